@@ -1,0 +1,1 @@
+"""Session pipeline: raw app events from Kafka, folded into user sessions, stored in ClickHouse."""

@@ -1,0 +1,108 @@
+"""The embedded ClickHouse as a child process: chDB behind ClickHouse's HTTP interface. For trying and testing.
+
+This is its parent's side; `clickhouse_http` is what the child runs.
+"""
+
+from __future__ import annotations
+
+import http.client
+import signal
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+
+from pipeline.adapters.embedded.child import LOOPBACK, Child, StartError, free_port, require_free
+
+_START_TIMEOUT_S = 60.0
+_STOP_TIMEOUT_S = 20.0
+_PROBE_TIMEOUT_S = 2.0
+_COMMAND_TIMEOUT_S = 60.0
+
+
+class EmbeddedClickHouse:
+    """A ClickHouse on loopback that dies with this process; what it stored is there at the next start.
+
+    `start`, `stop` and `command` block. One process at a time can have a folder open.
+    """
+
+    def __init__(self, *, folder: Path, port: int = 0) -> None:
+        """`folder` takes the data (`clickhouse/`) and the log file `clickhouse.log`; port 0 picks a free one."""
+        self.port = port or free_port()
+        self._folder = folder
+        self._child: Child | None = None
+
+    @property
+    def url(self) -> str:
+        """`http://host:port`, without a database."""
+        return f"http://{LOOPBACK}:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid if self._child else None
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; negative for the signal that ended it."""
+        return self._child.exit_code if self._child else None
+
+    def start(self) -> None:
+        """Returns once it answers. StartError if chDB, the folder or the port is not to be had."""
+        for module in ("chdb", "aiohttp"):
+            if find_spec(module) is None:
+                raise StartError(
+                    "the embedded ClickHouse needs the extra `local`: pip install 'session-pipeline[local]'"
+                )
+        require_free(self.port, "the embedded ClickHouse")
+        self._child = Child(
+            "the embedded ClickHouse",
+            [
+                *(sys.executable, "-m", "pipeline.adapters.embedded.clickhouse_http"),
+                *("--path", str(self._folder / "clickhouse"), "--port", str(self.port)),
+            ],
+            log_file=self._folder / "clickhouse.log",
+            # It closes its files in good order, unlike after SIGKILL, which it survives too.
+            death_signal=signal.SIGTERM,
+        )
+        self._child.start(self._answers, timeout_s=_START_TIMEOUT_S)
+
+    def stop(self) -> None:
+        """Ends it in good order and waits. Harmless if it does not run."""
+        if self._child:
+            self._child.stop(timeout_s=_STOP_TIMEOUT_S)
+
+    def kill(self) -> None:
+        """As a crash of the machine would: SIGKILL."""
+        if self._child:
+            self._child.kill()
+
+    def command(self, sql: str) -> str:
+        """Runs one statement and returns its answer as text. RuntimeError with ClickHouse's message if it fails."""
+        status, body = self._request("POST", "/", sql.encode(), _COMMAND_TIMEOUT_S)
+        if status != http.client.OK:
+            raise RuntimeError(body)
+        return body
+
+    def _answers(self) -> bool:
+        try:
+            return self._request("GET", "/ping", None, _PROBE_TIMEOUT_S) == (http.client.OK, "Ok.\n")
+        except OSError:
+            return False
+
+    def _request(self, method: str, target: str, body: bytes | None, timeout_s: float) -> tuple[int, str]:
+        connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=timeout_s)
+        try:
+            connection.request(method, target, body)
+            response = connection.getresponse()
+            return response.status, response.read().decode(errors="replace")
+        finally:
+            connection.close()
+
+    def __enter__(self) -> EmbeddedClickHouse:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()

@@ -1,0 +1,124 @@
+"""The sessionizer role: the order of effects around `state.Partition`.
+
+For a chunk of one partition: step (pure), then states durable, then rows durable, then acknowledge. For
+silence: rows, then states, since its rows are a function of state alone. Whatever fails leaves the chunk
+unacknowledged and stops the worker; the next owner's state emits its outbox again, before a new state takes
+its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from pipeline.adapters.metrics import Metrics
+from pipeline.domain.policy import Policies
+from pipeline.state.partition import Effects, Partition, SourceRecord
+
+log = logging.getLogger(__name__)
+
+Items = Sequence[tuple[bytes, bytes]]
+Send = Callable[[str, int, Items], Awaitable[None]]
+"""Topic, partition, keys and values; returns once the broker has them all, in order. Raises if not."""
+
+StillMine = Callable[[], bool]
+"""Whether the partition is still this worker's; asked before every effect."""
+
+
+class Sessionizer:
+    """Keeps the partitions that this worker owns. One chunk or tick a partition at a time; raises what fails."""
+
+    def __init__(
+        self,
+        policies: Policies,
+        *,
+        changelog_topic: str,
+        sessions_topic: str,
+        send: Send,
+        metrics: Metrics,
+        offset_base: int = 0,
+    ) -> None:
+        self._policies = policies
+        self._changelog_topic = changelog_topic
+        self._sessions_topic = sessions_topic
+        self._send = send
+        self._metrics = metrics
+        self._offset_base = offset_base
+        self._partitions: dict[int, Partition] = {}
+        self._locks: dict[int, asyncio.Lock] = {}
+
+    @property
+    def partitions(self) -> list[int]:
+        """The partitions whose state is here."""
+        return sorted(self._partitions)
+
+    def recovered(self, number: int, items: Mapping[bytes, bytes]) -> None:
+        """Take over a partition with what its changelog held; called before any of its records."""
+        partition = Partition(number, self._policies, offset_base=self._offset_base)
+        partition.restore(items)
+        self._partitions[number] = partition
+        self._locks[number] = asyncio.Lock()
+        log.info("partition %d: state of %d devices recovered", number, len(partition))
+        self._gauge()
+
+    def require_state(self, number: int, done: int) -> None:
+        """Raises `StateLost` if the state of a partition does not reach to all input below the offset `done`."""
+        self._partitions[number].require_state(done)
+
+    def revoked(self, number: int) -> None:
+        """Forget a partition; what is in hand for it is dropped by its `still_mine`."""
+        self._partitions.pop(number, None)
+        self._locks.pop(number, None)
+        self._gauge()
+
+    async def handle(self, number: int, records: Sequence[SourceRecord], still_mine: StillMine) -> bool:
+        """Do everything for a chunk. Returns whether it may be acknowledged: not if the partition was lost."""
+        partition, lock = self._partitions.get(number), self._locks.get(number)
+        if partition is None or lock is None:
+            return False
+        async with lock:
+            if not still_mine():
+                return False
+            effects = partition.apply(records)
+            if effects.owed:
+                await self._send(self._sessions_topic, number, effects.owed)
+                if not still_mine():
+                    return False
+            await self._send(self._changelog_topic, number, effects.states)
+            if not still_mine():
+                return False
+            await self._send(self._sessions_topic, number, effects.rows)
+            partition.commit(effects)
+        self._count(len(records), effects)
+        return True
+
+    async def tick(self, number: int, now_ms: int, *, caught_up: bool, still_mine: StillMine) -> None:
+        """Do what silence has decided by `now_ms` for a partition, in bounded batches."""
+        partition, lock = self._partitions.get(number), self._locks.get(number)
+        if partition is None or lock is None:
+            return
+        async with lock:
+            while still_mine():
+                effects = partition.tick(now_ms, caught_up=caught_up)
+                if effects is None:
+                    break
+                await self._send(self._sessions_topic, number, effects.rows)
+                if not still_mine():
+                    return
+                await self._send(self._changelog_topic, number, effects.states)
+                partition.commit(effects)
+                self._metrics.rows.labels("sessions").inc(len(effects.rows))
+        self._gauge()
+
+    def _count(self, records: int, effects: Effects) -> None:
+        counts = effects.counts
+        self._metrics.records.labels("sdk-events").inc(records)
+        self._metrics.rows.labels("sessions").inc(len(effects.rows))
+        for outcome in ("accepted", "late", "duplicates", "unrestated"):
+            self._metrics.events.labels(outcome).inc(getattr(counts, outcome))
+        self._gauge()
+
+    def _gauge(self) -> None:
+        self._metrics.devices.set(sum(len(p) for p in self._partitions.values()))
+        self._metrics.open_sessions.set(sum(p.open_sessions for p in self._partitions.values()))

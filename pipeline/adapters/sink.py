@@ -1,0 +1,293 @@
+"""The sink role: batches of rows into ClickHouse, acknowledged once they are stored.
+
+For one insert, in this order: rows stored, refused records on `dead-letters`, ledger rows stored, acknowledged.
+A replay does all of it again under other batches, and every row collapses with its first copy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+import orjson
+
+from pipeline.adapters.metrics import Metrics
+from pipeline.sink.batch import Batch, Bounds, Piece, Source, block_token, joined
+from pipeline.wire import native
+from pipeline.wire.refusal import Refusal, record_time_ms, refusals, row_of_dead_letter
+from pipeline.wire.rejected import Reason, Rejected
+from pipeline.wire.rows import event_rows, ledger_row
+
+log = logging.getLogger(__name__)
+
+Pieces = Sequence[Piece]
+DeadLetter = Callable[[Sequence[Refusal]], Awaitable[None]]
+"""Returns once the broker has them all."""
+
+
+class RefusedRow(Protocol):
+    """A row that ClickHouse will not take, and its reason."""
+
+    row: bytes
+    message: str
+
+
+class InsertForever(Protocol):
+    """Stores rows, waiting for ClickHouse as long as it takes; returns the rows that it refuses."""
+
+    async def __call__(self, table: str, rows: bytes, *, token: str) -> Sequence[RefusedRow]: ...
+
+
+class TableWriter:
+    """Collects the rows of one table and stores them when a batch is full or old.
+
+    `add` blocks while an insert is under way, which in the end pauses fetching. `run` must be running: it
+    stores what has grown old. Both raise what storing raises, and nothing is acknowledged then. Pieces of
+    partitions that have gone to another worker are dropped before the insert: that one reads them again.
+    """
+
+    def __init__(self, bounds: Bounds, store: Callable[[Pieces], Awaitable[None]]) -> None:
+        self._batch = Batch(bounds)
+        self._store = store
+        self._lock = asyncio.Lock()
+        self._filled = asyncio.Event()
+
+    async def add(self, piece: Piece) -> None:
+        """Take a piece; stores the batch if that fills it."""
+        async with self._lock:
+            self._batch.add(piece, _now_ms())
+            self._filled.set()
+            if self._batch.is_full():
+                await self._flush()
+
+    async def run(self) -> None:
+        """Store batches as they come of age, until cancelled."""
+        while True:
+            wait_ms = self._batch.wait_ms(_now_ms())
+            if wait_ms is None:
+                self._filled.clear()
+                await self._filled.wait()
+            elif wait_ms:
+                await asyncio.sleep(wait_ms / 1_000)
+            else:
+                async with self._lock:
+                    if self._batch.wait_ms(_now_ms()) == 0:
+                        await self._flush()
+
+    async def _flush(self) -> None:
+        pieces = [piece for piece in self._batch.take() if piece.still_mine()]
+        if pieces:
+            await self._store(pieces)
+
+
+class Sink:
+    """Turns chunks of the three topics into pieces and stores them. `chunk` methods raise what storing raises."""
+
+    def __init__(
+        self,
+        insert: InsertForever,
+        dead_letter: DeadLetter,
+        metrics: Metrics,
+        *,
+        bounds: Bounds,
+        offset_base: int = 0,
+    ) -> None:
+        self._insert = insert
+        self._dead_letter = dead_letter
+        self._metrics = metrics
+        self._offset_base = offset_base
+        self.events = TableWriter(bounds, self._store_events)
+        self.sessions = TableWriter(bounds, self._store_sessions)
+        self.dead_letters = TableWriter(bounds, self._store_dead_letters)
+
+    async def run(self) -> None:
+        """Store what comes of age, until cancelled; raises what storing raises."""
+        async with asyncio.TaskGroup() as group:
+            for writer in (self.events, self.sessions, self.dead_letters):
+                group.create_task(writer.run())
+
+    def event_piece(self, source: Source, records: Sequence[Any]) -> Piece:
+        """Event rows, ledger rows and refusals of a chunk of `sdk-events` (aiokafka records)."""
+        topic, partition = source
+        blocks, ledger, refused, count = [], [], [], 0
+        for record in records:
+            offset = record.offset + self._offset_base
+            came_ms = record_time_ms(record.headers, record.timestamp) if record.headers else record.timestamp
+            decoded = native.decode(record.value, record.key, came_ms)
+            if isinstance(decoded, Rejected):
+                received, faults = 1, [decoded]
+            else:
+                received, faults = len(decoded.events) + len(decoded.refused), decoded.refused
+                if decoded.events:
+                    blocks.append(event_rows(decoded, topic=topic, partition=partition, offset=offset))
+                    count += len(decoded.events)
+            ledger.append(ledger_row(topic, partition, offset, received=received, refused=len(faults)))
+            if faults:
+                self._count(topic, faults)
+                refused += refusals(
+                    topic,
+                    partition,
+                    offset,
+                    record_ms=came_ms,
+                    key=record.key,
+                    value=record.value,
+                    faults=faults,
+                )
+        self._metrics.records.labels(topic).inc(len(records))
+        return self._piece(source, records, blocks, count, ledger, refused)
+
+    def session_piece(self, source: Source, records: Sequence[Any]) -> Piece:
+        """The rows of a chunk of `sessions`, as the sessionizer wrote them."""
+        self._metrics.records.labels(source.topic).inc(len(records))
+        blocks = [record.value for record in records if record.value]
+        return self._piece(source, records, blocks, len(blocks))
+
+    def dead_letter_piece(self, source: Source, records: Sequence[Any]) -> Piece:
+        """The rows of a chunk of `dead-letters`."""
+        self._metrics.records.labels(source.topic).inc(len(records))
+        blocks = [
+            row_of_dead_letter(
+                record.headers or (),
+                key=record.key,
+                value=record.value,
+                record_ms=record.timestamp,
+                place=(source.topic, source.partition, record.offset + self._offset_base),
+            )
+            for record in records
+        ]
+        return self._piece(source, records, blocks, len(blocks))
+
+    def _piece(
+        self,
+        source: Source,
+        records: Sequence[Any],
+        blocks: Iterable[bytes],
+        row_count: int,
+        ledger: Iterable[bytes] = (),
+        refused: Sequence[Refusal] = (),
+    ) -> Piece:
+        return Piece(
+            source=source,
+            first_offset=records[0].offset + self._offset_base,
+            last_offset=records[-1].offset + self._offset_base,
+            rows=joined(blocks),
+            row_count=row_count,
+            ledger=joined(ledger),
+            refused=refused,
+            records=records,
+        )
+
+    async def _store_events(self, pieces: Pieces) -> None:
+        refused = [refusal for piece in pieces for refusal in piece.refused]
+        ledger = joined(piece.ledger for piece in pieces)
+        not_storable = await self._put("event_rows", pieces)
+        if not_storable:
+            unstored = self._refusals_of_rows(not_storable, _by_offset(pieces, self._offset_base))
+            refused += unstored
+            self._count("event_rows", [refusal.rejected for refusal in unstored])
+            ledger = _with_refused(ledger, not_storable)
+        if refused:
+            await self._dead_letter(refused)
+        bad = await self._insert("ledger_records", ledger, token=block_token("ledger_records", pieces))
+        if bad:
+            raise AssertionError(f"ClickHouse refuses a ledger row: {bad[0].message}")
+        self._acknowledge(pieces)
+
+    async def _store_sessions(self, pieces: Pieces) -> None:
+        not_storable = await self._put("session_rows", pieces)
+        if not_storable:
+            await self._dead_letter(self._refusals_of_rows(not_storable, _by_value(pieces)))
+        self._acknowledge(pieces)
+
+    async def _store_dead_letters(self, pieces: Pieces) -> None:
+        for row in await self._put("dead_letter_rows", pieces):
+            # The end of the line: there is no further place to put it, and dropping it is not an option.
+            raise AssertionError(f"ClickHouse refuses a dead letter: {row.message}: {row.row[:500]!r}")
+        self._acknowledge(pieces)
+
+    async def _put(self, table: str, pieces: Pieces) -> Sequence[RefusedRow]:
+        rows = joined(piece.rows for piece in pieces)
+        if not rows:
+            return ()
+        started_s = time.monotonic()
+        not_storable = await self._insert(table, rows, token=block_token(table, pieces))
+        self._metrics.insert_seconds.labels(table).observe(time.monotonic() - started_s)
+        self._metrics.rows.labels(table).inc(sum(p.row_count for p in pieces) - len(not_storable))
+        return not_storable
+
+    def _refusals_of_rows(
+        self, not_storable: Sequence[RefusedRow], find: Callable[[bytes], Original]
+    ) -> list[Refusal]:
+        """The dead letters of rows that ClickHouse refuses: the records that they came from."""
+        found = []
+        for refused in not_storable:
+            (topic, partition), record = find(refused.row)
+            fault = Rejected(
+                Reason.NOT_STORABLE, refused.message, orjson.loads(refused.row).get("event_index")
+            )
+            found += refusals(
+                topic,
+                partition,
+                record.offset + self._offset_base,
+                record_ms=record_time_ms(record.headers, record.timestamp),
+                key=record.key,
+                value=record.value,
+                faults=[fault],
+            )
+        return found
+
+    def _count(self, topic: str, faults: Iterable[Rejected]) -> None:
+        for fault in faults:
+            self._metrics.refused.labels(topic, str(fault.reason)).inc()
+
+    def _acknowledge(self, pieces: Pieces) -> None:
+        for piece in pieces:
+            piece.acknowledge()
+
+
+Original = tuple[Source, Any]
+"""A record and where it stood."""
+
+
+def _by_offset(pieces: Pieces, offset_base: int) -> Callable[[bytes], Original]:
+    """Finds the record that an event row came from."""
+    records = {
+        (piece.source.partition, record.offset + offset_base): (piece.source, record)
+        for piece in pieces
+        for record in piece.records
+    }
+
+    def find(row: bytes) -> Original:
+        told = orjson.loads(row)
+        return records[told["partition"], told["offset"]]
+
+    return find
+
+
+def _by_value(pieces: Pieces) -> Callable[[bytes], Original]:
+    """Finds the record that is a session row."""
+    records = {record.value: (piece.source, record) for piece in pieces for record in piece.records}
+    return lambda row: records[row]
+
+
+def _with_refused(ledger: bytes, not_storable: Sequence[RefusedRow]) -> bytes:
+    """The ledger rows with the events that ClickHouse refused counted as refused."""
+    extra: dict[tuple[int, int], int] = {}
+    for refused in not_storable:
+        row = orjson.loads(refused.row)
+        place = row["partition"], row["offset"]
+        extra[place] = extra.get(place, 0) + 1
+    lines = []
+    for line in ledger.split(b"\n"):
+        row = orjson.loads(line)
+        row["refused"] += extra.get((row["partition"], row["offset"]), 0)
+        lines.append(orjson.dumps(row))
+    return b"\n".join(lines)
+
+
+def _now_ms() -> int:
+    """The loop's clock: it only goes forward, and a simulated loop brings its own."""
+    return int(asyncio.get_running_loop().time() * 1_000)

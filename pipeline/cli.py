@@ -1,0 +1,221 @@
+"""The command line: parses arguments, turns failures into exit codes, and nothing else.
+
+Exit codes: 0 success, 1 failure with one line on stderr, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline import wiring
+from pipeline.commands import analyse, operate, traffic
+from pipeline.commands import dead_letters as refused
+from pipeline.commands import demo as show
+from pipeline.commands import rebuild as again
+from pipeline.commands.failure import CommandFailed
+from pipeline.settings import InvalidSettings
+
+app = typer.Typer(
+    help="Turns the raw events of mobile and web apps into user sessions: Kafka in, ClickHouse out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+dead_letters = typer.Typer(help="What was refused, and why.", no_args_is_help=True)
+app.add_typer(dead_letters, name="dead-letters")
+
+
+_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
+
+
+class Role(StrEnum):
+    """What a worker does."""
+
+    sessionizer = "sessionizer"
+    sink = "sink"
+    router = "router"
+    all = "all"
+
+
+class TrafficFormat(StrEnum):
+    """What a line of recorded traffic is."""
+
+    native = "native"
+    measure = "measure"
+    otlp_json = "otlp-json"
+
+
+@app.command()
+def up(
+    data: Annotated[Path, typer.Option(help="Where sessions and events are kept.")] = Path(
+        ".session-pipeline"
+    ),
+    kafka_port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 9092,
+    clickhouse_port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8123,
+    dashboard_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Kept for the dashboard, which is not built yet.")
+    ] = 8080,
+) -> None:
+    """Run the whole pipeline on this machine, with nothing else installed, until Ctrl-C or SIGTERM."""
+    del dashboard_port
+    operate.up(wiring.settings(), data=data, kafka_port=kafka_port, clickhouse_port=clickhouse_port)
+
+
+@app.command()
+def demo(
+    data: Annotated[Path, typer.Option(help="Where sessions and events are kept.")] = Path(
+        ".session-pipeline"
+    ),
+) -> None:
+    """See it work: the embedded stack, a small simulated fleet, its sessions, a crash, crash-free rates."""
+    show.demo(wiring.settings(), data)
+
+
+@app.command()
+def worker(
+    role: Annotated[Role, typer.Option(help="What this worker does.")],
+    ready_file: Annotated[
+        Path | None, typer.Option(help="Written once the worker has its partitions: a readiness probe.")
+    ] = None,
+) -> None:
+    """Run one worker against the configured Kafka and ClickHouse; start as many as there is work."""
+    operate.worker(wiring.settings(), role.value, ready_file)
+
+
+@app.command()
+def migrate() -> None:
+    """Bring ClickHouse to the current schema, and create the topics. Runs any number of times."""
+    operate.migrate(wiring.settings())
+
+
+@app.command()
+def send(
+    files: Annotated[list[str], typer.Argument(metavar="FILE…", help=".gz is understood, - is stdin.")],
+    format: Annotated[TrafficFormat, typer.Option(help="What each line is.")] = TrafficFormat.native,
+) -> None:
+    """Produce recorded traffic, one JSON document a line."""
+    traffic.send(wiring.settings(), files, format.value)
+
+
+@app.command()
+def simulate(
+    devices: Annotated[int, typer.Option(min=1, help="How many devices.")] = 200,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 1,
+    rate: Annotated[float, typer.Option(min=0, help="Events a second; 0 is as fast as can be.")] = 0,
+    events: Annotated[int, typer.Option(min=1, help="How many events, duplicates counted.")] = 20_000,
+    out: Annotated[Path | None, typer.Option(help="Write the envelopes here instead of sending.")] = None,
+) -> None:
+    """Send the traffic of a fleet of devices with real habits and faults."""
+    traffic.simulate(
+        wiring.settings(), traffic.Fleet(devices=devices, seed=seed, events=events), rate=rate, out=out
+    )
+
+
+@app.command()
+def query(
+    sql: Annotated[str, typer.Argument(help="A statement; - reads it from standard input.")],
+    format: Annotated[
+        str, typer.Option(help="Any format of ClickHouse; a table on a terminal by default.")
+    ] = "",
+) -> None:
+    """Run SQL in ClickHouse."""
+    analyse.query(wiring.settings(), sql, format)
+
+
+@app.command()
+def status(
+    wait_idle: Annotated[
+        bool, typer.Option("--wait-idle", help="Wait until all sent is stored and idle sessions are closed.")
+    ] = False,
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait with --wait-idle.")] = 60,
+) -> None:
+    """Lag, rates, open sessions and ledger."""
+    operate.status(wiring.settings(), wait_idle=wait_idle, timeout_s=timeout)
+
+
+@app.command()
+def rebuild(
+    app_id: Annotated[str, typer.Option("--app", help="Only this app.")] = "",
+    start: Annotated[
+        datetime | None, typer.Option("--from", formats=_TIMES, help="Sessions that start at or after (UTC).")
+    ] = None,
+    end: Annotated[
+        datetime | None, typer.Option("--to", formats=_TIMES, help="Sessions that start before (UTC).")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what differs, change nothing.")] = False,
+    states: Annotated[
+        bool,
+        typer.Option("--states", help="Write the state of all devices to Kafka again: after it was lost."),
+    ] = False,
+) -> None:
+    """Compute sessions again from the stored events, under the policy of the present settings."""
+    if states and (app_id or start or end or dry_run):
+        raise typer.BadParameter("--states is for all devices: without any other option")
+    again.rebuild(wiring.settings(), again.scope(app_id, start, end), dry_run=dry_run, states=states)
+
+
+_Reason = Annotated[str, typer.Option("--reason", help="Only this reason.")]
+_Topic = Annotated[str, typer.Option("--topic", help="Only from this topic.")]
+_Partition = Annotated[int, typer.Option("--partition", help="Only from this partition.")]
+_From = Annotated[
+    datetime | None, typer.Option("--from", formats=_TIMES, help="Only what came at or after (UTC).")
+]
+_To = Annotated[datetime | None, typer.Option("--to", formats=_TIMES, help="Only what came before (UTC).")]
+_Offset = Annotated[
+    int, typer.Option("--offset", help="Only this offset: with topic and partition, one record.")
+]
+
+
+@dead_letters.command("list")
+def list_dead_letters(
+    *,
+    reason: _Reason = "",
+    topic: _Topic = "",
+    partition: _Partition = -1,
+    offset: _Offset = -1,
+    start: _From = None,
+    end: _To = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 100,
+    format: Annotated[
+        str, typer.Option(help="Any format of ClickHouse; a table on a terminal by default.")
+    ] = "",
+) -> None:
+    """What was refused, newest first, with its reason and the beginning of its bytes."""
+    choice = refused.Choice(reason, topic, partition, offset, start, end)
+    refused.list_refused(wiring.settings(), choice, limit=limit, format=format)
+
+
+@dead_letters.command("replay")
+def replay_dead_letters(
+    *,
+    reason: _Reason = "",
+    topic: _Topic = "",
+    partition: _Partition = -1,
+    offset: _Offset = -1,
+    start: _From = None,
+    end: _To = None,
+    again: Annotated[bool, typer.Option("--again", help="Those too that were sent again before.")] = False,
+) -> None:
+    """Send refused records again after a fix: all, or those chosen."""
+    choice = refused.Choice(reason, topic, partition, offset, start, end)
+    refused.replay(wiring.settings(), choice, again=again)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    wiring.log_for_command()
+    try:
+        app()
+    except (CommandFailed, InvalidSettings) as failure:
+        print(f"session-pipeline: {failure}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

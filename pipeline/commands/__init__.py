@@ -1,0 +1,1 @@
+"""The commands, one module for each kind of user. `pipeline.cli` binds them to the command line."""

@@ -1,0 +1,134 @@
+"""`up`, `worker`, `migrate` and `status`: what operators do."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+from aiokafka.errors import KafkaError
+from rich.console import Console
+from rich.table import Table
+
+from pipeline import wiring
+from pipeline.adapters.clickhouse import Refused, Unreachable
+from pipeline.adapters.kafka_connection import BrokerUnavailable, wait_for_broker
+from pipeline.adapters.kafka_topics import TopicMismatch
+from pipeline.adapters.leaving import leave
+from pipeline.adapters.migrations import MigrationError, note_offset_base
+from pipeline.adapters.migrations import migrate as apply_migrations
+from pipeline.commands.failure import CommandFailed
+from pipeline.commands.local_stack import LocalStack, StackFailed
+from pipeline.commands.progress import Lag, NotIdleInTime, lags, wait_until_idle
+from pipeline.query.operations import LedgerTotals, ledger_totals, open_sessions
+from pipeline.settings import Settings
+
+_RATE_SECONDS = 2.0
+_ANSWER_S = 10.0
+
+
+def up(settings: Settings, *, data: Path, kafka_port: int, clickhouse_port: int) -> None:
+    """Run the embedded stack until a signal. Raises `CommandFailed`."""
+    stack = LocalStack(settings, data, kafka_port=kafka_port, clickhouse_port=clickhouse_port)
+
+    def serve(started: LocalStack) -> None:
+        print(f"{started.addresses}\nready; Ctrl-C stops", flush=True)
+        started.wait()
+
+    try:
+        stack.run(serve)
+    except StackFailed as failure:
+        raise CommandFailed(str(failure)) from failure
+
+
+def worker(settings: Settings, role: str, ready_file: Path | None) -> None:
+    """Run a worker; exits with its code. Raises `CommandFailed` if it cannot begin."""
+    try:
+        code = wiring.run_worker(role, settings, ready_file)
+    except (BrokerUnavailable, TopicMismatch, OSError) as error:
+        raise CommandFailed(str(error)) from error
+    leave(code)
+
+
+def migrate(settings: Settings) -> None:
+    """Bring ClickHouse to the current schema and create the topics. Raises `CommandFailed`."""
+    store = wiring.store(settings)
+    try:
+        applied = apply_migrations(store)
+        note_offset_base(store, settings.offset_base)
+    except (Unreachable, Refused, MigrationError) as error:
+        raise CommandFailed(" ".join(str(error).split())) from error
+    finally:
+        store.close()
+    print(f"applied {', '.join(applied)}" if applied else "ClickHouse is up to date")
+    try:
+        asyncio.run(wiring.make_topics(settings))
+    except (BrokerUnavailable, TopicMismatch) as error:
+        raise CommandFailed(str(error)) from error
+    print("all topics are there")
+
+
+def status(settings: Settings, *, wait_idle: bool, timeout_s: float) -> None:
+    """Print lag, rates, open sessions and ledger; or wait. Raises `CommandFailed`."""
+    try:
+        asyncio.run(_wait(settings, timeout_s) if wait_idle else _show(settings))
+    except (NotIdleInTime, BrokerUnavailable) as error:
+        raise CommandFailed(str(error)) from error
+    except (KafkaError, TimeoutError) as error:
+        raise CommandFailed(f"Kafka: {error or type(error).__name__}") from error
+    except (Unreachable, Refused) as error:
+        raise CommandFailed(f"ClickHouse: {' '.join(str(error).split())}") from error
+
+
+async def _wait(settings: Settings, timeout_s: float) -> None:
+    connection, store = wiring.connection(settings), wiring.store(settings)
+    started_s = time.monotonic()
+    try:
+        await wait_for_broker(connection, give_up_s=timeout_s)
+        left_s = max(0.0, timeout_s - (time.monotonic() - started_s))
+        await wait_until_idle(connection, store, settings.policies, left_s)
+    finally:
+        store.close()
+    print(f"idle after {time.monotonic() - started_s:.1f} s: all that was sent is stored")
+
+
+async def _show(settings: Settings) -> None:
+    connection, store = wiring.connection(settings), wiring.store(settings)
+    try:
+        await wait_for_broker(connection, give_up_s=_ANSWER_S)
+        before = await lags(connection)
+        started_s = time.monotonic()
+        await asyncio.sleep(_RATE_SECONDS)
+        after = await lags(connection)
+        elapsed_s = time.monotonic() - started_s
+        totals = await asyncio.to_thread(ledger_totals, store.query)
+        now_ms = int(time.time() * 1_000)
+        still_open = await asyncio.to_thread(open_sessions, store.query, now_ms)
+    finally:
+        store.close()
+    console = Console()
+    console.print(_lag_table(before, after, elapsed_s))
+    console.print(f"open sessions: {sum(found.count for found in still_open)}")
+    console.print(_ledger_table(totals))
+
+
+def _lag_table(before: list[Lag], after: list[Lag], elapsed_s: float) -> Table:
+    table = Table("role", "topic", title="workers")
+    for name in ("records", "lag", "written/s", "done/s"):
+        table.add_column(name, justify="right")
+    for old, new in zip(before, after, strict=True):
+        written = (new.end - old.end) / elapsed_s
+        done = written + (old.behind - new.behind) / elapsed_s
+        table.add_row(new.role, new.topic, str(new.end), str(new.behind), f"{written:.0f}", f"{done:.0f}")
+    return table
+
+
+def _ledger_table(totals: list[LedgerTotals]) -> Table:
+    table = Table("topic", title="ledger: received = events + duplicates + refused")
+    for name in ("partition", "records", "missing", "received", "events", "duplicates", "refused"):
+        table.add_column(name, justify="right")
+    for line in totals:
+        numbers = (line.partition, line.records, line.missing, line.received)
+        outcomes = (line.events, line.duplicates, line.refused)
+        table.add_row(line.topic, *(str(number) for number in (*numbers, *outcomes)))
+    return table

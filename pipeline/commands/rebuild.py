@@ -1,0 +1,124 @@
+"""`rebuild`: the sessions computed again from the stored events."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from datetime import UTC, datetime
+
+from aiokafka.errors import KafkaError
+
+from pipeline import topics, wiring
+from pipeline.adapters.clickhouse import Refused, Unreachable
+from pipeline.adapters.kafka_connection import BrokerUnavailable, KafkaConnection, wait_for_broker
+from pipeline.adapters.kafka_topics import group_members
+from pipeline.adapters.rebuild import DeviceDifferences, Rebuild, Scope
+from pipeline.adapters.roles import group_of
+from pipeline.commands.failure import CommandFailed
+from pipeline.commands.progress import lags
+from pipeline.settings import Settings
+from pipeline.wire.stored_session import Difference
+
+_ANSWER_S = 10.0
+_POLL_S = 0.5
+_LEAVING_S = 4.0
+
+
+def rebuild(settings: Settings, scope: Scope, *, dry_run: bool, states: bool) -> None:
+    """Print what differs and, unless it is a dry run, put the exact sessions in its place.
+
+    With `states` the state of every device is written to Kafka again even where nothing differs. Raises
+    `CommandFailed`, among other things where a sessionizer runs and something differs.
+    """
+    store = wiring.store(settings)
+    work = wiring.rebuild(settings, store, scope, int(time.time() * 1_000))
+    try:
+        counts = _show(work)
+        total = sum(counts.values())
+        if not total:
+            print("no difference: the stored sessions are those of the stored events")
+        else:
+            summary = ", ".join(f"{count} {what}" for what, count in sorted(counts.items()))
+            print(f"{total} sessions differ: {summary}")
+        if dry_run or not (total or states):
+            return
+        asyncio.run(_require_rest(settings))
+        # States first. What the sink stores meanwhile is then in the rows, where the states may not have it yet and
+        # the sessionizers write it again. The other way round they would take a row for written that never was.
+        # And a rebuild that was cut off in between finds the difference again.
+        if scope.ends_now:
+            devices = asyncio.run(work.put_states(wiring.connection(settings)))
+            print(f"the sessionizers will go on from the rebuilt state of {devices} devices")
+        print(f"{work.swap()} sessions are in place")
+    except (Unreachable, Refused) as error:
+        raise CommandFailed(f"ClickHouse: {' '.join(str(error).split())}") from error
+    except (BrokerUnavailable, KafkaError, TimeoutError) as error:
+        raise CommandFailed(f"Kafka: {error or type(error).__name__}") from error
+    finally:
+        store.close()
+
+
+def scope(app_id: str, start: datetime | None, end: datetime | None) -> Scope:
+    """Which sessions, from times in UTC."""
+    given = {name: unix_ms(at) for name, at in (("from_ms", start), ("to_ms", end)) if at is not None}
+    return Scope(app_id, **given)
+
+
+def unix_ms(at: datetime) -> int:
+    """A time in UTC as Unix milliseconds."""
+    return int(at.replace(tzinfo=UTC).timestamp() * 1_000)
+
+
+def _show(work: Rebuild) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for device in work.differences():
+        for difference in device.differences:
+            counts[difference.what] += 1
+            print(_line(device, difference))
+    return counts
+
+
+def _line(device: DeviceDifferences, difference: Difference) -> str:
+    changes = "".join(
+        f"  {name}: {before} -> {after}" for name, (before, after) in difference.changes.items()
+    )
+    return f"{difference.what:7}  {device.app_id}  {device.device_id}  {difference.session_id}{changes}"
+
+
+async def _require_rest(settings: Settings) -> None:
+    """Refuse to swap under running sessionizers, or before all that came in is stored."""
+    connection = wiring.connection(settings)
+    await wait_for_broker(connection, give_up_s=_ANSWER_S)
+    await _until_nobody_folds(connection, settings.kafka_session_timeout_ms / 1_000 + _LEAVING_S)
+    for lag in await lags(connection):
+        if lag.role == "sink" and lag.topic in {topics.SDK_EVENTS, topics.SESSIONS} and lag.behind:
+            raise CommandFailed(
+                f"the sink has yet to store {lag.behind} records of {lag.topic}: wait for it, then rebuild"
+            )
+
+
+async def _until_nobody_folds(connection: KafkaConnection, patience_s: float) -> None:
+    """A sessionizer that was killed is a member of its group until the session timeout is over."""
+    loop = asyncio.get_running_loop()
+    deadline_s = loop.time() + patience_s
+    told = False
+    while True:
+        members = await group_members(connection, group_of("sessionizer"))
+        if members is None:
+            raise CommandFailed(
+                "this broker does not say whether a sessionizer runs; the embedded stack rebuilds by itself "
+                "when it starts: stop it, and start it with these settings"
+            )
+        if not members:
+            return
+        if loop.time() > deadline_s:
+            raise CommandFailed(
+                f"{members} sessionizers run: stop them first. What comes in meanwhile waits in Kafka, and "
+                "they go on from the rebuilt sessions. (The embedded broker never forgets a member: stop `up` "
+                "and start it with these settings, it rebuilds by itself)"
+            )
+        if not told:
+            print(f"waiting {patience_s:.0f} s at most for {members} sessionizers to be gone", flush=True)
+            told = True
+        await asyncio.sleep(_POLL_S)

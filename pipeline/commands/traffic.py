@@ -1,0 +1,135 @@
+"""`send` and `simulate`: traffic into Kafka, or into a file."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import sys
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from pipeline import topics, wiring
+from pipeline.adapters.kafka_connection import KafkaConnection
+from pipeline.adapters.traffic import NotProduced, Outgoing, produce
+from pipeline.commands.failure import CommandFailed
+from pipeline.settings import Settings
+from pipeline.simulate.fleet import fleet
+
+_console = Console(stderr=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """A simulated fleet: the same numbers give the same bytes."""
+
+    devices: int
+    seed: int
+    events: int
+
+
+def send(settings: Settings, files: list[str], format: str) -> None:
+    """Produce each line of the files, in order. Raises `CommandFailed`."""
+    if format == "otlp-json":
+        raise CommandFailed("otlp-json is not read by any worker yet: send it as native or measure")
+    for name in files:
+        if name != "-" and not Path(name).is_file():
+            raise CommandFailed(f"no file {name}")
+    build = _native if format == "native" else _measure
+    records = (build(line, name) for name in files for line in _lines(name))
+    sent = _run(wiring.connection(settings), records, total=None, rate=0)
+    print(f"sent {sent} records to {topics.SDK_EVENTS if format == 'native' else topics.MEASURE_EVENTS}")
+
+
+def simulate(settings: Settings, numbers: Fleet, *, rate: float, out: Path | None) -> None:
+    """Send a simulated fleet, or write its envelopes to a file. Raises `CommandFailed`."""
+    traffic = fleet(numbers.devices, numbers.seed, numbers.events)
+    if out is not None:
+        try:
+            count = _write(out, (envelope.value for envelope in traffic))
+        except OSError as error:
+            raise CommandFailed(f"cannot write {out}: {error}") from error
+        print(f"wrote {count} envelopes with {numbers.events} events to {out}")
+        return
+    records = (
+        Outgoing(topics.SDK_EVENTS, envelope.key, envelope.value, envelope.events) for envelope in traffic
+    )
+    sent = _run(wiring.connection(settings), records, total=numbers.events, rate=rate)
+    print(f"sent {numbers.events} events in {sent} records to {topics.SDK_EVENTS}")
+
+
+def _write(out: Path, lines: Iterable[bytes]) -> int:
+    """Write lines to a file, compressed where its name says so; returns how many. Raises OSError."""
+    with gzip.GzipFile(out, "wb", mtime=0) if out.suffix == ".gz" else out.open("wb") as file:
+        count = 0
+        for line in lines:
+            file.write(line + b"\n")
+            count += 1
+    return count
+
+
+def _run(connection: KafkaConnection, records: Iterable[Outgoing], *, total: int | None, rate: float) -> int:
+    bar = Progress(
+        TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        console=_console, transient=True, disable=not _console.is_terminal,
+    )  # fmt: skip
+    with bar:
+        task = bar.add_task("sending", total=total)
+
+        def progress(record: Outgoing) -> None:
+            bar.advance(task, record.events if total is not None else 1)
+
+        try:
+            return asyncio.run(produce(connection, records, events_per_s=rate, progress=progress))
+        except NotProduced as error:
+            raise CommandFailed(str(error)) from error
+
+
+def _lines(name: str) -> Iterator[bytes]:
+    """The lines of a file that are not blank, without their line ends. Raises `CommandFailed`."""
+    with ExitStack() as stack:
+        file = cast(BinaryIO, sys.stdin.buffer if name == "-" else stack.enter_context(Path(name).open("rb")))
+        if name.endswith(".gz"):
+            file = cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=file)))
+        try:
+            for line in file:
+                if line.strip():
+                    yield line.rstrip(b"\r\n")
+        except (OSError, EOFError, zlib.error) as error:
+            raise CommandFailed(f"cannot read {name}: {error}") from error
+
+
+class _Identity(msgspec.Struct):
+    app_id: str
+    device_id: str
+
+
+_identity = msgspec.json.Decoder(_Identity)
+
+
+def keyed(envelope: bytes) -> bytes | None:
+    """The key of a native envelope; None if it names no device."""
+    try:
+        found = _identity.decode(envelope)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return f"{found.app_id}/{found.device_id}".encode()
+
+
+def _native(line: bytes, name: str) -> Outgoing:
+    del name
+    # Without a key it will be refused, and kept, by the pipeline.
+    return Outgoing(topics.SDK_EVENTS, keyed(line), line)
+
+
+def _measure(line: bytes, name: str) -> Outgoing:
+    # One key for all of a file, hence one partition: without, its bodies would be read in any order, and the first
+    # one of a device could come after more events than may be restated.
+    return Outgoing(topics.MEASURE_EVENTS, Path(name).name.encode(), line)

@@ -1,0 +1,1 @@
+"""What a session is. Pure functions over events; standard library only, no clock, no randomness."""

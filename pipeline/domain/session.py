@@ -1,0 +1,86 @@
+"""A session: an interpretation of a device's events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from hashlib import blake2b
+from uuid import UUID
+
+from pipeline.domain.event import COUNTERS
+
+
+class Start(StrEnum):
+    """Why a session started."""
+
+    LAUNCH = "launch"
+    FOREGROUND = "foreground"
+    BACKGROUND = "background"
+    CONTINUATION = "continuation"
+    IMPLICIT = "implicit"
+
+
+class End(StrEnum):
+    """Why a session ended. An exit record may put any other word of the system in its place."""
+
+    BACKGROUND = "background"
+    FOREGROUND = "foreground"
+    MANUAL = "manual"
+    CRASH = "crash"
+    EXCEPTION = "exception"
+    ANR = "anr"
+    INACTIVITY = "inactivity"
+    MAX_DURATION = "max_duration"
+    SUPERSEDED = "superseded"
+    UNCLEAN_EXIT = "unclean_exit"
+
+
+@dataclass(slots=True)
+class Session:
+    """One session. Mutable while the fold holds it (open, or the one before); everyone else reads.
+
+    Times are Unix milliseconds. `end_reason` is empty while the session is open.
+    """
+
+    first_event_id: str
+    started_at_ms: int
+    start_reason: str
+    foreground: bool
+    resource: str
+    """Canonical JSON of its first event's resource."""
+    last_ms: int
+    """Time of its latest event; trailing events count."""
+    ended_at_ms: int = 0
+    end_reason: str = ""
+    exit_reason: str = ""
+    cold_start: bool = False
+    """A launch is among its events."""
+    client_session_id: str = ""
+    user: str = ""
+    """Canonical JSON of the user that the last of its events that names one names."""
+    event_count: int = 0
+    counters: list[int] = field(default_factory=lambda: [0] * len(COUNTERS))
+    """One number for each of COUNTERS."""
+    stitched_first_event_id: str = ""
+    """First event of the first member of the stitched session that this one belongs to."""
+    stitched_index: int = 1
+
+    @property
+    def is_open(self) -> bool:
+        return not self.end_reason
+
+    def copy(self) -> Session:
+        """A copy that shares nothing mutable."""
+        return replace(self, counters=self.counters.copy())
+
+
+def session_id(app_id: str, device_id: str, first_event_id: str) -> UUID:
+    """The id of the session that begins with an event: a UUID (version 8) from BLAKE2b-128.
+
+    The same three strings give the same id anywhere and at any time (SESSIONS.md, "The definition").
+    """
+    digest = blake2b(f"{app_id}\0{device_id}\0{first_event_id}".encode(), digest_size=16).digest()
+    value = int.from_bytes(digest)
+    value = value & ~(0xF << 76) | (8 << 76)  # RFC 9562: version
+    value = value & ~(0x3 << 62) | (2 << 62)  # RFC 9562: variant
+    return UUID(int=value)

@@ -1,0 +1,1 @@
+"""Questions to ClickHouse that command line and dashboard share."""

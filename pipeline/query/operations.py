@@ -1,0 +1,110 @@
+"""What operators ask of ClickHouse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+Ask = Callable[[str, Mapping[str, Any]], bytes]
+"""SQL and parameters to JSONEachRow; raises what the store raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSessions:
+    """The open sessions of one app."""
+
+    app_id: str
+    count: int
+    earliest_arrival_ms: int
+    """Record time of the latest record of the device that has been silent longest."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerTotals:
+    """One topic and partition, all ranges together."""
+
+    topic: str
+    partition: int
+    records: int
+    missing: int
+    """Offsets between the first and the last that no range accounts for."""
+    received: int
+    events: int
+    duplicates: int
+    refused: int
+
+
+_LEDGER_TOTALS = """
+SELECT topic, partition, sum(r.records) AS records,
+    sum(last_offset - first_offset + 1 - r.records + gap) AS missing, sum(r.received) AS received,
+    sum(r.events) AS events, sum(r.duplicates) AS duplicates, sum(r.refused) AS refused
+FROM
+(
+    -- Where offsets began anew, nothing is missing before.
+    SELECT *, if(n = 1 OR first_offset IN (SELECT base FROM offset_bases), 0, first_offset - previous - 1) AS gap
+    FROM
+    (
+        SELECT *, row_number() OVER w AS n, lagInFrame(last_offset) OVER w AS previous
+        FROM ledger
+        WINDOW w AS (
+            PARTITION BY topic, partition ORDER BY first_offset
+            ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+        )
+    )
+) AS r
+GROUP BY topic, partition ORDER BY topic, partition
+"""
+
+_RANGE = 10_000
+"""Offsets in one range of the ledger."""
+
+
+def open_sessions(ask: Ask, arrived_before_ms: int) -> list[OpenSessions]:
+    """Per app, the sessions shown as open whose device was heard of before a time (Unix milliseconds)."""
+    rows = _rows(
+        ask,
+        "SELECT app_id, count() AS count, toUnixTimestamp64Milli(min(arrived_at)) AS earliest FROM sessions"
+        " WHERE status = 'open' AND arrived_at <= fromUnixTimestamp64Milli({before:Int64}) GROUP BY app_id",
+        {"before": arrived_before_ms},
+    )
+    return [OpenSessions(row["app_id"], int(row["count"]), int(row["earliest"])) for row in rows]
+
+
+def ledger_totals(ask: Ask) -> list[LedgerTotals]:
+    """Each partition's account, in order."""
+    rows = _rows(
+        ask,
+        _LEDGER_TOTALS,
+        {},
+    )
+    return [
+        LedgerTotals(
+            row["topic"],
+            *(int(row[name]) for name in ("partition", "records", "missing")),
+            *(int(row[name]) for name in ("received", "events", "duplicates", "refused")),
+        )
+        for row in rows
+    ]
+
+
+def next_offset(ask: Ask) -> int:
+    """Where offsets can begin anew above all that are stored; 0 if nothing is. The beginning of a ledger range.
+
+    A sink that was killed has events stored whose ledger rows it had yet to write: each table is asked.
+    """
+    rows = _rows(
+        ask,
+        "SELECT max(top) AS top FROM (SELECT toInt64(max(offset)) + 1 AS top, count() AS rows FROM ledger_records"
+        " UNION ALL SELECT toInt64(max(offset)) + 1, count() FROM event_rows"
+        " UNION ALL SELECT toInt64(max(offset)) + 1, count() FROM session_rows"
+        " UNION ALL SELECT toInt64(max(offset)) + 1, count() FROM dead_letter_rows) WHERE rows > 0",
+        {},
+    )
+    return -(-int(rows[0]["top"]) // _RANGE) * _RANGE
+
+
+def _rows(ask: Ask, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [orjson.loads(line) for line in ask(sql, parameters).splitlines()]

@@ -1,0 +1,188 @@
+"""One simulated device: who owns it, what it runs, and what it carries from one visit to the next."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from random import Random
+
+import orjson
+
+from pipeline.simulate.catalogue import APPS, DAY_MS, ENVIRONMENTS, HOUR_MS, App, Release, running_release
+from pipeline.simulate.dice import Weighted, between, pick, spread, subseed
+from pipeline.simulate.handsets import HANDSETS, OS_VERSIONS
+
+MINUTE_MS = 60_000
+
+Json = dict[str, object]
+Entry = tuple[int, bytes, Json]
+"""When an event can be sent at the earliest (true time, ms), the head of its envelope, the event."""
+
+_PATIENCE_MS = tuple(
+    hours * HOUR_MS for hours in (0, 6, 14, 24, 36, 55, 80, 120, 200, 400, 1_100)
+)  # from release to update, by share of devices
+_UTC_OFFSETS_H = Weighted([(-8, 8), (-5, 14), (-3, 6), (0, 12), (1, 24), (2, 8), (5, 10), (8, 10), (9, 6)])
+_WRONG_CLOCKS_MS = (
+    -4_000 * DAY_MS,
+    -400 * DAY_MS,
+    -3 * DAY_MS,
+    -90 * MINUTE_MS,
+    -7 * MINUTE_MS,
+    75 * MINUTE_MS,
+    26 * HOUR_MS,
+    365 * DAY_MS,
+)
+_PERSONAS = ((), (), ("new",), ("premium",), ("premium", "beta_tester"), ("family",))
+_EXPERIMENTS = ("experiment.checkout", "experiment.onboarding", "experiment.search")
+_ARMS = ("A", "B", "control")
+_WRONG_CLOCK_SHARE = 0.01
+_KIOSK_SHARE = 0.008
+_SHARED_OWNER_SHARE = 0.18
+
+
+class Process(IntEnum):
+    """What the app's process is doing while nobody is telling."""
+
+    DEAD = 0
+    BACKGROUND = 1
+    FOREGROUND = 2
+
+
+class Device:
+    """A device and the one app that is simulated on it. All times are true time in Unix ms.
+
+    What never changes follows from the seed and the device's number alone.
+    """
+
+    __slots__ = (
+        "_facts",
+        "_seed",
+        "_session_serial",
+        "_user",
+        "app",
+        "environment",
+        "head",
+        "id",
+        "index",
+        "is_kiosk",
+        "key",
+        "logged_in",
+        "offline_since_ms",
+        "offline_until_ms",
+        "patience_ms",
+        "platform",
+        "process",
+        "quiet_since_ms",
+        "release",
+        "screen",
+        "seq",
+        "session_name",
+        "skew_ms",
+        "start_ms",
+        "unsent",
+        "utc_offset_ms",
+        "visits",
+    )
+
+    def __init__(self, seed: int, index: int, start_ms: int) -> None:
+        rng = Random(subseed(seed, "device", index))
+        owner_rng = Random(subseed(seed, "owner", index // 2))
+        shares_owner = owner_rng.random() < _SHARED_OWNER_SHARE
+        if not shares_owner:
+            owner_rng = rng
+        self.index, self._seed, self.start_ms = index, seed, start_ms
+        self.app: App = APPS.pick(owner_rng)
+        self._user = _user(owner_rng)
+        self.platform = "Android" if rng.random() * 100 < self.app.android_percent else "iOS"
+        self.id = _device_id(rng)
+        self.key = f"{self.app.id}/{self.id}".encode()
+        self.environment = ENVIRONMENTS.pick(rng)
+        self.patience_ms = spread(rng, _PATIENCE_MS)
+        self.utc_offset_ms = _UTC_OFFSETS_H.pick(rng) * HOUR_MS
+        self.skew_ms = pick(rng, _WRONG_CLOCKS_MS) if rng.random() < _WRONG_CLOCK_SHARE else 0
+        self.is_kiosk = not self.skew_ms and rng.random() < _KIOSK_SHARE
+        self.logged_in = rng.random() < 0.6
+        self._facts = self._resource(rng)
+
+        # The stream begins in the middle of the device's life: a process may be there already.
+        is_alive = not self.skew_ms and rng.random() < 0.3
+        self.process = Process.BACKGROUND if is_alive else Process.DEAD
+        self.quiet_since_ms = start_ms - 10 * MINUTE_MS
+        self.seq = between(rng, 0, 5_000)
+        self.visits = 0
+        self.screen = 0
+        self.unsent: list[Entry] = []
+        self.offline_since_ms = self.offline_until_ms = 0
+        self._session_serial = 0
+        self.session_name = ""
+        self.renew_session_name()
+        self.release: Release = running_release(self.app, self.environment, self.patience_ms, 0)
+        self.head = b""
+        self.write_head()
+
+    def _resource(self, rng: Random) -> Json:
+        handset = HANDSETS[self.platform].pick(rng)
+        return {
+            "service.version": "",
+            "app.build_id": "",
+            "deployment.environment.name": self.environment,
+            "os.name": self.platform,
+            "os.version": OS_VERSIONS[self.platform].pick(rng),
+            "device.manufacturer": handset.manufacturer,
+            "device.model.identifier": handset.identifier,
+            "device.model.name": handset.name,
+            "telemetry.sdk.name": self.app.sdk.name,
+            "telemetry.sdk.version": pick(rng, self.app.sdk.versions),
+        }
+
+    @property
+    def finds_exit_records(self) -> bool:
+        """Its SDK can read, and sends, why the process before ended."""
+        return self.app.sdk.reports_exits and self.platform == "Android" and not self.skew_ms
+
+    def update_app(self, now_ms: int) -> bool:
+        """Installs what the owner would have installed by now; true if that is another release."""
+        release = running_release(self.app, self.environment, self.patience_ms, now_ms - self.start_ms)
+        if release is self.release:
+            return False
+        self.release = release
+        self.write_head()
+        return True
+
+    def write_head(self) -> None:
+        """Makes the head of envelopes anew, after a change of release or user."""
+        self._facts["service.version"] = self.release.version
+        self._facts["app.build_id"] = self.release.build
+        head: Json = {"v": 1, "app_id": self.app.id, "device_id": self.id, "resource": self._facts}
+        user = self._user if self.logged_in else {k: v for k, v in self._user.items() if k == "properties"}
+        if user:
+            head["user"] = user
+        self.head = orjson.dumps(head)[:-1]
+
+    def renew_session_name(self) -> None:
+        """Gives the SDK's session a new id, where the SDK has such."""
+        if self.app.sdk.names_sessions:
+            self._session_serial += 1
+            self.session_name = f"{subseed(self._seed, 'session', self.index, self._session_serial):016x}"
+
+    def next_event_id(self, rng: Random) -> str:
+        """An id in the SDK's style, unique on this device."""
+        style = self.app.sdk.id_style
+        if style == "uuid":
+            figures = f"{rng.getrandbits(128):032x}"
+            return f"{figures[:8]}-{figures[8:12]}-4{figures[13:16]}-a{figures[17:20]}-{figures[20:]}"
+        return f"{rng.getrandbits(64):016x}" if style == "hex" else f"e{self.seq}"
+
+
+def _user(rng: Random) -> Json:
+    user: Json = {"id": f"u{rng.getrandbits(40):010x}"}
+    personas = pick(rng, _PERSONAS)
+    if personas:
+        user["personas"] = list(personas)
+    if rng.random() < 0.6:
+        user["properties"] = {pick(rng, _EXPERIMENTS): pick(rng, _ARMS)}
+    return user
+
+
+def _device_id(rng: Random) -> str:
+    figures = f"{rng.getrandbits(128):032x}"
+    return f"{figures[:8]}-{figures[8:12]}-4{figures[13:16]}-b{figures[17:20]}-{figures[20:]}"

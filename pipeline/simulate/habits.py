@@ -1,0 +1,162 @@
+"""How people use an app: when they come, what they do there, when they come back."""
+
+from __future__ import annotations
+
+from random import Random
+
+from pipeline.simulate.catalogue import HOUR_MS
+from pipeline.simulate.device import MINUTE_MS, Device, Process
+from pipeline.simulate.dice import between, pick, spread
+from pipeline.simulate.endings import end
+from pipeline.simulate.failures import EXIT_REASONS
+from pipeline.simulate.screens import Endpoint
+from pipeline.simulate.story import Story
+
+SECOND_MS = 1_000
+
+# Quantiles of the time until somebody comes back: to an app, and after it died in their hands.
+_AWAY_MS = tuple(s * SECOND_MS for s in (2, 12, 45, 150, 480, 1_200, 3_000, 7_200, 14_400, 25_200, 43_200))
+_RELAUNCH_MS = tuple(s * SECOND_MS for s in (2, 4, 8, 15, 40, 180, 1_500, 21_600))
+_IDLE_MS = (31 * MINUTE_MS, 40 * MINUTE_MS, 70 * MINUTE_MS, 3 * HOUR_MS)
+_KIOSK_ROUND_MS = (4 * MINUTE_MS, 6 * MINUTE_MS, 11 * MINUTE_MS)
+_STEPS = (1, 2, 2, 3, 4, 5, 8, 12, 28)
+_LONGEST_RECORD_MS = 6 * HOUR_MS
+"""How long ago an ending that only the next process tells of can be. With the longest time offline it must
+stay under the restate horizon, 24 h: a simulated event is late, but never too late."""
+_BACKGROUND_WORK = (Endpoint("GET", "/inbox?after={n}", 240), Endpoint("POST", "/sync", 420))
+_SLEEPS_AT_NIGHT = 0.85
+_PUSH_SHARE = 0.2
+
+
+def visit(device: Device, rng: Random, now_ms: int) -> tuple[Story, int]:
+    """One visit, from now on. Out: its story, and when the device wakes next (true time, ms)."""
+    device.visits += 1
+    story = Story(device, rng, now_ms)
+    if device.process is Process.DEAD:
+        _cold_start(story)
+    elif device.process is Process.FOREGROUND:
+        if not device.is_kiosk and rng.random() < 0.35:
+            _cold_start(story)  # it had died with the app in front, and nobody knows when
+    elif rng.random() < _PUSH_SHARE:
+        if _work_in_background(story):
+            return story, _sleep(story)
+        _warm_start(story, now_ms)
+    else:
+        _warm_start(story, now_ms)
+    if device.is_kiosk and device.process is not Process.DEAD and rng.random() < 0.996:
+        device.process = Process.FOREGROUND
+        story.walk(1)
+        return story, story.now_ms + spread(rng, _KIOSK_ROUND_MS)
+    story.walk(spread(rng, _STEPS))
+    _sign_in_or_out(story)
+    end(story)
+    return story, _sleep(story)
+
+
+def _cold_start(story: Story) -> None:
+    """A new process: it tells the last words of the one before, then that it is there."""
+    device, rng = story.device, story.rng
+    told_from_ms = story.now_ms + between(rng, 150, 1_400)
+    story.entries += [(told_from_ms, head, event) for _, head, event in device.unsent]
+    device.unsent = []
+    device.update_app(story.now_ms)
+    device.renew_session_name()
+    device.screen = 0
+    device.process = Process.FOREGROUND
+    if rng.random() < 0.05:  # libraries that start before the SDK has told of the launch
+        story.request(Endpoint("GET", "/config", 30))
+        story.wait(40, 300)
+    launch_form = device.app.sdk.launch_form if device.platform == "Android" else "launch"
+    chance = rng.random()
+    if chance < 0.06:  # no foreground signal at all
+        _launch_signal(story, launch_form, 0)
+    elif chance < 0.32:  # told of when the first frame is drawn
+        story.state("foreground")
+        _launch_signal(story, launch_form, spread(rng, (0, 300, 900, 4_200)))
+    else:
+        _launch_signal(story, launch_form, 0)
+        story.state("foreground", spread(rng, (0, 60, 250, 900, 3_000)))
+    if device.platform == "iOS":
+        story.state("active", 20)
+    story.wait(200, 900)
+
+
+def _launch_signal(story: Story, form: str, after_ms: int) -> None:
+    if form == "lifecycle":
+        story.state("created", after_ms)
+    else:
+        story.tell("app.launch", {"app.launch.type": "cold"}, after_ms)
+
+
+def _warm_start(story: Story, now_ms: int) -> None:
+    device, rng = story.device, story.rng
+    device.process = Process.FOREGROUND
+    if now_ms - device.quiet_since_ms > 30 * MINUTE_MS:
+        device.renew_session_name()
+    if device.platform == "iOS":
+        story.state("inactive")
+        story.wait(60, 300)
+    story.state("foreground")
+    if device.app.sdk.launch_form == "launch":
+        kind = "hot" if rng.random() < 0.7 else "warm"
+        story.tell("app.launch", {"app.launch.type": kind}, between(rng, 1, 90))
+    story.wait(50, 400)
+
+
+def _work_in_background(story: Story) -> bool:
+    """A push message wakes the process behind the screen. Out: whether it stays there."""
+    device, rng = story.device, story.rng
+    story.log(9, "push received")
+    story.wait(5, 80)
+    for _ in range(between(rng, 1, 4)):
+        took_ms = story.request(pick(rng, _BACKGROUND_WORK))
+        story.now_ms += min(took_ms, 3_000)
+        story.wait(20, 900)
+    if rng.random() < 0.75:
+        return True
+    story.wait(500, 9_000)  # somebody taps the notification
+    device.screen = min(1, len(device.app.screens) - 1)
+    return False
+
+
+def _sign_in_or_out(story: Story) -> None:
+    """Some log in or out on the way; an SDK with sessions of its own then begins another."""
+    device, rng = story.device, story.rng
+    if device.skew_ms or rng.random() > (0.02 if device.logged_in else 0.08):
+        return
+    widget = ("logout_button", "Log out") if device.logged_in else ("login_button", "Log in")
+    story.tell("app.widget.click", {"app.widget.id": widget[0], "app.widget.name": widget[1]})
+    took_ms = story.request(Endpoint("DELETE" if device.logged_in else "POST", "/session", 310))
+    story.now_ms += took_ms
+    story.wait(100, 500)
+    device.logged_in = not device.logged_in
+    device.write_head()
+    device.renew_session_name()
+    story.walk(between(rng, 1, 3))
+
+
+def _sleep(story: Story) -> int:
+    """Until the next visit: how long, and what becomes of the process meanwhile. Out: when that is."""
+    device, rng = story.device, story.rng
+    now_ms = story.now_ms
+    device.quiet_since_ms = now_ms
+    if device.process is Process.FOREGROUND:
+        return now_ms + spread(rng, _IDLE_MS)
+    if device.process is Process.DEAD and (story.last_words or story.is_cut_off):
+        return now_ms + spread(rng, _RELAUNCH_MS)
+    wake_ms = _not_at_night(device, rng, now_ms + spread(rng, _AWAY_MS))
+    away_ms = wake_ms - now_ms
+    if device.process is Process.BACKGROUND and rng.random() < (0.45 if away_ms > HOUR_MS else 0.04):
+        device.process = Process.DEAD
+        if device.finds_exit_records and rng.random() < 0.75:
+            ago_ms = between(rng, 1, min(away_ms, _LONGEST_RECORD_MS))
+            story.leave_word("app.exit", {"app.exit.reason": EXIT_REASONS.pick(rng)}, wake_ms - ago_ms)
+    return wake_ms
+
+
+def _not_at_night(device: Device, rng: Random, wake_ms: int) -> int:
+    """Most people sleep from midnight to six."""
+    hour_ms = (wake_ms + device.utc_offset_ms) % (24 * HOUR_MS)
+    if hour_ms < 6 * HOUR_MS and rng.random() < _SLEEPS_AT_NIGHT:
+        return wake_ms - hour_ms + 6 * HOUR_MS + between(rng, 0, 3 * HOUR_MS)
+    return wake_ms

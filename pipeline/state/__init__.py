@@ -1,0 +1,1 @@
+"""The state of devices and partitions: input in, state and rows out. Pure: time is an argument."""

@@ -1,0 +1,228 @@
+"""One device: input to state and rows. Pure; the caller makes state durable and emits the outbox."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pipeline.domain.event import Event
+from pipeline.domain.fold import step
+from pipeline.domain.fold_state import FoldState
+from pipeline.domain.policy import Policy
+from pipeline.domain.session import Session
+from pipeline.state import report
+from pipeline.wire.device_state import DeviceState
+
+MAX_TEXT_BYTES = 2_000_000
+"""Of distinct resources and users in a tail. A record may bring half a megabyte of them, and a state has to fit a
+record of the changelog: a device that sends so much is restated less far back."""
+HEAVY_CHARS = 1_000
+"""Of a resource and user: below, not even 2,000 distinct ones reach that bound."""
+
+
+class Arrival(NamedTuple):
+    """The events of one record of a device."""
+
+    offset: int
+    record_ms: int
+    """The broker's record time, Unix milliseconds."""
+    events: Sequence[Event]
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of the events of a step."""
+
+    accepted: int = 0
+    late: int = 0
+    """Of the accepted: came after a newer event of their device."""
+    duplicates: int = 0
+    unrestated: int = 0
+    """Too late to change sessions; stored with all others, and part of them again after a rebuild."""
+
+
+def apply(state: DeviceState, arrivals: Sequence[Arrival], policy: Policy, counts: Counts) -> bool:
+    """Fold records of one device, ascending by offset, into its state, in place.
+
+    Records up to `state.applied_offset` are replays and change nothing. The rows to emit are in
+    `state.outbox` afterwards; for a pure replay that is the outbox of the step that is being replayed.
+    Returns whether anything was applied: only then must the state be written.
+    """
+    fresh = [arrival for arrival in arrivals if arrival.offset > state.applied_offset]
+    if not fresh:
+        return False
+    state.outbox = []
+    left: list[Session] = []
+    final: list[Session] = []
+    named = _named(state.checkpoint)
+    seen = {event.id for event in state.tail} | named
+    late = False
+    for arrival in fresh:
+        if arrival.record_ms - state.arrived_ms >= policy.restate_horizon_ms and state.tail:
+            _compact(state, policy, final)
+            named = _named(state.checkpoint)
+            seen = set(named)
+        for event in arrival.events:
+            late |= _admit(state, event, policy, seen, left, counts=counts, late=late)
+        # After each record, so that what is remembered never depends on how records were cut into batches.
+        if moved := _trim(state, policy, final, heavy=_is_heavy(arrival.events)):
+            seen = seen.difference(moved, named) | (named := _named(state.checkpoint))
+        state.applied_offset = arrival.offset
+        state.arrived_ms = max(state.arrived_ms, arrival.record_ms)
+    if late:
+        _refold(state, policy, left)
+        report.dissolve(state, (*left, *final, *_held(state.head)))
+    report.finals(state, final)
+    gone = {_identity(session) for session in final}
+    report.changed(state, [session for session in left if _identity(session) not in gone])
+    return True
+
+
+def fall_silent(state: DeviceState, now_ms: int, clock_ms: int, policy: Policy) -> bool:
+    """Report what time alone has decided; `state.outbox` holds the rows. Returns whether anything changed.
+
+    `now_ms` decides idleness. Finality follows `clock_ms`, the latest record time of the partition: it limits
+    what a late event can still do, so it must never run ahead of input that is merely delayed.
+    """
+    state.outbox = []
+    changed = False
+    if state.head.open is not None and now_ms - state.arrived_ms >= policy.idle_timeout_ms:
+        changed = report.silent(state)
+    if state.tail and clock_ms - state.arrived_ms >= policy.restate_horizon_ms:
+        final: list[Session] = []
+        _compact(state, policy, final)
+        report.finals(state, final)
+        report.finals_held(state)
+        changed = True
+    return changed
+
+
+def idle_at_ms(state: DeviceState, policy: Policy) -> int | None:
+    """When the open session is to be reported as ended by inactivity; None if there is nothing to report."""
+    return state.arrived_ms + policy.idle_timeout_ms if report.needs_silence(state) else None
+
+
+def final_at_ms(state: DeviceState, policy: Policy) -> int | None:
+    """When the device's sessions become final for want of input; None if they are."""
+    return state.arrived_ms + policy.restate_horizon_ms if state.tail else None
+
+
+def _admit(
+    state: DeviceState,
+    event: Event,
+    policy: Policy,
+    seen: set[str],
+    left: list[Session],
+    *,
+    counts: Counts,
+    late: bool,
+) -> bool:
+    """Put one event in its place. Returns whether that makes the tail need folding again.
+
+    `late` says that it needs so already: then the head is behind, and not worth stepping.
+    """
+    if event.id in seen:
+        counts.duplicates += 1
+        return False
+    tail = state.tail
+    in_order = event > tail[-1] if tail else state.floor is None or event[:4] > state.floor
+    if in_order:
+        if not late:
+            step(state.head, event, policy, left)
+        tail.append(event)
+    elif _restatable(state, event, policy):
+        insort(tail, event)
+        counts.late += 1
+    else:
+        counts.unrestated += 1
+        return False
+    seen.add(event.id)
+    counts.accepted += 1
+    return not in_order
+
+
+def _restatable(state: DeviceState, event: Event, policy: Policy) -> bool:
+    """Whether a late event is within the horizon, in time and in events after it.
+
+    A function of the events accepted so far alone, never of how input was cut into batches.
+    """
+    tail = state.tail
+    if not tail or (state.floor is not None and event[:4] <= state.floor):
+        return False
+    return (
+        event.time_ms >= tail[-1].time_ms - policy.restate_horizon_ms
+        and len(tail) - bisect_left(tail, event) < policy.restate_events
+    )
+
+
+def _refold(state: DeviceState, policy: Policy, left: list[Session]) -> None:
+    """Fold the tail again from the checkpoint; `left` becomes the sessions that it pushes out."""
+    left.clear()
+    state.head = state.checkpoint.copy()
+    for event in state.tail:
+        step(state.head, event, policy, left)
+
+
+def _held(fold: FoldState) -> list[Session]:
+    return [s for s in (fold.prev, fold.open) if s is not None]
+
+
+def _named(fold: FoldState) -> set[str]:
+    """Ids of the events that the sessions held by a fold are named by.
+
+    No further event may have them: a second session of that name would take the first one's place in `written`.
+    """
+    return {session.first_event_id for session in _held(fold)}
+
+
+def _identity(session: Session) -> tuple[str, int]:
+    return session.first_event_id, session.started_at_ms
+
+
+def _trim(state: DeviceState, policy: Policy, final: list[Session], *, heavy: bool) -> list[str]:
+    """Move the events that no late one may precede any more from the tail into the checkpoint; gives their ids."""
+    tail = state.tail
+    if not tail:
+        return []
+    too_old = bisect_left(tail, (tail[-1].time_ms - policy.restate_horizon_ms,))
+    count = max(too_old, len(tail) - policy.restate_events, _too_heavy(tail) if heavy else 0)
+    if count <= 0:
+        return []
+    moved = [event.id for event in tail[:count]]
+    _move(state, count, policy, final)
+    return moved
+
+
+def _is_heavy(events: Sequence[Event]) -> bool:
+    """Whether a record's events make it worth to weigh the tail: they share resource and user."""
+    return bool(events) and len(events[0].resource) + len(events[0].user) > HEAVY_CHARS
+
+
+def _too_heavy(tail: Sequence[Event]) -> int:
+    """How many of the oldest events have to go for the texts of the others to stay within MAX_TEXT_BYTES."""
+    texts: set[str] = set()
+    size = 0
+    for index in range(len(tail) - 1, -1, -1):
+        for text in (tail[index].resource, tail[index].user):
+            if text not in texts:
+                texts.add(text)
+                size += len(text.encode())
+        if size > MAX_TEXT_BYTES:
+            return index + 1
+    return 0
+
+
+def _compact(state: DeviceState, policy: Policy, final: list[Session]) -> None:
+    """Move the whole tail into the checkpoint: the device has been silent for the horizon."""
+    _move(state, len(state.tail), policy, final)
+
+
+def _move(state: DeviceState, count: int, policy: Policy, final: list[Session]) -> None:
+    if count <= 0:
+        return
+    for event in state.tail[:count]:
+        step(state.checkpoint, event, policy, final)
+    state.floor = state.tail[count - 1][:4]
+    del state.tail[:count]

@@ -1,0 +1,257 @@
+"""All devices of one partition: records in, state values and rows out. Pure, but for its own dictionaries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import msgspec
+
+from pipeline.domain.policy import Policies
+from pipeline.state.deadlines import Deadlines
+from pipeline.state.device import Arrival, Counts, apply, fall_silent, final_at_ms, idle_at_ms
+from pipeline.state.outbox import outbox_rows
+from pipeline.wire import native, state_codec
+from pipeline.wire.device_state import DeviceState
+from pipeline.wire.rejected import Rejected
+
+MARKER_KEY = b"\0partition"
+"""Key of the partition's own entry in the state table; no device key begins with NUL."""
+
+
+_UNREADABLE = (state_codec.UnknownStateVersion, msgspec.DecodeError)
+_WAY_BACK = "Stop all sessionizers, then: session-pipeline rebuild --states"
+
+
+class SourceRecord(NamedTuple):
+    """What the sessionizer needs of a Kafka record."""
+
+    offset: int
+    record_ms: int
+    key: bytes | None
+    value: bytes | None
+    sent_again_ms: int | None = None
+    """Record time of its first coming, if it is a dead letter that was sent again."""
+
+
+class Marker(msgspec.Struct, array_like=True, frozen=True):
+    """How far a partition's state reaches."""
+
+    applied_offset: int = -1
+    clock_ms: int = 0
+    """Latest record time applied."""
+
+
+@dataclass(slots=True)
+class Effects:
+    """What a step wants done, in this order: rows owed, states durable, rows, then `Partition.commit`.
+
+    (Rows of silence go the other way round: rows, then states.)
+    """
+
+    owed: list[tuple[bytes, bytes]] = field(default_factory=list)
+    """Device key and session row: outboxes of durable states whose input came again. Their worker may have died
+    before it emitted them, and a state that goes on from there forgets them: so before any state is written."""
+
+    states: list[tuple[bytes, bytes]] = field(default_factory=list)
+    """Table key and value, the partition's marker last."""
+    rows: list[tuple[bytes, bytes]] = field(default_factory=list)
+    """Device key and session row."""
+    counts: Counts = field(default_factory=Counts)
+    refused: int = 0
+    """Events (or whole records) that were not decoded; the sink dead-letters them."""
+    marker: Marker = field(default_factory=Marker)
+    handled_offset: int = -1
+    """Of the last record, replayed or not."""
+    deadlines: list[tuple[bytes, int | None, int | None]] = field(default_factory=list)
+    """Key, when idle, when final."""
+
+
+class UnreadableState(Exception):
+    """What the changelog holds of a device cannot be read. Terminal: state is never guessed."""
+
+
+class StateLost(Exception):
+    """The changelog does not reach as far as the input that was done. Terminal: sessions would come out wrong."""
+
+
+class PoisonedDevice(Exception):
+    """The fold failed on valid input: our bug. Terminal; the worker stops and nothing is acknowledged."""
+
+
+class Partition:
+    """The working state of one assigned partition.
+
+    `apply` and `tick` change nothing: their effects take hold with `commit`, so that a batch in hand can be
+    dropped at any point. Not safe for several threads. Never blocks.
+    """
+
+    def __init__(self, number: int, policies: Policies, *, offset_base: int = 0) -> None:
+        """`offset_base` is added to every offset: above 0 where a topic began anew (see settings)."""
+        self.number = number
+        self.marker = Marker()
+        self._policies = policies
+        self._offset_base = offset_base
+        self._handled_offset = -1
+        """Of the last record that came since the partition was taken over."""
+        self._values: dict[bytes, bytes] = {}
+        self._idle = Deadlines()
+        self._final = Deadlines()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def restore(self, items: Mapping[bytes, bytes]) -> None:
+        """Take over what was recovered from the changelog; called once, before any record.
+
+        Raises `UnreadableState`.
+        """
+        for key, value in items.items():
+            try:
+                if key == MARKER_KEY:
+                    self.marker = msgspec.msgpack.decode(value, type=Marker)
+                    continue
+                state = state_codec.decode(value)
+            except _UNREADABLE as error:
+                raise UnreadableState(
+                    f"changelog of partition {self.number}, key {key!r}: {error}. {_WAY_BACK}"
+                ) from error
+            self._values[key] = value
+            self._schedule(key, state)
+
+    def require_state(self, done: int) -> None:
+        """Check that nothing is lost of the state of the input below an offset. Raises `StateLost`.
+
+        Every chunk's state is durable before the chunk counts as done.
+        """
+        if self.marker.applied_offset < done + self._offset_base - 1:
+            raise StateLost(
+                f"all of partition {self.number} below offset {done} was done, but its changelog reaches to "
+                f"{self.marker.applied_offset - self._offset_base} only. {_WAY_BACK}"
+            )
+
+    def apply(self, records: Sequence[SourceRecord]) -> Effects:
+        """Fold a chunk of records, ascending by offset. Raises `PoisonedDevice`."""
+        effects = Effects()
+        by_device: dict[bytes, list[Arrival]] = {}
+        clock_ms = self.marker.clock_ms
+        for record in records:
+            clock_ms = max(clock_ms, record.record_ms)
+            came_ms = record.record_ms if record.sent_again_ms is None else record.sent_again_ms
+            decoded = native.decode(record.value, record.key, came_ms)
+            if isinstance(decoded, Rejected):
+                effects.refused += 1
+                continue
+            effects.refused += len(decoded.refused)
+            assert record.key is not None, "decode refuses a record without a key"
+            arrival = Arrival(record.offset + self._offset_base, record.record_ms, native.to_events(decoded))
+            by_device.setdefault(record.key, []).append(arrival)
+        for key, arrivals in by_device.items():
+            self._apply_device(key, arrivals, effects)
+        last = records[-1].offset + self._offset_base
+        effects.handled_offset = last
+        effects.marker = Marker(max(last, self.marker.applied_offset), clock_ms)
+        effects.states.append((MARKER_KEY, msgspec.msgpack.encode(effects.marker)))
+        return effects
+
+    def tick(self, now_ms: int, *, caught_up: bool, limit: int = 1_000) -> Effects | None:
+        """What silence has decided by now, for at most `limit` devices; None if nothing.
+
+        `now_ms` is the wall clock. It counts only once the partition is caught up: a backlog of hours must
+        not close and reopen every session on the way.
+        """
+        clock_ms = min(self.marker.clock_ms, now_ms)
+        idle_ms = max(clock_ms, now_ms) if caught_up else clock_ms
+        due = dict.fromkeys(self._idle.due(idle_ms, limit))
+        due.update(dict.fromkeys(self._final.due(clock_ms, limit)))
+        effects = Effects()
+        for key in due:
+            policy = self._policies.of(split_key(key)[0])
+            state = state_codec.decode(self._values[key])
+            if state.applied_offset > self._handled_offset:
+                # Recovered, and its input may still come again: then its outbox may not have been emitted either.
+                effects.rows.extend((key, row) for row in self._rows(key, state, state.applied_offset * 2))
+            if fall_silent(state, idle_ms, clock_ms, policy):
+                revision = state.applied_offset * 2 + 1
+                effects.rows.extend((key, row) for row in self._rows(key, state, revision))
+                state.outbox = []
+                self._stage(key, state, effects)
+            else:
+                effects.deadlines.append((key, idle_at_ms(state, policy), final_at_ms(state, policy)))
+        effects.marker = self.marker
+        return effects if due else None
+
+    def commit(self, effects: Effects) -> None:
+        """Take over the effects of the latest `apply` or `tick`: they are durable now."""
+        for key, value in effects.states:
+            if key != MARKER_KEY:
+                self._values[key] = value
+        for key, idle_ms, final_ms in effects.deadlines:
+            self._idle.set(key, idle_ms)
+            self._final.set(key, final_ms)
+        self.marker = effects.marker
+        self._handled_offset = max(self._handled_offset, effects.handled_offset)
+
+    @property
+    def open_sessions(self) -> int:
+        """Devices whose open session is not reported as ended."""
+        return len(self._idle)
+
+    def _apply_device(self, key: bytes, arrivals: list[Arrival], effects: Effects) -> None:
+        stored = self._values.get(key)
+        state = state_codec.decode(stored) if stored is not None else DeviceState()
+        if arrivals[0].offset <= state.applied_offset:
+            effects.owed.extend((key, row) for row in self._rows(key, state, state.applied_offset * 2))
+        try:
+            applied = apply(state, arrivals, self._policies.of(split_key(key)[0]), effects.counts)
+        except Exception as error:
+            raise PoisonedDevice(
+                f"device {key!r}, partition {self.number}, offsets {arrivals[0].offset}-{arrivals[-1].offset}"
+            ) from error
+        if applied:
+            effects.rows.extend((key, row) for row in self._rows(key, state, state.applied_offset * 2))
+            self._stage(key, state, effects)
+
+    def _stage(self, key: bytes, state: DeviceState, effects: Effects) -> None:
+        policy = self._policies.of(split_key(key)[0])
+        effects.states.append((key, state_codec.encode(state)))
+        effects.deadlines.append((key, idle_at_ms(state, policy), final_at_ms(state, policy)))
+
+    def _rows(self, key: bytes, state: DeviceState, revision: int) -> Iterator[bytes]:
+        app_id, device_id = split_key(key)
+        return outbox_rows(state, app_id, device_id, partition=self.number, revision=revision)
+
+    def _schedule(self, key: bytes, state: DeviceState) -> None:
+        policy = self._policies.of(split_key(key)[0])
+        self._idle.set(key, idle_at_ms(state, policy))
+        self._final.set(key, final_at_ms(state, policy))
+
+
+def newer(old: bytes, new: bytes) -> bool:
+    """Whether `new` replaces `old` under one key of the table: it does not where it reaches less far.
+
+    A worker that was frozen past its session may write late; the entry that reaches further is the truth. What
+    cannot be read has no reach: what was written later replaces it, and `restore` names it if it is the last.
+    """
+    try:
+        return _reach(new) >= _reach(old)
+    except _UNREADABLE:
+        return True
+
+
+def marker_item(applied_offset: int, clock_ms: int) -> tuple[bytes, bytes]:
+    """The partition's own entry in the table: how far its state reaches, and its latest record time."""
+    return MARKER_KEY, msgspec.msgpack.encode(Marker(applied_offset, clock_ms))
+
+
+def _reach(value: bytes) -> int:
+    if value[:1] and value[0] & 0xF0 == 0x90:  # a MessagePack array: the marker, never a state's version byte
+        return msgspec.msgpack.decode(value, type=Marker).applied_offset
+    return state_codec.applied_offset(value)
+
+
+def split_key(key: bytes) -> tuple[str, str]:
+    """App and device of a record key."""
+    app_id, _, device_id = key.decode().partition("/")
+    return app_id, device_id

@@ -1,0 +1,111 @@
+"""Which rows a device's sessions need: the difference between what is so and what was written.
+
+Each function appends to `state.outbox` and notes in `state.written` what the new row says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import blake2b
+
+from pipeline.domain.fold import as_quiet
+from pipeline.domain.session import Session
+from pipeline.wire.device_state import DeviceState, Report, Write, Written
+from pipeline.wire.state_codec import session_bytes
+
+LIVE_INTERVAL_MS = 30_000
+"""An open session is written when it opens, and again with the first input after this."""
+
+
+def changed(state: DeviceState, left: Iterable[Session]) -> None:
+    """After input: write the sessions that differ from their rows; `left` were pushed out of the fold."""
+    for session in left:
+        _closed(state, session)
+    if state.head.prev is not None:
+        _closed(state, state.head.prev)
+    if state.head.open is not None:
+        _open(state, state.head.open)
+
+
+def dissolve(state: DeviceState, kept: Iterable[Session]) -> None:
+    """After the tail was folded again: take back the rows of sessions that are no more."""
+    alive = {session.first_event_id for session in kept}
+    for first_id in [first_id for first_id in state.written if first_id not in alive]:
+        gone = state.written.pop(first_id)
+        stub = Session(first_id, gone.started_at_ms, "", True, "{}", last_ms=gone.started_at_ms)
+        state.outbox.append(Write(stub, Report.DELETED, is_final=False))
+
+
+def silent(state: DeviceState) -> bool:
+    """Report the open session as ended by inactivity. Returns whether that is news."""
+    opened = state.head.open
+    assert opened is not None, "only an open session falls silent"
+    if state.written[opened.first_event_id].report is Report.SILENT:
+        return False
+    _write(state, as_quiet(opened), Report.SILENT)
+    return True
+
+
+def needs_silence(state: DeviceState) -> bool:
+    """Whether a session is open and its row does not say yet that it ended by inactivity."""
+    opened = state.head.open
+    return opened is not None and state.written[opened.first_event_id].report is not Report.SILENT
+
+
+def finals(state: DeviceState, sessions: Iterable[Session]) -> None:
+    """Write as final the sessions that left the checkpoint: no event in reach touches them any more."""
+    for session in sessions:
+        before = state.written.pop(session.first_event_id, None)
+        if before is None or not before.is_final or before.digest != _digest(session):
+            state.outbox.append(Write(session, Report.CLOSED, is_final=True))
+
+
+def finals_held(state: DeviceState) -> None:
+    """Write as final what the fold still holds of a device that has been silent for the horizon."""
+    if state.head.prev is not None:
+        _write_final(state, state.head.prev, Report.CLOSED)
+    if state.head.open is not None:
+        _write_final(state, as_quiet(state.head.open), Report.SILENT)
+
+
+def _closed(state: DeviceState, session: Session) -> None:
+    before = state.written.get(session.first_event_id)
+    digest = _digest(session)
+    if before is not None and before.digest == digest:
+        before.report = Report.CLOSED
+        return
+    _write(state, session, Report.CLOSED, digest)
+
+
+def _open(state: DeviceState, session: Session) -> None:
+    before = state.written.get(session.first_event_id)
+    if before is not None:
+        told_open = before.report is Report.OPEN
+        if told_open and state.arrived_ms - before.at_ms < LIVE_INTERVAL_MS:
+            return
+        said = session if told_open else as_quiet(session)
+        if before.digest == _digest(said):
+            return
+    _write(state, session, Report.OPEN)
+
+
+def _write(state: DeviceState, session: Session, report: Report, digest: bytes | None = None) -> None:
+    state.outbox.append(Write(session.copy(), report, is_final=False))
+    state.written[session.first_event_id] = Written(
+        digest or _digest(session), session.started_at_ms, report, False, state.arrived_ms
+    )
+
+
+def _write_final(state: DeviceState, session: Session, report: Report) -> None:
+    before = state.written.get(session.first_event_id)
+    digest = _digest(session)
+    if before is not None and before.is_final and before.digest == digest:
+        return
+    state.outbox.append(Write(session.copy(), report, is_final=True))
+    state.written[session.first_event_id] = Written(
+        digest, session.started_at_ms, report, True, state.arrived_ms
+    )
+
+
+def _digest(session: Session) -> bytes:
+    return blake2b(session_bytes(session), digest_size=8).digest()

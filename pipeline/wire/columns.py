@@ -1,0 +1,117 @@
+"""The columns of the tables in ClickHouse that the sink fills: names and types, in the order of the tables.
+
+A test compares them with the tables that the migrations make.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pipeline.domain.event import COUNTERS
+
+_KEY = "LowCardinality(String)"
+_TIME = "DateTime64(3, 'UTC')"
+
+_IDENTITY_COLUMNS: tuple[tuple[str, str], ...] = (
+    ("app_id", _KEY),
+    ("device_id", "String"),
+    ("session_id", "UUID"),
+    ("first_event_id", "String"),
+)
+_RESOURCE_COLUMNS: tuple[tuple[str, str], ...] = (
+    ("app_version", _KEY),
+    ("app_build", _KEY),
+    ("environment", _KEY),
+    ("os_name", _KEY),
+    ("os_version", _KEY),
+    ("device_manufacturer", _KEY),
+    ("device_model", _KEY),
+    ("sdk_name", _KEY),
+    ("sdk_version", _KEY),
+    ("resource", "Map(LowCardinality(String), String)"),
+)
+
+SESSION_COLUMNS: tuple[tuple[str, str], ...] = (
+    *_IDENTITY_COLUMNS,
+    ("status", _KEY),
+    ("state", _KEY),
+    ("start_reason", _KEY),
+    ("end_reason", _KEY),
+    ("exit_reason", _KEY),
+    ("cold_start", "Bool"),
+    ("started_at", _TIME),
+    ("ended_at", _TIME),
+    ("last_event_at", _TIME),
+    ("arrived_at", _TIME),
+    ("duration_ms", "UInt64"),
+    ("is_final", "Bool"),
+    ("client_session_id", "String"),
+    ("stitched_session_id", "UUID"),
+    ("stitched_index", "UInt32"),
+    ("user_id", "String"),
+    ("personas", "Array(LowCardinality(String))"),
+    ("properties", "Map(LowCardinality(String), String)"),
+    *_RESOURCE_COLUMNS,
+    ("event_count", "UInt32"),
+    *((counter, "UInt32") for counter in COUNTERS),
+    ("revision", "UInt64"),
+    ("partition", "UInt32"),
+    ("offset", "UInt64"),
+    ("is_deleted", "UInt8"),
+)
+"""Name and ClickHouse type of what a session row holds, in the order of `session_rows`."""
+
+EVENT_COLUMNS: tuple[tuple[str, str], ...] = (
+    ("app_id", _KEY),
+    ("device_id", "String"),
+    ("event_id", "String"),
+    ("time", _TIME),
+    ("raw_time", _TIME),
+    ("received_at", _TIME),
+    ("name", _KEY),
+    ("kind", _KEY),
+    ("seq", "Int64"),
+    ("client_session_id", "String"),
+    ("exit_reason", _KEY),
+    ("counters", "UInt8"),
+    ("user_id", "String"),
+    ("resource_json", _KEY),
+    ("user_json", "String"),
+    ("app_version", _KEY),
+    ("attributes", "Map(LowCardinality(String), String)"),
+    ("topic", _KEY),
+    ("partition", "UInt32"),
+    ("offset", "UInt64"),
+    ("event_index", "UInt16"),
+)
+"""The same of `event_rows`."""
+
+DEAD_LETTER_COLUMNS: tuple[tuple[str, str], ...] = (
+    ("time", _TIME),
+    ("reason", _KEY),
+    ("detail", "String"),
+    ("topic", _KEY),
+    ("partition", "UInt32"),
+    ("offset", "UInt64"),
+    ("event_index", "Int32"),
+    ("key", "String"),
+    ("value", "String"),
+)
+"""The same of `dead_letter_rows`."""
+
+LEDGER_COLUMNS: tuple[tuple[str, str], ...] = (
+    ("topic", _KEY),
+    ("partition", "UInt32"),
+    ("offset", "UInt64"),
+    ("received", "UInt32"),
+    ("refused", "UInt32"),
+)
+"""The same of `ledger_records`."""
+
+TABLES: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "session_rows": SESSION_COLUMNS,
+    "event_rows": EVENT_COLUMNS,
+    "dead_letter_rows": DEAD_LETTER_COLUMNS,
+    "ledger_records": LEDGER_COLUMNS,
+}
+"""The tables that the sink fills, by name."""

@@ -1,0 +1,41 @@
+"""What a record may hold. Over a limit a record is refused with its reason, never cut."""
+
+from __future__ import annotations
+
+MAX_RECORD_BYTES = 1_000_000
+MAX_EVENTS = 500
+MAX_BODY_EVENTS = 1_500
+"""In a body of another format, which the router splits: bounds the time that one record may take."""
+MAX_BODY_BYTES = 8_000_000
+"""Of such a body: what the topics take, however well it was compressed on its way."""
+MAX_KEPT_BYTES = 7_500_000
+"""Of a refused record's value. With its key and headers it must pass a broker that takes 8,000,000 bytes: a longer
+one can only have come here compressed, and nothing says that it will be as small again."""
+MAX_KEPT_KEY_BYTES = 100_000
+MAX_ID_CHARS = 128
+"""Of app, device, batch, event, SDK session and user ids; they hold at least one character."""
+MAX_PROPERTIES = 100
+MAX_PROPERTY_KEY_CHARS = 128
+MAX_PROPERTY_VALUE_CHARS = 1_024
+MAX_PERSONAS = 100
+"""A persona is an id, so MAX_ID_CHARS holds for each."""
+MAX_RESOURCE_BYTES = 65_536
+"""As canonical JSON. Every session row and the state of a device carry it."""
+MAX_NESTING = 256
+"""Levels of arrays and objects, the envelope itself included.
+
+Recursive parsers give up at a depth that depends on how much stack is left, so two workers could disagree
+about one record. This stays far below that.
+"""
+MAX_CONTAINERS = 50_000
+"""Arrays and objects, for each 1,000,000 bytes begun. A crash report with every thread has a tenth of it; to
+build a million bytes of empty ones takes longer than any record may."""
+MAX_SEQ = 2**63 - 1
+MAX_STAMP_MS = 9_999_999_999_999
+"""Of an uncorrected time (the year 2286): more digits are microseconds or nanoseconds."""
+MIN_TIME_MS = 946_684_800_000
+"""2000-01-01. Of a corrected time."""
+MAX_AHEAD_MS = 24 * 3_600_000
+"""How far a corrected time may lie after the broker's record time."""
+CLOCK_TOLERANCE_MS = 60_000
+"""A sender's clock that is off by no more is taken as right."""

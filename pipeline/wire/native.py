@@ -1,0 +1,182 @@
+"""The native envelope: one record of `sdk-events`, the events of one device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from pipeline.domain.event import RANK, Event, Kind
+from pipeline.wire.faults import fault_of_id, fault_of_time
+from pipeline.wire.identity import canonical_resource, canonical_user
+from pipeline.wire.limits import CLOCK_TOLERANCE_MS, MAX_AHEAD_MS, MAX_RECORD_BYTES, MIN_TIME_MS
+from pipeline.wire.native_form import VERSION, WireEnvelope, WireEvent, fault_of_event_count, sound_parts
+from pipeline.wire.parse import parse
+from pipeline.wire.rejected import Reason, Rejected
+from pipeline.wire.semantics import interpret
+
+_envelopes = msgspec.json.Decoder(WireEnvelope)
+
+
+class NativeEvent(msgspec.Struct, gc=False):
+    """One event as it came, with what it means to a session. Times are Unix milliseconds."""
+
+    id: str
+    name: str
+    time_ms: int
+    """Corrected by the sender's clock."""
+    raw_time_ms: int
+    """As the device stamped it."""
+    seq: int
+    client_session_id: str
+    kind: Kind
+    exit_reason: str
+    counters: int
+    """Bit set over domain COUNTERS."""
+    attributes: bytes
+    """The JSON object exactly as it came; `{}` if there was none."""
+
+
+class Envelope(msgspec.Struct):
+    """What one record holds: the good events of one device, and what was refused of it."""
+
+    app_id: str
+    device_id: str
+    batch_id: str
+    sent_at: int | None
+    received_at_ms: int
+    resource: str
+    """Canonical JSON."""
+    user: str
+    """Canonical JSON, empty if the envelope names no user."""
+    events: list[NativeEvent]
+    refused: list[Rejected]
+    """One for each event that is not in `events`, in order, each with its index."""
+
+
+def decode(value: bytes | None, key: bytes | None, record_ms: int) -> Envelope | Rejected:
+    """Read one record; `record_ms` is the broker's record time, Unix milliseconds.
+
+    A fault of the envelope (version, ids, limits, key, resource, user) refuses the record whole; a fault of
+    an event refuses that event alone. Never raises because of the record; does not block.
+    """
+    tree = parse(value, MAX_RECORD_BYTES)
+    if isinstance(tree, Rejected):
+        return tree
+    assert value is not None
+    try:
+        wire = _envelopes.decode(value)
+        indexes: Sequence[int] = range(len(wire.events))
+        refused: list[Rejected] = []
+    except msgspec.ValidationError:
+        sound = sound_parts(value, tree)
+        if isinstance(sound, Rejected):
+            return sound
+        wire, indexes, refused = sound
+    fault = _fault_of_envelope(wire, key, len(wire.events) + len(refused))
+    if fault is not None:
+        return fault
+    resource, user = canonical_resource(bytes(wire.resource)), canonical_user(bytes(wire.user))
+    if isinstance(resource, Rejected):
+        return resource
+    if isinstance(user, Rejected):
+        return user
+    events, more_refused = _interpreted(wire, indexes, record_ms)
+    if more_refused and refused:
+        refused = sorted(refused + more_refused, key=_index)
+    return Envelope(
+        app_id=wire.app_id,
+        device_id=wire.device_id,
+        batch_id=wire.batch_id or "",
+        sent_at=wire.sent_at,
+        received_at_ms=record_ms,
+        resource=resource,
+        user=user,
+        events=events,
+        refused=refused or more_refused,
+    )
+
+
+def to_events(envelope: Envelope) -> list[Event]:
+    """The events as the fold sees them, in the order of the envelope."""
+    resource, user = envelope.resource, envelope.user
+    return [
+        Event(
+            e.time_ms,
+            RANK[e.kind],
+            e.seq,
+            e.id,
+            e.kind,
+            e.client_session_id,
+            e.exit_reason,
+            e.counters,
+            resource,
+            user,
+        )
+        for e in envelope.events
+    ]
+
+
+def _fault_of_envelope(wire: WireEnvelope, key: bytes | None, event_count: int) -> Rejected | None:
+    """What typed decoding cannot see. Version first: another may mean other things by the same names."""
+    if wire.v != VERSION:
+        return Rejected(Reason.UNKNOWN_VERSION, f"v: {VERSION}, not {wire.v}")
+    fault = fault_of_id(wire.app_id, "app_id", forbidden="/\0") or fault_of_id(wire.device_id, "device_id")
+    if fault is not None:
+        return fault
+    if key != f"{wire.app_id}/{wire.device_id}".encode():
+        return Rejected(
+            Reason.KEY_MISMATCH, "the record's key must be app_id/device_id of its envelope, in UTF-8"
+        )
+    return fault_of_event_count(event_count)
+
+
+def _interpreted(
+    wire: WireEnvelope, indexes: Sequence[int], record_ms: int
+) -> tuple[list[NativeEvent], list[Rejected]]:
+    shift_ms = 0 if wire.sent_at is None else record_ms - wire.sent_at
+    if abs(shift_ms) <= CLOCK_TOLERANCE_MS:
+        shift_ms = 0
+    latest_ms = record_ms + MAX_AHEAD_MS
+    events: list[NativeEvent] = []
+    refused: list[Rejected] = []
+    for index, event in zip(indexes, wire.events, strict=True):
+        attributes = bytes(event.attributes)
+        time_ms = event.time + shift_ms
+        if attributes in (b"", b"null"):
+            attributes = b"{}"
+        if not attributes.startswith(b"{") or "\0" in event.id or not MIN_TIME_MS <= time_ms <= latest_ms:
+            refused.append(_fault_of_event(event, index, attributes, time_ms, record_ms))
+            continue
+        kind, exit_reason, counters = interpret(event.name, attributes)
+        events.append(
+            NativeEvent(
+                event.id,
+                event.name,
+                time_ms,
+                event.time,
+                event.seq or 0,
+                event.session_id or "",
+                kind,
+                exit_reason,
+                counters,
+                attributes,
+            )
+        )
+    return events, refused
+
+
+def _fault_of_event(
+    event: WireEvent, index: int, attributes: bytes, time_ms: int, record_ms: int
+) -> Rejected:
+    path = f"events[{index}]"
+    fault = fault_of_id(event.id, f"{path}.id", index=index)
+    if fault is not None:
+        return fault
+    if not attributes.startswith(b"{"):
+        return Rejected(Reason.INVALID_TYPE, f"{path}.attributes: an object", index)
+    return fault_of_time(time_ms, record_ms, f"{path}.time", index)
+
+
+def _index(rejected: Rejected) -> int:
+    return -1 if rejected.event_index is None else rejected.event_index

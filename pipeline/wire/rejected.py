@@ -1,0 +1,72 @@
+"""Why input is refused. Decoders return a Rejected and never raise because of what they read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+MAX_DETAIL_CHARS = 300
+
+
+class Reason(StrEnum):
+    """The bounded list of reasons: a label of metrics and of dead letters."""
+
+    EMPTY_RECORD = "empty_record"
+    """No value, or one of no bytes."""
+    RECORD_TOO_LARGE = "record_too_large"
+    """A record, or an event that would need a record, over 1,000,000 bytes; a Measure body over 8,000,000."""
+    INVALID_UTF8 = "invalid_utf8"
+    """Bytes that are not UTF-8."""
+    MALFORMED_JSON = "malformed_json"
+    """Not strict JSON: NaN, lone surrogates, numbers beyond a double are not."""
+    TOO_DEEP = "too_deep"
+    """Arrays and objects nested deeper than 256 levels."""
+    TOO_MANY_VALUES = "too_many_values"
+    """More than 50,000 arrays and objects (in a Measure body for each 1,000,000 bytes begun)."""
+    UNKNOWN_VERSION = "unknown_version"
+    """`v` is there and is not 1."""
+    MISSING_FIELD = "missing_field"
+    """A required field is absent or null."""
+    INVALID_TYPE = "invalid_type"
+    """A field holds another JSON type than it must."""
+    INVALID_VALUE = "invalid_value"
+    """Right type, impossible value: '/' in an app id, NUL in an id, an empty name."""
+    ID_LENGTH = "id_length"
+    """An id or a persona of no character or more than 128."""
+    KEY_MISMATCH = "key_mismatch"
+    """The record's key is not `app_id/device_id`: its device's events would not meet in one partition."""
+    TIME_OUT_OF_RANGE = "time_out_of_range"
+    """Corrected: before 2000, or more than 24 h after the record. As stamped: before 1970, after 2286."""
+    NO_EVENTS = "no_events"
+    """The list of events is empty."""
+    TOO_MANY_EVENTS = "too_many_events"
+    """More than 500 events in a native envelope, more than 1,500 in a Measure body."""
+    TOO_MANY_PROPERTIES = "too_many_properties"
+    """More than 100 user properties, or more than 100 personas."""
+    PROPERTY_TOO_LONG = "property_too_long"
+    """A user property's key over 128 or value over 1,024 characters."""
+    RESOURCE_TOO_LARGE = "resource_too_large"
+    """The resource over 65,536 bytes as canonical JSON."""
+    NOT_STORABLE = "not_storable"
+    """Decoded, but ClickHouse refuses its row; the detail says why."""
+    UNKNOWN = "unknown"
+    """On `dead-letters`, but written there by somebody who does not say why."""
+    UNSUPPORTED = "unsupported"
+    """Well formed, but there is no place for it yet: spans in a Measure body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """One thing refused: a whole record, or one event of it.
+
+    `detail` names the path and what is allowed there, in at most 300 characters (longer ones are cut).
+    `event_index` counts from 0 in the list that the record holds; None where the whole record is refused.
+    """
+
+    reason: Reason
+    detail: str
+    event_index: int | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.detail) > MAX_DETAIL_CHARS:
+            object.__setattr__(self, "detail", self.detail[: MAX_DETAIL_CHARS - 1] + "…")

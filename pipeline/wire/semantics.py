@@ -1,0 +1,158 @@
+"""What an event's name and attributes mean to a session: its kind, its exit reason, what it counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from pipeline.domain.event import COUNTERS, Kind
+
+Meaning = tuple[Kind, str, int]
+"""Kind, exit reason (empty unless EXIT), bits over COUNTERS."""
+
+MAX_EXIT_REASON_CHARS = 64
+SEVERITY_NUMBER_ERROR = 17
+"""OpenTelemetry: ERROR is 17 to 20, FATAL 21 to 24."""
+
+_ACTIVITY: Meaning = (Kind.ACTIVITY, "", 0)
+_EXIT_REASONS = {
+    "crash_native": "crash",
+    "low_memory": "out_of_memory",
+    "user_requested": "user_terminated",
+    "user_stopped": "user_terminated",
+}
+_ERROR_WORDS = {word + digit for word in ("ERROR", "FATAL") for digit in ("", "2", "3", "4")}
+
+
+def _bit(counter: str) -> int:
+    return 1 << COUNTERS.index(counter)
+
+
+_CRASH, _ANR, _EXCEPTION = _bit("crash_count"), _bit("anr_count"), _bit("exception_count")
+_NETWORK, _NETWORK_ERROR = _bit("network_count"), _bit("network_error_count")
+_TAP, _VIEW, _LOG_ERROR = _bit("tap_count"), _bit("view_count"), _bit("log_error_count")
+
+_PLAIN: dict[str, Meaning] = {
+    "session.end": (Kind.SESSION_END, "", 0),
+    "app.crash": (Kind.CRASH, "", _CRASH),
+    "app.widget.click": (Kind.ACTIVITY, "", _TAP),
+    "app.screen.click": (Kind.ACTIVITY, "", _TAP),
+    "app.screen.view": (Kind.ACTIVITY, "", _VIEW),
+}
+"""Names whose meaning does not hang on their attributes."""
+
+
+class _Attributes(msgspec.Struct):
+    """The attributes that steer. All others are skipped unread."""
+
+    android_state: Any = msgspec.field(default=None, name="android.app.state")
+    ios_state: Any = msgspec.field(default=None, name="ios.app.state")
+    launch_type: Any = msgspec.field(default=None, name="app.launch.type")
+    exit_reason: Any = msgspec.field(default=None, name="app.exit.reason")
+    fatal: Any = None
+    status_code: Any = msgspec.field(default=None, name="http.response.status_code")
+    error_type: Any = msgspec.field(default=None, name="error.type")
+    severity_number: Any = None
+    severity_text: Any = None
+    severity: Any = None
+
+
+_attributes = msgspec.json.Decoder(_Attributes)
+
+
+def interpret(name: str, attributes: bytes) -> Meaning:
+    """The kind, exit reason and counter bits of an event.
+
+    `attributes` is a JSON object as bytes, known to be valid; it is parsed only for names that need it.
+    A steering attribute of an unexpected type counts as absent.
+    """
+    plain = _PLAIN.get(name)
+    if plain is not None:
+        return plain
+    rule = _RULES.get(name)
+    if rule is None:
+        return _ACTIVITY
+    return rule(_attributes.decode(attributes))
+
+
+def exit_reason_of(value: object) -> str:
+    """The exit reason for the system's word: the words of SESSIONS.md, else its own in lower case.
+
+    A missing one, and what is no word at all (another type, more than 64 characters), is `unknown`.
+    """
+    if not isinstance(value, str):
+        return "unknown"
+    word = value.strip().lower()
+    if not word or len(word) > MAX_EXIT_REASON_CHARS:
+        return "unknown"
+    return _EXIT_REASONS.get(word, word)
+
+
+def _lifecycle(read: _Attributes) -> Meaning:
+    if read.ios_state == "terminate":
+        return Kind.EXIT, "user_terminated", 0
+    if read.android_state == "created":
+        return Kind.LAUNCH, "", 0
+    for state in (read.android_state, read.ios_state):
+        if state == "foreground":
+            return Kind.FOREGROUND, "", 0
+        if state == "background":
+            return Kind.BACKGROUND, "", 0
+    return _ACTIVITY
+
+
+def _launch(read: _Attributes) -> Meaning:
+    return (Kind.LAUNCH, "", 0) if read.launch_type == "cold" else _ACTIVITY
+
+
+def _exception(read: _Attributes) -> Meaning:
+    return Kind.EXCEPTION if _is_fatal(read) else Kind.ACTIVITY, "", _EXCEPTION
+
+
+def _anr(read: _Attributes) -> Meaning:
+    return Kind.ANR if _is_fatal(read) else Kind.ACTIVITY, "", _ANR
+
+
+def _exit(read: _Attributes) -> Meaning:
+    return Kind.EXIT, exit_reason_of(read.exit_reason), 0
+
+
+def _http(read: _Attributes) -> Meaning:
+    failed = _number(read.status_code) >= 400 or read.error_type not in (None, "", False)
+    return Kind.ACTIVITY, "", _NETWORK | _NETWORK_ERROR if failed else _NETWORK
+
+
+def _log(read: _Attributes) -> Meaning:
+    words = (read.severity_text, read.severity)
+    is_error = (
+        _number(read.severity_number) >= SEVERITY_NUMBER_ERROR
+        or _number(read.severity) >= SEVERITY_NUMBER_ERROR
+        or any(isinstance(word, str) and word.upper() in _ERROR_WORDS for word in words)
+    )
+    return Kind.ACTIVITY, "", _LOG_ERROR if is_error else 0
+
+
+def _is_fatal(read: _Attributes) -> bool:
+    return read.fatal is True or read.fatal == "true"
+
+
+def _number(value: object) -> float:
+    """A number, or what a text of digits says (some SDKs send all attributes as text); else 0."""
+    if isinstance(value, int | float):
+        return value
+    if isinstance(value, str) and len(value) <= 4 and value.isascii() and value.isdigit():
+        return int(value)
+    return 0
+
+
+_RULES: dict[str, Callable[[_Attributes], Meaning]] = {
+    "device.app.lifecycle": _lifecycle,
+    "app.launch": _launch,
+    "exception": _exception,
+    "app.anr": _anr,
+    "app.exit": _exit,
+    "http.client.request": _http,
+    "log": _log,
+}

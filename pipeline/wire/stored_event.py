@@ -1,0 +1,101 @@
+"""A stored event (the view `events`) back to what the fold sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from itertools import groupby
+from typing import Annotated, NamedTuple
+
+import msgspec
+
+from pipeline.domain.event import COUNTERS, RANK, Event, Kind
+
+SELECT = (
+    "SELECT app_id, device_id, partition, offset, toUnixTimestamp64Milli(received_at),"
+    " toUnixTimestamp64Milli(time), kind, seq, event_id, client_session_id, exit_reason, counters,"
+    " resource_json, user_json FROM events"
+)
+"""What `devices` reads, without its filter and order; in format JSONCompactEachRow."""
+
+ORDER = "ORDER BY app_id, device_id, offset, event_index"
+"""Device by device, and the events of each in the order in which they arrived."""
+
+_KINDS = {kind.label: kind for kind in Kind}
+_Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_Counters = Annotated[int, msgspec.Meta(ge=0, lt=1 << len(COUNTERS))]
+_Row = tuple[
+    str, str, _Int64, _Int64, _Int64, _Int64, str, _Int64, str, str, str, _Counters, str, str
+]  # fmt: skip
+_row = msgspec.json.Decoder(_Row, strict=False)
+
+
+class _User(msgspec.Struct):
+    id: str = ""
+    personas: list[str] = []
+    properties: dict[str, str] = {}
+
+
+_resource = msgspec.json.Decoder(dict[str, str])
+_user = msgspec.json.Decoder(_User)
+
+
+class StoredRecord(NamedTuple):
+    """The events that one record brought first."""
+
+    offset: int
+    record_ms: int
+    events: list[Event]
+
+
+class StoredDevice(NamedTuple):
+    """All stored events of a device, by the records that brought them."""
+
+    app_id: str
+    device_id: str
+    partition: int
+    records: list[StoredRecord]
+
+
+def devices(lines: Iterable[bytes]) -> Iterator[StoredDevice]:
+    """The devices of a result, one at a time; holds one device in memory.
+
+    `lines` are the rows of `SELECT … ORDER` in JSONCompactEachRow. Raises msgspec.DecodeError for other rows.
+    """
+    rows = (_read(line) for line in lines if line)
+    for (app_id, device_id), of_device in groupby(rows, key=lambda row: row[:2]):
+        records: list[StoredRecord] = []
+        partition = 0
+        for row in of_device:
+            partition, offset, record_ms = row[2:5]
+            if not records or records[-1].offset != offset:
+                records.append(StoredRecord(offset, record_ms, []))
+            records[-1].events.append(_event(row))
+        yield StoredDevice(app_id, device_id, partition, records)
+
+
+def _read(line: bytes) -> _Row:
+    try:
+        row: _Row = _row.decode(line)
+        _check_texts(row[12], row[13])
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError(f"a stored event is not UTF-8: {error}") from error
+    if row[6] not in _KINDS:
+        raise msgspec.ValidationError(f"a stored event of kind {row[6]!r}: there is none")
+    return row
+
+
+@lru_cache(maxsize=8_192)
+def _check_texts(resource: str, user: str) -> None:
+    """Raise unless both are what a decoder writes: sessions would carry them into rows and state."""
+    _resource.decode(resource)
+    if user:
+        _user.decode(user)
+
+
+def _event(row: _Row) -> Event:
+    time_ms, label, seq, event_id, client_session_id, exit_reason, counters, resource, user = row[5:]
+    kind = _KINDS[label]
+    return Event(
+        time_ms, RANK[kind], seq, event_id, kind, client_session_id, exit_reason, counters, resource, user
+    )

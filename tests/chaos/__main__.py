@@ -1,0 +1,43 @@
+"""The command: real processes under fire, then a comparison with the fold.
+
+The last line is one JSON object; exit 0 only if nothing is missing, double or wrong and all that was asked for
+was delivered.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from pipeline import wiring
+from tests.chaos.run import Order, run_alone
+from tests.services import Unavailable, kafka_classpath
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--broker", choices=("kafka", "embedded"), default="kafka")
+    parser.add_argument("--events", type=int, default=40_000)
+    parser.add_argument("--kills", type=int, default=8)
+    parser.add_argument("--rebalances", type=int, default=2)
+    parser.add_argument("--faults", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=1)
+    # Broker restarts are part of the plan; what its clients think of them is not of interest here.
+    wiring.log_for_command()
+    order = Order(**vars(parser.parse_args()))
+    if order.broker == "kafka":
+        try:
+            kafka_classpath()
+        except Unavailable as reason:
+            print(f"error: {reason}", file=sys.stderr)
+            return 1
+    outcome = run_alone(order, lambda line: print(line, flush=True))
+    for line in (*outcome.verdict.examples, *outcome.problems):
+        print(line)
+    print(json.dumps(outcome.numbers))
+    return 0 if outcome.is_good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

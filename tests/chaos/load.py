@@ -1,0 +1,159 @@
+"""What is sent: a simulated fleet, and bodies of the Measure SDK for the router. The seed decides every byte."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple
+
+import orjson
+
+from tests.stack import Stack
+
+MEASURE_SHARE = 0.1
+_SLICES = 20
+_FIRST_TIMEOUT_S = 60.0
+_POLL_S = 0.2
+_EVENTS_A_DEVICE = 500
+_MEASURE_APP = "org.example.measured"
+_MEASURE_DEVICES = 40
+_BODY_EVENTS = 10
+_START_MS = 1_767_600_000_000
+
+
+class Identity(NamedTuple):
+    """What makes an event the same event."""
+
+    app_id: str
+    device_id: str
+    event_id: str
+
+
+class Said(NamedTuple):
+    """What a stored event must say, as its device said it."""
+
+    raw_time_ms: int
+    name: str
+    seq: int
+
+
+class Load:
+    """Events on their way into a stack: `begin`, `send_slice` now and then, and `finish`."""
+
+    def __init__(self, stack: Stack, *, events: int, seed: int) -> None:
+        """Writes all that will be sent to files. Blocks."""
+        self.sent: dict[Identity, Said] = {}
+        self.events = 0
+        """Those sent twice counted twice, as the devices do; not what a retry of `send` doubles."""
+        self._stack = stack
+        simulated = events - int(events * MEASURE_SHARE)
+        devices = max(20, simulated // _EVENTS_A_DEVICE)
+        self._simulate = ["simulate", "--devices", str(devices), "--seed", str(seed)]
+        self._simulate += ["--events", str(simulated)]
+        self._simulated = simulated
+        self._sending: subprocess.Popen[bytes] | None = None
+        self._slice: tuple[Path, subprocess.Popen[bytes]] | None = None
+        self._slices = self._write_slices(seed, events - simulated)
+        self._note_simulated()
+
+    @property
+    def is_sending(self) -> bool:
+        """Fails if the fleet could not send everything."""
+        assert self._sending is not None, "it was begun"
+        code = self._sending.poll()
+        assert not code, f"simulate ended with code {code}\n{self._stack.log_tails()}"
+        return code is None
+
+    def begin(self, seconds: float) -> None:
+        """Starts the fleet, at a pace at which it takes so long; returns once its first events are stored."""
+        self._sending = self._stack.begin(*self._simulate, "--rate", str(self._simulated / seconds))
+        self._stack.poll("SELECT count() FROM event_rows", bool, timeout_s=_FIRST_TIMEOUT_S)
+
+    def send_slice(self) -> None:
+        """Starts to send a part of the Measure bodies, if one is left; waits for the part before."""
+        self._finish_slice()
+        if self._slices:
+            path = self._slices.pop(0)
+            self._slice = path, self._stack.begin("send", "--format", "measure", str(path))
+
+    def finish(self, timeout_s: float) -> None:
+        """Until all is with the broker."""
+        while self._slices or self._slice:
+            self.send_slice()
+        deadline_s = time.monotonic() + timeout_s
+        while self.is_sending:
+            assert time.monotonic() < deadline_s, "simulate does not come to an end"
+            time.sleep(_POLL_S)
+
+    def _finish_slice(self) -> None:
+        if self._slice is None:
+            return
+        path, process = self._slice
+        self._slice = None
+        if process.wait(60):
+            # As an SDK does when nobody answers. What had arrived the first time is a duplicate now.
+            self._slices.insert(0, path)
+
+    def _note_simulated(self) -> None:
+        path = self._stack.folder / "simulated.ndjson"
+        self._stack.run(*self._simulate, "--out", str(path))
+        with path.open("rb") as lines:
+            for line in lines:
+                envelope = orjson.loads(line)
+                for event in envelope["events"]:
+                    said = Said(event["time"], event["name"], event.get("seq", 0))
+                    self._note(Identity(envelope["app_id"], envelope["device_id"], event["id"]), said)
+        path.unlink()
+
+    def _note(self, identity: Identity, said: Said) -> None:
+        self.events += 1
+        assert self.sent.setdefault(identity, said) == said, f"the load contradicts itself: {identity}"
+
+    def _write_slices(self, seed: int, events: int) -> list[Path]:
+        bodies = list(self._bodies(Random(seed), events))
+        size = -(-len(bodies) // _SLICES)
+        paths = []
+        for start in range(0, len(bodies), size):
+            path = self._stack.folder / f"measure-{start}.ndjson"
+            path.write_bytes(b"\n".join(bodies[start : start + size]) + b"\n")
+            paths.append(path)
+        return paths
+
+    def _bodies(self, random: Random, events: int) -> Iterator[bytes]:
+        clocks = [_START_MS + random.randrange(3_600_000) for _ in range(_MEASURE_DEVICES)]
+        number = 0
+        while number < events:
+            body = []
+            device = random.randrange(_MEASURE_DEVICES)
+            for _ in range(min(_BODY_EVENTS, events - number)):
+                # Mostly seconds; now and then long enough for a new session.
+                clocks[device] += random.choice((200, 900, 4_000, 15_000, 15_000, 3_000_000))
+                body.append(self._measure_event(random, f"installation-{device}", clocks[device], number))
+                number += 1
+            yield orjson.dumps({"events": body})
+
+    def _measure_event(self, random: Random, device: str, time_ms: int, number: int) -> dict[str, Any]:
+        kind, block, name = random.choice(_MEASURE_KINDS)
+        event_id = f"measure-{number}"
+        self._note(Identity(_MEASURE_APP, device, event_id), Said(time_ms, name, 0))
+        at = datetime.fromtimestamp(time_ms / 1_000, UTC)
+        return {
+            "id": event_id,
+            "type": kind,
+            "timestamp": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "attribute": {"app_unique_id": _MEASURE_APP, "installation_id": device, "app_version": "1.2.3"},
+            **({kind: block} if block else {}),
+        }
+
+
+_MEASURE_KINDS: tuple[tuple[str, dict[str, Any], str], ...] = (
+    ("lifecycle_app", {"type": "foreground"}, "device.app.lifecycle"),
+    ("lifecycle_app", {"type": "background"}, "device.app.lifecycle"),
+    ("screen_view", {"name": "Home"}, "app.screen.view"),
+    ("gesture_click", {"target": "Button"}, "app.widget.click"),
+    ("http", {"method": "get", "url": "https://example.org", "status_code": 500}, "http.client.request"),
+)

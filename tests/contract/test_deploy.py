@@ -1,0 +1,378 @@
+"""The Compose file and the image, as far as they can be checked without Docker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import jsonschema  # type: ignore[import-untyped]
+import pytest
+import typer
+import yaml  # type: ignore[import-untyped]
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+from pipeline import cli, topics
+from pipeline.adapters import faust_app
+from pipeline.adapters.clickhouse import Store
+from pipeline.adapters.embedded.child import LOOPBACK, Child, free_port
+from pipeline.adapters.embedded.kafka_probe import broker_answers
+from pipeline.adapters.kafka_connection import KafkaConnection
+from pipeline.adapters.kafka_topics import ensure_topics
+from pipeline.adapters.metrics import Metrics
+from pipeline.adapters.migrations import migrate
+from pipeline.adapters.roles import ROLES
+from pipeline.settings import load, variables
+from tests.services import Unavailable, kafka_classpath
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = ROOT / "deploy" / "Dockerfile"
+SCHEMA = Path(__file__).parent / "compose_spec" / "compose-spec.json"
+
+OURS = ("migrate", *ROLES)
+SERVICES = (*OURS, "kafka", "clickhouse")
+LONG_RUNNING = tuple(name for name in SERVICES if name != "migrate")
+
+_VARIABLE = re.compile(r"\$\$|\$\{(\w+)(?::-([^}]*))?\}")
+
+
+def interpolated(text: str, environ: Mapping[str, str]) -> str:
+    """What Compose makes of `${NAME}`, `${NAME:-default}` and `$$`."""
+
+    def value(match: re.Match[str]) -> str:
+        return "$" if match[0] == "$$" else environ.get(match[1]) or match[2] or ""
+
+    return _VARIABLE.sub(value, text)
+
+
+def services(environ: Mapping[str, str] | None = None) -> dict[str, dict[str, Any]]:
+    """The services with anchors merged and variables filled in, as if `.env` held `environ`."""
+    text = interpolated((ROOT / "docker-compose.yml").read_text(encoding="utf-8"), environ or {})
+    found: dict[str, dict[str, Any]] = yaml.safe_load(text)["services"]
+    return found
+
+
+def environment(service: str, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The variables in the container: one without a value is handed on, or absent."""
+    given = services(environ)[service]["environment"].items()
+    filled = {name: (environ or {}).get(name) if value is None else value for name, value in given}
+    return {name: value for name, value in filled.items() if value is not None}
+
+
+def seconds(duration: str) -> int:
+    """A Compose duration of one unit, in seconds."""
+    match = re.fullmatch(r"(\d+)(s|m)", duration)
+    assert match, duration
+    return int(match[1]) * {"s": 1, "m": 60}[match[2]]
+
+
+def missing(what: str) -> None:
+    """Skip, but fail in CI, where everything has to be there."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+def test_is_a_compose_file() -> None:
+    document = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8"))).validate(document)
+    assert set(document["services"]) == set(SERVICES)
+
+
+def test_every_named_volume_is_declared_and_the_stores_have_one() -> None:
+    document = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    mounted = {
+        name: dict(volume.split(":")[:2] for volume in service.get("volumes", []))
+        for name, service in document["services"].items()
+    }
+    assert {volume for some in mounted.values() for volume in some} == set(document["volumes"])
+    assert environment("kafka")["KAFKA_LOG_DIRS"] in mounted["kafka"].values()
+    assert "/var/lib/clickhouse" in mounted["clickhouse"].values()
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_image_is_pinned_and_can_be_scaled(name: str) -> None:
+    service = services()[name]
+    image, _, tag = service["image"].rpartition(":")
+    assert image and re.fullmatch(r"local|\d+\.\d+\.\d+(\.\d+)?", tag), service["image"]
+    assert (tag == "local") == ("build" in service) == (name in OURS)
+    assert "container_name" not in service
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_nothing_is_published_beyond_this_machine(name: str) -> None:
+    service = services()[name]
+    assert "network_mode" not in service
+    for port in service.get("ports", []):
+        assert re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port), port
+    if name in ROLES:
+        assert "ports" not in service, "a second worker would want the same port"
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_settings_are_known_and_hold_together(name: str) -> None:
+    assert set(services()[name]["environment"]) <= set(variables())
+    settings = load(environment(name))
+    assert settings == load(environment("sink")), "all services run with the same settings"
+
+    advertised = environment("kafka")["KAFKA_ADVERTISED_LISTENERS"].split(",")
+    assert f"INTERNAL://{settings.kafka_bootstrap}" in advertised
+    url, clickhouse = urlsplit(settings.clickhouse_url), environment("clickhouse")
+    assert url.hostname == "clickhouse" and url.port == 8123
+    assert url.username == clickhouse["CLICKHOUSE_USER"] != "default"
+    assert url.password == clickhouse["CLICKHOUSE_PASSWORD"]
+
+
+def test_env_file_reaches_everything() -> None:
+    given = {
+        "CLICKHOUSE_USER": "analyst",
+        "CLICKHOUSE_PASSWORD": "secret1",
+        "CLICKHOUSE_DATABASE": "other",
+        "KAFKA_PORT": "19999",
+        "PIPELINE_PARTITIONS": "3",
+        "PIPELINE_INACTIVITY_TIMEOUT": "10m",
+    }
+    settings = load(environment("sessionizer", given))
+    assert settings.clickhouse_url == "http://analyst:secret1@clickhouse:8123/other"
+    assert (settings.partitions, settings.policies.default.idle_timeout_ms) == (3, 600_000)
+    assert environment("clickhouse", given)["CLICKHOUSE_PASSWORD"] == "secret1"
+    assert "HOST://localhost:19999" in environment("kafka", given)["KAFKA_ADVERTISED_LISTENERS"]
+    assert services(given)["kafka"]["ports"] == ["127.0.0.1:19999:9092"]
+
+
+def test_policy_can_be_set() -> None:
+    of_other_installations = {"CONFIG", "DATA_DIR", "KAFKA_SECURITY", "KAFKA_MECHANISM", "KAFKA_USERNAME"}
+    of_other_installations |= {"KAFKA_PASSWORD", "KAFKA_CA_FILE", "KAFKA_REPLICATION"}
+    offered = set(services()["sink"]["environment"])
+    assert set(variables()) - offered == {f"PIPELINE_{name}" for name in of_other_installations}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_command_is_one_that_the_program_has(name: str) -> None:
+    command, *arguments = services()[name]["command"]
+    group: Any = typer.main.get_command(cli.app)
+    # Parses without running: raises on an unknown option, role or a missing one.
+    context = group.commands[command].make_context(command, list(arguments))
+    if name in ROLES:
+        assert command == "worker" and str(context.params["role"].value) == name
+    else:
+        assert command == name and not arguments
+
+
+@pytest.mark.parametrize("name", LONG_RUNNING)
+def test_long_running_services_restart_and_tell_their_health(name: str) -> None:
+    service = services()[name]
+    assert service["restart"] == "unless-stopped"
+    check = service["healthcheck"]
+    assert check["test"][0] in {"CMD", "CMD-SHELL"} and len(check["test"]) > 1
+    assert seconds(check["timeout"]) <= seconds(check["interval"])
+    assert "start_period" in check and check["retries"] > 1
+
+
+def test_migration_runs_once_between_stores_and_workers() -> None:
+    all_services = services()
+    assert all_services["migrate"]["restart"] == "no"
+    assert {name: need["condition"] for name, need in all_services["migrate"]["depends_on"].items()} == {
+        "kafka": "service_healthy",
+        "clickhouse": "service_healthy",
+    }
+    for role in ROLES:
+        assert all_services[role]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_stop_leaves_time_for_the_drain(role: str) -> None:
+    longest_s = faust_app.Limits().drain_timeout_s + faust_app._STOP_MARGIN_S
+    assert seconds(services()[role]["stop_grace_period"]) > longest_s
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_health_check_sees_ready_and_alive(role: str, tmp_path: Path) -> None:
+    service = services()[role]
+    command = service["command"]
+    ready_file = command[command.index("--ready-file") + 1]
+    assert str(Path(ready_file).parent) in service["tmpfs"], "a restarted container would find the old one"
+    port = environment(role)["PIPELINE_METRICS_PORT"]
+    kind, python, option, script = service["healthcheck"]["test"]
+    assert (kind, python, option) == ("CMD", "python", "-c")
+
+    here, own_port = tmp_path / "ready", free_port()
+    script = script.replace(repr(ready_file), repr(str(here))).replace(f" {port},", f" {own_port},")
+    assert str(here) in script and str(own_port) in script
+
+    def healthy() -> bool:
+        done = subprocess.run([sys.executable, option, script], capture_output=True, timeout=30, check=False)
+        return done.returncode == 0
+
+    here.touch()
+    assert not healthy(), "nothing answers yet"
+    Metrics().serve("127.0.0.1", own_port)
+    assert healthy()
+    here.unlink()
+    assert not healthy(), "not ready"
+
+
+def test_kafka_takes_what_the_topics_take() -> None:
+    assert int(environment("kafka")["KAFKA_MESSAGE_MAX_BYTES"]) >= topics.MAX_MESSAGE_BYTES
+
+
+def test_schema_has_no_type_that_the_composed_clickhouse_refuses(database_url: str) -> None:
+    """The engine of the tests is newer. Up to 26.7 at least, a view with such a column cannot be made."""
+    store = Store(database_url)
+    try:
+        migrate(store)
+        found = store.query(
+            "SELECT table, name, type FROM system.columns WHERE database = currentDatabase()"
+            " AND match(type, 'LowCardinality\\\\((Nullable\\\\()?[^SN]')"
+        )
+    finally:
+        store.close()
+    assert found == b""
+
+
+# The image brings a longer one; Kafka's start-up code wants these four to be there.
+_LOG4J = """
+Configuration:
+  Properties: {Property: []}
+  Appenders: {Console: {name: STDOUT}}
+  Loggers: {Root: {level: WARN, AppenderRef: [{ref: STDOUT}]}, Logger: []}
+"""
+
+
+def moved(addresses: str, ports: Mapping[str, int]) -> str:
+    """Addresses like `NAME://host:port` or `1@host:port`, on loopback and on other ports."""
+    return re.sub(r"(://|@)[a-z]*:(\d+)", lambda match: f"{match[1]}{LOOPBACK}:{ports[match[2]]}", addresses)
+
+
+@contextmanager
+def kafka_as_composed(folder: Path) -> Iterator[str]:
+    """Apache Kafka configured by the image's own code from the service's variables, on other addresses.
+
+    Gives the `host:port` that stands for the listener of the other containers.
+    """
+    try:
+        classpath = kafka_classpath()
+    except Unavailable as reason:
+        missing(str(reason))
+    ports = {port: free_port() for port in ("19092", "9092", "9093")}
+    environ = environment("kafka") | {"KAFKA_LOG_DIRS": str(folder / "data")}
+    for name in ("KAFKA_LISTENERS", "KAFKA_ADVERTISED_LISTENERS", "KAFKA_CONTROLLER_QUORUM_VOTERS"):
+        environ[name] = moved(environ[name], ports)
+    for place in ("default", "final"):
+        (folder / place).mkdir()
+    (folder / "default" / "server.properties").touch()
+    for name in ("log4j2.yaml", "tools-log4j2.yaml"):
+        (folder / "default" / name).write_text(_LOG4J)
+    java = ["java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", classpath]
+    setup = ["kafka.docker.KafkaDockerWrapper", "setup", "--mounted-configs-dir", str(folder / "mounted")]
+    setup += ["--default-configs-dir", str(folder / "default"), "--final-configs-dir", str(folder / "final")]
+    done = subprocess.run(
+        java + setup, env={"PATH": os.environ["PATH"], **environ}, capture_output=True, text=True,
+        timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    broker = Child(
+        "Apache Kafka",
+        [str(shutil.which("java")), *java[1:], "kafka.Kafka", str(folder / "final" / "server.properties")],
+        log_file=folder / "kafka.log",
+        cwd=folder,
+    )
+    broker.start(lambda: broker_answers(LOOPBACK, ports["19092"]), timeout_s=60)
+    try:
+        yield f"{LOOPBACK}:{ports['19092']}"
+    finally:
+        broker.stop(timeout_s=30)
+
+
+def test_kafka_starts_with_its_settings_and_takes_a_record_over_the_limit(tmp_path: Path) -> None:
+    value = os.urandom(topics.MAX_MESSAGE_BYTES - 1_000)
+
+    async def through(bootstrap: str) -> bytes | None:
+        connection = KafkaConnection(bootstrap)
+        await ensure_topics(connection, topics.plan(partitions=2, retention_ms=3_600_000))
+        async with AIOKafkaProducer(
+            bootstrap_servers=bootstrap, max_request_size=topics.MAX_MESSAGE_BYTES
+        ) as producer:
+            await producer.send_and_wait(topics.MEASURE_EVENTS, value)
+        async with AIOKafkaConsumer(
+            topics.MEASURE_EVENTS, bootstrap_servers=bootstrap, auto_offset_reset="earliest"
+        ) as consumer:
+            got: bytes | None = (await consumer.getone()).value
+            return got
+
+    with kafka_as_composed(tmp_path) as bootstrap:
+        assert asyncio.run(asyncio.wait_for(through(bootstrap), 60)) == value
+
+
+@pytest.mark.parametrize("stage", ["python", "build"])
+def test_image_is_built_from_a_pinned_base(stage: str) -> None:
+    lines = DOCKERFILE.read_text(encoding="utf-8").splitlines()
+    bases = [line.split() for line in lines if line.startswith("FROM ")]
+    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+", bases[0][1])
+    assert bases[0][2:] == ["AS", "python"] and all(base[1] == "python" for base in bases[1:])
+    assert any(base[3:] == [stage] for base in bases)
+
+
+def test_image_runs_the_program_and_not_as_root() -> None:
+    lines = DOCKERFILE.read_text(encoding="utf-8").splitlines()
+    assert 'ENTRYPOINT ["session-pipeline"]' in lines
+    user = lines[max(index for index, line in enumerate(lines) if line.startswith("USER "))].split()[1]
+    assert int(user) > 0
+
+
+def test_dockerfile_lint() -> None:
+    beside = Path(sys.executable).with_name("hadolint")
+    program = str(beside) if beside.exists() else shutil.which("hadolint")
+    if program is None:
+        missing("hadolint is not installed")
+    done = subprocess.run(
+        [str(program), str(DOCKERFILE)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_docker_gets_makes_a_package_with_its_migrations(tmp_path: Path) -> None:
+    """Builds the wheel from what `.dockerignore` lets through, as the image does."""
+    if not all(map(find_spec, ("pip", "hatchling"))):
+        missing("pip and hatchling are not installed")
+    first, *rest = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()[1:]
+    assert first == "*", "nothing but what is named"
+    named = [line.removeprefix("!") for line in rest if line.startswith("!")]
+    assert not {".env", ".git", "."} & set(named)
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in named:
+        if (ROOT / name).is_dir():
+            shutil.copytree(
+                ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "examples")
+            )
+        else:
+            shutil.copy(ROOT / name, source / name)
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-index", "--no-build-isolation"]
+    done = subprocess.run(
+        [*command, "--disable-pip-version-check", "--wheel-dir", str(tmp_path), str(source)],
+        capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "installed")
+    asked = "from pipeline.schema_files import schema_folder; print(schema_folder())"
+    folder = subprocess.run(
+        [sys.executable, "-c", asked], cwd=tmp_path / "installed",
+        capture_output=True, text=True, timeout=60, check=True,
+    ).stdout.strip()  # fmt: skip
+    files = {path.name for path in (Path(folder) / "clickhouse").glob("*.sql")}
+    assert files == {path.name for path in (ROOT / "schemas" / "clickhouse").glob("*.sql")} != set()
+    assert Path(folder).is_relative_to(tmp_path / "installed")

@@ -1,0 +1,201 @@
+"""What the batch transport overrides and leans on in Faust, Mode and aiokafka must be what it was written against.
+
+These are private or half-private. When an upgrade moves one of them a test here fails and names it: read the change,
+see whether `batch_transport`, `consumer_thread`, `chunk`, `recovery`, `faust_app` and `record_batches` of the adapters
+still hold, run the integration tests, and only then print new fingerprints with
+`python -m tests.contract.test_faust_guard`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from importlib.metadata import requires, version
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+
+VERSIONS = {"faust-streaming": "0.15.", "aiokafka": "0.14."}
+
+FINGERPRINTS: dict[str, str] = {
+    "faust.app.base:App._on_partitions_revoked": "d5c895bbe57dc73a",
+    "faust.app.base:App._on_partitions_assigned": "de932b7927db85b3",
+    "faust.app.base:App._stop_consumer": "55854a5de12c3f52",
+    "faust.app.base:App._stop_fetcher": "68494554c248efcc",
+    "faust.app.base:App._new_consumer": "bff6ccd646b71ea9",
+    "faust.app.base:App.on_started": "c03627f2dc44a1dd",
+    "faust.app.base:App.on_rebalance_start": "5c1e23de30674082",
+    "faust.types.settings.settings:Settings.getenv": "2277ed5c749ded4f",
+    "faust.types.settings.base:SettingsRegistry._init_settings": "73b1705b4f9d5d6a",
+    "faust.agents.agent:Agent._execute_actor": "c750b828d2bda93e",
+    "faust.agents.agent:Agent._new_supervisor": "44efb391c5a487e0",
+    "faust.streams:Stream.noack": "921a6f5c674d32d4",
+    "faust.streams:Stream.events": "c62f4dd3a73fe7aa",
+    "faust.types.tuples:Message.__init__": "afe1f75975597bc3",
+    "faust.types.tuples:Message.ack": "4751b72c4ed84153",
+    "faust.types.tuples:ConsumerMessage": "5edc45d571eb42a2",
+    "faust.tables.manager:TableManager": "f6eed12883a36a91",
+    "faust.transport.conductor:Conductor._subscriber": "2a79085834048049",
+    "faust.transport.conductor:Conductor._compile_message_handler": "9fbc0538097aa4ec",
+    "faust.transport.conductor:Conductor._build_handler": "5c071d1277988c57",
+    "faust.transport.conductor:ConductorCompiler.build": "837cf521368c1ee4",
+    "faust.transport.consumer:Fetcher": "c922e4ab78d9e296",
+    "faust.transport.consumer:Consumer.__init__": "302410d59e6972d1",
+    "faust.transport.consumer:Consumer.ack": "5fcf41cf45153475",
+    "faust.transport.consumer:Consumer.commit": "a354437baaa08bf8",
+    "faust.transport.consumer:Consumer.force_commit": "cc094614d22c70fb",
+    "faust.transport.consumer:Consumer.wait_empty": "e4662fe24f094819",
+    "faust.transport.consumer:Consumer.stop_flow": "cf7e875a2b0d40e8",
+    "faust.transport.consumer:Consumer.resume_flow": "db59630f25b5819b",
+    "faust.transport.consumer:Consumer.on_partitions_revoked": "d04b7ae72c6fc206",
+    "faust.transport.consumer:Consumer.on_partitions_assigned": "29ce96596f05a18c",
+    "faust.transport.consumer:Consumer.on_stop": "45b1d2210ce2b526",
+    "faust.transport.consumer:Consumer._drain_messages": "44a2500309e83c63",
+    "faust.transport.consumer:Consumer.verify_event_path": "aead7dc3d8dc43fa",
+    "faust.transport.consumer:ConsumerThread.on_partitions_assigned": "e59e8dda43724bd4",
+    "faust.transport.consumer:ThreadDelegateConsumer": "a1b934b198fae1c0",
+    "faust.transport.drivers.aiokafka:ConsumerRebalanceListener": "f3d04f29dfb3f716",
+    "faust.transport.drivers.aiokafka:Consumer": "959f899e8ebfdd56",
+    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread.on_start": "38b4e8bd1e10723a",
+    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread.on_thread_stop": "8dfc004e258b6c25",
+    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._create_consumer": "a4dc6ba0681a298c",
+    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._create_worker_consumer": "c2701bfc3e6f6cad",
+    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._ensure_consumer": "ff4a4c693b7ec63f",
+    "faust.transport.drivers.aiokafka:Producer._ensure_producer": "5592a4bbdf251325",
+    "faust.transport.drivers.aiokafka:Producer._settings_default": "9c39987fb719e984",
+    "faust.transport.drivers.aiokafka:Producer._new_producer": "e72355c3430ed02f",
+    "faust/_cython/streams.pyx": "0041622f4a251188",
+    "faust/transport/_cython/conductor.pyx": "dde1f974267881cf",
+    "mode.services:Service.crash": "14980000465df0af",
+    "mode.services:Service.wait_first": "feade6a31f8a6789",
+    "mode.services:Service.add_future": "515996de67f8a056",
+    "mode.supervisors:CrashingSupervisor": "37e805f0af2149ce",
+    "mode.threads:ServiceThread": "327e312386fa686b",
+    "mode.utils.queues:FlowControlEvent": "1da8f905ab655e39",
+    "mode.utils.queues:ThrowableQueue": "44872deb65478e1f",
+    "aiokafka.consumer.consumer:AIOKafkaConsumer.getmany": "bc6d248e42a4e9d9",
+    "aiokafka.consumer.fetcher:FetchResult": "d7db13f06de8248c",
+    "aiokafka.consumer.fetcher:Fetcher.fetched_records": "be4348896b9b66af",
+    "aiokafka.consumer.fetcher:Fetcher.seek_to": "f0ba6aba6c22ef83",
+    "aiokafka.consumer.group_coordinator:GroupCoordinator._send_req": "fa4b12e914ce9fcf",
+    "aiokafka.consumer.group_coordinator:GroupCoordinator.check_errors": "ba6ca51ad34838d9",
+    "aiokafka.consumer.group_coordinator:GroupCoordinator.request_rejoin": "f70a261c91c38cb5",
+    "aiokafka.consumer.group_coordinator:GroupCoordinator.ensure_active_group": "33c84c1a93012e81",
+    "aiokafka.consumer.group_coordinator:GroupCoordinator._on_join_prepare": "4d9524afc0ee2c2f",
+    "aiokafka.consumer.group_coordinator:GroupCoordinator._on_join_complete": "0b0b3d204b408f3c",
+    "aiokafka.consumer.group_coordinator:GroupCoordinator._heartbeat_routine": "61d01028952239d0",
+    "aiokafka.consumer.group_coordinator:GroupCoordinator._do_heartbeat": "dc1d6632aaa68e96",
+    "aiokafka.consumer.group_coordinator:CoordinatorGroupRebalance._send_sync_group_request": "7429ca078ddf9bb7",
+    "aiokafka.producer.message_accumulator:BatchBuilder.append": "657d76f55157d9ca",
+    "aiokafka.producer.message_accumulator:MessageAccumulator.add_batch": "5ed1c5b1367ad854",
+    "aiokafka.producer.producer:AIOKafkaProducer.send_batch": "bf42b0f0c5c0646d",
+}
+
+
+def find(path: str) -> Any:
+    """The object at `module:Class.attribute`."""
+    module, _, names = path.partition(":")
+    found: Any = importlib.import_module(module)
+    for name in names.split("."):
+        found = inspect.getattr_static(found, name)
+    return found
+
+
+def source(path: str) -> str:
+    if path.endswith(".pyx"):
+        root = Path(importlib.import_module("faust").__file__ or "").parents[1]
+        return (root / path).read_text()
+    found = find(path)
+    if isinstance(found, property):
+        found = found.fget
+    return inspect.getsource(inspect.unwrap(getattr(found, "fun", found)))
+
+
+def fingerprint(path: str) -> str:
+    return hashlib.sha256(source(path).encode()).hexdigest()[:16]
+
+
+@pytest.mark.parametrize("path", FINGERPRINTS)
+def test_what_we_override_or_lean_on_has_not_moved(path: str) -> None:
+    try:
+        found = fingerprint(path)
+    except (AttributeError, ImportError, OSError) as error:
+        pytest.fail(f"{path} is gone: {error!r}")
+    assert found == FINGERPRINTS[path], f"{path} has changed; see the head of this file for what to do"
+
+
+@pytest.mark.parametrize("package", VERSIONS)
+def test_the_installed_version_is_the_tested_one(package: str) -> None:
+    assert version(package).startswith(VERSIONS[package])
+
+
+def test_faust_is_pinned_to_the_tested_minor_version() -> None:
+    pyproject = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    pins = [
+        line.split('"')[1] for line in pyproject.splitlines() if line.strip().startswith('"faust-streaming')
+    ]
+    assert len(pins) == 1
+    pin = Requirement(pins[0]).specifier
+    assert pin.contains("0.15.3")
+    assert not pin.contains("0.16.0")
+    assert not pin.contains("0.15.2")
+
+
+def overrides() -> Iterator[tuple[type, str, type]]:
+    """Our classes' own methods that a class of Faust's has too."""
+    from pipeline.adapters import batch_transport, consumer_thread, faust_app, recovery  # noqa: PLC0415 - not needed to print
+
+    for ours in (
+        consumer_thread.BatchConsumerThread, batch_transport.BatchConsumer, batch_transport.BatchTransport,
+        recovery.StateTableManager, faust_app.BatchApp,
+    ):  # fmt: skip
+        for name in vars(ours):
+            for theirs in ours.__mro__[1:]:
+                if (
+                    name in vars(theirs)
+                    and not name.startswith("__")
+                    and theirs.__module__.startswith("faust.")
+                    and ".types." not in theirs.__module__
+                ):
+                    yield ours, name, theirs
+
+
+def test_every_override_is_guarded_and_takes_the_same_arguments() -> None:
+    guarded = {path.rpartition(":")[2] for path in FINGERPRINTS}
+    found = list(overrides())
+    assert len(found) > 10
+    for ours, name, theirs in found:
+        mine, original = vars(ours)[name], vars(theirs)[name]
+        if not inspect.isfunction(mine):
+            continue
+        assert guarded & {theirs.__name__, f"{theirs.__name__}.{name}"}, (
+            f"{ours.__name__}.{name} overrides what no test guards"
+        )
+        assert list(inspect.signature(mine).parameters) == list(inspect.signature(original).parameters), name
+
+
+def test_recovery_answers_to_all_that_faust_asks_of_its_own() -> None:
+    from faust.tables.manager import TableManager  # noqa: PLC0415 - not needed to print
+
+    from pipeline.adapters.recovery import Recovery  # noqa: PLC0415 - not needed to print
+
+    text = inspect.getsource(TableManager)
+    asked = set(re.findall(r"self\.recovery\.(\w+)", text))
+    assert asked == {"start", "started", "completed", "on_partitions_revoked", "on_rebalance"}
+    instance = set(inspect.getsource(Recovery.__init__).split())
+    assert all(hasattr(Recovery, name) or f"self.{name}" in instance for name in asked)
+
+
+def test_dependencies_of_faust_are_as_read() -> None:
+    assert any(Requirement(each).name == "mode-streaming" for each in requires("faust-streaming") or [])
+
+
+if __name__ == "__main__":
+    for each in FINGERPRINTS:
+        sys.stdout.write(f'    "{each}": "{fingerprint(each)}",\n')

@@ -1,0 +1,254 @@
+"""Targets: native envelopes and Measure bodies.
+
+An input is one byte that chooses key and record time, and the record's value.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import msgspec
+import orjson
+
+from pipeline.domain.event import Event
+from pipeline.domain.fold import sessions
+from pipeline.domain.policy import Policy
+from pipeline.state.device import Arrival, Counts, apply
+from pipeline.state.outbox import outbox_rows
+from pipeline.wire import measure, native, state_codec
+from pipeline.wire.columns import DEAD_LETTER_COLUMNS, EVENT_COLUMNS, SESSION_COLUMNS
+from pipeline.wire.device_state import DeviceState
+from pipeline.wire.limits import MAX_RECORD_BYTES
+from pipeline.wire.refusal import refusals, row_of_dead_letter
+from pipeline.wire.rejected import Rejected
+from pipeline.wire.rows import event_rows
+from tests.fuzz.mutate import JsonMutator, grown
+from tests.fuzz.target import Seen, check_indexes, check_rejected, check_row, require
+from tests.fuzz.vocabulary import MEASURE_KEYS, MEASURE_VALUES, NATIVE_KEYS, NATIVE_VALUES, NOW_MS
+
+RECORD_TIMES_MS = (NOW_MS, NOW_MS, NOW_MS + 60_001, 0, -1, 2**63 - 1, -(2**63), 946_684_800_000)
+EXAMPLES = Path(__file__).resolve().parents[2] / "schemas" / "examples"
+_POLICY = Policy()
+_PLACE = ("dead-letters", 3, 7)
+_SOURCE = ("sdk-events", 1, 2**40)
+
+
+def _example(path: Path) -> bytes | None:
+    """The record's value in an example (`schemas/README.md`); None if it is not a small one in plain text."""
+    document = json.loads(path.read_text("utf-8"))
+    if path.parent.name == "accepted":
+        return orjson.dumps(document)
+    if document.get("repeat_parts") or document.get("pad_to_bytes") or "bytes_base64" in document:
+        return None
+    if "text" in document:
+        return str(document["text"]).encode()
+    return None if document.get("value") is None else orjson.dumps(document["value"])
+
+
+@functools.cache
+def examples(folder: str) -> list[bytes]:
+    """The values of the examples in a folder, in order of name, those of more than 20 kB left out."""
+    paths = sorted(
+        path for path in (EXAMPLES / folder).rglob("*.json") if not path.name.endswith(".expected.json")
+    )
+    values = [value for path in paths if (value := _example(path)) is not None and len(value) <= 20_000]
+    if len(values) < 10:
+        raise FileNotFoundError(f"too few examples under {EXAMPLES / folder}")
+    return values
+
+
+def _donors(values: list[bytes]) -> list[Any]:
+    trees = []
+    for value in values:
+        try:
+            trees.append(orjson.loads(value))
+        except orjson.JSONDecodeError:
+            continue
+    return [tree for tree in trees if isinstance(tree, dict)]
+
+
+class _Records:
+    """What the two have in common: the first byte, mutation, growth."""
+
+    limit_ms: float | None = 50.0
+
+    def __init__(self, folder: str, keys: tuple[str, ...], values: tuple[Any, ...]) -> None:
+        self._examples = examples(folder)
+        self._mutator = JsonMutator(keys, values, _donors(self._examples))
+
+    def seeds(self) -> list[bytes]:
+        return [b"\0" + value for value in self._examples]
+
+    def mutate(self, data: bytes, random: Random) -> bytes:
+        choice = data[:1] or b"\0"
+        if random.random() < 0.05:
+            choice = random.randbytes(1)
+        elif random.random() < 0.3:
+            choice = b"\0"
+        return choice + self._mutator.mutate(data[1:], random)
+
+    def at_limit(self, data: bytes, random: Random) -> bytes | None:
+        return b"\0" + grown(data[1:], MAX_RECORD_BYTES, random)
+
+
+class NativeTarget(_Records):
+    """`native.decode`: envelopes round-trip, every event is kept or refused, rows and sessions are sound."""
+
+    def __init__(self) -> None:
+        super().__init__("native", NATIVE_KEYS, NATIVE_VALUES)
+
+    def prepared(self, data: bytes) -> Callable[[], object]:
+        return functools.partial(native.decode, *self._record(data))
+
+    def check(self, data: bytes) -> Seen:
+        value, key, record_ms = self._record(data)
+        outcome = native.decode(value, key, record_ms)
+        if isinstance(outcome, Rejected):
+            require(outcome.event_index is None, "a refused record names no event")
+            check_dead_letters([outcome], key, value, record_ms)
+            return Seen(False, check_rejected(outcome))
+        events = orjson.loads(value)["events"]
+        refused = check_indexes(outcome.refused, len(events))
+        kept = [event["id"] for index, event in enumerate(events) if index not in refused]
+        require([event.id for event in outcome.events] == kept, "every event is kept or refused")
+        check_dead_letters(outcome.refused, key, value, record_ms)
+        shape = {check_rejected(each) for each in outcome.refused}
+        meanings = frozenset((event.kind, event.counters) for event in outcome.events)
+        check_envelope(outcome, key, record_ms)
+        return Seen(
+            bool(outcome.events), (frozenset(shape), meanings, bool(outcome.user), outcome.resource == "{}")
+        )
+
+    @staticmethod
+    def _record(data: bytes) -> tuple[bytes, bytes | None, int]:
+        choice, value = data[0] if data else 0, data[1:]
+        record_ms = RECORD_TIMES_MS[choice & 7]
+        if choice & 0x80:
+            return value, (None, b"", b"a/b", b"\xff/\0")[choice >> 3 & 3], record_ms
+        try:
+            tree = orjson.loads(value)
+            return value, f"{tree['app_id']}/{tree['device_id']}".encode(), record_ms
+        except (ValueError, TypeError, KeyError, IndexError, RecursionError):
+            return value, b"a/b", record_ms
+
+
+class MeasureTarget(_Records):
+    """`measure.decode`: the router's records are never refused, and hold every event that is not refused."""
+
+    def __init__(self) -> None:
+        super().__init__("measure", MEASURE_KEYS, MEASURE_VALUES)
+
+    def prepared(self, data: bytes) -> Callable[[], object]:
+        return functools.partial(measure.decode, data[1:], self._record_ms(data))
+
+    def check(self, data: bytes) -> Seen:
+        value, record_ms = data[1:], self._record_ms(data)
+        outcome = measure.decode(value, record_ms)
+        if isinstance(outcome, Rejected):
+            require(outcome.event_index is None, "a refused body names no event")
+            check_dead_letters([outcome], None, value, record_ms)
+            return Seen(False, check_rejected(outcome))
+        events = orjson.loads(value).get("events") or []
+        refused = check_indexes(outcome.refused, len(events))
+        come: list[str] = []
+        meanings: set[tuple[int, int]] = set()
+        for record in outcome.records:
+            envelope = native.decode(record.value, record.key, record_ms)
+            require(isinstance(envelope, native.Envelope), f"the router's records are accepted: {envelope}")
+            assert isinstance(envelope, native.Envelope)
+            require(not envelope.refused, f"the router's events are accepted: {envelope.refused[:1]}")
+            come += [event.id for event in envelope.events]
+            meanings |= {(event.kind, event.counters) for event in envelope.events}
+            check_envelope(envelope, record.key, record_ms)
+        kept = [event["id"] for index, event in enumerate(events) if index not in refused]
+        require(sorted(come) == sorted(kept), "every event is translated or refused")
+        check_dead_letters(outcome.refused, None, value, record_ms)
+        shape = frozenset(check_rejected(each) for each in outcome.refused)
+        return Seen(bool(come), (shape, frozenset(meanings), min(len(outcome.records), 3)))
+
+    @staticmethod
+    def _record_ms(data: bytes) -> int:
+        return RECORD_TIMES_MS[(data[0] if data else 0) & 7]
+
+
+def check_envelope(envelope: native.Envelope, key: bytes | None, record_ms: int) -> None:
+    """What is accepted re-encodes to the same envelope, makes sound rows, folds, and its state round-trips."""
+    if not envelope.events:
+        return
+    again_bytes = _encoded(envelope)
+    if len(again_bytes) <= MAX_RECORD_BYTES:
+        again = native.decode(again_bytes, key, record_ms)
+        expected = msgspec.structs.replace(envelope, refused=[])
+        require(again == expected, "what is accepted re-encodes to the same events")
+    topic, partition, offset = _SOURCE
+    rows = event_rows(envelope, topic=topic, partition=partition, offset=offset).split(b"\n")
+    require(len(rows) == len(envelope.events), "each event has one row, of one line")
+    for row, event in zip(rows, envelope.events, strict=True):
+        parsed = check_row(row, EVENT_COLUMNS)
+        require(len(parsed) == len(EVENT_COLUMNS), "an event's row has every column")
+        require((parsed["event_id"], parsed["name"]) == (event.id, event.name), "an event's row is its own")
+        require(parsed["attributes"] == orjson.loads(event.attributes), "attributes are stored as they came")
+    check_sessions(envelope.app_id, envelope.device_id, native.to_events(envelope), record_ms)
+
+
+def check_sessions(app_id: str, device_id: str, events: list[Event], record_ms: int) -> None:
+    """The fold over events: each counted once, rows sound, the state the same after a round trip."""
+    folded = sessions(app_id, device_id, events, _POLICY)
+    distinct = len({event.id for event in events})
+    require(sum(session.event_count for session in folded) == distinct, "each event is in one session")
+    state = DeviceState()
+    apply(state, [Arrival(_SOURCE[2], record_ms, events)], _POLICY, Counts())
+    rows = list(outbox_rows(state, app_id, device_id, partition=1, revision=2))
+    require(rows, "new events make a row")
+    for row in rows:
+        check_row(row, SESSION_COLUMNS)
+    encoded = state_codec.encode(state)
+    require(state_codec.decode(encoded) == state, "a state decodes to itself")
+    require(
+        state_codec.encode(state_codec.decode(encoded)) == encoded, "a state re-encodes to the same bytes"
+    )
+
+
+def check_dead_letters(faults: list[Rejected], key: bytes | None, value: bytes, record_ms: int) -> None:
+    """What is refused becomes dead letters that say why, and hold its bytes."""
+    topic, partition, offset = _SOURCE
+    letters = refusals(topic, partition, offset, record_ms=record_ms, key=key, value=value, faults=faults)
+    require(len(letters) == len({fault.reason for fault in faults}), "one dead letter for each reason")
+    for letter in letters:
+        check_rejected(letter.rejected)
+        row = row_of_dead_letter(letter.headers(), key=key, value=value, record_ms=0, place=_PLACE)
+        parsed = check_row(row, DEAD_LETTER_COLUMNS, binary=True)
+        require(parsed["reason"] == letter.rejected.reason, "a dead letter says its reason")
+        require((parsed["topic"], parsed["offset"]) == (topic, offset), "a dead letter says where it stood")
+        require(parsed["value"].encode("latin-1") == value, "a dead letter holds the bytes")
+
+
+def _encoded(envelope: native.Envelope) -> bytes:
+    events = [
+        {
+            "id": event.id,
+            "name": event.name,
+            "time": event.raw_time_ms,
+            "seq": event.seq,
+            "session_id": event.client_session_id or None,
+            "attributes": msgspec.Raw(event.attributes),
+        }
+        for event in envelope.events
+    ]
+    return msgspec.json.encode(
+        {
+            "v": 1,
+            "app_id": envelope.app_id,
+            "device_id": envelope.device_id,
+            "batch_id": envelope.batch_id or None,
+            "sent_at": envelope.sent_at,
+            "resource": msgspec.Raw(envelope.resource.encode()),
+            "user": msgspec.Raw((envelope.user or "null").encode()),
+            "events": events,
+        }
+    )

@@ -1,0 +1,75 @@
+"""What mutated documents are made of: values at the edges, and the words that each decoder knows."""
+
+from __future__ import annotations
+
+NOW_MS = 1_764_000_000_000
+"""The record time that the examples are made for."""
+
+# fmt: off
+NUMBERS: tuple[int, ...] = (
+    0, 1, -1, 2, 99, 255, 256, 399, 400, 500, 2_147_483_647, 2_147_483_648, 4_294_967_296,
+    9_007_199_254_740_992, 9_223_372_036_854_775_807, 9_223_372_036_854_775_808,
+    18_446_744_073_709_551_615, -9_223_372_036_854_775_808, 946_684_799_999, 946_684_800_000, NOW_MS,
+    1_764_000_060_001, 1_764_086_400_000, 1_764_086_400_001, 9_999_999_999_999, 10_000_000_000_000,
+)
+TOKENS: tuple[bytes, ...] = (
+    b"1e999", b"-1e999", b"1E400", b"1e-999", b"-0", b"-0.0", b"0.1e1", b"1.0", b"1e3", b"9" * 40,
+    b"-" + b"9" * 40, b"9" * 400, b"0." + b"9" * 400, b"NaN", b"Infinity", b"-Infinity", b"01", b"+1",
+    b".5", b"1.", b"0x10", b"", b"\"\\ud800\"", b"\"\\udc00\\ud800\"", b"\"\\ud83d\\ude00\"",
+    b"\"\\u0000\"", b"\"a\\u0000b\"", b"\"\\u001f\"", b"\"\\x41\"", b"\"\xff\"", b"\"\xc3(\"",
+    b"\"\xed\xa0\x80\"", b"\"\xf4\x90\x80\x80\"", b"\"\xc0\x80\"", b"\"\xef\xbb\xbf\"", b"\"\x00\"",
+    b"\"\x01\"", b"\"\n\"", b"\"\x7f\"", b"\"", b"\"\\", b"'a'", b"nul", b"True", b"[", b"{", b"]", b"}",
+    b"[,]", b"{,}", b"{\"a\"}", b"{\"a\":}", b"{1:2}", b"[1,]", b"{\"a\":1,}", b"/**/1", b"1//", b"[1 2]",
+    b"\xef\xbb\xbf1", b" 1 ", b"\n[\n1\r\n,\t2 ]\n", b"{ \"a\" :\n1 }", b"\x0b1", b"\xc2\xa01",
+    b"{\"a\":1,\"a\":2}", b"{\"\":0}",
+)
+"""JSON values, most of them not strict JSON."""
+TEXTS: tuple[str, ...] = (
+    "", " ", "a", "/", "a/b", "\x00", "a\x00b", "\x01", "\n", "\r\n", "\t", "\"", "\\", "\u2028", "\x7f",
+    "\x85", "\ufeff", "é", "😀", "\uffff", "\U0010ffff", "\u0130", "ß" * 64, "true", "false", "null", "0",
+    "400", "\xb2", "\u0663", "1e9", "{}", "[]", "a" * 64, "a" * 65, "é" * 127, "é" * 128, "a" * 128,
+    "a" * 129, "😀" * 128, "a" * 1024, "a" * 1025, "x" * 9000, "2025-11-24T15:58:00Z",
+    "2025-02-30T00:00:00Z", "2016-12-31T23:59:60Z", "9999-12-31T23:59:59.999999999-23:59",
+    "0001-01-01T00:00:00+23:59", "2025-11-24t15:58:00.1z", "2025-11-24T24:00:00Z",
+    "2025-11-24T15:58:00+24:00",
+)
+DEPTHS: tuple[int, ...] = (
+    1, 2, 3, 250, 251, 252, 253, 254, 255, 256, 257, 258, 1_020, 1_024, 1_025, 3_000,
+)
+"""How deep to nest: around the limits of decoder and JSON library."""
+BYTES: tuple[bytes, ...] = (
+    b"\x00", b"\x01", b"\n", b"\r", b"\t", b" ", b"\"", b"\\", b"{", b"}", b"[", b"]", b",", b":", b"0",
+    b"-", b"e", b"\xff", b"\xc3", b"\xed\xa0\x80", b"\\ud800", b"\\u0000", b"1e999", b"NaN", b"null",
+    b"\xef\xbb\xbf", b"9" * 25,
+)
+"""What is put anywhere."""
+NATIVE_KEYS: tuple[str, ...] = (
+    "v", "app_id", "device_id", "batch_id", "sent_at", "resource", "user", "events", "id", "name", "time",
+    "seq", "session_id", "attributes", "personas", "properties", "service.version", "os.name",
+    "device.model.name", "android.app.state", "ios.app.state", "app.launch.type", "app.exit.reason",
+    "fatal", "error.type", "severity", "http.response.status_code", "severity_number", "severity_text",
+    "app.build_id", "unknown",
+)
+NATIVE_VALUES: tuple[object, ...] = (
+    "device.app.lifecycle", "app.launch", "app.crash", "app.exit", "app.anr", "exception", "session.end",
+    "log", "http.client.request", "app.widget.click", "app.screen.view", "created", "foreground",
+    "background", "cold", "terminate", "CRASH_NATIVE", "LOW_MEMORY", "ERROR", "fatal2", "true", "400",
+    True, 400, 17, 1, NOW_MS,
+)
+MEASURE_KEYS: tuple[str, ...] = (
+    "events", "spans", "id", "session_id", "timestamp", "type", "attribute", "app_unique_id",
+    "installation_id", "user_id", "platform", "app_version", "app_build", "os_name", "device_model",
+    "device_x", "thread_name", "network_type", "exception", "anr", "http", "lifecycle_app", "app_exit",
+    "cold_launch", "gesture_click", "gesture_long_click", "screen_view", "custom", "exceptions", "frames",
+    "class_name", "method_name", "line_num", "file_name", "module_name", "symbol_address", "signal",
+    "message", "severity", "handled", "framework", "status_code", "failure_reason", "method", "url",
+    "reason", "target", "x", "attachments", "user_triggered", "user_defined_attribute", "measure.type",
+    "exception.type", "telemetry.sdk.name", "service.version",
+)
+MEASURE_VALUES: tuple[object, ...] = (
+    "exception", "anr", "http", "lifecycle_app", "app_exit", "cold_launch", "gesture_click", "screen_view",
+    "attribute", "id", "type", "timestamp", "custom", "foreground", "background", "terminated", "ios",
+    "iPadOS", "fatal", "handled", "dart", "js", "CRASH", "ANR", "USER_STOPPED", "post", 404, 200, 0, True,
+    False, "2025-11-24T15:58:00.123456789Z", "2025-11-24 15:58:00+05:30", "2025-11-24T15:58:00-00:00",
+)
+# fmt: on

@@ -1,0 +1,143 @@
+"""Every example under schemas/examples, checked against the schema and against the decoders.
+
+Accepted native examples are plain envelopes, with what they decode to beside them (`*.expected.json`).
+Refused ones and Measure bodies are wrapped with key, record time and the exact outcome; `schemas/README.md`
+says how.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import orjson
+import pytest
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+
+from pipeline.domain.event import COUNTERS, Kind
+from pipeline.wire import measure, native
+from pipeline.wire.rejected import MAX_DETAIL_CHARS, Reason, Rejected
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "schemas" / "examples"
+SCHEMA = json.loads((ROOT / "schemas" / "native-envelope.schema.json").read_text("utf-8"))
+VALIDATOR = Draft202012Validator(SCHEMA)
+
+ACCEPTED = sorted(
+    p for p in (EXAMPLES / "native" / "accepted").glob("*.json") if not p.name.endswith(".expected.json")
+)
+REFUSED = sorted((EXAMPLES / "native" / "refused").glob("*.json"))
+MEASURE = sorted((EXAMPLES / "measure").glob("*.json"))
+
+
+def load(path: Path) -> Any:
+    return json.loads(path.read_text("utf-8"))
+
+
+def stem(path: Path) -> str:
+    return path.stem
+
+
+def plain(rejected: Rejected) -> dict[str, Any]:
+    """As examples write it: without the words of the JSON library, which differ from version to version."""
+    detail = rejected.detail.split("; character ")[0]
+    shown: dict[str, Any] = {"reason": rejected.reason.value, "detail": detail}
+    if rejected.event_index is not None:
+        shown["event_index"] = rejected.event_index
+    return shown
+
+
+def plain_event(event: native.NativeEvent) -> dict[str, Any]:
+    shown: dict[str, Any] = msgspec.structs.asdict(event)
+    shown["kind"] = event.kind.label
+    shown["counters"] = [name for bit, name in enumerate(COUNTERS) if event.counters >> bit & 1]
+    shown["attributes"] = event.attributes.decode()
+    return shown
+
+
+def plain_envelope(envelope: native.Envelope) -> dict[str, Any]:
+    shown: dict[str, Any] = {name: getattr(envelope, name) for name in envelope.__struct_fields__}
+    shown["events"] = [plain_event(event) for event in envelope.events]
+    shown["refused"] = [plain(each) for each in envelope.refused]
+    return shown
+
+
+def value_of(example: dict[str, Any]) -> bytes | None:
+    """The record's value that a wrapper describes."""
+    if "bytes_base64" in example:
+        return base64.b64decode(example["bytes_base64"])
+    if "text" in example:
+        text: str = example["text"]
+        for part, times in example.get("repeat_parts", {}).items():
+            text = text.replace(part, part[1:-1] * times)
+        return text.encode().ljust(example.get("pad_to_bytes", 0))
+    return None if example["value"] is None else orjson.dumps(example["value"])
+
+
+def test_the_schema_is_one() -> None:
+    Draft202012Validator.check_schema(SCHEMA)
+
+
+@pytest.mark.parametrize("path", ACCEPTED, ids=stem)
+def test_accepted(path: Path) -> None:
+    expected = load(path.with_name(f"{path.stem}.expected.json"))
+    document = load(path)
+    VALIDATOR.validate(document)
+    key = f"{document['app_id']}/{document['device_id']}".encode()
+    envelope = native.decode(path.read_bytes(), key, expected["record_ms"])
+    assert isinstance(envelope, native.Envelope), envelope
+    assert plain_envelope(envelope) == expected["decoded"]
+    assert envelope.refused == []
+
+
+@pytest.mark.parametrize("path", REFUSED, ids=stem)
+def test_refused(path: Path) -> None:
+    example = load(path)
+    value = value_of(example)
+    outcome = native.decode(value, example["key"].encode(), example["record_ms"])
+    if isinstance(outcome, Rejected):
+        assert plain(outcome) == example["expect"]
+        assert len(outcome.detail) <= MAX_DETAIL_CHARS
+    else:
+        kept = [event.id for event in outcome.events]
+        assert {"kept": kept, "refused": [plain(each) for each in outcome.refused]} == example["expect"]
+        assert outcome.refused
+    if example["schema"] == "not_json":
+        return
+    assert value is not None
+    assert VALIDATOR.is_valid(json.loads(value)) == (example["schema"] == "accepts")
+
+
+@pytest.mark.parametrize("path", MEASURE, ids=stem)
+def test_measure(path: Path) -> None:
+    example = load(path)
+    outcome = measure.decode(value_of(example), example["record_ms"])
+    if isinstance(outcome, Rejected):
+        assert plain(outcome) == example["expect"]
+        return
+    assert [plain(each) for each in outcome.refused] == example["expect"]["refused"]
+    expected = [(r["key"].encode(), orjson.dumps(r["value"])) for r in example["expect"]["records"]]
+    assert [(record.key, record.value) for record in outcome.records] == expected
+    for record in outcome.records:
+        VALIDATOR.validate(json.loads(record.value))
+        envelope = native.decode(record.value, record.key, example["record_ms"])
+        assert isinstance(envelope, native.Envelope) and envelope.refused == []
+
+
+def test_examples_cover_every_kind_and_counter() -> None:
+    decoded = [load(path.with_name(f"{path.stem}.expected.json"))["decoded"] for path in ACCEPTED]
+    events = [event for envelope in decoded for event in envelope["events"]]
+    assert {event["kind"] for event in events} == {kind.label for kind in Kind}
+    assert {name for event in events for name in event["counters"]} == set(COUNTERS)
+
+
+def test_examples_cover_every_reason() -> None:
+    outcomes = [load(path)["expect"] for path in REFUSED + MEASURE]
+    single = [refused for outcome in outcomes for refused in outcome.get("refused", [outcome])]
+    decoders_never_give = {Reason.NOT_STORABLE, Reason.UNKNOWN}
+    assert {each["reason"] for each in single} == {
+        reason.value for reason in set(Reason) - decoders_never_give
+    }

@@ -1,0 +1,121 @@
+"""Dead letters sent again after a fix land in the sessions that their events belong to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from pipeline import topics
+from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
+from tests.conftest import BROKER_KINDS
+from tests.stack import Stack, logs_if_failed, running_stack
+
+APP, DEVICE = "org.example.app", "phone"
+KEY = f"{APP}/{DEVICE}".encode()
+CLOCK_IS_LATE_MS = 50 * 60_000
+
+
+@pytest.fixture(params=BROKER_KINDS)
+def stack(
+    request: pytest.FixtureRequest, clickhouse: EmbeddedClickHouse, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp(f"replay-{request.param}")
+    with (
+        running_stack(
+            request.param, clickhouse, folder, partitions="2", idle_timeout="1s", restate_horizon="30d"
+        ) as running,
+        logs_if_failed(request, running),
+    ):
+        running.start_workers("sessionizer", "sink")
+        yield running
+
+
+def envelope(now_ms: int, *events: tuple[str, str, int]) -> bytes:
+    """Events as (id, name, milliseconds before now), by a device whose clock is late."""
+    clock_ms = now_ms - CLOCK_IS_LATE_MS
+    return json.dumps(
+        {
+            "v": 1,
+            "app_id": APP,
+            "device_id": DEVICE,
+            "sent_at": clock_ms,
+            "events": [
+                {
+                    "id": event_id,
+                    "name": name,
+                    "time": clock_ms - ago_ms,
+                    "attributes": {"android.app.state": "foreground", "exception.type": "Oops"},
+                }
+                for event_id, name, ago_ms in events
+            ],
+        }
+    ).encode()
+
+
+async def produce(bootstrap: list[str], records: list[tuple[bytes, bytes]]) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
+    await producer.start()
+    try:
+        for key, value in records:
+            await producer.send_and_wait(topics.SDK_EVENTS, value, key=key)
+    finally:
+        await producer.stop()
+
+
+def test_a_replayed_crash_ends_the_session_that_it_belongs_to(stack: Stack) -> None:
+    now_ms = int(time.time() * 1_000)
+    start = envelope(now_ms, ("start", "device.app.lifecycle", 9_000), ("view", "app.screen.view", 5_000))
+    crash = envelope(now_ms, ("crash", "app.crash", 4_000))
+    servers = stack.connection.servers
+    asyncio.run(produce(servers, [(KEY, start), (b"some/one-else", crash), (KEY, b"garbage")]))
+    stack.wait_idle()
+    (session,) = stack.query("SELECT end_reason, event_count FROM sessions")
+    assert session == {"end_reason": "inactivity", "event_count": 2}
+    (letter,) = stack.query(
+        "SELECT toUnixTimestamp64Milli(time) AS came_ms, replayed_at FROM dead_letters WHERE reason = 'key_mismatch'"
+    )
+    assert letter["replayed_at"] is None
+
+    assert stack.run("dead-letters", "replay", "--reason", "key_mismatch") == "sent 1 refused records again\n"
+    stack.wait_idle()
+    (session,) = stack.query("SELECT end_reason, event_count, crash_count FROM sessions")
+    assert session == {"end_reason": "crash", "event_count": 3, "crash_count": 1}
+    # Its clock is corrected by the time of its first coming: the replay's would move it by minutes.
+    (stored,) = stack.query(
+        "SELECT toUnixTimestamp64Milli(time) AS time_ms, toUnixTimestamp64Milli(raw_time) AS raw_ms,"
+        " toUnixTimestamp64Milli(received_at) AS received_ms FROM events WHERE event_id = 'crash'"
+    )
+    sent_at_ms = now_ms - CLOCK_IS_LATE_MS
+    assert stored["received_ms"] == letter["came_ms"]
+    assert stored["time_ms"] - stored["raw_ms"] == letter["came_ms"] - sent_at_ms
+
+    marked = stack.query("SELECT reason, replayed_at IS NOT NULL AS marked FROM dead_letters ORDER BY reason")
+    assert marked == [
+        {"reason": "key_mismatch", "marked": 1},
+        {"reason": "malformed_json", "marked": 0},
+    ]
+    assert stack.run("dead-letters", "replay", "--reason", "key_mismatch") == "nothing to send again\n"
+
+
+def test_what_is_still_bad_is_refused_again_and_one_can_be_chosen(stack: Stack) -> None:
+    asyncio.run(produce(stack.connection.servers, [(KEY, b"garbage 1"), (KEY, b"garbage 2")]))
+    stack.wait_idle()
+    first, second = stack.query("SELECT partition, offset, value FROM dead_letters ORDER BY offset")
+    place = ("--partition", str(first["partition"]), "--offset", str(first["offset"]))
+    stack.run("dead-letters", "replay", "--topic", topics.SDK_EVENTS, *place)
+    stack.wait_idle()
+    found = stack.query(
+        "SELECT offset, value, replayed_at IS NOT NULL AS marked FROM dead_letters ORDER BY offset"
+    )
+    assert [(row["value"], row["marked"]) for row in found] == [
+        ("garbage 1", 1),
+        ("garbage 2", 0),
+        ("garbage 1", 0),
+    ]
+    assert second["offset"] < found[-1]["offset"]
+    assert stack.value("SELECT sum(received - events - duplicates - refused) FROM ledger") == 0

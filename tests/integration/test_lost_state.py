@@ -1,0 +1,139 @@
+"""State that is damaged or lost stops the sessionizer, and `rebuild --states` is the way back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+
+from pipeline import topics
+from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.domain.policy import Policy
+from tests.expected_rows import EVENTS_SQL, SESSIONS_SQL, assert_same_rows, session_rows, stored_events
+from tests.stack import Stack, logs_if_failed, running_stack
+
+_ENDS_WITHIN_S = 60.0
+# As deploy/runbook.md has it.
+NEXT_OFFSET_SQL = """
+SELECT max(o) + 1 FROM (SELECT max(offset) AS o FROM ledger_records UNION ALL SELECT max(offset) FROM session_rows
+UNION ALL SELECT max(offset) FROM dead_letter_rows)
+"""
+SIMULATE = ("simulate", "--devices", "30", "--seed", "5", "--events")
+
+
+def assert_sessions_are_the_fold(stack: Stack) -> int:
+    """How many there are."""
+    expected = session_rows(stored_events(stack.query(EVENTS_SQL)), Policy())
+    assert_same_rows(stack.query(SESSIONS_SQL), expected, key=("app_id", "device_id", "session_id"))
+    return len(expected)
+
+
+async def damage_a_state(stack: Stack) -> None:
+    """As a fault of a disk or of a program would."""
+    row = stack.query("SELECT app_id, device_id, partition FROM events LIMIT 1")[0]
+    producer = AIOKafkaProducer(bootstrap_servers=stack.connection.servers)
+    await producer.start()
+    try:
+        key = f"{row['app_id']}/{row['device_id']}".encode()
+        await producer.send_and_wait(topics.STATE, b"\x01damaged", key=key, partition=row["partition"])
+    finally:
+        await producer.stop()
+
+
+async def delete_the_changelog(stack: Stack) -> None:
+    client = AIOKafkaAdminClient(**stack.connection.client_options())
+    await client.start()
+    try:
+        await client.delete_topics([topics.STATE])
+    finally:
+        await client.close()
+
+
+@pytest.mark.parametrize(
+    ("harm", "says"),
+    [
+        (damage_a_state, "UnreadableState: changelog of partition "),
+        (delete_the_changelog, "StateLost: all of partition "),
+    ],
+    ids=["damaged", "lost"],
+)
+def test_the_sessionizer_stops_and_a_rebuild_brings_the_state_back(
+    harm: Callable[[Stack], Coroutine[None, None, None]],
+    says: str,
+    clickhouse: EmbeddedClickHouse,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> None:
+    with (
+        running_stack("kafka", clickhouse, tmp_path, partitions="2", idle_timeout="2s") as stack,
+        logs_if_failed(request, stack),
+    ):
+        stack.start_workers("sessionizer", "sink")
+        stack.run(*SIMULATE, "3000")
+        stack.wait_idle()
+        stack.stop_worker("sessionizer-1")
+        asyncio.run(harm(stack))
+
+        name = stack.begin_worker("sessionizer")
+        assert stack.workers[name].wait(_ENDS_WITHIN_S) == 1
+        stack.take(name)
+        log = stack.log_file(name).read_text()
+        assert f"session-pipeline-sessionizer stopped: {says}" in log
+        assert "Stop all sessionizers, then: session-pipeline rebuild --states" in log
+
+        printed = stack.run("rebuild", "--states")
+        assert "no difference" in printed and "from the rebuilt state of" in printed
+        before = assert_sessions_are_the_fold(stack)
+        stack.start_workers("sessionizer")
+        # The first 3,000 again, which changes nothing, and 3,000 more of the same devices.
+        stack.run(*SIMULATE, "6000")
+        stack.wait_idle()
+        assert assert_sessions_are_the_fold(stack) > before
+
+
+def test_a_rebuild_of_states_is_for_all_devices(tmp_path: Path, clickhouse: EmbeddedClickHouse) -> None:
+    with running_stack("embedded", clickhouse, tmp_path) as stack:
+        done = stack.command("rebuild", "--states", "--app", "org.example.app")
+        assert done.returncode == 2
+        assert "without any other option" in done.stderr
+
+
+async def delete_all_topics(stack: Stack) -> None:
+    client = AIOKafkaAdminClient(**stack.connection.client_options())
+    await client.start()
+    try:
+        await client.delete_topics(list(topics.plan(1, -1)))
+    finally:
+        await client.close()
+
+
+def test_topics_that_begin_anew_go_on_above_the_stored_offsets(
+    clickhouse: EmbeddedClickHouse, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """The way back that the runbook gives for a lost Kafka."""
+    with (
+        running_stack("kafka", clickhouse, tmp_path, partitions="2", idle_timeout="2s") as stack,
+        logs_if_failed(request, stack),
+    ):
+        stack.start_workers("sessionizer", "sink")
+        stack.run(*SIMULATE, "3000")
+        stack.wait_idle()
+        stack.stop()
+        asyncio.run(delete_all_topics(stack))
+
+        stack.settings["PIPELINE_OFFSET_BASE"] = str(stack.value(NEXT_OFFSET_SQL))
+        stack.run("migrate")
+        assert "from the rebuilt state of" in stack.run("rebuild", "--states")
+        before = assert_sessions_are_the_fold(stack)
+        stack.start_workers("sessionizer", "sink")
+        stack.run(*SIMULATE, "6000")
+        stack.wait_idle()
+        assert assert_sessions_are_the_fold(stack) > before
+        (account,) = stack.query(
+            "SELECT sum(received) AS received, sum(events + duplicates) AS found, min(duplicates) AS least FROM ledger"
+        )
+        assert account["received"] == account["found"] == 9_000 and account["least"] >= 0

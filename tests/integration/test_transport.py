@@ -1,0 +1,514 @@
+"""The batch transport on real brokers: each way in which records could be lost or counted twice is a test."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from faust.types import TP
+
+from pipeline.adapters import faust_app, kafka_topics, record_batches
+from pipeline.adapters.embedded.child import free_port
+from pipeline.adapters.kafka_connection import BrokerUnavailable, KafkaConnection, wait_for_broker
+from pipeline.adapters.kafka_topics import LogBounds, TopicMismatch, ensure_topics
+from pipeline.adapters.recovery import read_changelog
+from tests.integration.counter_worker import MARKER, decode, encode, newer
+from tests.services import Broker
+
+PARTITIONS = 2
+WAIT_S = 60.0
+REPOSITORY = Path(__file__).parents[2]
+
+Event = dict[str, Any]
+
+
+class Worker:
+    """A counter worker as a process, and what it has said so far."""
+
+    def __init__(self, options: dict[str, Any], errors: Path) -> None:
+        self.said: list[Event] = []
+        self._errors = errors
+        self._news = threading.Condition()
+        with errors.open("w") as stderr:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.integration.counter_worker", json.dumps(options)],
+                cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=stderr, text=True,
+            )  # fmt: skip
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            with self._news:
+                self.said.append(json.loads(line))
+                self._news.notify_all()
+        with self._news:
+            self._news.notify_all()
+
+    def wait_for(self, condition: Callable[[Event], bool], *, after: int = 0) -> int:
+        """Waits for an event; returns how many had been said with it. Fails with the log if the process ends."""
+        seen = after
+        with self._news:
+            while True:
+                while seen < len(self.said):
+                    seen += 1
+                    if condition(self.said[seen - 1]):
+                        return seen
+                alive = self.process.poll() is None or self._reader.is_alive()
+                if not alive or not self._news.wait(WAIT_S):
+                    pytest.fail(f"the worker never got there; its log:\n{self.errors()[-4000:]}")
+
+    def wait_caught_up(self, partitions: Collection[TP], *, after: int = 0) -> int:
+        wanted = sorted([tp.topic, tp.partition] for tp in partitions)
+        return self.wait_for(
+            lambda event: event["what"] == "state" and sorted(event["caught_up"]) == wanted, after=after
+        )
+
+    def wait_active(self, condition: Callable[[set[int]], bool], *, after: int = 0) -> set[int]:
+        """Waits until the partitions that it reads are as wished, and gives them."""
+        seen = self.wait_for(
+            lambda event: event["what"] == "state" and condition(active_in(event)), after=after
+        )
+        return active_in(self.said[seen - 1])
+
+    def terminate(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.ended()
+
+    def ended(self) -> int:
+        """Waits until the process has ended and all it said is read; its exit code."""
+        code = self.process.wait(WAIT_S)
+        self._reader.join(WAIT_S)
+        return code
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.ended()
+
+    def chunks(self, tp: TP) -> list[tuple[int, int]]:
+        """First and last offsets of the chunks of a partition that its handler got."""
+        return [
+            (event["first"], event["last"])
+            for event in list(self.said)
+            if event["what"] == "chunk" and (event["topic"], event["partition"]) == tp
+        ]
+
+    def errors(self) -> str:
+        return self._errors.read_text()
+
+
+def active_in(event: Event) -> set[int]:
+    return {partition for partitions in event["active"].values() for partition in partitions}
+
+
+class Stage:
+    """Topics, workers and the truth of one test. All names are its own."""
+
+    def __init__(self, broker: Broker, folder: Path) -> None:
+        self.broker = broker
+        self.folder = folder
+        self.connection = KafkaConnection(broker.bootstrap)
+        self.group = f"group-{uuid4().hex[:8]}"
+        self.source = f"source-{self.group}"
+        self.changelog = f"{self.group}-counts-changelog"
+        self.sources = [TP(self.source, partition) for partition in range(PARTITIONS)]
+        self.sent: dict[int, Counter[bytes]] = {partition: Counter() for partition in range(PARTITIONS)}
+        self.workers: list[Worker] = []
+        asyncio.run(
+            ensure_topics(
+                self.connection,
+                {
+                    self.source: (PARTITIONS, {}),
+                    self.changelog: (PARTITIONS, {"cleanup.policy": "compact"}),
+                },
+            )
+        )
+
+    def worker(self, **options: Any) -> Worker:
+        base = {
+            "group": self.group,
+            "bootstrap": self.broker.bootstrap,
+            "partitions": PARTITIONS,
+            "topics": [self.source],
+            "folder": str(self.folder),
+            # The shortest that each takes: Apache Kafka has a lower bound, Tansu's joins take half of it.
+            "session_timeout_s": 6.0 if self.broker.kind == "kafka" else 2.0,
+        }
+        worker = Worker(base | options, self.folder / f"worker-{len(self.workers)}.log")
+        self.workers.append(worker)
+        return worker
+
+    def send(self, count: int) -> None:
+        """Sends `count` records more to each source partition."""
+        items: dict[int, list[tuple[bytes, bytes]]] = {}
+        for partition in range(PARTITIONS):
+            start = self.sent[partition].total()
+            keys = [b"p%d-key%d" % (partition, i % 7) for i in range(start, start + count)]
+            self.sent[partition].update(keys)
+            items[partition] = [(key, b"value") for key in keys]
+        asyncio.run(self.write({TP(self.source, partition): each for partition, each in items.items()}))
+
+    async def write(self, items: dict[TP, list[tuple[bytes, bytes | None]]] | Any, **options: Any) -> None:
+        producer = AIOKafkaProducer(**self.connection.client_options(), **options)
+        await producer.start()
+        try:
+            for tp, records in items.items():
+                for i in range(0, len(records), 50):
+                    await record_batches.send(
+                        producer, tp.topic, tp.partition, records[i : i + 50], 1_700_000_000_000
+                    )
+        finally:
+            await producer.stop()
+
+    def wait_done(
+        self, worker: Worker, partitions: Collection[int] = range(PARTITIONS), *, after: int = 0
+    ) -> None:
+        """Waits until a worker, which then reads just these partitions, has done all that was sent to them."""
+        ends = {partition: self.sent[partition].total() for partition in partitions}
+        seen = [
+            worker.wait_for(
+                lambda event, p=partition, end=end: (
+                    event["what"] == "chunk"  # type: ignore[misc]
+                    and (event["topic"], event["partition"], event["last"]) == (self.source, p, end - 1)
+                ),
+                after=after,
+            )
+            for partition, end in ends.items()
+        ]
+        worker.wait_caught_up([TP(self.source, partition) for partition in partitions], after=max(seen))
+
+    def committed(self) -> list[int | None]:
+        found = asyncio.run(kafka_topics.committed_offsets(self.connection, self.group, [self.source]))
+        return [found[tp] for tp in self.sources]
+
+    def counted(self) -> dict[int, Counter[bytes]]:
+        """The counts that the changelog holds, as recovery reads them."""
+
+        async def read() -> dict[int, Counter[bytes]]:
+            found = read_changelog(self.connection, self.changelog, range(PARTITIONS), newer)
+            return {
+                partition: Counter({key: decode(value)[1] for key, value in items.items() if key != MARKER})
+                async for partition, items in found
+            }
+
+        return asyncio.run(read())
+
+
+@pytest.fixture
+def stage(broker: Broker, tmp_path: Path) -> Iterator[Stage]:
+    """A stage on each kind of broker."""
+    yield from _stage(broker, tmp_path)
+
+
+@pytest.fixture
+def embedded_stage(embedded_broker: Broker, tmp_path: Path) -> Iterator[Stage]:
+    yield from _stage(embedded_broker, tmp_path)
+
+
+@pytest.fixture
+def kafka_stage(kafka_broker: Broker, tmp_path: Path) -> Iterator[Stage]:
+    yield from _stage(kafka_broker, tmp_path)
+
+
+def _stage(broker: Broker, folder: Path) -> Iterator[Stage]:
+    stage = Stage(broker, folder)
+    yield stage
+    for worker in stage.workers:
+        if worker.process.poll() is None:
+            worker.process.send_signal(signal.SIGCONT)
+            worker.kill()
+
+
+def assert_contiguous(chunks: list[tuple[int, int]]) -> None:
+    assert chunks
+    for (_, last), (first, _) in pairwise(chunks):
+        assert first == last + 1
+
+
+def test_killed_in_the_middle_and_started_again_counts_each_record_once(stage: Stage) -> None:
+    stage.send(300)
+    worker = stage.worker(table=True, pause_s=0.05)
+    worker.wait_for(lambda event: event["what"] == "chunk" and event["first"] >= 100)
+    worker.kill()
+    stage.send(40)
+    before = stage.counted()
+    assert sum(counts.total() for counts in before.values()) < PARTITIONS * 340
+
+    again = stage.worker(table=True)
+    stage.wait_done(again)
+    assert again.terminate() == 0
+    assert stage.counted() == stage.sent
+    assert stage.committed() == [340, 340], "a clean stop commits all that is done"
+    for tp in stage.sources:
+        assert_contiguous(again.chunks(tp))
+        assert again.chunks(tp)[-1][1] == 339
+
+
+def test_a_handler_that_raises_stops_the_worker_and_nothing_of_its_chunk_is_committed(
+    embedded_stage: Stage,
+) -> None:
+    stage = embedded_stage
+    stage.send(100)
+    worker = stage.worker(table=True, fail_at=50)
+    assert worker.ended() == 1
+    failed = {tp.partition: [chunk for chunk in worker.chunks(tp) if chunk[1] >= 50] for tp in stage.sources}
+    assert any(failed.values())
+    for partition, committed in enumerate(stage.committed()):
+        assert committed is None or committed <= 40, "chunks are of 20, so the failing one starts at 40"
+        assert len(failed[partition]) <= 1, "the handler is not called again after its failure"
+    last_error = [line for line in worker.errors().splitlines() if line.startswith("ERROR")][-1]
+    assert f"{stage.group} stopped: ChunkFailed: {stage.source}[" in last_error
+    assert "offsets 40 to 59" in last_error
+    assert "the handler was told to fail" in worker.errors()
+
+    again = stage.worker(table=True)
+    stage.wait_done(again)
+    assert again.terminate() == 0
+    assert stage.counted() == stage.sent
+
+
+def test_recovery_takes_the_newest_of_each_key_and_reads_what_was_never_committed(stage: Stage) -> None:
+    stage.send(60)
+    options: dict[str, Any] = {}
+    if stage.broker.kind == "kafka":
+        # The marker of a transaction takes the last offset: no record ever has it, as in a compacted log.
+        options = {"transactional_id": stage.group}
+    log: list[tuple[bytes, bytes | None]] = [
+        (b"gone", encode((1, 1))),
+        (b"p0-key0", encode((29, 100))),
+        (b"p0-key0", encode((3, 7))),  # written late by a worker that had lost the partition
+        (b"gone", None),
+        (MARKER, encode((29, 0))),
+    ]
+
+    async def prepare() -> None:
+        producer = AIOKafkaProducer(**stage.connection.client_options(), **options)
+        await producer.start()
+        try:
+            if options:
+                async with producer.transaction():
+                    await record_batches.send(producer, stage.changelog, 0, log, 1_700_000_000_000)
+            else:
+                await record_batches.send(producer, stage.changelog, 0, log, 1_700_000_000_000)
+        finally:
+            await producer.stop()
+
+    asyncio.run(prepare())
+    worker = stage.worker(table=True)
+    stage.wait_done(worker)
+    assert worker.terminate() == 0
+    recovered = {event["partition"]: event["keys"] for event in worker.said if event["what"] == "recovered"}
+    assert recovered == {0: 2, 1: 0}
+    for tp in stage.sources:
+        assert worker.chunks(tp)[0][0] == 0
+        assert_contiguous(worker.chunks(tp))
+    first_chunk = next(i for i, event in enumerate(worker.said) if event["what"] == "chunk")
+    assert all(event["what"] != "recovered" for event in worker.said[first_chunk:]), (
+        "state comes before records"
+    )
+    applied_later = Counter(b"p0-key%d" % (i % 7) for i in range(30, 60))
+    assert stage.counted() == {0: applied_later + Counter({b"p0-key0": 100}), 1: stage.sent[1]}
+
+
+def test_reading_starts_where_the_hook_says_else_at_the_commit_else_at_the_beginning(stage: Stage) -> None:
+    stage.send(60)
+    other = f"other-{stage.group}"
+    asyncio.run(ensure_topics(stage.connection, {other: (PARTITIONS, {})}))
+    other_sources = [TP(other, partition) for partition in range(PARTITIONS)]
+    asyncio.run(stage.write({tp: [(b"key", b"value")] * 10 for tp in other_sources}))
+    topics = [stage.source, other]
+    worker = stage.worker(topics=topics, starts=[[stage.source, 0, 30], [stage.source, 1, 10_000]])
+    worker.wait_caught_up([*stage.sources, *other_sources])
+    assert worker.terminate() == 0
+    assert worker.chunks(stage.sources[0])[0][0] == 30
+    assert worker.chunks(stage.sources[1])[0][0] == 0, "an offset beyond the end of the log is not waited for"
+    assert (
+        f"ERROR pipeline.adapters.recovery: {stage.source}[1]: we were to go on at offset 10000"
+        in worker.errors()
+    )
+    assert [worker.chunks(tp) for tp in other_sources] == [[(0, 9)], [(0, 9)]]
+    assert stage.committed() == [60, 60]
+
+    stage.send(5)
+    again = stage.worker(topics=topics)
+    again.wait_caught_up([*stage.sources, *other_sources])
+    assert [again.chunks(tp) for tp in stage.sources] == [[(60, 64)], [(60, 64)]]
+
+
+def test_a_rebalance_then_a_freeze_count_each_record_once(kafka_stage: Stage) -> None:
+    stage = kafka_stage
+    stage.send(200)
+    first = stage.worker(table=True, pause_s=0.02)
+    assert first.wait_active(lambda active: active == {0, 1}) == {0, 1}
+    second = stage.worker(table=True, pause_s=0.02)
+    theirs = second.wait_active(lambda active: len(active) == 1)
+    mine = {0, 1} - theirs
+    before = len(first.said)
+    first.wait_active(lambda active: active == mine, after=before)
+    stage.send(200)
+    assert [event["partition"] for event in first.said if event["what"] == "revoked"] == list(theirs)
+    recovered = [event["partition"] for event in first.said if event["what"] == "recovered"]
+    assert sorted(recovered) == [0, 1], "what a worker keeps through a rebalance is not recovered again"
+
+    # Frozen with a chunk in hand (the handler pauses between chunk and effects), taken for dead, and woken again.
+    stage.send(2_000)
+    first.wait_for(lambda event: event["what"] == "chunk", after=len(first.said))
+    first.process.send_signal(signal.SIGSTOP)
+    second.wait_active(lambda active: active == {0, 1}, after=len(second.said))
+    stage.wait_done(second)
+    frozen = len(first.said)
+    first.process.send_signal(signal.SIGCONT)
+    fenced = first.wait_for(lambda event: event["what"] == "state" and not active_in(event), after=frozen)
+    owned = first.wait_active(lambda active: len(active) == 1, after=fenced)
+    second.wait_active(lambda active: active == {0, 1} - owned, after=len(second.said))
+    stage.send(100)
+    stage.wait_done(first, owned)
+    stage.wait_done(second, {0, 1} - owned)
+    assert "so this one drops what it has in hand" in first.errors()
+    assert "not finished in time" not in first.errors() + second.errors()
+    assert [first.terminate(), second.terminate()] == [0, 0]
+    assert stage.counted() == stage.sent
+    assert stage.committed() == [2_500, 2_500]
+
+
+def test_a_broker_that_is_killed_and_comes_back_costs_no_record(
+    fresh_broker: Callable[[str], Broker], tmp_path: Path
+) -> None:
+    for stage in _stage(broker := fresh_broker("kafka"), tmp_path):
+        stage.send(600)
+        worker = stage.worker(table=True, pause_s=0.02)
+        worker.wait_for(lambda event: event["what"] == "chunk" and event["first"] >= 200)
+        broker.kill9()
+        broker.restart()
+        stage.wait_done(worker)
+        assert worker.terminate() == 0
+        assert stage.counted() == stage.sent
+        assert stage.committed() == [600, 600]
+
+
+def test_what_is_in_hand_at_a_stop_is_dropped_when_it_takes_too_long(embedded_stage: Stage) -> None:
+    stage = embedded_stage
+    stage.send(60)
+    worker = stage.worker(table=True, hang_at=40, limits={"drain_timeout_s": 0.5})
+    seen = worker.wait_for(lambda event: event["what"] == "hanging")
+    worker.wait_for(lambda event: event["what"] == "hanging", after=seen)
+    assert worker.terminate() == 0
+    assert stage.committed() == [40, 40]
+
+
+def test_without_a_broker_a_worker_says_so_and_gives_up(tmp_path: Path) -> None:
+    connection = KafkaConnection(f"127.0.0.1:{free_port()}")
+    with pytest.raises(BrokerUnavailable, match="did not answer for"):
+        asyncio.run(wait_for_broker(connection, give_up_s=0.0))
+    options = {"group": "none", "bootstrap": connection.bootstrap, "partitions": 1, "topics": ["none"],
+               "folder": str(tmp_path), "session_timeout_s": 6.0, "limits": {"give_up_s": 1.0}}  # fmt: skip
+    worker = Worker(options, tmp_path / "worker.log")
+    assert worker.ended() == 1
+    assert "waiting for Kafka at" in worker.errors()
+    errors = [line for line in worker.errors().splitlines() if "faust_app" in line and "ERROR" in line]
+    assert len(errors) == 1
+    assert "none stopped: BrokerUnavailable: Kafka at" in errors[0]
+    assert "Traceback" not in worker.errors()
+
+
+def test_topics_are_made_once_and_never_with_another_partition_count(stage: Stage) -> None:
+    async def act() -> None:
+        wanted = {stage.source: (PARTITIONS, {}), f"new-{stage.group}": (3, {"cleanup.policy": "compact"})}
+        await asyncio.gather(*(ensure_topics(stage.connection, wanted) for _ in range(3)))
+        assert len(await kafka_topics.topic_partitions(stage.connection, wanted)) == PARTITIONS + 3
+        with pytest.raises(TopicMismatch, match="has 2 partitions where 4 are configured"):
+            await ensure_topics(stage.connection, {stage.source: (4, {})})
+
+    asyncio.run(act())
+
+
+def test_the_end_of_a_log_is_right_after_batches_of_several_records(stage: Stage) -> None:
+    stage.send(70)
+    empty = TP(stage.changelog, 0)
+    bounds = asyncio.run(kafka_topics.log_bounds(stage.connection, [*stage.sources, empty]))
+    assert bounds == {**{tp: LogBounds(0, 70) for tp in stage.sources}, empty: LogBounds(0, 0)}
+    assert stage.committed() == [None, None]
+
+
+def test_batches_keep_order_and_a_record_of_a_megabyte_passes(stage: Stage) -> None:
+    big = bytes(range(256)) * 3_906 + b"the rest"
+    items: list[tuple[bytes, bytes | None]] = [
+        (b"a", b"1"),
+        (b"big", big),
+        (b"a", b"2"),
+        (b"b", b"1"),
+        (b"b", None),
+    ]
+
+    async def act() -> None:
+        app_options = {"max_batch_size": 900_000, "max_request_size": 1_200_000, "compression_type": "lz4"}
+        await stage.write({TP(stage.changelog, 1): items}, **app_options)
+        found = {p: kept async for p, kept in read_changelog(stage.connection, stage.changelog, [0, 1])}
+        assert found == {0: {}, 1: {b"a": b"2", b"big": big}}
+
+    asyncio.run(act())
+
+
+def test_a_refused_batch_raises_and_nothing_after_it_is_written(kafka_stage: Stage) -> None:
+    stage = kafka_stage
+    too_large = [(b"first", b"1"), (b"huge", bytes(5_000_000)), (b"after", b"1")]
+
+    async def act() -> None:
+        with pytest.raises(KafkaError):
+            await stage.write({TP(stage.changelog, 0): too_large}, max_request_size=20_000_000)
+        found = {p: kept async for p, kept in read_changelog(stage.connection, stage.changelog, [0])}
+        assert found == {0: {b"first": b"1"}}
+
+    asyncio.run(act())
+
+
+def test_connections_know_tls_and_sasl() -> None:
+    plain = KafkaConnection("one:9092, two:9093")
+    assert plain.client_options()["bootstrap_servers"] == ["one:9092", "two:9093"]
+    assert plain.faust_credentials() is None
+    secured = KafkaConnection("one:9092", "SASL_SSL", "SCRAM-SHA-512", "user", "secret")
+    options = secured.client_options()
+    assert options["security_protocol"] == "SASL_SSL"
+    assert options["sasl_mechanism"] == "SCRAM-SHA-512"
+    assert options["ssl_context"].check_hostname
+    assert secured.faust_credentials().protocol.value == "SASL_SSL"
+    assert KafkaConnection("one:9092", "SSL").faust_credentials().protocol.value == "SSL"
+    clear = KafkaConnection("one:9092", "SASL_PLAINTEXT", "PLAIN", "user", "secret")
+    assert clear.faust_credentials().protocol.value == "SASL_PLAINTEXT"
+    assert clear.client_options()["ssl_context"] is None
+    assert "secret" not in repr(clear)
+    for wrong in ({"security": "TLS"}, {"security": "SASL_SSL"}, {"mechanism": "MAGIC"}, {"bootstrap": " "}):
+        with pytest.raises(ValueError, match=r"Kafka|SASL"):
+            KafkaConnection(**{"bootstrap": "one:9092", **wrong})
+
+
+def test_the_environment_does_not_override_an_app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("BROKER_URL", "kafka://elsewhere:1")
+    monkeypatch.setenv("APP_STORE", "rocksdb://")
+    app = faust_app.create_app(
+        "app", connection=KafkaConnection("one:9092"), partitions=3, data_dir=tmp_path / "not" / "there"
+    )
+    assert str(app.conf.broker_consumer[0]) == "kafka://one:9092"
+    assert str(app.conf.store) == "memory:"
+    with pytest.raises(ValueError, match="drain_timeout_s"):
+        faust_app.create_app(
+            "app",
+            connection=KafkaConnection("one:9092"),
+            partitions=3,
+            data_dir=tmp_path,
+            rebalance_timeout_s=4.0,
+        )

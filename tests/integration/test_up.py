@@ -1,0 +1,273 @@
+"""`up`, from its start to its end and again, and what every command says when it cannot."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from pipeline.adapters.embedded.child import free_port
+from pipeline.domain.policy import Policy
+from tests.expected_rows import SESSIONS_SQL, assert_same_rows, session_rows
+from tests.recorded import bodies, events_by_device, raw_identities, recorded_files
+from tests.stack import command_line, environment, unavailable
+
+START_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 120.0
+KEY = ("app_id", "device_id", "session_id")
+CONTENT_SQL = (
+    "SELECT * EXCEPT (revision, offset, arrived_at) FROM sessions ORDER BY app_id, device_id, started_at"
+)
+
+
+def run(
+    *arguments: str, settings: Mapping[str, str], folder: Path, timeout_s: float = 120
+) -> subprocess.CompletedProcess[str]:
+    """One command, to its end."""
+    return subprocess.run(
+        command_line(*arguments),
+        env=environment(settings),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+
+
+class Up:
+    """A running `up`, as a terminal sees it."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder = folder
+        self._printed = folder / f"{name}.stdout"
+        self._complaints = folder / f"{name}.stderr"
+        with self._printed.open("wb") as stdout, self._complaints.open("wb") as stderr:
+            self.process = subprocess.Popen(
+                command_line("up", "--data", "data", "--kafka-port", "0", "--clickhouse-port", "0"),
+                env=environment({"PIPELINE_IDLE_TIMEOUT": "2s"}),
+                cwd=folder,
+                stdout=stdout,
+                stderr=stderr,
+            )
+
+    @property
+    def printed(self) -> str:
+        return self._printed.read_text()
+
+    @property
+    def complaints(self) -> str:
+        return self._complaints.read_text()
+
+    def wait_ready(self) -> None:
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        while "ready; Ctrl-C stops" not in self.printed:
+            assert self.process.poll() is None, f"it ended: {self.complaints}\n{self.logs()}"
+            assert time.monotonic() < deadline_s, f"not ready in time: {self.printed}\n{self.logs()}"
+            time.sleep(0.1)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The variables that reach it, from the addresses that it printed."""
+        kafka = re.search(r"^Kafka +(\S+)$", self.printed, re.MULTILINE)
+        clickhouse = re.search(r"^ClickHouse +(\S+) +\(database (\w+)\)$", self.printed, re.MULTILINE)
+        assert kafka and clickhouse, self.printed
+        return {
+            "PIPELINE_KAFKA_BOOTSTRAP": kafka[1],
+            "PIPELINE_CLICKHOUSE_URL": f"{clickhouse[1]}/{clickhouse[2]}",
+            "PIPELINE_IDLE_TIMEOUT": "2s",
+        }
+
+    def command(self, *arguments: str) -> str:
+        done = run(*arguments, settings=self.settings, folder=self.folder)
+        assert done.returncode == 0, f"{arguments}: {done.stderr}\n{self.logs()}"
+        return done.stdout
+
+    def query(self, sql: str) -> list[dict[str, Any]]:
+        """By the command of that name."""
+        printed = self.command("query", sql, "--format", "JSONEachRow")
+        return [orjson.loads(line) for line in printed.splitlines()]
+
+    def end(self) -> int:
+        """SIGTERM; its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(STOP_TIMEOUT_S)
+
+    def worker(self, role: str) -> int:
+        """The process id of its worker of a role."""
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                arguments = path.read_bytes().split(b"\0")
+                parent = int((path.parent / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:  # it has ended meanwhile
+                continue
+            if parent == self.process.pid and role.encode() in arguments:
+                return int(path.parent.name)
+        raise AssertionError(f"no worker {role}")
+
+    def logs(self) -> str:
+        return "\n".join(
+            f"--- {path.name}\n{path.read_text(errors='replace')[-3_000:]}"
+            for path in sorted((self.folder / "data" / "logs").glob("*.log"))
+        )
+
+
+@contextmanager
+def started(folder: Path, name: str) -> Iterator[Up]:
+    up = Up(folder, name)
+    try:
+        up.wait_ready()
+        yield up
+    finally:
+        if up.process.poll() is None:
+            up.process.terminate()
+            try:
+                up.process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                up.process.kill()
+                up.process.wait()
+
+
+def test_up_stores_drains_and_goes_on_where_it_ended(tmp_path: Path) -> None:
+    files = recorded_files()
+    if not files:
+        unavailable("recorded traffic not found beside the repository")
+    first_files, last_file = files[:-1], files[-1]
+    with started(tmp_path, "first") as up:
+        up.command("send", "--format", "measure", *map(str, first_files))
+        up.command("status", "--wait-idle")
+        sent = raw_identities(bodies(first_files))
+        assert up.query("SELECT count() AS events FROM events") == [{"events": len(sent)}]
+        assert "open sessions: 0" in up.command("status")
+        # What is sent right before the signal is stored as well.
+        up.command("send", "--format", "measure", str(last_file))
+        assert up.end() == 0, up.complaints
+        assert up.complaints == ""
+    with started(tmp_path, "second") as up:
+        lines = bodies(files)
+        stored = up.query("SELECT app_id, device_id, event_id FROM events")
+        assert sorted(tuple(row.values()) for row in stored) == sorted(raw_identities(lines))
+        expected = session_rows(events_by_device(lines), Policy())
+        assert_same_rows(up.query(SESSIONS_SQL), expected, key=KEY)
+        before = up.query(CONTENT_SQL)
+        up.command("send", "--format", "measure", *map(str, files))
+        up.command("status", "--wait-idle")
+        assert_same_rows(up.query(CONTENT_SQL), before, key=KEY)
+        assert len(up.query("SELECT event_id FROM events")) == len(stored)
+        assert up.query("SELECT count() AS letters FROM dead_letters") == [{"letters": 0}]
+
+        os.kill(up.worker("sink"), signal.SIGKILL)
+        assert up.process.wait(STOP_TIMEOUT_S) == 1
+        assert_one_clear_line(up.complaints, "the sink ended with code -9")
+    assert left_over(tmp_path) == []
+
+
+def left_over(folder: Path) -> list[str]:
+    """Command lines of processes that still work in a folder."""
+    found = []
+    for link in Path("/proc").glob("[0-9]*/cwd"):
+        try:
+            if link.readlink() == folder:
+                found.append((link.parent / "cmdline").read_text())
+        except OSError:  # ended, or not ours
+            continue
+    return found
+
+
+def assert_one_clear_line(stderr: str, *parts: str) -> None:
+    lines = stderr.splitlines()
+    assert len(lines) == 1, stderr
+    assert lines[0].startswith("session-pipeline: ")
+    for part in parts:
+        assert part in lines[0], stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("fly",),
+        ("worker", "--role", "pilot"),
+        ("simulate", "--devices", "0"),
+        ("send",),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    done = run(*arguments, settings={}, folder=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "Usage:" in done.stderr and done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("send", "events.ndjson"),
+        ("simulate", "--events", "1"),
+        ("status", "--wait-idle", "--timeout", "2"),
+        ("worker", "--role", "sink"),
+    ],
+)
+def test_no_broker_is_exit_code_1_and_one_line(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "events.ndjson").write_text("{}\n")
+    address = f"127.0.0.1:{free_port()}"
+    settings = {"PIPELINE_KAFKA_BOOTSTRAP": address, "PIPELINE_KAFKA_GIVE_UP": "2s"}
+    done = run(*arguments, settings=settings, folder=tmp_path)
+    assert done.returncode == 1, done.stderr
+    *before, last = done.stderr.splitlines()
+    assert_one_clear_line(last, f"Kafka at {address} ", "not answer")
+    # Those that wait say so meanwhile; a worker's log has more.
+    if arguments[0] == "worker":
+        assert any(f"waiting for Kafka at {address}" in line for line in before), done.stderr
+    else:
+        assert all(line.startswith(f"waiting for Kafka at {address}") for line in before), done.stderr
+
+
+def test_migrate_without_a_broker_says_so_too(tmp_path: Path, database_url: str) -> None:
+    settings = {
+        "PIPELINE_KAFKA_BOOTSTRAP": f"127.0.0.1:{free_port()}",
+        "PIPELINE_KAFKA_GIVE_UP": "2s",
+        "PIPELINE_CLICKHOUSE_URL": database_url,
+    }
+    done = run("migrate", settings=settings, folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout.startswith("applied ")
+    waiting, last = done.stderr.splitlines()
+    assert waiting.startswith("waiting for Kafka at ")
+    assert_one_clear_line(last, "Kafka at ", "did not answer")
+
+
+@pytest.mark.parametrize("arguments", [("query", "SELECT 1"), ("migrate",)])
+def test_no_clickhouse_is_exit_code_1_and_one_line(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    settings = {"PIPELINE_CLICKHOUSE_URL": f"http://127.0.0.1:{free_port()}/app_sessions"}
+    done = run(*arguments, settings=settings, folder=tmp_path)
+    assert done.returncode == 1
+    assert_one_clear_line(done.stderr)
+
+
+def test_bad_settings_are_all_named_at_once(tmp_path: Path) -> None:
+    settings = {
+        "PIPELINE_PARTITIONS": "none",
+        "PIPELINE_IDLE_TIMEOUT": "2 parsecs",
+        "PIPELINE_KAFKA_BOOTSTRAP": "nowhere",
+        "PIPELINE_CLICKHOUSE_URL": "postgres://user:secret@host/db",
+        "PIPELINE_INACTIVITY_TIMEOT": "30m",
+    }
+    done = run("status", settings=settings, folder=tmp_path)
+    assert done.returncode == 1
+    assert_one_clear_line(
+        done.stderr,
+        "partitions",
+        "idle_timeout",
+        "kafka_bootstrap",
+        "clickhouse_url",
+        "did you mean PIPELINE_INACTIVITY_TIMEOUT?",
+    )
+    assert "secret" not in done.stderr

@@ -1,0 +1,135 @@
+"""Any order, any duplicates, any cut, silence and restarts at any moment: the rows end as the fold.
+
+The device is driven as the sessionizer drives it: rows are emitted from an encoded and decoded state only,
+kept by highest version as ClickHouse keeps them, and replays are mixed in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.domain.policy import Policy
+from pipeline.domain.session import Session, session_id
+from pipeline.state.device import Arrival, Counts, apply, fall_silent
+from pipeline.wire import state_codec
+from pipeline.wire.device_state import DeviceState, Report
+from tests.oracle import oracle_sessions
+from tests.session_dicts import session_dict, without_events
+from tests.strategies import Case, DeliveredCase, Delivery, delivered_cases
+
+APP, DEVICE = "org.example.app", "device-1"
+START_MS = 1_800_000_000_000
+
+
+class StoredRows:
+    """What ClickHouse would hold: of each session the row of the highest version."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, tuple[int, Report, Session]] = {}
+
+    def emit(self, state: DeviceState, *, by_silence: bool) -> None:
+        for write in state.outbox:
+            version = (state.applied_offset * 2 + by_silence) * 2 + write.is_final
+            first_id = write.session.first_event_id
+            before = self.rows.get(first_id)
+            if before is not None and before[0] == version:
+                assert before[1:] == (write.report, write.session), "two rows of equal version differ"
+            if before is None or version >= before[0]:
+                self.rows[first_id] = (version, write.report, write.session)
+
+    def sessions(self) -> list[dict[str, Any]]:
+        alive = [session for _, report, session in self.rows.values() if report is not Report.DELETED]
+        return [session_dict(APP, DEVICE, s) for s in sorted(alive, key=lambda s: s.started_at_ms)]
+
+
+def through_codec(state: DeviceState) -> DeviceState:
+    value = state_codec.encode(state)
+    decoded = state_codec.decode(value)
+    assert state_codec.encode(decoded) == value
+    return decoded
+
+
+def stream(delivery: Delivery, policy: Policy, gap_ms: int) -> tuple[StoredRows, Counts]:
+    """Deliver, report silence where asked, replay every batch once, and end in quiet."""
+    state, rows, counts = DeviceState(), StoredRows(), Counts()
+    offset, now_ms = 0, START_MS
+    for batch in delivery.batches:
+        arrivals = []
+        for record in batch.records:
+            arrivals.append(Arrival(offset, now_ms, list(record)))
+            offset, now_ms = offset + 1, now_ms + gap_ms
+        if apply(state, arrivals, policy, counts):
+            state = through_codec(state)
+            rows.emit(state, by_silence=False)
+            assert not apply(state, arrivals, policy, Counts()), "a replay is not applied again"
+            rows.emit(state, by_silence=False)
+        if batch.silence_after and fall_silent(state, now_ms + policy.idle_timeout_ms, 0, policy):
+            rows.emit(state, by_silence=True)
+            state.outbox = []
+            state = through_codec(state)
+    if fall_silent(state, now_ms + policy.idle_timeout_ms, 0, policy):
+        rows.emit(state, by_silence=True)
+    return rows, counts
+
+
+@settings(max_examples=500, deadline=None)
+@given(delivered=delivered_cases(conflicting=True), gap_ms=st.sampled_from((0, 1_000, 31_000)))
+def test_rows_end_as_the_fold(delivered: DeliveredCase, gap_ms: int) -> None:
+    policy = delivered.case.policy
+    rows, counts = stream(delivered.delivery, policy, gap_ms)
+    arrived = delivered.delivery.arrivals
+    expected = oracle_sessions(APP, DEVICE, arrived, policy)
+    assert rows.sessions() == [without_events(row) for row in expected]
+    assert counts.unrestated == 0
+    assert counts.accepted + counts.duplicates == len(arrived)
+
+
+@settings(max_examples=300, deadline=None)
+@given(delivered=delivered_cases(), limit=st.integers(1, 6), horizon_s=st.sampled_from((0, 5, 60)))
+def test_beyond_the_horizon_the_cut_does_not_matter(
+    delivered: DeliveredCase, limit: int, horizon_s: int
+) -> None:
+    """What is too late is decided by the order of arrival alone, and the rest is the fold of the rest."""
+    policy = replace(delivered.case.policy, restate_events=limit)
+    policy = replace(policy, restate_horizon_ms=max(1, horizon_s * 1_000))
+    one_by_one = Delivery(
+        tuple(
+            replace(batch, records=((event,),), silence_after=False)
+            for batch in delivered.delivery.batches
+            for record in batch.records
+            for event in record
+        )
+    )
+    rows, counts = stream(delivered.delivery, policy, gap_ms=0)
+    rows_alone, counts_alone = stream(one_by_one, policy, gap_ms=0)
+    assert rows.sessions() == rows_alone.sessions()
+    # A resent event is a duplicate while the tail remembers its id and unrestated after: dropped either way.
+    assert counts.accepted == counts_alone.accepted
+    if not counts.unrestated and not counts.duplicates:
+        expected = oracle_sessions(APP, DEVICE, delivered.delivery.arrivals, policy)
+        assert rows.sessions() == [without_events(row) for row in expected]
+
+
+@settings(max_examples=150, deadline=None)
+@given(delivered=delivered_cases())
+def test_a_silent_device_becomes_final_and_stays_the_fold(delivered: DeliveredCase) -> None:
+    """After the horizon of silence every row is final, and says what it said before."""
+    policy: Policy = delivered.case.policy
+    case: Case = delivered.case
+    state, rows = DeviceState(), StoredRows()
+    apply(state, [Arrival(0, START_MS, sorted(case.events))], policy, Counts())
+    rows.emit(state, by_silence=False)
+    later_ms = START_MS + policy.restate_horizon_ms
+    fall_silent(state, later_ms, later_ms, policy)
+    rows.emit(state, by_silence=True)
+    assert all(version % 2 for version, _, _ in rows.rows.values())
+    assert not state.tail
+    expected = oracle_sessions(APP, DEVICE, case.events, policy)
+    assert rows.sessions() == [without_events(row) for row in expected]
+    assert {str(session_id(APP, DEVICE, first)) for first in rows.rows} == {
+        row["session_id"] for row in expected
+    }

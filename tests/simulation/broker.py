@@ -1,0 +1,75 @@
+"""Kafka as far as the pipeline can see it: logs, a clock that stamps, committed offsets, compaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from zlib import crc32
+
+Headers = tuple[tuple[str, bytes], ...]
+Place = tuple[str, int]
+"""Topic and partition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record with the names that aiokafka gives its parts."""
+
+    offset: int
+    timestamp: int
+    """LogAppendTime, Unix milliseconds."""
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
+@dataclass(slots=True)
+class Log:
+    """One partition. Offsets never move; compaction leaves holes."""
+
+    records: list[Record] = field(default_factory=list)
+    end: int = 0
+
+    def append(self, key: bytes | None, value: bytes | None, now_ms: int, headers: Headers = ()) -> Record:
+        record = Record(self.end, now_ms, key, value, headers)
+        self.records.append(record)
+        self.end += 1
+        return record
+
+    def compact(self, below: int) -> int:
+        """Keep of the records under `below` the last one of each key; how many went."""
+        latest = {record.key: record.offset for record in self.records if record.offset < below}
+        kept = [r for r in self.records if r.offset >= below or latest[r.key] == r.offset]
+        gone = len(self.records) - len(kept)
+        self.records = kept
+        return gone
+
+
+class Broker:
+    """Logs by topic and partition, committed offsets by group."""
+
+    def __init__(self, partitions: int) -> None:
+        self.partitions = partitions
+        self._logs: dict[Place, Log] = {}
+        self._committed: dict[tuple[str, Place], int] = {}
+        self.on_commit: Callable[[str, Place, int, int], None] = lambda group, place, before, after: None
+        """Called with the group, the place, and the committed offset before and after."""
+
+    def log(self, topic: str, partition: int) -> Log:
+        return self._logs.setdefault((topic, partition), Log())
+
+    def logs(self, topic: str) -> Sequence[Log]:
+        """All partitions of a topic, by number."""
+        return [self.log(topic, number) for number in range(self.partitions)]
+
+    def partition_of(self, key: bytes | None) -> int:
+        """Where a producer puts a key."""
+        return crc32(key or b"") % self.partitions
+
+    def committed(self, group: str, place: Place) -> int | None:
+        return self._committed.get((group, place))
+
+    def commit(self, group: str, place: Place, offset: int) -> None:
+        before = self._committed.get((group, place), 0)
+        self._committed[group, place] = offset
+        self.on_commit(group, place, before, offset)

@@ -1,0 +1,277 @@
+"""What must hold once a run is quiet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from pipeline import topics
+from pipeline.domain.event import Event
+from pipeline.domain.fold import sessions as fold
+from pipeline.state.partition import MARKER_KEY, Partition, SourceRecord
+from pipeline.wire import measure, native, stored_event
+from pipeline.wire.refusal import refusals
+from pipeline.wire.rejected import Rejected
+from tests.expected_rows import Device, Row, session_rows
+from tests.oracle import drop_duplicates
+from tests.session_dicts import session_dict
+from tests.simulation.clickhouse import NOT_STORABLE
+from tests.simulation.process import SessionizerProcess, changelog
+from tests.simulation.world import World
+
+_TIMES = ("started_at", "ended_at")
+_LEFT_OUT = (
+    "last_event_at",
+    "arrived_at",
+    "revision",
+    "partition",
+    "offset",
+    "is_deleted",
+    "is_final",
+    "first_event_id",
+)
+
+
+def problems(world: World) -> Iterator[str]:
+    """What is wrong with the outcome of a run, in words."""
+    yield from world.violations
+    truth = _Truth(world)
+    found, expected = _stored_sessions(world), truth.sessions()
+    for twin in truth.twins:
+        found.pop(twin, None)
+        expected.pop(twin, None)
+    yield from _differences("session", found, expected)
+    yield from _differences("event", _stored_events(world), truth.copies)
+    yield from _differences("ledger", _ledger(world), truth.ledger)
+    yield from _differences("dead letter", _dead_letters(world), truth.dead_letters)
+    yield from _unbalanced(world, truth)
+    yield from _rebuilt(world, truth)
+    yield from _not_recoverable(world)
+
+
+def rows_checked(world: World) -> int:
+    """How many rows `problems` compared."""
+    return sum(len(table.rows) for table in world.site.server.tables.values())
+
+
+class _Truth:
+    """What must come out, from the logs of the input alone."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.arrived: dict[Device, list[Event]] = {}
+        self.copies: dict[tuple[str, str, str], Row] = {}
+        """The first storable copy of each event: partition, offset, index."""
+        self.ledger: dict[Any, Row] = {}
+        self.dead_letters: dict[Any, Row] = {}
+        self.twins: set[str] = set()
+        """Ids that two sessions have, since an SDK sent an old event again with another time, beyond the horizon:
+        which of the two is shown is open until a rebuild."""
+        for number, log in enumerate(world.site.broker.logs(topics.SDK_EVENTS)):
+            for record in log.records:
+                self._take(number, record)
+        for number, log in enumerate(world.site.broker.logs(topics.MEASURE_EVENTS)):
+            for record in log.records:
+                translated = measure.decode(record.value, record.timestamp)
+                faults = [translated] if isinstance(translated, Rejected) else translated.refused
+                self._refuse(topics.MEASURE_EVENTS, number, record, faults)
+
+    def _take(self, number: int, record: Any) -> None:
+        decoded = native.decode(record.value, record.key, record.timestamp)
+        if isinstance(decoded, Rejected):
+            received, faults = 1, [decoded]
+        else:
+            received, faults = len(decoded.events) + len(decoded.refused), list(decoded.refused)
+        self._refuse(topics.SDK_EVENTS, number, record, faults)
+        refused = len(faults)
+        if isinstance(decoded, native.Envelope):
+            device = decoded.app_id, decoded.device_id
+            self.arrived.setdefault(device, []).extend(native.to_events(decoded))
+            for index, event in enumerate(decoded.events):
+                if NOT_STORABLE in event.attributes:
+                    refused += 1
+                    key = (topics.SDK_EVENTS, number, record.offset, index, "not_storable")
+                    self.dead_letters[key] = {"key": record.key, "value": None}
+                else:
+                    self.copies.setdefault(
+                        (*device, event.id),
+                        {"partition": number, "offset": record.offset, "event_index": index,
+                         "time_ms": event.time_ms, "kind": event.kind.label},
+                    )  # fmt: skip
+        self.ledger[topics.SDK_EVENTS, number, record.offset] = {"received": received, "refused": refused}
+
+    def _refuse(self, topic: str, number: int, record: Any, faults: list[Rejected]) -> None:
+        for refusal in refusals(
+            topic, number, record.offset,
+            record_ms=record.timestamp, key=record.key, value=record.value, faults=faults,
+        ):  # fmt: skip
+            index = refusal.rejected.event_index
+            key = (topic, number, record.offset, -1 if index is None else index, str(refusal.rejected.reason))
+            self.dead_letters[key] = {"key": record.key or b"", "value": record.value or b""}
+
+    def sessions(self) -> dict[Any, Row]:
+        """By the fold where everything is within the horizon; else by a run that nothing disturbs."""
+        if self._world.plan.wide:
+            policies = self._world.plan.policies
+            rows = [
+                row
+                for device, events in self.arrived.items()
+                for row in session_rows({device: events}, policies.of(device[0]))
+            ]
+            return {row["session_id"]: row for row in rows}
+        return self._undisturbed()
+
+    def _undisturbed(self) -> dict[Any, Row]:
+        """The rows of a sessionizer that gets one record after the other and never stops."""
+        emitted: list[Row] = []
+        for number, log in enumerate(self._world.site.broker.logs(topics.SDK_EVENTS)):
+            partition = Partition(number, self._world.plan.policies)
+            for record in log.records:
+                effects = partition.apply(
+                    [SourceRecord(record.offset, record.timestamp, record.key, record.value)]
+                )
+                partition.commit(effects)
+                emitted += [orjson.loads(value) for _, value in effects.rows]
+            while (silent := partition.tick(self._world.site.now_ms, caught_up=True)) is not None:
+                partition.commit(silent)
+                emitted += [orjson.loads(value) for _, value in silent.rows]
+        starts: dict[str, set[float]] = {}
+        rows: dict[str, Row] = {}
+        for row in sorted(emitted, key=_version):
+            rows[row["session_id"]] = row
+            starts.setdefault(row["session_id"], set()).add(row["started_at"])
+        self.twins = {session_id for session_id, found in starts.items() if len(found) > 1}
+        return {session_id: _session(row) for session_id, row in rows.items() if not row["is_deleted"]}
+
+
+def _version(row: Row) -> int:
+    return int(row["revision"]) * 2 + int(row.get("is_final", False))
+
+
+def _session(row: Row) -> Row:
+    """A stored row as `expected_rows` writes it."""
+    made = {name: value for name, value in row.items() if name not in (*_LEFT_OUT, *_TIMES)}
+    for name in _TIMES:
+        made[f"{name}_ms"] = round(row[name] * 1_000)
+    return made
+
+
+def _stored_sessions(world: World) -> dict[Any, Row]:
+    return {row["session_id"]: _session(row) for row in world.site.server.tables["session_rows"].final()}
+
+
+def _stored_events(world: World) -> dict[Any, Row]:
+    return {
+        (row["app_id"], row["device_id"], row["event_id"]): {
+            **{name: row[name] for name in ("partition", "offset", "event_index", "kind")},
+            "time_ms": round(row["time"] * 1_000),
+        }
+        for row in world.site.server.tables["event_rows"].final()
+    }
+
+
+def _ledger(world: World) -> dict[Any, Row]:
+    return {
+        (row["topic"], row["partition"], row["offset"]): {
+            "received": row["received"],
+            "refused": row["refused"],
+        }
+        for row in world.site.server.tables["ledger_records"].final()
+    }
+
+
+def _dead_letters(world: World) -> dict[Any, Row]:
+    found = {}
+    for row in world.site.server.tables["dead_letter_rows"].final():
+        key = (row["topic"], row["partition"], row["offset"], row["event_index"], row["reason"])
+        value = None if row["reason"] == "not_storable" else row["value"].encode("latin-1")
+        found[key] = {"key": row["key"].encode("latin-1"), "value": value}
+    return found
+
+
+def _unbalanced(world: World, truth: _Truth) -> Iterator[str]:
+    """received = events + duplicates + refused, with the duplicates counted on their own."""
+    ledger = _ledger(world)
+    received = sum(row["received"] for row in ledger.values())
+    refused = sum(row["refused"] for row in ledger.values())
+    events = len(world.site.server.tables["event_rows"].final())
+    storable = received - refused
+    seen = sum(
+        1
+        for log in world.site.broker.logs(topics.SDK_EVENTS)
+        for record in log.records
+        if isinstance(envelope := native.decode(record.value, record.key, record.timestamp), native.Envelope)
+        for event in envelope.events
+        if NOT_STORABLE not in event.attributes
+    )
+    duplicates = seen - len(truth.copies)
+    if storable != events + duplicates:
+        yield f"ledger: {received} received, {events} events, {duplicates} duplicates, {refused} refused"
+
+
+def _rebuilt(world: World, truth: _Truth) -> Iterator[str]:
+    """The fold over the events as they are stored is the fold over the events as they came."""
+    rows = sorted(
+        world.site.server.tables["event_rows"].final(),
+        key=lambda r: (r["app_id"], r["device_id"], r["offset"], r["event_index"]),
+    )
+    if any(key[4] == "not_storable" for key in truth.dead_letters):
+        return
+    policies = world.plan.policies
+    found, expected = {}, {}
+    for device in stored_event.devices(_line(row) for row in rows):
+        events = [event for record in device.records for event in record.events]
+        name = (device.app_id, device.device_id)
+        found[name] = [session_dict(*name, s) for s in fold(*name, events, policies.of(device.app_id))]
+    for name, arrived in truth.arrived.items():
+        if arrived:
+            expected[name] = [
+                session_dict(*name, s) for s in fold(*name, drop_duplicates(arrived), policies.of(name[0]))
+            ]
+    yield from _differences("rebuilt device", found, expected)
+
+
+def _line(row: Row) -> bytes:
+    def text(value: Any) -> str:
+        return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+    return orjson.dumps(
+        (row["app_id"], row["device_id"], row["partition"], row["offset"], round(row["received_at"] * 1_000),
+         round(row["time"] * 1_000), row["kind"], row["seq"], row["event_id"], row["client_session_id"],
+         row["exit_reason"], row["counters"], text(row["resource_json"]), text(row["user_json"]))
+    )  # fmt: skip
+
+
+def _not_recoverable(world: World) -> Iterator[str]:
+    """What the next owner would recover is what this one works with."""
+    for process in world.groups["sessionizer"].members:
+        assert isinstance(process, SessionizerProcess)
+        for number in process.sessionizer.partitions:
+            held = process.sessionizer._partitions[number]
+            again = Partition(number, world.plan.policies)
+            again.restore(changelog(world.site.broker, number))
+            if again.marker != held.marker:
+                yield f"partition {number}: recovery would give {again.marker}, in force is {held.marker}"
+            for key in held._values.keys() | again._values.keys():
+                if held._values.get(key) != again._values.get(key) and key != MARKER_KEY:
+                    yield f"partition {number}: recovery would give {key!r} another state"
+
+
+def _differences(what: str, found: dict[Any, Any], expected: dict[Any, Any]) -> Iterator[str]:
+    for key, row in expected.items():
+        if key not in found:
+            yield f"{what} {key} is missing: {row}"
+    for key, row in found.items():
+        if key not in expected:
+            yield f"{what} {key} must not be there: {row}"
+        elif row != expected[key]:
+            theirs = expected[key]
+            if isinstance(row, dict):
+                differs = {
+                    n: (row.get(n), theirs.get(n)) for n in {**row, **theirs} if row.get(n) != theirs.get(n)
+                }
+                yield f"{what} {key} differs, (found, expected): {differs}"
+            else:
+                yield f"{what} {key} differs: found {row}, expected {theirs}"

@@ -1,0 +1,175 @@
+"""ClickHouse as far as the pipeline can see it: blocks, deduplication tokens, ReplacingMergeTree, faults.
+
+`Server.client` is what `Store` connects to in place of the network, so that tokens, compression, the sorting of
+errors, halving and retries are the pipeline's own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from random import Random
+from typing import Any
+
+import lz4.frame
+from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
+
+from pipeline.adapters.clickhouse import Store
+from pipeline.wire.columns import TABLES
+
+Row = dict[str, Any]
+Key = tuple[Any, ...]
+
+NOT_STORABLE = b"not-storable"
+"""A row that holds this word is refused, as one whose value no column can hold."""
+
+
+def _day(row: Row) -> str:
+    return datetime.fromtimestamp(row["started_at"], UTC).date().isoformat()
+
+
+def _session_version(row: Row) -> int:
+    return int(row["revision"]) * 2 + int(row.get("is_final", False))
+
+
+def _event_version(row: Row) -> int:
+    return (1 << 64) - 1 - (int(row["offset"]) * 512 + int(row["event_index"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The sorting key and the version of a table, as its migration has them."""
+
+    key: Callable[[Row], Key]
+    version: Callable[[Row], int]
+
+
+SHAPES: Mapping[str, Shape] = {
+    "event_rows": Shape(lambda r: (r["app_id"], r["device_id"], r["event_id"]), _event_version),
+    "session_rows": Shape(
+        lambda r: (r["app_id"], _day(r), r["device_id"], r["session_id"]), _session_version
+    ),
+    "dead_letter_rows": Shape(
+        lambda r: (r["topic"], r["partition"], r["offset"], r["event_index"], r["reason"]), lambda r: 0
+    ),
+    "ledger_records": Shape(lambda r: (r["topic"], r["partition"], r["offset"]), lambda r: 0),
+}
+_COLUMNS = {table: {name for name, _ in columns} for table, columns in TABLES.items()}
+
+
+class VersionsDiffer(AssertionError):
+    """Two rows under one key and version that say different things: which one is read is chance."""
+
+
+@dataclass(slots=True)
+class Table:
+    """What FINAL shows: of each key the row of the highest version."""
+
+    name: str
+    rows: dict[Key, tuple[int, Row]] = field(default_factory=dict)
+    versions: dict[tuple[Key, int], Row] = field(default_factory=dict)
+
+    def insert(self, row: Row) -> None:
+        """Store a row. Raises VersionsDiffer."""
+        assert row.keys() <= _COLUMNS[self.name], f"{self.name} has no {row.keys() - _COLUMNS[self.name]}"
+        shape = SHAPES[self.name]
+        key, version = shape.key(row), shape.version(row)
+        before = self.versions.setdefault((key, version), row)
+        if before != row and _comparable(before) != _comparable(row) and not _twins(before, row):
+            raise VersionsDiffer(f"{self.name} {key} version {version}:\n  {before}\n  {row}")
+        if key not in self.rows or version >= self.rows[key][0]:
+            self.rows[key] = version, row
+
+    def final(self) -> list[Row]:
+        """The rows that count; taken back ones are left out."""
+        return [row for _, row in self.rows.values() if not row.get("is_deleted")]
+
+
+def _comparable(row: Row) -> Row:
+    """A dead letter of a row that could not be stored bears the time at which that was found out."""
+    return {**row, "time": 0} if row.get("reason") == "not_storable" else row
+
+
+def _twins(row: Row, other: Row) -> bool:
+    """Two sessions of one id: an SDK sent an old event again with another time, beyond the horizon.
+
+    Which of them is shown is open until a rebuild. Within the horizon there are none, as the comparison with the
+    fold shows.
+    """
+    return bool(row.get("session_id")) and row["started_at"] != other["started_at"]
+
+
+class Server:
+    """One ClickHouse. `rng` decides about its faults, which come only while `flaky` or `down`."""
+
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
+        self.tables = {name: Table(name) for name in SHAPES}
+        self._tokens: set[tuple[str, str]] = set()
+        self.down = False
+        self.flaky = False
+        self.inserted = 0
+        self.stored_but_unanswered = 0
+        self.dropped_by_token = 0
+
+    def store(self) -> Store:
+        """A client of this server."""
+        store = Store("http://simulated/app_sessions", connections=1)
+        store._client = _Client(self)  # type: ignore[assignment]
+        return store
+
+    def insert(self, table: str, block: bytes, token: str) -> None:
+        """One INSERT. Raises clickhouse_connect's errors, having stored all, some or nothing."""
+        if self.down:
+            raise OperationalError("connection refused")
+        lines = [line for line in block.split(b"\n") if line]
+        assert lines, "an empty insert"
+        if any(NOT_STORABLE in line for line in lines) and table == "event_rows":
+            raise DatabaseError(
+                "Code: 321. DB::Exception: out of range (VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE)", code=321
+            )
+        fault = self._rng.random() if self.flaky else 1.0
+        if fault < 0.1:
+            raise OperationalError("timed out; nothing was stored")
+        if (table, token) in self._tokens:
+            self.dropped_by_token += 1
+            return
+        if fault < 0.15:
+            # A block becomes a part for each partition of the table, and only a part is atomic.
+            self._put(table, [line for line in lines if self._rng.random() < 0.5])
+            raise OperationalError("connection reset; some parts were stored")
+        self._tokens.add((table, token))
+        self._put(table, lines)
+        if fault < 0.3:
+            self.stored_but_unanswered += 1
+            raise OperationalError("timed out; all was stored")
+
+    def _put(self, table: str, lines: list[bytes]) -> None:
+        for line in lines:
+            # Latin-1 keeps the bytes of refused records that are no UTF-8; every reader of a text turns it back.
+            row = json.loads(line.decode("latin-1")) if table == "dead_letter_rows" else json.loads(line)
+            self.tables[table].insert(row)
+            self.inserted += 1
+
+
+class _Client:
+    """The one method of clickhouse_connect's client that `Store.insert` uses."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def raw_insert(
+        self,
+        table: str,
+        columns: None,
+        block: bytes,
+        settings: Mapping[str, Any],
+        *,
+        fmt: str,
+        compression: str,
+    ) -> None:
+        assert (fmt, compression) == ("JSONEachRow", "lz4")
+        token = settings["insert_deduplication_token"]
+        self._server.insert(table, lz4.frame.decompress(block), token)

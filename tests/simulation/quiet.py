@@ -1,0 +1,86 @@
+"""Quiet: faults end, everything that was sent is worked off, and silence has the last word."""
+
+from __future__ import annotations
+
+from pipeline import topics
+from tests.simulation.process import SessionizerProcess
+from tests.simulation.world import World
+
+_MAX_STEPS = 4_000
+
+
+class DoesNotRest(AssertionError):
+    """Without faults and input there is still something to do after very long."""
+
+
+class Quiet:
+    """Brings a world to rest. Raises DoesNotRest, and what a worker dies of."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def run(self) -> None:
+        """No more faults, then drain, then let every session fall silent."""
+        self._calm()
+        self._settle()
+
+    def _calm(self) -> None:
+        """No more faults: everybody is back, ClickHouse answers, what was late has landed."""
+        self.world.note("calm")
+        self.world.site.server.down = self.world.site.server.flaky = False
+        self.world.thaw()
+        for process in list(self.world.outside):
+            self.world.rejoin(process)
+        for role, group in self.world.groups.items():
+            if not group.members:
+                self.world.spawn(role)
+        self.world.run_all()
+
+    def _settle(self) -> None:
+        idle_ms = max(
+            p.idle_timeout_ms
+            for p in (self.world.plan.policies.default, *self.world.plan.policies.by_app.values())
+        )
+        for _ in range(50):
+            self._drain()
+            before = [log.end for log in self.world.site.broker.logs(topics.STATE)]
+            self.world.site.now_ms += idle_ms + 1
+            for process in self.world.groups["sessionizer"].members:
+                assert isinstance(process, SessionizerProcess)
+                process.tick(0)
+            self._drain()
+            if before == [log.end for log in self.world.site.broker.logs(topics.STATE)]:
+                return
+        raise DoesNotRest("silence has something new to say again and again")
+
+    def _drain(self) -> None:
+        for _ in range(_MAX_STEPS):
+            self.world.rebalance_if_needed()
+            for group in self.world.groups.values():
+                if not group.members:
+                    self.world.spawn(group.role)
+            self.world.run_all()
+            for op in list(self.world.site.ops):
+                if op.land():
+                    self.world.site.ops.remove(op)
+            self.world.run_all()
+            taken = 0
+            for process in [p for group in self.world.groups.values() for p in group.members]:
+                for tp in process.readable():
+                    taken += process.fetch(tp, 100)
+            self.world.run_all()
+            for process in [p for group in self.world.groups.values() for p in group.members]:
+                process.commit()
+            if not taken and not self.world.site.ops and self._is_done():
+                return
+            self.world.site.now_ms += 250
+        raise DoesNotRest(f"under way: {[op.label for op in self.world.site.ops]}")
+
+    def _is_done(self) -> bool:
+        broker = self.world.site.broker
+        return all(
+            (broker.committed(group.role, (topic, number)) or 0) == broker.log(topic, number).end
+            for group in self.world.groups.values()
+            for topic in group.members[0].sources
+            for number in range(self.world.plan.partitions)
+        ) and not any(group.unsettled for group in self.world.groups.values())

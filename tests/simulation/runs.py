@@ -1,0 +1,70 @@
+"""A seed in, its outcome out."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tests.simulation import check
+from tests.simulation.disorder import Disorder
+from tests.simulation.quiet import Quiet
+from tests.simulation.world import Suspects, World
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run came to."""
+
+    seed: int
+    problems: list[str]
+    crashes: int
+    rows_checked: int
+    trace: list[str]
+
+    def told(self) -> str:
+        """For a person: what was injected and what is wrong."""
+        lines = [f"seed {self.seed}: {'FAILED' if self.problems else 'passed'}"]
+        lines += [f"  {line}" for line in self.trace]
+        lines += [f"  ! {problem}" for problem in self.problems[:8]]
+        if len(self.problems) > 8:
+            lines.append(f"  ! and {len(self.problems) - 8} more")
+        return "\n".join(lines)
+
+
+def run_seed(
+    seed: int, suspects: Suspects | None = None, *, late_states: bool = False, verbose: bool = False
+) -> Outcome:
+    """Run one seed to quiet and check it. The same seed does the same, whatever ran before.
+
+    `late_states`: also the states that a worker had under way may land after another took over.
+    """
+    world = World(seed, suspects, late_states=late_states, verbose=verbose)
+    try:
+        with _hushed():
+            Disorder(world).run()
+            Quiet(world).run()
+        found = list(check.problems(world))
+    except Exception as error:
+        # Whatever stops a worker or the check is a finding of this seed.
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        found = [f"{type(error).__name__}: {error} ({last.filename}:{last.lineno})"]
+        if verbose:
+            found.append(traceback.format_exc())
+    finally:
+        world.close()
+    return Outcome(seed, found, world.crashes, check.rows_checked(world), world.trace)
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Warnings about an unreachable ClickHouse are what a run is made of."""
+    log = logging.getLogger("pipeline")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)

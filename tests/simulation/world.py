@@ -1,0 +1,274 @@
+"""One run: a seed, a few workers, everything that can go wrong, and then quiet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from faust.types import TP
+
+from pipeline import topics
+from pipeline.adapters.sessionizer import Sessionizer
+from pipeline.adapters.sink import Sink
+from pipeline.sink.batch import Bounds
+from pipeline.wire import native, state_codec
+from tests.simulation.broker import Broker
+from tests.simulation.clickhouse import Server
+from tests.simulation.process import (
+    Op,
+    Process,
+    RouterProcess,
+    SendFailed,
+    SessionizerProcess,
+    SinkProcess,
+    Site,
+)
+from tests.simulation.traffic import Plan, plan
+from tests.strategies import BASE_MS
+
+ROLES = ("router", "sessionizer", "sink")
+
+
+@dataclass(frozen=True, slots=True)
+class Suspects:
+    """The classes under test; a test of the simulator puts broken ones in their place."""
+
+    sessionizer: Callable[..., Sessionizer] = Sessionizer
+    sink: Callable[..., Sink] = Sink
+
+
+@dataclass(slots=True)
+class Group:
+    """A consumer group: its members in the order in which they joined."""
+
+    role: str
+    members: list[Process] = field(default_factory=list)
+    generation: int = 0
+    unsettled: bool = True
+    """Somebody came or went."""
+
+
+class World:
+    """A run of one seed. `trace` tells what was injected; with `verbose` everything that happened."""
+
+    def __init__(
+        self,
+        seed: int,
+        suspects: Suspects | None = None,
+        *,
+        late_states: bool = False,
+        verbose: bool = False,
+    ) -> None:
+        self.rng = rng = Random(seed)
+        self.suspects = suspects or Suspects()
+        self.plan: Plan = plan(rng)
+        self.site = Site(Broker(self.plan.partitions), Server(rng), BASE_MS + rng.randint(0, 900_000))
+        self.site.on_send = self._on_send
+        self.site.broker.on_commit = self._on_commit
+        self.groups = {role: Group(role) for role in ROLES}
+        self.trace: list[str] = []
+        self.crashes = 0
+        self.violations: list[str] = []
+        self._verbose = verbose
+        self._names = 0
+        self.step = 0
+        self._reach: dict[tuple[int, bytes], int] = {}
+        self.fault_rate = rng.choice((0.0, 0.02, 0.05, 0.1))
+        self.late_writes = rng.random() < 0.5
+        """Writes that were under way when their process was given up may land at any time after."""
+        self.late_states = late_states
+        self.outside: list[Process] = []
+        """Alive, but the group went on without them."""
+        self._processes: list[Process] = []
+        for role in ROLES:
+            for _ in range(rng.randint(1, 2)):
+                self.spawn(role)
+        self.note(
+            f"{self.plan.partitions} partitions, {len(self.plan.inputs)} records, "
+            f"{'wide' if self.plan.wide else 'small'} horizon, late writes: {self.late_writes}"
+        )
+
+    def close(self) -> None:
+        """Let go of all processes."""
+        for process in self._processes:
+            process.loop.drop()
+
+    def run_all(self) -> None:
+        for group in self.groups.values():
+            for process in list(group.members):
+                self.run_one(process)
+        for process in [p for p in self.outside if not p.frozen]:
+            self.run_one(process)
+
+    def run_one(self, process: Process) -> None:
+        try:
+            process.run()
+        except SendFailed as error:
+            self.note(f"{process.name} stops: {error}")
+            self.remove(process)
+
+    # -- membership
+
+    def spawn(self, role: str) -> Process:
+        self._names += 1
+        name = f"{role}-{self._names}"
+        process: Process
+        if role == "sessionizer":
+            policies = self.plan.policies
+            process = SessionizerProcess(
+                name, self.site, lambda **given: self.suspects.sessionizer(policies, **given)
+            )
+        elif role == "sink":
+            bounds = Bounds(self.rng.choice((1, 3, 10, 1_000)), 100_000, self.rng.choice((1, 200, 1_000)))
+            process = SinkProcess(
+                name, self.site, lambda *args, bounds: self.suspects.sink(*args, bounds=bounds), bounds
+            )
+        else:
+            process = RouterProcess(name, self.site)
+        self._processes.append(process)
+        self.groups[role].members.append(process)
+        self.groups[role].unsettled = True
+        self.run_one(process)
+        return process
+
+    def remove(self, process: Process) -> None:
+        """A process is gone, with what it had under way: landed in part, lost, or landing later."""
+        process.alive = False
+        process.loop.drop()
+        group = self.groups[process.role]
+        if process in group.members:
+            group.members.remove(process)
+            group.unsettled = True
+        if process in self.outside:
+            self.outside.remove(process)
+        for op in [op for op in self.site.ops if op.process is process]:
+            if self.may_be_late(op) and self.rng.random() < 0.6:
+                continue
+            self.site.ops.remove(op)
+            if self.rng.random() < 0.6:
+                op.land(self.rng.randint(0, len(op.parts)))
+
+    def rebalance_if_needed(self) -> None:
+        for group in self.groups.values():
+            if group.unsettled and group.members:
+                self.rebalance(group)
+
+    def rebalance(self, group: Group) -> None:
+        group.unsettled = False
+        for process in list(group.members):
+            if process.frozen:
+                self.note(f"{process.name} is expelled while frozen")
+                process.expelled = True
+                group.members.remove(process)
+                self.outside.append(process)
+                self.fence(process)
+                continue
+            if self.rng.random() < 0.6:
+                self.finish(process)
+            process.commit()
+            process.end()
+            self.fence(process)
+        if not group.members:
+            group.unsettled = True
+            return
+        group.generation += 1
+        shares: dict[str, set[TP]] = {process.name: set() for process in group.members}
+        order = list(group.members)
+        if self.rng.random() < 0.5:
+            self.rng.shuffle(order)
+        for number in range(self.plan.partitions):
+            owner = order[number % len(order)]
+            shares[owner.name] |= {TP(topic, number) for topic in owner.sources}
+        for process in group.members:
+            process.assign(group.generation, frozenset(shares[process.name]))
+        for process in list(group.members):
+            self.run_one(process)
+        self.note(
+            f"{group.role} generation {group.generation}: "
+            + ", ".join(f"{p.name} {sorted({tp.partition for tp in shares[p.name]})}" for p in order)
+        )
+
+    def finish(self, process: Process) -> None:
+        """What a rebalance waits for: chunks in hand, for a bounded time."""
+        for _ in range(60):
+            if not process.in_hand:
+                return
+            mine = [op for op in self.site.ops if op.process is process]
+            for op in mine:
+                if op.land():
+                    self.site.ops.remove(op)
+            if not mine:
+                self.site.now_ms += 200
+            self.run_one(process)
+            if not process.alive:
+                return
+
+    def fence(self, process: Process) -> None:
+        """What may not be late lands before another process takes over."""
+        for op in [op for op in self.site.ops if op.process is process and op.topic]:
+            if not self.may_be_late(op):
+                op.land()
+                self.site.ops.remove(op)
+
+    def may_be_late(self, op: Op) -> bool:
+        return bool(op.topic) and self.late_writes and (self.late_states or op.topic != topics.STATE)
+
+    def thaw(self) -> None:
+        frozen = [p for group in self.groups.values() for p in group.members if p.frozen]
+        for process in frozen + [p for p in self.outside if p.frozen]:
+            process.frozen = False
+            self.note(f"{process.name} is thawed{', expelled meanwhile' if process.expelled else ''}")
+            self.run_one(process)
+            if process.expelled and process.alive and self.rng.random() < 0.7:
+                self.rejoin(process)
+
+    def rejoin(self, process: Process) -> None:
+        process.notice()
+        if process in self.outside:
+            self.outside.remove(process)
+            self.groups[process.role].members.append(process)
+            self.groups[process.role].unsettled = True
+
+    # -- what must hold at every moment
+
+    def _on_send(self, topic: str, partition: int, key: bytes, value: bytes) -> None:
+        if topic == topics.STATE and not key.startswith(b"\0"):
+            self._reach[partition, key] = max(
+                self._reach.get((partition, key), -1), state_codec.applied_offset(value)
+            )
+
+    def _on_commit(self, role: str, place: tuple[str, int], before: int, after: int) -> None:
+        """Nothing is committed that is not durable."""
+        topic, number = place
+        self.tell(f"{role} commits {topic}[{number}] up to {after}")
+        if after < before:
+            self.violations.append(f"{role} committed {topic}[{number}] back from {before} to {after}")
+        for record in self.site.broker.log(topic, number).records[before:after]:
+            if role == "sink" and topic == topics.SDK_EVENTS:
+                table = self.site.server.tables["ledger_records"].rows
+                durable = (topic, number, record.offset) in table
+            elif role == "sessionizer" and self._is_sound(record):
+                assert record.key is not None
+                durable = self._reach.get((number, record.key), -1) >= record.offset
+            else:
+                durable = True
+            if not durable:
+                self.violations.append(
+                    f"{role} committed {topic}[{number}]@{record.offset}, whose effects are lost"
+                )
+
+    def _is_sound(self, record: Any) -> bool:
+        return isinstance(native.decode(record.value, record.key, record.timestamp), native.Envelope)
+
+    # -- telling
+
+    def note(self, text: str) -> None:
+        """A line of the trace."""
+        self.trace.append(f"{self.step:5} {text}")
+
+    def tell(self, text: str) -> None:
+        """A line of the verbose trace."""
+        if self._verbose:
+            self.note(text)

@@ -1,0 +1,262 @@
+"""The whole pipeline as its users run it: a broker, a ClickHouse database, workers and commands as processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import orjson
+import pytest
+
+from pipeline.adapters.clickhouse import Store
+from pipeline.adapters.embedded.child import Child
+from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.adapters.kafka_connection import KafkaConnection
+from pipeline.settings import PREFIX
+from tests.services import Broker, Unavailable, start_broker
+
+ROOT = Path(__file__).resolve().parents[1]
+DOWNSTREAM = ("router", "sessionizer", "sink", "all")
+"""Roles in the order in which records pass them."""
+
+_READY_TIMEOUT_S = 90.0
+_STOP_TIMEOUT_S = 40.0
+_COMMAND_TIMEOUT_S = 120.0
+_POLL_S = 0.1
+_LOG_TAIL_BYTES = 6_000
+# Short, so that a killed worker is missed soon, and because the embedded broker takes half of it for a join.
+_SESSION_TIMEOUT = "6s"
+
+
+def command_line(*arguments: str) -> list[str]:
+    """What a user types, as a list."""
+    return [sys.executable, "-m", "pipeline", *arguments]
+
+
+def environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a user who has set these variables of the pipeline and no others."""
+    kept = {name: text for name, text in os.environ.items() if not name.startswith(PREFIX)}
+    return {**kept, "PYTHONPATH": str(ROOT), **settings}
+
+
+def unavailable(reason: str) -> None:
+    """Skips the test with the reason; in CI, fails."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+class Stack:
+    """A running pipeline. Methods block; `close` ends every process it started, whatever happened before."""
+
+    def __init__(
+        self, broker: Broker, clickhouse: EmbeddedClickHouse, folder: Path, settings: Mapping[str, str]
+    ) -> None:
+        """`settings` are further variables, `PIPELINE_*`. Nothing is started yet."""
+        self.folder = folder
+        self.broker = broker
+        self.connection = KafkaConnection(broker.bootstrap)
+        self.settings = {
+            "PIPELINE_KAFKA_BOOTSTRAP": broker.bootstrap,
+            "PIPELINE_CLICKHOUSE_URL": f"{clickhouse.url}/test_{uuid4().hex[:12]}",
+            "PIPELINE_KAFKA_SESSION_TIMEOUT": _SESSION_TIMEOUT,
+            **settings,
+        }
+        self.worker_settings: dict[str, str] = {}
+        """Variables that workers have and commands do not."""
+        self.workers: dict[str, Child] = {}
+        """By name (`sink-1`), those that were not ended on purpose."""
+        self._clickhouse = clickhouse
+        self._store = Store(self.settings["PIPELINE_CLICKHOUSE_URL"])
+        self._logs: list[Path] = []
+        self._ended: list[Child] = []
+        self._begun: list[subprocess.Popen[bytes]] = []
+
+    def command(
+        self, *arguments: str, timeout_s: float = _COMMAND_TIMEOUT_S
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs `session-pipeline ARGUMENTS` to its end."""
+        return subprocess.run(
+            command_line(*arguments),
+            env=environment(self.settings),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    def run(self, *arguments: str) -> str:
+        """Runs a command that must succeed; what it printed."""
+        done = self.command(*arguments)
+        assert done.returncode == 0, f"{arguments}: {done.returncode}\n{done.stderr}\n{self.log_tails()}"
+        return done.stdout
+
+    def begin(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Starts a command and does not wait for it."""
+        name = f"{arguments[0]}-{len(self._logs)}"
+        self._logs.append(self.folder / f"{name}.log")
+        with self._logs[-1].open("wb") as log:
+            process = subprocess.Popen(
+                command_line(*arguments),
+                env=environment(self.settings),
+                cwd=self.folder,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self._begun.append(process)
+        return process
+
+    def wait_idle(self, timeout_s: int = 90) -> None:
+        """Until everything sent so far is stored and every idle session closed. Fails at once if a worker ends."""
+        waiting = self.begin("status", "--wait-idle", "--timeout", str(timeout_s))
+        while waiting.poll() is None:
+            ended = {name: child.exit_code for name, child in self.workers.items() if not child.is_running}
+            assert not ended, f"ended by themselves: {ended}\n{self.log_tails()}"
+            time.sleep(_POLL_S)
+        assert waiting.returncode == 0, f"not idle in time\n{self.log_tails()}"
+
+    def query(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
+        """The rows of a statement."""
+        return [orjson.loads(line) for line in self._store.query(sql, parameters).splitlines()]
+
+    def value(self, sql: str, **parameters: Any) -> Any:
+        """The only column of the only row of a statement."""
+        (row,) = self.query(sql, **parameters)
+        (value,) = row.values()
+        return value
+
+    def poll(self, sql: str, enough: Callable[[Any], bool], *, timeout_s: float) -> None:
+        """Asks for a single value until it is enough."""
+        deadline_s = time.monotonic() + timeout_s
+        while not enough(found := self.value(sql)):
+            assert time.monotonic() < deadline_s, f"{sql}: {found} after {timeout_s} s\n{self.log_tails()}"
+            time.sleep(_POLL_S)
+
+    def start_workers(self, *roles: str) -> None:
+        """Starts one worker for each role named, at the same time; returns once all have their partitions."""
+        with ThreadPoolExecutor(len(roles)) as threads:
+            list(threads.map(self._start_and_wait, map(self._new_name, roles), roles))
+
+    def begin_worker(self, role: str) -> str:
+        """Starts one worker and does not wait for it; its name."""
+        name = self._new_name(role)
+        self._start_worker(name, role, lambda: True)
+        return name
+
+    def is_ready(self, name: str) -> bool:
+        """Whether a worker has had its partitions."""
+        return self._ready_file(name).exists()
+
+    def stop_worker(self, name: str) -> None:
+        """SIGTERM; it must end in good order."""
+        code = self.take(name).stop(timeout_s=_STOP_TIMEOUT_S)
+        assert code == 0, f"{name} ended with code {code}\n{self.log_tails()}"
+
+    def kill_worker(self, name: str) -> None:
+        """SIGKILL."""
+        code = self.take(name).kill()
+        assert code == -9, f"{name} had ended before, with code {code}\n{self.log_tails()}"
+
+    def take(self, name: str) -> Child:
+        """A worker that is not watched any more; `close` ends it if nobody else does."""
+        child = self.workers.pop(name)
+        self._ended.append(child)
+        return child
+
+    def stop(self) -> None:
+        """Stops all workers in good order, those first that write what others read."""
+        for role in DOWNSTREAM:
+            for name in [name for name in self.workers if name.rpartition("-")[0] == role]:
+                self.stop_worker(name)
+
+    def close(self) -> None:
+        """Ends what still runs, by process id, and drops the database."""
+        for child in [*self.workers.values(), *self._ended]:
+            child.kill()
+        for process in self._begun:
+            process.kill()
+            process.wait()
+        self._store.close()
+        database = self.settings["PIPELINE_CLICKHOUSE_URL"].rpartition("/")[2]
+        self._clickhouse.command(f"DROP DATABASE IF EXISTS {database} SYNC")
+
+    def log_file(self, name: str) -> Path:
+        """What a worker prints."""
+        return self.folder / f"{name}.log"
+
+    def log_tails(self) -> str:
+        """The end of what every worker printed."""
+        parts = []
+        for path in self._logs:
+            if path.exists():
+                tail = path.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace")
+                parts.append(f"--- {path.name}\n{tail}")
+        return "\n".join(parts)
+
+    def _new_name(self, role: str) -> str:
+        name = f"{role}-{1 + sum(path.name.startswith(role) for path in self._logs)}"
+        self._logs.append(self.log_file(name))
+        return name
+
+    def _ready_file(self, name: str) -> Path:
+        return self.folder / f"{name}.ready"
+
+    def _start_and_wait(self, name: str, role: str) -> None:
+        self._start_worker(name, role, self._ready_file(name).exists)
+
+    def _start_worker(self, name: str, role: str, answers: Callable[[], bool]) -> None:
+        child = Child(
+            f"worker {name}",
+            command_line("worker", "--role", role, "--ready-file", str(self._ready_file(name))),
+            log_file=self.log_file(name),
+            cwd=self.folder,
+            without_variables=[variable for variable in os.environ if variable.startswith(PREFIX)],
+            with_variables={"PYTHONPATH": str(ROOT), **self.settings, **self.worker_settings},
+        )
+        self.workers[name] = child
+        child.start(answers, timeout_s=_READY_TIMEOUT_S)
+
+
+@contextmanager
+def running_stack(
+    kind: str, clickhouse: EmbeddedClickHouse, folder: Path, **settings: str
+) -> Iterator[Stack]:
+    """A stack on an empty broker of its own, migrated; no worker runs yet.
+
+    `settings` are named as in a configuration file (`idle_timeout="2s"`). At the end workers are stopped in
+    good order, and that they do is part of the test. Skips (in CI: fails) if the broker is not to be had.
+    """
+    try:
+        broker = start_broker(kind, folder / "broker")
+    except Unavailable as reason:
+        unavailable(str(reason))
+        raise
+    try:
+        variables = {PREFIX + name.upper(): text for name, text in settings.items()}
+        stack = Stack(broker, clickhouse, folder, variables)
+        try:
+            stack.run("migrate")
+            yield stack
+            stack.stop()
+        finally:
+            stack.close()
+    finally:
+        broker.stop()
+
+
+@contextmanager
+def logs_if_failed(request: pytest.FixtureRequest, stack: Stack) -> Iterator[None]:
+    """Around a test: prints the logs of the workers if it fails."""
+    failed_before = request.session.testsfailed
+    yield
+    if request.session.testsfailed > failed_before:
+        print(stack.log_tails())

@@ -1,0 +1,162 @@
+"""Measure bodies: splitting, limits, and every event of the recorded traffic."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from pipeline.domain.event import COUNTERS
+from pipeline.wire import measure, native
+from pipeline.wire.limits import MAX_EVENTS, MAX_NESTING, MAX_RECORD_BYTES
+from pipeline.wire.rejected import Reason, Rejected
+from pipeline.wire.stacktrace import stacktrace
+from pipeline.wire.translation import Outgoing, Sender, pack
+
+NOW = 1_764_000_000_000
+RECORDED = Path(__file__).resolve().parents[3] / "shared" / "data" / "recorded"
+
+
+def event(id: str, type: str = "custom", block: Any = None, **attribute: Any) -> dict[str, Any]:
+    facts = {"app_unique_id": "app", "installation_id": "device", "platform": "android", **attribute}
+    return {"id": id, "timestamp": "2025-11-24T15:58:00Z", "type": type, type: block, "attribute": facts}
+
+
+def translated(*events: Any) -> measure.Translation:
+    outcome = measure.decode(orjson.dumps({"events": list(events)}), NOW)
+    assert isinstance(outcome, measure.Translation), outcome
+    return outcome
+
+
+def decoded(record: measure.NativeRecord) -> native.Envelope:
+    envelope = native.decode(record.value, record.key, NOW)
+    assert isinstance(envelope, native.Envelope), envelope
+    assert envelope.refused == []
+    return envelope
+
+
+def ids(translation: measure.Translation) -> list[list[str]]:
+    return [[e.id for e in decoded(record).events] for record in translation.records]
+
+
+def test_more_events_than_an_envelope_takes_are_split_in_order() -> None:
+    names = [f"e{n}" for n in range(2 * MAX_EVENTS + 1)]
+    split = ids(translated(*[event(name) for name in names]))
+    assert [len(part) for part in split] == [MAX_EVENTS, MAX_EVENTS, 1]
+    assert [name for part in split for name in part] == names
+
+
+def test_envelopes_stay_within_a_record() -> None:
+    found = translated(*[event(f"e{n}", block={"x": "y" * 300_000}) for n in range(7)])
+    assert ids(found) == [["e0", "e1", "e2"], ["e3", "e4", "e5"], ["e6"]]
+    assert all(len(record.value) <= MAX_RECORD_BYTES for record in found.records)
+
+
+def test_packing_fills_a_record_to_the_last_byte() -> None:
+    sender = Sender("app", "device", "{}", "")
+    [record] = pack([Outgoing(0, sender, b"")]).records
+    room = MAX_RECORD_BYTES - len(record.value)
+    full = pack([Outgoing(0, sender, b"x" * room)])
+    assert [len(r.value) for r in full.records] == [MAX_RECORD_BYTES] and full.refused == []
+    over = pack([Outgoing(7, sender, b"x" * (room + 1))])
+    assert over.records == [] and over.refused[0].event_index == 7
+    assert over.refused[0].reason is Reason.RECORD_TOO_LARGE
+    pair = [Outgoing(0, sender, b"x" * (room - 11)), Outgoing(1, sender, b"y" * 10)]
+    assert [len(r.value) for r in pack(pair).records] == [MAX_RECORD_BYTES]
+    pair[1] = Outgoing(1, sender, b"y" * 11)
+    assert len(pack(pair).records) == 2
+
+
+def test_values_pass_as_they_came() -> None:
+    block = b'{"big":123456789012345678901234567890,"f":1.50,"n":null}'
+    body = orjson.dumps({"events": [event("e", block="?")]}).replace(b'"?"', block)
+    outcome = measure.decode(body, NOW)
+    assert isinstance(outcome, measure.Translation)
+    assert decoded(outcome.records[0]).events[0].attributes == (
+        b'{"custom.big":123456789012345678901234567890,"custom.f":1.50}'
+    )
+
+
+def test_a_large_crash_is_taken_without_what_could_be_derived() -> None:
+    chain = [{"type": "E", "message": "m", "frames": [{"class_name": "C" * 900, "method_name": "m"}] * 990}]
+    found = translated(event("e", "exception", {"handled": False, "exceptions": chain}))
+    [crash] = decoded(found.records[0]).events
+    attributes = orjson.loads(crash.attributes)
+    assert crash.name == "app.crash" and attributes["exception.exceptions"] == chain
+    assert "exception.stacktrace" not in attributes
+
+
+def test_the_deepest_body_taken_is_taken_by_the_native_decoder() -> None:
+    for depth, is_taken in ((MAX_NESTING - 4, True), (MAX_NESTING - 3, False)):
+        nested = b"[" * depth + b"]" * depth
+        body = orjson.dumps({"events": [{**event("e"), "other": "?"}]}).replace(b'"?"', nested)
+        outcome = measure.decode(body, NOW)
+        if is_taken:
+            assert isinstance(outcome, measure.Translation)
+            assert nested in decoded(outcome.records[0]).events[0].attributes
+        else:
+            assert isinstance(outcome, Rejected) and outcome.reason is Reason.TOO_DEEP
+
+
+def test_a_stacktrace_is_cut_by_whole_lines() -> None:
+    text = stacktrace([{"type": "E", "frames": [{"class_name": "C", "method_name": "m"}] * 100}], 200)
+    lines = text.split("\n")
+    assert len(text) <= 200
+    assert lines[0] == "E" and set(lines[1:-1]) == {"\tat C.m"}
+    assert lines[-1] == f"… {101 - len(lines) + 1} lines more"
+    assert stacktrace([{"type": "E", "frames": []}], 200) == ""
+    assert stacktrace(["no exception", {"frames": "no list"}], 200) == ""
+
+
+def recorded_bodies() -> list[bytes]:
+    files = sorted(RECORDED.glob("*.measure.ndjson.gz"))
+    if not files:
+        message = "recorded traffic not found beside the repository"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    return [line for file in files for line in gzip.decompress(file.read_bytes()).splitlines()]
+
+
+def test_every_recorded_event_comes_through_with_what_it_means() -> None:
+    sent: Counter[tuple[str, str, str]] = Counter()
+    come: Counter[tuple[str, str, str]] = Counter()
+    meanings: Counter[str] = Counter()
+    for body in recorded_bodies():
+        for each in orjson.loads(body)["events"]:
+            facts = each["attribute"]
+            sent[facts["app_unique_id"], facts["installation_id"], each["id"]] += 1
+        outcome = measure.decode(body, NOW)
+        assert isinstance(outcome, measure.Translation) and outcome.refused == []
+        assert outcome == measure.decode(body, NOW + 1)
+        for record in outcome.records:
+            envelope = decoded(record)
+            for found in envelope.events:
+                come[envelope.app_id, envelope.device_id, found.id] += 1
+                meanings[found.kind.label] += 1
+                meanings.update(c for bit, c in enumerate(COUNTERS) if found.counters >> bit & 1)
+                meanings.update([found.exit_reason] * bool(found.exit_reason))
+    assert come == sent and come.total() == 11_245 and set(come.values()) == {1}
+    assert meanings == {
+        "activity": 10_971,
+        "foreground": 125,
+        "background": 49,
+        "launch": 55,
+        "exit": 16,
+        "user_terminated": 11,
+        "anr": 1,
+        # 29 fatal ones, and 4 exit records that say so
+        "crash": 29 + 4,
+        "crash_count": 29,
+        "exception_count": 66,
+        "anr_count": 2,
+        "network_count": 71,
+        "network_error_count": 10,
+        "tap_count": 541,
+        "view_count": 153,
+    }

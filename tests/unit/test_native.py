@@ -1,0 +1,200 @@
+"""What the examples under schemas/ cannot show: details of the native decoder, of meaning and of limits."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import orjson
+import pytest
+
+from pipeline.domain.event import COUNTERS, Event, Kind
+from pipeline.wire.identity import canonical_resource, canonical_user
+from pipeline.wire.limits import MAX_NESTING, MAX_RECORD_BYTES
+from pipeline.wire.native import Envelope, decode, to_events
+from pipeline.wire.rejected import MAX_DETAIL_CHARS, Reason, Rejected
+from pipeline.wire.semantics import exit_reason_of, interpret
+
+NOW = 1_764_000_000_000
+KEY = b"app/device"
+
+
+def envelope(*events: Any, **fields: Any) -> bytes:
+    return orjson.dumps({"v": 1, "app_id": "app", "device_id": "device", **fields, "events": list(events)})
+
+
+def event(id: str = "e", name: str = "tap", time: int = NOW, **fields: Any) -> dict[str, Any]:
+    return {"id": id, "name": name, "time": time, **fields}
+
+
+def accepted(value: bytes, record_ms: int = NOW) -> Envelope:
+    outcome = decode(value, KEY, record_ms)
+    assert isinstance(outcome, Envelope), outcome
+    return outcome
+
+
+def refused(value: bytes | None, key: bytes | None = KEY) -> Rejected:
+    outcome = decode(value, key, NOW)
+    assert isinstance(outcome, Rejected), outcome
+    return outcome
+
+
+def test_to_events_gives_what_the_fold_needs() -> None:
+    value = envelope(
+        event("e1", "http.client.request", NOW - 5, seq=4, session_id="s", attributes={"error.type": "x"}),
+        event("e2", "app.exit", attributes={"app.exit.reason": "ANR"}),
+        resource={"b": "2", "a": 1},
+        user={"id": "u"},
+    )
+    first, second = to_events(accepted(value))
+    counters = (1 << COUNTERS.index("network_count")) | (1 << COUNTERS.index("network_error_count"))
+    resource, user = '{"a":"1","b":"2"}', '{"id":"u"}'
+    assert first == Event(NOW - 5, 2, 4, "e1", Kind.ACTIVITY, "s", "", counters, resource, user)
+    assert second == Event(NOW, 5, 0, "e2", Kind.EXIT, "", "anr", 0, resource, user)
+
+
+def test_attributes_are_kept_byte_for_byte() -> None:
+    attributes = b'{ "big": 123456789012345678901234567890, "f": 1.50, "u": "\\u00e9", "dup": 1, "dup": 2 }'
+    value = envelope(event(attributes="?")).replace(b'"?"', attributes)
+    assert accepted(value).events[0].attributes == attributes
+
+
+def test_attributes_are_kept_byte_for_byte_beside_a_bad_event() -> None:
+    attributes = b'{ "f": 1.50 }'
+    value = envelope(event(attributes="?"), "no event").replace(b'"?"', attributes)
+    outcome = accepted(value)
+    assert [e.attributes for e in outcome.events] == [attributes]
+    assert [r.event_index for r in outcome.refused] == [1]
+
+
+def test_a_record_may_be_filled_by_one_event() -> None:
+    room = MAX_RECORD_BYTES - len(envelope(event(attributes={"dump": ""})))
+    full = envelope(event(attributes={"dump": "x" * room}))
+    assert len(full) == MAX_RECORD_BYTES
+    assert len(accepted(full).events) == 1
+    assert refused(full + b" ").reason is Reason.RECORD_TOO_LARGE
+
+
+def test_nesting_is_accepted_up_to_the_limit_whatever_the_stack_holds() -> None:
+    depth = MAX_NESTING - 4  # envelope, events, event, attributes
+    deepest = envelope(event(attributes={"a": "?"})).replace(b'"?"', b"[" * depth + b"]" * depth)
+    too_deep = envelope(event(attributes={"a": "?"})).replace(b'"?"', b"[" * (depth + 1) + b"]" * (depth + 1))
+    wide = envelope(event(attributes={"a": [[1]] * 1_000}))
+
+    def below(frames: int) -> None:
+        if frames:
+            below(frames - 1)
+            return
+        assert len(accepted(deepest).events) == 1
+        assert refused(too_deep).reason is Reason.TOO_DEEP
+        assert len(accepted(wide).events) == 1
+
+    below(0)
+    below(400)
+
+
+def test_the_clock_is_corrected_from_more_than_a_minute_on() -> None:
+    for ahead_ms, shift_ms in ((60_000, 0), (60_001, -60_001), (-60_000, 0), (-60_001, 60_001)):
+        stamp = NOW + ahead_ms
+        found = accepted(envelope(event(time=stamp - 10), sent_at=stamp)).events[0]
+        assert (found.time_ms, found.raw_time_ms) == (stamp - 10 + shift_ms, stamp - 10)
+
+
+def test_a_key_is_required() -> None:
+    assert refused(envelope(event()), None).reason is Reason.KEY_MISMATCH
+    assert refused(envelope(event()), b"\xff").reason is Reason.KEY_MISMATCH
+
+
+def test_of_repeated_fields_the_last_counts_on_both_ways() -> None:
+    event = b'{"id":"a","name":"n","time":"x","time":%d}' % NOW
+    outcome = accepted(b'{"v":1,"app_id":5,"app_id":"app","device_id":"device","events":[%b]}' % event)
+    assert [e.id for e in outcome.events] == ["a"]
+    assert outcome.refused == []
+
+
+@pytest.mark.parametrize("digits", [30, 308, 309, 5_000, 100_000])
+def test_huge_integers_are_refused_or_ignored_but_never_raise(digits: int) -> None:
+    number = b"9" * digits
+    for field in (b'"time"', b'"seq"'):
+        value = envelope(event(), event(seq=0, time=NOW))
+        broken = value.replace(field + b":", field + b":" + number + b',"x":', 1)
+        outcome = decode(broken, KEY, NOW)
+        if isinstance(outcome, Rejected):
+            assert outcome.reason is Reason.MALFORMED_JSON
+        else:
+            assert len(outcome.events) == 1 and outcome.refused[0].reason is Reason.INVALID_TYPE
+    in_user = envelope(event(), user={"id": "u", "properties": {"n": "?"}}).replace(b'"?"', number[:300])
+    assert accepted(in_user).user == f'{{"id":"u","properties":{{"n":"{number[:300].decode()}"}}}}'
+
+
+def test_detail_is_bounded() -> None:
+    assert len(Rejected(Reason.INVALID_VALUE, "x" * 301).detail) == MAX_DETAIL_CHARS
+    assert Rejected(Reason.INVALID_VALUE, "x" * 300).detail == "x" * 300
+
+
+def test_a_user_of_a_long_property_name_has_a_short_detail() -> None:
+    outcome = refused(envelope(event(), user={"properties": {"\x01" * 100_000: "v"}}))
+    assert outcome.reason is Reason.PROPERTY_TOO_LONG
+    assert len(outcome.detail) <= MAX_DETAIL_CHARS
+
+
+def test_canonical_text_is_the_same_cached_or_not() -> None:
+    small = b'{"b": [1, {"z": 1, "a": 2}], "a": "x"}'
+    large = small[:-1] + b', "c": "' + b"y" * 5_000 + b'"}'
+    assert canonical_resource(small) == '{"a":"x","b":"[1,{\\"z\\":1,\\"a\\":2}]"}'
+    assert canonical_resource(large) == f'{{"a":"x","b":"[1,{{\\"z\\":1,\\"a\\":2}}]","c":"{"y" * 5_000}"}}'
+    for nobody in (b"", b"null", b"{}", b'{"id":"","personas":[],"properties":{"a":null}}'):
+        assert canonical_user(nobody) == ""
+
+
+def test_decoding_holds_under_a_small_stack() -> None:
+    """A worker's thread may have little stack: the deepest record accepted must not need more."""
+    depth = MAX_NESTING - 4
+    value = envelope(event(attributes={"a": "?"})).replace(b'"?"', b'{"a":' * depth + b"1" + b"}" * depth)
+    found: list[Envelope | Rejected] = []
+    before = threading.stack_size(256 * 1024)
+    try:
+        thread = threading.Thread(target=lambda: found.append(decode(value, KEY, NOW)))
+        thread.start()
+        thread.join()
+    finally:
+        threading.stack_size(before)
+    assert isinstance(found[0], Envelope)
+
+
+@pytest.mark.parametrize(
+    ("name", "attributes", "kind", "counted"),
+    [
+        ("device.app.lifecycle", {}, Kind.ACTIVITY, []),
+        ("device.app.lifecycle", {"android.app.state": ["created"]}, Kind.ACTIVITY, []),
+        ("app.launch", {}, Kind.ACTIVITY, []),
+        ("app.launch", {"app.launch.type": "COLD"}, Kind.ACTIVITY, []),
+        ("exception", {"fatal": "True"}, Kind.ACTIVITY, ["exception_count"]),
+        ("exception", {"fatal": 1}, Kind.ACTIVITY, ["exception_count"]),
+        ("app.anr", {"fatal": "true"}, Kind.ANR, ["anr_count"]),
+        ("http.client.request", {"http.response.status_code": 399}, Kind.ACTIVITY, ["network_count"]),
+        ("http.client.request", {"http.response.status_code": "abc"}, Kind.ACTIVITY, ["network_count"]),
+        (
+            "http.client.request",
+            {"http.response.status_code": 400},
+            Kind.ACTIVITY,
+            ["network_count", "network_error_count"],
+        ),
+        ("log", {"severity_number": 16}, Kind.ACTIVITY, []),
+        ("log", {"severity_number": "17"}, Kind.ACTIVITY, ["log_error_count"]),
+        ("log", {"severity_text": "error3"}, Kind.ACTIVITY, ["log_error_count"]),
+        ("log", {"severity": 21}, Kind.ACTIVITY, ["log_error_count"]),
+        ("log", {"severity_text": "ERRORS"}, Kind.ACTIVITY, []),
+        ("App.Crash", {}, Kind.ACTIVITY, []),
+    ],
+)
+def test_meaning(name: str, attributes: dict[str, Any], kind: Kind, counted: list[str]) -> None:
+    found, exit_reason, counters = interpret(name, orjson.dumps(attributes))
+    assert (found, exit_reason) == (kind, "")
+    assert [c for bit, c in enumerate(COUNTERS) if counters >> bit & 1] == counted
+
+
+def test_exit_reasons() -> None:
+    words = ("CRASH_NATIVE", "Out_Of_Memory", " user_terminated ", "SIGNALED", "", None, 3, "x" * 65)
+    expected = ["crash", "out_of_memory", "user_terminated", "signaled", *["unknown"] * 4]
+    assert [exit_reason_of(word) for word in words] == expected

@@ -1,0 +1,91 @@
+"""The rows that a durable state owes are emitted, whatever comes next on its partition."""
+
+from __future__ import annotations
+
+import json
+
+from pipeline.domain.policy import Policies, Policy
+from pipeline.state.partition import Effects, Partition, SourceRecord
+
+POLICIES = Policies(Policy(idle_timeout_ms=60_000))
+AT_MS = 1_800_000_000_000
+KEY = b"a/d"
+
+
+def record(offset: int, *events: tuple[str, str, int]) -> SourceRecord:
+    """A record of the device at second `offset`; an event is its id, its Android state and its time in seconds."""
+    value = {
+        "v": 1,
+        "app_id": "a",
+        "device_id": "d",
+        "events": [
+            {
+                "id": event_id,
+                "name": "device.app.lifecycle",
+                "time": AT_MS + at_s * 1_000,
+                "attributes": {"android.app.state": state},
+            }
+            for event_id, state, at_s in events
+        ],
+    }
+    return SourceRecord(offset, AT_MS + offset * 1_000, KEY, json.dumps(value).encode())
+
+
+OPENED = record(0, ("e1", "foreground", 0))
+CLOSED = record(1, ("e2", "background", 1))
+REOPENED = record(2, ("e3", "foreground", 20))
+
+
+def recovered(*chunks: list[SourceRecord]) -> Partition:
+    """The partition of a new owner; the one before died once the states of the last chunk were durable."""
+    partition, changelog = Partition(0, POLICIES), dict[bytes, bytes]()
+    for chunk in chunks:
+        effects = partition.apply(chunk)
+        changelog.update(effects.states)
+        partition.commit(effects)
+    again = Partition(0, POLICIES)
+    again.restore(changelog)
+    return again
+
+
+def ends(rows: list[tuple[bytes, bytes]]) -> list[tuple[int, str]]:
+    """Revision and end of rows."""
+    return [(row["revision"], row["end_reason"]) for row in (json.loads(value) for _, value in rows)]
+
+
+def test_input_that_comes_again_alone() -> None:
+    effects = recovered([OPENED], [CLOSED]).apply([CLOSED])
+    assert ends(effects.owed) == [(2, "background")]
+    assert not effects.rows
+
+
+def test_input_that_comes_again_with_new_input_of_its_device() -> None:
+    effects = recovered([OPENED], [CLOSED]).apply([CLOSED, REOPENED])
+    assert ends(effects.owed) == [(2, "background")]
+    assert ends(effects.rows) == [(4, "")]
+
+
+def test_new_input_owes_nothing() -> None:
+    effects = recovered([OPENED], [CLOSED]).apply([REOPENED])
+    assert not effects.owed
+    assert ends(effects.rows) == [(4, "")]
+
+
+def silence(partition: Partition) -> Effects:
+    effects = partition.tick(AT_MS + 600_000, caught_up=True)
+    assert effects is not None
+    return effects
+
+
+def test_silence_before_the_input_comes_again() -> None:
+    assert ends(silence(recovered([OPENED, CLOSED, REOPENED])).rows) == [
+        (4, "background"),
+        (4, ""),
+        (5, "inactivity"),
+    ]
+
+
+def test_silence_after_the_input_came_again() -> None:
+    partition = recovered([OPENED, CLOSED, REOPENED])
+    partition.commit(partition.apply([REOPENED]))
+    assert ends(silence(partition).rows) == [(5, "inactivity")]

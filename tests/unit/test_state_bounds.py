@@ -1,0 +1,69 @@
+"""What a device may send is bounded in what it leaves behind: a state fits a record of the changelog."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pipeline.domain.event import Kind, make_event
+from pipeline.domain.fold import sessions
+from pipeline.domain.policy import Policy
+from pipeline.state.device import MAX_TEXT_BYTES, Arrival, Counts, apply
+from pipeline.topics import MAX_MESSAGE_BYTES
+from pipeline.wire import state_codec
+from pipeline.wire.device_state import DeviceState
+
+START_MS = 1_800_000_000_000
+
+
+def arrivals(count: int, user_chars: int) -> list[Arrival]:
+    """Records of one event each, every one by a user of other properties."""
+    return [
+        Arrival(
+            i,
+            START_MS + i,
+            [make_event(START_MS + i * 1_000, Kind.ACTIVITY, f"e{i}", user=f'{{"id":"{i:0{user_chars}}"}}')],
+        )
+        for i in range(count)
+    ]
+
+
+def test_users_that_change_with_every_record_do_not_outgrow_the_changelog() -> None:
+    state, counts = DeviceState(), Counts()
+    for arrival in arrivals(200, 460_000):
+        apply(state, [arrival], Policy(), counts)
+        assert len(state_codec.encode(state)) < MAX_MESSAGE_BYTES / 2
+    assert len(state.tail) == MAX_TEXT_BYTES // 460_000
+    assert counts.accepted == 200
+
+
+def test_the_cut_into_batches_does_not_matter_for_the_bound() -> None:
+    sent = arrivals(40, 150_000)
+    late = sent_last(sent.pop(35))
+    one_by_one, at_once = DeviceState(), DeviceState()
+    for arrival in [*sent, late]:
+        apply(one_by_one, [arrival], Policy(), Counts())
+    apply(at_once, [*sent, late], Policy(), Counts())
+    assert [event.id for event in one_by_one.tail] == [event.id for event in at_once.tail]
+    assert one_by_one.floor == at_once.floor
+    assert one_by_one.head == at_once.head
+
+
+def test_in_order_it_is_still_the_fold() -> None:
+    sent = arrivals(60, 100_000)
+    state = DeviceState()
+    apply(state, sent, Policy(), Counts())
+    events = [event for arrival in sent for event in arrival.events]
+    (expected,) = sessions("app", "device", events, Policy(), quiet=False)
+    assert state.head.open == expected
+
+
+def sent_last(arrival: Arrival) -> Arrival:
+    """The same record, as the last to come."""
+    return Arrival(1_000, START_MS + 1_000, arrival.events)
+
+
+def test_small_texts_are_bounded_by_their_number() -> None:
+    policy = replace(Policy(), restate_events=100)
+    state = DeviceState()
+    apply(state, arrivals(500, 100), policy, Counts())
+    assert len(state.tail) == 100
