@@ -91,6 +91,8 @@ def _check_texts(resource: str, user: str) -> None:
     _resource.decode(resource)
     if user:
         _user.decode(user)
+    if not (resource + user).isprintable() and any(ord(character) < 0x20 for character in resource + user):
+        raise msgspec.ValidationError("a stored event whose resource or user is not canonical JSON")
 
 
 def _event(row: _Row) -> Event:

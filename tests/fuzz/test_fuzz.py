@@ -221,7 +221,7 @@ def test_damaged_text_in_a_state() -> None:
 
 @pytest.mark.parametrize(
     ("at", "value"),
-    [(6, "resumed"), (11, 256), (11, -1), (12, "[]"), (12, "null"), (12, '{"os.name":1}'), (12, ""), (13, "1"),
+    [(6, "resumed"), (11, 256), (11, -1), (12, "[]"), (12, "null"), (12, '{"os.name":1}'), (12, ""), (12, "\r\n{}"), (13, "1"),
      (13, '{"id":1}'), (4, 2**63)],
 )  # fmt: skip
 def test_stored_event_that_no_decoder_wrote(at: int, value: object) -> None:
