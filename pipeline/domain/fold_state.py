@@ -37,6 +37,11 @@ class FoldState:
         )
 
     @property
-    def latest(self) -> Session | None:
-        """The session with the greatest start."""
-        return self.open or self.prev
+    def held(self) -> tuple[Session, ...]:
+        """The sessions that later events may still change."""
+        return tuple(session for session in (self.prev, self.open) if session is not None)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Ids of the events that the sessions held are named by."""
+        return tuple(session.first_event_id for session in self.held)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
 from uuid import UUID
@@ -71,7 +71,12 @@ class Session:
 
     def copy(self) -> Session:
         """A copy that shares nothing mutable."""
-        return replace(self, counters=self.counters.copy())
+        return Session(
+            self.first_event_id, self.started_at_ms, self.start_reason, self.foreground, self.resource,
+            self.last_ms, self.ended_at_ms, self.end_reason, self.exit_reason, self.cold_start,
+            self.client_session_id, self.user, self.event_count, self.counters.copy(),
+            self.stitched_first_event_id, self.stitched_index,
+        )  # fmt: skip
 
 
 def session_id(app_id: str, device_id: str, first_event_id: str) -> UUID:

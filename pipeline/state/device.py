@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from pipeline.domain.event import Event
 from pipeline.domain.fold import step
-from pipeline.domain.fold_state import FoldState
 from pipeline.domain.policy import Policy
 from pipeline.domain.session import Session
 from pipeline.state import report
 from pipeline.wire.device_state import DeviceState
+from pipeline.wire.session_codec import checkpoint
+from pipeline.wire.tail import mark_of
 
 MAX_TEXT_BYTES = 2_000_000
 """Of distinct resources and users in a tail. A record may bring half a megabyte of them, and a state has to fit a
@@ -56,27 +57,43 @@ def apply(state: DeviceState, arrivals: Sequence[Arrival], policy: Policy, count
     state.outbox = []
     left: list[Session] = []
     final: list[Session] = []
-    named = _named(state.checkpoint)
-    seen = {event.id for event in state.tail} | named
     late = False
-    for arrival in fresh:
-        if arrival.record_ms - state.arrived_ms >= policy.restate_horizon_ms and state.tail:
+    head, tail = state.head, state.tail
+    for offset, record_ms, events in fresh:
+        if record_ms - state.arrived_ms >= policy.restate_horizon_ms and tail:
             _compact(state, policy, final)
-            named = _named(state.checkpoint)
-            seen = set(named)
-        for event in arrival.events:
-            late |= _admit(state, event, policy, seen, left, counts=counts, late=late)
+        for event in events:
+            mark = mark_of(event[3])
+            # The way of most events: new, and after all others.
+            if (
+                tail.last
+                and event > tail.last
+                and not late
+                and not tail.has(event[3], mark)
+                and (event[3] not in state.named)
+            ):
+                step(head, event, policy, left)
+                tail.append(event, mark)
+                counts.accepted += 1
+            else:
+                late |= _admit(state, event, mark, policy, left, counts=counts, late=late)
         # After each record, so that what is remembered never depends on how records were cut into batches.
-        if moved := _trim(state, policy, final, heavy=_is_heavy(arrival.events)):
-            seen = seen.difference(moved, named) | (named := _named(state.checkpoint))
-        state.applied_offset = arrival.offset
-        state.arrived_ms = max(state.arrived_ms, arrival.record_ms)
+        if tail.last and (
+            tail.first_ms < tail.last[0] - policy.restate_horizon_ms
+            or len(tail) > policy.restate_events
+            or _is_heavy(events)
+        ):
+            _trim(state, policy, final, heavy=_is_heavy(events))
+        state.applied_offset = offset
+        state.arrived_ms = max(state.arrived_ms, record_ms)
     if late:
         _refold(state, policy, left)
-        report.dissolve(state, (*left, *final, *_held(state.head)))
-    report.finals(state, final)
-    gone = {_identity(session) for session in final}
-    report.changed(state, [session for session in left if _identity(session) not in gone])
+        report.dissolve(state, (*left, *final, *state.head.held))
+    if final:
+        report.finals(state, final)
+        gone = {_identity(session) for session in final}
+        left = [session for session in left if _identity(session) not in gone]
+    report.changed(state, left)
     return True
 
 
@@ -101,7 +118,7 @@ def fall_silent(state: DeviceState, now_ms: int, clock_ms: int, policy: Policy) 
 
 def idle_at_ms(state: DeviceState, policy: Policy) -> int | None:
     """When the open session is to be reported as ended by inactivity; None if there is nothing to report."""
-    return state.arrived_ms + policy.idle_timeout_ms if report.needs_silence(state) else None
+    return state.arrived_ms + policy.idle_timeout_ms if state.needs_silence else None
 
 
 def final_at_ms(state: DeviceState, policy: Policy) -> int | None:
@@ -112,8 +129,8 @@ def final_at_ms(state: DeviceState, policy: Policy) -> int | None:
 def _admit(
     state: DeviceState,
     event: Event,
+    mark: bytes,
     policy: Policy,
-    seen: set[str],
     left: list[Session],
     *,
     counts: Counts,
@@ -123,22 +140,26 @@ def _admit(
 
     `late` says that it needs so already: then the head is behind, and not worth stepping.
     """
-    if event.id in seen:
+    tail = state.tail
+    if tail.has(event.id, mark) or event.id in state.named:
         counts.duplicates += 1
         return False
-    tail = state.tail
-    in_order = event > tail[-1] if tail else state.floor is None or event[:4] > state.floor
+    newest = tail.last
+    if newest is None:
+        newest = state.floor
+        in_order = newest is None or event[:4] > newest
+    else:
+        in_order = event > newest
     if in_order:
         if not late:
             step(state.head, event, policy, left)
-        tail.append(event)
+        tail.append(event, mark)
     elif _restatable(state, event, policy):
-        insort(tail, event)
+        tail.insert(event)
         counts.late += 1
     else:
         counts.unrestated += 1
         return False
-    seen.add(event.id)
     counts.accepted += 1
     return not in_order
 
@@ -149,50 +170,36 @@ def _restatable(state: DeviceState, event: Event, policy: Policy) -> bool:
     A function of the events accepted so far alone, never of how input was cut into batches.
     """
     tail = state.tail
-    if not tail or (state.floor is not None and event[:4] <= state.floor):
+    if tail.last is None or (state.floor is not None and event[:4] <= state.floor):
         return False
-    return (
-        event.time_ms >= tail[-1].time_ms - policy.restate_horizon_ms
-        and len(tail) - bisect_left(tail, event) < policy.restate_events
+    if event.time_ms < tail.last[0] - policy.restate_horizon_ms:
+        return False
+    return len(tail) < policy.restate_events or (
+        len(tail) - bisect_left(tail.thaw(), event) < policy.restate_events
     )
 
 
 def _refold(state: DeviceState, policy: Policy, left: list[Session]) -> None:
     """Fold the tail again from the checkpoint; `left` becomes the sessions that it pushes out."""
     left.clear()
-    state.head = state.checkpoint.copy()
-    for event in state.tail:
+    state.head = checkpoint(state).copy()
+    state.prev_compared = ()
+    for event in state.tail.thaw():
         step(state.head, event, policy, left)
-
-
-def _held(fold: FoldState) -> list[Session]:
-    return [s for s in (fold.prev, fold.open) if s is not None]
-
-
-def _named(fold: FoldState) -> set[str]:
-    """Ids of the events that the sessions held by a fold are named by.
-
-    No further event may have them: a second session of that name would take the first one's place in `written`.
-    """
-    return {session.first_event_id for session in _held(fold)}
 
 
 def _identity(session: Session) -> tuple[str, int]:
     return session.first_event_id, session.started_at_ms
 
 
-def _trim(state: DeviceState, policy: Policy, final: list[Session], *, heavy: bool) -> list[str]:
-    """Move the events that no late one may precede any more from the tail into the checkpoint; gives their ids."""
+def _trim(state: DeviceState, policy: Policy, final: list[Session], *, heavy: bool) -> None:
+    """Move the events that no late one may precede any more from the tail into the checkpoint."""
     tail = state.tail
-    if not tail:
-        return []
-    too_old = bisect_left(tail, (tail[-1].time_ms - policy.restate_horizon_ms,))
-    count = max(too_old, len(tail) - policy.restate_events, _too_heavy(tail) if heavy else 0)
-    if count <= 0:
-        return []
-    moved = [event.id for event in tail[:count]]
-    _move(state, count, policy, final)
-    return moved
+    assert tail.last is not None, "an empty tail needs no trimming"
+    too_old = tail.older_than(tail.last[0] - policy.restate_horizon_ms)
+    count = max(too_old, len(tail) - policy.restate_events, _too_heavy(tail.thaw()) if heavy else 0)
+    if count > 0:
+        _move(state, count, policy, final)
 
 
 def _is_heavy(events: Sequence[Event]) -> bool:
@@ -216,13 +223,14 @@ def _too_heavy(tail: Sequence[Event]) -> int:
 
 def _compact(state: DeviceState, policy: Policy, final: list[Session]) -> None:
     """Move the whole tail into the checkpoint: the device has been silent for the horizon."""
-    _move(state, len(state.tail), policy, final)
+    if state.tail:
+        _move(state, len(state.tail), policy, final)
 
 
 def _move(state: DeviceState, count: int, policy: Policy, final: list[Session]) -> None:
-    if count <= 0:
-        return
-    for event in state.tail[:count]:
-        step(state.checkpoint, event, policy, final)
-    state.floor = state.tail[count - 1][:4]
-    del state.tail[:count]
+    fold = checkpoint(state)
+    moved = state.tail.take(count)
+    for event in moved:
+        step(fold, event, policy, final)
+    state.named = fold.names
+    state.floor = moved[-1][:4]

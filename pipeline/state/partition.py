@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from pipeline.domain.policy import Policies
+from pipeline.domain.policy import Policies, Policy
 from pipeline.state.deadlines import Deadlines
 from pipeline.state.device import Arrival, Counts, apply, fall_silent, final_at_ms, idle_at_ms
 from pipeline.state.outbox import outbox_rows
-from pipeline.wire import native, state_codec
+from pipeline.state.store import Mismatch, Store
+from pipeline.wire import native, state_codec, step_codec
 from pipeline.wire.device_state import DeviceState
 from pipeline.wire.rejected import Rejected
 
@@ -20,7 +21,7 @@ MARKER_KEY = b"\0partition"
 """Key of the partition's own entry in the state table; no device key begins with NUL."""
 
 
-_UNREADABLE = (state_codec.UnknownStateVersion, msgspec.DecodeError)
+_UNREADABLE = (state_codec.UnknownStateVersion, msgspec.DecodeError, Mismatch)
 _WAY_BACK = "Stop all sessionizers, then: session-pipeline rebuild --states"
 
 
@@ -95,30 +96,36 @@ class Partition:
         self._offset_base = offset_base
         self._handled_offset = -1
         """Of the last record that came since the partition was taken over."""
-        self._values: dict[bytes, bytes] = {}
-        self._idle = Deadlines()
-        self._final = Deadlines()
+        self._policy_of_app: dict[bytes, tuple[Policy, bytes]] = {}
+        self._store = Store()
+        self._uncommitted = False
+        """Effects were given out that are not durable yet: decoded states are ahead of what is."""
+        self._open: set[bytes] = set()
+        self._idle = Deadlines(self._idle_ms)
+        self._final = Deadlines(self._final_ms)
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self._store)
 
     def restore(self, items: Mapping[bytes, bytes]) -> None:
         """Take over what was recovered from the changelog; called once, before any record.
 
         Raises `UnreadableState`.
         """
-        for key, value in items.items():
-            try:
+        key = MARKER_KEY
+        try:
+            for key, value in items.items():
                 if key == MARKER_KEY:
                     self.marker = msgspec.msgpack.decode(value, type=Marker)
-                    continue
-                state = state_codec.decode(value)
-            except _UNREADABLE as error:
-                raise UnreadableState(
-                    f"changelog of partition {self.number}, key {key!r}: {error}. {_WAY_BACK}"
-                ) from error
-            self._values[key] = value
-            self._schedule(key, state)
+                else:
+                    self._store.restore(key, value)
+            self._store.restored()
+        except Mismatch as error:
+            raise UnreadableState(f"changelog of partition {self.number}, {error}. {_WAY_BACK}") from error
+        except _UNREADABLE as error:
+            raise self._unreadable(key, error) from error
+        for key in self._store:
+            self._note(key, self._idle_ms(key), self._final_ms(key))
 
     def require_state(self, done: int) -> None:
         """Check that nothing is lost of the state of the input below an offset. Raises `StateLost`.
@@ -133,20 +140,24 @@ class Partition:
 
     def apply(self, records: Sequence[SourceRecord]) -> Effects:
         """Fold a chunk of records, ascending by offset. Raises `PoisonedDevice`."""
+        self._begin()
         effects = Effects()
         by_device: dict[bytes, list[Arrival]] = {}
-        clock_ms = self.marker.clock_ms
-        for record in records:
-            clock_ms = max(clock_ms, record.record_ms)
-            came_ms = record.record_ms if record.sent_again_ms is None else record.sent_again_ms
-            decoded = native.decode(record.value, record.key, came_ms)
+        clock_ms, base, decode = self.marker.clock_ms, self._offset_base, native.decode_events
+        for offset, record_ms, key, value, sent_again_ms in records:
+            clock_ms = max(clock_ms, record_ms)
+            decoded = decode(value, key, record_ms if sent_again_ms is None else sent_again_ms)
             if isinstance(decoded, Rejected):
                 effects.refused += 1
                 continue
-            effects.refused += len(decoded.refused)
-            assert record.key is not None, "decode refuses a record without a key"
-            arrival = Arrival(record.offset + self._offset_base, record.record_ms, native.to_events(decoded))
-            by_device.setdefault(record.key, []).append(arrival)
+            events, refused = decoded
+            effects.refused += refused
+            assert key is not None, "decode refuses a record without a key"
+            arrival = Arrival(offset + base, record_ms, events)
+            if (arrivals := by_device.get(key)) is None:
+                by_device[key] = [arrival]
+            else:
+                arrivals.append(arrival)
         for key, arrivals in by_device.items():
             self._apply_device(key, arrivals, effects)
         last = records[-1].offset + self._offset_base
@@ -161,14 +172,15 @@ class Partition:
         `now_ms` is the wall clock. It counts only once the partition is caught up: a backlog of hours must
         not close and reopen every session on the way.
         """
+        self._begin()
         clock_ms = min(self.marker.clock_ms, now_ms)
         idle_ms = max(clock_ms, now_ms) if caught_up else clock_ms
         due = dict.fromkeys(self._idle.due(idle_ms, limit))
         due.update(dict.fromkeys(self._final.due(clock_ms, limit)))
         effects = Effects()
         for key in due:
-            policy = self._policies.of(split_key(key)[0])
-            state = state_codec.decode(self._values[key])
+            policy, _ = self._policy(key)
+            state = self._load(key)
             if state.applied_offset > self._handled_offset:
                 # Recovered, and its input may still come again: then its outbox may not have been emitted either.
                 effects.rows.extend((key, row) for row in self._rows(key, state, state.applied_offset * 2))
@@ -176,9 +188,9 @@ class Partition:
                 revision = state.applied_offset * 2 + 1
                 effects.rows.extend((key, row) for row in self._rows(key, state, revision))
                 state.outbox = []
-                self._stage(key, state, effects)
-            else:
-                effects.deadlines.append((key, idle_at_ms(state, policy), final_at_ms(state, policy)))
+                effects.states.append(self._store.entry_of_base(key, state))
+            effects.deadlines.append((key, idle_at_ms(state, policy), final_at_ms(state, policy)))
+            self._store.keep(key, state)
         effects.marker = self.marker
         return effects if due else None
 
@@ -186,46 +198,82 @@ class Partition:
         """Take over the effects of the latest `apply` or `tick`: they are durable now."""
         for key, value in effects.states:
             if key != MARKER_KEY:
-                self._values[key] = value
-        for key, idle_ms, final_ms in effects.deadlines:
-            self._idle.set(key, idle_ms)
-            self._final.set(key, final_ms)
+                self._store.commit(key, value)
+        for deadlines in effects.deadlines:
+            self._note(*deadlines)
         self.marker = effects.marker
         self._handled_offset = max(self._handled_offset, effects.handled_offset)
+        self._uncommitted = False
 
     @property
     def open_sessions(self) -> int:
         """Devices whose open session is not reported as ended."""
-        return len(self._idle)
+        return len(self._open)
+
+    def _begin(self) -> None:
+        if self._uncommitted:
+            self._store.forget_decoded()
+        self._uncommitted = True
 
     def _apply_device(self, key: bytes, arrivals: list[Arrival], effects: Effects) -> None:
-        stored = self._values.get(key)
-        state = state_codec.decode(stored) if stored is not None else DeviceState()
+        state = self._load(key)
         if arrivals[0].offset <= state.applied_offset:
             effects.owed.extend((key, row) for row in self._rows(key, state, state.applied_offset * 2))
+            arrivals = [arrival for arrival in arrivals if arrival.offset > state.applied_offset]
+        policy, policy_bytes = self._policy(key)
         try:
-            applied = apply(state, arrivals, self._policies.of(split_key(key)[0]), effects.counts)
+            applied = apply(state, arrivals, policy, effects.counts)
+        except msgspec.DecodeError as error:
+            raise self._unreadable(key, error) from error
         except Exception as error:
             raise PoisonedDevice(
                 f"device {key!r}, partition {self.number}, offsets {arrivals[0].offset}-{arrivals[-1].offset}"
             ) from error
         if applied:
-            effects.rows.extend((key, row) for row in self._rows(key, state, state.applied_offset * 2))
-            self._stage(key, state, effects)
+            if state.outbox:
+                effects.rows.extend((key, row) for row in self._rows(key, state, state.applied_offset * 2))
+            effects.states.append(self._store.entry_of_step(key, state, arrivals, policy, policy_bytes))
+            effects.deadlines.append((key, idle_at_ms(state, policy), final_at_ms(state, policy)))
+        self._store.keep(key, state)
 
-    def _stage(self, key: bytes, state: DeviceState, effects: Effects) -> None:
-        policy = self._policies.of(split_key(key)[0])
-        effects.states.append((key, state_codec.encode(state)))
-        effects.deadlines.append((key, idle_at_ms(state, policy), final_at_ms(state, policy)))
+    def _load(self, key: bytes) -> DeviceState:
+        try:
+            return self._store.load(key)
+        except _UNREADABLE as error:
+            raise self._unreadable(key, error) from error
+
+    def _unreadable(self, key: bytes, error: Exception) -> UnreadableState:
+        return UnreadableState(f"changelog of partition {self.number}, key {key!r}: {error}. {_WAY_BACK}")
+
+    def _policy(self, key: bytes) -> tuple[Policy, bytes]:
+        """The policy of a device's app, and the same encoded."""
+        app = key[: key.index(b"/")]
+        found = self._policy_of_app.get(app)
+        if found is None:
+            policy = self._policies.of(app.decode())
+            found = self._policy_of_app[app] = policy, step_codec.encode_policy(policy)
+        return found
+
+    def _note(self, key: bytes, idle_ms: int | None, final_ms: int | None) -> None:
+        if idle_ms is None:
+            self._open.discard(key)
+        else:
+            self._open.add(key)
+            self._idle.note(key, idle_ms)
+        if final_ms is not None:
+            self._final.note(key, final_ms)
+
+    def _idle_ms(self, key: bytes) -> int | None:
+        known = self._store.outline(key)
+        return known.arrived_ms + self._policy(key)[0].idle_timeout_ms if known.silence_due else None
+
+    def _final_ms(self, key: bytes) -> int | None:
+        known = self._store.outline(key)
+        return known.arrived_ms + self._policy(key)[0].restate_horizon_ms if known.has_tail else None
 
     def _rows(self, key: bytes, state: DeviceState, revision: int) -> Iterator[bytes]:
         app_id, device_id = split_key(key)
         return outbox_rows(state, app_id, device_id, partition=self.number, revision=revision)
-
-    def _schedule(self, key: bytes, state: DeviceState) -> None:
-        policy = self._policies.of(split_key(key)[0])
-        self._idle.set(key, idle_at_ms(state, policy))
-        self._final.set(key, final_at_ms(state, policy))
 
 
 def newer(old: bytes, new: bytes) -> bool:
@@ -248,7 +296,7 @@ def marker_item(applied_offset: int, clock_ms: int) -> tuple[bytes, bytes]:
 def _reach(value: bytes) -> int:
     if value[:1] and value[0] & 0xF0 == 0x90:  # a MessagePack array: the marker, never a state's version byte
         return msgspec.msgpack.decode(value, type=Marker).applied_offset
-    return state_codec.applied_offset(value)
+    return state_codec.outline(value).applied_offset
 
 
 def split_key(key: bytes) -> tuple[str, str]:

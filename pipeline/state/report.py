@@ -11,7 +11,7 @@ from hashlib import blake2b
 from pipeline.domain.fold import as_quiet
 from pipeline.domain.session import Session
 from pipeline.wire.device_state import DeviceState, Report, Write, Written
-from pipeline.wire.state_codec import session_bytes
+from pipeline.wire.session_codec import session_bytes
 
 LIVE_INTERVAL_MS = 30_000
 """An open session is written when it opens, and again with the first input after this."""
@@ -21,8 +21,13 @@ def changed(state: DeviceState, left: Iterable[Session]) -> None:
     """After input: write the sessions that differ from their rows; `left` were pushed out of the fold."""
     for session in left:
         _closed(state, session)
-    if state.head.prev is not None:
-        _closed(state, state.head.prev)
+    prev = state.head.prev
+    if prev is not None:
+        # Whatever changes it changes one of these.
+        says = prev.first_event_id, prev.event_count, prev.end_reason, prev.exit_reason
+        if says != state.prev_compared:
+            _closed(state, prev)
+            state.prev_compared = says
     if state.head.open is not None:
         _open(state, state.head.open)
 
@@ -44,12 +49,6 @@ def silent(state: DeviceState) -> bool:
         return False
     _write(state, as_quiet(opened), Report.SILENT)
     return True
-
-
-def needs_silence(state: DeviceState) -> bool:
-    """Whether a session is open and its row does not say yet that it ended by inactivity."""
-    opened = state.head.open
-    return opened is not None and state.written[opened.first_event_id].report is not Report.SILENT
 
 
 def finals(state: DeviceState, sessions: Iterable[Session]) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from pipeline.domain.event import Event
 from pipeline.domain.fold_state import FoldState
 from pipeline.domain.session import Session
+from pipeline.wire.tail import Place, Strings, Tail
 
 
 class Report(IntEnum):
@@ -45,19 +45,20 @@ class Write:
     is_final: bool
 
 
-Place = tuple[int, int, int, str]
-"""Where an event stands in the order of its device: time, rank, seq, id."""
-
-
 @dataclass(slots=True)
 class DeviceState:
     """Checkpoint, tail, the fold after the tail, and what was last written (DESIGN, "State of a device")."""
 
-    checkpoint: FoldState = field(default_factory=FoldState)
-    """The fold's state before the tail."""
+    strings: Strings = field(default_factory=Strings, compare=False)
+    """The texts that encoded parts refer to."""
+    checkpoint: FoldState | bytes = field(default_factory=FoldState, compare=False)
+    """The fold's state before the tail; encoded until somebody asks (`state_codec.checkpoint`)."""
+    named: tuple[str, ...] = ()
+    """Ids of the events that the sessions of the checkpoint are named by. No further event may have them: a second
+    session of that name would take the first one's place in `written`."""
     floor: Place | None = None
     """Place of the last event in the checkpoint: nothing at or before it can be restated."""
-    tail: list[Event] = field(default_factory=list)
+    tail: Tail = field(init=False)
     """The recent events, in order."""
     head: FoldState = field(default_factory=FoldState)
     """The fold's state after the tail."""
@@ -69,3 +70,21 @@ class DeviceState:
     """Offset of the last record folded in; records up to it are replays."""
     arrived_ms: int = 0
     """Record time of the device's latest record."""
+    base_offset: int = field(default=-1, compare=False)
+    """Applied offset of the whole state that was written last; -1 if none was (`state.store`)."""
+    packed_chars: int = field(default=0, compare=False)
+    """Of `strings`, when it was last without texts that nothing refers to."""
+    prev_compared: tuple[object, ...] = field(default=(), compare=False)
+    """What the session before the open one said when it was last compared with its row; not encoded."""
+
+    def __post_init__(self) -> None:
+        self.tail = Tail(self.strings)
+
+    @property
+    def needs_silence(self) -> bool:
+        """Whether a session is open and its row does not say yet that it ended by inactivity."""
+        opened = self.head.open
+        if opened is None:
+            return False
+        written = self.written.get(opened.first_event_id)
+        return written is None or written.report is not Report.SILENT

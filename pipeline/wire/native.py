@@ -10,11 +10,19 @@ from pipeline.domain.event import RANK, Event, Kind
 from pipeline.wire.faults import fault_of_id, fault_of_time
 from pipeline.wire.identity import canonical_resource, canonical_user
 from pipeline.wire.limits import CLOCK_TOLERANCE_MS, MAX_AHEAD_MS, MAX_RECORD_BYTES, MIN_TIME_MS
-from pipeline.wire.native_form import VERSION, WireEnvelope, WireEvent, fault_of_event_count, sound_parts
+from pipeline.wire.native_form import (
+    NOTHING,
+    VERSION,
+    WireEnvelope,
+    WireEvent,
+    fault_of_event_count,
+    sound_parts,
+)
 from pipeline.wire.parse import parse
 from pipeline.wire.rejected import Reason, Rejected
 from pipeline.wire.semantics import interpret
 
+_new = tuple.__new__
 _envelopes = msgspec.json.Decoder(WireEnvelope)
 
 
@@ -60,27 +68,10 @@ def decode(value: bytes | None, key: bytes | None, record_ms: int) -> Envelope |
     A fault of the envelope (version, ids, limits, key, resource, user) refuses the record whole; a fault of
     an event refuses that event alone. Never raises because of the record; does not block.
     """
-    tree = parse(value, MAX_RECORD_BYTES)
-    if isinstance(tree, Rejected):
-        return tree
-    assert value is not None
-    try:
-        wire = _envelopes.decode(value)
-        indexes: Sequence[int] = range(len(wire.events))
-        refused: list[Rejected] = []
-    except msgspec.ValidationError:
-        sound = sound_parts(value, tree)
-        if isinstance(sound, Rejected):
-            return sound
-        wire, indexes, refused = sound
-    fault = _fault_of_envelope(wire, key, len(wire.events) + len(refused))
-    if fault is not None:
-        return fault
-    resource, user = canonical_resource(bytes(wire.resource)), canonical_user(bytes(wire.user))
-    if isinstance(resource, Rejected):
-        return resource
-    if isinstance(user, Rejected):
-        return user
+    read = _read(value, key)
+    if isinstance(read, Rejected):
+        return read
+    wire, indexes, refused, resource, user = read
     events, more_refused = _interpreted(wire, indexes, record_ms)
     if more_refused and refused:
         refused = sorted(refused + more_refused, key=_index)
@@ -95,6 +86,38 @@ def decode(value: bytes | None, key: bytes | None, record_ms: int) -> Envelope |
         events=events,
         refused=refused or more_refused,
     )
+
+
+def decode_events(
+    value: bytes | None, key: bytes | None, record_ms: int
+) -> tuple[list[Event], int] | Rejected:
+    """The events of a record as the fold sees them, in its order, and how many were refused.
+
+    What `decode` and `to_events` give, without the parts that only storage needs.
+    """
+    read = _read(value, key)
+    if isinstance(read, Rejected):
+        return read
+    wire, _, refused, resource, user = read
+    shift_ms = _shift_ms(wire, record_ms)
+    latest_ms = record_ms + MAX_AHEAD_MS
+    events: list[Event] = []
+    for event in wire.events:
+        event_id, time_ms, attributes = event.id, event.time + shift_ms, event.attributes
+        if not MIN_TIME_MS <= time_ms <= latest_ms or "\0" in event_id:
+            continue
+        raw = b"" if attributes is NOTHING else bytes(attributes)
+        if raw[:1] != b"{" and raw not in (b"", b"null"):
+            continue
+        kind, exit_reason, counters = interpret(event.name, raw)
+        events.append(
+            _new(
+                Event,
+                (time_ms, RANK[kind], event.seq or 0, event_id, kind, event.session_id or "", exit_reason,
+                 counters, resource, user),
+            )
+        )  # fmt: skip
+    return events, len(refused) + len(wire.events) - len(events)
 
 
 def to_events(envelope: Envelope) -> list[Event]:
@@ -117,14 +140,63 @@ def to_events(envelope: Envelope) -> list[Event]:
     ]
 
 
+_Read = tuple[WireEnvelope, Sequence[int], list[Rejected], str, str]
+
+
+def _read(value: bytes | None, key: bytes | None) -> _Read | Rejected:
+    """The envelope, the places of its events, those that were refused, resource and user in canonical form."""
+    tree = parse(value, MAX_RECORD_BYTES)
+    if type(tree) is Rejected:
+        return tree
+    assert value is not None and not isinstance(tree, Rejected)
+    try:
+        wire = _envelopes.decode(value)
+        indexes: Sequence[int] = range(len(wire.events))
+        refused: list[Rejected] = []
+    except msgspec.ValidationError:
+        sound = sound_parts(value, tree)
+        if isinstance(sound, Rejected):
+            return sound
+        wire, indexes, refused = sound
+    fault = _fault_of_envelope(wire, key, len(wire.events) + len(refused))
+    if fault is not None:
+        return fault
+    resource = canonical_resource(bytes(wire.resource))
+    user = "" if wire.user is NOTHING else canonical_user(bytes(wire.user))
+    if isinstance(resource, Rejected):
+        return resource
+    if isinstance(user, Rejected):
+        return user
+    return wire, indexes, refused, resource, user
+
+
+def _shift_ms(wire: WireEnvelope, record_ms: int) -> int:
+    """What to add to the device's times: nothing while its clock is right."""
+    shift_ms = 0 if wire.sent_at is None else record_ms - wire.sent_at
+    return 0 if abs(shift_ms) <= CLOCK_TOLERANCE_MS else shift_ms
+
+
+def _is_sound(event_id: str, attributes: bytes, time_ms: int, latest_ms: int) -> bool:
+    """Whether an event passes what typed decoding cannot see."""
+    return (
+        (attributes[:1] == b"{" or attributes in (b"", b"null"))
+        and MIN_TIME_MS <= time_ms <= latest_ms
+        and "\0" not in event_id
+    )
+
+
 def _fault_of_envelope(wire: WireEnvelope, key: bytes | None, event_count: int) -> Rejected | None:
     """What typed decoding cannot see. Version first: another may mean other things by the same names."""
     if wire.v != VERSION:
         return Rejected(Reason.UNKNOWN_VERSION, f"v: {VERSION}, not {wire.v}")
+    app_id = wire.app_id
+    right_key = f"{app_id}/{wire.device_id}".encode()
+    if key == right_key and b"\0" not in right_key and "/" not in app_id:
+        return fault_of_event_count(event_count)
     fault = fault_of_id(wire.app_id, "app_id", forbidden="/\0") or fault_of_id(wire.device_id, "device_id")
     if fault is not None:
         return fault
-    if key != f"{wire.app_id}/{wire.device_id}".encode():
+    if key != right_key:
         return Rejected(
             Reason.KEY_MISMATCH, "the record's key must be app_id/device_id of its envelope, in UTF-8"
         )
@@ -134,20 +206,18 @@ def _fault_of_envelope(wire: WireEnvelope, key: bytes | None, event_count: int) 
 def _interpreted(
     wire: WireEnvelope, indexes: Sequence[int], record_ms: int
 ) -> tuple[list[NativeEvent], list[Rejected]]:
-    shift_ms = 0 if wire.sent_at is None else record_ms - wire.sent_at
-    if abs(shift_ms) <= CLOCK_TOLERANCE_MS:
-        shift_ms = 0
+    shift_ms = _shift_ms(wire, record_ms)
     latest_ms = record_ms + MAX_AHEAD_MS
     events: list[NativeEvent] = []
     refused: list[Rejected] = []
     for index, event in zip(indexes, wire.events, strict=True):
         attributes = bytes(event.attributes)
         time_ms = event.time + shift_ms
-        if attributes in (b"", b"null"):
-            attributes = b"{}"
-        if not attributes.startswith(b"{") or "\0" in event.id or not MIN_TIME_MS <= time_ms <= latest_ms:
+        if not _is_sound(event.id, attributes, time_ms, latest_ms):
             refused.append(_fault_of_event(event, index, attributes, time_ms, record_ms))
             continue
+        if attributes in (b"", b"null"):
+            attributes = b"{}"
         kind, exit_reason, counters = interpret(event.name, attributes)
         events.append(
             NativeEvent(
@@ -173,7 +243,7 @@ def _fault_of_event(
     fault = fault_of_id(event.id, f"{path}.id", index=index)
     if fault is not None:
         return fault
-    if not attributes.startswith(b"{"):
+    if attributes[:1] != b"{" and attributes not in (b"", b"null"):
         return Rejected(Reason.INVALID_TYPE, f"{path}.attributes: an object", index)
     return fault_of_time(time_ms, record_ms, f"{path}.time", index)
 

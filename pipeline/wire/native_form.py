@@ -14,7 +14,7 @@ VERSION = 1
 
 _Id = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_CHARS)]
 _Stamp = Annotated[int, msgspec.Meta(ge=0, le=MAX_STAMP_MS)]
-_NOTHING = msgspec.Raw(b"")
+NOTHING = msgspec.Raw(b"")
 
 
 class WireEvent(msgspec.Struct, gc=False):
@@ -23,7 +23,7 @@ class WireEvent(msgspec.Struct, gc=False):
     time: _Stamp
     seq: Annotated[int, msgspec.Meta(ge=0, le=MAX_SEQ)] | None = None
     session_id: _Id | None = None
-    attributes: msgspec.Raw = _NOTHING
+    attributes: msgspec.Raw = NOTHING
 
 
 class WireEnvelope(msgspec.Struct):
@@ -33,18 +33,18 @@ class WireEnvelope(msgspec.Struct):
     events: list[WireEvent]
     batch_id: _Id | None = None
     sent_at: _Stamp | None = None
-    resource: msgspec.Raw = _NOTHING
-    user: msgspec.Raw = _NOTHING
+    resource: msgspec.Raw = NOTHING
+    user: msgspec.Raw = NOTHING
 
 
 class _RawEnvelope(msgspec.Struct):
     events: msgspec.Raw
-    resource: msgspec.Raw = _NOTHING
-    user: msgspec.Raw = _NOTHING
+    resource: msgspec.Raw = NOTHING
+    user: msgspec.Raw = NOTHING
 
 
 class _RawEvent(msgspec.Struct):
-    attributes: msgspec.Raw = _NOTHING
+    attributes: msgspec.Raw = NOTHING
 
 
 _raw_envelope = msgspec.json.Decoder(_RawEnvelope)

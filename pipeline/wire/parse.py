@@ -44,7 +44,8 @@ def parse(
         return Rejected(
             Reason.RECORD_TOO_LARGE, f"the record has {len(value)} bytes, at most {max_bytes} allowed"
         )
-    openings = value.count(b"{") + value.count(b"[")
+    # Each level takes a bracket to open and one to close.
+    openings = value.count(b"{") + value.count(b"[") if len(value) > 2 * max_nesting else 0
     if openings > MAX_CONTAINERS and (fault := _fault_of_shape(value, max_nesting)) is not None:
         return fault
     try:

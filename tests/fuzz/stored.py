@@ -69,7 +69,9 @@ class StateTarget:
 
     def _outcome(self, data: bytes) -> object:
         try:
-            return state_codec.decode(data)
+            state = state_codec.decode(data)
+            state_codec.check(state)
+            return state
         except (state_codec.UnknownStateVersion, msgspec.DecodeError) as error:
             return error
 
@@ -77,7 +79,7 @@ class StateTarget:
         outcome = self._outcome(data)
         if not isinstance(outcome, DeviceState):
             return Seen(False, _wording(outcome))
-        require(state_codec.applied_offset(data) == outcome.applied_offset, "both readings agree")
+        require(state_codec.outline(data).applied_offset == outcome.applied_offset, "both readings agree")
         encoded = state_codec.encode(outcome)
         require(state_codec.decode(encoded) == outcome, "what is accepted re-encodes to the same state")
         require(state_codec.encode(state_codec.decode(encoded)) == encoded, "and then to the same bytes")

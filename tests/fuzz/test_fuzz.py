@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.settings import InvalidSettings, load
-from pipeline.wire import measure, native, state_codec, stored_event
+from pipeline.wire import measure, native, state_codec, state_v1, stored_event
+from pipeline.wire.device_state import DeviceState
 from pipeline.wire.limits import (
     MAX_BODY_BYTES,
     MAX_BODY_EVENTS,
@@ -182,7 +183,8 @@ def test_a_refused_value_too_large_for_a_dead_letter_is_cut_and_says_so() -> Non
 
 
 def state_layout() -> list[Any]:
-    layout = msgspec.msgpack.decode(StateTarget().seeds()[1][1:])
+    """Of a state in version 1, where every part is decoded at once."""
+    layout = msgspec.msgpack.decode(state_v1.encode(state_codec.decode(StateTarget().seeds()[1]))[1:])
     assert isinstance(layout, list)
     return layout
 
@@ -211,18 +213,26 @@ def test_damaged_state_is_named_as_such(path: tuple[int, ...], value: object) ->
         state_codec.decode(b"\x01" + msgspec.msgpack.encode(layout))
 
 
-def test_damaged_text_in_a_state() -> None:
-    encoded = StateTarget().seeds()[1].replace(b"e1", b"\xff1")
+@pytest.mark.parametrize("encode", state_codec.ENCODERS.values())
+def test_damaged_text_in_a_state(encode: Callable[[DeviceState], bytes]) -> None:
+    encoded = encode(state_codec.decode(StateTarget().seeds()[1])).replace(b"e1", b"\xff1")
     with pytest.raises(msgspec.DecodeError):
-        state_codec.decode(encoded)
+        state_codec.check(state_codec.decode(encoded))
+
+
+@pytest.mark.parametrize("size", range(state_codec.HEAD.size))
+def test_a_state_that_is_cut_off(size: int) -> None:
+    encoded = StateTarget().seeds()[1]
     with pytest.raises(msgspec.DecodeError):
-        state_codec.applied_offset(encoded)
+        state_codec.decode(encoded[:size])
+    with pytest.raises(msgspec.DecodeError):
+        state_codec.outline(encoded[:size])
 
 
 @pytest.mark.parametrize(
     ("at", "value"),
-    [(6, "resumed"), (11, 256), (11, -1), (12, "[]"), (12, "null"), (12, '{"os.name":1}'), (12, ""), (12, "\r\n{}"), (13, "1"),
-     (13, '{"id":1}'), (4, 2**63)],
+    [(6, "resumed"), (11, 256), (11, -1), (12, "[]"), (12, "null"), (12, '{"os.name":1}'), (12, ""), (12, "\r\n{}"),
+     (13, "1"), (13, '{"id":1}'), (4, 2**63)],
 )  # fmt: skip
 def test_stored_event_that_no_decoder_wrote(at: int, value: object) -> None:
     row: list[object] = ["a", "b", 1, 17, NOW_MS, NOW_MS, "activity", 0, "e1", "", "", 0, "{}", '{"id":"u"}']

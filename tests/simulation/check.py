@@ -10,7 +10,7 @@ import orjson
 from pipeline import topics
 from pipeline.domain.event import Event
 from pipeline.domain.fold import sessions as fold
-from pipeline.state.partition import MARKER_KEY, Partition, SourceRecord
+from pipeline.state.partition import Partition, SourceRecord
 from pipeline.wire import measure, native, stored_event
 from pipeline.wire.refusal import refusals
 from pipeline.wire.rejected import Rejected
@@ -254,8 +254,11 @@ def _not_recoverable(world: World) -> Iterator[str]:
             again.restore(changelog(world.site.broker, number))
             if again.marker != held.marker:
                 yield f"partition {number}: recovery would give {again.marker}, in force is {held.marker}"
-            for key in held._values.keys() | again._values.keys():
-                if held._values.get(key) != again._values.get(key) and key != MARKER_KEY:
+            if set(held._store) != set(again._store):
+                yield f"partition {number}: recovery would give other devices"
+                continue
+            for key in held._store:
+                if held._store.load(key) != again._store.load(key):
                     yield f"partition {number}: recovery would give {key!r} another state"
 
 

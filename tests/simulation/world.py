@@ -13,6 +13,7 @@ from pipeline import topics
 from pipeline.adapters.sessionizer import Sessionizer
 from pipeline.adapters.sink import Sink
 from pipeline.sink.batch import Bounds
+from pipeline.state.store import STEPS_SUFFIX
 from pipeline.wire import native, state_codec
 from tests.simulation.broker import Broker
 from tests.simulation.clickhouse import Server
@@ -235,8 +236,9 @@ class World:
 
     def _on_send(self, topic: str, partition: int, key: bytes, value: bytes) -> None:
         if topic == topics.STATE and not key.startswith(b"\0"):
-            self._reach[partition, key] = max(
-                self._reach.get((partition, key), -1), state_codec.applied_offset(value)
+            device = key.removesuffix(STEPS_SUFFIX)
+            self._reach[partition, device] = max(
+                self._reach.get((partition, device), -1), state_codec.outline(value).applied_offset
             )
 
     def _on_commit(self, role: str, place: tuple[str, int], before: int, after: int) -> None:

@@ -1,0 +1,136 @@
+"""The states of a partition's devices: encoded, with those of late decoded too.
+
+A state is kept in two parts. The *base* is all of it, written anew now and then; the *steps* are the input that came
+since, and grow by what came. A step so costs what it brings, not what the device has sent in a day. Which of the two is
+written when follows from their sizes alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
+
+from pipeline.domain.policy import Policy
+from pipeline.state.device import Arrival, Counts, apply
+from pipeline.wire import state_codec, step_codec
+from pipeline.wire.device_state import DeviceState
+from pipeline.wire.state_codec import Outline
+
+STEPS_SUFFIX = b"\0steps"
+"""Behind the device key: the table key of its steps. No device key has a NUL."""
+_MIN_STEPS_BYTES = 1_024
+MAX_DECODED = 200_000
+"""Devices of a partition whose decoded state is kept."""
+
+
+Encode = Callable[[DeviceState], bytes]
+"""Writes the version of the state that all workers about can read."""
+
+
+class Mismatch(ValueError):
+    """The parts of a state do not belong together."""
+
+
+class Store:
+    """Not safe for several threads. Never blocks."""
+
+    def __init__(self, encode: Encode = state_codec.encode) -> None:
+        """`encode` writes whole states; one of an older version is for workers that know no steps."""
+        self._encode = encode
+        self._with_steps = encode is state_codec.encode
+        self._bases: dict[bytes, bytes] = {}
+        self._steps: dict[bytes, bytes] = {}
+        self._decoded: dict[bytes, DeviceState] = {}
+        """Oldest use first. Each is what base and steps say, or is in use since `load`."""
+
+    def __len__(self) -> int:
+        return len(self._bases)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._bases)
+
+    def outline(self, key: bytes) -> Outline:
+        """What is known of a device without decoding it. Raises KeyError for an unknown one."""
+        return state_codec.outline(self._steps.get(key) or self._bases[key])
+
+    def restore(self, table_key: bytes, value: bytes) -> None:
+        """Take an entry of the table. Raises `UnknownStateVersion`, `msgspec.DecodeError`."""
+        is_steps = state_codec.outline(value).is_steps
+        if is_steps != table_key.endswith(STEPS_SUFFIX):
+            raise msgspec.DecodeError("steps and whole states are under keys of their own")
+        if is_steps:
+            self._steps[table_key.removesuffix(STEPS_SUFFIX)] = value
+        else:
+            self._bases[table_key] = value
+
+    def restored(self) -> None:
+        """All entries are in: drop the steps whose base has gone on. Raises `Mismatch`."""
+        for key, value in list(self._steps.items()):
+            steps = state_codec.outline(value)
+            reach = state_codec.outline(self._bases[key]).applied_offset if key in self._bases else -1
+            if steps.applied_offset <= reach:
+                del self._steps[key]
+            elif steps.base_offset != reach:
+                raise Mismatch(
+                    f"key {key!r}: steps that build on offset {steps.base_offset}, but a state of offset {reach}"
+                )
+
+    def load(self, key: bytes) -> DeviceState:
+        """A device's state, to be changed in place and then given to `base` or `step`; a new one if it has none.
+
+        Raises `UnknownStateVersion`, `msgspec.DecodeError`.
+        """
+        state = self._decoded.pop(key, None)
+        if state is None:
+            base = self._bases.get(key)
+            if base is None:
+                return DeviceState()
+            state = state_codec.decode(base)
+            # A base of an older version is written anew with the next step.
+            state.base_offset = -1 if base[:1] == b"\x01" else state.applied_offset
+            if steps := self._steps.get(key):
+                policy, records = step_codec.decode(steps, state.strings)
+                for each in records:
+                    apply(state, [Arrival(*record) for record in each], policy, Counts())
+        return state
+
+    def keep(self, key: bytes, state: DeviceState) -> None:
+        """Keep a decoded state; the one that was used longest ago may go for it."""
+        self._decoded[key] = state
+        if len(self._decoded) > MAX_DECODED:
+            del self._decoded[next(iter(self._decoded))]
+
+    def forget_decoded(self) -> None:
+        """What was changed is not to be: go back to base and steps."""
+        self._decoded.clear()
+
+    def entry_of_step(
+        self, key: bytes, state: DeviceState, arrivals: Sequence[Arrival], policy: Policy, policy_bytes: bytes
+    ) -> tuple[bytes, bytes]:
+        """The table entry that makes `state` durable after a step of `arrivals`."""
+        base = self._bases.get(key)
+        if base is None or state.base_offset < 0 or not self._with_steps:
+            return self.entry_of_base(key, state)
+        steps = self._steps.get(key)
+        step = step_codec.encode_step(arrivals, state.strings)
+        size = len(step) + (0 if steps is None else len(steps))
+        # Written a step: about half of all steps, and now and then the base. Their sum is least near this size.
+        if size > _MIN_STEPS_BYTES and size * size > 8 * len(base) * len(step):
+            return self.entry_of_base(key, state)
+        if steps is not None and not step_codec.folded_under(steps, policy_bytes):
+            return self.entry_of_base(key, state)
+        return key + STEPS_SUFFIX, step_codec.added(steps, step, policy_bytes, state, state.base_offset)
+
+    def entry_of_base(self, key: bytes, state: DeviceState) -> tuple[bytes, bytes]:
+        """The table entry that makes all of `state` durable."""
+        state.base_offset = state.applied_offset if self._with_steps else -1
+        return key, self._encode(state)
+
+    def commit(self, table_key: bytes, value: bytes) -> None:
+        """An entry is durable."""
+        if table_key.endswith(STEPS_SUFFIX):
+            self._steps[table_key.removesuffix(STEPS_SUFFIX)] = value
+        else:
+            self._bases[table_key] = value
+            self._steps.pop(table_key, None)

@@ -1,0 +1,224 @@
+"""The recent events of a device, most of them kept encoded: few inputs need more than the latest one.
+
+An event in order is compared with the newest, looked up by a checksum of its id, and appended. Only a late event, or
+what grows too old, has the rest decoded.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from struct import Struct
+from typing import Annotated, NamedTuple
+from zlib import crc32
+
+import msgspec
+
+from pipeline.domain.event import COUNTERS, RANK, Event, Kind
+
+RUN_EVENTS = 64
+"""Events that are decoded together."""
+
+Place = tuple[int, int, int, str]
+"""Where an event stands in the order of its device: time, rank, seq, id."""
+
+Ref = Annotated[int, msgspec.Meta(ge=0)]
+Bits = Annotated[int, msgspec.Meta(ge=0, lt=1 << len(COUNTERS))]
+EventRow = tuple[int, Ref, int, str, Ref, Ref, Bits, Ref, Ref]
+"""Time, kind, seq, id, and by number: SDK session, exit reason; counters; by number: resource, user."""
+
+_KINDS = tuple(Kind)
+_ARRAY = Struct(">BI")  # MessagePack: an array of up to 2^32 items
+_rows = msgspec.msgpack.Decoder(list[EventRow])
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def mark_of(event_id: str) -> bytes:
+    """Four bytes by which an id is looked up before anything is decoded: a checksum."""
+    return crc32(event_id.encode()).to_bytes(4)
+
+
+class Strings(dict[str, int]):
+    """Texts that repeat from event to event, each under the number by which encoded events refer to it."""
+
+    def __missing__(self, text: str) -> int:
+        number = self[text] = len(self)
+        return number
+
+
+class Run(NamedTuple):
+    """Neighbouring events, encoded."""
+
+    length: Ref
+    first_ms: int
+    rows: bytes
+    """Of each event its EventRow in MessagePack, one behind the other."""
+
+    def events(self, texts: Sequence[str]) -> list[Event]:
+        """The events decoded. Raises `msgspec.DecodeError` for damaged ones."""
+        try:
+            return events_of(_rows.decode(_ARRAY.pack(0xDD, self.length) + self.rows), texts)
+        except (IndexError, UnicodeDecodeError) as fault:
+            raise msgspec.DecodeError(f"a damaged tail: {fault}") from fault
+
+
+def rows_of(events: Iterable[Event], strings: Strings) -> list[EventRow]:
+    """Events as they are encoded; new texts get the next numbers."""
+    return [
+        (time_ms, kind, seq, id_, strings[client], strings[exit_], counters, strings[resource], strings[user])
+        for time_ms, _, seq, id_, kind, client, exit_, counters, resource, user in events
+    ]
+
+
+def events_of(rows: Iterable[EventRow], texts: Sequence[str]) -> list[Event]:
+    """The events of `rows_of`. Raises IndexError for a number of nothing."""
+    return [
+        Event(time_ms, RANK[kind], seq, id_, _KINDS[kind], texts[client], texts[exit_], counters,
+              texts[resource], texts[user])
+        for time_ms, kind, seq, id_, client, exit_, counters, resource, user in rows
+    ]  # fmt: skip
+
+
+class Tail:
+    """Events in order: `front` decoded, then `runs` encoded, then `fresh` decoded. Not for several threads."""
+
+    __slots__ = ("_count", "_fresh", "_front", "_marks", "_runs", "first_ms", "last", "strings")
+
+    def __init__(self, strings: Strings, events: Iterable[Event] = ()) -> None:
+        """`events` in order."""
+        self.strings = strings
+        self.last: Place | Event | None = None
+        """Place of the newest event."""
+        self.first_ms = 0
+        """Time of the oldest event; of no meaning if there is none."""
+        self._front: list[Event] = []
+        self._runs: list[Run] = []
+        self._fresh: list[Event] = []
+        self._count = 0
+        self._marks = bytearray()
+        for event in events:
+            self.append(event, mark_of(event.id))
+
+    @classmethod
+    def of_runs(cls, strings: Strings, runs: list[Run], marks: bytes, last: Place | None) -> Tail:
+        """As `packed` and `marks` gave it."""
+        tail = cls(strings)
+        tail._runs, tail._marks, tail.last = runs, bytearray(marks), last
+        tail._count = sum(run.length for run in runs)
+        if len(marks) != 4 * tail._count or (last is None) != (not runs):
+            raise ValueError("the tail's parts do not fit")
+        if runs:
+            tail.first_ms = runs[0].first_ms
+        return tail
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Event]:
+        return iter(self.thaw())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Tail) and self.thaw() == other.thaw()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Tail({self.thaw()!r})"
+
+    @property
+    def marks(self) -> bytes:
+        """Four bytes for each event: the checksum of its id."""
+        return bytes(self._marks)
+
+    def append(self, event: Event, mark: bytes) -> None:
+        """Put an event that comes after all others, with the mark of its id."""
+        if not self._count:
+            self.first_ms = event.time_ms
+        self._fresh.append(event)
+        self._marks += mark
+        self._count += 1
+        self.last = event
+
+    def has(self, event_id: str, mark: bytes) -> bool:
+        """Whether an event of this id, which has this mark, is here."""
+        marks = self._marks
+        at = marks.find(mark)
+        while at >= 0:
+            if at % 4 == 0:
+                return any(event.id == event_id for event in self.thaw())
+            at = marks.find(mark, at + 1)
+        return False
+
+    def thaw(self) -> list[Event]:
+        """All events decoded. The list is the tail's own: not to be changed."""
+        while self._runs or self._fresh:
+            self._melt()
+        return self._front
+
+    def insert(self, event: Event) -> None:
+        """Put an event that comes before the newest in its place."""
+        events = self.thaw()
+        at = bisect_left(events, event)
+        events.insert(at, event)
+        self._marks[4 * at : 4 * at] = mark_of(event.id)
+        self._count += 1
+        self.first_ms = events[0].time_ms
+
+    def take(self, count: int) -> list[Event]:
+        """Take the oldest events out."""
+        while len(self._front) < count:
+            self._melt()
+        taken = self._front[:count]
+        del self._front[:count]
+        del self._marks[: 4 * count]
+        self._count -= count
+        if self._front:
+            self.first_ms = self._front[0].time_ms
+        elif self._runs:
+            self.first_ms = self._runs[0].first_ms
+        elif self._fresh:
+            self.first_ms = self._fresh[0].time_ms
+        else:
+            self.last = None
+        return taken
+
+    def older_than(self, time_ms: int) -> int:
+        """How many events are older than `time_ms`."""
+        if not self._count or self.first_ms >= time_ms:
+            return 0
+        at = 0
+        while at < self._count:
+            if at == len(self._front):
+                self._melt()
+            if self._front[at].time_ms >= time_ms:
+                break
+            at += 1
+        return at
+
+    def _melt(self) -> None:
+        """Decode the oldest run; the last of all are decoded already."""
+        if self._runs:
+            self._front += self._runs.pop(0).events(list(self.strings))
+        else:
+            self._front += self._fresh
+            self._fresh = []
+
+    def packed(self) -> list[Run]:
+        """The events as runs, all encoded; the decoded ones are let go."""
+        runs = [*_cut(self._front, self.strings), *self._runs]
+        fresh = _cut(self._fresh, self.strings)
+        if fresh and runs and runs[-1].length + fresh[0].length <= RUN_EVENTS:
+            runs[-1] = Run(
+                runs[-1].length + fresh[0].length, runs[-1].first_ms, runs[-1].rows + fresh.pop(0).rows
+            )
+        runs += fresh
+        self._front, self._runs, self._fresh = [], runs, []
+        return runs
+
+
+def _cut(events: list[Event], strings: Strings) -> list[Run]:
+    # MessagePack writes the length of an array in one byte up to 15, and in three from there.
+    return [
+        Run(len(some), some[0].time_ms, _encode(rows_of(some, strings))[1 if len(some) < 16 else 3 :])
+        for some in (events[i : i + RUN_EVENTS] for i in range(0, len(events), RUN_EVENTS))
+    ]
