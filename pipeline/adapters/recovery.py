@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -37,6 +38,10 @@ class PartitionMismatch(RuntimeError):
     """A changelog and its source topic are not cut alike, so that a device's state would lie with another worker."""
 
 
+Claim = Callable[[int, Callable[[], bool]], Awaitable[int | None]]
+"""Gets a partition and whether it is still ours; gives the offset up to which its changelog must be read then."""
+
+
 @dataclass(eq=False)
 class StateTable:
     """State that lives in the owner's own memory, a partition at a time, with a Faust table's changelog behind it."""
@@ -53,8 +58,10 @@ class StateTable:
     """Gets, before reading begins, a partition and the offset below which its source is done, if anything is. What it
     raises stops the worker."""
     newer: Callable[[bytes, bytes], bool] | None = None
-    """`newer(old, new)`: whether `new`, later in the log, is to replace `old`. None: always. It refuses what a worker
-    that had already lost the partition wrote late."""
+    """`newer(old, new)`: whether `new`, later in the log, is to replace `old`. None: always. Where the broker does not
+    fence, it refuses what a worker that had already lost the partition wrote late."""
+    claim: Claim | None = None
+    """Makes the changelog of a partition this worker's alone, before it is read."""
     held: set[int] = field(default_factory=set)
     """Partitions whose state the owner has."""
 
@@ -69,11 +76,14 @@ async def read_changelog(
     topic: str,
     partitions: Collection[int],
     newer: Callable[[bytes, bytes], bool] | None = None,
+    *,
+    at_least: Mapping[int, int] | None = None,
 ) -> AsyncGenerator[tuple[int, dict[bytes, bytes]], None]:
     """Reads partitions of a changelog to their ends; gives each with its latest value a key as soon as it is through.
 
     The end is the high watermark of a fetch, reached by position, so that logs that are empty, compacted at the end
-    or began late are read to their end too. Waits while the broker does not answer.
+    or began late are read to their end too, and never before the offset that `at_least` has for a partition: a new
+    leader's high watermark may be behind for a moment. Waits while the broker does not answer.
     """
     consumer = AIOKafkaConsumer(
         **connection.client_options(),
@@ -97,7 +107,8 @@ async def read_changelog(
                 count += len(records)
             for tp in list(waiting):
                 highwater = consumer.highwater(tp)
-                if highwater is not None and await consumer.position(tp) >= highwater:
+                end = max(highwater or 0, (at_least or {}).get(tp.partition, 0))
+                if highwater is not None and await consumer.position(tp) >= end:
                     consumer.pause(tp)
                     yield tp.partition, waiting.pop(tp)
             if loop.time() - reported_s >= _REPORT_EVERY_S:
@@ -181,7 +192,12 @@ class Recovery(Service):  # type: ignore[misc]
         missing = wanted - state.held
         if not missing:
             return
-        reading = read_changelog(self.app.connection, state.changelog_topic, missing, state.newer)
+        claimed = await self._claim(state, assignment, missing)
+        if not assignment.open:
+            return
+        reading = read_changelog(
+            self.app.connection, state.changelog_topic, missing, state.newer, at_least=claimed
+        )
         async with aclosing(reading):
             async for partition, items in reading:
                 if not assignment.open:
@@ -189,6 +205,17 @@ class Recovery(Service):  # type: ignore[misc]
                 state.on_partition_recovered(partition, items)
                 state.held.add(partition)
                 logger.info("%s[%d]: %d keys recovered", state.changelog_topic, partition, len(items))
+
+    async def _claim(
+        self, state: StateTable, assignment: Assignment, partitions: Collection[int]
+    ) -> dict[int, int]:
+        """The offsets to read up to, of those that the broker fences."""
+        if state.claim is None:
+            return {}
+        order = sorted(partitions)
+        still_mine = partial(self.app.consumer.holds, assignment)
+        ends = await asyncio.gather(*(state.claim(partition, still_mine) for partition in order))
+        return {partition: end for partition, end in zip(order, ends, strict=True) if end is not None}
 
     async def _find_starts(
         self, assignment: Assignment, sources: set[TP]

@@ -26,6 +26,7 @@ from pipeline.adapters.faust_app import (
     raw_producer,
     still_mine,
 )
+from pipeline.adapters.fence import kafka_fence
 from pipeline.adapters.kafka_connection import KafkaConnection
 from pipeline.adapters.metrics import Metrics
 from pipeline.adapters.router import Router
@@ -102,9 +103,13 @@ class Frame:
 def sessionizer_app(frame: Frame, policies: Policies) -> BatchApp:
     """Folds `sdk-events` into `sessions`; its state is a table with a changelog topic."""
     app = frame.app("sessionizer")
+    fence = kafka_fence(topics.STATE, lambda: raw_producer(app))
 
     async def send(topic: str, partition: int, items: Sequence[tuple[bytes, bytes]]) -> None:
-        await record_batches.send(raw_producer(app), topic, partition, items, _now_ms())
+        if topic == topics.STATE:
+            await fence.send(partition, items)
+        else:
+            await record_batches.send(raw_producer(app), topic, partition, items, _now_ms())
 
     sessionizer: Sessionizer
     state = add_state_table(
@@ -116,6 +121,7 @@ def sessionizer_app(frame: Frame, policies: Policies) -> BatchApp:
         on_partition_revoked=lambda number: sessionizer.revoked(number),  # noqa: PLW0108
         on_reading_begins=lambda number, done: sessionizer.require_state(number, done),  # noqa: PLW0108
         newer=newer,
+        claim=fence.claim,
     )
     assert state.changelog_topic == topics.STATE, "the topic was made under the name that Faust gives it"
     sessionizer = Sessionizer(
@@ -146,9 +152,11 @@ def sessionizer_app(frame: Frame, policies: Policies) -> BatchApp:
             await asyncio.sleep(_TICK_S)
             for number in active_partitions(app, topics.SDK_EVENTS):
                 tp = TP(topics.SDK_EVENTS, number)
-                await sessionizer.tick(
-                    number, _now_ms(), caught_up=caught_up(app, tp), still_mine=claim(app, tp)
-                )
+                mine = claim(app, tp)
+                await sessionizer.tick(number, _now_ms(), caught_up=caught_up(app, tp), still_mine=mine)
+                if fence.is_old(number):
+                    async with sessionizer.at_rest(number):
+                        await fence.claim(number, mine)
 
     add_agent(app, "sessionise", [topics.SDK_EVENTS], handle)
     app.task(tick)

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, nullcontext
 
+from pipeline.adapters.fence import Fenced
 from pipeline.adapters.metrics import Metrics
 from pipeline.domain.policy import Policies
 from pipeline.state.partition import Effects, Partition, SourceRecord
@@ -85,13 +87,18 @@ class Sessionizer:
                 await self._send(self._sessions_topic, number, effects.owed)
                 if not still_mine():
                     return False
-            await self._send(self._changelog_topic, number, effects.states)
-            if not still_mine():
+            if not await self._keep(number, effects, still_mine):
                 return False
             await self._send(self._sessions_topic, number, effects.rows)
             partition.commit(effects)
         self._count(len(records), effects)
         return True
+
+    @asynccontextmanager
+    async def at_rest(self, number: int) -> AsyncIterator[None]:
+        """For as long as it lasts, nothing of a partition is under way."""
+        async with self._locks.get(number, nullcontext()):
+            yield
 
     async def tick(self, number: int, now_ms: int, *, caught_up: bool, still_mine: StillMine) -> None:
         """Do what silence has decided by `now_ms` for a partition, in bounded batches."""
@@ -104,12 +111,20 @@ class Sessionizer:
                 if effects is None:
                     break
                 await self._send(self._sessions_topic, number, effects.rows)
-                if not still_mine():
+                if not still_mine() or not await self._keep(number, effects, still_mine):
                     return
-                await self._send(self._changelog_topic, number, effects.states)
                 partition.commit(effects)
                 self._metrics.rows.labels("sessions").inc(len(effects.rows))
         self._gauge()
+
+    async def _keep(self, number: int, effects: Effects, still_mine: StillMine) -> bool:
+        """Make states durable; returns whether the partition is still ours. Raises `Fenced` only if it should be."""
+        try:
+            await self._send(self._changelog_topic, number, effects.states)
+        except Fenced:
+            if still_mine():
+                raise
+        return still_mine()
 
     def _count(self, records: int, effects: Effects) -> None:
         counts = effects.counts

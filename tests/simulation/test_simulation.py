@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.adapters.fence import Fence
 from pipeline.adapters.sessionizer import Items, Send, Sessionizer, StillMine
 from pipeline.adapters.sink import Pieces, Sink
 from pipeline.domain.policy import Policies
@@ -112,11 +113,20 @@ class TicksOverOutbox(_With):
             return super().tick(now_ms, caught_up=caught_up, limit=limit)
 
 
+class Unfenced(Fence):
+    """Claims nothing: a write that is under way lands after another worker took over."""
+
+    async def claim(self, partition: int, still_mine: StillMine) -> int | None:
+        self._claims[partition] = None
+        return None
+
+
 BROKEN = {
     "rows before states": (Suspects(sessionizer=RowsFirst), 400),
     "acknowledged before the rows are there": (Suspects(sessionizer=AcknowledgesBeforeRows), 200),
     "acknowledged before the insert": (Suspects(sink=AcknowledgesBeforeInsert), 50),
     "a row lost": (Suspects(sink=LosesARow), 50),
+    "no fence": (Suspects(fence=Unfenced), 500),
     "an outbox forgotten": (Suspects(sessionizer=ForgetsOutbox), 200),
 }
 
