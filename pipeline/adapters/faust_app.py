@@ -134,6 +134,7 @@ def add_state_table(
     on_reading_begins: Callable[[int, int], None] | None = None,
     newer: Callable[[bytes, bytes], bool] | None = None,
     claim: Claim | None = None,
+    reach: Callable[[int], int] | None = None,
 ) -> StateTable:
     """A table whose changelog is `<app_id>-<name>-changelog`, cut as `source_topic` is. See StateTable.
 
@@ -141,7 +142,14 @@ def add_state_table(
     """
     table = app.Table(name, partitions=app.conf.topic_partitions, key_type=bytes, value_type=bytes)
     state = StateTable(
-        table, source_topic, on_partition_recovered, on_partition_revoked, on_reading_begins, newer, claim
+        table,
+        source_topic,
+        on_partition_recovered,
+        on_partition_revoked,
+        on_reading_begins,
+        newer,
+        claim,
+        reach,
     )
     app.state_tables.append(state)
     return state

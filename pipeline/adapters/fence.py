@@ -151,7 +151,7 @@ async def _identify(client: Any, transactional_id: str, *, must: bool) -> Claim 
         if isinstance(error, _UNABLE) and not must:
             refusals += 1
             if refusals == _TRIES_BEFORE_UNFENCED:
-                logger.warning(
+                logger.info(
                     "this broker gives no producer ids (%r): a worker that was frozen may still write late",
                     error,
                 )

@@ -42,6 +42,17 @@ Claim = Callable[[int, Callable[[], bool]], Awaitable[int | None]]
 """Gets a partition and whether it is still ours; gives the offset up to which its changelog must be read then."""
 
 
+class TopicMadeAnew(RuntimeError):
+    """What is stored of a source partition lies beyond the end of its log. Terminal: new input would pass for old."""
+
+    def __init__(self, tp: TP, end: int, seen: int) -> None:
+        super().__init__(
+            f"{tp.topic}[{tp.partition}] ends at offset {end}, but what was stored of it reaches to {seen}: the topic "
+            f"was made anew, or its broker lost data. PIPELINE_OFFSET_BASE has to be above all stored offsets; see "
+            f"deploy/runbook.md, 'Kafka is lost with all topics, or made anew'"
+        )
+
+
 @dataclass(eq=False)
 class StateTable:
     """State that lives in the owner's own memory, a partition at a time, with a Faust table's changelog behind it."""
@@ -62,6 +73,9 @@ class StateTable:
     fence, it refuses what a worker that had already lost the partition wrote late."""
     claim: Claim | None = None
     """Makes the changelog of a partition this worker's alone, before it is read."""
+    reach: Callable[[int], int] | None = None
+    """Gets a partition that was recovered; gives the last offset of its source that is in the state, below 0 if none
+    is. Where the source's log ends before it, the worker stops with `TopicMadeAnew`."""
     held: set[int] = field(default_factory=set)
     """Partitions whose state the owner has."""
 
@@ -225,7 +239,11 @@ class Recovery(Service):  # type: ignore[misc]
         committed = await app.consumer.committed_offsets(sources)
         hooked = await app.start_offsets(set(sources)) if app.start_offsets and sources else {}
         wanted = {tp: hooked.get(tp, committed[tp]) for tp in sources}
-        bounds = await self._bounds(wanted)
+        reached = {tp: self._reach(tp) for tp in sources}
+        bounds = await self._bounds({tp: max(wanted[tp] or 0, reached[tp] + 1) for tp in sources})
+        for tp, offset in reached.items():
+            if offset >= bounds[tp].end:
+                raise TopicMadeAnew(tp, bounds[tp].end, offset)
         starts = {tp: _start(tp, wanted[tp], bounds[tp]) for tp in sources}
         for tp, offset in committed.items():
             if offset:
@@ -239,10 +257,14 @@ class Recovery(Service):  # type: ignore[misc]
             if state.source_topic == tp.topic and state.on_reading_begins:
                 state.on_reading_begins(tp.partition, done)
 
-    async def _bounds(self, wanted: dict[TP, int | None]) -> dict[TP, LogBounds]:
+    def _reach(self, tp: TP) -> int:
+        tables = [state for state in self.app.state_tables if state.source_topic == tp.topic]
+        return max((state.reach(tp.partition) for state in tables if state.reach), default=-1)
+
+    async def _bounds(self, wanted: dict[TP, int]) -> dict[TP, LogBounds]:
         for _ in range(_END_PATIENCE):
             bounds = await log_bounds(self.app.connection, wanted)
-            if all((offset or 0) <= bounds[tp].end for tp, offset in wanted.items()):
+            if all(offset <= bounds[tp].end for tp, offset in wanted.items()):
                 break
             await asyncio.sleep(_END_RETRY_S)
         return bounds

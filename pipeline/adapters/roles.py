@@ -28,6 +28,7 @@ from pipeline.adapters.faust_app import (
 )
 from pipeline.adapters.fence import kafka_fence
 from pipeline.adapters.kafka_connection import KafkaConnection
+from pipeline.adapters.ledger_guard import ledger_guard
 from pipeline.adapters.metrics import Metrics
 from pipeline.adapters.router import Router
 from pipeline.adapters.sessionizer import Sessionizer
@@ -122,6 +123,7 @@ def sessionizer_app(frame: Frame, policies: Policies) -> BatchApp:
         on_reading_begins=lambda number, done: sessionizer.require_state(number, done),  # noqa: PLW0108
         newer=newer,
         claim=fence.claim,
+        reach=lambda number: sessionizer.reach(number),  # noqa: PLW0108
     )
     assert state.changelog_topic == topics.STATE, "the topic was made under the name that Faust gives it"
     sessionizer = Sessionizer(
@@ -174,6 +176,7 @@ def sink_app(frame: Frame, store: Store, bounds: Bounds) -> BatchApp:
         await frame.dead_letter(app, refused)
 
     sink = Sink(insert, dead_letter, frame.metrics, bounds=bounds, offset_base=frame.offset_base)
+    app.start_offsets = ledger_guard(store, frame.connection, frame.offset_base)
 
     def agent(name: str, topic: str, build: Callable[[Source, Sequence[Any]], Piece], writer: Any) -> None:
         async def handle(event: Any) -> None:

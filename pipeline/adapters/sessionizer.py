@@ -68,6 +68,10 @@ class Sessionizer:
         """Raises `StateLost` if the state of a partition does not reach to all input below the offset `done`."""
         self._partitions[number].require_state(done)
 
+    def reach(self, number: int) -> int:
+        """The last offset, as Kafka counts, that the state of a partition has; below 0 if none."""
+        return self._partitions[number].reach
+
     def revoked(self, number: int) -> None:
         """Forget a partition; what is in hand for it is dropped by its `still_mine`."""
         self._partitions.pop(number, None)

@@ -120,6 +120,11 @@ class Partition:
             self._values[key] = value
             self._schedule(key, state)
 
+    @property
+    def reach(self) -> int:
+        """The last offset that the state has, as the topic counts now; below 0 if none."""
+        return self.marker.applied_offset - self._offset_base
+
     def require_state(self, done: int) -> None:
         """Check that nothing is lost of the state of the input below an offset. Raises `StateLost`.
 
