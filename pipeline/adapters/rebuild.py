@@ -19,7 +19,7 @@ from pipeline.adapters.kafka_connection import KafkaConnection
 from pipeline.adapters.migrations import statements
 from pipeline.domain.policy import Policies
 from pipeline.schema_files import schema_folder
-from pipeline.state.partition import marker_item
+from pipeline.state.partition import Encode, marker_item
 from pipeline.state.rebuild import Rebuilt, rebuild_device
 from pipeline.wire import state_codec, stored_event, stored_session
 from pipeline.wire.columns import SESSION_COLUMNS
@@ -81,13 +81,21 @@ class Rebuild:
     """One rebuild under the given policies, as of one moment. All methods block; they raise what the store raises."""
 
     def __init__(
-        self, store: Store, policies: Policies, scope: Scope, *, partitions: int, now_ms: int
+        self,
+        store: Store,
+        policies: Policies,
+        scope: Scope,
+        *,
+        partitions: int,
+        now_ms: int,
+        encode: Encode = state_codec.encode,
     ) -> None:
         self._store = store
         self._policies = policies
         self._scope = scope
         self._partitions = partitions
         self._now_ms = now_ms
+        self._encode = encode
 
     def differences(self) -> Iterator[DeviceDifferences]:
         """The devices whose stored sessions are not the exact ones."""
@@ -152,7 +160,7 @@ class Rebuild:
                 key = f"{device.app_id}/{device.device_id}".encode()
                 items = waiting.setdefault(self._partition_of(device), [])
                 # Without the tombstone an older state that reaches further, by duplicates, would be kept.
-                items += [(key, None), (key, state_codec.encode(rebuilt.state))]
+                items += [(key, None), (key, self._encode(rebuilt.state))]
                 number = self._partition_of(device)
                 clock_ms[number] = max(clock_ms.get(number, 0), rebuilt.state.arrived_ms)
                 count += 1

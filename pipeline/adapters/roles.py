@@ -35,7 +35,7 @@ from pipeline.adapters.sessionizer import Sessionizer
 from pipeline.adapters.sink import Sink
 from pipeline.domain.policy import Policies
 from pipeline.sink.batch import Bounds, Piece, Source
-from pipeline.state.partition import SourceRecord, newer
+from pipeline.state.partition import Encode, SourceRecord, newer
 from pipeline.wire.refusal import Refusal, record_time_ms
 
 ROLES = ("router", "sessionizer", "sink")
@@ -101,8 +101,8 @@ class Frame:
         await asyncio.gather(*waiting)
 
 
-def sessionizer_app(frame: Frame, policies: Policies) -> BatchApp:
-    """Folds `sdk-events` into `sessions`; its state is a table with a changelog topic."""
+def sessionizer_app(frame: Frame, policies: Policies, encode: Encode) -> BatchApp:
+    """Folds `sdk-events` into `sessions`; its state is a table with a changelog topic, written by `encode`."""
     app = frame.app("sessionizer")
     fence = kafka_fence(topics.STATE, lambda: raw_producer(app))
 
@@ -133,6 +133,7 @@ def sessionizer_app(frame: Frame, policies: Policies) -> BatchApp:
         send=send,
         metrics=frame.metrics,
         offset_base=frame.offset_base,
+        encode=encode,
     )
 
     async def handle(event: Any) -> None:

@@ -16,7 +16,8 @@ from contextlib import asynccontextmanager, nullcontext
 from pipeline.adapters.fence import Fenced
 from pipeline.adapters.metrics import Metrics
 from pipeline.domain.policy import Policies
-from pipeline.state.partition import Effects, Partition, SourceRecord
+from pipeline.state.partition import Effects, Encode, Partition, SourceRecord
+from pipeline.wire import state_codec
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class Sessionizer:
         send: Send,
         metrics: Metrics,
         offset_base: int = 0,
+        encode: Encode = state_codec.encode,
     ) -> None:
         self._policies = policies
         self._changelog_topic = changelog_topic
@@ -47,6 +49,7 @@ class Sessionizer:
         self._send = send
         self._metrics = metrics
         self._offset_base = offset_base
+        self._encode = encode
         self._partitions: dict[int, Partition] = {}
         self._locks: dict[int, asyncio.Lock] = {}
 
@@ -57,7 +60,7 @@ class Sessionizer:
 
     def recovered(self, number: int, items: Mapping[bytes, bytes]) -> None:
         """Take over a partition with what its changelog held; called before any of its records."""
-        partition = Partition(number, self._policies, offset_base=self._offset_base)
+        partition = Partition(number, self._policies, offset_base=self._offset_base, encode=self._encode)
         partition.restore(items)
         self._partitions[number] = partition
         self._locks[number] = asyncio.Lock()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -22,6 +22,10 @@ MARKER_KEY = b"\0partition"
 
 _UNREADABLE = (state_codec.UnknownStateVersion, msgspec.DecodeError)
 _WAY_BACK = "Stop all sessionizers, then: session-pipeline rebuild --states"
+
+
+Encode = Callable[[DeviceState], bytes]
+"""Writes the version of the state that all workers about can read."""
 
 
 class SourceRecord(NamedTuple):
@@ -87,12 +91,20 @@ class Partition:
     dropped at any point. Not safe for several threads. Never blocks.
     """
 
-    def __init__(self, number: int, policies: Policies, *, offset_base: int = 0) -> None:
+    def __init__(
+        self,
+        number: int,
+        policies: Policies,
+        *,
+        offset_base: int = 0,
+        encode: Encode = state_codec.encode,
+    ) -> None:
         """`offset_base` is added to every offset: above 0 where a topic began anew (see settings)."""
         self.number = number
         self.marker = Marker()
         self._policies = policies
         self._offset_base = offset_base
+        self._encode = encode
         self._handled_offset = -1
         """Of the last record that came since the partition was taken over."""
         self._values: dict[bytes, bytes] = {}
@@ -220,7 +232,7 @@ class Partition:
 
     def _stage(self, key: bytes, state: DeviceState, effects: Effects) -> None:
         policy = self._policies.of(split_key(key)[0])
-        effects.states.append((key, state_codec.encode(state)))
+        effects.states.append((key, self._encode(state)))
         effects.deadlines.append((key, idle_at_ms(state, policy), final_at_ms(state, policy)))
 
     def _rows(self, key: bytes, state: DeviceState, revision: int) -> Iterator[bytes]:

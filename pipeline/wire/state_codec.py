@@ -1,11 +1,13 @@
 """Device state <-> bytes: versioned MessagePack arrays with a table of strings.
 
-Byte 0 is the version. Old versions decode forever; this program writes `VERSION`. Resources, users and SDK
+Byte 0 is the version. Old versions decode forever; this program writes `VERSION`, or, while workers that only read an
+older one are about, one of `ENCODERS`. Resources, users and SDK
 session ids repeat from event to event, so they are stored once and referred to by number.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import msgspec
@@ -126,6 +128,18 @@ def _state(layout: _Layout) -> DeviceState:
 def applied_offset(value: bytes) -> int:
     """How far an encoded state reaches, without building it. Raises as `decode` does."""
     return _layout(value).applied_offset
+
+
+ENCODERS: dict[int, Callable[[DeviceState], bytes]] = {1: encode}
+"""By version. One stays for as long as workers may be about that read no newer one: one release."""
+
+
+def encoder(version: int) -> Callable[[DeviceState], bytes]:
+    """Writes a version, 0 for the newest. Raises `UnknownStateVersion`."""
+    if version and version not in ENCODERS:
+        known = ", ".join(str(number) for number in sorted(ENCODERS))
+        raise UnknownStateVersion(f"state version {version} cannot be written, only {known}")
+    return ENCODERS[version or VERSION]
 
 
 def session_bytes(session: Session) -> bytes:
