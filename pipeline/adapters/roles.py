@@ -137,16 +137,7 @@ def sessionizer_app(frame: Frame, policies: Policies, encode: Encode) -> BatchAp
     )
 
     async def handle(event: Any) -> None:
-        records = [
-            SourceRecord(
-                r.offset,
-                r.timestamp,
-                r.key,
-                r.value,
-                record_time_ms(r.headers, r.timestamp) if r.headers else None,
-            )
-            for r in event.value
-        ]
+        records = [_source_record(record) for record in event.value]
         if await sessionizer.handle(event.message.partition, records, lambda: still_mine(app, event)):
             event.ack()
 
@@ -164,6 +155,11 @@ def sessionizer_app(frame: Frame, policies: Policies, encode: Encode) -> BatchAp
     add_agent(app, "sessionise", [topics.SDK_EVENTS], handle)
     app.task(tick)
     return app
+
+
+def _source_record(record: Any) -> SourceRecord:
+    came_ms = record_time_ms(record.headers, record.timestamp) if record.headers else None
+    return SourceRecord(record.offset, record.timestamp, record.key, record.value, came_ms)
 
 
 def sink_app(frame: Frame, store: Store, bounds: Bounds) -> BatchApp:
