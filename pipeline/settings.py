@@ -52,6 +52,9 @@ class Settings:
     offset_base: int = 0
     """Added to every offset that is stored. Raise it above all stored offsets when topics begin anew, to a multiple
     of 10,000 (a range of the ledger), and run `migrate`: revisions go on growing. `up` does so by itself."""
+    state_version: int = 0
+    """Version in which the state of devices is written; 0 is the newest. An older one while workers are about that read
+    no newer one: see the runbook, "Upgrading"."""
     sink_max_rows: int = 50_000
     sink_max_bytes: int = 32_000_000
     sink_max_age_ms: int = 1_000
@@ -191,6 +194,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "clickhouse_timeout": _duration_ms,
     "partitions": _positive,
     "offset_base": _count,
+    "state_version": _count,
     "sink_max_rows": _positive,
     "sink_max_bytes": _positive,
     "sink_max_age": _duration_ms,

@@ -27,6 +27,7 @@ from pipeline.adapters.roles import (
 )
 from pipeline.settings import Settings, load
 from pipeline.sink.batch import Bounds
+from pipeline.wire import state_codec
 
 
 def settings() -> Settings:
@@ -52,8 +53,11 @@ def store(settings: Settings) -> Store:
 
 
 def rebuild(settings: Settings, store: Store, scope: Scope, now_ms: int) -> Rebuild:
-    """A rebuild under the present policies, with silence reported as of `now_ms`."""
-    return Rebuild(store, settings.policies, scope, partitions=settings.partitions, now_ms=now_ms)
+    """A rebuild under the present policies, with silence reported as of `now_ms`. Raises `UnknownStateVersion`."""
+    encode = state_codec.encoder(settings.state_version)
+    return Rebuild(
+        store, settings.policies, scope, partitions=settings.partitions, now_ms=now_ms, encode=encode
+    )
 
 
 async def make_topics(settings: Settings) -> None:
@@ -67,7 +71,8 @@ async def make_topics(settings: Settings) -> None:
 def run_worker(role: str, settings: Settings, ready_file: Path | None) -> int:
     """Run one role, or all of them, in this process until SIGTERM or a failure; returns the exit code.
 
-    Waits for the broker and makes the topics first. Raises `BrokerUnavailable`, `TopicMismatch`.
+    Waits for the broker and makes the topics first. Raises `BrokerUnavailable`, `TopicMismatch`,
+    `UnknownStateVersion`.
     """
     log_for_worker()
     metrics = Metrics()
@@ -88,10 +93,11 @@ def run_worker(role: str, settings: Settings, ready_file: Path | None) -> int:
 
 
 def _apps(role: str, settings: Settings, frame: Frame, ready_file: Path | None) -> Sequence[BatchApp]:
+    encode = state_codec.encoder(settings.state_version)
     bounds = Bounds(settings.sink_max_rows, settings.sink_max_bytes, settings.sink_max_age_ms)
     build = {
         "router": lambda: router_app(frame),
-        "sessionizer": lambda: sessionizer_app(frame, settings.policies),
+        "sessionizer": lambda: sessionizer_app(frame, settings.policies, encode),
         "sink": lambda: sink_app(frame, store(settings), bounds),
     }
     apps = [build[name]() for name in (ROLES if role == "all" else (role,))]

@@ -36,9 +36,9 @@ _LOG_TAIL_BYTES = 6_000
 _SESSION_TIMEOUT = "6s"
 
 
-def command_line(*arguments: str) -> list[str]:
+def command_line(*arguments: str, program: str = "pipeline") -> list[str]:
     """What a user types, as a list."""
-    return [sys.executable, "-m", "pipeline", *arguments]
+    return [sys.executable, "-m", program, *arguments]
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
@@ -72,6 +72,8 @@ class Stack:
         }
         self.worker_settings: dict[str, str] = {}
         """Variables that workers have and commands do not."""
+        self.worker_program = "pipeline"
+        """The module that workers run: another one stands for another version of the program."""
         self.workers: dict[str, Child] = {}
         """By name (`sink-1`), those that were not ended on purpose."""
         self._clickhouse = clickhouse
@@ -216,7 +218,10 @@ class Stack:
     def _start_worker(self, name: str, role: str, answers: Callable[[], bool]) -> None:
         child = Child(
             f"worker {name}",
-            command_line("worker", "--role", role, "--ready-file", str(self._ready_file(name))),
+            command_line(
+                *("worker", "--role", role, "--ready-file", str(self._ready_file(name))),
+                program=self.worker_program,
+            ),
             log_file=self.log_file(name),
             cwd=self.folder,
             without_variables=[variable for variable in os.environ if variable.startswith(PREFIX)],

@@ -16,7 +16,7 @@ from mode import CrashingSupervisor
 
 from pipeline.adapters.batch_transport import BatchTransport
 from pipeline.adapters.kafka_connection import BrokerUnavailable, KafkaConnection, wait_for_broker
-from pipeline.adapters.recovery import StateTable, StateTableManager
+from pipeline.adapters.recovery import Claim, StateTable, StateTableManager
 from pipeline.topics import MAX_MESSAGE_BYTES
 
 logger = logging.getLogger(__name__)
@@ -133,14 +133,23 @@ def add_state_table(
     on_partition_revoked: Callable[[int], None],
     on_reading_begins: Callable[[int, int], None] | None = None,
     newer: Callable[[bytes, bytes], bool] | None = None,
+    claim: Claim | None = None,
+    reach: Callable[[int], int] | None = None,
 ) -> StateTable:
     """A table whose changelog is `<app_id>-<name>-changelog`, cut as `source_topic` is. See StateTable.
 
-    Its owner writes it with `record_batches.send(raw_producer(app), state.changelog_topic, partition, …)`.
+    Its owner writes it with `Fence.send`, if it gave a `claim`.
     """
     table = app.Table(name, partitions=app.conf.topic_partitions, key_type=bytes, value_type=bytes)
     state = StateTable(
-        table, source_topic, on_partition_recovered, on_partition_revoked, on_reading_begins, newer
+        table,
+        source_topic,
+        on_partition_recovered,
+        on_partition_revoked,
+        on_reading_begins,
+        newer,
+        claim,
+        reach,
     )
     app.state_tables.append(state)
     return state

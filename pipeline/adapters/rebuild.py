@@ -5,7 +5,6 @@ Reads two ordered results side by side, one device at a time, so memory holds on
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,14 +13,15 @@ import orjson
 from aiokafka import AIOKafkaProducer
 
 from pipeline import topics
-from pipeline.adapters import record_batches
 from pipeline.adapters.clickhouse import Store
+from pipeline.adapters.fence import Fence, kafka_fence
 from pipeline.adapters.kafka_connection import KafkaConnection
 from pipeline.adapters.migrations import statements
 from pipeline.domain.policy import Policies
 from pipeline.schema_files import schema_folder
 from pipeline.state.partition import marker_item
 from pipeline.state.rebuild import Rebuilt, rebuild_device
+from pipeline.state.store import Encode
 from pipeline.wire import state_codec, stored_event, stored_session
 from pipeline.wire.columns import SESSION_COLUMNS
 from pipeline.wire.stored_event import StoredDevice
@@ -82,13 +82,21 @@ class Rebuild:
     """One rebuild under the given policies, as of one moment. All methods block; they raise what the store raises."""
 
     def __init__(
-        self, store: Store, policies: Policies, scope: Scope, *, partitions: int, now_ms: int
+        self,
+        store: Store,
+        policies: Policies,
+        scope: Scope,
+        *,
+        partitions: int,
+        now_ms: int,
+        encode: Encode = state_codec.encode,
     ) -> None:
         self._store = store
         self._policies = policies
         self._scope = scope
         self._partitions = partitions
         self._now_ms = now_ms
+        self._encode = encode
 
     def differences(self) -> Iterator[DeviceDifferences]:
         """The devices whose stored sessions are not the exact ones."""
@@ -129,9 +137,9 @@ class Rebuild:
     async def put_states(self, connection: KafkaConnection, *, done_offset: int = -1) -> int:
         """Let the sessionizers go on from the rebuilt states, once they start; returns the number of devices.
 
-        For a time when none runs, and the sink has stored all input: one that runs would go on from what it has
-        in memory. `swap` comes after it, or rows that are kept must not be of a higher revision than the states:
-        `done_offset` is one below which none is, and no input comes again.
+        For a time when none runs, and the sink has stored all input: one that runs is shut out, and stops. `swap`
+        comes after it, or rows that are kept must not be of a higher revision than the states: `done_offset` is one
+        below which none is, and no input comes again.
         """
         producer = AIOKafkaProducer(
             **connection.client_options(),
@@ -141,26 +149,29 @@ class Rebuild:
             max_request_size=topics.MAX_MESSAGE_BYTES,
         )
         await producer.start()
+        fence = kafka_fence(topics.STATE, lambda: producer)
         count = 0
         waiting: dict[int, list[tuple[bytes, bytes | None]]] = {}
         clock_ms: dict[int, int] = {}
         try:
+            for number in range(self._partitions):
+                await fence.claim(number, lambda: True)
             for device, rebuilt in self._rebuilt():
                 rebuilt.state.applied_offset = max(rebuilt.state.applied_offset, done_offset)
                 key = f"{device.app_id}/{device.device_id}".encode()
                 items = waiting.setdefault(self._partition_of(device), [])
                 # Without the tombstone an older state that reaches further, by duplicates, would be kept.
-                items += [(key, None), (key, state_codec.encode(rebuilt.state))]
+                items += [(key, None), (key, self._encode(rebuilt.state))]
                 number = self._partition_of(device)
                 clock_ms[number] = max(clock_ms.get(number, 0), rebuilt.state.arrived_ms)
                 count += 1
                 if count % _STATES_AT_ONCE == 0:
-                    await _put(producer, waiting)
+                    await _put(fence, waiting)
             if self._scope.is_every_device:
                 for number, offset in self._stored_offsets():
                     key, value = marker_item(offset, clock_ms.get(number, 0))
                     waiting.setdefault(number, []).extend([(key, None), (key, value)])
-            await _put(producer, waiting)
+            await _put(fence, waiting)
         finally:
             await producer.stop()
         return count
@@ -228,7 +239,7 @@ def _place(device: tuple[str, str]) -> tuple[bytes, bytes]:
     return device[0].encode(), device[1].encode()
 
 
-async def _put(producer: AIOKafkaProducer, waiting: dict[int, list[tuple[bytes, bytes | None]]]) -> None:
+async def _put(fence: Fence, waiting: dict[int, list[tuple[bytes, bytes | None]]]) -> None:
     for number, items in waiting.items():
-        await record_batches.send(producer, topics.STATE, number, items, int(time.time() * 1_000))
+        await fence.send(number, items)
     waiting.clear()

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -37,6 +38,21 @@ class PartitionMismatch(RuntimeError):
     """A changelog and its source topic are not cut alike, so that a device's state would lie with another worker."""
 
 
+Claim = Callable[[int, Callable[[], bool]], Awaitable[int | None]]
+"""Gets a partition and whether it is still ours; gives the offset up to which its changelog must be read then."""
+
+
+class TopicMadeAnew(RuntimeError):
+    """What is stored of a source partition lies beyond the end of its log. Terminal: new input would pass for old."""
+
+    def __init__(self, tp: TP, end: int, seen: int) -> None:
+        super().__init__(
+            f"{tp.topic}[{tp.partition}] ends at offset {end}, but what was stored of it reaches to {seen}: the topic "
+            f"was made anew, or its broker lost data. PIPELINE_OFFSET_BASE has to be above all stored offsets; see "
+            f"deploy/runbook.md, 'Kafka is lost with all topics, or made anew'"
+        )
+
+
 @dataclass(eq=False)
 class StateTable:
     """State that lives in the owner's own memory, a partition at a time, with a Faust table's changelog behind it."""
@@ -53,8 +69,13 @@ class StateTable:
     """Gets, before reading begins, a partition and the offset below which its source is done, if anything is. What it
     raises stops the worker."""
     newer: Callable[[bytes, bytes], bool] | None = None
-    """`newer(old, new)`: whether `new`, later in the log, is to replace `old`. None: always. It refuses what a worker
-    that had already lost the partition wrote late."""
+    """`newer(old, new)`: whether `new`, later in the log, is to replace `old`. None: always. Where the broker does not
+    fence, it refuses what a worker that had already lost the partition wrote late."""
+    claim: Claim | None = None
+    """Makes the changelog of a partition this worker's alone, before it is read."""
+    reach: Callable[[int], int] | None = None
+    """Gets a partition that was recovered; gives the last offset of its source that is in the state, below 0 if none
+    is. Where the source's log ends before it, the worker stops with `TopicMadeAnew`."""
     held: set[int] = field(default_factory=set)
     """Partitions whose state the owner has."""
 
@@ -69,11 +90,14 @@ async def read_changelog(
     topic: str,
     partitions: Collection[int],
     newer: Callable[[bytes, bytes], bool] | None = None,
+    *,
+    at_least: Mapping[int, int] | None = None,
 ) -> AsyncGenerator[tuple[int, dict[bytes, bytes]], None]:
     """Reads partitions of a changelog to their ends; gives each with its latest value a key as soon as it is through.
 
     The end is the high watermark of a fetch, reached by position, so that logs that are empty, compacted at the end
-    or began late are read to their end too. Waits while the broker does not answer.
+    or began late are read to their end too, and never before the offset that `at_least` has for a partition: a new
+    leader's high watermark may be behind for a moment. Waits while the broker does not answer.
     """
     consumer = AIOKafkaConsumer(
         **connection.client_options(),
@@ -97,7 +121,8 @@ async def read_changelog(
                 count += len(records)
             for tp in list(waiting):
                 highwater = consumer.highwater(tp)
-                if highwater is not None and await consumer.position(tp) >= highwater:
+                end = max(highwater or 0, (at_least or {}).get(tp.partition, 0))
+                if highwater is not None and await consumer.position(tp) >= end:
                     consumer.pause(tp)
                     yield tp.partition, waiting.pop(tp)
             if loop.time() - reported_s >= _REPORT_EVERY_S:
@@ -181,7 +206,12 @@ class Recovery(Service):  # type: ignore[misc]
         missing = wanted - state.held
         if not missing:
             return
-        reading = read_changelog(self.app.connection, state.changelog_topic, missing, state.newer)
+        claimed = await self._claim(state, assignment, missing)
+        if not assignment.open:
+            return
+        reading = read_changelog(
+            self.app.connection, state.changelog_topic, missing, state.newer, at_least=claimed
+        )
         async with aclosing(reading):
             async for partition, items in reading:
                 if not assignment.open:
@@ -189,6 +219,17 @@ class Recovery(Service):  # type: ignore[misc]
                 state.on_partition_recovered(partition, items)
                 state.held.add(partition)
                 logger.info("%s[%d]: %d keys recovered", state.changelog_topic, partition, len(items))
+
+    async def _claim(
+        self, state: StateTable, assignment: Assignment, partitions: Collection[int]
+    ) -> dict[int, int]:
+        """The offsets to read up to, of those that the broker fences."""
+        if state.claim is None:
+            return {}
+        order = sorted(partitions)
+        still_mine = partial(self.app.consumer.holds, assignment)
+        ends = await asyncio.gather(*(state.claim(partition, still_mine) for partition in order))
+        return {partition: end for partition, end in zip(order, ends, strict=True) if end is not None}
 
     async def _find_starts(
         self, assignment: Assignment, sources: set[TP]
@@ -198,7 +239,11 @@ class Recovery(Service):  # type: ignore[misc]
         committed = await app.consumer.committed_offsets(sources)
         hooked = await app.start_offsets(set(sources)) if app.start_offsets and sources else {}
         wanted = {tp: hooked.get(tp, committed[tp]) for tp in sources}
-        bounds = await self._bounds(wanted)
+        reached = {tp: self._reach(tp) for tp in sources}
+        bounds = await self._bounds({tp: max(wanted[tp] or 0, reached[tp] + 1) for tp in sources})
+        for tp, offset in reached.items():
+            if offset >= bounds[tp].end:
+                raise TopicMadeAnew(tp, bounds[tp].end, offset)
         starts = {tp: _start(tp, wanted[tp], bounds[tp]) for tp in sources}
         for tp, offset in committed.items():
             if offset:
@@ -212,10 +257,14 @@ class Recovery(Service):  # type: ignore[misc]
             if state.source_topic == tp.topic and state.on_reading_begins:
                 state.on_reading_begins(tp.partition, done)
 
-    async def _bounds(self, wanted: dict[TP, int | None]) -> dict[TP, LogBounds]:
+    def _reach(self, tp: TP) -> int:
+        tables = [state for state in self.app.state_tables if state.source_topic == tp.topic]
+        return max((state.reach(tp.partition) for state in tables if state.reach), default=-1)
+
+    async def _bounds(self, wanted: dict[TP, int]) -> dict[TP, LogBounds]:
         for _ in range(_END_PATIENCE):
             bounds = await log_bounds(self.app.connection, wanted)
-            if all((offset or 0) <= bounds[tp].end for tp, offset in wanted.items()):
+            if all(offset <= bounds[tp].end for tp, offset in wanted.items()):
                 break
             await asyncio.sleep(_END_RETRY_S)
         return bounds

@@ -26,7 +26,9 @@ from pipeline.adapters.faust_app import (
     raw_producer,
     still_mine,
 )
+from pipeline.adapters.fence import kafka_fence
 from pipeline.adapters.kafka_connection import KafkaConnection
+from pipeline.adapters.ledger_guard import ledger_guard
 from pipeline.adapters.metrics import Metrics
 from pipeline.adapters.router import Router
 from pipeline.adapters.sessionizer import Sessionizer
@@ -34,6 +36,7 @@ from pipeline.adapters.sink import Sink
 from pipeline.domain.policy import Policies
 from pipeline.sink.batch import Bounds, Piece, Source
 from pipeline.state.partition import SourceRecord, newer
+from pipeline.state.store import Encode
 from pipeline.wire.refusal import Refusal, record_time_ms
 
 ROLES = ("router", "sessionizer", "sink")
@@ -99,12 +102,16 @@ class Frame:
         await asyncio.gather(*waiting)
 
 
-def sessionizer_app(frame: Frame, policies: Policies) -> BatchApp:
-    """Folds `sdk-events` into `sessions`; its state is a table with a changelog topic."""
+def sessionizer_app(frame: Frame, policies: Policies, encode: Encode) -> BatchApp:
+    """Folds `sdk-events` into `sessions`; its state is a table with a changelog topic, written by `encode`."""
     app = frame.app("sessionizer")
+    fence = kafka_fence(topics.STATE, lambda: raw_producer(app))
 
     async def send(topic: str, partition: int, items: Sequence[tuple[bytes, bytes]]) -> None:
-        await record_batches.send(raw_producer(app), topic, partition, items, _now_ms())
+        if topic == topics.STATE:
+            await fence.send(partition, items)
+        else:
+            await record_batches.send(raw_producer(app), topic, partition, items, _now_ms())
 
     sessionizer: Sessionizer
     state = add_state_table(
@@ -116,6 +123,8 @@ def sessionizer_app(frame: Frame, policies: Policies) -> BatchApp:
         on_partition_revoked=lambda number: sessionizer.revoked(number),  # noqa: PLW0108
         on_reading_begins=lambda number, done: sessionizer.require_state(number, done),  # noqa: PLW0108
         newer=newer,
+        claim=fence.claim,
+        reach=lambda number: sessionizer.reach(number),  # noqa: PLW0108
     )
     assert state.changelog_topic == topics.STATE, "the topic was made under the name that Faust gives it"
     sessionizer = Sessionizer(
@@ -125,19 +134,11 @@ def sessionizer_app(frame: Frame, policies: Policies) -> BatchApp:
         send=send,
         metrics=frame.metrics,
         offset_base=frame.offset_base,
+        encode=encode,
     )
 
     async def handle(event: Any) -> None:
-        records = [
-            SourceRecord(
-                r.offset,
-                r.timestamp,
-                r.key,
-                r.value,
-                record_time_ms(r.headers, r.timestamp) if r.headers else None,
-            )
-            for r in event.value
-        ]
+        records = [_source_record(record) for record in event.value]
         if await sessionizer.handle(event.message.partition, records, lambda: still_mine(app, event)):
             event.ack()
 
@@ -146,13 +147,20 @@ def sessionizer_app(frame: Frame, policies: Policies) -> BatchApp:
             await asyncio.sleep(_TICK_S)
             for number in active_partitions(app, topics.SDK_EVENTS):
                 tp = TP(topics.SDK_EVENTS, number)
-                await sessionizer.tick(
-                    number, _now_ms(), caught_up=caught_up(app, tp), still_mine=claim(app, tp)
-                )
+                mine = claim(app, tp)
+                await sessionizer.tick(number, _now_ms(), caught_up=caught_up(app, tp), still_mine=mine)
+                if fence.is_old(number):
+                    async with sessionizer.at_rest(number):
+                        await fence.claim(number, mine)
 
     add_agent(app, "sessionise", [topics.SDK_EVENTS], handle)
     app.task(tick)
     return app
+
+
+def _source_record(record: Any) -> SourceRecord:
+    came_ms = record_time_ms(record.headers, record.timestamp) if record.headers else None
+    return SourceRecord(record.offset, record.timestamp, record.key, record.value, came_ms)
 
 
 def sink_app(frame: Frame, store: Store, bounds: Bounds) -> BatchApp:
@@ -166,6 +174,7 @@ def sink_app(frame: Frame, store: Store, bounds: Bounds) -> BatchApp:
         await frame.dead_letter(app, refused)
 
     sink = Sink(insert, dead_letter, frame.metrics, bounds=bounds, offset_base=frame.offset_base)
+    app.start_offsets = ledger_guard(store, frame.connection, frame.offset_base)
 
     def agent(name: str, topic: str, build: Callable[[Source, Sequence[Any]], Piece], writer: Any) -> None:
         async def handle(event: Any) -> None:

@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, nullcontext
 
+from pipeline.adapters.fence import Fenced
 from pipeline.adapters.metrics import Metrics
 from pipeline.domain.policy import Policies
 from pipeline.state.partition import Effects, Partition, SourceRecord
+from pipeline.state.store import Encode
+from pipeline.wire import state_codec
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +42,7 @@ class Sessionizer:
         send: Send,
         metrics: Metrics,
         offset_base: int = 0,
+        encode: Encode = state_codec.encode,
     ) -> None:
         self._policies = policies
         self._changelog_topic = changelog_topic
@@ -45,6 +50,7 @@ class Sessionizer:
         self._send = send
         self._metrics = metrics
         self._offset_base = offset_base
+        self._encode = encode
         self._partitions: dict[int, Partition] = {}
         self._locks: dict[int, asyncio.Lock] = {}
 
@@ -55,7 +61,7 @@ class Sessionizer:
 
     def recovered(self, number: int, items: Mapping[bytes, bytes]) -> None:
         """Take over a partition with what its changelog held; called before any of its records."""
-        partition = Partition(number, self._policies, offset_base=self._offset_base)
+        partition = Partition(number, self._policies, offset_base=self._offset_base, encode=self._encode)
         partition.restore(items)
         self._partitions[number] = partition
         self._locks[number] = asyncio.Lock()
@@ -65,6 +71,10 @@ class Sessionizer:
     def require_state(self, number: int, done: int) -> None:
         """Raises `StateLost` if the state of a partition does not reach to all input below the offset `done`."""
         self._partitions[number].require_state(done)
+
+    def reach(self, number: int) -> int:
+        """The last offset, as Kafka counts, that the state of a partition has; below 0 if none."""
+        return self._partitions[number].reach
 
     def revoked(self, number: int) -> None:
         """Forget a partition; what is in hand for it is dropped by its `still_mine`."""
@@ -85,13 +95,18 @@ class Sessionizer:
                 await self._send(self._sessions_topic, number, effects.owed)
                 if not still_mine():
                     return False
-            await self._send(self._changelog_topic, number, effects.states)
-            if not still_mine():
+            if not await self._keep(number, effects, still_mine):
                 return False
             await self._send(self._sessions_topic, number, effects.rows)
             partition.commit(effects)
         self._count(len(records), effects)
         return True
+
+    @asynccontextmanager
+    async def at_rest(self, number: int) -> AsyncIterator[None]:
+        """For as long as it lasts, nothing of a partition is under way."""
+        async with self._locks.get(number, nullcontext()):
+            yield
 
     async def tick(self, number: int, now_ms: int, *, caught_up: bool, still_mine: StillMine) -> None:
         """Do what silence has decided by `now_ms` for a partition, in bounded batches."""
@@ -104,12 +119,20 @@ class Sessionizer:
                 if effects is None:
                     break
                 await self._send(self._sessions_topic, number, effects.rows)
-                if not still_mine():
+                if not still_mine() or not await self._keep(number, effects, still_mine):
                     return
-                await self._send(self._changelog_topic, number, effects.states)
                 partition.commit(effects)
                 self._metrics.rows.labels("sessions").inc(len(effects.rows))
         self._gauge()
+
+    async def _keep(self, number: int, effects: Effects, still_mine: StillMine) -> bool:
+        """Make states durable; returns whether the partition is still ours. Raises `Fenced` only if it should be."""
+        try:
+            await self._send(self._changelog_topic, number, effects.states)
+        except Fenced:
+            if still_mine():
+                raise
+        return still_mine()
 
     def _count(self, records: int, effects: Effects) -> None:
         counts = effects.counts

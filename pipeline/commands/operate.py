@@ -22,6 +22,7 @@ from pipeline.commands.local_stack import LocalStack, StackFailed
 from pipeline.commands.progress import Lag, NotIdleInTime, lags, wait_until_idle
 from pipeline.query.operations import LedgerTotals, ledger_totals, open_sessions
 from pipeline.settings import Settings
+from pipeline.wire.state_codec import UnknownStateVersion
 
 _RATE_SECONDS = 2.0
 _ANSWER_S = 10.0
@@ -45,7 +46,7 @@ def worker(settings: Settings, role: str, ready_file: Path | None) -> None:
     """Run a worker; exits with its code. Raises `CommandFailed` if it cannot begin."""
     try:
         code = wiring.run_worker(role, settings, ready_file)
-    except (BrokerUnavailable, TopicMismatch, OSError) as error:
+    except (BrokerUnavailable, TopicMismatch, UnknownStateVersion, OSError) as error:
         raise CommandFailed(str(error)) from error
     leave(code)
 

@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 
 from pipeline import topics, wiring
 from pipeline.adapters.clickhouse import Refused, Unreachable
+from pipeline.adapters.fence import ClaimDenied, Fenced
 from pipeline.adapters.kafka_connection import BrokerUnavailable, KafkaConnection, wait_for_broker
 from pipeline.adapters.kafka_topics import group_members
 from pipeline.adapters.rebuild import DeviceDifferences, Rebuild, Scope
@@ -53,7 +54,7 @@ def rebuild(settings: Settings, scope: Scope, *, dry_run: bool, states: bool) ->
         print(f"{work.swap()} sessions are in place")
     except (Unreachable, Refused) as error:
         raise CommandFailed(f"ClickHouse: {' '.join(str(error).split())}") from error
-    except (BrokerUnavailable, KafkaError, TimeoutError) as error:
+    except (BrokerUnavailable, ClaimDenied, Fenced, KafkaError, TimeoutError) as error:
         raise CommandFailed(f"Kafka: {error or type(error).__name__}") from error
     finally:
         store.close()

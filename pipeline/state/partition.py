@@ -12,7 +12,7 @@ from pipeline.domain.policy import Policies, Policy
 from pipeline.state.deadlines import Deadlines
 from pipeline.state.device import Arrival, Counts, apply, fall_silent, final_at_ms, idle_at_ms
 from pipeline.state.outbox import outbox_rows
-from pipeline.state.store import Mismatch, Store
+from pipeline.state.store import Encode, Mismatch, Store
 from pipeline.wire import native, state_codec, step_codec
 from pipeline.wire.device_state import DeviceState
 from pipeline.wire.rejected import Rejected
@@ -88,7 +88,14 @@ class Partition:
     dropped at any point. Not safe for several threads. Never blocks.
     """
 
-    def __init__(self, number: int, policies: Policies, *, offset_base: int = 0) -> None:
+    def __init__(
+        self,
+        number: int,
+        policies: Policies,
+        *,
+        offset_base: int = 0,
+        encode: Encode = state_codec.encode,
+    ) -> None:
         """`offset_base` is added to every offset: above 0 where a topic began anew (see settings)."""
         self.number = number
         self.marker = Marker()
@@ -97,7 +104,7 @@ class Partition:
         self._handled_offset = -1
         """Of the last record that came since the partition was taken over."""
         self._policy_of_app: dict[bytes, tuple[Policy, bytes]] = {}
-        self._store = Store()
+        self._store = Store(encode)
         self._uncommitted = False
         """Effects were given out that are not durable yet: decoded states are ahead of what is."""
         self._open: set[bytes] = set()
@@ -126,6 +133,11 @@ class Partition:
             raise self._unreadable(key, error) from error
         for key in self._store:
             self._note(key, self._idle_ms(key), self._final_ms(key))
+
+    @property
+    def reach(self) -> int:
+        """The last offset that the state has, as the topic counts now; below 0 if none."""
+        return self.marker.applied_offset - self._offset_base
 
     def require_state(self, done: int) -> None:
         """Check that nothing is lost of the state of the input below an offset. Raises `StateLost`.

@@ -44,13 +44,17 @@ async def damage_a_state(stack: Stack) -> None:
         await producer.stop()
 
 
-async def delete_the_changelog(stack: Stack) -> None:
+async def delete_topics(stack: Stack, *names: str) -> None:
     client = AIOKafkaAdminClient(**stack.connection.client_options())
     await client.start()
     try:
-        await client.delete_topics([topics.STATE])
+        await client.delete_topics(list(names))
     finally:
         await client.close()
+
+
+async def delete_the_changelog(stack: Stack) -> None:
+    await delete_topics(stack, topics.STATE)
 
 
 @pytest.mark.parametrize(
@@ -78,12 +82,8 @@ def test_the_sessionizer_stops_and_a_rebuild_brings_the_state_back(
         stack.stop_worker("sessionizer-1")
         asyncio.run(harm(stack))
 
-        name = stack.begin_worker("sessionizer")
-        assert stack.workers[name].wait(_ENDS_WITHIN_S) == 1
-        stack.take(name)
-        log = stack.log_file(name).read_text()
-        assert f"session-pipeline-sessionizer stopped: {says}" in log
-        assert "Stop all sessionizers, then: session-pipeline rebuild --states" in log
+        assert_stops(stack, "sessionizer", f"session-pipeline-sessionizer stopped: {says}")
+        assert_stops(stack, "sessionizer", "Stop all sessionizers, then: session-pipeline rebuild --states")
 
         printed = stack.run("rebuild", "--states")
         assert "no difference" in printed and "from the rebuilt state of" in printed
@@ -102,13 +102,12 @@ def test_a_rebuild_of_states_is_for_all_devices(tmp_path: Path, clickhouse: Embe
         assert "without any other option" in done.stderr
 
 
-async def delete_all_topics(stack: Stack) -> None:
-    client = AIOKafkaAdminClient(**stack.connection.client_options())
-    await client.start()
-    try:
-        await client.delete_topics(list(topics.plan(1, -1)))
-    finally:
-        await client.close()
+def assert_stops(stack: Stack, role: str, says: str) -> None:
+    """A worker of the role ends by itself, with what it says in its log."""
+    name = stack.begin_worker(role)
+    assert stack.workers[name].wait(_ENDS_WITHIN_S) == 1
+    stack.take(name)
+    assert says in stack.log_file(name).read_text()
 
 
 def test_topics_that_begin_anew_go_on_above_the_stored_offsets(
@@ -123,7 +122,12 @@ def test_topics_that_begin_anew_go_on_above_the_stored_offsets(
         stack.run(*SIMULATE, "3000")
         stack.wait_idle()
         stack.stop()
-        asyncio.run(delete_all_topics(stack))
+        # The sessionizer would take new input for input that it has, as long as its state is there.
+        asyncio.run(delete_topics(stack, topics.SDK_EVENTS))
+        for role in ("sessionizer", "sink"):
+            assert_stops(stack, role, f"session-pipeline-{role} stopped: TopicMadeAnew: sdk-events[")
+        asyncio.run(delete_topics(stack, *topics.plan(1, -1)))
+        assert_stops(stack, "sink", "PIPELINE_OFFSET_BASE has to be above all stored offsets")
 
         stack.settings["PIPELINE_OFFSET_BASE"] = str(stack.value(NEXT_OFFSET_SQL))
         stack.run("migrate")

@@ -16,9 +16,6 @@ def main() -> int:
     parser.add_argument("--from", type=int, default=0, dest="first", help="the first of them")
     parser.add_argument("--seed", type=int, help="run this one alone")
     parser.add_argument("--trace", action="store_true", help="tell everything that happens")
-    parser.add_argument(
-        "--late-states", action="store_true", help="let states land after another worker took over"
-    )
     given = parser.parse_args()
     seeds = (
         range(given.first, given.first + given.seeds)
@@ -28,7 +25,7 @@ def main() -> int:
     started_s = time.monotonic()
     failed = crashes = rows = 0
     for seed in seeds:
-        outcome = run_seed(seed, late_states=given.late_states, verbose=given.trace)
+        outcome = run_seed(seed, verbose=given.trace)
         crashes += outcome.crashes
         rows += outcome.rows_checked
         if outcome.problems or given.trace:

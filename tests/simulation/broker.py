@@ -23,12 +23,33 @@ class Record:
     headers: Headers = ()
 
 
+class LowerEpoch(Exception):
+    """The log has a batch of the same producer with a higher epoch: what was sent is not appended."""
+
+
 @dataclass(slots=True)
 class Log:
     """One partition. Offsets never move; compaction leaves holes."""
 
     records: list[Record] = field(default_factory=list)
     end: int = 0
+    given_epoch: int = -1
+    """The last one that the coordinator gave out to a writer of this log."""
+    epoch: int = -1
+    """The highest one that wrote."""
+
+    def give_epoch(self) -> int:
+        """As InitProducerId does. It shuts nobody out before something is written with it."""
+        self.given_epoch += 1
+        return self.given_epoch
+
+    def append_under(self, epoch: int | None, key: bytes | None, value: bytes | None, now_ms: int) -> Record:
+        """Raises LowerEpoch; never without an epoch."""
+        if epoch is not None:
+            if epoch < self.epoch:
+                raise LowerEpoch
+            self.epoch = epoch
+        return self.append(key, value, now_ms)
 
     def append(self, key: bytes | None, value: bytes | None, now_ms: int, headers: Headers = ()) -> Record:
         record = Record(self.end, now_ms, key, value, headers)

@@ -10,7 +10,7 @@ from tests.simulation.world import ROLES, World
 _MAX_MEMBERS = 3
 _KINDS = (
     *("crash", "crash", "crash", "freeze", "thaw", "thaw", "add", "leave"),
-    *("rebalance", "clickhouse", "compact", "send"),
+    *("rebalance", "clickhouse", "compact", "send", "zombie", "zombie"),
 )
 
 
@@ -19,6 +19,7 @@ class Disorder:
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self._zombie_due = False
 
     def run(self) -> None:
         """Until all input is produced, and for some while after."""
@@ -49,6 +50,8 @@ class Disorder:
         else:
             self.world.rebalance_if_needed()
         self.world.run_all()
+        if self._zombie_due:
+            self._make_zombie()
 
     def _produce(self, made: Input) -> None:
         broker = self.world.site.broker
@@ -99,9 +102,6 @@ class Disorder:
     def _fault(self) -> None:
         rng = self.world.rng
         kind = rng.choice(_KINDS)
-        if self.world.late_states and kind == "send":
-            self._make_zombie()
-            return
         process = self._any_member()
         if kind == "crash" and process:
             self._crash(process)
@@ -133,6 +133,8 @@ class Disorder:
             self._compact()
         elif kind == "send":
             self._fail_a_send()
+        elif kind == "zombie":
+            self._zombie_due = True
 
     def _crash(self, process: Process) -> None:
         self.world.note(f"{process.name} is killed, with {self._under_way(process)} under way")
@@ -153,6 +155,7 @@ class Disorder:
         group = self.world.groups["sessionizer"]
         writing = {op.process for op in self.world.site.ops if op.topic == topics.STATE}
         for process in [p for p in group.members if p in writing and not p.frozen][:1]:
+            self._zombie_due = False
             process.frozen = True
             self.world.note(f"{process.name} is frozen, with {self._under_way(process)} under way")
             if len(group.members) == 1:

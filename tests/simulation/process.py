@@ -17,6 +17,8 @@ from faust.types import TP
 
 from pipeline import topics
 from pipeline.adapters.chunk import Assignment, Delivered, Progress
+from pipeline.adapters.fence import Claim, Fence, Fenced
+from pipeline.adapters.fence import Pairs as FencedPairs
 from pipeline.adapters.metrics import Metrics
 from pipeline.adapters.recovery import _apply
 from pipeline.adapters.router import Router
@@ -25,7 +27,7 @@ from pipeline.adapters.sink import Sink
 from pipeline.sink.batch import Bounds, Source
 from pipeline.state.partition import SourceRecord, newer
 from pipeline.wire.refusal import Refusal
-from tests.simulation.broker import Broker, Record
+from tests.simulation.broker import Broker, LowerEpoch, Record
 from tests.simulation.clickhouse import Server
 from tests.simulation.loop import Loop
 
@@ -252,20 +254,59 @@ class SessionizerProcess(Process):
     role = "sessionizer"
     sources = (topics.SDK_EVENTS,)
 
-    def __init__(self, name: str, site: Site, make: Callable[..., Sessionizer]) -> None:
+    def __init__(
+        self, name: str, site: Site, make: Callable[..., Sessionizer], make_fence: Callable[..., Fence]
+    ) -> None:
         super().__init__(name, site)
         self.sessionizer = make(
-            changelog_topic=topics.STATE, sessions_topic=topics.SESSIONS, send=self.send, metrics=METRICS
+            changelog_topic=topics.STATE, sessions_topic=topics.SESSIONS, send=self._route, metrics=METRICS
         )
+        self._fence = make_fence(self._identify, self._put)
         self._held: set[int] = set()
         self._ticking: asyncio.Task[Any] | None = None
+
+    async def _route(self, topic: str, partition: int, items: Pairs) -> None:
+        if topic != topics.STATE:
+            await self.send(topic, partition, items)
+        elif items:
+            await self._fence.send(partition, items)
+
+    async def _identify(self, partition: int) -> Claim:
+        epoch = await self.op(
+            f"epoch of {partition}", [self.site.broker.log(topics.STATE, partition).give_epoch]
+        )
+        return Claim(0, epoch)
+
+    async def _put(self, partition: int, items: FencedPairs, claim: Claim | None) -> int:
+        log, site = self.site.broker.log(topics.STATE, partition), self.site
+        epoch = claim.epoch if claim else None
+
+        def append(key: bytes, value: bytes | None) -> Callable[[], int]:
+            def land() -> int:
+                offset = log.append_under(epoch, key, value, site.now_ms).offset
+                if value is not None:
+                    site.on_send(topics.STATE, partition, key, value)
+                return offset
+
+            return land
+
+        parts: list[Callable[[], Any]] = [append(key, value) for key, value in items]
+        label = f"send {len(items)} to {topics.STATE}[{partition}] under epoch {epoch}"
+        try:
+            offset: int = await self.op(label, parts, topic=topics.STATE)
+        except LowerEpoch as error:
+            raise Fenced(label) from error
+        return offset
 
     async def restore(self, assignment: Assignment) -> None:
         wanted = {tp.partition for tp in sorted(assignment.partitions)}
         for number in sorted(self._held - (assignment.kept & wanted)):
             self._held.discard(number)
             self.sessionizer.revoked(number)
-        for number in sorted(wanted - self._held):
+        missing = sorted(wanted - self._held)
+        for number in missing:
+            await self._fence.claim(number, lambda: self.holds(assignment))
+        for number in missing:
             items = await self.op(f"recover {number}", [lambda n=number: changelog(self.site.broker, n)])  # type: ignore[misc]
             if not assignment.open:
                 return

@@ -34,14 +34,9 @@ class Outcome:
         return "\n".join(lines)
 
 
-def run_seed(
-    seed: int, suspects: Suspects | None = None, *, late_states: bool = False, verbose: bool = False
-) -> Outcome:
-    """Run one seed to quiet and check it. The same seed does the same, whatever ran before.
-
-    `late_states`: also the states that a worker had under way may land after another took over.
-    """
-    world = World(seed, suspects, late_states=late_states, verbose=verbose)
+def run_seed(seed: int, suspects: Suspects | None = None, *, verbose: bool = False) -> Outcome:
+    """Run one seed to quiet and check it. The same seed does the same, whatever ran before."""
+    world = World(seed, suspects, verbose=verbose)
     try:
         with _hushed():
             Disorder(world).run()

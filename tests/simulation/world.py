@@ -10,6 +10,7 @@ from typing import Any
 from faust.types import TP
 
 from pipeline import topics
+from pipeline.adapters.fence import Fence
 from pipeline.adapters.sessionizer import Sessionizer
 from pipeline.adapters.sink import Sink
 from pipeline.sink.batch import Bounds
@@ -38,6 +39,7 @@ class Suspects:
 
     sessionizer: Callable[..., Sessionizer] = Sessionizer
     sink: Callable[..., Sink] = Sink
+    fence: Callable[..., Fence] = Fence
 
 
 @dataclass(slots=True)
@@ -59,7 +61,6 @@ class World:
         seed: int,
         suspects: Suspects | None = None,
         *,
-        late_states: bool = False,
         verbose: bool = False,
     ) -> None:
         self.rng = rng = Random(seed)
@@ -79,7 +80,6 @@ class World:
         self.fault_rate = rng.choice((0.0, 0.02, 0.05, 0.1))
         self.late_writes = rng.random() < 0.5
         """Writes that were under way when their process was given up may land at any time after."""
-        self.late_states = late_states
         self.outside: list[Process] = []
         """Alive, but the group went on without them."""
         self._processes: list[Process] = []
@@ -119,7 +119,10 @@ class World:
         if role == "sessionizer":
             policies = self.plan.policies
             process = SessionizerProcess(
-                name, self.site, lambda **given: self.suspects.sessionizer(policies, **given)
+                name,
+                self.site,
+                lambda **given: self.suspects.sessionizer(policies, **given),
+                self.suspects.fence,
             )
         elif role == "sink":
             bounds = Bounds(self.rng.choice((1, 3, 10, 1_000)), 100_000, self.rng.choice((1, 200, 1_000)))
@@ -214,7 +217,7 @@ class World:
                 self.site.ops.remove(op)
 
     def may_be_late(self, op: Op) -> bool:
-        return bool(op.topic) and self.late_writes and (self.late_states or op.topic != topics.STATE)
+        return bool(op.topic) and self.late_writes
 
     def thaw(self) -> None:
         frozen = [p for group in self.groups.values() for p in group.members if p.frozen]

@@ -67,3 +67,22 @@ def test_small_texts_are_bounded_by_their_number() -> None:
     state = DeviceState()
     apply(state, arrivals(500, 100), policy, Counts())
     assert len(state.tail) == 100
+
+
+def test_the_first_event_of_a_session_is_known_as_long_as_the_session_is_held() -> None:
+    """Sent again beyond the horizon with another time, it would open a second session of the same id."""
+    policy = replace(Policy(), restate_events=2)
+    sent = arrivals(6, 100)
+    again = Arrival(6, START_MS + 6, [make_event(START_MS + 86_400_000, Kind.ACTIVITY, "e0")])
+    # An event from which no session has its name is forgotten: so it is in one batch as in several.
+    forgotten = Arrival(7, START_MS + 7, [make_event(START_MS + 5_000, Kind.ACTIVITY, "e1")])
+    for batches in (
+        [sent, [again, forgotten]],
+        [[*sent, again, forgotten]],
+        [[one] for one in [*sent, again, forgotten]],
+    ):
+        state, counts = DeviceState(), Counts()
+        for batch in batches:
+            apply(state, batch, policy, counts)
+        assert (counts.accepted, counts.duplicates) == (7, 1)
+        assert [session.first_event_id for session in (state.head.open, state.head.prev) if session] == ["e0"]
