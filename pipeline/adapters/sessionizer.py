@@ -95,7 +95,7 @@ class Sessionizer:
                 await self._send(self._sessions_topic, number, effects.owed)
                 if not still_mine():
                     return False
-            if not await self._keep(number, effects, still_mine):
+            if not await self._keep(number, effects, still_mine) or not still_mine():
                 return False
             await self._send(self._sessions_topic, number, effects.rows)
             partition.commit(effects)
@@ -121,18 +121,20 @@ class Sessionizer:
                 await self._send(self._sessions_topic, number, effects.rows)
                 if not still_mine() or not await self._keep(number, effects, still_mine):
                     return
+                # Also if an assignment ended meanwhile: the next one may keep the partition, and what is held of it.
                 partition.commit(effects)
                 self._metrics.rows.labels("sessions").inc(len(effects.rows))
         self._gauge()
 
     async def _keep(self, number: int, effects: Effects, still_mine: StillMine) -> bool:
-        """Make states durable; returns whether the partition is still ours. Raises `Fenced` only if it should be."""
+        """Make states durable; False if the partition is somebody else's. Raises `Fenced` only if it should be ours."""
         try:
             await self._send(self._changelog_topic, number, effects.states)
         except Fenced:
             if still_mine():
                 raise
-        return still_mine()
+            return False
+        return True
 
     def _count(self, records: int, effects: Effects) -> None:
         counts = effects.counts
