@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import pytest
 
-from pipeline.adapters import fence as module
 from pipeline.adapters.fence import CLAIM, Claim, Fence, Fenced, Pairs
 
 DAY_S = 24 * 3_600
@@ -71,7 +70,7 @@ def test_an_overtaken_claim_is_made_again_by_the_owner_only() -> None:
 
 def test_a_claim_is_old_after_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = 5.0
-    monkeypatch.setattr(module.time, "monotonic", lambda: now_s)
+    monkeypatch.setattr("pipeline.adapters.fence.time.monotonic", lambda: now_s)
     fence = Broker().fence()
     assert not fence.is_old(0), "never claimed"
     asyncio.run(fence.claim(0, still(True)))

@@ -41,7 +41,7 @@ FORMATS = frozenset(("CSV", "JSON", "JSONEachRow", "Native", "TabSeparated"))
 def test_insert_with_data(text: bytes, head: bytes, data: bytes) -> None:
     statement = read_statement(text, FORMATS)
     assert statement.is_insert_with_data
-    assert (statement.insert_head, text[statement.data_offset :]) == (head, data)
+    assert (statement.insert_head + statement.insert_settings, text[statement.data_offset :]) == (head, data)
     assert statement.output_or_data_format == "CSV"
 
 
@@ -121,3 +121,12 @@ def test_reading_never_fails(text: str) -> None:
 def test_an_open_quote_costs_no_more_than_its_length() -> None:
     # An exponential or quadratic scan of a megabyte would run into the time limit of the test.
     read_statement(b"SELECT '" + b"a" * (1 << 20), FORMATS)
+
+
+def test_the_settings_of_an_insert_are_apart() -> None:
+    """The engine wants the data's file named before them."""
+    statement = read_statement(
+        b"INSERT INTO settings (a) SETTINGS async_insert = 0, x = 1 FORMAT CSV\n1", FORMATS
+    )
+    assert statement.insert_head == b"INSERT INTO settings (a) "
+    assert statement.insert_settings == b"SETTINGS async_insert = 0, x = 1 "

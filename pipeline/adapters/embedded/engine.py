@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import re
 import threading
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TextIO
 
 from chdb.state.sqlitelike import Connection
@@ -28,7 +32,7 @@ _SERVER_DEFAULTS = {"implicit_select": "0"}
 """Where chDB differs from a server: it takes a bare expression for a SELECT."""
 # ClickHouse's error codes.
 _BAD_ARGUMENTS, _NOT_IMPLEMENTED, _SYNTAX_ERROR, _UNKNOWN_SETTING = 36, 48, 62, 115
-_READONLY, _UNKNOWN_EXCEPTION = 164, 1002
+_READONLY, _NOT_ENOUGH_SPACE, _UNKNOWN_EXCEPTION = 164, 243, 1002
 
 
 class EngineError(Exception):
@@ -85,6 +89,7 @@ class Engine:
         path.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(path / "in-use")
         self._path = str(path)
+        self._folder = path
         self._closing = threading.Lock()
         # The engine lives as long as it has a connection.
         self._keeper: Connection | None = Connection(self._path)
@@ -102,7 +107,7 @@ class Engine:
         try:
             _prepare(connection, query)
             if statement.is_insert_with_data:
-                return _insert(connection, query, statement, text)
+                return self._insert(connection, query, statement, text)
             whole = b"".join((text, *query.pieces))
             if len(whole) > len(text):
                 statement = read_statement(whole, self.formats)
@@ -135,6 +140,20 @@ class Engine:
                 break
         beginning = bytes(text)
         return beginning, read_statement(beginning, self.formats)
+
+    def _insert(self, connection: Connection, query: Query, statement: Statement, text: bytes) -> Answer:
+        if query.read_only:
+            raise EngineError(_READONLY, "Cannot insert in readonly mode. (READONLY)")
+        if query.parameters:
+            raise EngineError(_NOT_IMPLEMENTED, "No query parameters in INSERT … FORMAT. (NOT_IMPLEMENTED)")
+        # By way of a file: chDB's streaming insert says that rows are written which found no space on the disk.
+        with _spooled(self._folder, chain((text[statement.data_offset :],), query.pieces)) as file:
+            result = connection.query(
+                f"{statement.insert_head.decode()} FROM INFILE {_literal(file)} COMPRESSION 'none'"
+                f" {statement.insert_settings.decode()} FORMAT {statement.output_or_data_format}"
+            )
+        connection.close()
+        return Answer("", _one(b""), written_rows=result.rows_written(), written_bytes=result.bytes_written())
 
     def _stream(
         self, connection: Connection, query: Query, statement: Statement, text: bytes
@@ -183,6 +202,24 @@ class Engine:
         return result.decode()
 
 
+@contextmanager
+def _spooled(folder: Path, pieces: Iterable[bytes]) -> Iterator[str]:
+    """The path of a file with the pieces, for as long as it is needed. EngineError where the disk has no space."""
+    with TemporaryFile(dir=folder) as file:
+        try:
+            file.writelines(pieces)
+            file.flush()
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise EngineError(
+                _NOT_ENOUGH_SPACE, f"Cannot keep an insert: {error.strerror}. (NOT_ENOUGH_SPACE)"
+            ) from error
+        file.seek(0)
+        # A name that no folder adds to: the engine would take some characters for a pattern.
+        yield f"/dev/fd/{file.fileno()}"
+
+
 def _locked(file: Path) -> TextIO:
     # The engine's own message in this case says nothing.
     lock = file.open("w")
@@ -212,21 +249,6 @@ def _prepare(connection: Connection, query: Query) -> None:
     connection.query(f"SET {pairs}")
     if query.read_only:
         connection.query("SET readonly = 2")
-
-
-def _insert(connection: Connection, query: Query, statement: Statement, text: bytes) -> Answer:
-    if query.read_only:
-        raise EngineError(_READONLY, "Cannot insert in readonly mode. (READONLY)")
-    if query.parameters:
-        raise EngineError(_NOT_IMPLEMENTED, "No query parameters in INSERT … FORMAT. (NOT_IMPLEMENTED)")
-    head = statement.insert_head.decode()
-    with connection.send_insert(head, statement.output_or_data_format) as inserter:
-        inserter.append(text[statement.data_offset :])
-        for piece in query.pieces:
-            inserter.append(piece)
-        done = inserter.finish()
-    connection.close()
-    return Answer("", _one(b""), written_rows=done.rows_written, written_bytes=done.bytes_written)
 
 
 def _is_streamable(statement: Statement, query: Query, text: bytes) -> bool:

@@ -28,8 +28,10 @@ class Statement:
     is_select: bool = False
     """It begins as SELECT, WITH or a parenthesis."""
     is_insert_with_data: bool = False
-    """INSERT … FORMAT: `insert_head` comes before that clause, and data from `data_offset` on."""
+    """INSERT … FORMAT: `insert_head` and `insert_settings` come before that clause, and data from `data_offset` on."""
     insert_head: bytes = b""
+    insert_settings: bytes = b""
+    """Its SETTINGS clause, if it has one."""
     data_offset: int = 0
     output_or_data_format: str = ""
     """The name in its FORMAT clause; empty if it has none."""
@@ -69,12 +71,15 @@ def read_statement(text: bytes, formats: Collection[str]) -> Statement:
 
 def _read_insert(text: bytes, tokens: Iterator[_Token]) -> Statement:
     before = b"INSERT"
+    settings: _Token | None = None
     for token in tokens:
         # A table may have any name: what follows INTO, TABLE, FUNCTION or a dot is one.
         is_name = before in (b"INTO", b"TABLE", b"FUNCTION", b".") and token.word != b"TABLE"
         word = b"" if is_name else token.word
         if word == b"FORMAT":
-            return _read_data(text, token, next(tokens, None))
+            return _read_data(text, settings, token, next(tokens, None))
+        if word == b"SETTINGS":
+            settings = settings or token
         if word in _ROWS_FOLLOW or token.mark == b";":
             return _read_other(text, chain((token,), tokens), ())
         if word in (b"VALUES", b"INFILE"):
@@ -84,13 +89,14 @@ def _read_insert(text: bytes, tokens: Iterator[_Token]) -> Statement:
     return Statement()
 
 
-def _read_data(text: bytes, clause: _Token, name: _Token | None) -> Statement:
+def _read_data(text: bytes, settings: _Token | None, clause: _Token, name: _Token | None) -> Statement:
     if name is None or not name.word:
         return Statement()
     blank = _AFTER_FORMAT.match(text, name.end)
     return Statement(
         is_insert_with_data=True,
-        insert_head=text[: clause.start],
+        insert_head=text[: (settings or clause).start],
+        insert_settings=text[settings.start : clause.start] if settings else b"",
         data_offset=blank.end() if blank else name.end,
         output_or_data_format=text[name.start : name.end].decode(),
     )
