@@ -13,8 +13,8 @@ from pathlib import Path
 from uuid import uuid4
 
 from pipeline.adapters.embedded.child import Child
-from tests.bench.peers.processes import cpu_s, peak_rss_mb
 from tests.bench.peers.topic import make_topics, written
+from tests.bench.processes import cpu_s, peak_rss_mb
 from tests.services import Unavailable
 
 _SCRIPTS = Path(__file__).parent / "scripts"

@@ -1,0 +1,68 @@
+"""What is measured on: seeded envelopes of a busy fleet, every device as likely to be next as any other.
+
+That is the hardest order for a sessionizer: two events of a device seldom meet in one chunk.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from uuid import UUID
+
+import orjson
+
+from pipeline.state.partition import SourceRecord
+
+START_MS = 1_767_600_000_000
+EVENTS_PER_S = 100_000
+"""How much time passes: so many events come in a second."""
+
+_LATE_MS = 120_000
+_NAMES = ("app.screen.view", "app.widget.click", "http.client.request", "log")
+_ATTRIBUTES = {"http.client.request": {"http.response.status_code": 200}}
+
+
+def records(
+    events: int, *, envelope: int, devices: int, late: float = 0.0, duplicates: float = 0.0, seed: int = 1
+) -> list[SourceRecord]:
+    """Envelopes of `envelope` events each, in order of arrival; the same arguments give the same bytes.
+
+    `late` is the share of events stamped two minutes back, `duplicates` that of events sent once before.
+    """
+    rng = Random(seed)
+    ids = [str(UUID(int=rng.getrandbits(128), version=4)) for _ in range(devices)]
+    seqs = [0] * devices
+    last: dict[int, dict[str, object]] = {}
+    made = []
+    for number in range(events // envelope):
+        device = rng.randrange(devices)
+        now_ms = START_MS + number * envelope * 1_000 // EVENTS_PER_S
+        batch = []
+        for _ in range(envelope):
+            seqs[device] += 1
+            name = rng.choice(_NAMES)
+            event: dict[str, object] = {
+                "id": str(UUID(int=rng.getrandbits(128), version=4)),
+                "name": name,
+                "time": now_ms - (_LATE_MS if rng.random() < late else 0),
+                "seq": seqs[device],
+                "attributes": _ATTRIBUTES.get(name, {"screen": "Home"}),
+            }
+            batch.append(last[device] if device in last and rng.random() < duplicates else event)
+            last[device] = event
+        app_id = f"org.example.app{device % 10}"
+        value = orjson.dumps(
+            {
+                "v": 1,
+                "app_id": app_id,
+                "device_id": ids[device],
+                "sent_at": now_ms,
+                "resource": {
+                    "service.version": f"7.{device % 7}.4",
+                    "os.name": "iOS",
+                    "os.version": "18.3.1",
+                },
+                "events": batch,
+            }
+        )
+        made.append(SourceRecord(number, now_ms + 20, f"{app_id}/{ids[device]}".encode(), value))
+    return made

@@ -1,0 +1,71 @@
+"""The pure parts, measured in a process of their own each: decoding, and the step of a partition."""
+
+from __future__ import annotations
+
+import gc
+import resource
+import sys
+import time
+from collections.abc import Mapping
+
+from pipeline.domain.policy import Policies
+from pipeline.state.partition import Partition, SourceRecord
+from pipeline.wire import native
+from tests.bench.corpus import records
+
+CHUNK_BYTES = 2 * 1024 * 1024
+CHUNK_RECORDS = 4_000
+"""The bounds of a chunk, as workers have them (`adapters/faust_app.py`, `Limits`)."""
+
+Figures = dict[str, float]
+
+
+def decode(events: int, options: Mapping[str, float]) -> Figures:
+    """Records to events; CPU seconds."""
+    corpus = _corpus(events, options)
+    started_s = time.process_time()
+    for record in corpus:
+        native.decode_events(record.value, record.key, record.record_ms)
+    return {"cpu_s": time.process_time() - started_s}
+
+
+def step(events: int, options: Mapping[str, float]) -> Figures:
+    """Chunks of records to states and rows, decoding included; nothing is sent anywhere."""
+    corpus = _corpus(events, options)
+    per_chunk = min(CHUNK_RECORDS, CHUNK_BYTES // (len(corpus[0].value or b"") + 60))
+    partition = Partition(0, Policies())
+    before_mb = _rss_mb()
+    state_bytes = rows = 0
+    started_s = time.process_time()
+    for at in range(0, len(corpus), per_chunk):
+        effects = partition.apply(corpus[at : at + per_chunk])
+        partition.commit(effects)
+        state_bytes += sum(len(value) for _, value in effects.states)
+        rows += len(effects.rows)
+    cpu_s = time.process_time() - started_s
+    return {
+        "cpu_s": cpu_s,
+        "rss_mb": _rss_mb(),
+        "state_mb": _rss_mb() - before_mb,
+        "changelog_bytes_per_event": state_bytes / events,
+        "rows_per_event": rows / events,
+    }
+
+
+def _corpus(events: int, options: Mapping[str, float]) -> list[SourceRecord]:
+    # As workers do (`wiring.run_worker`).
+    gc.set_threshold(50_000, 20, 50)
+    return records(
+        events,
+        envelope=int(options["envelope"]),
+        devices=int(options["devices"]),
+        late=options.get("late", 0.0),
+        duplicates=options.get("duplicates", 0.0),
+    )
+
+
+def _rss_mb() -> float:
+    """The most memory that this process has had, in MB of 10^6 bytes."""
+    return (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1_024) / 1e6
+    )
