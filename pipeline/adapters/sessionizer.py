@@ -142,6 +142,7 @@ class Sessionizer:
         self._metrics.rows.labels("sessions").inc(len(effects.rows))
         for outcome in ("accepted", "late", "duplicates", "unrestated"):
             self._metrics.events.labels(outcome).inc(getattr(counts, outcome))
+        self._metrics.events.labels("refused").inc(effects.refused)
         self._gauge()
 
     def _gauge(self) -> None:
