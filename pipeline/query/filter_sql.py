@@ -109,12 +109,12 @@ class _Compiler:
 
     def _keyed(self, column: str, test: Test, key: str) -> str:
         """A value under a key that may be absent: then only `not` passes."""
+        if test.operator == "not":
+            return f"NOT ({self._keyed(column, Test(test.dimension, 'eq', test.value), key)})"
         placed_key = self._add(key, "String")
         sql, has_key = f"{column}[{placed_key}]", f"mapContains({column}, {placed_key})"
         if test.operator == "exists":
             return has_key
-        if test.operator == "not":
-            return f"NOT ({self._keyed(column, Test(test.dimension, 'eq', test.value), key)})"
         values = test.value if isinstance(test.value, tuple) else (test.value,)
         if isinstance(values[0], str):
             return f"{has_key} AND {self._text(sql, test)}"

@@ -28,7 +28,7 @@ def save(app_id: str, name: str, text: str) -> Statement:
 
 
 def delete(app_id: str, name: str) -> Statement:
-    """Delete the filter of that name; nothing happens if there is none. The app has no default while its name is gone."""
+    """Delete the filter of that name; nothing happens if there is none. Were it the default, there is none now."""
     return Statement(
         "INSERT INTO saved_filter_rows (app_id, name, is_deleted) SELECT {app:String}, {name:String}, 1",
         {"app": app_id, "name": _name(name)},
