@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations, product
 from random import Random
 from typing import Any
 
@@ -74,6 +75,7 @@ def fill(store: Store) -> None:
     """Put all of it into a migrated database."""
     _simulated(store)
     _odd(store, Random(5))
+    _ties(store)
     _outdated(store)
 
 
@@ -196,6 +198,26 @@ def _odd_event(rng: Random, app_id: str, device_id: str, event_id: str, time_ms:
 def _odd_map(rng: Random) -> dict[str, str]:
     keys = rng.sample((*ODD_TEXTS[1:], "plan", "n"), rng.randrange(5))
     return {key: rng.choice(ODD_NUMBERS if rng.random() < 0.5 else ODD_TEXTS) for key in keys}
+
+
+def _ties(store: Store) -> None:
+    """Sessions of two events in one millisecond, `tie.a` and `tie.b`: kind, then seq, then id says which is later."""
+    places = list(product(("foreground", "activity", "exit"), (0, 1), ("x", "y")))
+    found, facts = [], []
+    for index, (a, b) in enumerate(permutations(places, 2)):
+        if a[2] == b[2]:
+            continue
+        start_ms = _T0 + index * 60_000
+        found.append(_odd_session(Random(index), "tied", "device", index, start_ms) | {"user_id": "tied"})
+        for name, (kind, seq, id) in (("tie.a", a), ("tie.b", b)):
+            facts.append(
+                {
+                    **_odd_event(Random(index), "tied", "device", f"{index}{id}", start_ms),
+                    "name": name, "kind": kind, "seq": seq,
+                }
+            )
+    store.insert("session_rows", b"\n".join(map(orjson.dumps, found)), token="ties")
+    store.insert("event_rows", b"\n".join(map(orjson.dumps, facts)), token="ties")
 
 
 def _outdated(store: Store) -> None:
