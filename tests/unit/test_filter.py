@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -346,3 +348,32 @@ def test_expressions_that_are_taken(pattern: str) -> None:
 )  # fmt: skip
 def test_expressions_that_are_not(pattern: str) -> None:
     assert regex_fault(pattern) != ""
+
+
+class TestDocumentation:
+    text = (Path(__file__).parents[2] / "schemas" / "README.md").read_text(encoding="utf-8")
+    section = text.split("\n## Filters\n")[1].split("\n## ")[0]
+
+    def test_every_example_is_a_filter(self) -> None:
+        block = self.section.split("```\n")[1].splitlines()
+        cells = [line.split(" | ")[0] for line in self.section.splitlines() if line.startswith("| `")]
+        spans = [span for cell in cells for span in re.findall(r"`([^`]+)`", cell)]
+        examples = block + [
+            span.replace("\\|", "|") for span in spans if re.match(r"(has )?[a-z]+\.[a-z]|user\.", span)
+        ]
+        assert len(examples) > 15
+        for example in examples:
+            assert to_text(parse(example))
+
+    def test_every_operator_is_shown(self) -> None:
+        assert {f'"{operator}"' for operator in KEYED_OPERATORS} <= set(re.findall(r'"[a-z]+"', self.section))
+
+    def test_every_dimension_is_listed(self) -> None:
+        rows = [
+            line for line in self.section.splitlines() if re.match(r"\| (app|device|user|session) \|", line)
+        ]
+        assert set(re.findall(r"`([^`]+)`", "".join(rows))) == {
+            *DIMENSIONS,
+            "user.property.KEY",
+            "resource.KEY",
+        }
