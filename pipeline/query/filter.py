@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from pipeline.query.filter_check import MAX_DEPTH, checked, shown, spelled_time
+from pipeline.query.filter_check import MAX_DEPTH, checked, named, shown, spelled_time
 from pipeline.query.filter_tree import (
     EVERYTHING,
     All,
@@ -107,7 +107,7 @@ def _event(fields: dict[str, Any], depth: int) -> HasEvent:
 
 def _test(fields: dict[str, Any], key: str) -> Test:
     name = _text(fields.get(key), f'"{key}"')
-    operator = _text(fields.get("operator"), f'"operator" of {name}')
+    operator = _text(fields.get("operator"), f'"operator" of {named(name)}')
     value = fields.get("value", True if operator == "exists" else None)
     # Whatever JSON holds: `checked` tells what is no value.
     return Test(name, operator, cast(Value, tuple(value) if isinstance(value, list) else value))

@@ -259,6 +259,11 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
+def named(name: str) -> str:
+    """A name in a message: in quotes unless it is a plain one."""
+    return name if re.fullmatch(r"[\w.]{1,80}", name, re.ASCII) else shown(name)
+
+
 def _unknown_dimension(name: str) -> str:
     allowed = [*DIMENSIONS, *(f"{start}KEY" for start in KEYED)]
     near = get_close_matches(name[:200], allowed, n=1)

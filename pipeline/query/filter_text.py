@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pipeline.query.filter_check import MAX_BYTES, MAX_DEPTH, MAX_STEPS, checked, shown, spelled_time
+from pipeline.query.filter_check import MAX_BYTES, MAX_DEPTH, MAX_STEPS, checked, named, shown, spelled_time
 from pipeline.query.filter_tree import (
     EVERYTHING,
     All,
@@ -217,7 +217,7 @@ class _Parser:
             return Test(name, _SYMBOLS[token.text], self._value())
         operator = token.keyword
         if operator not in _WORDS:
-            raise self.wrong(f"an operator after {name} ({', '.join((*_WRITTEN.values(), *_WORDS))})")
+            raise self.wrong(f"an operator after {named(name)} ({', '.join((*_WRITTEN.values(), *_WORDS))})")
         self._next += 1
         if operator == "in":
             self._expect("(")
