@@ -1,0 +1,196 @@
+"""Filters as SQL: a condition over the columns of the view `sessions`. Whatever a user typed travels as a parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipeline.query.dimensions import FIRST, STITCHED_LENGTH, Dimension, dimension
+from pipeline.query.filter_check import checked
+from pipeline.query.filter_tree import All, AnyOf, Filter, HasEvent, Not, Scalar, Test
+from pipeline.query.statement import Statement
+
+_COMPARISONS = {"eq": "=", "not": "!=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What the statement around a condition is limited to anyway: spares reading more. It decides nothing."""
+
+    app_id: str | None = None
+    start_ms: int | None = None
+    """Only sessions that start at or after."""
+
+
+def where(filter: Filter, prefix: str = "f", scope: Scope | None = None) -> Statement:
+    """The condition; its parameters are named `prefix` and a number. Raises FilterError.
+
+    Nothing in it is ever NULL, so that its opposite is its negation.
+    """
+    compiler = _Compiler(prefix, scope or Scope())
+    sql = compiler.filter(checked(filter))
+    return Statement(sql, compiler.parameters)
+
+
+class _Compiler:
+    """Writes SQL for canonical filters and collects the parameters."""
+
+    def __init__(self, prefix: str, scope: Scope) -> None:
+        self.parameters: dict[str, object] = {}
+        self._prefix = prefix
+        self._scope = scope
+
+    def filter(self, filter: Filter) -> str:
+        match filter:
+            case All(filters):
+                return f"({' AND '.join(self.filter(each) for each in filters)})" if filters else "true"
+            case AnyOf(filters):
+                return f"({' OR '.join(self.filter(each) for each in filters)})" if filters else "false"
+            case Not(inner):
+                return f"(NOT {self.filter(inner)})"
+            case HasEvent():
+                return self._events(filter.steps())
+            case Test():
+                return f"({self._session_test(filter)})"
+
+    def _session_test(self, test: Test) -> str:
+        found = dimension(test.dimension)
+        assert found is not None, "a checked filter has no unknown dimension"
+        if found.name in _OVER_DEVICES:
+            return self._over_device(test)
+        if found.key is not None:
+            return self._keyed(found.sql, test, found.key)
+        if found.type == "list":
+            return self._list(found.sql, test)
+        return self._plain(found, test)
+
+    def _plain(self, found: Dimension, test: Test) -> str:
+        sql, operator, value = found.sql, test.operator, test.value
+        if found.type == "boolean":
+            return f"({sql}) {_COMPARISONS[operator]} {self._add(value, 'Bool')}"
+        if found.type == "time":
+            return self._ordered(
+                sql, test, lambda ms: f"fromUnixTimestamp64Milli({self._add(ms, 'Int64')}, 'UTC')"
+            )
+        if found.type == "number":
+            return self._ordered(sql, test, self._number)
+        if found.type == "id":
+            return self._ordered(sql, test, lambda id: self._add(id, "UUID"))
+        return f"{sql} != ''" if operator == "exists" else self._text(sql, test)
+
+    def _ordered(self, sql: str, test: Test, placed: Callable[[Scalar], str]) -> str:
+        value = test.value
+        if isinstance(value, tuple):
+            if test.operator == "between":
+                return f"{sql} BETWEEN {placed(value[0])} AND {placed(value[1])}"
+            return " OR ".join(f"{sql} = {placed(each)}" for each in value)
+        return f"{sql} {_COMPARISONS[test.operator]} {placed(value)}"
+
+    def _text(self, sql: str, test: Test) -> str:
+        operator, value = test.operator, test.value
+        if operator == "in":
+            return f"{sql} IN {self._texts(value)}"
+        placed = self._add(value, "String")
+        if operator == "contains":
+            return f"position({sql}, {placed}) > 0"
+        return (
+            f"match({sql}, {placed})" if operator == "matches" else f"{sql} {_COMPARISONS[operator]} {placed}"
+        )
+
+    def _list(self, sql: str, test: Test) -> str:
+        if test.operator == "exists" and test.value is True:
+            return f"notEmpty({sql})"
+        if test.operator == "in":
+            return f"hasAny({sql}, {self._texts(test.value)})"
+        if test.operator in ("contains", "matches"):
+            return f"arrayExists(item -> {self._text('item', test)}, {sql})"
+        has = f"has({sql}, {self._add(test.value, 'String')})"
+        return f"NOT {has}" if test.operator == "not" else has
+
+    def _keyed(self, column: str, test: Test, key: str) -> str:
+        """A value under a key that may be absent: then only `not` passes."""
+        if test.operator == "not":
+            return f"NOT ({self._keyed(column, Test(test.dimension, 'eq', test.value), key)})"
+        placed_key = self._add(key, "String")
+        sql, has_key = f"{column}[{placed_key}]", f"mapContains({column}, {placed_key})"
+        if test.operator == "exists":
+            return has_key
+        values = test.value if isinstance(test.value, tuple) else (test.value,)
+        if isinstance(values[0], str):
+            return f"{has_key} AND {self._text(sql, test)}"
+        # What is no number is NULL, and passes no comparison.
+        compared = self._ordered(
+            f"toFloat64OrNull({sql})", test, lambda number: self._add(float(number), "Float64")
+        )
+        return f"ifNull({compared}, false)"
+
+    def _over_device(self, test: Test) -> str:
+        """What takes the other sessions of the device to tell."""
+        limit = self._in_app()
+        if test.dimension == FIRST:
+            first = (
+                "(app_id, device_id, started_at) IN"
+                f" (SELECT app_id, device_id, min(started_at) FROM sessions WHERE {limit} GROUP BY app_id, device_id)"
+            )
+            return first if test.value is (test.operator == "eq") else f"NOT {first}"
+        return (
+            "(app_id, device_id, stitched_session_id) IN"
+            f" (SELECT app_id, device_id, stitched_session_id FROM sessions WHERE {limit}"
+            " GROUP BY app_id, device_id, stitched_session_id"
+            f" HAVING {self._ordered('count()', test, self._number)})"
+        )
+
+    def _events(self, steps: tuple[HasEvent, ...]) -> str:
+        """An event belongs to the session with the greatest start not after it, as in `session_timeline`."""
+        passes = [self._event(step) for step in steps]
+        limit = self._in_app()
+        since = ""
+        if self._scope.start_ms is not None:
+            since = f"fromUnixTimestamp64Milli({self._add(self._scope.start_ms, 'Int64')}, 'UTC')"
+        of_sessions = f"SELECT app_id, device_id, started_at FROM sessions WHERE {limit}" + (
+            f" AND started_at >= {since}" if since else ""
+        )
+        of_events = limit + (f" AND time >= {since}" if since else "")
+        joined = (
+            f"ASOF INNER JOIN ({of_sessions}) AS s"
+            " ON e.app_id = s.app_id AND e.device_id = s.device_id AND e.time >= s.started_at"
+        )
+        if len(steps) == 1:
+            return (
+                "(app_id, device_id, started_at) IN (SELECT e.app_id, e.device_id, s.started_at"
+                f" FROM (SELECT app_id, device_id, time FROM events WHERE {of_events} AND {passes[0]}) AS e {joined})"
+            )
+        # Bit i of `mask`: the event passes as step i. Taking each step as early as can be finds a way if there is one.
+        mask = " + ".join(f"toUInt16({sql}) * {1 << i}" for i, sql in enumerate(passes))
+        return (
+            "(app_id, device_id, started_at) IN (SELECT e.app_id, e.device_id, s.started_at"
+            f" FROM (SELECT app_id, device_id, time, rank, seq, event_id, {mask} AS mask"
+            f" FROM narrated_events WHERE {of_events} AND mask != 0) AS e {joined}"
+            " GROUP BY e.app_id, e.device_id, s.started_at"
+            " HAVING arrayFold((taken, event) -> toUInt8(taken + bitTest(event.5, taken)),"
+            " arraySort(groupArray((e.time, e.rank, e.seq, e.event_id, e.mask))), toUInt8(0))"
+            f" = {len(steps)})"
+        )
+
+    def _event(self, step: HasEvent) -> str:
+        name = f"name = {self._add(step.name, 'String')}"
+        tests = [f"({self._keyed('attributes', test, test.dimension)})" for test in step.tests]
+        return f"({' AND '.join([name, *tests])})"
+
+    def _in_app(self) -> str:
+        return "true" if self._scope.app_id is None else f"app_id = {self._add(self._scope.app_id, 'String')}"
+
+    def _number(self, value: Scalar) -> str:
+        return self._add(value, "Float64" if isinstance(value, float) else "Int64")
+
+    def _texts(self, value: object) -> str:
+        assert isinstance(value, tuple), "a checked filter has several values here"
+        return self._add(list(value), "Array(String)")
+
+    def _add(self, value: object, type: str) -> str:
+        name = f"{self._prefix}{len(self.parameters)}"
+        self.parameters[name] = value
+        return f"{{{name}:{type}}}"
+
+
+_OVER_DEVICES = (FIRST, STITCHED_LENGTH)

@@ -1,0 +1,253 @@
+"""Filters against a running ClickHouse: what the SQL finds is what plain Python finds over the same rows."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from pipeline.adapters.clickhouse import Store
+from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.adapters.migrations import migrate
+from pipeline.query.dimensions import DIMENSIONS, KEYED
+from pipeline.query.filter import from_json
+from pipeline.query.filter_regex import regex_fault
+from pipeline.query.filter_sql import Scope, where
+from pipeline.query.filter_text import parse, to_text
+from tests.filter_oracle import Document, World
+from tests.filter_strategies import Vocabulary, events, filters
+from tests.filter_world import ODD_TEXTS, fill, read_world
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A database and what is in it."""
+
+    store: Store
+    world: World
+    words: Vocabulary
+
+    def passing(self, filter: Document, scope: Scope | None = None) -> set[str]:
+        """The ids of the sessions that ClickHouse lets pass."""
+        condition = where(from_json(filter), scope=scope)
+        rows = self.store.query(
+            f"SELECT session_id FROM sessions WHERE {condition.sql}", condition.parameters, "TSV"
+        ).decode()
+        ids = rows.split()
+        assert len(ids) == len(set(ids))
+        return set(ids)
+
+
+@pytest.fixture(scope="module")
+def stored(clickhouse: EmbeddedClickHouse) -> Iterator[Stored]:
+    name = f"test_{uuid4().hex[:12]}"
+    store = Store(f"{clickhouse.url}/{name}")
+    migrate(store)
+    fill(store)
+    world = read_world(store)
+    assert len(world.sessions) > 200
+    yield Stored(store, world, Vocabulary(world))
+    store.close()
+    clickhouse.command(f"DROP DATABASE {name} SYNC")
+
+
+def checked_examples(count: int) -> settings:
+    return settings(
+        max_examples=count,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+        phases=(Phase.explicit, Phase.generate, Phase.shrink),
+    )
+
+
+def test_sql_finds_what_python_finds(stored: Stored) -> None:
+    told_apart: Counter[bool] = Counter()
+
+    @checked_examples(250)
+    @given(filters(stored.words))
+    def check(filter: Document) -> None:
+        expected = stored.world.passing(filter)
+        told_apart[0 < len(expected) < len(stored.world.sessions)] += 1
+        assert stored.passing(filter) == expected
+
+    check()
+    assert told_apart[True] > told_apart.total() / 4, "filters that pass all or nothing show little"
+
+
+def test_events_in_order(stored: Stored) -> None:
+    told_apart: Counter[bool] = Counter()
+
+    @checked_examples(100)
+    @given(events(stored.words, following=3))
+    def check(filter: Document) -> None:
+        expected = stored.world.passing(filter)
+        told_apart[0 < len(expected) < len(stored.world.sessions)] += 1
+        assert stored.passing(filter) == expected
+
+    check()
+    assert told_apart[True] > told_apart.total() / 5
+
+
+def test_of_events_in_one_millisecond_the_order_says_which_is_later(stored: Stored) -> None:
+    tied = {row["session_id"] for row in stored.world.sessions if row["app_id"] == "tied"}
+    both = []
+    for first, second in (("tie.a", "tie.b"), ("tie.b", "tie.a")):
+        filter = {"event": first, "then": {"event": second}}
+        both.append(stored.passing(filter))
+        assert both[-1] == stored.world.passing(filter)
+    assert both[0] | both[1] == tied and not both[0] & both[1]
+    assert len(both[0]) > 20 and len(both[1]) > 20
+
+
+def test_a_scope_changes_nothing_within_it(stored: Stored) -> None:
+    starts = sorted(row["started_at_ms"] for row in stored.world.sessions)
+    apps = sorted({row["app_id"] for row in stored.world.sessions})
+
+    @checked_examples(70)
+    @given(
+        st.one_of(filters(stored.words), events(stored.words)),
+        st.none() | st.sampled_from(apps),
+        st.none() | st.sampled_from(starts),
+    )
+    def check(filter: Document, app_id: str | None, start_ms: int | None) -> None:
+        within = {
+            row["session_id"]
+            for row in stored.world.sessions
+            if app_id in (None, row["app_id"]) and row["started_at_ms"] >= (start_ms or 0)
+        }
+        found = stored.passing(filter, Scope(app_id, start_ms))
+        assert found & within == stored.world.passing(filter) & within
+
+    check()
+
+
+def test_membership_is_that_of_the_timeline(stored: Stored) -> None:
+    """What the oracle takes for granted."""
+    for session in stored.world.sessions[::9]:
+        lines = stored.store.query(
+            "SELECT event_id FROM session_timeline(session_id = {id:UUID})", {"id": session["session_id"]}
+        )
+        found = [json.loads(line)["event_id"] for line in lines.splitlines()]
+        assert found == [event["event_id"] for event in stored.world.events_of(session)]
+
+
+@pytest.mark.parametrize("name", sorted(DIMENSIONS))
+def test_every_operator_of_every_dimension(stored: Stored, name: str) -> None:
+    """Each once with a value that occurs: nothing is left to chance."""
+    dimension = DIMENSIONS[name]
+    known: list[Any] = stored.words.values(dimension)
+    for operator in dimension.operators:
+        one = known[len(known) // 2]
+        value = {"in": [one], "between": [one, one], "exists": True}.get(operator, one)
+        if operator in ("contains", "matches"):
+            value = next(text[:2] for text in known if text[:2].isascii() and text[:2].isalnum())
+        filter = {"dimension": name, "operator": operator, "value": value}
+        assert stored.passing(filter) == stored.world.passing(filter), filter
+
+
+HOSTILE = (
+    *ODD_TEXTS[1:],
+    *(
+        "{f0:String}",
+        "{f0:Identifier}",
+        "f0",
+        "') OR ('1'='1",
+        "x'); DROP TABLE event_rows; --",
+        "\\' OR 1=1 --",
+    ),
+    *(
+        "'||(SELECT 1)||'",
+        "); SELECT 1 --",
+        "a\\",
+        "a\\\\'",
+        "\r\n",
+        "\x1a",
+        "\x7f",
+        "\u02bc OR 1=1",
+        "%27 OR 1=1",
+        "`) --",
+    ),
+    *(
+        "* EXCEPT",
+        "SETTINGS max_threads=1",
+        "FORMAT Null",
+        "\u202e",
+        "\U0001d54f" * 50,
+        "\\x27",
+        "&#39;",
+        "?",
+        "$$x$$",
+        "#!",
+    ),
+)
+
+
+@pytest.mark.parametrize("text", sorted(set(HOSTILE)))
+def test_hostile_values_and_names_are_just_texts(stored: Stored, text: str) -> None:
+    """In every place where a text can stand: as in Python, and nothing else happens."""
+    before = _counts(stored.store)
+    places: list[Document] = [
+        {"dimension": "user.id", "operator": "eq", "value": text},
+        {"dimension": "user.id", "operator": "in", "value": [text, "a"]},
+        {"dimension": "os.version", "operator": "contains", "value": text},
+        {"dimension": "user.persona", "operator": "not", "value": text},
+        {"dimension": "user.persona", "operator": "in", "value": [text]},
+        {"dimension": "user.property", "operator": "exists", "value": text},
+        {"dimension": f"user.property.{text}", "operator": "exists"},
+        {"dimension": f"user.property.{text}", "operator": "not", "value": text},
+        {"dimension": f"resource.{text}", "operator": "gt", "value": 0},
+        {"event": text},
+        {"event": "odd name", "tests": [{"attribute": text, "operator": "exists"}]},
+        {
+            "event": "odd name",
+            "tests": [{"attribute": text, "operator": "in", "value": [text]}],
+            "then": {"event": text},
+        },
+    ]
+    for filter in places:
+        expected = stored.world.passing(filter)
+        assert stored.passing(filter) == expected, filter
+        # The way over the text form ends at the same filter.
+        assert parse(to_text(from_json(filter))) == from_json(filter)
+        assert where(from_json(filter)).sql == where(from_json(_with_words(filter))).sql
+    assert _counts(stored.store) == before
+
+
+def _with_words(document: Any, key: str = "") -> Any:
+    """The same filter with a plain word wherever a user's text stands."""
+    if isinstance(document, dict):
+        return {key: _with_words(value, key) for key, value in document.items()}
+    if isinstance(document, list):
+        return [_with_words(each, key) for each in document]
+    if key == "dimension":
+        return next((f"{start}word" for start in KEYED if document.startswith(start)), document)
+    return "word" if isinstance(document, str) and key != "operator" else document
+
+
+def _counts(store: Store) -> bytes:
+    return store.query(
+        "SELECT (SELECT count() FROM session_rows) AS s, (SELECT count() FROM event_rows) AS e"
+    )
+
+
+@checked_examples(200)
+@given(st.text(st.sampled_from(r"ab1-\dwsxnt.[]^$(){},*+?|:i_ é"), max_size=14))
+def test_what_passes_for_an_expression_compiles(clickhouse: EmbeddedClickHouse, pattern: str) -> None:
+    if regex_fault(pattern) == "":
+        literal = pattern.replace("\\", "\\\\").replace("'", "\\'")
+        clickhouse.command(f"SELECT match('ab', '{literal}')")
+
+
+@pytest.mark.parametrize(
+    "pattern", ["(?:.{30}){30}", "[^a]{900}", "(?i)(?:[a-zé]{9}|[^b]{9}){45}", "(((a?){7}){7}){7}"]
+)
+def test_the_largest_expressions_compile(clickhouse: EmbeddedClickHouse, pattern: str) -> None:
+    assert regex_fault(pattern) == ""
+    clickhouse.command(f"SELECT match(repeat('ab', 1000), '{pattern}')")

@@ -1,0 +1,184 @@
+"""Sessions in pages, one by one and by user, and saved filters, against a running ClickHouse."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from pipeline.adapters.clickhouse import Store
+from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.adapters.migrations import migrate
+from pipeline.query.filter import FilterError
+from pipeline.query.filter_text import parse
+from pipeline.query.saved import delete, make_default, save, saved_filters
+from pipeline.query.sessions import (
+    Cursor,
+    session_by_id,
+    session_list,
+    session_page,
+    timeline,
+    user_sessions,
+    windows,
+)
+from pipeline.query.statement import Statement
+from tests.filter_oracle import World
+from tests.filter_world import ODD_TEXTS, fill, read_world
+
+ALL_TIMES = (0, 10_000_000_000_000)
+DAY_MS = 86_400_000
+Row = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def store(clickhouse: EmbeddedClickHouse) -> Iterator[Store]:
+    name = f"test_{uuid4().hex[:12]}"
+    store = Store(f"{clickhouse.url}/{name}")
+    migrate(store)
+    fill(store)
+    yield store
+    store.close()
+    clickhouse.command(f"DROP DATABASE {name} SYNC")
+
+
+@pytest.fixture(scope="module")
+def world(store: Store) -> World:
+    return read_world(store)
+
+
+def select(store: Store, statement: Statement) -> list[Row]:
+    return [json.loads(line) for line in store.query(statement.sql, statement.parameters).splitlines()]
+
+
+def newest_first(rows: list[Row]) -> list[str]:
+    """Ids in the order of pages. ClickHouse orders UUIDs in its own way: no two here share all that comes before."""
+    keys = [(row["started_at_ms"], row["app_id"].encode(), row["device_id"].encode()) for row in rows]
+    assert len(set(keys)) == len(keys)
+    return [
+        row["session_id"]
+        for _, row in sorted(zip(keys, rows, strict=True), key=lambda pair: pair[0], reverse=True)
+    ]
+
+
+@pytest.mark.parametrize("limit", [1, 7, 50, 1_000])
+@pytest.mark.parametrize("text", ["", "session.crash_count > 0", "has app.screen.view"])
+def test_pages_hold_every_session_once_in_order(store: Store, world: World, text: str, limit: int) -> None:
+    if limit == 1 and text:
+        limit = 3
+    filter = parse(text)
+    passing = {
+        row["session_id"] for row in select(store, session_list(None, filter, *ALL_TIMES, None, 1_000))
+    }
+    found, after, pages = [], None, 0
+    while True:
+        page = session_page(store.query, None, filter, *ALL_TIMES, after, limit)
+        assert page.after is None or len(page.rows) == limit
+        found += [row["session_id"] for row in page.rows]
+        pages += 1
+        if page.after is None:
+            break
+        after = Cursor.parse(str(page.after))
+    assert found == newest_first([row for row in world.sessions if row["session_id"] in passing])
+    assert pages == max(1, -(-len(found) // limit))
+    assert len(found) > 30
+
+
+def test_a_page_keeps_to_app_and_range(store: Store, world: World) -> None:
+    starts = sorted(row["started_at_ms"] for row in world.sessions)
+    start_ms, end_ms = starts[len(starts) // 4], starts[len(starts) * 3 // 4]
+    app_id = world.sessions[0]["app_id"]
+    rows = select(store, session_list(app_id, None, start_ms, end_ms, None, 1_000))
+    expected = [
+        row for row in world.sessions if row["app_id"] == app_id and start_ms <= row["started_at_ms"] < end_ms
+    ]
+    assert [row["session_id"] for row in rows] == newest_first(expected)
+    assert expected
+
+
+def test_a_page_never_passes_rows_over(store: Store) -> None:
+    after = Cursor(1_767_700_000_000, "app", "device", str(uuid4()))
+    statement = session_list("app", parse("session.live = true"), *ALL_TIMES, after, 50)
+    assert "OFFSET" not in statement.sql.upper()
+
+
+def test_windows_part_the_range() -> None:
+    start_ms, end_ms = 1_767_600_000_123, 1_767_600_000_123 + 100 * DAY_MS
+    for after in (None, Cursor(end_ms - 5 * DAY_MS, "", "", "")):
+        pieces = list(windows(start_ms, end_ms, after))
+        assert pieces[0][1] == (end_ms if after is None else after.started_at_ms + 1)
+        assert pieces[-1][0] == start_ms
+        assert all(later[0] == earlier[1] for later, earlier in pairwise(pieces))
+        assert all(lower < upper for lower, upper in pieces)
+        assert len(pieces) <= 8
+    assert list(windows(5, 5)) == []
+
+
+def test_a_session_and_its_timeline(store: Store, world: World) -> None:
+    session = next(row for row in world.sessions if len(world.events_of(row)) > 5)
+    (row,) = select(store, session_by_id(session["session_id"]))
+    assert row == {key: value for key, value in session.items() if key != "last_event_at_ms"}
+    events = [event["event_id"] for event in world.events_of(session)]
+    assert [event["event_id"] for event in select(store, timeline(session["session_id"]))] == events
+    assert [event["event_id"] for event in select(store, timeline(session["session_id"], 3))] == events[:3]
+    assert select(store, session_by_id(str(uuid4()))) == []
+
+
+@pytest.mark.parametrize("column", ["user_id", "device_id"])
+def test_sessions_of_a_user_or_device_go_on(store: Store, world: World, column: str) -> None:
+    counts: dict[tuple[str, str], int] = {}
+    for row in world.sessions:
+        counts[row["app_id"], row[column]] = counts.get((row["app_id"], row[column]), 0) + 1
+    for app_id, who in sorted(counts, key=lambda each: (-counts[each], each))[:6]:
+        of_one = [row for row in world.sessions if (row["app_id"], row[column]) == (app_id, who)]
+        found: list[str] = []
+        before = None
+        while rows := select(store, user_sessions(app_id, **{column: who}, before=before, limit=5)):
+            found += [row["session_id"] for row in rows]
+            before = Cursor.of(rows[-1])
+        assert found == newest_first(of_one)
+    assert max(counts.values()) > 5
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "[1]", "{}", '["1","a","b","c"]', '[1,"a","b","not-an-id"]', "[1e400,1,1,1]"]
+)
+def test_what_is_no_cursor_is_said_so(text: str) -> None:
+    with pytest.raises(ValueError, match="not the"):
+        Cursor.parse(text)
+
+
+def test_saved_filters(store: Store) -> None:
+    def run(*statements: Statement) -> None:
+        for statement in statements:
+            store.command(statement.sql, statement.parameters)
+
+    def listed(app_id: str = "saving") -> list[tuple[str, str, int]]:
+        rows = select(store, saved_filters(app_id))
+        return [(row["name"], row["filter"], row["is_default"]) for row in rows]
+
+    run(save("saving", "crashed", "has  app.crash"), save("saving", "live", "session.live=true"))
+    run(save("other", "crashed", "app.id = 'x'"), make_default("other", "crashed"))
+    assert listed() == [("crashed", "has app.crash", 0), ("live", "session.live = true", 0)]
+    run(make_default("saving", "live"))
+    run(make_default("saving", "crashed"), save("saving", "crashed", "has app.crash then app.launch"))
+    assert listed() == [("crashed", "has app.crash then app.launch", 1), ("live", "session.live = true", 0)]
+    run(delete("saving", "crashed"), delete("saving", "never there"))
+    assert listed() == [("live", "session.live = true", 0)]
+    run(make_default("saving", "live"), make_default("saving", None))
+    assert listed() == [("live", "session.live = true", 0)]
+    assert listed("other") == [("crashed", 'app.id = "x"', 1)]
+    for name in (text.strip() for text in ODD_TEXTS):
+        if name.isprintable() and name:
+            run(save("odd", name, f"user.id = {json.dumps(name)}"))
+            assert [parse(row[1]) for row in listed("odd") if row[0] == name] == [
+                parse(f"user.id = {json.dumps(name)}")
+            ]
+    for name in ("", " x", "a\nb", "x" * 101):
+        with pytest.raises(FilterError, match="1 to 100 printable"):
+            save("saving", name, "")
+    with pytest.raises(FilterError, match="no dimension"):
+        save("saving", "bad", "nothing = 1")
