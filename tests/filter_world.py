@@ -213,7 +213,9 @@ def _ties(store: Store) -> None:
             facts.append(
                 {
                     **_odd_event(Random(index), "tied", "device", f"{index}{id}", start_ms),
-                    "name": name, "kind": kind, "seq": seq,
+                    "name": name,
+                    "kind": kind,
+                    "seq": seq,
                 }
             )
     store.insert("session_rows", b"\n".join(map(orjson.dumps, found)), token="ties")
