@@ -232,8 +232,9 @@ def _with_words(document: Any, key: str = "") -> Any:
 
 
 def _counts(store: Store) -> bytes:
+    """Rows that count: a merge may take the others at any moment."""
     return store.query(
-        "SELECT (SELECT count() FROM session_rows) AS s, (SELECT count() FROM event_rows) AS e"
+        "SELECT (SELECT count() FROM session_rows FINAL) AS s, (SELECT count() FROM event_rows FINAL) AS e"
     )
 
 
