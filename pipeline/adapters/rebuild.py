@@ -21,7 +21,7 @@ from pipeline.domain.policy import Policies
 from pipeline.schema_files import schema_folder
 from pipeline.state.partition import marker_item
 from pipeline.state.rebuild import Rebuilt, rebuild_device
-from pipeline.state.store import Encode
+from pipeline.state.store import STEPS_SUFFIX, Encode
 from pipeline.wire import state_codec, stored_event, stored_session
 from pipeline.wire.columns import SESSION_COLUMNS
 from pipeline.wire.stored_event import StoredDevice
@@ -160,8 +160,8 @@ class Rebuild:
                 rebuilt.state.applied_offset = max(rebuilt.state.applied_offset, done_offset)
                 key = f"{device.app_id}/{device.device_id}".encode()
                 items = waiting.setdefault(self._partition_of(device), [])
-                # Without the tombstone an older state that reaches further, by duplicates, would be kept.
-                items += [(key, None), (key, self._encode(rebuilt.state))]
+                # Without the tombstones an older state that reaches further, by duplicates, would be kept.
+                items += [(key, None), (key + STEPS_SUFFIX, None), (key, self._encode(rebuilt.state))]
                 number = self._partition_of(device)
                 clock_ms[number] = max(clock_ms.get(number, 0), rebuilt.state.arrived_ms)
                 count += 1
