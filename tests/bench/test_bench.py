@@ -1,0 +1,36 @@
+"""The benchmark runs and says what it measured; how fast anything is, no test decides."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+from tests.bench.corpus import records
+from tests.bench.peers import PEERS
+
+
+def test_the_same_arguments_give_the_same_corpus() -> None:
+    options = {"envelope": 5, "devices": 20, "late": 0.1, "duplicates": 0.1}
+    once, again = (records(500, **options) for _ in range(2))  # type: ignore[arg-type]
+    assert once == again
+    assert len(once) == 100
+    assert len({record.key for record in once}) == 20
+
+
+def test_each_measurement_is_a_line() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench", "--events", "4000", "--rounds", "2", "--only", "decode", "step"],
+        check=True, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["what"] for line in lines] == ["decode"] * 3 + ["step"] * 7
+    for line in lines:
+        assert {"envelope", "devices", "events", "events_per_s", "events_per_core_s", "spread"} <= line.keys()
+        assert line["events_per_core_s"] > 0
+    assert all(line["rss_mb"] > 0 for line in lines if line["what"] == "step")
+
+
+def test_every_peer_says_what_it_does_not_do() -> None:
+    assert len(PEERS) == 4
+    assert all(peer.does_not for peer in PEERS.values())
