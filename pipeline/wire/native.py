@@ -20,9 +20,10 @@ from pipeline.wire.native_form import (
 )
 from pipeline.wire.parse import parse
 from pipeline.wire.rejected import Reason, Rejected
-from pipeline.wire.semantics import interpret
+from pipeline.wire.semantics import Meaning, interpret
 
 _new = tuple.__new__
+_NO_ATTRIBUTES = (b"", b"null")
 _envelopes = msgspec.json.Decoder(WireEnvelope)
 
 
@@ -99,21 +100,17 @@ def decode_events(
     if isinstance(read, Rejected):
         return read
     wire, _, refused, resource, user = read
-    shift_ms = _shift_ms(wire, record_ms)
-    latest_ms = record_ms + MAX_AHEAD_MS
+    shift_ms, latest_ms = _shift_ms(wire, record_ms), record_ms + MAX_AHEAD_MS
     events: list[Event] = []
     for event in wire.events:
-        event_id, time_ms, attributes = event.id, event.time + shift_ms, event.attributes
-        if not MIN_TIME_MS <= time_ms <= latest_ms or "\0" in event_id:
+        understood = _understood(event, shift_ms, latest_ms)
+        if understood is None:
             continue
-        raw = b"" if attributes is NOTHING else bytes(attributes)
-        if raw[:1] != b"{" and raw not in (b"", b"null"):
-            continue
-        kind, exit_reason, counters = interpret(event.name, raw)
+        time_ms, _, (kind, exit_reason, counters) = understood
         events.append(
             _new(
                 Event,
-                (time_ms, RANK[kind], event.seq or 0, event_id, kind, event.session_id or "", exit_reason,
+                (time_ms, RANK[kind], event.seq or 0, event.id, kind, event.session_id or "", exit_reason,
                  counters, resource, user),
             )
         )  # fmt: skip
@@ -176,13 +173,16 @@ def _shift_ms(wire: WireEnvelope, record_ms: int) -> int:
     return 0 if abs(shift_ms) <= CLOCK_TOLERANCE_MS else shift_ms
 
 
-def _is_sound(event_id: str, attributes: bytes, time_ms: int, latest_ms: int) -> bool:
-    """Whether an event passes what typed decoding cannot see."""
-    return (
-        (attributes[:1] == b"{" or attributes in (b"", b"null"))
-        and MIN_TIME_MS <= time_ms <= latest_ms
-        and "\0" not in event_id
-    )
+def _understood(event: WireEvent, shift_ms: int, latest_ms: int) -> tuple[int, bytes, Meaning] | None:
+    """Corrected time, attributes and meaning of an event; None if it fails what typed decoding cannot see."""
+    time_ms, attributes = event.time + shift_ms, bytes(event.attributes)
+    if not MIN_TIME_MS <= time_ms <= latest_ms or "\0" in event.id:
+        return None
+    if attributes in _NO_ATTRIBUTES:
+        attributes = b"{}"
+    elif attributes[:1] != b"{":
+        return None
+    return time_ms, attributes, interpret(event.name, attributes)
 
 
 def _fault_of_envelope(wire: WireEnvelope, key: bytes | None, event_count: int) -> Rejected | None:
@@ -206,19 +206,15 @@ def _fault_of_envelope(wire: WireEnvelope, key: bytes | None, event_count: int) 
 def _interpreted(
     wire: WireEnvelope, indexes: Sequence[int], record_ms: int
 ) -> tuple[list[NativeEvent], list[Rejected]]:
-    shift_ms = _shift_ms(wire, record_ms)
-    latest_ms = record_ms + MAX_AHEAD_MS
+    shift_ms, latest_ms = _shift_ms(wire, record_ms), record_ms + MAX_AHEAD_MS
     events: list[NativeEvent] = []
     refused: list[Rejected] = []
     for index, event in zip(indexes, wire.events, strict=True):
-        attributes = bytes(event.attributes)
-        time_ms = event.time + shift_ms
-        if not _is_sound(event.id, attributes, time_ms, latest_ms):
-            refused.append(_fault_of_event(event, index, attributes, time_ms, record_ms))
+        understood = _understood(event, shift_ms, latest_ms)
+        if understood is None:
+            refused.append(_fault_of_event(event, index, event.time + shift_ms, record_ms))
             continue
-        if attributes in (b"", b"null"):
-            attributes = b"{}"
-        kind, exit_reason, counters = interpret(event.name, attributes)
+        time_ms, attributes, (kind, exit_reason, counters) = understood
         events.append(
             NativeEvent(
                 event.id,
@@ -236,14 +232,13 @@ def _interpreted(
     return events, refused
 
 
-def _fault_of_event(
-    event: WireEvent, index: int, attributes: bytes, time_ms: int, record_ms: int
-) -> Rejected:
+def _fault_of_event(event: WireEvent, index: int, time_ms: int, record_ms: int) -> Rejected:
     path = f"events[{index}]"
     fault = fault_of_id(event.id, f"{path}.id", index=index)
     if fault is not None:
         return fault
-    if attributes[:1] != b"{" and attributes not in (b"", b"null"):
+    attributes = bytes(event.attributes)
+    if attributes[:1] != b"{" and attributes not in _NO_ATTRIBUTES:
         return Rejected(Reason.INVALID_TYPE, f"{path}.attributes: an object", index)
     return fault_of_time(time_ms, record_ms, f"{path}.time", index)
 

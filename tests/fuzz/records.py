@@ -27,6 +27,7 @@ from pipeline.wire.limits import MAX_RECORD_BYTES
 from pipeline.wire.refusal import refusals, row_of_dead_letter
 from pipeline.wire.rejected import Rejected
 from pipeline.wire.rows import event_rows
+from tests.decoding import assert_read_alike
 from tests.fuzz.mutate import JsonMutator, grown
 from tests.fuzz.target import Seen, check_indexes, check_rejected, check_row, require
 from tests.fuzz.vocabulary import MEASURE_KEYS, MEASURE_VALUES, NATIVE_KEYS, NATIVE_VALUES, NOW_MS
@@ -108,6 +109,7 @@ class NativeTarget(_Records):
     def check(self, data: bytes) -> Seen:
         value, key, record_ms = self._record(data)
         outcome = native.decode(value, key, record_ms)
+        assert_read_alike(value, key, record_ms)
         if isinstance(outcome, Rejected):
             require(outcome.event_index is None, "a refused record names no event")
             check_dead_letters([outcome], key, value, record_ms)

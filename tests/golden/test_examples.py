@@ -20,6 +20,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from pipeline.domain.event import COUNTERS, Kind
 from pipeline.wire import measure, native
 from pipeline.wire.rejected import MAX_DETAIL_CHARS, Reason, Rejected
+from tests.decoding import assert_read_alike
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "schemas" / "examples"
@@ -29,6 +30,7 @@ VALIDATOR = Draft202012Validator(SCHEMA)
 ACCEPTED = sorted(
     p for p in (EXAMPLES / "native" / "accepted").glob("*.json") if not p.name.endswith(".expected.json")
 )
+
 REFUSED = sorted((EXAMPLES / "native" / "refused").glob("*.json"))
 MEASURE = sorted((EXAMPLES / "measure").glob("*.json"))
 
@@ -91,6 +93,7 @@ def test_accepted(path: Path) -> None:
     assert isinstance(envelope, native.Envelope), envelope
     assert plain_envelope(envelope) == expected["decoded"]
     assert envelope.refused == []
+    assert_read_alike(path.read_bytes(), key, expected["record_ms"])
 
 
 @pytest.mark.parametrize("path", REFUSED, ids=stem)
@@ -105,6 +108,7 @@ def test_refused(path: Path) -> None:
         kept = [event.id for event in outcome.events]
         assert {"kept": kept, "refused": [plain(each) for each in outcome.refused]} == example["expect"]
         assert outcome.refused
+    assert_read_alike(value, example["key"].encode(), example["record_ms"])
     if example["schema"] == "not_json":
         return
     assert value is not None

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pipeline.wire import measure, native
 from pipeline.wire.limits import MAX_RECORD_BYTES
 from pipeline.wire.rejected import Rejected
+from tests.decoding import assert_read_alike
 
 NOW = 1_764_000_000_000
 KEY = b"app/device"
@@ -37,6 +38,7 @@ attributes = st.dictionaries(texts | steering, jsons, max_size=4)
 good_ids = st.text(
     st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=128
 )
+
 stamps = st.integers(NOW - 10**9, NOW)
 
 
@@ -136,6 +138,7 @@ def encoded_again(envelope: native.Envelope) -> bytes:
 def check_native(value: bytes) -> native.Envelope | Rejected:
     outcome = native.decode(value, KEY, NOW)
     assert outcome == native.decode(value, KEY, NOW)
+    assert_read_alike(value, KEY, NOW)
     if isinstance(outcome, native.Envelope):
         for event in outcome.events:
             orjson.loads(event.attributes)

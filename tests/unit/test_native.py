@@ -14,6 +14,7 @@ from pipeline.wire.limits import MAX_NESTING, MAX_RECORD_BYTES
 from pipeline.wire.native import Envelope, decode, to_events
 from pipeline.wire.rejected import MAX_DETAIL_CHARS, Reason, Rejected
 from pipeline.wire.semantics import exit_reason_of, interpret
+from tests.decoding import assert_read_alike
 
 NOW = 1_764_000_000_000
 KEY = b"app/device"
@@ -51,6 +52,12 @@ def test_to_events_gives_what_the_fold_needs() -> None:
     resource, user = '{"a":"1","b":"2"}', '{"id":"u"}'
     assert first == Event(NOW - 5, 2, 4, "e1", Kind.ACTIVITY, "s", "", counters, resource, user)
     assert second == Event(NOW, 5, 0, "e2", Kind.EXIT, "", "anr", 0, resource, user)
+
+
+@pytest.mark.parametrize("name", ["http.client.request", "exception", "log", "app.exit", "app.launch", "tap"])
+@pytest.mark.parametrize("fields", [{}, {"attributes": None}, {"attributes": {}}, {"attributes": []}])
+def test_both_readings_of_an_event_without_attributes_agree(name: str, fields: dict[str, Any]) -> None:
+    assert_read_alike(envelope(event(name=name, **fields)), KEY, NOW)
 
 
 def test_attributes_are_kept_byte_for_byte() -> None:
