@@ -69,6 +69,15 @@ async def make_topics(settings: Settings) -> None:
     await ensure_topics(target, plan, replication_factor=settings.kafka_replication)
 
 
+def fit_garbage_collection() -> None:
+    """Set the collector of this process to what a worker holds.
+
+    That (decoded states, up to millions of objects) has no cycles: looking for some after every 700 new objects, as
+    Python does by default, took a quarter of all time.
+    """
+    gc.set_threshold(50_000, 20, 50)
+
+
 def run_worker(role: str, settings: Settings, ready_file: Path | None) -> int:
     """Run one role, or all of them, in this process until SIGTERM or a failure; returns the exit code.
 
@@ -76,9 +85,7 @@ def run_worker(role: str, settings: Settings, ready_file: Path | None) -> int:
     `UnknownStateVersion`.
     """
     log_for_worker()
-    # What a worker holds for long (decoded states, up to millions of objects) has no cycles: looking for some after
-    # every 700 new objects, as Python does by default, took a quarter of all time.
-    gc.set_threshold(50_000, 20, 50)
+    fit_garbage_collection()
     metrics = Metrics()
     if settings.metrics_port:
         metrics.serve(settings.metrics_host, settings.metrics_port)

@@ -22,9 +22,8 @@ MAX_LIMIT = 1_000
 """Rows of one page."""
 _DAY_MS = 86_400_000
 
-_COLUMNS = (
-    "* EXCEPT (resource), toUnixTimestamp64Milli(started_at) AS started_at_ms,"
-    " toUnixTimestamp64Milli(ended_at) AS ended_at_ms"
+_TIMES_MS = (
+    "toUnixTimestamp64Milli(started_at) AS started_at_ms, toUnixTimestamp64Milli(ended_at) AS ended_at_ms"
 )
 _ORDER = "started_at DESC, app_id DESC, device_id DESC, session_id DESC"
 
@@ -130,10 +129,7 @@ def windows(start_ms: int, end_ms: int, after: Cursor | None = None) -> Iterator
 
 def session_by_id(session_id: str) -> Statement:
     """One session, all columns; no row if there is none. Raises ValueError if that is no UUID."""
-    sql = (
-        "SELECT *, toUnixTimestamp64Milli(started_at) AS started_at_ms, toUnixTimestamp64Milli(ended_at)"
-        " AS ended_at_ms FROM sessions WHERE session_id = {session:UUID}"
-    )
+    sql = f"SELECT *, {_TIMES_MS} FROM sessions WHERE session_id = {{session:UUID}}"
     return Statement(sql, {"session": _uuid(session_id)})
 
 
@@ -188,7 +184,10 @@ def _go_on(after: Cursor | None, conditions: list[str], parameters: dict[str, ob
 def _page(conditions: list[str], parameters: dict[str, object], limit: int) -> Statement:
     if not 1 <= limit <= MAX_LIMIT:
         raise ValueError(f"a page has 1 to {MAX_LIMIT} rows")
-    sql = f"SELECT {_COLUMNS} FROM sessions WHERE {' AND '.join(conditions)} ORDER BY {_ORDER} LIMIT {{limit:UInt32}}"
+    sql = (
+        f"SELECT * EXCEPT (resource), {_TIMES_MS} FROM sessions WHERE {' AND '.join(conditions)}"
+        f" ORDER BY {_ORDER} LIMIT {{limit:UInt32}}"
+    )
     return Statement(sql, {**parameters, "limit": limit})
 
 

@@ -58,31 +58,14 @@ def apply(state: DeviceState, arrivals: Sequence[Arrival], policy: Policy, count
     left: list[Session] = []
     final: list[Session] = []
     late = False
-    head, tail = state.head, state.tail
+    tail = state.tail
     for offset, record_ms, events in fresh:
         if record_ms - state.arrived_ms >= policy.restate_horizon_ms and tail:
             _compact(state, policy, final)
         for event in events:
-            mark = mark_of(event[3])
-            # The way of most events: new, and after all others.
-            if (
-                tail.last
-                and event > tail.last
-                and not late
-                and not tail.has(event[3], mark)
-                and (event[3] not in state.named)
-            ):
-                step(head, event, policy, left)
-                tail.append(event, mark)
-                counts.accepted += 1
-            else:
-                late |= _admit(state, event, mark, policy, left, counts=counts, late=late)
+            late |= _admit(state, event, policy, left, counts=counts, late=late)
         # After each record, so that what is remembered never depends on how records were cut into batches.
-        if tail.last and (
-            tail.first_ms < tail.last[0] - policy.restate_horizon_ms
-            or len(tail) > policy.restate_events
-            or _is_heavy(events)
-        ):
+        if tail:
             _trim(state, policy, final, heavy=_is_heavy(events))
         state.applied_offset = offset
         state.arrived_ms = max(state.arrived_ms, record_ms)
@@ -116,31 +99,14 @@ def fall_silent(state: DeviceState, now_ms: int, clock_ms: int, policy: Policy) 
     return changed
 
 
-def idle_at_ms(state: DeviceState, policy: Policy) -> int | None:
-    """When the open session is to be reported as ended by inactivity; None if there is nothing to report."""
-    return state.arrived_ms + policy.idle_timeout_ms if state.needs_silence else None
-
-
-def final_at_ms(state: DeviceState, policy: Policy) -> int | None:
-    """When the device's sessions become final for want of input; None if they are."""
-    return state.arrived_ms + policy.restate_horizon_ms if state.tail else None
-
-
 def _admit(
-    state: DeviceState,
-    event: Event,
-    mark: bytes,
-    policy: Policy,
-    left: list[Session],
-    *,
-    counts: Counts,
-    late: bool,
+    state: DeviceState, event: Event, policy: Policy, left: list[Session], *, counts: Counts, late: bool
 ) -> bool:
     """Put one event in its place. Returns whether that makes the tail need folding again.
 
     `late` says that it needs so already: then the head is behind, and not worth stepping.
     """
-    tail = state.tail
+    tail, mark = state.tail, mark_of(event.id)
     if tail.has(event.id, mark) or event.id in state.named:
         counts.duplicates += 1
         return False

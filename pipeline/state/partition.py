@@ -10,7 +10,7 @@ import msgspec
 
 from pipeline.domain.policy import Policies, Policy
 from pipeline.state.deadlines import Deadlines
-from pipeline.state.device import Arrival, Counts, apply, fall_silent, final_at_ms, idle_at_ms
+from pipeline.state.device import Arrival, Counts, apply, fall_silent
 from pipeline.state.outbox import outbox_rows
 from pipeline.state.store import Encode, Mismatch, Store
 from pipeline.wire import native, state_codec, step_codec
@@ -21,7 +21,7 @@ MARKER_KEY = b"\0partition"
 """Key of the partition's own entry in the state table; no device key begins with NUL."""
 
 
-_UNREADABLE = (state_codec.UnknownStateVersion, msgspec.DecodeError, Mismatch)
+_UNREADABLE = (state_codec.UnknownStateVersion, msgspec.DecodeError)
 _WAY_BACK = "Stop all sessionizers, then: session-pipeline rebuild --states"
 
 
@@ -65,8 +65,8 @@ class Effects:
     marker: Marker = field(default_factory=Marker)
     handled_offset: int = -1
     """Of the last record, replayed or not."""
-    deadlines: list[tuple[bytes, int | None, int | None]] = field(default_factory=list)
-    """Key, when idle, when final."""
+    touched: list[bytes] = field(default_factory=list)
+    """Device keys whose deadlines may have changed."""
 
 
 class UnreadableState(Exception):
@@ -108,8 +108,8 @@ class Partition:
         self._uncommitted = False
         """Effects were given out that are not durable yet: decoded states are ahead of what is."""
         self._open: set[bytes] = set()
-        self._idle = Deadlines(self._idle_ms)
-        self._final = Deadlines(self._final_ms)
+        self._idle = Deadlines(lambda key: self._due_ms(key)[0])
+        self._final = Deadlines(lambda key: self._due_ms(key)[1])
 
     def __len__(self) -> int:
         return len(self._store)
@@ -132,7 +132,7 @@ class Partition:
         except _UNREADABLE as error:
             raise self._unreadable(key, error) from error
         for key in self._store:
-            self._note(key, self._idle_ms(key), self._final_ms(key))
+            self._note(key)
 
     @property
     def reach(self) -> int:
@@ -201,7 +201,7 @@ class Partition:
                 effects.rows.extend((key, row) for row in self._rows(key, state, revision))
                 state.outbox = []
                 effects.states.append(self._store.entry_of_base(key, state))
-            effects.deadlines.append((key, idle_at_ms(state, policy), final_at_ms(state, policy)))
+            effects.touched.append(key)
             self._store.keep(key, state)
         effects.marker = self.marker
         return effects if due else None
@@ -211,8 +211,8 @@ class Partition:
         for key, value in effects.states:
             if key != MARKER_KEY:
                 self._store.commit(key, value)
-        for deadlines in effects.deadlines:
-            self._note(*deadlines)
+        for key in effects.touched:
+            self._note(key)
         self.marker = effects.marker
         self._handled_offset = max(self._handled_offset, effects.handled_offset)
         self._uncommitted = False
@@ -245,7 +245,7 @@ class Partition:
             if state.outbox:
                 effects.rows.extend((key, row) for row in self._rows(key, state, state.applied_offset * 2))
             effects.states.append(self._store.entry_of_step(key, state, arrivals, policy, policy_bytes))
-            effects.deadlines.append((key, idle_at_ms(state, policy), final_at_ms(state, policy)))
+            effects.touched.append(key)
         self._store.keep(key, state)
 
     def _load(self, key: bytes) -> DeviceState:
@@ -266,7 +266,9 @@ class Partition:
             found = self._policy_of_app[app] = policy, step_codec.encode_policy(policy)
         return found
 
-    def _note(self, key: bytes, idle_ms: int | None, final_ms: int | None) -> None:
+    def _note(self, key: bytes) -> None:
+        """Note when silence next has something to say about a device, as far as is durable."""
+        idle_ms, final_ms = self._due_ms(key)
         if idle_ms is None:
             self._open.discard(key)
         else:
@@ -275,13 +277,14 @@ class Partition:
         if final_ms is not None:
             self._final.note(key, final_ms)
 
-    def _idle_ms(self, key: bytes) -> int | None:
-        known = self._store.outline(key)
-        return known.arrived_ms + self._policy(key)[0].idle_timeout_ms if known.silence_due else None
-
-    def _final_ms(self, key: bytes) -> int | None:
-        known = self._store.outline(key)
-        return known.arrived_ms + self._policy(key)[0].restate_horizon_ms if known.has_tail else None
+    def _due_ms(self, key: bytes) -> tuple[int | None, int | None]:
+        """When the open session is to be reported as ended by inactivity, and when a device's sessions become final
+        for want of input; None where there is nothing to report."""
+        known, (policy, _) = self._store.outline(key), self._policy(key)
+        return (
+            known.arrived_ms + policy.idle_timeout_ms if known.silence_due else None,
+            known.arrived_ms + policy.restate_horizon_ms if known.has_tail else None,
+        )
 
     def _rows(self, key: bytes, state: DeviceState, revision: int) -> Iterator[bytes]:
         app_id, device_id = split_key(key)

@@ -11,7 +11,7 @@ from pipeline.domain.event import COUNTERS
 from pipeline.domain.fold_state import AppState, FoldState
 from pipeline.domain.session import Session
 from pipeline.domain.stitching import Stitched
-from pipeline.wire.device_state import DeviceState
+from pipeline.wire.device_state import DeviceState, Report, Write, Written
 from pipeline.wire.tail import Ref
 
 _Counts = Annotated[list[int], msgspec.Meta(min_length=len(COUNTERS), max_length=len(COUNTERS))]
@@ -20,6 +20,9 @@ SessionRow = tuple[
 ]  # fmt: skip
 StitchedRow = tuple[str, int, int, int, int | None, bool]
 FoldRow = tuple[SessionRow | None, SessionRow | None, int, StitchedRow | None]
+
+WrittenRow = tuple[str, bytes, int, int, bool, int]
+WriteRow = tuple[SessionRow, int, bool]
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_fold = msgspec.msgpack.Decoder(FoldRow).decode
@@ -89,3 +92,27 @@ def checkpoint(state: DeviceState) -> FoldState:
         except (IndexError, ValueError) as fault:
             raise msgspec.DecodeError(f"a damaged checkpoint: {fault}") from fault
     return state.checkpoint
+
+
+def written_rows(state: DeviceState) -> list[WrittenRow]:
+    """What was written of a device's sessions, as it is encoded."""
+    return [
+        (first_id, w.digest, w.started_at_ms, int(w.report), w.is_final, w.at_ms)
+        for first_id, w in state.written.items()
+    ]
+
+
+def write_rows(state: DeviceState, ref: Callable[[str], int]) -> list[WriteRow]:
+    """A device's outbox as it is encoded."""
+    return [(session_row(w.session, ref), int(w.report), w.is_final) for w in state.outbox]
+
+
+def take_reported(
+    state: DeviceState, written: Sequence[WrittenRow], outbox: Sequence[WriteRow], texts: Sequence[str]
+) -> None:
+    """Give a state what `written_rows` and `write_rows` wrote. Raises IndexError, ValueError for damaged rows."""
+    state.written = {
+        first_id: Written(digest, started, Report(report), final, at)
+        for first_id, digest, started, report, final, at in written
+    }
+    state.outbox = [Write(session(row, texts), Report(report), final) for row, report, final in outbox]

@@ -15,17 +15,19 @@ from typing import NamedTuple
 import msgspec
 
 from pipeline.wire import state_v1
-from pipeline.wire.device_state import DeviceState, Report, Write, Written
+from pipeline.wire.device_state import DeviceState
 from pipeline.wire.session_codec import (
     FoldRow,
-    SessionRow,
+    WriteRow,
+    WrittenRow,
     checkpoint,
     fold_row,
     fold_state,
-    session,
-    session_row,
+    take_reported,
+    write_rows,
+    written_rows,
 )
-from pipeline.wire.tail import Place, Run, Strings, Tail, rows_of
+from pipeline.wire.tail import Place, Run, Strings, Tail, numbered, rows_of
 
 VERSION = 2
 
@@ -54,8 +56,8 @@ class _Layout(msgspec.Struct, array_like=True, gc=False):
     runs: list[Run]
     marks: bytes
     last: Place | None
-    written: list[tuple[str, bytes, int, int, bool, int]]
-    outbox: list[tuple[SessionRow, int, bool]]
+    written: list[WrittenRow]
+    outbox: list[WriteRow]
 
 
 _decode = msgspec.msgpack.Decoder(_Layout).decode
@@ -94,11 +96,8 @@ def encode(state: DeviceState) -> bytes:
         runs=state.tail.packed(),
         marks=state.tail.marks,
         last=None if state.tail.last is None else state.tail.last[:4],
-        written=[
-            (first_id, w.digest, w.started_at_ms, int(w.report), w.is_final, w.at_ms)
-            for first_id, w in state.written.items()
-        ],
-        outbox=[(session_row(w.session, ref), int(w.report), w.is_final) for w in state.outbox],
+        written=written_rows(state),
+        outbox=write_rows(state, ref),
     )
     layout.strings = list(state.strings)
     if not chars:
@@ -180,20 +179,14 @@ def _state(layout: _Layout) -> DeviceState:
     texts = layout.strings
     if (layout.head is None) != (not layout.runs):
         raise ValueError("the fold after the tail is there if, and only if, there is a tail")
-    state = DeviceState(strings=Strings(zip(texts, range(len(texts)), strict=True)))
-    if len(state.strings) != len(texts):
-        raise ValueError("a text has two numbers")
+    state = DeviceState(strings=numbered(texts))
     state.packed_chars = sum(map(len, texts))
     state.checkpoint = bytes(layout.checkpoint)
     state.named = tuple(layout.named)
     state.floor = layout.floor
     state.tail = Tail.of_runs(state.strings, layout.runs, layout.marks, layout.last)
     state.head = fold_state(layout.head, texts) if layout.head else checkpoint(state).copy()
-    state.written = {
-        first_id: Written(digest, started, Report(report), final, at)
-        for first_id, digest, started, report, final, at in layout.written
-    }
-    state.outbox = [Write(session(row, texts), Report(report), final) for row, report, final in layout.outbox]
+    take_reported(state, layout.written, layout.outbox, texts)
     return state
 
 

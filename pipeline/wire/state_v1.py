@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import msgspec
 
-from pipeline.wire.device_state import DeviceState, Report, Write, Written
+from pipeline.wire.device_state import DeviceState
 from pipeline.wire.session_codec import (
     FoldRow,
-    SessionRow,
+    WriteRow,
+    WrittenRow,
     checkpoint,
     fold_row,
     fold_state,
-    session,
-    session_row,
+    take_reported,
+    write_rows,
+    written_rows,
 )
-from pipeline.wire.tail import EventRow, Place, Strings, events_of, mark_of, rows_of
+from pipeline.wire.tail import EventRow, Place, Strings, Tail, events_of, numbered, rows_of
 
 VERSION = 1
 
@@ -30,8 +32,8 @@ class _Layout(msgspec.Struct, array_like=True, gc=False):
     head: FoldRow | None
     """Absent while the tail is empty: then it equals the checkpoint."""
     tail: list[EventRow]
-    written: list[tuple[str, bytes, int, int, bool, int]]
-    outbox: list[tuple[SessionRow, int, bool]]
+    written: list[WrittenRow]
+    outbox: list[WriteRow]
 
 
 _decode = msgspec.msgpack.Decoder(_Layout).decode
@@ -50,11 +52,8 @@ def encode(state: DeviceState) -> bytes:
         tail=rows_of(events, strings),
         checkpoint=fold_row(checkpoint(state), ref),
         head=fold_row(state.head, ref) if events else None,
-        written=[
-            (first_id, w.digest, w.started_at_ms, int(w.report), w.is_final, w.at_ms)
-            for first_id, w in state.written.items()
-        ],
-        outbox=[(session_row(w.session, ref), int(w.report), w.is_final) for w in state.outbox],
+        written=written_rows(state),
+        outbox=write_rows(state, ref),
     )
     layout.strings = list(strings)
     return bytes((VERSION,)) + msgspec.msgpack.encode(layout)
@@ -69,21 +68,13 @@ def decode(body: bytes | memoryview) -> DeviceState:
     texts = layout.strings
     if (layout.head is None) != (not layout.tail):
         raise ValueError("the fold after the tail is there if, and only if, there is a tail")
-    state = DeviceState(strings=Strings(zip(texts, range(len(texts)), strict=True)))
-    if len(state.strings) != len(texts):
-        raise ValueError("a text has two numbers")
-    checkpoint = fold_state(layout.checkpoint, texts)
-    state.checkpoint = checkpoint
-    state.named = checkpoint.names
+    state = DeviceState(strings=numbered(texts))
+    state.checkpoint = before = fold_state(layout.checkpoint, texts)
+    state.named = before.names
     state.floor = layout.floor
-    for event in events_of(layout.tail, texts):
-        state.tail.append(event, mark_of(event.id))
-    state.head = fold_state(layout.head, texts) if layout.head else checkpoint.copy()
-    state.written = {
-        first_id: Written(digest, started, Report(report), final, at)
-        for first_id, digest, started, report, final, at in layout.written
-    }
-    state.outbox = [Write(session(row, texts), Report(report), final) for row, report, final in layout.outbox]
+    state.tail = Tail(state.strings, events_of(layout.tail, texts))
+    state.head = fold_state(layout.head, texts) if layout.head else before.copy()
+    take_reported(state, layout.written, layout.outbox, texts)
     state.applied_offset = layout.applied_offset
     state.arrived_ms = layout.arrived_ms
     return state

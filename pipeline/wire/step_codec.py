@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import astuple
-from struct import Struct
 
 import msgspec
 
@@ -17,10 +16,9 @@ from pipeline.domain.event import Event
 from pipeline.domain.policy import Policy
 from pipeline.wire import state_codec
 from pipeline.wire.device_state import DeviceState
-from pipeline.wire.tail import EventRow, Strings, events_of, rows_of
+from pipeline.wire.tail import ARRAY_HEAD_BYTES, EventRow, Strings, array_head, events_of, rows_of
 
-_ARRAY = Struct(">BI")  # MessagePack: an array of up to 2^32 items
-_BODY_AT = state_codec.HEAD.size + _ARRAY.size
+_BODY_AT = state_codec.HEAD.size + ARRAY_HEAD_BYTES
 
 Records = Sequence[tuple[int, int, Sequence[Event]]]
 """Offset, record time and events of each."""
@@ -54,9 +52,9 @@ def added(value: bytes | None, step: bytes, policy: bytes, state: DeviceState, b
     """The value with one more step; None: the first. `state` is the one after the step."""
     head = state_codec.head_of(state, base_offset)
     if value is None:
-        return b"".join((head, _ARRAY.pack(0xDD, 2), policy, step))
+        return b"".join((head, array_head(2), policy, step))
     count = int.from_bytes(value[_BODY_AT - 4 : _BODY_AT])
-    return b"".join((head, _ARRAY.pack(0xDD, count + 1), value[_BODY_AT:], step))
+    return b"".join((head, array_head(count + 1), value[_BODY_AT:], step))
 
 
 def folded_under(value: bytes, policy: bytes) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import groupby
@@ -36,6 +37,7 @@ class _User(msgspec.Struct):
     properties: dict[str, str] = {}
 
 
+_CONTROL = re.compile(r"[\x00-\x1f]")
 _resource = msgspec.json.Decoder(dict[str, str])
 _user = msgspec.json.Decoder(_User)
 
@@ -91,7 +93,7 @@ def _check_texts(resource: str, user: str) -> None:
     _resource.decode(resource)
     if user:
         _user.decode(user)
-    if not (resource + user).isprintable() and any(ord(character) < 0x20 for character in resource + user):
+    if _CONTROL.search(resource) or _CONTROL.search(user):
         raise msgspec.ValidationError("a stored event whose resource or user is not canonical JSON")
 
 

@@ -28,9 +28,17 @@ EventRow = tuple[int, Ref, int, str, Ref, Ref, Bits, Ref, Ref]
 """Time, kind, seq, id, and by number: SDK session, exit reason; counters; by number: resource, user."""
 
 _KINDS = tuple(Kind)
-_ARRAY = Struct(">BI")  # MessagePack: an array of up to 2^32 items
+_ARRAY = Struct(">BI")
 _rows = msgspec.msgpack.Decoder(list[EventRow])
 _encode = msgspec.msgpack.Encoder().encode
+
+
+ARRAY_HEAD_BYTES = _ARRAY.size
+
+
+def array_head(length: int) -> bytes:
+    """What begins a MessagePack array, in the form of fixed size: so many encoded items follow."""
+    return _ARRAY.pack(0xDD, length)
 
 
 def mark_of(event_id: str) -> bytes:
@@ -46,6 +54,14 @@ class Strings(dict[str, int]):
         return number
 
 
+def numbered(texts: Sequence[str]) -> Strings:
+    """Decoded texts under their numbers. Raises ValueError if one has two."""
+    strings = Strings(zip(texts, range(len(texts)), strict=True))
+    if len(strings) != len(texts):
+        raise ValueError("a text has two numbers")
+    return strings
+
+
 class Run(NamedTuple):
     """Neighbouring events, encoded."""
 
@@ -57,7 +73,7 @@ class Run(NamedTuple):
     def events(self, texts: Sequence[str]) -> list[Event]:
         """The events decoded. Raises `msgspec.DecodeError` for damaged ones."""
         try:
-            return events_of(_rows.decode(_ARRAY.pack(0xDD, self.length) + self.rows), texts)
+            return events_of(_rows.decode(array_head(self.length) + self.rows), texts)
         except (IndexError, UnicodeDecodeError) as fault:
             raise msgspec.DecodeError(f"a damaged tail: {fault}") from fault
 

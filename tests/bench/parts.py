@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import gc
 import resource
 import sys
 import time
 from collections.abc import Mapping
 
+from pipeline.adapters.faust_app import Limits
 from pipeline.domain.policy import Policies
 from pipeline.state.partition import Partition, SourceRecord
 from pipeline.wire import native
+from pipeline.wiring import fit_garbage_collection
 from tests.bench.corpus import records
-
-CHUNK_BYTES = 2 * 1024 * 1024
-CHUNK_RECORDS = 4_000
-"""The bounds of a chunk, as workers have them (`adapters/faust_app.py`, `Limits`)."""
 
 Figures = dict[str, float]
 
@@ -32,7 +29,9 @@ def decode(events: int, options: Mapping[str, float]) -> Figures:
 def step(events: int, options: Mapping[str, float]) -> Figures:
     """Chunks of records to states and rows, decoding included; nothing is sent anywhere."""
     corpus = _corpus(events, options)
-    per_chunk = min(CHUNK_RECORDS, CHUNK_BYTES // (len(corpus[0].value or b"") + 60))
+    limits = Limits()
+    record_bytes = len(corpus[0].key or b"") + len(corpus[0].value or b"")
+    per_chunk = min(limits.max_chunk, limits.max_chunk_bytes // record_bytes)
     partition = Partition(0, Policies())
     before_mb = _rss_mb()
     state_bytes = rows = 0
@@ -53,8 +52,7 @@ def step(events: int, options: Mapping[str, float]) -> Figures:
 
 
 def _corpus(events: int, options: Mapping[str, float]) -> list[SourceRecord]:
-    # As workers do (`wiring.run_worker`).
-    gc.set_threshold(50_000, 20, 50)
+    fit_garbage_collection()
     return records(
         events,
         envelope=int(options["envelope"]),

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from aiokafka import AIOKafkaProducer
 from faust.types import TP
 
 from pipeline import topics
-from pipeline.adapters import kafka_topics, record_batches
+from pipeline.adapters import kafka_topics
+from pipeline.adapters.embedded.child import Child
 from pipeline.adapters.kafka_connection import KafkaConnection
 from pipeline.adapters.roles import group_of
 from pipeline.state.partition import SourceRecord
-from tests.bench import processes
 from tests.bench.corpus import records
+from tests.bench.peers.topic import Record, load
+from tests.bench.processes import cpu_s, peak_rss_mb
 from tests.services import start_broker
+from tests.stack import command_line
+from tests.stack import environment as environment_of
 
 _POLL_S = 0.2
+_START_TIMEOUT_S = 90.0
+_STOP_TIMEOUT_S = 30.0
 _TIMEOUT_S = 600.0
-_LOAD = 5_000
 
 
 def sessionizer(kind: str, events: int, *, envelope: int, devices: int) -> dict[str, float]:
@@ -36,81 +39,58 @@ def sessionizer(kind: str, events: int, *, envelope: int, devices: int) -> dict[
         broker = start_broker(kind, Path(folder) / "broker")
         try:
             connection = KafkaConnection(broker.bootstrap)
-            environment = {
-                **os.environ,
-                "PIPELINE_KAFKA_BOOTSTRAP": broker.bootstrap,
-                "PIPELINE_PARTITIONS": "1",
-            }
+            environment = environment_of(
+                {"PIPELINE_KAFKA_BOOTSTRAP": broker.bootstrap, "PIPELINE_PARTITIONS": "1"}
+            )
             corpus = records(events, envelope=envelope, devices=devices)
-            worker = _Worker(Path(folder), environment)
-            worker.start()  # which makes the topics
-            worker.stop()
-            asyncio.run(_load(connection, corpus))
-            worker.start()
+            worker = _worker(Path(folder), environment)
+            worker.stop(timeout_s=_STOP_TIMEOUT_S)  # it has made the topics
+            asyncio.run(load(broker.bootstrap, topics.SDK_EVENTS, _pairs(corpus)))
+            worker = _worker(Path(folder), environment)
             try:
-                before, broker_before_s, started_s = worker.cpu_s(), _cpu_of_brokers(), time.monotonic()
+                pid = worker.pid
+                assert pid is not None, "it was started"
+                before_s, broker_before_s, started_s = cpu_s(pid), _cpu_of_others(pid), time.monotonic()
                 while _committed(connection) < len(corpus):
-                    if worker.ended() or time.monotonic() - started_s > _TIMEOUT_S:
-                        raise RuntimeError(f"not done; the worker's log:\n{worker.log()[-2_000:]}")
+                    if not worker.is_running or time.monotonic() - started_s > _TIMEOUT_S:
+                        raise RuntimeError(f"not done; the worker's log ends with:\n{worker.log_tail()}")
                     time.sleep(_POLL_S)
                 return {
-                    "cpu_s": worker.cpu_s() - before,
-                    "broker_cpu_s": _cpu_of_brokers() - broker_before_s,
+                    "cpu_s": cpu_s(pid) - before_s,
+                    "broker_cpu_s": _cpu_of_others(pid) - broker_before_s,
                     "wall_s": time.monotonic() - started_s,
-                    "rss_mb": processes.peak_rss_mb(worker.pid),
+                    "rss_mb": peak_rss_mb(pid),
                 }
             finally:
-                worker.stop()
+                worker.stop(timeout_s=_STOP_TIMEOUT_S)
         finally:
             broker.stop()
 
 
-class _Worker:
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        self._folder = folder
-        self._environment = environment
-        self._process: subprocess.Popen[bytes] | None = None
-        self._ready = folder / "ready"
-
-    @property
-    def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
-
-    def start(self) -> None:
-        """Returns once it reads its partition."""
-        self._ready.unlink(missing_ok=True)
-        with (self._folder / "worker.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "pipeline", "worker", "--role", "sessionizer",
-                 "--ready-file", str(self._ready)],
-                env=self._environment, stdout=log, stderr=log,
-            )  # fmt: skip
-        started_s = time.monotonic()
-        while not self._ready.exists():
-            if self.ended() or time.monotonic() - started_s > 90:
-                raise RuntimeError(f"the worker did not start:\n{self.log()[-2_000:]}")
-            time.sleep(0.02)
-
-    def stop(self) -> None:
-        assert self._process is not None
-        self._process.terminate()
-        self._process.wait(30)
-
-    def ended(self) -> bool:
-        assert self._process is not None
-        return self._process.poll() is not None
-
-    def cpu_s(self) -> float:
-        return processes.cpu_s(self.pid)
-
-    def log(self) -> str:
-        return (self._folder / "worker.log").read_text()
+def _worker(folder: Path, environment: dict[str, str]) -> Child:
+    """A worker that reads its partition."""
+    ready = folder / "ready"
+    ready.unlink(missing_ok=True)
+    worker = Child(
+        "sessionizer",
+        command_line("worker", "--role", "sessionizer", "--ready-file", str(ready)),
+        log_file=folder / "worker.log",
+        cwd=folder,
+        with_variables=environment,
+    )
+    worker.start(ready.exists, timeout_s=_START_TIMEOUT_S)
+    return worker
 
 
-def _cpu_of_brokers() -> float:
+def _pairs(corpus: list[SourceRecord]) -> Iterator[Record]:
+    for record in corpus:
+        assert record.key is not None and record.value is not None
+        yield Record(record.key, record.value)
+
+
+def _cpu_of_others(worker: int) -> float:
     """CPU seconds of the other children of this process: the broker's."""
-    return processes.cpu_s(os.getpid()) - time.process_time()
+    return cpu_s(os.getpid()) - time.process_time() - cpu_s(worker)
 
 
 def _committed(connection: KafkaConnection) -> int:
@@ -119,15 +99,3 @@ def _committed(connection: KafkaConnection) -> int:
         kafka_topics.committed_offsets(connection, group_of("sessionizer"), [topics.SDK_EVENTS])
     )
     return found.get(tp) or 0
-
-
-async def _load(connection: KafkaConnection, corpus: list[SourceRecord]) -> None:
-    producer = AIOKafkaProducer(**connection.client_options(), max_batch_size=500_000)
-    await producer.start()
-    try:
-        for at in range(0, len(corpus), _LOAD):
-            pairs = [(record.key, record.value) for record in corpus[at : at + _LOAD]]
-            now_ms = int(time.time() * 1_000)
-            await record_batches.send(producer, topics.SDK_EVENTS, 0, pairs, now_ms)
-    finally:
-        await producer.stop()

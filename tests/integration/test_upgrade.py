@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -51,15 +53,24 @@ def send(stack: Stack, events: int) -> None:
     stack.wait_idle()
 
 
+@contextmanager
+def stack_with_sink(
+    clickhouse: EmbeddedClickHouse, folder: Path, request: pytest.FixtureRequest
+) -> Iterator[Stack]:
+    """A stack that stores; no sessionizer runs yet."""
+    with (
+        running_stack("kafka", clickhouse, folder, partitions=str(PARTITIONS), idle_timeout="2s") as stack,
+        logs_if_failed(request, stack),
+    ):
+        stack.start_workers("sink")
+        yield stack
+
+
 def test_versions_side_by_side_while_the_new_one_is_held_back(
     clickhouse: EmbeddedClickHouse, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """As the runbook has it: partitions go to and fro between both, and back, without a stop."""
-    with (
-        running_stack("kafka", clickhouse, tmp_path, partitions=str(PARTITIONS), idle_timeout="2s") as stack,
-        logs_if_failed(request, stack),
-    ):
-        stack.start_workers("sink")
+    with stack_with_sink(clickhouse, tmp_path, request) as stack:
         old = start(stack, OLD)
         send(stack, 1_500)
         held_back = start(stack, NEW, PIPELINE_STATE_VERSION=str(state_codec.VERSION))
@@ -82,11 +93,7 @@ def test_versions_side_by_side_while_the_new_one_is_held_back(
 def test_an_old_version_stops_at_the_state_of_a_newer_one_and_nothing_is_lost(
     clickhouse: EmbeddedClickHouse, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    with (
-        running_stack("kafka", clickhouse, tmp_path, partitions=str(PARTITIONS), idle_timeout="2s") as stack,
-        logs_if_failed(request, stack),
-    ):
-        stack.start_workers("sink")
+    with stack_with_sink(clickhouse, tmp_path, request) as stack:
         old = start(stack, OLD)
         send(stack, 1_500)
         new = start(stack, NEW)
