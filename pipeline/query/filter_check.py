@@ -14,6 +14,7 @@ from uuid import UUID
 from pipeline.query.dimensions import DIMENSIONS, KEYED, KEYED_OPERATORS, MAX_KEY, Dimension, dimension
 from pipeline.query.filter_regex import MAX_PATTERN, regex_fault
 from pipeline.query.filter_tree import All, AnyOf, Filter, FilterError, HasEvent, Not, Scalar, Test, Value
+from pipeline.wire.limits import FIRST_STORED_MS, LAST_STORED_MS
 
 MAX_DEPTH, MAX_TESTS, MAX_STEPS, MAX_LISTED, MAX_TEXT = 20, 200, 8, 200, 1_024
 """Levels; tests and events together; events in a row of `then`; values of `in`; characters of a value."""
@@ -22,8 +23,6 @@ MAX_BYTES = 16_000
 
 _INT64 = range(-(2**63), 2**63)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FIRST_MS, _LAST_MS = -2_208_988_800_000, 10_413_791_999_999
-"""What DateTime64(3) can hold."""
 
 
 def checked(filter: Filter) -> Filter:
@@ -225,7 +224,7 @@ def _time_ms(value: object, what: str) -> int:
             time_ms = ((at if at.tzinfo else at.replace(tzinfo=UTC)) - _EPOCH) // timedelta(milliseconds=1)
         except ValueError:
             time_ms = None
-    if time_ms is None or not _FIRST_MS <= time_ms <= _LAST_MS:
+    if time_ms is None or not FIRST_STORED_MS <= time_ms <= LAST_STORED_MS:
         raise FilterError(f"{what} is a time, {form}, from 1900 to 2299; found {shown(value)}")
     return time_ms
 

@@ -39,3 +39,6 @@ MAX_AHEAD_MS = 24 * 3_600_000
 """How far a corrected time may lie after the broker's record time."""
 CLOCK_TOLERANCE_MS = 60_000
 """A sender's clock that is off by no more is taken as right."""
+
+FIRST_STORED_MS, LAST_STORED_MS = -2_208_988_800_000, 10_413_791_999_999
+"""What DateTime64(3) can hold: the years 1900 to 2299."""

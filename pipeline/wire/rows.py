@@ -18,6 +18,7 @@ import orjson
 
 from pipeline.domain.event import COUNTERS
 from pipeline.domain.session import End, Session, session_id
+from pipeline.wire.limits import FIRST_STORED_MS, LAST_STORED_MS
 
 if TYPE_CHECKING:
     from pipeline.wire.native import Envelope
@@ -243,16 +244,12 @@ def _boolean(value: bool) -> str:
     return "true" if value else "false"
 
 
-_FIRST_MS, _LAST_MS = -2_208_988_800_000, 10_413_791_999_999
-"""What DateTime64(3) can hold: the years 1900 to 2299."""
-
-
 def _seconds(time_ms: int) -> str:
     """Unix milliseconds as seconds with three decimals; what ClickHouse cannot hold becomes the nearest it can."""
     if time_ms >= 1_000:
-        text = str(min(time_ms, _LAST_MS))
+        text = str(min(time_ms, LAST_STORED_MS))
         return f"{text[:-3]}.{text[-3:]}"
-    size_ms = abs(max(time_ms, _FIRST_MS))
+    size_ms = abs(max(time_ms, FIRST_STORED_MS))
     return f"{'-' if time_ms < 0 else ''}{size_ms // 1_000}.{size_ms % 1_000:03d}"
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.domain.event import COUNTERS, Kind
 from pipeline.domain.session import Session, session_id
-from pipeline.wire import rows
+from pipeline.wire import limits, rows
 from pipeline.wire.columns import DEAD_LETTER_COLUMNS, EVENT_COLUMNS, LEDGER_COLUMNS, SESSION_COLUMNS
 from pipeline.wire.native import Envelope, NativeEvent
 from pipeline.wire.rows import dead_letter_row, deleted_row, event_rows, ledger_row, session_row
@@ -191,7 +191,7 @@ class TestEventRows:
 
 
 class TestTimes:
-    @given(st.integers(rows._FIRST_MS, rows._LAST_MS))
+    @given(st.integers(limits.FIRST_STORED_MS, limits.LAST_STORED_MS))
     def test_are_exact_decimals(self, time_ms: int) -> None:
         text = rows._seconds(time_ms)
         whole, fraction = text.removeprefix("-").split(".")
@@ -200,8 +200,8 @@ class TestTimes:
         assert (-size_ms if text.startswith("-") else size_ms) == time_ms
 
     def test_out_of_range_become_the_nearest_that_clickhouse_holds(self) -> None:
-        assert rows._seconds(10**18) == rows._seconds(rows._LAST_MS)
-        assert rows._seconds(-(10**18)) == rows._seconds(rows._FIRST_MS)
+        assert rows._seconds(10**18) == rows._seconds(limits.LAST_STORED_MS)
+        assert rows._seconds(-(10**18)) == rows._seconds(limits.FIRST_STORED_MS)
 
 
 class TestDeadLetterRow:
