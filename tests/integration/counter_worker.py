@@ -77,7 +77,10 @@ class Counter:
 
     async def count(self, event: Any) -> None:
         partition = event.message.partition
-        counts = self.counts[partition]
+        counts = self.counts.get(partition)
+        if counts is None:  # revoked while the chunk was in hand, as `Sessionizer.handle` finds too
+            say("dropped", partition=partition, first=event.message.first_offset)
+            return
         before = counts.get(MARKER, (-1, 0))[0]
         changed: dict[bytes, Count] = {}
         for record in event.value:
