@@ -265,6 +265,15 @@ def _counts(store: Store) -> bytes:
     )
 
 
+def test_the_largest_filter_is_answered(stored: Stored) -> None:
+    ids = [f"nobody-{index}-{'é' * 30}" for index in range(199)]
+    users = {"dimension": "user.id", "operator": "in", "value": [*ids, stored.world.sessions[0]["user_id"]]}
+    many = {"any": [users, *({"event": f"none {index}"} for index in range(5))]}
+    assert stored.passing(many) == stored.world.passing(many) != set()
+    tests = {"any": [{"dimension": "user.id", "operator": "eq", "value": text} for text in ids]}
+    assert stored.passing({"not": tests}) == {row["session_id"] for row in stored.world.sessions}
+
+
 @checked_examples(200)
 @given(st.text(st.sampled_from(r"ab1-\dwsxnt.[]^$(){},*+?|:i_ é"), max_size=14))
 def test_what_passes_for_an_expression_compiles(clickhouse: EmbeddedClickHouse, pattern: str) -> None:
