@@ -164,10 +164,11 @@ def test_one_user_is_enough_to_read_few_events(stored: Stored) -> None:
     ]
 
     @checked_examples(80)
-    @given(st.sampled_from(ids), st.one_of(events(stored.words), filters(stored.words)))
-    def check(one: Document, filter: Document) -> None:
+    @given(st.sampled_from(ids), st.sampled_from(ids), st.one_of(events(stored.words), filters(stored.words)))
+    def check(one: Document, other: Document, filter: Document) -> None:
+        view = {"event": "app.screen.view"}
         both = {
-            "any": [{"all": [{"not": filter}, one]}, {"all": [one, filter, {"event": "app.screen.view"}]}]
+            "any": [{"all": [{"not": filter}, one]}, {"all": [other, filter, view]}, {"event": "app.crash"}]
         }
         expected = stored.world.passing(both)
         told_apart[0 < len(expected) < len(stored.world.sessions)] += 1
