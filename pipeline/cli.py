@@ -129,6 +129,30 @@ def query(
 
 
 @app.command()
+def sessions(
+    filter: Annotated[
+        str,
+        typer.Option(help='Which, such as: session.crash_count > 0 and app.version = "1.2". All by default.'),
+    ] = "",
+    app_id: Annotated[str, typer.Option("--app", help="Only this app.")] = "",
+    start: Annotated[
+        datetime | None, typer.Option("--from", formats=_TIMES, help="Sessions that start at or after (UTC).")
+    ] = None,
+    end: Annotated[
+        datetime | None, typer.Option("--to", formats=_TIMES, help="Sessions that start before (UTC).")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="At most so many.")] = 100,
+    format: Annotated[
+        str,
+        typer.Option(help="Any format of ClickHouse, with all columns; a table on a terminal by default."),
+    ] = "",
+) -> None:
+    """List sessions, newest first. schemas/README.md has the language of filters."""
+    chosen = analyse.Chosen(filter, app_id, start, end)
+    analyse.sessions(wiring.settings(), chosen, limit=limit, format=format)
+
+
+@app.command()
 def status(
     wait_idle: Annotated[
         bool, typer.Option("--wait-idle", help="Wait until all sent is stored and idle sessions are closed.")

@@ -1,19 +1,44 @@
-"""`query`: what analysts ask on the command line."""
+"""`query` and `sessions`: what analysts ask on the command line."""
 
 from __future__ import annotations
 
 import re
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from pipeline import wiring
 from pipeline.adapters.clickhouse import Refused, Unreachable
 from pipeline.commands.failure import CommandFailed
+from pipeline.commands.rebuild import unix_ms
+from pipeline.query.filter import FilterError
+from pipeline.query.filter_text import parse
+from pipeline.query.sessions import session_list
 from pipeline.settings import Settings
 
 _FORMAT = re.compile(r"\bFORMAT\s+(\w+)\s*$", re.IGNORECASE)
 _ON_TERMINAL, _IN_PIPE = "PrettyCompactMonoBlock", "TSVWithNames"
+_AT_A_GLANCE = (
+    "session_id, started_at, app_id, device_id, user_id, app_version, status, end_reason, duration_ms, event_count,"
+    " crash_count"
+)
+_FIRST_MS, _LAST_MS = -2_208_988_800_000, 10_413_791_999_999
+"""All that a column of times can hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which sessions; nothing given means all."""
+
+    filter: str = ""
+    """In its text form."""
+    app_id: str = ""
+    start: datetime | None = None
+    """Those that start at or after, UTC."""
+    end: datetime | None = None
+    """Those that start before, UTC."""
 
 
 def query(settings: Settings, sql: str, format: str) -> None:
@@ -21,6 +46,21 @@ def query(settings: Settings, sql: str, format: str) -> None:
     statement = (sys.stdin.read() if sql == "-" else sql).rstrip().rstrip(";")
     own = _FORMAT.search(statement)
     show(settings, statement[: own.start()] if own else statement, {}, format or (own[1] if own else ""))
+
+
+def sessions(settings: Settings, chosen: Chosen, *, limit: int, format: str) -> None:
+    """Print sessions, newest first: the columns that fit a glance, or all where a format is named.
+
+    Raises `CommandFailed`.
+    """
+    start_ms = _FIRST_MS if chosen.start is None else unix_ms(chosen.start)
+    end_ms = _LAST_MS if chosen.end is None else unix_ms(chosen.end)
+    try:
+        found = session_list(chosen.app_id or None, parse(chosen.filter), start_ms, end_ms, None, limit)
+    except FilterError as error:
+        raise CommandFailed(f"--filter: {error}") from error
+    columns = "*" if format else _AT_A_GLANCE
+    show(settings, f"SELECT {columns} FROM ({found.sql})", found.parameters, format)
 
 
 def show(settings: Settings, sql: str, parameters: Mapping[str, Any], format: str) -> None:

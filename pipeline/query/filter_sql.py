@@ -10,6 +10,9 @@ from pipeline.query.filter_check import checked
 from pipeline.query.filter_tree import All, AnyOf, Filter, HasEvent, Not, Scalar, Test
 from pipeline.query.statement import Statement
 
+_OVER_DEVICES = (FIRST, STITCHED_LENGTH)
+_POINTS_OUT = ("device.id", "user.id", "session.id", "session.stitched_id", "session.client_id")
+"""Few sessions share one of these: where such a test has to pass, only few devices are worth reading."""
 _COMPARISONS = {"eq": "=", "not": "!=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
 
@@ -32,6 +35,19 @@ def where(filter: Filter, prefix: str = "f", scope: Scope | None = None) -> Stat
     return Statement(sql, compiler.parameters)
 
 
+def looks_beyond_rows(filter: Filter) -> bool:
+    """Whether it takes more than a session's own row to tell: events, or the other sessions of the device."""
+    match filter:
+        case All(filters) | AnyOf(filters):
+            return any(looks_beyond_rows(each) for each in filters)
+        case Not(inner):
+            return looks_beyond_rows(inner)
+        case HasEvent():
+            return True
+        case Test(name):
+            return name in _OVER_DEVICES
+
+
 class _Compiler:
     """Writes SQL for canonical filters and collects the parameters."""
 
@@ -39,11 +55,12 @@ class _Compiler:
         self.parameters: dict[str, object] = {}
         self._prefix = prefix
         self._scope = scope
+        self._limits: list[str] = []
 
     def filter(self, filter: Filter) -> str:
         match filter:
             case All(filters):
-                return f"({' AND '.join(self.filter(each) for each in filters)})" if filters else "true"
+                return self._all(filters)
             case AnyOf(filters):
                 return f"({' OR '.join(self.filter(each) for each in filters)})" if filters else "false"
             case Not(inner):
@@ -52,6 +69,15 @@ class _Compiler:
                 return self._events(filter.steps())
             case Test():
                 return f"({self._session_test(filter)})"
+
+    def _all(self, filters: tuple[Filter, ...]) -> str:
+        points_out = {each for each in filters if _points_out(each)}
+        first = [self.filter(each) for each in filters if each in points_out]
+        # What fails one of these fails the whole, whatever the others say of it: they need not look there.
+        self._limits += first
+        rest = [self.filter(each) for each in filters if each not in points_out]
+        del self._limits[len(self._limits) - len(first) :]
+        return f"({' AND '.join(first + rest)})" if filters else "true"
 
     def _session_test(self, test: Test) -> str:
         found = dimension(test.dimension)
@@ -126,7 +152,7 @@ class _Compiler:
 
     def _over_device(self, test: Test) -> str:
         """What takes the other sessions of the device to tell."""
-        limit = self._in_app()
+        limit = self._limit()
         if test.dimension == FIRST:
             first = (
                 "(app_id, device_id, started_at) IN"
@@ -143,7 +169,7 @@ class _Compiler:
     def _events(self, steps: tuple[HasEvent, ...]) -> str:
         """An event belongs to the session with the greatest start not after it, as in `session_timeline`."""
         passes = [self._event(step) for step in steps]
-        limit = self._in_app()
+        limit = self._limit()
         since = ""
         if self._scope.start_ms is not None:
             since = f"fromUnixTimestamp64Milli({self._add(self._scope.start_ms, 'Int64')}, 'UTC')"
@@ -177,8 +203,15 @@ class _Compiler:
         tests = [f"({self._keyed('attributes', test, test.dimension)})" for test in step.tests]
         return f"({' AND '.join([name, *tests])})"
 
-    def _in_app(self) -> str:
-        return "true" if self._scope.app_id is None else f"app_id = {self._add(self._scope.app_id, 'String')}"
+    def _limit(self) -> str:
+        """Which devices are worth a look; always whole devices, since sessions and events of one settle each other."""
+        app = [] if self._scope.app_id is None else [f"app_id = {self._add(self._scope.app_id, 'String')}"]
+        if not self._limits:
+            return " AND ".join(app) or "true"
+        chosen = " AND ".join([*app, *self._limits])
+        return " AND ".join(
+            [*app, f"(app_id, device_id) IN (SELECT app_id, device_id FROM sessions WHERE {chosen})"]
+        )
 
     def _number(self, value: Scalar) -> str:
         return self._add(value, "Float64" if isinstance(value, float) else "Int64")
@@ -193,4 +226,5 @@ class _Compiler:
         return f"{{{name}:{type}}}"
 
 
-_OVER_DEVICES = (FIRST, STITCHED_LENGTH)
+def _points_out(filter: Filter) -> bool:
+    return isinstance(filter, Test) and filter.dimension in _POINTS_OUT and filter.operator in ("eq", "in")

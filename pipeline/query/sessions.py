@@ -13,7 +13,7 @@ from uuid import UUID
 
 import orjson
 
-from pipeline.query.filter_sql import Scope, where
+from pipeline.query.filter_sql import Scope, looks_beyond_rows, where
 from pipeline.query.filter_tree import Filter
 from pipeline.query.operations import Ask
 from pipeline.query.statement import Statement
@@ -21,6 +21,8 @@ from pipeline.query.statement import Statement
 MAX_LIMIT = 1_000
 """Rows of one page."""
 _DAY_MS = 86_400_000
+_AT_ONCE = 1_000_000
+"""Grown so much, a day is longer than all that a column of times can hold."""
 
 _TIMES_MS = (
     "toUnixTimestamp64Milli(started_at) AS started_at_ms, toUnixTimestamp64Milli(ended_at) AS ended_at_ms"
@@ -106,7 +108,9 @@ def session_page(
     """
     rows: list[dict[str, Any]] = []
     wanted = limit + 1
-    for window_start_ms, window_end_ms in windows(start_ms, end_ms, after):
+    # Events and other sessions of a device are read whole, however short the piece: few pieces then.
+    growth = 2 if filter is None or not looks_beyond_rows(filter) else _AT_ONCE
+    for window_start_ms, window_end_ms in windows(start_ms, end_ms, after, growth):
         statement = session_list(
             app_id, filter, window_start_ms, window_end_ms, after, min(wanted - len(rows), MAX_LIMIT)
         )
@@ -116,15 +120,17 @@ def session_page(
     return Page(rows, None)
 
 
-def windows(start_ms: int, end_ms: int, after: Cursor | None = None) -> Iterator[tuple[int, int]]:
-    """The range in pieces, newest first, each twice as long as the one before: from a day to all that is left."""
+def windows(
+    start_ms: int, end_ms: int, after: Cursor | None = None, growth: int = 2
+) -> Iterator[tuple[int, int]]:
+    """The range in pieces, newest first: a day, and each next one `growth` times as long as the one before."""
     upper_ms = end_ms if after is None else min(end_ms, after.started_at_ms + 1)
     length_ms = _DAY_MS
     while upper_ms > start_ms:
         # Pieces begin with a day (UTC): the key holds the day.
         lower_ms = max(start_ms, (upper_ms - length_ms) // _DAY_MS * _DAY_MS)
         yield lower_ms, upper_ms
-        upper_ms, length_ms = lower_ms, length_ms * 2
+        upper_ms, length_ms = lower_ms, length_ms * growth
 
 
 def session_by_id(session_id: str) -> Statement:

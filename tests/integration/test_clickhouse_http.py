@@ -61,6 +61,14 @@ def test_parameters_are_values_never_sql(client: Client) -> None:
     assert _rows(client, sql, parameters=parameters) == [(hostile, 2**64 - 1, [hostile, ""], None)]
 
 
+def test_parameters_too_long_for_a_url_come_as_a_form(client: Client) -> None:
+    texts = ["x' \\ \t\r\n {a:String} ü💥\0", "y" * 100_000]
+    result = client.query(
+        "SELECT {a:String} AS a, {b:Array(String)} AS b", parameters={"a": texts[0], "b": texts}
+    )
+    assert result.result_rows == [(texts[0], texts)]
+
+
 def test_settings_hold_for_one_request_only(clickhouse: EmbeddedClickHouse, client: Client) -> None:
     sql = "SELECT toUInt64(getSetting('max_block_size')), getSetting('log_comment')"
     (before,) = _rows(client, sql)

@@ -152,6 +152,34 @@ def test_every_operator_of_every_dimension(stored: Stored, name: str) -> None:
         assert stored.passing(filter) == stored.world.passing(filter), filter
 
 
+def test_one_user_is_enough_to_read_few_events(stored: Stored) -> None:
+    """What stands beside a user's or device's id is looked for on its devices alone, and comes out the same."""
+    told_apart: Counter[bool] = Counter()
+    ids = [
+        {"dimension": "user.id", "operator": "eq", "value": row["user_id"]}
+        for row in stored.world.sessions[::11]
+    ] + [
+        {"dimension": "device.id", "operator": "in", "value": [row["device_id"]]}
+        for row in stored.world.sessions[::17]
+    ]
+
+    @checked_examples(80)
+    @given(st.sampled_from(ids), st.sampled_from(ids), st.one_of(events(stored.words), filters(stored.words)))
+    def check(one: Document, other: Document, filter: Document) -> None:
+        view = {"event": "app.screen.view"}
+        both = {
+            "any": [{"all": [{"not": filter}, one]}, {"all": [other, filter, view]}, {"event": "app.crash"}]
+        }
+        expected = stored.world.passing(both)
+        told_apart[0 < len(expected) < len(stored.world.sessions)] += 1
+        assert stored.passing(both) == expected
+
+    check()
+    assert told_apart[True] > told_apart.total() / 4
+    sql = where(from_json({"all": [{"event": "app.crash"}, ids[0]]})).sql
+    assert sql.count("(app_id, device_id) IN (SELECT app_id, device_id FROM sessions WHERE (user_id = ") == 2
+
+
 HOSTILE = (
     *ODD_TEXTS[1:],
     *(
@@ -236,6 +264,15 @@ def _counts(store: Store) -> bytes:
     return store.query(
         "SELECT (SELECT count() FROM session_rows FINAL) AS s, (SELECT count() FROM event_rows FINAL) AS e"
     )
+
+
+def test_the_largest_filter_is_answered(stored: Stored) -> None:
+    ids = [f"nobody-{index}-{'é' * 30}" for index in range(199)]
+    users = {"dimension": "user.id", "operator": "in", "value": [*ids, stored.world.sessions[0]["user_id"]]}
+    many = {"any": [users, *({"event": f"none {index}"} for index in range(5))]}
+    assert stored.passing(many) == stored.world.passing(many) != set()
+    tests = {"any": [{"dimension": "user.id", "operator": "eq", "value": text} for text in ids]}
+    assert stored.passing({"not": tests}) == {row["session_id"] for row in stored.world.sessions}
 
 
 @checked_examples(200)

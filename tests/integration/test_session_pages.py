@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -182,3 +186,29 @@ def test_saved_filters(store: Store) -> None:
             save("saving", name, "")
     with pytest.raises(FilterError, match="no dimension"):
         save("saving", "bad", "nothing = 1")
+
+
+def test_the_command(store: Store, world: World, clickhouse: EmbeddedClickHouse) -> None:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "pipeline", "sessions", *arguments],
+            env={**os.environ, "PIPELINE_CLICKHOUSE_URL": f"{clickhouse.url}/{store.database}"},
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    crashed = newest_first([row for row in world.sessions if row["crash_count"] > 0])
+    done = run("--filter", "session.crash_count > 0", "--limit", "5", "--format", "JSONEachRow")
+    assert [json.loads(line)["session_id"] for line in done.stdout.splitlines()] == crashed[:5], done.stderr
+    of_app = [row for row in world.sessions if row["app_id"] == "tied"]
+    done = run("--app", "tied", "--from", "2026-01-05T08:00", "--to", "2026-01-05T08:30")
+    lines = done.stdout.rstrip("\n").split("\n")
+    expected = newest_first([row for row in of_app if row["started_at"] < "2026-01-05 08:30"])
+    assert [line.split("\t")[0] for line in lines] == ["session_id", *expected] and expected
+    failed = run("--filter", "nothing = 1")
+    assert failed.returncode == 1
+    assert failed.stderr.startswith('session-pipeline: --filter: no dimension "nothing"; allowed: app.id, ')
+    assert failed.stderr.count("\n") == 1

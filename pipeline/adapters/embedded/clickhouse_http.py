@@ -14,7 +14,7 @@ import json
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import chain
@@ -177,20 +177,32 @@ async def _read_query(request: web.Request) -> Query:
     url, headers = request.query, request.headers
     if url.get("compress", "0") != "0" or url.get("decompress", "0") != "0":
         raise EngineError(48, "ClickHouse's own compressed framing is not supported. (NOT_IMPLEMENTED)")
+    fields = dict(url)
+    pieces: Iterator[bytes] = iter(())
     if request.content_type == "multipart/form-data":
-        raise EngineError(48, "Forms and external tables are not supported. (NOT_IMPLEMENTED)")
-    body = await request.read()
-    pieces = decoded(body, headers.get("Content-Encoding", "").lower())
-    if "query" in url:
-        pieces = chain((url["query"].encode() + b"\n",), pieces)
+        fields |= await _form(request)
+    else:
+        pieces = decoded(await request.read(), headers.get("Content-Encoding", "").lower())
+    if "query" in fields:
+        pieces = chain((fields["query"].encode() + b"\n",), pieces)
     return Query(
         pieces,
         database=url.get("database") or headers.get("X-ClickHouse-Database") or "",
         default_format=url.get("default_format") or headers.get("X-ClickHouse-Format") or "TabSeparated",
         settings={k: v for k, v in url.items() if k not in _NOT_SETTINGS and not k.startswith("param_")},
-        parameters={k.removeprefix("param_"): v for k, v in url.items() if k.startswith("param_")},
+        parameters={k.removeprefix("param_"): v for k, v in fields.items() if k.startswith("param_")},
         read_only=request.method in _READS,
     )
+
+
+async def _form(request: web.Request) -> dict[str, str]:
+    """Query and parameters as fields: clients send them so when they are too long for a URL."""
+    fields: dict[str, str] = {}
+    for name, value in (await request.post()).items():
+        if not isinstance(value, str):
+            raise EngineError(48, "External tables are not supported. (NOT_IMPLEMENTED)")
+        fields[name] = value
+    return fields
 
 
 def _summary(answer: Answer) -> str:
