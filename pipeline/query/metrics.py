@@ -85,10 +85,21 @@ METRICS: Mapping[str, Metric] = {
         _percentile("duration_p95", "95th percentile of duration", 0.95, "duration_ms", "1", False),
         _percentile("cold_start_p50", "Median cold start", 0.5, "cold_start_ms", "cold_start_ms > 0", True),
         _percentile(
-            "cold_start_p95", "95th percentile of cold start", 0.95, "cold_start_ms", "cold_start_ms > 0", True
+            "cold_start_p95",
+            "95th percentile of cold start",
+            0.95,
+            "cold_start_ms",
+            "cold_start_ms > 0",
+            True,
         ),
         # Sessions of several groups (personas) count once in the whole.
-        _share("adoption", "Share of sessions", "count()", "sum(countIf(nth = 1)) OVER (PARTITION BY bucket)", None),
+        _share(
+            "adoption",
+            "Share of sessions",
+            "count()",
+            "sum(countIf(nth = 1)) OVER (PARTITION BY bucket)",
+            None,
+        ),
     )
 }
 """By name. Cold starts: by the launch event's own account, or else from the launch to the first view (view `cold_starts`
@@ -149,7 +160,7 @@ def metric(
         raise ValueError(f"no bucket {bucket!r}; one of hour, day, week")
     where = where or EVERYTHING
     groups, keys = _groups(by)
-    chosen = _chosen(where)
+    chosen = chosen_sessions(where)
     top_groups = (
         f"(SELECT groupArray(g) FROM (SELECT g FROM (SELECT arrayJoin(arrayDistinct({groups})) AS g FROM ({chosen}))"
         " GROUP BY g ORDER BY count() DESC, g LIMIT {m_top:UInt32}))"
@@ -177,7 +188,9 @@ FROM
 ARRAY JOIN all_groups AS g, arrayEnumerate(all_groups) AS nth
 GROUP BY bucket, g
 ORDER BY bucket, is_other, `group`"""
-    return Statement(sql, {**_range(app_id, start_ms, end_ms), "m_top": top, **keys, **where.parameters})
+    return Statement(
+        sql, {**range_parameters(app_id, start_ms, end_ms), "m_top": top, **keys, **where.parameters}
+    )
 
 
 def retention(app_id: str, start_ms: int, end_ms: int, days: int) -> Statement:
@@ -239,7 +252,8 @@ _COLD_STARTS = """LEFT JOIN
     ) AS c USING (session_id)"""
 
 
-def _chosen(where: Statement) -> str:
+def chosen_sessions(where: Statement) -> str:
+    """The SELECT of an app's sessions in a range that meet a condition; its values are `range_parameters`."""
     return (
         "SELECT * FROM session_health WHERE app_id = {m_app:String}"
         " AND started_at >= fromUnixTimestamp64Milli({m_start:Int64}, 'UTC')"
@@ -264,7 +278,7 @@ def _top_events(
         f" from = {{m_from:String}}, until = {{m_until:String}}){limit}"
         f" GROUP BY label, detail ORDER BY {order} LIMIT {{m_top:UInt32}}",
         {
-            **_range(app_id, start_ms, end_ms),
+            **range_parameters(app_id, start_ms, end_ms),
             "m_subject": subject,
             "m_top": top,
             **(where.parameters if where else {}),
@@ -296,7 +310,8 @@ def _known(known: Mapping[str, _T], name: str, what: str) -> _T:
     return known[name]
 
 
-def _range(app_id: str, start_ms: int, end_ms: int) -> dict[str, object]:
+def range_parameters(app_id: str, start_ms: int, end_ms: int) -> dict[str, object]:
+    """The values of an app and a range (Unix milliseconds, the end left out)."""
     return {**_texts(app_id, start_ms, end_ms), "m_start": start_ms, "m_end": end_ms}
 
 
