@@ -102,8 +102,8 @@ METRICS: Mapping[str, Metric] = {
         ),
     )
 }
-"""By name. Cold starts: by the launch event's own account, or else from the launch to the first view (view `cold_starts`
-says which)."""
+"""By name. Cold starts: by the launch event's own account, or else from the launch to the first view (the view
+`cold_starts` says which)."""
 
 DIMENSIONS: Mapping[str, str] = {
     **{
@@ -173,7 +173,7 @@ WITH {top_groups} AS top_groups
 SELECT
     {"bucket" if bucket else "NULL"} AS bucket,
     {"toUnixTimestamp(bucket) * 1000" if bucket else "NULL"} AS bucket_ms,
-    {"" if bucket else ""}g.1 AS `group`,
+    g.1 AS `group`,
     g.2 AS is_other,
     {", ".join(_columns(metric) for metric in wanted)}
 FROM
