@@ -110,6 +110,23 @@ def fill(store: Store, traffic: Traffic) -> None:
     )
 
 
+def short_session(app_id: str, device_id: str, first_event_id: str, started_at_ms: int) -> bytes:
+    """The row of a session of one minute."""
+    session = Session(
+        first_event_id=first_event_id,
+        started_at_ms=started_at_ms,
+        start_reason="launch",
+        foreground=True,
+        resource="{}",
+        last_ms=started_at_ms + 60_000,
+        ended_at_ms=started_at_ms + 60_000,
+        end_reason="background",
+        event_count=2,
+        stitched_first_event_id=first_event_id,
+    )
+    return _row((app_id, device_id, first_event_id), session, 2)
+
+
 def _folded(traffic: Traffic, counts: Callable[[Event], bool]) -> dict[tuple[str, str, str], Session]:
     found = {}
     for (app_id, device_id), events in traffic.events.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,7 @@ from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.adapters.migrations import migrate
 from pipeline.query import compare, metrics
 from pipeline.query.statement import Statement
-from tests.analysts import Traffic, fill, recorded, simulated
+from tests.analysts import Traffic, fill, put, recorded, short_session, simulated
 from tests.expected_rows import Row
 from tests.stack import unavailable
 
@@ -450,42 +451,56 @@ def test_what_was_stored_before_the_migration_is_there_too(filled: Filled, datab
 
 
 @pytest.mark.parametrize("days", [0, 3, 10])
-def test_retention(filled: Filled, days: int) -> None:
-    rows = filled.sessions()
-    until_ms = max(row["started_at_ms"] for row in rows) // DAY_MS * DAY_MS
-    days_of = defaultdict(set)
-    for row in rows:
-        if row["started_at_ms"] < until_ms:
-            days_of[row["device_id"]].add(row["started_at_ms"] // DAY_MS)
-    first_day = until_ms // DAY_MS - 5
+def test_retention(database_url: str, days: int) -> None:
+    """Forty devices over two weeks, each with habits of its own; some were there before the range."""
+    rng = random.Random(days)
+    first_day, range_day, last_day = 20_000, 20_003, 20_014
+    store = Store(database_url)
+    migrate(store)
+    seen: dict[str, list[int]] = {}
+    for device in (f"device-{n}" for n in range(40)):
+        begin = rng.randrange(first_day, last_day)
+        later = (day for day in range(begin, last_day + 1) if rng.random() < 0.5)
+        seen[device] = [begin, begin, *later]
+    rows = [
+        short_session("stay", device, f"{day}-{n}", day * DAY_MS + n * 3_600_000)
+        for device, its_days in seen.items()
+        for n, day in enumerate(its_days)
+    ]
+    put(store, "session_rows", rows, "stay")
     wanted: dict[tuple[str, int], list[int]] = {}
-    for seen in days_of.values():
-        cohort = min(seen)
-        for number in range(days + 1) if cohort >= first_day else ():
-            if cohort + number < until_ms // DAY_MS:
+    for its_days in seen.values():
+        # The last day is beyond the range.
+        cohort = min(its_days)
+        for number in range(days + 1) if cohort >= range_day else ():
+            if cohort + number < last_day:
                 date = datetime.fromtimestamp(cohort * 86_400, UTC).date().isoformat()
                 cell = wanted.setdefault((date, number), [0, 0])
                 cell[0] += 1
-                cell[1] += cohort + number in seen
-    found = filled.ask(metrics.retention(filled.app, first_day * DAY_MS, until_ms, days))
+                cell[1] += cohort + number in its_days
+    statement = metrics.retention("stay", range_day * DAY_MS, last_day * DAY_MS, days)
+    lines = store.query(statement.sql, statement.parameters).splitlines()
+    found = [orjson.loads(line) for line in lines]
+    store.close()
     assert {(row["cohort"], row["day_number"]): [row["devices"], row["retained"]] for row in found} == wanted
-    assert wanted, "no cohort"
-    assert all(row["retention_rate"] == 1 for row in found if row["day_number"] == 0)
+    assert all(row["retention_rate"] == row["retained"] / row["devices"] for row in found)
+    assert any(0 < row["retention_rate"] < 1 for row in found) is (days > 0)
 
 
 def test_comparison_of_two_arms(filled: Filled) -> None:
-    def arm(name: str) -> Statement:
-        return Statement("properties[{f0:String}] = {f1:String}", {"f0": "experiment.checkout", "f1": name})
+    arms: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for row in filled.traffic.sessions:
+        for key, value in row["properties"].items():
+            arms[row["app_id"], key][value] += 1
+    app, key = max(arms, key=lambda one: min(arms[one]["A"], arms[one]["B"]))
 
-    app = Counter(
-        row["app_id"] for row in filled.traffic.sessions if "experiment.checkout" in row["properties"]
-    ).most_common(1)[0][0]
+    def arm(name: str) -> Statement:
+        return Statement("properties[{f0:String}] = {f1:String}", {"f0": key, "f1": name})
+
     found = filled.ask(compare.compare(app, arm("A"), arm("B"), FIRST_MS, LAST_MS))
     assert [row["side"] for row in found] == ["a", "b"]
     for row, name in zip(found, "AB", strict=True):
-        members = [
-            one for one in filled.sessions(app) if one["properties"].get("experiment.checkout") == name
-        ]
+        members = [one for one in filled.sessions(app) if one["properties"].get(key) == name]
         wanted = expected(members, len(members))
         assert row["sessions"] == wanted["sessions"] > 0
         for rate in ("crash_free_sessions", "anr_free_sessions", "crash_free_users", "crash_free_devices"):
