@@ -9,14 +9,17 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from pipeline.dashboard.guard import Guard
 from pipeline.dashboard.login import Login
 from pipeline.dashboard.page import FOLDER, render
+from pipeline.dashboard.pages.filters import FilterPages
 from pipeline.dashboard.pages.session import SessionPage
+from pipeline.dashboard.pages.sessions import SessionsPage
+from pipeline.dashboard.pages.timeline import TimelinePage
 from pipeline.dashboard.reader import NotAnswered, Reader
 from pipeline.dashboard.seal import Seal
 from pipeline.query.operations import Ask
@@ -29,6 +32,8 @@ class Parts:
     ask: Ask
     """Reads; blocks, raises `NotAnswered`."""
     seal: Seal
+    write: Ask | None = None
+    """Runs the statements that save a filter; blocks, raises `NotAnswered`. None: nothing can be saved."""
     password: str = ""
     """Empty: no login."""
     hosts: frozenset[str] = frozenset()
@@ -42,11 +47,19 @@ def application(parts: Parts) -> Starlette:
     """The whole dashboard."""
     reader = Reader(parts.ask)
     login, session = Login(parts.password), SessionPage(reader)
+    filters = FilterPages(reader, parts.write)
     pages: list[tuple[str, Page, str]] = [
         ("/login", login.show, "GET"),
         ("/login", login.sign_in, "POST"),
         ("/logout", login.sign_out, "POST"),
         ("/healthz", _alive, "GET"),
+        ("/", _first_page, "GET"),
+        ("/sessions", SessionsPage(reader).show, "GET"),
+        ("/timeline", TimelinePage(reader).show, "GET"),
+        ("/filter/dimensions.json", filters.dimensions, "GET"),
+        ("/filter/parse.json", filters.parse, "GET"),
+        ("/filter/text.json", filters.text, "GET"),
+        ("/filter/save", filters.save, "POST"),
         ("/sessions/{session_id}", session.show, "GET"),
         ("/sessions/{session_id}/marks.json", session.marks, "GET"),
         ("/sessions/{session_id}/event", session.event, "GET"),
@@ -61,6 +74,11 @@ def application(parts: Parts) -> Starlette:
         ],
         exception_handlers={HTTPException: _refused, NotAnswered: _not_answered},
     )
+
+
+async def _first_page(request: Request) -> Response:
+    del request
+    return RedirectResponse("/sessions", 303)
 
 
 async def _alive(request: Request) -> Response:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import anyio
 import orjson
@@ -13,6 +13,7 @@ from pipeline.query.operations import Ask
 from pipeline.query.statement import Statement
 
 Row = Mapping[str, Any]
+Answer = TypeVar("Answer")
 
 
 class NotAnswered(Exception):
@@ -35,6 +36,14 @@ class Reader:
 
     async def rows(self, statement: Statement) -> list[Row]:
         """All rows of a result, in order."""
+
+        def work(ask: Ask) -> list[Row]:
+            return [orjson.loads(line) for line in ask(statement.sql, statement.parameters).splitlines()]
+
+        return await self.run(work)
+
+    async def run(self, work: Callable[[Ask], Answer]) -> Answer:
+        """Whatever `work` makes of several questions, in one thread."""
         # Only inside the event loop: a limiter belongs to the one that made it.
         limiter = self._limiter = self._limiter or CapacityLimiter(self._at_once)
         try:
@@ -43,10 +52,9 @@ class Reader:
         except TimeoutError:
             raise NotAnswered("Too many questions at once; try again shortly.", may_work_later=True) from None
         try:
-            answer = await to_thread.run_sync(self._ask, statement.sql, statement.parameters)
+            return await to_thread.run_sync(work, self._ask)
         finally:
             limiter.release_on_behalf_of(token)
-        return [orjson.loads(line) for line in answer.splitlines()]
 
     async def first(self, statement: Statement) -> Row | None:
         """The first row, or None."""
