@@ -69,9 +69,7 @@ def application(parts: Parts) -> Starlette:
             *(Route(path, page, methods=[method]) for path, page, method in pages),
             Mount("/static", StaticFiles(directory=FOLDER / "static")),
         ],
-        middleware=[
-            Middleware(Guard, seal=parts.seal, needs_login=bool(parts.password), hosts=parts.hosts)
-        ],
+        middleware=[Middleware(Guard, seal=parts.seal, needs_login=bool(parts.password), hosts=parts.hosts)],
         exception_handlers={HTTPException: _refused, NotAnswered: _not_answered},
     )
 

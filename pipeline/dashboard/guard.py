@@ -97,7 +97,9 @@ async def checked_form(request: Request) -> dict[str, str]:
     except ValueError as error:
         raise HTTPException(400, "This is not a form.") from error
     if not request.state.seal.is_form_token(request.state.visitor, fields.get("token", "")):
-        raise HTTPException(403, "This form is out of date. Go back, load the page again, and send it once more.")
+        raise HTTPException(
+            403, "This form is out of date. Go back, load the page again, and send it once more."
+        )
     return fields
 
 

@@ -33,7 +33,12 @@ _FAULT_BITS = sum(
     1 << COUNTERS.index(name)
     for name in ("crash_count", "anr_count", "exception_count", "network_error_count", "log_error_count")
 )
-_KINDS_OF_END = {"background": "background", "manual": "session_end", "crash": "crash", "exception": "exception"}
+_KINDS_OF_END = {
+    "background": "background",
+    "manual": "session_end",
+    "crash": "crash",
+    "exception": "exception",
+}
 _KINDS_OF_END["anr"] = "anr"
 _ENDED_BY_NEXT = {
     "foreground": "The app came to the foreground: the next session begins there.",
@@ -53,7 +58,11 @@ def lane(kind: str, name: str) -> str:
 def is_fault(event: Mapping[str, Any]) -> bool:
     """Whether an event went wrong: a failed request, an error, an exit that nobody wanted."""
     gone_badly = event["kind"] == "exit" and event["exit_reason"] not in ("user_terminated", "unknown")
-    return bool(int(event["counters"]) & _FAULT_BITS) or lane(event["kind"], event["name"]) == "problem" or gone_badly
+    return (
+        bool(int(event["counters"]) & _FAULT_BITS)
+        or lane(event["kind"], event["name"]) == "problem"
+        or gone_badly
+    )
 
 
 @dataclass(frozen=True, slots=True)

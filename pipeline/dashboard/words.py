@@ -23,6 +23,9 @@ END_WORDS: Mapping[str, str] = {
 }
 BAD_ENDS = frozenset({"crash", "exception", "anr", "out_of_memory", "unclean_exit"})
 
+NONE = "\u2013"
+"""Where there is no number."""
+
 PROBLEMS: tuple[tuple[str, str, str], ...] = (
     ("crash_count", "crash", "crashes"),
     ("anr_count", "ANR", "ANRs"),
@@ -65,7 +68,7 @@ def day(text: str) -> str:
 def duration(ms: float | None) -> str:
     """`3.2 s`, `4 min 10 s`, `2 h 5 min`, `3 d 4 h`."""
     if ms is None:
-        return "–"
+        return NONE
     if ms < 1_000:
         return f"{ms:.0f} ms"
     if ms < 59_950:
@@ -82,7 +85,7 @@ def duration(ms: float | None) -> str:
 
 def offset(ms: int) -> str:
     """Time since a session's start: `+0:03.250`, `+1:02:03.250`."""
-    sign = "−" if ms < 0 else "+"
+    sign = "\u2212" if ms < 0 else "+"
     seconds, rest = divmod(abs(ms), 1_000)
     hours = f"{seconds // 3_600}:{seconds // 60 % 60:02}" if seconds >= 3_600 else f"{seconds // 60}"
     return f"{sign}{hours}:{seconds % 60:02}.{rest:03}"
@@ -90,13 +93,13 @@ def offset(ms: int) -> str:
 
 def number(value: float | None) -> str:
     """`12,345`; a thin dash for none."""
-    return "–" if value is None else f"{value:,.0f}"
+    return NONE if value is None else f"{value:,.0f}"
 
 
 def percent(value: float | None) -> str:
     """A share of one as `99.52 %`. Only a whole is `100 %`: one crash among many must not be rounded away."""
     if value is None:
-        return "–"
+        return NONE
     shown = f"{100 * value:.2f}"
     if shown == "100.00" and value < 1:
         return "> 99.99 %"

@@ -41,9 +41,7 @@ def neighbours(app_id: str, device_id: str, started_at_ms: int) -> Statement:
     )
 
 
-def events(
-    app_id: str, device_id: str, start_ms: int, end_ms: int, *, skip: int, limit: int
-) -> Statement:
+def events(app_id: str, device_id: str, start_ms: int, end_ms: int, *, skip: int, limit: int) -> Statement:
     """A session's events in order, from the one at position `skip` on; long attributes are cut.
 
     `end_ms` is the start of the device's next session.
@@ -51,7 +49,12 @@ def events(
     return Statement(
         f"SELECT {_EVENT}, {_SHORT} AS shown_attributes FROM narrated_events WHERE {_IN_SESSION} {_ORDER}"
         " LIMIT {limit:UInt32} OFFSET {skip:UInt32}",
-        {**_span(app_id, device_id, start_ms, end_ms), "skip": skip, "limit": limit, "shown": SHOWN_CHARACTERS},
+        {
+            **_span(app_id, device_id, start_ms, end_ms),
+            "skip": skip,
+            "limit": limit,
+            "shown": SHOWN_CHARACTERS,
+        },
     )
 
 

@@ -52,7 +52,8 @@ class FilterPages:
             {
                 "dimensions": [{key: getattr(each, key) for key in shown} for each in DIMENSIONS.values()],
                 "keyed": [
-                    {"start": start, "label": label, "group": group} for start, (label, group, _) in KEYED.items()
+                    {"start": start, "label": label, "group": group}
+                    for start, (label, group, _) in KEYED.items()
                 ],
                 "keyed_operators": KEYED_OPERATORS,
                 "operator_words": dict(_OPERATOR_WORDS),

@@ -115,7 +115,9 @@ class SessionPage:
         statement = "SELECT * FROM sessions WHERE session_id = {session_id:UUID}"
         session = await self._reader.first(Statement(statement, {"session_id": str(session_id)}))
         if session is None:
-            raise HTTPException(404, "There is no such session. A late event may have joined it to another one.")
+            raise HTTPException(
+                404, "There is no such session. A late event may have joined it to another one."
+            )
         start_ms = unix_ms(session["started_at"])
         neighbours = await self._reader.first(
             journey.neighbours(session["app_id"], session["device_id"], start_ms)
@@ -127,9 +129,7 @@ class SessionPage:
 
 def _marks(found: Found, search: str) -> Statement:
     session = found.session
-    return journey.marks(
-        session["app_id"], session["device_id"], found.start_ms, found.end_ms, search=search
-    )
+    return journey.marks(session["app_id"], session["device_id"], found.start_ms, found.end_ms, search=search)
 
 
 def _shown(found: Found, event: Row, mark: Row, position: int, end: story.End) -> dict[str, Any]:
