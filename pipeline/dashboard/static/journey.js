@@ -35,6 +35,13 @@ async function addOlder(link) {
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const added = page.getElementById("groups");
   const count = added?.querySelectorAll("li[data-start]").length ?? 0;
+  for (const again of added?.querySelectorAll("article[id]") ?? []) {
+    // The part on the page before bears these ids already.
+    if (!document.getElementById(again.id)) continue;
+    again.removeAttribute("id");
+    again.removeAttribute("aria-labelledby");
+    again.querySelector("h3").removeAttribute("id");
+  }
   if (added) groups.append(...added.childNodes);
   const next = page.getElementById("older");
   if (next) link.href = next.href;
