@@ -17,6 +17,7 @@ from pipeline.dashboard.guard import Guard
 from pipeline.dashboard.login import Login
 from pipeline.dashboard.page import FOLDER, render
 from pipeline.dashboard.pages.filters import FilterPages
+from pipeline.dashboard.pages.health import HealthPage
 from pipeline.dashboard.pages.session import SessionPage
 from pipeline.dashboard.pages.sessions import SessionsPage
 from pipeline.dashboard.pages.timeline import TimelinePage
@@ -56,6 +57,7 @@ def application(parts: Parts) -> Starlette:
         ("/", _first_page, "GET"),
         ("/sessions", SessionsPage(reader).show, "GET"),
         ("/timeline", TimelinePage(reader).show, "GET"),
+        ("/health", HealthPage(reader).show, "GET"),
         ("/filter/dimensions.json", filters.dimensions, "GET"),
         ("/filter/parse.json", filters.parse, "GET"),
         ("/filter/text.json", filters.text, "GET"),

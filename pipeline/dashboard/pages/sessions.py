@@ -90,8 +90,8 @@ class SessionsPage:
             "newest": f"/sessions?{urlencode(own)}",
             "ranges": await self._ranges(choice, own),
             "problem": problem,
-            "start": _field(choice.start_ms),
-            "end": _field(choice.end_ms),
+            "start": field_of(choice.start_ms),
+            "end": field_of(choice.end_ms),
         }
         return render(request, "sessions.html", status=400 if problem else 200, **values)
 
@@ -125,6 +125,6 @@ def _text(choice: Choice, filters: Sequence[Row]) -> str:
     return next((str(each["filter"]) for each in filters if each["is_default"]), "")
 
 
-def _field(ms: int | None) -> str:
+def field_of(ms: int | None) -> str:
     """As the browser's own field for a time has it."""
     return "" if ms is None else iso(ms)[:16]

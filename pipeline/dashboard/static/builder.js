@@ -9,10 +9,7 @@ export class Builder {
     this.place = place;
     this.vocabulary = vocabulary;
     this.onChange = onChange;
-    const lists = { "event-names": vocabulary.events };
-    for (const [id, values] of Object.entries(lists)) {
-      place.before(element("datalist", { id }, values.map((value) => element("option", { value }))));
-    }
+    place.before(element("datalist", { id: "event-names" }, vocabulary.events.map((value) => element("option", { value }))));
     for (const type of ["input", "change", "click"]) {
       place.addEventListener(type, (event) => {
         // Buttons change the form by themselves and say so.
@@ -51,12 +48,14 @@ export class Builder {
     const put = (part, isNew) => {
       const line = part.node.tagName === "FIELDSET" ? part.node : element("div", { class: "line" }, part.node);
       parts.set(line, part);
-      const where = part.node.tagName === "FIELDSET" ? part.node.querySelector(":scope > .line") : line;
-      where.append(remover("Remove", () => {
+      const cross = remover("Remove", () => {
         parts.delete(line);
         line.remove();
         bar.querySelector("button").focus();
-      }));
+      });
+      const tests = part.node.querySelector(":scope > .tests");
+      if (tests) tests.before(cross);
+      else (part.node.tagName === "FIELDSET" ? part.node.querySelector(":scope > .line") : line).append(cross);
       items.append(line);
       if (isNew) line.querySelector("select, input, button")?.focus();
     };
@@ -71,7 +70,6 @@ export class Builder {
       adder("+ Group", () => this.group({ any: [] }, false)),
     ]);
     const legend = element("legend", {}, isRoot ? "Sessions that pass" : "Group: pass");
-    // The remover of a group goes into this line, ahead of what the group holds.
     const node = element("fieldset", {}, [legend, element("div", { class: "line" }, choice), items, bar]);
     for (const each of inner) put(this.part(each), false);
     const read = () => folded(choice.value, [...parts.values()].map((part) => part.read()));
@@ -126,8 +124,8 @@ export class Builder {
     let next = null;
     const follow = (then, isNew) => {
       next = this.event(then, "then");
-      const line = element("div", { class: "line" }, next.node);
-      next.node.append(remover("Remove what follows", () => {
+      const line = element("div", { class: "tests" }, next.node);
+      next.node.querySelector(":scope > .tests").before(remover("Remove what follows", () => {
         next = null;
         line.remove();
         thenButton.hidden = false;

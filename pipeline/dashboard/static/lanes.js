@@ -2,7 +2,7 @@
 import uPlot from "./vendor/uplot/uPlot.esm.js";
 
 const LANE_PX = 26;
-const AXIS_PX = 46;
+const AXIS_PX = 58;
 const REACH_PX = 12;
 const SHORTEST_MS = 50;
 
@@ -37,20 +37,20 @@ export class Lanes {
 
   /** Other data; what is zoomed to stays if it still lies within. */
   set(data) {
-    const kept = this.plot && !this.isWhole() ? { ...this.plot.scales.x } : null;
+    const kept = this.plot && !this.isWhole() ? this.view : null;
     this.data = data;
     const times = [...data.marks.map((m) => m.at), ...data.spans.flatMap((s) => [s.from, s.to]), ...data.lines.map((l) => l.at)];
     const first = times.reduce((a, b) => Math.min(a, b), Infinity);
     const last = times.reduce((a, b) => Math.max(a, b), -Infinity);
     const margin = Math.max((last - first) * 0.02, 250);
     this.range = [(first - margin) / 1e3, (last + margin) / 1e3];
+    this.view = kept ?? this.range;
     this.draw();
-    if (kept) this.plot.setScale("x", { min: kept.min, max: kept.max });
   }
 
   hide(keys) {
     this.hidden = new Set(keys);
-    this.draw(true);
+    this.draw();
   }
 
   lanes() {
@@ -58,8 +58,8 @@ export class Lanes {
     return this.data.lanes.filter((lane) => used.has(lane.key) && !this.hidden.has(lane.key));
   }
 
-  draw(keepZoom = false) {
-    const zoom = keepZoom && this.plot ? { ...this.plot.scales.x } : null;
+  draw() {
+    const view = this.view;
     this.plot?.destroy();
     this.shown = this.lanes();
     this.place = new Map(this.shown.map((lane, index) => [lane.key, this.shown.length - 1 - index]));
@@ -69,13 +69,14 @@ export class Lanes {
     this.plot = new uPlot(
       {
         width: this.width(),
-        height: count * LANE_PX + AXIS_PX,
+        height: (count + this.headroom()) * LANE_PX + AXIS_PX,
+        padding: [8, 34, 0, 0],
         tzDate: utc,
         legend: { show: false },
         cursor: { y: false, points: { show: false }, drag: { x: true, y: false } },
-        scales: { x: { time: true, range: (_, min, max) => [min, max] }, y: { range: [-0.5, count - 0.5] } },
+        scales: { x: { time: true, range: (_, min, max) => [min, max] }, y: { range: [-0.5, count - 0.5 + this.headroom()] } },
         axes: [
-          { stroke: text, grid, ticks: grid, values: axisTexts },
+          { stroke: text, grid, ticks: grid, size: 50, values: axisTexts },
           {
             stroke: text, grid: { show: false }, ticks: { show: false }, size: this.width() < 480 ? 78 : 96,
             splits: () => this.shown.map((_, index) => index),
@@ -83,13 +84,22 @@ export class Lanes {
           },
         ],
         series: [{}, { paths: () => null, points: { show: false } }],
-        hooks: { draw: [(plot) => this.paint(plot)], setCursor: [(plot) => this.hover(plot)] },
+        hooks: { draw: [(plot) => this.paint(plot)], setCursor: [(plot) => this.hover(plot)], setScale: [(plot, key) => this.remember(plot, key)] },
       },
       [this.range, [0, 0]],
       this.plotted,
     );
     this.plot.root.setAttribute("aria-hidden", "true");
-    this.plot.setScale("x", zoom ? { min: zoom.min, max: zoom.max } : { min: this.range[0], max: this.range[1] });
+    this.plot.setScale("x", { min: view[0], max: view[1] });
+  }
+
+  /** In lanes: where the words beside a line stand. */
+  headroom() {
+    return this.data.lines.length ? 0.5 : 0;
+  }
+
+  remember(plot, key) {
+    if (key === "x" && plot === this.plot) this.view = [plot.scales.x.min, plot.scales.x.max];
   }
 
   paint(plot) {
@@ -229,7 +239,7 @@ export class Lanes {
       this.zoom(event.deltaY > 0 ? 1.25 : 0.8, this.plot.posToVal(this.plot.cursor.left, "x"));
     }, { passive: false });
     new ResizeObserver(() => {
-      if (Math.abs(this.plot.width - this.width()) > 1) this.draw(true);
+      if (Math.abs(this.plot.width - this.width()) > 1) this.draw();
     }).observe(this.container);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw(true));
   }
@@ -239,21 +249,21 @@ export class Lanes {
   }
 
   isWhole() {
-    return this.plot.scales.x.min <= this.range[0] && this.plot.scales.x.max >= this.range[1];
+    return this.view[0] <= this.range[0] && this.view[1] >= this.range[1];
   }
 
   whole() {
     this.plot.setScale("x", { min: this.range[0], max: this.range[1] });
   }
 
-  zoom(factor, around = (this.plot.scales.x.min + this.plot.scales.x.max) / 2) {
-    const { min, max } = this.plot.scales.x;
+  zoom(factor, around = (this.view[0] + this.view[1]) / 2) {
+    const [min, max] = this.view;
     if ((max - min) * factor < SHORTEST_MS / 1e3) return;
     this.show(around - (around - min) * factor, around + (max - around) * factor);
   }
 
   move(share) {
-    const { min, max } = this.plot.scales.x;
+    const [min, max] = this.view;
     const step = (max - min) * share;
     this.show(min + step, max + step);
   }
