@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from starlette.applications import Starlette
@@ -18,9 +20,11 @@ from pipeline.dashboard.login import Login
 from pipeline.dashboard.page import FOLDER, render
 from pipeline.dashboard.pages.filters import FilterPages
 from pipeline.dashboard.pages.health import HealthPage
+from pipeline.dashboard.pages.pipeline import PipelinePage
 from pipeline.dashboard.pages.session import SessionPage
 from pipeline.dashboard.pages.sessions import SessionsPage
 from pipeline.dashboard.pages.timeline import TimelinePage
+from pipeline.dashboard.rates import AskLags, Watch
 from pipeline.dashboard.reader import NotAnswered, Reader
 from pipeline.dashboard.seal import Seal
 from pipeline.query.operations import Ask
@@ -37,6 +41,8 @@ class Parts:
     """Runs the statements that save a filter; blocks, raises `NotAnswered`. None: nothing can be saved."""
     password: str = ""
     """Empty: no login."""
+    lags: AskLags | None = None
+    """How far the workers are; None where Kafka is out of reach."""
     hosts: frozenset[str] = frozenset()
     """The names that it answers to; empty is any."""
 
@@ -49,6 +55,15 @@ def application(parts: Parts) -> Starlette:
     reader = Reader(parts.ask)
     login, session = Login(parts.password), SessionPage(reader)
     filters = FilterPages(reader, parts.write)
+    watch = Watch(parts.lags)
+    pipeline = PipelinePage(reader, watch)
+
+    @asynccontextmanager
+    async def watching(_: Starlette) -> AsyncIterator[None]:
+        task = asyncio.create_task(watch.run())
+        yield
+        task.cancel()
+
     pages: list[tuple[str, Page, str]] = [
         ("/login", login.show, "GET"),
         ("/login", login.sign_in, "POST"),
@@ -58,6 +73,8 @@ def application(parts: Parts) -> Starlette:
         ("/sessions", SessionsPage(reader).show, "GET"),
         ("/timeline", TimelinePage(reader).show, "GET"),
         ("/health", HealthPage(reader).show, "GET"),
+        ("/pipeline", pipeline.show, "GET"),
+        ("/pipeline/ledger", pipeline.ledger, "GET"),
         ("/filter/dimensions.json", filters.dimensions, "GET"),
         ("/filter/parse.json", filters.parse, "GET"),
         ("/filter/text.json", filters.text, "GET"),
@@ -67,6 +84,7 @@ def application(parts: Parts) -> Starlette:
         ("/sessions/{session_id}/event", session.event, "GET"),
     ]
     return Starlette(
+        lifespan=watching,
         routes=[
             *(Route(path, page, methods=[method]) for path, page, method in pages),
             Mount("/static", StaticFiles(directory=FOLDER / "static")),

@@ -39,9 +39,12 @@ def compared(a: Row, b: Row) -> list[Line]:
     ]
     for label, name, whole in _SHARES:
         interval = difference(int(a[name]), int(a[whole]), int(b[name]), int(b[whole]))
-        lines.append(_line(label, _share(a, name, whole), _share(b, name, whole), interval, points, higher=True))
+        lines.append(
+            _line(label, _share(a, name, whole), _share(b, name, whole), interval, points, higher=True)
+        )
     medians = [
-        Median(*(row[f"duration_{field}"] for field in ("n", "rank", "low", "value", "high"))) for row in (a, b)
+        Median(*(row[f"duration_{field}"] for field in ("n", "rank", "low", "value", "high")))
+        for row in (a, b)
     ]
     interval = median_difference(medians[0], medians[1])
     texts = [duration(side.value) if side.n else NONE for side in medians]
@@ -50,7 +53,13 @@ def compared(a: Row, b: Row) -> list[Line]:
 
 
 def _line(
-    label: str, a: str, b: str, interval: Interval | None, text: Callable[[float], str], *, higher: bool | None
+    label: str,
+    a: str,
+    b: str,
+    interval: Interval | None,
+    text: Callable[[float], str],
+    *,
+    higher: bool | None,
 ) -> Line:
     if interval is None:
         return Line(label, a, b, NONE, "too few to say", None)

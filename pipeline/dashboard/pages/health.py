@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -102,7 +100,9 @@ class HealthPage:
         }
         if asked is None:
             return render(request, "health.html", status=400 if problem else 200, totals=[], **values)
-        return render(request, "health.html", **values, **await self._answers(asked, values["a"], values["b"]))
+        return render(
+            request, "health.html", **values, **await self._answers(asked, values["a"], values["b"])
+        )
 
     async def _asked(self, query: Mapping[str, str], known: Sequence[str]) -> Asked | None:
         """None where there is no app at all."""
@@ -142,14 +142,11 @@ class HealthPage:
             "compared": await self._compared(asked, a, b) if a and b else None,
             "crashes": await self._reader.rows(top_crashes(*place, where=asked.condition)),
             "requests": await self._reader.rows(failing_requests(*place, where=asked.condition)),
-            "made_at_ms": int(time.time() * 1_000),
         }
 
     async def _compared(self, asked: Asked, a: str, b: str) -> list[Line]:
         sides = [_and(asked.condition, _is(asked.by, value)) for value in (a, b)]
         rows = await self._reader.rows(compare(asked.app, *sides, asked.start_ms, asked.end_ms))
-        if len(rows) != 2:
-            raise HTTPException(500, "The comparison has no two sides.")
         return compared(rows[0], rows[1])
 
 
