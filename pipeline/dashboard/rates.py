@@ -115,8 +115,10 @@ def rates(samples: Sequence[Sample]) -> list[Rate]:
 
 
 def history(samples: Sequence[Sample]) -> dict[str, list[tuple[int, list[float | None]]]]:
-    """For charts: `behind` (records) and `done` (records a second), by Unix ms, a number for each of the roles and topics
-    of the latest sample."""
+    """For charts: `behind` (records) and `done` (records a second), by Unix ms.
+
+    A number for each role and topic of the latest sample.
+    """
     behind: list[tuple[int, list[float | None]]] = []
     done: list[tuple[int, list[float | None]]] = []
     latest = samples[-1].lags if samples else ()

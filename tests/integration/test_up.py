@@ -21,6 +21,7 @@ from tests.expected_rows import SESSIONS_SQL, assert_same_rows, session_rows
 from tests.recorded import bodies, events_by_device, raw_identities, recorded_files
 from tests.stack import command_line, environment, unavailable
 
+_ANY_PORTS = ("--kafka-port", "0", "--clickhouse-port", "0", "--dashboard-port", "0")
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 120.0
 KEY = ("app_id", "device_id", "session_id")
@@ -53,7 +54,7 @@ class Up:
         self._complaints = folder / f"{name}.stderr"
         with self._printed.open("wb") as stdout, self._complaints.open("wb") as stderr:
             self.process = subprocess.Popen(
-                command_line("up", "--data", "data", "--kafka-port", "0", "--clickhouse-port", "0"),
+                command_line("up", "--data", "data", *_ANY_PORTS),
                 env=environment({"PIPELINE_IDLE_TIMEOUT": "2s"}),
                 cwd=folder,
                 stdout=stdout,

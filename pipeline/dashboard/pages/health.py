@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -125,13 +126,16 @@ class HealthPage:
         return Asked(app, start_ms, end_ms, by, condition)
 
     async def _answers(self, asked: Asked, a: str, b: str) -> dict[str, Any]:
-        span = {"app_id": asked.app, "start_ms": asked.start_ms, "end_ms": asked.end_ms}
-        totals = await self._reader.rows(
-            metric(_TOTALS, **span, by=asked.by, where=asked.condition, top=_GROUPS * 2)
+        split = partial(
+            metric,
+            app_id=asked.app,
+            start_ms=asked.start_ms,
+            end_ms=asked.end_ms,
+            by=asked.by,
+            where=asked.condition,
         )
-        series = await self._reader.rows(
-            metric(_CHARTS, **span, by=asked.by, bucket=asked.bucket, where=asked.condition, top=_GROUPS)
-        )
+        totals = await self._reader.rows(split(_TOTALS, top=_GROUPS * 2))
+        series = await self._reader.rows(split(_CHARTS, bucket=asked.bucket, top=_GROUPS))
         place = (asked.app, asked.start_ms, asked.end_ms)
         return {
             "totals": totals,
@@ -145,8 +149,8 @@ class HealthPage:
         }
 
     async def _compared(self, asked: Asked, a: str, b: str) -> list[Line]:
-        sides = [_and(asked.condition, _is(asked.by, value)) for value in (a, b)]
-        rows = await self._reader.rows(compare(asked.app, *sides, asked.start_ms, asked.end_ms))
+        first, second = (_and(asked.condition, _is(asked.by, value)) for value in (a, b))
+        rows = await self._reader.rows(compare(asked.app, first, second, asked.start_ms, asked.end_ms))
         return compared(rows[0], rows[1])
 
 
