@@ -5,16 +5,17 @@ import { axisTexts, colour } from "./lanes.js";
 const COLOURS = ["--lane-network", "--lane-problem", "--lane-view", "--lane-tap", "--lane-log", "--lane-lifecycle", "--lane-other"];
 const DASHES = [[], [6, 4], [2, 3], [10, 4, 2, 4]];
 const HEIGHT_PX = 220;
+const DAY_S = 86400;
 
 const FORMS = {
   share: (value) => (value === 1 ? "100 %" : `${(100 * value).toFixed(2)} %`),
   ms: (value) => (value < 1e3 ? `${Math.round(value)} ms` : value < 6e4 ? `${+(value / 1e3).toFixed(1)} s` : `${+(value / 6e4).toFixed(1)} min`),
-  count: (value) => +value.toFixed(1) === Math.round(value) ? Math.round(value).toLocaleString("en") : value.toFixed(1),
+  count: (value) => (Number.isInteger(value) || value >= 100 ? Math.round(value).toLocaleString("en") : String(+value.toPrecision(2))),
 };
 
 function read(figure) {
-  const rows = [...figure.querySelectorAll("tbody tr")];
-  const names = [...figure.querySelectorAll("thead th")].slice(1).map((cell) => cell.textContent);
+  const rows = [...figure.querySelectorAll("details tbody tr")];
+  const names = [...figure.querySelectorAll("details thead th")].slice(1).map((cell) => cell.textContent);
   const times = rows.map((row) => Number(row.querySelector("[data-at]").dataset.at) / 1e3);
   const lines = names.map((_, index) => rows.map((row) => {
     const text = row.querySelectorAll("[data-value]")[index].dataset.value;
@@ -39,9 +40,9 @@ export function draw(figure) {
     padding: [8, 30, 0, 0],
     tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1e3), "UTC"),
     cursor: { y: false },
-    scales: { y: { range: (_, min, max) => bounds(figure.dataset.chart, min, max) } },
+    scales: { x: { range: (_, min, max) => (min === max ? [min - DAY_S, max + DAY_S] : [min, max]) }, y: { range: (_, min, max) => bounds(figure.dataset.chart, min, max) } },
     axes: [
-      { stroke: text, grid, ticks: grid, size: 50, values: axisTexts },
+      { stroke: text, grid, ticks: grid, size: 50, space: 64, values: axisTexts },
       { stroke: text, grid, ticks: grid, size: 72, values: (_, splits) => splits.map(write) },
     ],
     series: [

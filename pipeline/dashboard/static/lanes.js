@@ -76,7 +76,7 @@ export class Lanes {
         cursor: { y: false, points: { show: false }, drag: { x: true, y: false } },
         scales: { x: { time: true, range: (_, min, max) => [min, max] }, y: { range: [-0.5, count - 0.5 + this.headroom()] } },
         axes: [
-          { stroke: text, grid, ticks: grid, size: 50, values: axisTexts },
+          { stroke: text, grid, ticks: grid, size: 50, space: 64, values: axisTexts },
           {
             stroke: text, grid: { show: false }, ticks: { show: false }, size: this.width() < 480 ? 78 : 96,
             splits: () => this.shown.map((_, index) => index),
@@ -279,11 +279,11 @@ export class Lanes {
 
 /** Times on the axis: as fine as their distance asks for. */
 export function axisTexts(_, splits, __, ___, step) {
-  const form = step >= 86400 ? { day: "numeric", month: "short" } : step >= 60 ? { hour: "2-digit", minute: "2-digit" }
+  const form = step >= 300 * 86400 ? { year: "numeric" } : step >= 86400 ? { day: "numeric", month: "short" } : step >= 60 ? { hour: "2-digit", minute: "2-digit" }
     : step >= 1 ? { hour: "2-digit", minute: "2-digit", second: "2-digit" }
     : { minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3 };
   const write = new Intl.DateTimeFormat("en-GB", { ...form, timeZone: "UTC" });
-  const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric", timeZone: "UTC" });
+  const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
   let before = "";
   return splits.map((at) => {
     const date = new Date(at * 1e3);
