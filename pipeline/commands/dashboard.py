@@ -28,6 +28,8 @@ READ_SETTINGS: Mapping[str, Any] = {
     "max_execution_time": 20,
     "max_result_rows": 100_000,
     "result_overflow_mode": "throw",
+    # The whole result before the first byte of it: an error is then an error, and not an answer that breaks off.
+    "wait_end_of_query": 1,
     "cancel_http_readonly_queries_on_client_close": 1,
 }
 _STOP_S = 5
