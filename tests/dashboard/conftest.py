@@ -1,4 +1,4 @@
-"""One database for all tests of the server: a small fleet, and a hostile device."""
+"""One database for all tests of the server: a small fleet, and a hostile device, a restless one."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def stage(clickhouse: EmbeddedClickHouse) -> Iterator[Stage]:
     with staged(f"{clickhouse.url}/dashboard_server") as made:
         made.put((sent.key, sent.value, sent.at_ms) for sent in fleet(40, 5, 4_000))
         made.put(hostile.records())
+        made.put(hostile.restless(150))
         made.refuse("not_json", f"at byte 3 {hostile.SCRIPT}", b'{"v\xff' + hostile.SCRIPT.encode())
         made.refuse("not_json", "at byte 1", b"nonsense")
         yield made

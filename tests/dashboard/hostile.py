@@ -47,3 +47,20 @@ def records() -> list[Record]:
     next_start = event("e-next", lifecycle, 60_000, **{"android.app.state": "foreground"})
     gone = event("e-gone", lifecycle, 61_000, **{"android.app.state": "background"})
     return [at(6_000, *first), at(7_000, late), at(62_000, next_start, gone)]
+
+
+BUSY_APP, BUSY_DEVICE = "org.example.busy", "restless"
+
+
+def restless(visits: int) -> list[Record]:
+    """A device that is looked at for half a minute, every twelve minutes."""
+    found = []
+    for visit in range(visits):
+        start_ms = START_MS + visit * 12 * 60_000
+        events = [
+            {"id": f"{state}-{visit}", "name": "device.app.lifecycle", "time": start_ms + after_ms,
+             "attributes": {"android.app.state": state}}
+            for state, after_ms in (("foreground", 0), ("background", 30_000))
+        ]  # fmt: skip
+        found.append(envelope(events, app=BUSY_APP, device=BUSY_DEVICE, at_ms=start_ms + 31_000))
+    return found

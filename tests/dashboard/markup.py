@@ -59,7 +59,9 @@ class Page(HTMLParser):
         found = []
         for element in self.elements:
             shown = f"<{element.tag} {element.attributes}>{element.text.strip()[:80]}"
-            if element.tag == "script" and (element.text.strip() or not _is_own(element.attributes.get("src", ""))):
+            if element.tag == "script" and (
+                element.text.strip() or not _is_own(element.attributes.get("src", ""))
+            ):
                 found.append(shown)
             if element.tag in {"style", "iframe", "object", "embed", "base", "template"}:
                 found.append(shown)
@@ -72,4 +74,6 @@ class Page(HTMLParser):
 
 
 def _is_own(address: str) -> bool:
-    return (address.startswith("/") and not address.startswith("//")) or address[:1] in {"#", "?"} or not address
+    return (
+        (address.startswith("/") and not address.startswith("//")) or address[:1] in {"#", "?"} or not address
+    )

@@ -40,7 +40,10 @@ class Stage:
             envelope = native.decode(value, key, at_ms)
             assert isinstance(envelope, native.Envelope), envelope
             block.append(event_rows(envelope, topic="sdk-events", partition=0, offset=self._offset))
-            self._insert("ledger_records", [ledger_row("sdk-events", 0, self._offset, received=len(envelope.events), refused=0)])
+            self._insert(
+                "ledger_records",
+                [ledger_row("sdk-events", 0, self._offset, received=len(envelope.events), refused=0)],
+            )
             self._offset += 1
             if len(block) == _BLOCK:
                 self._insert("event_rows", block)

@@ -36,7 +36,15 @@ def guarded(visit: Visit) -> TestClient:
 
 
 def test_nothing_is_shown_without_the_password(guarded: TestClient) -> None:
-    for path in ("/", "/sessions", "/timeline", "/health", "/pipeline", "/pipeline/ledger", "/sessions/x/event"):
+    for path in (
+        "/",
+        "/sessions",
+        "/timeline",
+        "/health",
+        "/pipeline",
+        "/pipeline/ledger",
+        "/sessions/x/event",
+    ):
         answer = guarded.get(f"{path}?app=a&filter=b", follow_redirects=False)
         assert (answer.status_code, answer.text) == (303, "")
         assert answer.headers["Location"] == f"/login?next={path.replace('/', '%2F')}%3Fapp%3Da%26filter%3Db"
@@ -98,7 +106,9 @@ def test_forms_of_other_sites_are_refused(client: TestClient, path: str) -> None
     assert client.post(path, content=b"token=" + b"x" * 70_000).status_code == 413
 
 
-@pytest.mark.parametrize("after", ["//evil.example", "/\\evil.example", "https://evil.example", "/\n/evil", ""])
+@pytest.mark.parametrize(
+    "after", ["//evil.example", "/\\evil.example", "https://evil.example", "/\n/evil", ""]
+)
 def test_the_login_leads_to_no_other_server(guarded: TestClient, after: str) -> None:
     form = {"token": token(guarded.get("/login").text), "password": PASSWORD, "next": after}
     answer = guarded.post("/login", data=form, follow_redirects=False)

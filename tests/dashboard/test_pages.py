@@ -22,7 +22,9 @@ from tests.dashboard.stage import Stage
 WHO = urlencode({"app": hostile.APP, "user": hostile.USER})
 DEVICE = urlencode({"app": hostile.APP, "device": hostile.DEVICE})
 OWN_FILES = sorted(
-    path for path in FOLDER.rglob("*") if path.suffix in {".js", ".css", ".html", ".svg"} and "vendor" not in path.parts
+    path
+    for path in FOLDER.rglob("*")
+    if path.suffix in {".js", ".css", ".html", ".svg"} and "vendor" not in path.parts
 )
 
 
@@ -37,7 +39,13 @@ def crashed(stage: Stage) -> str:
 
 def addresses(stage: Stage) -> Iterator[str]:
     session = f"/sessions/{crashed(stage)}"
-    yield from ("/sessions", f"/sessions?{urlencode({'app': hostile.APP})}", "/timeline", "/pipeline", "/pipeline/ledger")
+    yield from (
+        "/sessions",
+        f"/sessions?{urlencode({'app': hostile.APP})}",
+        "/timeline",
+        "/pipeline",
+        "/pipeline/ledger",
+    )
     yield from (f"/timeline?{WHO}", f"/timeline?{DEVICE}", session, f"{session}?q={quote(hostile.SCRIPT)}")
     yield f"{session}/event?id={quote('e' + hostile.QUOTES)}"
     yield f"/health?{urlencode({'app': hostile.APP})}"
@@ -54,7 +62,9 @@ def test_every_page_answers_safely(client: TestClient, stage: Stage) -> None:
         assert answer.headers["Cache-Control"] == "no-store"
         page = Page(answer.text)
         assert not page.unsafe(), address
-        assert not any(element.tag == "img" and element.attributes.get("src") == "x" for element in page.elements)
+        assert not any(
+            element.tag == "img" and element.attributes.get("src") == "x" for element in page.elements
+        )
         assert "829348951" not in answer.text, "a template of the device's was filled in"
         hostile_seen += "&lt;script&gt;alert" in answer.text
     assert hostile_seen >= 7, "the hostile texts were not even there"
@@ -69,7 +79,19 @@ def test_policy_allows_nothing_inline_and_nothing_from_elsewhere() -> None:
 def test_hostile_words_in_the_address_are_escaped(client: TestClient) -> None:
     bad = hostile.QUOTES + hostile.SCRIPT
     for path in ("/sessions", "/timeline", "/health"):
-        for name in ("app", "filter", "from", "after", "user", "device", "by", "property", "a", "b", "before"):
+        for name in (
+            "app",
+            "filter",
+            "from",
+            "after",
+            "user",
+            "device",
+            "by",
+            "property",
+            "a",
+            "b",
+            "before",
+        ):
             answer = client.get(path, params={name: bad})
             assert answer.status_code in {200, 400}, (path, name, answer.text)
             assert not Page(answer.text).unsafe(), (path, name)
@@ -77,7 +99,11 @@ def test_hostile_words_in_the_address_are_escaped(client: TestClient) -> None:
 
 
 def test_json_is_no_page(client: TestClient, stage: Stage) -> None:
-    for address in (f"/sessions/{crashed(stage)}/marks.json", "/filter/dimensions.json", "/filter/parse.json?text=("):
+    for address in (
+        f"/sessions/{crashed(stage)}/marks.json",
+        "/filter/dimensions.json",
+        "/filter/parse.json?text=(",
+    ):
         answer = client.get(address)
         assert answer.headers["Content-Type"] == "application/json"
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
@@ -89,10 +115,14 @@ def test_own_files_name_no_address_outside(path: Path) -> None:
     assert not re.search(r"https?://|[\"'(]//", text)
 
 
-@pytest.mark.parametrize("path", [path for path in OWN_FILES if path.suffix == ".js"], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [path for path in OWN_FILES if path.suffix == ".js"], ids=lambda path: path.name
+)
 def test_own_scripts_make_no_html_of_texts(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|srcdoc", text)
+    assert not re.search(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|srcdoc", text
+    )
     assert len(text.splitlines()) <= 320
 
 
@@ -128,11 +158,23 @@ def test_session_page_tells_the_story(client: TestClient, stage: Stage) -> None:
     html = client.get(f"/sessions/{session}").text
     page = Page(html)
     expected = stage.query("SELECT what FROM session_timeline(session_id = {id:UUID})", id=session)
-    assert [unescape(text) for text in page.texts("span", **{"class": "what"})] == [row["what"] for row in expected]
+    assert [unescape(text) for text in page.texts("span", **{"class": "what"})] == [
+        row["what"] for row in expected
+    ]
 
-    rows = {element.attributes["id"]: element.attributes["class"].split() for element in page.all("li") if "id" in element.attributes}
-    names = [row["name"] for row in stage.query("SELECT name FROM session_timeline(session_id = {id:UUID})", id=session)]
-    marked = {word: [names[int(key[1:])] for key, words in rows.items() if word in words] for word in ("end", "trailing", "fault")}
+    rows = {
+        element.attributes["id"]: element.attributes["class"].split()
+        for element in page.all("li")
+        if "id" in element.attributes
+    }
+    names = [
+        row["name"]
+        for row in stage.query("SELECT name FROM session_timeline(session_id = {id:UUID})", id=session)
+    ]
+    marked = {
+        word: [names[int(key[1:])] for key, words in rows.items() if word in words]
+        for word in ("end", "trailing", "fault")
+    }
     assert marked == {
         "end": ["app.crash"],
         "trailing": ["log"],
@@ -162,8 +204,24 @@ def test_search_goes_round(client: TestClient, stage: Stage) -> None:
 def test_marks_are_the_events(client: TestClient, stage: Stage) -> None:
     session = crashed(stage)
     told = client.get(f"/sessions/{session}/marks.json").json()
-    assert [mark["lane"] for mark in told["marks"]] == ["lifecycle", "view", "tap", "network", "other", "problem", "log"]
-    assert [mark["at"] - told["start_ms"] for mark in told["marks"]] == [0, 100, 1_000, 2_000, 2_500, 4_000, 5_500]
+    assert [mark["lane"] for mark in told["marks"]] == [
+        "lifecycle",
+        "view",
+        "tap",
+        "network",
+        "other",
+        "problem",
+        "log",
+    ]
+    assert [mark["at"] - told["start_ms"] for mark in told["marks"]] == [
+        0,
+        100,
+        1_000,
+        2_000,
+        2_500,
+        4_000,
+        5_500,
+    ]
     assert told["ended_ms"] - told["start_ms"] == 4_000
 
 
