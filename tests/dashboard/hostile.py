@@ -37,7 +37,8 @@ def records() -> list[Record]:
         event("e-view", "app.screen.view", 100, **{"app.screen.name": SCRIPT}),
         event(
             "e-request", "http.client.request", 2_000,
-            **{"url.full": f"https://shop.example/pay?{QUOTES}", "http.request.method": "POST", "http.response.status_code": "503"},
+            **{"url.full": f"https://shop.example/pay?{QUOTES}", "http.request.method": "POST"},
+            **{"http.response.status_code": "503"},
         ),
         event(f"e{QUOTES}", f"custom {SCRIPT}", 2_500, **{SCRIPT: QUOTES, QUOTES: JINJA, "long": "x" * 5_000}),
         event("e-crash", "app.crash", 4_000, **{"exception.type": f"Boom{SCRIPT}", "exception.message": QUOTES}),

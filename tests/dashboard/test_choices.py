@@ -80,7 +80,8 @@ def test_pages_hold_every_session_once(client: TestClient, stage: Stage) -> None
 def test_pages_keep_filter_and_range(client: TestClient, stage: Stage) -> None:
     (middle,) = stage.query("SELECT toString(quantileExact(0.3)(started_at)) AS at FROM sessions")
     expected = stage.query(
-        "SELECT session_id FROM sessions WHERE state = 'foreground' AND duration_ms >= 100 AND started_at >= {at:DateTime64(3)}",
+        "SELECT session_id FROM sessions WHERE state = 'foreground' AND duration_ms >= 100"
+        " AND started_at >= {at:DateTime64(3)}",
         at=middle["at"],
     )
     fields = {
@@ -146,8 +147,8 @@ def test_filters_are_saved_shown_used_and_deleted(client: TestClient) -> None:
 
 def test_user_timeline_goes_through_all_sessions(client: TestClient, stage: Stage) -> None:
     expected = stage.query(
-        "SELECT session_id, stitched_session_id FROM sessions WHERE app_id = {app:String} AND device_id = {device:String}"
-        " ORDER BY started_at DESC",
+        "SELECT session_id, stitched_session_id FROM sessions"
+        " WHERE app_id = {app:String} AND device_id = {device:String} ORDER BY started_at DESC",
         app=BUSY_APP, device=BUSY_DEVICE,
     )  # fmt: skip
     assert len({row["stitched_session_id"] for row in expected[:60]}) > 1
