@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import orjson
 import pytest
@@ -88,6 +89,13 @@ class Up:
             "PIPELINE_IDLE_TIMEOUT": "2s",
         }
 
+    def page(self, path: str) -> str:
+        """A page of the dashboard."""
+        found = re.search(r"^Dashboard +(http://\S+)$", self.printed, re.MULTILINE)
+        assert found, self.printed
+        with urlopen(found[1] + path, timeout=60) as answer:
+            return str(answer.read().decode())
+
     def command(self, *arguments: str) -> str:
         done = run(*arguments, settings=self.settings, folder=self.folder)
         assert done.returncode == 0, f"{arguments}: {done.stderr}\n{self.logs()}"
@@ -149,6 +157,8 @@ def test_up_stores_drains_and_goes_on_where_it_ended(tmp_path: Path) -> None:
         sent = raw_identities(bodies(first_files))
         assert up.query("SELECT count() AS events FROM events") == [{"events": len(sent)}]
         assert "open sessions: 0" in up.command("status")
+        assert "sessionizer" in up.page("/pipeline")
+        assert up.page("/sessions").count('class="began"') == 50
         # What is sent right before the signal is stored as well.
         up.command("send", "--format", "measure", str(last_file))
         assert up.end() == 0, up.complaints
