@@ -90,8 +90,10 @@ class Watch:
         except asyncio.CancelledError:
             raise
         except Exception as error:  # whatever the client raises: the page says it, the other pages go on
-            self.problem = f"Kafka does not answer: {error or type(error).__name__}"
-            log.warning("no lag to show: %s", self.problem)
+            problem = f"Kafka does not answer: {str(error) or type(error).__name__}"
+            if problem != self.problem:
+                log.warning("no lag to show: %s", problem)
+            self.problem = problem
         else:
             self.problem = ""
             self._samples.append(Sample(time.time(), lags))
