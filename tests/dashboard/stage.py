@@ -59,8 +59,9 @@ class Stage:
             time_ms=1_742_296_591_764, reason=reason, detail=detail, topic="sdk-events", partition=0,
             offset=self._offset, event_index=None, key=b"\xff<b>key</b>", value=value,
         )  # fmt: skip
-        self._offset += 1
         self._insert("dead_letter_rows", [row])
+        self._insert("ledger_records", [ledger_row("sdk-events", 0, self._offset, received=1, refused=1)])
+        self._offset += 1
 
     def query(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
         """The rows of a statement."""
