@@ -58,13 +58,11 @@ def up(
     ),
     kafka_port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 9092,
     clickhouse_port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8123,
-    dashboard_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Kept for the dashboard, which is not built yet.")
-    ] = 8080,
+    dashboard_port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8080,
 ) -> None:
     """Run the whole pipeline on this machine, with nothing else installed, until Ctrl-C or SIGTERM."""
-    del dashboard_port
-    operate.up(wiring.settings(), data=data, kafka_port=kafka_port, clickhouse_port=clickhouse_port)
+    ports = operate.Ports(kafka_port, clickhouse_port, dashboard_port)
+    operate.up(wiring.settings(), data=data, ports=ports)
 
 
 @app.command()
@@ -150,6 +148,24 @@ def sessions(
     """List sessions, newest first. schemas/README.md has the language of filters."""
     chosen = analyse.Chosen(filter, app_id, start, end)
     analyse.sessions(wiring.settings(), chosen, limit=limit, format=format)
+
+
+@app.command()
+def dashboard(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8080,
+    no_login: Annotated[
+        bool, typer.Option("--no-login", help="Ask for no password, even beyond this machine.")
+    ] = False,
+) -> None:
+    """Serve the dashboard until Ctrl-C or SIGTERM. The password is PIPELINE_DASHBOARD_PASSWORD."""
+    try:
+        from pipeline.commands.dashboard import dashboard as serve  # noqa: PLC0415 - workers do without the extra
+    except ModuleNotFoundError as error:
+        raise CommandFailed(
+            f"{error.name} is not installed: pip install 'session-pipeline[dashboard]'"
+        ) from error
+    serve(wiring.settings(), host=host, port=port, needs_login=not no_login)
 
 
 @app.command()

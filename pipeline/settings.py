@@ -62,6 +62,8 @@ class Settings:
     """Port of the Prometheus page of a worker; 0 is none."""
     metrics_host: str = "127.0.0.1"
     """Address on which it answers; it has no login, so other machines only where the network is trusted."""
+    dashboard_password: str = field(default="", repr=False)
+    """Asked for by the dashboard; it answers beyond this machine only with one."""
     data_dir: str = ""
     """Where a worker keeps what Faust wants on disk; a temporary folder if empty."""
     policies: Policies = field(default_factory=Policies)
@@ -200,6 +202,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "sink_max_age": _duration_ms,
     "metrics_port": _port,
     "metrics_host": str,
+    "dashboard_password": str,
     "data_dir": str,
     **{name: _positive if name == "restate_events" else _duration_ms for name in _POLICY},
 }
@@ -230,7 +233,7 @@ def _parse(
 
 
 def _shown(name: str, value: object) -> str:
-    if name in {"kafka_password", "clickhouse_url"}:
+    if name in {"kafka_password", "clickhouse_url", "dashboard_password"}:
         return "its value"
     try:
         return repr(value)

@@ -174,14 +174,18 @@ class Store:
         return refused
 
     def query(
-        self, sql: str, parameters: Mapping[str, Any] | None = None, format: str = "JSONEachRow"
+        self,
+        sql: str,
+        parameters: Mapping[str, Any] | None = None,
+        format: str = "JSONEachRow",
+        settings: Mapping[str, Any] | None = None,
     ) -> bytes:
         """The result in a ClickHouse format. Placeholders are `{name:Type}`; values never become part of the SQL.
 
         Raises Unreachable, Refused.
         """
         with self._errors(is_insert=False):
-            return self._connected().raw_query(sql, dict(parameters or {}), fmt=format)
+            return self._connected().raw_query(sql, dict(parameters or {}), dict(settings or {}), fmt=format)
 
     def lines(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Iterator[bytes]:
         """The result line by line as JSONCompactEachRow, in bounded memory. Raises Unreachable, Refused."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -19,7 +20,7 @@ from aiokafka.errors import KafkaError
 from pipeline import wiring
 from pipeline.adapters.clickhouse import Refused, Unreachable
 from pipeline.adapters.embedded.broker import EmbeddedBroker
-from pipeline.adapters.embedded.child import Child, StartError
+from pipeline.adapters.embedded.child import LOOPBACK, Child, StartError, free_port, require_free
 from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.adapters.kafka_connection import BrokerUnavailable
 from pipeline.adapters.kafka_topics import TopicMismatch
@@ -37,6 +38,7 @@ _WATCH_S = 0.5
 # Tansu takes half the session timeout for a join, so it is short here.
 _SESSION_TIMEOUT_MS = 6_000
 _DATABASE = "app_sessions"
+_DASHBOARD = "dashboard"
 
 
 class StackFailed(Exception):
@@ -46,13 +48,23 @@ class StackFailed(Exception):
 class LocalStack:
     """Starts everything, watches it, and drains before it stops. Blocks in `run`; used once."""
 
-    def __init__(self, settings: Settings, data: Path, *, kafka_port: int, clickhouse_port: int) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        data: Path,
+        *,
+        kafka_port: int,
+        clickhouse_port: int,
+        dashboard_port: int | None = None,
+    ) -> None:
+        """Ports of 0 are free ones; without a dashboard's port there is none."""
         self.settings = settings
         """Once started: those that reach the stack."""
         self._data = data
         self._stop = threading.Event()
         self._broker = EmbeddedBroker(folder=data / "logs", port=kafka_port)
         self._clickhouse = EmbeddedClickHouse(folder=data / "clickhouse", port=clickhouse_port)
+        self._dashboard_port = dashboard_port
         self._workers: dict[str, Child] = {}
 
     def run(self, work: Callable[[LocalStack], None]) -> None:
@@ -78,7 +90,7 @@ class LocalStack:
         """Until a signal comes. Raises `StackFailed` if a part ends by itself."""
         while not self._stop.wait(_WATCH_S):
             parts = {"the broker": self._broker.exit_code, "ClickHouse": self._clickhouse.exit_code}
-            parts |= {f"the {role}": worker.exit_code for role, worker in self._workers.items()}
+            parts |= {f"the {name}": child.exit_code for name, child in self._workers.items()}
             for name, code in parts.items():
                 if code is not None:
                     raise StackFailed(f"{name} ended with code {code}; see {self._data / 'logs'}")
@@ -86,8 +98,9 @@ class LocalStack:
     @property
     def addresses(self) -> str:
         """Where everything is, for people."""
+        dashboard = f"Dashboard    http://{LOOPBACK}:{self._dashboard_port}\n" if self._dashboard_port else ""
         return (
-            f"Kafka        {self._broker.bootstrap}\n"
+            f"{dashboard}Kafka        {self._broker.bootstrap}\n"
             f"ClickHouse   {self._clickhouse.url}  (database {_DATABASE})\n"
             f"data, logs   {self._data.resolve()}"
         )
@@ -113,6 +126,9 @@ class LocalStack:
             running.callback(self._stop_worker, role)
         with ThreadPoolExecutor(len(ROLES)) as pool:
             list(pool.map(lambda role: self._start_worker(role, folder / f"{role}.ready"), ROLES))
+        if self._dashboard_port is not None:
+            running.callback(self._stop_worker, _DASHBOARD)
+            self._start_dashboard(self._dashboard_port)
 
     def _take_up(self) -> None:
         """Let an empty broker go on where the last one ended: offsets, sessions, states."""
@@ -149,6 +165,18 @@ class LocalStack:
         )
         worker.start(ready.exists, timeout_s=_READY_TIMEOUT_S)
 
+    def _start_dashboard(self, wanted_port: int) -> None:
+        self._dashboard_port = port = wanted_port or free_port()
+        require_free(port, "the dashboard")
+        self._workers[_DASHBOARD] = child = Child(
+            "the dashboard",
+            [sys.executable, "-m", "pipeline", "dashboard", "--port", str(port)],
+            log_file=self._data / "logs" / "dashboard.log",
+            with_variables=as_environment(self.settings),
+            death_signal=signal.SIGTERM,
+        )
+        child.start(lambda: _answers(port), timeout_s=_READY_TIMEOUT_S)
+
     def _stop_worker(self, role: str) -> None:
         if role in self._workers:
             self._workers[role].stop(timeout_s=_STOP_TIMEOUT_S)
@@ -168,3 +196,11 @@ class LocalStack:
         finally:
             store.close()
         print("stopped; what is stored is there at the next start", flush=True)
+
+
+def _answers(port: int) -> bool:
+    try:
+        with socket.create_connection((LOOPBACK, port), timeout=1):
+            return True
+    except OSError:
+        return False

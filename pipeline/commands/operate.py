@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from aiokafka.errors import KafkaError
@@ -28,9 +29,24 @@ _RATE_SECONDS = 2.0
 _ANSWER_S = 10.0
 
 
-def up(settings: Settings, *, data: Path, kafka_port: int, clickhouse_port: int) -> None:
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where the parts of the embedded stack listen; 0 picks a free one."""
+
+    kafka: int
+    clickhouse: int
+    dashboard: int
+
+
+def up(settings: Settings, *, data: Path, ports: Ports) -> None:
     """Run the embedded stack until a signal. Raises `CommandFailed`."""
-    stack = LocalStack(settings, data, kafka_port=kafka_port, clickhouse_port=clickhouse_port)
+    stack = LocalStack(
+        settings,
+        data,
+        kafka_port=ports.kafka,
+        clickhouse_port=ports.clickhouse,
+        dashboard_port=ports.dashboard,
+    )
 
     def serve(started: LocalStack) -> None:
         print(f"{started.addresses}\nready; Ctrl-C stops", flush=True)

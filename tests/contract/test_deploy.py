@@ -40,7 +40,7 @@ ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 SCHEMA = Path(__file__).parent / "compose_spec" / "compose-spec.json"
 
-OURS = ("migrate", *ROLES)
+OURS = ("migrate", "dashboard", *ROLES)
 SERVICES = (*OURS, "kafka", "clickhouse")
 LONG_RUNNING = tuple(name for name in SERVICES if name != "migrate")
 
@@ -166,6 +166,10 @@ def test_command_is_one_that_the_program_has(name: str) -> None:
     context = group.commands[command].make_context(command, list(arguments))
     if name in ROLES:
         assert command == "worker" and str(context.params["role"].value) == name
+    elif name == "dashboard":
+        assert command == name and context.params["host"] == "0.0.0.0" and not context.params["no_login"]
+        assert services()[name]["ports"] == [f"127.0.0.1:8080:{context.params['port']}"]
+        assert load(environment(name)).dashboard_password
     else:
         assert command == name and not arguments
 
@@ -376,3 +380,7 @@ def test_what_docker_gets_makes_a_package_with_its_migrations(tmp_path: Path) ->
     files = {path.name for path in (Path(folder) / "clickhouse").glob("*.sql")}
     assert files == {path.name for path in (ROOT / "schemas" / "clickhouse").glob("*.sql")} != set()
     assert Path(folder).is_relative_to(tmp_path / "installed")
+    for kind in ("static", "templates"):
+        there = {path.name for path in (ROOT / "pipeline" / "dashboard" / kind).rglob("*") if path.is_file()}
+        packed = (tmp_path / "installed" / "pipeline" / "dashboard" / kind).rglob("*")
+        assert {path.name for path in packed if path.is_file()} == there != set()

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import orjson
 import pytest
@@ -21,6 +22,7 @@ from tests.expected_rows import SESSIONS_SQL, assert_same_rows, session_rows
 from tests.recorded import bodies, events_by_device, raw_identities, recorded_files
 from tests.stack import command_line, environment, unavailable
 
+_ANY_PORTS = ("--kafka-port", "0", "--clickhouse-port", "0", "--dashboard-port", "0")
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 120.0
 KEY = ("app_id", "device_id", "session_id")
@@ -53,7 +55,7 @@ class Up:
         self._complaints = folder / f"{name}.stderr"
         with self._printed.open("wb") as stdout, self._complaints.open("wb") as stderr:
             self.process = subprocess.Popen(
-                command_line("up", "--data", "data", "--kafka-port", "0", "--clickhouse-port", "0"),
+                command_line("up", "--data", "data", *_ANY_PORTS),
                 env=environment({"PIPELINE_IDLE_TIMEOUT": "2s"}),
                 cwd=folder,
                 stdout=stdout,
@@ -86,6 +88,13 @@ class Up:
             "PIPELINE_CLICKHOUSE_URL": f"{clickhouse[1]}/{clickhouse[2]}",
             "PIPELINE_IDLE_TIMEOUT": "2s",
         }
+
+    def page(self, path: str) -> str:
+        """A page of the dashboard."""
+        found = re.search(r"^Dashboard +(http://\S+)$", self.printed, re.MULTILINE)
+        assert found, self.printed
+        with urlopen(found[1] + path, timeout=60) as answer:
+            return str(answer.read().decode())
 
     def command(self, *arguments: str) -> str:
         done = run(*arguments, settings=self.settings, folder=self.folder)
@@ -148,6 +157,8 @@ def test_up_stores_drains_and_goes_on_where_it_ended(tmp_path: Path) -> None:
         sent = raw_identities(bodies(first_files))
         assert up.query("SELECT count() AS events FROM events") == [{"events": len(sent)}]
         assert "open sessions: 0" in up.command("status")
+        assert "sessionizer" in up.page("/pipeline")
+        assert up.page("/sessions").count('class="began"') == 50
         # What is sent right before the signal is stored as well.
         up.command("send", "--format", "measure", str(last_file))
         assert up.end() == 0, up.complaints

@@ -1,0 +1,140 @@
+"""`dashboard`: the web application, served until a signal."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import secrets
+import signal
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+import uvicorn
+
+from pipeline import wiring
+from pipeline.adapters.clickhouse import Refused, Store, Unreachable
+from pipeline.commands.failure import CommandFailed
+from pipeline.commands.progress import lags
+from pipeline.dashboard.app import Parts, application
+from pipeline.dashboard.rates import Lag
+from pipeline.dashboard.reader import NotAnswered
+from pipeline.dashboard.seal import Seal
+from pipeline.settings import Settings
+
+READ_SETTINGS: Mapping[str, Any] = {
+    # No writes, no DDL, and no way for a statement to lift these bounds.
+    "readonly": 1,
+    "max_execution_time": 20,
+    "max_result_rows": 100_000,
+    "result_overflow_mode": "throw",
+    # The whole result before the first byte of it: an error is then an error, and not an answer that breaks off.
+    "wait_end_of_query": 1,
+    "cancel_http_readonly_queries_on_client_close": 1,
+}
+_STOP_S = 5
+_CONNECTIONS = 200
+
+log = logging.getLogger(__name__)
+
+
+def dashboard(settings: Settings, *, host: str, port: int, needs_login: bool) -> None:
+    """Serve until SIGINT or SIGTERM. Raises `CommandFailed` if it cannot begin."""
+    password = settings.dashboard_password if needs_login else ""
+    if needs_login and not password and not is_loopback(host):
+        raise CommandFailed(
+            f"{host} can be reached from other machines: set PIPELINE_DASHBOARD_PASSWORD, or say --no-login "
+            "where something in front of the dashboard asks who it is"
+        )
+    store = wiring.store(settings)
+    try:
+        with _listening(host, port) as listener:
+            address = f"http://{_shown(host)}:{listener.getsockname()[1]}"
+            print(f"Dashboard    {address}{'' if password else '  (no login)'}", flush=True)
+            app = application(
+                parts(settings, store, password, hosts_of(host) if not password else frozenset())
+            )
+            for number in (signal.SIGINT, signal.SIGTERM):
+                # The server raises the signal that stopped it once more when it is done: that is no failure.
+                signal.signal(number, lambda *_: None)
+            options: dict[str, Any] = {"log_config": None, "access_log": False, "server_header": False}
+            config = uvicorn.Config(
+                app, timeout_graceful_shutdown=_STOP_S, limit_concurrency=_CONNECTIONS, **options
+            )
+            uvicorn.Server(config).run(sockets=[listener])
+    finally:
+        store.close()
+
+
+def parts(settings: Settings, store: Store, password: str, hosts: frozenset[str]) -> Parts:
+    """The application's outside: this ClickHouse, this Kafka."""
+
+    def ask(sql: str, parameters: Mapping[str, Any]) -> bytes:
+        try:
+            return store.query(sql, parameters, settings=READ_SETTINGS)
+        except (Unreachable, Refused) as error:
+            raise _not_answered(error) from error
+
+    def write(sql: str, parameters: Mapping[str, Any]) -> bytes:
+        try:
+            store.command(sql, parameters)
+        except (Unreachable, Refused) as error:
+            raise _not_answered(error) from error
+        return b""
+
+    async def behind() -> list[Lag]:
+        return list(await lags(wiring.connection(settings)))
+
+    seal = Seal.of_password(password) if password else Seal(secrets.token_bytes(32))
+    return Parts(ask, seal, write=write, password=password, lags=behind, hosts=hosts)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address to listen on."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def hosts_of(host: str) -> frozenset[str]:
+    """The names by which a dashboard without a login may be asked for; empty is any."""
+    return frozenset({"localhost", "127.0.0.1", "::1", host}) if is_loopback(host) else frozenset()
+
+
+def _not_answered(error: Exception) -> NotAnswered:
+    text = " ".join(str(error).split())
+    # The page tells what kind it is; the whole text may name hosts and is for the log.
+    log.warning("ClickHouse: %s", text)
+    if isinstance(error, Unreachable):
+        too_long = "TIMEOUT_EXCEEDED" in text
+        limit_s = READ_SETTINGS["max_execution_time"]
+        said = f"That took longer than {limit_s} s. Choose a shorter time range." if too_long else ""
+        return NotAnswered(said or "ClickHouse does not answer just now.", may_work_later=True)
+    known = {
+        "TOO_MANY_ROWS_OR_BYTES": "That is more than a page can show. Choose a shorter time range.",
+        "ACCESS_DENIED": "The dashboard's ClickHouse user may not do that.",
+        "READONLY": "The dashboard's ClickHouse user may not do that.",
+        "UNKNOWN_TABLE": "ClickHouse has an older schema than this dashboard: run `session-pipeline migrate`.",
+    }
+    said = next((words for code, words in known.items() if code in text), "ClickHouse refused the question.")
+    return NotAnswered(said, may_work_later=False)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise CommandFailed(f"cannot listen on {host}: {error.strerror or error}") from error
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise CommandFailed(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+    return listener
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,76 @@
+"""What an address of the sessions page says, and back: the whole state of the page is in it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from pipeline.dashboard.words import iso
+
+LONGEST_FILTER = 8_000
+"""Characters that fit an address with all that is around them."""
+LATEST_MS = 4_102_444_800_000
+"""The end of the range where none is given: the year 2100."""
+
+
+class BadAddress(ValueError):
+    """An address says something that cannot be; the message is for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which sessions are shown."""
+
+    app: str = ""
+    """Empty is all apps."""
+    filter: str | None = None
+    """In text form; None where the address does not say, which is the app's default filter."""
+    start_ms: int | None = None
+    end_ms: int | None = None
+    after: str = ""
+    """Where the page goes on; empty is the first one."""
+
+    @classmethod
+    def of(cls, query: Mapping[str, str]) -> Choice:
+        """What the fields of an address say. Raises BadAddress."""
+        filter = query.get("filter")
+        if filter is not None and len(filter) > LONGEST_FILTER:
+            raise BadAddress(f"A filter has at most {LONGEST_FILTER} characters here.")
+        start_ms, end_ms = _time_ms(query, "from"), _time_ms(query, "to")
+        if start_ms is not None and end_ms is not None and start_ms >= end_ms:
+            raise BadAddress("The time range ends before it begins.")
+        return cls(query.get("app", ""), filter, start_ms, end_ms, query.get("after", ""))
+
+    def fields(self) -> dict[str, str]:
+        """The fields of its address, those that say something. `of` gives the same choice back."""
+        given = {
+            "app": self.app or None,
+            "filter": self.filter,
+            "from": None if self.start_ms is None else iso(self.start_ms),
+            "to": None if self.end_ms is None else iso(self.end_ms),
+            "after": self.after or None,
+        }
+        return {name: text for name, text in given.items() if text is not None}
+
+    def first_page(self) -> Choice:
+        """The same sessions from the newest on."""
+        return replace(self, after="")
+
+
+def _time_ms(query: Mapping[str, str], name: str) -> int | None:
+    text = query.get(name, "").strip()
+    if not text:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise BadAddress(f"“{text[:40]}” is no time. Write 2026-01-31, or 2026-01-31T08:30 (UTC).") from None
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    try:
+        ms = round(at.timestamp() * 1_000)
+    except (OverflowError, ValueError):
+        ms = -1
+    if not 0 <= ms < LATEST_MS:
+        raise BadAddress("Times lie between 1970 and 2100.")
+    return ms

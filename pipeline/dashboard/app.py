@@ -1,0 +1,120 @@
+"""The application: which address leads to which page, and what a failure looks like."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from pipeline.dashboard.guard import Guard
+from pipeline.dashboard.login import Login
+from pipeline.dashboard.page import FOLDER, render
+from pipeline.dashboard.pages.filters import FilterPages
+from pipeline.dashboard.pages.health import HealthPage
+from pipeline.dashboard.pages.pipeline import PipelinePage
+from pipeline.dashboard.pages.session import SessionPage
+from pipeline.dashboard.pages.sessions import SessionsPage
+from pipeline.dashboard.pages.timeline import TimelinePage
+from pipeline.dashboard.rates import AskLags, Watch
+from pipeline.dashboard.reader import NotAnswered, Reader
+from pipeline.dashboard.seal import Seal
+from pipeline.query.operations import Ask
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the application needs of the outside."""
+
+    ask: Ask
+    """Reads; blocks, raises `NotAnswered`."""
+    seal: Seal
+    write: Ask | None = None
+    """Runs the statements that save a filter; blocks, raises `NotAnswered`. None: nothing can be saved."""
+    password: str = ""
+    """Empty: no login."""
+    lags: AskLags | None = None
+    """How far the workers are; None where Kafka is out of reach."""
+    hosts: frozenset[str] = frozenset()
+    """The names that it answers to; empty is any."""
+
+
+Page = Callable[[Request], Awaitable[Response]]
+
+
+def application(parts: Parts) -> Starlette:
+    """The whole dashboard."""
+    reader = Reader(parts.ask)
+    login, session = Login(parts.password), SessionPage(reader)
+    filters = FilterPages(reader, parts.write)
+    watch = Watch(parts.lags)
+    pipeline = PipelinePage(reader, watch)
+
+    @asynccontextmanager
+    async def watching(_: Starlette) -> AsyncIterator[None]:
+        task = asyncio.create_task(watch.run())
+        yield
+        task.cancel()
+
+    pages: list[tuple[str, Page, str]] = [
+        ("/login", login.show, "GET"),
+        ("/login", login.sign_in, "POST"),
+        ("/logout", login.sign_out, "POST"),
+        ("/healthz", _alive, "GET"),
+        ("/", _first_page, "GET"),
+        ("/sessions", SessionsPage(reader).show, "GET"),
+        ("/timeline", TimelinePage(reader).show, "GET"),
+        ("/health", HealthPage(reader).show, "GET"),
+        ("/pipeline", pipeline.show, "GET"),
+        ("/pipeline/ledger", pipeline.ledger, "GET"),
+        ("/filter/dimensions.json", filters.dimensions, "GET"),
+        ("/filter/parse.json", filters.parse, "GET"),
+        ("/filter/text.json", filters.text, "GET"),
+        ("/filter/save", filters.save, "POST"),
+        ("/sessions/{session_id}", session.show, "GET"),
+        ("/sessions/{session_id}/marks.json", session.marks, "GET"),
+        ("/sessions/{session_id}/event", session.event, "GET"),
+    ]
+    return Starlette(
+        lifespan=watching,
+        routes=[
+            *(Route(path, page, methods=[method]) for path, page, method in pages),
+            Mount("/static", StaticFiles(directory=FOLDER / "static")),
+        ],
+        middleware=[Middleware(Guard, seal=parts.seal, needs_login=bool(parts.password), hosts=parts.hosts)],
+        exception_handlers={HTTPException: _refused, NotAnswered: _not_answered},
+    )
+
+
+async def _first_page(request: Request) -> Response:
+    del request
+    return RedirectResponse("/sessions", 303)
+
+
+async def _alive(request: Request) -> Response:
+    del request
+    return PlainTextResponse("ok\n")
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _failure(request, error.status_code, error.detail)
+
+
+async def _not_answered(request: Request, error: Exception) -> Response:
+    assert isinstance(error, NotAnswered)
+    return _failure(request, 503 if error.may_work_later else 400, str(error))
+
+
+def _failure(request: Request, status: int, message: str) -> Response:
+    if request.url.path.endswith(".json"):
+        return JSONResponse({"error": message}, status)
+    return render(request, "failure.html", status=status, message=message, code=status)

@@ -1,0 +1,54 @@
+"""Templates filled in, always escaped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from pipeline.dashboard import words
+
+FOLDER = Path(__file__).parent
+
+
+def _environment() -> Environment:
+    # StrictUndefined: a name that is missing is a mistake of ours, not an empty cell.
+    made = Environment(
+        loader=FileSystemLoader(FOLDER / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    shown = (words.day_and_time, words.clock, words.day, words.duration, words.offset, words.number)
+    for function in (*shown, words.percent, words.end_words, words.problems, words.device_words, words.iso):
+        made.filters[function.__name__] = function
+    made.filters["unix_ms"] = words.unix_ms
+    made.globals["link"] = link
+    made.globals["count_of"] = words.count_of
+    made.globals["BAD_ENDS"] = words.BAD_ENDS
+    return made
+
+
+def link(path: str, **query: object) -> str:
+    """An address of ours; what is None or empty is left out."""
+    given = {name: str(value) for name, value in query.items() if value not in (None, "")}
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+def render(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+    """A page. Every value is escaped where it is put in."""
+    context = {
+        "path": request.url.path,
+        "signed_in": request.state.visitor.is_signed_in,
+        "token": request.state.seal.form_token(request.state.visitor),
+        **values,
+    }
+    return HTMLResponse(_templates.get_template(template).render(context), status)
+
+
+_templates = _environment()

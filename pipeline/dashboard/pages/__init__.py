@@ -1,0 +1,1 @@
+"""One module a page: the address in, a filled template out."""

@@ -1,0 +1,109 @@
+"""What the filter builder asks, and filters that are saved under a name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from urllib.parse import urlencode
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from pipeline.dashboard.guard import checked_form
+from pipeline.dashboard.reader import Reader
+from pipeline.query import saved
+from pipeline.query.dimensions import DIMENSIONS, KEYED, KEYED_OPERATORS
+from pipeline.query.filter import FilterError, from_json, to_json
+from pipeline.query.filter_text import parse, to_text
+from pipeline.query.operations import Ask
+from pipeline.query.statement import Statement
+
+_NAMES = Statement("SELECT DISTINCT name FROM event_rows ORDER BY name LIMIT 500")
+_OPERATOR_WORDS: Mapping[str, str] = {
+    "eq": "is",
+    "not": "is not",
+    "in": "is one of",
+    "contains": "contains",
+    "matches": "matches",
+    "gt": "above",
+    "gte": "at least",
+    "lt": "below",
+    "lte": "at most",
+    "between": "between",
+    "exists": "exists",
+}
+
+
+class FilterPages:
+    """Under `/filter`."""
+
+    def __init__(self, reader: Reader, write: Ask | None) -> None:
+        """`write` runs the statements that save; without it nothing can be saved."""
+        self._reader = reader
+        self._write = write
+
+    async def dimensions(self, request: Request) -> Response:
+        """All that can be filtered by."""
+        del request
+        names = await self._reader.rows(_NAMES)
+        shown = ("name", "label", "group", "type", "operators", "values", "suggestions")
+        return JSONResponse(
+            {
+                "dimensions": [{key: getattr(each, key) for key in shown} for each in DIMENSIONS.values()],
+                "keyed": [
+                    {"start": start, "label": label, "group": group}
+                    for start, (label, group, _) in KEYED.items()
+                ],
+                "keyed_operators": KEYED_OPERATORS,
+                "operator_words": dict(_OPERATOR_WORDS),
+                "events": [row["name"] for row in names],
+            }
+        )
+
+    async def parse(self, request: Request) -> Response:
+        """The JSON form of a text."""
+        return _told(lambda: {"filter": to_json(parse(request.query_params.get("text", "")))})
+
+    async def text(self, request: Request) -> Response:
+        """The text of a JSON form."""
+
+        def written() -> Mapping[str, object]:
+            try:
+                document = orjson.loads(request.query_params.get("filter", ""))
+            except ValueError:
+                raise FilterError("this is no JSON") from None
+            return {"text": to_text(from_json(document))}
+
+        return _told(written)
+
+    async def save(self, request: Request) -> Response:
+        """Takes the form that saves, makes the default, or deletes."""
+        fields = await checked_form(request)
+        app, name, text = fields.get("app", ""), fields.get("name", "").strip(), fields.get("filter", "")
+        try:
+            if "delete" in fields:
+                statements = [saved.delete(app, name)]
+            else:
+                statements = [saved.save(app, name, text)]
+                if "default" in fields:
+                    statements.append(saved.make_default(app, name))
+        except FilterError as error:
+            raise HTTPException(400, f"It was not saved: {error}") from error
+        for statement in statements:
+            await self._run(statement)
+        given = {"app": app, "filter": text} if app else {"filter": text}
+        return RedirectResponse(f"/sessions?{urlencode(given)}", 303)
+
+    async def _run(self, statement: Statement) -> None:
+        write = self._write
+        if write is None:
+            raise HTTPException(403, "This dashboard may not save anything.")
+        await self._reader.run(lambda _: write(statement.sql, statement.parameters))
+
+
+def _told(make: Callable[[], Mapping[str, object]]) -> Response:
+    try:
+        return JSONResponse(make())
+    except FilterError as error:
+        return JSONResponse({"error": str(error)}, 400)

@@ -1,0 +1,66 @@
+"""The pipeline itself: lag, rates, open sessions, ledger, what was refused."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pipeline.dashboard.page import render
+from pipeline.dashboard.rates import Watch, history, rates
+from pipeline.dashboard.reader import Reader
+from pipeline.query.operations import LedgerTotals, ledger_totals, open_sessions
+from pipeline.query.statement import Statement
+
+_REFUSED = Statement(
+    # The bytes are whatever came: only what is valid UTF-8 of them can be shown.
+    "SELECT reason, count() AS letters, uniqExact(topic, partition, offset) AS records,"
+    " countIf(replayed_at IS NULL) AS waiting, min(d.time) AS first_at, max(d.time) AS last_at,"
+    " argMax((topic, partition, offset, event_index, toValidUTF8(detail), toValidUTF8(substring(key, 1, 300)),"
+    " toValidUTF8(substring(value, 1, 2000)), length(value)), d.time) AS example"
+    " FROM dead_letters AS d GROUP BY reason ORDER BY letters DESC, reason LIMIT 100"
+)
+_EXAMPLE = ("topic", "partition", "offset", "event_index", "detail", "key", "value", "bytes")
+
+
+class PipelinePage:
+    """`/pipeline`, and the ledger apart from it, which takes longer."""
+
+    def __init__(self, reader: Reader, watch: Watch) -> None:
+        self._reader = reader
+        self._watch = watch
+
+    async def show(self, request: Request) -> Response:
+        """The page."""
+        samples = self._watch.samples
+        refused = [
+            {**row, "example": dict(zip(_EXAMPLE, row["example"], strict=True))}
+            for row in await self._reader.rows(_REFUSED)
+        ]
+        now_ms = int(time.time() * 1_000)
+        still_open = await self._reader.run(lambda ask: open_sessions(ask, now_ms))
+        lines = history(samples)
+        return render(
+            request, "pipeline.html",
+            rates=rates(samples), problem=self._watch.problem, behind=lines["behind"], done=lines["done"],
+            refused=refused, still_open=still_open, now_ms=now_ms,
+        )  # fmt: skip
+
+    async def ledger(self, request: Request) -> Response:
+        """The account of every partition."""
+        totals = await self._reader.run(ledger_totals)
+        return render(request, "ledger.html", totals=totals, faults=_faults(totals))
+
+
+def _faults(totals: Sequence[LedgerTotals]) -> list[str]:
+    """What in an account cannot be right."""
+    found = []
+    for line in totals:
+        place = f"{line.topic}, partition {line.partition}"
+        if line.missing:
+            found.append(f"{place}: {line.missing:,} offsets are in no range")
+        if line.duplicates < 0:
+            found.append(f"{place}: more events than were received")
+    return found

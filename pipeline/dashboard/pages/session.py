@@ -1,0 +1,158 @@
+"""One session: its facts, its timeline, its events."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from pipeline.dashboard import story
+from pipeline.dashboard.page import link, render
+from pipeline.dashboard.reader import Reader, Row
+from pipeline.dashboard.words import unix_ms
+from pipeline.query import journey
+from pipeline.query.statement import Statement
+
+PAGE = 300
+"""Events on one page."""
+_MAX_SEARCH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A session, its neighbours on the device, and the span of its events."""
+
+    session: Row
+    start_ms: int
+    end_ms: int
+    """The device's next session starts here."""
+    neighbours: Row
+
+
+class SessionPage:
+    """`/sessions/{session_id}` and what its timeline fetches."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    async def show(self, request: Request) -> Response:
+        """The page: `page` counts from 1, `q` searches, `hit` is the place among what was found, from 1."""
+        found = await self._find(request)
+        search = request.query_params.get("q", "")[:_MAX_SEARCH]
+        marks = await self._reader.rows(_marks(found, search))
+        hits = [position for position, mark in enumerate(marks) if mark["found"]]
+        hit = min(_whole(request, "hit"), len(hits)) if hits else 0
+        given_page = request.query_params.get("page")
+        page = hits[hit - 1] // PAGE + 1 if hit and given_page is None else _whole(request, "page")
+        pages = max(1, -(-len(marks) // PAGE))
+        page = min(page, pages)
+        skip = (page - 1) * PAGE
+        span = (found.session["app_id"], found.session["device_id"], found.start_ms, found.end_ms)
+        events = await self._reader.rows(journey.events(*span, skip=skip, limit=PAGE))
+        ended_ms = unix_ms(found.session["ended_at"])
+        end = story.end_of(found.session, ended_ms, marks)
+        lanes = Counter(story.lane(mark["kind"], mark["name"]) for mark in marks)
+        return render(
+            request, "session.html",
+            session=found.session, neighbours=found.neighbours, end=end,
+            events=[
+                _shown(found, event, mark, skip + place, end)
+                for place, (event, mark) in enumerate(zip(events, marks[skip:], strict=False))
+            ],
+            lanes=[(key, label, lanes[key]) for key, label in story.LANES if lanes[key]],
+            total=len(marks), page=page, pages=pages, per_page=PAGE, is_cut=len(marks) == journey.MAX_MARKS,
+            search=search, hits=hits, hit=hit,
+        )  # fmt: skip
+
+    async def marks(self, request: Request) -> Response:
+        """What the timeline draws."""
+        found = await self._find(request)
+        marks = await self._reader.rows(_marks(found, ""))
+        ended_ms = unix_ms(found.session["ended_at"])
+        end = story.end_of(found.session, ended_ms, marks)
+        return JSONResponse(
+            {
+                "start_ms": found.start_ms,
+                "ended_ms": ended_ms if found.session["status"] == "closed" else None,
+                "end_words": found.session["end_reason"],
+                "lanes": [{"key": key, "label": label} for key, label in story.LANES],
+                "per_page": PAGE,
+                "marks": [
+                    {
+                        "at": mark["time_ms"],
+                        "lane": story.lane(mark["kind"], mark["name"]),
+                        "what": mark["what"],
+                        "fault": story.is_fault(mark),
+                        "late": bool(mark["arrived_after_later"]),
+                        "trailing": story.is_trailing(found.session, ended_ms, mark["time_ms"]),
+                        "ends": position == end.position,
+                    }
+                    for position, mark in enumerate(marks)
+                ],
+            }
+        )
+
+    async def event(self, request: Request) -> Response:
+        """One event, nothing cut."""
+        found = await self._find(request)
+        event_id = request.query_params.get("id", "")
+        session = found.session
+        event = await self._reader.first(journey.event(session["app_id"], session["device_id"], event_id))
+        if event is None or not found.start_ms <= unix_ms(event["time"]) < found.end_ms:
+            raise HTTPException(404, "This session has no such event.")
+        return render(request, "event.html", session=session, event=event)
+
+    async def _find(self, request: Request) -> Found:
+        try:
+            session_id = UUID(request.path_params["session_id"])
+        except ValueError:
+            raise HTTPException(404, "That is not the id of a session.") from None
+        statement = "SELECT * FROM sessions WHERE session_id = {session_id:UUID}"
+        session = await self._reader.first(Statement(statement, {"session_id": str(session_id)}))
+        if session is None:
+            raise HTTPException(
+                404, "There is no such session. A late event may have joined it to another one."
+            )
+        start_ms = unix_ms(session["started_at"])
+        neighbours = await self._reader.first(
+            journey.neighbours(session["app_id"], session["device_id"], start_ms)
+        )
+        assert neighbours is not None, "an aggregate has one row"
+        end_ms = neighbours["after_ms"]
+        return Found(session, start_ms, journey.LAST_MS if end_ms is None else int(end_ms), neighbours)
+
+
+def _marks(found: Found, search: str) -> Statement:
+    session = found.session
+    return journey.marks(session["app_id"], session["device_id"], found.start_ms, found.end_ms, search=search)
+
+
+def _shown(found: Found, event: Row, mark: Row, position: int, end: story.End) -> dict[str, Any]:
+    """An event with all that the template says about it."""
+    time_ms = unix_ms(event["time"])
+    received_ms, raw_ms = unix_ms(event["received_at"]), unix_ms(event["raw_time"])
+    return {
+        **event,
+        "position": position,
+        "offset_ms": time_ms - found.start_ms,
+        "lane": story.lane(event["kind"], event["name"]),
+        "is_fault": story.is_fault(event),
+        "is_late": bool(mark["arrived_after_later"]),
+        "is_trailing": story.is_trailing(found.session, unix_ms(found.session["ended_at"]), time_ms),
+        "is_end": position == end.position,
+        "is_found": bool(mark["found"]),
+        "arrived_after_ms": received_ms - time_ms,
+        "correction_ms": time_ms - raw_ms,
+        "whole_link": link(f"/sessions/{found.session['session_id']}/event", id=event["event_id"]),
+    }
+
+
+def _whole(request: Request, name: str) -> int:
+    """A whole number from 1 on in the address; 1 if it is none."""
+    text = request.query_params.get(name, "1")
+    return max(1, int(text)) if text.isdecimal() and len(text) < 10 else 1

@@ -1,0 +1,130 @@
+"""The list of sessions, newest first, with its filter and its time range."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pipeline.dashboard.address import LATEST_MS, BadAddress, Choice
+from pipeline.dashboard.page import render
+from pipeline.dashboard.reader import Reader, Row
+from pipeline.dashboard.words import iso, unix_ms
+from pipeline.query import saved
+from pipeline.query.filter import FilterError
+from pipeline.query.filter_text import parse, to_text
+from pipeline.query.operations import Ask
+from pipeline.query.sessions import Cursor, Page, session_page
+from pipeline.query.statement import Statement
+
+PAGE = 50
+_DAY_MS = 86_400_000
+_RANGES = (("last day", 1), ("7 days", 7), ("30 days", 30), ("90 days", 90))
+_APPS = Statement("SELECT DISTINCT app_id FROM session_rows ORDER BY app_id LIMIT 500")
+_EMPTY = Page([], None)
+
+
+async def apps(reader: Reader) -> list[str]:
+    """The ids of all apps that have sessions."""
+    return [row["app_id"] for row in await reader.rows(_APPS)]
+
+
+async def newest_ms(reader: Reader, app: str) -> int:
+    """When the newest session of an app (of all, if empty) began; what "the last days" end with. 0 if there is none."""
+    statement = Statement(
+        "SELECT toString(max(started_at)) AS at FROM session_rows WHERE {app:String} = '' OR app_id = {app:String}",
+        {"app": app},
+    )
+    newest = await reader.first(statement)
+    return unix_ms(newest["at"]) if newest else 0
+
+
+class SessionsPage:
+    """`/sessions`."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    async def show(self, request: Request) -> Response:
+        """The page; a mistake in the address is told on it, beside what else it says."""
+        problem = ""
+        try:
+            choice = Choice.of(request.query_params)
+        except BadAddress as error:
+            choice, problem = Choice(app=request.query_params.get("app", "")), str(error)
+        filters = await self._reader.rows(saved.saved_filters(choice.app))
+        text = _text(choice, filters)
+        page = _EMPTY
+        if not problem:
+            try:
+                page = await self._page(choice, text)
+                text = to_text(parse(text))
+            except FilterError as error:
+                problem = f"The filter cannot be read: {error}"
+            except ValueError:
+                problem = "That page cannot be found. Begin with the newest sessions."
+        return await self._answer(request, choice, text, page, filters, problem)
+
+    async def _answer(
+        self,
+        request: Request,
+        choice: Choice,
+        text: str,
+        page: Page,
+        filters: Sequence[Row],
+        problem: str,
+    ) -> Response:
+        own = {**choice.first_page().fields(), "filter": text}
+        older = {**own, "after": str(page.after)} if page.after else None
+        values: dict[str, Any] = {
+            "choice": choice,
+            "filter": text,
+            "sessions": page.rows,
+            "apps": await apps(self._reader),
+            "filters": filters,
+            "is_default": choice.filter is None and bool(text),
+            "older": older and f"/sessions?{urlencode(older)}",
+            "newest": f"/sessions?{urlencode(own)}",
+            "ranges": await self._ranges(choice, own),
+            "problem": problem,
+            "start": field_of(choice.start_ms),
+            "end": field_of(choice.end_ms),
+        }
+        return render(request, "sessions.html", status=400 if problem else 200, **values)
+
+    async def _page(self, choice: Choice, text: str) -> Page:
+        after = Cursor.parse(choice.after) if choice.after else None
+        start_ms, end_ms = choice.start_ms or 0, choice.end_ms or LATEST_MS
+        filter = parse(text)
+
+        def read(ask: Ask) -> Page:
+            return session_page(ask, choice.app or None, filter, start_ms, end_ms, after, PAGE)
+
+        return await self._reader.run(read)
+
+    async def _ranges(self, choice: Choice, own: dict[str, str]) -> list[tuple[str, str, bool]]:
+        """Label, address and whether it is the one shown: up to the newest session, which may be long ago."""
+        end_ms = (await newest_ms(self._reader, choice.app) // 60_000 + 1) * 60_000
+        rest = {name: value for name, value in own.items() if name not in ("from", "to")}
+        is_all = choice.start_ms is None and choice.end_ms is None
+        found = [("everything", f"/sessions?{urlencode(rest)}", is_all)]
+        for label, days in _RANGES:
+            start_ms = max(0, end_ms - days * _DAY_MS)
+            chosen = choice.start_ms == start_ms and choice.end_ms is None
+            found.append((label, f"/sessions?{urlencode({**rest, 'from': iso(start_ms)})}", chosen))
+        return found
+
+
+def _text(choice: Choice, filters: Sequence[Row]) -> str:
+    """The filter of the address, or else the one that the app begins with."""
+    if choice.filter is not None:
+        return choice.filter
+    return next((str(each["filter"]) for each in filters if each["is_default"]), "")
+
+
+def field_of(ms: int | None) -> str:
+    """As the browser's own field for a time has it."""
+    return "" if ms is None else iso(ms)[:16]

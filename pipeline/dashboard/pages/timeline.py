@@ -1,0 +1,96 @@
+"""All sessions of a user or a device, those that are stitched together drawn together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pipeline.dashboard.page import link, render
+from pipeline.dashboard.pages.sessions import apps
+from pipeline.dashboard.reader import Reader, Row
+from pipeline.query.sessions import Cursor, user_sessions
+
+PAGE = 60
+_SHORTEST_SHARE = 0.4
+"""Percent of the strip that the shortest session fills, so that it can be seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A session on the strip of its stitched session, in percent of its width."""
+
+    session: Row
+    x: float
+    width: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stitched:
+    """The sessions of one stitched session, oldest first."""
+
+    id: str
+    bars: Sequence[Bar]
+    start_ms: int
+    end_ms: int
+    pauses_ms: int
+    """Time between its sessions."""
+    gap_ms: int | None
+    """From its end to the start of the one above it on the page; None where they overlap or it is the first."""
+
+
+class TimelinePage:
+    """`/timeline`: of a `user` or a `device` of an `app`, going back from `before`."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    async def show(self, request: Request) -> Response:
+        """The page, or the form that asks for whom."""
+        query = request.query_params
+        app, user, device = (query.get(name, "").strip() for name in ("app", "user", "device"))
+        values: dict[str, Any] = {"app": app, "user": user, "device": device}
+        if not app or bool(user) == bool(device):
+            problem = "Name an app, and either a user or a device." if user or device else ""
+            status = 400 if problem else 200
+            known = await apps(self._reader)
+            return render(request, "whose.html", status=status, apps=known, problem=problem, **values)
+        try:
+            before = Cursor.parse(query["before"]) if query.get("before") else None
+        except ValueError:
+            before = None
+        rows = await self._reader.rows(
+            user_sessions(app, user_id=user or None, device_id=device or None, before=before, limit=PAGE + 1)
+        )
+        shown = rows[:PAGE]
+        older = None
+        if len(rows) > PAGE:
+            own = {name: value for name, value in values.items() if value}
+            older = link("/timeline", **own, before=Cursor.of(dict(shown[-1])))
+        return render(request, "timeline.html", groups=stitched(shown), older=older, before=before, **values)
+
+
+def stitched(newest_first: Sequence[Row]) -> list[Stitched]:
+    """Sessions put together, newest first. One that goes on on the next page has only those here."""
+    members: dict[str, list[Row]] = {}
+    for session in newest_first:
+        members.setdefault(session["stitched_session_id"], []).append(session)
+    groups: list[Stitched] = []
+    for id, some in members.items():
+        start_ms, end_ms = min(s["started_at_ms"] for s in some), max(s["ended_at_ms"] for s in some)
+        lasted_ms = sum(s["ended_at_ms"] - s["started_at_ms"] for s in some)
+        gap_ms = groups[-1].start_ms - end_ms if groups else 0
+        bars = [_bar(session, start_ms, end_ms) for session in reversed(some)]
+        pauses_ms = max(0, end_ms - start_ms - lasted_ms)
+        groups.append(Stitched(id, bars, start_ms, end_ms, pauses_ms, gap_ms if gap_ms > 0 else None))
+    return groups
+
+
+def _bar(session: Row, start_ms: int, end_ms: int) -> Bar:
+    whole_ms = max(1, end_ms - start_ms)
+    width = max(_SHORTEST_SHARE, 100 * (session["ended_at_ms"] - session["started_at_ms"]) / whole_ms)
+    x = min(100 * (session["started_at_ms"] - start_ms) / whole_ms, 100 - width)
+    return Bar(session, round(x, 3), round(width, 3))

@@ -1,0 +1,76 @@
+// The sessions page: the filter builder beside the filter's text.
+import { Builder } from "./builder.js";
+
+const form = document.getElementById("choice");
+const text = document.getElementById("filter");
+const error = document.getElementById("filter-error");
+const place = document.getElementById("builder");
+const button = document.getElementById("build");
+const save = document.getElementById("save");
+let builder = null;
+let asked = 0;
+
+async function ask(path, fields) {
+  const answer = await fetch(`${path}?${new URLSearchParams(fields)}`);
+  const told = await answer.json();
+  if (!answer.ok) throw new Error(told.error ?? `the server answered ${answer.status}`);
+  return told;
+}
+
+function tell(problem) {
+  error.textContent = problem;
+  text.setCustomValidity(problem);
+  text.toggleAttribute("aria-invalid", Boolean(problem));
+}
+
+/** The builder has changed: write the text. The latest change counts, in whatever order the answers come. */
+async function write(filter) {
+  const mine = ++asked;
+  try {
+    const told = await ask("/filter/text.json", { filter: JSON.stringify(filter) });
+    if (mine !== asked) return;
+    text.value = told.text;
+    tell("");
+  } catch (problem) {
+    if (mine === asked) tell(problem.message);
+  }
+}
+
+/** The text has changed: build it anew. */
+async function read() {
+  const mine = ++asked;
+  try {
+    const told = await ask("/filter/parse.json", { text: text.value });
+    if (mine !== asked) return false;
+    tell("");
+    builder?.show(told.filter);
+    return told.filter;
+  } catch (problem) {
+    if (mine === asked) tell(problem.message);
+    return false;
+  }
+}
+
+async function toggle() {
+  if (!place.hidden) {
+    place.hidden = true;
+    button.setAttribute("aria-expanded", "false");
+    return;
+  }
+  builder ??= new Builder(place, await ask("/filter/dimensions.json", {}), write);
+  if (await read()) {
+    place.hidden = false;
+    button.setAttribute("aria-expanded", "true");
+    builder.focus();
+  }
+}
+
+button.hidden = false;
+button.addEventListener("click", () => toggle().catch((problem) => tell(problem.message)));
+text.addEventListener("input", () => text.setCustomValidity(""));
+text.addEventListener("change", read);
+form.addEventListener("formdata", (event) => {
+  // The filter stays when empty: none, and not the app's default.
+  for (const name of ["app", "from", "to"]) if (!event.formData.get(name)) event.formData.delete(name);
+});
+save.addEventListener("formdata", (event) => event.formData.set("filter", text.value));

@@ -1,0 +1,99 @@
+"""What a session's events say together: lanes of the timeline, marks, what ended it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.domain.event import COUNTERS
+
+LANES: tuple[tuple[str, str], ...] = (
+    ("problem", "Problems"),
+    ("lifecycle", "Lifecycle"),
+    ("network", "Network"),
+    ("view", "Screens"),
+    ("tap", "Taps"),
+    ("log", "Logs"),
+    ("other", "Other"),
+)
+"""Key and label, from the top down."""
+
+_LANE_OF_NAME = {
+    "http.client.request": "network",
+    "app.screen.view": "view",
+    "app.widget.click": "tap",
+    "app.screen.click": "tap",
+    "log": "log",
+    "exception": "problem",
+    "app.anr": "problem",
+    "app.crash": "problem",
+}
+_FAULT_BITS = sum(
+    1 << COUNTERS.index(name)
+    for name in ("crash_count", "anr_count", "exception_count", "network_error_count", "log_error_count")
+)
+_KINDS_OF_END = {
+    "background": "background",
+    "manual": "session_end",
+    "crash": "crash",
+    "exception": "exception",
+}
+_KINDS_OF_END["anr"] = "anr"
+_ENDED_BY_NEXT = {
+    "foreground": "The app came to the foreground: the next session begins there.",
+    "superseded": "The next event came from another session of the SDK.",
+    "max_duration": "It had reached the longest duration; the next event began another session.",
+    "unclean_exit": "The process was gone without a word: the app started again.",
+}
+
+
+def lane(kind: str, name: str) -> str:
+    """The lane of an event."""
+    if kind in ("crash", "exception", "anr"):
+        return "problem"
+    return _LANE_OF_NAME.get(name, "other" if kind == "activity" else "lifecycle")
+
+
+def is_fault(event: Mapping[str, Any]) -> bool:
+    """Whether an event went wrong: a failed request, an error, an exit that nobody wanted."""
+    gone_badly = event["kind"] == "exit" and event["exit_reason"] not in ("user_terminated", "unknown")
+    return (
+        bool(int(event["counters"]) & _FAULT_BITS)
+        or lane(event["kind"], event["name"]) == "problem"
+        or gone_badly
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """What ended a session."""
+
+    words: str
+    position: int | None = None
+    """Of the event among the session's events, if one of them did."""
+    by_next: bool = False
+    """Whether the next session's first event did."""
+
+
+def end_of(session: Mapping[str, Any], ended_ms: int, marks: Sequence[Mapping[str, Any]]) -> End:
+    """What ended a session whose events are `marks`, in order."""
+    reason = session["end_reason"]
+    if session["status"] == "open":
+        return End("It is still going on.")
+    if reason == "inactivity":
+        return End("Nothing came for longer than the inactivity timeout.")
+    if reason in _ENDED_BY_NEXT:
+        return End(_ENDED_BY_NEXT[reason], by_next=True)
+    for position, mark in enumerate(marks):
+        is_it = mark["kind"] == _KINDS_OF_END.get(reason) or (
+            mark["kind"] == "exit" and mark["exit_reason"] == reason
+        )
+        if is_it and mark["time_ms"] >= ended_ms:
+            return End(str(mark["what"]), position=position)
+    return End("The event that ended it is beyond the events shown here.")
+
+
+def is_trailing(session: Mapping[str, Any], ended_ms: int, time_ms: int) -> bool:
+    """Whether an event of a session came after its end."""
+    return session["status"] == "closed" and time_ms > ended_ms

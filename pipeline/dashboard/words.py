@@ -1,0 +1,134 @@
+"""Numbers, times and names of the stored rows as people read them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+END_WORDS: Mapping[str, str] = {
+    "": "going on",
+    "background": "left the app",
+    "foreground": "came to the foreground",
+    "inactivity": "inactivity",
+    "max_duration": "longest duration reached",
+    "superseded": "a new SDK session",
+    "manual": "ended by the app",
+    "unclean_exit": "process gone",
+    "crash": "crash",
+    "exception": "fatal exception",
+    "anr": "not responding",
+    "out_of_memory": "out of memory",
+    "user_terminated": "closed by the user",
+}
+BAD_ENDS = frozenset({"crash", "exception", "anr", "out_of_memory", "unclean_exit"})
+
+NONE = "\u2013"
+"""Where there is no number."""
+
+PROBLEMS: tuple[tuple[str, str, str], ...] = (
+    ("crash_count", "crash", "crashes"),
+    ("anr_count", "ANR", "ANRs"),
+    ("exception_count", "exception", "exceptions"),
+    ("network_error_count", "failed request", "failed requests"),
+    ("log_error_count", "logged error", "logged errors"),
+)
+"""Counter, one of them, several of them: what marks a session as troubled, the worst first."""
+
+
+def unix_ms(text: str) -> int:
+    """ClickHouse's `2026-01-05 08:12:00.967` (UTC) as Unix milliseconds."""
+    at = datetime.fromisoformat(text).replace(tzinfo=UTC)
+    return int(at.timestamp()) * 1_000 + at.microsecond // 1_000
+
+
+def iso(ms: int) -> str:
+    """`2026-01-05T08:12:00.967Z`, for machines and for addresses; the fraction only where there is one."""
+    at = datetime.fromtimestamp(ms // 1_000, UTC)
+    return f"{at:%Y-%m-%dT%H:%M:%S}{f'.{ms % 1_000:03}' if ms % 1_000 else ''}Z"
+
+
+def day_and_time(text: str) -> str:
+    """`5 Jan 2026, 08:12:00`."""
+    at = datetime.fromisoformat(text)
+    return f"{at.day} {at:%b %Y, %H:%M:%S}"
+
+
+def clock(text: str) -> str:
+    """`08:12:00.967`."""
+    return text[11:23]
+
+
+def day(text: str) -> str:
+    """`5 Jan 2026`."""
+    at = datetime.fromisoformat(text)
+    return f"{at.day} {at:%b %Y}"
+
+
+def duration(ms: float | None) -> str:
+    """`3.2 s`, `4 min 10 s`, `2 h 5 min`, `3 d 4 h`."""
+    if ms is None:
+        return NONE
+    if ms < 1_000:
+        return f"{ms:.0f} ms"
+    if ms < 59_950:
+        return f"{ms / 1_000:.1f} s"
+    seconds = round(ms / 1_000)
+    for (unit, size), (smaller, step) in (
+        (("min", 60), ("s", 1)), (("h", 3_600), ("min", 60)), (("d", 86_400), ("h", 3_600)),
+    ):  # fmt: skip
+        if seconds < {"min": 3_600, "h": 86_400}.get(unit, 1 << 62):
+            rest = seconds % size // step
+            return f"{seconds // size} {unit}{f' {rest} {smaller}' if rest else ''}"
+    raise AssertionError("the largest unit has no bound")
+
+
+def offset(ms: int) -> str:
+    """Time since a session's start: `+0:03.250`, `+1:02:03.250`."""
+    sign = "\u2212" if ms < 0 else "+"
+    seconds, rest = divmod(abs(ms), 1_000)
+    hours = f"{seconds // 3_600}:{seconds // 60 % 60:02}" if seconds >= 3_600 else f"{seconds // 60}"
+    return f"{sign}{hours}:{seconds % 60:02}.{rest:03}"
+
+
+def number(value: float | None) -> str:
+    """`12,345`; a thin dash for none."""
+    return NONE if value is None else f"{value:,.0f}"
+
+
+def percent(value: float | None) -> str:
+    """A share of one as `99.52 %`. Only a whole is `100 %`: one crash among many must not be rounded away."""
+    if value is None:
+        return NONE
+    shown = f"{100 * value:.2f}"
+    if shown == "100.00" and value < 1:
+        return "> 99.99 %"
+    return f"{shown.rstrip('0').rstrip('.')} %"
+
+
+def count_of(count: int, one: str, many: str) -> str:
+    """`1 crash`, `2 crashes`."""
+    return f"{count:,} {one if count == 1 else many}"
+
+
+def end_words(session: Mapping[str, Any]) -> str:
+    """Why a session ended."""
+    if session["status"] == "open":
+        return END_WORDS[""]
+    reason = str(session["end_reason"])
+    return END_WORDS.get(reason, reason.replace("_", " "))
+
+
+def problems(session: Mapping[str, Any]) -> list[str]:
+    """What went wrong in a session, in words."""
+    return [
+        count_of(int(session[name]), one, many) for name, one, many in PROBLEMS if int(session.get(name, 0))
+    ]
+
+
+def device_words(session: Mapping[str, Any]) -> str:
+    """`Google Pixel 4a, android 33`."""
+    model, maker = str(session["device_model"]), str(session["device_manufacturer"])
+    name = model if not maker or model.lower().startswith(maker.lower()) else f"{maker} {model}"
+    system = f"{session['os_name']} {session['os_version']}".strip()
+    return ", ".join(part for part in (name.strip(), system) if part) or "unknown device"

@@ -1,0 +1,142 @@
+"""Two releases, or two arms of an experiment, side by side, and how far chance alone may have moved them apart.
+
+The intervals take what is counted as independent. Users are, nearly; sessions of one user are alike, so an interval
+over sessions is narrower than the truth: decide by users or devices where there are any.
+"""
+
+from __future__ import annotations
+
+import re
+from math import comb, sqrt
+from statistics import NormalDist
+from typing import NamedTuple
+
+from pipeline.query.metrics import chosen_sessions, range_parameters
+from pipeline.query.statement import Statement
+
+_PLACEHOLDER = re.compile(r"\{(\w+):")
+_EXACT_UP_TO = 1_000
+"""Values; beyond, the binomial is as good as normal."""
+
+
+class Interval(NamedTuple):
+    """A difference, b less a, and where the true one lies with the confidence asked for."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def is_clear(self) -> bool:
+        """No difference at all lies outside."""
+        return self.low > 0 or self.high < 0
+
+
+class Median(NamedTuple):
+    """The median of n values, and the values at `rank` from below and from above (1 is the least and the greatest)."""
+
+    n: int
+    rank: int
+    low: float
+    value: float
+    high: float
+
+
+def compare(app_id: str, a: Statement, b: Statement, start_ms: int, end_ms: int) -> Statement:
+    """Two sets of an app's sessions in a range, each by a condition over the columns of `sessions`.
+
+    Two rows, `side` 'a' and 'b', with `sessions`, `crash_free_sessions`, `anr_free_sessions`, `users`,
+    `crash_free_users`, `devices`, `crash_free_devices`, and of the duration the fields of `Median`: `duration_n`,
+    `duration_rank`, `duration_low`, `duration_value`, `duration_high` (milliseconds, 0 without sessions). A user or
+    device that is on both sides (updated between) counts on both.
+    """
+    sides = [_renamed(side, name) for side, name in ((a, "a"), (b, "b"))]
+    rows = [
+        _ROW.replace("SIDE", name).replace("CHOSEN", chosen_sessions(side))
+        for side, name in zip(sides, "ab", strict=True)
+    ]
+    return Statement(
+        f"SELECT * FROM ({' UNION ALL '.join(rows)}) ORDER BY side",
+        {**range_parameters(app_id, start_ms, end_ms), **sides[0].parameters, **sides[1].parameters},
+    )
+
+
+_ROW = """
+SELECT 'SIDE' AS side, count() AS sessions, countIf(NOT is_crashed) AS crash_free_sessions,
+    countIf(NOT is_hung) AS anr_free_sessions, uniqExactIf(user_id, user_id != '') AS users,
+    users - uniqExactIf(user_id, user_id != '' AND is_crashed) AS crash_free_users, uniqExact(device_id) AS devices,
+    devices - uniqExactIf(device_id, is_crashed) AS crash_free_devices, arraySort(groupArray(duration_ms)) AS sorted,
+    sessions AS duration_n,
+    greatest(1, toInt64(floor((sessions + 1) / 2 - sqrt(sessions) + 0.5))) AS duration_rank,
+    sorted[duration_rank] AS duration_low, sorted[intDiv(sessions, 2) + 1] AS duration_value,
+    sorted[-duration_rank] AS duration_high
+FROM (CHOSEN)
+"""
+
+
+def difference(
+    successes_a: int, n_a: int, successes_b: int, n_b: int, confidence: float = 0.95
+) -> Interval | None:
+    """The difference of two proportions, b less a; None where a side is empty.
+
+    Wilson's score intervals of both, put together: method 10 of R. G. Newcombe, "Interval estimation for the
+    difference between independent proportions", Statistics in Medicine 17 (1998), 873-890. Sound for rates close
+    to 1, where the usual normal interval is not. ValueError where successes are not between 0 and n.
+    """
+    if not 0 <= successes_a <= n_a or not 0 <= successes_b <= n_b:
+        raise ValueError("successes lie between 0 and n")
+    if not n_a or not n_b:
+        return None
+    z = _z(confidence)
+    a, low_a, high_a = _wilson(successes_a, n_a, z)
+    b, low_b, high_b = _wilson(successes_b, n_b, z)
+    return Interval(
+        b - a,
+        b - a - sqrt((b - low_b) ** 2 + (high_a - a) ** 2),
+        b - a + sqrt((high_b - b) ** 2 + (a - low_a) ** 2),
+    )
+
+
+def median_difference(a: Median, b: Median, confidence: float = 0.95) -> Interval | None:
+    """The difference of two medians, b less a; None where a side has less than five values.
+
+    The spread of each median is read off two of its order statistics, without resampling: R. M. Price and D. G.
+    Bonett, "Distribution-free confidence intervals for difference and ratio of medians", Journal of Statistical
+    Computation and Simulation 72 (2002), 119-124.
+    """
+    if min(a.n, b.n) < 5:
+        return None
+    value = b.value - a.value
+    reach = _z(confidence) * sqrt(_spread(a) ** 2 + _spread(b) ** 2)
+    return Interval(value, value - reach, value + reach)
+
+
+def _spread(median: Median) -> float:
+    """The standard error of a median."""
+    n, rank = median.n, median.rank
+    if n <= _EXACT_UP_TO:
+        below = sum(comb(n, i) for i in range(rank)) / 2**n
+        z = -NormalDist().inv_cdf(below)
+    else:
+        z = (n / 2 - rank + 0.5) / (sqrt(n) / 2)
+    return (median.high - median.low) / (2 * z)
+
+
+def _wilson(successes: int, n: int, z: float) -> tuple[float, float, float]:
+    """The proportion and its score interval."""
+    p = successes / n
+    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+    reach = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return p, middle - reach, middle + reach
+
+
+def _z(confidence: float) -> float:
+    return NormalDist().inv_cdf((1 + confidence) / 2)
+
+
+def _renamed(side: Statement, name: str) -> Statement:
+    """The same condition with placeholders of its own: both sides may come from one compiler."""
+    sql = _PLACEHOLDER.sub(
+        lambda found: f"{{{name}_{found[1]}:" if found[1] in side.parameters else found[0], side.sql
+    )
+    return Statement(sql, {f"{name}_{key}": value for key, value in side.parameters.items()})

@@ -1,0 +1,92 @@
+"""What happened on one device: a session, its neighbours, its events."""
+
+from __future__ import annotations
+
+from pipeline.query.statement import Statement
+
+MAX_MARKS = 20_000
+"""Events of one session that a timeline can hold."""
+SHOWN_CHARACTERS = 2_000
+"""Of each attribute in a list of events; one event alone is shown whole."""
+
+_EVENT = (
+    "event_id, time, raw_time, received_at, name, kind, what, seq, client_session_id, user_id, exit_reason,"
+    " counters, topic, partition, offset, event_index"
+)
+_OF_DEVICE = "app_id = {app_id:String} AND device_id = {device_id:String}"
+_IN_SESSION = (
+    f"{_OF_DEVICE} AND time >= fromUnixTimestamp64Milli({{start_ms:Int64}}, 'UTC')"
+    " AND time < fromUnixTimestamp64Milli({end_ms:Int64}, 'UTC')"
+)
+_ORDER = "ORDER BY time, rank, seq, event_id"
+_SHORT = (
+    "mapApply((k, v) -> (k, if(lengthUTF8(v) > {shown:UInt32},"
+    " concat(substringUTF8(v, 1, {shown:UInt32}), '…'), v)), attributes)"
+)
+
+LAST_MS = 10_413_792_000_000
+"""After every event: what ends the last session of a device."""
+
+
+def neighbours(app_id: str, device_id: str, started_at_ms: int) -> Statement:
+    """The device's session before and the one after: `before_id`, `after_id`, `after_ms`; NULL where none is."""
+    return Statement(
+        "SELECT argMaxIf(toNullable(session_id), s.started_at, s.started_at < at) AS before_id,"
+        " argMinIf(toNullable(session_id), s.started_at, s.started_at > at) AS after_id,"
+        " minIf(toNullable(toUnixTimestamp64Milli(s.started_at)), s.started_at > at) AS after_ms"
+        " FROM (SELECT session_id, started_at FROM sessions"
+        f" WHERE {_OF_DEVICE}) AS s"
+        " CROSS JOIN (SELECT fromUnixTimestamp64Milli({started_ms:Int64}, 'UTC') AS at) AS given",
+        {"app_id": app_id, "device_id": device_id, "started_ms": started_at_ms},
+    )
+
+
+def events(app_id: str, device_id: str, start_ms: int, end_ms: int, *, skip: int, limit: int) -> Statement:
+    """A session's events in order, from the one at position `skip` on; long attributes are cut.
+
+    `end_ms` is the start of the device's next session.
+    """
+    return Statement(
+        f"SELECT {_EVENT}, {_SHORT} AS shown_attributes FROM narrated_events WHERE {_IN_SESSION} {_ORDER}"
+        " LIMIT {limit:UInt32} OFFSET {skip:UInt32}",
+        {
+            **_span(app_id, device_id, start_ms, end_ms),
+            "skip": skip,
+            "limit": limit,
+            "shown": SHOWN_CHARACTERS,
+        },
+    )
+
+
+def marks(app_id: str, device_id: str, start_ms: int, end_ms: int, *, search: str = "") -> Statement:
+    """All of a session's events in order, each with little: what a timeline draws, and what matches a search.
+
+    `arrived_after_later` says that an event which comes after it in time had arrived before it.
+    """
+    return Statement(
+        "SELECT event_id, toUnixTimestamp64Milli(time) AS time_ms, name, kind, counters, exit_reason, what,"
+        " found, place > later AS arrived_after_later FROM (SELECT event_id, time, name, kind, rank, seq,"
+        " counters, exit_reason, substringUTF8(what, 1, 160) AS what, (offset, event_index) AS place,"
+        " min((offset, event_index)) OVER (ORDER BY time, rank, seq, event_id"
+        " ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS later,"
+        " {search:String} != '' AND (positionCaseInsensitiveUTF8(narrated.what, {search:String}) > 0"
+        " OR positionCaseInsensitiveUTF8(name, {search:String}) > 0"
+        " OR arrayExists(v -> positionCaseInsensitiveUTF8(v, {search:String}) > 0, mapValues(attributes))"
+        " OR arrayExists(k -> positionCaseInsensitiveUTF8(k, {search:String}) > 0, mapKeys(attributes)))"
+        f" AS found FROM narrated_events AS narrated WHERE {_IN_SESSION}) {_ORDER}"
+        f" LIMIT {MAX_MARKS}",
+        {**_span(app_id, device_id, start_ms, end_ms), "search": search},
+    )
+
+
+def event(app_id: str, device_id: str, event_id: str) -> Statement:
+    """One event with everything."""
+    return Statement(
+        f"SELECT {_EVENT}, attributes, resource, personas, properties FROM narrated_events"
+        f" WHERE {_OF_DEVICE} AND event_id = {{event_id:String}}",
+        {"app_id": app_id, "device_id": device_id, "event_id": event_id},
+    )
+
+
+def _span(app_id: str, device_id: str, start_ms: int, end_ms: int) -> dict[str, object]:
+    return {"app_id": app_id, "device_id": device_id, "start_ms": start_ms, "end_ms": end_ms}

@@ -1,0 +1,51 @@
+"""One database for all tests of the server: a small fleet, and a hostile device, a restless one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from starlette.testclient import TestClient
+
+from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.commands.dashboard import parts
+from pipeline.dashboard.app import application
+from pipeline.simulate.fleet import fleet
+from tests.dashboard import hostile
+from tests.dashboard.stage import Stage, staged
+
+Visit = Callable[..., TestClient]
+
+
+@pytest.fixture(scope="session")
+def stage(clickhouse: EmbeddedClickHouse) -> Iterator[Stage]:
+    """A fleet of forty devices, the hostile device, and two dead letters. Tests add nothing that others count."""
+    with staged(f"{clickhouse.url}/dashboard_server") as made:
+        made.put((sent.key, sent.value, sent.at_ms) for sent in fleet(40, 5, 4_000))
+        made.put(hostile.records())
+        made.put(hostile.restless(150))
+        made.refuse("not_json", f"at byte 3 {hostile.SCRIPT}", b'{"v\xff' + hostile.SCRIPT.encode())
+        made.refuse("not_json", "at byte 1", b"nonsense")
+        yield made
+        clickhouse.command("DROP DATABASE IF EXISTS dashboard_server SYNC")
+
+
+@pytest.fixture
+def visit(stage: Stage) -> Iterator[Visit]:
+    """`visit(password)` is a browser of sorts at a dashboard of its own."""
+    opened: list[TestClient] = []
+
+    def open_(password: str = "", hosts: frozenset[str] = frozenset()) -> TestClient:
+        client = TestClient(application(parts(stage.settings, stage.store, password, hosts)))
+        opened.append(client)
+        return client
+
+    yield open_
+    for client in opened:
+        client.close()
+
+
+@pytest.fixture
+def client(visit: Visit) -> TestClient:
+    """A visitor of a dashboard without a login."""
+    return visit()

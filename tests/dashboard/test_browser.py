@@ -1,0 +1,292 @@
+"""An analyst at work in a real browser, on what real phones sent. Screenshots stay in the test's folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.request import urlopen
+
+import pytest
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import Select
+
+from pipeline.adapters.embedded.child import LOOPBACK, Child, free_port
+from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
+from tests.dashboard import hostile
+from tests.dashboard.browser import PHONE, WIDE, Browser, NoBrowser, browsing
+from tests.dashboard.stage import Stage, recorded, staged
+from tests.recorded import bodies, recorded_files
+from tests.stack import command_line, environment, unavailable
+
+APP = "sh.measure.sample"
+PASSWORD = "open sesame"
+FILTER = 'session.end_reason = "crash" and (session.network_error_count >= 1 or has http.client.request then app.crash)'
+
+
+@pytest.fixture(scope="module")
+def recordings(clickhouse: EmbeddedClickHouse) -> Iterator[Stage]:
+    """The recorded traffic, and the hostile device."""
+    files = recorded_files()
+    if not files:
+        unavailable("no recorded traffic beside the repository")
+    with staged(f"{clickhouse.url}/dashboard_browser") as made:
+        made.put(recorded(bodies(files)))
+        made.put(hostile.records())
+        made.refuse("not_json", "at byte 1", b"nonsense")
+        yield made
+        clickhouse.command("DROP DATABASE IF EXISTS dashboard_browser SYNC")
+
+
+@pytest.fixture(scope="module")
+def browser(recordings: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A browser that has signed in at a running dashboard."""
+    folder = tmp_path_factory.mktemp("dashboard")
+    port = free_port()
+    settings = {
+        "PIPELINE_CLICKHOUSE_URL": recordings.settings.clickhouse_url,
+        "PIPELINE_DASHBOARD_PASSWORD": PASSWORD,
+        # Nobody listens there: the pipeline page must say so and go on.
+        "PIPELINE_KAFKA_BOOTSTRAP": f"{LOOPBACK}:{free_port()}",
+    }
+    server = Child(
+        "the dashboard", command_line("dashboard", "--port", str(port)),
+        log_file=folder / "dashboard.log", cwd=folder, with_variables=environment(settings),
+    )  # fmt: skip
+    base = f"http://{LOOPBACK}:{port}"
+    server.start(lambda: answers(f"{base}/healthz"), timeout_s=60)
+    try:
+        with browsing(base, folder) as made:
+            made.look("light", WIDE)
+            made.open("/sessions")
+            made.one("#password").send_keys(PASSWORD, Keys.ENTER)
+            made.one("#choice")
+            yield made
+    except NoBrowser as reason:
+        unavailable(str(reason))
+    finally:
+        code = server.stop(timeout_s=20)
+    assert code == 0, (folder / "dashboard.log").read_text()
+
+
+def answers(address: str) -> bool:
+    try:
+        with urlopen(address, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def last(within: Browser | WebElement, label: str) -> WebElement:
+    """The last field of that name."""
+    found = (within.driver if isinstance(within, Browser) else within).find_elements(
+        By.CSS_SELECTOR, f'[aria-label="{label}"]'
+    )
+    assert found, label
+    return found[-1]
+
+
+def build(browser: Browser) -> None:
+    """FILTER, condition by condition."""
+    browser.one("#build").click()
+    builder = browser.one("#builder")
+    browser.button("+ Condition", builder).click()
+    last(builder, "Value").send_keys("crash")
+    browser.button("+ Group", builder).click()
+    group = builder.find_elements(By.CSS_SELECTOR, "fieldset fieldset")[-1]
+    browser.button("+ Condition", group).click()
+    Select(last(group, "What is compared")).select_by_visible_text("Failed requests")
+    Select(last(group, "Operator")).select_by_visible_text("at least")
+    last(group, "Value").send_keys("1")
+    browser.button("+ Event", group).click()
+    last(group, "Event name").send_keys("http.client.request")
+    browser.button("+ Then", group).click()
+    last(group, "Event name").send_keys("app.crash")
+    text = browser.one("#filter")
+    browser.wait(lambda: text.get_attribute("value") == FILTER)
+
+
+def test_from_a_filter_to_the_failing_request(browser: Browser, recordings: Stage) -> None:
+    expected = recordings.query(
+        "SELECT session_id, user_id FROM sessions WHERE app_id = {app:String} AND end_reason = 'crash'"
+        " AND network_count > 0 ORDER BY started_at DESC",
+        app=APP,
+    )
+    assert len(expected) > 1
+    browser.look("light", WIDE)
+    browser.open(f"/sessions?app={APP}")
+    build(browser)
+    browser.shoot("builder-light")
+    browser.button("Show sessions").click()
+    browser.wait(lambda: "filter=" in browser.driver.current_url)
+    listed = browser.driver.current_url
+    assert parse_qs(urlsplit(listed).query) == {"app": [APP], "filter": [FILTER]}, "nothing that says nothing"
+    rows = browser.all("td.began a")
+    shown = [str(row.get_attribute("href")).rpartition("/")[2] for row in rows]
+    assert shown == [row["session_id"] for row in expected]
+
+    rows[0].click()
+    browser.one(".chart canvas")
+    opened = browser.driver.current_url
+    what = [(row, row.find_element(By.CSS_SELECTOR, ".what").text) for row in browser.all(".events > li")]
+    crash = next(place for place, (_, text) in enumerate(what) if text.startswith("crash: "))
+    failed = [row for row, text in what[:crash] if "→" in text and "fault" in str(row.get_attribute("class"))]
+    failed[-1].find_element(By.TAG_NAME, "summary").click()
+    details = browser.wait(lambda: failed[-1].find_element(By.CSS_SELECTOR, "details[open]").text)
+    assert "http.client.request" in details and "url.full" in details
+    assert "ended the session" in what[crash][0].text
+
+    browser.button("All of this user").click()
+    browser.one("#chart canvas")
+    assert browser.one("h1").text.endswith(expected[0]["user_id"])
+    assert f"/sessions/{shown[0]}" in "".join(str(a.get_attribute("href")) for a in browser.all(".members a"))
+    browser.driver.back()
+    browser.wait(lambda: browser.driver.current_url.split("#")[0] == opened)
+    browser.driver.back()
+    browser.wait(lambda: browser.driver.current_url == listed)
+    assert browser.one("#filter").get_attribute("value") == FILTER
+    assert browser.complaints() == []
+
+
+def longest(recordings: Stage) -> str:
+    """The recorded session with most events that fit one page."""
+    (row,) = recordings.query(
+        "SELECT session_id FROM sessions WHERE app_id = {app:String} AND event_count < 250 AND network_error_count > 0"
+        " ORDER BY event_count DESC, session_id LIMIT 1",
+        app=APP,
+    )
+    return str(row["session_id"])
+
+
+def test_timeline_by_mouse_and_keyboard(browser: Browser, recordings: Stage) -> None:
+    browser.look("light", WIDE)
+    browser.open(f"/sessions/{longest(recordings)}")
+    plot = browser.one(".chart-plot")
+    pixels = "const c = document.querySelector('.chart canvas'); return c.toDataURL()"
+    whole = browser.wait(lambda: browser.script(pixels))
+
+    plot.send_keys("+")
+    browser.wait(lambda: browser.script(pixels) != whole)
+    plot.send_keys("0")
+    browser.wait(lambda: browser.script(pixels) == whole)
+
+    over = browser.one(".u-over")
+    tip = browser.driver.find_element(By.CSS_SELECTOR, ".chart-tip")
+    width = over.size["width"]
+    for step in range(2, 60):
+        offset = round(width * step / 60 - width / 2)
+        ActionChains(browser.driver, duration=0).move_to_element_with_offset(over, offset, 12).perform()
+        if tip.is_displayed():
+            break
+    assert re.match(r"\d\d:\d\d:\d\d\.\d{3} ", tip.text), "no event of the first lane was found by hovering"
+    ActionChains(browser.driver, duration=0).click().perform()
+    assert browser.one(".events details[open]"), "a click opens the event"
+
+    box = browser.one('.types input[data-lane="other"]')
+    others = browser.all('.events > li[data-lane="other"]')
+    assert others and others[0].is_displayed()
+    box.send_keys(Keys.SPACE)
+    browser.wait(lambda: not others[0].is_displayed())
+    assert "hide=other" in browser.driver.current_url
+    browser.driver.refresh()
+    browser.wait(lambda: not browser.all('.events > li[data-lane="other"]')[0].is_displayed())
+
+
+def test_search_moves_on_by_links(browser: Browser, recordings: Stage) -> None:
+    browser.look("light", WIDE)
+    browser.open(f"/sessions/{longest(recordings)}")
+    browser.one("#q").send_keys("http.client.request", Keys.ENTER)
+    browser.wait(lambda: "q=" in browser.driver.current_url)
+    count = int(re.match(r"1 of (\d+) found", browser.one("#hits").text)[1])  # type: ignore[index]
+    browser.button("Next →").click()
+    browser.wait(lambda: browser.one("#hits").text.startswith(f"{min(2, count)} of {count} found"))
+    assert len(browser.all(".events details[open] mark")) >= 1
+
+
+def test_older_sessions_come_as_one_scrolls(browser: Browser, recordings: Stage) -> None:
+    recordings.put(hostile.restless(150))
+    browser.look("light", WIDE)
+    browser.open(f"/timeline?{urlencode({'app': hostile.BUSY_APP, 'device': hostile.BUSY_DEVICE})}")
+    browser.one("#chart canvas")
+
+    def scrolled() -> bool:
+        browser.script("scrollTo(0, document.body.scrollHeight)")
+        return len(browser.all(".members li")) == 150
+
+    browser.wait(scrolled)
+    assert not browser.all("#older")
+    ids = [element.get_attribute("id") for element in browser.all("[id]")]
+    assert len(ids) == len(set(ids))
+    assert browser.complaints() == []
+
+
+def test_the_first_key_leads_to_the_content(browser: Browser) -> None:
+    browser.open("/sessions")
+    browser.one("body").send_keys(Keys.TAB)
+    assert browser.driver.switch_to.active_element.text == "Skip to the content"
+    browser.driver.switch_to.active_element.send_keys(Keys.ENTER)
+    browser.wait(lambda: browser.driver.switch_to.active_element.get_attribute("id") == "main")
+
+
+def pages(recordings: Stage) -> dict[str, str]:
+    (crashed,) = recordings.query(
+        "SELECT session_id, app_id, user_id FROM sessions WHERE app_id = {app:String} AND end_reason = 'crash'"
+        " AND network_error_count > 0 ORDER BY event_count DESC, session_id LIMIT 1",
+        app=APP,
+    )
+    (nasty,) = recordings.query(
+        "SELECT session_id FROM sessions WHERE device_id = {device:String} AND end_reason = 'crash'",
+        device=hostile.DEVICE,
+    )
+    return {
+        "sessions": f"/sessions?app={APP}",
+        "session": f"/sessions/{crashed['session_id']}",
+        "timeline": f"/timeline?{urlencode({'app': APP, 'user': crashed['user_id']})}",
+        "health": f"/health?{urlencode({'app': APP, 'by': 'os', 'a': 'android 33', 'b': 'android 27'})}",
+        "pipeline": "/pipeline",
+        "hostile": f"/sessions/{nasty['session_id']}",
+    }
+
+
+@pytest.mark.parametrize(
+    ("scheme", "width"), [("light", WIDE), ("dark", WIDE), ("light", PHONE), ("dark", PHONE)]
+)
+def test_every_page_can_be_used_by_everyone(
+    browser: Browser, recordings: Stage, scheme: str, width: int
+) -> None:
+    browser.look(scheme, width)
+    for name, path in pages(recordings).items():
+        browser.open(path)
+        if name in {"session", "timeline", "health", "hostile"}:
+            browser.one(".chart canvas")
+        if name == "pipeline":
+            browser.one("#ledger table")
+        browser.shoot(f"{name}-{scheme}-{width}")
+        assert browser.axe() == [], name
+        assert browser.script("return document.documentElement.scrollWidth") <= width, f"{name} is too wide"
+        assert browser.complaints() == [], name
+
+
+def test_builder_is_for_everyone(browser: Browser) -> None:
+    browser.look("dark", PHONE)
+    browser.open(f"/sessions?{urlencode({'app': APP, 'filter': FILTER})}")
+    browser.one("#build").click()
+    browser.one("#builder fieldset")
+    browser.shoot("builder-phone")
+    assert browser.axe() == []
+    assert browser.script("return document.documentElement.scrollWidth") <= PHONE
+    browser.driver.find_element(By.CSS_SELECTOR, '#builder [aria-label="Remove"]').click()
+    text = browser.one("#filter")
+    browser.wait(lambda: "end_reason" not in str(text.get_attribute("value")))
+
+
+def test_no_request_left_the_origin(browser: Browser) -> None:
+    """After all the others: what they did is in the log."""
+    browser.note_requests()
+    ours = {address for address in browser.requested if address.startswith(f"{browser.base}/")}
+    assert any("uPlot.esm.js" in address for address in ours) and len(ours) > 20
+    inner = ("data:", "chrome:", "about:")
+    assert {address for address in browser.requested - ours if not address.startswith(inner)} == set()

@@ -1,0 +1,203 @@
+"""Numbers on the pages: health as counted by hand, rates between samples, words for sizes and times."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from starlette.testclient import TestClient
+
+from pipeline.dashboard import story, words
+from pipeline.dashboard.rates import Sample, Watch, history, rates
+from pipeline.dashboard.verdict import compared
+from tests.dashboard.markup import Page
+from tests.dashboard.stage import Stage
+
+APP = "org.example.shop"
+
+
+def test_health_shows_what_is_stored(client: TestClient, stage: Stage) -> None:
+    start = "2026-01-01T00:00:00Z"
+    expected = stage.query(
+        "SELECT app_version, count() AS sessions, countIf(crash_count = 0 AND end_reason NOT IN ('crash', 'exception'))"
+        " AS good FROM sessions WHERE app_id = {app:String} AND started_at >= '2026-01-01 00:00:00'"
+        " GROUP BY app_version ORDER BY app_version",
+        app=APP,
+    )
+    html = client.get("/health", params={"app": APP, "from": start}).text
+    table = html[html.index('aria-labelledby="totals"') : html.index('id="over-time"')]
+    page = Page(table)
+    names = [element.text for element in page.all("th", scope="row")]
+    cells = page.texts("td")
+    width = len(cells) // len(names)
+    shown = {name: (cells[i * width], cells[i * width + 3]) for i, name in enumerate(names)}
+    assert len(expected) > 1
+    assert shown == {
+        row["app_version"]: (words.number(row["sessions"]), words.percent(row["good"] / row["sessions"]))
+        for row in expected
+    }
+
+
+def test_health_over_time_adds_up(client: TestClient, stage: Stage) -> None:
+    html = client.get("/health", params={"app": APP, "from": "2026-01-01", "by": "os"}).text
+    (total,) = stage.query(
+        "SELECT count() AS n FROM sessions WHERE app_id = {app:String} AND started_at >= '2026-01-01 00:00:00'",
+        app=APP,
+    )
+    section = html[html.rindex("<figure") : html.rindex("</figure>")]
+    page = Page(section)
+    assert page.texts("h3") == ["Sessions"]
+    values = [element.attributes["data-value"] for element in page.all("td")]
+    assert sum(int(value) for value in values if value) == total["n"] > 0
+
+
+def test_two_releases_side_by_side(client: TestClient, stage: Stage) -> None:
+    first, second = (
+        row["app_version"]
+        for row in stage.query(
+            "SELECT app_version FROM sessions WHERE app_id = {app:String} AND started_at >= '2026-01-01 00:00:00'"
+            " GROUP BY app_version ORDER BY count() DESC, app_version LIMIT 2",
+            app=APP,
+        )
+    )
+    fields = {"app": APP, "from": "2026-01-01", "a": first, "b": second}
+    html = client.get(f"/health?{urlencode(fields)}").text
+    page = Page(html[html.index('aria-label="Comparison"') :])
+    counts = [
+        stage.query(
+            "SELECT count() AS n FROM sessions WHERE app_id = {app:String} AND app_version = {v:String}"
+            " AND started_at >= '2026-01-01 00:00:00'",
+            app=APP, v=version,
+        )[0]["n"]
+        for version in (first, second)
+    ]  # fmt: skip
+    assert page.texts("td")[:2] == [words.number(count) for count in counts]
+
+
+def side(**changes: Any) -> dict[str, Any]:
+    base = {
+        "sessions": 1_000,
+        "users": 200,
+        "devices": 300,
+        "crash_free_sessions": 990,
+        "crash_free_users": 190,
+    }
+    base |= {"crash_free_devices": 290, "anr_free_sessions": 1_000, "duration_n": 1_000, "duration_rank": 469}
+    return {**base, "duration_low": 900, "duration_value": 1_000, "duration_high": 1_100, **changes}
+
+
+def test_a_verdict_needs_more_than_chance() -> None:
+    verdicts = {line.label: (line.verdict, line.is_good) for line in compared(side(), side())}
+    assert {verdicts[name] for name in ("Crash-free sessions", "ANR-free sessions", "Median duration")} == {
+        ("no clear difference", None)
+    }
+    worse = {
+        line.label: line for line in compared(side(), side(crash_free_sessions=900, duration_value=4_000))
+    }
+    assert (worse["Crash-free sessions"].verdict, worse["Crash-free sessions"].is_good) == ("worse", False)
+    assert worse["Crash-free sessions"].difference.startswith("\u22129.00 (\u2212")
+    assert worse["Median duration"].verdict == "longer"
+    nobody = side(users=0, crash_free_users=0)
+    assert {line.label: line.verdict for line in compared(nobody, side())}[
+        "Crash-free users"
+    ] == "too few to say"
+
+
+@dataclass(frozen=True)
+class Lag:
+    role: str
+    topic: str
+    end: int
+    behind: int
+
+
+def test_rates_are_between_two_samples() -> None:
+    first = Sample(100.0, [Lag("sink", "a", 1_000, 500)])
+    second = Sample(110.0, [Lag("sink", "a", 1_200, 300), Lag("sink", "b", 5, 0)])
+    assert rates([]) == []
+    (alone,) = rates([first])
+    assert (alone.end, alone.behind, alone.written_per_s, alone.done_per_s) == (1_000, 500, None, None)
+    both, new = rates([first, second])
+    assert (both.written_per_s, both.done_per_s) == (20.0, 40.0)
+    assert (new.written_per_s, new.done_per_s) == (None, None)
+    assert history([first, second]) == {
+        "behind": [(100_000, [500, None]), (110_000, [300, 0])],
+        "done": [(110_000, [40.0, None])],
+    }
+
+
+def test_a_topic_made_anew_has_no_negative_rate() -> None:
+    (rate,) = rates([Sample(0.0, [Lag("sink", "a", 900, 0)]), Sample(1.0, [Lag("sink", "a", 10, 0)])])
+    assert (rate.written_per_s, rate.done_per_s) == (0.0, 0.0)
+
+
+def test_a_silent_broker_is_told() -> None:
+    async def ask() -> list[Lag]:
+        raise OSError("nobody there")
+
+    async def watched() -> Watch:
+        watch = Watch(ask)
+        task = asyncio.create_task(watch.run())
+        await asyncio.sleep(0.05)
+        task.cancel()
+        return watch
+
+    watch = asyncio.run(watched())
+    assert watch.problem == "Kafka does not answer: nobody there" and watch.samples == []
+
+
+@pytest.mark.parametrize(
+    ("ms", "text"),
+    [
+        (0, "0 ms"), (999, "999 ms"), (1_000, "1.0 s"), (59_949, "59.9 s"), (59_950, "1 min"), (60_000, "1 min"),
+        (61_500, "1 min 2 s"), (3_599_400, "59 min 59 s"), (3_600_000, "1 h"), (86_399_000, "23 h 59 min"),
+        (86_400_000, "1 d"), (90_000_000, "1 d 1 h"), (None, words.NONE),
+    ],
+)  # fmt: skip
+def test_durations(ms: int | None, text: str) -> None:
+    assert words.duration(ms) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (1, "100 %"),
+        (0.99999, "> 99.99 %"),
+        (0.9952, "99.52 %"),
+        (0.5, "50 %"),
+        (0, "0 %"),
+        (None, words.NONE),
+    ],
+)
+def test_shares_are_never_rounded_to_all(share: float | None, text: str) -> None:
+    assert words.percent(share) == text
+
+
+def test_times() -> None:
+    assert words.unix_ms("2026-01-05 08:12:00.967") == 1_767_600_720_967
+    assert words.iso(1_767_600_720_967) == "2026-01-05T08:12:00.967Z"
+    assert words.offset(3_723_250) == "+1:02:03.250" and words.offset(-5) == "\u22120:00.005"
+
+
+@pytest.mark.parametrize(
+    ("reason", "marks", "position"),
+    [
+        ("crash", [("activity", "", 10), ("crash", "", 20), ("activity", "", 21)], 1),
+        # A process that was gone, and the system's word about it that came later.
+        ("out_of_memory", [("activity", "", 20), ("exit", "out_of_memory", 90)], 1),
+        ("background", [("background", "", 5), ("activity", "", 6), ("background", "", 20)], 2),
+        ("manual", [("session_end", "", 20)], 0),
+        ("inactivity", [("activity", "", 20)], None),
+        ("foreground", [("activity", "", 20)], None),
+    ],
+)
+def test_what_ended_a_session(reason: str, marks: list[tuple[str, str, int]], position: int | None) -> None:
+    told = [{"kind": kind, "exit_reason": exit, "time_ms": at, "what": "it"} for kind, exit, at in marks]
+    session = {"status": "closed", "end_reason": reason}
+    end = story.end_of(session, 20, told)
+    assert end.position == position
+    assert end.by_next == (reason == "foreground")
+    assert story.end_of({**session, "status": "open"}, 20, told).position is None

@@ -1,0 +1,242 @@
+"""Every page over a real engine: it answers, runs nothing that a device sent, and says what is stored."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+import pytest
+from starlette.testclient import TestClient
+
+from pipeline.commands.dashboard import parts
+from pipeline.dashboard.guard import HEADERS
+from pipeline.dashboard.page import FOLDER
+from pipeline.dashboard.reader import NotAnswered
+from tests.dashboard import hostile
+from tests.dashboard.markup import Page
+from tests.dashboard.stage import Stage
+
+WHO = urlencode({"app": hostile.APP, "user": hostile.USER})
+DEVICE = urlencode({"app": hostile.APP, "device": hostile.DEVICE})
+OWN_FILES = sorted(
+    path
+    for path in FOLDER.rglob("*")
+    if path.suffix in {".js", ".css", ".html", ".svg"} and "vendor" not in path.parts
+)
+
+
+def crashed(stage: Stage) -> str:
+    """The id of the hostile device's first session."""
+    (row,) = stage.query(
+        "SELECT session_id FROM sessions WHERE device_id = {device:String} AND end_reason = 'crash'",
+        device=hostile.DEVICE,
+    )
+    return str(row["session_id"])
+
+
+def addresses(stage: Stage) -> Iterator[str]:
+    session = f"/sessions/{crashed(stage)}"
+    yield from (
+        "/sessions",
+        f"/sessions?{urlencode({'app': hostile.APP})}",
+        "/timeline",
+        "/pipeline",
+        "/pipeline/ledger",
+    )
+    yield from (f"/timeline?{WHO}", f"/timeline?{DEVICE}", session, f"{session}?q={quote(hostile.SCRIPT)}")
+    yield f"{session}/event?id={quote('e' + hostile.QUOTES)}"
+    yield f"/health?{urlencode({'app': hostile.APP})}"
+    yield f"/health?{urlencode({'app': hostile.APP, 'by': 'persona', 'a': hostile.SCRIPT, 'b': ''})}"
+    yield f"/health?{urlencode({'app': hostile.APP, 'property': hostile.SCRIPT, 'a': hostile.QUOTES, 'b': 'x'})}"
+
+
+def test_every_page_answers_safely(client: TestClient, stage: Stage) -> None:
+    hostile_seen = 0
+    for address in addresses(stage):
+        answer = client.get(address)
+        assert answer.status_code == 200, (address, answer.text)
+        assert {name: answer.headers[name] for name in HEADERS} == dict(HEADERS)
+        assert answer.headers["Cache-Control"] == "no-store"
+        page = Page(answer.text)
+        assert not page.unsafe(), address
+        assert not any(
+            element.tag == "img" and element.attributes.get("src") == "x" for element in page.elements
+        )
+        assert "829348951" not in answer.text, "a template of the device's was filled in"
+        hostile_seen += "&lt;script&gt;alert" in answer.text
+    assert hostile_seen >= 7, "the hostile texts were not even there"
+
+
+def test_policy_allows_nothing_inline_and_nothing_from_elsewhere() -> None:
+    policy = HEADERS["Content-Security-Policy"]
+    assert policy.startswith("default-src 'self';")
+    assert "unsafe" not in policy and "http" not in policy and "*" not in policy and "data:" not in policy
+
+
+def test_hostile_words_in_the_address_are_escaped(client: TestClient) -> None:
+    bad = hostile.QUOTES + hostile.SCRIPT
+    for path in ("/sessions", "/timeline", "/health"):
+        for name in (
+            "app",
+            "filter",
+            "from",
+            "after",
+            "user",
+            "device",
+            "by",
+            "property",
+            "a",
+            "b",
+            "before",
+        ):
+            answer = client.get(path, params={name: bad})
+            assert answer.status_code in {200, 400}, (path, name, answer.text)
+            assert not Page(answer.text).unsafe(), (path, name)
+    assert client.get(f"/sessions/{quote(bad)}").status_code == 404
+
+
+def test_json_is_no_page(client: TestClient, stage: Stage) -> None:
+    for address in (
+        f"/sessions/{crashed(stage)}/marks.json",
+        "/filter/dimensions.json",
+        "/filter/parse.json?text=(",
+    ):
+        answer = client.get(address)
+        assert answer.headers["Content-Type"] == "application/json"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize("path", OWN_FILES, ids=lambda path: path.name)
+def test_own_files_name_no_address_outside(path: Path) -> None:
+    text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
+    assert not re.search(r"https?://|[\"'(]//", text)
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in OWN_FILES if path.suffix == ".js"], ids=lambda path: path.name
+)
+def test_own_scripts_make_no_html_of_texts(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert not re.search(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|srcdoc", text
+    )
+    assert len(text.splitlines()) <= 320
+
+
+def test_templates_never_switch_escaping_off() -> None:
+    for path in (FOLDER / "templates").glob("*.html"):
+        assert not re.search(r"\|\s*safe\b|autoescape|Markup", path.read_text(encoding="utf-8")), path
+
+
+def test_the_dashboard_reads_only(stage: Stage) -> None:
+    ask = parts(stage.settings, stage.store, "", frozenset()).ask
+    before = stage.query("SELECT count() AS n FROM events")
+    for sql in (
+        "INSERT INTO offset_bases (base) VALUES (1)",
+        "DROP TABLE offset_bases",
+        "SELECT 1 SETTINGS readonly = 0",
+        "SELECT 1 SETTINGS max_execution_time = 0",
+    ):
+        with pytest.raises(NotAnswered):
+            ask(sql, {})
+    assert stage.query("SELECT count() AS n FROM events") == before
+    assert stage.query("SELECT count() AS n FROM offset_bases WHERE base = 1") == [{"n": 0}]
+
+
+def test_answers_are_bounded(stage: Stage) -> None:
+    ask = parts(stage.settings, stage.store, "", frozenset()).ask
+    assert len(ask("SELECT number FROM numbers(100000)", {}).splitlines()) == 100_000
+    with pytest.raises(NotAnswered):
+        ask("SELECT number FROM numbers(200000)", {})
+
+
+def test_session_page_tells_the_story(client: TestClient, stage: Stage) -> None:
+    session = crashed(stage)
+    html = client.get(f"/sessions/{session}").text
+    page = Page(html)
+    expected = stage.query("SELECT what FROM session_timeline(session_id = {id:UUID})", id=session)
+    assert [unescape(text) for text in page.texts("span", **{"class": "what"})] == [
+        row["what"] for row in expected
+    ]
+
+    rows = {
+        element.attributes["id"]: element.attributes["class"].split()
+        for element in page.all("li")
+        if "id" in element.attributes
+    }
+    names = [
+        row["name"]
+        for row in stage.query("SELECT name FROM session_timeline(session_id = {id:UUID})", id=session)
+    ]
+    marked = {
+        word: [names[int(key[1:])] for key, words in rows.items() if word in words]
+        for word in ("end", "trailing", "fault")
+    }
+    assert marked == {
+        "end": ["app.crash"],
+        "trailing": ["log"],
+        "fault": ["http.client.request", "app.crash"],
+    }
+    tags = page.texts("span", **{"class": "tag warn", "title": "It arrived after events that happened later"})
+    assert tags == ["late"]
+    (late_row,) = [key for key, words in rows.items() if names[int(key[1:])] == "app.widget.click"]
+    assert html.index(f'id="{late_row}"') < html.index("It arrived after events that happened later")
+    assert "revision" in html and "not final" in html
+    assert "x" * 2_000 in html and "x" * 2_001 not in html
+    assert "x" * 5_000 in client.get(f"/sessions/{session}/event?id={quote('e' + hostile.QUOTES)}").text
+
+
+def test_search_goes_round(client: TestClient, stage: Stage) -> None:
+    session = crashed(stage)
+    answer = client.get(f"/sessions/{session}", params={"q": "SCRIPT>ALERT"})
+    assert "1 of 4 found" in answer.text
+    page = Page(answer.text)
+    (following,) = (element.attributes["href"] for element in page.all("a", rel="next"))
+    (back,) = (element.attributes["href"] for element in page.all("a", rel="prev"))
+    assert "2 of 4 found" in client.get(following.split("#")[0]).text
+    assert "4 of 4 found" in client.get(back.split("#")[0]).text
+    assert "Nothing found" in client.get(f"/sessions/{session}", params={"q": "no such text"}).text
+
+
+def test_marks_are_the_events(client: TestClient, stage: Stage) -> None:
+    session = crashed(stage)
+    told = client.get(f"/sessions/{session}/marks.json").json()
+    assert [mark["lane"] for mark in told["marks"]] == [
+        "lifecycle",
+        "view",
+        "tap",
+        "network",
+        "other",
+        "problem",
+        "log",
+    ]
+    assert [mark["at"] - told["start_ms"] for mark in told["marks"]] == [
+        0,
+        100,
+        1_000,
+        2_000,
+        2_500,
+        4_000,
+        5_500,
+    ]
+    assert told["ended_ms"] - told["start_ms"] == 4_000
+
+
+def test_what_is_not_there_is_told(client: TestClient) -> None:
+    for address in ("/sessions/00000000-0000-0000-0000-000000000000", "/sessions/x", "/nowhere"):
+        answer = client.get(address)
+        assert answer.status_code == 404 and "Not found" in answer.text
+        assert answer.headers["Content-Security-Policy"] == HEADERS["Content-Security-Policy"]
+
+
+def test_pipeline_page_shows_what_was_refused(client: TestClient) -> None:
+    html = client.get("/pipeline").text
+    assert "not_json" in html and "2 records" in html
+    assert "&lt;b&gt;key&lt;/b&gt;" in html
+    ledger = Page(client.get("/pipeline/ledger").text)
+    cells = ledger.texts("td")
+    assert cells[2] == "0", "no offset is missing"
+    assert int(cells[3].replace(",", "")) == sum(int(cell.replace(",", "")) for cell in cells[4:7])

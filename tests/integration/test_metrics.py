@@ -1,0 +1,538 @@
+"""Metrics against the fold: late failures, copies, sessions taken back, and nothing merged."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import orjson
+import pytest
+
+from pipeline.adapters.clickhouse import Store
+from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.adapters.migrations import migrate
+from pipeline.query import compare, metrics
+from pipeline.query.statement import Statement
+from tests.analysts import Traffic, fill, put, recorded, short_session, simulated
+from tests.expected_rows import Row
+from tests.stack import unavailable
+
+FIRST_MS, LAST_MS = 946_684_800_000, 4_000_000_000_000
+DAY_MS = 86_400_000
+Ask = Callable[[Statement], list[Row]]
+Key = Callable[[Row], Any]
+
+
+class Filled:
+    """A database with traffic in it."""
+
+    def __init__(self, store: Store, traffic: Traffic) -> None:
+        self.store, self.traffic = store, traffic
+        counted = Counter(row["app_id"] for row in traffic.sessions)
+        self.app = counted.most_common(1)[0][0]
+
+    def ask(self, statement: Statement) -> list[Row]:
+        lines = self.store.query(statement.sql, statement.parameters).splitlines()
+        return [orjson.loads(line) for line in lines]
+
+    def sessions(self, app: str | None = None) -> list[Row]:
+        return [row for row in self.traffic.sessions if row["app_id"] == (app or self.app)]
+
+    @property
+    def apps(self) -> list[str]:
+        return sorted({row["app_id"] for row in self.traffic.sessions})
+
+
+@pytest.fixture(scope="module")
+def filled(clickhouse: EmbeddedClickHouse) -> Iterator[Filled]:
+    traffic = simulated(devices=400, seed=11, events=25_000)
+    yield from _filled(clickhouse, traffic)
+
+
+@pytest.fixture(scope="module")
+def real(clickhouse: EmbeddedClickHouse) -> Iterator[Filled]:
+    traffic = recorded()
+    if traffic is None:
+        unavailable("recorded traffic not found beside the repository")
+        raise AssertionError
+    yield from _filled(clickhouse, traffic)
+
+
+def _filled(clickhouse: EmbeddedClickHouse, traffic: Traffic) -> Iterator[Filled]:
+    name = f"test_{uuid4().hex[:12]}"
+    store = Store(f"{clickhouse.url}/{name}")
+    migrate(store)
+    fill(store, traffic)
+    yield Filled(store, traffic)
+    store.close()
+    clickhouse.command(f"DROP DATABASE IF EXISTS {name} SYNC")
+
+
+def crashed(row: Row) -> bool:
+    return bool(row["crash_count"]) or row["end_reason"] in ("crash", "exception")
+
+
+def hung(row: Row) -> bool:
+    return bool(row["anr_count"]) or "anr" in (row["end_reason"], row["exit_reason"])
+
+
+def ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def at(rows: Iterable[Row], level: float) -> int | None:
+    values = sorted(row["duration_ms"] for row in rows)
+    return values[min(int(level * len(values)), len(values) - 1)] if values else None
+
+
+def expected(rows: list[Row], whole: int) -> Row:
+    """Every metric that sessions alone decide, by plain Python."""
+    n = len(rows)
+    users = {row["user_id"] for row in rows} - {""}
+    devices = {row["device_id"] for row in rows}
+    hit = [row for row in rows if crashed(row)]
+    safe_users = len(users - {row["user_id"] for row in hit})
+    safe_devices = len(devices - {row["device_id"] for row in hit})
+    safe, calm = n - len(hit), sum(not hung(row) for row in rows)
+    parts = {
+        "sessions": (n, n, None),
+        "devices": (len(devices), len(devices), None),
+        "users": (len(users), len(users), None),
+        "crash_free_sessions": (ratio(safe, n), safe, n),
+        "crash_free_users": (ratio(safe_users, len(users)), safe_users, len(users)),
+        "crash_free_devices": (ratio(safe_devices, len(devices)), safe_devices, len(devices)),
+        "anr_free_sessions": (ratio(calm, n), calm, n),
+        "duration_p50": (at(rows, 0.5), None, n),
+        "duration_p95": (at(rows, 0.95), None, n),
+        "adoption": (ratio(n, whole), n, whole),
+    }
+    return {
+        f"{name}{suffix}": value
+        for name, values in parts.items()
+        for suffix, value in zip(("", "_numerator", "_denominator"), values, strict=True)
+    }
+
+
+SESSION_METRICS = [name for name in metrics.METRICS if not name.startswith("cold_start")]
+
+
+def bucket_of(row: Row, bucket: str | None) -> int | None:
+    if bucket is None:
+        return None
+    start = datetime.fromtimestamp(row["started_at_ms"] // 1_000, UTC)
+    start = start.replace(minute=0, second=0)
+    if bucket != "hour":
+        start = start.replace(hour=0)
+    if bucket == "week":
+        start -= timedelta(days=start.weekday())
+    return int(start.timestamp()) * 1_000
+
+
+def expected_table(
+    rows: list[Row], groups_of: Callable[[Row], list[str]], bucket: str | None, top: int
+) -> list[Row]:
+    counted = Counter(group for row in rows for group in set(groups_of(row)))
+    best = sorted(counted, key=lambda group: (-counted[group], group))[:top]
+    cells: dict[Any, list[Row]] = defaultdict(list)
+    whole: Counter[int | None] = Counter()
+    for row in rows:
+        whole[bucket_of(row, bucket)] += 1
+        for group in {(g, 0) if g in best else ("other", 1) for g in groups_of(row)}:
+            cells[bucket_of(row, bucket), group].append(row)
+    table = [
+        {"bucket_ms": start, "group": name, "is_other": other, **expected(members, whole[start])}
+        for (start, (name, other)), members in cells.items()
+    ]
+    return sorted(table, key=lambda row: (row["bucket_ms"] or 0, row["is_other"], row["group"]))
+
+
+def assert_table(found: list[Row], wanted: list[Row]) -> None:
+    for row in found:
+        start = row.pop("bucket")
+        assert (start is None) == (row["bucket_ms"] is None)
+    assert [list(map(row.get, ("bucket_ms", "group", "is_other"))) for row in found] == [
+        list(map(row.get, ("bucket_ms", "group", "is_other"))) for row in wanted
+    ]
+    for one, other in zip(found, wanted, strict=True):
+        differs = {
+            name: (one[name], other[name]) for name in other if one[name] != pytest.approx(other[name])
+        }
+        assert not differs, (one["bucket_ms"], one["group"], differs)
+
+
+GROUPS: dict[str | None, Callable[[Row], list[str]]] = {
+    None: lambda row: [""],
+    "app_version": lambda row: [row["app_version"]],
+    "os_version": lambda row: [row["os_version"]],
+    "os": lambda row: [f"{row['os_name']} {row['os_version']}"],
+    "device_model": lambda row: [row["device_model"]],
+    "persona": lambda row: row["personas"] or [""],
+    "end_reason": lambda row: [row["end_reason"]],
+    "cold_start": lambda row: ["true" if row["cold_start"] else "false"],
+    "property.experiment.checkout": lambda row: [row["properties"].get("experiment.checkout", "")],
+    "resource.host.arch": lambda row: [row["resource"].get("host.arch", "")],
+}
+
+
+class TestAgainstTheFold:
+    @pytest.mark.parametrize("bucket", [None, "hour", "day", "week"])
+    @pytest.mark.parametrize("by", GROUPS)
+    def test_every_metric(self, filled: Filled, by: str | None, bucket: metrics.Bucket | None) -> None:
+        statement = metrics.metric(
+            SESSION_METRICS,
+            app_id=filled.app,
+            start_ms=FIRST_MS,
+            end_ms=LAST_MS,
+            by=by,
+            bucket=bucket,
+            top=3,
+        )
+        wanted = expected_table(filled.sessions(), GROUPS[by], bucket, 3)
+        assert_table(filled.ask(statement), wanted)
+
+    def test_there_is_something_to_find(self, filled: Filled) -> None:
+        """Or else the tests above would pass on nothing."""
+        rows = filled.sessions()
+        assert len(rows) > 50
+        assert any(crashed(row) for row in filled.traffic.sessions)
+        assert any(hung(row) for row in filled.traffic.sessions)
+        assert len({row["device_model"] for row in rows}) > 4, "a long tail"
+        assert any(len(row["personas"]) > 1 for row in rows)
+
+    def test_rates_after_late_failures_in_every_app(self, filled: Filled) -> None:
+        for app in filled.apps:
+            (found,) = filled.ask(
+                metrics.metric(SESSION_METRICS, app_id=app, start_ms=FIRST_MS, end_ms=LAST_MS)
+            )
+            rows = filled.sessions(app)
+            wanted = expected(rows, len(rows))
+            assert {name: found[name] for name in wanted} == pytest.approx(wanted), app
+
+    def test_recorded_traffic(self, real: Filled) -> None:
+        assert sum(crashed(row) for row in real.traffic.sessions) > 3
+        for app in real.apps:
+            statement = metrics.metric(
+                SESSION_METRICS, app_id=app, start_ms=FIRST_MS, end_ms=LAST_MS, by="app_version", bucket="day"
+            )
+            assert_table(
+                real.ask(statement), expected_table(real.sessions(app), GROUPS["app_version"], "day", 10)
+            )
+
+    def test_range_and_condition(self, filled: Filled) -> None:
+        rows = sorted(filled.sessions(), key=lambda row: row["started_at_ms"])
+        start_ms, end_ms = rows[len(rows) // 4]["started_at_ms"], rows[-len(rows) // 4]["started_at_ms"]
+        chosen = [
+            row
+            for row in rows
+            if start_ms <= row["started_at_ms"] < end_ms and row["end_reason"] == "background"
+        ]
+        assert 0 < len(chosen) < len(rows)
+        (found,) = filled.ask(
+            metrics.metric(
+                ["sessions", "users", "duration_p50"],
+                app_id=filled.app,
+                start_ms=start_ms,
+                end_ms=end_ms,
+                where=Statement("end_reason = {f0:String}", {"f0": "background"}),
+            )
+        )
+        assert found["sessions"] == len(chosen)
+        assert found["duration_p50"] == at(chosen, 0.5)
+
+    def test_a_range_with_nothing_in_it(self, filled: Filled) -> None:
+        statement = metrics.metric(list(metrics.METRICS), app_id="nobody", start_ms=0, end_ms=1)
+        assert filled.ask(statement) == []
+
+    def test_values_are_never_sql(self, filled: Filled) -> None:
+        for text in ("x'] OR 1=1 --", "{m_app:String}", "\\", "' UNION ALL SELECT 1 --"):
+            assert filled.ask(metrics.metric(["sessions"], app_id=text, start_ms=0, end_ms=LAST_MS)) == []
+            (row,) = filled.ask(
+                metrics.metric(
+                    ["sessions"],
+                    app_id=filled.app,
+                    start_ms=FIRST_MS,
+                    end_ms=LAST_MS,
+                    by=f"property.{text}",
+                )
+            )
+            assert (row["group"], row["sessions"]) == ("", len(filled.sessions()))
+
+    def test_unknown_names_say_what_is_known(self) -> None:
+        with pytest.raises(ValueError, match="crash_free_sessions"):
+            metrics.metric(["nonsense"], app_id="a", start_ms=0, end_ms=1)
+        with pytest.raises(ValueError, match="app_version"):
+            metrics.metric(["sessions"], app_id="a", start_ms=0, end_ms=1, by="app_version; DROP TABLE x")
+        with pytest.raises(ValueError, match="no metric"):
+            metrics.metric([], app_id="a", start_ms=0, end_ms=1)
+
+
+def cold_starts(traffic: Traffic) -> dict[tuple[str, str], tuple[int, str]]:
+    """By app and session id: milliseconds and source, from the events by plain Python."""
+    launches, views = defaultdict(list), defaultdict(list)
+    for device, event in traffic.attributes():
+        if event.kind.label == "launch":
+            launches[device].append((event.time_ms, _carried(orjson.loads(event.attributes))))
+        elif event.name == "app.screen.view":
+            views[device].append(event.time_ms)
+    by_device = defaultdict(list)
+    for row in traffic.sessions:
+        by_device[row["app_id"], row["device_id"]].append(row)
+    found = {}
+    for device, rows in by_device.items():
+        ends = [row["started_at_ms"] for row in rows[1:]] + [LAST_MS]
+        for row, end_ms in zip(rows, ends, strict=True):
+            inside = [one for one in launches[device] if row["started_at_ms"] <= one[0] < end_ms]
+            if not row["cold_start"] or not inside:
+                continue
+            launch_ms, carried = min(inside, key=lambda one: one[0])
+            seen = [time_ms for time_ms in views[device] if launch_ms <= time_ms < end_ms]
+            if carried:
+                found[row["app_id"], row["session_id"]] = (carried, "measured")
+            elif seen and min(seen) - launch_ms <= 60_000:
+                found[row["app_id"], row["session_id"]] = (min(seen) - launch_ms, "first_view")
+    return found
+
+
+def _carried(attributes: dict[str, Any]) -> int:
+    names = ("process_start_requested", "process_start", "content_provider_attach")
+    begun = next((v for name in names if (v := attributes.get(f"cold_launch.{name}_uptime", 0)) > 0), 0)
+    took = attributes.get("cold_launch.on_next_draw_uptime", 0) - begun
+    return took if begun and 0 < took <= 60_000 else 0
+
+
+class TestEvents:
+    @pytest.mark.parametrize("source", ["filled", "real"])
+    def test_cold_starts(self, source: str, request: pytest.FixtureRequest) -> None:
+        database: Filled = request.getfixturevalue(source)
+        wanted = cold_starts(database.traffic)
+        found = {}
+        for app in database.apps:
+            sql = (
+                "SELECT toString(session_id) AS id, cold_start_ms, source"
+                " FROM cold_starts(app_id = {app:String}, from = '2000-01-01', until = '2090-01-01')"
+            )
+            for row in database.ask(Statement(sql, {"app": app})):
+                found[app, row["id"]] = (row["cold_start_ms"], row["source"])
+        assert found == wanted
+        sources = Counter(source for _, source in wanted.values())
+        assert sources["measured" if source == "real" else "first_view"] > 20, sources
+        app = Counter(app for app, _ in wanted).most_common(1)[0][0]
+        (row,) = database.ask(
+            metrics.metric(
+                ["sessions", "cold_start_p50", "cold_start_p95"],
+                app_id=app,
+                start_ms=FIRST_MS,
+                end_ms=LAST_MS,
+            )
+        )
+        values = sorted(ms for (its_app, _), (ms, _) in wanted.items() if its_app == app)
+        values = [value for value in values if value > 0]
+        assert row["cold_start_p50"] == values[len(values) // 2]
+        assert row["cold_start_p95"] == values[int(0.95 * len(values))]
+        assert row["cold_start_p50_denominator"] == len(values)
+        assert row["sessions"] == len(database.sessions(app))
+
+    @pytest.mark.parametrize("source", ["filled", "real"])
+    def test_notable_events_are_those_of_all_events(
+        self, source: str, request: pytest.FixtureRequest
+    ) -> None:
+        """Copies were inserted and nothing is merged: each once."""
+        database: Filled = request.getfixturevalue(source)
+        wanted: Counter[str] = Counter()
+        for _, event in database.traffic.attributes():
+            attributes = orjson.loads(event.attributes)
+            if event.kind.label in ("crash", "exception"):
+                wanted["crash"] += 1
+            elif event.name == "app.anr":
+                wanted["anr"] += 1
+            elif event.name == "exception":
+                wanted["exception"] += 1
+            elif event.kind.label == "launch":
+                wanted["launch"] += 1
+            elif event.name == "app.screen.view":
+                wanted["view"] += 1
+            elif event.name == "http.client.request":
+                status = int(attributes.get("http.response.status_code", 0))
+                wanted["request"] += status >= 400 or bool(attributes.get("error.type"))
+        found = database.ask(Statement("SELECT subject, count() AS n FROM notable_events GROUP BY subject"))
+        assert {row["subject"]: row["n"] for row in found} == dict(wanted)
+        assert wanted["crash"] > 3
+
+    @pytest.mark.parametrize("source", ["filled", "real"])
+    def test_top_crashes(self, source: str, request: pytest.FixtureRequest) -> None:
+        database: Filled = request.getfixturevalue(source)
+        wanted: Counter[tuple[str, str]] = Counter()
+        for (app, _), event in database.traffic.attributes():
+            if event.kind.label in ("crash", "exception"):
+                kind = orjson.loads(event.attributes).get("exception.type", "unknown error")
+                wanted[app, kind] += 1
+        found: Counter[tuple[str, str]] = Counter()
+        for app in database.apps:
+            statement = metrics.top_crashes(app, FIRST_MS, LAST_MS, top=1_000)
+            rows = database.ask(statement)
+            found.update({(app, row["exception_type"]): 0 for row in rows})
+            for row in rows:
+                found[app, row["exception_type"]] += row["crashes"]
+            view = (
+                "SELECT * FROM top_crashes(app_id = {app:String}, from = '2000-01-01', until = '2090-01-01')"
+            )
+            assert database.ask(Statement(view, {"app": app})) == rows
+            assert rows == database.ask(
+                metrics.top_crashes(app, FIRST_MS, LAST_MS, where=metrics.EVERYTHING, top=1_000)
+            )
+            nothing = Statement("end_reason = {f0:String}", {"f0": "no such reason"})
+            assert database.ask(metrics.top_crashes(app, FIRST_MS, LAST_MS, where=nothing)) == []
+        assert found == wanted
+
+    def test_failing_requests(self, filled: Filled) -> None:
+        wanted: Counter[tuple[str, str]] = Counter()
+        for (app, _), event in filled.traffic.attributes():
+            attributes = orjson.loads(event.attributes)
+            status = int(attributes.get("http.response.status_code", 0))
+            if event.name == "http.client.request" and (status >= 400 or attributes.get("error.type")):
+                wanted[app, str(status) if status else attributes["error.type"]] += 1
+        found: Counter[tuple[str, str]] = Counter()
+        for app in filled.apps:
+            rows = filled.ask(metrics.failing_requests(app, FIRST_MS, LAST_MS, top=1_000))
+            assert all("?" not in row["request"] for row in rows)
+            for row in rows:
+                found[app, row["status"]] += row["failures"]
+            view = "SELECT * FROM failing_requests(app_id = {app:String}, from = '2000-01-01', until = '2090-01-01')"
+            assert filled.ask(Statement(view, {"app": app})) == rows
+        assert found == wanted
+
+    def test_paths_lose_their_numbers(self, filled: Filled) -> None:
+        rows = filled.ask(Statement("SELECT DISTINCT label FROM notable_events WHERE subject = 'request'"))
+        labels = {row["label"] for row in rows}
+        assert any(label.endswith("/{}") for label in labels)
+        assert any("/v2/" in label or "/v3/" in label for label in labels), "a version is no number"
+        assert not any(part.isdigit() for label in labels for part in label.split("/"))
+
+
+def test_a_retry_reaches_what_a_failed_insert_did_not(filled: Filled) -> None:
+    """The first try stored the events and died before the copy: the same block again must bring it."""
+    store = filled.store
+    row = orjson.dumps(
+        {
+            "app_id": "retry",
+            "device_id": "d",
+            "event_id": "e",
+            "time": 1_767_600_000,
+            "name": "app.crash",
+            "kind": "crash",
+        }
+    )
+    store.command("DETACH TABLE notable_event_tap")
+    store.insert("event_rows", row, token="retry")
+    store.command("ATTACH TABLE notable_event_tap")
+    counted = Statement("SELECT count() AS n FROM notable_events WHERE app_id = 'retry'")
+    assert filled.ask(counted) == [{"n": 0}]
+    for _ in range(2):
+        store.insert("event_rows", row, token="retry")
+        assert filled.ask(counted) == [{"n": 1}]
+
+
+def test_what_was_stored_before_the_migration_is_there_too(filled: Filled, database_url: str) -> None:
+    row = orjson.dumps({"app_id": "old", "event_id": "e", "name": "app.crash", "kind": "crash"})
+    store = Store(database_url)
+    migrate(store)
+    for name in ("notable_event_tap", "notable_event_choice"):
+        store.command(f"DROP TABLE {name}")
+    store.insert("event_rows", row, token="old")
+    store.command("ALTER TABLE migrations DELETE WHERE name >= '0009' SETTINGS mutations_sync = 1")
+    migrate(store)
+    found = store.query("SELECT subject, count() AS n FROM notable_events GROUP BY subject")
+    assert orjson.loads(found) == {"subject": "crash", "n": 1}
+    store.close()
+
+
+@pytest.mark.parametrize("days", [0, 3, 10])
+def test_retention(database_url: str, days: int) -> None:
+    """Forty devices over two weeks, each with habits of its own; some were there before the range."""
+    rng = random.Random(days)
+    first_day, range_day, last_day = 20_000, 20_003, 20_014
+    store = Store(database_url)
+    migrate(store)
+    seen: dict[str, list[int]] = {}
+    for device in (f"device-{n}" for n in range(40)):
+        begin = rng.randrange(first_day, last_day)
+        later = (day for day in range(begin, last_day + 1) if rng.random() < 0.5)
+        seen[device] = [begin, begin, *later]
+    rows = [
+        short_session("stay", device, f"{day}-{n}", day * DAY_MS + n * 3_600_000)
+        for device, its_days in seen.items()
+        for n, day in enumerate(its_days)
+    ]
+    put(store, "session_rows", rows, "stay")
+    wanted: dict[tuple[str, int], list[int]] = {}
+    for its_days in seen.values():
+        # The last day is beyond the range.
+        cohort = min(its_days)
+        for number in range(days + 1) if cohort >= range_day else ():
+            if cohort + number < last_day:
+                date = datetime.fromtimestamp(cohort * 86_400, UTC).date().isoformat()
+                cell = wanted.setdefault((date, number), [0, 0])
+                cell[0] += 1
+                cell[1] += cohort + number in its_days
+    statement = metrics.retention("stay", range_day * DAY_MS, last_day * DAY_MS, days)
+    lines = store.query(statement.sql, statement.parameters).splitlines()
+    found = [orjson.loads(line) for line in lines]
+    store.close()
+    assert {(row["cohort"], row["day_number"]): [row["devices"], row["retained"]] for row in found} == wanted
+    assert all(row["retention_rate"] == row["retained"] / row["devices"] for row in found)
+    assert any(0 < row["retention_rate"] < 1 for row in found) is (days > 0)
+
+
+def test_comparison_of_two_arms(filled: Filled) -> None:
+    arms: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for row in filled.traffic.sessions:
+        for key, value in row["properties"].items():
+            arms[row["app_id"], key][value] += 1
+    app, key = max(arms, key=lambda one: min(arms[one]["A"], arms[one]["B"]))
+
+    def arm(name: str) -> Statement:
+        return Statement("properties[{f0:String}] = {f1:String}", {"f0": key, "f1": name})
+
+    found = filled.ask(compare.compare(app, arm("A"), arm("B"), FIRST_MS, LAST_MS))
+    assert [row["side"] for row in found] == ["a", "b"]
+    for row, name in zip(found, "AB", strict=True):
+        members = [one for one in filled.sessions(app) if one["properties"].get(key) == name]
+        wanted = expected(members, len(members))
+        assert row["sessions"] == wanted["sessions"] > 0
+        for rate in ("crash_free_sessions", "anr_free_sessions", "crash_free_users", "crash_free_devices"):
+            assert row[rate] == wanted[f"{rate}_numerator"]
+        assert (row["users"], row["devices"]) == (wanted["users"], wanted["devices"])
+        durations = sorted(one["duration_ms"] for one in members)
+        rank = row["duration_rank"]
+        assert row["duration_n"] == len(durations)
+        assert row["duration_value"] == durations[len(durations) // 2]
+        assert (row["duration_low"], row["duration_high"]) == (durations[rank - 1], durations[-rank])
+
+
+def test_day_views(filled: Filled) -> None:
+    by_day: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in filled.traffic.sessions:
+        day = datetime.fromtimestamp(row["started_at_ms"] // 1_000, UTC).date().isoformat()
+        by_day[row["app_id"], day].append(row)
+    wanted = {key: expected(rows, len(rows)) for key, rows in by_day.items()}
+    activity = filled.ask(Statement("SELECT * FROM daily_activity"))
+    assert {
+        (row["app_id"], row["day"]): (row["sessions"], row["devices"], row["users"]) for row in activity
+    } == {key: (one["sessions"], one["devices"], one["users"]) for key, one in wanted.items()}
+    crash_free = filled.ask(Statement("SELECT * FROM crash_free_users_daily"))
+    assert {(row["app_id"], row["day"]): row["crash_free_users"] for row in crash_free} == {
+        key: one["crash_free_users_numerator"] for key, one in wanted.items()
+    }
+    shares: Counter[tuple[str, str]] = Counter()
+    for row in filled.ask(Statement("SELECT * FROM version_adoption")):
+        key = (row["app_id"], row["day"])
+        members = [one for one in by_day[key] if one["app_version"] == row["app_version"]]
+        assert row["session_share"] == pytest.approx(len(members) / len(by_day[key]))
+        assert row["devices"] == len({one["device_id"] for one in members})
+        shares[key] += row["session_share"]
+    assert shares.keys() == by_day.keys()
+    assert all(share == pytest.approx(1) for share in shares.values())
