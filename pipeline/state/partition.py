@@ -184,11 +184,13 @@ class Partition:
         `now_ms` is the wall clock. It counts only once the partition is caught up: a backlog of hours must
         not close and reopen every session on the way.
         """
-        self._begin()
         clock_ms = min(self.marker.clock_ms, now_ms)
         idle_ms = max(clock_ms, now_ms) if caught_up else clock_ms
         due = dict.fromkeys(self._idle.due(idle_ms, limit))
         due.update(dict.fromkeys(self._final.due(clock_ms, limit)))
+        if not due:
+            return None
+        self._begin()
         effects = Effects()
         for key in due:
             policy, _ = self._policy(key)
@@ -204,7 +206,7 @@ class Partition:
             effects.touched.append(key)
             self._store.keep(key, state)
         effects.marker = self.marker
-        return effects if due else None
+        return effects
 
     def commit(self, effects: Effects) -> None:
         """Take over the effects of the latest `apply` or `tick`: they are durable now."""
