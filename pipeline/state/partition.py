@@ -21,6 +21,7 @@ MARKER_KEY = b"\0partition"
 """Key of the partition's own entry in the state table; no device key begins with NUL."""
 
 
+_decode = native.decode_events
 _UNREADABLE = (state_codec.UnknownStateVersion, msgspec.DecodeError)
 _WAY_BACK = "Stop all sessionizers, then: session-pipeline rebuild --states"
 
@@ -154,24 +155,19 @@ class Partition:
         """Fold a chunk of records, ascending by offset. Raises `PoisonedDevice`."""
         self._begin()
         effects = Effects()
-        by_device: dict[bytes, list[Arrival]] = {}
-        clock_ms, base, decode = self.marker.clock_ms, self._offset_base, native.decode_events
-        for offset, record_ms, key, value, sent_again_ms in records:
-            clock_ms = max(clock_ms, record_ms)
-            decoded = decode(value, key, record_ms if sent_again_ms is None else sent_again_ms)
-            if isinstance(decoded, Rejected):
-                effects.refused += 1
-                continue
-            events, refused = decoded
-            effects.refused += refused
-            assert key is not None, "decode refuses a record without a key"
-            arrival = Arrival(offset + base, record_ms, events)
-            if (arrivals := by_device.get(key)) is None:
-                by_device[key] = [arrival]
+        clock_ms = self.marker.clock_ms
+        by_key: dict[bytes | None, list[SourceRecord]] = {}
+        for record in records:
+            clock_ms = max(clock_ms, record[1])
+            if (of_key := by_key.get(record[2])) is None:
+                by_key[record[2]] = [record]
             else:
-                arrivals.append(arrival)
-        for key, arrivals in by_device.items():
-            self._apply_device(key, arrivals, effects)
+                of_key.append(record)
+        # One device after the other, decoding included: what is made of its records is gone before the next one's.
+        for key, of_key in by_key.items():
+            if arrivals := self._decoded(of_key, effects):
+                assert key is not None, "decode refuses a record without a key"
+                self._apply_device(key, arrivals, effects)
         last = records[-1].offset + self._offset_base
         effects.handled_offset = last
         effects.marker = Marker(max(last, self.marker.applied_offset), clock_ms)
@@ -228,6 +224,20 @@ class Partition:
         if self._uncommitted:
             self._store.forget_decoded()
         self._uncommitted = True
+
+    def _decoded(self, records: Sequence[SourceRecord], effects: Effects) -> list[Arrival]:
+        """What records of one key hold; counts what is refused."""
+        arrivals: list[Arrival] = []
+        base = self._offset_base
+        for offset, record_ms, key, value, sent_again_ms in records:
+            decoded = _decode(value, key, record_ms if sent_again_ms is None else sent_again_ms)
+            if isinstance(decoded, Rejected):
+                effects.refused += 1
+                continue
+            events, refused = decoded
+            effects.refused += refused
+            arrivals.append(Arrival(offset + base, record_ms, events))
+        return arrivals
 
     def _apply_device(self, key: bytes, arrivals: list[Arrival], effects: Effects) -> None:
         state = self._load(key)
