@@ -24,7 +24,7 @@ from pipeline.wire.semantics import Meaning, interpret
 
 _new = tuple.__new__
 _NO_ATTRIBUTES = (b"", b"null")
-_envelopes = msgspec.json.Decoder(WireEnvelope)
+_decode_envelope = msgspec.json.Decoder(WireEnvelope).decode
 
 
 class NativeEvent(msgspec.Struct, gc=False):
@@ -75,7 +75,7 @@ def decode(value: bytes | None, key: bytes | None, record_ms: int) -> Envelope |
     wire, indexes, refused, resource, user = read
     events, more_refused = _interpreted(wire, indexes, record_ms)
     if more_refused and refused:
-        refused = sorted(refused + more_refused, key=_index)
+        more_refused = sorted([*refused, *more_refused], key=_index)
     return Envelope(
         app_id=wire.app_id,
         device_id=wire.device_id,
@@ -85,7 +85,7 @@ def decode(value: bytes | None, key: bytes | None, record_ms: int) -> Envelope |
         resource=resource,
         user=user,
         events=events,
-        refused=refused or more_refused,
+        refused=more_refused or list(refused),
     )
 
 
@@ -97,23 +97,23 @@ def decode_events(
     What `decode` and `to_events` give, without the parts that only storage needs.
     """
     read = _read(value, key)
-    if isinstance(read, Rejected):
+    if type(read) is Rejected:
         return read
     wire, _, refused, resource, user = read
-    shift_ms, latest_ms = _shift_ms(wire, record_ms), record_ms + MAX_AHEAD_MS
+    shift_ms = 0 if wire.sent_at is None else _shift_ms(wire.sent_at, record_ms)
+    latest_ms = record_ms + MAX_AHEAD_MS
     events: list[Event] = []
     for event in wire.events:
         understood = _understood(event, shift_ms, latest_ms)
-        if understood is None:
-            continue
-        time_ms, _, (kind, exit_reason, counters) = understood
-        events.append(
-            _new(
-                Event,
-                (time_ms, RANK[kind], event.seq or 0, event.id, kind, event.session_id or "", exit_reason,
-                 counters, resource, user),
-            )
-        )  # fmt: skip
+        if understood is not None:
+            time_ms, _, (kind, exit_reason, counters) = understood
+            events.append(
+                _new(
+                    Event,
+                    (time_ms, RANK[kind], event.seq or 0, event.id, kind, event.session_id or "", exit_reason,
+                     counters, resource, user),
+                )
+            )  # fmt: skip
     return events, len(refused) + len(wire.events) - len(events)
 
 
@@ -137,19 +137,20 @@ def to_events(envelope: Envelope) -> list[Event]:
     ]
 
 
-_Read = tuple[WireEnvelope, Sequence[int], list[Rejected], str, str]
+_Read = tuple[WireEnvelope, Sequence[int] | None, Sequence[Rejected], str, str]
 
 
 def _read(value: bytes | None, key: bytes | None) -> _Read | Rejected:
-    """The envelope, the places of its events, those that were refused, resource and user in canonical form."""
+    """The envelope; the places of its events, None if all are there; those that were refused; resource and user in
+    canonical form."""
     tree = parse(value, MAX_RECORD_BYTES)
     if type(tree) is Rejected:
         return tree
     assert value is not None and not isinstance(tree, Rejected)
+    indexes: Sequence[int] | None = None
+    refused: Sequence[Rejected] = ()
     try:
-        wire = _envelopes.decode(value)
-        indexes: Sequence[int] = range(len(wire.events))
-        refused: list[Rejected] = []
+        wire = _decode_envelope(value)
     except msgspec.ValidationError:
         sound = sound_parts(value, tree)
         if isinstance(sound, Rejected):
@@ -160,28 +161,31 @@ def _read(value: bytes | None, key: bytes | None) -> _Read | Rejected:
         return fault
     resource = canonical_resource(bytes(wire.resource))
     user = "" if wire.user is NOTHING else canonical_user(bytes(wire.user))
-    if isinstance(resource, Rejected):
+    if type(resource) is Rejected:
         return resource
-    if isinstance(user, Rejected):
+    if type(user) is Rejected:
         return user
-    return wire, indexes, refused, resource, user
+    return wire, indexes, refused, resource, user  # type: ignore[return-value]
 
 
-def _shift_ms(wire: WireEnvelope, record_ms: int) -> int:
+def _shift_ms(sent_at: int, record_ms: int) -> int:
     """What to add to the device's times: nothing while its clock is right."""
-    shift_ms = 0 if wire.sent_at is None else record_ms - wire.sent_at
-    return 0 if abs(shift_ms) <= CLOCK_TOLERANCE_MS else shift_ms
+    shift_ms = record_ms - sent_at
+    return 0 if -CLOCK_TOLERANCE_MS <= shift_ms <= CLOCK_TOLERANCE_MS else shift_ms
 
 
 def _understood(event: WireEvent, shift_ms: int, latest_ms: int) -> tuple[int, bytes, Meaning] | None:
     """Corrected time, attributes and meaning of an event; None if it fails what typed decoding cannot see."""
-    time_ms, attributes = event.time + shift_ms, bytes(event.attributes)
+    time_ms = event.time + shift_ms
     if not MIN_TIME_MS <= time_ms <= latest_ms or "\0" in event.id:
         return None
-    if attributes in _NO_ATTRIBUTES:
+    if event.attributes is NOTHING:
+        return time_ms, b"{}", interpret(event.name, b"{}")
+    attributes = bytes(event.attributes)
+    if attributes[:1] != b"{":
+        if attributes not in _NO_ATTRIBUTES:
+            return None
         attributes = b"{}"
-    elif attributes[:1] != b"{":
-        return None
     return time_ms, attributes, interpret(event.name, attributes)
 
 
@@ -204,12 +208,13 @@ def _fault_of_envelope(wire: WireEnvelope, key: bytes | None, event_count: int) 
 
 
 def _interpreted(
-    wire: WireEnvelope, indexes: Sequence[int], record_ms: int
+    wire: WireEnvelope, indexes: Sequence[int] | None, record_ms: int
 ) -> tuple[list[NativeEvent], list[Rejected]]:
-    shift_ms, latest_ms = _shift_ms(wire, record_ms), record_ms + MAX_AHEAD_MS
+    shift_ms = 0 if wire.sent_at is None else _shift_ms(wire.sent_at, record_ms)
+    latest_ms = record_ms + MAX_AHEAD_MS
     events: list[NativeEvent] = []
     refused: list[Rejected] = []
-    for index, event in zip(indexes, wire.events, strict=True):
+    for index, event in zip(indexes or range(len(wire.events)), wire.events, strict=True):
         understood = _understood(event, shift_ms, latest_ms)
         if understood is None:
             refused.append(_fault_of_event(event, index, event.time + shift_ms, record_ms))
