@@ -37,11 +37,11 @@ _STOP_MARGIN_S = 3.0
 class Limits:
     """The bounds of the transport."""
 
-    max_chunk: int = 4_000
+    max_chunk: int = 20_000
     """Records an event."""
-    max_chunk_bytes: int = 2 * 1024 * 1024
+    max_chunk_bytes: int = 8 * 1024 * 1024
     """Bytes of keys and values an event (a larger single record passes), and bytes a fetch and partition."""
-    max_poll_records: int = 20_000
+    max_poll_records: int = 100_000
     """Records that are taken over from the fetcher at once."""
     buffered_chunks: int = 4
     """Events that wait for the agent."""
@@ -117,7 +117,7 @@ def create_app(
         stream_buffer_maxsize=limits.buffered_chunks,
         producer_acks=-1,
         producer_linger=0,
-        producer_compression_type="lz4",
+        producer_compression_type="snappy",
         producer_max_batch_size=_WRITE_BATCH_BYTES,
         producer_max_request_size=_WRITE_REQUEST_BYTES,
         producer_request_timeout=limits.give_up_s,

@@ -51,7 +51,7 @@ def apply(state: DeviceState, arrivals: Sequence[Arrival], policy: Policy, count
     `state.outbox` afterwards; for a pure replay that is the outbox of the step that is being replayed.
     Returns whether anything was applied: only then must the state be written.
     """
-    fresh = [arrival for arrival in arrivals if arrival.offset > state.applied_offset]
+    fresh = [arrival for arrival in arrivals if arrival[0] > state.applied_offset]
     if not fresh:
         return False
     state.outbox = []
@@ -63,12 +63,17 @@ def apply(state: DeviceState, arrivals: Sequence[Arrival], policy: Policy, count
         if record_ms - state.arrived_ms >= policy.restate_horizon_ms and tail:
             _compact(state, policy, final)
         for event in events:
-            late |= _admit(state, event, policy, left, counts=counts, late=late)
+            if not late and event[3] not in state.named and tail.take_next(event):
+                step(state.head, event, policy, left)  # as it would come out of `_admit`, by the way that most go
+                counts.accepted += 1
+            else:
+                late |= _admit(state, event, policy, left, counts=counts, late=late)
         # After each record, so that what is remembered never depends on how records were cut into batches.
-        if tail:
+        if tail.last is not None:
             _trim(state, policy, final, heavy=_is_heavy(events))
         state.applied_offset = offset
-        state.arrived_ms = max(state.arrived_ms, record_ms)
+        if record_ms > state.arrived_ms:
+            state.arrived_ms = record_ms
     if late:
         _refold(state, policy, left)
         report.dissolve(state, (*left, *final, *state.head.held))
@@ -162,7 +167,10 @@ def _trim(state: DeviceState, policy: Policy, final: list[Session], *, heavy: bo
     """Move the events that no late one may precede any more from the tail into the checkpoint."""
     tail = state.tail
     assert tail.last is not None, "an empty tail needs no trimming"
-    too_old = tail.older_than(tail.last[0] - policy.restate_horizon_ms)
+    oldest_ms = tail.last[0] - policy.restate_horizon_ms
+    if tail.first_ms >= oldest_ms and len(tail) <= policy.restate_events and not heavy:
+        return
+    too_old = tail.older_than(oldest_ms)
     count = max(too_old, len(tail) - policy.restate_events, _too_heavy(tail.thaw()) if heavy else 0)
     if count > 0:
         _move(state, count, policy, final)

@@ -21,6 +21,7 @@ MARKER_KEY = b"\0partition"
 """Key of the partition's own entry in the state table; no device key begins with NUL."""
 
 
+Due = tuple[int | None, int | None]
 _decode = native.decode_events
 _UNREADABLE = (state_codec.UnknownStateVersion, msgspec.DecodeError)
 _WAY_BACK = "Stop all sessionizers, then: session-pipeline rebuild --states"
@@ -66,8 +67,8 @@ class Effects:
     marker: Marker = field(default_factory=Marker)
     handled_offset: int = -1
     """Of the last record, replayed or not."""
-    touched: list[bytes] = field(default_factory=list)
-    """Device keys whose deadlines may have changed."""
+    touched: list[tuple[bytes, int | None, int | None]] = field(default_factory=list)
+    """Device keys and when silence next has something to say about them (`Partition._due_ms`)."""
 
 
 class UnreadableState(Exception):
@@ -133,7 +134,7 @@ class Partition:
         except _UNREADABLE as error:
             raise self._unreadable(key, error) from error
         for key in self._store:
-            self._note(key)
+            self._note(key, *self._due_ms(key))
 
     @property
     def reach(self) -> int:
@@ -199,7 +200,7 @@ class Partition:
                 effects.rows.extend((key, row) for row in self._rows(key, state, revision))
                 state.outbox = []
                 effects.states.append(self._store.entry_of_base(key, state))
-            effects.touched.append(key)
+            effects.touched.append((key, *_due_ms(state, policy)))
             self._store.keep(key, state)
         effects.marker = self.marker
         return effects
@@ -209,8 +210,8 @@ class Partition:
         for key, value in effects.states:
             if key != MARKER_KEY:
                 self._store.commit(key, value)
-        for key in effects.touched:
-            self._note(key)
+        for key, idle_ms, final_ms in effects.touched:
+            self._note(key, idle_ms, final_ms)
         self.marker = effects.marker
         self._handled_offset = max(self._handled_offset, effects.handled_offset)
         self._uncommitted = False
@@ -257,7 +258,7 @@ class Partition:
             if state.outbox:
                 effects.rows.extend((key, row) for row in self._rows(key, state, state.applied_offset * 2))
             effects.states.append(self._store.entry_of_step(key, state, arrivals, policy, policy_bytes))
-            effects.touched.append(key)
+            effects.touched.append((key, *_due_ms(state, policy)))
         self._store.keep(key, state)
 
     def _load(self, key: bytes) -> DeviceState:
@@ -278,9 +279,8 @@ class Partition:
             found = self._policy_of_app[app] = policy, step_codec.encode_policy(policy)
         return found
 
-    def _note(self, key: bytes) -> None:
+    def _note(self, key: bytes, idle_ms: int | None, final_ms: int | None) -> None:
         """Note when silence next has something to say about a device, as far as is durable."""
-        idle_ms, final_ms = self._due_ms(key)
         if idle_ms is None:
             self._open.discard(key)
         else:
@@ -289,18 +289,23 @@ class Partition:
         if final_ms is not None:
             self._final.note(key, final_ms)
 
-    def _due_ms(self, key: bytes) -> tuple[int | None, int | None]:
-        """When the open session is to be reported as ended by inactivity, and when a device's sessions become final
-        for want of input; None where there is nothing to report."""
+    def _due_ms(self, key: bytes) -> Due:
+        """Of a device, as far as is durable."""
         known, (policy, _) = self._store.outline(key), self._policy(key)
-        return (
-            known.arrived_ms + policy.idle_timeout_ms if known.silence_due else None,
-            known.arrived_ms + policy.restate_horizon_ms if known.has_tail else None,
-        )
+        return _due_ms(known, policy)
 
     def _rows(self, key: bytes, state: DeviceState, revision: int) -> Iterator[bytes]:
         app_id, device_id = split_key(key)
         return outbox_rows(state, app_id, device_id, partition=self.number, revision=revision)
+
+
+def _due_ms(known: DeviceState | state_codec.Outline, policy: Policy) -> Due:
+    """When the open session is to be reported as ended by inactivity, and when a device's sessions become final
+    for want of input; None where there is nothing to report."""
+    return (
+        known.arrived_ms + policy.idle_timeout_ms if known.silence_due else None,
+        known.arrived_ms + policy.restate_horizon_ms if known.has_tail else None,
+    )
 
 
 def newer(old: bytes, new: bytes) -> bool:

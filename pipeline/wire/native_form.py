@@ -26,7 +26,7 @@ class WireEvent(msgspec.Struct, gc=False):
     attributes: msgspec.Raw = NOTHING
 
 
-class WireEnvelope(msgspec.Struct):
+class WireEnvelope(msgspec.Struct, gc=False):
     v: int
     app_id: _Id
     device_id: _Id
