@@ -64,7 +64,9 @@ def apply(state: DeviceState, arrivals: Sequence[Arrival], policy: Policy, count
             _compact(state, policy, final)
         for event in events:
             if not late and event[3] not in state.named and tail.take_next(event):
-                step(state.head, event, policy, left)  # as it would come out of `_admit`, by the way that most go
+                step(
+                    state.head, event, policy, left
+                )  # as it would come out of `_admit`, by the way that most go
                 counts.accepted += 1
             else:
                 late |= _admit(state, event, policy, left, counts=counts, late=late)
@@ -72,8 +74,7 @@ def apply(state: DeviceState, arrivals: Sequence[Arrival], policy: Policy, count
         if tail.last is not None:
             _trim(state, policy, final, heavy=_is_heavy(events))
         state.applied_offset = offset
-        if record_ms > state.arrived_ms:
-            state.arrived_ms = record_ms
+        state.arrived_ms = max(state.arrived_ms, record_ms)
     if late:
         _refold(state, policy, left)
         report.dissolve(state, (*left, *final, *state.head.held))

@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+import orjson
 
 from pipeline.domain.event import RANK, Event, Kind
 from pipeline.wire.faults import fault_of_id, fault_of_time
 from pipeline.wire.identity import canonical_resource, canonical_user
-from pipeline.wire.limits import CLOCK_TOLERANCE_MS, MAX_AHEAD_MS, MAX_RECORD_BYTES, MIN_TIME_MS
+from pipeline.wire.limits import (
+    CLOCK_TOLERANCE_MS,
+    MAX_AHEAD_MS,
+    MAX_EVENTS,
+    MAX_NESTING,
+    MAX_RECORD_BYTES,
+    MIN_TIME_MS,
+)
 from pipeline.wire.native_form import (
     NOTHING,
     VERSION,
+    PlainEnvelope,
     WireEnvelope,
     WireEvent,
     fault_of_event_count,
@@ -25,6 +34,7 @@ from pipeline.wire.semantics import Meaning, interpret
 _new = tuple.__new__
 _NO_ATTRIBUTES = (b"", b"null")
 _decode_envelope = msgspec.json.Decoder(WireEnvelope).decode
+_decode_plain = msgspec.json.Decoder(PlainEnvelope).decode
 
 
 class NativeEvent(msgspec.Struct, gc=False):
@@ -69,11 +79,14 @@ def decode(value: bytes | None, key: bytes | None, record_ms: int) -> Envelope |
     A fault of the envelope (version, ids, limits, key, resource, user) refuses the record whole; a fault of
     an event refuses that event alone. Never raises because of the record; does not block.
     """
-    read = _read(value, key)
-    if isinstance(read, Rejected):
-        return read
-    wire, indexes, refused, resource, user = read
-    events, more_refused = _interpreted(wire, indexes, record_ms)
+    try:
+        read = _read_plain(value, key) or _read_closely(value, key)
+        if isinstance(read, Rejected):
+            return read
+        wire, indexes, refused, resource, user = read
+        events, more_refused = _interpreted(wire, indexes, record_ms)
+    except orjson.JSONDecodeError:
+        return _refused_closely(value, key)
     if more_refused and refused:
         more_refused = sorted([*refused, *more_refused], key=_index)
     return Envelope(
@@ -96,9 +109,16 @@ def decode_events(
 
     What `decode` and `to_events` give, without the parts that only storage needs.
     """
-    read = _read(value, key)
-    if type(read) is Rejected:
-        return read
+    try:
+        read = _read_plain(value, key) or _read_closely(value, key)
+        if isinstance(read, Rejected):
+            return read
+        return _events_of(read, record_ms)
+    except orjson.JSONDecodeError:
+        return _refused_closely(value, key)
+
+
+def _events_of(read: _Read, record_ms: int) -> tuple[list[Event], int]:
     wire, _, refused, resource, user = read
     shift_ms = 0 if wire.sent_at is None else _shift_ms(wire.sent_at, record_ms)
     latest_ms = record_ms + MAX_AHEAD_MS
@@ -138,15 +158,48 @@ def to_events(envelope: Envelope) -> list[Event]:
 
 
 _Read = tuple[WireEnvelope, Sequence[int] | None, Sequence[Rejected], str, str]
+"""The envelope; the places of its events, None if all are there; those that were refused; resource and user in
+canonical form."""
 
 
-def _read(value: bytes | None, key: bytes | None) -> _Read | Rejected:
-    """The envelope; the places of its events, None if all are there; those that were refused; resource and user in
-    canonical form."""
+def _read_plain(value: bytes | None, key: bytes | None) -> _Read | None:
+    """A record without a fault in a form that needs no second look; None for all others, sound or not.
+
+    Typed decoding judges what it decodes as strictly as `parse`. What it passes over is not: so the text must be UTF-8
+    and have no field that is not known, and resource, user and attributes are parsed where they are used.
+    """
+    if not value or key is None or len(value) > MAX_RECORD_BYTES:
+        return None
+    if len(value) > 2 * MAX_NESTING and value.count(b"{") + value.count(b"[") > MAX_NESTING:
+        return None
+    try:
+        if not value.isascii():
+            value.decode()
+        wire = _decode_plain(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    app_id = wire.app_id
+    if (
+        wire.v != VERSION
+        or key != f"{app_id}/{wire.device_id}".encode()
+        or b"\0" in key
+        or "/" in app_id
+        or not 0 < len(wire.events) <= MAX_EVENTS
+    ):
+        return None
+    resource = canonical_resource(bytes(wire.resource))
+    user = "" if wire.user is NOTHING else canonical_user(bytes(wire.user))
+    if type(resource) is not str or type(user) is not str:
+        return None
+    return wire, None, (), resource, user
+
+
+def _read_closely(value: bytes | None, key: bytes | None) -> _Read | Rejected:
+    """Any record: parsed whole, and all that is wrong with it named."""
     tree = parse(value, MAX_RECORD_BYTES)
-    if type(tree) is Rejected:
+    if isinstance(tree, Rejected):
         return tree
-    assert value is not None and not isinstance(tree, Rejected)
+    assert value is not None, "parse refuses a record without a value"
     indexes: Sequence[int] | None = None
     refused: Sequence[Rejected] = ()
     try:
@@ -160,12 +213,19 @@ def _read(value: bytes | None, key: bytes | None) -> _Read | Rejected:
     if fault is not None:
         return fault
     resource = canonical_resource(bytes(wire.resource))
-    user = "" if wire.user is NOTHING else canonical_user(bytes(wire.user))
-    if type(resource) is Rejected:
+    user = canonical_user(bytes(wire.user))
+    if isinstance(resource, Rejected):
         return resource
-    if type(user) is Rejected:
+    if isinstance(user, Rejected):
         return user
-    return wire, indexes, refused, resource, user  # type: ignore[return-value]
+    return wire, indexes, refused, resource, user
+
+
+def _refused_closely(value: bytes | None, key: bytes | None) -> Rejected:
+    """The reason to refuse a record that has a part which is no strict JSON."""
+    refused = _read_closely(value, key)
+    assert isinstance(refused, Rejected), "what a part of it is not, the whole is not either"
+    return refused
 
 
 def _shift_ms(sent_at: int, record_ms: int) -> int:
@@ -175,18 +235,25 @@ def _shift_ms(sent_at: int, record_ms: int) -> int:
 
 
 def _understood(event: WireEvent, shift_ms: int, latest_ms: int) -> tuple[int, bytes, Meaning] | None:
-    """Corrected time, attributes and meaning of an event; None if it fails what typed decoding cannot see."""
-    time_ms = event.time + shift_ms
+    """Corrected time, attributes and meaning of an event; None if it fails what typed decoding cannot see.
+
+    Raises `orjson.JSONDecodeError` if the attributes are no strict JSON, which makes it none of the whole record.
+    """
+    time_ms, name = event.time + shift_ms, event.name
+    if event.attributes is NOTHING:
+        attributes, meaning = b"{}", interpret(name, {})
+    else:
+        attributes = bytes(event.attributes)
+        tree = orjson.loads(attributes)
+        if type(tree) is dict:
+            meaning = interpret(name, tree)
+        elif tree is None:
+            attributes, meaning = b"{}", interpret(name, {})
+        else:
+            return None
     if not MIN_TIME_MS <= time_ms <= latest_ms or "\0" in event.id:
         return None
-    if event.attributes is NOTHING:
-        return time_ms, b"{}", interpret(event.name, b"{}")
-    attributes = bytes(event.attributes)
-    if attributes[:1] != b"{":
-        if attributes not in _NO_ATTRIBUTES:
-            return None
-        attributes = b"{}"
-    return time_ms, attributes, interpret(event.name, attributes)
+    return time_ms, attributes, meaning
 
 
 def _fault_of_envelope(wire: WireEnvelope, key: bytes | None, event_count: int) -> Rejected | None:

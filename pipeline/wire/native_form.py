@@ -37,6 +37,16 @@ class WireEnvelope(msgspec.Struct, gc=False):
     user: msgspec.Raw = NOTHING
 
 
+class _PlainEvent(WireEvent, gc=False, forbid_unknown_fields=True):
+    """An event without fields that nobody knows."""
+
+
+class PlainEnvelope(WireEnvelope, gc=False, forbid_unknown_fields=True):
+    """An envelope without fields that nobody knows."""
+
+    events: list[_PlainEvent]  # type: ignore[assignment]
+
+
 class _RawEnvelope(msgspec.Struct):
     events: msgspec.Raw
     resource: msgspec.Raw = NOTHING

@@ -62,7 +62,7 @@ def session_row(
         f'"stitched_session_id":"{stitched_id}",'
         f'"stitched_index":{session.stitched_index},{_user(session.user).session_columns},'
         f'{_resource(session.resource).session_columns},"event_count":{session.event_count},'
-        f'{_COUNTS % tuple(session.counters)},'
+        f"{_COUNTS % tuple(session.counters)},"
         f'"revision":{revision},"partition":{partition},"offset":{offset},"is_deleted":0}}'
     ).encode()
 
