@@ -71,8 +71,13 @@ def apply(state: DeviceState, arrivals: Sequence[Arrival], policy: Policy, count
             else:
                 late |= _admit(state, event, policy, left, counts=counts, late=late)
         # After each record, so that what is remembered never depends on how records were cut into batches.
-        if tail.last is not None:
-            _trim(state, policy, final, heavy=_is_heavy(events))
+        newest, heavy = tail.last, _is_heavy(events)
+        if newest is not None and (
+            heavy
+            or tail.first_ms < newest[0] - policy.restate_horizon_ms
+            or len(tail) > policy.restate_events
+        ):
+            _trim(state, policy, final, heavy=heavy)
         state.applied_offset = offset
         state.arrived_ms = max(state.arrived_ms, record_ms)
     if late:
@@ -168,10 +173,7 @@ def _trim(state: DeviceState, policy: Policy, final: list[Session], *, heavy: bo
     """Move the events that no late one may precede any more from the tail into the checkpoint."""
     tail = state.tail
     assert tail.last is not None, "an empty tail needs no trimming"
-    oldest_ms = tail.last[0] - policy.restate_horizon_ms
-    if tail.first_ms >= oldest_ms and len(tail) <= policy.restate_events and not heavy:
-        return
-    too_old = tail.older_than(oldest_ms)
+    too_old = tail.older_than(tail.last[0] - policy.restate_horizon_ms)
     count = max(too_old, len(tail) - policy.restate_events, _too_heavy(tail.thaw()) if heavy else 0)
     if count > 0:
         _move(state, count, policy, final)

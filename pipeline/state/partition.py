@@ -11,19 +11,15 @@ import msgspec
 from pipeline.domain.policy import Policies, Policy
 from pipeline.state.deadlines import Deadlines
 from pipeline.state.device import Arrival, Counts, apply, fall_silent
+from pipeline.state.marker import MARKER_KEY, UNREADABLE, Marker, marker_item, marker_of
 from pipeline.state.outbox import outbox_rows
 from pipeline.state.store import Encode, Mismatch, Store
 from pipeline.wire import native, state_codec, step_codec
 from pipeline.wire.device_state import DeviceState
 from pipeline.wire.rejected import Rejected
 
-MARKER_KEY = b"\0partition"
-"""Key of the partition's own entry in the state table; no device key begins with NUL."""
-
-
 Due = tuple[int | None, int | None]
 _decode = native.decode_events
-_UNREADABLE = (state_codec.UnknownStateVersion, msgspec.DecodeError)
 _WAY_BACK = "Stop all sessionizers, then: session-pipeline rebuild --states"
 
 
@@ -36,14 +32,6 @@ class SourceRecord(NamedTuple):
     value: bytes | None
     sent_again_ms: int | None = None
     """Record time of its first coming, if it is a dead letter that was sent again."""
-
-
-class Marker(msgspec.Struct, array_like=True, frozen=True):
-    """How far a partition's state reaches."""
-
-    applied_offset: int = -1
-    clock_ms: int = 0
-    """Latest record time applied."""
 
 
 @dataclass(slots=True)
@@ -125,13 +113,13 @@ class Partition:
         try:
             for key, value in items.items():
                 if key == MARKER_KEY:
-                    self.marker = msgspec.msgpack.decode(value, type=Marker)
+                    self.marker = marker_of(value)
                 else:
                     self._store.restore(key, value)
             self._store.restored()
         except Mismatch as error:
             raise UnreadableState(f"changelog of partition {self.number}, {error}. {_WAY_BACK}") from error
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise self._unreadable(key, error) from error
         for key in self._store:
             self._note(key, *self._due_ms(key))
@@ -172,7 +160,7 @@ class Partition:
         last = records[-1].offset + self._offset_base
         effects.handled_offset = last
         effects.marker = Marker(max(last, self.marker.applied_offset), clock_ms)
-        effects.states.append((MARKER_KEY, msgspec.msgpack.encode(effects.marker)))
+        effects.states.append(marker_item(effects.marker.applied_offset, effects.marker.clock_ms))
         return effects
 
     def tick(self, now_ms: int, *, caught_up: bool, limit: int = 1_000) -> Effects | None:
@@ -264,7 +252,7 @@ class Partition:
     def _load(self, key: bytes) -> DeviceState:
         try:
             return self._store.load(key)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise self._unreadable(key, error) from error
 
     def _unreadable(self, key: bytes, error: Exception) -> UnreadableState:
@@ -306,29 +294,6 @@ def _due_ms(known: DeviceState | state_codec.Outline, policy: Policy) -> Due:
         known.arrived_ms + policy.idle_timeout_ms if known.silence_due else None,
         known.arrived_ms + policy.restate_horizon_ms if known.has_tail else None,
     )
-
-
-def newer(old: bytes, new: bytes) -> bool:
-    """Whether `new` replaces `old` under one key of the table: it does not where it reaches less far.
-
-    A worker that was frozen past its session may write late; the entry that reaches further is the truth. What
-    cannot be read has no reach: what was written later replaces it, and `restore` names it if it is the last.
-    """
-    try:
-        return _reach(new) >= _reach(old)
-    except _UNREADABLE:
-        return True
-
-
-def marker_item(applied_offset: int, clock_ms: int) -> tuple[bytes, bytes]:
-    """The partition's own entry in the table: how far its state reaches, and its latest record time."""
-    return MARKER_KEY, msgspec.msgpack.encode(Marker(applied_offset, clock_ms))
-
-
-def _reach(value: bytes) -> int:
-    if value[:1] and value[0] & 0xF0 == 0x90:  # a MessagePack array: the marker, never a state's version byte
-        return msgspec.msgpack.decode(value, type=Marker).applied_offset
-    return state_codec.outline(value).applied_offset
 
 
 def split_key(key: bytes) -> tuple[str, str]:

@@ -25,6 +25,7 @@ PLAN: dict[str, list[Options]] = {
         {"envelope": 20, "devices": 10_000, "late": 0.05},
         {"envelope": 20, "devices": 10_000, "duplicates": 0.05},
     ],
+    "compression": [{"envelope": 1, "devices": 20_000}],
     "sessionizer": [
         {"envelope": 1, "devices": 20_000},
         {"envelope": 5, "devices": 20_000},
@@ -39,7 +40,9 @@ def one_round(what: str, events: int, options: Options, broker: str) -> dict[str
         return worker.sessionizer(
             broker, events, envelope=int(options["envelope"]), devices=int(options["devices"])
         )
-    return {"decode": parts.decode, "step": parts.step}[what](events, options)
+    return {"decode": parts.decode, "step": parts.step, "compression": parts.compression}[what](
+        events, options
+    )
 
 
 def measure(what: str, events: int, options: Options, broker: str, rounds: int) -> dict[str, Any]:

@@ -7,6 +7,8 @@ import sys
 import time
 from collections.abc import Mapping
 
+from aiokafka import codec
+
 from pipeline.adapters.faust_app import Limits
 from pipeline.domain.policy import Policies
 from pipeline.state.partition import Partition, SourceRecord
@@ -15,6 +17,8 @@ from pipeline.wiring import fit_garbage_collection
 from tests.bench.corpus import records
 
 Figures = dict[str, float]
+
+_COMPRESSORS = {"lz4": codec.lz4_encode, "snappy": codec.snappy_encode, "zstd": codec.zstd_encode}
 
 
 def decode(events: int, options: Mapping[str, float]) -> Figures:
@@ -49,6 +53,29 @@ def step(events: int, options: Mapping[str, float]) -> Figures:
         "changelog_bytes_per_event": state_bytes / events,
         "rows_per_event": rows / events,
     }
+
+
+def compression(events: int, options: Mapping[str, float]) -> Figures:
+    """What a worker writes, states and rows, through each compressor that aiokafka has; MB/s and share that is left."""
+    corpus = _corpus(events, options)
+    partition = Partition(0, Policies())
+    written: dict[str, list[bytes]] = {"states": [], "rows": []}
+    for at in range(0, len(corpus), 20_000):
+        effects = partition.apply(corpus[at : at + 20_000])
+        partition.commit(effects)
+        written["states"] += [key + value for key, value in effects.states]
+        written["rows"] += [key + value for key, value in effects.rows]
+    figures: Figures = {}
+    started_s = time.process_time()
+    for name, parts in written.items():
+        blob = b"".join(parts)
+        batches = [blob[at : at + 900_000] for at in range(0, len(blob), 900_000)]
+        for kind, encode in _COMPRESSORS.items():
+            before_s = time.process_time()
+            left = sum(len(encode(batch)) for batch in batches)
+            figures[f"{name}_{kind}_mb_s"] = len(blob) / 1e6 / (time.process_time() - before_s)
+            figures[f"{name}_{kind}_left"] = left / len(blob)
+    return {"cpu_s": time.process_time() - started_s, **figures}
 
 
 def _corpus(events: int, options: Mapping[str, float]) -> list[SourceRecord]:
