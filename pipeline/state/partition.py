@@ -124,6 +124,10 @@ class Partition:
         for key in self._store:
             self._note(key, *self._due_ms(key))
 
+    def keep_decoded(self, devices: int) -> None:
+        """Keep the decoded states of at most so many devices."""
+        self._store.max_decoded = devices
+
     @property
     def reach(self) -> int:
         """The last offset that the state has, as the topic counts now; below 0 if none."""
