@@ -19,6 +19,7 @@ from pipeline.wire.device_state import DeviceState
 from pipeline.wire.rejected import Rejected
 
 Due = tuple[int | None, int | None]
+_new = tuple.__new__
 _decode = native.decode_events
 _WAY_BACK = "Stop all sessionizers, then: session-pipeline rebuild --states"
 
@@ -229,7 +230,7 @@ class Partition:
                 continue
             events, refused = decoded
             effects.refused += refused
-            arrivals.append(Arrival(offset + base, record_ms, events))
+            arrivals.append(_new(Arrival, (offset + base, record_ms, events)))
         return arrivals
 
     def _apply_device(self, key: bytes, arrivals: list[Arrival], effects: Effects) -> None:
