@@ -77,8 +77,9 @@ async def _probe(running: Rig, loaded: list[Record], records_a_s: float, seconds
             elif items:
                 await record_batches.send(producer, topics.SDK_EVENTS, 0, items, _now_ms())
             await asyncio.sleep(_EVERY_S)
-        until_s = time.monotonic() + _GRACE_S
-        while len(shown_s) < len(sent_s) and time.monotonic() < until_s:
+        for _ in range(int(_GRACE_S / _ASK_EVERY_S)):
+            if len(shown_s) == len(sent_s):
+                break
             await asyncio.sleep(_ASK_EVERY_S)
     finally:
         watching.cancel()

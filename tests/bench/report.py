@@ -28,18 +28,19 @@ _PACKAGES = (
 )
 
 CAVEATS = """\
-- One machine of two cores, shared with others: broker, ClickHouse, worker and whoever loads the topic run side by side.
-  What counts is events per CPU second *of the worker*; broker and ClickHouse are told apart. Wall-clock rates are of this
-  machine alone.
+- One machine of two cores, shared with others: broker, ClickHouse, worker and whoever loads the topic run side by
+  side. What counts is events per CPU second *of the worker*; broker and ClickHouse are told apart. Wall-clock rates
+  are of this machine alone.
 - The corpus is uniform: any device is as likely to be next as any other, so that few events of a device meet in one
-  chunk. It is the hardest order for a sessionizer. 5 % of events are late by two minutes, 1 % come twice, unless a line
-  says otherwise. Envelope 0 is `simulate`'s traffic: real habits and mixed sizes.
-- Measured from when the worker reads its partition to when all is committed; starting Python is not counted, but in
-  `recovery`.
-- `step` with envelopes of one event depends on how many events of a device meet in a chunk of 50,000, thus on the number
-  of devices. With envelopes of 20 it is nearly flat.
-- Peers do less: each result says in `tests/bench/peers` what they leave out. Flink's figure is of a second job in a warm
-  JVM. Ours writes its changelog, restates, and drops duplicates on the same topic.
+  chunk. It is the hardest order for a sessionizer. In what workers read 5 % of events are late by two minutes and 1 %
+  come twice. Envelope 0 is traffic as it is, of `simulate` or (router) recorded: real habits, mixed sizes.
+- Measured from when the worker reads its partition to when all is committed; the start of Python is counted in
+  `recovery` alone, and with it the 6 s after which Kafka misses a killed worker. Commits come once a second: a short
+  run looks slow in events a second.
+- `step` with envelopes of one event depends on how many events of a device meet in a chunk of 50,000, thus on the
+  number of devices. With envelopes of 20 it is nearly flat.
+- Peers do less: `tests/bench/peers/__init__.py` says what each leaves out. Flink's figure is of a second job in a warm
+  JVM. Ours writes its changelog, restates what comes late, and drops duplicates on the same topic.
 - There is no state on local disk: recovery always reads the changelog.
 """
 
