@@ -75,7 +75,7 @@ def fit_garbage_collection() -> None:
     That (decoded states, up to millions of objects) has no cycles: looking for some after every 700 new objects, as
     Python does by default, took a quarter of all time.
     """
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(400_000, 20, 50)
 
 
 def run_worker(role: str, settings: Settings, ready_file: Path | None) -> int:

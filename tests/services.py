@@ -44,6 +44,10 @@ class Broker(Protocol):
     def bootstrap(self) -> str:
         """`host:port`."""
 
+    @property
+    def pid(self) -> int | None:
+        """Its process; None while it does not run."""
+
     def stop(self) -> None:
         """Ends it in good order. Harmless if it does not run."""
 
@@ -66,6 +70,10 @@ class Embedded:
     @property
     def bootstrap(self) -> str:
         return self._broker.bootstrap
+
+    @property
+    def pid(self) -> int | None:
+        return self._broker.pid
 
     def stop(self) -> None:
         self._broker.stop()
@@ -103,6 +111,10 @@ class ApacheKafka:
     @property
     def bootstrap(self) -> str:
         return f"{LOOPBACK}:{self._port}"
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid
 
     def stop(self) -> None:
         self._child.stop(timeout_s=30)

@@ -98,7 +98,7 @@ class Assignment:
 
 
 class Chunk(ConsumerMessage):  # type: ignore[misc]
-    """The message of an event that carries a list of aiokafka ConsumerRecords, in order, of one partition."""
+    """The message of an event that carries a list of records as aiokafka unpacks them, in order, of one partition."""
 
     def __init__(self, tp: TP, records: Sequence[Any], assignment: Assignment, delivered: Delivered) -> None:
         last = records[-1]
@@ -115,7 +115,7 @@ def cut(records: Sequence[Any], max_records: int, max_bytes: int) -> Iterator[Se
     """Cuts a fetched list into chunks of at most `max_records` and, unless one record alone is larger, `max_bytes`."""
     first = size = 0
     for i, record in enumerate(records):
-        length = max(record.serialized_key_size, 0) + max(record.serialized_value_size, 0)
+        length = len(record.key or b"") + len(record.value or b"")
         if i > first and (i - first >= max_records or size + length > max_bytes):
             yield records[first:i]
             first, size = i, 0

@@ -15,7 +15,12 @@ from faust.types import TP
 from mode import CrashingSupervisor
 
 from pipeline.adapters.batch_transport import BatchTransport
-from pipeline.adapters.kafka_connection import BrokerUnavailable, KafkaConnection, wait_for_broker
+from pipeline.adapters.kafka_connection import (
+    COMPRESSION,
+    BrokerUnavailable,
+    KafkaConnection,
+    wait_for_broker,
+)
 from pipeline.adapters.recovery import Claim, StateTable, StateTableManager
 from pipeline.topics import MAX_MESSAGE_BYTES
 
@@ -24,7 +29,7 @@ logger = logging.getLogger(__name__)
 StartOffsets = Callable[[set[TP]], Awaitable[Mapping[TP, int]]]
 """Gets the source partitions just assigned; gives offsets to read from in place of the committed ones."""
 Handler = Callable[[Any], Awaitable[None]]
-"""Handles one event: `event.value` is a chunk, a list of aiokafka ConsumerRecords; ends with `event.ack()`."""
+"""Handles one event: `event.value` is a chunk, a list of records as aiokafka unpacks them; ends with `event.ack()`."""
 
 _WRITE_BATCH_BYTES = 900_000
 # A dead letter is as large as what was refused; the broker's own limit is a topic's.
@@ -37,13 +42,13 @@ _STOP_MARGIN_S = 3.0
 class Limits:
     """The bounds of the transport."""
 
-    max_chunk: int = 4_000
+    max_chunk: int = 50_000
     """Records an event."""
-    max_chunk_bytes: int = 2 * 1024 * 1024
+    max_chunk_bytes: int = 16 * 1024 * 1024
     """Bytes of keys and values an event (a larger single record passes), and bytes a fetch and partition."""
-    max_poll_records: int = 20_000
+    max_poll_records: int = 50_000
     """Records that are taken over from the fetcher at once."""
-    buffered_chunks: int = 4
+    buffered_chunks: int = 2
     """Events that wait for the agent."""
     drain_timeout_s: float = 4.0
     """How long a rebalance or a stop waits for chunks in hand. Well below the rebalance timeout."""
@@ -117,7 +122,7 @@ def create_app(
         stream_buffer_maxsize=limits.buffered_chunks,
         producer_acks=-1,
         producer_linger=0,
-        producer_compression_type="lz4",
+        producer_compression_type=COMPRESSION,
         producer_max_batch_size=_WRITE_BATCH_BYTES,
         producer_max_request_size=_WRITE_REQUEST_BYTES,
         producer_request_timeout=limits.give_up_s,

@@ -15,11 +15,11 @@ from aiokafka import AIOKafkaProducer
 from pipeline import topics
 from pipeline.adapters.clickhouse import Store
 from pipeline.adapters.fence import Fence, kafka_fence
-from pipeline.adapters.kafka_connection import KafkaConnection
+from pipeline.adapters.kafka_connection import COMPRESSION, KafkaConnection
 from pipeline.adapters.migrations import statements
 from pipeline.domain.policy import Policies
 from pipeline.schema_files import schema_folder
-from pipeline.state.partition import marker_item
+from pipeline.state.marker import marker_item
 from pipeline.state.rebuild import Rebuilt, rebuild_device
 from pipeline.state.store import STEPS_SUFFIX, Encode
 from pipeline.wire import state_codec, stored_event, stored_session
@@ -144,7 +144,7 @@ class Rebuild:
         producer = AIOKafkaProducer(
             **connection.client_options(),
             acks="all",
-            compression_type="lz4",
+            compression_type=COMPRESSION,
             max_batch_size=900_000,
             max_request_size=topics.MAX_MESSAGE_BYTES,
         )

@@ -35,13 +35,15 @@ from pipeline.adapters.sessionizer import Sessionizer
 from pipeline.adapters.sink import Sink
 from pipeline.domain.policy import Policies
 from pipeline.sink.batch import Bounds, Piece, Source
-from pipeline.state.partition import SourceRecord, newer
+from pipeline.state.marker import newer
+from pipeline.state.partition import SourceRecord
 from pipeline.state.store import Encode
 from pipeline.wire.refusal import Refusal, record_time_ms
 
 ROLES = ("router", "sessionizer", "sink")
 
 _TICK_S = 0.5
+_new = tuple.__new__
 
 
 def group_of(role: str) -> str:
@@ -160,7 +162,7 @@ def sessionizer_app(frame: Frame, policies: Policies, encode: Encode) -> BatchAp
 
 def _source_record(record: Any) -> SourceRecord:
     came_ms = record_time_ms(record.headers, record.timestamp) if record.headers else None
-    return SourceRecord(record.offset, record.timestamp, record.key, record.value, came_ms)
+    return _new(SourceRecord, (record.offset, record.timestamp, record.key, record.value, came_ms))
 
 
 def sink_app(frame: Frame, store: Store, bounds: Bounds) -> BatchApp:

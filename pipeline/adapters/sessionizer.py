@@ -17,7 +17,7 @@ from pipeline.adapters.fence import Fenced
 from pipeline.adapters.metrics import Metrics
 from pipeline.domain.policy import Policies
 from pipeline.state.partition import Effects, Partition, SourceRecord
-from pipeline.state.store import Encode
+from pipeline.state.store import MAX_DECODED, Encode
 from pipeline.wire import state_codec
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class Sessionizer:
         self._partitions[number] = partition
         self._locks[number] = asyncio.Lock()
         log.info("partition %d: state of %d devices recovered", number, len(partition))
-        self._gauge()
+        self._share_memory()
 
     def require_state(self, number: int, done: int) -> None:
         """Raises `StateLost` if the state of a partition does not reach to all input below the offset `done`."""
@@ -80,7 +80,7 @@ class Sessionizer:
         """Forget a partition; what is in hand for it is dropped by its `still_mine`."""
         self._partitions.pop(number, None)
         self._locks.pop(number, None)
-        self._gauge()
+        self._share_memory()
 
     async def handle(self, number: int, records: Sequence[SourceRecord], still_mine: StillMine) -> bool:
         """Do everything for a chunk. Returns whether it may be acknowledged: not if the partition was lost."""
@@ -135,6 +135,11 @@ class Sessionizer:
                 raise
             return False
         return True
+
+    def _share_memory(self) -> None:
+        for partition in self._partitions.values():
+            partition.keep_decoded(MAX_DECODED // len(self._partitions))
+        self._gauge()
 
     def _count(self, records: int, effects: Effects) -> None:
         counts = effects.counts

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from pipeline.adapters.kafka_connection import KafkaConnection
+from pipeline.adapters.kafka_connection import COMPRESSION, KafkaConnection
 from pipeline.topics import MAX_MESSAGE_BYTES
 
 _IN_FLIGHT = 2_000
@@ -49,7 +49,7 @@ async def produce(
         acks="all",
         linger_ms=5,
         max_request_size=MAX_MESSAGE_BYTES,
-        compression_type="lz4",
+        compression_type=COMPRESSION,
     )
     try:
         await producer.start()

@@ -84,8 +84,12 @@ def session_id(app_id: str, device_id: str, first_event_id: str) -> UUID:
 
     The same three strings give the same id anywhere and at any time (SESSIONS.md, "The definition").
     """
-    digest = blake2b(f"{app_id}\0{device_id}\0{first_event_id}".encode(), digest_size=16).digest()
-    value = int.from_bytes(digest)
-    value = value & ~(0xF << 76) | (8 << 76)  # RFC 9562: version
-    value = value & ~(0x3 << 62) | (2 << 62)  # RFC 9562: variant
-    return UUID(int=value)
+    return UUID(session_id_text(app_id, device_id, first_event_id))
+
+
+def session_id_text(app_id: str, device_id: str, first_event_id: str) -> str:
+    """The same id as text, made without a UUID on the way."""
+    digits = blake2b(f"{app_id}\0{device_id}\0{first_event_id}".encode(), digest_size=16).hexdigest()
+    # RFC 9562: the 13th digit is the version, the two highest bits of the 17th are the variant.
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"

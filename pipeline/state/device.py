@@ -51,7 +51,7 @@ def apply(state: DeviceState, arrivals: Sequence[Arrival], policy: Policy, count
     `state.outbox` afterwards; for a pure replay that is the outbox of the step that is being replayed.
     Returns whether anything was applied: only then must the state be written.
     """
-    fresh = [arrival for arrival in arrivals if arrival.offset > state.applied_offset]
+    fresh = [arrival for arrival in arrivals if arrival[0] > state.applied_offset]
     if not fresh:
         return False
     state.outbox = []
@@ -63,10 +63,21 @@ def apply(state: DeviceState, arrivals: Sequence[Arrival], policy: Policy, count
         if record_ms - state.arrived_ms >= policy.restate_horizon_ms and tail:
             _compact(state, policy, final)
         for event in events:
-            late |= _admit(state, event, policy, left, counts=counts, late=late)
+            if not late and event[3] not in state.named and tail.take_next(event):
+                step(
+                    state.head, event, policy, left
+                )  # as it would come out of `_admit`, by the way that most go
+                counts.accepted += 1
+            else:
+                late |= _admit(state, event, policy, left, counts=counts, late=late)
         # After each record, so that what is remembered never depends on how records were cut into batches.
-        if tail:
-            _trim(state, policy, final, heavy=_is_heavy(events))
+        newest, heavy = tail.last, _is_heavy(events)
+        if newest is not None and (
+            heavy
+            or tail.first_ms < newest[0] - policy.restate_horizon_ms
+            or len(tail) > policy.restate_events
+        ):
+            _trim(state, policy, final, heavy=heavy)
         state.applied_offset = offset
         state.arrived_ms = max(state.arrived_ms, record_ms)
     if late:

@@ -11,17 +11,16 @@ import msgspec
 from pipeline.domain.policy import Policies, Policy
 from pipeline.state.deadlines import Deadlines
 from pipeline.state.device import Arrival, Counts, apply, fall_silent
+from pipeline.state.marker import MARKER_KEY, UNREADABLE, Marker, marker_item, marker_of
 from pipeline.state.outbox import outbox_rows
 from pipeline.state.store import Encode, Mismatch, Store
 from pipeline.wire import native, state_codec, step_codec
 from pipeline.wire.device_state import DeviceState
 from pipeline.wire.rejected import Rejected
 
-MARKER_KEY = b"\0partition"
-"""Key of the partition's own entry in the state table; no device key begins with NUL."""
-
-
-_UNREADABLE = (state_codec.UnknownStateVersion, msgspec.DecodeError)
+Due = tuple[int | None, int | None]
+_new = tuple.__new__
+_decode = native.decode_events
 _WAY_BACK = "Stop all sessionizers, then: session-pipeline rebuild --states"
 
 
@@ -34,14 +33,6 @@ class SourceRecord(NamedTuple):
     value: bytes | None
     sent_again_ms: int | None = None
     """Record time of its first coming, if it is a dead letter that was sent again."""
-
-
-class Marker(msgspec.Struct, array_like=True, frozen=True):
-    """How far a partition's state reaches."""
-
-    applied_offset: int = -1
-    clock_ms: int = 0
-    """Latest record time applied."""
 
 
 @dataclass(slots=True)
@@ -65,8 +56,8 @@ class Effects:
     marker: Marker = field(default_factory=Marker)
     handled_offset: int = -1
     """Of the last record, replayed or not."""
-    touched: list[bytes] = field(default_factory=list)
-    """Device keys whose deadlines may have changed."""
+    touched: list[tuple[bytes, int | None, int | None]] = field(default_factory=list)
+    """Device keys and when silence next has something to say about them (`Partition._due_ms`)."""
 
 
 class UnreadableState(Exception):
@@ -123,16 +114,20 @@ class Partition:
         try:
             for key, value in items.items():
                 if key == MARKER_KEY:
-                    self.marker = msgspec.msgpack.decode(value, type=Marker)
+                    self.marker = marker_of(value)
                 else:
                     self._store.restore(key, value)
             self._store.restored()
         except Mismatch as error:
             raise UnreadableState(f"changelog of partition {self.number}, {error}. {_WAY_BACK}") from error
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise self._unreadable(key, error) from error
         for key in self._store:
-            self._note(key)
+            self._note(key, *self._due_ms(key))
+
+    def keep_decoded(self, devices: int) -> None:
+        """Keep the decoded states of at most so many devices."""
+        self._store.max_decoded = devices
 
     @property
     def reach(self) -> int:
@@ -154,28 +149,23 @@ class Partition:
         """Fold a chunk of records, ascending by offset. Raises `PoisonedDevice`."""
         self._begin()
         effects = Effects()
-        by_device: dict[bytes, list[Arrival]] = {}
-        clock_ms, base, decode = self.marker.clock_ms, self._offset_base, native.decode_events
-        for offset, record_ms, key, value, sent_again_ms in records:
-            clock_ms = max(clock_ms, record_ms)
-            decoded = decode(value, key, record_ms if sent_again_ms is None else sent_again_ms)
-            if isinstance(decoded, Rejected):
-                effects.refused += 1
-                continue
-            events, refused = decoded
-            effects.refused += refused
-            assert key is not None, "decode refuses a record without a key"
-            arrival = Arrival(offset + base, record_ms, events)
-            if (arrivals := by_device.get(key)) is None:
-                by_device[key] = [arrival]
+        clock_ms = self.marker.clock_ms
+        by_key: dict[bytes | None, list[SourceRecord]] = {}
+        for record in records:
+            clock_ms = max(clock_ms, record[1])
+            if (of_key := by_key.get(record[2])) is None:
+                by_key[record[2]] = [record]
             else:
-                arrivals.append(arrival)
-        for key, arrivals in by_device.items():
-            self._apply_device(key, arrivals, effects)
+                of_key.append(record)
+        # One device after the other, decoding included: what is made of its records is gone before the next one's.
+        for key, of_key in by_key.items():
+            if arrivals := self._decoded(of_key, effects):
+                assert key is not None, "decode refuses a record without a key"
+                self._apply_device(key, arrivals, effects)
         last = records[-1].offset + self._offset_base
         effects.handled_offset = last
         effects.marker = Marker(max(last, self.marker.applied_offset), clock_ms)
-        effects.states.append((MARKER_KEY, msgspec.msgpack.encode(effects.marker)))
+        effects.states.append(marker_item(effects.marker.applied_offset, effects.marker.clock_ms))
         return effects
 
     def tick(self, now_ms: int, *, caught_up: bool, limit: int = 1_000) -> Effects | None:
@@ -184,11 +174,13 @@ class Partition:
         `now_ms` is the wall clock. It counts only once the partition is caught up: a backlog of hours must
         not close and reopen every session on the way.
         """
-        self._begin()
         clock_ms = min(self.marker.clock_ms, now_ms)
         idle_ms = max(clock_ms, now_ms) if caught_up else clock_ms
         due = dict.fromkeys(self._idle.due(idle_ms, limit))
         due.update(dict.fromkeys(self._final.due(clock_ms, limit)))
+        if not due:
+            return None
+        self._begin()
         effects = Effects()
         for key in due:
             policy, _ = self._policy(key)
@@ -201,18 +193,18 @@ class Partition:
                 effects.rows.extend((key, row) for row in self._rows(key, state, revision))
                 state.outbox = []
                 effects.states.append(self._store.entry_of_base(key, state))
-            effects.touched.append(key)
+            effects.touched.append((key, *_due_ms(state, policy)))
             self._store.keep(key, state)
         effects.marker = self.marker
-        return effects if due else None
+        return effects
 
     def commit(self, effects: Effects) -> None:
         """Take over the effects of the latest `apply` or `tick`: they are durable now."""
         for key, value in effects.states:
             if key != MARKER_KEY:
                 self._store.commit(key, value)
-        for key in effects.touched:
-            self._note(key)
+        for key, idle_ms, final_ms in effects.touched:
+            self._note(key, idle_ms, final_ms)
         self.marker = effects.marker
         self._handled_offset = max(self._handled_offset, effects.handled_offset)
         self._uncommitted = False
@@ -226,6 +218,20 @@ class Partition:
         if self._uncommitted:
             self._store.forget_decoded()
         self._uncommitted = True
+
+    def _decoded(self, records: Sequence[SourceRecord], effects: Effects) -> list[Arrival]:
+        """What records of one key hold; counts what is refused."""
+        arrivals: list[Arrival] = []
+        base = self._offset_base
+        for offset, record_ms, key, value, sent_again_ms in records:
+            decoded = _decode(value, key, record_ms if sent_again_ms is None else sent_again_ms)
+            if isinstance(decoded, Rejected):
+                effects.refused += 1
+                continue
+            events, refused = decoded
+            effects.refused += refused
+            arrivals.append(_new(Arrival, (offset + base, record_ms, events)))
+        return arrivals
 
     def _apply_device(self, key: bytes, arrivals: list[Arrival], effects: Effects) -> None:
         state = self._load(key)
@@ -245,13 +251,13 @@ class Partition:
             if state.outbox:
                 effects.rows.extend((key, row) for row in self._rows(key, state, state.applied_offset * 2))
             effects.states.append(self._store.entry_of_step(key, state, arrivals, policy, policy_bytes))
-            effects.touched.append(key)
+            effects.touched.append((key, *_due_ms(state, policy)))
         self._store.keep(key, state)
 
     def _load(self, key: bytes) -> DeviceState:
         try:
             return self._store.load(key)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise self._unreadable(key, error) from error
 
     def _unreadable(self, key: bytes, error: Exception) -> UnreadableState:
@@ -266,9 +272,8 @@ class Partition:
             found = self._policy_of_app[app] = policy, step_codec.encode_policy(policy)
         return found
 
-    def _note(self, key: bytes) -> None:
+    def _note(self, key: bytes, idle_ms: int | None, final_ms: int | None) -> None:
         """Note when silence next has something to say about a device, as far as is durable."""
-        idle_ms, final_ms = self._due_ms(key)
         if idle_ms is None:
             self._open.discard(key)
         else:
@@ -277,41 +282,23 @@ class Partition:
         if final_ms is not None:
             self._final.note(key, final_ms)
 
-    def _due_ms(self, key: bytes) -> tuple[int | None, int | None]:
-        """When the open session is to be reported as ended by inactivity, and when a device's sessions become final
-        for want of input; None where there is nothing to report."""
+    def _due_ms(self, key: bytes) -> Due:
+        """Of a device, as far as is durable."""
         known, (policy, _) = self._store.outline(key), self._policy(key)
-        return (
-            known.arrived_ms + policy.idle_timeout_ms if known.silence_due else None,
-            known.arrived_ms + policy.restate_horizon_ms if known.has_tail else None,
-        )
+        return _due_ms(known, policy)
 
     def _rows(self, key: bytes, state: DeviceState, revision: int) -> Iterator[bytes]:
         app_id, device_id = split_key(key)
         return outbox_rows(state, app_id, device_id, partition=self.number, revision=revision)
 
 
-def newer(old: bytes, new: bytes) -> bool:
-    """Whether `new` replaces `old` under one key of the table: it does not where it reaches less far.
-
-    A worker that was frozen past its session may write late; the entry that reaches further is the truth. What
-    cannot be read has no reach: what was written later replaces it, and `restore` names it if it is the last.
-    """
-    try:
-        return _reach(new) >= _reach(old)
-    except _UNREADABLE:
-        return True
-
-
-def marker_item(applied_offset: int, clock_ms: int) -> tuple[bytes, bytes]:
-    """The partition's own entry in the table: how far its state reaches, and its latest record time."""
-    return MARKER_KEY, msgspec.msgpack.encode(Marker(applied_offset, clock_ms))
-
-
-def _reach(value: bytes) -> int:
-    if value[:1] and value[0] & 0xF0 == 0x90:  # a MessagePack array: the marker, never a state's version byte
-        return msgspec.msgpack.decode(value, type=Marker).applied_offset
-    return state_codec.outline(value).applied_offset
+def _due_ms(known: DeviceState | state_codec.Outline, policy: Policy) -> Due:
+    """When the open session is to be reported as ended by inactivity, and when a device's sessions become final
+    for want of input; None where there is nothing to report."""
+    return (
+        known.arrived_ms + policy.idle_timeout_ms if known.silence_due else None,
+        known.arrived_ms + policy.restate_horizon_ms if known.has_tail else None,
+    )
 
 
 def split_key(key: bytes) -> tuple[str, str]:

@@ -8,6 +8,7 @@ written when follows from their sizes alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
 import msgspec
 
@@ -21,7 +22,7 @@ STEPS_SUFFIX = b"\0steps"
 """Behind the device key: the table key of its steps. No device key has a NUL."""
 _MIN_STEPS_BYTES = 1_024
 MAX_DECODED = 200_000
-"""Devices of a partition whose decoded state is kept."""
+"""Devices whose decoded state is kept, of all partitions of a worker together: some 3 kB each."""
 
 
 Encode = Callable[[DeviceState], bytes]
@@ -41,6 +42,7 @@ class Store:
         self._with_steps = encode is state_codec.encode
         self._bases: dict[bytes, bytes] = {}
         self._steps: dict[bytes, bytes] = {}
+        self.max_decoded = MAX_DECODED
         self._decoded: dict[bytes, DeviceState] = {}
         """Oldest use first. Each is what base and steps say, or is in use since `load`."""
 
@@ -96,10 +98,13 @@ class Store:
         return state
 
     def keep(self, key: bytes, state: DeviceState) -> None:
-        """Keep a decoded state; the one that was used longest ago may go for it."""
+        """Keep a decoded state; those that were used longest ago may go for it."""
         self._decoded[key] = state
-        if len(self._decoded) > MAX_DECODED:
-            del self._decoded[next(iter(self._decoded))]
+        if len(self._decoded) > self.max_decoded:
+            # Several at once: to find the first key, Python passes over all that were deleted before it.
+            surplus = len(self._decoded) - self.max_decoded * 7 // 8
+            for oldest in list(islice(self._decoded, surplus)):
+                del self._decoded[oldest]
 
     def forget_decoded(self) -> None:
         """What was changed is not to be: go back to base and steps."""

@@ -81,10 +81,15 @@ class DeviceState:
         self.tail = Tail(self.strings)
 
     @property
-    def needs_silence(self) -> bool:
+    def silence_due(self) -> bool:
         """Whether a session is open and its row does not say yet that it ended by inactivity."""
         opened = self.head.open
         if opened is None:
             return False
         written = self.written.get(opened.first_event_id)
         return written is None or written.report is not Report.SILENT
+
+    @property
+    def has_tail(self) -> bool:
+        """Whether it holds recent events."""
+        return self.tail.last is not None

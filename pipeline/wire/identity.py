@@ -36,7 +36,8 @@ _user = msgspec.json.Decoder(_User)
 def canonical_resource(raw: bytes) -> str | Rejected:
     """The resource as canonical JSON, all values text, nulls left out; `{}` for none (no bytes, or null).
 
-    `raw` is valid JSON. A value that is not text becomes its JSON text as it came, without the blanks.
+    A value that is not text becomes its JSON text as it came, without the blanks. Raises `orjson.JSONDecodeError` for
+    what is no strict JSON.
     """
     return _resource_cached(raw) if len(raw) <= _CACHED_BYTES else _resource(raw)
 
@@ -44,7 +45,7 @@ def canonical_resource(raw: bytes) -> str | Rejected:
 def canonical_user(raw: bytes) -> str | Rejected:
     """The user as canonical JSON of id, personas and properties, those given only; empty for no user.
 
-    `raw` is valid JSON, or no bytes. Values of properties become text as in a resource.
+    No bytes are no user. Values of properties become text as in a resource. Raises as `canonical_resource` does.
     """
     return _user_cached(raw) if len(raw) <= _CACHED_BYTES else _user_of(raw)
 
@@ -52,6 +53,7 @@ def canonical_user(raw: bytes) -> str | Rejected:
 def _resource(raw: bytes) -> str | Rejected:
     if raw in (b"", b"null"):
         return "{}"
+    orjson.loads(raw)  # msgspec passes over some of what no other reader takes
     try:
         facts = _facts.decode(raw)
     except msgspec.ValidationError:
@@ -68,6 +70,7 @@ def _resource(raw: bytes) -> str | Rejected:
 def _user_of(raw: bytes) -> str | Rejected:
     if raw in (b"", b"null"):
         return ""
+    orjson.loads(raw)
     try:
         user = _user.decode(raw)
     except msgspec.ValidationError:

@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+import orjson
 
 from pipeline.domain.event import RANK, Event, Kind
 from pipeline.wire.faults import fault_of_id, fault_of_time
 from pipeline.wire.identity import canonical_resource, canonical_user
-from pipeline.wire.limits import CLOCK_TOLERANCE_MS, MAX_AHEAD_MS, MAX_RECORD_BYTES, MIN_TIME_MS
+from pipeline.wire.limits import (
+    CLOCK_TOLERANCE_MS,
+    MAX_AHEAD_MS,
+    MAX_EVENTS,
+    MAX_NESTING,
+    MAX_RECORD_BYTES,
+    MIN_TIME_MS,
+)
 from pipeline.wire.native_form import (
     NOTHING,
     VERSION,
+    PlainEnvelope,
     WireEnvelope,
     WireEvent,
     fault_of_event_count,
@@ -24,7 +33,8 @@ from pipeline.wire.semantics import Meaning, interpret
 
 _new = tuple.__new__
 _NO_ATTRIBUTES = (b"", b"null")
-_envelopes = msgspec.json.Decoder(WireEnvelope)
+_decode_envelope = msgspec.json.Decoder(WireEnvelope).decode
+_decode_plain = msgspec.json.Decoder(PlainEnvelope).decode
 
 
 class NativeEvent(msgspec.Struct, gc=False):
@@ -69,13 +79,16 @@ def decode(value: bytes | None, key: bytes | None, record_ms: int) -> Envelope |
     A fault of the envelope (version, ids, limits, key, resource, user) refuses the record whole; a fault of
     an event refuses that event alone. Never raises because of the record; does not block.
     """
-    read = _read(value, key)
-    if isinstance(read, Rejected):
-        return read
-    wire, indexes, refused, resource, user = read
-    events, more_refused = _interpreted(wire, indexes, record_ms)
+    try:
+        read = _read_plain(value, key) or _read_closely(value, key)
+        if isinstance(read, Rejected):
+            return read
+        wire, indexes, refused, resource, user = read
+        events, more_refused = _interpreted(wire, indexes, record_ms)
+    except orjson.JSONDecodeError:
+        return _refused_closely(value, key)
     if more_refused and refused:
-        refused = sorted(refused + more_refused, key=_index)
+        more_refused = sorted([*refused, *more_refused], key=_index)
     return Envelope(
         app_id=wire.app_id,
         device_id=wire.device_id,
@@ -85,7 +98,7 @@ def decode(value: bytes | None, key: bytes | None, record_ms: int) -> Envelope |
         resource=resource,
         user=user,
         events=events,
-        refused=refused or more_refused,
+        refused=more_refused or list(refused),
     )
 
 
@@ -96,24 +109,31 @@ def decode_events(
 
     What `decode` and `to_events` give, without the parts that only storage needs.
     """
-    read = _read(value, key)
-    if isinstance(read, Rejected):
-        return read
+    try:
+        read = _read_plain(value, key) or _read_closely(value, key)
+        if isinstance(read, Rejected):
+            return read
+        return _events_of(read, record_ms)
+    except orjson.JSONDecodeError:
+        return _refused_closely(value, key)
+
+
+def _events_of(read: _Read, record_ms: int) -> tuple[list[Event], int]:
     wire, _, refused, resource, user = read
-    shift_ms, latest_ms = _shift_ms(wire, record_ms), record_ms + MAX_AHEAD_MS
+    shift_ms = 0 if wire.sent_at is None else _shift_ms(wire.sent_at, record_ms)
+    latest_ms = record_ms + MAX_AHEAD_MS
     events: list[Event] = []
     for event in wire.events:
         understood = _understood(event, shift_ms, latest_ms)
-        if understood is None:
-            continue
-        time_ms, _, (kind, exit_reason, counters) = understood
-        events.append(
-            _new(
-                Event,
-                (time_ms, RANK[kind], event.seq or 0, event.id, kind, event.session_id or "", exit_reason,
-                 counters, resource, user),
-            )
-        )  # fmt: skip
+        if understood is not None:
+            time_ms, _, (kind, exit_reason, counters) = understood
+            events.append(
+                _new(
+                    Event,
+                    (time_ms, RANK[kind], event.seq or 0, event.id, kind, event.session_id or "", exit_reason,
+                     counters, resource, user),
+                )
+            )  # fmt: skip
     return events, len(refused) + len(wire.events) - len(events)
 
 
@@ -137,19 +157,53 @@ def to_events(envelope: Envelope) -> list[Event]:
     ]
 
 
-_Read = tuple[WireEnvelope, Sequence[int], list[Rejected], str, str]
+_Read = tuple[WireEnvelope, Sequence[int] | None, Sequence[Rejected], str, str]
+"""The envelope; the places of its events, None if all are there; those that were refused; resource and user in
+canonical form."""
 
 
-def _read(value: bytes | None, key: bytes | None) -> _Read | Rejected:
-    """The envelope, the places of its events, those that were refused, resource and user in canonical form."""
-    tree = parse(value, MAX_RECORD_BYTES)
-    if type(tree) is Rejected:
-        return tree
-    assert value is not None and not isinstance(tree, Rejected)
+def _read_plain(value: bytes | None, key: bytes | None) -> _Read | None:
+    """A record without a fault in a form that needs no second look; None for all others, sound or not.
+
+    Typed decoding judges what it decodes as strictly as `parse`. What it passes over is not: so the text must be UTF-8
+    and have no field that is not known, and resource, user and attributes are parsed where they are used.
+    """
+    if not value or key is None or len(value) > MAX_RECORD_BYTES:
+        return None
+    if len(value) > 2 * MAX_NESTING and value.count(b"{") + value.count(b"[") > MAX_NESTING:
+        return None
     try:
-        wire = _envelopes.decode(value)
-        indexes: Sequence[int] = range(len(wire.events))
-        refused: list[Rejected] = []
+        if not value.isascii():
+            value.decode()
+        wire = _decode_plain(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    app_id = wire.app_id
+    if (
+        wire.v != VERSION
+        or key != f"{app_id}/{wire.device_id}".encode()
+        or b"\0" in key
+        or "/" in app_id
+        or not 0 < len(wire.events) <= MAX_EVENTS
+    ):
+        return None
+    resource = canonical_resource(bytes(wire.resource))
+    user = "" if wire.user is NOTHING else canonical_user(bytes(wire.user))
+    if type(resource) is not str or type(user) is not str:
+        return None
+    return wire, None, (), resource, user
+
+
+def _read_closely(value: bytes | None, key: bytes | None) -> _Read | Rejected:
+    """Any record: parsed whole, and all that is wrong with it named."""
+    tree = parse(value, MAX_RECORD_BYTES)
+    if isinstance(tree, Rejected):
+        return tree
+    assert value is not None, "parse refuses a record without a value"
+    indexes: Sequence[int] | None = None
+    refused: Sequence[Rejected] = ()
+    try:
+        wire = _decode_envelope(value)
     except msgspec.ValidationError:
         sound = sound_parts(value, tree)
         if isinstance(sound, Rejected):
@@ -159,7 +213,7 @@ def _read(value: bytes | None, key: bytes | None) -> _Read | Rejected:
     if fault is not None:
         return fault
     resource = canonical_resource(bytes(wire.resource))
-    user = "" if wire.user is NOTHING else canonical_user(bytes(wire.user))
+    user = canonical_user(bytes(wire.user))
     if isinstance(resource, Rejected):
         return resource
     if isinstance(user, Rejected):
@@ -167,22 +221,39 @@ def _read(value: bytes | None, key: bytes | None) -> _Read | Rejected:
     return wire, indexes, refused, resource, user
 
 
-def _shift_ms(wire: WireEnvelope, record_ms: int) -> int:
+def _refused_closely(value: bytes | None, key: bytes | None) -> Rejected:
+    """The reason to refuse a record that has a part which is no strict JSON."""
+    refused = _read_closely(value, key)
+    assert isinstance(refused, Rejected), "what a part of it is not, the whole is not either"
+    return refused
+
+
+def _shift_ms(sent_at: int, record_ms: int) -> int:
     """What to add to the device's times: nothing while its clock is right."""
-    shift_ms = 0 if wire.sent_at is None else record_ms - wire.sent_at
-    return 0 if abs(shift_ms) <= CLOCK_TOLERANCE_MS else shift_ms
+    shift_ms = record_ms - sent_at
+    return 0 if -CLOCK_TOLERANCE_MS <= shift_ms <= CLOCK_TOLERANCE_MS else shift_ms
 
 
 def _understood(event: WireEvent, shift_ms: int, latest_ms: int) -> tuple[int, bytes, Meaning] | None:
-    """Corrected time, attributes and meaning of an event; None if it fails what typed decoding cannot see."""
-    time_ms, attributes = event.time + shift_ms, bytes(event.attributes)
+    """Corrected time, attributes and meaning of an event; None if it fails what typed decoding cannot see.
+
+    Raises `orjson.JSONDecodeError` if the attributes are no strict JSON, which makes it none of the whole record.
+    """
+    time_ms, name = event.time + shift_ms, event.name
+    if event.attributes is NOTHING:
+        attributes, meaning = b"{}", interpret(name, {})
+    else:
+        attributes = bytes(event.attributes)
+        tree = orjson.loads(attributes)
+        if type(tree) is dict:
+            meaning = interpret(name, tree)
+        elif tree is None:
+            attributes, meaning = b"{}", interpret(name, {})
+        else:
+            return None
     if not MIN_TIME_MS <= time_ms <= latest_ms or "\0" in event.id:
         return None
-    if attributes in _NO_ATTRIBUTES:
-        attributes = b"{}"
-    elif attributes[:1] != b"{":
-        return None
-    return time_ms, attributes, interpret(event.name, attributes)
+    return time_ms, attributes, meaning
 
 
 def _fault_of_envelope(wire: WireEnvelope, key: bytes | None, event_count: int) -> Rejected | None:
@@ -204,12 +275,13 @@ def _fault_of_envelope(wire: WireEnvelope, key: bytes | None, event_count: int) 
 
 
 def _interpreted(
-    wire: WireEnvelope, indexes: Sequence[int], record_ms: int
+    wire: WireEnvelope, indexes: Sequence[int] | None, record_ms: int
 ) -> tuple[list[NativeEvent], list[Rejected]]:
-    shift_ms, latest_ms = _shift_ms(wire, record_ms), record_ms + MAX_AHEAD_MS
+    shift_ms = 0 if wire.sent_at is None else _shift_ms(wire.sent_at, record_ms)
+    latest_ms = record_ms + MAX_AHEAD_MS
     events: list[NativeEvent] = []
     refused: list[Rejected] = []
-    for index, event in zip(indexes, wire.events, strict=True):
+    for index, event in zip(indexes or range(len(wire.events)), wire.events, strict=True):
         understood = _understood(event, shift_ms, latest_ms)
         if understood is None:
             refused.append(_fault_of_event(event, index, event.time + shift_ms, record_ms))

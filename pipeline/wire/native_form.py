@@ -26,7 +26,7 @@ class WireEvent(msgspec.Struct, gc=False):
     attributes: msgspec.Raw = NOTHING
 
 
-class WireEnvelope(msgspec.Struct):
+class WireEnvelope(msgspec.Struct, gc=False):
     v: int
     app_id: _Id
     device_id: _Id
@@ -35,6 +35,16 @@ class WireEnvelope(msgspec.Struct):
     sent_at: _Stamp | None = None
     resource: msgspec.Raw = NOTHING
     user: msgspec.Raw = NOTHING
+
+
+class _PlainEvent(WireEvent, gc=False, forbid_unknown_fields=True):
+    """An event without fields that nobody knows."""
+
+
+class PlainEnvelope(WireEnvelope, gc=False, forbid_unknown_fields=True):
+    """An envelope without fields that nobody knows."""
+
+    events: list[_PlainEvent]  # type: ignore[assignment]
 
 
 class _RawEnvelope(msgspec.Struct):

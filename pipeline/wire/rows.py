@@ -17,7 +17,7 @@ import msgspec
 import orjson
 
 from pipeline.domain.event import COUNTERS
-from pipeline.domain.session import End, Session, session_id
+from pipeline.domain.session import End, Session, session_id_text
 from pipeline.wire.limits import FIRST_STORED_MS, LAST_STORED_MS
 
 if TYPE_CHECKING:
@@ -44,9 +44,14 @@ def session_row(
     # An open session has no end yet: the row shows how far it has come.
     ended_at_ms = session.last_ms if session.is_open else session.ended_at_ms
     end_reason = End.INACTIVITY if session.is_open and status == "closed" else session.end_reason
-    counts = ",".join([f'"{name}":{count}' for name, count in zip(COUNTERS, session.counters, strict=True)])
+    own_id = session_id_text(app_id, device_id, session.first_event_id)
+    stitched_id = (
+        own_id
+        if session.stitched_first_event_id == session.first_event_id
+        else session_id_text(app_id, device_id, session.stitched_first_event_id)
+    )
     return (
-        f"{{{_identity(app_id, device_id, session.first_event_id)},"
+        f"{{{_identity(app_id, device_id, own_id, session.first_event_id)},"
         f'"status":"{status}","state":"{"foreground" if session.foreground else "background"}",'
         f'"start_reason":{_quoted(session.start_reason)},"end_reason":{_quoted(end_reason)},'
         f'"exit_reason":{_quoted(session.exit_reason)},"cold_start":{_boolean(session.cold_start)},'
@@ -54,9 +59,10 @@ def session_row(
         f'"last_event_at":{_seconds(session.last_ms)},"arrived_at":{_seconds(arrived_at_ms)},'
         f'"duration_ms":{ended_at_ms - session.started_at_ms},"is_final":{_boolean(is_final)},'
         f'"client_session_id":{_quoted(session.client_session_id)},'
-        f'"stitched_session_id":"{session_id(app_id, device_id, session.stitched_first_event_id)}",'
+        f'"stitched_session_id":"{stitched_id}",'
         f'"stitched_index":{session.stitched_index},{_user(session.user).session_columns},'
-        f'{_resource(session.resource).session_columns},"event_count":{session.event_count},{counts},'
+        f'{_resource(session.resource).session_columns},"event_count":{session.event_count},'
+        f"{_COUNTS % tuple(session.counters)},"
         f'"revision":{revision},"partition":{partition},"offset":{offset},"is_deleted":0}}'
     ).encode()
 
@@ -74,7 +80,7 @@ def deleted_row(
 ) -> bytes:
     """The row that takes a session back: its key, its place in the input, `is_deleted`; the rest is empty."""
     return (
-        f"{{{_identity(app_id, device_id, first_event_id)},"
+        f"{{{_identity(app_id, device_id, session_id_text(app_id, device_id, first_event_id), first_event_id)},"
         f'"started_at":{_seconds(started_at_ms)},"arrived_at":{_seconds(arrived_at_ms)},'
         f'"revision":{revision},"partition":{partition},"offset":{offset},"is_deleted":1}}'
     ).encode()
@@ -186,6 +192,9 @@ def ledger_row(topic: str, partition: int, offset: int, *, received: int, refuse
     ).encode()
 
 
+_COUNTS = ",".join(f'"{name}":%d' for name in COUNTERS)
+
+
 class _ResourceTexts(NamedTuple):
     session_columns: str
     app_version: str
@@ -223,17 +232,21 @@ def _user(canonical: str) -> _UserTexts:
     return _UserTexts(f'"user_id":{user_id},"personas":{personas},"properties":{properties}', user_id)
 
 
-def _identity(app_id: str, device_id: str, first_event_id: str) -> str:
+def _identity(app_id: str, device_id: str, session_id: str, first_event_id: str) -> str:
     return (
-        f'"app_id":{_quoted(app_id)},"device_id":{_quoted(device_id)},'
-        f'"session_id":"{session_id(app_id, device_id, first_event_id)}",'
-        f'"first_event_id":{_quoted(first_event_id)}'
+        f'"app_id":{_quoted(app_id)},"device_id":{_text(device_id)},'
+        f'"session_id":"{session_id}","first_event_id":{_text(first_event_id)}'
     )
+
+
+def _text(text: str) -> str:
+    return orjson.dumps(text).decode()
 
 
 @lru_cache(maxsize=16_384)
 def _quoted(text: str) -> str:
-    return orjson.dumps(str(text)).decode()
+    """For texts that come again and again."""
+    return _text(str(text))
 
 
 def _raw(text: str) -> msgspec.Raw:
@@ -246,10 +259,11 @@ def _boolean(value: bool) -> str:
 
 def _seconds(time_ms: int) -> str:
     """Unix milliseconds as seconds with three decimals; what ClickHouse cannot hold becomes the nearest it can."""
-    if time_ms >= 1_000:
-        text = str(min(time_ms, LAST_STORED_MS))
+    if 1_000 <= time_ms <= LAST_STORED_MS:
+        text = str(time_ms)
         return f"{text[:-3]}.{text[-3:]}"
-    size_ms = abs(max(time_ms, FIRST_STORED_MS))
+    time_ms = max(FIRST_STORED_MS, min(time_ms, LAST_STORED_MS))
+    size_ms = abs(time_ms)
     return f"{'-' if time_ms < 0 else ''}{size_ms // 1_000}.{size_ms % 1_000:03d}"
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
-
-import msgspec
 
 from pipeline.domain.event import COUNTERS, Kind
 
+Attributes = Mapping[str, Any]
 Meaning = tuple[Kind, str, int]
 """Kind, exit reason (empty unless EXIT), bits over COUNTERS."""
 
@@ -44,37 +43,16 @@ _PLAIN: dict[str, Meaning] = {
 """Names whose meaning does not hang on their attributes."""
 
 
-class _Attributes(msgspec.Struct):
-    """The attributes that steer. All others are skipped unread."""
-
-    android_state: Any = msgspec.field(default=None, name="android.app.state")
-    ios_state: Any = msgspec.field(default=None, name="ios.app.state")
-    launch_type: Any = msgspec.field(default=None, name="app.launch.type")
-    exit_reason: Any = msgspec.field(default=None, name="app.exit.reason")
-    fatal: Any = None
-    status_code: Any = msgspec.field(default=None, name="http.response.status_code")
-    error_type: Any = msgspec.field(default=None, name="error.type")
-    severity_number: Any = None
-    severity_text: Any = None
-    severity: Any = None
-
-
-_attributes = msgspec.json.Decoder(_Attributes)
-
-
-def interpret(name: str, attributes: bytes) -> Meaning:
+def interpret(name: str, attributes: Attributes) -> Meaning:
     """The kind, exit reason and counter bits of an event.
 
-    `attributes` is a JSON object as bytes, known to be valid; it is parsed only for names that need it.
     A steering attribute of an unexpected type counts as absent.
     """
     plain = _PLAIN.get(name)
     if plain is not None:
         return plain
     rule = _RULES.get(name)
-    if rule is None:
-        return _ACTIVITY
-    return rule(_attributes.decode(attributes))
+    return _ACTIVITY if rule is None else rule(attributes)
 
 
 def exit_reason_of(value: object) -> str:
@@ -90,12 +68,12 @@ def exit_reason_of(value: object) -> str:
     return _EXIT_REASONS.get(word, word)
 
 
-def _lifecycle(read: _Attributes) -> Meaning:
-    if read.ios_state == "terminate":
+def _lifecycle(read: Attributes) -> Meaning:
+    if read.get("ios.app.state") == "terminate":
         return Kind.EXIT, "user_terminated", 0
-    if read.android_state == "created":
+    if read.get("android.app.state") == "created":
         return Kind.LAUNCH, "", 0
-    for state in (read.android_state, read.ios_state):
+    for state in (read.get("android.app.state"), read.get("ios.app.state")):
         if state == "foreground":
             return Kind.FOREGROUND, "", 0
         if state == "background":
@@ -103,39 +81,44 @@ def _lifecycle(read: _Attributes) -> Meaning:
     return _ACTIVITY
 
 
-def _launch(read: _Attributes) -> Meaning:
-    return (Kind.LAUNCH, "", 0) if read.launch_type == "cold" else _ACTIVITY
+def _launch(read: Attributes) -> Meaning:
+    return (Kind.LAUNCH, "", 0) if read.get("app.launch.type") == "cold" else _ACTIVITY
 
 
-def _exception(read: _Attributes) -> Meaning:
+def _exception(read: Attributes) -> Meaning:
     return Kind.EXCEPTION if _is_fatal(read) else Kind.ACTIVITY, "", _EXCEPTION
 
 
-def _anr(read: _Attributes) -> Meaning:
+def _anr(read: Attributes) -> Meaning:
     return Kind.ANR if _is_fatal(read) else Kind.ACTIVITY, "", _ANR
 
 
-def _exit(read: _Attributes) -> Meaning:
-    return Kind.EXIT, exit_reason_of(read.exit_reason), 0
+def _exit(read: Attributes) -> Meaning:
+    return Kind.EXIT, exit_reason_of(read.get("app.exit.reason")), 0
 
 
-def _http(read: _Attributes) -> Meaning:
-    failed = _number(read.status_code) >= 400 or read.error_type not in (None, "", False)
+def _http(read: Attributes) -> Meaning:
+    failed = _number(read.get("http.response.status_code")) >= 400 or read.get("error.type") not in (
+        None,
+        "",
+        False,
+    )
     return Kind.ACTIVITY, "", _NETWORK | _NETWORK_ERROR if failed else _NETWORK
 
 
-def _log(read: _Attributes) -> Meaning:
-    words = (read.severity_text, read.severity)
+def _log(read: Attributes) -> Meaning:
+    words = (read.get("severity_text"), read.get("severity"))
     is_error = (
-        _number(read.severity_number) >= SEVERITY_NUMBER_ERROR
-        or _number(read.severity) >= SEVERITY_NUMBER_ERROR
+        _number(read.get("severity_number")) >= SEVERITY_NUMBER_ERROR
+        or _number(read.get("severity")) >= SEVERITY_NUMBER_ERROR
         or any(isinstance(word, str) and word.upper() in _ERROR_WORDS for word in words)
     )
     return Kind.ACTIVITY, "", _LOG_ERROR if is_error else 0
 
 
-def _is_fatal(read: _Attributes) -> bool:
-    return read.fatal is True or read.fatal == "true"
+def _is_fatal(read: Attributes) -> bool:
+    fatal = read.get("fatal")
+    return fatal is True or fatal == "true"
 
 
 def _number(value: object) -> float:
@@ -147,7 +130,7 @@ def _number(value: object) -> float:
     return 0
 
 
-_RULES: dict[str, Callable[[_Attributes], Meaning]] = {
+_RULES: dict[str, Callable[[Attributes], Meaning]] = {
     "device.app.lifecycle": _lifecycle,
     "app.launch": _launch,
     "exception": _exception,

@@ -108,7 +108,7 @@ def encode(state: DeviceState) -> bytes:
 def head_of(state: DeviceState, base_offset: int | None = None) -> bytes:
     """The head of a state's value; with `base_offset` that of steps which build on a base."""
     applied = state.applied_offset
-    flags = SILENCE_DUE * state.needs_silence | HAS_TAIL * (state.tail.last is not None)
+    flags = SILENCE_DUE * state.silence_due | HAS_TAIL * state.has_tail
     if base_offset is None:
         return HEAD.pack(VERSION, flags, applied, state.arrived_ms, applied)
     return HEAD.pack(VERSION, flags | IS_STEPS, applied, state.arrived_ms, base_offset)
@@ -128,7 +128,7 @@ def decode(value: bytes) -> DeviceState:
             raise ValueError("steps, not a state")
         state = _state(_decode(memoryview(value)[HEAD.size :]))
         state.applied_offset, state.arrived_ms = known.applied_offset, known.arrived_ms
-        if (known.silence_due, known.has_tail) != (state.needs_silence, bool(state.tail)):
+        if (known.silence_due, known.has_tail) != (state.silence_due, state.has_tail):
             raise ValueError("the head says something else")
     except UnknownStateVersion:
         raise
@@ -142,8 +142,8 @@ def outline(value: bytes) -> Outline:
     if value[:1] == b"\x01":
         state = decode(value)
         return Outline(
-            state.applied_offset, state.arrived_ms, state.applied_offset, state.needs_silence,
-            bool(state.tail), is_steps=False,
+            state.applied_offset, state.arrived_ms, state.applied_offset, state.silence_due,
+            state.has_tail, is_steps=False,
         )  # fmt: skip
     try:
         version, flags, applied, arrived_ms, base = HEAD.unpack_from(value)

@@ -146,6 +146,23 @@ class Tail:
         """Four bytes for each event: the checksum of its id."""
         return bytes(self._marks)
 
+    def take_next(self, event: Event) -> bool:
+        """Put an event if it comes after all others, of which there are some, and certainly is not here yet.
+
+        Returns whether it did. If not, the event may still be new: `has` and the order tell.
+        """
+        last = self.last
+        if last is None or event <= last:
+            return False
+        mark = crc32(event[3].encode()).to_bytes(4)
+        if self._marks.find(mark) >= 0:
+            return False
+        self._fresh.append(event)
+        self._marks += mark
+        self._count += 1
+        self.last = event
+        return True
+
     def append(self, event: Event, mark: bytes) -> None:
         """Put an event that comes after all others, with the mark of its id."""
         if not self._count:

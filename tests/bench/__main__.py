@@ -1,6 +1,7 @@
 """`python -m tests.bench`: how fast the parts are. One JSON object a line for every measurement.
 
-Each round is a process of its own; figures are medians over the rounds, `spread` is (max - min) / median.
+Each round is a process of its own; figures are medians over the rounds, `spread` is (max - min) / median of the CPU
+seconds. `events_per_core_s` is events per CPU second of the worker: the broker's and ClickHouse's are told apart.
 """
 
 from __future__ import annotations
@@ -11,50 +12,82 @@ import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from tests.bench import parts, worker
+from tests.bench import floor, latency, parts, recovery, report, workers
+from tests.bench.peers import PEERS
+from tests.bench.peers.side_by_side import side_by_side
+from tests.bench.rig import Figures
 
 Options = dict[str, float]
+Measure = Callable[[int, Options, str, int], list[Figures]]
 
+PURE: Mapping[str, Callable[[int, Options], Figures]] = {
+    "decode": parts.decode,
+    "step": parts.step,
+    "rows": parts.rows,
+    "compression": parts.compression,
+}
+RUNNING: Mapping[str, Measure] = {
+    "floor_consume": floor.consume,
+    "floor_insert": floor.insert,
+    "sessionizer": workers.sessionizer,
+    "sessionizer_on_peers_topic": workers.sessionizer_on_peers_topic,
+    "router": workers.router,
+    "sink": workers.sink,
+    "all": workers.all_roles,
+    "pair": workers.pair,
+    "recovery": recovery.of_many_devices,
+    "latency": latency.under_load,
+}
+_SIZES: list[Options] = [{"envelope": envelope, "devices": 20_000} for envelope in (1, 5, 20)]
 PLAN: dict[str, list[Options]] = {
-    "decode": [{"envelope": envelope, "devices": 20_000} for envelope in (1, 5, 20)],
+    "decode": _SIZES,
     "step": [
-        *({"envelope": envelope, "devices": 10_000} for envelope in (1, 5, 20)),
-        *({"envelope": envelope, "devices": 200_000} for envelope in (1, 20)),
+        *(
+            {"envelope": envelope, "devices": devices}
+            for envelope in (1, 20)
+            for devices in (10_000, 50_000, 200_000)
+        ),
+        {"envelope": 5, "devices": 10_000},
         {"envelope": 20, "devices": 10_000, "late": 0.05},
         {"envelope": 20, "devices": 10_000, "duplicates": 0.05},
     ],
-    "sessionizer": [
-        {"envelope": 1, "devices": 20_000},
-        {"envelope": 5, "devices": 20_000},
-        {"envelope": 20, "devices": 20_000},
-    ],
+    "rows": _SIZES,
+    "compression": [{"envelope": 1, "devices": 20_000}],
+    "floor_consume": _SIZES,
+    "floor_insert": [{"envelope": 20, "devices": 20_000}],
+    "sessionizer": [*_SIZES, {"envelope": 20, "devices": 200_000}, {"envelope": 0, "devices": 20_000}],
+    "sessionizer_on_peers_topic": [{"envelope": 1, "devices": 20_000}],
+    "router": [{"envelope": 0, "devices": 0}],
+    "sink": _SIZES,
+    "all": _SIZES[1:],
+    "pair": [{"envelope": 5, "devices": 20_000}],
+    "recovery": [{"envelope": 1, "devices": 1_000_000}],
+    "latency": [{"envelope": 5, "devices": 20_000, "share": share} for share in (0.25, 0.5, 1.0)],
 }
+"""What is measured on what. `envelope` is events an envelope, 0: as the source has them."""
 
-
-def one_round(what: str, events: int, options: Options, broker: str) -> dict[str, float]:
-    """One measurement in this process; CPU and wall seconds, and what else there is to say."""
-    if what == "sessionizer":
-        return worker.sessionizer(
-            broker, events, envelope=int(options["envelope"]), devices=int(options["devices"])
-        )
-    return {"decode": parts.decode, "step": parts.step}[what](events, options)
+_ONCE = ("recovery", "latency", "router", "pair")
+"""Long, or steady enough, for one round."""
+_LATENCY_S = 40.0
 
 
 def measure(what: str, events: int, options: Options, broker: str, rounds: int) -> dict[str, Any]:
     """Several rounds and their medians."""
-    found = []
-    for _ in range(rounds):
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.bench", "--round", what, "--events", str(events), "--broker", broker,
-             "--options", json.dumps(options)],
-            check=True, stdout=subprocess.PIPE,
-        )  # fmt: skip
-        found.append(json.loads(done.stdout))
+    rounds = 1 if what in _ONCE else rounds
+    found = (
+        _pure(what, events, options, rounds)
+        if what in PURE
+        else RUNNING[what](events, options, broker, rounds)
+    )
+    if what == "recovery":
+        events = int(options["devices"])
     cpu_s = [each["cpu_s"] for each in found]
     medians = {name: statistics.median(each[name] for each in found) for name in found[0]}
-    wall_s = medians.pop("wall_s", medians["cpu_s"])
+    wall_s = medians.get("wall_s", medians["cpu_s"])
     return {
         "what": what,
         **options,
@@ -68,21 +101,80 @@ def measure(what: str, events: int, options: Options, broker: str, rounds: int) 
     }
 
 
-def main() -> None:
+def _pure(what: str, events: int, options: Options, rounds: int) -> list[Figures]:
+    found = []
+    for _ in range(rounds):
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.bench", "--round", what, "--events", str(events),
+             "--options", json.dumps(options)],
+            check=True, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        found.append(json.loads(done.stdout))
+    return found
+
+
+def lines(told: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """All measurements that were asked for, as they come."""
+    full_rate = told.rate
+    for what in told.only:
+        for planned in PLAN[what]:
+            options = dict(planned)
+            if what == "recovery" and told.devices:
+                options["devices"] = told.devices
+            if what == "latency":
+                full_rate = full_rate or _sustained(told)
+                options["rate"] = full_rate * options["share"]
+                options["seconds"] = min(_LATENCY_S, told.events / 5_000)
+            line = measure(what, told.events, options, told.broker, told.rounds)
+            if what == "all" and options["envelope"] == PLAN["latency"][0]["envelope"]:
+                full_rate = full_rate or line["events_per_s"]
+            yield line
+    if told.peers == "all":
+        yield from side_by_side(told.peer_events, told.rounds)
+
+
+def _sustained(told: argparse.Namespace) -> float:
+    options = {name: PLAN["latency"][0][name] for name in ("envelope", "devices")}
+    return float(measure("all", told.events, options, told.broker, 1)["events_per_s"])
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--events", type=int, default=2_000_000)
-    parser.add_argument("--only", nargs="+", choices=sorted(PLAN), default=list(PLAN))
+    parser.add_argument("--only", nargs="+", choices=list(PLAN), default=list(PLAN), metavar="NAME")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--broker", choices=("kafka", "embedded"), default="embedded")
-    parser.add_argument("--round", choices=sorted(PLAN), help=argparse.SUPPRESS)
+    parser.add_argument("--broker", choices=("kafka", "embedded"), default="kafka")
+    parser.add_argument("--devices", type=int, default=0, help="of the recovery, instead of 1,000,000")
+    parser.add_argument(
+        "--rate", type=float, default=0, help="events a second that count as full load for latency"
+    )
+    parser.add_argument("--peers", choices=("all", "none"), default="none", help=", ".join(PEERS))
+    parser.add_argument("--peer-events", type=int, default=1_000_000)
+    parser.add_argument("--keep", type=Path, help="append the lines to this file, too")
+    parser.add_argument(
+        "--write", type=Path, help="measure nothing: write RESULTS.md and plots from such a file"
+    )
+    parser.add_argument("--round", choices=list(PURE), help=argparse.SUPPRESS)
     parser.add_argument("--options", type=json.loads, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.round:
-        print(json.dumps(one_round(given.round, given.events, given.options, given.broker)))
+    return parser.parse_args()
+
+
+def main() -> None:
+    told = _options()
+    if told.round:
+        print(json.dumps(PURE[told.round](told.events, told.options)))
         return
-    for what in given.only:
-        for options in PLAN[what]:
-            print(json.dumps(measure(what, given.events, options, given.broker, given.rounds)), flush=True)
+    if told.write:
+        report.write(told.write)
+        return
+    if told.keep:
+        report.note_command(told.keep, sys.argv[1:])
+    for line in lines(told):
+        text = json.dumps(line)
+        print(text, flush=True)
+        if told.keep:
+            with told.keep.open("a") as file:
+                file.write(text + "\n")
 
 
 if __name__ == "__main__":

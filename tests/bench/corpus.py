@@ -10,6 +10,7 @@ from uuid import UUID
 
 import orjson
 
+from pipeline.simulate.fleet import fleet
 from pipeline.state.partition import SourceRecord
 
 START_MS = 1_767_600_000_000
@@ -49,20 +50,43 @@ def records(
             }
             batch.append(last[device] if device in last and rng.random() < duplicates else event)
             last[device] = event
-        app_id = f"org.example.app{device % 10}"
-        value = orjson.dumps(
-            {
-                "v": 1,
-                "app_id": app_id,
-                "device_id": ids[device],
-                "sent_at": now_ms,
-                "resource": {
-                    "service.version": f"7.{device % 7}.4",
-                    "os.name": "iOS",
-                    "os.version": "18.3.1",
-                },
-                "events": batch,
-            }
-        )
-        made.append(SourceRecord(number, now_ms + 20, f"{app_id}/{ids[device]}".encode(), value))
+        key, value = _record(f"org.example.app{device % 10}", ids[device], device % 7, now_ms, batch)
+        made.append(SourceRecord(number, now_ms + 20, key, value))
+    return made
+
+
+def _record(
+    app_id: str, device_id: str, version: int, sent_at: int, events: list[dict[str, object]]
+) -> tuple[bytes, bytes]:
+    resource = {"service.version": f"7.{version}.4", "os.name": "iOS", "os.version": "18.3.1"}
+    envelope = {
+        "v": 1,
+        "app_id": app_id,
+        "device_id": device_id,
+        "sent_at": sent_at,
+        "resource": resource,
+        "events": events,
+    }
+    return f"{app_id}/{device_id}".encode(), orjson.dumps(envelope)
+
+
+def simulated(events: int, *, devices: int, seed: int = 1) -> list[tuple[bytes, bytes]]:
+    """Keys and values of what a simulated fleet sends: real habits, envelopes of all sizes, late and double ones."""
+    return [(sent.key, sent.value) for sent in fleet(devices, seed, events)]
+
+
+def one_each(devices: int, *, seed: int = 1) -> list[tuple[bytes, bytes]]:
+    """An envelope of one event of each device."""
+    rng = Random(seed)
+    made = []
+    for number in range(devices):
+        device_id = str(UUID(int=rng.getrandbits(128), version=4))
+        now_ms = START_MS + number * 1_000 // EVENTS_PER_S
+        event = {
+            "id": str(UUID(int=rng.getrandbits(128), version=4)),
+            "name": "app.screen.view",
+            "time": now_ms,
+            "seq": 1,
+        }
+        made.append(_record(f"org.example.app{number % 10}", device_id, number % 7, now_ms, [event]))
     return made

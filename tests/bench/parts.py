@@ -6,15 +6,23 @@ import resource
 import sys
 import time
 from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from aiokafka import codec
 
 from pipeline.adapters.faust_app import Limits
+from pipeline.adapters.metrics import Metrics
+from pipeline.adapters.sink import Sink
 from pipeline.domain.policy import Policies
+from pipeline.sink.batch import Bounds, Source
 from pipeline.state.partition import Partition, SourceRecord
 from pipeline.wire import native
 from pipeline.wiring import fit_garbage_collection
 from tests.bench.corpus import records
 
 Figures = dict[str, float]
+
+_COMPRESSORS = {"lz4": codec.lz4_encode, "snappy": codec.snappy_encode, "zstd": codec.zstd_encode}
 
 
 def decode(events: int, options: Mapping[str, float]) -> Figures:
@@ -34,21 +42,71 @@ def step(events: int, options: Mapping[str, float]) -> Figures:
     per_chunk = min(limits.max_chunk, limits.max_chunk_bytes // record_bytes)
     partition = Partition(0, Policies())
     before_mb = _rss_mb()
-    state_bytes = rows = 0
+    state_bytes = row_count = 0
     started_s = time.process_time()
     for at in range(0, len(corpus), per_chunk):
         effects = partition.apply(corpus[at : at + per_chunk])
         partition.commit(effects)
         state_bytes += sum(len(value) for _, value in effects.states)
-        rows += len(effects.rows)
+        row_count += len(effects.rows)
     cpu_s = time.process_time() - started_s
     return {
         "cpu_s": cpu_s,
         "rss_mb": _rss_mb(),
         "state_mb": _rss_mb() - before_mb,
         "changelog_bytes_per_event": state_bytes / events,
-        "rows_per_event": rows / events,
+        "rows_per_event": row_count / events,
     }
+
+
+class _Fetched(NamedTuple):
+    """A record as aiokafka unpacks it."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+def rows(events: int, options: Mapping[str, float]) -> Figures:
+    """Records to rows of events and of the ledger, decoding included; what the sink does before it inserts."""
+    corpus = [_Fetched(*record[:4]) for record in _corpus(events, options)]
+    sink = Sink(_nothing, _nothing, Metrics(), bounds=Bounds())
+    per_chunk = max(1, 50_000 // int(options["envelope"]))
+    size = 0
+    started_s = time.process_time()
+    for at in range(0, len(corpus), per_chunk):
+        piece = sink.event_piece(Source("sdk-events", 0), corpus[at : at + per_chunk])
+        size += len(piece.rows)
+    return {"cpu_s": time.process_time() - started_s, "bytes_per_row": size / events}
+
+
+async def _nothing(*_: object, **__: object) -> Any:
+    raise AssertionError("nothing is stored")
+
+
+def compression(events: int, options: Mapping[str, float]) -> Figures:
+    """What a worker writes, states and rows, through each compressor that aiokafka has; MB/s and share that is left."""
+    corpus = _corpus(events, options)
+    partition = Partition(0, Policies())
+    written: dict[str, list[bytes]] = {"states": [], "rows": []}
+    for at in range(0, len(corpus), 20_000):
+        effects = partition.apply(corpus[at : at + 20_000])
+        partition.commit(effects)
+        written["states"] += [key + value for key, value in effects.states]
+        written["rows"] += [key + value for key, value in effects.rows]
+    figures: Figures = {}
+    started_s = time.process_time()
+    for name, parts in written.items():
+        blob = b"".join(parts)
+        batches = [blob[at : at + 900_000] for at in range(0, len(blob), 900_000)]
+        for kind, encode in _COMPRESSORS.items():
+            before_s = time.process_time()
+            left = sum(len(encode(batch)) for batch in batches)
+            figures[f"{name}_{kind}_mb_s"] = len(blob) / 1e6 / (time.process_time() - before_s)
+            figures[f"{name}_{kind}_left"] = left / len(blob)
+    return {"cpu_s": time.process_time() - started_s, **figures}
 
 
 def _corpus(events: int, options: Mapping[str, float]) -> list[SourceRecord]:

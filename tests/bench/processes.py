@@ -32,13 +32,22 @@ def cpu_s(pid: int) -> float:
 
 def peak_rss_mb(pid: int) -> float:
     """The sum of the family's peaks of resident memory, in MB of 10^6 bytes."""
+    return _memory_mb(pid, "VmHWM:")
+
+
+def rss_mb(pid: int) -> float:
+    """The family's resident memory now, in MB of 10^6 bytes."""
+    return _memory_mb(pid, "VmRSS:")
+
+
+def _memory_mb(pid: int, field: str) -> float:
     kib = 0
     for member in family(pid):
         try:
             status = (_PROC / str(member) / "status").read_text()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        kib += sum(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
+        kib += sum(int(line.split()[1]) for line in status.splitlines() if line.startswith(field))
     return kib * 1024 / 1e6
 
 

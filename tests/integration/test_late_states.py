@@ -16,7 +16,8 @@ from pipeline.adapters.fence import Fence, Fenced, kafka_fence
 from pipeline.adapters.kafka_connection import KafkaConnection
 from pipeline.adapters.kafka_topics import LogBounds, ensure_topics, log_bounds
 from pipeline.adapters.recovery import read_changelog
-from pipeline.state.partition import Effects, Partition, SourceRecord, newer
+from pipeline.state.marker import newer
+from pipeline.state.partition import Effects, Partition, SourceRecord
 from tests.services import Broker
 from tests.unit.test_outbox import POLICIES, record
 

@@ -13,7 +13,7 @@ import pytest
 from pipeline import topics
 from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.adapters.recovery import read_changelog
-from pipeline.state.partition import MARKER_KEY
+from pipeline.state.marker import MARKER_KEY
 from pipeline.wire import state_codec
 from tests.integration.newer_program import NEWER
 from tests.integration.test_lost_state import assert_sessions_are_the_fold

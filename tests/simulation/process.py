@@ -25,7 +25,8 @@ from pipeline.adapters.router import Router
 from pipeline.adapters.sessionizer import Sessionizer
 from pipeline.adapters.sink import Sink
 from pipeline.sink.batch import Bounds, Source
-from pipeline.state.partition import SourceRecord, newer
+from pipeline.state.marker import newer
+from pipeline.state.partition import SourceRecord
 from pipeline.wire.refusal import Refusal
 from tests.simulation.broker import Broker, LowerEpoch, Record
 from tests.simulation.clickhouse import Server

@@ -196,7 +196,7 @@ def test_decoding_holds_under_a_small_stack() -> None:
     ],
 )
 def test_meaning(name: str, attributes: dict[str, Any], kind: Kind, counted: list[str]) -> None:
-    found, exit_reason, counters = interpret(name, orjson.dumps(attributes))
+    found, exit_reason, counters = interpret(name, attributes)
     assert (found, exit_reason) == (kind, "")
     assert [c for bit, c in enumerate(COUNTERS) if counters >> bit & 1] == counted
 

@@ -58,7 +58,6 @@ def envelopes(events: int, *, devices: int = DEVICES, seed: int = 1) -> Iterator
             "v": 1,
             "app_id": "org.example.app",
             "device_id": ids[index],
-            "sent_at": time_ms,
             "resource": _RESOURCE,
             "events": [event],
         }

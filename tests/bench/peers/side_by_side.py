@@ -1,0 +1,83 @@
+"""Our sessionizer and the peers, on one topic of one broker, one after the other."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline import topics
+from tests.bench.peers import PEERS
+from tests.bench.peers.topic import DEVICES, GAP_MS, envelopes
+from tests.bench.rig import Rig, rig
+from tests.services import Unavailable
+
+
+def cache_folder() -> Path:
+    """Where peers are installed once."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home / "session-pipeline" / "peers"
+
+
+def side_by_side(events: int, rounds: int, names: Sequence[str] = tuple(PEERS)) -> Iterator[dict[str, Any]]:
+    """A line for ours and one for each peer, with `ours_to_this`: how many times as many events per CPU second of the
+    worker ours does. Ours does its full job, with the peers' gap."""
+    able = [name for name in names if _installed(name)]
+    loaded = list(envelopes(events, devices=DEVICES))
+    found: dict[str, list[dict[str, float]]] = {}
+    notes: dict[str, Sequence[str]] = {}
+    for _ in range(rounds):
+        with (
+            tempfile.TemporaryDirectory(prefix="peers-") as folder,
+            rig("kafka", settings={"PIPELINE_INACTIVITY_TIMEOUT": f"{GAP_MS // 1_000}s"}) as running,
+        ):
+            running.load(topics.SDK_EVENTS, loaded)
+            found.setdefault("ours", []).append(_ours(running, events))
+            for name in able:
+                result = PEERS[name].run(
+                    running.broker.bootstrap, topics.SDK_EVENTS, events, cache_folder(), Path(folder)
+                )
+                notes[name] = result.notes
+                found.setdefault(name, []).append(
+                    {
+                        "events": result.events,
+                        "cpu_s": result.cpu_s,
+                        "wall_s": result.wall_s,
+                        "rss_mb": result.rss_mb,
+                        "rate": result.events_per_core_s,
+                    }
+                )
+    ours = statistics.median(each["rate"] for each in found["ours"])
+    for name, results in found.items():
+        rates = [each["rate"] for each in results]
+        yield {
+            "what": "ours on the peers' topic" if name == "ours" else f"peer {name}",
+            "envelope": 1,
+            "devices": DEVICES,
+            "events": round(results[0]["events"]),
+            "events_per_s": round(statistics.median(each["events"] / each["wall_s"] for each in results)),
+            "events_per_core_s": round(statistics.median(rates)),
+            "rss_mb": round(statistics.median(each["rss_mb"] for each in results)),
+            "spread": round((max(rates) - min(rates)) / statistics.median(rates), 3),
+            "ours_to_this": round(ours / statistics.median(rates), 2),
+            "rounds": rounds,
+            "notes": list(notes.get(name, ())),
+        }
+
+
+def _installed(name: str) -> bool:
+    try:
+        PEERS[name].prepare(cache_folder())
+    except Unavailable as error:
+        sys.stderr.write(f"{name} is left out: {error}\n")
+        return False
+    return True
+
+
+def _ours(running: Rig, events: int) -> dict[str, float]:
+    figures = running.drive("sessionizer", events)
+    return {**figures, "events": events, "rate": events / figures["cpu_s"]}
