@@ -11,7 +11,7 @@ from math import comb, sqrt
 from statistics import NormalDist
 from typing import NamedTuple
 
-from pipeline.query.metrics import chosen_sessions, range_parameters
+from pipeline.query.session_range import chosen_sessions, range_parameters
 from pipeline.query.statement import Statement
 
 _PLACEHOLDER = re.compile(r"\{(\w+):")

@@ -15,7 +15,9 @@ import pytest
 from pipeline.adapters.clickhouse import Store
 from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.adapters.migrations import migrate
-from pipeline.query import compare, metrics
+from pipeline.query import compare, failures, metrics
+from pipeline.query.metric_definitions import METRICS, Bucket
+from pipeline.query.session_range import EVERYTHING
 from pipeline.query.statement import Statement
 from tests.analysts import Traffic, fill, put, recorded, short_session, simulated
 from tests.expected_rows import Row
@@ -117,7 +119,7 @@ def expected(rows: list[Row], whole: int) -> Row:
     }
 
 
-SESSION_METRICS = [name for name in metrics.METRICS if not name.startswith("cold_start")]
+SESSION_METRICS = [name for name in METRICS if not name.startswith("cold_start")]
 
 
 def bucket_of(row: Row, bucket: str | None) -> int | None:
@@ -181,7 +183,7 @@ GROUPS: dict[str | None, Callable[[Row], list[str]]] = {
 class TestAgainstTheFold:
     @pytest.mark.parametrize("bucket", [None, "hour", "day", "week"])
     @pytest.mark.parametrize("by", GROUPS)
-    def test_every_metric(self, filled: Filled, by: str | None, bucket: metrics.Bucket | None) -> None:
+    def test_every_metric(self, filled: Filled, by: str | None, bucket: Bucket | None) -> None:
         statement = metrics.metric(
             SESSION_METRICS,
             app_id=filled.app,
@@ -244,7 +246,7 @@ class TestAgainstTheFold:
         assert found["duration_p50"] == at(chosen, 0.5)
 
     def test_a_range_with_nothing_in_it(self, filled: Filled) -> None:
-        statement = metrics.metric(list(metrics.METRICS), app_id="nobody", start_ms=0, end_ms=1)
+        statement = metrics.metric(list(METRICS), app_id="nobody", start_ms=0, end_ms=1)
         assert filled.ask(statement) == []
 
     def test_values_are_never_sql(self, filled: Filled) -> None:
@@ -372,7 +374,7 @@ class TestEvents:
                 wanted[app, kind] += 1
         found: Counter[tuple[str, str]] = Counter()
         for app in database.apps:
-            statement = metrics.top_crashes(app, FIRST_MS, LAST_MS, top=1_000)
+            statement = failures.top_crashes(app, FIRST_MS, LAST_MS, top=1_000)
             rows = database.ask(statement)
             found.update({(app, row["exception_type"]): 0 for row in rows})
             for row in rows:
@@ -382,10 +384,10 @@ class TestEvents:
             )
             assert database.ask(Statement(view, {"app": app})) == rows
             assert rows == database.ask(
-                metrics.top_crashes(app, FIRST_MS, LAST_MS, where=metrics.EVERYTHING, top=1_000)
+                failures.top_crashes(app, FIRST_MS, LAST_MS, where=EVERYTHING, top=1_000)
             )
             nothing = Statement("end_reason = {f0:String}", {"f0": "no such reason"})
-            assert database.ask(metrics.top_crashes(app, FIRST_MS, LAST_MS, where=nothing)) == []
+            assert database.ask(failures.top_crashes(app, FIRST_MS, LAST_MS, where=nothing)) == []
         assert found == wanted
 
     def test_failing_requests(self, filled: Filled) -> None:
@@ -397,7 +399,7 @@ class TestEvents:
                 wanted[app, str(status) if status else attributes["error.type"]] += 1
         found: Counter[tuple[str, str]] = Counter()
         for app in filled.apps:
-            rows = filled.ask(metrics.failing_requests(app, FIRST_MS, LAST_MS, top=1_000))
+            rows = filled.ask(failures.failing_requests(app, FIRST_MS, LAST_MS, top=1_000))
             assert all("?" not in row["request"] for row in rows)
             for row in rows:
                 found[app, row["status"]] += row["failures"]

@@ -16,17 +16,12 @@ from pipeline.dashboard.pages.sessions import apps, field_of, newest_ms
 from pipeline.dashboard.reader import Reader, Row
 from pipeline.dashboard.verdict import Line, compared
 from pipeline.query.compare import compare
+from pipeline.query.failures import failing_requests, top_crashes
 from pipeline.query.filter import FilterError
 from pipeline.query.filter_sql import Scope, where
 from pipeline.query.filter_text import parse
-from pipeline.query.metrics import (
-    DIMENSIONS,
-    METRICS,
-    Bucket,
-    failing_requests,
-    metric,
-    top_crashes,
-)
+from pipeline.query.metric_definitions import DIMENSIONS, METRICS, Bucket
+from pipeline.query.metrics import metric
 from pipeline.query.statement import Statement
 
 _DAY_MS = 86_400_000

@@ -1,0 +1,132 @@
+"""The metrics there are, and what they can be split by: names, labels, and the SQL that each is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+Bucket = Literal["hour", "day", "week"]
+Unit = Literal["count", "share", "ms"]
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One number about a set of sessions, and the SQL aggregates it is made of."""
+
+    name: str
+    label: str
+    unit: Unit
+    higher_is_better: bool | None
+    """None where neither is."""
+    value: str
+    """Over the rows of one bucket and group; may name the other two as `{numerator}` and `{denominator}`."""
+    numerator: str = "NULL"
+    denominator: str = "NULL"
+    """What it is a share of, or of how many values it is a percentile."""
+    needs_cold_starts: bool = False
+
+
+def _count(name: str, label: str, sql: str) -> Metric:
+    return Metric(name, label, "count", None, "{numerator}", numerator=sql)
+
+
+def _share(name: str, label: str, numerator: str, denominator: str, higher: bool | None = True) -> Metric:
+    value = "{numerator} / nullIf({denominator}, 0)"
+    return Metric(name, label, "share", higher, value, numerator, denominator)
+
+
+def _percentile(name: str, label: str, level: float, column: str, condition: str, joined: bool) -> Metric:
+    # Over no values the quantile of an integer is 0, which would be a lie.
+    value = f"if({{denominator}} = 0, NULL, quantileExactIf({level})({column}, {condition}))"
+    return Metric(
+        name,
+        label,
+        "ms",
+        False if joined else None,
+        value,
+        denominator=f"countIf({condition})",
+        needs_cold_starts=joined,
+    )
+
+
+_USERS = "uniqExactIf(user_id, user_id != '')"
+
+METRICS: Mapping[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        _count("sessions", "Sessions", "count()"),
+        _count("devices", "Devices", "uniqExact(device_id)"),
+        _count("users", "Users", _USERS),
+        _share("crash_free_sessions", "Crash-free sessions", "countIf(NOT is_crashed)", "count()"),
+        # Users are the named ones: an app that names none reads the devices.
+        _share(
+            "crash_free_users",
+            "Crash-free users",
+            f"{_USERS} - uniqExactIf(user_id, user_id != '' AND is_crashed)",
+            _USERS,
+        ),
+        _share(
+            "crash_free_devices",
+            "Crash-free devices",
+            "uniqExact(device_id) - uniqExactIf(device_id, is_crashed)",
+            "uniqExact(device_id)",
+        ),
+        _share("anr_free_sessions", "ANR-free sessions", "countIf(NOT is_hung)", "count()"),
+        _percentile("duration_p50", "Median duration", 0.5, "duration_ms", "1", False),
+        _percentile("duration_p95", "95th percentile of duration", 0.95, "duration_ms", "1", False),
+        _percentile("cold_start_p50", "Median cold start", 0.5, "cold_start_ms", "cold_start_ms > 0", True),
+        _percentile(
+            "cold_start_p95",
+            "95th percentile of cold start",
+            0.95,
+            "cold_start_ms",
+            "cold_start_ms > 0",
+            True,
+        ),
+        # Sessions of several groups (personas) count once in the whole.
+        _share(
+            "adoption",
+            "Share of sessions",
+            "count()",
+            "sum(countIf(nth = 1)) OVER (PARTITION BY bucket)",
+            None,
+        ),
+    )
+}
+"""By name. Cold starts: by the launch event's own account, or else from the launch to the first view (the view
+`cold_starts` says which)."""
+
+DIMENSIONS: Mapping[str, str] = {
+    **{
+        name: f"[toString({name})]"
+        for name in (
+            *("app_version", "app_build", "environment", "os_name", "os_version", "device_manufacturer"),
+            *("device_model", "sdk_name", "sdk_version", "state", "status", "start_reason", "end_reason"),
+            *("exit_reason", "user_id"),
+        )
+    },
+    "cold_start": "[if(cold_start, 'true', 'false')]",
+    "os": "[trimBoth(concat(os_name, ' ', os_version))]",
+    # A session of several personas counts in each of them.
+    "persona": "if(empty(personas), [''], arrayMap(persona -> toString(persona), personas))",
+}
+"""What a metric can be split by, besides `property.KEY` (a user property) and `resource.KEY`: the groups of a session,
+an array of texts."""
+
+KEYED = {"property.": "properties", "resource.": "resource"}
+
+BUCKETS: Mapping[str | None, str] = {
+    None: "toDateTime(0, 'UTC')",
+    "hour": "toStartOfHour(toDateTime(started_at, 'UTC'))",
+    "day": "toStartOfDay(toDateTime(started_at, 'UTC'))",
+    "week": "toDateTime(toStartOfWeek(started_at, 1, 'UTC'), 'UTC')",
+}
+
+
+def known_by_name(known: Mapping[str, _T], name: str, what: str) -> _T:
+    """What stands under a name. Raises ValueError, which says which names there are."""
+    if name not in known:
+        raise ValueError(f"no {what} {name!r}; one of {', '.join(known)}")
+    return known[name]

@@ -1,0 +1,34 @@
+"""Sessions of an app in a range of time: what metrics and lists of failures choose from."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from pipeline.query.statement import Statement
+
+EVERYTHING = Statement("1")
+"""The condition that every session meets."""
+
+
+def chosen_sessions(where: Statement) -> str:
+    """The SELECT of an app's sessions in a range that meet a condition; its values are `range_parameters`."""
+    return (
+        "SELECT * FROM session_health WHERE app_id = {m_app:String}"
+        " AND started_at >= fromUnixTimestamp64Milli({m_start:Int64}, 'UTC')"
+        f" AND started_at < fromUnixTimestamp64Milli({{m_end:Int64}}, 'UTC') AND ({where.sql})"
+    )
+
+
+def range_parameters(app_id: str, start_ms: int, end_ms: int) -> dict[str, object]:
+    """The values of an app and a range (Unix milliseconds, the end left out)."""
+    return {**_texts(app_id, start_ms, end_ms), "m_start": start_ms, "m_end": end_ms}
+
+
+def _texts(app_id: str, start_ms: int, end_ms: int) -> dict[str, object]:
+    return {"m_app": app_id, "m_from": _text(start_ms), "m_until": _text(end_ms)}
+
+
+def _text(time_ms: int) -> str:
+    """A time as the views take it."""
+    whole = datetime.fromtimestamp(time_ms // 1_000, UTC)
+    return f"{whole:%Y-%m-%d %H:%M:%S}.{time_ms % 1_000:03d}"
