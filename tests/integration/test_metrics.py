@@ -445,7 +445,7 @@ def test_what_was_stored_before_the_migration_is_there_too(filled: Filled, datab
     for name in ("notable_event_tap", "notable_event_choice"):
         store.command(f"DROP TABLE {name}")
     store.insert("event_rows", row, token="old")
-    store.command("ALTER TABLE migrations DELETE WHERE name >= '0009' SETTINGS mutations_sync = 1")
+    store.command("ALTER TABLE migrations DELETE WHERE name >= '0008' SETTINGS mutations_sync = 1")
     migrate(store)
     found = store.query("SELECT subject, count() AS n FROM notable_events GROUP BY subject")
     assert orjson.loads(found) == {"subject": "crash", "n": 1}
