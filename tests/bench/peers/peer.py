@@ -98,7 +98,7 @@ class Peer:
         }
         child = Child(
             f"peer {self.name}",
-            [str(_python(home)), str(_SCRIPTS / self.script), *_flat(arguments), *self._more()],
+            [str(_python(home)), str(_SCRIPTS / self.script), *_flat(arguments)],
             log_file=work / "peer.log",
             cwd=work,
             without_variables=["PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"],
@@ -114,10 +114,6 @@ class Peer:
             raise RuntimeError(f"{self.name} wrote {found} of {read} events; {work / 'peer.log'}")
         said = f"wrote {found.sessions} sessions with {found.events} of {read} events"
         return Result(*result, notes=(*self.notes, said))
-
-    def _more(self) -> Sequence[str]:
-        # Faust's own command line comes after ours.
-        return ("--", "worker") if self.name == "faust" else ()
 
     def _measure(self, child: Child, work: Path, read: int) -> tuple[int, float, float, float]:
         pid = child.pid

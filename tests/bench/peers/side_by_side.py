@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import topics
+from pipeline.adapters.embedded.child import StartError
 from tests.bench.peers import PEERS
 from tests.bench.peers.topic import DEVICES, GAP_MS, envelopes
 from tests.bench.rig import Rig, rig
@@ -38,9 +39,12 @@ def side_by_side(events: int, rounds: int, names: Sequence[str] = tuple(PEERS)) 
             running.load(topics.SDK_EVENTS, loaded)
             found.setdefault("ours", []).append(_ours(running, events))
             for name in able:
-                result = PEERS[name].run(
-                    running.broker.bootstrap, topics.SDK_EVENTS, events, cache_folder(), Path(folder)
-                )
+                peer, bootstrap = PEERS[name], running.broker.bootstrap
+                try:
+                    result = peer.run(bootstrap, topics.SDK_EVENTS, events, cache_folder(), Path(folder))
+                except (StartError, RuntimeError) as error:
+                    sys.stderr.write(f"{name} failed, and has no figure of this round: {error}\n")
+                    continue
                 notes[name] = result.notes
                 found.setdefault(name, []).append(
                     {

@@ -5,6 +5,7 @@ Faust has no session window: the gap is looked at by hand, and a session is sent
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import faust
@@ -53,6 +54,7 @@ def main() -> None:
                 await app.producer.flush()
                 marks.say("last")
 
+    sys.argv[1:] = ["worker"]  # Faust reads its own command line
     app.main()
 
 
