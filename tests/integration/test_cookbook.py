@@ -1,0 +1,105 @@
+"""Every query of the cookbook runs and finds something; of some, what plain Python finds in the same sessions."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import orjson
+import pytest
+
+from pipeline.adapters.clickhouse import Store
+from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.adapters.migrations import migrate
+from pipeline.schema_files import schema_folder
+from pipeline.wire.rows import ledger_row
+from tests.analysts import Traffic, fill, simulated
+from tests.expected_rows import Row
+
+APP = "org.example.shop"
+TEXT = (schema_folder() / "COOKBOOK.md").read_text(encoding="utf-8")
+RECIPES = {
+    int(number): sql
+    for number, sql in re.findall(r"^## (\d+)\. [^\n]+\n+```sql\n(.*?)```$", TEXT, re.MULTILINE | re.DOTALL)
+}
+
+
+class Kitchen:
+    """A database with traffic in it, and the same sessions as Python sees them."""
+
+    def __init__(self, store: Store, traffic: Traffic) -> None:
+        self._store = store
+        self.sessions = [row for row in traffic.sessions if row["app_id"] == APP]
+
+    def cook(self, number: int) -> list[Row]:
+        lines = self._store.query(RECIPES[number]).splitlines()
+        return [orjson.loads(line) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def kitchen(clickhouse: EmbeddedClickHouse) -> Iterator[Kitchen]:
+    name = f"test_{uuid4().hex[:12]}"
+    store = Store(f"{clickhouse.url}/{name}")
+    migrate(store)
+    traffic = simulated(devices=500, seed=7, events=40_000)
+    fill(store, traffic)
+    store.insert("ledger_records", ledger_row("sdk-events", 0, 0, received=2, refused=1), token="one")
+    yield Kitchen(store, traffic)
+    store.close()
+    clickhouse.command(f"DROP DATABASE IF EXISTS {name} SYNC")
+
+
+def start_of(row: Row) -> str:
+    """As ClickHouse writes it."""
+    return f"{datetime.fromtimestamp(row['started_at_ms'] / 1_000, UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3]
+
+
+def is_crashed(row: Row) -> bool:
+    return bool(row["crash_count"]) or row["end_reason"] in ("crash", "exception")
+
+
+def test_there_are_twenty() -> None:
+    assert list(RECIPES) == list(range(1, 21))
+
+
+@pytest.mark.parametrize("number", RECIPES)
+def test_it_finds_something(kitchen: Kitchen, number: int) -> None:
+    assert kitchen.cook(number)
+
+
+def test_days(kitchen: Kitchen) -> None:
+    expected = Counter(start_of(row)[:10] for row in kitchen.sessions)
+    assert {row["day"]: int(row["sessions"]) for row in kitchen.cook(1)} == expected
+
+
+def test_releases(kitchen: Kitchen) -> None:
+    total = Counter(row["app_version"] for row in kitchen.sessions)
+    crashed = Counter(row["app_version"] for row in kitchen.sessions if is_crashed(row))
+    found = {row["app_version"]: (int(row["total"]), int(row["crash_free"])) for row in kitchen.cook(2)}
+    assert found == {version: (count, count - crashed[version]) for version, count in total.items()}
+
+
+def test_ends(kitchen: Kitchen) -> None:
+    expected = Counter((row["end_reason"], row["exit_reason"]) for row in kitchen.sessions)
+    found = {(row["end_reason"], row["exit_reason"]): int(row["sessions"]) for row in kitchen.cook(3)}
+    assert found == expected
+
+
+def test_crashed_sessions(kitchen: Kitchen) -> None:
+    crashed = sorted((row for row in kitchen.sessions if is_crashed(row)), key=start_of)
+    found = kitchen.cook(4)
+    assert [row["started_at"] for row in found] == [start_of(row) for row in crashed[::-1][:20]]
+
+
+def test_the_crash_comes_last(kitchen: Kitchen) -> None:
+    kinds = [row["kind"] for row in kitchen.cook(5)]
+    assert {"crash", "exception"} & set(kinds[:5]), kinds
+
+
+def test_visits(kitchen: Kitchen) -> None:
+    members = Counter(row["stitched_session_id"] for row in kitchen.sessions)
+    expected = Counter(members.values())
+    assert {int(row["session_count"]): int(row["visits"]) for row in kitchen.cook(12)} == expected
