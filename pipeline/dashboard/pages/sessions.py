@@ -32,14 +32,17 @@ async def apps(reader: Reader) -> list[str]:
     return [row["app_id"] for row in await reader.rows(_APPS)]
 
 
-async def newest_ms(reader: Reader, app: str) -> int:
-    """When the newest session of an app (of all, if empty) began; what "the last days" end with. 0 if there is none."""
+async def span_ms(reader: Reader, app: str) -> tuple[int, int]:
+    """When the oldest and the newest session started, of all apps without one (Unix ms); 0 and 0 if there is none."""
     statement = Statement(
-        "SELECT toString(max(started_at)) AS at FROM session_rows WHERE {app:String} = '' OR app_id = {app:String}",
+        "SELECT toString(min(started_at)) AS oldest, toString(max(started_at)) AS newest, count() AS sessions"
+        " FROM session_rows WHERE {app:String} = '' OR app_id = {app:String}",
         {"app": app},
     )
-    newest = await reader.first(statement)
-    return unix_ms(newest["at"]) if newest else 0
+    found = await reader.first(statement)
+    return (
+        (unix_ms(found["oldest"]), unix_ms(found["newest"])) if found and int(found["sessions"]) else (0, 0)
+    )
 
 
 class SessionsPage:
@@ -97,8 +100,11 @@ class SessionsPage:
 
     async def _page(self, choice: Choice, text: str) -> Page:
         after = Cursor.parse(choice.after) if choice.after else None
-        start_ms, end_ms = choice.start_ms or 0, choice.end_ms or LATEST_MS
         filter = parse(text)
+        # Outside of it there is nothing to look for, day by day.
+        oldest_ms, newest_ms = await span_ms(self._reader, choice.app)
+        start_ms = max(choice.start_ms or 0, oldest_ms)
+        end_ms = min(choice.end_ms or LATEST_MS, newest_ms + 1)
 
         def read(ask: Ask) -> Page:
             return session_page(ask, choice.app or None, filter, start_ms, end_ms, after, PAGE)
@@ -107,7 +113,8 @@ class SessionsPage:
 
     async def _ranges(self, choice: Choice, own: dict[str, str]) -> list[tuple[str, str, bool]]:
         """Label, address and whether it is the one shown: up to the newest session, which may be long ago."""
-        end_ms = (await newest_ms(self._reader, choice.app) // 60_000 + 1) * 60_000
+        _, newest_ms = await span_ms(self._reader, choice.app)
+        end_ms = (newest_ms // 60_000 + 1) * 60_000
         rest = {name: value for name, value in own.items() if name not in ("from", "to")}
         is_all = choice.start_ms is None and choice.end_ms is None
         found = [("everything", f"/sessions?{urlencode(rest)}", is_all)]
