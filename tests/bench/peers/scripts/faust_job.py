@@ -54,7 +54,7 @@ def main() -> None:
                 await app.producer.flush()
                 marks.say("last")
 
-    sys.argv[1:] = ["worker"]  # Faust reads its own command line
+    sys.argv[1:] = ["worker", "--without-web"]  # Faust reads its own command line
     app.main()
 
 
