@@ -27,7 +27,7 @@ def main() -> None:
         web_enabled=False,
         consumer_auto_offset_reset="earliest",
     )
-    source = app.topic(told.topic, key_type=bytes, value_type=dict, value_serializer="json", partitions=1)
+    source = app.topic(told.topic, key_type=bytes, value_serializer="json", partitions=1)
     output = app.topic(told.output, key_type=bytes, value_serializer="json", partitions=1)
     # Of an open session: when it began, when it was last heard of, how many events.
     sessions = app.Table("sessions", default=None, key_type=bytes, partitions=1)
