@@ -40,7 +40,7 @@ def main() -> None:
             if seen == 1:
                 marks.say("first")
             time_ms = value["events"][0]["time"]
-            session = sessions[key]
+            session = sessions.get(key)
             if session is None:
                 sessions[key] = [time_ms, time_ms, 1]
             elif time_ms - session[1] > _GAP_MS:
