@@ -27,7 +27,7 @@ def main() -> None:
         web_enabled=False,
         consumer_auto_offset_reset="earliest",
     )
-    source = app.topic(told.topic, key_type=bytes, value_type=dict, value_serializer="json", partitions=1)
+    source = app.topic(told.topic, key_type=bytes, value_serializer="json", partitions=1)
     output = app.topic(told.output, key_type=bytes, value_serializer="json", partitions=1)
     # Of an open session: when it began, when it was last heard of, how many events.
     sessions = app.Table("sessions", default=None, key_type=bytes, partitions=1)
@@ -40,7 +40,7 @@ def main() -> None:
             if seen == 1:
                 marks.say("first")
             time_ms = value["events"][0]["time"]
-            session = sessions[key]
+            session = sessions.get(key)
             if session is None:
                 sessions[key] = [time_ms, time_ms, 1]
             elif time_ms - session[1] > _GAP_MS:
@@ -54,7 +54,7 @@ def main() -> None:
                 await app.producer.flush()
                 marks.say("last")
 
-    sys.argv[1:] = ["worker"]  # Faust reads its own command line
+    sys.argv[1:] = ["worker", "--without-web"]  # Faust reads its own command line
     app.main()
 
 
