@@ -42,6 +42,8 @@ CAVEATS = """\
 - Peers do less: `tests/bench/peers/__init__.py` says what each leaves out. Flink's figure is of a second job in a warm
   JVM. Ours writes its changelog, restates what comes late, and drops duplicates on the same topic.
 - There is no state on local disk: recovery always reads the changelog.
+- On the peers' topic ours is measured twice: under the default policy, and with the peers' gap, so that it writes as
+  many sessions as they do. The ratios are of the second. Stock Faust reads the first 50,000 events alone.
 """
 
 Target = tuple[str, Callable[[Sequence[Line]], float | None], str, Callable[[float], bool]]
@@ -126,7 +128,9 @@ _OURS = "ours on the peers' topic"
 TARGETS: list[Target] = [
     ("Sessionizer, envelopes of 20, events/CPU-s", lambda ls: _one(ls, "sessionizer", envelope=20, devices=20_000),
      "≥ 150,000", _at_least(150_000)),
-    ("Sessionizer on the peers' topic, events/CPU-s", lambda ls: _one(ls, _OURS), "≥ 100,000", _at_least(100_000)),
+    ("Sessionizer on the peers' topic, events/CPU-s", lambda ls: _one(ls, "sessionizer_on_peers_topic"), "≥ 100,000",
+     _at_least(100_000)),
+    ("… with the peers' gap of 30 s", lambda ls: _one(ls, _OURS), "≥ 100,000", _at_least(100_000)),
     ("… to Flink SQL", lambda ls: _one(ls, "peer flink", "ours_to_this"), "≥ 1.2", _at_least(1.2)),
     ("… to Quix Streams", lambda ls: _one(ls, "peer quix", "ours_to_this"), "≥ 2.4", _at_least(2.4)),
     ("… to stock Faust", lambda ls: _one(ls, "peer faust", "ours_to_this"), "≥ 25", _at_least(25)),

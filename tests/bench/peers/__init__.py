@@ -33,8 +33,8 @@ _FLINK = Peer(
     ),
     notes=(
         "Flink SQL, window table-valued function SESSION; hashmap state, checkpoint every 10 s, parallelism 1,",
-        "object reuse; the second of two runs in one JVM; from all tasks running to the job's end (bounded at the end "
-        "of the topic); Python client and JVM together",
+        "object reuse; the second of two runs in one JVM; from its submission to the job's end (bounded at the end of "
+        "the topic), planning included; Python client and JVM together",
     ),
 )
 _QUIX = Peer(
