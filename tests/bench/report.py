@@ -79,7 +79,7 @@ def write(file: Path) -> None:
             for h in heads
         ),
         "\n## Targets\n",
-        _targets(lines),
+        targets(lines),
         "\n## Measurements\n",
         "Medians over the rounds; spread is (max - min) / median of the worker's CPU seconds.\n",
         _table(lines),
@@ -90,7 +90,8 @@ def write(file: Path) -> None:
     _plots(lines)
 
 
-def _targets(lines: Sequence[Line]) -> str:
+def targets(lines: Sequence[Line]) -> str:
+    """Each target with what was measured, as a table."""
     rows = ["| Target | Wanted | Measured | Met |", "|---|---|---|---|"]
     for name, find, wanted, is_met in TARGETS:
         found = find(lines)

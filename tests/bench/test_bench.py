@@ -6,6 +6,10 @@ import json
 import subprocess
 import sys
 
+import pytest
+
+from tests.bench import report, workers
+from tests.bench.__main__ import Measure
 from tests.bench.corpus import records
 from tests.bench.peers import PEERS
 
@@ -24,11 +28,38 @@ def test_each_measurement_is_a_line() -> None:
         check=True, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [line["what"] for line in lines] == ["decode"] * 3 + ["step"] * 7
+    assert [line["what"] for line in lines] == ["decode"] * 3 + ["step"] * 9
     for line in lines:
         assert {"envelope", "devices", "events", "events_per_s", "events_per_core_s", "spread"} <= line.keys()
         assert line["events_per_core_s"] > 0
     assert all(line["rss_mb"] > 0 for line in lines if line["what"] == "step")
+
+
+@pytest.mark.parametrize("measure", [workers.sessionizer, workers.sink])
+def test_a_worker_is_driven_to_the_end(measure: Measure) -> None:
+    (figures,) = measure(2_000, {"envelope": 5, "devices": 50}, "embedded", 1)
+    assert figures["cpu_s"] > 0
+    assert figures["broker_cpu_s"] > 0
+    assert figures["rss_mb"] > 0
+    assert ("clickhouse_cpu_s" in figures) == (measure is workers.sink)
+
+
+def test_results_name_every_target() -> None:
+    lines = [
+        {"what": "sink", "envelope": 20, "devices": 20_000, "events_per_core_s": 160_000, "events": 1},
+        {
+            "what": "pair",
+            "envelope": 5,
+            "devices": 20_000,
+            "events_per_core_s": 1,
+            "events": 1,
+            "speed_up": 1.5,
+        },
+    ]
+    text = report.targets(lines)
+    assert "| ≥ 150,000 | 160,000 | yes |" in text
+    assert "| ≥ 1.7 | 1.5 | **no** |" in text
+    assert text.count("not measured") == len(report.TARGETS) - 2
 
 
 def test_every_peer_says_what_it_does_not_do() -> None:
