@@ -21,6 +21,7 @@ from pipeline.query.statement import Statement
 MAX_LIMIT = 1_000
 """Rows of one page."""
 _DAY_MS = 86_400_000
+_GROWTH = 4
 _AT_ONCE = 1_000_000
 """Grown so much, a day is longer than all that a column of times can hold."""
 
@@ -109,7 +110,7 @@ def session_page(
     rows: list[dict[str, Any]] = []
     wanted = limit + 1
     # Events and other sessions of a device are read whole, however short the piece: few pieces then.
-    growth = 2 if filter is None or not looks_beyond_rows(filter) else _AT_ONCE
+    growth = _GROWTH if filter is None or not looks_beyond_rows(filter) else _AT_ONCE
     for window_start_ms, window_end_ms in windows(start_ms, end_ms, after, growth):
         statement = session_list(
             app_id, filter, window_start_ms, window_end_ms, after, min(wanted - len(rows), MAX_LIMIT)
@@ -121,7 +122,7 @@ def session_page(
 
 
 def windows(
-    start_ms: int, end_ms: int, after: Cursor | None = None, growth: int = 2
+    start_ms: int, end_ms: int, after: Cursor | None = None, growth: int = _GROWTH
 ) -> Iterator[tuple[int, int]]:
     """The range in pieces, newest first: a day, and each next one `growth` times as long as the one before."""
     upper_ms = end_ms if after is None else min(end_ms, after.started_at_ms + 1)
