@@ -44,6 +44,8 @@ CAVEATS = """\
 - There is no state on local disk: recovery always reads the changelog.
 - On the peers' topic ours is measured twice: under the default policy, and with the peers' gap, so that it writes as
   many sessions as they do. The ratios are of the second. Stock Faust reads the first 50,000 events alone.
+- In the runs of this file tests of the dashboard ran beside the peers, `decode` and `rows`, and a ClickHouse was
+  filled beside `step`. A `+` behind a commit: mended jobs of peers were not committed yet.
 """
 
 Target = tuple[str, Callable[[Sequence[Line]], float | None], str, Callable[[float], bool]]
