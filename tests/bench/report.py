@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -76,10 +77,9 @@ def write(file: Path) -> None:
         "## Caveats\n",
         CAVEATS,
         "## Runs\n",
-        *(
-            f"- {h['date']}, commit {h['commit']}: `{h['command']}`\n  {h['machine']}; {h['versions']}"
-            for h in heads
-        ),
+        *dict.fromkeys(textwrap.fill(f"{head['machine']}; {head['versions']}.", 118) for head in heads),
+        "",
+        *(f"- {head['date']}, commit {head['commit']}:\n  `{head['command']}`" for head in heads),
         "\n## Targets\n",
         targets(lines),
         "\n## Measurements\n",
