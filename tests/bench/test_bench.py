@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.bench import report, workers
+from tests.bench import analysts, report, workers
 from tests.bench.__main__ import Measure
 from tests.bench.corpus import records
 from tests.bench.peers import PEERS
@@ -65,3 +65,13 @@ def test_results_name_every_target() -> None:
 def test_every_peer_says_what_it_does_not_do() -> None:
     assert len(PEERS) == 4
     assert all(peer.does_not for peer in PEERS.values())
+
+
+def test_every_page_is_measured() -> None:
+    size, *pages = analysts.run(events=200_000, template=20_000, times=1)
+    assert size["sessions"] > 5_000
+    assert [page["page"] for page in pages] == list(analysts.PAGES)
+    for page in pages:
+        assert page["p95_ms"] >= page["p50_ms"] > 0
+        read, whole = map(int, str(page["granules"]).split(" of "))
+        assert read <= whole, page
