@@ -23,7 +23,7 @@ def assert_read_alike_by_both_ways(value: bytes | None, key: bytes | None) -> No
     """The quick way of reading takes nothing that the thorough one refuses, and reads it alike."""
     closely = native._read_closely(value, key)
     try:
-        plain = native._read_plain(value, key)
+        plain = native._read_plain(value, native.names_of(key))
         if plain is not None:
             for event in plain[0].events:
                 native._understood(event, 0, 0)

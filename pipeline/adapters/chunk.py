@@ -113,6 +113,13 @@ class Chunk(ConsumerMessage):  # type: ignore[misc]
 
 def cut(records: Sequence[Any], max_records: int, max_bytes: int) -> Iterator[Sequence[Any]]:
     """Cuts a fetched list into chunks of at most `max_records` and, unless one record alone is larger, `max_bytes`."""
+    if (
+        len(records) <= max_records
+        and sum([len(r.key or b"") + len(r.value or b"") for r in records]) <= max_bytes
+    ):
+        if records:
+            yield records
+        return
     first = size = 0
     for i, record in enumerate(records):
         length = len(record.key or b"") + len(record.value or b"")

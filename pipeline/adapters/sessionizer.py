@@ -16,7 +16,8 @@ from contextlib import asynccontextmanager, nullcontext
 from pipeline.adapters.fence import Fenced
 from pipeline.adapters.metrics import Metrics
 from pipeline.domain.policy import Policies
-from pipeline.state.partition import Effects, Partition, SourceRecord
+from pipeline.state.partition import Effects, Partition
+from pipeline.state.records import Record
 from pipeline.state.store import MAX_DECODED, Encode
 from pipeline.wire import state_codec
 
@@ -82,7 +83,7 @@ class Sessionizer:
         self._locks.pop(number, None)
         self._share_memory()
 
-    async def handle(self, number: int, records: Sequence[SourceRecord], still_mine: StillMine) -> bool:
+    async def handle(self, number: int, records: Sequence[Record], still_mine: StillMine) -> bool:
         """Do everything for a chunk. Returns whether it may be acknowledged: not if the partition was lost."""
         partition, lock = self._partitions.get(number), self._locks.get(number)
         if partition is None or lock is None:

@@ -14,6 +14,8 @@ from pipeline.domain.policy import Policy
 from pipeline.domain.session import End, Session, Start
 from pipeline.domain.stitching import join, note_end
 
+_ACTIVITY = Kind.ACTIVITY
+
 ENDS_THAT_CONTINUE = frozenset((End.MANUAL, End.INACTIVITY, End.MAX_DURATION, End.SUPERSEDED))
 """After these the app went on: the next activity is a continuation, and nothing trails."""
 
@@ -28,14 +30,6 @@ def step(state: FoldState, event: Event, policy: Policy, left: list[Session]) ->
     """
     opened = state.open
     if opened is not None:
-        if (
-            event.kind is Kind.ACTIVITY
-            and event.time_ms - opened.last_ms <= policy.inactivity_timeout_ms
-            and event.time_ms - opened.started_at_ms < policy.max_duration_ms
-            and not (event.client_session_id and _ids_differ(opened, event))
-        ):
-            _take(opened, event)  # as it would come out below, by the short way that most events go
-            return
         if event.time_ms == opened.last_ms:
             _step_same_millisecond(state, opened, event, policy, left)
             return
@@ -43,6 +37,35 @@ def step(state: FoldState, event: Event, policy: Policy, left: list[Session]) ->
     elif state.prev is not None and event.time_ms == state.prev.last_ms and _joins_prev(state, event):
         return
     _BY_KIND[event.kind](state, event, policy, left)
+
+
+def step_all(state: FoldState, events: Iterable[Event], policy: Policy, left: list[Session]) -> None:
+    """`step` for each of the next events of the order.
+
+    Most events are activity that the open session takes, and change nothing else. They go a short way here, which
+    ends where the long one does.
+    """
+    opened = state.open
+    timeout_ms, longest_ms = policy.inactivity_timeout_ms, policy.max_duration_ms
+    for event in events:
+        time_ms, _, _, _, kind, client, _, counters, _, user = event
+        if (
+            kind is not _ACTIVITY
+            or opened is None
+            or time_ms - opened.last_ms > timeout_ms
+            or time_ms - opened.started_at_ms >= longest_ms
+            or (client and client != opened.client_session_id)
+        ):
+            step(state, event, policy, left)
+            opened = state.open
+            continue
+        opened.last_ms = time_ms
+        opened.event_count += 1
+        if user:
+            opened.user = user
+        if counters:
+            for index in _COUNTED[counters]:
+                opened.counters[index] += 1
 
 
 def sessions(
@@ -57,8 +80,7 @@ def sessions(
     for event in events:
         first_seen.setdefault(event.id, event)
     state, result = FoldState(), list[Session]()
-    for event in sorted(first_seen.values()):
-        step(state, event, policy, result)
+    step_all(state, sorted(first_seen.values()), policy, result)
     if state.prev:
         result.append(state.prev)
     if state.open:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pipeline.domain.event import Event
-from pipeline.domain.fold import step
+from pipeline.domain.fold import step, step_all
 from pipeline.domain.policy import Policy
 from pipeline.domain.session import Session
 from pipeline.state import report
@@ -51,35 +51,34 @@ def apply(state: DeviceState, arrivals: Sequence[Arrival], policy: Policy, count
     `state.outbox` afterwards; for a pure replay that is the outbox of the step that is being replayed.
     Returns whether anything was applied: only then must the state be written.
     """
-    fresh = [arrival for arrival in arrivals if arrival[0] > state.applied_offset]
-    if not fresh:
+    if not arrivals or arrivals[-1][0] <= state.applied_offset:
         return False
     state.outbox = []
     left: list[Session] = []
     final: list[Session] = []
     late = False
-    tail = state.tail
-    for offset, record_ms, events in fresh:
-        if record_ms - state.arrived_ms >= policy.restate_horizon_ms and tail:
+    tail, horizon_ms, most = state.tail, policy.restate_horizon_ms, policy.restate_events
+    ready: list[Event] = []
+    """Of the tail's newest events those that the head has not been stepped by."""
+    for offset, record_ms, events in arrivals:
+        if offset <= state.applied_offset:
+            continue
+        if record_ms - state.arrived_ms >= horizon_ms and tail.count:
             _compact(state, policy, final)
         for event in events:
             if not late and event[3] not in state.named and tail.take_next(event):
-                step(
-                    state.head, event, policy, left
-                )  # as it would come out of `_admit`, by the way that most go
-                counts.accepted += 1
-            else:
-                late |= _admit(state, event, policy, left, counts=counts, late=late)
+                ready.append(event)  # as it would come out of `_admit`, by the way that most go
+                continue
+            counts.accepted += _fold_ready(state, ready, policy, left)
+            late |= _admit(state, event, policy, left, counts=counts, late=late)
         # After each record, so that what is remembered never depends on how records were cut into batches.
-        newest, heavy = tail.last, _is_heavy(events)
-        if newest is not None and (
-            heavy
-            or tail.first_ms < newest[0] - policy.restate_horizon_ms
-            or len(tail) > policy.restate_events
-        ):
+        heavy = _is_heavy(events)
+        newest = tail.last
+        if newest and (heavy or tail.count > most or tail.first_ms < newest[0] - horizon_ms):
             _trim(state, policy, final, heavy=heavy)
         state.applied_offset = offset
         state.arrived_ms = max(state.arrived_ms, record_ms)
+    counts.accepted += _fold_ready(state, ready, policy, left)
     if late:
         _refold(state, policy, left)
         report.dissolve(state, (*left, *final, *state.head.held))
@@ -89,6 +88,14 @@ def apply(state: DeviceState, arrivals: Sequence[Arrival], policy: Policy, count
         left = [session for session in left if _identity(session) not in gone]
     report.changed(state, left)
     return True
+
+
+def _fold_ready(state: DeviceState, ready: list[Event], policy: Policy, left: list[Session]) -> int:
+    """Step the head by events that are in the tail already; how many. None are ready after that."""
+    step_all(state.head, ready, policy, left)
+    count = len(ready)
+    ready.clear()
+    return count
 
 
 def fall_silent(state: DeviceState, now_ms: int, clock_ms: int, policy: Policy) -> bool:
@@ -161,8 +168,7 @@ def _refold(state: DeviceState, policy: Policy, left: list[Session]) -> None:
     left.clear()
     state.head = checkpoint(state).copy()
     state.prev_compared = ()
-    for event in state.tail.thaw():
-        step(state.head, event, policy, left)
+    step_all(state.head, state.tail.thaw(), policy, left)
 
 
 def _identity(session: Session) -> tuple[str, int]:
@@ -207,7 +213,6 @@ def _compact(state: DeviceState, policy: Policy, final: list[Session]) -> None:
 def _move(state: DeviceState, count: int, policy: Policy, final: list[Session]) -> None:
     fold = checkpoint(state)
     moved = state.tail.take(count)
-    for event in moved:
-        step(fold, event, policy, final)
+    step_all(fold, moved, policy, final)
     state.named = fold.names
     state.floor = moved[-1][:4]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -13,26 +13,13 @@ from pipeline.state.deadlines import Deadlines
 from pipeline.state.device import Arrival, Counts, apply, fall_silent
 from pipeline.state.marker import MARKER_KEY, UNREADABLE, Marker, marker_item, marker_of
 from pipeline.state.outbox import outbox_rows
+from pipeline.state.records import Record, arrivals_of
 from pipeline.state.store import Encode, Mismatch, Store
-from pipeline.wire import native, state_codec, step_codec
+from pipeline.wire import state_codec, step_codec
 from pipeline.wire.device_state import DeviceState
-from pipeline.wire.rejected import Rejected
 
 Due = tuple[int | None, int | None]
-_new = tuple.__new__
-_decode = native.decode_events
 _WAY_BACK = "Stop all sessionizers, then: session-pipeline rebuild --states"
-
-
-class SourceRecord(NamedTuple):
-    """What the sessionizer needs of a Kafka record."""
-
-    offset: int
-    record_ms: int
-    key: bytes | None
-    value: bytes | None
-    sent_again_ms: int | None = None
-    """Record time of its first coming, if it is a dead letter that was sent again."""
 
 
 @dataclass(slots=True)
@@ -145,24 +132,28 @@ class Partition:
                 f"{self.marker.applied_offset - self._offset_base} only. {_WAY_BACK}"
             )
 
-    def apply(self, records: Sequence[SourceRecord]) -> Effects:
+    def apply(self, records: Sequence[Record]) -> Effects:
         """Fold a chunk of records, ascending by offset. Raises `PoisonedDevice`."""
         self._begin()
         effects = Effects()
-        clock_ms = self.marker.clock_ms
-        by_key: dict[bytes | None, list[SourceRecord]] = {}
+        clock_ms, base = self.marker.clock_ms, self._offset_base
+        by_key: dict[bytes | None, list[Any]] = {}
         for record in records:
-            clock_ms = max(clock_ms, record[1])
-            if (of_key := by_key.get(record[2])) is None:
-                by_key[record[2]] = [record]
-            else:
-                of_key.append(record)
+            key, record_ms = record.key, record.timestamp
+            clock_ms = max(clock_ms, record_ms)
+            fields = by_key.get(key)
+            if fields is None:
+                by_key[key] = fields = []
+            # Side by side in one list: nothing is made of a record that would have to be fetched from memory again.
+            fields += record.offset + base, record_ms, record.value, record.headers
         # One device after the other, decoding included: what is made of its records is gone before the next one's.
-        for key, of_key in by_key.items():
-            if arrivals := self._decoded(of_key, effects):
+        for key, fields in by_key.items():
+            arrivals, refused = arrivals_of(key, fields)
+            effects.refused += refused
+            if arrivals:
                 assert key is not None, "decode refuses a record without a key"
                 self._apply_device(key, arrivals, effects)
-        last = records[-1].offset + self._offset_base
+        last = records[-1].offset + base
         effects.handled_offset = last
         effects.marker = Marker(max(last, self.marker.applied_offset), clock_ms)
         effects.states.append(marker_item(effects.marker.applied_offset, effects.marker.clock_ms))
@@ -218,20 +209,6 @@ class Partition:
         if self._uncommitted:
             self._store.forget_decoded()
         self._uncommitted = True
-
-    def _decoded(self, records: Sequence[SourceRecord], effects: Effects) -> list[Arrival]:
-        """What records of one key hold; counts what is refused."""
-        arrivals: list[Arrival] = []
-        base = self._offset_base
-        for offset, record_ms, key, value, sent_again_ms in records:
-            decoded = _decode(value, key, record_ms if sent_again_ms is None else sent_again_ms)
-            if isinstance(decoded, Rejected):
-                effects.refused += 1
-                continue
-            events, refused = decoded
-            effects.refused += refused
-            arrivals.append(_new(Arrival, (offset + base, record_ms, events)))
-        return arrivals
 
     def _apply_device(self, key: bytes, arrivals: list[Arrival], effects: Effects) -> None:
         state = self._load(key)

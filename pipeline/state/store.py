@@ -121,7 +121,7 @@ class Store:
         step = step_codec.encode_step(arrivals, state.strings)
         size = len(step) + (0 if steps is None else len(steps))
         # Written a step: about half of all steps, and now and then the base. Their sum is least near this size.
-        if size > _MIN_STEPS_BYTES and size * size > 8 * len(base) * len(step):
+        if size > _MIN_STEPS_BYTES and size * size > 16 * len(base) * len(step):
             return self.entry_of_base(key, state)
         if steps is not None and not step_codec.folded_under(steps, policy_bytes):
             return self.entry_of_base(key, state)

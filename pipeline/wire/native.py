@@ -29,7 +29,7 @@ from pipeline.wire.native_form import (
 )
 from pipeline.wire.parse import parse
 from pipeline.wire.rejected import Reason, Rejected
-from pipeline.wire.semantics import Meaning, interpret
+from pipeline.wire.semantics import Meaning, interpret, meaning_without_attributes
 
 _new = tuple.__new__
 _NO_ATTRIBUTES = (b"", b"null")
@@ -80,7 +80,7 @@ def decode(value: bytes | None, key: bytes | None, record_ms: int) -> Envelope |
     an event refuses that event alone. Never raises because of the record; does not block.
     """
     try:
-        read = _read_plain(value, key) or _read_closely(value, key)
+        read = _read_plain(value, names_of(key)) or _read_closely(value, key)
         if isinstance(read, Rejected):
             return read
         wire, indexes, refused, resource, user = read
@@ -109,13 +109,31 @@ def decode_events(
 
     What `decode` and `to_events` give, without the parts that only storage needs.
     """
+    return events_of(value, key, names_of(key), record_ms)
+
+
+def events_of(
+    value: bytes | None, key: bytes | None, names: Names | None, record_ms: int
+) -> tuple[list[Event], int] | Rejected:
+    """`decode_events` for one of several records with the same key, whose `names_of` is known."""
     try:
-        read = _read_plain(value, key) or _read_closely(value, key)
+        read = _read_plain(value, names) or _read_closely(value, key)
         if isinstance(read, Rejected):
             return read
         return _events_of(read, record_ms)
     except orjson.JSONDecodeError:
         return _refused_closely(value, key)
+
+
+def names_of(key: bytes | None) -> Names | None:
+    """The app and device that a record of this key has to name; None if no sound record has it."""
+    if key is None or b"\0" in key:
+        return None
+    try:
+        app_id, slash, device_id = key.decode().partition("/")
+    except UnicodeDecodeError:
+        return None
+    return (app_id, device_id) if slash else None
 
 
 def _events_of(read: _Read, record_ms: int) -> tuple[list[Event], int]:
@@ -157,18 +175,20 @@ def to_events(envelope: Envelope) -> list[Event]:
     ]
 
 
+Names = tuple[str, str]
+"""App and device."""
 _Read = tuple[WireEnvelope, Sequence[int] | None, Sequence[Rejected], str, str]
 """The envelope; the places of its events, None if all are there; those that were refused; resource and user in
 canonical form."""
 
 
-def _read_plain(value: bytes | None, key: bytes | None) -> _Read | None:
+def _read_plain(value: bytes | None, names: Names | None) -> _Read | None:
     """A record without a fault in a form that needs no second look; None for all others, sound or not.
 
     Typed decoding judges what it decodes as strictly as `parse`. What it passes over is not: so the text must be UTF-8
     and have no field that is not known, and resource, user and attributes are parsed where they are used.
     """
-    if not value or key is None or len(value) > MAX_RECORD_BYTES:
+    if not value or names is None or len(value) > MAX_RECORD_BYTES:
         return None
     if len(value) > 2 * MAX_NESTING and value.count(b"{") + value.count(b"[") > MAX_NESTING:
         return None
@@ -178,12 +198,10 @@ def _read_plain(value: bytes | None, key: bytes | None) -> _Read | None:
         wire = _decode_plain(value)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
-    app_id = wire.app_id
     if (
         wire.v != VERSION
-        or key != f"{app_id}/{wire.device_id}".encode()
-        or b"\0" in key
-        or "/" in app_id
+        or wire.app_id != names[0]
+        or wire.device_id != names[1]
         or not 0 < len(wire.events) <= MAX_EVENTS
     ):
         return None
@@ -241,14 +259,14 @@ def _understood(event: WireEvent, shift_ms: int, latest_ms: int) -> tuple[int, b
     """
     time_ms, name = event.time + shift_ms, event.name
     if event.attributes is NOTHING:
-        attributes, meaning = b"{}", interpret(name, {})
+        attributes, meaning = b"{}", meaning_without_attributes(name)
     else:
         attributes = bytes(event.attributes)
         tree = orjson.loads(attributes)
         if type(tree) is dict:
             meaning = interpret(name, tree)
         elif tree is None:
-            attributes, meaning = b"{}", interpret(name, {})
+            attributes, meaning = b"{}", meaning_without_attributes(name)
         else:
             return None
     if not MIN_TIME_MS <= time_ms <= latest_ms or "\0" in event.id:

@@ -55,6 +55,11 @@ def interpret(name: str, attributes: Attributes) -> Meaning:
     return _ACTIVITY if rule is None else rule(attributes)
 
 
+def meaning_without_attributes(name: str) -> Meaning:
+    """`interpret` of an event that has none."""
+    return _BARE.get(name, _ACTIVITY)
+
+
 def exit_reason_of(value: object) -> str:
     """The exit reason for the system's word: the words of SESSIONS.md, else its own in lower case.
 
@@ -139,3 +144,4 @@ _RULES: dict[str, Callable[[Attributes], Meaning]] = {
     "http.client.request": _http,
     "log": _log,
 }
+_BARE: dict[str, Meaning] = {name: interpret(name, {}) for name in (*_PLAIN, *_RULES)}

@@ -73,8 +73,18 @@ class Run(NamedTuple):
     def events(self, texts: Sequence[str]) -> list[Event]:
         """The events decoded. Raises `msgspec.DecodeError` for damaged ones."""
         try:
-            return events_of(_rows.decode(array_head(self.length) + self.rows), texts)
-        except (IndexError, UnicodeDecodeError) as fault:
+            return events_of(self._decoded(), texts)
+        except IndexError as fault:
+            raise msgspec.DecodeError(f"a damaged tail: {fault}") from fault
+
+    def id_at(self, index: int) -> str:
+        """The id of one of the events. Raises `msgspec.DecodeError` for damaged ones."""
+        return self._decoded()[index][3]
+
+    def _decoded(self) -> list[EventRow]:
+        try:
+            return _rows.decode(array_head(self.length) + self.rows)
+        except UnicodeDecodeError as fault:
             raise msgspec.DecodeError(f"a damaged tail: {fault}") from fault
 
 
@@ -98,7 +108,7 @@ def events_of(rows: Iterable[EventRow], texts: Sequence[str]) -> list[Event]:
 class Tail:
     """Events in order: `front` decoded, then `runs` encoded, then `fresh` decoded. Not for several threads."""
 
-    __slots__ = ("_count", "_fresh", "_front", "_marks", "_runs", "first_ms", "last", "strings")
+    __slots__ = ("_fresh", "_front", "_marks", "_runs", "count", "first_ms", "last", "strings")
 
     def __init__(self, strings: Strings, events: Iterable[Event] = ()) -> None:
         """`events` in order."""
@@ -110,7 +120,7 @@ class Tail:
         self._front: list[Event] = []
         self._runs: list[Run] = []
         self._fresh: list[Event] = []
-        self._count = 0
+        self.count = 0
         self._marks = bytearray()
         for event in events:
             self.append(event, mark_of(event.id))
@@ -120,15 +130,15 @@ class Tail:
         """As `packed` and `marks` gave it."""
         tail = cls(strings)
         tail._runs, tail._marks, tail.last = runs, bytearray(marks), last
-        tail._count = sum(run.length for run in runs)
-        if len(marks) != 4 * tail._count or (last is None) != (not runs):
+        tail.count = sum(run.length for run in runs)
+        if len(marks) != 4 * tail.count or (last is None) != (not runs):
             raise ValueError("the tail's parts do not fit")
         if runs:
             tail.first_ms = runs[0].first_ms
         return tail
 
     def __len__(self) -> int:
-        return self._count
+        return self.count
 
     def __iter__(self) -> Iterator[Event]:
         return iter(self.thaw())
@@ -159,17 +169,17 @@ class Tail:
             return False
         self._fresh.append(event)
         self._marks += mark
-        self._count += 1
+        self.count += 1
         self.last = event
         return True
 
     def append(self, event: Event, mark: bytes) -> None:
         """Put an event that comes after all others, with the mark of its id."""
-        if not self._count:
+        if not self.count:
             self.first_ms = event.time_ms
         self._fresh.append(event)
         self._marks += mark
-        self._count += 1
+        self.count += 1
         self.last = event
 
     def has(self, event_id: str, mark: bytes) -> bool:
@@ -177,10 +187,20 @@ class Tail:
         marks = self._marks
         at = marks.find(mark)
         while at >= 0:
-            if at % 4 == 0:
-                return any(event.id == event_id for event in self.thaw())
+            if at % 4 == 0 and self._id_at(at // 4) == event_id:
+                return True
             at = marks.find(mark, at + 1)
         return False
+
+    def _id_at(self, index: int) -> str:
+        if index < len(self._front):
+            return self._front[index].id
+        index -= len(self._front)
+        for run in self._runs:
+            if index < run.length:
+                return run.id_at(index)
+            index -= run.length
+        return self._fresh[index].id
 
     def thaw(self) -> list[Event]:
         """All events decoded. The list is the tail's own: not to be changed."""
@@ -194,7 +214,7 @@ class Tail:
         at = bisect_left(events, event)
         events.insert(at, event)
         self._marks[4 * at : 4 * at] = mark_of(event.id)
-        self._count += 1
+        self.count += 1
         self.first_ms = events[0].time_ms
 
     def take(self, count: int) -> list[Event]:
@@ -204,7 +224,7 @@ class Tail:
         taken = self._front[:count]
         del self._front[:count]
         del self._marks[: 4 * count]
-        self._count -= count
+        self.count -= count
         if self._front:
             self.first_ms = self._front[0].time_ms
         elif self._runs:
@@ -217,10 +237,10 @@ class Tail:
 
     def older_than(self, time_ms: int) -> int:
         """How many events are older than `time_ms`."""
-        if not self._count or self.first_ms >= time_ms:
+        if not self.count or self.first_ms >= time_ms:
             return 0
         at = 0
-        while at < self._count:
+        while at < self.count:
             if at == len(self._front):
                 self._melt()
             if self._front[at].time_ms >= time_ms:

@@ -11,7 +11,7 @@ from uuid import UUID
 import orjson
 
 from pipeline.simulate.fleet import fleet
-from pipeline.state.partition import SourceRecord
+from pipeline.state.records import SourceRecord
 
 START_MS = 1_767_600_000_000
 EVENTS_PER_S = 100_000

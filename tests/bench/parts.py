@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 
 from aiokafka import codec
 
-from pipeline.adapters.faust_app import Limits
 from pipeline.adapters.metrics import Metrics
+from pipeline.adapters.roles import limits_of
 from pipeline.adapters.sink import Sink
 from pipeline.domain.policy import Policies
 from pipeline.sink.batch import Bounds, Source
-from pipeline.state.partition import Partition, SourceRecord
+from pipeline.state.partition import Partition
+from pipeline.state.records import SourceRecord
 from pipeline.wire import native
 from pipeline.wiring import fit_garbage_collection
 from tests.bench.corpus import records
@@ -30,14 +31,14 @@ def decode(events: int, options: Mapping[str, float]) -> Figures:
     corpus = _corpus(events, options)
     started_s = time.process_time()
     for record in corpus:
-        native.decode_events(record.value, record.key, record.record_ms)
+        native.decode_events(record.value, record.key, record.timestamp)
     return {"cpu_s": time.process_time() - started_s}
 
 
 def step(events: int, options: Mapping[str, float]) -> Figures:
     """Chunks of records to states and rows, decoding included; nothing is sent anywhere."""
     corpus = _corpus(events, options)
-    limits = Limits()
+    limits = limits_of("sessionizer")
     record_bytes = len(corpus[0].key or b"") + len(corpus[0].value or b"")
     per_chunk = min(limits.max_chunk, limits.max_chunk_bytes // record_bytes)
     partition = Partition(0, Policies())

@@ -17,7 +17,8 @@ from pipeline.adapters.kafka_connection import KafkaConnection
 from pipeline.adapters.kafka_topics import LogBounds, ensure_topics, log_bounds
 from pipeline.adapters.recovery import read_changelog
 from pipeline.state.marker import newer
-from pipeline.state.partition import Effects, Partition, SourceRecord
+from pipeline.state.partition import Effects, Partition
+from pipeline.state.records import SourceRecord
 from tests.services import Broker
 from tests.unit.test_outbox import POLICIES, record
 

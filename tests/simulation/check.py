@@ -10,7 +10,8 @@ import orjson
 from pipeline import topics
 from pipeline.domain.event import Event
 from pipeline.domain.fold import sessions as fold
-from pipeline.state.partition import Partition, SourceRecord
+from pipeline.state.partition import Partition
+from pipeline.state.records import SourceRecord
 from pipeline.wire import measure, native, stored_event
 from pipeline.wire.refusal import refusals
 from pipeline.wire.rejected import Rejected

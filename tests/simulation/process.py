@@ -26,7 +26,7 @@ from pipeline.adapters.sessionizer import Sessionizer
 from pipeline.adapters.sink import Sink
 from pipeline.sink.batch import Bounds, Source
 from pipeline.state.marker import newer
-from pipeline.state.partition import SourceRecord
+from pipeline.state.records import SourceRecord
 from pipeline.wire.refusal import Refusal
 from tests.simulation.broker import Broker, LowerEpoch, Record
 from tests.simulation.clickhouse import Server

@@ -13,7 +13,8 @@ from pipeline.adapters.sessionizer import Items, Send, Sessionizer, StillMine
 from pipeline.adapters.sink import Pieces, Sink
 from pipeline.domain.policy import Policies
 from pipeline.sink.batch import Piece, Source
-from pipeline.state.partition import Effects, Partition, SourceRecord
+from pipeline.state.partition import Effects, Partition
+from pipeline.state.records import SourceRecord
 from tests.simulation.runs import run_seed
 from tests.simulation.world import Suspects
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 from pipeline.domain.policy import Policies, Policy
-from pipeline.state.partition import Effects, Partition, SourceRecord
+from pipeline.state.partition import Effects, Partition
+from pipeline.state.records import SourceRecord
 
 POLICIES = Policies(Policy(idle_timeout_ms=60_000))
 AT_MS = 1_800_000_000_000
