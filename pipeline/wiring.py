@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import logging
 import os
@@ -29,6 +30,18 @@ from pipeline.adapters.roles import (
 from pipeline.settings import Settings, load
 from pipeline.sink.batch import Bounds
 from pipeline.wire import state_codec
+
+_MIB = 1024 * 1024
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+_KEEP_FREED = (
+    (_M_TRIM_THRESHOLD, 256 * _MIB),
+    # Older versions of glibc refuse more than the first.
+    (_M_MMAP_THRESHOLD, 32 * _MIB),
+    (_M_MMAP_THRESHOLD, 64 * _MIB),
+    # What one thread frees the other can use.
+    (_M_ARENA_MAX, 1),
+)
+"""Parameters and values for glibc's mallopt."""
 
 
 def settings() -> Settings:
@@ -75,7 +88,20 @@ def fit_garbage_collection() -> None:
     That (decoded states, up to millions of objects) has no cycles: looking for some after every 700 new objects, as
     Python does by default, took a quarter of all time.
     """
-    gc.set_threshold(400_000, 20, 50)
+    gc.set_threshold(1_000_000, 20, 50)
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that it frees. To be called before it has threads.
+
+    Every fetch takes and frees tens of megabytes. By default glibc gives large blocks back at once, and the system
+    clears their pages again for the next fetch: some 4 % of a sessionizer's time. Without effect where the C library
+    is another one.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for parameter, bytes_or_count in _KEEP_FREED:
+            mallopt(parameter, bytes_or_count)
 
 
 def run_worker(role: str, settings: Settings, ready_file: Path | None) -> int:
@@ -86,6 +112,7 @@ def run_worker(role: str, settings: Settings, ready_file: Path | None) -> int:
     """
     log_for_worker()
     fit_garbage_collection()
+    keep_freed_memory()
     metrics = Metrics()
     if settings.metrics_port:
         metrics.serve(settings.metrics_host, settings.metrics_port)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import orjson
 
-from pipeline.wire import native
+from pipeline.wire import native, native_reading
 from pipeline.wire.rejected import Rejected
 
 
@@ -21,9 +21,9 @@ def assert_read_alike(value: bytes | None, key: bytes | None, record_ms: int) ->
 
 def assert_read_alike_by_both_ways(value: bytes | None, key: bytes | None) -> None:
     """The quick way of reading takes nothing that the thorough one refuses, and reads it alike."""
-    closely = native._read_closely(value, key)
+    closely = native_reading.read_closely(value, key)
     try:
-        plain = native._read_plain(value, native.names_of(key))
+        plain = native_reading.read_plain(value, native_reading.names_of(key))
         if plain is not None:
             for event in plain[0].events:
                 native._understood(event, 0, 0)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pipeline.domain.event import COUNTERS, Event, Kind
 from pipeline.domain.fold_state import AppState, FoldState
 from pipeline.domain.policy import Policy
-from pipeline.domain.session import End, Session, Start
+from pipeline.domain.session import End, Session, Start, as_quiet
 from pipeline.domain.stitching import join, note_end
 
 _ACTIVITY = Kind.ACTIVITY
@@ -40,11 +40,7 @@ def step(state: FoldState, event: Event, policy: Policy, left: list[Session]) ->
 
 
 def step_all(state: FoldState, events: Iterable[Event], policy: Policy, left: list[Session]) -> None:
-    """`step` for each of the next events of the order.
-
-    Most events are activity that the open session takes, and change nothing else. They go a short way here, which
-    ends where the long one does.
-    """
+    """`step` for each of the next events of the order; a short way for activity that the open session just takes."""
     opened = state.open
     timeout_ms, longest_ms = policy.inactivity_timeout_ms, policy.max_duration_ms
     for event in events:
@@ -86,15 +82,6 @@ def sessions(
     if state.open:
         result.append(as_quiet(state.open) if quiet else state.open)
     return result
-
-
-def as_quiet(session: Session) -> Session:
-    """How an open session is reported after silence: ended by inactivity at its latest event."""
-    assert session.is_open, "only an open session is ended by silence"
-    report = session.copy()
-    report.end_reason = End.INACTIVITY
-    report.ended_at_ms = session.last_ms
-    return report
 
 
 def _step_same_millisecond(

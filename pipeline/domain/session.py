@@ -79,6 +79,15 @@ class Session:
         )  # fmt: skip
 
 
+def as_quiet(session: Session) -> Session:
+    """How an open session is reported after silence: ended by inactivity at its latest event."""
+    assert session.is_open, "only an open session is ended by silence"
+    report = session.copy()
+    report.end_reason = End.INACTIVITY
+    report.ended_at_ms = session.last_ms
+    return report
+
+
 def session_id(app_id: str, device_id: str, first_event_id: str) -> UUID:
     """The id of the session that begins with an event: a UUID (version 8) from BLAKE2b-128.
 

@@ -20,7 +20,8 @@ MAX_TEXT_BYTES = 2_000_000
 """Of distinct resources and users in a tail. A record may bring half a megabyte of them, and a state has to fit a
 record of the changelog: a device that sends so much is restated less far back."""
 HEAVY_CHARS = 1_000
-"""Of a resource and user: below, not even 2,000 distinct ones reach that bound."""
+"""Of the resource and user that a record's events share: from here it is worth to weigh the tail. Of shorter ones not
+even 2,000 distinct ones reach that bound."""
 
 
 class Arrival(NamedTuple):
@@ -72,7 +73,7 @@ def apply(state: DeviceState, arrivals: Sequence[Arrival], policy: Policy, count
             counts.accepted += _fold_ready(state, ready, policy, left)
             late |= _admit(state, event, policy, left, counts=counts, late=late)
         # After each record, so that what is remembered never depends on how records were cut into batches.
-        heavy = _is_heavy(events)
+        heavy = bool(events) and len(events[0][8]) + len(events[0][9]) > HEAVY_CHARS
         newest = tail.last
         if newest and (heavy or tail.count > most or tail.first_ms < newest[0] - horizon_ms):
             _trim(state, policy, final, heavy=heavy)
@@ -183,11 +184,6 @@ def _trim(state: DeviceState, policy: Policy, final: list[Session], *, heavy: bo
     count = max(too_old, len(tail) - policy.restate_events, _too_heavy(tail.thaw()) if heavy else 0)
     if count > 0:
         _move(state, count, policy, final)
-
-
-def _is_heavy(events: Sequence[Event]) -> bool:
-    """Whether a record's events make it worth to weigh the tail: they share resource and user."""
-    return bool(events) and len(events[0].resource) + len(events[0].user) > HEAVY_CHARS
 
 
 def _too_heavy(tail: Sequence[Event]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipeline.domain.fold import as_quiet
+from pipeline.domain.session import as_quiet
 from pipeline.wire import rows
 from pipeline.wire.device_state import DeviceState, Report
 

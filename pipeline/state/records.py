@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from pipeline.state.device import Arrival
-from pipeline.wire.native import events_of, names_of
+from pipeline.wire.native import events_of
+from pipeline.wire.native_reading import names_of
 from pipeline.wire.refusal import record_time_ms
 from pipeline.wire.rejected import Rejected
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from hashlib import blake2b
 
-from pipeline.domain.fold import as_quiet
-from pipeline.domain.session import Session
+from pipeline.domain.session import Session, as_quiet
 from pipeline.wire.device_state import DeviceState, Report, Write, Written
 from pipeline.wire.session_codec import session_bytes
 

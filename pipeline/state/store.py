@@ -120,8 +120,9 @@ class Store:
         steps = self._steps.get(key)
         step = step_codec.encode_step(arrivals, state.strings)
         size = len(step) + (0 if steps is None else len(steps))
-        # Written a step: about half of all steps, and now and then the base. Their sum is least near this size.
-        if size > _MIN_STEPS_BYTES and size * size > 16 * len(base) * len(step):
+        # Written a step: about half of all steps, and now and then the base. Their sum is nearly least from 8 to 32
+        # here; a base takes longer to write.
+        if size > _MIN_STEPS_BYTES and size * size > 32 * len(base) * len(step):
             return self.entry_of_base(key, state)
         if steps is not None and not step_codec.folded_under(steps, policy_bytes):
             return self.entry_of_base(key, state)

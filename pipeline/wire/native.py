@@ -9,32 +9,22 @@ import orjson
 
 from pipeline.domain.event import RANK, Event, Kind
 from pipeline.wire.faults import fault_of_id, fault_of_time
-from pipeline.wire.identity import canonical_resource, canonical_user
 from pipeline.wire.limits import (
     CLOCK_TOLERANCE_MS,
     MAX_AHEAD_MS,
-    MAX_EVENTS,
-    MAX_NESTING,
-    MAX_RECORD_BYTES,
     MIN_TIME_MS,
 )
 from pipeline.wire.native_form import (
     NOTHING,
-    VERSION,
-    PlainEnvelope,
     WireEnvelope,
     WireEvent,
-    fault_of_event_count,
-    sound_parts,
 )
-from pipeline.wire.parse import parse
+from pipeline.wire.native_reading import Names, Read, names_of, read_closely, read_plain, refused_closely
 from pipeline.wire.rejected import Reason, Rejected
 from pipeline.wire.semantics import Meaning, interpret, meaning_without_attributes
 
 _new = tuple.__new__
 _NO_ATTRIBUTES = (b"", b"null")
-_decode_envelope = msgspec.json.Decoder(WireEnvelope).decode
-_decode_plain = msgspec.json.Decoder(PlainEnvelope).decode
 
 
 class NativeEvent(msgspec.Struct, gc=False):
@@ -80,13 +70,13 @@ def decode(value: bytes | None, key: bytes | None, record_ms: int) -> Envelope |
     an event refuses that event alone. Never raises because of the record; does not block.
     """
     try:
-        read = _read_plain(value, names_of(key)) or _read_closely(value, key)
+        read = read_plain(value, names_of(key)) or read_closely(value, key)
         if isinstance(read, Rejected):
             return read
         wire, indexes, refused, resource, user = read
         events, more_refused = _interpreted(wire, indexes, record_ms)
     except orjson.JSONDecodeError:
-        return _refused_closely(value, key)
+        return refused_closely(value, key)
     if more_refused and refused:
         more_refused = sorted([*refused, *more_refused], key=_index)
     return Envelope(
@@ -117,41 +107,34 @@ def events_of(
 ) -> tuple[list[Event], int] | Rejected:
     """`decode_events` for one of several records with the same key, whose `names_of` is known."""
     try:
-        read = _read_plain(value, names) or _read_closely(value, key)
+        read = read_plain(value, names) or read_closely(value, key)
         if isinstance(read, Rejected):
             return read
         return _events_of(read, record_ms)
     except orjson.JSONDecodeError:
-        return _refused_closely(value, key)
+        return refused_closely(value, key)
 
 
-def names_of(key: bytes | None) -> Names | None:
-    """The app and device that a record of this key has to name; None if no sound record has it."""
-    if key is None or b"\0" in key:
-        return None
-    try:
-        app_id, slash, device_id = key.decode().partition("/")
-    except UnicodeDecodeError:
-        return None
-    return (app_id, device_id) if slash else None
-
-
-def _events_of(read: _Read, record_ms: int) -> tuple[list[Event], int]:
+def _events_of(read: Read, record_ms: int) -> tuple[list[Event], int]:
     wire, _, refused, resource, user = read
     shift_ms = 0 if wire.sent_at is None else _shift_ms(wire.sent_at, record_ms)
     latest_ms = record_ms + MAX_AHEAD_MS
     events: list[Event] = []
     for event in wire.events:
-        understood = _understood(event, shift_ms, latest_ms)
-        if understood is not None:
+        id_, time_ms = event.id, event.time + shift_ms
+        if event.attributes is NOTHING and MIN_TIME_MS <= time_ms <= latest_ms and "\0" not in id_:
+            kind, exit_reason, counters = meaning_without_attributes(event.name)
+        elif understood := _understood(event, shift_ms, latest_ms):
             time_ms, _, (kind, exit_reason, counters) = understood
-            events.append(
-                _new(
-                    Event,
-                    (time_ms, RANK[kind], event.seq or 0, event.id, kind, event.session_id or "", exit_reason,
-                     counters, resource, user),
-                )
-            )  # fmt: skip
+        else:
+            continue
+        events.append(
+            _new(
+                Event,
+                (time_ms, RANK[kind], event.seq or 0, id_, kind, event.session_id or "", exit_reason,
+                 counters, resource, user),
+            )
+        )  # fmt: skip
     return events, len(refused) + len(wire.events) - len(events)
 
 
@@ -173,77 +156,6 @@ def to_events(envelope: Envelope) -> list[Event]:
         )
         for e in envelope.events
     ]
-
-
-Names = tuple[str, str]
-"""App and device."""
-_Read = tuple[WireEnvelope, Sequence[int] | None, Sequence[Rejected], str, str]
-"""The envelope; the places of its events, None if all are there; those that were refused; resource and user in
-canonical form."""
-
-
-def _read_plain(value: bytes | None, names: Names | None) -> _Read | None:
-    """A record without a fault in a form that needs no second look; None for all others, sound or not.
-
-    Typed decoding judges what it decodes as strictly as `parse`. What it passes over is not: so the text must be UTF-8
-    and have no field that is not known, and resource, user and attributes are parsed where they are used.
-    """
-    if not value or names is None or len(value) > MAX_RECORD_BYTES:
-        return None
-    if len(value) > 2 * MAX_NESTING and value.count(b"{") + value.count(b"[") > MAX_NESTING:
-        return None
-    try:
-        if not value.isascii():
-            value.decode()
-        wire = _decode_plain(value)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None
-    if (
-        wire.v != VERSION
-        or wire.app_id != names[0]
-        or wire.device_id != names[1]
-        or not 0 < len(wire.events) <= MAX_EVENTS
-    ):
-        return None
-    resource = canonical_resource(bytes(wire.resource))
-    user = "" if wire.user is NOTHING else canonical_user(bytes(wire.user))
-    if type(resource) is not str or type(user) is not str:
-        return None
-    return wire, None, (), resource, user
-
-
-def _read_closely(value: bytes | None, key: bytes | None) -> _Read | Rejected:
-    """Any record: parsed whole, and all that is wrong with it named."""
-    tree = parse(value, MAX_RECORD_BYTES)
-    if isinstance(tree, Rejected):
-        return tree
-    assert value is not None, "parse refuses a record without a value"
-    indexes: Sequence[int] | None = None
-    refused: Sequence[Rejected] = ()
-    try:
-        wire = _decode_envelope(value)
-    except msgspec.ValidationError:
-        sound = sound_parts(value, tree)
-        if isinstance(sound, Rejected):
-            return sound
-        wire, indexes, refused = sound
-    fault = _fault_of_envelope(wire, key, len(wire.events) + len(refused))
-    if fault is not None:
-        return fault
-    resource = canonical_resource(bytes(wire.resource))
-    user = canonical_user(bytes(wire.user))
-    if isinstance(resource, Rejected):
-        return resource
-    if isinstance(user, Rejected):
-        return user
-    return wire, indexes, refused, resource, user
-
-
-def _refused_closely(value: bytes | None, key: bytes | None) -> Rejected:
-    """The reason to refuse a record that has a part which is no strict JSON."""
-    refused = _read_closely(value, key)
-    assert isinstance(refused, Rejected), "what a part of it is not, the whole is not either"
-    return refused
 
 
 def _shift_ms(sent_at: int, record_ms: int) -> int:
@@ -272,24 +184,6 @@ def _understood(event: WireEvent, shift_ms: int, latest_ms: int) -> tuple[int, b
     if not MIN_TIME_MS <= time_ms <= latest_ms or "\0" in event.id:
         return None
     return time_ms, attributes, meaning
-
-
-def _fault_of_envelope(wire: WireEnvelope, key: bytes | None, event_count: int) -> Rejected | None:
-    """What typed decoding cannot see. Version first: another may mean other things by the same names."""
-    if wire.v != VERSION:
-        return Rejected(Reason.UNKNOWN_VERSION, f"v: {VERSION}, not {wire.v}")
-    app_id = wire.app_id
-    right_key = f"{app_id}/{wire.device_id}".encode()
-    if key == right_key and b"\0" not in right_key and "/" not in app_id:
-        return fault_of_event_count(event_count)
-    fault = fault_of_id(wire.app_id, "app_id", forbidden="/\0") or fault_of_id(wire.device_id, "device_id")
-    if fault is not None:
-        return fault
-    if key != right_key:
-        return Rejected(
-            Reason.KEY_MISMATCH, "the record's key must be app_id/device_id of its envelope, in UTF-8"
-        )
-    return fault_of_event_count(event_count)
 
 
 def _interpreted(
