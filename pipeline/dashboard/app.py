@@ -76,6 +76,7 @@ def application(parts: Parts) -> Starlette:
         ("/pipeline", pipeline.show, "GET"),
         ("/pipeline/ledger", pipeline.ledger, "GET"),
         ("/filter/dimensions.json", filters.dimensions, "GET"),
+        ("/filter/suggestions.json", filters.suggestions, "GET"),
         ("/filter/parse.json", filters.parse, "GET"),
         ("/filter/text.json", filters.text, "GET"),
         ("/filter/save", filters.save, "POST"),
