@@ -20,6 +20,40 @@ _SESSIONS = (
     " fromUnixTimestamp64Milli({m_start:Int64}, 'UTC') - INTERVAL 2 DAY"
     " AND started_at < fromUnixTimestamp64Milli({m_end:Int64}, 'UTC')"
 )
+_FAILURES_BY = """
+WITH
+    found AS
+    (
+        SELECT e.time AS time, e.label AS label, e.detail AS detail, e.session_id AS session_id,
+            e.device_id AS device_id, e.user_id AS user_id, s.groups AS groups
+        FROM <notable> AS e
+        INNER JOIN (SELECT session_id, <groups> AS groups FROM <sessions>) AS s
+            ON e.session_id = s.session_id
+    ),
+    (
+        SELECT groupArray((label, detail)) FROM
+        (
+            SELECT label, detail FROM found GROUP BY label, detail
+            ORDER BY count() DESC, label, detail LIMIT {m_top:UInt32}
+        )
+    ) AS top_kinds,
+    (
+        SELECT groupArray(g) FROM
+        (SELECT arrayJoin(groups) AS g FROM found GROUP BY g ORDER BY count() DESC, g LIMIT {m_top_groups:UInt32})
+    ) AS top_groups
+SELECT <bucket columns>, g.1 AS `group`, g.2 AS is_other, kind.1 AS label, kind.2 AS detail, kind.3 AS is_rest,
+    count() AS failures, uniqExact(session_id) AS sessions, uniqExact(device_id) AS devices,
+    uniqExactIf(user_id, user_id != '') AS users
+FROM
+(
+    SELECT session_id, device_id, user_id, <bucket> AS bucket,
+        if(has(top_kinds, (label, detail)), (label, detail, 0), ('other', '', 1)) AS kind,
+        arrayDistinct(arrayMap(one -> if(has(top_groups, one), (one, 0), ('other', 1)), groups)) AS all_groups
+    FROM found
+)
+ARRAY JOIN all_groups AS g
+GROUP BY bucket, g, kind
+ORDER BY bucket, is_other, `group`, is_rest, failures DESC, label, detail"""
 
 
 def top_crashes(
@@ -81,43 +115,15 @@ def failures_by(
     stand for themselves, all others are one with `is_rest` = 1 and the label `other`; so with the `top_groups`
     groups, whose rest is `other` with `is_other` = 1. Sums over kinds are thus those of all failures.
     """
-    start_of_bucket = bucket_start(bucket, "time")
     groups, keys = groups_of(by)
     where = where or EVERYTHING
-    sql = f"""
-WITH
-    found AS
-    (
-        SELECT e.time AS time, e.label AS label, e.detail AS detail, e.session_id AS session_id,
-            e.device_id AS device_id, e.user_id AS user_id, s.groups AS groups
-        FROM {_NOTABLE} AS e
-        INNER JOIN (SELECT session_id, {groups} AS groups FROM {_SESSIONS} AND ({where.sql})) AS s
-            ON e.session_id = s.session_id
-    ),
-    (
-        SELECT groupArray((label, detail)) FROM
-        (
-            SELECT label, detail FROM found GROUP BY label, detail
-            ORDER BY count() DESC, label, detail LIMIT {{m_top:UInt32}}
-        )
-    ) AS top_kinds,
-    (
-        SELECT groupArray(g) FROM
-        (SELECT arrayJoin(groups) AS g FROM found GROUP BY g ORDER BY count() DESC, g LIMIT {{m_top_groups:UInt32}})
-    ) AS top_groups
-SELECT {bucket_columns(bucket)}, g.1 AS `group`, g.2 AS is_other, kind.1 AS label, kind.2 AS detail, kind.3 AS is_rest,
-    count() AS failures, uniqExact(session_id) AS sessions, uniqExact(device_id) AS devices,
-    uniqExactIf(user_id, user_id != '') AS users
-FROM
-(
-    SELECT session_id, device_id, user_id, {start_of_bucket} AS bucket,
-        if(has(top_kinds, (label, detail)), (label, detail, 0), ('other', '', 1)) AS kind,
-        arrayDistinct(arrayMap(one -> if(has(top_groups, one), (one, 0), ('other', 1)), groups)) AS all_groups
-    FROM found
-)
-ARRAY JOIN all_groups AS g
-GROUP BY bucket, g, kind
-ORDER BY bucket, is_other, `group`, is_rest, failures DESC, label, detail"""
+    sql = (
+        _FAILURES_BY.replace("<notable>", _NOTABLE)
+        .replace("<bucket columns>", bucket_columns(bucket))
+        .replace("<bucket>", bucket_start(bucket, "time"))
+        .replace("<groups>", groups)
+        .replace("<sessions>", f"{_SESSIONS} AND ({where.sql})")
+    )
     parameters = {**range_parameters(app_id, start_ms, end_ms), "m_subject": subject, "m_top": top}
     return Statement(sql, {**parameters, "m_top_groups": top_groups, **keys, **where.parameters})
 
