@@ -27,7 +27,7 @@ WITH
         name = 'network_change', concat('to ', attributes['network_change.network_type']),
         name = 'trim_memory', attributes['trim_memory.level'],
         name = 'cpu_usage' AND attributes['cpu_usage.percentage_usage'] != '',
-            concat(attributes['cpu_usage.percentage_usage'], ' %'),
+            concat(toString(round(toFloat64OrZero(attributes['cpu_usage.percentage_usage']), 1)), ' %'),
         name = 'bug_report', attributes['bug_report.description'],
         ''), 1, 300)) AS about
 SELECT

