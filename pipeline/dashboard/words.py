@@ -137,7 +137,7 @@ def problems(session: Mapping[str, Any]) -> list[str]:
 def doings(session: Mapping[str, Any]) -> str:
     """What happened, counted: `12 events · 4 screens · 1 tap`. A line breaks between its parts alone."""
     counted = [(int(session[name]), one, many) for name, one, many in DOINGS]
-    return " · ".join(count_of(*each).replace(" ", "\u00a0") for each in counted if each[0])
+    return "\u00a0· ".join(count_of(*each).replace(" ", "\u00a0") for each in counted if each[0])
 
 
 def device_name(session: Mapping[str, Any]) -> str:

@@ -326,6 +326,32 @@ def test_builder_is_for_everyone(browser: Browser) -> None:
     browser.wait(lambda: "end_reason" not in str(text.get_attribute("value")))
 
 
+def test_saved_filters_and_help_are_for_everyone(browser: Browser) -> None:
+    browser.look("dark", PHONE)
+    browser.open(f"/sessions?{urlencode({'app': APP, 'filter': FILTER})}")
+
+    def unfold() -> None:
+        for summary in browser.all("details.more > summary"):
+            summary.click()
+
+    unfold()
+    browser.one("#name").send_keys("Crashed <after> a request")
+    browser.one('#save [name="default"]').click()
+    browser.button("Save").click()
+    browser.wait(lambda: "Saved filters (1)" in browser.one("main").text)
+    unfold()
+    browser.shoot("saved-phone")
+    assert browser.axe() == []
+    assert browser.script("return document.documentElement.scrollWidth") <= PHONE
+    browser.open(f"/sessions?{urlencode({'app': APP})}")
+    assert browser.one("#filter").get_attribute("value") == FILTER, "the app begins with it"
+    unfold()
+    browser.button("Delete").click()
+    browser.wait(lambda: "Saved filters (1)" not in browser.one("main").text)
+    browser.open(f"/sessions?{urlencode({'app': APP})}")
+    assert browser.one("#filter").get_attribute("value") == ""
+
+
 def test_no_request_left_the_origin(browser: Browser) -> None:
     """After all the others: what they did is in the log."""
     browser.note_requests()

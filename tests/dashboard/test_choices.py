@@ -143,6 +143,12 @@ def test_filters_are_saved_shown_used_and_deleted(client: TestClient) -> None:
     assert "Crashed &lt;b&gt;" in page.text
     assert Page(client.get("/sessions?app=org.example.bank&filter=").text).texts("textarea") == [""]
     assert send(name="Bad", filter="nonsense ((") == 400
+
+    def begins_with() -> list[str]:
+        return Page(client.get("/sessions?app=org.example.bank").text).texts("textarea")
+
+    assert send(name="Crashed <b>", begin="no") == 303 and begins_with() == [""]
+    assert send(name="Crashed <b>", begin="yes") == 303 and begins_with() == [text]
     assert send(name="Crashed <b>", delete="1") == 303
     assert "Crashed &lt;b" not in client.get("/sessions", params={"app": "org.example.bank"}).text
 

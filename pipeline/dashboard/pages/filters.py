@@ -97,12 +97,14 @@ class FilterPages:
         return _told(written)
 
     async def save(self, request: Request) -> Response:
-        """Takes the form that saves, makes the default, or deletes."""
+        """Takes the form that saves, deletes, or says whether an app begins with a filter."""
         fields = await checked_form(request)
         app, name, text = fields.get("app", ""), fields.get("name", "").strip(), fields.get("filter", "")
         try:
             if "delete" in fields:
                 statements = [saved.delete(app, name)]
+            elif "begin" in fields:
+                statements = [saved.make_default(app, name if fields["begin"] == "yes" else None)]
             else:
                 statements = [saved.save(app, name, text)]
                 if "default" in fields:
