@@ -202,6 +202,38 @@ def side(**changes: Any) -> dict[str, Any]:
     return {**base, "duration_low": 900, "duration_value": 1_000, "duration_high": 1_100, **changes}
 
 
+def test_sessions_without_a_property_can_be_compared(client: TestClient, stage: Stage) -> None:
+    key = "experiment.checkout"
+    (counted,) = stage.query(
+        "SELECT countIf(properties[{key:String}] = '') AS without FROM sessions WHERE app_id = {app:String}"
+        " AND started_at >= '2026-01-01 00:00:00'",
+        app=APP, key=key,
+    )  # fmt: skip
+    html = client.get(
+        "/health", params={"app": APP, "from": "2026-01-01", "property": key, "a": "A", "b": ""}
+    ).text
+    cells = Page(html[html.index('aria-label="Comparison"') :]).texts("td")
+    assert int(cells[1].replace(",", "")) == counted["without"] > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "lane"),
+    [
+        ("lifecycle_activity", "activity", "view"),
+        ("gesture_scroll", "activity", "tap"),
+        ("warm_launch", "activity", "lifecycle"),
+        ("app.launch", "launch", "lifecycle"),
+        ("device.app.lifecycle", "background", "lifecycle"),
+        ("lifecycle_app", "background", "lifecycle"),
+        ("custom", "activity", "other"),
+        ("exception", "activity", "problem"),
+        ("exception", "exception", "problem"),
+    ],
+)
+def test_lanes_of_events(name: str, kind: str, lane: str) -> None:
+    assert story.lane(kind, name) == lane
+
+
 def test_a_verdict_needs_more_than_chance() -> None:
     verdicts = {line.label: (line.verdict, line.is_good) for line in compared(side(), side())}
     assert {verdicts[name] for name in ("Crash-free sessions", "ANR-free sessions", "Median duration")} == {

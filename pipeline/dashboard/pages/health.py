@@ -110,9 +110,9 @@ class HealthPage:
         }
         if asked is None:
             return render(request, "health.html", status=400 if problem else 200, totals=[], **values)
-        return render(
-            request, "health.html", **values, **await self._answers(asked, values["a"], values["b"])
-        )
+        # An empty name is a group too: the sessions without one.
+        two = (query["a"], query["b"]) if "a" in query and "b" in query else None
+        return render(request, "health.html", **values, **await self._answers(asked, two))
 
     async def retention(self, request: Request) -> Response:
         """How many devices come back, which reads every session of the app and therefore comes later."""
@@ -158,7 +158,7 @@ class HealthPage:
         condition = where(filter, scope=Scope(app, start_ms)) if filter != EVERYTHING else None
         return Asked(app, start_ms, end_ms, by, filter, condition)
 
-    async def _answers(self, asked: Asked, a: str, b: str) -> dict[str, Any]:
+    async def _answers(self, asked: Asked, two: tuple[str, str] | None) -> dict[str, Any]:
         split = partial(
             metric,
             app_id=asked.app,
@@ -181,8 +181,8 @@ class HealthPage:
                 if any(row[name] for row in series)
             ],
             "bucket": asked.bucket,
-            **_choice_of_two([row["group"] for row in totals if not row["is_other"]], asked.by, a, b),
-            "compared": await self._compared(asked, a, b) if a and b else None,
+            **_choice_of_two([row["group"] for row in totals if not row["is_other"]], asked.by, two),
+            "compared": await self._compared(asked, *two) if two else None,
             "crashes": [
                 {
                     **row,
@@ -207,12 +207,12 @@ class HealthPage:
         return compared(rows[0], rows[1])
 
 
-def _choice_of_two(groups: list[str], by: str, a: str, b: str) -> dict[str, Any]:
+def _choice_of_two(groups: list[str], by: str, two: tuple[str, str] | None) -> dict[str, Any]:
     """What can be compared, and what is chosen: of versions the one before the newest, and the newest."""
     first, second = (groups + groups)[:2] if groups else ("", "")
     if is_version(by):
         first, second = second, first
-    return {"groups": groups, "chosen": (a or first, b or second)}
+    return {"groups": groups, "chosen": two or (first, second)}
 
 
 def _of_group(asked: Asked, row: Row) -> str | None:
