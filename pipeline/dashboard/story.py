@@ -13,7 +13,7 @@ LANES: tuple[tuple[str, str], ...] = (
     ("lifecycle", "Lifecycle"),
     ("network", "Network"),
     ("view", "Screens"),
-    ("tap", "Taps, gestures"),
+    ("tap", "Gestures"),
     ("log", "Logs"),
     ("other", "Other"),
 )
