@@ -202,6 +202,21 @@ def side(**changes: Any) -> dict[str, Any]:
     return {**base, "duration_low": 900, "duration_value": 1_000, "duration_high": 1_100, **changes}
 
 
+def test_properties_to_split_by_are_suggested(client: TestClient, stage: Stage) -> None:
+    html = client.get("/health", params={"app": APP, "from": "2026-01-01"}).text
+    listed = html[html.index("<datalist") : html.index("</datalist>")]
+    keys = stage.query(
+        "SELECT DISTINCT arrayJoin(mapKeys(properties)) AS key FROM sessions WHERE app_id = {app:String}"
+        " AND started_at >= '2026-01-01 00:00:00'",
+        app=APP,
+    )
+    assert (
+        {each.attributes["value"] for each in Page(listed).all("option")}
+        == {row["key"] for row in keys}
+        != set()
+    )
+
+
 def test_sessions_without_a_property_can_be_compared(client: TestClient, stage: Stage) -> None:
     key = "experiment.checkout"
     (counted,) = stage.query(

@@ -28,6 +28,7 @@ from pipeline.query.filter_text import parse
 from pipeline.query.metric_definitions import DIMENSIONS, METRICS, Bucket
 from pipeline.query.metrics import metric, retention
 from pipeline.query.statement import Statement
+from pipeline.query.suggestions import values_of
 
 _DAY_MS = 86_400_000
 _DAYS = 30
@@ -171,7 +172,9 @@ class HealthPage:
         totals = [{**row, "sessions_at": _of_group(asked, row)} for row in ordered(found, asked.by)]
         series = await self._reader.rows(split(_CHARTS, bucket=asked.bucket, top=_GROUPS))
         place = (asked.app, asked.start_ms, asked.end_ms)
+        keys = await self._reader.rows(values_of(asked.app, "user.property."))
         return {
+            "property_keys": [row["word"] for row in keys],
             "totals": totals,
             "metrics": [METRICS[name] for name in _TOTALS],
             "charts": [
