@@ -237,6 +237,40 @@ def test_timeline_by_mouse_and_keyboard(browser: Browser, recordings: Stage) -> 
     browser.wait(lambda: not browser.all('.events > li[data-lane="other"]')[0].is_displayed())
 
 
+def test_timeline_by_fingers(browser: Browser, recordings: Stage) -> None:
+    browser.look("light", PHONE)
+    browser.open(f"/sessions/{longest(recordings)}")
+    browser.one(".chart canvas")
+    over = browser.one(".u-over")
+    browser.script("arguments[0].scrollIntoView({block: 'center'})", over)
+    axis = "return document.querySelector('.chart canvas').toDataURL()"
+    box = browser.script(
+        "const b = arguments[0].getBoundingClientRect(); return [b.x, b.y, b.width, b.height]", over
+    )
+    middle, y = box[0] + box[2] / 2, box[1] + box[3] / 2
+
+    def touch(kind: str, *xs: float) -> None:
+        points = [{"x": x, "y": y, "id": place} for place, x in enumerate(xs)]
+        browser.driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    def swipe(*ways: tuple[float, float]) -> str:
+        touch("touchStart", *(start for start, _ in ways))
+        for step in range(1, 11):
+            touch("touchMove", *(start + (end - start) * step / 10 for start, end in ways))
+        touch("touchEnd")
+        return str(browser.script(axis))
+
+    whole = browser.script(axis)
+    zoomed = swipe((middle - 10, middle - 90), (middle + 10, middle + 90))
+    assert zoomed != whole, "two fingers apart zoom in"
+    moved = swipe((middle, middle - 80))
+    assert moved not in (whole, zoomed), "one finger moves"
+    for _ in range(4):
+        swipe((middle - 100, middle - 5), (middle + 100, middle + 5))
+    browser.wait(lambda: browser.script(axis) == whole)
+    assert browser.complaints() == []
+
+
 def test_search_moves_on_by_links(browser: Browser, recordings: Stage) -> None:
     browser.look("light", WIDE)
     browser.open(f"/sessions/{longest(recordings)}")
