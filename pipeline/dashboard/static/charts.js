@@ -19,6 +19,9 @@ const FORMS = {
   count: (value) => (Number.isInteger(value) || value >= 100 ? Math.round(value).toLocaleString("en") : String(+value.toPrecision(2))),
 };
 
+// Sessions and records come whole.
+const STEPS = { ms: STEPS_MS, count: [1, 2, 5].concat(...[1, 2, 3, 4, 5, 6, 7, 8, 9].map((power) => [1, 2, 5].map((step) => step * 10 ** power))) };
+
 function minutes(seconds) {
   return `${Math.floor(seconds / 60)} min${seconds % 60 ? ` ${seconds % 60} s` : ""}`;
 }
@@ -54,7 +57,7 @@ export function draw(figure) {
     scales: { x: { range: (_, min, max) => (data[0].length === 1 ? [data[0][0] - DAY_S, data[0][0] + DAY_S] : [min, max]) }, y: { range: (_, min, max) => bounds(figure.dataset.chart, min, max) } },
     axes: [
       { stroke: text, grid, ticks: grid, size: 50, space: 64, values: axisTexts },
-      { stroke: text, grid, ticks: grid, size: 80, values: (_, splits) => splits.map(write), ...(figure.dataset.chart === "ms" ? { incrs: STEPS_MS } : {}) },
+      { stroke: text, grid, ticks: grid, size: 80, values: (_, splits) => splits.map(write), ...(STEPS[figure.dataset.chart] ? { incrs: STEPS[figure.dataset.chart] } : {}) },
     ],
     series: [
       { label: "From", value: (_, at) => (at == null ? "" : new Date(at * 1e3).toISOString().slice(0, 16).replace("T", " ")) },
