@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import uvicorn
+from aiokafka.errors import KafkaConnectionError
 
 from pipeline import wiring
 from pipeline.adapters.clickhouse import Refused, Store, Unreachable
@@ -83,7 +84,11 @@ def parts(settings: Settings, store: Store, password: str, hosts: frozenset[str]
         return b""
 
     async def behind() -> list[Lag]:
-        return list(await lags(wiring.connection(settings)))
+        try:
+            return list(await lags(wiring.connection(settings)))
+        except KafkaConnectionError as error:
+            # The client's own words are addresses and constants, for people who know its insides.
+            raise ConnectionError("no broker is where PIPELINE_KAFKA_BOOTSTRAP says") from error
 
     seal = Seal.of_password(password) if password else Seal(secrets.token_bytes(32))
     return Parts(ask, seal, write=write, password=password, lags=behind, hosts=hosts)

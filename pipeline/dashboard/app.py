@@ -55,7 +55,7 @@ def application(parts: Parts) -> Starlette:
     reader = Reader(parts.ask)
     login, session = Login(parts.password), SessionPage(reader)
     filters = FilterPages(reader, parts.write)
-    watch = Watch(parts.lags)
+    watch, health = Watch(parts.lags), HealthPage(reader)
     pipeline = PipelinePage(reader, watch)
 
     @asynccontextmanager
@@ -72,10 +72,12 @@ def application(parts: Parts) -> Starlette:
         ("/", _first_page, "GET"),
         ("/sessions", SessionsPage(reader).show, "GET"),
         ("/timeline", TimelinePage(reader).show, "GET"),
-        ("/health", HealthPage(reader).show, "GET"),
+        ("/health", health.show, "GET"),
+        ("/health/retention", health.retention, "GET"),
         ("/pipeline", pipeline.show, "GET"),
         ("/pipeline/ledger", pipeline.ledger, "GET"),
         ("/filter/dimensions.json", filters.dimensions, "GET"),
+        ("/filter/suggestions.json", filters.suggestions, "GET"),
         ("/filter/parse.json", filters.parse, "GET"),
         ("/filter/text.json", filters.text, "GET"),
         ("/filter/save", filters.save, "POST"),

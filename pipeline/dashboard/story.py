@@ -13,7 +13,7 @@ LANES: tuple[tuple[str, str], ...] = (
     ("lifecycle", "Lifecycle"),
     ("network", "Network"),
     ("view", "Screens"),
-    ("tap", "Taps"),
+    ("tap", "Gestures"),
     ("log", "Logs"),
     ("other", "Other"),
 )
@@ -28,7 +28,12 @@ _LANE_OF_NAME = {
     "exception": "problem",
     "app.anr": "problem",
     "app.crash": "problem",
+    "app.launch": "lifecycle",
+    "warm_launch": "lifecycle",
+    "hot_launch": "lifecycle",
 }
+_LANE_OF_PREFIX = {"lifecycle_": "view", "gesture_": "tap"}
+"""SDKs tell of parts of a screen that come and go, and of gestures, under names of their own."""
 _FAULT_BITS = sum(
     1 << COUNTERS.index(name)
     for name in ("crash_count", "anr_count", "exception_count", "network_error_count", "log_error_count")
@@ -52,7 +57,8 @@ def lane(kind: str, name: str) -> str:
     """The lane of an event."""
     if kind in ("crash", "exception", "anr"):
         return "problem"
-    return _LANE_OF_NAME.get(name, "other" if kind == "activity" else "lifecycle")
+    by_prefix = next((lane for start, lane in _LANE_OF_PREFIX.items() if name.startswith(start)), "other")
+    return _LANE_OF_NAME.get(name, by_prefix if kind == "activity" else "lifecycle")
 
 
 def is_fault(event: Mapping[str, Any]) -> bool:

@@ -35,6 +35,14 @@ PROBLEMS: tuple[tuple[str, str, str], ...] = (
 )
 """Counter, one of them, several of them: what marks a session as troubled, the worst first."""
 
+DOINGS: tuple[tuple[str, str, str], ...] = (
+    ("event_count", "event", "events"),
+    ("view_count", "screen", "screens"),
+    ("tap_count", "tap", "taps"),
+    ("network_count", "request", "requests"),
+)
+"""Counter, one of them, several of them."""
+
 
 def unix_ms(text: str) -> int:
     """ClickHouse's `2026-01-05 08:12:00.967` (UTC) as Unix milliseconds."""
@@ -126,9 +134,24 @@ def problems(session: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def device_words(session: Mapping[str, Any]) -> str:
-    """`Google Pixel 4a, android 33`."""
+def doings(session: Mapping[str, Any]) -> str:
+    """What happened, counted: `12 events · 4 screens · 1 tap`. A line breaks between its parts alone."""
+    counted = [(int(session[name]), one, many) for name, one, many in DOINGS]
+    return "\u00a0· ".join(count_of(*each).replace(" ", "\u00a0") for each in counted if each[0])
+
+
+def device_name(session: Mapping[str, Any]) -> str:
+    """`Google Pixel 4a`."""
     model, maker = str(session["device_model"]), str(session["device_manufacturer"])
     name = model if not maker or model.lower().startswith(maker.lower()) else f"{maker} {model}"
-    system = f"{session['os_name']} {session['os_version']}".strip()
-    return ", ".join(part for part in (name.strip(), system) if part) or "unknown device"
+    return name.strip() or "unknown device"
+
+
+def system_name(session: Mapping[str, Any]) -> str:
+    """`android 33`; empty where it is not known."""
+    return f"{session['os_name']} {session['os_version']}".strip()
+
+
+def device_words(session: Mapping[str, Any]) -> str:
+    """`Google Pixel 4a, android 33`."""
+    return ", ".join(part for part in (device_name(session), system_name(session)) if part)

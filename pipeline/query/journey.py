@@ -61,13 +61,14 @@ def events(app_id: str, device_id: str, start_ms: int, end_ms: int, *, skip: int
 def marks(app_id: str, device_id: str, start_ms: int, end_ms: int, *, search: str = "") -> Statement:
     """All of a session's events in order, each with little: what a timeline draws, and what matches a search.
 
-    `arrived_after_later` says that an event which comes after it in time had arrived before it.
+    `arrived_after_later` says that an event which comes after it in time had arrived before it, in an earlier record:
+    within one record the SDK's own order says nothing of arrival.
     """
     return Statement(
         "SELECT event_id, toUnixTimestamp64Milli(time) AS time_ms, name, kind, counters, exit_reason, what,"
         " found, place > later AS arrived_after_later FROM (SELECT event_id, time, name, kind, rank, seq,"
-        " counters, exit_reason, substringUTF8(what, 1, 160) AS what, (offset, event_index) AS place,"
-        " min((offset, event_index)) OVER (ORDER BY time, rank, seq, event_id"
+        " counters, exit_reason, substringUTF8(what, 1, 160) AS what, offset AS place,"
+        " min(offset) OVER (ORDER BY time, rank, seq, event_id"
         " ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS later,"
         " {search:String} != '' AND (positionCaseInsensitiveUTF8(narrated.what, {search:String}) > 0"
         " OR positionCaseInsensitiveUTF8(name, {search:String}) > 0"

@@ -119,10 +119,35 @@ KEYED = {"property.": "properties", "resource.": "resource"}
 
 BUCKETS: Mapping[str | None, str] = {
     None: "toDateTime(0, 'UTC')",
-    "hour": "toStartOfHour(toDateTime(started_at, 'UTC'))",
-    "day": "toStartOfDay(toDateTime(started_at, 'UTC'))",
-    "week": "toDateTime(toStartOfWeek(started_at, 1, 'UTC'), 'UTC')",
+    "hour": "toStartOfHour(toDateTime({time}, 'UTC'))",
+    "day": "toStartOfDay(toDateTime({time}, 'UTC'))",
+    "week": "toDateTime(toStartOfWeek({time}, 1, 'UTC'), 'UTC')",
 }
+"""The start of the bucket that the column put in for `{time}` lies in."""
+
+
+def groups_of(by: str | None) -> tuple[str, dict[str, object]]:
+    """The groups of a session as an array of texts in SQL, and its parameters. ValueError for an unknown name."""
+    if by is None:
+        return "['']", {}
+    for prefix, column in KEYED.items():
+        if by.startswith(prefix) and len(by) > len(prefix):
+            return f"[{column}[{{m_key:String}}]]", {"m_key": by.removeprefix(prefix)}
+    return known_by_name(DIMENSIONS, by, "dimension"), {}
+
+
+def bucket_columns(bucket: Bucket | None) -> str:
+    """Of statements with a column `bucket`: its start, also in milliseconds; NULL without buckets."""
+    if bucket is None:
+        return "NULL AS bucket, NULL AS bucket_ms"
+    return "bucket, toUnixTimestamp(bucket) * 1000 AS bucket_ms"
+
+
+def bucket_start(bucket: Bucket | None, column: str) -> str:
+    """The bucket of a time. Raises ValueError for an unknown name."""
+    if bucket not in BUCKETS:
+        raise ValueError(f"no bucket {bucket!r}; one of hour, day, week")
+    return BUCKETS[bucket].format(time=column)
 
 
 def known_by_name(known: Mapping[str, _T], name: str, what: str) -> _T:

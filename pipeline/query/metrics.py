@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pipeline.query.metric_definitions import (
-    BUCKETS,
-    DIMENSIONS,
-    KEYED,
     METRICS,
     Bucket,
     Metric,
+    bucket_columns,
+    bucket_start,
+    groups_of,
     known_by_name,
 )
 from pipeline.query.session_range import EVERYTHING, chosen_sessions, range_parameters
@@ -25,6 +25,21 @@ _COLD_STARTS = """LEFT JOIN
         SELECT session_id, cold_start_ms
         FROM cold_starts(app_id = {m_app:String}, from = {m_from:String}, until = {m_until:String})
     ) AS c USING (session_id)"""
+
+_DEVICES = """devices AS
+    (
+        -- A device is new on the first day it was ever seen, so all of its days are read.
+        SELECT device_id, groupUniqArray(toDate(started_at)) AS days, arrayMin(days) AS cohort,
+            argMin(of_session, (started_at, session_id)) AS groups
+        FROM
+        (
+            SELECT device_id, session_id, started_at, {groups} AS of_session, ({where}) AS is_chosen
+            FROM session_health
+            WHERE app_id = {{m_app:String}} AND started_at < toDateTime64({{m_until:String}}, 3, 'UTC')
+        )
+        GROUP BY device_id
+        HAVING cohort >= toDate({{m_from:String}}) AND argMin(is_chosen, (started_at, session_id))
+    )"""
 
 
 def metric(
@@ -48,18 +63,16 @@ def metric(
     wanted = [known_by_name(METRICS, name, "metric") for name in names]
     if not wanted:
         raise ValueError("no metric is named")
-    if bucket not in BUCKETS:
-        raise ValueError(f"no bucket {bucket!r}; one of hour, day, week")
+    start_of_bucket = bucket_start(bucket, "started_at")
     where = where or EVERYTHING
-    groups, keys = _groups(by)
+    groups, keys = groups_of(by)
     chosen = chosen_sessions(where)
     top_groups = _top_groups(groups, chosen) if by else "['']"
     joined = _COLD_STARTS if any(metric.needs_cold_starts for metric in wanted) else ""
     sql = f"""
 WITH {top_groups} AS top_groups
 SELECT
-    {"bucket" if bucket else "NULL"} AS bucket,
-    {"toUnixTimestamp(bucket) * 1000" if bucket else "NULL"} AS bucket_ms,
+    {bucket_columns(bucket)},
     g.1 AS `group`,
     g.2 AS is_other,
     {", ".join(_columns(metric) for metric in wanted)}
@@ -67,7 +80,7 @@ FROM
 (
     SELECT
         *,
-        {BUCKETS[bucket]} AS bucket,
+        {start_of_bucket} AS bucket,
         arrayDistinct(arrayMap(one -> if(has(top_groups, one), (one, 0), ('other', 1)), {groups})) AS all_groups
     FROM ({chosen}) AS s
     {joined}
@@ -80,16 +93,39 @@ ORDER BY bucket, is_other, `group`"""
     )
 
 
-def retention(app_id: str, start_ms: int, end_ms: int, days: int) -> Statement:
-    """Rows `cohort` (day), `day_number` (0 to `days`), `devices`, `retained`, `retention_rate`.
+def retention(
+    app_id: str,
+    start_ms: int,
+    end_ms: int,
+    days: int,
+    *,
+    by: str | None = None,
+    where: Statement | None = None,
+    top: int = 10,
+) -> Statement:
+    """Rows `group`, `is_other`, `cohort` (day), `day_number` (0 to `days`), `devices`, `retained`, `retention_rate`.
 
-    A cohort is the devices first seen on a day of the range; days that were not over at its end are left out.
+    A cohort is the devices first seen on a day of the range; days that were not over at its end are left out. What a
+    device is split `by`, and whether it meets `where`, its first session decides; it comes back with any session. The
+    `top` groups with most devices stand for themselves, all others are `other`. Without `by` the group is ''.
     """
-    return Statement(
-        "SELECT * FROM retention(app_id = {m_app:String}, from = {m_from:String}, until = {m_until:String},"
-        " days = {m_days:UInt16})",
-        {**range_parameters(app_id, start_ms, end_ms), "m_days": days},
-    )
+    where = where or EVERYTHING
+    groups, keys = groups_of(by)
+    sql = f"""
+WITH
+    {_DEVICES.format(groups=groups, where=where.sql)},
+    {"(SELECT groupArray(g) FROM (SELECT arrayJoin(groups) AS g FROM devices GROUP BY g" if by else "['']"}
+    {" ORDER BY count() DESC, g LIMIT {m_top:UInt32}))" if by else ""} AS top_groups
+SELECT g.1 AS `group`, g.2 AS is_other, cohort, day_number, count() AS devices,
+    countIf(has(days, cohort + day_number)) AS retained, retained / devices AS retention_rate
+FROM devices
+ARRAY JOIN arrayDistinct(arrayMap(one -> if(has(top_groups, one), (one, 0), ('other', 1)), groups)) AS g
+ARRAY JOIN range(toUInt16({{m_days:UInt16}}) + 1) AS day_number
+WHERE cohort + day_number < toDate({{m_until:String}})
+GROUP BY g, cohort, day_number
+ORDER BY is_other, `group`, cohort, day_number"""
+    parameters = {**range_parameters(app_id, start_ms, end_ms), "m_days": days, "m_top": top}
+    return Statement(sql, {**parameters, **keys, **where.parameters})
 
 
 def _columns(metric: Metric) -> str:
@@ -99,15 +135,6 @@ def _columns(metric: Metric) -> str:
         f"{value} AS `{metric.name}`, {numerator} AS `{metric.name}_numerator`,"
         f" {denominator} AS `{metric.name}_denominator`"
     )
-
-
-def _groups(by: str | None) -> tuple[str, dict[str, object]]:
-    if by is None:
-        return "['']", {}
-    for prefix, column in KEYED.items():
-        if by.startswith(prefix) and len(by) > len(prefix):
-            return f"[{column}[{{m_key:String}}]]", {"m_key": by.removeprefix(prefix)}
-    return known_by_name(DIMENSIONS, by, "dimension"), {}
 
 
 def _top_groups(groups: str, chosen: str) -> str:

@@ -12,10 +12,12 @@ import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from xml.etree import ElementTree
 
 import jsonschema  # type: ignore[import-untyped]
 import pytest
@@ -33,6 +35,7 @@ from pipeline.adapters.kafka_topics import ensure_topics
 from pipeline.adapters.metrics import Metrics
 from pipeline.adapters.migrations import migrate
 from pipeline.adapters.roles import ROLES
+from pipeline.query import saved
 from pipeline.settings import load, variables
 from tests.services import Unavailable, kafka_classpath
 
@@ -93,7 +96,8 @@ def test_is_a_compose_file() -> None:
 def test_every_named_volume_is_declared_and_the_stores_have_one() -> None:
     document = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
     mounted = {
-        name: dict(volume.split(":")[:2] for volume in service.get("volumes", []))
+        # Others are files of this repository.
+        name: dict(v.split(":")[:2] for v in service.get("volumes", []) if not v.startswith("./"))
         for name, service in document["services"].items()
     }
     assert {volume for some in mounted.values() for volume in some} == set(document["volumes"])
@@ -124,14 +128,47 @@ def test_nothing_is_published_beyond_this_machine(name: str) -> None:
 def test_settings_are_known_and_hold_together(name: str) -> None:
     assert set(services()[name]["environment"]) <= set(variables())
     settings = load(environment(name))
-    assert settings == load(environment("sink")), "all services run with the same settings"
+    others = load(environment("sink"))
+    if name == "dashboard":
+        others = replace(others, clickhouse_url=settings.clickhouse_url)
+    assert settings == others, "all services run with the same settings"
 
     advertised = environment("kafka")["KAFKA_ADVERTISED_LISTENERS"].split(",")
     assert f"INTERNAL://{settings.kafka_bootstrap}" in advertised
     url, clickhouse = urlsplit(settings.clickhouse_url), environment("clickhouse")
     assert url.hostname == "clickhouse" and url.port == 8123
+    if name == "dashboard":
+        assert url.username == "dashboard" != clickhouse["CLICKHOUSE_USER"]
+        assert url.password == clickhouse["DASHBOARD_CLICKHOUSE_PASSWORD"]
+        return
     assert url.username == clickhouse["CLICKHOUSE_USER"] != "default"
     assert url.password == clickhouse["CLICKHOUSE_PASSWORD"]
+
+
+def test_the_dashboards_user_reads_and_saves_filters_alone() -> None:
+    given = {"CLICKHOUSE_DATABASE": "other", "DASHBOARD_CLICKHOUSE_PASSWORD": "secret2"}
+    assert (
+        load(environment("dashboard", given)).clickhouse_url
+        == "http://dashboard:secret2@clickhouse:8123/other"
+    )
+    variables_of = environment("clickhouse", given)
+    mounted = [volume.split(":") for volume in services()["clickhouse"]["volumes"] if volume.startswith("./")]
+    ((source, target, mode),) = mounted
+    assert target.startswith("/etc/clickhouse-server/users.d/") and target.endswith(".xml") and mode == "ro"
+    user = ElementTree.parse(ROOT / source).find("users/dashboard")
+    assert user is not None
+    for element in user.iter():
+        if "from_env" in element.attrib:
+            element.text = variables_of[element.attrib["from_env"]]
+    assert user.findtext("password") == "secret2"
+    assert [element.text for element in user.findall("grants/query")] == [
+        "GRANT SELECT ON other.*",
+        "GRANT INSERT ON other.saved_filter_rows",
+        "GRANT INSERT ON other.default_filter_rows",
+    ]
+    written = {saved.save("a", "n", "").sql, saved.delete("a", "n").sql, saved.make_default("a", "n").sql}
+    tables = {re.match(r"INSERT INTO (\w+) ", sql)[1] for sql in written}  # type: ignore[index]
+    assert tables == {"saved_filter_rows", "default_filter_rows"}, "all that the dashboard ever writes"
 
 
 def test_env_file_reaches_everything() -> None:

@@ -20,6 +20,8 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 AXE = Path(__file__).parent / "axe" / "axe.min.js"
 WIDE, PHONE = 1280, 390
+SHOTS_VARIABLE = "DASHBOARD_SCREENSHOTS"
+"""Names the folder where screenshots are kept; without it they lie in the test's own."""
 _PATIENCE_S = 15
 _FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -138,8 +140,8 @@ def browsing(base: str, folder: Path) -> Iterator[Browser]:
     driver = Chrome(options=options, service=service)
     try:
         driver.set_script_timeout(60)
-        shots = folder / "screenshots"
-        shots.mkdir(exist_ok=True)
+        shots = Path(os.environ.get(SHOTS_VARIABLE) or folder / "screenshots").resolve()
+        shots.mkdir(parents=True, exist_ok=True)
         yield Browser(driver, base, shots)
     finally:
         driver.quit()

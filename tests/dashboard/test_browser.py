@@ -1,4 +1,4 @@
-"""An analyst at work in a real browser, on what real phones sent. Screenshots stay in the test's folder."""
+"""An analyst at work in a real browser, on what real phones sent. Screenshots are kept (`browser.SHOTS_VARIABLE`)."""
 
 from __future__ import annotations
 
@@ -151,6 +151,48 @@ def test_from_a_filter_to_the_failing_request(browser: Browser, recordings: Stag
     assert browser.complaints() == []
 
 
+def test_from_release_health_to_the_sessions_of_a_crash(browser: Browser, recordings: Stage) -> None:
+    browser.look("light", WIDE)
+    browser.open(f"/health?{urlencode({'app': APP})}")
+    browser.one("#retention table")
+    row = browser.one('section[aria-labelledby="crashes"] tbody tr')
+    crashes = int(row.find_elements(By.TAG_NAME, "td")[1].text)
+    row.find_element(By.CSS_SELECTOR, "th a").click()
+    browser.one("#choice")
+    shown = browser.all("td.began a")
+    assert 0 < len(shown) <= crashes
+    shown[0].click()
+    browser.one(".events")
+    assert browser.all(".events .end.fault"), "it ended in a crash"
+    assert browser.complaints() == []
+
+
+def test_the_builder_suggests_what_is_stored(browser: Browser, recordings: Stage) -> None:
+    browser.look("light", WIDE)
+    browser.open(f"/sessions?{urlencode({'app': APP, 'filter': 'has http.client.request(a = 1)'})}")
+    browser.one("#build").click()
+    options = "return [...arguments[0].list.options].map((option) => option.value)"
+
+    def suggested(label: str) -> list[str]:
+        field = last(browser, label)
+        field.click()
+        return browser.wait(lambda: list(browser.script(options, field)))
+
+    browser.one("#builder fieldset")
+    assert "url.full" in suggested("Attribute")
+    attribute = last(browser, "Attribute")
+    attribute.clear()
+    attribute.send_keys("http.request.method")
+    assert "GET" in suggested("Value")
+    browser.button("+ Condition", browser.one("#builder")).click()
+    Select(last(browser, "What is compared")).select_by_visible_text("App version")
+    stored = recordings.query(
+        "SELECT DISTINCT app_version FROM sessions WHERE app_id = {app:String}", app=APP
+    )
+    assert set(suggested("Value")) == {row["app_version"] for row in stored}
+    assert browser.complaints() == []
+
+
 def longest(recordings: Stage) -> str:
     """The recorded session with most events that fit one page."""
     (row,) = recordings.query(
@@ -193,6 +235,40 @@ def test_timeline_by_mouse_and_keyboard(browser: Browser, recordings: Stage) -> 
     assert "hide=other" in browser.driver.current_url
     browser.driver.refresh()
     browser.wait(lambda: not browser.all('.events > li[data-lane="other"]')[0].is_displayed())
+
+
+def test_timeline_by_fingers(browser: Browser, recordings: Stage) -> None:
+    browser.look("light", PHONE)
+    browser.open(f"/sessions/{longest(recordings)}")
+    browser.one(".chart canvas")
+    over = browser.one(".u-over")
+    browser.script("arguments[0].scrollIntoView({block: 'center'})", over)
+    axis = "return document.querySelector('.chart canvas').toDataURL()"
+    box = browser.script(
+        "const b = arguments[0].getBoundingClientRect(); return [b.x, b.y, b.width, b.height]", over
+    )
+    middle, y = box[0] + box[2] / 2, box[1] + box[3] / 2
+
+    def touch(kind: str, *xs: float) -> None:
+        points = [{"x": x, "y": y, "id": place} for place, x in enumerate(xs)]
+        browser.driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    def swipe(*ways: tuple[float, float]) -> str:
+        touch("touchStart", *(start for start, _ in ways))
+        for step in range(1, 11):
+            touch("touchMove", *(start + (end - start) * step / 10 for start, end in ways))
+        touch("touchEnd")
+        return str(browser.script(axis))
+
+    whole = browser.script(axis)
+    zoomed = swipe((middle - 10, middle - 90), (middle + 10, middle + 90))
+    assert zoomed != whole, "two fingers apart zoom in"
+    moved = swipe((middle, middle - 80))
+    assert moved not in (whole, zoomed), "one finger moves"
+    for _ in range(4):
+        swipe((middle - 100, middle - 5), (middle + 100, middle + 5))
+    browser.wait(lambda: browser.script(axis) == whole)
+    assert browser.complaints() == []
 
 
 def test_search_moves_on_by_links(browser: Browser, recordings: Stage) -> None:
@@ -262,8 +338,9 @@ def test_every_page_can_be_used_by_everyone(
         browser.open(path)
         if name in {"session", "timeline", "health", "hostile"}:
             browser.one(".chart canvas")
-        if name == "pipeline":
-            browser.one("#ledger table")
+        for later, place in (("pipeline", "#ledger"), ("health", "#retention")):
+            if name == later:
+                browser.one(f"{place} table")
         browser.shoot(f"{name}-{scheme}-{width}")
         assert browser.axe() == [], name
         assert browser.script("return document.documentElement.scrollWidth") <= width, f"{name} is too wide"
@@ -281,6 +358,36 @@ def test_builder_is_for_everyone(browser: Browser) -> None:
     browser.driver.find_element(By.CSS_SELECTOR, '#builder [aria-label="Remove"]').click()
     text = browser.one("#filter")
     browser.wait(lambda: "end_reason" not in str(text.get_attribute("value")))
+
+
+def test_saved_filters_and_help_are_for_everyone(browser: Browser) -> None:
+    browser.look("dark", PHONE)
+    browser.open(f"/sessions?{urlencode({'app': APP, 'filter': FILTER})}")
+
+    def says(words: str) -> bool:
+        # The page may just be making room for the next one: nothing of it is held on to.
+        return words in browser.script("return document.body ? document.body.innerText : ''")
+
+    def unfold() -> None:
+        for summary in browser.all("details.more > summary"):
+            summary.click()
+
+    unfold()
+    browser.one("#name").send_keys("Crashed <after> a request")
+    browser.one('#save [name="default"]').click()
+    browser.button("Save").click()
+    browser.wait(lambda: says("Saved filters (1)"))
+    unfold()
+    browser.shoot("saved-phone")
+    assert browser.axe() == []
+    assert browser.script("return document.documentElement.scrollWidth") <= PHONE
+    browser.open(f"/sessions?{urlencode({'app': APP})}")
+    assert browser.one("#filter").get_attribute("value") == FILTER, "the app begins with it"
+    unfold()
+    browser.button("Delete").click()
+    browser.wait(lambda: says("Saved filters") and not says("Saved filters (1)"))
+    browser.open(f"/sessions?{urlencode({'app': APP})}")
+    assert browser.one("#filter").get_attribute("value") == ""
 
 
 def test_no_request_left_the_origin(browser: Browser) -> None:

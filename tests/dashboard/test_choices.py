@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from pipeline.dashboard.address import LATEST_MS, BadAddress, Choice
+from pipeline.dashboard.pages.sessions import EXAMPLES
 from pipeline.dashboard.pages.timeline import stitched
+from tests.dashboard import hostile
 from tests.dashboard.hostile import BUSY_APP, BUSY_DEVICE
 from tests.dashboard.markup import Page
 from tests.dashboard.stage import Stage
@@ -141,8 +143,69 @@ def test_filters_are_saved_shown_used_and_deleted(client: TestClient) -> None:
     assert "Crashed &lt;b&gt;" in page.text
     assert Page(client.get("/sessions?app=org.example.bank&filter=").text).texts("textarea") == [""]
     assert send(name="Bad", filter="nonsense ((") == 400
+
+    def begins_with() -> list[str]:
+        return Page(client.get("/sessions?app=org.example.bank").text).texts("textarea")
+
+    assert send(name="Crashed <b>", begin="no") == 303 and begins_with() == [""]
+    assert send(name="Crashed <b>", begin="yes") == 303 and begins_with() == [text]
     assert send(name="Crashed <b>", delete="1") == 303
-    assert "Crashed" not in client.get("/sessions", params={"app": "org.example.bank"}).text
+    assert "Crashed &lt;b" not in client.get("/sessions", params={"app": "org.example.bank"}).text
+
+
+@pytest.mark.parametrize("text", EXAMPLES.values())
+def test_examples_are_filters(client: TestClient, text: str) -> None:
+    answer = client.get("/sessions", params={"filter": text})
+    assert answer.status_code == 200
+    assert Page(answer.text).texts("textarea") == [text], "in the very form that the page writes"
+
+
+def test_suggestions_are_what_is_stored(client: TestClient, stage: Stage) -> None:
+    def words(**fields: str) -> list[str]:
+        return list(client.get("/filter/suggestions.json", params=fields).json()["words"])
+
+    def stored(expression: str, table: str, condition: str) -> set[str]:
+        rows = stage.query(f"SELECT DISTINCT {expression} AS word FROM {table} WHERE {condition}")
+        return {row["word"] for row in rows} - {""}
+
+    shop, of_shop = "org.example.shop", "app_id = 'org.example.shop' AND started_at > '2026-01-01'"
+    assert set(words(app=shop, dimension="app.version")) == stored("app_version", "sessions", of_shop)
+    keys = stored("arrayJoin(mapKeys(properties))", "sessions", of_shop)
+    assert keys and set(words(app=shop, dimension="user.property.")) == keys
+    key = sorted(keys)[0]
+    values = stored(f"properties['{key}']", "sessions", of_shop)
+    assert set(words(app=shop, dimension=f"user.property.{key}")) == values
+    requests = "app_id = 'org.example.shop' AND name = 'http.client.request'"
+    attributes = words(app=shop, event="http.client.request")
+    assert set(attributes) == stored("arrayJoin(mapKeys(attributes))", "events", requests)
+    statuses = words(app=shop, event="http.client.request", attribute="http.response.status_code")
+    assert "200" in statuses and set(statuses) <= stored(
+        "attributes['http.response.status_code']", "events", requests
+    )
+
+
+@pytest.mark.parametrize("name", ["", "user.id", "session.id", "session.duration_ms", "nope", "1 OR 1=1"])
+def test_nothing_is_suggested_where_there_is_nothing_to_choose(client: TestClient, name: str) -> None:
+    answer = client.get("/filter/suggestions.json", params={"dimension": name})
+    assert answer.status_code == 400 and name in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "text", [hostile.QUOTES, "' OR 1=1 --", "{app:String}", "\\'); DROP TABLE event_rows; --"]
+)
+def test_what_is_asked_of_suggestions_is_just_a_text(client: TestClient, stage: Stage, text: str) -> None:
+    before = stage.query("SELECT count() AS n FROM events")
+    for fields in (
+        {"app": text, "dimension": "app.version"},
+        {"dimension": f"user.property.{text}"},
+        {"event": text},
+        {"event": "app.crash", "attribute": text},
+    ):
+        answer = client.get("/filter/suggestions.json", params=fields)
+        assert answer.status_code == 200, fields
+        known = [hostile.JINJA] if fields.get("attribute") == hostile.QUOTES else []
+        assert [word for word in answer.json()["words"] if word not in known] == []
+    assert stage.query("SELECT count() AS n FROM events") == before
 
 
 def test_user_timeline_goes_through_all_sessions(client: TestClient, stage: Stage) -> None:

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
+import orjson
 import pytest
 from starlette.testclient import TestClient
 
-from pipeline.dashboard import story, words
+from pipeline.adapters.embedded.child import LOOPBACK, free_port
+from pipeline.commands.dashboard import parts
+from pipeline.dashboard import leads, story, words
+from pipeline.dashboard.pages.health import SPLITS
 from pipeline.dashboard.rates import Sample, Watch, history, rates
+from pipeline.dashboard.tables import ordered
 from pipeline.dashboard.verdict import compared
+from pipeline.query.failures import failing_requests, top_crashes
+from pipeline.query.filter import EVERYTHING
+from pipeline.query.filter_sql import where
+from pipeline.query.filter_text import parse
 from tests.dashboard.markup import Page
 from tests.dashboard.stage import Stage
 
@@ -29,16 +40,116 @@ def test_health_shows_what_is_stored(client: TestClient, stage: Stage) -> None:
     )
     html = client.get("/health", params={"app": APP, "from": start}).text
     table = html[html.index('aria-labelledby="totals"') : html.index('id="over-time"')]
-    page = Page(table)
-    names = [element.text for element in page.all("th", scope="row")]
-    cells = page.texts("td")
+    headers = re.findall(r'<th scope="row">(.*?)</th>', table, re.DOTALL)
+    names = [re.sub("<[^>]*>", "", header).strip() for header in headers]
+    cells = Page(table).texts("td")
     width = len(cells) // len(names)
-    shown = {name: (cells[i * width], cells[i * width + 3]) for i, name in enumerate(names)}
+    shown = {name: (cells[i * width], cells[i * width + 4]) for i, name in enumerate(names)}
     assert len(expected) > 1
     assert shown == {
         row["app_version"]: (words.number(row["sessions"]), words.percent(row["good"] / row["sessions"]))
         for row in expected
     }
+
+
+@pytest.mark.parametrize("by", [*SPLITS, "property.experiment.checkout"])
+def test_a_group_leads_to_its_sessions(client: TestClient, stage: Stage, by: str) -> None:
+    given = {"app": APP, "from": "2026-01-01", "filter": "session.event_count > 3 or session.crash_count > 0"}
+    split = {"property": by.removeprefix("property.")} if by.startswith("property.") else {"by": by}
+    html = client.get("/health", params={**given, **split}).text
+    table = html[html.index('aria-labelledby="totals"') : html.index('id="over-time"')]
+    rows = [Page(f"<tr>{row}</tr>") for row in table.split("<tr>")[2:]]
+    assert rows
+    links = 0
+    for row in rows:
+        leads = [each.attributes["href"] for each in row.all("a")]
+        links += len(leads)
+        if leads:
+            assert len(listed(client, leads[0])) == int(row.texts("td")[0].replace(",", ""))
+    assert links == 0 if by == "os" else links >= len(rows) - 1, "all but the long tail"
+
+
+def test_failures_lead_to_their_sessions(client: TestClient, stage: Stage) -> None:
+    """Kinds of crashes and requests lose their numbers; the filters that their names lead to must find them all."""
+    found = Counter[str]()
+    for (app,) in {(row["app_id"],) for row in stage.query("SELECT DISTINCT app_id FROM sessions")}:
+        span = (app, 0, 4_000_000_000_000)
+        crashes, requests = (
+            [orjson.loads(line) for line in stage.store.query(each.sql, each.parameters).splitlines()]
+            for each in (top_crashes(*span, top=100), failing_requests(*span, top=100))
+        )
+        filters = [
+            *((row, leads.of_crash(row["exception_type"], row["message"], EVERYTHING)) for row in crashes),
+            *((row, leads.of_request(row["request"], row["status"], EVERYTHING)) for row in requests),
+        ]
+        for row, text in filters:
+            assert text, row
+            condition = where(parse(text))
+            sql = f"SELECT count() AS n FROM sessions WHERE app_id = {{app:String}} AND {condition.sql}"
+            (counted,) = stage.query(sql, app=app, **condition.parameters)
+            assert counted["n"] == row["sessions"], (app, row, text)
+            found["crashes" if "crashes" in row else "requests"] += 1
+    assert found["crashes"] > 3 and found["requests"] > 20
+
+
+def test_what_no_filter_can_say_leads_nowhere() -> None:
+    assert leads.of_crash("unknown error", "", EVERYTHING) is None
+    assert leads.of_group("os", "android 33", EVERYTHING) is None
+    assert leads.of_group("app_version", "x" * 5_000, EVERYTHING) is None
+    assert leads.of_group("app_version", "1", parse(" and ".join(["session.live = true"] * 200))) is None
+    assert leads.of_group("persona", "", EVERYTHING) == "not user.persona exists"
+    assert leads.of_group("property.plan", "", EVERYTHING) == (
+        'not user.property exists "plan" or user.property.plan = ""'
+    )
+    assert leads.of_request("GET a.example/x/{}/y", "503", parse("session.live = true")) == (
+        'has http.client.request(http.request.method = "GET", url.full matches'
+        ' "^[A-Za-z]+://([^/@]*@)?a\\\\.example(:[0-9]+)?/x/[^/?#]+/y([?#]|$)",'
+        ' http.response.status_code = "503") and session.live = true'
+    )
+
+
+def listed(client: TestClient, address: str | None) -> list[str]:
+    """The sessions of a list, all pages of it."""
+    found: list[str] = []
+    while address:
+        page = Page(client.get(address).text)
+        hrefs = [each.attributes["href"] for each in page.all("a")]
+        found += [href for href in hrefs if re.fullmatch(r"/sessions/[0-9a-f-]{36}", href)]
+        address = next((each.attributes["href"] for each in page.all("a", rel="next")), None)
+    return found
+
+
+def test_versions_are_in_their_own_order() -> None:
+    versions = ["1.9", "1.10", "1.10-beta", "1.10-beta.2", "2.0", "", "nightly", "1.10.1"]
+    rows = [{"group": version, "is_other": 0, "sessions": 1} for version in versions]
+    rows.append({"group": "other", "is_other": 1, "sessions": 99})
+    shown = [row["group"] for row in ordered(rows, "app_version")]
+    assert shown[:6] == ["2.0", "1.10.1", "1.10", "1.10-beta.2", "1.10-beta", "1.9"]
+    assert set(shown[6:8]) == {"", "nightly"} and shown[8] == "other"
+    rows = [
+        {"group": name, "is_other": int(name == "other"), "sessions": n}
+        for name, n in (("a", 1), ("other", 9), ("b", 5))
+    ]
+    assert [row["group"] for row in ordered(rows, "device_model")] == ["b", "a", "other"]
+
+
+def test_devices_that_come_back(client: TestClient, stage: Stage) -> None:
+    firsts = stage.query(
+        "SELECT device_id, argMin(app_version, (started_at, session_id)) AS version FROM sessions"
+        " WHERE app_id = {app:String} AND started_at >= '2026-01-01 00:00:00' GROUP BY device_id",
+        app=APP,
+    )
+    given = {"app": APP, "from": "2026-01-01", "to": "2026-01-09"}
+    page = Page(client.get("/health/retention", params=given).text)
+    cells = page.texts("td")
+    names = [element.text for element in page.all("th", scope="row")]
+    width = len(cells) // len(names)
+    assert {name: int(cells[i * width]) for i, name in enumerate(names)} == Counter(
+        row["version"] for row in firsts
+    )
+    assert cells[1] == "0 %", "all of the fleet's traffic is of one day"
+    assert client.get("/health/retention", params={**given, "by": "nonsense"}).status_code == 400
+    assert client.get("/health/retention").status_code == 400
 
 
 def test_health_over_time_adds_up(client: TestClient, stage: Stage) -> None:
@@ -47,9 +158,11 @@ def test_health_over_time_adds_up(client: TestClient, stage: Stage) -> None:
         "SELECT count() AS n FROM sessions WHERE app_id = {app:String} AND started_at >= '2026-01-01 00:00:00'",
         app=APP,
     )
-    section = html[html.rindex("<figure") : html.rindex("</figure>")]
+    figures = [
+        html[place.start() : html.index("</figure>", place.start())] for place in re.finditer("<figure", html)
+    ]
+    (section,) = (figure for figure in figures if Page(figure).texts("h3") == ["Sessions"])
     page = Page(section)
-    assert page.texts("h3") == ["Sessions"]
     values = [element.attributes["data-value"] for element in page.all("td")]
     assert sum(int(value) for value in values if value) == total["n"] > 0
 
@@ -87,6 +200,53 @@ def side(**changes: Any) -> dict[str, Any]:
     }
     base |= {"crash_free_devices": 290, "anr_free_sessions": 1_000, "duration_n": 1_000, "duration_rank": 469}
     return {**base, "duration_low": 900, "duration_value": 1_000, "duration_high": 1_100, **changes}
+
+
+def test_properties_to_split_by_are_suggested(client: TestClient, stage: Stage) -> None:
+    html = client.get("/health", params={"app": APP, "from": "2026-01-01"}).text
+    listed = html[html.index("<datalist") : html.index("</datalist>")]
+    keys = stage.query(
+        "SELECT DISTINCT arrayJoin(mapKeys(properties)) AS key FROM sessions WHERE app_id = {app:String}"
+        " AND started_at >= '2026-01-01 00:00:00'",
+        app=APP,
+    )
+    assert (
+        {each.attributes["value"] for each in Page(listed).all("option")}
+        == {row["key"] for row in keys}
+        != set()
+    )
+
+
+def test_sessions_without_a_property_can_be_compared(client: TestClient, stage: Stage) -> None:
+    key = "experiment.checkout"
+    (counted,) = stage.query(
+        "SELECT countIf(properties[{key:String}] = '') AS without FROM sessions WHERE app_id = {app:String}"
+        " AND started_at >= '2026-01-01 00:00:00'",
+        app=APP, key=key,
+    )  # fmt: skip
+    html = client.get(
+        "/health", params={"app": APP, "from": "2026-01-01", "property": key, "a": "A", "b": ""}
+    ).text
+    cells = Page(html[html.index('aria-label="Comparison"') :]).texts("td")
+    assert int(cells[1].replace(",", "")) == counted["without"] > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "lane"),
+    [
+        ("lifecycle_activity", "activity", "view"),
+        ("gesture_scroll", "activity", "tap"),
+        ("warm_launch", "activity", "lifecycle"),
+        ("app.launch", "launch", "lifecycle"),
+        ("device.app.lifecycle", "background", "lifecycle"),
+        ("lifecycle_app", "background", "lifecycle"),
+        ("custom", "activity", "other"),
+        ("exception", "activity", "problem"),
+        ("exception", "exception", "problem"),
+    ],
+)
+def test_lanes_of_events(name: str, kind: str, lane: str) -> None:
+    assert story.lane(kind, name) == lane
 
 
 def test_a_verdict_needs_more_than_chance() -> None:
@@ -132,6 +292,14 @@ def test_rates_are_between_two_samples() -> None:
 def test_a_topic_made_anew_has_no_negative_rate() -> None:
     (rate,) = rates([Sample(0.0, [Lag("sink", "a", 900, 0)]), Sample(1.0, [Lag("sink", "a", 10, 0)])])
     assert (rate.written_per_s, rate.done_per_s) == (0.0, 0.0)
+
+
+def test_where_kafka_is_asked_for_is_told(stage: Stage) -> None:
+    settings = replace(stage.settings, kafka_bootstrap=f"{LOOPBACK}:{free_port()}")
+    ask = parts(settings, stage.store, "", frozenset()).lags
+    assert ask
+    with pytest.raises(ConnectionError, match="PIPELINE_KAFKA_BOOTSTRAP"):
+        asyncio.run(asyncio.wait_for(ask(), 30))  # type: ignore[arg-type]
 
 
 def test_a_silent_broker_is_told() -> None:

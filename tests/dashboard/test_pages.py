@@ -12,12 +12,13 @@ import pytest
 from starlette.testclient import TestClient
 
 from pipeline.commands.dashboard import parts
+from pipeline.dashboard.app import application
 from pipeline.dashboard.guard import HEADERS
 from pipeline.dashboard.page import FOLDER
 from pipeline.dashboard.reader import NotAnswered
 from tests.dashboard import hostile
 from tests.dashboard.markup import Page
-from tests.dashboard.stage import Stage
+from tests.dashboard.stage import Stage, staged
 
 WHO = urlencode({"app": hostile.APP, "user": hostile.USER})
 DEVICE = urlencode({"app": hostile.APP, "device": hostile.DEVICE})
@@ -51,6 +52,11 @@ def addresses(stage: Stage) -> Iterator[str]:
     yield f"/health?{urlencode({'app': hostile.APP})}"
     yield f"/health?{urlencode({'app': hostile.APP, 'by': 'persona', 'a': hostile.SCRIPT, 'b': ''})}"
     yield f"/health?{urlencode({'app': hostile.APP, 'property': hostile.SCRIPT, 'a': hostile.QUOTES, 'b': 'x'})}"
+    # The days on which it was there.
+    span = {"app": hostile.APP, "from": "2025-03-01", "to": "2025-04-01"}
+    for split in ({"by": "app_version"}, {"by": "device_model"}, {"property": hostile.SCRIPT}):
+        yield f"/health?{urlencode({**span, **split})}"
+        yield f"/health/retention?{urlencode({**span, **split})}"
 
 
 def test_every_page_answers_safely(client: TestClient, stage: Stage) -> None:
@@ -67,7 +73,7 @@ def test_every_page_answers_safely(client: TestClient, stage: Stage) -> None:
         )
         assert "829348951" not in answer.text, "a template of the device's was filled in"
         hostile_seen += "&lt;script&gt;alert" in answer.text
-    assert hostile_seen >= 7, "the hostile texts were not even there"
+    assert hostile_seen >= 11, "the hostile texts were not even there"
 
 
 def test_policy_allows_nothing_inline_and_nothing_from_elsewhere() -> None:
@@ -184,7 +190,7 @@ def test_session_page_tells_the_story(client: TestClient, stage: Stage) -> None:
     assert tags == ["late"]
     (late_row,) = [key for key, words in rows.items() if names[int(key[1:])] == "app.widget.click"]
     assert html.index(f'id="{late_row}"') < html.index("It arrived after events that happened later")
-    assert "revision" in html and "not final" in html
+    assert "<dt>Revision</dt>" in html and "not final" in html
     assert "x" * 2_000 in html and "x" * 2_001 not in html
     assert "x" * 5_000 in client.get(f"/sessions/{session}/event?id={quote('e' + hostile.QUOTES)}").text
 
@@ -230,6 +236,19 @@ def test_what_is_not_there_is_told(client: TestClient) -> None:
         answer = client.get(address)
         assert answer.status_code == 404 and "Not found" in answer.text
         assert answer.headers["Content-Security-Policy"] == HEADERS["Content-Security-Policy"]
+
+
+def test_a_new_database_says_what_to_do(database_url: str) -> None:
+    with staged(database_url) as empty:
+        client = TestClient(application(parts(empty.settings, empty.store, "", frozenset())))
+        for path in ("/sessions", "/health", "/timeline"):
+            assert "session-pipeline simulate" in client.get(path).text, path
+        for path in ("/pipeline", "/pipeline/ledger"):
+            assert client.get(path).status_code == 200
+        told = client.get("/filter/dimensions.json").json()
+        assert told["events"] == [] and told["dimensions"]
+        assert client.get("/filter/suggestions.json?dimension=app.version").json() == {"words": []}
+        client.close()
 
 
 def test_pipeline_page_shows_what_was_refused(client: TestClient) -> None:

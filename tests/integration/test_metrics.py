@@ -306,6 +306,63 @@ def _carried(attributes: dict[str, Any]) -> int:
     return took if begun and 0 < took <= 60_000 else 0
 
 
+def notable(filled: Filled, subject: str) -> list[dict[str, Any]]:
+    """Crashes or failed requests of the app that has most of them, each with its session, by plain Python.
+
+    What they are called is taken from the table: `test_top_crashes` and `test_failing_requests` look at that.
+    """
+    statement = "SELECT app_id, device_id, event_id, label, detail FROM notable_events"
+    called = {
+        (row["app_id"], row["device_id"], row["event_id"]): (row["label"], row["detail"])
+        for row in filled.ask(Statement(statement))
+    }
+    by_device = defaultdict(list)
+    for row in filled.traffic.sessions:
+        by_device[row["app_id"], row["device_id"]].append(row)
+    found = []
+    for (app, device), event in filled.traffic.attributes():
+        attributes = orjson.loads(event.attributes)
+        failed = int(attributes.get("http.response.status_code", 0)) >= 400 or attributes.get("error.type")
+        is_crash = event.kind.label in ("crash", "exception")
+        is_it = is_crash if subject == "crash" else event.name == "http.client.request" and failed
+        if is_it:
+            begun = [row for row in by_device[app, device] if row["started_at_ms"] <= event.time_ms]
+            session = max(begun, key=lambda row: int(row["started_at_ms"]))
+            kind = called[app, device, event.id]
+            found.append({"app": app, "session": session, "time_ms": event.time_ms, "kind": kind})
+    ((app, _),) = Counter(one["app"] for one in found).most_common(1)
+    return [one for one in found if one["app"] == app]
+
+
+def expected_failures(
+    all_of_them: list[dict[str, Any]], groups_of: Callable[[Row], list[str]], bucket: str | None, top: int
+) -> dict[tuple[Any, ...], tuple[int, int, int, int]]:
+    """`failures_by` in plain Python."""
+    kinds = Counter(one["kind"] for one in all_of_them)
+    groups = Counter(group for one in all_of_them for group in set(groups_of(one["session"])))
+    best_kinds = sorted(kinds, key=lambda kind: (-kinds[kind], kind))[:top]
+    best_groups = sorted(groups, key=lambda group: (-groups[group], group))[:top]
+    cells: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for one in all_of_them:
+        kind = (*one["kind"], 0) if one["kind"] in best_kinds else ("other", "", 1)
+        start = bucket_of({"started_at_ms": one["time_ms"]}, bucket)
+        for group in {(g, 0) if g in best_groups else ("other", 1) for g in groups_of(one["session"])}:
+            cells[(start, *group, *kind)].append(one["session"])
+    return {
+        key: (
+            len(rows),
+            len({row["session_id"] for row in rows}),
+            len({row["device_id"] for row in rows}),
+            len({row["user_id"] for row in rows} - {""}),
+        )
+        for key, rows in cells.items()
+    }
+
+
+def counts_of(row: Row) -> tuple[int, int, int, int]:
+    return row["failures"], row["sessions"], row["devices"], row["users"]
+
+
 class TestEvents:
     @pytest.mark.parametrize("source", ["filled", "real"])
     def test_cold_starts(self, source: str, request: pytest.FixtureRequest) -> None:
@@ -407,6 +464,46 @@ class TestEvents:
             assert filled.ask(Statement(view, {"app": app})) == rows
         assert found == wanted
 
+    @pytest.mark.parametrize("bucket", [None, "day"])
+    @pytest.mark.parametrize("by", GROUPS)
+    def test_failures_by_group_and_day(self, filled: Filled, by: str | None, bucket: Bucket | None) -> None:
+        """Against plain Python: every crash is in one kind and bucket, and in each group of its session."""
+        for subject in ("crash", "request"):
+            all_of_them = notable(filled, subject)
+            app = all_of_them[0]["app"]
+            statement = failures.failures_by(
+                subject, app, FIRST_MS, LAST_MS, by=by, bucket=bucket, top=1, top_groups=1
+            )
+            wanted = expected_failures(all_of_them, GROUPS[by], bucket, 1)
+            assert {key[-1] for key in wanted} == {0, 1}, "kinds for themselves, and the rest"
+            found = filled.ask(statement)
+            keys = ("bucket_ms", "group", "is_other", "label", "detail", "is_rest")
+            assert {tuple(row[key] for key in keys): counts_of(row) for row in found} == wanted
+
+    def test_failures_of_some_sessions(self, filled: Filled) -> None:
+        some = Statement("state = {f0:String}", {"f0": "background"})
+        all_of_them = notable(filled, "request")
+        app = all_of_them[0]["app"]
+        wanted = [one for one in all_of_them if one["session"]["state"] == "background"]
+        rows = filled.ask(failures.failures_by("request", app, FIRST_MS, LAST_MS, where=some, top=1))
+        assert sum(row["failures"] for row in rows) == len(wanted) > 0
+        nothing = Statement("end_reason = {f0:String}", {"f0": "no such reason"})
+        assert filled.ask(failures.failures_by("request", app, FIRST_MS, LAST_MS, where=nothing)) == []
+
+    def test_names_of_splits_are_never_sql(self, filled: Filled) -> None:
+        all_of_them = notable(filled, "request")
+        app, total = all_of_them[0]["app"], len(all_of_them)
+        for text in ("x'] OR 1=1 --", "{m_app:String}", "\\"):
+            rows = filled.ask(
+                failures.failures_by("request", app, FIRST_MS, LAST_MS, by=f"property.{text}", top=1)
+            )
+            assert {row["group"] for row in rows} == {""}
+            assert sum(row["failures"] for row in rows) == total
+        with pytest.raises(ValueError, match="app_version"):
+            failures.failures_by("crash", "a", 0, 1, by="app_version; DROP TABLE x")
+        with pytest.raises(ValueError, match="hour, day, week"):
+            failures.failures_by("crash", "a", 0, 1, bucket="year")  # type: ignore[arg-type]
+
     def test_paths_lose_their_numbers(self, filled: Filled) -> None:
         rows = filled.ask(Statement("SELECT DISTINCT label FROM notable_events WHERE subject = 'request'"))
         labels = {row["label"] for row in rows}
@@ -487,6 +584,43 @@ def test_retention(database_url: str, days: int) -> None:
     assert {(row["cohort"], row["day_number"]): [row["devices"], row["retained"]] for row in found} == wanted
     assert all(row["retention_rate"] == row["retained"] / row["devices"] for row in found)
     assert any(0 < row["retention_rate"] < 1 for row in found) is (days > 0)
+
+
+@pytest.mark.parametrize("by", [None, "app_version", "persona", "property.experiment.checkout"])
+def test_retention_by_group(filled: Filled, by: str | None) -> None:
+    """Each device where its first session puts it; some of all sessions by a condition."""
+    top, days = 2, 2
+    by_device = defaultdict(list)
+    for row in filled.sessions():
+        by_device[row["device_id"]].append(row)
+    for condition in (None, Statement("os_name = {f0:String}", {"f0": "Android"})):
+        firsts = {
+            device: min(rows, key=lambda row: (row["started_at_ms"], row["session_id"]))
+            for device, rows in by_device.items()
+        }
+        chosen = {d: row for d, row in firsts.items() if condition is None or row["os_name"] == "Android"}
+        counted = Counter(group for row in chosen.values() for group in set(GROUPS[by](row)))
+        best = sorted(counted, key=lambda group: (-counted[group], group))[:top]
+        wanted: dict[tuple[str, int, int], list[int]] = {}
+        last_day = max(row["started_at_ms"] for row in filled.sessions()) // DAY_MS + 2
+        for device, first in chosen.items():
+            seen = {row["started_at_ms"] // DAY_MS for row in by_device[device]}
+            for number in range(days + 1):
+                if min(seen) + number >= last_day:
+                    continue
+                for group in {(g, 0) if g in best else ("other", 1) for g in GROUPS[by](first)}:
+                    cell = wanted.setdefault((*group, number), [0, 0])
+                    cell[0] += 1
+                    cell[1] += min(seen) + number in seen
+        found: dict[tuple[str, int, int], list[int]] = {}
+        for row in filled.ask(
+            metrics.retention(filled.app, FIRST_MS, last_day * DAY_MS, days, by=by, where=condition, top=top)
+        ):
+            cell = found.setdefault((row["group"], row["is_other"], row["day_number"]), [0, 0])
+            cell[0] += row["devices"]
+            cell[1] += row["retained"]
+        assert found == wanted
+        assert len(chosen) > 5 and (condition is None or len(chosen) < len(firsts))
 
 
 def test_comparison_of_two_arms(filled: Filled) -> None:

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from pipeline.dashboard.guard import checked_form
 from pipeline.dashboard.reader import Reader
-from pipeline.query import saved
+from pipeline.query import saved, suggestions
 from pipeline.query.dimensions import DIMENSIONS, KEYED, KEYED_OPERATORS
 from pipeline.query.filter import FilterError, from_json, to_json
 from pipeline.query.filter_text import parse, to_text
@@ -50,7 +50,11 @@ class FilterPages:
         shown = ("name", "label", "group", "type", "operators", "values", "suggestions")
         return JSONResponse(
             {
-                "dimensions": [{key: getattr(each, key) for key in shown} for each in DIMENSIONS.values()],
+                "dimensions": [
+                    {key: getattr(each, key) for key in shown}
+                    | {"is_suggested": suggestions.is_suggested(each)}
+                    for each in DIMENSIONS.values()
+                ],
                 "keyed": [
                     {"start": start, "label": label, "group": group}
                     for start, (label, group, _) in KEYED.items()
@@ -60,6 +64,21 @@ class FilterPages:
                 "events": [row["name"] for row in names],
             }
         )
+
+    async def suggestions(self, request: Request) -> Response:
+        """What is often found: of a `dimension`, or the attributes of an `event`, or the values of its `attribute`."""
+        query = request.query_params
+        app, event = query.get("app", ""), query.get("event", "")
+        try:
+            if "attribute" in query:
+                statement = suggestions.attribute_values(app, event, query["attribute"])
+            elif event:
+                statement = suggestions.attributes_of(app, event)
+            else:
+                statement = suggestions.values_of(app, query.get("dimension", ""))
+        except FilterError as error:
+            return JSONResponse({"error": str(error)}, 400)
+        return JSONResponse({"words": [row["word"] for row in await self._reader.rows(statement)]})
 
     async def parse(self, request: Request) -> Response:
         """The JSON form of a text."""
@@ -78,12 +97,14 @@ class FilterPages:
         return _told(written)
 
     async def save(self, request: Request) -> Response:
-        """Takes the form that saves, makes the default, or deletes."""
+        """Takes the form that saves, deletes, or says whether an app begins with a filter."""
         fields = await checked_form(request)
         app, name, text = fields.get("app", ""), fields.get("name", "").strip(), fields.get("filter", "")
         try:
             if "delete" in fields:
                 statements = [saved.delete(app, name)]
+            elif "begin" in fields:
+                statements = [saved.make_default(app, name if fields["begin"] == "yes" else None)]
             else:
                 statements = [saved.save(app, name, text)]
                 if "default" in fields:

@@ -6,39 +6,47 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from urllib.parse import urlencode
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeline.dashboard.address import BadAddress, Choice
+from pipeline.dashboard.leads import of_crash, of_group, of_request
 from pipeline.dashboard.page import render
 from pipeline.dashboard.pages.sessions import apps, field_of, span_ms
 from pipeline.dashboard.reader import Reader, Row
+from pipeline.dashboard.tables import chart, is_version, ordered, returns
 from pipeline.dashboard.verdict import Line, compared
+from pipeline.dashboard.words import iso
 from pipeline.query.compare import compare
 from pipeline.query.failures import failing_requests, top_crashes
-from pipeline.query.filter import FilterError
+from pipeline.query.filter import EVERYTHING, Filter, FilterError
 from pipeline.query.filter_sql import Scope, where
 from pipeline.query.filter_text import parse
 from pipeline.query.metric_definitions import DIMENSIONS, METRICS, Bucket
-from pipeline.query.metrics import metric
+from pipeline.query.metrics import metric, retention
 from pipeline.query.statement import Statement
+from pipeline.query.suggestions import values_of
 
 _DAY_MS = 86_400_000
 _DAYS = 30
 """Shown where the address names no range, up to the newest session."""
 _TOTALS = (
-    *("sessions", "devices", "users", "crash_free_sessions", "crash_free_users", "anr_free_sessions"),
-    *("duration_p50", "duration_p95", "cold_start_p50"),
+    *("sessions", "adoption", "devices", "users", "crash_free_sessions", "crash_free_users"),
+    *("anr_free_sessions", "duration_p50", "duration_p95", "cold_start_p50"),
 )
-_CHARTS = ("crash_free_sessions", "adoption", "duration_p50", "sessions")
+_CHARTS = ("crash_free_sessions", "crash_free_users", "adoption", "duration_p50", "sessions", "users")
+_RETURN_DAYS = (1, 2, 3, 7, 14, 30)
 _GROUPS = 6
 """That stand for themselves; all others are one."""
 SPLITS: Mapping[str, str] = {
     "app_version": "app version",
     "app_build": "build",
     "environment": "environment",
-    "os": "system",
+    "os": "system and its version",
+    "os_name": "system",
     "device_model": "device model",
     "device_manufacturer": "manufacturer",
     "persona": "persona",
@@ -56,13 +64,20 @@ class Asked:
     start_ms: int
     end_ms: int
     by: str
+    filter: Filter
     condition: Statement | None
+    """The same in SQL; None where every session passes."""
 
     @property
     def bucket(self) -> Bucket:
         """As fine as the range allows."""
         days = (self.end_ms - self.start_ms) / _DAY_MS
         return "hour" if days <= 3 else "day" if days <= 120 else "week"
+
+    def sessions_at(self, filter: str | None) -> str | None:
+        """Where the sessions of this app and range that pass a filter are listed; None without a filter."""
+        own = {"app": self.app, "from": iso(self.start_ms), "to": iso(self.end_ms)}
+        return None if filter is None else f"/sessions?{urlencode({**own, 'filter': filter})}"
 
 
 class HealthPage:
@@ -96,8 +111,32 @@ class HealthPage:
         }
         if asked is None:
             return render(request, "health.html", status=400 if problem else 200, totals=[], **values)
+        # An empty name is a group too: the sessions without one.
+        two = (query["a"], query["b"]) if "a" in query and "b" in query else None
+        return render(request, "health.html", **values, **await self._answers(asked, two))
+
+    async def retention(self, request: Request) -> Response:
+        """How many devices come back, which reads every session of the app and therefore comes later."""
+        query = request.query_params
+        try:
+            asked = await self._asked(query, ())
+        except (BadAddress, FilterError) as error:
+            raise HTTPException(400, str(error)) from error
+        if asked is None:
+            raise HTTPException(400, "Name an app.")
+        rows = await self._reader.rows(
+            retention(
+                *(asked.app, asked.start_ms, asked.end_ms, _RETURN_DAYS[-1]),
+                by=asked.by, where=asked.condition, top=_GROUPS,
+            )
+        )  # fmt: skip
+        split = query.get("property") or SPLITS.get(asked.by, asked.by)
         return render(
-            request, "health.html", **values, **await self._answers(asked, values["a"], values["b"])
+            request,
+            "retention.html",
+            lines=returns(rows, asked.by, _RETURN_DAYS),
+            days=_RETURN_DAYS,
+            split=split,
         )
 
     async def _asked(self, query: Mapping[str, str], known: Sequence[str]) -> Asked | None:
@@ -116,11 +155,11 @@ class HealthPage:
         start_ms = choice.start_ms if choice.start_ms is not None else max(0, end_ms - _DAYS * _DAY_MS)
         if start_ms >= end_ms:
             raise BadAddress("The time range ends before it begins.")
-        text = choice.filter or ""
-        condition = where(parse(text), scope=Scope(app, start_ms)) if text.strip() else None
-        return Asked(app, start_ms, end_ms, by, condition)
+        filter = parse(choice.filter or "")
+        condition = where(filter, scope=Scope(app, start_ms)) if filter != EVERYTHING else None
+        return Asked(app, start_ms, end_ms, by, filter, condition)
 
-    async def _answers(self, asked: Asked, a: str, b: str) -> dict[str, Any]:
+    async def _answers(self, asked: Asked, two: tuple[str, str] | None) -> dict[str, Any]:
         split = partial(
             metric,
             app_id=asked.app,
@@ -129,18 +168,40 @@ class HealthPage:
             by=asked.by,
             where=asked.condition,
         )
-        totals = await self._reader.rows(split(_TOTALS, top=_GROUPS * 2))
+        found = await self._reader.rows(split(_TOTALS, top=_GROUPS * 2))
+        totals = [{**row, "sessions_at": _of_group(asked, row)} for row in ordered(found, asked.by)]
         series = await self._reader.rows(split(_CHARTS, bucket=asked.bucket, top=_GROUPS))
         place = (asked.app, asked.start_ms, asked.end_ms)
+        keys = await self._reader.rows(values_of(asked.app, "user.property."))
         return {
+            "property_keys": [row["word"] for row in keys],
             "totals": totals,
             "metrics": [METRICS[name] for name in _TOTALS],
-            "charts": [chart(METRICS[name].label, name, METRICS[name].unit, series) for name in _CHARTS],
+            "charts": [
+                chart(METRICS[name].label, name, METRICS[name].unit, ordered(series, asked.by))
+                for name in _CHARTS
+                # An app that names no users has none of theirs to draw.
+                if any(row[name] for row in series)
+            ],
             "bucket": asked.bucket,
-            "groups": [row["group"] for row in totals if not row["is_other"]],
-            "compared": await self._compared(asked, a, b) if a and b else None,
-            "crashes": await self._reader.rows(top_crashes(*place, where=asked.condition)),
-            "requests": await self._reader.rows(failing_requests(*place, where=asked.condition)),
+            **_choice_of_two([row["group"] for row in totals if not row["is_other"]], asked.by, two),
+            "compared": await self._compared(asked, *two) if two else None,
+            "crashes": [
+                {
+                    **row,
+                    "sessions_at": asked.sessions_at(
+                        of_crash(row["exception_type"], row["message"], asked.filter)
+                    ),
+                }
+                for row in await self._reader.rows(top_crashes(*place, where=asked.condition))
+            ],
+            "requests": [
+                {
+                    **row,
+                    "sessions_at": asked.sessions_at(of_request(row["request"], row["status"], asked.filter)),
+                }
+                for row in await self._reader.rows(failing_requests(*place, where=asked.condition))
+            ],
         }
 
     async def _compared(self, asked: Asked, a: str, b: str) -> list[Line]:
@@ -149,22 +210,16 @@ class HealthPage:
         return compared(rows[0], rows[1])
 
 
-def chart(label: str, name: str, unit: str, rows: Sequence[Row]) -> dict[str, Any]:
-    """A table of one metric: a line a bucket, a column a group, None where a bucket has nothing of the group."""
-    groups = list(dict.fromkeys((row["is_other"], row["group"]) for row in sorted(rows, key=_by_group)))
-    cells: dict[int, dict[tuple[int, str], float | None]] = {}
-    for row in rows:
-        cells.setdefault(int(row["bucket_ms"]), {})[(row["is_other"], row["group"])] = row[name]
-    return {
-        "label": label,
-        "unit": unit,
-        "groups": [group or "none" for _, group in groups],
-        "lines": [(at_ms, [line.get(group) for group in groups]) for at_ms, line in sorted(cells.items())],
-    }
+def _choice_of_two(groups: list[str], by: str, two: tuple[str, str] | None) -> dict[str, Any]:
+    """What can be compared, and what is chosen: of versions the one before the newest, and the newest."""
+    first, second = (groups + groups)[:2] if groups else ("", "")
+    if is_version(by):
+        first, second = second, first
+    return {"groups": groups, "chosen": two or (first, second)}
 
 
-def _by_group(row: Row) -> tuple[int, str]:
-    return row["is_other"], row["group"]
+def _of_group(asked: Asked, row: Row) -> str | None:
+    return None if row["is_other"] else asked.sessions_at(of_group(asked.by, row["group"], asked.filter))
 
 
 def _is(by: str, value: str) -> Statement:

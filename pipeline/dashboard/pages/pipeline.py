@@ -45,7 +45,7 @@ class PipelinePage:
         return render(
             request, "pipeline.html",
             rates=rates(samples), problem=self._watch.problem, behind=lines["behind"], done=lines["done"],
-            refused=refused, still_open=still_open, now_ms=now_ms,
+            refused=refused, still_open=sorted(still_open, key=lambda app: (-app.count, app.app_id)), now_ms=now_ms,
         )  # fmt: skip
 
     async def ledger(self, request: Request) -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,6 +14,7 @@ from pipeline.dashboard.page import render
 from pipeline.dashboard.reader import Reader, Row
 from pipeline.dashboard.words import iso, unix_ms
 from pipeline.query import saved
+from pipeline.query.dimensions import DIMENSIONS, KEYED
 from pipeline.query.filter import FilterError
 from pipeline.query.filter_text import parse, to_text
 from pipeline.query.operations import Ask
@@ -23,6 +24,23 @@ from pipeline.query.statement import Statement
 PAGE = 50
 _DAY_MS = 86_400_000
 _RANGES = (("last day", 1), ("7 days", 7), ("30 days", 30), ("90 days", 90))
+EXAMPLES: Mapping[str, str] = {
+    "Crashed after a request had failed": "has http.client.request(http.response.status_code >= 500) then app.crash",
+    "Ended badly": 'session.end_reason in ("crash", "anr", "exception", "out_of_memory", "unclean_exit")',
+    "Live just now": "session.live = true",
+    "First sessions of a device that were over in ten seconds": "session.first = true and session.duration_ms < 10000",
+    "Long, and nothing was tapped": "session.duration_ms >= 60000 and session.tap_count = 0",
+    "Users with a property": 'user.property exists "plan" and not user.property.plan = "free"',
+    "A request to one address failed": 'has http.client.request(url.full contains "/cart", error.type exists)',
+}
+"""What a filter is for, and the filter."""
+_VOCABULARY: Mapping[str, Sequence[str]] = {
+    group.capitalize(): [
+        *(name for name, each in DIMENSIONS.items() if each.group == group),
+        *(f"{start}KEY" for start, (_, whose, _) in KEYED.items() if whose == group),
+    ]
+    for group in dict.fromkeys(each.group for each in DIMENSIONS.values())
+}
 _APPS = Statement("SELECT DISTINCT app_id FROM session_rows ORDER BY app_id LIMIT 500")
 _EMPTY = Page([], None)
 
@@ -91,6 +109,8 @@ class SessionsPage:
             "is_default": choice.filter is None and bool(text),
             "older": older and f"/sessions?{urlencode(older)}",
             "newest": f"/sessions?{urlencode(own)}",
+            "examples": EXAMPLES.items(),
+            "vocabulary": _VOCABULARY,
             "ranges": await self._ranges(choice, own),
             "problem": problem,
             "start": field_of(choice.start_ms),

@@ -1,5 +1,5 @@
 // Builds a filter from nested groups of conditions. Its form and the JSON form of the filter language are one tree.
-import { comparison, element, remover } from "./conditions.js";
+import { comparison, element, remover, suggesting } from "./conditions.js";
 
 const KINDS = { all: "all of these", any: "any of these", none: "none of these", some: "not all of these" };
 let names = 0;
@@ -93,14 +93,19 @@ export class Builder {
     const select = element("select", { "aria-label": "What is compared" }, [...groups.values()]);
     const known = () => dimensions.find((each) => each.name === select.value)
       ?? { type: "keyed", operators: keyedOperators, values: [], suggestions: [] };
-    const compared = comparison(this.vocabulary, known(), test);
+    const about = () => {
+      if (known().type !== "keyed") return known().is_suggested ? { dimension: select.value } : null;
+      return key.value ? { dimension: select.value + key.value } : null;
+    };
+    const compared = comparison(this.vocabulary, known(), test, about);
     const settle = () => {
       key.hidden = known().type !== "keyed";
       compared.settle(known());
     };
     select.addEventListener("change", settle);
     settle();
-    const node = element("span", { class: "line", role: "group", "aria-label": "Condition" }, [select, key, compared.node]);
+    const node = element("span", { class: "line", role: "group", "aria-label": "Condition" },
+      [select, ...suggesting(this.vocabulary, key, () => ({ dimension: select.value })), compared.node]);
     return { node, read: () => ({ dimension: select.value + (key.hidden ? "" : key.value), ...compared.read() }) };
   }
 
@@ -111,8 +116,9 @@ export class Builder {
     const put = (test, isNew) => {
       const attribute = element("input", { type: "text", value: test.attribute, placeholder: "attribute", "aria-label": "Attribute" });
       const type = { type: "keyed", operators: this.vocabulary.keyed_operators, values: [], suggestions: [] };
-      const compared = comparison(this.vocabulary, type, test);
-      const line = element("div", { class: "line", role: "group", "aria-label": "Attribute of the event" }, ["with", attribute, compared.node]);
+      const compared = comparison(this.vocabulary, type, test, () => name.value && attribute.value && { event: name.value, attribute: attribute.value });
+      const line = element("div", { class: "line", role: "group", "aria-label": "Attribute of the event" },
+        ["with", ...suggesting(this.vocabulary, attribute, () => name.value && { event: name.value }), compared.node]);
       line.append(remover("Remove the attribute", () => {
         parts.delete(line);
         line.remove();

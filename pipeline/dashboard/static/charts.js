@@ -2,16 +2,29 @@
 import uPlot from "./vendor/uplot/uPlot.esm.js";
 import { axisTexts, colour } from "./lanes.js";
 
-const COLOURS = ["--lane-network", "--lane-problem", "--lane-view", "--lane-tap", "--lane-log", "--lane-lifecycle", "--lane-other"];
-const DASHES = [[], [6, 4], [2, 3], [10, 4, 2, 4]];
+// Red means trouble elsewhere, and says nothing here; a line is told by its dashes too, as the legend shows.
+const COLOURS = ["--line-1", "--line-2", "--line-3", "--line-4", "--line-5", "--line-6", "--lane-other"];
+const DASHES = [[], [7, 4], [2, 3]];
+const BORDERS = ["solid", "dashed", "dotted"];
+const SECOND = 1e3, MINUTE = 6e4, HOUR = 36e5, DAY = 864e5;
+const STEPS_MS = [1, 2, 5, 10, 20, 50, 100, 200, 500, SECOND, 2 * SECOND, 5 * SECOND, 10 * SECOND, 20 * SECOND, 30 * SECOND, MINUTE, 2 * MINUTE,
+  5 * MINUTE, 10 * MINUTE, 20 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR, 6 * HOUR, 12 * HOUR, DAY];
 const HEIGHT_PX = 220;
 const DAY_S = 86400;
 
 const FORMS = {
-  share: (value) => (value === 1 ? "100 %" : `${(100 * value).toFixed(2)} %`),
-  ms: (value) => (value < 1e3 ? `${Math.round(value)} ms` : value < 6e4 ? `${+(value / 1e3).toFixed(1)} s` : `${+(value / 6e4).toFixed(1)} min`),
+  share: (value) => `${+(100 * value).toFixed(2)} %`,
+  ms: (value) => (value < SECOND ? `${Math.round(value)} ms` : value < MINUTE ? `${+(value / SECOND).toFixed(1)} s`
+    : value < HOUR ? minutes(Math.round(value / SECOND)) : `${+(value / HOUR).toFixed(1)} h`),
   count: (value) => (Number.isInteger(value) || value >= 100 ? Math.round(value).toLocaleString("en") : String(+value.toPrecision(2))),
 };
+
+// Sessions and records come whole.
+const STEPS = { ms: STEPS_MS, count: [1, 2, 5].concat(...[1, 2, 3, 4, 5, 6, 7, 8, 9].map((power) => [1, 2, 5].map((step) => step * 10 ** power))) };
+
+function minutes(seconds) {
+  return `${Math.floor(seconds / 60)} min${seconds % 60 ? ` ${seconds % 60} s` : ""}`;
+}
 
 function read(figure) {
   const rows = [...figure.querySelectorAll("details tbody tr")];
@@ -40,16 +53,17 @@ export function draw(figure) {
     padding: [8, 30, 0, 0],
     tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1e3), "UTC"),
     cursor: { y: false },
-    scales: { x: { range: (_, min, max) => (min === max ? [min - DAY_S, max + DAY_S] : [min, max]) }, y: { range: (_, min, max) => bounds(figure.dataset.chart, min, max) } },
+    legend: { markers: { width: 3, dash: (_, index) => BORDERS[(index - 1) % BORDERS.length] } },
+    scales: { x: { range: (_, min, max) => (data[0].length === 1 ? [data[0][0] - DAY_S, data[0][0] + DAY_S] : [min, max]) }, y: { range: (_, min, max) => bounds(figure.dataset.chart, min, max) } },
     axes: [
       { stroke: text, grid, ticks: grid, size: 50, space: 64, values: axisTexts },
-      { stroke: text, grid, ticks: grid, size: 72, values: (_, splits) => splits.map(write) },
+      { stroke: text, grid, ticks: grid, size: 80, values: (_, splits) => splits.map(write), ...(STEPS[figure.dataset.chart] ? { incrs: STEPS[figure.dataset.chart] } : {}) },
     ],
     series: [
       { label: "From", value: (_, at) => (at == null ? "" : new Date(at * 1e3).toISOString().slice(0, 16).replace("T", " ")) },
       ...names.map((label, index) => ({
         label, width: 2, spanGaps: true, stroke: colour(COLOURS[index % COLOURS.length]),
-        dash: DASHES[Math.floor(index / 2) % DASHES.length], points: { show: data[0].length < 40, size: 6 },
+        dash: DASHES[index % DASHES.length], points: { show: data[0].length < 40, size: 6 },
         value: (_, value) => write(value),
       })),
     ],

@@ -17,11 +17,28 @@ export function remover(label, action) {
   return button;
 }
 
+/** A list of suggestions for a text field, fetched when one comes to it: `about()` says what of, or null for nothing. */
+export function suggesting(vocabulary, input, about, known = []) {
+  const list = element("datalist", { id: `values-${++lists}` });
+  const fill = (words) => list.replaceChildren(...[...new Set([...known, ...words])].map((value) => element("option", { value })));
+  input.setAttribute("list", list.id);
+  fill([]);
+  input.addEventListener("focus", async () => {
+    const asked = about();
+    // Without an answer one writes as before: suggestions are a help and no more.
+    if (asked) fill(await vocabulary.suggest(asked).catch(() => []));
+  });
+  return [input, list];
+}
+
 const NUMERIC = new Set(["gt", "gte", "lt", "lte", "between"]);
 let lists = 0;
 
-/** {node, read, settle}: `settle(dimension)` fits it to another dimension, `read()` gives operator and value. */
-export function comparison(vocabulary, first, test) {
+/**
+ * {node, read, settle}: `settle(dimension)` fits it to another dimension, `read()` gives operator and value.
+ * `about()` says what suggestions are for.
+ */
+export function comparison(vocabulary, first, test, about) {
   let dimension = first;
   let given = test.value;
   const operator = element("select", { "aria-label": "Operator" });
@@ -42,11 +59,7 @@ export function comparison(vocabulary, first, test) {
     const type = { number: "number", time: "datetime-local" }[dimension.type] ?? "text";
     const shown = dimension.type === "time" ? String(value ?? "").slice(0, 16) : String(value ?? "");
     const made = element("input", { type, value: shown, "aria-label": label, step: type === "number" ? "any" : undefined });
-    if (dimension.suggestions.length) {
-      const list = element("datalist", { id: `values-${++lists}` }, dimension.suggestions.map((each) => element("option", { value: each })));
-      made.setAttribute("list", list.id);
-      return [made, list];
-    }
+    if (type === "text") return suggesting(vocabulary, made, about, dimension.suggestions);
     return made;
   };
 

@@ -215,7 +215,7 @@ export class Lanes {
     }
     const hint = bar.appendChild(document.createElement("span"));
     hint.className = "faint";
-    hint.textContent = "Drag to zoom";
+    hint.textContent = matchMedia("(pointer: coarse)").matches ? "Pinch to zoom, swipe to move" : "Drag to zoom";
     return bar;
   }
 
@@ -238,10 +238,31 @@ export class Lanes {
       event.preventDefault();
       this.zoom(event.deltaY > 0 ? 1.25 : 0.8, this.plot.posToVal(this.plot.cursor.left, "x"));
     }, { passive: false });
+    this.listenToFingers();
     new ResizeObserver(() => {
       if (Math.abs(this.plot.width - this.width()) > 1) this.draw();
     }).observe(this.container);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw(true));
+  }
+
+  /** One finger moves, two zoom; up and down belongs to the page (touch-action). */
+  listenToFingers() {
+    const fingers = new Map();
+    const apart = () => {
+      const [one, other] = fingers.values();
+      return other === undefined ? 0 : Math.abs(one - other);
+    };
+    this.plotted.addEventListener("pointerdown", (event) => {
+      if (event.pointerType === "touch") fingers.set(event.pointerId, event.clientX);
+    });
+    this.plotted.addEventListener("pointermove", (event) => {
+      if (!fingers.has(event.pointerId)) return;
+      const [from, before] = [fingers.get(event.pointerId), apart()];
+      fingers.set(event.pointerId, event.clientX);
+      if (fingers.size === 1) this.move((from - event.clientX) / this.plot.over.clientWidth);
+      else if (before && apart()) this.zoom(before / apart());
+    });
+    for (const type of ["pointerup", "pointercancel"]) this.plotted.addEventListener(type, (event) => fingers.delete(event.pointerId));
   }
 
   width() {

@@ -17,6 +17,16 @@ async function ask(path, fields) {
   return told;
 }
 
+const suggested = new Map();
+
+/** Words for a field of the builder, of the app that is chosen; each asked for once. */
+function suggest(about) {
+  const fields = { app: document.getElementById("app").value, ...about };
+  const key = JSON.stringify(fields);
+  if (!suggested.has(key)) suggested.set(key, ask("/filter/suggestions.json", fields).then((told) => told.words));
+  return suggested.get(key);
+}
+
 function tell(problem) {
   error.textContent = problem;
   text.setCustomValidity(problem);
@@ -57,7 +67,7 @@ async function toggle() {
     button.setAttribute("aria-expanded", "false");
     return;
   }
-  builder ??= new Builder(place, await ask("/filter/dimensions.json", {}), write);
+  builder ??= new Builder(place, { ...(await ask("/filter/dimensions.json", {})), suggest }, write);
   if (await read()) {
     place.hidden = false;
     button.setAttribute("aria-expanded", "true");

@@ -1,0 +1,80 @@
+"""Where a number leads: the filter that finds the sessions behind it. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from pipeline.dashboard.address import LONGEST_FILTER
+from pipeline.query.filter_check import checked
+from pipeline.query.filter_regex import MAX_PATTERN
+from pipeline.query.filter_text import to_text
+from pipeline.query.filter_tree import All, AnyOf, Filter, FilterError, HasEvent, Not, Test
+
+_DIMENSIONS: Mapping[str, str] = {
+    "app_version": "app.version",
+    "app_build": "app.build",
+    "environment": "app.environment",
+    "os_name": "os.name",
+    "device_model": "device.model",
+    "device_manufacturer": "device.manufacturer",
+    "persona": "user.persona",
+    "state": "session.state",
+    "start_reason": "session.start_reason",
+    "end_reason": "session.end_reason",
+}
+"""Of a split (`metric_definitions.DIMENSIONS`), where one dimension says the same."""
+_CUT_TYPE = 200
+"""Characters of an exception's type that are kept with a notable event; longer ones are cut there."""
+
+
+def of_group(by: str, group: str, condition: Filter) -> str | None:
+    """The filter for the sessions of a group that also meet a condition; None where it cannot be written."""
+    if by.startswith("property."):
+        key = by.removeprefix("property.")
+        is_group = Test(f"user.property.{key}", "eq", group)
+        has_none = Not(Test("user.property", "exists", key))
+        return _written(is_group if group else AnyOf((has_none, is_group)), condition)
+    if by not in _DIMENSIONS:
+        return None
+    name = _DIMENSIONS[by]
+    return _written(Test(name, "eq", group) if group else Not(Test(name, "exists")), condition)
+
+
+def of_crash(exception_type: str, message: str, condition: Filter) -> str | None:
+    """The filter for sessions with a crash or fatal exception, as `failures.top_crashes` names them."""
+    if exception_type == "unknown error":
+        return None
+    is_cut = len(exception_type) >= _CUT_TYPE
+    tests = [Test("exception.type", "contains" if is_cut else "eq", exception_type)]
+    # Numbers and ids were taken out of it, and whatever came behind its beginning.
+    pattern = "^" + ".+".join(re.escape(part) for part in message.split("#"))
+    if message and len(pattern) <= MAX_PATTERN:
+        tests.append(Test("exception.message", "matches", pattern))
+    is_fatal = Test("fatal", "eq", "true")
+    crashed = (HasEvent("app.crash", tuple(tests)), HasEvent("exception", (is_fatal, *tests)))
+    return _written(AnyOf(crashed), condition)
+
+
+def of_request(request: str, status: str, condition: Filter) -> str | None:
+    """The filter for sessions with a failed request, as `failures.failing_requests` names them."""
+    method, _, place = request.rpartition(" ")
+    host, slash, path = place.partition("/")
+    # Numbers and ids were taken out of the path.
+    steps = "[^/?#]+".join(re.escape(part) for part in path.split("{}"))
+    pattern = f"^[A-Za-z]+://([^/@]*@)?{re.escape(host)}(:[0-9]+)?{slash}{steps}([?#]|$)"
+    tests = [Test("http.request.method", "eq", method)] if method else []
+    if host and len(pattern) <= MAX_PATTERN:
+        tests.append(Test("url.full", "matches", pattern))
+    if status:
+        tests.append(Test("http.response.status_code" if status.isdigit() else "error.type", "eq", status))
+    return _written(HasEvent("http.client.request", tuple(tests)), condition)
+
+
+def _written(wanted: Filter, condition: Filter) -> str | None:
+    others = condition.filters if isinstance(condition, All) else (condition,)
+    try:
+        text = to_text(checked(All((wanted, *others)) if others else wanted))
+    except FilterError:
+        return None  # a name that no filter may hold, or more than one filter takes: then there is no link
+    return text if len(text) <= LONGEST_FILTER else None

@@ -1,0 +1,81 @@
+"""What a filter could say: values, keys and attributes as they were stored lately, most frequent first.
+
+Suggestions and no account: copies and rows taken back are not told apart, and only a sample is read. What the
+dashboard shows of them it escapes, like every text that a device or a user chose.
+"""
+
+from __future__ import annotations
+
+from pipeline.query.dimensions import KEYED, Dimension, dimension
+from pipeline.query.filter_tree import FilterError
+from pipeline.query.statement import Statement
+
+MOST = 50
+"""Suggestions at a time."""
+LONGEST = 200
+"""Characters of one; longer ones are left out."""
+_DAYS = 30
+"""Up to the newest session."""
+_SAMPLE_KEYS, _SAMPLE_VALUES = 2_000, 300
+"""Events read: crash reports with every thread are large, and values bring all of them."""
+
+_IDS = ("device.id", "user.id", "session.client_id")
+"""As many as sessions, or nearly: nothing to choose from."""
+
+_APP = "({app:String} = '' OR app_id = {app:String})"
+_OFTEN = (
+    "WHERE word != '' AND lengthUTF8(word) <= {longest:UInt32}"
+    " GROUP BY word ORDER BY count() DESC, word LIMIT {most:UInt32}"
+)
+
+
+def is_suggested(dimension: Dimension) -> bool:
+    """Whether `values_of` has an answer for it."""
+    return dimension.type in ("string", "list") and dimension.name not in _IDS
+
+
+def values_of(app_id: str, name: str) -> Statement:
+    """Values of a dimension, as rows `word`; of a dimension that wants a key (`user.property.`) the keys.
+
+    Of all apps where `app_id` is empty. Raises FilterError where nothing is suggested.
+    """
+    if name in KEYED:
+        return _of_sessions(app_id, f"arrayJoin(mapKeys({KEYED[name][2]}))", {})
+    found = dimension(name)
+    if found is None or not is_suggested(found):
+        raise FilterError(f"no values are suggested for {name[:80]!r}")
+    if found.key is not None:
+        return _of_sessions(app_id, f"{found.sql}[{{key:String}}]", {"key": found.key})
+    return _of_sessions(app_id, f"arrayJoin({found.sql})" if found.type == "list" else found.sql, {})
+
+
+def attributes_of(app_id: str, event: str) -> Statement:
+    """The names of the attributes that events of a name carry, as rows `word`."""
+    return _of_events(app_id, event, "arrayJoin(mapKeys(attributes))", _SAMPLE_KEYS, {})
+
+
+def attribute_values(app_id: str, event: str, attribute: str) -> Statement:
+    """The values of one of them, as rows `word`."""
+    return _of_events(
+        app_id, event, "attributes[{attribute:String}]", _SAMPLE_VALUES, {"attribute": attribute}
+    )
+
+
+def _of_sessions(app_id: str, word: str, parameters: dict[str, object]) -> Statement:
+    return _often(
+        f"SELECT toString({word}) AS word FROM session_rows WHERE {_APP} AND started_at >="
+        f" (SELECT max(started_at) FROM session_rows WHERE {_APP}) - INTERVAL {_DAYS} DAY",
+        {"app": app_id, **parameters},
+    )
+
+
+def _of_events(app_id: str, event: str, word: str, sample: int, parameters: dict[str, object]) -> Statement:
+    return _often(
+        f"SELECT toString({word}) AS word FROM (SELECT attributes FROM event_rows"
+        f" WHERE {_APP} AND name = {{event:String}} LIMIT {sample})",
+        {"app": app_id, "event": event, **parameters},
+    )
+
+
+def _often(words: str, parameters: dict[str, object]) -> Statement:
+    return Statement(f"SELECT word FROM ({words}) {_OFTEN}", {**parameters, "longest": LONGEST, "most": MOST})
