@@ -129,8 +129,9 @@ def lines(told: argparse.Namespace) -> Iterator[dict[str, Any]]:
             if what == "all" and options["envelope"] == PLAN["latency"][0]["envelope"]:
                 full_rate = full_rate or line["events_per_s"]
             yield line
-    if told.peers == "all":
-        yield from side_by_side(told.peer_events, told.rounds)
+    if told.peers != ["none"]:
+        names = tuple(PEERS) if "all" in told.peers else tuple(told.peers)
+        yield from side_by_side(told.peer_events, told.rounds, names)
 
 
 def _sustained(told: argparse.Namespace) -> float:
@@ -141,14 +142,16 @@ def _sustained(told: argparse.Namespace) -> float:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--events", type=int, default=2_000_000)
-    parser.add_argument("--only", nargs="+", choices=list(PLAN), default=list(PLAN), metavar="NAME")
+    parser.add_argument("--only", nargs="*", choices=list(PLAN), default=list(PLAN), metavar="NAME")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--broker", choices=("kafka", "embedded"), default="kafka")
     parser.add_argument("--devices", type=int, default=0, help="of the recovery, instead of 1,000,000")
     parser.add_argument(
         "--rate", type=float, default=0, help="events a second that count as full load for latency"
     )
-    parser.add_argument("--peers", choices=("all", "none"), default="none", help=", ".join(PEERS))
+    parser.add_argument(
+        "--peers", nargs="+", choices=("all", "none", *PEERS), default=["none"], metavar="NAME"
+    )
     parser.add_argument("--peer-events", type=int, default=1_000_000)
     parser.add_argument("--keep", type=Path, help="append the lines to this file, too")
     parser.add_argument(

@@ -49,6 +49,17 @@ _QUIX = Peer(
     notes=(
         "session_window of Quix Streams; RocksDB and changelog; ended by Application.stop at the last event",
     ),
+    most_events=1_000_000,
+)
+_QUIX_APPLY = Peer(
+    name="quix_apply",
+    script="quix_apply_job.py",
+    requirements=_QUIX.requirements,
+    does_not=_QUIX.does_not,
+    most_events=1_000_000,
+    notes=(
+        "a stateful function of Quix Streams, sessions by hand: faster than its own window; else as quix",
+    ),
 )
 _BYTEWAX = Peer(
     name="bytewax",
@@ -80,4 +91,4 @@ _FAUST = Peer(
     slowest_events_per_s=200.0,
 )
 
-PEERS: Mapping[str, Peer] = {peer.name: peer for peer in (_FLINK, _QUIX, _BYTEWAX, _FAUST)}
+PEERS: Mapping[str, Peer] = {peer.name: peer for peer in (_FLINK, _QUIX, _QUIX_APPLY, _BYTEWAX, _FAUST)}
