@@ -138,14 +138,18 @@ class Partition:
         effects = Effects()
         clock_ms, base = self.marker.clock_ms, self._offset_base
         by_key: dict[bytes | None, list[Any]] = {}
+        record_ms = -1
         for record in records:
-            key, record_ms = record.key, record.timestamp
-            clock_ms = max(clock_ms, record_ms)
+            key = record.key
+            if record.timestamp != record_ms:
+                record_ms = record.timestamp
+                clock_ms = max(clock_ms, record_ms)
             fields = by_key.get(key)
             if fields is None:
                 by_key[key] = fields = []
-            # Side by side in one list: nothing is made of a record that would have to be fetched from memory again.
-            fields += record.offset + base, record_ms, record.value, record.headers
+            # Side by side in one list, and the same object where values are the same: what is put here in order of
+            # arrival is read in that of devices, and each object on its own has to be fetched from memory again.
+            fields += record.offset + base, record_ms, record.value, record.headers or None
         # One device after the other, decoding included: what is made of its records is gone before the next one's.
         for key, fields in by_key.items():
             arrivals, refused = arrivals_of(key, fields)

@@ -44,7 +44,7 @@ class SourceRecord(NamedTuple):
 def arrivals_of(key: bytes | None, fields: Sequence[Any]) -> tuple[list[Arrival], int]:
     """What the records of one key hold, and how many events (or whole records) were refused.
 
-    `fields` are offset, record time, value and headers of the first record, then those of the next.
+    `fields` are offset, record time, value and headers (None: there are none) of the first record, then of the next.
     """
     arrivals: list[Arrival] = []
     refused = 0
