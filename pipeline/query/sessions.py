@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import orjson
 
-from pipeline.query.filter_sql import Scope, looks_beyond_rows, where
+from pipeline.query.filter_sql import Scope, looks_beyond_rows, points_out, where
 from pipeline.query.filter_tree import Filter
 from pipeline.query.operations import Ask
 from pipeline.query.statement import Statement
@@ -24,10 +25,22 @@ _DAY_MS = 86_400_000
 _GROWTH = 4
 _AT_ONCE = 1_000_000
 """Grown so much, a day is longer than all that a column of times can hold."""
+_FEW_ROWS, _FEW_TO_FILTER = 20_000, 500_000
+"""So many are read in one question rather than in several, whole and with nothing but what a filter asks for."""
+_LAST_DAY_MS = 65_535 * _DAY_MS
+"""The last day that a Date can hold begins."""
 
 _TIMES_MS = (
     "toUnixTimestamp64Milli(started_at) AS started_at_ms, toUnixTimestamp64Milli(ended_at) AS ended_at_ms"
 )
+_OF_DAYS = (
+    # As `sessions` has them, in its columns' order. The day is a part of the key, so all rows of a session share it:
+    # what other days hold need not go through FINAL.
+    "SELECT * EXCEPT (resource, is_deleted, first_event_id, last_event_at, arrived_at), first_event_id, last_event_at,"
+    f" arrived_at, {_TIMES_MS} FROM session_rows FINAL"
+    " PREWHERE toDate(started_at) BETWEEN {first_day:Date} AND {last_day:Date} WHERE is_deleted = 0 AND"
+)
+_OF_ALL_TIME = f"SELECT * EXCEPT (resource), {_TIMES_MS} FROM sessions WHERE"
 _ORDER = "started_at DESC, app_id DESC, device_id DESC, session_id DESC"
 
 
@@ -73,16 +86,23 @@ def session_list(
 
     Rows are those of `sessions` without the resource, and `started_at_ms` and `ended_at_ms`. Raises FilterError.
     """
-    conditions, parameters = _range(start_ms, end_ms)
+    if after is not None:
+        end_ms = min(end_ms, after.started_at_ms + 1)
+    has_days = 0 <= start_ms < end_ms <= _LAST_DAY_MS
+    conditions, parameters = _range(start_ms, end_ms, has_days=has_days)
     if app_id is not None:
         conditions.append("app_id = {app:String}")
         parameters["app"] = app_id
     _go_on(after, conditions, parameters)
     if filter is not None:
-        condition = where(filter, scope=Scope(app_id, start_ms))
+        scope = Scope(app_id, start_ms, end_ms) if has_days else Scope(app_id)
+        condition = where(filter, scope=scope)
         conditions.append(condition.sql)
         parameters |= condition.parameters
-    return _page(conditions, parameters, limit)
+    if not has_days or (filter is not None and points_out(filter)):
+        return _page(conditions, parameters, limit)
+    parameters |= {"first_day": _day(start_ms), "last_day": _day(end_ms - 1)}
+    return _page(conditions, parameters, limit, _OF_DAYS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +122,17 @@ def session_page(
     end_ms: int,
     after: Cursor | None,
     limit: int,
+    *,
+    stored: int | None = None,
 ) -> Page:
     """A page of `session_list`, read day by day from the newest on: a page of a busy app never reads a month.
 
-    Raises FilterError and what `ask` raises.
+    `stored` is about how many sessions there are to choose from, where that is known: few are read at once. Raises
+    FilterError and what `ask` raises.
     """
     rows: list[dict[str, Any]] = []
     wanted = limit + 1
-    # Events and other sessions of a device are read whole, however short the piece: few pieces then.
-    growth = _GROWTH if filter is None or not looks_beyond_rows(filter) else _AT_ONCE
-    for window_start_ms, window_end_ms in windows(start_ms, end_ms, after, growth):
+    for window_start_ms, window_end_ms in _pieces(filter, start_ms, end_ms, after, stored):
         statement = session_list(
             app_id, filter, window_start_ms, window_end_ms, after, min(wanted - len(rows), MAX_LIMIT)
         )
@@ -132,6 +153,19 @@ def windows(
         lower_ms = max(start_ms, (upper_ms - length_ms) // _DAY_MS * _DAY_MS)
         yield lower_ms, upper_ms
         upper_ms, length_ms = lower_ms, length_ms * growth
+
+
+def _pieces(
+    filter: Filter | None, start_ms: int, end_ms: int, after: Cursor | None, stored: int | None
+) -> Iterator[tuple[int, int]]:
+    """As large as can be read well."""
+    is_of_rows = filter is None or not looks_beyond_rows(filter)
+    few = _FEW_TO_FILTER if filter is not None and is_of_rows else _FEW_ROWS
+    if (filter is not None and points_out(filter)) or (stored is not None and stored <= few):
+        upper_ms = end_ms if after is None else min(end_ms, after.started_at_ms + 1)
+        return iter([(start_ms, upper_ms)] if start_ms < upper_ms else [])
+    # Events and other sessions of a device are read whole, however short the piece: few pieces then.
+    return windows(start_ms, end_ms, after, _GROWTH if is_of_rows else _AT_ONCE)
 
 
 def session_by_id(session_id: str) -> Statement:
@@ -164,22 +198,26 @@ def user_sessions(
     return _page(conditions, parameters, limit)
 
 
-def _range(start_ms: int, end_ms: int) -> tuple[list[str], dict[str, object]]:
-    return [
-        "started_at >= fromUnixTimestamp64Milli({start:Int64}, 'UTC')",
-        "started_at < fromUnixTimestamp64Milli({end:Int64}, 'UTC')",
-    ], {"start": start_ms, "end": end_ms}
+def _range(start_ms: int, end_ms: int, *, has_days: bool) -> tuple[list[str], dict[str, object]]:
+    parameters: dict[str, object] = {"start": start_ms, "end": end_ms}
+    if has_days:
+        return [
+            "started_at >= fromUnixTimestamp64Milli({start:Int64}, 'UTC')",
+            "started_at < fromUnixTimestamp64Milli({end:Int64}, 'UTC')",
+        ], parameters
+    # The key holds another day than the true one where no Date can hold that, and ClickHouse looks for the true one.
+    # It must not look at the key.
+    started_ms = "toUnixTimestamp64Milli(started_at)"
+    return [f"{started_ms} >= {{start:Int64}}", f"{started_ms} < {{end:Int64}}"], parameters
 
 
 def _go_on(after: Cursor | None, conditions: list[str], parameters: dict[str, object]) -> None:
     if after is None:
         return
-    conditions += [
-        # The first follows from the second, but only the first is one that the key knows.
-        "started_at <= fromUnixTimestamp64Milli({after_ms:Int64}, 'UTC')",
+    conditions.append(
         "(started_at, app_id, device_id, session_id) < (fromUnixTimestamp64Milli({after_ms:Int64}, 'UTC'),"
-        " {after_app:String}, {after_device:String}, {after_session:UUID})",
-    ]
+        " {after_app:String}, {after_device:String}, {after_session:UUID})"
+    )
     parameters |= {
         "after_ms": after.started_at_ms,
         "after_app": after.app_id,
@@ -188,14 +226,17 @@ def _go_on(after: Cursor | None, conditions: list[str], parameters: dict[str, ob
     }
 
 
-def _page(conditions: list[str], parameters: dict[str, object], limit: int) -> Statement:
+def _page(
+    conditions: list[str], parameters: dict[str, object], limit: int, selection: str = _OF_ALL_TIME
+) -> Statement:
     if not 1 <= limit <= MAX_LIMIT:
         raise ValueError(f"a page has 1 to {MAX_LIMIT} rows")
-    sql = (
-        f"SELECT * EXCEPT (resource), {_TIMES_MS} FROM sessions WHERE {' AND '.join(conditions)}"
-        f" ORDER BY {_ORDER} LIMIT {{limit:UInt32}}"
-    )
+    sql = f"{selection} {' AND '.join(conditions)} ORDER BY {_ORDER} LIMIT {{limit:UInt32}}"
     return Statement(sql, {**parameters, "limit": limit})
+
+
+def _day(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1_000, UTC).date().isoformat()
 
 
 def _uuid(text: str) -> str:

@@ -110,19 +110,21 @@ def test_a_scope_changes_nothing_within_it(stored: Stored) -> None:
     starts = sorted(row["started_at_ms"] for row in stored.world.sessions)
     apps = sorted({row["app_id"] for row in stored.world.sessions})
 
-    @checked_examples(70)
+    @checked_examples(100)
     @given(
         st.one_of(filters(stored.words), events(stored.words)),
         st.none() | st.sampled_from(apps),
         st.none() | st.sampled_from(starts),
+        st.none() | st.sampled_from(starts),
     )
-    def check(filter: Document, app_id: str | None, start_ms: int | None) -> None:
+    def check(filter: Document, app_id: str | None, start_ms: int | None, end_ms: int | None) -> None:
         within = {
             row["session_id"]
             for row in stored.world.sessions
-            if app_id in (None, row["app_id"]) and row["started_at_ms"] >= (start_ms or 0)
+            if app_id in (None, row["app_id"])
+            and (start_ms or 0) <= row["started_at_ms"] < (end_ms or starts[-1] + 1)
         }
-        found = stored.passing(filter, Scope(app_id, start_ms))
+        found = stored.passing(filter, Scope(app_id, start_ms, end_ms))
         assert found & within == stored.world.passing(filter) & within
 
     check()

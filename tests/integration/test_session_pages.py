@@ -70,16 +70,20 @@ def newest_first(rows: list[Row]) -> list[str]:
 
 @pytest.mark.parametrize("limit", [1, 7, 50, 1_000])
 @pytest.mark.parametrize("text", ["", "session.crash_count > 0", "has app.screen.view"])
-def test_pages_hold_every_session_once_in_order(store: Store, world: World, text: str, limit: int) -> None:
+@pytest.mark.parametrize("stored", [None, 10], ids=["in_pieces", "at_once"])
+def test_pages_hold_every_session_once_in_order(
+    store: Store, world: World, text: str, limit: int, stored: int | None
+) -> None:
     if limit == 1 and text:
         limit = 3
     filter = parse(text)
     passing = {
         row["session_id"] for row in select(store, session_list(None, filter, *ALL_TIMES, None, 1_000))
     }
+    times = ALL_TIMES if stored is None else (0, max(row["started_at_ms"] for row in world.sessions) + 1)
     found, after, pages = [], None, 0
     while True:
-        page = session_page(store.query, None, filter, *ALL_TIMES, after, limit)
+        page = session_page(store.query, None, filter, *times, after, limit, stored=stored)
         assert page.after is None or len(page.rows) == limit
         found += [row["session_id"] for row in page.rows]
         pages += 1
@@ -101,6 +105,76 @@ def test_a_page_keeps_to_app_and_range(store: Store, world: World) -> None:
     ]
     assert [row["session_id"] for row in rows] == newest_first(expected)
     assert expected
+
+
+def test_no_clock_is_too_wrong_for_a_page(clickhouse: EmbeddedClickHouse) -> None:
+    """Also sessions of years that no Date holds, whose day in the key is another one; and none is shown outdated."""
+    name = f"test_{uuid4().hex[:12]}"
+    store = Store(f"{clickhouse.url}/{name}")
+    migrate(store)
+    starts = ["2299-12-31 23:59:59", "2149-06-07", "2149-06-06", "2149-06-05", "2026-01-05", "1970-01-01"]
+    starts += ["1969-12-31 23:59:59", "1900-01-01"]
+    rows = [
+        {
+            "app_id": "a",
+            "device_id": "d",
+            "session_id": str(uuid4()),
+            "started_at": start,
+            "revision": revision,
+            "user_id": f"u{revision}",
+            "is_deleted": 0,
+        }
+        for start in starts
+        for revision in (1, 2)
+    ]
+    for row in rows[1::2]:
+        row["session_id"] = rows[rows.index(row) - 1]["session_id"]
+    for part in (rows[::2], rows[1::2]):
+        store.insert(
+            "session_rows", "\n".join(map(json.dumps, part)).encode(), token=str(part[0]["revision"])
+        )
+    wanted = [row["session_id"] for row in rows[1::2]]
+    bounds_ms = [-2_208_988_800_000, -1, 0, 1, 1_767_600_000_000, 5_662_224_000_000, 5_662_310_400_000]
+    bounds_ms += [5_662_310_400_001, 10_413_791_999_999]
+    every = {
+        row["session_id"]: row["started_at_ms"]
+        for row in select(store, session_list(None, None, bounds_ms[0], bounds_ms[-1], None, 99))
+    }
+    assert list(every) == wanted
+    for start_ms, end_ms in ((one, other) for one in bounds_ms for other in bounds_ms if one < other):
+        page = session_page(store.query, "a", parse('user.id contains "u"'), start_ms, end_ms, None, 99)
+        expected = [id for id, at_ms in every.items() if start_ms <= at_ms < end_ms]
+        assert [row["session_id"] for row in page.rows] == expected, (start_ms, end_ms)
+        assert all(row["user_id"] == "u2" for row in page.rows)
+    store.close()
+    clickhouse.command(f"DROP DATABASE {name} SYNC")
+
+
+@pytest.mark.parametrize("times", [ALL_TIMES, (0, 2_000_000_000_000)], ids=["as_sessions", "of_days"])
+def test_a_page_has_the_columns_of_the_view_in_order(store: Store, times: tuple[int, int]) -> None:
+    statement = session_list(None, None, *times, None, 1)
+    (row,) = select(store, statement)
+    (described,) = select(store, Statement("SELECT * EXCEPT (resource) FROM sessions LIMIT 1"))
+    assert list(row) == [*described, "started_at_ms", "ended_at_ms"]
+
+
+def test_a_person_is_looked_for_in_one_question(store: Store, world: World) -> None:
+    asked: list[str] = []
+
+    def ask(sql: str, parameters: Any) -> bytes:
+        asked.append(sql)
+        return store.query(sql, parameters)
+
+    user_id = max((row["user_id"] for row in world.sessions), key=len)
+    filter = parse(f"session.event_count >= 0 and user.id = {json.dumps(user_id)}")
+    page = session_page(ask, None, filter, *ALL_TIMES, None, 1_000)
+    expected = [row for row in world.sessions if row["user_id"] == user_id]
+    assert [row["session_id"] for row in page.rows] == newest_first(expected) != []
+    assert len(asked) == 1
+    # Who names nobody asks for many.
+    asked.clear()
+    session_page(ask, None, parse('user.id = ""'), *ALL_TIMES, None, 1_000)
+    assert len(asked) > 1
 
 
 def test_a_page_never_passes_rows_over(store: Store) -> None:

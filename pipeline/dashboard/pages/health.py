@@ -15,7 +15,7 @@ from starlette.responses import Response
 from pipeline.dashboard.address import BadAddress, Choice
 from pipeline.dashboard.leads import of_crash, of_group, of_request
 from pipeline.dashboard.page import render
-from pipeline.dashboard.pages.sessions import apps, field_of, span_ms
+from pipeline.dashboard.pages.sessions import apps, field_of, span
 from pipeline.dashboard.reader import Reader, Row
 from pipeline.dashboard.tables import chart, is_version, ordered, returns
 from pipeline.dashboard.verdict import Line, compared
@@ -150,8 +150,8 @@ class HealthPage:
         elif by not in DIMENSIONS:
             raise BadAddress(f"Sessions cannot be split by “{by[:40]}”.")
         choice = Choice.of(query)
-        _, newest = await span_ms(self._reader, app)
-        end_ms = choice.end_ms or (newest // 60_000 + 1) * 60_000
+        newest_ms = (await span(self._reader, app)).newest_ms
+        end_ms = choice.end_ms or (newest_ms // 60_000 + 1) * 60_000
         start_ms = choice.start_ms if choice.start_ms is not None else max(0, end_ms - _DAYS * _DAY_MS)
         if start_ms >= end_ms:
             raise BadAddress("The time range ends before it begins.")

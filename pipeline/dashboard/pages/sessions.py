@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -50,17 +50,25 @@ async def apps(reader: Reader) -> list[str]:
     return [row["app_id"] for row in await reader.rows(_APPS)]
 
 
-async def span_ms(reader: Reader, app: str) -> tuple[int, int]:
-    """When the oldest and the newest session started, of all apps without one (Unix ms); 0 and 0 if there is none."""
+class Span(NamedTuple):
+    """When the oldest and the newest session started (Unix ms), and about how many there are; zeros without any."""
+
+    oldest_ms: int
+    newest_ms: int
+    sessions: int
+
+
+async def span(reader: Reader, app: str) -> Span:
+    """Of the sessions of an app; of all apps without one, which ClickHouse knows without reading a row."""
     statement = Statement(
         "SELECT toString(min(started_at)) AS oldest, toString(max(started_at)) AS newest, count() AS sessions"
-        " FROM session_rows WHERE {app:String} = '' OR app_id = {app:String}",
-        {"app": app},
+        " FROM session_rows" + (" WHERE app_id = {app:String}" if app else ""),
+        {"app": app} if app else {},
     )
     found = await reader.first(statement)
-    return (
-        (unix_ms(found["oldest"]), unix_ms(found["newest"])) if found and int(found["sessions"]) else (0, 0)
-    )
+    if not found or not int(found["sessions"]):
+        return Span(0, 0, 0)
+    return Span(unix_ms(found["oldest"]), unix_ms(found["newest"]), int(found["sessions"]))
 
 
 class SessionsPage:
@@ -79,15 +87,16 @@ class SessionsPage:
         filters = await self._reader.rows(saved.saved_filters(choice.app))
         text = _text(choice, filters)
         page = _EMPTY
+        known = await span(self._reader, choice.app)
         if not problem:
             try:
-                page = await self._page(choice, text)
+                page = await self._page(choice, text, known)
                 text = to_text(parse(text))
             except FilterError as error:
                 problem = f"The filter cannot be read: {error}"
             except ValueError:
                 problem = "That page cannot be found. Begin with the newest sessions."
-        return await self._answer(request, choice, text, page, filters, problem)
+        return await self._answer(request, choice, text, page, known, filters, problem)
 
     async def _answer(
         self,
@@ -95,6 +104,7 @@ class SessionsPage:
         choice: Choice,
         text: str,
         page: Page,
+        known: Span,
         filters: Sequence[Row],
         problem: str,
     ) -> Response:
@@ -111,38 +121,39 @@ class SessionsPage:
             "newest": f"/sessions?{urlencode(own)}",
             "examples": EXAMPLES.items(),
             "vocabulary": _VOCABULARY,
-            "ranges": await self._ranges(choice, own),
+            "ranges": _ranges(choice, own, known.newest_ms),
             "problem": problem,
             "start": field_of(choice.start_ms),
             "end": field_of(choice.end_ms),
         }
         return render(request, "sessions.html", status=400 if problem else 200, **values)
 
-    async def _page(self, choice: Choice, text: str) -> Page:
+    async def _page(self, choice: Choice, text: str, known: Span) -> Page:
         after = Cursor.parse(choice.after) if choice.after else None
         filter = parse(text)
         # Outside of it there is nothing to look for, day by day.
-        oldest_ms, newest_ms = await span_ms(self._reader, choice.app)
-        start_ms = max(choice.start_ms or 0, oldest_ms)
-        end_ms = min(choice.end_ms or LATEST_MS, newest_ms + 1)
+        start_ms = max(choice.start_ms or 0, known.oldest_ms)
+        end_ms = min(choice.end_ms or LATEST_MS, known.newest_ms + 1)
 
         def read(ask: Ask) -> Page:
-            return session_page(ask, choice.app or None, filter, start_ms, end_ms, after, PAGE)
+            return session_page(
+                ask, choice.app or None, filter, start_ms, end_ms, after, PAGE, stored=known.sessions
+            )
 
         return await self._reader.run(read)
 
-    async def _ranges(self, choice: Choice, own: dict[str, str]) -> list[tuple[str, str, bool]]:
-        """Label, address and whether it is the one shown: up to the newest session, which may be long ago."""
-        _, newest_ms = await span_ms(self._reader, choice.app)
-        end_ms = (newest_ms // 60_000 + 1) * 60_000
-        rest = {name: value for name, value in own.items() if name not in ("from", "to")}
-        is_all = choice.start_ms is None and choice.end_ms is None
-        found = [("everything", f"/sessions?{urlencode(rest)}", is_all)]
-        for label, days in _RANGES:
-            start_ms = max(0, end_ms - days * _DAY_MS)
-            chosen = choice.start_ms == start_ms and choice.end_ms is None
-            found.append((label, f"/sessions?{urlencode({**rest, 'from': iso(start_ms)})}", chosen))
-        return found
+
+def _ranges(choice: Choice, own: dict[str, str], newest_ms: int) -> list[tuple[str, str, bool]]:
+    """Label, address and whether it is the one shown: up to the newest session, which may be long ago."""
+    end_ms = (newest_ms // 60_000 + 1) * 60_000
+    rest = {name: value for name, value in own.items() if name not in ("from", "to")}
+    is_all = choice.start_ms is None and choice.end_ms is None
+    found = [("everything", f"/sessions?{urlencode(rest)}", is_all)]
+    for label, days in _RANGES:
+        start_ms = max(0, end_ms - days * _DAY_MS)
+        chosen = choice.start_ms == start_ms and choice.end_ms is None
+        found.append((label, f"/sessions?{urlencode({**rest, 'from': iso(start_ms)})}", chosen))
+    return found
 
 
 def _text(choice: Choice, filters: Sequence[Row]) -> str:
