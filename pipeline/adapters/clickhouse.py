@@ -66,6 +66,9 @@ _INSERT_SETTINGS: Mapping[str, Any] = {
     # Success must mean stored.
     "async_insert": 0,
     "insert_deduplicate": 1,
+    # A try may have died between a table and what is copied from it: the next one must still reach the copy. Not every
+    # version of the server does so by itself.
+    "deduplicate_blocks_in_dependent_materialized_views": 1,
     # Attributes are maps of text; events bring numbers, booleans, lists and objects too.
     "input_format_json_read_numbers_as_strings": 1,
     "input_format_json_read_bools_as_strings": 1,
