@@ -77,8 +77,12 @@ _ONCE = ("recovery", "latency", "router", "pair")
 _LATENCY_S = 40.0
 
 
+class TooShort(Exception):
+    """The worker was done before its CPU time moved, which the kernel counts in hundredths of a second."""
+
+
 def measure(what: str, events: int, options: Options, broker: str, rounds: int) -> dict[str, Any]:
-    """Several rounds and their medians."""
+    """Several rounds and their medians. Raises `TooShort`."""
     rounds = 1 if what in _ONCE else rounds
     found = (
         _pure(what, events, options, rounds)
@@ -89,6 +93,8 @@ def measure(what: str, events: int, options: Options, broker: str, rounds: int) 
         events = int(options["devices"])
     cpu_s = [each["cpu_s"] for each in found]
     medians = {name: statistics.median(each[name] for each in found) for name in found[0]}
+    if not medians["cpu_s"]:
+        raise TooShort(f"{what}: {events} events took no CPU time that could be seen; try more --events")
     wall_s = medians.get("wall_s", medians["cpu_s"])
     return {
         "what": what,

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from tests.bench import __main__ as bench
 from tests.bench import analysts, report, workers
 from tests.bench.__main__ import Measure
 from tests.bench.corpus import records
@@ -38,10 +39,17 @@ def test_each_measurement_is_a_line() -> None:
 @pytest.mark.parametrize("measure", [workers.sessionizer, workers.sink])
 def test_a_worker_is_driven_to_the_end(measure: Measure) -> None:
     (figures,) = measure(2_000, {"envelope": 5, "devices": 50}, "embedded", 1)
-    assert figures["cpu_s"] > 0
-    assert figures["broker_cpu_s"] > 0
+    # So few may be done before anybody looks at the clock: how much CPU they took, nobody can say.
+    assert {"cpu_s", "broker_cpu_s"} < figures.keys()
+    assert figures["wall_s"] > 0
     assert figures["rss_mb"] > 0
     assert ("clickhouse_cpu_s" in figures) == (measure is workers.sink)
+
+
+def test_a_run_too_short_to_be_measured_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(bench.RUNNING, "sessionizer", lambda *_: [{"cpu_s": 0.0, "wall_s": 0.1}])
+    with pytest.raises(bench.TooShort, match=r"sessionizer.*--events"):
+        bench.measure("sessionizer", 2_000, {"envelope": 5}, "embedded", 1)
 
 
 def test_results_name_every_target() -> None:
