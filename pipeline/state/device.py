@@ -45,36 +45,25 @@ def apply(state: DeviceState, arrivals: Sequence[Arrival], policy: Policy, count
     """
     if not arrivals or arrivals[-1][0] <= state.applied_offset:
         return False
+    if arrivals[0][0] <= state.applied_offset:
+        arrivals = [arrival for arrival in arrivals if arrival[0] > state.applied_offset]
     state.outbox = []
     left: list[Session] = []
     final: list[Session] = []
     late = False
-    tail, horizon_ms, most = state.tail, policy.restate_horizon_ms, policy.restate_events
-    take_next = tail.take_next
-    applied, arrived_ms = state.applied_offset, state.arrived_ms
-    ready: list[Event] = []
-    """Of the tail's newest events those that the head has not been stepped by."""
-    for offset, record_ms, events in arrivals:
-        if offset <= applied:
-            continue
-        applied = offset
-        if record_ms - arrived_ms >= horizon_ms and tail.count:
-            _compact(state, policy, final)
-        arrived_ms = max(arrived_ms, record_ms)
-        for event in events:
-            if not late and event[3] not in state.named and take_next(event):
-                ready.append(event)  # as it would come out of `_admit`, by the way that most go
-                continue
-            counts.accepted += _fold_ready(state, ready, policy, left)
-            late |= _admit(state, event, policy, left, counts=counts, late=late)
-        # After each record, so that what is remembered never depends on how records were cut into batches.
-        if events:
-            heavy = len(event[8]) + len(event[9]) > HEAVY_CHARS
-            newest = tail.last
-            if newest and (heavy or tail.count > most or tail.first_ms < newest[0] - horizon_ms):
-                _trim(state, policy, final, heavy=heavy)
-    state.applied_offset, state.arrived_ms = applied, arrived_ms
-    counts.accepted += _fold_ready(state, ready, policy, left)
+    at = 0
+    while at < len(arrivals):
+        if not late:
+            # The way that most records go, many at once; what comes next takes a closer look.
+            at, state.arrived_ms, ready = state.tail.take_records(
+                arrivals, at, state.arrived_ms, policy, HEAVY_CHARS, state.named
+            )
+            step_all(state.head, ready, policy, left)
+            counts.accepted += len(ready)
+        if at < len(arrivals):
+            late |= _admit_record(state, arrivals[at], policy, left, final, counts=counts, late=late)
+            at += 1
+    state.applied_offset = arrivals[-1][0]
     if late:
         _refold(state, policy, left)
         report.dissolve(state, (*left, *final, *state.head.held))
@@ -84,14 +73,6 @@ def apply(state: DeviceState, arrivals: Sequence[Arrival], policy: Policy, count
         left = [session for session in left if _identity(session) not in gone]
     report.changed(state, left)
     return True
-
-
-def _fold_ready(state: DeviceState, ready: list[Event], policy: Policy, left: list[Session]) -> int:
-    """Step the head by events that are in the tail already; how many. None are ready after that."""
-    step_all(state.head, ready, policy, left)
-    count = len(ready)
-    ready.clear()
-    return count
 
 
 def fall_silent(state: DeviceState, now_ms: int, clock_ms: int, policy: Policy) -> bool:
@@ -111,6 +92,38 @@ def fall_silent(state: DeviceState, now_ms: int, clock_ms: int, policy: Policy) 
         report.finals_held(state)
         changed = True
     return changed
+
+
+def _admit_record(
+    state: DeviceState,
+    arrival: Arrival,
+    policy: Policy,
+    left: list[Session],
+    final: list[Session],
+    *,
+    counts: Counts,
+    late: bool,
+) -> bool:
+    """Put the events of one record in their places. Returns whether that makes the tail need folding again.
+
+    `late` as in `_admit`.
+    """
+    _, record_ms, events = arrival
+    if record_ms - state.arrived_ms >= policy.restate_horizon_ms:
+        _compact(state, policy, final)
+    state.arrived_ms = max(state.arrived_ms, record_ms)
+    for event in events:
+        late |= _admit(state, event, policy, left, counts=counts, late=late)
+    # After each record, so that what is remembered never depends on how records were cut into batches.
+    heavy = bool(events) and len(events[0].resource) + len(events[0].user) > HEAVY_CHARS
+    tail = state.tail
+    if tail.last and (
+        heavy
+        or tail.count > policy.restate_events
+        or tail.first_ms < tail.last[0] - policy.restate_horizon_ms
+    ):
+        _trim(state, policy, final, heavy=heavy)
+    return late
 
 
 def _admit(

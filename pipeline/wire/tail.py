@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from struct import Struct
 from typing import Annotated, NamedTuple
 from zlib import crc32
@@ -15,6 +16,7 @@ from zlib import crc32
 import msgspec
 
 from pipeline.domain.event import COUNTERS, RANK, Event, Kind
+from pipeline.domain.policy import Policy
 
 RUN_EVENTS = 64
 """Events that are decoded together."""
@@ -156,22 +158,52 @@ class Tail:
         """Four bytes for each event: the checksum of its id."""
         return bytes(self._marks)
 
-    def take_next(self, event: Event) -> bool:
-        """Put an event if it comes after all others, of which there are some, and certainly is not here yet.
+    def take_records(
+        self,
+        records: Sequence[tuple[int, int, Sequence[Event]]],
+        at: int,
+        arrived_ms: int,
+        policy: Policy,
+        most_chars: int,
+        names: Sequence[str],
+    ) -> tuple[int, int, list[Event]]:
+        """Put the events of the next records, from the one at `at` on, for as long as there is nothing else to do.
 
-        Returns whether it did. If not, the event may still be new: `has` and the order tell.
+        Stops at a record that is not after some other of its device or comes `restate_horizon_ms` after that; that has
+        an event which is not newer than all others, may be here already, or whose id is among `names`; whose events
+        share texts of more than `most_chars`; or that leaves more events, or older ones, than the policy wants. Returns
+        where that is, the latest record time, and the events.
         """
-        last = self.last
-        if last is None or event <= last:
-            return False
-        mark = crc32(event[3].encode()).to_bytes(4)
-        if self._marks.find(mark) >= 0:
-            return False
-        self._fresh.append(event)
-        self._marks += mark
-        self.count += 1
-        self.last = event
-        return True
+        last, marks, fresh = self.last, self._marks, self._fresh
+        before = len(fresh)
+        if last is None:
+            return at, arrived_ms, []
+        horizon_ms = policy.restate_horizon_ms
+        latest_ms, room = self.first_ms + horizon_ms, policy.restate_events - self.count + before
+        for _, record_ms, events in islice(records, at, None):
+            if record_ms - arrived_ms >= horizon_ms:
+                break
+            count = len(fresh)
+            for event in events:
+                if event <= last or event[0] > latest_ms or event[3] in names:
+                    break
+                mark = crc32(event[3].encode()).to_bytes(4)
+                if marks.find(mark) >= 0:
+                    break
+                fresh.append(event)
+                marks += mark
+                last = event
+            else:
+                if not events or (len(fresh) <= room and len(event[8]) + len(event[9]) <= most_chars):
+                    arrived_ms = max(arrived_ms, record_ms)
+                    at += 1
+                    continue
+            del marks[4 * (self.count - before + count) :], fresh[count:]
+            break
+        if len(fresh) > before:
+            self.count += len(fresh) - before
+            self.last = fresh[-1]
+        return at, arrived_ms, fresh[before:]
 
     def append(self, event: Event, mark: bytes) -> None:
         """Put an event that comes after all others, with the mark of its id."""

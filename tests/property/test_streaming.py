@@ -17,6 +17,7 @@ from pipeline.domain.session import Session, session_id
 from pipeline.state.device import Counts, apply, fall_silent
 from pipeline.wire import state_codec
 from pipeline.wire.device_state import DeviceState, Report
+from pipeline.wire.session_codec import checkpoint
 from tests.oracle import oracle_sessions
 from tests.session_dicts import session_dict, without_events
 from tests.strategies import Case, DeliveredCase, Delivery, delivered_cases
@@ -133,3 +134,33 @@ def test_a_silent_device_becomes_final_and_stays_the_fold(delivered: DeliveredCa
     assert {str(session_id(APP, DEVICE, first)) for first in rows.rows} == {
         row["session_id"] for row in expected
     }
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    delivered=delivered_cases(conflicting=True),
+    limit=st.integers(1, 6),
+    horizon_s=st.sampled_from((1, 5, 60)),
+    gap_ms=st.sampled_from((0, 1_000, 31_000)),
+)
+def test_what_is_remembered_does_not_depend_on_the_cut(
+    delivered: DeliveredCase, limit: int, horizon_s: int, gap_ms: int
+) -> None:
+    """The same records one by one and all at once: the same tail, fold and counts, to the last duplicate."""
+    policy = replace(delivered.case.policy, restate_events=limit, restate_horizon_ms=horizon_s * 1_000)
+    sent = [record for batch in delivered.delivery.batches for record in batch.records]
+    records = [(offset, START_MS + offset * gap_ms, record) for offset, record in enumerate(sent)]
+    alone, together = DeviceState(), DeviceState()
+    counts, counts_together = Counts(), Counts()
+    for record in records:
+        apply(alone, [record], policy, counts)
+    apply(together, records, policy, counts_together)
+    assert counts == counts_together
+    for state in (alone, together):
+        # Rows are written once a step, so what is written of them does depend on it.
+        state.written, state.outbox = {}, []
+    assert alone == together
+    assert checkpoint(alone) == checkpoint(together)
+    assert alone.tail.marks == together.tail.marks
+    if gap_ms >= policy.restate_horizon_ms:
+        assert len(together.tail) <= len(sent[-1]), "what was there before the silence is in the checkpoint"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from pipeline.domain.event import Kind, make_event
 from pipeline.domain.fold import sessions
 from pipeline.domain.policy import Policy
@@ -70,11 +72,12 @@ def test_small_texts_are_bounded_by_their_number() -> None:
     assert len(state.tail) == 100
 
 
-def test_the_first_event_of_a_session_is_known_as_long_as_the_session_is_held() -> None:
-    """Sent again beyond the horizon with another time, it would open a second session of the same id."""
+@pytest.mark.parametrize("later_ms", [8_000, 86_400_000])
+def test_the_first_event_of_a_session_is_known_as_long_as_the_session_is_held(later_ms: int) -> None:
+    """Sent again with another time, it would count twice, or beyond the horizon open a second session of its id."""
     policy = replace(Policy(), restate_events=2)
     sent = arrivals(6, 100)
-    again = (6, START_MS + 6, [make_event(START_MS + 86_400_000, Kind.ACTIVITY, "e0")])
+    again = (6, START_MS + 6, [make_event(START_MS + later_ms, Kind.ACTIVITY, "e0")])
     # An event from which no session has its name is forgotten: so it is in one batch as in several.
     forgotten = (7, START_MS + 7, [make_event(START_MS + 5_000, Kind.ACTIVITY, "e1")])
     for batches in (
