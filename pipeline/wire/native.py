@@ -8,10 +8,9 @@ import msgspec
 import orjson
 
 from pipeline.domain.event import RANK, Event, Kind
-from pipeline.wire.faults import fault_of_id, fault_of_time
+from pipeline.wire.faults import fault_of_id, fault_of_time, latest_ms
 from pipeline.wire.limits import (
     CLOCK_TOLERANCE_MS,
-    MAX_AHEAD_MS,
     MIN_TIME_MS,
 )
 from pipeline.wire.native_form import (
@@ -118,13 +117,13 @@ def events_of(
 def _events_of(read: Read, record_ms: int) -> tuple[list[Event], int]:
     wire, _, refused, resource, user = read
     shift_ms = 0 if wire.sent_at is None else _shift_ms(wire.sent_at, record_ms)
-    latest_ms = record_ms + MAX_AHEAD_MS
+    last_ms = latest_ms(record_ms)
     events: list[Event] = []
     for event in wire.events:
         id_, time_ms = event.id, event.time + shift_ms
-        if event.attributes is NOTHING and MIN_TIME_MS <= time_ms <= latest_ms and "\0" not in id_:
+        if event.attributes is NOTHING and MIN_TIME_MS <= time_ms <= last_ms and "\0" not in id_:
             kind, exit_reason, counters = meaning_without_attributes(event.name)
-        elif understood := _understood(event, shift_ms, latest_ms):
+        elif understood := _understood(event, shift_ms, last_ms):
             time_ms, _, (kind, exit_reason, counters) = understood
         else:
             continue
@@ -164,7 +163,7 @@ def _shift_ms(sent_at: int, record_ms: int) -> int:
     return 0 if -CLOCK_TOLERANCE_MS <= shift_ms <= CLOCK_TOLERANCE_MS else shift_ms
 
 
-def _understood(event: WireEvent, shift_ms: int, latest_ms: int) -> tuple[int, bytes, Meaning] | None:
+def _understood(event: WireEvent, shift_ms: int, last_ms: int) -> tuple[int, bytes, Meaning] | None:
     """Corrected time, attributes and meaning of an event; None if it fails what typed decoding cannot see.
 
     Raises `orjson.JSONDecodeError` if the attributes are no strict JSON, which makes it none of the whole record.
@@ -181,7 +180,7 @@ def _understood(event: WireEvent, shift_ms: int, latest_ms: int) -> tuple[int, b
             attributes, meaning = b"{}", meaning_without_attributes(name)
         else:
             return None
-    if not MIN_TIME_MS <= time_ms <= latest_ms or "\0" in event.id:
+    if not MIN_TIME_MS <= time_ms <= last_ms or "\0" in event.id:
         return None
     return time_ms, attributes, meaning
 
@@ -190,11 +189,11 @@ def _interpreted(
     wire: WireEnvelope, indexes: Sequence[int] | None, record_ms: int
 ) -> tuple[list[NativeEvent], list[Rejected]]:
     shift_ms = 0 if wire.sent_at is None else _shift_ms(wire.sent_at, record_ms)
-    latest_ms = record_ms + MAX_AHEAD_MS
+    last_ms = latest_ms(record_ms)
     events: list[NativeEvent] = []
     refused: list[Rejected] = []
     for index, event in zip(indexes or range(len(wire.events)), wire.events, strict=True):
-        understood = _understood(event, shift_ms, latest_ms)
+        understood = _understood(event, shift_ms, last_ms)
         if understood is None:
             refused.append(_fault_of_event(event, index, event.time + shift_ms, record_ms))
             continue
