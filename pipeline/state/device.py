@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from pipeline.domain.event import Event
 from pipeline.domain.fold import step, step_all
@@ -13,6 +12,7 @@ from pipeline.domain.policy import Policy
 from pipeline.domain.session import Session
 from pipeline.state import report
 from pipeline.wire.device_state import DeviceState
+from pipeline.wire.native_events import Arrival
 from pipeline.wire.session_codec import checkpoint
 from pipeline.wire.tail import mark_of
 
@@ -22,15 +22,6 @@ record of the changelog: a device that sends so much is restated less far back."
 HEAVY_CHARS = 1_000
 """Of the resource and user that a record's events share: from here it is worth to weigh the tail. Of shorter ones not
 even 2,000 distinct ones reach that bound."""
-
-
-class Arrival(NamedTuple):
-    """The events of one record of a device."""
-
-    offset: int
-    record_ms: int
-    """The broker's record time, Unix milliseconds."""
-    events: Sequence[Event]
 
 
 @dataclass(slots=True)
@@ -59,26 +50,30 @@ def apply(state: DeviceState, arrivals: Sequence[Arrival], policy: Policy, count
     final: list[Session] = []
     late = False
     tail, horizon_ms, most = state.tail, policy.restate_horizon_ms, policy.restate_events
+    take_next = tail.take_next
+    applied, arrived_ms = state.applied_offset, state.arrived_ms
     ready: list[Event] = []
     """Of the tail's newest events those that the head has not been stepped by."""
     for offset, record_ms, events in arrivals:
-        if offset <= state.applied_offset:
+        if offset <= applied:
             continue
-        if record_ms - state.arrived_ms >= horizon_ms and tail.count:
+        applied = offset
+        if record_ms - arrived_ms >= horizon_ms and tail.count:
             _compact(state, policy, final)
+        arrived_ms = max(arrived_ms, record_ms)
         for event in events:
-            if not late and event[3] not in state.named and tail.take_next(event):
+            if not late and event[3] not in state.named and take_next(event):
                 ready.append(event)  # as it would come out of `_admit`, by the way that most go
                 continue
             counts.accepted += _fold_ready(state, ready, policy, left)
             late |= _admit(state, event, policy, left, counts=counts, late=late)
         # After each record, so that what is remembered never depends on how records were cut into batches.
-        heavy = bool(events) and len(events[0][8]) + len(events[0][9]) > HEAVY_CHARS
-        newest = tail.last
-        if newest and (heavy or tail.count > most or tail.first_ms < newest[0] - horizon_ms):
-            _trim(state, policy, final, heavy=heavy)
-        state.applied_offset = offset
-        state.arrived_ms = max(state.arrived_ms, record_ms)
+        if events:
+            heavy = len(event[8]) + len(event[9]) > HEAVY_CHARS
+            newest = tail.last
+            if newest and (heavy or tail.count > most or tail.first_ms < newest[0] - horizon_ms):
+                _trim(state, policy, final, heavy=heavy)
+    state.applied_offset, state.arrived_ms = applied, arrived_ms
     counts.accepted += _fold_ready(state, ready, policy, left)
     if late:
         _refold(state, policy, left)

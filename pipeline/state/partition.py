@@ -10,13 +10,14 @@ import msgspec
 
 from pipeline.domain.policy import Policies, Policy
 from pipeline.state.deadlines import Deadlines
-from pipeline.state.device import Arrival, Counts, apply, fall_silent
+from pipeline.state.device import Counts, apply, fall_silent
 from pipeline.state.marker import MARKER_KEY, UNREADABLE, Marker, marker_item, marker_of
 from pipeline.state.outbox import outbox_rows
-from pipeline.state.records import Record, arrivals_of
+from pipeline.state.records import Record
 from pipeline.state.store import Encode, Mismatch, Store
 from pipeline.wire import state_codec, step_codec
 from pipeline.wire.device_state import DeviceState
+from pipeline.wire.native_events import Arrival, arrivals_of
 
 Due = tuple[int | None, int | None]
 _WAY_BACK = "Stop all sessionizers, then: session-pipeline rebuild --states"
@@ -216,9 +217,9 @@ class Partition:
 
     def _apply_device(self, key: bytes, arrivals: list[Arrival], effects: Effects) -> None:
         state = self._load(key)
-        if arrivals[0].offset <= state.applied_offset:
+        if arrivals[0][0] <= state.applied_offset:
             effects.owed.extend((key, row) for row in self._rows(key, state, state.applied_offset * 2))
-            arrivals = [arrival for arrival in arrivals if arrival.offset > state.applied_offset]
+            arrivals = [arrival for arrival in arrivals if arrival[0] > state.applied_offset]
         policy, policy_bytes = self._policy(key)
         try:
             applied = apply(state, arrivals, policy, effects.counts)
@@ -226,7 +227,7 @@ class Partition:
             raise self._unreadable(key, error) from error
         except Exception as error:
             raise PoisonedDevice(
-                f"device {key!r}, partition {self.number}, offsets {arrivals[0].offset}-{arrivals[-1].offset}"
+                f"device {key!r}, partition {self.number}, offsets {arrivals[0][0]}-{arrivals[-1][0]}"
             ) from error
         if applied:
             if state.outbox:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.domain.policy import Policy
-from pipeline.state.device import Arrival, Counts, apply, fall_silent
+from pipeline.state.device import Counts, apply, fall_silent
 from pipeline.state.outbox import outbox_rows
 from pipeline.wire import stored_session
 from pipeline.wire.device_state import DeviceState, Report
@@ -33,7 +33,7 @@ def rebuild_device(device: StoredDevice, policy: Policy, now_ms: int, partition:
     last = device.records[-1]
     arrived_ms = max(record.record_ms for record in device.records)
     events = sorted(event for record in device.records for event in record.events)
-    apply(state, [Arrival(last.offset, arrived_ms, events)], policy, Counts())
+    apply(state, [(last.offset, arrived_ms, events)], policy, Counts())
     made = [state.outbox]
     by_offset = list(_rows(state, device, partition, state.applied_offset * 2))
     # Finality by silence is left to the workers' clock.

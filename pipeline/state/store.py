@@ -13,9 +13,10 @@ from itertools import islice
 import msgspec
 
 from pipeline.domain.policy import Policy
-from pipeline.state.device import Arrival, Counts, apply
+from pipeline.state.device import Counts, apply
 from pipeline.wire import state_codec, step_codec
 from pipeline.wire.device_state import DeviceState
+from pipeline.wire.native_events import Arrival
 from pipeline.wire.state_codec import Outline
 
 STEPS_SUFFIX = b"\0steps"
@@ -94,7 +95,7 @@ class Store:
             if steps := self._steps.get(key):
                 policy, records = step_codec.decode(steps, state.strings)
                 for each in records:
-                    apply(state, [Arrival(*record) for record in each], policy, Counts())
+                    apply(state, each, policy, Counts())
         return state
 
     def keep(self, key: bytes, state: DeviceState) -> None:

@@ -25,14 +25,14 @@ def fault_of_id(
     return None
 
 
-def latest_ms(record_ms: int) -> int:
+def latest_of(record_ms: int) -> int:
     """The latest that an event of a record may be: 24 h after the record itself, and on a day that a Date holds."""
     return min(record_ms + MAX_AHEAD_MS, MAX_TIME_MS)
 
 
 def time_is_plausible(time_ms: int, record_ms: int) -> bool:
     """Whether a time is from 2000 on and no later than an event of the record may be."""
-    return MIN_TIME_MS <= time_ms <= latest_ms(record_ms)
+    return MIN_TIME_MS <= time_ms <= latest_of(record_ms)
 
 
 def fault_of_time(time_ms: int, record_ms: int, path: str, index: int) -> Rejected:

@@ -44,6 +44,16 @@ def names_of(key: bytes | None) -> Names | None:
 def read_plain(value: bytes | None, names: Names | None) -> Read | None:
     """A record without a fault in a form that needs no second look; None for all others, sound or not.
 
+    Raises `orjson.JSONDecodeError` if resource or user are no strict JSON, which makes it none of the whole record.
+    """
+    wire = plain_envelope(value, names)
+    texts = None if wire is None else texts_of(wire)
+    return None if wire is None or texts is None else (wire, None, (), *texts)
+
+
+def plain_envelope(value: bytes | None, names: Names | None) -> WireEnvelope | None:
+    """The envelope of `read_plain`.
+
     Typed decoding judges what it decodes as strictly as `parse`. What it passes over is not: so the text must be UTF-8
     and have no field that is not known, and resource, user and attributes are parsed where they are used.
     """
@@ -64,11 +74,14 @@ def read_plain(value: bytes | None, names: Names | None) -> Read | None:
         or not 0 < len(wire.events) <= MAX_EVENTS
     ):
         return None
+    return wire
+
+
+def texts_of(wire: WireEnvelope) -> tuple[str, str] | None:
+    """Resource and user in canonical form; None if there is a fault in one. Raises as `read_plain` does."""
     resource = canonical_resource(bytes(wire.resource))
     user = "" if wire.user is NOTHING else canonical_user(bytes(wire.user))
-    if type(resource) is not str or type(user) is not str:
-        return None
-    return wire, None, (), resource, user
+    return (resource, user) if type(resource) is str and type(user) is str else None
 
 
 def read_closely(value: bytes | None, key: bytes | None) -> Read | Rejected:

@@ -12,16 +12,13 @@ from dataclasses import astuple
 
 import msgspec
 
-from pipeline.domain.event import Event
 from pipeline.domain.policy import Policy
 from pipeline.wire import state_codec
 from pipeline.wire.device_state import DeviceState
+from pipeline.wire.native_events import Arrival
 from pipeline.wire.tail import ARRAY_HEAD_BYTES, EventRow, Strings, array_head, events_of, rows_of
 
 _BODY_AT = state_codec.HEAD.size + ARRAY_HEAD_BYTES
-
-Records = Sequence[tuple[int, int, Sequence[Event]]]
-"""Offset, record time and events of each."""
 
 
 class _Step(msgspec.Struct, array_like=True, gc=False):
@@ -36,7 +33,7 @@ _decode_step = msgspec.msgpack.Decoder(_Step).decode
 _decode_policy = msgspec.msgpack.Decoder(tuple[int, ...]).decode
 
 
-def encode_step(records: Records, strings: Strings) -> bytes:
+def encode_step(records: Sequence[Arrival], strings: Strings) -> bytes:
     """One step; texts that are new get numbers."""
     known = len(strings)
     rows = [(offset, record_ms, rows_of(events, strings)) for offset, record_ms, events in records]
@@ -62,7 +59,7 @@ def folded_under(value: bytes, policy: bytes) -> bool:
     return value.startswith(policy, _BODY_AT)
 
 
-def decode(value: bytes, strings: Strings) -> tuple[Policy, list[Records]]:
+def decode(value: bytes, strings: Strings) -> tuple[Policy, list[list[Arrival]]]:
     """The policy and the steps; `strings` are those of the base, and get the new texts.
 
     Raises `msgspec.DecodeError` for a damaged value.
@@ -74,7 +71,7 @@ def decode(value: bytes, strings: Strings) -> tuple[Policy, list[Records]]:
         raise msgspec.DecodeError(f"damaged steps: {fault}") from fault
 
 
-def _step(step: _Step, strings: Strings) -> Records:
+def _step(step: _Step, strings: Strings) -> list[Arrival]:
     for text in step.texts:
         strings[text]
     texts = list(strings)

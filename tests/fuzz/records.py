@@ -18,7 +18,7 @@ import orjson
 from pipeline.domain.event import Event
 from pipeline.domain.fold import sessions
 from pipeline.domain.policy import Policy
-from pipeline.state.device import Arrival, Counts, apply
+from pipeline.state.device import Counts, apply
 from pipeline.state.outbox import outbox_rows
 from pipeline.wire import measure, native, state_codec
 from pipeline.wire.columns import DEAD_LETTER_COLUMNS, EVENT_COLUMNS, SESSION_COLUMNS
@@ -204,7 +204,7 @@ def check_sessions(app_id: str, device_id: str, events: list[Event], record_ms: 
     distinct = len({event.id for event in events})
     require(sum(session.event_count for session in folded) == distinct, "each event is in one session")
     state = DeviceState()
-    apply(state, [Arrival(_SOURCE[2], record_ms, events)], _POLICY, Counts())
+    apply(state, [(_SOURCE[2], record_ms, events)], _POLICY, Counts())
     rows = list(outbox_rows(state, app_id, device_id, partition=1, revision=2))
     require(rows, "new events make a row")
     for row in rows:

@@ -12,7 +12,7 @@ import orjson
 
 from pipeline.domain.event import Event
 from pipeline.domain.policy import Policy
-from pipeline.state.device import Arrival, Counts, apply
+from pipeline.state.device import Counts, apply
 from pipeline.wire import native, state_codec, stored_event
 from pipeline.wire.device_state import DeviceState
 from tests.fuzz.mutate import JsonMutator, MsgpackMutator
@@ -52,8 +52,8 @@ class StateTarget:
             together = DeviceState()
             for offset, (_, _, events) in enumerate(example_events()):
                 state = DeviceState()
-                apply(state, [Arrival(offset, NOW_MS, events)], policy, Counts())
-                apply(together, [Arrival(offset, NOW_MS + offset, events)], policy, Counts())
+                apply(state, [(offset, NOW_MS, events)], policy, Counts())
+                apply(together, [(offset, NOW_MS + offset, events)], policy, Counts())
                 seeds += [state_codec.encode(state), state_codec.encode(together)]
         return seeds
 

@@ -235,9 +235,9 @@ class TestInserts:
         starts = []
         for index, time in enumerate([0, MIN_TIME_MS, T0, MAX_TIME_MS, MAX_TIME_MS + 1, far_ms]):
             body = {"v": 1, "app_id": APP, "device_id": DEVICE, "events": [event(f"e{index}", time)]}
-            decoded = native.decode_events(json.dumps(body).encode(), f"{APP}/{DEVICE}".encode(), far_ms)
-            assert isinstance(decoded, tuple), decoded
-            starts += [each.time_ms for each in decoded[0]]
+            decoded = native.decode(json.dumps(body).encode(), f"{APP}/{DEVICE}".encode(), far_ms)
+            assert isinstance(decoded, native.Envelope), decoded
+            starts += [each.time_ms for each in decoded.events]
         put(store, "session_rows", *(row_of(session(f"e{start}", start, start)) for start in starts))
         at = "fromUnixTimestamp64Milli({at:Int64}, 'UTC')"
         for bound in (0, *starts, *(start + 1 for start in starts), far_ms, LAST_STORED_MS):

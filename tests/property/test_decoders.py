@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.wire import measure, native
 from pipeline.wire.limits import MAX_RECORD_BYTES
+from pipeline.wire.native_events import Arrival, arrivals_of
 from pipeline.wire.rejected import Rejected
 from tests.decoding import assert_read_alike
 
@@ -232,3 +233,27 @@ def test_what_the_router_writes_is_never_refused(value: bytes) -> None:
     events = orjson.loads(value).get("events") or []
     bad = {each.event_index for each in outcome.refused}
     assert sorted(come) == sorted(event["id"] for index, event in enumerate(events) if index not in bad)
+
+
+@QUICK
+@given(st.data())
+def test_records_of_a_key_are_read_as_each_by_itself(data: st.DataObject) -> None:
+    """What is remembered of one record (its resource and user) must not show in the next."""
+    drawn = data.draw(st.lists(good_envelopes | st.just(None), min_size=1, max_size=3))
+    some = [data.draw(broken(good_envelopes)) if each is None else dumps(each) for each in drawn]
+    # Parts from a small store, so that records agree in one and differ in the other.
+    parts = [{}, {"a": "b"}, {"b": "a"}, None, []]
+    some += [
+        dumps({"v": 1, "app_id": "app", "device_id": "device", "resource": resource, "user": user,
+               "events": [{"id": "e", "name": "n", "time": NOW}]})
+        for resource, user in data.draw(st.lists(st.tuples(*[st.sampled_from(parts)] * 2), max_size=6))
+    ]  # fmt: skip
+    values = data.draw(st.permutations(some))
+    fields = [field for offset, value in enumerate(values) for field in (offset, NOW, value, None)]
+    arrivals: list[Arrival] = []
+    refused = 0
+    for at in range(0, len(fields), 4):
+        alone, bad = arrivals_of(KEY, fields[at : at + 4])
+        arrivals += alone
+        refused += bad
+    assert arrivals_of(KEY, fields) == (arrivals, refused)

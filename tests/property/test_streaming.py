@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.domain.policy import Policy
 from pipeline.domain.session import Session, session_id
-from pipeline.state.device import Arrival, Counts, apply, fall_silent
+from pipeline.state.device import Counts, apply, fall_silent
 from pipeline.wire import state_codec
 from pipeline.wire.device_state import DeviceState, Report
 from tests.oracle import oracle_sessions
@@ -60,7 +60,7 @@ def stream(delivery: Delivery, policy: Policy, gap_ms: int) -> tuple[StoredRows,
     for batch in delivery.batches:
         arrivals = []
         for record in batch.records:
-            arrivals.append(Arrival(offset, now_ms, list(record)))
+            arrivals.append((offset, now_ms, list(record)))
             offset, now_ms = offset + 1, now_ms + gap_ms
         if apply(state, arrivals, policy, counts):
             state = through_codec(state)
@@ -121,7 +121,7 @@ def test_a_silent_device_becomes_final_and_stays_the_fold(delivered: DeliveredCa
     policy: Policy = delivered.case.policy
     case: Case = delivered.case
     state, rows = DeviceState(), StoredRows()
-    apply(state, [Arrival(0, START_MS, sorted(case.events))], policy, Counts())
+    apply(state, [(0, START_MS, sorted(case.events))], policy, Counts())
     rows.emit(state, by_silence=False)
     later_ms = START_MS + policy.restate_horizon_ms
     fall_silent(state, later_ms, later_ms, policy)

@@ -7,10 +7,11 @@ from dataclasses import replace
 from pipeline.domain.event import Kind, make_event
 from pipeline.domain.fold import sessions
 from pipeline.domain.policy import Policy
-from pipeline.state.device import MAX_TEXT_BYTES, Arrival, Counts, apply
+from pipeline.state.device import MAX_TEXT_BYTES, Counts, apply
 from pipeline.topics import MAX_MESSAGE_BYTES
 from pipeline.wire import state_codec
 from pipeline.wire.device_state import DeviceState
+from pipeline.wire.native_events import Arrival
 
 START_MS = 1_800_000_000_000
 
@@ -18,7 +19,7 @@ START_MS = 1_800_000_000_000
 def arrivals(count: int, user_chars: int) -> list[Arrival]:
     """Records of one event each, every one by a user of other properties."""
     return [
-        Arrival(
+        (
             i,
             START_MS + i,
             [make_event(START_MS + i * 1_000, Kind.ACTIVITY, f"e{i}", user=f'{{"id":"{i:0{user_chars}}"}}')],
@@ -52,14 +53,14 @@ def test_in_order_it_is_still_the_fold() -> None:
     sent = arrivals(60, 100_000)
     state = DeviceState()
     apply(state, sent, Policy(), Counts())
-    events = [event for arrival in sent for event in arrival.events]
+    events = [event for arrival in sent for event in arrival[2]]
     (expected,) = sessions("app", "device", events, Policy(), quiet=False)
     assert state.head.open == expected
 
 
 def sent_last(arrival: Arrival) -> Arrival:
     """The same record, as the last to come."""
-    return Arrival(1_000, START_MS + 1_000, arrival.events)
+    return (1_000, START_MS + 1_000, arrival[2])
 
 
 def test_small_texts_are_bounded_by_their_number() -> None:
@@ -73,9 +74,9 @@ def test_the_first_event_of_a_session_is_known_as_long_as_the_session_is_held() 
     """Sent again beyond the horizon with another time, it would open a second session of the same id."""
     policy = replace(Policy(), restate_events=2)
     sent = arrivals(6, 100)
-    again = Arrival(6, START_MS + 6, [make_event(START_MS + 86_400_000, Kind.ACTIVITY, "e0")])
+    again = (6, START_MS + 6, [make_event(START_MS + 86_400_000, Kind.ACTIVITY, "e0")])
     # An event from which no session has its name is forgotten: so it is in one batch as in several.
-    forgotten = Arrival(7, START_MS + 7, [make_event(START_MS + 5_000, Kind.ACTIVITY, "e1")])
+    forgotten = (7, START_MS + 7, [make_event(START_MS + 5_000, Kind.ACTIVITY, "e1")])
     for batches in (
         [sent, [again, forgotten]],
         [[*sent, again, forgotten]],
