@@ -56,6 +56,7 @@ ODD_NUMBERS = (
     "1.0",
     "1.50",
     "500",
+    "500.0",
     "+7",
     ".5",
     "1e3",
@@ -197,6 +198,8 @@ def _odd_event(rng: Random, app_id: str, device_id: str, event_id: str, time_ms:
 
 def _odd_map(rng: Random) -> dict[str, str]:
     keys = rng.sample((*ODD_TEXTS[1:], "plan", "n"), rng.randrange(5))
+    # It stands in a column by itself, too.
+    keys += ["http.response.status_code"] if rng.random() < 0.5 else []
     return {key: rng.choice(ODD_NUMBERS if rng.random() < 0.5 else ODD_TEXTS) for key in keys}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pipeline.query.dimensions import FIRST, STITCHED_LENGTH, Dimension, dimension
@@ -13,6 +13,8 @@ from pipeline.query.statement import Statement
 _OVER_DEVICES = (FIRST, STITCHED_LENGTH)
 _POINTS_OUT = ("device.id", "user.id", "session.id", "session.stitched_id", "session.client_id")
 """Few sessions share one of these: where such a test has to pass, only few devices are worth reading."""
+_NUMBERS_BY_THEMSELVES = {"http.response.status_code": "status_code"}
+"""Attributes that `event_rows` has in columns too, '' where there is none: a tenth of the time to read."""
 _COMPARISONS = {"eq": "=", "not": "!=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
 
@@ -143,18 +145,22 @@ class _Compiler:
         has = f"has({sql}, {self._add(test.value, 'String')})"
         return f"NOT {has}" if test.operator == "not" else has
 
-    def _keyed(self, column: str, test: Test, key: str) -> str:
-        """A value under a key that may be absent: then only `not` passes."""
+    def _keyed(self, column: str, test: Test, key: str, number: str = "") -> str:
+        """A value under a key that may be absent: then only `not` passes. `number`: a column that has it by itself."""
         if test.operator == "not":
-            return f"NOT ({self._keyed(column, Test(test.dimension, 'eq', test.value), key)})"
+            return f"NOT ({self._keyed(column, Test(test.dimension, 'eq', test.value), key, number)})"
+        values = test.value if isinstance(test.value, tuple) else (test.value,)
+        is_number = test.operator != "exists" and not isinstance(values[0], str)
+        if number and is_number:
+            return self._as_number(number, test)
         placed_key = self._add(key, "String")
         sql, has_key = f"{column}[{placed_key}]", f"mapContains({column}, {placed_key})"
         if test.operator == "exists":
             return has_key
-        values = test.value if isinstance(test.value, tuple) else (test.value,)
-        if isinstance(values[0], str):
-            return f"{has_key} AND {self._text(sql, test)}"
-        # What is no number is NULL, and passes no comparison.
+        return self._as_number(sql, test) if is_number else f"{has_key} AND {self._text(sql, test)}"
+
+    def _as_number(self, sql: str, test: Test) -> str:
+        """A text compared as a number. What is none, as '' where a key is absent, is NULL and passes no comparison."""
         compared = self._ordered(
             f"toFloat64OrNull({sql})", test, lambda number: self._add(float(number), "Float64")
         )
@@ -178,7 +184,8 @@ class _Compiler:
 
     def _events(self, steps: tuple[HasEvent, ...]) -> str:
         """An event belongs to the session with the greatest start not after it, as in `session_timeline`."""
-        passes = [self._event(step) for step in steps]
+        # The view that the order of steps takes does not have the columns of single attributes.
+        passes = [self._event(step, _NUMBERS_BY_THEMSELVES if len(steps) == 1 else {}) for step in steps]
         limit = self._limit()
         since = "" if self._scope.start_ms is None else self._time(self._scope.start_ms)
         of_sessions = f"SELECT app_id, device_id, started_at FROM sessions WHERE {limit}" + (
@@ -209,9 +216,12 @@ class _Compiler:
             f" = {len(steps)})"
         )
 
-    def _event(self, step: HasEvent) -> str:
+    def _event(self, step: HasEvent, numbers: Mapping[str, str]) -> str:
         name = f"name = {self._add(step.name, 'String')}"
-        tests = [f"({self._keyed('attributes', test, test.dimension)})" for test in step.tests]
+        tests = [
+            f"({self._keyed('attributes', test, test.dimension, numbers.get(test.dimension, ''))})"
+            for test in step.tests
+        ]
         return f"({' AND '.join([name, *tests])})"
 
     def _limit(self) -> str:

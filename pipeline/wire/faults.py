@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.wire.limits import MAX_AHEAD_MS, MAX_ID_CHARS, MAX_STAMP_MS, MIN_TIME_MS
+from pipeline.wire.limits import MAX_AHEAD_MS, MAX_ID_CHARS, MAX_TIME_MS, MIN_TIME_MS
 from pipeline.wire.rejected import Reason, Rejected
 
 
@@ -25,9 +25,14 @@ def fault_of_id(
     return None
 
 
+def latest_of(record_ms: int) -> int:
+    """The latest that an event of a record may be: 24 h after the record itself, and on a day that a Date holds."""
+    return min(record_ms + MAX_AHEAD_MS, MAX_TIME_MS)
+
+
 def time_is_plausible(time_ms: int, record_ms: int) -> bool:
-    """Whether a time is from 2000 on, at most 24 h after the record's own time, and one that a stamp may be."""
-    return MIN_TIME_MS <= time_ms <= min(record_ms + MAX_AHEAD_MS, MAX_STAMP_MS)
+    """Whether a time is from 2000 on and no later than an event of the record may be."""
+    return MIN_TIME_MS <= time_ms <= latest_of(record_ms)
 
 
 def fault_of_time(time_ms: int, record_ms: int, path: str, index: int) -> Rejected:
@@ -35,7 +40,7 @@ def fault_of_time(time_ms: int, record_ms: int, path: str, index: int) -> Reject
     if time_ms < MIN_TIME_MS:
         detail = f"{time_ms} ms is before 2000"
     elif time_ms <= record_ms + MAX_AHEAD_MS:
-        detail = f"{time_ms} ms is after {MAX_STAMP_MS} ms, in 2286"
+        detail = f"{time_ms} ms is after 2149-06-06, the last day that a Date holds"
     else:
         detail = f"{time_ms} ms is more than 24 h after the record's own time, {record_ms} ms"
     return Rejected(Reason.TIME_OUT_OF_RANGE, f"{path}: {detail}", index)

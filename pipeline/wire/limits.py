@@ -35,6 +35,10 @@ MAX_STAMP_MS = 9_999_999_999_999
 """Of an uncorrected time (the year 2286): more digits are microseconds or nanoseconds."""
 MIN_TIME_MS = 946_684_800_000
 """2000-01-01. Of a corrected time."""
+MAX_TIME_MS = 5_662_310_399_999
+"""The end of 2149-06-06, of a corrected time: the last day that a Date holds. The day of its start is in a session's
+key; a later one stands there as another day, and ClickHouse passes over the session where a range is asked for. A
+record's own time can lie there: not every broker puts its clock's in the place of the client's."""
 MAX_AHEAD_MS = 24 * 3_600_000
 """How far a corrected time may lie after the broker's record time."""
 CLOCK_TOLERANCE_MS = 60_000

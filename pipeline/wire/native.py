@@ -8,8 +8,7 @@ import msgspec
 import orjson
 
 from pipeline.domain.event import RANK, Event, Kind
-from pipeline.wire.faults import fault_of_id, fault_of_time
-from pipeline.wire.limits import MAX_AHEAD_MS
+from pipeline.wire.faults import fault_of_id, fault_of_time, latest_of
 from pipeline.wire.native_events import shift_of, understood
 from pipeline.wire.native_form import WireEnvelope, WireEvent
 from pipeline.wire.native_reading import names_of, read_closely, read_plain, refused_closely
@@ -107,7 +106,7 @@ def _interpreted(
     wire: WireEnvelope, indexes: Sequence[int] | None, record_ms: int
 ) -> tuple[list[NativeEvent], list[Rejected]]:
     shift_ms = 0 if wire.sent_at is None else shift_of(wire.sent_at, record_ms)
-    latest_ms = record_ms + MAX_AHEAD_MS
+    latest_ms = latest_of(record_ms)
     events: list[NativeEvent] = []
     refused: list[Rejected] = []
     for index, event in zip(indexes or range(len(wire.events)), wire.events, strict=True):

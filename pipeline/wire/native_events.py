@@ -11,7 +11,8 @@ from typing import Any
 import orjson
 
 from pipeline.domain.event import RANK, Event
-from pipeline.wire.limits import CLOCK_TOLERANCE_MS, MAX_AHEAD_MS, MIN_TIME_MS
+from pipeline.wire.faults import latest_of
+from pipeline.wire.limits import CLOCK_TOLERANCE_MS, MIN_TIME_MS
 from pipeline.wire.native_form import NOTHING, WireEnvelope, WireEvent
 from pipeline.wire.native_reading import names_of, plain_envelope, read_closely, refused_closely, texts_of
 from pipeline.wire.refusal import record_time_ms
@@ -67,7 +68,7 @@ def arrivals_of(key: bytes | None, fields: Sequence[Any]) -> tuple[list[Arrival]
 def _events(wire: WireEnvelope, record_ms: int, resource: str, user: str) -> list[Event]:
     """Those that pass; raises `orjson.JSONDecodeError` as `understood` does."""
     shift_ms = 0 if wire.sent_at is None else shift_of(wire.sent_at, record_ms)
-    latest_ms = record_ms + MAX_AHEAD_MS
+    latest_ms = latest_of(record_ms)
     events = []
     for event in wire.events:
         id_, time_ms = event.id, event.time + shift_ms

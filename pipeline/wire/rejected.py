@@ -36,7 +36,7 @@ class Reason(StrEnum):
     KEY_MISMATCH = "key_mismatch"
     """The record's key is not `app_id/device_id`: its device's events would not meet in one partition."""
     TIME_OUT_OF_RANGE = "time_out_of_range"
-    """Corrected: before 2000, or more than 24 h after the record. As stamped: before 1970, after 2286."""
+    """Corrected: before 2000, after 2149-06-06, over 24 h after the record. As stamped: before 1970, after 2286."""
     NO_EVENTS = "no_events"
     """The list of events is empty."""
     TOO_MANY_EVENTS = "too_many_events"

@@ -19,6 +19,7 @@ from pipeline.domain.session import Session, session_id
 from pipeline.schema_files import schema_folder
 from pipeline.wire import native
 from pipeline.wire.columns import TABLES
+from pipeline.wire.limits import LAST_STORED_MS, MAX_TIME_MS, MIN_TIME_MS
 from pipeline.wire.rows import dead_letter_row, deleted_row, event_rows, ledger_row, session_row
 
 APP, DEVICE = "org.example.app", "device-1"
@@ -227,6 +228,29 @@ class TestInserts:
         assert one(store, "SELECT uniqExact(_partition_id) < 80 AS bounded FROM session_rows") == {
             "bounded": 1
         }
+
+    def test_every_time_that_is_taken_is_found_by_its_range(self, store: Store) -> None:
+        """Whatever the record's own time says: the day in the key of sessions is the true one."""
+        far_ms = 6_000_000_000_000
+        starts = []
+        for index, time in enumerate([0, MIN_TIME_MS, T0, MAX_TIME_MS, MAX_TIME_MS + 1, far_ms]):
+            body = {"v": 1, "app_id": APP, "device_id": DEVICE, "events": [event(f"e{index}", time)]}
+            decoded = native.decode(json.dumps(body).encode(), f"{APP}/{DEVICE}".encode(), far_ms)
+            assert isinstance(decoded, native.Envelope), decoded
+            starts += [each.time_ms for each in decoded.events]
+        put(store, "session_rows", *(row_of(session(f"e{start}", start, start)) for start in starts))
+        at = "fromUnixTimestamp64Milli({at:Int64}, 'UTC')"
+        for bound in (0, *starts, *(start + 1 for start in starts), far_ms, LAST_STORED_MS):
+            for compared, expected in (
+                (">=", [start for start in starts if start >= bound]),
+                ("<", [start for start in starts if start < bound]),
+            ):
+                sql = (
+                    "SELECT toString(toUnixTimestamp64Milli(started_at)) AS ms FROM sessions"
+                    f" WHERE started_at {compared} {at} ORDER BY started_at"
+                )
+                assert [int(row["ms"]) for row in select(store, sql, at=bound)] == expected
+        assert starts == [MIN_TIME_MS, T0, MAX_TIME_MS]
 
     def test_values_never_become_sql(self, store: Store) -> None:
         text = "x' OR 1=1 -- \\ \n ü"

@@ -154,6 +154,44 @@ def test_every_operator_of_every_dimension(stored: Stored, name: str) -> None:
         assert stored.passing(filter) == stored.world.passing(filter), filter
 
 
+@pytest.mark.parametrize("event", ["odd name", "app.crash", "app.screen.view", "http.client.request"])
+@pytest.mark.parametrize("operator", ["eq", "not", "gt", "gte", "lt", "lte", "in", "between", "exists"])
+def test_a_status_is_found_in_its_column_as_in_the_attributes(
+    stored: Stored, event: str, operator: str
+) -> None:
+    """Numbers in every spelling, texts that are none, and events that have no status."""
+    values: list[Any] = [-1, 0, 1, 1.5, 200, 400, 499.5, 500, "500", "500.0", ""]
+    found = set()
+    for value in [True] if operator == "exists" else values:
+        if isinstance(value, str) and operator not in ("eq", "not", "in"):
+            continue
+        wanted = {"in": [value], "between": [value, value if isinstance(value, str) else value + 100]}
+        test = {"attribute": "http.response.status_code", "operator": operator}
+        test["value"] = wanted.get(operator, value)
+        for filter in ({"event": event, "tests": [test]}, {"not": {"event": event, "tests": [test]}}):
+            assert stored.passing(filter) == stored.world.passing(filter), filter
+            found |= stored.passing(filter)
+    assert found
+
+
+def test_events_from_before_their_status_had_a_column(stored: Stored, clickhouse: EmbeddedClickHouse) -> None:
+    name = f"test_{uuid4().hex[:12]}"
+    store = Store(f"{clickhouse.url}/{name}")
+    migrate(store)
+    store.command("ALTER TABLE event_rows DROP COLUMN status_code SETTINGS mutations_sync = 1")
+    store.command("ALTER TABLE migrations DELETE WHERE name >= '0011' SETTINGS mutations_sync = 1")
+    fill(store)
+    migrate(store)
+    filter = {
+        "event": "http.client.request",
+        "tests": [{"attribute": "http.response.status_code", "operator": "gte", "value": 400}],
+    }
+    expected = stored.world.passing(filter)
+    assert Stored(store, stored.world, stored.words).passing(filter) == expected != set()
+    store.close()
+    clickhouse.command(f"DROP DATABASE {name} SYNC")
+
+
 def test_one_user_is_enough_to_read_few_events(stored: Stored) -> None:
     """What stands beside a user's or device's id is looked for on its devices alone, and comes out the same."""
     told_apart: Counter[bool] = Counter()
