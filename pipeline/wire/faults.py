@@ -27,7 +27,8 @@ def fault_of_id(
 
 def latest_of(record_ms: int) -> int:
     """The latest that an event of a record may be: 24 h after the record itself, and on a day that a Date holds."""
-    return min(record_ms + MAX_AHEAD_MS, MAX_TIME_MS)
+    latest_ms = record_ms + MAX_AHEAD_MS
+    return latest_ms if latest_ms < MAX_TIME_MS else MAX_TIME_MS
 
 
 def time_is_plausible(time_ms: int, record_ms: int) -> bool:

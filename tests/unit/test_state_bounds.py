@@ -90,3 +90,18 @@ def test_the_first_event_of_a_session_is_known_as_long_as_the_session_is_held(la
             apply(state, batch, policy, counts)
         assert (counts.accepted, counts.duplicates) == (7, 1)
         assert [session.first_event_id for session in (state.head.open, state.head.prev) if session] == ["e0"]
+
+
+def test_so_it_is_after_a_silence_that_left_nothing_else_of_it() -> None:
+    policy = Policy()
+    later_ms = START_MS + policy.restate_horizon_ms
+    times_and_ids = ((START_MS, "e0"), (later_ms, "e1"), (later_ms + 1, "e2"), (later_ms + 2, "e0"))
+    state, counts = DeviceState(), Counts()
+    apply(
+        state,
+        [(i, at, [make_event(at, Kind.ACTIVITY, id)]) for i, (at, id) in enumerate(times_and_ids)],
+        policy,
+        counts,
+    )
+    assert (counts.accepted, counts.duplicates) == (3, 1)
+    assert [event.id for event in state.tail] == ["e1", "e2"]
