@@ -115,7 +115,8 @@ def _admit_record(
     for event in events:
         late |= _admit(state, event, policy, left, counts=counts, late=late)
     # After each record, so that what is remembered never depends on how records were cut into batches.
-    heavy = bool(events) and len(events[0].resource) + len(events[0].user) > HEAVY_CHARS
+    # (Each event is asked: in a rebuild they come as one record, though they are of many.)
+    heavy = any(len(event.resource) + len(event.user) > HEAVY_CHARS for event in events)
     tail = state.tail
     if tail.last and (
         heavy

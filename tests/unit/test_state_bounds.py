@@ -51,6 +51,15 @@ def test_the_cut_into_batches_does_not_matter_for_the_bound() -> None:
     assert one_by_one.head == at_once.head
 
 
+def test_a_rebuild_hands_all_events_over_at_once_and_is_bound_all_the_same() -> None:
+    events = [make_event(START_MS, Kind.ACTIVITY, "a")]
+    events += [event for arrival in arrivals(40, 150_000) for event in arrival[2][:1]]
+    state = DeviceState()
+    apply(state, [(0, START_MS, events)], Policy(), Counts())
+    assert len(state_codec.encode(state)) < MAX_MESSAGE_BYTES / 2
+    assert len(state.tail) == MAX_TEXT_BYTES // 150_000
+
+
 def test_in_order_it_is_still_the_fold() -> None:
     sent = arrivals(60, 100_000)
     state = DeviceState()
