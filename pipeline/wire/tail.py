@@ -17,6 +17,7 @@ import msgspec
 
 from pipeline.domain.event import COUNTERS, RANK, Event, Kind
 from pipeline.domain.policy import Policy
+from pipeline.wire.native_events import Arrival
 
 RUN_EVENTS = 64
 """Events that are decoded together."""
@@ -160,7 +161,7 @@ class Tail:
 
     def take_records(
         self,
-        records: Sequence[tuple[int, int, Sequence[Event]]],
+        records: Sequence[Arrival],
         at: int,
         arrived_ms: int,
         policy: Policy,
