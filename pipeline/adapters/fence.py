@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 CLAIM = (b"\0claim", None)
 """A tombstone of a key that has no value: it changes nothing, and compaction removes it."""
 
-Pairs = Sequence[tuple[bytes, bytes | None]]
+Pairs = Iterable[tuple[bytes, bytes | None]]
 StillMine = Callable[[], bool]
 
 # Brokers forget a transactional id that was not used for seven days; the next claim would get another producer id then,
@@ -64,6 +64,10 @@ class Claim:
         """Mark a batch of aiokafka's, the next one of this claim."""
         batch._set_producer_state(self.producer_id, self.epoch, self.next_sequence)
         self.next_sequence = (self.next_sequence + batch.record_count()) & _MAX_SEQUENCE
+
+    def take_back(self, batch: Any) -> None:
+        """The batch marked last was refused, and its numbers are the next one's."""
+        self.next_sequence = (self.next_sequence - batch.record_count()) & _MAX_SEQUENCE
 
 
 Identify = Callable[[int], Awaitable[Claim | None]]
@@ -109,7 +113,10 @@ class Fence:
         return claim is not None and time.monotonic() - claim.claimed_s > _RENEW_AFTER_S
 
     async def send(self, partition: int, items: Pairs) -> None:
-        """Write under the claim, in order; returns once the broker has all of it. Raises `Fenced` and KafkaError."""
+        """Write under the claim, in order; returns once the broker has all of it.
+
+        Raises `Fenced`, KafkaError and `record_batches.TooLarge`.
+        """
         await self._put(partition, items, self._claims[partition])
 
 
@@ -126,9 +133,7 @@ def kafka_fence(topic: str, producer: Callable[[], Any]) -> Fence:
     async def put(partition: int, items: Pairs, claim: Claim | None) -> int:
         now_ms = int(time.time() * 1_000)
         try:
-            return await record_batches.send(
-                producer(), topic, partition, items, now_ms, stamp=claim.stamp if claim else None
-            )
+            return await record_batches.send(producer(), topic, partition, items, now_ms, stamp=claim)
         except errors.ProducerFenced as error:
             raise Fenced(f"{topic}[{partition}] was claimed by another worker or a rebuild since") from error
 

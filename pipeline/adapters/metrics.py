@@ -26,6 +26,11 @@ class Metrics:
             "pipeline_insert_seconds", "Duration of inserts that succeeded.", ["table"], registry=registry
         )
         self.devices = Gauge("pipeline_devices", "Devices in this worker's state.", registry=registry)
+        self.devices_set_aside = Gauge(
+            "pipeline_devices_set_aside",
+            "Devices whose sessions stand still, since their input cannot be folded (runbook).",
+            registry=registry,
+        )
         self.open_sessions = Gauge(
             "pipeline_open_sessions", "Open sessions in this worker's state.", registry=registry
         )

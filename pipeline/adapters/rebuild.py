@@ -19,6 +19,7 @@ from pipeline.adapters.kafka_connection import COMPRESSION, KafkaConnection
 from pipeline.adapters.migrations import statements
 from pipeline.domain.policy import Policies
 from pipeline.schema_files import schema_folder
+from pipeline.state.aside import ASIDE_SUFFIX
 from pipeline.state.marker import marker_item
 from pipeline.state.rebuild import Rebuilt, rebuild_device
 from pipeline.state.store import STEPS_SUFFIX, Encode
@@ -160,8 +161,10 @@ class Rebuild:
                 rebuilt.state.applied_offset = max(rebuilt.state.applied_offset, done_offset)
                 key = f"{device.app_id}/{device.device_id}".encode()
                 items = waiting.setdefault(self._partition_of(device), [])
-                # Without the tombstones an older state that reaches further, by duplicates, would be kept.
-                items += [(key, None), (key + STEPS_SUFFIX, None), (key, self._encode(rebuilt.state))]
+                # Without the tombstones an older state that reaches further, by duplicates, would be kept; and a
+                # device that was set aside would stay so.
+                items += [(key + suffix, None) for suffix in (b"", STEPS_SUFFIX, ASIDE_SUFFIX)]
+                items.append((key, self._encode(rebuilt.state)))
                 number = self._partition_of(device)
                 clock_ms[number] = max(clock_ms.get(number, 0), rebuilt.state.arrived_ms)
                 count += 1

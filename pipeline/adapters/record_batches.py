@@ -2,45 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from aiokafka.errors import MessageSizeTooLargeError, RecordListTooLargeError
+
+Pair = tuple[bytes | None, bytes | None]
+
+
+class TooLarge(RuntimeError):
+    """Records that the broker does not take for their size; all others are written."""
+
+    def __init__(self, topic: str, partition: int, refused: Sequence[Pair]) -> None:
+        self.keys = [key for key, _ in refused]
+        sizes = ", ".join(str(len(value or b"")) for _, value in refused[:5])
+        super().__init__(
+            f"{topic}[{partition}] takes no record of {sizes} bytes: its max.message.bytes is too low for what the "
+            f"pipeline may have to write (deploy/runbook.md, 'A record is too large for its topic')"
+        )
+
+
+class Stamp(Protocol):
+    """Marks batches right before they go."""
+
+    def stamp(self, batch: Any) -> None: ...
+    def take_back(self, batch: Any) -> None:
+        """The batch did not go after all."""
 
 
 async def send(
     producer: Any,
     topic: str,
     partition: int,
-    items: Iterable[tuple[bytes | None, bytes | None]],
+    items: Iterable[Pair],
     timestamp_ms: int,
     *,
-    stamp: Callable[[Any], None] | None = None,
+    stamp: Stamp | None = None,
 ) -> int:
     """Writes `(key, value)` pairs to a partition in their order and returns once the broker has all of them.
 
     `producer` is a started AIOKafkaProducer; its batch size and compression hold. None as a value is a tombstone.
-    `stamp` marks each batch right before it goes. Gives the offset at which the last batch begins, -1 without any.
-    Batches go one after the other: a later one is only sent once the earlier is acknowledged, so that what the log
-    holds after a failure is a beginning of `items`, never one with a hole. Raises aiokafka's KafkaError if the
-    broker refuses a batch or does not answer within the producer's request timeout.
+    Gives the offset at which the last batch begins, -1 without any. `items` is read as it is written, a batch at a
+    time. Batches go one after the other: a later one is only sent once the earlier is acknowledged, so that what the
+    log holds after a failure is a beginning of `items`, never one with a hole. Raises aiokafka's KafkaError if the
+    broker refuses a batch or does not answer within the producer's request timeout; `TooLarge`, once all others are
+    written, if there are records that alone are larger than it takes.
     """
-    offset = -1
-    batch = producer.create_batch()
+    writer = _Writer(producer, topic, partition, timestamp_ms, stamp)
+    batch, held = producer.create_batch(), list[Pair]()
     for key, value in items:
         if batch.append(key=key, value=value, timestamp=timestamp_ms) is None:
-            await _deliver(producer, batch, topic, partition, stamp)
-            batch = producer.create_batch()
+            await writer.write(batch, held)
+            batch, held = producer.create_batch(), []
             if batch.append(key=key, value=value, timestamp=timestamp_ms) is None:
                 raise AssertionError("an empty batch takes any single record")
-    if batch.record_count():
-        offset = await _deliver(producer, batch, topic, partition, stamp)
-    return offset
+        held.append((key, value))
+    if held:
+        await writer.write(batch, held)
+    if writer.refused:
+        raise TooLarge(topic, partition, writer.refused)
+    return writer.offset
 
 
-async def _deliver(
-    producer: Any, batch: Any, topic: str, partition: int, stamp: Callable[[Any], None] | None
-) -> int:
-    batch.close()
-    if stamp:
-        stamp(batch)
-    written = await (await producer.send_batch(batch, topic, partition=partition))
-    return int(written.offset)
+class _Writer:
+    """Writes batches to one partition, and what is refused for its size again one by one."""
+
+    def __init__(
+        self, producer: Any, topic: str, partition: int, timestamp_ms: int, stamp: Stamp | None
+    ) -> None:
+        self.offset = -1
+        """Where the last batch begins."""
+        self.refused: list[Pair] = []
+        self._producer = producer
+        self._topic = topic
+        self._partition = partition
+        self._timestamp_ms = timestamp_ms
+        self._stamp = stamp
+
+    async def write(self, batch: Any, held: Sequence[Pair]) -> None:
+        """Write a batch, which holds these records."""
+        batch.close()
+        if self._stamp:
+            self._stamp.stamp(batch)
+        try:
+            waiting = await self._producer.send_batch(batch, self._topic, partition=self._partition)
+            self.offset = int((await waiting).offset)
+            return
+        except (MessageSizeTooLargeError, RecordListTooLargeError):
+            if self._stamp:
+                self._stamp.take_back(batch)
+        if len(held) == 1:
+            self.refused += held
+            return
+        for key, value in held:
+            alone = self._producer.create_batch()
+            alone.append(key=key, value=value, timestamp=self._timestamp_ms)
+            await self.write(alone, [(key, value)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,7 @@ def sessionizer_app(frame: Frame, policies: Policies, encode: Encode) -> BatchAp
     app = frame.app("sessionizer")
     fence = kafka_fence(topics.STATE, lambda: raw_producer(app))
 
-    async def send(topic: str, partition: int, items: Sequence[tuple[bytes, bytes]]) -> None:
+    async def send(topic: str, partition: int, items: Iterable[tuple[bytes, bytes]]) -> None:
         if topic == topics.STATE:
             await fence.send(partition, items)
         else:
@@ -143,6 +143,7 @@ def sessionizer_app(frame: Frame, policies: Policies, encode: Encode) -> BatchAp
         changelog_topic=state.changelog_topic,
         sessions_topic=topics.SESSIONS,
         send=send,
+        dead_letter=lambda refused: frame.dead_letter(app, refused),
         metrics=frame.metrics,
         offset_base=frame.offset_base,
         encode=encode,

@@ -10,22 +10,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 
+from pipeline import topics
 from pipeline.adapters.fence import Fenced
 from pipeline.adapters.metrics import Metrics
+from pipeline.adapters.record_batches import TooLarge
 from pipeline.domain.policy import Policies
-from pipeline.state.partition import Effects, Partition
+from pipeline.state.effects import Effects, SetAside, device_of
+from pipeline.state.partition import Partition
 from pipeline.state.records import Record
 from pipeline.state.store import MAX_DECODED, Encode
 from pipeline.wire import state_codec
+from pipeline.wire.refusal import Refusal, record_time_ms, refusals
+from pipeline.wire.rejected import Reason, Rejected
 
 log = logging.getLogger(__name__)
 
-Items = Sequence[tuple[bytes, bytes]]
+Items = Iterable[tuple[bytes, bytes]]
 Send = Callable[[str, int, Items], Awaitable[None]]
-"""Topic, partition, keys and values; returns once the broker has them all, in order. Raises if not."""
+"""Topic, partition, keys and values; returns once the broker has them all, in order. Raises if not: `TooLarge`, once
+it has all others, where some are larger than it takes."""
+DeadLetter = Callable[[Sequence[Refusal]], Awaitable[None]]
+"""Returns once the broker has them all."""
 
 StillMine = Callable[[], bool]
 """Whether the partition is still this worker's; asked before every effect."""
@@ -41,6 +49,7 @@ class Sessionizer:
         changelog_topic: str,
         sessions_topic: str,
         send: Send,
+        dead_letter: DeadLetter,
         metrics: Metrics,
         offset_base: int = 0,
         encode: Encode = state_codec.encode,
@@ -49,6 +58,7 @@ class Sessionizer:
         self._changelog_topic = changelog_topic
         self._sessions_topic = sessions_topic
         self._send = send
+        self._dead_letter = dead_letter
         self._metrics = metrics
         self._offset_base = offset_base
         self._encode = encode
@@ -92,15 +102,32 @@ class Sessionizer:
             if not still_mine():
                 return False
             effects = partition.apply(records)
-            if effects.owed:
-                await self._send(self._sessions_topic, number, effects.owed)
-                if not still_mine():
-                    return False
-            if not await self._keep(number, effects, still_mine) or not still_mine():
+            while await self._do(number, partition, effects, still_mine):
+                self._count(effects)
+                if not effects.rest:
+                    self._metrics.records.labels(topics.SDK_EVENTS).inc(len(records))
+                    return True
+                effects = partition.go_on(effects)
+        return False
+
+    async def _do(self, number: int, partition: Partition, effects: Effects, still_mine: StillMine) -> bool:
+        """Make the effects of a step durable, in their order. False if the partition was lost."""
+        if effects.owed:
+            await self._send(self._sessions_topic, number, effects.owed)
+            if not still_mine():
                 return False
-            await self._send(self._sessions_topic, number, effects.rows)
-            partition.commit(effects)
-        self._count(len(records), effects)
+        try:
+            if not await self._keep(number, effects, still_mine):
+                return False
+        except TooLarge as error:
+            log.warning("partition %d: %s; folding less at once", number, error)
+            partition.too_large(effects, {device_of(key) for key in error.keys if key})
+        if not still_mine():
+            return False
+        await self._send(self._sessions_topic, number, effects.rows)
+        if effects.set_aside:
+            await self._dead_letter([self._refusal(each) for each in effects.set_aside])
+        partition.commit(effects)
         return True
 
     @asynccontextmanager
@@ -120,12 +147,24 @@ class Sessionizer:
                 if effects is None:
                     break
                 await self._send(self._sessions_topic, number, effects.rows)
-                if not still_mine() or not await self._keep(number, effects, still_mine):
+                if not still_mine() or not await self._keep_silence(number, partition, effects, still_mine):
                     return
                 # Also if an assignment ended meanwhile: the next one may keep the partition, and what is held of it.
                 partition.commit(effects)
                 self._metrics.rows.labels("sessions").inc(len(effects.rows))
         self._gauge()
+
+    async def _keep_silence(
+        self, number: int, partition: Partition, effects: Effects, still_mine: StillMine
+    ) -> bool:
+        try:
+            return await self._keep(number, effects, still_mine)
+        except TooLarge as error:
+            partition.too_large_in_silence(effects, {device_of(key) for key in error.keys if key})
+        if not still_mine() or not await self._keep(number, effects, still_mine):
+            return False
+        await self._dead_letter([self._refusal(each) for each in effects.set_aside])
+        return True
 
     async def _keep(self, number: int, effects: Effects, still_mine: StillMine) -> bool:
         """Make states durable; False if the partition is somebody else's. Raises `Fenced` only if it should be ours."""
@@ -142,15 +181,30 @@ class Sessionizer:
             partition.keep_decoded(MAX_DECODED // len(self._partitions))
         self._gauge()
 
-    def _count(self, records: int, effects: Effects) -> None:
+    def _refusal(self, aside: SetAside) -> Refusal:
+        """What is kept of the record with which a device was set aside."""
+        came_ms = record_time_ms(aside.headers or (), aside.record_ms)
+        fault = Rejected(Reason.DEVICE_SET_ASIDE, aside.detail)
+        [refusal] = refusals(
+            topics.SDK_EVENTS,
+            aside.partition,
+            aside.offset,
+            record_ms=came_ms,
+            key=aside.key,
+            value=aside.value,
+            faults=[fault],
+        )
+        return refusal
+
+    def _count(self, effects: Effects) -> None:
         counts = effects.counts
-        self._metrics.records.labels("sdk-events").inc(records)
         self._metrics.rows.labels("sessions").inc(len(effects.rows))
-        for outcome in ("accepted", "late", "duplicates", "unrestated"):
+        for outcome in ("accepted", "late", "duplicates", "unrestated", "set_aside"):
             self._metrics.events.labels(outcome).inc(getattr(counts, outcome))
         self._metrics.events.labels("refused").inc(effects.refused)
         self._gauge()
 
     def _gauge(self) -> None:
         self._metrics.devices.set(sum(len(p) for p in self._partitions.values()))
+        self._metrics.devices_set_aside.set(sum(p.devices_set_aside for p in self._partitions.values()))
         self._metrics.open_sessions.set(sum(p.open_sessions for p in self._partitions.values()))

@@ -34,6 +34,16 @@ class Counts:
     duplicates: int = 0
     unrestated: int = 0
     """Too late to change sessions; stored with all others, and part of them again after a rebuild."""
+    set_aside: int = 0
+    """Records of devices that are set aside: not read."""
+
+    def add(self, other: Counts) -> None:
+        """Add what another step counted."""
+        self.accepted += other.accepted
+        self.late += other.late
+        self.duplicates += other.duplicates
+        self.unrestated += other.unrestated
+        self.set_aside += other.set_aside
 
 
 def apply(state: DeviceState, arrivals: Sequence[Arrival], policy: Policy, counts: Counts) -> bool:

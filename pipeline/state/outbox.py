@@ -1,40 +1,95 @@
-"""The outbox of a device as rows."""
+"""Outboxes as rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
 
 from pipeline.domain.session import as_quiet
 from pipeline.wire import rows
-from pipeline.wire.device_state import DeviceState, Report
+from pipeline.wire.device_state import DeviceState, Report, Write
+
+
+class _Outbox(NamedTuple):
+    key: bytes
+    writes: list[Write]
+    revision: int
+    applied_offset: int
+    arrived_ms: int
+
+
+class Rows:
+    """The rows of devices' outboxes: device key and row, made while they are iterated over.
+
+    A row repeats what many sessions share, so the rows of a record may take a thousand times its bytes: they are never
+    all there at once. What is iterated over again gives the same bytes.
+    """
+
+    def __init__(self, partition: int) -> None:
+        self._partition = partition
+        self._outboxes: list[_Outbox] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        for box in self._outboxes:
+            app_id, device_id = split_key(box.key)
+            for write in box.writes:
+                yield box.key, _row(write, app_id, device_id, self._partition, box)
+
+    def add(self, key: bytes, state: DeviceState, revision: int) -> None:
+        """Add the rows of the outbox that a state has now."""
+        if state.outbox:
+            box = _Outbox(key, state.outbox, revision, state.applied_offset, state.arrived_ms)
+            self._outboxes.append(box)
+            self._count += len(box.writes)
+
+    def without(self, keys: Collection[bytes]) -> Rows:
+        """The rows of all other devices."""
+        others = Rows(self._partition)
+        others._outboxes = [box for box in self._outboxes if box.key not in keys]
+        others._count = sum(len(box.writes) for box in others._outboxes)
+        return others
 
 
 def outbox_rows(
     state: DeviceState, app_id: str, device_id: str, *, partition: int, revision: int
 ) -> Iterator[bytes]:
     """A row for each write that the outbox holds. The same state and revision give the same bytes."""
-    for write in state.outbox:
-        session = write.session
-        if write.report is Report.DELETED:
-            yield rows.deleted_row(
-                app_id,
-                device_id,
-                session.first_event_id,
-                session.started_at_ms,
-                revision=revision,
-                partition=partition,
-                offset=state.applied_offset,
-                arrived_at_ms=state.arrived_ms,
-            )
-            continue
-        yield rows.session_row(
+    box = _Outbox(b"", state.outbox, revision, state.applied_offset, state.arrived_ms)
+    for write in box.writes:
+        yield _row(write, app_id, device_id, partition, box)
+
+
+def split_key(key: bytes) -> tuple[str, str]:
+    """App and device of a record key."""
+    app_id, _, device_id = key.decode().partition("/")
+    return app_id, device_id
+
+
+def _row(write: Write, app_id: str, device_id: str, partition: int, box: _Outbox) -> bytes:
+    session = write.session
+    if write.report is Report.DELETED:
+        return rows.deleted_row(
             app_id,
             device_id,
-            as_quiet(session) if write.report is Report.SILENT and session.is_open else session,
-            status="open" if write.report is Report.OPEN else "closed",
-            revision=revision,
-            is_final=write.is_final,
-            arrived_at_ms=state.arrived_ms,
+            session.first_event_id,
+            session.started_at_ms,
+            revision=box.revision,
             partition=partition,
-            offset=state.applied_offset,
+            offset=box.applied_offset,
+            arrived_at_ms=box.arrived_ms,
         )
+    return rows.session_row(
+        app_id,
+        device_id,
+        as_quiet(session) if write.report is Report.SILENT and session.is_open else session,
+        status="open" if write.report is Report.OPEN else "closed",
+        revision=box.revision,
+        is_final=write.is_final,
+        arrived_at_ms=box.arrived_ms,
+        partition=partition,
+        offset=box.applied_offset,
+    )

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+import logging
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
 from pipeline.domain.policy import Policies, Policy
+from pipeline.state.aside import MOST_ASIDE, Aside, aside_item
 from pipeline.state.deadlines import Deadlines
 from pipeline.state.device import Counts, apply, fall_silent
+from pipeline.state.effects import (
+    Effects,
+    Fields,
+    SetAside,
+    Waiting,
+    beyond_part,
+    device_of,
+    in_halves,
+    record_at,
+)
 from pipeline.state.marker import MARKER_KEY, UNREADABLE, Marker, marker_item, marker_of
-from pipeline.state.outbox import outbox_rows
+from pipeline.state.outbox import Rows
 from pipeline.state.records import Record
 from pipeline.state.store import Encode, Mismatch, Store
 from pipeline.wire import state_codec, step_codec
@@ -20,32 +30,14 @@ from pipeline.wire.device_state import DeviceState
 from pipeline.wire.native_events import Arrival, arrivals_of
 
 Due = tuple[int | None, int | None]
+STEP_BYTES = 64_000_000
+"""Of what a step makes: table entries, outboxes, decoded states that are heavy. Then the rest of the chunk waits."""
+_WRITE_BYTES = 600
+"""Of one row in an outbox, decoded."""
+log = logging.getLogger(__name__)
+
+_TOO_LARGE = "its state is larger than a record of the changelog may be"
 _WAY_BACK = "Stop all sessionizers, then: session-pipeline rebuild --states"
-
-
-@dataclass(slots=True)
-class Effects:
-    """What a step wants done, in this order: rows owed, states durable, rows, then `Partition.commit`.
-
-    (Rows of silence go the other way round: rows, then states.)
-    """
-
-    owed: list[tuple[bytes, bytes]] = field(default_factory=list)
-    """Device key and session row: outboxes of durable states whose input came again. Their worker may have died
-    before it emitted them, and a state that goes on from there forgets them: so before any state is written."""
-
-    states: list[tuple[bytes, bytes]] = field(default_factory=list)
-    """Table key and value, the partition's marker last."""
-    rows: list[tuple[bytes, bytes]] = field(default_factory=list)
-    """Device key and session row."""
-    counts: Counts = field(default_factory=Counts)
-    refused: int = 0
-    """Events (or whole records) that were not decoded; the sink dead-letters them."""
-    marker: Marker = field(default_factory=Marker)
-    handled_offset: int = -1
-    """Of the last record, replayed or not."""
-    touched: list[tuple[bytes, int | None, int | None]] = field(default_factory=list)
-    """Device keys and when silence next has something to say about them (`Partition._due_ms`)."""
 
 
 class UnreadableState(Exception):
@@ -56,8 +48,8 @@ class StateLost(Exception):
     """The changelog does not reach as far as the input that was done. Terminal: sessions would come out wrong."""
 
 
-class PoisonedDevice(Exception):
-    """The fold failed on valid input: our bug. Terminal; the worker stops and nothing is acknowledged."""
+class PoisonedDevices(Exception):
+    """The fold failed on valid input of many devices: our bug. Terminal; nothing is acknowledged."""
 
 
 class Partition:
@@ -84,6 +76,8 @@ class Partition:
         """Of the last record that came since the partition was taken over."""
         self._policy_of_app: dict[bytes, tuple[Policy, bytes]] = {}
         self._store = Store(encode)
+        self._too_large: set[bytes] = set()
+        """Devices whose next record alone makes more than the broker takes."""
         self._uncommitted = False
         """Effects were given out that are not durable yet: decoded states are ahead of what is."""
         self._open: set[bytes] = set()
@@ -134,11 +128,12 @@ class Partition:
             )
 
     def apply(self, records: Sequence[Record]) -> Effects:
-        """Fold a chunk of records, ascending by offset. Raises `PoisonedDevice`."""
-        self._begin()
-        effects = Effects()
+        """Fold a chunk of records, ascending by offset; where the effects have a `rest`, `go_on` comes after `commit`.
+
+        Raises `PoisonedDevices`, `UnreadableState`.
+        """
         clock_ms, base = self.marker.clock_ms, self._offset_base
-        by_key: dict[bytes | None, list[Any]] = {}
+        by_key: dict[bytes | None, Fields] = {}
         record_ms = -1
         for record in records:
             key = record.key
@@ -151,17 +146,52 @@ class Partition:
             # Side by side in one list, and the same object where values are the same: what is put here in order of
             # arrival is read in that of devices, and each object on its own has to be fetched from memory again.
             fields += record.offset + base, record_ms, record.value, record.headers or None
-        # One device after the other, decoding included: what is made of its records is gone before the next one's.
-        for key, fields in by_key.items():
-            arrivals, refused = arrivals_of(key, fields)
-            effects.refused += refused
-            if arrivals:
-                assert key is not None, "decode refuses a record without a key"
-                self._apply_device(key, arrivals, effects)
         last = records[-1].offset + base
-        effects.handled_offset = last
-        effects.marker = Marker(max(last, self.marker.applied_offset), clock_ms)
-        effects.states.append(marker_item(effects.marker.applied_offset, effects.marker.clock_ms))
+        return self._step(
+            list(by_key.items())[::-1], Marker(max(last, self.marker.applied_offset), clock_ms), last
+        )
+
+    def go_on(self, before: Effects) -> Effects:
+        """Fold on in the rest of a chunk, once the effects before it are committed."""
+        return self._step(before.rest, before.marker, before.handled_offset)
+
+    def too_large(self, effects: Effects, keys: Collection[bytes]) -> None:
+        """Take back what effects have of devices whose table entry was refused for its size.
+
+        Their records are folded again, in parts of half the size, or, where it was but one record, set aside: both
+        with the rest of the chunk. (Other entries of the effects may be durable, and stay.)
+        """
+        effects.states = [item for item in effects.states if device_of(item[0]) not in keys]
+        effects.rows = effects.rows.without(keys)
+        effects.touched = [touched for touched in effects.touched if touched[0] not in keys]
+        for key in keys:
+            self._store.forget(key)
+            fields = effects.folded.pop(key)
+            if len(fields) > 4:
+                in_halves(key, fields, effects.rest)
+            else:
+                self._too_large.add(key)
+                effects.rest.append((key, fields))
+
+    def _step(self, rest: Waiting, marker: Marker, last: int) -> Effects:
+        """Effects of as much as one step may make. `rest` is what there is to do, the last first."""
+        self._begin()
+        effects = Effects(Rows(self.number), Rows(self.number), marker=marker, handled_offset=last, rest=rest)
+        waiting: Waiting = []
+        made = 0
+        # One device after the other, decoding included: what is made of its records is gone before the next one's.
+        while rest and made < STEP_BYTES:
+            key, fields = rest.pop()
+            if key in effects.folded:
+                # A part of it is in hand, and its rows have to be out before the next state takes that one's place.
+                waiting.append((key, fields))
+                continue
+            if len(fields) > 4 and (more := beyond_part(fields)):
+                waiting.append((key, more))
+            made += self._fold(key, fields, effects)
+        rest += reversed(waiting)
+        if not rest:
+            effects.states.append(marker_item(marker.applied_offset, marker.clock_ms))
         return effects
 
     def tick(self, now_ms: int, *, caught_up: bool, limit: int = 1_000) -> Effects | None:
@@ -177,22 +207,37 @@ class Partition:
         if not due:
             return None
         self._begin()
-        effects = Effects()
+        effects = Effects(Rows(self.number), Rows(self.number))
+        made = 0
         for key in due:
+            if made >= STEP_BYTES:
+                break
             policy, _ = self._policy(key)
             state = self._load(key)
             if state.applied_offset > self._handled_offset:
                 # Recovered, and its input may still come again: then its outbox may not have been emitted either.
-                effects.rows.extend((key, row) for row in self._rows(key, state, state.applied_offset * 2))
+                effects.rows.add(key, state, state.applied_offset * 2)
             if fall_silent(state, idle_ms, clock_ms, policy):
-                revision = state.applied_offset * 2 + 1
-                effects.rows.extend((key, row) for row in self._rows(key, state, revision))
+                effects.rows.add(key, state, state.applied_offset * 2 + 1)
                 state.outbox = []
                 effects.states.append(self._store.entry_of_base(key, state))
             effects.touched.append((key, *_due_ms(state, policy)))
             self._store.keep(key, state)
+            made += self._store.weight(key) + _WRITE_BYTES * len(effects.rows)
         effects.marker = self.marker
         return effects
+
+    def too_large_in_silence(self, effects: Effects, keys: Collection[bytes]) -> None:
+        """Set devices aside whose table entry was refused for its size in a tick; the other entries are durable."""
+        for key in keys:
+            known = self._store.outline(key)
+            self._store.forget(key)
+            aside = Aside(known.applied_offset, _TOO_LARGE)
+            effects.states = [item for item in effects.states if device_of(item[0]) != key]
+            self._mark_aside(key, aside, effects)
+            effects.set_aside.append(
+                SetAside(key, self.number, aside.offset, known.arrived_ms, None, None, aside.detail)
+            )
 
     def commit(self, effects: Effects) -> None:
         """Take over the effects of the latest `apply` or `tick`: they are durable now."""
@@ -201,8 +246,9 @@ class Partition:
                 self._store.commit(key, value)
         for key, idle_ms, final_ms in effects.touched:
             self._note(key, idle_ms, final_ms)
-        self.marker = effects.marker
-        self._handled_offset = max(self._handled_offset, effects.handled_offset)
+        if not effects.rest:
+            self.marker = effects.marker
+            self._handled_offset = max(self._handled_offset, effects.handled_offset)
         self._uncommitted = False
 
     @property
@@ -210,31 +256,105 @@ class Partition:
         """Devices whose open session is not reported as ended."""
         return len(self._open)
 
+    @property
+    def devices_set_aside(self) -> int:
+        """Devices whose input cannot be folded."""
+        return len(self._store.aside)
+
     def _begin(self) -> None:
         if self._uncommitted:
             self._store.forget_decoded()
         self._uncommitted = True
 
-    def _apply_device(self, key: bytes, arrivals: list[Arrival], effects: Effects) -> None:
+    def _fold(self, key: bytes | None, fields: Fields, effects: Effects) -> int:
+        """Put what records of one key do into the effects; about how many bytes that makes."""
+        if key is not None and key in self._store.aside:
+            self._pass_over(key, fields, effects)
+            return 0
+        if key is not None and key in self._too_large:
+            self._set_aside(key, fields, _TOO_LARGE, effects)
+            return 0
+        try:
+            arrivals, refused = arrivals_of(key, fields)
+            effects.refused += refused
+            if not arrivals:
+                return 0
+            assert key is not None, "decode refuses a record without a key"
+            return self._fold_arrivals(key, arrivals, fields, effects)
+        except (UnreadableState, MemoryError):
+            raise
+        except Exception as error:
+            if key is None:
+                raise
+            log.exception("device %r, partition %d, offsets %d-%d", key, self.number, fields[0], fields[-4])
+            self._store.forget(key)
+            if len(fields) > 4:
+                in_halves(key, fields, effects.rest)
+            else:
+                self._set_aside(key, fields, f"the fold fails: {error!r}", effects)
+            return 0
+
+    def _fold_arrivals(self, key: bytes, arrivals: list[Arrival], fields: Fields, effects: Effects) -> int:
+        """Apply records of a device. The effects are touched last, so that nothing is in them of what fails."""
         state = self._load(key)
-        if arrivals[0][0] <= state.applied_offset:
-            effects.owed.extend((key, row) for row in self._rows(key, state, state.applied_offset * 2))
+        owed = arrivals[0][0] <= state.applied_offset
+        if owed:
+            effects.owed.add(key, state, state.applied_offset * 2)
             arrivals = [arrival for arrival in arrivals if arrival[0] > state.applied_offset]
         policy, policy_bytes = self._policy(key)
+        counts = Counts()
         try:
-            applied = apply(state, arrivals, policy, effects.counts)
+            applied = apply(state, arrivals, policy, counts)
         except msgspec.DecodeError as error:
             raise self._unreadable(key, error) from error
-        except Exception as error:
-            raise PoisonedDevice(
-                f"device {key!r}, partition {self.number}, offsets {arrivals[0][0]}-{arrivals[-1][0]}"
-            ) from error
+        made = 0
         if applied:
-            if state.outbox:
-                effects.rows.extend((key, row) for row in self._rows(key, state, state.applied_offset * 2))
-            effects.states.append(self._store.entry_of_step(key, state, arrivals, policy, policy_bytes))
+            table_key, entry = self._store.entry_of_step(key, state, arrivals, policy, policy_bytes)
+            effects.states.append((table_key, entry))
+            effects.rows.add(key, state, state.applied_offset * 2)
             effects.touched.append((key, *_due_ms(state, policy)))
+            effects.folded[key] = fields
+            effects.counts.add(counts)
+            made = len(entry) + _WRITE_BYTES * len(state.outbox) + self._store.weight(key)
         self._store.keep(key, state)
+        return made
+
+    def _set_aside(self, key: bytes, fields: Fields, detail: str, effects: Effects) -> None:
+        """Let a device's state stand as it is, from the first of these records on."""
+        self._too_large.discard(key)
+        aside = Aside(fields[0], detail)
+        self._mark_aside(key, aside, effects)
+        effects.folded[key] = fields
+        effects.counts.set_aside += len(fields) // 4
+        self._tell(key, aside, fields, effects)
+
+    def _mark_aside(self, key: bytes, aside: Aside, effects: Effects) -> None:
+        if len(self._store.aside) + len(effects.set_aside) >= MOST_ASIDE:
+            raise PoisonedDevices(
+                f"partition {self.number}: {MOST_ASIDE} devices are set aside, and {key!r} is one more: {aside.detail}"
+            )
+        log.error(
+            "device %r is set aside: partition %d, offset %d, %s. Its events are stored, its sessions stand still",
+            key, self.number, aside.offset - self._offset_base, aside.detail,
+        )  # fmt: skip
+        effects.states.append(aside_item(key, aside))
+        effects.touched.append((key, None, None))
+
+    def _pass_over(self, key: bytes, fields: Fields, effects: Effects) -> None:
+        """Records of a device that is set aside; what was owed and told when it was, again if they come again."""
+        effects.counts.set_aside += len(fields) // 4
+        if key in self._store and fields[0] <= self._store.outline(key).applied_offset:
+            state = self._load(key)
+            effects.owed.add(key, state, state.applied_offset * 2)
+            self._store.keep(key, state)
+        self._tell(key, self._store.aside[key], fields, effects)
+
+    def _tell(self, key: bytes, aside: Aside, fields: Fields, effects: Effects) -> None:
+        """Tell that a device was set aside, if the record is here with which it was."""
+        for record_ms, value, headers in record_at(fields, aside.offset):
+            effects.set_aside.append(
+                SetAside(key, self.number, aside.offset, record_ms, value, headers, aside.detail)
+            )
 
     def _load(self, key: bytes) -> DeviceState:
         try:
@@ -266,12 +386,10 @@ class Partition:
 
     def _due_ms(self, key: bytes) -> Due:
         """Of a device, as far as is durable."""
+        if key in self._store.aside:
+            return None, None
         known, (policy, _) = self._store.outline(key), self._policy(key)
         return _due_ms(known, policy)
-
-    def _rows(self, key: bytes, state: DeviceState, revision: int) -> Iterator[bytes]:
-        app_id, device_id = split_key(key)
-        return outbox_rows(state, app_id, device_id, partition=self.number, revision=revision)
 
 
 def _due_ms(known: DeviceState | state_codec.Outline, policy: Policy) -> Due:
@@ -281,9 +399,3 @@ def _due_ms(known: DeviceState | state_codec.Outline, policy: Policy) -> Due:
         known.arrived_ms + policy.idle_timeout_ms if known.silence_due else None,
         known.arrived_ms + policy.restate_horizon_ms if known.has_tail else None,
     )
-
-
-def split_key(key: bytes) -> tuple[str, str]:
-    """App and device of a record key."""
-    app_id, _, device_id = key.decode().partition("/")
-    return app_id, device_id

@@ -13,6 +13,7 @@ from itertools import islice
 import msgspec
 
 from pipeline.domain.policy import Policy
+from pipeline.state.aside import ASIDE_SUFFIX, Aside, aside_of
 from pipeline.state.device import Counts, apply
 from pipeline.wire import state_codec, step_codec
 from pipeline.wire.device_state import DeviceState
@@ -22,8 +23,14 @@ from pipeline.wire.state_codec import Outline
 STEPS_SUFFIX = b"\0steps"
 """Behind the device key: the table key of its steps. No device key has a NUL."""
 _MIN_STEPS_BYTES = 1_024
+MAX_STEPS_BYTES = 2_000_000
+"""Then the base is written anew, however large it is: an entry has to fit a record of the changelog."""
 MAX_DECODED = 200_000
 """Devices whose decoded state is kept, of all partitions of a worker together: some 3 kB each."""
+_LIGHT_BYTES = 4_096
+MAX_HEAVY_BYTES = 16_000_000
+"""Of the decoded states kept, for what is over 4,096 bytes in each when it is encoded: decoded it is several times as
+much, and a few hundred devices may have states of megabytes."""
 
 
 Encode = Callable[[DeviceState], bytes]
@@ -43,9 +50,14 @@ class Store:
         self._with_steps = encode is state_codec.encode
         self._bases: dict[bytes, bytes] = {}
         self._steps: dict[bytes, bytes] = {}
+        self.aside: dict[bytes, Aside] = {}
+        """By device key; durable ones only."""
         self.max_decoded = MAX_DECODED
         self._decoded: dict[bytes, DeviceState] = {}
         """Oldest use first. Each is what base and steps say, or is in use since `load`."""
+        self._heavy: dict[bytes, int] = {}
+        """Of those, the ones that are more than light when they are encoded, with the bytes that are over."""
+        self._heavy_bytes = 0
 
     def __len__(self) -> int:
         return len(self._bases)
@@ -53,12 +65,18 @@ class Store:
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._bases)
 
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._bases
+
     def outline(self, key: bytes) -> Outline:
         """What is known of a device without decoding it. Raises KeyError for an unknown one."""
         return state_codec.outline(self._steps.get(key) or self._bases[key])
 
     def restore(self, table_key: bytes, value: bytes) -> None:
         """Take an entry of the table. Raises `UnknownStateVersion`, `msgspec.DecodeError`."""
+        if table_key.endswith(ASIDE_SUFFIX):
+            self.aside[table_key.removesuffix(ASIDE_SUFFIX)] = aside_of(value)
+            return
         is_steps = state_codec.outline(value).is_steps
         if is_steps != table_key.endswith(STEPS_SUFFIX):
             raise msgspec.DecodeError("steps and whole states are under keys of their own")
@@ -84,7 +102,7 @@ class Store:
 
         Raises `UnknownStateVersion`, `msgspec.DecodeError`.
         """
-        state = self._decoded.pop(key, None)
+        state = self.forget(key)
         if state is None:
             base = self._bases.get(key)
             if base is None:
@@ -98,18 +116,36 @@ class Store:
                     apply(state, each, policy, Counts())
         return state
 
+    def weight(self, key: bytes) -> int:
+        """Bytes of what is durable of a device, encoded."""
+        return len(self._bases.get(key, b"")) + len(self._steps.get(key, b""))
+
     def keep(self, key: bytes, state: DeviceState) -> None:
         """Keep a decoded state; those that were used longest ago may go for it."""
         self._decoded[key] = state
+        over = self.weight(key) - _LIGHT_BYTES
+        if over > 0:
+            self._heavy[key] = over
+            self._heavy_bytes += over
+            while self._heavy_bytes > MAX_HEAVY_BYTES:
+                self.forget(next(iter(self._heavy)))
         if len(self._decoded) > self.max_decoded:
             # Several at once: to find the first key, Python passes over all that were deleted before it.
             surplus = len(self._decoded) - self.max_decoded * 7 // 8
             for oldest in list(islice(self._decoded, surplus)):
-                del self._decoded[oldest]
+                self.forget(oldest)
+
+    def forget(self, key: bytes) -> DeviceState | None:
+        """Keep a decoded state no longer: the one that was kept."""
+        if over := self._heavy.pop(key, 0):
+            self._heavy_bytes -= over
+        return self._decoded.pop(key, None)
 
     def forget_decoded(self) -> None:
         """What was changed is not to be: go back to base and steps."""
         self._decoded.clear()
+        self._heavy.clear()
+        self._heavy_bytes = 0
 
     def entry_of_step(
         self, key: bytes, state: DeviceState, arrivals: Sequence[Arrival], policy: Policy, policy_bytes: bytes
@@ -123,7 +159,7 @@ class Store:
         size = len(step) + (0 if steps is None else len(steps))
         # Written a step: about half of all steps, and now and then the base. Their sum is nearly least from 8 to 32
         # here; a base takes longer to write.
-        if size > _MIN_STEPS_BYTES and size * size > 32 * len(base) * len(step):
+        if size > MAX_STEPS_BYTES or (size > _MIN_STEPS_BYTES and size * size > 32 * len(base) * len(step)):
             return self.entry_of_base(key, state)
         if steps is not None and not step_codec.folded_under(steps, policy_bytes):
             return self.entry_of_base(key, state)
@@ -136,6 +172,9 @@ class Store:
 
     def commit(self, table_key: bytes, value: bytes) -> None:
         """An entry is durable."""
+        if table_key.endswith(ASIDE_SUFFIX):
+            self.aside[table_key.removesuffix(ASIDE_SUFFIX)] = aside_of(value)
+            return
         if table_key.endswith(STEPS_SUFFIX):
             self._steps[table_key.removesuffix(STEPS_SUFFIX)] = value
         else:

@@ -49,6 +49,8 @@ class Reason(StrEnum):
     """The resource over 65,536 bytes as canonical JSON."""
     NOT_STORABLE = "not_storable"
     """Decoded, but ClickHouse refuses its row; the detail says why."""
+    DEVICE_SET_ASIDE = "device_set_aside"
+    """Its events are stored, but from here on its device cannot be folded: its sessions stand still."""
     UNKNOWN = "unknown"
     """On `dead-letters`, but written there by somebody who does not say why."""
     UNSUPPORTED = "unsupported"

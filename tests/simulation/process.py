@@ -260,7 +260,11 @@ class SessionizerProcess(Process):
     ) -> None:
         super().__init__(name, site)
         self.sessionizer = make(
-            changelog_topic=topics.STATE, sessions_topic=topics.SESSIONS, send=self._route, metrics=METRICS
+            changelog_topic=topics.STATE,
+            sessions_topic=topics.SESSIONS,
+            send=self._route,
+            dead_letter=self.dead_letter,
+            metrics=METRICS,
         )
         self._fence = make_fence(self._identify, self._put)
         self._held: set[int] = set()

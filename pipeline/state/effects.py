@@ -1,0 +1,97 @@
+"""What a step of a partition wants done, and how the records that wait for a step are cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from pipeline.state.device import Counts
+from pipeline.state.marker import Marker
+from pipeline.state.outbox import Rows
+
+Fields = list[Any]
+"""Offset, record time, value and headers (None: there are none) of the first record of a key, then of the next."""
+
+PART_BYTES = 1_000_000
+"""Of the records of one device that are folded before its state is written, unless one alone has more: what a step
+brings is in its entry, and so are the rows that it owes."""
+
+Waiting = list[tuple[bytes | None, Fields]]
+"""Records by key that wait to be folded; the last is the first to be taken."""
+
+
+class SetAside(NamedTuple):
+    """A record that was not folded, with which its device was set aside."""
+
+    key: bytes
+    partition: int
+    offset: int
+    """As it is stored."""
+    record_ms: int
+    value: bytes | None
+    headers: Any
+    detail: str
+
+
+@dataclass(slots=True)
+class Effects:
+    """What a step wants done, in this order: rows owed, states durable, rows, then `Partition.commit`.
+
+    (Rows of silence go the other way round: rows, then states.)
+    """
+
+    owed: Rows
+    """Device key and session row: outboxes of durable states whose input came again. Their worker may have died
+    before it emitted them, and a state that goes on from there forgets them: so before any state is written."""
+    rows: Rows
+    """Device key and session row."""
+    states: list[tuple[bytes, bytes]] = field(default_factory=list)
+    """Table key and value; the partition's marker last, in the last step of a chunk."""
+    counts: Counts = field(default_factory=Counts)
+    refused: int = 0
+    """Events (or whole records) that were not decoded; the sink dead-letters them."""
+    set_aside: list[SetAside] = field(default_factory=list)
+    """To be told once the states are durable."""
+    marker: Marker = field(default_factory=Marker)
+    handled_offset: int = -1
+    """Of the last record, replayed or not."""
+    touched: list[tuple[bytes, int | None, int | None]] = field(default_factory=list)
+    """Device keys and when silence next has something to say about them (`Partition._due_ms`)."""
+    folded: dict[bytes, Fields] = field(default_factory=dict)
+    """The records of this step that changed a state, by device."""
+    rest: Waiting = field(default_factory=list)
+    """The records of the chunk that wait for the next step."""
+
+
+def beyond_part(fields: Fields) -> Fields:
+    """Cut the records of a device where they are more than a part; those that are beyond."""
+    if sum(map(len, filter(None, fields[2::4]))) <= PART_BYTES:
+        return []
+    size = len(fields[2] or b"")
+    for at in range(4, len(fields), 4):
+        size += len(fields[at + 2] or b"")
+        if size > PART_BYTES:
+            beyond = fields[at:]
+            del fields[at:]
+            return beyond
+    return []
+
+
+def record_at(fields: Fields, offset: int) -> Iterator[tuple[int, bytes | None, Any]]:
+    """Record time, value and headers of the record of this offset, if it is there."""
+    each = iter(fields)
+    for at, record_ms, value, headers in zip(each, each, each, each, strict=True):
+        if at == offset:
+            yield record_ms, value, headers
+
+
+def in_halves(key: bytes, fields: Fields, rest: Waiting) -> None:
+    """Put records back to what is to be done, in two parts; the last is the first to be taken."""
+    middle = len(fields) // 8 * 4
+    rest += (key, fields[middle:]), (key, fields[:middle])
+
+
+def device_of(table_key: bytes) -> bytes:
+    """The key of the device whose entry of the table this is."""
+    return table_key.partition(b"\0")[0]
