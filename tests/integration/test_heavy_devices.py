@@ -1,0 +1,98 @@
+"""The largest legal input of one device, on Apache Kafka: its partition goes on, and all rows are right."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from pipeline import topics
+from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.wire.limits import MAX_PROPERTIES, MAX_PROPERTY_VALUE_CHARS
+from tests.integration.test_lost_state import assert_sessions_are_the_fold
+from tests.stack import Stack, logs_if_failed, running_stack
+
+APP = "org.example.app"
+BEGIN_MS = int(time.time() * 1_000) - 4 * 3_600_000
+STATES = ("foreground", "background")
+
+
+def letter(number: int) -> str:
+    """A text of the greatest length a property may have, of letters of four bytes that zstd cannot make small."""
+    return "".join(chr(0x20000 + (number * 7_919 + n * n * 31) % 40_000) for n in range(MAX_PROPERTY_VALUE_CHARS))
+
+
+def native(number: int) -> bytes:
+    """A visit of the app by a user of the largest properties."""
+    events = [
+        {
+            "id": f"n{number}-{state}",
+            "name": "device.app.lifecycle",
+            "time": BEGIN_MS + number * 60_000 + n,
+            "attributes": {"android.app.state": state},
+        }
+        for n, state in enumerate(STATES)
+    ]
+    properties = {f"p{n}": letter(number * 100 + n) for n in range(MAX_PROPERTIES)}
+    user = {"id": f"u{number}", "properties": properties}
+    document = {"v": 1, "app_id": APP, "device_id": "native", "user": user, "events": events}
+    return json.dumps(document, ensure_ascii=False).encode()
+
+
+def measure(number: int) -> bytes:
+    """A body of some 7 MB: 60 visits, each with a resource of nearly the greatest size, and no two alike."""
+
+    def event(visit: int, state: str) -> dict[str, Any]:
+        at_ms = BEGIN_MS + (number * 60 + visit) * 60_000
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at_ms // 1_000))
+        texts = {f"t{n}": letter(number * 1_000 + visit * 15 + n) for n in range(14)}
+        return {
+            "id": f"m{number}-{visit}-{state}",
+            "type": "lifecycle_app",
+            "timestamp": f"{stamp}.{STATES.index(state)}00Z",
+            "lifecycle_app": {"type": state},
+            "attribute": {"app_unique_id": APP, "installation_id": "measure", **texts},
+        }
+
+    events = [event(visit, state) for visit in range(60) for state in STATES]
+    return json.dumps({"events": events}, ensure_ascii=False).encode()
+
+
+async def send(stack: Stack, records: list[tuple[str, bytes | None, bytes]]) -> None:
+    producer = AIOKafkaProducer(
+        bootstrap_servers=stack.connection.servers, max_request_size=8_100_000, compression_type="zstd"
+    )
+    await producer.start()
+    try:
+        for topic, key, value in records:
+            await producer.send_and_wait(topic, value, key=key)
+    finally:
+        await producer.stop()
+
+
+def test_a_device_at_every_limit_does_not_stop_its_partition(
+    clickhouse: EmbeddedClickHouse, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    with (
+        running_stack("kafka", clickhouse, tmp_path, partitions="2", idle_timeout="2s") as stack,
+        logs_if_failed(request, stack),
+    ):
+        bodies = [(topics.MEASURE_EVENTS, None, measure(n)) for n in range(3)]
+        visits = [(topics.SDK_EVENTS, f"{APP}/native".encode(), native(n)) for n in range(40)]
+        assert max(len(value) for _, _, value in bodies) < 8_000_000
+        # All of it is there before the workers are: as large a chunk as there may be.
+        asyncio.run(send(stack, [*bodies, *visits]))
+        stack.start_workers("router", "sessionizer", "sink")
+        stack.run("simulate", "--devices", "10", "--events", "500", "--seed", "3")
+        stack.wait_idle()
+        assert stack.value("SELECT count() FROM events WHERE device_id = 'native'") == 80
+        assert stack.value("SELECT count() FROM sessions WHERE device_id = 'native'") == 40
+        assert stack.value("SELECT count() FROM events WHERE device_id = 'measure'") == 360
+        assert stack.value("SELECT count() FROM sessions WHERE device_id = 'measure'") == 180
+        assert stack.value("SELECT count() FROM dead_letters") == 0
+        assert_sessions_are_the_fold(stack)
