@@ -25,6 +25,7 @@ from pipeline.state.rebuild import Rebuilt, rebuild_device
 from pipeline.state.store import STEPS_SUFFIX, Encode
 from pipeline.wire import state_codec, stored_event, stored_session
 from pipeline.wire.columns import SESSION_COLUMNS
+from pipeline.wire.rejected import Reason
 from pipeline.wire.stored_event import StoredDevice
 from pipeline.wire.stored_session import Difference, Facts
 
@@ -151,7 +152,7 @@ class Rebuild:
         )
         await producer.start()
         fence = kafka_fence(topics.STATE, lambda: producer)
-        count = 0
+        count = size = 0
         waiting: dict[int, list[tuple[bytes, bytes | None]]] = {}
         clock_ms: dict[int, int] = {}
         try:
@@ -165,11 +166,13 @@ class Rebuild:
                 # device that was set aside would stay so.
                 items += [(key + suffix, None) for suffix in (b"", STEPS_SUFFIX, ASIDE_SUFFIX)]
                 items.append((key, self._encode(rebuilt.state)))
+                size += len(items[-1][1] or b"")
                 number = self._partition_of(device)
                 clock_ms[number] = max(clock_ms.get(number, 0), rebuilt.state.arrived_ms)
                 count += 1
-                if count % _STATES_AT_ONCE == 0:
+                if count % _STATES_AT_ONCE == 0 or size > _INSERT_BYTES:
                     await _put(fence, waiting)
+                    size = 0
             if self._scope.is_every_device:
                 for number, offset in self._stored_offsets():
                     key, value = marker_item(offset, clock_ms.get(number, 0))
@@ -177,6 +180,12 @@ class Rebuild:
             await _put(fence, waiting)
         finally:
             await producer.stop()
+        # None of these devices is set aside any more.
+        self._store.command(
+            f"DELETE FROM dead_letter_rows WHERE reason = '{Reason.DEVICE_SET_ASIDE}'"
+            " AND ({app:String} = '' OR startsWith(key, concat({app:String}, '/')))",
+            self._scope.parameters,
+        )
         return count
 
     def _rebuilt(self) -> Iterator[tuple[StoredDevice, Rebuilt]]:

@@ -21,7 +21,13 @@ from pipeline.adapters.migrations import migrate as apply_migrations
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.local_stack import LocalStack, StackFailed
 from pipeline.commands.progress import Lag, NotIdleInTime, lags, wait_until_idle
-from pipeline.query.operations import LedgerTotals, ledger_totals, open_sessions
+from pipeline.query.operations import (
+    DeviceSetAside,
+    LedgerTotals,
+    devices_set_aside,
+    ledger_totals,
+    open_sessions,
+)
 from pipeline.settings import Settings
 from pipeline.wire.state_codec import UnknownStateVersion
 
@@ -121,12 +127,15 @@ async def _show(settings: Settings) -> None:
         totals = await asyncio.to_thread(ledger_totals, store.query)
         now_ms = int(time.time() * 1_000)
         still_open = await asyncio.to_thread(open_sessions, store.query, now_ms)
+        aside = await asyncio.to_thread(devices_set_aside, store.query)
     finally:
         store.close()
     console = Console()
     console.print(_lag_table(before, after, elapsed_s))
     console.print(f"open sessions: {sum(found.count for found in still_open)}")
     console.print(_ledger_table(totals))
+    if aside:
+        console.print(_aside_table(aside))
 
 
 def _lag_table(before: list[Lag], after: list[Lag], elapsed_s: float) -> Table:
@@ -148,4 +157,15 @@ def _ledger_table(totals: list[LedgerTotals]) -> Table:
         numbers = (line.partition, line.records, line.missing, line.received)
         outcomes = (line.events, line.duplicates, line.refused)
         table.add_row(line.topic, *(str(number) for number in (*numbers, *outcomes)))
+    return table
+
+
+def _aside_table(aside: list[DeviceSetAside]) -> Table:
+    table = Table(title="devices set aside: their sessions stand still (runbook)")
+    for name in ("app", "device", "partition", "offset", "why"):
+        table.add_column(name, overflow="fold")
+    for device in aside:
+        table.add_row(
+            device.app_id, device.device_id, str(device.partition), str(device.offset), device.detail
+        )
     return table

@@ -15,6 +15,7 @@ from pipeline.adapters.fence import ClaimDenied, Fenced
 from pipeline.adapters.kafka_connection import BrokerUnavailable, KafkaConnection, wait_for_broker
 from pipeline.adapters.kafka_topics import group_members
 from pipeline.adapters.rebuild import DeviceDifferences, Rebuild, Scope
+from pipeline.adapters.record_batches import TooLarge
 from pipeline.adapters.roles import group_of
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.progress import lags
@@ -54,7 +55,7 @@ def rebuild(settings: Settings, scope: Scope, *, dry_run: bool, states: bool) ->
         print(f"{work.swap()} sessions are in place")
     except (Unreachable, Refused) as error:
         raise CommandFailed(f"ClickHouse: {' '.join(str(error).split())}") from error
-    except (BrokerUnavailable, ClaimDenied, Fenced, KafkaError, TimeoutError) as error:
+    except (BrokerUnavailable, ClaimDenied, Fenced, KafkaError, TimeoutError, TooLarge) as error:
         raise CommandFailed(f"Kafka: {error or type(error).__name__}") from error
     finally:
         store.close()

@@ -37,6 +37,19 @@ class LedgerTotals:
     refused: int
 
 
+@dataclass(frozen=True, slots=True)
+class DeviceSetAside:
+    """A device whose input could not be folded from some record on."""
+
+    app_id: str
+    device_id: str
+    since_ms: int
+    """Record time of that record, Unix milliseconds."""
+    partition: int
+    offset: int
+    detail: str
+
+
 _LEDGER_TOTALS = """
 SELECT topic, partition, sum(r.records) AS records,
     sum(last_offset - first_offset + 1 - r.records + gap) AS missing, sum(r.received) AS received,
@@ -67,10 +80,33 @@ def open_sessions(ask: Ask, arrived_before_ms: int) -> list[OpenSessions]:
     rows = _rows(
         ask,
         "SELECT app_id, count() AS count, toUnixTimestamp64Milli(min(arrived_at)) AS earliest FROM sessions"
-        " WHERE status = 'open' AND arrived_at <= fromUnixTimestamp64Milli({before:Int64}) GROUP BY app_id",
+        # Silence does not end the session of a device that was set aside: nothing does, until a rebuild.
+        " WHERE status = 'open' AND NOT is_set_aside"
+        " AND arrived_at <= fromUnixTimestamp64Milli({before:Int64}) GROUP BY app_id",
         {"before": arrived_before_ms},
     )
     return [OpenSessions(row["app_id"], int(row["count"]), int(row["earliest"])) for row in rows]
+
+
+def devices_set_aside(ask: Ask) -> list[DeviceSetAside]:
+    """The devices that were set aside and not rebuilt since, in their order."""
+    rows = _rows(
+        ask,
+        "SELECT app_id, device_id, toUnixTimestamp64Milli(since) AS since_ms, partition, offset, detail"
+        " FROM devices_set_aside ORDER BY app_id, device_id",
+        {},
+    )
+    return [
+        DeviceSetAside(
+            app_id=row["app_id"],
+            device_id=row["device_id"],
+            since_ms=int(row["since_ms"]),
+            partition=int(row["partition"]),
+            offset=int(row["offset"]),
+            detail=row["detail"],
+        )
+        for row in rows
+    ]
 
 
 def ledger_totals(ask: Ask) -> list[LedgerTotals]:
