@@ -21,6 +21,7 @@ from pipeline.state.effects import (
     in_halves,
     record_at,
 )
+from pipeline.state.failures import PoisonedDevices, StateLost, UnreadableState
 from pipeline.state.marker import MARKER_KEY, UNREADABLE, Marker, marker_item, marker_of
 from pipeline.state.outbox import Rows
 from pipeline.state.records import Record
@@ -38,18 +39,6 @@ log = logging.getLogger(__name__)
 
 _TOO_LARGE = "its state is larger than a record of the changelog may be"
 _WAY_BACK = "Stop all sessionizers, then: session-pipeline rebuild --states"
-
-
-class UnreadableState(Exception):
-    """What the changelog holds of a device cannot be read. Terminal: state is never guessed."""
-
-
-class StateLost(Exception):
-    """The changelog does not reach as far as the input that was done. Terminal: sessions would come out wrong."""
-
-
-class PoisonedDevices(Exception):
-    """The fold failed on valid input of many devices: our bug. Terminal; nothing is acknowledged."""
 
 
 class Partition:

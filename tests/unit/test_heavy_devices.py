@@ -17,7 +17,8 @@ from pipeline.domain.policy import Policies, Policy
 from pipeline.state import partition as partitions
 from pipeline.state.aside import ASIDE_SUFFIX, MOST_ASIDE
 from pipeline.state.effects import PART_BYTES, Effects
-from pipeline.state.partition import Partition, PoisonedDevices
+from pipeline.state.failures import PoisonedDevices
+from pipeline.state.partition import Partition
 from pipeline.state.records import SourceRecord
 from pipeline.state.store import MAX_HEAVY_BYTES, Store
 from pipeline.topics import MAX_MESSAGE_BYTES
