@@ -442,6 +442,7 @@ class TestSessions:
             "first_event_id": "a",
             "last_event_at": "2025-03-18 11:17:31.764",
             "arrived_at": "2025-03-18 11:16:31.764",
+            "is_set_aside": False,
         }
 
     def test_the_highest_revision_counts_then_the_final_row(self, store: Store) -> None:
