@@ -5,7 +5,7 @@ commits past single gaps and reads source partitions before its tables are back.
 agents, streams, tables with their changelog topics, assignment and rebalancing remain Faust's.
 
 Two threads: aiokafka's consumer (fetching, heartbeats) has its own with its own event loop, everything else runs in
-the application's. They meet in `BatchConsumer._in_thread`.
+the application's. They meet in `BatchConsumer._in_thread`. What follows from what happens is decided in `Membership`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP
 from mode import Service
 
-from pipeline.adapters.chunk import Assignment, Chunk, Progress, cut
+from pipeline.adapters.assignment import Assignment, Membership
+from pipeline.adapters.chunk import Chunk, cut
 from pipeline.adapters.consumer_thread import BatchConsumerThread, uptime_s
 from pipeline.adapters.kafka_connection import BrokerUnavailable
 
@@ -45,9 +46,9 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._membership = Membership()
         # Holds chunks that an agent dropped half done, too; with Faust's weak set they would seem finished.
-        self._unacked_messages: set[Chunk] = set()
-        self.assignment_in_force: Assignment | None = None
+        self._unacked_messages: set[Chunk] = self._membership.in_hand
         self._delivery_begun = asyncio.Event()
         self._acknowledged = asyncio.Event()
         self._fetching = asyncio.Lock()
@@ -60,12 +61,12 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
 
     # -- whose partitions these are
 
+    @property
+    def assignment_in_force(self) -> Assignment | None:
+        return self._membership.in_force
+
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        previous = self.assignment_in_force
-        if previous:
-            previous.close(set(), lost=True)
-        self.assignment_in_force = Assignment(generation_id, self._thread.member_id, frozenset(assigned))
-        self.assignment_in_force.succeed(previous)
+        self._membership.assign(generation_id, self._thread.member_id, frozenset(assigned))
         await super().on_partitions_assigned(assigned, generation_id)
 
     def holds(self, assignment: Assignment) -> bool:
@@ -75,7 +76,7 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
         process, an unreachable broker) the assignment ends here.
         """
         self._end_if_silent()
-        return assignment.open and assignment is self.assignment_in_force
+        return self._membership.holds(assignment)
 
     def still_mine(self, chunk: Any) -> bool:
         """`holds` for the assignment of a chunk. On False it is to be dropped without acknowledgement."""
@@ -86,27 +87,17 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
         return uptime_s() - confirmed_s
 
     def _end_if_silent(self) -> None:
-        assignment = self.assignment_in_force
-        if (
-            assignment is None
-            or not assignment.open
-            or self._silent_s() <= self.app.conf.broker_session_timeout
-        ):
+        silent_s = self._silent_s()
+        if not self._membership.end_if_silent(silent_s, self.app.conf.broker_session_timeout):
             return
         logger.error(
             "no heartbeat has been answered for %.1f s, longer than the session timeout: other workers may have "
-            "taken over, so this one drops what it has in hand and joins the group again", self._silent_s(),
+            "taken over, so this one drops what it has in hand and joins the group again", silent_s,
         )  # fmt: skip
-        self._end(assignment, lost=True)
+        self._ended()
         self.add_future(self._in_thread(self._thread.rejoin()))
 
-    def _in_hand(self, assignment: Assignment) -> list[Chunk]:
-        # A stream still hands out what was queued when an assignment ended; its handler will drop it.
-        return [chunk for chunk in self._unacked_messages if chunk.assignment is assignment]
-
-    def _end(self, assignment: Assignment, *, lost: bool = False) -> None:
-        assignment.close({chunk.tp for chunk in self._in_hand(assignment)}, lost=lost)
-        self._unacked_messages.clear()
+    def _ended(self) -> None:
         self._delivery_begun.clear()
         self._acknowledged.set()
 
@@ -148,8 +139,7 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
             except IllegalStateError:
                 logger.info("the partitions were taken away before reading began")
                 return
-        assignment.sources = {tp: Progress(offset) for tp, offset in offsets.items()}
-        assignment.committed = dict(committed)
+        assignment.begin_reading(offsets, committed)
         self._delivery_begun.set()
 
     async def _drain_messages(self, fetcher: Any) -> None:
@@ -188,8 +178,7 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
                 # What is not delivered because the assignment ends is read again by whoever has it next.
                 if not assignment.open:
                     return
-                delivered = assignment.sources[tp].deliver(part[-1].offset + 1)
-                chunk = Chunk(tp, part, assignment, delivered)
+                chunk = Chunk(tp, part, assignment, assignment.deliver(tp, part[-1].offset + 1))
                 await self.wait_first(self.callback(chunk), self.suspend_flow.wait())
         if assignment.open:
             assignment.caught_up = at_end
@@ -201,31 +190,26 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
                 "%s[%d]: offset %d is not in the log any more, which begins at %d: reading on from there; records "
                 "were deleted before they were read", tp.topic, tp.partition, position, begins[tp],
             )  # fmt: skip
-            assignment.sources[tp] = Progress(begins[tp])
-            assignment.committed[tp] = min(assignment.committed.get(tp, 0), begins[tp])
+            assignment.read_on_from(tp, begins[tp])
         await self._in_thread(self._thread.read_from(begins))
 
     # -- acknowledgement and commit
 
     def ack(self, message: Any) -> bool:
         """Marks a chunk as done; without effect, and False, when its assignment has ended."""
-        message.acked = True
-        self._unacked_messages.discard(message)
-        self._acknowledged.set()
         if not isinstance(message, Chunk):
             raise AssertionError(f"{message.topic} is not registered as a batch topic")
-        if not message.assignment.open or message.assignment is not self.assignment_in_force:
-            return False
-        message.assignment.sources[message.tp].acknowledge(message.delivered)
-        return True
+        message.acked = True
+        in_time = self._membership.acknowledge(message)
+        self._acknowledged.set()
+        return in_time
 
     async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         """Commits for each partition the offset before which everything is acknowledged."""
-        assignment = self.assignment_in_force
-        if assignment is None or not assignment.open:
+        assignment, offsets = self.assignment_in_force, self._membership.to_commit()
+        if assignment is None or not offsets:
             return False
-        offsets = assignment.to_commit()
-        if not offsets or not await self._in_thread(self._thread.commit_offsets(offsets)):
+        if not await self._in_thread(self._thread.commit_offsets(offsets)):
             return False
         assignment.committed.update(offsets)
         return True
@@ -257,7 +241,8 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
             logger.warning(
                 "the last offsets could not be committed in time: these records will be read again"
             )
-        self._end(assignment)
+        self._membership.end()
+        self._ended()
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Faust's livelock report; it takes our paused changelog partitions for stuck ones."""

@@ -21,7 +21,8 @@ from pipeline.adapters.kafka_connection import (
     KafkaConnection,
     wait_for_broker,
 )
-from pipeline.adapters.recovery import Claim, StateTable, StateTableManager
+from pipeline.adapters.recovery import Claim, StateTable
+from pipeline.adapters.table_manager import StateTableManager
 from pipeline.topics import MAX_MESSAGE_BYTES
 
 logger = logging.getLogger(__name__)
@@ -223,10 +224,7 @@ def active_partitions(app: BatchApp, topic: str) -> set[int]:
 def caught_up(app: BatchApp, tp: TP) -> bool:
     """Whether all that the last fetch knew of a partition is read, and acknowledged."""
     assignment = app.consumer.assignment_in_force
-    if assignment is None or tp not in assignment.caught_up:
-        return False
-    idle: bool = assignment.sources[tp].idle
-    return idle
+    return assignment is not None and bool(assignment.has_caught_up(tp))
 
 
 def raw_producer(app: BatchApp) -> Any:

@@ -4,31 +4,27 @@ Takes the place of Faust's own recovery, which resumes source partitions before 
 the fetcher runs (records skipped), does not rewind partitions that were never committed (records lost), and ends at
 an offset that not every broker answers rightly. The changelog is read here with a consumer of its own, in large
 chunks, straight to the owner of the state: Faust's Table stands for the topic, and holds no second copy.
+
+This is the order of things alone, which the simulation drives as well; `table_manager` hangs it into Faust.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from faust.tables import TableManager
-from faust.types import TP
-from mode import Service
+from pipeline.adapters.assignment import Assignment, Place
 
-from pipeline.adapters.chunk import Assignment
-from pipeline.adapters.kafka_connection import KafkaConnection
-from pipeline.adapters.kafka_topics import LogBounds, log_bounds
+if TYPE_CHECKING:
+    from pipeline.adapters.kafka_topics import LogBounds
 
 logger = logging.getLogger(__name__)
 
-_REPORT_EVERY_S = 5.0
-_FETCH_BYTES = 4 * 1024 * 1024
 # After a change of leader the high watermark can lag behind what was committed for a moment.
 _END_PATIENCE = 4
 _END_RETRY_S = 0.5
@@ -45,7 +41,7 @@ Claim = Callable[[int, Callable[[], bool]], Awaitable[int | None]]
 class TopicMadeAnew(RuntimeError):
     """What is stored of a source partition lies beyond the end of its log. Terminal: new input would pass for old."""
 
-    def __init__(self, tp: TP, end: int, seen: int) -> None:
+    def __init__(self, tp: Place, end: int, seen: int) -> None:
         super().__init__(
             f"{tp.topic}[{tp.partition}] ends at offset {end}, but what was stored of it reaches to {seen}: the topic "
             f"was made anew, or its broker lost data. PIPELINE_OFFSET_BASE has to be above all stored offsets; see "
@@ -85,56 +81,10 @@ class StateTable:
         return name
 
 
-async def read_changelog(
-    connection: KafkaConnection,
-    topic: str,
-    partitions: Collection[int],
-    newer: Callable[[bytes, bytes], bool] | None = None,
-    *,
-    at_least: Mapping[int, int] | None = None,
-) -> AsyncGenerator[tuple[int, dict[bytes, bytes]], None]:
-    """Reads partitions of a changelog to their ends; gives each with its latest value a key as soon as it is through.
-
-    The end is the high watermark of a fetch, reached by position, so that logs that are empty, compacted at the end
-    or began late are read to their end too, and never before the offset that `at_least` has for a partition: a new
-    leader's high watermark may be behind for a moment. Waits while the broker does not answer.
-    """
-    consumer = AIOKafkaConsumer(
-        **connection.client_options(),
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        fetch_max_wait_ms=50,
-        max_partition_fetch_bytes=_FETCH_BYTES,
-        max_poll_records=20_000,
-    )
-    await consumer.start()
-    try:
-        waiting = {TopicPartition(topic, partition): dict[bytes, bytes]() for partition in partitions}
-        consumer.assign(list(waiting))
-        await consumer.seek_to_beginning(*waiting)
-        loop = asyncio.get_running_loop()
-        count, reported_s = 0, loop.time()
-        while waiting:
-            found = await consumer.getmany(*waiting, timeout_ms=100)
-            for tp, records in found.items():
-                _apply(waiting[tp], records, newer)
-                count += len(records)
-            for tp in list(waiting):
-                highwater = consumer.highwater(tp)
-                end = max(highwater or 0, (at_least or {}).get(tp.partition, 0))
-                if highwater is not None and await consumer.position(tp) >= end:
-                    consumer.pause(tp)
-                    yield tp.partition, waiting.pop(tp)
-            if loop.time() - reported_s >= _REPORT_EVERY_S:
-                reported_s = loop.time()
-                logger.info("%s: %d records read, %d partitions to go", topic, count, len(waiting))
-    finally:
-        await consumer.stop()
-
-
-def _apply(
-    items: dict[bytes, bytes], records: list[Any], newer: Callable[[bytes, bytes], bool] | None
+def apply_log(
+    items: dict[bytes, bytes], records: Sequence[Any], newer: Callable[[bytes, bytes], bool] | None
 ) -> None:
+    """Bring what is known of a changelog partition, its latest value a key, forward by the records that follow."""
     for record in records:
         key, value = record.key, record.value
         if value is None:
@@ -143,54 +93,55 @@ def _apply(
             items[key] = value
 
 
-class Recovery(Service):  # type: ignore[misc]
-    """After each assignment: give up what is lost, recover what is new, find the offsets, and let reading begin.
+def is_through(position: int, highwater: int | None, at_least: int) -> bool:
+    """Whether a changelog is read to its end, where that lies at `at_least` or beyond.
 
-    A rebalance in the middle of it cancels it; any other error stops the worker.
+    The high watermark alone will not do: none is known before the first fetch, and that of a new leader may be behind
+    for a moment.
     """
+    return highwater is not None and position >= max(highwater, at_least)
 
-    mundane_level = "debug"
 
-    def __init__(self, app: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.app = app
-        self.completed = asyncio.Event()
-        """Set once the first assignment is being read."""
-        self._running: asyncio.Future[None] | None = None
+class Kafka(Protocol):
+    """What taking over asks of a consumer group's member and its broker."""
 
-    def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Called by the table manager when a rebalance begins, and when the app stops."""
-        if self._running and not self._running.done():
-            self._running.cancel()
+    def holds(self, assignment: Assignment) -> bool:
+        """Whether the worker may still write for it."""
 
-    async def on_rebalance(
-        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
-    ) -> None:
-        """Called by the table manager when the new assignment is known."""
-        self.on_partitions_revoked(revoked)
-        self._running = self.add_future(self._take_over(self.app.consumer.assignment_in_force))
+    async def committed_offsets(self, partitions: Collection[Place]) -> Mapping[Place, int | None]:
+        """What the group has committed; None for nothing."""
 
-    async def _take_over(self, assignment: Assignment) -> None:
-        app = self.app
-        for state in app.state_tables:
+    async def start_offsets(self, partitions: set[Place]) -> Mapping[Place, int]:
+        """Where to read from in place of what is committed; without partitions for which that counts."""
+
+    async def log_bounds(self, partitions: Collection[Place]) -> Mapping[Place, LogBounds]:
+        """Where each log begins and ends now."""
+
+    def read_changelog(
+        self,
+        topic: str,
+        partitions: Collection[int],
+        newer: Callable[[bytes, bytes], bool] | None,
+        at_least: Mapping[int, int],
+    ) -> AsyncGenerator[tuple[int, dict[bytes, bytes]], None]:
+        """Partitions of a changelog with the latest value of each key, read to the end, never before `at_least`."""
+
+
+class TakeOver:
+    """What comes between an assignment and the first record: give up what is lost, recover what is new, find the
+    offsets. Raises what must stop the worker."""
+
+    def __init__(self, states: Sequence[StateTable], source_topics: Collection[str], kafka: Kafka) -> None:
+        self._states = states
+        self._source_topics = source_topics
+        self._kafka = kafka
+
+    async def run(self, assignment: Assignment) -> tuple[dict[Place, int], dict[Place, int]]:
+        """The offsets to read from, and those that count as committed. Of no use if the assignment ended meanwhile."""
+        for state in self._states:
             await self._restore(state, assignment)
-        sources = {tp for tp in assignment.partitions if tp.topic in app.batch_topics}
-        starts, committed = await self._find_starts(assignment, sources)
-        if not assignment.open:
-            return
-        app.flow_control.resume()
-        app.consumer.resume_flow()
-        await app._fetcher.maybe_start()
-        app.tables.on_actives_ready()
-        app.tables.on_standbys_ready()
-        app.on_rebalance_end()
-        await app.consumer.begin_delivery(assignment, starts, committed)
-        await app.on_rebalance_complete.send()
-        self.completed.set()
-        logger.info(
-            "reading %d partitions: %s", len(starts),
-            ", ".join(f"{tp.topic}[{tp.partition}] from {offset}" for tp, offset in sorted(starts.items())),
-        )  # fmt: skip
+        sources = {tp for tp in assignment.partitions if tp.topic in self._source_topics}
+        return await self._find_starts(sources)
 
     async def _restore(self, state: StateTable, assignment: Assignment) -> None:
         wanted = {tp.partition for tp in assignment.partitions if tp.topic == state.source_topic}
@@ -209,9 +160,7 @@ class Recovery(Service):  # type: ignore[misc]
         claimed = await self._claim(state, assignment, missing)
         if not assignment.open:
             return
-        reading = read_changelog(
-            self.app.connection, state.changelog_topic, missing, state.newer, at_least=claimed
-        )
+        reading = self._kafka.read_changelog(state.changelog_topic, missing, state.newer, claimed)
         async with aclosing(reading):
             async for partition, items in reading:
                 if not assignment.open:
@@ -227,17 +176,14 @@ class Recovery(Service):  # type: ignore[misc]
         if state.claim is None:
             return {}
         order = sorted(partitions)
-        still_mine = partial(self.app.consumer.holds, assignment)
+        still_mine = partial(self._kafka.holds, assignment)
         ends = await asyncio.gather(*(state.claim(partition, still_mine) for partition in order))
         return {partition: end for partition, end in zip(order, ends, strict=True) if end is not None}
 
-    async def _find_starts(
-        self, assignment: Assignment, sources: set[TP]
-    ) -> tuple[dict[TP, int], dict[TP, int]]:
+    async def _find_starts(self, sources: set[Place]) -> tuple[dict[Place, int], dict[Place, int]]:
         """Where to read from, and what counts as committed: by the hook, else as committed, else from the earliest."""
-        app = self.app
-        committed = await app.consumer.committed_offsets(sources)
-        hooked = await app.start_offsets(set(sources)) if app.start_offsets and sources else {}
+        committed = await self._kafka.committed_offsets(sources)
+        hooked = await self._kafka.start_offsets(set(sources)) if sources else {}
         wanted = {tp: hooked.get(tp, committed[tp]) for tp in sources}
         reached = {tp: self._reach(tp) for tp in sources}
         bounds = await self._bounds({tp: max(wanted[tp] or 0, reached[tp] + 1) for tp in sources})
@@ -245,32 +191,32 @@ class Recovery(Service):  # type: ignore[misc]
             if offset >= bounds[tp].end:
                 raise TopicMadeAnew(tp, bounds[tp].end, offset)
         starts = {tp: _start(tp, wanted[tp], bounds[tp]) for tp in sources}
-        for tp, offset in committed.items():
-            if offset:
+        for tp, done in committed.items():
+            if done:
                 # At the log's beginning the offset may stand for records that were deleted unread.
-                self._check(tp, min(offset, starts[tp]) if offset > bounds[tp].begin else 1)
-        base = {tp: bounds[tp].begin if committed[tp] is None else committed[tp] for tp in sources}
+                self._check(tp, min(done, starts[tp]) if done > bounds[tp].begin else 1)
+        base = {tp: bounds[tp].begin if (done := committed[tp]) is None else done for tp in sources}
         return starts, {tp: min(base[tp], starts[tp]) for tp in sources}
 
-    def _check(self, tp: TP, done: int) -> None:
-        for state in self.app.state_tables:
+    def _check(self, tp: Place, done: int) -> None:
+        for state in self._states:
             if state.source_topic == tp.topic and state.on_reading_begins:
                 state.on_reading_begins(tp.partition, done)
 
-    def _reach(self, tp: TP) -> int:
-        tables = [state for state in self.app.state_tables if state.source_topic == tp.topic]
+    def _reach(self, tp: Place) -> int:
+        tables = [state for state in self._states if state.source_topic == tp.topic]
         return max((state.reach(tp.partition) for state in tables if state.reach), default=-1)
 
-    async def _bounds(self, wanted: dict[TP, int]) -> dict[TP, LogBounds]:
+    async def _bounds(self, wanted: Mapping[Place, int]) -> Mapping[Place, LogBounds]:
         for _ in range(_END_PATIENCE):
-            bounds = await log_bounds(self.app.connection, wanted)
+            bounds = await self._kafka.log_bounds(wanted)
             if all(offset <= bounds[tp].end for tp, offset in wanted.items()):
                 break
             await asyncio.sleep(_END_RETRY_S)
         return bounds
 
 
-def _start(tp: TP, wanted: int | None, bounds: LogBounds) -> int:
+def _start(tp: Place, wanted: int | None, bounds: LogBounds) -> int:
     if wanted is None:
         return bounds.begin
     if bounds.begin <= wanted <= bounds.end:
@@ -281,15 +227,3 @@ def _start(tp: TP, wanted: int | None, bounds: LogBounds) -> int:
         "records were deleted before they were read" if wanted < bounds.begin else "the topic was made anew",
     )  # fmt: skip
     return bounds.begin
-
-
-class StateTableManager(TableManager):  # type: ignore[misc]
-    """Faust's table manager with our recovery."""
-
-    _recovery: Recovery | None = None
-
-    @property
-    def recovery(self) -> Recovery:
-        if self._recovery is None:
-            self._recovery = Recovery(self.app, beacon=self.beacon, loop=self.loop)
-        return self._recovery

@@ -1,8 +1,8 @@
 """What the batch transport overrides and leans on in Faust, Mode and aiokafka must be what it was written against.
 
 These are private or half-private. When an upgrade moves one of them a test here fails and names it: read the change,
-see whether `batch_transport`, `consumer_thread`, `chunk`, `recovery`, `faust_app` and `record_batches` of the adapters
-still hold, run the integration tests, and only then print new fingerprints with
+see whether `batch_transport`, `consumer_thread`, `chunk`, `recovery`, `table_manager`, `faust_app` and
+`record_batches` of the adapters still hold, run the integration tests, and only then print new fingerprints with
 `python -m tests.contract.test_faust_guard`.
 """
 
@@ -149,11 +149,11 @@ def test_faust_is_pinned_to_the_tested_minor_version() -> None:
 
 def overrides() -> Iterator[tuple[type, str, type]]:
     """Our classes' own methods that a class of Faust's has too."""
-    from pipeline.adapters import batch_transport, consumer_thread, faust_app, recovery  # noqa: PLC0415 - not needed to print
+    from pipeline.adapters import batch_transport, consumer_thread, faust_app, table_manager  # noqa: PLC0415 - not needed to print
 
     for ours in (
         consumer_thread.BatchConsumerThread, batch_transport.BatchConsumer, batch_transport.BatchTransport,
-        recovery.StateTableManager, faust_app.BatchApp,
+        table_manager.StateTableManager, faust_app.BatchApp,
     ):  # fmt: skip
         for name in vars(ours):
             for theirs in ours.__mro__[1:]:
@@ -183,7 +183,7 @@ def test_every_override_is_guarded_and_takes_the_same_arguments() -> None:
 def test_recovery_answers_to_all_that_faust_asks_of_its_own() -> None:
     from faust.tables.manager import TableManager  # noqa: PLC0415 - not needed to print
 
-    from pipeline.adapters.recovery import Recovery  # noqa: PLC0415 - not needed to print
+    from pipeline.adapters.table_manager import Recovery  # noqa: PLC0415 - not needed to print
 
     text = inspect.getsource(TableManager)
     asked = set(re.findall(r"self\.recovery\.(\w+)", text))

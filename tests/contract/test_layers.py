@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +45,8 @@ MAY_IMPORT = {
 ONLY_ADAPTERS_IMPORT = {"faust", "mode", "aiokafka", "clickhouse_connect", "chdb", "prometheus_client"}
 # Exceptions and plain tuples that the commands have to name.
 NAMED_BY_COMMANDS = {"aiokafka.errors", "faust.types"}
+# The life of an assignment and the order of things after a rebalance, for any transport.
+FREE_OF_TRANSPORT = ("pipeline.adapters.assignment", "pipeline.adapters.recovery")
 WITHOUT_CLOCK = ("domain", "wire", "state", "sink", "query", "simulate")
 CLOCKS = {"time", "datetime.now", "datetime.utcnow", "date.today"}
 RANDOM_SOURCES = {"random", "secrets", "uuid.uuid1", "uuid.uuid4", "os.urandom"}
@@ -114,6 +117,17 @@ def test_only_adapters_talk_to_services() -> None:
             named = part == "commands" and any(name.startswith(f"{module}.") for module in NAMED_BY_COMMANDS)
             if part != "adapters" and not named and name.split(".")[0] in ONLY_ADAPTERS_IMPORT:
                 wrong.append(f"{path.relative_to(ROOT)} imports {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_what_the_simulation_drives_knows_no_transport() -> None:
+    wrong = []
+    for name in FREE_OF_TRANSPORT:
+        script = f"import sys, {name}; print(*({{'faust', 'mode', 'aiokafka'}} & set(sys.modules)))"
+        found = subprocess.run(
+            [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        wrong += [f"{name} brings in {module}" for module in found.stdout.split()]
     assert not wrong, "\n".join(wrong)
 
 

@@ -22,10 +22,10 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from pipeline.adapters import faust_app, kafka_topics, record_batches
+from pipeline.adapters.changelog import read_changelog
 from pipeline.adapters.embedded.child import free_port
 from pipeline.adapters.kafka_connection import BrokerUnavailable, KafkaConnection, wait_for_broker
 from pipeline.adapters.kafka_topics import LogBounds, TopicMismatch, ensure_topics
-from pipeline.adapters.recovery import read_changelog
 from tests.integration.counter_worker import MARKER, decode, encode, newer
 from tests.services import Broker
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import topics
+from pipeline.adapters.changelog import read_changelog
 from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
-from pipeline.adapters.recovery import read_changelog
 from pipeline.state.marker import MARKER_KEY
 from pipeline.wire import state_codec
 from tests.integration.newer_program import NEWER

@@ -16,11 +16,11 @@ from typing import Any
 from faust.types import TP
 
 from pipeline import topics
-from pipeline.adapters.chunk import Assignment, Delivered, Progress
+from pipeline.adapters.assignment import Assignment, Delivered, Progress
 from pipeline.adapters.fence import Claim, Fence, Fenced
 from pipeline.adapters.fence import Pairs as FencedPairs
 from pipeline.adapters.metrics import Metrics
-from pipeline.adapters.recovery import _apply
+from pipeline.adapters.recovery import apply_log
 from pipeline.adapters.router import Router
 from pipeline.adapters.sessionizer import Sessionizer
 from pipeline.adapters.sink import Sink
@@ -345,7 +345,7 @@ class SessionizerProcess(Process):
 def changelog(broker: Broker, partition: int) -> dict[bytes, bytes]:
     """What recovery gets of a partition."""
     items: dict[bytes, bytes] = {}
-    _apply(items, broker.log(topics.STATE, partition).records, newer)
+    apply_log(items, broker.log(topics.STATE, partition).records, newer)
     return items
 
 

@@ -8,7 +8,8 @@ from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.adapters.chunk import Assignment, Progress, cut
+from pipeline.adapters.assignment import Assignment, Progress
+from pipeline.adapters.chunk import cut
 
 
 class Record(NamedTuple):

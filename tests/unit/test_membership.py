@@ -1,0 +1,109 @@
+"""The life of an assignment: who may write, what an acknowledgement counts for, what is kept, how far is committed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.adapters.assignment import Assignment, Delivered, Membership, Place
+
+A, B = Place("source", 0), Place("source", 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    tp: Place
+    assignment: Assignment
+    delivered: Delivered
+
+
+def joined(membership: Membership, generation: int = 1, *, begins: int = 10) -> Assignment:
+    assignment = membership.assign(generation, "me", frozenset((A, B)))
+    assignment.begin_reading({A: begins, B: begins}, {A: begins, B: begins})
+    return assignment
+
+
+def deliver(membership: Membership, place: Place, next_offset: int) -> Chunk:
+    assignment = membership.in_force
+    assert assignment is not None
+    chunk = Chunk(place, assignment, assignment.deliver(place, next_offset))
+    membership.in_hand.add(chunk)
+    return chunk
+
+
+def test_what_is_acknowledged_without_a_gap_is_to_be_committed() -> None:
+    membership = Membership()
+    joined(membership)
+    first, second = deliver(membership, A, 20), deliver(membership, A, 30)
+    assert membership.acknowledge(second)
+    assert membership.to_commit() == {}
+    assert membership.acknowledge(first)
+    assert membership.to_commit() == {A: 30}
+    assert not membership.in_hand
+
+
+def test_an_acknowledgement_for_an_ended_assignment_counts_for_nothing() -> None:
+    membership = Membership()
+    before = joined(membership)
+    late = deliver(membership, A, 20)
+    membership.end()
+    assert not membership.acknowledge(late)
+    assert before.sources[A].next_offset == 10
+    assert membership.to_commit() == {}
+    after = joined(membership, 2)
+    assert not membership.acknowledge(late)
+    assert (after.sources[A].next_offset, membership.to_commit()) == (10, {})
+
+
+def test_a_superseded_assignment_is_held_by_nobody() -> None:
+    membership = Membership()
+    before = joined(membership)
+    assert membership.holds(before)
+    after = joined(membership, 2)
+    assert not membership.holds(before) and membership.holds(after) and not membership.holds(None)
+    assert after.kept == frozenset(), (
+        "nobody ended the one before in order: others may have had its partitions"
+    )
+
+
+def test_partitions_with_nothing_in_hand_are_kept_through_a_rebalance() -> None:
+    membership = Membership()
+    joined(membership)
+    deliver(membership, A, 20)
+    membership.end()
+    assert joined(membership, 2).kept == {B.partition}
+
+
+def test_silence_longer_than_the_session_timeout_ends_it_once() -> None:
+    membership = Membership()
+    assert not membership.end_if_silent(60.0, 6.0), "there is nothing to end"
+    assignment = joined(membership)
+    assert not membership.end_if_silent(6.0, 6.0)
+    assert membership.holds(assignment)
+    assert membership.end_if_silent(6.1, 6.0)
+    assert not membership.holds(assignment)
+    assert not membership.end_if_silent(6.2, 6.0)
+    assert joined(membership, 2).kept == frozenset()
+
+
+def test_what_was_deleted_unread_is_passed_over() -> None:
+    membership = Membership()
+    assignment = joined(membership)
+    chunk = deliver(membership, A, 20)
+    assignment.read_on_from(A, 500)
+    assert membership.to_commit() == {A: 500}
+    assert membership.acknowledge(chunk)
+    assert membership.to_commit() == {A: 500}
+
+
+def test_caught_up_is_what_is_read_to_its_end_and_done() -> None:
+    membership = Membership()
+    assignment = joined(membership)
+    assert not assignment.has_caught_up(A)
+    chunk = deliver(membership, A, 20)
+    assignment.caught_up = frozenset((A,))
+    assert not assignment.has_caught_up(A)
+    membership.acknowledge(chunk)
+    assert assignment.has_caught_up(A)
+    assert not assignment.has_caught_up(B)
+    membership.end()
+    assert not assignment.has_caught_up(A)
