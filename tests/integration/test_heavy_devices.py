@@ -106,7 +106,6 @@ def test_a_device_at_every_limit_does_not_stop_its_partition(
         # All of it is there before the workers are: as large a chunk as there may be.
         asyncio.run(send(stack, [*bodies, *visits]))
         stack.start_workers("router", "sessionizer", "sink")
-        stack.run("simulate", "--devices", "10", "--events", "500", "--seed", "3")
         stack.wait_idle()
         assert stack.value("SELECT count() FROM events WHERE device_id = 'native'") == 80
         assert stack.value("SELECT count() FROM sessions WHERE device_id = 'native'") == 40
