@@ -21,6 +21,9 @@ from pipeline.wire.native_events import Arrival
 
 RUN_EVENTS = 64
 """Events that are decoded together."""
+_MOST_ALIKE = 4
+"""Of a tail's ids under one mark that are looked at: more only come from somebody who made them so, and each costs the
+decoding of a run."""
 
 Place = tuple[int, int, int, str]
 """Where an event stands in the order of its device: time, rank, seq, id."""
@@ -111,7 +114,7 @@ def events_of(rows: Iterable[EventRow], texts: Sequence[str]) -> list[Event]:
 class Tail:
     """Events in order: `front` decoded, then `runs` encoded, then `fresh` decoded. Not for several threads."""
 
-    __slots__ = ("_fresh", "_front", "_marks", "_runs", "count", "first_ms", "last", "strings")
+    __slots__ = ("_fresh", "_front", "_ids", "_marks", "_runs", "count", "first_ms", "last", "strings")
 
     def __init__(self, strings: Strings, events: Iterable[Event] = ()) -> None:
         """`events` in order."""
@@ -125,6 +128,8 @@ class Tail:
         self._fresh: list[Event] = []
         self.count = 0
         self._marks = bytearray()
+        self._ids: set[str] | None = None
+        """All ids, from when marks did not tell them apart until the events are encoded."""
         for event in events:
             self.append(event, mark_of(event.id))
 
@@ -204,6 +209,8 @@ class Tail:
         if len(fresh) > before:
             self.count += len(fresh) - before
             self.last = fresh[-1]
+            if self._ids is not None:
+                self._ids.update(event.id for event in fresh[before:])
         return at, arrived_ms, fresh[before:]
 
     def append(self, event: Event, mark: bytes) -> None:
@@ -212,16 +219,25 @@ class Tail:
             self.first_ms = event.time_ms
         self._fresh.append(event)
         self._marks += mark
+        if self._ids is not None:
+            self._ids.add(event.id)
         self.count += 1
         self.last = event
 
     def has(self, event_id: str, mark: bytes) -> bool:
         """Whether an event of this id, which has this mark, is here."""
+        if self._ids is not None:
+            return event_id in self._ids
         marks = self._marks
-        at = marks.find(mark)
+        at, alike = marks.find(mark), 0
         while at >= 0:
-            if at % 4 == 0 and self._id_at(at // 4) == event_id:
-                return True
+            if at % 4 == 0:
+                if self._id_at(at // 4) == event_id:
+                    return True
+                alike += 1
+                if alike == _MOST_ALIKE:
+                    self._ids = {event.id for event in self.thaw()}
+                    return event_id in self._ids
             at = marks.find(mark, at + 1)
         return False
 
@@ -247,6 +263,8 @@ class Tail:
         at = bisect_left(events, event)
         events.insert(at, event)
         self._marks[4 * at : 4 * at] = mark_of(event.id)
+        if self._ids is not None:
+            self._ids.add(event.id)
         self.count += 1
         self.first_ms = events[0].time_ms
 
@@ -257,6 +275,8 @@ class Tail:
         taken = self._front[:count]
         del self._front[:count]
         del self._marks[: 4 * count]
+        if self._ids is not None:
+            self._ids.difference_update(event.id for event in taken)
         self.count -= count
         if self._front:
             self.first_ms = self._front[0].time_ms
@@ -298,7 +318,7 @@ class Tail:
                 runs[-1].length + fresh[0].length, runs[-1].first_ms, runs[-1].rows + fresh.pop(0).rows
             )
         runs += fresh
-        self._front, self._runs, self._fresh = [], runs, []
+        self._front, self._runs, self._fresh, self._ids = [], runs, [], None
         return runs
 
 

@@ -1,0 +1,80 @@
+"""Ids that somebody chose so that their checksums are alike: a device that sends them costs what others cost."""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+import pytest
+
+from pipeline.domain.event import Event, Kind, make_event
+from pipeline.wire.tail import Strings, Tail, mark_of
+
+MARK = 0x12345678
+START_MS = 1_800_000_000_000
+_DIGITS = 40
+
+
+def forged(prefix: str) -> str:
+    """An id that begins so and whose CRC-32 is MARK: a checksum is linear, so its digits follow from equations."""
+    plain = crc32(f"{prefix}{'0' * _DIGITS}".encode())
+    basis: dict[int, tuple[int, int]] = {}
+    for place in range(_DIGITS):
+        digits = "0" * place + "1" + "0" * (_DIGITS - place - 1)
+        value, chosen = crc32(f"{prefix}{digits}".encode()) ^ plain, 1 << place
+        while value and (high := value.bit_length()) in basis:
+            value, chosen = value ^ basis[high][0], chosen ^ basis[high][1]
+        if value:
+            basis[value.bit_length()] = value, chosen
+    wanted, chosen = MARK ^ plain, 0
+    while wanted:
+        value, places = basis[wanted.bit_length()]
+        wanted, chosen = wanted ^ value, chosen ^ places
+    return prefix + "".join("1" if chosen >> place & 1 else "0" for place in range(_DIGITS))
+
+
+def event(number: int, event_id: str) -> Event:
+    return make_event(START_MS + number, Kind.ACTIVITY, event_id)
+
+
+IDS = [forged(f"{number:04}-") for number in range(300)]
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The places at which ids were looked at."""
+    seen: list[int] = []
+    real = Tail._id_at
+
+    def id_at(tail: Tail, index: int) -> str:
+        seen.append(index)
+        return real(tail, index)
+
+    monkeypatch.setattr(Tail, "_id_at", id_at)
+    return seen
+
+
+def test_few_of_them_are_looked_at(looks: list[int]) -> None:
+    assert {crc32(event_id.encode()) for event_id in IDS} == {MARK}
+    tail = Tail(Strings())
+    for number, event_id in enumerate(IDS):
+        assert not tail.has(event_id, mark_of(event_id))
+        tail.append(event(number, event_id), mark_of(event_id))
+        if number % 50 == 49:
+            tail.packed()
+    assert len(looks) < 50
+
+
+def test_they_are_told_apart_whatever_becomes_of_the_tail() -> None:
+    tail = Tail(Strings())
+    for number, event_id in enumerate(IDS[:100]):
+        tail.append(event(2 * number, event_id), mark_of(event_id))
+    mark = mark_of(IDS[0])
+    assert tail.has(IDS[99], mark) and not tail.has(IDS[100], mark)
+    tail.append(event(1_000, IDS[100]), mark)
+    tail.insert(event(1, IDS[101]))
+    assert tail.has(IDS[100], mark) and tail.has(IDS[101], mark) and not tail.has(IDS[102], mark)
+    gone = [taken.id for taken in tail.take(2)]
+    assert gone == [IDS[0], IDS[101]]
+    assert not any(tail.has(event_id, mark) for event_id in gone)
+    tail.packed()
+    assert tail.has(IDS[100], mark) and not tail.has(IDS[0], mark)
