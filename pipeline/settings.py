@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -64,6 +65,10 @@ class Settings:
     """Address on which it answers; it has no login, so other machines only where the network is trusted."""
     dashboard_password: str = field(default="", repr=False)
     """Asked for by the dashboard; it answers beyond this machine only with one."""
+    dashboard_dir: str = ""
+    """Folder of the dashboard's key and of who signed out; replicas share it. If empty, sign-ins end with it."""
+    dashboard_proxies: str = ""
+    """Addresses and networks, by commas, of proxies whose `X-Forwarded-For` and `-Proto` the dashboard believes."""
     data_dir: str = ""
     """Where a worker keeps what Faust wants on disk; a temporary folder if empty."""
     policies: Policies = field(default_factory=Policies)
@@ -171,6 +176,17 @@ def _bootstrap(text: str) -> str:
     return text
 
 
+def _networks(text: str) -> str:
+    for network in text.split(",") if text.strip() else ():
+        try:
+            is_all = ip_network(network.strip()).prefixlen == 0
+        except ValueError:
+            raise ValueError("is not a list of addresses or networks, separated by commas") from None
+        if is_all:
+            raise ValueError("names every address: then anybody could say where a request comes from")
+    return text.replace(" ", "")
+
+
 def _url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in {"http", "https"} or not parts.hostname or not parts.path.strip("/"):
@@ -203,6 +219,8 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "metrics_port": _port,
     "metrics_host": str,
     "dashboard_password": str,
+    "dashboard_dir": str,
+    "dashboard_proxies": _networks,
     "data_dir": str,
     **{name: _positive if name == "restate_events" else _duration_ms for name in _POLICY},
 }

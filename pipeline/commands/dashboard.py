@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import secrets
 import signal
 import socket
+import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 from aiokafka.errors import KafkaConnectionError
+from starlette.types import ASGIApp
 
 from pipeline import wiring
 from pipeline.adapters.clickhouse import Refused, Store, Unreachable
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.progress import lags
 from pipeline.dashboard.app import Parts, application
+from pipeline.dashboard.kept import Kept
 from pipeline.dashboard.rates import Lag
 from pipeline.dashboard.reader import NotAnswered
-from pipeline.dashboard.seal import Seal
+from pipeline.dashboard.seal import Seal, SignIns
 from pipeline.settings import Settings
 
 READ_SETTINGS: Mapping[str, Any] = {
@@ -58,17 +61,29 @@ def dashboard(settings: Settings, *, host: str, port: int, needs_login: bool) ->
             for number in (signal.SIGINT, signal.SIGTERM):
                 # The server raises the signal that stopped it once more when it is done: that is no failure.
                 signal.signal(number, lambda *_: None)
-            options: dict[str, Any] = {"log_config": None, "access_log": False, "server_header": False}
-            config = uvicorn.Config(
-                app, timeout_graceful_shutdown=_STOP_S, limit_concurrency=_CONNECTIONS, **options
-            )
-            uvicorn.Server(config).run(sockets=[listener])
+            uvicorn.Server(server_config(app, settings)).run(sockets=[listener])
     finally:
         store.close()
 
 
+def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+    """How the application is served. Forwarded addresses are believed of the proxies in the settings alone: by default
+    the server would believe whoever connects from this machine, and what a variable of its own says."""
+    options: dict[str, Any] = {"log_config": None, "access_log": False, "server_header": False, "ws": "none"}
+    proxies = settings.dashboard_proxies
+    return uvicorn.Config(
+        app,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=proxies,
+        root_path="",
+        timeout_graceful_shutdown=_STOP_S,
+        limit_concurrency=_CONNECTIONS,
+        **options,
+    )
+
+
 def parts(settings: Settings, store: Store, password: str, hosts: frozenset[str]) -> Parts:
-    """The application's outside: this ClickHouse, this Kafka."""
+    """The application's outside: this ClickHouse, this Kafka. Raises `CommandFailed`."""
 
     def ask(sql: str, parameters: Mapping[str, Any]) -> bytes:
         try:
@@ -90,8 +105,17 @@ def parts(settings: Settings, store: Store, password: str, hosts: frozenset[str]
             # The client's own words are addresses and constants, for people who know its insides.
             raise ConnectionError("no broker is where PIPELINE_KAFKA_BOOTSTRAP says") from error
 
-    seal = Seal.of_password(password) if password else Seal(secrets.token_bytes(32))
-    return Parts(ask, seal, write=write, password=password, lags=behind, hosts=hosts)
+    return Parts(ask, _sign_ins(settings, password), write=write, password=password, lags=behind, hosts=hosts)
+
+
+def _sign_ins(settings: Settings, password: str) -> SignIns:
+    # Without a login nobody signs in, and nothing is to be kept.
+    folder = Path(settings.dashboard_dir) if settings.dashboard_dir and password else None
+    try:
+        kept = Kept(folder, int(time.time()))
+    except OSError as error:
+        raise CommandFailed(f"PIPELINE_DASHBOARD_DIR: cannot use {folder}: {error}") from error
+    return SignIns(Seal.of(kept.secret, password), kept)
 
 
 def is_loopback(host: str) -> bool:

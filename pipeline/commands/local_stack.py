@@ -168,11 +168,12 @@ class LocalStack:
     def _start_dashboard(self, wanted_port: int) -> None:
         self._dashboard_port = port = wanted_port or free_port()
         require_free(port, "the dashboard")
+        kept = self.settings.dashboard_dir or str(self._data.absolute() / "dashboard")
         self._workers[_DASHBOARD] = child = Child(
             "the dashboard",
             [sys.executable, "-m", "pipeline", "dashboard", "--port", str(port)],
             log_file=self._data / "logs" / "dashboard.log",
-            with_variables=as_environment(self.settings),
+            with_variables=as_environment(replace(self.settings, dashboard_dir=kept)),
             death_signal=signal.SIGTERM,
         )
         child.start(lambda: _answers(port), timeout_s=_READY_TIMEOUT_S)

@@ -26,7 +26,7 @@ from pipeline.dashboard.pages.sessions import SessionsPage
 from pipeline.dashboard.pages.timeline import TimelinePage
 from pipeline.dashboard.rates import AskLags, Watch
 from pipeline.dashboard.reader import NotAnswered, Reader
-from pipeline.dashboard.seal import Seal
+from pipeline.dashboard.seal import SignIns
 from pipeline.query.operations import Ask
 
 
@@ -36,7 +36,7 @@ class Parts:
 
     ask: Ask
     """Reads; blocks, raises `NotAnswered`."""
-    seal: Seal
+    sign_ins: SignIns
     write: Ask | None = None
     """Runs the statements that save a filter; blocks, raises `NotAnswered`. None: nothing can be saved."""
     password: str = ""
@@ -53,7 +53,7 @@ Page = Callable[[Request], Awaitable[Response]]
 def application(parts: Parts) -> Starlette:
     """The whole dashboard."""
     reader = Reader(parts.ask)
-    login, session = Login(parts.password), SessionPage(reader)
+    login, session = Login(parts.password, parts.sign_ins), SessionPage(reader)
     filters = FilterPages(reader, parts.write)
     watch, health = Watch(parts.lags), HealthPage(reader)
     pipeline = PipelinePage(reader, watch)
@@ -85,15 +85,19 @@ def application(parts: Parts) -> Starlette:
         ("/sessions/{session_id}/marks.json", session.marks, "GET"),
         ("/sessions/{session_id}/event", session.event, "GET"),
     ]
-    return Starlette(
+    guard = Middleware(Guard, sign_ins=parts.sign_ins, needs_login=bool(parts.password), hosts=parts.hosts)
+    app = Starlette(
         lifespan=watching,
         routes=[
             *(Route(path, page, methods=[method]) for path, page, method in pages),
             Mount("/static", StaticFiles(directory=FOLDER / "static")),
         ],
-        middleware=[Middleware(Guard, seal=parts.seal, needs_login=bool(parts.password), hosts=parts.hosts)],
+        middleware=[guard],
         exception_handlers={HTTPException: _refused, NotAnswered: _not_answered},
     )
+    # It would lead to an address made of the Host header.
+    app.router.redirect_slashes = False
+    return app
 
 
 async def _first_page(request: Request) -> Response:
@@ -117,6 +121,6 @@ async def _not_answered(request: Request, error: Exception) -> Response:
 
 
 def _failure(request: Request, status: int, message: str) -> Response:
-    if request.url.path.endswith(".json"):
+    if request.scope["path"].endswith(".json"):
         return JSONResponse({"error": message}, status)
     return render(request, "failure.html", status=status, message=message, code=status)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import re
 import time
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
@@ -14,12 +14,16 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipeline.dashboard.seal import LIFETIME_S, Seal, Visitor
+from pipeline.dashboard.seal import LIFETIME_S, STRANGER, SignIns, Visitor
 
 COOKIE = "session_pipeline"
-OPEN_PATHS = ("/login", "/static/", "/healthz")
+OPEN_PATHS = frozenset({"/login", "/healthz"})
+STATIC = "/static/"
 _MAX_FORM_BYTES = 64_000
 _MAX_FIELDS = 50
+
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,255})(?::[0-9]{0,5})?")
+"""Name and port: all that a Host header may be. International names come as ASCII."""
 
 HEADERS: Mapping[str, str] = {
     # No inline script or style, nothing from elsewhere, in no other site's frame.
@@ -35,25 +39,35 @@ HEADERS: Mapping[str, str] = {
 
 
 class Guard:
-    """Around the application. Puts `visitor` and `seal` into the request's state."""
+    """Around the application. Puts `visitor` into the request's state.
 
-    def __init__(self, app: ASGIApp, *, seal: Seal, needs_login: bool, hosts: frozenset[str]) -> None:
+    What is asked for is the path of the scope, by which the router goes. `request.url` is made of the Host header as
+    well, which is whatever the client says: nothing is decided by it.
+    """
+
+    def __init__(self, app: ASGIApp, *, sign_ins: SignIns, needs_login: bool, hosts: frozenset[str]) -> None:
         """`hosts` are the names it answers to; empty is any. (Without a login a page of another site
         could otherwise reach it by letting its own name point here.)"""
         self._app = app
-        self._seal = seal
+        self._sign_ins = sign_ins
         self._needs_login = needs_login
         self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        # The router takes a root off the path: it must see the path that is judged here.
+        scope["root_path"] = ""
         request = Request(scope)
-        known = self._seal.visitor(_cookie(request), int(time.time()))
-        visitor = known or Visitor(secrets.token_hex(16), is_signed_in=False)
-        scope.setdefault("state", {}).update(visitor=visitor, seal=self._seal)
-        is_static = scope["path"].startswith("/static/")
+        is_static = scope["path"].startswith(STATIC)
+        visitor = STRANGER
+        if self._needs_login and not is_static:
+            visitor = self._sign_ins.visitor(_cookie(request), int(time.time()))
+        scope.setdefault("state", {}).update(visitor=visitor)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -61,46 +75,67 @@ class Guard:
                 for name, value in HEADERS.items():
                     headers[name] = value
                 headers["Cache-Control"] = "no-cache" if is_static else "no-store"
-                if known is None and not is_static and "set-cookie" not in headers:
-                    headers.append("Set-Cookie", _set_cookie(request, self._seal, visitor))
             await send(message)
 
         app = self._refusal(request, visitor) or self._app
         await app(scope, receive, send_with_headers)
 
     def _refusal(self, request: Request, visitor: Visitor) -> Response | None:
-        if self._hosts and (request.url.hostname or "") not in self._hosts:
+        path, given = request.scope["path"], request.headers.getlist("host")
+        match = _HOST.fullmatch(given[0]) if len(given) == 1 else None
+        if given and match is None:
+            return PlainTextResponse("The Host header names no host.\n", 400)
+        if self._hosts and (match is None or match[1].strip("[]").lower() not in self._hosts):
             return PlainTextResponse("This dashboard does not go by that host name.\n", 421)
-        path = request.url.path
-        if not self._needs_login or visitor.is_signed_in or path.startswith(OPEN_PATHS):
+        if not _is_from_here(request):
+            return PlainTextResponse(
+                "This was sent by a page of another site, or by a browser that does not say which page it was. "
+                "Go to the dashboard and do it there.\n", 403,
+            )  # fmt: skip
+        if not self._needs_login or visitor.is_signed_in or path in OPEN_PATHS or path.startswith(STATIC):
             return None
         if request.method != "GET" or path.endswith(".json"):
             return PlainTextResponse("Sign in first.\n", 401)
-        asked = f"{path}?{request.url.query}" if request.url.query else path
+        query = request.scope["query_string"].decode("latin-1")
+        asked = quote(path, safe="/") + (f"?{query}" if query else "")
         return RedirectResponse(f"/login?next={quote(asked, safe='')}", 303)
 
 
-def remember(response: Response, request: Request, visitor: Visitor) -> None:
-    """Give the browser a new cookie with the response."""
-    response.headers.append("Set-Cookie", _set_cookie(request, request.state.seal, visitor))
+def remember(response: Response, request: Request, cookie: str | None) -> None:
+    """Give the browser this cookie with the response; None: take away the one that it has."""
+    # Lax: a link to the dashboard from a chat opens without signing in again.
+    value = f"{COOKIE}={cookie or ''}; Path=/; Max-Age={LIFETIME_S if cookie else 0}; HttpOnly; SameSite=Lax"
+    is_safe = request.scope["scheme"] == "https"
+    response.headers.append("Set-Cookie", f"{value}; Secure" if is_safe else value)
 
 
-async def checked_form(request: Request) -> dict[str, str]:
-    """The fields of a form of ours. HTTPException for any other, or one that is too large."""
+async def form_fields(request: Request) -> dict[str, str]:
+    """The fields of a form. HTTPException if it is none, or too large."""
     body = b""
     async for chunk in request.stream():
         body += chunk
         if len(body) > _MAX_FORM_BYTES:
             raise HTTPException(413, "This form is too large.")
     try:
-        fields = dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MAX_FIELDS))
+        return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MAX_FIELDS))
     except ValueError as error:
         raise HTTPException(400, "This is not a form.") from error
-    if not request.state.seal.is_form_token(request.state.visitor, fields.get("token", "")):
-        raise HTTPException(
-            403, "This form is out of date. Go back, load the page again, and send it once more."
-        )
-    return fields
+
+
+def _is_from_here(request: Request) -> bool:
+    """Whether a page of ours, or nobody's, has sent this; a link may be anybody's. Browsers say so, and pages cannot
+    make them say something else: a form needs nothing secret in it."""
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    is_here = site in {"same-origin", "none"}
+    if request.method in {"GET", "HEAD"}:
+        into = (request.headers.get("sec-fetch-mode"), request.headers.get("sec-fetch-dest"))
+        return site is None or is_here or into == ("navigate", "document")
+    if site is not None and not is_here:
+        return False
+    if origin is None:
+        return is_here
+    # Without its scheme: a proxy in front may speak another one with us.
+    return origin.partition("://")[2].lower() == request.headers.get("host", "").lower() != ""
 
 
 def _cookie(request: Request) -> str:
@@ -109,10 +144,3 @@ def _cookie(request: Request) -> str:
     except CookieError:
         return ""
     return jar[COOKIE].value if COOKIE in jar else ""
-
-
-def _set_cookie(request: Request, seal: Seal, visitor: Visitor) -> str:
-    value = seal.cookie(visitor, int(time.time()))
-    # Lax: a link to the dashboard from a chat opens without signing in again.
-    cookie = f"{COOKIE}={value}; Path=/; Max-Age={LIFETIME_S}; HttpOnly; SameSite=Lax"
-    return f"{cookie}; Secure" if request.url.scheme == "https" else cookie

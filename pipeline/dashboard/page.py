@@ -44,9 +44,8 @@ def link(path: str, **query: object) -> str:
 def render(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
     """A page. Every value is escaped where it is put in."""
     context = {
-        "path": request.url.path,
+        "path": request.scope["path"],
         "signed_in": request.state.visitor.is_signed_in,
-        "token": request.state.seal.form_token(request.state.visitor),
         **values,
     }
     return HTMLResponse(_templates.get_template(template).render(context), status)

@@ -1,21 +1,32 @@
-"""Signed cookies and the tokens of forms. Pure: time and random numbers are given."""
+"""Who is signed in: signed cookies, and which of them have ended. Time is given."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 import re
+import secrets
 from dataclasses import dataclass
+
+from pipeline.dashboard.kept import Kept
 
 LIFETIME_S = 7 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """One browser: a random number, and whether it knew the password."""
+    """One browser: the random number of its session, and until when that lasts (Unix seconds)."""
 
-    nonce: str
-    is_signed_in: bool
+    session: str
+    """Empty: nobody who knew the password."""
+    expires_s: int
+
+    @property
+    def is_signed_in(self) -> bool:
+        return bool(self.session)
+
+
+STRANGER = Visitor("", 0)
 
 
 class Seal:
@@ -25,32 +36,48 @@ class Seal:
         self._key = key
 
     @classmethod
-    def of_password(cls, password: str) -> Seal:
-        """The same key in every process, and another one once the password is changed."""
-        salt = b"session-pipeline dashboard"
-        return cls(hashlib.scrypt(password.encode(), salt=salt, n=2**14, r=8, p=1, dklen=32))
+    def of(cls, secret: bytes, password: str) -> Seal:
+        """Needs both: whoever has a cookie cannot try passwords on it, and a new password ends all cookies."""
+        given = password.encode(errors="surrogateescape")
+        return cls(hashlib.scrypt(given, salt=secret, n=2**14, r=8, p=1, dklen=32))
 
-    def cookie(self, visitor: Visitor, now_s: int) -> str:
+    def cookie(self, visitor: Visitor) -> str:
         """The value of the cookie."""
-        content = f"{visitor.nonce}.{int(visitor.is_signed_in)}.{now_s + LIFETIME_S}"
-        return f"{content}.{self._mac('cookie', content)}"
+        content = f"{visitor.session}.{visitor.expires_s}"
+        return f"{content}.{self._mac(content)}"
 
-    def visitor(self, cookie: str, now_s: int) -> Visitor | None:
-        """Whom a cookie was given to; None unless it is ours, whole, and not too old."""
-        match = re.fullmatch(r"([0-9a-f]{32})\.([01])\.([0-9]{1,15})\.([0-9a-f]{64})", cookie)
+    def visitor(self, cookie: str, now_s: int) -> Visitor:
+        """Whom a cookie was given to; a stranger unless it is ours, whole, and not too old."""
+        match = re.fullmatch(r"([0-9a-f]{32})\.([0-9]{1,15})\.([0-9a-f]{64})", cookie)
         if match is None:
-            return None
-        nonce, signed_in, expires_s, mac = match.groups()
-        genuine = hmac.compare_digest(mac, self._mac("cookie", f"{nonce}.{signed_in}.{expires_s}"))
-        return Visitor(nonce, signed_in == "1") if genuine and int(expires_s) > now_s else None
+            return STRANGER
+        session, expires_s, mac = match.groups()
+        genuine = hmac.compare_digest(mac, self._mac(f"{session}.{expires_s}"))
+        return Visitor(session, int(expires_s)) if genuine and int(expires_s) > now_s else STRANGER
 
-    def form_token(self, visitor: Visitor) -> str:
-        """What a form of ours carries and another site cannot know."""
-        return self._mac("form", visitor.nonce)
+    def _mac(self, content: str) -> str:
+        return hmac.new(self._key, f"cookie:{content}".encode(), hashlib.sha256).hexdigest()
 
-    def is_form_token(self, visitor: Visitor, token: str) -> bool:
-        """Whether a form came from a page that we gave to this visitor."""
-        return hmac.compare_digest(token.encode(), self.form_token(visitor).encode())
 
-    def _mac(self, purpose: str, content: str) -> str:
-        return hmac.new(self._key, f"{purpose}:{content}".encode(), hashlib.sha256).hexdigest()
+class SignIns:
+    """Begins and ends sessions of browsers."""
+
+    def __init__(self, seal: Seal, kept: Kept) -> None:
+        self._seal = seal
+        self._kept = kept
+
+    def begin(self, now_s: int) -> str:
+        """The cookie of a new session."""
+        return self._seal.cookie(Visitor(secrets.token_hex(16), now_s + LIFETIME_S))
+
+    def visitor(self, cookie: str, now_s: int) -> Visitor:
+        """Who sends this cookie."""
+        visitor = self._seal.visitor(cookie, now_s)
+        if visitor.is_signed_in and self._kept.is_ended(visitor.session, visitor.expires_s):
+            return STRANGER
+        return visitor
+
+    def end(self, visitor: Visitor, now_s: int) -> None:
+        """From now on its cookie is nobody's, wherever a copy of it is. Raises OSError if that cannot be kept."""
+        if visitor.is_signed_in:
+            self._kept.end(visitor.session, visitor.expires_s, now_s)

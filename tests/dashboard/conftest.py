@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
@@ -35,14 +37,25 @@ def visit(stage: Stage) -> Iterator[Visit]:
     """`visit(password)` is a browser of sorts at a dashboard of its own."""
     opened: list[TestClient] = []
 
-    def open_(password: str = "", hosts: frozenset[str] = frozenset()) -> TestClient:
-        client = TestClient(application(parts(stage.settings, stage.store, password, hosts)))
-        opened.append(client)
-        return client
+    def open_(
+        password: str = "",
+        hosts: frozenset[str] = frozenset(),
+        *,
+        folder: Path | None = None,
+        client: str = "testclient",
+        bare: bool = False,
+    ) -> TestClient:
+        settings = replace(stage.settings, dashboard_dir=str(folder or ""))
+        app = application(parts(settings, stage.store, password, hosts))
+        # What browsers say of a form that a page of the same server sends.
+        headers = {} if bare else {"Sec-Fetch-Site": "same-origin"}
+        made = TestClient(app, headers=headers, client=(client, 1))
+        opened.append(made)
+        return made
 
     yield open_
-    for client in opened:
-        client.close()
+    for each in opened:
+        each.close()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from pipeline.dashboard.guard import checked_form
+from pipeline.dashboard.guard import form_fields
 from pipeline.dashboard.reader import Reader
 from pipeline.query import saved, suggestions
 from pipeline.query.dimensions import DIMENSIONS, KEYED, KEYED_OPERATORS
@@ -98,7 +98,7 @@ class FilterPages:
 
     async def save(self, request: Request) -> Response:
         """Takes the form that saves, deletes, or says whether an app begins with a filter."""
-        fields = await checked_form(request)
+        fields = await form_fields(request)
         app, name, text = fields.get("app", ""), fields.get("name", "").strip(), fields.get("filter", "")
         try:
             if "delete" in fields:
