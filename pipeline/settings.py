@@ -69,6 +69,8 @@ class Settings:
     """Folder of the dashboard's key and of who signed out; replicas share it. If empty, sign-ins end with it."""
     dashboard_proxies: str = ""
     """Addresses and networks, by commas, of proxies whose `X-Forwarded-For` and `-Proto` the dashboard believes."""
+    dashboard_memory: int = 2_000_000_000
+    """Bytes that ClickHouse may take for one question of the dashboard, of which there are four at once."""
     data_dir: str = ""
     """Where a worker keeps what Faust wants on disk; a temporary folder if empty."""
     policies: Policies = field(default_factory=Policies)
@@ -221,6 +223,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "dashboard_password": str,
     "dashboard_dir": str,
     "dashboard_proxies": _networks,
+    "dashboard_memory": _positive,
     "data_dir": str,
     **{name: _positive if name == "restate_events" else _duration_ms for name in _POLICY},
 }

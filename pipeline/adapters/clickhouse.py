@@ -202,10 +202,12 @@ class Store:
             if rest:
                 yield rest
 
-    def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
+    def command(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+    ) -> None:
         """Run one statement that has no result. Raises Unreachable, Refused."""
         with self._errors(is_insert=False):
-            self._connected().command(sql, parameters=dict(parameters or {}))
+            self._connected().command(sql, parameters=dict(parameters or {}), settings=dict(settings or {}))
 
     def create_database(self) -> None:
         """Make the database if it is not there. Raises Unreachable, Refused."""

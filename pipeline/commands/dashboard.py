@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import re
 import signal
 import socket
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +33,21 @@ READ_SETTINGS: Mapping[str, Any] = {
     "readonly": 1,
     "max_execution_time": 20,
     "max_result_rows": 100_000,
+    # As ClickHouse holds it; the process has it as text, and then as objects.
+    "max_result_bytes": 32_000_000,
     "result_overflow_mode": "throw",
     # The whole result before the first byte of it: an error is then an error, and not an answer that breaks off.
     "wait_end_of_query": 1,
     "cancel_http_readonly_queries_on_client_close": 1,
 }
+WRITE_SETTINGS: Mapping[str, Any] = {"max_execution_time": READ_SETTINGS["max_execution_time"]}
 _STOP_S = 5
+_ANSWER_MS = 30_000
+"""How long ClickHouse may be silent: longer than it may work, so that the reason arrives."""
 _CONNECTIONS = 200
+
+_OWN_MEMORY = re.compile(r"query memory limit exceeded|memory limit \(for query\) exceeded", re.IGNORECASE)
+"""The bound of the question itself, not that of the server or of a user."""
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +60,9 @@ def dashboard(settings: Settings, *, host: str, port: int, needs_login: bool) ->
             f"{host} can be reached from other machines: set PIPELINE_DASHBOARD_PASSWORD, or say --no-login "
             "where something in front of the dashboard asks who it is"
         )
-    store = wiring.store(settings)
+    store = wiring.store(
+        replace(settings, clickhouse_timeout_ms=min(settings.clickhouse_timeout_ms, _ANSWER_MS))
+    )
     try:
         with _listening(host, port) as listener:
             address = f"http://{_shown(host)}:{listener.getsockname()[1]}"
@@ -84,18 +96,19 @@ def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
 
 def parts(settings: Settings, store: Store, password: str, hosts: frozenset[str]) -> Parts:
     """The application's outside: this ClickHouse, this Kafka. Raises `CommandFailed`."""
+    memory = {"max_memory_usage": settings.dashboard_memory}
 
     def ask(sql: str, parameters: Mapping[str, Any]) -> bytes:
         try:
-            return store.query(sql, parameters, settings=READ_SETTINGS)
+            return store.query(sql, parameters, settings={**READ_SETTINGS, **memory})
         except (Unreachable, Refused) as error:
-            raise _not_answered(error) from error
+            raise _not_answered(error, settings.dashboard_memory) from error
 
     def write(sql: str, parameters: Mapping[str, Any]) -> bytes:
         try:
-            store.command(sql, parameters)
+            store.command(sql, parameters, settings={**WRITE_SETTINGS, **memory})
         except (Unreachable, Refused) as error:
-            raise _not_answered(error) from error
+            raise _not_answered(error, settings.dashboard_memory) from error
         return b""
 
     async def behind() -> list[Lag]:
@@ -131,23 +144,41 @@ def hosts_of(host: str) -> frozenset[str]:
     return frozenset({"localhost", "127.0.0.1", "::1", host}) if is_loopback(host) else frozenset()
 
 
-def _not_answered(error: Exception) -> NotAnswered:
+def _not_answered(error: Exception, memory: int) -> NotAnswered:
     text = " ".join(str(error).split())
     # The page tells what kind it is; the whole text may name hosts and is for the log.
     log.warning("ClickHouse: %s", text)
-    if isinstance(error, Unreachable):
-        too_long = "TIMEOUT_EXCEEDED" in text
-        limit_s = READ_SETTINGS["max_execution_time"]
-        said = f"That took longer than {limit_s} s. Choose a shorter time range." if too_long else ""
-        return NotAnswered(said or "ClickHouse does not answer just now.", may_work_later=True)
-    known = {
-        "TOO_MANY_ROWS_OR_BYTES": "That is more than a page can show. Choose a shorter time range.",
-        "ACCESS_DENIED": "The dashboard's ClickHouse user may not do that.",
-        "READONLY": "The dashboard's ClickHouse user may not do that.",
-        "UNKNOWN_TABLE": "ClickHouse has an older schema than this dashboard: run `session-pipeline migrate`.",
+    shorter = "Choose a shorter time range."
+    if _OWN_MEMORY.search(text):
+        bound = f"{memory / 1e9:g} GB" if memory >= 1e9 else f"{memory / 1e6:g} MB"
+        return NotAnswered(
+            f"That takes more memory than a question may ({bound}). {shorter}", may_work_later=False
+        )
+    too_long = f"That took longer than {READ_SETTINGS['max_execution_time']} s. {shorter}"
+    busy = "ClickHouse is busy with other questions just now; try again shortly."
+    no_right = "The dashboard's ClickHouse user may not do that."
+    known: Mapping[str, tuple[str, bool]] = {
+        "TIMEOUT_EXCEEDED": (too_long, True),
+        "MEMORY_LIMIT_EXCEEDED": (busy, True),
+        "TOO_MANY_SIMULTANEOUS_QUERIES": (busy, True),
+        "TOO_MANY_ROWS_OR_BYTES": (f"That is more than a page can show. {shorter}", False),
+        "ACCESS_DENIED": (no_right, False),
+        "READONLY": (no_right, False),
+        "SETTING_CONSTRAINT_VIOLATION": (
+            "The dashboard's ClickHouse user may not set the dashboard's bounds (PIPELINE_DASHBOARD_MEMORY).",
+            False,
+        ),
+        "UNKNOWN_TABLE": (
+            "ClickHouse has an older schema than this dashboard: run `session-pipeline migrate`.",
+            False,
+        ),
     }
-    said = next((words for code, words in known.items() if code in text), "ClickHouse refused the question.")
-    return NotAnswered(said, may_work_later=False)
+    for code, (said, may_work_later) in known.items():
+        if f"({code})" in text:
+            return NotAnswered(said, may_work_later=may_work_later)
+    if isinstance(error, Unreachable):
+        return NotAnswered("ClickHouse does not answer just now.", may_work_later=True)
+    return NotAnswered("ClickHouse refused the question.", may_work_later=False)
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -29,6 +29,8 @@ from pipeline.dashboard.reader import NotAnswered, Reader
 from pipeline.dashboard.seal import SignIns
 from pipeline.query.operations import Ask
 
+_RETRY_AFTER_S = "10"
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -122,5 +124,9 @@ async def _not_answered(request: Request, error: Exception) -> Response:
 
 def _failure(request: Request, status: int, message: str) -> Response:
     if request.scope["path"].endswith(".json"):
-        return JSONResponse({"error": message}, status)
-    return render(request, "failure.html", status=status, message=message, code=status)
+        response: Response = JSONResponse({"error": message}, status)
+    else:
+        response = render(request, "failure.html", status=status, message=message, code=status)
+    if status == 503:
+        response.headers["Retry-After"] = _RETRY_AFTER_S
+    return response

@@ -25,12 +25,13 @@ class NotAnswered(Exception):
 
 
 class Reader:
-    """Asks in threads, at most `at_once`; others wait up to `patience_s`. Raises `NotAnswered`."""
+    """Asks in threads, at most `at_once`; at most `waiting` others wait up to `patience_s`. Raises `NotAnswered`."""
 
-    def __init__(self, ask: Ask, *, at_once: int = 4, patience_s: float = 20.0) -> None:
+    def __init__(self, ask: Ask, *, at_once: int = 4, waiting: int = 32, patience_s: float = 20.0) -> None:
         """`ask` blocks and raises `NotAnswered`."""
         self._ask = ask
         self._at_once = at_once
+        self._waiting = waiting
         self._patience_s = patience_s
         self._limiter: CapacityLimiter | None = None
 
@@ -46,11 +47,14 @@ class Reader:
         """Whatever `work` makes of several questions, in one thread."""
         # Only inside the event loop: a limiter belongs to the one that made it.
         limiter = self._limiter = self._limiter or CapacityLimiter(self._at_once)
+        too_many = NotAnswered("Too many questions at once; try again shortly.", may_work_later=True)
+        if limiter.statistics().tasks_waiting >= self._waiting:
+            raise too_many
         try:
             with anyio.fail_after(self._patience_s):
                 await limiter.acquire_on_behalf_of(token := object())
         except TimeoutError:
-            raise NotAnswered("Too many questions at once; try again shortly.", may_work_later=True) from None
+            raise too_many from None
         try:
             return await to_thread.run_sync(work, self._ask)
         finally:

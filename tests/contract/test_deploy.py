@@ -35,6 +35,7 @@ from pipeline.adapters.kafka_topics import ensure_topics
 from pipeline.adapters.metrics import Metrics
 from pipeline.adapters.migrations import migrate
 from pipeline.adapters.roles import ROLES
+from pipeline.commands.dashboard import READ_SETTINGS
 from pipeline.query import saved
 from pipeline.settings import load, variables
 from tests.services import Unavailable, kafka_classpath
@@ -161,6 +162,7 @@ def test_the_dashboards_user_reads_and_saves_filters_alone() -> None:
         if "from_env" in element.attrib:
             element.text = variables_of[element.attrib["from_env"]]
     assert user.findtext("password") == "secret2"
+    assert user.findtext("profile") == "dashboard"
     assert [element.text for element in user.findall("grants/query")] == [
         "GRANT SELECT ON other.*",
         "GRANT INSERT ON other.saved_filter_rows",
@@ -169,6 +171,31 @@ def test_the_dashboards_user_reads_and_saves_filters_alone() -> None:
     written = {saved.save("a", "n", "").sql, saved.delete("a", "n").sql, saved.make_default("a", "n").sql}
     tables = {re.match(r"INSERT INTO (\w+) ", sql)[1] for sql in written}  # type: ignore[index]
     assert tables == {"saved_filter_rows", "default_filter_rows"}, "all that the dashboard ever writes"
+
+
+def test_the_dashboards_user_has_the_bounds_that_the_dashboard_sets() -> None:
+    given = {"DASHBOARD_MEMORY": "123"}
+    variables_of = environment("clickhouse", given)
+    profile = ElementTree.parse(ROOT / "deploy" / "clickhouse-dashboard-user.xml").find("profiles/dashboard")
+    assert profile is not None
+    for element in profile.iter():
+        if "from_env" in element.attrib:
+            element.text = variables_of[element.attrib["from_env"]]
+    memory = load(environment("dashboard", given)).dashboard_memory
+    assert memory == 123 and load(environment("dashboard")).dashboard_memory == load({}).dashboard_memory
+    sets = {"max_memory_usage": memory, **READ_SETTINGS}
+    for name in ("max_memory_usage", "max_execution_time", "max_result_rows", "max_result_bytes"):
+        found = (profile.findtext(f"constraints/{name}/{bound}") for bound in ("min", "max"))
+        assert [profile.findtext(name), *found] == [str(sets[name]), "1", str(sets[name])]
+
+
+def test_the_dashboards_state_is_kept_where_it_alone_may_write() -> None:
+    folder = load(environment("dashboard")).dashboard_dir
+    assert [volume.split(":")[1] for volume in services()["dashboard"]["volumes"]] == [folder]
+    assert services()["dashboard"]["read_only"]
+    lines = DOCKERFILE.read_text(encoding="utf-8").splitlines()
+    (user,) = (line.split()[1] for line in lines if line.startswith("USER "))
+    assert any(f"install --directory --owner={user} --mode=0700 {folder}" in line for line in lines)
 
 
 def test_env_file_reaches_everything() -> None:
