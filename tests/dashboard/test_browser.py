@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from urllib.parse import parse_qs, urlencode, urlsplit
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 from selenium.webdriver.common.action_chains import ActionChains
@@ -16,6 +16,7 @@ from selenium.webdriver.support.ui import Select
 
 from pipeline.adapters.embedded.child import LOOPBACK, Child, free_port
 from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.dashboard.guard import COOKIE
 from tests.dashboard import hostile
 from tests.dashboard.browser import PHONE, WIDE, Browser, NoBrowser, browsing
 from tests.dashboard.stage import Stage, recorded, staged
@@ -397,3 +398,22 @@ def test_no_request_left_the_origin(browser: Browser) -> None:
     assert any("uPlot.esm.js" in address for address in ours) and len(ours) > 20
     inner = ("data:", "chrome:", "about:")
     assert {address for address in browser.requested - ours if not address.startswith(inner)} == set()
+
+
+def test_a_form_of_another_site_does_nothing_and_signing_out_ends_it(browser: Browser) -> None:
+    """The last one: nobody is signed in after it."""
+    browser.open("/sessions")
+    kept = browser.driver.get_cookie(COOKIE)
+    assert kept is not None and kept["httpOnly"]
+    # A page that is of no site of ours.
+    elsewhere = "data:text/html,<form method=post action='{}/logout'><button id=go>Go</button></form>"
+    browser.driver.get(elsewhere.format(browser.base))
+    browser.one("#go").click()
+    browser.wait(lambda: "a page of another site" in browser.script("return document.body.innerText"))
+    browser.open("/sessions")
+    browser.one("#choice")
+    browser.button("Sign out").click()
+    browser.one("#password")
+    request = Request(f"{browser.base}/sessions", headers={"Cookie": f"{COOKIE}={kept['value']}"})
+    with urlopen(request, timeout=10) as answer:
+        assert "/login?next=" in answer.url, "a copy of the cookie opens nothing any more"
