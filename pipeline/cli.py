@@ -87,9 +87,14 @@ def worker(
 
 
 @app.command()
-def migrate() -> None:
+def migrate(
+    made_anew: Annotated[
+        list[str] | None,
+        typer.Option("--made-anew", metavar="TOPIC", help="Go on with this topic as it is: see the runbook."),
+    ] = None,
+) -> None:
     """Bring ClickHouse to the current schema, and create the topics. Runs any number of times."""
-    operate.migrate(wiring.settings())
+    operate.migrate(wiring.settings(), made_anew or ())
 
 
 @app.command()
@@ -174,9 +179,12 @@ def status(
         bool, typer.Option("--wait-idle", help="Wait until all sent is stored and idle sessions are closed.")
     ] = False,
     timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait with --wait-idle.")] = 60,
+    accept: Annotated[
+        bool, typer.Option("--accept-losses", help="What is lost now is known, and no fault from now on.")
+    ] = False,
 ) -> None:
-    """Lag, rates, open sessions and ledger."""
-    operate.status(wiring.settings(), wait_idle=wait_idle, timeout_s=timeout)
+    """Lag, rates, open sessions and ledger. Exits with 1 if something cannot be right."""
+    operate.status(wiring.settings(), wait_idle=wait_idle, timeout_s=timeout, accept=accept)
 
 
 @app.command()

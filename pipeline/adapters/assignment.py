@@ -74,6 +74,10 @@ class Assignment:
         self.sources: dict[Place, Progress] = {}
         """The source partitions that are being read; empty before recovery is through."""
         self.committed: dict[Place, int] = {}
+        self.topic_ids: dict[str, str] = {}
+        """What the topics were known by when it began."""
+        self.lost: dict[Place, int] = {}
+        """Records that were deleted before the group read them, ever."""
         self.caught_up: frozenset[Place] = frozenset()
         """Those read up to the high watermark of the last fetch."""
         self._clean: frozenset[int] = frozenset()
@@ -101,13 +105,14 @@ class Assignment:
         self.sources = {place: Progress(offset) for place, offset in starts.items()}
         self.committed = dict(committed)
 
-    def read_on_from(self, place: Place, begin: int) -> None:
+    def read_on_from(self, place: Place, begin: int, lost: int = 0) -> None:
         """What was to be read of a partition next is not in its log any more: it goes on where the log begins.
 
         Chunks of before count for nothing from here on: what they were made of cannot be read again.
         """
         self.sources[place] = Progress(begin)
         self.committed[place] = min(self.committed.get(place, 0), begin)
+        self.lost[place] = self.lost.get(place, 0) + lost
 
     def deliver(self, place: Place, next_offset: int) -> Delivered:
         """Notes that a chunk which ends before `next_offset` is on its way, the next one of its partition."""

@@ -16,7 +16,12 @@ from collections.abc import Collection, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, ClassVar, TypeVar
 
-from aiokafka.errors import IllegalStateError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import (
+    IllegalStateError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
 from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP
 from mode import Service
@@ -25,6 +30,7 @@ from pipeline.adapters.assignment import Assignment, Membership
 from pipeline.adapters.chunk import Chunk, cut
 from pipeline.adapters.consumer_thread import BatchConsumerThread, uptime_s
 from pipeline.adapters.kafka_connection import BrokerUnavailable
+from pipeline.adapters.topic_identity import Note, require_same
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +39,7 @@ T = TypeVar("T")
 _COMMIT_TIMEOUT_S = 2.5
 _WATCH_EVERY_S = 1.0
 _SILENCE_REPORT_S = 5.0
+_TOPICS_EVERY_S = 2.0
 
 
 class BatchConsumer(Consumer):  # type: ignore[misc]
@@ -52,6 +59,9 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
         self._delivery_begun = asyncio.Event()
         self._acknowledged = asyncio.Event()
         self._fetching = asyncio.Lock()
+        self._topics_seen: dict[str, str] = {}
+        """What the topics that were ever assigned to this worker are known by."""
+        self._topics_gone: set[str] = set()
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -119,11 +129,39 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
             elif silent_s < _SILENCE_REPORT_S:
                 reported_s = 0.0
 
+    @Service.task  # type: ignore[untyped-decorator]
+    async def _watch_topics(self) -> None:
+        """Nothing else tells a topic that was made anew while it is read: aiokafka goes on at the old position."""
+        while not self.should_stop:
+            await self.sleep(_TOPICS_EVERY_S)
+            if self.should_stop:
+                return
+            try:
+                await self.topic_ids(())
+            except (KafkaError, TimeoutError) as error:
+                logger.debug("Kafka did not say what topics are known by: %r", error)
+
+    async def topic_ids(self, names: Collection[str]) -> dict[str, str]:
+        """What topics are known by now, of those that exist and have an id; those seen before are among them.
+
+        Raises KafkaError, and `TopicMadeAnew` if one is not what it was while this worker ran.
+        """
+        wanted = self._topics_seen.keys() | set(names)
+        found = await self._in_thread(self._thread.topic_ids(wanted)) if wanted else {}
+        require_same(self._topics_seen, found)
+        self._topics_seen |= found
+        gone = self._topics_seen.keys() - found.keys()
+        if gone != self._topics_gone:
+            self._topics_gone = gone
+            for topic in sorted(gone):
+                logger.error("%s does not exist any more", topic)
+        return found
+
     # -- delivery
 
-    async def committed_offsets(self, partitions: Collection[TP]) -> dict[TP, int | None]:
-        """What the group has committed; None for nothing."""
-        return await self._in_thread(self._thread.committed_offsets(partitions))
+    async def committed(self, partitions: Collection[TP]) -> dict[TP, tuple[int, Note]]:
+        """What the group has committed, where it has."""
+        return await self._in_thread(self._thread.committed(partitions))
 
     async def begin_delivery(
         self, assignment: Assignment, offsets: Mapping[TP, int], committed: Mapping[TP, int]
@@ -184,13 +222,20 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
             assignment.caught_up = at_end
 
     async def _start_over(self, assignment: Assignment, positions: Mapping[TP, int]) -> None:
+        try:
+            # If the topic was made anew, its first records are not to be taken for what the old one had there.
+            await self.topic_ids(())
+        except (KafkaError, TimeoutError) as error:
+            logger.warning("waiting for Kafka, to see what topics are known by: %r", error)
+            return
         begins = await self._in_thread(self._thread.earliest(tuple(positions)))
         for tp, position in positions.items():
+            lost = max(0, begins[tp] - position)
             logger.error(
-                "%s[%d]: offset %d is not in the log any more, which begins at %d: reading on from there; records "
-                "were deleted before they were read", tp.topic, tp.partition, position, begins[tp],
+                "%s[%d]: offset %d is not in the log any more, which begins at %d: reading on from there; %d records "
+                "were deleted before they were read", tp.topic, tp.partition, position, begins[tp], lost,
             )  # fmt: skip
-            assignment.read_on_from(tp, begins[tp])
+            assignment.read_on_from(tp, begins[tp], lost)
         await self._in_thread(self._thread.read_from(begins))
 
     # -- acknowledgement and commit
@@ -209,7 +254,10 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
         assignment, offsets = self.assignment_in_force, self._membership.to_commit()
         if assignment is None or not offsets:
             return False
-        if not await self._in_thread(self._thread.commit_offsets(offsets)):
+        notes = {
+            tp: Note(assignment.topic_ids.get(tp.topic, ""), assignment.lost.get(tp, 0)) for tp in offsets
+        }
+        if not await self._in_thread(self._thread.commit_offsets(offsets, notes)):
             return False
         assignment.committed.update(offsets)
         return True

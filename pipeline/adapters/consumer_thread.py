@@ -15,6 +15,9 @@ from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types import TP
 
+from pipeline.adapters.topic_identity import Note, note_of
+from pipeline.adapters.topic_ids import topic_ids
+
 logger = logging.getLogger(__name__)
 
 _POLL_MS = 200
@@ -108,9 +111,17 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
     async def rejoin(self) -> None:
         self._ensure_consumer()._coordinator.request_rejoin()
 
-    async def committed_offsets(self, partitions: Collection[TP]) -> dict[TP, int | None]:
-        consumer = self._ensure_consumer()
-        return {tp: await consumer.committed(TopicPartition(*tp)) for tp in partitions}
+    async def committed(self, partitions: Collection[TP]) -> dict[TP, tuple[int, Note]]:
+        """What the group has committed, where it has, with what it noted."""
+        wanted = [TopicPartition(*tp) for tp in partitions]
+        found = await self._ensure_consumer()._coordinator.fetch_committed_offsets(wanted)
+        return {
+            TP(*tp): (said.offset, note_of(said.metadata)) for tp, said in found.items() if said.offset >= 0
+        }
+
+    async def topic_ids(self, names: Collection[str]) -> dict[str, str]:
+        """What topics are known by now."""
+        return await topic_ids(self._ensure_consumer()._client, names)
 
     async def earliest(self, partitions: Collection[TP]) -> dict[TP, int]:
         """Where the logs begin."""
@@ -135,11 +146,14 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
                 at_end.add(tp)
         return {TP(*tp): records for tp, records in found.items()}, frozenset(at_end)
 
-    async def commit_offsets(self, offsets: Mapping[TP, int]) -> bool:
+    async def commit_offsets(self, offsets: Mapping[TP, int], notes: Mapping[TP, Note]) -> bool:
         """False if the partitions are not ours any more. Waits while the coordinator does not answer."""
         try:
             await self._ensure_consumer().commit(
-                {TopicPartition(*tp): OffsetAndMetadata(offset, "") for tp, offset in offsets.items()}
+                {
+                    TopicPartition(*tp): OffsetAndMetadata(offset, notes[tp].text())
+                    for tp, offset in offsets.items()
+                }
             )
         except (CommitFailedError, IllegalStateError) as error:
             logger.warning("not committed, the partitions have gone to another worker: %s", error)

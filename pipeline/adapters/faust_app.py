@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 StartOffsets = Callable[[set[TP]], Awaitable[Mapping[TP, int]]]
 """Gets the source partitions just assigned; gives offsets to read from in place of the committed ones."""
+TopicsKnown = Callable[[Collection[str], Mapping[str, str]], Awaitable[None]]
+"""Gets the topics just assigned and what they are known by; what it raises stops the worker."""
 Handler = Callable[[Any], Awaitable[None]]
 """Handles one event: `event.value` is a chunk, a list of records as aiokafka unpacks them; ends with `event.ack()`."""
 
@@ -78,6 +80,7 @@ class BatchApp(faust.App):  # type: ignore[misc]
         self.batch_topics: set[str] = set()
         self.state_tables: list[StateTable] = []
         self.start_offsets: StartOffsets | None = None
+        self.on_topics_known: TopicsKnown | None = None
         super().__init__(app_id, **options)
         self.transport = BatchTransport(self.conf.broker_consumer, self)
 

@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from faust.types import TP
 
 from pipeline.adapters.kafka_connection import KafkaConnection
+from pipeline.adapters.topic_identity import Note, note_of
 
 logger = logging.getLogger(__name__)
 
@@ -141,6 +142,14 @@ async def committed_offsets(
     connection: KafkaConnection, group: str, topics: Collection[str]
 ) -> dict[TP, int | None]:
     """What a group has committed for every partition of those topics that exist; None for nothing yet."""
+    found = await commits(connection, group, topics)
+    return {tp: said[0] if said else None for tp, said in found.items()}
+
+
+async def commits(
+    connection: KafkaConnection, group: str, topics: Collection[str]
+) -> dict[TP, tuple[int, Note] | None]:
+    """`committed_offsets` with what the group noted."""
     partitions = await topic_partitions(connection, topics)
     if not partitions:
         return {}
@@ -155,7 +164,12 @@ async def committed_offsets(
                 if not error.retriable:
                     raise
                 await asyncio.sleep(0.2)
-    return {TP(*tp): found[tp].offset if tp in found and found[tp].offset >= 0 else None for tp in asked}
+    return {
+        TP(*tp): (found[tp].offset, note_of(found[tp].metadata))
+        if tp in found and found[tp].offset >= 0
+        else None
+        for tp in asked
+    }
 
 
 async def group_members(connection: KafkaConnection, group: str) -> int | None:

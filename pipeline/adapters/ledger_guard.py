@@ -18,7 +18,7 @@ from pipeline.adapters.clickhouse import Refused, Store, Unreachable
 from pipeline.adapters.faust_app import StartOffsets
 from pipeline.adapters.kafka_connection import KafkaConnection
 from pipeline.adapters.kafka_topics import log_bounds
-from pipeline.adapters.recovery import TopicMadeAnew
+from pipeline.adapters.topic_identity import TopicMadeAnew
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def ledger_guard(store: Store, connection: KafkaConnection, offset_base: int) ->
                 break
             if not tries_left:
                 tp, seen = found[0]
-                raise TopicMadeAnew(tp, bounds[tp].end, seen - offset_base)
+                raise TopicMadeAnew.by_end(tp, bounds[tp].end, seen - offset_base)
             await asyncio.sleep(_RETRY_S)
         checked.update(wanted)
         return {}

@@ -16,11 +16,13 @@ from pipeline import topics
 from pipeline.adapters.clickhouse import Store
 from pipeline.adapters.fence import Fence, kafka_fence
 from pipeline.adapters.kafka_connection import COMPRESSION, KafkaConnection
+from pipeline.adapters.known_topics import Known, known_topics
 from pipeline.adapters.migrations import statements
+from pipeline.adapters.topic_ids import topic_ids
 from pipeline.domain.policy import Policies
 from pipeline.schema_files import schema_folder
 from pipeline.state.aside import ASIDE_SUFFIX
-from pipeline.state.marker import marker_item
+from pipeline.state.marker import Marker, marker_item
 from pipeline.state.rebuild import Rebuilt, rebuild_device
 from pipeline.state.store import STEPS_SUFFIX, Encode
 from pipeline.wire import state_codec, stored_event, stored_session
@@ -174,8 +176,11 @@ class Rebuild:
                     await _put(fence, waiting)
                     size = 0
             if self._scope.is_every_device:
+                # The states are made of stored rows, so of the topic that those came from, whichever is there now.
+                source = known_topics(self._store).get(topics.SDK_EVENTS, Known("", 0)).topic_id
+                log = (await topic_ids(producer.client, [topics.STATE])).get(topics.STATE, "")
                 for number, offset in self._stored_offsets():
-                    key, value = marker_item(offset, clock_ms.get(number, 0))
+                    key, value = marker_item(Marker(offset, clock_ms.get(number, 0), source, log))
                     waiting.setdefault(number, []).extend([(key, None), (key, value)])
             await _put(fence, waiting)
         finally:

@@ -19,6 +19,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.adapters.assignment import Assignment, Place
+from pipeline.adapters.starts import of_these_topics, start_of
+from pipeline.adapters.topic_identity import Note, TopicMadeAnew
 
 if TYPE_CHECKING:
     from pipeline.adapters.kafka_topics import LogBounds
@@ -36,17 +38,6 @@ class PartitionMismatch(RuntimeError):
 
 Claim = Callable[[int, Callable[[], bool]], Awaitable[int | None]]
 """Gets a partition and whether it is still ours; gives the offset up to which its changelog must be read then."""
-
-
-class TopicMadeAnew(RuntimeError):
-    """What is stored of a source partition lies beyond the end of its log. Terminal: new input would pass for old."""
-
-    def __init__(self, tp: Place, end: int, seen: int) -> None:
-        super().__init__(
-            f"{tp.topic}[{tp.partition}] ends at offset {end}, but what was stored of it reaches to {seen}: the topic "
-            f"was made anew, or its broker lost data. PIPELINE_OFFSET_BASE has to be above all stored offsets; see "
-            f"deploy/runbook.md, 'Kafka is lost with all topics, or made anew'"
-        )
 
 
 @dataclass(eq=False)
@@ -72,6 +63,9 @@ class StateTable:
     reach: Callable[[int], int] | None = None
     """Gets a partition that was recovered; gives the last offset of its source that is in the state, below 0 if none
     is. Where the source's log ends before it, the worker stops with `TopicMadeAnew`."""
+    require_topics: Callable[[int, str, str], None] | None = None
+    """Gets a partition whose state is here, and what its source and the changelog are known by; raises
+    `TopicMadeAnew` if the state is of another topic."""
     held: set[int] = field(default_factory=set)
     """Partitions whose state the owner has."""
 
@@ -108,8 +102,14 @@ class Kafka(Protocol):
     def holds(self, assignment: Assignment) -> bool:
         """Whether the worker may still write for it."""
 
-    async def committed_offsets(self, partitions: Collection[Place]) -> Mapping[Place, int | None]:
-        """What the group has committed; None for nothing."""
+    async def topic_ids(self, names: Collection[str]) -> Mapping[str, str]:
+        """What topics are known by now, of those that exist and have an id."""
+
+    async def require_topics(self, names: Collection[str], ids: Mapping[str, str]) -> None:
+        """Raises `TopicMadeAnew` if topics are not those that rows were stored of."""
+
+    async def committed(self, partitions: Collection[Place]) -> Mapping[Place, tuple[int, Note]]:
+        """What the group has committed, where it has, with what it noted."""
 
     async def start_offsets(self, partitions: set[Place]) -> Mapping[Place, int]:
         """Where to read from in place of what is committed; without partitions for which that counts."""
@@ -138,10 +138,15 @@ class TakeOver:
 
     async def run(self, assignment: Assignment) -> tuple[dict[Place, int], dict[Place, int]]:
         """The offsets to read from, and those that count as committed. Of no use if the assignment ended meanwhile."""
+        assignment.topic_ids = dict(await self._kafka.topic_ids({tp.topic for tp in assignment.partitions}))
         for state in self._states:
             await self._restore(state, assignment)
+            if not assignment.open:
+                return {}, {}
+            self._require_topics(state, assignment)
         sources = {tp for tp in assignment.partitions if tp.topic in self._source_topics}
-        return await self._find_starts(sources)
+        await self._kafka.require_topics({tp.topic for tp in sources}, assignment.topic_ids)
+        return await self._find_starts(assignment, sources)
 
     async def _restore(self, state: StateTable, assignment: Assignment) -> None:
         wanted = {tp.partition for tp in assignment.partitions if tp.topic == state.source_topic}
@@ -169,6 +174,14 @@ class TakeOver:
                 state.held.add(partition)
                 logger.info("%s[%d]: %d keys recovered", state.changelog_topic, partition, len(items))
 
+    def _require_topics(self, state: StateTable, assignment: Assignment) -> None:
+        if state.require_topics is None:
+            return
+        source = assignment.topic_ids.get(state.source_topic, "")
+        log = assignment.topic_ids.get(state.changelog_topic, "")
+        for partition in state.held:
+            state.require_topics(partition, source, log)
+
     async def _claim(
         self, state: StateTable, assignment: Assignment, partitions: Collection[int]
     ) -> dict[int, int]:
@@ -180,17 +193,29 @@ class TakeOver:
         ends = await asyncio.gather(*(state.claim(partition, still_mine) for partition in order))
         return {partition: end for partition, end in zip(order, ends, strict=True) if end is not None}
 
-    async def _find_starts(self, sources: set[Place]) -> tuple[dict[Place, int], dict[Place, int]]:
+    async def _find_starts(
+        self, assignment: Assignment, sources: set[Place]
+    ) -> tuple[dict[Place, int], dict[Place, int]]:
         """Where to read from, and what counts as committed: by the hook, else as committed, else from the earliest."""
-        committed = await self._kafka.committed_offsets(sources)
+        said = await self._kafka.committed(sources)
+        counting = of_these_topics(said, assignment.topic_ids)
+        for tp in said.keys() - counting.keys():
+            logger.error(
+                "%s[%d]: offset %d was committed for a topic of that name that had another id, %s: this one is read "
+                "from its beginning", tp.topic, tp.partition, said[tp][0], said[tp][1].topic_id,
+            )  # fmt: skip
+        committed = {tp: counting[tp][0] if tp in counting else None for tp in sources}
         hooked = await self._kafka.start_offsets(set(sources)) if sources else {}
         wanted = {tp: hooked.get(tp, committed[tp]) for tp in sources}
         reached = {tp: self._reach(tp) for tp in sources}
         bounds = await self._bounds({tp: max(wanted[tp] or 0, reached[tp] + 1) for tp in sources})
         for tp, offset in reached.items():
             if offset >= bounds[tp].end:
-                raise TopicMadeAnew(tp, bounds[tp].end, offset)
-        starts = {tp: _start(tp, wanted[tp], bounds[tp]) for tp in sources}
+                raise TopicMadeAnew.by_end(tp, bounds[tp].end, offset)
+        found = {tp: start_of(tp, wanted[tp], bounds[tp], reached[tp]) for tp in sources}
+        starts = {tp: start.offset for tp, start in found.items()}
+        before = {tp: note.lost for tp, (_, note) in counting.items()}
+        assignment.lost = {tp: before.get(tp, 0) + start.lost for tp, start in found.items()}
         for tp, done in committed.items():
             if done:
                 # At the log's beginning the offset may stand for records that were deleted unread.
@@ -214,16 +239,3 @@ class TakeOver:
                 break
             await asyncio.sleep(_END_RETRY_S)
         return bounds
-
-
-def _start(tp: Place, wanted: int | None, bounds: LogBounds) -> int:
-    if wanted is None:
-        return bounds.begin
-    if bounds.begin <= wanted <= bounds.end:
-        return wanted
-    logger.error(
-        "%s[%d]: we were to go on at offset %d, but the log has %d to %d only: %s. Reading it from its beginning.",
-        tp.topic, tp.partition, wanted, bounds.begin, bounds.end,
-        "records were deleted before they were read" if wanted < bounds.begin else "the topic was made anew",
-    )  # fmt: skip
-    return bounds.begin

@@ -29,6 +29,7 @@ from pipeline.adapters.faust_app import (
 )
 from pipeline.adapters.fence import kafka_fence
 from pipeline.adapters.kafka_connection import KafkaConnection
+from pipeline.adapters.known_topics import known_topics_guard
 from pipeline.adapters.ledger_guard import ledger_guard
 from pipeline.adapters.metrics import Metrics
 from pipeline.adapters.router import Router
@@ -137,6 +138,7 @@ def sessionizer_app(frame: Frame, policies: Policies, encode: Encode) -> BatchAp
         claim=fence.claim,
         reach=lambda number: sessionizer.reach(number),  # noqa: PLW0108
     )
+    state.require_topics = lambda *place: sessionizer.require_topics(*place)  # noqa: PLW0108
     assert state.changelog_topic == topics.STATE, "the topic was made under the name that Faust gives it"
     sessionizer = Sessionizer(
         policies,
@@ -181,6 +183,7 @@ def sink_app(frame: Frame, store: Store, bounds: Bounds) -> BatchApp:
 
     sink = Sink(insert, dead_letter, frame.metrics, bounds=bounds, offset_base=frame.offset_base)
     app.start_offsets = ledger_guard(store, frame.connection, frame.offset_base)
+    app.on_topics_known = known_topics_guard(store, frame.offset_base)
 
     def agent(name: str, topic: str, build: Callable[[Source, Sequence[Any]], Piece], writer: Any) -> None:
         async def handle(event: Any) -> None:

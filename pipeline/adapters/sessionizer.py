@@ -17,6 +17,7 @@ from pipeline import topics
 from pipeline.adapters.fence import Fenced
 from pipeline.adapters.metrics import Metrics
 from pipeline.adapters.record_batches import TooLarge
+from pipeline.adapters.topic_identity import require_same
 from pipeline.domain.policy import Policies
 from pipeline.state.effects import Effects, SetAside, device_of
 from pipeline.state.partition import Partition
@@ -82,6 +83,16 @@ class Sessionizer:
     def require_state(self, number: int, done: int) -> None:
         """Raises `StateLost` if the state of a partition does not reach to all input below the offset `done`."""
         self._partitions[number].require_state(done)
+
+    def require_topics(self, number: int, source_id: str, log_id: str) -> None:
+        """Raises `TopicMadeAnew` if a partition's state is of a topic, or in one, that is known by another id now."""
+        partition = self._partitions[number]
+        known = partition.marker
+        require_same(
+            {topics.SDK_EVENTS: known.known_source(self._offset_base), self._changelog_topic: known.log_id},
+            {topics.SDK_EVENTS: source_id, self._changelog_topic: log_id},
+        )
+        partition.marker = known.of_topics(source_id, log_id)
 
     def reach(self, number: int) -> int:
         """The last offset, as Kafka counts, that the state of a partition has; below 0 if none."""

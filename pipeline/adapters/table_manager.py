@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from typing import Any
 
+from aiokafka.errors import KafkaError
 from faust.tables import TableManager
 from faust.types import TP
 from mode import Service
@@ -15,8 +16,11 @@ from pipeline.adapters.assignment import Assignment
 from pipeline.adapters.changelog import read_changelog
 from pipeline.adapters.kafka_topics import LogBounds, log_bounds
 from pipeline.adapters.recovery import TakeOver
+from pipeline.adapters.topic_identity import Note
 
 logger = logging.getLogger(__name__)
+
+_RETRY_S = 0.5
 
 
 class _AppsKafka:
@@ -29,8 +33,22 @@ class _AppsKafka:
         holds: bool = self._app.consumer.holds(assignment)
         return holds
 
-    async def committed_offsets(self, partitions: Collection[TP]) -> Mapping[TP, int | None]:
-        committed: Mapping[TP, int | None] = await self._app.consumer.committed_offsets(partitions)
+    async def topic_ids(self, names: Collection[str]) -> Mapping[str, str]:
+        while names:
+            try:
+                found: Mapping[str, str] = await self._app.consumer.topic_ids(names)
+                return found
+            except (KafkaError, TimeoutError) as error:
+                logger.warning("waiting for Kafka, to see what its topics are known by: %r", error)
+                await asyncio.sleep(_RETRY_S)
+        return {}
+
+    async def require_topics(self, names: Collection[str], ids: Mapping[str, str]) -> None:
+        if self._app.on_topics_known and names:
+            await self._app.on_topics_known(names, ids)
+
+    async def committed(self, partitions: Collection[TP]) -> Mapping[TP, tuple[int, Note]]:
+        committed: Mapping[TP, tuple[int, Note]] = await self._app.consumer.committed(partitions)
         return committed
 
     async def start_offsets(self, partitions: set[TP]) -> Mapping[TP, int]:

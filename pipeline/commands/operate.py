@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,16 +12,20 @@ from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.table import Table
 
-from pipeline import wiring
+from pipeline import topics, wiring
+from pipeline.adapters import known_topics
 from pipeline.adapters.clickhouse import Refused, Unreachable
 from pipeline.adapters.kafka_connection import BrokerUnavailable, wait_for_broker
 from pipeline.adapters.kafka_topics import TopicMismatch
 from pipeline.adapters.leaving import leave
 from pipeline.adapters.migrations import MigrationError, note_offset_base
 from pipeline.adapters.migrations import migrate as apply_migrations
+from pipeline.adapters.topic_identity import TopicMadeAnew, remedy
+from pipeline.adapters.topic_ids import ids_of
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.local_stack import LocalStack, StackFailed
 from pipeline.commands.progress import Lag, NotIdleInTime, lags, wait_until_idle
+from pipeline.commands.soundness import accept_losses, faults
 from pipeline.query.operations import (
     DeviceSetAside,
     LedgerTotals,
@@ -73,27 +78,44 @@ def worker(settings: Settings, role: str, ready_file: Path | None) -> None:
     leave(code)
 
 
-def migrate(settings: Settings) -> None:
-    """Bring ClickHouse to the current schema and create the topics. Raises `CommandFailed`."""
+def migrate(settings: Settings, made_anew: Sequence[str] = ()) -> None:
+    """Bring ClickHouse to the current schema, create the topics, and note what they are known by.
+
+    `made_anew` are topics to be noted as they are now, though they are not those that were read before. Raises
+    `CommandFailed`.
+    """
+    for topic in made_anew:
+        if topic not in known_topics.ALL or topic == topics.SDK_EVENTS:
+            raise CommandFailed(f"{topic} is no topic for --made-anew. {remedy(topic)}")
     store = wiring.store(settings)
     try:
         applied = apply_migrations(store)
         note_offset_base(store, settings.offset_base)
+        print(f"applied {', '.join(applied)}" if applied else "ClickHouse is up to date")
+        asyncio.run(wiring.make_topics(settings))
+        print("all topics are there")
+        ids = asyncio.run(ids_of(wiring.connection(settings), known_topics.ALL))
+        accepted = {topic: ids[topic] for topic in made_anew if topic in ids}
+        known_topics.note_topics(store, accepted, settings.offset_base)
+        known_topics.require_known(store, ids, settings.offset_base)
     except (Unreachable, Refused, MigrationError) as error:
         raise CommandFailed(" ".join(str(error).split())) from error
+    except (BrokerUnavailable, TopicMismatch, TopicMadeAnew) as error:
+        raise CommandFailed(str(error)) from error
+    except KafkaError as error:
+        raise CommandFailed(f"Kafka: {error or type(error).__name__}") from error
     finally:
         store.close()
-    print(f"applied {', '.join(applied)}" if applied else "ClickHouse is up to date")
-    try:
-        asyncio.run(wiring.make_topics(settings))
-    except (BrokerUnavailable, TopicMismatch) as error:
-        raise CommandFailed(str(error)) from error
-    print("all topics are there")
 
 
-def status(settings: Settings, *, wait_idle: bool, timeout_s: float) -> None:
-    """Print lag, rates, open sessions and ledger; or wait. Raises `CommandFailed`."""
+def status(settings: Settings, *, wait_idle: bool, timeout_s: float, accept: bool = False) -> None:
+    """Print lag, rates, open sessions and ledger; or wait. `accept`: what is lost now is no fault from now on.
+
+    Raises `CommandFailed`, also for what cannot be right.
+    """
     try:
+        if accept:
+            asyncio.run(_accept(settings))
         asyncio.run(_wait(settings, timeout_s) if wait_idle else _show(settings))
     except (NotIdleInTime, BrokerUnavailable) as error:
         raise CommandFailed(str(error)) from error
@@ -109,7 +131,13 @@ async def _wait(settings: Settings, timeout_s: float) -> None:
     try:
         await wait_for_broker(connection, give_up_s=timeout_s)
         left_s = max(0.0, timeout_s - (time.monotonic() - started_s))
-        await wait_until_idle(connection, store, settings.policies, left_s)
+        await wait_until_idle(
+            connection,
+            store,
+            settings.policies,
+            left_s,
+            faults=lambda: faults(connection, store, settings.offset_base),
+        )
     finally:
         store.close()
     print(f"idle after {time.monotonic() - started_s:.1f} s: all that was sent is stored")
@@ -128,6 +156,7 @@ async def _show(settings: Settings) -> None:
         now_ms = int(time.time() * 1_000)
         still_open = await asyncio.to_thread(open_sessions, store.query, now_ms)
         aside = await asyncio.to_thread(devices_set_aside, store.query)
+        wrong = await faults(connection, store, settings.offset_base)
     finally:
         store.close()
     console = Console()
@@ -136,6 +165,18 @@ async def _show(settings: Settings) -> None:
     console.print(_ledger_table(totals))
     if aside:
         console.print(_aside_table(aside))
+    if wrong:
+        raise CommandFailed("; ".join(wrong))
+
+
+async def _accept(settings: Settings) -> None:
+    connection, store = wiring.connection(settings), wiring.store(settings)
+    try:
+        await wait_for_broker(connection, give_up_s=_ANSWER_S)
+        count = await accept_losses(connection, store)
+    finally:
+        store.close()
+    print(f"losses in {count} places are accepted: status will not speak of them again")
 
 
 def _lag_table(before: list[Lag], after: list[Lag], elapsed_s: float) -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from aiokafka.errors import KafkaError
@@ -13,12 +13,16 @@ from faust.types import TP
 from pipeline import topics
 from pipeline.adapters.clickhouse import Store
 from pipeline.adapters.kafka_connection import KafkaConnection
-from pipeline.adapters.kafka_topics import committed_offsets, end_offsets
+from pipeline.adapters.kafka_topics import LogBounds, commits, log_bounds, topic_partitions
 from pipeline.adapters.roles import group_of
+from pipeline.adapters.starts import of_these_topics
+from pipeline.adapters.topic_identity import Note
+from pipeline.adapters.topic_ids import ids_of
 from pipeline.domain.policy import Policies
 from pipeline.query.operations import open_sessions
 
 _POLL_S = 0.3
+_FAULTS_EVERY_S = 3.0
 
 READS: Mapping[str, tuple[str, ...]] = {
     "router": (topics.MEASURE_EVENTS,),
@@ -43,62 +47,115 @@ class NotIdleInTime(Exception):
     """The time is up; says what was waited for."""
 
 
+class NeverIdle(NotIdleInTime):
+    """Waiting is of no use; says what is wrong."""
+
+
+Commits = dict[str, dict[TP, tuple[int, Note] | None]]
+"""By role, what its group has committed; None for nothing that counts."""
+
+
+async def commits_of_roles(connection: KafkaConnection) -> tuple[Commits, dict[TP, LogBounds]]:
+    """What every role has done of its topics, and where their logs begin and end, looked at in this order.
+
+    So what was done is never beyond an end, but where a topic was made anew or its broker lost data.
+    """
+    every = {name for names in READS.values() for name in names}
+    ids = await ids_of(connection, every)
+    found = {}
+    for role, names in READS.items():
+        said = await commits(connection, group_of(role), names)
+        counting = of_these_topics({tp: commit for tp, commit in said.items() if commit}, ids)
+        found[role] = {tp: counting.get(tp) for tp in said}
+    return found, await log_bounds(connection, await topic_partitions(connection, every))
+
+
 async def lags(connection: KafkaConnection) -> list[Lag]:
     """The lag of every role on every topic it reads."""
+    found, bounds = await commits_of_roles(connection)
     result = []
     for role, names in READS.items():
-        ends = await end_offsets(connection, names)
-        committed = await committed_offsets(connection, group_of(role), names)
         for name in names:
-            mine = [tp for tp in ends if tp.topic == name]
-            behind = sum(ends[tp] - (committed.get(tp) or 0) for tp in mine)
-            result.append(Lag(role, name, sum(ends[tp] for tp in mine), behind))
+            mine = {tp: bound for tp, bound in bounds.items() if tp.topic == name}
+            behind = sum(_behind(bound, found[role].get(tp)) for tp, bound in mine.items())
+            result.append(Lag(role, name, sum(bound.end for bound in mine.values()), behind))
     return result
 
 
+def _behind(bounds: LogBounds, said: tuple[int, Note] | None) -> int:
+    """Records yet to be done; what the log has no more never will be."""
+    return bounds.end - max(bounds.begin, said[0] if said else 0)
+
+
 async def wait_until_idle(
-    connection: KafkaConnection, store: Store, policies: Policies, timeout_s: float
+    connection: KafkaConnection,
+    store: Store,
+    policies: Policies,
+    timeout_s: float,
+    *,
+    faults: Callable[[], Awaitable[list[str]]] | None = None,
 ) -> None:
     """Wait until everything sent so far is stored and every idle session is closed.
 
-    A session that turns idle only after the time to wait is not idle: it may stay open. Raises
-    `NotIdleInTime`, and what the store raises.
+    A session that turns idle only after the time to wait is not idle: it may stay open. Raises `NotIdleInTime`,
+    `NeverIdle` for what `faults` finds, and what the store raises.
     """
-    started_ms = int(time.time() * 1_000)
     waiting_for = ["Kafka"]
+    idle = asyncio.create_task(_idle(connection, store, policies, timeout_s, waiting_for))
     try:
         async with asyncio.timeout(timeout_s):
-            for role, source in (
-                ("router", topics.MEASURE_EVENTS),
-                ("sessionizer", topics.SDK_EVENTS),
-                ("sink", topics.SDK_EVENTS),
-            ):
-                await _until_done(connection, role, [source], waiting_for)
-            while True:
-                await _until_done(connection, "sink", [topics.SESSIONS, topics.DEAD_LETTERS], waiting_for)
-                until_ms = started_ms + int(timeout_s * 1_000)
-                still_open = await asyncio.to_thread(_turning_idle, store, policies, started_ms, until_ms)
-                if not still_open:
-                    return
-                waiting_for[0] = f"{still_open} open sessions to be closed for inactivity"
-                await asyncio.sleep(_POLL_S)
+            while faults:
+                done, _ = await asyncio.wait({idle}, timeout=_FAULTS_EVERY_S)
+                if found := await faults():
+                    raise NeverIdle("; ".join(found))
+                if done:
+                    break
+            await idle
     except TimeoutError:
         raise NotIdleInTime(f"not idle after {timeout_s:g} s: waiting for {waiting_for[0]}") from None
+    finally:
+        idle.cancel()
+
+
+async def _idle(
+    connection: KafkaConnection, store: Store, policies: Policies, timeout_s: float, waiting_for: list[str]
+) -> None:
+    started_ms = int(time.time() * 1_000)
+    until_ms = started_ms + int(timeout_s * 1_000)
+    ids = await ids_of(connection, {name for names in READS.values() for name in names})
+    for role, source in (
+        ("router", topics.MEASURE_EVENTS),
+        ("sessionizer", topics.SDK_EVENTS),
+        ("sink", topics.SDK_EVENTS),
+    ):
+        await _until_done(connection, ids, role, [source], waiting_for)
+    while True:
+        await _until_done(connection, ids, "sink", [topics.SESSIONS, topics.DEAD_LETTERS], waiting_for)
+        still_open = await asyncio.to_thread(_turning_idle, store, policies, started_ms, until_ms)
+        if not still_open:
+            return
+        waiting_for[0] = f"{still_open} open sessions to be closed for inactivity"
+        await asyncio.sleep(_POLL_S)
 
 
 async def _until_done(
-    connection: KafkaConnection, role: str, names: Collection[str], waiting_for: list[str]
+    connection: KafkaConnection,
+    ids: Mapping[str, str],
+    role: str,
+    names: Collection[str],
+    waiting_for: list[str],
 ) -> None:
     """Until a role has done all that these topics hold now."""
     waiting_for[0] = f"the {role} to have read {' and '.join(names)}"
-    ends = {tp: end for tp, end in (await end_offsets(connection, names)).items() if end}
-    while ends:
+    bounds = await log_bounds(connection, await topic_partitions(connection, names))
+    while any(bound.end > bound.begin for bound in bounds.values()):
         try:
-            committed = await committed_offsets(connection, group_of(role), names)
+            said = await commits(connection, group_of(role), names)
         except KafkaError as error:
             waiting_for[0] = f"Kafka to answer about group {group_of(role)}: {error!r}"
-            committed = {}
-        behind = {tp: end - (committed.get(tp) or 0) for tp, end in ends.items()}
+            said = {}
+        counting = of_these_topics({tp: commit for tp, commit in said.items() if commit}, ids)
+        behind = {tp: _behind(bound, counting.get(tp)) for tp, bound in bounds.items()}
         left = sum(count for count in behind.values() if count > 0)
         if not left:
             return

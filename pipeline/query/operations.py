@@ -30,7 +30,7 @@ class LedgerTotals:
     partition: int
     records: int
     missing: int
-    """Offsets between the first and the last that no range accounts for."""
+    """Offsets between the first and the last that no range accounts for, less those that an operator accepted."""
     received: int
     events: int
     duplicates: int
@@ -52,7 +52,8 @@ class DeviceSetAside:
 
 _LEDGER_TOTALS = """
 SELECT topic, partition, sum(r.records) AS records,
-    sum(last_offset - first_offset + 1 - r.records + gap) AS missing, sum(r.received) AS received,
+    sum(toInt64(last_offset) - first_offset + 1 - r.records + gap) - any(a.records) AS missing,
+    sum(r.received) AS received,
     sum(r.events) AS events, sum(r.duplicates) AS duplicates, sum(r.refused) AS refused
 FROM
 (
@@ -68,6 +69,8 @@ FROM
         )
     )
 ) AS r
+LEFT JOIN (SELECT topic, partition, records FROM accepted_losses FINAL WHERE role = 'ledger') AS a
+    USING (topic, partition)
 GROUP BY topic, partition ORDER BY topic, partition
 """
 
@@ -124,6 +127,12 @@ def ledger_totals(ask: Ask) -> list[LedgerTotals]:
         )
         for row in rows
     ]
+
+
+def accepted_losses(ask: Ask) -> dict[tuple[str, str, int], int]:
+    """Role (or `ledger`), topic and partition to the number of records whose loss an operator accepted."""
+    rows = _rows(ask, "SELECT role, topic, partition, records FROM accepted_losses FINAL", {})
+    return {(row["role"], row["topic"], int(row["partition"])): int(row["records"]) for row in rows}
 
 
 def next_offset(ask: Ask) -> int:

@@ -19,6 +19,26 @@ class Marker(msgspec.Struct, array_like=True, frozen=True):
     applied_offset: int = -1
     clock_ms: int = 0
     """Latest record time applied."""
+    source_id: str = ""
+    """What the topic was known by that the offset counts; "" if it was not known. Markers from before had neither id,
+    and programs from before pass over both."""
+    log_id: str = ""
+    """What the topic was known by that the entry was written to."""
+
+    def moved(self, applied_offset: int, clock_ms: int) -> Marker:
+        """The marker after more input of the same topic."""
+        return Marker(applied_offset, clock_ms, self.source_id, self.log_id)
+
+    def known_source(self, offset_base: int) -> str:
+        """What the source must be known by still; "" if it may be any.
+
+        Below the base the offset counts a topic from before: where offsets begin anew, so does the topic.
+        """
+        return self.source_id if self.applied_offset >= offset_base else ""
+
+    def of_topics(self, source_id: str, log_id: str) -> Marker:
+        """The marker from now on, for topics that are known by these."""
+        return Marker(self.applied_offset, self.clock_ms, source_id or self.source_id, log_id or self.log_id)
 
 
 def marker_of(value: bytes) -> Marker:
@@ -38,9 +58,9 @@ def newer(old: bytes, new: bytes) -> bool:
         return True
 
 
-def marker_item(applied_offset: int, clock_ms: int) -> tuple[bytes, bytes]:
-    """The partition's own entry in the table: how far its state reaches, and its latest record time."""
-    return MARKER_KEY, msgspec.msgpack.encode(Marker(applied_offset, clock_ms))
+def marker_item(marker: Marker) -> tuple[bytes, bytes]:
+    """The partition's own entry in the table."""
+    return MARKER_KEY, msgspec.msgpack.encode(marker)
 
 
 def _reach(value: bytes) -> int:

@@ -137,7 +137,9 @@ class Partition:
             fields += record.offset + base, record_ms, record.value, record.headers or None
         last = records[-1].offset + base
         return self._step(
-            list(by_key.items())[::-1], Marker(max(last, self.marker.applied_offset), clock_ms), last
+            list(by_key.items())[::-1],
+            self.marker.moved(max(last, self.marker.applied_offset), clock_ms),
+            last,
         )
 
     def go_on(self, before: Effects) -> Effects:
@@ -180,7 +182,7 @@ class Partition:
             made += self._fold(key, fields, effects)
         rest += reversed(waiting)
         if not rest:
-            effects.states.append(marker_item(marker.applied_offset, marker.clock_ms))
+            effects.states.append(marker_item(marker))
         return effects
 
     def tick(self, now_ms: int, *, caught_up: bool, limit: int = 1_000) -> Effects | None:

@@ -1,0 +1,97 @@
+"""What ClickHouse has noted of the topics that its rows come from: the id of each, and under which offset base."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
+
+import orjson
+
+from pipeline import topics
+from pipeline.adapters.clickhouse import Refused, Store, Unreachable
+from pipeline.adapters.faust_app import TopicsKnown
+from pipeline.adapters.topic_identity import TopicMadeAnew
+from pipeline.query.operations import next_offset
+
+logger = logging.getLogger(__name__)
+
+ALL = (topics.SDK_EVENTS, topics.MEASURE_EVENTS, topics.SESSIONS, topics.DEAD_LETTERS)
+"""Those that are noted. The changelog is known by its own entries."""
+
+_NOT_THERE = (60, 81)
+"""UNKNOWN_TABLE, UNKNOWN_DATABASE: nobody has migrated yet. Inserting waits for it."""
+_RETRY_S = 1.0
+
+
+class Known(NamedTuple):
+    """What is noted of a topic."""
+
+    topic_id: str
+    offset_base: int
+
+
+def known_topics(store: Store) -> dict[str, Known]:
+    """What is noted. Blocks; raises what the store raises."""
+    lines = store.query("SELECT topic, topic_id, offset_base FROM topic_ids FINAL").splitlines()
+    return {row["topic"]: Known(row["topic_id"], int(row["offset_base"])) for row in map(orjson.loads, lines)}
+
+
+def note_topics(store: Store, ids: Mapping[str, str], offset_base: int) -> None:
+    """Note topics as they are known by now, whatever was noted before. Blocks; raises what the store raises."""
+    for topic, topic_id in ids.items():
+        row = {"topic": topic, "topic_id": topic_id, "offset_base": offset_base}
+        store.insert("topic_ids", orjson.dumps(row), token=f"{topic}-{topic_id}-{offset_base}")
+
+
+def made_anew(
+    known: Mapping[str, Known], ids: Mapping[str, str], offset_base: int
+) -> Iterable[tuple[str, str, str]]:
+    """The topics, of those that have an id now, that were made anew under this base, each with its id then and now.
+
+    Under a base that was raised every topic may be another one: that is what it is raised for.
+    """
+    for topic, now in sorted(ids.items()):
+        was = known.get(topic)
+        if was is not None and was.topic_id != now and was.offset_base >= offset_base:
+            yield topic, was.topic_id, now
+
+
+def require_known(store: Store, ids: Mapping[str, str], offset_base: int) -> None:
+    """Compare topics with what is noted, and note what is new. Blocks.
+
+    Raises `TopicMadeAnew`, unless nothing is stored under the base that a topic was noted with: then no offset of
+    the one before means anything. And what the store raises.
+    """
+    known = known_topics(store)
+    for topic, was, now in made_anew(known, ids, offset_base):
+        if next_offset(store.query) > known[topic].offset_base:
+            raise TopicMadeAnew.by_id(topic, was, now)
+    new = {
+        topic: now
+        for topic, now in ids.items()
+        if topic not in known or known[topic].topic_id != now or known[topic].offset_base < offset_base
+    }
+    note_topics(store, new, offset_base)
+
+
+def known_topics_guard(store: Store, offset_base: int) -> TopicsKnown:
+    """A hook that raises `TopicMadeAnew` for topics that are not those noted. Waits for ClickHouse to answer."""
+
+    async def check(names: Collection[str], ids: Mapping[str, str]) -> None:
+        wanted = {topic: ids[topic] for topic in names if topic in ids}
+        while wanted:
+            try:
+                await asyncio.to_thread(require_known, store, wanted, offset_base)
+                return
+            except (Unreachable, Refused) as error:
+                if getattr(error.__cause__, "code", None) in _NOT_THERE:
+                    logger.warning(
+                        "what topics are known by cannot be noted before `session-pipeline migrate`"
+                    )
+                    return
+                logger.warning("waiting for ClickHouse, to see what topics are known by: %s", error)
+            await asyncio.sleep(_RETRY_S)
+
+    return check

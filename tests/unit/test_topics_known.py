@@ -1,0 +1,362 @@
+"""By what a topic is known, what follows when it is another one, and what `status` makes of offsets and accounts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+from faust.types import TP
+
+from pipeline import topics
+from pipeline.adapters import ledger_guard, recovery
+from pipeline.adapters.assignment import Assignment
+from pipeline.adapters.batch_transport import BatchConsumer
+from pipeline.adapters.kafka_topics import LogBounds
+from pipeline.adapters.known_topics import Known, made_anew, require_known
+from pipeline.adapters.metrics import Metrics
+from pipeline.adapters.recovery import TakeOver
+from pipeline.adapters.sessionizer import Sessionizer
+from pipeline.adapters.starts import Start, of_these_topics, start_of
+from pipeline.adapters.topic_identity import Note, TopicMadeAnew, note_of, remedy, require_same
+from pipeline.commands.soundness import Faults, faults_of_groups, faults_of_ledger, faults_of_topics
+from pipeline.domain.policy import Policies
+from pipeline.query.operations import LedgerTotals
+from pipeline.state.marker import MARKER_KEY, Marker, marker_item, marker_of
+
+SOURCE = topics.SDK_EVENTS
+HERE = TP(SOURCE, 0)
+
+
+# -- ids
+
+
+def test_no_id_is_as_good_as_any() -> None:
+    require_same({"a": "1", "b": "", "c": "3"}, {"a": "1", "b": "2"})
+    with pytest.raises(TopicMadeAnew, match="b was made anew: its id was 1 and is 2"):
+        require_same({"a": "1", "b": "1"}, {"a": "1", "b": "2"})
+
+
+@pytest.mark.parametrize("topic", [*topics.plan(1, -1)])
+def test_each_topic_has_a_remedy(topic: str) -> None:
+    wanted = {
+        topics.SDK_EVENTS: "PIPELINE_OFFSET_BASE",
+        topics.STATE: "rebuild --states",
+    }.get(topic, f"migrate --made-anew {topic}")
+    assert wanted in remedy(topic) and "runbook.md" in remedy(topic)
+
+
+def consumer_that_finds(*answers: Mapping[str, str]) -> BatchConsumer:
+    """A consumer whose thread answers so, one after the other."""
+    left = list(answers)
+
+    async def found(names: Collection[str]) -> dict[str, str]:
+        answer = left.pop(0)
+        return {name: answer[name] for name in names if name in answer}
+
+    async def at_once(work: Any) -> Any:
+        return await work
+
+    consumer: BatchConsumer = BatchConsumer.__new__(BatchConsumer)
+    consumer._topics_seen, consumer._topics_gone = {}, set()
+    consumer._thread = SimpleNamespace(topic_ids=found)
+    consumer._in_thread = at_once
+    return consumer
+
+
+def test_a_worker_knows_its_topics_for_as_long_as_it_runs(caplog: pytest.LogCaptureFixture) -> None:
+    async def work() -> None:
+        consumer = consumer_that_finds({"a": "1", "b": "2"}, {"b": "2"}, {"b": "2"}, {"a": "3", "b": "2"})
+        assert await consumer.topic_ids({"a", "b"}) == {"a": "1", "b": "2"}
+        # While it is gone the partitions are assigned without it; nobody would ask for it any more.
+        assert await consumer.topic_ids(()) == await consumer.topic_ids({"b"}) == {"b": "2"}
+        with pytest.raises(TopicMadeAnew, match="a was made anew: its id was 1 and is 3"):
+            await consumer.topic_ids(())
+
+    asyncio.run(work())
+    assert [record.message for record in caplog.records] == ["a does not exist any more"]
+
+
+def test_the_watch_stops_the_worker() -> None:
+    async def work() -> None:
+        consumer = consumer_that_finds({"a": "1"}, {"a": "1"}, {"a": "2"})
+        await consumer.topic_ids({"a"})
+
+        async def pause(_: float) -> None:
+            return
+
+        watched = SimpleNamespace(should_stop=False, sleep=pause, topic_ids=consumer.topic_ids)
+        await BatchConsumer._watch_topics.fun(watched)
+
+    with pytest.raises(TopicMadeAnew):
+        asyncio.run(work())
+
+
+def test_a_position_beyond_the_end_is_not_read_from_the_beginning_of_another_topic() -> None:
+    async def work() -> None:
+        consumer = consumer_that_finds({"a": "1"}, {"a": "2"})
+        await consumer.topic_ids({"a"})
+        assignment = Assignment(1, "member", frozenset({TP("a", 0)}))
+        await consumer._start_over(assignment, {TP("a", 0): 9})
+
+    with pytest.raises(TopicMadeAnew):
+        asyncio.run(work())
+
+
+def test_where_no_ids_are_a_log_that_ends_before_what_is_stored_was_made_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def bounds(connection: object, wanted: Collection[TP]) -> dict[TP, LogBounds]:
+        return dict.fromkeys(wanted, LogBounds(0, 20))
+
+    seen = {10_020: b"", 20: msgspec.json.encode({"seen": 10_031})}
+    store: Any = SimpleNamespace(query=lambda sql, parameters: seen[parameters["end"]])
+    connection: Any = None
+    monkeypatch.setattr(ledger_guard, "log_bounds", bounds)
+    monkeypatch.setattr(ledger_guard, "_RETRY_S", 0)
+    asyncio.run(ledger_guard.ledger_guard(store, connection, 10_000)({HERE}))
+    with pytest.raises(TopicMadeAnew, match=r"sdk-events\[0\] ends at offset 20, but .* reaches to 10031"):
+        asyncio.run(ledger_guard.ledger_guard(store, connection, 0)({HERE}))
+
+
+@pytest.mark.parametrize("reached", [19, 20])
+def test_where_no_ids_are_a_log_that_ends_before_its_state_was_made_anew(
+    reached: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def bounds(wanted: Collection[TP]) -> dict[TP, LogBounds]:
+        return dict.fromkeys(wanted, LogBounds(0, 20))
+
+    async def committed(partitions: Collection[TP]) -> dict[TP, tuple[int, Note]]:
+        return {HERE: (20, Note("1", 3))}
+
+    async def hooked(partitions: Collection[TP]) -> dict[TP, int]:
+        return {}
+
+    kafka: Any = SimpleNamespace(committed=committed, start_offsets=hooked, log_bounds=bounds)
+    state: Any = SimpleNamespace(source_topic=SOURCE, reach=lambda number: reached, on_reading_begins=None)
+    monkeypatch.setattr(recovery, "_END_RETRY_S", 0)
+    assignment = Assignment(1, "member", frozenset({HERE}))
+    finding = TakeOver([state], [SOURCE], kafka)._find_starts(assignment, {HERE})
+    if reached < 20:
+        assert asyncio.run(finding) == ({HERE: 20}, {HERE: 20})
+        assert assignment.lost == {HERE: 3}
+    else:
+        with pytest.raises(TopicMadeAnew, match="ends at offset 20, but what was stored of it reaches to 20"):
+            asyncio.run(finding)
+
+
+# -- commits
+
+
+@pytest.mark.parametrize("note", [Note(), Note("id"), Note("id", 7), Note(lost=7)])
+def test_a_note_is_read_as_it_was_written(note: Note) -> None:
+    assert note_of(note.text()) == note
+
+
+@pytest.mark.parametrize("text", [None, "", "by hand", "lost=many", "lost=", "=;;=", "lost=-1", "lost=²"])
+def test_what_others_commit_says_nothing(text: str | None) -> None:
+    assert note_of(text) == Note()
+
+
+def test_a_commit_counts_for_the_topic_that_it_was_made_for() -> None:
+    other, unknown, old = TP("other", 0), TP("unknown", 0), TP("old", 0)
+    said = {HERE: (5, Note("1")), other: (6, Note("2")), unknown: (7, Note("3")), old: (8, Note())}
+    ids = {SOURCE: "1", "other": "9", "old": "4"}
+    assert of_these_topics(said, ids) == {HERE: (5, Note("1")), unknown: (7, Note("3")), old: (8, Note())}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "reached", "start"),
+    [
+        (None, -1, Start(10)),
+        (None, 9, Start(10)),
+        (None, 6, Start(10, 3)),
+        (None, 15, Start(10)),
+        (10, 15, Start(10)),
+        (20, 15, Start(20)),
+        (4, 15, Start(10, 6)),
+        (21, 15, Start(10)),
+    ],
+)
+def test_reading_begins_where_the_log_has_it_and_what_was_deleted_is_counted(
+    wanted: int | None, reached: int, start: Start
+) -> None:
+    assert start_of(HERE, wanted, LogBounds(10, 20), reached) == start
+
+
+# -- the sessionizer's marker
+
+
+def test_a_marker_from_before_is_read_and_a_new_one_is_read_by_programs_from_before() -> None:
+    class Old(msgspec.Struct, array_like=True, frozen=True):
+        applied_offset: int = -1
+        clock_ms: int = 0
+
+    assert marker_of(msgspec.msgpack.encode(Old(7, 8))) == Marker(7, 8, "", "")
+    key, value = marker_item(Marker(7, 8, "source", "log"))
+    assert key == MARKER_KEY and marker_of(value) == Marker(7, 8, "source", "log")
+    assert msgspec.msgpack.decode(value, type=Old) == Old(7, 8)
+
+
+def sessionizer_with(marker: Marker, offset_base: int = 0) -> Sessionizer:
+    async def send(topic: str, partition: int, items: object) -> None:
+        raise AssertionError
+
+    async def dead_letter(refused: object) -> None:
+        raise AssertionError
+
+    made = Sessionizer(
+        Policies(),
+        changelog_topic=topics.STATE,
+        sessions_topic=topics.SESSIONS,
+        send=send,
+        dead_letter=dead_letter,
+        metrics=Metrics(),
+        offset_base=offset_base,
+    )
+    made.recovered(0, dict([marker_item(marker)]))
+    return made
+
+
+@pytest.mark.parametrize("source_id", ["", "1"])
+@pytest.mark.parametrize("log_id", ["", "2"])
+def test_states_are_of_their_topics(source_id: str, log_id: str) -> None:
+    made = sessionizer_with(Marker(7, 8, "1", "2"))
+    made.require_topics(0, source_id, log_id)
+    assert made._partitions[0].marker == Marker(7, 8, "1", "2")
+
+
+@pytest.mark.parametrize(("source_id", "log_id", "says"), [("9", "2", SOURCE), ("1", "9", topics.STATE)])
+def test_states_of_another_topic_or_in_another_changelog_stop_the_worker(
+    source_id: str, log_id: str, says: str
+) -> None:
+    with pytest.raises(TopicMadeAnew, match=f"^{says} was made anew"):
+        sessionizer_with(Marker(7, 8, "1", "2")).require_topics(0, source_id, log_id)
+
+
+def test_below_the_base_the_source_may_be_another_one_and_is_known_from_then_on() -> None:
+    made = sessionizer_with(Marker(7, 8, "1", "2"), offset_base=8)
+    made.require_topics(0, "9", "2")
+    assert made._partitions[0].marker == Marker(7, 8, "9", "2")
+    with pytest.raises(TopicMadeAnew):
+        sessionizer_with(Marker(8, 8, "1", "2"), offset_base=8).require_topics(0, "9", "2")
+
+
+def test_what_a_chunk_writes_says_of_which_topics_it_is() -> None:
+    made = sessionizer_with(Marker())
+    made.require_topics(0, "1", "2")
+    record = SimpleNamespace(offset=0, timestamp=1_000, key=b"app/device", value=b"{}", headers=())
+    states = dict(made._partitions[0].apply([record]).states)
+    assert marker_of(states[MARKER_KEY]) == Marker(0, 1_000, "1", "2")
+
+
+# -- what ClickHouse has noted
+
+
+class Noted:
+    """A store that has noted topics, and rows up to an offset."""
+
+    def __init__(self, top: int = 0, **known: Known) -> None:
+        self.top = top
+        self.known = known
+        self.inserted: list[dict[str, Any]] = []
+
+    def query(self, sql: str, parameters: object = None) -> bytes:
+        if "FROM topic_ids" in sql:
+            rows = [{"topic": topic, **what._asdict()} for topic, what in self.known.items()]
+            return b"\n".join(msgspec.json.encode(row) for row in rows)
+        return msgspec.json.encode({"top": self.top})
+
+    def insert(self, table: str, rows: bytes, *, token: str) -> None:
+        self.inserted.append(msgspec.json.decode(rows))
+
+
+@pytest.mark.parametrize(
+    ("known", "base", "found"),
+    [
+        ({}, 0, []),
+        ({"a": Known("1", 0)}, 0, []),
+        ({"a": Known("2", 0)}, 0, [("a", "2", "1")]),
+        ({"a": Known("2", 0)}, 10_000, []),
+        ({"a": Known("2", 10_000)}, 10_000, [("a", "2", "1")]),
+        ({"a": Known("2", 10_000)}, 0, [("a", "2", "1")]),
+        ({"b": Known("2", 0)}, 0, []),
+    ],
+)
+def test_a_topic_may_be_another_one_under_a_base_that_was_raised(
+    known: dict[str, Known], base: int, found: list[tuple[str, str, str]]
+) -> None:
+    assert list(made_anew(known, {"a": "1"}, base)) == found
+
+
+def test_topics_are_noted_once_and_again_under_a_higher_base() -> None:
+    store: Any = Noted(top=7, a=Known("1", 0), b=Known("2", 10_000))
+    require_known(store, {"a": "1", "b": "2", "c": "3"}, 0)
+    require_known(store, {"a": "1", "b": "2"}, 10_000)
+    assert store.inserted == [
+        {"topic": "c", "topic_id": "3", "offset_base": 0},
+        {"topic": "a", "topic_id": "1", "offset_base": 10_000},
+    ]
+
+
+def test_a_topic_of_which_nothing_was_stored_may_be_another_one() -> None:
+    """As the embedded broker's are at each start."""
+    store: Any = Noted(top=10_000, a=Known("2", 10_000))
+    require_known(store, {"a": "1"}, 10_000)
+    assert store.inserted == [{"topic": "a", "topic_id": "1", "offset_base": 10_000}]
+    store.top = 10_001
+    with pytest.raises(TopicMadeAnew):
+        require_known(store, {"a": "1"}, 10_000)
+
+
+# -- what status finds
+
+
+def kinds(found: Faults) -> list[tuple[str, str, str, int]]:
+    assert all("runbook.md" in text for text in found.values())
+    return [tuple(place) for place in found]
+
+
+def test_a_topic_that_is_another_one_or_gone_is_a_fault() -> None:
+    known = {"a": Known("1", 0), "b": Known("2", 0), "c": Known("3", 0)}
+    found = faults_of_topics(known, {"a": "1", "b": "9"}, 0)
+    assert kinds(found) == [("made anew", "", "b", -1), ("gone", "", "c", -1)]
+    assert faults_of_topics(known, {}, 0) == {}, "this broker gives no ids"
+
+
+@pytest.mark.parametrize(
+    ("offset", "lost", "accepted", "kind"),
+    [
+        (10, 0, 0, None),
+        (20, 0, 0, None),
+        (21, 0, 0, "lag below zero"),
+        (9, 0, 0, "lost"),
+        (9, 0, 1, None),
+        (15, 3, 2, "lost"),
+        (15, 3, 3, None),
+    ],
+)
+def test_a_lag_below_zero_and_records_that_were_deleted_unread_are_faults(
+    offset: int, lost: int, accepted: int, kind: str | None
+) -> None:
+    commits = {"router": {}, "sessionizer": {HERE: (offset, Note("1", lost))}, "sink": {HERE: None}}
+    found = faults_of_groups(
+        commits, {HERE: LogBounds(10, 20)}, {("sessionizer", SOURCE, 0): accepted} if accepted else {}
+    )
+    assert kinds(found) == ([(kind, "sessionizer", SOURCE, 0)] if kind else [])
+
+
+def test_a_ledger_that_does_not_add_up_is_a_fault() -> None:
+    def line(missing: int, duplicates: int) -> LedgerTotals:
+        return LedgerTotals(SOURCE, 3, 9, missing, 9, 9 - duplicates, duplicates, 0)
+
+    assert faults_of_ledger([line(0, 0), line(0, 4)], {}) == {}
+    found = faults_of_ledger([line(2, -1)], {})
+    assert kinds(found) == [("duplicates", "ledger", SOURCE, 3), ("missing", "ledger", SOURCE, 3)]
+    assert "sdk-events[3]: -1 duplicates" in next(iter(found.values()))
+    accepted = {("duplicates", SOURCE, 3): 1}
+    assert faults_of_ledger([line(0, -1)], accepted) == {}
+    assert kinds(faults_of_ledger([line(0, -2)], accepted)) == [("duplicates", "ledger", SOURCE, 3)]
