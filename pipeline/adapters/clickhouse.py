@@ -79,6 +79,7 @@ _INSERT_SETTINGS: Mapping[str, Any] = {
 }
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 15.0
+_COMPRESSED_AT_ONCE = 1_000_000
 
 
 class Unreachable(Exception):
@@ -146,7 +147,7 @@ class Store:
         settings = {**_INSERT_SETTINGS, "insert_deduplication_token": f"{token}:{digest}"}
         with self._errors():
             self._connected().raw_insert(
-                table, None, lz4.frame.compress(rows), settings, fmt="JSONEachRow", compression="lz4"
+                table, None, _compressed(rows), settings, fmt="JSONEachRow", compression="lz4"
             )
 
     async def insert_forever(
@@ -164,16 +165,21 @@ class Store:
         insert under way may still be stored; the same call later stores nothing twice.
         """
         refused: list[RefusedRow] = []
-        blocks = [rows]
-        while blocks:
-            block = blocks.pop()
+        # Places in `rows`, not copies: those of all halves that wait would be as large as it.
+        waiting = [(0, len(rows))]
+        while waiting:
+            start, end = waiting.pop()
+            block = rows[start:end]
+            if not block.strip():
+                continue
             try:
                 await self._insert_when_reachable(table, block, token, pause)
             except Refused as error:
-                halves = _halves(block)
-                if len(halves) == 1:
+                middle = _middle(rows, start, end)
+                if middle is None:
                     refused.append(RefusedRow(block.strip(), str(error)))
-                blocks += halves[::-1] if len(halves) == 2 else []
+                else:
+                    waiting += [(middle + 1, end), (start, middle)]
         return refused
 
     def query(
@@ -298,11 +304,23 @@ def _pause_s(tries: int) -> float:
     return random.uniform(0.5, 1.0) * ceiling_s
 
 
-def _halves(block: bytes) -> list[bytes]:
-    """The rows of a block in two blocks; one if there is but one row, none if there is none."""
-    rows = [row for row in block.split(b"\n") if row.strip()]
-    middle = (len(rows) + 1) // 2
-    return [b"\n".join(half) for half in (rows[:middle], rows[middle:]) if half]
+def _middle(rows: bytes, start: int, end: int) -> int | None:
+    """The newline between two rows that is nearest to the middle of a block; None if there is but one row."""
+    middle = (start + end) // 2
+    before, after = rows.rfind(b"\n", start, middle), rows.find(b"\n", middle, end)
+    places = [at for at in (before, after) if at >= 0]
+    return min(places, key=lambda at: abs(at - middle), default=None)
+
+
+def _compressed(rows: bytes) -> bytes:
+    """As an lz4 frame. Made step by step: at once it takes room for rows that cannot be compressed at all."""
+    compressor = lz4.frame.LZ4FrameCompressor()
+    view = memoryview(rows)
+    parts = [compressor.begin()]
+    for at in range(0, len(rows), _COMPRESSED_AT_ONCE):
+        parts.append(compressor.compress(view[at : at + _COMPRESSED_AT_ONCE]))
+    parts.append(compressor.flush())
+    return b"".join(parts)
 
 
 def _shown(url: str) -> str:
