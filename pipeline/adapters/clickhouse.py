@@ -23,11 +23,12 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import clickhouse_connect
-import lz4.frame
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 from clickhouse_connect.driver.httputil import get_pool_manager
 from urllib3 import PoolManager
+
+from pipeline.adapters.blocks import compressed, middle_of
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +80,6 @@ _INSERT_SETTINGS: Mapping[str, Any] = {
 }
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 15.0
-_COMPRESSED_AT_ONCE = 1_000_000
 
 
 class Unreachable(Exception):
@@ -147,7 +147,7 @@ class Store:
         settings = {**_INSERT_SETTINGS, "insert_deduplication_token": f"{token}:{digest}"}
         with self._errors():
             self._connected().raw_insert(
-                table, None, _compressed(rows), settings, fmt="JSONEachRow", compression="lz4"
+                table, None, compressed(rows), settings, fmt="JSONEachRow", compression="lz4"
             )
 
     async def insert_forever(
@@ -175,7 +175,7 @@ class Store:
             try:
                 await self._insert_when_reachable(table, block, token, pause)
             except Refused as error:
-                middle = _middle(rows, start, end)
+                middle = middle_of(rows, start, end)
                 if middle is None:
                     refused.append(RefusedRow(block.strip(), str(error)))
                 else:
@@ -302,25 +302,6 @@ def _pause_s(tries: int) -> float:
     """Doubling, and drawn at random below that: many sinks must not come back in step."""
     ceiling_s: float = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** min(tries, 10))
     return random.uniform(0.5, 1.0) * ceiling_s
-
-
-def _middle(rows: bytes, start: int, end: int) -> int | None:
-    """The newline between two rows that is nearest to the middle of a block; None if there is but one row."""
-    middle = (start + end) // 2
-    before, after = rows.rfind(b"\n", start, middle), rows.find(b"\n", middle, end)
-    places = [at for at in (before, after) if at >= 0]
-    return min(places, key=lambda at: abs(at - middle), default=None)
-
-
-def _compressed(rows: bytes) -> bytes:
-    """As an lz4 frame. Made step by step: at once it takes room for rows that cannot be compressed at all."""
-    compressor = lz4.frame.LZ4FrameCompressor()
-    view = memoryview(rows)
-    parts = [compressor.begin()]
-    for at in range(0, len(rows), _COMPRESSED_AT_ONCE):
-        parts.append(compressor.compress(view[at : at + _COMPRESSED_AT_ONCE]))
-    parts.append(compressor.flush())
-    return b"".join(parts)
 
 
 def _shown(url: str) -> str:

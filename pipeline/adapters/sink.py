@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import orjson
@@ -17,6 +17,7 @@ import orjson
 from pipeline.adapters.metrics import Metrics
 from pipeline.sink.batch import Batch, Bounds, Piece, Source, block_token, joined
 from pipeline.sink.pieces import Making
+from pipeline.sink.unstorable import Original, by_offset, by_value, with_refused
 from pipeline.wire import native
 from pipeline.wire.refusal import Refusal, record_time_ms, refusals, row_of_dead_letter
 from pipeline.wire.rejected import Reason, Rejected
@@ -220,14 +221,13 @@ class Sink:
         refused = [refusal for piece in pieces for refusal in piece.refused]
         not_storable = await self._put("event_rows", pieces)
         if not_storable:
-            unstored = self._refusals_of_rows(not_storable, _by_offset(pieces, self._offset_base))
+            unstored = self._refusals_of_rows(not_storable, by_offset(pieces, self._offset_base))
             refused += unstored
             self._count("event_rows", [refusal.rejected for refusal in unstored])
         if refused:
             await self._dead_letter(refused)
         ledger = joined(
-            _with_refused(piece.ledger, piece.unstored) if piece.unstored else piece.ledger
-            for piece in pieces
+            with_refused(piece.ledger, piece.unstored) if piece.unstored else piece.ledger for piece in pieces
         )
         bad = ledger and await self._insert(
             "ledger_records", ledger, token=block_token("ledger_records", pieces)
@@ -239,7 +239,7 @@ class Sink:
     async def _store_sessions(self, pieces: Pieces) -> None:
         not_storable = await self._put("session_rows", pieces)
         if not_storable:
-            await self._dead_letter(self._refusals_of_rows(not_storable, _by_value(pieces)))
+            await self._dead_letter(self._refusals_of_rows(not_storable, by_value(pieces)))
         self._acknowledge(pieces)
 
     async def _store_dead_letters(self, pieces: Pieces) -> None:
@@ -292,41 +292,6 @@ class Sink:
     def _acknowledge(self, pieces: Pieces) -> None:
         for piece in pieces:
             piece.acknowledge()
-
-
-Original = tuple[Piece, Any]
-"""A record and a piece with rows of it."""
-
-
-def _by_offset(pieces: Pieces, offset_base: int) -> Callable[[bytes], Original]:
-    """Finds the record that an event row came from."""
-    records = {
-        (piece.source.partition, record.offset + offset_base): (piece, record)
-        for piece in pieces
-        for record in piece.records
-    }
-
-    def find(row: bytes) -> Original:
-        told = orjson.loads(row)
-        return records[told["partition"], told["offset"]]
-
-    return find
-
-
-def _by_value(pieces: Pieces) -> Callable[[bytes], Original]:
-    """Finds the record that is a session row."""
-    records = {record.value: (piece, record) for piece in pieces for record in piece.records}
-    return lambda row: records[row]
-
-
-def _with_refused(ledger: bytes, unstored: Mapping[int, int]) -> bytes:
-    """Ledger rows of a partition with the events that ClickHouse refused (offset to number) counted as refused."""
-    lines = []
-    for line in ledger.split(b"\n") if ledger else ():
-        row = orjson.loads(line)
-        row["refused"] += unstored.get(row["offset"], 0)
-        lines.append(orjson.dumps(row))
-    return b"\n".join(lines)
 
 
 def _now_ms() -> int:
