@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any, NamedTuple
 
 from pipeline.wire.limits import (
+    MAX_BODY_BYTES,
+    MAX_BODY_EVENTS,
     MAX_EVENTS,
     MAX_ID_CHARS,
     MAX_PROPERTIES,
@@ -67,3 +70,49 @@ def fat_record(number: int, first_ms: int, *, device: str = "fat", character: st
         user=user(mark, character=character),
         resource=resource(mark),
     )
+
+
+def measure_body(mark: str, first_ms: int, *, senders: int = 1, size: int = MAX_BODY_BYTES) -> Record:
+    """A body of the Measure SDK with as many events and bytes as may be, most of them in attributes.
+
+    Events of one sender share their attributes, and each has them again. Every sender is a device of its own.
+    """
+    share = size // MAX_BODY_EVENTS - 700
+    events = []
+    for n in range(MAX_BODY_EVENTS):
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(first_ms // 1_000 + n))
+        state = "foreground" if n % 2 == 0 else "background"
+        events.append(
+            {
+                "id": f"{mark}-{n}",
+                "session_id": f"{mark}-s",
+                "timestamp": f"{moment}.000Z",
+                "type": "lifecycle_app",
+                "lifecycle_app": {"type": state},
+                "attribute": {
+                    "app_unique_id": "app",
+                    "installation_id": f"{mark}-{n % senders}",
+                    "app_version": mark + "r" * (share // 2),
+                    "note": "n" * (share // 2),
+                    "user_id": mark,
+                },
+            }
+        )
+    return Record(mark.encode(), json.dumps({"events": events}, separators=(",", ":")).encode(), len(events))
+
+
+def flat_body(mark: str, first_ms: int, *, size: int = MAX_BODY_BYTES) -> Record:
+    """A body whose events have as many attributes as they have room for."""
+    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(first_ms // 1_000))
+    events, used = [], 0
+    while used < size - 920_000:
+        facts = {f"{n:x}": 1 for n in range(90_000)}
+        event = {
+            "id": f"{mark}-{len(events)}",
+            "timestamp": f"{moment}.000Z",
+            "type": "note",
+            "attribute": {"app_unique_id": "app", "installation_id": mark, **facts},
+        }
+        events.append(event)
+        used += len(json.dumps(event, separators=(",", ":")))
+    return Record(mark.encode(), json.dumps({"events": events}, separators=(",", ":")).encode(), len(events))
