@@ -56,8 +56,16 @@ def envelope(app_id: str, device_id: str, events: list[Json], **head: Any) -> Re
 
 def turns(mark: str, first_ms: int, count: int = MAX_EVENTS, *, step_ms: int = 1_000) -> list[Json]:
     """Events that send an app to the background and back, in turn."""
-    names = "app.foreground", "app.background"
-    return [{"id": f"{mark}-{n}", "name": names[n % 2], "time": first_ms + n * step_ms} for n in range(count)]
+    states = "foreground", "background"
+    return [
+        {
+            "id": f"{mark}-{n}",
+            "name": "device.app.lifecycle",
+            "time": first_ms + n * step_ms,
+            "attributes": {"android.app.state": states[n % 2]},
+        }
+        for n in range(count)
+    ]
 
 
 def fat_record(number: int, first_ms: int, *, device: str = "fat", character: str = WIDE) -> Record:

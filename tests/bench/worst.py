@@ -92,11 +92,20 @@ def sessionizer(events: int, options: Mapping[str, float]) -> Figures:
     partition = Partition(0, Policies())
     before_mb, started_s = rss_mb(), time.process_time()
     effects = partition.apply([SourceRecord(*each[:4]) for each in fetched])
-    partition.commit(effects)
+    steps = state_bytes = row_bytes = 0
+    while True:
+        steps += 1
+        state_bytes += sum(len(value) for _, value in effects.states)
+        row_bytes += sum(len(row) for _, row in effects.rows)
+        partition.commit(effects)
+        if not effects.rest:
+            break
+        effects = partition.go_on(effects)
     return {
         "cpu_s": time.process_time() - started_s,
         "rss_mb": rss_mb(),
         "rss_idle_mb": before_mb,
-        "state_bytes": sum(len(value) for _, value in effects.states),
-        "row_bytes": sum(len(value) for _, value in effects.rows),
+        "steps": steps,
+        "state_bytes": state_bytes,
+        "row_bytes": row_bytes,
     }
