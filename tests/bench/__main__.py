@@ -61,7 +61,7 @@ PLAN: dict[str, list[Options]] = {
     "rows": _SIZES,
     "compression": [{"envelope": 1, "devices": 20_000}],
     "worst_sink": [{"envelope": 500, "devices": 1, "events": 7_000}],
-    "worst_sessionizer": [{"envelope": 500, "devices": 1, "events": 22_000}],
+    "worst_sessionizer": [{"envelope": 500, "devices": 1, "events": 7_000}],
     "floor_consume": _SIZES,
     "floor_insert": [{"envelope": 20, "devices": 20_000}],
     "sessionizer": [*_SIZES, {"envelope": 0, "devices": 20_000}],

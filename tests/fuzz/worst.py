@@ -53,7 +53,7 @@ _Case = Callable[[_Dice, str, int], Iterator[Record]]
 def _one_device(dice: _Dice, mark: str, at_ms: int) -> Iterator[Record]:
     """Each record has another user and resource, as large as they may be, on 500 events."""
     character = dice.choice((WIDE, CONTROL))
-    for number in range(3):
+    for number in range(2):
         yield fat_record(number, at_ms, device=mark, character=character)
 
 
@@ -113,17 +113,17 @@ def _nested(dice: _Dice) -> Json:
     return inside
 
 
-def _measure(senders: int) -> _Case:
+def _measure(senders: int, size: int) -> _Case:
     def case(dice: _Dice, mark: str, at_ms: int) -> Iterator[Record]:
         del dice
-        yield measure_body(mark, at_ms, senders=senders)
+        yield measure_body(mark, at_ms, senders=senders, size=size)
 
     return case
 
 
 def _flat(dice: _Dice, mark: str, at_ms: int) -> Iterator[Record]:
     del dice
-    yield flat_body(mark, at_ms)
+    yield flat_body(mark, at_ms, size=2_500_000)
 
 
 NATIVE: dict[str, _Case] = {
@@ -139,8 +139,8 @@ NATIVE: dict[str, _Case] = {
     "a long text": _with_attributes(lambda _: {"a": WIDE * 245_000}),
 }
 MEASURE: dict[str, _Case] = {
-    "a body of one device": _measure(1),
-    "a body of many devices": _measure(limits.MAX_BODY_EVENTS),
+    "a body of one device": _measure(1, limits.MAX_BODY_BYTES),
+    "a body of many devices": _measure(limits.MAX_BODY_EVENTS, 2_500_000),
     "a body of many attributes": _flat,
 }
 
@@ -262,7 +262,7 @@ _EVENTS_SQL = (
 def _judge(outcome: Outcome, stack: Stack, sent: dict[Device, list[Event]]) -> None:
     stored = {(row["app_id"], row["device_id"]): row for row in stack.query(_EVENTS_SQL)}
     for device, events in sent.items():
-        ids = sorted({event.event_id.encode() for event in events})
+        ids = sorted({event.id.encode() for event in events})
         row = stored.pop(device, None)
         found = row and (row["found"], row["different"], row["ids"].lower())
         wanted = (len(ids), len(ids), hashlib.md5(b",".join(ids)).hexdigest())
