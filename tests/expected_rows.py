@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -43,11 +43,14 @@ FROM sessions ORDER BY app_id, device_id, started_at
 
 def session_rows(events: Mapping[Device, Iterable[Event]], policy: Policy) -> list[Row]:
     """What `SESSIONS_SQL` must return once all is quiet. Events of each device in order of arrival."""
-    return [
-        _as_row(app_id, device_id, session)
-        for (app_id, device_id), arrived in sorted(events.items())
-        for session in oracle_sessions(app_id, device_id, arrived, policy)
-    ]
+    return list(each_session_row(events, policy))
+
+
+def each_session_row(events: Mapping[Device, Iterable[Event]], policy: Policy) -> Iterator[Row]:
+    """The rows of `session_rows`, one after the other: all of them may be too much."""
+    for (app_id, device_id), arrived in sorted(events.items()):
+        for session in oracle_sessions(app_id, device_id, arrived, policy):
+            yield _as_row(app_id, device_id, session)
 
 
 def _as_row(app_id: str, device_id: str, session: Row) -> Row:

@@ -23,11 +23,12 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import clickhouse_connect
-import lz4.frame
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 from clickhouse_connect.driver.httputil import get_pool_manager
 from urllib3 import PoolManager
+
+from pipeline.adapters.blocks import compressed, middle_of
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +147,7 @@ class Store:
         settings = {**_INSERT_SETTINGS, "insert_deduplication_token": f"{token}:{digest}"}
         with self._errors():
             self._connected().raw_insert(
-                table, None, lz4.frame.compress(rows), settings, fmt="JSONEachRow", compression="lz4"
+                table, None, compressed(rows), settings, fmt="JSONEachRow", compression="lz4"
             )
 
     async def insert_forever(
@@ -164,16 +165,21 @@ class Store:
         insert under way may still be stored; the same call later stores nothing twice.
         """
         refused: list[RefusedRow] = []
-        blocks = [rows]
-        while blocks:
-            block = blocks.pop()
+        # Places in `rows`, not copies: those of all halves that wait would be as large as it.
+        waiting = [(0, len(rows))]
+        while waiting:
+            start, end = waiting.pop()
+            block = rows[start:end]
+            if not block.strip():
+                continue
             try:
                 await self._insert_when_reachable(table, block, token, pause)
             except Refused as error:
-                halves = _halves(block)
-                if len(halves) == 1:
+                middle = middle_of(rows, start, end)
+                if middle is None:
                     refused.append(RefusedRow(block.strip(), str(error)))
-                blocks += halves[::-1] if len(halves) == 2 else []
+                else:
+                    waiting += [(middle + 1, end), (start, middle)]
         return refused
 
     def query(
@@ -298,13 +304,6 @@ def _pause_s(tries: int) -> float:
     """Doubling, and drawn at random below that: many sinks must not come back in step."""
     ceiling_s: float = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** min(tries, 10))
     return random.uniform(0.5, 1.0) * ceiling_s
-
-
-def _halves(block: bytes) -> list[bytes]:
-    """The rows of a block in two blocks; one if there is but one row, none if there is none."""
-    rows = [row for row in block.split(b"\n") if row.strip()]
-    middle = (len(rows) + 1) // 2
-    return [b"\n".join(half) for half in (rows[:middle], rows[middle:]) if half]
 
 
 def _shown(url: str) -> str:

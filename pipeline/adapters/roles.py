@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from pipeline.adapters.ledger_guard import ledger_guard
 from pipeline.adapters.metrics import Metrics
 from pipeline.adapters.router import Router
 from pipeline.adapters.sessionizer import Sessionizer
-from pipeline.adapters.sink import Sink
+from pipeline.adapters.sink import Sink, TableWriter
 from pipeline.domain.policy import Policies
 from pipeline.sink.batch import Bounds, Piece, Source
 from pipeline.state.marker import newer
@@ -185,18 +185,18 @@ def sink_app(frame: Frame, store: Store, bounds: Bounds) -> BatchApp:
     app.start_offsets = ledger_guard(store, frame.connection, frame.offset_base)
     app.on_topics_known = known_topics_guard(store, frame.offset_base)
 
-    def agent(name: str, topic: str, build: Callable[[Source, Sequence[Any]], Piece], writer: Any) -> None:
+    def agent(
+        name: str, topic: str, build: Callable[[Source, Sequence[Any]], Iterator[Piece]], writer: TableWriter
+    ) -> None:
         async def handle(event: Any) -> None:
-            piece = build(Source(topic, event.message.partition), event.value)
-            piece.acknowledge = event.ack
-            piece.still_mine = lambda: still_mine(app, event)
-            await writer.add(piece)
+            pieces = build(Source(topic, event.message.partition), event.value)
+            await writer.add_all(pieces, acknowledge=event.ack, still_mine=lambda: still_mine(app, event))
 
         add_agent(app, name, [topic], handle)
 
-    agent("store_events", topics.SDK_EVENTS, sink.event_piece, sink.events)
-    agent("store_sessions", topics.SESSIONS, sink.session_piece, sink.sessions)
-    agent("store_dead_letters", topics.DEAD_LETTERS, sink.dead_letter_piece, sink.dead_letters)
+    agent("store_events", topics.SDK_EVENTS, sink.event_pieces, sink.events)
+    agent("store_sessions", topics.SESSIONS, sink.session_pieces, sink.sessions)
+    agent("store_dead_letters", topics.DEAD_LETTERS, sink.dead_letter_pieces, sink.dead_letters)
 
     async def store_what_is_old() -> None:
         try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.adapters.metrics import Metrics
 from pipeline.wire import measure
@@ -11,6 +12,14 @@ from pipeline.wire.refusal import Refusal, record_time_ms, refusals
 from pipeline.wire.rejected import Rejected
 
 Items = Sequence[tuple[bytes, bytes]]
+_SENT_AT_ONCE_BYTES = 4_000_000
+
+
+class _Made(NamedTuple):
+    """What some bodies became."""
+
+    items: list[tuple[bytes, bytes]]
+    refused: list[Refusal]
 
 
 class Router:
@@ -29,20 +38,37 @@ class Router:
         self._dead_letter = dead_letter
         self._metrics = metrics
         self._offset_base = offset_base
+        # One body is translated while the envelopes of another are on their way to the broker.
+        self._translating = asyncio.Semaphore(2)
 
     async def handle(self, topic: str, partition: int, records: Sequence[Any]) -> None:
-        """Translate a chunk of Measure bodies (aiokafka records); it may be acknowledged after. Raises what fails."""
-        items: list[tuple[bytes, bytes]] = []
-        refused: list[Refusal] = []
-        for record in records:
-            came_ms = record_time_ms(record.headers, record.timestamp)
-            translated = measure.decode(record.value, came_ms)
-            faults = [translated] if isinstance(translated, Rejected) else translated.refused
-            if not isinstance(translated, Rejected):
-                items += [(native.key, native.value) for native in translated.records]
-            for fault in faults:
-                self._metrics.refused.labels(topic, str(fault.reason)).inc()
-            refused += refusals(
+        """Translate a chunk of Measure bodies (aiokafka records); it may be acknowledged after. Raises what fails.
+
+        What is made of the bodies is sent on as soon as it is more than some megabytes. Bodies of other partitions
+        wait meanwhile.
+        """
+        async with self._translating:
+            size, made = 0, _Made([], [])
+            for record in records:
+                size += self._translate(topic, partition, record, made)
+                if size >= _SENT_AT_ONCE_BYTES:
+                    await self._send_on(made)
+                    size, made = 0, _Made([], [])
+            await self._send_on(made)
+        self._metrics.records.labels(topic).inc(len(records))
+
+    def _translate(self, topic: str, partition: int, record: Any, made: _Made) -> int:
+        """Add what becomes of a body; its bytes."""
+        came_ms = record_time_ms(record.headers, record.timestamp)
+        translated = measure.decode(record.value, came_ms)
+        faults, size = [translated] if isinstance(translated, Rejected) else translated.refused, 0
+        if not isinstance(translated, Rejected):
+            made.items.extend((native.key, native.value) for native in translated.records)
+            size = sum(len(native.value) for native in translated.records)
+        for fault in faults:
+            self._metrics.refused.labels(topic, str(fault.reason)).inc()
+        made.refused.extend(
+            refusals(
                 topic,
                 partition,
                 record.offset + self._offset_base,
@@ -51,8 +77,11 @@ class Router:
                 value=record.value,
                 faults=faults,
             )
-        if items:
-            await self._send(items)
-        if refused:
-            await self._dead_letter(refused)
-        self._metrics.records.labels(topic).inc(len(records))
+        )
+        return size
+
+    async def _send_on(self, made: _Made) -> None:
+        if made.items:
+            await self._send(made.items)
+        if made.refused:
+            await self._dead_letter(made.refused)

@@ -9,21 +9,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import orjson
 
 from pipeline.adapters.metrics import Metrics
 from pipeline.sink.batch import Batch, Bounds, Piece, Source, block_token, joined
+from pipeline.sink.pieces import Making
+from pipeline.sink.unstorable import Original, by_offset, by_value, with_refused
 from pipeline.wire import native
 from pipeline.wire.refusal import Refusal, record_time_ms, refusals, row_of_dead_letter
 from pipeline.wire.rejected import Reason, Rejected
-from pipeline.wire.rows import event_rows, ledger_row
+from pipeline.wire.rows import event_rows, events_at_once, ledger_row
 
 log = logging.getLogger(__name__)
 
 Pieces = Sequence[Piece]
+_PIECES_MADE = 3
+"""At once: one fills the batch that is being stored, others wait for the next."""
 DeadLetter = Callable[[Sequence[Refusal]], Awaitable[None]]
 """Returns once the broker has them all."""
 
@@ -53,7 +57,26 @@ class TableWriter:
         self._batch = Batch(bounds)
         self._store = store
         self._lock = asyncio.Lock()
+        self._places = asyncio.Semaphore(_PIECES_MADE)
         self._filled = asyncio.Event()
+
+    async def add_all(
+        self, pieces: Iterator[Piece], *, acknowledge: Callable[[], object], still_mine: Callable[[], bool]
+    ) -> None:
+        """Take the pieces of a chunk, each made once the one before is in a batch.
+
+        `acknowledge` is called once all of them are stored. However many partitions there are, few pieces are made
+        and wait: one is made while a batch is stored.
+        """
+        while still_mine():
+            async with self._places:
+                piece = next(pieces, None)
+                if piece is None:
+                    return
+                piece.still_mine = still_mine
+                if piece.is_last:
+                    piece.acknowledge = acknowledge
+                await self.add(piece)
 
     async def add(self, piece: Piece) -> None:
         """Take a piece; stores the batch if that fills it."""
@@ -99,6 +122,7 @@ class Sink:
         self._dead_letter = dead_letter
         self._metrics = metrics
         self._offset_base = offset_base
+        self._piece_bytes = bounds.piece_bytes
         self.events = TableWriter(bounds, self._store_events)
         self.sessions = TableWriter(bounds, self._store_sessions)
         self.dead_letters = TableWriter(bounds, self._store_dead_letters)
@@ -109,25 +133,33 @@ class Sink:
             for writer in (self.events, self.sessions, self.dead_letters):
                 group.create_task(writer.run())
 
-    def event_piece(self, source: Source, records: Sequence[Any]) -> Piece:
-        """Event rows, ledger rows and refusals of a chunk of `sdk-events` (aiokafka records)."""
+    def event_pieces(self, source: Source, records: Sequence[Any]) -> Iterator[Piece]:
+        """Event rows, ledger rows and refusals of a chunk of `sdk-events` (aiokafka records), as they are taken."""
         topic, partition = source
-        blocks, ledger, refused, count = [], [], [], 0
-        for record in records:
+        making = Making(source, records, self._offset_base, self._piece_bytes)
+        last, full = len(records) - 1, False
+        for place, record in enumerate(records):
             offset = record.offset + self._offset_base
             came_ms = record_time_ms(record.headers, record.timestamp) if record.headers else record.timestamp
             decoded = native.decode(record.value, record.key, came_ms)
             if isinstance(decoded, Rejected):
                 received, faults = 1, [decoded]
             else:
-                received, faults = len(decoded.events) + len(decoded.refused), decoded.refused
-                if decoded.events:
-                    blocks.append(event_rows(decoded, topic=topic, partition=partition, offset=offset))
-                    count += len(decoded.events)
-            ledger.append(ledger_row(topic, partition, offset, received=received, refused=len(faults)))
+                count = len(decoded.events)
+                received, faults = count + len(decoded.refused), decoded.refused
+                if count and count <= events_at_once(decoded, self._piece_bytes):
+                    full = making.add(
+                        event_rows(decoded, topic=topic, partition=partition, offset=offset), count
+                    )
+                elif count:
+                    for stop, is_full in self._in_parts(decoded, making, topic, partition, offset):
+                        full = is_full
+                        if full and stop < count:
+                            yield making.take(place, end_event=stop)
+            making.ledger.append(ledger_row(topic, partition, offset, received=received, refused=len(faults)))
             if faults:
                 self._count(topic, faults)
-                refused += refusals(
+                making.refused += refusals(
                     topic,
                     partition,
                     offset,
@@ -136,62 +168,70 @@ class Sink:
                     value=record.value,
                     faults=faults,
                 )
+            if full and place < last:
+                yield making.take(place)
+                full = False
         self._metrics.records.labels(topic).inc(len(records))
-        return self._piece(source, records, blocks, count, ledger, refused)
+        yield making.take(last)
 
-    def session_piece(self, source: Source, records: Sequence[Any]) -> Piece:
+    def _in_parts(
+        self, decoded: native.Envelope, making: Making, topic: str, partition: int, offset: int
+    ) -> Iterator[tuple[int, bool]]:
+        """Makes the rows of a record that are too many at once; the event that each part ends before, and if it fills
+        a piece."""
+        count, step = len(decoded.events), events_at_once(decoded, self._piece_bytes)
+        for start in range(0, count, step):
+            stop = min(start + step, count)
+            rows = event_rows(
+                decoded, topic=topic, partition=partition, offset=offset, start=start, stop=stop
+            )
+            yield stop, making.add(rows, stop - start)
+
+    def session_pieces(self, source: Source, records: Sequence[Any]) -> Iterator[Piece]:
         """The rows of a chunk of `sessions`, as the sessionizer wrote them."""
-        self._metrics.records.labels(source.topic).inc(len(records))
-        blocks = [record.value for record in records if record.value]
-        return self._piece(source, records, blocks, len(blocks))
+        return self._pieces(source, records, lambda record: record.value)
 
-    def dead_letter_piece(self, source: Source, records: Sequence[Any]) -> Piece:
+    def dead_letter_pieces(self, source: Source, records: Sequence[Any]) -> Iterator[Piece]:
         """The rows of a chunk of `dead-letters`."""
-        self._metrics.records.labels(source.topic).inc(len(records))
-        blocks = [
-            row_of_dead_letter(
+        return self._pieces(
+            source,
+            records,
+            lambda record: row_of_dead_letter(
                 record.headers or (),
                 key=record.key,
                 value=record.value,
                 record_ms=record.timestamp,
                 place=(source.topic, source.partition, record.offset + self._offset_base),
-            )
-            for record in records
-        ]
-        return self._piece(source, records, blocks, len(blocks))
-
-    def _piece(
-        self,
-        source: Source,
-        records: Sequence[Any],
-        blocks: Iterable[bytes],
-        row_count: int,
-        ledger: Iterable[bytes] = (),
-        refused: Sequence[Refusal] = (),
-    ) -> Piece:
-        return Piece(
-            source=source,
-            first_offset=records[0].offset + self._offset_base,
-            last_offset=records[-1].offset + self._offset_base,
-            rows=joined(blocks),
-            row_count=row_count,
-            ledger=joined(ledger),
-            refused=refused,
-            records=records,
+            ),
         )
+
+    def _pieces(
+        self, source: Source, records: Sequence[Any], row_of: Callable[[Any], bytes | None]
+    ) -> Iterator[Piece]:
+        making = Making(source, records, self._offset_base, self._piece_bytes)
+        last = len(records) - 1
+        for place, record in enumerate(records):
+            row = row_of(record)
+            if row and making.add(row, 1) and place < last:
+                yield making.take(place)
+        self._metrics.records.labels(source.topic).inc(len(records))
+        yield making.take(last)
 
     async def _store_events(self, pieces: Pieces) -> None:
         refused = [refusal for piece in pieces for refusal in piece.refused]
-        ledger = joined(piece.ledger for piece in pieces)
         not_storable = await self._put("event_rows", pieces)
         if not_storable:
-            unstored = self._refusals_of_rows(not_storable, _by_offset(pieces, self._offset_base))
+            unstored = self._refusals_of_rows(not_storable, by_offset(pieces, self._offset_base))
             refused += unstored
             self._count("event_rows", [refusal.rejected for refusal in unstored])
-            ledger = _with_refused(ledger, not_storable)
         if refused:
             await self._dead_letter(refused)
-        bad = await self._insert("ledger_records", ledger, token=block_token("ledger_records", pieces))
+        ledger = joined(
+            with_refused(piece.ledger, piece.unstored) if piece.unstored else piece.ledger for piece in pieces
+        )
+        bad = ledger and await self._insert(
+            "ledger_records", ledger, token=block_token("ledger_records", pieces)
+        )
         if bad:
             raise AssertionError(f"ClickHouse refuses a ledger row: {bad[0].message}")
         self._acknowledge(pieces)
@@ -199,7 +239,7 @@ class Sink:
     async def _store_sessions(self, pieces: Pieces) -> None:
         not_storable = await self._put("session_rows", pieces)
         if not_storable:
-            await self._dead_letter(self._refusals_of_rows(not_storable, _by_value(pieces)))
+            await self._dead_letter(self._refusals_of_rows(not_storable, by_value(pieces)))
         self._acknowledge(pieces)
 
     async def _store_dead_letters(self, pieces: Pieces) -> None:
@@ -212,6 +252,9 @@ class Sink:
         rows = joined(piece.rows for piece in pieces)
         if not rows:
             return ()
+        for piece in pieces:
+            # The block has them now, and twice may be a lot.
+            piece.rows = b""
         started_s = time.monotonic()
         not_storable = await self._insert(table, rows, token=block_token(table, pieces))
         self._metrics.insert_seconds.labels(table).observe(time.monotonic() - started_s)
@@ -224,14 +267,17 @@ class Sink:
         """The dead letters of rows that ClickHouse refuses: the records that they came from."""
         found = []
         for refused in not_storable:
-            (topic, partition), record = find(refused.row)
+            piece, record = find(refused.row)
+            topic, partition = piece.source
+            offset = record.offset + self._offset_base
+            piece.unstored[offset] = piece.unstored.get(offset, 0) + 1
             fault = Rejected(
                 Reason.NOT_STORABLE, refused.message, orjson.loads(refused.row).get("event_index")
             )
             found += refusals(
                 topic,
                 partition,
-                record.offset + self._offset_base,
+                offset,
                 record_ms=record_time_ms(record.headers, record.timestamp),
                 key=record.key,
                 value=record.value,
@@ -246,46 +292,6 @@ class Sink:
     def _acknowledge(self, pieces: Pieces) -> None:
         for piece in pieces:
             piece.acknowledge()
-
-
-Original = tuple[Source, Any]
-"""A record and where it stood."""
-
-
-def _by_offset(pieces: Pieces, offset_base: int) -> Callable[[bytes], Original]:
-    """Finds the record that an event row came from."""
-    records = {
-        (piece.source.partition, record.offset + offset_base): (piece.source, record)
-        for piece in pieces
-        for record in piece.records
-    }
-
-    def find(row: bytes) -> Original:
-        told = orjson.loads(row)
-        return records[told["partition"], told["offset"]]
-
-    return find
-
-
-def _by_value(pieces: Pieces) -> Callable[[bytes], Original]:
-    """Finds the record that is a session row."""
-    records = {record.value: (piece.source, record) for piece in pieces for record in piece.records}
-    return lambda row: records[row]
-
-
-def _with_refused(ledger: bytes, not_storable: Sequence[RefusedRow]) -> bytes:
-    """The ledger rows with the events that ClickHouse refused counted as refused."""
-    extra: dict[tuple[int, int], int] = {}
-    for refused in not_storable:
-        row = orjson.loads(refused.row)
-        place = row["partition"], row["offset"]
-        extra[place] = extra.get(place, 0) + 1
-    lines = []
-    for line in ledger.split(b"\n"):
-        row = orjson.loads(line)
-        row["refused"] += extra.get((row["partition"], row["offset"]), 0)
-        lines.append(orjson.dumps(row))
-    return b"\n".join(lines)
 
 
 def _now_ms() -> int:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
 from typing import Any
 
 import orjson
@@ -23,6 +23,7 @@ from pipeline.settings import Settings
 from pipeline.wire.refusal import REPLAYED_RECORD_MS
 
 _MARKED_AT_ONCE = 1_000
+_MARKED_AT_ONCE_BYTES = 16_000_000
 _EVER_MS = 1 << 62
 _CHOSEN = (
     "({reason:String} = '' OR reason = {reason:String}) AND ({topic:String} = '' OR topic = {topic:String})"
@@ -100,12 +101,27 @@ async def _replay(settings: Settings, store: Store, choice: Choice, again: bool)
         {**choice.parameters, "again": int(again)},
     )
     count = 0
-    while some := list(islice(lines, _MARKED_AT_ONCE)):
-        count += await produce(wiring.connection(settings), [_record(*orjson.loads(line)) for line in some])
+    for some in _portions(lines, _MARKED_AT_ONCE, _MARKED_AT_ONCE_BYTES):
+        told = [orjson.loads(line) for line in some]
+        count += await produce(wiring.connection(settings), (_record(*each) for each in told))
         # Marked once the broker has them: killed in between they are sent twice, which changes nothing.
-        marks = b"\n".join(_mark(*orjson.loads(line)[:3]) for line in some)
+        marks = b"\n".join(_mark(*each[:3]) for each in told)
         store.insert("dead_letter_replays", marks, token=f"replay-{time.time_ns()}")
     return count
+
+
+def _portions(lines: Iterable[bytes], max_count: int, max_bytes: int) -> Iterator[list[bytes]]:
+    """The lines, some at a time: a refused record may have millions of bytes, or few."""
+    some: list[bytes] = []
+    size = 0
+    for line in lines:
+        some.append(line)
+        size += len(line)
+        if len(some) >= max_count or size >= max_bytes:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
 
 
 def _record(topic: str, partition: int, offset: int, key64: str, value64: str, record_ms: int) -> Outgoing:

@@ -99,7 +99,12 @@ def _lines(name: str) -> Iterator[bytes]:
         if name.endswith(".gz"):
             file = cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=file)))
         try:
-            for line in file:
+            # One byte more than a record may have, and the line's end: what is longer is not read to its end.
+            while line := file.readline(topics.MAX_MESSAGE_BYTES + 2):
+                if len(line) > topics.MAX_MESSAGE_BYTES and not line.endswith(b"\n"):
+                    raise CommandFailed(
+                        f"{name}: a line of more than {topics.MAX_MESSAGE_BYTES} bytes, which no topic takes"
+                    )
                 if line.strip():
                     yield line.rstrip(b"\r\n")
         except (OSError, EOFError, zlib.error) as error:

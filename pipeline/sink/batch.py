@@ -18,6 +18,14 @@ class Bounds:
     max_bytes: int = 32_000_000
     max_age_ms: int = 1_000
 
+    @property
+    def piece_bytes(self) -> int:
+        """How much may be made of the input before it goes into a batch: what a batch may be over its bound by."""
+        return min(self.max_bytes, _PIECE_BYTES)
+
+
+_PIECE_BYTES = 8_000_000
+
 
 class Source(NamedTuple):
     """A partition of a topic."""
@@ -28,7 +36,11 @@ class Source(NamedTuple):
 
 @dataclass(slots=True)
 class Piece:
-    """One chunk of one partition, turned into rows. Offsets are those that are stored."""
+    """Some records of one partition, turned into rows. Offsets are those that are stored.
+
+    The pieces of a chunk follow one another; where one record makes too many rows for one, several pieces have rows of
+    it, and the last of them its ledger row and what was refused of it.
+    """
 
     source: Source
     first_offset: int
@@ -41,8 +53,16 @@ class Piece:
     refused: Sequence[Refusal] = ()
     records: Sequence[Any] = ()
     """The records themselves, for the case that ClickHouse refuses a row of theirs."""
+    first_event: int = 0
+    """Of its first record: the event that its rows begin with."""
+    end_event: int = -1
+    """Of its last record: the event before which its rows end; -1 if they go on to the last one."""
+    is_last: bool = True
+    """Whether it ends its chunk."""
+    unstored: dict[int, int] = field(default_factory=dict)
+    """Offset to the number of its events that ClickHouse refused; the pieces of a chunk share it."""
     acknowledge: Callable[[], object] = lambda: None
-    """Called once everything of the chunk is stored."""
+    """Called once everything of the chunk is stored, on the last piece."""
     still_mine: Callable[[], bool] = lambda: True
     """Whether the chunk's partition is still this worker's."""
 
@@ -88,11 +108,13 @@ class Batch:
 
 
 def block_token(table: str, pieces: Iterable[Piece]) -> str:
-    """The deduplication token of an insert: the same table and offsets give the same token."""
+    """The deduplication token of an insert: the same table, offsets and events of them give the same token."""
     digest = blake2b(table.encode(), digest_size=16)
     for piece in pieces:
         topic, partition = piece.source
         digest.update(f"\0{topic}\0{partition}\0{piece.first_offset}\0{piece.last_offset}".encode())
+        if piece.first_event or piece.end_event >= 0:
+            digest.update(f"\0{piece.first_event}\0{piece.end_event}".encode())
     return digest.hexdigest()
 
 

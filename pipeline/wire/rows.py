@@ -10,7 +10,7 @@ column takes their bytes as they stand, which spares escaping them here and unes
 
 from __future__ import annotations
 
-from functools import lru_cache
+import sys
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
@@ -18,6 +18,7 @@ import orjson
 
 from pipeline.domain.event import COUNTERS
 from pipeline.domain.session import End, Session, session_id_text
+from pipeline.wire.kept import Kept
 from pipeline.wire.limits import FIRST_STORED_MS, LAST_STORED_MS
 
 if TYPE_CHECKING:
@@ -113,13 +114,32 @@ class _EventRow(msgspec.Struct, gc=False):
 
 
 _encode_lines = msgspec.json.Encoder().encode_lines
+_ROW_BYTES = 3_000
+"""At most, of a row without resource, user, version and what the event itself says: names, ids, times."""
 
 
-def event_rows(envelope: Envelope, *, topic: str, partition: int, offset: int) -> bytes:
-    """The rows of all events of an envelope, separated by newlines; empty if it has none.
+def events_at_once(envelope: Envelope, max_bytes: int) -> int:
+    """Of how many events of an envelope the rows may be made at once, if they are to take no more than `max_bytes`.
 
-    `event_index` counts the events that the envelope still has, not those that were refused. Attributes go in
-    as they came: in ClickHouse every value is text, a nested one its JSON text, null the empty text.
+    At least one. All that the events say themselves comes on top: it is no more than the record.
+    """
+    count = len(envelope.events)
+    # A character is at most four bytes; the version of the app may be all of the resource, and is there again.
+    if count * (_ROW_BYTES + 8 * len(envelope.resource) + 4 * len(envelope.user)) <= max_bytes:
+        return count
+    resource, user = len(envelope.resource.encode()), len(envelope.user.encode())
+    version = len(_resource(envelope.resource).app_version.encode())
+    return max(1, min(count, max_bytes // (_ROW_BYTES + resource + user + version)))
+
+
+def event_rows(
+    envelope: Envelope, *, topic: str, partition: int, offset: int, start: int = 0, stop: int | None = None
+) -> bytes:
+    """The rows of the events of an envelope, separated by newlines; empty if it has none.
+
+    With `start` and `stop` those of some: every row repeats resource and user, and all may be too much at once
+    (`events_at_once`). `event_index` counts the events that the envelope still has, not those that were refused.
+    Attributes go in as they came: in ClickHouse every value is text, a nested one its JSON text, null the empty text.
     """
     app_id, device_id = _raw(_quoted(envelope.app_id)), _raw(_quoted(envelope.device_id))
     resource, user = _resource(envelope.resource), _user(envelope.user)
@@ -127,7 +147,8 @@ def event_rows(envelope: Envelope, *, topic: str, partition: int, offset: int) -
     user_json, user_id = _raw(envelope.user or '""'), _raw(user.user_id)
     received_at, topic_json = _raw(_seconds(envelope.received_at_ms)), _raw(_quoted(topic))
     rows = []
-    for index, event in enumerate(envelope.events):
+    events = envelope.events if stop is None else envelope.events[start:stop]
+    for index, event in enumerate(events, start):
         time = _raw(_seconds(event.time_ms))
         rows.append(
             _EventRow(
@@ -205,8 +226,7 @@ class _UserTexts(NamedTuple):
     user_id: str
 
 
-@lru_cache(maxsize=8_192)
-def _resource(canonical: str) -> _ResourceTexts:
+def _make_resource(canonical: str) -> _ResourceTexts:
     facts: dict[str, str] = orjson.loads(canonical)
     columns = {
         "app_version": facts.get("service.version", ""),
@@ -223,8 +243,7 @@ def _resource(canonical: str) -> _ResourceTexts:
     return _ResourceTexts(f'{",".join(texts)},"resource":{canonical}', _quoted(columns["app_version"]))
 
 
-@lru_cache(maxsize=8_192)
-def _user(canonical: str) -> _UserTexts:
+def _make_user(canonical: str) -> _UserTexts:
     user = orjson.loads(canonical) if canonical else {}
     user_id = _quoted(user.get("id", ""))
     personas = orjson.dumps(user.get("personas", [])).decode()
@@ -243,10 +262,17 @@ def _text(text: str) -> str:
     return orjson.dumps(text).decode()
 
 
-@lru_cache(maxsize=16_384)
-def _quoted(text: str) -> str:
-    """For texts that come again and again."""
-    return _text(str(text))
+_KEPT_BYTES = 32_000_000
+"""Of each: the texts of resources, users, and others that come again and again."""
+
+
+def _size(texts: tuple[str, ...]) -> int:
+    return sum(map(sys.getsizeof, texts))
+
+
+_resource = Kept(_make_resource, _size, _KEPT_BYTES).__getitem__
+_user = Kept(_make_user, _size, _KEPT_BYTES).__getitem__
+_quoted = Kept(lambda text: _text(str(text)), sys.getsizeof, _KEPT_BYTES // 2).__getitem__
 
 
 def _raw(text: str) -> msgspec.Raw:

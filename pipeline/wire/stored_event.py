@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from itertools import groupby
 from typing import Annotated, NamedTuple
 
@@ -67,19 +66,18 @@ def devices(lines: Iterable[bytes]) -> Iterator[StoredDevice]:
     rows = (_read(line) for line in lines if line)
     for (app_id, device_id), of_device in groupby(rows, key=lambda row: row[:2]):
         records: list[StoredRecord] = []
-        partition = 0
+        partition, texts = 0, _Texts()
         for row in of_device:
             partition, offset, record_ms = row[2:5]
             if not records or records[-1].offset != offset:
                 records.append(StoredRecord(offset, record_ms, []))
-            records[-1].events.append(_event(row))
+            records[-1].events.append(_event(row, texts))
         yield StoredDevice(app_id, device_id, partition, records)
 
 
 def _read(line: bytes) -> _Row:
     try:
         row: _Row = _row.decode(line)
-        _check_texts(row[12], row[13])
     except UnicodeDecodeError as error:
         raise msgspec.DecodeError(f"a stored event is not UTF-8: {error}") from error
     if row[6] not in _KINDS:
@@ -87,18 +85,42 @@ def _read(line: bytes) -> _Row:
     return row
 
 
-@lru_cache(maxsize=8_192)
-def _check_texts(resource: str, user: str) -> None:
-    """Raise unless both are what a decoder writes: sessions would carry them into rows and state."""
-    _resource.decode(resource)
-    if user:
-        _user.decode(user)
-    if _CONTROL.search(resource) or _CONTROL.search(user):
+class _Texts:
+    """The resources and users of one device: each is judged once, and in memory once, however many events name it."""
+
+    def __init__(self) -> None:
+        self._resources: dict[str, str] = {}
+        self._users: dict[str, str] = {"": ""}
+
+    def resource(self, text: str) -> str:
+        """The text itself. Raises unless it is what a decoder writes: sessions would carry it into rows and state."""
+        known = self._resources.get(text)
+        if known is None:
+            _resource.decode(text)
+            known = self._resources[text] = _canonical(text)
+        return known
+
+    def user(self, text: str) -> str:
+        """As `resource`."""
+        known = self._users.get(text)
+        if known is None:
+            _user.decode(text)
+            known = self._users[text] = _canonical(text)
+        return known
+
+
+def _canonical(text: str) -> str:
+    if _CONTROL.search(text):
         raise msgspec.ValidationError("a stored event whose resource or user is not canonical JSON")
+    return text
 
 
-def _event(row: _Row) -> Event:
-    time_ms, label, seq, event_id, client_session_id, exit_reason, counters, resource, user = row[5:]
+def _event(row: _Row, texts: _Texts) -> Event:
+    time_ms, label, seq, event_id, client_session_id, exit_reason, counters = row[5:12]
+    try:
+        resource, user = texts.resource(row[12]), texts.user(row[13])
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError(f"a stored event is not UTF-8: {error}") from error
     kind = _KINDS[label]
     return Event(
         time_ms, RANK[kind], seq, event_id, kind, client_session_id, exit_reason, counters, resource, user

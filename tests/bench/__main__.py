@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.bench import floor, latency, parts, recovery, report, workers
+from tests.bench import floor, latency, parts, recovery, report, workers, worst
 from tests.bench.peers import PEERS
 from tests.bench.peers.side_by_side import side_by_side
 from tests.bench.rig import Figures
@@ -29,6 +29,8 @@ PURE: Mapping[str, Callable[[int, Options], Figures]] = {
     "step": parts.step,
     "rows": parts.rows,
     "compression": parts.compression,
+    "worst_sink": worst.sink,
+    "worst_sessionizer": worst.sessionizer,
 }
 RUNNING: Mapping[str, Measure] = {
     "floor_consume": floor.consume,
@@ -58,6 +60,8 @@ PLAN: dict[str, list[Options]] = {
     ],
     "rows": _SIZES,
     "compression": [{"envelope": 1, "devices": 20_000}],
+    "worst_sink": [{"envelope": 500, "devices": 1, "events": 7_000}],
+    "worst_sessionizer": [{"envelope": 500, "devices": 1, "events": 7_000}],
     "floor_consume": _SIZES,
     "floor_insert": [{"envelope": 20, "devices": 20_000}],
     "sessionizer": [*_SIZES, {"envelope": 0, "devices": 20_000}],
@@ -70,9 +74,10 @@ PLAN: dict[str, list[Options]] = {
     "recovery": [{"envelope": 1, "devices": 1_000_000}],
     "latency": [{"envelope": 5, "devices": 20_000, "share": share} for share in (0.25, 0.5, 1.0)],
 }
-"""What is measured on what. `envelope` is events an envelope, 0: as the source has them."""
+"""What is measured on what. `envelope` is events an envelope, 0: as the source has them; `events` stands in
+the place of `--events`."""
 
-_ONCE = ("recovery", "latency", "router", "pair")
+_ONCE = ("recovery", "latency", "router", "pair", "worst_sink", "worst_sessionizer")
 """Long, or steady enough, for one round."""
 _LATENCY_S = 40.0
 
@@ -84,6 +89,7 @@ class TooShort(Exception):
 def measure(what: str, events: int, options: Options, broker: str, rounds: int) -> dict[str, Any]:
     """Several rounds and their medians. Raises `TooShort`."""
     rounds = 1 if what in _ONCE else rounds
+    events = int(options.get("events", events))
     found = (
         _pure(what, events, options, rounds)
         if what in PURE

@@ -42,7 +42,7 @@ def step(events: int, options: Mapping[str, float]) -> Figures:
     record_bytes = len(corpus[0].key or b"") + len(corpus[0].value or b"")
     per_chunk = min(limits.max_chunk, limits.max_chunk_bytes // record_bytes)
     partition = Partition(0, Policies())
-    before_mb = _rss_mb()
+    before_mb = rss_mb()
     state_bytes = row_count = 0
     started_s = time.process_time()
     for at in range(0, len(corpus), per_chunk):
@@ -53,14 +53,14 @@ def step(events: int, options: Mapping[str, float]) -> Figures:
     cpu_s = time.process_time() - started_s
     return {
         "cpu_s": cpu_s,
-        "rss_mb": _rss_mb(),
-        "state_mb": _rss_mb() - before_mb,
+        "rss_mb": rss_mb(),
+        "state_mb": rss_mb() - before_mb,
         "changelog_bytes_per_event": state_bytes / events,
         "rows_per_event": row_count / events,
     }
 
 
-class _Fetched(NamedTuple):
+class Fetched(NamedTuple):
     """A record as aiokafka unpacks it."""
 
     offset: int
@@ -72,14 +72,14 @@ class _Fetched(NamedTuple):
 
 def rows(events: int, options: Mapping[str, float]) -> Figures:
     """Records to rows of events and of the ledger, decoding included; what the sink does before it inserts."""
-    corpus = [_Fetched(*record[:4]) for record in _corpus(events, options)]
+    corpus = [Fetched(*record[:4]) for record in _corpus(events, options)]
     sink = Sink(_nothing, _nothing, Metrics(), bounds=Bounds())
     per_chunk = max(1, 50_000 // int(options["envelope"]))
     size = 0
     started_s = time.process_time()
     for at in range(0, len(corpus), per_chunk):
-        piece = sink.event_piece(Source("sdk-events", 0), corpus[at : at + per_chunk])
-        size += len(piece.rows)
+        for piece in sink.event_pieces(Source("sdk-events", 0), corpus[at : at + per_chunk]):
+            size += len(piece.rows)
     return {"cpu_s": time.process_time() - started_s, "bytes_per_row": size / events}
 
 
@@ -121,7 +121,7 @@ def _corpus(events: int, options: Mapping[str, float]) -> list[SourceRecord]:
     )
 
 
-def _rss_mb() -> float:
+def rss_mb() -> float:
     """The most memory that this process has had, in MB of 10^6 bytes."""
     return (
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1_024) / 1e6

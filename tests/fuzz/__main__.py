@@ -1,5 +1,8 @@
 """The command: `python -m tests.fuzz --decoder NAME --inputs N [--seed S] [--seconds T]`.
 
+And `python -m tests.fuzz --worst-cases --bytes N [--seed S] [--broker kafka|embedded]`: legal input at every limit,
+through real workers with 1 GiB of address space each; exit 1 if one died or a row is not right.
+
 The last line is one JSON object; exit 1 if anything escaped or an input at the size limit took too long. Inputs
 that did are saved as files; `--replay FILE…` runs them again.
 """
@@ -17,6 +20,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 
+from tests.fuzz import worst
 from tests.fuzz.campaign import Campaign, best_ms, run_atheris, run_mutator, save, slowest_in_peace
 
 DECODERS = {
@@ -32,7 +36,12 @@ _SHOWN_BYTES = 2_000
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("--decoder", required=True, choices=DECODERS)
+    parser.add_argument("--decoder", choices=DECODERS)
+    parser.add_argument(
+        "--worst-cases", action="store_true", help="legal input at every limit, to real workers"
+    )
+    parser.add_argument("--bytes", type=int, default=20_000_000, help="of input, for the worst cases")
+    parser.add_argument("--broker", choices=("kafka", "embedded"), default="kafka")
     parser.add_argument("--inputs", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, help="stop after so long, even with fewer inputs")
@@ -49,7 +58,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--time", type=Path, nargs="+", metavar="FILE", help="print milliseconds for each, best of 3"
     )
-    return parser.parse_args()
+    told = parser.parse_args()
+    if not told.decoder and not told.worst_cases:
+        parser.error("--decoder or --worst-cases")
+    return told
 
 
 def _atheris(engine: str) -> ModuleType | None:
@@ -67,6 +79,8 @@ def _atheris(engine: str) -> ModuleType | None:
 
 def main() -> None:
     arguments = _arguments()
+    if arguments.worst_cases:
+        sys.exit(worst.main(arguments.seed, arguments.bytes, arguments.broker))
     # One folder for all that is temporary: libFuzzer's end leaves no chance to close anything.
     scratch = tempfile.tempdir = tempfile.mkdtemp(prefix="fuzz-")
     module, name = DECODERS[arguments.decoder]

@@ -365,19 +365,20 @@ class SinkProcess(Process):
 
         sink = make(insert, self.dead_letter, METRICS, bounds=bounds)
         self._roads = {
-            topics.SDK_EVENTS: (sink.event_piece, sink.events),
-            topics.SESSIONS: (sink.session_piece, sink.sessions),
-            topics.DEAD_LETTERS: (sink.dead_letter_piece, sink.dead_letters),
+            topics.SDK_EVENTS: (sink.event_pieces, sink.events),
+            topics.SESSIONS: (sink.session_pieces, sink.sessions),
+            topics.DEAD_LETTERS: (sink.dead_letter_pieces, sink.dead_letters),
         }
         for _, writer in self._roads.values():
             self.loop.start(writer.run())
 
     async def handle(self, chunk: Chunk) -> None:
         build, writer = self._roads[chunk.tp.topic]
-        piece = build(Source(*chunk.tp), chunk.records)
-        piece.acknowledge = lambda: self.acknowledge(chunk)
-        piece.still_mine = lambda: self.holds(chunk.assignment)
-        await writer.add(piece)
+        await writer.add_all(
+            build(Source(*chunk.tp), chunk.records),
+            acknowledge=lambda: self.acknowledge(chunk),
+            still_mine=lambda: self.holds(chunk.assignment),
+        )
 
 
 class RouterProcess(Process):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -74,11 +75,18 @@ class AcknowledgesBeforeInsert(Sink):
         await super()._store_events(pieces)
 
 
+class AcknowledgesEachPiece(Sink):
+    """A chunk counts as stored when the first of its pieces is."""
+
+    def event_pieces(self, source: Source, records: Sequence[Any]) -> Iterator[Piece]:
+        return (replace(piece, is_last=True) for piece in super().event_pieces(source, records))
+
+
 class LosesARow(Sink):
     """The last row of a large chunk of session rows is gone."""
 
-    def session_piece(self, source: Source, records: Sequence[Any]) -> Piece:
-        return super().session_piece(source, records[:-1] if len(records) > 4 else records)
+    def session_pieces(self, source: Source, records: Sequence[Any]) -> Iterator[Piece]:
+        return super().session_pieces(source, records[:-1] if len(records) > 4 else records)
 
 
 class _With(Sessionizer):
@@ -133,6 +141,7 @@ BROKEN = {
     "rows before states": (Suspects(sessionizer=RowsFirst), 400),
     "acknowledged before the rows are there": (Suspects(sessionizer=AcknowledgesBeforeRows), 200),
     "acknowledged before the insert": (Suspects(sink=AcknowledgesBeforeInsert), 50),
+    "acknowledged by the first piece": (Suspects(sink=AcknowledgesEachPiece), 50),
     "a row lost": (Suspects(sink=LosesARow), 50),
     "no fence": (Suspects(fence=Unfenced), 500),
     "an outbox forgotten": (Suspects(sessionizer=ForgetsOutbox), 200),
@@ -151,7 +160,7 @@ FOUND: dict[str, tuple[int, Suspects]] = {
     # Silence spoke on a recovered state whose rows were still owed.
     "silence before the input came again": (922, Suspects(sessionizer=TicksOverOutbox)),
     # A partition was kept through a rebalance, without the silence that was durable already.
-    "silence that ended with the assignment": (1292, Suspects(sessionizer=ForgetsSilence)),
+    "silence that ended with the assignment": (1477, Suspects(sessionizer=ForgetsSilence)),
     # A state of a worker that had lost the partition landed after the next owner's, and was taken for the truth.
     "a late state": (440, Suspects(fence=Unfenced)),
 }

@@ -125,7 +125,10 @@ class World:
                 self.suspects.fence,
             )
         elif role == "sink":
-            bounds = Bounds(self.rng.choice((1, 3, 10, 1_000)), 100_000, self.rng.choice((1, 200, 1_000)))
+            max_rows = self.rng.choice((1, 3, 10, 1_000))
+            # So few bytes that a record is cut into pieces of single events.
+            max_bytes = 1_500 if max_rows == 10 else 100_000
+            bounds = Bounds(max_rows, max_bytes, self.rng.choice((1, 200, 1_000)))
             process = SinkProcess(
                 name, self.site, lambda *args, bounds: self.suspects.sink(*args, bounds=bounds), bounds
             )
