@@ -15,6 +15,7 @@ from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types import TP
 
+from pipeline.adapters.bounded_fetch import Room, room, within_room
 from pipeline.adapters.topic_identity import Note, note_of
 from pipeline.adapters.topic_ids import topic_ids
 
@@ -37,6 +38,7 @@ class _RecordsAsTheyAre(fetcher.PartitionRecords):  # type: ignore[misc]
 
 # aiokafka has no way to say which class its consumers use. All of this process are ours.
 fetcher.PartitionRecords = _RecordsAsTheyAre
+fetcher.FetchResult.getall = within_room
 
 
 def uptime_s() -> float:
@@ -138,6 +140,7 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
     async def fetch(self, sources: Collection[TP]) -> tuple[dict[TP, list[Any]], frozenset[TP]]:
         """Records that have arrived, after a short wait if there are none; and the sources read to their end."""
         consumer = self._ensure_consumer()
+        room.set(Room(self.app.limits.max_chunk_bytes))
         found = await consumer.getmany(*(TopicPartition(*tp) for tp in sources), timeout_ms=_POLL_MS)
         at_end = set()
         for tp in sources:

@@ -1,0 +1,53 @@
+"""A bound on the bytes of records that are unpacked at once.
+
+What a fetch brings is bounded as it came, compressed; a record batch of 100 kB may hold some MB, and aiokafka unpacks
+all that it has at every call, up to a number of records.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Any
+
+from aiokafka.consumer import fetcher
+
+
+class Room:
+    """How many bytes may still be unpacked in this call."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, max_bytes: int) -> None:
+        self.left = max_bytes
+
+
+room: ContextVar[Room | None] = ContextVar("room", default=None)
+"""To be set around a call of the consumer; without, there is no bound."""
+
+
+_all_there_is = fetcher.FetchResult.getall
+
+
+def within_room(result: Any, max_records: int | None = None) -> list[Any]:
+    """`FetchResult.getall`, but what there is no room for stays there, packed as it came.
+
+    A record that is larger than all the room passes if it is the first.
+    """
+    within = room.get()
+    if within is None:
+        return list(_all_there_is(result, max_records))
+    if within.left <= 0 or not result.has_more() or not result.check_assignment(result._topic_partition):
+        return []
+    left, found = within.left, []
+    most = max_records or 1 << 62
+    for record in result._partition_records:
+        found.append(record)
+        left -= len(record.value or b"") + len(record.key or b"")
+        if left <= 0 or len(found) >= most:
+            result._update_position()
+            break
+    else:
+        result._update_position()
+        result._partition_records = None
+    within.left = left
+    return found
