@@ -127,13 +127,15 @@ class Rebuild:
         pending: list[bytes] = []
         size = 0
         for _, rebuilt in self._rebuilt():
-            for session_id in self._in_scope(rebuilt):
-                pending += rebuilt.rows[session_id]
-                size += sum(map(len, rebuilt.rows[session_id]))
-                count += 1
-            if size >= _INSERT_BYTES:
-                self._insert(pending, number)
-                pending, size, number = [], 0, number + 1
+            inside = self._in_scope(rebuilt)
+            count += len(inside)
+            for session_id, (_, row) in zip(rebuilt.session_ids, rebuilt.rows, strict=True):
+                if session_id in inside:
+                    pending.append(row)
+                    size += len(row)
+                if size >= _INSERT_BYTES:
+                    self._insert(pending, number)
+                    pending, size, number = [], 0, number + 1
         self._insert(pending, number)
         self._run("2_swap.sql")
         return count

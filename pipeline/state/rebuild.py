@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.domain.policy import Policy
 from pipeline.state.device import Counts, apply, fall_silent
-from pipeline.state.outbox import outbox_rows
+from pipeline.state.outbox import Rows
 from pipeline.wire import stored_session
 from pipeline.wire.device_state import DeviceState, Report
 from pipeline.wire.stored_event import StoredDevice
@@ -18,8 +18,10 @@ class Rebuilt:
     """A device's exact sessions, and the state from which streaming goes on."""
 
     state: DeviceState
-    rows: dict[str, list[bytes]]
-    """Session id to its rows; of several the one of the highest version counts."""
+    rows: Rows
+    """Their rows, made while they are iterated over; of several of a session the one of the highest version counts."""
+    session_ids: list[str]
+    """For each row the session that it is of."""
     facts: dict[str, Facts]
     """Session id to what its row says."""
 
@@ -34,23 +36,23 @@ def rebuild_device(device: StoredDevice, policy: Policy, now_ms: int, partition:
     arrived_ms = max(record.record_ms for record in device.records)
     events = sorted(event for record in device.records for event in record.events)
     apply(state, [(last.offset, arrived_ms, events)], policy, Counts())
-    made = [state.outbox]
-    by_offset = list(_rows(state, device, partition, state.applied_offset * 2))
+    rows = Rows(partition)
+    key = f"{device.app_id}/{device.device_id}".encode()
+    _add(rows, key, state, state.applied_offset * 2)
     # Finality by silence is left to the workers' clock.
     if fall_silent(state, now_ms, 0, policy):
-        made.append(state.outbox)
-        by_offset += _rows(state, device, partition, state.applied_offset * 2 + 1)
+        _add(rows, key, state, state.applied_offset * 2 + 1)
     state.outbox = []
-    rows: dict[str, list[bytes]] = {}
+    session_ids: list[str] = []
     facts: dict[str, Facts] = {}
-    writes = [write for outbox in made for write in outbox]
-    for write, row in zip(writes, by_offset, strict=True):
-        assert write.report is not Report.DELETED, "in order nothing dissolves"
-        session_id, said = stored_session.facts_of(row)
-        rows.setdefault(session_id, []).append(row)
+    texts = stored_session.Shared()
+    for _, row in rows:
+        session_id, said = stored_session.facts_of(row, texts)
+        session_ids.append(session_id)
         facts[session_id] = said
-    return Rebuilt(state, rows, facts)
+    return Rebuilt(state, rows, session_ids, facts)
 
 
-def _rows(state: DeviceState, device: StoredDevice, partition: int, revision: int) -> list[bytes]:
-    return list(outbox_rows(state, device.app_id, device.device_id, partition=partition, revision=revision))
+def _add(rows: Rows, key: bytes, state: DeviceState, revision: int) -> None:
+    assert all(write.report is not Report.DELETED for write in state.outbox), "in order nothing dissolves"
+    rows.add(key, state, revision)

@@ -16,6 +16,7 @@ _PLAIN = (
     "stitched_session_id", "stitched_index", "user_id", "personas", "properties", "resource", "event_count",
     *COUNTERS,
 )  # fmt: skip
+_SHARED_FROM_BYTES = 4_096
 
 SELECT = (
     f"SELECT app_id, device_id, session_id, {', '.join(f'toUnixTimestamp64Milli({name})' for name in _TIMES)},"
@@ -39,22 +40,37 @@ class Difference(NamedTuple):
     """Column to what is stored and what should be; empty unless `changed`."""
 
 
+class Shared:
+    """What sessions of a device say alike, in memory once: a user may take a megabyte, and have a thousand sessions."""
+
+    def __init__(self) -> None:
+        self._values: dict[bytes, Any] = {}
+
+    def facts(self, facts: dict[str, Any], row_bytes: int) -> Facts:
+        """The same facts, of a row of so many bytes. Small ones are left as they are."""
+        if row_bytes > _SHARED_FROM_BYTES:
+            for name in ("properties", "resource", "personas"):
+                facts[name] = self._values.setdefault(orjson.dumps(facts[name]), facts[name])
+        return facts
+
+
 def by_device(lines: Iterable[bytes]) -> Iterator[tuple[tuple[str, str], dict[str, Facts]]]:
     """App and device with their stored sessions by id, device by device."""
-    rows = (orjson.loads(line) for line in lines if line)
-    for (app_id, device_id), group in groupby(rows, key=lambda row: (row[0], row[1])):
+    rows = ((orjson.loads(line), len(line)) for line in lines if line)
+    for (app_id, device_id), group in groupby(rows, key=lambda row: (row[0][0], row[0][1])):
         found: dict[str, Facts] = {}
-        for row in group:
+        texts = Shared()
+        for row, size in group:
             times = dict(zip(_TIMES, map(int, row[3:6]), strict=True))
-            found[row[2]] = times | dict(zip(_PLAIN, row[6:], strict=True))
+            found[row[2]] = texts.facts(times | dict(zip(_PLAIN, row[6:], strict=True)), size)
         yield (app_id, device_id), found
 
 
-def facts_of(session_row: bytes) -> tuple[str, Facts]:
+def facts_of(session_row: bytes, texts: Shared) -> tuple[str, Facts]:
     """The session id and the facts of a row as `rows.session_row` makes it."""
     row = orjson.loads(session_row)
     times = {name: round(row[name] * 1_000) for name in _TIMES}
-    return row["session_id"], times | {name: row[name] for name in _PLAIN}
+    return row["session_id"], texts.facts(times | {name: row[name] for name in _PLAIN}, len(session_row))
 
 
 def differences(stored: Mapping[str, Facts], exact: Mapping[str, Facts]) -> list[Difference]:

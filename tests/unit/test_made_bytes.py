@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -96,3 +98,36 @@ def test_texts_of_resources_and_users_are_kept_within_a_bound_on_bytes() -> None
         rows._resource(json.dumps({"service.version": f"{n}" + "v" * 60_000}))
     assert kept.byte_count <= 32_000_000
     assert 0 < len(kept) < 200
+
+
+REBUILT = """
+import json, resource, sys
+from pipeline.domain.event import Kind
+from pipeline.domain.policy import Policy
+from pipeline.state.rebuild import rebuild_device
+from pipeline.wire import stored_event
+from tests.worst_cases import user
+label = {kind: kind.label for kind in Kind}
+user_json = json.dumps(user("u"), separators=(",", ":"), ensure_ascii=False)
+def lines():
+    for n in range(600):
+        kind = label[(Kind.FOREGROUND, Kind.BACKGROUND)[n % 2]]
+        row = ["app", "d", 0, n, 2 * 10**12, 10**12 + n, kind, 0, f"e{n}", "", "", 0, "{}", user_json]
+        yield json.dumps(row).encode()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+(device,) = stored_event.devices(lines())
+rebuilt = rebuild_device(device, Policy(), 3 * 10**12, 0)
+size = sum(len(row) for _, row in rebuilt.rows)
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(len(rebuilt.facts), size // 10**6, (after - before) // 1000)
+"""
+
+
+def test_a_device_is_rebuilt_in_less_memory_than_its_rows_take() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", REBUILT], capture_output=True, text=True, timeout=60, check=True
+    )
+    sessions, rows_mb, taken_mb = map(int, done.stdout.split())
+    assert sessions == 300
+    assert rows_mb > 110
+    assert taken_mb < 40
