@@ -18,7 +18,6 @@ from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from pipeline.adapters import faust_app, kafka_topics, record_batches
@@ -467,15 +466,30 @@ def test_batches_keep_order_and_a_record_of_a_megabyte_passes(stage: Stage) -> N
     asyncio.run(act())
 
 
-def test_a_refused_batch_raises_and_nothing_after_it_is_written(kafka_stage: Stage) -> None:
+def test_what_is_refused_for_its_size_is_named_and_all_else_is_written(kafka_stage: Stage) -> None:
     stage = kafka_stage
-    too_large = [(b"first", b"1"), (b"huge", bytes(5_000_000)), (b"after", b"1")]
+    # The second batch is refused as a whole at first: a light record is in it that comes before the heavy one.
+    heavy = [(b"huge", bytes(5_000_000)), (b"also", bytes(6_000_000))]
+    items = [(b"first", b"1"), heavy[0], (b"between", b"1"), heavy[1], (b"after", b"1")]
 
     async def act() -> None:
-        with pytest.raises(KafkaError):
-            await stage.write({TP(stage.changelog, 0): too_large}, max_request_size=20_000_000)
+        with pytest.raises(record_batches.TooLarge, match="5000000, 6000000 bytes") as refused:
+            await stage.write({TP(stage.changelog, 0): items}, max_request_size=20_000_000)
+        assert refused.value.keys == [b"huge", b"also"]
         found = {p: kept async for p, kept in read_changelog(stage.connection, stage.changelog, [0])}
-        assert found == {0: {b"first": b"1"}}
+        assert found == {0: {b"first": b"1", b"between": b"1", b"after": b"1"}}
+
+
+def test_a_batch_of_several_is_refused_for_its_size_and_written_one_by_one(kafka_stage: Stage) -> None:
+    stage = kafka_stage
+    items = [(b"key-%d" % n, bytes(400_000)) for n in range(6)]
+
+    async def act() -> None:
+        await stage.write(
+            {TP(stage.changelog, 0): items}, max_batch_size=3_000_000, max_request_size=20_000_000
+        )
+        found = {p: kept async for p, kept in read_changelog(stage.connection, stage.changelog, [0])}
+        assert found == {0: dict(items)}
 
     asyncio.run(act())
 
