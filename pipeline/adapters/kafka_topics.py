@@ -120,6 +120,8 @@ async def log_bounds(connection: KafkaConnection, partitions: Collection[TP]) ->
     await consumer.start()
     try:
         wanted = [TopicPartition(*tp) for tp in partitions]
+        # All at once: asked about topics that it does not know, aiokafka looks for one after the other, with a pause.
+        await consumer._client.set_topics({tp.topic for tp in wanted})
         begins = await consumer.beginning_offsets(wanted)
         near_ends = await consumer.end_offsets(wanted)
         consumer.assign(wanted)

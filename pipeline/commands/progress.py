@@ -60,14 +60,15 @@ async def commits_of_roles(connection: KafkaConnection) -> tuple[Commits, dict[T
 
     So what was done is never beyond an end, but where a topic was made anew or its broker lost data.
     """
-    every = {name for names in READS.values() for name in names}
-    ids = await ids_of(connection, every)
+    ids, *groups = await asyncio.gather(
+        ids_of(connection, {name for names in READS.values() for name in names}),
+        *(commits(connection, group_of(role), names) for role, names in READS.items()),
+    )
     found = {}
-    for role, names in READS.items():
-        said = await commits(connection, group_of(role), names)
+    for role, said in zip(READS, groups, strict=True):
         counting = of_these_topics({tp: commit for tp, commit in said.items() if commit}, ids)
         found[role] = {tp: counting.get(tp) for tp in said}
-    return found, await log_bounds(connection, await topic_partitions(connection, every))
+    return found, await log_bounds(connection, {tp for said in found.values() for tp in said})
 
 
 async def lags(connection: KafkaConnection) -> list[Lag]:
