@@ -1,0 +1,122 @@
+"""`python -m tests.mutation --module pipeline/state/store.py`: which small faults no fast test finds.
+
+A process is forked for each fault and runs the tests of the module, with few examples, until the first one fails; what
+survives runs them again with as many as in CI. Prints survivors, ends with one JSON object. A campaign takes minutes to
+hours on one core, so it is no part of CI.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+
+# What takes long to import, once for all.
+import aiokafka  # noqa: F401
+import clickhouse_connect  # noqa: F401
+import faust  # noqa: F401
+import hypothesis  # noqa: F401
+import pytest
+
+from tests.mutation.mutants import Mutant, mutants_of
+from tests.mutation.plugin import Draws, Swap
+
+ROOT = Path(__file__).parents[2]
+MEMORY_BYTES = 4 << 30
+"""Of a fault that never ends and collects."""
+
+_FOLD = ("tests/unit/test_fold_examples.py", "tests/property/test_fold.py")
+_STATE = (
+    *("tests/unit/test_outbox.py", "tests/unit/test_state_bounds.py", "tests/unit/test_device.py"),
+    *("tests/unit/test_partition.py", "tests/unit/test_store.py", "tests/unit/test_state_codec.py"),
+    *("tests/unit/test_tail.py", "tests/property/test_streaming.py"),
+)
+_SIMULATED = (
+    "tests/simulation/test_simulation.py::test_all_seeds_of_the_budget_pass",
+    "tests/simulation/test_simulation.py::test_what_was_found_once",
+)
+TESTS = {
+    "pipeline/domain": (*_FOLD, "tests/golden", "tests/property/test_streaming.py", *_SIMULATED),
+    "pipeline/state": (*_STATE, *_SIMULATED),
+    "pipeline/wire": ("tests/unit/test_native.py", "tests/unit/test_rows.py", *_STATE, "tests/golden",
+                      "tests/property/test_decoders.py", *_SIMULATED),
+    "pipeline/sink": ("tests/unit/test_sink.py", "tests/unit/test_chunk.py", *_SIMULATED),
+    "pipeline/adapters": (
+        *("tests/unit/test_chunk.py", "tests/unit/test_fence.py", "tests/unit/test_sink.py"),
+        *("tests/unit/test_recovery.py", "tests/unit/test_transport.py", "tests/unit/test_clickhouse.py"),
+        *_SIMULATED,
+    ),
+}  # fmt: skip
+"""Folder of a module to the fast tests that hold it, the quickest first."""
+
+
+def tests_of(module: str) -> list[str]:
+    """The tests of a module, as far as they are there."""
+    (found,) = (tests for folder, tests in TESTS.items() if module.startswith(folder))
+    return [test for test in found if (ROOT / test.partition("::")[0]).exists()]
+
+
+def survives(module: str, mutant: Mutant | None, tests: list[str], limit_s: float, *, few: bool) -> bool:
+    """Whether all tests pass on a mutant (None: on the module as it is), in a process of their own.
+
+    One that needs longer than the limit does not.
+    """
+    child = os.fork()
+    if not child:
+        os.setsid()
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for number in (0, 1, 2):
+            os.dup2(nowhere, number)
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+        if mutant is not None:
+            Swap(module, ROOT / module, mutant.tree).install()
+        # No plugin of the machine's own; the cache is another run's.
+        asked = ["-x", "-q", "-p", "no:cacheprovider", "--tb=no", "--timeout=0"]
+        os._exit(pytest.main([*asked, *tests], plugins=[Draws(few=few)]))
+    ends_s = time.monotonic() + limit_s
+    while time.monotonic() < ends_s:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return status == 0
+        time.sleep(0.01)
+    os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return False
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
+    parser.add_argument("--module", action="append", required=True, help="a path; may be given several times")
+    parser.add_argument("--lines", help="FIRST-LAST: faults in these lines only")
+    parser.add_argument("--tests", nargs="+", help="these instead of the module's own")
+    parser.add_argument("--limit-s", type=float, default=90.0, help="for one fault")
+    given = parser.parse_args()
+    os.chdir(ROOT)
+    os.nice(10)
+    started_s = time.monotonic()
+    count = survived = 0
+    for module in given.module:
+        tests = given.tests or tests_of(module)
+        if not survives(module, None, tests, 10 * given.limit_s, few=True):
+            print(f"{module}: its tests do not pass as it is: {' '.join(tests)}", flush=True)
+            return 2
+        first, last = map(int, given.lines.split("-")) if given.lines else (0, sys.maxsize)
+        for mutant in mutants_of((ROOT / module).read_text()):
+            if not first <= mutant.line <= last:
+                continue
+            count += 1
+            if all(survives(module, mutant, tests, given.limit_s, few=few) for few in (True, False)):
+                survived += 1
+                print(f"{module}:{mutant.line}: {mutant.change}", flush=True)
+    seconds = round(time.monotonic() - started_s)
+    print(json.dumps({"mutants": count, "survived": survived, "seconds": seconds}))
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
