@@ -1,0 +1,425 @@
+"""Recovery: a changelog is read to its very end, and reading goes on where what is stored ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import pytest
+from aiokafka import TopicPartition
+from faust.types import TP
+
+from pipeline.adapters import recovery
+from pipeline.adapters.chunk import Assignment
+from pipeline.adapters.kafka_connection import KafkaConnection
+from pipeline.adapters.kafka_topics import LogBounds
+from pipeline.adapters.recovery import (
+    PartitionMismatch,
+    Recovery,
+    StateTable,
+    TopicMadeAnew,
+    read_changelog,
+)
+
+CHANGELOG, SOURCE = "changelog", "source"
+CONNECTION = KafkaConnection("nowhere:9092")
+
+
+class Record(NamedTuple):
+    offset: int
+    key: bytes
+    value: bytes | None
+
+
+class Log:
+    """A partition: its records, and where it ends, which after compaction is not behind the last one."""
+
+    def __init__(self, *records: tuple[int, bytes, bytes | None], end: int | None = None) -> None:
+        self.records = [Record(*each) for each in records]
+        self.end = end if end is not None else (self.records[-1].offset + 1 if records else 0)
+
+
+class Consumer:
+    """What of AIOKafkaConsumer is used. A fetch brings one record of each partition, or moves past holes to the end."""
+
+    logs: Mapping[int, Log]
+    made: list[Consumer]
+
+    def __init__(self, **options: Any) -> None:
+        assert options["auto_offset_reset"] == "earliest" and not options["enable_auto_commit"]
+        self.running = False
+        self.fetches = 0
+        self._positions: dict[TopicPartition, int] = {}
+        self._paused: set[TopicPartition] = set()
+        self._known: dict[TopicPartition, int] = {}
+        self.made.append(self)
+
+    async def start(self) -> None:
+        self.running = True
+
+    async def stop(self) -> None:
+        self.running = False
+
+    def assign(self, partitions: list[TopicPartition]) -> None:
+        self._positions = dict.fromkeys(partitions, -1)
+
+    async def seek_to_beginning(self, *partitions: TopicPartition) -> None:
+        self._positions |= dict.fromkeys(partitions, 0)
+
+    def pause(self, partition: TopicPartition) -> None:
+        self._paused.add(partition)
+
+    async def getmany(
+        self, *partitions: TopicPartition, timeout_ms: int
+    ) -> dict[TopicPartition, list[Record]]:
+        assert partitions, "aiokafka would give those of all partitions"
+        assert self.running and timeout_ms > 0
+        self.fetches += 1
+        assert self.fetches < 100, "there is nothing to wait for any more"
+        await asyncio.sleep(0)
+        found = {}
+        for tp in partitions:
+            assert tp not in self._paused
+            log, at = self.logs[tp.partition], self._positions[tp]
+            self._known[tp] = log.end
+            some = [each for each in log.records if at <= each.offset][:1]
+            if some:
+                found[tp] = some
+                self._positions[tp] = some[0].offset + 1
+            else:
+                self._positions[tp] = self._known[tp]
+        return found
+
+    def highwater(self, tp: TopicPartition) -> int | None:
+        return self._known.get(tp)
+
+    async def position(self, tp: TopicPartition) -> int:
+        return self._positions[tp]
+
+
+@pytest.fixture
+def logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[int, Log]]:
+    """The partitions of the changelog; every reader of them has to stop."""
+    found: dict[int, Log] = {}
+    Consumer.logs, Consumer.made = found, []
+    monkeypatch.setattr(recovery, "AIOKafkaConsumer", Consumer)
+    yield found
+    assert not any(consumer.running for consumer in Consumer.made)
+
+
+def read(partitions: Collection[int], **options: Any) -> list[tuple[int, dict[bytes, bytes]]]:
+    async def collect() -> list[tuple[int, dict[bytes, bytes]]]:
+        return [found async for found in read_changelog(CONNECTION, CHANGELOG, partitions, **options)]
+
+    return asyncio.run(collect())
+
+
+def test_a_log_is_read_to_its_last_record(logs: dict[int, Log]) -> None:
+    """One before the end would do for all but the device that was written last: its state would be an older one."""
+    logs[0] = Log((0, b"a", b"1"), (1, b"b", b"1"), (2, b"a", b"2"))
+    assert read([0]) == [(0, {b"a": b"2", b"b": b"1"})]
+    logs[0] = Log((0, b"a", b"1"))
+    assert read([0]) == [(0, {b"a": b"1"})]
+
+
+def test_a_log_that_ends_in_holes_or_has_nothing_ends_too(logs: dict[int, Log]) -> None:
+    logs[0] = Log((4, b"a", b"1"), (9, b"b", b"1"), end=12)
+    logs[1] = Log(end=5)
+    logs[2] = Log()
+    assert dict(read([0, 1, 2])) == {0: {b"a": b"1", b"b": b"1"}, 1: {}, 2: {}}
+
+
+def test_each_partition_comes_as_soon_as_it_is_through(logs: dict[int, Log]) -> None:
+    logs[0] = Log(*((n, b"k%d" % n, b"v") for n in range(6)))
+    logs[1] = Log((0, b"a", b"1"))
+    found = read([0, 1])
+    assert [partition for partition, _ in found] == [1, 0]
+    assert len(found[1][1]) == 6
+
+
+def test_it_is_read_up_to_the_claim_though_the_broker_does_not_know_of_it_yet(logs: dict[int, Log]) -> None:
+    """A new leader's high watermark may be behind what was acknowledged."""
+    logs[0] = Log((0, b"a", b"1"), end=1)
+    logs[1] = Log((0, b"b", b"1"))
+    late = Record(1, b"a", b"2")
+
+    class Late(Log):
+        @property
+        def end(self) -> int:
+            seen = Consumer.made[-1].fetches if Consumer.made else 0
+            if seen > 8 and late not in self.records:
+                self.records.append(late)
+            return 2 if seen > 8 else 1
+
+        @end.setter
+        def end(self, value: int) -> None:
+            pass
+
+    logs[0] = Late((0, b"a", b"1"))
+    assert dict(read([0, 1], at_least={0: 2})) == {0: {b"a": b"2"}, 1: {b"b": b"1"}}
+
+
+def test_of_a_key_the_latest_counts_and_a_tombstone_ends_it(logs: dict[int, Log]) -> None:
+    logs[0] = Log((0, b"a", b"1"), (1, b"b", b"2"), (2, b"b", None), (3, b"c", None), (4, b"a", b"0"))
+    assert read([0]) == [(0, {b"a": b"0"})]
+    assert read([0], newer=lambda old, new: new >= old) == [(0, {b"a": b"1"})]
+
+
+def test_a_reader_that_is_given_up_stops(logs: dict[int, Log]) -> None:
+    logs[0], logs[1] = Log((0, b"a", b"1")), Log((0, b"a", b"1"))
+
+    async def first() -> None:
+        reading: AsyncGenerator[Any, None] = read_changelog(CONNECTION, CHANGELOG, [0, 1])
+        assert (await anext(reading))[0] == 0
+        assert Consumer.made[-1].running
+        await reading.aclose()
+
+    asyncio.run(first())
+
+
+class App:
+    """What of the Faust app recovery asks; the bounds of logs are those of `bounds`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *tables: StateTable) -> None:
+        self.state_tables = list(tables)
+        self.connection = CONNECTION
+        self.start_offsets: Callable[[set[TP]], Any] | None = None
+        self.committed: dict[TP, int | None] = {}
+        self.bounds: list[dict[TP, LogBounds]] = []
+        """One answer after the other; the last stays."""
+        self.consumer = SimpleNamespace(
+            committed_offsets=self._committed, holds=lambda assignment: assignment.open
+        )
+        self.waited_s = 0.0
+        monkeypatch.setattr(recovery, "log_bounds", self._bounds)
+        monkeypatch.setattr(recovery.asyncio, "sleep", self._sleep)
+
+    async def _committed(self, partitions: set[TP]) -> dict[TP, int | None]:
+        return {tp: self.committed.get(tp) for tp in partitions}
+
+    async def _bounds(self, connection: KafkaConnection, wanted: Mapping[TP, int]) -> dict[TP, LogBounds]:
+        assert connection is self.connection
+        found = self.bounds.pop(0) if len(self.bounds) > 1 else self.bounds[0]
+        return {tp: found[tp] for tp in wanted}
+
+    async def _sleep(self, seconds: float) -> None:
+        self.waited_s += seconds
+
+    def starts(self, *numbers: int) -> tuple[dict[int, int], dict[int, int]]:
+        """Where reading starts and what counts as committed, by partition."""
+        sources = {TP(SOURCE, number) for number in numbers}
+        made = Recovery.__new__(Recovery)
+        made.app = self
+        assignment = Assignment(1, "me", frozenset(sources))
+        starts, committed = asyncio.run(made._find_starts(assignment, sources))
+        return (
+            {tp.partition: offset for tp, offset in starts.items()},
+            {tp.partition: offset for tp, offset in committed.items()},
+        )
+
+
+def table(**given: Any) -> StateTable:
+    """A table whose owner forgets what it is told, unless it is given."""
+    defaults: dict[str, Any] = {
+        "on_partition_recovered": lambda number, items: None,
+        "on_partition_revoked": lambda number: None,
+    }
+    named = SimpleNamespace(changelog_topic_name=CHANGELOG)
+    return StateTable(named, SOURCE, **defaults | given)
+
+
+P0, P1 = TP(SOURCE, 0), TP(SOURCE, 1)
+
+
+def test_reading_goes_on_at_the_commit_else_at_the_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = App(monkeypatch)
+    app.committed = {P0: 7}
+    app.bounds = [{P0: LogBounds(3, 9), P1: LogBounds(4, 9)}]
+    assert app.starts(0, 1) == ({0: 7, 1: 4}, {0: 7, 1: 4})
+    for offset in (3, 9):
+        app.committed = {P0: offset}
+        assert app.starts(0) == ({0: offset}, {0: offset})
+    assert app.waited_s == 0
+
+
+def test_the_hook_has_the_last_word_and_what_it_takes_back_counts_as_not_committed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = App(monkeypatch)
+    app.committed = {P0: 7, P1: 7}
+    app.bounds = [{P0: LogBounds(0, 9), P1: LogBounds(0, 9)}]
+
+    async def hook(sources: set[TP]) -> dict[TP, int]:
+        assert sources == {P0, P1}
+        return {P0: 5}
+
+    app.start_offsets = hook
+    assert app.starts(0, 1) == ({0: 5, 1: 7}, {0: 5, 1: 7})
+
+
+@pytest.mark.parametrize(("committed", "word"), [(2, "deleted before they were read"), (10, "made anew")])
+def test_a_commit_that_the_log_does_not_have_starts_at_its_beginning_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, committed: int, word: str
+) -> None:
+    app = App(monkeypatch)
+    app.committed = {P0: committed}
+    app.bounds = [{P0: LogBounds(3, 9)}]
+    with caplog.at_level(logging.ERROR, recovery.__name__):
+        starts, counts = app.starts(0)
+    assert (starts, counts) == ({0: 3}, {0: min(3, committed)})
+    assert word in caplog.text
+
+
+def test_the_end_of_a_log_may_be_late_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = App(monkeypatch, table(reach=lambda number: 8))
+    app.committed = {P0: 9}
+    app.bounds = [{P0: LogBounds(0, 8)}, {P0: LogBounds(0, 8)}, {P0: LogBounds(0, 9)}]
+    assert app.starts(0) == ({0: 9}, {0: 9})
+    assert 0 < app.waited_s < 5
+
+
+def test_a_log_that_ends_before_what_the_state_has_was_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = App(monkeypatch, table(reach=lambda number: 8), table(reach=lambda number: 3), table())
+    app.bounds = [{P0: LogBounds(0, 9)}]
+    app.starts(0)
+    app.bounds = [{P0: LogBounds(0, 8)}]
+    with pytest.raises(
+        TopicMadeAnew, match=r"source\[0\] ends at offset 8, but what was stored .* reaches to 8"
+    ):
+        app.starts(0)
+    nothing = App(monkeypatch, table(reach=lambda number: -1))
+    nothing.bounds = [{P0: LogBounds(0, 0)}]
+    assert nothing.starts(0)[0] == {0: 0}
+
+
+@pytest.mark.parametrize(
+    ("committed", "hooked", "checked"),
+    [(7, None, 7), (7, 5, 5), (3, None, 1), (2, None, 1), (4, None, 4), (0, None, None), (None, None, None)],
+)
+def test_the_state_is_asked_for_all_that_was_done(
+    monkeypatch: pytest.MonkeyPatch, committed: int | None, hooked: int | None, checked: int | None
+) -> None:
+    """At the log's beginning what was done may have been deleted unread: there some state must be, and no more."""
+    asked: list[tuple[int, int]] = []
+    other = table(on_reading_begins=lambda number, done: asked.append((-1, -1)))
+    other.source_topic = "another"
+    app = App(monkeypatch, table(on_reading_begins=lambda number, done: asked.append((number, done))), other)
+    app.state_tables.append(table())
+    app.committed = {P0: committed}
+    app.bounds = [{P0: LogBounds(3, 9)}]
+    if hooked is not None:
+
+        async def hook(sources: set[TP]) -> dict[TP, int]:
+            return {P0: hooked}
+
+        app.start_offsets = hook
+    app.starts(0)
+    assert asked == ([] if checked is None else [(0, checked)])
+
+
+class Owner:
+    """Who has the state: what it was told, in order."""
+
+    def __init__(self, claims: Mapping[int, int | None] | None = None) -> None:
+        self.told: list[Any] = []
+        self.close_after: Assignment | None = None
+        claim = None if claims is None else self._claim
+        self._claims = claims
+        self.table = table(
+            on_partition_recovered=self._recovered, on_partition_revoked=self._revoked, claim=claim
+        )
+
+    def _recovered(self, number: int, items: dict[bytes, bytes]) -> None:
+        self.told.append(("recovered", number, items))
+        if self.close_after is not None:
+            self.close_after.close(set())
+
+    def _revoked(self, number: int) -> None:
+        self.told.append(("revoked", number))
+
+    async def _claim(self, number: int, still_mine: Callable[[], bool]) -> int | None:
+        assert still_mine() and self._claims is not None
+        self.told.append(("claimed", number))
+        return self._claims[number]
+
+
+def assignment(*numbers: int, logged: Collection[int] | None = None) -> Assignment:
+    sources = {TP(SOURCE, number) for number in numbers}
+    changelogs = {TP(CHANGELOG, number) for number in (numbers if logged is None else logged)}
+    return Assignment(2, "me", frozenset(sources | changelogs | {TP("another", 9)}))
+
+
+def restore(monkeypatch: pytest.MonkeyPatch, owner: Owner, taken: Assignment) -> list[Any]:
+    made = Recovery.__new__(Recovery)
+    made.app = App(monkeypatch)
+    asyncio.run(made._restore(owner.table, taken))
+    return owner.told
+
+
+def test_what_is_new_is_recovered_and_what_is_lost_or_broken_off_forgotten_first(
+    monkeypatch: pytest.MonkeyPatch, logs: dict[int, Log]
+) -> None:
+    logs |= {number: Log((0, b"k", b"%d" % number)) for number in range(4)}
+    owner = Owner()
+    owner.table.held = {0, 1, 2}
+    taken = assignment(0, 1, 3)
+    taken.kept = frozenset({0, 2})
+    assert restore(monkeypatch, owner, taken) == [
+        ("revoked", 1), ("revoked", 2),
+        ("recovered", 1, {b"k": b"1"}), ("recovered", 3, {b"k": b"3"}),
+    ]  # fmt: skip
+    assert owner.table.held == {0, 1, 3}
+
+
+def test_nothing_is_read_where_all_is_kept(monkeypatch: pytest.MonkeyPatch, logs: dict[int, Log]) -> None:
+    owner = Owner({})
+    owner.table.held = {0}
+    taken = assignment(0)
+    taken.kept = frozenset({0})
+    assert restore(monkeypatch, owner, taken) == []
+    assert Consumer.made == []
+
+
+def test_partitions_are_claimed_before_they_are_read(
+    monkeypatch: pytest.MonkeyPatch, logs: dict[int, Log]
+) -> None:
+    logs |= {0: Log((0, b"k", b"0")), 1: Log((0, b"k", b"1"), (1, b"\0claim", None))}
+    owner = Owner({0: None, 1: 2})
+    assert restore(monkeypatch, owner, assignment(0, 1)) == [
+        ("claimed", 0), ("claimed", 1), ("recovered", 0, {b"k": b"0"}), ("recovered", 1, {b"k": b"1"}),
+    ]  # fmt: skip
+
+
+def test_an_assignment_that_ends_meanwhile_recovers_nothing_more(
+    monkeypatch: pytest.MonkeyPatch, logs: dict[int, Log]
+) -> None:
+    logs |= {number: Log((0, b"k", b"0")) for number in range(2)}
+    owner, taken = Owner(), assignment(0, 1)
+    owner.close_after = taken
+    assert restore(monkeypatch, owner, taken) == [("recovered", 0, {b"k": b"0"})]
+    assert owner.table.held == {0}
+
+
+def test_so_it_is_while_claims_are_made(monkeypatch: pytest.MonkeyPatch, logs: dict[int, Log]) -> None:
+    taken = assignment(0)
+
+    async def claim(number: int, still_mine: Callable[[], bool]) -> int | None:
+        taken.close(set())
+        assert not still_mine()
+        return None
+
+    owner = Owner()
+    owner.table.claim = claim
+    assert restore(monkeypatch, owner, taken) == []
+    assert Consumer.made == []
+
+
+def test_topics_that_are_cut_otherwise_are_refused(
+    monkeypatch: pytest.MonkeyPatch, logs: dict[int, Log]
+) -> None:
+    for numbers, logged in (((0, 1), (0,)), ((0,), (0, 1))):
+        with pytest.raises(PartitionMismatch, match="not the same number of partitions"):
+            restore(monkeypatch, Owner(), assignment(*numbers, logged=logged))
