@@ -95,11 +95,13 @@ def main() -> int:
     parser.add_argument("--lines", help="FIRST-LAST: faults in these lines only")
     parser.add_argument("--tests", nargs="+", help="these instead of the module's own")
     parser.add_argument("--limit-s", type=float, default=90.0, help="for one fault")
+    parser.add_argument("--few", action="store_true", help="survivors are not tried again with many examples")
     given = parser.parse_args()
     os.chdir(ROOT)
     os.nice(10)
     started_s = time.monotonic()
     count = survived = 0
+    rounds = (True,) if given.few else (True, False)
     for module in given.module:
         tests = given.tests or tests_of(module)
         if not survives(module, None, tests, 10 * given.limit_s, few=True):
@@ -110,7 +112,7 @@ def main() -> int:
             if not first <= mutant.line <= last:
                 continue
             count += 1
-            if all(survives(module, mutant, tests, given.limit_s, few=few) for few in (True, False)):
+            if all(survives(module, mutant, tests, given.limit_s, few=few) for few in rounds):
                 survived += 1
                 print(f"{module}:{mutant.line}: {mutant.change}", flush=True)
     seconds = round(time.monotonic() - started_s)

@@ -134,6 +134,18 @@ def test_a_base_is_due_where_steps_would_cost_more() -> None:
     assert sizes[STEPS] < sizes[KEY]
 
 
+def test_a_large_base_takes_more_steps_before_it_is_written_again() -> None:
+    """What is written of both together is least then: the square of the steps grows with the base."""
+    store = Store()
+    _, base = written(store, [arrival(0, user="u" * 50_000)])
+    sizes = [0]
+    while (entry := written(store, [arrival(len(sizes))]))[0] == STEPS:
+        sizes.append(len(entry[1]))
+        assert len(sizes) < 1_000
+    step = sizes[-1] - sizes[-2]
+    assert sizes[-1] ** 2 < 32 * len(base) * step < (sizes[-1] + 2 * step) ** 2
+
+
 def test_what_is_small_is_steps_however_small_the_base() -> None:
     store = Store()
     kept = [written(store, [arrival(offset)])[0] for offset in range(15)]
@@ -149,6 +161,16 @@ def test_without_steps_all_of_a_state_is_written_each_time() -> None:
     newer = restored(made[-1])
     assert written(newer, [arrival(3)])[0] == KEY
     assert written(newer, [arrival(4)])[0] == STEPS
+
+
+def test_a_program_that_writes_for_older_ones_writes_no_steps_on_a_newer_base() -> None:
+    """In a downgrade: the workers that know no steps would not read them."""
+    (_, base), *_ = entries()
+    store = Store(state_codec.ENCODERS[1])
+    store.restore(KEY, base)
+    store.restored()
+    key, value = written(store, [arrival(4)])
+    assert (key, value[:1]) == (KEY, b"\x01")
 
 
 def test_what_was_used_longest_ago_is_let_go() -> None:

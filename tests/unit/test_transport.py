@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Coroutine, Mapping
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -11,10 +12,13 @@ import pytest
 from aiokafka.errors import IllegalStateError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.types import TP
 
-from pipeline.adapters import batch_transport
+from pipeline import topics
+from pipeline.adapters import batch_transport, roles
 from pipeline.adapters.batch_transport import BatchConsumer
 from pipeline.adapters.chunk import Assignment, Chunk, Progress
 from pipeline.adapters.faust_app import Limits, active_partitions, caught_up, claim, still_mine
+from pipeline.domain.policy import Policies
+from pipeline.wire import state_codec
 
 SOURCE = TP("source", 0)
 OTHER = TP("source", 1)
@@ -340,3 +344,86 @@ def test_what_is_not_done_in_time_is_dropped_and_not_kept(consumer: Consumer) ->
     after = Assignment(2, "me", assignment.partitions)
     after.succeed(assignment)
     assert after.kept == {1}
+
+
+class Frame:
+    """A role's app without Faust: it keeps its timers and handlers."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        self.offset_base, self.metrics = 0, None
+        self.consumer = consumer
+        self.should_stop = False
+        self.timers: list[Any] = []
+        self.handlers: list[Any] = []
+        self.ticks: list[tuple[int, bool, bool]] = []
+        """Of each: the partition, whether it was said to be caught up, and whether it was this worker's."""
+        self.claimed: list[int] = []
+
+    def app(self, role: str) -> Frame:
+        return self
+
+    def task(self, timer: Any) -> None:
+        self.timers.append(timer)
+
+    # -- the sessionizer and the fence behind it
+
+    async def tick(self, number: int, now_ms: int, *, caught_up: bool, still_mine: Any) -> None:
+        self.ticks.append((number, caught_up, still_mine()))
+        self.should_stop = True
+
+    async def handle(self, number: int, records: Any, still_mine: Any) -> bool:
+        return bool(still_mine())
+
+    @asynccontextmanager
+    async def at_rest(self, number: int) -> AsyncIterator[None]:
+        yield
+
+    def is_old(self, number: int) -> bool:
+        return number == 1
+
+    async def claim(self, number: int, still_mine: Any) -> None:
+        assert still_mine()
+        self.claimed.append(number)
+
+
+@pytest.fixture
+def frame(consumer: Consumer, monkeypatch: pytest.MonkeyPatch) -> Frame:
+    """The sessionizer's app, which reads two partitions, one of them caught up."""
+    made = Frame(consumer)
+    table = SimpleNamespace(changelog_topic=topics.STATE)
+    monkeypatch.setattr(roles, "_TICK_S", 0)
+    monkeypatch.setattr(roles, "kafka_fence", lambda *_: made)
+    monkeypatch.setattr(roles, "add_state_table", lambda *_, **__: table)
+    monkeypatch.setattr(roles, "add_agent", lambda app, name, read, handle: made.handlers.append(handle))
+    monkeypatch.setattr(roles, "Sessionizer", lambda *_, **__: made)
+    roles.sessionizer_app(made, Policies(), state_codec.encode)  # type: ignore[arg-type]
+    assignment = consumer.open()
+    tps = [TP(topics.SDK_EVENTS, number) for number in range(2)]
+    assignment.sources = {tp: Progress(0) for tp in tps}
+    assignment.caught_up = frozenset(tps[1:])
+    return made
+
+
+def test_the_sessionizer_is_told_which_partitions_are_behind(frame: Frame) -> None:
+    (tick,) = frame.timers
+    asyncio.run(tick())
+    assert sorted(frame.ticks) == [(0, False, True), (1, True, True)]
+    assert frame.claimed == [1], "a claim is made again where it is old"
+
+
+def test_a_chunk_that_is_not_the_sessionizers_any_more_is_not_acknowledged(
+    frame: Frame, consumer: Consumer
+) -> None:
+    (handle,) = frame.handlers
+    assignment = consumer.assignment_in_force
+    assert assignment is not None
+    acknowledged: list[int] = []
+    for number in range(2):
+        assignment.sources[SOURCE] = Progress(0)
+        message = consumer.deliver(assignment, number)
+        event = SimpleNamespace(
+            message=message, value=message.value, ack=lambda number=number: acknowledged.append(number)
+        )
+        asyncio.run(handle(event))
+        assignment.close(set())
+    assert acknowledged == [0]
