@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import Phase, settings
 
-FEW_EXAMPLES = 60
+FEW_EXAMPLES = 25
 FEW_SEEDS = 40
 
 
