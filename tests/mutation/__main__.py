@@ -8,6 +8,8 @@ hours on one core, so it is no part of CI.
 from __future__ import annotations
 
 import argparse
+import gc
+import importlib
 import json
 import os
 import resource
@@ -16,15 +18,10 @@ import sys
 import time
 from pathlib import Path
 
-# What takes long to import, once for all.
-import aiokafka  # noqa: F401
-import clickhouse_connect  # noqa: F401
-import faust  # noqa: F401
-import hypothesis  # noqa: F401
 import pytest
 
 from tests.mutation.mutants import Mutant, mutants_of
-from tests.mutation.plugin import Draws, Swap
+from tests.mutation.plugin import Draws, Swap, name_of, users_of
 
 ROOT = Path(__file__).parents[2]
 MEMORY_BYTES = 4 << 30
@@ -74,11 +71,13 @@ def survives(module: str, mutant: Mutant | None, tests: list[str], limit_s: floa
         for number in (0, 1, 2):
             os.dup2(nowhere, number)
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+        # It ends also if nobody waits for it any more.
+        resource.setrlimit(resource.RLIMIT_CPU, (int(limit_s) + 1, int(limit_s) + 1))
         if mutant is not None:
             Swap(module, ROOT / module, mutant.tree).install()
-        # No plugin of the machine's own; the cache is another run's.
-        asked = ["-x", "-q", "-p", "no:cacheprovider", "--tb=no", "--timeout=0"]
-        os._exit(pytest.main([*asked, *tests], plugins=[Draws(few=few)]))
+        # Without what takes longer than most of the tests.
+        asked = "-x -q --tb=no --assert=plain -p no:cacheprovider -p no:unraisableexception -p pytest_timeout --timeout=0"
+        os._exit(pytest.main([*asked.split(), *tests], plugins=[Draws(few=few)]))
     ends_s = time.monotonic() + limit_s
     while time.monotonic() < ends_s:
         done, status = os.waitpid(child, os.WNOHANG)
@@ -88,6 +87,17 @@ def survives(module: str, mutant: Mutant | None, tests: list[str], limit_s: floa
     os.killpg(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return False
+
+
+def _load(module: str, tests: list[str]) -> None:
+    """Import what the tests do once, rather than for each fault: what does not use the module stays."""
+    for test in tests:
+        path = Path(test.partition("::")[0])
+        if path.suffix:
+            importlib.import_module(name_of(str(path)))
+    users_of.cache_clear()
+    users_of(name_of(module))
+    gc.freeze()
 
 
 def main() -> int:
@@ -100,6 +110,7 @@ def main() -> int:
     given = parser.parse_args()
     os.chdir(ROOT)
     os.nice(10)
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     started_s = time.monotonic()
     count = survived = 0
     rounds = (True,) if given.few else (True, False)
@@ -108,6 +119,7 @@ def main() -> int:
         if not survives(module, None, tests, 10 * given.limit_s, few=True):
             print(f"{module}: its tests do not pass as it is: {' '.join(tests)}", flush=True)
             return 2
+        _load(module, tests)
         first, last = map(int, given.lines.split("-")) if given.lines else (0, sys.maxsize)
         for mutant in mutants_of((ROOT / module).read_text()):
             if not first <= mutant.line <= last:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from functools import cache
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import spec_from_file_location
@@ -23,12 +24,15 @@ class Swap(MetaPathFinder, SourceFileLoader):
 
     def __init__(self, module: str, path: Path, tree: ast.Module) -> None:
         """`module` is its path in the repository."""
-        name = module.removesuffix(".py").replace("/", ".")
-        SourceFileLoader.__init__(self, name, str(path))
+        SourceFileLoader.__init__(self, name_of(module), str(path))
         self._tree = tree
 
     def install(self) -> None:
-        assert self.name not in sys.modules, "it would be of no effect"
+        """From here on it is the module; whatever has imported the other is imported anew."""
+        for name in users_of(self.name):
+            package, _, last = name.rpartition(".")
+            del sys.modules[name]
+            vars(sys.modules.get(package)).pop(last, None)
         sys.meta_path.insert(0, self)
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
@@ -38,6 +42,38 @@ class Swap(MetaPathFinder, SourceFileLoader):
 
     def get_code(self, fullname: str) -> CodeType:
         return compile(self._tree, self.path, "exec")
+
+
+def name_of(module: str) -> str:
+    """A path in the repository as a module's name."""
+    return module.removesuffix(".py").replace("/", ".")
+
+
+@cache
+def users_of(module: str) -> set[str]:
+    """Names of a module and of all loaded ones that import it, by whatever way; of tests, all."""
+    ours = {
+        name: {where for node in ast.walk(_parsed(loaded)) for where in _imported(node)}
+        for name, loaded in sys.modules.items()
+        if name.startswith(("pipeline.", "tests.")) and not name.startswith("tests.mutation")
+    }
+    found = {name for name in ours if name == module or ".test_" in name}
+    while more := {name for name, imported in ours.items() if imported & found} - found:
+        found |= more
+    return found
+
+
+def _parsed(module: Any) -> ast.AST:
+    path = getattr(module, "__file__", None)
+    return ast.parse(Path(path).read_text()) if path else ast.Module([], [])
+
+
+def _imported(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [each.name for each in node.names]
+    if isinstance(node, ast.ImportFrom) and node.module:
+        return [node.module, *(f"{node.module}.{each.name}" for each in node.names)]
+    return []
 
 
 class Draws:
