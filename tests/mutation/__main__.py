@@ -76,8 +76,9 @@ def survives(module: str, mutant: Mutant | None, tests: list[str], limit_s: floa
         if mutant is not None:
             Swap(module, ROOT / module, mutant.tree).install()
         # Without what takes longer than most of the tests.
-        asked = "-x -q --tb=no --assert=plain -p no:cacheprovider -p no:unraisableexception -p pytest_timeout --timeout=0"
-        os._exit(pytest.main([*asked.split(), *tests], plugins=[Draws(few=few)]))
+        asked = "-x -q --tb=no --assert=plain -p pytest_timeout --timeout=0"
+        without = "-p no:cacheprovider -p no:unraisableexception"
+        os._exit(pytest.main([*asked.split(), *without.split(), *tests], plugins=[Draws(few=few)]))
     ends_s = time.monotonic() + limit_s
     while time.monotonic() < ends_s:
         done, status = os.waitpid(child, os.WNOHANG)
