@@ -706,3 +706,9 @@ def test_session_id(first_event_id: str, expected: str) -> None:
 
 def test_examples_have_names_of_their_own() -> None:
     assert len({example.name for example in EXAMPLES}) == len(EXAMPLES)
+
+
+def test_unless_asked_otherwise_the_open_session_is_reported_as_quiet() -> None:
+    (example, *_) = [each for each in EXAMPLES if not each.quiet]
+    assert [session.is_open for session in sessions(APP, DEVICE, example.events, example.policy)][-1] is False
+    assert sessions(APP, DEVICE, example.events, example.policy, quiet=False)[-1].is_open
