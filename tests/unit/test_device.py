@@ -219,3 +219,91 @@ def test_a_replay_changes_nothing() -> None:
     both = [(1, AT_MS, [event("x", 5)]), (2, AT_MS, [event("c", 6)])]
     assert apply(device.state, both, device.policy, device.counts)
     assert device.ids == ["a", "b", "c"]
+
+
+def test_a_device_that_said_goodbye_is_not_silent() -> None:
+    device = Device(WIDE)
+    device.get(event("a", 0, Kind.FOREGROUND), event("b", 1, Kind.BACKGROUND))
+    assert not silent(device, 10 * WIDE.idle_timeout_ms, HORIZON_MS - 1)
+    assert device.said == []
+    assert silent(device, 0, HORIZON_MS)
+    assert device.said == [("a", Report.CLOSED, True)]
+
+
+def test_a_session_that_begins_and_is_out_of_reach_in_one_step_has_one_row() -> None:
+    device = Device(POLICY)
+    kinds = (Kind.FOREGROUND, Kind.BACKGROUND)
+    device.get(*(event(f"{n:02}", n * 10_000, kinds[n % 2]) for n in range(12)))
+    # Five events are remembered: the checkpoint holds 06 open, since its end is remembered, and 04 before it.
+    assert device.ids == ["07", "08", "09", "10", "11"]
+    assert device.said == [
+        ("00", Report.CLOSED, True), ("02", Report.CLOSED, True),
+        ("04", Report.CLOSED, False), ("06", Report.CLOSED, False),
+        ("08", Report.CLOSED, False), ("10", Report.CLOSED, False),
+    ]  # fmt: skip
+    assert set(device.state.written) == {"04", "06", "08", "10"}
+    assert device.state.named == ("04", "06")
+
+
+def test_rows_of_one_final_session_are_one_even_where_it_was_written_before() -> None:
+    device = Device(POLICY)
+    kinds = (Kind.FOREGROUND, Kind.BACKGROUND)
+    sent = [event(f"{n:02}", n * 10_000, kinds[n % 2]) for n in range(12)]
+    device.get(*sent[:2])
+    assert device.said == [("00", Report.CLOSED, False)]
+    device.get(*sent[2:])
+    assert device.said[:2] == [("00", Report.CLOSED, True), ("02", Report.CLOSED, True)]
+    assert len({id for id, _, _ in device.said}) == len(device.said) == 6
+
+
+def test_after_a_silence_of_the_horizon_every_session_is_final() -> None:
+    device = Device(WIDE)
+    kinds = (Kind.FOREGROUND, Kind.BACKGROUND)
+    device.get(*(event(f"{n}", n * 10_000, kinds[n % 2]) for n in range(7)))
+    assert silent(device, HORIZON_MS, HORIZON_MS)
+    assert device.said == [
+        ("0", Report.CLOSED, True), ("2", Report.CLOSED, True), ("4", Report.CLOSED, True), ("6", Report.SILENT, True),
+    ]  # fmt: skip
+    assert set(device.state.written) == {"4", "6"}, "what the checkpoint holds may still go on"
+
+
+def test_what_the_checkpoint_took_last_is_known_by_its_place() -> None:
+    """Its id is forgotten, where no session is named by it; sent again it would count twice."""
+    device = Device(WIDE, ("a", 0), ("b", 10))
+    device.get(event("b", 10), arrived_ms=HORIZON_MS)
+    assert device.ids == [] and device.fates == (2, 0, 0, 1)
+    device.get(event("c", 30), arrived_ms=HORIZON_MS)
+    device.get(event("b", 10), arrived_ms=HORIZON_MS)
+    assert device.ids == ["c"] and device.fates == (3, 0, 0, 2)
+
+
+def test_a_late_event_undoes_what_came_before_it_in_its_step() -> None:
+    """Of what the fold had pushed out until then nothing is said, and nothing of it holds a row."""
+    device = Device(WIDE)
+    closed = event("b", 10, Kind.BACKGROUND)
+    device.get(closed, event("c", 20_000, Kind.FOREGROUND), event("d", 20_010, Kind.BACKGROUND),
+               event("e", 40_000, Kind.FOREGROUND), event("a", 0, Kind.FOREGROUND))  # fmt: skip
+    assert device.said == [
+        ("a", Report.CLOSED, False),
+        ("c", Report.CLOSED, False),
+        ("e", Report.OPEN, False),
+    ]
+    written = Device(WIDE)
+    written.get(closed)
+    written.get(event("c", 20_000, Kind.FOREGROUND), event("d", 20_010, Kind.BACKGROUND),
+                event("e", 40_000, Kind.FOREGROUND), event("a", 0, Kind.FOREGROUND))  # fmt: skip
+    assert written.said == [("b", Report.DELETED, False), *device.said]
+
+
+def test_a_session_is_written_again_where_a_late_event_changes_only_what_it_is_stitched_to() -> None:
+    device = Device(WIDE)
+    device.get(event("b", 10, Kind.BACKGROUND))
+    device.get(event("c", 20_000, Kind.FOREGROUND), event("d", 20_010, Kind.BACKGROUND))
+    assert [each.session.stitched_first_event_id for each in device.state.outbox] == ["b"]
+    device.get(event("a", 0, Kind.FOREGROUND))
+    assert device.said == [
+        ("b", Report.DELETED, False),
+        ("a", Report.CLOSED, False),
+        ("c", Report.CLOSED, False),
+    ]
+    assert [each.session.stitched_first_event_id for each in device.state.outbox[1:]] == ["a", "a"]

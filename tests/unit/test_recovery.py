@@ -43,7 +43,10 @@ class Log:
 
 
 class Consumer:
-    """What of AIOKafkaConsumer is used. A fetch brings one record of each partition, or moves past holes to the end."""
+    """What of AIOKafkaConsumer is used. A fetch brings one record of each partition, or moves past holes to the end.
+
+    The first one has an answer of the first partition alone.
+    """
 
     logs: Mapping[int, Log]
     made: list[Consumer]
@@ -67,6 +70,7 @@ class Consumer:
         self._positions = dict.fromkeys(partitions, -1)
 
     async def seek_to_beginning(self, *partitions: TopicPartition) -> None:
+        assert partitions and set(partitions) == set(self._positions)
         self._positions |= dict.fromkeys(partitions, 0)
 
     def pause(self, partition: TopicPartition) -> None:
@@ -81,8 +85,8 @@ class Consumer:
         assert self.fetches < 100, "there is nothing to wait for any more"
         await asyncio.sleep(0)
         found = {}
-        for tp in partitions:
-            assert tp not in self._paused
+        for tp in partitions[: self.fetches]:
+            assert tp not in self._paused and self._positions[tp] >= 0
             log, at = self.logs[tp.partition], self._positions[tp]
             self._known[tp] = log.end
             some = [each for each in log.records if at <= each.offset][:1]

@@ -162,7 +162,7 @@ class Record(NamedTuple):
     value: bytes | None
     key: bytes | None = b"a/d"
     timestamp: int = AT_MS
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: tuple[tuple[str, bytes], ...] | None = ()
 
 
 def events(offset: int, *ids: str, **given: Any) -> Record:
@@ -232,6 +232,16 @@ def test_events_are_stored_then_accounted_for_then_acknowledged() -> None:
     ]
     assert world.counted("pipeline_records_total", topic="sdk-events") == 2
     assert world.counted("pipeline_rows_total", table="event_rows") == 3
+    assert world.counted("pipeline_insert_seconds_count", table="event_rows") == 1
+    assert 0 <= world.counted("pipeline_insert_seconds_sum", table="event_rows") < 60
+
+
+def test_records_need_no_headers() -> None:
+    world = World()
+    world.take(events(5, "x", headers=None))
+    chunk = [Record(6, b"w", headers=None)]
+    world.add(world.sink.dead_letters, world.sink.dead_letter_piece(DEAD_LETTERS, chunk))
+    assert len(world.rows["event_rows"]) == len(world.rows["dead_letter_rows"]) == 1
 
 
 def test_what_does_not_decode_is_on_dead_letters_before_it_is_acknowledged() -> None:
