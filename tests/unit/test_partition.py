@@ -12,10 +12,13 @@ import pytest
 from pipeline.adapters.metrics import Metrics
 from pipeline.adapters.sessionizer import Sessionizer
 from pipeline.domain.policy import Policies, Policy
+from pipeline.state import partition as partitions
 from pipeline.state.marker import MARKER_KEY, Marker, marker_item, marker_of, newer
-from pipeline.state.partition import Effects, Partition, StateLost, UnreadableState
+from pipeline.state.partition import Effects, Partition, PoisonedDevice, StateLost, UnreadableState
 from pipeline.state.records import SourceRecord
 from pipeline.state.store import STEPS_SUFFIX
+from pipeline.wire import state_codec
+from pipeline.wire.refusal import REPLAYED_RECORD_MS
 
 AT_MS = 1_800_000_000_000
 IDLE_MS = 60_000
@@ -149,6 +152,73 @@ def test_what_is_not_committed_has_not_been() -> None:
     assert (partition.marker.applied_offset, partition.reach) == (0, 0)
     again = partition.apply([record(1, 5)])
     assert (again.states, again.rows, again.owed) == (dropped.states, dropped.rows, [])
+
+
+def test_silence_is_that_of_what_is_durable() -> None:
+    partition = fed(record(0))
+    partition.apply([record(1, 5)])
+    silence = tick(partition, IDLE_MS)
+    assert [json.loads(value)["revision"] for _, value in silence.rows] == [1]
+    assert partition.marker == Marker(0, AT_MS), "silence is no input"
+
+
+def test_what_was_used_of_late_stays_decoded_until_effects_are_dropped() -> None:
+    """To decode a state anew costs as much as all else of a step."""
+    partition = fed(record(0), record(1, device="e"))
+    decoded = partition._store._decoded[b"a/d"]
+    partition.commit(partition.apply([record(2, 5)]))
+    assert partition._store._decoded[b"a/d"] is decoded
+    tick(partition, 5 + IDLE_MS)
+    assert partition._store._decoded[b"a/d"] is decoded
+    partition.apply([record(3, 6)])
+    partition.apply([record(3, 6)])
+    assert partition._store._decoded[b"a/d"] is not decoded
+    partition.keep_decoded(1)
+    partition.commit(partition.apply([record(3, 6), record(4, 6, device="e")]))
+    assert len(partition._store._decoded) <= 1
+
+
+def test_what_is_refused_is_counted_and_the_rest_applied() -> None:
+    partition = Partition(0, POLICIES)
+    assert partition.apply([record(0)]).refused == 0
+    garbage = SourceRecord(0, AT_MS, b"a/d", b"garbage")
+    effects = partition.apply([garbage, SourceRecord(1, AT_MS, None, None), record(2)])
+    assert (effects.refused, effects.counts.accepted, len(effects.rows)) == (2, 1, 1)
+    assert [key for key, _ in partition.apply([garbage]).states] == [MARKER_KEY]
+
+
+def test_a_record_sent_again_is_read_by_the_time_of_its_first_coming() -> None:
+    early = str(AT_MS - 3 * 86_400_000).encode()
+    effects = Partition(0, POLICIES).apply([record(0)._replace(headers=((REPLAYED_RECORD_MS, early),))])
+    assert (effects.refused, effects.rows) == (1, [])
+
+
+def test_stored_offsets_go_on_above_the_base() -> None:
+    effects = Partition(0, POLICIES, offset_base=1_000).apply([record(3)])
+    (row,) = (json.loads(value) for _, value in effects.rows)
+    assert (row["offset"], row["revision"]) == (1_003, 2_006)
+
+
+def test_a_device_that_the_fold_fails_on_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: Any) -> bool:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(partitions, "apply", failing)
+    with pytest.raises(PoisonedDevice, match=r"device b'a/d', partition 0, offsets 4-6"):
+        Partition(0, POLICIES).apply([record(4), record(5, device="e"), record(6)])
+
+
+def test_damage_that_only_a_late_event_meets_is_named_too() -> None:
+    partition = fed(record(0, 10))
+    state = state_codec.decode(partition._store._bases[b"a/d"])
+    state.tail._runs = [run._replace(rows=b"\xc1") for run in state.tail._runs]
+    again = Partition(5, POLICIES)
+    again.restore({b"a/d": state_codec.encode(state)})
+    again.apply([record(1, 20)])
+    with pytest.raises(
+        UnreadableState, match=r"partition 5, key b'a/d': a damaged tail|partition 5, key b'a/d'"
+    ):
+        again.apply([record(1, 5)])
 
 
 def test_the_reach_of_a_state_is_required() -> None:

@@ -41,6 +41,23 @@ class Log:
         self.records = [Record(*each) for each in records]
         self.end = end if end is not None else (self.records[-1].offset + 1 if records else 0)
 
+    def pass_time(self, fetches: int) -> None:
+        """So many fetches there were until now."""
+
+
+class Late(Log):
+    """One whose last record the broker tells of only after some fetches."""
+
+    def __init__(self, *records: tuple[int, bytes, bytes | None]) -> None:
+        super().__init__(*records)
+        self._late = self.records.pop()
+        self.end -= 1
+
+    def pass_time(self, fetches: int) -> None:
+        if fetches > 8 and self._late not in self.records:
+            self.records.append(self._late)
+            self.end += 1
+
 
 class Consumer:
     """What of AIOKafkaConsumer is used. A fetch brings one record of each partition, or moves past holes to the end.
@@ -88,6 +105,7 @@ class Consumer:
         for tp in partitions[: self.fetches]:
             assert tp not in self._paused and self._positions[tp] >= 0
             log, at = self.logs[tp.partition], self._positions[tp]
+            log.pass_time(self.fetches)
             self._known[tp] = log.end
             some = [each for each in log.records if at <= each.offset][:1]
             if some:
@@ -146,23 +164,8 @@ def test_each_partition_comes_as_soon_as_it_is_through(logs: dict[int, Log]) -> 
 
 def test_it_is_read_up_to_the_claim_though_the_broker_does_not_know_of_it_yet(logs: dict[int, Log]) -> None:
     """A new leader's high watermark may be behind what was acknowledged."""
-    logs[0] = Log((0, b"a", b"1"), end=1)
+    logs[0] = Late((0, b"a", b"1"), (1, b"a", b"2"))
     logs[1] = Log((0, b"b", b"1"))
-    late = Record(1, b"a", b"2")
-
-    class Late(Log):
-        @property
-        def end(self) -> int:
-            seen = Consumer.made[-1].fetches if Consumer.made else 0
-            if seen > 8 and late not in self.records:
-                self.records.append(late)
-            return 2 if seen > 8 else 1
-
-        @end.setter
-        def end(self, value: int) -> None:
-            pass
-
-    logs[0] = Late((0, b"a", b"1"))
     assert dict(read([0, 1], at_least={0: 2})) == {0: {b"a": b"2"}, 1: {b"b": b"1"}}
 
 
@@ -170,6 +173,8 @@ def test_of_a_key_the_latest_counts_and_a_tombstone_ends_it(logs: dict[int, Log]
     logs[0] = Log((0, b"a", b"1"), (1, b"b", b"2"), (2, b"b", None), (3, b"c", None), (4, b"a", b"0"))
     assert read([0]) == [(0, {b"a": b"0"})]
     assert read([0], newer=lambda old, new: new >= old) == [(0, {b"a": b"1"})]
+    logs[0] = Log((0, b"a", b"1"), (1, b"a", b"3"), (2, b"a", b"2"))
+    assert read([0], newer=lambda old, new: new >= old) == [(0, {b"a": b"3"})]
 
 
 def test_a_reader_that_is_given_up_stops(logs: dict[int, Log]) -> None:
@@ -238,7 +243,9 @@ def table(**given: Any) -> StateTable:
 P0, P1 = TP(SOURCE, 0), TP(SOURCE, 1)
 
 
-def test_reading_goes_on_at_the_commit_else_at_the_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_goes_on_at_the_commit_else_at_the_beginning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     app = App(monkeypatch)
     app.committed = {P0: 7}
     app.bounds = [{P0: LogBounds(3, 9), P1: LogBounds(4, 9)}]
@@ -246,7 +253,21 @@ def test_reading_goes_on_at_the_commit_else_at_the_beginning(monkeypatch: pytest
     for offset in (3, 9):
         app.committed = {P0: offset}
         assert app.starts(0) == ({0: offset}, {0: offset})
-    assert app.waited_s == 0
+    assert app.waited_s == 0 and not caplog.records
+    app.committed = {}
+    app.bounds = [{P0: LogBounds(0, 0)}]
+    assert app.starts(0) == ({0: 0}, {0: 0})
+
+
+def test_who_reads_nothing_is_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = App(monkeypatch)
+    app.bounds = [{}]
+
+    async def hook(sources: set[TP]) -> dict[TP, int]:
+        raise AssertionError("there is nothing to ask for")
+
+    app.start_offsets = hook
+    assert app.starts() == ({}, {})
 
 
 def test_the_hook_has_the_last_word_and_what_it_takes_back_counts_as_not_committed(
@@ -277,11 +298,15 @@ def test_a_commit_that_the_log_does_not_have_starts_at_its_beginning_and_says_so
     assert word in caplog.text
 
 
-def test_the_end_of_a_log_may_be_late_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    app = App(monkeypatch, table(reach=lambda number: 8))
-    app.committed = {P0: 9}
-    app.bounds = [{P0: LogBounds(0, 8)}, {P0: LogBounds(0, 8)}, {P0: LogBounds(0, 9)}]
-    assert app.starts(0) == ({0: 9}, {0: 9})
+@pytest.mark.parametrize(("committed", "reach"), [(9, 8), (5, 8), (9, 3), (9, -1)])
+def test_the_end_of_a_log_may_be_late_for_a_moment(
+    monkeypatch: pytest.MonkeyPatch, committed: int, reach: int
+) -> None:
+    app = App(monkeypatch, table(reach=lambda number: reach if number == 0 else -1))
+    app.committed = {P0: committed, P1: 1}
+    late, there = ({P0: LogBounds(0, end), P1: LogBounds(0, 1)} for end in (8, 9))
+    app.bounds = [late, late, there, late]
+    assert app.starts(0, 1)[0] == {0: committed, 1: 1}
     assert 0 < app.waited_s < 5
 
 
@@ -390,10 +415,10 @@ def test_nothing_is_read_where_all_is_kept(monkeypatch: pytest.MonkeyPatch, logs
 def test_partitions_are_claimed_before_they_are_read(
     monkeypatch: pytest.MonkeyPatch, logs: dict[int, Log]
 ) -> None:
-    logs |= {0: Log((0, b"k", b"0")), 1: Log((0, b"k", b"1"), (1, b"\0claim", None))}
+    logs |= {0: Log((0, b"k", b"0")), 1: Late((0, b"k", b"1"), (1, b"k", b"2"))}
     owner = Owner({0: None, 1: 2})
     assert restore(monkeypatch, owner, assignment(0, 1)) == [
-        ("claimed", 0), ("claimed", 1), ("recovered", 0, {b"k": b"0"}), ("recovered", 1, {b"k": b"1"}),
+        ("claimed", 0), ("claimed", 1), ("recovered", 0, {b"k": b"0"}), ("recovered", 1, {b"k": b"2"}),
     ]  # fmt: skip
 
 
@@ -427,3 +452,90 @@ def test_topics_that_are_cut_otherwise_are_refused(
     for numbers, logged in (((0, 1), (0,)), ((0,), (0, 1))):
         with pytest.raises(PartitionMismatch, match="not the same number of partitions"):
             restore(monkeypatch, Owner(), assignment(*numbers, logged=logged))
+
+
+class Takeover(App):
+    """An app whose recovery is seen from outside: what it does, in order."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, taken: Assignment, *tables: StateTable) -> None:
+        super().__init__(monkeypatch, *tables)
+        self.did: list[Any] = []
+        self.batch_topics = {SOURCE}
+        self.taken = taken
+        self.committed = {P0: 7}
+        self.bounds = [{P0: LogBounds(0, 9)}]
+        self.flow_control = SimpleNamespace(resume=self._note("flow"))
+        self.tables = SimpleNamespace(
+            on_actives_ready=self._note("actives"), on_standbys_ready=self._note("standbys")
+        )
+        self.on_rebalance_end = self._note("rebalanced")
+        self._fetcher = SimpleNamespace(maybe_start=self._later("fetcher"))
+        self.on_rebalance_complete = SimpleNamespace(send=self._later("complete"))
+        self.consumer.resume_flow = self._note("consumer")
+        self.consumer.begin_delivery = self._begin
+        self.consumer.assignment_in_force = taken
+
+    def _note(self, word: str) -> Callable[[], None]:
+        return lambda: self.did.append(word)
+
+    def _later(self, word: str) -> Callable[[], Any]:
+        async def note() -> None:
+            self.did.append(word)
+
+        return note
+
+    async def _begin(self, assignment: Assignment, starts: Any, committed: Any) -> None:
+        assert assignment is self.taken
+        self.did.append((starts, committed))
+
+
+def test_reading_begins_once_states_and_offsets_are_there(
+    monkeypatch: pytest.MonkeyPatch, logs: dict[int, Log]
+) -> None:
+    logs[0] = Log((0, b"k", b"0"))
+    owner, taken = Owner(), assignment(0)
+    app = Takeover(monkeypatch, taken, owner.table)
+
+    async def run() -> Recovery:
+        made = Recovery(app)
+        made.add_future = asyncio.ensure_future  # type: ignore[method-assign,assignment]
+        await made.on_rebalance(set(), set(), set())
+        assert made._running is not None
+        await made._running
+        return made
+
+    made = asyncio.run(run())
+    assert owner.told == [("recovered", 0, {b"k": b"0"})]
+    assert app.did == [
+        "flow", "consumer", "fetcher", "actives", "standbys", "rebalanced", ({P0: 7}, {P0: 7}), "complete",
+    ]  # fmt: skip
+    assert made.completed.is_set()
+    taken.close(set())
+    app.did.clear()
+    asyncio.run(made._take_over(taken))
+    assert app.did == [], "an assignment that has ended is not read"
+
+
+def test_a_rebalance_breaks_off_the_recovery_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = Takeover(monkeypatch, assignment(0))
+
+    async def run() -> None:
+        made = Recovery(app)
+        made.on_partitions_revoked(set())
+        waiting = asyncio.Event()
+        made.add_future = asyncio.ensure_future  # type: ignore[method-assign,assignment]
+        made._take_over = lambda taken: waiting.wait()  # type: ignore[method-assign,assignment,return-value]
+        await made.on_rebalance(set(), set(), set())
+        first = made._running
+        assert first is not None
+        await made.on_rebalance(set(), set(), set())
+        second = made._running
+        assert second is not None and second is not first
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        made.on_partitions_revoked(set())
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        made.on_partitions_revoked(set())
+
+    asyncio.run(run())
