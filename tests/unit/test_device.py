@@ -307,3 +307,39 @@ def test_a_session_is_written_again_where_a_late_event_changes_only_what_it_is_s
         ("c", Report.CLOSED, False),
     ]
     assert [each.session.stitched_first_event_id for each in device.state.outbox[1:]] == ["a", "a"]
+
+
+def test_what_is_final_is_said_again_only_where_it_changed() -> None:
+    device = Device(WIDE)
+    device.get(event("a", 0, Kind.FOREGROUND), event("b", 10, Kind.BACKGROUND))
+    assert silent(device, 0, HORIZON_MS) and device.said == [("a", Report.CLOSED, True)]
+    device.get(event("c", 20_000, Kind.FOREGROUND), arrived_ms=HORIZON_MS)
+    assert device.said == [("c", Report.OPEN, False)]
+    assert silent(device, 0, 2 * HORIZON_MS) and device.said == [("c", Report.SILENT, True)]
+    # A trailing event of the one that is held as the one before.
+    device.get(event("d", 20_010, Kind.BACKGROUND), event("e", 20_020, Kind.EXIT), arrived_ms=2 * HORIZON_MS)
+    assert device.said == [("c", Report.CLOSED, False)]
+    assert silent(device, 0, 3 * HORIZON_MS) and device.said == [("c", Report.CLOSED, True)]
+    device.get(event("f", 20_030, Kind.EXIT), arrived_ms=3 * HORIZON_MS)
+    assert device.said == [("c", Report.CLOSED, False)]
+    device.get(
+        event("g", 40_000, Kind.FOREGROUND), event("h", 40_010, Kind.BACKGROUND), arrived_ms=3 * HORIZON_MS
+    )
+    assert silent(device, 0, 4 * HORIZON_MS)
+    assert device.said == [("c", Report.CLOSED, True), ("g", Report.CLOSED, True)]
+    device.get(
+        event("i", 60_000, Kind.FOREGROUND), event("j", 60_010, Kind.BACKGROUND), arrived_ms=4 * HORIZON_MS
+    )
+    assert device.said == [("i", Report.CLOSED, False)]
+    assert silent(device, 0, 5 * HORIZON_MS)
+    assert device.said == [("i", Report.CLOSED, True)], "of g nothing new is known"
+
+
+def test_a_late_event_writes_the_sessions_that_it_changes_and_no_other() -> None:
+    device = Device(WIDE)
+    kinds = (Kind.FOREGROUND, Kind.BACKGROUND)
+    device.get(*(event(f"{n}", n * 10_000, kinds[n % 2]) for n in range(8)))
+    device.get(event("late", 65_000))
+    assert device.said == [("6", Report.CLOSED, False)]
+    device.get(event("later", 5_000))
+    assert device.said == [("0", Report.CLOSED, False)]

@@ -90,7 +90,12 @@ def test_no_row_is_final_by_the_wall_clock() -> None:
     partition.commit(partition.apply([record(1, HORIZON_MS - 1, device="other")]))
     assert partition.tick(AT_MS + HORIZON_MS, caught_up=False) is None
     partition.commit(partition.apply([record(2, HORIZON_MS, device="other")]))
-    assert ends(partition.tick(AT_MS + HORIZON_MS, caught_up=False)) == [("d", "inactivity", True)]
+    final = partition.tick(AT_MS + HORIZON_MS, caught_up=False)
+    assert ends(final) == [("d", "inactivity", True)]
+    assert final is not None
+    partition.commit(final)
+    assert partition.tick(AT_MS + HORIZON_MS, caught_up=False) is None, "it is said once"
+    assert ends(tick(partition, 2 * HORIZON_MS)) == [("other", "inactivity", False)]
 
 
 def test_a_clock_behind_the_input_ends_nothing() -> None:
