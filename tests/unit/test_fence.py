@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -71,7 +72,9 @@ def test_an_overtaken_claim_is_made_again_by_the_owner_only() -> None:
     broker.overtaken = 1
     assert asyncio.run(broker.fence().claim(0, still(True, True, True))) == 1
     broker.overtaken = 1
+    given = broker.given
     assert asyncio.run(broker.fence().claim(0, still(True, False))) is None
+    assert broker.given == given + 2, "its own and the one that overtook it, and no further one is asked for"
 
 
 def test_a_claim_is_old_after_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,6 +100,7 @@ class Batch:
         self.state: tuple[int, int, int] | None = None
 
     def append(self, *, key: bytes | None, value: bytes | None, timestamp: int) -> Any:
+        assert abs(timestamp - time.time() * 1_000) < 3_600_000, "milliseconds"
         self.items.append((key, value))
         self._count += 1
         return timestamp
@@ -200,6 +204,7 @@ def test_a_claim_is_the_next_epoch_of_the_partitions_own_id(kafka: Callable[...,
     [
         errors.ConcurrentTransactions, errors.CoordinatorLoadInProgressError, errors.CoordinatorNotAvailableError,
         errors.KafkaConnectionError, errors.NotCoordinatorError, errors.RequestTimedOutError,
+        errors.LeaderNotAvailableError,
     ],
 )  # fmt: skip
 def test_a_coordinator_that_is_not_ready_is_asked_again(

@@ -104,6 +104,16 @@ with none open prev takes a crash long after its end, and the app's state is set
     = a b c | foreground 0 | crash 0
     = d | implicit 110 | inactivity 110 | stitched=d/1
 
+with none open prev takes a background that tells first of where the app is
+    a@0 foreground; b@10 session_end seq=1; c@10 background seq=2; d@110 activity
+    = a b c | foreground 0 | manual 10
+    = d | background 110 | inactivity 110 | state=background stitched=d/1
+
+with none open prev takes an exit, after which nothing is known of where the app is
+    a@0 foreground; b@10 background; c@10 exit reason=crash; d@110 activity
+    = a b c | foreground 0 | background 10 | exit=crash
+    = d | implicit 110 | inactivity 110 | stitched=d/1
+
 with none open prev takes a background long after its end, and the app's state is set
     a@0 foreground; b@10 background; c@500 session_end seq=1; d@500 background seq=2; e@510 activity
     = a b c d | foreground 0 | background 10
