@@ -117,3 +117,23 @@ def test_what_silence_wrote_is_not_owed() -> None:
     again.restore(dict(effects.states))
     replayed = again.apply([OPENED])
     assert (replayed.owed, replayed.rows) == ([], [])
+
+
+def told(effects: Effects) -> list[tuple[int, str, bool]]:
+    """Start in seconds, status and deletion of rows."""
+    rows = [json.loads(value) for _, value in effects.rows]
+    return [
+        (round(row["started_at"] - AT_MS / 1_000), row.get("status", ""), bool(row.get("is_deleted")))
+        for row in rows
+    ]
+
+
+def test_a_dissolved_session_is_deleted_and_all_others_are_written() -> None:
+    partition = Partition(0, POLICIES)
+    effects = partition.apply([record(0, ("e2", "background", 1))])
+    assert told(effects) == [(1, "closed", False)]
+    partition.commit(effects)
+    effects = partition.apply([record(1, ("e1", "foreground", 0), ("e3", "foreground", 20))])
+    assert told(effects) == [(1, "", True), (0, "closed", False), (20, "open", False)]
+    partition.commit(effects)
+    assert told(silence(partition)) == [(20, "closed", False)]
