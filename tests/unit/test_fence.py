@@ -269,6 +269,6 @@ def test_a_refused_batch_is_a_lost_partition(kafka: Callable[..., Kafka]) -> Non
     asked.refuses = errors.ProducerFenced
     with pytest.raises(Fenced, match=r"states\[3\] was claimed by another"):
         asyncio.run(fence.send(3, [(b"k", b"v")]))
-    asked.refuses = errors.MessageSizeTooLargeError
-    with pytest.raises(errors.MessageSizeTooLargeError):
+    asked.refuses = errors.KafkaTimeoutError
+    with pytest.raises(errors.KafkaTimeoutError):
         asyncio.run(fence.send(3, [(b"k", b"v")]))

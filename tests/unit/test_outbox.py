@@ -116,7 +116,7 @@ def test_what_silence_wrote_is_not_owed() -> None:
     again = Partition(0, POLICIES)
     again.restore(dict(effects.states))
     replayed = again.apply([OPENED])
-    assert (replayed.owed, replayed.rows) == ([], [])
+    assert (list(replayed.owed), list(replayed.rows)) == ([], [])
 
 
 def told(effects: Effects) -> list[tuple[int, str, bool]]:

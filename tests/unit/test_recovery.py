@@ -12,17 +12,14 @@ import pytest
 from aiokafka import TopicPartition
 from faust.types import TP
 
-from pipeline.adapters import recovery
-from pipeline.adapters.chunk import Assignment
+from pipeline.adapters import changelog, recovery, starts, table_manager
+from pipeline.adapters.assignment import Assignment
+from pipeline.adapters.changelog import read_changelog
 from pipeline.adapters.kafka_connection import KafkaConnection
 from pipeline.adapters.kafka_topics import LogBounds
-from pipeline.adapters.recovery import (
-    PartitionMismatch,
-    Recovery,
-    StateTable,
-    TopicMadeAnew,
-    read_changelog,
-)
+from pipeline.adapters.recovery import PartitionMismatch, StateTable, TakeOver
+from pipeline.adapters.table_manager import Recovery
+from pipeline.adapters.topic_identity import Note, TopicMadeAnew
 
 CHANGELOG, SOURCE = "changelog", "source"
 CONNECTION = KafkaConnection("nowhere:9092")
@@ -127,7 +124,7 @@ def logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[int, Log]]:
     """The partitions of the changelog; every reader of them has to stop."""
     found: dict[int, Log] = {}
     Consumer.logs, Consumer.made = found, []
-    monkeypatch.setattr(recovery, "AIOKafkaConsumer", Consumer)
+    monkeypatch.setattr(changelog, "AIOKafkaConsumer", Consumer)
     yield found
     assert not any(consumer.running for consumer in Consumer.made)
 
@@ -190,42 +187,54 @@ def test_a_reader_that_is_given_up_stops(logs: dict[int, Log]) -> None:
 
 
 class App:
-    """What of the Faust app recovery asks; the bounds of logs are those of `bounds`."""
+    """What taking over asks of group and broker; the bounds of logs are those of `bounds`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *tables: StateTable) -> None:
         self.state_tables = list(tables)
-        self.connection = CONNECTION
-        self.start_offsets: Callable[[set[TP]], Any] | None = None
-        self.committed: dict[TP, int | None] = {}
+        self.start_offsets_of: Callable[[set[TP]], Any] | None = None
+        self.commits: dict[TP, int] = {}
         self.bounds: list[dict[TP, LogBounds]] = []
         """One answer after the other; the last stays."""
-        self.consumer = SimpleNamespace(
-            committed_offsets=self._committed, holds=lambda assignment: assignment.open
-        )
         self.waited_s = 0.0
-        monkeypatch.setattr(recovery, "log_bounds", self._bounds)
         monkeypatch.setattr(recovery.asyncio, "sleep", self._sleep)
 
-    async def _committed(self, partitions: set[TP]) -> dict[TP, int | None]:
-        return {tp: self.committed.get(tp) for tp in partitions}
+    def holds(self, assignment: Assignment) -> bool:
+        return assignment.open
 
-    async def _bounds(self, connection: KafkaConnection, wanted: Mapping[TP, int]) -> dict[TP, LogBounds]:
-        assert connection is self.connection
+    async def topic_ids(self, names: Collection[str]) -> dict[str, str]:
+        return {}
+
+    async def require_topics(self, names: Collection[str], ids: Mapping[str, str]) -> None:
+        assert set(names) <= {SOURCE}
+
+    async def committed(self, partitions: Collection[TP]) -> dict[TP, tuple[int, Note]]:
+        return {tp: (self.commits[tp], Note()) for tp in partitions if tp in self.commits}
+
+    async def start_offsets(self, partitions: set[TP]) -> Any:
+        return await self.start_offsets_of(partitions) if self.start_offsets_of else {}
+
+    async def log_bounds(self, wanted: Collection[TP]) -> dict[TP, LogBounds]:
         found = self.bounds.pop(0) if len(self.bounds) > 1 else self.bounds[0]
         return {tp: found[tp] for tp in wanted}
+
+    def read_changelog(
+        self, topic: str, partitions: Collection[int], newer: Any, at_least: Mapping[int, int]
+    ) -> AsyncGenerator[tuple[int, dict[bytes, bytes]], None]:
+        return read_changelog(CONNECTION, topic, partitions, newer, at_least=at_least)
 
     async def _sleep(self, seconds: float) -> None:
         self.waited_s += seconds
 
+    def take_over(self) -> TakeOver:
+        return TakeOver(self.state_tables, [SOURCE], self)  # type: ignore[arg-type]
+
     def starts(self, *numbers: int) -> tuple[dict[int, int], dict[int, int]]:
         """Where reading starts and what counts as committed, by partition."""
         sources = {TP(SOURCE, number) for number in numbers}
-        made = Recovery.__new__(Recovery)
-        made.app = self
-        assignment = Assignment(1, "me", frozenset(sources))
-        starts, committed = asyncio.run(made._find_starts(assignment, sources))
+        assignment = Assignment(1, "me", frozenset(sources))  # type: ignore[arg-type]
+        begun, committed = asyncio.run(self.take_over()._find_starts(assignment, sources))  # type: ignore[arg-type]
         return (
-            {tp.partition: offset for tp, offset in starts.items()},
+            {tp.partition: offset for tp, offset in begun.items()},
             {tp.partition: offset for tp, offset in committed.items()},
         )
 
@@ -247,14 +256,14 @@ def test_reading_goes_on_at_the_commit_else_at_the_beginning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = App(monkeypatch)
-    app.committed = {P0: 7}
+    app.commits = {P0: 7}
     app.bounds = [{P0: LogBounds(3, 9), P1: LogBounds(4, 9)}]
     assert app.starts(0, 1) == ({0: 7, 1: 4}, {0: 7, 1: 4})
     for offset in (3, 9):
-        app.committed = {P0: offset}
+        app.commits = {P0: offset}
         assert app.starts(0) == ({0: offset}, {0: offset})
     assert app.waited_s == 0 and not caplog.records
-    app.committed = {}
+    app.commits = {}
     app.bounds = [{P0: LogBounds(0, 0)}]
     assert app.starts(0) == ({0: 0}, {0: 0})
 
@@ -266,7 +275,7 @@ def test_who_reads_nothing_is_told_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     async def hook(sources: set[TP]) -> dict[TP, int]:
         raise AssertionError("there is nothing to ask for")
 
-    app.start_offsets = hook
+    app.start_offsets_of = hook
     assert app.starts() == ({}, {})
 
 
@@ -274,14 +283,14 @@ def test_the_hook_has_the_last_word_and_what_it_takes_back_counts_as_not_committ
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     app = App(monkeypatch)
-    app.committed = {P0: 7, P1: 7}
+    app.commits = {P0: 7, P1: 7}
     app.bounds = [{P0: LogBounds(0, 9), P1: LogBounds(0, 9)}]
 
     async def hook(sources: set[TP]) -> dict[TP, int]:
         assert sources == {P0, P1}
         return {P0: 5}
 
-    app.start_offsets = hook
+    app.start_offsets_of = hook
     assert app.starts(0, 1) == ({0: 5, 1: 7}, {0: 5, 1: 7})
 
 
@@ -290,11 +299,11 @@ def test_a_commit_that_the_log_does_not_have_starts_at_its_beginning_and_says_so
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, committed: int, word: str
 ) -> None:
     app = App(monkeypatch)
-    app.committed = {P0: committed}
+    app.commits = {P0: committed}
     app.bounds = [{P0: LogBounds(3, 9)}]
-    with caplog.at_level(logging.ERROR, recovery.__name__):
-        starts, counts = app.starts(0)
-    assert (starts, counts) == ({0: 3}, {0: min(3, committed)})
+    with caplog.at_level(logging.ERROR, starts.__name__):
+        found = app.starts(0)
+    assert found == ({0: 3}, {0: min(3, committed)})
     assert word in caplog.text
 
 
@@ -303,7 +312,7 @@ def test_the_end_of_a_log_may_be_late_for_a_moment(
     monkeypatch: pytest.MonkeyPatch, committed: int, reach: int
 ) -> None:
     app = App(monkeypatch, table(reach=lambda number: reach if number == 0 else -1))
-    app.committed = {P0: committed, P1: 1}
+    app.commits = {P0: committed, P1: 1}
     late, there = ({P0: LogBounds(0, end), P1: LogBounds(0, 1)} for end in (8, 9))
     app.bounds = [late, late, there, late]
     assert app.starts(0, 1)[0] == {0: committed, 1: 1}
@@ -337,14 +346,14 @@ def test_the_state_is_asked_for_all_that_was_done(
     other.source_topic = "another"
     app = App(monkeypatch, table(on_reading_begins=lambda number, done: asked.append((number, done))), other)
     app.state_tables.append(table())
-    app.committed = {P0: committed}
+    app.commits = {} if committed is None else {P0: committed}
     app.bounds = [{P0: LogBounds(3, 9)}]
     if hooked is not None:
 
         async def hook(sources: set[TP]) -> dict[TP, int]:
             return {P0: hooked}
 
-        app.start_offsets = hook
+        app.start_offsets_of = hook
     app.starts(0)
     assert asked == ([] if checked is None else [(0, checked)])
 
@@ -382,9 +391,7 @@ def assignment(*numbers: int, logged: Collection[int] | None = None) -> Assignme
 
 
 def restore(monkeypatch: pytest.MonkeyPatch, owner: Owner, taken: Assignment) -> list[Any]:
-    made = Recovery.__new__(Recovery)
-    made.app = App(monkeypatch)
-    asyncio.run(made._restore(owner.table, taken))
+    asyncio.run(App(monkeypatch).take_over()._restore(owner.table, taken))
     return owner.told
 
 
@@ -454,16 +461,14 @@ def test_topics_that_are_cut_otherwise_are_refused(
             restore(monkeypatch, Owner(), assignment(*numbers, logged=logged))
 
 
-class Takeover(App):
+class Running:
     """An app whose recovery is seen from outside: what it does, in order."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, taken: Assignment, *tables: StateTable) -> None:
-        super().__init__(monkeypatch, *tables)
         self.did: list[Any] = []
-        self.batch_topics = {SOURCE}
+        self.connection, self.state_tables, self.batch_topics = CONNECTION, list(tables), {SOURCE}
+        self.start_offsets = self.on_topics_known = None
         self.taken = taken
-        self.committed = {P0: 7}
-        self.bounds = [{P0: LogBounds(0, 9)}]
         self.flow_control = SimpleNamespace(resume=self._note("flow"))
         self.tables = SimpleNamespace(
             on_actives_ready=self._note("actives"), on_standbys_ready=self._note("standbys")
@@ -471,9 +476,11 @@ class Takeover(App):
         self.on_rebalance_end = self._note("rebalanced")
         self._fetcher = SimpleNamespace(maybe_start=self._later("fetcher"))
         self.on_rebalance_complete = SimpleNamespace(send=self._later("complete"))
-        self.consumer.resume_flow = self._note("consumer")
-        self.consumer.begin_delivery = self._begin
-        self.consumer.assignment_in_force = taken
+        self.consumer = SimpleNamespace(
+            resume_flow=self._note("consumer"), begin_delivery=self._begin, assignment_in_force=taken,
+            holds=lambda assignment: assignment.open, topic_ids=self._topic_ids, committed=self._committed,
+        )  # fmt: skip
+        monkeypatch.setattr(table_manager, "log_bounds", self._bounds)
 
     def _note(self, word: str) -> Callable[[], None]:
         return lambda: self.did.append(word)
@@ -483,6 +490,16 @@ class Takeover(App):
             self.did.append(word)
 
         return note
+
+    async def _topic_ids(self, names: Collection[str]) -> dict[str, str]:
+        return {}
+
+    async def _committed(self, partitions: Collection[TP]) -> dict[TP, tuple[int, Note]]:
+        return {P0: (7, Note())}
+
+    async def _bounds(self, connection: KafkaConnection, wanted: Collection[TP]) -> dict[TP, LogBounds]:
+        assert connection is CONNECTION and set(wanted) == {P0}
+        return {P0: LogBounds(0, 9)}
 
     async def _begin(self, assignment: Assignment, starts: Any, committed: Any) -> None:
         assert assignment is self.taken
@@ -494,7 +511,7 @@ def test_reading_begins_once_states_and_offsets_are_there(
 ) -> None:
     logs[0] = Log((0, b"k", b"0"))
     owner, taken = Owner(), assignment(0)
-    app = Takeover(monkeypatch, taken, owner.table)
+    app = Running(monkeypatch, taken, owner.table)
 
     async def run() -> Recovery:
         made = Recovery(app)
@@ -517,7 +534,7 @@ def test_reading_begins_once_states_and_offsets_are_there(
 
 
 def test_a_rebalance_breaks_off_the_recovery_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    app = Takeover(monkeypatch, assignment(0))
+    app = Running(monkeypatch, assignment(0))
 
     async def run() -> None:
         made = Recovery(app)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import pytest
@@ -171,6 +171,13 @@ def events(offset: int, *ids: str, **given: Any) -> Record:
     return Record(offset, json.dumps(value).encode(), **given)
 
 
+async def taken(
+    writer: TableWriter, made: Iterator[Piece], acknowledge: Callable[[], object] = lambda: None
+) -> None:
+    """The pieces of a chunk, that is still this worker's."""
+    await writer.add_all(made, acknowledge=acknowledge, still_mine=lambda: True)
+
+
 class RefusedRow(NamedTuple):
     row: bytes
     message: str
@@ -189,7 +196,7 @@ class World:
             self._insert,
             self._dead_letter,
             self.metrics,
-            bounds=Bounds(max_rows=1, max_bytes=1),
+            bounds=Bounds(max_rows=0),
             offset_base=BASE,
         )
 
@@ -204,13 +211,12 @@ class World:
         self.did.append("dead letters")
         self.dead += refused
 
-    def add(self, writer: TableWriter, made: Piece) -> None:
-        made.acknowledge = lambda: self.did.append("acknowledged")
-        asyncio.run(writer.add(made))
+    def add(self, writer: TableWriter, made: Iterator[Piece]) -> None:
+        asyncio.run(taken(writer, made, lambda: self.did.append("acknowledged")))
 
     def take(self, *records: Record) -> None:
         """A chunk of events."""
-        self.add(self.sink.events, self.sink.event_piece(EVENTS, records))
+        self.add(self.sink.events, self.sink.event_pieces(EVENTS, records))
 
     def counted(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(name, labels) or 0.0
@@ -240,7 +246,7 @@ def test_records_need_no_headers() -> None:
     world = World()
     world.take(events(5, "x", headers=None))
     chunk = [Record(6, b"w", headers=None)]
-    world.add(world.sink.dead_letters, world.sink.dead_letter_piece(DEAD_LETTERS, chunk))
+    world.add(world.sink.dead_letters, world.sink.dead_letter_pieces(DEAD_LETTERS, chunk))
     assert len(world.rows["event_rows"]) == len(world.rows["dead_letter_rows"]) == 1
 
 
@@ -303,7 +309,7 @@ def session_row(offset: int) -> Record:
 def test_session_rows_are_stored_as_they_are() -> None:
     world = World(lambda table, row: b"s7" in row)
     chunk = [session_row(5), Record(6, None), Record(6, b""), session_row(7)]
-    world.add(world.sink.sessions, world.sink.session_piece(SESSIONS, chunk))
+    world.add(world.sink.sessions, world.sink.session_pieces(SESSIONS, chunk))
     assert world.did == ["session_rows", "dead letters", "acknowledged"]
     assert world.rows["session_rows"] == [{"session_id": "s5"}]
     assert told(world.dead) == [(BASE + 7, "not_storable", None)]
@@ -311,14 +317,14 @@ def test_session_rows_are_stored_as_they_are() -> None:
     assert world.counted("pipeline_rows_total", table="session_rows") == 1
     assert world.counted("pipeline_records_total", topic="sessions") == 4
     world = World()
-    world.add(world.sink.sessions, world.sink.session_piece(SESSIONS, [session_row(5)]))
+    world.add(world.sink.sessions, world.sink.session_pieces(SESSIONS, [session_row(5)]))
     assert world.did == ["session_rows", "acknowledged"]
 
 
 def test_dead_letters_are_stored_and_have_nowhere_else_to_go() -> None:
     world = World()
     chunk = [Record(5, b"v", headers=(("reason", b"malformed_json"), ("topic", b"t"))), Record(6, b"w")]
-    world.add(world.sink.dead_letters, world.sink.dead_letter_piece(DEAD_LETTERS, chunk))
+    world.add(world.sink.dead_letters, world.sink.dead_letter_pieces(DEAD_LETTERS, chunk))
     assert world.did == ["dead_letter_rows", "acknowledged"]
     rows = [
         (row["reason"], row["topic"], row["offset"], row["value"]) for row in world.rows["dead_letter_rows"]
@@ -330,7 +336,7 @@ def test_dead_letters_are_stored_and_have_nowhere_else_to_go() -> None:
     assert world.counted("pipeline_records_total", topic="dead-letters") == 2
     refusing = World(lambda table, row: True)
     with pytest.raises(AssertionError, match="refuses a dead letter: out of range"):
-        refusing.add(refusing.sink.dead_letters, refusing.sink.dead_letter_piece(DEAD_LETTERS, chunk))
+        refusing.add(refusing.sink.dead_letters, refusing.sink.dead_letter_pieces(DEAD_LETTERS, chunk))
     assert refusing.did == ["dead_letter_rows"]
 
 
@@ -342,7 +348,7 @@ def test_a_ledger_row_that_is_refused_stops_the_worker() -> None:
 
 
 def test_a_chunk_is_acknowledged_after_its_last_record_alone() -> None:
-    made = World().sink.event_piece(EVENTS, [events(5, "x"), events(9, "y")])
+    (made,) = World().sink.event_pieces(EVENTS, [events(5, "x"), events(9, "y")])
     assert (made.first_offset, made.last_offset, made.row_count) == (BASE + 5, BASE + 9, 2)
 
 
@@ -352,11 +358,11 @@ def test_all_three_tables_are_stored_in_time() -> None:
 
     clock.start(sink.run())
     for writer, made in (
-        (sink.events, sink.event_piece(EVENTS, [events(0, "x")])),
-        (sink.sessions, sink.session_piece(SESSIONS, [session_row(0)])),
-        (sink.dead_letters, sink.dead_letter_piece(DEAD_LETTERS, [Record(0, b"v")])),
+        (sink.events, sink.event_pieces(EVENTS, [events(0, "x")])),
+        (sink.sessions, sink.session_pieces(SESSIONS, [session_row(0)])),
+        (sink.dead_letters, sink.dead_letter_pieces(DEAD_LETTERS, [Record(0, b"v")])),
     ):
-        clock.start(writer.add(made))
+        clock.start(taken(writer, made))
     assert world.did == []
     clock.pass_ms(10)
     assert sorted(world.did) == ["dead_letter_rows", "event_rows", "ledger_records", "session_rows"]

@@ -14,8 +14,9 @@ from faust.types import TP
 
 from pipeline import topics
 from pipeline.adapters import batch_transport, roles
+from pipeline.adapters.assignment import Assignment, Membership, Progress
 from pipeline.adapters.batch_transport import BatchConsumer
-from pipeline.adapters.chunk import Assignment, Chunk, Progress
+from pipeline.adapters.chunk import Chunk
 from pipeline.adapters.faust_app import Limits, active_partitions, caught_up, claim, still_mine
 from pipeline.domain.policy import Policies
 from pipeline.wire import state_codec
@@ -50,7 +51,8 @@ class Thread:
     async def rejoin(self) -> None:
         self.rejoined += 1
 
-    async def commit_offsets(self, offsets: Mapping[TP, int]) -> bool:
+    async def commit_offsets(self, offsets: Mapping[TP, int], notes: Mapping[TP, Any]) -> bool:
+        assert notes.keys() == offsets.keys()
         self.committed.append(dict(offsets))
         return self.takes_commits
 
@@ -78,8 +80,9 @@ class Consumer(BatchConsumer):
             consumer=self,
             crashed=False,
         )
-        self._unacked_messages = set()
-        self.assignment_in_force = None
+        self._membership = Membership()
+        self._unacked_messages = self._membership.in_hand
+        self._topics_seen, self._topics_gone = {}, set()
         self._delivery_begun, self._acknowledged = asyncio.Event(), asyncio.Event()
         self._fetching = asyncio.Lock()
         self.suspend_flow = asyncio.Event()
@@ -112,7 +115,7 @@ class Consumer(BatchConsumer):
         made = Assignment(generation, "me", frozenset({SOURCE, OTHER}))
         made.sources = {tp: Progress(at) for tp in (SOURCE, OTHER)}
         made.committed = dict.fromkeys(made.sources, at)
-        self.assignment_in_force = made
+        self._membership.in_force = made
         return made
 
     def deliver(self, assignment: Assignment, *offsets: int) -> Chunk:
@@ -161,7 +164,7 @@ def test_not_even_where_nobody_ended_it(consumer: Consumer) -> None:
     """One that is not in force any more, though it is open still."""
     before = consumer.open()
     chunk = consumer.deliver(before, 0)
-    consumer.assignment_in_force = Assignment(2, "me", before.partitions)
+    consumer._membership.in_force = Assignment(2, "me", before.partitions)
     assert before.open
     assert not consumer.ack(chunk) and before.sources[SOURCE].next_offset == 0
     assert not consumer.holds(before)
@@ -297,7 +300,7 @@ def test_what_the_group_took_is_not_committed_again(consumer: Consumer) -> None:
 
 def test_delivery_begins_only_for_what_is_still_assigned(consumer: Consumer) -> None:
     assignment = Assignment(1, "me", frozenset({SOURCE}))
-    consumer.assignment_in_force = assignment
+    consumer._membership.in_force = assignment
     asyncio.run(consumer.begin_delivery(assignment, {SOURCE: 5}, {SOURCE: 4}))
     assert consumer._thread.read == [{SOURCE: 5}] and consumer._delivery_begun.is_set()
     assert assignment.sources[SOURCE].next_offset == 5 and assignment.to_commit() == {SOURCE: 5}
