@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.adapters.assignment import Assignment, Progress
-from pipeline.adapters.chunk import cut
+from pipeline.adapters.chunk import Chunk, cut
 
 
 class Record(NamedTuple):
@@ -98,3 +98,42 @@ def test_only_what_moved_on_is_committed() -> None:
     progress = assignment.sources[TP("source", 1)]
     progress.acknowledge(progress.deliver(7))
     assert assignment.to_commit() == {TP("source", 1): 7}
+
+
+def sizes_of(records: list[Record], max_records: int, max_bytes: int) -> list[int]:
+    return [len(chunk) for chunk in cut(records, max_records, max_bytes)]
+
+
+def test_where_chunks_are_cut() -> None:
+    seven = [Record(offset, b"kk", b"vv") for offset in range(7)]
+    assert sizes_of(seven, 7, 28) == [7]
+    assert sizes_of(seven, 7, 27) == [6, 1]
+    assert sizes_of(seven, 2, 1_000) == [2, 2, 2, 1]
+    assert sizes_of(seven, 100, 8) == [2, 2, 2, 1]
+    assert sizes_of(seven, 100, 7) == [1] * 7
+    assert sizes_of([], 2, 8) == []
+    mixed = [Record(0, None, b"vvv"), Record(1, b"kkk", None), Record(2, None, None), Record(3, b"k", b"v")]
+    assert sizes_of(mixed, 4, 8) == [4]
+    assert sizes_of(mixed, 4, 6) == [3, 1]
+
+
+def test_a_chunk_says_where_it_begins_and_ends() -> None:
+    tp, assignment = TP("source", 3), Assignment(5, "me", partitions(3))
+    records = [Timed(7, 1_500), Timed(9, 2_500)]
+    chunk = Chunk(tp, records, assignment, Progress(0).deliver(10))
+    assert (chunk.first_offset, chunk.offset, chunk.timestamp, chunk.generation_id) == (7, 9, 2.5, 5)
+    assert (chunk.tp, chunk.topic, chunk.partition, chunk.value) == (tp, "source", 3, records)
+
+
+class Timed(NamedTuple):
+    offset: int
+    timestamp: int
+    timestamp_type: int = 1
+
+
+def test_the_first_assignment_keeps_nothing_and_commits_what_was_never_committed() -> None:
+    assignment = Assignment(1, "me", partitions(0))
+    assignment.succeed(None)
+    assert assignment.kept == frozenset()
+    assignment.sources = {TP("source", 0): Progress(0)}
+    assert assignment.to_commit() == {TP("source", 0): 0}

@@ -104,6 +104,16 @@ with none open prev takes a crash long after its end, and the app's state is set
     = a b c | foreground 0 | crash 0
     = d | implicit 110 | inactivity 110 | stitched=d/1
 
+with none open prev takes a background that tells first of where the app is
+    a@0 foreground; b@10 session_end seq=1; c@10 background seq=2; d@110 activity
+    = a b c | foreground 0 | manual 10
+    = d | background 110 | inactivity 110 | state=background stitched=d/1
+
+with none open prev takes an exit, after which nothing is known of where the app is
+    a@0 foreground; b@10 background; c@10 exit reason=crash; d@110 activity
+    = a b c | foreground 0 | background 10 | exit=crash
+    = d | implicit 110 | inactivity 110 | stitched=d/1
+
 with none open prev takes a background long after its end, and the app's state is set
     a@0 foreground; b@10 background; c@500 session_end seq=1; d@500 background seq=2; e@510 activity
     = a b c d | foreground 0 | background 10
@@ -706,3 +716,9 @@ def test_session_id(first_event_id: str, expected: str) -> None:
 
 def test_examples_have_names_of_their_own() -> None:
     assert len({example.name for example in EXAMPLES}) == len(EXAMPLES)
+
+
+def test_unless_asked_otherwise_the_open_session_is_reported_as_quiet() -> None:
+    (example, *_) = [each for each in EXAMPLES if not each.quiet]
+    assert [session.is_open for session in sessions(APP, DEVICE, example.events, example.policy)][-1] is False
+    assert sessions(APP, DEVICE, example.events, example.policy, quiet=False)[-1].is_open

@@ -90,3 +90,50 @@ def test_silence_after_the_input_came_again() -> None:
     partition = recovered([OPENED, CLOSED, REOPENED])
     partition.commit(partition.apply([REOPENED]))
     assert ends(silence(partition).rows) == [(5, "inactivity")]
+
+
+def test_the_very_first_record_may_be_owed_too() -> None:
+    assert ends(silence(recovered([OPENED])).rows) == [(0, ""), (1, "inactivity")]
+
+
+def test_silence_does_not_pass_for_input_that_came_again() -> None:
+    """Of another device, whose rows may be as unsent."""
+    other = record(1, ("o", "foreground", 1))._replace(key=b"a/e")
+    value = json.loads(other.value or b"")
+    other = other._replace(value=json.dumps({**value, "device_id": "e"}).encode())
+    partition = recovered([OPENED, other])
+    for offset in (0, 1):
+        effects = partition.tick(AT_MS + 600_000, caught_up=True, limit=1)
+        assert effects is not None
+        assert ends(effects.rows) == [(2 * offset, ""), (2 * offset + 1, "inactivity")]
+        partition.commit(effects)
+
+
+def test_what_silence_wrote_is_not_owed() -> None:
+    """Its rows are sent before its state."""
+    partition = recovered([OPENED])
+    effects = silence(partition)
+    again = Partition(0, POLICIES)
+    again.restore(dict(effects.states))
+    replayed = again.apply([OPENED])
+    assert (list(replayed.owed), list(replayed.rows)) == ([], [])
+
+
+def told(effects: Effects) -> list[tuple[int, str, bool]]:
+    """Start in seconds, status and deletion of rows."""
+    rows = [json.loads(value) for _, value in effects.rows]
+    return [
+        (round(row["started_at"] - AT_MS / 1_000), row.get("status", ""), bool(row.get("is_deleted")))
+        for row in rows
+    ]
+
+
+def test_a_dissolved_session_is_deleted_and_all_others_are_written() -> None:
+    partition = Partition(0, POLICIES)
+    effects = partition.apply([record(0, ("e2", "background", 1))])
+    assert told(effects) == [(1, "closed", False)]
+    partition.commit(effects)
+    effects = partition.apply([record(1, ("e1", "foreground", 0), ("e3", "foreground", 20))])
+    assert told(effects) == [(1, "", True), (0, "closed", False), (20, "open", False)]
+    partition.commit(effects)
+    assert told(silence(partition)) == [(20, "closed", False)]

@@ -60,6 +60,35 @@ def test_a_rebuild_hands_all_events_over_at_once_and_is_bound_all_the_same() -> 
     assert len(state.tail) == MAX_TEXT_BYTES // 150_000
 
 
+def test_a_text_that_events_share_is_weighed_once() -> None:
+    user = f'{{"id":"{0:0460000}"}}'
+    state = DeviceState()
+    for i in range(50):
+        apply(
+            state,
+            [(i, START_MS + i, [make_event(START_MS + i, Kind.ACTIVITY, f"e{i}", user=user)])],
+            Policy(),
+            Counts(),
+        )
+    assert len(state.tail) == 50
+
+
+@pytest.mark.parametrize(("more", "kept"), [(0, 3), (1, 2)])
+def test_texts_are_weighed_to_the_byte(more: int, kept: int) -> None:
+    """Three users, the resource that they share, of two bytes, and a letter of two bytes."""
+    sizes = (MAX_TEXT_BYTES - 2 - 1_000_000 + more, 600_000, 400_000)
+    state = DeviceState()
+    for i, size in enumerate(sizes):
+        user = "ü" + str(i) * (size - 2)
+        apply(
+            state,
+            [(i, START_MS + i, [make_event(START_MS + i, Kind.ACTIVITY, f"e{i}", user=user)])],
+            Policy(),
+            Counts(),
+        )
+    assert len(state.tail) == kept
+
+
 def test_in_order_it_is_still_the_fold() -> None:
     sent = arrivals(60, 100_000)
     state = DeviceState()

@@ -1,0 +1,148 @@
+"""Which errors of ClickHouse the rows are at fault for, and which it is itself: good rows are never refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import lz4.frame
+import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError, Error, OperationalError
+
+from pipeline.adapters.clickhouse import BUSY_CODES, REFUSED_CODES, Refused, RefusedRow, Store, Unreachable
+
+ROWS = [b'{"n":%d}' % number for number in range(7)]
+
+NOT_OF_THE_ROWS = {
+    # By what ClickHouse says of itself; none of it says anything of a row.
+    16: "NO_SUCH_COLUMN_IN_TABLE",
+    60: "UNKNOWN_TABLE",
+    81: "UNKNOWN_DATABASE",
+    159: "TIMEOUT_EXCEEDED",
+    164: "READONLY",
+    173: "CANNOT_ALLOCATE_MEMORY",
+    201: "QUOTA_EXCEEDED",
+    202: "TOO_MANY_SIMULTANEOUS_QUERIES",
+    209: "SOCKET_TIMEOUT",
+    210: "NETWORK_ERROR",
+    225: "NO_ZOOKEEPER",
+    241: "MEMORY_LIMIT_EXCEEDED",
+    242: "TABLE_IS_READ_ONLY",
+    243: "NOT_ENOUGH_SPACE",
+    252: "TOO_MANY_PARTS",
+    279: "ALL_CONNECTION_TRIES_FAILED",
+    319: "UNKNOWN_STATUS_OF_INSERT",
+    394: "QUERY_WAS_CANCELLED",
+    425: "SYSTEM_ERROR",
+    497: "ACCESS_DENIED",
+    516: "AUTHENTICATION_FAILED",
+    999: "KEEPER_EXCEPTION",
+    1001: "STD_EXCEPTION",
+    1002: "UNKNOWN_EXCEPTION",
+    123_456: "an error of a later version",
+}
+
+
+class Client:
+    """What of clickhouse_connect's client is used. Fails as it is told, and keeps what it stored."""
+
+    def __init__(self, fault: Callable[[list[bytes]], Error | None]) -> None:
+        self._fault = fault
+        self.stored: list[bytes] = []
+        self.asked = 0
+
+    def raw_insert(
+        self, table: str, columns: None, block: bytes, settings: Mapping[str, Any], **_: str
+    ) -> None:
+        self.asked += 1
+        rows = lz4.frame.decompress(block).split(b"\n")
+        if error := self._fault(rows):
+            raise error
+        self.stored += rows
+
+    def raw_query(self, *_: Any, **__: Any) -> bytes:
+        if error := self._fault([]):
+            raise error
+        return b""
+
+
+def connected(client: Client) -> Store:
+    store = Store("http://nowhere/database", connections=1)
+    store._client = client  # type: ignore[assignment]
+    return store
+
+
+def insert(client: Client, rows: list[bytes]) -> tuple[list[RefusedRow], list[float]]:
+    """The rows that were refused, and the pauses."""
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    store = connected(client)
+    try:
+        refused = asyncio.run(store.insert_forever("event_rows", b"\n".join(rows), token="t", pause=pause))
+    finally:
+        store.close()
+    return refused, pauses
+
+
+def failing(error: Error, times: int) -> Callable[[list[bytes]], Error | None]:
+    left = [error] * times
+    return lambda rows: left.pop() if left else None
+
+
+@pytest.mark.parametrize("code", NOT_OF_THE_ROWS, ids=NOT_OF_THE_ROWS.get)
+def test_what_clickhouse_cannot_do_now_refuses_no_row(code: int) -> None:
+    """All that it has too little of, and whatever nobody here knows: to wait loses nothing."""
+    client = Client(failing(DatabaseError("too much", code=code), 3))
+    refused, pauses = insert(client, ROWS)
+    assert refused == []
+    assert client.stored == ROWS
+    assert len(pauses) == 3 and client.asked == 4
+
+
+def test_nobody_there_refuses_no_row() -> None:
+    client = Client(failing(OperationalError("connection refused"), 2))
+    assert insert(client, ROWS)[0] == []
+    assert client.stored == ROWS
+
+
+@pytest.mark.parametrize("code", REFUSED_CODES, ids=REFUSED_CODES.get)
+def test_rows_at_fault_are_found_and_all_others_stored(code: int) -> None:
+    """Halves, also in the middle of a time in which it is out of memory."""
+    bad = (ROWS[1], ROWS[6])
+    memory = failing(DatabaseError("too much", code=241), 2)
+
+    def fault(rows: list[bytes]) -> Error | None:
+        if any(row in rows for row in bad):
+            return DatabaseError("no such number", code=code)
+        return memory(rows)
+
+    client = Client(fault)
+    refused, pauses = insert(client, ROWS)
+    assert [row.row for row in refused] == list(bad)
+    assert {row.message for row in refused} == {"no such number"}
+    assert sorted(client.stored) == sorted(set(ROWS) - set(bad))
+    assert len(pauses) == 2
+
+
+def test_no_code_is_both() -> None:
+    assert not REFUSED_CODES.keys() & (BUSY_CODES.keys() | NOT_OF_THE_ROWS.keys())
+
+
+def test_pauses_grow_to_a_quarter_of_a_minute() -> None:
+    _, pauses = insert(Client(failing(OperationalError("nobody"), 12)), ROWS)
+    for tries, pause_s in enumerate(pauses, 1):
+        longest_s = min(15.0, 0.2 * 2**tries)
+        assert longest_s / 2 <= pause_s <= longest_s
+
+
+def test_a_query_is_asked_again_only_where_that_can_help() -> None:
+    for code in (*BUSY_CODES, None):
+        with pytest.raises(Unreachable):
+            connected(Client(failing(DatabaseError("later", code=code), 1))).query("SELECT 1")
+    for code in (47, 60, 62, 497, *REFUSED_CODES):
+        with pytest.raises(Refused):
+            connected(Client(failing(DatabaseError("never", code=code), 1))).query("SELECT 1")

@@ -1,0 +1,172 @@
+"""What a state's bytes say without being decoded, what damage is, and when texts that nobody needs go."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from pipeline.domain.event import Event, Kind, make_event
+from pipeline.domain.policy import Policy
+from pipeline.state.device import Counts, apply, fall_silent
+from pipeline.wire import state_codec, state_v1, step_codec
+from pipeline.wire.device_state import DeviceState
+from pipeline.wire.native_events import Arrival
+from pipeline.wire.session_codec import checkpoint
+from pipeline.wire.state_codec import HEAD, Outline, UnknownStateVersion
+from pipeline.wire.tail import Strings
+
+AT_MS = 1_800_000_000_000
+POLICY = Policy(restate_events=4)
+
+
+def event(number: int, *, user: str = "u") -> Event:
+    return make_event(AT_MS + number, Kind.ACTIVITY, f"e{number}", user=user, client_session_id="s")
+
+
+def state_of(*numbers: int, policy: Policy = POLICY) -> DeviceState:
+    state = DeviceState()
+    for number in numbers:
+        apply(state, [(number, AT_MS + number, [event(number)])], policy, Counts())
+    return state
+
+
+def test_the_outline_is_what_the_state_says() -> None:
+    state = state_of(7, 9)
+    value = state_codec.encode(state)
+    assert state_codec.outline(value) == Outline(
+        9, AT_MS + 9, 9, silence_due=True, has_tail=True, is_steps=False
+    )
+    older = state_v1.encode(state)
+    assert state_codec.outline(older) == state_codec.outline(value)
+    fall_silent(state, AT_MS + 10**10, 0, POLICY)
+    assert state_codec.outline(state_codec.encode(state))[3:] == (False, True, False)
+    fall_silent(state, AT_MS + 10**10, AT_MS + 10**10, POLICY)
+    assert state_codec.outline(state_codec.encode(state))[3:] == (False, False, False)
+    assert state_codec.outline(state_codec.encode(DeviceState()))[:4] == (-1, 0, -1, False)
+
+
+def test_all_of_a_state_comes_back() -> None:
+    for state in (DeviceState(), state_of(1), state_of(*range(9))):
+        for version in (1, 2):
+            again = state_codec.decode(state_codec.encoder(version)(state))
+            assert again == state and checkpoint(again) == checkpoint(state)
+            assert again.named == state.named
+            state_codec.check(again)
+
+
+def test_versions_are_read_for_ever_and_written_while_asked_for() -> None:
+    assert state_codec.encoder(0) is state_codec.encoder(2) is state_codec.encode
+    assert state_codec.encoder(1) is state_v1.encode
+    with pytest.raises(UnknownStateVersion, match="version 3 cannot be written, only 1, 2"):
+        state_codec.encoder(3)
+    value = state_codec.encode(state_of(1))
+    for newer in (3, 0, 255):
+        for reading in (state_codec.decode, state_codec.outline):
+            with pytest.raises(UnknownStateVersion):
+                reading(bytes((newer,)) + value[1:])  # type: ignore[operator]
+
+
+def damaged(value: bytes) -> list[bytes]:
+    """Each flag turned, cut off, and another kind of thing."""
+    version, flags, *rest = HEAD.unpack_from(value)
+    body = value[HEAD.size :]
+    turned = [HEAD.pack(version, flags ^ flag, *rest) + body for flag in (1, 2, 4)]
+    return [*turned, value[:-1], value[:10], b"", value[: HEAD.size], value[: HEAD.size] + b"\x90"]
+
+
+def test_damage_is_damage_and_no_other_error() -> None:
+    for state in (state_of(*range(9)), DeviceState()):
+        for bad in damaged(state_codec.encode(state)):
+            with pytest.raises(msgspec.DecodeError):
+                state_codec.decode(bad)
+    # A tail without the fold behind it, and the other way round.
+    full, empty = (
+        msgspec.msgpack.decode(state_codec.encode(state)[HEAD.size :])
+        for state in (state_of(1), DeviceState())
+    )
+    for fields, head, at in (
+        (full, state_codec.encode(state_of(1)), None),
+        (empty, state_codec.encode(DeviceState()), full[4]),
+    ):
+        fields[4] = at
+        with pytest.raises(msgspec.DecodeError, match="if, and only if, there is a tail"):
+            state_codec.decode(head[: HEAD.size] + msgspec.msgpack.encode(fields))
+
+
+def users(numbers: range, chars: int, state: DeviceState) -> list[int]:
+    """A device whose user is another one with every event, four of which are remembered: the chars of its texts."""
+    kept = []
+    for number in numbers:
+        each = event(number, user=f"{number:0{chars}}")
+        apply(state, [(number, AT_MS + number, [each])], POLICY, Counts())
+        again = state_codec.decode(state_codec.encode(state))
+        assert again == state
+        kept.append(sum(map(len, again.strings)))
+    return kept
+
+
+def test_texts_that_nothing_refers_to_go_once_they_are_many() -> None:
+    state = DeviceState()
+    kept = users(range(400), 100, state)
+    assert 8_192 < max(kept) <= 8_192 + 100, "with the texts of one more step they are let go"
+    # Here they would be packed with every write if they had not to double.
+    state = DeviceState()
+    kept = users(range(100), 3_000, state)
+    needed = state.packed_chars
+    assert 4 * 3_000 < needed < 6 * 3_000
+    assert 2 * needed < max(kept) <= 2 * needed + 3_000
+
+
+def test_of_large_texts_a_bounded_part_is_of_no_use() -> None:
+    state = DeviceState()
+    kept = users(range(20), 150_000, state)
+    assert state.packed_chars + 200_000 < max(kept) <= state.packed_chars + 200_000 + 150_000
+
+
+def base() -> DeviceState:
+    return state_codec.decode(state_codec.encode(state_of(0)))
+
+
+def steps_of(*arrivals: list[Arrival], policy: Policy = POLICY) -> bytes:
+    state, value = base(), None
+    encoded = step_codec.encode_policy(policy)
+    for each in arrivals:
+        apply(state, each, policy, Counts())
+        value = step_codec.added(value, step_codec.encode_step(each, state.strings), encoded, state, 0)
+    assert value is not None
+    return value
+
+
+STEPS: list[list[Arrival]] = [
+    [(1, AT_MS + 1, [event(1, user="v")]), (2, AT_MS + 2, [])],
+    [(3, AT_MS + 3, [event(3, user="w"), event(4, user="v")])],
+]
+
+
+def test_steps_come_back_as_they_were_with_their_policy() -> None:
+    value = steps_of(*STEPS)
+    strings = base().strings
+    assert {"", "u", "s", "{}"} <= set(strings)
+    assert step_codec.decode(value, strings) == (POLICY, STEPS)
+    assert {"v", "w"} <= set(strings)
+    assert state_codec.outline(value) == Outline(
+        3, AT_MS + 3, 0, silence_due=True, has_tail=True, is_steps=True
+    )
+    assert step_codec.folded_under(value, step_codec.encode_policy(POLICY))
+    assert not step_codec.folded_under(value, step_codec.encode_policy(Policy()))
+
+
+def test_many_steps_are_counted() -> None:
+    many: list[list[Arrival]] = [[(n, AT_MS + n, [event(n)])] for n in range(1, 300)]
+    assert step_codec.decode(steps_of(*many), base().strings)[1] == many
+
+
+def test_damaged_steps_are_damage_and_no_other_error() -> None:
+    value = steps_of(*STEPS)
+    for bad in (value[:-1], value[: HEAD.size], value[: HEAD.size] + b"\xdd\0\0\0\0", value + b"\x01"):
+        with pytest.raises(msgspec.DecodeError):
+            step_codec.decode(bad, base().strings)
+    with pytest.raises(msgspec.DecodeError, match="damaged steps"):
+        step_codec.decode(value, Strings())
+    with pytest.raises(msgspec.DecodeError):
+        state_codec.decode(value)
