@@ -129,7 +129,9 @@ def _of_expression(node: ast.AST) -> Iterator[ast.expr]:
 
 def _of_condition(node: ast.AST) -> Iterator[ast.stmt]:
     """A condition that never or always holds."""
-    if isinstance(node, ast.If | ast.While) and not isinstance(node.test, ast.Constant):
+    if not isinstance(node, ast.If | ast.While) or isinstance(node.test, ast.Constant):
+        return
+    if ast.unparse(node.test) != "TYPE_CHECKING":
         for value in (True, False) if isinstance(node, ast.If) else (False,):
             twin = copy.copy(node)
             twin.test = ast.Constant(value)

@@ -195,6 +195,9 @@ class App:
         self.commits: dict[TP, int] = {}
         self.bounds: list[dict[TP, LogBounds]] = []
         """One answer after the other; the last stays."""
+        self.notes: dict[TP, Note] = {}
+        self.ids: dict[str, str] = {}
+        self.required: list[tuple[set[str], dict[str, str]]] = []
         self.waited_s = 0.0
         monkeypatch.setattr(recovery.asyncio, "sleep", self._sleep)
 
@@ -202,13 +205,13 @@ class App:
         return assignment.open
 
     async def topic_ids(self, names: Collection[str]) -> dict[str, str]:
-        return {}
+        return {name: id for name, id in self.ids.items() if name in names}
 
     async def require_topics(self, names: Collection[str], ids: Mapping[str, str]) -> None:
-        assert set(names) <= {SOURCE}
+        self.required.append((set(names), dict(ids)))
 
     async def committed(self, partitions: Collection[TP]) -> dict[TP, tuple[int, Note]]:
-        return {tp: (self.commits[tp], Note()) for tp in partitions if tp in self.commits}
+        return {tp: (self.commits[tp], self.notes.get(tp, Note())) for tp in partitions if tp in self.commits}
 
     async def start_offsets(self, partitions: set[TP]) -> Any:
         return await self.start_offsets_of(partitions) if self.start_offsets_of else {}
@@ -459,6 +462,59 @@ def test_topics_that_are_cut_otherwise_are_refused(
     for numbers, logged in (((0, 1), (0,)), ((0,), (0, 1))):
         with pytest.raises(PartitionMismatch, match="not the same number of partitions"):
             restore(monkeypatch, Owner(), assignment(*numbers, logged=logged))
+
+
+def test_states_and_rows_have_to_be_of_the_topics_that_are_there(
+    monkeypatch: pytest.MonkeyPatch, logs: dict[int, Log]
+) -> None:
+    """Also of a partition that was kept: its topic may have been made anew meanwhile."""
+    logs |= {number: Log() for number in range(2)}
+    asked: list[tuple[int, str, str]] = []
+    owner, taken = Owner(), assignment(0, 1)
+    owner.table.held, taken.kept = {1}, frozenset({1})
+    owner.table.require_topics = lambda *given: asked.append(given)
+    app = App(monkeypatch, owner.table)
+    app.ids = {SOURCE: "s1", "another": "a1", "never assigned": "n1"}
+    app.commits = {P0: 2, P1: 3}
+    app.notes = {P0: Note("s1", 5), P1: Note("s0", 7)}
+    app.bounds = [{P0: LogBounds(3, 9), P1: LogBounds(1, 9)}]
+    starts, _ = asyncio.run(app.take_over().run(taken))
+    assert asked == [(0, "s1", ""), (1, "s1", "")] and owner.told == [("recovered", 0, {})]
+    assert taken.topic_ids == {SOURCE: "s1", "another": "a1"}
+    assert app.required == [({SOURCE}, taken.topic_ids)]
+    # What was committed for another topic of the name counts for nothing; one record more was deleted unread.
+    assert starts == {P0: 3, P1: 1} and taken.lost == {P0: 6, P1: 0}
+
+
+@pytest.mark.parametrize("place", ["states", "rows"])
+def test_a_topic_that_was_made_anew_stops_the_worker(
+    monkeypatch: pytest.MonkeyPatch, logs: dict[int, Log], place: str
+) -> None:
+    logs[0] = Log()
+
+    def refuse(*_: Any) -> None:
+        raise TopicMadeAnew
+
+    async def refuse_rows(*_: Any) -> None:
+        raise TopicMadeAnew
+
+    app = App(monkeypatch, table(require_topics=refuse if place == "states" else None))
+    if place == "rows":
+        app.require_topics = refuse_rows  # type: ignore[method-assign]
+    app.bounds = [{P0: LogBounds(0, 0)}]
+    with pytest.raises(TopicMadeAnew):
+        asyncio.run(app.take_over().run(assignment(0)))
+
+
+def test_an_assignment_that_has_ended_is_asked_nothing_more(
+    monkeypatch: pytest.MonkeyPatch, logs: dict[int, Log]
+) -> None:
+    logs[0] = Log((0, b"k", b"0"))
+    owner, taken = Owner(), assignment(0)
+    owner.close_after = taken
+    app = App(monkeypatch, owner.table)
+    assert asyncio.run(app.take_over().run(taken)) == ({}, {})
+    assert app.required == []
 
 
 class Running:
