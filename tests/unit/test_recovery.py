@@ -271,6 +271,19 @@ def test_reading_goes_on_at_the_commit_else_at_the_beginning(
     assert app.starts(0) == ({0: 0}, {0: 0})
 
 
+@pytest.mark.parametrize(
+    ("wanted", "reached", "start"),
+    [(None, -1, (5, 0)), (None, 0, (5, 4)), (None, 3, (5, 1)), (None, 4, (5, 0)), (None, 8, (5, 0)), (4, -1, (5, 1)),
+     (5, -1, (5, 0)), (9, -1, (9, 0)), (10, -1, (5, 0)), (7, 8, (7, 0))],
+)  # fmt: skip
+def test_what_was_deleted_before_it_was_read_is_counted(
+    wanted: int | None, reached: int, start: tuple[int, int]
+) -> None:
+    assert starts.start_of(P0, wanted, LogBounds(5, 9), reached) == start  # type: ignore[arg-type]
+    if reached < 0:
+        assert starts.start_of(P0, wanted, LogBounds(5, 9)) == start  # type: ignore[arg-type]
+
+
 def test_who_reads_nothing_is_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     app = App(monkeypatch)
     app.bounds = [{}]

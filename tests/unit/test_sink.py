@@ -142,6 +142,44 @@ def test_pieces_of_partitions_that_are_gone_are_dropped() -> None:
     assert storing.stored == [[0]]
 
 
+def test_a_chunk_is_acknowledged_with_its_last_piece() -> None:
+    clock, storing, done = Clock(), Storing(), list[str]()
+    writer = TableWriter(Bounds(max_rows=1), acknowledging(storing))
+    pieces = iter([piece(0, is_last=False), piece(1, is_last=False), piece(2)])
+    storing.may.clear()
+    clock.start(writer.add_all(pieces, acknowledge=lambda: done.append("done"), still_mine=lambda: True))
+    assert storing.stored == [[0]] and done == []
+    storing.may.set()
+    clock.pass_ms(0)
+    assert storing.stored == [[0], [1], [2]] and done == ["done"]
+
+
+def acknowledging(storing: Storing) -> Callable[[Sequence[Piece]], Coroutine[Any, Any, None]]:
+    async def store(pieces: Sequence[Piece]) -> None:
+        await storing(pieces)
+        for each in pieces:
+            each.acknowledge()
+
+    return store
+
+
+def test_a_chunk_that_is_lost_is_made_no_further_and_not_stored() -> None:
+    clock, storing, mine = Clock(), Storing(), [True]
+    writer = TableWriter(Bounds(max_rows=2, max_age_ms=10), storing)
+    made: list[int] = []
+
+    def pieces() -> Iterator[Piece]:
+        for offset in range(6):
+            made.append(offset)
+            mine[0] = offset < 2
+            yield piece(offset, is_last=False)
+
+    clock.start(writer.add_all(pieces(), acknowledge=lambda: None, still_mine=lambda: mine[0]))
+    clock.start(writer.run())
+    clock.pass_ms(20)
+    assert made == [0, 1, 2] and storing.stored == [[0, 1]]
+
+
 def test_what_storing_raises_stops_both() -> None:
     async def failing(pieces: Sequence[Piece]) -> None:
         raise OSError("no")
