@@ -404,3 +404,29 @@ def test_all_three_tables_are_stored_in_time() -> None:
     assert world.did == []
     clock.pass_ms(10)
     assert sorted(world.did) == ["dead_letter_rows", "event_rows", "ledger_records", "session_rows"]
+
+
+@pytest.mark.parametrize("max_bytes", [1, 600, 1_500, 100_000])
+def test_a_record_of_many_rows_is_made_in_parts_that_follow_one_another(max_bytes: int) -> None:
+    world = World()
+    sink = Sink(world._insert, world._dead_letter, world.metrics, bounds=Bounds(max_bytes=max_bytes))
+    made = list(sink.event_pieces(EVENTS, [events(5, *"abcdef"), Record(6, b"garbage"), events(7, *"gh")]))
+    rows = [[json.loads(row) for row in each.rows.split(b"\n") if row] for each in made]
+    assert [row["event_id"] for some in rows for row in some] == list("abcdefgh")
+    assert [len(some) for some in rows] == [each.row_count for each in made]
+    assert [each.is_last for each in made] == [False] * (len(made) - 1) + [True]
+    assert len({block_token("t", [each]) for each in made}) == len(made)
+    places = []
+    for each, some in zip(made, rows, strict=True):
+        # Where it says that it begins and ends is where its rows do.
+        if some and each.first_event:
+            assert some[0]["event_index"] == each.first_event
+        if each.end_event >= 0:
+            assert some[-1]["event_index"] == each.end_event - 1
+        places += [json.loads(line)["offset"] for line in each.ledger.split(b"\n") if line]
+        # Enough is where the bound is met; one more row may have met it.
+        assert len(each.rows) < max_bytes + 600
+    assert places == [5, 6, 7]
+    assert (len(made) == 1) == (max_bytes == 100_000) and len(made) >= {1: 8, 600: 4, 1_500: 2}.get(
+        max_bytes, 1
+    )
