@@ -326,3 +326,14 @@ def test_the_sessionizer_passes_on_that_it_is_behind() -> None:
         assert sent.topics == ["rows", "states"]
 
     asyncio.run(run())
+
+
+def test_of_a_device_whose_entry_was_too_large_nothing_is_noted() -> None:
+    """Nothing of it is durable, so that silence has nothing to say about it, nor anything to look up."""
+    partition = Partition(0, POLICIES)
+    effects = partition.apply([record(0), record(1, device="e"), record(2, device="f")])
+    partition.too_large(effects, {b"a/d", b"a/f"})
+    assert {key for key, _ in effects.rows} == {b"a/e"}
+    partition.commit(effects)
+    assert (len(partition), partition.open_sessions) == (1, 1)
+    assert [key for key, _ in tick(partition, IDLE_MS).rows] == [b"a/e"]
