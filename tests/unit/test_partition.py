@@ -336,4 +336,4 @@ def test_of_a_device_whose_entry_was_too_large_nothing_is_noted() -> None:
     assert {key for key, _ in effects.rows} == {b"a/e"}
     partition.commit(effects)
     assert (len(partition), partition.open_sessions) == (1, 1)
-    assert [key for key, _ in tick(partition, IDLE_MS).rows] == [b"a/e"]
+    assert {key for key, _ in tick(partition, IDLE_MS).rows} == {b"a/e"}
