@@ -11,7 +11,6 @@ import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from pipeline.adapters.embedded.child import LOOPBACK
 from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
 from tests.services import Broker, Unavailable, start_broker
 
@@ -97,6 +96,6 @@ def database_url(clickhouse: EmbeddedClickHouse, database: str) -> str:
 def client(clickhouse: EmbeddedClickHouse, database: str) -> Iterator[Client]:
     """A client in a database of its own, which is empty."""
     clickhouse.command(f"CREATE DATABASE {database}")
-    made = clickhouse_connect.get_client(host=LOOPBACK, port=clickhouse.port, database=database)
+    made = clickhouse_connect.get_client(dsn=f"{clickhouse.url}/{database}")
     yield made
     made.close()

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp import web
@@ -31,7 +32,8 @@ class FaultProxy:
         self.port = free_port()
         self.met: Counter[Fault] = Counter()
         """How many requests (for REFUSE: spells) a fault has met."""
-        self._target = target
+        self._user, _, address = urlsplit(target).netloc.rpartition("@")
+        self._target = f"http://{address}"
         self._hold_s = hold_s
         self._fault: Fault | None = None
         self._loop = asyncio.new_event_loop()
@@ -42,8 +44,8 @@ class FaultProxy:
 
     @property
     def url(self) -> str:
-        """`http://host:port`, without a database."""
-        return f"http://{LOOPBACK}:{self.port}"
+        """`http://user:password@host:port` with those of the target, without a database."""
+        return f"http://{self._user}@{LOOPBACK}:{self.port}"
 
     def set_fault(self, fault: Fault | None) -> None:
         """From now on. None: all is well again; answers that are held stay held."""

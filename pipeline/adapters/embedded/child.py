@@ -71,15 +71,23 @@ class Child:
         log_file: Path,
         cwd: Path | None = None,
         without_variables: Collection[str] = (),
+        kept_variables: Collection[str] | None = None,
         with_variables: Mapping[str, str] | None = None,
         death_signal: signal.Signals = signal.SIGKILL,
     ) -> None:
-        """`what` names the program in messages. It gets this process's environment, changed by the variables."""
+        """`what` names the program in messages.
+
+        It gets this process's environment, or of that only the kept variables, changed by the other two.
+        """
         self._what = what
         self._command = list(command)
         self._log_file = log_file
         self._cwd = cwd
-        kept = {name: text for name, text in os.environ.items() if name not in without_variables}
+        kept = {
+            name: text
+            for name, text in os.environ.items()
+            if name not in without_variables and (kept_variables is None or name in kept_variables)
+        }
         self._environment = kept | dict(with_variables or {})
         self._death_signal = death_signal
         self._process: subprocess.Popen[bytes] | None = None
@@ -100,12 +108,21 @@ class Child:
 
     def start(self, answers: Callable[[], bool], *, timeout_s: float) -> None:
         """Starts it and waits until `answers()`. StartError if it ends or does not answer in time; then it is gone."""
+        self.begin()
+        self.wait_until(answers, timeout_s=timeout_s)
+
+    def begin(self) -> None:
+        """Starts it and does not wait for it. StartError if it cannot be started."""
         if self.is_running:
             raise StartError(f"{self._what} runs already")
         self._log_file.parent.mkdir(parents=True, exist_ok=True)
         with self._log_file.open("ab") as log:
             self._process = self._spawn(log)
         atexit.register(self.kill)
+
+    def wait_until(self, answers: Callable[[], bool], *, timeout_s: float) -> None:
+        """Waits until `answers()`. StartError if it ends or does not answer in time; then it is gone."""
+        assert self._process is not None, "it has begun"
         deadline = time.monotonic() + timeout_s
         while not answers():
             code = self._process.poll()

@@ -1,30 +1,28 @@
-"""ClickHouse's HTTP interface over the engine in this process: `python -m … --path DIR --port N`.
+"""ClickHouse's HTTP interface over the engine in this process, which `confined` starts.
 
-For loopback only: it asks for no password. Enough for clickhouse-connect, curl and other HTTP clients. Not here:
-sessions (`session_id` is accepted and ignored, so temporary tables and SET last for one request), external tables,
-ClickHouse's own compressed framing (`compress=1`, `decompress=1`), progress headers, users, and several statements
-in one request.
+For loopback only, and for those who know the password of its one user (`callers`). Enough for clickhouse-connect, curl
+and other HTTP clients. Not here: sessions (`session_id` is accepted and ignored, so temporary tables and SET last for
+one request), external tables, ClickHouse's own compressed framing (`compress=1`, `decompress=1`), progress headers,
+further users, and several statements in one request.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import logging
 import signal
-import sys
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 from aiohttp import web
 
+from pipeline.adapters.embedded.callers import only_owner
 from pipeline.adapters.embedded.child import LOOPBACK
 from pipeline.adapters.embedded.content_coding import BadBody, Encoder, UnknownCoding, decoded, encoder_for
 from pipeline.adapters.embedded.engine import Answer, DataFolderInUse, Engine, EngineError, Query
@@ -34,7 +32,6 @@ _THREADS = 16
 """Queries in progress at once; more wait. The engine uses further threads of its own."""
 _MAX_URL_BYTES = 1 << 20
 _SHUTDOWN_S = 5.0
-_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _READS = frozenset({"GET", "HEAD"})
 
 # Names in the URL that are no settings.
@@ -70,13 +67,14 @@ _log = logging.getLogger("clickhouse_http")
 class ClickHouseHttp:
     """The handlers."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, password: str) -> None:
         self._engine = engine
+        self._password = password
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="query")
 
     def application(self) -> web.Application:
         """The web application; it closes the engine when it is cleaned up."""
-        app = web.Application(client_max_size=_MAX_BODY_BYTES, middlewares=[_local_only])
+        app = web.Application(client_max_size=_MAX_BODY_BYTES, middlewares=[only_owner(self._password)])
         app.router.add_get("/ping", _ping)
         app.router.add_get("/", self._query)
         app.router.add_post("/", self._query)
@@ -226,31 +224,22 @@ def _content_type(format_name: str) -> str:
     return "application/octet-stream"
 
 
-@web.middleware
-async def _local_only(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    """Refuses what a web page in a browser of this machine sends: there is no password to stop it."""
-    origin = request.headers.get("Origin")
-    names = [urlsplit(f"//{request.host}").hostname, *([urlsplit(origin).hostname] if origin else [])]
-    if any(name not in _HOSTS for name in names):
-        return web.Response(status=403, text="only for programs on this machine\n")
-    return await handler(request)
-
-
 async def _ping(_request: web.Request) -> web.Response:
     return web.Response(text="Ok.\n")
 
 
-async def serve(path: Path, port: int) -> None:
-    """Serves the data folder on loopback until SIGTERM or SIGINT. DataFolderInUse; OSError if the port is taken."""
+async def serve(path: Path, port: int, password: str) -> None:
+    """Serves the data folder on loopback, to those who know the password, until SIGTERM or SIGINT.
+
+    DataFolderInUse; OSError if the port is taken.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     engine = await asyncio.to_thread(Engine, path)
     runner = web.AppRunner(
-        ClickHouseHttp(engine).application(),
+        ClickHouseHttp(engine, password).application(),
         access_log=None,
         auto_decompress=False,  # aiohttp knows no lz4, and would leave the header on what it has decompressed
         shutdown_timeout=_SHUTDOWN_S,
@@ -266,20 +255,11 @@ async def serve(path: Path, port: int) -> None:
     _log.info("stopped")
 
 
-def main() -> int:
-    """The command line. Returns the exit code."""
-    parser = argparse.ArgumentParser(description="The ClickHouse engine behind ClickHouse's HTTP interface")
-    parser.add_argument("--path", type=Path, required=True, help="data folder; made if it is not there")
-    parser.add_argument("--port", type=int, required=True, help="on 127.0.0.1")
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+def run(path: Path, port: int, password: str) -> int:
+    """Serves until a signal. Returns the exit code."""
     try:
-        asyncio.run(serve(arguments.path, arguments.port))
+        asyncio.run(serve(path, port, password))
     except (DataFolderInUse, OSError) as error:
         _log.error("%s", error)
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import re
 import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping
@@ -16,7 +17,8 @@ from typing import TextIO
 
 from chdb.state.sqlitelike import Connection
 
-from pipeline.adapters.embedded.statement import Statement, read_statement
+from pipeline.adapters.embedded.engine_rights import write_configuration
+from pipeline.adapters.embedded.statement import Statement, files_of, read_statement
 
 _HEAD_BYTES = 1 << 20
 """The part of an INSERT before its data lies in here (ClickHouse itself reads 256 KiB)."""
@@ -28,8 +30,6 @@ _STREAMABLE = frozenset(
 )
 _WHOLE_ONLY = re.compile(rb"totals|extremes|array_of_rows", re.IGNORECASE)
 """Words of queries whose results have a head or a foot even so."""
-_SERVER_DEFAULTS = {"implicit_select": "0"}
-"""Where chDB differs from a server: it takes a bare expression for a SELECT."""
 # ClickHouse's error codes.
 _BAD_ARGUMENTS, _NOT_IMPLEMENTED, _SYNTAX_ERROR, _UNKNOWN_SETTING = 36, 48, 62, 115
 _READONLY, _NOT_ENOUGH_SPACE, _UNKNOWN_EXCEPTION = 164, 243, 1002
@@ -85,11 +85,13 @@ class Engine:
     """One open data folder. Every query has an engine connection of its own, so settings never leak into another."""
 
     def __init__(self, path: Path) -> None:
-        """Opens or creates the folder. DataFolderInUse if another process has it open."""
+        """Opens or creates the folder, and goes there. DataFolderInUse if another process has it open."""
         path.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(path / "in-use")
-        self._path = str(path)
-        self._folder = path
+        # Not its name: the engine reads an address here, and takes some characters for its own.
+        os.chdir(path)
+        self._path = f".?config-file={write_configuration(Path())}"
+        self._folder = Path()
         self._closing = threading.Lock()
         # The engine lives as long as it has a connection.
         self._keeper: Connection | None = Connection(self._path)
@@ -105,10 +107,11 @@ class Engine:
             raise EngineError(_BAD_ARGUMENTS, "INTO OUTFILE and FROM INFILE are for clients. (BAD_ARGUMENTS)")
         connection = Connection(self._path)
         try:
-            _prepare(connection, query)
             if statement.is_insert_with_data:
                 return self._insert(connection, query, statement, text)
             whole = b"".join((text, *query.pieces))
+            _require_files(connection, whole, [])
+            _prepare(connection, query)
             if len(whole) > len(text):
                 statement = read_statement(whole, self.formats)
             if _is_streamable(statement, query, whole):
@@ -148,10 +151,15 @@ class Engine:
             raise EngineError(_NOT_IMPLEMENTED, "No query parameters in INSERT … FORMAT. (NOT_IMPLEMENTED)")
         # By way of a file: chDB's streaming insert says that rows are written which found no space on the disk.
         with _spooled(self._folder, chain((text[statement.data_offset :],), query.pieces)) as file:
-            result = connection.query(
-                f"{statement.insert_head.decode()} FROM INFILE {_literal(file)} COMPRESSION 'none'"
-                f" {statement.insert_settings.decode()} FORMAT {statement.output_or_data_format}"
+            sql = b"%b FROM INFILE %b COMPRESSION 'none' %b FORMAT %b" % (
+                statement.insert_head,
+                _literal(file),
+                statement.insert_settings,
+                statement.output_or_data_format.encode(),
             )
+            _require_files(connection, sql, [_literal(file)])
+            _prepare(connection, query)
+            result = connection.query(sql)
         connection.close()
         return Answer("", _one(b""), written_rows=result.rows_written(), written_bytes=result.bytes_written())
 
@@ -231,9 +239,25 @@ def _locked(file: Path) -> TextIO:
     return lock
 
 
-def _literal(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+def _literal(value: str | bytes) -> bytes:
+    plain = value.encode() if isinstance(value, str) else value
+    return b"'%b'" % plain.replace(b"\\", b"\\\\").replace(b"'", b"\\'").replace(b"\0", b"\\0")
+
+
+def _require_files(connection: Connection, sql: bytes, expected: list[bytes]) -> None:
+    """EngineError unless these are the files that the statement names as a client would: this engine obeys.
+
+    The engine's own parser says what it takes for code: comments within comments and quotes of other kinds, which
+    `read_statement` does not know, would hide a file from that.
+    """
+    try:
+        normal = connection.query(
+            b"SELECT formatQuerySingleLine(%b)" % _literal(sql[:_HEAD_BYTES]), "TabSeparatedRaw"
+        ).bytes()
+    except RuntimeError as error:
+        raise RuntimeError(str(error).partition(": In scope SELECT formatQuery")[0]) from error
+    if files_of(normal) != expected:
+        raise EngineError(_BAD_ARGUMENTS, "INTO OUTFILE and FROM INFILE are for clients. (BAD_ARGUMENTS)")
 
 
 def _prepare(connection: Connection, query: Query) -> None:
@@ -244,9 +268,11 @@ def _prepare(connection: Connection, query: Query) -> None:
     for name in query.settings:
         if not _NAME.fullmatch(name):
             raise EngineError(_UNKNOWN_SETTING, f"Unknown setting {name!r}. (UNKNOWN_SETTING)")
-    settings = {**_SERVER_DEFAULTS, **query.settings}
-    pairs = ", ".join(f"{name} = {_literal(value)}" for name, value in settings.items())
-    connection.query(f"SET {pairs}")
+    if query.settings:
+        pairs = b", ".join(
+            b"%b = %b" % (name.encode(), _literal(text)) for name, text in query.settings.items()
+        )
+        connection.query(b"SET " + pairs)
     if query.read_only:
         connection.query("SET readonly = 2")
 

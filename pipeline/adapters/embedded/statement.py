@@ -69,6 +69,19 @@ def read_statement(text: bytes, formats: Collection[str]) -> Statement:
     )
 
 
+def files_of(normal: bytes) -> list[bytes]:
+    """The literals that name files of a client, `FROM INFILE` and `INTO OUTFILE`, in a statement that the engine wrote
+    itself, from what it had parsed: without comments, and with one kind of quotes."""
+    found, before = [], [b"", b""]
+    for match in _TOKEN.finditer(normal):
+        if match.lastgroup == "blank":
+            continue
+        if before in ([b"FROM", b"INFILE"], [b"INTO", b"OUTFILE"]):
+            found.append(match[0])
+        before = [before[1], match["word"] or match[0]]
+    return found
+
+
 def _read_insert(text: bytes, tokens: Iterator[_Token]) -> Statement:
     before = b"INSERT"
     settings: _Token | None = None
