@@ -60,7 +60,11 @@ def up(
     clickhouse_port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8123,
     dashboard_port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8080,
 ) -> None:
-    """Run the whole pipeline on this machine, with nothing else installed, until Ctrl-C or SIGTERM."""
+    """Run the whole pipeline on this machine, with nothing else installed, until Ctrl-C or SIGTERM.
+
+    Its ClickHouse asks for a password, which the printed URL has. The other commands of the same user find it by the
+    port, without any setting, while this one runs; for other programs the URL is in DATA/clickhouse-url too.
+    """
     ports = operate.Ports(kafka_port, clickhouse_port, dashboard_port)
     operate.up(wiring.settings(), data=data, ports=ports)
 

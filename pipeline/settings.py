@@ -47,6 +47,8 @@ class Settings:
     topic_retention_ms: int = 7 * 86_400_000
     """How long the workers' topics keep records; -1 is for ever (written `-1`)."""
     clickhouse_url: str = field(default="http://localhost:8123/app_sessions", repr=False)
+    """`http[s]://[user:password@]host:port/database`. Without a user, on this machine, where the same user's `up` runs:
+    with the password of that one, which is found by the port."""
     clickhouse_timeout_ms: int = 120_000
     """How long a request waits for ClickHouse's answer; an insert is then tried again."""
     partitions: int = 8

@@ -10,10 +10,12 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline import topics
 from pipeline.adapters.clickhouse import Store
+from pipeline.adapters.embedded.running import completed
 from pipeline.adapters.faust_app import BatchApp, run
 from pipeline.adapters.kafka_connection import KafkaConnection, wait_for_broker
 from pipeline.adapters.kafka_topics import ensure_topics
@@ -45,8 +47,18 @@ _KEEP_FREED = (
 
 
 def settings() -> Settings:
-    """The settings of this process. Raises `InvalidSettings`."""
-    return load(os.environ)
+    """The settings of this process. Raises `InvalidSettings`.
+
+    Where the URL of ClickHouse has no user and `up` of the same user runs there: with user and password of that one.
+    """
+    loaded = load(os.environ)
+    return replace(loaded, clickhouse_url=completed(loaded.clickhouse_url, state_folder()))
+
+
+def state_folder() -> Path:
+    """Where a user's programs say to each other what runs: `$XDG_STATE_HOME` or `~/.local/state`."""
+    given = Path(os.environ.get("XDG_STATE_HOME", ""))
+    return (given if given.is_absolute() else Path("~/.local/state").expanduser()) / "session-pipeline"
 
 
 def connection(settings: Settings) -> KafkaConnection:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -22,12 +21,16 @@ from pipeline.adapters.clickhouse import Refused, Unreachable
 from pipeline.adapters.embedded.broker import EmbeddedBroker
 from pipeline.adapters.embedded.child import LOOPBACK, Child, StartError, free_port, require_free
 from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.adapters.embedded.gate import Gate
+from pipeline.adapters.embedded.running import announced
+from pipeline.adapters.embedded.secret import own_folder, write_private
 from pipeline.adapters.kafka_connection import BrokerUnavailable
 from pipeline.adapters.kafka_topics import TopicMismatch
 from pipeline.adapters.migrations import MigrationError, migrate, note_offset_base
 from pipeline.adapters.rebuild import Scope
 from pipeline.adapters.roles import ROLES
-from pipeline.commands.progress import NotIdleInTime, wait_until_idle
+from pipeline.commands.interruption import Interrupted, Signals
+from pipeline.commands.progress import NotIdleInTime, unstored, wait_until_idle
 from pipeline.query.operations import next_offset
 from pipeline.settings import Settings, as_environment
 
@@ -46,7 +49,11 @@ class StackFailed(Exception):
 
 
 class LocalStack:
-    """Starts everything, watches it, and drains before it stops. Blocks in `run`; used once."""
+    """Starts everything, watches it, and drains before it stops. Blocks in `run`; used once, in the main thread.
+
+    The broker keeps nothing, so nobody is let in before all is there that stores what they send, and nobody any more
+    once it is to stop. The workers reach the broker itself, others a gate before it.
+    """
 
     def __init__(
         self,
@@ -61,34 +68,51 @@ class LocalStack:
         self.settings = settings
         """Once started: those that reach the stack."""
         self._data = data
-        self._stop = threading.Event()
-        self._broker = EmbeddedBroker(folder=data / "logs", port=kafka_port)
+        self._signals = Signals()
+        self._broker = EmbeddedBroker(folder=data / "logs")
+        self._gate = Gate(kafka_port or free_port(), self._broker.port)
         self._clickhouse = EmbeddedClickHouse(folder=data / "clickhouse", port=clickhouse_port)
         self._dashboard_port = dashboard_port
         self._workers: dict[str, Child] = {}
+        self._is_open = False
+        self._lost = ""
 
     def run(self, work: Callable[[LocalStack], None]) -> None:
-        """Start, do `work`, store what has arrived, stop. SIGINT and SIGTERM set `wait`'s end.
+        """Start, do `work`, store what has arrived, stop. SIGINT and SIGTERM end what is being done: a start, `work`,
+        and the second one the storing.
 
-        Raises `StackFailed`, and what `work` raises.
+        Raises `StackFailed`, which says how much is lost of what was acknowledged to others, and what `work` raises.
         """
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: self._stop.set())
+        self._signals.listen()
+        failure: Exception | None = None
+        outcome = "stopped; what is stored is there at the next start"
         try:
             with ExitStack() as running:
-                self._start(running)
-                work(self)
-                self._drain()
-        except (StartError, OSError, MigrationError, BrokerUnavailable, TopicMismatch) as error:
-            raise StackFailed(str(error)) from error
+                try:
+                    with self._signals.heard():
+                        self._start(running)
+                        work(self)
+                except Interrupted:
+                    pass  # that is how it ends
+                if self._is_open:
+                    self._gate.close()
+                    self._drain()
+                else:
+                    outcome = "stopped before it was ready: nothing was taken"
+        except (StackFailed, StartError, OSError, MigrationError, BrokerUnavailable, TopicMismatch) as error:
+            failure = error
         except KafkaError as error:
-            raise StackFailed(f"Kafka: {error}") from error
+            failure = StackFailed(f"Kafka: {error}")
         except (Unreachable, Refused) as error:
-            raise StackFailed(f"ClickHouse: {error}") from error
+            failure = StackFailed(f"ClickHouse: {error}")
+        if failure or self._lost:
+            raise StackFailed("; ".join(filter(None, [str(failure or ""), self._lost]))) from failure
+        print(outcome, flush=True)
 
     def wait(self) -> None:
         """Until a signal comes. Raises `StackFailed` if a part ends by itself."""
-        while not self._stop.wait(_WATCH_S):
+        while True:
+            time.sleep(_WATCH_S)
             parts = {"the broker": self._broker.exit_code, "ClickHouse": self._clickhouse.exit_code}
             parts |= {f"the {name}": child.exit_code for name, child in self._workers.items()}
             for name, code in parts.items():
@@ -100,7 +124,7 @@ class LocalStack:
         """Where everything is, for people."""
         dashboard = f"Dashboard    http://{LOOPBACK}:{self._dashboard_port}\n" if self._dashboard_port else ""
         return (
-            f"{dashboard}Kafka        {self._broker.bootstrap}\n"
+            f"{dashboard}Kafka        {LOOPBACK}:{self._gate.port}\n"
             f"ClickHouse   {self._clickhouse.url}  (database {_DATABASE})\n"
             f"data, logs   {self._data.resolve()}"
         )
@@ -109,9 +133,14 @@ class LocalStack:
         print(
             "starting the embedded stack: for trying, developing and testing, not for production", flush=True
         )
-        self._data.mkdir(parents=True, exist_ok=True)
-        running.enter_context(self._clickhouse)
-        running.enter_context(self._broker)
+        # What is stored here is its owner's, whatever others may read of what he makes.
+        os.umask(0o077)
+        own_folder(self._data / "logs")
+        self._gate.reserve()
+        # Each is to be stopped from before it is started: a signal may come at any moment.
+        for part in (self._clickhouse, self._broker):
+            running.callback(part.stop)
+            part.start()
         self.settings = replace(
             self.settings,
             kafka_bootstrap=self._broker.bootstrap,
@@ -121,14 +150,21 @@ class LocalStack:
             topic_retention_ms=-1,
         )
         self._take_up()
-        folder = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="session-pipeline-")))
-        for role in ROLES:
-            running.callback(self._stop_worker, role)
-        with ThreadPoolExecutor(len(ROLES)) as pool:
-            list(pool.map(lambda role: self._start_worker(role, folder / f"{role}.ready"), ROLES))
-        if self._dashboard_port is not None:
-            running.callback(self._stop_worker, _DASHBOARD)
-            self._start_dashboard(self._dashboard_port)
+        running.callback(self._note_lost)
+        self._start_workers(running)
+        running.callback(self._gate.close)
+        self._announce(running)
+        self._is_open = True
+        self._gate.open()
+
+    def _announce(self, running: ExitStack) -> None:
+        """Tell the other commands of this user where ClickHouse is, with its password."""
+        write_private(self._data / "clickhouse-url", self.settings.clickhouse_url)
+        try:
+            running.enter_context(announced(wiring.state_folder(), self.settings.clickhouse_url))
+        except OSError as error:
+            url_file = self._data / "clickhouse-url"
+            print(f"other commands need PIPELINE_CLICKHOUSE_URL=$(cat {url_file}): {error}", flush=True)
 
     def _take_up(self) -> None:
         """Let an empty broker go on where the last one ended: offsets, sessions, states."""
@@ -155,48 +191,76 @@ class LocalStack:
         if devices:
             print(f"going on with {devices} devices from their stored events", flush=True)
 
-    def _start_worker(self, role: str, ready: Path) -> None:
-        self._workers[role] = worker = Child(
-            f"the {role}",
-            [sys.executable, "-m", "pipeline", "worker", "--role", role, "--ready-file", str(ready)],
-            log_file=self._data / "logs" / f"{role}.log",
-            with_variables=as_environment(self.settings),
+    def _start_workers(self, running: ExitStack) -> None:
+        """One of each role and the dashboard, at the same time."""
+        folder = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="session-pipeline-")))
+        ready: dict[str, Callable[[], bool]] = {}
+        for role in ROLES:
+            file = folder / f"{role}.ready"
+            ready[role] = file.exists
+            self._begin(running, self.settings, role, "worker", "--role", role, "--ready-file", str(file))
+        if self._dashboard_port is not None:
+            self._dashboard_port = port = self._dashboard_port or free_port()
+            require_free(port, "the dashboard")
+            ready[_DASHBOARD] = lambda: _answers(port)
+            kept = self.settings.dashboard_dir or str(self._data.absolute() / "dashboard")
+            settings = replace(self.settings, dashboard_dir=kept)
+            self._begin(running, settings, _DASHBOARD, "dashboard", "--port", str(port))
+        for name, is_ready in ready.items():
+            self._workers[name].wait_until(is_ready, timeout_s=_READY_TIMEOUT_S)
+
+    def _begin(self, running: ExitStack, settings: Settings, name: str, *arguments: str) -> None:
+        running.callback(self._stop_worker, name)
+        self._workers[name] = child = Child(
+            f"the {name}",
+            [sys.executable, "-m", "pipeline", *arguments],
+            log_file=self._data / "logs" / f"{name}.log",
+            with_variables=as_environment(settings),
             death_signal=signal.SIGTERM,
         )
-        worker.start(ready.exists, timeout_s=_READY_TIMEOUT_S)
+        child.begin()
 
-    def _start_dashboard(self, wanted_port: int) -> None:
-        self._dashboard_port = port = wanted_port or free_port()
-        require_free(port, "the dashboard")
-        kept = self.settings.dashboard_dir or str(self._data.absolute() / "dashboard")
-        self._workers[_DASHBOARD] = child = Child(
-            "the dashboard",
-            [sys.executable, "-m", "pipeline", "dashboard", "--port", str(port)],
-            log_file=self._data / "logs" / "dashboard.log",
-            with_variables=as_environment(replace(self.settings, dashboard_dir=kept)),
-            death_signal=signal.SIGTERM,
-        )
-        child.start(lambda: _answers(port), timeout_s=_READY_TIMEOUT_S)
-
-    def _stop_worker(self, role: str) -> None:
-        if role in self._workers:
-            self._workers[role].stop(timeout_s=_STOP_TIMEOUT_S)
+    def _stop_worker(self, name: str) -> None:
+        if name not in self._workers:
+            return
+        if self._is_open:
+            self._workers[name].stop(timeout_s=_STOP_TIMEOUT_S)
+        else:
+            # It has nothing yet that it would have to finish.
+            self._workers[name].kill()
 
     def _drain(self) -> None:
         """What the broker holds is gone with it: store it first."""
-        print("stopping: storing what has arrived", flush=True)
+        print("stopping: storing what has arrived (once more to stop at once)", flush=True)
         store = wiring.store(self.settings)
         try:
-            asyncio.run(
-                wait_until_idle(
-                    wiring.connection(self.settings), store, self.settings.policies, _DRAIN_TIMEOUT_S
+            with self._signals.heard():
+                asyncio.run(
+                    wait_until_idle(
+                        wiring.connection(self.settings), store, self.settings.policies, _DRAIN_TIMEOUT_S
+                    )
                 )
-            )
+        except Interrupted:
+            raise StackFailed("stopped at once") from None
         except (NotIdleInTime, Unreachable, KafkaError) as error:
             raise StackFailed(f"stopped without having stored everything: {error}") from error
         finally:
             store.close()
-        print("stopped; what is stored is there at the next start", flush=True)
+
+    def _note_lost(self) -> None:
+        """How much the broker still has that was acknowledged and is not stored, once the workers are done."""
+        if not self._is_open:
+            return
+        try:
+            count = asyncio.run(unstored(wiring.connection(self.settings)))
+        except (KafkaError, OSError, TimeoutError) as error:
+            self._lost = (
+                f"what the broker had and was not yet stored is lost; it cannot say how much: {error!r}"
+            )
+            return
+        if count:
+            # Some may be stored and not yet noted as such.
+            self._lost = f"up to {count} records that had been acknowledged are lost"
 
 
 def _answers(port: int) -> bool:

@@ -88,6 +88,19 @@ def _behind(bounds: LogBounds, said: tuple[int, Note] | None) -> int:
     return bounds.end - max(bounds.begin, said[0] if said else 0)
 
 
+async def unstored(connection: KafkaConnection) -> int:
+    """How many records that others sent, or what was refused of them, are not stored by the time of this call.
+
+    Session rows do not count: they come from the events again.
+    """
+    from_others = {
+        ("router", topics.MEASURE_EVENTS),
+        ("sink", topics.SDK_EVENTS),
+        ("sink", topics.DEAD_LETTERS),
+    }
+    return sum(max(0, lag.behind) for lag in await lags(connection) if (lag.role, lag.topic) in from_others)
+
+
 async def wait_until_idle(
     connection: KafkaConnection,
     store: Store,

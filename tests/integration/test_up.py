@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
+import stat
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
+import clickhouse_connect
 import orjson
 import pytest
 
 from pipeline.adapters.embedded.child import free_port
+from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.domain.policy import Policy
 from tests.expected_rows import SESSIONS_SQL, assert_same_rows, session_rows
 from tests.recorded import bodies, events_by_device, raw_identities, recorded_files
+from tests.restless import Producer, stored_events
 from tests.stack import command_line, environment, unavailable
 
 _ANY_PORTS = ("--kafka-port", "0", "--clickhouse-port", "0", "--dashboard-port", "0")
@@ -49,14 +55,15 @@ def run(
 class Up:
     """A running `up`, as a terminal sees it."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, *arguments: str) -> None:
+        """`arguments` are further ones; of two of a name the last counts."""
         self.folder = folder
         self._printed = folder / f"{name}.stdout"
         self._complaints = folder / f"{name}.stderr"
         with self._printed.open("wb") as stdout, self._complaints.open("wb") as stderr:
             self.process = subprocess.Popen(
-                command_line("up", "--data", "data", *_ANY_PORTS),
-                env=environment({"PIPELINE_IDLE_TIMEOUT": "2s"}),
+                command_line("up", "--data", "data", *_ANY_PORTS, *arguments),
+                env=environment({"PIPELINE_IDLE_TIMEOUT": "2s", "XDG_STATE_HOME": str(folder / "state")}),
                 cwd=folder,
                 stdout=stdout,
                 stderr=stderr,
@@ -79,15 +86,26 @@ class Up:
 
     @property
     def settings(self) -> dict[str, str]:
-        """The variables that reach it, from the addresses that it printed."""
+        """The variables of another terminal of the same user: the ports, which are not the usual ones here.
+
+        No password: the commands find it.
+        """
         kafka = re.search(r"^Kafka +(\S+)$", self.printed, re.MULTILINE)
-        clickhouse = re.search(r"^ClickHouse +(\S+) +\(database (\w+)\)$", self.printed, re.MULTILINE)
-        assert kafka and clickhouse, self.printed
+        assert kafka, self.printed
+        url = urlsplit(self.clickhouse_url)
         return {
             "PIPELINE_KAFKA_BOOTSTRAP": kafka[1],
-            "PIPELINE_CLICKHOUSE_URL": f"{clickhouse[1]}/{clickhouse[2]}",
+            "PIPELINE_CLICKHOUSE_URL": f"http://{url.hostname}:{url.port}{url.path}",
             "PIPELINE_IDLE_TIMEOUT": "2s",
+            "XDG_STATE_HOME": str(self.folder / "state"),
         }
+
+    @property
+    def clickhouse_url(self) -> str:
+        """What it prints for any client of ClickHouse, with the database."""
+        found = re.search(r"^ClickHouse +(\S+) +\(database (\w+)\)$", self.printed, re.MULTILINE)
+        assert found, self.printed
+        return f"{found[1]}/{found[2]}"
 
     def page(self, path: str) -> str:
         """A page of the dashboard."""
@@ -131,8 +149,8 @@ class Up:
 
 
 @contextmanager
-def started(folder: Path, name: str) -> Iterator[Up]:
-    up = Up(folder, name)
+def started(folder: Path, name: str, *arguments: str) -> Iterator[Up]:
+    up = Up(folder, name, *arguments)
     try:
         up.wait_ready()
         yield up
@@ -157,6 +175,7 @@ def test_up_stores_drains_and_goes_on_where_it_ended(tmp_path: Path) -> None:
         sent = raw_identities(bodies(first_files))
         assert up.query("SELECT count() AS events FROM events") == [{"events": len(sent)}]
         assert "open sessions: 0" in up.command("status")
+        assert_open_to_its_owner_alone(up, len(sent))
         assert "sessionizer" in up.page("/pipeline")
         assert up.page("/sessions").count('class="began"') == 50
         # What is sent right before the signal is stored as well.
@@ -176,10 +195,42 @@ def test_up_stores_drains_and_goes_on_where_it_ended(tmp_path: Path) -> None:
         assert len(up.query("SELECT event_id FROM events")) == len(stored)
         assert up.query("SELECT count() AS letters FROM dead_letters") == [{"letters": 0}]
 
-        os.kill(up.worker("sink"), signal.SIGKILL)
-        assert up.process.wait(STOP_TIMEOUT_S) == 1
-        assert_one_clear_line(up.complaints, "the sink ended with code -9")
+        with Producer(up.settings["PIPELINE_KAFKA_BOOTSTRAP"]) as producer:
+            sink = up.worker("sink")
+            os.kill(sink, signal.SIGSTOP)
+            producer.wait_for(100)
+            os.kill(sink, signal.SIGKILL)
+            assert up.process.wait(STOP_TIMEOUT_S) == 1
+        assert_one_clear_line(up.complaints, "the sink ended with code -9", "acknowledged")
+    with EmbeddedClickHouse(folder=tmp_path / "data" / "clickhouse") as clickhouse:
+        lost = producer.acknowledged - stored_events(clickhouse)
+    said = re.search(r"; up to (\d+) records that had been acknowledged are lost", up.complaints)
+    assert said and int(said[1]) >= len(lost) > 0
     assert left_over(tmp_path) == []
+
+
+def assert_open_to_its_owner_alone(up: Up, events: int) -> None:
+    url = up.clickhouse_url
+    with clickhouse_connect.get_client(dsn=url) as client:
+        assert client.command("SELECT count() FROM events") == events
+    data = up.folder / "data"
+    assert (data / "clickhouse-url").read_text() == f"{url}\n"
+    written = [data / "clickhouse-url", *(up.folder / "state" / "session-pipeline").iterdir()]
+    assert len(written) == 2
+    assert {stat.S_IMODE(path.stat().st_mode) for path in written} == {0o600}
+    folders = [data, data / "logs", data / "clickhouse", up.folder / "state" / "session-pipeline"]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o700}
+    # Another user, who finds no such file, and one whose `up` is another.
+    nobody = {**up.settings, "XDG_STATE_HOME": str(up.folder / "nobody")}
+    done = run("query", "SELECT 1", settings=nobody, folder=up.folder)
+    assert done.returncode == 1
+    assert_one_clear_line(done.stderr, "AUTHENTICATION_FAILED")
+    password = urlsplit(url).password
+    assert password
+    shown = (path for path in Path("/proc").glob("[0-9]*/cmdline"))
+    for path in shown:
+        with contextlib.suppress(OSError):
+            assert password.encode() not in path.read_bytes()
 
 
 def left_over(folder: Path) -> list[str]:

@@ -31,7 +31,7 @@ class EmbeddedBroker:
     """
 
     def __init__(self, *, folder: Path, port: int = 0) -> None:
-        """`folder` takes the log file `broker.log`; port 0 picks a free one."""
+        """`folder` takes the log file `broker.log`; port 0 picks a free one. Whoever reaches the port may do all."""
         self.port = port or free_port()
         self._log_file = folder / "broker.log"
         self._child: Child | None = None

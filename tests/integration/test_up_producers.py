@@ -1,0 +1,66 @@
+"""`up` under a producer that never stops, and signals during its start."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.adapters.clickhouse import Store
+from pipeline.adapters.embedded.child import LOOPBACK, free_port
+from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.commands.progress import READS
+from pipeline.query.operations import ledger_totals
+from tests.integration.test_up import START_TIMEOUT_S, STOP_TIMEOUT_S, Up, left_over, started
+from tests.restless import Producer, stored_events
+
+
+def test_what_is_acknowledged_while_it_starts_and_stops_is_stored(tmp_path: Path) -> None:
+    port = free_port()
+    with Producer(f"{LOOPBACK}:{port}") as producer, started(tmp_path, "up", "--kafka-port", str(port)) as up:
+        producer.wait_for(300)
+        lines = [[cell.strip() for cell in line.split("│")] for line in up.command("status").splitlines()]
+        lags = [int(cells[4]) for cells in lines if len(cells) > 4 and cells[1] in READS]
+        assert len(lags) == sum(map(len, READS.values())) and min(lags) >= 0
+        assert up.end() == 0, up.complaints
+        assert up.complaints == ""
+        # Shut out, but never told that a record failed which the broker had taken.
+        assert set(producer.errors) <= {"KafkaConnectionError", "KafkaTimeoutError", "NodeNotReadyError"}
+    with EmbeddedClickHouse(folder=tmp_path / "data" / "clickhouse") as clickhouse:
+        stored = stored_events(clickhouse)
+        assert producer.acknowledged - stored == set()
+        counted = clickhouse.command("SELECT sum(event_count) FROM app_sessions.sessions")
+        assert int(counted) == len(stored)
+        store = Store(f"{clickhouse.url}/app_sessions")
+        assert {line.missing for line in ledger_totals(store.query)} == {0}
+        store.close()
+    assert left_over(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "moment"),
+    [
+        (signal.SIGTERM, lambda up: "starting the embedded stack" in up.printed),
+        (signal.SIGINT, lambda up: (up.folder / "data" / "logs" / "sink.log").exists()),
+    ],
+    ids=["clickhouse", "workers"],
+)
+def test_a_signal_during_the_start_is_heard_at_once(
+    tmp_path: Path, number: signal.Signals, moment: Callable[[Up], bool]
+) -> None:
+    up = Up(tmp_path, "up")
+    try:
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        while not moment(up):
+            assert up.process.poll() is None and time.monotonic() < deadline_s, up.complaints
+            time.sleep(0.01)
+        up.process.send_signal(number)
+        assert up.process.wait(STOP_TIMEOUT_S) == 0
+    finally:
+        up.process.kill()
+    assert up.printed.splitlines()[1:] == ["stopped before it was ready: nothing was taken"]
+    assert up.complaints == ""
+    assert left_over(tmp_path) == []
