@@ -91,6 +91,9 @@ class Child:
         self._environment = kept | dict(with_variables or {})
         self._death_signal = death_signal
         self._process: subprocess.Popen[bytes] | None = None
+        self._made = threading.Event()
+        """Set while nobody is making the process."""
+        self._made.set()
 
     @property
     def pid(self) -> int | None:
@@ -116,9 +119,9 @@ class Child:
         if self.is_running:
             raise StartError(f"{self._what} runs already")
         self._log_file.parent.mkdir(parents=True, exist_ok=True)
-        with self._log_file.open("ab") as log:
-            self._process = self._spawn(log)
         atexit.register(self.kill)
+        with self._log_file.open("ab") as log:
+            self._spawn(log)
 
     def wait_until(self, answers: Callable[[], bool], *, timeout_s: float) -> None:
         """Waits until `answers()`. StartError if it ends or does not answer in time; then it is gone."""
@@ -142,7 +145,11 @@ class Child:
         return self.exit_code
 
     def stop(self, *, timeout_s: float = 10.0) -> int | None:
-        """Asks it to end, kills it if it does not in time. Returns its exit code; harmless if it does not run."""
+        """Asks it to end, kills it if it does not in time. Returns its exit code; harmless if it does not run.
+
+        Also where a signal interrupted `begin`: what it was making is waited for first.
+        """
+        self._made.wait()
         if self._process is not None and self.is_running:
             self._process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -152,6 +159,7 @@ class Child:
     def kill(self) -> int | None:
         """Kills it with SIGKILL and waits. Returns its exit code; harmless if it does not run."""
         atexit.unregister(self.kill)
+        self._made.wait()
         if self._process is None:
             return None
         if self.is_running:
@@ -164,14 +172,13 @@ class Child:
             return ""
         return self._log_file.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace").strip()
 
-    def _spawn(self, log: BinaryIO) -> subprocess.Popen[bytes]:
+    def _spawn(self, log: BinaryIO) -> None:
         # Linux signals the child when the *thread* that made it ends. So the thread that makes it stays until it ends.
-        made = threading.Event()
-        outcome: list[subprocess.Popen[bytes] | OSError] = []
+        failures: list[OSError] = []
 
         def make_and_stay() -> None:
             try:
-                process = subprocess.Popen(
+                self._process = process = subprocess.Popen(
                     [
                         *(sys.executable, "-I", "-S", "-c", _LAUNCH),
                         *(str(os.getpid()), str(int(self._death_signal)), *self._command),
@@ -184,17 +191,21 @@ class Child:
                     # Ctrl-C goes to all of a terminal's foreground group; the parent decides who stops when.
                     start_new_session=True,
                 )
-            except OSError as error:
-                outcome.append(error)
-                made.set()
+            except (OSError, ValueError) as error:
+                # A ValueError is a log that was closed meanwhile, since this start was interrupted.
+                failures.append(error if isinstance(error, OSError) else OSError(str(error)))
                 return
-            outcome.append(process)
-            made.set()
+            finally:
+                self._made.set()
             process.wait()
 
-        threading.Thread(target=make_and_stay, name=f"keeps {self._what}", daemon=True).start()
-        made.wait()
-        result = outcome[0]
-        if isinstance(result, OSError):
-            raise StartError(f"{self._what} cannot be started: {result}") from result
-        return result
+        thread = threading.Thread(target=make_and_stay, name=f"keeps {self._what}", daemon=True)
+        try:
+            self._made.clear()
+            thread.start()
+        finally:
+            if thread.ident is None:  # it never ran
+                self._made.set()
+        self._made.wait()
+        if failures:
+            raise StartError(f"{self._what} cannot be started: {failures[0]}") from failures[0]
