@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from random import Random
 from zlib import crc32
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -32,6 +34,8 @@ class Log:
     """One partition. Offsets never move; compaction leaves holes."""
 
     records: list[Record] = field(default_factory=list)
+    begin: int = 0
+    """The first offset to be had; retention moves it."""
     end: int = 0
     given_epoch: int = -1
     """The last one that the coordinator gave out to a writer of this log."""
@@ -57,6 +61,11 @@ class Log:
         self.end += 1
         return record
 
+    def read(self, offset: int, end: int | None = None) -> list[Record]:
+        """The records from an offset on, to the end of the log or before `end`."""
+        first = bisect_left(self.records, offset, key=_offset)
+        return self.records[first : None if end is None else bisect_left(self.records, end, key=_offset)]
+
     def compact(self, below: int) -> int:
         """Keep of the records under `below` the last one of each key; how many went."""
         latest = {record.key: record.offset for record in self.records if record.offset < below}
@@ -66,11 +75,18 @@ class Log:
         return gone
 
 
+def _offset(record: Record) -> int:
+    return record.offset
+
+
 class Broker:
     """Logs by topic and partition, committed offsets by group."""
 
-    def __init__(self, partitions: int) -> None:
+    def __init__(self, partitions: int, rng: Random) -> None:
         self.partitions = partitions
+        self.rng = rng
+        self.stale_rate = 0.0
+        """How often an answer is that of a leader that does not know yet how far its log is committed."""
         self._logs: dict[Place, Log] = {}
         self._committed: dict[tuple[str, Place], int] = {}
         self.on_commit: Callable[[str, Place, int, int], None] = lambda group, place, before, after: None

@@ -106,7 +106,7 @@ class Disorder:
         if kind == "crash" and process:
             self._crash(process)
         elif kind == "freeze" and process:
-            process.frozen = True
+            process.freeze()
             process_group = self.world.groups[process.role]
             process_group.unsettled = process_group.unsettled or rng.random() < 0.8
             self.world.note(f"{process.name} is frozen")
@@ -156,7 +156,7 @@ class Disorder:
         writing = {op.process for op in self.world.site.ops if op.topic == topics.STATE}
         for process in [p for p in group.members if p in writing and not p.frozen][:1]:
             self._zombie_due = False
-            process.frozen = True
+            process.freeze()
             self.world.note(f"{process.name} is frozen, with {self._under_way(process)} under way")
             if len(group.members) == 1:
                 self.world.spawn(group.role)
@@ -177,7 +177,7 @@ class Disorder:
         self.world.finish(process)
         if process.alive:
             process.commit()
-            process.end()
+            process.membership.end()
             self.world.fence(process)
             self.world.note(f"{process.name} leaves")
             self.world.remove(process)

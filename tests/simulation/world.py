@@ -66,7 +66,7 @@ class World:
         self.rng = rng = Random(seed)
         self.suspects = suspects or Suspects()
         self.plan: Plan = plan(rng)
-        self.site = Site(Broker(self.plan.partitions), Server(rng), BASE_MS + rng.randint(0, 900_000))
+        self.site = Site(Broker(self.plan.partitions, rng), Server(rng), BASE_MS + rng.randint(0, 900_000))
         self.site.on_send = self._on_send
         self.site.broker.on_commit = self._on_commit
         self.groups = {role: Group(role) for role in ROLES}
@@ -167,15 +167,16 @@ class World:
         for process in list(group.members):
             if process.frozen:
                 self.note(f"{process.name} is expelled while frozen")
-                process.expelled = True
+                process.expel()
                 group.members.remove(process)
                 self.outside.append(process)
                 self.fence(process)
                 continue
+            process.revoke()
             if self.rng.random() < 0.6:
                 self.finish(process)
             process.commit()
-            process.end()
+            process.membership.end()
             self.fence(process)
         if not group.members:
             group.unsettled = True
@@ -188,6 +189,7 @@ class World:
         for number in range(self.plan.partitions):
             owner = order[number % len(order)]
             shares[owner.name] |= {TP(topic, number) for topic in owner.sources}
+            shares[owner.name] |= {TP(state.changelog_topic, number) for state in owner.states}
         for process in group.members:
             process.assign(group.generation, frozenset(shares[process.name]))
         for process in list(group.members):
@@ -225,14 +227,20 @@ class World:
     def thaw(self) -> None:
         frozen = [p for group in self.groups.values() for p in group.members if p.frozen]
         for process in frozen + [p for p in self.outside if p.frozen]:
-            process.frozen = False
+            process.thaw(answered=self.rng.random() < 0.5)
             self.note(f"{process.name} is thawed{', expelled meanwhile' if process.expelled else ''}")
             self.run_one(process)
             if process.expelled and process.alive and self.rng.random() < 0.7:
                 self.rejoin(process)
+            elif process.alive and not process.expelled:
+                process.notice()
+                process.join()
+                group = self.groups[process.role]
+                group.unsettled = group.unsettled or not process.holds(process.membership.in_force)
 
     def rejoin(self, process: Process) -> None:
         process.notice()
+        process.join()
         if process in self.outside:
             self.outside.remove(process)
             self.groups[process.role].members.append(process)
@@ -253,7 +261,7 @@ class World:
         self.tell(f"{role} commits {topic}[{number}] up to {after}")
         if after < before:
             self.violations.append(f"{role} committed {topic}[{number}] back from {before} to {after}")
-        for record in self.site.broker.log(topic, number).records[before:after]:
+        for record in self.site.broker.log(topic, number).read(before, after):
             if role == "sink" and topic == topics.SDK_EVENTS:
                 table = self.site.server.tables["ledger_records"].rows
                 durable = (topic, number, record.offset) in table
