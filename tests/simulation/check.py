@@ -11,12 +11,12 @@ from pipeline import topics
 from pipeline.domain.event import Event
 from pipeline.domain.fold import sessions as fold
 from pipeline.state.partition import Partition
-from pipeline.state.records import SourceRecord
 from pipeline.wire import measure, native, stored_event
 from pipeline.wire.refusal import refusals
 from pipeline.wire.rejected import Rejected
-from tests.expected_rows import Device, Row, session_rows
-from tests.oracle import drop_duplicates
+from tests.expected_rows import Device, Row, as_row, session_rows
+from tests.horizon import DeviceHistory
+from tests.oracle import drop_duplicates, oracle_session_id
 from tests.session_dicts import session_dict
 from tests.simulation.clickhouse import NOT_STORABLE
 from tests.simulation.process import SessionizerProcess, changelog
@@ -63,23 +63,27 @@ class _Truth:
     def __init__(self, world: World) -> None:
         self._world = world
         self.arrived: dict[Device, list[Event]] = {}
+        self.records: dict[Device, list[tuple[int, list[Event]]]] = {}
+        """The same, each record with the time of its partition when it came."""
         self.copies: dict[tuple[str, str, str], Row] = {}
         """The first storable copy of each event: partition, offset, index."""
         self.ledger: dict[Any, Row] = {}
         self.dead_letters: dict[Any, Row] = {}
         self.twins: set[str] = set()
-        """Ids that two sessions have, since an SDK sent an old event again with another time, beyond the horizon:
+        """Ids that two sessions may have, since an SDK sent an old event again with another time, beyond the horizon:
         which of the two is shown is open until a rebuild."""
         for number, log in enumerate(world.site.broker.logs(topics.SDK_EVENTS)):
+            clock_ms = 0
             for record in log.records:
-                self._take(number, record)
+                clock_ms = max(clock_ms, record.timestamp)
+                self._take(number, record, clock_ms)
         for number, log in enumerate(world.site.broker.logs(topics.MEASURE_EVENTS)):
             for record in log.records:
                 translated = measure.decode(record.value, record.timestamp)
                 faults = [translated] if isinstance(translated, Rejected) else translated.refused
                 self._refuse(topics.MEASURE_EVENTS, number, record, faults)
 
-    def _take(self, number: int, record: Any) -> None:
+    def _take(self, number: int, record: Any, clock_ms: int) -> None:
         decoded = native.decode(record.value, record.key, record.timestamp)
         if isinstance(decoded, Rejected):
             received, faults = 1, [decoded]
@@ -89,7 +93,9 @@ class _Truth:
         refused = len(faults)
         if isinstance(decoded, native.Envelope):
             device = decoded.app_id, decoded.device_id
-            self.arrived.setdefault(device, []).extend(native.to_events(decoded))
+            events = native.to_events(decoded)
+            self.arrived.setdefault(device, []).extend(events)
+            self.records.setdefault(device, []).append((clock_ms, events))
             for index, event in enumerate(decoded.events):
                 if NOT_STORABLE in event.attributes:
                     refused += 1
@@ -113,42 +119,23 @@ class _Truth:
             self.dead_letters[key] = {"key": record.key or b"", "value": record.value or b""}
 
     def sessions(self) -> dict[Any, Row]:
-        """By the fold where everything is within the horizon; else by a run that nothing disturbs."""
+        """By the fold where everything is within the horizon; else by the fold of what the horizon lets count."""
+        policies = self._world.plan.policies
         if self._world.plan.wide:
-            policies = self._world.plan.policies
             rows = [
                 row
                 for device, events in self.arrived.items()
                 for row in session_rows({device: events}, policies.of(device[0]))
             ]
             return {row["session_id"]: row for row in rows}
-        return self._undisturbed()
-
-    def _undisturbed(self) -> dict[Any, Row]:
-        """The rows of a sessionizer that gets one record after the other and never stops."""
-        emitted: list[Row] = []
-        for number, log in enumerate(self._world.site.broker.logs(topics.SDK_EVENTS)):
-            partition = Partition(number, self._world.plan.policies)
-            for record in log.records:
-                effects = partition.apply(
-                    [SourceRecord(record.offset, record.timestamp, record.key, record.value)]
-                )
-                partition.commit(effects)
-                emitted += [orjson.loads(value) for _, value in effects.rows]
-            while (silent := partition.tick(self._world.site.now_ms, caught_up=True)) is not None:
-                partition.commit(silent)
-                emitted += [orjson.loads(value) for _, value in silent.rows]
-        starts: dict[str, set[float]] = {}
-        rows: dict[str, Row] = {}
-        for row in sorted(emitted, key=_version):
-            rows[row["session_id"]] = row
-            starts.setdefault(row["session_id"], set()).add(row["started_at"])
-        self.twins = {session_id for session_id, found in starts.items() if len(found) > 1}
-        return {session_id: _session(row) for session_id, row in rows.items() if not row["is_deleted"]}
-
-
-def _version(row: Row) -> int:
-    return int(row["revision"]) * 2 + int(row.get("is_final", False))
+        found: dict[Any, Row] = {}
+        for device, records in self.records.items():
+            history = DeviceHistory(policies.of(device[0]))
+            for record in records:
+                history.take(record)
+            self.twins |= {oracle_session_id(*device, event_id) for event_id in history.ambiguous()}
+            found.update({row["session_id"]: as_row(*device, row) for row in history.sessions(*device)})
+        return found
 
 
 def _session(row: Row) -> Row:
