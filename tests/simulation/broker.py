@@ -37,6 +37,10 @@ class Log:
     begin: int = 0
     """The first offset to be had; retention moves it."""
     end: int = 0
+    gone: list[Record] = field(default_factory=list)
+    """What retention took, for the check alone."""
+    max_bytes: int = 1 << 30
+    """Of key and value of a record."""
     given_epoch: int = -1
     """The last one that the coordinator gave out to a writer of this log."""
     epoch: int = -1
@@ -65,6 +69,16 @@ class Log:
         """The records from an offset on, to the end of the log or before `end`."""
         first = bisect_left(self.records, offset, key=_offset)
         return self.records[first : None if end is None else bisect_left(self.records, end, key=_offset)]
+
+    def delete_below(self, offset: int) -> None:
+        """The records before an offset are past their retention."""
+        kept = self.read(offset)
+        self.gone += self.records[: len(self.records) - len(kept)]
+        self.records, self.begin = kept, offset
+
+    def everything(self) -> list[Record]:
+        """All that was ever there, but for what compaction took."""
+        return self.gone + self.records
 
     def compact(self, below: int) -> int:
         """Keep of the records under `below` the last one of each key; how many went."""
@@ -105,6 +119,11 @@ class Broker:
 
     def committed(self, group: str, place: Place) -> int | None:
         return self._committed.get((group, place))
+
+    def forget(self, group: str) -> None:
+        """All that a group has committed."""
+        for known in [known for known in self._committed if known[0] == group]:
+            del self._committed[known]
 
     def commit(self, group: str, place: Place, offset: int) -> None:
         before = self._committed.get((group, place), 0)

@@ -25,6 +25,7 @@ from pipeline.adapters.fence import Claim, Fence, Fenced
 from pipeline.adapters.fence import Pairs as FencedPairs
 from pipeline.adapters.kafka_topics import LogBounds
 from pipeline.adapters.metrics import Metrics
+from pipeline.adapters.record_batches import TooLarge
 from pipeline.adapters.recovery import StateTable, TakeOver, apply_log, is_through
 from pipeline.adapters.router import Router
 from pipeline.adapters.sessionizer import Sessionizer
@@ -100,9 +101,19 @@ class Site:
         self.now_ms = now_ms
         self.max_chunk = 50_000
         self.max_chunk_bytes = 16 * 1024 * 1024
+        self.broker_behind_ms = 0
+        """By how much the clock of the brokers is behind."""
         self.ops: list[Op] = []
         """All that is under way."""
+        self.refused_by_size = 0
         self.on_send: Callable[[str, int, bytes, bytes], None] = lambda topic, partition, key, value: None
+        self.on_state: Callable[[int, int, bytes, bytes], None] = lambda version, partition, key, value: None
+        """Called before `on_send` for what a sessionizer makes durable, with the version of its policies."""
+
+    @property
+    def stamp_ms(self) -> int:
+        """What a broker stamps a record with now. It may be less than what it stamped the one before with."""
+        return self.now_ms - self.broker_behind_ms
 
 
 class Process:
@@ -162,7 +173,7 @@ class Process:
 
     def _append(self, topic: str, partition: int, key: bytes, value: bytes) -> Callable[[], None]:
         def append() -> None:
-            self.site.broker.log(topic, partition).append(key, value, self.site.now_ms)
+            self.site.broker.log(topic, partition).append(key, value, self.site.stamp_ms)
             self.site.on_send(topic, partition, key, value)
 
         return append
@@ -174,7 +185,7 @@ class Process:
         def append(refusal: Refusal) -> Callable[[], Any]:
             log = broker.log(topics.DEAD_LETTERS, refusal.partition % broker.partitions)
             headers = tuple(refusal.headers())
-            return lambda: log.append(refusal.key, refusal.value, self.site.now_ms, headers)
+            return lambda: log.append(refusal.key, refusal.value, self.site.stamp_ms, headers)
 
         await self.op(
             f"{len(refused)} dead letters",
@@ -200,9 +211,13 @@ class Process:
         silent_s = (self.site.now_ms - self.silent_since_ms) / 1_000
         return self.membership.end_if_silent(silent_s, SESSION_TIMEOUT_MS / 1_000)
 
+    @property
+    def is_taking_over(self) -> bool:
+        return self._taking_over is not None and not self._taking_over.done()
+
     def revoke(self) -> None:
         """A rebalance begins: recovery that is under way goes no further."""
-        if self._taking_over is not None and not self._taking_over.done():
+        if self._taking_over is not None:
             self._taking_over.cancel()
 
     def expel(self) -> None:
@@ -366,9 +381,16 @@ class SessionizerProcess(Process):
     sources = (topics.SDK_EVENTS,)
 
     def __init__(
-        self, name: str, site: Site, make: Callable[..., Sessionizer], make_fence: Callable[..., Fence]
+        self,
+        name: str,
+        site: Site,
+        make: Callable[..., Sessionizer],
+        make_fence: Callable[..., Fence],
+        version: int = 0,
     ) -> None:
+        """`version`: which of a run's policies it works under."""
         super().__init__(name, site)
+        self.version = version
         self.sessionizer = make(
             changelog_topic=topics.STATE,
             sessions_topic=topics.SESSIONS,
@@ -404,13 +426,27 @@ class SessionizerProcess(Process):
         return Claim(0, epoch)
 
     async def _put(self, partition: int, items: FencedPairs, claim: Claim | None) -> int:
+        """As `record_batches.send`: what is too large is named once all others are written."""
+        items = list(items)
+        max_bytes = self.site.broker.log(topics.STATE, partition).max_bytes
+        large = [item for item in items if len(item[0]) + len(item[1] or b"") > max_bytes]
+        offset = await self._append_all(partition, [item for item in items if item not in large], claim)
+        if large:
+            self.site.refused_by_size += len(large)
+            raise TooLarge(topics.STATE, partition, large)
+        return offset
+
+    async def _append_all(self, partition: int, items: FencedPairs, claim: Claim | None) -> int:
+        if not items:
+            return -1
         log, site = self.site.broker.log(topics.STATE, partition), self.site
         epoch = claim.epoch if claim else None
 
         def append(key: bytes, value: bytes | None) -> Callable[[], int]:
             def land() -> int:
-                offset = log.append_under(epoch, key, value, site.now_ms).offset
+                offset = log.append_under(epoch, key, value, site.stamp_ms).offset
                 if value is not None:
+                    site.on_state(self.version, partition, key, value)
                     site.on_send(topics.STATE, partition, key, value)
                 return offset
 

@@ -14,6 +14,7 @@ from pipeline.adapters.fence import Fence
 from pipeline.adapters.sessionizer import Sessionizer
 from pipeline.adapters.sink import Sink
 from pipeline.sink.batch import Bounds
+from pipeline.state.aside import ASIDE_SUFFIX
 from pipeline.state.store import STEPS_SUFFIX
 from pipeline.wire import native, state_codec
 from tests.simulation.broker import Broker
@@ -68,6 +69,11 @@ class World:
         self.plan: Plan = plan(rng)
         self.site = Site(Broker(self.plan.partitions, rng), Server(rng), BASE_MS + rng.randint(0, 900_000))
         self.site.on_send = self._on_send
+        self.site.on_state = self._on_state
+        self.site.max_chunk, self.site.max_chunk_bytes = self.plan.max_chunk, self.plan.max_chunk_bytes
+        for number in range(self.plan.partitions):
+            self.site.broker.log(topics.STATE, number).max_bytes = self.plan.max_state_bytes
+        self.site.broker.stale_rate = rng.choice((0.0, 0.0, 0.2))
         self.site.broker.on_commit = self._on_commit
         self.groups = {role: Group(role) for role in ROLES}
         self.trace: list[str] = []
@@ -77,6 +83,14 @@ class World:
         self._names = 0
         self.step = 0
         self._reach: dict[tuple[int, bytes], int] = {}
+        self.lost: dict[str, set[tuple[int, int]]] = {role: set() for role in ROLES}
+        """Partition and offset of records of `sdk-events` that were deleted before a role had done them."""
+        self.version = 0
+        """Which of the plan's policies new sessionizers work under."""
+        self.folded_under: dict[tuple[int, bytes], set[int]] = {}
+        """The versions of the policies that each device was folded under."""
+        self.set_aside: set[tuple[int, bytes]] = set()
+        """Devices whose state is too large for the changelog, by partition."""
         self.fault_rate = rng.choice((0.0, 0.02, 0.05, 0.1))
         self.late_writes = rng.random() < 0.5
         """Writes that were under way when their process was given up may land at any time after."""
@@ -117,12 +131,13 @@ class World:
         name = f"{role}-{self._names}"
         process: Process
         if role == "sessionizer":
-            policies = self.plan.policies
+            policies = self.plan.versions[self.version]
             process = SessionizerProcess(
                 name,
                 self.site,
                 lambda **given: self.suspects.sessionizer(policies, **given),
                 self.suspects.fence,
+                self.version,
             )
         elif role == "sink":
             max_rows = self.rng.choice((1, 3, 10, 1_000))
@@ -156,6 +171,15 @@ class World:
             self.site.ops.remove(op)
             if self.rng.random() < 0.6:
                 op.land(self.rng.randint(0, len(op.parts)))
+
+    def stop_all(self, role: str) -> None:
+        """All workers of a role are gone, and what they had under way has landed or never will."""
+        mine = [process for process in self._processes if process.role == role]
+        for process in [p for p in mine if p in self.groups[role].members or p in self.outside]:
+            self.remove(process)
+        for op in [op for op in self.site.ops if op.process in mine]:
+            self.site.ops.remove(op)
+            op.land(self.rng.randint(0, len(op.parts)))
 
     def rebalance_if_needed(self) -> None:
         for group in self.groups.values():
@@ -248,8 +272,20 @@ class World:
 
     # -- what must hold at every moment
 
+    def _on_state(self, version: int, partition: int, key: bytes, value: bytes) -> None:
+        if not key.startswith(b"\0"):
+            device = key.removesuffix(STEPS_SUFFIX)
+            if device.endswith(ASIDE_SUFFIX):
+                self.set_aside.add((partition, device.removesuffix(ASIDE_SUFFIX)))
+            elif state_codec.outline(value).applied_offset > self.reach_of(partition, device):
+                self.folded_under.setdefault((partition, device), set()).add(version)
+
+    def reach_of(self, partition: int, device: bytes) -> int:
+        """Up to which offset the durable state of a device has its input."""
+        return self._reach.get((partition, device), -1)
+
     def _on_send(self, topic: str, partition: int, key: bytes, value: bytes) -> None:
-        if topic == topics.STATE and not key.startswith(b"\0"):
+        if topic == topics.STATE and not key.startswith(b"\0") and not key.endswith(ASIDE_SUFFIX):
             device = key.removesuffix(STEPS_SUFFIX)
             self._reach[partition, device] = max(
                 self._reach.get((partition, device), -1), state_codec.outline(value).applied_offset
@@ -265,9 +301,10 @@ class World:
             if role == "sink" and topic == topics.SDK_EVENTS:
                 table = self.site.server.tables["ledger_records"].rows
                 durable = (topic, number, record.offset) in table
-            elif role == "sessionizer" and self._is_sound(record):
+            elif role == "sessionizer" and self.is_sound(record):
                 assert record.key is not None
-                durable = self._reach.get((number, record.key), -1) >= record.offset
+                durable = self.reach_of(number, record.key) >= record.offset
+                durable = durable or (number, record.key) in self.set_aside
             else:
                 durable = True
             if not durable:
@@ -275,7 +312,8 @@ class World:
                     f"{role} committed {topic}[{number}]@{record.offset}, whose effects are lost"
                 )
 
-    def _is_sound(self, record: Any) -> bool:
+    def is_sound(self, record: Any) -> bool:
+        """Whether there is something in a record for a sessionizer."""
         return isinstance(native.decode(record.value, record.key, record.timestamp), native.Envelope)
 
     # -- telling
