@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from random import Random
 from zlib import crc32
 
+from pipeline.adapters.topic_identity import Note
+
 Headers = tuple[tuple[str, bytes], ...]
 Place = tuple[str, int]
 """Topic and partition."""
@@ -103,6 +105,8 @@ class Broker:
         """How often an answer is that of a leader that does not know yet how far its log is committed."""
         self._logs: dict[Place, Log] = {}
         self._committed: dict[tuple[str, Place], int] = {}
+        self.notes: dict[tuple[str, Place], Note] = {}
+        """What was committed with the offset."""
         self.on_commit: Callable[[str, Place, int, int], None] = lambda group, place, before, after: None
         """Called with the group, the place, and the committed offset before and after."""
 
@@ -125,7 +129,11 @@ class Broker:
         for known in [known for known in self._committed if known[0] == group]:
             del self._committed[known]
 
-    def commit(self, group: str, place: Place, offset: int) -> None:
+    def topic_ids(self, names: Sequence[str]) -> dict[str, str]:
+        return {name: f"id of {name}" for name in names}
+
+    def commit(self, group: str, place: Place, offset: int, note: Note) -> None:
         before = self._committed.get((group, place), 0)
         self._committed[group, place] = offset
+        self.notes[group, place] = note
         self.on_commit(group, place, before, offset)

@@ -30,6 +30,7 @@ from pipeline.adapters.recovery import StateTable, TakeOver, apply_log, is_throu
 from pipeline.adapters.router import Router
 from pipeline.adapters.sessionizer import Sessionizer
 from pipeline.adapters.sink import Sink
+from pipeline.adapters.topic_identity import Note, require_same
 from pipeline.sink.batch import Bounds, Source
 from pipeline.state.marker import newer
 from pipeline.state.records import SourceRecord
@@ -134,6 +135,7 @@ class Process:
         """The group went on without it, and it has not noticed."""
         self.membership = Membership()
         self.states: list[StateTable] = []
+        self.topics_seen: dict[str, str] = {}
         self.positions: dict[TP, int] = {}
         self._member_number = 0
         self._taking_over: asyncio.Task[Any] | None = None
@@ -260,7 +262,7 @@ class Process:
         assert assignment is not None
         log, position = self.site.broker.log(*tp), self.positions[tp]
         if not log.begin <= position <= log.end:
-            assignment.read_on_from(tp, log.begin)
+            assignment.read_on_from(tp, log.begin, max(0, log.begin - position))
             self.positions[tp] = position = log.begin
         records = log.read(position)[:count]
         for part in cut(records, self.site.max_chunk, self.site.max_chunk_bytes):
@@ -294,7 +296,8 @@ class Process:
         if assignment is None or self.expelled:
             return
         for tp, offset in offsets.items():
-            self.site.broker.commit(self.role, (tp.topic, tp.partition), offset)
+            note = Note(assignment.topic_ids.get(tp.topic, ""), assignment.lost.get(tp, 0))
+            self.site.broker.commit(self.role, (tp.topic, tp.partition), offset, note)
         assignment.committed.update(offsets)
 
 
@@ -308,13 +311,32 @@ class _Kafka:
     def holds(self, assignment: Assignment) -> bool:
         return self._process.holds(assignment)
 
-    async def committed_offsets(self, partitions: Collection[TP]) -> Mapping[TP, int | None]:
-        def committed() -> Mapping[TP, int | None]:
-            return {tp: self._broker.committed(self._process.role, (tp.topic, tp.partition)) for tp in places}
+    async def topic_ids(self, names: Collection[str]) -> Mapping[str, str]:
+        broker, known = self._broker, self._process.topics_seen
+        ask = partial(broker.topic_ids, sorted(known.keys() | set(names)))
+        found: Mapping[str, str] = await self._process.op("topic ids", [ask])
+        require_same(known, found)
+        known.update(found)
+        return found
+
+    async def require_topics(self, names: Collection[str], ids: Mapping[str, str]) -> None:
+        """What ClickHouse knows is not part of this world: no topic is made anew unseen by a running sink."""
+
+    async def committed(self, partitions: Collection[TP]) -> Mapping[TP, tuple[int, Note]]:
+        def committed() -> Mapping[TP, tuple[int, Note]]:
+            found = {
+                tp: self._broker.committed(self._process.role, (tp.topic, tp.partition)) for tp in places
+            }
+            notes = self._broker.notes
+            return {
+                tp: (offset, notes.get((self._process.role, (tp.topic, tp.partition)), Note()))
+                for tp, offset in found.items()
+                if offset is not None
+            }
 
         places = sorted(partitions)
-        found: Mapping[TP, int | None] = await self._process.op("committed offsets", [committed])
-        return found
+        said: Mapping[TP, tuple[int, Note]] = await self._process.op("committed offsets", [committed])
+        return said
 
     async def start_offsets(self, partitions: set[TP]) -> Mapping[TP, int]:
         return {}
@@ -409,6 +431,7 @@ class SessionizerProcess(Process):
                 newer,
                 self._fence.claim,
                 self.sessionizer.reach,
+                require_topics=self.sessionizer.require_topics,
             )
         ]
         self._ticking: asyncio.Task[Any] | None = None

@@ -12,10 +12,10 @@ import pytest
 from pipeline.adapters.assignment import Assignment, Membership, Place
 from pipeline.adapters.kafka_topics import LogBounds
 from pipeline.adapters.recovery import Kafka, StateTable, TakeOver
+from pipeline.adapters.topic_identity import Note
 
 SOURCE, CHANGELOG = "source", "changelog"
 PLACES = frozenset(Place(topic, number) for topic in (SOURCE, CHANGELOG) for number in (0, 1))
-Committed = Mapping[Place, int | None]
 
 
 class Cluster(Kafka):
@@ -28,9 +28,15 @@ class Cluster(Kafka):
     def holds(self, assignment: Assignment) -> bool:
         return self._membership.holds(assignment)
 
-    async def committed_offsets(self, partitions: Collection[Place]) -> Committed:
+    async def topic_ids(self, names: Collection[str]) -> Mapping[str, str]:
+        return {}
+
+    async def require_topics(self, names: Collection[str], ids: Mapping[str, str]) -> None:
+        pass
+
+    async def committed(self, partitions: Collection[Place]) -> Mapping[Place, tuple[int, Note]]:
         self._meanwhile("committed")
-        return dict.fromkeys(partitions, 50)
+        return dict.fromkeys(partitions, (50, Note()))
 
     async def start_offsets(self, partitions: set[Place]) -> Mapping[Place, int]:
         return {}
