@@ -22,7 +22,7 @@ def expire(world: World) -> None:
         log = world.site.broker.log(topic, number)
         done = min(world.site.broker.committed(role, (topic, number)) or 0 for role in _READERS[topic])
         if done > log.begin:
-            log.delete_below(world.rng.randint(log.begin, done))
+            log.delete_below(world.rng.randint(log.begin + 1, done))
             world.note(f"{topic}[{number}] begins at {log.begin}")
 
 

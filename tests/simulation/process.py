@@ -307,6 +307,7 @@ class _Kafka:
     def __init__(self, process: Process) -> None:
         self._process = process
         self._broker = process.site.broker
+        self._stale = False
 
     def holds(self, assignment: Assignment) -> bool:
         return self._process.holds(assignment)
@@ -375,8 +376,11 @@ class _Kafka:
 
     def _behind(self, log: Log) -> int:
         """By how much the high watermark of a new leader is behind."""
-        if not log.end or self._broker.rng.random() > self._broker.stale_rate:
+        if not log.end or self._broker.rng.random() > self._broker.stale_rate or self._stale:
+            # It is behind for a moment only: the next answer is right.
+            self._stale = False
             return 0
+        self._stale = True
         return self._broker.rng.randint(1, min(3, log.end))
 
 
