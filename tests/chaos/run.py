@@ -242,9 +242,9 @@ def _seconds(step: Step) -> float:
         case plan.RestartBroker():
             seconds = 8.0
         case plan.HeavyDevice():
-            seconds = 6.0
+            seconds = 12.0
         case plan.ForeignProducer():
-            seconds = 3.0
+            seconds = 6.0
         case _:
             seconds = 0.0
     return step.pause_s + seconds + (7 if step.settle else 0.5)

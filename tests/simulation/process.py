@@ -307,7 +307,8 @@ class _Kafka:
     def __init__(self, process: Process) -> None:
         self._process = process
         self._broker = process.site.broker
-        self._stale = False
+        self._asked: set[int] = set()
+        """Logs of which an answer was of a moment ago."""
 
     def holds(self, assignment: Assignment) -> bool:
         return self._process.holds(assignment)
@@ -376,11 +377,10 @@ class _Kafka:
 
     def _behind(self, log: Log) -> int:
         """By how much the high watermark of a new leader is behind."""
-        if not log.end or self._broker.rng.random() > self._broker.stale_rate or self._stale:
-            # It is behind for a moment only: the next answer is right.
-            self._stale = False
+        if not log.end or id(log) in self._asked or self._broker.rng.random() > self._broker.stale_rate:
             return 0
-        self._stale = True
+        # For a moment only: the next answer is right.
+        self._asked.add(id(log))
         return self._broker.rng.randint(1, min(3, log.end))
 
 

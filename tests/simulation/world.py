@@ -103,6 +103,7 @@ class World:
         self.note(
             f"{self.plan.partitions} partitions, {len(self.plan.inputs)} records, "
             f"{'wide' if self.plan.wide else 'small'} horizon, late writes: {self.late_writes}"
+            f"{', a device in another partition' if any(i.partition is not None for i in self.plan.inputs) else ''}"
         )
 
     def close(self) -> None:
