@@ -50,10 +50,11 @@ def each_session_row(events: Mapping[Device, Iterable[Event]], policy: Policy) -
     """The rows of `session_rows`, one after the other: all of them may be too much."""
     for (app_id, device_id), arrived in sorted(events.items()):
         for session in oracle_sessions(app_id, device_id, arrived, policy):
-            yield _as_row(app_id, device_id, session)
+            yield as_row(app_id, device_id, session)
 
 
-def _as_row(app_id: str, device_id: str, session: Row) -> Row:
+def as_row(app_id: str, device_id: str, session: Row) -> Row:
+    """A session of the oracle as `SESSIONS_SQL` returns it."""
     resource = json.loads(session["resource"])
     user = json.loads(session["user"] or "{}")
     return {

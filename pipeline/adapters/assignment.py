@@ -90,7 +90,9 @@ class Assignment:
         self.caught_up = frozenset()
         if not lost:
             unfinished = {tp.partition for tp in in_hand}
-            self._clean = frozenset(tp.partition for tp in self.partitions) - unfinished
+            # Where recovery did not get through, what lies here of a partition may be from long before.
+            mine = frozenset(tp.partition for tp in self.partitions) if self.sources else self.kept
+            self._clean = mine - unfinished
 
     def succeed(self, previous: Assignment | None) -> None:
         """Finds what this worker kept: the next generation, the same member, and nothing half done."""

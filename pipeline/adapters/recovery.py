@@ -142,6 +142,7 @@ class TakeOver:
         for state in self._states:
             await self._restore(state, assignment)
             if not assignment.open:
+                # Silence ends it in the middle. The state is not all there, so nothing may be asked of it.
                 return {}, {}
             self._require_topics(state, assignment)
         sources = {tp for tp in assignment.partitions if tp.topic in self._source_topics}
@@ -209,6 +210,9 @@ class TakeOver:
         wanted = {tp: hooked.get(tp, committed[tp]) for tp in sources}
         reached = {tp: self._reach(tp) for tp in sources}
         bounds = await self._bounds({tp: max(wanted[tp] or 0, reached[tp] + 1) for tp in sources})
+        if not self._kafka.holds(assignment):
+            # What was committed since by the next owner is no measure of the state that is here.
+            return {}, {}
         for tp, offset in reached.items():
             if offset >= bounds[tp].end:
                 raise TopicMadeAnew.by_end(tp, bounds[tp].end, offset)

@@ -64,6 +64,9 @@ class Partition:
         self._handled_offset = -1
         """Of the last record that came since the partition was taken over."""
         self._policy_of_app: dict[bytes, tuple[Policy, bytes]] = {}
+        self._came_ms: dict[int, int] = {}
+        """The partition's time at records of the chunk in hand whose stamps are behind it, a broker's clock having gone
+        back. It counts for them: else it were chance whether silence or such a record comes first."""
         self._store = Store(encode)
         self._too_large: set[bytes] = set()
         """Devices whose next record alone makes more than the broker takes."""
@@ -123,12 +126,15 @@ class Partition:
         """
         clock_ms, base = self.marker.clock_ms, self._offset_base
         by_key: dict[bytes | None, Fields] = {}
+        self._came_ms.clear()
         record_ms = -1
         for record in records:
             key = record.key
             if record.timestamp != record_ms:
                 record_ms = record.timestamp
                 clock_ms = max(clock_ms, record_ms)
+            if record_ms < clock_ms:
+                self._came_ms[record.offset + base] = clock_ms
             fields = by_key.get(key)
             if fields is None:
                 by_key[key] = fields = []
@@ -271,6 +277,8 @@ class Partition:
             if not arrivals:
                 return 0
             assert key is not None, "decode refuses a record without a key"
+            if self._came_ms:
+                arrivals = [(at, self._came_ms.get(at, ms), events) for at, ms, events in arrivals]
             return self._fold_arrivals(key, arrivals, fields, effects)
         except (UnreadableState, MemoryError):
             raise

@@ -22,10 +22,17 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=8)
     parser.add_argument("--rebalances", type=int, default=2)
     parser.add_argument("--faults", type=int, default=2)
+    parser.add_argument("--heavy", type=int, default=2, help="devices that send all that one may")
+    parser.add_argument("--foreign", type=int, default=2, help="times that another partitioner is at work")
+    parser.add_argument("--remakes", type=int, help="how often sdk-events is deleted and made anew")
     parser.add_argument("--seed", type=int, default=1)
     # Broker restarts are part of the plan; what its clients think of them is not of interest here.
     wiring.log_for_command()
-    order = Order(**vars(parser.parse_args()))
+    given = parser.parse_args()
+    if given.remakes is None:
+        # The embedded broker gives topics no id.
+        given.remakes = int(given.broker == "kafka")
+    order = Order(**vars(given))
     if order.broker == "kafka":
         try:
             kafka_classpath()

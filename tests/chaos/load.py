@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -58,7 +58,7 @@ class Load:
         self._sending: subprocess.Popen[bytes] | None = None
         self._slice: tuple[Path, subprocess.Popen[bytes]] | None = None
         self._slices = self._write_slices(seed, events - simulated)
-        self._note_simulated()
+        self._note_simulated(self._simulate)
 
     @property
     def is_sending(self) -> bool:
@@ -89,6 +89,21 @@ class Load:
             assert time.monotonic() < deadline_s, "simulate does not come to an end"
             time.sleep(_POLL_S)
 
+    def send_more(self, seed: int, events: int) -> None:
+        """Another fleet, after the first has come to its end; returns once all is with the broker."""
+        more = ["simulate", "--devices", "20", "--seed", str(seed), "--events", str(events)]
+        self._note_simulated(more)
+        self._stack.run(*more)
+
+    def measure_body(self, number: int) -> bytes:
+        """A body of the Measure SDK that no slice holds."""
+        random, time_ms = Random(number), _START_MS + number * 3_600_000
+        events = [
+            self._measure_event(random, "installation-of-guest", time_ms + at, -1 - number * 10 - at)
+            for at in range(5)
+        ]
+        return orjson.dumps({"events": events})
+
     def _finish_slice(self) -> None:
         if self._slice is None:
             return
@@ -98,18 +113,19 @@ class Load:
             # As an SDK does when nobody answers. What had arrived the first time is a duplicate now.
             self._slices.insert(0, path)
 
-    def _note_simulated(self) -> None:
+    def _note_simulated(self, simulate: Sequence[str]) -> None:
         path = self._stack.folder / "simulated.ndjson"
-        self._stack.run(*self._simulate, "--out", str(path))
+        self._stack.run(*simulate, "--out", str(path))
         with path.open("rb") as lines:
             for line in lines:
                 envelope = orjson.loads(line)
                 for event in envelope["events"]:
                     said = Said(event["time"], event["name"], event.get("seq", 0))
-                    self._note(Identity(envelope["app_id"], envelope["device_id"], event["id"]), said)
+                    self.note(Identity(envelope["app_id"], envelope["device_id"], event["id"]), said)
         path.unlink()
 
-    def _note(self, identity: Identity, said: Said) -> None:
+    def note(self, identity: Identity, said: Said) -> None:
+        """An event is sent, by whomever."""
         self.events += 1
         assert self.sent.setdefault(identity, said) == said, f"the load contradicts itself: {identity}"
 
@@ -139,7 +155,7 @@ class Load:
     def _measure_event(self, random: Random, device: str, time_ms: int, number: int) -> dict[str, Any]:
         kind, block, name = random.choice(_MEASURE_KINDS)
         event_id = f"measure-{number}"
-        self._note(Identity(_MEASURE_APP, device, event_id), Said(time_ms, name, 0))
+        self.note(Identity(_MEASURE_APP, device, event_id), Said(time_ms, name, 0))
         at = datetime.fromtimestamp(time_ms / 1_000, UTC)
         return {
             "id": event_id,

@@ -8,7 +8,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ from typing import Any
 from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.domain.policy import Policy
 from tests.chaos import schedule as plan
+from tests.chaos.anew import make_anew
 from tests.chaos.fleet import Fleet
+from tests.chaos.guests import send_foreign, send_heavy
 from tests.chaos.load import Load
 from tests.chaos.proxy import FaultProxy
 from tests.chaos.recovery import Recoveries
@@ -32,6 +34,7 @@ _CLICKHOUSE_TIMEOUT_S = 5
 _SETTLE_TIMEOUT_S = 60.0
 _DRAIN_TIMEOUT_S = 240
 _MEETING_TIMEOUT_S = 30.0
+_EVENTS_AFTER = 3_000
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,12 @@ class Order:
     rebalances: int
     faults: int
     seed: int
+    heavy: int = 1
+    """Devices that send all that a device may."""
+    foreign: int = 1
+    """How often a producer with another partitioner sends."""
+    remakes: int = 0
+    """How often `sdk-events` is deleted and made anew, once all else is done."""
 
     def steps(self) -> list[Step]:
         """The schedule. The embedded broker forgets everything when it ends, so it is never restarted."""
@@ -55,6 +64,8 @@ class Order:
             faults=self.faults,
             freezes=often,
             broker_restarts=often if self.broker == "kafka" else 0,
+            heavy=self.heavy,
+            foreign=self.foreign,
         )
 
 
@@ -88,6 +99,8 @@ def run(order: Order, folder: Path, clickhouse: EmbeddedClickHouse, say: Callabl
         with Recoveries(stack.connection) as recoveries:
             chaos = _Chaos(stack, proxy, load, Fleet(stack, recoveries, order.seed), say)
             chaos.run(order.steps())
+            for number in range(order.remakes):
+                chaos.make_anew(number)
         outcome = _judge(chaos, order, recoveries)
         outcome.numbers["seconds"] = round(time.monotonic() - started_s, 1)
         return outcome
@@ -105,6 +118,8 @@ class _Chaos:
         self.faults = 0
         self.broker_restarts = 0
         self.acts_without_load = 0
+        self.logs_before: list[tuple[int, Mapping[int, int]]] = []
+        """Of each time that the topic was made anew: from where offsets count since, and where it had ended."""
         self._proxy = proxy
         self._say = say
 
@@ -128,6 +143,18 @@ class _Chaos:
             self.fleet.rest(0.2)
         self.load.finish(_SETTLE_TIMEOUT_S)
         assert self.fleet.settle(_SETTLE_TIMEOUT_S), f"workers did not settle\n{self.stack.log_tails()}"
+        self.stack.wait_idle(_DRAIN_TIMEOUT_S)
+
+    def make_anew(self, number: int) -> None:
+        """All is quiet; then there is another topic, workers stop by name, and start again by the runbook."""
+        self._say("sdk-events is deleted and made anew")
+        base, ends = make_anew(self.stack, _PARTITIONS)
+        self.logs_before.append((base, ends))
+        self._say(f"offsets count from {base}")
+        self.stack.start_workers(*(role for role in ROLES for _ in range(_WORKERS_A_ROLE)))
+        send_foreign(self.stack, self.load, 100 + number, _PARTITIONS)
+        self.load.send_more(1_000 + number, _EVENTS_AFTER)
+        send_heavy(self.stack, self.load, 100 + number)
         self.stack.wait_idle(_DRAIN_TIMEOUT_S)
 
     def _do(self, act: plan.Act) -> None:
@@ -156,6 +183,10 @@ class _Chaos:
                 fleet.freeze(role, _SESSION_TIMEOUT_S + 3)
             case plan.Outage():
                 self._outage(act)
+            case plan.HeavyDevice(number):
+                send_heavy(self.stack, self.load, number)
+            case plan.ForeignProducer(number):
+                send_foreign(self.stack, self.load, number, _PARTITIONS)
             case plan.RestartBroker(kill9):
                 self._restart_broker(kill9)
 
@@ -210,6 +241,10 @@ def _seconds(step: Step) -> float:
             seconds = lasts_s + 1
         case plan.RestartBroker():
             seconds = 8.0
+        case plan.HeavyDevice():
+            seconds = 12.0
+        case plan.ForeignProducer():
+            seconds = 6.0
         case _:
             seconds = 0.0
     return step.pause_s + seconds + (7 if step.settle else 0.5)
@@ -218,10 +253,10 @@ def _seconds(step: Step) -> float:
 def _judge(chaos: _Chaos, order: Order, recoveries: Recoveries) -> Outcome:
     load, tally = chaos.load, chaos.fleet.tally
     policy = Policy(idle_timeout_ms=_IDLE_S * 1_000)
-    verdict = judge(load.sent, load.events, read(chaos.stack), policy)
+    verdict = judge(load.sent, load.events, read(chaos.stack, chaos.logs_before), policy)
     rebuild_differences = _rebuild_differences(chaos.stack)
     delivered = {
-        "events": (load.events, order.events),
+        "remakes": (len(chaos.logs_before), order.remakes),
         "kills": (tally.kills, order.kills),
         "rebalances": (tally.rebalances, order.rebalances),
         "faults": (chaos.faults, order.faults),
@@ -231,7 +266,13 @@ def _judge(chaos: _Chaos, order: Order, recoveries: Recoveries) -> Outcome:
         for name, (done, wanted) in delivered.items()
         if done != wanted
     ]
-    problems += [f"no {name} were asked for" for name, (_, wanted) in delivered.items() if not wanted]
+    problems += [
+        f"no {name} were asked for"
+        for name, (_, wanted) in delivered.items()
+        if not wanted and name != "remakes"
+    ]
+    if load.events < order.events:
+        problems.append(f"events: {load.events} of {order.events} delivered")
     problems += tally.unclean
     if not verdict.rows_checked:
         problems.append("no row was checked")
@@ -240,6 +281,9 @@ def _judge(chaos: _Chaos, order: Order, recoveries: Recoveries) -> Outcome:
     if chaos.acts_without_load:
         problems.append(f"{chaos.acts_without_load} acts came after the load had ended")
     numbers = {
+        "events": load.events,
+        "heavy_devices": order.heavy + order.remakes,
+        "foreign_producers": order.foreign + order.remakes,
         **{name: done for name, (done, _) in delivered.items()},
         "rows_checked": verdict.rows_checked,
         "missing": verdict.missing,

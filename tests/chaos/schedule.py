@@ -79,7 +79,31 @@ class RestartBroker:
     kill9: bool
 
 
-Act = Kill | KillInRecovery | KillInRebalance | Scale | Freeze | Outage | RestartBroker
+@dataclass(frozen=True, slots=True)
+class HeavyDevice:
+    """A device sends as much as a device may."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignProducer:
+    """A producer with another partitioner sends for whole devices."""
+
+    number: int
+
+
+Act = (
+    HeavyDevice
+    | ForeignProducer
+    | Kill
+    | KillInRecovery
+    | KillInRebalance
+    | Scale
+    | Freeze
+    | Outage
+    | RestartBroker
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +116,15 @@ class Step:
 
 
 def schedule(
-    seed: int, *, kills: int, rebalances: int, faults: int, freezes: int, broker_restarts: int
+    seed: int,
+    *,
+    kills: int,
+    rebalances: int,
+    faults: int,
+    freezes: int,
+    broker_restarts: int,
+    heavy: int = 0,
+    foreign: int = 0,
 ) -> list[Step]:
     """Steps with exactly so many of each. (A worker that joins for a KillInRebalance counts as a rebalance.)"""
     random = Random(seed)
@@ -111,6 +143,8 @@ def schedule(
     acts += _kills(random, left - joining)
     acts += [Freeze(role) for role in _cycle(("sink", "sessionizer"), freezes)]
     acts += [RestartBroker(kill9=number % 2 == 0) for number in range(broker_restarts)]
+    acts += [HeavyDevice(number) for number in range(heavy)]
+    acts += [ForeignProducer(number) for number in range(foreign)]
     random.shuffle(acts)
     return [Step(random.uniform(0.3, 3.5), settle=random.random() < 0.4, act=act) for act in acts]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,9 +41,11 @@ class Found:
     """Partition of `sdk-events` to the end of its log."""
     contradictions: list[Row]
     dead_letters: int
+    made_anew: Sequence[tuple[int, Mapping[int, int]]] = ()
+    """Of each time that `sdk-events` was made anew: from where offsets count since, and where partitions had ended."""
 
 
-def read(stack: Stack) -> Found:
+def read(stack: Stack, made_anew: Sequence[tuple[int, Mapping[int, int]]] = ()) -> Found:
     """Asks ClickHouse and Kafka. Blocks."""
     ends = asyncio.run(end_offsets(stack.connection, [topics.SDK_EVENTS]))
     return Found(
@@ -54,6 +56,7 @@ def read(stack: Stack) -> Found:
         ends={tp.partition: end for tp, end in ends.items()},
         contradictions=stack.query(_CONTRADICTIONS_SQL),
         dead_letters=stack.value("SELECT count() FROM dead_letters"),
+        made_anew=made_anew,
     )
 
 
@@ -128,17 +131,30 @@ def _key(row: Row) -> object:
     return row["app_id"], row["device_id"], row["session_id"]
 
 
+def _bases(found: Found) -> Iterator[tuple[int, tuple[int, Mapping[int, int]]]]:
+    """Each time that the topic was made anew, after the base that offsets had counted from until then."""
+    before = 0
+    for after, ends in found.made_anew:
+        yield before, (after, ends)
+        before = after
+
+
 def _judge_ledger(verdict: Verdict, distinct: int, sent: int, found: Found) -> None:
     for partition, end in found.ends.items():
-        next_offset = 0
+        next_offset = base = 0
+        jumps = {before + ends[partition]: after for before, (after, ends) in _bases(found)}
         for row in (row for row in found.ledger if row["partition"] == partition):
+            if row["first_offset"] != next_offset:
+                next_offset = base = jumps.get(next_offset, next_offset)
             count = row["last_offset"] - row["first_offset"] + 1
             verdict.require(row["first_offset"] == next_offset, f"gap or overlap before {row}")
             verdict.require(row["records"] == count, f"{count} offsets: {row}")
             verdict.require(row["duplicates"] >= 0, f"fewer than no duplicates: {row}")
             next_offset = row["last_offset"] + 1
+        if base != max([0, *jumps.values()]):
+            next_offset = base = jumps.get(next_offset, next_offset)  # nothing came there since
         verdict.require(
-            next_offset == end, f"partition {partition} ends at {end}, its ledger at {next_offset}"
+            next_offset == base + end, f"partition {partition} ends at {end}, its ledger at {next_offset}"
         )
     totals = {
         name: sum(row[name] for row in found.ledger)

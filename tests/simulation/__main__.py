@@ -23,11 +23,13 @@ def main() -> int:
         else range(given.seed, given.seed + 1)
     )
     started_s = time.monotonic()
-    failed = crashes = rows = 0
+    failed = crashes = rows = refused = aside = 0
     for seed in seeds:
         outcome = run_seed(seed, verbose=given.trace)
         crashes += outcome.crashes
         rows += outcome.rows_checked
+        refused += outcome.refused_by_size
+        aside += outcome.set_aside
         if outcome.problems or given.trace:
             print(outcome.told(), flush=True)
         failed += bool(outcome.problems)
@@ -38,6 +40,8 @@ def main() -> int:
                 "failed": failed,
                 "crashes": crashes,
                 "rows_checked": rows,
+                "refused_by_size": refused,
+                "set_aside": aside,
                 "seconds": round(time.monotonic() - started_s, 1),
             }
         )

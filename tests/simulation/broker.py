@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from random import Random
 from zlib import crc32
+
+from pipeline.adapters.topic_identity import Note
 
 Headers = tuple[tuple[str, bytes], ...]
 Place = tuple[str, int]
@@ -32,7 +36,13 @@ class Log:
     """One partition. Offsets never move; compaction leaves holes."""
 
     records: list[Record] = field(default_factory=list)
+    begin: int = 0
+    """The first offset to be had; retention moves it."""
     end: int = 0
+    gone: list[Record] = field(default_factory=list)
+    """What retention took, for the check alone."""
+    max_bytes: int = 1 << 30
+    """Of key and value of a record."""
     given_epoch: int = -1
     """The last one that the coordinator gave out to a writer of this log."""
     epoch: int = -1
@@ -57,6 +67,21 @@ class Log:
         self.end += 1
         return record
 
+    def read(self, offset: int, end: int | None = None) -> list[Record]:
+        """The records from an offset on, to the end of the log or before `end`."""
+        first = bisect_left(self.records, offset, key=_offset)
+        return self.records[first : None if end is None else bisect_left(self.records, end, key=_offset)]
+
+    def delete_below(self, offset: int) -> None:
+        """The records before an offset are past their retention."""
+        kept = self.read(offset)
+        self.gone += self.records[: len(self.records) - len(kept)]
+        self.records, self.begin = kept, offset
+
+    def everything(self) -> list[Record]:
+        """All that was ever there, but for what compaction took."""
+        return self.gone + self.records
+
     def compact(self, below: int) -> int:
         """Keep of the records under `below` the last one of each key; how many went."""
         latest = {record.key: record.offset for record in self.records if record.offset < below}
@@ -66,13 +91,22 @@ class Log:
         return gone
 
 
+def _offset(record: Record) -> int:
+    return record.offset
+
+
 class Broker:
     """Logs by topic and partition, committed offsets by group."""
 
-    def __init__(self, partitions: int) -> None:
+    def __init__(self, partitions: int, rng: Random) -> None:
         self.partitions = partitions
+        self.rng = rng
+        self.stale_rate = 0.0
+        """How often an answer is that of a leader that does not know yet how far its log is committed."""
         self._logs: dict[Place, Log] = {}
         self._committed: dict[tuple[str, Place], int] = {}
+        self.notes: dict[tuple[str, Place], Note] = {}
+        """What was committed with the offset."""
         self.on_commit: Callable[[str, Place, int, int], None] = lambda group, place, before, after: None
         """Called with the group, the place, and the committed offset before and after."""
 
@@ -90,7 +124,16 @@ class Broker:
     def committed(self, group: str, place: Place) -> int | None:
         return self._committed.get((group, place))
 
-    def commit(self, group: str, place: Place, offset: int) -> None:
+    def forget(self, group: str) -> None:
+        """All that a group has committed."""
+        for known in [known for known in self._committed if known[0] == group]:
+            del self._committed[known]
+
+    def topic_ids(self, names: Sequence[str]) -> dict[str, str]:
+        return {name: f"id of {name}" for name in names}
+
+    def commit(self, group: str, place: Place, offset: int, note: Note) -> None:
         before = self._committed.get((group, place), 0)
         self._committed[group, place] = offset
+        self.notes[group, place] = note
         self.on_commit(group, place, before, offset)

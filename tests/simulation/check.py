@@ -10,13 +10,14 @@ import orjson
 from pipeline import topics
 from pipeline.domain.event import Event
 from pipeline.domain.fold import sessions as fold
+from pipeline.state.outbox import split_key
 from pipeline.state.partition import Partition
-from pipeline.state.records import SourceRecord
 from pipeline.wire import measure, native, stored_event
 from pipeline.wire.refusal import refusals
-from pipeline.wire.rejected import Rejected
-from tests.expected_rows import Device, Row, session_rows
-from tests.oracle import drop_duplicates
+from pipeline.wire.rejected import Reason, Rejected
+from tests.expected_rows import Device, Row, as_row, session_rows
+from tests.horizon import DeviceHistory
+from tests.oracle import drop_duplicates, oracle_session_id
 from tests.session_dicts import session_dict
 from tests.simulation.clickhouse import NOT_STORABLE
 from tests.simulation.process import SessionizerProcess, changelog
@@ -40,6 +41,11 @@ def problems(world: World) -> Iterator[str]:
     yield from world.violations
     truth = _Truth(world)
     found, expected = _stored_sessions(world), truth.sessions()
+    found = {
+        session_id: row
+        for session_id, row in found.items()
+        if not truth.is_open_to_chance((row["app_id"], row["device_id"]))
+    }
     for twin in truth.twins:
         found.pop(twin, None)
         expected.pop(twin, None)
@@ -62,24 +68,48 @@ class _Truth:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self.arrived: dict[Device, list[Event]] = {}
+        self._set_aside = {split_key(key) for _, key in world.set_aside}
+        self.stored: dict[Device, list[Event]] = {}
+        """What came to the sink."""
+        self.folded: dict[Device, list[Event]] = {}
+        """What came to the sessionizer."""
+        self.versions: dict[Device, set[int]] = {}
+        """The versions of the policies that a device was folded under."""
+        self.records: dict[Device, list[tuple[int, list[Event]]]] = {}
+        """The same, each record with the time of its partition when it came."""
         self.copies: dict[tuple[str, str, str], Row] = {}
         """The first storable copy of each event: partition, offset, index."""
         self.ledger: dict[Any, Row] = {}
         self.dead_letters: dict[Any, Row] = {}
         self.twins: set[str] = set()
-        """Ids that two sessions have, since an SDK sent an old event again with another time, beyond the horizon:
+        """Ids that two sessions may have, since an SDK sent an old event again with another time, beyond the horizon:
         which of the two is shown is open until a rebuild."""
         for number, log in enumerate(world.site.broker.logs(topics.SDK_EVENTS)):
-            for record in log.records:
-                self._take(number, record)
+            clock_ms = 0
+            for record in log.everything():
+                if (number, record.offset) not in world.lost["sessionizer"]:
+                    clock_ms = max(clock_ms, record.timestamp)
+                    self._fold(number, record, clock_ms)
+                if (number, record.offset) not in world.lost["sink"]:
+                    self._store(number, record)
         for number, log in enumerate(world.site.broker.logs(topics.MEASURE_EVENTS)):
-            for record in log.records:
+            for record in log.everything():
                 translated = measure.decode(record.value, record.timestamp)
                 faults = [translated] if isinstance(translated, Rejected) else translated.refused
                 self._refuse(topics.MEASURE_EVENTS, number, record, faults)
 
-    def _take(self, number: int, record: Any) -> None:
+    def _fold(self, number: int, record: Any, clock_ms: int) -> None:
+        decoded = native.decode(record.value, record.key, record.timestamp)
+        if isinstance(decoded, native.Envelope):
+            device = decoded.app_id, decoded.device_id
+            events = native.to_events(decoded)
+            self.folded.setdefault(device, []).extend(events)
+            self.records.setdefault(device, []).append((clock_ms, events))
+            self.versions.setdefault(device, set()).update(
+                self._world.folded_under.get((number, record.key), ())
+            )
+
+    def _store(self, number: int, record: Any) -> None:
         decoded = native.decode(record.value, record.key, record.timestamp)
         if isinstance(decoded, Rejected):
             received, faults = 1, [decoded]
@@ -89,7 +119,7 @@ class _Truth:
         refused = len(faults)
         if isinstance(decoded, native.Envelope):
             device = decoded.app_id, decoded.device_id
-            self.arrived.setdefault(device, []).extend(native.to_events(decoded))
+            self.stored.setdefault(device, []).extend(native.to_events(decoded))
             for index, event in enumerate(decoded.events):
                 if NOT_STORABLE in event.attributes:
                     refused += 1
@@ -113,42 +143,27 @@ class _Truth:
             self.dead_letters[key] = {"key": record.key or b"", "value": record.value or b""}
 
     def sessions(self) -> dict[Any, Row]:
-        """By the fold where everything is within the horizon; else by a run that nothing disturbs."""
-        if self._world.plan.wide:
-            policies = self._world.plan.policies
-            rows = [
-                row
-                for device, events in self.arrived.items()
-                for row in session_rows({device: events}, policies.of(device[0]))
-            ]
-            return {row["session_id"]: row for row in rows}
-        return self._undisturbed()
+        """By the fold where everything is within the horizon; else by the fold of what the horizon lets count."""
+        found: dict[Any, Row] = {}
+        for device, records in self.records.items():
+            if self.is_open_to_chance(device):
+                continue
+            policy = self._world.plan.versions[min(self.versions[device], default=0)].of(device[0])
+            if self._world.plan.wide:
+                rows = session_rows({device: self.folded[device]}, policy)
+                found.update({row["session_id"]: row for row in rows})
+                continue
+            history = DeviceHistory(policy)
+            for record in records:
+                history.take(record)
+            self.twins |= {oracle_session_id(*device, event_id) for event_id in history.ambiguous()}
+            found.update({row["session_id"]: as_row(*device, row) for row in history.sessions(*device)})
+        return found
 
-    def _undisturbed(self) -> dict[Any, Row]:
-        """The rows of a sessionizer that gets one record after the other and never stops."""
-        emitted: list[Row] = []
-        for number, log in enumerate(self._world.site.broker.logs(topics.SDK_EVENTS)):
-            partition = Partition(number, self._world.plan.policies)
-            for record in log.records:
-                effects = partition.apply(
-                    [SourceRecord(record.offset, record.timestamp, record.key, record.value)]
-                )
-                partition.commit(effects)
-                emitted += [orjson.loads(value) for _, value in effects.rows]
-            while (silent := partition.tick(self._world.site.now_ms, caught_up=True)) is not None:
-                partition.commit(silent)
-                emitted += [orjson.loads(value) for _, value in silent.rows]
-        starts: dict[str, set[float]] = {}
-        rows: dict[str, Row] = {}
-        for row in sorted(emitted, key=_version):
-            rows[row["session_id"]] = row
-            starts.setdefault(row["session_id"], set()).add(row["started_at"])
-        self.twins = {session_id for session_id, found in starts.items() if len(found) > 1}
-        return {session_id: _session(row) for session_id, row in rows.items() if not row["is_deleted"]}
-
-
-def _version(row: Row) -> int:
-    return int(row["revision"]) * 2 + int(row.get("is_final", False))
+    def is_open_to_chance(self, device: Device) -> bool:
+        """Whether workers of several policies had a share in it, or it was set aside. What comes of it depends on who
+        had which share: until a rebuild nothing is promised but that every owner and every replay comes to the same."""
+        return len(self.versions.get(device, ())) > 1 or device in self._set_aside
 
 
 def _session(row: Row) -> Row:
@@ -187,6 +202,8 @@ def _dead_letters(world: World) -> dict[Any, Row]:
     found = {}
     for row in world.site.server.tables["dead_letter_rows"].final():
         key = (row["topic"], row["partition"], row["offset"], row["event_index"], row["reason"])
+        if row["reason"] == Reason.DEVICE_SET_ASIDE:
+            continue
         value = None if row["reason"] == "not_storable" else row["value"].encode("latin-1")
         found[key] = {"key": row["key"].encode("latin-1"), "value": value}
     return found
@@ -201,8 +218,9 @@ def _unbalanced(world: World, truth: _Truth) -> Iterator[str]:
     storable = received - refused
     seen = sum(
         1
-        for log in world.site.broker.logs(topics.SDK_EVENTS)
-        for record in log.records
+        for number, log in enumerate(world.site.broker.logs(topics.SDK_EVENTS))
+        for record in log.everything()
+        if (number, record.offset) not in world.lost["sink"]
         if isinstance(envelope := native.decode(record.value, record.key, record.timestamp), native.Envelope)
         for event in envelope.events
         if NOT_STORABLE not in event.attributes
@@ -226,7 +244,7 @@ def _rebuilt(world: World, truth: _Truth) -> Iterator[str]:
         events = [event for record in device.records for event in record.events]
         name = (device.app_id, device.device_id)
         found[name] = [session_dict(*name, s) for s in fold(*name, events, policies.of(device.app_id))]
-    for name, arrived in truth.arrived.items():
+    for name, arrived in truth.stored.items():
         if arrived:
             expected[name] = [
                 session_dict(*name, s) for s in fold(*name, drop_duplicates(arrived), policies.of(name[0]))
@@ -251,8 +269,11 @@ def _not_recoverable(world: World) -> Iterator[str]:
         assert isinstance(process, SessionizerProcess)
         for number in process.sessionizer.partitions:
             held = process.sessionizer._partitions[number]
-            again = Partition(number, world.plan.policies)
+            again = Partition(number, world.plan.versions[process.version])
             again.restore(changelog(world.site.broker, number))
+            if again.marker.source_id in ("", held.marker.source_id):
+                # What its topics are known by an owner finds out anew, and writes with the first input.
+                again.marker = again.marker.of_topics(held.marker.source_id, held.marker.log_id)
             if again.marker != held.marker:
                 yield f"partition {number}: recovery would give {again.marker}, in force is {held.marker}"
             if set(held._store) != set(again._store):

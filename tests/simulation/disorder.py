@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipeline import topics
+from tests.simulation import losses
 from tests.simulation.process import Op, Process, SessionizerProcess
 from tests.simulation.traffic import Input
 from tests.simulation.world import ROLES, World
@@ -11,6 +12,7 @@ _MAX_MEMBERS = 3
 _KINDS = (
     *("crash", "crash", "crash", "freeze", "thaw", "thaw", "add", "leave"),
     *("rebalance", "clickhouse", "compact", "send", "zombie", "zombie"),
+    *("expire", "expire unread", "forget", "clock", "policy"),
 )
 
 
@@ -55,8 +57,8 @@ class Disorder:
 
     def _produce(self, made: Input) -> None:
         broker = self.world.site.broker
-        number = broker.partition_of(made.key)
-        record = broker.log(made.topic, number).append(made.key, made.value, self.world.site.now_ms)
+        number = broker.partition_of(made.key) if made.partition is None else made.partition
+        record = broker.log(made.topic, number).append(made.key, made.value, self.world.site.stamp_ms)
         self.world.tell(f"produced {made.topic}[{number}]@{record.offset} {made.key!r}")
 
     def _land_one(self) -> None:
@@ -106,7 +108,7 @@ class Disorder:
         if kind == "crash" and process:
             self._crash(process)
         elif kind == "freeze" and process:
-            process.frozen = True
+            process.freeze()
             process_group = self.world.groups[process.role]
             process_group.unsettled = process_group.unsettled or rng.random() < 0.8
             self.world.note(f"{process.name} is frozen")
@@ -133,6 +135,18 @@ class Disorder:
             self._compact()
         elif kind == "send":
             self._fail_a_send()
+        elif kind == "expire":
+            losses.expire(self.world)
+        elif kind == "expire unread":
+            losses.expire_unread(self.world)
+        elif kind == "forget":
+            losses.forget_offsets(self.world)
+        elif kind == "clock":
+            self.world.site.broker_behind_ms = rng.choice((0, 1, 3_000, 61_000, 400_000))
+            self.world.note(f"the brokers' clock is {self.world.site.broker_behind_ms} ms behind")
+        elif kind == "policy":
+            self.world.version = len(self.world.plan.versions) - 1
+            self.world.note("who starts from here on has the latest policies")
         elif kind == "zombie":
             self._zombie_due = True
 
@@ -156,7 +170,7 @@ class Disorder:
         writing = {op.process for op in self.world.site.ops if op.topic == topics.STATE}
         for process in [p for p in group.members if p in writing and not p.frozen][:1]:
             self._zombie_due = False
-            process.frozen = True
+            process.freeze()
             self.world.note(f"{process.name} is frozen, with {self._under_way(process)} under way")
             if len(group.members) == 1:
                 self.world.spawn(group.role)
@@ -177,7 +191,7 @@ class Disorder:
         self.world.finish(process)
         if process.alive:
             process.commit()
-            process.end()
+            process.membership.end()
             self.world.fence(process)
             self.world.note(f"{process.name} leaves")
             self.world.remove(process)

@@ -1,40 +1,49 @@
 """Worker processes: the pipeline's own classes behind a transport whose every effect is a point to stop at.
 
-What the batch transport and `roles` do around those classes is repeated here without a network: chunks of a
-partition one after the other, `still_mine`, acknowledgement and commit by `Assignment` and `Progress`, recovery
-before reading. A process waits only for an `Op`; the simulation decides when it lands, in how many parts, whether
-at all, and whether its process is still there then.
+The life of an assignment and what comes before its first record are the product's own, `Membership` and `TakeOver`;
+what Faust and aiokafka do around them is here without a network: a fetch, chunks of a partition one after the other, a
+heartbeat. A process waits only for an `Op`; the simulation decides when it lands, in how many parts, whether at all,
+and whether its process is still there then.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 from faust.types import TP
 
 from pipeline import topics
-from pipeline.adapters.assignment import Assignment, Delivered, Progress
+from pipeline.adapters.assignment import Assignment, Delivered, Membership
+from pipeline.adapters.chunk import cut
 from pipeline.adapters.fence import Claim, Fence, Fenced
 from pipeline.adapters.fence import Pairs as FencedPairs
+from pipeline.adapters.kafka_topics import LogBounds
 from pipeline.adapters.metrics import Metrics
-from pipeline.adapters.recovery import apply_log
+from pipeline.adapters.record_batches import TooLarge
+from pipeline.adapters.recovery import StateTable, TakeOver, apply_log, is_through
 from pipeline.adapters.router import Router
 from pipeline.adapters.sessionizer import Sessionizer
 from pipeline.adapters.sink import Sink
+from pipeline.adapters.topic_identity import Note, require_same
 from pipeline.sink.batch import Bounds, Source
 from pipeline.state.marker import newer
 from pipeline.state.records import SourceRecord
 from pipeline.wire.refusal import Refusal
-from tests.simulation.broker import Broker, LowerEpoch, Record
+from tests.simulation.broker import Broker, Log, LowerEpoch, Record
 from tests.simulation.clickhouse import Server
 from tests.simulation.loop import Loop
 
 Pairs = Sequence[tuple[bytes, bytes]]
 METRICS = Metrics()
 """One for all: nothing reads it."""
+SESSION_TIMEOUT_MS = 6_000
+_WAITING_CHUNKS = 2
 
 
 class SendFailed(Exception):
@@ -91,9 +100,21 @@ class Site:
         self.broker = broker
         self.server = server
         self.now_ms = now_ms
+        self.max_chunk = 50_000
+        self.max_chunk_bytes = 16 * 1024 * 1024
+        self.broker_behind_ms = 0
+        """By how much the clock of the brokers is behind."""
         self.ops: list[Op] = []
         """All that is under way."""
+        self.refused_by_size = 0
         self.on_send: Callable[[str, int, bytes, bytes], None] = lambda topic, partition, key, value: None
+        self.on_state: Callable[[int, int, bytes, bytes], None] = lambda version, partition, key, value: None
+        """Called before `on_send` for what a sessionizer makes durable, with the version of its policies."""
+
+    @property
+    def stamp_ms(self) -> int:
+        """What a broker stamps a record with now. It may be less than what it stamped the one before with."""
+        return self.now_ms - self.broker_behind_ms
 
 
 class Process:
@@ -107,19 +128,34 @@ class Process:
         self.site = site
         self.loop = Loop(self._execute)  # type: ignore[abstract]
         self.alive = True
+        self.silent_since_ms: int | None = None
+        """Since when no heartbeat was answered, because it was frozen. None if the last one was."""
         self.frozen = False
         self.expelled = False
         """The group went on without it, and it has not noticed."""
-        self.assignment: Assignment | None = None
-        self.in_hand: set[Chunk] = set()
+        self.membership = Membership()
+        self.states: list[StateTable] = []
+        self.topics_seen: dict[str, str] = {}
         self.positions: dict[TP, int] = {}
-        self.at_end: set[TP] = set()
+        self._member_number = 0
+        self._taking_over: asyncio.Task[Any] | None = None
         self._working: dict[TP, asyncio.Task[Any]] = {}
+        self._waiting: Counter[TP] = Counter()
 
     def run(self) -> None:
         """Go on until everything waits. Raises what a task died of."""
         if self.alive and not self.frozen:
             self.loop.run(self.site.now_ms)
+
+    def freeze(self) -> None:
+        self.frozen = True
+        self.silent_since_ms = self.site.now_ms
+
+    def thaw(self, *, answered: bool) -> None:
+        """It runs again; `answered`: its first heartbeat is, before anything else happens."""
+        self.frozen = False
+        if answered and not self.expelled:
+            self.silent_since_ms = None
 
     # -- effects
 
@@ -139,7 +175,7 @@ class Process:
 
     def _append(self, topic: str, partition: int, key: bytes, value: bytes) -> Callable[[], None]:
         def append() -> None:
-            self.site.broker.log(topic, partition).append(key, value, self.site.now_ms)
+            self.site.broker.log(topic, partition).append(key, value, self.site.stamp_ms)
             self.site.on_send(topic, partition, key, value)
 
         return append
@@ -151,7 +187,7 @@ class Process:
         def append(refusal: Refusal) -> Callable[[], Any]:
             log = broker.log(topics.DEAD_LETTERS, refusal.partition % broker.partitions)
             headers = tuple(refusal.headers())
-            return lambda: log.append(refusal.key, refusal.value, self.site.now_ms, headers)
+            return lambda: log.append(refusal.key, refusal.value, self.site.stamp_ms, headers)
 
         await self.op(
             f"{len(refused)} dead letters",
@@ -161,94 +197,209 @@ class Process:
 
     # -- whose partitions these are
 
+    @property
+    def in_hand(self) -> set[Any]:
+        return self.membership.in_hand
+
     def holds(self, assignment: Assignment | None) -> bool:
         """As the transport's `holds`: a process that was frozen for too long finds out here."""
         self.notice()
-        return assignment is not None and assignment.open and assignment is self.assignment
+        return self.membership.holds(assignment)
 
-    def notice(self) -> None:
-        """End the assignment if no heartbeat was answered for longer than the session timeout."""
-        if self.expelled and self.assignment is not None and self.assignment.open:
-            self.end(lost=True)
+    def notice(self) -> bool:
+        """Whether the assignment ends here, no heartbeat having been answered for longer than the session timeout."""
+        if self.silent_since_ms is None:
+            return False
+        silent_s = (self.site.now_ms - self.silent_since_ms) / 1_000
+        return self.membership.end_if_silent(silent_s, SESSION_TIMEOUT_MS / 1_000)
 
-    def end(self, *, lost: bool = False) -> None:
-        """The assignment is over; what is in hand is not acknowledged any more."""
-        if self.assignment is not None:
-            mine = {chunk.tp for chunk in self.in_hand if chunk.assignment is self.assignment}
-            self.assignment.close(mine, lost=lost)
-        self.in_hand.clear()
+    @property
+    def is_taking_over(self) -> bool:
+        return self._taking_over is not None and not self._taking_over.done()
+
+    def revoke(self) -> None:
+        """A rebalance begins: recovery that is under way goes no further."""
+        if self._taking_over is not None:
+            self._taking_over.cancel()
+
+    def expel(self) -> None:
+        """The coordinator has waited for longer than the session timeout and goes on without this one."""
+        assert self.silent_since_ms is not None
+        self.expelled = True
+        self.site.now_ms = max(self.site.now_ms, self.silent_since_ms + SESSION_TIMEOUT_MS + 1)
+
+    def join(self) -> None:
+        """Back into the group, as a new member if it was expelled."""
+        self.silent_since_ms = None
+        self._member_number += self.expelled
+        self.expelled = False
 
     def assign(self, generation: int, partitions: frozenset[TP]) -> None:
         """A new generation begins: recover, then read."""
-        previous, self.expelled = self.assignment, False
-        if previous is not None:
-            previous.close(set(), lost=True)
-        self.assignment = Assignment(generation, self.name, partitions)
-        self.assignment.succeed(previous)
-        self.at_end.clear()
-        self.loop.start(self._take_over(self.assignment))
+        member_id = f"{self.name}-{self._member_number}"
+        assignment = self.membership.assign(generation, member_id, partitions)
+        self._taking_over = self.loop.start(self._take_over(assignment))
 
     async def _take_over(self, assignment: Assignment) -> None:
-        await self.restore(assignment)
-        if not assignment.open:
-            return
-        broker = self.site.broker
-
-        def committed() -> dict[TP, int]:
-            return {
-                tp: broker.committed(self.role, (tp.topic, tp.partition)) or 0
-                for tp in sorted(assignment.partitions)
-            }
-
-        offsets: dict[TP, int] = await self.op("committed offsets", [committed])
+        starts, committed = await TakeOver(self.states, self.sources, _Kafka(self)).run(assignment)
         if assignment.open:
-            self.positions = dict(offsets)
-            assignment.committed = dict(offsets)
-            assignment.sources = {tp: Progress(offset) for tp, offset in offsets.items()}
-
-    async def restore(self, assignment: Assignment) -> None:
-        """Get back what a role keeps of its partitions."""
+            # In an order that is the same in every process: that of a set is not, and draws go by it.
+            self.positions = dict(sorted(starts.items()))
+            assignment.begin_reading(self.positions, committed)
 
     # -- reading and committing
 
     def readable(self) -> list[TP]:
         """Partitions of which a chunk can be taken now."""
-        if not self.alive or self.frozen or not self.holds(self.assignment):
+        assignment = self.membership.in_force
+        if not self.alive or self.frozen or assignment is None or not self.holds(assignment):
             return []
-        assert self.assignment is not None
-        return [tp for tp in self.assignment.sources if tp not in self._working or self._working[tp].done()]
+        return [tp for tp in assignment.sources if self._waiting[tp] < _WAITING_CHUNKS]
 
     def fetch(self, tp: TP, count: int) -> int:
-        """Take up to `count` records and start on them; how many there were."""
-        assignment = self.assignment
+        """Take up to `count` records, in chunks, and start on them; how many there were."""
+        assignment = self.membership.in_force
         assert assignment is not None
         log, position = self.site.broker.log(*tp), self.positions[tp]
-        records = log.records[position : position + count]
-        if records:
-            self.positions[tp] = records[-1].offset + 1
-            chunk = Chunk(tp, records, assignment, assignment.sources[tp].deliver(self.positions[tp]))
-            self.in_hand.add(chunk)
-            self._working[tp] = self.loop.start(self.handle(chunk))
-        (self.at_end.add if self.positions[tp] == log.end else self.at_end.discard)(tp)
+        if not log.begin <= position <= log.end:
+            assignment.read_on_from(tp, log.begin, max(0, log.begin - position))
+            self.positions[tp] = position = log.begin
+        records = log.read(position)[:count]
+        for part in cut(records, self.site.max_chunk, self.site.max_chunk_bytes):
+            self.positions[tp] = part[-1].offset + 1
+            self._start_on(Chunk(tp, part, assignment, assignment.deliver(tp, self.positions[tp])))
+        at_end = self.positions[tp] == log.end
+        assignment.caught_up = assignment.caught_up | {tp} if at_end else assignment.caught_up - {tp}
         return len(records)
+
+    def _start_on(self, chunk: Chunk) -> None:
+        self.in_hand.add(chunk)
+        self._waiting[chunk.tp] += 1
+        self._working[chunk.tp] = self.loop.start(self._after(self._working.get(chunk.tp), chunk))
+
+    async def _after(self, before: asyncio.Task[Any] | None, chunk: Chunk) -> None:
+        """As the agent does it: the chunks of a partition one after the other."""
+        if before is not None and not before.done():
+            await before
+        await self.handle(chunk)
+        self._waiting[chunk.tp] -= 1
 
     def handle(self, chunk: Chunk) -> Coroutine[Any, Any, None]:
         raise NotImplementedError
 
     def acknowledge(self, chunk: Chunk) -> None:
-        self.in_hand.discard(chunk)
-        if chunk.assignment.open and chunk.assignment is self.assignment:
-            chunk.assignment.sources[chunk.tp].acknowledge(chunk.delivered)
+        self.membership.acknowledge(chunk)
 
     def commit(self) -> None:
         """Commit what is acknowledged; the coordinator takes it of members only."""
-        assignment = self.assignment
-        if assignment is None or not assignment.open or self.expelled:
+        assignment, offsets = self.membership.in_force, self.membership.to_commit()
+        if assignment is None or self.expelled:
             return
-        offsets = assignment.to_commit()
         for tp, offset in offsets.items():
-            self.site.broker.commit(self.role, (tp.topic, tp.partition), offset)
+            note = Note(assignment.topic_ids.get(tp.topic, ""), assignment.lost.get(tp, 0))
+            self.site.broker.commit(self.role, (tp.topic, tp.partition), offset, note)
         assignment.committed.update(offsets)
+
+
+class _Kafka:
+    """The `recovery.Kafka` of a process. Each answer is an `Op`, and may be one of a moment ago."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._broker = process.site.broker
+        self._asked: set[int] = set()
+        """Logs of which an answer was of a moment ago."""
+
+    def holds(self, assignment: Assignment) -> bool:
+        return self._process.holds(assignment)
+
+    async def topic_ids(self, names: Collection[str]) -> Mapping[str, str]:
+        broker, known = self._broker, self._process.topics_seen
+        ask = partial(broker.topic_ids, sorted(known.keys() | set(names)))
+        found: Mapping[str, str] = await self._process.op("topic ids", [ask])
+        require_same(known, found)
+        known.update(found)
+        return found
+
+    async def require_topics(self, names: Collection[str], ids: Mapping[str, str]) -> None:
+        """What ClickHouse knows is not part of this world: no topic is made anew unseen by a running sink."""
+
+    async def committed(self, partitions: Collection[TP]) -> Mapping[TP, tuple[int, Note]]:
+        def committed() -> Mapping[TP, tuple[int, Note]]:
+            found = {
+                tp: self._broker.committed(self._process.role, (tp.topic, tp.partition)) for tp in places
+            }
+            notes = self._broker.notes
+            return {
+                tp: (offset, notes.get((self._process.role, (tp.topic, tp.partition)), Note()))
+                for tp, offset in found.items()
+                if offset is not None
+            }
+
+        places = sorted(partitions)
+        said: Mapping[TP, tuple[int, Note]] = await self._process.op("committed offsets", [committed])
+        return said
+
+    async def start_offsets(self, partitions: set[TP]) -> Mapping[TP, int]:
+        return {}
+
+    async def log_bounds(self, partitions: Collection[TP]) -> Mapping[TP, LogBounds]:
+        def bounds() -> Mapping[TP, LogBounds]:
+            logs = {tp: self._broker.log(*tp) for tp in sorted(partitions)}
+            return {tp: LogBounds(log.begin, log.end - self._behind(log)) for tp, log in logs.items()}
+
+        found: Mapping[TP, LogBounds] = await self._process.op("log bounds", [bounds])
+        return found
+
+    def read_changelog(
+        self,
+        topic: str,
+        partitions: Collection[int],
+        newer: Callable[[bytes, bytes], bool] | None,
+        at_least: Mapping[int, int],
+    ) -> Any:
+        async def read(number: int) -> tuple[int, dict[bytes, bytes]]:
+            items: dict[bytes, bytes] = {}
+            position, highwater = 0, None
+            while not is_through(position, highwater, at_least.get(number, 0)):
+                fetch = partial(self._fetch, topic, number, position)
+                records, highwater = await self._process.op(f"read {topic}[{number}]", [fetch])
+                apply_log(items, records, newer)
+                position = records[-1].offset + 1 if records else max(position, highwater)
+            return number, items
+
+        return _OneByOne(partial(read, number) for number in sorted(partitions))
+
+    def _fetch(self, topic: str, number: int, position: int) -> tuple[list[Record], int]:
+        log = self._broker.log(topic, number)
+        highwater = log.end - self._behind(log)
+        return log.read(position, highwater)[: self._broker.rng.choice((1, 3, 1_000))], highwater
+
+    def _behind(self, log: Log) -> int:
+        """By how much the high watermark of a new leader is behind."""
+        if not log.end or id(log) in self._asked or self._broker.rng.random() > self._broker.stale_rate:
+            return 0
+        # For a moment only: the next answer is right.
+        self._asked.add(id(log))
+        return self._broker.rng.randint(1, min(3, log.end))
+
+
+class _OneByOne:
+    """An asynchronous generator of results, but one that the death of its process can leave anywhere."""
+
+    def __init__(self, work: Iterable[Callable[[], Coroutine[Any, Any, Any]]]) -> None:
+        self._work = iter(work)
+
+    def __aiter__(self) -> _OneByOne:
+        return self
+
+    async def __anext__(self) -> Any:
+        for work in self._work:
+            return await work()
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        self._work = iter(())
 
 
 class SessionizerProcess(Process):
@@ -256,9 +407,16 @@ class SessionizerProcess(Process):
     sources = (topics.SDK_EVENTS,)
 
     def __init__(
-        self, name: str, site: Site, make: Callable[..., Sessionizer], make_fence: Callable[..., Fence]
+        self,
+        name: str,
+        site: Site,
+        make: Callable[..., Sessionizer],
+        make_fence: Callable[..., Fence],
+        version: int = 0,
     ) -> None:
+        """`version`: which of a run's policies it works under."""
         super().__init__(name, site)
+        self.version = version
         self.sessionizer = make(
             changelog_topic=topics.STATE,
             sessions_topic=topics.SESSIONS,
@@ -267,7 +425,19 @@ class SessionizerProcess(Process):
             metrics=METRICS,
         )
         self._fence = make_fence(self._identify, self._put)
-        self._held: set[int] = set()
+        self.states = [
+            StateTable(
+                SimpleNamespace(changelog_topic_name=topics.STATE),
+                topics.SDK_EVENTS,
+                self.sessionizer.recovered,
+                self.sessionizer.revoked,
+                self.sessionizer.require_state,
+                newer,
+                self._fence.claim,
+                self.sessionizer.reach,
+                require_topics=self.sessionizer.require_topics,
+            )
+        ]
         self._ticking: asyncio.Task[Any] | None = None
 
     async def _route(self, topic: str, partition: int, items: Pairs) -> None:
@@ -283,13 +453,27 @@ class SessionizerProcess(Process):
         return Claim(0, epoch)
 
     async def _put(self, partition: int, items: FencedPairs, claim: Claim | None) -> int:
+        """As `record_batches.send`: what is too large is named once all others are written."""
+        items = list(items)
+        max_bytes = self.site.broker.log(topics.STATE, partition).max_bytes
+        large = [item for item in items if len(item[0]) + len(item[1] or b"") > max_bytes]
+        offset = await self._append_all(partition, [item for item in items if item not in large], claim)
+        if large:
+            self.site.refused_by_size += len(large)
+            raise TooLarge(topics.STATE, partition, large)
+        return offset
+
+    async def _append_all(self, partition: int, items: FencedPairs, claim: Claim | None) -> int:
+        if not items:
+            return -1
         log, site = self.site.broker.log(topics.STATE, partition), self.site
         epoch = claim.epoch if claim else None
 
         def append(key: bytes, value: bytes | None) -> Callable[[], int]:
             def land() -> int:
-                offset = log.append_under(epoch, key, value, site.now_ms).offset
+                offset = log.append_under(epoch, key, value, site.stamp_ms).offset
                 if value is not None:
+                    site.on_state(self.version, partition, key, value)
                     site.on_send(topics.STATE, partition, key, value)
                 return offset
 
@@ -303,21 +487,6 @@ class SessionizerProcess(Process):
             raise Fenced(label) from error
         return offset
 
-    async def restore(self, assignment: Assignment) -> None:
-        wanted = {tp.partition for tp in sorted(assignment.partitions)}
-        for number in sorted(self._held - (assignment.kept & wanted)):
-            self._held.discard(number)
-            self.sessionizer.revoked(number)
-        missing = sorted(wanted - self._held)
-        for number in missing:
-            await self._fence.claim(number, lambda: self.holds(assignment))
-        for number in missing:
-            items = await self.op(f"recover {number}", [lambda n=number: changelog(self.site.broker, n)])  # type: ignore[misc]
-            if not assignment.open:
-                return
-            self.sessionizer.recovered(number, items)
-            self._held.add(number)
-
     async def handle(self, chunk: Chunk) -> None:
         records = [SourceRecord(r.offset, r.timestamp, r.key, r.value) for r in chunk.records]
         mine = await self.sessionizer.handle(
@@ -328,16 +497,20 @@ class SessionizerProcess(Process):
 
     def tick(self, ahead_ms: int) -> None:
         """Report silence on all partitions that are read; `ahead_ms` is how far this machine's clock is ahead."""
-        if (self._ticking is None or self._ticking.done()) and self.holds(self.assignment):
-            assert self.assignment is not None
-            self._ticking = self.loop.start(self._tick(self.assignment, ahead_ms))
+        assignment = self.membership.in_force
+        if (
+            (self._ticking is None or self._ticking.done())
+            and assignment is not None
+            and self.holds(assignment)
+        ):
+            self._ticking = self.loop.start(self._tick(assignment, ahead_ms))
 
     async def _tick(self, assignment: Assignment, ahead_ms: int) -> None:
-        for tp, progress in list(assignment.sources.items()):
+        for tp in list(assignment.sources):
             await self.sessionizer.tick(
                 tp.partition,
                 self.site.now_ms + ahead_ms,
-                caught_up=tp in self.at_end and progress.idle and assignment.open,
+                caught_up=assignment.has_caught_up(tp),
                 still_mine=lambda: self.holds(assignment),
             )
 

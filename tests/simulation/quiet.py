@@ -39,7 +39,8 @@ class Quiet:
     def _settle(self) -> None:
         idle_ms = max(
             p.idle_timeout_ms
-            for p in (self.world.plan.policies.default, *self.world.plan.policies.by_app.values())
+            for policies in self.world.plan.versions
+            for p in (policies.default, *policies.by_app.values())
         )
         for _ in range(50):
             self._drain()
@@ -79,8 +80,12 @@ class Quiet:
     def _is_done(self) -> bool:
         broker = self.world.site.broker
         return all(
-            (broker.committed(group.role, (topic, number)) or 0) == broker.log(topic, number).end
+            (broker.committed(group.role, (topic, number)) or broker.log(topic, number).begin)
+            == broker.log(topic, number).end
             for group in self.world.groups.values()
             for topic in group.members[0].sources
             for number in range(self.world.plan.partitions)
-        ) and not any(group.unsettled for group in self.world.groups.values())
+        ) and not any(
+            group.unsettled or any(process.is_taking_over for process in group.members)
+            for group in self.world.groups.values()
+        )

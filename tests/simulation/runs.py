@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from pipeline.state import device, effects
 from tests.simulation import check
 from tests.simulation.disorder import Disorder
 from tests.simulation.quiet import Quiet
+from tests.simulation.traffic import HEAVY_PART_BYTES, HEAVY_TEXT_BYTES
 from tests.simulation.world import Suspects, World
 
 
@@ -22,6 +24,8 @@ class Outcome:
     problems: list[str]
     crashes: int
     rows_checked: int
+    refused_by_size: int
+    set_aside: int
     trace: list[str]
 
     def told(self) -> str:
@@ -37,7 +41,10 @@ class Outcome:
 def run_seed(seed: int, suspects: Suspects | None = None, *, verbose: bool = False) -> Outcome:
     """Run one seed to quiet and check it. The same seed does the same, whatever ran before."""
     world = World(seed, suspects, verbose=verbose)
+    scales = device.MAX_TEXT_BYTES, effects.PART_BYTES
     try:
+        if world.plan.heavy:
+            device.MAX_TEXT_BYTES, effects.PART_BYTES = HEAVY_TEXT_BYTES, HEAVY_PART_BYTES
         with _hushed():
             Disorder(world).run()
             Quiet(world).run()
@@ -49,8 +56,17 @@ def run_seed(seed: int, suspects: Suspects | None = None, *, verbose: bool = Fal
         if verbose:
             found.append(traceback.format_exc())
     finally:
+        device.MAX_TEXT_BYTES, effects.PART_BYTES = scales
         world.close()
-    return Outcome(seed, found, world.crashes, check.rows_checked(world), world.trace)
+    return Outcome(
+        seed,
+        found,
+        world.crashes,
+        check.rows_checked(world),
+        world.site.refused_by_size,
+        len(world.set_aside),
+        world.trace,
+    )
 
 
 @contextmanager

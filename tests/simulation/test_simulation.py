@@ -14,9 +14,11 @@ from pipeline.adapters.sessionizer import Items, Send, Sessionizer, StillMine
 from pipeline.adapters.sink import Pieces, Sink
 from pipeline.domain.policy import Policies
 from pipeline.sink.batch import Piece, Source
+from pipeline.state.effects import device_of
+from pipeline.state.outbox import Rows
 from pipeline.state.partition import Effects, Partition
 from pipeline.state.records import SourceRecord
-from tests.simulation.runs import run_seed
+from tests.simulation.runs import Outcome, run_seed
 from tests.simulation.world import Suspects
 
 BUDGET = 700
@@ -27,6 +29,16 @@ def test_all_seeds_of_the_budget_pass() -> None:
     outcomes = [run_seed(seed) for seed in range(BUDGET)]
     assert sum(outcome.crashes for outcome in outcomes) > BUDGET
     assert sum(outcome.rows_checked for outcome in outcomes) > 10 * BUDGET
+    assert sum(outcome.refused_by_size for outcome in outcomes) > 0
+    for fault in (
+        "begins at",
+        "lost to",
+        "are forgotten",
+        "brokers' clock",
+        "latest policies",
+        "another partition",
+    ):
+        assert any(fault in line for outcome in outcomes for line in outcome.trace), fault
     failed = [outcome.told() for outcome in outcomes if outcome.problems]
     assert not failed, "\n".join(failed[:3])
 
@@ -107,9 +119,10 @@ class ForgetsOutbox(_With):
     class of(Partition):
         def apply(self, records: Sequence[SourceRecord]) -> Effects:
             effects = super().apply(records)
-            touched = {key for key, _ in effects.states}
-            effects.rows = [row for row in effects.owed if row[0] not in touched] + effects.rows
-            effects.owed = []
+            later = effects.owed.without({device_of(key) for key, _ in effects.states})
+            later._outboxes += effects.rows._outboxes
+            later._count += effects.rows._count
+            effects.rows, effects.owed = later, Rows(self.number)
             return effects
 
 
@@ -148,21 +161,28 @@ BROKEN = {
 }
 
 
+def is_caught(outcome: Outcome) -> bool:
+    """Whether a run found something, and not that the broken class does not fit the one that it stands for."""
+    misfit = ("TypeError", "AttributeError", "NameError", "NotImplementedError")
+    assert not any(problem.startswith(misfit) for problem in outcome.problems), outcome.problems
+    return bool(outcome.problems)
+
+
 @pytest.mark.parametrize("broken", BROKEN)
 def test_what_is_broken_is_found(broken: str) -> None:
     suspects, within = BROKEN[broken]
-    assert any(run_seed(seed, suspects).problems for seed in range(within))
+    assert any(is_caught(run_seed(seed, suspects)) for seed in range(within))
 
 
 FOUND: dict[str, tuple[int, Suspects]] = {
     # A state went on from the one before it, whose rows its worker had died over.
-    "input that came again with more": (124, Suspects(sessionizer=ForgetsOutbox)),
+    "input that came again with more": (26, Suspects(sessionizer=ForgetsOutbox)),
     # Silence spoke on a recovered state whose rows were still owed.
-    "silence before the input came again": (922, Suspects(sessionizer=TicksOverOutbox)),
+    "silence before the input came again": (105, Suspects(sessionizer=TicksOverOutbox)),
     # A partition was kept through a rebalance, without the silence that was durable already.
-    "silence that ended with the assignment": (1477, Suspects(sessionizer=ForgetsSilence)),
+    "silence that ended with the assignment": (4524, Suspects(sessionizer=ForgetsSilence)),
     # A state of a worker that had lost the partition landed after the next owner's, and was taken for the truth.
-    "a late state": (440, Suspects(fence=Unfenced)),
+    "a late state": (67, Suspects(fence=Unfenced)),
 }
 """Seeds that meet what was found once, and what it was."""
 
@@ -172,4 +192,4 @@ def test_what_was_found_once(found: str) -> None:
     seed, suspects = FOUND[found]
     outcome = run_seed(seed)
     assert not outcome.problems, outcome.told()
-    assert run_seed(seed, suspects).problems
+    assert is_caught(run_seed(seed, suspects))

@@ -24,6 +24,10 @@ from tests.strategies import (
 )
 
 DAY_MS = 24 * 3_600_000
+HEAVY_TEXT_BYTES = 8_000
+"""In heavy runs stands for the two million bytes of texts that a state may hold."""
+HEAVY_PART_BYTES = 4_000
+"""And this for the million of a step."""
 
 _PHRASES: tuple[tuple[Kind, ...], ...] = (
     (Kind.LAUNCH, Kind.FOREGROUND, Kind.ACTIVITY),
@@ -85,6 +89,8 @@ class Input(NamedTuple):
     topic: str
     key: bytes | None
     value: bytes | None
+    partition: int | None = None
+    """Where a producer with a partitioner of its own puts it. None: where the key belongs."""
 
 
 @dataclass(slots=True)
@@ -92,18 +98,51 @@ class Plan:
     """All that is decided about a run before it begins."""
 
     partitions: int
-    policies: Policies
+    versions: tuple[Policies, ...]
+    """The policies of workers at first, and of those that start later, if these are other ones."""
     wide: bool
     """Every event is within the restate horizon, so that what is streamed must be the fold."""
+    max_chunk: int
+    max_chunk_bytes: int
+    heavy: bool
+    """Users of some kB, of which a state holds few: states come near what the changelog takes."""
+    max_heavy_state_bytes: int
+    """In heavy runs stands for the eight million bytes of the changelog's max.message.bytes, or for a tighter limit."""
     inputs: list[Input] = field(default_factory=list)
+
+    @property
+    def policies(self) -> Policies:
+        return self.versions[0]
+
+    @property
+    def max_state_bytes(self) -> int:
+        """Of a record of the changelog."""
+        return self.max_heavy_state_bytes if self.heavy else 1 << 30
 
 
 def plan(rng: Random) -> Plan:
     """Policies, devices and their records, in the order in which they are produced."""
-    wide = rng.random() < 0.75
-    policies = Policies(_policy(rng, wide=wide), {"app-1": _policy(rng, wide=wide)})
-    made = Plan(rng.randint(1, 3), policies, wide)
-    parcels = [_parcels(rng, f"app-{rng.randrange(3)}", f"d{n}", policies) for n in range(rng.randint(1, 6))]
+    wide, heavy = rng.random() < 0.75, rng.random() < 0.1
+    versions = [Policies(_policy(rng, wide=wide), {"app-1": _policy(rng, wide=wide)})]
+    if rng.random() < 0.2:
+        versions.append(_changed(rng, versions[0]))
+    made = Plan(
+        rng.randint(1, 3),
+        tuple(versions),
+        wide,
+        max_chunk=rng.choice((50_000, 50_000, 4)),
+        max_chunk_bytes=rng.choice((1 << 24, 1 << 24, 2_000)),
+        heavy=heavy,
+        max_heavy_state_bytes=rng.choice((32_000, 12_000)),
+    )
+    parcels = []
+    for number in range(rng.randint(1, 6)):
+        some = _parcels(rng, f"app-{rng.randrange(3)}", f"d{number}", versions[0], heavy=heavy)
+        if rng.random() < 0.05:
+            # Its producer has another partitioner: all of the device is in one partition, which may be another one.
+            place = rng.randrange(made.partitions)
+            some = [each._replace(partition=place) for each in some]
+        parcels.append(some)
     while parcels:
         device = rng.choice(parcels)
         made.inputs.append(device.pop(0))
@@ -122,9 +161,25 @@ def _policy(rng: Random, *, wide: bool) -> Policy:
     return replace(policy, restate_horizon_ms=horizon_ms, restate_events=rng.choice((1, 3, 6, 100)))
 
 
-def _parcels(rng: Random, app_id: str, device_id: str, policies: Policies) -> list[Input]:
+def _changed(rng: Random, policies: Policies) -> Policies:
+    """Other numbers, but for the horizon: how far back a device can be restated does not depend on who looks when."""
+
+    def other(policy: Policy) -> Policy:
+        return replace(
+            rng.choice((SMALL_POLICY, DISTINCT_POLICY, INVERTED_POLICY, NO_GRACE_POLICY)),
+            restate_horizon_ms=policy.restate_horizon_ms,
+            restate_events=policy.restate_events,
+        )
+
+    by_app = {app_id: other(policy) for app_id, policy in policies.by_app.items()}
+    return Policies(other(policies.default), by_app)
+
+
+def _parcels(rng: Random, app_id: str, device_id: str, policies: Policies, *, heavy: bool) -> list[Input]:
     """The records of one device, in order of arrival: reordered, resent, packed again."""
-    events = _arrivals(rng, list(_events(rng, policies.of(app_id))))
+    events = list(_events(rng, policies.of(app_id)))
+    if not heavy:
+        events = _arrivals(rng, events)
     via_measure = rng.random() < 0.15
     skew_ms = rng.choice((0, 0, 0, 0, 61_000, -300_000, 3 * DAY_MS))
     inputs: list[Input] = []
@@ -134,9 +189,9 @@ def _parcels(rng: Random, app_id: str, device_id: str, policies: Policies) -> li
         if via_measure:
             made = Input(topics.MEASURE_EVENTS, rng.choice((None, b"any")), _measure(app_id, device_id, some))
         else:
-            made = _envelope(rng, app_id, device_id, some, skew_ms)
+            made = _envelope(rng, app_id, device_id, some, skew_ms, heavy=heavy)
         inputs.append(made)
-        if rng.random() < 0.1:
+        if rng.random() < 0.1 and not heavy:
             inputs.insert(rng.randint(0, len(inputs)), made)
     return inputs
 
@@ -209,11 +264,13 @@ def _arrivals(rng: Random, events: list[dict[str, Any]]) -> list[dict[str, Any]]
 
 
 def _envelope(
-    rng: Random, app_id: str, device_id: str, events: Sequence[dict[str, Any]], skew_ms: int
+    rng: Random, app_id: str, device_id: str, events: Sequence[dict[str, Any]], skew_ms: int, *, heavy: bool
 ) -> Input:
     envelope: dict[str, Any] = {"v": 1, "app_id": app_id, "device_id": device_id}
     envelope["resource"] = rng.choice(_RESOURCES)
     user = rng.choice(_USERS)
+    if heavy:
+        user = {"id": str(rng.random()), "properties": {"a": "\U0001f980" * 500}}
     if user:
         envelope["user"] = user
     if skew_ms:

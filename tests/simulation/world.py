@@ -14,6 +14,7 @@ from pipeline.adapters.fence import Fence
 from pipeline.adapters.sessionizer import Sessionizer
 from pipeline.adapters.sink import Sink
 from pipeline.sink.batch import Bounds
+from pipeline.state.aside import ASIDE_SUFFIX
 from pipeline.state.store import STEPS_SUFFIX
 from pipeline.wire import native, state_codec
 from tests.simulation.broker import Broker
@@ -66,8 +67,13 @@ class World:
         self.rng = rng = Random(seed)
         self.suspects = suspects or Suspects()
         self.plan: Plan = plan(rng)
-        self.site = Site(Broker(self.plan.partitions), Server(rng), BASE_MS + rng.randint(0, 900_000))
+        self.site = Site(Broker(self.plan.partitions, rng), Server(rng), BASE_MS + rng.randint(0, 900_000))
         self.site.on_send = self._on_send
+        self.site.on_state = self._on_state
+        self.site.max_chunk, self.site.max_chunk_bytes = self.plan.max_chunk, self.plan.max_chunk_bytes
+        for number in range(self.plan.partitions):
+            self.site.broker.log(topics.STATE, number).max_bytes = self.plan.max_state_bytes
+        self.site.broker.stale_rate = rng.choice((0.0, 0.0, 0.2))
         self.site.broker.on_commit = self._on_commit
         self.groups = {role: Group(role) for role in ROLES}
         self.trace: list[str] = []
@@ -77,6 +83,14 @@ class World:
         self._names = 0
         self.step = 0
         self._reach: dict[tuple[int, bytes], int] = {}
+        self.lost: dict[str, set[tuple[int, int]]] = {role: set() for role in ROLES}
+        """Partition and offset of records of `sdk-events` that were deleted before a role had done them."""
+        self.version = 0
+        """Which of the plan's policies new sessionizers work under."""
+        self.folded_under: dict[tuple[int, bytes], set[int]] = {}
+        """The versions of the policies that each device was folded under."""
+        self.set_aside: set[tuple[int, bytes]] = set()
+        """Devices whose state is too large for the changelog, by partition."""
         self.fault_rate = rng.choice((0.0, 0.02, 0.05, 0.1))
         self.late_writes = rng.random() < 0.5
         """Writes that were under way when their process was given up may land at any time after."""
@@ -89,6 +103,7 @@ class World:
         self.note(
             f"{self.plan.partitions} partitions, {len(self.plan.inputs)} records, "
             f"{'wide' if self.plan.wide else 'small'} horizon, late writes: {self.late_writes}"
+            f"{', a device in another partition' if any(i.partition is not None for i in self.plan.inputs) else ''}"
         )
 
     def close(self) -> None:
@@ -117,12 +132,13 @@ class World:
         name = f"{role}-{self._names}"
         process: Process
         if role == "sessionizer":
-            policies = self.plan.policies
+            policies = self.plan.versions[self.version]
             process = SessionizerProcess(
                 name,
                 self.site,
                 lambda **given: self.suspects.sessionizer(policies, **given),
                 self.suspects.fence,
+                self.version,
             )
         elif role == "sink":
             max_rows = self.rng.choice((1, 3, 10, 1_000))
@@ -157,6 +173,15 @@ class World:
             if self.rng.random() < 0.6:
                 op.land(self.rng.randint(0, len(op.parts)))
 
+    def stop_all(self, role: str) -> None:
+        """All workers of a role are gone, and what they had under way has landed or never will."""
+        mine = [process for process in self._processes if process.role == role]
+        for process in [p for p in mine if p in self.groups[role].members or p in self.outside]:
+            self.remove(process)
+        for op in [op for op in self.site.ops if op.process in mine]:
+            self.site.ops.remove(op)
+            op.land(self.rng.randint(0, len(op.parts)))
+
     def rebalance_if_needed(self) -> None:
         for group in self.groups.values():
             if group.unsettled and group.members:
@@ -167,15 +192,16 @@ class World:
         for process in list(group.members):
             if process.frozen:
                 self.note(f"{process.name} is expelled while frozen")
-                process.expelled = True
+                process.expel()
                 group.members.remove(process)
                 self.outside.append(process)
                 self.fence(process)
                 continue
+            process.revoke()
             if self.rng.random() < 0.6:
                 self.finish(process)
             process.commit()
-            process.end()
+            process.membership.end()
             self.fence(process)
         if not group.members:
             group.unsettled = True
@@ -188,6 +214,7 @@ class World:
         for number in range(self.plan.partitions):
             owner = order[number % len(order)]
             shares[owner.name] |= {TP(topic, number) for topic in owner.sources}
+            shares[owner.name] |= {TP(state.changelog_topic, number) for state in owner.states}
         for process in group.members:
             process.assign(group.generation, frozenset(shares[process.name]))
         for process in list(group.members):
@@ -225,14 +252,20 @@ class World:
     def thaw(self) -> None:
         frozen = [p for group in self.groups.values() for p in group.members if p.frozen]
         for process in frozen + [p for p in self.outside if p.frozen]:
-            process.frozen = False
+            process.thaw(answered=self.rng.random() < 0.5)
             self.note(f"{process.name} is thawed{', expelled meanwhile' if process.expelled else ''}")
             self.run_one(process)
             if process.expelled and process.alive and self.rng.random() < 0.7:
                 self.rejoin(process)
+            elif process.alive and not process.expelled:
+                process.notice()
+                process.join()
+                group = self.groups[process.role]
+                group.unsettled = group.unsettled or not process.holds(process.membership.in_force)
 
     def rejoin(self, process: Process) -> None:
         process.notice()
+        process.join()
         if process in self.outside:
             self.outside.remove(process)
             self.groups[process.role].members.append(process)
@@ -240,8 +273,20 @@ class World:
 
     # -- what must hold at every moment
 
+    def _on_state(self, version: int, partition: int, key: bytes, value: bytes) -> None:
+        if not key.startswith(b"\0"):
+            device = key.removesuffix(STEPS_SUFFIX)
+            if device.endswith(ASIDE_SUFFIX):
+                self.set_aside.add((partition, device.removesuffix(ASIDE_SUFFIX)))
+            elif state_codec.outline(value).applied_offset > self.reach_of(partition, device):
+                self.folded_under.setdefault((partition, device), set()).add(version)
+
+    def reach_of(self, partition: int, device: bytes) -> int:
+        """Up to which offset the durable state of a device has its input."""
+        return self._reach.get((partition, device), -1)
+
     def _on_send(self, topic: str, partition: int, key: bytes, value: bytes) -> None:
-        if topic == topics.STATE and not key.startswith(b"\0"):
+        if topic == topics.STATE and not key.startswith(b"\0") and not key.endswith(ASIDE_SUFFIX):
             device = key.removesuffix(STEPS_SUFFIX)
             self._reach[partition, device] = max(
                 self._reach.get((partition, device), -1), state_codec.outline(value).applied_offset
@@ -253,13 +298,14 @@ class World:
         self.tell(f"{role} commits {topic}[{number}] up to {after}")
         if after < before:
             self.violations.append(f"{role} committed {topic}[{number}] back from {before} to {after}")
-        for record in self.site.broker.log(topic, number).records[before:after]:
+        for record in self.site.broker.log(topic, number).read(before, after):
             if role == "sink" and topic == topics.SDK_EVENTS:
                 table = self.site.server.tables["ledger_records"].rows
                 durable = (topic, number, record.offset) in table
-            elif role == "sessionizer" and self._is_sound(record):
+            elif role == "sessionizer" and self.is_sound(record):
                 assert record.key is not None
-                durable = self._reach.get((number, record.key), -1) >= record.offset
+                durable = self.reach_of(number, record.key) >= record.offset
+                durable = durable or (number, record.key) in self.set_aside
             else:
                 durable = True
             if not durable:
@@ -267,7 +313,8 @@ class World:
                     f"{role} committed {topic}[{number}]@{record.offset}, whose effects are lost"
                 )
 
-    def _is_sound(self, record: Any) -> bool:
+    def is_sound(self, record: Any) -> bool:
+        """Whether there is something in a record for a sessionizer."""
         return isinstance(native.decode(record.value, record.key, record.timestamp), native.Envelope)
 
     # -- telling

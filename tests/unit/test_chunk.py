@@ -72,6 +72,7 @@ def kept(before: Assignment, generation: int, member_id: str, held: frozenset[TP
 
 def test_a_worker_keeps_what_it_held_without_a_break_and_finished() -> None:
     before = Assignment(4, "me", partitions(0, 1, 2))
+    before.begin_reading({TP("source", number): 0 for number in range(3)}, {})
     assert kept(before, 5, "me", partitions(0, 1)) == frozenset(), (
         "an assignment that never ended keeps nothing"
     )
@@ -85,6 +86,7 @@ def test_a_worker_keeps_what_it_held_without_a_break_and_finished() -> None:
 
 def test_what_is_lost_is_not_kept_even_if_finished() -> None:
     before = Assignment(4, "me", partitions(0))
+    before.begin_reading({TP("source", 0): 0}, {})
     before.close(set(), lost=True)
     before.close(set())
     assert kept(before, 5, "me", partitions(0)) == frozenset()

@@ -73,6 +73,25 @@ def test_partitions_with_nothing_in_hand_are_kept_through_a_rebalance() -> None:
     assert joined(membership, 2).kept == {B.partition}
 
 
+def test_a_partition_whose_recovery_was_cut_short_is_not_kept() -> None:
+    """What lay here of it was from before others had it, and was taken for its state."""
+    membership = Membership()
+    joined(membership)
+    membership.end(lost=True)
+    membership.assign(2, "me", frozenset((A, B)))
+    membership.end()
+    assert joined(membership, 3).kept == frozenset()
+
+
+def test_what_was_kept_stays_so_where_a_recovery_is_cut_short() -> None:
+    membership = Membership()
+    joined(membership)
+    membership.end()
+    membership.assign(2, "me", frozenset((A, B)))
+    membership.end()
+    assert joined(membership, 3).kept == {A.partition, B.partition}
+
+
 def test_silence_longer_than_the_session_timeout_ends_it_once() -> None:
     membership = Membership()
     assert not membership.end_if_silent(60.0, 6.0), "there is nothing to end"

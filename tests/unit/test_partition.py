@@ -248,6 +248,23 @@ def test_the_clock_is_the_latest_record_time() -> None:
     assert partition.marker.clock_ms == AT_MS + 9
 
 
+@pytest.mark.parametrize("ticks", [True, False])
+@pytest.mark.parametrize("in_one_chunk", [True, False])
+def test_a_brokers_clock_that_goes_back_leaves_nothing_to_chance(ticks: bool, in_one_chunk: bool) -> None:
+    """Whether silence or the record that was stamped too early comes first: the device had been silent too long."""
+    partition = fed(record(0, 10), record(1, 10 + HORIZON_MS, device="e"))
+    if ticks:
+        partition.commit(tick(partition, 10 + HORIZON_MS))
+    behind = [record(2, 5), record(3, 4)]
+    chunks = [behind] if in_one_chunk else [[each] for each in behind]
+    unrestated = 0
+    for chunk in chunks:
+        effects = partition.apply(chunk)
+        unrestated += effects.counts.unrestated
+        partition.commit(effects)
+    assert unrestated == 2
+
+
 def test_damage_is_named_with_its_key() -> None:
     held = dict(fed_entries())
     for key in held:

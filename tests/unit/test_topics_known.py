@@ -135,7 +135,9 @@ def test_where_no_ids_are_a_log_that_ends_before_its_state_was_made_anew(
     async def hooked(partitions: Collection[TP]) -> dict[TP, int]:
         return {}
 
-    kafka: Any = SimpleNamespace(committed=committed, start_offsets=hooked, log_bounds=bounds)
+    kafka: Any = SimpleNamespace(
+        holds=lambda assignment: assignment.open, committed=committed, start_offsets=hooked, log_bounds=bounds
+    )
     state: Any = SimpleNamespace(source_topic=SOURCE, reach=lambda number: reached, on_reading_begins=None)
     monkeypatch.setattr(recovery, "_END_RETRY_S", 0)
     assignment = Assignment(1, "member", frozenset({HERE}))
