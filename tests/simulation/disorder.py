@@ -101,6 +101,7 @@ class Disorder:
             assert isinstance(process, SessionizerProcess)
             ahead_ms = self.world.rng.choice((0, 0, 500, 3_000, 61_000, 400_000))
             self.world.tell(f"{process.name} ticks, clock {ahead_ms} ms ahead")
+            self.world.latest_clock_ms = max(self.world.latest_clock_ms, self.world.site.now_ms + ahead_ms)
             process.tick(ahead_ms)
 
     def _any_member(self) -> Process | None:

@@ -181,7 +181,7 @@ FOUND: dict[str, tuple[int, Suspects]] = {
     # Silence spoke on a recovered state whose rows were still owed.
     "silence before the input came again": (105, Suspects(sessionizer=TicksOverOutbox)),
     # A partition was kept through a rebalance, without the silence that was durable already.
-    "silence that ended with the assignment": (3313, Suspects(sessionizer=ForgetsSilence)),
+    "silence that ended with the assignment": (5128, Suspects(sessionizer=ForgetsSilence)),
     # A state of a worker that had lost the partition landed after the next owner's, and was taken for the truth.
     "a late state": (49, Suspects(fence=Unfenced)),
 }
