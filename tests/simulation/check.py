@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import orjson
-
 from pipeline import topics
 from pipeline.domain.event import Event
 from pipeline.domain.fold import sessions as fold
@@ -21,6 +19,7 @@ from tests.oracle import drop_duplicates, oracle_session_id
 from tests.session_dicts import session_dict
 from tests.simulation.clickhouse import NOT_STORABLE
 from tests.simulation.process import SessionizerProcess, changelog
+from tests.simulation.rebuild import stored_line
 from tests.simulation.world import World
 
 _TIMES = ("started_at", "ended_at")
@@ -240,7 +239,7 @@ def _rebuilt(world: World, truth: _Truth) -> Iterator[str]:
         return
     policies = world.plan.policies
     found, expected = {}, {}
-    for device in stored_event.devices(_line(row) for row in rows):
+    for device in stored_event.devices(stored_line(row) for row in rows):
         events = [event for record in device.records for event in record.events]
         name = (device.app_id, device.device_id)
         found[name] = [session_dict(*name, s) for s in fold(*name, events, policies.of(device.app_id))]
@@ -250,17 +249,6 @@ def _rebuilt(world: World, truth: _Truth) -> Iterator[str]:
                 session_dict(*name, s) for s in fold(*name, drop_duplicates(arrived), policies.of(name[0]))
             ]
     yield from _differences("rebuilt device", found, expected)
-
-
-def _line(row: Row) -> bytes:
-    def text(value: Any) -> str:
-        return value if isinstance(value, str) else orjson.dumps(value).decode()
-
-    return orjson.dumps(
-        (row["app_id"], row["device_id"], row["partition"], row["offset"], round(row["received_at"] * 1_000),
-         round(row["time"] * 1_000), row["kind"], row["seq"], row["event_id"], row["client_session_id"],
-         row["exit_reason"], row["counters"], text(row["resource_json"]), text(row["user_json"]))
-    )  # fmt: skip
 
 
 def _not_recoverable(world: World) -> Iterator[str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pipeline import topics
-from tests.simulation import losses
+from tests.simulation import losses, rebuild
 from tests.simulation.process import Op, Process, SessionizerProcess
+from tests.simulation.quiet import Quiet
 from tests.simulation.traffic import Input
 from tests.simulation.world import ROLES, World
 
@@ -26,9 +27,14 @@ class Disorder:
     def run(self) -> None:
         """Until all input is produced, and for some while after."""
         inputs = list(reversed(self.world.plan.inputs))
+        rebuilt_at = self.world.rng.randint(0, len(inputs)) if self.world.rng.random() < 0.15 else -1
         while inputs or self.world.rng.random() > 0.02:
             self.world.step += 1
             self._advance(inputs)
+            if len(inputs) == rebuilt_at and rebuild.is_possible(self.world):
+                rebuilt_at = -1
+                Quiet(self.world).rest()
+                rebuild.swap(self.world)
 
     def _advance(self, inputs: list[Input]) -> None:
         """One thing happens."""
@@ -95,6 +101,7 @@ class Disorder:
             assert isinstance(process, SessionizerProcess)
             ahead_ms = self.world.rng.choice((0, 0, 500, 3_000, 61_000, 400_000))
             self.world.tell(f"{process.name} ticks, clock {ahead_ms} ms ahead")
+            self.world.latest_clock_ms = max(self.world.latest_clock_ms, self.world.site.now_ms + ahead_ms)
             process.tick(ahead_ms)
 
     def _any_member(self) -> Process | None:

@@ -24,6 +24,11 @@ class Quiet:
         self._calm()
         self._settle()
 
+    def rest(self) -> None:
+        """No more faults, and everything that was sent so far is worked off."""
+        self._calm()
+        self._drain()
+
     def _calm(self) -> None:
         """No more faults: everybody is back, ClickHouse answers, what was late has landed."""
         self.world.note("calm")

@@ -85,6 +85,8 @@ class World:
         self._reach: dict[tuple[int, bytes], int] = {}
         self.lost: dict[str, set[tuple[int, int]]] = {role: set() for role in ROLES}
         """Partition and offset of records of `sdk-events` that were deleted before a role had done them."""
+        self.latest_clock_ms = 0
+        """The latest that the clock of any sessionizer has shown."""
         self.version = 0
         """Which of the plan's policies new sessionizers work under."""
         self.folded_under: dict[tuple[int, bytes], set[int]] = {}
