@@ -97,7 +97,7 @@ def fall_silent(state: DeviceState, now_ms: int, clock_ms: int, policy: Policy) 
         changed = report.silent(state)
     if state.tail and clock_ms - state.arrived_ms >= policy.restate_horizon_ms:
         final: list[Session] = []
-        _compact(state, policy, final)
+        _compact(state, policy, final, late=False)
         report.finals(state, final)
         report.finals_held(state)
         changed = True
@@ -120,7 +120,7 @@ def _admit_record(
     """
     _, record_ms, events = arrival
     if record_ms - state.arrived_ms >= policy.restate_horizon_ms:
-        _compact(state, policy, final)
+        _compact(state, policy, final, late=late)
     state.arrived_ms = max(state.arrived_ms, record_ms)
     for event in events:
         late |= _admit(state, event, policy, left, counts=counts, late=late)
@@ -219,10 +219,17 @@ def _too_heavy(tail: Sequence[Event]) -> int:
     return 0
 
 
-def _compact(state: DeviceState, policy: Policy, final: list[Session]) -> None:
-    """Move the whole tail into the checkpoint: the device has been silent for the horizon."""
-    if state.tail:
-        _move(state, len(state.tail), policy, final)
+def _compact(state: DeviceState, policy: Policy, final: list[Session], *, late: bool) -> None:
+    """Move the whole tail into the checkpoint: the device has been silent for the horizon. `late` as in `_admit`."""
+    if not state.tail:
+        return
+    _move(state, len(state.tail), policy, final)
+    if not late and checkpoint(state) != state.head:
+        # The policy has changed since. What is held stays as it was told: the next owner has nothing but the checkpoint,
+        # and what silence says is a function of the state alone, whoever says it. (A rebuild goes by the new policy.)
+        state.checkpoint = state.head.copy()
+        state.named = state.head.names
+        final[:] = [session for session in final if session.first_event_id not in state.named]
 
 
 def _move(state: DeviceState, count: int, policy: Policy, final: list[Session]) -> None:

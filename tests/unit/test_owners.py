@@ -1,0 +1,79 @@
+"""What one owner of a partition leaves to the next, and to itself."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable
+
+from pipeline.adapters.metrics import Metrics
+from pipeline.adapters.sessionizer import Sessionizer
+from pipeline.domain.policy import Policies, Policy
+from pipeline.state.partition import Partition
+from tests.unit.test_partition import AT_MS, HORIZON_MS, IDLE_MS, POLICIES, record
+
+KEY = b"a/d"
+
+
+def test_what_is_held_is_the_same_for_the_next_owner_when_the_policy_changed() -> None:
+    """A visit that its background ended; under the new policy inactivity would have ended it before."""
+    first, changelog = Partition(0, POLICIES), dict[bytes, bytes]()
+    effects = first.apply([record(0, 0, state="foreground"), record(1, 20_000, state="background")])
+    changelog.update(effects.states)
+
+    new = Policies(Policy(inactivity_timeout_ms=3_000, restate_horizon_ms=HORIZON_MS))
+    second = Partition(0, new)
+    second.restore(changelog)
+    effects = second.apply([record(2, 2 * HORIZON_MS, device="clock")])
+    second.commit(effects)
+    silence = second.tick(AT_MS + 2 * HORIZON_MS, caught_up=False)
+    assert silence is not None
+    second.commit(silence)
+    changelog.update([*effects.states, *silence.states])
+    said = [json.loads(row) for key, row in silence.rows if key == KEY]
+    assert [(row["end_reason"], row["event_count"], row["is_final"]) for row in said] == [
+        ("background", 2, True)
+    ]
+
+    third = Partition(0, new)
+    third.restore(changelog)
+    assert third._store.load(KEY) == second._store.load(KEY)
+
+
+def test_silence_that_is_durable_is_taken_over_though_the_assignment_ended_meanwhile() -> None:
+    """The next assignment may keep the partition, and what this worker holds of it."""
+    mine = True
+    rows = list[bytes]()
+
+    async def send(topic: str, partition: int, items: Iterable[tuple[bytes, bytes]]) -> None:
+        nonlocal mine
+        if topic == "sessions":
+            rows.extend(row for _, row in items)
+        else:
+            mine = False
+
+    async def nothing(_: object) -> None:
+        raise AssertionError("nothing is refused here")
+
+    sessionizer = Sessionizer(
+        POLICIES,
+        changelog_topic="states",
+        sessions_topic="sessions",
+        send=send,
+        dead_letter=nothing,
+        metrics=Metrics(),
+    )
+    sessionizer.recovered(0, {})
+    assert asyncio.run(sessionizer.handle(0, [record(0, state="foreground")], lambda: True))
+    rows.clear()
+
+    def tick() -> None:
+        asyncio.run(sessionizer.tick(0, AT_MS + IDLE_MS, caught_up=True, still_mine=lambda: mine))
+
+    mine = True
+    tick()
+    assert [json.loads(row)["end_reason"] for row in rows] == ["inactivity"]
+    assert not mine
+    mine = True
+    tick()
+    assert len(rows) == 1, "it is said once"
