@@ -225,8 +225,8 @@ def _compact(state: DeviceState, policy: Policy, final: list[Session], *, late: 
         return
     _move(state, len(state.tail), policy, final)
     if not late and checkpoint(state) != state.head:
-        # The policy has changed since. What is held stays as it was told: the next owner has nothing but the checkpoint,
-        # and what silence says is a function of the state alone, whoever says it. (A rebuild goes by the new policy.)
+        # The policy has changed since. What is held stays as it was told: the next owner has nothing but the
+        # checkpoint, and what silence says is a function of the state alone. (A rebuild goes by the new policy.)
         state.checkpoint = state.head.copy()
         state.named = state.head.names
         final[:] = [session for session in final if session.first_event_id not in state.named]
