@@ -209,7 +209,7 @@ class Partition:
         for key in due:
             if made >= STEP_BYTES:
                 break
-            policy, _ = self._policy(key)
+            (policy, _), said = self._policy(key), len(effects.rows)
             state = self._load(key)
             if state.applied_offset > self._handled_offset:
                 # Recovered, and its input may still come again: then its outbox may not have been emitted either.
@@ -220,7 +220,7 @@ class Partition:
                 effects.states.append(self._store.entry_of_base(key, state))
             effects.touched.append((key, *_due_ms(state, policy)))
             self._store.keep(key, state)
-            made += self._store.weight(key) + _WRITE_BYTES * len(effects.rows)
+            made += self._store.weight(key) + _WRITE_BYTES * (len(effects.rows) - said)
         effects.marker = self.marker
         return effects
 
