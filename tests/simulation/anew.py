@@ -7,7 +7,7 @@ from pipeline import topics
 from pipeline.adapters.known_topics import ALL, note_topics, require_known
 from pipeline.query.operations import next_offset
 from tests.simulation import rebuild
-from tests.simulation.broker import Before, Record
+from tests.simulation.broker import Before
 from tests.simulation.clickhouse import NOT_STORABLE
 from tests.simulation.process import Process
 from tests.simulation.quiet import Quiet
@@ -58,6 +58,12 @@ class Anew:
         if not running:
             for role in self._readers:
                 world.stop_all(role)
+        self._positions = {
+            tp.partition: position
+            for process in self._members("sink")
+            for tp, position in process.positions.items()
+            if tp.topic == topics.SDK_EVENTS and process.holds(process.membership.in_force)
+        }
         before = self._broker.make_anew(self._topic, keeps_commits=rng.random() < 0.3)
         self._fill(before)
         ends = [log.end for log in before.logs], [log.end for log in self._broker.logs(self._topic)]
@@ -186,18 +192,13 @@ class Anew:
         """What is stored of the topic that is gone. All that was there at rest must be."""
         world, base = self.world, self.world.site.offset_base
         ledger = world.site.server.tables["ledger_records"].rows
-        events = {(r["partition"], r["offset"]) for r in world.site.server.tables["event_rows"].final()}
         lost = set(world.lost["sink"])
         era = Era(base, [], lost)
         for number, log in enumerate(before.logs):
-            # What was read of the new topic where the old one would have gone on bears numbers of the old one.
-            more = [
-                record
-                for record in self._broker.log(self._topic, number).read(log.end)
-                if (self._topic, number, record.offset + base) in ledger
-                or (number, record.offset + base) in events
-            ]
-            records: list[Record] = [*log.everything(), *more]
+            # A sink that runs goes on where it was, in the new topic, and counts as in the old one.
+            position = self._positions.get(number, log.end)
+            records = [record for record in log.everything() if record.offset < position]
+            records += self._broker.log(self._topic, number).read(position)
             era.records.append(records)
             for record in records:
                 place = number, record.offset

@@ -69,6 +69,7 @@ class _Truth:
     def __init__(self, world: World) -> None:
         self._world = world
         self._set_aside = {split_key(key) for _, key in world.set_aside}
+        self._dead_letters_found = _dead_letters(world)
         self._stored_at = {
             (row["partition"], row["offset"], row["event_index"])
             for row in world.site.server.tables["event_rows"].final()
@@ -108,10 +109,17 @@ class _Truth:
         for number, log in enumerate(world.site.broker.logs(topics.MEASURE_EVENTS)):
             begins_at, base = world.counted_anew.get(number, (0, 0))
             for record in log.everything():
-                self._base = base if record.offset >= begins_at else 0
                 translated = measure.decode(record.value, record.timestamp)
                 faults = [translated] if isinstance(translated, Rejected) else translated.refused
-                self._refuse(topics.MEASURE_EVENTS, number, record, faults)
+                if record.offset < begins_at:
+                    self._base = 0
+                    self._refuse(topics.MEASURE_EVENTS, number, record, faults)
+                    # A router whose offsets were forgotten reads it again, and counts from the base then.
+                    self._base = base
+                    self._refuse_perhaps(topics.MEASURE_EVENTS, number, record, faults)
+                else:
+                    self._base = base
+                    self._refuse(topics.MEASURE_EVENTS, number, record, faults)
 
     def _take(self, number: int, record: Any, clock_ms: int, *, lost: bool) -> None:
         """A record of a topic that is no more. Of one that was lost some events may have been stored all the same."""
@@ -121,11 +129,9 @@ class _Truth:
             return
         place = number, record.offset + self._base
         decoded = native.decode(record.value, record.key, record.timestamp)
-        known = {key: value for key, value in self.dead_letters.items()}
-        if isinstance(decoded, Rejected):
-            self._refuse(topics.SDK_EVENTS, number, record, [decoded])
-        else:
-            self._refuse(topics.SDK_EVENTS, number, record, list(decoded.refused))
+        faults = [decoded] if isinstance(decoded, Rejected) else list(decoded.refused)
+        self._refuse_perhaps(topics.SDK_EVENTS, number, record, faults)
+        if not isinstance(decoded, Rejected):
             device = decoded.app_id, decoded.device_id
             for index, event in enumerate(native.to_events(decoded)):
                 if (*place, index) in self._stored_at:
@@ -133,8 +139,16 @@ class _Truth:
                     self.folded.setdefault(device, []).append(event)
                     self.records.setdefault(device, []).append((clock_ms, [event]))
                     self.copies.setdefault((*device, event.id), _copy(number, place[1], index, event))
-        found = _dead_letters(self._world)
-        self.dead_letters = {k: v for k, v in self.dead_letters.items() if k in known or k in found}
+
+    def _refuse_perhaps(self, topic: str, number: int, record: Any, faults: list[Rejected]) -> None:
+        """Dead letters that may be there."""
+        known = dict(self.dead_letters)
+        self._refuse(topic, number, record, faults)
+        self.dead_letters = {
+            key: letter
+            for key, letter in self.dead_letters.items()
+            if key in known or key in self._dead_letters_found
+        }
 
     def _fold(self, number: int, record: Any, clock_ms: int) -> None:
         decoded = native.decode(record.value, record.key, record.timestamp)

@@ -14,6 +14,7 @@ from pipeline.state.rebuild import Rebuilt, rebuild_device
 from pipeline.state.store import STEPS_SUFFIX
 from pipeline.wire import state_codec, stored_event
 from tests.simulation.clickhouse import NOT_STORABLE, Table
+from tests.simulation.process import changelog
 from tests.simulation.world import World
 
 
@@ -47,6 +48,9 @@ def put_states(world: World) -> None:
         if value is not None:
             world.site.on_send(topics.STATE, number, key, value)
 
+    for number in range(broker.partitions):
+        for key in changelog(broker, number):
+            put(number, key, None)
     for device, made in _rebuilt(world):
         number = device.partition % broker.partitions
         key = f"{device.app_id}/{device.device_id}".encode()

@@ -53,7 +53,7 @@ class Era:
 
     base: int
     records: list[list[Record]]
-    """By partition; also those of the new topic that were read where the old one would have gone on."""
+    """By partition, as a sink has seen it: from where it was when the topic was made anew, they are of the new one."""
     lost: set[tuple[int, int]]
     """Partition and offset of those that were not stored, or not as a whole."""
 
