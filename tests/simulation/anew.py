@@ -214,4 +214,6 @@ class Anew:
         Quiet(self.world).drain("sink")
         rebuild.put_states(self.world)
         rebuild.swap(self.world)
+        # Sessions are those of what is stored.
+        self.world.lost["sessionizer"] = set(self.world.lost["sink"])
         self.world.spawn("sessionizer")

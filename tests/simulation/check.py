@@ -306,8 +306,11 @@ def _negative(world: World, ledger: dict[Any, Row]) -> Iterator[str]:
     duplicates: Counter[tuple[int, int]] = Counter()
     for (_, number, offset), row in ledger.items():
         duplicates[number, offset // 10_000] += row["received"] - row["refused"]
+    # A sink that ended between events and their ledger row would have brought the row, had the topic not gone.
+    cut_off = {(number, offset + era.base) for era in world.eras for number, offset in era.lost}
     for row in world.site.server.tables["event_rows"].final():
-        duplicates[row["partition"], row["offset"] // 10_000] -= 1
+        if (row["partition"], row["offset"]) not in cut_off:
+            duplicates[row["partition"], row["offset"] // 10_000] -= 1
     for (number, part), count in duplicates.items():
         if count < 0:
             yield f"ledger: {count} duplicates in partition {number} from offset {part * 10_000} on"

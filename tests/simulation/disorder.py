@@ -30,6 +30,9 @@ class Disorder:
         inputs = list(reversed(self.world.plan.inputs))
         rebuilt_at = self.world.rng.randint(0, len(inputs)) if self.world.rng.random() < 0.15 else -1
         anew_at = made_anew.drawn(self.world)
+        if anew_at >= 0:
+            # It has a rebuild of its own, with the states.
+            rebuilt_at = -1
         while inputs or self.world.rng.random() > 0.02:
             self.world.step += 1
             self._advance(inputs)
