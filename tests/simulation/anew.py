@@ -14,7 +14,7 @@ from tests.simulation.quiet import Quiet
 from tests.simulation.traffic import Input
 from tests.simulation.world import ROLES, Era, World
 
-_RATE = 1.0
+_RATE = 0.09
 """How often it is drawn; about two in five of these worlds can tell what must come of it."""
 _READERS = {
     topics.SDK_EVENTS: ("sessionizer", "sink"),
