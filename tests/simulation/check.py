@@ -201,7 +201,7 @@ class _Truth:
         for device, records in self.records.items():
             if self.is_open_to_chance(device):
                 continue
-            policy = self._world.plan.versions[min(self.versions[device], default=0)].of(device[0])
+            policy = self._world.plan.versions[min(self.versions.get(device, ()), default=0)].of(device[0])
             if self._world.plan.wide:
                 rows = session_rows({device: self.folded[device]}, policy)
                 found.update({row["session_id"]: row for row in rows})
