@@ -164,7 +164,8 @@ class Rebuild:
         clock_ms: dict[int, int] = {}
         try:
             ends = {number: await fence.claim(number, lambda: True) for number in range(self._partitions)}
-            unknown = await _keys(connection, ends) if self._scope.is_every_device else {}
+            app = f"{self._scope.app_id}/".encode() if self._scope.app_id else b""
+            unknown = await _keys(connection, ends, app)
             for device, rebuilt in self._rebuilt():
                 rebuilt.state.applied_offset = max(rebuilt.state.applied_offset, done_offset)
                 key = f"{device.app_id}/{device.device_id}".encode()
@@ -266,7 +267,9 @@ def _place(device: tuple[str, str]) -> tuple[bytes, bytes]:
     return device[0].encode(), device[1].encode()
 
 
-async def _keys(connection: KafkaConnection, ends: Mapping[int, int | None]) -> dict[int, set[bytes]]:
+async def _keys(
+    connection: KafkaConnection, ends: Mapping[int, int | None], prefix: bytes
+) -> dict[int, set[bytes]]:
     """The devices that the changelog knows, by partition; of one partition at a time their states are in memory.
 
     `ends` are the offsets to read up to, None where the broker does not fence. Where nothing is before the claim, as
@@ -280,7 +283,8 @@ async def _keys(connection: KafkaConnection, ends: Mapping[int, int | None]) -> 
         async with aclosing(reading):
             async for _, items in reading:
                 # The partition's own entry is of no device.
-                found[number] = {device for key in items if (device := device_of(key))}
+                devices = {device_of(key) for key in items} - {b""}
+                found[number] = {device for device in devices if device.startswith(prefix)}
     return found
 
 

@@ -102,7 +102,7 @@ def logs(request: pytest.FixtureRequest, stack: Stack) -> Iterator[None]:
 
 
 def test_input_that_was_made_anew_and_has_grown_beyond_the_old(stack: Stack) -> None:
-    """The way back that the runbook gives. Devices of which nothing was stored go with the topic, and their sessions."""
+    """The way back that the runbook gives. Devices of which nothing was stored go with the topic."""
     stack.stop_worker(next(name for name in stack.workers if name.startswith("sink")))
     simulate(stack, 9, 100)
     wait_for_sessionizer(stack)

@@ -103,9 +103,7 @@ class Anew:
             )
             for _ in range(end):
                 again = self._rng.choice(known)
-                self._broker.log(self._topic, number).append(
-                    again.key, again.value, self.world.site.stamp_ms
-                )
+                self._broker.log(self._topic, number).append(again.key, again.value, self.world.site.stamp_ms)
 
     def _members(self, *roles: str) -> list[Process]:
         return [process for role in roles for process in self.world.groups[role].members]
@@ -180,7 +178,7 @@ class Anew:
         world.awaits_stops = False
         world.eras.append(self._era(before))
         world.lost = {role: set() for role in ROLES}
-        world.site.offset_base = base = next_offset(lambda sql, given: noted.query(sql, given))
+        world.site.offset_base = base = next_offset(noted.query)
         for number, log in enumerate(self._broker.logs(topics.MEASURE_EVENTS)):
             world.counted_anew[number] = log.end, base
         require_known(noted, self._broker.topic_ids(ALL), base)  # type: ignore[arg-type]

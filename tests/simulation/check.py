@@ -192,7 +192,13 @@ class _Truth:
             record_ms=record.timestamp, key=record.key, value=record.value, faults=faults,
         ):  # fmt: skip
             index = refusal.rejected.event_index
-            key = (topic, number, record.offset + self._base, -1 if index is None else index, str(refusal.rejected.reason))
+            key = (
+                topic,
+                number,
+                record.offset + self._base,
+                -1 if index is None else index,
+                str(refusal.rejected.reason),
+            )
             self.dead_letters[key] = {"key": record.key or b"", "value": record.value or b""}
 
     def sessions(self) -> dict[Any, Row]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pipeline import topics
-from tests.simulation import losses, rebuild
 from tests.simulation import anew as made_anew
+from tests.simulation import losses, rebuild
 from tests.simulation.process import Op, Process, SessionizerProcess
 from tests.simulation.quiet import Quiet
 from tests.simulation.traffic import Input

@@ -275,7 +275,10 @@ class Process:
         assert assignment is not None
         log, position = self.site.broker.log(*tp), self.positions[tp]
         if not log.begin <= position <= log.end:
-            if self.topics_seen.get(tp.topic, "") not in ("", self.site.broker.topic_ids([tp.topic])[tp.topic]):
+            if self.topics_seen.get(tp.topic, "") not in (
+                "",
+                self.site.broker.topic_ids([tp.topic])[tp.topic],
+            ):
                 # Before anything of it is read, the transport asks.
                 self.watch_topics()
                 return 0

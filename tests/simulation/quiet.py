@@ -95,6 +95,5 @@ class Quiet:
             for topic in group.members[0].sources
             for number in range(self.world.plan.partitions)
         ) and not any(
-            group.unsettled or any(process.is_taking_over for process in group.members)
-            for group in groups
+            group.unsettled or any(process.is_taking_over for process in group.members) for group in groups
         )

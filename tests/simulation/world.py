@@ -180,9 +180,7 @@ class World:
             # So few bytes that a record is cut into pieces of single events.
             max_bytes = 1_500 if max_rows == 10 else 100_000
             bounds = Bounds(max_rows, max_bytes, self.rng.choice((1, 200, 1_000)))
-            process = SinkProcess(
-                name, self.site, lambda *args, **given: self.suspects.sink(*args, **given), bounds
-            )
+            process = SinkProcess(name, self.site, self.suspects.sink, bounds)
         else:
             process = RouterProcess(name, self.site)
         self._processes.append(process)
