@@ -5,7 +5,8 @@ Reads two ordered results side by side, one device at a time, so memory holds on
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import orjson
 from aiokafka import AIOKafkaProducer
 
 from pipeline import topics
+from pipeline.adapters.changelog import read_changelog
 from pipeline.adapters.clickhouse import Store
 from pipeline.adapters.fence import Fence, kafka_fence
 from pipeline.adapters.kafka_connection import COMPRESSION, KafkaConnection
@@ -22,6 +24,7 @@ from pipeline.adapters.topic_ids import topic_ids
 from pipeline.domain.policy import Policies
 from pipeline.schema_files import schema_folder
 from pipeline.state.aside import ASIDE_SUFFIX
+from pipeline.state.effects import device_of
 from pipeline.state.marker import Marker, marker_item
 from pipeline.state.rebuild import Rebuilt, rebuild_device
 from pipeline.state.store import STEPS_SUFFIX, Encode
@@ -160,12 +163,14 @@ class Rebuild:
         waiting: dict[int, list[tuple[bytes, bytes | None]]] = {}
         clock_ms: dict[int, int] = {}
         try:
-            for number in range(self._partitions):
-                await fence.claim(number, lambda: True)
+            ends = {number: await fence.claim(number, lambda: True) for number in range(self._partitions)}
+            app = f"{self._scope.app_id}/".encode() if self._scope.app_id else b""
+            unknown = await _keys(connection, ends, app)
             for device, rebuilt in self._rebuilt():
                 rebuilt.state.applied_offset = max(rebuilt.state.applied_offset, done_offset)
                 key = f"{device.app_id}/{device.device_id}".encode()
                 items = waiting.setdefault(self._partition_of(device), [])
+                unknown.get(self._partition_of(device), set()).discard(key)
                 # Without the tombstones an older state that reaches further, by duplicates, would be kept; and a
                 # device that was set aside would stay so.
                 items += [(key + suffix, None) for suffix in (b"", STEPS_SUFFIX, ASIDE_SUFFIX)]
@@ -177,6 +182,10 @@ class Rebuild:
                 if count % _STATES_AT_ONCE == 0 or size > _INSERT_BYTES:
                     await _put(fence, waiting)
                     size = 0
+            # Where input is gone that was never stored, so is what was folded of it: nothing may go on from that.
+            for number, keys in unknown.items():
+                gone = [(key + suffix, None) for key in keys for suffix in (b"", STEPS_SUFFIX, ASIDE_SUFFIX)]
+                waiting.setdefault(number, []).extend(gone)
             if self._scope.is_every_device:
                 # The states are made of stored rows, so of the topic that those came from, whichever is there now.
                 source = known_topics(self._store).get(topics.SDK_EVENTS, Known("", 0)).topic_id
@@ -256,6 +265,27 @@ class Rebuild:
 def _place(device: tuple[str, str]) -> tuple[bytes, bytes]:
     """ClickHouse orders texts by their bytes."""
     return device[0].encode(), device[1].encode()
+
+
+async def _keys(
+    connection: KafkaConnection, ends: Mapping[int, int | None], prefix: bytes
+) -> dict[int, set[bytes]]:
+    """The devices that the changelog knows, by partition; of one partition at a time their states are in memory.
+
+    `ends` are the offsets to read up to, None where the broker does not fence. Where nothing is before the claim, as
+    whenever `up` starts, there is nothing to read.
+    """
+    found: dict[int, set[bytes]] = {}
+    for number, end in ends.items():
+        if end == 1:
+            continue
+        reading = read_changelog(connection, topics.STATE, [number], at_least={number: end or 0})
+        async with aclosing(reading):
+            async for _, items in reading:
+                # The partition's own entry is of no device.
+                devices = {device_of(key) for key in items} - {b""}
+                found[number] = {device for device in devices if device.startswith(prefix)}
+    return found
 
 
 async def _put(fence: Fence, waiting: dict[int, list[tuple[bytes, bytes | None]]]) -> None:

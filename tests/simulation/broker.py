@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -95,6 +96,15 @@ def _offset(record: Record) -> int:
     return record.offset
 
 
+@dataclass(frozen=True, slots=True)
+class Before:
+    """A topic that was deleted and made anew, as it was."""
+
+    topic: str
+    logs: list[Log]
+    topic_id: str
+
+
 class Broker:
     """Logs by topic and partition, committed offsets by group."""
 
@@ -105,6 +115,8 @@ class Broker:
         """How often an answer is that of a leader that does not know yet how far its log is committed."""
         self._logs: dict[Place, Log] = {}
         self._committed: dict[tuple[str, Place], int] = {}
+        self._anew: Counter[str] = Counter()
+        """How often a topic was made anew."""
         self.notes: dict[tuple[str, Place], Note] = {}
         """What was committed with the offset."""
         self.on_commit: Callable[[str, Place, int, int], None] = lambda group, place, before, after: None
@@ -121,19 +133,42 @@ class Broker:
         """Where a producer puts a key."""
         return crc32(key or b"") % self.partitions
 
-    def committed(self, group: str, place: Place) -> int | None:
+    def make_anew(self, topic: str, *, keeps_commits: bool) -> Before:
+        """Delete a topic and make it anew under the same name. Its commits may be there for some while after."""
+        before = Before(topic, list(self.logs(topic)), self.topic_ids([topic])[topic])
+        self._anew[topic] += 1
+        for number, log in enumerate(before.logs):
+            # The coordinator counts epochs by the names of writers, which outlive a topic.
+            self._logs[topic, number] = Log(max_bytes=log.max_bytes, given_epoch=log.given_epoch)
+        if not keeps_commits:
+            for known in [known for known in self._committed if known[1][0] == topic]:
+                del self._committed[known]
+        return before
+
+    def said(self, group: str, place: Place) -> int | None:
+        """What was committed, for whichever topic of that name."""
         return self._committed.get((group, place))
 
-    def forget(self, group: str) -> None:
-        """All that a group has committed."""
-        for known in [known for known in self._committed if known[0] == group]:
+    def committed(self, group: str, place: Place) -> int | None:
+        """What was committed for the topic that is there now."""
+        noted = self.notes.get((group, place), Note()).topic_id
+        return self.said(group, place) if noted in ("", self._id_of(place[0])) else None
+
+    def forget(self, group: str, *, but: Sequence[str] = ()) -> None:
+        """All that a group has committed, but for some topics."""
+        for known in [k for k in self._committed if k[0] == group and k[1][0] not in but]:
             del self._committed[known]
 
     def topic_ids(self, names: Sequence[str]) -> dict[str, str]:
-        return {name: f"id of {name}" for name in names}
+        return {name: self._id_of(name) for name in names}
+
+    def _id_of(self, name: str) -> str:
+        count = self._anew[name]
+        return f"id of {name}" + (f", made anew {count}" if count else "")
 
     def commit(self, group: str, place: Place, offset: int, note: Note) -> None:
-        before = self._committed.get((group, place), 0)
+        noted = self.notes.get((group, place), Note()).topic_id
+        before = self._committed.get((group, place), 0) if noted in ("", note.topic_id) else 0
         self._committed[group, place] = offset
         self.notes[group, place] = note
         self.on_commit(group, place, before, offset)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -68,6 +69,11 @@ class _Truth:
     def __init__(self, world: World) -> None:
         self._world = world
         self._set_aside = {split_key(key) for _, key in world.set_aside}
+        self._dead_letters_found = _dead_letters(world)
+        self._stored_at = {
+            (row["partition"], row["offset"], row["event_index"])
+            for row in world.site.server.tables["event_rows"].final()
+        }
         self.stored: dict[Device, list[Event]] = {}
         """What came to the sink."""
         self.folded: dict[Device, list[Event]] = {}
@@ -83,6 +89,15 @@ class _Truth:
         self.twins: set[str] = set()
         """Ids that two sessions may have, since an SDK sent an old event again with another time, beyond the horizon:
         which of the two is shown is open until a rebuild."""
+        self._base = 0
+        """From which offsets are counted now."""
+        for era in world.eras:
+            self._base = era.base
+            for number, records in enumerate(era.records):
+                for record in records:
+                    # After a rebuild sessions are those of what was stored.
+                    self._take(number, record, record.timestamp, lost=(number, record.offset) in era.lost)
+        self._base = world.site.offset_base
         for number, log in enumerate(world.site.broker.logs(topics.SDK_EVENTS)):
             clock_ms = 0
             for record in log.everything():
@@ -92,10 +107,48 @@ class _Truth:
                 if (number, record.offset) not in world.lost["sink"]:
                     self._store(number, record)
         for number, log in enumerate(world.site.broker.logs(topics.MEASURE_EVENTS)):
+            begins_at, base = world.counted_anew.get(number, (0, 0))
             for record in log.everything():
                 translated = measure.decode(record.value, record.timestamp)
                 faults = [translated] if isinstance(translated, Rejected) else translated.refused
-                self._refuse(topics.MEASURE_EVENTS, number, record, faults)
+                if record.offset < begins_at:
+                    self._base = 0
+                    self._refuse(topics.MEASURE_EVENTS, number, record, faults)
+                    # A router whose offsets were forgotten reads it again, and counts from the base then.
+                    self._base = base
+                    self._refuse_perhaps(topics.MEASURE_EVENTS, number, record, faults)
+                else:
+                    self._base = base
+                    self._refuse(topics.MEASURE_EVENTS, number, record, faults)
+
+    def _take(self, number: int, record: Any, clock_ms: int, *, lost: bool) -> None:
+        """A record of a topic that is no more. Of one that was lost some events may have been stored all the same."""
+        if not lost:
+            self._fold(number, record, clock_ms)
+            self._store(number, record)
+            return
+        place = number, record.offset + self._base
+        decoded = native.decode(record.value, record.key, record.timestamp)
+        faults = [decoded] if isinstance(decoded, Rejected) else list(decoded.refused)
+        self._refuse_perhaps(topics.SDK_EVENTS, number, record, faults)
+        if not isinstance(decoded, Rejected):
+            device = decoded.app_id, decoded.device_id
+            for index, event in enumerate(native.to_events(decoded)):
+                if (*place, index) in self._stored_at:
+                    self.stored.setdefault(device, []).append(event)
+                    self.folded.setdefault(device, []).append(event)
+                    self.records.setdefault(device, []).append((clock_ms, [event]))
+                    self.copies.setdefault((*device, event.id), _copy(number, place[1], index, event))
+
+    def _refuse_perhaps(self, topic: str, number: int, record: Any, faults: list[Rejected]) -> None:
+        """Dead letters that may be there."""
+        known = dict(self.dead_letters)
+        self._refuse(topic, number, record, faults)
+        self.dead_letters = {
+            key: letter
+            for key, letter in self.dead_letters.items()
+            if key in known or key in self._dead_letters_found
+        }
 
     def _fold(self, number: int, record: Any, clock_ms: int) -> None:
         decoded = native.decode(record.value, record.key, record.timestamp)
@@ -122,23 +175,30 @@ class _Truth:
             for index, event in enumerate(decoded.events):
                 if NOT_STORABLE in event.attributes:
                     refused += 1
-                    key = (topics.SDK_EVENTS, number, record.offset, index, "not_storable")
+                    key = (topics.SDK_EVENTS, number, record.offset + self._base, index, "not_storable")
                     self.dead_letters[key] = {"key": record.key, "value": None}
                 else:
                     self.copies.setdefault(
-                        (*device, event.id),
-                        {"partition": number, "offset": record.offset, "event_index": index,
-                         "time_ms": event.time_ms, "kind": event.kind.label},
-                    )  # fmt: skip
-        self.ledger[topics.SDK_EVENTS, number, record.offset] = {"received": received, "refused": refused}
+                        (*device, event.id), _copy(number, record.offset + self._base, index, event)
+                    )
+        self.ledger[topics.SDK_EVENTS, number, record.offset + self._base] = {
+            "received": received,
+            "refused": refused,
+        }
 
     def _refuse(self, topic: str, number: int, record: Any, faults: list[Rejected]) -> None:
         for refusal in refusals(
-            topic, number, record.offset,
+            topic, number, record.offset + self._base,
             record_ms=record.timestamp, key=record.key, value=record.value, faults=faults,
         ):  # fmt: skip
             index = refusal.rejected.event_index
-            key = (topic, number, record.offset, -1 if index is None else index, str(refusal.rejected.reason))
+            key = (
+                topic,
+                number,
+                record.offset + self._base,
+                -1 if index is None else index,
+                str(refusal.rejected.reason),
+            )
             self.dead_letters[key] = {"key": record.key or b"", "value": record.value or b""}
 
     def sessions(self) -> dict[Any, Row]:
@@ -147,7 +207,7 @@ class _Truth:
         for device, records in self.records.items():
             if self.is_open_to_chance(device):
                 continue
-            policy = self._world.plan.versions[min(self.versions[device], default=0)].of(device[0])
+            policy = self._world.plan.versions[min(self.versions.get(device, ()), default=0)].of(device[0])
             if self._world.plan.wide:
                 rows = session_rows({device: self.folded[device]}, policy)
                 found.update({row["session_id"]: row for row in rows})
@@ -163,6 +223,16 @@ class _Truth:
         """Whether workers of several policies had a share in it, or it was set aside. What comes of it depends on who
         had which share: until a rebuild nothing is promised but that every owner and every replay comes to the same."""
         return len(self.versions.get(device, ())) > 1 or device in self._set_aside
+
+
+def _copy(number: int, offset: int, index: int, event: Any) -> Row:
+    return {
+        "partition": number,
+        "offset": offset,
+        "event_index": index,
+        "time_ms": event.time_ms,
+        "kind": event.kind.label,
+    }
 
 
 def _session(row: Row) -> Row:
@@ -217,9 +287,7 @@ def _unbalanced(world: World, truth: _Truth) -> Iterator[str]:
     storable = received - refused
     seen = sum(
         1
-        for number, log in enumerate(world.site.broker.logs(topics.SDK_EVENTS))
-        for record in log.everything()
-        if (number, record.offset) not in world.lost["sink"]
+        for record in _came_to_the_sink(world)
         if isinstance(envelope := native.decode(record.value, record.key, record.timestamp), native.Envelope)
         for event in envelope.events
         if NOT_STORABLE not in event.attributes
@@ -227,6 +295,31 @@ def _unbalanced(world: World, truth: _Truth) -> Iterator[str]:
     duplicates = seen - len(truth.copies)
     if storable != events + duplicates:
         yield f"ledger: {received} received, {events} events, {duplicates} duplicates, {refused} refused"
+    yield from _negative(world, ledger)
+
+
+def _came_to_the_sink(world: World) -> Iterator[Any]:
+    """The records of `sdk-events` that are in the ledger."""
+    for era in world.eras:
+        for number, records in enumerate(era.records):
+            yield from (record for record in records if (number, record.offset) not in era.lost)
+    for number, log in enumerate(world.site.broker.logs(topics.SDK_EVENTS)):
+        yield from (r for r in log.everything() if (number, r.offset) not in world.lost["sink"])
+
+
+def _negative(world: World, ledger: dict[Any, Row]) -> Iterator[str]:
+    """As `status` looks for what was stored under offsets that were in use."""
+    duplicates: Counter[tuple[int, int]] = Counter()
+    for (_, number, offset), row in ledger.items():
+        duplicates[number, offset // 10_000] += row["received"] - row["refused"]
+    # A sink that ended between events and their ledger row would have brought the row, had the topic not gone.
+    cut_off = {(number, offset + era.base) for era in world.eras for number, offset in era.lost}
+    for row in world.site.server.tables["event_rows"].final():
+        if (row["partition"], row["offset"]) not in cut_off:
+            duplicates[row["partition"], row["offset"] // 10_000] -= 1
+    for (number, part), count in duplicates.items():
+        if count < 0:
+            yield f"ledger: {count} duplicates in partition {number} from offset {part * 10_000} on"
 
 
 def _rebuilt(world: World, truth: _Truth) -> Iterator[str]:
@@ -257,7 +350,9 @@ def _not_recoverable(world: World) -> Iterator[str]:
         assert isinstance(process, SessionizerProcess)
         for number in process.sessionizer.partitions:
             held = process.sessionizer._partitions[number]
-            again = Partition(number, world.plan.versions[process.version])
+            again = Partition(
+                number, world.plan.versions[process.version], offset_base=world.site.offset_base
+            )
             again.restore(changelog(world.site.broker, number))
             if again.marker.source_id in ("", held.marker.source_id):
                 # What its topics are known by an owner finds out anew, and writes with the first input.

@@ -178,3 +178,25 @@ class _Client:
         assert (fmt, compression) == ("JSONEachRow", "lz4")
         token = settings["insert_deduplication_token"]
         self._server.insert(table, lz4.frame.decompress(block), token)
+
+
+class Noted:
+    """The store as `known_topics` uses it: what topics are known by, and how far what is stored reaches."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._rows: dict[str, Row] = {}
+
+    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> bytes:
+        """The two questions that are asked."""
+        if "FROM topic_ids" in sql:
+            return b"\n".join(json.dumps(row).encode() for row in self._rows.values())
+        assert "FROM ledger_records" in sql and "max(offset)" in sql, sql
+        stored = [row["offset"] for table in self._server.tables.values() for _, row in table.rows.values()]
+        return json.dumps({"top": max(stored, default=-1) + 1}).encode()
+
+    def insert(self, table: str, block: bytes, *, token: str) -> None:
+        """What a topic is known by from now on."""
+        assert table == "topic_ids" and token
+        row = json.loads(block)
+        self._rows[row["topic"]] = row

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipeline import topics
+from tests.simulation import anew as made_anew
 from tests.simulation import losses, rebuild
 from tests.simulation.process import Op, Process, SessionizerProcess
 from tests.simulation.quiet import Quiet
@@ -28,6 +29,10 @@ class Disorder:
         """Until all input is produced, and for some while after."""
         inputs = list(reversed(self.world.plan.inputs))
         rebuilt_at = self.world.rng.randint(0, len(inputs)) if self.world.rng.random() < 0.15 else -1
+        anew_at = made_anew.drawn(self.world)
+        if anew_at >= 0:
+            # It has a rebuild of its own, with the states.
+            rebuilt_at = -1
         while inputs or self.world.rng.random() > 0.02:
             self.world.step += 1
             self._advance(inputs)
@@ -35,6 +40,9 @@ class Disorder:
                 rebuilt_at = -1
                 Quiet(self.world).rest()
                 rebuild.swap(self.world)
+            if len(inputs) <= anew_at and made_anew.is_possible(self.world):
+                anew_at = -1
+                made_anew.Anew(self.world).run(inputs)
 
     def _advance(self, inputs: list[Input]) -> None:
         """One thing happens."""

@@ -24,6 +24,7 @@ from pipeline.adapters.chunk import cut
 from pipeline.adapters.fence import Claim, Fence, Fenced
 from pipeline.adapters.fence import Pairs as FencedPairs
 from pipeline.adapters.kafka_topics import LogBounds
+from pipeline.adapters.known_topics import require_known
 from pipeline.adapters.metrics import Metrics
 from pipeline.adapters.record_batches import TooLarge
 from pipeline.adapters.recovery import StateTable, TakeOver, apply_log, is_through
@@ -36,7 +37,7 @@ from pipeline.state.marker import newer
 from pipeline.state.records import SourceRecord
 from pipeline.wire.refusal import Refusal
 from tests.simulation.broker import Broker, Log, LowerEpoch, Record
-from tests.simulation.clickhouse import Server
+from tests.simulation.clickhouse import Noted, Server
 from tests.simulation.loop import Loop
 
 Pairs = Sequence[tuple[bytes, bytes]]
@@ -44,6 +45,8 @@ METRICS = Metrics()
 """One for all: nothing reads it."""
 SESSION_TIMEOUT_MS = 6_000
 _WAITING_CHUNKS = 2
+_LATE_ANSWERS = 3
+"""How often a take-over may be told bounds of a moment ago; it asks once more."""
 
 
 class SendFailed(Exception):
@@ -107,6 +110,10 @@ class Site:
         self.ops: list[Op] = []
         """All that is under way."""
         self.refused_by_size = 0
+        self.offset_base = 0
+        """PIPELINE_OFFSET_BASE of workers that start from here on."""
+        self.noted = Noted(server)
+        self.make_take_over: Callable[..., TakeOver] = TakeOver
         self.on_send: Callable[[str, int, bytes, bytes], None] = lambda topic, partition, key, value: None
         self.on_state: Callable[[int, int, bytes, bytes], None] = lambda version, partition, key, value: None
         """Called before `on_send` for what a sessionizer makes durable, with the version of its policies."""
@@ -241,11 +248,17 @@ class Process:
         self._taking_over = self.loop.start(self._take_over(assignment))
 
     async def _take_over(self, assignment: Assignment) -> None:
-        starts, committed = await TakeOver(self.states, self.sources, _Kafka(self)).run(assignment)
+        take_over = self.site.make_take_over(self.states, self.sources, _Kafka(self))
+        starts, committed = await take_over.run(assignment)
         if assignment.open:
             # In an order that is the same in every process: that of a set is not, and draws go by it.
             self.positions = dict(sorted(starts.items()))
             assignment.begin_reading(self.positions, committed)
+
+    def watch_topics(self) -> None:
+        """As the transport's `_watch_topics` does now and then."""
+        if self.topics_seen:
+            self.loop.start(_Kafka(self).topic_ids(()))
 
     # -- reading and committing
 
@@ -262,6 +275,13 @@ class Process:
         assert assignment is not None
         log, position = self.site.broker.log(*tp), self.positions[tp]
         if not log.begin <= position <= log.end:
+            if self.topics_seen.get(tp.topic, "") not in (
+                "",
+                self.site.broker.topic_ids([tp.topic])[tp.topic],
+            ):
+                # Before anything of it is read, the transport asks.
+                self.watch_topics()
+                return 0
             assignment.read_on_from(tp, log.begin, max(0, log.begin - position))
             self.positions[tp] = position = log.begin
         records = log.read(position)[:count]
@@ -309,6 +329,7 @@ class _Kafka:
         self._broker = process.site.broker
         self._asked: set[int] = set()
         """Logs of which an answer was of a moment ago."""
+        self._bounds_told = 0
 
     def holds(self, assignment: Assignment) -> bool:
         return self._process.holds(assignment)
@@ -322,13 +343,15 @@ class _Kafka:
         return found
 
     async def require_topics(self, names: Collection[str], ids: Mapping[str, str]) -> None:
-        """What ClickHouse knows is not part of this world: no topic is made anew unseen by a running sink."""
+        """As `known_topics_guard`, which a sink has."""
+        site = self._process.site
+        if self._process.role == "sink":
+            wanted = {name: ids[name] for name in sorted(names) if name in ids}
+            require_known(site.noted, wanted, site.offset_base)  # type: ignore[arg-type]
 
     async def committed(self, partitions: Collection[TP]) -> Mapping[TP, tuple[int, Note]]:
         def committed() -> Mapping[TP, tuple[int, Note]]:
-            found = {
-                tp: self._broker.committed(self._process.role, (tp.topic, tp.partition)) for tp in places
-            }
+            found = {tp: self._broker.said(self._process.role, (tp.topic, tp.partition)) for tp in places}
             notes = self._broker.notes
             return {
                 tp: (offset, notes.get((self._process.role, (tp.topic, tp.partition)), Note()))
@@ -346,7 +369,13 @@ class _Kafka:
     async def log_bounds(self, partitions: Collection[TP]) -> Mapping[TP, LogBounds]:
         def bounds() -> Mapping[TP, LogBounds]:
             logs = {tp: self._broker.log(*tp) for tp in sorted(partitions)}
-            return {tp: LogBounds(log.begin, log.end - self._behind(log)) for tp, log in logs.items()}
+            self._bounds_told += 1
+            # Of many logs one after the other can be behind, but not for longer than a moment in all.
+            late = self._bounds_told <= _LATE_ANSWERS
+            return {
+                tp: LogBounds(log.begin, log.end - (self._behind(log) if late else 0))
+                for tp, log in logs.items()
+            }
 
         found: Mapping[TP, LogBounds] = await self._process.op("log bounds", [bounds])
         return found
@@ -423,6 +452,7 @@ class SessionizerProcess(Process):
             send=self._route,
             dead_letter=self.dead_letter,
             metrics=METRICS,
+            offset_base=site.offset_base,
         )
         self._fence = make_fence(self._identify, self._put)
         self.states = [
@@ -447,8 +477,9 @@ class SessionizerProcess(Process):
             await self._fence.send(partition, items)
 
     async def _identify(self, partition: int) -> Claim:
+        broker = self.site.broker
         epoch = await self.op(
-            f"epoch of {partition}", [self.site.broker.log(topics.STATE, partition).give_epoch]
+            f"epoch of {partition}", [lambda: broker.log(topics.STATE, partition).give_epoch()]
         )
         return Claim(0, epoch)
 
@@ -466,11 +497,12 @@ class SessionizerProcess(Process):
     async def _append_all(self, partition: int, items: FencedPairs, claim: Claim | None) -> int:
         if not items:
             return -1
-        log, site = self.site.broker.log(topics.STATE, partition), self.site
+        site = self.site
         epoch = claim.epoch if claim else None
 
         def append(key: bytes, value: bytes | None) -> Callable[[], int]:
             def land() -> int:
+                log = site.broker.log(topics.STATE, partition)
                 offset = log.append_under(epoch, key, value, site.stamp_ms).offset
                 if value is not None:
                     site.on_state(self.version, partition, key, value)
@@ -536,7 +568,7 @@ class SinkProcess(Process):
         async def insert(table: str, rows: bytes, *, token: str) -> Sequence[Any]:
             return await store.insert_forever(table, rows, token=token, pause=pause)
 
-        sink = make(insert, self.dead_letter, METRICS, bounds=bounds)
+        sink = make(insert, self.dead_letter, METRICS, bounds=bounds, offset_base=site.offset_base)
         self._roads = {
             topics.SDK_EVENTS: (sink.event_pieces, sink.events),
             topics.SESSIONS: (sink.session_pieces, sink.sessions),
@@ -560,7 +592,7 @@ class RouterProcess(Process):
 
     def __init__(self, name: str, site: Site) -> None:
         super().__init__(name, site)
-        self._router = Router(self._route, self.dead_letter, METRICS)
+        self._router = Router(self._route, self.dead_letter, METRICS, offset_base=site.offset_base)
 
     async def _route(self, items: Pairs) -> None:
         by_partition: dict[int, list[tuple[bytes, bytes]]] = {}

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+
 import orjson
 
-from pipeline.state.rebuild import rebuild_device
-from pipeline.wire import stored_event
+from pipeline import topics
+from pipeline.state.aside import ASIDE_SUFFIX
+from pipeline.state.marker import MARKER_KEY, Marker, marker_item
+from pipeline.state.rebuild import Rebuilt, rebuild_device
+from pipeline.state.store import STEPS_SUFFIX
+from pipeline.wire import state_codec, stored_event
 from tests.simulation.clickhouse import NOT_STORABLE, Table
+from tests.simulation.process import changelog
 from tests.simulation.world import World
 
 
@@ -19,22 +27,58 @@ def is_possible(world: World) -> bool:
 
 def swap(world: World) -> None:
     """As `Rebuild.swap` does, with the sink at rest. What comes later has to fit what it wrote."""
-    rows = sorted(
-        world.site.server.tables["event_rows"].final(),
-        key=lambda r: (r["app_id"], r["device_id"], r["offset"], r["event_index"]),
-    )
     table = Table("session_rows")
-    # By a clock behind that of a sessionizer it would take back what silence has said, which is not said again.
-    now_ms = max(world.site.now_ms, world.latest_clock_ms)
-    for device in stored_event.devices(stored_line(row) for row in rows):
-        policy = world.plan.policies.of(device.app_id)
-        made = rebuild_device(device, policy, now_ms, device.partition)
+    for _, made in _rebuilt(world):
         for _, line in made.rows:
             table.insert(orjson.loads(line))
     # Where a broker's clock went back the stream has another `arrived_at`: the partition's time, not the record's.
     table.versions.clear()
     world.site.server.put_in_place(table)
     world.note(f"rebuilt: {len(table.rows)} sessions")
+
+
+def put_states(world: World) -> None:
+    """As `Rebuild.put_states`, with no sessionizer running and all input stored."""
+    broker, base = world.site.broker, world.site.offset_base
+    epochs = [log.give_epoch() for log in broker.logs(topics.STATE)]
+    clock_ms: Counter[int] = Counter()
+
+    def put(number: int, key: bytes, value: bytes | None) -> None:
+        broker.log(topics.STATE, number).append_under(epochs[number], key, value, world.site.stamp_ms)
+        if value is not None:
+            world.site.on_send(topics.STATE, number, key, value)
+
+    for number in range(broker.partitions):
+        for key in changelog(broker, number):
+            put(number, key, None)
+    for device, made in _rebuilt(world):
+        number = device.partition % broker.partitions
+        key = f"{device.app_id}/{device.device_id}".encode()
+        for suffix in (b"", STEPS_SUFFIX, ASIDE_SUFFIX):
+            put(number, key + suffix, None)
+        put(number, key, state_codec.encode(made.state))
+        clock_ms[number] = max(clock_ms[number], made.state.arrived_ms)
+    ids = broker.topic_ids([topics.SDK_EVENTS, topics.STATE])
+    reached: dict[int, int] = {}
+    for topic, number, offset in world.site.server.tables["ledger_records"].rows:
+        if topic == topics.SDK_EVENTS:
+            reached[number] = max(reached.get(number, -1), offset)
+    for number, offset in sorted(reached.items()):
+        marker = Marker(offset, clock_ms[number], ids[topics.SDK_EVENTS], ids[topics.STATE])
+        put(number, MARKER_KEY, None)
+        put(*(number, *marker_item(marker)))
+    world.note(f"the states of {sum(1 for _ in _rebuilt(world))} devices are rebuilt, offsets from {base}")
+
+
+def _rebuilt(world: World) -> Iterator[tuple[stored_event.StoredDevice, Rebuilt]]:
+    rows = sorted(
+        world.site.server.tables["event_rows"].final(),
+        key=lambda r: (r["app_id"], r["device_id"], r["offset"], r["event_index"]),
+    )
+    # By a clock behind that of a sessionizer it would take back what silence has said, which is not said again.
+    now_ms = max(world.site.now_ms, world.latest_clock_ms)
+    for device in stored_event.devices(stored_line(row) for row in rows):
+        yield device, rebuild_device(device, world.plan.policies.of(device.app_id), now_ms, device.partition)
 
 
 def stored_line(row: dict[str, object]) -> bytes:

@@ -11,13 +11,16 @@ from faust.types import TP
 
 from pipeline import topics
 from pipeline.adapters.fence import Fence
+from pipeline.adapters.recovery import TakeOver
 from pipeline.adapters.sessionizer import Sessionizer
 from pipeline.adapters.sink import Sink
+from pipeline.adapters.topic_identity import TopicMadeAnew
 from pipeline.sink.batch import Bounds
 from pipeline.state.aside import ASIDE_SUFFIX
+from pipeline.state.failures import StateLost
 from pipeline.state.store import STEPS_SUFFIX
 from pipeline.wire import native, state_codec
-from tests.simulation.broker import Broker
+from tests.simulation.broker import Broker, Record
 from tests.simulation.clickhouse import Server
 from tests.simulation.process import (
     Op,
@@ -41,6 +44,18 @@ class Suspects:
     sessionizer: Callable[..., Sessionizer] = Sessionizer
     sink: Callable[..., Sink] = Sink
     fence: Callable[..., Fence] = Fence
+    take_over: Callable[..., TakeOver] = TakeOver
+
+
+@dataclass(frozen=True, slots=True)
+class Era:
+    """`sdk-events` as it was, counted from a base."""
+
+    base: int
+    records: list[list[Record]]
+    """By partition, as a sink has seen it: from where it was when the topic was made anew, they are of the new one."""
+    lost: set[tuple[int, int]]
+    """Partition and offset of those that were not stored, or not as a whole."""
 
 
 @dataclass(slots=True)
@@ -68,6 +83,7 @@ class World:
         self.suspects = suspects or Suspects()
         self.plan: Plan = plan(rng)
         self.site = Site(Broker(self.plan.partitions, rng), Server(rng), BASE_MS + rng.randint(0, 900_000))
+        self.site.make_take_over = self.suspects.take_over
         self.site.on_send = self._on_send
         self.site.on_state = self._on_state
         self.site.max_chunk, self.site.max_chunk_bytes = self.plan.max_chunk, self.plan.max_chunk_bytes
@@ -85,6 +101,16 @@ class World:
         self._reach: dict[tuple[int, bytes], int] = {}
         self.lost: dict[str, set[tuple[int, int]]] = {role: set() for role in ROLES}
         """Partition and offset of records of `sdk-events` that were deleted before a role had done them."""
+        self.anew_rng = Random(f"topics made anew {seed}")
+        """Of its own, so that all else goes as it would without."""
+        self.eras: list[Era] = []
+        """What `sdk-events` was before it was made anew."""
+        self.counted_anew: dict[int, tuple[int, int]] = {}
+        """Of partitions of `measure-events`: the offset from which on its offsets are counted from another base."""
+        self.awaits_stops = False
+        """A topic was made anew, and the operator has not seen to it."""
+        self.stopped: list[str] = []
+        """What workers said that stopped because of a topic that was made anew, since one was."""
         self.latest_clock_ms = 0
         """The latest that the clock of any sessionizer has shown."""
         self.version = 0
@@ -126,6 +152,13 @@ class World:
         except SendFailed as error:
             self.note(f"{process.name} stops: {error}")
             self.remove(process)
+        except (TopicMadeAnew, StateLost) as error:
+            if not self.awaits_stops:
+                raise
+            text = f"{type(error).__name__}: {error}"
+            self.note(f"{process.name} stops: {text.partition('. ')[0]}")
+            self.stopped.append(text)
+            self.remove(process)
 
     # -- membership
 
@@ -147,9 +180,7 @@ class World:
             # So few bytes that a record is cut into pieces of single events.
             max_bytes = 1_500 if max_rows == 10 else 100_000
             bounds = Bounds(max_rows, max_bytes, self.rng.choice((1, 200, 1_000)))
-            process = SinkProcess(
-                name, self.site, lambda *args, bounds: self.suspects.sink(*args, bounds=bounds), bounds
-            )
+            process = SinkProcess(name, self.site, self.suspects.sink, bounds)
         else:
             process = RouterProcess(name, self.site)
         self._processes.append(process)
@@ -300,13 +331,16 @@ class World:
         self.tell(f"{role} commits {topic}[{number}] up to {after}")
         if after < before:
             self.violations.append(f"{role} committed {topic}[{number}] back from {before} to {after}")
+        if self.awaits_stops:
+            # What it means will be decided by how the operator goes on.
+            return
         for record in self.site.broker.log(topic, number).read(before, after):
             if role == "sink" and topic == topics.SDK_EVENTS:
                 table = self.site.server.tables["ledger_records"].rows
-                durable = (topic, number, record.offset) in table
+                durable = (topic, number, record.offset + self.site.offset_base) in table
             elif role == "sessionizer" and self.is_sound(record):
                 assert record.key is not None
-                durable = self.reach_of(number, record.key) >= record.offset
+                durable = self.reach_of(number, record.key) >= record.offset + self.site.offset_base
                 durable = durable or (number, record.key) in self.set_aside
             else:
                 durable = True
