@@ -158,42 +158,8 @@ class Rebuild:
             max_request_size=topics.MAX_MESSAGE_BYTES,
         )
         await producer.start()
-        fence = kafka_fence(topics.STATE, lambda: producer)
-        count = size = 0
-        waiting: dict[int, list[tuple[bytes, bytes | None]]] = {}
-        clock_ms: dict[int, int] = {}
         try:
-            ends = {number: await fence.claim(number, lambda: True) for number in range(self._partitions)}
-            app = f"{self._scope.app_id}/".encode() if self._scope.app_id else b""
-            unknown = await _keys(connection, ends, app)
-            for device, rebuilt in self._rebuilt():
-                rebuilt.state.applied_offset = max(rebuilt.state.applied_offset, done_offset)
-                key = f"{device.app_id}/{device.device_id}".encode()
-                items = waiting.setdefault(self._partition_of(device), [])
-                unknown.get(self._partition_of(device), set()).discard(key)
-                # Without the tombstones an older state that reaches further, by duplicates, would be kept; and a
-                # device that was set aside would stay so.
-                items += [(key + suffix, None) for suffix in (b"", STEPS_SUFFIX, ASIDE_SUFFIX)]
-                items.append((key, self._encode(rebuilt.state)))
-                size += len(items[-1][1] or b"")
-                number = self._partition_of(device)
-                clock_ms[number] = max(clock_ms.get(number, 0), rebuilt.state.arrived_ms)
-                count += 1
-                if count % _STATES_AT_ONCE == 0 or size > _INSERT_BYTES:
-                    await _put(fence, waiting)
-                    size = 0
-            # Where input is gone that was never stored, so is what was folded of it: nothing may go on from that.
-            for number, keys in unknown.items():
-                gone = [(key + suffix, None) for key in keys for suffix in (b"", STEPS_SUFFIX, ASIDE_SUFFIX)]
-                waiting.setdefault(number, []).extend(gone)
-            if self._scope.is_every_device:
-                # The states are made of stored rows, so of the topic that those came from, whichever is there now.
-                source = known_topics(self._store).get(topics.SDK_EVENTS, Known("", 0)).topic_id
-                log = (await topic_ids(producer.client, [topics.STATE])).get(topics.STATE, "")
-                for number, offset in self._stored_offsets():
-                    key, value = marker_item(Marker(offset, clock_ms.get(number, 0), source, log))
-                    waiting.setdefault(number, []).extend([(key, None), (key, value)])
-            await _put(fence, waiting)
+            count = await self._put_devices(connection, producer, done_offset)
         finally:
             await producer.stop()
         # None of these devices is set aside any more.
@@ -202,6 +168,40 @@ class Rebuild:
             " AND ({app:String} = '' OR startsWith(key, concat({app:String}, '/')))",
             self._scope.parameters,
         )
+        return count
+
+    async def _put_devices(self, connection: KafkaConnection, producer: Any, done_offset: int) -> int:
+        fence = kafka_fence(topics.STATE, lambda: producer)
+        count = size = 0
+        waiting: dict[int, list[tuple[bytes, bytes | None]]] = {}
+        clock_ms: dict[int, int] = {}
+        ends = {number: await fence.claim(number, lambda: True) for number in range(self._partitions)}
+        app = f"{self._scope.app_id}/".encode() if self._scope.app_id else b""
+        unknown = await _keys(connection, ends, app)
+        for device, rebuilt in self._rebuilt():
+            rebuilt.state.applied_offset = max(rebuilt.state.applied_offset, done_offset)
+            key, number = f"{device.app_id}/{device.device_id}".encode(), self._partition_of(device)
+            unknown.get(number, set()).discard(key)
+            state = self._encode(rebuilt.state)
+            # Without the tombstones an older state that reaches further, by duplicates, would be kept; and a device
+            # that was set aside would stay so.
+            waiting.setdefault(number, []).extend([*_gone(key), (key, state)])
+            clock_ms[number] = max(clock_ms.get(number, 0), rebuilt.state.arrived_ms)
+            count, size = count + 1, size + len(state)
+            if count % _STATES_AT_ONCE == 0 or size > _INSERT_BYTES:
+                await _put(fence, waiting)
+                size = 0
+        # Where input is gone that was never stored, so is what was folded of it: nothing may go on from that.
+        for number, keys in unknown.items():
+            waiting.setdefault(number, []).extend(each for key in sorted(keys) for each in _gone(key))
+        if self._scope.is_every_device:
+            # The states are made of stored rows, so of the topic that those came from, whichever is there now.
+            source = known_topics(self._store).get(topics.SDK_EVENTS, Known("", 0)).topic_id
+            log = (await topic_ids(producer.client, [topics.STATE])).get(topics.STATE, "")
+            for number, offset in self._stored_offsets():
+                key, value = marker_item(Marker(offset, clock_ms.get(number, 0), source, log))
+                waiting.setdefault(number, []).extend([(key, None), (key, value)])
+        await _put(fence, waiting)
         return count
 
     def _rebuilt(self) -> Iterator[tuple[StoredDevice, Rebuilt]]:
@@ -286,6 +286,11 @@ async def _keys(
                 devices = {device_of(key) for key in items} - {b""}
                 found[number] = {device for device in devices if device.startswith(prefix)}
     return found
+
+
+def _gone(key: bytes) -> list[tuple[bytes, bytes | None]]:
+    """Tombstones of all that the changelog may have of a device."""
+    return [(key + suffix, None) for suffix in (b"", STEPS_SUFFIX, ASIDE_SUFFIX)]
 
 
 async def _put(fence: Fence, waiting: dict[int, list[tuple[bytes, bytes | None]]]) -> None:

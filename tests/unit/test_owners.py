@@ -77,3 +77,20 @@ def test_silence_that_is_durable_is_taken_over_though_the_assignment_ended_meanw
     mine = True
     tick()
     assert len(rows) == 1, "it is said once"
+
+
+def test_a_late_event_before_the_silence_of_a_horizon_counts_in_one_chunk_as_in_two() -> None:
+    """Where the tail is behind when it is moved, what is held is folded anew and not taken as it was told."""
+    late = [
+        record(0, 10_000, state="background"),
+        record(1, 0, state="foreground"),
+        record(2, 2 * HORIZON_MS, state="foreground"),
+    ]
+    # The second comes after the first, late as it is.
+    late[1] = late[1]._replace(timestamp=AT_MS + 11_000)
+    at_once, in_two = Partition(0, POLICIES), Partition(0, POLICIES)
+    at_once.commit(at_once.apply(late))
+    for chunk in (late[:2], late[2:]):
+        in_two.commit(in_two.apply(chunk))
+    assert at_once._store.load(KEY).head == in_two._store.load(KEY).head
+    assert at_once._store.load(KEY).checkpoint == in_two._store.load(KEY).checkpoint
