@@ -223,13 +223,19 @@ def _compact(state: DeviceState, policy: Policy, final: list[Session], *, late: 
     """Move the whole tail into the checkpoint: the device has been silent for the horizon. `late` as in `_admit`."""
     if not state.tail:
         return
+    before = len(final)
     _move(state, len(state.tail), policy, final)
     if not late and checkpoint(state) != state.head:
-        # The policy has changed since. What is held stays as it was told: the next owner has nothing but the
-        # checkpoint, and what silence says is a function of the state alone. (A rebuild goes by the new policy.)
+        # The policy has changed since. What is held stays as it was told, and sessions that only the new policy would
+        # make are none: the next owner has nothing but the checkpoint, and what silence says is a function of the
+        # state alone. (A rebuild goes by the new policy.)
         state.checkpoint = state.head.copy()
         state.named = state.head.names
-        final[:] = [session for session in final if session.first_event_id not in state.named]
+        final[before:] = [
+            session
+            for session in final[before:]
+            if session.first_event_id in state.written and session.first_event_id not in state.named
+        ]
 
 
 def _move(state: DeviceState, count: int, policy: Policy, final: list[Session]) -> None:

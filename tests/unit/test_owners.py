@@ -17,15 +17,16 @@ KEY = b"a/d"
 
 
 def test_what_is_held_is_the_same_for_the_next_owner_when_the_policy_changed() -> None:
-    """A visit that its background ended; under the new policy inactivity would have ended it before."""
+    """A visit that its background ended; under the new policy it would have been four."""
     first, changelog = Partition(0, POLICIES), dict[bytes, bytes]()
-    effects = first.apply([record(0, 0, state="foreground"), record(1, 20_000, state="background")])
+    visit = [record(0, 0, state="foreground"), record(1, 10_000), record(2, 20_000)]
+    effects = first.apply([*visit, record(3, 30_000, state="background")])
     changelog.update(effects.states)
 
     new = Policies(Policy(inactivity_timeout_ms=3_000, restate_horizon_ms=HORIZON_MS))
     second = Partition(0, new)
     second.restore(changelog)
-    effects = second.apply([record(2, 2 * HORIZON_MS, device="clock")])
+    effects = second.apply([record(4, 2 * HORIZON_MS, device="clock")])
     second.commit(effects)
     silence = second.tick(AT_MS + 2 * HORIZON_MS, caught_up=False)
     assert silence is not None
@@ -33,12 +34,13 @@ def test_what_is_held_is_the_same_for_the_next_owner_when_the_policy_changed() -
     changelog.update([*effects.states, *silence.states])
     said = [json.loads(row) for key, row in silence.rows if key == KEY]
     assert [(row["end_reason"], row["event_count"], row["is_final"]) for row in said] == [
-        ("background", 2, True)
+        ("background", 4, True)
     ]
 
     third = Partition(0, new)
     third.restore(changelog)
     assert third._store.load(KEY) == second._store.load(KEY)
+    assert third._store.load(KEY).named == ("d0",)
 
 
 def test_silence_that_is_durable_is_taken_over_though_the_assignment_ended_meanwhile() -> None:
