@@ -36,12 +36,19 @@ class StartError(RuntimeError):
     """A child process could not be started, or does not answer; the message says why."""
 
 
+_given: set[int] = set()
+"""Ports that this process was given: several are asked for before the first one is listened on."""
+
+
 def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port of the loopback interface that nobody listens on now; never the same one twice."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind((LOOPBACK, 0))
+            port: int = probe.getsockname()[1]
+        if port not in _given:
+            _given.add(port)
+            return port
 
 
 def require_free(port: int, what: str) -> None:
