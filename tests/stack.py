@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -15,7 +16,9 @@ from uuid import uuid4
 
 import orjson
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from pipeline import topics
 from pipeline.adapters.clickhouse import Store
 from pipeline.adapters.embedded.child import Child
 from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
@@ -229,6 +232,23 @@ class Stack:
         )
         self.workers[name] = child
         child.start(answers, timeout_s=_READY_TIMEOUT_S)
+
+
+async def delete_and_create(stack: Stack, name: str, partitions: int) -> None:
+    """Makes a topic anew at once, as a script of an operator would: until the old one is gone its name is taken."""
+    client = AIOKafkaAdminClient(**stack.connection.client_options())
+    await client.start()
+    try:
+        await client.delete_topics([name])
+        count, config = topics.plan(partitions, -1)[name]
+        made = NewTopic(name, count, 1, topic_configs=dict(config))
+        while True:
+            ((_, code, *_),) = (await client.create_topics([made])).topic_errors
+            if not code:
+                break
+            await asyncio.sleep(0.05)
+    finally:
+        await client.close()
 
 
 @contextmanager

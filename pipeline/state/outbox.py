@@ -54,15 +54,6 @@ class Rows:
         return others
 
 
-def outbox_rows(
-    state: DeviceState, app_id: str, device_id: str, *, partition: int, revision: int
-) -> Iterator[bytes]:
-    """A row for each write that the outbox holds. The same state and revision give the same bytes."""
-    box = _Outbox(b"", state.outbox, revision, state.applied_offset, state.arrived_ms)
-    for write in box.writes:
-        yield _row(write, app_id, device_id, partition, box)
-
-
 def split_key(key: bytes) -> tuple[str, str]:
     """App and device of a record key."""
     app_id, _, device_id = key.decode().partition("/")

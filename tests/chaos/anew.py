@@ -6,11 +6,9 @@ import asyncio
 import time
 from collections.abc import Mapping
 
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-
 from pipeline import topics
 from pipeline.adapters.kafka_topics import end_offsets
-from tests.stack import Stack
+from tests.stack import Stack, delete_and_create
 
 _ENDS_WITHIN_S = 60.0
 _SAYS = "TopicMadeAnew: sdk-events was made anew: its id was "
@@ -30,7 +28,7 @@ def make_anew(stack: Stack, partitions: int) -> tuple[int, Mapping[int, int]]:
     Returns with no worker running: the base from which offsets count now, and where the old partitions ended.
     """
     ends = asyncio.run(end_offsets(stack.connection, [topics.SDK_EVENTS]))
-    asyncio.run(_delete_and_create(stack, partitions))
+    asyncio.run(delete_and_create(stack, topics.SDK_EVENTS, partitions))
     readers = [name for name in stack.workers if not name.startswith("router")]
     for name in readers:
         _assert_ends(stack, name, _SAYS, _GONE)
@@ -54,20 +52,3 @@ def _assert_ends(stack: Stack, name: str, *says: str) -> None:
     stack.take(name)
     log = stack.log_file(name).read_text()
     assert any(f" stopped: {text}" in log for text in says), log
-
-
-async def _delete_and_create(stack: Stack, partitions: int) -> None:
-    client = AIOKafkaAdminClient(**stack.connection.client_options())
-    await client.start()
-    try:
-        await client.delete_topics([topics.SDK_EVENTS])
-        count, config = topics.plan(partitions, -1)[topics.SDK_EVENTS]
-        made = NewTopic(topics.SDK_EVENTS, count, 1, topic_configs=dict(config))
-        # As a script would: until the old one is gone its name is taken.
-        while True:
-            ((_, code, *_),) = (await client.create_topics([made])).topic_errors
-            if not code:
-                break
-            await asyncio.sleep(0.05)
-    finally:
-        await client.close()

@@ -19,7 +19,7 @@ from pipeline.domain.event import Event
 from pipeline.domain.fold import sessions
 from pipeline.domain.policy import Policy
 from pipeline.state.device import Counts, apply
-from pipeline.state.outbox import outbox_rows
+from pipeline.state.outbox import Rows
 from pipeline.wire import measure, native, state_codec
 from pipeline.wire.columns import DEAD_LETTER_COLUMNS, EVENT_COLUMNS, SESSION_COLUMNS
 from pipeline.wire.device_state import DeviceState
@@ -205,9 +205,10 @@ def check_sessions(app_id: str, device_id: str, events: list[Event], record_ms: 
     require(sum(session.event_count for session in folded) == distinct, "each event is in one session")
     state = DeviceState()
     apply(state, [(_SOURCE[2], record_ms, events)], _POLICY, Counts())
-    rows = list(outbox_rows(state, app_id, device_id, partition=1, revision=2))
-    require(rows, "new events make a row")
-    for row in rows:
+    rows = Rows(1)
+    rows.add(f"{app_id}/{device_id}".encode(), state, 2)
+    require(len(rows) > 0, "new events make a row")
+    for _, row in rows:
         check_row(row, SESSION_COLUMNS)
     encoded = state_codec.encode(state)
     require(state_codec.decode(encoded) == state, "a state decodes to itself")

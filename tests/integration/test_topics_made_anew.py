@@ -8,14 +8,14 @@ from collections.abc import Iterator
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from pipeline import topics
 from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.adapters.kafka_topics import end_offsets
 from pipeline.commands.progress import lags
 from tests.integration.test_lost_state import NEXT_OFFSET_SQL, assert_sessions_are_the_fold
-from tests.stack import Stack, logs_if_failed, running_stack
+from tests.stack import Stack, delete_and_create, logs_if_failed, running_stack
 
 _ENDS_WITHIN_S = 60.0
 PARTITIONS = 2
@@ -23,23 +23,7 @@ PARTITIONS = 2
 
 def make_anew(stack: Stack, name: str) -> None:
     """Delete a topic and create it at once, as a script of an operator would."""
-
-    async def work() -> None:
-        client = AIOKafkaAdminClient(**stack.connection.client_options())
-        await client.start()
-        try:
-            await client.delete_topics([name])
-            partitions, config = topics.plan(PARTITIONS, -1)[name]
-            made = NewTopic(name, partitions, 1, topic_configs=dict(config))
-            while True:
-                ((_, code, *_),) = (await client.create_topics([made])).topic_errors
-                if not code:
-                    break
-                await asyncio.sleep(0.05)
-        finally:
-            await client.close()
-
-    asyncio.run(work())
+    asyncio.run(delete_and_create(stack, name, PARTITIONS))
 
 
 def simulate(stack: Stack, seed: int, events: int) -> None:
