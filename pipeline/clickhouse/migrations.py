@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import orjson
 
-from pipeline.adapters.clickhouse import Store
+from pipeline.clickhouse.store import Store
 from pipeline.schema_files import schema_folder
 
 

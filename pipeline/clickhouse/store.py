@@ -28,7 +28,7 @@ from clickhouse_connect.driver.exceptions import Error
 from clickhouse_connect.driver.httputil import get_pool_manager
 from urllib3 import PoolManager
 
-from pipeline.adapters.blocks import compressed, middle_of
+from pipeline.clickhouse.blocks import compressed, middle_of
 
 log = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from __future__ import annotations
 from pathlib import Path
 from types import TracebackType
 
-from pipeline.adapters.embedded.child import LOOPBACK, Child, StartError, free_port, require_free
-from pipeline.adapters.embedded.kafka_probe import broker_answers
+from pipeline.embedded.child import LOOPBACK, Child, StartError, free_port, require_free
+from pipeline.embedded.kafka_probe import broker_answers
 
 _START_TIMEOUT_S = 20.0
 

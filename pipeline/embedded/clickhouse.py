@@ -14,9 +14,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 
-from pipeline.adapters.embedded.callers import USER
-from pipeline.adapters.embedded.child import LOOPBACK, Child, StartError, free_port, require_free
-from pipeline.adapters.embedded.secret import own_folder, password_in
+from pipeline.embedded.callers import USER
+from pipeline.embedded.child import LOOPBACK, Child, StartError, free_port, require_free
+from pipeline.embedded.secret import own_folder, password_in
 
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 20.0
@@ -74,7 +74,7 @@ class EmbeddedClickHouse:
         self._child = Child(
             "the embedded ClickHouse",
             [
-                *(sys.executable, "-m", "pipeline.adapters.embedded.confined"),
+                *(sys.executable, "-m", "pipeline.embedded.confined"),
                 *("--path", str(self._folder / "clickhouse"), "--port", str(self.port)),
                 # Not the password itself: everybody on this machine sees the arguments of a program.
                 *("--password-file", str(self._password_file)),

@@ -22,10 +22,10 @@ from uuid import uuid4
 
 from aiohttp import web
 
-from pipeline.adapters.embedded.callers import only_owner
-from pipeline.adapters.embedded.child import LOOPBACK
-from pipeline.adapters.embedded.content_coding import BadBody, Encoder, UnknownCoding, decoded, encoder_for
-from pipeline.adapters.embedded.engine import Answer, DataFolderInUse, Engine, EngineError, Query
+from pipeline.embedded.callers import only_owner
+from pipeline.embedded.child import LOOPBACK
+from pipeline.embedded.content_coding import BadBody, Encoder, UnknownCoding, decoded, encoder_for
+from pipeline.embedded.engine import Answer, DataFolderInUse, Engine, EngineError, Query
 
 _MAX_BODY_BYTES = 1 << 30
 _THREADS = 16

@@ -123,7 +123,7 @@ def main() -> int:
         confine(arguments.path)
     except NotConfined as reason:
         log.warning("queries of those who know the password may reach files of this user: %s", reason)
-    from pipeline.adapters.embedded.clickhouse_http import run  # noqa: PLC0415 - it has threads: only after `confine`
+    from pipeline.embedded.clickhouse_http import run  # noqa: PLC0415 - it has threads: only after `confine`
 
     return run(arguments.path, arguments.port, password)
 

@@ -17,8 +17,8 @@ from typing import TextIO
 
 from chdb.state.sqlitelike import Connection
 
-from pipeline.adapters.embedded.engine_rights import write_configuration
-from pipeline.adapters.embedded.statement import Statement, files_of, read_statement
+from pipeline.embedded.engine_rights import write_configuration
+from pipeline.embedded.sql_shape import Statement, files_of, read_statement
 
 _HEAD_BYTES = 1 << 20
 """The part of an INSERT before its data lies in here (ClickHouse itself reads 256 KiB)."""

@@ -16,8 +16,8 @@ import threading
 from collections.abc import Coroutine
 from typing import Any
 
-from pipeline.adapters.embedded.child import LOOPBACK, StartError
-from pipeline.adapters.embedded.peer import owner_of
+from pipeline.embedded.child import LOOPBACK, StartError
+from pipeline.embedded.peer import owner_of
 
 _LARGEST_REQUEST = 100 * 1024 * 1024
 """As Apache Kafka's `socket.request.max.bytes`. What a browser or TLS begins with would be longer, as a length."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pipeline.adapters.embedded.secret import own_folder
+from pipeline.embedded.secret import own_folder
 
 _HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _DEFAULT_PORT = 8123

@@ -1,1 +1,1 @@
-"""Bytes to domain and back: one module a format. Refusals are values, never exceptions."""
+"""What do these bytes say? One sub-package a format. Refusals are values, never exceptions."""

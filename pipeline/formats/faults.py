@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.wire.limits import MAX_AHEAD_MS, MAX_ID_CHARS, MAX_TIME_MS, MIN_TIME_MS
-from pipeline.wire.rejected import Reason, Rejected
+from pipeline.formats.limits import MAX_AHEAD_MS, MAX_ID_CHARS, MAX_TIME_MS, MIN_TIME_MS
+from pipeline.formats.rejected import Reason, Rejected
 
 
 def fault_of_id(

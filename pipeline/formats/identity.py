@@ -7,7 +7,7 @@ from functools import lru_cache
 import msgspec
 import orjson
 
-from pipeline.wire.limits import (
+from pipeline.formats.limits import (
     MAX_ID_CHARS,
     MAX_PERSONAS,
     MAX_PROPERTIES,
@@ -15,7 +15,7 @@ from pipeline.wire.limits import (
     MAX_PROPERTY_VALUE_CHARS,
     MAX_RESOURCE_BYTES,
 )
-from pipeline.wire.rejected import Reason, Rejected
+from pipeline.formats.rejected import Reason, Rejected
 
 _CACHED_BYTES = 4_096
 """Longer ones are not remembered: the caches stay within some 20 MB each."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
-from pipeline.wire.limits import MAX_CONTAINERS, MAX_NESTING
-from pipeline.wire.rejected import Reason, Rejected
+from pipeline.formats.limits import MAX_CONTAINERS, MAX_NESTING
+from pipeline.formats.rejected import Reason, Rejected
 
 _NO_MARKS = bytes(byte for byte in range(256) if byte not in b'{}[]"')
 _CONTAINERS = (dict, list)  # a tuple is checked twice as fast as a union, and this is asked of every value

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from pipeline.wire.limits import MAX_EVENTS, MAX_RECORD_BYTES
-from pipeline.wire.native_form import VERSION
-from pipeline.wire.rejected import Reason, Rejected
+from pipeline.formats.limits import MAX_EVENTS, MAX_RECORD_BYTES
+from pipeline.formats.native.schema import VERSION
+from pipeline.formats.rejected import Reason, Rejected
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
-from faust.types import TP
 
-from pipeline.adapters.kafka_connection import KafkaConnection
-from pipeline.adapters.topic_identity import Note, note_of
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.topic_identity import Note, note_of
+from pipeline.topics import TP
 
 logger = logging.getLogger(__name__)
 

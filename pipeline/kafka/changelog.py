@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from pipeline.adapters.kafka_connection import KafkaConnection
-from pipeline.adapters.recovery import apply_log, is_through
+from pipeline.kafka.connection import KafkaConnection
 
 logger = logging.getLogger(__name__)
 
@@ -61,3 +61,24 @@ async def read_changelog(
                 logger.info("%s: %d records read, %d partitions to go", topic, count, len(waiting))
     finally:
         await consumer.stop()
+
+
+def apply_log(
+    items: dict[bytes, bytes], records: Sequence[Any], newer: Callable[[bytes, bytes], bool] | None
+) -> None:
+    """Bring what is known of a changelog partition, its latest value a key, forward by the records that follow."""
+    for record in records:
+        key, value = record.key, record.value
+        if value is None:
+            items.pop(key, None)
+        elif newer is None or (old := items.get(key)) is None or newer(old, value):
+            items[key] = value
+
+
+def is_through(position: int, highwater: int | None, at_least: int) -> bool:
+    """Whether a changelog is read to its end, where that lies at `at_least` or beyond.
+
+    The high watermark alone will not do: none is known before the first fetch, and that of a new leader may be behind
+    for a moment.
+    """
+    return highwater is not None and position >= max(highwater, at_least)

@@ -8,7 +8,6 @@ import ssl
 from dataclasses import dataclass, field
 from typing import Any
 
-import faust
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
@@ -46,7 +45,7 @@ class KafkaConnection:
             raise ValueError(f"Kafka security {self.security!r} is none of {', '.join(SECURITY)}")
         if self.mechanism not in MECHANISMS:
             raise ValueError(f"SASL mechanism {self.mechanism!r} is none of {', '.join(MECHANISMS)}")
-        if self._sasl and not (self.username and self.password):
+        if self.sasl and not (self.username and self.password):
             raise ValueError(f"Kafka security {self.security} needs a user name and a password")
         if not self.servers:
             raise ValueError("no Kafka bootstrap server is named")
@@ -56,10 +55,10 @@ class KafkaConnection:
         return [server.strip() for server in self.bootstrap.split(",") if server.strip()]
 
     @property
-    def _sasl(self) -> bool:
+    def sasl(self) -> bool:
         return self.security.startswith("SASL_")
 
-    def _ssl_context(self) -> ssl.SSLContext | None:
+    def ssl_context(self) -> ssl.SSLContext | None:
         if not self.security.endswith("SSL"):
             return None
         return ssl.create_default_context(cafile=self.ca_file or None)
@@ -69,27 +68,15 @@ class KafkaConnection:
         options: dict[str, Any] = {
             "bootstrap_servers": self.servers,
             "security_protocol": self.security,
-            "ssl_context": self._ssl_context(),
+            "ssl_context": self.ssl_context(),
         }
-        if self._sasl:
+        if self.sasl:
             options |= {
                 "sasl_mechanism": self.mechanism,
                 "sasl_plain_username": self.username,
                 "sasl_plain_password": self.password,
             }
         return options
-
-    def faust_credentials(self) -> Any:
-        """The same for Faust's own clients (its producer); None for PLAINTEXT."""
-        context = self._ssl_context()
-        if self._sasl:
-            return faust.SASLCredentials(
-                username=self.username,
-                password=self.password,
-                mechanism=self.mechanism,
-                ssl_context=context,
-            )
-        return faust.SSLCredentials(context=context) if context else None
 
 
 async def wait_for_broker(

@@ -22,7 +22,7 @@ from aiokafka.client import ConnectionGroup, CoordinationType
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.transaction import InitProducerIdRequest
 
-from pipeline.adapters import record_batches
+from pipeline.kafka import record_batches
 
 logger = logging.getLogger(__name__)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from pipeline.adapters.kafka_connection import COMPRESSION, KafkaConnection
+from pipeline.kafka.connection import COMPRESSION, KafkaConnection
 from pipeline.topics import MAX_MESSAGE_BYTES
 
 _IN_FLIGHT = 2_000
@@ -41,16 +42,9 @@ async def produce(
     With `events_per_s` above 0 it keeps to that rate. Raises `NotProduced`; what was sent before stays sent.
     """
     try:
-        options = connection.client_options()
+        producer = _producer(connection, linger_ms=5)
     except OSError as error:
         raise NotProduced(f"cannot use {connection.ca_file}: {error}") from error
-    producer = AIOKafkaProducer(
-        **options,
-        acks="all",
-        linger_ms=5,
-        max_request_size=MAX_MESSAGE_BYTES,
-        compression_type=COMPRESSION,
-    )
     try:
         await producer.start()
     except (KafkaError, OSError) as error:
@@ -62,6 +56,27 @@ async def produce(
         raise NotProduced(f"the broker did not take a record: {error!r}") from error
     finally:
         await producer.stop()
+
+
+@asynccontextmanager
+async def producer_of(connection: KafkaConnection, **options: Any) -> AsyncIterator[Any]:
+    """A started aiokafka producer that waits for all replicas. Raises OSError and aiokafka's errors."""
+    producer = _producer(connection, **options)
+    await producer.start()
+    try:
+        yield producer
+    finally:
+        await producer.stop()
+
+
+def _producer(connection: KafkaConnection, **options: Any) -> AIOKafkaProducer:
+    return AIOKafkaProducer(
+        **connection.client_options(),
+        acks="all",
+        max_request_size=MAX_MESSAGE_BYTES,
+        compression_type=COMPRESSION,
+        **options,
+    )
 
 
 async def _produce(

@@ -6,11 +6,11 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from pipeline.adapters.assignment import Place
-from pipeline.adapters.topic_identity import Note
+from pipeline.kafka.topic_identity import Note
+from pipeline.topics import TP
 
 if TYPE_CHECKING:
-    from pipeline.adapters.kafka_topics import LogBounds
+    from pipeline.kafka.admin import LogBounds
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +24,8 @@ class Start(NamedTuple):
 
 
 def of_these_topics(
-    committed: Mapping[Place, tuple[int, Note]], ids: Mapping[str, str]
-) -> dict[Place, tuple[int, Note]]:
+    committed: Mapping[TP, tuple[int, Note]], ids: Mapping[str, str]
+) -> dict[TP, tuple[int, Note]]:
     """The commits that count, given what topics are known by now.
 
     A commit may outlive its topic, or come late from a worker that read the one before.
@@ -37,7 +37,7 @@ def of_these_topics(
     }
 
 
-def start_of(tp: Place, wanted: int | None, bounds: LogBounds, reached: int = -1) -> Start:
+def start_of(tp: TP, wanted: int | None, bounds: LogBounds, reached: int = -1) -> Start:
     """Where to begin, as near to what is wanted as the log has it.
 
     `reached` is the last offset that is in the state, below 0 if none is: commits may be forgotten before states are.

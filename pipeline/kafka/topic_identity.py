@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from pipeline import topics
-from pipeline.adapters.assignment import Place
+from pipeline.topics import TP
 
 RUNBOOK = "see deploy/runbook.md, 'A topic was made anew'"
 _ID, _LOST = "topic-id", "lost"
@@ -26,7 +26,7 @@ class TopicMadeAnew(RuntimeError):
         return cls(f"{topic} was made anew: its id was {was} and is {now}. {remedy(topic)}")
 
     @classmethod
-    def by_end(cls, tp: Place, end: int, seen: int) -> TopicMadeAnew:
+    def by_end(cls, tp: TP, end: int, seen: int) -> TopicMadeAnew:
         """What is stored of a partition lies beyond the end of its log."""
         return cls(
             f"{tp.topic}[{tp.partition}] ends at offset {end}, but what was stored of it reaches to {seen}: the topic "

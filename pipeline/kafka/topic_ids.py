@@ -24,7 +24,7 @@ from aiokafka.protocol.types import (
     TaggedFields,
 )
 
-from pipeline.adapters.kafka_connection import KafkaConnection
+from pipeline.kafka.connection import KafkaConnection
 
 _NO_ID = bytes(16)
 

@@ -1,1 +1,1 @@
-"""When to insert, and what an insert allows to be acknowledged. Pure: time is an argument."""
+"""In which order do effects happen? Router, sessionizer, sink and rebuild, without Faust."""

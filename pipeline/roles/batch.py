@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from pipeline.wire.refusal import Refusal
+from pipeline.storage.dead_letter import Refusal
 
 
 @dataclass(frozen=True, slots=True)

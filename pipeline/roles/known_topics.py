@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
 import orjson
 
 from pipeline import topics
-from pipeline.adapters.clickhouse import Refused, Store, Unreachable
-from pipeline.adapters.faust_app import TopicsKnown
-from pipeline.adapters.topic_identity import TopicMadeAnew
+from pipeline.clickhouse.store import Refused, Store, Unreachable
+from pipeline.kafka.topic_identity import TopicMadeAnew
 from pipeline.query.operations import next_offset
 
 logger = logging.getLogger(__name__)
@@ -23,6 +22,10 @@ ALL = (topics.SDK_EVENTS, topics.MEASURE_EVENTS, topics.SESSIONS, topics.DEAD_LE
 _NOT_THERE = (60, 81)
 """UNKNOWN_TABLE, UNKNOWN_DATABASE: nobody has migrated yet. Inserting waits for it."""
 _RETRY_S = 1.0
+
+
+TopicsKnown = Callable[[Collection[str], Mapping[str, str]], Awaitable[None]]
+"""Gets the topics just assigned and what they are known by; what it raises stops the worker."""
 
 
 class Known(NamedTuple):

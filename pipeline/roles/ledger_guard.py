@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import orjson
-from faust.types import TP
 
 from pipeline import topics
-from pipeline.adapters.clickhouse import Refused, Store, Unreachable
-from pipeline.adapters.faust_app import StartOffsets
-from pipeline.adapters.kafka_connection import KafkaConnection
-from pipeline.adapters.kafka_topics import log_bounds
-from pipeline.adapters.topic_identity import TopicMadeAnew
+from pipeline.clickhouse.store import Refused, Store, Unreachable
+from pipeline.kafka.admin import log_bounds
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.topic_identity import TopicMadeAnew
+from pipeline.topics import TP
 
 logger = logging.getLogger(__name__)
+
+StartOffsets = Callable[[set[TP]], Awaitable[Mapping[TP, int]]]
+"""Gets the source partitions just assigned; gives offsets to read from in place of the committed ones."""
 
 _BEYOND = """
 SELECT max(offset) AS seen FROM ledger_records

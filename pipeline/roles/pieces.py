@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.sink.batch import Piece, Source, joined
-from pipeline.wire.refusal import Refusal
+from pipeline.roles.batch import Piece, Source, joined
+from pipeline.storage.dead_letter import Refusal
 
 
 class Making:

@@ -11,31 +11,33 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import orjson
-from aiokafka import AIOKafkaProducer
 
 from pipeline import topics
-from pipeline.adapters.changelog import read_changelog
-from pipeline.adapters.clickhouse import Store
-from pipeline.adapters.fence import Fence, kafka_fence
-from pipeline.adapters.kafka_connection import COMPRESSION, KafkaConnection
-from pipeline.adapters.known_topics import Known, known_topics
-from pipeline.adapters.migrations import statements
-from pipeline.adapters.topic_ids import topic_ids
+from pipeline.clickhouse.migrations import statements
+from pipeline.clickhouse.store import Store
 from pipeline.domain.policy import Policies
+from pipeline.formats.rejected import Reason
+from pipeline.kafka.changelog import read_changelog
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.fence import Fence, kafka_fence
+from pipeline.kafka.produce import producer_of
+from pipeline.kafka.topic_ids import topic_ids
+from pipeline.roles.known_topics import Known, known_topics
 from pipeline.schema_files import schema_folder
 from pipeline.state.aside import ASIDE_SUFFIX
+from pipeline.state.codec import state_codec
 from pipeline.state.effects import device_of
 from pipeline.state.marker import Marker, marker_item
 from pipeline.state.rebuild import Rebuilt, rebuild_device
 from pipeline.state.store import STEPS_SUFFIX, Encode
-from pipeline.wire import state_codec, stored_event, stored_session
-from pipeline.wire.columns import SESSION_COLUMNS
-from pipeline.wire.rejected import Reason
-from pipeline.wire.stored_event import StoredDevice
-from pipeline.wire.stored_session import Difference, Facts
+from pipeline.storage import stored_event, stored_session
+from pipeline.storage.columns import SESSION_COLUMNS
+from pipeline.storage.stored_event import StoredDevice
+from pipeline.storage.stored_session import Difference, Facts
 
 _INSERT_BYTES = 16_000_000
 _STATES_AT_ONCE = 2_000
+_BATCH_BYTES = 900_000
 _EARLIEST_MS, _LATEST_MS = -(1 << 62), 1 << 62
 """Before and after every time."""
 
@@ -150,18 +152,8 @@ class Rebuild:
         comes after it, or rows that are kept must not be of a higher revision than the states: `done_offset` is one
         below which none is, and no input comes again.
         """
-        producer = AIOKafkaProducer(
-            **connection.client_options(),
-            acks="all",
-            compression_type=COMPRESSION,
-            max_batch_size=900_000,
-            max_request_size=topics.MAX_MESSAGE_BYTES,
-        )
-        await producer.start()
-        try:
+        async with producer_of(connection, max_batch_size=_BATCH_BYTES) as producer:
             count = await self._put_devices(connection, producer, done_offset)
-        finally:
-            await producer.stop()
         # None of these devices is set aside any more.
         self._store.command(
             f"DELETE FROM dead_letter_rows WHERE reason = '{Reason.DEVICE_SET_ASIDE}'"

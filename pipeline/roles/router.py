@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
-from pipeline.adapters.metrics import Metrics
-from pipeline.wire import measure
-from pipeline.wire.refusal import Refusal, record_time_ms, refusals
-from pipeline.wire.rejected import Rejected
+from pipeline.formats import measure
+from pipeline.formats.record_time import record_time_ms
+from pipeline.formats.rejected import Rejected
+from pipeline.roles.metrics import Metrics
+from pipeline.storage.dead_letter import Refusal, refusals
 
 Items = Sequence[tuple[bytes, bytes]]
 _SENT_AT_ONCE_BYTES = 4_000_000

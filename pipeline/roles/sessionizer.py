@@ -14,18 +14,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import asynccontextmanager, nullcontext
 
 from pipeline import topics
-from pipeline.adapters.fence import Fenced
-from pipeline.adapters.metrics import Metrics
-from pipeline.adapters.record_batches import TooLarge
-from pipeline.adapters.topic_identity import require_same
 from pipeline.domain.policy import Policies
+from pipeline.formats.record_time import record_time_ms
+from pipeline.formats.rejected import Reason, Rejected
+from pipeline.kafka.fence import Fenced
+from pipeline.kafka.record_batches import TooLarge
+from pipeline.kafka.topic_identity import require_same
+from pipeline.roles.metrics import Metrics
+from pipeline.state.codec import state_codec
 from pipeline.state.effects import Effects, SetAside, device_of
 from pipeline.state.partition import Partition
 from pipeline.state.records import Record
 from pipeline.state.store import MAX_DECODED, Encode
-from pipeline.wire import state_codec
-from pipeline.wire.refusal import Refusal, record_time_ms, refusals
-from pipeline.wire.rejected import Reason, Rejected
+from pipeline.storage.dead_letter import Refusal, refusals
 
 log = logging.getLogger(__name__)
 

@@ -14,14 +14,15 @@ from typing import Any, Protocol
 
 import orjson
 
-from pipeline.adapters.metrics import Metrics
-from pipeline.sink.batch import Batch, Bounds, Piece, Source, block_token, joined
-from pipeline.sink.pieces import Making
-from pipeline.sink.unstorable import Original, by_offset, by_value, with_refused
-from pipeline.wire import native
-from pipeline.wire.refusal import Refusal, record_time_ms, refusals, row_of_dead_letter
-from pipeline.wire.rejected import Reason, Rejected
-from pipeline.wire.rows import event_rows, events_at_once, ledger_row
+from pipeline.formats import native
+from pipeline.formats.record_time import record_time_ms
+from pipeline.formats.rejected import Reason, Rejected
+from pipeline.roles.batch import Batch, Bounds, Piece, Source, block_token, joined
+from pipeline.roles.metrics import Metrics
+from pipeline.roles.pieces import Making
+from pipeline.roles.unstorable import Original, by_offset, by_value, with_refused
+from pipeline.storage.dead_letter import Refusal, refusals, row_of_dead_letter
+from pipeline.storage.rows import event_rows, events_at_once, ledger_row
 
 log = logging.getLogger(__name__)
 

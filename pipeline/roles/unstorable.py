@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from pipeline.sink.batch import Piece
+from pipeline.roles.batch import Piece
 
 Original = tuple[Piece, Any]
 """A record and a piece with rows of it."""

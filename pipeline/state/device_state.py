@@ -7,7 +7,7 @@ from enum import IntEnum
 
 from pipeline.domain.fold_state import FoldState
 from pipeline.domain.session import Session
-from pipeline.wire.tail import Place, Strings, Tail
+from pipeline.state.tail import Place, Strings, Tail
 
 
 class Report(IntEnum):

@@ -17,7 +17,7 @@ import msgspec
 
 from pipeline.domain.event import COUNTERS, RANK, Event, Kind
 from pipeline.domain.policy import Policy
-from pipeline.wire.native_events import Arrival
+from pipeline.formats.native.events import Arrival
 
 RUN_EVENTS = 64
 """Events that are decoded together."""

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from pipeline.wire.limits import MAX_KEPT_BYTES, MAX_KEPT_KEY_BYTES
-from pipeline.wire.rejected import MAX_DETAIL_CHARS, Reason, Rejected
-from pipeline.wire.rows import dead_letter_row
+from pipeline.formats.limits import MAX_KEPT_BYTES, MAX_KEPT_KEY_BYTES
+from pipeline.formats.record_time import whole_number
+from pipeline.formats.rejected import MAX_DETAIL_CHARS, Reason, Rejected
+from pipeline.storage.rows import dead_letter_row
 
 Headers = list[tuple[str, bytes]]
-
-REPLAYED_RECORD_MS = "replayed_record_ms"
-"""Header of a record that is sent again: the record time of the one that was refused, Unix milliseconds."""
 
 _PLACES_NAMED = 12
 _REASONS = frozenset(str(reason) for reason in Reason)
 _FOREIGN = "a record of dead-letters without the headers that say why"
-_MAX_DIGITS = 19
 
 
 class Refusal(NamedTuple):
@@ -88,18 +85,6 @@ def _with_note(rejected: Rejected, note: str) -> Rejected:
     return Rejected(rejected.reason, detail, rejected.event_index)
 
 
-def record_time_ms(headers: Iterable[tuple[str, bytes]], timestamp_ms: int) -> int:
-    """The record time by which a record is decoded: its own, or for one sent again that of its first coming.
-
-    Clocks are corrected by the difference between sending and arrival, and a replay arrives days later.
-    """
-    for name, text in headers:
-        if name == REPLAYED_RECORD_MS:
-            # Never later than this coming: no header may move the bound of what is too far ahead.
-            return _number(text.decode("ascii", "replace"), timestamp_ms, timestamp_ms)
-    return timestamp_ms
-
-
 def row_of_dead_letter(
     headers: Iterable[tuple[str, bytes | None]],
     *,
@@ -118,20 +103,13 @@ def row_of_dead_letter(
     foreign = told.get("reason") not in _REASONS or not told.get("topic")
     topic, partition, offset = place
     return dead_letter_row(
-        time_ms=_number(told.get("record_ms"), record_ms, 2**63 - 1),
+        time_ms=whole_number(told.get("record_ms"), record_ms, 2**63 - 1),
         reason=Reason.UNKNOWN if foreign else told["reason"],
         detail=_FOREIGN if foreign else told.get("detail", "")[:MAX_DETAIL_CHARS],
         topic=topic if foreign else told["topic"],
-        partition=partition if foreign else _number(told.get("partition"), partition, 2**31 - 1),
-        offset=offset if foreign else _number(told.get("offset"), offset, 2**63 - 1),
-        event_index=_number(told.get("event_index"), -1, 2**31 - 1) if "event_index" in told else None,
+        partition=partition if foreign else whole_number(told.get("partition"), partition, 2**31 - 1),
+        offset=offset if foreign else whole_number(told.get("offset"), offset, 2**63 - 1),
+        event_index=whole_number(told.get("event_index"), -1, 2**31 - 1) if "event_index" in told else None,
         key=key,
         value=value,
     )
-
-
-def _number(text: str | None, otherwise: int, highest: int) -> int:
-    """The whole number that a header says, if it is one and its column holds it."""
-    if text is None or not (len(text) <= _MAX_DIGITS and text.isascii() and text.isdigit()):
-        return otherwise
-    return min(int(text), highest)

@@ -1,6 +1,6 @@
 """Sessions, events, dead letters and ledger as rows of ClickHouse: one JSON object each (JSONEachRow).
 
-The columns, in `pipeline.wire.columns`, are those of the tables. No function ends its bytes with a newline and
+The columns, in `pipeline.storage.columns`, are those of the tables. No function ends its bytes with a newline and
 none holds one within a row, so `b"\\n".join` makes a block that can be cut at newlines.
 
 Times are written in seconds with three decimals: ClickHouse reads that form digit by digit, without a float;
@@ -18,11 +18,11 @@ import orjson
 
 from pipeline.domain.event import COUNTERS
 from pipeline.domain.session import End, Session, session_id_text
-from pipeline.wire.kept import Kept
-from pipeline.wire.limits import FIRST_STORED_MS, LAST_STORED_MS
+from pipeline.formats.limits import FIRST_STORED_MS, LAST_STORED_MS
+from pipeline.storage.kept import Kept
 
 if TYPE_CHECKING:
-    from pipeline.wire.native import Envelope
+    from pipeline.formats.envelope import Envelope
 
 
 def session_row(

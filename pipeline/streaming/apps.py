@@ -13,9 +13,22 @@ from aiokafka.partitioner import DefaultPartitioner
 from faust.types import TP
 
 from pipeline import topics
-from pipeline.adapters import record_batches
-from pipeline.adapters.clickhouse import RefusedRow, Store
-from pipeline.adapters.faust_app import (
+from pipeline.clickhouse.store import RefusedRow, Store
+from pipeline.domain.policy import Policies
+from pipeline.kafka import record_batches
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.fence import kafka_fence
+from pipeline.roles.batch import Bounds, Piece, Source
+from pipeline.roles.known_topics import known_topics_guard
+from pipeline.roles.ledger_guard import ledger_guard
+from pipeline.roles.metrics import Metrics
+from pipeline.roles.router import Router
+from pipeline.roles.sessionizer import Sessionizer
+from pipeline.roles.sink import Sink, TableWriter
+from pipeline.state.marker import newer
+from pipeline.state.store import Encode
+from pipeline.storage.dead_letter import Refusal
+from pipeline.streaming.faust_app import (
     BatchApp,
     Limits,
     active_partitions,
@@ -27,21 +40,6 @@ from pipeline.adapters.faust_app import (
     raw_producer,
     still_mine,
 )
-from pipeline.adapters.fence import kafka_fence
-from pipeline.adapters.kafka_connection import KafkaConnection
-from pipeline.adapters.known_topics import known_topics_guard
-from pipeline.adapters.ledger_guard import ledger_guard
-from pipeline.adapters.metrics import Metrics
-from pipeline.adapters.router import Router
-from pipeline.adapters.sessionizer import Sessionizer
-from pipeline.adapters.sink import Sink, TableWriter
-from pipeline.domain.policy import Policies
-from pipeline.sink.batch import Bounds, Piece, Source
-from pipeline.state.marker import newer
-from pipeline.state.store import Encode
-from pipeline.wire.refusal import Refusal
-
-ROLES = ("router", "sessionizer", "sink")
 
 _LIMITS = {
     # A state is taken and written once for each device and chunk: under a backlog, the more events of a device meet in
@@ -54,11 +52,6 @@ _TICK_S = 0.5
 def limits_of(role: str) -> Limits:
     """How a role reads its topics."""
     return _LIMITS.get(role, Limits())
-
-
-def group_of(role: str) -> str:
-    """The consumer group of a role, and its Faust app id."""
-    return f"session-pipeline-{role}"
 
 
 class Frame:
@@ -88,7 +81,7 @@ class Frame:
     def app(self, role: str) -> BatchApp:
         """The app of a role, with nothing to read yet."""
         return create_app(
-            group_of(role),
+            topics.group_of(role),
             connection=self.connection,
             partitions=self.partitions,
             data_dir=self._data_dir / role,

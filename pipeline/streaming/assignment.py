@@ -8,14 +8,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-
-class Place(NamedTuple):
-    """A partition. Equal to Faust's and aiokafka's own names for it, which come in its stead."""
-
-    topic: str
-    partition: int
+from pipeline.topics import TP
 
 
 class Delivered:
@@ -64,25 +59,25 @@ class Assignment:
     Open from the assignment until the worker loses it, by a rebalance or by falling silent; it never opens again.
     """
 
-    def __init__(self, generation: int, member_id: str, partitions: frozenset[Place]) -> None:
+    def __init__(self, generation: int, member_id: str, partitions: frozenset[TP]) -> None:
         self.generation = generation
         self.member_id = member_id
         self.partitions = partitions
         self.open = True
         self.kept: frozenset[int] = frozenset()
         """Partition numbers that this worker held without a break, all it had in hand done."""
-        self.sources: dict[Place, Progress] = {}
+        self.sources: dict[TP, Progress] = {}
         """The source partitions that are being read; empty before recovery is through."""
-        self.committed: dict[Place, int] = {}
+        self.committed: dict[TP, int] = {}
         self.topic_ids: dict[str, str] = {}
         """What the topics were known by when it began."""
-        self.lost: dict[Place, int] = {}
+        self.lost: dict[TP, int] = {}
         """Records that were deleted before the group read them, ever."""
-        self.caught_up: frozenset[Place] = frozenset()
+        self.caught_up: frozenset[TP] = frozenset()
         """Those read up to the high watermark of the last fetch."""
         self._clean: frozenset[int] = frozenset()
 
-    def close(self, in_hand: set[Place], *, lost: bool = False) -> None:
+    def close(self, in_hand: set[TP], *, lost: bool = False) -> None:
         """Ends it. `in_hand` are partitions whose chunk was not finished; `lost` if others may have had them since."""
         if not self.open:
             return
@@ -102,12 +97,12 @@ class Assignment:
             lost = {tp.partition for tp in previous.partitions ^ self.partitions}
             self.kept = previous._clean - lost
 
-    def begin_reading(self, starts: Mapping[Place, int], committed: Mapping[Place, int]) -> None:
+    def begin_reading(self, starts: Mapping[TP, int], committed: Mapping[TP, int]) -> None:
         """Recovery is through: from here on records are delivered, from `starts` on."""
         self.sources = {place: Progress(offset) for place, offset in starts.items()}
         self.committed = dict(committed)
 
-    def read_on_from(self, place: Place, begin: int, lost: int = 0) -> None:
+    def read_on_from(self, place: TP, begin: int, lost: int = 0) -> None:
         """What was to be read of a partition next is not in its log any more: it goes on where the log begins.
 
         Chunks of before count for nothing from here on: what they were made of cannot be read again.
@@ -116,15 +111,15 @@ class Assignment:
         self.committed[place] = min(self.committed.get(place, 0), begin)
         self.lost[place] = self.lost.get(place, 0) + lost
 
-    def deliver(self, place: Place, next_offset: int) -> Delivered:
+    def deliver(self, place: TP, next_offset: int) -> Delivered:
         """Notes that a chunk which ends before `next_offset` is on its way, the next one of its partition."""
         return self.sources[place].deliver(next_offset)
 
-    def has_caught_up(self, place: Place) -> bool:
+    def has_caught_up(self, place: TP) -> bool:
         """Whether all that the last fetch knew of a partition is read, and acknowledged."""
         return place in self.caught_up and self.sources[place].idle
 
-    def to_commit(self) -> dict[Place, int]:
+    def to_commit(self) -> dict[TP, int]:
         """What is done and not committed yet."""
         return {
             tp: progress.next_offset
@@ -145,7 +140,7 @@ class Membership:
         self.in_hand: set[Any] = set()
         """Chunks that were delivered and not acknowledged, since the last assignment ended."""
 
-    def assign(self, generation: int, member_id: str, partitions: frozenset[Place]) -> Assignment:
+    def assign(self, generation: int, member_id: str, partitions: frozenset[TP]) -> Assignment:
         """A new generation of the group begins. An assignment that nobody ended until now was lost."""
         previous = self.in_force
         if previous:
@@ -182,6 +177,6 @@ class Membership:
         chunk.assignment.sources[chunk.tp].acknowledge(chunk.delivered)
         return True
 
-    def to_commit(self) -> dict[Place, int]:
+    def to_commit(self) -> dict[TP, int]:
         """Of each partition of the assignment in force the offset to be committed; empty if it has ended."""
         return self.in_force.to_commit() if self.in_force is not None and self.in_force.open else {}

@@ -26,11 +26,11 @@ from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP
 from mode import Service
 
-from pipeline.adapters.assignment import Assignment, Membership
-from pipeline.adapters.chunk import Chunk, cut
-from pipeline.adapters.consumer_thread import BatchConsumerThread, uptime_s
-from pipeline.adapters.kafka_connection import BrokerUnavailable
-from pipeline.adapters.topic_identity import Note, require_same
+from pipeline.kafka.connection import BrokerUnavailable
+from pipeline.kafka.topic_identity import Note, require_same
+from pipeline.streaming.assignment import Assignment, Membership
+from pipeline.streaming.chunk import Chunk, cut
+from pipeline.streaming.consumer_thread import BatchConsumerThread, uptime_s
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Any
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
-from pipeline.adapters.assignment import Assignment, Delivered
+from pipeline.streaming.assignment import Assignment, Delivered
 
 
 class Chunk(ConsumerMessage):  # type: ignore[misc]

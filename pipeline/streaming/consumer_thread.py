@@ -15,9 +15,9 @@ from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types import TP
 
-from pipeline.adapters.bounded_fetch import Room, room, within_room
-from pipeline.adapters.topic_identity import Note, note_of
-from pipeline.adapters.topic_ids import topic_ids
+from pipeline.kafka.bounded_fetch import Room, room, within_room
+from pipeline.kafka.topic_identity import Note, note_of
+from pipeline.kafka.topic_ids import topic_ids
 
 logger = logging.getLogger(__name__)
 

@@ -5,32 +5,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import faust
-from faust.types import TP
 from mode import CrashingSupervisor
 
-from pipeline.adapters.batch_transport import BatchTransport
-from pipeline.adapters.kafka_connection import (
-    COMPRESSION,
-    BrokerUnavailable,
-    KafkaConnection,
-    wait_for_broker,
-)
-from pipeline.adapters.recovery import Claim, StateTable
-from pipeline.adapters.table_manager import StateTableManager
-from pipeline.topics import MAX_MESSAGE_BYTES
+from pipeline.kafka.connection import COMPRESSION, BrokerUnavailable, KafkaConnection, wait_for_broker
+from pipeline.roles.known_topics import TopicsKnown
+from pipeline.roles.ledger_guard import StartOffsets
+from pipeline.streaming.batch_transport import BatchTransport
+from pipeline.streaming.recovery import Claim, StateTable
+from pipeline.streaming.table_manager import StateTableManager
+from pipeline.topics import MAX_MESSAGE_BYTES, TP
 
 logger = logging.getLogger(__name__)
 
-StartOffsets = Callable[[set[TP]], Awaitable[Mapping[TP, int]]]
-"""Gets the source partitions just assigned; gives offsets to read from in place of the committed ones."""
-TopicsKnown = Callable[[Collection[str], Mapping[str, str]], Awaitable[None]]
-"""Gets the topics just assigned and what they are known by; what it raises stops the worker."""
 Handler = Callable[[Any], Awaitable[None]]
 """Handles one event: `event.value` is a chunk, a list of records as aiokafka unpacks them; ends with `event.ack()`."""
 
@@ -108,7 +100,7 @@ def create_app(
         connection,
         limits,
         broker=[f"kafka://{server}" for server in connection.servers],
-        broker_credentials=connection.faust_credentials(),
+        broker_credentials=credentials_of(connection),
         broker_session_timeout=session_timeout_s,
         broker_heartbeat_interval=heartbeat_interval_s,
         broker_rebalance_timeout=rebalance_timeout_s,
@@ -131,6 +123,19 @@ def create_app(
         producer_max_request_size=_WRITE_REQUEST_BYTES,
         producer_request_timeout=limits.give_up_s,
     )
+
+
+def credentials_of(connection: KafkaConnection) -> Any:
+    """How Faust's own clients (its producer) log in; None for PLAINTEXT. Reads the CA file."""
+    context = connection.ssl_context()
+    if connection.sasl:
+        return faust.SASLCredentials(
+            username=connection.username,
+            password=connection.password,
+            mechanism=connection.mechanism,
+            ssl_context=context,
+        )
+    return faust.SSLCredentials(context=context) if context else None
 
 
 def add_state_table(

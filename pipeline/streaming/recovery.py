@@ -18,12 +18,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pipeline.adapters.assignment import Assignment, Place
-from pipeline.adapters.starts import of_these_topics, start_of
-from pipeline.adapters.topic_identity import Note, TopicMadeAnew
+from pipeline.kafka.starts import of_these_topics, start_of
+from pipeline.kafka.topic_identity import Note, TopicMadeAnew
+from pipeline.streaming.assignment import Assignment
+from pipeline.topics import TP
 
 if TYPE_CHECKING:
-    from pipeline.adapters.kafka_topics import LogBounds
+    from pipeline.kafka.admin import LogBounds
 
 logger = logging.getLogger(__name__)
 
@@ -75,27 +76,6 @@ class StateTable:
         return name
 
 
-def apply_log(
-    items: dict[bytes, bytes], records: Sequence[Any], newer: Callable[[bytes, bytes], bool] | None
-) -> None:
-    """Bring what is known of a changelog partition, its latest value a key, forward by the records that follow."""
-    for record in records:
-        key, value = record.key, record.value
-        if value is None:
-            items.pop(key, None)
-        elif newer is None or (old := items.get(key)) is None or newer(old, value):
-            items[key] = value
-
-
-def is_through(position: int, highwater: int | None, at_least: int) -> bool:
-    """Whether a changelog is read to its end, where that lies at `at_least` or beyond.
-
-    The high watermark alone will not do: none is known before the first fetch, and that of a new leader may be behind
-    for a moment.
-    """
-    return highwater is not None and position >= max(highwater, at_least)
-
-
 class Kafka(Protocol):
     """What taking over asks of a consumer group's member and its broker."""
 
@@ -108,13 +88,13 @@ class Kafka(Protocol):
     async def require_topics(self, names: Collection[str], ids: Mapping[str, str]) -> None:
         """Raises `TopicMadeAnew` if topics are not those that rows were stored of."""
 
-    async def committed(self, partitions: Collection[Place]) -> Mapping[Place, tuple[int, Note]]:
+    async def committed(self, partitions: Collection[TP]) -> Mapping[TP, tuple[int, Note]]:
         """What the group has committed, where it has, with what it noted."""
 
-    async def start_offsets(self, partitions: set[Place]) -> Mapping[Place, int]:
+    async def start_offsets(self, partitions: set[TP]) -> Mapping[TP, int]:
         """Where to read from in place of what is committed; without partitions for which that counts."""
 
-    async def log_bounds(self, partitions: Collection[Place]) -> Mapping[Place, LogBounds]:
+    async def log_bounds(self, partitions: Collection[TP]) -> Mapping[TP, LogBounds]:
         """Where each log begins and ends now."""
 
     def read_changelog(
@@ -136,7 +116,7 @@ class TakeOver:
         self._source_topics = source_topics
         self._kafka = kafka
 
-    async def run(self, assignment: Assignment) -> tuple[dict[Place, int], dict[Place, int]]:
+    async def run(self, assignment: Assignment) -> tuple[dict[TP, int], dict[TP, int]]:
         """The offsets to read from, and those that count as committed. Of no use if the assignment ended meanwhile."""
         assignment.topic_ids = dict(await self._kafka.topic_ids({tp.topic for tp in assignment.partitions}))
         for state in self._states:
@@ -195,8 +175,8 @@ class TakeOver:
         return {partition: end for partition, end in zip(order, ends, strict=True) if end is not None}
 
     async def _find_starts(
-        self, assignment: Assignment, sources: set[Place]
-    ) -> tuple[dict[Place, int], dict[Place, int]]:
+        self, assignment: Assignment, sources: set[TP]
+    ) -> tuple[dict[TP, int], dict[TP, int]]:
         """Where to read from, and what counts as committed: by the hook, else as committed, else from the earliest."""
         said = await self._kafka.committed(sources)
         counting = of_these_topics(said, assignment.topic_ids)
@@ -227,16 +207,16 @@ class TakeOver:
         base = {tp: bounds[tp].begin if (done := committed[tp]) is None else done for tp in sources}
         return starts, {tp: min(base[tp], starts[tp]) for tp in sources}
 
-    def _check(self, tp: Place, done: int) -> None:
+    def _check(self, tp: TP, done: int) -> None:
         for state in self._states:
             if state.source_topic == tp.topic and state.on_reading_begins:
                 state.on_reading_begins(tp.partition, done)
 
-    def _reach(self, tp: Place) -> int:
+    def _reach(self, tp: TP) -> int:
         tables = [state for state in self._states if state.source_topic == tp.topic]
         return max((state.reach(tp.partition) for state in tables if state.reach), default=-1)
 
-    async def _bounds(self, wanted: Mapping[Place, int]) -> Mapping[Place, LogBounds]:
+    async def _bounds(self, wanted: Mapping[TP, int]) -> Mapping[TP, LogBounds]:
         for _ in range(_END_PATIENCE):
             bounds = await self._kafka.log_bounds(wanted)
             if all(offset <= bounds[tp].end for tp, offset in wanted.items()):

@@ -12,11 +12,11 @@ from faust.tables import TableManager
 from faust.types import TP
 from mode import Service
 
-from pipeline.adapters.assignment import Assignment
-from pipeline.adapters.changelog import read_changelog
-from pipeline.adapters.kafka_topics import LogBounds, log_bounds
-from pipeline.adapters.recovery import TakeOver
-from pipeline.adapters.topic_identity import Note
+from pipeline.kafka.admin import LogBounds, log_bounds
+from pipeline.kafka.changelog import read_changelog
+from pipeline.kafka.topic_identity import Note
+from pipeline.streaming.assignment import Assignment
+from pipeline.streaming.recovery import TakeOver
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.domain.policy import HOUR_MS, MINUTE_MS, Policy
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from tests.expected_rows import EVENTS_SQL, SESSIONS_SQL, Row, assert_same_rows, session_rows, stored_events
 from tests.stack import Stack, logs_if_failed, running_stack
 

@@ -9,10 +9,11 @@ import orjson
 
 from pipeline import topics
 from pipeline.state.aside import ASIDE_SUFFIX
+from pipeline.state.codec import state_codec
 from pipeline.state.marker import MARKER_KEY, Marker, marker_item
 from pipeline.state.rebuild import Rebuilt, rebuild_device
 from pipeline.state.store import STEPS_SUFFIX
-from pipeline.wire import state_codec, stored_event
+from pipeline.storage import stored_event
 from tests.simulation.clickhouse import NOT_STORABLE, Table
 from tests.simulation.process import changelog
 from tests.simulation.world import World

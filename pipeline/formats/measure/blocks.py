@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline.wire.stacktrace import stacktrace
+from pipeline.formats.measure.stacktrace import stacktrace
 
 _facts = msgspec.json.Decoder(dict[str, msgspec.Raw])
 

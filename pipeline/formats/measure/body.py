@@ -9,13 +9,13 @@ from typing import Any
 
 import msgspec
 
-from pipeline.wire.faults import fault_of_id, fault_of_time, time_is_plausible
-from pipeline.wire.identity import canonical_resource, canonical_user
-from pipeline.wire.limits import MAX_BODY_BYTES, MAX_BODY_EVENTS, MAX_NESTING
-from pipeline.wire.measure_blocks import native_name_and_attributes
-from pipeline.wire.parse import parse
-from pipeline.wire.rejected import Reason, Rejected
-from pipeline.wire.translation import NativeRecord, Outgoing, Sender, Translation, pack
+from pipeline.formats.faults import fault_of_id, fault_of_time, time_is_plausible
+from pipeline.formats.identity import canonical_resource, canonical_user
+from pipeline.formats.limits import MAX_BODY_BYTES, MAX_BODY_EVENTS, MAX_NESTING
+from pipeline.formats.measure.blocks import native_name_and_attributes
+from pipeline.formats.rejected import Reason, Rejected
+from pipeline.formats.strict_json import parse
+from pipeline.formats.translation import NativeRecord, Outgoing, Sender, Translation, pack
 
 __all__ = ["NativeRecord", "Translation", "decode"]
 

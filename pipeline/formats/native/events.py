@@ -1,56 +1,37 @@
-"""The native envelope: one record of `sdk-events`, the events of one device."""
+"""The events of a native envelope, twice: `decode` reads all that is stored, `arrivals_of` what the fold needs.
+
+The second way is the shorter one; tests hold both together.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-import msgspec
 import orjson
 
-from pipeline.domain.event import RANK, Event, Kind
-from pipeline.wire.faults import fault_of_id, fault_of_time, latest_of
-from pipeline.wire.native_events import shift_of, understood
-from pipeline.wire.native_form import WireEnvelope, WireEvent
-from pipeline.wire.native_reading import names_of, read_closely, read_plain, refused_closely
-from pipeline.wire.rejected import Reason, Rejected
+from pipeline.domain.event import RANK, Event
+from pipeline.formats.envelope import Envelope, NativeEvent
+from pipeline.formats.faults import fault_of_id, fault_of_time, latest_of
+from pipeline.formats.limits import CLOCK_TOLERANCE_MS, MIN_TIME_MS
+from pipeline.formats.meaning import Meaning, interpret, meaning_without_attributes
+from pipeline.formats.native.reading import (
+    names_of,
+    plain_envelope,
+    read_closely,
+    read_plain,
+    refused_closely,
+    texts_of,
+)
+from pipeline.formats.native.schema import NOTHING, WireEnvelope, WireEvent
+from pipeline.formats.record_time import record_time_ms
+from pipeline.formats.rejected import Reason, Rejected
 
+Arrival = tuple[int, int, Sequence[Event]]
+"""The events of one record of a device: its offset, its record time (Unix milliseconds), the events."""
+
+_new = tuple.__new__
 _NO_ATTRIBUTES = (b"", b"null")
-
-
-class NativeEvent(msgspec.Struct, gc=False):
-    """One event as it came, with what it means to a session. Times are Unix milliseconds."""
-
-    id: str
-    name: str
-    time_ms: int
-    """Corrected by the sender's clock."""
-    raw_time_ms: int
-    """As the device stamped it."""
-    seq: int
-    client_session_id: str
-    kind: Kind
-    exit_reason: str
-    counters: int
-    """Bit set over domain COUNTERS."""
-    attributes: bytes
-    """The JSON object exactly as it came; `{}` if there was none."""
-
-
-class Envelope(msgspec.Struct):
-    """What one record holds: the good events of one device, and what was refused of it."""
-
-    app_id: str
-    device_id: str
-    batch_id: str
-    sent_at: int | None
-    received_at_ms: int
-    resource: str
-    """Canonical JSON."""
-    user: str
-    """Canonical JSON, empty if the envelope names no user."""
-    events: list[NativeEvent]
-    refused: list[Rejected]
-    """One for each event that is not in `events`, in order, each with its index."""
 
 
 def decode(value: bytes | None, key: bytes | None, record_ms: int) -> Envelope | Rejected:
@@ -145,3 +126,94 @@ def _fault_of_event(event: WireEvent, index: int, time_ms: int, record_ms: int) 
 
 def _index(rejected: Rejected) -> int:
     return -1 if rejected.event_index is None else rejected.event_index
+
+
+def arrivals_of(key: bytes | None, fields: Sequence[Any]) -> tuple[list[Arrival], int]:
+    """What the records of one key hold, and how many events (or whole records) were refused.
+
+    `fields` are offset, record time, value and headers (None: there are none) of the first record, then of the next.
+    """
+    arrivals: list[Arrival] = []
+    refused = 0
+    names = names_of(key)
+    # Of the record before: most have the same resource and user, and to see that costs less than to look them up.
+    raw_resource, raw_user, resource, user = NOTHING, NOTHING, "{}", ""
+    each = iter(fields)
+    for offset, record_ms, value, headers in zip(each, each, each, each, strict=True):
+        bad = 0
+        try:
+            wire = plain_envelope(value, names)
+            if wire is not None and (wire.resource != raw_resource or wire.user != raw_user):
+                texts = texts_of(wire)
+                if texts is None:
+                    wire = None
+                else:
+                    resource, user = texts
+                    raw_resource, raw_user = wire.resource, wire.user
+            if wire is None:
+                read = read_closely(value, key)
+                if isinstance(read, Rejected):
+                    refused += 1
+                    continue
+                wire, _, faults, resource, user = read
+                raw_resource, raw_user, bad = wire.resource, wire.user, len(faults)
+            came_ms = record_time_ms(headers, record_ms) if headers else record_ms
+            events = _events_of(wire, came_ms, resource, user)
+        except orjson.JSONDecodeError:
+            refused_closely(value, key)
+            refused += 1
+            continue
+        refused += bad + len(wire.events) - len(events)
+        arrivals.append((offset, record_ms, events))
+    return arrivals, refused
+
+
+def _events_of(wire: WireEnvelope, record_ms: int, resource: str, user: str) -> list[Event]:
+    """Those that pass; raises `orjson.JSONDecodeError` as `understood` does."""
+    shift_ms = 0 if wire.sent_at is None else shift_of(wire.sent_at, record_ms)
+    latest_ms = latest_of(record_ms)
+    events = []
+    for event in wire.events:
+        id_, time_ms = event.id, event.time + shift_ms
+        if event.attributes is NOTHING and MIN_TIME_MS <= time_ms <= latest_ms and "\0" not in id_:
+            kind, exit_reason, counters = meaning_without_attributes(event.name)
+        elif found := understood(event, shift_ms, latest_ms):
+            time_ms, _, (kind, exit_reason, counters) = found
+        else:
+            continue
+        events.append(
+            _new(
+                Event,
+                (time_ms, RANK[kind], event.seq or 0, id_, kind, event.session_id or "", exit_reason,
+                 counters, resource, user),
+            )
+        )  # fmt: skip
+    return events
+
+
+def shift_of(sent_at: int, record_ms: int) -> int:
+    """What to add to the device's times, milliseconds: nothing while its clock is right."""
+    shift_ms = record_ms - sent_at
+    return 0 if -CLOCK_TOLERANCE_MS <= shift_ms <= CLOCK_TOLERANCE_MS else shift_ms
+
+
+def understood(event: WireEvent, shift_ms: int, latest_ms: int) -> tuple[int, bytes, Meaning] | None:
+    """Corrected time, attributes and meaning of an event; None if it fails what typed decoding cannot see.
+
+    Raises `orjson.JSONDecodeError` if the attributes are no strict JSON, which makes it none of the whole record.
+    """
+    time_ms, name = event.time + shift_ms, event.name
+    if event.attributes is NOTHING:
+        attributes, meaning = b"{}", meaning_without_attributes(name)
+    else:
+        attributes = bytes(event.attributes)
+        tree = orjson.loads(attributes)
+        if type(tree) is dict:
+            meaning = interpret(name, tree)
+        elif tree is None:
+            attributes, meaning = b"{}", meaning_without_attributes(name)
+        else:
+            return None
+    if not MIN_TIME_MS <= time_ms <= latest_ms or "\0" in event.id:
+        return None
+    return time_ms, attributes, meaning

@@ -11,10 +11,17 @@ from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from uuid import UUID
 
-from pipeline.query.dimensions import DIMENSIONS, KEYED, KEYED_OPERATORS, MAX_KEY, Dimension, dimension
-from pipeline.query.filter_regex import MAX_PATTERN, regex_fault
-from pipeline.query.filter_tree import All, AnyOf, Filter, FilterError, HasEvent, Not, Scalar, Test, Value
-from pipeline.wire.limits import FIRST_STORED_MS, LAST_STORED_MS
+from pipeline.formats.limits import FIRST_STORED_MS, LAST_STORED_MS
+from pipeline.query.filters.dimensions import (
+    DIMENSIONS,
+    KEYED,
+    KEYED_OPERATORS,
+    MAX_KEY,
+    Dimension,
+    dimension,
+)
+from pipeline.query.filters.regex import MAX_PATTERN, regex_fault
+from pipeline.query.filters.tree import All, AnyOf, Filter, FilterError, HasEvent, Not, Scalar, Test, Value
 
 MAX_DEPTH, MAX_TESTS, MAX_STEPS, MAX_LISTED, MAX_TEXT = 20, 200, 8, 200, 1_024
 """Levels; tests and events together; events in a row of `then`; values of `in`; characters of a value."""

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from pipeline.query.filter_check import MAX_DEPTH, checked, named, shown, spelled_time
-from pipeline.query.filter_tree import (
+from pipeline.query.filters.check import MAX_DEPTH, checked, named, shown, spelled_time
+from pipeline.query.filters.tree import (
     EVERYTHING,
     All,
     AnyOf,

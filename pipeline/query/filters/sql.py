@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from pipeline.query.dimensions import FIRST, STITCHED_LENGTH, Dimension, dimension
-from pipeline.query.filter_check import checked
-from pipeline.query.filter_tree import All, AnyOf, Filter, HasEvent, Not, Scalar, Test
+from pipeline.query.filters.check import checked
+from pipeline.query.filters.dimensions import FIRST, STITCHED_LENGTH, Dimension, dimension
+from pipeline.query.filters.tree import All, AnyOf, Filter, HasEvent, Not, Scalar, Test
 from pipeline.query.statement import Statement
 
 _OVER_DEVICES = (FIRST, STITCHED_LENGTH)

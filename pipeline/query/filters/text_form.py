@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pipeline.query.filter_check import MAX_BYTES, MAX_DEPTH, MAX_STEPS, checked, named, shown, spelled_time
-from pipeline.query.filter_tree import (
+from pipeline.query.filters.check import MAX_BYTES, MAX_DEPTH, MAX_STEPS, checked, named, shown, spelled_time
+from pipeline.query.filters.tree import (
     EVERYTHING,
     All,
     AnyOf,

@@ -11,8 +11,8 @@ from pipeline.domain.event import COUNTERS
 from pipeline.domain.fold_state import AppState, FoldState
 from pipeline.domain.session import Session
 from pipeline.domain.stitching import Stitched
-from pipeline.wire.device_state import DeviceState, Report, Write, Written
-from pipeline.wire.tail import Ref
+from pipeline.state.device_state import DeviceState, Report, Write, Written
+from pipeline.state.tail import Ref
 
 _Counts = Annotated[list[int], msgspec.Meta(min_length=len(COUNTERS), max_length=len(COUNTERS))]
 SessionRow = tuple[

@@ -14,9 +14,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from pipeline.wire import state_v1
-from pipeline.wire.device_state import DeviceState
-from pipeline.wire.session_codec import (
+from pipeline.state.codec import state_v1
+from pipeline.state.codec.session_codec import (
     FoldRow,
     WriteRow,
     WrittenRow,
@@ -27,7 +26,8 @@ from pipeline.wire.session_codec import (
     write_rows,
     written_rows,
 )
-from pipeline.wire.tail import Place, Run, Strings, Tail, numbered, rows_of
+from pipeline.state.device_state import DeviceState
+from pipeline.state.tail import Place, Run, Strings, Tail, numbered, rows_of
 
 VERSION = 2
 

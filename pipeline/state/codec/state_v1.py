@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from pipeline.wire.device_state import DeviceState
-from pipeline.wire.session_codec import (
+from pipeline.state.codec.session_codec import (
     FoldRow,
     WriteRow,
     WrittenRow,
@@ -16,7 +15,8 @@ from pipeline.wire.session_codec import (
     write_rows,
     written_rows,
 )
-from pipeline.wire.tail import EventRow, Place, Strings, Tail, events_of, numbered, rows_of
+from pipeline.state.device_state import DeviceState
+from pipeline.state.tail import EventRow, Place, Strings, Tail, events_of, numbered, rows_of
 
 VERSION = 1
 

@@ -13,10 +13,10 @@ from dataclasses import astuple
 import msgspec
 
 from pipeline.domain.policy import Policy
-from pipeline.wire import state_codec
-from pipeline.wire.device_state import DeviceState
-from pipeline.wire.native_events import Arrival
-from pipeline.wire.tail import ARRAY_HEAD_BYTES, EventRow, Strings, array_head, events_of, rows_of
+from pipeline.formats.native.events import Arrival
+from pipeline.state.codec import state_codec
+from pipeline.state.device_state import DeviceState
+from pipeline.state.tail import ARRAY_HEAD_BYTES, EventRow, Strings, array_head, events_of, rows_of
 
 _BODY_AT = state_codec.HEAD.size + ARRAY_HEAD_BYTES
 
