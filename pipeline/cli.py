@@ -19,6 +19,7 @@ from pipeline.commands import dead_letters as refused
 from pipeline.commands import demo as show
 from pipeline.commands import rebuild as again
 from pipeline.commands.failure import CommandFailed
+from pipeline.formats import registry
 from pipeline.runtime import log_for_command
 from pipeline.settings import InvalidSettings
 
@@ -35,6 +36,9 @@ app.add_typer(dead_letters, name="dead-letters")
 _TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
 
 
+_FORMATS = ", ".join(each.name for each in registry.FORMATS)
+
+
 class Role(StrEnum):
     """What a worker does."""
 
@@ -42,14 +46,6 @@ class Role(StrEnum):
     sink = "sink"
     router = "router"
     all = "all"
-
-
-class TrafficFormat(StrEnum):
-    """What a line of recorded traffic is."""
-
-    native = "native"
-    measure = "measure"
-    otlp_json = "otlp-json"
 
 
 @app.command()
@@ -107,10 +103,10 @@ def migrate(
 @app.command()
 def send(
     files: Annotated[list[str], typer.Argument(metavar="FILE…", help=".gz is understood, - is stdin.")],
-    format: Annotated[TrafficFormat, typer.Option(help="What each line is.")] = TrafficFormat.native,
+    format: Annotated[str, typer.Option(help=f"What each line is: {_FORMATS}.")] = "native",
 ) -> None:
     """Produce recorded traffic, one JSON document a line."""
-    traffic.send(wiring.settings(), files, format.value)
+    traffic.send(wiring.settings(), files, format)
 
 
 @app.command()

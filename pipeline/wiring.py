@@ -6,11 +6,11 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline import topics
 from pipeline.clickhouse.store import Store
 from pipeline.embedded.running import completed
 from pipeline.kafka.admin import ensure_topics
 from pipeline.kafka.connection import KafkaConnection, wait_for_broker
+from pipeline.roles import topology
 from pipeline.roles.rebuild import Rebuild, Scope
 from pipeline.settings import Settings, load
 from pipeline.state.codec import state_codec
@@ -60,5 +60,5 @@ async def make_topics(settings: Settings) -> None:
     """Create the topics that are missing; waits for the broker. Raises `BrokerUnavailable`, `TopicMismatch`."""
     target = connection(settings)
     await wait_for_broker(target, give_up_s=settings.kafka_give_up_ms / 1_000)
-    plan = topics.plan(settings.partitions, settings.topic_retention_ms)
+    plan = topology.plan(settings.partitions, settings.topic_retention_ms)
     await ensure_topics(target, plan, replication_factor=settings.kafka_replication)

@@ -17,7 +17,7 @@ from pipeline.clickhouse.store import Refused, Store, Unreachable
 from pipeline.commands.analyse import show
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.rebuild import unix_ms
-from pipeline.commands.traffic import keyed
+from pipeline.formats import native, registry
 from pipeline.formats.record_time import REPLAYED_RECORD_MS
 from pipeline.kafka.produce import NotProduced, Outgoing, produce
 from pipeline.settings import Settings
@@ -33,7 +33,7 @@ _CHOSEN = (
 )
 
 
-_READ = f"topic IN ('{topics.SDK_EVENTS}', '{topics.MEASURE_EVENTS}', '{topics.SESSIONS}')"
+_READ = "topic IN {read:Array(String)}"
 """What others wrote to `dead-letters` may name any topic; only those that a worker reads are written to."""
 
 
@@ -98,7 +98,11 @@ async def _replay(settings: Settings, store: Store, choice: Choice, again: bool)
         f" toUnixTimestamp64Milli(any(time)) FROM dead_letters WHERE {_CHOSEN} AND {_READ}"
         " AND ({again:UInt8} OR replayed_at IS NULL) GROUP BY topic, partition, offset"
         " ORDER BY topic, partition, offset",
-        {**choice.parameters, "again": int(again)},
+        {
+            **choice.parameters,
+            "again": int(again),
+            "read": [each.topic for each in registry.FORMATS] + [topics.SESSIONS],
+        },
     )
     count = 0
     for some in _portions(lines, _MARKED_AT_ONCE, _MARKED_AT_ONCE_BYTES):
@@ -127,7 +131,7 @@ def _portions(lines: Iterable[bytes], max_count: int, max_bytes: int) -> Iterato
 def _record(topic: str, partition: int, offset: int, key64: str, value64: str, record_ms: int) -> Outgoing:
     key, value = base64.b64decode(key64) or None, base64.b64decode(value64)
     # A record under a wrong key goes under the right one, which is what there is to mend about it.
-    key = keyed(value) or key if topic == topics.SDK_EVENTS else key
+    key = native.key_of(value) or key if topic == topics.SDK_EVENTS else key
     return Outgoing(topic, key, value, headers=((REPLAYED_RECORD_MS, str(record_ms).encode()),))
 
 

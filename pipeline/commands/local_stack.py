@@ -30,8 +30,8 @@ from pipeline.kafka.connection import BrokerUnavailable
 from pipeline.kafka.errors import KafkaError
 from pipeline.query.operations import next_offset
 from pipeline.roles.rebuild import Scope
+from pipeline.roles.topology import ROLES
 from pipeline.settings import Settings, as_environment
-from pipeline.topics import ROLES
 
 _READY_TIMEOUT_S = 90.0
 _DRAIN_TIMEOUT_S = 60.0

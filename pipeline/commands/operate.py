@@ -74,7 +74,7 @@ def migrate(settings: Settings, made_anew: Sequence[str] = ()) -> None:
     `CommandFailed`.
     """
     for topic in made_anew:
-        if topic not in known_topics.ALL or topic == topics.SDK_EVENTS:
+        if topic not in known_topics.noted() or topic == topics.SDK_EVENTS:
             raise CommandFailed(f"{topic} is no topic for --made-anew. {remedy(topic)}")
     store = wiring.store(settings)
     try:
@@ -83,7 +83,7 @@ def migrate(settings: Settings, made_anew: Sequence[str] = ()) -> None:
         print(f"applied {', '.join(applied)}" if applied else "ClickHouse is up to date")
         asyncio.run(wiring.make_topics(settings))
         print("all topics are there")
-        ids = asyncio.run(ids_of(wiring.connection(settings), known_topics.ALL))
+        ids = asyncio.run(ids_of(wiring.connection(settings), known_topics.noted()))
         accepted = {topic: ids[topic] for topic in made_anew if topic in ids}
         known_topics.note_topics(store, accepted, settings.offset_base)
         known_topics.require_known(store, ids, settings.offset_base)

@@ -17,7 +17,8 @@ from pipeline.kafka.starts import of_these_topics
 from pipeline.kafka.topic_identity import Note
 from pipeline.kafka.topic_ids import ids_of
 from pipeline.query.operations import open_sessions
-from pipeline.topics import READS, TP, group_of
+from pipeline.roles.topology import from_others, group_of, reads
+from pipeline.topics import TP
 
 _POLL_S = 0.3
 _FAULTS_EVERY_S = 3.0
@@ -52,11 +53,11 @@ async def commits_of_roles(connection: KafkaConnection) -> tuple[Commits, dict[T
     So what was done is never beyond an end, but where a topic was made anew or its broker lost data.
     """
     ids, groups = await asyncio.gather(
-        ids_of(connection, {name for names in READS.values() for name in names}),
-        asyncio.gather(*(commits(connection, group_of(role), names) for role, names in READS.items())),
+        ids_of(connection, {name for names in reads().values() for name in names}),
+        asyncio.gather(*(commits(connection, group_of(role), names) for role, names in reads().items())),
     )
     found = {}
-    for role, said in zip(READS, groups, strict=True):
+    for role, said in zip(reads(), groups, strict=True):
         counting = of_these_topics({tp: commit for tp, commit in said.items() if commit}, ids)
         found[role] = {tp: counting.get(tp) for tp in said}
     return found, await log_bounds(connection, {tp for said in found.values() for tp in said})
@@ -66,7 +67,7 @@ async def lags(connection: KafkaConnection) -> list[Lag]:
     """The lag of every role on every topic it reads."""
     found, bounds = await commits_of_roles(connection)
     result = []
-    for role, names in READS.items():
+    for role, names in reads().items():
         for name in names:
             mine = {tp: bound for tp, bound in bounds.items() if tp.topic == name}
             behind = sum(_behind(bound, found[role].get(tp)) for tp, bound in mine.items())
@@ -84,12 +85,8 @@ async def unstored(connection: KafkaConnection) -> int:
 
     Session rows do not count: they come from the events again.
     """
-    from_others = {
-        ("router", topics.MEASURE_EVENTS),
-        ("sink", topics.SDK_EVENTS),
-        ("sink", topics.DEAD_LETTERS),
-    }
-    return sum(max(0, lag.behind) for lag in await lags(connection) if (lag.role, lag.topic) in from_others)
+    wanted = from_others()
+    return sum(max(0, lag.behind) for lag in await lags(connection) if (lag.role, lag.topic) in wanted)
 
 
 async def wait_until_idle(
@@ -127,13 +124,13 @@ async def _idle(
 ) -> None:
     started_ms = int(time.time() * 1_000)
     until_ms = started_ms + int(timeout_s * 1_000)
-    ids = await ids_of(connection, {name for names in READS.values() for name in names})
-    for role, source in (
-        ("router", topics.MEASURE_EVENTS),
-        ("sessionizer", topics.SDK_EVENTS),
-        ("sink", topics.SDK_EVENTS),
+    ids = await ids_of(connection, {name for names in reads().values() for name in names})
+    for role, sources in (
+        ("router", reads()["router"]),
+        ("sessionizer", [topics.SDK_EVENTS]),
+        ("sink", [topics.SDK_EVENTS]),
     ):
-        await _until_done(connection, ids, role, [source], waiting_for)
+        await _until_done(connection, ids, role, sources, waiting_for)
     while True:
         await _until_done(connection, ids, "sink", [topics.SESSIONS, topics.DEAD_LETTERS], waiting_for)
         still_open = await asyncio.to_thread(_turning_idle, store, policies, started_ms, until_ms)

@@ -17,9 +17,9 @@ from pipeline.kafka.errors import KafkaError
 from pipeline.kafka.fence import ClaimDenied, Fenced
 from pipeline.kafka.record_batches import TooLarge
 from pipeline.roles.rebuild import DeviceDifferences, Rebuild, Scope
+from pipeline.roles.topology import group_of
 from pipeline.settings import Settings
 from pipeline.storage.stored_session import Difference
-from pipeline.topics import group_of
 
 _ANSWER_S = 10.0
 _POLL_S = 0.5

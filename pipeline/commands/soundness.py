@@ -15,8 +15,9 @@ from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topic_identity import Note, TopicMadeAnew, remedy
 from pipeline.kafka.topic_ids import ids_of
 from pipeline.query.operations import LedgerTotals, accepted_losses, ledger_totals
-from pipeline.roles.known_topics import ALL, Known, known_topics, made_anew
-from pipeline.topics import READS, TP
+from pipeline.roles.known_topics import Known, known_topics, made_anew, noted
+from pipeline.roles.topology import reads
+from pipeline.topics import TP
 
 _LEDGER, _DUPLICATES = "ledger", "duplicates"
 """What stands in the place of a role where losses of the ledger are accepted."""
@@ -129,7 +130,7 @@ async def _look(connection: KafkaConnection, store: Store, offset_base: int) -> 
         asyncio.to_thread(known_topics, store),
         asyncio.to_thread(accepted_losses, store.query),
         asyncio.to_thread(ledger_totals, store.query),
-        ids_of(connection, ALL),
+        ids_of(connection, noted()),
         commits_of_roles(connection),
     )
     return {
@@ -143,7 +144,7 @@ def _committed(
     commits: Commits, bounds: Mapping[TP, LogBounds]
 ) -> Iterator[tuple[str, str, int, tuple[int, Note], LogBounds]]:
     """Role, topic, partition, what was committed and the log, where something was."""
-    for role, names in READS.items():
+    for role, names in reads().items():
         for tp, said in sorted(commits[role].items()):
             if said is not None and tp in bounds and tp.topic in names:
                 yield role, tp.topic, tp.partition, said, bounds[tp]

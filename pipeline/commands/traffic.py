@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pipeline import topics, wiring
 from pipeline.commands.failure import CommandFailed
+from pipeline.formats import registry
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.produce import NotProduced, Outgoing, produce
 from pipeline.settings import Settings
@@ -37,15 +37,21 @@ class Fleet:
 
 def send(settings: Settings, files: list[str], format: str) -> None:
     """Produce each line of the files, in order. Raises `CommandFailed`."""
-    if format == "otlp-json":
-        raise CommandFailed("otlp-json is not read by any worker yet: send it as native or measure")
+    known = registry.of_name(format)
+    if known is None:
+        names = ", ".join(each.name for each in registry.FORMATS)
+        raise CommandFailed(f"{format} is not a format that is understood: use one of {names}")
     for name in files:
         if name != "-" and not Path(name).is_file():
             raise CommandFailed(f"no file {name}")
-    build = _native if format == "native" else _measure
-    records = (build(line, name) for name in files for line in _lines(name))
+    # Under the name without its folder, so that the same file gives the same keys wherever it lies.
+    records = (
+        Outgoing(known.topic, known.key_of(line, Path(name).name), line)
+        for name in files
+        for line in _lines(name)
+    )
     sent = _run(wiring.connection(settings), records, total=None, rate=0)
-    print(f"sent {sent} records to {topics.SDK_EVENTS if format == 'native' else topics.MEASURE_EVENTS}")
+    print(f"sent {sent} records to {known.topic}")
 
 
 def simulate(settings: Settings, numbers: Fleet, *, rate: float, out: Path | None) -> None:
@@ -109,32 +115,3 @@ def _lines(name: str) -> Iterator[bytes]:
                     yield line.rstrip(b"\r\n")
         except (OSError, EOFError, zlib.error) as error:
             raise CommandFailed(f"cannot read {name}: {error}") from error
-
-
-class _Identity(msgspec.Struct):
-    app_id: str
-    device_id: str
-
-
-_identity = msgspec.json.Decoder(_Identity)
-
-
-def keyed(envelope: bytes) -> bytes | None:
-    """The key of a native envelope; None if it names no device."""
-    try:
-        found = _identity.decode(envelope)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-    return f"{found.app_id}/{found.device_id}".encode()
-
-
-def _native(line: bytes, name: str) -> Outgoing:
-    del name
-    # Without a key it will be refused, and kept, by the pipeline.
-    return Outgoing(topics.SDK_EVENTS, keyed(line), line)
-
-
-def _measure(line: bytes, name: str) -> Outgoing:
-    # One key for all of a file, hence one partition: without, its bodies would be read in any order, and the first
-    # one of a device could come after more events than may be restated.
-    return Outgoing(topics.MEASURE_EVENTS, Path(name).name.encode(), line)

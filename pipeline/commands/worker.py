@@ -13,13 +13,13 @@ from pipeline.kafka.admin import TopicMismatch
 from pipeline.kafka.connection import BrokerUnavailable
 from pipeline.roles.batch import Bounds
 from pipeline.roles.metrics import Metrics
+from pipeline.roles.topology import ROLES
 from pipeline.runtime import fit_garbage_collection, keep_freed_memory, leave, log_for_worker
 from pipeline.settings import Settings
 from pipeline.state.codec import state_codec
 from pipeline.state.codec.state_codec import UnknownStateVersion
 from pipeline.streaming.apps import Frame, report_ready, router_app, sessionizer_app, sink_app
 from pipeline.streaming.faust_app import BatchApp, run
-from pipeline.topics import ROLES
 from pipeline.wiring import connection, make_topics, store
 
 

@@ -7,6 +7,9 @@ import msgspec
 from pipeline.domain.event import Kind
 from pipeline.formats.rejected import Rejected
 
+VERSION = 1
+"""Of the native envelope."""
+
 
 class NativeEvent(msgspec.Struct, gc=False):
     """One event as it came, with what it means to a session. Times are Unix milliseconds."""

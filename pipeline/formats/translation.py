@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from pipeline.formats.envelope import VERSION
 from pipeline.formats.limits import MAX_EVENTS, MAX_RECORD_BYTES
-from pipeline.formats.native.schema import VERSION
 from pipeline.formats.rejected import Reason, Rejected
 
 

@@ -11,13 +11,12 @@ import orjson
 
 from pipeline import topics
 from pipeline.clickhouse.store import Refused, Store, Unreachable
+from pipeline.formats import registry
 from pipeline.kafka.topic_identity import TopicMadeAnew
 from pipeline.query.operations import next_offset
 
 logger = logging.getLogger(__name__)
 
-ALL = (topics.SDK_EVENTS, topics.MEASURE_EVENTS, topics.SESSIONS, topics.DEAD_LETTERS)
-"""Those that are noted. The changelog is known by its own entries."""
 
 _NOT_THERE = (60, 81)
 """UNKNOWN_TABLE, UNKNOWN_DATABASE: nobody has migrated yet. Inserting waits for it."""
@@ -33,6 +32,11 @@ class Known(NamedTuple):
 
     topic_id: str
     offset_base: int
+
+
+def noted() -> tuple[str, ...]:
+    """The topics that are noted. The changelog is known by its own entries."""
+    return (*(each.topic for each in registry.FORMATS), topics.SESSIONS, topics.DEAD_LETTERS)
 
 
 def known_topics(store: Store) -> dict[str, Known]:

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
-from pipeline.formats import measure
+from pipeline.formats import registry
+from pipeline.formats.format import Translate
 from pipeline.formats.record_time import record_time_ms
 from pipeline.formats.rejected import Rejected
 from pipeline.roles.metrics import Metrics
@@ -43,25 +44,27 @@ class Router:
         self._translating = asyncio.Semaphore(2)
 
     async def handle(self, topic: str, partition: int, records: Sequence[Any]) -> None:
-        """Translate a chunk of Measure bodies (aiokafka records); it may be acknowledged after. Raises what fails.
+        """Translate a chunk of a raw topic (aiokafka records); it may be acknowledged after. Raises what fails.
 
         What is made of the bodies is sent on as soon as it is more than some megabytes. Bodies of other partitions
         wait meanwhile.
         """
+        translate = registry.of_topic(topic).translate
+        assert translate is not None, f"{topic} is not for the router"
         async with self._translating:
             size, made = 0, _Made([], [])
             for record in records:
-                size += self._translate(topic, partition, record, made)
+                size += self._translate(translate, topic, partition, record, made)
                 if size >= _SENT_AT_ONCE_BYTES:
                     await self._send_on(made)
                     size, made = 0, _Made([], [])
             await self._send_on(made)
         self._metrics.records.labels(topic).inc(len(records))
 
-    def _translate(self, topic: str, partition: int, record: Any, made: _Made) -> int:
+    def _translate(self, translate: Translate, topic: str, partition: int, record: Any, made: _Made) -> int:
         """Add what becomes of a body; its bytes."""
         came_ms = record_time_ms(record.headers, record.timestamp)
-        translated = measure.decode(record.value, came_ms)
+        translated = translate(record.value, came_ms)
         faults, size = [translated] if isinstance(translated, Rejected) else translated.refused, 0
         if not isinstance(translated, Rejected):
             made.items.extend((native.key, native.value) for native in translated.records)

@@ -15,6 +15,7 @@ from faust.types import TP
 from pipeline import topics
 from pipeline.clickhouse.store import RefusedRow, Store
 from pipeline.domain.policy import Policies
+from pipeline.formats.registry import routed_topics
 from pipeline.kafka import record_batches
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.fence import kafka_fence
@@ -25,6 +26,7 @@ from pipeline.roles.metrics import Metrics
 from pipeline.roles.router import Router
 from pipeline.roles.sessionizer import Sessionizer
 from pipeline.roles.sink import Sink, TableWriter
+from pipeline.roles.topology import group_of
 from pipeline.state.marker import newer
 from pipeline.state.store import Encode
 from pipeline.storage.dead_letter import Refusal
@@ -81,7 +83,7 @@ class Frame:
     def app(self, role: str) -> BatchApp:
         """The app of a role, with nothing to read yet."""
         return create_app(
-            topics.group_of(role),
+            group_of(role),
             connection=self.connection,
             partitions=self.partitions,
             data_dir=self._data_dir / role,
@@ -202,7 +204,7 @@ def sink_app(frame: Frame, store: Store, bounds: Bounds) -> BatchApp:
 
 
 def router_app(frame: Frame) -> BatchApp:
-    """Translates `measure-events` into `sdk-events`, keyed by device."""
+    """Translates the topics of raw formats into `sdk-events`, keyed by device."""
     app = frame.app("router")
     partition_of = DefaultPartitioner()
     numbers = list(range(frame.partitions))
@@ -223,7 +225,7 @@ def router_app(frame: Frame) -> BatchApp:
         await router.handle(event.message.topic, event.message.partition, event.value)
         event.ack()
 
-    add_agent(app, "route", [topics.MEASURE_EVENTS], handle)
+    add_agent(app, "route", list(routed_topics()), handle)
     return app
 
 

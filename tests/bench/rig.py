@@ -18,9 +18,11 @@ from pipeline import topics
 from pipeline.clickhouse.store import Store
 from pipeline.embedded.child import Child
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.formats import measure
 from pipeline.kafka import admin, record_batches
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.topics import group_of
+from pipeline.roles import topology
+from pipeline.roles.topology import group_of
 from tests.bench.processes import cpu_s, peak_rss_mb, rss_mb
 from tests.support.services import Broker, start_broker
 from tests.support.stack import command_line, environment
@@ -34,7 +36,7 @@ _START_TIMEOUT_S = 180.0
 _STOP_TIMEOUT_S = 30.0
 _STALL_S = 120.0
 _BATCH_BYTES = 500_000
-_READS = {"router": topics.MEASURE_EVENTS, "sessionizer": topics.SDK_EVENTS, "sink": topics.SDK_EVENTS}
+_READS = {"router": measure.FORMAT.topic, "sessionizer": topics.SDK_EVENTS, "sink": topics.SDK_EVENTS}
 """The topic whose end says that a role is done."""
 
 
@@ -76,7 +78,7 @@ class Rig:
                 check=True,
                 stdout=subprocess.DEVNULL,
             )
-        plan = topics.plan(self.partitions, 7 * 24 * 3_600_000)
+        plan = topology.plan(self.partitions, 7 * 24 * 3_600_000)
         asyncio.run(admin.ensure_topics(self.connection, plan, replication_factor=1))
 
     def store(self) -> Store:

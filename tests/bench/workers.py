@@ -8,6 +8,7 @@ from itertools import cycle
 import orjson
 
 from pipeline import topics
+from pipeline.formats import measure
 from tests.bench.corpus import records, simulated
 from tests.bench.peers.topic import envelopes
 from tests.bench.rig import Figures, Meter, Record, rig
@@ -76,7 +77,7 @@ def router(events: int, options: Options, broker: str, rounds: int) -> list[Figu
             break
         loaded.append((b"", body))
         left -= count
-    return _rounds("router", loaded, broker, rounds, topic=topics.MEASURE_EVENTS)
+    return _rounds("router", loaded, broker, rounds, topic=measure.FORMAT.topic)
 
 
 def pair(events: int, options: Options, broker: str, rounds: int) -> list[Figures]:

@@ -11,6 +11,7 @@ import orjson
 from aiokafka import AIOKafkaProducer
 
 from pipeline import topics
+from pipeline.formats import measure
 from tests.chaos.load import Identity, Load, Said
 from tests.support.stack import Stack
 
@@ -58,7 +59,7 @@ def _foreign(load: Load, number: int, partitions: int) -> Iterator[Outgoing]:
             made = _native(load, device, at, ("foreground", "active", "background"), {})
             yield made._replace(partition=crc32(made.key or b"") % partitions)
         body = load.measure_body(number * _FOREIGN_RECORDS + at)
-        yield Outgoing(topics.MEASURE_EVENTS, b"any", body, at % partitions)
+        yield Outgoing(measure.FORMAT.topic, b"any", body, at % partitions)
 
 
 def _native(load: Load, device: str, number: int, states: tuple[str, ...], more: dict[str, Any]) -> Outgoing:

@@ -14,7 +14,7 @@ from faust.types import TP
 
 from pipeline.kafka.admin import committed_offsets, end_offsets
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.topics import READS, group_of
+from pipeline.roles.topology import group_of, reads
 
 _POLL_S = 0.25
 _ASK_TIMEOUT_S = 20.0
@@ -87,10 +87,10 @@ class Recoveries:
         for role in sorted({wait.role for wait in waiting}):
             mine = [wait for wait in waiting if wait.role == role]
             if any(not wait.ends for wait in mine):
-                ends = await end_offsets(self._connection, READS[role])
+                ends = await end_offsets(self._connection, reads()[role])
                 for wait in mine:
                     wait.ends = wait.ends or ends
-            committed = await committed_offsets(self._connection, group_of(role), READS[role])
+            committed = await committed_offsets(self._connection, group_of(role), reads()[role])
             for wait in mine:
                 wait.asked += 1
                 if all((committed.get(tp) or 0) >= end for tp, end in wait.ends.items()):

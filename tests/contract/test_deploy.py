@@ -31,13 +31,15 @@ from pipeline.clickhouse.store import Store
 from pipeline.commands.dashboard import READ_SETTINGS
 from pipeline.embedded.child import LOOPBACK, Child, free_port
 from pipeline.embedded.kafka_probe import broker_answers
+from pipeline.formats import measure
 from pipeline.kafka.admin import ensure_topics
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.query import saved
+from pipeline.roles import topology
 from pipeline.roles.metrics import Metrics
+from pipeline.roles.topology import ROLES
 from pipeline.settings import load, variables
 from pipeline.streaming import faust_app
-from pipeline.topics import ROLES
 from tests.support.services import Unavailable, kafka_classpath
 
 ROOT = Path(__file__).parents[2]
@@ -368,13 +370,13 @@ def test_kafka_starts_with_its_settings_and_takes_a_record_over_the_limit(tmp_pa
 
     async def through(bootstrap: str) -> bytes | None:
         connection = KafkaConnection(bootstrap)
-        await ensure_topics(connection, topics.plan(partitions=2, retention_ms=3_600_000))
+        await ensure_topics(connection, topology.plan(partitions=2, retention_ms=3_600_000))
         async with AIOKafkaProducer(
             bootstrap_servers=bootstrap, max_request_size=topics.MAX_MESSAGE_BYTES
         ) as producer:
-            await producer.send_and_wait(topics.MEASURE_EVENTS, value)
+            await producer.send_and_wait(measure.FORMAT.topic, value)
         async with AIOKafkaConsumer(
-            topics.MEASURE_EVENTS, bootstrap_servers=bootstrap, auto_offset_reset="earliest"
+            measure.FORMAT.topic, bootstrap_servers=bootstrap, auto_offset_reset="earliest"
         ) as consumer:
             got: bytes | None = (await consumer.getone()).value
             return got

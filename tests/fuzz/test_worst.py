@@ -38,7 +38,7 @@ def test_the_cases_are_at_the_limits_and_follow_from_the_seed() -> None:
     assert 19_000_000 < sum(len(record.value) for _, _, record in found) <= 20_000_000
     sizes = {topic: max(len(r.value) for _, t, r in found if t == topic) for topic in topics_of(found)}
     assert sizes[topics.SDK_EVENTS] > 0.95 * limits.MAX_RECORD_BYTES
-    assert sizes[topics.MEASURE_EVENTS] > 0.9 * limits.MAX_BODY_BYTES
+    assert sizes[measure.FORMAT.topic] > 0.9 * limits.MAX_BODY_BYTES
 
 
 def topics_of(found: list[tuple[str, str, object]]) -> set[str]:

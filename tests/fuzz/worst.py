@@ -168,7 +168,7 @@ def traffic(seed: int, most_bytes: int, now_ms: int) -> Iterator[tuple[str, str,
         dice.shuffle(cases)
         for name, case in cases:
             number += 1
-            topic = topics.MEASURE_EVENTS if name in MEASURE else topics.SDK_EVENTS
+            topic = measure.FORMAT.topic if name in MEASURE else topics.SDK_EVENTS
             for record in case(dice, f"c{number}", now_ms - 40 * 24 * _HOUR_MS):
                 if len(record.value) <= left:
                     yield name, topic, record
@@ -234,7 +234,7 @@ def _expected(found: list[tuple[str, str, Record]], now_ms: int) -> dict[Device,
     events: dict[Device, list[Event]] = {}
     for _, topic, record in found:
         pairs = [(record.key, record.value)]
-        if topic == topics.MEASURE_EVENTS:
+        if topic == measure.FORMAT.topic:
             translated = measure.decode(record.value, now_ms)
             assert isinstance(translated, measure.Translation) and not translated.refused
             pairs = [(native.key, native.value) for native in translated.records]

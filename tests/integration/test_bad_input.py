@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from pipeline import topics
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.formats import measure
 from tests.conftest import BROKER_KINDS
 from tests.support.stack import Stack, logs_if_failed, running_stack
 
@@ -195,7 +196,7 @@ class Traffic:
             for number, each in enumerate(MEASURE):
                 partition = number % PARTITIONS
                 await self._good_body(producer, partition, number)
-                await self._bad(producer, topics.MEASURE_EVENTS, partition, each)
+                await self._bad(producer, measure.FORMAT.topic, partition, each)
                 self.received += len(each.sound)
             for partition in range(PARTITIONS):
                 await self._good_body(producer, partition, len(MEASURE) + partition)
@@ -224,7 +225,7 @@ class Traffic:
 
     async def _good_body(self, producer: Any, partition: int, number: int) -> None:
         body = encoded({"events": [measure_event(f"b{number}")]})
-        await producer.send_and_wait(topics.MEASURE_EVENTS, body, partition=partition)
+        await producer.send_and_wait(measure.FORMAT.topic, body, partition=partition)
         self.stored.add(("measured", f"b{number}"))
         self.received += 1
 

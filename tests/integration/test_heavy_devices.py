@@ -16,6 +16,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from pipeline import topics
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.formats.limits import MAX_PROPERTIES, MAX_PROPERTY_VALUE_CHARS
+from pipeline.formats.measure import FORMAT as MEASURE
 from tests.integration.test_lost_state import assert_sessions_are_the_fold
 from tests.support.stack import Stack, logs_if_failed, running_stack
 
@@ -100,7 +101,7 @@ def test_a_device_at_every_limit_does_not_stop_its_partition(
         running_stack("kafka", clickhouse, tmp_path, partitions="2", idle_timeout="2s") as stack,
         logs_if_failed(request, stack),
     ):
-        bodies = [(topics.MEASURE_EVENTS, None, measure(n)) for n in range(3)]
+        bodies = [(MEASURE.topic, None, measure(n)) for n in range(3)]
         visits = [(topics.SDK_EVENTS, f"{APP}/native".encode(), native(n)) for n in range(40)]
         assert max(len(value) for _, _, value in bodies) < 8_000_000
         # All of it is there before the workers are: as large a chunk as there may be.

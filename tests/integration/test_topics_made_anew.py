@@ -13,6 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from pipeline import topics
 from pipeline.commands.progress import lags
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.formats import measure
 from pipeline.kafka.admin import end_offsets
 from tests.integration.test_lost_state import NEXT_OFFSET_SQL, assert_sessions_are_the_fold
 from tests.support.stack import Stack, delete_and_create, logs_if_failed, running_stack
@@ -114,7 +115,7 @@ def test_input_that_was_made_anew_and_has_grown_beyond_the_old(stack: Stack) -> 
 
 
 def test_other_topics_made_anew(stack: Stack) -> None:
-    anew = {"router": topics.MEASURE_EVENTS, "sessionizer": topics.STATE, "sink": topics.SESSIONS}
+    anew = {"router": measure.FORMAT.topic, "sessionizer": topics.STATE, "sink": topics.SESSIONS}
     for topic in anew.values():
         make_anew(stack, topic)
     # A sessionizer that writes or looks while there is no changelog says that.
@@ -130,7 +131,7 @@ def test_other_topics_made_anew(stack: Stack) -> None:
     assert_end(stack, again["sessionizer"], says=states)
     assert_status_fails(stack, says=("sessions was made anew", "measure-events was made anew"))
 
-    stack.run("migrate", "--made-anew", topics.SESSIONS, "--made-anew", topics.MEASURE_EVENTS)
+    stack.run("migrate", "--made-anew", topics.SESSIONS, "--made-anew", measure.FORMAT.topic)
     rebuild_states(stack)
 
 

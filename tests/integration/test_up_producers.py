@@ -13,7 +13,7 @@ from pipeline.clickhouse.store import Store
 from pipeline.embedded.child import LOOPBACK, free_port
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.query.operations import ledger_totals
-from pipeline.topics import READS
+from pipeline.roles.topology import reads
 from tests.integration.test_up import START_TIMEOUT_S, STOP_TIMEOUT_S, Up, left_over, started
 from tests.support.restless import Producer, stored_events
 
@@ -23,8 +23,8 @@ def test_what_is_acknowledged_while_it_starts_and_stops_is_stored(tmp_path: Path
     with Producer(f"{LOOPBACK}:{port}") as producer, started(tmp_path, "up", "--kafka-port", str(port)) as up:
         producer.wait_for(300)
         lines = [[cell.strip() for cell in line.split("│")] for line in up.command("status").splitlines()]
-        lags = [int(cells[4]) for cells in lines if len(cells) > 4 and cells[1] in READS]
-        assert len(lags) == sum(map(len, READS.values())) and min(lags) >= 0
+        lags = [int(cells[4]) for cells in lines if len(cells) > 4 and cells[1] in reads()]
+        assert len(lags) == sum(map(len, reads().values())) and min(lags) >= 0
         assert up.end() == 0, up.complaints
         assert up.complaints == ""
         # Shut out, but never told that a record failed which the broker had taken.

@@ -4,6 +4,7 @@ deploy/runbook.md, 'A topic was made anew', once a worker has said so."""
 from __future__ import annotations
 
 from pipeline import topics
+from pipeline.formats import measure
 from pipeline.query.operations import next_offset
 from pipeline.roles.known_topics import ALL, note_topics, require_known
 from tests.simulation import rebuild
@@ -180,7 +181,7 @@ class Anew:
         world.lost = {role: set() for role in ROLES}
         # As the runbook counts it: above 0 also where nothing is stored, for there are states of the old topic.
         world.site.offset_base = base = max(next_offset(noted.query), 10_000)
-        for number, log in enumerate(self._broker.logs(topics.MEASURE_EVENTS)):
+        for number, log in enumerate(self._broker.logs(measure.FORMAT.topic)):
             world.counted_anew[number] = log.end, base
         require_known(noted, self._broker.topic_ids(ALL), base)  # type: ignore[arg-type]
         world.note(f"offsets are counted from {base} on; lost: {sorted(world.eras[-1].lost)}")

@@ -107,20 +107,20 @@ class _Truth:
                     self._fold(number, record, clock_ms)
                 if (number, record.offset) not in world.lost["sink"]:
                     self._store(number, record)
-        for number, log in enumerate(world.site.broker.logs(topics.MEASURE_EVENTS)):
+        for number, log in enumerate(world.site.broker.logs(measure.FORMAT.topic)):
             begins_at, base = world.counted_anew.get(number, (0, 0))
             for record in log.everything():
                 translated = measure.decode(record.value, record.timestamp)
                 faults = [translated] if isinstance(translated, Rejected) else translated.refused
                 if record.offset < begins_at:
                     self._base = 0
-                    self._refuse(topics.MEASURE_EVENTS, number, record, faults)
+                    self._refuse(measure.FORMAT.topic, number, record, faults)
                     # A router whose offsets were forgotten reads it again, and counts from the base then.
                     self._base = base
-                    self._refuse_perhaps(topics.MEASURE_EVENTS, number, record, faults)
+                    self._refuse_perhaps(measure.FORMAT.topic, number, record, faults)
                 else:
                     self._base = base
-                    self._refuse(topics.MEASURE_EVENTS, number, record, faults)
+                    self._refuse(measure.FORMAT.topic, number, record, faults)
 
     def _take(self, number: int, record: Any, clock_ms: int, *, lost: bool) -> None:
         """A record of a topic that is no more. Of one that was lost some events may have been stored all the same."""

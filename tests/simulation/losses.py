@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline import topics
+from pipeline.formats import measure
 from tests.simulation.clickhouse import NOT_STORABLE
 from tests.simulation.world import World
 
 _READERS = {
     topics.SDK_EVENTS: ("sessionizer", "sink"),
-    topics.MEASURE_EVENTS: ("router",),
+    measure.FORMAT.topic: ("router",),
     topics.SESSIONS: ("sink",),
     topics.DEAD_LETTERS: ("sink",),
 }

@@ -19,6 +19,7 @@ from typing import Any
 from faust.types import TP
 
 from pipeline import topics
+from pipeline.formats import measure
 from pipeline.kafka.admin import LogBounds
 from pipeline.kafka.changelog import apply_log, is_through
 from pipeline.kafka.fence import Claim, Fence, Fenced
@@ -589,7 +590,7 @@ class SinkProcess(Process):
 
 class RouterProcess(Process):
     role = "router"
-    sources = (topics.MEASURE_EVENTS,)
+    sources = (measure.FORMAT.topic,)
 
     def __init__(self, name: str, site: Site) -> None:
         super().__init__(name, site)

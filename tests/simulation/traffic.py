@@ -13,6 +13,7 @@ import orjson
 from pipeline import topics
 from pipeline.domain.event import Kind
 from pipeline.domain.policy import Policies, Policy
+from pipeline.formats import measure
 from tests.simulation.clickhouse import NOT_STORABLE
 from tests.support.strategies import (
     BASE_MS,
@@ -187,7 +188,7 @@ def _parcels(rng: Random, app_id: str, device_id: str, policies: Policies, *, he
         size = rng.choice((1, 1, 2, 3, 5))
         some, events = events[:size], events[size:]
         if via_measure:
-            made = Input(topics.MEASURE_EVENTS, rng.choice((None, b"any")), _measure(app_id, device_id, some))
+            made = Input(measure.FORMAT.topic, rng.choice((None, b"any")), _measure(app_id, device_id, some))
         else:
             made = _envelope(rng, app_id, device_id, some, skew_ms, heavy=heavy)
         inputs.append(made)
@@ -320,5 +321,5 @@ def _measure_event(event: dict[str, Any], attribute: dict[str, str]) -> dict[str
 
 
 def _garbage(rng: Random) -> Input:
-    topic = rng.choice((topics.SDK_EVENTS, topics.SDK_EVENTS, topics.MEASURE_EVENTS))
+    topic = rng.choice((topics.SDK_EVENTS, topics.SDK_EVENTS, measure.FORMAT.topic))
     return Input(topic, rng.choice((None, b"app-0/d0", b"\xff", b"x")), rng.choice(_GARBAGE))

@@ -18,11 +18,11 @@ import orjson
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from pipeline import topics
 from pipeline.clickhouse.store import Store
 from pipeline.embedded.child import Child
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.kafka.connection import KafkaConnection
+from pipeline.roles import topology
 from pipeline.settings import PREFIX
 from tests.support.services import Broker, Unavailable, start_broker
 
@@ -75,6 +75,8 @@ class Stack:
         }
         self.worker_settings: dict[str, str] = {}
         """Variables that workers have and commands do not."""
+        self.program = "pipeline"
+        """The module that commands run."""
         self.worker_program = "pipeline"
         """The module that workers run: another one stands for another version of the program."""
         self.workers: dict[str, Child] = {}
@@ -90,7 +92,7 @@ class Stack:
     ) -> subprocess.CompletedProcess[str]:
         """Runs `session-pipeline ARGUMENTS` to its end."""
         return subprocess.run(
-            command_line(*arguments),
+            command_line(*arguments, program=self.program),
             env=environment(self.settings),
             cwd=self.folder,
             capture_output=True,
@@ -240,7 +242,7 @@ async def delete_and_create(stack: Stack, name: str, partitions: int) -> None:
     await client.start()
     try:
         await client.delete_topics([name])
-        count, config = topics.plan(partitions, -1)[name]
+        count, config = topology.plan(partitions, -1)[name]
         made = NewTopic(name, count, 1, topic_configs=dict(config))
         while True:
             ((_, code, *_),) = (await client.create_topics([made])).topic_errors

@@ -18,7 +18,7 @@ from pipeline.kafka.admin import LogBounds
 from pipeline.kafka.starts import Start, of_these_topics, start_of
 from pipeline.kafka.topic_identity import Note, TopicMadeAnew, note_of, remedy, require_same
 from pipeline.query.operations import LedgerTotals
-from pipeline.roles import ledger_guard
+from pipeline.roles import ledger_guard, topology
 from pipeline.roles.known_topics import Known, made_anew, require_known
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.sessionizer import Sessionizer
@@ -41,7 +41,7 @@ def test_no_id_is_as_good_as_any() -> None:
         require_same({"a": "1", "b": "1"}, {"a": "1", "b": "2"})
 
 
-@pytest.mark.parametrize("topic", [*topics.plan(1, -1)])
+@pytest.mark.parametrize("topic", [*topology.plan(1, -1)])
 def test_each_topic_has_a_remedy(topic: str) -> None:
     wanted = {
         topics.SDK_EVENTS: "PIPELINE_OFFSET_BASE",

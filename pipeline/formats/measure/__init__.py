@@ -1,6 +1,18 @@
 """Request bodies of the Measure SDK (`measure-events`)."""
 
+from pipeline.formats.format import Format
+from pipeline.formats.limits import MAX_BODY_BYTES
 from pipeline.formats.measure.body import decode
 from pipeline.formats.translation import NativeRecord, Translation
 
-__all__ = ["NativeRecord", "Translation", "decode"]
+__all__ = ["FORMAT", "NativeRecord", "Translation", "decode"]
+
+FORMAT = Format(
+    "measure",
+    "measure-events",
+    MAX_BODY_BYTES,
+    # One key for all of a file, hence one partition: without, its bodies would be read in any order, and the first
+    # one of a device could come after more events than may be restated.
+    key_of=lambda document, file_name: file_name.encode(),
+    translate=decode,
+)

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from pipeline.formats.envelope import VERSION
 from pipeline.formats.faults import fault_of_id
 from pipeline.formats.identity import canonical_resource, canonical_user
 from pipeline.formats.limits import (
@@ -18,7 +19,6 @@ from pipeline.formats.limits import (
 )
 from pipeline.formats.native.schema import (
     NOTHING,
-    VERSION,
     PlainEnvelope,
     RawEnvelope,
     RawEvent,

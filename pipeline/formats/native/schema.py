@@ -8,8 +8,6 @@ import msgspec
 
 from pipeline.formats.limits import MAX_ID_CHARS, MAX_SEQ, MAX_STAMP_MS
 
-VERSION = 1
-
 _Id = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_CHARS)]
 _Stamp = Annotated[int, msgspec.Meta(ge=0, le=MAX_STAMP_MS)]
 NOTHING = msgspec.Raw(b"")
