@@ -13,10 +13,12 @@ from pipeline import topics, wiring
 from pipeline.adapters.clickhouse import Refused, Unreachable
 from pipeline.adapters.fence import ClaimDenied, Fenced
 from pipeline.adapters.kafka_connection import BrokerUnavailable, KafkaConnection, wait_for_broker
-from pipeline.adapters.kafka_topics import group_members
+from pipeline.adapters.kafka_topics import end_offsets, group_members
+from pipeline.adapters.known_topics import note_replaced
 from pipeline.adapters.rebuild import DeviceDifferences, Rebuild, Scope
 from pipeline.adapters.record_batches import TooLarge
 from pipeline.adapters.roles import group_of
+from pipeline.adapters.topic_ids import ids_of
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.progress import lags
 from pipeline.settings import Settings
@@ -45,13 +47,15 @@ def rebuild(settings: Settings, scope: Scope, *, dry_run: bool, states: bool) ->
             print(f"{total} sessions differ: {summary}")
         if dry_run or not (total or states):
             return
-        asyncio.run(_require_rest(settings))
+        replaced = asyncio.run(_require_rest(settings))
         # States first. What the sink stores meanwhile is then in the rows, where the states may not have it yet and
         # the sessionizers write it again. The other way round they would take a row for written that never was.
         # And a rebuild that was cut off in between finds the difference again.
         if scope.ends_now:
             devices = asyncio.run(work.put_states(wiring.connection(settings)))
             print(f"the sessionizers will go on from the rebuilt state of {devices} devices")
+        # Before the swap: what `sessions` holds is stored by now, and passing over it does no harm.
+        note_replaced(store, *replaced)
         print(f"{work.swap()} sessions are in place")
     except (Unreachable, Refused) as error:
         raise CommandFailed(f"ClickHouse: {' '.join(str(error).split())}") from error
@@ -88,16 +92,22 @@ def _line(device: DeviceDifferences, difference: Difference) -> str:
     return f"{difference.what:7}  {device.app_id}  {device.device_id}  {difference.session_id}{changes}"
 
 
-async def _require_rest(settings: Settings) -> None:
-    """Refuse to swap under running sessionizers, or before all that came in is stored."""
+async def _require_rest(settings: Settings) -> tuple[str, dict[int, int]]:
+    """Refuse to swap under running sessionizers, or before all that came in is stored.
+
+    Returns what `sessions` is known by, and where its partitions end: all that it holds is stored.
+    """
     connection = wiring.connection(settings)
     await wait_for_broker(connection, give_up_s=_ANSWER_S)
     await _until_nobody_folds(connection, settings.kafka_session_timeout_ms / 1_000 + _LEAVING_S)
+    ids = await ids_of(connection, [topics.SESSIONS])
+    ends = await end_offsets(connection, [topics.SESSIONS])
     for lag in await lags(connection):
         if lag.role == "sink" and lag.topic in {topics.SDK_EVENTS, topics.SESSIONS} and lag.behind:
             raise CommandFailed(
                 f"the sink has yet to store {lag.behind} records of {lag.topic}: wait for it, then rebuild"
             )
+    return ids.get(topics.SESSIONS, ""), {tp.partition: end for tp, end in ends.items()}
 
 
 async def _until_nobody_folds(connection: KafkaConnection, patience_s: float) -> None:

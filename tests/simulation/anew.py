@@ -209,10 +209,5 @@ class Anew:
         return era
 
     def _rebuild(self) -> None:
-        """`rebuild --states`, once the sink has all that is there; then the sessionizers start."""
-        Quiet(self.world).drain("sink")
-        rebuild.put_states(self.world)
-        rebuild.swap(self.world)
-        # Sessions are those of what is stored.
-        self.world.lost["sessionizer"] = set(self.world.lost["sink"])
-        self.world.spawn("sessionizer")
+        """`rebuild --states`; then the sessionizers start."""
+        rebuild.run(self.world)

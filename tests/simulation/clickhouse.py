@@ -186,9 +186,16 @@ class Noted:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._rows: dict[str, Row] = {}
+        self._replaced: list[Row] = []
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> bytes:
-        """The two questions that are asked."""
+        """The questions that are asked."""
+        if "FROM replaced_rows" in sql:
+            found: dict[int, int] = {}
+            for row in self._replaced:
+                if parameters and row["topic_id"] == parameters["topic_id"]:
+                    found[row["partition"]] = max(found.get(row["partition"], 0), row["below_offset"])
+            return b"\n".join(json.dumps({"partition": n, "below": at}).encode() for n, at in found.items())
         if "FROM topic_ids" in sql:
             return b"\n".join(json.dumps(row).encode() for row in self._rows.values())
         assert "FROM ledger_records" in sql and "max(offset)" in sql, sql
@@ -196,7 +203,11 @@ class Noted:
         return json.dumps({"top": max(stored, default=-1) + 1}).encode()
 
     def insert(self, table: str, block: bytes, *, token: str) -> None:
-        """What a topic is known by from now on."""
-        assert table == "topic_ids" and token
+        """What a topic is known by from now on, or which rows are replaced."""
+        assert token
+        if table == "replaced_rows":
+            self._replaced += map(json.loads, block.splitlines())
+            return
+        assert table == "topic_ids"
         row = json.loads(block)
         self._rows[row["topic"]] = row

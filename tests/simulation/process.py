@@ -24,7 +24,7 @@ from pipeline.adapters.chunk import cut
 from pipeline.adapters.fence import Claim, Fence, Fenced
 from pipeline.adapters.fence import Pairs as FencedPairs
 from pipeline.adapters.kafka_topics import LogBounds
-from pipeline.adapters.known_topics import require_known
+from pipeline.adapters.known_topics import replaced_rows, require_known
 from pipeline.adapters.metrics import Metrics
 from pipeline.adapters.record_batches import TooLarge
 from pipeline.adapters.recovery import StateTable, TakeOver, apply_log, is_through
@@ -345,9 +345,11 @@ class _Kafka:
     async def require_topics(self, names: Collection[str], ids: Mapping[str, str]) -> None:
         """As `known_topics_guard`, which a sink has."""
         site = self._process.site
-        if self._process.role == "sink":
+        if isinstance(self._process, SinkProcess):
             wanted = {name: ids[name] for name in sorted(names) if name in ids}
             require_known(site.noted, wanted, site.offset_base)  # type: ignore[arg-type]
+            if topics.SESSIONS in wanted:
+                self._process.pass_over(replaced_rows(site.noted, wanted[topics.SESSIONS]))  # type: ignore[arg-type]
 
     async def committed(self, partitions: Collection[TP]) -> Mapping[TP, tuple[int, Note]]:
         def committed() -> Mapping[TP, tuple[int, Note]]:
@@ -569,6 +571,7 @@ class SinkProcess(Process):
             return await store.insert_forever(table, rows, token=token, pause=pause)
 
         sink = make(insert, self.dead_letter, METRICS, bounds=bounds, offset_base=site.offset_base)
+        self.pass_over = sink.pass_over
         self._roads = {
             topics.SDK_EVENTS: (sink.event_pieces, sink.events),
             topics.SESSIONS: (sink.session_pieces, sink.sessions),
