@@ -13,7 +13,7 @@ from pipeline import topics
 from pipeline.adapters.clickhouse import Refused, Store, Unreachable
 from pipeline.adapters.faust_app import TopicsKnown
 from pipeline.adapters.topic_identity import TopicMadeAnew
-from pipeline.query.operations import next_offset
+from pipeline.query.operations import stored_up_to
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def require_known(store: Store, ids: Mapping[str, str], offset_base: int) -> Non
     """
     known = known_topics(store)
     for topic, was, now in made_anew(known, ids, offset_base):
-        if next_offset(store.query) > known[topic].offset_base:
+        if stored_up_to(store.query) > known[topic].offset_base:
             raise TopicMadeAnew.by_id(topic, was, now)
     new = {
         topic: now

@@ -129,7 +129,7 @@ class Sink:
         self.dead_letters = TableWriter(bounds, self._store_dead_letters)
 
     def pass_over(self, replaced: Mapping[int, int]) -> None:
-        """Store no row of `sessions` below these offsets, by partition, as Kafka counts: a rebuild has replaced them."""
+        """Store no row of `sessions` below these offsets, by partition, as Kafka counts: a rebuild replaced them."""
         self._replaced = replaced
 
     async def run(self) -> None:

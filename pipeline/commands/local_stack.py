@@ -31,7 +31,7 @@ from pipeline.adapters.rebuild import Scope
 from pipeline.adapters.roles import ROLES
 from pipeline.commands.interruption import Interrupted, Signals
 from pipeline.commands.progress import NotIdleInTime, unstored, wait_until_idle
-from pipeline.query.operations import next_offset
+from pipeline.query.operations import next_offset, stored_up_to
 from pipeline.settings import Settings, as_environment
 
 _READY_TIMEOUT_S = 90.0
@@ -172,7 +172,8 @@ class LocalStack:
         try:
             migrate(store)
             # The broker begins at offset 0 each time; what is stored must go on counting up.
-            self.settings = replace(self.settings, offset_base=next_offset(store.query))
+            base = next_offset(store.query) if stored_up_to(store.query) else 0
+            self.settings = replace(self.settings, offset_base=base)
             note_offset_base(store, self.settings.offset_base)
             asyncio.run(wiring.make_topics(self.settings))
             now_ms = int(time.time() * 1_000)

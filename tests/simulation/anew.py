@@ -178,8 +178,7 @@ class Anew:
         world.awaits_stops = False
         world.eras.append(self._era(before))
         world.lost = {role: set() for role in ROLES}
-        # As the runbook counts it: above 0 also where nothing is stored, for there are states of the old topic.
-        world.site.offset_base = base = max(next_offset(noted.query), 10_000)
+        world.site.offset_base = base = next_offset(noted.query)
         for number, log in enumerate(self._broker.logs(topics.MEASURE_EVENTS)):
             world.counted_anew[number] = log.end, base
         require_known(noted, self._broker.topic_ids(ALL), base)  # type: ignore[arg-type]

@@ -24,7 +24,8 @@ from pipeline.adapters.starts import Start, of_these_topics, start_of
 from pipeline.adapters.topic_identity import Note, TopicMadeAnew, note_of, remedy, require_same
 from pipeline.commands.soundness import Faults, faults_of_groups, faults_of_ledger, faults_of_topics
 from pipeline.domain.policy import Policies
-from pipeline.query.operations import LedgerTotals
+from pipeline.query.operations import NEXT_OFFSET_SQL, LedgerTotals
+from pipeline.schema_files import schema_folder
 from pipeline.state.marker import MARKER_KEY, Marker, marker_item, marker_of
 
 SOURCE = topics.SDK_EVENTS
@@ -312,6 +313,12 @@ def test_a_topic_of_which_nothing_was_stored_may_be_another_one() -> None:
     store.top = 10_001
     with pytest.raises(TopicMadeAnew):
         require_known(store, {"a": "1"}, 10_000)
+
+
+def test_the_runbook_counts_offsets_as_the_program_does() -> None:
+    """On ClickHouse the numbers are compared in test_clickhouse."""
+    runbook = (schema_folder().parent / "deploy" / "runbook.md").read_text(encoding="utf-8")
+    assert f'session-pipeline query "{NEXT_OFFSET_SQL.strip()}"' in runbook
 
 
 # -- what status finds
