@@ -19,6 +19,7 @@ from pipeline.commands import dead_letters as refused
 from pipeline.commands import demo as show
 from pipeline.commands import rebuild as again
 from pipeline.commands.failure import CommandFailed
+from pipeline.runtime import log_for_command
 from pipeline.settings import InvalidSettings
 
 app = typer.Typer(
@@ -87,7 +88,9 @@ def worker(
     ] = None,
 ) -> None:
     """Run one worker against the configured Kafka and ClickHouse; start as many as there is work."""
-    operate.worker(wiring.settings(), role.value, ready_file)
+    from pipeline.commands.worker import worker as run  # noqa: PLC0415 - only workers pay for Faust
+
+    run(wiring.settings(), role.value, ready_file)
 
 
 @app.command()
@@ -261,7 +264,7 @@ def replay_dead_letters(
 
 def main() -> None:
     """Entry point of the console script."""
-    wiring.log_for_command()
+    log_for_command()
     try:
         app()
     except (CommandFailed, InvalidSettings) as failure:

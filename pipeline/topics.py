@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 SDK_EVENTS = "sdk-events"
 MEASURE_EVENTS = "measure-events"
@@ -14,6 +15,28 @@ STATE = "session-pipeline-sessionizer-devices-changelog"
 
 MAX_MESSAGE_BYTES = 8_000_000
 """Above the limit of a record (1,000,000 bytes): what is over that limit must arrive to be refused and kept."""
+
+
+ROLES = ("router", "sessionizer", "sink")
+
+READS: Mapping[str, tuple[str, ...]] = {
+    "router": (MEASURE_EVENTS,),
+    "sessionizer": (SDK_EVENTS,),
+    "sink": (SDK_EVENTS, SESSIONS, DEAD_LETTERS),
+}
+"""The topics of each role, in the order in which records pass."""
+
+
+class TP(NamedTuple):
+    """A partition of a topic, by the name that Faust has for it. Equal to Faust's own and to aiokafka's."""
+
+    topic: str
+    partition: int
+
+
+def group_of(role: str) -> str:
+    """The consumer group of a role, and its Faust app id."""
+    return f"session-pipeline-{role}"
 
 
 def plan(partitions: int, retention_ms: int) -> Mapping[str, tuple[int, Mapping[str, str]]]:

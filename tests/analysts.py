@@ -7,14 +7,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 
-from pipeline.adapters.clickhouse import Store
+from pipeline.clickhouse.store import Store
 from pipeline.domain.event import Event, Kind
 from pipeline.domain.fold import sessions
 from pipeline.domain.policy import Policy
 from pipeline.domain.session import Session
+from pipeline.formats import measure, native
 from pipeline.simulate.fleet import fleet
-from pipeline.wire import measure, native
-from pipeline.wire.rows import deleted_row, event_rows, session_row
+from pipeline.storage.rows import deleted_row, event_rows, session_row
 from tests.expected_rows import Device, Row, session_rows
 from tests.recorded import bodies, recorded_files
 

@@ -11,7 +11,7 @@ import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from tests.services import Broker, Unavailable, start_broker
 
 BROKER_KINDS = ("embedded", "kafka")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 import orjson
 
-from pipeline.wire import native, native_reading
-from pipeline.wire.native_events import arrivals_of, understood
-from pipeline.wire.rejected import Rejected
+from pipeline.formats import native
+from pipeline.formats.native import reading
+from pipeline.formats.native.events import arrivals_of, understood
+from pipeline.formats.rejected import Rejected
 
 
 def assert_read_alike(value: bytes | None, key: bytes | None, record_ms: int) -> None:
@@ -24,9 +25,9 @@ def assert_read_alike(value: bytes | None, key: bytes | None, record_ms: int) ->
 
 def assert_read_alike_by_both_ways(value: bytes | None, key: bytes | None) -> None:
     """The quick way of reading takes nothing that the thorough one refuses, and reads it alike."""
-    closely = native_reading.read_closely(value, key)
+    closely = reading.read_closely(value, key)
     try:
-        plain = native_reading.read_plain(value, native_reading.names_of(key))
+        plain = reading.read_plain(value, reading.names_of(key))
         if plain is not None:
             for event in plain[0].events:
                 understood(event, 0, 0)

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.domain.event import COUNTERS, Event, Kind, make_event
 from pipeline.domain.policy import Policy
-from pipeline.wire import native
+from pipeline.formats import native
 from tests.oracle import oracle_sessions
 
 Row = dict[str, Any]

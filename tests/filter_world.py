@@ -8,14 +8,14 @@ from typing import Any
 
 import orjson
 
-from pipeline.adapters.clickhouse import Store
+from pipeline.clickhouse.store import Store
 from pipeline.domain.event import Event
 from pipeline.domain.fold import sessions
 from pipeline.domain.policy import Policy
 from pipeline.domain.session import session_id
+from pipeline.formats import native
 from pipeline.simulate.fleet import fleet
-from pipeline.wire import native
-from pipeline.wire.rows import event_rows, session_row
+from pipeline.storage.rows import event_rows, session_row
 from tests.filter_oracle import Row, World
 
 ODD_TEXTS = (

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.domain.event import Event
-from pipeline.wire import measure
+from pipeline.formats import measure
 from tests.expected_rows import Device, decoded
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data" / "recorded"

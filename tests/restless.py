@@ -11,7 +11,7 @@ from collections import Counter
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
 
 APP = "org.example.restless"
 _DEVICES = 40

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.adapters.embedded.broker import EmbeddedBroker
-from pipeline.adapters.embedded.child import LOOPBACK, Child, free_port
-from pipeline.adapters.embedded.kafka_probe import broker_answers
+from pipeline.embedded.broker import EmbeddedBroker
+from pipeline.embedded.child import LOOPBACK, Child, free_port
+from pipeline.embedded.kafka_probe import broker_answers
 
 _KAFKA_FOLDER = Path(__file__).parent / "kafka"
 _START_TIMEOUT_S = 60.0

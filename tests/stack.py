@@ -19,10 +19,10 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from pipeline import topics
-from pipeline.adapters.clickhouse import Store
-from pipeline.adapters.embedded.child import Child
-from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
-from pipeline.adapters.kafka_connection import KafkaConnection
+from pipeline.clickhouse.store import Store
+from pipeline.embedded.child import Child
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.kafka.connection import KafkaConnection
 from pipeline.settings import PREFIX
 from tests.services import Broker, Unavailable, start_broker
 

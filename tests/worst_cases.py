@@ -6,7 +6,7 @@ import json
 import time
 from typing import Any, NamedTuple
 
-from pipeline.wire.limits import (
+from pipeline.formats.limits import (
     MAX_BODY_BYTES,
     MAX_BODY_EVENTS,
     MAX_EVENTS,

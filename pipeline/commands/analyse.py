@@ -10,11 +10,11 @@ from datetime import datetime
 from typing import Any
 
 from pipeline import wiring
-from pipeline.adapters.clickhouse import Refused, Unreachable
+from pipeline.clickhouse.store import Refused, Unreachable
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.rebuild import unix_ms
-from pipeline.query.filter import FilterError
-from pipeline.query.filter_text import parse
+from pipeline.query.filters.json_form import FilterError
+from pipeline.query.filters.text_form import parse
 from pipeline.query.sessions import session_list
 from pipeline.settings import Settings
 

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from aiokafka.errors import KafkaConnectionError
 from starlette.types import ASGIApp
 
 from pipeline import wiring
-from pipeline.adapters.clickhouse import Refused, Store, Unreachable
+from pipeline.clickhouse.store import Refused, Store, Unreachable
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.progress import lags
 from pipeline.dashboard.app import Parts, application
@@ -26,6 +25,7 @@ from pipeline.dashboard.kept import Kept
 from pipeline.dashboard.rates import Lag
 from pipeline.dashboard.reader import NotAnswered
 from pipeline.dashboard.seal import Seal, SignIns
+from pipeline.kafka.errors import KafkaConnectionError
 from pipeline.settings import Settings
 
 READ_SETTINGS: Mapping[str, Any] = {

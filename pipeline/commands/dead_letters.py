@@ -13,14 +13,14 @@ from typing import Any
 import orjson
 
 from pipeline import topics, wiring
-from pipeline.adapters.clickhouse import Refused, Store, Unreachable
-from pipeline.adapters.traffic import NotProduced, Outgoing, produce
+from pipeline.clickhouse.store import Refused, Store, Unreachable
 from pipeline.commands.analyse import show
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.rebuild import unix_ms
 from pipeline.commands.traffic import keyed
+from pipeline.formats.record_time import REPLAYED_RECORD_MS
+from pipeline.kafka.produce import NotProduced, Outgoing, produce
 from pipeline.settings import Settings
-from pipeline.wire.refusal import REPLAYED_RECORD_MS
 
 _MARKED_AT_ONCE = 1_000
 _MARKED_AT_ONCE_BYTES = 16_000_000

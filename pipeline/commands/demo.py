@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline import wiring
-from pipeline.adapters.clickhouse import Store
+from pipeline.clickhouse.store import Store
 from pipeline.commands import operate, traffic
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.local_stack import LocalStack, StackFailed

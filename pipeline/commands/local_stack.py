@@ -14,25 +14,24 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from aiokafka.errors import KafkaError
-
 from pipeline import wiring
-from pipeline.adapters.clickhouse import Refused, Unreachable
-from pipeline.adapters.embedded.broker import EmbeddedBroker
-from pipeline.adapters.embedded.child import LOOPBACK, Child, StartError, free_port, require_free
-from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
-from pipeline.adapters.embedded.gate import Gate
-from pipeline.adapters.embedded.running import announced
-from pipeline.adapters.embedded.secret import own_folder, write_private
-from pipeline.adapters.kafka_connection import BrokerUnavailable
-from pipeline.adapters.kafka_topics import TopicMismatch
-from pipeline.adapters.migrations import MigrationError, migrate, note_offset_base
-from pipeline.adapters.rebuild import Scope
-from pipeline.adapters.roles import ROLES
+from pipeline.clickhouse.migrations import MigrationError, migrate, note_offset_base
+from pipeline.clickhouse.store import Refused, Unreachable
 from pipeline.commands.interruption import Interrupted, Signals
 from pipeline.commands.progress import NotIdleInTime, unstored, wait_until_idle
+from pipeline.embedded.broker import EmbeddedBroker
+from pipeline.embedded.child import LOOPBACK, Child, StartError, free_port, require_free
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.embedded.gate import Gate
+from pipeline.embedded.running import announced
+from pipeline.embedded.secret import own_folder, write_private
+from pipeline.kafka.admin import TopicMismatch
+from pipeline.kafka.connection import BrokerUnavailable
+from pipeline.kafka.errors import KafkaError
 from pipeline.query.operations import next_offset, stored_up_to
+from pipeline.roles.rebuild import Scope
 from pipeline.settings import Settings, as_environment
+from pipeline.topics import ROLES
 
 _READY_TIMEOUT_S = 90.0
 _DRAIN_TIMEOUT_S = 60.0

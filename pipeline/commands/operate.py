@@ -1,4 +1,4 @@
-"""`up`, `worker`, `migrate` and `status`: what operators do."""
+"""`up`, `migrate` and `status`: what operators do."""
 
 from __future__ import annotations
 
@@ -8,24 +8,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.table import Table
 
 from pipeline import topics, wiring
-from pipeline.adapters import known_topics
-from pipeline.adapters.clickhouse import Refused, Unreachable
-from pipeline.adapters.kafka_connection import BrokerUnavailable, wait_for_broker
-from pipeline.adapters.kafka_topics import TopicMismatch
-from pipeline.adapters.leaving import leave
-from pipeline.adapters.migrations import MigrationError, note_offset_base
-from pipeline.adapters.migrations import migrate as apply_migrations
-from pipeline.adapters.topic_identity import TopicMadeAnew, remedy
-from pipeline.adapters.topic_ids import ids_of
+from pipeline.clickhouse.migrations import MigrationError, note_offset_base
+from pipeline.clickhouse.migrations import migrate as apply_migrations
+from pipeline.clickhouse.store import Refused, Unreachable
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.local_stack import LocalStack, StackFailed
 from pipeline.commands.progress import Lag, NotIdleInTime, lags, wait_until_idle
 from pipeline.commands.soundness import accept_losses, faults
+from pipeline.kafka.admin import TopicMismatch
+from pipeline.kafka.connection import BrokerUnavailable, wait_for_broker
+from pipeline.kafka.errors import KafkaError
+from pipeline.kafka.topic_identity import TopicMadeAnew, remedy
+from pipeline.kafka.topic_ids import ids_of
 from pipeline.query.operations import (
     DeviceSetAside,
     LedgerTotals,
@@ -33,8 +31,8 @@ from pipeline.query.operations import (
     ledger_totals,
     open_sessions,
 )
+from pipeline.roles import known_topics
 from pipeline.settings import Settings
-from pipeline.wire.state_codec import UnknownStateVersion
 
 _RATE_SECONDS = 2.0
 _ANSWER_S = 10.0
@@ -67,15 +65,6 @@ def up(settings: Settings, *, data: Path, ports: Ports) -> None:
         stack.run(serve)
     except StackFailed as failure:
         raise CommandFailed(str(failure)) from failure
-
-
-def worker(settings: Settings, role: str, ready_file: Path | None) -> None:
-    """Run a worker; exits with its code. Raises `CommandFailed` if it cannot begin."""
-    try:
-        code = wiring.run_worker(role, settings, ready_file)
-    except (BrokerUnavailable, TopicMismatch, UnknownStateVersion, OSError) as error:
-        raise CommandFailed(str(error)) from error
-    leave(code)
 
 
 def migrate(settings: Settings, made_anew: Sequence[str] = ()) -> None:

@@ -7,29 +7,20 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from aiokafka.errors import KafkaError
-from faust.types import TP
-
 from pipeline import topics
-from pipeline.adapters.clickhouse import Store
-from pipeline.adapters.kafka_connection import KafkaConnection
-from pipeline.adapters.kafka_topics import LogBounds, commits, log_bounds, topic_partitions
-from pipeline.adapters.roles import group_of
-from pipeline.adapters.starts import of_these_topics
-from pipeline.adapters.topic_identity import Note
-from pipeline.adapters.topic_ids import ids_of
+from pipeline.clickhouse.store import Store
 from pipeline.domain.policy import Policies
+from pipeline.kafka.admin import LogBounds, commits, log_bounds, topic_partitions
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.errors import KafkaError
+from pipeline.kafka.starts import of_these_topics
+from pipeline.kafka.topic_identity import Note
+from pipeline.kafka.topic_ids import ids_of
 from pipeline.query.operations import open_sessions
+from pipeline.topics import READS, TP, group_of
 
 _POLL_S = 0.3
 _FAULTS_EVERY_S = 3.0
-
-READS: Mapping[str, tuple[str, ...]] = {
-    "router": (topics.MEASURE_EVENTS,),
-    "sessionizer": (topics.SDK_EVENTS,),
-    "sink": (topics.SDK_EVENTS, topics.SESSIONS, topics.DEAD_LETTERS),
-}
-"""The topics of each role, in the order in which records pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +51,9 @@ async def commits_of_roles(connection: KafkaConnection) -> tuple[Commits, dict[T
 
     So what was done is never beyond an end, but where a topic was made anew or its broker lost data.
     """
-    ids, *groups = await asyncio.gather(
+    ids, groups = await asyncio.gather(
         ids_of(connection, {name for names in READS.values() for name in names}),
-        *(commits(connection, group_of(role), names) for role, names in READS.items()),
+        asyncio.gather(*(commits(connection, group_of(role), names) for role, names in READS.items())),
     )
     found = {}
     for role, said in zip(READS, groups, strict=True):

@@ -7,22 +7,21 @@ import time
 from collections import Counter
 from datetime import UTC, datetime
 
-from aiokafka.errors import KafkaError
-
 from pipeline import topics, wiring
-from pipeline.adapters.clickhouse import Refused, Unreachable
-from pipeline.adapters.fence import ClaimDenied, Fenced
-from pipeline.adapters.kafka_connection import BrokerUnavailable, KafkaConnection, wait_for_broker
-from pipeline.adapters.kafka_topics import end_offsets, group_members
-from pipeline.adapters.known_topics import note_replaced
-from pipeline.adapters.rebuild import DeviceDifferences, Rebuild, Scope
-from pipeline.adapters.record_batches import TooLarge
-from pipeline.adapters.roles import group_of
-from pipeline.adapters.topic_ids import ids_of
+from pipeline.clickhouse.store import Refused, Unreachable
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.progress import lags
+from pipeline.kafka.admin import end_offsets, group_members
+from pipeline.kafka.connection import BrokerUnavailable, KafkaConnection, wait_for_broker
+from pipeline.kafka.errors import KafkaError
+from pipeline.kafka.fence import ClaimDenied, Fenced
+from pipeline.kafka.record_batches import TooLarge
+from pipeline.kafka.topic_ids import ids_of
+from pipeline.roles.known_topics import note_replaced
+from pipeline.roles.rebuild import DeviceDifferences, Rebuild, Scope
 from pipeline.settings import Settings
-from pipeline.wire.stored_session import Difference
+from pipeline.storage.stored_session import Difference
+from pipeline.topics import group_of
 
 _ANSWER_S = 10.0
 _POLL_S = 0.5

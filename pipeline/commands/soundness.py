@@ -7,16 +7,16 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import orjson
-from faust.types import TP
 
-from pipeline.adapters.clickhouse import Store
-from pipeline.adapters.kafka_connection import KafkaConnection
-from pipeline.adapters.kafka_topics import LogBounds
-from pipeline.adapters.known_topics import ALL, Known, known_topics, made_anew
-from pipeline.adapters.topic_identity import Note, TopicMadeAnew, remedy
-from pipeline.adapters.topic_ids import ids_of
-from pipeline.commands.progress import READS, commits_of_roles
+from pipeline.clickhouse.store import Store
+from pipeline.commands.progress import commits_of_roles
+from pipeline.kafka.admin import LogBounds
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.topic_identity import Note, TopicMadeAnew, remedy
+from pipeline.kafka.topic_ids import ids_of
 from pipeline.query.operations import LedgerTotals, accepted_losses, ledger_totals
+from pipeline.roles.known_topics import ALL, Known, known_topics, made_anew
+from pipeline.topics import READS, TP
 
 _LEDGER, _DUPLICATES = "ledger", "duplicates"
 """What stands in the place of a role where losses of the ledger are accepted."""

@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pipeline import topics, wiring
-from pipeline.adapters.kafka_connection import KafkaConnection
-from pipeline.adapters.traffic import NotProduced, Outgoing, produce
 from pipeline.commands.failure import CommandFailed
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.produce import NotProduced, Outgoing, produce
 from pipeline.settings import Settings
 from pipeline.simulate.fleet import fleet
 

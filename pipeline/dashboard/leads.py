@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 
 from pipeline.dashboard.address import LONGEST_FILTER
-from pipeline.query.filter_check import checked
-from pipeline.query.filter_regex import MAX_PATTERN
-from pipeline.query.filter_text import to_text
-from pipeline.query.filter_tree import All, AnyOf, Filter, FilterError, HasEvent, Not, Test
+from pipeline.query.filters.check import checked
+from pipeline.query.filters.regex import MAX_PATTERN
+from pipeline.query.filters.text_form import to_text
+from pipeline.query.filters.tree import All, AnyOf, Filter, FilterError, HasEvent, Not, Test
 
 _DIMENSIONS: Mapping[str, str] = {
     "app_version": "app.version",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.query.filter_text import parse, to_text
-from pipeline.query.filter_tree import FilterError
+from pipeline.query.filters.text_form import parse, to_text
+from pipeline.query.filters.tree import FilterError
 from pipeline.query.statement import Statement
 
 MAX_NAME = 100

@@ -14,8 +14,8 @@ from uuid import UUID
 
 import orjson
 
-from pipeline.query.filter_sql import Scope, looks_beyond_rows, points_out, where
-from pipeline.query.filter_tree import Filter
+from pipeline.query.filters.sql import Scope, looks_beyond_rows, points_out, where
+from pipeline.query.filters.tree import Filter
 from pipeline.query.operations import Ask
 from pipeline.query.statement import Statement
 

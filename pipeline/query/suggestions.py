@@ -6,8 +6,8 @@ dashboard shows of them it escapes, like every text that a device or a user chos
 
 from __future__ import annotations
 
-from pipeline.query.dimensions import KEYED, Dimension, dimension
-from pipeline.query.filter_tree import FilterError
+from pipeline.query.filters.dimensions import KEYED, Dimension, dimension
+from pipeline.query.filters.tree import FilterError
 from pipeline.query.statement import Statement
 
 MOST = 50

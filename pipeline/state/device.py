@@ -10,11 +10,11 @@ from pipeline.domain.event import Event
 from pipeline.domain.fold import step, step_all
 from pipeline.domain.policy import Policy
 from pipeline.domain.session import Session
+from pipeline.formats.native.events import Arrival
 from pipeline.state import report
-from pipeline.wire.device_state import DeviceState
-from pipeline.wire.native_events import Arrival
-from pipeline.wire.session_codec import checkpoint
-from pipeline.wire.tail import mark_of
+from pipeline.state.codec.session_codec import checkpoint
+from pipeline.state.device_state import DeviceState
+from pipeline.state.tail import mark_of
 
 MAX_TEXT_BYTES = 2_000_000
 """Of distinct resources and users in a tail. A record may bring half a megabyte of them, and a state has to fit a

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from pipeline.wire import state_codec
+from pipeline.state.codec import state_codec
 
 MARKER_KEY = b"\0partition"
 """Key of the partition's own entry in the state table; no device key begins with NUL."""

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from pipeline.domain.session import as_quiet
-from pipeline.wire import rows
-from pipeline.wire.device_state import DeviceState, Report, Write
+from pipeline.state.device_state import DeviceState, Report, Write
+from pipeline.storage import rows
 
 
 class _Outbox(NamedTuple):

@@ -8,9 +8,12 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 
 from pipeline.domain.policy import Policies, Policy
+from pipeline.formats.native.events import Arrival, arrivals_of
 from pipeline.state.aside import MOST_ASIDE, Aside, aside_item
+from pipeline.state.codec import state_codec, step_codec
 from pipeline.state.deadlines import Deadlines
 from pipeline.state.device import Counts, apply, fall_silent
+from pipeline.state.device_state import DeviceState
 from pipeline.state.effects import (
     Effects,
     Fields,
@@ -26,9 +29,6 @@ from pipeline.state.marker import MARKER_KEY, UNREADABLE, Marker, marker_item, m
 from pipeline.state.outbox import Rows
 from pipeline.state.records import Record
 from pipeline.state.store import Encode, Mismatch, Store
-from pipeline.wire import state_codec, step_codec
-from pipeline.wire.device_state import DeviceState
-from pipeline.wire.native_events import Arrival, arrivals_of
 
 Due = tuple[int | None, int | None]
 STEP_BYTES = 64_000_000

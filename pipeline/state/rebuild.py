@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from pipeline.domain.policy import Policy
 from pipeline.state.device import Counts, apply, fall_silent
+from pipeline.state.device_state import DeviceState, Report
 from pipeline.state.outbox import Rows
-from pipeline.wire import stored_session
-from pipeline.wire.device_state import DeviceState, Report
-from pipeline.wire.stored_event import StoredDevice
-from pipeline.wire.stored_session import Facts
+from pipeline.storage import stored_session
+from pipeline.storage.stored_event import StoredDevice
+from pipeline.storage.stored_session import Facts
 
 
 @dataclass(frozen=True, slots=True)

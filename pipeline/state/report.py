@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from hashlib import blake2b
 
 from pipeline.domain.session import Session, as_quiet
-from pipeline.wire.device_state import DeviceState, Report, Write, Written
-from pipeline.wire.session_codec import session_bytes
+from pipeline.state.codec.session_codec import session_bytes
+from pipeline.state.device_state import DeviceState, Report, Write, Written
 
 LIVE_INTERVAL_MS = 30_000
 """An open session is written when it opens, and again with the first input after this."""

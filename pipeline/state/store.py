@@ -13,12 +13,12 @@ from itertools import islice
 import msgspec
 
 from pipeline.domain.policy import Policy
+from pipeline.formats.native.events import Arrival
 from pipeline.state.aside import ASIDE_SUFFIX, Aside, aside_of
+from pipeline.state.codec import state_codec, step_codec
+from pipeline.state.codec.state_codec import Outline
 from pipeline.state.device import Counts, apply
-from pipeline.wire import state_codec, step_codec
-from pipeline.wire.device_state import DeviceState
-from pipeline.wire.native_events import Arrival
-from pipeline.wire.state_codec import Outline
+from pipeline.state.device_state import DeviceState
 
 STEPS_SUFFIX = b"\0steps"
 """Behind the device key: the table key of its steps. No device key has a NUL."""

@@ -26,11 +26,11 @@ from urllib.parse import urlencode
 
 from starlette.testclient import TestClient
 
-from pipeline.adapters.clickhouse import Refused, Store
-from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
-from pipeline.adapters.migrations import migrate
+from pipeline.clickhouse.migrations import migrate
+from pipeline.clickhouse.store import Refused, Store
 from pipeline.commands.dashboard import parts
 from pipeline.dashboard.app import application
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.settings import load
 from tests.bench.copies import OtherContent, fill, is_filled, note_filled, rows
 

@@ -12,11 +12,11 @@ from typing import Any
 import orjson
 
 from pipeline import wiring
-from pipeline.adapters.clickhouse import Store
-from pipeline.adapters.rebuild import Scope
+from pipeline.clickhouse.store import Store
+from pipeline.formats import native
+from pipeline.roles.rebuild import Scope
 from pipeline.simulate.fleet import fleet
-from pipeline.wire import native
-from pipeline.wire.rows import event_rows
+from pipeline.storage.rows import event_rows
 
 _DAYS = 60
 _COPIES_AT_ONCE = 10

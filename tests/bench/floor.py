@@ -12,10 +12,10 @@ from types import SimpleNamespace
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from pipeline import topics
-from pipeline.sink.batch import Source
-from pipeline.wire import native
-from pipeline.wire.rejected import Rejected
-from pipeline.wire.rows import event_rows
+from pipeline.formats import native
+from pipeline.formats.rejected import Rejected
+from pipeline.roles.batch import Source
+from pipeline.storage.rows import event_rows
 from tests.bench.processes import cpu_s
 from tests.bench.rig import Figures, Record, rig
 from tests.bench.workers import Options, corpus

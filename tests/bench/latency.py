@@ -14,8 +14,8 @@ import orjson
 from aiokafka import AIOKafkaProducer
 
 from pipeline import topics
-from pipeline.adapters import record_batches
-from pipeline.adapters.clickhouse import Store
+from pipeline.clickhouse.store import Store
+from pipeline.kafka import record_batches
 from tests.bench.rig import Figures, Meter, Record, Rig, rig
 from tests.bench.workers import Options, corpus
 

@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 
 from aiokafka import codec
 
-from pipeline.adapters.metrics import Metrics
-from pipeline.adapters.roles import limits_of
-from pipeline.adapters.sink import Sink
 from pipeline.domain.policy import Policies
-from pipeline.sink.batch import Bounds, Source
+from pipeline.formats.native.events import arrivals_of
+from pipeline.roles.batch import Bounds, Source
+from pipeline.roles.metrics import Metrics
+from pipeline.roles.sink import Sink
+from pipeline.runtime import fit_garbage_collection
 from pipeline.state.partition import Partition
 from pipeline.state.records import SourceRecord
-from pipeline.wire.native_events import arrivals_of
-from pipeline.wiring import fit_garbage_collection
+from pipeline.streaming.apps import limits_of
 from tests.bench.corpus import records
 
 Figures = dict[str, float]

@@ -15,12 +15,12 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.partitioner import DefaultPartitioner
 
 from pipeline import topics
-from pipeline.adapters import kafka_topics, record_batches
-from pipeline.adapters.clickhouse import Store
-from pipeline.adapters.embedded.child import Child
-from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
-from pipeline.adapters.kafka_connection import KafkaConnection
-from pipeline.adapters.roles import group_of
+from pipeline.clickhouse.store import Store
+from pipeline.embedded.child import Child
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.kafka import admin, record_batches
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.topics import group_of
 from tests.bench.processes import cpu_s, peak_rss_mb, rss_mb
 from tests.services import Broker, start_broker
 from tests.stack import command_line, environment
@@ -77,7 +77,7 @@ class Rig:
                 stdout=subprocess.DEVNULL,
             )
         plan = topics.plan(self.partitions, 7 * 24 * 3_600_000)
-        asyncio.run(kafka_topics.ensure_topics(self.connection, plan, replication_factor=1))
+        asyncio.run(admin.ensure_topics(self.connection, plan, replication_factor=1))
 
     def store(self) -> Store:
         """The database of the workers."""
@@ -132,7 +132,7 @@ class Rig:
     def done(self, role: str) -> int:
         """How many records of its topic a role has committed."""
         topic = _READS[role]
-        found = asyncio.run(kafka_topics.committed_offsets(self.connection, group_of(role), [topic]))
+        found = asyncio.run(admin.committed_offsets(self.connection, group_of(role), [topic]))
         return sum(offset or 0 for tp, offset in found.items() if tp.topic == topic)
 
     def progress(self) -> int:

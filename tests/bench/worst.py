@@ -7,15 +7,15 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pipeline.adapters.clickhouse import Store
-from pipeline.adapters.metrics import Metrics
-from pipeline.adapters.roles import limits_of
-from pipeline.adapters.sink import Sink
+from pipeline.clickhouse.store import Store
 from pipeline.domain.policy import Policies
-from pipeline.sink.batch import Bounds, Source
+from pipeline.formats.limits import MAX_EVENTS
+from pipeline.roles.batch import Bounds, Source
+from pipeline.roles.metrics import Metrics
+from pipeline.roles.sink import Sink
 from pipeline.state.partition import Partition
 from pipeline.state.records import SourceRecord
-from pipeline.wire.limits import MAX_EVENTS
+from pipeline.streaming.apps import limits_of
 from tests.bench.parts import Fetched, rss_mb
 from tests.worst_cases import CONTROL, fat_record
 

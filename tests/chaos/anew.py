@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 
 from pipeline import topics
-from pipeline.adapters.kafka_topics import end_offsets
+from pipeline.kafka.admin import end_offsets
 from pipeline.query.operations import NEXT_OFFSET_SQL
 from tests.stack import Stack, delete_and_create
 

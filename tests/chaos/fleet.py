@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from random import Random
 
-from pipeline.adapters.embedded.child import Child
+from pipeline.embedded.child import Child
 from tests.chaos.recovery import Recoveries
 from tests.stack import Stack
 

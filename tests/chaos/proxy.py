@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp import web
 
-from pipeline.adapters.embedded.child import LOOPBACK, free_port
+from pipeline.embedded.child import LOOPBACK, free_port
 from tests.chaos.schedule import Fault
 
 T = TypeVar("T")

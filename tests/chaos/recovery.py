@@ -12,10 +12,9 @@ from types import TracebackType
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
-from pipeline.adapters.kafka_connection import KafkaConnection
-from pipeline.adapters.kafka_topics import committed_offsets, end_offsets
-from pipeline.adapters.roles import group_of
-from pipeline.commands.progress import READS
+from pipeline.kafka.admin import committed_offsets, end_offsets
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.topics import READS, group_of
 
 _POLL_S = 0.25
 _ASK_TIMEOUT_S = 20.0

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.domain.policy import Policy
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from tests.chaos import schedule as plan
 from tests.chaos.anew import make_anew
 from tests.chaos.fleet import Fleet

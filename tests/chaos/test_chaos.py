@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.domain.policy import Policy
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from tests.chaos.load import Identity, Said
 from tests.chaos.run import Order, run
 from tests.chaos.schedule import Fault, Outage, kills_of, rebalances_of

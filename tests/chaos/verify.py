@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline import topics
-from pipeline.adapters.kafka_topics import end_offsets
 from pipeline.domain.policy import Policy
+from pipeline.kafka.admin import end_offsets
 from tests.chaos.load import Identity, Said
 from tests.expected_rows import EVENTS_SQL, SESSIONS_SQL, Row, session_rows, stored_events
 from tests.stack import Stack

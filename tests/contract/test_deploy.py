@@ -26,18 +26,18 @@ import yaml  # type: ignore[import-untyped]
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from pipeline import cli, topics
-from pipeline.adapters import faust_app
-from pipeline.adapters.clickhouse import Store
-from pipeline.adapters.embedded.child import LOOPBACK, Child, free_port
-from pipeline.adapters.embedded.kafka_probe import broker_answers
-from pipeline.adapters.kafka_connection import KafkaConnection
-from pipeline.adapters.kafka_topics import ensure_topics
-from pipeline.adapters.metrics import Metrics
-from pipeline.adapters.migrations import migrate
-from pipeline.adapters.roles import ROLES
+from pipeline.clickhouse.migrations import migrate
+from pipeline.clickhouse.store import Store
 from pipeline.commands.dashboard import READ_SETTINGS
+from pipeline.embedded.child import LOOPBACK, Child, free_port
+from pipeline.embedded.kafka_probe import broker_answers
+from pipeline.kafka.admin import ensure_topics
+from pipeline.kafka.connection import KafkaConnection
 from pipeline.query import saved
+from pipeline.roles.metrics import Metrics
 from pipeline.settings import load, variables
+from pipeline.streaming import faust_app
+from pipeline.topics import ROLES
 from tests.services import Unavailable, kafka_classpath
 
 ROOT = Path(__file__).parents[2]

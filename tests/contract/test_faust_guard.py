@@ -149,7 +149,7 @@ def test_faust_is_pinned_to_the_tested_minor_version() -> None:
 
 def overrides() -> Iterator[tuple[type, str, type]]:
     """Our classes' own methods that a class of Faust's has too."""
-    from pipeline.adapters import batch_transport, consumer_thread, faust_app, table_manager  # noqa: PLC0415 - not needed to print
+    from pipeline.streaming import batch_transport, consumer_thread, faust_app, table_manager  # noqa: PLC0415 - not needed to print
 
     for ours in (
         consumer_thread.BatchConsumerThread, batch_transport.BatchConsumer, batch_transport.BatchTransport,
@@ -183,7 +183,7 @@ def test_every_override_is_guarded_and_takes_the_same_arguments() -> None:
 def test_recovery_answers_to_all_that_faust_asks_of_its_own() -> None:
     from faust.tables.manager import TableManager  # noqa: PLC0415 - not needed to print
 
-    from pipeline.adapters.table_manager import Recovery  # noqa: PLC0415 - not needed to print
+    from pipeline.streaming.table_manager import Recovery  # noqa: PLC0415 - not needed to print
 
     text = inspect.getsource(TableManager)
     asked = set(re.findall(r"self\.recovery\.(\w+)", text))

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,46 +14,53 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "pipeline"
 
-# What each part may import of the package, besides itself.
+# What each part may import of the package, besides itself: domain at the bottom, commands at the top.
 MAY_IMPORT = {
     "domain": set[str](),
     "topics": set[str](),
     "schema_files": set[str](),
-    "wire": {"domain"},
+    "runtime": set[str](),
+    "embedded": set[str](),
     "simulate": set[str](),
-    "state": {"domain", "wire"},
-    "sink": {"domain", "wire"},
-    "query": {"domain", "wire"},
-    "settings": {"domain"},
-    "adapters": {"domain", "wire", "state", "sink", "query", "topics", "schema_files"},
-    "dashboard": {"domain", "query"},
-    "wiring": {"domain", "wire", "state", "sink", "query", "adapters", "settings", "topics"},
-    "commands": {
-        "domain",
-        "wire",
-        "query",
-        "dashboard",
-        "adapters",
-        "settings",
-        "wiring",
-        "topics",
-        "simulate",
+    "formats": {"domain"},
+    "storage": {"domain", "formats"},
+    "state": {"domain", "formats", "storage"},
+    "query": {"domain", "formats"},
+    "kafka": {"topics"},
+    "clickhouse": {"schema_files"},
+    "roles": {
+        *("domain", "formats", "storage", "state", "query"),
+        *("kafka", "clickhouse", "topics", "schema_files"),
     },
-    "cli": {"commands", "wiring", "settings"},
+    "streaming": {"domain", "formats", "storage", "state", "roles", "kafka", "clickhouse", "topics"},
+    "dashboard": {"domain", "query"},
+    "settings": {"domain"},
+    "wiring": {"state", "roles", "kafka", "clickhouse", "embedded", "settings", "topics"},
+    "commands": {
+        *("domain", "formats", "storage", "state", "query", "kafka", "clickhouse", "roles", "streaming"),
+        *("dashboard", "embedded", "simulate", "settings", "wiring", "topics", "runtime"),
+    },
+    "cli": {"commands", "wiring", "settings", "runtime"},
     "__main__": {"cli"},
     "__init__": set[str](),
 }
-ONLY_ADAPTERS_IMPORT = {"faust", "mode", "aiokafka", "clickhouse_connect", "chdb", "prometheus_client"}
-# Exceptions and plain tuples that the commands have to name.
-NAMED_BY_COMMANDS = {"aiokafka.errors", "faust.types"}
+# A library that reaches something, and the only folders that may import it.
+ONLY_IMPORTED_BY = {
+    "faust": {"streaming"},
+    "mode": {"streaming"},
+    "aiokafka": {"kafka", "streaming"},
+    "clickhouse_connect": {"clickhouse"},
+    "chdb": {"embedded"},
+    "prometheus_client": {"roles"},
+}
 # The life of an assignment and the order of things after a rebalance, for any transport.
-FREE_OF_TRANSPORT = ("pipeline.adapters.assignment", "pipeline.adapters.recovery")
-WITHOUT_CLOCK = ("domain", "wire", "state", "sink", "query", "simulate")
+FREE_OF_FAUST = ("pipeline.streaming.assignment", "pipeline.streaming.recovery", "pipeline.cli")
+WITHOUT_CLOCK = ("domain", "formats", "state", "storage", "query", "simulate")
 CLOCKS = {"time", "datetime.now", "datetime.utcnow", "date.today"}
 RANDOM_SOURCES = {"random", "secrets", "uuid.uuid1", "uuid.uuid4", "os.urandom"}
 READ_ENVIRONMENT = {"wiring"}
 # A child process gets its parent's environment; nothing is decided by it.
-PASS_ENVIRONMENT_ON = {"adapters/embedded/child.py"}
+PASS_ENVIRONMENT_ON = {"embedded/child.py"}
 
 MAX_LINES = 400
 MAX_FUNCTION_LINES = 55
@@ -61,6 +69,10 @@ MAX_FUNCTION_LINES = 55
 def part_of(path: Path) -> str:
     relative = path.relative_to(PACKAGE)
     return relative.parts[0] if len(relative.parts) > 1 else relative.stem
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
 def modules() -> list[Path]:
@@ -109,21 +121,36 @@ def test_domain_imports_the_standard_library_alone() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_only_adapters_talk_to_services() -> None:
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    """Imports for types alone count: what needs them belongs together, or has one thing too many in it."""
+    names = {module_name(path) for path in modules()}
+    graph: dict[str, set[str]] = {}
+    for path, tree in trees():
+        name = module_name(path)
+        found = {part for full in imports(tree) for part in (full, full.rpartition(".")[0]) if part in names}
+        # A package that names what its modules offer is no cycle with them.
+        graph[name] = {other for other in found - {name} if not name.startswith(f"{other}.")}
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))
+
+
+def test_each_library_is_reached_from_its_own_folder() -> None:
     wrong = []
     for path, tree in trees():
-        part = part_of(path)
         for name in imports(tree):
-            named = part == "commands" and any(name.startswith(f"{module}.") for module in NAMED_BY_COMMANDS)
-            if part != "adapters" and not named and name.split(".")[0] in ONLY_ADAPTERS_IMPORT:
+            library = name.split(".")[0]
+            if library in ONLY_IMPORTED_BY and part_of(path) not in ONLY_IMPORTED_BY[library]:
                 wrong.append(f"{path.relative_to(ROOT)} imports {name}")
     assert not wrong, "\n".join(wrong)
 
 
-def test_what_the_simulation_drives_knows_no_transport() -> None:
+def test_the_command_line_and_what_the_simulation_drives_know_no_faust() -> None:
+    """Importing Faust costs most of a second, which no command but `worker` has to pay."""
     wrong = []
-    for name in FREE_OF_TRANSPORT:
-        script = f"import sys, {name}; print(*({{'faust', 'mode', 'aiokafka'}} & set(sys.modules)))"
+    for name in FREE_OF_FAUST:
+        script = f"import sys, {name}; print(*({{'faust', 'mode'}} & set(sys.modules)))"
         found = subprocess.run(
             [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
         )

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.commands.dashboard import parts
 from pipeline.dashboard.app import application
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.simulate.fleet import fleet
 from tests.dashboard import hostile
 from tests.dashboard.stage import Stage, staged

@@ -10,12 +10,12 @@ from typing import Any
 import orjson
 
 from pipeline import wiring
-from pipeline.adapters.clickhouse import Store
-from pipeline.adapters.migrations import migrate
-from pipeline.adapters.rebuild import Scope
+from pipeline.clickhouse.migrations import migrate
+from pipeline.clickhouse.store import Store
+from pipeline.formats import measure, native
+from pipeline.roles.rebuild import Scope
 from pipeline.settings import Settings, load
-from pipeline.wire import measure, native
-from pipeline.wire.rows import dead_letter_row, event_rows, ledger_row
+from pipeline.storage.rows import dead_letter_row, event_rows, ledger_row
 
 _BLOCK = 500
 """Records in one insert."""

@@ -12,12 +12,12 @@ import anyio
 import pytest
 from starlette.testclient import TestClient
 
-from pipeline.adapters.clickhouse import Refused, Store, Unreachable
-from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.clickhouse.store import Refused, Store, Unreachable
 from pipeline.commands import dashboard as command
 from pipeline.commands.dashboard import parts
 from pipeline.dashboard.app import Parts, application
 from pipeline.dashboard.reader import NotAnswered, Reader
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.query.statement import Statement
 from tests.dashboard.markup import Page
 from tests.dashboard.stage import Stage

@@ -14,9 +14,9 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select
 
-from pipeline.adapters.embedded.child import LOOPBACK, Child, free_port
-from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.dashboard.guard import COOKIE
+from pipeline.embedded.child import LOOPBACK, Child, free_port
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from tests.dashboard import hostile
 from tests.dashboard.browser import PHONE, WIDE, Browser, NoBrowser, browsing
 from tests.dashboard.stage import Stage, recorded, staged

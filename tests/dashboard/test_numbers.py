@@ -13,17 +13,17 @@ import orjson
 import pytest
 from starlette.testclient import TestClient
 
-from pipeline.adapters.embedded.child import LOOPBACK, free_port
 from pipeline.commands.dashboard import parts
 from pipeline.dashboard import leads, story, words
 from pipeline.dashboard.pages.health import SPLITS
 from pipeline.dashboard.rates import Sample, Watch, history, rates
 from pipeline.dashboard.tables import ordered
 from pipeline.dashboard.verdict import compared
+from pipeline.embedded.child import LOOPBACK, free_port
 from pipeline.query.failures import failing_requests, top_crashes
-from pipeline.query.filter import EVERYTHING
-from pipeline.query.filter_sql import where
-from pipeline.query.filter_text import parse
+from pipeline.query.filters.json_form import EVERYTHING
+from pipeline.query.filters.sql import where
+from pipeline.query.filters.text_form import parse
 from tests.dashboard.markup import Page
 from tests.dashboard.stage import Stage
 

@@ -13,11 +13,11 @@ import msgspec
 import orjson
 
 from pipeline.domain.policy import Policies
+from pipeline.formats.limits import MAX_RECORD_BYTES
+from pipeline.formats.rejected import MAX_DETAIL_CHARS, Reason
 from pipeline.settings import InvalidSettings, as_environment, load, variables
-from pipeline.wire.columns import DEAD_LETTER_COLUMNS
-from pipeline.wire.limits import MAX_RECORD_BYTES
-from pipeline.wire.refusal import row_of_dead_letter
-from pipeline.wire.rejected import MAX_DETAIL_CHARS, Reason
+from pipeline.storage.columns import DEAD_LETTER_COLUMNS
+from pipeline.storage.dead_letter import row_of_dead_letter
 from tests.fuzz.mutate import JsonMutator, MsgpackMutator
 from tests.fuzz.target import Seen, check_row, require
 from tests.fuzz.vocabulary import NOW_MS, NUMBERS, TEXTS

@@ -18,15 +18,16 @@ import orjson
 from pipeline.domain.event import Event
 from pipeline.domain.fold import sessions
 from pipeline.domain.policy import Policy
+from pipeline.formats import measure, native
+from pipeline.formats.limits import MAX_RECORD_BYTES
+from pipeline.formats.rejected import Rejected
+from pipeline.state.codec import state_codec
 from pipeline.state.device import Counts, apply
+from pipeline.state.device_state import DeviceState
 from pipeline.state.outbox import Rows
-from pipeline.wire import measure, native, state_codec
-from pipeline.wire.columns import DEAD_LETTER_COLUMNS, EVENT_COLUMNS, SESSION_COLUMNS
-from pipeline.wire.device_state import DeviceState
-from pipeline.wire.limits import MAX_RECORD_BYTES
-from pipeline.wire.refusal import refusals, row_of_dead_letter
-from pipeline.wire.rejected import Rejected
-from pipeline.wire.rows import event_rows
+from pipeline.storage.columns import DEAD_LETTER_COLUMNS, EVENT_COLUMNS, SESSION_COLUMNS
+from pipeline.storage.dead_letter import refusals, row_of_dead_letter
+from pipeline.storage.rows import event_rows
 from tests.decoding import assert_read_alike
 from tests.fuzz.mutate import JsonMutator, grown
 from tests.fuzz.target import Seen, check_indexes, check_rejected, check_row, require

@@ -12,9 +12,11 @@ import orjson
 
 from pipeline.domain.event import Event
 from pipeline.domain.policy import Policy
+from pipeline.formats import native
+from pipeline.state.codec import state_codec
 from pipeline.state.device import Counts, apply
-from pipeline.wire import native, state_codec, stored_event
-from pipeline.wire.device_state import DeviceState
+from pipeline.state.device_state import DeviceState
+from pipeline.storage import stored_event
 from tests.fuzz.mutate import JsonMutator, MsgpackMutator
 from tests.fuzz.records import check_sessions, examples
 from tests.fuzz.target import Seen, require

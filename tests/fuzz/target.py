@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import orjson
 
-from pipeline.wire.rejected import MAX_DETAIL_CHARS, Reason, Rejected
+from pipeline.formats.rejected import MAX_DETAIL_CHARS, Reason, Rejected
 
 
 class Escaped(AssertionError):

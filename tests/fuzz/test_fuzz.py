@@ -15,10 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.settings import InvalidSettings, load
-from pipeline.wire import measure, native, state_codec, state_v1, stored_event
-from pipeline.wire.device_state import DeviceState
-from pipeline.wire.limits import (
+from pipeline.formats import measure, native
+from pipeline.formats.limits import (
     MAX_BODY_BYTES,
     MAX_BODY_EVENTS,
     MAX_CONTAINERS,
@@ -26,9 +24,13 @@ from pipeline.wire.limits import (
     MAX_NESTING,
     MAX_RECORD_BYTES,
 )
-from pipeline.wire.parse import parse
-from pipeline.wire.refusal import refusals, row_of_dead_letter
-from pipeline.wire.rejected import MAX_DETAIL_CHARS, Reason, Rejected
+from pipeline.formats.rejected import MAX_DETAIL_CHARS, Reason, Rejected
+from pipeline.formats.strict_json import parse
+from pipeline.settings import InvalidSettings, load
+from pipeline.state.codec import state_codec, state_v1
+from pipeline.state.device_state import DeviceState
+from pipeline.storage import stored_event
+from pipeline.storage.dead_letter import refusals, row_of_dead_letter
 from tests.fuzz.campaign import Campaign, run_mutator
 from tests.fuzz.foreign import DeadLetterTarget, SettingsTarget
 from tests.fuzz.records import MeasureTarget, NativeTarget, check_envelope

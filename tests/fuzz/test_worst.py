@@ -9,8 +9,8 @@ from random import Random
 import pytest
 
 from pipeline import topics
-from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
-from pipeline.wire import limits, measure, native
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.formats import limits, measure, native
 from tests.fuzz import worst
 
 NOW_MS = int(time.time() * 1_000)

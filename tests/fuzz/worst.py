@@ -19,11 +19,11 @@ from pathlib import Path
 from random import Random
 
 from pipeline import topics
-from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
-from pipeline.adapters.traffic import Outgoing, produce
 from pipeline.domain.event import Event
 from pipeline.domain.policy import Policy
-from pipeline.wire import limits, measure
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.formats import limits, measure
+from pipeline.kafka.produce import Outgoing, produce
 from tests.expected_rows import Device, Row, decoded, each_session_row
 from tests.fuzz.limited import VARIABLE
 from tests.services import start_broker

@@ -18,8 +18,8 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from pipeline.domain.event import COUNTERS, Kind
-from pipeline.wire import measure, native
-from pipeline.wire.rejected import MAX_DETAIL_CHARS, Reason, Rejected
+from pipeline.formats import measure, native
+from pipeline.formats.rejected import MAX_DETAIL_CHARS, Reason, Rejected
 from tests.decoding import assert_read_alike
 
 ROOT = Path(__file__).resolve().parents[2]

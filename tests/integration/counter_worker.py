@@ -15,10 +15,11 @@ from typing import Any
 
 from faust.types import TP
 
-from pipeline.adapters import faust_app, record_batches
-from pipeline.adapters.faust_app import BatchApp, Limits
-from pipeline.adapters.kafka_connection import KafkaConnection
-from pipeline.adapters.leaving import leave
+from pipeline.kafka import record_batches
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.runtime import leave
+from pipeline.streaming import faust_app
+from pipeline.streaming.faust_app import BatchApp, Limits
 
 MARKER = b"\0applied"
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pipeline.cli import main
-from pipeline.wire import state_codec
-from pipeline.wire.device_state import DeviceState
+from pipeline.state.codec import state_codec
+from pipeline.state.device_state import DeviceState
 
 NEWER = state_codec.VERSION + 1
 

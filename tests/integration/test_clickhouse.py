@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from pipeline.adapters.clickhouse import BUSY_CODES, REFUSED_CODES, Refused, Store, Unreachable
-from pipeline.adapters.migrations import MigrationError, migrate
+from pipeline.clickhouse.migrations import MigrationError, migrate
+from pipeline.clickhouse.store import BUSY_CODES, REFUSED_CODES, Refused, Store, Unreachable
 from pipeline.domain.session import Session, session_id
+from pipeline.formats import native
+from pipeline.formats.limits import LAST_STORED_MS, MAX_TIME_MS, MIN_TIME_MS
 from pipeline.schema_files import schema_folder
-from pipeline.wire import native
-from pipeline.wire.columns import TABLES
-from pipeline.wire.limits import LAST_STORED_MS, MAX_TIME_MS, MIN_TIME_MS
-from pipeline.wire.rows import dead_letter_row, deleted_row, event_rows, ledger_row, session_row
+from pipeline.storage.columns import TABLES
+from pipeline.storage.rows import dead_letter_row, deleted_row, event_rows, ledger_row, session_row
 
 APP, DEVICE = "org.example.app", "device-1"
 T0 = 1_742_296_591_764

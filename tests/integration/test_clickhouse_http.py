@@ -21,9 +21,9 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
-from pipeline.adapters.embedded import content_coding
-from pipeline.adapters.embedded.child import LOOPBACK
-from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.embedded import content_coding
+from pipeline.embedded.child import LOOPBACK
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
 
 # compression.zstd or backports.zstd, whichever this Python has.
 zstd = content_coding.zstd

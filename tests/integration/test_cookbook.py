@@ -11,11 +11,11 @@ from uuid import uuid4
 import orjson
 import pytest
 
-from pipeline.adapters.clickhouse import Store
-from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
-from pipeline.adapters.migrations import migrate
+from pipeline.clickhouse.migrations import migrate
+from pipeline.clickhouse.store import Store
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.schema_files import schema_folder
-from pipeline.wire.rows import ledger_row
+from pipeline.storage.rows import ledger_row
 from tests.analysts import Traffic, fill, simulated
 from tests.expected_rows import Row
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from tests.integration.test_lost_state import assert_sessions_are_the_fold
 from tests.stack import Stack, logs_if_failed, running_stack
 

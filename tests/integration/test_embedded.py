@@ -20,9 +20,9 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from pipeline.adapters.embedded.broker import EmbeddedBroker
-from pipeline.adapters.embedded.child import LOOPBACK, Child, StartError
-from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.embedded.broker import EmbeddedBroker
+from pipeline.embedded.child import LOOPBACK, Child, StartError
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from tests.services import Broker
 
 MAX_RECORD_BYTES = 1_000_000
@@ -164,8 +164,8 @@ def test_services_die_with_their_parent(tmp_path: Path) -> None:
     # The child is started from a thread that ends at once: Linux counts the thread as the parent.
     program = f"""
 import os, pathlib, sys, threading
-from pipeline.adapters.embedded.broker import EmbeddedBroker
-from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.embedded.broker import EmbeddedBroker
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
 folder = pathlib.Path({str(tmp_path)!r})
 services = [EmbeddedBroker(folder=folder), EmbeddedClickHouse(folder=folder)]
 for service in services:

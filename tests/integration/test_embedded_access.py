@@ -19,9 +19,9 @@ from uuid import uuid4
 
 import pytest
 
-from pipeline.adapters.embedded.child import LOOPBACK
-from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
-from pipeline.adapters.embedded.engine_rights import GRANTS
+from pipeline.embedded.child import LOOPBACK
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.embedded.engine_rights import GRANTS
 from tests.dashboard.browser import Browser, NoBrowser, browsing
 from tests.stack import unavailable
 
@@ -325,7 +325,7 @@ def test_a_confined_process_connects_to_nobody(outside: Outside, tmp_path: Path)
     program = f"""
 import socket, sys
 from pathlib import Path
-from pipeline.adapters.embedded.confined import NotConfined, confine
+from pipeline.embedded.confined import NotConfined, confine
 try:
     confine(Path({str(tmp_path)!r}))
 except NotConfined as reason:

@@ -13,14 +13,14 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from pipeline.adapters.clickhouse import Store
-from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
-from pipeline.adapters.migrations import migrate
-from pipeline.query.dimensions import DIMENSIONS, KEYED
-from pipeline.query.filter import from_json
-from pipeline.query.filter_regex import regex_fault
-from pipeline.query.filter_sql import Scope, where
-from pipeline.query.filter_text import parse, to_text
+from pipeline.clickhouse.migrations import migrate
+from pipeline.clickhouse.store import Store
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.query.filters.dimensions import DIMENSIONS, KEYED
+from pipeline.query.filters.json_form import from_json
+from pipeline.query.filters.regex import regex_fault
+from pipeline.query.filters.sql import Scope, where
+from pipeline.query.filters.text_form import parse, to_text
 from tests.filter_oracle import Document, World
 from tests.filter_strategies import Vocabulary, events, filters
 from tests.filter_world import ODD_TEXTS, fill, read_world

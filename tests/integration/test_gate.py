@@ -16,11 +16,11 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from pipeline.adapters.embedded.broker import EmbeddedBroker
-from pipeline.adapters.embedded.child import LOOPBACK, StartError, free_port
-from pipeline.adapters.embedded.gate import Gate
-from pipeline.adapters.embedded.kafka_probe import broker_answers
-from pipeline.adapters.embedded.peer import owner_of
+from pipeline.embedded.broker import EmbeddedBroker
+from pipeline.embedded.child import LOOPBACK, StartError, free_port
+from pipeline.embedded.gate import Gate
+from pipeline.embedded.kafka_probe import broker_answers
+from pipeline.embedded.peer import owner_of
 
 
 @pytest.fixture(scope="module")

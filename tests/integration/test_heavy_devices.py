@@ -14,8 +14,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from pipeline import topics
-from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
-from pipeline.wire.limits import MAX_PROPERTIES, MAX_PROPERTY_VALUE_CHARS
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.formats.limits import MAX_PROPERTIES, MAX_PROPERTY_VALUE_CHARS
 from tests.integration.test_lost_state import assert_sessions_are_the_fold
 from tests.stack import Stack, logs_if_failed, running_stack
 

@@ -12,10 +12,10 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from faust.types import TP
 
-from pipeline.adapters.changelog import read_changelog
-from pipeline.adapters.fence import Fence, Fenced, kafka_fence
-from pipeline.adapters.kafka_connection import KafkaConnection
-from pipeline.adapters.kafka_topics import LogBounds, ensure_topics, log_bounds
+from pipeline.kafka.admin import LogBounds, ensure_topics, log_bounds
+from pipeline.kafka.changelog import read_changelog
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.fence import Fence, Fenced, kafka_fence
 from pipeline.state.marker import newer
 from pipeline.state.partition import Effects, Partition
 from pipeline.state.records import SourceRecord

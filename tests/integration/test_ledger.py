@@ -10,9 +10,9 @@ import orjson
 import pytest
 
 from pipeline import topics
-from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
-from pipeline.adapters.kafka_topics import end_offsets
 from pipeline.domain.policy import HOUR_MS, Policy
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.kafka.admin import end_offsets
 from tests.conftest import BROKER_KINDS
 from tests.expected_rows import EVENTS_SQL, SESSIONS_SQL, assert_same_rows, session_rows, stored_events
 from tests.stack import Stack, logs_if_failed, running_stack

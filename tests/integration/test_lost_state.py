@@ -11,8 +11,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from pipeline import topics
-from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.domain.policy import Policy
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from tests.expected_rows import EVENTS_SQL, SESSIONS_SQL, assert_same_rows, session_rows, stored_events
 from tests.stack import Stack, logs_if_failed, running_stack
 

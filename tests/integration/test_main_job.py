@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.domain.event import Event
 from pipeline.domain.policy import Policy
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from tests.conftest import BROKER_KINDS
 from tests.expected_rows import (
     SESSIONS_SQL,

@@ -12,9 +12,9 @@ from uuid import uuid4
 import orjson
 import pytest
 
-from pipeline.adapters.clickhouse import Store
-from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
-from pipeline.adapters.migrations import migrate
+from pipeline.clickhouse.migrations import migrate
+from pipeline.clickhouse.store import Store
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.query import compare, failures, metrics
 from pipeline.query.metric_definitions import METRICS, Bucket
 from pipeline.query.session_range import EVERYTHING

@@ -11,11 +11,11 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from pipeline import topics
-from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
-from pipeline.adapters.kafka_topics import topic_partitions
-from pipeline.adapters.roles import group_of
 from pipeline.commands.progress import lags
 from pipeline.domain.policy import HOUR_MS, MINUTE_MS, Policy
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.kafka.admin import topic_partitions
+from pipeline.topics import group_of
 from tests.expected_rows import EVENTS_SQL, SESSIONS_SQL, Row, assert_same_rows, session_rows, stored_events
 from tests.stack import Stack, logs_if_failed, running_stack
 

@@ -14,11 +14,11 @@ from uuid import uuid4
 
 import pytest
 
-from pipeline.adapters.clickhouse import Store
-from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
-from pipeline.adapters.migrations import migrate
-from pipeline.query.filter import FilterError
-from pipeline.query.filter_text import parse
+from pipeline.clickhouse.migrations import migrate
+from pipeline.clickhouse.store import Store
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.query.filters.json_form import FilterError
+from pipeline.query.filters.text_form import parse
 from pipeline.query.saved import delete, make_default, save, saved_filters
 from pipeline.query.sessions import (
     Cursor,

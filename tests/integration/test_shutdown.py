@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from tests.chaos.proxy import FaultProxy
 from tests.chaos.schedule import Fault
 from tests.stack import Stack, logs_if_failed, running_stack

@@ -11,9 +11,9 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from pipeline import topics
-from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
-from pipeline.adapters.kafka_topics import end_offsets
 from pipeline.commands.progress import lags
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.kafka.admin import end_offsets
 from pipeline.query.operations import NEXT_OFFSET_SQL
 from tests.integration.test_lost_state import assert_sessions_are_the_fold
 from tests.stack import Stack, delete_and_create, logs_if_failed, running_stack

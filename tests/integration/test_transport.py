@@ -20,11 +20,12 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from faust.types import TP
 
-from pipeline.adapters import faust_app, kafka_topics, record_batches
-from pipeline.adapters.changelog import read_changelog
-from pipeline.adapters.embedded.child import free_port
-from pipeline.adapters.kafka_connection import BrokerUnavailable, KafkaConnection, wait_for_broker
-from pipeline.adapters.kafka_topics import LogBounds, TopicMismatch, ensure_topics
+from pipeline.embedded.child import free_port
+from pipeline.kafka import admin, record_batches
+from pipeline.kafka.admin import LogBounds, TopicMismatch, ensure_topics
+from pipeline.kafka.changelog import read_changelog
+from pipeline.kafka.connection import BrokerUnavailable, KafkaConnection, wait_for_broker
+from pipeline.streaming import faust_app
 from tests.integration.counter_worker import MARKER, decode, encode, newer
 from tests.services import Broker
 
@@ -192,7 +193,7 @@ class Stage:
         worker.wait_caught_up([TP(self.source, partition) for partition in partitions], after=max(seen))
 
     def committed(self) -> list[int | None]:
-        found = asyncio.run(kafka_topics.committed_offsets(self.connection, self.group, [self.source]))
+        found = asyncio.run(admin.committed_offsets(self.connection, self.group, [self.source]))
         return [found[tp] for tp in self.sources]
 
     def counted(self) -> dict[int, Counter[bytes]]:
@@ -340,8 +341,7 @@ def test_reading_starts_where_the_hook_says_else_at_the_commit_else_at_the_begin
     assert worker.chunks(stage.sources[0])[0][0] == 30
     assert worker.chunks(stage.sources[1])[0][0] == 0, "an offset beyond the end of the log is not waited for"
     assert (
-        f"ERROR pipeline.adapters.starts: {stage.source}[1]: we were to go on at offset 10000"
-        in worker.errors()
+        f"ERROR pipeline.kafka.starts: {stage.source}[1]: we were to go on at offset 10000" in worker.errors()
     )
     assert [worker.chunks(tp) for tp in other_sources] == [[(0, 9)], [(0, 9)]]
     assert stage.committed() == [60, 60]
@@ -432,7 +432,7 @@ def test_topics_are_made_once_and_never_with_another_partition_count(stage: Stag
     async def act() -> None:
         wanted = {stage.source: (PARTITIONS, {}), f"new-{stage.group}": (3, {"cleanup.policy": "compact"})}
         await asyncio.gather(*(ensure_topics(stage.connection, wanted) for _ in range(3)))
-        assert len(await kafka_topics.topic_partitions(stage.connection, wanted)) == PARTITIONS + 3
+        assert len(await admin.topic_partitions(stage.connection, wanted)) == PARTITIONS + 3
         with pytest.raises(TopicMismatch, match="has 2 partitions where 4 are configured"):
             await ensure_topics(stage.connection, {stage.source: (4, {})})
 
@@ -442,7 +442,7 @@ def test_topics_are_made_once_and_never_with_another_partition_count(stage: Stag
 def test_the_end_of_a_log_is_right_after_batches_of_several_records(stage: Stage) -> None:
     stage.send(70)
     empty = TP(stage.changelog, 0)
-    bounds = asyncio.run(kafka_topics.log_bounds(stage.connection, [*stage.sources, empty]))
+    bounds = asyncio.run(admin.log_bounds(stage.connection, [*stage.sources, empty]))
     assert bounds == {**{tp: LogBounds(0, 70) for tp in stage.sources}, empty: LogBounds(0, 0)}
     assert stage.committed() == [None, None]
 
@@ -497,16 +497,16 @@ def test_a_batch_of_several_is_refused_for_its_size_and_written_one_by_one(kafka
 def test_connections_know_tls_and_sasl() -> None:
     plain = KafkaConnection("one:9092, two:9093")
     assert plain.client_options()["bootstrap_servers"] == ["one:9092", "two:9093"]
-    assert plain.faust_credentials() is None
+    assert faust_app.credentials_of(plain) is None
     secured = KafkaConnection("one:9092", "SASL_SSL", "SCRAM-SHA-512", "user", "secret")
     options = secured.client_options()
     assert options["security_protocol"] == "SASL_SSL"
     assert options["sasl_mechanism"] == "SCRAM-SHA-512"
     assert options["ssl_context"].check_hostname
-    assert secured.faust_credentials().protocol.value == "SASL_SSL"
-    assert KafkaConnection("one:9092", "SSL").faust_credentials().protocol.value == "SSL"
+    assert faust_app.credentials_of(secured).protocol.value == "SASL_SSL"
+    assert faust_app.credentials_of(KafkaConnection("one:9092", "SSL")).protocol.value == "SSL"
     clear = KafkaConnection("one:9092", "SASL_PLAINTEXT", "PLAIN", "user", "secret")
-    assert clear.faust_credentials().protocol.value == "SASL_PLAINTEXT"
+    assert faust_app.credentials_of(clear).protocol.value == "SASL_PLAINTEXT"
     assert clear.client_options()["ssl_context"] is None
     assert "secret" not in repr(clear)
     for wrong in ({"security": "TLS"}, {"security": "SASL_SSL"}, {"mechanism": "MAGIC"}, {"bootstrap": " "}):

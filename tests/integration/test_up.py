@@ -20,9 +20,9 @@ import clickhouse_connect
 import orjson
 import pytest
 
-from pipeline.adapters.embedded.child import free_port
-from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.domain.policy import Policy
+from pipeline.embedded.child import free_port
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from tests.expected_rows import SESSIONS_SQL, assert_same_rows, session_rows
 from tests.recorded import bodies, events_by_device, raw_identities, recorded_files
 from tests.restless import Producer, stored_events

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.adapters.clickhouse import Store
-from pipeline.adapters.embedded.child import LOOPBACK, free_port
-from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
-from pipeline.commands.progress import READS
+from pipeline.clickhouse.store import Store
+from pipeline.embedded.child import LOOPBACK, free_port
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.query.operations import ledger_totals
+from pipeline.topics import READS
 from tests.integration.test_up import START_TIMEOUT_S, STOP_TIMEOUT_S, Up, left_over, started
 from tests.restless import Producer, stored_events
 

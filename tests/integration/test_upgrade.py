@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from pipeline import topics
-from pipeline.adapters.changelog import read_changelog
-from pipeline.adapters.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.kafka.changelog import read_changelog
+from pipeline.state.codec import state_codec
 from pipeline.state.marker import MARKER_KEY
-from pipeline.wire import state_codec
 from tests.integration.newer_program import NEWER
 from tests.integration.test_lost_state import assert_sessions_are_the_fold
 from tests.stack import Stack, logs_if_failed, running_stack

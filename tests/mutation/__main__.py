@@ -39,18 +39,21 @@ _SIMULATED = (
     "tests/simulation/test_simulation.py::test_what_was_found_once",
 )
 _ANY_DELIVERY = "tests/property/test_streaming.py"
+_EFFECTS = (
+    *("tests/unit/test_chunk.py", "tests/unit/test_fence.py", "tests/unit/test_sink.py"),
+    *("tests/unit/test_recovery.py", "tests/unit/test_transport.py", "tests/unit/test_clickhouse.py"),
+    *("tests/unit/test_membership.py", "tests/unit/test_topics_known.py", "tests/unit/test_made_bytes.py"),
+)
 TESTS = {
     "pipeline/domain": (*_FOLD, "tests/golden", *_SIMULATED, _ANY_DELIVERY),
     "pipeline/state": (*_STATE, *_SIMULATED, _ANY_DELIVERY),
-    "pipeline/wire": ("tests/unit/test_native.py", "tests/unit/test_rows.py", *_STATE, "tests/golden",
-                      "tests/property/test_decoders.py", *_SIMULATED, _ANY_DELIVERY),
-    "pipeline/sink": ("tests/unit/test_sink.py", "tests/unit/test_made_bytes.py", *_SIMULATED),
-    "pipeline/adapters": (
-        *("tests/unit/test_chunk.py", "tests/unit/test_fence.py", "tests/unit/test_sink.py"),
-        *("tests/unit/test_recovery.py", "tests/unit/test_transport.py", "tests/unit/test_clickhouse.py"),
-        *("tests/unit/test_membership.py", "tests/unit/test_topics_known.py", "tests/unit/test_made_bytes.py"),
-        *_SIMULATED,
-    ),
+    "pipeline/formats": ("tests/unit/test_native.py", "tests/golden", "tests/property/test_decoders.py", *_SIMULATED,
+                         _ANY_DELIVERY),
+    "pipeline/storage": ("tests/unit/test_rows.py", "tests/golden", *_SIMULATED),
+    "pipeline/roles": ("tests/unit/test_sink.py", "tests/unit/test_made_bytes.py", *_EFFECTS, *_SIMULATED),
+    "pipeline/kafka": (*_EFFECTS, *_SIMULATED),
+    "pipeline/clickhouse": (*_EFFECTS, *_SIMULATED),
+    "pipeline/streaming": (*_EFFECTS, *_SIMULATED),
 }  # fmt: skip
 """Folder of a module to the fast tests that hold it, the quickest first."""
 

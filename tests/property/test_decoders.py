@@ -10,10 +10,10 @@ import orjson
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.wire import measure, native
-from pipeline.wire.limits import MAX_RECORD_BYTES
-from pipeline.wire.native_events import Arrival, arrivals_of
-from pipeline.wire.rejected import Rejected
+from pipeline.formats import measure, native
+from pipeline.formats.limits import MAX_RECORD_BYTES
+from pipeline.formats.native.events import Arrival, arrivals_of
+from pipeline.formats.rejected import Rejected
 from tests.decoding import assert_read_alike
 
 NOW = 1_764_000_000_000

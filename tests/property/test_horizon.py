@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pipeline.domain.policy import Policy
 from pipeline.domain.session import session_id
 from pipeline.state.device import Counts, apply, fall_silent
-from pipeline.wire.device_state import DeviceState
+from pipeline.state.device_state import DeviceState
 from tests.horizon import DeviceHistory, Record
 from tests.property.test_streaming import APP, DEVICE, START_MS, StoredRows, through_codec
 from tests.session_dicts import without_events

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from pipeline.domain.policy import Policy
 from pipeline.domain.session import Session, session_id
+from pipeline.state.codec import state_codec
+from pipeline.state.codec.session_codec import checkpoint
 from pipeline.state.device import Counts, apply, fall_silent
-from pipeline.wire import state_codec
-from pipeline.wire.device_state import DeviceState, Report
-from pipeline.wire.session_codec import checkpoint
+from pipeline.state.device_state import DeviceState, Report
 from tests.oracle import oracle_sessions
 from tests.session_dicts import session_dict, without_events
 from tests.strategies import Case, DeliveredCase, Delivery, delivered_cases

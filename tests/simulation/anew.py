@@ -4,8 +4,8 @@ deploy/runbook.md, 'A topic was made anew', once a worker has said so."""
 from __future__ import annotations
 
 from pipeline import topics
-from pipeline.adapters.known_topics import ALL, note_topics, require_known
 from pipeline.query.operations import next_offset
+from pipeline.roles.known_topics import ALL, note_topics, require_known
 from tests.simulation import rebuild
 from tests.simulation.broker import Before
 from tests.simulation.clickhouse import NOT_STORABLE

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from random import Random
 from zlib import crc32
 
-from pipeline.adapters.topic_identity import Note
+from pipeline.kafka.topic_identity import Note
 
 Headers = tuple[tuple[str, bytes], ...]
 Place = tuple[str, int]

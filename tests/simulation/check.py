@@ -9,11 +9,12 @@ from typing import Any
 from pipeline import topics
 from pipeline.domain.event import Event
 from pipeline.domain.fold import sessions as fold
+from pipeline.formats import measure, native
+from pipeline.formats.rejected import Reason, Rejected
 from pipeline.state.outbox import split_key
 from pipeline.state.partition import Partition
-from pipeline.wire import measure, native, stored_event
-from pipeline.wire.refusal import refusals
-from pipeline.wire.rejected import Reason, Rejected
+from pipeline.storage import stored_event
+from pipeline.storage.dead_letter import refusals
 from tests.expected_rows import Device, Row, as_row, session_rows
 from tests.horizon import DeviceHistory
 from tests.oracle import drop_duplicates, oracle_session_id

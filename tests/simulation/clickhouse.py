@@ -16,9 +16,9 @@ from typing import Any
 import lz4.frame
 from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
-from pipeline.adapters.clickhouse import Store
+from pipeline.clickhouse.store import Store
 from pipeline.query.operations import NEXT_OFFSET_SQL
-from pipeline.wire.columns import TABLES
+from pipeline.storage.columns import TABLES
 
 Row = dict[str, Any]
 Key = tuple[Any, ...]

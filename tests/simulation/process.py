@@ -19,23 +19,24 @@ from typing import Any
 from faust.types import TP
 
 from pipeline import topics
-from pipeline.adapters.assignment import Assignment, Delivered, Membership
-from pipeline.adapters.chunk import cut
-from pipeline.adapters.fence import Claim, Fence, Fenced
-from pipeline.adapters.fence import Pairs as FencedPairs
-from pipeline.adapters.kafka_topics import LogBounds
-from pipeline.adapters.known_topics import replaced_rows, require_known
-from pipeline.adapters.metrics import Metrics
-from pipeline.adapters.record_batches import TooLarge
-from pipeline.adapters.recovery import StateTable, TakeOver, apply_log, is_through
-from pipeline.adapters.router import Router
-from pipeline.adapters.sessionizer import Sessionizer
-from pipeline.adapters.sink import Sink
-from pipeline.adapters.topic_identity import Note, require_same
-from pipeline.sink.batch import Bounds, Source
+from pipeline.kafka.admin import LogBounds
+from pipeline.kafka.changelog import apply_log, is_through
+from pipeline.kafka.fence import Claim, Fence, Fenced
+from pipeline.kafka.fence import Pairs as FencedPairs
+from pipeline.kafka.record_batches import TooLarge
+from pipeline.kafka.topic_identity import Note, require_same
+from pipeline.roles.batch import Bounds, Source
+from pipeline.roles.known_topics import replaced_rows, require_known
+from pipeline.roles.metrics import Metrics
+from pipeline.roles.router import Router
+from pipeline.roles.sessionizer import Sessionizer
+from pipeline.roles.sink import Sink
 from pipeline.state.marker import newer
 from pipeline.state.records import SourceRecord
-from pipeline.wire.refusal import Refusal
+from pipeline.storage.dead_letter import Refusal
+from pipeline.streaming.assignment import Assignment, Delivered, Membership
+from pipeline.streaming.chunk import cut
+from pipeline.streaming.recovery import StateTable, TakeOver
 from tests.simulation.broker import Broker, Log, LowerEpoch, Record
 from tests.simulation.clickhouse import Noted, Server
 from tests.simulation.loop import Loop

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 import orjson
 
 from pipeline import topics
-from pipeline.adapters.known_topics import note_replaced
+from pipeline.roles.known_topics import note_replaced
 from pipeline.state.aside import ASIDE_SUFFIX
+from pipeline.state.codec import state_codec
 from pipeline.state.marker import MARKER_KEY, Marker, marker_item
 from pipeline.state.rebuild import Rebuilt, rebuild_device
 from pipeline.state.store import STEPS_SUFFIX
-from pipeline.wire import state_codec, stored_event
+from pipeline.storage import stored_event
 from tests.simulation.clickhouse import NOT_STORABLE, Table
 from tests.simulation.process import changelog
 from tests.simulation.quiet import Quiet

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from pipeline.adapters.fence import Fence
-from pipeline.adapters.recovery import StateTable, TakeOver
-from pipeline.adapters.sessionizer import Items, Send, Sessionizer, StillMine
-from pipeline.adapters.sink import Pieces, Sink
 from pipeline.domain.policy import Policies
-from pipeline.sink.batch import Piece, Source
+from pipeline.kafka.fence import Fence
+from pipeline.roles.batch import Piece, Source
+from pipeline.roles.sessionizer import Items, Send, Sessionizer, StillMine
+from pipeline.roles.sink import Pieces, Sink
 from pipeline.state.effects import device_of
 from pipeline.state.outbox import Rows
 from pipeline.state.partition import Effects, Partition
 from pipeline.state.records import SourceRecord
+from pipeline.streaming.recovery import StateTable, TakeOver
 from tests.simulation.runs import Outcome, run_seed
 from tests.simulation.world import Suspects
 

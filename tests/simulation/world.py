@@ -10,16 +10,17 @@ from typing import Any
 from faust.types import TP
 
 from pipeline import topics
-from pipeline.adapters.fence import Fence
-from pipeline.adapters.recovery import TakeOver
-from pipeline.adapters.sessionizer import Sessionizer
-from pipeline.adapters.sink import Sink
-from pipeline.adapters.topic_identity import TopicMadeAnew
-from pipeline.sink.batch import Bounds
+from pipeline.formats import native
+from pipeline.kafka.fence import Fence
+from pipeline.kafka.topic_identity import TopicMadeAnew
+from pipeline.roles.batch import Bounds
+from pipeline.roles.sessionizer import Sessionizer
+from pipeline.roles.sink import Sink
 from pipeline.state.aside import ASIDE_SUFFIX
+from pipeline.state.codec import state_codec
 from pipeline.state.failures import StateLost
 from pipeline.state.store import STEPS_SUFFIX
-from pipeline.wire import native, state_codec
+from pipeline.streaming.recovery import TakeOver
 from tests.simulation.broker import Broker, Record
 from tests.simulation.clickhouse import Server
 from tests.simulation.process import (

@@ -7,7 +7,7 @@ from zlib import crc32
 import pytest
 
 from pipeline.domain.event import Event, Kind, make_event
-from pipeline.wire.tail import Strings, Tail, mark_of
+from pipeline.state.tail import Strings, Tail, mark_of
 
 MARK = 0x12345678
 START_MS = 1_800_000_000_000

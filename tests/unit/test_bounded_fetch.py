@@ -9,8 +9,8 @@ from aiokafka.consumer import fetcher
 from aiokafka.record import memory_records
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from pipeline.adapters import consumer_thread
-from pipeline.adapters.bounded_fetch import Room, room, within_room
+from pipeline.kafka.bounded_fetch import Room, room, within_room
+from pipeline.streaming import consumer_thread
 
 TPS = [TopicPartition("t", number) for number in range(3)]
 

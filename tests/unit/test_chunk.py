@@ -8,8 +8,8 @@ from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.adapters.assignment import Assignment, Progress
-from pipeline.adapters.chunk import Chunk, cut
+from pipeline.streaming.assignment import Assignment, Progress
+from pipeline.streaming.chunk import Chunk, cut
 
 
 class Record(NamedTuple):

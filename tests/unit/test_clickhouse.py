@@ -10,7 +10,7 @@ import lz4.frame
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError, Error, OperationalError
 
-from pipeline.adapters.clickhouse import BUSY_CODES, REFUSED_CODES, Refused, RefusedRow, Store, Unreachable
+from pipeline.clickhouse.store import BUSY_CODES, REFUSED_CODES, Refused, RefusedRow, Store, Unreachable
 
 ROWS = [b'{"n":%d}' % number for number in range(7)]
 

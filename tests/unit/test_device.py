@@ -6,9 +6,9 @@ import pytest
 
 from pipeline.domain.event import Event, Kind, make_event
 from pipeline.domain.policy import Policy
+from pipeline.state.codec.session_codec import checkpoint
 from pipeline.state.device import Counts, apply, fall_silent
-from pipeline.wire.device_state import DeviceState, Report
-from pipeline.wire.session_codec import checkpoint
+from pipeline.state.device_state import DeviceState, Report
 
 AT_MS = 1_800_000_000_000
 HORIZON_MS = 100_000

@@ -13,8 +13,8 @@ import pytest
 from aiokafka import errors
 from aiokafka.client import ConnectionGroup, CoordinationType
 
-from pipeline.adapters import fence as fences
-from pipeline.adapters.fence import CLAIM, Claim, ClaimDenied, Fence, Fenced, Pairs, kafka_fence
+from pipeline.kafka import fence as fences
+from pipeline.kafka.fence import CLAIM, Claim, ClaimDenied, Fence, Fenced, Pairs, kafka_fence
 
 DAY_S = 24 * 3_600
 
@@ -79,7 +79,7 @@ def test_an_overtaken_claim_is_made_again_by_the_owner_only() -> None:
 
 def test_a_claim_is_old_after_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = 5.0
-    monkeypatch.setattr("pipeline.adapters.fence.time.monotonic", lambda: now_s)
+    monkeypatch.setattr("pipeline.kafka.fence.time.monotonic", lambda: now_s)
     fence = Broker().fence()
     assert not fence.is_old(0), "never claimed"
     asyncio.run(fence.claim(0, still(True)))

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.query.dimensions import DIMENSIONS, KEYED_OPERATORS
-from pipeline.query.filter import (
+from pipeline.query.filters.dimensions import DIMENSIONS, KEYED_OPERATORS
+from pipeline.query.filters.json_form import (
     EVERYTHING,
     All,
     AnyOf,
@@ -25,9 +25,9 @@ from pipeline.query.filter import (
     from_json,
     to_json,
 )
-from pipeline.query.filter_regex import regex_fault
-from pipeline.query.filter_sql import where
-from pipeline.query.filter_text import parse, to_text
+from pipeline.query.filters.regex import regex_fault
+from pipeline.query.filters.sql import where
+from pipeline.query.filters.text_form import parse, to_text
 
 texts = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=20)
 names = st.one_of(

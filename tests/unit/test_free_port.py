@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from pipeline.adapters.embedded import child
+from pipeline.embedded import child
 
 
 def test_no_port_is_given_twice(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,22 +10,22 @@ from typing import Any
 
 import pytest
 
-from pipeline.adapters.metrics import Metrics
-from pipeline.adapters.record_batches import TooLarge
-from pipeline.adapters.sessionizer import Sessionizer
 from pipeline.domain.policy import Policies, Policy
+from pipeline.formats.limits import MAX_PROPERTIES, MAX_PROPERTY_VALUE_CHARS
+from pipeline.formats.rejected import Reason
+from pipeline.kafka.record_batches import TooLarge
+from pipeline.roles.metrics import Metrics
+from pipeline.roles.sessionizer import Sessionizer
 from pipeline.state import partition as partitions
 from pipeline.state.aside import ASIDE_SUFFIX, MOST_ASIDE
+from pipeline.state.codec import state_codec
 from pipeline.state.effects import PART_BYTES, Effects
 from pipeline.state.failures import PoisonedDevices
 from pipeline.state.partition import Partition
 from pipeline.state.records import SourceRecord
 from pipeline.state.store import MAX_HEAVY_BYTES, Store
+from pipeline.storage.dead_letter import Refusal
 from pipeline.topics import MAX_MESSAGE_BYTES
-from pipeline.wire import state_codec
-from pipeline.wire.limits import MAX_PROPERTIES, MAX_PROPERTY_VALUE_CHARS
-from pipeline.wire.refusal import Refusal
-from pipeline.wire.rejected import Reason
 
 START_MS = 1_800_000_000_000
 STATES = ("foreground", "background")

@@ -13,15 +13,15 @@ from pathlib import Path
 import lz4.frame
 import pytest
 
-from pipeline.adapters.blocks import compressed, middle_of
-from pipeline.adapters.metrics import Metrics
-from pipeline.adapters.router import Router
+from pipeline.clickhouse.blocks import compressed, middle_of
 from pipeline.commands import dead_letters, traffic
 from pipeline.commands.failure import CommandFailed
 from pipeline.domain.event import Kind
+from pipeline.roles.metrics import Metrics
+from pipeline.roles.router import Router
+from pipeline.storage import rows, stored_event
+from pipeline.storage.dead_letter import Refusal
 from pipeline.topics import MAX_MESSAGE_BYTES
-from pipeline.wire import rows, stored_event
-from pipeline.wire.refusal import Refusal
 from tests.bench.parts import Fetched
 from tests.worst_cases import measure_body
 
@@ -105,7 +105,7 @@ import json, resource, sys
 from pipeline.domain.event import Kind
 from pipeline.domain.policy import Policy
 from pipeline.state.rebuild import rebuild_device
-from pipeline.wire import stored_event
+from pipeline.storage import stored_event
 from tests.worst_cases import user
 label = {kind: kind.label for kind in Kind}
 user_json = json.dumps(user("u"), separators=(",", ":"), ensure_ascii=False)

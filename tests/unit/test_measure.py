@@ -12,11 +12,11 @@ import orjson
 import pytest
 
 from pipeline.domain.event import COUNTERS
-from pipeline.wire import measure, native
-from pipeline.wire.limits import MAX_EVENTS, MAX_NESTING, MAX_RECORD_BYTES
-from pipeline.wire.rejected import Reason, Rejected
-from pipeline.wire.stacktrace import stacktrace
-from pipeline.wire.translation import Outgoing, Sender, pack
+from pipeline.formats import measure, native
+from pipeline.formats.limits import MAX_EVENTS, MAX_NESTING, MAX_RECORD_BYTES
+from pipeline.formats.measure.stacktrace import stacktrace
+from pipeline.formats.rejected import Reason, Rejected
+from pipeline.formats.translation import Outgoing, Sender, pack
 
 NOW = 1_764_000_000_000
 RECORDED = Path(__file__).resolve().parents[3] / "shared" / "data" / "recorded"

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.adapters.assignment import Assignment, Delivered, Membership, Place
+from pipeline.streaming.assignment import Assignment, Delivered, Membership
+from pipeline.topics import TP
 
-A, B = Place("source", 0), Place("source", 1)
+A, B = TP("source", 0), TP("source", 1)
 
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    tp: Place
+    tp: TP
     assignment: Assignment
     delivered: Delivered
 
@@ -22,7 +23,7 @@ def joined(membership: Membership, generation: int = 1, *, begins: int = 10) -> 
     return assignment
 
 
-def deliver(membership: Membership, place: Place, next_offset: int) -> Chunk:
+def deliver(membership: Membership, place: TP, next_offset: int) -> Chunk:
     assignment = membership.in_force
     assert assignment is not None
     chunk = Chunk(place, assignment, assignment.deliver(place, next_offset))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.adapters.migrations import MigrationError, statements
+from pipeline.clickhouse.migrations import MigrationError, statements
 from pipeline.schema_files import schema_folder
 
 FILES = sorted((schema_folder() / "clickhouse").glob("*.sql"))

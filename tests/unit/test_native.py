@@ -9,11 +9,12 @@ import orjson
 import pytest
 
 from pipeline.domain.event import COUNTERS, Event, Kind
-from pipeline.wire.identity import canonical_resource, canonical_user
-from pipeline.wire.limits import MAX_NESTING, MAX_RECORD_BYTES
-from pipeline.wire.native import Envelope, decode, to_events
-from pipeline.wire.rejected import MAX_DETAIL_CHARS, Reason, Rejected
-from pipeline.wire.semantics import exit_reason_of, interpret
+from pipeline.formats.envelope import Envelope
+from pipeline.formats.identity import canonical_resource, canonical_user
+from pipeline.formats.limits import MAX_NESTING, MAX_RECORD_BYTES
+from pipeline.formats.meaning import exit_reason_of, interpret
+from pipeline.formats.native.events import decode, to_events
+from pipeline.formats.rejected import MAX_DETAIL_CHARS, Reason, Rejected
 from tests.decoding import assert_read_alike
 
 NOW = 1_764_000_000_000

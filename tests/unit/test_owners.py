@@ -6,11 +6,11 @@ import asyncio
 import json
 from collections.abc import Iterable
 
-from pipeline.adapters.metrics import Metrics
-from pipeline.adapters.sessionizer import Sessionizer
 from pipeline.domain.policy import Policies, Policy
+from pipeline.roles.metrics import Metrics
+from pipeline.roles.sessionizer import Sessionizer
+from pipeline.state.codec.session_codec import checkpoint
 from pipeline.state.partition import Partition
-from pipeline.wire.session_codec import checkpoint
 from tests.unit.test_partition import AT_MS, HORIZON_MS, IDLE_MS, POLICIES, record
 
 KEY = b"a/d"

@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from pipeline.adapters.metrics import Metrics
-from pipeline.adapters.sessionizer import Sessionizer
 from pipeline.domain.policy import Policies, Policy
+from pipeline.formats.record_time import REPLAYED_RECORD_MS
+from pipeline.roles.metrics import Metrics
+from pipeline.roles.sessionizer import Sessionizer
+from pipeline.state.codec import state_codec
 from pipeline.state.effects import Effects
 from pipeline.state.failures import StateLost, UnreadableState
 from pipeline.state.marker import MARKER_KEY, Marker, marker_item, marker_of, newer
 from pipeline.state.partition import Partition
 from pipeline.state.records import SourceRecord
 from pipeline.state.store import STEPS_SUFFIX
-from pipeline.wire import state_codec
-from pipeline.wire.refusal import REPLAYED_RECORD_MS
 
 AT_MS = 1_800_000_000_000
 IDLE_MS = 60_000

@@ -12,14 +12,15 @@ import pytest
 from aiokafka import TopicPartition
 from faust.types import TP
 
-from pipeline.adapters import changelog, recovery, starts, table_manager
-from pipeline.adapters.assignment import Assignment
-from pipeline.adapters.changelog import read_changelog
-from pipeline.adapters.kafka_connection import KafkaConnection
-from pipeline.adapters.kafka_topics import LogBounds
-from pipeline.adapters.recovery import PartitionMismatch, StateTable, TakeOver
-from pipeline.adapters.table_manager import Recovery
-from pipeline.adapters.topic_identity import Note, TopicMadeAnew
+from pipeline.kafka import changelog, starts
+from pipeline.kafka.admin import LogBounds
+from pipeline.kafka.changelog import read_changelog
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.topic_identity import Note, TopicMadeAnew
+from pipeline.streaming import recovery, table_manager
+from pipeline.streaming.assignment import Assignment
+from pipeline.streaming.recovery import PartitionMismatch, StateTable, TakeOver
+from pipeline.streaming.table_manager import Recovery
 
 CHANGELOG, SOURCE = "changelog", "source"
 CONNECTION = KafkaConnection("nowhere:9092")

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from pipeline.domain.event import COUNTERS, Kind
 from pipeline.domain.session import Session, session_id
-from pipeline.wire import limits, rows
-from pipeline.wire.columns import DEAD_LETTER_COLUMNS, EVENT_COLUMNS, LEDGER_COLUMNS, SESSION_COLUMNS
-from pipeline.wire.native import Envelope, NativeEvent
-from pipeline.wire.rows import dead_letter_row, deleted_row, event_rows, ledger_row, session_row
+from pipeline.formats import limits
+from pipeline.formats.envelope import Envelope, NativeEvent
+from pipeline.storage import rows
+from pipeline.storage.columns import DEAD_LETTER_COLUMNS, EVENT_COLUMNS, LEDGER_COLUMNS, SESSION_COLUMNS
+from pipeline.storage.rows import dead_letter_row, deleted_row, event_rows, ledger_row, session_row
 
 T0 = 1_742_296_591_764
 RESOURCE = '{"device.model.identifier":"iPhone17,1","os.name":"iOS","service.version":"7.7"}'

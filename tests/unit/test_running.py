@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.adapters.embedded.running import announced, completed
+from pipeline.embedded.running import announced, completed
 from pipeline.settings import Settings
 
 RUNNING = "http://default:se-cret_1@127.0.0.1:8123/app_sessions"

@@ -20,10 +20,11 @@ from pipeline.domain.event import COUNTERS, Event, Kind
 from pipeline.domain.fold import sessions
 from pipeline.domain.policy import HOUR_MS, Policy
 from pipeline.domain.session import End, Session, Start
+from pipeline.formats.envelope import Envelope, NativeEvent
+from pipeline.formats.native.events import decode, to_events
 from pipeline.simulate import START_MS, Sent, fleet
 from pipeline.simulate.catalogue import APPS, DAY_MS, running_release
 from pipeline.simulate.dice import Weighted, between, spread, subseed
-from pipeline.wire.native import Envelope, NativeEvent, decode, to_events
 
 DEVICES, SEED, EVENTS = 300, 5, 50_000
 DIGEST = "0b45528ecd9cedaa6a8541bede9a7873fb98ef4e2d5ee9d87007b9b2b397944a"

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pipeline.adapters.metrics import Metrics
-from pipeline.adapters.sink import Sink, TableWriter
-from pipeline.sink.batch import Batch, Bounds, Piece, Source, block_token, joined
-from pipeline.wire.refusal import REPLAYED_RECORD_MS, Refusal
-from pipeline.wire.rejected import Reason, Rejected
+from pipeline.formats.record_time import REPLAYED_RECORD_MS
+from pipeline.formats.rejected import Reason, Rejected
+from pipeline.roles.batch import Batch, Bounds, Piece, Source, block_token, joined
+from pipeline.roles.metrics import Metrics
+from pipeline.roles.sink import Sink, TableWriter
+from pipeline.storage.dead_letter import Refusal
 from tests.simulation.loop import Loop
 
 AT_MS = 1_800_000_000_000

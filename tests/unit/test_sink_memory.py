@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.adapters.clickhouse import RefusedRow
-from pipeline.adapters.metrics import Metrics
-from pipeline.adapters.sink import Sink
-from pipeline.sink.batch import Bounds, Piece, Source, block_token
-from pipeline.wire.kept import Kept
-from pipeline.wire.refusal import Refusal
+from pipeline.clickhouse.store import RefusedRow
+from pipeline.roles.batch import Bounds, Piece, Source, block_token
+from pipeline.roles.metrics import Metrics
+from pipeline.roles.sink import Sink
+from pipeline.storage.dead_letter import Refusal
+from pipeline.storage.kept import Kept
 from tests.bench.parts import Fetched
 from tests.worst_cases import CONTROL, envelope, resource, turns, user
 
@@ -27,7 +27,7 @@ ROOM_BYTES = 160_000_000
 
 LIMITED = """
 import resource, sys
-from pipeline.wiring import keep_freed_memory
+from pipeline.runtime import keep_freed_memory
 from tests.bench import worst
 keep_freed_memory()
 fetched = worst.records(int(sys.argv[2]))

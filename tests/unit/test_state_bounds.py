@@ -9,11 +9,11 @@ import pytest
 from pipeline.domain.event import Kind, make_event
 from pipeline.domain.fold import sessions
 from pipeline.domain.policy import Policy
+from pipeline.formats.native.events import Arrival
+from pipeline.state.codec import state_codec
 from pipeline.state.device import MAX_TEXT_BYTES, Counts, apply
+from pipeline.state.device_state import DeviceState
 from pipeline.topics import MAX_MESSAGE_BYTES
-from pipeline.wire import state_codec
-from pipeline.wire.device_state import DeviceState
-from pipeline.wire.native_events import Arrival
 
 START_MS = 1_800_000_000_000
 

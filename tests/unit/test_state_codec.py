@@ -7,13 +7,13 @@ import pytest
 
 from pipeline.domain.event import Event, Kind, make_event
 from pipeline.domain.policy import Policy
+from pipeline.formats.native.events import Arrival
+from pipeline.state.codec import state_codec, state_v1, step_codec
+from pipeline.state.codec.session_codec import checkpoint
+from pipeline.state.codec.state_codec import HEAD, Outline, UnknownStateVersion
 from pipeline.state.device import Counts, apply, fall_silent
-from pipeline.wire import state_codec, state_v1, step_codec
-from pipeline.wire.device_state import DeviceState
-from pipeline.wire.native_events import Arrival
-from pipeline.wire.session_codec import checkpoint
-from pipeline.wire.state_codec import HEAD, Outline, UnknownStateVersion
-from pipeline.wire.tail import Strings
+from pipeline.state.device_state import DeviceState
+from pipeline.state.tail import Strings
 
 AT_MS = 1_800_000_000_000
 POLICY = Policy(restate_events=4)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.adapters.embedded.statement import Statement, read_statement
+from pipeline.embedded.sql_shape import Statement, read_statement
 
 FORMATS = frozenset(("CSV", "JSON", "JSONEachRow", "Native", "TabSeparated"))
 

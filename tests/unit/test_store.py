@@ -11,12 +11,12 @@ import pytest
 
 from pipeline.domain.event import Kind, make_event
 from pipeline.domain.policy import Policies, Policy
+from pipeline.formats.native.events import Arrival
+from pipeline.state.codec import state_codec, step_codec
 from pipeline.state.device import Counts, apply
 from pipeline.state.partition import Partition, UnreadableState
 from pipeline.state.records import SourceRecord
 from pipeline.state.store import STEPS_SUFFIX, Mismatch, Store
-from pipeline.wire import state_codec, step_codec
-from pipeline.wire.native_events import Arrival
 
 AT_MS = 1_800_000_000_000
 KEY = b"a/d"

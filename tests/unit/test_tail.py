@@ -11,8 +11,8 @@ import pytest
 
 from pipeline.domain.event import Event, Kind, make_event
 from pipeline.domain.policy import Policy
-from pipeline.wire.native_events import Arrival
-from pipeline.wire.tail import RUN_EVENTS, Run, Strings, Tail, events_of, mark_of, numbered, rows_of
+from pipeline.formats.native.events import Arrival
+from pipeline.state.tail import RUN_EVENTS, Run, Strings, Tail, events_of, mark_of, numbered, rows_of
 
 AT_MS = 1_800_000_000_000
 POLICY = Policy(restate_horizon_ms=1_000, restate_events=5)

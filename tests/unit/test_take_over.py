@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from pipeline.adapters.assignment import Assignment, Membership, Place
-from pipeline.adapters.kafka_topics import LogBounds
-from pipeline.adapters.recovery import Kafka, StateTable, TakeOver
-from pipeline.adapters.topic_identity import Note
+from pipeline.kafka.admin import LogBounds
+from pipeline.kafka.topic_identity import Note
+from pipeline.streaming.assignment import Assignment, Membership
+from pipeline.streaming.recovery import Kafka, StateTable, TakeOver
+from pipeline.topics import TP
 
 SOURCE, CHANGELOG = "source", "changelog"
-PLACES = frozenset(Place(topic, number) for topic in (SOURCE, CHANGELOG) for number in (0, 1))
+PLACES = frozenset(TP(topic, number) for topic in (SOURCE, CHANGELOG) for number in (0, 1))
 
 
 class Cluster(Kafka):
@@ -34,14 +35,14 @@ class Cluster(Kafka):
     async def require_topics(self, names: Collection[str], ids: Mapping[str, str]) -> None:
         pass
 
-    async def committed(self, partitions: Collection[Place]) -> Mapping[Place, tuple[int, Note]]:
+    async def committed(self, partitions: Collection[TP]) -> Mapping[TP, tuple[int, Note]]:
         self._meanwhile("committed")
         return dict.fromkeys(partitions, (50, Note()))
 
-    async def start_offsets(self, partitions: set[Place]) -> Mapping[Place, int]:
+    async def start_offsets(self, partitions: set[TP]) -> Mapping[TP, int]:
         return {}
 
-    async def log_bounds(self, partitions: Collection[Place]) -> Mapping[Place, LogBounds]:
+    async def log_bounds(self, partitions: Collection[TP]) -> Mapping[TP, LogBounds]:
         return dict.fromkeys(partitions, LogBounds(0, 100))
 
     async def read_changelog(
@@ -73,7 +74,7 @@ class Owner:
             raise LookupError(f"partition {number} below {done}")
 
 
-def take_over(silent_at: str) -> tuple[dict[Place, int], dict[Place, int]]:
+def take_over(silent_at: str) -> tuple[dict[TP, int], dict[TP, int]]:
     membership = Membership()
 
     def meanwhile(happens: str) -> None:

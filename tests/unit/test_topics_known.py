@@ -12,21 +12,22 @@ import pytest
 from faust.types import TP
 
 from pipeline import topics
-from pipeline.adapters import ledger_guard, recovery
-from pipeline.adapters.assignment import Assignment
-from pipeline.adapters.batch_transport import BatchConsumer
-from pipeline.adapters.kafka_topics import LogBounds
-from pipeline.adapters.known_topics import Known, made_anew, require_known
-from pipeline.adapters.metrics import Metrics
-from pipeline.adapters.recovery import TakeOver
-from pipeline.adapters.sessionizer import Sessionizer
-from pipeline.adapters.starts import Start, of_these_topics, start_of
-from pipeline.adapters.topic_identity import Note, TopicMadeAnew, note_of, remedy, require_same
 from pipeline.commands.soundness import Faults, faults_of_groups, faults_of_ledger, faults_of_topics
 from pipeline.domain.policy import Policies
+from pipeline.kafka.admin import LogBounds
+from pipeline.kafka.starts import Start, of_these_topics, start_of
+from pipeline.kafka.topic_identity import Note, TopicMadeAnew, note_of, remedy, require_same
 from pipeline.query.operations import NEXT_OFFSET_SQL, LedgerTotals
+from pipeline.roles import ledger_guard
+from pipeline.roles.known_topics import Known, made_anew, require_known
+from pipeline.roles.metrics import Metrics
+from pipeline.roles.sessionizer import Sessionizer
 from pipeline.schema_files import schema_folder
 from pipeline.state.marker import MARKER_KEY, Marker, marker_item, marker_of
+from pipeline.streaming import recovery
+from pipeline.streaming.assignment import Assignment
+from pipeline.streaming.batch_transport import BatchConsumer
+from pipeline.streaming.recovery import TakeOver
 
 SOURCE = topics.SDK_EVENTS
 HERE = TP(SOURCE, 0)

@@ -13,13 +13,13 @@ from aiokafka.errors import IllegalStateError, NoOffsetForPartitionError, Offset
 from faust.types import TP
 
 from pipeline import topics
-from pipeline.adapters import batch_transport, roles
-from pipeline.adapters.assignment import Assignment, Membership, Progress
-from pipeline.adapters.batch_transport import BatchConsumer
-from pipeline.adapters.chunk import Chunk
-from pipeline.adapters.faust_app import Limits, active_partitions, caught_up, claim, still_mine
 from pipeline.domain.policy import Policies
-from pipeline.wire import state_codec
+from pipeline.state.codec import state_codec
+from pipeline.streaming import apps, batch_transport
+from pipeline.streaming.assignment import Assignment, Membership, Progress
+from pipeline.streaming.batch_transport import BatchConsumer
+from pipeline.streaming.chunk import Chunk
+from pipeline.streaming.faust_app import Limits, active_partitions, caught_up, claim, still_mine
 
 SOURCE = TP("source", 0)
 OTHER = TP("source", 1)
@@ -394,12 +394,12 @@ def frame(consumer: Consumer, monkeypatch: pytest.MonkeyPatch) -> Frame:
     """The sessionizer's app, which reads two partitions, one of them caught up."""
     made = Frame(consumer)
     table = SimpleNamespace(changelog_topic=topics.STATE)
-    monkeypatch.setattr(roles, "_TICK_S", 0)
-    monkeypatch.setattr(roles, "kafka_fence", lambda *_: made)
-    monkeypatch.setattr(roles, "add_state_table", lambda *_, **__: table)
-    monkeypatch.setattr(roles, "add_agent", lambda app, name, read, handle: made.handlers.append(handle))
-    monkeypatch.setattr(roles, "Sessionizer", lambda *_, **__: made)
-    roles.sessionizer_app(made, Policies(), state_codec.encode)  # type: ignore[arg-type]
+    monkeypatch.setattr(apps, "_TICK_S", 0)
+    monkeypatch.setattr(apps, "kafka_fence", lambda *_: made)
+    monkeypatch.setattr(apps, "add_state_table", lambda *_, **__: table)
+    monkeypatch.setattr(apps, "add_agent", lambda app, name, read, handle: made.handlers.append(handle))
+    monkeypatch.setattr(apps, "Sessionizer", lambda *_, **__: made)
+    apps.sessionizer_app(made, Policies(), state_codec.encode)  # type: ignore[arg-type]
     assignment = consumer.open()
     tps = [TP(topics.SDK_EVENTS, number) for number in range(2)]
     assignment.sources = {tp: Progress(0) for tp in tps}

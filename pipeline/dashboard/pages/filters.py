@@ -13,9 +13,9 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from pipeline.dashboard.guard import form_fields
 from pipeline.dashboard.reader import Reader
 from pipeline.query import saved, suggestions
-from pipeline.query.dimensions import DIMENSIONS, KEYED, KEYED_OPERATORS
-from pipeline.query.filter import FilterError, from_json, to_json
-from pipeline.query.filter_text import parse, to_text
+from pipeline.query.filters.dimensions import DIMENSIONS, KEYED, KEYED_OPERATORS
+from pipeline.query.filters.json_form import FilterError, from_json, to_json
+from pipeline.query.filters.text_form import parse, to_text
 from pipeline.query.operations import Ask
 from pipeline.query.statement import Statement
 

@@ -22,9 +22,9 @@ from pipeline.dashboard.verdict import Line, compared
 from pipeline.dashboard.words import iso
 from pipeline.query.compare import compare
 from pipeline.query.failures import failing_requests, top_crashes
-from pipeline.query.filter import EVERYTHING, Filter, FilterError
-from pipeline.query.filter_sql import Scope, where
-from pipeline.query.filter_text import parse
+from pipeline.query.filters.json_form import EVERYTHING, Filter, FilterError
+from pipeline.query.filters.sql import Scope, where
+from pipeline.query.filters.text_form import parse
 from pipeline.query.metric_definitions import DIMENSIONS, METRICS, Bucket
 from pipeline.query.metrics import metric, retention
 from pipeline.query.statement import Statement

@@ -14,9 +14,9 @@ from pipeline.dashboard.page import render
 from pipeline.dashboard.reader import Reader, Row
 from pipeline.dashboard.words import iso, unix_ms
 from pipeline.query import saved
-from pipeline.query.dimensions import DIMENSIONS, KEYED
-from pipeline.query.filter import FilterError
-from pipeline.query.filter_text import parse, to_text
+from pipeline.query.filters.dimensions import DIMENSIONS, KEYED
+from pipeline.query.filters.json_form import FilterError
+from pipeline.query.filters.text_form import parse, to_text
 from pipeline.query.operations import Ask
 from pipeline.query.sessions import Cursor, Page, session_page
 from pipeline.query.statement import Statement

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from pipeline.adapters.embedded.child import Child
+from pipeline.embedded.child import Child
 from tests.bench.peers.topic import make_topics, written
 from tests.bench.processes import cpu_s, peak_rss_mb
 from tests.services import Unavailable

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import topics
-from pipeline.adapters.embedded.child import StartError
+from pipeline.embedded.child import StartError
 from tests.bench.peers import PEERS
 from tests.bench.peers.topic import DEVICES, GAP_MS, envelopes
 from tests.bench.rig import Rig, rig

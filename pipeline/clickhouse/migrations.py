@@ -1,0 +1,95 @@
+"""Brings ClickHouse to the current schema: the numbered files of `schemas/clickhouse`, each applied once.
+
+ClickHouse has no transactions over DDL and no lock to take. So every statement is written to have the same
+outcome however often it runs, and a file is recorded after its last statement: a migration that was killed
+half-way, or two at the same time, end in the same schema.
+"""
+
+from __future__ import annotations
+
+import re
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
+
+from pipeline.clickhouse.store import Store
+from pipeline.schema_files import schema_folder
+
+
+class MigrationError(Exception):
+    """The schema files and the database contradict each other; the message says how."""
+
+
+class _File(NamedTuple):
+    name: str
+    text: str
+
+    @property
+    def checksum(self) -> str:
+        return sha256(self.text.encode()).hexdigest()
+
+
+def migrate(store: Store, folder: Path | None = None) -> list[str]:
+    """Create the database if need be and apply what is new; the names of the files applied now, in order.
+
+    `folder` holds the files, by default the ones that belong to this version. Blocks. Raises MigrationError if
+    a file changed after it was applied (then nothing is applied), Unreachable and Refused as Store does.
+    """
+    files = _read(folder or schema_folder() / "clickhouse")
+    store.create_database()
+    # The first file makes the table of what was applied, which must be there to be asked.
+    _apply(store, files[0])
+    applied = _applied(store)
+    changed = [file.name for file in files if applied.get(file.name, file.checksum) != file.checksum]
+    if changed:
+        raise MigrationError(
+            f"{', '.join(changed)}: changed after being applied to database {store.database}. Restore the file "
+            "and put the change into a new one with the next number."
+        )
+    pending = [file for file in files if file.name not in applied]
+    for file in pending:
+        _apply(store, file)
+        _record(store, file)
+    return [file.name for file in pending]
+
+
+def note_offset_base(store: Store, base: int) -> None:
+    """Note that offsets began anew at `base`, so that the ledger misses none before it. Any number of times."""
+    if base:
+        store.insert("offset_bases", orjson.dumps({"base": base}), token=f"base-{base}")
+
+
+def statements(text: str) -> list[str]:
+    """The statements of a file: each ends with a semicolon at the end of a line that is not a comment."""
+    parts = re.split(r"^(?!\s*--)(.*);[ \t]*$", text, flags=re.MULTILINE)
+    # Split leaves: text before, last line without its semicolon, text before, last line, …, rest.
+    found = ["".join(pair).strip() for pair in zip(parts[0::2], parts[1::2], strict=False)]
+    rest = parts[-1].strip()
+    if any(line.strip() and not line.lstrip().startswith("--") for line in rest.splitlines()):
+        raise MigrationError(f"a statement lacks its semicolon at the end of a line: {rest[:80]!r}")
+    return found
+
+
+def _read(folder: Path) -> list[_File]:
+    # Text mode: a checkout with other line ends is the same file.
+    files = [_File(path.name, path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.sql"))]
+    if not files:
+        raise MigrationError(f"no *.sql files in {folder}")
+    return files
+
+
+def _apply(store: Store, file: _File) -> None:
+    for statement in statements(file.text):
+        store.command(statement)
+
+
+def _applied(store: Store) -> dict[str, str]:
+    lines = store.query("SELECT name, checksum FROM migrations FINAL").splitlines()
+    return {row["name"]: row["checksum"] for row in map(orjson.loads, lines)}
+
+
+def _record(store: Store, file: _File) -> None:
+    row = orjson.dumps({"name": file.name, "checksum": file.checksum})
+    store.insert("migrations", row, token=file.name)

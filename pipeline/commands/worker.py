@@ -1,0 +1,82 @@
+"""`worker`: one role, or all of them, in this process. The only command that imports Faust."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.commands.failure import CommandFailed
+from pipeline.kafka.admin import TopicMismatch
+from pipeline.kafka.connection import BrokerUnavailable
+from pipeline.roles.batch import Bounds
+from pipeline.roles.metrics import Metrics
+from pipeline.runtime import fit_garbage_collection, keep_freed_memory, leave, log_for_worker
+from pipeline.settings import Settings
+from pipeline.state.codec import state_codec
+from pipeline.state.codec.state_codec import UnknownStateVersion
+from pipeline.streaming.apps import Frame, report_ready, router_app, sessionizer_app, sink_app
+from pipeline.streaming.faust_app import BatchApp, run
+from pipeline.topics import ROLES
+from pipeline.wiring import connection, make_topics, store
+
+
+def worker(settings: Settings, role: str, ready_file: Path | None) -> None:
+    """Run a worker; exits with its code. Raises `CommandFailed` if it cannot begin."""
+    try:
+        code = run_worker(role, settings, ready_file)
+    except (BrokerUnavailable, TopicMismatch, UnknownStateVersion, OSError) as error:
+        raise CommandFailed(str(error)) from error
+    leave(code)
+
+
+def run_worker(role: str, settings: Settings, ready_file: Path | None) -> int:
+    """Run one role, or all of them, in this process until SIGTERM or a failure; returns the exit code.
+
+    Waits for the broker and makes the topics first. Raises `BrokerUnavailable`, `TopicMismatch`,
+    `UnknownStateVersion`.
+    """
+    log_for_worker()
+    fit_garbage_collection()
+    keep_freed_memory()
+    metrics = Metrics()
+    if settings.metrics_port:
+        metrics.serve(settings.metrics_host, settings.metrics_port)
+    with tempfile.TemporaryDirectory(prefix="session-pipeline-") as temporary:
+        frame = Frame(
+            connection(settings),
+            partitions=settings.partitions,
+            data_dir=Path(settings.data_dir or temporary),
+            session_timeout_s=settings.kafka_session_timeout_ms / 1_000,
+            give_up_s=settings.kafka_give_up_ms / 1_000,
+            replication_factor=settings.kafka_replication,
+            offset_base=settings.offset_base,
+            metrics=metrics,
+        )
+        return run(lambda: _apps(role, settings, frame, ready_file), prepare=lambda: make_topics(settings))
+
+
+def _apps(role: str, settings: Settings, frame: Frame, ready_file: Path | None) -> Sequence[BatchApp]:
+    encode = state_codec.encoder(settings.state_version)
+    bounds = Bounds(settings.sink_max_rows, settings.sink_max_bytes, settings.sink_max_age_ms)
+    build = {
+        "router": lambda: router_app(frame),
+        "sessionizer": lambda: sessionizer_app(frame, settings.policies, encode),
+        "sink": lambda: sink_app(frame, store(settings), bounds),
+    }
+    apps = [build[name]() for name in (ROLES if role == "all" else (role,))]
+    waiting = len(apps)
+
+    async def ready() -> None:
+        nonlocal waiting
+        waiting -= 1
+        if not waiting:
+            logging.getLogger(__name__).info("%s: ready", role)
+            if ready_file is not None:
+                await asyncio.to_thread(ready_file.touch)
+
+    for app in apps:
+        report_ready(app, ready)
+    return apps

@@ -1,0 +1,1 @@
+"""A Kafka and a ClickHouse on this machine, with nothing installed."""

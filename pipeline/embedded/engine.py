@@ -1,0 +1,305 @@
+"""The ClickHouse engine in this process (chDB). Blocking; called from many threads."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import threading
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import TextIO
+
+from chdb.state.sqlitelike import Connection
+
+from pipeline.embedded.engine_rights import write_configuration
+from pipeline.embedded.sql_shape import Statement, files_of, read_statement
+
+_HEAD_BYTES = 1 << 20
+"""The part of an INSERT before its data lies in here (ClickHouse itself reads 256 KiB)."""
+_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_CODE = re.compile(r"Code: (\d+)\.")
+# The streaming call of chDB writes every chunk as a whole document: only formats without head and foot come out right.
+_STREAMABLE = frozenset(
+    {"Native", "JSONEachRow", "JSONCompactEachRow", "TabSeparated", "TSV", "CSV", "RowBinary"}
+)
+_WHOLE_ONLY = re.compile(rb"totals|extremes|array_of_rows", re.IGNORECASE)
+"""Words of queries whose results have a head or a foot even so."""
+# ClickHouse's error codes.
+_BAD_ARGUMENTS, _NOT_IMPLEMENTED, _SYNTAX_ERROR, _UNKNOWN_SETTING = 36, 48, 62, 115
+_READONLY, _NOT_ENOUGH_SPACE, _UNKNOWN_EXCEPTION = 164, 243, 1002
+
+
+class EngineError(Exception):
+    """An error as ClickHouse reports it; `code` is its error code."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(
+            message if message.startswith("Code: ") else f"Code: {code}. DB::Exception: {message}"
+        )
+        self.code = code
+
+
+class DataFolderInUse(RuntimeError):
+    """Another process has the data folder open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One statement and how to run it."""
+
+    pieces: Iterator[bytes]
+    """Statement, and data after it."""
+    database: str = ""
+    default_format: str = "TabSeparated"
+    settings: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """Values of `{name:Type}`, escaped as in TabSeparated, which is how HTTP clients send them."""
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a query gave."""
+
+    format: str
+    """Empty if the statement answers nothing."""
+    chunks: Generator[bytes, None, None]
+    """The result. If `is_partial`, iterating runs the query on: it blocks, may raise EngineError, and has to be
+    iterated to its end or closed."""
+    is_partial: bool = False
+    read_rows: int = 0
+    read_bytes: int = 0
+    written_rows: int = 0
+    written_bytes: int = 0
+    result_rows: int = 0
+    elapsed_ns: int = 0
+
+
+class Engine:
+    """One open data folder. Every query has an engine connection of its own, so settings never leak into another."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens or creates the folder, and goes there. DataFolderInUse if another process has it open."""
+        path.mkdir(parents=True, exist_ok=True)
+        self._lock = _locked(path / "in-use")
+        # Not its name: the engine reads an address here, and takes some characters for its own.
+        os.chdir(path)
+        self._path = f".?config-file={write_configuration(Path())}"
+        self._folder = Path()
+        self._closing = threading.Lock()
+        # The engine lives as long as it has a connection.
+        self._keeper: Connection | None = Connection(self._path)
+        self.version, self.timezone = self._one_row("SELECT version(), timezone()")
+        self.formats = frozenset(self._one_column("SELECT name FROM system.formats"))
+
+    def execute(self, query: Query) -> Answer:
+        """Runs a query. EngineError if it fails. A large result comes in chunks, as they are made."""
+        text, statement = self._read(query.pieces)
+        if statement.has_further_statement:
+            raise EngineError(_SYNTAX_ERROR, "Multi-statements are not allowed. (SYNTAX_ERROR)")
+        if statement.uses_server_file:
+            raise EngineError(_BAD_ARGUMENTS, "INTO OUTFILE and FROM INFILE are for clients. (BAD_ARGUMENTS)")
+        connection = Connection(self._path)
+        try:
+            if statement.is_insert_with_data:
+                return self._insert(connection, query, statement, text)
+            whole = b"".join((text, *query.pieces))
+            _require_files(connection, whole, [])
+            _prepare(connection, query)
+            if len(whole) > len(text):
+                statement = read_statement(whole, self.formats)
+            if _is_streamable(statement, query, whole):
+                answer = self._stream(connection, query, statement, whole)
+                if answer is not None:
+                    return answer
+            return _run(connection, query, statement, whole)
+        except RuntimeError as error:
+            connection.close()
+            raise self._engine_error(error) from error
+        except BaseException:
+            connection.close()
+            raise
+
+    def close(self) -> None:
+        """Closes the folder once the queries in progress are closed. Harmless twice."""
+        with self._closing:
+            keeper, self._keeper = self._keeper, None
+            if keeper is not None:
+                keeper.close()
+                self._lock.close()
+
+    def _read(self, pieces: Iterator[bytes]) -> tuple[bytes, Statement]:
+        """The beginning of the input, which holds all of the statement but its data, and its shape."""
+        text = bytearray()
+        for piece in pieces:
+            text += piece
+            if len(text) >= _HEAD_BYTES:
+                break
+        beginning = bytes(text)
+        return beginning, read_statement(beginning, self.formats)
+
+    def _insert(self, connection: Connection, query: Query, statement: Statement, text: bytes) -> Answer:
+        if query.read_only:
+            raise EngineError(_READONLY, "Cannot insert in readonly mode. (READONLY)")
+        if query.parameters:
+            raise EngineError(_NOT_IMPLEMENTED, "No query parameters in INSERT … FORMAT. (NOT_IMPLEMENTED)")
+        # By way of a file: chDB's streaming insert says that rows are written which found no space on the disk.
+        with _spooled(self._folder, chain((text[statement.data_offset :],), query.pieces)) as file:
+            sql = b"%b FROM INFILE %b COMPRESSION 'none' %b FORMAT %b" % (
+                statement.insert_head,
+                _literal(file),
+                statement.insert_settings,
+                statement.output_or_data_format.encode(),
+            )
+            _require_files(connection, sql, [_literal(file)])
+            _prepare(connection, query)
+            result = connection.query(sql)
+        connection.close()
+        return Answer("", _one(b""), written_rows=result.rows_written(), written_bytes=result.bytes_written())
+
+    def _stream(
+        self, connection: Connection, query: Query, statement: Statement, text: bytes
+    ) -> Answer | None:
+        """The rows in chunks; None if there are none, because then chDB omits the names and types too."""
+        output_format = statement.output_or_data_format or query.default_format
+        stream = connection.send_query(text, output_format, params=dict(query.parameters))
+        first = stream.fetch()
+        if first is None:
+            return None
+
+        def chunks() -> Generator[bytes, None, None]:
+            chunk = first
+            try:
+                while chunk is not None:
+                    yield chunk.bytes()
+                    chunk = stream.fetch()
+            except RuntimeError as error:
+                raise self._engine_error(error) from error
+            finally:
+                stream.close()
+                connection.close()
+
+        return Answer(output_format, chunks(), is_partial=True)
+
+    def _engine_error(self, error: RuntimeError) -> EngineError:
+        message = str(error)
+        found = _CODE.search(message)
+        if found is None:
+            return EngineError(_UNKNOWN_EXCEPTION, message)
+        # chDB puts words of its own before the engine's message.
+        message = message[found.start() :]
+        if "(version " not in message:
+            message = f"{message} (version {self.version})"
+        return EngineError(int(found[1]), message)
+
+    def _one_row(self, sql: str) -> list[str]:
+        return self._text(sql).rstrip("\n").split("\t")
+
+    def _one_column(self, sql: str) -> list[str]:
+        return self._text(sql).split()
+
+    def _text(self, sql: str) -> str:
+        assert self._keeper is not None, "the engine is open"
+        result: bytes = self._keeper.query(sql, "TabSeparated").bytes()
+        return result.decode()
+
+
+@contextmanager
+def _spooled(folder: Path, pieces: Iterable[bytes]) -> Iterator[str]:
+    """The path of a file with the pieces, for as long as it is needed. EngineError where the disk has no space."""
+    with TemporaryFile(dir=folder) as file:
+        try:
+            file.writelines(pieces)
+            file.flush()
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise EngineError(
+                _NOT_ENOUGH_SPACE, f"Cannot keep an insert: {error.strerror}. (NOT_ENOUGH_SPACE)"
+            ) from error
+        file.seek(0)
+        # A name that no folder adds to: the engine would take some characters for a pattern.
+        yield f"/dev/fd/{file.fileno()}"
+
+
+def _locked(file: Path) -> TextIO:
+    # The engine's own message in this case says nothing.
+    lock = file.open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.close()
+        raise DataFolderInUse(f"{file.parent} is in use by another process") from error
+    return lock
+
+
+def _literal(value: str | bytes) -> bytes:
+    plain = value.encode() if isinstance(value, str) else value
+    return b"'%b'" % plain.replace(b"\\", b"\\\\").replace(b"'", b"\\'").replace(b"\0", b"\\0")
+
+
+def _require_files(connection: Connection, sql: bytes, expected: list[bytes]) -> None:
+    """EngineError unless these are the files that the statement names as a client would: this engine obeys.
+
+    The engine's own parser says what it takes for code: comments within comments and quotes of other kinds, which
+    `read_statement` does not know, would hide a file from that.
+    """
+    try:
+        normal = connection.query(
+            b"SELECT formatQuerySingleLine(%b)" % _literal(sql[:_HEAD_BYTES]), "TabSeparatedRaw"
+        ).bytes()
+    except RuntimeError as error:
+        raise RuntimeError(str(error).partition(": In scope SELECT formatQuery")[0]) from error
+    if files_of(normal) != expected:
+        raise EngineError(_BAD_ARGUMENTS, "INTO OUTFILE and FROM INFILE are for clients. (BAD_ARGUMENTS)")
+
+
+def _prepare(connection: Connection, query: Query) -> None:
+    """Database, settings and read-only mode, in this order, because the last forbids the others."""
+    if query.database:
+        quoted = query.database.replace("\\", "\\\\").replace("`", "\\`")
+        connection.query(f"USE `{quoted}`")
+    for name in query.settings:
+        if not _NAME.fullmatch(name):
+            raise EngineError(_UNKNOWN_SETTING, f"Unknown setting {name!r}. (UNKNOWN_SETTING)")
+    if query.settings:
+        pairs = b", ".join(
+            b"%b = %b" % (name.encode(), _literal(text)) for name, text in query.settings.items()
+        )
+        connection.query(b"SET " + pairs)
+    if query.read_only:
+        connection.query("SET readonly = 2")
+
+
+def _is_streamable(statement: Statement, query: Query, text: bytes) -> bool:
+    output_format = statement.output_or_data_format or query.default_format
+    words = text + b" ".join(name.encode() for name in query.settings)
+    return statement.is_select and output_format in _STREAMABLE and not _WHOLE_ONLY.search(words)
+
+
+def _run(connection: Connection, query: Query, statement: Statement, text: bytes) -> Answer:
+    output_format = statement.output_or_data_format or query.default_format
+    result = connection.query(text, output_format, params=dict(query.parameters))
+    body = result.bytes()
+    answer = Answer(
+        output_format if body or statement.is_select else "",
+        _one(body),
+        read_rows=result.storage_rows_read(),
+        read_bytes=result.storage_bytes_read(),
+        written_rows=result.rows_written(),
+        written_bytes=result.bytes_written(),
+        result_rows=result.rows_read(),
+        elapsed_ns=int(result.elapsed() * 1e9),
+    )
+    connection.close()
+    return answer
+
+
+def _one(body: bytes) -> Generator[bytes, None, None]:
+    yield body

@@ -1,0 +1,129 @@
+"""Resource and user in canonical form: the same facts give the same text and so compare and compress."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import msgspec
+import orjson
+
+from pipeline.formats.limits import (
+    MAX_ID_CHARS,
+    MAX_PERSONAS,
+    MAX_PROPERTIES,
+    MAX_PROPERTY_KEY_CHARS,
+    MAX_PROPERTY_VALUE_CHARS,
+    MAX_RESOURCE_BYTES,
+)
+from pipeline.formats.rejected import Reason, Rejected
+
+_CACHED_BYTES = 4_096
+"""Longer ones are not remembered: the caches stay within some 20 MB each."""
+
+_facts = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_text = msgspec.json.Decoder(str)
+
+
+class _User(msgspec.Struct):
+    id: str | None = None
+    personas: list[str] | None = None
+    properties: dict[str, msgspec.Raw] | None = None
+
+
+_user = msgspec.json.Decoder(_User)
+
+
+def canonical_resource(raw: bytes) -> str | Rejected:
+    """The resource as canonical JSON, all values text, nulls left out; `{}` for none (no bytes, or null).
+
+    A value that is not text becomes its JSON text as it came, without the blanks. Raises `orjson.JSONDecodeError` for
+    what is no strict JSON.
+    """
+    return _resource_cached(raw) if len(raw) <= _CACHED_BYTES else _resource(raw)
+
+
+def canonical_user(raw: bytes) -> str | Rejected:
+    """The user as canonical JSON of id, personas and properties, those given only; empty for no user.
+
+    No bytes are no user. Values of properties become text as in a resource. Raises as `canonical_resource` does.
+    """
+    return _user_cached(raw) if len(raw) <= _CACHED_BYTES else _user_of(raw)
+
+
+def _resource(raw: bytes) -> str | Rejected:
+    if raw in (b"", b"null"):
+        return "{}"
+    orjson.loads(raw)  # msgspec passes over some of what no other reader takes
+    try:
+        facts = _facts.decode(raw)
+    except msgspec.ValidationError:
+        return Rejected(Reason.INVALID_TYPE, "resource: an object")
+    canonical = orjson.dumps(_as_texts(facts), option=orjson.OPT_SORT_KEYS)
+    if len(canonical) > MAX_RESOURCE_BYTES:
+        return Rejected(
+            Reason.RESOURCE_TOO_LARGE,
+            f"resource: {len(canonical)} bytes, at most {MAX_RESOURCE_BYTES}",
+        )
+    return canonical.decode()
+
+
+def _user_of(raw: bytes) -> str | Rejected:
+    if raw in (b"", b"null"):
+        return ""
+    orjson.loads(raw)
+    try:
+        user = _user.decode(raw)
+    except msgspec.ValidationError:
+        return Rejected(
+            Reason.INVALID_TYPE,
+            "user: an object with id (string), personas (array of strings), properties (object)",
+        )
+    properties = _as_texts(user.properties or {})
+    fault = _fault_of_user(user, properties)
+    if fault is not None:
+        return fault
+    given = {"id": user.id, "personas": user.personas, "properties": properties}
+    given = {key: value for key, value in given.items() if value}
+    return orjson.dumps(given, option=orjson.OPT_SORT_KEYS).decode() if given else ""
+
+
+def _fault_of_user(user: _User, properties: dict[str, str]) -> Rejected | None:
+    personas = user.personas or []
+    if user.id is not None and len(user.id) > MAX_ID_CHARS:
+        return Rejected(Reason.ID_LENGTH, f"user.id: at most {MAX_ID_CHARS} characters")
+    if len(personas) > MAX_PERSONAS:
+        return Rejected(Reason.TOO_MANY_PROPERTIES, f"user.personas: at most {MAX_PERSONAS}")
+    for index, persona in enumerate(personas):
+        if not 1 <= len(persona) <= MAX_ID_CHARS:
+            return Rejected(Reason.ID_LENGTH, f"user.personas[{index}]: 1 to {MAX_ID_CHARS} characters")
+    if len(properties) > MAX_PROPERTIES:
+        return Rejected(Reason.TOO_MANY_PROPERTIES, f"user.properties: at most {MAX_PROPERTIES}")
+    return next(filter(None, map(_fault_of_property, properties.items())), None)
+
+
+def _fault_of_property(item: tuple[str, str]) -> Rejected | None:
+    key, value = item
+    path = f"user.properties[{key[:MAX_PROPERTY_KEY_CHARS]!r}]"
+    if len(key) > MAX_PROPERTY_KEY_CHARS:
+        return Rejected(
+            Reason.PROPERTY_TOO_LONG, f"key of at most {MAX_PROPERTY_KEY_CHARS} characters: {path} and on"
+        )
+    if len(value) > MAX_PROPERTY_VALUE_CHARS:
+        return Rejected(
+            Reason.PROPERTY_TOO_LONG, f"value of at most {MAX_PROPERTY_VALUE_CHARS} characters: {path}"
+        )
+    return None
+
+
+def _as_texts(facts: dict[str, msgspec.Raw]) -> dict[str, str]:
+    texts = {}
+    for key, value in facts.items():
+        raw = bytes(value)
+        if raw != b"null":
+            is_text = raw.startswith(b'"')
+            texts[key] = _text.decode(raw) if is_text else msgspec.json.format(raw, indent=-1).decode()
+    return texts
+
+
+_resource_cached = lru_cache(maxsize=2_048)(_resource)
+_user_cached = lru_cache(maxsize=2_048)(_user_of)

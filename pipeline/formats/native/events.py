@@ -1,0 +1,219 @@
+"""The events of a native envelope, twice: `decode` reads all that is stored, `arrivals_of` what the fold needs.
+
+The second way is the shorter one; tests hold both together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from pipeline.domain.event import RANK, Event
+from pipeline.formats.envelope import Envelope, NativeEvent
+from pipeline.formats.faults import fault_of_id, fault_of_time, latest_of
+from pipeline.formats.limits import CLOCK_TOLERANCE_MS, MIN_TIME_MS
+from pipeline.formats.meaning import Meaning, interpret, meaning_without_attributes
+from pipeline.formats.native.reading import (
+    names_of,
+    plain_envelope,
+    read_closely,
+    read_plain,
+    refused_closely,
+    texts_of,
+)
+from pipeline.formats.native.schema import NOTHING, WireEnvelope, WireEvent
+from pipeline.formats.record_time import record_time_ms
+from pipeline.formats.rejected import Reason, Rejected
+
+Arrival = tuple[int, int, Sequence[Event]]
+"""The events of one record of a device: its offset, its record time (Unix milliseconds), the events."""
+
+_new = tuple.__new__
+_NO_ATTRIBUTES = (b"", b"null")
+
+
+def decode(value: bytes | None, key: bytes | None, record_ms: int) -> Envelope | Rejected:
+    """Read one record; `record_ms` is the broker's record time, Unix milliseconds.
+
+    A fault of the envelope (version, ids, limits, key, resource, user) refuses the record whole; a fault of
+    an event refuses that event alone. Never raises because of the record; does not block.
+    """
+    try:
+        read = read_plain(value, names_of(key)) or read_closely(value, key)
+        if isinstance(read, Rejected):
+            return read
+        wire, indexes, refused, resource, user = read
+        events, more_refused = _interpreted(wire, indexes, record_ms)
+    except orjson.JSONDecodeError:
+        return refused_closely(value, key)
+    if more_refused and refused:
+        more_refused = sorted([*refused, *more_refused], key=_index)
+    return Envelope(
+        app_id=wire.app_id,
+        device_id=wire.device_id,
+        batch_id=wire.batch_id or "",
+        sent_at=wire.sent_at,
+        received_at_ms=record_ms,
+        resource=resource,
+        user=user,
+        events=events,
+        refused=more_refused or list(refused),
+    )
+
+
+def to_events(envelope: Envelope) -> list[Event]:
+    """The events as the fold sees them, in the order of the envelope."""
+    resource, user = envelope.resource, envelope.user
+    return [
+        Event(
+            e.time_ms,
+            RANK[e.kind],
+            e.seq,
+            e.id,
+            e.kind,
+            e.client_session_id,
+            e.exit_reason,
+            e.counters,
+            resource,
+            user,
+        )
+        for e in envelope.events
+    ]
+
+
+def _interpreted(
+    wire: WireEnvelope, indexes: Sequence[int] | None, record_ms: int
+) -> tuple[list[NativeEvent], list[Rejected]]:
+    shift_ms = 0 if wire.sent_at is None else shift_of(wire.sent_at, record_ms)
+    latest_ms = latest_of(record_ms)
+    events: list[NativeEvent] = []
+    refused: list[Rejected] = []
+    for index, event in zip(indexes or range(len(wire.events)), wire.events, strict=True):
+        found = understood(event, shift_ms, latest_ms)
+        if found is None:
+            refused.append(_fault_of_event(event, index, event.time + shift_ms, record_ms))
+            continue
+        time_ms, attributes, (kind, exit_reason, counters) = found
+        events.append(
+            NativeEvent(
+                event.id,
+                event.name,
+                time_ms,
+                event.time,
+                event.seq or 0,
+                event.session_id or "",
+                kind,
+                exit_reason,
+                counters,
+                attributes,
+            )
+        )
+    return events, refused
+
+
+def _fault_of_event(event: WireEvent, index: int, time_ms: int, record_ms: int) -> Rejected:
+    path = f"events[{index}]"
+    fault = fault_of_id(event.id, f"{path}.id", index=index)
+    if fault is not None:
+        return fault
+    attributes = bytes(event.attributes)
+    if attributes[:1] != b"{" and attributes not in _NO_ATTRIBUTES:
+        return Rejected(Reason.INVALID_TYPE, f"{path}.attributes: an object", index)
+    return fault_of_time(time_ms, record_ms, f"{path}.time", index)
+
+
+def _index(rejected: Rejected) -> int:
+    return -1 if rejected.event_index is None else rejected.event_index
+
+
+def arrivals_of(key: bytes | None, fields: Sequence[Any]) -> tuple[list[Arrival], int]:
+    """What the records of one key hold, and how many events (or whole records) were refused.
+
+    `fields` are offset, record time, value and headers (None: there are none) of the first record, then of the next.
+    """
+    arrivals: list[Arrival] = []
+    refused = 0
+    names = names_of(key)
+    # Of the record before: most have the same resource and user, and to see that costs less than to look them up.
+    raw_resource, raw_user, resource, user = NOTHING, NOTHING, "{}", ""
+    each = iter(fields)
+    for offset, record_ms, value, headers in zip(each, each, each, each, strict=True):
+        bad = 0
+        try:
+            wire = plain_envelope(value, names)
+            if wire is not None and (wire.resource != raw_resource or wire.user != raw_user):
+                texts = texts_of(wire)
+                if texts is None:
+                    wire = None
+                else:
+                    resource, user = texts
+                    raw_resource, raw_user = wire.resource, wire.user
+            if wire is None:
+                read = read_closely(value, key)
+                if isinstance(read, Rejected):
+                    refused += 1
+                    continue
+                wire, _, faults, resource, user = read
+                raw_resource, raw_user, bad = wire.resource, wire.user, len(faults)
+            came_ms = record_time_ms(headers, record_ms) if headers else record_ms
+            events = _events_of(wire, came_ms, resource, user)
+        except orjson.JSONDecodeError:
+            refused_closely(value, key)
+            refused += 1
+            continue
+        refused += bad + len(wire.events) - len(events)
+        arrivals.append((offset, record_ms, events))
+    return arrivals, refused
+
+
+def _events_of(wire: WireEnvelope, record_ms: int, resource: str, user: str) -> list[Event]:
+    """Those that pass; raises `orjson.JSONDecodeError` as `understood` does."""
+    shift_ms = 0 if wire.sent_at is None else shift_of(wire.sent_at, record_ms)
+    latest_ms = latest_of(record_ms)
+    events = []
+    for event in wire.events:
+        id_, time_ms = event.id, event.time + shift_ms
+        if event.attributes is NOTHING and MIN_TIME_MS <= time_ms <= latest_ms and "\0" not in id_:
+            kind, exit_reason, counters = meaning_without_attributes(event.name)
+        elif found := understood(event, shift_ms, latest_ms):
+            time_ms, _, (kind, exit_reason, counters) = found
+        else:
+            continue
+        events.append(
+            _new(
+                Event,
+                (time_ms, RANK[kind], event.seq or 0, id_, kind, event.session_id or "", exit_reason,
+                 counters, resource, user),
+            )
+        )  # fmt: skip
+    return events
+
+
+def shift_of(sent_at: int, record_ms: int) -> int:
+    """What to add to the device's times, milliseconds: nothing while its clock is right."""
+    shift_ms = record_ms - sent_at
+    return 0 if -CLOCK_TOLERANCE_MS <= shift_ms <= CLOCK_TOLERANCE_MS else shift_ms
+
+
+def understood(event: WireEvent, shift_ms: int, latest_ms: int) -> tuple[int, bytes, Meaning] | None:
+    """Corrected time, attributes and meaning of an event; None if it fails what typed decoding cannot see.
+
+    Raises `orjson.JSONDecodeError` if the attributes are no strict JSON, which makes it none of the whole record.
+    """
+    time_ms, name = event.time + shift_ms, event.name
+    if event.attributes is NOTHING:
+        attributes, meaning = b"{}", meaning_without_attributes(name)
+    else:
+        attributes = bytes(event.attributes)
+        tree = orjson.loads(attributes)
+        if type(tree) is dict:
+            meaning = interpret(name, tree)
+        elif tree is None:
+            attributes, meaning = b"{}", meaning_without_attributes(name)
+        else:
+            return None
+    if not MIN_TIME_MS <= time_ms <= latest_ms or "\0" in event.id:
+        return None
+    return time_ms, attributes, meaning

@@ -1,0 +1,267 @@
+"""A record of `sdk-events` to the envelope in it: the quick way that most records take, and the thorough one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from pipeline.formats.faults import fault_of_id
+from pipeline.formats.identity import canonical_resource, canonical_user
+from pipeline.formats.limits import (
+    MAX_EVENTS,
+    MAX_NESTING,
+    MAX_RECORD_BYTES,
+    MAX_SEQ,
+    MAX_STAMP_MS,
+)
+from pipeline.formats.native.schema import (
+    NOTHING,
+    VERSION,
+    PlainEnvelope,
+    RawEnvelope,
+    RawEvent,
+    WireEnvelope,
+    WireEvent,
+)
+from pipeline.formats.rejected import Reason, Rejected
+from pipeline.formats.strict_json import parse
+
+_decode_envelope = msgspec.json.Decoder(WireEnvelope).decode
+_decode_plain = msgspec.json.Decoder(PlainEnvelope).decode
+
+_raw_envelope = msgspec.json.Decoder(RawEnvelope)
+_raw_events = msgspec.json.Decoder(list[msgspec.Raw])
+_raw_event = msgspec.json.Decoder(RawEvent)
+
+Sound = tuple[WireEnvelope, list[int], list[Rejected]]
+"""An envelope with its sound events, their indexes, and what was refused of the rest."""
+
+Names = tuple[str, str]
+"""App and device."""
+Read = tuple[WireEnvelope, Sequence[int] | None, Sequence[Rejected], str, str]
+"""The envelope; the places of its events, None if all are there; those that were refused; resource and user in
+canonical form."""
+
+
+def names_of(key: bytes | None) -> Names | None:
+    """The app and device that a record of this key has to name; None if no sound record has it."""
+    if key is None or b"\0" in key:
+        return None
+    try:
+        app_id, slash, device_id = key.decode().partition("/")
+    except UnicodeDecodeError:
+        return None
+    return (app_id, device_id) if slash else None
+
+
+def read_plain(value: bytes | None, names: Names | None) -> Read | None:
+    """A record without a fault in a form that needs no second look; None for all others, sound or not.
+
+    Raises `orjson.JSONDecodeError` if resource or user are no strict JSON, which makes it none of the whole record.
+    """
+    wire = plain_envelope(value, names)
+    texts = None if wire is None else texts_of(wire)
+    return None if wire is None or texts is None else (wire, None, (), *texts)
+
+
+def plain_envelope(value: bytes | None, names: Names | None) -> WireEnvelope | None:
+    """The envelope of `read_plain`.
+
+    Typed decoding judges what it decodes as strictly as `parse`. What it passes over is not: so the text must be UTF-8
+    and have no field that is not known, and resource, user and attributes are parsed where they are used.
+    """
+    if not value or names is None or len(value) > MAX_RECORD_BYTES:
+        return None
+    if len(value) > 2 * MAX_NESTING and value.count(b"{") + value.count(b"[") > MAX_NESTING:
+        return None
+    try:
+        if not value.isascii():
+            value.decode()
+        wire = _decode_plain(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    if (
+        wire.v != VERSION
+        or wire.app_id != names[0]
+        or wire.device_id != names[1]
+        or not 0 < len(wire.events) <= MAX_EVENTS
+    ):
+        return None
+    return wire
+
+
+def texts_of(wire: WireEnvelope) -> tuple[str, str] | None:
+    """Resource and user in canonical form; None if there is a fault in one. Raises as `read_plain` does."""
+    resource = canonical_resource(bytes(wire.resource))
+    user = "" if wire.user is NOTHING else canonical_user(bytes(wire.user))
+    return (resource, user) if type(resource) is str and type(user) is str else None
+
+
+def read_closely(value: bytes | None, key: bytes | None) -> Read | Rejected:
+    """Any record: parsed whole, and all that is wrong with it named."""
+    tree = parse(value, MAX_RECORD_BYTES)
+    if isinstance(tree, Rejected):
+        return tree
+    assert value is not None, "parse refuses a record without a value"
+    indexes: Sequence[int] | None = None
+    refused: Sequence[Rejected] = ()
+    try:
+        wire = _decode_envelope(value)
+    except msgspec.ValidationError:
+        sound = _sound_parts(value, tree)
+        if isinstance(sound, Rejected):
+            return sound
+        wire, indexes, refused = sound
+    fault = _fault_of_envelope(wire, key, len(wire.events) + len(refused))
+    if fault is not None:
+        return fault
+    resource = canonical_resource(bytes(wire.resource))
+    user = canonical_user(bytes(wire.user))
+    if isinstance(resource, Rejected):
+        return resource
+    if isinstance(user, Rejected):
+        return user
+    return wire, indexes, refused, resource, user
+
+
+def refused_closely(value: bytes | None, key: bytes | None) -> Rejected:
+    """The reason to refuse a record that has a part which is no strict JSON."""
+    refused = read_closely(value, key)
+    assert isinstance(refused, Rejected), "what a part of it is not, the whole is not either"
+    return refused
+
+
+def _fault_of_envelope(wire: WireEnvelope, key: bytes | None, event_count: int) -> Rejected | None:
+    """What typed decoding cannot see. Version first: another may mean other things by the same names."""
+    if wire.v != VERSION:
+        return Rejected(Reason.UNKNOWN_VERSION, f"v: {VERSION}, not {wire.v}")
+    app_id = wire.app_id
+    right_key = f"{app_id}/{wire.device_id}".encode()
+    if key == right_key and b"\0" not in right_key and "/" not in app_id:
+        return fault_of_event_count(event_count)
+    fault = fault_of_id(wire.app_id, "app_id", forbidden="/\0") or fault_of_id(wire.device_id, "device_id")
+    if fault is not None:
+        return fault
+    if key != right_key:
+        return Rejected(
+            Reason.KEY_MISMATCH, "the record's key must be app_id/device_id of its envelope, in UTF-8"
+        )
+    return fault_of_event_count(event_count)
+
+
+def _sound_parts(value: bytes, tree: dict[str, Any]) -> Sound | Rejected:
+    """What is sound in a record that typed decoding refused: fault by fault, with exact reasons.
+
+    `tree` is the parsed `value`. Refuses the record whole for a fault of the envelope.
+    """
+    fault = _fault_of_version(tree.get("v")) or _fault_of_head(tree)
+    if fault is not None:
+        return fault
+    raw = _raw_envelope.decode(value)
+    events: list[WireEvent] = []
+    indexes: list[int] = []
+    refused: list[Rejected] = []
+    pairs = zip(tree["events"], _raw_events.decode(raw.events), strict=True)
+    for index, (event, raw_event) in enumerate(pairs):
+        fault = _fault_of_event(event, index)
+        if fault is not None:
+            refused.append(fault)
+            continue
+        attributes = _raw_event.decode(raw_event).attributes
+        events.append(
+            WireEvent(
+                event["id"],
+                event["name"],
+                event["time"],
+                event.get("seq"),
+                event.get("session_id"),
+                attributes,
+            )
+        )
+        indexes.append(index)
+    envelope = WireEnvelope(
+        v=VERSION,
+        app_id=tree["app_id"],
+        device_id=tree["device_id"],
+        events=events,
+        batch_id=tree.get("batch_id"),
+        sent_at=tree.get("sent_at"),
+        resource=raw.resource,
+        user=raw.user,
+    )
+    return envelope, indexes, refused
+
+
+def _fault_of_version(version: object) -> Rejected | None:
+    if version is None:
+        return Rejected(Reason.MISSING_FIELD, f"v: required, {VERSION}")
+    if type(version) is not int:
+        return Rejected(Reason.INVALID_TYPE, f"v: the integer {VERSION}")
+    if version != VERSION:
+        return Rejected(Reason.UNKNOWN_VERSION, f"v: {VERSION}, not {version}")
+    return None
+
+
+def _fault_of_head(tree: dict[str, Any]) -> Rejected | None:
+    fault = (
+        fault_of_id(tree.get("app_id"), "app_id", forbidden="/\0")
+        or fault_of_id(tree.get("device_id"), "device_id")
+        or _fault_of_optional_id(tree.get("batch_id"), "batch_id")
+        or _fault_of_number(tree.get("sent_at"), "sent_at", MAX_STAMP_MS, Reason.TIME_OUT_OF_RANGE)
+    )
+    if fault is not None:
+        return fault
+    if tree.get("events") is None:
+        return Rejected(Reason.MISSING_FIELD, "events: required, an array")
+    if not isinstance(tree["events"], list):
+        return Rejected(Reason.INVALID_TYPE, "events: an array")
+    return fault_of_event_count(len(tree["events"]))
+
+
+def fault_of_event_count(count: int) -> Rejected | None:
+    """The fault of a list of so many events. Asked before any of them is looked at."""
+    if not count:
+        return Rejected(Reason.NO_EVENTS, f"events: 1 to {MAX_EVENTS} events")
+    if count > MAX_EVENTS:
+        return Rejected(Reason.TOO_MANY_EVENTS, f"events: 1 to {MAX_EVENTS} events, not {count}")
+    return None
+
+
+def _fault_of_event(event: object, index: int) -> Rejected | None:
+    path = f"events[{index}]"
+    if not isinstance(event, dict):
+        return Rejected(Reason.INVALID_TYPE, f"{path}: an object", index)
+    if event.get("time") is None:
+        return Rejected(Reason.MISSING_FIELD, f"{path}.time: required, Unix milliseconds", index)
+    return (
+        fault_of_id(event.get("id"), f"{path}.id", index=index)
+        or _fault_of_name(event.get("name"), f"{path}.name", index)
+        or _fault_of_number(event["time"], f"{path}.time", MAX_STAMP_MS, Reason.TIME_OUT_OF_RANGE, index)
+        or _fault_of_number(event.get("seq"), f"{path}.seq", MAX_SEQ, Reason.INVALID_VALUE, index)
+        or _fault_of_optional_id(event.get("session_id"), f"{path}.session_id", index)
+    )
+
+
+def _fault_of_name(value: object, path: str, index: int) -> Rejected | None:
+    if value is None:
+        return Rejected(Reason.MISSING_FIELD, f"{path}: required, a string", index)
+    if not isinstance(value, str):
+        return Rejected(Reason.INVALID_TYPE, f"{path}: a string", index)
+    return None if value else Rejected(Reason.INVALID_VALUE, f"{path}: at least one character", index)
+
+
+def _fault_of_optional_id(value: object, path: str, index: int | None = None) -> Rejected | None:
+    return None if value is None else fault_of_id(value, path, forbidden="", index=index)
+
+
+def _fault_of_number(
+    value: object, path: str, highest: int, reason: Reason, index: int | None = None
+) -> Rejected | None:
+    """The fault of an optional whole number; `reason` is for one that is out of 0 to `highest`."""
+    if value is None:
+        return None
+    if type(value) is not int:
+        return Rejected(Reason.INVALID_TYPE, f"{path}: an integer, 0 to {highest}", index)
+    return None if 0 <= value <= highest else Rejected(reason, f"{path}: 0 to {highest}", index)

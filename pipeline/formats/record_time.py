@@ -1,0 +1,28 @@
+"""When a record came: the time by which it is decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+REPLAYED_RECORD_MS = "replayed_record_ms"
+"""Header of a record that is sent again: the record time of the one that was refused, Unix milliseconds."""
+_MAX_DIGITS = 19
+
+
+def record_time_ms(headers: Iterable[tuple[str, bytes]], timestamp_ms: int) -> int:
+    """The record time by which a record is decoded: its own, or for one sent again that of its first coming.
+
+    Clocks are corrected by the difference between sending and arrival, and a replay arrives days later.
+    """
+    for name, text in headers:
+        if name == REPLAYED_RECORD_MS:
+            # Never later than this coming: no header may move the bound of what is too far ahead.
+            return whole_number(text.decode("ascii", "replace"), timestamp_ms, timestamp_ms)
+    return timestamp_ms
+
+
+def whole_number(text: str | None, otherwise: int, highest: int) -> int:
+    """The whole number that a header says, if it is one and its column holds it."""
+    if text is None or not (len(text) <= _MAX_DIGITS and text.isascii() and text.isdigit()):
+        return otherwise
+    return min(int(text), highest)

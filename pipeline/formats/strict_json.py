@@ -1,0 +1,120 @@
+"""JSON as this pipeline accepts it: strict, and judged alike by every worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import accumulate, islice
+from typing import Any
+
+import orjson
+
+from pipeline.formats.limits import MAX_CONTAINERS, MAX_NESTING
+from pipeline.formats.rejected import Reason, Rejected
+
+_NO_MARKS = bytes(byte for byte in range(256) if byte not in b'{}[]"')
+_CONTAINERS = (dict, list)  # a tuple is checked twice as fast as a union, and this is asked of every value
+
+
+def _deepest_that_dumps() -> int:
+    """How many levels of arrays orjson writes before it gives up: it counts, it does not ask for stack."""
+    tree: list[Any] = []
+    for levels in range(1, 10_000):
+        try:
+            orjson.dumps(tree)
+        except orjson.JSONEncodeError:
+            return levels - 1
+        tree = [tree]
+    raise AssertionError("orjson bounds the depth of what it writes")
+
+
+_DUMPS_LEVELS = _deepest_that_dumps()
+
+
+def parse(
+    value: bytes | None, max_bytes: int | None, max_nesting: int = MAX_NESTING
+) -> dict[str, Any] | Rejected:
+    """A record's JSON object. What passes is valid UTF-8 and strict JSON throughout, so that any reader of
+    any part of it agrees: no NaN, no lone surrogate, no number beyond a double, no deep nesting.
+
+    `max_bytes` bounds the record; None leaves that to the broker. Integers over 64 bits come back as floats.
+    """
+    if not value:
+        return Rejected(Reason.EMPTY_RECORD, "the record has no value")
+    if max_bytes is not None and len(value) > max_bytes:
+        return Rejected(
+            Reason.RECORD_TOO_LARGE, f"the record has {len(value)} bytes, at most {max_bytes} allowed"
+        )
+    # Each level takes a bracket to open and one to close.
+    openings = value.count(b"{") + value.count(b"[") if len(value) > 2 * max_nesting else 0
+    if openings > MAX_CONTAINERS and (fault := _fault_of_shape(value, max_nesting)) is not None:
+        return fault
+    try:
+        tree = orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        return _why_not_json(value, error, max_nesting)
+    if openings > max_nesting and _is_deeper(tree, max_nesting):
+        return _too_deep(max_nesting)
+    if not isinstance(tree, dict):
+        return Rejected(Reason.INVALID_TYPE, "$: an object")
+    return tree
+
+
+def _why_not_json(value: bytes, error: orjson.JSONDecodeError, max_nesting: int) -> Rejected:
+    try:
+        value.decode()
+    except UnicodeDecodeError as fault:
+        return Rejected(Reason.INVALID_UTF8, f"byte {fault.start}: {fault.reason}; UTF-8 is required")
+    if error.msg.startswith("depth limit exceeded"):
+        return _too_deep(max_nesting)
+    return Rejected(Reason.MALFORMED_JSON, f"strict JSON is required; character {error.pos}: {error.msg}")
+
+
+def _too_deep(max_nesting: int) -> Rejected:
+    return Rejected(Reason.TOO_DEEP, f"arrays and objects may nest {max_nesting} levels")
+
+
+def _is_deeper(tree: Any, levels: int) -> bool:
+    """Whether containers nest deeper than `levels`. orjson's own bound does the counting, a hundred times faster.
+
+    A node that orjson cannot write has more levels below it than its bound; how deep it stands itself adds to that.
+    """
+    deep = [tree] if _is_over_bound(tree, levels) else []
+    for _ in range(levels - _DUMPS_LEVELS):
+        deep = [child for node in deep for child in _containers(node) if _is_over_bound(child, levels)]
+    return bool(deep)
+
+
+def _is_over_bound(node: Any, levels: int) -> bool:
+    for _ in range(_DUMPS_LEVELS - levels):  # an orjson with a higher bound: levels are added up to it
+        node = [node]
+    try:
+        orjson.dumps(node)
+    except orjson.JSONEncodeError:
+        return True
+    return False
+
+
+def _containers(node: Any) -> Iterable[Any]:
+    children = node.values() if isinstance(node, dict) else node
+    return (child for child in children if isinstance(child, _CONTAINERS))
+
+
+def _fault_of_shape(value: bytes, max_nesting: int) -> Rejected | None:
+    """The fault of a record that may hold too many containers, found without building them."""
+    bare = _brackets(value)
+    count = bare.count(b"{") + bare.count(b"[")
+    allowed = MAX_CONTAINERS * -(-len(value) // 1_000_000)
+    if count <= allowed:
+        return None
+    steps = (1 if byte in b"{[" else -1 for byte in bare)
+    if max(accumulate(islice(steps, 4 * max_nesting))) > max_nesting:
+        return _too_deep(max_nesting)
+    return Rejected(Reason.TOO_MANY_VALUES, f"{count} arrays and objects, at most {allowed} in so many bytes")
+
+
+def _brackets(value: bytes) -> bytes:
+    """The brackets of a JSON text that stand outside its strings."""
+    if b"\\" in value:
+        value = value.replace(b"\\\\", b"").replace(b'\\"', b"")
+    # Taking out two quotes side by side leaves everything else inside or outside of strings as it was.
+    return b"".join(value.translate(None, _NO_MARKS).replace(b'""', b"").split(b'"')[::2])

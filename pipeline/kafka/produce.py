@@ -1,0 +1,108 @@
+"""Producing raw traffic: what `send` and `simulate` put into Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from pipeline.kafka.connection import COMPRESSION, KafkaConnection
+from pipeline.topics import MAX_MESSAGE_BYTES
+
+_IN_FLIGHT = 2_000
+
+
+class Outgoing(NamedTuple):
+    """A record to be produced; with a key, its partition is Kafka's default one for that key."""
+
+    topic: str
+    key: bytes | None
+    value: bytes
+    events: int = 1
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+class NotProduced(Exception):
+    """The broker does not answer, or will not take a record. Says which and why."""
+
+
+async def produce(
+    connection: KafkaConnection,
+    records: Iterable[Outgoing],
+    *,
+    events_per_s: float = 0,
+    progress: Callable[[Outgoing], None] = lambda record: None,
+) -> int:
+    """Send records in order and wait until the broker has them all; returns how many.
+
+    With `events_per_s` above 0 it keeps to that rate. Raises `NotProduced`; what was sent before stays sent.
+    """
+    try:
+        producer = _producer(connection, linger_ms=5)
+    except OSError as error:
+        raise NotProduced(f"cannot use {connection.ca_file}: {error}") from error
+    try:
+        await producer.start()
+    except (KafkaError, OSError) as error:
+        await producer.stop()
+        raise NotProduced(f"Kafka at {connection.bootstrap} does not answer: {error}") from error
+    try:
+        return await _produce(producer, records, events_per_s, progress)
+    except KafkaError as error:
+        raise NotProduced(f"the broker did not take a record: {error!r}") from error
+    finally:
+        await producer.stop()
+
+
+@asynccontextmanager
+async def producer_of(connection: KafkaConnection, **options: Any) -> AsyncIterator[Any]:
+    """A started aiokafka producer that waits for all replicas. Raises OSError and aiokafka's errors."""
+    producer = _producer(connection, **options)
+    await producer.start()
+    try:
+        yield producer
+    finally:
+        await producer.stop()
+
+
+def _producer(connection: KafkaConnection, **options: Any) -> AIOKafkaProducer:
+    return AIOKafkaProducer(
+        **connection.client_options(),
+        acks="all",
+        max_request_size=MAX_MESSAGE_BYTES,
+        compression_type=COMPRESSION,
+        **options,
+    )
+
+
+async def _produce(
+    producer: AIOKafkaProducer,
+    records: Iterable[Outgoing],
+    events_per_s: float,
+    progress: Callable[[Outgoing], None],
+) -> int:
+    loop = asyncio.get_running_loop()
+    started_s = loop.time()
+    waiting: list[asyncio.Future[object]] = []
+    sent = events = 0
+    for record in records:
+        waiting.append(
+            await producer.send(record.topic, record.value, key=record.key, headers=list(record.headers))
+        )
+        sent += 1
+        events += record.events
+        progress(record)
+        if len(waiting) >= _IN_FLIGHT:
+            await asyncio.gather(*waiting)
+            waiting.clear()
+        if events_per_s:
+            ahead_s = events / events_per_s - (loop.time() - started_s)
+            if ahead_s > 0.005:
+                await asyncio.sleep(ahead_s)
+    await producer.flush()
+    await asyncio.gather(*waiting)
+    return sent

@@ -1,0 +1,71 @@
+"""What follows from what a topic is known by. Decides, and reaches nothing; knows neither Kafka nor Faust.
+
+A topic that was deleted and made anew has the name of the old one, and its offsets begin at 0 again. Once it has grown
+beyond the old offsets nothing but the id that the broker gave it tells them apart. Where a broker gives none, an id is
+"", and is not compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from pipeline import topics
+from pipeline.topics import TP
+
+RUNBOOK = "see deploy/runbook.md, 'A topic was made anew'"
+_ID, _LOST = "topic-id", "lost"
+
+
+class TopicMadeAnew(RuntimeError):
+    """A topic is not the one that was read before. Terminal: its offsets mean other records than those stored."""
+
+    @classmethod
+    def by_id(cls, topic: str, was: str, now: str) -> TopicMadeAnew:
+        """The broker says so."""
+        return cls(f"{topic} was made anew: its id was {was} and is {now}. {remedy(topic)}")
+
+    @classmethod
+    def by_end(cls, tp: TP, end: int, seen: int) -> TopicMadeAnew:
+        """What is stored of a partition lies beyond the end of its log."""
+        return cls(
+            f"{tp.topic}[{tp.partition}] ends at offset {end}, but what was stored of it reaches to {seen}: the topic "
+            f"was made anew, or its broker lost data. {remedy(tp.topic)}"
+        )
+
+
+def remedy(topic: str) -> str:
+    """What is to be done where a topic was made anew."""
+    if topic == topics.SDK_EVENTS:
+        return f"PIPELINE_OFFSET_BASE has to be above all stored offsets; {RUNBOOK}"
+    if topic == topics.STATE:
+        return f"Stop all sessionizers, then: session-pipeline rebuild --states; {RUNBOOK}"
+    return f"What it held and was not read is gone; session-pipeline migrate --made-anew {topic}; {RUNBOOK}"
+
+
+def require_same(known: Mapping[str, str], found: Mapping[str, str]) -> None:
+    """Raises `TopicMadeAnew` for a topic that has another id than it is known by. No id is as good as any."""
+    for topic, was in known.items():
+        now = found.get(topic, "")
+        if was and now and was != now:
+            raise TopicMadeAnew.by_id(topic, was, now)
+
+
+class Note(NamedTuple):
+    """What a group commits with an offset: it outlives the worker, and where a commit outlives its topic, tells so."""
+
+    topic_id: str = ""
+    lost: int = 0
+    """Records of the partition that were deleted before the group read them."""
+
+    def text(self) -> str:
+        """As it is committed."""
+        said = {_ID: self.topic_id, _LOST: str(self.lost or "")}
+        return ";".join(f"{name}={value}" for name, value in said.items() if value)
+
+
+def note_of(text: str | None) -> Note:
+    """The note read. Other programs may commit what they like: that says nothing."""
+    said = dict(part.split("=", 1) for part in (text or "").split(";") if "=" in part)
+    lost = said.get(_LOST, "")
+    return Note(said.get(_ID, ""), int(lost) if lost.isascii() and lost.isdigit() else 0)

@@ -1,0 +1,133 @@
+"""What a topic is known by: the id that the broker gave it when it was made.
+
+aiokafka asks for metadata in versions that have no ids, so the request is built here. A broker older than Kafka 2.8
+gives none. What follows from ids is in `topic_identity`.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Collection
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import IncompatibleBrokerVersion, NodeNotReadyError
+from aiokafka.protocol.abstract import AbstractType
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.types import (
+    Boolean,
+    CompactArray,
+    CompactString,
+    Int16,
+    Int32,
+    Schema,
+    TaggedFields,
+)
+
+from pipeline.kafka.connection import KafkaConnection
+
+_NO_ID = bytes(16)
+
+
+async def topic_ids(client: Any, names: Collection[str]) -> dict[str, str]:
+    """The ids of topics as Kafka's own tools print them, of those that exist and have one. Raises KafkaError.
+
+    `client` is a started aiokafka client. No topic is made by asking.
+    """
+    node = client.get_random_node()
+    if node is None:
+        raise NodeNotReadyError("no broker is known")
+    try:
+        answer = await client.send(node, _TopicIdRequest(sorted(names)))
+    except (IncompatibleBrokerVersion, NotImplementedError):
+        # Of the latter kind is what aiokafka raises for a version that the broker does not have.
+        return {}
+    return {
+        topic: base64.urlsafe_b64encode(topic_id).rstrip(b"=").decode()
+        for _error, topic, topic_id, *_ in answer.topics
+        if topic_id != _NO_ID
+    }
+
+
+async def ids_of(connection: KafkaConnection, names: Collection[str]) -> dict[str, str]:
+    """`topic_ids` with a client of its own. Raises KafkaError."""
+    client = AIOKafkaAdminClient(**connection.client_options())
+    try:
+        await client.start()
+        return await topic_ids(client._client, names)
+    finally:
+        await client.close()
+
+
+class _Uuid(AbstractType[bytes]):  # type: ignore[misc]
+    @classmethod
+    def encode(cls, value: bytes) -> bytes:
+        return value
+
+    @classmethod
+    def decode(cls, data: Any) -> bytes:
+        found: bytes = data.read(16)
+        return found
+
+
+_NAME = CompactString()
+_BROKER = (("node_id", Int32), ("host", _NAME), ("port", Int32), ("rack", _NAME), ("tags", TaggedFields))
+_PARTITION = (
+    ("error_code", Int16),
+    ("partition", Int32),
+    ("leader", Int32),
+    ("leader_epoch", Int32),
+    ("replicas", CompactArray(Int32)),
+    ("isr", CompactArray(Int32)),
+    ("offline_replicas", CompactArray(Int32)),
+    ("tags", TaggedFields),
+)
+_TOPIC = (
+    ("error_code", Int16),
+    ("topic", _NAME),
+    ("topic_id", _Uuid),
+    ("is_internal", Boolean),
+    ("partitions", CompactArray(*_PARTITION)),
+    ("authorized_operations", Int32),
+    ("tags", TaggedFields),
+)
+
+
+class _TopicIdResponse_v10(Response):  # type: ignore[misc]
+    API_KEY = 3
+    API_VERSION = 10
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        ("brokers", CompactArray(*_BROKER)),
+        ("cluster_id", _NAME),
+        ("controller_id", Int32),
+        ("topics", CompactArray(*_TOPIC)),
+        ("authorized_operations", Int32),
+        ("tags", TaggedFields),
+    )
+
+
+class _TopicIdRequest_v10(RequestStruct):  # type: ignore[misc]
+    FLEXIBLE_VERSION = True
+    API_KEY = 3
+    API_VERSION = 10
+    RESPONSE_TYPE = _TopicIdResponse_v10
+    SCHEMA = Schema(
+        ("topics", CompactArray(("topic_id", _Uuid), ("topic", _NAME), ("tags", TaggedFields))),
+        ("allow_auto_topic_creation", Boolean),
+        ("include_cluster_authorized_operations", Boolean),
+        ("include_topic_authorized_operations", Boolean),
+        ("tags", TaggedFields),
+    )
+
+
+class _TopicIdRequest(Request[_TopicIdRequest_v10]):  # type: ignore[misc]
+    API_KEY = 3
+
+    def __init__(self, names: Collection[str]) -> None:
+        self._names = names
+
+    def build(self, request_struct_class: type[_TopicIdRequest_v10]) -> _TopicIdRequest_v10:
+        no_tags: dict[int, bytes] = {}
+        named = [(_NO_ID, name, no_tags) for name in self._names]
+        return request_struct_class(named, False, False, False, no_tags)

@@ -1,0 +1,1 @@
+"""Which sessions? Filters as a tree, as text, as JSON and as SQL."""

@@ -1,0 +1,269 @@
+"""Filters as SQL: a condition over the columns of the view `sessions`. Whatever a user typed travels as a parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from pipeline.query.filters.check import checked
+from pipeline.query.filters.dimensions import FIRST, STITCHED_LENGTH, Dimension, dimension
+from pipeline.query.filters.tree import All, AnyOf, Filter, HasEvent, Not, Scalar, Test
+from pipeline.query.statement import Statement
+
+_OVER_DEVICES = (FIRST, STITCHED_LENGTH)
+_POINTS_OUT = ("device.id", "user.id", "session.id", "session.stitched_id", "session.client_id")
+"""Few sessions share one of these: where such a test has to pass, only few devices are worth reading."""
+_NUMBERS_BY_THEMSELVES = {"http.response.status_code": "status_code"}
+"""Attributes that `event_rows` has in columns too, '' where there is none: a tenth of the time to read."""
+_COMPARISONS = {"eq": "=", "not": "!=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What the statement around a condition is limited to anyway: spares reading more. It decides nothing."""
+
+    app_id: str | None = None
+    start_ms: int | None = None
+    """Only sessions that start at or after."""
+    end_ms: int | None = None
+    """Only sessions that start before."""
+
+
+def where(filter: Filter, prefix: str = "f", scope: Scope | None = None) -> Statement:
+    """The condition; its parameters are named `prefix` and a number. Raises FilterError.
+
+    Nothing in it is ever NULL, so that its opposite is its negation.
+    """
+    compiler = _Compiler(prefix, scope or Scope())
+    sql = compiler.filter(checked(filter))
+    return Statement(sql, compiler.parameters)
+
+
+def looks_beyond_rows(filter: Filter) -> bool:
+    """Whether it takes more than a session's own row to tell: events, or the other sessions of the device."""
+    match filter:
+        case All(filters) | AnyOf(filters):
+            return any(looks_beyond_rows(each) for each in filters)
+        case Not(inner):
+            return looks_beyond_rows(inner)
+        case HasEvent():
+            return True
+        case Test(name):
+            return name in _OVER_DEVICES
+
+
+def points_out(filter: Filter) -> bool:
+    """Whether only sessions that share an id pass, which are few: an index finds them wherever they are."""
+    if isinstance(filter, All):
+        return any(points_out(each) for each in filter.filters)
+    # Sessions without a user or an id of the SDK's are many.
+    return isinstance(filter, Test) and _points_out(filter) and "" not in _all_of(filter)
+
+
+class _Compiler:
+    """Writes SQL for canonical filters and collects the parameters."""
+
+    def __init__(self, prefix: str, scope: Scope) -> None:
+        self.parameters: dict[str, object] = {}
+        self._prefix = prefix
+        self._scope = scope
+        self._limits: list[str] = []
+
+    def filter(self, filter: Filter) -> str:
+        match filter:
+            case All(filters):
+                return self._all(filters)
+            case AnyOf(filters):
+                return f"({' OR '.join(self.filter(each) for each in filters)})" if filters else "false"
+            case Not(inner):
+                return f"(NOT {self.filter(inner)})"
+            case HasEvent():
+                return self._events(filter.steps())
+            case Test():
+                return f"({self._session_test(filter)})"
+
+    def _all(self, filters: tuple[Filter, ...]) -> str:
+        points_out = {each for each in filters if _points_out(each)}
+        first = [self.filter(each) for each in filters if each in points_out]
+        # What fails one of these fails the whole, whatever the others say of it: they need not look there.
+        self._limits += first
+        rest = [self.filter(each) for each in filters if each not in points_out]
+        del self._limits[len(self._limits) - len(first) :]
+        return f"({' AND '.join(first + rest)})" if filters else "true"
+
+    def _session_test(self, test: Test) -> str:
+        found = dimension(test.dimension)
+        assert found is not None, "a checked filter has no unknown dimension"
+        if found.name in _OVER_DEVICES:
+            return self._over_device(test)
+        if found.key is not None:
+            return self._keyed(found.sql, test, found.key)
+        if found.type == "list":
+            return self._list(found.sql, test)
+        return self._plain(found, test)
+
+    def _plain(self, found: Dimension, test: Test) -> str:
+        sql, operator, value = found.sql, test.operator, test.value
+        if found.type == "boolean":
+            return f"({sql}) {_COMPARISONS[operator]} {self._add(value, 'Bool')}"
+        if found.type == "time":
+            return self._ordered(
+                sql, test, lambda ms: f"fromUnixTimestamp64Milli({self._add(ms, 'Int64')}, 'UTC')"
+            )
+        if found.type == "number":
+            return self._ordered(sql, test, self._number)
+        if found.type == "id":
+            return self._ordered(sql, test, lambda id: self._add(id, "UUID"))
+        return f"{sql} != ''" if operator == "exists" else self._text(sql, test)
+
+    def _ordered(self, sql: str, test: Test, placed: Callable[[Scalar], str]) -> str:
+        value = test.value
+        if isinstance(value, tuple):
+            if test.operator == "between":
+                return f"{sql} BETWEEN {placed(value[0])} AND {placed(value[1])}"
+            return " OR ".join(f"{sql} = {placed(each)}" for each in value)
+        return f"{sql} {_COMPARISONS[test.operator]} {placed(value)}"
+
+    def _text(self, sql: str, test: Test) -> str:
+        operator, value = test.operator, test.value
+        if operator == "in":
+            return f"{sql} IN {self._texts(value)}"
+        placed = self._add(value, "String")
+        if operator == "contains":
+            return f"position({sql}, {placed}) > 0"
+        return (
+            f"match({sql}, {placed})" if operator == "matches" else f"{sql} {_COMPARISONS[operator]} {placed}"
+        )
+
+    def _list(self, sql: str, test: Test) -> str:
+        if test.operator == "exists" and test.value is True:
+            return f"notEmpty({sql})"
+        if test.operator == "in":
+            return f"hasAny({sql}, {self._texts(test.value)})"
+        if test.operator in ("contains", "matches"):
+            return f"arrayExists(item -> {self._text('item', test)}, {sql})"
+        has = f"has({sql}, {self._add(test.value, 'String')})"
+        return f"NOT {has}" if test.operator == "not" else has
+
+    def _keyed(self, column: str, test: Test, key: str, number: str = "") -> str:
+        """A value under a key that may be absent: then only `not` passes. `number`: a column that has it by itself."""
+        if test.operator == "not":
+            return f"NOT ({self._keyed(column, Test(test.dimension, 'eq', test.value), key, number)})"
+        values = test.value if isinstance(test.value, tuple) else (test.value,)
+        is_number = test.operator != "exists" and not isinstance(values[0], str)
+        if number and is_number:
+            return self._as_number(number, test)
+        placed_key = self._add(key, "String")
+        sql, has_key = f"{column}[{placed_key}]", f"mapContains({column}, {placed_key})"
+        if test.operator == "exists":
+            return has_key
+        return self._as_number(sql, test) if is_number else f"{has_key} AND {self._text(sql, test)}"
+
+    def _as_number(self, sql: str, test: Test) -> str:
+        """A text compared as a number. What is none, as '' where a key is absent, is NULL and passes no comparison."""
+        compared = self._ordered(
+            f"toFloat64OrNull({sql})", test, lambda number: self._add(float(number), "Float64")
+        )
+        return f"ifNull({compared}, false)"
+
+    def _over_device(self, test: Test) -> str:
+        """What takes the other sessions of the device to tell."""
+        limit = self._limit()
+        if test.dimension == FIRST:
+            first = (
+                "(app_id, device_id, started_at) IN"
+                f" (SELECT app_id, device_id, min(started_at) FROM sessions WHERE {limit} GROUP BY app_id, device_id)"
+            )
+            return first if test.value is (test.operator == "eq") else f"NOT {first}"
+        return (
+            "(app_id, device_id, stitched_session_id) IN"
+            f" (SELECT app_id, device_id, stitched_session_id FROM sessions WHERE {limit}"
+            " GROUP BY app_id, device_id, stitched_session_id"
+            f" HAVING {self._ordered('count()', test, self._number)})"
+        )
+
+    def _events(self, steps: tuple[HasEvent, ...]) -> str:
+        """An event belongs to the session with the greatest start not after it, as in `session_timeline`."""
+        # The view that the order of steps takes does not have the columns of single attributes.
+        passes = [self._event(step, _NUMBERS_BY_THEMSELVES if len(steps) == 1 else {}) for step in steps]
+        limit = self._limit()
+        since = "" if self._scope.start_ms is None else self._time(self._scope.start_ms)
+        of_sessions = f"SELECT app_id, device_id, started_at FROM sessions WHERE {limit}" + (
+            f" AND started_at >= {since}" if since else ""
+        )
+        of_devices = f"{limit} AND {self._has_sessions_in_scope(since)}"
+        is_late = f"time >= {since}" if since else "true"
+        joined = (
+            f"ASOF INNER JOIN ({of_sessions}) AS s"
+            " ON e.app_id = s.app_id AND e.device_id = s.device_id AND e.time >= s.started_at"
+        )
+        if len(steps) == 1:
+            return (
+                "(app_id, device_id, started_at) IN (SELECT e.app_id, e.device_id, s.started_at"
+                # As `events` has them. What decides before FINAL are parts of its key alone, which copies share.
+                f" FROM (SELECT app_id, device_id, time FROM event_rows FINAL PREWHERE {of_devices}"
+                f" WHERE {is_late} AND {passes[0]}) AS e {joined})"
+            )
+        # Bit i of `mask`: the event passes as step i. Taking each step as early as can be finds a way if there is one.
+        mask = " + ".join(f"toUInt16({sql}) * {1 << i}" for i, sql in enumerate(passes))
+        return (
+            "(app_id, device_id, started_at) IN (SELECT e.app_id, e.device_id, s.started_at"
+            f" FROM (SELECT app_id, device_id, time, rank, seq, event_id, {mask} AS mask"
+            f" FROM narrated_events WHERE {of_devices} AND {is_late} AND mask != 0) AS e {joined}"
+            " GROUP BY e.app_id, e.device_id, s.started_at"
+            " HAVING arrayFold((taken, event) -> toUInt8(taken + bitTest(event.5, taken)),"
+            " arraySort(groupArray((e.time, e.rank, e.seq, e.event_id, e.mask))), toUInt8(0))"
+            f" = {len(steps)})"
+        )
+
+    def _event(self, step: HasEvent, numbers: Mapping[str, str]) -> str:
+        name = f"name = {self._add(step.name, 'String')}"
+        tests = [
+            f"({self._keyed('attributes', test, test.dimension, numbers.get(test.dimension, ''))})"
+            for test in step.tests
+        ]
+        return f"({' AND '.join([name, *tests])})"
+
+    def _limit(self) -> str:
+        """Which devices are worth a look; always whole devices, since sessions and events of one settle each other."""
+        app = [] if self._scope.app_id is None else [f"app_id = {self._add(self._scope.app_id, 'String')}"]
+        if not self._limits:
+            return " AND ".join(app) or "true"
+        chosen = " AND ".join([*app, *self._limits])
+        return " AND ".join(
+            [*app, f"(app_id, device_id) IN (SELECT app_id, device_id FROM sessions WHERE {chosen})"]
+        )
+
+    def _has_sessions_in_scope(self, since: str) -> str:
+        """Events of other devices lie in no session of the scope. A session's outdated rows may name one too many."""
+        if not since or self._scope.end_ms is None:
+            return "true"
+        started = f"started_at >= {since} AND started_at < {self._time(self._scope.end_ms)}"
+        if self._scope.app_id is None:
+            return f"(app_id, device_id) IN (SELECT app_id, device_id FROM session_rows WHERE {started})"
+        app = f"app_id = {self._add(self._scope.app_id, 'String')}"
+        # One column is compared in half the time of two.
+        return f"device_id IN (SELECT device_id FROM session_rows WHERE {app} AND {started})"
+
+    def _time(self, ms: int) -> str:
+        return f"fromUnixTimestamp64Milli({self._add(ms, 'Int64')}, 'UTC')"
+
+    def _number(self, value: Scalar) -> str:
+        return self._add(value, "Float64" if isinstance(value, float) else "Int64")
+
+    def _texts(self, value: object) -> str:
+        assert isinstance(value, tuple), "a checked filter has several values here"
+        return self._add(list(value), "Array(String)")
+
+    def _add(self, value: object, type: str) -> str:
+        name = f"{self._prefix}{len(self.parameters)}"
+        self.parameters[name] = value
+        return f"{{{name}:{type}}}"
+
+
+def _points_out(filter: Filter) -> bool:
+    return isinstance(filter, Test) and filter.dimension in _POINTS_OUT and filter.operator in ("eq", "in")
+
+
+def _all_of(test: Test) -> tuple[Scalar, ...]:
+    return test.value if isinstance(test.value, tuple) else (test.value,)

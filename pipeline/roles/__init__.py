@@ -1,0 +1,1 @@
+"""In which order do effects happen? Router, sessionizer, sink and rebuild, without Faust."""

@@ -1,0 +1,54 @@
+"""A chunk cut into pieces by the bytes that are made of it, which may be hundreds of times those that came."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.roles.batch import Piece, Source, joined
+from pipeline.storage.dead_letter import Refusal
+
+
+class Making:
+    """The pieces of one chunk, one after the other. Offsets are stored with `offset_base` added."""
+
+    def __init__(self, source: Source, records: Sequence[Any], offset_base: int, max_bytes: int) -> None:
+        self.ledger: list[bytes] = []
+        self.refused: list[Refusal] = []
+        self._source = source
+        self._records = records
+        self._offset_base = offset_base
+        self._max_bytes = max_bytes
+        self._blocks: list[bytes] = []
+        self._byte_count = self._row_count = 0
+        self._first = self._first_event = 0
+        self._unstored: dict[int, int] = {}
+
+    def add(self, rows: bytes, count: int) -> bool:
+        """Take the rows of `count` events or records; whether that is enough for a piece."""
+        self._blocks.append(rows)
+        self._row_count += count
+        self._byte_count += len(rows)
+        return self._byte_count >= self._max_bytes
+
+    def take(self, place: int, *, end_event: int = -1) -> Piece:
+        """What was made since the last piece: up to the record at `place`, or to an event of it."""
+        base, records = self._offset_base, self._records
+        piece = Piece(
+            source=self._source,
+            first_offset=records[self._first].offset + base,
+            last_offset=records[place].offset + base,
+            rows=joined(self._blocks),
+            row_count=self._row_count,
+            ledger=joined(self.ledger),
+            refused=self.refused,
+            records=records[self._first : place + 1],
+            first_event=self._first_event,
+            end_event=end_event,
+            is_last=place + 1 == len(records) and end_event < 0,
+            unstored=self._unstored,
+        )
+        self.ledger, self.refused, self._blocks = [], [], []
+        self._byte_count = self._row_count = 0
+        self._first, self._first_event = (place, end_event) if end_event >= 0 else (place + 1, 0)
+        return piece

@@ -1,0 +1,88 @@
+"""The router role: raw bodies of other formats to native envelopes on `sdk-events`, keyed by device."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple
+
+from pipeline.formats import measure
+from pipeline.formats.record_time import record_time_ms
+from pipeline.formats.rejected import Rejected
+from pipeline.roles.metrics import Metrics
+from pipeline.storage.dead_letter import Refusal, refusals
+
+Items = Sequence[tuple[bytes, bytes]]
+_SENT_AT_ONCE_BYTES = 4_000_000
+
+
+class _Made(NamedTuple):
+    """What some bodies became."""
+
+    items: list[tuple[bytes, bytes]]
+    refused: list[Refusal]
+
+
+class Router:
+    """Translates chunks. At least once: a replay writes the same envelopes again, which are duplicates then."""
+
+    def __init__(
+        self,
+        send: Callable[[Items], Awaitable[None]],
+        dead_letter: Callable[[Sequence[Refusal]], Awaitable[None]],
+        metrics: Metrics,
+        *,
+        offset_base: int = 0,
+    ) -> None:
+        """`send` puts keys and values on `sdk-events` and returns once the broker has them, as does `dead_letter`."""
+        self._send = send
+        self._dead_letter = dead_letter
+        self._metrics = metrics
+        self._offset_base = offset_base
+        # One body is translated while the envelopes of another are on their way to the broker.
+        self._translating = asyncio.Semaphore(2)
+
+    async def handle(self, topic: str, partition: int, records: Sequence[Any]) -> None:
+        """Translate a chunk of Measure bodies (aiokafka records); it may be acknowledged after. Raises what fails.
+
+        What is made of the bodies is sent on as soon as it is more than some megabytes. Bodies of other partitions
+        wait meanwhile.
+        """
+        async with self._translating:
+            size, made = 0, _Made([], [])
+            for record in records:
+                size += self._translate(topic, partition, record, made)
+                if size >= _SENT_AT_ONCE_BYTES:
+                    await self._send_on(made)
+                    size, made = 0, _Made([], [])
+            await self._send_on(made)
+        self._metrics.records.labels(topic).inc(len(records))
+
+    def _translate(self, topic: str, partition: int, record: Any, made: _Made) -> int:
+        """Add what becomes of a body; its bytes."""
+        came_ms = record_time_ms(record.headers, record.timestamp)
+        translated = measure.decode(record.value, came_ms)
+        faults, size = [translated] if isinstance(translated, Rejected) else translated.refused, 0
+        if not isinstance(translated, Rejected):
+            made.items.extend((native.key, native.value) for native in translated.records)
+            size = sum(len(native.value) for native in translated.records)
+        for fault in faults:
+            self._metrics.refused.labels(topic, str(fault.reason)).inc()
+        made.refused.extend(
+            refusals(
+                topic,
+                partition,
+                record.offset + self._offset_base,
+                record_ms=came_ms,
+                key=record.key,
+                value=record.value,
+                faults=faults,
+            )
+        )
+        return size
+
+    async def _send_on(self, made: _Made) -> None:
+        if made.items:
+            await self._send(made.items)
+        if made.refused:
+            await self._dead_letter(made.refused)

@@ -1,0 +1,306 @@
+"""The sink role: batches of rows into ClickHouse, acknowledged once they are stored.
+
+For one insert, in this order: rows stored, refused records on `dead-letters`, ledger rows stored, acknowledged.
+A replay does all of it again under other batches, and every row collapses with its first copy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import orjson
+
+from pipeline.formats import native
+from pipeline.formats.record_time import record_time_ms
+from pipeline.formats.rejected import Reason, Rejected
+from pipeline.roles.batch import Batch, Bounds, Piece, Source, block_token, joined
+from pipeline.roles.metrics import Metrics
+from pipeline.roles.pieces import Making
+from pipeline.roles.unstorable import Original, by_offset, by_value, with_refused
+from pipeline.storage.dead_letter import Refusal, refusals, row_of_dead_letter
+from pipeline.storage.rows import event_rows, events_at_once, ledger_row
+
+log = logging.getLogger(__name__)
+
+Pieces = Sequence[Piece]
+_PIECES_MADE = 3
+"""At once: one fills the batch that is being stored, others wait for the next."""
+DeadLetter = Callable[[Sequence[Refusal]], Awaitable[None]]
+"""Returns once the broker has them all."""
+
+
+class RefusedRow(Protocol):
+    """A row that ClickHouse will not take, and its reason."""
+
+    row: bytes
+    message: str
+
+
+class InsertForever(Protocol):
+    """Stores rows, waiting for ClickHouse as long as it takes; returns the rows that it refuses."""
+
+    async def __call__(self, table: str, rows: bytes, *, token: str) -> Sequence[RefusedRow]: ...
+
+
+class TableWriter:
+    """Collects the rows of one table and stores them when a batch is full or old.
+
+    `add` blocks while an insert is under way, which in the end pauses fetching. `run` must be running: it
+    stores what has grown old. Both raise what storing raises, and nothing is acknowledged then. Pieces of
+    partitions that have gone to another worker are dropped before the insert: that one reads them again.
+    """
+
+    def __init__(self, bounds: Bounds, store: Callable[[Pieces], Awaitable[None]]) -> None:
+        self._batch = Batch(bounds)
+        self._store = store
+        self._lock = asyncio.Lock()
+        self._places = asyncio.Semaphore(_PIECES_MADE)
+        self._filled = asyncio.Event()
+
+    async def add_all(
+        self, pieces: Iterator[Piece], *, acknowledge: Callable[[], object], still_mine: Callable[[], bool]
+    ) -> None:
+        """Take the pieces of a chunk, each made once the one before is in a batch.
+
+        `acknowledge` is called once all of them are stored. However many partitions there are, few pieces are made
+        and wait: one is made while a batch is stored.
+        """
+        while still_mine():
+            async with self._places:
+                piece = next(pieces, None)
+                if piece is None:
+                    return
+                piece.still_mine = still_mine
+                if piece.is_last:
+                    piece.acknowledge = acknowledge
+                await self.add(piece)
+
+    async def add(self, piece: Piece) -> None:
+        """Take a piece; stores the batch if that fills it."""
+        async with self._lock:
+            self._batch.add(piece, _now_ms())
+            self._filled.set()
+            if self._batch.is_full():
+                await self._flush()
+
+    async def run(self) -> None:
+        """Store batches as they come of age, until cancelled."""
+        while True:
+            wait_ms = self._batch.wait_ms(_now_ms())
+            if wait_ms is None:
+                self._filled.clear()
+                await self._filled.wait()
+            elif wait_ms:
+                await asyncio.sleep(wait_ms / 1_000)
+            else:
+                async with self._lock:
+                    if self._batch.wait_ms(_now_ms()) == 0:
+                        await self._flush()
+
+    async def _flush(self) -> None:
+        pieces = [piece for piece in self._batch.take() if piece.still_mine()]
+        if pieces:
+            await self._store(pieces)
+
+
+class Sink:
+    """Turns chunks of the three topics into pieces and stores them. `chunk` methods raise what storing raises."""
+
+    def __init__(
+        self,
+        insert: InsertForever,
+        dead_letter: DeadLetter,
+        metrics: Metrics,
+        *,
+        bounds: Bounds,
+        offset_base: int = 0,
+    ) -> None:
+        self._insert = insert
+        self._dead_letter = dead_letter
+        self._metrics = metrics
+        self._offset_base = offset_base
+        self._piece_bytes = bounds.piece_bytes
+        self._replaced: Mapping[int, int] = {}
+        self.events = TableWriter(bounds, self._store_events)
+        self.sessions = TableWriter(bounds, self._store_sessions)
+        self.dead_letters = TableWriter(bounds, self._store_dead_letters)
+
+    def pass_over(self, replaced: Mapping[int, int]) -> None:
+        """Store no row of `sessions` below these offsets, by partition, as Kafka counts: a rebuild replaced them."""
+        self._replaced = replaced
+
+    async def run(self) -> None:
+        """Store what comes of age, until cancelled; raises what storing raises."""
+        async with asyncio.TaskGroup() as group:
+            for writer in (self.events, self.sessions, self.dead_letters):
+                group.create_task(writer.run())
+
+    def event_pieces(self, source: Source, records: Sequence[Any]) -> Iterator[Piece]:
+        """Event rows, ledger rows and refusals of a chunk of `sdk-events` (aiokafka records), as they are taken."""
+        topic, partition = source
+        making = Making(source, records, self._offset_base, self._piece_bytes)
+        last, full = len(records) - 1, False
+        for place, record in enumerate(records):
+            offset = record.offset + self._offset_base
+            came_ms = record_time_ms(record.headers, record.timestamp) if record.headers else record.timestamp
+            decoded = native.decode(record.value, record.key, came_ms)
+            if isinstance(decoded, Rejected):
+                received, faults = 1, [decoded]
+            else:
+                count = len(decoded.events)
+                received, faults = count + len(decoded.refused), decoded.refused
+                if count and count <= events_at_once(decoded, self._piece_bytes):
+                    full = making.add(
+                        event_rows(decoded, topic=topic, partition=partition, offset=offset), count
+                    )
+                elif count:
+                    for stop, is_full in self._in_parts(decoded, making, topic, partition, offset):
+                        full = is_full
+                        if full and stop < count:
+                            yield making.take(place, end_event=stop)
+            making.ledger.append(ledger_row(topic, partition, offset, received=received, refused=len(faults)))
+            if faults:
+                self._count(topic, faults)
+                making.refused += refusals(
+                    topic,
+                    partition,
+                    offset,
+                    record_ms=came_ms,
+                    key=record.key,
+                    value=record.value,
+                    faults=faults,
+                )
+            if full and place < last:
+                yield making.take(place)
+                full = False
+        self._metrics.records.labels(topic).inc(len(records))
+        yield making.take(last)
+
+    def _in_parts(
+        self, decoded: native.Envelope, making: Making, topic: str, partition: int, offset: int
+    ) -> Iterator[tuple[int, bool]]:
+        """Makes the rows of a record that are too many at once; the event that each part ends before, and if it fills
+        a piece."""
+        count, step = len(decoded.events), events_at_once(decoded, self._piece_bytes)
+        for start in range(0, count, step):
+            stop = min(start + step, count)
+            rows = event_rows(
+                decoded, topic=topic, partition=partition, offset=offset, start=start, stop=stop
+            )
+            yield stop, making.add(rows, stop - start)
+
+    def session_pieces(self, source: Source, records: Sequence[Any]) -> Iterator[Piece]:
+        """The rows of a chunk of `sessions`, as the sessionizer wrote them, but for those that a rebuild replaced."""
+        begin = self._replaced.get(source.partition, 0)
+        return self._pieces(source, records, lambda record: record.value if record.offset >= begin else None)
+
+    def dead_letter_pieces(self, source: Source, records: Sequence[Any]) -> Iterator[Piece]:
+        """The rows of a chunk of `dead-letters`."""
+        return self._pieces(
+            source,
+            records,
+            lambda record: row_of_dead_letter(
+                record.headers or (),
+                key=record.key,
+                value=record.value,
+                record_ms=record.timestamp,
+                place=(source.topic, source.partition, record.offset + self._offset_base),
+            ),
+        )
+
+    def _pieces(
+        self, source: Source, records: Sequence[Any], row_of: Callable[[Any], bytes | None]
+    ) -> Iterator[Piece]:
+        making = Making(source, records, self._offset_base, self._piece_bytes)
+        last = len(records) - 1
+        for place, record in enumerate(records):
+            row = row_of(record)
+            if row and making.add(row, 1) and place < last:
+                yield making.take(place)
+        self._metrics.records.labels(source.topic).inc(len(records))
+        yield making.take(last)
+
+    async def _store_events(self, pieces: Pieces) -> None:
+        refused = [refusal for piece in pieces for refusal in piece.refused]
+        not_storable = await self._put("event_rows", pieces)
+        if not_storable:
+            unstored = self._refusals_of_rows(not_storable, by_offset(pieces, self._offset_base))
+            refused += unstored
+            self._count("event_rows", [refusal.rejected for refusal in unstored])
+        if refused:
+            await self._dead_letter(refused)
+        ledger = joined(
+            with_refused(piece.ledger, piece.unstored) if piece.unstored else piece.ledger for piece in pieces
+        )
+        bad = ledger and await self._insert(
+            "ledger_records", ledger, token=block_token("ledger_records", pieces)
+        )
+        if bad:
+            raise AssertionError(f"ClickHouse refuses a ledger row: {bad[0].message}")
+        self._acknowledge(pieces)
+
+    async def _store_sessions(self, pieces: Pieces) -> None:
+        not_storable = await self._put("session_rows", pieces)
+        if not_storable:
+            await self._dead_letter(self._refusals_of_rows(not_storable, by_value(pieces)))
+        self._acknowledge(pieces)
+
+    async def _store_dead_letters(self, pieces: Pieces) -> None:
+        for row in await self._put("dead_letter_rows", pieces):
+            # The end of the line: there is no further place to put it, and dropping it is not an option.
+            raise AssertionError(f"ClickHouse refuses a dead letter: {row.message}: {row.row[:500]!r}")
+        self._acknowledge(pieces)
+
+    async def _put(self, table: str, pieces: Pieces) -> Sequence[RefusedRow]:
+        rows = joined(piece.rows for piece in pieces)
+        if not rows:
+            return ()
+        for piece in pieces:
+            # The block has them now, and twice may be a lot.
+            piece.rows = b""
+        started_s = time.monotonic()
+        not_storable = await self._insert(table, rows, token=block_token(table, pieces))
+        self._metrics.insert_seconds.labels(table).observe(time.monotonic() - started_s)
+        self._metrics.rows.labels(table).inc(sum(p.row_count for p in pieces) - len(not_storable))
+        return not_storable
+
+    def _refusals_of_rows(
+        self, not_storable: Sequence[RefusedRow], find: Callable[[bytes], Original]
+    ) -> list[Refusal]:
+        """The dead letters of rows that ClickHouse refuses: the records that they came from."""
+        found = []
+        for refused in not_storable:
+            piece, record = find(refused.row)
+            topic, partition = piece.source
+            offset = record.offset + self._offset_base
+            piece.unstored[offset] = piece.unstored.get(offset, 0) + 1
+            fault = Rejected(
+                Reason.NOT_STORABLE, refused.message, orjson.loads(refused.row).get("event_index")
+            )
+            found += refusals(
+                topic,
+                partition,
+                offset,
+                record_ms=record_time_ms(record.headers, record.timestamp),
+                key=record.key,
+                value=record.value,
+                faults=[fault],
+            )
+        return found
+
+    def _count(self, topic: str, faults: Iterable[Rejected]) -> None:
+        for fault in faults:
+            self._metrics.refused.labels(topic, str(fault.reason)).inc()
+
+    def _acknowledge(self, pieces: Pieces) -> None:
+        for piece in pieces:
+            piece.acknowledge()
+
+
+def _now_ms() -> int:
+    """The loop's clock: it only goes forward, and a simulated loop brings its own."""
+    return int(asyncio.get_running_loop().time() * 1_000)

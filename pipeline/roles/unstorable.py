@@ -1,0 +1,44 @@
+"""Rows that ClickHouse will not take: the records that they came from, and the account of those."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from pipeline.roles.batch import Piece
+
+Original = tuple[Piece, Any]
+"""A record and a piece with rows of it."""
+
+
+def by_offset(pieces: Sequence[Piece], offset_base: int) -> Callable[[bytes], Original]:
+    """Finds the record that an event row came from."""
+    records = {
+        (piece.source.partition, record.offset + offset_base): (piece, record)
+        for piece in pieces
+        for record in piece.records
+    }
+
+    def find(row: bytes) -> Original:
+        told = orjson.loads(row)
+        return records[told["partition"], told["offset"]]
+
+    return find
+
+
+def by_value(pieces: Sequence[Piece]) -> Callable[[bytes], Original]:
+    """Finds the record that is a session row."""
+    records = {record.value: (piece, record) for piece in pieces for record in piece.records}
+    return lambda row: records[row]
+
+
+def with_refused(ledger: bytes, unstored: Mapping[int, int]) -> bytes:
+    """Ledger rows of a partition with the events that ClickHouse refused (offset to number) counted as refused."""
+    lines = []
+    for line in ledger.split(b"\n") if ledger else ():
+        row = orjson.loads(line)
+        row["refused"] += unstored.get(row["offset"], 0)
+        lines.append(orjson.dumps(row))
+    return b"\n".join(lines)

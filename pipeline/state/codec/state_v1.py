@@ -1,0 +1,80 @@
+"""Version 1 of a device's state: one array, the tail in it event by event. Read forever; written for older workers."""
+
+from __future__ import annotations
+
+import msgspec
+
+from pipeline.state.codec.session_codec import (
+    FoldRow,
+    WriteRow,
+    WrittenRow,
+    checkpoint,
+    fold_row,
+    fold_state,
+    take_reported,
+    write_rows,
+    written_rows,
+)
+from pipeline.state.device_state import DeviceState
+from pipeline.state.tail import EventRow, Place, Strings, Tail, events_of, numbered, rows_of
+
+VERSION = 1
+
+
+class _Layout(msgspec.Struct, array_like=True, gc=False):
+    """Numbers of texts point into `strings`."""
+
+    strings: list[str]
+    applied_offset: int
+    arrived_ms: int
+    floor: Place | None
+    checkpoint: FoldRow
+    head: FoldRow | None
+    """Absent while the tail is empty: then it equals the checkpoint."""
+    tail: list[EventRow]
+    written: list[WrittenRow]
+    outbox: list[WriteRow]
+
+
+_decode = msgspec.msgpack.Decoder(_Layout).decode
+
+
+def encode(state: DeviceState) -> bytes:
+    """A state as bytes, the version's byte first."""
+    strings = Strings()
+    ref = strings.__getitem__
+    events = state.tail.thaw()
+    layout = _Layout(
+        strings=[],
+        applied_offset=state.applied_offset,
+        arrived_ms=state.arrived_ms,
+        floor=state.floor,
+        tail=rows_of(events, strings),
+        checkpoint=fold_row(checkpoint(state), ref),
+        head=fold_row(state.head, ref) if events else None,
+        written=written_rows(state),
+        outbox=write_rows(state, ref),
+    )
+    layout.strings = list(strings)
+    return bytes((VERSION,)) + msgspec.msgpack.encode(layout)
+
+
+def decode(body: bytes | memoryview) -> DeviceState:
+    """The state in what follows the version's byte.
+
+    Raises `msgspec.DecodeError`, IndexError, ValueError or UnicodeDecodeError for a damaged one.
+    """
+    layout = _decode(body)
+    texts = layout.strings
+    if (layout.head is None) != (not layout.tail):
+        raise ValueError("the fold after the tail is there if, and only if, there is a tail")
+    state = DeviceState(strings=numbered(texts))
+    state.checkpoint = before = fold_state(layout.checkpoint, texts)
+    state.named = before.names
+    state.floor = layout.floor
+    state.tail = Tail(state.strings, events_of(layout.tail, texts))
+    state.head = fold_state(layout.head, texts) if layout.head else before.copy()
+    take_reported(state, layout.written, layout.outbox, texts)
+    state.applied_offset = layout.applied_offset
+    state.arrived_ms = layout.arrived_ms
+    return state

@@ -1,0 +1,78 @@
+"""What came for a device since its state was last written whole: the input of each step, for folding again.
+
+A value has a state's head (`state_codec.HEAD`, flagged as steps, with the applied offset of the base it builds on),
+then one MessagePack array: the policy that the steps were folded under, then the steps. A step is added by writing
+it behind the others; nothing before it is touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple
+
+import msgspec
+
+from pipeline.domain.policy import Policy
+from pipeline.formats.native.events import Arrival
+from pipeline.state.codec import state_codec
+from pipeline.state.device_state import DeviceState
+from pipeline.state.tail import ARRAY_HEAD_BYTES, EventRow, Strings, array_head, events_of, rows_of
+
+_BODY_AT = state_codec.HEAD.size + ARRAY_HEAD_BYTES
+
+
+class _Step(msgspec.Struct, array_like=True, gc=False):
+    texts: list[str]
+    """New ones, numbered on from those that base and earlier steps have."""
+    records: list[tuple[int, int, list[EventRow]]]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+_decode_step = msgspec.msgpack.Decoder(_Step).decode
+_decode_policy = msgspec.msgpack.Decoder(tuple[int, ...]).decode
+
+
+def encode_step(records: Sequence[Arrival], strings: Strings) -> bytes:
+    """One step; texts that are new get numbers."""
+    known = len(strings)
+    rows = [(offset, record_ms, rows_of(events, strings)) for offset, record_ms, events in records]
+    return _encode(([] if len(strings) == known else list(strings)[known:], rows))
+
+
+def encode_policy(policy: Policy) -> bytes:
+    """A policy as `added` wants it."""
+    return _encode(astuple(policy))
+
+
+def added(value: bytes | None, step: bytes, policy: bytes, state: DeviceState, base_offset: int) -> bytes:
+    """The value with one more step; None: the first. `state` is the one after the step."""
+    head = state_codec.head_of(state, base_offset)
+    if value is None:
+        return b"".join((head, array_head(2), policy, step))
+    count = int.from_bytes(value[_BODY_AT - 4 : _BODY_AT])
+    return b"".join((head, array_head(count + 1), value[_BODY_AT:], step))
+
+
+def folded_under(value: bytes, policy: bytes) -> bool:
+    """Whether the steps of a value were folded under this policy."""
+    return value.startswith(policy, _BODY_AT)
+
+
+def decode(value: bytes, strings: Strings) -> tuple[Policy, list[list[Arrival]]]:
+    """The policy and the steps; `strings` are those of the base, and get the new texts.
+
+    Raises `msgspec.DecodeError` for a damaged value.
+    """
+    try:
+        policy, *steps = _decode(memoryview(value)[state_codec.HEAD.size :])
+        return Policy(*_decode_policy(policy)), [_step(_decode_step(step), strings) for step in steps]
+    except (IndexError, ValueError, TypeError) as fault:
+        raise msgspec.DecodeError(f"damaged steps: {fault}") from fault
+
+
+def _step(step: _Step, strings: Strings) -> list[Arrival]:
+    for text in step.texts:
+        strings[text]
+    texts = list(strings)
+    return [(offset, record_ms, events_of(rows, texts)) for offset, record_ms, rows in step.records]

@@ -1,0 +1,115 @@
+"""A refused record on its way to `dead-letters`: the bytes unchanged, the reason in headers (CONTRACT, "Topics")."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from pipeline.formats.limits import MAX_KEPT_BYTES, MAX_KEPT_KEY_BYTES
+from pipeline.formats.record_time import whole_number
+from pipeline.formats.rejected import MAX_DETAIL_CHARS, Reason, Rejected
+from pipeline.storage.rows import dead_letter_row
+
+Headers = list[tuple[str, bytes]]
+
+_PLACES_NAMED = 12
+_REASONS = frozenset(str(reason) for reason in Reason)
+_FOREIGN = "a record of dead-letters without the headers that say why"
+
+
+class Refusal(NamedTuple):
+    """A record, or one event of it, that was refused, and where it stood."""
+
+    topic: str
+    partition: int
+    offset: int
+    record_ms: int
+    """Record time of the refused record, Unix milliseconds."""
+    key: bytes | None
+    value: bytes | None
+    rejected: Rejected
+
+    def headers(self) -> Headers:
+        """The headers of its record on `dead-letters`."""
+        rejected = self.rejected
+        headers = {
+            "reason": str(rejected.reason),
+            "detail": rejected.detail,
+            "topic": self.topic,
+            "partition": str(self.partition),
+            "offset": str(self.offset),
+            "record_ms": str(self.record_ms),
+        }
+        if rejected.event_index is not None:
+            headers["event_index"] = str(rejected.event_index)
+        return [(name, text.encode()) for name, text in headers.items()]
+
+
+def refusals(
+    topic: str,
+    partition: int,
+    offset: int,
+    *,
+    record_ms: int,
+    key: bytes | None,
+    value: bytes | None,
+    faults: Sequence[Rejected],
+) -> list[Refusal]:
+    """The dead letters of one record: one for each reason, so that 500 bad events do not keep a record 500 times.
+
+    The first fault of a reason speaks for all; its detail names the other events at fault. Key and value are
+    cut where a dead letter could not hold them, which the detail says too.
+    """
+    by_reason: dict[Reason, list[Rejected]] = {}
+    for fault in faults:
+        by_reason.setdefault(fault.reason, []).append(fault)
+    spoken = [_speaking_for(alike) for alike in by_reason.values()]
+    if len(value or b"") > MAX_KEPT_BYTES or len(key or b"") > MAX_KEPT_KEY_BYTES:
+        note = f" (value of {len(value or b'')} bytes, key of {len(key or b'')}: cut here)"
+        spoken = [_with_note(rejected, note) for rejected in spoken]
+        value, key = value and value[:MAX_KEPT_BYTES], key and key[:MAX_KEPT_KEY_BYTES]
+    return [Refusal(topic, partition, offset, record_ms, key, value, rejected) for rejected in spoken]
+
+
+def _speaking_for(alike: Sequence[Rejected]) -> Rejected:
+    first, *others = alike
+    if not others:
+        return first
+    places = ", ".join(str(fault.event_index) for fault in others[:_PLACES_NAMED])
+    more = ", …" if len(others) > _PLACES_NAMED else ""
+    return _with_note(first, f" ({len(alike)} events: also {places}{more})")
+
+
+def _with_note(rejected: Rejected, note: str) -> Rejected:
+    detail = rejected.detail[: MAX_DETAIL_CHARS - len(note)] + note
+    return Rejected(rejected.reason, detail, rejected.event_index)
+
+
+def row_of_dead_letter(
+    headers: Iterable[tuple[str, bytes | None]],
+    *,
+    key: bytes | None,
+    value: bytes | None,
+    record_ms: int,
+    place: tuple[str, int, int],
+) -> bytes:
+    """The row of a record of `dead-letters`.
+
+    `place` is that record's own topic, partition and offset, and `record_ms` its own record time: they stand in
+    where headers are missing or unreadable, which happens only to records that others wrote there. Whatever they
+    wrote, the row is one that ClickHouse takes: nothing here raises because of the record.
+    """
+    told = {name: text.decode("utf-8", "replace") for name, text in headers if text is not None}
+    foreign = told.get("reason") not in _REASONS or not told.get("topic")
+    topic, partition, offset = place
+    return dead_letter_row(
+        time_ms=whole_number(told.get("record_ms"), record_ms, 2**63 - 1),
+        reason=Reason.UNKNOWN if foreign else told["reason"],
+        detail=_FOREIGN if foreign else told.get("detail", "")[:MAX_DETAIL_CHARS],
+        topic=topic if foreign else told["topic"],
+        partition=partition if foreign else whole_number(told.get("partition"), partition, 2**31 - 1),
+        offset=offset if foreign else whole_number(told.get("offset"), offset, 2**63 - 1),
+        event_index=whole_number(told.get("event_index"), -1, 2**31 - 1) if "event_index" in told else None,
+        key=key,
+        value=value,
+    )

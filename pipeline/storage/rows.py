@@ -1,0 +1,312 @@
+"""Sessions, events, dead letters and ledger as rows of ClickHouse: one JSON object each (JSONEachRow).
+
+The columns, in `pipeline.storage.columns`, are those of the tables. No function ends its bytes with a newline and
+none holds one within a row, so `b"\\n".join` makes a block that can be cut at newlines.
+
+Times are written in seconds with three decimals: ClickHouse reads that form digit by digit, without a float;
+a bare integer would be read as seconds. Objects under resource_json and user_json go in as objects: a String
+column takes their bytes as they stand, which spares escaping them here and unescaping them there.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import msgspec
+import orjson
+
+from pipeline.domain.event import COUNTERS
+from pipeline.domain.session import End, Session, session_id_text
+from pipeline.formats.limits import FIRST_STORED_MS, LAST_STORED_MS
+from pipeline.storage.kept import Kept
+
+if TYPE_CHECKING:
+    from pipeline.formats.envelope import Envelope
+
+
+def session_row(
+    app_id: str,
+    device_id: str,
+    session: Session,
+    *,
+    status: Literal["open", "closed"],
+    revision: int,
+    is_final: bool,
+    arrived_at_ms: int,
+    partition: int,
+    offset: int,
+) -> bytes:
+    """The row of a session, and the value of its record on `sessions`.
+
+    An open session with status `closed` is one written by silence: ended by inactivity at its latest event.
+    `arrived_at_ms` is the record time of the device's latest record, Unix milliseconds.
+    """
+    # An open session has no end yet: the row shows how far it has come.
+    ended_at_ms = session.last_ms if session.is_open else session.ended_at_ms
+    end_reason = End.INACTIVITY if session.is_open and status == "closed" else session.end_reason
+    own_id = session_id_text(app_id, device_id, session.first_event_id)
+    stitched_id = (
+        own_id
+        if session.stitched_first_event_id == session.first_event_id
+        else session_id_text(app_id, device_id, session.stitched_first_event_id)
+    )
+    return (
+        f"{{{_identity(app_id, device_id, own_id, session.first_event_id)},"
+        f'"status":"{status}","state":"{"foreground" if session.foreground else "background"}",'
+        f'"start_reason":{_quoted(session.start_reason)},"end_reason":{_quoted(end_reason)},'
+        f'"exit_reason":{_quoted(session.exit_reason)},"cold_start":{_boolean(session.cold_start)},'
+        f'"started_at":{_seconds(session.started_at_ms)},"ended_at":{_seconds(ended_at_ms)},'
+        f'"last_event_at":{_seconds(session.last_ms)},"arrived_at":{_seconds(arrived_at_ms)},'
+        f'"duration_ms":{ended_at_ms - session.started_at_ms},"is_final":{_boolean(is_final)},'
+        f'"client_session_id":{_quoted(session.client_session_id)},'
+        f'"stitched_session_id":"{stitched_id}",'
+        f'"stitched_index":{session.stitched_index},{_user(session.user).session_columns},'
+        f'{_resource(session.resource).session_columns},"event_count":{session.event_count},'
+        f"{_COUNTS % tuple(session.counters)},"
+        f'"revision":{revision},"partition":{partition},"offset":{offset},"is_deleted":0}}'
+    ).encode()
+
+
+def deleted_row(
+    app_id: str,
+    device_id: str,
+    first_event_id: str,
+    started_at_ms: int,
+    *,
+    revision: int,
+    partition: int,
+    offset: int,
+    arrived_at_ms: int,
+) -> bytes:
+    """The row that takes a session back: its key, its place in the input, `is_deleted`; the rest is empty."""
+    return (
+        f"{{{_identity(app_id, device_id, session_id_text(app_id, device_id, first_event_id), first_event_id)},"
+        f'"started_at":{_seconds(started_at_ms)},"arrived_at":{_seconds(arrived_at_ms)},'
+        f'"revision":{revision},"partition":{partition},"offset":{offset},"is_deleted":1}}'
+    ).encode()
+
+
+class _EventRow(msgspec.Struct, gc=False):
+    """Fields are EVENT_COLUMNS. Raw is JSON that all events of an envelope share, or that came as JSON."""
+
+    app_id: msgspec.Raw
+    device_id: msgspec.Raw
+    event_id: str
+    time: msgspec.Raw
+    raw_time: msgspec.Raw
+    received_at: msgspec.Raw
+    name: str
+    kind: str
+    seq: int
+    client_session_id: str
+    exit_reason: str
+    counters: int
+    user_id: msgspec.Raw
+    resource_json: msgspec.Raw
+    user_json: msgspec.Raw
+    app_version: msgspec.Raw
+    attributes: msgspec.Raw
+    topic: msgspec.Raw
+    partition: int
+    offset: int
+    event_index: int
+
+
+_encode_lines = msgspec.json.Encoder().encode_lines
+_ROW_BYTES = 3_000
+"""At most, of a row without resource, user, version and what the event itself says: names, ids, times."""
+
+
+def events_at_once(envelope: Envelope, max_bytes: int) -> int:
+    """Of how many events of an envelope the rows may be made at once, if they are to take no more than `max_bytes`.
+
+    At least one. All that the events say themselves comes on top: it is no more than the record.
+    """
+    count = len(envelope.events)
+    # A character is at most four bytes; the version of the app may be all of the resource, and is there again.
+    if count * (_ROW_BYTES + 8 * len(envelope.resource) + 4 * len(envelope.user)) <= max_bytes:
+        return count
+    resource, user = len(envelope.resource.encode()), len(envelope.user.encode())
+    version = len(_resource(envelope.resource).app_version.encode())
+    return max(1, min(count, max_bytes // (_ROW_BYTES + resource + user + version)))
+
+
+def event_rows(
+    envelope: Envelope, *, topic: str, partition: int, offset: int, start: int = 0, stop: int | None = None
+) -> bytes:
+    """The rows of the events of an envelope, separated by newlines; empty if it has none.
+
+    With `start` and `stop` those of some: every row repeats resource and user, and all may be too much at once
+    (`events_at_once`). `event_index` counts the events that the envelope still has, not those that were refused.
+    Attributes go in as they came: in ClickHouse every value is text, a nested one its JSON text, null the empty text.
+    """
+    app_id, device_id = _raw(_quoted(envelope.app_id)), _raw(_quoted(envelope.device_id))
+    resource, user = _resource(envelope.resource), _user(envelope.user)
+    resource_json, app_version = _raw(envelope.resource), _raw(resource.app_version)
+    user_json, user_id = _raw(envelope.user or '""'), _raw(user.user_id)
+    received_at, topic_json = _raw(_seconds(envelope.received_at_ms)), _raw(_quoted(topic))
+    rows = []
+    events = envelope.events if stop is None else envelope.events[start:stop]
+    for index, event in enumerate(events, start):
+        time = _raw(_seconds(event.time_ms))
+        rows.append(
+            _EventRow(
+                app_id,
+                device_id,
+                event.id,
+                time,
+                time if event.raw_time_ms == event.time_ms else _raw(_seconds(event.raw_time_ms)),
+                received_at,
+                event.name,
+                event.kind.label,
+                event.seq,
+                event.client_session_id,
+                event.exit_reason,
+                event.counters,
+                user_id,
+                resource_json,
+                user_json,
+                app_version,
+                msgspec.Raw(_on_one_line(event.attributes)),
+                topic_json,
+                partition,
+                offset,
+                index,
+            )
+        )
+    return _encode_lines(rows)[:-1]
+
+
+def dead_letter_row(
+    *,
+    time_ms: int,
+    reason: str,
+    detail: str,
+    topic: str,
+    partition: int,
+    offset: int,
+    event_index: int | None,
+    key: bytes | None,
+    value: bytes | None,
+) -> bytes:
+    """The row of a refused record or event, key and value byte for byte (absent ones as no bytes).
+
+    `time_ms` is the record time of the refused record; `event_index` is None if all of it was refused.
+    """
+    head = (
+        f'{{"time":{_seconds(time_ms)},"reason":{_quoted(reason)},"detail":{orjson.dumps(detail).decode()},'
+        f'"topic":{_quoted(topic)},"partition":{partition},"offset":{offset},'
+        f'"event_index":{-1 if event_index is None else event_index},"key":"'
+    ).encode()
+    return b"".join((head, _escaped(key or b""), b'","value":"', _escaped(value or b""), b'"}'))
+
+
+def ledger_row(topic: str, partition: int, offset: int, *, received: int, refused: int) -> bytes:
+    """The ledger's row of one record: events in it, and how many of them were refused.
+
+    A record that cannot be decoded counts as one received and one refused.
+    """
+    return (
+        f'{{"topic":{_quoted(topic)},"partition":{partition},"offset":{offset},'
+        f'"received":{received},"refused":{refused}}}'
+    ).encode()
+
+
+_COUNTS = ",".join(f'"{name}":%d' for name in COUNTERS)
+
+
+class _ResourceTexts(NamedTuple):
+    session_columns: str
+    app_version: str
+
+
+class _UserTexts(NamedTuple):
+    session_columns: str
+    user_id: str
+
+
+def _make_resource(canonical: str) -> _ResourceTexts:
+    facts: dict[str, str] = orjson.loads(canonical)
+    columns = {
+        "app_version": facts.get("service.version", ""),
+        "app_build": facts.get("app.build_id", ""),
+        "environment": facts.get("deployment.environment.name", ""),
+        "os_name": facts.get("os.name", ""),
+        "os_version": facts.get("os.version", ""),
+        "device_manufacturer": facts.get("device.manufacturer", ""),
+        "device_model": facts.get("device.model.name") or facts.get("device.model.identifier", ""),
+        "sdk_name": facts.get("telemetry.sdk.name", ""),
+        "sdk_version": facts.get("telemetry.sdk.version", ""),
+    }
+    texts = [f'"{name}":{_quoted(value)}' for name, value in columns.items()]
+    return _ResourceTexts(f'{",".join(texts)},"resource":{canonical}', _quoted(columns["app_version"]))
+
+
+def _make_user(canonical: str) -> _UserTexts:
+    user = orjson.loads(canonical) if canonical else {}
+    user_id = _quoted(user.get("id", ""))
+    personas = orjson.dumps(user.get("personas", [])).decode()
+    properties = orjson.dumps(user.get("properties", {})).decode()
+    return _UserTexts(f'"user_id":{user_id},"personas":{personas},"properties":{properties}', user_id)
+
+
+def _identity(app_id: str, device_id: str, session_id: str, first_event_id: str) -> str:
+    return (
+        f'"app_id":{_quoted(app_id)},"device_id":{_text(device_id)},'
+        f'"session_id":"{session_id}","first_event_id":{_text(first_event_id)}'
+    )
+
+
+def _text(text: str) -> str:
+    return orjson.dumps(text).decode()
+
+
+_KEPT_BYTES = 32_000_000
+"""Of each: the texts of resources, users, and others that come again and again."""
+
+
+def _size(texts: tuple[str, ...]) -> int:
+    return sum(map(sys.getsizeof, texts))
+
+
+_resource = Kept(_make_resource, _size, _KEPT_BYTES).__getitem__
+_user = Kept(_make_user, _size, _KEPT_BYTES).__getitem__
+_quoted = Kept(lambda text: _text(str(text)), sys.getsizeof, _KEPT_BYTES // 2).__getitem__
+
+
+def _raw(text: str) -> msgspec.Raw:
+    return msgspec.Raw(text.encode())
+
+
+def _boolean(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _seconds(time_ms: int) -> str:
+    """Unix milliseconds as seconds with three decimals; what ClickHouse cannot hold becomes the nearest it can."""
+    if 1_000 <= time_ms <= LAST_STORED_MS:
+        text = str(time_ms)
+        return f"{text[:-3]}.{text[-3:]}"
+    time_ms = max(FIRST_STORED_MS, min(time_ms, LAST_STORED_MS))
+    size_ms = abs(time_ms)
+    return f"{'-' if time_ms < 0 else ''}{size_ms // 1_000}.{size_ms % 1_000:03d}"
+
+
+def _on_one_line(json_object: bytes) -> bytes:
+    """The same JSON without line breaks: they can only stand between its parts, never inside a text."""
+    if b"\n" in json_object or b"\r" in json_object:
+        return json_object.replace(b"\n", b" ").replace(b"\r", b" ")
+    return json_object
+
+
+_ESCAPES = [(b"\\", b"\\\\"), (b'"', b'\\"')] + [(bytes((code,)), b"\\u%04x" % code) for code in range(32)]
+"""The backslash first: the others put in more of them."""
+
+
+def _escaped(value: bytes) -> bytes:
+    """The inside of a JSON text that ClickHouse reads back as these bytes, valid UTF-8 or not."""
+    for byte, escape in _ESCAPES:
+        if byte in value:
+            value = value.replace(byte, escape)
+    return value

@@ -1,0 +1,249 @@
+"""The three roles as Faust apps: which topics each reads, and what stands behind its agents."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from aiokafka.partitioner import DefaultPartitioner
+from faust.types import TP
+
+from pipeline import topics
+from pipeline.clickhouse.store import RefusedRow, Store
+from pipeline.domain.policy import Policies
+from pipeline.kafka import record_batches
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.fence import kafka_fence
+from pipeline.roles.batch import Bounds, Piece, Source
+from pipeline.roles.known_topics import known_topics_guard
+from pipeline.roles.ledger_guard import ledger_guard
+from pipeline.roles.metrics import Metrics
+from pipeline.roles.router import Router
+from pipeline.roles.sessionizer import Sessionizer
+from pipeline.roles.sink import Sink, TableWriter
+from pipeline.state.marker import newer
+from pipeline.state.store import Encode
+from pipeline.storage.dead_letter import Refusal
+from pipeline.streaming.faust_app import (
+    BatchApp,
+    Limits,
+    active_partitions,
+    add_agent,
+    add_state_table,
+    caught_up,
+    claim,
+    create_app,
+    raw_producer,
+    still_mine,
+)
+
+_LIMITS = {
+    # A state is taken and written once for each device and chunk: under a backlog, the more events of a device meet in
+    # one the better (`python -m tests.bench --only step` with other values).
+    "sessionizer": Limits(max_chunk=100_000, max_chunk_bytes=32 * 1024 * 1024, max_poll_records=100_000),
+}
+_TICK_S = 0.5
+
+
+def limits_of(role: str) -> Limits:
+    """How a role reads its topics."""
+    return _LIMITS.get(role, Limits())
+
+
+class Frame:
+    """What all roles share: where Kafka is, how it is read, and how the app of a role is made."""
+
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        *,
+        partitions: int,
+        data_dir: Path,
+        session_timeout_s: float,
+        give_up_s: float,
+        replication_factor: int,
+        offset_base: int,
+        metrics: Metrics,
+    ) -> None:
+        self.connection = connection
+        self.partitions = partitions
+        self.offset_base = offset_base
+        self.metrics = metrics
+        self._data_dir = data_dir
+        self._session_timeout_s = session_timeout_s
+        self._give_up_s = give_up_s
+        self._replication_factor = replication_factor
+
+    def app(self, role: str) -> BatchApp:
+        """The app of a role, with nothing to read yet."""
+        return create_app(
+            topics.group_of(role),
+            connection=self.connection,
+            partitions=self.partitions,
+            data_dir=self._data_dir / role,
+            limits=replace(limits_of(role), give_up_s=self._give_up_s),
+            session_timeout_s=self._session_timeout_s,
+            heartbeat_interval_s=min(3.0, self._session_timeout_s / 6),
+            replication_factor=self._replication_factor,
+        )
+
+    async def dead_letter(self, app: BatchApp, refused: Sequence[Refusal]) -> None:
+        """Put refused records on `dead-letters` and wait until the broker has them."""
+        producer = raw_producer(app)
+        waiting = [
+            await producer.send(
+                topics.DEAD_LETTERS,
+                value=refusal.value,
+                key=refusal.key,
+                partition=refusal.partition % self.partitions,
+                headers=refusal.headers(),
+            )
+            for refusal in refused
+        ]
+        await asyncio.gather(*waiting)
+
+
+def sessionizer_app(frame: Frame, policies: Policies, encode: Encode) -> BatchApp:
+    """Folds `sdk-events` into `sessions`; its state is a table with a changelog topic, written by `encode`."""
+    app = frame.app("sessionizer")
+    fence = kafka_fence(topics.STATE, lambda: raw_producer(app))
+
+    async def send(topic: str, partition: int, items: Iterable[tuple[bytes, bytes]]) -> None:
+        if topic == topics.STATE:
+            await fence.send(partition, items)
+        else:
+            await record_batches.send(raw_producer(app), topic, partition, items, _now_ms())
+
+    sessionizer: Sessionizer
+    state = add_state_table(
+        app,
+        "devices",
+        source_topic=topics.SDK_EVENTS,
+        # Made below, since it needs the name of the changelog.
+        on_partition_recovered=lambda number, items: sessionizer.recovered(number, items),  # noqa: PLW0108
+        on_partition_revoked=lambda number: sessionizer.revoked(number),  # noqa: PLW0108
+        on_reading_begins=lambda number, done: sessionizer.require_state(number, done),  # noqa: PLW0108
+        newer=newer,
+        claim=fence.claim,
+        reach=lambda number: sessionizer.reach(number),  # noqa: PLW0108
+    )
+    state.require_topics = lambda *place: sessionizer.require_topics(*place)  # noqa: PLW0108
+    assert state.changelog_topic == topics.STATE, "the topic was made under the name that Faust gives it"
+    sessionizer = Sessionizer(
+        policies,
+        changelog_topic=state.changelog_topic,
+        sessions_topic=topics.SESSIONS,
+        send=send,
+        dead_letter=lambda refused: frame.dead_letter(app, refused),
+        metrics=frame.metrics,
+        offset_base=frame.offset_base,
+        encode=encode,
+    )
+
+    async def handle(event: Any) -> None:
+        if await sessionizer.handle(event.message.partition, event.value, lambda: still_mine(app, event)):
+            event.ack()
+
+    async def tick() -> None:
+        while not app.should_stop:
+            await asyncio.sleep(_TICK_S)
+            for number in active_partitions(app, topics.SDK_EVENTS):
+                tp = TP(topics.SDK_EVENTS, number)
+                mine = claim(app, tp)
+                await sessionizer.tick(number, _now_ms(), caught_up=caught_up(app, tp), still_mine=mine)
+                if fence.is_old(number):
+                    async with sessionizer.at_rest(number):
+                        await fence.claim(number, mine)
+
+    add_agent(app, "sessionise", [topics.SDK_EVENTS], handle)
+    app.task(tick)
+    return app
+
+
+def sink_app(frame: Frame, store: Store, bounds: Bounds) -> BatchApp:
+    """Stores `sdk-events`, `sessions` and `dead-letters` in ClickHouse."""
+    app = frame.app("sink")
+
+    async def insert(table: str, rows: bytes, *, token: str) -> Sequence[RefusedRow]:
+        return await store.insert_forever(table, rows, token=token)
+
+    async def dead_letter(refused: Sequence[Refusal]) -> None:
+        await frame.dead_letter(app, refused)
+
+    sink = Sink(insert, dead_letter, frame.metrics, bounds=bounds, offset_base=frame.offset_base)
+    app.start_offsets = ledger_guard(store, frame.connection, frame.offset_base)
+    app.on_topics_known = known_topics_guard(store, frame.offset_base, sink.pass_over)
+
+    def agent(
+        name: str, topic: str, build: Callable[[Source, Sequence[Any]], Iterator[Piece]], writer: TableWriter
+    ) -> None:
+        async def handle(event: Any) -> None:
+            pieces = build(Source(topic, event.message.partition), event.value)
+            await writer.add_all(pieces, acknowledge=event.ack, still_mine=lambda: still_mine(app, event))
+
+        add_agent(app, name, [topic], handle)
+
+    agent("store_events", topics.SDK_EVENTS, sink.event_pieces, sink.events)
+    agent("store_sessions", topics.SESSIONS, sink.session_pieces, sink.sessions)
+    agent("store_dead_letters", topics.DEAD_LETTERS, sink.dead_letter_pieces, sink.dead_letters)
+
+    async def store_what_is_old() -> None:
+        try:
+            await sink.run()
+        finally:
+            store.abandon()
+
+    app.task(store_what_is_old)
+    return app
+
+
+def router_app(frame: Frame) -> BatchApp:
+    """Translates `measure-events` into `sdk-events`, keyed by device."""
+    app = frame.app("router")
+    partition_of = DefaultPartitioner()
+    numbers = list(range(frame.partitions))
+
+    async def send(items: Sequence[tuple[bytes, bytes]]) -> None:
+        by_partition: dict[int, list[tuple[bytes, bytes]]] = {}
+        for key, value in items:
+            by_partition.setdefault(partition_of(key, numbers, numbers), []).append((key, value))
+        for number, some in by_partition.items():
+            await record_batches.send(raw_producer(app), topics.SDK_EVENTS, number, some, _now_ms())
+
+    async def dead_letter(refused: Sequence[Refusal]) -> None:
+        await frame.dead_letter(app, refused)
+
+    router = Router(send, dead_letter, frame.metrics, offset_base=frame.offset_base)
+
+    async def handle(event: Any) -> None:
+        await router.handle(event.message.topic, event.message.partition, event.value)
+        event.ack()
+
+    add_agent(app, "route", [topics.MEASURE_EVENTS], handle)
+    return app
+
+
+def report_ready(app: BatchApp, ready: Callable[[], Awaitable[None]]) -> None:
+    """Call `ready` once, when the app reads its partitions (or knows that it has none)."""
+
+    async def watch() -> None:
+        while not app.should_stop:
+            assignment = app.consumer.assignment_in_force
+            if (
+                assignment is not None
+                and assignment.open
+                and (assignment.sources or not assignment.partitions)
+            ):
+                await ready()
+                return
+            await asyncio.sleep(0.05)
+
+    app.task(watch)
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1_000)

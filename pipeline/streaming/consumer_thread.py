@@ -1,0 +1,164 @@
+"""aiokafka's consumer in the thread that Faust gives it: fetching, heartbeats, commits."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.consumer import fetcher
+from aiokafka.consumer.group_coordinator import HeartbeatRequest, SyncGroupRequest
+from aiokafka.errors import CommitFailedError, IllegalStateError, NoError, RebalanceInProgressError
+from aiokafka.structs import OffsetAndMetadata
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
+from faust.types import TP
+
+from pipeline.kafka.bounded_fetch import Room, room, within_room
+from pipeline.kafka.topic_identity import Note, note_of
+from pipeline.kafka.topic_ids import topic_ids
+
+logger = logging.getLogger(__name__)
+
+_POLL_MS = 200
+_FETCH_WAIT_MS = 500
+_NEVER_IDLE_MS = 365 * 24 * 3_600_000
+
+
+class _RecordsAsTheyAre(fetcher.PartitionRecords):  # type: ignore[misc]
+    """Unpacks a fetched batch without making a ConsumerRecord of each record, which cost as much as the unpacking.
+
+    What comes has offset, timestamp, timestamp_type, key, value and headers, under the names of ConsumerRecord.
+    """
+
+    def _consumer_record(self, tp: TopicPartition, record: Any) -> Any:
+        return record
+
+
+# aiokafka has no way to say which class its consumers use. All of this process are ours.
+fetcher.PartitionRecords = _RecordsAsTheyAre
+fetcher.FetchResult.getall = within_room
+
+
+def uptime_s() -> float:
+    """Seconds that pass also while the machine sleeps (where the system can tell) or the process is stopped."""
+    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    return time.clock_gettime(clock)
+
+
+class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
+    """aiokafka's consumer in its thread. Its coroutines run in the thread's loop."""
+
+    confirmed_s: float = 0.0
+    """`uptime_s` up to which the group's coordinator is known to have counted this worker as a member."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        app, conf = self.app, self.app.conf
+        return AIOKafkaConsumer(
+            **app.connection.client_options(),
+            client_id=conf.broker_client_id,
+            group_id=conf.id,
+            partition_assignment_strategy=[app.assignor],
+            enable_auto_commit=False,
+            # Positions are set by us, and a position out of range must be heard of.
+            auto_offset_reset="none",
+            max_poll_records=app.limits.max_poll_records,
+            # A consumer that waits for its sink is not dead. Its heartbeats say so.
+            max_poll_interval_ms=_NEVER_IDLE_MS,
+            max_partition_fetch_bytes=app.limits.max_chunk_bytes,
+            fetch_max_wait_ms=_FETCH_WAIT_MS,
+            request_timeout_ms=int(conf.broker_request_timeout * 1000),
+            session_timeout_ms=int(conf.broker_session_timeout * 1000),
+            rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
+            heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
+        )
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        self._watch_membership()
+
+    def _watch_membership(self) -> None:
+        coordinator = self._ensure_consumer()._coordinator
+        send = coordinator._send_req
+
+        async def watched(request: Any) -> Any:
+            sent_s = uptime_s()
+            response = await send(request)
+            # The coordinator counts from when it got a heartbeat, which is not before we sent it; a sync it may have
+            # held back for the other members, so there it is the answer.
+            if isinstance(request, HeartbeatRequest):
+                if response.error_code in (NoError.errno, RebalanceInProgressError.errno):
+                    self.confirmed_s = sent_s
+            elif isinstance(request, SyncGroupRequest) and response.error_code == NoError.errno:
+                self.confirmed_s = uptime_s()
+            return response
+
+        coordinator._send_req = watched
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        # Nothing is read before recovery is through; changelogs never, recovery has a reader of its own.
+        self._ensure_consumer().pause(*(TopicPartition(*tp) for tp in assigned))
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    @property
+    def member_id(self) -> str:
+        member_id: str = self._ensure_consumer()._coordinator.member_id
+        return member_id
+
+    async def check(self) -> None:
+        """Raises what aiokafka's background tasks died of."""
+        self._ensure_consumer()._coordinator.check_errors()
+
+    async def rejoin(self) -> None:
+        self._ensure_consumer()._coordinator.request_rejoin()
+
+    async def committed(self, partitions: Collection[TP]) -> dict[TP, tuple[int, Note]]:
+        """What the group has committed, where it has, with what it noted."""
+        wanted = [TopicPartition(*tp) for tp in partitions]
+        found = await self._ensure_consumer()._coordinator.fetch_committed_offsets(wanted)
+        return {
+            TP(*tp): (said.offset, note_of(said.metadata)) for tp, said in found.items() if said.offset >= 0
+        }
+
+    async def topic_ids(self, names: Collection[str]) -> dict[str, str]:
+        """What topics are known by now."""
+        return await topic_ids(self._ensure_consumer()._client, names)
+
+    async def earliest(self, partitions: Collection[TP]) -> dict[TP, int]:
+        """Where the logs begin."""
+        found = await self._ensure_consumer().beginning_offsets([TopicPartition(*tp) for tp in partitions])
+        return {TP(*tp): offset for tp, offset in found.items()}
+
+    async def read_from(self, offsets: Mapping[TP, int]) -> None:
+        """Sets positions and lets reading begin. IllegalStateError if a partition is not ours any more."""
+        consumer = self._ensure_consumer()
+        for tp, offset in offsets.items():
+            consumer.seek(TopicPartition(*tp), offset)
+            consumer.resume(TopicPartition(*tp))
+
+    async def fetch(self, sources: Collection[TP]) -> tuple[dict[TP, list[Any]], frozenset[TP]]:
+        """Records that have arrived, after a short wait if there are none; and the sources read to their end."""
+        consumer = self._ensure_consumer()
+        room.set(Room(self.app.limits.max_chunk_bytes))
+        found = await consumer.getmany(*(TopicPartition(*tp) for tp in sources), timeout_ms=_POLL_MS)
+        at_end = set()
+        for tp in sources:
+            highwater = consumer.highwater(TopicPartition(*tp))
+            if highwater is not None and await consumer.position(TopicPartition(*tp)) >= highwater:
+                at_end.add(tp)
+        return {TP(*tp): records for tp, records in found.items()}, frozenset(at_end)
+
+    async def commit_offsets(self, offsets: Mapping[TP, int], notes: Mapping[TP, Note]) -> bool:
+        """False if the partitions are not ours any more. Waits while the coordinator does not answer."""
+        try:
+            await self._ensure_consumer().commit(
+                {
+                    TopicPartition(*tp): OffsetAndMetadata(offset, notes[tp].text())
+                    for tp, offset in offsets.items()
+                }
+            )
+        except (CommitFailedError, IllegalStateError) as error:
+            logger.warning("not committed, the partitions have gone to another worker: %s", error)
+            return False
+        return True

@@ -1,1 +1,0 @@
-"""Bytes to domain and back: one module a format. Refusals are values, never exceptions."""
