@@ -12,7 +12,7 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
-from tests.services import Broker, Unavailable, start_broker
+from tests.support.services import Broker, Unavailable, start_broker
 
 BROKER_KINDS = ("embedded", "kafka")
 

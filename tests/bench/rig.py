@@ -22,8 +22,8 @@ from pipeline.kafka import admin, record_batches
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.topics import group_of
 from tests.bench.processes import cpu_s, peak_rss_mb, rss_mb
-from tests.services import Broker, start_broker
-from tests.stack import command_line, environment
+from tests.support.services import Broker, start_broker
+from tests.support.stack import command_line, environment
 
 Figures = dict[str, float]
 Record = tuple[bytes, bytes]

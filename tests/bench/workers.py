@@ -11,7 +11,7 @@ from pipeline import topics
 from tests.bench.corpus import records, simulated
 from tests.bench.peers.topic import envelopes
 from tests.bench.rig import Figures, Meter, Record, rig
-from tests.recorded import bodies, recorded_files
+from tests.support.recorded import bodies, recorded_files
 
 Options = Mapping[str, float]
 

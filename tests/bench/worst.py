@@ -17,7 +17,7 @@ from pipeline.state.partition import Partition
 from pipeline.state.records import SourceRecord
 from pipeline.streaming.apps import limits_of
 from tests.bench.parts import Fetched, rss_mb
-from tests.worst_cases import CONTROL, fat_record
+from tests.support.worst_cases import CONTROL, fat_record
 
 Figures = dict[str, float]
 

@@ -10,9 +10,9 @@ import argparse
 import json
 import sys
 
-from pipeline import wiring
+from pipeline.runtime import log_for_command
 from tests.chaos.run import Order, run_alone
-from tests.services import Unavailable, kafka_classpath
+from tests.support.services import Unavailable, kafka_classpath
 
 
 def main() -> int:
@@ -27,7 +27,7 @@ def main() -> int:
     parser.add_argument("--remakes", type=int, help="how often sdk-events is deleted and made anew")
     parser.add_argument("--seed", type=int, default=1)
     # Broker restarts are part of the plan; what its clients think of them is not of interest here.
-    wiring.log_for_command()
+    log_for_command()
     given = parser.parse_args()
     if given.remakes is None:
         # The embedded broker gives topics no id.

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pipeline import topics
 from pipeline.kafka.admin import end_offsets
 from pipeline.query.operations import NEXT_OFFSET_SQL
-from tests.stack import Stack, delete_and_create
+from tests.support.stack import Stack, delete_and_create
 
 _ENDS_WITHIN_S = 60.0
 _SAYS = "TopicMadeAnew: sdk-events was made anew: its id was "

@@ -10,7 +10,7 @@ from random import Random
 
 from pipeline.embedded.child import Child
 from tests.chaos.recovery import Recoveries
-from tests.stack import Stack
+from tests.support.stack import Stack
 
 _TICK_S = 0.05
 _LEAVE_TIMEOUT_S = 60.0

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 
 from pipeline import topics
 from tests.chaos.load import Identity, Load, Said
-from tests.stack import Stack
+from tests.support.stack import Stack
 
 _APP = "org.example.guests"
 _START_MS = 1_767_600_000_000

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from tests.stack import Stack
+from tests.support.stack import Stack
 
 MEASURE_SHARE = 0.1
 _SLICES = 20

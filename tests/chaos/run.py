@@ -24,7 +24,7 @@ from tests.chaos.proxy import FaultProxy
 from tests.chaos.recovery import Recoveries
 from tests.chaos.schedule import ROLES, Step
 from tests.chaos.verify import Verdict, judge, read
-from tests.stack import Stack, running_stack
+from tests.support.stack import Stack, running_stack
 
 _PARTITIONS = 4
 _WORKERS_A_ROLE = 2

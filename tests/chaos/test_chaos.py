@@ -15,7 +15,7 @@ from tests.chaos.load import Identity, Said
 from tests.chaos.run import Order, run
 from tests.chaos.schedule import Fault, Outage, kills_of, rebalances_of
 from tests.chaos.verify import Found, Verdict, judge
-from tests.expected_rows import session_rows, stored_events
+from tests.support.expected_rows import session_rows, stored_events
 
 SHORT = {
     "kafka": Order("kafka", events=40_000, kills=8, rebalances=2, faults=2, seed=58),

@@ -12,8 +12,8 @@ from pipeline import topics
 from pipeline.domain.policy import Policy
 from pipeline.kafka.admin import end_offsets
 from tests.chaos.load import Identity, Said
-from tests.expected_rows import EVENTS_SQL, SESSIONS_SQL, Row, session_rows, stored_events
-from tests.stack import Stack
+from tests.support.expected_rows import EVENTS_SQL, SESSIONS_SQL, Row, session_rows, stored_events
+from tests.support.stack import Stack
 
 _SHOWN = 5
 

@@ -38,7 +38,7 @@ from pipeline.roles.metrics import Metrics
 from pipeline.settings import load, variables
 from pipeline.streaming import faust_app
 from pipeline.topics import ROLES
-from tests.services import Unavailable, kafka_classpath
+from tests.support.services import Unavailable, kafka_classpath
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"

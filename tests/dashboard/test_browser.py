@@ -20,8 +20,8 @@ from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from tests.dashboard import hostile
 from tests.dashboard.browser import PHONE, WIDE, Browser, NoBrowser, browsing
 from tests.dashboard.stage import Stage, recorded, staged
-from tests.recorded import bodies, recorded_files
-from tests.stack import command_line, environment, unavailable
+from tests.support.recorded import bodies, recorded_files
+from tests.support.stack import command_line, environment, unavailable
 
 APP = "sh.measure.sample"
 PASSWORD = "open sesame"

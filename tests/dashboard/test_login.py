@@ -26,7 +26,7 @@ from pipeline.dashboard.kept import Kept
 from pipeline.dashboard.seal import LIFETIME_S, STRANGER, Seal, SignIns, Visitor
 from pipeline.settings import InvalidSettings, load
 from tests.dashboard.conftest import Visit
-from tests.stack import command_line, environment
+from tests.support.stack import command_line, environment
 
 PASSWORD = "correct horse"
 NOW_S = 1_800_000_000

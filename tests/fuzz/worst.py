@@ -24,11 +24,11 @@ from pipeline.domain.policy import Policy
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.formats import limits, measure
 from pipeline.kafka.produce import Outgoing, produce
-from tests.expected_rows import Device, Row, decoded, each_session_row
 from tests.fuzz.limited import VARIABLE
-from tests.services import start_broker
-from tests.stack import Stack
-from tests.worst_cases import (
+from tests.support.expected_rows import Device, Row, decoded, each_session_row
+from tests.support.services import start_broker
+from tests.support.stack import Stack
+from tests.support.worst_cases import (
     CONTROL,
     WIDE,
     Json,

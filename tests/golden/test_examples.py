@@ -20,7 +20,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from pipeline.domain.event import COUNTERS, Kind
 from pipeline.formats import measure, native
 from pipeline.formats.rejected import MAX_DETAIL_CHARS, Reason, Rejected
-from tests.decoding import assert_read_alike
+from tests.support.decoding import assert_read_alike
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "schemas" / "examples"

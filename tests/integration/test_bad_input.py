@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from pipeline import topics
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from tests.conftest import BROKER_KINDS
-from tests.stack import Stack, logs_if_failed, running_stack
+from tests.support.stack import Stack, logs_if_failed, running_stack
 
 APP = "org.example.app"
 PARTITIONS = 2

@@ -16,8 +16,8 @@ from pipeline.clickhouse.store import Store
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.schema_files import schema_folder
 from pipeline.storage.rows import ledger_row
-from tests.analysts import Traffic, fill, simulated
-from tests.expected_rows import Row
+from tests.support.analysts import Traffic, fill, simulated
+from tests.support.expected_rows import Row
 
 APP = "org.example.shop"
 TEXT = (schema_folder() / "COOKBOOK.md").read_text(encoding="utf-8")

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaProducer
 from pipeline import topics
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from tests.conftest import BROKER_KINDS
-from tests.stack import Stack, logs_if_failed, running_stack
+from tests.support.stack import Stack, logs_if_failed, running_stack
 
 APP, DEVICE = "org.example.app", "phone"
 KEY = f"{APP}/{DEVICE}".encode()

@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from tests.integration.test_lost_state import assert_sessions_are_the_fold
-from tests.stack import Stack, logs_if_failed, running_stack
+from tests.support.stack import Stack, logs_if_failed, running_stack
 
 _PATIENCE_S = 60.0
 _LOAD = ("simulate", "--devices", "40", "--seed", "5", "--events")

@@ -23,7 +23,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from pipeline.embedded.broker import EmbeddedBroker
 from pipeline.embedded.child import LOOPBACK, Child, StartError
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
-from tests.services import Broker
+from tests.support.services import Broker
 
 MAX_RECORD_BYTES = 1_000_000
 

@@ -23,7 +23,7 @@ from pipeline.embedded.child import LOOPBACK
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.embedded.engine_rights import GRANTS
 from tests.dashboard.browser import Browser, NoBrowser, browsing
-from tests.stack import unavailable
+from tests.support.stack import unavailable
 
 QUESTION = {"query": "SELECT 40 + 2"}
 

@@ -21,9 +21,9 @@ from pipeline.query.filters.json_form import from_json
 from pipeline.query.filters.regex import regex_fault
 from pipeline.query.filters.sql import Scope, where
 from pipeline.query.filters.text_form import parse, to_text
-from tests.filter_oracle import Document, World
-from tests.filter_strategies import Vocabulary, events, filters
-from tests.filter_world import ODD_TEXTS, fill, read_world
+from tests.support.filter_oracle import Document, World
+from tests.support.filter_strategies import Vocabulary, events, filters
+from tests.support.filter_world import ODD_TEXTS, fill, read_world
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from pipeline.kafka.fence import Fence, Fenced, kafka_fence
 from pipeline.state.marker import newer
 from pipeline.state.partition import Effects, Partition
 from pipeline.state.records import SourceRecord
-from tests.services import Broker
+from tests.support.services import Broker
 from tests.unit.test_outbox import POLICIES, record
 
 MINUTE_S = 60

@@ -14,8 +14,14 @@ from pipeline.domain.policy import HOUR_MS, Policy
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.kafka.admin import end_offsets
 from tests.conftest import BROKER_KINDS
-from tests.expected_rows import EVENTS_SQL, SESSIONS_SQL, assert_same_rows, session_rows, stored_events
-from tests.stack import Stack, logs_if_failed, running_stack
+from tests.support.expected_rows import (
+    EVENTS_SQL,
+    SESSIONS_SQL,
+    assert_same_rows,
+    session_rows,
+    stored_events,
+)
+from tests.support.stack import Stack, logs_if_failed, running_stack
 
 EVENTS = 40_000
 PARTITIONS = 4

@@ -13,8 +13,14 @@ from aiokafka.admin import AIOKafkaAdminClient
 from pipeline import topics
 from pipeline.domain.policy import Policy
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
-from tests.expected_rows import EVENTS_SQL, SESSIONS_SQL, assert_same_rows, session_rows, stored_events
-from tests.stack import Stack, logs_if_failed, running_stack
+from tests.support.expected_rows import (
+    EVENTS_SQL,
+    SESSIONS_SQL,
+    assert_same_rows,
+    session_rows,
+    stored_events,
+)
+from tests.support.stack import Stack, logs_if_failed, running_stack
 
 _ENDS_WITHIN_S = 60.0
 SIMULATE = ("simulate", "--devices", "30", "--seed", "5", "--events")

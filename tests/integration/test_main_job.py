@@ -15,7 +15,7 @@ from pipeline.domain.event import Event
 from pipeline.domain.policy import Policy
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from tests.conftest import BROKER_KINDS
-from tests.expected_rows import (
+from tests.support.expected_rows import (
     SESSIONS_SQL,
     Device,
     Row,
@@ -24,9 +24,9 @@ from tests.expected_rows import (
     stitched_rows,
     version_rows,
 )
-from tests.oracle import in_order, oracle_sessions
-from tests.recorded import bodies, events_by_device, raw_identities, recorded_files
-from tests.stack import Stack, logs_if_failed, running_stack, unavailable
+from tests.support.oracle import in_order, oracle_sessions
+from tests.support.recorded import bodies, events_by_device, raw_identities, recorded_files
+from tests.support.stack import Stack, logs_if_failed, running_stack, unavailable
 
 SESSION_KEY = ("app_id", "device_id", "session_id")
 ALL_BUT_PROVENANCE = (

@@ -19,9 +19,9 @@ from pipeline.query import compare, failures, metrics
 from pipeline.query.metric_definitions import METRICS, Bucket
 from pipeline.query.session_range import EVERYTHING
 from pipeline.query.statement import Statement
-from tests.analysts import Traffic, fill, put, recorded, short_session, simulated
-from tests.expected_rows import Row
-from tests.stack import unavailable
+from tests.support.analysts import Traffic, fill, put, recorded, short_session, simulated
+from tests.support.expected_rows import Row
+from tests.support.stack import unavailable
 
 FIRST_MS, LAST_MS = 946_684_800_000, 4_000_000_000_000
 DAY_MS = 86_400_000

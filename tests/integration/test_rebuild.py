@@ -16,8 +16,15 @@ from pipeline.domain.policy import HOUR_MS, MINUTE_MS, Policy
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.kafka.admin import topic_partitions
 from pipeline.topics import group_of
-from tests.expected_rows import EVENTS_SQL, SESSIONS_SQL, Row, assert_same_rows, session_rows, stored_events
-from tests.stack import Stack, logs_if_failed, running_stack
+from tests.support.expected_rows import (
+    EVENTS_SQL,
+    SESSIONS_SQL,
+    Row,
+    assert_same_rows,
+    session_rows,
+    stored_events,
+)
+from tests.support.stack import Stack, logs_if_failed, running_stack
 
 NO_DIFFERENCE = "no difference: the stored sessions are those of the stored events"
 WIDE = {"PIPELINE_RESTATE_HORIZON": "4000d", "PIPELINE_RESTATE_EVENTS": "100000"}

@@ -30,8 +30,8 @@ from pipeline.query.sessions import (
     windows,
 )
 from pipeline.query.statement import Statement
-from tests.filter_oracle import World
-from tests.filter_world import ODD_TEXTS, fill, read_world
+from tests.support.filter_oracle import World
+from tests.support.filter_world import ODD_TEXTS, fill, read_world
 
 ALL_TIMES = (0, 10_000_000_000_000)
 DAY_MS = 86_400_000

@@ -15,7 +15,7 @@ import pytest
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from tests.chaos.proxy import FaultProxy
 from tests.chaos.schedule import Fault
-from tests.stack import Stack, logs_if_failed, running_stack
+from tests.support.stack import Stack, logs_if_failed, running_stack
 
 # The promise is 10 s. A shared machine may stand still for seconds, and what is looked for here is a stop without a
 # bound: before there was one, these cases took 40 s and more.

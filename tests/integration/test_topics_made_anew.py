@@ -16,7 +16,7 @@ from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.kafka.admin import end_offsets
 from pipeline.query.operations import NEXT_OFFSET_SQL
 from tests.integration.test_lost_state import assert_sessions_are_the_fold
-from tests.stack import Stack, delete_and_create, logs_if_failed, running_stack
+from tests.support.stack import Stack, delete_and_create, logs_if_failed, running_stack
 
 _ENDS_WITHIN_S = 60.0
 PARTITIONS = 2

@@ -27,7 +27,7 @@ from pipeline.kafka.changelog import read_changelog
 from pipeline.kafka.connection import BrokerUnavailable, KafkaConnection, wait_for_broker
 from pipeline.streaming import faust_app
 from tests.integration.counter_worker import MARKER, decode, encode, newer
-from tests.services import Broker
+from tests.support.services import Broker
 
 PARTITIONS = 2
 WAIT_S = 60.0

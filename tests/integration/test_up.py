@@ -23,10 +23,10 @@ import pytest
 from pipeline.domain.policy import Policy
 from pipeline.embedded.child import free_port
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
-from tests.expected_rows import SESSIONS_SQL, assert_same_rows, session_rows
-from tests.recorded import bodies, events_by_device, raw_identities, recorded_files
-from tests.restless import Producer, stored_events
-from tests.stack import command_line, environment, unavailable
+from tests.support.expected_rows import SESSIONS_SQL, assert_same_rows, session_rows
+from tests.support.recorded import bodies, events_by_device, raw_identities, recorded_files
+from tests.support.restless import Producer, stored_events
+from tests.support.stack import command_line, environment, unavailable
 
 _ANY_PORTS = ("--kafka-port", "0", "--clickhouse-port", "0", "--dashboard-port", "0")
 START_TIMEOUT_S = 120.0

@@ -15,7 +15,7 @@ from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.query.operations import ledger_totals
 from pipeline.topics import READS
 from tests.integration.test_up import START_TIMEOUT_S, STOP_TIMEOUT_S, Up, left_over, started
-from tests.restless import Producer, stored_events
+from tests.support.restless import Producer, stored_events
 
 
 def test_what_is_acknowledged_while_it_starts_and_stops_is_stored(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from pipeline.state.codec import state_codec
 from pipeline.state.marker import MARKER_KEY
 from tests.integration.newer_program import NEWER
 from tests.integration.test_lost_state import assert_sessions_are_the_fold
-from tests.stack import Stack, logs_if_failed, running_stack
+from tests.support.stack import Stack, logs_if_failed, running_stack
 
 _ENDS_WITHIN_S = 60.0
 PARTITIONS = 2

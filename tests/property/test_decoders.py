@@ -14,7 +14,7 @@ from pipeline.formats import measure, native
 from pipeline.formats.limits import MAX_RECORD_BYTES
 from pipeline.formats.native.events import Arrival, arrivals_of
 from pipeline.formats.rejected import Rejected
-from tests.decoding import assert_read_alike
+from tests.support.decoding import assert_read_alike
 
 NOW = 1_764_000_000_000
 KEY = b"app/device"

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.domain.fold import sessions
-from tests.oracle import oracle_sessions
-from tests.session_dicts import session_dict, without_events
-from tests.strategies import Case, cases
+from tests.support.oracle import oracle_sessions
+from tests.support.session_dicts import session_dict, without_events
+from tests.support.strategies import Case, cases
 
 APP, DEVICE = "org.example.app", "device-1"
 

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.domain.event import COUNTERS, Event, Kind
-from tests.oracle import drop_duplicates, in_order, oracle_session_id, oracle_sessions
-from tests.strategies import Case, DeliveredCase, cases, delivered_cases
+from tests.support.oracle import drop_duplicates, in_order, oracle_session_id, oracle_sessions
+from tests.support.strategies import Case, DeliveredCase, cases, delivered_cases
 
 APP, DEVICE = "org.example.app", "device-1"
 COMMON = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

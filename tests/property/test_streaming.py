@@ -18,9 +18,9 @@ from pipeline.state.codec import state_codec
 from pipeline.state.codec.session_codec import checkpoint
 from pipeline.state.device import Counts, apply, fall_silent
 from pipeline.state.device_state import DeviceState, Report
-from tests.oracle import oracle_sessions
-from tests.session_dicts import session_dict, without_events
-from tests.strategies import Case, DeliveredCase, Delivery, delivered_cases
+from tests.support.oracle import oracle_sessions
+from tests.support.session_dicts import session_dict, without_events
+from tests.support.strategies import Case, DeliveredCase, Delivery, delivered_cases
 
 APP, DEVICE = "org.example.app", "device-1"
 START_MS = 1_800_000_000_000

@@ -15,14 +15,14 @@ from pipeline.state.outbox import split_key
 from pipeline.state.partition import Partition
 from pipeline.storage import stored_event
 from pipeline.storage.dead_letter import refusals
-from tests.expected_rows import Device, Row, as_row, session_rows
-from tests.horizon import DeviceHistory
-from tests.oracle import drop_duplicates, oracle_session_id
-from tests.session_dicts import session_dict
 from tests.simulation.clickhouse import NOT_STORABLE
 from tests.simulation.process import SessionizerProcess, changelog
 from tests.simulation.rebuild import stored_line
 from tests.simulation.world import World
+from tests.support.expected_rows import Device, Row, as_row, session_rows
+from tests.support.horizon import DeviceHistory
+from tests.support.oracle import drop_duplicates, oracle_session_id
+from tests.support.session_dicts import session_dict
 
 _TIMES = ("started_at", "ended_at")
 _LEFT_OUT = (

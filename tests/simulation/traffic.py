@@ -14,7 +14,7 @@ from pipeline import topics
 from pipeline.domain.event import Kind
 from pipeline.domain.policy import Policies, Policy
 from tests.simulation.clickhouse import NOT_STORABLE
-from tests.strategies import (
+from tests.support.strategies import (
     BASE_MS,
     DISTINCT_POLICY,
     EXIT_REASONS,

@@ -18,8 +18,8 @@ from pipeline.domain.event import COUNTERS, Event, Kind, make_event
 from pipeline.domain.fold import sessions
 from pipeline.domain.policy import Policy
 from pipeline.domain.session import session_id as domain_session_id
-from tests.oracle import oracle_session_id, oracle_sessions
-from tests.session_dicts import session_dict
+from tests.support.oracle import oracle_session_id, oracle_sessions
+from tests.support.session_dicts import session_dict
 
 APP, DEVICE = "org.example.app", "device-1"
 

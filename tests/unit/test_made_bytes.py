@@ -23,7 +23,7 @@ from pipeline.storage import rows, stored_event
 from pipeline.storage.dead_letter import Refusal
 from pipeline.topics import MAX_MESSAGE_BYTES
 from tests.bench.parts import Fetched
-from tests.worst_cases import measure_body
+from tests.support.worst_cases import measure_body
 
 T0 = 1_742_296_591_764
 
@@ -106,7 +106,7 @@ from pipeline.domain.event import Kind
 from pipeline.domain.policy import Policy
 from pipeline.state.rebuild import rebuild_device
 from pipeline.storage import stored_event
-from tests.worst_cases import user
+from tests.support.worst_cases import user
 label = {kind: kind.label for kind in Kind}
 user_json = json.dumps(user("u"), separators=(",", ":"), ensure_ascii=False)
 def lines():

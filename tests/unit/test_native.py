@@ -15,7 +15,7 @@ from pipeline.formats.limits import MAX_NESTING, MAX_RECORD_BYTES
 from pipeline.formats.meaning import exit_reason_of, interpret
 from pipeline.formats.native.events import decode, to_events
 from pipeline.formats.rejected import MAX_DETAIL_CHARS, Reason, Rejected
-from tests.decoding import assert_read_alike
+from tests.support.decoding import assert_read_alike
 
 NOW = 1_764_000_000_000
 KEY = b"app/device"

@@ -19,7 +19,7 @@ from pipeline.roles.sink import Sink
 from pipeline.storage.dead_letter import Refusal
 from pipeline.storage.kept import Kept
 from tests.bench.parts import Fetched
-from tests.worst_cases import CONTROL, envelope, resource, turns, user
+from tests.support.worst_cases import CONTROL, envelope, resource, turns, user
 
 T0 = 1_742_296_591_764
 ROOM_BYTES = 160_000_000

@@ -15,7 +15,7 @@ from uuid import uuid4
 from pipeline.embedded.child import Child
 from tests.bench.peers.topic import make_topics, written
 from tests.bench.processes import cpu_s, peak_rss_mb
-from tests.services import Unavailable
+from tests.support.services import Unavailable
 
 _SCRIPTS = Path(__file__).parent / "scripts"
 _INSTALL_TIMEOUT_S = 1_200.0

@@ -15,7 +15,7 @@ from pipeline.embedded.child import StartError
 from tests.bench.peers import PEERS
 from tests.bench.peers.topic import DEVICES, GAP_MS, envelopes
 from tests.bench.rig import Rig, rig
-from tests.services import Unavailable
+from tests.support.services import Unavailable
 
 
 def cache_folder() -> Path:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from pipeline.domain.event import Event
 from pipeline.formats import measure
-from tests.expected_rows import Device, decoded
+from tests.support.expected_rows import Device, decoded
 
-FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data" / "recorded"
+FOLDER = Path(__file__).resolve().parents[3] / "shared" / "data" / "recorded"
 
 
 def recorded_files() -> list[Path]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.domain.event import Event
 from pipeline.domain.policy import Policy
-from tests.oracle import PAGE_RANK, _Fold, _report, in_order
+from tests.support.oracle import PAGE_RANK, _Fold, _report, in_order
 
 Record = tuple[int, Sequence[Event]]
 """When it came (Unix ms, never less than the one before it), and its events."""
@@ -66,7 +66,7 @@ class DeviceHistory:
         return self._settled < len(self.counted)
 
     def sessions(self, app_id: str, device_id: str) -> list[dict[str, Any]]:
-        """What has to be stored once all is quiet, in order of start, as `tests.oracle` writes it."""
+        """What has to be stored once all is quiet, in order of start, as `tests.support.oracle` writes it."""
         return [_report(app_id, device_id, s, quiet=True) for s in self._fold(self.counted).sessions]
 
     def final(self) -> set[str]:

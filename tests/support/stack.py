@@ -24,9 +24,9 @@ from pipeline.embedded.child import Child
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.settings import PREFIX
-from tests.services import Broker, Unavailable, start_broker
+from tests.support.services import Broker, Unavailable, start_broker
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 DOWNSTREAM = ("router", "sessionizer", "sink", "all")
 """Roles in the order in which records pass them."""
 

@@ -16,7 +16,7 @@ from pipeline.domain.session import session_id
 from pipeline.formats import native
 from pipeline.simulate.fleet import fleet
 from pipeline.storage.rows import event_rows, session_row
-from tests.filter_oracle import Row, World
+from tests.support.filter_oracle import Row, World
 
 ODD_TEXTS = (
     *(

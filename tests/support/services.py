@@ -16,7 +16,7 @@ from pipeline.embedded.broker import EmbeddedBroker
 from pipeline.embedded.child import LOOPBACK, Child, free_port
 from pipeline.embedded.kafka_probe import broker_answers
 
-_KAFKA_FOLDER = Path(__file__).parent / "kafka"
+_KAFKA_FOLDER = Path(__file__).parents[1] / "kafka"
 _START_TIMEOUT_S = 60.0
 _RESOLVE_TIMEOUT_S = 300.0
 _JAVA_OPTIONS = [

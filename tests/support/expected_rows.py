@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.domain.event import COUNTERS, Event, Kind, make_event
 from pipeline.domain.policy import Policy
 from pipeline.formats import native
-from tests.oracle import oracle_sessions
+from tests.support.oracle import oracle_sessions
 
 Row = dict[str, Any]
 Device = tuple[str, str]

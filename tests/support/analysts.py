@@ -15,8 +15,8 @@ from pipeline.domain.session import Session
 from pipeline.formats import measure, native
 from pipeline.simulate.fleet import fleet
 from pipeline.storage.rows import deleted_row, event_rows, session_row
-from tests.expected_rows import Device, Row, session_rows
-from tests.recorded import bodies, recorded_files
+from tests.support.expected_rows import Device, Row, session_rows
+from tests.support.recorded import bodies, recorded_files
 
 _INSERTS = 5
 LATE = frozenset({Kind.CRASH, Kind.EXCEPTION, Kind.ANR, Kind.EXIT})

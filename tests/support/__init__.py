@@ -1,0 +1,1 @@
+"""What tests share: services and stacks to run against, oracles, strategies and expected rows."""
