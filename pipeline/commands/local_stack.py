@@ -28,7 +28,7 @@ from pipeline.embedded.secret import own_folder, write_private
 from pipeline.kafka.admin import TopicMismatch
 from pipeline.kafka.connection import BrokerUnavailable
 from pipeline.kafka.errors import KafkaError
-from pipeline.query.operations import next_offset
+from pipeline.query.operations import next_offset, stored_up_to
 from pipeline.roles.rebuild import Scope
 from pipeline.roles.topology import ROLES
 from pipeline.settings import Settings, as_environment
@@ -171,7 +171,8 @@ class LocalStack:
         try:
             migrate(store)
             # The broker begins at offset 0 each time; what is stored must go on counting up.
-            self.settings = replace(self.settings, offset_base=next_offset(store.query))
+            base = next_offset(store.query) if stored_up_to(store.query) else 0
+            self.settings = replace(self.settings, offset_base=base)
             note_offset_base(store, self.settings.offset_base)
             asyncio.run(wiring.make_topics(self.settings))
             now_ms = int(time.time() * 1_000)

@@ -11,11 +11,13 @@ from pipeline import topics, wiring
 from pipeline.clickhouse.store import Refused, Unreachable
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.progress import lags
-from pipeline.kafka.admin import group_members
+from pipeline.kafka.admin import end_offsets, group_members
 from pipeline.kafka.connection import BrokerUnavailable, KafkaConnection, wait_for_broker
 from pipeline.kafka.errors import KafkaError
 from pipeline.kafka.fence import ClaimDenied, Fenced
 from pipeline.kafka.record_batches import TooLarge
+from pipeline.kafka.topic_ids import ids_of
+from pipeline.roles.known_topics import note_replaced
 from pipeline.roles.rebuild import DeviceDifferences, Rebuild, Scope
 from pipeline.roles.topology import group_of
 from pipeline.settings import Settings
@@ -44,13 +46,15 @@ def rebuild(settings: Settings, scope: Scope, *, dry_run: bool, states: bool) ->
             print(f"{total} sessions differ: {summary}")
         if dry_run or not (total or states):
             return
-        asyncio.run(_require_rest(settings))
+        replaced = asyncio.run(_require_rest(settings))
         # States first. What the sink stores meanwhile is then in the rows, where the states may not have it yet and
         # the sessionizers write it again. The other way round they would take a row for written that never was.
         # And a rebuild that was cut off in between finds the difference again.
         if scope.ends_now:
             devices = asyncio.run(work.put_states(wiring.connection(settings)))
             print(f"the sessionizers will go on from the rebuilt state of {devices} devices")
+        # Before the swap: what `sessions` holds is stored by now, and passing over it does no harm.
+        note_replaced(store, *replaced)
         print(f"{work.swap()} sessions are in place")
     except (Unreachable, Refused) as error:
         raise CommandFailed(f"ClickHouse: {' '.join(str(error).split())}") from error
@@ -87,16 +91,22 @@ def _line(device: DeviceDifferences, difference: Difference) -> str:
     return f"{difference.what:7}  {device.app_id}  {device.device_id}  {difference.session_id}{changes}"
 
 
-async def _require_rest(settings: Settings) -> None:
-    """Refuse to swap under running sessionizers, or before all that came in is stored."""
+async def _require_rest(settings: Settings) -> tuple[str, dict[int, int]]:
+    """Refuse to swap under running sessionizers, or before all that came in is stored.
+
+    Returns what `sessions` is known by, and where its partitions end: all that it holds is stored.
+    """
     connection = wiring.connection(settings)
     await wait_for_broker(connection, give_up_s=_ANSWER_S)
     await _until_nobody_folds(connection, settings.kafka_session_timeout_ms / 1_000 + _LEAVING_S)
+    ids = await ids_of(connection, [topics.SESSIONS])
+    ends = await end_offsets(connection, [topics.SESSIONS])
     for lag in await lags(connection):
         if lag.role == "sink" and lag.topic in {topics.SDK_EVENTS, topics.SESSIONS} and lag.behind:
             raise CommandFailed(
                 f"the sink has yet to store {lag.behind} records of {lag.topic}: wait for it, then rebuild"
             )
+    return ids.get(topics.SESSIONS, ""), {tp.partition: end for tp, end in ends.items()}
 
 
 async def _until_nobody_folds(connection: KafkaConnection, patience_s: float) -> None:

@@ -74,8 +74,12 @@ LEFT JOIN (SELECT topic, partition, records FROM accepted_losses FINAL WHERE rol
 GROUP BY topic, partition ORDER BY topic, partition
 """
 
-_RANGE = 10_000
-"""Offsets in one range of the ledger."""
+NEXT_OFFSET_SQL = """
+SELECT intDiv(max(o) + 10000, 10000) * 10000 FROM (SELECT max(offset) AS o FROM ledger_records
+  UNION ALL SELECT max(offset) FROM event_rows UNION ALL SELECT max(offset) FROM session_rows
+  UNION ALL SELECT max(offset) FROM dead_letter_rows)
+"""
+"""As deploy/runbook.md has it; 10,000 offsets are a range of the ledger."""
 
 
 def open_sessions(ask: Ask, arrived_before_ms: int) -> list[OpenSessions]:
@@ -136,7 +140,14 @@ def accepted_losses(ask: Ask) -> dict[tuple[str, str, int], int]:
 
 
 def next_offset(ask: Ask) -> int:
-    """Where offsets can begin anew above all that are stored; 0 if nothing is. The beginning of a ledger range.
+    """Where offsets can begin anew above all that are stored, and above 0: there may be states of what was not stored.
+    The beginning of a ledger range."""
+    [row] = _rows(ask, NEXT_OFFSET_SQL, {})
+    return int(next(iter(row.values())))
+
+
+def stored_up_to(ask: Ask) -> int:
+    """The offset above all that are stored; 0 if nothing is.
 
     A sink that was killed has events stored whose ledger rows it had yet to write: each table is asked.
     """
@@ -148,7 +159,7 @@ def next_offset(ask: Ask) -> int:
         " UNION ALL SELECT toInt64(max(offset)) + 1, count() FROM dead_letter_rows) WHERE rows > 0",
         {},
     )
-    return -(-int(rows[0]["top"]) // _RANGE) * _RANGE
+    return int(rows[0]["top"])
 
 
 def _rows(ask: Ask, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:

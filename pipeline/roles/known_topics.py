@@ -13,7 +13,7 @@ from pipeline import topics
 from pipeline.clickhouse.store import Refused, Store, Unreachable
 from pipeline.formats import registry
 from pipeline.kafka.topic_identity import TopicMadeAnew
-from pipeline.query.operations import next_offset
+from pipeline.query.operations import stored_up_to
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ def require_known(store: Store, ids: Mapping[str, str], offset_base: int) -> Non
     """
     known = known_topics(store)
     for topic, was, now in made_anew(known, ids, offset_base):
-        if next_offset(store.query) > known[topic].offset_base:
+        if stored_up_to(store.query) > known[topic].offset_base:
             raise TopicMadeAnew.by_id(topic, was, now)
     new = {
         topic: now
@@ -83,14 +83,44 @@ def require_known(store: Store, ids: Mapping[str, str], offset_base: int) -> Non
     note_topics(store, new, offset_base)
 
 
-def known_topics_guard(store: Store, offset_base: int) -> TopicsKnown:
-    """A hook that raises `TopicMadeAnew` for topics that are not those noted. Waits for ClickHouse to answer."""
+def note_replaced(store: Store, topic_id: str, ends: Mapping[int, int]) -> None:
+    """Note that a rebuild replaces all rows that `sessions` holds, given where its partitions end. Blocks; raises what
+    the store raises. A topic without an id is not known again later, and nothing is noted."""
+    if topic_id and ends:
+        rows = [
+            orjson.dumps({"topic_id": topic_id, "partition": number, "below_offset": end})
+            for number, end in sorted(ends.items())
+        ]
+        token = "-".join(str(ends[number]) for number in sorted(ends))
+        store.insert("replaced_rows", b"\n".join(rows), token=f"{topic_id}-{token}")
+
+
+def replaced_rows(store: Store, topic_id: str) -> dict[int, int]:
+    """The offset in each partition of `sessions` below which a rebuild has replaced all rows. Blocks; raises what the
+    store raises."""
+    lines = store.query(
+        "SELECT partition, max(below_offset) AS below FROM replaced_rows"
+        " WHERE topic_id = {topic_id:String} GROUP BY partition",
+        {"topic_id": topic_id},
+    ).splitlines()
+    return {int(row["partition"]): int(row["below"]) for row in map(orjson.loads, lines)}
+
+
+def known_topics_guard(
+    store: Store, offset_base: int, on_replaced: Callable[[Mapping[int, int]], None]
+) -> TopicsKnown:
+    """A hook that raises `TopicMadeAnew` for topics that are not those noted. Waits for ClickHouse to answer.
+
+    `on_replaced` gets what `replaced_rows` gives, before anything of `sessions` is read.
+    """
 
     async def check(names: Collection[str], ids: Mapping[str, str]) -> None:
         wanted = {topic: ids[topic] for topic in names if topic in ids}
         while wanted:
             try:
                 await asyncio.to_thread(require_known, store, wanted, offset_base)
+                if topics.SESSIONS in wanted:
+                    on_replaced(await asyncio.to_thread(replaced_rows, store, wanted[topics.SESSIONS]))
                 return
             except (Unreachable, Refused) as error:
                 if getattr(error.__cause__, "code", None) in _NOT_THERE:

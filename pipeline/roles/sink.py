@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import orjson
@@ -124,9 +124,14 @@ class Sink:
         self._metrics = metrics
         self._offset_base = offset_base
         self._piece_bytes = bounds.piece_bytes
+        self._replaced: Mapping[int, int] = {}
         self.events = TableWriter(bounds, self._store_events)
         self.sessions = TableWriter(bounds, self._store_sessions)
         self.dead_letters = TableWriter(bounds, self._store_dead_letters)
+
+    def pass_over(self, replaced: Mapping[int, int]) -> None:
+        """Store no row of `sessions` below these offsets, by partition, as Kafka counts: a rebuild replaced them."""
+        self._replaced = replaced
 
     async def run(self) -> None:
         """Store what comes of age, until cancelled; raises what storing raises."""
@@ -189,8 +194,9 @@ class Sink:
             yield stop, making.add(rows, stop - start)
 
     def session_pieces(self, source: Source, records: Sequence[Any]) -> Iterator[Piece]:
-        """The rows of a chunk of `sessions`, as the sessionizer wrote them."""
-        return self._pieces(source, records, lambda record: record.value)
+        """The rows of a chunk of `sessions`, as the sessionizer wrote them, but for those that a rebuild replaced."""
+        begin = self._replaced.get(source.partition, 0)
+        return self._pieces(source, records, lambda record: record.value if record.offset >= begin else None)
 
     def dead_letter_pieces(self, source: Source, records: Sequence[Any]) -> Iterator[Piece]:
         """The rows of a chunk of `dead-letters`."""

@@ -45,6 +45,14 @@ class Counts:
         self.unrestated += other.unrestated
         self.set_aside += other.set_aside
 
+    def take_back(self, other: Counts) -> None:
+        """Take away what a step counted that is done again."""
+        self.accepted -= other.accepted
+        self.late -= other.late
+        self.duplicates -= other.duplicates
+        self.unrestated -= other.unrestated
+        self.set_aside -= other.set_aside
+
 
 def apply(state: DeviceState, arrivals: Sequence[Arrival], policy: Policy, counts: Counts) -> bool:
     """Fold records of one device, ascending by offset, into its state, in place.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -60,8 +60,25 @@ class Effects:
     """Device keys and when silence next has something to say about them (`Partition._due_ms`)."""
     folded: dict[bytes, Fields] = field(default_factory=dict)
     """The records of this step that changed a state, by device."""
+    counted: dict[bytes, tuple[Counts, int]] = field(default_factory=dict)
+    """What these add to `counts` and to `refused`, by device: an entry that is too large is folded again."""
     rest: Waiting = field(default_factory=list)
     """The records of the chunk that wait for the next step."""
+
+    def count(self, key: bytes, counts: Counts, refused: int) -> None:
+        """Add what a device's records come to; `refused` stands in its own place besides."""
+        self.counts.add(counts)
+        self.counted[key] = counts, refused
+
+    def take_back(self, keys: Collection[bytes]) -> None:
+        """Leave out what there is of these devices, but for `folded`: it is to be folded again."""
+        self.states = [item for item in self.states if device_of(item[0]) not in keys]
+        self.rows = self.rows.without(keys)
+        self.touched = [touched for touched in self.touched if touched[0] not in keys]
+        for key in keys:
+            counts, refused = self.counted.pop(key, (Counts(), 0))
+            self.counts.take_back(counts)
+            self.refused -= refused
 
 
 def beyond_part(fields: Fields) -> Fields:

@@ -158,9 +158,7 @@ class Partition:
         Their records are folded again, in parts of half the size, or, where it was but one record, set aside: both
         with the rest of the chunk. (Other entries of the effects may be durable, and stay.)
         """
-        effects.states = [item for item in effects.states if device_of(item[0]) not in keys]
-        effects.rows = effects.rows.without(keys)
-        effects.touched = [touched for touched in effects.touched if touched[0] not in keys]
+        effects.take_back(keys)
         for key in keys:
             self._store.forget(key)
             fields = effects.folded.pop(key)
@@ -273,13 +271,13 @@ class Partition:
             return 0
         try:
             arrivals, refused = arrivals_of(key, fields)
-            effects.refused += refused
             if not arrivals:
+                effects.refused += refused
                 return 0
             assert key is not None, "decode refuses a record without a key"
             if self._came_ms:
                 arrivals = [(at, self._came_ms.get(at, ms), events) for at, ms, events in arrivals]
-            return self._fold_arrivals(key, arrivals, fields, effects)
+            return self._fold_arrivals(key, arrivals, fields, effects, refused)
         except (UnreadableState, MemoryError):
             raise
         except Exception as error:
@@ -293,11 +291,12 @@ class Partition:
                 self._set_aside(key, fields, f"the fold fails: {error!r}", effects)
             return 0
 
-    def _fold_arrivals(self, key: bytes, arrivals: list[Arrival], fields: Fields, effects: Effects) -> int:
+    def _fold_arrivals(
+        self, key: bytes, arrivals: list[Arrival], fields: Fields, effects: Effects, refused: int
+    ) -> int:
         """Apply records of a device. The effects are touched last, so that nothing is in them of what fails."""
         state = self._load(key)
-        owed = arrivals[0][0] <= state.applied_offset
-        if owed:
+        if arrivals[0][0] <= state.applied_offset:
             effects.owed.add(key, state, state.applied_offset * 2)
             arrivals = [arrival for arrival in arrivals if arrival[0] > state.applied_offset]
         policy, policy_bytes = self._policy(key)
@@ -313,8 +312,9 @@ class Partition:
             effects.rows.add(key, state, state.applied_offset * 2)
             effects.touched.append((key, *_due_ms(state, policy)))
             effects.folded[key] = fields
-            effects.counts.add(counts)
+            effects.count(key, counts, refused)
             made = len(entry) + _WRITE_BYTES * len(state.outbox) + self._store.weight(key)
+        effects.refused += refused
         self._store.keep(key, state)
         return made
 

@@ -178,7 +178,7 @@ def sink_app(frame: Frame, store: Store, bounds: Bounds) -> BatchApp:
 
     sink = Sink(insert, dead_letter, frame.metrics, bounds=bounds, offset_base=frame.offset_base)
     app.start_offsets = ledger_guard(store, frame.connection, frame.offset_base)
-    app.on_topics_known = known_topics_guard(store, frame.offset_base)
+    app.on_topics_known = known_topics_guard(store, frame.offset_base, sink.pass_over)
 
     def agent(
         name: str, topic: str, build: Callable[[Source, Sequence[Any]], Iterator[Piece]], writer: TableWriter

@@ -8,18 +8,13 @@ from collections.abc import Mapping
 
 from pipeline import topics
 from pipeline.kafka.admin import end_offsets
+from pipeline.query.operations import NEXT_OFFSET_SQL
 from tests.support.stack import Stack, delete_and_create
 
 _ENDS_WITHIN_S = 60.0
 _SAYS = "TopicMadeAnew: sdk-events was made anew: its id was "
 # A sessionizer that looks while there is none says that.
 _GONE = "PartitionMismatch: "
-# As deploy/runbook.md has it.
-_NEXT_OFFSET_SQL = """
-SELECT intDiv(max(o) + 10000, 10000) * 10000 FROM (SELECT max(offset) AS o FROM ledger_records
-UNION ALL SELECT max(offset) FROM event_rows UNION ALL SELECT max(offset) FROM session_rows
-UNION ALL SELECT max(offset) FROM dead_letter_rows)
-"""
 
 
 def make_anew(stack: Stack, partitions: int) -> tuple[int, Mapping[int, int]]:
@@ -35,7 +30,7 @@ def make_anew(stack: Stack, partitions: int) -> tuple[int, Mapping[int, int]]:
     stack.stop()
     for role in ("sessionizer", "sink"):
         _assert_ends(stack, stack.begin_worker(role), _SAYS)
-    base = int(stack.value(_NEXT_OFFSET_SQL))
+    base = int(stack.value(NEXT_OFFSET_SQL))
     stack.settings["PIPELINE_OFFSET_BASE"] = str(base)
     stack.run("migrate")
     stack.start_workers("sink")

@@ -18,6 +18,7 @@ from pipeline.clickhouse.store import BUSY_CODES, REFUSED_CODES, Refused, Store,
 from pipeline.domain.session import Session, session_id
 from pipeline.formats import native
 from pipeline.formats.limits import LAST_STORED_MS, MAX_TIME_MS, MIN_TIME_MS
+from pipeline.query.operations import next_offset, stored_up_to
 from pipeline.schema_files import schema_folder
 from pipeline.storage.columns import TABLES
 from pipeline.storage.rows import dead_letter_row, deleted_row, event_rows, ledger_row, session_row
@@ -742,3 +743,14 @@ class TestLedger:
         ranges = select(store, "SELECT first_offset, last_offset, records FROM ledger ORDER BY first_offset")
         assert sum(row["records"] for row in ranges) == len(rows)
         assert all(a["last_offset"] < b["first_offset"] for a, b in pairwise(ranges))
+
+
+def test_offsets_begin_anew_above_all_that_is_stored(store: Store) -> None:
+    """Whichever table reaches furthest; and above 0 where nothing is stored, as the runbook counts."""
+    assert (stored_up_to(store.query), next_offset(store.query)) == (0, 10_000)
+    put(store, "ledger_records", ledger_row("sdk-events", 0, 9_998, received=1, refused=0))
+    assert (stored_up_to(store.query), next_offset(store.query)) == (9_999, 10_000)
+    put_events(store, event("a"), offset=9_999)
+    assert (stored_up_to(store.query), next_offset(store.query)) == (10_000, 10_000)
+    put_events(store, event("b"), offset=10_000)
+    assert (stored_up_to(store.query), next_offset(store.query)) == (10_001, 20_000)

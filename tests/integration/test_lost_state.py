@@ -23,12 +23,6 @@ from tests.support.expected_rows import (
 from tests.support.stack import Stack, logs_if_failed, running_stack
 
 _ENDS_WITHIN_S = 60.0
-# As deploy/runbook.md has it.
-NEXT_OFFSET_SQL = """
-SELECT intDiv(max(o) + 10000, 10000) * 10000 FROM (SELECT max(offset) AS o FROM ledger_records
-UNION ALL SELECT max(offset) FROM event_rows UNION ALL SELECT max(offset) FROM session_rows
-UNION ALL SELECT max(offset) FROM dead_letter_rows)
-"""
 SIMULATE = ("simulate", "--devices", "30", "--seed", "5", "--events")
 
 

@@ -15,7 +15,8 @@ from pipeline.commands.progress import lags
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.formats import measure
 from pipeline.kafka.admin import end_offsets
-from tests.integration.test_lost_state import NEXT_OFFSET_SQL, assert_sessions_are_the_fold
+from pipeline.query.operations import NEXT_OFFSET_SQL
+from tests.integration.test_lost_state import assert_sessions_are_the_fold
 from tests.support.stack import Stack, delete_and_create, logs_if_failed, running_stack
 
 _ENDS_WITHIN_S = 60.0

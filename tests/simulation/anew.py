@@ -6,7 +6,7 @@ from __future__ import annotations
 from pipeline import topics
 from pipeline.formats import measure
 from pipeline.query.operations import next_offset
-from pipeline.roles.known_topics import ALL, note_topics, require_known
+from pipeline.roles.known_topics import note_topics, noted, require_known
 from tests.simulation import rebuild
 from tests.simulation.broker import Before
 from tests.simulation.clickhouse import NOT_STORABLE
@@ -160,7 +160,7 @@ class Anew:
         if self._topic == topics.SDK_EVENTS:
             self._raise_base(before)
             return
-        ids = self._broker.topic_ids(ALL)
+        ids = self._broker.topic_ids(noted())
         if self._topic == topics.SESSIONS:
             note_topics(self.world.site.noted, {self._topic: ids[self._topic]}, 0)  # type: ignore[arg-type]
             self.world.awaits_stops = False
@@ -172,18 +172,17 @@ class Anew:
 
     def _raise_base(self, before: Before) -> None:
         """All are stopped, and what is read from here on is counted above all that is stored."""
-        world, noted = self.world, self.world.site.noted
+        world, notes = self.world, self.world.site.noted
         Quiet(world).drain("router")
         for role in ROLES:
             world.stop_all(role)
         world.awaits_stops = False
         world.eras.append(self._era(before))
         world.lost = {role: set() for role in ROLES}
-        # As the runbook counts it: above 0 also where nothing is stored, for there are states of the old topic.
-        world.site.offset_base = base = max(next_offset(noted.query), 10_000)
+        world.site.offset_base = base = next_offset(notes.query)
         for number, log in enumerate(self._broker.logs(measure.FORMAT.topic)):
             world.counted_anew[number] = log.end, base
-        require_known(noted, self._broker.topic_ids(ALL), base)  # type: ignore[arg-type]
+        require_known(notes, self._broker.topic_ids(noted()), base)  # type: ignore[arg-type]
         world.note(f"offsets are counted from {base} on; lost: {sorted(world.eras[-1].lost)}")
         self._rebuild()
         world.spawn("router")
@@ -210,10 +209,5 @@ class Anew:
         return era
 
     def _rebuild(self) -> None:
-        """`rebuild --states`, once the sink has all that is there; then the sessionizers start."""
-        Quiet(self.world).drain("sink")
-        rebuild.put_states(self.world)
-        rebuild.swap(self.world)
-        # Sessions are those of what is stored.
-        self.world.lost["sessionizer"] = set(self.world.lost["sink"])
-        self.world.spawn("sessionizer")
+        """`rebuild --states`; then the sessionizers start."""
+        rebuild.run(self.world)

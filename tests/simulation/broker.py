@@ -154,9 +154,9 @@ class Broker:
         noted = self.notes.get((group, place), Note()).topic_id
         return self.said(group, place) if noted in ("", self._id_of(place[0])) else None
 
-    def forget(self, group: str, *, but: Sequence[str] = ()) -> None:
-        """All that a group has committed, but for some topics."""
-        for known in [k for k in self._committed if k[0] == group and k[1][0] not in but]:
+    def forget(self, group: str) -> None:
+        """All that a group has committed."""
+        for known in [k for k in self._committed if k[0] == group]:
             del self._committed[known]
 
     def topic_ids(self, names: Sequence[str]) -> dict[str, str]:

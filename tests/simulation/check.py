@@ -107,6 +107,9 @@ class _Truth:
                     self._fold(number, record, clock_ms)
                 if (number, record.offset) not in world.lost["sink"]:
                     self._store(number, record)
+                else:
+                    # A sink that ended before its ledger row was there may have told of it.
+                    self._refuse_perhaps(topics.SDK_EVENTS, number, record, _faults(record))
         for number, log in enumerate(world.site.broker.logs(measure.FORMAT.topic)):
             begins_at, base = world.counted_anew.get(number, (0, 0))
             for record in log.everything():
@@ -130,8 +133,7 @@ class _Truth:
             return
         place = number, record.offset + self._base
         decoded = native.decode(record.value, record.key, record.timestamp)
-        faults = [decoded] if isinstance(decoded, Rejected) else list(decoded.refused)
-        self._refuse_perhaps(topics.SDK_EVENTS, number, record, faults)
+        self._refuse_perhaps(topics.SDK_EVENTS, number, record, _faults(record))
         if not isinstance(decoded, Rejected):
             device = decoded.app_id, decoded.device_id
             for index, event in enumerate(native.to_events(decoded)):
@@ -224,6 +226,12 @@ class _Truth:
         """Whether workers of several policies had a share in it, or it was set aside. What comes of it depends on who
         had which share: until a rebuild nothing is promised but that every owner and every replay comes to the same."""
         return len(self.versions.get(device, ())) > 1 or device in self._set_aside
+
+
+def _faults(record: Any) -> list[Rejected]:
+    """What is refused of a record of `sdk-events`."""
+    decoded = native.decode(record.value, record.key, record.timestamp)
+    return [decoded] if isinstance(decoded, Rejected) else list(decoded.refused)
 
 
 def _copy(number: int, offset: int, index: int, event: Any) -> Row:

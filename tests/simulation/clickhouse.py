@@ -17,6 +17,7 @@ import lz4.frame
 from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
 from pipeline.clickhouse.store import Store
+from pipeline.query.operations import NEXT_OFFSET_SQL
 from pipeline.storage.columns import TABLES
 
 Row = dict[str, Any]
@@ -186,17 +187,30 @@ class Noted:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._rows: dict[str, Row] = {}
+        self._replaced: list[Row] = []
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> bytes:
-        """The two questions that are asked."""
+        """The questions that are asked."""
+        if "FROM replaced_rows" in sql:
+            found: dict[int, int] = {}
+            for row in self._replaced:
+                if parameters and row["topic_id"] == parameters["topic_id"]:
+                    found[row["partition"]] = max(found.get(row["partition"], 0), row["below_offset"])
+            return b"\n".join(json.dumps({"partition": n, "below": at}).encode() for n, at in found.items())
         if "FROM topic_ids" in sql:
             return b"\n".join(json.dumps(row).encode() for row in self._rows.values())
         assert "FROM ledger_records" in sql and "max(offset)" in sql, sql
         stored = [row["offset"] for table in self._server.tables.values() for _, row in table.rows.values()]
+        if sql == NEXT_OFFSET_SQL:
+            return json.dumps({"base": (max(stored, default=0) + 10_000) // 10_000 * 10_000}).encode()
         return json.dumps({"top": max(stored, default=-1) + 1}).encode()
 
     def insert(self, table: str, block: bytes, *, token: str) -> None:
-        """What a topic is known by from now on."""
-        assert table == "topic_ids" and token
+        """What a topic is known by from now on, or which rows are replaced."""
+        assert token
+        if table == "replaced_rows":
+            self._replaced += map(json.loads, block.splitlines())
+            return
+        assert table == "topic_ids"
         row = json.loads(block)
         self._rows[row["topic"]] = row

@@ -6,7 +6,6 @@ from pipeline import topics
 from tests.simulation import anew as made_anew
 from tests.simulation import losses, rebuild
 from tests.simulation.process import Op, Process, SessionizerProcess
-from tests.simulation.quiet import Quiet
 from tests.simulation.traffic import Input
 from tests.simulation.world import ROLES, World
 
@@ -38,8 +37,7 @@ class Disorder:
             self._advance(inputs)
             if len(inputs) == rebuilt_at and rebuild.is_possible(self.world):
                 rebuilt_at = -1
-                Quiet(self.world).rest()
-                rebuild.swap(self.world)
+                rebuild.run(self.world)
             if len(inputs) <= anew_at and made_anew.is_possible(self.world):
                 anew_at = -1
                 made_anew.Anew(self.world).run(inputs)
@@ -109,7 +107,6 @@ class Disorder:
             assert isinstance(process, SessionizerProcess)
             ahead_ms = self.world.rng.choice((0, 0, 500, 3_000, 61_000, 400_000))
             self.world.tell(f"{process.name} ticks, clock {ahead_ms} ms ahead")
-            self.world.latest_clock_ms = max(self.world.latest_clock_ms, self.world.site.now_ms + ahead_ms)
             process.tick(ahead_ms)
 
     def _any_member(self) -> Process | None:

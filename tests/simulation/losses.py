@@ -52,10 +52,7 @@ def forget_offsets(world: World) -> None:
     """A group was empty for so long that the broker forgot what it had committed, or somebody reset it."""
     role = world.rng.choice(sorted(world.groups))
     world.stop_all(role)
-    # What the sessionizer wrote of events that were lost before they were stored is in `sessions` still: a sink that
-    # reads it again would bring back what a rebuild has taken away, until the next one.
-    kept = (topics.SESSIONS,) if world.eras else ()
-    world.site.broker.forget(role, but=kept)
+    world.site.broker.forget(role)
     world.note(f"the offsets of {role} are forgotten")
     world.spawn(role)
 

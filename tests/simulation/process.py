@@ -27,7 +27,7 @@ from pipeline.kafka.fence import Pairs as FencedPairs
 from pipeline.kafka.record_batches import TooLarge
 from pipeline.kafka.topic_identity import Note, require_same
 from pipeline.roles.batch import Bounds, Source
-from pipeline.roles.known_topics import require_known
+from pipeline.roles.known_topics import replaced_rows, require_known
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.router import Router
 from pipeline.roles.sessionizer import Sessionizer
@@ -347,9 +347,11 @@ class _Kafka:
     async def require_topics(self, names: Collection[str], ids: Mapping[str, str]) -> None:
         """As `known_topics_guard`, which a sink has."""
         site = self._process.site
-        if self._process.role == "sink":
+        if isinstance(self._process, SinkProcess):
             wanted = {name: ids[name] for name in sorted(names) if name in ids}
             require_known(site.noted, wanted, site.offset_base)  # type: ignore[arg-type]
+            if topics.SESSIONS in wanted:
+                self._process.pass_over(replaced_rows(site.noted, wanted[topics.SESSIONS]))  # type: ignore[arg-type]
 
     async def committed(self, partitions: Collection[TP]) -> Mapping[TP, tuple[int, Note]]:
         def committed() -> Mapping[TP, tuple[int, Note]]:
@@ -571,6 +573,7 @@ class SinkProcess(Process):
             return await store.insert_forever(table, rows, token=token, pause=pause)
 
         sink = make(insert, self.dead_letter, METRICS, bounds=bounds, offset_base=site.offset_base)
+        self.pass_over = sink.pass_over
         self._roads = {
             topics.SDK_EVENTS: (sink.event_pieces, sink.events),
             topics.SESSIONS: (sink.session_pieces, sink.sessions),

@@ -1,4 +1,4 @@
-"""A rebuild while the stream goes on: the stored sessions are replaced by those of the stored events."""
+"""A rebuild while the stream goes on: sessions and states are replaced by those of the stored events."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import orjson
 
 from pipeline import topics
+from pipeline.roles.known_topics import note_replaced
 from pipeline.state.aside import ASIDE_SUFFIX
 from pipeline.state.codec import state_codec
 from pipeline.state.marker import MARKER_KEY, Marker, marker_item
@@ -16,24 +17,42 @@ from pipeline.state.store import STEPS_SUFFIX
 from pipeline.storage import stored_event
 from tests.simulation.clickhouse import NOT_STORABLE, Table
 from tests.simulation.process import changelog
+from tests.simulation.quiet import Quiet
 from tests.simulation.world import World
 
 
 def is_possible(world: World) -> bool:
-    """Whether it is to change nothing: every event is stored and in reach, and policies are what they were."""
-    whole = not world.lost["sink"] and not world.lost["sessionizer"] and not world.set_aside
+    """Whether it is decided what must come of it: every event is in reach, and policies are what they were."""
     storable = not any(NOT_STORABLE in (made.value or b"") for made in world.plan.inputs)
-    return world.plan.wide and len(world.plan.versions) == 1 and whole and storable
+    return world.plan.wide and len(world.plan.versions) == 1 and storable and not world.set_aside
+
+
+def run(world: World) -> None:
+    """As `rebuild --states` by the runbook, at any moment: the sessionizers are stopped, router and sink go on."""
+    world.note(f"rebuild, with {len(world.site.ops)} effects under way")
+    world.stop_all("sessionizer")
+    # An operator waits for that.
+    world.site.server.down = world.site.server.flaky = False
+    world.thaw()
+    Quiet(world).drain("sink")
+    put_states(world)
+    swap(world)
+    # Sessions are those of what is stored.
+    world.lost["sessionizer"] = set(world.lost["sink"])
+    world.spawn("sessionizer")
 
 
 def swap(world: World) -> None:
-    """As `Rebuild.swap` does, with the sink at rest. What comes later has to fit what it wrote."""
+    """As `rebuild` does, with the sink at rest. What comes later has to fit what it wrote."""
     table = Table("session_rows")
     for _, made in _rebuilt(world):
         for _, line in made.rows:
             table.insert(orjson.loads(line))
     # Where a broker's clock went back the stream has another `arrived_at`: the partition's time, not the record's.
     table.versions.clear()
+    broker = world.site.broker
+    ends = {number: log.end for number, log in enumerate(broker.logs(topics.SESSIONS))}
+    note_replaced(world.site.noted, broker.topic_ids([topics.SESSIONS])[topics.SESSIONS], ends)  # type: ignore[arg-type]
     world.site.server.put_in_place(table)
     world.note(f"rebuilt: {len(table.rows)} sessions")
 
@@ -76,10 +95,13 @@ def _rebuilt(world: World) -> Iterator[tuple[stored_event.StoredDevice, Rebuilt]
         world.site.server.tables["event_rows"].final(),
         key=lambda r: (r["app_id"], r["device_id"], r["offset"], r["event_index"]),
     )
-    # By a clock behind that of a sessionizer it would take back what silence has said, which is not said again.
-    now_ms = max(world.site.now_ms, world.latest_clock_ms)
     for device in stored_event.devices(stored_line(row) for row in rows):
-        yield device, rebuild_device(device, world.plan.policies.of(device.app_id), now_ms, device.partition)
+        yield (
+            device,
+            rebuild_device(
+                device, world.plan.policies.of(device.app_id), world.site.now_ms, device.partition
+            ),
+        )
 
 
 def stored_line(row: dict[str, object]) -> bytes:

@@ -108,6 +108,13 @@ class LosesARow(Sink):
         return super().session_pieces(source, records[:-1] if len(records) > 4 else records)
 
 
+class StoresReplacedRows(Sink):
+    """Takes rows of `sessions` for news that a rebuild has replaced."""
+
+    def pass_over(self, replaced: Mapping[int, int]) -> None:
+        pass
+
+
 class _With(Sessionizer):
     """A sessionizer whose partitions are of another class."""
 
@@ -196,13 +203,17 @@ def test_what_is_broken_is_found(broken: str) -> None:
     assert any(is_caught(run_seed(seed, suspects)) for seed in range(within))
 
 
-FOUND: dict[str, tuple[int, Suspects]] = {
+FOUND: dict[str, tuple[int, Suspects | None]] = {
     # A state went on from the one before it, whose rows its worker had died over.
     "input that came again with more": (58, Suspects(sessionizer=ForgetsOutbox)),
     # Silence spoke on a recovered state whose rows were still owed.
     "silence before the input came again": (105, Suspects(sessionizer=TicksOverOutbox)),
     # A state of a worker that had lost the partition landed after the next owner's, and was taken for the truth.
     "a late state": (49, Suspects(fence=Unfenced)),
+    # A sink whose offsets were forgotten read `sessions` again, and rows from before a rebuild had higher revisions.
+    "rows from before a rebuild": (11635, Suspects(sink=StoresReplacedRows)),
+    # A sink ended between a dead letter and its ledger row, and the record was deleted unread: the check's own fault.
+    "a dead letter of a record that went unread": (10528, None),
 }
 """Seeds that meet what was found once, and what it was."""
 
@@ -212,4 +223,4 @@ def test_what_was_found_once(found: str) -> None:
     seed, suspects = FOUND[found]
     outcome = run_seed(seed)
     assert not outcome.problems, outcome.told()
-    assert is_caught(run_seed(seed, suspects))
+    assert suspects is None or is_caught(run_seed(seed, suspects))

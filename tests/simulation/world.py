@@ -112,8 +112,6 @@ class World:
         """A topic was made anew, and the operator has not seen to it."""
         self.stopped: list[str] = []
         """What workers said that stopped because of a topic that was made anew, since one was."""
-        self.latest_clock_ms = 0
-        """The latest that the clock of any sessionizer has shown."""
         self.version = 0
         """Which of the plan's policies new sessionizers work under."""
         self.folded_under: dict[tuple[int, bytes], set[int]] = {}

@@ -346,10 +346,15 @@ def test_the_sessionizer_passes_on_that_it_is_behind() -> None:
 
 
 def test_of_a_device_whose_entry_was_too_large_nothing_is_noted() -> None:
-    """Nothing of it is durable, so that silence has nothing to say about it, nor anything to look up."""
+    """Nothing of it is durable, so that silence has nothing to say about it, nor anything to look up; and what was
+    counted is counted when it is folded again."""
     partition = Partition(0, POLICIES)
-    effects = partition.apply([record(0), record(1, device="e"), record(2, device="f")])
+    effects = partition.apply(
+        [record(0), record(1, device="e"), record(2, device="f"), record(3, device="f")]
+    )
+    before = effects.counts.accepted
     partition.too_large(effects, {b"a/d", b"a/f"})
+    assert (before, effects.counts.accepted) == (4, 1)
     assert {key for key, _ in effects.rows} == {b"a/e"}
     partition.commit(effects)
     assert (len(partition), partition.open_sessions) == (1, 1)

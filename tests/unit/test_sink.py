@@ -360,6 +360,17 @@ def test_session_rows_are_stored_as_they_are() -> None:
     assert world.did == ["session_rows", "acknowledged"]
 
 
+def test_rows_that_a_rebuild_has_replaced_are_passed_over_when_they_are_read_again() -> None:
+    world = World()
+    world.sink.pass_over({SESSIONS.partition: 6, SESSIONS.partition + 1: 9})
+    world.add(world.sink.sessions, world.sink.session_pieces(SESSIONS, [session_row(n) for n in (4, 5, 6)]))
+    assert world.rows["session_rows"] == [{"session_id": "s6"}]
+    world = World()
+    world.sink.pass_over({SESSIONS.partition: 6})
+    world.add(world.sink.sessions, world.sink.session_pieces(SESSIONS, [session_row(4)]))
+    assert world.did == ["acknowledged"]
+
+
 def test_dead_letters_are_stored_and_have_nowhere_else_to_go() -> None:
     world = World()
     chunk = [Record(5, b"v", headers=(("reason", b"malformed_json"), ("topic", b"t"))), Record(6, b"w")]

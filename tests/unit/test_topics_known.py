@@ -17,11 +17,12 @@ from pipeline.domain.policy import Policies
 from pipeline.kafka.admin import LogBounds
 from pipeline.kafka.starts import Start, of_these_topics, start_of
 from pipeline.kafka.topic_identity import Note, TopicMadeAnew, note_of, remedy, require_same
-from pipeline.query.operations import LedgerTotals
+from pipeline.query.operations import NEXT_OFFSET_SQL, LedgerTotals
 from pipeline.roles import ledger_guard, topology
 from pipeline.roles.known_topics import Known, made_anew, require_known
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.sessionizer import Sessionizer
+from pipeline.schema_files import schema_folder
 from pipeline.state.marker import MARKER_KEY, Marker, marker_item, marker_of
 from pipeline.streaming import recovery
 from pipeline.streaming.assignment import Assignment
@@ -313,6 +314,12 @@ def test_a_topic_of_which_nothing_was_stored_may_be_another_one() -> None:
     store.top = 10_001
     with pytest.raises(TopicMadeAnew):
         require_known(store, {"a": "1"}, 10_000)
+
+
+def test_the_runbook_counts_offsets_as_the_program_does() -> None:
+    """On ClickHouse the numbers are compared in test_clickhouse."""
+    runbook = (schema_folder().parent / "deploy" / "runbook.md").read_text(encoding="utf-8")
+    assert f'session-pipeline query "{NEXT_OFFSET_SQL.strip()}"' in runbook
 
 
 # -- what status finds
