@@ -1,9 +1,15 @@
-"""Services for tests, started when the first test asks for them and always stopped at the end."""
+"""Services for tests, started when the first test asks for them and always stopped at the end; and the two lanes.
+
+The quick lane (`-m "not slow"`) is what is neither marked `slow` nor asks for a service. What a test is, is found out
+here, so that nobody has to remember; and a quick test that is not quick fails.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import resource
+import time
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,6 +21,50 @@ from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from tests.support.services import Broker, Unavailable, start_broker
 
 BROKER_KINDS = ("embedded", "kafka")
+SERVICES = {"clickhouse", "embedded_broker", "kafka_broker", "broker", "fresh_broker"}
+"""Fixtures that start something which takes seconds."""
+QUICK_CPU_S = 10.0
+"""What a test of the quick lane may take at most, itself and the processes that it starts. The longest takes 5."""
+QUICK_TIMEOUT_S = 60
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what is slow; the rest may not take long."""
+    for item in items:
+        if "integration" in item.path.parts or not SERVICES.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+        elif not _is_slow(item) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(QUICK_TIMEOUT_S))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    return (yield from _kept_quick(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    return (yield from _kept_quick(item))
+
+
+def _is_slow(item: pytest.Item) -> bool:
+    return item.get_closest_marker("slow") is not None
+
+
+def _kept_quick(item: pytest.Item) -> Generator[None, object, object]:
+    """Fails a test of the quick lane that takes too much. Counts CPU time: other programs of the machine add none."""
+    before_s = _cpu_s()
+    result = yield
+    took_s = _cpu_s() - before_s
+    if took_s > QUICK_CPU_S and not _is_slow(item):
+        pytest.fail(f"took {took_s:.1f} s of CPU: mark it `slow`, or better make it quick", pytrace=False)
+    return result
+
+
+def _cpu_s() -> float:
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def _started(kind: str, folder: Path) -> Broker:

@@ -23,6 +23,7 @@ def test_the_same_arguments_give_the_same_corpus() -> None:
     assert len({record.key for record in once}) == 20
 
 
+@pytest.mark.slow
 def test_each_measurement_is_a_line() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.bench", "--events", "4000", "--rounds", "2", "--only", "decode", "step"],
@@ -36,6 +37,7 @@ def test_each_measurement_is_a_line() -> None:
     assert all(line["rss_mb"] > 0 for line in lines if line["what"] == "step")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("measure", [workers.sessionizer, workers.sink])
 def test_a_worker_is_driven_to_the_end(measure: Measure) -> None:
     (figures,) = measure(2_000, {"envelope": 5, "devices": 50}, "embedded", 1)
@@ -75,6 +77,7 @@ def test_every_peer_says_what_it_does_not_do() -> None:
     assert all(peer.does_not for peer in PEERS.values())
 
 
+@pytest.mark.slow
 def test_every_page_is_measured() -> None:
     size, *pages = analysts.run(events=200_000, template=20_000, times=1)
     assert size["sessions"] > 5_000

@@ -365,6 +365,7 @@ def kafka_as_composed(folder: Path) -> Iterator[str]:
         broker.stop(timeout_s=30)
 
 
+@pytest.mark.slow
 def test_kafka_starts_with_its_settings_and_takes_a_record_over_the_limit(tmp_path: Path) -> None:
     value = os.urandom(topics.MAX_MESSAGE_BYTES - 1_000)
 

@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[2]
     [
         ("ruff", "check", "."),
         ("ruff", "format", "--check", "."),
-        ("mypy",),
+        # It reads all that is imported anew, unless it is kept from last time.
+        pytest.param(("mypy",), marks=pytest.mark.slow),
     ],
     ids=["lint", "format", "types"],
 )

@@ -30,6 +30,7 @@ def test_each_case_is_legal(name: str) -> None:
             assert isinstance(envelope, native.Envelope) and not envelope.refused, envelope
 
 
+@pytest.mark.slow
 def test_the_cases_are_at_the_limits_and_follow_from_the_seed() -> None:
     found = list(worst.traffic(3, 20_000_000, NOW_MS))
     assert {name for name, _, _ in found} == {*worst.NATIVE, *worst.MEASURE}
@@ -45,6 +46,7 @@ def topics_of(found: list[tuple[str, str, object]]) -> set[str]:
     return {topic for _, topic, _ in found}
 
 
+@pytest.mark.slow
 def test_workers_with_little_memory_store_some_of_the_worst(
     clickhouse: EmbeddedClickHouse, tmp_path: Path
 ) -> None:

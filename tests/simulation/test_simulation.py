@@ -26,6 +26,7 @@ BUDGET = 700
 """Seeds in CI: some 45 s on a slow core."""
 
 
+@pytest.mark.slow
 def test_all_seeds_of_the_budget_pass() -> None:
     outcomes = [run_seed(seed) for seed in range(BUDGET)]
     assert sum(outcome.crashes for outcome in outcomes) > BUDGET
