@@ -32,6 +32,7 @@ _STATE = (
     *("tests/unit/test_outbox.py", "tests/unit/test_deadlines.py", "tests/unit/test_device.py"),
     *("tests/unit/test_partition.py", "tests/unit/test_store.py", "tests/unit/test_state_codec.py"),
     *("tests/unit/test_tail.py", "tests/unit/test_topics_known.py", "tests/unit/test_state_bounds.py"),
+    *("tests/unit/test_effects.py", "tests/unit/test_owners.py"),
     *("tests/unit/test_alike_ids.py", "tests/unit/test_heavy_devices.py"),
 )
 _SIMULATED = (
