@@ -10,7 +10,7 @@ import pytest
 from pipeline.domain.event import Kind, make_event
 from pipeline.domain.policy import Policy
 from pipeline.state.rebuild import Rebuilt, rebuild_device
-from pipeline.wire.stored_event import StoredDevice, StoredRecord
+from pipeline.storage.stored_event import StoredDevice, StoredRecord
 
 AT_MS = 1_800_000_000_000
 POLICY = Policy()
