@@ -71,3 +71,15 @@ def test_nothing_is_owed_to_who_goes_on_from_there() -> None:
     for after_ms in (0, POLICY.idle_timeout_ms):
         state = rebuilt(after_ms).state
         assert (state.outbox, state.applied_offset, state.arrived_ms) == ([], 7, AT_MS + 90_000)
+
+
+def test_nothing_is_too_late_for_a_rebuild_and_the_offset_is_that_of_the_last_record() -> None:
+    """Days before what came first: a worker would not restate it."""
+    days = POLICY.restate_horizon_ms * 3
+    records = [
+        StoredRecord(1, AT_MS, [make_event(AT_MS, Kind.FOREGROUND, "c")]),
+        StoredRecord(2, AT_MS, [make_event(AT_MS - days + 10, Kind.BACKGROUND, "b")]),
+        StoredRecord(3, AT_MS, [make_event(AT_MS - days, Kind.FOREGROUND, "a")]),
+    ]
+    found = rebuild_device(StoredDevice("app", "d", 3, records), POLICY, AT_MS, 3)
+    assert said(found) == [("closed", "background", 2, 6), ("open", "", 1, 6)]
