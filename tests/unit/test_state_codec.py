@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from pipeline.domain.event import Event, Kind, make_event
-from pipeline.domain.fold_state import AppState
+from pipeline.domain.fold import step_all
+from pipeline.domain.fold_state import AppState, FoldState
 from pipeline.domain.policy import Policy
 from pipeline.domain.session import Session
 from pipeline.formats.native.events import Arrival
@@ -218,3 +219,13 @@ def test_the_numbers_in_stored_states_stay_what_they_are() -> None:
         ("UNKNOWN", 0), ("FOREGROUND", 1), ("BACKGROUND", 2),
     ]  # fmt: skip
     assert len(report._digest(Session("a", 0, "launch", True, "{}", 0))) == 8
+
+
+def test_a_copy_of_what_the_fold_remembers_is_all_of_it_and_shares_nothing() -> None:
+    kinds = (Kind.FOREGROUND, Kind.BACKGROUND, Kind.FOREGROUND)
+    state, left = FoldState(), list[Session]()
+    step_all(state, [make_event(AT_MS + n, kind, f"e{n}") for n, kind in enumerate(kinds)], POLICY, left)
+    copy = state.copy()
+    assert state.open and state.prev and state.stitched and copy == state
+    assert not any(one is other for one, other in zip(copy.held, state.held, strict=True))
+    assert copy.stitched is not state.stitched
