@@ -27,11 +27,12 @@ ROOT = Path(__file__).parents[2]
 MEMORY_BYTES = 4 << 30
 """Of a fault that never ends and collects."""
 
-_FOLD = ("tests/unit/test_fold_examples.py", "tests/property/test_fold.py")
+_FOLD = ("tests/unit/test_policy.py", "tests/unit/test_fold_examples.py", "tests/property/test_fold.py")
 _STATE = (
     *("tests/unit/test_outbox.py", "tests/unit/test_deadlines.py", "tests/unit/test_device.py"),
     *("tests/unit/test_partition.py", "tests/unit/test_store.py", "tests/unit/test_state_codec.py"),
     *("tests/unit/test_tail.py", "tests/unit/test_topics_known.py", "tests/unit/test_state_bounds.py"),
+    *("tests/unit/test_effects.py", "tests/unit/test_owners.py", "tests/unit/test_rebuild.py"),
     *("tests/unit/test_alike_ids.py", "tests/unit/test_heavy_devices.py"),
 )
 _SIMULATED = (
@@ -43,6 +44,7 @@ _EFFECTS = (
     *("tests/unit/test_chunk.py", "tests/unit/test_fence.py", "tests/unit/test_sink.py"),
     *("tests/unit/test_recovery.py", "tests/unit/test_transport.py", "tests/unit/test_clickhouse.py"),
     *("tests/unit/test_membership.py", "tests/unit/test_topics_known.py", "tests/unit/test_made_bytes.py"),
+    *("tests/unit/test_owners.py", "tests/unit/test_take_over.py", "tests/unit/test_sink_memory.py"),
 )
 TESTS = {
     "pipeline/domain": (*_FOLD, "tests/golden", *_SIMULATED, _ANY_DELIVERY),

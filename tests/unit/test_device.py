@@ -343,3 +343,29 @@ def test_a_late_event_writes_the_sessions_that_it_changes_and_no_other() -> None
     assert device.said == [("6", Report.CLOSED, False)]
     device.get(event("later", 5_000))
     assert device.said == [("0", Report.CLOSED, False)]
+
+
+def test_a_final_session_that_changes_and_leaves_in_one_step_is_said_again() -> None:
+    device = Device(POLICY)
+    kinds = (Kind.FOREGROUND, Kind.BACKGROUND)
+    device.get(event("a", 0, Kind.FOREGROUND), event("b", 10, Kind.BACKGROUND))
+    assert silent(device, 0, HORIZON_MS) and device.said == [("a", Report.CLOSED, True)]
+    exit = event("c", 20, Kind.EXIT)
+    later = [event(f"{n:02}", n * 10_000, kinds[n % 2]) for n in range(2, 14)]
+    device.get(exit, *later, arrived_ms=HORIZON_MS)
+    first = device.state.outbox[0]
+    assert (device.said[0], first.session.event_count) == (("a", Report.CLOSED, True), 3)
+    assert "a" not in device.state.written
+
+
+def test_visits_of_the_step_that_a_silence_of_the_horizon_ends_are_final() -> None:
+    """Nothing was written of them before; what is held is told as closed, and the others need no second row."""
+    device = Device(WIDE)
+    kinds = (Kind.FOREGROUND, Kind.BACKGROUND)
+    visits = [event(f"{n}", n * 10_000, kinds[n % 2]) for n in range(6)]
+    later = [(0, AT_MS, visits), (1, AT_MS + HORIZON_MS, [event("6", 60_000, Kind.FOREGROUND)])]
+    assert apply(device.state, later, device.policy, device.counts)
+    assert device.said == [
+        ("0", Report.CLOSED, True), ("2", Report.CLOSED, True), ("4", Report.CLOSED, False), ("6", Report.OPEN, False),
+    ]  # fmt: skip
+    assert set(device.state.written) == {"4", "6"}

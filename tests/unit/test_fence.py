@@ -125,6 +125,17 @@ def test_batches_are_counted_through_and_begin_again_at_zero() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("at", [5, (1 << 31) - 2])
+def test_a_batch_that_was_refused_leaves_its_numbers_to_the_next(at: int) -> None:
+    """A gap in them would be refused for ever."""
+    claim = Claim(7, 3, next_sequence=at)
+    refused, after = Batch(4), Batch(1)
+    claim.stamp(refused)
+    claim.take_back(refused)
+    claim.stamp(after)
+    assert after.state == refused.state == (7, 3, at)
+
+
 class Kafka:
     """A client and producer of aiokafka's whose coordinator gives one answer after the other."""
 

@@ -21,6 +21,7 @@ from pipeline.state.aside import ASIDE_SUFFIX, MOST_ASIDE
 from pipeline.state.codec import state_codec
 from pipeline.state.effects import PART_BYTES, Effects
 from pipeline.state.failures import PoisonedDevices
+from pipeline.state.marker import MARKER_KEY
 from pipeline.state.partition import Partition
 from pipeline.state.records import SourceRecord
 from pipeline.state.store import MAX_HEAVY_BYTES, Store
@@ -245,6 +246,76 @@ def test_a_fault_that_meets_many_devices_stops_the_worker() -> None:
         handle(made, [visit(MOST_ASIDE, device="p100")])
 
 
+@pytest.mark.usefixtures("poison")
+def test_so_it_does_where_all_of_them_come_in_one_chunk() -> None:
+    with pytest.raises(PoisonedDevices, match="'a/p100'"):
+        handle(sessionizer(Broker()), [visit(n, device=f"p{n}") for n in range(MOST_ASIDE + 1)])
+
+
+def set_aside(*records: SourceRecord) -> tuple[Partition, dict[bytes, bytes]]:
+    """A partition, and its changelog, after a chunk in which device d is set aside with what fails of it."""
+    partition, changelog = Partition(0, Policies(Policy())), dict[bytes, bytes]()
+    effects = partition.apply(records)
+    while True:
+        changelog.update(effects.states)
+        partition.commit(effects)
+        if not effects.rest:
+            return partition, changelog
+        effects = partition.go_on(effects)
+
+
+@pytest.mark.usefixtures("poison")
+def test_what_was_owed_of_a_device_set_aside_is_owed_until_its_input_came_again() -> None:
+    _, changelog = set_aside(visit(1), visit(3))
+    again = Partition(0, Policies(Policy()))
+    again.restore(changelog)
+    effects = again.apply([visit(1), visit(3), visit(4)])
+    assert [json.loads(row)["revision"] for _, row in effects.owed] == [2]
+    assert [each.offset for each in effects.set_aside] == [3]
+    assert (len(effects.rows), effects.counts.set_aside) == (0, 3)
+    again.commit(effects)
+    effects = again.apply([visit(5), visit(6)])
+    assert (len(effects.owed), effects.set_aside, effects.counts.set_aside) == (0, [], 2)
+
+
+@pytest.mark.usefixtures("poison")
+def test_a_device_set_aside_with_its_first_record_owes_nothing() -> None:
+    partition, changelog = set_aside(visit(3))
+    assert (len(partition), partition.devices_set_aside) == (0, 1)
+    again = Partition(0, Policies(Policy()))
+    again.restore(changelog)
+    effects = again.apply([visit(3)])
+    assert (len(effects.owed), [each.offset for each in effects.set_aside]) == (0, [3])
+    assert len(again) == 0
+
+
+@pytest.mark.usefixtures("poison")
+def test_a_device_set_aside_is_counted_once_and_is_not_open_any_more() -> None:
+    opened = visit(1)
+    value = json.loads(opened.value or b"")
+    del value["events"][1]
+    partition, _ = set_aside(opened._replace(value=json.dumps(value).encode()))
+    assert partition.open_sessions == 1
+    effects = partition.apply([visit(3)])
+    assert effects.counts.set_aside == 1
+    partition.commit(effects)
+    assert partition.open_sessions == 0
+
+
+def test_what_silence_could_not_write_is_owed_as_it_was() -> None:
+    partition = Partition(0, Policies(Policy()))
+    opened = visit(1)
+    value = json.loads(opened.value or b"")
+    del value["events"][1]
+    opened = opened._replace(value=json.dumps(value).encode())
+    partition.commit(partition.apply([opened]))
+    effects = partition.tick(START_MS + 86_400_000, caught_up=True)
+    assert effects is not None
+    partition.too_large_in_silence(effects, [b"a/d"])
+    partition.commit(effects)
+    assert len(partition.apply([opened]).owed) == 1
+
+
 def test_memory_that_ran_out_is_not_the_devices_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     def apply(*_: Any) -> bool:
         raise MemoryError
@@ -283,6 +354,9 @@ def test_a_step_stops_at_what_it_makes(monkeypatch: pytest.MonkeyPatch) -> None:
         steps.append(effects)
     partition.commit(effects)
     assert partition.reach == 9
+    keys = [[key for key, _ in step.states] for step in steps]
+    assert len(keys) > 3 and keys[-1][-1] == MARKER_KEY
+    assert MARKER_KEY not in [key for before in (*keys[:-1], keys[-1][:-1]) for key in before]
     assert all(sum(len(value) for _, value in step.states) < 1_500_000 for step in steps)
     assert [key for step in steps for key, _ in step.rows] == [f"a/d{n}".encode() for n in range(10)]
 
@@ -298,6 +372,45 @@ def test_silence_of_heavy_devices_comes_in_steps(monkeypatch: pytest.MonkeyPatch
         ticks.append(effects)
     assert len(ticks) == 2
     assert sum(len(tick.states) for tick in ticks) == 6
+
+
+def folded_first(partition: Partition, sent: list[SourceRecord]) -> int:
+    """Devices in the first step of a chunk."""
+    return len(partition.apply(sent).folded)
+
+
+def test_what_a_step_makes_is_entries_and_rows_and_the_states_under_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    partition = Partition(0, Policies(Policy()))
+    heavy = [visit(n, device=f"d{n}", heavy=True) for n in range(6)]
+    partition.commit(partition.apply(heavy))
+    weight = partition._store.weight(b"a/d0")
+    monkeypatch.setattr(partitions, "STEP_BYTES", int(2.5 * weight))
+    small = [visit(n, device=f"d{n % 6}") for n in range(6, 12)]
+    assert folded_first(partition, small) == 3
+    light = Partition(0, Policies(Policy()))
+    monkeypatch.setattr(partitions, "_WRITE_BYTES", 1_000_000)
+    monkeypatch.setattr(partitions, "STEP_BYTES", 4_500_000)
+    assert folded_first(light, [visit(n, device=f"d{n}") for n in range(8)]) == 5
+
+
+def test_rows_of_silence_are_what_a_step_makes_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After recovery two of each device: the one that its state owes, and the one of silence."""
+    changelog, sent = dict[bytes, bytes](), list[SourceRecord]()
+    for n in range(6):
+        opened = visit(n, device=f"d{n}")
+        value = json.loads(opened.value or b"")
+        del value["events"][1]
+        sent.append(opened._replace(value=json.dumps(value).encode()))
+    changelog.update(Partition(0, Policies(Policy())).apply(sent).states)
+    partition = Partition(0, Policies(Policy()))
+    partition.restore(changelog)
+    monkeypatch.setattr(partitions, "_WRITE_BYTES", 1_000_000)
+    monkeypatch.setattr(partitions, "STEP_BYTES", 4_500_000)
+    effects = partition.tick(START_MS + 86_400_000, caught_up=True)
+    assert effects is not None
+    assert (len(effects.states), len(effects.rows)) == (3, 6)
 
 
 def test_what_is_kept_decoded_of_heavy_devices_is_bounded_by_bytes() -> None:

@@ -61,6 +61,7 @@ def test_a_superseded_assignment_is_held_by_nobody() -> None:
     assert membership.holds(before)
     after = joined(membership, 2)
     assert not membership.holds(before) and membership.holds(after) and not membership.holds(None)
+    assert not before.open, "whoever still recovers for it stops"
     assert after.kept == frozenset(), (
         "nobody ended the one before in order: others may have had its partitions"
     )
@@ -113,6 +114,29 @@ def test_what_was_deleted_unread_is_passed_over() -> None:
     assert membership.to_commit() == {A: 500}
     assert membership.acknowledge(chunk)
     assert membership.to_commit() == {A: 500}
+
+
+def test_what_was_deleted_unread_is_counted_with_what_was_so_before() -> None:
+    assignment = joined(Membership())
+    for begin, lost, in_all in ((500, 490, 490), (500, 0, 490), (550, 50, 540)):
+        if lost:
+            assignment.read_on_from(A, begin, lost)
+        else:
+            assignment.read_on_from(A, begin)
+        assert assignment.lost == {A: in_all}
+
+
+def test_where_a_log_begins_before_what_was_committed_it_is_committed_from_there() -> None:
+    membership = Membership()
+    assignment = joined(membership)
+    assignment.read_on_from(A, 5)
+    assert membership.to_commit() == {}
+    membership.acknowledge(deliver(membership, A, 8))
+    assert membership.to_commit() == {A: 8}
+    never = membership.assign(2, "me", frozenset((A, B)))
+    never.begin_reading({A: 0}, {})
+    never.read_on_from(A, 1)
+    assert membership.to_commit() == {A: 1}
 
 
 def test_caught_up_is_what_is_read_to_its_end_and_done() -> None:

@@ -128,6 +128,14 @@ def told(effects: Effects) -> list[tuple[int, str, bool]]:
     ]
 
 
+def test_rows_without_those_of_a_device_are_as_many_as_there_are() -> None:
+    other = OPENED._replace(offset=1, key=b"a/e", value=(OPENED.value or b"").replace(b'"d"', b'"e"'))
+    rows = Partition(0, POLICIES).apply([OPENED, other]).rows
+    for keys, left in (((), 2), ([KEY], 1), ([KEY, b"a/e"], 0)):
+        others = rows.without(keys)
+        assert len(others) == len(list(others)) == left
+
+
 def test_a_dissolved_session_is_deleted_and_all_others_are_written() -> None:
     partition = Partition(0, POLICIES)
     effects = partition.apply([record(0, ("e2", "background", 1))])

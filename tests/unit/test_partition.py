@@ -13,6 +13,7 @@ from pipeline.domain.policy import Policies, Policy
 from pipeline.formats.record_time import REPLAYED_RECORD_MS
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.sessionizer import Sessionizer
+from pipeline.state import partition as partitions
 from pipeline.state.codec import state_codec
 from pipeline.state.effects import Effects
 from pipeline.state.failures import StateLost, UnreadableState
@@ -359,3 +360,24 @@ def test_of_a_device_whose_entry_was_too_large_nothing_is_noted() -> None:
     partition.commit(effects)
     assert (len(partition), partition.open_sessions) == (1, 1)
     assert {key for key, _ in tick(partition, IDLE_MS).rows} == {b"a/e"}
+
+
+def test_stamps_that_go_back_are_known_by_the_offsets_as_they_are_stored() -> None:
+    """And only for as long as their chunk is in hand."""
+    partition = Partition(0, POLICIES, offset_base=1_000)
+    partition.commit(partition.apply([record(0, 10), record(1, 10 + HORIZON_MS, device="e")]))
+    effects = partition.apply([record(2, 5)])
+    assert effects.counts.unrestated == 1
+    assert set(partition._came_ms) == {1_002}
+    partition.commit(effects)
+    partition.apply([record(3, 20 + HORIZON_MS)])
+    assert not partition._came_ms
+
+
+def test_what_fails_on_a_record_of_no_device_is_raised_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(key: bytes | None, fields: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(partitions, "arrivals_of", fails)
+    with pytest.raises(ZeroDivisionError):
+        Partition(0, POLICIES).apply([SourceRecord(1, AT_MS, None, None)])

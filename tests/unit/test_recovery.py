@@ -270,6 +270,7 @@ def test_reading_goes_on_at_the_commit_else_at_the_beginning(
     app.commits = {}
     app.bounds = [{P0: LogBounds(0, 0)}]
     assert app.starts(0) == ({0: 0}, {0: 0})
+    assert app.waited_s == 0, "an empty log has its end where it begins"
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,12 @@ def test_a_token_is_that_of_table_and_offsets() -> None:
     assert len({block_token(*each) for each in [("t", pieces), *others]}) == 7
 
 
+def test_a_token_stays_what_it_is() -> None:
+    """A batch may be stored before an upgrade and sent again after it."""
+    pieces = [piece(0, 5), piece(6, 9, first_event=3)]
+    assert block_token("t", pieces) == "c09eaf1d45b77fd8e09574fdf043cee8"
+
+
 def test_joined_leaves_no_empty_line() -> None:
     assert joined([b"a", b"", b"b\nc", b""]) == b"a\nb\nc"
     assert joined([]) == b""

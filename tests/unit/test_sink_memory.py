@@ -205,7 +205,17 @@ def test_sessions_go_in_pieces_as_well() -> None:
 def test_a_token_names_the_events_of_a_cut_record() -> None:
     piece = {"source": SOURCE, "first_offset": 1, "last_offset": 2, "rows": b"", "row_count": 0}
     parts = [Piece(**piece), Piece(**piece, end_event=3), Piece(**piece, first_event=3)]
-    assert len({block_token("event_rows", [part]) for part in parts}) == 3
+    parts += [Piece(**piece, first_event=first, end_event=end) for first, end in ((0, 0), (0, 5), (3, 5))]
+    assert len({block_token("event_rows", [part]) for part in parts}) == len(parts)
+
+
+def test_a_piece_has_the_records_that_its_rows_are_of() -> None:
+    sink = Sink(Stored().insert, Stored().dead_letter, Metrics(), bounds=BOUNDS)
+    pieces = list(sink.event_pieces(SOURCE, fetched(7, 8, 20)))
+    for piece in pieces:
+        offsets = [record.offset for record in piece.records]
+        assert offsets == [n for n in (7, 8, 20) if piece.first_offset <= n <= piece.last_offset]
+    assert [piece.is_last for piece in pieces] == [False] * (len(pieces) - 1) + [True]
 
 
 def test_what_is_kept_of_texts_is_bounded_by_their_bytes() -> None:

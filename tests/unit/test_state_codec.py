@@ -6,13 +6,17 @@ import msgspec
 import pytest
 
 from pipeline.domain.event import Event, Kind, make_event
+from pipeline.domain.fold import step_all
+from pipeline.domain.fold_state import AppState, FoldState
 from pipeline.domain.policy import Policy
+from pipeline.domain.session import Session
 from pipeline.formats.native.events import Arrival
+from pipeline.state import report
 from pipeline.state.codec import state_codec, state_v1, step_codec
 from pipeline.state.codec.session_codec import checkpoint
 from pipeline.state.codec.state_codec import HEAD, Outline, UnknownStateVersion
 from pipeline.state.device import Counts, apply, fall_silent
-from pipeline.state.device_state import DeviceState
+from pipeline.state.device_state import DeviceState, Report
 from pipeline.state.tail import Strings
 
 AT_MS = 1_800_000_000_000
@@ -170,3 +174,58 @@ def test_damaged_steps_are_damage_and_no_other_error() -> None:
         step_codec.decode(value, Strings())
     with pytest.raises(msgspec.DecodeError):
         state_codec.decode(value)
+
+
+def test_texts_are_numbered_anew_for_a_checkpoint_that_nobody_has_decoded() -> None:
+    policy = Policy(restate_events=4)
+    state = state_of(*range(9), policy=policy)
+    expected = checkpoint(state).copy()
+    # A text that nothing refers to stands before those of the checkpoint.
+    state = state_codec.decode(state_codec.encode(state))
+    assert isinstance(state.checkpoint, bytes)
+    state.strings["x" * 9_000]
+    state.packed_chars = 0
+    again = state_codec.decode(state_codec.encode(state))
+    assert "x" * 9_000 not in again.strings
+    assert checkpoint(again) == expected and again == state
+
+
+def test_a_state_that_was_read_knows_how_many_of_its_texts_are_of_use() -> None:
+    """Else each one with large texts would be numbered anew with the first write after it was read."""
+    state = DeviceState()
+    users(range(6), 3_000, state)
+    read = state_codec.decode(state_codec.encode(state))
+    strings = read.strings
+    state_codec.encode(read)
+    assert read.strings is strings
+
+
+def test_a_check_finds_what_is_damaged_inside() -> None:
+    for part in ("checkpoint", "tail"):
+        state = state_codec.decode(state_codec.encode(state_of(*range(9))))
+        if part == "checkpoint":
+            state.checkpoint = msgspec.msgpack.encode((None, None, 99, None))
+        else:
+            state.tail._runs = [run._replace(rows=b"\xc1") for run in state.tail._runs]
+        with pytest.raises(msgspec.DecodeError):
+            state_codec.check(state)
+
+
+def test_the_numbers_in_stored_states_stay_what_they_are() -> None:
+    assert [(each.name, each.value) for each in Report] == [
+        ("OPEN", 0), ("CLOSED", 1), ("SILENT", 2), ("DELETED", 3),
+    ]  # fmt: skip
+    assert [(each.name, each.value) for each in AppState] == [
+        ("UNKNOWN", 0), ("FOREGROUND", 1), ("BACKGROUND", 2),
+    ]  # fmt: skip
+    assert len(report._digest(Session("a", 0, "launch", True, "{}", 0))) == 8
+
+
+def test_a_copy_of_what_the_fold_remembers_is_all_of_it_and_shares_nothing() -> None:
+    kinds = (Kind.FOREGROUND, Kind.BACKGROUND, Kind.FOREGROUND)
+    state, left = FoldState(), list[Session]()
+    step_all(state, [make_event(AT_MS + n, kind, f"e{n}") for n, kind in enumerate(kinds)], POLICY, left)
+    copy = state.copy()
+    assert state.open and state.prev and state.stitched and copy == state
+    assert not any(one is other for one, other in zip(copy.held, state.held, strict=True))
+    assert copy.stitched is not state.stitched

@@ -12,8 +12,10 @@ import pytest
 from pipeline.domain.event import Kind, make_event
 from pipeline.domain.policy import Policies, Policy
 from pipeline.formats.native.events import Arrival
+from pipeline.state import store as stores
 from pipeline.state.codec import state_codec, step_codec
 from pipeline.state.device import Counts, apply
+from pipeline.state.device_state import DeviceState
 from pipeline.state.partition import Partition, UnreadableState
 from pipeline.state.records import SourceRecord
 from pipeline.state.store import STEPS_SUFFIX, Mismatch, Store
@@ -216,3 +218,27 @@ def test_offsets_of_a_topic_made_anew_build_on_each_other() -> None:
     again = Partition(0, Policies(), offset_base=1_000)
     again.restore(held)
     assert (again.reach, again.marker.applied_offset) == (2, 1_002)
+
+
+def test_the_weight_of_a_device_is_that_of_both_parts() -> None:
+    first, steps, *_ = entries()
+    assert restored(first, steps).weight(KEY) == len(first[1]) + len(steps[1])
+    assert Store().weight(KEY) == 0
+
+
+def test_light_states_do_not_make_room_for_heavy_ones() -> None:
+    store = Store()
+    for number in range(3):
+        store.keep(b"a/%d" % number, DeviceState())
+    assert (store._heavy, store._heavy_bytes) == ({}, 0)
+
+
+def test_what_is_forgotten_at_once_weighs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stores, "MAX_HEAVY_BYTES", 10_000)
+    store = Store()
+    store.commit(KEY, bytes(10_000))
+    for _ in range(3):
+        store.keep(KEY, DeviceState())
+        assert (len(store._heavy), store._heavy_bytes) == (1, 10_000 - 4_096)
+        store.forget_decoded()
+        assert (store._decoded, store._heavy, store._heavy_bytes) == ({}, {}, 0)

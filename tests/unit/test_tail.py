@@ -207,3 +207,25 @@ def test_it_stops_where_a_device_was_silent_for_the_horizon() -> None:
     assert taken((5, [event("a", 1)]), (1_004, [event("b", 2)])) == (2, 1_004, ["a", "b"])
     assert taken((5, [event("a", 1)]), (1_005, [event("b", 2)])) == (1, 5, ["a"])
     assert taken((5, [event("a", 1)]), (0, []), (1_005, [])) == (2, 5, ["a"])
+
+
+def test_what_the_quick_way_took_is_known_where_ids_are_looked_up_as_a_whole() -> None:
+    tail = Tail(Strings(), [event("a", 0)])
+    tail._ids = {"a"}
+    at, _, taken = tail.take_records([(1, AT_MS, [event("b", 1)])], 0, AT_MS, POLICY, MOST_CHARS, ())
+    assert (at, [each.id for each in taken]) == (1, ["b"])
+    assert tail.has("b", mark_of("b"))
+
+
+def test_a_mark_is_found_right_behind_what_only_looks_like_it() -> None:
+    tail = Tail(Strings())
+    tail.append(event("a", 0), b"\1\2\3\7")
+    tail.append(event("b", 1), b"\7\7\7\7")
+    assert tail.has("b", b"\7\7\7\7")
+
+
+def test_a_run_of_texts_that_are_none_is_damage() -> None:
+    (run,) = Tail(Strings(), [event("abc", 0)]).packed()
+    bad = run._replace(rows=run.rows.replace(b"abc", b"\xff\xfe\xfd"))
+    with pytest.raises(msgspec.DecodeError, match="a damaged tail"):
+        bad.events(["", "{}"])

@@ -1,0 +1,85 @@
+"""A device computed again from its stored events: their order, the time of arrival, and what its rows say."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from pipeline.domain.event import Kind, make_event
+from pipeline.domain.policy import Policy
+from pipeline.state.rebuild import Rebuilt, rebuild_device
+from pipeline.storage.stored_event import StoredDevice, StoredRecord
+
+AT_MS = 1_800_000_000_000
+POLICY = Policy()
+RECORDS = [
+    # The visit that came last is the first that was, and the record before it arrived later.
+    StoredRecord(4, AT_MS + 90_000, [make_event(AT_MS + 60_000, Kind.FOREGROUND, "c")]),
+    StoredRecord(
+        7,
+        AT_MS + 80_000,
+        [make_event(AT_MS + 10, Kind.BACKGROUND, "b"), make_event(AT_MS, Kind.FOREGROUND, "a")],
+    ),
+]
+
+
+def rebuilt(after_ms: int) -> Rebuilt:
+    """So long after the latest record arrived."""
+    device = StoredDevice("app", "d", 3, RECORDS)
+    return rebuild_device(device, POLICY, AT_MS + 90_000 + after_ms, 3)
+
+
+def said(found: Rebuilt) -> list[tuple[str, str, int, int]]:
+    """Status, why it ended, events and revision of each row."""
+    rows: list[dict[str, Any]] = [json.loads(row) for _, row in found.rows]
+    return [(row["status"], row["end_reason"], row["event_count"], row["revision"]) for row in rows]
+
+
+VISITS = [("closed", "background", 2, 14), ("open", "", 1, 14)]
+
+
+@pytest.mark.parametrize("after_ms", [0, POLICY.idle_timeout_ms - 1])
+def test_events_count_in_their_own_order_and_a_device_is_not_silent_before_its_time(after_ms: int) -> None:
+    found = rebuilt(after_ms)
+    assert said(found) == VISITS
+    assert found.state.silence_due
+
+
+@pytest.mark.parametrize("after_ms", [POLICY.idle_timeout_ms, 2 * POLICY.restate_horizon_ms])
+def test_silence_has_the_revision_after_that_of_the_input_and_makes_nothing_final(after_ms: int) -> None:
+    found = rebuilt(after_ms)
+    assert said(found) == [*VISITS, ("closed", "inactivity", 1, 15)]
+    assert not any(json.loads(row)["is_final"] for _, row in found.rows)
+    assert not found.state.silence_due
+    assert found.state.has_tail
+
+
+def test_each_row_is_known_by_its_session_and_the_last_one_of_a_session_counts() -> None:
+    found = rebuilt(POLICY.idle_timeout_ms)
+    rows: list[dict[str, Any]] = [json.loads(row) for _, row in found.rows]
+    assert found.session_ids == [row["session_id"] for row in rows]
+    assert {session: facts["end_reason"] for session, facts in found.facts.items()} == {
+        found.session_ids[0]: "background",
+        found.session_ids[2]: "inactivity",
+    }
+
+
+def test_nothing_is_owed_to_who_goes_on_from_there() -> None:
+    """The rows of a rebuild are stored before its state is written."""
+    for after_ms in (0, POLICY.idle_timeout_ms):
+        state = rebuilt(after_ms).state
+        assert (state.outbox, state.applied_offset, state.arrived_ms) == ([], 7, AT_MS + 90_000)
+
+
+def test_nothing_is_too_late_for_a_rebuild_and_the_offset_is_that_of_the_last_record() -> None:
+    """Days before what came first: a worker would not restate it."""
+    days = POLICY.restate_horizon_ms * 3
+    records = [
+        StoredRecord(1, AT_MS, [make_event(AT_MS, Kind.FOREGROUND, "c")]),
+        StoredRecord(2, AT_MS, [make_event(AT_MS - days + 10, Kind.BACKGROUND, "b")]),
+        StoredRecord(3, AT_MS, [make_event(AT_MS - days, Kind.FOREGROUND, "a")]),
+    ]
+    found = rebuild_device(StoredDevice("app", "d", 3, records), POLICY, AT_MS, 3)
+    assert said(found) == [("closed", "background", 2, 6), ("open", "", 1, 6)]
