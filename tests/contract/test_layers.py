@@ -34,7 +34,9 @@ MAY_IMPORT = {
     },
     "streaming": {"domain", "formats", "storage", "state", "roles", "kafka", "clickhouse", "topics"},
     "dashboard": {"domain", "query"},
-    "settings": {"domain"},
+    "setting_values": set[str](),
+    "setting_list": {"domain", "setting_values"},
+    "settings": {"domain", "setting_list", "setting_values"},
     "wiring": {"state", "roles", "kafka", "clickhouse", "embedded", "settings", "topics"},
     "commands": {
         *("domain", "formats", "storage", "state", "query", "kafka", "clickhouse", "roles", "streaming"),
