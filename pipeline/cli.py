@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline import wiring
+from pipeline import __version__, wiring
 from pipeline.commands import analyse, operate, traffic
 from pipeline.commands import dead_letters as refused
 from pipeline.commands import demo as show

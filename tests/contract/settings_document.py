@@ -1,4 +1,4 @@
-"""deploy/SETTINGS.md: its tables, made of the settings themselves. `python -m tests.contract.settings_document` writes it."""
+"""The tables of deploy/SETTINGS.md, made of the settings. `python -m tests.contract.settings_document` writes them."""
 
 from __future__ import annotations
 

@@ -449,6 +449,7 @@ def test_what_docker_gets_makes_a_package_with_its_migrations(tmp_path: Path) ->
     files = {path.name for path in (Path(folder) / "clickhouse").glob("*.sql")}
     assert files == {path.name for path in (ROOT / "schemas" / "clickhouse").glob("*.sql")} != set()
     assert Path(folder).is_relative_to(tmp_path / "installed")
+    assert (tmp_path / "installed" / "pipeline" / "py.typed").is_file(), "type checkers go by it"
     for kind in ("static", "templates"):
         there = {path.name for path in (ROOT / "pipeline" / "dashboard" / kind).rglob("*") if path.is_file()}
         packed = (tmp_path / "installed" / "pipeline" / "dashboard" / kind).rglob("*")

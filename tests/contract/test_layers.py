@@ -214,6 +214,7 @@ def test_files_and_functions_stay_small() -> None:
 def test_the_top_level_is_the_fixed_one() -> None:
     allowed = {"pyproject.toml", "README.md", "docker-compose.yml", "pipeline", "schemas", "deploy", "tests"}
     allowed |= {"LICENSE", "CHANGELOG.md"}
+    allowed |= {"uv.lock"}  # uv looks for it beside pyproject.toml and nowhere else
     generated = {"build", "dist"}
     found = {
         entry.name
