@@ -42,7 +42,7 @@ MAY_IMPORT = {
         *("domain", "formats", "storage", "state", "query", "kafka", "clickhouse", "roles", "streaming"),
         *("dashboard", "embedded", "simulate", "settings", "wiring", "topics", "runtime"),
     },
-    "cli": {"commands", "formats", "wiring", "settings", "runtime"},
+    "cli": {"commands", "formats", "wiring", "settings", "runtime", "__version__"},
     "__main__": {"cli"},
     "__init__": set[str](),
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.settings import InvalidSettings, as_environment, load, unknown, variables
-from tests.stack import command_line, environment
+from tests.support.stack import command_line, environment
 
 # A variable, a value that was taken once, and what the message has to say besides the name.
 NONSENSE = [
