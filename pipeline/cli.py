@@ -48,6 +48,22 @@ class Role(StrEnum):
     all = "all"
 
 
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"session-pipeline {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Say which version this is."),
+    ] = False,
+) -> None:
+    """What every command may be preceded by."""
+
+
 @app.command()
 def up(
     data: Annotated[Path, typer.Option(help="Where sessions and events are kept.")] = Path(
