@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline import wiring
+from pipeline import __version__, wiring
 from pipeline.commands import analyse, operate, traffic
 from pipeline.commands import dead_letters as refused
 from pipeline.commands import demo as show
@@ -46,6 +46,22 @@ class Role(StrEnum):
     sink = "sink"
     router = "router"
     all = "all"
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"session-pipeline {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Say which version this is."),
+    ] = False,
+) -> None:
+    """What every command may be preceded by."""
 
 
 @app.command()

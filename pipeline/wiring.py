@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -12,16 +13,19 @@ from pipeline.kafka.admin import ensure_topics
 from pipeline.kafka.connection import KafkaConnection, wait_for_broker
 from pipeline.roles import topology
 from pipeline.roles.rebuild import Rebuild, Scope
-from pipeline.settings import Settings, load
+from pipeline.settings import Settings, load, unknown
 from pipeline.state.codec import state_codec
 
 
 def settings() -> Settings:
     """The settings of this process. Raises `InvalidSettings`.
 
-    Where the URL of ClickHouse has no user and `up` of the same user runs there: with user and password of that one.
+    Warns of variables that look like settings and are none. Where the URL of ClickHouse has no user and `up` of the
+    same user runs there: with user and password of that one.
     """
     loaded = load(os.environ)
+    for line in unknown(os.environ):
+        logging.getLogger(__name__).warning("%s", line)
     return replace(loaded, clickhouse_url=completed(loaded.clickhouse_url, state_folder()))
 
 

@@ -176,7 +176,7 @@ def test_the_dashboards_user_reads_and_saves_filters_alone() -> None:
 
 
 def test_the_dashboards_user_has_the_bounds_that_the_dashboard_sets() -> None:
-    given = {"DASHBOARD_MEMORY": "123"}
+    given = {"DASHBOARD_MEMORY": "123000000"}
     variables_of = environment("clickhouse", given)
     profile = ElementTree.parse(ROOT / "deploy" / "clickhouse-dashboard-user.xml").find("profiles/dashboard")
     assert profile is not None
@@ -184,7 +184,9 @@ def test_the_dashboards_user_has_the_bounds_that_the_dashboard_sets() -> None:
         if "from_env" in element.attrib:
             element.text = variables_of[element.attrib["from_env"]]
     memory = load(environment("dashboard", given)).dashboard_memory
-    assert memory == 123 and load(environment("dashboard")).dashboard_memory == load({}).dashboard_memory
+    assert (
+        memory == 123_000_000 and load(environment("dashboard")).dashboard_memory == load({}).dashboard_memory
+    )
     sets = {"max_memory_usage": memory, **READ_SETTINGS}
     for name in ("max_memory_usage", "max_execution_time", "max_result_rows", "max_result_bytes"):
         found = (profile.findtext(f"constraints/{name}/{bound}") for bound in ("min", "max"))
@@ -447,6 +449,7 @@ def test_what_docker_gets_makes_a_package_with_its_migrations(tmp_path: Path) ->
     files = {path.name for path in (Path(folder) / "clickhouse").glob("*.sql")}
     assert files == {path.name for path in (ROOT / "schemas" / "clickhouse").glob("*.sql")} != set()
     assert Path(folder).is_relative_to(tmp_path / "installed")
+    assert (tmp_path / "installed" / "pipeline" / "py.typed").is_file(), "type checkers go by it"
     for kind in ("static", "templates"):
         there = {path.name for path in (ROOT / "pipeline" / "dashboard" / kind).rglob("*") if path.is_file()}
         packed = (tmp_path / "installed" / "pipeline" / "dashboard" / kind).rglob("*")

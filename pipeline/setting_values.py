@@ -1,0 +1,168 @@
+"""What a setting may be: how its text becomes a value, what is allowed, and why nothing else is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+from typing import Any
+from urllib.parse import urlsplit
+
+_UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_URL = "http[s]://[user:password@]host:port/database"
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?")
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a setting may be.
+
+    `parse` turns its text into the value. It raises `ValueError`, whose message goes on from the text: "is no …".
+    """
+
+    parse: Callable[[str], Any]
+    allowed: str
+    """What is allowed, in words, with the unit."""
+    is_text: bool = False
+    """Any text, as it is: a number in the file is no such text."""
+    is_secret: bool = False
+    """Its value is never shown."""
+
+
+def duration(least: str, most: str, below: str, above: str, *, or_ever: bool = False) -> Form:
+    """A time with its unit, from `least` to `most`; `below` and `above` say why no less and no more.
+
+    The value is in milliseconds. `or_ever`: -1 is allowed as well and means for ever.
+    """
+    least_ms, most_ms = _duration_ms(least), _duration_ms(most)
+    allowed = f"{least} to {most}{', or -1 for ever' if or_ever else ''}"
+
+    def parse(text: str) -> int:
+        if or_ever and text.strip() == "-1":
+            return -1
+        value_ms = _duration_ms(text)
+        if not least_ms <= value_ms <= most_ms:
+            raise ValueError(
+                f"is not allowed: {below if value_ms < least_ms else above} (allowed: {allowed})"
+            )
+        return value_ms
+
+    return Form(parse, f"a time with its unit (ms, s, m, h, d): {allowed}")
+
+
+def number(least: int, most: int, below: str, above: str, *, unit: str = "", multiple: int = 1) -> Form:
+    """A whole number from `least` to `most`, of a `multiple`; `below` and `above` say why no less and no more."""
+    allowed = f"{least} to {most}" + (f", in steps of {multiple:,}" if multiple > 1 else "")
+
+    def parse(text: str) -> int:
+        value = _whole_number(text, allowed)
+        if not least <= value <= most:
+            raise ValueError(f"is not allowed: {below if value < least else above} (allowed: {allowed})")
+        if value % multiple:
+            raise ValueError(f"is no multiple of {multiple:,}, where a range of the ledger begins")
+        return value
+
+    return Form(parse, f"{unit or 'a whole number'}: {allowed}")
+
+
+def whole_seconds(form: Form) -> Form:
+    """A duration of whole seconds."""
+
+    def parse(text: str) -> int:
+        value_ms: int = form.parse(text)
+        if value_ms % 1_000:
+            raise ValueError("is not in whole seconds")
+        return value_ms
+
+    return Form(parse, f"{form.allowed}, in whole seconds")
+
+
+def one_of(*allowed: str) -> Form:
+    """One of a few words."""
+
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(f"is none of {', '.join(allowed)}")
+        return text
+
+    return Form(parse, " or ".join((", ".join(allowed[:-1]), allowed[-1])))
+
+
+def text(allowed: str, *, is_secret: bool = False) -> Form:
+    """Any text in one line; none is none."""
+
+    def parse(given: str) -> str:
+        if any(ord(character) < 32 or ord(character) == 127 for character in given):
+            raise ValueError("has a control character, such as a line break")
+        if given and not given.strip():
+            raise ValueError("is only blanks")
+        return given
+
+    return Form(parse, allowed, is_text=True, is_secret=is_secret)
+
+
+def _duration_ms(given: str) -> int:
+    match = re.fullmatch(r"([0-9]+)(ms|s|m|h|d)", given.strip())
+    if not match:
+        raise ValueError("is not a duration such as 2s, 30m, 12h or 400d")
+    return int(match[1]) * _UNITS_MS[match[2]]
+
+
+def _whole_number(given: str, allowed: str) -> int:
+    # Digits of other scripts would do for Python.
+    if not re.fullmatch(r"[0-9]+", given.strip()):
+        raise ValueError(f"is not a whole number (allowed: {allowed})")
+    return int(given)
+
+
+def _port_of_server(given: str) -> None:
+    if not 0 < int(given) <= 65_535:
+        raise ValueError(f"has a port that is none, {given}: 1 to 65535")
+
+
+def _bootstrap(given: str) -> str:
+    for server in given.split(","):
+        if not re.fullmatch(r"[^\s:,/]+:[0-9]{1,5}|\[[0-9a-fA-F:]+\]:[0-9]{1,5}", server.strip()):
+            raise ValueError("is not a list of host:port, separated by commas")
+        _port_of_server(server.strip().rpartition(":")[2])
+    return given
+
+
+def _host(given: str) -> str:
+    try:
+        ip_address(given)
+    except ValueError:
+        if not _HOST_NAME.fullmatch(given) or re.fullmatch(r"[0-9.]+|[0-9.]+e[0-9.]*", given):
+            raise ValueError("is not an address or host name (an empty one would be every address)") from None
+    return given
+
+
+def _networks(given: str) -> str:
+    for network in given.split(",") if given.strip() else ():
+        try:
+            is_all = ip_network(network.strip()).prefixlen == 0
+        except ValueError:
+            raise ValueError("is not a list of addresses or networks, separated by commas") from None
+        if is_all:
+            raise ValueError("names every address: then anybody could say where a request comes from")
+    return given.replace(" ", "")
+
+
+def _url(given: str) -> str:
+    if re.search(r"[\s\x00-\x1f\x7f]", given):
+        raise ValueError("has a blank or a control character")
+    parts = urlsplit(given)
+    is_whole = parts.scheme in {"http", "https"} and parts.hostname and re.fullmatch(r"/[^/]+/?", parts.path)
+    if not is_whole or parts.query or parts.fragment:
+        raise ValueError(f"is not of the form {_URL}")
+    if parts.port == 0:  # raises ValueError unless it is a port, or none
+        raise ValueError("has a port that is none, 0: 1 to 65535")
+    return given
+
+
+BOOTSTRAP = Form(_bootstrap, "a list of host:port, separated by commas")
+HOST = Form(_host, "an address or host name", is_text=True)
+NETWORKS = Form(_networks, "addresses and networks, separated by commas; or none", is_text=True)
+CLICKHOUSE_URL = Form(_url, f"`{_URL}`", is_text=True, is_secret=True)
+PORT_OR_NONE = number(0, 65_535, "is no port", "there is no such port", unit="a port; 0 is none")

@@ -1,0 +1,206 @@
+"""Settings that make no sense are refused by name, and misspelt variables are named."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pipeline.settings import InvalidSettings, as_environment, load, unknown, variables
+from tests.support.stack import command_line, environment
+
+# A variable, a value that was taken once, and what the message has to say besides the name.
+NONSENSE = [
+    ("KAFKA_SESSION_TIMEOUT", "0s", "6s to 30m"),
+    ("KAFKA_SESSION_TIMEOUT", "5999ms", "6s to 30m"),
+    ("KAFKA_SESSION_TIMEOUT", "1h", "6s to 30m"),
+    ("KAFKA_GIVE_UP", "0s", "1s to 20d"),
+    ("KAFKA_GIVE_UP", "400d", "1s to 20d"),
+    ("KAFKA_REPLICATION", "1000", "1 to 32"),
+    ("KAFKA_BOOTSTRAP", "broker:0", "port"),
+    ("KAFKA_BOOTSTRAP", "one:9092,two:99999", "port"),
+    ("KAFKA_BOOTSTRAP", "http://broker:9092", "host:port"),
+    ("KAFKA_BOOTSTRAP", "", "host:port"),
+    ("KAFKA_CA_FILE", "{file}", "kafka_security"),
+    ("KAFKA_USERNAME", "someone", "kafka_security"),
+    ("KAFKA_PASSWORD", "secret", "kafka_security"),
+    ("KAFKA_MECHANISM", "SCRAM-SHA-512", "kafka_security"),
+    ("TOPIC_RETENTION", "0s", "1h to 36500d"),
+    ("TOPIC_RETENTION", "7ms", "1h to 36500d"),
+    ("TOPIC_RETENTION", "99999999999d", "1h to 36500d"),
+    ("CLICKHOUSE_TIMEOUT", "0s", "1s to 1d"),
+    ("CLICKHOUSE_TIMEOUT", "1500ms", "whole seconds"),
+    ("CLICKHOUSE_TIMEOUT", "99d", "1s to 1d"),
+    ("CLICKHOUSE_URL", "http://h:0/d", "port"),
+    ("CLICKHOUSE_URL", "http://h:8123/d?secure=1", "http[s]://"),
+    ("CLICKHOUSE_URL", "http://h:8123/d#x", "http[s]://"),
+    ("CLICKHOUSE_URL", "http://h:8123/some/d", "http[s]://"),
+    ("PARTITIONS", "٣", "1 to 10000"),
+    ("PARTITIONS", "1000000", "1 to 10000"),
+    ("OFFSET_BASE", "12345", "10,000"),
+    ("OFFSET_BASE", "1000000000000000000000", "10,000"),
+    ("STATE_VERSION", "99999999", "0 to 1000"),
+    ("SINK_MAX_ROWS", "1", "100 to 1000000"),
+    ("SINK_MAX_ROWS", "9999999999", "100 to 1000000"),
+    ("SINK_MAX_BYTES", "1", "1000000 to 1000000000"),
+    ("SINK_MAX_BYTES", "9999999999999", "1000000 to 1000000000"),
+    ("SINK_MAX_AGE", "0s", "100ms to 5m"),
+    ("SINK_MAX_AGE", "1d", "100ms to 5m"),
+    ("METRICS_HOST", "", "address or host name"),
+    ("METRICS_HOST", "http://0.0.0.0", "address or host name"),
+    ("METRICS_HOST", "0.0.0.0:9464", "address or host name"),
+    ("DASHBOARD_PASSWORD", "   ", "blanks"),
+    ("DASHBOARD_PASSWORD", "secret\n", "control character"),
+    ("DASHBOARD_DIR", "{file}", "not a folder"),
+    ("DASHBOARD_MEMORY", "1", "100000000 to 1000000000000"),
+    ("DASHBOARD_MEMORY", "99999999999999999", "100000000 to 1000000000000"),
+    ("DATA_DIR", "{file}", "not a folder"),
+    ("DATA_DIR", " ", "blanks"),
+    ("INACTIVITY_TIMEOUT", "0s", "1s to 365d"),
+    ("INACTIVITY_TIMEOUT", "400000d", "1s to 365d"),
+    ("MAX_DURATION", "0ms", "1s to 365d"),
+    ("MAX_DURATION", "366d", "1s to 365d"),
+    ("LAUNCH_GRACE", "1d", "0s to 1h"),
+    ("EXIT_GRACE", "1d", "0s to 1h"),
+    ("STITCH_GAP", "9999d", "0s to 365d"),
+    ("STITCH_MAX_DURATION", "9999d", "0s to 365d"),
+    ("RESTATE_HORIZON", "0s", "1s to 36500d"),
+    ("RESTATE_HORIZON", "999999999d", "1s to 36500d"),
+    ("RESTATE_EVENTS", "99999999", "1 to 100000"),
+    ("IDLE_TIMEOUT", "0s", "1s to 365d"),
+    ("IDLE_TIMEOUT", "99999d", "1s to 365d"),
+    ("CONFIG", "", "names no file"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "says"), NONSENSE)
+def test_a_value_that_makes_no_sense_is_refused_by_name(
+    name: str, text: str, says: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(InvalidSettings) as refused:
+        load({f"PIPELINE_{name}": text.format(file=file)})
+    (problem,) = str(refused.value).removeprefix("settings: ").split("; ")
+    assert problem.startswith(f"{name.lower()}: ")
+    assert says in problem
+    assert "secret" not in problem
+
+
+def test_every_variable_refuses_nonsense() -> None:
+    """Neither a setting nor one to come goes without a bound; those of any text are named here."""
+    bounded = {f"PIPELINE_{name}" for name, _, _ in NONSENSE}
+    # Of a few words each, and a list of networks: test_login.py has that.
+    bounded |= {"PIPELINE_KAFKA_SECURITY", "PIPELINE_DASHBOARD_PROXIES", "PIPELINE_METRICS_PORT"}
+    assert bounded == set(variables())
+
+
+# Settings of any text in one line.
+ANY_TEXT = {"CONFIG", "KAFKA_CA_FILE", "DATA_DIR", "DASHBOARD_DIR", "METRICS_HOST", "DASHBOARD_PASSWORD"}
+ANY_TEXT |= {"KAFKA_USERNAME", "KAFKA_PASSWORD"}
+
+
+@pytest.mark.parametrize("name", variables())
+def test_what_no_setting_can_be_is_refused(name: str) -> None:
+    lower = name.removeprefix("PIPELINE_").lower()
+    wrong = ["\0", "\x1b[2J"] + ([] if lower.upper() in ANY_TEXT else ["-5", "-1s", "nan", "1e99", " "])
+    for text in wrong:
+        if (lower, text) == ("dashboard_proxies", " "):
+            continue  # none, as in a list of nothing
+        with pytest.raises(InvalidSettings, match=lower):
+            load({name: text})
+
+
+def test_bounds_themselves_are_taken() -> None:
+    least = load(
+        {
+            "PIPELINE_KAFKA_SESSION_TIMEOUT": "6s",
+            "PIPELINE_TOPIC_RETENTION": "1h",
+            "PIPELINE_OFFSET_BASE": "10000",
+            "PIPELINE_LAUNCH_GRACE": "0s",
+            "PIPELINE_METRICS_HOST": "::1",
+        }
+    )
+    assert (least.kafka_session_timeout_ms, least.topic_retention_ms) == (6_000, 3_600_000)
+    assert (least.offset_base, least.metrics_host) == (10_000, "::1")
+    most = load({"PIPELINE_KAFKA_SESSION_TIMEOUT": "30m", "PIPELINE_RESTATE_HORIZON": "36500d"})
+    assert most.kafka_session_timeout_ms == 30 * 60_000
+    assert load({"PIPELINE_TOPIC_RETENTION": "-1"}).topic_retention_ms == -1
+
+
+def test_a_login_is_taken_where_kafka_asks_for_one() -> None:
+    given = {
+        "PIPELINE_KAFKA_SECURITY": "SASL_SSL",
+        "PIPELINE_KAFKA_MECHANISM": "SCRAM-SHA-512",
+        "PIPELINE_KAFKA_USERNAME": "someone",
+        "PIPELINE_KAFKA_PASSWORD": "s",
+        "PIPELINE_KAFKA_CA_FILE": __file__,
+    }
+    settings = load(given)
+    assert load(as_environment(settings)) == settings
+
+
+def test_the_file_is_held_to_the_same(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text(
+        'offset_base = 12345\nkafka_password = 1e5\npartitons = 4\n[apps."a"]\nidle_timeout = "0s"\n[apps.""]\n'
+    )
+    with pytest.raises(InvalidSettings) as refused:
+        load({"PIPELINE_CONFIG": str(file)})
+    problems = str(refused.value).removeprefix("settings: ").split("; ")
+    begins = [
+        "offset_base: ",
+        "kafka_password: is a float",
+        "partitons: no such setting, did you mean partitions?",
+    ]
+    begins += ["apps.a.idle_timeout: '0s' ", "apps.: "]
+    for problem, begin in zip(sorted(problems), sorted(begins), strict=True):
+        assert problem.startswith(begin)
+
+
+@pytest.mark.parametrize(
+    ("variable", "near"),
+    [
+        ("PIPELINE_COLOUR", "nearest is PIPELINE_"),
+        ("PIPELINE_RETENTION", "PIPELINE_TOPIC_RETENTION"),
+        ("PIPELINE_TIMEOUT", "_TIMEOUT"),
+        ("pipeline_partitions", "PIPELINE_PARTITIONS"),
+        ("PIPLINE_PARTITIONS", "PIPELINE_PARTITIONS"),
+        ("PIPELINES_TOPIC_RETENTION", "PIPELINE_TOPIC_RETENTION"),
+        ("SESSION_PIPELINE_PARTITIONS", "PIPELINE_PARTITIONS"),
+        ("MY_PIPELINE_KAFKA_BOOTSTRAP", "PIPELINE_KAFKA_BOOTSTRAP"),
+    ],
+)
+def test_a_variable_that_is_not_read_is_named_with_the_nearest(variable: str, near: str) -> None:
+    (line,) = unknown({variable: "3", "PIPELINE_PARTITIONS": "3"})
+    assert line.startswith(f"{variable} ") and near in line and "\n" not in line
+    assert load({variable: "3"}) == load({}), "a warning, no refusal"
+
+
+def test_variables_of_others_are_not_named() -> None:
+    others = ["PATH", "CI_PIPELINE_ID", "CI_PIPELINE_SOURCE", "KAFKA_BOOTSTRAP", "CLICKHOUSE_URL", "DATA_DIR"]
+    others += [
+        "PYTHONPATH",
+        "XDG_STATE_HOME",
+        "CLICKHOUSE_PASSWORD",
+        "DASHBOARD_PASSWORD",
+        "DASHBOARD_MEMORY",
+    ]
+    assert unknown(dict.fromkeys((*others, *variables()), "1")) == []
+
+
+def test_a_command_says_it_in_one_line_and_goes_on(tmp_path: Path) -> None:
+    given = {"PIPELINE_COLOUR": "red", "PIPELINE_CLICKHOUSE_URL": "http://127.0.0.1:1/d"}
+    done = subprocess.run(
+        command_line("query", "SELECT 1"),
+        env=environment(given),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    warning, failure = done.stderr.splitlines()
+    assert warning.startswith("PIPELINE_COLOUR is not a setting ")
+    assert "red" not in done.stderr and failure.startswith("session-pipeline: ") and done.returncode == 1
