@@ -254,7 +254,7 @@ def list_dead_letters(
     ] = "",
 ) -> None:
     """What was refused, newest first, with its reason and the beginning of its bytes."""
-    choice = refused.Choice(reason, topic, partition, offset, start, end)
+    choice = refused.chosen(reason, topic, partition, offset, start, end)
     refused.list_refused(wiring.settings(), choice, limit=limit, format=format)
 
 
@@ -270,7 +270,7 @@ def replay_dead_letters(
     again: Annotated[bool, typer.Option("--again", help="Those too that were sent again before.")] = False,
 ) -> None:
     """Send refused records again after a fix: all, or those chosen."""
-    choice = refused.Choice(reason, topic, partition, offset, start, end)
+    choice = refused.chosen(reason, topic, partition, offset, start, end)
     refused.replay(wiring.settings(), choice, again=again)
 
 

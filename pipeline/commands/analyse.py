@@ -15,15 +15,11 @@ from pipeline.commands.failure import CommandFailed
 from pipeline.commands.rebuild import unix_ms
 from pipeline.query.filters.json_form import FilterError
 from pipeline.query.filters.text_form import parse
-from pipeline.query.sessions import session_list
+from pipeline.query.sessions import at_a_glance, session_list
 from pipeline.settings import Settings
 
 _FORMAT = re.compile(r"\bFORMAT\s+(\w+)\s*$", re.IGNORECASE)
 _ON_TERMINAL, _IN_PIPE = "PrettyCompactMonoBlock", "TSVWithNames"
-_AT_A_GLANCE = (
-    "session_id, started_at, app_id, device_id, user_id, app_version, status, end_reason, duration_ms, event_count,"
-    " crash_count"
-)
 _FIRST_MS, _LAST_MS = -2_208_988_800_000, 10_413_791_999_999
 """All that a column of times can hold."""
 
@@ -59,8 +55,8 @@ def sessions(settings: Settings, chosen: Chosen, *, limit: int, format: str) -> 
         found = session_list(chosen.app_id or None, parse(chosen.filter), start_ms, end_ms, None, limit)
     except FilterError as error:
         raise CommandFailed(f"--filter: {error}") from error
-    columns = "*" if format else _AT_A_GLANCE
-    show(settings, f"SELECT {columns} FROM ({found.sql})", found.parameters, format)
+    shown = found if format else at_a_glance(found)
+    show(settings, shown.sql, shown.parameters, format)
 
 
 def show(settings: Settings, sql: str, parameters: Mapping[str, Any], format: str) -> None:

@@ -6,9 +6,7 @@ import asyncio
 import base64
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import orjson
 
@@ -20,58 +18,25 @@ from pipeline.commands.rebuild import unix_ms
 from pipeline.formats import native, registry
 from pipeline.formats.record_time import REPLAYED_RECORD_MS
 from pipeline.kafka.produce import NotProduced, Outgoing, produce
+from pipeline.query.dead_letters import Choice, newest, records
 from pipeline.settings import Settings
 
 _MARKED_AT_ONCE = 1_000
 _MARKED_AT_ONCE_BYTES = 16_000_000
-_EVER_MS = 1 << 62
-_CHOSEN = (
-    "({reason:String} = '' OR reason = {reason:String}) AND ({topic:String} = '' OR topic = {topic:String})"
-    " AND ({partition:Int64} < 0 OR partition = {partition:Int64})"
-    " AND ({offset:Int64} < 0 OR offset = {offset:Int64})"
-    " AND toUnixTimestamp64Milli(time) >= {from:Int64} AND toUnixTimestamp64Milli(time) < {to:Int64}"
-)
 
 
-_READ = "topic IN {read:Array(String)}"
-"""What others wrote to `dead-letters` may name any topic; only those that a worker reads are written to."""
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """Which dead letters; nothing given means all."""
-
-    reason: str = ""
-    topic: str = ""
-    partition: int = -1
-    offset: int = -1
-    start: datetime | None = None
-    """Record times at or after this, UTC."""
-    end: datetime | None = None
-    """Record times before this, UTC."""
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        return {
-            "reason": self.reason,
-            "topic": self.topic,
-            "partition": self.partition,
-            "offset": self.offset,
-            "from": unix_ms(self.start) if self.start else -_EVER_MS,
-            "to": unix_ms(self.end) if self.end else _EVER_MS,
-        }
+def chosen(
+    reason: str, topic: str, partition: int, offset: int, start: datetime | None, end: datetime | None
+) -> Choice:
+    """Those that the options choose; times are in UTC."""
+    start_ms, end_ms = (None if at is None else unix_ms(at) for at in (start, end))
+    return Choice(reason, topic, partition, offset, start_ms, end_ms)
 
 
 def list_refused(settings: Settings, choice: Choice, *, limit: int, format: str) -> None:
     """Print what was refused, newest first. Raises `CommandFailed`."""
-    show(
-        settings,
-        "SELECT time, reason, detail, topic, partition, offset, event_index, replayed_at,"
-        " length(value) AS bytes, toValidUTF8(substring(value, 1, 80)) AS beginning FROM dead_letters"
-        f" WHERE {_CHOSEN} ORDER BY time DESC, topic, partition, offset DESC, event_index LIMIT {{limit:UInt32}}",
-        {**choice.parameters, "limit": limit},
-        format,
-    )
+    found = newest(choice, limit)
+    show(settings, found.sql, found.parameters, format)
 
 
 def replay(settings: Settings, choice: Choice, *, again: bool) -> None:
@@ -93,17 +58,10 @@ def replay(settings: Settings, choice: Choice, *, again: bool) -> None:
 
 
 async def _replay(settings: Settings, store: Store, choice: Choice, again: bool) -> int:
-    lines = store.lines(
-        "SELECT topic, partition, offset, any(base64Encode(key)), any(base64Encode(value)),"
-        f" toUnixTimestamp64Milli(any(time)) FROM dead_letters WHERE {_CHOSEN} AND {_READ}"
-        " AND ({again:UInt8} OR replayed_at IS NULL) GROUP BY topic, partition, offset"
-        " ORDER BY topic, partition, offset",
-        {
-            **choice.parameters,
-            "again": int(again),
-            "read": [each.topic for each in registry.FORMATS] + [topics.SESSIONS],
-        },
-    )
+    # Only what a worker reads is written to.
+    read = [each.topic for each in registry.FORMATS] + [topics.SESSIONS]
+    found = records(choice, read, again=again)
+    lines = store.lines(found.sql, found.parameters)
     count = 0
     for some in _portions(lines, _MARKED_AT_ONCE, _MARKED_AT_ONCE_BYTES):
         told = [orjson.loads(line) for line in some]

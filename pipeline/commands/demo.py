@@ -11,44 +11,14 @@ from pipeline.clickhouse.store import Store
 from pipeline.commands import operate, traffic
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.local_stack import LocalStack, StackFailed
+from pipeline.query import first_look
+from pipeline.query.statement import Statement
 from pipeline.settings import Settings
 
 FLEET = traffic.Fleet(devices=200, seed=7, events=20_000)
 
 _IDLE_TIMEOUT_MS = 2_000
 _WAIT_S = 120.0
-
-_BY_END = """
-SELECT end_reason, count() AS sessions, uniqExact(device_id) AS devices,
-       round(median(duration_ms) / 1000, 1) AS median_s, sum(event_count) AS events
-FROM sessions GROUP BY end_reason ORDER BY sessions DESC LIMIT 8
-"""
-
-# The one whose story is best told: not too long, with a failed request on the way.
-_CRASHED = """
-SELECT session_id FROM sessions
-WHERE end_reason = 'crash' AND state = 'foreground' AND event_count BETWEEN 8 AND 30
-ORDER BY network_error_count > 0 DESC, cold_start DESC, view_count > 1 DESC, tap_count > 0 DESC, session_id LIMIT 1
-"""
-
-_TIMELINE = """
-SELECT formatDateTime(time, '%H:%i:%S', 'UTC') AS at, round(offset_ms / 1000, 1) AS s,
-       substringUTF8(what, 1, 76) AS what
-FROM session_timeline(session_id = {session_id:UUID})
-"""
-
-_HEALTH = """
-SELECT app_id, app_version, sum(r.sessions) AS sessions, sum(r.users) AS users,
-       round(100 * sum(r.crash_free_sessions) / sum(r.sessions), 2) AS crash_free_percent
-FROM release_health AS r GROUP BY app_id, app_version HAVING sessions >= 20
-ORDER BY crash_free_percent, sessions DESC LIMIT 6
-"""
-
-_LATEST = """
-SELECT started_at, app_id, substring(toString(session_id), 1, 8) AS session, start_reason, end_reason,
-       round(duration_ms / 1000, 1) AS s, event_count AS events, user_id AS user
-FROM sessions ORDER BY started_at DESC, session_id LIMIT 8
-"""
 
 
 def demo(settings: Settings, data: Path) -> None:
@@ -70,17 +40,17 @@ def _show(stack: LocalStack) -> None:
     operate.status(stack.settings, wait_idle=True, timeout_s=_WAIT_S)
     store = wiring.store(stack.settings)
     try:
-        _table(store, "Latest sessions", _LATEST)
-        _table(store, "How sessions ended", _BY_END)
-        found = store.query(_CRASHED, format="TSV").decode().strip()
+        _table(store, "Latest sessions", first_look.LATEST)
+        _table(store, "How sessions ended", first_look.BY_END)
+        found = store.query(first_look.CRASHED.sql, format="TSV").decode().strip()
         if found:
-            _table(store, f"What happened in session {found}", _TIMELINE, session_id=found)
-        _table(store, "Crash-free sessions, worst releases first", _HEALTH)
+            _table(store, f"What happened in session {found}", first_look.story(found))
+        _table(store, "Crash-free sessions, worst releases first", first_look.HEALTH)
     finally:
         store.close()
 
 
-def _table(store: Store, title: str, sql: str, **parameters: str) -> None:
-    result = store.query(sql, parameters, "PrettyCompactMonoBlock")
+def _table(store: Store, title: str, statement: Statement) -> None:
+    result = store.query(statement.sql, statement.parameters, "PrettyCompactMonoBlock")
     sys.stdout.write(f"\n{title}\n{result.decode()}")
     sys.stdout.flush()

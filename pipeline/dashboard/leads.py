@@ -3,42 +3,34 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 from pipeline.dashboard.address import LONGEST_FILTER
+from pipeline.query.dimensions import dimension, split
 from pipeline.query.filters.check import checked
 from pipeline.query.filters.regex import MAX_PATTERN
 from pipeline.query.filters.text_form import to_text
 from pipeline.query.filters.tree import All, AnyOf, Filter, FilterError, HasEvent, Not, Test
 
-_DIMENSIONS: Mapping[str, str] = {
-    "app_version": "app.version",
-    "app_build": "app.build",
-    "environment": "app.environment",
-    "os_name": "os.name",
-    "device_model": "device.model",
-    "device_manufacturer": "device.manufacturer",
-    "persona": "user.persona",
-    "state": "session.state",
-    "start_reason": "session.start_reason",
-    "end_reason": "session.end_reason",
-}
-"""Of a split (`metric_definitions.DIMENSIONS`), where one dimension says the same."""
 _CUT_TYPE = 200
 """Characters of an exception's type that are kept with a notable event; longer ones are cut there."""
 
 
 def of_group(by: str, group: str, condition: Filter) -> str | None:
     """The filter for the sessions of a group that also meet a condition; None where it cannot be written."""
-    if by.startswith("property."):
-        key = by.removeprefix("property.")
-        is_group = Test(f"user.property.{key}", "eq", group)
-        has_none = Not(Test("user.property", "exists", key))
-        return _written(is_group if group else AnyOf((has_none, is_group)), condition)
-    if by not in _DIMENSIONS:
+    found = split(by)
+    if found is None or not found.operators:
         return None
-    name = _DIMENSIONS[by]
-    return _written(Test(name, "eq", group) if group else Not(Test(name, "exists")), condition)
+    if found.type == "boolean":
+        return _written(Test(found.name, "eq", group == "true"), condition)
+    is_group = Test(found.name, "eq", group)
+    if group:
+        return _written(is_group, condition)
+    if found.key is None:
+        return _written(Not(Test(found.name, "exists")), condition)
+    # Either it lacks the key or it has nothing there. Where the keys are a dimension, that is asked whether it has one.
+    keys = found.name.removesuffix(f".{found.key}")
+    has_key = Test(keys, "exists", found.key) if dimension(keys) else Test(found.name, "exists")
+    return _written(AnyOf((Not(has_key), is_group)), condition)
 
 
 def of_crash(exception_type: str, message: str, condition: Filter) -> str | None:

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.dashboard.reader import Row
+from pipeline.query.dimensions import split
 
 
 def is_version(by: str) -> bool:
     """Whether the groups of a split are versions, which have an order of their own."""
-    return by in ("app_version", "app_build", "os_version", "sdk_version")
+    found = split(by)
+    return found is not None and found.is_version
 
 
 def returns(rows: Sequence[Row], by: str, days: Sequence[int]) -> list[Row]:

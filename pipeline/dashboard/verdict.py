@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pipeline.dashboard.reader import Row
 from pipeline.dashboard.words import NONE, duration, number, percent
 from pipeline.query.compare import Interval, Median, difference, median_difference
+from pipeline.query.free_of import FREE_OF
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,24 +24,17 @@ class Line:
     """Whether b is better; None where that cannot be said."""
 
 
-_SHARES = (
-    ("Crash-free sessions", "crash_free_sessions", "sessions"),
-    ("Crash-free users", "crash_free_users", "users"),
-    ("Crash-free devices", "crash_free_devices", "devices"),
-    ("ANR-free sessions", "anr_free_sessions", "sessions"),
-)
-
-
 def compared(a: Row, b: Row) -> list[Line]:
     """The lines of a comparison; `a` and `b` are the rows of `query.compare.compare`."""
     lines = [
         Line(label, number(a[name]), number(b[name]), "", "", None)
         for label, name in (("Sessions", "sessions"), ("Users", "users"), ("Devices", "devices"))
     ]
-    for label, name, whole in _SHARES:
+    for each in FREE_OF:
+        name, whole = each.name, each.whole
         interval = difference(int(a[name]), int(a[whole]), int(b[name]), int(b[whole]))
         lines.append(
-            _line(label, _share(a, name, whole), _share(b, name, whole), interval, points, higher=True)
+            _line(each.label, _share(a, name, whole), _share(b, name, whole), interval, points, higher=True)
         )
     medians = [
         Median(*(row[f"duration_{field}"] for field in ("n", "rank", "low", "value", "high")))

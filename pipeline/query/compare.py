@@ -11,6 +11,7 @@ from math import comb, sqrt
 from statistics import NormalDist
 from typing import NamedTuple
 
+from pipeline.query.free_of import FREE_OF, WHOLES
 from pipeline.query.session_range import chosen_sessions, range_parameters
 from pipeline.query.statement import Statement
 
@@ -45,8 +46,8 @@ class Median(NamedTuple):
 def compare(app_id: str, a: Statement, b: Statement, start_ms: int, end_ms: int) -> Statement:
     """Two sets of an app's sessions in a range, each by a condition over the columns of `sessions`.
 
-    Two rows, `side` 'a' and 'b', with `sessions`, `crash_free_sessions`, `anr_free_sessions`, `users`,
-    `crash_free_users`, `devices`, `crash_free_devices`, and of the duration the fields of `Median`: `duration_n`,
+    Two rows, `side` 'a' and 'b', with `sessions`, `devices` and `users`, how many of them are free of each kind of
+    failure (by the names of `free_of.FREE_OF`), and of the duration the fields of `Median`: `duration_n`,
     `duration_rank`, `duration_low`, `duration_value`, `duration_high` (milliseconds, 0 without sessions). A user or
     device that is on both sides (updated between) counts on both.
     """
@@ -62,16 +63,15 @@ def compare(app_id: str, a: Statement, b: Statement, start_ms: int, end_ms: int)
 
 
 _ROW = """
-SELECT 'SIDE' AS side, count() AS sessions, countIf(NOT is_crashed) AS crash_free_sessions,
-    countIf(NOT is_hung) AS anr_free_sessions, uniqExactIf(user_id, user_id != '') AS users,
-    users - uniqExactIf(user_id, user_id != '' AND is_crashed) AS crash_free_users, uniqExact(device_id) AS devices,
-    devices - uniqExactIf(device_id, is_crashed) AS crash_free_devices, arraySort(groupArray(duration_ms)) AS sorted,
+SELECT 'SIDE' AS side, WHOLES, FREE_OF, arraySort(groupArray(duration_ms)) AS sorted,
     sessions AS duration_n,
     greatest(1, toInt64(floor((sessions + 1) / 2 - sqrt(sessions) + 0.5))) AS duration_rank,
     sorted[duration_rank] AS duration_low, sorted[intDiv(sessions, 2) + 1] AS duration_value,
     sorted[-duration_rank] AS duration_high
 FROM (CHOSEN)
-"""
+""".replace("WHOLES", ", ".join(f"{sql} AS {name}" for name, sql in WHOLES.items())).replace(
+    "FREE_OF", ", ".join(f"{each.free} AS {each.name}" for each in FREE_OF)
+)
 
 
 def difference(

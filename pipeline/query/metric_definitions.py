@@ -1,10 +1,14 @@
-"""The metrics there are, and what they can be split by: names, labels, and the SQL that each is made of."""
+"""The metrics there are: names, labels, and the SQL that each is made of. What they are split by is in `dimensions`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeVar
+
+from pipeline.query.dimensions import SPLITS, split
+from pipeline.query.free_of import FREE_OF, WHOLES
+from pipeline.query.statement import Statement
 
 Bucket = Literal["hour", "day", "week"]
 Unit = Literal["count", "share", "ms"]
@@ -51,29 +55,11 @@ def _percentile(name: str, label: str, level: float, column: str, condition: str
     )
 
 
-_USERS = "uniqExactIf(user_id, user_id != '')"
-
 METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
-        _count("sessions", "Sessions", "count()"),
-        _count("devices", "Devices", "uniqExact(device_id)"),
-        _count("users", "Users", _USERS),
-        _share("crash_free_sessions", "Crash-free sessions", "countIf(NOT is_crashed)", "count()"),
-        # Users are the named ones: an app that names none reads the devices.
-        _share(
-            "crash_free_users",
-            "Crash-free users",
-            f"{_USERS} - uniqExactIf(user_id, user_id != '' AND is_crashed)",
-            _USERS,
-        ),
-        _share(
-            "crash_free_devices",
-            "Crash-free devices",
-            "uniqExact(device_id) - uniqExactIf(device_id, is_crashed)",
-            "uniqExact(device_id)",
-        ),
-        _share("anr_free_sessions", "ANR-free sessions", "countIf(NOT is_hung)", "count()"),
+        *(_count(name, name.capitalize(), sql) for name, sql in WHOLES.items()),
+        *(_share(each.name, each.label, each.free, WHOLES[each.whole]) for each in FREE_OF),
         _percentile("duration_p50", "Median duration", 0.5, "duration_ms", "1", False),
         _percentile("duration_p95", "95th percentile of duration", 0.95, "duration_ms", "1", False),
         _percentile("cold_start_p50", "Median cold start", 0.5, "cold_start_ms", "cold_start_ms > 0", True),
@@ -98,25 +84,6 @@ METRICS: Mapping[str, Metric] = {
 """By name. Cold starts: by the launch event's own account, or else from the launch to the first view (the view
 `cold_starts` says which)."""
 
-DIMENSIONS: Mapping[str, str] = {
-    **{
-        name: f"[toString({name})]"
-        for name in (
-            *("app_version", "app_build", "environment", "os_name", "os_version", "device_manufacturer"),
-            *("device_model", "sdk_name", "sdk_version", "state", "status", "start_reason", "end_reason"),
-            *("exit_reason", "user_id"),
-        )
-    },
-    "cold_start": "[if(cold_start, 'true', 'false')]",
-    "os": "[trimBoth(concat(os_name, ' ', os_version))]",
-    # A session of several personas counts in each of them.
-    "persona": "if(empty(personas), [''], arrayMap(persona -> toString(persona), personas))",
-}
-"""What a metric can be split by, besides `property.KEY` (a user property) and `resource.KEY`: the groups of a session,
-an array of texts."""
-
-KEYED = {"property.": "properties", "resource.": "resource"}
-
 BUCKETS: Mapping[str | None, str] = {
     None: "toDateTime(0, 'UTC')",
     "hour": "toStartOfHour(toDateTime({time}, 'UTC'))",
@@ -130,10 +97,14 @@ def groups_of(by: str | None) -> tuple[str, dict[str, object]]:
     """The groups of a session as an array of texts in SQL, and its parameters. ValueError for an unknown name."""
     if by is None:
         return "['']", {}
-    for prefix, column in KEYED.items():
-        if by.startswith(prefix) and len(by) > len(prefix):
-            return f"[{column}[{{m_key:String}}]]", {"m_key": by.removeprefix(prefix)}
-    return known_by_name(DIMENSIONS, by, "dimension"), {}
+    found = split(by) or known_by_name(SPLITS, by, "dimension")
+    return found.groups, {} if found.key is None else {"m_key": found.key}
+
+
+def in_group(by: str, group: str) -> Statement:
+    """The condition that a session meets which counts in a group. ValueError for an unknown name."""
+    groups, keys = groups_of(by)
+    return Statement(f"has({groups}, {{m_group:String}})", {**keys, "m_group": group})
 
 
 def bucket_columns(bucket: Bucket | None) -> str:

@@ -42,6 +42,11 @@ _OF_DAYS = (
     " PREWHERE toDate(started_at) BETWEEN {first_day:Date} AND {last_day:Date} WHERE is_deleted = 0 AND"
 )
 _OF_ALL_TIME = f"SELECT * EXCEPT (resource), {_TIMES_MS} FROM sessions WHERE"
+_AT_A_GLANCE = (
+    "session_id, started_at, app_id, device_id, user_id, app_version, status, end_reason, duration_ms, event_count,"
+    " crash_count"
+)
+_MOST_APPS = 500
 _ORDER = "started_at DESC, app_id DESC, device_id DESC, session_id DESC"
 
 
@@ -167,6 +172,28 @@ def _pieces(
         return iter([(start_ms, upper_ms)] if start_ms < upper_ms else [])
     # Events and other sessions of a device are read whole, however short the piece: few pieces then.
     return windows(start_ms, end_ms, after, _GROWTH if is_of_rows else _AT_ONCE)
+
+
+def app_ids() -> Statement:
+    """The ids of all apps that have sessions, as rows `app_id`."""
+    return Statement(f"SELECT DISTINCT app_id FROM session_rows ORDER BY app_id LIMIT {_MOST_APPS}")
+
+
+def extent(app_id: str) -> Statement:
+    """When an app's `oldest` and `newest` session started, and about how many `sessions` it has.
+
+    Of all apps without one, which ClickHouse knows without reading a row.
+    """
+    return Statement(
+        "SELECT toString(min(started_at)) AS oldest, toString(max(started_at)) AS newest, count() AS sessions"
+        " FROM session_rows" + (" WHERE app_id = {app:String}" if app_id else ""),
+        {"app": app_id} if app_id else {},
+    )
+
+
+def at_a_glance(sessions: Statement) -> Statement:
+    """Of a list of sessions the columns that fit a line of a terminal."""
+    return Statement(f"SELECT {_AT_A_GLANCE} FROM ({sessions.sql})", sessions.parameters)
 
 
 def session_by_id(session_id: str) -> Statement:

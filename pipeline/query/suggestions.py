@@ -6,7 +6,7 @@ dashboard shows of them it escapes, like every text that a device or a user chos
 
 from __future__ import annotations
 
-from pipeline.query.filters.dimensions import KEYED, Dimension, dimension
+from pipeline.query.dimensions import KEYED, dimension
 from pipeline.query.filters.tree import FilterError
 from pipeline.query.statement import Statement
 
@@ -14,13 +14,11 @@ MOST = 50
 """Suggestions at a time."""
 LONGEST = 200
 """Characters of one; longer ones are left out."""
+_MOST_NAMES = 500
 _DAYS = 30
 """Up to the newest session."""
 _SAMPLE_KEYS, _SAMPLE_VALUES = 2_000, 300
 """Events read: crash reports with every thread are large, and values bring all of them."""
-
-_IDS = ("device.id", "user.id", "session.client_id")
-"""As many as sessions, or nearly: nothing to choose from."""
 
 _APP = "({app:String} = '' OR app_id = {app:String})"
 _OFTEN = (
@@ -29,24 +27,24 @@ _OFTEN = (
 )
 
 
-def is_suggested(dimension: Dimension) -> bool:
-    """Whether `values_of` has an answer for it."""
-    return dimension.type in ("string", "list") and dimension.name not in _IDS
-
-
 def values_of(app_id: str, name: str) -> Statement:
     """Values of a dimension, as rows `word`; of a dimension that wants a key (`user.property.`) the keys.
 
     Of all apps where `app_id` is empty. Raises FilterError where nothing is suggested.
     """
     if name in KEYED:
-        return _of_sessions(app_id, f"arrayJoin(mapKeys({KEYED[name][2]}))", {})
+        return _of_sessions(app_id, f"arrayJoin(mapKeys({KEYED[name].sql}))", {})
     found = dimension(name)
-    if found is None or not is_suggested(found):
+    if found is None or not found.is_suggested:
         raise FilterError(f"no values are suggested for {name[:80]!r}")
     if found.key is not None:
         return _of_sessions(app_id, f"{found.sql}[{{key:String}}]", {"key": found.key})
     return _of_sessions(app_id, f"arrayJoin({found.sql})" if found.type == "list" else found.sql, {})
+
+
+def event_names() -> Statement:
+    """The names that events have, as rows `name`."""
+    return Statement(f"SELECT DISTINCT name FROM event_rows ORDER BY name LIMIT {_MOST_NAMES}")
 
 
 def attributes_of(app_id: str, event: str) -> Statement:

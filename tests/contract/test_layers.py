@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -63,6 +64,20 @@ RANDOM_SOURCES = {"random", "secrets", "uuid.uuid1", "uuid.uuid4", "os.urandom"}
 READ_ENVIRONMENT = {"wiring"}
 # A child process gets its parent's environment; nothing is decided by it.
 PASS_ENVIRONMENT_ON = {"embedded/child.py"}
+
+SQL = re.compile(
+    r"\bSELECT\b.*\bFROM\b|\bINSERT\s+INTO\b|\bDELETE\s+FROM\b|\b(ALTER|DROP|TRUNCATE|CREATE)\s+(TABLE|VIEW)\b"
+    # A placeholder, which has a part of a statement around it.
+    r"|\{\{?\w+:\s*(String|U?Int\d+|Float\d+|Bool|UUID|Date|DateTime|Array|Map|Nullable)\b",
+    re.DOTALL,
+)
+# What decides or effects something with rows, or reads them back into what they were written from. Questions are in
+# `query`; the engine's own are no part of the product's tables.
+SQL_STANDS_IN = {
+    *("query", "clickhouse", "embedded"),
+    *("storage/stored_event.py", "storage/stored_session.py"),
+    *("roles/rebuild.py", "roles/known_topics.py", "roles/ledger_guard.py"),
+}
 
 MAX_LINES = 400
 MAX_FUNCTION_LINES = 55
@@ -195,6 +210,59 @@ def test_only_the_wiring_reads_the_environment() -> None:
         if any(name in {"os.environ", "os.getenv"} for name in imports(tree)):
             wrong.append(relative)
     assert not wrong, "\n".join(wrong)
+
+
+def texts(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and text of what is no docstring in a module; an f-string as a whole, with `_` for what is put in."""
+    parts = set[int]()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            parts.add(id(node.value))
+        elif isinstance(node, ast.JoinedStr):
+            parts |= {id(part) for part in node.values}
+            whole = (str(part.value) if isinstance(part, ast.Constant) else "_" for part in node.values)
+            yield node.lineno, "".join(whole)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str | bytes) and id(node) not in parts:
+            yield node.lineno, node.value if isinstance(node.value, str) else node.value.decode("latin-1")
+
+
+def holds_sql(source: str) -> bool:
+    return any(SQL.search(text) for _, text in texts(ast.parse(source)))
+
+
+def test_sql_is_where_it_belongs() -> None:
+    """Commands and dashboard ask by what `query` offers; elsewhere it is named above."""
+    wrong, needed = [], set()
+    for path, tree in trees():
+        relative = path.relative_to(PACKAGE).as_posix()
+        places = SQL_STANDS_IN & {part_of(path), relative}
+        for line, text in texts(tree):
+            if SQL.search(text):
+                needed |= places
+                if not places:
+                    wrong.append(f"pipeline/{relative}:{line}: {' '.join(text.split())[:80]}")
+    assert not wrong, "\n".join(wrong)
+    assert needed == SQL_STANDS_IN, "a place that holds none needs no exception"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'ask("SELECT a, b" " FROM t")',
+        'ask(f"SELECT {columns} FROM ({inner})")',
+        'ask("""\nSELECT a\nFROM t""")',
+        'send(b"INSERT INTO t FORMAT JSONEachRow")',
+        'send("DELETE FROM t")',
+        'condition("offset = {offset:Int64}")',
+        'condition(f"{column} = {{value:String}}")',
+    ],
+)
+def test_sql_is_known_as_such(source: str) -> None:
+    assert holds_sql(source)
+
+
+def test_prose_is_no_sql() -> None:
+    assert not holds_sql('"""SELECT a FROM t"""\nprint("Select from the list", f"{at:%Y}", "{name}")')
 
 
 def test_files_and_functions_stay_small() -> None:

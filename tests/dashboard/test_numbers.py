@@ -15,11 +15,12 @@ from starlette.testclient import TestClient
 
 from pipeline.commands.dashboard import parts
 from pipeline.dashboard import leads, story, words
-from pipeline.dashboard.pages.health import SPLITS
+from pipeline.dashboard.pages.health import OFFERED
 from pipeline.dashboard.rates import Sample, Watch, history, rates
 from pipeline.dashboard.tables import ordered
 from pipeline.dashboard.verdict import compared
 from pipeline.embedded.child import LOOPBACK, free_port
+from pipeline.query.dimensions import SPLITS
 from pipeline.query.failures import failing_requests, top_crashes
 from pipeline.query.filters.json_form import EVERYTHING
 from pipeline.query.filters.sql import where
@@ -52,7 +53,7 @@ def test_health_shows_what_is_stored(client: TestClient, stage: Stage) -> None:
     }
 
 
-@pytest.mark.parametrize("by", [*SPLITS, "property.experiment.checkout"])
+@pytest.mark.parametrize("by", [*SPLITS, "property.experiment.checkout", "resource.host.arch"])
 def test_a_group_leads_to_its_sessions(client: TestClient, stage: Stage, by: str) -> None:
     given = {"app": APP, "from": "2026-01-01", "filter": "session.event_count > 3 or session.crash_count > 0"}
     split = {"property": by.removeprefix("property.")} if by.startswith("property.") else {"by": by}
@@ -67,6 +68,30 @@ def test_a_group_leads_to_its_sessions(client: TestClient, stage: Stage, by: str
         if leads:
             assert len(listed(client, leads[0])) == int(row.texts("td")[0].replace(",", ""))
     assert links == 0 if by == "os" else links >= len(rows) - 1, "all but the long tail"
+    # The form asks for the same again, and the table is headed by it.
+    chosen = dict(re.findall(r'<option value="([^"]*)" selected>([^<]*)</option>', html))
+    assert (
+        f'<th scope="col">{by.removeprefix("property.") if "property" in split else chosen[by]}</th>' in table
+    )
+    assert client.get("/health/retention", params={**given, **split}).status_code == 200
+
+
+def test_what_a_page_offers_to_split_by() -> None:
+    """All that a metric can be split by, but for what has as many values as sessions."""
+    assert set(SPLITS) - set(OFFERED) == {"user_id"}
+    assert {"country", "exit_reason", "sdk_version", "cold_start"} <= set(OFFERED), (
+        "once forgotten in one list"
+    )
+    leads_nowhere = {by for by in SPLITS if leads.of_group(by, "true", EVERYTHING) is None}
+    # Two filters say the first; of the others `true` is no value.
+    assert leads_nowhere == {"os", "state", "status", "start_reason"}
+    assert leads.of_group("start_reason", "crash", EVERYTHING) is None
+    assert leads.of_group("status", "open", EVERYTHING) == 'session.status = "open"'
+    assert leads.of_group("cold_start", "false", EVERYTHING) == "session.cold_start = false"
+    assert leads.of_group("country", "", EVERYTHING) == "not device.country exists"
+    assert leads.of_group("resource.host.arch", "", EVERYTHING) == (
+        'not resource.host.arch exists or resource.host.arch = ""'
+    )
 
 
 def test_failures_lead_to_their_sessions(client: TestClient, stage: Stage) -> None:

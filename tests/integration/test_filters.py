@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
-from pipeline.query.filters.dimensions import DIMENSIONS, KEYED
+from pipeline.query.dimensions import DIMENSIONS, KEYED
 from pipeline.query.filters.json_form import from_json
 from pipeline.query.filters.regex import regex_fault
 from pipeline.query.filters.sql import Scope, where

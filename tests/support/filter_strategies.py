@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from pipeline.query.filters.dimensions import DIMENSIONS, KEYED_OPERATORS, Dimension
+from pipeline.query.dimensions import DIMENSIONS, KEYED_OPERATORS, Dimension
 from tests.support.filter_oracle import Document, World
 
 _ORDER = ("gt", "gte", "lt", "lte", "between")

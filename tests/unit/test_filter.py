@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.query.filters.dimensions import DIMENSIONS, KEYED_OPERATORS
+from pipeline.query.dimensions import DIMENSIONS, KEYED_OPERATORS
 from pipeline.query.filters.json_form import (
     EVERYTHING,
     All,

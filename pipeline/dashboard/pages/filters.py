@@ -13,13 +13,12 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from pipeline.dashboard.guard import form_fields
 from pipeline.dashboard.reader import Reader
 from pipeline.query import saved, suggestions
-from pipeline.query.filters.dimensions import DIMENSIONS, KEYED, KEYED_OPERATORS
+from pipeline.query.dimensions import DIMENSIONS, KEYED, KEYED_OPERATORS
 from pipeline.query.filters.json_form import FilterError, from_json, to_json
 from pipeline.query.filters.text_form import parse, to_text
 from pipeline.query.operations import Ask
 from pipeline.query.statement import Statement
 
-_NAMES = Statement("SELECT DISTINCT name FROM event_rows ORDER BY name LIMIT 500")
 _OPERATOR_WORDS: Mapping[str, str] = {
     "eq": "is",
     "not": "is not",
@@ -46,18 +45,14 @@ class FilterPages:
     async def dimensions(self, request: Request) -> Response:
         """All that can be filtered by."""
         del request
-        names = await self._reader.rows(_NAMES)
-        shown = ("name", "label", "group", "type", "operators", "values", "suggestions")
+        names = await self._reader.rows(suggestions.event_names())
+        shown = ("name", "label", "group", "type", "operators", "values", "suggestions", "is_suggested")
         return JSONResponse(
             {
-                "dimensions": [
-                    {key: getattr(each, key) for key in shown}
-                    | {"is_suggested": suggestions.is_suggested(each)}
-                    for each in DIMENSIONS.values()
-                ],
+                "dimensions": [{key: getattr(each, key) for key in shown} for each in DIMENSIONS.values()],
                 "keyed": [
-                    {"start": start, "label": label, "group": group}
-                    for start, (label, group, _) in KEYED.items()
+                    {"start": start, "label": keyed.label, "group": keyed.group}
+                    for start, keyed in KEYED.items()
                 ],
                 "keyed_operators": KEYED_OPERATORS,
                 "operator_words": dict(_OPERATOR_WORDS),

@@ -21,11 +21,12 @@ from pipeline.dashboard.tables import chart, is_version, ordered, returns
 from pipeline.dashboard.verdict import Line, compared
 from pipeline.dashboard.words import iso
 from pipeline.query.compare import compare
+from pipeline.query.dimensions import SPLITS, split
 from pipeline.query.failures import failing_requests, top_crashes
 from pipeline.query.filters.json_form import EVERYTHING, Filter, FilterError
 from pipeline.query.filters.sql import Scope, where
 from pipeline.query.filters.text_form import parse
-from pipeline.query.metric_definitions import DIMENSIONS, METRICS, Bucket
+from pipeline.query.metric_definitions import METRICS, Bucket, in_group
 from pipeline.query.metrics import metric, retention
 from pipeline.query.statement import Statement
 from pipeline.query.suggestions import values_of
@@ -41,19 +42,8 @@ _CHARTS = ("crash_free_sessions", "crash_free_users", "adoption", "duration_p50"
 _RETURN_DAYS = (1, 2, 3, 7, 14, 30)
 _GROUPS = 6
 """That stand for themselves; all others are one."""
-SPLITS: Mapping[str, str] = {
-    "app_version": "app version",
-    "app_build": "build",
-    "environment": "environment",
-    "os": "system and its version",
-    "os_name": "system",
-    "device_model": "device model",
-    "device_manufacturer": "manufacturer",
-    "persona": "persona",
-    "state": "state",
-    "start_reason": "start reason",
-    "end_reason": "end reason",
-}
+OFFERED: Mapping[str, str] = {each.split: each.split_label for each in SPLITS.values() if each.is_offered}
+"""What the page offers to split by, and how it calls it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +57,13 @@ class Asked:
     filter: Filter
     condition: Statement | None
     """The same in SQL; None where every session passes."""
+
+    @property
+    def by_label(self) -> str:
+        """What it is split by, as the page calls it."""
+        found = split(self.by)
+        assert found is not None, "an unknown name is refused"
+        return found.split_label
 
     @property
     def bucket(self) -> Bucket:
@@ -98,7 +95,11 @@ class HealthPage:
         values: dict[str, Any] = {
             "apps": known,
             "app": asked.app if asked else query.get("app", ""),
-            "splits": SPLITS,
+            # What an address may ask for besides has to be there as well: or the form would ask for something else.
+            "splits": {
+                **OFFERED,
+                **({asked.by: asked.by_label} if asked and not query.get("property") else {}),
+            },
             "property": query.get("property", ""),
             "filter": query.get("filter", ""),
             "by": query.get("by", "app_version"),
@@ -130,13 +131,12 @@ class HealthPage:
                 by=asked.by, where=asked.condition, top=_GROUPS,
             )
         )  # fmt: skip
-        split = query.get("property") or SPLITS.get(asked.by, asked.by)
         return render(
             request,
             "retention.html",
             lines=returns(rows, asked.by, _RETURN_DAYS),
             days=_RETURN_DAYS,
-            split=split,
+            split=asked.by_label,
         )
 
     async def _asked(self, query: Mapping[str, str], known: Sequence[str]) -> Asked | None:
@@ -147,7 +147,7 @@ class HealthPage:
         key, by = query.get("property", "").strip(), query.get("by", "app_version")
         if key:
             by = f"property.{key}"
-        elif by not in DIMENSIONS:
+        if split(by) is None:
             raise BadAddress(f"Sessions cannot be split by “{by[:40]}”.")
         choice = Choice.of(query)
         newest_ms = (await span(self._reader, app)).newest_ms
@@ -160,7 +160,7 @@ class HealthPage:
         return Asked(app, start_ms, end_ms, by, filter, condition)
 
     async def _answers(self, asked: Asked, two: tuple[str, str] | None) -> dict[str, Any]:
-        split = partial(
+        ask = partial(
             metric,
             app_id=asked.app,
             start_ms=asked.start_ms,
@@ -168,9 +168,9 @@ class HealthPage:
             by=asked.by,
             where=asked.condition,
         )
-        found = await self._reader.rows(split(_TOTALS, top=_GROUPS * 2))
+        found = await self._reader.rows(ask(_TOTALS, top=_GROUPS * 2))
         totals = [{**row, "sessions_at": _of_group(asked, row)} for row in ordered(found, asked.by)]
-        series = await self._reader.rows(split(_CHARTS, bucket=asked.bucket, top=_GROUPS))
+        series = await self._reader.rows(ask(_CHARTS, bucket=asked.bucket, top=_GROUPS))
         place = (asked.app, asked.start_ms, asked.end_ms)
         keys = await self._reader.rows(values_of(asked.app, "user.property."))
         return {
@@ -205,7 +205,7 @@ class HealthPage:
         }
 
     async def _compared(self, asked: Asked, a: str, b: str) -> list[Line]:
-        first, second = (_and(asked.condition, _is(asked.by, value)) for value in (a, b))
+        first, second = (_and(asked.condition, in_group(asked.by, value)) for value in (a, b))
         rows = await self._reader.rows(compare(asked.app, first, second, asked.start_ms, asked.end_ms))
         return compared(rows[0], rows[1])
 
@@ -220,14 +220,6 @@ def _choice_of_two(groups: list[str], by: str, two: tuple[str, str] | None) -> d
 
 def _of_group(asked: Asked, row: Row) -> str | None:
     return None if row["is_other"] else asked.sessions_at(of_group(asked.by, row["group"], asked.filter))
-
-
-def _is(by: str, value: str) -> Statement:
-    """The sessions of one group. The name of the split is one of a fixed list; key and value are parameters."""
-    if by.startswith("property."):
-        key = by.removeprefix("property.")
-        return Statement("properties[{key:String}] = {value:String}", {"key": key, "value": value})
-    return Statement(f"has({DIMENSIONS[by]}, {{value:String}})", {"value": value})
 
 
 def _and(condition: Statement | None, other: Statement) -> Statement:

@@ -11,17 +11,9 @@ from starlette.responses import Response
 from pipeline.dashboard.page import render
 from pipeline.dashboard.rates import Watch, history, rates
 from pipeline.dashboard.reader import Reader
+from pipeline.query.dead_letters import by_reason
 from pipeline.query.operations import LedgerTotals, ledger_totals, open_sessions
-from pipeline.query.statement import Statement
 
-_REFUSED = Statement(
-    # The bytes are whatever came: only what is valid UTF-8 of them can be shown.
-    "SELECT reason, count() AS letters, uniqExact(topic, partition, offset) AS records,"
-    " countIf(replayed_at IS NULL) AS waiting, min(d.time) AS first_at, max(d.time) AS last_at,"
-    " argMax((topic, partition, offset, event_index, toValidUTF8(detail), toValidUTF8(substring(key, 1, 300)),"
-    " toValidUTF8(substring(value, 1, 2000)), length(value)), d.time) AS example"
-    " FROM dead_letters AS d GROUP BY reason ORDER BY letters DESC, reason LIMIT 100"
-)
 _EXAMPLE = ("topic", "partition", "offset", "event_index", "detail", "key", "value", "bytes")
 
 
@@ -37,7 +29,7 @@ class PipelinePage:
         samples = self._watch.samples
         refused = [
             {**row, "example": dict(zip(_EXAMPLE, row["example"], strict=True))}
-            for row in await self._reader.rows(_REFUSED)
+            for row in await self._reader.rows(by_reason())
         ]
         now_ms = int(time.time() * 1_000)
         still_open = await self._reader.run(lambda ask: open_sessions(ask, now_ms))

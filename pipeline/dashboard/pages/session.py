@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -16,6 +15,7 @@ from pipeline.dashboard.page import link, render
 from pipeline.dashboard.reader import Reader, Row
 from pipeline.dashboard.words import unix_ms
 from pipeline.query import journey
+from pipeline.query.sessions import session_by_id
 from pipeline.query.statement import Statement
 
 PAGE = 300
@@ -109,11 +109,10 @@ class SessionPage:
 
     async def _find(self, request: Request) -> Found:
         try:
-            session_id = UUID(request.path_params["session_id"])
+            statement = session_by_id(request.path_params["session_id"])
         except ValueError:
             raise HTTPException(404, "That is not the id of a session.") from None
-        statement = "SELECT * FROM sessions WHERE session_id = {session_id:UUID}"
-        session = await self._reader.first(Statement(statement, {"session_id": str(session_id)}))
+        session = await self._reader.first(statement)
         if session is None:
             raise HTTPException(
                 404, "There is no such session. A late event may have joined it to another one."

@@ -14,12 +14,11 @@ from pipeline.dashboard.page import render
 from pipeline.dashboard.reader import Reader, Row
 from pipeline.dashboard.words import iso, unix_ms
 from pipeline.query import saved
-from pipeline.query.filters.dimensions import DIMENSIONS, KEYED
+from pipeline.query.dimensions import DIMENSIONS, KEYED
 from pipeline.query.filters.json_form import FilterError
 from pipeline.query.filters.text_form import parse, to_text
 from pipeline.query.operations import Ask
-from pipeline.query.sessions import Cursor, Page, session_page
-from pipeline.query.statement import Statement
+from pipeline.query.sessions import Cursor, Page, app_ids, extent, session_page
 
 PAGE = 50
 _DAY_MS = 86_400_000
@@ -37,17 +36,16 @@ EXAMPLES: Mapping[str, str] = {
 _VOCABULARY: Mapping[str, Sequence[str]] = {
     group.capitalize(): [
         *(name for name, each in DIMENSIONS.items() if each.group == group),
-        *(f"{start}KEY" for start, (_, whose, _) in KEYED.items() if whose == group),
+        *(f"{start}KEY" for start, keyed in KEYED.items() if keyed.group == group),
     ]
     for group in dict.fromkeys(each.group for each in DIMENSIONS.values())
 }
-_APPS = Statement("SELECT DISTINCT app_id FROM session_rows ORDER BY app_id LIMIT 500")
 _EMPTY = Page([], None)
 
 
 async def apps(reader: Reader) -> list[str]:
     """The ids of all apps that have sessions."""
-    return [row["app_id"] for row in await reader.rows(_APPS)]
+    return [row["app_id"] for row in await reader.rows(app_ids())]
 
 
 class Span(NamedTuple):
@@ -60,12 +58,7 @@ class Span(NamedTuple):
 
 async def span(reader: Reader, app: str) -> Span:
     """Of the sessions of an app; of all apps without one, which ClickHouse knows without reading a row."""
-    statement = Statement(
-        "SELECT toString(min(started_at)) AS oldest, toString(max(started_at)) AS newest, count() AS sessions"
-        " FROM session_rows" + (" WHERE app_id = {app:String}" if app else ""),
-        {"app": app} if app else {},
-    )
-    found = await reader.first(statement)
+    found = await reader.first(extent(app))
     if not found or not int(found["sessions"]):
         return Span(0, 0, 0)
     return Span(unix_ms(found["oldest"]), unix_ms(found["newest"]), int(found["sessions"]))

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from uuid import UUID
 
 from pipeline.formats.limits import FIRST_STORED_MS, LAST_STORED_MS
-from pipeline.query.filters.dimensions import (
+from pipeline.query.dimensions import (
     DIMENSIONS,
     KEYED,
     KEYED_OPERATORS,
