@@ -86,9 +86,9 @@ class Browser:
         metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
-    def shoot(self, name: str) -> None:
-        """Keep a screenshot of the whole page, as far as it is not endless."""
-        height = min(self.script("return document.documentElement.scrollHeight"), 2_400)
+    def shoot(self, name: str, max_height: int = 2_400) -> None:
+        """Keep a screenshot of the page from its top, at most so many pixels of it."""
+        height = min(self.script("return document.documentElement.scrollHeight"), max_height)
         width = self.script("return innerWidth")
         clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
         shot = self.driver.execute_cdp_cmd(

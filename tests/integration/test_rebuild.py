@@ -15,7 +15,7 @@ from pipeline.commands.progress import lags
 from pipeline.domain.policy import HOUR_MS, MINUTE_MS, Policy
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.kafka.admin import topic_partitions
-from pipeline.topics import group_of
+from pipeline.roles.topology import group_of
 from tests.support.expected_rows import (
     EVENTS_SQL,
     SESSIONS_SQL,
