@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import sys
+import time
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -18,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from pipeline import topics, wiring
 from pipeline.commands.failure import CommandFailed
+from pipeline.commands.refused import RefusedOnArrival
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.produce import NotProduced, Outgoing, produce
 from pipeline.settings import Settings
@@ -36,16 +38,28 @@ class Fleet:
 
 
 def send(settings: Settings, files: list[str], format: str) -> None:
-    """Produce each line of the files, in order. Raises `CommandFailed`."""
+    """Produce each line of the files, in order, and say how much of it is going to be refused.
+
+    Raises `CommandFailed`.
+    """
     if format == "otlp-json":
         raise CommandFailed("otlp-json is not read by any worker yet: send it as native or measure")
     for name in files:
         if name != "-" and not Path(name).is_file():
             raise CommandFailed(f"no file {name}")
     build = _native if format == "native" else _measure
-    records = (build(line, name) for name in files for line in _lines(name))
-    sent = _run(wiring.connection(settings), records, total=None, rate=0)
-    print(f"sent {sent} records to {topics.SDK_EVENTS if format == 'native' else topics.MEASURE_EVENTS}")
+    refused = RefusedOnArrival()
+
+    def records() -> Iterator[Outgoing]:
+        for name in files:
+            for line in _lines(name):
+                record = build(line, name)
+                refused.count(format, record.key, record.value, int(time.time() * 1_000))
+                yield record
+
+    sent = _run(wiring.connection(settings), records(), total=None, rate=0)
+    topic = topics.SDK_EVENTS if format == "native" else topics.MEASURE_EVENTS
+    print(f"sent {sent} records to {topic}, {refused.words}")
 
 
 def simulate(settings: Settings, numbers: Fleet, *, rate: float, out: Path | None) -> None:

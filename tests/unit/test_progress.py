@@ -13,10 +13,12 @@ import pytest
 from pipeline import topics
 from pipeline.clickhouse.store import Store
 from pipeline.commands import progress
+from pipeline.commands.refused import words_of
 from pipeline.domain.policy import Policies, Policy
 from pipeline.kafka.admin import LogBounds
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topic_identity import Note
+from pipeline.query.operations import RefusedTotals
 from pipeline.topics import TP, group_of
 
 RAW = TP(topics.MEASURE_EVENTS, 0)
@@ -77,3 +79,16 @@ def test_sessions_of_bodies_routed_later_are_waited_for(monkeypatch: pytest.Monk
     asyncio.run(waiting)
     assert pipeline.routed == BODIES
     assert pipeline.shown == [3, 2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("totals", "words"),
+    [
+        ((0, 0, 0), "nothing refused"),
+        ((1, 0, 0), "1 record refused"),
+        ((10, 1, 0), "10 records and 1 single event refused"),
+        ((2, 5, 1), "2 records, 5 single events and 1 list of spans refused"),
+    ],
+)
+def test_what_was_refused_in_words(totals: tuple[int, int, int], words: str) -> None:
+    assert words_of(RefusedTotals(*totals)).removesuffix(" (session-pipeline dead-letters list)") == words
