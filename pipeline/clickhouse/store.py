@@ -29,6 +29,7 @@ from clickhouse_connect.driver.httputil import get_pool_manager
 from urllib3 import PoolManager
 
 from pipeline.clickhouse.blocks import compressed, middle_of
+from pipeline.clickhouse.streamed import whole_rows
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,11 @@ _INSERT_SETTINGS: Mapping[str, Any] = {
     "input_format_json_read_objects_as_strings": 1,
     # Uploads of devices that were off for long touch many months. The tables bound the number of partitions.
     "max_partitions_per_insert_block": 0,
+}
+
+_STREAM_SETTINGS: Mapping[str, Any] = {
+    # An error in the middle of a result would look like one more row.
+    "http_write_exception_in_output_format": 0,
 }
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 15.0
@@ -197,16 +203,16 @@ class Store:
             return self._connected().raw_query(sql, dict(parameters or {}), dict(settings or {}), fmt=format)
 
     def lines(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Iterator[bytes]:
-        """The result line by line as JSONCompactEachRow, in bounded memory. Raises Unreachable, Refused."""
+        """The result line by line as JSONCompactEachRow, in bounded memory.
+
+        Raises Unreachable, Refused, also in the middle of the rows, never after a part of one.
+        """
         with self._errors(is_insert=False):
-            stream = self._connected().raw_stream(sql, dict(parameters or {}), fmt="JSONCompactEachRow")
-            rest = b""
+            stream = self._connected().raw_stream(
+                sql, dict(parameters or {}), dict(_STREAM_SETTINGS), fmt="JSONCompactEachRow"
+            )
             with stream:
-                for chunk in stream:
-                    *whole, rest = (rest + chunk).split(b"\n")
-                    yield from whole
-            if rest:
-                yield rest
+                yield from whole_rows(stream)
 
     def command(
         self, sql: str, parameters: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None

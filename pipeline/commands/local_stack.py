@@ -103,7 +103,7 @@ class LocalStack:
         except KafkaError as error:
             failure = StackFailed(f"Kafka: {error}")
         except (Unreachable, Refused) as error:
-            failure = StackFailed(f"ClickHouse: {error}")
+            failure = StackFailed(f"ClickHouse: {' '.join(str(error).split())}")
         if failure or self._lost:
             raise StackFailed("; ".join(filter(None, [str(failure or ""), self._lost]))) from failure
         print(outcome, flush=True)

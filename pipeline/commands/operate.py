@@ -18,6 +18,7 @@ from pipeline.clickhouse.store import Refused, Unreachable
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.local_stack import LocalStack, StackFailed
 from pipeline.commands.progress import Lag, NotIdleInTime, lags, wait_until_idle
+from pipeline.commands.refused import words_of
 from pipeline.commands.soundness import accept_losses, faults
 from pipeline.kafka.admin import TopicMismatch
 from pipeline.kafka.connection import BrokerUnavailable, wait_for_broker
@@ -30,6 +31,7 @@ from pipeline.query.operations import (
     devices_set_aside,
     ledger_totals,
     open_sessions,
+    refused_totals,
 )
 from pipeline.roles import known_topics
 from pipeline.settings import Settings
@@ -127,9 +129,12 @@ async def _wait(settings: Settings, timeout_s: float) -> None:
             left_s,
             faults=lambda: faults(connection, store, settings.offset_base),
         )
+        refused = await asyncio.to_thread(refused_totals, store.query)
     finally:
         store.close()
-    print(f"idle after {time.monotonic() - started_s:.1f} s: all that was sent is stored")
+    print(
+        f"idle after {time.monotonic() - started_s:.1f} s: all that was sent is stored, {words_of(refused)}"
+    )
 
 
 async def _show(settings: Settings) -> None:

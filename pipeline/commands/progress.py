@@ -97,7 +97,7 @@ async def wait_until_idle(
     *,
     faults: Callable[[], Awaitable[list[str]]] | None = None,
 ) -> None:
-    """Wait until everything sent so far is stored and every idle session is closed.
+    """Wait until all that is in a raw topic by now is through every role, and the sessions of it are closed.
 
     A session that turns idle only after the time to wait is not idle: it may stay open. Raises `NotIdleInTime`,
     `NeverIdle` for what `faults` finds, and what the store raises.
@@ -122,18 +122,16 @@ async def wait_until_idle(
 async def _idle(
     connection: KafkaConnection, store: Store, policies: Policies, timeout_s: float, waiting_for: list[str]
 ) -> None:
-    started_ms = int(time.time() * 1_000)
-    until_ms = started_ms + int(timeout_s * 1_000)
+    until_ms = int((time.time() + timeout_s) * 1_000)
     ids = await ids_of(connection, {name for names in reads().values() for name in names})
-    for role, sources in (
-        ("router", reads()["router"]),
-        ("sessionizer", [topics.SDK_EVENTS]),
-        ("sink", [topics.SDK_EVENTS]),
-    ):
-        await _until_done(connection, ids, role, sources, waiting_for)
+    await _until_done(connection, ids, "router", reads()["router"], waiting_for)
+    # What it passed on while we waited arrived after we began.
+    arrived_by_ms = int(time.time() * 1_000)
+    for role in ("sessionizer", "sink"):
+        await _until_done(connection, ids, role, [topics.SDK_EVENTS], waiting_for)
     while True:
         await _until_done(connection, ids, "sink", [topics.SESSIONS, topics.DEAD_LETTERS], waiting_for)
-        still_open = await asyncio.to_thread(_turning_idle, store, policies, started_ms, until_ms)
+        still_open = await asyncio.to_thread(_turning_idle, store, policies, arrived_by_ms, until_ms)
         if not still_open:
             return
         waiting_for[0] = f"{still_open} open sessions to be closed for inactivity"

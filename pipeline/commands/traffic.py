@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import sys
+import time
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -17,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from pipeline import topics, wiring
 from pipeline.commands.failure import CommandFailed
+from pipeline.commands.refused import RefusedOnArrival
 from pipeline.formats import registry
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.produce import NotProduced, Outgoing, produce
@@ -36,7 +38,10 @@ class Fleet:
 
 
 def send(settings: Settings, files: list[str], format: str) -> None:
-    """Produce each line of the files, in order. Raises `CommandFailed`."""
+    """Produce each line of the files, in order, and say how much of it is going to be refused.
+
+    Raises `CommandFailed`.
+    """
     known = registry.of_name(format)
     if known is None:
         names = ", ".join(each.name for each in registry.FORMATS)
@@ -44,14 +49,18 @@ def send(settings: Settings, files: list[str], format: str) -> None:
     for name in files:
         if name != "-" and not Path(name).is_file():
             raise CommandFailed(f"no file {name}")
-    # Under the name without its folder, so that the same file gives the same keys wherever it lies.
-    records = (
-        Outgoing(known.topic, known.key_of(line, Path(name).name), line)
-        for name in files
-        for line in _lines(name)
-    )
-    sent = _run(wiring.connection(settings), records, total=None, rate=0)
-    print(f"sent {sent} records to {known.topic}")
+    refused = RefusedOnArrival(known)
+
+    def records() -> Iterator[Outgoing]:
+        for name in files:
+            for line in _lines(name):
+                # Under the name without its folder, so that a file gives the same keys wherever it lies.
+                record = Outgoing(known.topic, known.key_of(line, Path(name).name), line)
+                refused.count(record.key, record.value, int(time.time() * 1_000))
+                yield record
+
+    sent = _run(wiring.connection(settings), records(), total=None, rate=0)
+    print(f"sent {sent} records to {known.topic}, {refused.words}")
 
 
 def simulate(settings: Settings, numbers: Fleet, *, rate: float, out: Path | None) -> None:

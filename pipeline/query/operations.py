@@ -8,6 +8,8 @@ from typing import Any
 
 import orjson
 
+from pipeline.formats.rejected import Reason
+
 Ask = Callable[[str, Mapping[str, Any]], bytes]
 """SQL and parameters to JSONEachRow; raises what the store raises."""
 
@@ -48,6 +50,18 @@ class DeviceSetAside:
     partition: int
     offset: int
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedTotals:
+    """What the workers refused and nobody has sent again."""
+
+    records: int
+    """Refused whole."""
+    events: int
+    """Of records whose other events were taken."""
+    spans: int
+    """Records that brought spans beside their events."""
 
 
 _LEDGER_TOTALS = """
@@ -131,6 +145,20 @@ def ledger_totals(ask: Ask) -> list[LedgerTotals]:
         )
         for row in rows
     ]
+
+
+def refused_totals(ask: Ask) -> RefusedTotals:
+    """All together. A dead letter of events speaks for all of its record that were refused for the same reason."""
+    (row,) = _rows(
+        ask,
+        "SELECT uniqExactIf((topic, partition, offset), event_index < 0 AND reason != {unsupported:String}) AS records,"
+        " sumIf(greatest(1, toUInt32OrZero(extract(detail, '\\\\((\\\\d+) events: also '))), event_index >= 0)"
+        " AS events, countIf(event_index < 0 AND reason = {unsupported:String}) AS spans"
+        # The events of a device that was set aside are stored.
+        " FROM dead_letters WHERE replayed_at IS NULL AND reason != {aside:String}",
+        {"unsupported": str(Reason.UNSUPPORTED), "aside": str(Reason.DEVICE_SET_ASIDE)},
+    )
+    return RefusedTotals(int(row["records"]), int(row["events"]), int(row["spans"]))
 
 
 def accepted_losses(ask: Ask) -> dict[tuple[str, str, int], int]:

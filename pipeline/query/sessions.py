@@ -90,8 +90,21 @@ def session_list(
 ) -> Statement:
     """Sessions that start in [start_ms, end_ms), newest first, from behind `after`; of all apps without `app_id`.
 
-    Rows are those of `sessions` without the resource, and `started_at_ms` and `ended_at_ms`. Raises FilterError.
+    Rows are those of `sessions` without the resource, and `started_at_ms` and `ended_at_ms`. Raises FilterError, and
+    ValueError for a limit that no page has.
     """
+    _require_page(limit)
+    return _some_sessions(app_id, filter, start_ms, end_ms, after, limit)
+
+
+def _some_sessions(
+    app_id: str | None,
+    filter: Filter | None,
+    start_ms: int,
+    end_ms: int,
+    after: Cursor | None,
+    limit: int,
+) -> Statement:
     if after is not None:
         end_ms = min(end_ms, after.started_at_ms + 1)
     has_days = 0 <= start_ms < end_ms <= _LAST_DAY_MS
@@ -134,14 +147,13 @@ def session_page(
     """A page of `session_list`, read day by day from the newest on: a page of a busy app never reads a month.
 
     `stored` is about how many sessions there are to choose from, where that is known: few are read at once. Raises
-    FilterError and what `ask` raises.
+    FilterError, ValueError for a limit that no page has, and what `ask` raises.
     """
+    _require_page(limit)
     rows: list[dict[str, Any]] = []
-    wanted = limit + 1
+    wanted = limit + 1  # so that it is known whether another page follows
     for window_start_ms, window_end_ms in _pieces(filter, start_ms, end_ms, after, stored):
-        statement = session_list(
-            app_id, filter, window_start_ms, window_end_ms, after, min(wanted - len(rows), MAX_LIMIT)
-        )
+        statement = _some_sessions(app_id, filter, window_start_ms, window_end_ms, after, wanted - len(rows))
         rows += [orjson.loads(line) for line in ask(statement.sql, statement.parameters).splitlines()]
         if len(rows) >= wanted:
             return Page(rows[:limit], Cursor.of(rows[limit - 1]))
@@ -217,6 +229,7 @@ def user_sessions(
     limit: int = 100,
 ) -> Statement:
     """Sessions of a user, or of a device, of an app, newest first, from behind `before`."""
+    _require_page(limit)
     if (user_id is None) == (device_id is None):
         raise ValueError("either a user or a device")
     column, value = ("device_id", device_id) if user_id is None else ("user_id", user_id)
@@ -254,11 +267,14 @@ def _go_on(after: Cursor | None, conditions: list[str], parameters: dict[str, ob
     }
 
 
+def _require_page(limit: int) -> None:
+    if not 1 <= limit <= MAX_LIMIT:
+        raise ValueError(f"a page has 1 to {MAX_LIMIT} rows")
+
+
 def _page(
     conditions: list[str], parameters: dict[str, object], limit: int, selection: str = _OF_ALL_TIME
 ) -> Statement:
-    if not 1 <= limit <= MAX_LIMIT:
-        raise ValueError(f"a page has 1 to {MAX_LIMIT} rows")
     sql = f"{selection} {' AND '.join(conditions)} ORDER BY {_ORDER} LIMIT {{limit:UInt32}}"
     return Statement(sql, {**parameters, "limit": limit})
 

@@ -5,6 +5,7 @@ Reads two ordered results side by side, one device at a time, so memory holds on
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -80,6 +81,15 @@ class DeviceDifferences(NamedTuple):
     differences: list[Difference]
 
 
+class _StateToPut(NamedTuple):
+    """An entry of the changelog to be."""
+
+    key: bytes
+    partition: int
+    arrived_ms: int
+    state: bytes
+
+
 _IN_APP = "({app:String} = '' OR app_id = {app:String})"
 _IN_SCOPE = (
     f"{_IN_APP} AND toUnixTimestamp64Milli(started_at) >= {{from:Int64}}"
@@ -88,7 +98,10 @@ _IN_SCOPE = (
 
 
 class Rebuild:
-    """One rebuild under the given policies, as of one moment. All methods block; they raise what the store raises."""
+    """One rebuild under the given policies, as of one moment.
+
+    All but `put_states` blocks; everything raises what the store raises.
+    """
 
     def __init__(
         self,
@@ -155,7 +168,8 @@ class Rebuild:
         async with producer_of(connection, max_batch_size=_BATCH_BYTES) as producer:
             count = await self._put_devices(connection, producer, done_offset)
         # None of these devices is set aside any more.
-        self._store.command(
+        await asyncio.to_thread(
+            self._store.command,
             f"DELETE FROM dead_letter_rows WHERE reason = '{Reason.DEVICE_SET_ASIDE}'"
             " AND ({app:String} = '' OR startsWith(key, concat({app:String}, '/')))",
             self._scope.parameters,
@@ -164,37 +178,50 @@ class Rebuild:
 
     async def _put_devices(self, connection: KafkaConnection, producer: Any, done_offset: int) -> int:
         fence = kafka_fence(topics.STATE, lambda: producer)
-        count = size = 0
+        count = 0
         waiting: dict[int, list[tuple[bytes, bytes | None]]] = {}
         clock_ms: dict[int, int] = {}
         ends = {number: await fence.claim(number, lambda: True) for number in range(self._partitions)}
         app = f"{self._scope.app_id}/".encode() if self._scope.app_id else b""
         unknown = await _keys(connection, ends, app)
-        for device, rebuilt in self._rebuilt():
-            rebuilt.state.applied_offset = max(rebuilt.state.applied_offset, done_offset)
-            key, number = f"{device.app_id}/{device.device_id}".encode(), self._partition_of(device)
-            unknown.get(number, set()).discard(key)
-            state = self._encode(rebuilt.state)
-            # Without the tombstones an older state that reaches further, by duplicates, would be kept; and a device
-            # that was set aside would stay so.
-            waiting.setdefault(number, []).extend([*_gone(key), (key, state)])
-            clock_ms[number] = max(clock_ms.get(number, 0), rebuilt.state.arrived_ms)
-            count, size = count + 1, size + len(state)
-            if count % _STATES_AT_ONCE == 0 or size > _INSERT_BYTES:
-                await _put(fence, waiting)
-                size = 0
+        devices = self._rebuilt()
+        while states := await asyncio.to_thread(self._some_states, devices, done_offset):
+            for key, number, arrived_ms, state in states:
+                unknown.get(number, set()).discard(key)
+                # Without the tombstones an older state that reaches further, by duplicates, would be kept; and a
+                # device that was set aside would stay so.
+                waiting.setdefault(number, []).extend([*_gone(key), (key, state)])
+                clock_ms[number] = max(clock_ms.get(number, 0), arrived_ms)
+            count += len(states)
+            await _put(fence, waiting)
         # Where input is gone that was never stored, so is what was folded of it: nothing may go on from that.
         for number, keys in unknown.items():
             waiting.setdefault(number, []).extend(each for key in sorted(keys) for each in _gone(key))
         if self._scope.is_every_device:
             # The states are made of stored rows, so of the topic that those came from, whichever is there now.
-            source = known_topics(self._store).get(topics.SDK_EVENTS, Known("", 0)).topic_id
+            known = await asyncio.to_thread(known_topics, self._store)
+            source = known.get(topics.SDK_EVENTS, Known("", 0)).topic_id
             log = (await topic_ids(producer.client, [topics.STATE])).get(topics.STATE, "")
-            for number, offset in self._stored_offsets():
+            for number, offset in await asyncio.to_thread(lambda: list(self._stored_offsets())):
                 key, value = marker_item(Marker(offset, clock_ms.get(number, 0), source, log))
                 waiting.setdefault(number, []).extend([(key, None), (key, value)])
         await _put(fence, waiting)
         return count
+
+    def _some_states(
+        self, devices: Iterator[tuple[StoredDevice, Rebuilt]], done_offset: int
+    ) -> list[_StateToPut]:
+        """The next ones, as many as are put at once; none at the end. Blocks."""
+        states: list[_StateToPut] = []
+        size = 0
+        for device, rebuilt in devices:
+            rebuilt.state.applied_offset = max(rebuilt.state.applied_offset, done_offset)
+            key, state = f"{device.app_id}/{device.device_id}".encode(), self._encode(rebuilt.state)
+            states.append(_StateToPut(key, self._partition_of(device), rebuilt.state.arrived_ms, state))
+            size += len(state)
+            if len(states) >= _STATES_AT_ONCE or size > _INSERT_BYTES:
+                break
+        return states
 
     def _rebuilt(self) -> Iterator[tuple[StoredDevice, Rebuilt]]:
         lines = self._store.lines(

@@ -5,16 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from pipeline import topics
+from pipeline.commands import traffic as traffic_commands
+from pipeline.commands.refused import words_of
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.formats import measure
+from pipeline.kafka.produce import Outgoing
+from pipeline.query.operations import RefusedTotals
+from pipeline.settings import load
 from tests.conftest import BROKER_KINDS
 from tests.support.stack import Stack, logs_if_failed, running_stack
 
@@ -372,3 +378,33 @@ def test_the_command_line_lists_them(traffic: Traffic) -> None:
 
 def lines(printed: str) -> list[Json]:
     return [json.loads(line) for line in printed.splitlines()]
+
+
+def test_status_says_how_much_was_refused(traffic: Traffic) -> None:
+    said = traffic.stack.run("status", "--wait-idle")
+    records = sum(1 for sent in traffic.bad if sent.bad.place < 0)
+    events = sum(sent.bad.refused for sent in traffic.bad if sent.bad.place >= 0)
+    assert events > sum(1 for sent in traffic.bad if sent.bad.place >= 0)
+    assert said.rstrip().endswith(
+        f": all that was sent is stored, {words_of(RefusedTotals(records, events, 0))}"
+    )
+
+
+def test_send_says_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """What it says before the records are sent is what the workers do; lines have no line ends, and a key."""
+
+    async def keep(_: Any, records: Iterable[Outgoing], **__: Any) -> int:
+        return sum(1 for _ in records)
+
+    monkeypatch.setattr(traffic_commands, "produce", keep)
+    key_counts = ("key_mismatch", "empty_record")
+    for format, all_bad in (("native", NATIVE), ("measure", MEASURE)):
+        chosen = [bad for bad in all_bad if bad.reason not in key_counts and b"\n" not in (bad.value or b"")]
+        file = tmp_path / format
+        file.write_bytes(b"\n".join([*(bad.value or b"" for bad in chosen), b""]))
+        traffic_commands.send(load({}), [str(file)], format)
+        records = sum(1 for bad in chosen if bad.place < 0)
+        events = sum(bad.refused for bad in chosen if bad.place >= 0)
+        sent, _, refused = capsys.readouterr().out.rstrip().partition(", ")
+        assert sent.startswith(f"sent {len(chosen)} records to ")
+        assert records and events and refused == words_of(RefusedTotals(records, events, 0))

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from pipeline.query.filters.json_form import FilterError
 from pipeline.query.filters.text_form import parse
 from pipeline.query.saved import delete, make_default, save, saved_filters
 from pipeline.query.sessions import (
+    MAX_LIMIT,
     Cursor,
     session_by_id,
     session_list,
@@ -175,6 +177,27 @@ def test_a_person_is_looked_for_in_one_question(store: Store, world: World) -> N
     asked.clear()
     session_page(ask, None, parse('user.id = ""'), *ALL_TIMES, None, 1_000)
     assert len(asked) > 1
+
+
+def test_the_largest_page_has_a_next_one(database_url: str) -> None:
+    """To know that there is one takes a row more than a page may have."""
+    with closing(Store(database_url)) as many:
+        migrate(many)
+        many.command(
+            "INSERT INTO session_rows (app_id, device_id, session_id, started_at) SELECT 'a', toString(number),"
+            " generateUUIDv4(number), fromUnixTimestamp64Milli(toInt64(1767700000000 + number % 7)) FROM numbers(1500)"
+        )
+        for stored in (None, 1_500):
+            first = session_page(many.query, None, None, *ALL_TIMES, None, MAX_LIMIT, stored=stored)
+            assert first.after is not None
+            rest = session_page(many.query, None, None, *ALL_TIMES, first.after, MAX_LIMIT, stored=stored)
+            assert (len(first.rows), len(rest.rows), rest.after) == (MAX_LIMIT, 500, None)
+            assert len({row["session_id"] for row in (*first.rows, *rest.rows)}) == 1_500
+        for limit in (0, MAX_LIMIT + 1):
+            with pytest.raises(ValueError, match="1 to 1000 rows"):
+                session_page(many.query, None, None, *ALL_TIMES, None, limit)
+            with pytest.raises(ValueError, match="1 to 1000 rows"):
+                session_list(None, None, *ALL_TIMES, None, limit)
 
 
 def test_a_page_never_passes_rows_over(store: Store) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import product
 from typing import Any
 
 import lz4.frame
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError, Error, OperationalError
+from urllib3.exceptions import ProtocolError
 
 from pipeline.clickhouse.store import BUSY_CODES, REFUSED_CODES, Refused, RefusedRow, Store, Unreachable
 
@@ -65,6 +67,29 @@ class Client:
         if error := self._fault([]):
             raise error
         return b""
+
+
+class Streaming(Client):
+    """Streams a body in pieces of so many bytes; at its end the connection breaks, or does not."""
+
+    def __init__(self, body: bytes, piece: int, *, breaks: bool) -> None:
+        super().__init__(lambda _: None)
+        self._body, self._piece, self._breaks = body, piece, breaks
+
+    def raw_stream(self, *_: Any, **__: Any) -> Streaming:
+        return self
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def __iter__(self) -> Iterator[bytes]:
+        for start in range(0, len(self._body), self._piece):
+            yield self._body[start : start + self._piece]
+        if self._breaks:
+            raise ProtocolError("Connection broken: InvalidChunkLength(got length b'', 0 bytes read)")
 
 
 def connected(client: Client) -> Store:
@@ -146,3 +171,45 @@ def test_a_query_is_asked_again_only_where_that_can_help() -> None:
     for code in (47, 60, 62, 497, *REFUSED_CODES):
         with pytest.raises(Refused):
             connected(Client(failing(DatabaseError("never", code=code), 1))).query("SELECT 1")
+
+
+STREAMED = [b'["a",["x"]]', b'["__exception__ Code: 241. DB::Exception: no",[]]', b'["\\r\\n",["[","]"]]']
+SAID = "Code: {}. DB::Exception: not now:\nat row 3. (NAME) (version 25.12)"
+# As it is told from 25.11 on, and before: behind whole rows, and behind a part of one.
+TOLD = {
+    "tagged": "\r\n__exception__\r\nabcdefgh\r\n{said}\n61 abcdefgh\r\n__exception__\r\n",
+    "marked": "__exception__\r\n{said}\n",
+    "bare": "{said}\n",
+}
+
+
+@pytest.mark.parametrize("part", [b"", b'["b",["x"]', b'["b'], ids=["after a row", "in a list", "in a text"])
+@pytest.mark.parametrize("told", TOLD.values(), ids=TOLD.keys())
+@pytest.mark.parametrize(("code", "kind"), [(241, Unreachable), (395, Refused)])
+def test_an_error_among_streamed_rows_is_none_of_them(
+    told: str, part: bytes, code: int, kind: type[Exception]
+) -> None:
+    said = SAID.format(code)
+    body = b"".join(row + b"\n" for row in STREAMED) + part + told.format(said=said).encode()
+    for piece, breaks in product((1, 7, 100_000), (False, True)):
+        lines = connected(Streaming(body, piece, breaks=breaks)).lines("SELECT 1")
+        assert [next(lines) for _ in STREAMED] == STREAMED
+        with pytest.raises(kind) as raised:
+            next(lines)
+        assert str(raised.value) == said
+
+
+@pytest.mark.parametrize("rest", [b'["b",["x"]', b'["b'], ids=["in a list", "in a text"])
+def test_a_part_of_a_row_is_none(rest: bytes) -> None:
+    body = STREAMED[0] + b"\n" + rest
+    for piece, breaks in product((1, 100_000), (False, True)):
+        lines = connected(Streaming(body, piece, breaks=breaks)).lines("SELECT 1")
+        assert next(lines) == STREAMED[0]
+        with pytest.raises(Unreachable):
+            next(lines)
+
+
+def test_streamed_rows_are_all_there() -> None:
+    body = b"".join(row + b"\n" for row in STREAMED)
+    for piece in (1, 5, 1_000):
+        assert list(connected(Streaming(body, piece, breaks=False)).lines("SELECT 1")) == STREAMED

@@ -1,0 +1,57 @@
+"""How many records and events are refused: counted before they are sent, or as they are kept, and in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.formats import native
+from pipeline.formats.format import Format
+from pipeline.formats.rejected import Rejected
+from pipeline.query.operations import RefusedTotals
+
+_SEE = "session-pipeline dead-letters list"
+
+
+@dataclass(slots=True)
+class RefusedOnArrival:
+    """What the workers are going to refuse of records that come now."""
+
+    format: Format
+    records: int = 0
+    events: int = 0
+    spans: int = 0
+
+    def count(self, key: bytes | None, value: bytes, now_ms: int) -> None:
+        """Judge a record as the worker will that reads it."""
+        translate = self.format.translate
+        judged = translate(value, now_ms) if translate else native.decode(value, key, now_ms)
+        if isinstance(judged, Rejected):
+            self.records += 1
+            return
+        for fault in judged.refused:
+            if fault.event_index is None:
+                self.spans += 1
+            else:
+                self.events += 1
+
+    @property
+    def words(self) -> str:
+        return words_of(RefusedTotals(self.records, self.events, self.spans))
+
+
+def words_of(totals: RefusedTotals) -> str:
+    """What is refused, and where to see it: for the end of a line."""
+    parts = [
+        _many(totals.records, "record"),
+        _many(totals.events, "single event"),
+        _many(totals.spans, "list") + " of spans",
+    ]
+    said = [part for part in parts if not part.startswith("0 ")]
+    if not said:
+        return "nothing refused"
+    *most, last = said
+    return f"{', '.join(most)}{' and ' if most else ''}{last} refused ({_SEE})"
+
+
+def _many(count: int, thing: str) -> str:
+    return f"{count} {thing}{'' if count == 1 else 's'}"

@@ -1,0 +1,155 @@
+"""ClickHouse failing or dying while the rows of a result stream out of it: an error by name, never a row or less."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+import pytest
+
+from pipeline import cli
+from pipeline.clickhouse.migrations import migrate
+from pipeline.clickhouse.store import Refused, Store, Unreachable
+from pipeline.embedded.child import LOOPBACK
+from pipeline.formats import native
+from pipeline.storage.rows import event_rows
+from pipeline.topics import SDK_EVENTS
+
+# More than the buffers on the way: the beginning is with the reader before the end is computed.
+LONG = "SELECT number, repeat('x', 100) FROM numbers(400000)"
+DEVICES = 60
+APP = "org.example.app"
+T0 = 1_742_296_591_764
+
+
+class Cutting:
+    """A port before ClickHouse that breaks off an answer in rows once so many bytes of it have passed."""
+
+    def __init__(self, url: str, cut_after: int) -> None:
+        parts = urlsplit(url)
+        assert parts.port is not None
+        self._target = (LOOPBACK, parts.port)
+        self._cut_after = cut_after
+        self._listener = socket.create_server((LOOPBACK, 0))
+        self.cuts = 0
+        port = self._listener.getsockname()[1]
+        self.url = parts._replace(netloc=f"{parts.netloc.rpartition('@')[0]}@{LOOPBACK}:{port}").geturl()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(self._target)
+                streamed = threading.Event()
+                threading.Thread(target=self._up, args=(client, server, streamed), daemon=True).start()
+                threading.Thread(target=self._down, args=(client, server, streamed), daemon=True).start()
+
+    def _up(self, client: socket.socket, server: socket.socket, streamed: threading.Event) -> None:
+        with suppress(OSError):
+            while data := client.recv(65_536):
+                if b"JSONCompactEachRow" in data:
+                    streamed.set()
+                server.sendall(data)
+        with suppress(OSError):
+            server.shutdown(socket.SHUT_RDWR)
+
+    def _down(self, client: socket.socket, server: socket.socket, streamed: threading.Event) -> None:
+        passed = 0
+        with client, server, suppress(OSError):
+            while data := server.recv(1_024):
+                if streamed.is_set():
+                    passed += len(data)
+                    if passed > self._cut_after:
+                        self.cuts += 1
+                        client.shutdown(socket.SHUT_RDWR)
+                        return
+                client.sendall(data)
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    store = Store(database_url)
+    migrate(store)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def cutting(database_url: str) -> Iterator[Cutting]:
+    cutting = Cutting(database_url, 2_000)
+    yield cutting
+    cutting.close()
+
+
+def test_what_fails_on_the_way_is_refused_and_no_row(store: Store) -> None:
+    """The rows before it come, each of them whole."""
+    sql = f"SELECT *, throwIf(number = 300000, 'nobody counts so far') FROM ({LONG})"
+    seen = 0
+    with pytest.raises(Refused, match="nobody counts so far"):
+        for line in store.lines(sql):
+            number, text, _ = json.loads(line)
+            assert (int(number), text) == (seen, "x" * 100)
+            seen += 1
+    assert 0 < seen <= 300_000
+
+
+def test_rows_that_speak_of_exceptions_are_rows(store: Store) -> None:
+    text = "\r\n__exception__\r\nabc\r\nCode: 241. DB::Exception: no\n5 abc\r\n__exception__\r\n"
+    (line,) = store.lines("SELECT {text:String}", {"text": text})
+    assert json.loads(line) == [text]
+
+
+def test_a_connection_that_breaks_off(database_url: str, store: Store) -> None:
+    cutting = Cutting(database_url, 10_000_000)
+    behind = Store(cutting.url)
+    seen = 0
+    with pytest.raises(Unreachable):
+        for line in behind.lines(LONG):
+            assert int(json.loads(line)[0]) == seen
+            seen += 1
+    assert seen and cutting.cuts == 1
+    behind.close()
+    cutting.close()
+
+
+def _fill(store: Store) -> None:
+    events = []
+    for number in range(DEVICES):
+        device = f"device-{number}"
+        body = {"v": 1, "app_id": APP, "device_id": device, "resource": {"os.name": "x" * 900}}
+        body["events"] = [{"id": "e", "time": T0, "name": "tick"}]
+        envelope = native.decode(json.dumps(body).encode(), f"{APP}/{device}".encode(), T0)
+        assert isinstance(envelope, native.Envelope)
+        events.append(event_rows(envelope, topic=SDK_EVENTS, partition=0, offset=number))
+    store.insert("event_rows", b"\n".join(events), token="test")
+    place = {"topic": SDK_EVENTS, "partition": 0, "time": T0 // 1_000}
+    refused = [{**place, "offset": number, "reason": "x", "value": "v" * 900} for number in range(DEVICES)]
+    store.insert("dead_letter_rows", "\n".join(map(json.dumps, refused)).encode(), token="test")
+
+
+@pytest.mark.parametrize("command", ["rebuild --dry-run", "rebuild", "dead-letters replay"])
+def test_a_command_says_so_in_one_line(
+    cutting: Cutting,
+    store: Store,
+    command: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _fill(store)
+    monkeypatch.setenv("PIPELINE_CLICKHOUSE_URL", cutting.url)
+    monkeypatch.setenv("PIPELINE_KAFKA_BOOTSTRAP", f"{LOOPBACK}:1")
+    monkeypatch.setattr("sys.argv", ["session-pipeline", *command.split()])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    assert cutting.cuts >= 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("session-pipeline: ClickHouse: ")
