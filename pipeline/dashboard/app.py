@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -30,6 +30,13 @@ from pipeline.dashboard.seal import SignIns
 from pipeline.query.operations import Ask
 
 _RETRY_AFTER_S = "10"
+_NAVIGATION: Mapping[str, str] = {
+    "/sessions": "Sessions",
+    "/timeline": "User timeline",
+    "/health": "Release health",
+    "/pipeline": "Pipeline",
+}
+"""The pages that every page leads to, in this order, and how they are called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +104,7 @@ def application(parts: Parts) -> Starlette:
         middleware=[guard],
         exception_handlers={HTTPException: _refused, NotAnswered: _not_answered},
     )
+    app.state.navigation = _NAVIGATION
     # It would lead to an address made of the Host header.
     app.router.redirect_slashes = False
     return app

@@ -45,6 +45,7 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
     """A page. Every value is escaped where it is put in."""
     context = {
         "path": request.scope["path"],
+        "navigation": request.app.state.navigation,
         "signed_in": request.state.visitor.is_signed_in,
         **values,
     }

@@ -84,6 +84,13 @@ METRICS: Mapping[str, Metric] = {
 """By name. Cold starts: by the launch event's own account, or else from the launch to the first view (the view
 `cold_starts` says which)."""
 
+IN_TABLE = (
+    *("sessions", "adoption", "devices", "users", "crash_free_sessions", "crash_free_users"),
+    *("anr_free_sessions", "duration_p50", "duration_p95", "cold_start_p50"),
+)
+IN_CHARTS = ("crash_free_sessions", "crash_free_users", "adoption", "duration_p50", "sessions", "users")
+"""Those that the page of release health shows, in its order: in the table of the whole range, and over time."""
+
 BUCKETS: Mapping[str | None, str] = {
     None: "toDateTime(0, 'UTC')",
     "hour": "toStartOfHour(toDateTime({time}, 'UTC'))",

@@ -18,18 +18,18 @@ _IDENTITY_COLUMNS: tuple[tuple[str, str], ...] = (
     ("session_id", "UUID"),
     ("first_event_id", "String"),
 )
-_RESOURCE_COLUMNS: tuple[tuple[str, str], ...] = (
-    ("app_version", _KEY),
-    ("app_build", _KEY),
-    ("environment", _KEY),
-    ("os_name", _KEY),
-    ("os_version", _KEY),
-    ("device_manufacturer", _KEY),
-    ("device_model", _KEY),
-    ("sdk_name", _KEY),
-    ("sdk_version", _KEY),
-    ("resource", "Map(LowCardinality(String), String)"),
-)
+RESOURCE_FACTS: Mapping[str, tuple[str, ...]] = {
+    "app_version": ("service.version",),
+    "app_build": ("app.build_id",),
+    "environment": ("deployment.environment.name",),
+    "os_name": ("os.name",),
+    "os_version": ("os.version",),
+    "device_manufacturer": ("device.manufacturer",),
+    "device_model": ("device.model.name", "device.model.identifier"),
+    "sdk_name": ("telemetry.sdk.name",),
+    "sdk_version": ("telemetry.sdk.version",),
+}
+"""Columns that a session's resource fills, each by the first of these attributes that is there."""
 
 SESSION_COLUMNS: tuple[tuple[str, str], ...] = (
     *_IDENTITY_COLUMNS,
@@ -51,7 +51,8 @@ SESSION_COLUMNS: tuple[tuple[str, str], ...] = (
     ("user_id", "String"),
     ("personas", "Array(LowCardinality(String))"),
     ("properties", "Map(LowCardinality(String), String)"),
-    *_RESOURCE_COLUMNS,
+    *((name, _KEY) for name in RESOURCE_FACTS),
+    ("resource", "Map(LowCardinality(String), String)"),
     ("event_count", "UInt32"),
     *((counter, "UInt32") for counter in COUNTERS),
     ("revision", "UInt64"),
@@ -60,6 +61,21 @@ SESSION_COLUMNS: tuple[tuple[str, str], ...] = (
     ("is_deleted", "UInt8"),
 )
 """Name and ClickHouse type of what a session row holds, in the order of `session_rows`."""
+
+FOLLOWING = frozenset(
+    {
+        "first_event_id",
+        "duration_ms",
+        "arrived_at",
+        "is_final",
+        "revision",
+        "partition",
+        "offset",
+        "is_deleted",
+    }
+    | RESOURCE_FACTS.keys()
+)
+"""Columns of a session that follow from others, or say which of its rows this is and where it came from."""
 
 EVENT_COLUMNS: tuple[tuple[str, str], ...] = (
     ("app_id", _KEY),
@@ -73,7 +89,8 @@ EVENT_COLUMNS: tuple[tuple[str, str], ...] = (
     ("seq", "Int64"),
     ("client_session_id", "String"),
     ("exit_reason", _KEY),
-    ("counters", "UInt8"),
+    # A bit each.
+    ("counters", "UInt8" if len(COUNTERS) <= 8 else "UInt16"),
     ("user_id", "String"),
     ("resource_json", _KEY),
     ("user_json", "String"),

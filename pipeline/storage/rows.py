@@ -19,6 +19,7 @@ import orjson
 from pipeline.domain.event import COUNTERS
 from pipeline.domain.session import End, Session, session_id_text
 from pipeline.formats.limits import FIRST_STORED_MS, LAST_STORED_MS
+from pipeline.storage.columns import RESOURCE_FACTS
 from pipeline.storage.kept import Kept
 
 if TYPE_CHECKING:
@@ -229,15 +230,8 @@ class _UserTexts(NamedTuple):
 def _make_resource(canonical: str) -> _ResourceTexts:
     facts: dict[str, str] = orjson.loads(canonical)
     columns = {
-        "app_version": facts.get("service.version", ""),
-        "app_build": facts.get("app.build_id", ""),
-        "environment": facts.get("deployment.environment.name", ""),
-        "os_name": facts.get("os.name", ""),
-        "os_version": facts.get("os.version", ""),
-        "device_manufacturer": facts.get("device.manufacturer", ""),
-        "device_model": facts.get("device.model.name") or facts.get("device.model.identifier", ""),
-        "sdk_name": facts.get("telemetry.sdk.name", ""),
-        "sdk_version": facts.get("telemetry.sdk.version", ""),
+        column: next((facts[name] for name in names if facts.get(name)), "")
+        for column, names in RESOURCE_FACTS.items()
     }
     texts = [f'"{name}":{_quoted(value)}' for name, value in columns.items()]
     return _ResourceTexts(f'{",".join(texts)},"resource":{canonical}', _quoted(columns["app_version"]))

@@ -8,18 +8,15 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from pipeline.domain.event import COUNTERS
+from pipeline.storage.columns import FOLLOWING, SESSION_COLUMNS
 
 _TIMES = ("started_at", "ended_at", "last_event_at")
-_PLAIN = (
-    "status", "state", "start_reason", "end_reason", "exit_reason", "cold_start", "client_session_id",
-    "stitched_session_id", "stitched_index", "user_id", "personas", "properties", "resource", "event_count",
-    *COUNTERS,
-)  # fmt: skip
+_KEY = ("app_id", "device_id", "session_id")
+_PLAIN = tuple(name for name, _ in SESSION_COLUMNS if name not in {*_KEY, *_TIMES, *FOLLOWING})
 _SHARED_FROM_BYTES = 4_096
 
 SELECT = (
-    f"SELECT app_id, device_id, session_id, {', '.join(f'toUnixTimestamp64Milli({name})' for name in _TIMES)},"
+    f"SELECT {', '.join(_KEY)}, {', '.join(f'toUnixTimestamp64Milli({name})' for name in _TIMES)},"
     f" {', '.join(_PLAIN)} FROM sessions"
 )
 """What `by_device` reads, without its filter and order; in format JSONCompactEachRow."""

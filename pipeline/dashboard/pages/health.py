@@ -26,7 +26,7 @@ from pipeline.query.failures import failing_requests, top_crashes
 from pipeline.query.filters.json_form import EVERYTHING, Filter, FilterError
 from pipeline.query.filters.sql import Scope, where
 from pipeline.query.filters.text_form import parse
-from pipeline.query.metric_definitions import METRICS, Bucket, in_group
+from pipeline.query.metric_definitions import IN_CHARTS, IN_TABLE, METRICS, Bucket, in_group
 from pipeline.query.metrics import metric, retention
 from pipeline.query.statement import Statement
 from pipeline.query.suggestions import values_of
@@ -34,11 +34,6 @@ from pipeline.query.suggestions import values_of
 _DAY_MS = 86_400_000
 _DAYS = 30
 """Shown where the address names no range, up to the newest session."""
-_TOTALS = (
-    *("sessions", "adoption", "devices", "users", "crash_free_sessions", "crash_free_users"),
-    *("anr_free_sessions", "duration_p50", "duration_p95", "cold_start_p50"),
-)
-_CHARTS = ("crash_free_sessions", "crash_free_users", "adoption", "duration_p50", "sessions", "users")
 _RETURN_DAYS = (1, 2, 3, 7, 14, 30)
 _GROUPS = 6
 """That stand for themselves; all others are one."""
@@ -168,18 +163,18 @@ class HealthPage:
             by=asked.by,
             where=asked.condition,
         )
-        found = await self._reader.rows(ask(_TOTALS, top=_GROUPS * 2))
+        found = await self._reader.rows(ask(IN_TABLE, top=_GROUPS * 2))
         totals = [{**row, "sessions_at": _of_group(asked, row)} for row in ordered(found, asked.by)]
-        series = await self._reader.rows(ask(_CHARTS, bucket=asked.bucket, top=_GROUPS))
+        series = await self._reader.rows(ask(IN_CHARTS, bucket=asked.bucket, top=_GROUPS))
         place = (asked.app, asked.start_ms, asked.end_ms)
         keys = await self._reader.rows(values_of(asked.app, "user.property."))
         return {
             "property_keys": [row["word"] for row in keys],
             "totals": totals,
-            "metrics": [METRICS[name] for name in _TOTALS],
+            "metrics": [METRICS[name] for name in IN_TABLE],
             "charts": [
                 chart(METRICS[name].label, name, METRICS[name].unit, ordered(series, asked.by))
-                for name in _CHARTS
+                for name in IN_CHARTS
                 # An app that names no users has none of theirs to draw.
                 if any(row[name] for row in series)
             ],

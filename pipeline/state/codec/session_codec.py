@@ -14,7 +14,9 @@ from pipeline.domain.stitching import Stitched
 from pipeline.state.device_state import DeviceState, Report, Write, Written
 from pipeline.state.tail import Ref
 
-_Counts = Annotated[list[int], msgspec.Meta(min_length=len(COUNTERS), max_length=len(COUNTERS))]
+_COUNTERS, _FIRST_COUNTERS = len(COUNTERS), 8
+"""Counters are added behind the others, and a state from before one was has counted none: 8 is what there was first."""
+_Counts = Annotated[list[int], msgspec.Meta(min_length=_FIRST_COUNTERS, max_length=_COUNTERS)]
 SessionRow = tuple[
     str, int, Ref, bool, Ref, int, int, Ref, Ref, bool, Ref, Ref, int, _Counts, str, int
 ]  # fmt: skip
@@ -46,6 +48,8 @@ def session(row: SessionRow, texts: Sequence[str]) -> Session:
     """The session of `session_row`. Raises IndexError for a number of nothing."""
     (first_id, started, start_reason, foreground, resource, last, ended, end_reason, exit_reason, cold,
      client, user, count, counters, stitched_first, stitched_index) = row  # fmt: skip
+    if len(counters) < _COUNTERS:
+        counters += [0] * (_COUNTERS - len(counters))
     return Session(
         first_id, started, texts[start_reason], foreground, texts[resource], last, ended,
         texts[end_reason], texts[exit_reason], cold, texts[client], texts[user], count, counters,
