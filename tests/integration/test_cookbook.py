@@ -14,6 +14,8 @@ import pytest
 from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.query import first_look
+from pipeline.query.statement import Statement
 from pipeline.schema_files import schema_folder
 from pipeline.storage.rows import ledger_row
 from tests.support.analysts import Traffic, fill, simulated
@@ -35,7 +37,10 @@ class Kitchen:
         self.sessions = [row for row in traffic.sessions if row["app_id"] == APP]
 
     def cook(self, number: int) -> list[Row]:
-        lines = self._store.query(RECIPES[number]).splitlines()
+        return self.ask(Statement(RECIPES[number]))
+
+    def ask(self, statement: Statement) -> list[Row]:
+        lines = self._store.query(statement.sql, statement.parameters).splitlines()
         return [orjson.loads(line) for line in lines]
 
 
@@ -68,6 +73,15 @@ def test_there_are_twenty() -> None:
 @pytest.mark.parametrize("number", RECIPES)
 def test_it_finds_something(kitchen: Kitchen, number: int) -> None:
     assert kitchen.cook(number)
+
+
+def test_what_the_demonstration_shows(kitchen: Kitchen) -> None:
+    statements = (first_look.LATEST, first_look.BY_END, first_look.HEALTH, first_look.CRASHED)
+    found = [kitchen.ask(each) for each in statements]
+    assert all(found)
+    (crashed,) = found[-1]
+    story = kitchen.ask(first_look.story(crashed["session_id"]))
+    assert "crash" in story[-1]["what"]
 
 
 def test_days(kitchen: Kitchen) -> None:
