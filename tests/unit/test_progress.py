@@ -15,13 +15,15 @@ from pipeline.clickhouse.store import Store
 from pipeline.commands import progress
 from pipeline.commands.refused import words_of
 from pipeline.domain.policy import Policies, Policy
+from pipeline.formats import measure
 from pipeline.kafka.admin import LogBounds
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topic_identity import Note
 from pipeline.query.operations import RefusedTotals
-from pipeline.topics import TP, group_of
+from pipeline.roles.topology import group_of
+from pipeline.topics import TP
 
-RAW = TP(topics.MEASURE_EVENTS, 0)
+RAW = TP(measure.FORMAT.topic, 0)
 BODIES = 3
 
 
@@ -48,7 +50,7 @@ class Pipeline:
     async def log_bounds(
         self, connection: KafkaConnection, partitions: Collection[TP]
     ) -> dict[TP, LogBounds]:
-        ends = {topics.MEASURE_EVENTS: BODIES, topics.SDK_EVENTS: len(self.arrived_ms)}
+        ends = {measure.FORMAT.topic: BODIES, topics.SDK_EVENTS: len(self.arrived_ms)}
         return {tp: LogBounds(0, ends.get(tp.topic, 0)) for tp in partitions}
 
     async def topic_partitions(self, connection: KafkaConnection, names: Collection[str]) -> list[TP]:
