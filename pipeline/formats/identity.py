@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+import sys
 
 import msgspec
 import orjson
 
+from pipeline.formats.kept import Kept
 from pipeline.formats.limits import (
     MAX_ID_CHARS,
     MAX_PERSONAS,
@@ -17,8 +18,10 @@ from pipeline.formats.limits import (
 )
 from pipeline.formats.rejected import Reason, Rejected
 
+KEPT_BYTES = 20_000_000
+"""Of resources, and of users, that are remembered."""
 _CACHED_BYTES = 4_096
-"""Longer ones are not remembered: the caches stay within some 20 MB each."""
+"""Longer ones are not remembered: looking them up costs what it saves."""
 
 _facts = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _text = msgspec.json.Decoder(str)
@@ -39,7 +42,7 @@ def canonical_resource(raw: bytes) -> str | Rejected:
     A value that is not text becomes its JSON text as it came, without the blanks. Raises `orjson.JSONDecodeError` for
     what is no strict JSON.
     """
-    return _resource_cached(raw) if len(raw) <= _CACHED_BYTES else _resource(raw)
+    return _kept_resources[raw] if len(raw) <= _CACHED_BYTES else _resource(raw)
 
 
 def canonical_user(raw: bytes) -> str | Rejected:
@@ -47,7 +50,7 @@ def canonical_user(raw: bytes) -> str | Rejected:
 
     No bytes are no user. Values of properties become text as in a resource. Raises as `canonical_resource` does.
     """
-    return _user_cached(raw) if len(raw) <= _CACHED_BYTES else _user_of(raw)
+    return _kept_users[raw] if len(raw) <= _CACHED_BYTES else _user_of(raw)
 
 
 def _resource(raw: bytes) -> str | Rejected:
@@ -125,5 +128,5 @@ def _as_texts(facts: dict[str, msgspec.Raw]) -> dict[str, str]:
     return texts
 
 
-_resource_cached = lru_cache(maxsize=2_048)(_resource)
-_user_cached = lru_cache(maxsize=2_048)(_user_of)
+_kept_resources = Kept(_resource, sys.getsizeof, KEPT_BYTES)
+_kept_users = Kept(_user_of, sys.getsizeof, KEPT_BYTES)

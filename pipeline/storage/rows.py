@@ -18,9 +18,9 @@ import orjson
 
 from pipeline.domain.event import COUNTERS
 from pipeline.domain.session import End, Session, session_id_text
+from pipeline.formats.kept import Kept
 from pipeline.formats.limits import FIRST_STORED_MS, LAST_STORED_MS
 from pipeline.storage.columns import RESOURCE_FACTS
-from pipeline.storage.kept import Kept
 
 if TYPE_CHECKING:
     from pipeline.formats.envelope import Envelope
@@ -266,7 +266,7 @@ def _size(texts: tuple[str, ...]) -> int:
 
 _resource = Kept(_make_resource, _size, _KEPT_BYTES).__getitem__
 _user = Kept(_make_user, _size, _KEPT_BYTES).__getitem__
-_quoted = Kept(lambda text: _text(str(text)), sys.getsizeof, _KEPT_BYTES // 2).__getitem__
+_quoted = Kept[str, str](lambda text: _text(str(text)), sys.getsizeof, _KEPT_BYTES // 2).__getitem__
 
 
 def _raw(text: str) -> msgspec.Raw:

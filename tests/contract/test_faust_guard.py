@@ -8,17 +8,20 @@ see whether `batch_transport`, `consumer_thread`, `chunk`, `recovery`, `table_ma
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib
 import inspect
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import requires, version
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 from packaging.requirements import Requirement
 
 VERSIONS = {"faust-streaming": "0.15.", "aiokafka": "0.14."}
@@ -95,7 +98,41 @@ FINGERPRINTS: dict[str, str] = {
     "aiokafka.producer.message_accumulator:BatchBuilder.append": "657d76f55157d9ca",
     "aiokafka.producer.message_accumulator:MessageAccumulator.add_batch": "5ed1c5b1367ad854",
     "aiokafka.producer.producer:AIOKafkaProducer.send_batch": "bf42b0f0c5c0646d",
+    "aiokafka.client:AIOKafkaClient.coordinator_lookup": "19cc69fb75f8d667",
+    "aiokafka.client:AIOKafkaClient.get_random_node": "0e2daf38b78e99a7",
+    "aiokafka.client:AIOKafkaClient.send": "246b277687d7b687",
+    "aiokafka.client:AIOKafkaClient.set_topics": "9f9b55d6d8997834",
+    "aiokafka.client:ConnectionGroup": "2da88f55756f56ab",
+    "aiokafka.client:CoordinationType": "6bd188876f559d16",
+    "aiokafka.admin.client:AIOKafkaAdminClient.__init__": "2598ace9015c12b0",
+    "aiokafka.consumer.consumer:AIOKafkaConsumer.__init__": "01506f316191f7c9",
+    "aiokafka.consumer.consumer:AIOKafkaConsumer.start": "2f1ba70443327538",
+    "aiokafka.consumer.fetcher:PartitionRecords": "94aa0da0dbec8d1b",
+    "aiokafka.consumer.group_coordinator:GroupCoordinator.__init__": "9e729f077efc4f3a",
+    "aiokafka.consumer.group_coordinator:GroupCoordinator.fetch_committed_offsets": "6c049c7379165952",
+    "aiokafka.partitioner:DefaultPartitioner": "37af0b3aa6871f16",
+    "aiokafka.producer.message_accumulator:BatchBuilder._set_producer_state": "ab6b10c5329a1dd9",
+    "aiokafka.producer.message_accumulator:BatchBuilder.record_count": "3a3d4948a3b70702",
+    "aiokafka.protocol.abstract:AbstractType": "987d9751c32eb5f4",
+    "aiokafka.protocol.api:Request": "1dc66f0574be1673",
+    "aiokafka.protocol.api:RequestStruct": "0c94b7d190186c2a",
+    "aiokafka.protocol.api:Response": "38b92a1dd3b1b270",
+    "aiokafka.protocol.group:HeartbeatRequest": "61fd1d60122d11e4",
+    "aiokafka.protocol.group:SyncGroupRequest": "5f47b11912923392",
+    "aiokafka.protocol.transaction:InitProducerIdRequest": "d84fcc5a50e8a9fd",
+    "aiokafka.protocol.types:Boolean": "f6f2c71efbd5b166",
+    "aiokafka.protocol.types:CompactArray": "3051bc618ade780c",
+    "aiokafka.protocol.types:CompactString": "8474e6b495fa8c1c",
+    "aiokafka.protocol.types:Int16": "b20f58cbd42b3c32",
+    "aiokafka.protocol.types:Int32": "6e0b6de0f43d31d6",
+    "aiokafka.protocol.types:Schema": "cb254b3dabc4c1c5",
+    "aiokafka.protocol.types:TaggedFields": "8dc7ecdf81af42ce",
+    "faust.transport.drivers.aiokafka:Transport": "966a67907f33524d",
 }
+
+
+MODULES = {"fetcher"}
+"""Modules whose members are guarded one by one."""
 
 
 def find(path: str) -> Any:
@@ -104,9 +141,12 @@ def find(path: str) -> Any:
     found: Any = importlib.import_module(module)
     for name in names.split("."):
         found = inspect.getattr_static(found, name)
+        if getattr(found, "__module__", "").startswith("pipeline.") and inspect.isclass(found):
+            found = found.__base__  # the product was imported, and has put its own in the place of theirs
     return found
 
 
+@cache
 def source(path: str) -> str:
     if path.endswith(".pyx"):
         root = Path(importlib.import_module("faust").__file__ or "").parents[1]
@@ -147,23 +187,37 @@ def test_faust_is_pinned_to_the_tested_minor_version() -> None:
     assert not pin.contains("0.15.2")
 
 
-def overrides() -> Iterator[tuple[type, str, type]]:
-    """Our classes' own methods that a class of Faust's has too."""
-    from pipeline.streaming import batch_transport, consumer_thread, faust_app, table_manager  # noqa: PLC0415 - not needed to print
+ADAPTERS = ("kafka", "streaming")
+"""The folders that may import what is guarded (test_layers.py)."""
+PUBLIC = {"aiokafka", "aiokafka.errors", "aiokafka.structs", "aiokafka.admin", "faust", "faust.types", "mode"}
+"""What else there is of these packages may move with any release."""
+INNER = {"client", "_client", "coordinator", "_coordinator"}
+"""Objects that the public classes of aiokafka keep inside, by the names they go by in our code."""
 
-    for ours in (
-        consumer_thread.BatchConsumerThread, batch_transport.BatchConsumer, batch_transport.BatchTransport,
-        table_manager.StateTableManager, faust_app.BatchApp,
-    ):  # fmt: skip
-        for name in vars(ours):
-            for theirs in ours.__mro__[1:]:
-                if (
-                    name in vars(theirs)
-                    and not name.startswith("__")
-                    and theirs.__module__.startswith("faust.")
-                    and ".types." not in theirs.__module__
-                ):
-                    yield ours, name, theirs
+
+def adapters() -> Iterator[Path]:
+    for folder in ADAPTERS:
+        yield from sorted((Path(__file__).parents[2] / "pipeline" / folder).glob("*.py"))
+
+
+def overrides() -> Iterator[tuple[type, str, type]]:
+    """Our classes' own methods that a class of theirs has too."""
+    for path in adapters():
+        module = importlib.import_module(f"pipeline.{path.parent.name}.{path.stem}")
+        for ours in vars(module).values():
+            if not inspect.isclass(ours) or ours.__module__ != module.__name__:
+                continue
+            for name in vars(ours):
+                for theirs in ours.__mro__[1:]:
+                    package = theirs.__module__.partition(".")[0]
+                    if (
+                        name in vars(theirs)
+                        and not name.startswith("__")
+                        # The hooks of Mode's services are there to be overridden.
+                        and (package in {"aiokafka", "faust"} or (package == "mode" and name.startswith("_")))
+                        and ".types." not in theirs.__module__
+                    ):
+                        yield ours, name, theirs
 
 
 def test_every_override_is_guarded_and_takes_the_same_arguments() -> None:
@@ -178,6 +232,63 @@ def test_every_override_is_guarded_and_takes_the_same_arguments() -> None:
             f"{ours.__name__}.{name} overrides what no test guards"
         )
         assert list(inspect.signature(mine).parameters) == list(inspect.signature(original).parameters), name
+
+
+def touched(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and name of what a file uses of the insides of Faust, Mode and aiokafka."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    inner_modules = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in PUBLIC:
+            for alias in node.names:
+                if node.module not in PUBLIC:
+                    yield node.lineno, alias.name
+                    inner_modules.add(alias.name)
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Attribute):
+            continue
+        of = ast.unparse(node.value).rpartition(".")[2]
+        is_private = node.attr.startswith("_") and not node.attr.startswith("__")
+        is_inner = of in inner_modules or (of in INNER and not hasattr(AIOKafkaAdminClient, node.attr))
+        if is_inner or (is_private and node.attr not in own_names()):
+            yield node.lineno, node.attr
+
+
+@cache
+def own_names() -> frozenset[str]:
+    """Private names that our own classes define, but for those that theirs have as well."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in adapters())
+    ours = set(re.findall(r"(?:\bdef |\bself\.)(_[a-z]\w*)(?=\(|: | = )", text))
+    return frozenset(
+        ours - {"_client", "_coordinator", "_send_req", "_consumer_record", "_partition_records"}
+    )
+
+
+def is_guarded(name: str) -> bool:
+    """Whether what defines a name is among what has a fingerprint."""
+    defined = re.compile(
+        rf"\b(?:def|class) {name}\b|\bself\.{name}(?:: [^=\n]+)? = |^\s*{name}\b.* = ", re.MULTILINE
+    )
+    if any(f":{name}." in path for path in FINGERPRINTS):
+        return True  # a class of which we lean on some members only
+    return any(defined.search(text) for text in map(source, FINGERPRINTS))
+
+
+def test_all_that_is_used_of_their_insides_is_guarded() -> None:
+    found = [(path, line, name) for path in adapters() for line, name in touched(path)]
+    names = {name for _, _, name in found}
+    assert {
+        "_consumer_record",
+        "_set_producer_state",
+        "coordinator_lookup",
+        "InitProducerIdRequest",
+    } <= names | {name for _, name, _ in overrides()}
+    loose = [
+        f"{path.name}:{line} {name}"
+        for path, line, name in found
+        if name not in MODULES and not is_guarded(name)
+    ]
+    assert not loose, "no fingerprint covers: " + ", ".join(sorted(set(loose)))
 
 
 def test_recovery_answers_to_all_that_faust_asks_of_its_own() -> None:

@@ -11,8 +11,9 @@ import pytest
 from pipeline.domain.event import COUNTERS, Event, Kind
 from pipeline.formats.envelope import Envelope
 from pipeline.formats.identity import canonical_resource, canonical_user
-from pipeline.formats.limits import MAX_NESTING, MAX_RECORD_BYTES
+from pipeline.formats.limits import MAX_EVENTS, MAX_NESTING, MAX_RECORD_BYTES
 from pipeline.formats.meaning import exit_reason_of, interpret
+from pipeline.formats.native import reading
 from pipeline.formats.native.events import decode, to_events
 from pipeline.formats.rejected import MAX_DETAIL_CHARS, Reason, Rejected
 from tests.support.decoding import assert_read_alike
@@ -206,3 +207,36 @@ def test_exit_reasons() -> None:
     words = ("CRASH_NATIVE", "Out_Of_Memory", " user_terminated ", "SIGNALED", "", None, 3, "x" * 65)
     expected = ["crash", "out_of_memory", "user_terminated", "signaled", *["unknown"] * 4]
     assert [exit_reason_of(word) for word in words] == expected
+
+
+@pytest.mark.parametrize("count", [100, 128, 300, MAX_EVENTS])
+def test_a_record_of_many_events_with_attributes_is_read_the_quick_way(count: int) -> None:
+    """What counts is how deep its brackets lie, not how many there are."""
+    events = [event(id=f"e{number}", attributes={"a": "1", "b": ["{["]}) for number in range(count)]
+    value = envelope(*events, resource={"os.name": "Android"})
+    assert reading.plain_envelope(value, reading.names_of(KEY)) is not None
+    assert_read_alike(value, KEY, NOW)
+
+
+FLAT = [event(id=f"e{number}", attributes={"a": [1]}) for number in range(260)]
+
+
+@pytest.mark.parametrize("depth", [*range(250, 258), 1_100, 30_000])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b'"attributes":{"a":[1]}', b'"attributes":%s'),
+        (b'"attributes":{"a":[1]}', b'"attributes":%s,"attributes":{}'),
+        (b'"resource":{}', b'"resource":%s'),
+        (b'"resource":{}', b'"resource":%s,"resource":{}'),
+        (b'"resource":{}', b'"user":%s,"user":{"id":"u"}'),
+        (b'"resource":{}', b'"events":%s,"events":[]'),
+        (b'"resource":{}', b'"other":%s'),
+    ],
+)
+def test_depth_is_judged_alike_by_both_ways(before: bytes, after: bytes, depth: int) -> None:
+    """Wherever it lies, also in what a field holds that stands a second time."""
+    sound = envelope(*FLAT, resource={}).replace(b" ", b"")
+    assert before in sound
+    deep = b'{"a":' * depth + b"1" + b"}" * depth
+    assert_read_alike(sound.replace(before, after.replace(b"%s", deep), 1), KEY, NOW)

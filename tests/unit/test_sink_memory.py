@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from pipeline.clickhouse.store import RefusedRow
+from pipeline.formats.kept import Kept
 from pipeline.roles.batch import Bounds, Piece, Source, block_token
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.sink import Sink
 from pipeline.storage.dead_letter import Refusal
-from pipeline.storage.kept import Kept
 from tests.bench.parts import Fetched
 from tests.support.worst_cases import CONTROL, envelope, resource, turns, user
 

@@ -11,6 +11,7 @@ from pipeline.formats.envelope import VERSION
 from pipeline.formats.faults import fault_of_id
 from pipeline.formats.identity import canonical_resource, canonical_user
 from pipeline.formats.limits import (
+    MAX_CONTAINERS,
     MAX_EVENTS,
     MAX_NESTING,
     MAX_RECORD_BYTES,
@@ -34,6 +35,9 @@ _decode_plain = msgspec.json.Decoder(PlainEnvelope).decode
 _raw_envelope = msgspec.json.Decoder(RawEnvelope)
 _raw_events = msgspec.json.Decoder(list[msgspec.Raw])
 _raw_event = msgspec.json.Decoder(RawEvent)
+
+_LEVELS_OF_EVENT = 3
+"""The envelope, its list of events, and the event around its attributes."""
 
 Sound = tuple[WireEnvelope, list[int], list[Rejected]]
 """An envelope with its sound events, their indexes, and what was refused of the rest."""
@@ -74,22 +78,44 @@ def plain_envelope(value: bytes | None, names: Names | None) -> WireEnvelope | N
     """
     if not value or names is None or len(value) > MAX_RECORD_BYTES:
         return None
-    if len(value) > 2 * MAX_NESTING and value.count(b"{") + value.count(b"[") > MAX_NESTING:
+    # Each level takes a bracket to open and one to close.
+    openings = value.count(b"{") + value.count(b"[") if len(value) > 2 * MAX_NESTING else 0
+    if openings > MAX_CONTAINERS:
         return None
     try:
         if not value.isascii():
             value.decode()
         wire = _decode_plain(value)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     if (
         wire.v != VERSION
         or wire.app_id != names[0]
         or wire.device_id != names[1]
         or not 0 < len(wire.events) <= MAX_EVENTS
+        or (openings > MAX_NESTING and _may_be_too_deep(wire, openings))
     ):
         return None
     return wire
+
+
+def _may_be_too_deep(wire: WireEnvelope, openings: int) -> bool:
+    """Whether levels may go beyond the limit, in an envelope of so many opening brackets, those in texts included.
+
+    What is opened in one part closes in it. So no part is deeper than it has brackets, nor is what was passed over,
+    where a field stands twice, deeper than there are brackets left.
+    """
+    most = MAX_NESTING - _LEVELS_OF_EVENT
+    left = openings - 2 - len(wire.events)
+    if left <= most:
+        return False
+    for part in (wire.resource, wire.user, *[event.attributes for event in wire.events]):
+        text = bytes(part)
+        count = text.count(b"{") + text.count(b"[")
+        if count > most:
+            return True
+        left -= count
+    return left > most
 
 
 def texts_of(wire: WireEnvelope) -> tuple[str, str] | None:

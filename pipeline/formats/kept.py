@@ -6,26 +6,27 @@ import sys
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 _LARGEST_SHARE = 8
 
 
-class Kept(dict[str, T], Generic[T]):
-    """Text to what `make` gives for it; `kept[text]` makes it where it is not there.
+class Kept(dict[K, T], Generic[K, T]):
+    """Text, or bytes, to what `make` gives for it; `kept[text]` makes it where it is not there.
 
     Holds at most `max_bytes`, by what `size_of` says of a value and the size of its text. Full, it begins anew, which
     costs less than to know what was used last; what would take an eighth of it is not kept at all.
     """
 
-    def __init__(self, make: Callable[[str], T], size_of: Callable[[T], int], max_bytes: int) -> None:
+    def __init__(self, make: Callable[[K], T], size_of: Callable[[T], int], max_bytes: int) -> None:
         super().__init__()
         self._make = make
         self._size_of = size_of
         self._max_bytes = max_bytes
         self.byte_count = 0
 
-    def __missing__(self, text: str) -> T:
+    def __missing__(self, text: K) -> T:
         made = self._make(text)
         size = _ENTRY_BYTES + sys.getsizeof(text) + self._size_of(made)
         if size > self._max_bytes // _LARGEST_SHARE:
