@@ -1,36 +1,73 @@
 """The command line: parses arguments, turns failures into exit codes, and nothing else.
 
-Exit codes: 0 success, 1 failure with one line on stderr, 2 wrong usage.
+Exit codes:
+
+    0    success
+    1    failure, with one line on stderr that says what is wrong
+    2    wrong usage
+    70   a fault of this program, with one line on stderr to report
+    130  Ctrl-C
+    141  whoever read the output has gone away, such as `head`
+
+With PIPELINE_DEBUG=1 a traceback comes before that line.
 """
 
 from __future__ import annotations
 
+import os
+import select
 import sys
+import traceback
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from pipeline import __version__, wiring
-from pipeline.commands import analyse, operate, traffic
-from pipeline.commands import dead_letters as refused
-from pipeline.commands import demo as show
-from pipeline.commands import rebuild as again
+from pipeline.commands import analyse, dead_letters, demo, operate, rebuild, traffic
 from pipeline.commands.failure import CommandFailed
+from pipeline.errors import PipelineError, system_says
 from pipeline.formats import registry
 from pipeline.runtime import log_for_command
-from pipeline.settings import InvalidSettings
+
+_FAILED, _OUR_FAULT, _INTERRUPTED, _NOBODY_READS = 1, 70, 130, 141
+"""Exit codes. The last two are those of a process that dies of SIGINT and SIGPIPE, as a shell shows them."""
+
+
+class _Commands(TyperGroup):
+    """All commands. Here and not in `main` ends what the library would otherwise end in its own way."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except KeyboardInterrupt:
+            sys.exit(_INTERRUPTED)
+        except SystemExit as end:
+            # Rich exits by itself, with 1.
+            if isinstance(end.__context__, BrokenPipeError):
+                sys.exit(_NOBODY_READS)
+            raise
+        except BrokenPipeError as error:
+            # A socket breaks in the same way, which is no reason to be quiet.
+            code = _NOBODY_READS if _nobody_reads() else _report(error)
+            _drop_output()
+            sys.exit(code)
+        return result
+
 
 app = typer.Typer(
+    cls=_Commands,
     help="Turns the raw events of mobile and web apps into user sessions: Kafka in, ClickHouse out.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-dead_letters = typer.Typer(help="What was refused, and why.", no_args_is_help=True)
-app.add_typer(dead_letters, name="dead-letters")
+dead_letters_app = typer.Typer(help="What was refused, and why.", no_args_is_help=True)
+app.add_typer(dead_letters_app, name="dead-letters")
 
 
 _TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
@@ -82,14 +119,14 @@ def up(
     operate.up(wiring.settings(), data=data, ports=ports)
 
 
-@app.command()
-def demo(
+@app.command("demo")
+def demo_command(
     data: Annotated[Path, typer.Option(help="Where sessions and events are kept.")] = Path(
         ".session-pipeline"
     ),
 ) -> None:
     """See it work: the embedded stack, a small simulated fleet, its sessions, a crash, crash-free rates."""
-    show.demo(wiring.settings(), data)
+    demo.demo(wiring.settings(), data)
 
 
 @app.command()
@@ -100,9 +137,9 @@ def worker(
     ] = None,
 ) -> None:
     """Run one worker against the configured Kafka and ClickHouse; start as many as there is work."""
-    from pipeline.commands.worker import worker as run  # noqa: PLC0415 - only workers pay for Faust
+    from pipeline.commands import worker  # noqa: PLC0415 - only workers pay for Faust
 
-    run(wiring.settings(), role.value, ready_file)
+    worker.worker(wiring.settings(), role.value, ready_file)
 
 
 @app.command()
@@ -184,12 +221,12 @@ def dashboard(
 ) -> None:
     """Serve the dashboard until Ctrl-C or SIGTERM. The password is PIPELINE_DASHBOARD_PASSWORD."""
     try:
-        from pipeline.commands.dashboard import dashboard as serve  # noqa: PLC0415 - workers do without the extra
+        from pipeline.commands import dashboard  # noqa: PLC0415 - workers do without the extra
     except ModuleNotFoundError as error:
         raise CommandFailed(
             f"{error.name} is not installed: pip install 'session-pipeline[dashboard]'"
         ) from error
-    serve(wiring.settings(), host=host, port=port, needs_login=not no_login)
+    dashboard.dashboard(wiring.settings(), host=host, port=port, needs_login=not no_login)
 
 
 @app.command()
@@ -206,8 +243,8 @@ def status(
     operate.status(wiring.settings(), wait_idle=wait_idle, timeout_s=timeout, accept=accept)
 
 
-@app.command()
-def rebuild(
+@app.command("rebuild")
+def rebuild_command(
     app_id: Annotated[str, typer.Option("--app", help="Only this app.")] = "",
     start: Annotated[
         datetime | None, typer.Option("--from", formats=_TIMES, help="Sessions that start at or after (UTC).")
@@ -224,7 +261,7 @@ def rebuild(
     """Compute sessions again from the stored events, under the policy of the present settings."""
     if states and (app_id or start or end or dry_run):
         raise typer.BadParameter("--states is for all devices: without any other option")
-    again.rebuild(wiring.settings(), again.scope(app_id, start, end), dry_run=dry_run, states=states)
+    rebuild.rebuild(wiring.settings(), rebuild.scope(app_id, start, end), dry_run=dry_run, states=states)
 
 
 _Reason = Annotated[str, typer.Option("--reason", help="Only this reason.")]
@@ -239,7 +276,7 @@ _Offset = Annotated[
 ]
 
 
-@dead_letters.command("list")
+@dead_letters_app.command("list")
 def list_dead_letters(
     *,
     reason: _Reason = "",
@@ -254,11 +291,11 @@ def list_dead_letters(
     ] = "",
 ) -> None:
     """What was refused, newest first, with its reason and the beginning of its bytes."""
-    choice = refused.chosen(reason, topic, partition, offset, start, end)
-    refused.list_refused(wiring.settings(), choice, limit=limit, format=format)
+    choice = dead_letters.chosen(reason, topic, partition, offset, start, end)
+    dead_letters.list_refused(wiring.settings(), choice, limit=limit, format=format)
 
 
-@dead_letters.command("replay")
+@dead_letters_app.command("replay")
 def replay_dead_letters(
     *,
     reason: _Reason = "",
@@ -270,18 +307,60 @@ def replay_dead_letters(
     again: Annotated[bool, typer.Option("--again", help="Those too that were sent again before.")] = False,
 ) -> None:
     """Send refused records again after a fix: all, or those chosen."""
-    choice = refused.chosen(reason, topic, partition, offset, start, end)
-    refused.replay(wiring.settings(), choice, again=again)
+    choice = dead_letters.chosen(reason, topic, partition, offset, start, end)
+    dead_letters.replay(wiring.settings(), choice, again=again)
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Entry point of the console script. Always exits; what goes wrong is said here and nowhere else."""
     log_for_command()
     try:
         app()
-    except (CommandFailed, InvalidSettings) as failure:
-        print(f"session-pipeline: {failure}", file=sys.stderr)
-        sys.exit(1)
+    except Exception as error:  # the last one who could say what happened
+        code = _report(error)
+        if isinstance(error, OSError):
+            _drop_output()
+        sys.exit(code)
+
+
+def _report(error: Exception) -> int:
+    """Print a failure as one line on stderr; returns the exit code."""
+    if wiring.shows_tracebacks():
+        traceback.print_exception(error)
+    line, code = _said(error)
+    print(f"session-pipeline: {' '.join(line.split())}", file=sys.stderr)
+    return code
+
+
+def _said(error: Exception) -> tuple[str, int]:
+    """What to say of a failure, and the exit code."""
+    if isinstance(error, PipelineError):
+        return str(error), _FAILED
+    # The system refused something: a file, a port, space. Of a broken connection our own parts should have spoken.
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, ConnectionError):
+        return system_says(error), _FAILED
+    frames = traceback.extract_tb(error.__traceback__)
+    at = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return (
+        f"unexpected {type(error).__name__}{at}: {error}. This is a fault of the program: please report this line, "
+        "and what the same command prints with PIPELINE_DEBUG=1",
+        _OUR_FAULT,
+    )
+
+
+def _nobody_reads() -> bool:
+    """Whether standard output is a pipe whose other end is closed."""
+    output = select.poll()
+    output.register(sys.__stdout__.fileno() if sys.__stdout__ else 1, 0)
+    return any(event & select.POLLERR for _, event in output.poll(0))
+
+
+def _drop_output() -> None:
+    """What is yet to be printed cannot be: the interpreter would try once more, and complain, when it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

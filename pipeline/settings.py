@@ -14,10 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.domain.policy import Policies, Policy
+from pipeline.errors import Terminal
 from pipeline.setting_list import POLICY, PREFIX, Settings
 from pipeline.setting_values import Form
 
-__all__ = ["PREFIX", "InvalidSettings", "Settings", "as_environment", "load", "unknown", "variables"]
+__all__ = ["DEBUG", "PREFIX", "InvalidSettings", "Settings", "as_environment", "load", "unknown", "variables"]
+
+DEBUG = f"{PREFIX}DEBUG"
+"""Shows tracebacks where it is set, and is no setting of the pipeline."""
 
 
 def _name(field_name: str) -> str:
@@ -37,7 +41,7 @@ _A_SLIP = 0.8
 """How much alike two names are, of 1, if one is taken for a slip of the other."""
 
 
-class InvalidSettings(ValueError):
+class InvalidSettings(Terminal):
     """Settings cannot be used; the message names every problem. Terminal."""
 
 
@@ -87,7 +91,11 @@ def unknown(environ: Mapping[str, str]) -> list[str]:
     known, lines = variables(), []
     for variable in sorted(environ):
         is_ours = variable.startswith(PREFIX)
-        if variable in known or (is_ours and variable.removeprefix(PREFIX).lower() in _FORMS):
+        if (
+            variable in known
+            or variable == DEBUG
+            or (is_ours and variable.removeprefix(PREFIX).lower() in _FORMS)
+        ):
             continue
         near = _nearest(variable, known, cutoff=0 if is_ours else 0.9)
         inner = PREFIX + variable.rpartition(PREFIX)[2]
@@ -185,7 +193,7 @@ def _from_environment(environ: Mapping[str, str], problems: list[str]) -> dict[s
         name = variable.removeprefix(PREFIX).lower()
         if name in _FORMS and variable.startswith(PREFIX):
             given[name] = value
-        elif variable.startswith(PREFIX) and name != "config":
+        elif variable.startswith(PREFIX) and name != "config" and variable != DEBUG:
             instead = _instead(name, _FORMS, PREFIX)
             if instead:
                 problems.append(f"{variable}: no such setting{instead}")

@@ -13,7 +13,7 @@ from pipeline.kafka.admin import ensure_topics
 from pipeline.kafka.connection import KafkaConnection, wait_for_broker
 from pipeline.roles import topology
 from pipeline.roles.rebuild import Rebuild, Scope
-from pipeline.settings import Settings, load, unknown
+from pipeline.settings import DEBUG, Settings, load, unknown
 from pipeline.state.codec import state_codec
 
 
@@ -27,6 +27,11 @@ def settings() -> Settings:
     for line in unknown(os.environ):
         logging.getLogger(__name__).warning("%s", line)
     return replace(loaded, clickhouse_url=completed(loaded.clickhouse_url, state_folder()))
+
+
+def shows_tracebacks() -> bool:
+    """Whether PIPELINE_DEBUG asks for the traceback of a failure. No setting: those may be what is at fault."""
+    return os.environ.get(DEBUG, "") not in ("", "0")
 
 
 def state_folder() -> Path:

@@ -15,10 +15,11 @@ from typing import NamedTuple
 import orjson
 
 from pipeline.clickhouse.store import Store
+from pipeline.errors import Terminal
 from pipeline.schema_files import schema_folder
 
 
-class MigrationError(Exception):
+class MigrationError(Terminal):
     """The schema files and the database contradict each other; the message says how."""
 
 

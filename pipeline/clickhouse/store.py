@@ -30,6 +30,7 @@ from urllib3 import PoolManager
 
 from pipeline.clickhouse.blocks import compressed, middle_of
 from pipeline.clickhouse.streamed import whole_rows
+from pipeline.errors import Terminal, Transient
 
 log = logging.getLogger(__name__)
 
@@ -88,11 +89,11 @@ _STREAM_SETTINGS: Mapping[str, Any] = {
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 15.0
 
 
-class Unreachable(Exception):
+class Unreachable(Transient):
     """ClickHouse could not do it now; the same request may succeed later."""
 
 
-class Refused(Exception):
+class Refused(Terminal):
     """ClickHouse cannot do this, however often it is asked: the rows or the SQL are at fault."""
 
 
@@ -274,6 +275,20 @@ class Store:
                 self._client, self._pool = client, pool
             return self._client
 
+    def _not_now(self, error: Error) -> str:
+        if error.code is not None:
+            return str(error)
+        said, first = str(error), error.__cause__ or error.__context__
+        if said.startswith("Error HTTP"):
+            # What the system said, without the layers of clients above it.
+            while first is not None and (under := first.__cause__ or first.__context__) is not None:
+                first = under
+            said = (first.strerror if isinstance(first, OSError) else "") or str(first or error)
+        return (
+            f"ClickHouse at {self._shown_url} does not answer: {said}. See that it runs and that "
+            "PIPELINE_CLICKHOUSE_URL names it, then try again"
+        )
+
     @contextmanager
     def _errors(self, *, is_insert: bool = True) -> Iterator[None]:
         try:
@@ -284,7 +299,7 @@ class Store:
                 raise Refused(message) from error
             # Without a code it is the transport, a proxy, or a server that is starting or stopping.
             if is_insert or error.code is None or error.code in BUSY_CODES:
-                raise Unreachable(message) from error
+                raise Unreachable(self._not_now(error)) from error
             raise Refused(message) from error
 
 

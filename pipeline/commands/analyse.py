@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Any
 
 from pipeline import wiring
-from pipeline.clickhouse.store import Refused, Unreachable
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.rebuild import unix_ms
 from pipeline.query.filters.json_form import FilterError
@@ -38,8 +37,8 @@ class Chosen:
 
 
 def query(settings: Settings, sql: str, format: str) -> None:
-    """Print the result of a statement, which may name its format itself. Raises `CommandFailed`."""
-    statement = (sys.stdin.read() if sql == "-" else sql).rstrip().rstrip(";")
+    """Print the result of a statement, which may name its format itself. Raises what the store raises."""
+    statement = (_standard_input() if sql == "-" else sql).rstrip().rstrip(";")
     own = _FORMAT.search(statement)
     show(settings, statement[: own.start()] if own else statement, {}, format or (own[1] if own else ""))
 
@@ -47,7 +46,7 @@ def query(settings: Settings, sql: str, format: str) -> None:
 def sessions(settings: Settings, chosen: Chosen, *, limit: int, format: str) -> None:
     """Print sessions, newest first: the columns that fit a glance, or all where a format is named.
 
-    Raises `CommandFailed`.
+    Raises `CommandFailed` for the filter, and what the store raises.
     """
     start_ms = _FIRST_MS if chosen.start is None else unix_ms(chosen.start)
     end_ms = _LAST_MS if chosen.end is None else unix_ms(chosen.end)
@@ -60,19 +59,18 @@ def sessions(settings: Settings, chosen: Chosen, *, limit: int, format: str) -> 
 
 
 def show(settings: Settings, sql: str, parameters: Mapping[str, Any], format: str) -> None:
-    """Print a result: a table on a terminal unless a format is named. Raises `CommandFailed`."""
+    """Print a result: a table on a terminal unless a format is named. Raises what the store raises."""
     store = wiring.store(settings)
     try:
         result = store.query(sql, parameters, format or (_ON_TERMINAL if sys.stdout.isatty() else _IN_PIPE))
-    except Unreachable as error:
-        raise CommandFailed(f"ClickHouse does not answer: {_one_line(error)}") from error
-    except Refused as error:
-        raise CommandFailed(_one_line(error)) from error
     finally:
         store.close()
     sys.stdout.buffer.write(result)
     sys.stdout.buffer.flush()
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def _standard_input() -> str:
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise CommandFailed("the statement on standard input is not UTF-8: convert it first") from error

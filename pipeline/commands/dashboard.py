@@ -23,9 +23,10 @@ from pipeline.commands.progress import lags
 from pipeline.dashboard.app import Parts, application
 from pipeline.dashboard.kept import Kept
 from pipeline.dashboard.rates import Lag
-from pipeline.dashboard.reader import NotAnswered
+from pipeline.dashboard.reader import NotAnswered, NotAnsweredNow, Unanswerable
 from pipeline.dashboard.seal import Seal, SignIns
-from pipeline.kafka.errors import KafkaConnectionError
+from pipeline.errors import path_of
+from pipeline.kafka.errors import BrokerUnavailable
 from pipeline.settings import Settings
 
 READ_SETTINGS: Mapping[str, Any] = {
@@ -95,7 +96,7 @@ def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
 
 
 def parts(settings: Settings, store: Store, password: str, hosts: frozenset[str]) -> Parts:
-    """The application's outside: this ClickHouse, this Kafka. Raises `CommandFailed`."""
+    """The application's outside: this ClickHouse, this Kafka. Raises `UnusablePath`."""
     memory = {"max_memory_usage": settings.dashboard_memory}
 
     def ask(sql: str, parameters: Mapping[str, Any]) -> bytes:
@@ -114,9 +115,9 @@ def parts(settings: Settings, store: Store, password: str, hosts: frozenset[str]
     async def behind() -> list[Lag]:
         try:
             return list(await lags(wiring.connection(settings)))
-        except KafkaConnectionError as error:
+        except BrokerUnavailable as error:
             # The client's own words are addresses and constants, for people who know its insides.
-            raise ConnectionError("no broker is where PIPELINE_KAFKA_BOOTSTRAP says") from error
+            raise BrokerUnavailable("no broker is where PIPELINE_KAFKA_BOOTSTRAP says") from error
 
     return Parts(ask, _sign_ins(settings, password), write=write, password=password, lags=behind, hosts=hosts)
 
@@ -124,10 +125,8 @@ def parts(settings: Settings, store: Store, password: str, hosts: frozenset[str]
 def _sign_ins(settings: Settings, password: str) -> SignIns:
     # Without a login nobody signs in, and nothing is to be kept.
     folder = Path(settings.dashboard_dir) if settings.dashboard_dir and password else None
-    try:
+    with path_of("PIPELINE_DASHBOARD_DIR", folder):
         kept = Kept(folder, int(time.time()))
-    except OSError as error:
-        raise CommandFailed(f"PIPELINE_DASHBOARD_DIR: cannot use {folder}: {error}") from error
     return SignIns(Seal.of(kept.secret, password), kept)
 
 
@@ -151,9 +150,7 @@ def _not_answered(error: Exception, memory: int) -> NotAnswered:
     shorter = "Choose a shorter time range."
     if _OWN_MEMORY.search(text):
         bound = f"{memory / 1e9:g} GB" if memory >= 1e9 else f"{memory / 1e6:g} MB"
-        return NotAnswered(
-            f"That takes more memory than a question may ({bound}). {shorter}", may_work_later=False
-        )
+        return Unanswerable(f"That takes more memory than a question may ({bound}). {shorter}")
     too_long = f"That took longer than {READ_SETTINGS['max_execution_time']} s. {shorter}"
     busy = "ClickHouse is busy with other questions just now; try again shortly."
     no_right = "The dashboard's ClickHouse user may not do that."
@@ -175,10 +172,10 @@ def _not_answered(error: Exception, memory: int) -> NotAnswered:
     }
     for code, (said, may_work_later) in known.items():
         if f"({code})" in text:
-            return NotAnswered(said, may_work_later=may_work_later)
+            return NotAnsweredNow(said) if may_work_later else Unanswerable(said)
     if isinstance(error, Unreachable):
-        return NotAnswered("ClickHouse does not answer just now.", may_work_later=True)
-    return NotAnswered("ClickHouse refused the question.", may_work_later=False)
+        return NotAnsweredNow("ClickHouse does not answer just now.")
+    return Unanswerable("ClickHouse refused the question.")
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -186,13 +183,17 @@ def _listening(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:
-        raise CommandFailed(f"cannot listen on {host}: {error.strerror or error}") from error
+        raise CommandFailed(
+            f"cannot listen on {host}: {error.strerror or error}. Name an address of this machine with --host"
+        ) from error
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise CommandFailed(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        raise CommandFailed(
+            f"cannot listen on {host}:{port}: {error.strerror or error}. Choose another with --port"
+        ) from error
     return listener
 
 

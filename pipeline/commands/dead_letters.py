@@ -11,13 +11,12 @@ from datetime import datetime
 import orjson
 
 from pipeline import topics, wiring
-from pipeline.clickhouse.store import Refused, Store, Unreachable
+from pipeline.clickhouse.store import Store
 from pipeline.commands.analyse import show
-from pipeline.commands.failure import CommandFailed
 from pipeline.commands.rebuild import unix_ms
 from pipeline.formats import native, registry
 from pipeline.formats.record_time import REPLAYED_RECORD_MS
-from pipeline.kafka.produce import NotProduced, Outgoing, produce
+from pipeline.kafka.produce import Outgoing, produce
 from pipeline.query.dead_letters import Choice, newest, records
 from pipeline.settings import Settings
 
@@ -34,13 +33,13 @@ def chosen(
 
 
 def list_refused(settings: Settings, choice: Choice, *, limit: int, format: str) -> None:
-    """Print what was refused, newest first. Raises `CommandFailed`."""
+    """Print what was refused, newest first. Raises what the store raises."""
     found = newest(choice, limit)
     show(settings, found.sql, found.parameters, format)
 
 
 def replay(settings: Settings, choice: Choice, *, again: bool) -> None:
-    """Send refused records to their topics again, and mark them. Raises `CommandFailed`.
+    """Send refused records to their topics again, and mark them. Raises what the store raises, and `KafkaFailure`.
 
     Each event lands in the session it belongs to, since sessions follow from events alone; what was stored of
     a record the first time is a duplicate now. What is still refused becomes a dead letter of its own.
@@ -48,10 +47,6 @@ def replay(settings: Settings, choice: Choice, *, again: bool) -> None:
     store = wiring.store(settings)
     try:
         count = asyncio.run(_replay(settings, store, choice, again))
-    except (Unreachable, Refused) as error:
-        raise CommandFailed(f"ClickHouse: {' '.join(str(error).split())}") from error
-    except NotProduced as error:
-        raise CommandFailed(str(error)) from error
     finally:
         store.close()
     print(f"sent {count} refused records again" if count else "nothing to send again")

@@ -9,8 +9,7 @@ from pathlib import Path
 from pipeline import wiring
 from pipeline.clickhouse.store import Store
 from pipeline.commands import operate, traffic
-from pipeline.commands.failure import CommandFailed
-from pipeline.commands.local_stack import LocalStack, StackFailed
+from pipeline.commands.local_stack import LocalStack
 from pipeline.query import first_look
 from pipeline.query.statement import Statement
 from pipeline.settings import Settings
@@ -22,15 +21,12 @@ _WAIT_S = 120.0
 
 
 def demo(settings: Settings, data: Path) -> None:
-    """Start the embedded stack, simulate a fleet, print what came of it, stop. Raises `CommandFailed`."""
+    """Start the embedded stack, simulate a fleet, print what came of it, stop. Raises `StackFailed`."""
     # Nobody wants to wait half an hour for the last sessions of a demonstration to be idle.
     policies = settings.policies
     short = replace(policies, default=replace(policies.default, idle_timeout_ms=_IDLE_TIMEOUT_MS))
     stack = LocalStack(replace(settings, policies=short), data, kafka_port=0, clickhouse_port=0)
-    try:
-        stack.run(_show)
-    except StackFailed as failure:
-        raise CommandFailed(str(failure)) from failure
+    stack.run(_show)
     print(f"\nGo on with the same data:  session-pipeline up --data {data}")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pipeline.errors import Terminal
 
-class CommandFailed(Exception):
-    """Ends the command with exit code 1; its message is the one line on stderr."""
+
+class CommandFailed(Terminal):
+    """Ends the command: it cannot do what it was asked for, as its message says."""

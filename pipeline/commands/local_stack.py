@@ -15,19 +15,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline import wiring
-from pipeline.clickhouse.migrations import MigrationError, migrate, note_offset_base
-from pipeline.clickhouse.store import Refused, Unreachable
+from pipeline.clickhouse.migrations import migrate, note_offset_base
 from pipeline.commands.interruption import Interrupted, Signals
-from pipeline.commands.progress import NotIdleInTime, unstored, wait_until_idle
+from pipeline.commands.progress import unstored, wait_until_idle
 from pipeline.embedded.broker import EmbeddedBroker
-from pipeline.embedded.child import LOOPBACK, Child, StartError, free_port, require_free
+from pipeline.embedded.child import LOOPBACK, Child, free_port, require_free
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.embedded.gate import Gate
 from pipeline.embedded.running import announced
 from pipeline.embedded.secret import own_folder, write_private
-from pipeline.kafka.admin import TopicMismatch
-from pipeline.kafka.connection import BrokerUnavailable
-from pipeline.kafka.errors import KafkaError
+from pipeline.errors import PipelineError, Terminal, system_says
+from pipeline.kafka.errors import KafkaFailure
 from pipeline.query.operations import next_offset, stored_up_to
 from pipeline.roles.rebuild import Scope
 from pipeline.roles.topology import ROLES
@@ -43,7 +41,7 @@ _DATABASE = "app_sessions"
 _DASHBOARD = "dashboard"
 
 
-class StackFailed(Exception):
+class StackFailed(Terminal):
     """A part of the stack could not start, or ended by itself; says which and why."""
 
 
@@ -80,7 +78,7 @@ class LocalStack:
         """Start, do `work`, store what has arrived, stop. SIGINT and SIGTERM end what is being done: a start, `work`,
         and the second one the storing.
 
-        Raises `StackFailed`, which says how much is lost of what was acknowledged to others, and what `work` raises.
+        Raises `StackFailed`, also for what `work` raises; it says how much is lost of what was acknowledged to others.
         """
         self._signals.listen()
         failure: Exception | None = None
@@ -98,12 +96,10 @@ class LocalStack:
                     self._drain()
                 else:
                     outcome = "stopped before it was ready: nothing was taken"
-        except (StackFailed, StartError, OSError, MigrationError, BrokerUnavailable, TopicMismatch) as error:
+        except PipelineError as error:
             failure = error
-        except KafkaError as error:
-            failure = StackFailed(f"Kafka: {error}")
-        except (Unreachable, Refused) as error:
-            failure = StackFailed(f"ClickHouse: {' '.join(str(error).split())}")
+        except OSError as error:
+            failure = StackFailed(system_says(error))
         if failure or self._lost:
             raise StackFailed("; ".join(filter(None, [str(failure or ""), self._lost]))) from failure
         print(outcome, flush=True)
@@ -242,7 +238,7 @@ class LocalStack:
                 )
         except Interrupted:
             raise StackFailed("stopped at once") from None
-        except (NotIdleInTime, Unreachable, KafkaError) as error:
+        except PipelineError as error:
             raise StackFailed(f"stopped without having stored everything: {error}") from error
         finally:
             store.close()
@@ -253,9 +249,9 @@ class LocalStack:
             return
         try:
             count = asyncio.run(unstored(wiring.connection(self.settings)))
-        except (KafkaError, OSError, TimeoutError) as error:
+        except (KafkaFailure, OSError) as error:
             self._lost = (
-                f"what the broker had and was not yet stored is lost; it cannot say how much: {error!r}"
+                f"what the broker had and was not yet stored is lost; it cannot say how much: {error}"
             )
             return
         if count:

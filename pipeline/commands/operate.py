@@ -12,18 +12,15 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline import topics, wiring
-from pipeline.clickhouse.migrations import MigrationError, note_offset_base
 from pipeline.clickhouse.migrations import migrate as apply_migrations
-from pipeline.clickhouse.store import Refused, Unreachable
+from pipeline.clickhouse.migrations import note_offset_base
 from pipeline.commands.failure import CommandFailed
-from pipeline.commands.local_stack import LocalStack, StackFailed
-from pipeline.commands.progress import Lag, NotIdleInTime, lags, wait_until_idle
+from pipeline.commands.local_stack import LocalStack
+from pipeline.commands.progress import Lag, lags, wait_until_idle
 from pipeline.commands.refused import words_of
 from pipeline.commands.soundness import accept_losses, faults
-from pipeline.kafka.admin import TopicMismatch
-from pipeline.kafka.connection import BrokerUnavailable, wait_for_broker
-from pipeline.kafka.errors import KafkaError
-from pipeline.kafka.topic_identity import TopicMadeAnew, remedy
+from pipeline.kafka.connection import wait_for_broker
+from pipeline.kafka.topic_identity import remedy
 from pipeline.kafka.topic_ids import ids_of
 from pipeline.query.operations import (
     DeviceSetAside,
@@ -50,7 +47,7 @@ class Ports:
 
 
 def up(settings: Settings, *, data: Path, ports: Ports) -> None:
-    """Run the embedded stack until a signal. Raises `CommandFailed`."""
+    """Run the embedded stack until a signal. Raises `StackFailed`."""
     stack = LocalStack(
         settings,
         data,
@@ -63,17 +60,14 @@ def up(settings: Settings, *, data: Path, ports: Ports) -> None:
         print(f"{started.addresses}\nready; Ctrl-C stops", flush=True)
         started.wait()
 
-    try:
-        stack.run(serve)
-    except StackFailed as failure:
-        raise CommandFailed(str(failure)) from failure
+    stack.run(serve)
 
 
 def migrate(settings: Settings, made_anew: Sequence[str] = ()) -> None:
     """Bring ClickHouse to the current schema, create the topics, and note what they are known by.
 
     `made_anew` are topics to be noted as they are now, though they are not those that were read before. Raises
-    `CommandFailed`.
+    `CommandFailed`, `MigrationError`, `TopicMismatch`, `TopicMadeAnew`, and what the store and Kafka raise.
     """
     for topic in made_anew:
         if topic not in known_topics.noted() or topic == topics.SDK_EVENTS:
@@ -89,12 +83,6 @@ def migrate(settings: Settings, made_anew: Sequence[str] = ()) -> None:
         accepted = {topic: ids[topic] for topic in made_anew if topic in ids}
         known_topics.note_topics(store, accepted, settings.offset_base)
         known_topics.require_known(store, ids, settings.offset_base)
-    except (Unreachable, Refused, MigrationError) as error:
-        raise CommandFailed(" ".join(str(error).split())) from error
-    except (BrokerUnavailable, TopicMismatch, TopicMadeAnew) as error:
-        raise CommandFailed(str(error)) from error
-    except KafkaError as error:
-        raise CommandFailed(f"Kafka: {error or type(error).__name__}") from error
     finally:
         store.close()
 
@@ -102,18 +90,12 @@ def migrate(settings: Settings, made_anew: Sequence[str] = ()) -> None:
 def status(settings: Settings, *, wait_idle: bool, timeout_s: float, accept: bool = False) -> None:
     """Print lag, rates, open sessions and ledger; or wait. `accept`: what is lost now is no fault from now on.
 
-    Raises `CommandFailed`, also for what cannot be right.
+    Raises `CommandFailed` and `NeverIdle` for what cannot be right, `NotIdleInTime`, and what the store and Kafka
+    raise.
     """
-    try:
-        if accept:
-            asyncio.run(_accept(settings))
-        asyncio.run(_wait(settings, timeout_s) if wait_idle else _show(settings))
-    except (NotIdleInTime, BrokerUnavailable) as error:
-        raise CommandFailed(str(error)) from error
-    except (KafkaError, TimeoutError) as error:
-        raise CommandFailed(f"Kafka: {error or type(error).__name__}") from error
-    except (Unreachable, Refused) as error:
-        raise CommandFailed(f"ClickHouse: {' '.join(str(error).split())}") from error
+    if accept:
+        asyncio.run(_accept(settings))
+    asyncio.run(_wait(settings, timeout_s) if wait_idle else _show(settings))
 
 
 async def _wait(settings: Settings, timeout_s: float) -> None:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pipeline import topics
 from pipeline.clickhouse.store import Store
 from pipeline.domain.policy import Policies
+from pipeline.errors import Terminal, Transient
 from pipeline.kafka.admin import LogBounds, commits, log_bounds, topic_partitions
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.errors import KafkaError
+from pipeline.kafka.errors import KafkaFailure
 from pipeline.kafka.starts import of_these_topics
 from pipeline.kafka.topic_identity import Note
 from pipeline.kafka.topic_ids import ids_of
@@ -35,11 +36,11 @@ class Lag:
     behind: int
 
 
-class NotIdleInTime(Exception):
+class NotIdleInTime(Transient):
     """The time is up; says what was waited for."""
 
 
-class NeverIdle(NotIdleInTime):
+class NeverIdle(Terminal):
     """Waiting is of no use; says what is wrong."""
 
 
@@ -151,8 +152,8 @@ async def _until_done(
     while any(bound.end > bound.begin for bound in bounds.values()):
         try:
             said = await commits(connection, group_of(role), names)
-        except KafkaError as error:
-            waiting_for[0] = f"Kafka to answer about group {group_of(role)}: {error!r}"
+        except KafkaFailure as error:
+            waiting_for[0] = f"Kafka to answer about group {group_of(role)}: {error}"
             said = {}
         counting = of_these_topics({tp: commit for tp, commit in said.items() if commit}, ids)
         behind = {tp: _behind(bound, counting.get(tp)) for tp, bound in bounds.items()}

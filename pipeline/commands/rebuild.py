@@ -8,14 +8,10 @@ from collections import Counter
 from datetime import UTC, datetime
 
 from pipeline import topics, wiring
-from pipeline.clickhouse.store import Refused, Unreachable
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.progress import lags
 from pipeline.kafka.admin import end_offsets, group_members
-from pipeline.kafka.connection import BrokerUnavailable, KafkaConnection, wait_for_broker
-from pipeline.kafka.errors import KafkaError
-from pipeline.kafka.fence import ClaimDenied, Fenced
-from pipeline.kafka.record_batches import TooLarge
+from pipeline.kafka.connection import KafkaConnection, wait_for_broker
 from pipeline.kafka.topic_ids import ids_of
 from pipeline.roles.known_topics import note_replaced
 from pipeline.roles.rebuild import DeviceDifferences, Rebuild, Scope
@@ -32,7 +28,8 @@ def rebuild(settings: Settings, scope: Scope, *, dry_run: bool, states: bool) ->
     """Print what differs and, unless it is a dry run, put the exact sessions in its place.
 
     With `states` the state of every device is written to Kafka again even where nothing differs. Raises
-    `CommandFailed`, among other things where a sessionizer runs and something differs.
+    `CommandFailed` where a sessionizer runs and something differs, `Fenced`, `ClaimDenied`, `TooLarge`, and what the
+    store and Kafka raise.
     """
     store = wiring.store(settings)
     work = wiring.rebuild(settings, store, scope, int(time.time() * 1_000))
@@ -56,10 +53,6 @@ def rebuild(settings: Settings, scope: Scope, *, dry_run: bool, states: bool) ->
         # Before the swap: what `sessions` holds is stored by now, and passing over it does no harm.
         note_replaced(store, *replaced)
         print(f"{work.swap()} sessions are in place")
-    except (Unreachable, Refused) as error:
-        raise CommandFailed(f"ClickHouse: {' '.join(str(error).split())}") from error
-    except (BrokerUnavailable, ClaimDenied, Fenced, KafkaError, TimeoutError, TooLarge) as error:
-        raise CommandFailed(f"Kafka: {error or type(error).__name__}") from error
     finally:
         store.close()
 

@@ -92,7 +92,7 @@ def faults_of_ledger(totals: list[LedgerTotals], accepted: Accepted) -> Faults:
 async def faults(connection: KafkaConnection, store: Store, offset_base: int = 0) -> list[str]:
     """All of them, each in a line. What is seen once only is not one: things move while they are counted.
 
-    Raises KafkaError and what the store raises.
+    Raises `KafkaFailure` and what the store raises.
     """
     found = await _look(connection, store, offset_base)
     for _ in range(_CONFIRMATIONS):

@@ -19,9 +19,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pipeline import topics, wiring
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.refused import RefusedOnArrival
+from pipeline.errors import path_of
 from pipeline.formats import registry
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.produce import NotProduced, Outgoing, produce
+from pipeline.kafka.produce import Outgoing, produce
 from pipeline.settings import Settings
 from pipeline.simulate.fleet import fleet
 
@@ -40,7 +41,7 @@ class Fleet:
 def send(settings: Settings, files: list[str], format: str) -> None:
     """Produce each line of the files, in order, and say how much of it is going to be refused.
 
-    Raises `CommandFailed`.
+    Raises `CommandFailed`, `KafkaFailure`.
     """
     known = registry.of_name(format)
     if known is None:
@@ -48,7 +49,7 @@ def send(settings: Settings, files: list[str], format: str) -> None:
         raise CommandFailed(f"{format} is not a format that is understood: use one of {names}")
     for name in files:
         if name != "-" and not Path(name).is_file():
-            raise CommandFailed(f"no file {name}")
+            raise CommandFailed(f"{name} is not a file: name one to send, or - for standard input")
     refused = RefusedOnArrival(known)
 
     def records() -> Iterator[Outgoing]:
@@ -64,13 +65,11 @@ def send(settings: Settings, files: list[str], format: str) -> None:
 
 
 def simulate(settings: Settings, numbers: Fleet, *, rate: float, out: Path | None) -> None:
-    """Send a simulated fleet, or write its envelopes to a file. Raises `CommandFailed`."""
+    """Send a simulated fleet, or write its envelopes to a file. Raises `UnusablePath`, `KafkaFailure`."""
     traffic = fleet(numbers.devices, numbers.seed, numbers.events)
     if out is not None:
-        try:
+        with path_of("--out", out):
             count = _write(out, (envelope.value for envelope in traffic))
-        except OSError as error:
-            raise CommandFailed(f"cannot write {out}: {error}") from error
         print(f"wrote {count} envelopes with {numbers.events} events to {out}")
         return
     records = (
@@ -101,24 +100,23 @@ def _run(connection: KafkaConnection, records: Iterable[Outgoing], *, total: int
         def progress(record: Outgoing) -> None:
             bar.advance(task, record.events if total is not None else 1)
 
-        try:
-            return asyncio.run(produce(connection, records, events_per_s=rate, progress=progress))
-        except NotProduced as error:
-            raise CommandFailed(str(error)) from error
+        return asyncio.run(produce(connection, records, events_per_s=rate, progress=progress))
 
 
 def _lines(name: str) -> Iterator[bytes]:
     """The lines of a file that are not blank, without their line ends. Raises `CommandFailed`."""
     with ExitStack() as stack:
-        file = cast(BinaryIO, sys.stdin.buffer if name == "-" else stack.enter_context(Path(name).open("rb")))
-        if name.endswith(".gz"):
-            file = cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=file)))
         try:
+            file = cast(
+                BinaryIO, sys.stdin.buffer if name == "-" else stack.enter_context(Path(name).open("rb"))
+            )
+            if name.endswith(".gz"):
+                file = cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=file)))
             # One byte more than a record may have, and the line's end: what is longer is not read to its end.
             while line := file.readline(topics.MAX_MESSAGE_BYTES + 2):
                 if len(line) > topics.MAX_MESSAGE_BYTES and not line.endswith(b"\n"):
                     raise CommandFailed(
-                        f"{name}: a line of more than {topics.MAX_MESSAGE_BYTES} bytes, which no topic takes"
+                        f"{name}: a line of more than {topics.MAX_MESSAGE_BYTES} bytes, which no topic takes: split it"
                     )
                 if line.strip():
                     yield line.rstrip(b"\r\n")

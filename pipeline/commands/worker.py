@@ -8,27 +8,29 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.commands.failure import CommandFailed
-from pipeline.kafka.admin import TopicMismatch
-from pipeline.kafka.connection import BrokerUnavailable
+from pipeline.errors import PipelineError, UnusablePath, path_of
 from pipeline.roles.batch import Bounds
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.topology import ROLES
 from pipeline.runtime import fit_garbage_collection, keep_freed_memory, leave, log_for_worker
 from pipeline.settings import Settings
 from pipeline.state.codec import state_codec
-from pipeline.state.codec.state_codec import UnknownStateVersion
 from pipeline.streaming.apps import Frame, report_ready, router_app, sessionizer_app, sink_app
 from pipeline.streaming.faust_app import BatchApp, run
 from pipeline.wiring import connection, make_topics, store
 
+logger = logging.getLogger(__name__)
+
 
 def worker(settings: Settings, role: str, ready_file: Path | None) -> None:
-    """Run a worker; exits with its code. Raises `CommandFailed` if it cannot begin."""
+    """Run a worker; exits with its code. Raises what `run_worker` raises; what nobody expects is in the log then."""
     try:
         code = run_worker(role, settings, ready_file)
-    except (BrokerUnavailable, TopicMismatch, UnknownStateVersion, OSError) as error:
-        raise CommandFailed(str(error)) from error
+    except (PipelineError, OSError):
+        raise
+    except Exception:
+        logger.exception("the worker could not begin")
+        raise
     leave(code)
 
 
@@ -36,14 +38,20 @@ def run_worker(role: str, settings: Settings, ready_file: Path | None) -> int:
     """Run one role, or all of them, in this process until SIGTERM or a failure; returns the exit code.
 
     Waits for the broker and makes the topics first. Raises `BrokerUnavailable`, `TopicMismatch`,
-    `UnknownStateVersion`.
+    `UnknownStateVersion`, `UnusablePath`.
     """
     log_for_worker()
     fit_garbage_collection()
     keep_freed_memory()
     metrics = Metrics()
     if settings.metrics_port:
-        metrics.serve(settings.metrics_host, settings.metrics_port)
+        try:
+            metrics.serve(settings.metrics_host, settings.metrics_port)
+        except OSError as error:
+            raise UnusablePath(
+                f"PIPELINE_METRICS_PORT: cannot listen on {settings.metrics_host}:{settings.metrics_port}: "
+                f"{error.strerror or error}. Stop what listens there, or choose another port"
+            ) from error
     with tempfile.TemporaryDirectory(prefix="session-pipeline-") as temporary:
         frame = Frame(
             connection(settings),
@@ -73,9 +81,10 @@ def _apps(role: str, settings: Settings, frame: Frame, ready_file: Path | None) 
         nonlocal waiting
         waiting -= 1
         if not waiting:
-            logging.getLogger(__name__).info("%s: ready", role)
+            logger.info("%s: ready", role)
             if ready_file is not None:
-                await asyncio.to_thread(ready_file.touch)
+                with path_of("--ready-file", ready_file):
+                    await asyncio.to_thread(ready_file.touch)
 
     for app in apps:
         report_ready(app, ready)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from pipeline.dashboard.words import iso
+from pipeline.errors import Terminal
 
 LONGEST_FILTER = 8_000
 """Characters that fit an address with all that is around them."""
@@ -14,7 +15,7 @@ LATEST_MS = 4_102_444_800_000
 """The end of the range where none is given: the year 2100."""
 
 
-class BadAddress(ValueError):
+class BadAddress(Terminal):
     """An address says something that cannot be; the message is for people."""
 
 

@@ -27,6 +27,7 @@ from pipeline.dashboard.pages.timeline import TimelinePage
 from pipeline.dashboard.rates import AskLags, Watch
 from pipeline.dashboard.reader import NotAnswered, Reader
 from pipeline.dashboard.seal import SignIns
+from pipeline.errors import Transient
 from pipeline.query.operations import Ask
 
 _RETRY_AFTER_S = "10"
@@ -127,7 +128,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _not_answered(request: Request, error: Exception) -> Response:
     assert isinstance(error, NotAnswered)
-    return _failure(request, 503 if error.may_work_later else 400, str(error))
+    return _failure(request, 503 if isinstance(error, Transient) else 400, str(error))
 
 
 def _failure(request: Request, status: int, message: str) -> Response:

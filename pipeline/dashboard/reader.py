@@ -9,6 +9,7 @@ import anyio
 import orjson
 from anyio import CapacityLimiter, to_thread
 
+from pipeline.errors import PipelineError, Terminal, Transient
 from pipeline.query.operations import Ask
 from pipeline.query.statement import Statement
 
@@ -16,12 +17,16 @@ Row = Mapping[str, Any]
 Answer = TypeVar("Answer")
 
 
-class NotAnswered(Exception):
-    """A question has no answer: its message is for the person who asked."""
+class NotAnswered(PipelineError):
+    """A question has no answer: its message is for the person who asked. One of the two below."""
 
-    def __init__(self, message: str, *, may_work_later: bool) -> None:
-        super().__init__(message)
-        self.may_work_later = may_work_later
+
+class NotAnsweredNow(NotAnswered, Transient):
+    """The same question may have an answer later."""
+
+
+class Unanswerable(NotAnswered, Terminal):
+    """Another question is to be asked."""
 
 
 class Reader:
@@ -47,7 +52,7 @@ class Reader:
         """Whatever `work` makes of several questions, in one thread."""
         # Only inside the event loop: a limiter belongs to the one that made it.
         limiter = self._limiter = self._limiter or CapacityLimiter(self._at_once)
-        too_many = NotAnswered("Too many questions at once; try again shortly.", may_work_later=True)
+        too_many = NotAnsweredNow("Too many questions at once; try again shortly.")
         if limiter.statistics().tasks_waiting >= self._waiting:
             raise too_many
         try:

@@ -15,6 +15,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from pipeline.errors import Terminal
+
 LOOPBACK = "127.0.0.1"
 _POLL_S = 0.02
 _LOG_TAIL_BYTES = 2_000
@@ -32,7 +34,7 @@ os.execv(program[0], program)
 """
 
 
-class StartError(RuntimeError):
+class StartError(Terminal):
     """A child process could not be started, or does not answer; the message says why."""
 
 
@@ -59,7 +61,10 @@ def require_free(port: int, what: str) -> None:
         try:
             probe.bind((LOOPBACK, port))
         except OSError as error:
-            raise StartError(f"{what} cannot listen on {LOOPBACK}:{port}: {error.strerror}") from error
+            raise StartError(
+                f"{what} cannot listen on {LOOPBACK}:{port}: {error.strerror}. Stop what listens there, or choose "
+                "another port"
+            ) from error
 
 
 class Child:

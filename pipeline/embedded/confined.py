@@ -21,6 +21,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pipeline
+from pipeline.errors import Terminal
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _ASK_VERSION, _PATH_BENEATH = 1, 1
@@ -40,7 +41,7 @@ _READABLE = (
 )
 
 
-class NotConfined(Exception):
+class NotConfined(Terminal):
     """The kernel cannot shut this process in; says why."""
 
 

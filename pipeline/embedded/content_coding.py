@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 import lz4.frame
 
+from pipeline.errors import Terminal
+
 # In the standard library from Python 3.14 on; before, the same module comes with clickhouse-connect.
 zstd = importlib.import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
 
@@ -18,11 +20,11 @@ _LEVEL = 1
 """Loopback is faster than any compression: the cheapest."""
 
 
-class UnknownCoding(ValueError):
+class UnknownCoding(Terminal):
     """A content coding that is not spoken here."""
 
 
-class BadBody(ValueError):
+class BadBody(Terminal):
     """A body that is not what its content coding says."""
 
 

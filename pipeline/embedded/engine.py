@@ -19,6 +19,7 @@ from chdb.state.sqlitelike import Connection
 
 from pipeline.embedded.engine_rights import write_configuration
 from pipeline.embedded.sql_shape import Statement, files_of, read_statement
+from pipeline.errors import Terminal
 
 _HEAD_BYTES = 1 << 20
 """The part of an INSERT before its data lies in here (ClickHouse itself reads 256 KiB)."""
@@ -35,7 +36,7 @@ _BAD_ARGUMENTS, _NOT_IMPLEMENTED, _SYNTAX_ERROR, _UNKNOWN_SETTING = 36, 48, 62, 
 _READONLY, _NOT_ENOUGH_SPACE, _UNKNOWN_EXCEPTION = 164, 243, 1002
 
 
-class EngineError(Exception):
+class EngineError(Terminal):
     """An error as ClickHouse reports it; `code` is its error code."""
 
     def __init__(self, code: int, message: str) -> None:
@@ -45,7 +46,7 @@ class EngineError(Exception):
         self.code = code
 
 
-class DataFolderInUse(RuntimeError):
+class DataFolderInUse(Terminal):
     """Another process has the data folder open."""
 
 
@@ -235,7 +236,9 @@ def _locked(file: Path) -> TextIO:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         lock.close()
-        raise DataFolderInUse(f"{file.parent} is in use by another process") from error
+        raise DataFolderInUse(
+            f"{file.parent} is in use by another process: stop that one, or use another folder"
+        ) from error
     return lock
 
 

@@ -12,7 +12,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
+from pipeline.errors import Terminal
 from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.errors import kafka_errors
 from pipeline.kafka.topic_identity import Note, note_of
 from pipeline.topics import TP
 
@@ -21,7 +23,7 @@ logger = logging.getLogger(__name__)
 _METADATA_TIMEOUT_S = 30.0
 
 
-class TopicMismatch(RuntimeError):
+class TopicMismatch(Terminal):
     """A topic cannot be created, or exists with another partition count. Terminal: someone has to decide."""
 
 
@@ -33,13 +35,16 @@ class LogBounds(NamedTuple):
 
 
 @asynccontextmanager
-async def _admin(connection: KafkaConnection) -> AsyncIterator[Any]:
+async def _admin(connection: KafkaConnection, timeout_s: float | None = None) -> AsyncIterator[Any]:
+    """A started client. What aiokafka raises within is raised as a `KafkaFailure`."""
     client = AIOKafkaAdminClient(**connection.client_options())
-    try:
-        await client.start()
-        yield client
-    finally:
-        await client.close()
+    with kafka_errors(connection.bootstrap):
+        try:
+            async with asyncio.timeout(timeout_s):
+                await client.start()
+                yield client
+        finally:
+            await client.close()
 
 
 async def ensure_topics(
@@ -51,7 +56,8 @@ async def ensure_topics(
     """Creates what is missing of `{name: (partitions, configuration)}`; any number of times, by several at once.
 
     Returns once the cluster knows all of them with the wanted partition count. Raises TopicMismatch if one has
-    another count or the broker refuses it. The configuration of a topic that exists is left as it is.
+    another count or the broker refuses it, `KafkaFailure` like all here. The configuration of a topic that exists is
+    left as it is.
     """
     async with _admin(connection) as client:
         counts = await _partition_counts(client, topics)
@@ -65,7 +71,7 @@ async def ensure_topics(
             for name, code, *reason in response.topic_errors:
                 if code and code != TopicAlreadyExistsError.errno:
                     raise TopicMismatch(
-                        f"topic {name!r} cannot be created: {for_code(code).__name__} {reason}"
+                        f"topic {name!r} cannot be created: {for_code(code).__name__} {' '.join(filter(None, reason))}"
                     )
             logger.info("created topics: %s", ", ".join(topic.name for topic in missing))
         counts = await _all_known(client, topics)
@@ -117,21 +123,25 @@ async def log_bounds(connection: KafkaConnection, partitions: Collection[TP]) ->
         fetch_max_wait_ms=50,
         max_partition_fetch_bytes=1,
     )
-    await consumer.start()
-    try:
-        wanted = [TopicPartition(*tp) for tp in partitions]
-        # All at once: asked about topics that it does not know, aiokafka looks for one after the other, with a pause.
-        await consumer._client.set_topics({tp.topic for tp in wanted})
-        begins = await consumer.beginning_offsets(wanted)
-        near_ends = await consumer.end_offsets(wanted)
-        consumer.assign(wanted)
-        for tp in wanted:
-            consumer.seek(tp, near_ends[tp])
-        while any(consumer.highwater(tp) is None for tp in wanted):
-            await consumer.getmany(timeout_ms=100)
-        return {TP(*tp): LogBounds(begins[tp], consumer.highwater(tp)) for tp in wanted}
-    finally:
-        await consumer.stop()
+    with kafka_errors(connection.bootstrap):
+        try:
+            await consumer.start()
+            return await _bounds(consumer, [TopicPartition(*tp) for tp in partitions])
+        finally:
+            await consumer.stop()
+
+
+async def _bounds(consumer: AIOKafkaConsumer, wanted: Collection[TopicPartition]) -> dict[TP, LogBounds]:
+    # All at once: asked about topics that it does not know, aiokafka looks for one after the other, with a pause.
+    await consumer._client.set_topics({tp.topic for tp in wanted})
+    begins = await consumer.beginning_offsets(wanted)
+    near_ends = await consumer.end_offsets(wanted)
+    consumer.assign(wanted)
+    for tp in wanted:
+        consumer.seek(tp, near_ends[tp])
+    while any(consumer.highwater(tp) is None for tp in wanted):
+        await consumer.getmany(timeout_ms=100)
+    return {TP(*tp): LogBounds(begins[tp], consumer.highwater(tp)) for tp in wanted}
 
 
 async def end_offsets(connection: KafkaConnection, topics: Collection[str]) -> dict[TP, int]:
@@ -156,7 +166,7 @@ async def commits(
     if not partitions:
         return {}
     asked = [TopicPartition(*tp) for tp in partitions]
-    async with asyncio.timeout(_METADATA_TIMEOUT_S), _admin(connection) as client:
+    async with _admin(connection, _METADATA_TIMEOUT_S) as client:
         while True:
             try:
                 found = await client.list_consumer_group_offsets(group, partitions=asked)
@@ -176,7 +186,7 @@ async def commits(
 
 async def group_members(connection: KafkaConnection, group: str) -> int | None:
     """How many consumers a group has now; None if the broker cannot tell (the embedded one cannot)."""
-    async with asyncio.timeout(_METADATA_TIMEOUT_S), _admin(connection) as client:
+    async with _admin(connection, _METADATA_TIMEOUT_S) as client:
         try:
             responses = await client.describe_consumer_groups([group])
         except KafkaError:

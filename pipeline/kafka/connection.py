@@ -11,6 +11,9 @@ from typing import Any
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from pipeline.errors import path_of
+from pipeline.kafka.errors import BrokerUnavailable
+
 logger = logging.getLogger(__name__)
 
 SECURITY = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
@@ -19,10 +22,6 @@ COMPRESSION = "zstd"
 """Of all that is written. aiokafka writes lz4 at its ninth level: 53 MB of states a second, where zstd makes 344 with a
 quarter less to send (`python -m tests.bench --only compression`)."""
 _ATTEMPT_S = 5.0
-
-
-class BrokerUnavailable(RuntimeError):
-    """Kafka did not answer for longer than we were told to wait. Transient: start again later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +60,11 @@ class KafkaConnection:
     def ssl_context(self) -> ssl.SSLContext | None:
         if not self.security.endswith("SSL"):
             return None
-        return ssl.create_default_context(cafile=self.ca_file or None)
+        with path_of("PIPELINE_KAFKA_CA_FILE", self.ca_file):
+            return ssl.create_default_context(cafile=self.ca_file or None)
 
     def client_options(self) -> dict[str, Any]:
-        """Keyword arguments that every aiokafka client takes. Reads the CA file: OSError if it is not there."""
+        """Keyword arguments that every aiokafka client takes. Reads the CA file: `UnusablePath` if it is none."""
         options: dict[str, Any] = {
             "bootstrap_servers": self.servers,
             "security_protocol": self.security,
@@ -94,7 +94,8 @@ async def wait_for_broker(
             waited_s = loop.time() - started_s
             if waited_s >= give_up_s:
                 raise BrokerUnavailable(
-                    f"Kafka at {connection.bootstrap} did not answer for {waited_s:.0f} s: {error!r}"
+                    f"Kafka at {connection.bootstrap} did not answer for {waited_s:.0f} s: {error!r}. See that it "
+                    "runs and that PIPELINE_KAFKA_BOOTSTRAP names it, then start again"
                 ) from error
             if waited_s - reported_s >= report_every_s:
                 reported_s = waited_s

@@ -22,6 +22,7 @@ from aiokafka.client import ConnectionGroup, CoordinationType
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.transaction import InitProducerIdRequest
 
+from pipeline.errors import Terminal, Transient
 from pipeline.kafka import record_batches
 
 logger = logging.getLogger(__name__)
@@ -43,11 +44,11 @@ _TRIES_BEFORE_UNFENCED = 3
 _MAX_SEQUENCE = (1 << 31) - 1
 
 
-class Fenced(RuntimeError):
+class Fenced(Transient):
     """Somebody else claimed the partition since: nothing of ours was written, nor will be."""
 
 
-class ClaimDenied(RuntimeError):
+class ClaimDenied(Terminal):
     """Kafka does not let this user use the transactional id. Terminal: someone has to give it the right."""
 
 

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
 from pipeline.kafka.connection import COMPRESSION, KafkaConnection
+from pipeline.kafka.errors import kafka_errors
 from pipeline.topics import MAX_MESSAGE_BYTES
 
 _IN_FLIGHT = 2_000
@@ -26,10 +26,6 @@ class Outgoing(NamedTuple):
     headers: Sequence[tuple[str, bytes]] = ()
 
 
-class NotProduced(Exception):
-    """The broker does not answer, or will not take a record. Says which and why."""
-
-
 async def produce(
     connection: KafkaConnection,
     records: Iterable[Outgoing],
@@ -39,44 +35,31 @@ async def produce(
 ) -> int:
     """Send records in order and wait until the broker has them all; returns how many.
 
-    With `events_per_s` above 0 it keeps to that rate. Raises `NotProduced`; what was sent before stays sent.
+    With `events_per_s` above 0 it keeps to that rate. Raises `KafkaFailure`; what was sent before stays sent.
     """
-    try:
-        producer = _producer(connection, linger_ms=5)
-    except OSError as error:
-        raise NotProduced(f"cannot use {connection.ca_file}: {error}") from error
-    try:
-        await producer.start()
-    except (KafkaError, OSError) as error:
-        await producer.stop()
-        raise NotProduced(f"Kafka at {connection.bootstrap} does not answer: {error}") from error
-    try:
+    async with producer_of(connection, linger_ms=5) as producer:
         return await _produce(producer, records, events_per_s, progress)
-    except KafkaError as error:
-        raise NotProduced(f"the broker did not take a record: {error!r}") from error
-    finally:
-        await producer.stop()
 
 
 @asynccontextmanager
 async def producer_of(connection: KafkaConnection, **options: Any) -> AsyncIterator[Any]:
-    """A started aiokafka producer that waits for all replicas. Raises OSError and aiokafka's errors."""
-    producer = _producer(connection, **options)
-    await producer.start()
-    try:
-        yield producer
-    finally:
-        await producer.stop()
+    """A started aiokafka producer that waits for all replicas.
 
-
-def _producer(connection: KafkaConnection, **options: Any) -> AIOKafkaProducer:
-    return AIOKafkaProducer(
+    What aiokafka raises within is raised as a `KafkaFailure`.
+    """
+    producer = AIOKafkaProducer(
         **connection.client_options(),
         acks="all",
         max_request_size=MAX_MESSAGE_BYTES,
         compression_type=COMPRESSION,
         **options,
     )
+    with kafka_errors(connection.bootstrap):
+        try:
+            await producer.start()
+            yield producer
+        finally:
+            await producer.stop()
 
 
 async def _produce(

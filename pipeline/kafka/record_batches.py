@@ -7,10 +7,12 @@ from typing import Any, Protocol
 
 from aiokafka.errors import MessageSizeTooLargeError, RecordListTooLargeError
 
+from pipeline.errors import Terminal
+
 Pair = tuple[bytes | None, bytes | None]
 
 
-class TooLarge(RuntimeError):
+class TooLarge(Terminal):
     """Records that the broker does not take for their size; all others are written."""
 
     def __init__(self, topic: str, partition: int, refused: Sequence[Pair]) -> None:

@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from pipeline import topics
+from pipeline.errors import Terminal
 from pipeline.topics import TP
 
 RUNBOOK = "see deploy/runbook.md, 'A topic was made anew'"
 _ID, _LOST = "topic-id", "lost"
 
 
-class TopicMadeAnew(RuntimeError):
+class TopicMadeAnew(Terminal):
     """A topic is not the one that was read before. Terminal: its offsets mean other records than those stored."""
 
     @classmethod

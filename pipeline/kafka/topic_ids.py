@@ -25,6 +25,7 @@ from aiokafka.protocol.types import (
 )
 
 from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.errors import kafka_errors
 
 _NO_ID = bytes(16)
 
@@ -50,13 +51,14 @@ async def topic_ids(client: Any, names: Collection[str]) -> dict[str, str]:
 
 
 async def ids_of(connection: KafkaConnection, names: Collection[str]) -> dict[str, str]:
-    """`topic_ids` with a client of its own. Raises KafkaError."""
+    """`topic_ids` with a client of its own. Raises `KafkaFailure`."""
     client = AIOKafkaAdminClient(**connection.client_options())
-    try:
-        await client.start()
-        return await topic_ids(client._client, names)
-    finally:
-        await client.close()
+    with kafka_errors(connection.bootstrap):
+        try:
+            await client.start()
+            return await topic_ids(client._client, names)
+        finally:
+            await client.close()
 
 
 class _Uuid(AbstractType[bytes]):  # type: ignore[misc]

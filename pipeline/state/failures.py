@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pipeline.errors import Terminal
 
-class UnreadableState(Exception):
+
+class UnreadableState(Terminal):
     """What the changelog holds of a device cannot be read. Terminal: state is never guessed."""
 
 
-class StateLost(Exception):
+class StateLost(Terminal):
     """The changelog does not reach as far as the input that was done. Terminal: sessions would come out wrong."""
 
 
-class PoisonedDevices(Exception):
+class PoisonedDevices(Terminal):
     """The fold failed on valid input of many devices: our bug. Terminal; nothing is acknowledged."""

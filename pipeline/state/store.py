@@ -13,6 +13,7 @@ from itertools import islice
 import msgspec
 
 from pipeline.domain.policy import Policy
+from pipeline.errors import Terminal
 from pipeline.formats.native.events import Arrival
 from pipeline.state.aside import ASIDE_SUFFIX, Aside, aside_of
 from pipeline.state.codec import state_codec, step_codec
@@ -37,7 +38,7 @@ Encode = Callable[[DeviceState], bytes]
 """Writes the version of the state that all workers about can read."""
 
 
-class Mismatch(ValueError):
+class Mismatch(Terminal):
     """The parts of a state do not belong together."""
 
 

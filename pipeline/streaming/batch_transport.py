@@ -26,7 +26,7 @@ from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP
 from mode import Service
 
-from pipeline.kafka.connection import BrokerUnavailable
+from pipeline.kafka.errors import BrokerUnavailable
 from pipeline.kafka.topic_identity import Note, require_same
 from pipeline.streaming.assignment import Assignment, Membership
 from pipeline.streaming.chunk import Chunk, cut

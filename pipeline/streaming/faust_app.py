@@ -13,7 +13,9 @@ from typing import Any
 import faust
 from mode import CrashingSupervisor
 
-from pipeline.kafka.connection import COMPRESSION, BrokerUnavailable, KafkaConnection, wait_for_broker
+from pipeline.errors import Transient
+from pipeline.kafka.connection import COMPRESSION, KafkaConnection, wait_for_broker
+from pipeline.kafka.errors import BrokerUnavailable
 from pipeline.roles.known_topics import TopicsKnown
 from pipeline.roles.ledger_guard import StartOffsets
 from pipeline.streaming.batch_transport import BatchTransport
@@ -51,7 +53,7 @@ class Limits:
     """How long to go on without any answer from Kafka, at start and later."""
 
 
-class ChunkFailed(RuntimeError):
+class ChunkFailed(Transient):
     """A handler raised. The worker stops; the chunk is not acknowledged and will be delivered again."""
 
 

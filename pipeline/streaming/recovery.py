@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pipeline.errors import Terminal
 from pipeline.kafka.starts import of_these_topics, start_of
 from pipeline.kafka.topic_identity import Note, TopicMadeAnew
 from pipeline.streaming.assignment import Assignment
@@ -33,7 +34,7 @@ _END_PATIENCE = 4
 _END_RETRY_S = 0.5
 
 
-class PartitionMismatch(RuntimeError):
+class PartitionMismatch(Terminal):
     """A changelog and its source topic are not cut alike, so that a device's state would lie with another worker."""
 
 

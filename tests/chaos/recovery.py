@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 
-from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from pipeline.kafka.admin import committed_offsets, end_offsets
 from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.errors import KafkaFailure
 from pipeline.roles.topology import group_of, reads
 
 _POLL_S = 0.25
@@ -72,7 +72,7 @@ class Recoveries:
                 waiting = list(self._waiting)
             try:
                 over = asyncio.run(asyncio.wait_for(self._ask(waiting), _ASK_TIMEOUT_S))
-            except (KafkaError, OSError, TimeoutError):
+            except (KafkaFailure, OSError, TimeoutError):
                 over = []  # the broker is being restarted; asked again
             with self._changed:
                 for wait in over:

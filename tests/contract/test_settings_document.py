@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pipeline.settings import variables
+from pipeline.settings import DEBUG, variables
 from tests.contract.settings_document import DOCUMENT, GROUPS, ROOT, in_compose, with_tables
 
 TEXT = DOCUMENT.read_text(encoding="utf-8")
@@ -17,8 +17,8 @@ def test_its_tables_are_what_the_settings_say() -> None:
 
 
 def test_each_variable_stands_there_once() -> None:
-    # What the program reads besides its settings: see wiring.state_folder.
-    expected = [*variables(), *in_compose(), "XDG_STATE_HOME"]
+    # What the program reads besides its settings: see wiring.state_folder and wiring.shows_tracebacks.
+    expected = [*variables(), *in_compose(), "XDG_STATE_HOME", DEBUG]
     assert sorted(name for name, _ in ROWS) == sorted(expected)
 
 

@@ -16,8 +16,9 @@ from pipeline.clickhouse.store import Refused, Store, Unreachable
 from pipeline.commands import dashboard as command
 from pipeline.commands.dashboard import parts
 from pipeline.dashboard.app import Parts, application
-from pipeline.dashboard.reader import NotAnswered, Reader
+from pipeline.dashboard.reader import NotAnswered, NotAnsweredNow, Reader
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.errors import Transient
 from pipeline.query.statement import Statement
 from tests.dashboard.markup import Page
 from tests.dashboard.stage import Stage
@@ -134,7 +135,7 @@ class Failing(Store):
 def test_each_refusal_says_what_kind_it_is(stage: Stage, error: Exception, later: bool, said: str) -> None:
     with pytest.raises(NotAnswered, match=said) as caught:
         parts(stage.settings, Failing(error), "", frozenset()).ask("SELECT 1", {})
-    assert caught.value.may_work_later == later
+    assert isinstance(caught.value, Transient) == later
 
 
 async def asked_at_once(reader: Reader, questions: int, release: Event) -> list[str]:
@@ -145,7 +146,7 @@ async def asked_at_once(reader: Reader, questions: int, release: Event) -> list[
         try:
             outcomes.append(str((await reader.rows(_ONE))[0]["n"]))
         except NotAnswered as error:
-            assert error.may_work_later
+            assert isinstance(error, Transient)
             outcomes.append("refused")
 
     async with anyio.create_task_group() as group:
@@ -176,7 +177,7 @@ def test_so_many_questions_run_so_many_wait_and_the_rest_is_sent_away() -> None:
 
 def test_who_is_sent_away_is_told_when_to_come_back(outside: Parts) -> None:
     def busy(*_: object) -> bytes:
-        raise NotAnswered("Busy.", may_work_later=True)
+        raise NotAnsweredNow("Busy.")
 
     client = TestClient(application(replace(outside, ask=busy, lags=None)))
     for path in ("/sessions", "/filter/dimensions.json"):

@@ -18,12 +18,12 @@ from packaging.requirements import Requirement
 from starlette.testclient import TestClient
 
 from pipeline.commands.dashboard import hosts_of, is_loopback, server_config
-from pipeline.commands.failure import CommandFailed
 from pipeline.dashboard import login
 from pipeline.dashboard.attempts import Attempts, neighbourhood
 from pipeline.dashboard.guard import COOKIE
 from pipeline.dashboard.kept import Kept
 from pipeline.dashboard.seal import LIFETIME_S, STRANGER, Seal, SignIns, Visitor
+from pipeline.errors import UnusablePath
 from pipeline.settings import InvalidSettings, load
 from tests.dashboard.conftest import Visit
 from tests.support.stack import command_line, environment
@@ -291,7 +291,7 @@ def test_a_sign_out_that_cannot_be_kept_is_told(guarded: TestClient, monkeypatch
 
 def test_a_folder_that_cannot_be_used_is_told_at_the_start(visit: Visit, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(CommandFailed, match="PIPELINE_DASHBOARD_DIR"):
+    with pytest.raises(UnusablePath, match="PIPELINE_DASHBOARD_DIR"):
         visit(PASSWORD, folder=tmp_path / "file")
 
 

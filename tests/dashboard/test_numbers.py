@@ -20,6 +20,7 @@ from pipeline.dashboard.rates import Sample, Watch, history, rates
 from pipeline.dashboard.tables import ordered
 from pipeline.dashboard.verdict import compared
 from pipeline.embedded.child import LOOPBACK, free_port
+from pipeline.kafka.errors import BrokerUnavailable
 from pipeline.query.dimensions import SPLITS
 from pipeline.query.failures import failing_requests, top_crashes
 from pipeline.query.filters.json_form import EVERYTHING
@@ -323,7 +324,7 @@ def test_where_kafka_is_asked_for_is_told(stage: Stage) -> None:
     settings = replace(stage.settings, kafka_bootstrap=f"{LOOPBACK}:{free_port()}")
     ask = parts(settings, stage.store, "", frozenset()).lags
     assert ask
-    with pytest.raises(ConnectionError, match="PIPELINE_KAFKA_BOOTSTRAP"):
+    with pytest.raises(BrokerUnavailable, match="PIPELINE_KAFKA_BOOTSTRAP"):
         asyncio.run(asyncio.wait_for(ask(), 30))  # type: ignore[arg-type]
 
 

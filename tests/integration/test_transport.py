@@ -24,7 +24,8 @@ from pipeline.embedded.child import free_port
 from pipeline.kafka import admin, record_batches
 from pipeline.kafka.admin import LogBounds, TopicMismatch, ensure_topics
 from pipeline.kafka.changelog import read_changelog
-from pipeline.kafka.connection import BrokerUnavailable, KafkaConnection, wait_for_broker
+from pipeline.kafka.connection import KafkaConnection, wait_for_broker
+from pipeline.kafka.errors import BrokerUnavailable
 from pipeline.streaming import faust_app
 from tests.integration.counter_worker import MARKER, decode, encode, newer
 from tests.support.services import Broker

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from pipeline.errors import Terminal
+
 Scalar: TypeAlias = str | int | float | bool
 """Times are Unix milliseconds."""
 Value: TypeAlias = Scalar | tuple[Scalar, ...]
 """Several for `in`; two, the lower first, for `between`; True for `exists`."""
 
 
-class FilterError(ValueError):
+class FilterError(Terminal):
     """What was asked for is no filter; the message is one line and names what is allowed."""
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from pipeline.errors import Terminal
 from pipeline.state.codec import state_v1
 from pipeline.state.codec.session_codec import (
     FoldRow,
@@ -63,7 +64,7 @@ class _Layout(msgspec.Struct, array_like=True, gc=False):
 _decode = msgspec.msgpack.Decoder(_Layout).decode
 
 
-class UnknownStateVersion(ValueError):
+class UnknownStateVersion(Terminal):
     """The value was written by a newer program; raised, since to go on would lose what it says."""
 
 
@@ -150,7 +151,9 @@ def outline(value: bytes) -> Outline:
     except error as fault:
         raise msgspec.DecodeError(f"a damaged state: {fault}") from fault
     if version != VERSION:
-        raise UnknownStateVersion(f"state version {version}, known are 1 and {VERSION}")
+        raise UnknownStateVersion(
+            f"state version {version}, known are 1 and {VERSION}: a newer program wrote it, so use that one"
+        )
     return Outline(
         applied, arrived_ms, base, bool(flags & SILENCE_DUE), bool(flags & HAS_TAIL), bool(flags & IS_STEPS)
     )
@@ -170,7 +173,9 @@ def encoder(version: int) -> Callable[[DeviceState], bytes]:
     """Writes a version, 0 for the newest. Raises `UnknownStateVersion`."""
     if version and version not in ENCODERS:
         known = ", ".join(str(number) for number in sorted(ENCODERS))
-        raise UnknownStateVersion(f"state version {version} cannot be written, only {known}")
+        raise UnknownStateVersion(
+            f"state version {version} cannot be written, only {known}: set PIPELINE_STATE_VERSION to one of these"
+        )
     return ENCODERS[version or VERSION]
 
 
