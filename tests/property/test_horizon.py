@@ -41,7 +41,7 @@ def compare(delivered: DeliveredCase, policy: Policy, gap_ms: int, *, falls_sile
             offset += 1
         apply(state, arrivals, policy, counts)  # type: ignore[arg-type]
         state = through_codec(state)
-        rows.emit(state, by_silence=False)
+        rows.emit(state, by_silence=False, ambiguous=history.ambiguous())
     quiet_ms = state.arrived_ms + policy.idle_timeout_ms
     # A device whose last record brought nothing new, after a silence as long as the horizon, has told all that silence
     # has to say but for its last two sessions: those are told final with its next event.

@@ -32,12 +32,13 @@ class StoredRows:
     def __init__(self) -> None:
         self.rows: dict[str, tuple[int, Report, Session]] = {}
 
-    def emit(self, state: DeviceState, *, by_silence: bool) -> None:
+    def emit(self, state: DeviceState, *, by_silence: bool, ambiguous: Collection[str] = frozenset()) -> None:
+        """`ambiguous` are first events of two sessions, either of which may be shown."""
         for write in state.outbox:
             version = (state.applied_offset * 2 + by_silence) * 2 + write.is_final
             first_id = write.session.first_event_id
             before = self.rows.get(first_id)
-            if before is not None and before[0] == version:
+            if before is not None and before[0] == version and first_id not in ambiguous:
                 assert before[1:] == (write.report, write.session), "two rows of equal version differ"
             if before is None or version >= before[0]:
                 self.rows[first_id] = (version, write.report, write.session)
