@@ -6,6 +6,7 @@ kept by highest version as ClickHouse keeps them, and replays are mixed in.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
