@@ -12,7 +12,7 @@ from pipeline.embedded.running import completed
 from pipeline.kafka.admin import ensure_topics
 from pipeline.kafka.connection import KafkaConnection, wait_for_broker
 from pipeline.roles import topology
-from pipeline.roles.rebuild import Rebuild, Scope
+from pipeline.roles.rebuild import Rebuild, RebuildScope
 from pipeline.settings import DEBUG, Settings, load, unknown
 from pipeline.state.codec import state_codec
 
@@ -57,7 +57,7 @@ def store(settings: Settings) -> Store:
     return Store(settings.clickhouse_url, timeout_s=max(1, settings.clickhouse_timeout_ms // 1_000))
 
 
-def rebuild(settings: Settings, store: Store, scope: Scope, now_ms: int) -> Rebuild:
+def rebuild(settings: Settings, store: Store, scope: RebuildScope, now_ms: int) -> Rebuild:
     """A rebuild under the present policies, with silence reported as of `now_ms`. Raises `UnknownStateVersion`."""
     encode = state_codec.encoder(settings.state_version)
     return Rebuild(

@@ -4,7 +4,7 @@ Two kinds of failure, told apart by what a retry can change:
 
 - Unreachable: the same request may succeed later. Nobody answers, the server is overloaded or being changed,
   a table is not there yet. Also every error this module does not know: waiting loses nothing, dropping does.
-- Refused: these rows cannot be read, now or later.
+- StatementFailed: these rows cannot be read, now or later.
 """
 
 from __future__ import annotations
@@ -93,12 +93,12 @@ class Unreachable(Transient):
     """ClickHouse could not do it now; the same request may succeed later."""
 
 
-class Refused(Terminal):
+class StatementFailed(Terminal):
     """ClickHouse cannot do this, however often it is asked: the rows or the SQL are at fault."""
 
 
 @dataclass(slots=True)
-class RefusedRow:
+class UnstorableRow:
     """A row that ClickHouse does not take, and what it says about it."""
 
     row: bytes
@@ -148,7 +148,8 @@ class Store:
 
         `token` names the input that the block came from. A block with the same token and bytes is stored once,
         even if an earlier try was given up here but went through there. (The bytes count too: offsets begin
-        anew when a topic is made anew, and its rows must not be taken for old ones.) Raises Unreachable, Refused.
+        anew when a topic is made anew, and its rows must not be taken for old ones.)
+        Raises Unreachable, StatementFailed.
         """
         digest = blake2b(rows, digest_size=12).hexdigest()
         settings = {**_INSERT_SETTINGS, "insert_deduplication_token": f"{token}:{digest}"}
@@ -164,14 +165,14 @@ class Store:
         *,
         token: str,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> list[RefusedRow]:
+    ) -> list[UnstorableRow]:
         """Insert a block however long it takes; the rows that ClickHouse refuses, which are not stored.
 
         While ClickHouse is unreachable it is asked again, with growing pauses (`pause` takes seconds). A
         refused block is halved until the rows at fault stand alone; all others are stored. When cancelled, an
         insert under way may still be stored; the same call later stores nothing twice.
         """
-        refused: list[RefusedRow] = []
+        refused: list[UnstorableRow] = []
         # Places in `rows`, not copies: those of all halves that wait would be as large as it.
         waiting = [(0, len(rows))]
         while waiting:
@@ -181,10 +182,10 @@ class Store:
                 continue
             try:
                 await self._insert_when_reachable(table, block, token, pause)
-            except Refused as error:
+            except StatementFailed as error:
                 middle = middle_of(rows, start, end)
                 if middle is None:
-                    refused.append(RefusedRow(block.strip(), str(error)))
+                    refused.append(UnstorableRow(block.strip(), str(error)))
                 else:
                     waiting += [(middle + 1, end), (start, middle)]
         return refused
@@ -198,7 +199,7 @@ class Store:
     ) -> bytes:
         """The result in a ClickHouse format. Placeholders are `{name:Type}`; values never become part of the SQL.
 
-        Raises Unreachable, Refused.
+        Raises Unreachable, StatementFailed.
         """
         with self._errors(is_insert=False):
             return self._connected().raw_query(sql, dict(parameters or {}), dict(settings or {}), fmt=format)
@@ -206,7 +207,7 @@ class Store:
     def lines(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Iterator[bytes]:
         """The result line by line as JSONCompactEachRow, in bounded memory.
 
-        Raises Unreachable, Refused, also in the middle of the rows, never after a part of one.
+        Raises Unreachable, StatementFailed, also in the middle of the rows, never after a part of one.
         """
         with self._errors(is_insert=False):
             stream = self._connected().raw_stream(
@@ -218,12 +219,12 @@ class Store:
     def command(
         self, sql: str, parameters: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
     ) -> None:
-        """Run one statement that has no result. Raises Unreachable, Refused."""
+        """Run one statement that has no result. Raises Unreachable, StatementFailed."""
         with self._errors(is_insert=False):
             self._connected().command(sql, parameters=dict(parameters or {}), settings=dict(settings or {}))
 
     def create_database(self) -> None:
-        """Make the database if it is not there. Raises Unreachable, Refused."""
+        """Make the database if it is not there. Raises Unreachable, StatementFailed."""
         name = self.database.replace("\\", "\\\\").replace("`", "\\`")
         with self._errors(is_insert=False):
             self._connected().command(f"CREATE DATABASE IF NOT EXISTS `{name}`", use_database=False)
@@ -296,11 +297,11 @@ class Store:
         except Error as error:
             message = str(error)
             if error.code in REFUSED_CODES:
-                raise Refused(message) from error
+                raise StatementFailed(message) from error
             # Without a code it is the transport, a proxy, or a server that is starting or stopping.
             if is_insert or error.code is None or error.code in BUSY_CODES:
                 raise Unreachable(self._not_now(error)) from error
-            raise Refused(message) from error
+            raise StatementFailed(message) from error
 
 
 BUSY_CODES: Mapping[int, str] = {

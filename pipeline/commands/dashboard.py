@@ -17,14 +17,14 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from pipeline import wiring
-from pipeline.clickhouse.store import Refused, Store, Unreachable
+from pipeline.clickhouse.store import StatementFailed, Store, Unreachable
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.progress import lags
 from pipeline.dashboard.app import Parts, application
-from pipeline.dashboard.kept import Kept
-from pipeline.dashboard.rates import Lag
+from pipeline.dashboard.rates import RoleLag
 from pipeline.dashboard.reader import NotAnswered, NotAnsweredNow, Unanswerable
 from pipeline.dashboard.seal import Seal, SignIns
+from pipeline.dashboard.sign_in_folder import SignInFolder
 from pipeline.errors import path_of
 from pipeline.kafka.errors import BrokerUnavailable
 from pipeline.settings import Settings
@@ -102,17 +102,17 @@ def parts(settings: Settings, store: Store, password: str, hosts: frozenset[str]
     def ask(sql: str, parameters: Mapping[str, Any]) -> bytes:
         try:
             return store.query(sql, parameters, settings={**READ_SETTINGS, **memory})
-        except (Unreachable, Refused) as error:
+        except (Unreachable, StatementFailed) as error:
             raise _not_answered(error, settings.dashboard_memory) from error
 
     def write(sql: str, parameters: Mapping[str, Any]) -> bytes:
         try:
             store.command(sql, parameters, settings={**WRITE_SETTINGS, **memory})
-        except (Unreachable, Refused) as error:
+        except (Unreachable, StatementFailed) as error:
             raise _not_answered(error, settings.dashboard_memory) from error
         return b""
 
-    async def behind() -> list[Lag]:
+    async def behind() -> list[RoleLag]:
         try:
             return list(await lags(wiring.connection(settings)))
         except BrokerUnavailable as error:
@@ -126,7 +126,7 @@ def _sign_ins(settings: Settings, password: str) -> SignIns:
     # Without a login nobody signs in, and nothing is to be kept.
     folder = Path(settings.dashboard_dir) if settings.dashboard_dir and password else None
     with path_of("PIPELINE_DASHBOARD_DIR", folder):
-        kept = Kept(folder, int(time.time()))
+        kept = SignInFolder(folder, int(time.time()))
     return SignIns(Seal.of(kept.secret, password), kept)
 
 

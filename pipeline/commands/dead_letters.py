@@ -16,8 +16,8 @@ from pipeline.commands.analyse import show
 from pipeline.commands.rebuild import unix_ms
 from pipeline.formats import native, registry
 from pipeline.formats.record_time import REPLAYED_RECORD_MS
-from pipeline.kafka.produce import Outgoing, produce
-from pipeline.query.dead_letters import Choice, newest, records
+from pipeline.kafka.produce import RecordToSend, produce
+from pipeline.query.dead_letters import DeadLetterChoice, newest, records
 from pipeline.settings import Settings
 
 _MARKED_AT_ONCE = 1_000
@@ -26,19 +26,19 @@ _MARKED_AT_ONCE_BYTES = 16_000_000
 
 def chosen(
     reason: str, topic: str, partition: int, offset: int, start: datetime | None, end: datetime | None
-) -> Choice:
+) -> DeadLetterChoice:
     """Those that the options choose; times are in UTC."""
     start_ms, end_ms = (None if at is None else unix_ms(at) for at in (start, end))
-    return Choice(reason, topic, partition, offset, start_ms, end_ms)
+    return DeadLetterChoice(reason, topic, partition, offset, start_ms, end_ms)
 
 
-def list_refused(settings: Settings, choice: Choice, *, limit: int, format: str) -> None:
+def list_refused(settings: Settings, choice: DeadLetterChoice, *, limit: int, format: str) -> None:
     """Print what was refused, newest first. Raises what the store raises."""
     found = newest(choice, limit)
     show(settings, found.sql, found.parameters, format)
 
 
-def replay(settings: Settings, choice: Choice, *, again: bool) -> None:
+def replay(settings: Settings, choice: DeadLetterChoice, *, again: bool) -> None:
     """Send refused records to their topics again, and mark them. Raises what the store raises, and `KafkaFailure`.
 
     Each event lands in the session it belongs to, since sessions follow from events alone; what was stored of
@@ -52,7 +52,7 @@ def replay(settings: Settings, choice: Choice, *, again: bool) -> None:
     print(f"sent {count} refused records again" if count else "nothing to send again")
 
 
-async def _replay(settings: Settings, store: Store, choice: Choice, again: bool) -> int:
+async def _replay(settings: Settings, store: Store, choice: DeadLetterChoice, again: bool) -> int:
     # Only what a worker reads is written to.
     read = [each.topic for each in registry.FORMATS] + [topics.SESSIONS]
     found = records(choice, read, again=again)
@@ -81,11 +81,13 @@ def _portions(lines: Iterable[bytes], max_count: int, max_bytes: int) -> Iterato
         yield some
 
 
-def _record(topic: str, partition: int, offset: int, key64: str, value64: str, record_ms: int) -> Outgoing:
+def _record(
+    topic: str, partition: int, offset: int, key64: str, value64: str, record_ms: int
+) -> RecordToSend:
     key, value = base64.b64decode(key64) or None, base64.b64decode(value64)
     # A record under a wrong key goes under the right one, which is what there is to mend about it.
     key = native.key_of(value) or key if topic == topics.SDK_EVENTS else key
-    return Outgoing(topic, key, value, headers=((REPLAYED_RECORD_MS, str(record_ms).encode()),))
+    return RecordToSend(topic, key, value, headers=((REPLAYED_RECORD_MS, str(record_ms).encode()),))
 
 
 def _mark(topic: str, partition: int, offset: int) -> bytes:

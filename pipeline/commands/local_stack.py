@@ -27,7 +27,7 @@ from pipeline.embedded.secret import own_folder, write_private
 from pipeline.errors import PipelineError, Terminal, system_says
 from pipeline.kafka.errors import KafkaFailure
 from pipeline.query.operations import next_offset, stored_up_to
-from pipeline.roles.rebuild import Scope
+from pipeline.roles.rebuild import RebuildScope
 from pipeline.roles.topology import ROLES
 from pipeline.settings import Settings, as_environment
 
@@ -172,7 +172,7 @@ class LocalStack:
             note_offset_base(store, self.settings.offset_base)
             asyncio.run(wiring.make_topics(self.settings))
             now_ms = int(time.time() * 1_000)
-            rebuild = wiring.rebuild(self.settings, store, Scope(), now_ms)
+            rebuild = wiring.rebuild(self.settings, store, RebuildScope(), now_ms)
             differing = sum(len(device.differences) for device in rebuild.differences())
             if differing:
                 rebuild.swap()

@@ -14,7 +14,7 @@ from pipeline.kafka.admin import end_offsets, group_members
 from pipeline.kafka.connection import KafkaConnection, wait_for_broker
 from pipeline.kafka.topic_ids import ids_of
 from pipeline.roles.known_topics import note_replaced
-from pipeline.roles.rebuild import DeviceDifferences, Rebuild, Scope
+from pipeline.roles.rebuild import DeviceDifferences, Rebuild, RebuildScope
 from pipeline.roles.topology import group_of
 from pipeline.settings import Settings
 from pipeline.storage.stored_session import Difference
@@ -24,7 +24,7 @@ _POLL_S = 0.5
 _LEAVING_S = 4.0
 
 
-def rebuild(settings: Settings, scope: Scope, *, dry_run: bool, states: bool) -> None:
+def rebuild(settings: Settings, scope: RebuildScope, *, dry_run: bool, states: bool) -> None:
     """Print what differs and, unless it is a dry run, put the exact sessions in its place.
 
     With `states` the state of every device is written to Kafka again even where nothing differs. Raises
@@ -57,10 +57,10 @@ def rebuild(settings: Settings, scope: Scope, *, dry_run: bool, states: bool) ->
         store.close()
 
 
-def scope(app_id: str, start: datetime | None, end: datetime | None) -> Scope:
+def scope(app_id: str, start: datetime | None, end: datetime | None) -> RebuildScope:
     """Which sessions, from times in UTC."""
     given = {name: unix_ms(at) for name, at in (("from_ms", start), ("to_ms", end)) if at is not None}
-    return Scope(app_id, **given)
+    return RebuildScope(app_id, **given)
 
 
 def unix_ms(at: datetime) -> int:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import orjson
 
 from pipeline.clickhouse.store import Store
-from pipeline.commands.progress import commits_of_roles
+from pipeline.commands.progress import Commits, commits_of_roles
 from pipeline.kafka.admin import LogBounds
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topic_identity import Note, TopicMadeAnew, remedy
@@ -25,7 +25,7 @@ _CONFIRM_S = 0.5
 _CONFIRMATIONS = 2
 
 
-class Place(NamedTuple):
+class FaultPlace(NamedTuple):
     """What a fault is at: the same again is the same fault, whatever its numbers say by now."""
 
     what: str
@@ -34,10 +34,8 @@ class Place(NamedTuple):
     partition: int = -1
 
 
-Faults = dict[Place, str]
+Faults = dict[FaultPlace, str]
 """Each with what it means and what to do."""
-Commits = Mapping[str, Mapping[TP, tuple[int, Note] | None]]
-"""By role: what its group committed."""
 Accepted = Mapping[tuple[str, str, int], int]
 """By role (or `ledger`), topic and partition: how many lost records an operator accepted."""
 
@@ -45,11 +43,11 @@ Accepted = Mapping[tuple[str, str, int], int]
 def faults_of_topics(known: Mapping[str, Known], ids: Mapping[str, str], offset_base: int) -> Faults:
     """Topics that are not those that were read before. `ids` is empty if the broker gives none."""
     found = {
-        Place("made anew", "", topic): str(TopicMadeAnew.by_id(topic, was, now))
+        FaultPlace("made anew", "", topic): str(TopicMadeAnew.by_id(topic, was, now))
         for topic, was, now in made_anew(known, ids, offset_base)
     }
     for topic in sorted(known.keys() - ids.keys()) if ids else ():
-        found[Place("gone", "", topic)] = f"{topic} does not exist any more. {remedy(topic)}"
+        found[FaultPlace("gone", "", topic)] = f"{topic} does not exist any more. {remedy(topic)}"
     return found
 
 
@@ -59,13 +57,13 @@ def faults_of_groups(commits: Commits, bounds: Mapping[TP, LogBounds], accepted:
     for role, topic, partition, (offset, note), log in _committed(commits, bounds):
         at = f"{topic}[{partition}]"
         if offset > log.end:
-            found[Place("lag below zero", role, topic, partition)] = (
+            found[FaultPlace("lag below zero", role, topic, partition)] = (
                 f"{at}: the {role} has done all below offset {offset}, but the log ends at {log.end}, a lag of "
                 f"{log.end - offset}: the topic was made anew, or its broker lost data. {remedy(topic)}"
             )
         lost = note.lost + max(0, log.begin - offset) - accepted.get((role, topic, partition), 0)
         if lost > 0:
-            found[Place("lost", role, topic, partition)] = (
+            found[FaultPlace("lost", role, topic, partition)] = (
                 f"{at}: {lost} records were deleted before the {role} read them. {_lost_remedy(role)}"
             )
     return found
@@ -77,12 +75,12 @@ def faults_of_ledger(totals: list[LedgerTotals], accepted: Accepted) -> Faults:
     for line in totals:
         at = f"{line.topic}[{line.partition}]"
         if -line.duplicates > accepted.get((_DUPLICATES, line.topic, line.partition), 0):
-            found[Place("duplicates", _LEDGER, line.topic, line.partition)] = (
+            found[FaultPlace("duplicates", _LEDGER, line.topic, line.partition)] = (
                 f"{at}: {line.duplicates} duplicates in the ledger, more events stored than came in: the topic was "
                 f"made anew and stored under offsets that were in use. {remedy(line.topic)}"
             )
         if line.missing > 0:
-            found[Place("missing", _LEDGER, line.topic, line.partition)] = (
+            found[FaultPlace("missing", _LEDGER, line.topic, line.partition)] = (
                 f"{at}: {line.missing} offsets are missing in the ledger: their records were never stored. "
                 f"{_lost_remedy('sink')}"
             )

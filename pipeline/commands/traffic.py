@@ -22,7 +22,7 @@ from pipeline.commands.refused import RefusedOnArrival
 from pipeline.errors import path_of
 from pipeline.formats import registry
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.produce import Outgoing, produce
+from pipeline.kafka.produce import RecordToSend, produce
 from pipeline.settings import Settings
 from pipeline.simulate.fleet import fleet
 
@@ -52,11 +52,11 @@ def send(settings: Settings, files: list[str], format: str) -> None:
             raise CommandFailed(f"{name} is not a file: name one to send, or - for standard input")
     refused = RefusedOnArrival(known)
 
-    def records() -> Iterator[Outgoing]:
+    def records() -> Iterator[RecordToSend]:
         for name in files:
             for line in _lines(name):
                 # Under the name without its folder, so that a file gives the same keys wherever it lies.
-                record = Outgoing(known.topic, known.key_of(line, Path(name).name), line)
+                record = RecordToSend(known.topic, known.key_of(line, Path(name).name), line)
                 refused.count(record.key, record.value, int(time.time() * 1_000))
                 yield record
 
@@ -73,7 +73,7 @@ def simulate(settings: Settings, numbers: Fleet, *, rate: float, out: Path | Non
         print(f"wrote {count} envelopes with {numbers.events} events to {out}")
         return
     records = (
-        Outgoing(topics.SDK_EVENTS, envelope.key, envelope.value, envelope.events) for envelope in traffic
+        RecordToSend(topics.SDK_EVENTS, envelope.key, envelope.value, envelope.events) for envelope in traffic
     )
     sent = _run(wiring.connection(settings), records, total=numbers.events, rate=rate)
     print(f"sent {numbers.events} events in {sent} records to {topics.SDK_EVENTS}")
@@ -89,7 +89,9 @@ def _write(out: Path, lines: Iterable[bytes]) -> int:
     return count
 
 
-def _run(connection: KafkaConnection, records: Iterable[Outgoing], *, total: int | None, rate: float) -> int:
+def _run(
+    connection: KafkaConnection, records: Iterable[RecordToSend], *, total: int | None, rate: float
+) -> int:
     bar = Progress(
         TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         console=_console, transient=True, disable=not _console.is_terminal,
@@ -97,7 +99,7 @@ def _run(connection: KafkaConnection, records: Iterable[Outgoing], *, total: int
     with bar:
         task = bar.add_task("sending", total=total)
 
-        def progress(record: Outgoing) -> None:
+        def progress(record: RecordToSend) -> None:
             bar.advance(task, record.events if total is not None else 1)
 
         return asyncio.run(produce(connection, records, events_per_s=rate, progress=progress))

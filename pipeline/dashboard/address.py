@@ -20,7 +20,7 @@ class BadAddress(Terminal):
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class SessionChoice:
     """Which sessions are shown."""
 
     app: str = ""
@@ -33,7 +33,7 @@ class Choice:
     """Where the page goes on; empty is the first one."""
 
     @classmethod
-    def of(cls, query: Mapping[str, str]) -> Choice:
+    def of(cls, query: Mapping[str, str]) -> SessionChoice:
         """What the fields of an address say. Raises BadAddress."""
         filter = query.get("filter")
         if filter is not None and len(filter) > LONGEST_FILTER:
@@ -54,7 +54,7 @@ class Choice:
         }
         return {name: text for name, text in given.items() if text is not None}
 
-    def first_page(self) -> Choice:
+    def first_page(self) -> SessionChoice:
         """The same sessions from the newest on."""
         return replace(self, after="")
 

@@ -57,7 +57,7 @@ class Parts:
     """The names that it answers to; empty is any."""
 
 
-Page = Callable[[Request], Awaitable[Response]]
+PageHandler = Callable[[Request], Awaitable[Response]]
 
 
 def application(parts: Parts) -> Starlette:
@@ -74,7 +74,7 @@ def application(parts: Parts) -> Starlette:
         yield
         task.cancel()
 
-    pages: list[tuple[str, Page, str]] = [
+    pages: list[tuple[str, PageHandler, str]] = [
         ("/login", login.show, "GET"),
         ("/login", login.sign_in, "POST"),
         ("/logout", login.sign_out, "POST"),

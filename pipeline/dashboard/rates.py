@@ -18,7 +18,7 @@ KEPT = 360
 _PATIENCE_S = 8.0
 
 
-class Lag(Protocol):
+class RoleLag(Protocol):
     """How much of a topic a role has yet to do."""
 
     @property
@@ -38,7 +38,7 @@ class Lag(Protocol):
         """Records not yet done."""
 
 
-AskLags = Callable[[], Awaitable[Sequence[Lag]]]
+AskLags = Callable[[], Awaitable[Sequence[RoleLag]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Sample:
 
     at_s: float
     """Unix time."""
-    lags: Sequence[Lag]
+    lags: Sequence[RoleLag]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,5 +133,5 @@ def history(samples: Sequence[Sample]) -> dict[str, list[tuple[int, list[float |
     return {"behind": behind, "done": done[1:]}
 
 
-def _same(sample: Sample, lag: Lag) -> Lag | None:
+def _same(sample: Sample, lag: RoleLag) -> RoleLag | None:
     return next((old for old in sample.lags if (old.role, old.topic) == (lag.role, lag.topic)), None)

@@ -14,7 +14,7 @@ from pipeline.query.operations import Ask
 from pipeline.query.statement import Statement
 
 Row = Mapping[str, Any]
-Answer = TypeVar("Answer")
+_T = TypeVar("_T")
 
 
 class NotAnswered(PipelineError):
@@ -48,7 +48,7 @@ class Reader:
 
         return await self.run(work)
 
-    async def run(self, work: Callable[[Ask], Answer]) -> Answer:
+    async def run(self, work: Callable[[Ask], _T]) -> _T:
         """Whatever `work` makes of several questions, in one thread."""
         # Only inside the event loop: a limiter belongs to the one that made it.
         limiter = self._limiter = self._limiter or CapacityLimiter(self._at_once)

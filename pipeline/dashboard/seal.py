@@ -8,7 +8,7 @@ import re
 import secrets
 from dataclasses import dataclass
 
-from pipeline.dashboard.kept import Kept
+from pipeline.dashboard.sign_in_folder import SignInFolder
 
 LIFETIME_S = 7 * 86_400
 
@@ -62,7 +62,7 @@ class Seal:
 class SignIns:
     """Begins and ends sessions of browsers."""
 
-    def __init__(self, seal: Seal, kept: Kept) -> None:
+    def __init__(self, seal: Seal, kept: SignInFolder) -> None:
         self._seal = seal
         self._kept = kept
 

@@ -72,7 +72,7 @@ def is_fault(event: Mapping[str, Any]) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class EndInWords:
     """What ended a session."""
 
     words: str
@@ -82,22 +82,22 @@ class End:
     """Whether the next session's first event did."""
 
 
-def end_of(session: Mapping[str, Any], ended_ms: int, marks: Sequence[Mapping[str, Any]]) -> End:
+def end_of(session: Mapping[str, Any], ended_ms: int, marks: Sequence[Mapping[str, Any]]) -> EndInWords:
     """What ended a session whose events are `marks`, in order."""
     reason = session["end_reason"]
     if session["status"] == "open":
-        return End("It is still going on.")
+        return EndInWords("It is still going on.")
     if reason == "inactivity":
-        return End("Nothing came for longer than the inactivity timeout.")
+        return EndInWords("Nothing came for longer than the inactivity timeout.")
     if reason in _ENDED_BY_NEXT:
-        return End(_ENDED_BY_NEXT[reason], by_next=True)
+        return EndInWords(_ENDED_BY_NEXT[reason], by_next=True)
     for position, mark in enumerate(marks):
         is_it = mark["kind"] == _KINDS_OF_END.get(reason) or (
             mark["kind"] == "exit" and mark["exit_reason"] == reason
         )
         if is_it and mark["time_ms"] >= ended_ms:
-            return End(str(mark["what"]), position=position)
-    return End("The event that ended it is beyond the events shown here.")
+            return EndInWords(str(mark["what"]), position=position)
+    return EndInWords("The event that ended it is beyond the events shown here.")
 
 
 def is_trailing(session: Mapping[str, Any], ended_ms: int, time_ms: int) -> bool:

@@ -29,14 +29,14 @@ _MIXED = (
 )
 _NEEDS_NOBODY = frozenset({"/ping"})
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+WebHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def only_owner(password: str) -> Middleware:
     """A middleware that lets no request of a foreign page pass, and of others those that know the password."""
 
     @web.middleware
-    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def guard(request: web.Request, handler: WebHandler) -> web.StreamResponse:
         if not _is_own(request.headers, request.host):
             return web.Response(
                 status=403, text="only for programs on this machine, not for pages of a browser\n"

@@ -25,7 +25,7 @@ from aiohttp import web
 from pipeline.embedded.callers import only_owner
 from pipeline.embedded.child import LOOPBACK
 from pipeline.embedded.content_coding import BadBody, Encoder, UnknownCoding, decoded, encoder_for
-from pipeline.embedded.engine import Answer, DataFolderInUse, Engine, EngineError, Query
+from pipeline.embedded.engine import DataFolderInUse, Engine, EngineError, Query, QueryResult
 
 _MAX_BODY_BYTES = 1 << 30
 _THREADS = 16
@@ -101,7 +101,7 @@ class ClickHouseHttp:
             return web.Response(status=400, text=f"{error}\n", headers=headers)
 
     async def _respond(
-        self, request: web.Request, answer: Answer, headers: dict[str, str]
+        self, request: web.Request, answer: QueryResult, headers: dict[str, str]
     ) -> web.StreamResponse:
         headers["X-ClickHouse-Summary"] = _summary(answer)
         headers["Content-Type"] = "text/plain; charset=UTF-8"
@@ -203,7 +203,7 @@ async def _form(request: web.Request) -> dict[str, str]:
     return fields
 
 
-def _summary(answer: Answer) -> str:
+def _summary(answer: QueryResult) -> str:
     numbers = {
         "read_rows": answer.read_rows,
         "read_bytes": answer.read_bytes,

@@ -18,7 +18,7 @@ from typing import TextIO
 from chdb.state.sqlitelike import Connection
 
 from pipeline.embedded.engine_rights import write_configuration
-from pipeline.embedded.sql_shape import Statement, files_of, read_statement
+from pipeline.embedded.sql_shape import StatementShape, files_of, read_statement
 from pipeline.errors import Terminal
 
 _HEAD_BYTES = 1 << 20
@@ -65,7 +65,7 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class QueryResult:
     """What a query gave."""
 
     format: str
@@ -99,7 +99,7 @@ class Engine:
         self.version, self.timezone = self._one_row("SELECT version(), timezone()")
         self.formats = frozenset(self._one_column("SELECT name FROM system.formats"))
 
-    def execute(self, query: Query) -> Answer:
+    def execute(self, query: Query) -> QueryResult:
         """Runs a query. EngineError if it fails. A large result comes in chunks, as they are made."""
         text, statement = self._read(query.pieces)
         if statement.has_further_statement:
@@ -135,7 +135,7 @@ class Engine:
                 keeper.close()
                 self._lock.close()
 
-    def _read(self, pieces: Iterator[bytes]) -> tuple[bytes, Statement]:
+    def _read(self, pieces: Iterator[bytes]) -> tuple[bytes, StatementShape]:
         """The beginning of the input, which holds all of the statement but its data, and its shape."""
         text = bytearray()
         for piece in pieces:
@@ -145,7 +145,9 @@ class Engine:
         beginning = bytes(text)
         return beginning, read_statement(beginning, self.formats)
 
-    def _insert(self, connection: Connection, query: Query, statement: Statement, text: bytes) -> Answer:
+    def _insert(
+        self, connection: Connection, query: Query, statement: StatementShape, text: bytes
+    ) -> QueryResult:
         if query.read_only:
             raise EngineError(_READONLY, "Cannot insert in readonly mode. (READONLY)")
         if query.parameters:
@@ -162,11 +164,13 @@ class Engine:
             _prepare(connection, query)
             result = connection.query(sql)
         connection.close()
-        return Answer("", _one(b""), written_rows=result.rows_written(), written_bytes=result.bytes_written())
+        return QueryResult(
+            "", _one(b""), written_rows=result.rows_written(), written_bytes=result.bytes_written()
+        )
 
     def _stream(
-        self, connection: Connection, query: Query, statement: Statement, text: bytes
-    ) -> Answer | None:
+        self, connection: Connection, query: Query, statement: StatementShape, text: bytes
+    ) -> QueryResult | None:
         """The rows in chunks; None if there are none, because then chDB omits the names and types too."""
         output_format = statement.output_or_data_format or query.default_format
         stream = connection.send_query(text, output_format, params=dict(query.parameters))
@@ -186,7 +190,7 @@ class Engine:
                 stream.close()
                 connection.close()
 
-        return Answer(output_format, chunks(), is_partial=True)
+        return QueryResult(output_format, chunks(), is_partial=True)
 
     def _engine_error(self, error: RuntimeError) -> EngineError:
         message = str(error)
@@ -280,17 +284,17 @@ def _prepare(connection: Connection, query: Query) -> None:
         connection.query("SET readonly = 2")
 
 
-def _is_streamable(statement: Statement, query: Query, text: bytes) -> bool:
+def _is_streamable(statement: StatementShape, query: Query, text: bytes) -> bool:
     output_format = statement.output_or_data_format or query.default_format
     words = text + b" ".join(name.encode() for name in query.settings)
     return statement.is_select and output_format in _STREAMABLE and not _WHOLE_ONLY.search(words)
 
 
-def _run(connection: Connection, query: Query, statement: Statement, text: bytes) -> Answer:
+def _run(connection: Connection, query: Query, statement: StatementShape, text: bytes) -> QueryResult:
     output_format = statement.output_or_data_format or query.default_format
     result = connection.query(text, output_format, params=dict(query.parameters))
     body = result.bytes()
-    answer = Answer(
+    answer = QueryResult(
         output_format if body or statement.is_select else "",
         _one(body),
         read_rows=result.storage_rows_read(),

@@ -22,7 +22,7 @@ _ROWS_FOLLOW = (b"SELECT", b"WITH", b"WATCH")
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
+class StatementShape:
     """The shape of one statement."""
 
     is_select: bool = False
@@ -49,7 +49,7 @@ class _Token:
     mark: bytes
 
 
-def read_statement(text: bytes, formats: Collection[str]) -> Statement:
+def read_statement(text: bytes, formats: Collection[str]) -> StatementShape:
     """The shape of a statement; of an INSERT only what is before its data is read. `formats` are the known names.
 
     It never fails: what is no SQL comes out as some statement, and the engine refuses it.
@@ -57,11 +57,11 @@ def read_statement(text: bytes, formats: Collection[str]) -> Statement:
     tokens = _outer_tokens(text)
     first = next(tokens, None)
     if first is None:
-        return Statement()
+        return StatementShape()
     if first.word == b"INSERT":
         return _read_insert(text, tokens)
     shape = _read_other(text, tokens, formats)
-    return Statement(
+    return StatementShape(
         is_select=first.word in _ROWS_FOLLOW or first.mark == b"(",
         output_or_data_format=shape.output_or_data_format,
         has_further_statement=shape.has_further_statement,
@@ -82,7 +82,7 @@ def files_of(normal: bytes) -> list[bytes]:
     return found
 
 
-def _read_insert(text: bytes, tokens: Iterator[_Token]) -> Statement:
+def _read_insert(text: bytes, tokens: Iterator[_Token]) -> StatementShape:
     before = b"INSERT"
     settings: _Token | None = None
     for token in tokens:
@@ -97,16 +97,16 @@ def _read_insert(text: bytes, tokens: Iterator[_Token]) -> Statement:
             return _read_other(text, chain((token,), tokens), ())
         if word in (b"VALUES", b"INFILE"):
             # Values are part of the statement for the engine, which evaluates them as expressions.
-            return Statement(uses_server_file=word == b"INFILE")
+            return StatementShape(uses_server_file=word == b"INFILE")
         before = token.word or token.mark
-    return Statement()
+    return StatementShape()
 
 
-def _read_data(text: bytes, settings: _Token | None, clause: _Token, name: _Token | None) -> Statement:
+def _read_data(text: bytes, settings: _Token | None, clause: _Token, name: _Token | None) -> StatementShape:
     if name is None or not name.word:
-        return Statement()
+        return StatementShape()
     blank = _AFTER_FORMAT.match(text, name.end)
-    return Statement(
+    return StatementShape(
         is_insert_with_data=True,
         insert_head=text[: (settings or clause).start],
         insert_settings=text[settings.start : clause.start] if settings else b"",
@@ -115,7 +115,7 @@ def _read_data(text: bytes, settings: _Token | None, clause: _Token, name: _Toke
     )
 
 
-def _read_other(text: bytes, tokens: Iterator[_Token], formats: Collection[str]) -> Statement:
+def _read_other(text: bytes, tokens: Iterator[_Token], formats: Collection[str]) -> StatementShape:
     format_name, before, further, server_file = "", b"", False, False
     for token in tokens:
         if token.mark == b";":
@@ -127,7 +127,7 @@ def _read_other(text: bytes, tokens: Iterator[_Token], formats: Collection[str])
             format_name = name if name in formats else format_name
         server_file = server_file or (before == b"INTO" and token.word == b"OUTFILE")
         before = token.word or token.mark
-    return Statement(
+    return StatementShape(
         output_or_data_format=format_name, has_further_statement=further, uses_server_file=server_file
     )
 

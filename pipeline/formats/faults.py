@@ -6,7 +6,7 @@ from pipeline.formats.limits import MAX_AHEAD_MS, MAX_ID_CHARS, MAX_TIME_MS, MIN
 from pipeline.formats.rejected import Reason, Rejected
 
 
-def fault_of_id(
+def rejected_id(
     value: object, path: str, *, forbidden: str = "\0", index: int | None = None
 ) -> Rejected | None:
     """The fault of an id, None if it has none: absent, not text, too short or long, a forbidden character.
@@ -36,7 +36,7 @@ def time_is_plausible(time_ms: int, record_ms: int) -> bool:
     return MIN_TIME_MS <= time_ms <= latest_of(record_ms)
 
 
-def fault_of_time(time_ms: int, record_ms: int, path: str, index: int) -> Rejected:
+def rejected_time(time_ms: int, record_ms: int, path: str, index: int) -> Rejected:
     """The wording for a time that is not plausible."""
     if time_ms < MIN_TIME_MS:
         detail = f"{time_ms} ms is before 2000"

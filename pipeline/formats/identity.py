@@ -7,7 +7,7 @@ import sys
 import msgspec
 import orjson
 
-from pipeline.formats.kept import Kept
+from pipeline.formats.bounded_cache import BoundedCache
 from pipeline.formats.limits import (
     MAX_ID_CHARS,
     MAX_PERSONAS,
@@ -82,7 +82,7 @@ def _user_of(raw: bytes) -> str | Rejected:
             "user: an object with id (string), personas (array of strings), properties (object)",
         )
     properties = _as_texts(user.properties or {})
-    fault = _fault_of_user(user, properties)
+    fault = _rejected_user(user, properties)
     if fault is not None:
         return fault
     given = {"id": user.id, "personas": user.personas, "properties": properties}
@@ -90,7 +90,7 @@ def _user_of(raw: bytes) -> str | Rejected:
     return orjson.dumps(given, option=orjson.OPT_SORT_KEYS).decode() if given else ""
 
 
-def _fault_of_user(user: _User, properties: dict[str, str]) -> Rejected | None:
+def _rejected_user(user: _User, properties: dict[str, str]) -> Rejected | None:
     personas = user.personas or []
     if user.id is not None and len(user.id) > MAX_ID_CHARS:
         return Rejected(Reason.ID_LENGTH, f"user.id: at most {MAX_ID_CHARS} characters")
@@ -101,10 +101,10 @@ def _fault_of_user(user: _User, properties: dict[str, str]) -> Rejected | None:
             return Rejected(Reason.ID_LENGTH, f"user.personas[{index}]: 1 to {MAX_ID_CHARS} characters")
     if len(properties) > MAX_PROPERTIES:
         return Rejected(Reason.TOO_MANY_PROPERTIES, f"user.properties: at most {MAX_PROPERTIES}")
-    return next(filter(None, map(_fault_of_property, properties.items())), None)
+    return next(filter(None, map(_rejected_property, properties.items())), None)
 
 
-def _fault_of_property(item: tuple[str, str]) -> Rejected | None:
+def _rejected_property(item: tuple[str, str]) -> Rejected | None:
     key, value = item
     path = f"user.properties[{key[:MAX_PROPERTY_KEY_CHARS]!r}]"
     if len(key) > MAX_PROPERTY_KEY_CHARS:
@@ -128,5 +128,5 @@ def _as_texts(facts: dict[str, msgspec.Raw]) -> dict[str, str]:
     return texts
 
 
-_kept_resources = Kept(_resource, sys.getsizeof, KEPT_BYTES)
-_kept_users = Kept(_user_of, sys.getsizeof, KEPT_BYTES)
+_kept_resources = BoundedCache(_resource, sys.getsizeof, KEPT_BYTES)
+_kept_users = BoundedCache(_user_of, sys.getsizeof, KEPT_BYTES)

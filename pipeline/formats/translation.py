@@ -40,7 +40,7 @@ class Sender(NamedTuple):
     """Canonical JSON, empty for none."""
 
 
-class Outgoing(NamedTuple):
+class TranslatedEvent(NamedTuple):
     """One event on its way into a native envelope."""
 
     place: int
@@ -50,13 +50,13 @@ class Outgoing(NamedTuple):
     """The event as JSON, as a native envelope holds it."""
 
 
-def pack(outgoing: Iterable[Outgoing]) -> Translation:
+def pack(outgoing: Iterable[TranslatedEvent]) -> Translation:
     """Native envelopes, one sender each, in the order in which the senders first appear.
 
     Every envelope is within the limits of one; an event that would be over them even alone is refused. The
     same events give the same bytes.
     """
-    groups: dict[Sender, list[Outgoing]] = {}
+    groups: dict[Sender, list[TranslatedEvent]] = {}
     for each in outgoing:
         groups.setdefault(each.sender, []).append(each)
     records: list[NativeRecord] = []

@@ -32,6 +32,7 @@ CLAIM = (b"\0claim", None)
 
 Pairs = Iterable[tuple[bytes, bytes | None]]
 StillMine = Callable[[], bool]
+"""Whether the partition is still this worker's; asked before anything is written."""
 
 # Brokers forget a transactional id that was not used for seven days; the next claim would get another producer id then,
 # which fences nobody.

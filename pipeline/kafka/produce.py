@@ -16,7 +16,7 @@ from pipeline.topics import MAX_MESSAGE_BYTES
 _IN_FLIGHT = 2_000
 
 
-class Outgoing(NamedTuple):
+class RecordToSend(NamedTuple):
     """A record to be produced; with a key, its partition is Kafka's default one for that key."""
 
     topic: str
@@ -28,10 +28,10 @@ class Outgoing(NamedTuple):
 
 async def produce(
     connection: KafkaConnection,
-    records: Iterable[Outgoing],
+    records: Iterable[RecordToSend],
     *,
     events_per_s: float = 0,
-    progress: Callable[[Outgoing], None] = lambda record: None,
+    progress: Callable[[RecordToSend], None] = lambda record: None,
 ) -> int:
     """Send records in order and wait until the broker has them all; returns how many.
 
@@ -64,9 +64,9 @@ async def producer_of(connection: KafkaConnection, **options: Any) -> AsyncItera
 
 async def _produce(
     producer: AIOKafkaProducer,
-    records: Iterable[Outgoing],
+    records: Iterable[RecordToSend],
     events_per_s: float,
-    progress: Callable[[Outgoing], None],
+    progress: Callable[[RecordToSend], None],
 ) -> int:
     loop = asyncio.get_running_loop()
     started_s = loop.time()

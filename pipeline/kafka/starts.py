@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class Start(NamedTuple):
+class StartOffset(NamedTuple):
     """Where to begin."""
 
     offset: int
@@ -37,17 +37,17 @@ def of_these_topics(
     }
 
 
-def start_of(tp: TP, wanted: int | None, bounds: LogBounds, reached: int = -1) -> Start:
+def start_of(tp: TP, wanted: int | None, bounds: LogBounds, reached: int = -1) -> StartOffset:
     """Where to begin, as near to what is wanted as the log has it.
 
     `reached` is the last offset that is in the state, below 0 if none is: commits may be forgotten before states are.
     """
     if wanted is None:
         if reached < 0 or reached + 1 >= bounds.begin:
-            return Start(bounds.begin)
+            return StartOffset(bounds.begin)
         wanted = reached + 1
     if bounds.begin <= wanted <= bounds.end:
-        return Start(wanted)
+        return StartOffset(wanted)
     lost = max(0, bounds.begin - wanted)
     logger.error(
         "%s[%d]: we were to go on at offset %d, but the log has %d to %d only: %s. Reading it from its beginning.",
@@ -55,4 +55,4 @@ def start_of(tp: TP, wanted: int | None, bounds: LogBounds, reached: int = -1) -
         f"{lost} records were deleted before they were read" if lost
         else "the topic was made anew, or its broker lost data",
     )  # fmt: skip
-    return Start(bounds.begin, lost)
+    return StartOffset(bounds.begin, lost)

@@ -18,7 +18,7 @@ _CHOSEN = (
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class DeadLetterChoice:
     """Which dead letters; nothing given means all."""
 
     reason: str = ""
@@ -57,7 +57,7 @@ def by_reason() -> Statement:
     )
 
 
-def newest(choice: Choice, limit: int) -> Statement:
+def newest(choice: DeadLetterChoice, limit: int) -> Statement:
     """Dead letters one by one, newest first, with the beginning of what was refused."""
     return Statement(
         "SELECT time, reason, detail, topic, partition, offset, event_index, replayed_at,"
@@ -67,7 +67,7 @@ def newest(choice: Choice, limit: int) -> Statement:
     )
 
 
-def records(choice: Choice, topics: Sequence[str], *, again: bool) -> Statement:
+def records(choice: DeadLetterChoice, topics: Sequence[str], *, again: bool) -> Statement:
     """The refused records of some topics, each once: topic, partition, offset, key and value in Base64, record time.
 
     What others wrote to `dead-letters` may name any topic. Records that were sent before are in it only if `again`.

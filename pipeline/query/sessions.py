@@ -14,7 +14,7 @@ from uuid import UUID
 
 import orjson
 
-from pipeline.query.filters.sql import Scope, looks_beyond_rows, points_out, where
+from pipeline.query.filters.sql import FilterScope, looks_beyond_rows, points_out, where
 from pipeline.query.filters.tree import Filter
 from pipeline.query.operations import Ask
 from pipeline.query.statement import Statement
@@ -114,7 +114,7 @@ def _some_sessions(
         parameters["app"] = app_id
     _go_on(after, conditions, parameters)
     if filter is not None:
-        scope = Scope(app_id, start_ms, end_ms) if has_days else Scope(app_id)
+        scope = FilterScope(app_id, start_ms, end_ms) if has_days else FilterScope(app_id)
         condition = where(filter, scope=scope)
         conditions.append(condition.sql)
         parameters |= condition.parameters
@@ -125,7 +125,7 @@ def _some_sessions(
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class PageOfSessions:
     """Some sessions, newest first."""
 
     rows: list[dict[str, Any]]
@@ -143,7 +143,7 @@ def session_page(
     limit: int,
     *,
     stored: int | None = None,
-) -> Page:
+) -> PageOfSessions:
     """A page of `session_list`, read day by day from the newest on: a page of a busy app never reads a month.
 
     `stored` is about how many sessions there are to choose from, where that is known: few are read at once. Raises
@@ -156,8 +156,8 @@ def session_page(
         statement = _some_sessions(app_id, filter, window_start_ms, window_end_ms, after, wanted - len(rows))
         rows += [orjson.loads(line) for line in ask(statement.sql, statement.parameters).splitlines()]
         if len(rows) >= wanted:
-            return Page(rows[:limit], Cursor.of(rows[limit - 1]))
-    return Page(rows, None)
+            return PageOfSessions(rows[:limit], Cursor.of(rows[limit - 1]))
+    return PageOfSessions(rows, None)
 
 
 def windows(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from pipeline.storage.dead_letter import Refusal
+from pipeline.storage.dead_letter import DeadLetter
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Piece:
     row_count: int
     ledger: bytes = b""
     """Ledger rows of its records, newline-separated; none where the topic is not accounted for."""
-    refused: Sequence[Refusal] = ()
+    refused: Sequence[DeadLetter] = ()
     records: Sequence[Any] = ()
     """The records themselves, for the case that ClickHouse refuses a row of theirs."""
     first_event: int = 0

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import orjson
 
 from pipeline import topics
-from pipeline.clickhouse.store import Refused, Store, Unreachable
+from pipeline.clickhouse.store import StatementFailed, Store, Unreachable
 from pipeline.formats import registry
 from pipeline.kafka.topic_identity import TopicMadeAnew
 from pipeline.query.operations import stored_up_to
@@ -122,7 +122,7 @@ def known_topics_guard(
                 if topics.SESSIONS in wanted:
                     on_replaced(await asyncio.to_thread(replaced_rows, store, wanted[topics.SESSIONS]))
                 return
-            except (Unreachable, Refused) as error:
+            except (Unreachable, StatementFailed) as error:
                 if getattr(error.__cause__, "code", None) in _NOT_THERE:
                     logger.warning(
                         "what topics are known by cannot be noted before `session-pipeline migrate`"

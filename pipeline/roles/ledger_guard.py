@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import orjson
 
 from pipeline import topics
-from pipeline.clickhouse.store import Refused, Store, Unreachable
+from pipeline.clickhouse.store import StatementFailed, Store, Unreachable
 from pipeline.kafka.admin import log_bounds
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topic_identity import TopicMadeAnew
@@ -64,7 +64,7 @@ async def _beyond(store: Store, tp: TP, end: int) -> int | None:
         try:
             answer = await asyncio.to_thread(store.query, _BEYOND, parameters)
             return int(orjson.loads(answer)["seen"]) if answer.strip() else None
-        except (Unreachable, Refused) as error:
+        except (Unreachable, StatementFailed) as error:
             if getattr(error.__cause__, "code", None) in _NOT_THERE:
                 return None
             logger.warning("waiting for ClickHouse, to see what it has of %s[%d]: %s", *tp, error)

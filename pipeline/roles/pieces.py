@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.roles.batch import Piece, Source, joined
-from pipeline.storage.dead_letter import Refusal
+from pipeline.storage.dead_letter import DeadLetter
 
 
 class Making:
@@ -14,7 +14,7 @@ class Making:
 
     def __init__(self, source: Source, records: Sequence[Any], offset_base: int, max_bytes: int) -> None:
         self.ledger: list[bytes] = []
-        self.refused: list[Refusal] = []
+        self.refused: list[DeadLetter] = []
         self._source = source
         self._records = records
         self._offset_base = offset_base

@@ -44,7 +44,7 @@ _EARLIEST_MS, _LATEST_MS = -(1 << 62), 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class RebuildScope:
     """Which sessions are computed again: those of an app (all if empty) that start in [from_ms, to_ms)."""
 
     app_id: str = ""
@@ -53,7 +53,7 @@ class Scope:
 
     @property
     def is_everything(self) -> bool:
-        return self == Scope()
+        return self == RebuildScope()
 
     @property
     def is_every_device(self) -> bool:
@@ -107,7 +107,7 @@ class Rebuild:
         self,
         store: Store,
         policies: Policies,
-        scope: Scope,
+        scope: RebuildScope,
         *,
         partitions: int,
         now_ms: int,

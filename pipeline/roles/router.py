@@ -11,9 +11,9 @@ from pipeline.formats.format import Translate
 from pipeline.formats.record_time import record_time_ms
 from pipeline.formats.rejected import Rejected
 from pipeline.roles.metrics import Metrics
-from pipeline.storage.dead_letter import Refusal, refusals
+from pipeline.storage.dead_letter import DeadLetter, dead_letters_of
 
-Items = Sequence[tuple[bytes, bytes]]
+KeyedValues = Sequence[tuple[bytes, bytes]]
 _SENT_AT_ONCE_BYTES = 4_000_000
 
 
@@ -21,7 +21,7 @@ class _Made(NamedTuple):
     """What some bodies became."""
 
     items: list[tuple[bytes, bytes]]
-    refused: list[Refusal]
+    refused: list[DeadLetter]
 
 
 class Router:
@@ -29,8 +29,8 @@ class Router:
 
     def __init__(
         self,
-        send: Callable[[Items], Awaitable[None]],
-        dead_letter: Callable[[Sequence[Refusal]], Awaitable[None]],
+        send: Callable[[KeyedValues], Awaitable[None]],
+        dead_letter: Callable[[Sequence[DeadLetter]], Awaitable[None]],
         metrics: Metrics,
         *,
         offset_base: int = 0,
@@ -72,7 +72,7 @@ class Router:
         for fault in faults:
             self._metrics.refused.labels(topic, str(fault.reason)).inc()
         made.refused.extend(
-            refusals(
+            dead_letters_of(
                 topic,
                 partition,
                 record.offset + self._offset_base,

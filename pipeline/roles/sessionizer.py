@@ -17,7 +17,7 @@ from pipeline import topics
 from pipeline.domain.policy import Policies
 from pipeline.formats.record_time import record_time_ms
 from pipeline.formats.rejected import Reason, Rejected
-from pipeline.kafka.fence import Fenced
+from pipeline.kafka.fence import Fenced, StillMine
 from pipeline.kafka.record_batches import TooLarge
 from pipeline.kafka.topic_identity import require_same
 from pipeline.roles.metrics import Metrics
@@ -26,7 +26,7 @@ from pipeline.state.effects import Effects, SetAside, device_of
 from pipeline.state.partition import Partition
 from pipeline.state.records import Record
 from pipeline.state.store import MAX_DECODED, Encode
-from pipeline.storage.dead_letter import Refusal, refusals
+from pipeline.storage.dead_letter import DeadLetter, KeepDeadLetters, dead_letters_of
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +34,6 @@ Items = Iterable[tuple[bytes, bytes]]
 Send = Callable[[str, int, Items], Awaitable[None]]
 """Topic, partition, keys and values; returns once the broker has them all, in order. Raises if not: `TooLarge`, once
 it has all others, where some are larger than it takes."""
-DeadLetter = Callable[[Sequence[Refusal]], Awaitable[None]]
-"""Returns once the broker has them all."""
-
-StillMine = Callable[[], bool]
-"""Whether the partition is still this worker's; asked before every effect."""
 
 
 class Sessionizer:
@@ -51,7 +46,7 @@ class Sessionizer:
         changelog_topic: str,
         sessions_topic: str,
         send: Send,
-        dead_letter: DeadLetter,
+        dead_letter: KeepDeadLetters,
         metrics: Metrics,
         offset_base: int = 0,
         encode: Encode = state_codec.encode,
@@ -193,11 +188,11 @@ class Sessionizer:
             partition.keep_decoded(MAX_DECODED // len(self._partitions))
         self._gauge()
 
-    def _refusal(self, aside: SetAside) -> Refusal:
+    def _refusal(self, aside: SetAside) -> DeadLetter:
         """What is kept of the record with which a device was set aside."""
         came_ms = record_time_ms(aside.headers or (), aside.record_ms)
         fault = Rejected(Reason.DEVICE_SET_ASIDE, aside.detail)
-        [refusal] = refusals(
+        [refusal] = dead_letters_of(
             topics.SDK_EVENTS,
             aside.partition,
             aside.offset,

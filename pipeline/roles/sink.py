@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from pipeline.clickhouse.store import UnstorableRow
 from pipeline.formats import native
 from pipeline.formats.record_time import record_time_ms
 from pipeline.formats.rejected import Reason, Rejected
@@ -21,7 +22,7 @@ from pipeline.roles.batch import Batch, Bounds, Piece, Source, block_token, join
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.pieces import Making
 from pipeline.roles.unstorable import Original, by_offset, by_value, with_refused
-from pipeline.storage.dead_letter import Refusal, refusals, row_of_dead_letter
+from pipeline.storage.dead_letter import DeadLetter, KeepDeadLetters, dead_letters_of, row_of_dead_letter
 from pipeline.storage.rows import event_rows, events_at_once, ledger_row
 
 log = logging.getLogger(__name__)
@@ -29,21 +30,12 @@ log = logging.getLogger(__name__)
 Pieces = Sequence[Piece]
 _PIECES_MADE = 3
 """At once: one fills the batch that is being stored, others wait for the next."""
-DeadLetter = Callable[[Sequence[Refusal]], Awaitable[None]]
-"""Returns once the broker has them all."""
-
-
-class RefusedRow(Protocol):
-    """A row that ClickHouse will not take, and its reason."""
-
-    row: bytes
-    message: str
 
 
 class InsertForever(Protocol):
     """Stores rows, waiting for ClickHouse as long as it takes; returns the rows that it refuses."""
 
-    async def __call__(self, table: str, rows: bytes, *, token: str) -> Sequence[RefusedRow]: ...
+    async def __call__(self, table: str, rows: bytes, *, token: str) -> Sequence[UnstorableRow]: ...
 
 
 class TableWriter:
@@ -113,7 +105,7 @@ class Sink:
     def __init__(
         self,
         insert: InsertForever,
-        dead_letter: DeadLetter,
+        dead_letter: KeepDeadLetters,
         metrics: Metrics,
         *,
         bounds: Bounds,
@@ -165,7 +157,7 @@ class Sink:
             making.ledger.append(ledger_row(topic, partition, offset, received=received, refused=len(faults)))
             if faults:
                 self._count(topic, faults)
-                making.refused += refusals(
+                making.refused += dead_letters_of(
                     topic,
                     partition,
                     offset,
@@ -255,7 +247,7 @@ class Sink:
             raise AssertionError(f"ClickHouse refuses a dead letter: {row.message}: {row.row[:500]!r}")
         self._acknowledge(pieces)
 
-    async def _put(self, table: str, pieces: Pieces) -> Sequence[RefusedRow]:
+    async def _put(self, table: str, pieces: Pieces) -> Sequence[UnstorableRow]:
         rows = joined(piece.rows for piece in pieces)
         if not rows:
             return ()
@@ -269,8 +261,8 @@ class Sink:
         return not_storable
 
     def _refusals_of_rows(
-        self, not_storable: Sequence[RefusedRow], find: Callable[[bytes], Original]
-    ) -> list[Refusal]:
+        self, not_storable: Sequence[UnstorableRow], find: Callable[[bytes], Original]
+    ) -> list[DeadLetter]:
         """The dead letters of rows that ClickHouse refuses: the records that they came from."""
         found = []
         for refused in not_storable:
@@ -281,7 +273,7 @@ class Sink:
             fault = Rejected(
                 Reason.NOT_STORABLE, refused.message, orjson.loads(refused.row).get("event_index")
             )
-            found += refusals(
+            found += dead_letters_of(
                 topic,
                 partition,
                 offset,

@@ -7,7 +7,7 @@ from enum import IntEnum
 
 from pipeline.domain.fold_state import FoldState
 from pipeline.domain.session import Session
-from pipeline.state.tail import Place, Strings, Tail
+from pipeline.state.tail import OrderKey, Strings, Tail
 
 
 class Report(IntEnum):
@@ -56,7 +56,7 @@ class DeviceState:
     named: tuple[str, ...] = ()
     """Ids of the events that the sessions of the checkpoint are named by. No further event may have them: a second
     session of that name would take the first one's place in `written`."""
-    floor: Place | None = None
+    floor: OrderKey | None = None
     """Place of the last event in the checkpoint: nothing at or before it can be restated."""
     tail: Tail = field(init=False)
     """The recent events, in order."""

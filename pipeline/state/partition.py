@@ -28,7 +28,7 @@ from pipeline.state.failures import PoisonedDevices, StateLost, UnreadableState
 from pipeline.state.marker import MARKER_KEY, UNREADABLE, Marker, marker_item, marker_of
 from pipeline.state.outbox import Rows
 from pipeline.state.records import Record
-from pipeline.state.store import Encode, Mismatch, Store
+from pipeline.state.store import DeviceStates, Encode, Mismatch
 
 Due = tuple[int | None, int | None]
 STEP_BYTES = 64_000_000
@@ -67,7 +67,7 @@ class Partition:
         self._came_ms: dict[int, int] = {}
         """The partition's time at records of the chunk in hand whose stamps are behind it, a broker's clock having gone
         back. It counts for them: else it were chance whether silence or such a record comes first."""
-        self._store = Store(encode)
+        self._store = DeviceStates(encode)
         self._too_large: set[bytes] = set()
         """Devices whose next record alone makes more than the broker takes."""
         self._uncommitted = False

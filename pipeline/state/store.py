@@ -42,7 +42,7 @@ class Mismatch(Terminal):
     """The parts of a state do not belong together."""
 
 
-class Store:
+class DeviceStates:
     """Not safe for several threads. Never blocks."""
 
     def __init__(self, encode: Encode = state_codec.encode) -> None:

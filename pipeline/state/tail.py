@@ -25,17 +25,17 @@ _MOST_ALIKE = 4
 """Of a tail's ids under one mark that are looked at: more only come from somebody who made them so, and each costs the
 decoding of a run."""
 
-Place = tuple[int, int, int, str]
+OrderKey = tuple[int, int, int, str]
 """Where an event stands in the order of its device: time, rank, seq, id."""
 
 Ref = Annotated[int, msgspec.Meta(ge=0)]
 Bits = Annotated[int, msgspec.Meta(ge=0, lt=1 << len(COUNTERS))]
-EventRow = tuple[int, Ref, int, str, Ref, Ref, Bits, Ref, Ref]
+TailEntry = tuple[int, Ref, int, str, Ref, Ref, Bits, Ref, Ref]
 """Time, kind, seq, id, and by number: SDK session, exit reason; counters; by number: resource, user."""
 
 _KINDS = tuple(Kind)
 _ARRAY = Struct(">BI")
-_rows = msgspec.msgpack.Decoder(list[EventRow])
+_rows = msgspec.msgpack.Decoder(list[TailEntry])
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -87,14 +87,14 @@ class Run(NamedTuple):
         """The id of one of the events. Raises `msgspec.DecodeError` for damaged ones."""
         return self._decoded()[index][3]
 
-    def _decoded(self) -> list[EventRow]:
+    def _decoded(self) -> list[TailEntry]:
         try:
             return _rows.decode(array_head(self.length) + self.rows)
         except UnicodeDecodeError as fault:
             raise msgspec.DecodeError(f"a damaged tail: {fault}") from fault
 
 
-def rows_of(events: Iterable[Event], strings: Strings) -> list[EventRow]:
+def rows_of(events: Iterable[Event], strings: Strings) -> list[TailEntry]:
     """Events as they are encoded; new texts get the next numbers."""
     return [
         (time_ms, kind, seq, id_, strings[client], strings[exit_], counters, strings[resource], strings[user])
@@ -102,7 +102,7 @@ def rows_of(events: Iterable[Event], strings: Strings) -> list[EventRow]:
     ]
 
 
-def events_of(rows: Iterable[EventRow], texts: Sequence[str]) -> list[Event]:
+def events_of(rows: Iterable[TailEntry], texts: Sequence[str]) -> list[Event]:
     """The events of `rows_of`. Raises IndexError for a number of nothing."""
     return [
         Event(time_ms, RANK[kind], seq, id_, _KINDS[kind], texts[client], texts[exit_], counters,
@@ -119,7 +119,7 @@ class Tail:
     def __init__(self, strings: Strings, events: Iterable[Event] = ()) -> None:
         """`events` in order."""
         self.strings = strings
-        self.last: Place | Event | None = None
+        self.last: OrderKey | Event | None = None
         """Place of the newest event."""
         self.first_ms = 0
         """Time of the oldest event; of no meaning if there is none."""
@@ -134,7 +134,7 @@ class Tail:
             self.append(event, mark_of(event.id))
 
     @classmethod
-    def of_runs(cls, strings: Strings, runs: list[Run], marks: bytes, last: Place | None) -> Tail:
+    def of_runs(cls, strings: Strings, runs: list[Run], marks: bytes, last: OrderKey | None) -> Tail:
         """As `packed` and `marks` gave it."""
         tail = cls(strings)
         tail._runs, tail._marks, tail.last = runs, bytearray(marks), last

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from pipeline.formats.limits import MAX_KEPT_BYTES, MAX_KEPT_KEY_BYTES
@@ -17,7 +17,7 @@ _REASONS = frozenset(str(reason) for reason in Reason)
 _FOREIGN = "a record of dead-letters without the headers that say why"
 
 
-class Refusal(NamedTuple):
+class DeadLetter(NamedTuple):
     """A record, or one event of it, that was refused, and where it stood."""
 
     topic: str
@@ -45,7 +45,11 @@ class Refusal(NamedTuple):
         return [(name, text.encode()) for name, text in headers.items()]
 
 
-def refusals(
+KeepDeadLetters = Callable[[Sequence[DeadLetter]], Awaitable[None]]
+"""Returns once the broker has them all."""
+
+
+def dead_letters_of(
     topic: str,
     partition: int,
     offset: int,
@@ -54,7 +58,7 @@ def refusals(
     key: bytes | None,
     value: bytes | None,
     faults: Sequence[Rejected],
-) -> list[Refusal]:
+) -> list[DeadLetter]:
     """The dead letters of one record: one for each reason, so that 500 bad events do not keep a record 500 times.
 
     The first fault of a reason speaks for all; its detail names the other events at fault. Key and value are
@@ -68,7 +72,7 @@ def refusals(
         note = f" (value of {len(value or b'')} bytes, key of {len(key or b'')}: cut here)"
         spoken = [_with_note(rejected, note) for rejected in spoken]
         value, key = value and value[:MAX_KEPT_BYTES], key and key[:MAX_KEPT_KEY_BYTES]
-    return [Refusal(topic, partition, offset, record_ms, key, value, rejected) for rejected in spoken]
+    return [DeadLetter(topic, partition, offset, record_ms, key, value, rejected) for rejected in spoken]
 
 
 def _speaking_for(alike: Sequence[Rejected]) -> Rejected:

@@ -18,7 +18,7 @@ import orjson
 
 from pipeline.domain.event import COUNTERS
 from pipeline.domain.session import End, Session, session_id_text
-from pipeline.formats.kept import Kept
+from pipeline.formats.bounded_cache import BoundedCache
 from pipeline.formats.limits import FIRST_STORED_MS, LAST_STORED_MS
 from pipeline.storage.columns import RESOURCE_FACTS
 
@@ -264,9 +264,9 @@ def _size(texts: tuple[str, ...]) -> int:
     return sum(map(sys.getsizeof, texts))
 
 
-_resource = Kept(_make_resource, _size, _KEPT_BYTES).__getitem__
-_user = Kept(_make_user, _size, _KEPT_BYTES).__getitem__
-_quoted = Kept[str, str](lambda text: _text(str(text)), sys.getsizeof, _KEPT_BYTES // 2).__getitem__
+_resource = BoundedCache(_make_resource, _size, _KEPT_BYTES).__getitem__
+_user = BoundedCache(_make_user, _size, _KEPT_BYTES).__getitem__
+_quoted = BoundedCache[str, str](lambda text: _text(str(text)), sys.getsizeof, _KEPT_BYTES // 2).__getitem__
 
 
 def _raw(text: str) -> msgspec.Raw:

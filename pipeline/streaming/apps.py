@@ -13,7 +13,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from faust.types import TP
 
 from pipeline import topics
-from pipeline.clickhouse.store import RefusedRow, Store
+from pipeline.clickhouse.store import Store, UnstorableRow
 from pipeline.domain.policy import Policies
 from pipeline.formats.registry import routed_topics
 from pipeline.kafka import record_batches
@@ -29,7 +29,7 @@ from pipeline.roles.sink import Sink, TableWriter
 from pipeline.roles.topology import group_of
 from pipeline.state.marker import newer
 from pipeline.state.store import Encode
-from pipeline.storage.dead_letter import Refusal
+from pipeline.storage.dead_letter import DeadLetter
 from pipeline.streaming.faust_app import (
     BatchApp,
     Limits,
@@ -93,7 +93,7 @@ class Frame:
             replication_factor=self._replication_factor,
         )
 
-    async def dead_letter(self, app: BatchApp, refused: Sequence[Refusal]) -> None:
+    async def dead_letter(self, app: BatchApp, refused: Sequence[DeadLetter]) -> None:
         """Put refused records on `dead-letters` and wait until the broker has them."""
         producer = raw_producer(app)
         waiting = [
@@ -170,10 +170,10 @@ def sink_app(frame: Frame, store: Store, bounds: Bounds) -> BatchApp:
     """Stores `sdk-events`, `sessions` and `dead-letters` in ClickHouse."""
     app = frame.app("sink")
 
-    async def insert(table: str, rows: bytes, *, token: str) -> Sequence[RefusedRow]:
+    async def insert(table: str, rows: bytes, *, token: str) -> Sequence[UnstorableRow]:
         return await store.insert_forever(table, rows, token=token)
 
-    async def dead_letter(refused: Sequence[Refusal]) -> None:
+    async def dead_letter(refused: Sequence[DeadLetter]) -> None:
         await frame.dead_letter(app, refused)
 
     sink = Sink(insert, dead_letter, frame.metrics, bounds=bounds, offset_base=frame.offset_base)
@@ -216,7 +216,7 @@ def router_app(frame: Frame) -> BatchApp:
         for number, some in by_partition.items():
             await record_batches.send(raw_producer(app), topics.SDK_EVENTS, number, some, _now_ms())
 
-    async def dead_letter(refused: Sequence[Refusal]) -> None:
+    async def dead_letter(refused: Sequence[DeadLetter]) -> None:
         await frame.dead_letter(app, refused)
 
     router = Router(send, dead_letter, frame.metrics, offset_base=frame.offset_base)

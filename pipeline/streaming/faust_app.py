@@ -19,13 +19,13 @@ from pipeline.kafka.errors import BrokerUnavailable
 from pipeline.roles.known_topics import TopicsKnown
 from pipeline.roles.ledger_guard import StartOffsets
 from pipeline.streaming.batch_transport import BatchTransport
-from pipeline.streaming.recovery import Claim, StateTable
+from pipeline.streaming.recovery import ClaimPartition, StateTable
 from pipeline.streaming.table_manager import StateTableManager
 from pipeline.topics import MAX_MESSAGE_BYTES, TP
 
 logger = logging.getLogger(__name__)
 
-Handler = Callable[[Any], Awaitable[None]]
+ChunkHandler = Callable[[Any], Awaitable[None]]
 """Handles one event: `event.value` is a chunk, a list of records as aiokafka unpacks them; ends with `event.ack()`."""
 
 _WRITE_BATCH_BYTES = 900_000
@@ -149,7 +149,7 @@ def add_state_table(
     on_partition_revoked: Callable[[int], None],
     on_reading_begins: Callable[[int, int], None] | None = None,
     newer: Callable[[bytes, bytes], bool] | None = None,
-    claim: Claim | None = None,
+    claim: ClaimPartition | None = None,
     reach: Callable[[int], int] | None = None,
 ) -> StateTable:
     """A table whose changelog is `<app_id>-<name>-changelog`, cut as `source_topic` is. See StateTable.
@@ -171,7 +171,7 @@ def add_state_table(
     return state
 
 
-def add_agent(app: BatchApp, name: str, topics: Sequence[str], handle: Handler) -> None:
+def add_agent(app: BatchApp, name: str, topics: Sequence[str], handle: ChunkHandler) -> None:
     """An agent that gets the chunks of `topics`: those of one partition one after the other, partitions side by side.
 
     `handle` acknowledges when its effects are durable (`event.ack()`), or returns without when `still_mine` says no.
@@ -196,7 +196,7 @@ def add_agent(app: BatchApp, name: str, topics: Sequence[str], handle: Handler) 
     app.agent(channel, name=name)(consume)
 
 
-async def _guarded(handle: Handler, event: Any) -> None:
+async def _guarded(handle: ChunkHandler, event: Any) -> None:
     try:
         await handle(event)
     except Exception as error:

@@ -38,7 +38,7 @@ class PartitionMismatch(Terminal):
     """A changelog and its source topic are not cut alike, so that a device's state would lie with another worker."""
 
 
-Claim = Callable[[int, Callable[[], bool]], Awaitable[int | None]]
+ClaimPartition = Callable[[int, Callable[[], bool]], Awaitable[int | None]]
 """Gets a partition and whether it is still ours; gives the offset up to which its changelog must be read then."""
 
 
@@ -60,7 +60,7 @@ class StateTable:
     newer: Callable[[bytes, bytes], bool] | None = None
     """`newer(old, new)`: whether `new`, later in the log, is to replace `old`. None: always. Where the broker does not
     fence, it refuses what a worker that had already lost the partition wrote late."""
-    claim: Claim | None = None
+    claim: ClaimPartition | None = None
     """Makes the changelog of a partition this worker's alone, before it is read."""
     reach: Callable[[int], int] | None = None
     """Gets a partition that was recovered; gives the last offset of its source that is in the state, below 0 if none

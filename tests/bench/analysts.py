@@ -27,7 +27,7 @@ from urllib.parse import urlencode
 from starlette.testclient import TestClient
 
 from pipeline.clickhouse.migrations import migrate
-from pipeline.clickhouse.store import Refused, Store
+from pipeline.clickhouse.store import StatementFailed, Store
 from pipeline.commands.dashboard import parts
 from pipeline.dashboard.app import application
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
@@ -187,7 +187,7 @@ def granules(store: Store, sql: str, parameters: Mapping[str, Any]) -> tuple[int
     """How many granules a statement reads by its keys, and how many there are in the tables that it names."""
     try:
         plan = store.query(f"EXPLAIN indexes = 1 {sql}", parameters, "TSVRaw").decode()
-    except Refused:
+    except StatementFailed:
         return 0, 0
     read = whole = 0
     for table in plan.split("ReadFromMergeTree")[1:]:

@@ -14,7 +14,7 @@ import orjson
 from pipeline import wiring
 from pipeline.clickhouse.store import Store
 from pipeline.formats import native
-from pipeline.roles.rebuild import Scope
+from pipeline.roles.rebuild import RebuildScope
 from pipeline.simulate.fleet import fleet
 from pipeline.storage.rows import event_rows
 
@@ -103,7 +103,7 @@ def _fold(store: Store, settings: Any, template: int) -> None:
             store.insert("event_rows", b"\n".join(block), token=f"fleet-{offset}")
             block.clear()
     store.insert("event_rows", b"\n".join(block), token="fleet-end")
-    work = wiring.rebuild(settings, store, Scope(), int(time.time() * 1_000))
+    work = wiring.rebuild(settings, store, RebuildScope(), int(time.time() * 1_000))
     for _ in work.differences():
         pass
     work.swap()

@@ -43,3 +43,14 @@ def test_a_word_stands_in_the_glossary_once() -> None:
     words = [word for row in rows for word in row.split(", ")]
     assert len(words) > 40
     assert sorted(words) == sorted(set(words))
+
+
+def test_no_two_public_types_share_a_name() -> None:
+    """Who reads `Choice` should not have to look which one is meant."""
+    places: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "pipeline").rglob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(path.relative_to(ROOT).as_posix())
+    assert len(places) > 100
+    assert not {name: found for name, found in places.items() if len(found) > 1}

@@ -13,7 +13,7 @@ from pipeline import wiring
 from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store
 from pipeline.formats import measure, native
-from pipeline.roles.rebuild import Scope
+from pipeline.roles.rebuild import RebuildScope
 from pipeline.settings import Settings, load
 from pipeline.storage.rows import dead_letter_row, event_rows, ledger_row
 
@@ -49,7 +49,7 @@ class Stage:
                 self._insert("event_rows", block)
                 block = []
         self._insert("event_rows", block)
-        work = wiring.rebuild(self.settings, self.store, Scope(), int(time.time() * 1_000))
+        work = wiring.rebuild(self.settings, self.store, RebuildScope(), int(time.time() * 1_000))
         if any(device.differences for device in work.differences()):
             work.swap()
 

@@ -12,7 +12,7 @@ import anyio
 import pytest
 from starlette.testclient import TestClient
 
-from pipeline.clickhouse.store import Refused, Store, Unreachable
+from pipeline.clickhouse.store import StatementFailed, Store, Unreachable
 from pipeline.commands import dashboard as command
 from pipeline.commands.dashboard import parts
 from pipeline.dashboard.app import Parts, application
@@ -128,8 +128,8 @@ class Failing(Store):
         (Unreachable("Code: 241. Memory limit (for query) exceeded (MEMORY_LIMIT_EXCEEDED)"), False, "more memory"),
         (Unreachable("Code: 202. Too many (TOO_MANY_SIMULTANEOUS_QUERIES)"), True, "busy"),
         (Unreachable("Connection refused"), True, "does not answer"),
-        (Refused("Code: 452. max_memory_usage (SETTING_CONSTRAINT_VIOLATION)"), False, "bounds"),
-        (Refused("Code: 396. Limit for result (TOO_MANY_ROWS_OR_BYTES)"), False, "a page can show"),
+        (StatementFailed("Code: 452. max_memory_usage (SETTING_CONSTRAINT_VIOLATION)"), False, "bounds"),
+        (StatementFailed("Code: 396. Limit for result (TOO_MANY_ROWS_OR_BYTES)"), False, "a page can show"),
     ],
 )  # fmt: skip
 def test_each_refusal_says_what_kind_it_is(stage: Stage, error: Exception, later: bool, said: str) -> None:

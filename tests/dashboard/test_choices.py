@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from pipeline.dashboard.address import LATEST_MS, BadAddress, Choice
+from pipeline.dashboard.address import LATEST_MS, BadAddress, SessionChoice
 from pipeline.dashboard.pages.sessions import EXAMPLES
 from pipeline.dashboard.pages.timeline import stitched
 from tests.dashboard import hostile
@@ -21,7 +21,7 @@ from tests.dashboard.stage import Stage
 
 times = st.none() | st.integers(0, LATEST_MS // 2)
 choices = st.builds(
-    Choice,
+    SessionChoice,
     app=st.text(max_size=20),
     filter=st.none() | st.text(max_size=60),
     start_ms=times,
@@ -31,9 +31,9 @@ choices = st.builds(
 
 
 @given(choices)
-def test_an_address_holds_the_whole_choice(choice: Choice) -> None:
+def test_an_address_holds_the_whole_choice(choice: SessionChoice) -> None:
     address = urlencode(choice.fields())
-    assert Choice.of(dict(parse_qsl(address, keep_blank_values=True))) == choice
+    assert SessionChoice.of(dict(parse_qsl(address, keep_blank_values=True))) == choice
 
 
 @pytest.mark.parametrize(
@@ -41,12 +41,12 @@ def test_an_address_holds_the_whole_choice(choice: Choice) -> None:
 )
 def test_times_that_cannot_be(text: str) -> None:
     with pytest.raises(BadAddress):
-        Choice.of({"from": text})
+        SessionChoice.of({"from": text})
 
 
 def test_a_range_has_a_length() -> None:
     with pytest.raises(BadAddress, match="before it begins"):
-        Choice.of({"from": "2026-01-02", "to": "2026-01-01"})
+        SessionChoice.of({"from": "2026-01-02", "to": "2026-01-01"})
 
 
 def ids(html: str) -> list[str]:

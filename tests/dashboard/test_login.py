@@ -21,8 +21,8 @@ from pipeline.commands.dashboard import hosts_of, is_loopback, server_config
 from pipeline.dashboard import login
 from pipeline.dashboard.attempts import Attempts, neighbourhood
 from pipeline.dashboard.guard import COOKIE
-from pipeline.dashboard.kept import Kept
 from pipeline.dashboard.seal import LIFETIME_S, STRANGER, Seal, SignIns, Visitor
+from pipeline.dashboard.sign_in_folder import SignInFolder
 from pipeline.errors import UnusablePath
 from pipeline.settings import InvalidSettings, load
 from tests.dashboard.conftest import Visit
@@ -228,7 +228,7 @@ def test_signing_out_ends_it_for_copies_of_the_cookie_too(guarded: TestClient) -
 
 
 def sign_ins(folder: Path | None, password: str = PASSWORD) -> SignIns:
-    kept = Kept(folder, NOW_S)
+    kept = SignInFolder(folder, NOW_S)
     return SignIns(Seal.of(kept.secret, password), kept)
 
 
@@ -248,32 +248,32 @@ def test_sign_ins_outlive_a_restart_and_reach_every_replica(tmp_path: Path) -> N
 
 
 def test_what_was_signed_out_is_forgotten_once_its_cookie_is_too_old(tmp_path: Path) -> None:
-    kept = Kept(tmp_path, NOW_S)
+    kept = SignInFolder(tmp_path, NOW_S)
     kept.end(SESSION, NOW_S + 10, NOW_S)
-    assert Kept(tmp_path, NOW_S + 9).is_ended(SESSION, NOW_S + 10)
+    assert SignInFolder(tmp_path, NOW_S + 9).is_ended(SESSION, NOW_S + 10)
     kept.end("1" * 32, NOW_S + 99, NOW_S + 11)
     assert [path.name for path in (tmp_path / "ended").iterdir()] == [f"{NOW_S + 99}.{'1' * 32}"]
 
 
 def test_a_key_that_others_read_or_that_is_none_is_not_used(tmp_path: Path) -> None:
-    Kept(tmp_path, NOW_S)
+    SignInFolder(tmp_path, NOW_S)
     secret = tmp_path / "secret"
     secret.chmod(0o604)
     with pytest.raises(OSError, match="read by others"):
-        Kept(tmp_path, NOW_S)
+        SignInFolder(tmp_path, NOW_S)
     secret.chmod(0o600)
     for text in ("", "abc", "0" * 63, "g" * 64):
         secret.write_text(text)
         with pytest.raises(OSError, match="not a key"):
-            Kept(tmp_path, NOW_S)
+            SignInFolder(tmp_path, NOW_S)
     secret.unlink()
     secret.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError):
-        Kept(tmp_path, NOW_S)
+        SignInFolder(tmp_path, NOW_S)
 
 
 def test_what_cannot_be_looked_up_counts_as_ended(tmp_path: Path) -> None:
-    kept = Kept(tmp_path, NOW_S)
+    kept = SignInFolder(tmp_path, NOW_S)
     (tmp_path / "ended").rmdir()
     assert kept.is_ended(SESSION, NOW_S + 10), "somebody took the folder away"
 
@@ -283,7 +283,7 @@ def test_a_sign_out_that_cannot_be_kept_is_told(guarded: TestClient, monkeypatch
         raise OSError("No space left on device")
 
     sign_in(guarded)
-    monkeypatch.setattr(Kept, "end", full)
+    monkeypatch.setattr(SignInFolder, "end", full)
     answer = guarded.post("/logout", follow_redirects=False)
     assert answer.status_code == 503 and "could not be kept" in answer.text
     assert "Max-Age=0" in answer.headers["Set-Cookie"]

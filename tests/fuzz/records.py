@@ -26,7 +26,7 @@ from pipeline.state.device import Counts, apply
 from pipeline.state.device_state import DeviceState
 from pipeline.state.outbox import Rows
 from pipeline.storage.columns import DEAD_LETTER_COLUMNS, EVENT_COLUMNS, SESSION_COLUMNS
-from pipeline.storage.dead_letter import refusals, row_of_dead_letter
+from pipeline.storage.dead_letter import dead_letters_of, row_of_dead_letter
 from pipeline.storage.rows import event_rows
 from tests.fuzz.mutate import JsonMutator, grown
 from tests.fuzz.target import Seen, check_indexes, check_rejected, check_row, require
@@ -221,7 +221,9 @@ def check_sessions(app_id: str, device_id: str, events: list[Event], record_ms: 
 def check_dead_letters(faults: list[Rejected], key: bytes | None, value: bytes, record_ms: int) -> None:
     """What is refused becomes dead letters that say why, and hold its bytes."""
     topic, partition, offset = _SOURCE
-    letters = refusals(topic, partition, offset, record_ms=record_ms, key=key, value=value, faults=faults)
+    letters = dead_letters_of(
+        topic, partition, offset, record_ms=record_ms, key=key, value=value, faults=faults
+    )
     require(len(letters) == len({fault.reason for fault in faults}), "one dead letter for each reason")
     for letter in letters:
         check_rejected(letter.rejected)

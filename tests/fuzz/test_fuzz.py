@@ -30,7 +30,7 @@ from pipeline.settings import InvalidSettings, load
 from pipeline.state.codec import state_codec, state_v1
 from pipeline.state.device_state import DeviceState
 from pipeline.storage import stored_event
-from pipeline.storage.dead_letter import refusals, row_of_dead_letter
+from pipeline.storage.dead_letter import dead_letters_of, row_of_dead_letter
 from tests.fuzz.campaign import Campaign, run_mutator
 from tests.fuzz.foreign import DeadLetterTarget, SettingsTarget
 from tests.fuzz.records import MeasureTarget, NativeTarget, check_envelope
@@ -176,11 +176,11 @@ def test_words_of_others_in_a_dead_letter_are_bounded() -> None:
 
 def test_a_refused_value_too_large_for_a_dead_letter_is_cut_and_says_so() -> None:
     value, fault = b"x" * (MAX_KEPT_BYTES + 1), Rejected(Reason.RECORD_TOO_LARGE, "d" * 300)
-    [letter] = refusals("t", 0, 0, record_ms=0, key=b"k", value=value, faults=[fault])
+    [letter] = dead_letters_of("t", 0, 0, record_ms=0, key=b"k", value=value, faults=[fault])
     assert letter.value == value[:-1] and letter.key == b"k"
     assert letter.rejected.detail.endswith("(value of 7500001 bytes, key of 1: cut here)")
     assert len(letter.rejected.detail) == MAX_DETAIL_CHARS
-    [letter] = refusals("t", 0, 0, record_ms=0, key=None, value=value[:-1], faults=[fault])
+    [letter] = dead_letters_of("t", 0, 0, record_ms=0, key=None, value=value[:-1], faults=[fault])
     assert letter.value == value[:-1] and letter.rejected == fault
 
 

@@ -23,7 +23,7 @@ from pipeline.domain.event import Event
 from pipeline.domain.policy import Policy
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.formats import limits, measure
-from pipeline.kafka.produce import Outgoing, produce
+from pipeline.kafka.produce import RecordToSend, produce
 from tests.fuzz.limited import VARIABLE
 from tests.support.expected_rows import Device, Row, decoded, each_session_row
 from tests.support.services import start_broker
@@ -206,7 +206,7 @@ def run_on(
             stack.worker_program = "tests.fuzz.limited"
             stack.worker_settings = {VARIABLE: str(ADDRESS_SPACE)}
             # All of it is there before the workers are: chunks as large as there may be.
-            records = (Outgoing(topic, record.key, record.value) for _, topic, record in found)
+            records = (RecordToSend(topic, record.key, record.value) for _, topic, record in found)
             asyncio.run(produce(stack.connection, records))
             try:
                 stack.start_workers(*_ROLES)

@@ -18,7 +18,7 @@ from pipeline.commands import traffic as traffic_commands
 from pipeline.commands.refused import words_of
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.formats import measure
-from pipeline.kafka.produce import Outgoing
+from pipeline.kafka.produce import RecordToSend
 from pipeline.query.operations import RefusedTotals
 from pipeline.settings import load
 from tests.conftest import BROKER_KINDS
@@ -393,7 +393,7 @@ def test_status_says_how_much_was_refused(traffic: Traffic) -> None:
 def test_send_says_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """What it says before the records are sent is what the workers do; lines have no line ends, and a key."""
 
-    async def keep(_: Any, records: Iterable[Outgoing], **__: Any) -> int:
+    async def keep(_: Any, records: Iterable[RecordToSend], **__: Any) -> int:
         return sum(1 for _ in records)
 
     monkeypatch.setattr(traffic_commands, "produce", keep)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pipeline.clickhouse.migrations import MigrationError, migrate
-from pipeline.clickhouse.store import BUSY_CODES, REFUSED_CODES, Refused, Store, Unreachable
+from pipeline.clickhouse.store import BUSY_CODES, REFUSED_CODES, StatementFailed, Store, Unreachable
 from pipeline.domain.session import Session, session_id
 from pipeline.formats import native
 from pipeline.formats.limits import LAST_STORED_MS, MAX_TIME_MS, MIN_TIME_MS
@@ -177,7 +177,7 @@ class TestInserts:
     def test_a_missing_table_is_waited_for_and_a_bad_query_is_not(self, store: Store) -> None:
         with pytest.raises(Unreachable, match="nowhere"):
             store.insert("nowhere", b"{}", token="t")
-        with pytest.raises(Refused, match="nowhere"):
+        with pytest.raises(StatementFailed, match="nowhere"):
             store.query("SELECT * FROM nowhere")
 
     def test_waits_until_the_schema_is_there(self, database_url: str) -> None:

@@ -19,7 +19,7 @@ from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.query.dimensions import DIMENSIONS, KEYED
 from pipeline.query.filters.json_form import from_json
 from pipeline.query.filters.regex import regex_fault
-from pipeline.query.filters.sql import Scope, where
+from pipeline.query.filters.sql import FilterScope, where
 from pipeline.query.filters.text_form import parse, to_text
 from tests.support.filter_oracle import Document, World
 from tests.support.filter_strategies import Vocabulary, events, filters
@@ -34,7 +34,7 @@ class Stored:
     world: World
     words: Vocabulary
 
-    def passing(self, filter: Document, scope: Scope | None = None) -> set[str]:
+    def passing(self, filter: Document, scope: FilterScope | None = None) -> set[str]:
         """The ids of the sessions that ClickHouse lets pass."""
         condition = where(from_json(filter), scope=scope)
         rows = self.store.query(
@@ -124,7 +124,7 @@ def test_a_scope_changes_nothing_within_it(stored: Stored) -> None:
             if app_id in (None, row["app_id"])
             and (start_ms or 0) <= row["started_at_ms"] < (end_ms or starts[-1] + 1)
         }
-        found = stored.passing(filter, Scope(app_id, start_ms, end_ms))
+        found = stored.passing(filter, FilterScope(app_id, start_ms, end_ms))
         assert found & within == stored.world.passing(filter) & within
 
     check()

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline import cli
 from pipeline.clickhouse.migrations import migrate
-from pipeline.clickhouse.store import Refused, Store, Unreachable
+from pipeline.clickhouse.store import StatementFailed, Store, Unreachable
 from pipeline.embedded.child import LOOPBACK
 from pipeline.formats import native
 from pipeline.storage.rows import event_rows
@@ -93,7 +93,7 @@ def test_what_fails_on_the_way_is_refused_and_no_row(store: Store) -> None:
     """The rows before it come, each of them whole."""
     sql = f"SELECT *, throwIf(number = 300000, 'nobody counts so far') FROM ({LONG})"
     seen = 0
-    with pytest.raises(Refused, match="nobody counts so far"):
+    with pytest.raises(StatementFailed, match="nobody counts so far"):
         for line in store.lines(sql):
             number, text, _ = json.loads(line)
             assert (int(number), text) == (seen, "x" * 100)

@@ -14,7 +14,7 @@ from pipeline.formats.rejected import Reason, Rejected
 from pipeline.state.outbox import split_key
 from pipeline.state.partition import Partition
 from pipeline.storage import stored_event
-from pipeline.storage.dead_letter import refusals
+from pipeline.storage.dead_letter import dead_letters_of
 from tests.simulation.clickhouse import NOT_STORABLE
 from tests.simulation.process import SessionizerProcess, changelog
 from tests.simulation.rebuild import stored_line
@@ -190,7 +190,7 @@ class _Truth:
         }
 
     def _refuse(self, topic: str, number: int, record: Any, faults: list[Rejected]) -> None:
-        for refusal in refusals(
+        for refusal in dead_letters_of(
             topic, number, record.offset + self._base,
             record_ms=record.timestamp, key=record.key, value=record.value, faults=faults,
         ):  # fmt: skip

@@ -34,7 +34,7 @@ from pipeline.roles.sessionizer import Sessionizer
 from pipeline.roles.sink import Sink
 from pipeline.state.marker import newer
 from pipeline.state.records import SourceRecord
-from pipeline.storage.dead_letter import Refusal
+from pipeline.storage.dead_letter import DeadLetter
 from pipeline.streaming.assignment import Assignment, Delivered, Membership
 from pipeline.streaming.chunk import cut
 from pipeline.streaming.recovery import StateTable, TakeOver
@@ -189,11 +189,11 @@ class Process:
 
         return append
 
-    async def dead_letter(self, refused: Sequence[Refusal]) -> None:
+    async def dead_letter(self, refused: Sequence[DeadLetter]) -> None:
         """As `Frame.dead_letter`."""
         broker = self.site.broker
 
-        def append(refusal: Refusal) -> Callable[[], Any]:
+        def append(refusal: DeadLetter) -> Callable[[], Any]:
             log = broker.log(topics.DEAD_LETTERS, refusal.partition % broker.partitions)
             headers = tuple(refusal.headers())
             return lambda: log.append(refusal.key, refusal.value, self.site.stamp_ms, headers)

@@ -12,7 +12,14 @@ import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError, Error, OperationalError
 from urllib3.exceptions import ProtocolError
 
-from pipeline.clickhouse.store import BUSY_CODES, REFUSED_CODES, Refused, RefusedRow, Store, Unreachable
+from pipeline.clickhouse.store import (
+    BUSY_CODES,
+    REFUSED_CODES,
+    StatementFailed,
+    Store,
+    Unreachable,
+    UnstorableRow,
+)
 
 ROWS = [b'{"n":%d}' % number for number in range(7)]
 
@@ -98,7 +105,7 @@ def connected(client: Client) -> Store:
     return store
 
 
-def insert(client: Client, rows: list[bytes]) -> tuple[list[RefusedRow], list[float]]:
+def insert(client: Client, rows: list[bytes]) -> tuple[list[UnstorableRow], list[float]]:
     """The rows that were refused, and the pauses."""
     pauses: list[float] = []
 
@@ -169,7 +176,7 @@ def test_a_query_is_asked_again_only_where_that_can_help() -> None:
         with pytest.raises(Unreachable):
             connected(Client(failing(DatabaseError("later", code=code), 1))).query("SELECT 1")
     for code in (47, 60, 62, 497, *REFUSED_CODES):
-        with pytest.raises(Refused):
+        with pytest.raises(StatementFailed):
             connected(Client(failing(DatabaseError("never", code=code), 1))).query("SELECT 1")
 
 
@@ -185,7 +192,7 @@ TOLD = {
 
 @pytest.mark.parametrize("part", [b"", b'["b",["x"]', b'["b'], ids=["after a row", "in a list", "in a text"])
 @pytest.mark.parametrize("told", TOLD.values(), ids=TOLD.keys())
-@pytest.mark.parametrize(("code", "kind"), [(241, Unreachable), (395, Refused)])
+@pytest.mark.parametrize(("code", "kind"), [(241, Unreachable), (395, StatementFailed)])
 def test_an_error_among_streamed_rows_is_none_of_them(
     told: str, part: bytes, code: int, kind: type[Exception]
 ) -> None:

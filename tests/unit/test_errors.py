@@ -24,7 +24,7 @@ from pipeline.kafka import errors as kafka_errors_module
 from pipeline.kafka.admin import commits, ensure_topics, group_members, log_bounds, topic_partitions
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.errors import BrokerUnavailable, KafkaRefused, kafka_errors
-from pipeline.kafka.produce import Outgoing, produce, producer_of
+from pipeline.kafka.produce import RecordToSend, produce, producer_of
 from pipeline.kafka.topic_ids import ids_of
 from pipeline.settings import load, unknown
 from pipeline.topics import TP
@@ -355,7 +355,7 @@ async def _take(connection: KafkaConnection) -> None:
         lambda to: group_members(to, "group"),
         lambda to: ensure_topics(to, {"a": (1, {})}),
         lambda to: ids_of(to, ["a"]),
-        lambda to: produce(to, [Outgoing("a", None, b"")]),
+        lambda to: produce(to, [RecordToSend("a", None, b"")]),
         _take,
     ],
     ids=["partitions", "bounds", "commits", "members", "ensure", "ids", "produce", "producer"],

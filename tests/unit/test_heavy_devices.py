@@ -24,8 +24,8 @@ from pipeline.state.failures import PoisonedDevices
 from pipeline.state.marker import MARKER_KEY
 from pipeline.state.partition import Partition
 from pipeline.state.records import SourceRecord
-from pipeline.state.store import MAX_HEAVY_BYTES, Store
-from pipeline.storage.dead_letter import Refusal
+from pipeline.state.store import MAX_HEAVY_BYTES, DeviceStates
+from pipeline.storage.dead_letter import DeadLetter
 from pipeline.topics import MAX_MESSAGE_BYTES
 
 START_MS = 1_800_000_000_000
@@ -64,7 +64,7 @@ class Broker:
         self.states: dict[bytes, bytes] = {}
         self.largest = 0
         self.rows: list[dict[str, Any]] = []
-        self.told: list[Refusal] = []
+        self.told: list[DeadLetter] = []
 
     async def send(self, topic: str, partition: int, items: Iterable[tuple[bytes, bytes]]) -> None:
         refused = []
@@ -79,7 +79,7 @@ class Broker:
         if refused:
             raise TooLarge(topic, partition, refused)
 
-    async def dead_letter(self, refused: Sequence[Refusal]) -> None:
+    async def dead_letter(self, refused: Sequence[DeadLetter]) -> None:
         self.told += refused
 
     def sessions(self) -> dict[str, dict[str, Any]]:
@@ -414,7 +414,7 @@ def test_rows_of_silence_are_what_a_step_makes_too(monkeypatch: pytest.MonkeyPat
 
 
 def test_what_is_kept_decoded_of_heavy_devices_is_bounded_by_bytes() -> None:
-    store = Store()
+    store = DeviceStates()
     for n in range(40):
         key = f"a/d{n}".encode()
         store.commit(key, bytes(1_000_000))

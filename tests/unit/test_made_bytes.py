@@ -20,7 +20,7 @@ from pipeline.domain.event import Kind
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.router import Router
 from pipeline.storage import rows, stored_event
-from pipeline.storage.dead_letter import Refusal
+from pipeline.storage.dead_letter import DeadLetter
 from pipeline.topics import MAX_MESSAGE_BYTES
 from tests.bench.parts import Fetched
 from tests.support.worst_cases import measure_body
@@ -36,7 +36,7 @@ def test_a_router_sends_on_what_it_made_before_it_reads_further() -> None:
         assert made < 8_000_000
         done.append(f"{sum(value.count(b'measure.type') for _, value in items)} events")
 
-    async def dead_letter(refused: Sequence[Refusal]) -> None:
+    async def dead_letter(refused: Sequence[DeadLetter]) -> None:
         done.append(f"{len(refused)} refused")
 
     bodies = [measure_body(f"m{n}", T0, senders=1_500, size=4_800_000) for n in range(4)]

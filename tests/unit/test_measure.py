@@ -16,7 +16,7 @@ from pipeline.formats import measure, native
 from pipeline.formats.limits import MAX_EVENTS, MAX_NESTING, MAX_RECORD_BYTES
 from pipeline.formats.measure.stacktrace import stacktrace
 from pipeline.formats.rejected import Reason, Rejected
-from pipeline.formats.translation import Outgoing, Sender, pack
+from pipeline.formats.translation import Sender, TranslatedEvent, pack
 
 NOW = 1_764_000_000_000
 RECORDED = Path(__file__).resolve().parents[3] / "shared" / "data" / "recorded"
@@ -59,16 +59,16 @@ def test_envelopes_stay_within_a_record() -> None:
 
 def test_packing_fills_a_record_to_the_last_byte() -> None:
     sender = Sender("app", "device", "{}", "")
-    [record] = pack([Outgoing(0, sender, b"")]).records
+    [record] = pack([TranslatedEvent(0, sender, b"")]).records
     room = MAX_RECORD_BYTES - len(record.value)
-    full = pack([Outgoing(0, sender, b"x" * room)])
+    full = pack([TranslatedEvent(0, sender, b"x" * room)])
     assert [len(r.value) for r in full.records] == [MAX_RECORD_BYTES] and full.refused == []
-    over = pack([Outgoing(7, sender, b"x" * (room + 1))])
+    over = pack([TranslatedEvent(7, sender, b"x" * (room + 1))])
     assert over.records == [] and over.refused[0].event_index == 7
     assert over.refused[0].reason is Reason.RECORD_TOO_LARGE
-    pair = [Outgoing(0, sender, b"x" * (room - 11)), Outgoing(1, sender, b"y" * 10)]
+    pair = [TranslatedEvent(0, sender, b"x" * (room - 11)), TranslatedEvent(1, sender, b"y" * 10)]
     assert [len(r.value) for r in pack(pair).records] == [MAX_RECORD_BYTES]
-    pair[1] = Outgoing(1, sender, b"y" * 11)
+    pair[1] = TranslatedEvent(1, sender, b"y" * 11)
     assert len(pack(pair).records) == 2
 
 

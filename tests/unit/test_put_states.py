@@ -17,7 +17,7 @@ from pipeline.clickhouse.store import Store
 from pipeline.domain.policy import Policies
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.roles import rebuild
-from pipeline.roles.rebuild import Rebuild, Scope
+from pipeline.roles.rebuild import Rebuild, RebuildScope
 from pipeline.state.marker import MARKER_KEY
 from pipeline.storage import stored_event
 
@@ -84,7 +84,7 @@ def test_putting_states_leaves_the_event_loop_free(monkeypatch: pytest.MonkeyPat
 
     async def put() -> tuple[int, Waiting]:
         store = Waiting()
-        work = Rebuild(cast(Store, store), Policies(), Scope(), partitions=1, now_ms=T0)
+        work = Rebuild(cast(Store, store), Policies(), RebuildScope(), partitions=1, now_ms=T0)
         return await work.put_states(KafkaConnection("nowhere:1")), store
 
     count, store = asyncio.run(put())

@@ -14,7 +14,7 @@ from pipeline.formats.rejected import Reason, Rejected
 from pipeline.roles.batch import Batch, Bounds, Piece, Source, block_token, joined
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.sink import Sink, TableWriter
-from pipeline.storage.dead_letter import Refusal
+from pipeline.storage.dead_letter import DeadLetter
 from tests.simulation.loop import Loop
 
 AT_MS = 1_800_000_000_000
@@ -34,8 +34,8 @@ def test_a_batch_is_full_by_rows_or_by_bytes() -> None:
     assert batch.is_full() and (batch.row_count, batch.byte_count) == (10, 20)
     assert len(batch.take()) == 2
     assert not batch.is_full() and (batch.row_count, batch.byte_count, batch.take()) == (0, 0, [])
-    refusal = Refusal("t", 0, 0, 0, None, b"v" * 500, Rejected(Reason.UNKNOWN, ""))
-    nothing = Refusal("t", 0, 0, 0, None, None, Rejected(Reason.EMPTY_RECORD, ""))
+    refusal = DeadLetter("t", 0, 0, 0, None, b"v" * 500, Rejected(Reason.UNKNOWN, ""))
+    nothing = DeadLetter("t", 0, 0, 0, None, None, Rejected(Reason.EMPTY_RECORD, ""))
     batch.add(piece(ledger=b"l" * 479, refused=[refusal, nothing]), 0)
     assert (batch.byte_count, batch.is_full()) == (989, False)
     batch.add(piece(ledger=b"l"), 0)
@@ -234,7 +234,7 @@ class World:
     def __init__(self, refuses: Callable[[str, bytes], bool] = lambda table, row: False) -> None:
         self.did: list[Any] = []
         self.rows: dict[str, list[dict[str, Any]]] = {}
-        self.dead: list[Refusal] = []
+        self.dead: list[DeadLetter] = []
         self._refuses = refuses
         self.metrics = Metrics()
         self.sink = Sink(
@@ -252,7 +252,7 @@ class World:
         self.rows.setdefault(table, []).extend(stored)
         return [RefusedRow(line, "out of range") for line in bad]
 
-    async def _dead_letter(self, refused: Sequence[Refusal]) -> None:
+    async def _dead_letter(self, refused: Sequence[DeadLetter]) -> None:
         self.did.append("dead letters")
         self.dead += refused
 
@@ -267,7 +267,7 @@ class World:
         return self.metrics.registry.get_sample_value(name, labels) or 0.0
 
 
-def told(refusals: Sequence[Refusal]) -> list[tuple[int, str, int | None]]:
+def told(refusals: Sequence[DeadLetter]) -> list[tuple[int, str, int | None]]:
     return [(each.offset, str(each.rejected.reason), each.rejected.event_index) for each in refusals]
 
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.clickhouse.store import RefusedRow
-from pipeline.formats.kept import Kept
+from pipeline.clickhouse.store import UnstorableRow
+from pipeline.formats.bounded_cache import BoundedCache
 from pipeline.roles.batch import Bounds, Piece, Source, block_token
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.sink import Sink
-from pipeline.storage.dead_letter import Refusal
+from pipeline.storage.dead_letter import DeadLetter
 from tests.bench.parts import Fetched
 from tests.support.worst_cases import CONTROL, envelope, resource, turns, user
 
@@ -56,9 +56,9 @@ class Stored:
         self.tokens: list[str] = []
         self.largest = 0
         self._refuses = refuses
-        self.dead: list[Refusal] = []
+        self.dead: list[DeadLetter] = []
 
-    async def insert(self, table: str, rows: bytes, *, token: str) -> list[RefusedRow]:
+    async def insert(self, table: str, rows: bytes, *, token: str) -> list[UnstorableRow]:
         self.done.append(table)
         self.tokens.append(token)
         self.largest = max(self.largest, len(rows))
@@ -66,12 +66,12 @@ class Stored:
         for line in rows.split(b"\n"):
             row = json.loads(line)
             if row.get("event_id") in self._refuses:
-                refused.append(RefusedRow(line, "not for me"))
+                refused.append(UnstorableRow(line, "not for me"))
             else:
                 self.rows.setdefault(table, []).append(row)
         return refused
 
-    async def dead_letter(self, refused: Sequence[Refusal]) -> None:
+    async def dead_letter(self, refused: Sequence[DeadLetter]) -> None:
         self.done.append("dead-letters")
         self.dead += refused
 
@@ -154,7 +154,7 @@ def test_of_many_partitions_few_pieces_are_made_while_one_batch_is_stored() -> N
     at_most = 0
     stored = Stored()
 
-    async def slow(table: str, rows: bytes, *, token: str) -> list[RefusedRow]:
+    async def slow(table: str, rows: bytes, *, token: str) -> list[UnstorableRow]:
         nonlocal at_most
         for _ in range(10):
             await asyncio.sleep(0)
@@ -225,7 +225,7 @@ def test_what_is_kept_of_texts_is_bounded_by_their_bytes() -> None:
         made.append(text)
         return text + text
 
-    kept = Kept(double, sys.getsizeof, 100_000)
+    kept = BoundedCache(double, sys.getsizeof, 100_000)
     for n in range(1_000):
         text = f"{n}" * (n % 7) * 200
         assert kept[text] == text + text

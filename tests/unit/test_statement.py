@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.embedded.sql_shape import Statement, read_statement
+from pipeline.embedded.sql_shape import StatementShape, read_statement
 
 FORMATS = frozenset(("CSV", "JSON", "JSONEachRow", "Native", "TabSeparated"))
 
@@ -77,7 +77,7 @@ def test_no_data_of_its_own(text: bytes) -> None:
     ],
 )
 def test_select(text: bytes, format_name: str) -> None:
-    assert read_statement(text, FORMATS) == Statement(is_select=True, output_or_data_format=format_name)
+    assert read_statement(text, FORMATS) == StatementShape(is_select=True, output_or_data_format=format_name)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from pipeline.state.device import Counts, apply
 from pipeline.state.device_state import DeviceState
 from pipeline.state.partition import Partition, UnreadableState
 from pipeline.state.records import SourceRecord
-from pipeline.state.store import STEPS_SUFFIX, Mismatch, Store
+from pipeline.state.store import STEPS_SUFFIX, DeviceStates, Mismatch
 
 AT_MS = 1_800_000_000_000
 KEY = b"a/d"
@@ -31,7 +31,7 @@ def arrival(offset: int, *, user: str = "") -> Arrival:
     return offset, AT_MS + offset, [make_event(AT_MS + offset, Kind.ACTIVITY, f"e{offset}", user=user)]
 
 
-def written(store: Store, arrivals: Sequence[Arrival], policy: Policy = POLICY) -> tuple[bytes, bytes]:
+def written(store: DeviceStates, arrivals: Sequence[Arrival], policy: Policy = POLICY) -> tuple[bytes, bytes]:
     """The entry of a step, durable."""
     state = store.load(KEY)
     assert apply(state, arrivals, policy, Counts())
@@ -41,9 +41,9 @@ def written(store: Store, arrivals: Sequence[Arrival], policy: Policy = POLICY) 
     return entry
 
 
-def restored(*entries: tuple[bytes, bytes]) -> Store:
+def restored(*entries: tuple[bytes, bytes]) -> DeviceStates:
     """What a new owner has of these entries of the changelog."""
-    store = Store()
+    store = DeviceStates()
     for key, value in entries:
         store.restore(key, value)
     store.restored()
@@ -52,7 +52,7 @@ def restored(*entries: tuple[bytes, bytes]) -> Store:
 
 def entries() -> list[tuple[bytes, bytes]]:
     """A base, two versions of its steps, a base that has taken them in, steps on that."""
-    store = Store()
+    store = DeviceStates()
     made = [written(store, [arrival(offset)]) for offset in (3, 4, 5)]
     state = store.load(KEY)
     made.append(store.entry_of_base(KEY, state))
@@ -103,18 +103,18 @@ def test_a_part_under_the_key_of_the_other_is_damage() -> None:
     first, steps, *_ = entries()
     for key, value in ((STEPS, first[1]), (KEY, steps[1])):
         with pytest.raises(msgspec.DecodeError):
-            Store().restore(key, value)
+            DeviceStates().restore(key, value)
 
 
 def test_a_device_without_a_base_has_no_outline() -> None:
-    assert list(Store()) == []
+    assert list(DeviceStates()) == []
     with pytest.raises(KeyError):
-        Store().outline(KEY)
+        DeviceStates().outline(KEY)
 
 
 def test_steps_are_folded_under_one_policy() -> None:
     """Another policy since: the steps before were folded under the old one, so all of the state is written."""
-    store = Store()
+    store = DeviceStates()
     written(store, [arrival(0)])
     assert written(store, [arrival(1)])[0] == STEPS
     other = replace(POLICY, inactivity_timeout_ms=1)
@@ -124,7 +124,7 @@ def test_steps_are_folded_under_one_policy() -> None:
 
 def test_a_base_is_due_where_steps_would_cost_more() -> None:
     """Many steps: now and then a base, which drops them, so that neither grows for ever."""
-    store = Store()
+    store = DeviceStates()
     sizes = {KEY: 0, STEPS: 0}
     count = {KEY: 0, STEPS: 0}
     for offset in range(400):
@@ -138,7 +138,7 @@ def test_a_base_is_due_where_steps_would_cost_more() -> None:
 
 def test_a_large_base_takes_more_steps_before_it_is_written_again() -> None:
     """What is written of both together is least then: the square of the steps grows with the base."""
-    store = Store()
+    store = DeviceStates()
     _, base = written(store, [arrival(0, user="u" * 50_000)])
     sizes = [0]
     while (entry := written(store, [arrival(len(sizes))]))[0] == STEPS:
@@ -149,13 +149,13 @@ def test_a_large_base_takes_more_steps_before_it_is_written_again() -> None:
 
 
 def test_what_is_small_is_steps_however_small_the_base() -> None:
-    store = Store()
+    store = DeviceStates()
     kept = [written(store, [arrival(offset)])[0] for offset in range(15)]
     assert kept == [KEY] + [STEPS] * 14
 
 
 def test_without_steps_all_of_a_state_is_written_each_time() -> None:
-    store = Store(state_codec.ENCODERS[1])
+    store = DeviceStates(state_codec.ENCODERS[1])
     made = [written(store, [arrival(offset)]) for offset in range(3)]
     assert [key for key, _ in made] == [KEY] * 3
     assert {value[:1] for _, value in made} == {b"\x01"}
@@ -168,7 +168,7 @@ def test_without_steps_all_of_a_state_is_written_each_time() -> None:
 def test_a_program_that_writes_for_older_ones_writes_no_steps_on_a_newer_base() -> None:
     """In a downgrade: the workers that know no steps would not read them."""
     (_, base), *_ = entries()
-    store = Store(state_codec.ENCODERS[1])
+    store = DeviceStates(state_codec.ENCODERS[1])
     store.restore(KEY, base)
     store.restored()
     key, value = written(store, [arrival(4)])
@@ -176,7 +176,7 @@ def test_a_program_that_writes_for_older_ones_writes_no_steps_on_a_newer_base() 
 
 
 def test_what_was_used_longest_ago_is_let_go() -> None:
-    store = Store()
+    store = DeviceStates()
     store.max_decoded = 8
     for number in range(8):
         store.keep(b"a/%d" % number, store.load(b"a/%d" % number))
@@ -188,7 +188,7 @@ def test_what_was_used_longest_ago_is_let_go() -> None:
 
 
 def test_what_is_forgotten_is_what_was_not_durable() -> None:
-    store = Store()
+    store = DeviceStates()
     written(store, [arrival(0)])
     state = store.load(KEY)
     apply(state, [arrival(1)], POLICY, Counts())
@@ -223,11 +223,11 @@ def test_offsets_of_a_topic_made_anew_build_on_each_other() -> None:
 def test_the_weight_of_a_device_is_that_of_both_parts() -> None:
     first, steps, *_ = entries()
     assert restored(first, steps).weight(KEY) == len(first[1]) + len(steps[1])
-    assert Store().weight(KEY) == 0
+    assert DeviceStates().weight(KEY) == 0
 
 
 def test_light_states_do_not_make_room_for_heavy_ones() -> None:
-    store = Store()
+    store = DeviceStates()
     for number in range(3):
         store.keep(b"a/%d" % number, DeviceState())
     assert (store._heavy, store._heavy_bytes) == ({}, 0)
@@ -235,7 +235,7 @@ def test_light_states_do_not_make_room_for_heavy_ones() -> None:
 
 def test_what_is_forgotten_at_once_weighs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stores, "MAX_HEAVY_BYTES", 10_000)
-    store = Store()
+    store = DeviceStates()
     store.commit(KEY, bytes(10_000))
     for _ in range(3):
         store.keep(KEY, DeviceState())

@@ -15,7 +15,7 @@ from pipeline import topics
 from pipeline.commands.soundness import Faults, faults_of_groups, faults_of_ledger, faults_of_topics
 from pipeline.domain.policy import Policies
 from pipeline.kafka.admin import LogBounds
-from pipeline.kafka.starts import Start, of_these_topics, start_of
+from pipeline.kafka.starts import StartOffset, of_these_topics, start_of
 from pipeline.kafka.topic_identity import Note, TopicMadeAnew, note_of, remedy, require_same
 from pipeline.query.operations import NEXT_OFFSET_SQL, LedgerTotals
 from pipeline.roles import ledger_guard, topology
@@ -175,18 +175,18 @@ def test_a_commit_counts_for_the_topic_that_it_was_made_for() -> None:
 @pytest.mark.parametrize(
     ("wanted", "reached", "start"),
     [
-        (None, -1, Start(10)),
-        (None, 9, Start(10)),
-        (None, 6, Start(10, 3)),
-        (None, 15, Start(10)),
-        (10, 15, Start(10)),
-        (20, 15, Start(20)),
-        (4, 15, Start(10, 6)),
-        (21, 15, Start(10)),
+        (None, -1, StartOffset(10)),
+        (None, 9, StartOffset(10)),
+        (None, 6, StartOffset(10, 3)),
+        (None, 15, StartOffset(10)),
+        (10, 15, StartOffset(10)),
+        (20, 15, StartOffset(20)),
+        (4, 15, StartOffset(10, 6)),
+        (21, 15, StartOffset(10)),
     ],
 )
 def test_reading_begins_where_the_log_has_it_and_what_was_deleted_is_counted(
-    wanted: int | None, reached: int, start: Start
+    wanted: int | None, reached: int, start: StartOffset
 ) -> None:
     assert start_of(HERE, wanted, LogBounds(10, 20), reached) == start
 

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pipeline.dashboard.address import BadAddress, Choice
+from pipeline.dashboard.address import BadAddress, SessionChoice
 from pipeline.dashboard.leads import of_crash, of_group, of_request
 from pipeline.dashboard.page import render
 from pipeline.dashboard.pages.sessions import apps, field_of, span
@@ -24,7 +24,7 @@ from pipeline.query.compare import compare
 from pipeline.query.dimensions import SPLITS, split
 from pipeline.query.failures import failing_requests, top_crashes
 from pipeline.query.filters.json_form import EVERYTHING, Filter, FilterError
-from pipeline.query.filters.sql import Scope, where
+from pipeline.query.filters.sql import FilterScope, where
 from pipeline.query.filters.text_form import parse
 from pipeline.query.metric_definitions import IN_CHARTS, IN_TABLE, METRICS, Bucket, in_group
 from pipeline.query.metrics import metric, retention
@@ -144,14 +144,14 @@ class HealthPage:
             by = f"property.{key}"
         if split(by) is None:
             raise BadAddress(f"Sessions cannot be split by “{by[:40]}”.")
-        choice = Choice.of(query)
+        choice = SessionChoice.of(query)
         newest_ms = (await span(self._reader, app)).newest_ms
         end_ms = choice.end_ms or (newest_ms // 60_000 + 1) * 60_000
         start_ms = choice.start_ms if choice.start_ms is not None else max(0, end_ms - _DAYS * _DAY_MS)
         if start_ms >= end_ms:
             raise BadAddress("The time range ends before it begins.")
         filter = parse(choice.filter or "")
-        condition = where(filter, scope=Scope(app, start_ms)) if filter != EVERYTHING else None
+        condition = where(filter, scope=FilterScope(app, start_ms)) if filter != EVERYTHING else None
         return Asked(app, start_ms, end_ms, by, filter, condition)
 
     async def _answers(self, asked: Asked, two: tuple[str, str] | None) -> dict[str, Any]:

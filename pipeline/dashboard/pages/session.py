@@ -131,7 +131,7 @@ def _marks(found: Found, search: str) -> Statement:
     return journey.marks(session["app_id"], session["device_id"], found.start_ms, found.end_ms, search=search)
 
 
-def _shown(found: Found, event: Row, mark: Row, position: int, end: story.End) -> dict[str, Any]:
+def _shown(found: Found, event: Row, mark: Row, position: int, end: story.EndInWords) -> dict[str, Any]:
     """An event with all that the template says about it."""
     time_ms = unix_ms(event["time"])
     received_ms, raw_ms = unix_ms(event["received_at"]), unix_ms(event["raw_time"])

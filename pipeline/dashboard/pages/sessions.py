@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pipeline.dashboard.address import LATEST_MS, BadAddress, Choice
+from pipeline.dashboard.address import LATEST_MS, BadAddress, SessionChoice
 from pipeline.dashboard.page import render
 from pipeline.dashboard.reader import Reader, Row
 from pipeline.dashboard.words import iso, unix_ms
@@ -18,7 +18,7 @@ from pipeline.query.dimensions import DIMENSIONS, KEYED
 from pipeline.query.filters.json_form import FilterError
 from pipeline.query.filters.text_form import parse, to_text
 from pipeline.query.operations import Ask
-from pipeline.query.sessions import Cursor, Page, app_ids, extent, session_page
+from pipeline.query.sessions import Cursor, PageOfSessions, app_ids, extent, session_page
 
 PAGE = 50
 _DAY_MS = 86_400_000
@@ -40,7 +40,7 @@ _VOCABULARY: Mapping[str, Sequence[str]] = {
     ]
     for group in dict.fromkeys(each.group for each in DIMENSIONS.values())
 }
-_EMPTY = Page([], None)
+_EMPTY = PageOfSessions([], None)
 
 
 async def apps(reader: Reader) -> list[str]:
@@ -74,9 +74,9 @@ class SessionsPage:
         """The page; a mistake in the address is told on it, beside what else it says."""
         problem = ""
         try:
-            choice = Choice.of(request.query_params)
+            choice = SessionChoice.of(request.query_params)
         except BadAddress as error:
-            choice, problem = Choice(app=request.query_params.get("app", "")), str(error)
+            choice, problem = SessionChoice(app=request.query_params.get("app", "")), str(error)
         filters = await self._reader.rows(saved.saved_filters(choice.app))
         text = _text(choice, filters)
         page = _EMPTY
@@ -94,9 +94,9 @@ class SessionsPage:
     async def _answer(
         self,
         request: Request,
-        choice: Choice,
+        choice: SessionChoice,
         text: str,
-        page: Page,
+        page: PageOfSessions,
         known: Span,
         filters: Sequence[Row],
         problem: str,
@@ -121,14 +121,14 @@ class SessionsPage:
         }
         return render(request, "sessions.html", status=400 if problem else 200, **values)
 
-    async def _page(self, choice: Choice, text: str, known: Span) -> Page:
+    async def _page(self, choice: SessionChoice, text: str, known: Span) -> PageOfSessions:
         after = Cursor.parse(choice.after) if choice.after else None
         filter = parse(text)
         # Outside of it there is nothing to look for, day by day.
         start_ms = max(choice.start_ms or 0, known.oldest_ms)
         end_ms = min(choice.end_ms or LATEST_MS, known.newest_ms + 1)
 
-        def read(ask: Ask) -> Page:
+        def read(ask: Ask) -> PageOfSessions:
             return session_page(
                 ask, choice.app or None, filter, start_ms, end_ms, after, PAGE, stored=known.sessions
             )
@@ -136,7 +136,7 @@ class SessionsPage:
         return await self._reader.run(read)
 
 
-def _ranges(choice: Choice, own: dict[str, str], newest_ms: int) -> list[tuple[str, str, bool]]:
+def _ranges(choice: SessionChoice, own: dict[str, str], newest_ms: int) -> list[tuple[str, str, bool]]:
     """Label, address and whether it is the one shown: up to the newest session, which may be long ago."""
     end_ms = (newest_ms // 60_000 + 1) * 60_000
     rest = {name: value for name, value in own.items() if name not in ("from", "to")}
@@ -149,7 +149,7 @@ def _ranges(choice: Choice, own: dict[str, str], newest_ms: int) -> list[tuple[s
     return found
 
 
-def _text(choice: Choice, filters: Sequence[Row]) -> str:
+def _text(choice: SessionChoice, filters: Sequence[Row]) -> str:
     """The filter of the address, or else the one that the app begins with."""
     if choice.filter is not None:
         return choice.filter

@@ -29,7 +29,7 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
-class Stitched:
+class StitchedStrip:
     """The sessions of one stitched session, oldest first."""
 
     id: str
@@ -73,19 +73,19 @@ class TimelinePage:
         return render(request, "timeline.html", groups=stitched(shown), older=older, before=before, **values)
 
 
-def stitched(newest_first: Sequence[Row]) -> list[Stitched]:
+def stitched(newest_first: Sequence[Row]) -> list[StitchedStrip]:
     """Sessions put together, newest first. One that goes on on the next page has only those here."""
     members: dict[str, list[Row]] = {}
     for session in newest_first:
         members.setdefault(session["stitched_session_id"], []).append(session)
-    groups: list[Stitched] = []
+    groups: list[StitchedStrip] = []
     for id, some in members.items():
         start_ms, end_ms = min(s["started_at_ms"] for s in some), max(s["ended_at_ms"] for s in some)
         lasted_ms = sum(s["ended_at_ms"] - s["started_at_ms"] for s in some)
         gap_ms = groups[-1].start_ms - end_ms if groups else 0
         bars = [_bar(session, start_ms, end_ms) for session in reversed(some)]
         pauses_ms = max(0, end_ms - start_ms - lasted_ms)
-        groups.append(Stitched(id, bars, start_ms, end_ms, pauses_ms, gap_ms if gap_ms > 0 else None))
+        groups.append(StitchedStrip(id, bars, start_ms, end_ms, pauses_ms, gap_ms if gap_ms > 0 else None))
     return groups
 
 

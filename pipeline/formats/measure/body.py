@@ -9,13 +9,13 @@ from typing import Any
 
 import msgspec
 
-from pipeline.formats.faults import fault_of_id, fault_of_time, time_is_plausible
+from pipeline.formats.faults import rejected_id, rejected_time, time_is_plausible
 from pipeline.formats.identity import canonical_resource, canonical_user
 from pipeline.formats.limits import MAX_BODY_BYTES, MAX_BODY_EVENTS, MAX_NESTING
 from pipeline.formats.measure.blocks import native_name_and_attributes
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.formats.strict_json import parse
-from pipeline.formats.translation import NativeRecord, Outgoing, Sender, Translation, pack
+from pipeline.formats.translation import NativeRecord, Sender, TranslatedEvent, Translation, pack
 
 __all__ = ["NativeRecord", "Translation", "decode"]
 
@@ -88,7 +88,7 @@ def decode(value: bytes | None, record_ms: int) -> Translation | Rejected:
             Reason.TOO_MANY_EVENTS, f"events: at most {MAX_BODY_EVENTS} events, not {len(events)}"
         )
     refused = _refused_spans(spans)
-    outgoing: list[Outgoing] = []
+    outgoing: list[TranslatedEvent] = []
     blocks: dict[bytes, _Split | Rejected] = {}
     raws = _raw_events.decode(_raw_body.decode(value).events) if events else []
     for index, (event, raw) in enumerate(zip(events or (), raws, strict=True)):
@@ -116,7 +116,7 @@ def _refused_spans(spans: object) -> list[Rejected]:
 
 def _translate(
     event: Any, raw: msgspec.Raw, index: int, record_ms: int, blocks: dict[bytes, _Split | Rejected]
-) -> Outgoing | Rejected:
+) -> TranslatedEvent | Rejected:
     path = f"events[{index}]"
     fault = _fault_of_event(event, path, index)
     if fault is not None:
@@ -129,7 +129,7 @@ def _translate(
             index,
         )
     if not time_is_plausible(time_ms, record_ms):
-        return fault_of_time(time_ms, record_ms, f"{path}.timestamp", index)
+        return rejected_time(time_ms, record_ms, f"{path}.timestamp", index)
     parts = _facts.decode(raw)
     raw_block = bytes(parts["attribute"])
     block = blocks.get(raw_block)
@@ -149,15 +149,15 @@ def _translate(
     if event.get("session_id"):
         native["session_id"] = event["session_id"]
     native["attributes"] = attributes
-    return Outgoing(index, sender, msgspec.json.encode(native))
+    return TranslatedEvent(index, sender, msgspec.json.encode(native))
 
 
 def _fault_of_event(event: Any, path: str, index: int) -> Rejected | None:
     if not isinstance(event, dict):
         return Rejected(Reason.INVALID_TYPE, f"{path}: an object", index)
-    fault = fault_of_id(event.get("id"), f"{path}.id", index=index)
+    fault = rejected_id(event.get("id"), f"{path}.id", index=index)
     if fault is None and event.get("session_id") not in (None, ""):
-        fault = fault_of_id(event["session_id"], f"{path}.session_id", forbidden="", index=index)
+        fault = rejected_id(event["session_id"], f"{path}.session_id", forbidden="", index=index)
     if fault is not None:
         return fault
     for field, kind, meaning in (
@@ -176,14 +176,14 @@ def _fault_of_event(event: Any, path: str, index: int) -> Rejected | None:
 def _read_block(raws: _Facts, values: Mapping[str, Any]) -> _Split | Rejected:
     """Split an attribute block into what the sender's events share and what is of this event alone."""
     app_id, device_id = values.get("app_unique_id"), values.get("installation_id")
-    fault = fault_of_id(app_id, "app_unique_id", forbidden="/\0") or fault_of_id(device_id, "installation_id")
+    fault = rejected_id(app_id, "app_unique_id", forbidden="/\0") or rejected_id(device_id, "installation_id")
     if fault is not None:
         return fault
     assert isinstance(app_id, str) and isinstance(device_id, str)
     user_id = values.get("user_id")
     user: str | Rejected = ""
     if user_id not in (None, ""):
-        fault = fault_of_id(user_id, "user_id", forbidden="")
+        fault = rejected_id(user_id, "user_id", forbidden="")
         if fault is not None:
             return fault
         user = canonical_user(msgspec.json.encode({"id": user_id}))

@@ -12,7 +12,7 @@ import orjson
 
 from pipeline.domain.event import RANK, Event
 from pipeline.formats.envelope import Envelope, NativeEvent
-from pipeline.formats.faults import fault_of_id, fault_of_time, latest_of
+from pipeline.formats.faults import latest_of, rejected_id, rejected_time
 from pipeline.formats.limits import CLOCK_TOLERANCE_MS, MIN_TIME_MS
 from pipeline.formats.meaning import Meaning, interpret, meaning_without_attributes
 from pipeline.formats.native.reading import (
@@ -115,13 +115,13 @@ def _interpreted(
 
 def _fault_of_event(event: WireEvent, index: int, time_ms: int, record_ms: int) -> Rejected:
     path = f"events[{index}]"
-    fault = fault_of_id(event.id, f"{path}.id", index=index)
+    fault = rejected_id(event.id, f"{path}.id", index=index)
     if fault is not None:
         return fault
     attributes = bytes(event.attributes)
     if attributes[:1] != b"{" and attributes not in _NO_ATTRIBUTES:
         return Rejected(Reason.INVALID_TYPE, f"{path}.attributes: an object", index)
-    return fault_of_time(time_ms, record_ms, f"{path}.time", index)
+    return rejected_time(time_ms, record_ms, f"{path}.time", index)
 
 
 def _index(rejected: Rejected) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from pipeline.formats.envelope import VERSION
-from pipeline.formats.faults import fault_of_id
+from pipeline.formats.faults import rejected_id
 from pipeline.formats.identity import canonical_resource, canonical_user
 from pipeline.formats.limits import (
     MAX_CONTAINERS,
@@ -167,7 +167,7 @@ def _fault_of_envelope(wire: WireEnvelope, key: bytes | None, event_count: int) 
     right_key = f"{app_id}/{wire.device_id}".encode()
     if key == right_key and b"\0" not in right_key and "/" not in app_id:
         return fault_of_event_count(event_count)
-    fault = fault_of_id(wire.app_id, "app_id", forbidden="/\0") or fault_of_id(wire.device_id, "device_id")
+    fault = rejected_id(wire.app_id, "app_id", forbidden="/\0") or rejected_id(wire.device_id, "device_id")
     if fault is not None:
         return fault
     if key != right_key:
@@ -232,8 +232,8 @@ def _fault_of_version(version: object) -> Rejected | None:
 
 def _fault_of_head(tree: dict[str, Any]) -> Rejected | None:
     fault = (
-        fault_of_id(tree.get("app_id"), "app_id", forbidden="/\0")
-        or fault_of_id(tree.get("device_id"), "device_id")
+        rejected_id(tree.get("app_id"), "app_id", forbidden="/\0")
+        or rejected_id(tree.get("device_id"), "device_id")
         or _fault_of_optional_id(tree.get("batch_id"), "batch_id")
         or _fault_of_number(tree.get("sent_at"), "sent_at", MAX_STAMP_MS, Reason.TIME_OUT_OF_RANGE)
     )
@@ -262,7 +262,7 @@ def _fault_of_event(event: object, index: int) -> Rejected | None:
     if event.get("time") is None:
         return Rejected(Reason.MISSING_FIELD, f"{path}.time: required, Unix milliseconds", index)
     return (
-        fault_of_id(event.get("id"), f"{path}.id", index=index)
+        rejected_id(event.get("id"), f"{path}.id", index=index)
         or _fault_of_name(event.get("name"), f"{path}.name", index)
         or _fault_of_number(event["time"], f"{path}.time", MAX_STAMP_MS, Reason.TIME_OUT_OF_RANGE, index)
         or _fault_of_number(event.get("seq"), f"{path}.seq", MAX_SEQ, Reason.INVALID_VALUE, index)
@@ -279,7 +279,7 @@ def _fault_of_name(value: object, path: str, index: int) -> Rejected | None:
 
 
 def _fault_of_optional_id(value: object, path: str, index: int | None = None) -> Rejected | None:
-    return None if value is None else fault_of_id(value, path, forbidden="", index=index)
+    return None if value is None else rejected_id(value, path, forbidden="", index=index)
 
 
 def _fault_of_number(

@@ -24,7 +24,7 @@ _CLASS_ITEM = re.compile(rf"{_ESCAPE.pattern}|.", re.DOTALL)
 _QUANTIFIER = re.compile(r"(?:[*+?]|\{(\d{1,4})(?:(,)(\d{1,4})?)?\})\??")
 
 
-class _Fault(Exception):
+class _BadRegex(Exception):
     """What is wrong, with the place."""
 
 
@@ -32,7 +32,7 @@ def regex_fault(pattern: str) -> str:
     """Why the expression is not taken; empty if it is."""
     try:
         _Reader(pattern).read()
-    except _Fault as fault:
+    except _BadRegex as fault:
         return str(fault)
     return ""
 
@@ -135,8 +135,8 @@ class _Reader:
             self._at = found.end()
         return found
 
-    def _fault(self, what: str) -> _Fault:
-        return _Fault(f"{what} (at character {self._at + 1})")
+    def _fault(self, what: str) -> _BadRegex:
+        return _BadRegex(f"{what} (at character {self._at + 1})")
 
 
 _LAST_CODE = 0x10FFFF

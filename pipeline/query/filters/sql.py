@@ -17,7 +17,7 @@ _COMPARISONS = {"eq": "=", "not": "!=", "gt": ">", "gte": ">=", "lt": "<", "lte"
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class FilterScope:
     """What the statement around a condition is limited to anyway: spares reading more. It decides nothing."""
 
     app_id: str | None = None
@@ -27,12 +27,12 @@ class Scope:
     """Only sessions that start before."""
 
 
-def where(filter: Filter, prefix: str = "f", scope: Scope | None = None) -> Statement:
+def where(filter: Filter, prefix: str = "f", scope: FilterScope | None = None) -> Statement:
     """The condition; its parameters are named `prefix` and a number. Raises FilterError.
 
     Nothing in it is ever NULL, so that its opposite is its negation.
     """
-    compiler = _Compiler(prefix, scope or Scope())
+    compiler = _Compiler(prefix, scope or FilterScope())
     sql = compiler.filter(checked(filter))
     return Statement(sql, compiler.parameters)
 
@@ -61,7 +61,7 @@ def points_out(filter: Filter) -> bool:
 class _Compiler:
     """Writes SQL for canonical filters and collects the parameters."""
 
-    def __init__(self, prefix: str, scope: Scope) -> None:
+    def __init__(self, prefix: str, scope: FilterScope) -> None:
         self.parameters: dict[str, object] = {}
         self._prefix = prefix
         self._scope = scope

@@ -28,7 +28,7 @@ from pipeline.state.codec.session_codec import (
     written_rows,
 )
 from pipeline.state.device_state import DeviceState
-from pipeline.state.tail import Place, Run, Strings, Tail, numbered, rows_of
+from pipeline.state.tail import OrderKey, Run, Strings, Tail, numbered, rows_of
 
 VERSION = 2
 
@@ -48,7 +48,7 @@ class _Layout(msgspec.Struct, array_like=True, gc=False):
     """Version 2, field by field, after the head."""
 
     strings: list[str]
-    floor: Place | None
+    floor: OrderKey | None
     named: list[str]
     checkpoint: msgspec.Raw
     """A FoldRow."""
@@ -56,7 +56,7 @@ class _Layout(msgspec.Struct, array_like=True, gc=False):
     """Absent while the tail is empty: then it equals the checkpoint."""
     runs: list[Run]
     marks: bytes
-    last: Place | None
+    last: OrderKey | None
     written: list[WrittenRow]
     outbox: list[WriteRow]
 

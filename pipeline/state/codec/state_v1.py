@@ -16,7 +16,7 @@ from pipeline.state.codec.session_codec import (
     written_rows,
 )
 from pipeline.state.device_state import DeviceState
-from pipeline.state.tail import EventRow, Place, Strings, Tail, events_of, numbered, rows_of
+from pipeline.state.tail import OrderKey, Strings, Tail, TailEntry, events_of, numbered, rows_of
 
 VERSION = 1
 
@@ -27,11 +27,11 @@ class _Layout(msgspec.Struct, array_like=True, gc=False):
     strings: list[str]
     applied_offset: int
     arrived_ms: int
-    floor: Place | None
+    floor: OrderKey | None
     checkpoint: FoldRow
     head: FoldRow | None
     """Absent while the tail is empty: then it equals the checkpoint."""
-    tail: list[EventRow]
+    tail: list[TailEntry]
     written: list[WrittenRow]
     outbox: list[WriteRow]
 

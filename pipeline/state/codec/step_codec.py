@@ -16,7 +16,7 @@ from pipeline.domain.policy import Policy
 from pipeline.formats.native.events import Arrival
 from pipeline.state.codec import state_codec
 from pipeline.state.device_state import DeviceState
-from pipeline.state.tail import ARRAY_HEAD_BYTES, EventRow, Strings, array_head, events_of, rows_of
+from pipeline.state.tail import ARRAY_HEAD_BYTES, Strings, TailEntry, array_head, events_of, rows_of
 
 _BODY_AT = state_codec.HEAD.size + ARRAY_HEAD_BYTES
 
@@ -24,7 +24,7 @@ _BODY_AT = state_codec.HEAD.size + ARRAY_HEAD_BYTES
 class _Step(msgspec.Struct, array_like=True, gc=False):
     texts: list[str]
     """New ones, numbered on from those that base and earlier steps have."""
-    records: list[tuple[int, int, list[EventRow]]]
+    records: list[tuple[int, int, list[TailEntry]]]
 
 
 _encode = msgspec.msgpack.Encoder().encode

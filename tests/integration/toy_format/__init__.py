@@ -6,7 +6,7 @@ import msgspec
 
 from pipeline.formats.format import Format
 from pipeline.formats.rejected import Reason, Rejected
-from pipeline.formats.translation import Outgoing, Sender, Translation, pack
+from pipeline.formats.translation import Sender, TranslatedEvent, Translation, pack
 
 _FIELDS = 5
 
@@ -18,7 +18,7 @@ def decode(value: bytes | None, record_ms: int) -> Translation | Rejected:
         return Rejected(Reason.INVALID_TYPE, "five fields: app, device, id, name and Unix milliseconds")
     app, device, id_, name, time_ms = fields
     event = msgspec.json.encode({"id": id_, "name": name, "time": int(time_ms)})
-    return pack([Outgoing(0, Sender(app, device, "{}", ""), event)])
+    return pack([TranslatedEvent(0, Sender(app, device, "{}", ""), event)])
 
 
 FORMAT = Format("toy", "toy-events", 1_000, key_of=lambda document, file_name: b"toy", translate=decode)

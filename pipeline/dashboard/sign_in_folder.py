@@ -17,7 +17,7 @@ _KEY_BYTES = 32
 _READ_BY_OTHERS = stat.S_IRWXO  # A group is the operator's choice: Kubernetes gives volumes one.
 
 
-class Kept:
+class SignInFolder:
     """The folder: `secret`, and `ended/` with an empty file for each session that ended before its cookie."""
 
     def __init__(self, folder: Path | None, now_s: int) -> None:

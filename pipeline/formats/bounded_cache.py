@@ -12,7 +12,7 @@ T = TypeVar("T")
 _LARGEST_SHARE = 8
 
 
-class Kept(dict[K, T], Generic[K, T]):
+class BoundedCache(dict[K, T], Generic[K, T]):
     """Text, or bytes, to what `make` gives for it; `kept[text]` makes it where it is not there.
 
     Holds at most `max_bytes`, by what `size_of` says of a value and the size of its text. Full, it begins anew, which
