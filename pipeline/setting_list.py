@@ -1,4 +1,4 @@
-"""All settings: what each may be, its default, what it is and when to touch it. deploy/SETTINGS.md is held to this."""
+"""All settings: what each may be, its default, what it is and when to change it. deploy/SETTINGS.md has to agree."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from pipeline.setting_values import (
 
 PREFIX = "PIPELINE_"
 
-_BROKERS_REFUSE = "brokers take no such time unless they are told to"
+_BROKERS_REFUSE = "brokers accept no such time unless configured to"
 
 
 def _setting(default: Any, form: Form, about: str, *, shown: bool = True) -> Any:
-    """A field of `Settings`. `about` says what it is and when to touch it; deploy/SETTINGS.md has that too."""
+    """A field of `Settings`. `about` says what it is and when to change it; deploy/SETTINGS.md has that too."""
     return field(default=default, repr=shown, metadata={"form": form, "about": about})
 
 
@@ -38,26 +38,26 @@ class Settings:
     kafka_bootstrap: str = _setting(
         "localhost:9092",
         BOOTSTRAP,
-        "Brokers of Kafka to begin with. Set it wherever Kafka is not on this machine.",
+        "Kafka brokers to contact first. Set it wherever Kafka is not on this machine.",
     )
     kafka_security: str = _setting(
         "PLAINTEXT",
         one_of("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"),
-        "How Kafka is spoken to. Touch it where Kafka asks for TLS or a login.",
+        "How to connect to Kafka. Change it where Kafka asks for TLS or a login.",
     )
     kafka_mechanism: str = _setting(
         "PLAIN",
         one_of("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"),
-        "The kind of login. Touch it where `kafka_security` begins with SASL and Kafka does not take PLAIN.",
+        "The kind of login. Change it where `kafka_security` begins with SASL and Kafka does not accept PLAIN.",
     )
-    kafka_username: str = _setting("", text("a text"), "The user who logs in to Kafka, with SASL.")
+    kafka_username: str = _setting("", text("any text"), "The user who logs in to Kafka, with SASL.")
     kafka_password: str = _setting(
-        "", text("a text", is_secret=True), "The password of that user.", shown=False
+        "", text("any text", is_secret=True), "The password of that user.", shown=False
     )
     kafka_ca_file: str = _setting(
         "",
         text("a file"),
-        "Certificates that a broker's is checked against, with SSL; the system's if empty.",
+        "Certificates that a broker's certificate is checked against, with SSL; the system's if empty.",
     )
     kafka_session_timeout_ms: int = _setting(
         30_000,
@@ -70,7 +70,7 @@ class Settings:
         10 * 60_000,
         duration("1s", "20d", "nothing could be sent in that time", "Kafka counts such times in 32 bits"),
         "How long a worker waits for a broker that does not answer before it exits. Lower it where "
-        "something else starts workers again.",
+        "something else restarts workers.",
     )
     kafka_replication: int = _setting(
         1,
@@ -84,33 +84,32 @@ class Settings:
             "1h",
             "36500d",
             "Kafka would delete records before a worker that was away has read them",
-            "100 years are enough, and -1 is for ever",
+            "100 years are enough, and -1 means for ever",
             or_ever=True,
         ),
-        "How long the topics keep records; used when they are made. Raise it to survive longer outages, "
-        "lower it where disk is short.",
+        "How long the topics keep records; used when they are created. Raise it to survive longer outages, "
+        "lower it where disk space is short.",
     )
     clickhouse_url: str = _setting(
         "http://localhost:8123/app_sessions",
         CLICKHOUSE_URL,
-        "Where ClickHouse and the database are. Without a user, on this machine, where the same user's `up` "
-        "runs: with the password of that one, which is found by the port. Set it for a ClickHouse of your "
-        "own.",
+        "Where ClickHouse and the database are. If it names no user, and `up` of the same user runs on this "
+        "machine, the password of that one is found by the port. Set it to use your own ClickHouse.",
         shown=False,
     )
     clickhouse_timeout_ms: int = _setting(
         120_000,
         whole_seconds(
-            duration("1s", "1d", "no insert is done in that time", "a sink would stand still as long")
+            duration("1s", "1d", "no insert is done in that time", "a sink would stand still for that long")
         ),
-        "How long a request waits for ClickHouse's answer; an insert is then tried again. Raise it where a "
-        "busy ClickHouse takes longer.",
+        "How long a request waits for ClickHouse's answer; after that an insert is tried again. Raise it where "
+        "a busy ClickHouse takes longer.",
     )
     partitions: int = _setting(
         8,
         number(1, 10_000, "a topic has at least one partition", "no cluster keeps so many for one topic"),
-        "Partitions of every topic, and so the most workers of a role. Set it before the first start: it "
-        "cannot change afterwards.",
+        "Partitions of every topic, and so the largest useful number of workers of a role. Set it before the "
+        "first start: it cannot change afterwards.",
     )
     offset_base: int = _setting(
         0,
@@ -121,14 +120,14 @@ class Settings:
             "ClickHouse could not order what is stored",
             multiple=10_000,
         ),
-        "Added to every offset that is stored. Raise it above all stored offsets when topics begin anew, "
-        "and run `migrate`: revisions go on growing. `up` does so by itself. deploy/runbook.md says how.",
+        "Added to every offset that is stored. When topics are made anew, raise it above all stored offsets "
+        "and run `migrate`, so that revisions go on growing. `up` does so by itself. deploy/runbook.md says how.",
     )
     state_version: int = _setting(
         0,
         number(0, 1_000, "versions are not negative", "there is no such version"),
         "Version in which the state of devices is written; 0 is the newest. Set an older one during a "
-        "rolling upgrade, while workers are about that read no newer one: see deploy/runbook.md.",
+        "rolling upgrade, while some workers cannot read the newer one: see deploy/runbook.md.",
     )
     sink_max_rows: int = _setting(
         50_000,
@@ -139,18 +138,18 @@ class Settings:
             "ClickHouse would cut the insert, and could store part of it twice",
             unit="rows",
         ),
-        "Rows that a sink inserts at once, at most. Seldom touched.",
+        "The most rows that a sink inserts at once. Seldom changed.",
     )
     sink_max_bytes: int = _setting(
         32_000_000,
         number(
             1_000_000,
             1_000_000_000,
-            "one record may be as large",
+            "one record may be that large",
             "a sink holds up to three times as much in memory",
             unit="bytes",
         ),
-        "Bytes that a sink inserts at once, at most. Lower it where memory is short: a sink holds up to "
+        "The most bytes that a sink inserts at once. Lower it where memory is short: a sink holds up to "
         "three times as much.",
     )
     sink_max_age_ms: int = _setting(
@@ -162,30 +161,30 @@ class Settings:
             "commands that wait for what was sent would give up",
         ),
         "How long rows wait for others before they are inserted. Raise it where ClickHouse has too many "
-        "parts; what is sent is then seen later.",
+        "parts; what is sent then shows up later.",
     )
     metrics_port: int = _setting(
         0,
         PORT_OR_NONE,
-        "Port of the Prometheus page of a worker. Set it to watch workers, one for each on a machine.",
+        "Port of a worker's Prometheus page. Set it to watch workers; each worker on a machine needs its own.",
     )
     metrics_host: str = _setting(
         "127.0.0.1",
         HOST,
-        "Address on which that page answers; it has no login, so other machines only where the network is "
-        "trusted.",
+        "Address on which that page answers. It has no login, so open it to other machines only where the "
+        "network is trusted.",
     )
     dashboard_password: str = _setting(
         "",
-        text("a text", is_secret=True),
-        "Asked for by the dashboard. It answers beyond this machine only with one.",
+        text("any text", is_secret=True),
+        "The password that the dashboard asks for. Without one it answers only on this machine.",
         shown=False,
     )
     dashboard_dir: str = _setting(
         "",
         text("a folder"),
-        "Folder of the dashboard's key and of who signed out. Set it to one that all replicas share; if "
-        "empty, sign-ins end with the process.",
+        "Folder for the dashboard's key and for the list of who signed out. Set it to one that all replicas "
+        "share; if empty, sign-ins end with the process.",
     )
     dashboard_proxies: str = _setting(
         "",
@@ -199,16 +198,16 @@ class Settings:
             100_000_000,
             10**12,
             "no page could be shown",
-            "no ClickHouse has so much for one question",
+            "no ClickHouse has so much for one query",
             unit="bytes",
         ),
-        "Bytes that ClickHouse may take for one question of the dashboard, of which there are four at once. "
-        "Lower it where ClickHouse has less memory.",
+        "Bytes that ClickHouse may use for one query of the dashboard; up to four run at once. Lower it where "
+        "ClickHouse has less memory.",
     )
     data_dir: str = _setting(
         "",
         text("a folder"),
-        "Where a worker keeps what Faust wants on disk; a temporary folder if empty. Set it where there is "
+        "Where a worker keeps what Faust needs on disk; a temporary folder if empty. Set it where there is "
         "no writable /tmp.",
     )
     policies: Policies = field(default_factory=Policies)
@@ -225,11 +224,11 @@ POLICY: Mapping[str, tuple[Form, str]] = {
     ),
     "max_duration_ms": (
         duration("1s", "365d", _NO_SESSIONS, _A_YEAR),
-        "Nothing that is done joins a session that began so long ago. Raise it for apps that run all day.",
+        "No activity joins a session that began longer ago than this. Raise it for apps that run all day.",
     ),
     "launch_grace_ms": (
         duration("0s", "1h", "times are not negative", _AN_HOUR),
-        "How far apart the signals of one start may lie. Raise it for apps that start slowly.",
+        "How far apart the signals of one start may be. Raise it for apps that start slowly.",
     ),
     "exit_grace_ms": (
         duration("0s", "1h", "times are not negative", _AN_HOUR),
@@ -241,7 +240,7 @@ POLICY: Mapping[str, tuple[Form, str]] = {
     ),
     "stitch_max_duration_ms": (
         duration("0s", "365d", "times are not negative", _A_YEAR),
-        "No session joins a stitched session that began so long ago.",
+        "No session joins a stitched session that began longer ago than this.",
     ),
     "restate_horizon_ms": (
         duration("1s", "36500d", "no session could wait for its own events", "100 years are enough"),
@@ -256,13 +255,13 @@ POLICY: Mapping[str, tuple[Form, str]] = {
             "the state of a device has to fit a record of its topic",
             unit="events",
         ),
-        "How many events of a device may come before a late one that still changes sessions. State grows "
-        "with it.",
+        "How many newer events of a device may arrive before a late one, for it still to change sessions. "
+        "State grows with it.",
     ),
     "idle_timeout_ms": (
-        duration("1s", "365d", "open sessions would be told as ended between two events", _A_YEAR),
-        "After how long a silence an open session is told as ended; unless set, as `inactivity_timeout`. "
-        "Lower it to see ends sooner.",
+        duration("1s", "365d", "open sessions would be reported as ended between two events", _A_YEAR),
+        "How long a device must be silent before its open session is reported as ended; by default the same "
+        "as `inactivity_timeout`. Lower it to see ends sooner.",
     ),
 }
-"""Of each field of a policy: what it may be, what it is and when to touch it. Single apps can have their own."""
+"""Of each field of a policy: what it may be, what it is and when to change it. Single apps can have their own."""

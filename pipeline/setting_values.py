@@ -18,14 +18,14 @@ _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?")
 class Form:
     """What a setting may be.
 
-    `parse` turns its text into the value. It raises `ValueError`, whose message goes on from the text: "is no …".
+    `parse` turns its text into the value. It raises `ValueError`, whose message continues from the text: "is not …".
     """
 
     parse: Callable[[str], Any]
     allowed: str
     """What is allowed, in words, with the unit."""
     is_text: bool = False
-    """Any text, as it is: a number in the file is no such text."""
+    """Any text, as it is: a number in the file does not count as text."""
     is_secret: bool = False
     """Its value is never shown."""
 
@@ -60,7 +60,7 @@ def number(least: int, most: int, below: str, above: str, *, unit: str = "", mul
         if not least <= value <= most:
             raise ValueError(f"is not allowed: {below if value < least else above} (allowed: {allowed})")
         if value % multiple:
-            raise ValueError(f"is no multiple of {multiple:,}, where a range of the ledger begins")
+            raise ValueError(f"is not a multiple of {multiple:,}, where a range of the ledger begins")
         return value
 
     return Form(parse, f"{unit or 'a whole number'}: {allowed}")
@@ -72,7 +72,7 @@ def whole_seconds(form: Form) -> Form:
     def parse(text: str) -> int:
         value_ms: int = form.parse(text)
         if value_ms % 1_000:
-            raise ValueError("is not in whole seconds")
+            raise ValueError("is not a number of whole seconds")
         return value_ms
 
     return Form(parse, f"{form.allowed}, in whole seconds")
@@ -83,20 +83,20 @@ def one_of(*allowed: str) -> Form:
 
     def parse(text: str) -> str:
         if text not in allowed:
-            raise ValueError(f"is none of {', '.join(allowed)}")
+            raise ValueError(f"is not one of {', '.join(allowed)}")
         return text
 
     return Form(parse, " or ".join((", ".join(allowed[:-1]), allowed[-1])))
 
 
 def text(allowed: str, *, is_secret: bool = False) -> Form:
-    """Any text in one line; none is none."""
+    """Any text on one line; it may be empty."""
 
     def parse(given: str) -> str:
         if any(ord(character) < 32 or ord(character) == 127 for character in given):
             raise ValueError("has a control character, such as a line break")
         if given and not given.strip():
-            raise ValueError("is only blanks")
+            raise ValueError("is blank")
         return given
 
     return Form(parse, allowed, is_text=True, is_secret=is_secret)
@@ -118,7 +118,7 @@ def _whole_number(given: str, allowed: str) -> int:
 
 def _port_of_server(given: str) -> None:
     if not 0 < int(given) <= 65_535:
-        raise ValueError(f"has a port that is none, {given}: 1 to 65535")
+        raise ValueError(f"has an invalid port, {given} (allowed: 1 to 65535)")
 
 
 def _bootstrap(given: str) -> str:
@@ -145,19 +145,19 @@ def _networks(given: str) -> str:
         except ValueError:
             raise ValueError("is not a list of addresses or networks, separated by commas") from None
         if is_all:
-            raise ValueError("names every address: then anybody could say where a request comes from")
+            raise ValueError("covers every address: then anybody could claim where a request comes from")
     return given.replace(" ", "")
 
 
 def _url(given: str) -> str:
     if re.search(r"[\s\x00-\x1f\x7f]", given):
-        raise ValueError("has a blank or a control character")
+        raise ValueError("has whitespace or a control character")
     parts = urlsplit(given)
     is_whole = parts.scheme in {"http", "https"} and parts.hostname and re.fullmatch(r"/[^/]+/?", parts.path)
     if not is_whole or parts.query or parts.fragment:
         raise ValueError(f"is not of the form {_URL}")
     if parts.port == 0:  # raises ValueError unless it is a port, or none
-        raise ValueError("has a port that is none, 0: 1 to 65535")
+        raise ValueError("has an invalid port, 0 (allowed: 1 to 65535)")
     return given
 
 
@@ -165,4 +165,6 @@ BOOTSTRAP = Form(_bootstrap, "a list of host:port, separated by commas")
 HOST = Form(_host, "an address or host name", is_text=True)
 NETWORKS = Form(_networks, "addresses and networks, separated by commas; or none", is_text=True)
 CLICKHOUSE_URL = Form(_url, f"`{_URL}`", is_text=True, is_secret=True)
-PORT_OR_NONE = number(0, 65_535, "is no port", "there is no such port", unit="a port; 0 is none")
+PORT_OR_NONE = number(
+    0, 65_535, "there is no such port", "there is no such port", unit="a port, or 0 for none"
+)

@@ -21,7 +21,7 @@ from pipeline.setting_values import Form
 __all__ = ["DEBUG", "PREFIX", "InvalidSettings", "Settings", "as_environment", "load", "unknown", "variables"]
 
 DEBUG = f"{PREFIX}DEBUG"
-"""Shows tracebacks where it is set, and is no setting of the pipeline."""
+"""Shows tracebacks where it is set. It is not a setting of the pipeline."""
 
 
 def _name(field_name: str) -> str:
@@ -38,7 +38,7 @@ _POLICY = {_name(name) for name in POLICY}
 
 
 _A_SLIP = 0.8
-"""How much alike two names are, of 1, if one is taken for a slip of the other."""
+"""How alike two names have to be, from 0 to 1, for one to be taken for a slip of the other."""
 
 
 class InvalidSettings(Terminal):
@@ -211,13 +211,15 @@ def _contradictions(settings: Settings) -> list[str]:
         # Whoever gives a login believes that one is asked for.
         for name in ("kafka_username", "kafka_password", "kafka_mechanism"):
             if getattr(settings, name) != getattr(Settings(), name):
-                found.append(f"{name}: is for a login, and kafka_security {security} has none, only SASL_…")
+                found.append(
+                    f"{name}: is for a login, and kafka_security {security} has none (only SASL_… has)"
+                )
     if settings.kafka_ca_file and not security.endswith("SSL"):
         found.append(
-            f"kafka_ca_file: is for TLS, and kafka_security {security} has none, only SSL and SASL_SSL"
+            f"kafka_ca_file: is for TLS, and kafka_security {security} has none (only SSL and SASL_SSL have)"
         )
     elif settings.kafka_ca_file and not _is(Path.is_file, settings.kafka_ca_file):
-        found.append(f"kafka_ca_file: no file {settings.kafka_ca_file}")
+        found.append(f"kafka_ca_file: there is no file {settings.kafka_ca_file}")
     for name in ("data_dir", "dashboard_dir"):
         folder = getattr(settings, name)
         if folder and _is(Path.exists, folder) and not _is(Path.is_dir, folder):

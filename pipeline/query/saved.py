@@ -46,6 +46,6 @@ def make_default(app_id: str, name: str | None) -> Statement:
 def _name(name: str) -> str:
     if not 1 <= len(name) <= MAX_NAME or not name.isprintable() or name != name.strip():
         raise FilterError(
-            f"the name of a filter has 1 to {MAX_NAME} printable characters and no blanks around it"
+            f"the name of a filter has 1 to {MAX_NAME} printable characters, and no spaces at either end"
         )
     return name

@@ -31,7 +31,7 @@ _UNITS_MS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 def table(group: str) -> str:
     """The table of a group."""
     lines = [
-        "| variable | default | what is allowed | what it is, and when to touch it |",
+        "| variable | default | what is allowed | what it is, and when to change it |",
         "|---|---|---|---|",
     ]
     defaults = as_environment(Settings())

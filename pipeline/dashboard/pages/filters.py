@@ -86,7 +86,7 @@ class FilterPages:
             try:
                 document = orjson.loads(request.query_params.get("filter", ""))
             except ValueError:
-                raise FilterError("this is no JSON") from None
+                raise FilterError("this is not JSON") from None
             return {"text": to_text(from_json(document))}
 
         return _told(written)

@@ -64,7 +64,7 @@ class _Size:
     def _events(self, event: HasEvent) -> HasEvent:
         steps = event.steps()
         if len(steps) > MAX_STEPS:
-            raise FilterError(f"at most {MAX_STEPS} events in a row of `then`; found {len(steps)}")
+            raise FilterError(f"at most {MAX_STEPS} events in a row joined by `then`; found {len(steps)}")
         then: HasEvent | None = None
         for step in reversed(steps):
             _clean_text(step.name, "the name of an event", 256)
@@ -85,7 +85,7 @@ class _Size:
         if self._tests > MAX_TESTS:
             raise FilterError(f"a filter has at most {MAX_TESTS} tests and events")
         if self._bytes > MAX_BYTES:
-            raise FilterError(f"names and values of a filter have at most {MAX_BYTES} bytes together")
+            raise FilterError(f"the names and values of a filter have at most {MAX_BYTES} bytes in total")
 
 
 def session_test(test: Test) -> Test:
@@ -124,7 +124,7 @@ def _keyed(test: Test) -> Test:
     typed = _number if only_numbers else _number_or_text
     value = _value(test, what, lambda value: typed(value, f"the value of {what}"))
     if isinstance(value, tuple) and len({isinstance(each, str) for each in value}) > 1:
-        raise FilterError(f"the values of {what} are all numbers or all texts")
+        raise FilterError(f"the values of {what} must be all numbers or all text")
     return replace(test, value=value)
 
 
@@ -154,10 +154,10 @@ def _value(test: Test, what: str, typed: Callable[[Scalar], Scalar]) -> Value:
 def _pattern(value: Scalar, operator: str, what: str) -> str:
     text = _text(value, f"`{operator}` of {what}", MAX_PATTERN if operator == "matches" else MAX_TEXT)
     if not text:
-        raise FilterError(f"`{operator}` of {what} takes a text that is not empty")
+        raise FilterError(f"`{operator}` of {what} takes text that is not empty")
     fault = regex_fault(text) if operator == "matches" else ""
     if fault:
-        raise FilterError(f"{shown(text)} is no regular expression (RE2) that is taken: {fault}")
+        raise FilterError(f"{shown(text)} is not an accepted RE2 regular expression: {fault}")
     return text
 
 
@@ -170,19 +170,19 @@ def _typed(value: Scalar, found: Dimension) -> Scalar:
         return _time_ms(value, what)
     if found.type == "boolean":
         if not isinstance(value, bool):
-            raise FilterError(f"{what} is true or false; found {shown(value)}")
+            raise FilterError(f"{what} must be true or false; found {shown(value)}")
         return value
     text = _text(value, what, MAX_TEXT)
     if found.type == "choice" and text not in found.values:
-        raise FilterError(f"{what} is one of {', '.join(found.values)}; found {shown(value)}")
+        raise FilterError(f"{what} must be one of {', '.join(found.values)}; found {shown(value)}")
     return _uuid(text, what) if found.type == "id" else text
 
 
 def _number(value: object, what: str) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise FilterError(f"{what} is a number; found {shown(value)}")
+        raise FilterError(f"{what} must be a number; found {shown(value)}")
     if isinstance(value, int) and value not in _INT64:
-        raise FilterError(f"{what} is a whole number of 64 bits; found {shown(value)}")
+        raise FilterError(f"{what} must be a whole number of 64 bits; found {shown(value)}")
     return value
 
 
@@ -195,17 +195,17 @@ def _number_or_text(value: Scalar, what: str) -> Scalar:
 
 def _text(value: object, what: str, longest: int) -> str:
     if not isinstance(value, str):
-        raise FilterError(f"{what} is a text; found {shown(value)}")
+        raise FilterError(f"{what} must be text; found {shown(value)}")
     if len(value) > longest:
         raise FilterError(f"{what} has at most {longest} characters; found {len(value)}")
     if "\0" in value or re.search(r"[\ud800-\udfff]", value):
-        raise FilterError(f"{what} holds no NUL and no half of a surrogate pair; found {shown(value)}")
+        raise FilterError(f"{what} must hold no NUL and no half of a surrogate pair; found {shown(value)}")
     return value
 
 
 def _clean_text(value: object, what: str, longest: int) -> str:
     if not _text(value, what, longest):
-        raise FilterError(f"{what} is not empty")
+        raise FilterError(f"{what} must not be empty")
     return str(value)
 
 
@@ -213,7 +213,7 @@ def _uuid(text: str, what: str) -> str:
     try:
         return str(UUID(text))
     except ValueError:
-        raise FilterError(f"{what} is a UUID; found {shown(text)}") from None
+        raise FilterError(f"{what} must be a UUID; found {shown(text)}") from None
 
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(:\d\d)?(\.\d{1,3})?)?(Z|[+-]\d\d:\d\d)?", re.ASCII)
@@ -232,7 +232,7 @@ def _time_ms(value: object, what: str) -> int:
         except ValueError:
             time_ms = None
     if time_ms is None or not FIRST_STORED_MS <= time_ms <= LAST_STORED_MS:
-        raise FilterError(f"{what} is a time, {form}, from 1900 to 2299; found {shown(value)}")
+        raise FilterError(f"{what} must be a time, {form}, from 1900 to 2299; found {shown(value)}")
     return time_ms
 
 

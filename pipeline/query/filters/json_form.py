@@ -81,7 +81,7 @@ def _filter(document: object, depth: int) -> Filter:
     form = next((key for key in _FORMS if key in fields), None)
     if form is None:
         raise FilterError(
-            f"a filter is an object with one of {', '.join(_FORMS)}; found {shown([str(key) for key in fields])}"
+            f"a filter must be an object with one of {', '.join(_FORMS)}; found {shown([str(key) for key in fields])}"
         )
     _only(fields, _FORMS[form], f'a filter with "{form}"')
     if form == "not":
@@ -101,7 +101,7 @@ def _event(fields: dict[str, Any], depth: int) -> HasEvent:
     then = fields.get("then")
     following = None if then is None else _filter(then, depth + 1)
     if following is not None and not isinstance(following, HasEvent):
-        raise FilterError('"then" is an object with "event"')
+        raise FilterError('"then" must be an object with "event"')
     return HasEvent(_text(fields["event"], '"event"'), tuple(tests), following)
 
 
@@ -123,19 +123,19 @@ def _test_to_json(test: Test, key: str) -> dict[str, Any]:
 
 def _object(document: object, what: str) -> dict[str, Any]:
     if not isinstance(document, dict):
-        raise FilterError(f"{what} is an object; found {shown(document)}")
+        raise FilterError(f"{what} must be an object; found {shown(document)}")
     return document
 
 
 def _list(document: object, what: str) -> list[Any]:
     if not isinstance(document, list):
-        raise FilterError(f"{what} is a list; found {shown(document)}")
+        raise FilterError(f"{what} must be a list; found {shown(document)}")
     return document
 
 
 def _text(document: object, what: str) -> str:
     if not isinstance(document, str):
-        raise FilterError(f"{what} is a text; found {shown(document)}")
+        raise FilterError(f"{what} must be text; found {shown(document)}")
     return document
 
 

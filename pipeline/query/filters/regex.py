@@ -1,6 +1,6 @@
-r"""Which regular expressions are taken: a part of RE2's syntax that means one thing, and cannot grow without bound.
+r"""Which regular expressions are accepted: a part of RE2's syntax that means one thing, and cannot grow without bound.
 
-Taken: literals, `.`, `[a-z]`, `[^a-z]`, `( )`, `(?: )`, `|`, `*` `+` `?` `{n}` `{n,}` `{n,m}` (lazy with `?` behind),
+Accepted: literals, `.`, `[a-z]`, `[^a-z]`, `( )`, `(?: )`, `|`, `*` `+` `?` `{n}` `{n,}` `{n,m}` (lazy with `?` after),
 `^` `$` `\b` `\B`, `\d` `\D` `\w` `\W` `\s` `\S`, `\t` `\n` `\r` `\f` `\v`, `\xHH` `\x{H…}`, a backslash before any
 punctuation, and at the very beginning flags: `(?i)` `(?s)` `(?m)` `(?-s)`. In ClickHouse `.` matches a line break too
 unless the expression begins with `(?-s)`.
@@ -29,7 +29,7 @@ class _BadRegex(Exception):
 
 
 def regex_fault(pattern: str) -> str:
-    """Why the expression is not taken; empty if it is."""
+    """Why the expression is not accepted; empty if it is."""
     try:
         _Reader(pattern).read()
     except _BadRegex as fault:
@@ -53,7 +53,7 @@ class _Reader:
     def _alternatives(self, depth: int) -> int:
         """Reads up to the end or a closing parenthesis; the size of what was read."""
         if depth > _MAX_DEPTH:
-            raise self._fault(f"more than {_MAX_DEPTH} groups in each other")
+            raise self._fault(f"groups nested more than {_MAX_DEPTH} deep")
         size = 1
         while self._at < len(self._pattern) and self._pattern[self._at] != ")":
             if self._pattern[self._at] == "|":
@@ -81,7 +81,7 @@ class _Reader:
 
     def _bounded(self, size: int) -> int:
         if size > MAX_SIZE:
-            raise self._fault(f"more than {MAX_SIZE} characters, repetitions written out")
+            raise self._fault(f"more than {MAX_SIZE} characters with repetitions written out")
         return size
 
     def _atom(self, depth: int) -> int:
@@ -91,18 +91,20 @@ class _Reader:
         if char == "\\":
             escape = self._take(_ESCAPE)
             if escape is None or _code(escape[0]) > _LAST_CODE:
-                raise self._fault("this escape is not taken")
+                raise self._fault("this escape is not accepted")
             return 1
         if char == "[":
             found = self._take(_CLASS)
             if found is None:
-                raise self._fault("this class is not taken (`[`, `]` and `\\` stand in it with a backslash)")
+                raise self._fault(
+                    "this class is not accepted (in it, write `[`, `]` and `\\` with a backslash)"
+                )
             self._ranges(_CLASS_ITEM.findall(found[1]))
             return 1
         if char in "*+?" or _QUANTIFIER.match(self._pattern, self._at):
             raise self._fault("nothing to repeat")
         if char in "{}":
-            raise self._fault("write a brace that is meant as such with a backslash")
+            raise self._fault("write a literal brace with a backslash")
         self._at += 1
         return 1
 
@@ -110,7 +112,7 @@ class _Reader:
         self._at += 1
         if self._pattern.startswith("?", self._at):
             if not self._pattern.startswith("?:", self._at):
-                raise self._fault("only `(` and `(?:` open a group; flags stand at the very beginning")
+                raise self._fault("only `(` and `(?:` open a group; flags go at the very beginning")
             self._at += 2
         inside = self._alternatives(depth + 1)
         if self._at >= len(self._pattern):
@@ -123,10 +125,10 @@ class _Reader:
         at = 0
         while at < len(items):
             if codes[at] > _LAST_CODE:
-                raise self._fault("this class holds an escape that is not taken")
+                raise self._fault("this class holds an escape that is not accepted")
             is_range = items[at + 1 : at + 2] == ["-"] and at + 2 < len(items)
             if is_range and not 0 <= codes[at] <= codes[at + 2] <= _LAST_CODE:
-                raise self._fault("this class has a range that is none")
+                raise self._fault("this class has an invalid range")
             at += 3 if is_range else 1
 
     def _take(self, form: re.Pattern[str]) -> re.Match[str] | None:

@@ -139,8 +139,8 @@ def _tokens(text: str) -> list[_Token]:
         found = _TOKEN.match(text, at)
         if found is None:
             raise FilterError(
-                f"{shown(text[at : at + 12])} at character {at + 1} is no name, value or operator;"
-                " texts stand in quotes, unusual names in backticks"
+                f"{shown(text[at : at + 12])} at character {at + 1} is not a name, value or operator;"
+                " put texts in quotes and unusual names in backticks"
             )
         kind = str(found.lastgroup)
         if kind != "blank":
@@ -200,7 +200,7 @@ class _Parser:
         steps: list[tuple[str, tuple[Test, ...]]] = []
         while not steps or self._took("then"):
             if len(steps) == MAX_STEPS:
-                raise FilterError(f"at most {MAX_STEPS} events in a row of `then`")
+                raise FilterError(f"at most {MAX_STEPS} events in a row joined by `then`")
             name = self._name("the name of an event")
             steps.append((name, self._listed(lambda: self._test("an attribute")) if self._took("(") else ()))
         event: HasEvent | None = None
@@ -258,7 +258,7 @@ class _Parser:
         elif token.keyword in ("true", "false"):
             value = token.keyword == "true"
         else:
-            raise self.wrong('a value: a text in quotes ("..."), a number, true or false')
+            raise self.wrong('a value: text in quotes ("..."), a number, true or false')
         self._next += 1
         return value
 
