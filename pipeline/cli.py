@@ -38,7 +38,7 @@ _FAILED, _OUR_FAULT, _INTERRUPTED, _NOBODY_READS = 1, 70, 130, 141
 
 
 class _Commands(TyperGroup):
-    """All commands. Here and not in `main` ends what the library would otherwise end in its own way."""
+    """All commands. What the library would otherwise end in its own way is ended here, and not in `main`."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -95,10 +95,10 @@ def _say_version(asked: bool) -> None:
 def options(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_say_version, is_eager=True, help="Say which version this is."),
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    """What every command may be preceded by."""
+    """Options that may come before any command."""
 
 
 @app.command()
@@ -112,8 +112,8 @@ def up(
 ) -> None:
     """Run the whole pipeline on this machine, with nothing else installed, until Ctrl-C or SIGTERM.
 
-    Its ClickHouse asks for a password, which the printed URL has. The other commands of the same user find it by the
-    port, without any setting, while this one runs; for other programs the URL is in DATA/clickhouse-url too.
+    Its ClickHouse asks for a password, which is part of the printed URL. While this command runs, the other commands of
+    the same user find it by the port, without any setting; for other programs the URL is also in DATA/clickhouse-url.
     """
     ports = operate.Ports(kafka_port, clickhouse_port, dashboard_port)
     operate.up(wiring.settings(), data=data, ports=ports)
@@ -125,7 +125,7 @@ def demo_command(
         ".session-pipeline"
     ),
 ) -> None:
-    """See it work: the embedded stack, a small simulated fleet, its sessions, a crash, crash-free rates."""
+    """See it work: the embedded stack, a small simulated fleet, its sessions, a crash, and crash-free rates."""
     demo.demo(wiring.settings(), data)
 
 
@@ -136,7 +136,7 @@ def worker(
         Path | None, typer.Option(help="Written once the worker has its partitions: a readiness probe.")
     ] = None,
 ) -> None:
-    """Run one worker against the configured Kafka and ClickHouse; start as many as there is work."""
+    """Run one worker against the configured Kafka and ClickHouse; start as many as the load needs."""
     from pipeline.commands import worker  # noqa: PLC0415 - only workers pay for Faust
 
     worker.worker(wiring.settings(), role.value, ready_file)
@@ -149,16 +149,16 @@ def migrate(
         typer.Option("--made-anew", metavar="TOPIC", help="Go on with this topic as it is: see the runbook."),
     ] = None,
 ) -> None:
-    """Bring ClickHouse to the current schema, and create the topics. Runs any number of times."""
+    """Bring ClickHouse to the current schema, and create the topics. It is safe to run any number of times."""
     operate.migrate(wiring.settings(), made_anew or ())
 
 
 @app.command()
 def send(
-    files: Annotated[list[str], typer.Argument(metavar="FILE…", help=".gz is understood, - is stdin.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE…", help="Plain or .gz; - is standard input.")],
     format: Annotated[str, typer.Option(help=f"What each line is: {_FORMATS}.")] = "native",
 ) -> None:
-    """Produce recorded traffic, one JSON document a line."""
+    """Send recorded traffic, one JSON document per line."""
     traffic.send(wiring.settings(), files, format)
 
 
@@ -166,11 +166,11 @@ def send(
 def simulate(
     devices: Annotated[int, typer.Option(min=1, help="How many devices.")] = 200,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 1,
-    rate: Annotated[float, typer.Option(min=0, help="Events a second; 0 is as fast as can be.")] = 0,
-    events: Annotated[int, typer.Option(min=1, help="How many events, duplicates counted.")] = 20_000,
+    rate: Annotated[float, typer.Option(min=0, help="Events per second; 0 is as fast as possible.")] = 0,
+    events: Annotated[int, typer.Option(min=1, help="How many events, duplicates included.")] = 20_000,
     out: Annotated[Path | None, typer.Option(help="Write the envelopes here instead of sending.")] = None,
 ) -> None:
-    """Send the traffic of a fleet of devices with real habits and faults."""
+    """Send the traffic of a simulated fleet of devices with realistic habits and faults."""
     traffic.simulate(
         wiring.settings(), traffic.Fleet(devices=devices, seed=seed, events=events), rate=rate, out=out
     )
@@ -180,7 +180,7 @@ def simulate(
 def query(
     sql: Annotated[str, typer.Argument(help="A statement; - reads it from standard input.")],
     format: Annotated[
-        str, typer.Option(help="Any format of ClickHouse; a table on a terminal by default.")
+        str, typer.Option(help="Any ClickHouse format; a table on a terminal by default.")
     ] = "",
 ) -> None:
     """Run SQL in ClickHouse."""
@@ -191,7 +191,9 @@ def query(
 def sessions(
     filter: Annotated[
         str,
-        typer.Option(help='Which, such as: session.crash_count > 0 and app.version = "1.2". All by default.'),
+        typer.Option(
+            help='Which sessions, such as: session.crash_count > 0 and app.version = "1.2". Default: all.'
+        ),
     ] = "",
     app_id: Annotated[str, typer.Option("--app", help="Only this app.")] = "",
     start: Annotated[
@@ -200,13 +202,13 @@ def sessions(
     end: Annotated[
         datetime | None, typer.Option("--to", formats=_TIMES, help="Sessions that start before (UTC).")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1_000, help="At most so many.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="At most this many.")] = 100,
     format: Annotated[
         str,
-        typer.Option(help="Any format of ClickHouse, with all columns; a table on a terminal by default."),
+        typer.Option(help="Any ClickHouse format, with all columns; a table on a terminal by default."),
     ] = "",
 ) -> None:
-    """List sessions, newest first. schemas/README.md has the language of filters."""
+    """List sessions, newest first. schemas/README.md describes the filter language."""
     chosen = analyse.Chosen(filter, app_id, start, end)
     analyse.sessions(wiring.settings(), chosen, limit=limit, format=format)
 
@@ -232,14 +234,14 @@ def dashboard(
 @app.command()
 def status(
     wait_idle: Annotated[
-        bool, typer.Option("--wait-idle", help="Wait until all sent is stored and idle sessions are closed.")
+        bool, typer.Option("--wait-idle", help="Wait until all input is stored and idle sessions are closed.")
     ] = False,
     timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait with --wait-idle.")] = 60,
     accept: Annotated[
-        bool, typer.Option("--accept-losses", help="What is lost now is known, and no fault from now on.")
+        bool, typer.Option("--accept-losses", help="Accept what is lost by now: it is no longer a fault.")
     ] = False,
 ) -> None:
-    """Lag, rates, open sessions and ledger. Exits with 1 if something cannot be right."""
+    """Show lag, rates, open sessions and the ledger. Exits with 1 if something cannot be right."""
     operate.status(wiring.settings(), wait_idle=wait_idle, timeout_s=timeout, accept=accept)
 
 
@@ -252,15 +254,15 @@ def rebuild_command(
     end: Annotated[
         datetime | None, typer.Option("--to", formats=_TIMES, help="Sessions that start before (UTC).")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what differs, change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what differs; change nothing.")] = False,
     states: Annotated[
         bool,
-        typer.Option("--states", help="Write the state of all devices to Kafka again: after it was lost."),
+        typer.Option("--states", help="Write the state of all devices to Kafka again, after it was lost."),
     ] = False,
 ) -> None:
     """Compute sessions again from the stored events, under the policy of the present settings."""
     if states and (app_id or start or end or dry_run):
-        raise typer.BadParameter("--states is for all devices: without any other option")
+        raise typer.BadParameter("--states is for all devices: use it without any other option")
     rebuild.rebuild(wiring.settings(), rebuild.scope(app_id, start, end), dry_run=dry_run, states=states)
 
 
@@ -268,9 +270,11 @@ _Reason = Annotated[str, typer.Option("--reason", help="Only this reason.")]
 _Topic = Annotated[str, typer.Option("--topic", help="Only from this topic.")]
 _Partition = Annotated[int, typer.Option("--partition", help="Only from this partition.")]
 _From = Annotated[
-    datetime | None, typer.Option("--from", formats=_TIMES, help="Only what came at or after (UTC).")
+    datetime | None, typer.Option("--from", formats=_TIMES, help="Only what came at or after this (UTC).")
 ]
-_To = Annotated[datetime | None, typer.Option("--to", formats=_TIMES, help="Only what came before (UTC).")]
+_To = Annotated[
+    datetime | None, typer.Option("--to", formats=_TIMES, help="Only what came before this (UTC).")
+]
 _Offset = Annotated[
     int, typer.Option("--offset", help="Only this offset: with topic and partition, one record.")
 ]
@@ -285,12 +289,12 @@ def list_dead_letters(
     offset: _Offset = -1,
     start: _From = None,
     end: _To = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many, newest first.")] = 100,
     format: Annotated[
-        str, typer.Option(help="Any format of ClickHouse; a table on a terminal by default.")
+        str, typer.Option(help="Any ClickHouse format; a table on a terminal by default.")
     ] = "",
 ) -> None:
-    """What was refused, newest first, with its reason and the beginning of its bytes."""
+    """List what was refused, newest first, with its reason and the beginning of its bytes."""
     choice = dead_letters.chosen(reason, topic, partition, offset, start, end)
     dead_letters.list_refused(wiring.settings(), choice, limit=limit, format=format)
 
@@ -304,9 +308,9 @@ def replay_dead_letters(
     offset: _Offset = -1,
     start: _From = None,
     end: _To = None,
-    again: Annotated[bool, typer.Option("--again", help="Those too that were sent again before.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Also those that were sent again before.")] = False,
 ) -> None:
-    """Send refused records again after a fix: all, or those chosen."""
+    """Send refused records again after a fix: all of them, or those chosen."""
     choice = dead_letters.chosen(reason, topic, partition, offset, start, end)
     dead_letters.replay(wiring.settings(), choice, again=again)
 
@@ -336,7 +340,7 @@ def _said(error: Exception) -> tuple[str, int]:
     """What to say of a failure, and the exit code."""
     if isinstance(error, PipelineError):
         return str(error), _FAILED
-    # The system refused something: a file, a port, space. Of a broken connection our own parts should have spoken.
+    # The system refused something: a file, a port, space. A broken connection should have been named by our own parts.
     if isinstance(error, OSError) and error.strerror and not isinstance(error, ConnectionError):
         return system_says(error), _FAILED
     frames = traceback.extract_tb(error.__traceback__)
@@ -356,7 +360,7 @@ def _nobody_reads() -> bool:
 
 
 def _drop_output() -> None:
-    """What is yet to be printed cannot be: the interpreter would try once more, and complain, when it ends."""
+    """Drop what cannot be printed any more: the interpreter would try once more when it ends, and complain."""
     try:
         sys.stdout.flush()
     except OSError:

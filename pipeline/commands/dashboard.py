@@ -58,8 +58,8 @@ def dashboard(settings: Settings, *, host: str, port: int, needs_login: bool) ->
     password = settings.dashboard_password if needs_login else ""
     if needs_login and not password and not is_loopback(host):
         raise CommandFailed(
-            f"{host} can be reached from other machines: set PIPELINE_DASHBOARD_PASSWORD, or say --no-login "
-            "where something in front of the dashboard asks who it is"
+            f"{host} can be reached from other machines: set PIPELINE_DASHBOARD_PASSWORD, or use --no-login "
+            "if something in front of the dashboard asks visitors who they are"
         )
     store = wiring.store(
         replace(settings, clickhouse_timeout_ms=min(settings.clickhouse_timeout_ms, _ANSWER_MS))
@@ -117,7 +117,7 @@ def parts(settings: Settings, store: Store, password: str, hosts: frozenset[str]
             return list(await lags(wiring.connection(settings)))
         except BrokerUnavailable as error:
             # The client's own words are addresses and constants, for people who know its insides.
-            raise BrokerUnavailable("no broker is where PIPELINE_KAFKA_BOOTSTRAP says") from error
+            raise BrokerUnavailable("there is no broker where PIPELINE_KAFKA_BOOTSTRAP says") from error
 
     return Parts(ask, _sign_ins(settings, password), write=write, password=password, lags=behind, hosts=hosts)
 
@@ -192,7 +192,7 @@ def _listening(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise CommandFailed(
-            f"cannot listen on {host}:{port}: {error.strerror or error}. Choose another with --port"
+            f"cannot listen on {host}:{port}: {error.strerror or error}. Choose another port with --port"
         ) from error
     return listener
 

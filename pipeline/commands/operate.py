@@ -71,14 +71,14 @@ def migrate(settings: Settings, made_anew: Sequence[str] = ()) -> None:
     """
     for topic in made_anew:
         if topic not in known_topics.noted() or topic == topics.SDK_EVENTS:
-            raise CommandFailed(f"{topic} is no topic for --made-anew. {remedy(topic)}")
+            raise CommandFailed(f"{topic} is not a topic for --made-anew. {remedy(topic)}")
     store = wiring.store(settings)
     try:
         applied = apply_migrations(store)
         note_offset_base(store, settings.offset_base)
         print(f"applied {', '.join(applied)}" if applied else "ClickHouse is up to date")
         asyncio.run(wiring.make_topics(settings))
-        print("all topics are there")
+        print("all topics exist")
         ids = asyncio.run(ids_of(wiring.connection(settings), known_topics.noted()))
         accepted = {topic: ids[topic] for topic in made_anew if topic in ids}
         known_topics.note_topics(store, accepted, settings.offset_base)
@@ -115,7 +115,7 @@ async def _wait(settings: Settings, timeout_s: float) -> None:
     finally:
         store.close()
     print(
-        f"idle after {time.monotonic() - started_s:.1f} s: all that was sent is stored, {words_of(refused)}"
+        f"idle after {time.monotonic() - started_s:.1f} s: everything that was sent is stored, {words_of(refused)}"
     )
 
 
@@ -152,7 +152,7 @@ async def _accept(settings: Settings) -> None:
         count = await accept_losses(connection, store)
     finally:
         store.close()
-    print(f"losses in {count} places are accepted: status will not speak of them again")
+    print(f"losses in {count} places are accepted: status will not mention them again")
 
 
 def _lag_table(before: list[Lag], after: list[Lag], elapsed_s: float) -> Table:

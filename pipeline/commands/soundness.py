@@ -47,7 +47,7 @@ def faults_of_topics(known: Mapping[str, Known], ids: Mapping[str, str], offset_
         for topic, was, now in made_anew(known, ids, offset_base)
     }
     for topic in sorted(known.keys() - ids.keys()) if ids else ():
-        found[FaultPlace("gone", "", topic)] = f"{topic} does not exist any more. {remedy(topic)}"
+        found[FaultPlace("gone", "", topic)] = f"{topic} no longer exists. {remedy(topic)}"
     return found
 
 
@@ -58,7 +58,7 @@ def faults_of_groups(commits: Commits, bounds: Mapping[TP, LogBounds], accepted:
         at = f"{topic}[{partition}]"
         if offset > log.end:
             found[FaultPlace("lag below zero", role, topic, partition)] = (
-                f"{at}: the {role} has done all below offset {offset}, but the log ends at {log.end}, a lag of "
+                f"{at}: the {role} has processed all below offset {offset}, but the log ends at {log.end}, a lag of "
                 f"{log.end - offset}: the topic was made anew, or its broker lost data. {remedy(topic)}"
             )
         lost = note.lost + max(0, log.begin - offset) - accepted.get((role, topic, partition), 0)

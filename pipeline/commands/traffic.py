@@ -46,7 +46,7 @@ def send(settings: Settings, files: list[str], format: str) -> None:
     known = registry.of_name(format)
     if known is None:
         names = ", ".join(each.name for each in registry.FORMATS)
-        raise CommandFailed(f"{format} is not a format that is understood: use one of {names}")
+        raise CommandFailed(f"{format} is not a known format: use one of {names}")
     for name in files:
         if name != "-" and not Path(name).is_file():
             raise CommandFailed(f"{name} is not a file: name one to send, or - for standard input")

@@ -78,7 +78,7 @@ async def ensure_topics(
         for name, (partitions, _) in topics.items():
             if counts[name] != partitions:
                 raise TopicMismatch(
-                    f"topic {name!r} has {counts[name]} partitions where {partitions} are configured: configure "
+                    f"topic {name!r} has {counts[name]} partitions but {partitions} are configured: configure "
                     f"{counts[name]}, or use other topics (keys would change their partition)"
                 )
 

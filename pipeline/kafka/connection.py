@@ -41,9 +41,9 @@ class KafkaConnection:
 
     def __post_init__(self) -> None:
         if self.security not in SECURITY:
-            raise ValueError(f"Kafka security {self.security!r} is none of {', '.join(SECURITY)}")
+            raise ValueError(f"Kafka security {self.security!r} is not one of {', '.join(SECURITY)}")
         if self.mechanism not in MECHANISMS:
-            raise ValueError(f"SASL mechanism {self.mechanism!r} is none of {', '.join(MECHANISMS)}")
+            raise ValueError(f"SASL mechanism {self.mechanism!r} is not one of {', '.join(MECHANISMS)}")
         if self.sasl and not (self.username and self.password):
             raise ValueError(f"Kafka security {self.security} needs a user name and a password")
         if not self.servers:

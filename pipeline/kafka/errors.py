@@ -65,7 +65,7 @@ def kafka_errors(bootstrap: str) -> Iterator[None]:
         said = str(error) or type(error).__name__
         if isinstance(error, _PASSES) or getattr(error, "retriable", False):
             raise BrokerUnavailable(
-                f"Kafka at {bootstrap} does not answer: {said}. See that it runs and that PIPELINE_KAFKA_BOOTSTRAP "
+                f"Kafka at {bootstrap} does not answer: {said}. Check that it runs and that PIPELINE_KAFKA_BOOTSTRAP "
                 "names it, then try again"
             ) from error
         hint = f". {_RIGHTS}" if isinstance(error, _DENIED) else ""

@@ -137,7 +137,9 @@ def kafka_fence(topic: str, producer: Callable[[], Any]) -> Fence:
         try:
             return await record_batches.send(producer(), topic, partition, items, now_ms, stamp=claim)
         except errors.ProducerFenced as error:
-            raise Fenced(f"{topic}[{partition}] was claimed by another worker or a rebuild since") from error
+            raise Fenced(
+                f"{topic}[{partition}] has since been claimed by another worker or a rebuild"
+            ) from error
 
     return Fence(identify, put)
 

@@ -386,7 +386,7 @@ def test_status_says_how_much_was_refused(traffic: Traffic) -> None:
     events = sum(sent.bad.refused for sent in traffic.bad if sent.bad.place >= 0)
     assert events > sum(1 for sent in traffic.bad if sent.bad.place >= 0)
     assert said.rstrip().endswith(
-        f": all that was sent is stored, {words_of(RefusedTotals(records, events, 0))}"
+        f": everything that was sent is stored, {words_of(RefusedTotals(records, events, 0))}"
     )
 
 

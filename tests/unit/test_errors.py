@@ -281,7 +281,7 @@ def test_a_clickhouse_that_is_not_there_is_named(
     code, said = run_main(monkeypatch, capsys, "query", "SELECT 1")
     assert code == 1
     assert said.startswith("session-pipeline: ClickHouse at http://") and at in said and "secret" not in said
-    assert "does not answer: Connection refused. See that it runs" in said and said.count("\n") == 1
+    assert "does not answer: Connection refused. Check that it runs" in said and said.count("\n") == 1
 
 
 def test_standard_input_that_is_no_text_is_named(

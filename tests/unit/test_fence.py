@@ -278,7 +278,7 @@ def test_a_refused_batch_is_a_lost_partition(kafka: Callable[..., Kafka]) -> Non
     fence = kafka_fence("states", lambda: asked)
     claimed(asked, fence)
     asked.refuses = errors.ProducerFenced
-    with pytest.raises(Fenced, match=r"states\[3\] was claimed by another"):
+    with pytest.raises(Fenced, match=r"states\[3\] has since been claimed by another"):
         asyncio.run(fence.send(3, [(b"k", b"v")]))
     asked.refuses = errors.KafkaTimeoutError
     with pytest.raises(errors.KafkaTimeoutError):
