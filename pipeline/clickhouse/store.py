@@ -286,7 +286,7 @@ class Store:
                 first = under
             said = (first.strerror if isinstance(first, OSError) else "") or str(first or error)
         return (
-            f"ClickHouse at {self._shown_url} does not answer: {said}. See that it runs and that "
+            f"ClickHouse at {self._shown_url} does not answer: {said}. Check that it runs and that "
             "PIPELINE_CLICKHOUSE_URL names it, then try again"
         )
 
