@@ -3,7 +3,7 @@
 Below `PipelineError` each class says which of the two it is. What is raised of it is told to the user as one line:
 
     PipelineError
-    ├── Terminal              The same again fails again: somebody has to change something first.
+    ├── Terminal              The same request fails again: somebody has to change something first.
     │   ├── UnusablePath      A file or folder that the user named, and the system would not have.
     │   ├── InvalidSettings, FilterError, MigrationError, TopicMadeAnew, StateLost, …
     │   └── KafkaRefused      (`kafka/errors.py`)
@@ -11,7 +11,7 @@ Below `PipelineError` each class says which of the two it is. What is raised of 
         ├── Unreachable       (`clickhouse/store.py`)
         └── BrokerUnavailable (`kafka/errors.py`)
 
-What is no PipelineError is a fault of the program, or of the machine it runs on (OSError). Imports nothing, so that
+What is not a PipelineError is a fault of the program, or of the machine it runs on (OSError). Imports nothing, so that
 every part may import it.
 """
 
@@ -26,7 +26,7 @@ class PipelineError(Exception):
 
 
 class Terminal(PipelineError):
-    """The same again fails again: somebody has to change something first."""
+    """The same request fails again: somebody has to change something first."""
 
 
 class Transient(PipelineError):

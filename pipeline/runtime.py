@@ -50,7 +50,7 @@ def keep_freed_memory() -> None:
 
 
 def log_for_worker() -> None:
-    """One line an entry on stderr; libraries speak up from WARNING on."""
+    """One line per entry on stderr; libraries speak up from WARNING on."""
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.WARNING,

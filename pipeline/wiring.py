@@ -20,7 +20,7 @@ from pipeline.state.codec import state_codec
 def settings() -> Settings:
     """The settings of this process. Raises `InvalidSettings`.
 
-    Warns of variables that look like settings and are none. Where the URL of ClickHouse has no user and `up` of the
+    Warns of variables that look like settings but are not. Where the URL of ClickHouse has no user and `up` of the
     same user runs there: with user and password of that one.
     """
     loaded = load(os.environ)

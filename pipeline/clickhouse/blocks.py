@@ -1,4 +1,4 @@
-"""Blocks of newline-separated rows on their way to ClickHouse: cut and compressed without another copy of them."""
+"""Blocks of newline-separated rows on their way to ClickHouse: cut and compressed without copying them again."""
 
 from __future__ import annotations
 

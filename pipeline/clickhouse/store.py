@@ -99,7 +99,7 @@ class StatementFailed(Terminal):
 
 @dataclass(slots=True)
 class UnstorableRow:
-    """A row that ClickHouse does not take, and what it says about it."""
+    """A row that ClickHouse does not take, and what ClickHouse says about it."""
 
     row: bytes
     message: str

@@ -64,7 +64,7 @@ def up(settings: Settings, *, data: Path, ports: Ports) -> None:
 
 
 def migrate(settings: Settings, made_anew: Sequence[str] = ()) -> None:
-    """Bring ClickHouse to the current schema, create the topics, and note what they are known by.
+    """Bring ClickHouse to the current schema, create the topics, and note their ids.
 
     `made_anew` are topics to be noted as they are now, though they are not those that were read before. Raises
     `CommandFailed`, `MigrationError`, `TopicMismatch`, `TopicMadeAnew`, and what the store and Kafka raise.
@@ -88,7 +88,7 @@ def migrate(settings: Settings, made_anew: Sequence[str] = ()) -> None:
 
 
 def status(settings: Settings, *, wait_idle: bool, timeout_s: float, accept: bool = False) -> None:
-    """Print lag, rates, open sessions and ledger; or wait. `accept`: what is lost now is no fault from now on.
+    """Print lag, rates, open sessions and ledger; or wait. `accept`: what is lost by now no longer counts as a fault.
 
     Raises `CommandFailed` and `NeverIdle` for what cannot be right, `NotIdleInTime`, and what the store and Kafka
     raise.

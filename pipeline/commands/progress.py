@@ -1,4 +1,4 @@
-"""How far the pipeline has come: lag of each role, and whether all that was sent has arrived."""
+"""How far the pipeline has come: lag of each role, and whether everything that was sent has arrived."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ Commits = dict[str, dict[TP, tuple[int, Note] | None]]
 async def commits_of_roles(connection: KafkaConnection) -> tuple[Commits, dict[TP, LogBounds]]:
     """What every role has done of its topics, and where their logs begin and end, looked at in this order.
 
-    So what was done is never beyond an end, but where a topic was made anew or its broker lost data.
+    So what was done is never beyond an end, unless a topic was made anew or its broker lost data.
     """
     ids, groups = await asyncio.gather(
         ids_of(connection, {name for names in reads().values() for name in names}),
@@ -98,7 +98,7 @@ async def wait_until_idle(
     *,
     faults: Callable[[], Awaitable[list[str]]] | None = None,
 ) -> None:
-    """Wait until all that is in a raw topic by now is through every role, and the sessions of it are closed.
+    """Wait until everything that is in a raw topic by now is through every role, and its sessions are closed.
 
     A session that turns idle only after the time to wait is not idle: it may stay open. Raises `NotIdleInTime`,
     `NeverIdle` for what `faults` finds, and what the store raises.

@@ -87,7 +87,7 @@ def _line(device: DeviceDifferences, difference: Difference) -> str:
 async def _require_rest(settings: Settings) -> tuple[str, dict[int, int]]:
     """Refuse to swap under running sessionizers, or before all that came in is stored.
 
-    Returns what `sessions` is known by, and where its partitions end: all that it holds is stored.
+    Returns the id of the topic `sessions`, and where its partitions end: all that it holds is stored.
     """
     connection = wiring.connection(settings)
     await wait_for_broker(connection, give_up_s=_ANSWER_S)

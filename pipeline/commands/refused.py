@@ -1,4 +1,4 @@
-"""How many records and events are refused: counted before they are sent, or as they are kept, and in words."""
+"""How many records and events are refused, counted before they are sent or as they are kept; and this in words."""
 
 from __future__ import annotations
 

@@ -66,7 +66,9 @@ def _time_ms(query: Mapping[str, str], name: str) -> int | None:
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        raise BadAddress(f"“{text[:40]}” is no time. Write 2026-01-31, or 2026-01-31T08:30 (UTC).") from None
+        raise BadAddress(
+            f"“{text[:40]}” is not a time. Write 2026-01-31, or 2026-01-31T08:30 (UTC)."
+        ) from None
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
     try:
         ms = round(at.timestamp() * 1_000)

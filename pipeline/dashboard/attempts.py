@@ -47,7 +47,7 @@ class Attempts:
 def neighbourhood(peer: str) -> str:
     """Whom a peer's address is counted with: itself, or its /64 for IPv6, of which everybody has a whole one.
 
-    A port that a proxy wrote with it does not count. All that are no addresses are one.
+    A port that a proxy wrote with it does not count. All that are not addresses count as one.
     """
     text = peer.partition("]")[0].removeprefix("[") if peer.startswith("[") else peer
     if text.count(":") == 1:

@@ -110,7 +110,7 @@ def remember(response: Response, request: Request, cookie: str | None) -> None:
 
 
 async def form_fields(request: Request) -> dict[str, str]:
-    """The fields of a form. HTTPException if it is none, or too large."""
+    """The fields of a form. HTTPException if it is not a form, or too large."""
     body = b""
     async for chunk in request.stream():
         body += chunk

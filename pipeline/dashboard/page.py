@@ -1,4 +1,4 @@
-"""Templates filled in, always escaped."""
+"""Fills in templates, always escaped."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ def is_version(by: str) -> bool:
 
 
 def returns(rows: Sequence[Row], by: str, days: Sequence[int]) -> list[Row]:
-    """Of the rows of `metrics.retention` a line a group, all cohorts together: `group`, `sessions` (here the
+    """Of the rows of `metrics.retention`, one line per group with all cohorts together: `group`, `sessions` (here the
     devices), `is_other`, and `days`: of each of the given days the share that came back, None where none could."""
     devices: dict[tuple[str, int], Counter[int]] = {}
     retained: dict[tuple[str, int], Counter[int]] = {}
@@ -66,7 +66,7 @@ def version_key(version: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def chart(label: str, name: str, unit: str, rows: Sequence[Row]) -> dict[str, Any]:
-    """A table of one metric: a line a bucket, a column a group in the order of the rows.
+    """A table of one metric: one line per bucket, one column per group in the order of the rows.
 
     None stands where a bucket has nothing of the group.
     """

@@ -1,4 +1,4 @@
-"""The numbers of the definition of a session."""
+"""The numbers in the definition of a session."""
 
 from __future__ import annotations
 

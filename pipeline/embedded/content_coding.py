@@ -21,7 +21,7 @@ _LEVEL = 1
 
 
 class UnknownCoding(Terminal):
-    """A content coding that is not spoken here."""
+    """A content coding that is not supported here."""
 
 
 class BadBody(Terminal):

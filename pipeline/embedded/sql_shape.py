@@ -52,7 +52,7 @@ class _Token:
 def read_statement(text: bytes, formats: Collection[str]) -> StatementShape:
     """The shape of a statement; of an INSERT only what is before its data is read. `formats` are the known names.
 
-    It never fails: what is no SQL comes out as some statement, and the engine refuses it.
+    It never fails: what is not SQL comes out as some statement, and the engine refuses it.
     """
     tokens = _outer_tokens(text)
     first = next(tokens, None)

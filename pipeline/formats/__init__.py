@@ -1,1 +1,1 @@
-"""What do these bytes say? One sub-package a format. Refusals are values, never exceptions."""
+"""What do these bytes say? One sub-package per format. Refusals are values, never exceptions."""

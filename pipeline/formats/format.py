@@ -1,4 +1,4 @@
-"""What a format has to say of itself."""
+"""What a format has to say about itself."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def canonical_resource(raw: bytes) -> str | Rejected:
     """The resource as canonical JSON, all values text, nulls left out; `{}` for none (no bytes, or null).
 
     A value that is not text becomes its JSON text as it came, without the blanks. Raises `orjson.JSONDecodeError` for
-    what is no strict JSON.
+    what is not strict JSON.
     """
     return _kept_resources[raw] if len(raw) <= _CACHED_BYTES else _resource(raw)
 

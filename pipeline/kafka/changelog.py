@@ -25,7 +25,7 @@ async def read_changelog(
     *,
     at_least: Mapping[int, int] | None = None,
 ) -> AsyncGenerator[tuple[int, dict[bytes, bytes]], None]:
-    """Reads partitions of a changelog to their ends; gives each with its latest value a key as soon as it is through.
+    """Reads partitions of a changelog to their ends; gives each, with the latest value per key, once it is through.
 
     The end is the high watermark of a fetch, reached by position, so that logs that are empty, compacted at the end
     or began late are read to their end too, and never before the offset that `at_least` has for a partition: a new
@@ -66,7 +66,7 @@ async def read_changelog(
 def apply_log(
     items: dict[bytes, bytes], records: Sequence[Any], newer: Callable[[bytes, bytes], bool] | None
 ) -> None:
-    """Bring what is known of a changelog partition, its latest value a key, forward by the records that follow."""
+    """Bring what is known of a changelog partition, the latest value per key, forward by the records that follow."""
     for record in records:
         key, value = record.key, record.value
         if value is None:

@@ -94,7 +94,7 @@ async def wait_for_broker(
             waited_s = loop.time() - started_s
             if waited_s >= give_up_s:
                 raise BrokerUnavailable(
-                    f"Kafka at {connection.bootstrap} did not answer for {waited_s:.0f} s: {error!r}. See that it "
+                    f"Kafka at {connection.bootstrap} did not answer for {waited_s:.0f} s: {error!r}. Check that it "
                     "runs and that PIPELINE_KAFKA_BOOTSTRAP names it, then start again"
                 ) from error
             if waited_s - reported_s >= report_every_s:

@@ -79,7 +79,7 @@ Put = Callable[[int, Pairs, Claim | None], Awaitable[int]]
 
 
 class Fence:
-    """The claims of one worker to the partitions of a topic. Not for several tasks a partition at a time."""
+    """The claims of one worker to the partitions of a topic. Not for several tasks per partition at a time."""
 
     def __init__(self, identify: Identify, put: Put) -> None:
         self._identify = identify

@@ -26,7 +26,7 @@ class StartOffset(NamedTuple):
 def of_these_topics(
     committed: Mapping[TP, tuple[int, Note]], ids: Mapping[str, str]
 ) -> dict[TP, tuple[int, Note]]:
-    """The commits that count, given what topics are known by now.
+    """The commits that count, given the present ids of the topics.
 
     A commit may outlive its topic, or come late from a worker that read the one before.
     """

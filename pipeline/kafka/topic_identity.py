@@ -1,4 +1,4 @@
-"""What follows from what a topic is known by. Decides, and reaches nothing; knows neither Kafka nor Faust.
+"""What follows from the id of a topic. Decides, and reaches nothing; knows neither Kafka nor Faust.
 
 A topic that was deleted and made anew has the name of the old one, and its offsets begin at 0 again. Once it has grown
 beyond the old offsets nothing but the id that the broker gave it tells them apart. Where a broker gives none, an id is
@@ -45,7 +45,7 @@ def remedy(topic: str) -> str:
 
 
 def require_same(known: Mapping[str, str], found: Mapping[str, str]) -> None:
-    """Raises `TopicMadeAnew` for a topic that has another id than it is known by. No id is as good as any."""
+    """Raises `TopicMadeAnew` for a topic whose id is not the one noted. No id matches any id."""
     for topic, was in known.items():
         now = found.get(topic, "")
         if was and now and was != now:

@@ -1,4 +1,4 @@
-"""What a topic is known by: the id that the broker gave it when it was made.
+"""The id of a topic, which the broker gave it when it was created.
 
 aiokafka asks for metadata in versions that have no ids, so the request is built here. A broker older than Kafka 2.8
 gives none. What follows from ids is in `topic_identity`.

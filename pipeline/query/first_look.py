@@ -32,7 +32,7 @@ ORDER BY crash_free_percent, sessions DESC LIMIT 6
 
 
 def story(session_id: str) -> Statement:
-    """What happened in a session, a line an event."""
+    """What happened in a session, one line per event."""
     return Statement(
         """
 SELECT formatDateTime(time, '%H:%i:%S', 'UTC') AS at, round(offset_ms / 1000, 1) AS s,

@@ -209,13 +209,13 @@ def at_a_glance(sessions: Statement) -> Statement:
 
 
 def session_by_id(session_id: str) -> Statement:
-    """One session, all columns; no row if there is none. Raises ValueError if that is no UUID."""
+    """One session, all columns; no row if there is none. Raises ValueError if that is not a UUID."""
     sql = f"SELECT *, {_TIMES_MS} FROM sessions WHERE session_id = {{session:UUID}}"
     return Statement(sql, {"session": _uuid(session_id)})
 
 
 def timeline(session_id: str, limit: int = 100_000) -> Statement:
-    """The events of a session in order, as `session_timeline` has them. Raises ValueError if that is no UUID."""
+    """The events of a session in order, as `session_timeline` has them. Raises ValueError if that is not a UUID."""
     sql = "SELECT * FROM session_timeline(session_id = {session:UUID}) LIMIT {limit:UInt32}"
     return Statement(sql, {"session": _uuid(session_id), "limit": limit})
 

@@ -24,7 +24,7 @@ _RETRY_S = 1.0
 
 
 TopicsKnown = Callable[[Collection[str], Mapping[str, str]], Awaitable[None]]
-"""Gets the topics just assigned and what they are known by; what it raises stops the worker."""
+"""Gets the topics just assigned and their ids; what it raises stops the worker."""
 
 
 class Known(NamedTuple):
@@ -35,7 +35,7 @@ class Known(NamedTuple):
 
 
 def noted() -> tuple[str, ...]:
-    """The topics that are noted. The changelog is known by its own entries."""
+    """The topics that are noted. The changelog has its id in its own entries."""
     return (*(each.topic for each in registry.FORMATS), topics.SESSIONS, topics.DEAD_LETTERS)
 
 
@@ -46,7 +46,7 @@ def known_topics(store: Store) -> dict[str, Known]:
 
 
 def note_topics(store: Store, ids: Mapping[str, str], offset_base: int) -> None:
-    """Note topics as they are known by now, whatever was noted before. Blocks; raises what the store raises."""
+    """Note the present ids of topics, whatever was noted before. Blocks; raises what the store raises."""
     for topic, topic_id in ids.items():
         row = {"topic": topic, "topic_id": topic_id, "offset_base": offset_base}
         store.insert("topic_ids", orjson.dumps(row), token=f"{topic}-{topic_id}-{offset_base}")
@@ -124,11 +124,9 @@ def known_topics_guard(
                 return
             except (Unreachable, StatementFailed) as error:
                 if getattr(error.__cause__, "code", None) in _NOT_THERE:
-                    logger.warning(
-                        "what topics are known by cannot be noted before `session-pipeline migrate`"
-                    )
+                    logger.warning("the ids of topics cannot be noted before `session-pipeline migrate`")
                     return
-                logger.warning("waiting for ClickHouse, to see what topics are known by: %s", error)
+                logger.warning("waiting for ClickHouse, to learn the ids of topics: %s", error)
             await asyncio.sleep(_RETRY_S)
 
     return check

@@ -37,7 +37,7 @@ it has all others, where some are larger than it takes."""
 
 
 class Sessionizer:
-    """Keeps the partitions that this worker owns. One chunk or tick a partition at a time; raises what fails."""
+    """Keeps the partitions that this worker owns. One chunk or tick per partition at a time; raises what fails."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class Sessionizer:
         self._partitions[number].require_state(done)
 
     def require_topics(self, number: int, source_id: str, log_id: str) -> None:
-        """Raises `TopicMadeAnew` if a partition's state is of a topic, or in one, that is known by another id now."""
+        """Raises `TopicMadeAnew` if a partition's state is of a topic, or in one, that has another id now."""
         partition = self._partitions[number]
         known = partition.marker
         require_same(

@@ -7,7 +7,7 @@ from heapq import heappop, heappush
 
 
 class Deadlines:
-    """A heap with one entry a key. Never blocks; rebuilt after recovery.
+    """A heap with one entry per key. Never blocks; rebuilt after recovery.
 
     A deadline that moves later stays in the heap at its old place and is put right when it comes up, so that
     input costs no heap operation while a device is busy.

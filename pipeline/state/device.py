@@ -26,7 +26,7 @@ even 2,000 distinct ones reach that bound."""
 
 @dataclass(slots=True)
 class Counts:
-    """What became of the events of a step."""
+    """What happened to the events of a step."""
 
     accepted: int = 0
     late: int = 0

@@ -20,24 +20,24 @@ class Marker(msgspec.Struct, array_like=True, frozen=True):
     clock_ms: int = 0
     """Latest record time applied."""
     source_id: str = ""
-    """What the topic was known by that the offset counts; "" if it was not known. Markers from before had neither id,
+    """The id of the topic whose records the offset counts; "" if it was not known. Markers from before had neither id,
     and programs from before pass over both."""
     log_id: str = ""
-    """What the topic was known by that the entry was written to."""
+    """The id of the topic that the entry was written to."""
 
     def moved(self, applied_offset: int, clock_ms: int) -> Marker:
         """The marker after more input of the same topic."""
         return Marker(applied_offset, clock_ms, self.source_id, self.log_id)
 
     def known_source(self, offset_base: int) -> str:
-        """What the source must be known by still; "" if it may be any.
+        """The id that the source must still have; "" if it may be any.
 
         Below the base the offset counts a topic from before: where offsets begin anew, so does the topic.
         """
         return self.source_id if self.applied_offset >= offset_base else ""
 
     def of_topics(self, source_id: str, log_id: str) -> Marker:
-        """The marker from now on, for topics that are known by these."""
+        """The marker from now on, for topics with these ids."""
         return Marker(self.applied_offset, self.clock_ms, source_id or self.source_id, log_id or self.log_id)
 
 

@@ -1,4 +1,4 @@
-"""Outboxes as rows."""
+"""Outboxes, turned into rows."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 
 class Record(Protocol):
-    """What is read of a Kafka record; aiokafka's own have it."""
+    """The parts of a Kafka record that are read; aiokafka's own records have them."""
 
     @property
     def offset(self) -> int: ...

@@ -32,7 +32,7 @@ def changed(state: DeviceState, left: Iterable[Session]) -> None:
 
 
 def dissolve(state: DeviceState, kept: Iterable[Session]) -> None:
-    """After the tail was folded again: take back the rows of sessions that are no more."""
+    """After the tail was folded again: take back the rows of sessions that no longer exist."""
     alive = {session.first_event_id for session in kept}
     for first_id in [first_id for first_id in state.written if first_id not in alive]:
         gone = state.written.pop(first_id)

@@ -1,8 +1,8 @@
-"""The states of a partition's devices: encoded, with those of late decoded too.
+"""The states of a partition's devices: encoded, and those used recently decoded too.
 
-A state is kept in two parts. The *base* is all of it, written anew now and then; the *steps* are the input that came
-since, and grow by what came. A step so costs what it brings, not what the device has sent in a day. Which of the two is
-written when follows from their sizes alone.
+A state is kept in two parts. The *base* is all of it, rewritten now and then; the *steps* are the input that came
+since, and grow by what came. So a step costs what it brings, not what the device has sent in a day. When each of
+the two is written follows from their sizes alone.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What stands in the tables? Columns and rows, and what is read back from them. Pure."""
+"""What is in the tables? Columns and rows, and what is read back from them. Pure."""

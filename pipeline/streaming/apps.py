@@ -1,4 +1,4 @@
-"""The three roles as Faust apps: which topics each reads, and what stands behind its agents."""
+"""The three roles as Faust apps: which topics each reads, and what is behind its agents."""
 
 from __future__ import annotations
 

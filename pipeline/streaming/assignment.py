@@ -70,7 +70,7 @@ class Assignment:
         """The source partitions that are being read; empty before recovery is through."""
         self.committed: dict[TP, int] = {}
         self.topic_ids: dict[str, str] = {}
-        """What the topics were known by when it began."""
+        """The ids of the topics when it began."""
         self.lost: dict[TP, int] = {}
         """Records that were deleted before the group read them, ever."""
         self.caught_up: frozenset[TP] = frozenset()

@@ -60,7 +60,7 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
         self._acknowledged = asyncio.Event()
         self._fetching = asyncio.Lock()
         self._topics_seen: dict[str, str] = {}
-        """What the topics that were ever assigned to this worker are known by."""
+        """The ids of the topics that were ever assigned to this worker."""
         self._topics_gone: set[str] = set()
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
@@ -139,10 +139,10 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
             try:
                 await self.topic_ids(())
             except (KafkaError, TimeoutError) as error:
-                logger.debug("Kafka did not say what topics are known by: %r", error)
+                logger.debug("Kafka did not give the ids of topics: %r", error)
 
     async def topic_ids(self, names: Collection[str]) -> dict[str, str]:
-        """What topics are known by now, of those that exist and have an id; those seen before are among them.
+        """The present ids of topics, of those that exist and have one; those seen before are among them.
 
         Raises KafkaError, and `TopicMadeAnew` if one is not what it was while this worker ran.
         """
@@ -226,7 +226,7 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
             # If the topic was made anew, its first records are not to be taken for what the old one had there.
             await self.topic_ids(())
         except (KafkaError, TimeoutError) as error:
-            logger.warning("waiting for Kafka, to see what topics are known by: %r", error)
+            logger.warning("waiting for Kafka, to learn the ids of topics: %r", error)
             return
         begins = await self._in_thread(self._thread.earliest(tuple(positions)))
         for tp, position in positions.items():

@@ -122,7 +122,7 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         }
 
     async def topic_ids(self, names: Collection[str]) -> dict[str, str]:
-        """What topics are known by now."""
+        """The present ids of topics."""
         return await topic_ids(self._ensure_consumer()._client, names)
 
     async def earliest(self, partitions: Collection[TP]) -> dict[TP, int]:

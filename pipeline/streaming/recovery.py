@@ -44,7 +44,7 @@ ClaimPartition = Callable[[int, Callable[[], bool]], Awaitable[int | None]]
 
 @dataclass(eq=False)
 class StateTable:
-    """State that lives in the owner's own memory, a partition at a time, with a Faust table's changelog behind it."""
+    """State that lives in the owner's own memory, one partition at a time, with a Faust table's changelog behind it."""
 
     table: Any
     """The faust.Table. It names, creates and co-partitions the changelog topic; nothing is kept in it."""
@@ -66,7 +66,7 @@ class StateTable:
     """Gets a partition that was recovered; gives the last offset of its source that is in the state, below 0 if none
     is. Where the source's log ends before it, the worker stops with `TopicMadeAnew`."""
     require_topics: Callable[[int, str, str], None] | None = None
-    """Gets a partition whose state is here, and what its source and the changelog are known by; raises
+    """Gets a partition whose state is here, and the ids of its source and of the changelog; raises
     `TopicMadeAnew` if the state is of another topic."""
     held: set[int] = field(default_factory=set)
     """Partitions whose state the owner has."""
@@ -84,7 +84,7 @@ class Kafka(Protocol):
         """Whether the worker may still write for it."""
 
     async def topic_ids(self, names: Collection[str]) -> Mapping[str, str]:
-        """What topics are known by now, of those that exist and have an id."""
+        """The present ids of topics, of those that exist and have one."""
 
     async def require_topics(self, names: Collection[str], ids: Mapping[str, str]) -> None:
         """Raises `TopicMadeAnew` if topics are not those that rows were stored of."""

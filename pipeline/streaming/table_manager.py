@@ -39,7 +39,7 @@ class _AppsKafka:
                 found: Mapping[str, str] = await self._app.consumer.topic_ids(names)
                 return found
             except (KafkaError, TimeoutError) as error:
-                logger.warning("waiting for Kafka, to see what its topics are known by: %r", error)
+                logger.warning("waiting for Kafka, to learn the ids of its topics: %r", error)
                 await asyncio.sleep(_RETRY_S)
         return {}
 

@@ -1,1 +1,1 @@
-"""One module a page: the address in, a filled template out."""
+"""One module per page: the address in, a filled template out."""

@@ -157,5 +157,5 @@ def _text(choice: SessionChoice, filters: Sequence[Row]) -> str:
 
 
 def field_of(ms: int | None) -> str:
-    """As the browser's own field for a time has it."""
+    """A time as the browser's own field for it has it."""
     return "" if ms is None else iso(ms)[:16]

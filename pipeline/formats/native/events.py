@@ -200,7 +200,7 @@ def shift_of(sent_at: int, record_ms: int) -> int:
 def understood(event: WireEvent, shift_ms: int, latest_ms: int) -> tuple[int, bytes, Meaning] | None:
     """Corrected time, attributes and meaning of an event; None if it fails what typed decoding cannot see.
 
-    Raises `orjson.JSONDecodeError` if the attributes are no strict JSON, which makes it none of the whole record.
+    Raises `orjson.JSONDecodeError` if the attributes are not strict JSON, and so the whole record is not either.
     """
     time_ms, name = event.time + shift_ms, event.name
     if event.attributes is NOTHING:

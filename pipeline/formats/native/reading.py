@@ -63,7 +63,7 @@ def names_of(key: bytes | None) -> Names | None:
 def read_plain(value: bytes | None, names: Names | None) -> Read | None:
     """A record without a fault in a form that needs no second look; None for all others, sound or not.
 
-    Raises `orjson.JSONDecodeError` if resource or user are no strict JSON, which makes it none of the whole record.
+    Raises `orjson.JSONDecodeError` if resource or user are not strict JSON, and so the whole record is not either.
     """
     wire = plain_envelope(value, names)
     texts = None if wire is None else texts_of(wire)
@@ -153,7 +153,7 @@ def read_closely(value: bytes | None, key: bytes | None) -> Read | Rejected:
 
 
 def refused_closely(value: bytes | None, key: bytes | None) -> Rejected:
-    """The reason to refuse a record that has a part which is no strict JSON."""
+    """The reason to refuse a record in which some part is not strict JSON."""
     refused = read_closely(value, key)
     assert isinstance(refused, Rejected), "what a part of it is not, the whole is not either"
     return refused

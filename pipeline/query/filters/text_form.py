@@ -3,7 +3,7 @@
     app.version in ("1.2", "1.3") and not (session.duration_ms < 5000 or user.persona = "premium")
     has http.client.request(url.full contains "/pay", http.response.status_code >= 500) then app.crash
 
-`not` binds closer than `and`, that closer than `or`. Names that are no plain words stand in backticks.
+`not` binds closer than `and`, that closer than `or`. Names that are not plain words are put in backticks.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class _Token:
 
     @property
     def keyword(self) -> str:
-        """In lower case; empty if it is none."""
+        """In lower case; empty if it is not a keyword."""
         word = self.text.lower() if self.kind == "word" else self.text if self.kind == "mark" else ""
         return word if self.kind == "mark" or word in _KEYWORDS else ""
 

@@ -14,7 +14,7 @@ Value: TypeAlias = Scalar | tuple[Scalar, ...]
 
 
 class FilterError(Terminal):
-    """What was asked for is no filter; the message is one line and names what is allowed."""
+    """What was asked for is not a filter; the message is one line and names what is allowed."""
 
 
 @dataclass(frozen=True, slots=True)
