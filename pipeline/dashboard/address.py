@@ -75,5 +75,5 @@ def _time_ms(query: Mapping[str, str], name: str) -> int | None:
     except (OverflowError, ValueError):
         ms = -1
     if not 0 <= ms < LATEST_MS:
-        raise BadAddress("Times lie between 1970 and 2100.")
+        raise BadAddress("Times must be between 1970 and 2100.")
     return ms

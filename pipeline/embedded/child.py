@@ -129,7 +129,7 @@ class Child:
     def begin(self) -> None:
         """Starts it and does not wait for it. StartError if it cannot be started."""
         if self.is_running:
-            raise StartError(f"{self._what} runs already")
+            raise StartError(f"{self._what} is already running")
         self._log_file.parent.mkdir(parents=True, exist_ok=True)
         atexit.register(self.kill)
         with self._log_file.open("ab") as log:

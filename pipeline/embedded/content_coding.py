@@ -150,7 +150,7 @@ def _decompressed(body: bytes, coding: str) -> Iterator[bytes]:
             try:
                 piece = decoder.decompress(given, _PIECE_BYTES)
             except _DECODE_ERRORS as error:
-                raise BadBody(f"the body is no {coding}: {error}") from error
+                raise BadBody(f"the body is not valid {coding}: {error}") from error
             given = b""
             if piece:
                 yield piece

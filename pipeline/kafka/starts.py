@@ -50,7 +50,7 @@ def start_of(tp: TP, wanted: int | None, bounds: LogBounds, reached: int = -1) -
         return StartOffset(wanted)
     lost = max(0, bounds.begin - wanted)
     logger.error(
-        "%s[%d]: we were to go on at offset %d, but the log has %d to %d only: %s. Reading it from its beginning.",
+        "%s[%d]: reading was to go on at offset %d, but the log has only %d to %d: %s. Reading it from its beginning.",
         tp.topic, tp.partition, wanted, bounds.begin, bounds.end,
         f"{lost} records were deleted before they were read" if lost
         else "the topic was made anew, or its broker lost data",

@@ -115,8 +115,8 @@ class Partition:
         """
         if self.marker.applied_offset < done + self._offset_base - 1:
             raise StateLost(
-                f"all of partition {self.number} below offset {done} was done, but its changelog reaches to "
-                f"{self.marker.applied_offset - self._offset_base} only. {_WAY_BACK}"
+                f"all of partition {self.number} below offset {done} was done, but its changelog only reaches to "
+                f"{self.marker.applied_offset - self._offset_base}. {_WAY_BACK}"
             )
 
     def apply(self, records: Sequence[Record]) -> Effects:

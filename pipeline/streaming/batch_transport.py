@@ -232,7 +232,7 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
         for tp, position in positions.items():
             lost = max(0, begins[tp] - position)
             logger.error(
-                "%s[%d]: offset %d is not in the log any more, which begins at %d: reading on from there; %d records "
+                "%s[%d]: offset %d is no longer in the log, which begins at %d: reading on from there; %d records "
                 "were deleted before they were read", tp.topic, tp.partition, position, begins[tp], lost,
             )  # fmt: skip
             assignment.read_on_from(tp, begins[tp], lost)

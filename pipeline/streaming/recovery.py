@@ -183,7 +183,7 @@ class TakeOver:
         counting = of_these_topics(said, assignment.topic_ids)
         for tp in said.keys() - counting.keys():
             logger.error(
-                "%s[%d]: offset %d was committed for a topic of that name that had another id, %s: this one is read "
+                "%s[%d]: offset %d was committed for a topic of this name with another id, %s: this one is read "
                 "from its beginning", tp.topic, tp.partition, said[tp][0], said[tp][1].topic_id,
             )  # fmt: skip
         committed = {tp: counting[tp][0] if tp in counting else None for tp in sources}

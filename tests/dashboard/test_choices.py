@@ -109,7 +109,7 @@ def test_the_page_shows_what_its_address_says(client: TestClient) -> None:
     [
         ({"filter": "session.colour = 1"}, "session.colour"),
         ({"filter": "(" * 50}, "The filter cannot be read"),
-        ({"from": "tomorrow"}, "“tomorrow” is no time"),
+        ({"from": "tomorrow"}, "“tomorrow” is not a time"),
         ({"after": "[1]"}, "That page cannot be found"),
         ({"filter": "x" * 8_001}, "at most 8000 characters"),
     ],
