@@ -63,7 +63,7 @@ def log_for_worker() -> None:
 
 
 def log_for_command() -> None:
-    """Only what we have to say while waiting; a failure is one line, without what libraries think of it."""
+    """Only what we report while waiting; a failure is one line, without messages of libraries."""
     logging.basicConfig(stream=sys.stderr, level=logging.CRITICAL, format="%(message)s")
     logging.getLogger("pipeline").setLevel(logging.WARNING)
     # The ClickHouse client sets this one's own level.

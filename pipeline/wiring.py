@@ -30,12 +30,12 @@ def settings() -> Settings:
 
 
 def shows_tracebacks() -> bool:
-    """Whether PIPELINE_DEBUG asks for the traceback of a failure. No setting: those may be what is at fault."""
+    """Whether PIPELINE_DEBUG asks for the traceback of a failure. Not a setting: those may be at fault."""
     return os.environ.get(DEBUG, "") not in ("", "0")
 
 
 def state_folder() -> Path:
-    """Where a user's programs say to each other what runs: `$XDG_STATE_HOME` or `~/.local/state`."""
+    """Where a user's programs tell each other what is running: `$XDG_STATE_HOME` or `~/.local/state`."""
     given = Path(os.environ.get("XDG_STATE_HOME", ""))
     return (given if given.is_absolute() else Path("~/.local/state").expanduser()) / "session-pipeline"
 

@@ -96,7 +96,7 @@ def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
 
 
 def parts(settings: Settings, store: Store, password: str, hosts: frozenset[str]) -> Parts:
-    """The application's outside: this ClickHouse, this Kafka. Raises `UnusablePath`."""
+    """What the application reaches outside itself: this ClickHouse, this Kafka. Raises `UnusablePath`."""
     memory = {"max_memory_usage": settings.dashboard_memory}
 
     def ask(sql: str, parameters: Mapping[str, Any]) -> bytes:

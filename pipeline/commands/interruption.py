@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, heard at once where a command can be interrupted, and remembered where it cannot."""
+"""Ctrl-C and SIGTERM, acted on at once where a command can be interrupted, and remembered where it cannot."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ _SEE = "session-pipeline dead-letters list"
 
 @dataclass(slots=True)
 class RefusedOnArrival:
-    """What the workers are going to refuse of records that come now."""
+    """How much the workers are going to refuse of records that come now."""
 
     format: Format
     records: int = 0

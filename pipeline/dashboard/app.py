@@ -42,7 +42,7 @@ _NAVIGATION: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the application needs of the outside."""
+    """What the application needs from outside."""
 
     ask: Ask
     """Reads; blocks, raises `NotAnswered`."""

@@ -45,7 +45,7 @@ class Attempts:
 
 
 def neighbourhood(peer: str) -> str:
-    """Whom a peer's address is counted with: itself, or its /64 for IPv6, of which everybody has a whole one.
+    """Which address a peer is counted under: itself, or its /64 for IPv6, of which everybody has a whole one.
 
     A port that a proxy wrote with it does not count. All that are not addresses count as one.
     """

@@ -1,4 +1,4 @@
-"""What holds for every request: known hosts, a visitor, a login where one is asked for, strict headers."""
+"""What applies to every request: known hosts, a visitor, a login where one is asked for, strict headers."""
 
 from __future__ import annotations
 

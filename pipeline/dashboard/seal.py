@@ -30,7 +30,7 @@ STRANGER = Visitor("", 0)
 
 
 class Seal:
-    """Signs what a browser keeps for us. Who has the key can sign; it never leaves the process."""
+    """Signs what a browser keeps for us. Whoever has the key can sign; it never leaves the process."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Kind(IntEnum):
-    """What an event means to a session. Only these steer sessions; all the rest is ACTIVITY."""
+    """What an event means to a session. Only these steer sessions; everything else is ACTIVITY."""
 
     FOREGROUND = 0
     LAUNCH = 1

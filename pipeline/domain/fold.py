@@ -1,7 +1,7 @@
 """The fold: events of one device, in order, to sessions (SESSIONS.md, "The fold").
 
 `step` applies one event to a state in place. It is a pure function of state, event and policy: no clock, no
-randomness, and nothing outside its arguments is touched. Callers that need the state before copy it.
+randomness, and nothing outside its arguments is touched. Callers that need the state from before copy it first.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def sessions(
 ) -> list[Session]:
     """The sessions of one device, in order of start, from its events in order of arrival.
 
-    Of several events under one id the first counts. With `quiet` the session still open is reported as ended
+    If several events have one id, the first counts. With `quiet` the session still open is reported as ended
     by inactivity; without, it is open and its `ended_at_ms` is the time of its latest event.
     """
     first_seen: dict[str, Event] = {}

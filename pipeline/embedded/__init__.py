@@ -1,1 +1,1 @@
-"""A Kafka and a ClickHouse on this machine, with nothing installed."""
+"""A Kafka and a ClickHouse on this machine, without installing either."""

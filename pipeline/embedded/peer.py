@@ -1,4 +1,4 @@
-"""Whose program is at the other end of a connection within this machine, as Linux says."""
+"""Whose program is at the other end of a connection within this machine, as Linux reports it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LOCAL, _REMOTE, _OWNER = 1, 2, 7
 
 
 def owner_of(peer: tuple[str, int], own: tuple[str, int]) -> int | None:
-    """The user id of the program at `peer`, connected to `own`; both IPv4. None where that is not to be known.
+    """The user id of the program at `peer`, connected to `own`; both IPv4. None where that cannot be known.
 
     A connection that has ended is nobody's any more, and is None as well.
     """

@@ -1,7 +1,8 @@
 """Where the embedded ClickHouse that runs now is reached: for other commands of the same user on this machine.
 
 `up` writes its URL, with user and password, into a file of its user's own folder, by port, and holds a lock on it for
-as long as it runs. So what a killed one left behind is not believed, and its password not sent to whoever has its port.
+as long as it runs. So what a killed one left behind is not believed, and its password is not sent to whoever has its
+port now.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which role reads which topics, and how topics are made where they are missing."""
+"""Which role reads which topics, and how missing topics are created."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def reads() -> Mapping[str, tuple[str, ...]]:
 
 
 def from_others() -> set[tuple[str, str]]:
-    """Role and topic of all that others sent, or that was refused of it. Session rows come from the events again."""
+    """Role and topic of all that others sent, or that was refused of it. Session rows follow from the events."""
     routed = {("router", topic) for topic in registry.routed_topics()}
     return routed | {("sink", SDK_EVENTS), ("sink", DEAD_LETTERS)}
 

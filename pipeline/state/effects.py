@@ -1,4 +1,4 @@
-"""What a step of a partition wants done, and how the records that wait for a step are cut."""
+"""The effects that a step of a partition asks for, and how the records that wait for a step are cut."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class SetAside(NamedTuple):
 
 @dataclass(slots=True)
 class Effects:
-    """What a step wants done, in this order: rows owed, states durable, rows, then `Partition.commit`.
+    """The effects that a step asks for, in this order: rows owed, states durable, rows, then `Partition.commit`.
 
-    (Rows of silence go the other way round: rows, then states.)
+    (For silence the order is reversed: rows, then states.)
     """
 
     owed: Rows
@@ -104,7 +104,7 @@ def record_at(fields: Fields, offset: int) -> Iterator[tuple[int, bytes | None, 
 
 
 def in_halves(key: bytes, fields: Fields, rest: Waiting) -> None:
-    """Put records back to what is to be done, in two parts; the last is the first to be taken."""
+    """Put records back to be done, in two parts; the last is taken first."""
     middle = len(fields) // 8 * 4
     rest += (key, fields[middle:]), (key, fields[:middle])
 

@@ -1,4 +1,4 @@
-"""What ends a worker, since going on would make sessions come out wrong."""
+"""Errors that end a worker, since going on would make sessions wrong."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class UnreadableState(Terminal):
 
 
 class StateLost(Terminal):
-    """The changelog does not reach as far as the input that was done. Terminal: sessions would come out wrong."""
+    """The changelog does not reach as far as the input that was done. Terminal: sessions would be wrong."""
 
 
 class PoisonedDevices(Terminal):

@@ -22,7 +22,7 @@ class Rows:
     """The rows of devices' outboxes: device key and row, made while they are iterated over.
 
     A row repeats what many sessions share, so the rows of a record may take a thousand times its bytes: they are never
-    all there at once. What is iterated over again gives the same bytes.
+    all in memory at once. Iterating again gives the same bytes.
     """
 
     def __init__(self, partition: int) -> None:

@@ -1,4 +1,4 @@
-"""Which rows a device's sessions need: the difference between what is so and what was written.
+"""Which rows a device's sessions need: the difference between what is true now and what was written.
 
 Each function appends to `state.outbox` and notes in `state.written` what the new row says.
 """

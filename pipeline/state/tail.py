@@ -43,7 +43,7 @@ ARRAY_HEAD_BYTES = _ARRAY.size
 
 
 def array_head(length: int) -> bytes:
-    """What begins a MessagePack array, in the form of fixed size: so many encoded items follow."""
+    """The start of a MessagePack array, in the form of fixed size: that many encoded items follow."""
     return _ARRAY.pack(0xDD, length)
 
 
@@ -103,7 +103,7 @@ def rows_of(events: Iterable[Event], strings: Strings) -> list[TailEntry]:
 
 
 def events_of(rows: Iterable[TailEntry], texts: Sequence[str]) -> list[Event]:
-    """The events of `rows_of`. Raises IndexError for a number of nothing."""
+    """The events of `rows_of`. Raises IndexError for a number without a text."""
     return [
         Event(time_ms, RANK[kind], seq, id_, _KINDS[kind], texts[client], texts[exit_], counters,
               texts[resource], texts[user])

@@ -129,7 +129,7 @@ class Assignment:
 
 
 class Membership:
-    """A worker's assignments, one after the other, and the chunks that it has in hand of the one in force.
+    """A worker's assignments, one after the other, and the chunks of the current one that it has in hand.
 
     A chunk is whatever has `tp`, `assignment` and `delivered`.
     """

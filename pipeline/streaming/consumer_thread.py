@@ -42,7 +42,7 @@ fetcher.FetchResult.getall = within_room
 
 
 def uptime_s() -> float:
-    """Seconds that pass also while the machine sleeps (where the system can tell) or the process is stopped."""
+    """Seconds, including those while the machine sleeps (where the system can tell) or the process is stopped."""
     clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
     return time.clock_gettime(clock)
 

@@ -5,7 +5,7 @@ the fetcher runs (records skipped), does not rewind partitions that were never c
 an offset that not every broker answers rightly. The changelog is read here with a consumer of its own, in large
 chunks, straight to the owner of the state: Faust's Table stands for the topic, and holds no second copy.
 
-This is the order of things alone, which the simulation drives as well; `table_manager` hangs it into Faust.
+This is the order of things alone, which the simulation drives as well; `table_manager` hooks it into Faust.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _END_RETRY_S = 0.5
 
 
 class PartitionMismatch(Terminal):
-    """A changelog and its source topic are not cut alike, so that a device's state would lie with another worker."""
+    """A changelog and its source topic have different partitions, so a device's state would be elsewhere."""
 
 
 ClaimPartition = Callable[[int, Callable[[], bool]], Awaitable[int | None]]

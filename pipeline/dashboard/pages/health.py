@@ -43,7 +43,7 @@ OFFERED: Mapping[str, str] = {each.split: each.split_label for each in SPLITS.va
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Whose health, when, split by what."""
+    """Whose health, when, and split by what."""
 
     app: str
     start_ms: int

@@ -45,7 +45,7 @@ def session_row(s: Session, ref: Callable[[str], int]) -> SessionRow:
 
 
 def session(row: SessionRow, texts: Sequence[str]) -> Session:
-    """The session of `session_row`. Raises IndexError for a number of nothing."""
+    """The session of `session_row`. Raises IndexError for a number without a text."""
     (first_id, started, start_reason, foreground, resource, last, ended, end_reason, exit_reason, cold,
      client, user, count, counters, stitched_first, stitched_index) = row  # fmt: skip
     if len(counters) < _COUNTERS:
@@ -78,7 +78,7 @@ def fold_row(f: FoldState, ref: Callable[[str], int]) -> FoldRow:
 
 
 def fold_state(row: FoldRow, texts: Sequence[str]) -> FoldState:
-    """The state of `fold_row`. Raises IndexError for a number of nothing, ValueError for an unknown app state."""
+    """The state of `fold_row`. Raises IndexError for a number without a text, ValueError for an unknown app state."""
     opened, prev, app_state, stitched = row
     return FoldState(
         session(opened, texts) if opened else None,

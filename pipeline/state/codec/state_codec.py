@@ -1,8 +1,8 @@
 """Device state <-> bytes: a fixed head, then MessagePack arrays with a table of texts.
 
-Byte 0 is the version. Old versions decode forever; this program writes `VERSION`, or, while workers that only read an
-older one are about, one of `ENCODERS`. Resources, users and SDK session ids repeat from event to event, so they are
-stored once and referred to by number. The head says what recovery and timers need to know of a device whose state
+Byte 0 is the version. Old versions can be decoded for ever; this program writes `VERSION`, or, while there are workers
+that read only an older one, one of `ENCODERS`. Resources, users and SDK session ids repeat from event to event, so they
+are stored once and referred to by number. The head says what recovery and timers need to know of a device whose state
 nobody has to decode.
 """
 
