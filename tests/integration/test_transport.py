@@ -342,7 +342,8 @@ def test_reading_starts_where_the_hook_says_else_at_the_commit_else_at_the_begin
     assert worker.chunks(stage.sources[0])[0][0] == 30
     assert worker.chunks(stage.sources[1])[0][0] == 0, "an offset beyond the end of the log is not waited for"
     assert (
-        f"ERROR pipeline.kafka.starts: {stage.source}[1]: reading was to go on at offset 10000" in worker.errors()
+        f"ERROR pipeline.kafka.starts: {stage.source}[1]: reading was to go on at offset 10000"
+        in worker.errors()
     )
     assert [worker.chunks(tp) for tp in other_sources] == [[(0, 9)], [(0, 9)]]
     assert stage.committed() == [60, 60]
