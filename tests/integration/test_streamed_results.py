@@ -152,4 +152,4 @@ def test_a_command_says_so_in_one_line(
     assert ended.value.code == 1
     assert cutting.cuts >= 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("session-pipeline: ClickHouse: ")
+    assert line.startswith("session-pipeline: ClickHouse at ")
