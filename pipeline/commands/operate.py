@@ -31,6 +31,7 @@ from pipeline.query.operations import (
     refused_totals,
 )
 from pipeline.roles import known_topics
+from pipeline.roles.topology import all_read
 from pipeline.settings import Settings
 
 _RATE_SECONDS = 2.0
@@ -70,7 +71,7 @@ def migrate(settings: Settings, made_anew: Sequence[str] = ()) -> None:
     `CommandFailed`, `MigrationError`, `TopicMismatch`, `TopicMadeAnew`, and what the store and Kafka raise.
     """
     for topic in made_anew:
-        if topic not in known_topics.noted() or topic == topics.SDK_EVENTS:
+        if topic not in all_read() or topic == topics.SDK_EVENTS:
             raise CommandFailed(f"{topic} is not a topic for --made-anew. {remedy(topic)}")
     store = wiring.store(settings)
     try:
@@ -79,7 +80,7 @@ def migrate(settings: Settings, made_anew: Sequence[str] = ()) -> None:
         print(f"applied {', '.join(applied)}" if applied else "ClickHouse is up to date")
         asyncio.run(wiring.make_topics(settings))
         print("all topics exist")
-        ids = asyncio.run(ids_of(wiring.connection(settings), known_topics.noted()))
+        ids = asyncio.run(ids_of(wiring.connection(settings), all_read()))
         accepted = {topic: ids[topic] for topic in made_anew if topic in ids}
         known_topics.note_topics(store, accepted, settings.offset_base)
         known_topics.require_known(store, ids, settings.offset_base)

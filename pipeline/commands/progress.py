@@ -18,7 +18,7 @@ from pipeline.kafka.starts import of_these_topics
 from pipeline.kafka.topic_identity import Note
 from pipeline.kafka.topic_ids import ids_of
 from pipeline.query.operations import open_sessions
-from pipeline.roles.topology import from_others, group_of, reads
+from pipeline.roles.topology import all_read, from_others, group_of, reads
 from pipeline.topics import TP
 
 _POLL_S = 0.3
@@ -54,7 +54,7 @@ async def commits_of_roles(connection: KafkaConnection) -> tuple[Commits, dict[T
     So what was done is never beyond an end, unless a topic was made anew or its broker lost data.
     """
     ids, groups = await asyncio.gather(
-        ids_of(connection, {name for names in reads().values() for name in names}),
+        ids_of(connection, all_read()),
         asyncio.gather(*(commits(connection, group_of(role), names) for role, names in reads().items())),
     )
     found = {}
@@ -124,7 +124,7 @@ async def _idle(
     connection: KafkaConnection, store: Store, policies: Policies, timeout_s: float, waiting_for: list[str]
 ) -> None:
     until_ms = int((time.time() + timeout_s) * 1_000)
-    ids = await ids_of(connection, {name for names in reads().values() for name in names})
+    ids = await ids_of(connection, all_read())
     await _until_done(connection, ids, "router", reads()["router"], waiting_for)
     # What it passed on while we waited arrived after we began.
     arrived_by_ms = int(time.time() * 1_000)

@@ -15,8 +15,8 @@ from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topic_identity import Note, TopicMadeAnew, remedy
 from pipeline.kafka.topic_ids import ids_of
 from pipeline.query.operations import LedgerTotals, accepted_losses, ledger_totals
-from pipeline.roles.known_topics import Known, known_topics, made_anew, noted
-from pipeline.roles.topology import reads
+from pipeline.roles.known_topics import Known, known_topics, made_anew
+from pipeline.roles.topology import all_read, reads
 from pipeline.topics import TP
 
 _LEDGER, _DUPLICATES = "ledger", "duplicates"
@@ -128,7 +128,7 @@ async def _look(connection: KafkaConnection, store: Store, offset_base: int) -> 
         asyncio.to_thread(known_topics, store),
         asyncio.to_thread(accepted_losses, store.query),
         asyncio.to_thread(ledger_totals, store.query),
-        ids_of(connection, noted()),
+        ids_of(connection, all_read()),
         commits_of_roles(connection),
     )
     return {

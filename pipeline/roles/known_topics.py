@@ -11,7 +11,6 @@ import orjson
 
 from pipeline import topics
 from pipeline.clickhouse.store import StatementFailed, Store, Unreachable
-from pipeline.formats import registry
 from pipeline.kafka.topic_identity import TopicMadeAnew
 from pipeline.query.operations import stored_up_to
 
@@ -32,11 +31,6 @@ class Known(NamedTuple):
 
     topic_id: str
     offset_base: int
-
-
-def noted() -> tuple[str, ...]:
-    """The topics that are noted. The changelog has its id in its own entries."""
-    return (*(each.topic for each in registry.FORMATS), topics.SESSIONS, topics.DEAD_LETTERS)
 
 
 def known_topics(store: Store) -> dict[str, Known]:

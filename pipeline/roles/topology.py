@@ -19,6 +19,11 @@ def reads() -> Mapping[str, tuple[str, ...]]:
     }
 
 
+def all_read() -> tuple[str, ...]:
+    """Every topic that some role reads: those whose ids are noted. The changelog has its id in its own entries."""
+    return tuple(dict.fromkeys(name for names in reads().values() for name in names))
+
+
 def from_others() -> set[tuple[str, str]]:
     """Role and topic of all that others sent, or that was refused of it. Session rows follow from the events."""
     routed = {("router", topic) for topic in registry.routed_topics()}

@@ -6,7 +6,8 @@ from __future__ import annotations
 from pipeline import topics
 from pipeline.formats import measure
 from pipeline.query.operations import next_offset
-from pipeline.roles.known_topics import note_topics, noted, require_known
+from pipeline.roles.known_topics import note_topics, require_known
+from pipeline.roles.topology import all_read
 from tests.simulation import rebuild
 from tests.simulation.broker import Before
 from tests.simulation.clickhouse import NOT_STORABLE
@@ -160,7 +161,7 @@ class Anew:
         if self._topic == topics.SDK_EVENTS:
             self._raise_base(before)
             return
-        ids = self._broker.topic_ids(noted())
+        ids = self._broker.topic_ids(all_read())
         if self._topic == topics.SESSIONS:
             note_topics(self.world.site.noted, {self._topic: ids[self._topic]}, 0)  # type: ignore[arg-type]
             self.world.awaits_stops = False
@@ -182,7 +183,7 @@ class Anew:
         world.site.offset_base = base = next_offset(notes.query)
         for number, log in enumerate(self._broker.logs(measure.FORMAT.topic)):
             world.counted_anew[number] = log.end, base
-        require_known(notes, self._broker.topic_ids(noted()), base)  # type: ignore[arg-type]
+        require_known(notes, self._broker.topic_ids(all_read()), base)  # type: ignore[arg-type]
         world.note(f"offsets are counted from {base} on; lost: {sorted(world.eras[-1].lost)}")
         self._rebuild()
         world.spawn("router")
