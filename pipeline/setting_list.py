@@ -234,6 +234,11 @@ POLICY: Mapping[str, tuple[Form, str]] = {
         duration("0s", "1h", "times are not negative", _AN_HOUR),
         "How long after a session's end its last events may come.",
     ),
+    "flicker_grace_ms": (
+        duration("0s", "1h", "times are not negative", _AN_HOUR),
+        "A background and a foreground no further apart are one window giving way to another, and no end of a "
+        "session. Raise it for apps whose screens are slow to replace one another.",
+    ),
     "stitch_gap_ms": (
         duration("0s", "365d", "times are not negative", _A_YEAR),
         "Sessions with a shorter break between them are one stitched session.",

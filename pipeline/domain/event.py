@@ -7,7 +7,10 @@ from typing import NamedTuple
 
 
 class Kind(IntEnum):
-    """What an event means to a session. Only these steer sessions; everything else is ACTIVITY."""
+    """What an event means to a session. Only these steer sessions; everything else is ACTIVITY.
+
+    States of devices hold the numbers: they stay.
+    """
 
     FOREGROUND = 0
     LAUNCH = 1
@@ -18,6 +21,10 @@ class Kind(IntEnum):
     EXCEPTION = 6
     ANR = 7
     EXIT = 8
+    ACTIVE = 9
+    """The app, or a window of it, is in front: a foreground, unless it is there already."""
+    PASSIVE = 10
+    """Telemetry that says nothing about use."""
 
     @property
     def label(self) -> str:
@@ -25,8 +32,17 @@ class Kind(IntEnum):
         return self.name.lower()
 
 
-RANK: tuple[int, ...] = (0, 1, 2, 3, 3, 4, 4, 4, 5)
+RANK: tuple[int, ...] = (0, 1, 2, 3, 3, 4, 4, 4, 5, 0, 6)
 """Rank of each kind, indexed by kind: settles the order of events of one millisecond."""
+
+
+class AppState(IntEnum):
+    """What is known of the app at an event, or what the event itself states."""
+
+    UNKNOWN = 0
+    FOREGROUND = 1
+    BACKGROUND = 2
+
 
 COUNTERS: tuple[str, ...] = (
     "crash_count",
@@ -66,6 +82,8 @@ class Event(NamedTuple):
     """The resource (app, OS, device, SDK) as canonical JSON: keys sorted, no blanks."""
     user: str
     """The user (id, personas, properties) as canonical JSON; empty if the event names none."""
+    stated: AppState = AppState.UNKNOWN
+    """The app's state as the event states it; UNKNOWN if it states none."""
 
 
 def make_event(
@@ -79,6 +97,9 @@ def make_event(
     counters: int = 0,
     resource: str = "{}",
     user: str = "",
+    stated: AppState = AppState.UNKNOWN,
 ) -> Event:
     """An event with its rank filled in from its kind."""
-    return Event(time_ms, RANK[kind], seq, id, kind, client_session_id, exit_reason, counters, resource, user)
+    return Event(
+        time_ms, RANK[kind], seq, id, kind, client_session_id, exit_reason, counters, resource, user, stated
+    )

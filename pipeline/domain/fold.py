@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from pipeline.domain.event import COUNTERS, Event, Kind
-from pipeline.domain.fold_state import AppState, FoldState
+from pipeline.domain.event import COUNTERS, AppState, Event, Kind
+from pipeline.domain.fold_state import FoldState
 from pipeline.domain.policy import Policy
 from pipeline.domain.session import End, Session, Start, as_quiet
 from pipeline.domain.stitching import join, note_end
@@ -44,7 +44,7 @@ def step_all(state: FoldState, events: Iterable[Event], policy: Policy, left: li
     opened = state.open
     timeout_ms, longest_ms = policy.inactivity_timeout_ms, policy.max_duration_ms
     for event in events:
-        time_ms, _, _, _, kind, client, _, counters, _, user = event
+        time_ms, _, _, _, kind, client, _, counters, _, user, _ = event
         if (
             kind is not _ACTIVITY
             or opened is None
@@ -252,6 +252,8 @@ _BY_KIND: dict[Kind, Callable[[FoldState, Event, Policy, list[Session]], None]] 
     Kind.ANR: _on_failure,
     Kind.EXIT: _on_exit,
     Kind.ACTIVITY: _on_activity,
+    Kind.ACTIVE: _on_activity,
+    Kind.PASSIVE: _on_activity,
 }
 
 

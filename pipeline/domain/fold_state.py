@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 
+from pipeline.domain.event import AppState
 from pipeline.domain.session import Session
 from pipeline.domain.stitching import Stitched
-
-
-class AppState(IntEnum):
-    """What is known of the app between its events."""
-
-    UNKNOWN = 0
-    FOREGROUND = 1
-    BACKGROUND = 2
 
 
 @dataclass(slots=True)

@@ -23,6 +23,7 @@ class Policy:
     restate_horizon_ms: int = 24 * HOUR_MS
     restate_events: int = 2_000
     idle_timeout_ms: int = 30 * MINUTE_MS
+    flicker_grace_ms: int = 700
 
 
 @dataclass(frozen=True, slots=True)

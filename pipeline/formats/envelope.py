@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from pipeline.domain.event import Kind
+from pipeline.domain.event import AppState, Kind
 from pipeline.formats.rejected import Rejected
 
 VERSION = 1
@@ -28,6 +28,8 @@ class NativeEvent(msgspec.Struct, gc=False):
     """Bit set over domain COUNTERS."""
     attributes: bytes
     """The JSON object exactly as it came; `{}` if there was none."""
+    stated: AppState = AppState.UNKNOWN
+    """The app's state as the event states it."""
 
 
 class Envelope(msgspec.Struct):

@@ -1,21 +1,24 @@
-"""What an event's name and attributes mean to a session: its kind, its exit reason, what it counts."""
+"""What an event's name and attributes mean to a session: its kind, exit reason, what it counts, what it states."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pipeline.domain.event import COUNTERS, Kind
+from pipeline.domain.event import COUNTERS, AppState, Kind
 
 Attributes = Mapping[str, Any]
-Meaning = tuple[Kind, str, int]
-"""Kind, exit reason (empty unless EXIT), bits over COUNTERS."""
+Meaning = tuple[Kind, str, int, AppState]
+"""Kind, exit reason (empty unless EXIT), bits over COUNTERS, the app's state as the event states it."""
 
 MAX_EXIT_REASON_CHARS = 64
 SEVERITY_NUMBER_ERROR = 17
 """OpenTelemetry: ERROR is 17 to 20, FATAL 21 to 24."""
 
-_ACTIVITY: Meaning = (Kind.ACTIVITY, "", 0)
+_UNSTATED = AppState.UNKNOWN
+_ACTIVITY: Meaning = (Kind.ACTIVITY, "", 0, _UNSTATED)
+_PASSIVE: Meaning = (Kind.PASSIVE, "", 0, _UNSTATED)
+_STATES = {"foreground": AppState.FOREGROUND, "background": AppState.BACKGROUND}
 _EXIT_REASONS = {
     "crash_native": "crash",
     "low_memory": "out_of_memory",
@@ -34,30 +37,38 @@ _NETWORK, _NETWORK_ERROR = _bit("network_count"), _bit("network_error_count")
 _TAP, _VIEW, _LOG_ERROR = _bit("tap_count"), _bit("view_count"), _bit("log_error_count")
 
 _PLAIN: dict[str, Meaning] = {
-    "session.end": (Kind.SESSION_END, "", 0),
-    "app.crash": (Kind.CRASH, "", _CRASH),
-    "app.widget.click": (Kind.ACTIVITY, "", _TAP),
-    "app.screen.click": (Kind.ACTIVITY, "", _TAP),
-    "app.screen.view": (Kind.ACTIVITY, "", _VIEW),
+    "session.end": (Kind.SESSION_END, "", 0, _UNSTATED),
+    "app.crash": (Kind.CRASH, "", _CRASH, _UNSTATED),
+    "app.widget.click": (Kind.ACTIVITY, "", _TAP, _UNSTATED),
+    "app.screen.click": (Kind.ACTIVITY, "", _TAP, _UNSTATED),
+    "app.screen.view": (Kind.ACTIVITY, "", _VIEW, _UNSTATED),
+    "app.heartbeat": _PASSIVE,
+    "network.change": _PASSIVE,
+    "device.thermal_status.change": _PASSIVE,
+    "device.power_save_mode.change": _PASSIVE,
+    "device.memory.low": _PASSIVE,
+    "session.end.reported": _PASSIVE,
 }
-"""Names whose meaning does not hang on their attributes."""
+"""Names whose meaning hangs on no attributes but those that every event may have."""
+_PASSIVE_FAMILY = "metrickit."
+"""Names that begin so are of telemetry that says nothing about use."""
 
 
 def interpret(name: str, attributes: Attributes) -> Meaning:
-    """The kind, exit reason and counter bits of an event.
+    """What an event means to a session (SESSIONS.md, "Event kinds").
 
     A steering attribute of an unexpected type counts as absent.
     """
-    plain = _PLAIN.get(name)
-    if plain is not None:
-        return plain
     rule = _RULES.get(name)
-    return _ACTIVITY if rule is None else rule(attributes)
+    meaning = _meaning_of_name(name) if rule is None else rule(attributes)
+    if "app.state" in attributes or "passive" in attributes:
+        return _as_stated(meaning, attributes)
+    return meaning
 
 
 def meaning_without_attributes(name: str) -> Meaning:
     """`interpret` of an event that has none."""
-    return _BARE.get(name, _ACTIVITY)
+    return _BARE.get(name) or _meaning_of_name(name)
 
 
 def exit_reason_of(value: object) -> str:
@@ -73,33 +84,55 @@ def exit_reason_of(value: object) -> str:
     return _EXIT_REASONS.get(word, word)
 
 
+def _meaning_of_name(name: str) -> Meaning:
+    plain = _PLAIN.get(name)
+    if plain is not None:
+        return plain
+    return _PASSIVE if name.startswith(_PASSIVE_FAMILY) else _ACTIVITY
+
+
+def _as_stated(meaning: Meaning, read: Attributes) -> Meaning:
+    """The meaning of an event that may state the app's state, or that it says nothing about use."""
+    kind, exit_reason, counters, stated = meaning
+    said = read.get("app.state")
+    if isinstance(said, str):
+        stated = _STATES.get(said, stated)
+    if _is_true(read.get("passive")):
+        kind, exit_reason = Kind.PASSIVE, ""
+    return kind, exit_reason, counters, stated
+
+
 def _lifecycle(read: Attributes) -> Meaning:
-    if read.get("ios.app.state") == "terminate":
-        return Kind.EXIT, "user_terminated", 0
-    if read.get("android.app.state") == "created":
-        return Kind.LAUNCH, "", 0
-    for state in (read.get("android.app.state"), read.get("ios.app.state")):
-        if state == "foreground":
-            return Kind.FOREGROUND, "", 0
-        if state == "background":
-            return Kind.BACKGROUND, "", 0
+    android, ios = read.get("android.app.state"), read.get("ios.app.state")
+    if ios == "terminate":
+        return Kind.EXIT, "user_terminated", 0, _UNSTATED
+    if android == "created":
+        # The process is there; that it is visible is told by an event of its own.
+        return Kind.LAUNCH, "", 0, AppState.BACKGROUND
+    if "foreground" in (android, ios):
+        return Kind.FOREGROUND, "", 0, _UNSTATED
+    visibility = read.get("browser.page.visibility")
+    if "background" in (android, ios) or visibility == "hidden":
+        return Kind.BACKGROUND, "", 0, _UNSTATED
+    if ios == "active" or visibility == "visible":
+        return Kind.ACTIVE, "", 0, _UNSTATED
     return _ACTIVITY
 
 
 def _launch(read: Attributes) -> Meaning:
-    return (Kind.LAUNCH, "", 0) if read.get("app.launch.type") == "cold" else _ACTIVITY
+    return (Kind.LAUNCH, "", 0, _UNSTATED) if read.get("app.launch.type") == "cold" else _ACTIVITY
 
 
 def _exception(read: Attributes) -> Meaning:
-    return Kind.EXCEPTION if _is_fatal(read) else Kind.ACTIVITY, "", _EXCEPTION
+    return Kind.EXCEPTION if _is_fatal(read) else Kind.ACTIVITY, "", _EXCEPTION, _UNSTATED
 
 
 def _anr(read: Attributes) -> Meaning:
-    return Kind.ANR if _is_fatal(read) else Kind.ACTIVITY, "", _ANR
+    return Kind.ANR if _is_fatal(read) else Kind.ACTIVITY, "", _ANR, _UNSTATED
 
 
 def _exit(read: Attributes) -> Meaning:
-    return Kind.EXIT, exit_reason_of(read.get("app.exit.reason")), 0
+    return Kind.EXIT, exit_reason_of(read.get("app.exit.reason")), 0, _UNSTATED
 
 
 def _http(read: Attributes) -> Meaning:
@@ -108,7 +141,7 @@ def _http(read: Attributes) -> Meaning:
         "",
         False,
     )
-    return Kind.ACTIVITY, "", _NETWORK | _NETWORK_ERROR if failed else _NETWORK
+    return Kind.ACTIVITY, "", _NETWORK | _NETWORK_ERROR if failed else _NETWORK, _UNSTATED
 
 
 def _log(read: Attributes) -> Meaning:
@@ -118,12 +151,16 @@ def _log(read: Attributes) -> Meaning:
         or _number(read.get("severity")) >= SEVERITY_NUMBER_ERROR
         or any(isinstance(word, str) and word.upper() in _ERROR_WORDS for word in words)
     )
-    return Kind.ACTIVITY, "", _LOG_ERROR if is_error else 0
+    return Kind.ACTIVITY, "", _LOG_ERROR if is_error else 0, _UNSTATED
 
 
 def _is_fatal(read: Attributes) -> bool:
-    fatal = read.get("fatal")
-    return fatal is True or fatal == "true"
+    return _is_true(read.get("fatal"))
+
+
+def _is_true(value: object) -> bool:
+    """True, or the text of it: some SDKs send all attributes as text."""
+    return value is True or value == "true"
 
 
 def _number(value: object) -> float:

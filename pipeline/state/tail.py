@@ -98,7 +98,7 @@ def rows_of(events: Iterable[Event], strings: Strings) -> list[TailEntry]:
     """Events as they are encoded; new texts get the next numbers."""
     return [
         (time_ms, kind, seq, id_, strings[client], strings[exit_], counters, strings[resource], strings[user])
-        for time_ms, _, seq, id_, kind, client, exit_, counters, resource, user in events
+        for time_ms, _, seq, id_, kind, client, exit_, counters, resource, user, _ in events
     ]
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import orjson
 import pytest
 
-from pipeline.domain.event import COUNTERS, Event, Kind
+from pipeline.domain.event import COUNTERS, AppState, Event, Kind
 from pipeline.formats.envelope import Envelope
 from pipeline.formats.identity import canonical_resource, canonical_user
 from pipeline.formats.limits import MAX_EVENTS, MAX_NESTING, MAX_RECORD_BYTES
-from pipeline.formats.meaning import exit_reason_of, interpret
+from pipeline.formats.meaning import exit_reason_of, interpret, meaning_without_attributes
 from pipeline.formats.native import reading
 from pipeline.formats.native.events import decode, to_events
 from pipeline.formats.rejected import MAX_DETAIL_CHARS, Reason, Rejected
@@ -198,9 +198,55 @@ def test_decoding_holds_under_a_small_stack() -> None:
     ],
 )
 def test_meaning(name: str, attributes: dict[str, Any], kind: Kind, counted: list[str]) -> None:
-    found, exit_reason, counters = interpret(name, attributes)
-    assert (found, exit_reason) == (kind, "")
+    found, exit_reason, counters, stated = interpret(name, attributes)
+    assert (found, exit_reason, stated) == (kind, "", AppState.UNKNOWN)
     assert [c for bit, c in enumerate(COUNTERS) if counters >> bit & 1] == counted
+
+
+@pytest.mark.parametrize(
+    ("name", "attributes", "kind", "stated"),
+    [
+        ("device.app.lifecycle", {"android.app.state": "created"}, Kind.LAUNCH, AppState.BACKGROUND),
+        (
+            "device.app.lifecycle",
+            {"android.app.state": "created", "app.state": "foreground"},
+            Kind.LAUNCH,
+            AppState.FOREGROUND,
+        ),
+        ("device.app.lifecycle", {"ios.app.state": "active"}, Kind.ACTIVE, AppState.UNKNOWN),
+        ("device.app.lifecycle", {"ios.app.state": "inactive"}, Kind.ACTIVITY, AppState.UNKNOWN),
+        ("device.app.lifecycle", {"browser.page.visibility": "visible"}, Kind.ACTIVE, AppState.UNKNOWN),
+        ("device.app.lifecycle", {"browser.page.visibility": "hidden"}, Kind.BACKGROUND, AppState.UNKNOWN),
+        (
+            "app.launch",
+            {"app.launch.type": "cold", "app.state": "background"},
+            Kind.LAUNCH,
+            AppState.BACKGROUND,
+        ),
+        ("sync", {"app.state": "background"}, Kind.ACTIVITY, AppState.BACKGROUND),
+        ("sync", {"app.state": "Background"}, Kind.ACTIVITY, AppState.UNKNOWN),
+        ("sync", {"app.state": 2}, Kind.ACTIVITY, AppState.UNKNOWN),
+        ("sync", {"passive": True}, Kind.PASSIVE, AppState.UNKNOWN),
+        ("sync", {"passive": "true"}, Kind.PASSIVE, AppState.UNKNOWN),
+        ("sync", {"passive": False}, Kind.ACTIVITY, AppState.UNKNOWN),
+        ("sync", {"passive": 1}, Kind.ACTIVITY, AppState.UNKNOWN),
+        ("app.exit", {"passive": True, "app.exit.reason": "anr"}, Kind.PASSIVE, AppState.UNKNOWN),
+        ("app.heartbeat", {}, Kind.PASSIVE, AppState.UNKNOWN),
+        ("network.change", {"app.state": "foreground"}, Kind.PASSIVE, AppState.FOREGROUND),
+        ("device.thermal_status.change", {}, Kind.PASSIVE, AppState.UNKNOWN),
+        ("device.power_save_mode.change", {}, Kind.PASSIVE, AppState.UNKNOWN),
+        ("device.memory.low", {}, Kind.PASSIVE, AppState.UNKNOWN),
+        ("session.end.reported", {}, Kind.PASSIVE, AppState.UNKNOWN),
+        ("metrickit.diagnostic", {}, Kind.PASSIVE, AppState.UNKNOWN),
+        ("metrickit", {}, Kind.ACTIVITY, AppState.UNKNOWN),
+    ],
+)
+def test_kinds_that_say_nothing_of_use_and_states_that_are_stated(
+    name: str, attributes: dict[str, Any], kind: Kind, stated: AppState
+) -> None:
+    found = interpret(name, attributes)
+    assert found == (kind, "", 0, stated)
+    assert attributes or meaning_without_attributes(name) == found
 
 
 def test_exit_reasons() -> None:

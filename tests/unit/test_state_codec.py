@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from pipeline.domain.event import Event, Kind, make_event
+from pipeline.domain.event import AppState, Event, Kind, make_event
 from pipeline.domain.fold import step_all
-from pipeline.domain.fold_state import AppState, FoldState
+from pipeline.domain.fold_state import FoldState
 from pipeline.domain.policy import Policy
 from pipeline.domain.session import Session
 from pipeline.formats.native.events import Arrival

@@ -78,6 +78,7 @@ def to_events(envelope: Envelope) -> list[Event]:
             e.counters,
             resource,
             user,
+            e.stated,
         )
         for e in envelope.events
     ]
@@ -95,7 +96,7 @@ def _interpreted(
         if found is None:
             refused.append(_fault_of_event(event, index, event.time + shift_ms, record_ms))
             continue
-        time_ms, attributes, (kind, exit_reason, counters) = found
+        time_ms, attributes, (kind, exit_reason, counters, stated) = found
         events.append(
             NativeEvent(
                 event.id,
@@ -108,6 +109,7 @@ def _interpreted(
                 exit_reason,
                 counters,
                 attributes,
+                stated,
             )
         )
     return events, refused
@@ -176,16 +178,16 @@ def _events_of(wire: WireEnvelope, record_ms: int, resource: str, user: str) -> 
     for event in wire.events:
         id_, time_ms = event.id, event.time + shift_ms
         if event.attributes is NOTHING and MIN_TIME_MS <= time_ms <= latest_ms and "\0" not in id_:
-            kind, exit_reason, counters = meaning_without_attributes(event.name)
+            kind, exit_reason, counters, stated = meaning_without_attributes(event.name)
         elif found := understood(event, shift_ms, latest_ms):
-            time_ms, _, (kind, exit_reason, counters) = found
+            time_ms, _, (kind, exit_reason, counters, stated) = found
         else:
             continue
         events.append(
             _new(
                 Event,
                 (time_ms, RANK[kind], event.seq or 0, id_, kind, event.session_id or "", exit_reason,
-                 counters, resource, user),
+                 counters, resource, user, stated),
             )
         )  # fmt: skip
     return events

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import msgspec
 
-from pipeline.domain.event import COUNTERS
-from pipeline.domain.fold_state import AppState, FoldState
+from pipeline.domain.event import COUNTERS, AppState
+from pipeline.domain.fold_state import FoldState
 from pipeline.domain.session import Session
 from pipeline.domain.stitching import Stitched
 from pipeline.state.device_state import DeviceState, Report, Write, Written
