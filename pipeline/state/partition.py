@@ -29,7 +29,7 @@ from pipeline.state.failures import PoisonedDevices, StateLost, UnreadableState
 from pipeline.state.marker import MARKER_KEY, UNREADABLE, Marker, marker_item, marker_of
 from pipeline.state.outbox import Rows
 from pipeline.state.records import Record
-from pipeline.state.store import DeviceStates, Encode, Mismatch
+from pipeline.state.store import DeviceStates, Encode, Mismatch, gone
 
 Due = tuple[int | None, int | None]
 STEP_BYTES = 64_000_000
@@ -213,9 +213,15 @@ class Partition:
             if state.applied_offset > self._handled_offset:
                 # Recovered, and its input may still come again: then its outbox may not have been emitted either.
                 effects.rows.add(key, state, state.applied_offset * 2)
-            if fall_silent(state, idle_ms, clock_ms, policy) or self._store.is_old(key):
+            is_news = fall_silent(state, idle_ms, clock_ms, policy)
+            if is_news:
                 effects.rows.add(key, state, state.applied_offset * 2 + 1)
                 state.outbox = []
+            if not state.has_tail and clock_ms - state.arrived_ms >= policy.state_ttl_ms:
+                effects.states += gone(key)
+                effects.touched.append((key, None, None))
+                continue
+            if is_news or self._store.is_old(key):
                 effects.states.append(self._store.entry_of_base(key, state))
             effects.touched.append((key, *_due_ms(state, policy)))
             self._store.keep(key, state)
@@ -238,7 +244,9 @@ class Partition:
     def commit(self, effects: Effects) -> None:
         """Take over the effects of the latest `apply` or `tick`: they are durable now."""
         for key, value in effects.states:
-            if key != MARKER_KEY:
+            if value is None:
+                self._store.drop(key)
+            elif key != MARKER_KEY:
                 self._store.commit(key, value)
         for key, idle_ms, final_ms in effects.touched:
             self._note(key, idle_ms, final_ms)
@@ -300,6 +308,9 @@ class Partition:
         if arrivals[0][0] <= state.applied_offset:
             effects.owed.add(key, state, state.applied_offset * 2)
             arrivals = [arrival for arrival in arrivals if arrival[0] > state.applied_offset]
+        elif arrivals[0][0] <= self.marker.applied_offset and key not in self._store:
+            # All that was done: the device has been forgotten since.
+            arrivals = [arrival for arrival in arrivals if arrival[0] > self.marker.applied_offset]
         policy, policy_bytes = self._policy(key)
         counts = Counts()
         try:
@@ -386,7 +397,7 @@ class Partition:
 
     def _due_ms(self, key: bytes) -> Due:
         """Of a device, as far as is durable."""
-        if key in self._store.aside:
+        if key in self._store.aside or key not in self._store:
             return None, None
         known, (policy, _) = self._store.outline(key), self._policy(key)
         idle_ms, final_ms = _due_ms(known, policy)
@@ -397,9 +408,9 @@ class Partition:
 
 
 def _due_ms(known: DeviceState | Outline, policy: Policy) -> Due:
-    """When the open session is to be reported as ended by inactivity, and when a device's sessions become final
-    for want of input; None where there is nothing to report."""
+    """When the open session is to be reported as ended by inactivity, None if there is nothing to report; and when a
+    device's sessions become final for want of input or, once they are, it is forgotten."""
     return (
         known.arrived_ms + policy.idle_timeout_ms if known.silence_due else None,
-        known.arrived_ms + policy.restate_horizon_ms if known.has_tail else None,
+        known.arrived_ms + (policy.restate_horizon_ms if known.has_tail else policy.state_ttl_ms),
     )
