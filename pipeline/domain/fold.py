@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from pipeline.domain.event import COUNTERS, AppState, Event, Kind
+from pipeline.domain.event import AppState, Event, Kind
 from pipeline.domain.fold_state import FoldState
 from pipeline.domain.policy import Policy
-from pipeline.domain.session import End, Session, Start, as_quiet
+from pipeline.domain.session import End, Session, Start, as_quiet, note_user
 from pipeline.domain.stitching import join, note_end
+from pipeline.domain.taking import COUNTED, count, ids_differ, ids_equal, note_exit, sharpen, take
 
 _ACTIVITY = Kind.ACTIVITY
 
 ENDS_THAT_CONTINUE = frozenset((End.MANUAL, End.INACTIVITY, End.MAX_DURATION, End.SUPERSEDED))
 """After these the app went on: the next activity is a continuation, and nothing trails."""
-
-ENDS_BY_GUESS = frozenset((End.UNCLEAN_EXIT, End.INACTIVITY))
-"""Nothing said why the session ended; whatever does so later is believed."""
 
 
 def step(state: FoldState, event: Event, policy: Policy, left: list[Session]) -> None:
@@ -28,15 +26,28 @@ def step(state: FoldState, event: Event, policy: Policy, left: list[Session]) ->
 
     Appends to `left` the sessions that this event pushed out of the state: nothing later changes them.
     """
-    opened = state.open
-    if opened is not None:
-        if event.time_ms == opened.last_ms:
-            _step_same_millisecond(state, opened, event, policy, left)
-            return
-        _end_by_time_or_identity(state, opened, event, policy, left)
-    elif state.prev is not None and event.time_ms == state.prev.last_ms and _joins_prev(state, event):
+    opened, kind, time_ms = state.open, event.kind, event.time_ms
+    if kind is Kind.PASSIVE:
+        session = opened or state.prev
+        if session is not None:
+            count(session, event)
         return
-    _BY_KIND[event.kind](state, event, policy, left)
+    if opened is not None and time_ms - opened.last_ms > policy.inactivity_timeout_ms:
+        _close(state, End.INACTIVITY, opened.last_ms, left)
+        opened = None
+    if kind is Kind.ACTIVE:
+        kind = _seen_in_front(state, event)
+    if opened is not None:
+        if time_ms == opened.last_ms:
+            # One session a device and millisecond: what comes at the open session's last time is its own.
+            if kind is Kind.LAUNCH or kind is Kind.FOREGROUND:
+                _absorb(state, opened, event)
+                return
+        elif kind is _ACTIVITY:
+            _end_by_age_or_identity(state, opened, event, policy, left)
+    elif state.prev is not None and time_ms == state.prev.last_ms and _joins_prev(state, event):
+        return
+    _BY_KIND[kind](state, event, policy, left)
 
 
 def step_all(state: FoldState, events: Iterable[Event], policy: Policy, left: list[Session]) -> None:
@@ -55,12 +66,12 @@ def step_all(state: FoldState, events: Iterable[Event], policy: Policy, left: li
             step(state, event, policy, left)
             opened = state.open
             continue
-        opened.last_ms = time_ms  # from here on what `_take` does, written out for speed
+        opened.last_ms = time_ms  # from here on what `take` does, written out for speed
         opened.event_count += 1
-        if user:
-            opened.user = user
+        if user and user != opened.user:
+            note_user(opened, user)
         if counters:
-            for index in _COUNTED[counters]:
+            for index in COUNTED[counters]:
                 opened.counters[index] += 1
 
 
@@ -84,82 +95,86 @@ def sessions(
     return result
 
 
-def _step_same_millisecond(
-    state: FoldState, opened: Session, event: Event, policy: Policy, left: list[Session]
-) -> None:
-    """One session a device and millisecond: what comes at the open session's last time is its own."""
+def _seen_in_front(state: FoldState, event: Event) -> Kind:
+    """What an ACTIVE event is: the app comes to the front, or a window of it does while it is there already."""
+    opened = state.open
+    if opened is not None and opened.foreground:
+        if event.client_session_id and event.client_session_id == opened.client_session_id:
+            state.shown_ms = event.time_ms
+        return _ACTIVITY
+    return _ACTIVITY if state.app_state is AppState.FOREGROUND else Kind.FOREGROUND
+
+
+def _absorb(state: FoldState, opened: Session, event: Event) -> None:
+    """A start in the open session's last millisecond."""
     if event.kind is Kind.LAUNCH:
         opened.cold_start = True
-        _take(opened, event)
-        state.app_state = AppState.FOREGROUND
-    elif event.kind is Kind.FOREGROUND:
-        _take(opened, event)
-        state.app_state = AppState.FOREGROUND
-    else:
-        _BY_KIND[event.kind](state, event, policy, left)
+    state.app_state = event.stated if event.kind is Kind.LAUNCH and event.stated else AppState.FOREGROUND
+    take(state, opened, event)
 
 
 def _joins_prev(state: FoldState, event: Event) -> bool:
     """None open, and the event comes at the last time of the session before: that one takes it."""
     prev = state.prev
     assert prev is not None
-    if event.kind in (Kind.LAUNCH, Kind.FOREGROUND):
+    if event.kind in (Kind.LAUNCH, Kind.FOREGROUND, Kind.ACTIVE):
         # Never in order: whatever gives `prev` its last event while none is open has a higher rank.
         return False
     if event.kind is Kind.BACKGROUND:
         state.app_state = AppState.BACKGROUND
     elif event.kind in (Kind.CRASH, Kind.EXCEPTION, Kind.ANR):
-        _sharpen(prev, event.kind.label)
+        sharpen(prev, event.kind.label)
         state.app_state = AppState.UNKNOWN
     elif event.kind is Kind.EXIT:
-        _note_exit(prev, event)
+        note_exit(prev, event)
         state.app_state = AppState.UNKNOWN
-    _take(prev, event)
+    take(state, prev, event)
     return True
 
 
-def _end_by_time_or_identity(
+def _end_by_age_or_identity(
     state: FoldState, opened: Session, event: Event, policy: Policy, left: list[Session]
 ) -> None:
-    if event.time_ms - opened.last_ms > policy.inactivity_timeout_ms:
-        _close(state, End.INACTIVITY, opened.last_ms, left)
-    elif event.kind is Kind.ACTIVITY:
-        if event.time_ms - opened.started_at_ms >= policy.max_duration_ms:
-            _close(state, End.MAX_DURATION, opened.last_ms, left)
-        elif _ids_differ(opened, event):
-            _close(state, End.SUPERSEDED, opened.last_ms, left)
+    if event.time_ms - opened.started_at_ms >= policy.max_duration_ms:
+        _close(state, End.MAX_DURATION, opened.last_ms, left)
+    elif ids_differ(opened, event) and event.client_session_id not in state.known:
+        _close(state, End.SUPERSEDED, opened.last_ms, left)
 
 
 def _on_launch(state: FoldState, event: Event, policy: Policy, left: list[Session]) -> None:
     opened = state.open
-    state.app_state = AppState.FOREGROUND
+    visible = event.stated is not AppState.BACKGROUND
+    state.app_state = event.stated or AppState.FOREGROUND
     if (
         opened is not None
         and event.time_ms - opened.started_at_ms <= policy.launch_grace_ms
         and not opened.cold_start
     ):
         opened.cold_start = True
-        opened.foreground = True
+        opened.foreground |= visible
         if opened.start_reason != Start.FOREGROUND:
             opened.start_reason = Start.LAUNCH
         if state.prev is not None and state.prev.end_reason == End.SUPERSEDED:
             state.prev.end_reason = End.UNCLEAN_EXIT
-        _take(opened, event)
+        take(state, opened, event)
         return
     if opened is not None:
         _close(state, End.UNCLEAN_EXIT, opened.last_ms, left)
-    _open(state, event, policy, Start.LAUNCH).cold_start = True
+    _open(state, event, policy, Start.LAUNCH, foreground=visible).cold_start = True
 
 
 def _on_foreground(state: FoldState, event: Event, policy: Policy, left: list[Session]) -> None:
     opened = state.open
+    if opened is None and _gave_way(state, event, policy):
+        _reopen(state, event)
+        return
     state.app_state = AppState.FOREGROUND
     if opened is not None:
-        if event.time_ms - opened.started_at_ms <= policy.launch_grace_ms and not _ids_differ(opened, event):
+        if event.time_ms - opened.started_at_ms <= policy.launch_grace_ms and not ids_differ(opened, event):
             opened.foreground = True
             if opened.start_reason != Start.LAUNCH:
                 opened.start_reason = Start.FOREGROUND
-            _take(opened, event)
+            take(state, opened, event)
             return
         if opened.foreground:
             _close(state, End.UNCLEAN_EXIT, opened.last_ms, left)
@@ -168,56 +183,96 @@ def _on_foreground(state: FoldState, event: Event, policy: Policy, left: list[Se
     _open(state, event, policy, Start.FOREGROUND)
 
 
+def _gave_way(state: FoldState, event: Event, policy: Policy) -> bool:
+    """Whether the session before ended only because one window gave way to the one that comes now."""
+    prev = state.prev
+    return (
+        prev is not None
+        and prev.foreground
+        and prev.end_reason == End.BACKGROUND
+        and event.time_ms - prev.ended_at_ms <= policy.flicker_grace_ms
+        and state.app_state is AppState.BACKGROUND
+        and not ids_differ(prev, event)
+    )
+
+
+def _reopen(state: FoldState, event: Event) -> None:
+    """The session before was not over. (The one before that is out of reach: it has left the state.)"""
+    session = state.prev
+    assert session is not None
+    session.end_reason, session.ended_at_ms = "", 0
+    state.open, state.prev = session, None
+    state.app_state = AppState.FOREGROUND
+    take(state, session, event)
+
+
 def _on_background(state: FoldState, event: Event, policy: Policy, left: list[Session]) -> None:
     opened, prev = state.open, state.prev
+    if (
+        opened is not None
+        and state.shown_ms is not None
+        and event.time_ms - state.shown_ms <= policy.flicker_grace_ms
+    ):
+        # The window that was left went; another one is in front.
+        take(state, opened, event)
+        return
     state.app_state = AppState.BACKGROUND
     if opened is not None:
-        _take(opened, event)
+        take(state, opened, event)
         if opened.foreground:
             _close(state, End.BACKGROUND, event.time_ms, left)
     elif prev is not None and (
         prev.end_reason == End.INACTIVITY or event.time_ms - prev.ended_at_ms <= policy.exit_grace_ms
     ):
-        _take(prev, event)
+        take(state, prev, event)
     else:
         _open(state, event, policy, Start.IMPLICIT)
         _close(state, End.BACKGROUND, event.time_ms, left)
 
 
 def _on_session_end(state: FoldState, event: Event, policy: Policy, left: list[Session]) -> None:
-    if state.open is not None:
-        _take(state.open, event)
+    if _names_another(state, event):
+        _take_for_another(state, event)
+    elif state.open is not None:
+        take(state, state.open, event)
         _close(state, End.MANUAL, event.time_ms, left)
     elif state.prev is not None:
-        _take(state.prev, event)
+        take(state, state.prev, event)
     else:
         _open(state, event, policy, Start.IMPLICIT)
         _close(state, End.MANUAL, event.time_ms, left)
 
 
 def _on_failure(state: FoldState, event: Event, policy: Policy, left: list[Session]) -> None:
+    if _names_another(state, event):
+        _take_for_another(state, event)
+        return
     reason, prev = event.kind.label, state.prev
     if state.open is not None:
-        _take(state.open, event)
+        take(state, state.open, event)
         _close(state, reason, event.time_ms, left)
-    elif prev is not None and event.time_ms - prev.ended_at_ms <= policy.exit_grace_ms:
-        _sharpen(prev, reason)
-        _take(prev, event)
+    elif prev is not None and (
+        event.time_ms - prev.ended_at_ms <= policy.exit_grace_ms or ids_equal(prev, event)
+    ):
+        sharpen(prev, reason)
+        take(state, prev, event)
     else:
-        in_background = state.app_state is AppState.BACKGROUND
-        _open(state, event, policy, Start.IMPLICIT, foreground=not in_background)
+        _open(state, event, policy, Start.IMPLICIT, foreground=not _in_background(state, event))
         _close(state, reason, event.time_ms, left)
     state.app_state = AppState.UNKNOWN
 
 
 def _on_exit(state: FoldState, event: Event, policy: Policy, left: list[Session]) -> None:
+    if _names_another(state, event):
+        _take_for_another(state, event)
+        return
     state.app_state = AppState.UNKNOWN
     if state.open is None and state.prev is not None:
-        _note_exit(state.prev, event)
-        _take(state.prev, event)
+        note_exit(state.prev, event)
+        take(state, state.prev, event)
         return
     if state.open is not None:
-        _take(state.open, event)
+        take(state, state.open, event)
     opened = state.open or _open(state, event, policy, Start.IMPLICIT)
     opened.exit_reason = event.exit_reason
     _close(state, event.exit_reason, event.time_ms, left)
@@ -225,7 +280,7 @@ def _on_exit(state: FoldState, event: Event, policy: Policy, left: list[Session]
 
 def _on_activity(state: FoldState, event: Event, policy: Policy, left: list[Session]) -> None:
     if state.open is not None:
-        _take(state.open, event)
+        take(state, state.open, event)
         return
     prev = state.prev
     goes_on = prev is not None and prev.end_reason in ENDS_THAT_CONTINUE
@@ -233,28 +288,58 @@ def _on_activity(state: FoldState, event: Event, policy: Policy, left: list[Sess
         prev is not None
         and not goes_on
         and event.time_ms - prev.ended_at_ms <= policy.exit_grace_ms
-        and not _ids_differ(prev, event)
+        and not ids_differ(prev, event)
     ):
-        _take(prev, event)
-    elif state.app_state is AppState.BACKGROUND:
+        take(state, prev, event)
+        return
+    if _in_background(state, event):
         _open(state, event, policy, Start.BACKGROUND, foreground=False)
     else:
         _open(state, event, policy, Start.CONTINUATION if goes_on else Start.IMPLICIT)
+    state.app_state = event.stated or state.app_state
 
 
 _BY_KIND: dict[Kind, Callable[[FoldState, Event, Policy, list[Session]], None]] = {
-    Kind.LAUNCH: _on_launch,
     Kind.FOREGROUND: _on_foreground,
-    Kind.BACKGROUND: _on_background,
+    Kind.LAUNCH: _on_launch,
+    Kind.ACTIVITY: _on_activity,
     Kind.SESSION_END: _on_session_end,
+    Kind.BACKGROUND: _on_background,
     Kind.CRASH: _on_failure,
     Kind.EXCEPTION: _on_failure,
     Kind.ANR: _on_failure,
     Kind.EXIT: _on_exit,
-    Kind.ACTIVITY: _on_activity,
-    Kind.ACTIVE: _on_activity,
-    Kind.PASSIVE: _on_activity,
 }
+"""ACTIVE is one of these, and PASSIVE takes no part."""
+
+
+def _names_another(state: FoldState, event: Event) -> bool:
+    """Whether an end is of a session that the device had before the open one: what the next process reports."""
+    opened = state.open
+    return opened is not None and ids_differ(opened, event) and event.client_session_id in state.known
+
+
+def _take_for_another(state: FoldState, event: Event) -> None:
+    """An end that names another session ends nothing; where that session is the one before, it is told so."""
+    opened, prev = state.open, state.prev
+    assert opened is not None
+    if prev is None or prev.client_session_id != event.client_session_id:
+        count(opened, event)
+        return
+    count(opened, event, prev)
+    if event.kind is Kind.SESSION_END:
+        return
+    reason = event.exit_reason if event.kind is Kind.EXIT else event.kind.label
+    if prev.end_reason == End.SUPERSEDED:
+        prev.end_reason = reason
+    sharpen(prev, reason)
+    if event.kind is Kind.EXIT and not prev.exit_reason:
+        prev.exit_reason = reason
+
+
+def _in_background(state: FoldState, event: Event) -> bool:
+    """Whether a session that this event opens is a background one."""
+    return (event.stated or state.app_state) is AppState.BACKGROUND
 
 
 def _open(
@@ -264,7 +349,7 @@ def _open(
     session = Session(event.id, event.time_ms, reason, foreground, event.resource, last_ms=event.time_ms)
     state.stitched = join(state.stitched, session, policy)
     state.open = session
-    _take(session, event)
+    take(state, session, event)
     return session
 
 
@@ -277,43 +362,4 @@ def _close(state: FoldState, reason: str, at_ms: int, left: list[Session]) -> No
     note_end(state.stitched, session)
     if state.prev is not None:
         left.append(state.prev)
-    state.prev, state.open = session, None
-
-
-_COUNTED = [
-    tuple(index for index in range(len(COUNTERS)) if bits >> index & 1) for bits in range(1 << len(COUNTERS))
-]
-"""Bit set over COUNTERS to the indexes in it."""
-
-
-def _take(session: Session, event: Event) -> None:
-    """Make an event one of the session's."""
-    session.last_ms = event.time_ms
-    session.event_count += 1
-    if event.user:
-        session.user = event.user
-    if event.client_session_id and not session.client_session_id:
-        session.client_session_id = event.client_session_id
-    if event.counters:
-        for index in _COUNTED[event.counters]:
-            session.counters[index] += 1
-
-
-def _ids_differ(session: Session, event: Event) -> bool:
-    """Both have an SDK session id, and not the same."""
-    return (
-        bool(session.client_session_id)
-        and bool(event.client_session_id)
-        and session.client_session_id != event.client_session_id
-    )
-
-
-def _sharpen(prev: Session, reason: str) -> None:
-    if prev.end_reason in ENDS_BY_GUESS:
-        prev.end_reason = reason
-
-
-def _note_exit(prev: Session, event: Event) -> None:
-    if not prev.exit_reason:
-        prev.exit_reason = event.exit_reason
-    _sharpen(prev, event.exit_reason)
+    state.prev, state.open, state.shown_ms = session, None, None

@@ -8,6 +8,9 @@ from pipeline.domain.event import AppState
 from pipeline.domain.session import Session
 from pipeline.domain.stitching import Stitched
 
+MAX_KNOWN = 8
+"""SDK session ids that are remembered of a device."""
+
 
 @dataclass(slots=True)
 class FoldState:
@@ -18,6 +21,10 @@ class FoldState:
     """The session before the open one; later events may still add to it or sharpen why it ended."""
     app_state: AppState = AppState.UNKNOWN
     stitched: Stitched | None = None
+    known: tuple[str, ...] = ()
+    """The last MAX_KNOWN different SDK session ids that sessions took; the one taken last is the last."""
+    shown_ms: int | None = None
+    """When a window of the open session was last shown beside what was in front already; Unix milliseconds."""
 
     def copy(self) -> FoldState:
         """A copy that shares nothing mutable."""
@@ -26,6 +33,8 @@ class FoldState:
             self.prev.copy() if self.prev else None,
             self.app_state,
             self.stitched.copy() if self.stitched else None,
+            self.known,
+            self.shown_ms,
         )
 
     @property

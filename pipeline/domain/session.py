@@ -7,6 +7,8 @@ from enum import StrEnum
 from hashlib import blake2b
 from uuid import UUID
 
+import msgspec
+
 from pipeline.domain.event import COUNTERS
 
 
@@ -64,6 +66,10 @@ class Session:
     stitched_first_event_id: str = ""
     """First event of the first member of the stitched session that this one belongs to."""
     stitched_index: int = 1
+    user_id: str = ""
+    """The last user whom its events name by an id."""
+    user_ids: list[str] = field(default_factory=list)
+    """All of them, in the order in which they are first named; the first MAX_USER_IDS."""
 
     @property
     def is_open(self) -> bool:
@@ -75,8 +81,29 @@ class Session:
             self.first_event_id, self.started_at_ms, self.start_reason, self.foreground, self.resource,
             self.last_ms, self.ended_at_ms, self.end_reason, self.exit_reason, self.cold_start,
             self.client_session_id, self.user, self.event_count, self.counters.copy(),
-            self.stitched_first_event_id, self.stitched_index,
+            self.stitched_first_event_id, self.stitched_index, self.user_id, self.user_ids.copy(),
         )  # fmt: skip
+
+
+MAX_USER_IDS = 16
+"""Of a session; whoever comes after them is its `user_id` while he is the last, and in its events."""
+
+
+class _User(msgspec.Struct):
+    id: str = ""
+
+
+_user = msgspec.json.Decoder(_User).decode
+
+
+def note_user(session: Session, user: str) -> None:
+    """An event of the session names a user (canonical JSON), who is not the one named last."""
+    session.user = user
+    user_id = _user(user).id
+    if user_id:
+        session.user_id = user_id
+        if user_id not in session.user_ids and len(session.user_ids) < MAX_USER_IDS:
+            session.user_ids.append(user_id)
 
 
 def as_quiet(session: Session) -> Session:
