@@ -320,7 +320,9 @@ class _Fold:
             self.set_app_state(event, kind)
         else:
             if kind is Kind.ACTIVITY and self.is_ended_by_step_2_or_3(self.open, event):
-                self.fire("one millisecond: the open session takes an activity though steps 2 and 3 would end it")
+                self.fire(
+                    "one millisecond: the open session takes an activity though steps 2 and 3 would end it"
+                )
             self.by_kind(event, kind)
 
     def step_1(self, event: Event) -> None:
@@ -612,7 +614,7 @@ class _Fold:
             self.know(event.client_session_id)
 
     def takes_as_if_passive(self, session: _Session, event: Event, *, counts: bool = True) -> None:
-        """ "It counts, and nothing else changes: not `last`, not the session's SDK id, not the app's state". """
+        """ "It counts, and nothing else changes: not `last`, not the session's SDK id, not the app's state"."""
         session.events.append(event)
         if counts:
             session.counted.append(event)
@@ -651,7 +653,7 @@ class _Fold:
         self.open, self.prev = None, session
 
     def is_stitched_to(self, stitched: _Stitched, session: _Session) -> bool:
-        """ "Kept per device, decided when a session opens". """
+        """ "Kept per device, decided when a session opens"."""
         if session.started_at_ms - stitched.anchor_ms() > self.policy.stitch_gap_ms:
             self.fire("stitched: the gap is too long")
             return False
