@@ -109,7 +109,7 @@ RULES = (
     "known: one is taken again",
     "known: one is forgotten",
 )
-"""Each way in which the fold can decide. `_Fold.fired` counts them: traffic that never reaches one proves nothing
+"""Each way in which the fold can decide. `Fold.fired` counts them: traffic that never reaches one proves nothing
 of it."""
 
 
@@ -123,12 +123,12 @@ def oracle_sessions(
     milliseconds. Besides the columns of a session each result has `user`, the last user block that its events name,
     and `event_ids`: the events that the fold gave to it, in order.
     """
-    return [_report(app_id, device_id, session, quiet) for session in oracle_fold(events, policy).sessions]
+    return [report(app_id, device_id, session, quiet) for session in oracle_fold(events, policy).sessions]
 
 
-def oracle_fold(events: Iterable[Event], policy: Policy) -> _Fold:
+def oracle_fold(events: Iterable[Event], policy: Policy) -> Fold:
     """The fold after all events, which come in order of arrival as in `oracle_sessions`."""
-    fold = _Fold(policy)
+    fold = Fold(policy)
     for event in in_order(drop_duplicates(events)):
         fold.step(event)
     return fold
@@ -248,7 +248,7 @@ def reason_of(event: Event) -> str:
     return event.exit_reason if event.kind is Kind.EXIT else event.kind.label
 
 
-class _Fold:
+class Fold:
     """ "The fold", one method for each paragraph or bullet of the page."""
 
     def __init__(self, policy: Policy) -> None:
@@ -671,7 +671,7 @@ class _Fold:
         self.fired[rule] += 1
 
 
-def _report(app_id: str, device_id: str, session: _Session, quiet: bool) -> dict[str, Any]:
+def report(app_id: str, device_id: str, session: _Session, quiet: bool) -> dict[str, Any]:
     """One session as the columns that analysts see; silence is a way to report and no event."""
     assert session.stitched is not None
     is_open = session.ended_at_ms is None
