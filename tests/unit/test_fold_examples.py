@@ -156,6 +156,11 @@ a crash that names another session ends nothing in this millisecond either
     a@0 foreground client=s1; b@10 background; c@20 foreground client=s2; d@20 crash client=s1 counters=1
     = a b | foreground 0 | background 10 | client=s1 crash_count=1
     = c d | foreground 20 | inactivity 20 | client=s2
+
+with none open prev takes a session_end, and the app's state stays
+    a@0 foreground; b@10 background seq=1; c@10 session_end seq=2; d@30 activity
+    = a b c | foreground 0 | background 10
+    = d | background 30 | inactivity 30 | state=background
 """
 
 TIME_AND_IDENTITY = """
@@ -323,6 +328,11 @@ a launch that states the foreground is one that states nothing
     = a | implicit 0 | background 0
     = b c d | launch 20 | manual 24 | cold
     = e | continuation 40 | inactivity 40 | stitched=e/1
+
+after a launch the app is in front: active is an activity
+    a@0 launch; b@10 session_end; c@12 active
+    = a b | launch 0 | manual 10 | cold
+    = c | continuation 12 | inactivity 12 | stitched=c/1
 """
 
 FOREGROUND = """
@@ -934,6 +944,13 @@ and so it is by an active that max_duration cuts off
     policy: short duration
     = a | foreground 0 | max_duration 0 | client=s1
     = b c | continuation 3 | background 3.5 | client=s1
+
+a background session has no windows to show
+    a@0 foreground; b@10 session_end; c@20 active client=s1 stated=background; d@20 foreground; e@22 active client=s1;
+    f@22.5 background; g@23 session_end; h@40 activity
+    = a b | foreground 0 | manual 10
+    = c d e f g | background 20 | manual 23 | state=background client=s1 stitched=c/1
+    = h | background 40 | inactivity 40 | state=background stitched=h/1
 """
 
 KNOWN = """
@@ -970,11 +987,11 @@ a ninth takes the place of the first
     = i j | continuation 9 | superseded 10 | client=s9
     = k | continuation 11 | inactivity 11 | client=s1
 
-one that is taken again is the latest, and the ninth takes the place of the second
+one that is taken again is the latest, and all others stay; the ninth takes the place of the first
     a@1 activity client=s1; b@2 activity client=s2; c@3 activity client=s3; d@4 activity client=s4;
     e@5 activity client=s5; f@6 activity client=s6; g@7 activity client=s7; h@8 activity client=s8;
-    i@9 background; j@10 foreground client=s1; k@11 activity client=s9; l@12 activity client=s1;
-    m@13 activity client=s2
+    i@9 background; j@10 foreground client=s2; k@11 activity client=s1; l@12 activity client=s9;
+    m@13 activity client=s2; n@14 activity client=s10; o@15 activity client=s2; p@16 activity client=s3
     = a | implicit 1 | superseded 1 | client=s1
     = b | continuation 2 | superseded 2 | client=s2
     = c | continuation 3 | superseded 3 | client=s3
@@ -983,9 +1000,10 @@ one that is taken again is the latest, and the ninth takes the place of the seco
     = f | continuation 6 | superseded 6 | client=s6
     = g | continuation 7 | superseded 7 | client=s7
     = h i | continuation 8 | background 9 | client=s8
-    = j | foreground 10 | superseded 10 | client=s1
-    = k l | continuation 11 | superseded 12 | client=s9
-    = m | continuation 13 | inactivity 13 | client=s2
+    = j k | foreground 10 | superseded 11 | client=s2
+    = l m | continuation 12 | superseded 13 | client=s9
+    = n o | continuation 14 | superseded 15 | client=s10
+    = p | continuation 16 | inactivity 16 | client=s3
 
 one that no session took is not known
     a@0 foreground client=s1; b@1 launch client=s2; c@2 activity client=s2
@@ -1001,6 +1019,20 @@ one that prev took from a trailing event is known
     a@0 foreground; b@10 background; c@11 activity client=s1; d@20 foreground client=s2; e@21 activity client=s1
     = a b c | foreground 0 | background 10 | client=s1
     = d e | foreground 20 | inactivity 21 | client=s2
+
+a session without one takes no place
+    a@1 activity client=s1; b@2 activity client=s2; c@3 activity client=s3; d@4 activity client=s4;
+    e@5 activity client=s5; f@6 activity client=s6; g@7 activity client=s7; h@8 activity client=s8;
+    i@9 background; j@20 foreground; k@21 activity client=s3; l@22 activity client=s1
+    = a | implicit 1 | superseded 1 | client=s1
+    = b | continuation 2 | superseded 2 | client=s2
+    = c | continuation 3 | superseded 3 | client=s3
+    = d | continuation 4 | superseded 4 | client=s4
+    = e | continuation 5 | superseded 5 | client=s5
+    = f | continuation 6 | superseded 6 | client=s6
+    = g | continuation 7 | superseded 7 | client=s7
+    = h i | continuation 8 | background 9 | client=s8
+    = j k l | foreground 20 | inactivity 22 | client=s3
 """
 
 REOPENED = """
@@ -1079,6 +1111,16 @@ once it has closed again it is prev
 an exit in between is kept if the app went to the background once more
     a@0 foreground; b@10 background; c@10.1 exit reason=other; d@10.2 background; e@10.7 foreground
     = a b c d e | foreground 0 | inactivity 10.7 | exit=other
+
+not where a session is open
+    a@0 foreground client=s1; b@10 background; c@10.2 activity client=s2; d@10.5 foreground
+    = a b | foreground 0 | background 10 | client=s1
+    = c d | foreground 10.2 | inactivity 10.5 | client=s2
+
+not a background session, whatever the system calls its end
+    a@0 launch stated=background; b@10 exit reason=background; c@10.2 background; d@10.5 foreground
+    = a b c | launch 0 | background 10 | cold state=background exit=background
+    = d | foreground 10.5 | inactivity 10.5
 """
 
 ANOTHER_SESSION = """
