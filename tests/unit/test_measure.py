@@ -11,7 +11,9 @@ from typing import Any
 import orjson
 import pytest
 
-from pipeline.domain.event import COUNTERS, AppState, Kind
+from pipeline.domain.event import APPEARANCES, COUNTERS, VIEWS, AppState, Event, Kind
+from pipeline.domain.fold import sessions
+from pipeline.domain.policy import Policy
 from pipeline.formats import measure, native
 from pipeline.formats.limits import MAX_EVENTS, MAX_NESTING, MAX_RECORD_BYTES
 from pipeline.formats.measure.stacktrace import stacktrace
@@ -20,7 +22,7 @@ from pipeline.formats.translation import Sender, TranslatedEvent, pack
 
 NOW = 1_764_000_000_000
 LOG_ERROR = 1 << COUNTERS.index("log_error_count")
-VIEW = 1 << COUNTERS.index("view_count")
+VIEW, APPEARANCE = 1 << VIEWS, 1 << APPEARANCES
 RECORDED = Path(__file__).resolve().parents[3] / "shared" / "data" / "recorded"
 
 
@@ -119,6 +121,12 @@ def test_no_fact_gives_way_to_another_of_the_same_name() -> None:
         ("string", {"severity_text": "Error", "string": "b"}, (Kind.ACTIVITY, LOG_ERROR)),
         ("string", {"severity_text": "warning", "string": "b"}, (Kind.ACTIVITY, 0)),
         ("navigation", {"to": "cart"}, (Kind.ACTIVITY, VIEW)),
+        ("screen_view", {"name": "cart"}, (Kind.ACTIVITY, VIEW)),
+        ("lifecycle_activity", {"type": "created", "class_name": "a.B"}, (Kind.ACTIVITY, 0)),
+        ("lifecycle_activity", {"type": "resumed", "class_name": "a.B"}, (Kind.ACTIVITY, APPEARANCE)),
+        ("lifecycle_activity", {"type": "resumed"}, (Kind.ACTIVITY, 0)),
+        ("lifecycle_view_controller", {"type": "viewWillAppear", "class_name": "B"}, (Kind.ACTIVITY, 0)),
+        ("lifecycle_swift_ui", {"type": "on_appear", "class_name": "B"}, (Kind.ACTIVITY, APPEARANCE)),
         ("session_start", {"previous_id": "s0"}, (Kind.ACTIVITY, 0)),
         ("network_change", {"network_type": "wifi"}, (Kind.PASSIVE, 0)),
         ("low_memory", {"total_pss": 1}, (Kind.PASSIVE, 0)),
@@ -234,5 +242,33 @@ def test_every_recorded_event_comes_through_with_what_it_means() -> None:
         "network_error_count": 10,
         "tap_count": 541,
         "view_count": 153,
+        "appearance_count": 1_000,
     }
     assert types.total() == 29 and types["SIGABRT"] == 7 and types["SIGSEGV"] == 1
+
+
+def test_recorded_screens_are_counted_once_a_session() -> None:
+    """By the views that the app names or, where a session has none of these, by what appeared."""
+    events: dict[tuple[str, str], list[Event]] = {}
+    for body in recorded_bodies():
+        outcome = measure.decode(body, NOW)
+        assert isinstance(outcome, measure.Translation)
+        for record in outcome.records:
+            envelope = decoded(record)
+            events.setdefault((envelope.app_id, envelope.device_id), []).extend(native.to_events(envelope))
+    counted: Counter[tuple[str, bool]] = Counter()
+    for (app_id, device_id), of_device in events.items():
+        for session in sessions(app_id, device_id, of_device, Policy()):
+            names_views = session.counters[VIEWS] > 0
+            assert session.view_count == session.counters[VIEWS if names_views else APPEARANCES]
+            counted[app_id.rpartition(".")[2], names_views] += session.view_count
+    # Of 727 controllers that appeared in one app, keyboards and containers are no screens.
+    assert counted == {
+        ("wikipedia", False): 558,
+        ("DemoApp", True): 64,
+        ("DemoApp", False): 0,
+        ("flutter", True): 1,
+        ("flutter", False): 5,
+        ("sample", True): 88,
+        ("sample", False): 83,
+    }

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from pipeline.formats.measure.screens import appeared
 from pipeline.formats.measure.stacktrace import stacktrace
 
 _facts = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -134,6 +135,11 @@ def _steering(
         # The system's word, whoever uses the app. TRIM_MEMORY_UI_HIDDEN tells of no lack of memory.
         is_low = values.get("level") in _LACKS_MEMORY
         return ("device.memory.low", {}) if is_low else (name, {"passive": True})
+    if appeared(type_, values):
+        return "app.screen.view", {
+            "app.screen.view.derived": True,
+            "app.screen.name": fields.pop("class_name"),
+        }
     return name, {}
 
 
