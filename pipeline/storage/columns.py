@@ -93,7 +93,7 @@ EVENT_COLUMNS: tuple[tuple[str, str], ...] = (
     ("client_session_id", "String"),
     ("exit_reason", _KEY),
     # A bit each.
-    ("counters", "UInt8" if len(COUNTERS) <= 8 else "UInt16"),
+    ("counters", "UInt32"),
     ("user_id", "String"),
     ("resource_json", _KEY),
     ("user_json", "String"),
