@@ -16,11 +16,11 @@ from pipeline.state.partition import Partition
 from pipeline.storage import stored_event
 from pipeline.storage.dead_letter import dead_letters_of
 from tests.simulation.clickhouse import NOT_STORABLE
+from tests.simulation.lives import Lives
 from tests.simulation.process import SessionizerProcess, changelog
 from tests.simulation.rebuild import stored_line
 from tests.simulation.world import World
 from tests.support.expected_rows import Device, Row, as_row, session_rows
-from tests.support.horizon import DeviceHistory
 from tests.support.oracle import drop_duplicates, oracle_session_id
 from tests.support.session_dicts import session_dict
 
@@ -51,6 +51,7 @@ def problems(world: World) -> Iterator[str]:
         found.pop(twin, None)
         expected.pop(twin, None)
     yield from _differences("session", found, expected)
+    yield from _not_final(world, truth)
     yield from _differences("event", _stored_events(world), truth.copies)
     yield from _differences("ledger", _ledger(world), truth.ledger)
     yield from _differences("dead letter", _dead_letters(world), truth.dead_letters)
@@ -90,6 +91,8 @@ class _Truth:
         self.twins: set[str] = set()
         """Ids that two sessions may have, since an SDK sent an old event again with another time, beyond the horizon:
         which of the two is shown is open until a rebuild."""
+        self.ended: set[str] = set()
+        """Ids of sessions of devices that have been forgotten since."""
         self._base = 0
         """From which offsets are counted now."""
         for era in world.eras:
@@ -215,11 +218,12 @@ class _Truth:
                 rows = session_rows({device: self.folded[device]}, policy)
                 found.update({row["session_id"]: row for row in rows})
                 continue
-            history = DeviceHistory(policy)
+            lives = Lives(policy)
             for record in records:
-                history.take(record)
-            self.twins |= {oracle_session_id(*device, event_id) for event_id in history.ambiguous()}
-            found.update({row["session_id"]: as_row(*device, row) for row in history.sessions(*device)})
+                lives.take(record)
+            self.twins |= {oracle_session_id(*device, event_id) for event_id in lives.ambiguous()}
+            self.ended |= lives.ended(*device)
+            found.update({row["session_id"]: as_row(*device, row) for row in lives.sessions(*device)})
         return found
 
     def is_open_to_chance(self, device: Device) -> bool:
@@ -254,6 +258,13 @@ def _session(row: Row) -> Row:
 
 def _stored_sessions(world: World) -> dict[Any, Row]:
     return {row["session_id"]: _session(row) for row in world.site.server.tables["session_rows"].final()}
+
+
+def _not_final(world: World, truth: _Truth) -> Iterator[str]:
+    """All that a device had is told as final before it is forgotten."""
+    for row in world.site.server.tables["session_rows"].final():
+        if row["session_id"] in truth.ended - truth.twins and not row["is_final"]:
+            yield f"session {row['session_id']} of a device that is forgotten is not final: {row}"
 
 
 def _stored_events(world: World) -> dict[Any, Row]:

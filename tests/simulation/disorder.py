@@ -68,6 +68,7 @@ class Disorder:
             self._make_zombie()
 
     def _produce(self, made: Input) -> None:
+        self.world.site.now_ms += made.after_ms
         broker = self.world.site.broker
         number = broker.partition_of(made.key) if made.partition is None else made.partition
         record = broker.log(made.topic, number).append(made.key, made.value, self.world.site.stamp_ms)
