@@ -340,7 +340,7 @@ class World:
             elif role == "sessionizer" and self.is_sound(record):
                 assert record.key is not None
                 durable = self.reach_of(number, record.key) >= record.offset + self.site.offset_base
-                durable = durable or (number, record.key) in self.set_aside
+                durable = durable or (number, record.key) in self.set_aside or self._brought_nothing(record)
             else:
                 durable = True
             if not durable:
@@ -351,6 +351,11 @@ class World:
     def is_sound(self, record: Any) -> bool:
         """Whether there is something in a record for a sessionizer."""
         return isinstance(native.decode(record.value, record.key, record.timestamp), native.Envelope)
+
+    def _brought_nothing(self, record: Any) -> bool:
+        """Whether all its events are refused: a rebuild knows of a device only what was stored of it."""
+        decoded = native.decode(record.value, record.key, record.timestamp)
+        return isinstance(decoded, native.Envelope) and not decoded.events
 
     # -- telling
 
