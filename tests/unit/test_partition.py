@@ -471,3 +471,21 @@ def test_input_that_comes_again_for_a_device_that_is_forgotten_is_done() -> None
     again = Partition(0, FORGETFUL)
     again.restore({MARKER_KEY: marker_item(Marker(5, AT_MS))[1]})
     assert [key for key, _ in again.apply([record(4)]).states] == [MARKER_KEY]
+
+
+@pytest.mark.parametrize("idle_ms", [IDLE_MS, 10 * TTL_MS])
+def test_what_is_forgotten_is_final_though_its_last_record_brought_nothing(idle_ms: int) -> None:
+    """A record after the horizon settles what was before it. What it brings is known already, so nothing is left to
+    settle, and silence says nothing more until the device is forgotten: by a tick here."""
+    policy = Policy(idle_timeout_ms=idle_ms, restate_horizon_ms=HORIZON_MS, state_ttl_ms=TTL_MS)
+    first = [record(0, state="foreground"), record(1, 7, state="background"), record(2, 9_000)]
+    again = SourceRecord(3, AT_MS + 9_000 + HORIZON_MS, first[2].key, first[2].value)
+    partition = fed(*first, again, policies=Policies(policy))
+    partition.commit(partition.apply([record(4, 9_000 + HORIZON_MS + TTL_MS, device="e")]))
+    rows: dict[str, dict[str, Any]] = {}
+    while (effects := partition.tick(AT_MS + 9_000 + HORIZON_MS + TTL_MS, caught_up=True)) is not None:
+        rows |= {row["session_id"]: row for row in (json.loads(value) for _, value in effects.rows)}
+        partition.commit(effects)
+    assert b"a/d" not in partition._store
+    mine = sorted((row for row in rows.values() if row["device_id"] == "d"), key=lambda row: row["started_at"])
+    assert [(row["end_reason"], row["is_final"]) for row in mine] == [("background", True), ("inactivity", True)]
