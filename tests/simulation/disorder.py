@@ -210,9 +210,11 @@ class Disorder:
             self.world.remove(process)
 
     def _compact(self) -> None:
+        sessionizers = self.world.groups["sessionizer"].members + self.world.outside
+        nobody_reads = not any(process.is_taking_over for process in sessionizers)
         for number in range(self.world.plan.partitions):
             log = self.world.site.broker.log(topics.STATE, number)
-            gone = log.compact(self.world.rng.randint(0, log.end))
+            gone = log.compact(self.world.rng.randint(0, log.end), tombstones_go=nobody_reads)
             if gone:
                 self.world.note(f"changelog[{number}] compacted, {gone} records gone")
 

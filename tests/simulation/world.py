@@ -87,6 +87,7 @@ class World:
         self.site.make_take_over = self.suspects.take_over
         self.site.on_send = self._on_send
         self.site.on_state = self._on_state
+        self.site.on_gone = lambda number, key: self.note(f"changelog[{number}]: {key!r} is forgotten")
         self.site.max_chunk, self.site.max_chunk_bytes = self.plan.max_chunk, self.plan.max_chunk_bytes
         for number in range(self.plan.partitions):
             self.site.broker.log(topics.STATE, number).max_bytes = self.plan.max_state_bytes
