@@ -166,8 +166,13 @@ class ForgetsByTheWallClock(_With):
 
     class of(Partition):
         def tick(self, now_ms: int, *, caught_up: bool, limit: int = 1_000) -> Effects | None:
-            self.marker = replace(self.marker, clock_ms=max(self.marker.clock_ms, now_ms))
-            return super().tick(now_ms, caught_up=caught_up, limit=limit)
+            marker = self.marker
+            self.marker = marker.moved(marker.applied_offset, max(marker.clock_ms, now_ms))
+            effects = super().tick(now_ms, caught_up=caught_up, limit=limit)
+            self.marker = marker
+            if effects is not None:
+                effects.marker = marker
+            return effects
 
 
 class ForgetsUntold(_With):

@@ -87,7 +87,7 @@ class World:
         self.site.make_take_over = self.suspects.take_over
         self.site.on_send = self._on_send
         self.site.on_state = self._on_state
-        self.site.on_gone = lambda number, key: self.note(f"changelog[{number}]: {key!r} is forgotten")
+        self.site.on_gone = self._on_gone
         self.site.max_chunk, self.site.max_chunk_bytes = self.plan.max_chunk, self.plan.max_chunk_bytes
         for number in range(self.plan.partitions):
             self.site.broker.log(topics.STATE, number).max_bytes = self.plan.max_state_bytes
@@ -313,6 +313,10 @@ class World:
                 self.set_aside.add((partition, device.removesuffix(ASIDE_SUFFIX)))
             elif state_codec.outline(value).applied_offset > self.reach_of(partition, device):
                 self.folded_under.setdefault((partition, device), set()).add(version)
+
+    def _on_gone(self, partition: int, key: bytes) -> None:
+        if not key.startswith(b"\0") and not key.endswith(STEPS_SUFFIX):
+            self.note(f"changelog[{partition}]: {key!r} is forgotten")
 
     def reach_of(self, partition: int, device: bytes) -> int:
         """Up to which offset the durable state of a device has its input."""
