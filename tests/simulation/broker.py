@@ -90,8 +90,7 @@ class Log:
         kept = [
             r
             for r in self.records
-            if r.offset >= below
-            or (latest[r.key] == r.offset and not (tombstones_go and r.value is None))
+            if r.offset >= below or (latest[r.key] == r.offset and not (tombstones_go and r.value is None))
         ]
         gone = len(self.records) - len(kept)
         self.records = kept

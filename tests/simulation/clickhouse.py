@@ -17,6 +17,7 @@ import lz4.frame
 from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
 from pipeline.clickhouse.store import Store
+from pipeline.formats.rejected import Reason
 from pipeline.query.operations import NEXT_OFFSET_SQL
 from pipeline.storage.columns import TABLES
 
@@ -87,8 +88,10 @@ class Table:
 
 
 def _comparable(row: Row) -> Row:
-    """A dead letter of a row that could not be stored bears the time at which that was found out."""
-    return {**row, "time": 0} if row.get("reason") == "not_storable" else row
+    """A dead letter of a row that could not be stored bears the time at which that was found out. That of a device
+    which was set aside in a silence has no record: none was in hand. If the input comes again it has."""
+    varies = {"not_storable": "time", Reason.DEVICE_SET_ASIDE: "value"}.get(row.get("reason", ""))
+    return {**row, varies: None} if varies else row
 
 
 class Server:
@@ -138,6 +141,7 @@ class Server:
 
     def put_in_place(self, table: Table) -> None:
         """Another table under the name of an old one. It has its own memory of tokens, and that is empty."""
+        table.contradictions += self.tables[table.name].contradictions
         self.tables[table.name] = table
         self._tokens = {(name, token) for name, token in self._tokens if name != table.name}
 

@@ -150,10 +150,7 @@ def _with_pauses(rng: Random, records: list[Input], policies: Policies) -> list[
         for bound_ms in (policy.restate_horizon_ms, policy.state_ttl_ms, policy.state_ttl_ms)
         for more_ms in (-1, 0, 1, 40)
     ]
-    return [
-        each._replace(after_ms=rng.choice(bounds)) if rng.random() < 0.1 else each
-        for each in records
-    ]
+    return [each._replace(after_ms=rng.choice(bounds)) if rng.random() < 0.1 else each for each in records]
 
 
 def _policy(rng: Random, *, wide: bool) -> Policy:

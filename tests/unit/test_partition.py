@@ -487,13 +487,18 @@ def test_what_is_forgotten_is_final_though_its_last_record_brought_nothing(idle_
         rows |= {row["session_id"]: row for row in (json.loads(value) for _, value in effects.rows)}
         partition.commit(effects)
     assert b"a/d" not in partition._store
-    mine = sorted((row for row in rows.values() if row["device_id"] == "d"), key=lambda row: row["started_at"])
-    assert [(row["end_reason"], row["is_final"]) for row in mine] == [("background", True), ("inactivity", True)]
+    mine = sorted(
+        (row for row in rows.values() if row["device_id"] == "d"), key=lambda row: row["started_at"]
+    )
+    assert [(row["end_reason"], row["is_final"]) for row in mine] == [
+        ("background", True),
+        ("inactivity", True),
+    ]
 
 
 @pytest.mark.parametrize("survives", [0, 1, 2, 3])
 def test_a_worker_may_die_anywhere_while_it_forgets(survives: int) -> None:
-    """What is left in the changelog fits together, and whoever goes on tells nothing that is older than what was told."""
+    """What is left in the changelog fits together, and who goes on tells nothing that is older than what was told."""
     partition, table = Partition(0, FORGETFUL), dict[bytes, bytes]()
 
     def take(effects: Effects, count: int) -> None:
