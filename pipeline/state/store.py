@@ -186,12 +186,14 @@ class DeviceStates:
     def entries_of_forgotten(self, key: bytes, state: DeviceState) -> list[tuple[bytes, bytes | None]]:
         """The entries that make a device forgotten, in order; `state` is the last that was told of it.
 
-        After any of them a worker may die: what is left then is whole. A base without its steps would be older than
-        what was told, and steps without their base nobody could read.
+        After any of them a worker may die, and what is left has to fit together: a base without its steps would be
+        older than what was told, and steps without their base nobody could read. So first comes a base that knows
+        nothing but what input is done.
         """
         entries: list[tuple[bytes, bytes | None]] = [(key + STEPS_SUFFIX, None), (key, None)]
         if key in self._bases and key in self._steps:
-            entries.insert(0, self.entry_of_base(key, state))
+            blank = DeviceState(applied_offset=state.applied_offset, arrived_ms=state.arrived_ms)
+            entries.insert(0, self.entry_of_base(key, blank))
         return entries
 
     def drop(self, table_key: bytes) -> None:
