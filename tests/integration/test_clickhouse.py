@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.clickhouse.migrations import MigrationError, migrate
 from pipeline.clickhouse.store import BUSY_CODES, REFUSED_CODES, StatementFailed, Store, Unreachable
-from pipeline.domain.session import Session, session_id
+from pipeline.domain.session import Session, note_user, session_id
 from pipeline.formats import native
 from pipeline.formats.limits import LAST_STORED_MS, MAX_TIME_MS, MIN_TIME_MS
 from pipeline.query.operations import next_offset, stored_up_to
@@ -86,7 +86,10 @@ def session(first: str = "a", start: int = T0, end: int = T0 + MINUTE, **changes
         "event_count": 2,
         "stitched_first_event_id": first,
     }
-    return Session(**values | changes)
+    made = Session(**values | changes)
+    if made.user:
+        note_user(made, made.user)
+    return made
 
 
 def row_of(
@@ -297,6 +300,8 @@ class TestEvents:
             "event_index": 0,
             "exit_reason": "",
             "counters": 0b11000,
+            "app_state": "",
+            "repaired": [],
             "resource": {"service.version": "7.7", "os.name": 'i"OS'},
             "personas": ["a", "b"],
             "properties": {"n": "1", "x": "ü"},
@@ -416,6 +421,7 @@ class TestSessions:
             "stitched_session_id": str(session_id(APP, DEVICE, "z")),
             "stitched_index": 2,
             "user_id": "u1",
+            "user_ids": ["u1"],
             "personas": ["p"],
             "properties": {"k": "v"},
             "app_version": "1.0",

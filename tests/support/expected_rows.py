@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline.domain.event import COUNTERS, Event, Kind, make_event
+from pipeline.domain.event import COUNTERS, AppState, Event, Kind, make_event
 from pipeline.domain.policy import Policy
 from pipeline.formats import native
 from tests.support.oracle import oracle_sessions
@@ -73,7 +73,7 @@ def as_row(app_id: str, device_id: str, session: Row) -> Row:
 
 EVENTS_SQL = """
 SELECT app_id, device_id, event_id, toUnixTimestamp64Milli(time) AS time_ms, kind, seq, client_session_id,
-    exit_reason, counters, resource_json, user_json
+    exit_reason, counters, resource_json, user_json, app_state
 FROM events ORDER BY app_id, device_id, offset, event_index
 """
 """The stored events of each device, in the order in which they came."""
@@ -93,6 +93,7 @@ def stored_events(rows: Iterable[Row]) -> dict[Device, list[Event]]:
             counters=row["counters"],
             resource=row["resource_json"],
             user=row["user_json"],
+            stated=AppState[(row["app_state"] or "unknown").upper()],
         )
         events.setdefault((row["app_id"], row["device_id"]), []).append(event)
     return events
