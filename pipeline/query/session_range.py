@@ -10,10 +10,18 @@ EVERYTHING = Statement("1")
 """The condition that every session meets."""
 
 
-def chosen_sessions(where: Statement) -> str:
-    """The SELECT of an app's sessions in a range that meet a condition; its values are `range_parameters`."""
+def chosen_sessions(where: Statement, *, with_failed_users: bool = False) -> str:
+    """The SELECT of an app's sessions in a range that meet a condition; its values are `range_parameters`.
+
+    `with_failed_users` adds whose their failures were, which takes the events of sessions of several users to tell.
+    """
+    source = (
+        "session_health_of_users(app_id = {m_app:String}, from = {m_from:String}, until = {m_until:String})"
+        if with_failed_users
+        else "session_health"
+    )
     return (
-        "SELECT * FROM session_health WHERE app_id = {m_app:String}"
+        f"SELECT * FROM {source} WHERE app_id = {{m_app:String}}"
         " AND started_at >= fromUnixTimestamp64Milli({m_start:Int64}, 'UTC')"
         f" AND started_at < fromUnixTimestamp64Milli({{m_end:Int64}}, 'UTC') AND ({where.sql})"
     )

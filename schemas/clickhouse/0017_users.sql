@@ -236,28 +236,27 @@ WHERE ({app_id:String} = '' OR h.app_id = {app_id:String})
 -- many of them crashed, stand beside it. Users are the named ones; apps without users read the devices. A rate over nobody
 -- is NULL, not 1.
 CREATE OR REPLACE VIEW release_health AS
-WITH state = 'foreground' AS is_foreground
 SELECT
     app_id,
     app_version,
     toDate(started_at) AS day,
-    countIf(is_foreground) AS sessions,
-    uniqExactIf(device_id, is_foreground) AS devices,
-    uniqExactArrayIf(user_ids, is_foreground) AS users,
-    countIf(is_foreground AND NOT is_crashed) AS crash_free_sessions,
+    countIf(state = 'foreground') AS sessions,
+    uniqExactIf(device_id, state = 'foreground') AS devices,
+    uniqExactArrayIf(user_ids, state = 'foreground') AS users,
+    countIf(state = 'foreground' AND NOT is_crashed) AS crash_free_sessions,
     crash_free_sessions / nullIf(sessions, 0) AS crash_free_session_rate,
-    users - uniqExactArrayIf(crash_users, is_foreground) AS crash_free_users,
+    users - uniqExactArrayIf(crash_users, state = 'foreground') AS crash_free_users,
     crash_free_users / nullIf(users, 0) AS crash_free_user_rate,
-    devices - uniqExactIf(device_id, is_foreground AND is_crashed) AS crash_free_devices,
+    devices - uniqExactIf(device_id, state = 'foreground' AND is_crashed) AS crash_free_devices,
     crash_free_devices / nullIf(devices, 0) AS crash_free_device_rate,
-    countIf(is_foreground AND NOT is_hung) AS anr_free_sessions,
+    countIf(state = 'foreground' AND NOT is_hung) AS anr_free_sessions,
     anr_free_sessions / nullIf(sessions, 0) AS anr_free_session_rate,
-    users - uniqExactArrayIf(anr_users, is_foreground) AS anr_free_users,
+    users - uniqExactArrayIf(anr_users, state = 'foreground') AS anr_free_users,
     anr_free_users / nullIf(users, 0) AS anr_free_user_rate,
-    if(sessions = 0, NULL, quantileExactIf(0.5)(duration_ms, is_foreground)) AS median_duration_ms,
-    if(sessions = 0, NULL, quantileExactIf(0.95)(duration_ms, is_foreground)) AS p95_duration_ms,
-    countIf(NOT is_foreground) AS background_sessions,
-    countIf(NOT is_foreground AND is_crashed) AS background_crashes
+    if(sessions = 0, NULL, quantileExactIf(0.5)(duration_ms, state = 'foreground')) AS median_duration_ms,
+    if(sessions = 0, NULL, quantileExactIf(0.95)(duration_ms, state = 'foreground')) AS p95_duration_ms,
+    countIf(NOT state = 'foreground') AS background_sessions,
+    countIf(NOT state = 'foreground' AND is_crashed) AS background_crashes
 FROM session_health_of_users(app_id = '', from = '1970-01-01', until = '2299-12-31')
 GROUP BY app_id, app_version, day;
 

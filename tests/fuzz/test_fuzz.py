@@ -244,7 +244,23 @@ def test_a_state_that_is_cut_off(size: int) -> None:
      (13, "1"), (13, '{"id":1}'), (4, 2**63), (14, "hidden"), (14, None)],
 )  # fmt: skip
 def test_stored_event_that_no_decoder_wrote(at: int, value: object) -> None:
-    row: list[object] = ["a", "b", 1, 17, NOW_MS, NOW_MS, "activity", 0, "e1", "", "", 0, "{}", '{"id":"u"}', ""]
+    row: list[object] = [
+        "a",
+        "b",
+        1,
+        17,
+        NOW_MS,
+        NOW_MS,
+        "activity",
+        0,
+        "e1",
+        "",
+        "",
+        0,
+        "{}",
+        '{"id":"u"}',
+        "",
+    ]
     assert len(list(stored_event.devices([orjson.dumps(row)]))) == 1
     row[at] = value
     with pytest.raises(msgspec.DecodeError):

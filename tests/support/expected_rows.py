@@ -163,6 +163,13 @@ def stitched_rows(sessions: Iterable[Row]) -> list[Row]:
     return rows
 
 
+def has_crashed(row: Row) -> bool:
+    """As CONTRACT.md has it under `release_health`, of a row of `session_rows`."""
+    return row["crash_count"] > 0 or not {row["end_reason"], row["exit_reason"]}.isdisjoint(
+        ("crash", "exception")
+    )
+
+
 def version_rows(sessions: Iterable[Row]) -> list[Row]:
     """One row an app, version and day of start, from the rows of `session_rows`."""
     groups: dict[tuple[str, str, str], list[Row]] = {}
@@ -170,10 +177,10 @@ def version_rows(sessions: Iterable[Row]) -> list[Row]:
         day = datetime.fromtimestamp(row["started_at_ms"] / 1_000, UTC).date().isoformat()
         groups.setdefault((row["app_id"], row["app_version"], day), []).append(row)
     rows = []
-    for (app_id, app_version, day), members in groups.items():
-        crashed = [
-            row for row in members if row["crash_count"] or row["end_reason"] in ("crash", "exception")
-        ]
+    for (app_id, app_version, day), everything in groups.items():
+        members = [row for row in everything if row["state"] == "foreground"]
+        behind = [row for row in everything if row["state"] != "foreground"]
+        crashed = [row for row in members if has_crashed(row)]
         hung = [
             row for row in members if row["anr_count"] or "anr" in (row["end_reason"], row["exit_reason"])
         ]
@@ -190,8 +197,10 @@ def version_rows(sessions: Iterable[Row]) -> list[Row]:
                 "crash_free_sessions": len(members) - len(crashed),
                 "crash_free_users": len(users - {row["user_id"] for row in crashed}),
                 "anr_free_sessions": len(members) - len(hung),
-                "median_duration_ms": durations[len(durations) // 2],
-                "p95_duration_ms": durations[len(durations) * 95 // 100],
+                "median_duration_ms": durations[len(durations) // 2] if durations else None,
+                "p95_duration_ms": durations[len(durations) * 95 // 100] if durations else None,
+                "background_sessions": len(behind),
+                "background_crashes": sum(map(has_crashed, behind)),
             }
         )
     return rows
