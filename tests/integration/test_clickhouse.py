@@ -739,6 +739,8 @@ class TestLedger:
                 "events": 3,
                 "duplicates": 2,
                 "refused": 2,
+                "repaired": 0,
+                "conflicts": 0,
             },
             {
                 "topic": "sdk-events",
@@ -750,6 +752,8 @@ class TestLedger:
                 "events": 0,
                 "duplicates": 0,
                 "refused": 1,
+                "repaired": 0,
+                "conflicts": 0,
             },
         ]
 
