@@ -1,4 +1,4 @@
-"""What came under an id that another event has: counted exactly at any moment, whatever was merged or inserted twice."""
+"""What came under an id that another event has: counted exactly, whatever was merged or inserted twice."""
 
 from __future__ import annotations
 

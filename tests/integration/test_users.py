@@ -27,7 +27,7 @@ from pipeline.query.statement import Statement
 from pipeline.storage.columns import TABLES
 from pipeline.storage.rows import event_rows, session_row
 
-FIELD = Path(__file__).parent / "field"
+FIELD = Path(__file__).parents[1] / "data" / "field"
 ALICE_AND_BOB = FIELD / "14-user-a-crashes-user-b-logs-in.ndjson"
 CRASH_THEN_NEXT_USER = FIELD / "43-fresh-crash-user-then-next-user.ndjson"
 SHARED = "org.example.shared"

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline.domain.event import COUNTERS, AppState, Event, Kind, make_event
+from pipeline.domain.event import AppState, Event, Kind, make_event
 from pipeline.domain.policy import Policy
 from pipeline.formats import native
+from pipeline.storage.columns import SHOWN_COUNTERS
 from tests.support.oracle import oracle_sessions
 
 Row = dict[str, Any]
@@ -28,13 +29,13 @@ _FACTS = {
 }
 _PLAIN = (
     *("status", "state", "start_reason", "end_reason", "exit_reason", "cold_start", "duration_ms"),
-    *("client_session_id", "stitched_index", "event_count", *COUNTERS),
+    *("client_session_id", "stitched_index", "event_count", *SHOWN_COUNTERS),
 )
 
 SESSIONS_SQL = f"""
 SELECT app_id, device_id, toString(session_id) AS session_id, {", ".join(_PLAIN)},
     toUnixTimestamp64Milli(started_at) AS started_at_ms, toUnixTimestamp64Milli(ended_at) AS ended_at_ms,
-    toString(stitched_session_id) AS stitched_session_id, user_id, personas, properties, device_model,
+    toString(stitched_session_id) AS stitched_session_id, user_id, user_ids, personas, properties, device_model,
     {", ".join(_FACTS)}, resource
 FROM sessions ORDER BY app_id, device_id, started_at
 """
@@ -61,8 +62,11 @@ def as_row(app_id: str, device_id: str, session: Row) -> Row:
         "app_id": app_id,
         "device_id": device_id,
         **{name: session[name] for name in ("session_id", "started_at_ms", "ended_at_ms", *_PLAIN)},
+        # Where the app tells of no view itself, what appeared is what was viewed.
+        "view_count": session["view_count"] or session["appearance_count"],
         "stitched_session_id": session["stitched_session_id"],
-        "user_id": user.get("id", ""),
+        "user_id": session["user_id"],
+        "user_ids": session["user_ids"],
         "personas": user.get("personas", []),
         "properties": user.get("properties", {}),
         **{column: resource.get(fact, "") for column, fact in _FACTS.items()},
@@ -184,7 +188,7 @@ def version_rows(sessions: Iterable[Row]) -> list[Row]:
         hung = [
             row for row in members if row["anr_count"] or "anr" in (row["end_reason"], row["exit_reason"])
         ]
-        users = {row["user_id"] for row in members} - {""}
+        users = {user for row in members for user in row["user_ids"]}
         durations = sorted(row["duration_ms"] for row in members)
         rows.append(
             {
@@ -195,7 +199,7 @@ def version_rows(sessions: Iterable[Row]) -> list[Row]:
                 "devices": len({row["device_id"] for row in members}),
                 "users": len(users),
                 "crash_free_sessions": len(members) - len(crashed),
-                "crash_free_users": len(users - {row["user_id"] for row in crashed}),
+                "crash_free_users": len(users - {user for row in crashed for user in row["user_ids"]}),
                 "anr_free_sessions": len(members) - len(hung),
                 "median_duration_ms": durations[len(durations) // 2] if durations else None,
                 "p95_duration_ms": durations[len(durations) * 95 // 100] if durations else None,
