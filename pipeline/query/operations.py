@@ -146,7 +146,10 @@ def ledger_totals(ask: Ask) -> list[LedgerTotals]:
         LedgerTotals(
             row["topic"],
             *(int(row[name]) for name in ("partition", "records", "missing")),
-            *(int(row[name]) for name in ("received", "events", "duplicates", "refused", "repaired", "conflicts")),
+            *(
+                int(row[name])
+                for name in ("received", "events", "duplicates", "refused", "repaired", "conflicts")
+            ),
         )
         for row in rows
     ]

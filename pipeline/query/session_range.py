@@ -33,10 +33,10 @@ def range_parameters(app_id: str, start_ms: int, end_ms: int) -> dict[str, objec
 
 
 def _texts(app_id: str, start_ms: int, end_ms: int) -> dict[str, object]:
-    return {"m_app": app_id, "m_from": _text(start_ms), "m_until": _text(end_ms)}
+    return {"m_app": app_id, "m_from": time_text(start_ms), "m_until": time_text(end_ms)}
 
 
-def _text(time_ms: int) -> str:
-    """A time as the views take it."""
+def time_text(time_ms: int) -> str:
+    """A time (Unix milliseconds) as the views take it."""
     whole = datetime.fromtimestamp(time_ms // 1_000, UTC)
     return f"{whole:%Y-%m-%d %H:%M:%S}.{time_ms % 1_000:03d}"

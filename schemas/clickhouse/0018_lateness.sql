@@ -39,8 +39,8 @@ SELECT
     arrived_at
 FROM session_rows;
 
--- Of the past, what merges have left.
-INSERT INTO told_session_rows
+-- The same of the rows that are there: of the past what merges have left, and after a rebuild all that it made.
+CREATE OR REPLACE VIEW sessions_as_told AS
 SELECT
     app_id,
     device_id,
@@ -55,6 +55,8 @@ SELECT
         log_error_count)) AS said,
     arrived_at
 FROM session_rows;
+
+INSERT INTO told_session_rows SELECT * FROM sessions_as_told;
 
 -- Sessions of an app, started from `from` and before `until`, that changed after they had been told as ended: how often,
 -- when that had been told first, and when a change came last. `is_gone`: a late event dissolved it.

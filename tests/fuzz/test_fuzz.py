@@ -241,7 +241,8 @@ def test_a_state_that_is_cut_off(size: int) -> None:
 
 @pytest.mark.parametrize(
     ("at", "value"),
-    [(6, "resumed"), (11, 1 << len(COUNTERS)), (11, -1), (12, "[]"), (12, "null"), (12, '{"os.name":1}'), (12, ""), (12, "\r\n{}"),
+    [(6, "resumed"), (11, 1 << len(COUNTERS)), (11, -1),
+     (12, "[]"), (12, "null"), (12, '{"os.name":1}'), (12, ""), (12, "\r\n{}"),
      (13, "1"), (13, '{"id":1}'), (4, 2**63), (14, "hidden"), (14, None)],
 )  # fmt: skip
 def test_stored_event_that_no_decoder_wrote(at: int, value: object) -> None:
