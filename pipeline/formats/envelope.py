@@ -30,6 +30,8 @@ class NativeEvent(msgspec.Struct, gc=False):
     """The JSON object exactly as it came; `{}` if there was none."""
     stated: AppState = AppState.UNKNOWN
     """The app's state as the event states it."""
+    repaired: tuple[str, ...] = ()
+    """Paths of the values in which something was put in place of what no text or number can be."""
 
 
 class Envelope(msgspec.Struct):
