@@ -9,6 +9,7 @@ import msgspec
 
 from pipeline.domain.policy import Policies, Policy
 from pipeline.formats.native.events import Arrival, arrivals_of
+from pipeline.formats.native.partitioner import misplaced
 from pipeline.state.aside import MOST_ASIDE, Aside, aside_item
 from pipeline.state.codec import state_codec, step_codec
 from pipeline.state.deadlines import Deadlines
@@ -53,11 +54,16 @@ class Partition:
         number: int,
         policies: Policies,
         *,
+        partitions: int = 1,
         offset_base: int = 0,
         encode: Encode = state_codec.encode,
     ) -> None:
-        """`offset_base` is added to every offset: above 0 where a topic began anew (see settings)."""
+        """`partitions` is how many the topic has: records whose key belongs in another one are refused.
+
+        `offset_base` is added to every offset: above 0 where a topic began anew (see settings).
+        """
         self.number = number
+        self._partitions = partitions
         self.marker = Marker()
         self._policies = policies
         self._offset_base = offset_base
@@ -263,6 +269,9 @@ class Partition:
 
     def _fold(self, key: bytes | None, fields: Fields, effects: Effects) -> int:
         """Put what records of one key do into the effects; about how many bytes that makes."""
+        if misplaced(key, self.number, self._partitions):
+            effects.refused += len(fields) // 4
+            return 0
         if key is not None and key in self._store.aside:
             self._pass_over(key, fields, effects)
             return 0

@@ -142,6 +142,7 @@ def sessionizer_app(frame: Frame, policies: Policies, encode: Encode) -> BatchAp
         send=send,
         dead_letter=lambda refused: frame.dead_letter(app, refused),
         metrics=frame.metrics,
+        partitions=frame.partitions,
         offset_base=frame.offset_base,
         encode=encode,
     )
@@ -176,7 +177,14 @@ def sink_app(frame: Frame, store: Store, bounds: Bounds) -> BatchApp:
     async def dead_letter(refused: Sequence[DeadLetter]) -> None:
         await frame.dead_letter(app, refused)
 
-    sink = Sink(insert, dead_letter, frame.metrics, bounds=bounds, offset_base=frame.offset_base)
+    sink = Sink(
+        insert,
+        dead_letter,
+        frame.metrics,
+        bounds=bounds,
+        partitions=frame.partitions,
+        offset_base=frame.offset_base,
+    )
     app.start_offsets = ledger_guard(store, frame.connection, frame.offset_base)
     app.on_topics_known = known_topics_guard(store, frame.offset_base, sink.pass_over)
 
