@@ -12,6 +12,7 @@ from pipeline.formats.native.events import Arrival, arrivals_of
 from pipeline.formats.native.partitioner import misplaced
 from pipeline.state.aside import MOST_ASIDE, Aside, aside_item
 from pipeline.state.codec import state_codec, step_codec
+from pipeline.state.codec.state_head import Outline
 from pipeline.state.deadlines import Deadlines
 from pipeline.state.device import Counts, apply, fall_silent
 from pipeline.state.device_state import DeviceState
@@ -58,10 +59,8 @@ class Partition:
         offset_base: int = 0,
         encode: Encode = state_codec.encode,
     ) -> None:
-        """`partitions` is how many the topic has: records whose key belongs in another one are refused.
-
-        `offset_base` is added to every offset: above 0 where a topic began anew (see settings).
-        """
+        """Of a topic with so many `partitions`; `offset_base` is added to every offset: above 0 where a topic began anew
+        (see settings)."""
         self.number = number
         self._partitions = partitions
         self.marker = Marker()
@@ -218,7 +217,7 @@ class Partition:
             if state.applied_offset > self._handled_offset:
                 # Recovered, and its input may still come again: then its outbox may not have been emitted either.
                 effects.rows.add(key, state, state.applied_offset * 2)
-            if fall_silent(state, idle_ms, clock_ms, policy):
+            if fall_silent(state, idle_ms, clock_ms, policy) or self._store.is_old(key):
                 effects.rows.add(key, state, state.applied_offset * 2 + 1)
                 state.outbox = []
                 effects.states.append(self._store.entry_of_base(key, state))
@@ -397,10 +396,14 @@ class Partition:
         if key in self._store.aside:
             return None, None
         known, (policy, _) = self._store.outline(key), self._policy(key)
-        return _due_ms(known, policy)
+        idle_ms, final_ms = _due_ms(known, policy)
+        if idle_ms is None and self._store.is_old(key):
+            # Nothing is due but to write it anew.
+            idle_ms = known.arrived_ms + policy.idle_timeout_ms
+        return idle_ms, final_ms
 
 
-def _due_ms(known: DeviceState | state_codec.Outline, policy: Policy) -> Due:
+def _due_ms(known: DeviceState | Outline, policy: Policy) -> Due:
     """When the open session is to be reported as ended by inactivity, and when a device's sessions become final
     for want of input; None where there is nothing to report."""
     return (

@@ -58,6 +58,7 @@ NONSENSE = [
     ("DATA_DIR", "{file}", "not a folder"),
     ("DATA_DIR", " ", "is blank"),
     ("INACTIVITY_TIMEOUT", "0s", "1s to 365d"),
+    ("FLICKER_GRACE", "2h", "0s to 1h"),
     ("INACTIVITY_TIMEOUT", "400000d", "1s to 365d"),
     ("MAX_DURATION", "0ms", "1s to 365d"),
     ("MAX_DURATION", "366d", "1s to 365d"),
