@@ -59,8 +59,8 @@ class Partition:
         offset_base: int = 0,
         encode: Encode = state_codec.encode,
     ) -> None:
-        """Of a topic with so many `partitions`; `offset_base` is added to every offset: above 0 where a topic began anew
-        (see settings)."""
+        """Of a topic with so many `partitions`; `offset_base` is added to every offset: above 0 where a topic began
+        anew (see settings)."""
         self.number = number
         self._partitions = partitions
         self.marker = Marker()
