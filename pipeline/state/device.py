@@ -146,6 +146,8 @@ def _admit_record(
     _, record_ms, events = arrival
     if record_ms - state.arrived_ms >= policy.restate_horizon_ms:
         _compact(state, policy, final, late=late)
+        if record_ms - state.arrived_ms >= policy.state_ttl_ms and state.floor is not None:
+            _begin_anew(state, left, final, late=late)
     state.arrived_ms = max(state.arrived_ms, record_ms)
     for event in events:
         late |= _admit(state, event, policy, left, counts=counts, late=late)
@@ -160,6 +162,27 @@ def _admit_record(
     ):
         _trim(state, policy, final, heavy=heavy)
     return late
+
+
+def _begin_anew(state: DeviceState, left: list[Session], final: list[Session], *, late: bool) -> None:
+    """Forget a device that has been silent for `state_ttl`, as `Partition.tick` does. Its tail is empty already.
+
+    Whether a tick or its next record comes first, what it had is told as final, and what comes is of a new device.
+    `late` as in `_admit`.
+    """
+    if late:
+        left.clear()
+        state.head = checkpoint(state).copy()
+        if state.outdated:
+            report.forget(state)
+            state.outdated = False
+        report.dissolve(state, (*final, *state.head.held))
+    report.over(state, left)
+    report.finals(state, final)
+    report.finals_held(state)
+    left.clear()
+    final.clear()
+    state.forget()
 
 
 def _admit(

@@ -82,6 +82,13 @@ class DeviceState:
     def __post_init__(self) -> None:
         self.tail = Tail(self.strings)
 
+    def forget(self) -> None:
+        """Be the state of a device that nothing is known of, but for the input that is done."""
+        self.checkpoint, self.head = FoldState(), FoldState()
+        self.named, self.floor = (), None
+        self.tail = Tail(self.strings)
+        self.written, self.prev_compared = {}, ()
+
     @property
     def silence_due(self) -> bool:
         """Whether a session is open and its row does not say yet that it ended by inactivity."""

@@ -41,6 +41,11 @@ Encode = Callable[[DeviceState], bytes]
 """Writes the version of the state that all workers about can read."""
 
 
+def gone(key: bytes) -> list[tuple[bytes, bytes | None]]:
+    """The entries of a device that is forgotten."""
+    return [(key, None), (key + STEPS_SUFFIX, None)]
+
+
 class Mismatch(Terminal):
     """The parts of a state do not belong together."""
 
@@ -182,6 +187,16 @@ class DeviceStates:
         """The table entry that makes all of `state` durable."""
         state.base_offset = state.applied_offset
         return key, self._encode(state)
+
+    def drop(self, table_key: bytes) -> None:
+        """An entry is durably gone."""
+        if table_key.endswith(STEPS_SUFFIX):
+            key = table_key.removesuffix(STEPS_SUFFIX)
+            self._steps.pop(key, None)
+            self._new.discard(key)
+        else:
+            self._bases.pop(table_key, None)
+            self.forget(table_key)
 
     def commit(self, table_key: bytes, value: bytes) -> None:
         """An entry is durable."""

@@ -18,6 +18,7 @@ def test_the_defaults_are_those_of_the_definition() -> None:
         restate_events=2_000,
         idle_timeout_ms=1_800_000,
         flicker_grace_ms=700,
+        state_ttl_ms=604_800_000,
     )
 
 
