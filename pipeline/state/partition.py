@@ -9,11 +9,8 @@ import msgspec
 
 from pipeline.domain.policy import Policies, Policy
 from pipeline.formats.native.events import Arrival, arrivals_of
-<<<<<<< HEAD
 from pipeline.formats.native.partitioner import misplaced
-=======
 from pipeline.state.app_policies import AppPolicies
->>>>>>> eea42906cb5cf3878d0e7e5ecdbc9cdccfc0c481
 from pipeline.state.aside import MOST_ASIDE, Aside, aside_item
 from pipeline.state.codec import state_codec
 from pipeline.state.codec.state_head import Outline
