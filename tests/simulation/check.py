@@ -9,8 +9,8 @@ from typing import Any
 from pipeline import topics
 from pipeline.domain.event import Event
 from pipeline.domain.fold import sessions as fold
-from pipeline.formats import measure, native
-from pipeline.formats.record_time import record_time_ms
+from pipeline.formats import native
+from pipeline.formats.registry import of_topic, routed_topics
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.state.outbox import split_key
 from pipeline.state.partition import Partition
@@ -111,20 +111,27 @@ class _Truth:
                 else:
                     # A sink that ended before its ledger row was there may have told of it.
                     self._refuse_perhaps(topics.SDK_EVENTS, number, record, _faults(world, number, record))
-        for number, log in enumerate(world.site.broker.logs(measure.FORMAT.topic)):
-            begins_at, base = world.counted_anew.get(number, (0, 0))
-            for record in log.everything():
-                translated = measure.decode(record.value, record.timestamp)
-                faults = [translated] if isinstance(translated, Rejected) else translated.refused
-                if record.offset < begins_at:
-                    self._base = 0
-                    self._refuse(measure.FORMAT.topic, number, record, faults)
-                    # A router whose offsets were forgotten reads it again, and counts from the base then.
-                    self._base = base
-                    self._refuse_perhaps(measure.FORMAT.topic, number, record, faults)
-                else:
-                    self._base = base
-                    self._refuse(measure.FORMAT.topic, number, record, faults)
+        for topic in routed_topics():
+            for number, log in enumerate(world.site.broker.logs(topic)):
+                for record in log.everything():
+                    self._route(topic, number, record)
+
+    def _route(self, topic: str, number: int, record: Any) -> None:
+        """What the router refuses of a record."""
+        begins_at, base = self._world.counted_anew.get((topic, number), (0, 0))
+        translate = of_topic(topic).translate
+        assert translate is not None
+        translated = translate(record.value, record.timestamp)
+        faults = [translated] if isinstance(translated, Rejected) else translated.refused
+        if record.offset < begins_at:
+            self._base = 0
+            self._refuse(topic, number, record, faults)
+            # A router whose offsets were forgotten reads it again, and counts from the base then.
+            self._base = base
+            self._refuse_perhaps(topic, number, record, faults)
+        else:
+            self._base = base
+            self._refuse(topic, number, record, faults)
 
     def _take(self, number: int, record: Any, clock_ms: int, *, lost: bool) -> None:
         """A record of a topic that is no more. Of one that was lost some events may have been stored all the same."""
@@ -133,7 +140,7 @@ class _Truth:
             self._store(number, record)
             return
         place = number, record.offset + self._base
-        decoded = _read(self._world, number, record)
+        decoded = self._world.read(number, record)
         self._refuse_perhaps(topics.SDK_EVENTS, number, record, _faults(self._world, number, record))
         if not isinstance(decoded, Rejected):
             device = decoded.app_id, decoded.device_id
@@ -155,7 +162,7 @@ class _Truth:
         }
 
     def _fold(self, number: int, record: Any, clock_ms: int) -> None:
-        decoded = _read(self._world, number, record)
+        decoded = self._world.read(number, record)
         if isinstance(decoded, native.Envelope):
             device = decoded.app_id, decoded.device_id
             events = native.to_events(decoded)
@@ -166,7 +173,7 @@ class _Truth:
             )
 
     def _store(self, number: int, record: Any) -> None:
-        decoded = _read(self._world, number, record)
+        decoded = self._world.read(number, record)
         if isinstance(decoded, Rejected):
             received, faults = 1, [decoded]
         else:
@@ -229,16 +236,9 @@ class _Truth:
         return len(self.versions.get(device, ())) > 1 or device in self._set_aside
 
 
-def _read(world: World, number: int, record: Any) -> native.Envelope | Rejected:
-    """What a record in a partition of `sdk-events` is to everyone who reads it."""
-    if record.key is not None and world.site.broker.partition_of(record.key) != number:
-        return Rejected(Reason.WRONG_PARTITION, "")
-    return native.decode(record.value, record.key, record_time_ms(record.headers, record.timestamp))
-
-
 def _faults(world: World, number: int, record: Any) -> list[Rejected]:
     """What is refused of a record of `sdk-events`."""
-    decoded = _read(world, number, record)
+    decoded = world.read(number, record)
     return [decoded] if isinstance(decoded, Rejected) else list(decoded.refused)
 
 
@@ -305,7 +305,7 @@ def _unbalanced(world: World, truth: _Truth) -> Iterator[str]:
     seen = sum(
         1
         for number, record in _came_to_the_sink(world)
-        if isinstance(envelope := _read(world, number, record), native.Envelope)
+        if isinstance(envelope := world.read(number, record), native.Envelope)
         for event in envelope.events
         if NOT_STORABLE not in event.attributes
     )

@@ -19,7 +19,7 @@ from typing import Any
 from faust.types import TP
 
 from pipeline import topics
-from pipeline.formats import measure
+from pipeline.formats.registry import routed_topics
 from pipeline.kafka.admin import LogBounds
 from pipeline.kafka.changelog import apply_log, is_through
 from pipeline.kafka.fence import Claim, Fence, Fenced
@@ -527,7 +527,7 @@ class SessionizerProcess(Process):
         return offset
 
     async def handle(self, chunk: Chunk) -> None:
-        records = [SourceRecord(r.offset, r.timestamp, r.key, r.value) for r in chunk.records]
+        records = [SourceRecord(r.offset, r.timestamp, r.key, r.value, r.headers) for r in chunk.records]
         mine = await self.sessionizer.handle(
             chunk.tp.partition, records, lambda: self.holds(chunk.assignment)
         )
@@ -603,7 +603,7 @@ class SinkProcess(Process):
 
 class RouterProcess(Process):
     role = "router"
-    sources = (measure.FORMAT.topic,)
+    sources = routed_topics()
 
     def __init__(self, name: str, site: Site) -> None:
         super().__init__(name, site)
