@@ -6,6 +6,7 @@ split over two partitions. On `native-events` all is right, whatever the key.
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import json
 import time
@@ -22,7 +23,7 @@ from pipeline import topics
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.formats.native.partitioner import REMEDY
 from tests.integration.test_lost_state import assert_sessions_are_the_fold
-from tests.support.stack import Stack, logs_if_failed, running_stack
+from tests.support.stack import ROOT, Stack, logs_if_failed, running_stack
 
 PARTITIONS = 4
 DEVICES = 40
@@ -61,7 +62,7 @@ class Traffic:
 
     async def send(self) -> None:
         servers = self.stack.connection.servers
-        ours = AIOKafkaProducer(bootstrap_servers=servers, acks="all")
+        ours = AIOKafkaProducer(**{**documented_for_aiokafka(), "bootstrap_servers": servers})
         theirs = Producer({"bootstrap.servers": ",".join(servers), "acks": "all", "linger.ms": 1})
         await ours.start()
         try:
@@ -78,10 +79,16 @@ class Traffic:
                     for device in (f"{devices}-{one}" for one in range(DEVICES)):
                         self._send_theirs(theirs, topic, device, number)
                 assert theirs.flush(30) == 0
+            right = Producer({**documented_for_librdkafka(), "bootstrap.servers": ",".join(servers)})
+            for device in (f"straight-{one}" for one in range(DEVICES)):
+                self._send_theirs(right, topics.SDK_EVENTS, device, ROUNDS, by_kafka=True)
+            assert right.flush(30) == 0
         finally:
             await ours.stop()
 
-    def _send_theirs(self, producer: Producer, topic: str, device: str, number: int) -> None:
+    def _send_theirs(
+        self, producer: Producer, topic: str, device: str, number: int, by_kafka: bool = False
+    ) -> None:
         event = f"theirs-{number}"
         key, value = self._record(topic, device, event, 2 * number + 1)
         if topic == NATIVE_EVENTS:
@@ -89,7 +96,7 @@ class Traffic:
 
         def told(error: Any, message: Any) -> None:
             assert error is None, error
-            self._note(topic, key, message.partition(), message.offset(), device, event, False)
+            self._note(topic, key, message.partition(), message.offset(), device, event, by_kafka)
 
         producer.produce(topic, value, key=key, on_delivery=told)
 
@@ -119,6 +126,25 @@ class Traffic:
     def stored(self) -> set[tuple[str, str]]:
         misplaced = set(self.misplaced)
         return {(each.device, each.event) for each in self.sent if each not in misplaced}
+
+
+def documented(client: str, language: str) -> str:
+    """The configuration that `schemas/README.md` has for a client."""
+    page = (ROOT / "schemas" / "README.md").read_text(encoding="utf-8").partition("\n## Producers\n")[2]
+    after = page.partition(f"\n\n{client}")[2]
+    return after.partition(f"```{language}\n")[2].partition("```")[0]
+
+
+def documented_for_librdkafka() -> dict[str, str]:
+    settings = dict(line.split("=", 1) for line in documented("librdkafka, ", "properties").splitlines())
+    assert settings["partitioner"] == "murmur2_random"
+    return settings
+
+
+def documented_for_aiokafka() -> dict[str, Any]:
+    call = ast.parse(documented("aiokafka:", "python"), mode="eval").body
+    assert isinstance(call, ast.Call)
+    return {keyword.arg or "": ast.literal_eval(keyword.value) for keyword in call.keywords}
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +237,7 @@ def test_sent_again_they_are_where_they_belong(traffic: Traffic) -> None:
     assert said == f"sent {count} refused records again\n"
     traffic.stack.wait_idle()
     assert stored_events(traffic.stack) == {(each.device, each.event) for each in traffic.sent}
-    assert set(events_of_sessions(traffic.stack).values()) == {2 * ROUNDS}
+    assert set(events_of_sessions(traffic.stack).values()) == {2 * ROUNDS, 2 * ROUNDS + 1}
     assert assert_sessions_are_the_fold(traffic.stack) == 2 * DEVICES
     assert traffic.stack.value("SELECT countIf(replayed_at IS NULL) FROM dead_letters") == 0
 
