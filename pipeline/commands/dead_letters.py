@@ -87,7 +87,7 @@ def _record(
     key, value = base64.b64decode(key64) or None, base64.b64decode(value64)
     # A record under a wrong key goes under the right one, which is what there is to mend about it.
     key = native.key_of(value) or key if topic == topics.SDK_EVENTS else key
-    return RecordToSend(topic, key, value, headers=(header_of(record_ms),))
+    return RecordToSend(topic, key, value, headers=header_of(record_ms))
 
 
 def _mark(topic: str, partition: int, offset: int) -> bytes:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 REPLAYED_RECORD_MS = "replayed_record_ms"
 """Header of a record that is sent again, or was made of one of a raw topic: the record time of that one, Unix
 milliseconds."""
+Headers = tuple[tuple[str, bytes], ...]
 _MAX_DIGITS = 19
 
 
@@ -22,9 +23,9 @@ def record_time_ms(headers: Iterable[tuple[str, bytes]], timestamp_ms: int) -> i
     return timestamp_ms
 
 
-def header_of(record_ms: int) -> tuple[str, bytes]:
-    """The header that keeps a record's time where it is sent on."""
-    return REPLAYED_RECORD_MS, str(record_ms).encode()
+def header_of(record_ms: int) -> Headers:
+    """The headers of a record that is decoded as having come then, Unix milliseconds, and not when it comes."""
+    return ((REPLAYED_RECORD_MS, str(record_ms).encode()),)
 
 
 def whole_number(text: str | None, otherwise: int, highest: int) -> int:

@@ -70,7 +70,7 @@ class Router:
         translated = translate(record.value, came_ms)
         faults, size = [translated] if isinstance(translated, Rejected) else translated.refused, 0
         if not isinstance(translated, Rejected):
-            header = header_of(came_ms)
+            [header] = header_of(came_ms)
             made.items.extend((native.key, native.value, header) for native in translated.records)
             size = sum(len(native.value) for native in translated.records)
         for fault in faults:
