@@ -18,6 +18,13 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _list = msgspec.json.Decoder(list[msgspec.Raw])
 
 
+class _Stamped(msgspec.Struct):
+    time: int | float
+
+
+_stamped = msgspec.json.Decoder(_Stamped)
+
+
 class _Part(NamedTuple):
     """Some of a record's events, in an envelope of their own."""
 
@@ -91,7 +98,11 @@ def _keep_together(fields: dict[str, msgspec.Raw], parts: Sequence[_Part], recor
     A clock that is fast is known by the latest event where no `sent_at` tells it, and only one part has that event: all
     get the `sent_at` that this clock would have said.
     """
-    shifts = {event.time_ms - event.raw_time_ms for part in parts for event in part.read.events[:1]}
+    shifts = {
+        part.read.events[0].time_ms - int(_stamped.decode(next(_sound(part))).time)
+        for part in parts
+        if part.read.events
+    }
     if len(shifts) < 2 or (shift_ms := min(shifts)) >= 0:
         return False
     fields["sent_at"] = msgspec.Raw(str(record_ms - shift_ms).encode())
