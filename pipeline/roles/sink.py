@@ -140,13 +140,11 @@ class Sink:
         topic, partition = source
         making = Making(source, records, self._offset_base, self._piece_bytes)
         last, full = len(records) - 1, False
-        judged: dict[bytes | None, Rejected | None] = {}
+        wrong = misplaced({record.key for record in records}, partition, self._partitions)
         for place, record in enumerate(records):
             offset = record.offset + self._offset_base
             came_ms = record_time_ms(record.headers, record.timestamp) if record.headers else record.timestamp
-            if record.key not in judged:
-                judged[record.key] = misplaced(record.key, partition, self._partitions)
-            decoded = judged[record.key] or native.decode(record.value, record.key, came_ms)
+            decoded = wrong.get(record.key) or native.decode(record.value, record.key, came_ms)
             if isinstance(decoded, Rejected):
                 received, faults = 1, [decoded]
             else:

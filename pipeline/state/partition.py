@@ -144,11 +144,14 @@ class Partition:
             # arrival is read in that of devices, and each object on its own has to be fetched from memory again.
             fields += record.offset + base, record_ms, record.value, record.headers or None
         last = records[-1].offset + base
-        return self._step(
+        refused = sum(len(by_key.pop(key)) // 4 for key in misplaced(by_key, self.number, self._partitions))
+        effects = self._step(
             list(by_key.items())[::-1],
             self.marker.moved(max(last, self.marker.applied_offset), clock_ms),
             last,
         )
+        effects.refused += refused
+        return effects
 
     def go_on(self, before: Effects) -> Effects:
         """Fold on in the rest of a chunk, once the effects before it are committed."""
@@ -272,9 +275,6 @@ class Partition:
 
     def _fold(self, key: bytes | None, fields: Fields, effects: Effects) -> int:
         """Put what records of one key do into the effects; about how many bytes that makes."""
-        if misplaced(key, self.number, self._partitions):
-            effects.refused += len(fields) // 4
-            return 0
         if key is not None and key in self._store.aside:
             self._pass_over(key, fields, effects)
             return 0

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.domain.policy import Policies
-from pipeline.formats.native.partitioner import REMEDY, misplaced, murmur2, partition_of
+from pipeline.formats.native.partitioner import REMEDY, misplaced, murmur2, murmur2_of_each, partition_of
 from pipeline.formats.rejected import MAX_DETAIL_CHARS, Reason
 from pipeline.roles.batch import Bounds, Source
 from pipeline.roles.metrics import Metrics
@@ -43,15 +43,29 @@ def test_partitions_are_those_of_another_client() -> None:
     for length in range(80):
         key = random.randbytes(length)
         assert murmur2(key) == murmur2_of_aiokafka(key)
+        for count in (1, 7, 8, 9, 70):
+            keys = [random.randbytes(length) for _ in range(count)]
+            assert list(murmur2_of_each(keys)) == [murmur2_of_aiokafka(key) for key in keys]
         for count in (1, 2, 3, 8, 100):
             numbers = list(range(count))
             assert partition_of(key, count) == default(key, numbers, numbers)
 
 
+@pytest.mark.parametrize("count", [1, 9, 4_095, 4_096, 4_097, 9_000])
+def test_of_many_keys_those_are_found_that_belong_elsewhere(count: int) -> None:
+    """Of several lengths, mixed, and more than are hashed at once."""
+    keys = [f"app/{'d' * (number % 3)}{number}".encode() for number in range(count)]
+    default, numbers = DefaultPartitioner(), list(range(PARTITIONS))
+    right = {key: default(key, numbers, numbers) for key in keys}
+    found = misplaced([*keys, None], 2, PARTITIONS)
+    assert set(found) == {key for key, number in right.items() if number != 2}
+    assert all(f"partition {right[key]}, not 2" in fault.detail for key, fault in found.items())
+
+
 def test_the_detail_names_the_setting_of_each_client_and_is_not_cut() -> None:
     most = 2**31 - 1
-    fault = misplaced(b"a/d", 0, most)
-    assert fault is not None and fault.reason is Reason.WRONG_PARTITION and fault.event_index is None
+    fault = misplaced([b"a/d"], 0, most)[b"a/d"]
+    assert fault.reason is Reason.WRONG_PARTITION and fault.event_index is None
     longest = fault.detail.replace(str(partition_of(b"a/d", most)), str(most))
     assert len(longest) + len(str(most)) <= MAX_DETAIL_CHARS and longest.endswith(REMEDY)
     for client in ("librdkafka partitioner=murmur2_random", "Murmur2Balancer", "Sarama", "kafkajs", "Java", "aiokafka",
@@ -64,11 +78,11 @@ def test_a_key_that_no_sound_record_has_is_not_asked_for() -> None:
     app = device = "\U0001f980" * 128
     longest = f"{app}/{device}".encode()
     right = partition_of(longest, PARTITIONS)
-    assert [misplaced(longest, number, PARTITIONS) is None for number in range(PARTITIONS)] == [
+    assert [not misplaced([longest], number, PARTITIONS) for number in range(PARTITIONS)] == [
         number == right for number in range(PARTITIONS)
     ]
     for key in (None, longest + b"x", b"x" * 8_000_000):
-        assert [misplaced(key, number, PARTITIONS) for number in range(PARTITIONS)] == [None] * PARTITIONS
+        assert [misplaced([key], number, PARTITIONS) for number in range(PARTITIONS)] == [{}] * PARTITIONS
 
 
 def envelope(device: str, *events: str) -> bytes:
@@ -144,4 +158,4 @@ def test_both_roles_agree_on_every_record(number: int, sent: list[tuple[bytes | 
         assert alone.ledger == [row] and alone.effects.refused == row["refused"]
         assert bool(alone.effects.folded) == (record.offset in taken)
         told = [str(letter.rejected.reason) for letter in both.letters if letter.offset == record.offset]
-        assert ("wrong_partition" in told) == (misplaced(record.key, number, PARTITIONS) is not None)
+        assert ("wrong_partition" in told) == bool(misplaced([record.key], number, PARTITIONS))
