@@ -55,6 +55,7 @@ def plain(rejected: Rejected) -> dict[str, Any]:
 def plain_event(event: native.NativeEvent) -> dict[str, Any]:
     shown: dict[str, Any] = msgspec.structs.asdict(event)
     shown["kind"] = event.kind.label
+    shown["stated"] = event.stated.name.lower()
     shown["counters"] = [name for bit, name in enumerate(COUNTERS) if event.counters >> bit & 1]
     shown["attributes"] = event.attributes.decode()
     return shown

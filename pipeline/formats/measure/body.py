@@ -15,7 +15,7 @@ from pipeline.formats.limits import MAX_BODY_BYTES, MAX_BODY_EVENTS, MAX_NESTING
 from pipeline.formats.measure.blocks import native_name_and_attributes
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.formats.strict_json import parse
-from pipeline.formats.translation import NativeRecord, Sender, TranslatedEvent, Translation, pack
+from pipeline.formats.translation import Draft, NativeRecord, Sender, Translation, pack, set_right
 
 __all__ = ["NativeRecord", "Translation", "decode"]
 
@@ -88,7 +88,7 @@ def decode(value: bytes | None, record_ms: int) -> Translation | Rejected:
             Reason.TOO_MANY_EVENTS, f"events: at most {MAX_BODY_EVENTS} events, not {len(events)}"
         )
     refused = _refused_spans(spans)
-    outgoing: list[TranslatedEvent] = []
+    drafts: list[Draft] = []
     blocks: dict[bytes, _Split | Rejected] = {}
     raws = _raw_events.decode(_raw_body.decode(value).events) if events else []
     for index, (event, raw) in enumerate(zip(events or (), raws, strict=True)):
@@ -96,10 +96,12 @@ def decode(value: bytes | None, record_ms: int) -> Translation | Rejected:
         if isinstance(translated, Rejected):
             refused.append(translated)
         else:
-            outgoing.append(translated)
+            drafts.append(translated)
+    outgoing, misdated = set_right(drafts, record_ms, "timestamp")
     packed = pack(outgoing)
     refused = sorted(
-        refused + packed.refused, key=lambda each: -1 if each.event_index is None else each.event_index
+        refused + misdated + packed.refused,
+        key=lambda each: -1 if each.event_index is None else each.event_index,
     )
     return Translation(packed.records, refused)
 
@@ -116,7 +118,7 @@ def _refused_spans(spans: object) -> list[Rejected]:
 
 def _translate(
     event: Any, raw: msgspec.Raw, index: int, record_ms: int, blocks: dict[bytes, _Split | Rejected]
-) -> TranslatedEvent | Rejected:
+) -> Draft | Rejected:
     path = f"events[{index}]"
     fault = _fault_of_event(event, path, index)
     if fault is not None:
@@ -149,7 +151,7 @@ def _translate(
     if event.get("session_id"):
         native["session_id"] = event["session_id"]
     native["attributes"] = attributes
-    return TranslatedEvent(index, sender, msgspec.json.encode(native))
+    return Draft(index, sender, time_ms, native)
 
 
 def _fault_of_event(event: Any, path: str, index: int) -> Rejected | None:

@@ -11,9 +11,10 @@ from typing import Any
 import orjson
 
 from pipeline.domain.event import RANK, Event
+from pipeline.formats.clocks import back_of, is_in_seconds, shift_of
 from pipeline.formats.envelope import Envelope, NativeEvent
-from pipeline.formats.faults import latest_of, rejected_id, rejected_time
-from pipeline.formats.limits import CLOCK_TOLERANCE_MS, MIN_TIME_MS
+from pipeline.formats.faults import latest_of, rejected_id, rejected_seconds, rejected_time
+from pipeline.formats.limits import CLOCK_TOLERANCE_MS, MAX_STAMP_MS, MIN_TIME_MS
 from pipeline.formats.meaning import Meaning, interpret, meaning_without_attributes
 from pipeline.formats.native.reading import (
     names_of,
@@ -32,6 +33,7 @@ Arrival = tuple[int, int, Sequence[Event]]
 
 _new = tuple.__new__
 _NO_ATTRIBUTES = (b"", b"null")
+_STAMP_DIGITS = len(str(MAX_STAMP_MS))
 
 
 def decode(value: bytes | None, key: bytes | None, record_ms: int) -> Envelope | Rejected:
@@ -88,7 +90,8 @@ def _interpreted(
     wire: WireEnvelope, indexes: Sequence[int] | None, record_ms: int
 ) -> tuple[list[NativeEvent], list[Rejected]]:
     shift_ms = 0 if wire.sent_at is None else shift_of(wire.sent_at, record_ms)
-    latest_ms = latest_of(record_ms)
+    latest_ms, punctual_ms = latest_of(record_ms), record_ms + CLOCK_TOLERANCE_MS
+    is_ahead = False
     events: list[NativeEvent] = []
     refused: list[Rejected] = []
     for index, event in zip(indexes or range(len(wire.events)), wire.events, strict=True):
@@ -97,12 +100,14 @@ def _interpreted(
             refused.append(_fault_of_event(event, index, event.time + shift_ms, record_ms))
             continue
         time_ms, attributes, (kind, exit_reason, counters, stated) = found
+        if time_ms > punctual_ms:
+            is_ahead = True
         events.append(
             NativeEvent(
                 event.id,
                 event.name,
                 time_ms,
-                event.time,
+                event.time if event.raw_time is NOTHING else _raw_time_of(event),
                 event.seq or 0,
                 event.session_id or "",
                 kind,
@@ -112,7 +117,33 @@ def _interpreted(
                 stated,
             )
         )
-    return events, refused
+    return _moved_back(events, refused, indexes, record_ms) if is_ahead else (events, refused)
+
+
+def _raw_time_of(event: WireEvent) -> int:
+    """The device's own stamp, where the one that came is corrected already; what is no stamp says nothing."""
+    digits = bytes(event.raw_time)
+    return int(digits) if digits.isdigit() and len(digits) <= _STAMP_DIGITS else event.time
+
+
+def _moved_back(
+    events: list[NativeEvent],
+    refused: list[Rejected],
+    indexes: Sequence[int] | None,
+    record_ms: int,
+) -> tuple[list[NativeEvent], list[Rejected]]:
+    """The events, early enough for their record; what is before 2000 then is refused with the others."""
+    back_ms = back_of(max(event.time_ms for event in events), record_ms)
+    bad = {each.event_index for each in refused}
+    places = [index for index in indexes or range(len(events) + len(refused)) if index not in bad]
+    kept = []
+    for index, event in zip(places, events, strict=True):
+        event.time_ms -= back_ms
+        if event.time_ms < MIN_TIME_MS:
+            refused.append(rejected_time(event.time_ms, record_ms, f"events[{index}].time", index))
+        else:
+            kept.append(event)
+    return kept, sorted(refused, key=_index)
 
 
 def _fault_of_event(event: WireEvent, index: int, time_ms: int, record_ms: int) -> Rejected:
@@ -123,6 +154,8 @@ def _fault_of_event(event: WireEvent, index: int, time_ms: int, record_ms: int) 
     attributes = bytes(event.attributes)
     if attributes[:1] != b"{" and attributes not in _NO_ATTRIBUTES:
         return Rejected(Reason.INVALID_TYPE, f"{path}.attributes: an object", index)
+    if is_in_seconds(event.time):
+        return rejected_seconds(event.time, f"{path}.time", index)
     return rejected_time(time_ms, record_ms, f"{path}.time", index)
 
 
@@ -173,14 +206,19 @@ def arrivals_of(key: bytes | None, fields: Sequence[Any]) -> tuple[list[Arrival]
 def _events_of(wire: WireEnvelope, record_ms: int, resource: str, user: str) -> list[Event]:
     """Those that pass; raises `orjson.JSONDecodeError` as `understood` does."""
     shift_ms = 0 if wire.sent_at is None else shift_of(wire.sent_at, record_ms)
-    latest_ms = latest_of(record_ms)
+    latest_ms, punctual_ms = latest_of(record_ms), record_ms + CLOCK_TOLERANCE_MS
+    # With a clock that is off none takes the quick way: it does not see all that may be wrong with a time then.
+    quick_ms = -1 if shift_ms else min(latest_ms, punctual_ms)
+    is_ahead = False
     events = []
     for event in wire.events:
         id_, time_ms = event.id, event.time + shift_ms
-        if event.attributes is NOTHING and MIN_TIME_MS <= time_ms <= latest_ms and "\0" not in id_:
+        if event.attributes is NOTHING and MIN_TIME_MS <= time_ms <= quick_ms and "\0" not in id_:
             kind, exit_reason, counters, stated = meaning_without_attributes(event.name)
         elif found := understood(event, shift_ms, latest_ms):
             time_ms, _, (kind, exit_reason, counters, stated) = found
+            if time_ms > punctual_ms:
+                is_ahead = True
         else:
             continue
         events.append(
@@ -190,13 +228,11 @@ def _events_of(wire: WireEnvelope, record_ms: int, resource: str, user: str) -> 
                  counters, resource, user, stated),
             )
         )  # fmt: skip
-    return events
-
-
-def shift_of(sent_at: int, record_ms: int) -> int:
-    """What to add to the device's times, milliseconds: nothing while its clock is right."""
-    shift_ms = record_ms - sent_at
-    return 0 if -CLOCK_TOLERANCE_MS <= shift_ms <= CLOCK_TOLERANCE_MS else shift_ms
+    if not is_ahead:
+        return events
+    back_ms = back_of(max(events)[0], record_ms)
+    earlier = [event._replace(time_ms=event.time_ms - back_ms) for event in events]
+    return [event for event in earlier if event.time_ms >= MIN_TIME_MS]
 
 
 def understood(event: WireEvent, shift_ms: int, latest_ms: int) -> tuple[int, bytes, Meaning] | None:
@@ -217,5 +253,7 @@ def understood(event: WireEvent, shift_ms: int, latest_ms: int) -> tuple[int, by
         else:
             return None
     if not MIN_TIME_MS <= time_ms <= latest_ms or "\0" in event.id:
+        return None
+    if shift_ms and is_in_seconds(event.time):
         return None
     return time_ms, attributes, meaning

@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 
+from pipeline.formats.clocks import is_in_seconds
 from pipeline.formats.envelope import VERSION
-from pipeline.formats.faults import rejected_id
+from pipeline.formats.faults import rejected_id, rejected_seconds
 from pipeline.formats.identity import canonical_resource, canonical_user
 from pipeline.formats.limits import (
     MAX_CONTAINERS,
@@ -93,6 +94,7 @@ def plain_envelope(value: bytes | None, names: Names | None) -> WireEnvelope | N
         or wire.app_id != names[0]
         or wire.device_id != names[1]
         or not 0 < len(wire.events) <= MAX_EVENTS
+        or (wire.sent_at is not None and is_in_seconds(wire.sent_at))
         or (openings > MAX_NESTING and _may_be_too_deep(wire, openings))
     ):
         return None
@@ -163,6 +165,8 @@ def _fault_of_envelope(wire: WireEnvelope, key: bytes | None, event_count: int) 
     """What typed decoding cannot see. Version first: another may mean other things by the same names."""
     if wire.v != VERSION:
         return Rejected(Reason.UNKNOWN_VERSION, f"v: {VERSION}, not {wire.v}")
+    if wire.sent_at is not None and is_in_seconds(wire.sent_at):
+        return rejected_seconds(wire.sent_at, "sent_at")
     app_id = wire.app_id
     right_key = f"{app_id}/{wire.device_id}".encode()
     if key == right_key and b"\0" not in right_key and "/" not in app_id:
@@ -195,7 +199,7 @@ def _sound_parts(value: bytes, tree: dict[str, Any]) -> Sound | Rejected:
         if fault is not None:
             refused.append(fault)
             continue
-        attributes = _raw_event.decode(raw_event).attributes
+        parts = _raw_event.decode(raw_event)
         events.append(
             WireEvent(
                 event["id"],
@@ -203,7 +207,8 @@ def _sound_parts(value: bytes, tree: dict[str, Any]) -> Sound | Rejected:
                 event["time"],
                 event.get("seq"),
                 event.get("session_id"),
-                attributes,
+                parts.attributes,
+                parts.raw_time,
             )
         )
         indexes.append(index)

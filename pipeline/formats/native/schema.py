@@ -20,6 +20,7 @@ class WireEvent(msgspec.Struct, gc=False):
     seq: Annotated[int, msgspec.Meta(ge=0, le=MAX_SEQ)] | None = None
     session_id: _Id | None = None
     attributes: msgspec.Raw = NOTHING
+    raw_time: msgspec.Raw = NOTHING
 
 
 class WireEnvelope(msgspec.Struct, gc=False):
@@ -51,3 +52,4 @@ class RawEnvelope(msgspec.Struct):
 
 class RawEvent(msgspec.Struct):
     attributes: msgspec.Raw = NOTHING
+    raw_time: msgspec.Raw = NOTHING
