@@ -12,12 +12,12 @@ _MAX_DIGITS = 19
 Headers = tuple[tuple[str, bytes], ...]
 
 
-def record_time_ms(headers: Iterable[tuple[str, bytes | None]], timestamp_ms: int) -> int:
+def record_time_ms(headers: Iterable[tuple[str, bytes | None]] | None, timestamp_ms: int) -> int:
     """The record time by which a record is decoded: its own, or for one sent again that of its first coming.
 
     Clocks are corrected by the difference between sending and arrival, and a replay arrives days later.
     """
-    for name, text in headers:
+    for name, text in headers or ():
         # A header's value may be null, as whoever writes it likes.
         if name == REPLAYED_RECORD_MS and text is not None:
             # Never later than this coming: no header may move the bound of what is too far ahead.

@@ -14,14 +14,16 @@ from pipeline.domain.event import RANK, Event
 from pipeline.formats.clocks import back_of, is_in_seconds, shift_of
 from pipeline.formats.envelope import Envelope, NativeEvent
 from pipeline.formats.faults import latest_of, rejected_id, rejected_seconds, rejected_time
-from pipeline.formats.limits import CLOCK_TOLERANCE_MS, MAX_STAMP_MS, MIN_TIME_MS
+from pipeline.formats.limits import CLOCK_TOLERANCE_MS, MIN_TIME_MS
 from pipeline.formats.meaning import Meaning, interpret, meaning_without_attributes
 from pipeline.formats.native.reading import (
+    NO_NOTES,
+    Notes,
+    Read,
     names_of,
     plain_envelope,
     read_closely,
     read_plain,
-    refused_closely,
     texts_of,
 )
 from pipeline.formats.native.schema import NOTHING, WireEnvelope, WireEvent
@@ -33,25 +35,39 @@ Arrival = tuple[int, int, Sequence[Event]]
 
 _new = tuple.__new__
 _NO_ATTRIBUTES = (b"", b"null")
-_STAMP_DIGITS = len(str(MAX_STAMP_MS))
 
 
 def decode(value: bytes | None, key: bytes | None, record_ms: int) -> Envelope | Rejected:
     """Read one record; `record_ms` is the broker's record time, Unix milliseconds.
 
-    A fault of the envelope (version, ids, limits, key, resource, user) refuses the record whole; a fault of
-    an event refuses that event alone. Never raises because of the record; does not block.
+    A fault of the envelope (version, ids, limits, key, resource, user) refuses the record whole, a fault of an event
+    that event alone; single values that are no JSON are repaired. Never raises because of the record; does not block.
     """
     try:
-        read = read_plain(value, names_of(key)) or read_closely(value, key)
-        if isinstance(read, Rejected):
-            return read
-        wire, indexes, refused, resource, user = read
-        events, more_refused = _interpreted(wire, indexes, record_ms)
+        plain = read_plain(value, names_of(key))
+        if plain is not None:
+            return _decoded(plain, record_ms)
     except orjson.JSONDecodeError:
-        return refused_closely(value, key)
-    if more_refused and refused:
-        more_refused = sorted([*refused, *more_refused], key=_index)
+        plain = (
+            None  # Some part of it is not strict JSON: the thorough way mends that, or says why it cannot.
+        )
+    read = read_closely(value, key)
+    return read if isinstance(read, Rejected) else _decoded(read, record_ms)
+
+
+def _decoded(read: Read, record_ms: int) -> Envelope:
+    """The envelope of what was read. Raises `orjson.JSONDecodeError` if attributes are not strict JSON."""
+    wire, indexes, faults, resource, user, notes = read
+    events, refused, is_ahead = _interpreted(wire, indexes, record_ms)
+    repaired = 0
+    if is_ahead or notes is not NO_NOTES:
+        bad = {each.event_index for each in refused}
+        places = [index for index in indexes or range(len(wire.events)) if index not in bad]
+        repaired = _note(notes, places, events)
+        if is_ahead:
+            events, refused = _moved_back(events, places, refused, record_ms)
+    if faults and refused:
+        refused = sorted([*faults, *refused], key=_index)
     return Envelope(
         app_id=wire.app_id,
         device_id=wire.device_id,
@@ -61,7 +77,8 @@ def decode(value: bytes | None, key: bytes | None, record_ms: int) -> Envelope |
         resource=resource,
         user=user,
         events=events,
-        refused=more_refused or list(refused),
+        refused=refused or list(faults),
+        repaired=repaired,
     )
 
 
@@ -88,7 +105,8 @@ def to_events(envelope: Envelope) -> list[Event]:
 
 def _interpreted(
     wire: WireEnvelope, indexes: Sequence[int] | None, record_ms: int
-) -> tuple[list[NativeEvent], list[Rejected]]:
+) -> tuple[list[NativeEvent], list[Rejected], bool]:
+    """The events that pass, what is refused, and whether one is ahead of its record."""
     shift_ms = 0 if wire.sent_at is None else shift_of(wire.sent_at, record_ms)
     latest_ms, punctual_ms = latest_of(record_ms), record_ms + CLOCK_TOLERANCE_MS
     is_ahead = False
@@ -107,7 +125,7 @@ def _interpreted(
                 event.id,
                 event.name,
                 time_ms,
-                event.time if event.raw_time is NOTHING else _raw_time_of(event),
+                event.time,
                 event.seq or 0,
                 event.session_id or "",
                 kind,
@@ -117,25 +135,22 @@ def _interpreted(
                 stated,
             )
         )
-    return _moved_back(events, refused, indexes, record_ms) if is_ahead else (events, refused)
+    return events, refused, is_ahead
 
 
-def _raw_time_of(event: WireEvent) -> int:
-    """The device's own stamp, where the one that came is corrected already; what is no stamp says nothing."""
-    digits = bytes(event.raw_time)
-    return int(digits) if digits.isdigit() and len(digits) <= _STAMP_DIGITS else event.time
+def _note(notes: Notes, places: Sequence[int], events: Sequence[NativeEvent]) -> int:
+    """Put what is noted into the events at these places; the number of those of which something was repaired."""
+    for index, event in zip(places, events, strict=True):
+        event.raw_time_ms = notes.raw_times.get(index, event.raw_time_ms)
+        event.repaired = notes.repairs.of(index)
+    return sum(1 for event in events if event.repaired)
 
 
 def _moved_back(
-    events: list[NativeEvent],
-    refused: list[Rejected],
-    indexes: Sequence[int] | None,
-    record_ms: int,
+    events: list[NativeEvent], places: Sequence[int], refused: list[Rejected], record_ms: int
 ) -> tuple[list[NativeEvent], list[Rejected]]:
     """The events, early enough for their record; what is before 2000 then is refused with the others."""
     back_ms = back_of(max(event.time_ms for event in events), record_ms)
-    bad = {each.event_index for each in refused}
-    places = [index for index in indexes or range(len(events) + len(refused)) if index not in bad]
     kept = []
     for index, event in zip(places, events, strict=True):
         event.time_ms -= back_ms
@@ -175,7 +190,8 @@ def arrivals_of(key: bytes | None, fields: Sequence[Any]) -> tuple[list[Arrival]
     raw_resource, raw_user, resource, user = NOTHING, NOTHING, "{}", ""
     each = iter(fields)
     for offset, record_ms, value, headers in zip(each, each, each, each, strict=True):
-        bad = 0
+        came_ms = record_time_ms(headers, record_ms) if headers else record_ms
+        events = None
         try:
             wire = plain_envelope(value, names)
             if wire is not None and (wire.resource != raw_resource or wire.user != raw_user):
@@ -185,20 +201,19 @@ def arrivals_of(key: bytes | None, fields: Sequence[Any]) -> tuple[list[Arrival]
                 else:
                     resource, user = texts
                     raw_resource, raw_user = wire.resource, wire.user
-            if wire is None:
-                read = read_closely(value, key)
-                if isinstance(read, Rejected):
-                    refused += 1
-                    continue
-                wire, _, faults, resource, user = read
-                raw_resource, raw_user, bad = wire.resource, wire.user, len(faults)
-            came_ms = record_time_ms(headers, record_ms) if headers else record_ms
-            events = _events_of(wire, came_ms, resource, user)
+            if wire is not None:
+                count, events = len(wire.events), _events_of(wire, came_ms, resource, user)
         except orjson.JSONDecodeError:
-            refused_closely(value, key)
-            refused += 1
-            continue
-        refused += bad + len(wire.events) - len(events)
+            events = None  # As in `decode`.
+        if events is None:
+            read = read_closely(value, key)
+            if isinstance(read, Rejected):
+                refused += 1
+                continue
+            wire, _, faults, resource, user, _ = read
+            raw_resource, raw_user = wire.resource, wire.user
+            count, events = len(wire.events) + len(faults), _events_of(wire, came_ms, resource, user)
+        refused += count - len(events)
         arrivals.append((offset, record_ms, events))
     return arrivals, refused
 

@@ -2,35 +2,45 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
-
-class _Identity(msgspec.Struct):
-    app_id: str
-    device_id: str
-
-
-class _Sending(msgspec.Struct):
-    sent_at: int | float | None = None
+from pipeline.formats.limits import MAX_RECORD_BYTES
+from pipeline.formats.mending import read_json
+from pipeline.formats.rejected import Rejected
 
 
-_sending = msgspec.json.Decoder(_Sending)
-_identity = msgspec.json.Decoder(_Identity)
+class _Head(msgspec.Struct):
+    app_id: Any = None
+    device_id: Any = None
+    sent_at: Any = None
+
+
+_head = msgspec.json.Decoder(_Head)
 
 
 def key_of(envelope: bytes) -> bytes | None:
-    """The key of a native envelope; None if it names no device."""
-    try:
-        found = _identity.decode(envelope)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    """The key of a native envelope, repaired where it has to be; None if it names no device."""
+    head = _head_of(envelope)
+    if not isinstance(head.app_id, str) or not isinstance(head.device_id, str):
         return None
-    return f"{found.app_id}/{found.device_id}".encode()
+    return f"{head.app_id}/{head.device_id}".encode()
 
 
 def sent_at_of(envelope: bytes) -> int | None:
     """When it was sent by its device's clock, Unix milliseconds; None if it does not say."""
+    sent_at = _head_of(envelope).sent_at
+    if isinstance(sent_at, float) and sent_at.is_integer():
+        return int(sent_at)
+    return sent_at if type(sent_at) is int else None
+
+
+def _head_of(envelope: bytes) -> _Head:
     try:
-        sent_at = _sending.decode(envelope).sent_at
+        return _head.decode(envelope)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-    return None if sent_at is None or sent_at != int(sent_at) else int(sent_at)
+        read = read_json(envelope, MAX_RECORD_BYTES)
+    if isinstance(read, Rejected):
+        return _Head()
+    return _Head(*(read.tree.get(name) for name in _Head.__struct_fields__))
