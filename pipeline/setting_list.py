@@ -263,6 +263,12 @@ POLICY: Mapping[str, tuple[Form, str]] = {
         "How many newer events of a device may arrive before a late one, for it still to change sessions. "
         "State grows with it.",
     ),
+    "state_ttl_ms": (
+        duration("1s", "36500d", "no session could wait for its own events", "100 years are enough"),
+        "A device that has sent nothing for this long is forgotten by the workers: memory and recovery follow the "
+        "devices of this time. What it sends then begins anew, and `rebuild` knows of both. It must be longer than "
+        "`restate_horizon`; where that is 7 days or more, the default is a day more than that.",
+    ),
     "idle_timeout_ms": (
         duration("1s", "365d", "open sessions would be reported as ended between two events", _A_YEAR),
         "How long a device must be silent before its open session is reported as ended; by default the same "

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from pipeline.domain.policy import Policies, Policy
+from pipeline.domain.policy import HOUR_MS, Policies, Policy
 from pipeline.errors import Terminal
 from pipeline.setting_list import POLICY, PREFIX, Settings
 from pipeline.setting_values import Form
@@ -63,6 +63,8 @@ def load(environ: Mapping[str, str]) -> Settings:
     default = replace(Policy(), **policy_values)
     if "idle_timeout_ms" not in policy_values:
         default = replace(default, idle_timeout_ms=default.inactivity_timeout_ms)
+    if "state_ttl_ms" not in policy_values:
+        default = replace(default, state_ttl_ms=_state_ttl_ms(default.restate_horizon_ms))
     by_app = {}
     if "" in apps:
         problems.append("apps.: no app has an empty id")
@@ -73,12 +75,20 @@ def load(environ: Mapping[str, str]) -> Settings:
         _, values = _parse(overrides, problems, where=f"apps.{app_id}.", policy_only=True)
         if "inactivity_timeout_ms" in values and "idle_timeout_ms" not in values:
             values["idle_timeout_ms"] = values["inactivity_timeout_ms"]
+        if "restate_horizon_ms" in values and "state_ttl_ms" not in values:
+            values["state_ttl_ms"] = max(default.state_ttl_ms, _state_ttl_ms(values["restate_horizon_ms"]))
         by_app[app_id] = replace(default, **values)
     settings = replace(Settings(), **plain, policies=Policies(default, by_app))
     problems.extend(_contradictions(settings))
     if problems:
         raise InvalidSettings("settings: " + "; ".join(problems))
     return settings
+
+
+def _state_ttl_ms(horizon_ms: int) -> int:
+    """How long a silent device is remembered where nothing else is set: late events within the horizon need it."""
+    shortest_ms = Policy().state_ttl_ms
+    return shortest_ms if horizon_ms < shortest_ms else horizon_ms + 24 * HOUR_MS
 
 
 def variables() -> list[str]:
@@ -220,6 +230,16 @@ def _contradictions(settings: Settings) -> list[str]:
         )
     elif settings.kafka_ca_file and not _is(Path.is_file, settings.kafka_ca_file):
         found.append(f"kafka_ca_file: there is no file {settings.kafka_ca_file}")
+    policies = settings.policies
+    for where, policy in (
+        ("", policies.default),
+        *((f"apps.{app}.", own) for app, own in policies.by_app.items()),
+    ):
+        if policy.state_ttl_ms <= policy.restate_horizon_ms:
+            found.append(
+                f"{where}state_ttl: {_text('state_ttl_ms', policy.state_ttl_ms)} must be longer than restate_horizon, "
+                f"{_text('restate_horizon_ms', policy.restate_horizon_ms)}: late events need the state"
+            )
     for name in ("data_dir", "dashboard_dir"):
         folder = getattr(settings, name)
         if folder and _is(Path.exists, folder) and not _is(Path.is_dir, folder):

@@ -12,7 +12,10 @@ HOUR_MS = 60 * MINUTE_MS
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """When sessions end, stitch and stop being restated. All times in milliseconds."""
+    """When sessions end, stitch and stop being restated. All times in milliseconds.
+
+    States of devices hold the numbers in this order: new ones come behind the others.
+    """
 
     inactivity_timeout_ms: int = 30 * MINUTE_MS
     max_duration_ms: int = 12 * HOUR_MS
@@ -24,6 +27,8 @@ class Policy:
     restate_events: int = 2_000
     idle_timeout_ms: int = 30 * MINUTE_MS
     flicker_grace_ms: int = 700
+    state_ttl_ms: int = 7 * 24 * HOUR_MS
+    """After so long without a record a device is forgotten: whatever comes then is of a new one."""
 
 
 @dataclass(frozen=True, slots=True)

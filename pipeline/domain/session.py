@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
 from uuid import UUID
-
-import msgspec
 
 from pipeline.domain.event import COUNTERS
 
@@ -89,18 +88,15 @@ MAX_USER_IDS = 16
 """Of a session; whoever comes after them is its `user_id` while he is the last, and in its events."""
 
 
-class _User(msgspec.Struct):
-    id: str = ""
-
-
-_user = msgspec.json.Decoder(_User).decode
+_ID_FIRST = '{"id":'
+_text_at = json.JSONDecoder().raw_decode
 
 
 def note_user(session: Session, user: str) -> None:
-    """An event of the session names a user (canonical JSON), who is not the one named last."""
+    """An event of the session names a user (canonical JSON, so an id comes first), who is not the one named last."""
     session.user = user
-    user_id = _user(user).id
-    if user_id:
+    if user.startswith(_ID_FIRST):
+        user_id, _ = _text_at(user, len(_ID_FIRST))
         session.user_id = user_id
         if user_id not in session.user_ids and len(session.user_ids) < MAX_USER_IDS:
             session.user_ids.append(user_id)

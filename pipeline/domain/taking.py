@@ -20,7 +20,11 @@ def take(state: FoldState, session: Session, event: Event) -> None:
     session.last_ms = event.time_ms
     if event.client_session_id and not session.client_session_id:
         client = session.client_session_id = event.client_session_id
-        state.known = (*(id_ for id_ in state.known if id_ != client), client)[-MAX_KNOWN:]
+        known = state.known
+        if not known or known[-1] != client:
+            if client in known:
+                known = tuple(each for each in known if each != client)
+            state.known = (*known[1 - MAX_KNOWN :], client)
     count(session, event)
 
 

@@ -30,7 +30,7 @@ from pipeline.storage.dead_letter import DeadLetter, KeepDeadLetters, dead_lette
 
 log = logging.getLogger(__name__)
 
-Items = Iterable[tuple[bytes, bytes]]
+Items = Iterable[tuple[bytes, bytes | None]]
 Send = Callable[[str, int, Items], Awaitable[None]]
 """Topic, partition, keys and values; returns once the broker has them all, in order. Raises if not: `TooLarge`, once
 it has all others, where some are larger than it takes."""

@@ -5,6 +5,37 @@ from __future__ import annotations
 from collections.abc import Callable
 from heapq import heappop, heappush
 
+Due = tuple[int | None, int | None]
+"""When an open session is to be reported as ended by inactivity, and when a device's sessions become final or it is
+forgotten; None where there is nothing to do."""
+
+
+class Timetable:
+    """Both deadlines of each device of a partition. Never blocks."""
+
+    def __init__(self, due_of: Callable[[bytes], Due]) -> None:
+        """`due_of` gives the deadlines of a device as they are now."""
+        self.open: set[bytes] = set()
+        """Devices whose open session is not reported as ended."""
+        self._idle = Deadlines(lambda key: due_of(key)[0])
+        self._final = Deadlines(lambda key: due_of(key)[1])
+
+    def note(self, key: bytes, idle_ms: int | None, final_ms: int | None) -> None:
+        """Note when silence next has something to say about a device."""
+        if idle_ms is None:
+            self.open.discard(key)
+        else:
+            self.open.add(key)
+            self._idle.note(key, idle_ms)
+        if final_ms is not None:
+            self._final.note(key, final_ms)
+
+    def due(self, idle_ms: int, clock_ms: int, limit: int) -> list[bytes]:
+        """Devices about which it has something to say by now, in order; up to `limit` for either reason."""
+        found = dict.fromkeys(self._idle.due(idle_ms, limit))
+        found.update(dict.fromkeys(self._final.due(clock_ms, limit)))
+        return list(found)
+
 
 class Deadlines:
     """A heap with one entry per key. Never blocks; rebuilt after recovery.

@@ -68,7 +68,7 @@ def apply(state: DeviceState, arrivals: Sequence[Arrival], policy: Policy, count
     state.outbox = []
     left: list[Session] = []
     final: list[Session] = []
-    late = False
+    late = state.outdated
     at = 0
     while at < len(arrivals):
         if not late:
@@ -84,6 +84,9 @@ def apply(state: DeviceState, arrivals: Sequence[Arrival], policy: Policy, count
     state.applied_offset = arrivals[-1][0]
     if late:
         _refold(state, policy, left)
+        if state.outdated:
+            report.forget(state)
+            state.outdated = False
         report.dissolve(state, (*left, *final, *state.head.held))
     if final:
         report.finals(state, final)
@@ -101,8 +104,12 @@ def fall_silent(state: DeviceState, now_ms: int, clock_ms: int, policy: Policy) 
     """
     state.outbox = []
     changed = False
-    if state.head.open is not None and now_ms - state.arrived_ms >= policy.idle_timeout_ms:
-        changed = report.silent(state)
+    if now_ms - state.arrived_ms >= policy.idle_timeout_ms:
+        if state.outdated:
+            _bring_up_to_date(state, policy)
+            changed = True
+        if state.head.open is not None:
+            changed |= report.silent(state)
     if state.tail and clock_ms - state.arrived_ms >= policy.restate_horizon_ms:
         final: list[Session] = []
         _compact(state, policy, final, late=False)
@@ -110,6 +117,16 @@ def fall_silent(state: DeviceState, now_ms: int, clock_ms: int, policy: Policy) 
         report.finals_held(state)
         changed = True
     return changed
+
+
+def _bring_up_to_date(state: DeviceState, policy: Policy) -> None:
+    """Fold anew what an older program folded, and tell all that is over again."""
+    left: list[Session] = []
+    _refold(state, policy, left)
+    report.forget(state)
+    state.outdated = False
+    report.dissolve(state, (*left, *state.head.held))
+    report.over(state, left)
 
 
 def _admit_record(
@@ -129,6 +146,8 @@ def _admit_record(
     _, record_ms, events = arrival
     if record_ms - state.arrived_ms >= policy.restate_horizon_ms:
         _compact(state, policy, final, late=late)
+        if record_ms - state.arrived_ms >= policy.state_ttl_ms and state.floor is not None:
+            _begin_anew(state, left, final, late=late)
     state.arrived_ms = max(state.arrived_ms, record_ms)
     for event in events:
         late |= _admit(state, event, policy, left, counts=counts, late=late)
@@ -143,6 +162,27 @@ def _admit_record(
     ):
         _trim(state, policy, final, heavy=heavy)
     return late
+
+
+def _begin_anew(state: DeviceState, left: list[Session], final: list[Session], *, late: bool) -> None:
+    """Forget a device that has been silent for `state_ttl`, as `Partition.tick` does. Its tail is empty already.
+
+    Whether a tick or its next record comes first, what it had is told as final, and what comes is of a new device.
+    `late` as in `_admit`.
+    """
+    if late:
+        left.clear()
+        state.head = checkpoint(state).copy()
+        if state.outdated:
+            report.forget(state)
+            state.outdated = False
+        report.dissolve(state, (*final, *state.head.held))
+    report.over(state, left)
+    report.finals(state, final)
+    report.finals_held(state)
+    left.clear()
+    final.clear()
+    state.forget()
 
 
 def _admit(

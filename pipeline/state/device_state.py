@@ -72,6 +72,8 @@ class DeviceState:
     """Record time of the device's latest record."""
     base_offset: int = field(default=-1, compare=False)
     """Applied offset of the whole state that was written last; -1 if none was (`state.store`)."""
+    outdated: bool = field(default=False, compare=False)
+    """Folded by an older program, under the first definition of a session: the recent events are to be folded anew."""
     packed_chars: int = field(default=0, compare=False)
     """Of `strings`, when it was last without texts that nothing refers to."""
     prev_compared: tuple[object, ...] = field(default=(), compare=False)
@@ -79,6 +81,13 @@ class DeviceState:
 
     def __post_init__(self) -> None:
         self.tail = Tail(self.strings)
+
+    def forget(self) -> None:
+        """Be the state of a device that nothing is known of, but for the input that is done."""
+        self.checkpoint, self.head = FoldState(), FoldState()
+        self.named, self.floor = (), None
+        self.tail = Tail(self.strings)
+        self.written, self.prev_compared = {}, ()
 
     @property
     def silence_due(self) -> bool:

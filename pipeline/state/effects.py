@@ -46,8 +46,8 @@ class Effects:
     before it emitted them, and a state that goes on from there forgets them: so before any state is written."""
     rows: Rows
     """Device key and session row."""
-    states: list[tuple[bytes, bytes]] = field(default_factory=list)
-    """Table key and value; the partition's marker last, in the last step of a chunk."""
+    states: list[tuple[bytes, bytes | None]] = field(default_factory=list)
+    """Table key and value (None: the entry is gone); the partition's marker last, in the last step of a chunk."""
     counts: Counts = field(default_factory=Counts)
     refused: int = 0
     """Events (or whole records) that were not decoded; the sink dead-letters them."""

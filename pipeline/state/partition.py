@@ -9,9 +9,11 @@ import msgspec
 
 from pipeline.domain.policy import Policies, Policy
 from pipeline.formats.native.events import Arrival, arrivals_of
+from pipeline.state.app_policies import AppPolicies
 from pipeline.state.aside import MOST_ASIDE, Aside, aside_item
-from pipeline.state.codec import state_codec, step_codec
-from pipeline.state.deadlines import Deadlines
+from pipeline.state.codec import state_codec
+from pipeline.state.codec.state_head import Outline
+from pipeline.state.deadlines import Due, Timetable
 from pipeline.state.device import Counts, apply, fall_silent
 from pipeline.state.device_state import DeviceState
 from pipeline.state.effects import (
@@ -28,9 +30,8 @@ from pipeline.state.failures import PoisonedDevices, StateLost, UnreadableState
 from pipeline.state.marker import MARKER_KEY, UNREADABLE, Marker, marker_item, marker_of
 from pipeline.state.outbox import Rows
 from pipeline.state.records import Record
-from pipeline.state.store import DeviceStates, Encode, Mismatch
+from pipeline.state.store import DeviceStates, Encode, Mismatch, gone
 
-Due = tuple[int | None, int | None]
 STEP_BYTES = 64_000_000
 """Of what a step makes: table entries, outboxes, decoded states that are heavy. Then the rest of the chunk waits."""
 _WRITE_BYTES = 600
@@ -59,11 +60,10 @@ class Partition:
         """`offset_base` is added to every offset: above 0 where a topic began anew (see settings)."""
         self.number = number
         self.marker = Marker()
-        self._policies = policies
+        self._policies = AppPolicies(policies)
         self._offset_base = offset_base
         self._handled_offset = -1
         """Of the last record that came since the partition was taken over."""
-        self._policy_of_app: dict[bytes, tuple[Policy, bytes]] = {}
         self._came_ms: dict[int, int] = {}
         """The partition's time at records of the chunk in hand whose stamps are behind it, a broker's clock having gone
         back. It counts for them: else it were chance whether silence or such a record comes first."""
@@ -72,9 +72,7 @@ class Partition:
         """Devices whose next record alone makes more than the broker takes."""
         self._uncommitted = False
         """Effects were given out that are not durable yet: decoded states are ahead of what is."""
-        self._open: set[bytes] = set()
-        self._idle = Deadlines(lambda key: self._due_ms(key)[0])
-        self._final = Deadlines(lambda key: self._due_ms(key)[1])
+        self._timetable = Timetable(self._due_ms)
 
     def __len__(self) -> int:
         return len(self._store)
@@ -97,7 +95,7 @@ class Partition:
         except UNREADABLE as error:
             raise self._unreadable(key, error) from error
         for key in self._store:
-            self._note(key, *self._due_ms(key))
+            self._timetable.note(key, *self._due_ms(key))
 
     def keep_decoded(self, devices: int) -> None:
         """Keep the decoded states of at most so many devices."""
@@ -197,8 +195,7 @@ class Partition:
         """
         clock_ms = min(self.marker.clock_ms, now_ms)
         idle_ms = max(clock_ms, now_ms) if caught_up else clock_ms
-        due = dict.fromkeys(self._idle.due(idle_ms, limit))
-        due.update(dict.fromkeys(self._final.due(clock_ms, limit)))
+        due = self._timetable.due(idle_ms, clock_ms, limit)
         if not due:
             return None
         self._begin()
@@ -207,14 +204,20 @@ class Partition:
         for key in due:
             if made >= STEP_BYTES:
                 break
-            (policy, _), said = self._policy(key), len(effects.rows)
+            (policy, _), said = self._policies.of(key), len(effects.rows)
             state = self._load(key)
             if state.applied_offset > self._handled_offset:
                 # Recovered, and its input may still come again: then its outbox may not have been emitted either.
                 effects.rows.add(key, state, state.applied_offset * 2)
-            if fall_silent(state, idle_ms, clock_ms, policy):
+            is_news = fall_silent(state, idle_ms, clock_ms, policy)
+            if is_news:
                 effects.rows.add(key, state, state.applied_offset * 2 + 1)
                 state.outbox = []
+            if not state.has_tail and clock_ms - state.arrived_ms >= policy.state_ttl_ms:
+                effects.states += gone(key)
+                effects.touched.append((key, None, None))
+                continue
+            if is_news or self._store.is_old(key):
                 effects.states.append(self._store.entry_of_base(key, state))
             effects.touched.append((key, *_due_ms(state, policy)))
             self._store.keep(key, state)
@@ -237,10 +240,12 @@ class Partition:
     def commit(self, effects: Effects) -> None:
         """Take over the effects of the latest `apply` or `tick`: they are durable now."""
         for key, value in effects.states:
-            if key != MARKER_KEY:
+            if value is None:
+                self._store.drop(key)
+            elif key != MARKER_KEY:
                 self._store.commit(key, value)
         for key, idle_ms, final_ms in effects.touched:
-            self._note(key, idle_ms, final_ms)
+            self._timetable.note(key, idle_ms, final_ms)
         if not effects.rest:
             self.marker = effects.marker
             self._handled_offset = max(self._handled_offset, effects.handled_offset)
@@ -249,7 +254,7 @@ class Partition:
     @property
     def open_sessions(self) -> int:
         """Devices whose open session is not reported as ended."""
-        return len(self._open)
+        return len(self._timetable.open)
 
     @property
     def devices_set_aside(self) -> int:
@@ -299,7 +304,10 @@ class Partition:
         if arrivals[0][0] <= state.applied_offset:
             effects.owed.add(key, state, state.applied_offset * 2)
             arrivals = [arrival for arrival in arrivals if arrival[0] > state.applied_offset]
-        policy, policy_bytes = self._policy(key)
+        elif arrivals[0][0] <= self.marker.applied_offset and key not in self._store:
+            # All that was done: the device has been forgotten since.
+            arrivals = [arrival for arrival in arrivals if arrival[0] > self.marker.applied_offset]
+        policy, policy_bytes = self._policies.of(key)
         counts = Counts()
         try:
             applied = apply(state, arrivals, policy, counts)
@@ -364,37 +372,22 @@ class Partition:
     def _unreadable(self, key: bytes, error: Exception) -> UnreadableState:
         return UnreadableState(f"changelog of partition {self.number}, key {key!r}: {error}. {_WAY_BACK}")
 
-    def _policy(self, key: bytes) -> tuple[Policy, bytes]:
-        """The policy of a device's app, and the same encoded."""
-        app = key[: key.index(b"/")]
-        found = self._policy_of_app.get(app)
-        if found is None:
-            policy = self._policies.of(app.decode())
-            found = self._policy_of_app[app] = policy, step_codec.encode_policy(policy)
-        return found
-
-    def _note(self, key: bytes, idle_ms: int | None, final_ms: int | None) -> None:
-        """Note when silence next has something to say about a device, as far as is durable."""
-        if idle_ms is None:
-            self._open.discard(key)
-        else:
-            self._open.add(key)
-            self._idle.note(key, idle_ms)
-        if final_ms is not None:
-            self._final.note(key, final_ms)
-
     def _due_ms(self, key: bytes) -> Due:
         """Of a device, as far as is durable."""
-        if key in self._store.aside:
+        if key in self._store.aside or key not in self._store:
             return None, None
-        known, (policy, _) = self._store.outline(key), self._policy(key)
-        return _due_ms(known, policy)
+        known, (policy, _) = self._store.outline(key), self._policies.of(key)
+        idle_ms, final_ms = _due_ms(known, policy)
+        if idle_ms is None and self._store.is_old(key):
+            # Nothing is due but to write it anew.
+            idle_ms = known.arrived_ms + policy.idle_timeout_ms
+        return idle_ms, final_ms
 
 
-def _due_ms(known: DeviceState | state_codec.Outline, policy: Policy) -> Due:
-    """When the open session is to be reported as ended by inactivity, and when a device's sessions become final
-    for want of input; None where there is nothing to report."""
+def _due_ms(known: DeviceState | Outline, policy: Policy) -> Due:
+    """When the open session is to be reported as ended by inactivity, None if there is nothing to report; and when a
+    device's sessions become final for want of input or, once they are, it is forgotten."""
     return (
         known.arrived_ms + policy.idle_timeout_ms if known.silence_due else None,
-        known.arrived_ms + policy.restate_horizon_ms if known.has_tail else None,
+        known.arrived_ms + (policy.restate_horizon_ms if known.has_tail else policy.state_ttl_ms),
     )

@@ -18,17 +18,28 @@ LIVE_INTERVAL_MS = 30_000
 
 def changed(state: DeviceState, left: Iterable[Session]) -> None:
     """After input: write the sessions that differ from their rows; `left` were pushed out of the fold."""
+    over(state, left)
+    if state.head.open is not None:
+        _open(state, state.head.open)
+
+
+def over(state: DeviceState, left: Iterable[Session]) -> None:
+    """Write the sessions that are over and differ from their rows; `left` were pushed out of the fold."""
     for session in left:
         _closed(state, session)
     prev = state.head.prev
     if prev is not None:
-        # Whatever changes it changes one of these.
-        says = prev.first_event_id, prev.event_count, prev.end_reason, prev.exit_reason
+        # Whatever changes it changes one of these. (The sum: an end that names it may be another one's event.)
+        says = prev.first_event_id, prev.event_count, prev.end_reason, prev.exit_reason, sum(prev.counters)
         if says != state.prev_compared:
             _closed(state, prev)
             state.prev_compared = says
-    if state.head.open is not None:
-        _open(state, state.head.open)
+
+
+def forget(state: DeviceState) -> None:
+    """What the rows in reach say is not known: all that they are of is to be written again."""
+    for written in state.written.values():
+        written.digest, written.at_ms = b"", 0
 
 
 def dissolve(state: DeviceState, kept: Iterable[Session]) -> None:
@@ -44,7 +55,8 @@ def silent(state: DeviceState) -> bool:
     """Report the open session as ended by inactivity. Returns whether that is news."""
     opened = state.head.open
     assert opened is not None, "only an open session falls silent"
-    if state.written[opened.first_event_id].report is Report.SILENT:
+    before = state.written.get(opened.first_event_id)
+    if before is not None and before.report is Report.SILENT and before.digest:
         return False
     _write(state, as_quiet(opened), Report.SILENT)
     return True

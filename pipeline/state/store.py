@@ -1,23 +1,24 @@
 """The states of a partition's devices: encoded, and those used recently decoded too.
 
 A state is kept in two parts. The *base* is all of it, rewritten now and then; the *steps* are the input that came
-since, and grow by what came. So a step costs what it brings, not what the device has sent in a day. When each of
-the two is written follows from their sizes alone.
+since, and grow by what came. So a step costs what it brings, not what the device has sent in a day. A new device has
+steps alone for a while. When each of the two is written follows from their sizes alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 
 import msgspec
 
 from pipeline.domain.policy import Policy
 from pipeline.errors import Terminal
 from pipeline.formats.native.events import Arrival
+from pipeline.state import upgrade
 from pipeline.state.aside import ASIDE_SUFFIX, Aside, aside_of
 from pipeline.state.codec import state_codec, step_codec
-from pipeline.state.codec.state_codec import Outline
+from pipeline.state.codec.state_head import Outline
 from pipeline.state.device import Counts, apply
 from pipeline.state.device_state import DeviceState
 
@@ -28,6 +29,8 @@ MAX_STEPS_BYTES = 2_000_000
 """Then the base is written anew, however large it is: an entry has to fit a record of the changelog."""
 MAX_DECODED = 200_000
 """Devices whose decoded state is kept, of all partitions of a worker together: some 3 kB each."""
+_FIRST_BASE_BYTES = 512
+"""About what the first base of a device has: when it is worth to write one goes by that."""
 _LIGHT_BYTES = 4_096
 MAX_HEAVY_BYTES = 16_000_000
 """Of the decoded states kept, for what is over 4,096 bytes in each when it is encoded: decoded it is several times as
@@ -36,6 +39,11 @@ much, and a few hundred devices may have states of megabytes."""
 
 Encode = Callable[[DeviceState], bytes]
 """Writes the version of the state that all workers about can read."""
+
+
+def gone(key: bytes) -> list[tuple[bytes, bytes | None]]:
+    """The entries of a device that is forgotten."""
+    return [(key, None), (key + STEPS_SUFFIX, None)]
 
 
 class Mismatch(Terminal):
@@ -51,6 +59,8 @@ class DeviceStates:
         self._with_steps = encode is state_codec.encode
         self._bases: dict[bytes, bytes] = {}
         self._steps: dict[bytes, bytes] = {}
+        self._new: set[bytes] = set()
+        """Devices that have steps alone."""
         self.aside: dict[bytes, Aside] = {}
         """By device key; durable ones only."""
         self.max_decoded = MAX_DECODED
@@ -61,13 +71,13 @@ class DeviceStates:
         self._heavy_bytes = 0
 
     def __len__(self) -> int:
-        return len(self._bases)
+        return len(self._bases) + len(self._new)
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._bases)
+        return chain(self._bases, self._new)
 
     def __contains__(self, key: bytes) -> bool:
-        return key in self._bases
+        return key in self._bases or key in self._new
 
     def outline(self, key: bytes) -> Outline:
         """What is known of a device without decoding it. Raises KeyError for an unknown one."""
@@ -97,6 +107,8 @@ class DeviceStates:
                 raise Mismatch(
                     f"key {key!r}: steps that build on offset {steps.base_offset}, but a state of offset {reach}"
                 )
+            elif reach < 0:
+                self._new.add(key)
 
     def load(self, key: bytes) -> DeviceState:
         """A device's state, to be changed in place and then given to `base` or `step`; a new one if it has none.
@@ -105,17 +117,22 @@ class DeviceStates:
         """
         state = self.forget(key)
         if state is None:
-            base = self._bases.get(key)
-            if base is None:
-                return DeviceState()
-            state = state_codec.decode(base)
-            # A base of an older version is written anew with the next step.
-            state.base_offset = -1 if base[:1] == b"\x01" else state.applied_offset
-            if steps := self._steps.get(key):
+            base, steps = self._bases.get(key), self._steps.get(key)
+            state = DeviceState() if base is None else state_codec.decode(base)
+            state.base_offset = state.applied_offset
+            if steps is not None:
                 policy, records = step_codec.decode(steps, state.strings)
-                for each in records:
-                    apply(state, each, policy, Counts())
+                if state_codec.outline(steps).version < state_codec.VERSION:
+                    upgrade.take_steps(state, records, policy)
+                else:
+                    for each in records:
+                        apply(state, each, policy, Counts())
         return state
+
+    def is_old(self, key: bytes) -> bool:
+        """Whether a device's base is of an older version than the one that is written; False if it has none."""
+        base = self._bases.get(key)
+        return base is not None and self._with_steps and base[0] < state_codec.VERSION
 
     def weight(self, key: bytes) -> int:
         """Bytes of what is durable of a device, encoded."""
@@ -152,15 +169,15 @@ class DeviceStates:
         self, key: bytes, state: DeviceState, arrivals: Sequence[Arrival], policy: Policy, policy_bytes: bytes
     ) -> tuple[bytes, bytes]:
         """The table entry that makes `state` durable after a step of `arrivals`."""
-        base = self._bases.get(key)
-        if base is None or state.base_offset < 0 or not self._with_steps:
+        if not self._with_steps or self.is_old(key):
             return self.entry_of_base(key, state)
-        steps = self._steps.get(key)
+        base, steps = self._bases.get(key), self._steps.get(key)
         step = step_codec.encode_step(arrivals, state.strings)
         size = len(step) + (0 if steps is None else len(steps))
         # Written a step: about half of all steps, and now and then the base. Their sum is nearly least from 8 to 32
         # here; a base takes longer to write.
-        if size > MAX_STEPS_BYTES or (size > _MIN_STEPS_BYTES and size * size > 32 * len(base) * len(step)):
+        base_bytes = _FIRST_BASE_BYTES if base is None else len(base)
+        if size > MAX_STEPS_BYTES or (size > _MIN_STEPS_BYTES and size * size > 32 * base_bytes * len(step)):
             return self.entry_of_base(key, state)
         if steps is not None and not step_codec.folded_under(steps, policy_bytes):
             return self.entry_of_base(key, state)
@@ -168,8 +185,18 @@ class DeviceStates:
 
     def entry_of_base(self, key: bytes, state: DeviceState) -> tuple[bytes, bytes]:
         """The table entry that makes all of `state` durable."""
-        state.base_offset = state.applied_offset if self._with_steps else -1
+        state.base_offset = state.applied_offset
         return key, self._encode(state)
+
+    def drop(self, table_key: bytes) -> None:
+        """An entry is durably gone."""
+        if table_key.endswith(STEPS_SUFFIX):
+            key = table_key.removesuffix(STEPS_SUFFIX)
+            self._steps.pop(key, None)
+            self._new.discard(key)
+        else:
+            self._bases.pop(table_key, None)
+            self.forget(table_key)
 
     def commit(self, table_key: bytes, value: bytes) -> None:
         """An entry is durable."""
@@ -177,7 +204,11 @@ class DeviceStates:
             self.aside[table_key.removesuffix(ASIDE_SUFFIX)] = aside_of(value)
             return
         if table_key.endswith(STEPS_SUFFIX):
-            self._steps[table_key.removesuffix(STEPS_SUFFIX)] = value
+            key = table_key.removesuffix(STEPS_SUFFIX)
+            self._steps[key] = value
+            if key not in self._bases:
+                self._new.add(key)
         else:
             self._bases[table_key] = value
             self._steps.pop(table_key, None)
+            self._new.discard(table_key)

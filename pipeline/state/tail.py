@@ -15,7 +15,7 @@ from zlib import crc32
 
 import msgspec
 
-from pipeline.domain.event import COUNTERS, RANK, Event, Kind
+from pipeline.domain.event import COUNTERS, RANK, AppState, Event, Kind
 from pipeline.domain.policy import Policy
 from pipeline.formats.native.events import Arrival
 
@@ -31,9 +31,12 @@ OrderKey = tuple[int, int, int, str]
 Ref = Annotated[int, msgspec.Meta(ge=0)]
 Bits = Annotated[int, msgspec.Meta(ge=0, lt=1 << len(COUNTERS))]
 TailEntry = tuple[int, Ref, int, str, Ref, Ref, Bits, Ref, Ref]
-"""Time, kind, seq, id, and by number: SDK session, exit reason; counters; by number: resource, user."""
+"""Time, kind and stated app state in one, seq, id, and by number: SDK session, exit reason; counters; by number:
+resource, user."""
 
-_KINDS = tuple(Kind)
+_STATED = 16
+"""The stated app state stands above the kind: so what states none is what it was before events could state any."""
+_KINDS = {kind + _STATED * stated: (kind, RANK[kind], stated) for kind in Kind for stated in AppState}
 _ARRAY = Struct(">BI")
 _rows = msgspec.msgpack.Decoder(list[TailEntry])
 _encode = msgspec.msgpack.Encoder().encode
@@ -80,7 +83,7 @@ class Run(NamedTuple):
         """The events decoded. Raises `msgspec.DecodeError` for damaged ones."""
         try:
             return events_of(self._decoded(), texts)
-        except IndexError as fault:
+        except LookupError as fault:
             raise msgspec.DecodeError(f"a damaged tail: {fault}") from fault
 
     def id_at(self, index: int) -> str:
@@ -97,18 +100,22 @@ class Run(NamedTuple):
 def rows_of(events: Iterable[Event], strings: Strings) -> list[TailEntry]:
     """Events as they are encoded; new texts get the next numbers."""
     return [
-        (time_ms, kind, seq, id_, strings[client], strings[exit_], counters, strings[resource], strings[user])
-        for time_ms, _, seq, id_, kind, client, exit_, counters, resource, user, _ in events
-    ]
+        (time_ms, kind + _STATED * stated if stated else kind, seq, id_, strings[client], strings[exit_], counters,
+         strings[resource], strings[user])
+        for time_ms, _, seq, id_, kind, client, exit_, counters, resource, user, stated in events
+    ]  # fmt: skip
 
 
 def events_of(rows: Iterable[TailEntry], texts: Sequence[str]) -> list[Event]:
-    """The events of `rows_of`. Raises IndexError for a number without a text."""
-    return [
-        Event(time_ms, RANK[kind], seq, id_, _KINDS[kind], texts[client], texts[exit_], counters,
-              texts[resource], texts[user])
-        for time_ms, kind, seq, id_, client, exit_, counters, resource, user in rows
-    ]  # fmt: skip
+    """The events of `rows_of`. Raises LookupError for a number without a text or a kind."""
+    events = []
+    for time_ms, meaning, seq, id_, client, exit_, counters, resource, user in rows:
+        kind, rank, stated = _KINDS[meaning]
+        events.append(
+            Event(time_ms, rank, seq, id_, kind, texts[client], texts[exit_], counters, texts[resource],
+                  texts[user], stated)
+        )  # fmt: skip
+    return events
 
 
 class Tail:

@@ -114,7 +114,7 @@ def sessionizer_app(frame: Frame, policies: Policies, encode: Encode) -> BatchAp
     app = frame.app("sessionizer")
     fence = kafka_fence(topics.STATE, lambda: raw_producer(app))
 
-    async def send(topic: str, partition: int, items: Iterable[tuple[bytes, bytes]]) -> None:
+    async def send(topic: str, partition: int, items: Iterable[tuple[bytes, bytes | None]]) -> None:
         if topic == topics.STATE:
             await fence.send(partition, items)
         else:

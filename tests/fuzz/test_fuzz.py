@@ -27,8 +27,9 @@ from pipeline.formats.limits import (
 from pipeline.formats.rejected import MAX_DETAIL_CHARS, Reason, Rejected
 from pipeline.formats.strict_json import parse
 from pipeline.settings import InvalidSettings, load
-from pipeline.state.codec import state_codec, state_v1
+from pipeline.state.codec import state_codec
 from pipeline.state.device_state import DeviceState
+from pipeline.state.marker import MARKER_KEY
 from pipeline.storage import stored_event
 from pipeline.storage.dead_letter import dead_letters_of, row_of_dead_letter
 from tests.fuzz.campaign import Campaign, run_mutator
@@ -37,6 +38,7 @@ from tests.fuzz.records import MeasureTarget, NativeTarget, check_envelope
 from tests.fuzz.stored import StateTarget, StoredEventTarget
 from tests.fuzz.target import Escaped, Target
 from tests.fuzz.vocabulary import NOW_MS
+from tests.support.left_states import Left
 
 INPUTS = 4_000
 TARGETS: dict[str, Callable[[], Target]] = {
@@ -185,8 +187,13 @@ def test_a_refused_value_too_large_for_a_dead_letter_is_cut_and_says_so() -> Non
 
 
 def state_layout() -> list[Any]:
-    """Of a state in version 1, where every part is decoded at once."""
-    layout = msgspec.msgpack.decode(state_v1.encode(state_codec.decode(StateTarget().seeds()[1]))[1:])
+    """Of a state in version 1, where every part is decoded at once: one that owes a row."""
+    layouts = [
+        msgspec.msgpack.decode(value[1:])
+        for key, value in sorted(Left(1).entries.items())
+        if key != MARKER_KEY
+    ]
+    layout = next(layout for layout in layouts if layout[4] and layout[6] and layout[7] and layout[8])
     assert isinstance(layout, list)
     return layout
 
@@ -195,7 +202,7 @@ def state_layout() -> list[Any]:
     ("path", "value"),
     [
         ((4, 2), 500),  # the app's state
-        ((6, 0, 1), 9),  # the kind of an event
+        ((6, 0, 1), 99),  # the kind of an event
         ((6, 0, 7), 10**6),  # a reference to no string
         ((6, 0, 8), -1),  # one that Python would count from the end
         ((6, 0, 6), 256),  # a bit of no counter

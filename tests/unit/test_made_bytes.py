@@ -112,7 +112,7 @@ user_json = json.dumps(user("u"), separators=(",", ":"), ensure_ascii=False)
 def lines():
     for n in range(600):
         kind = label[(Kind.FOREGROUND, Kind.BACKGROUND)[n % 2]]
-        row = ["app", "d", 0, n, 2 * 10**12, 10**12 + n, kind, 0, f"e{n}", "", "", 0, "{}", user_json]
+        row = ["app", "d", 0, n, 2 * 10**12, 10**12 + 1_000 * n, kind, 0, f"e{n}", "", "", 0, "{}", user_json]
         yield json.dumps(row).encode()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 (device,) = stored_event.devices(lines())

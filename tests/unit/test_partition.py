@@ -208,7 +208,8 @@ def test_stored_offsets_go_on_above_the_base() -> None:
 
 def test_damage_that_only_a_late_event_meets_is_named_too() -> None:
     partition = fed(record(0, 10))
-    state = state_codec.decode(partition._store._bases[b"a/d"])
+    state = partition._store.load(b"a/d")
+    state.tail.packed()
     state.tail._runs = [run._replace(rows=b"\xc1") for run in state.tail._runs]
     again = Partition(5, POLICIES)
     again.restore({b"a/d": state_codec.encode(state)})
@@ -271,11 +272,11 @@ def test_damage_is_named_with_its_key() -> None:
     for key in held:
         with pytest.raises(UnreadableState, match=r"partition 5, key .*rebuild --states"):
             Partition(5, POLICIES).restore({**held, key: held[key][:1]})
-    base = held[b"a/d"]
-    partition = Partition(5, POLICIES)
-    partition.restore({**held, b"a/d": base[:-9] + b"\xc1" * 9})
-    with pytest.raises(UnreadableState, match=r"partition 5, key b'a/d'"):
-        partition.apply([record(9, 9)])
+    for key in set(held) - {MARKER_KEY}:
+        partition = Partition(5, POLICIES)
+        partition.restore({**held, key: held[key][:-9] + b"\xc1" * 9})
+        with pytest.raises(UnreadableState, match=r"partition 5, key b'a/d'"):
+            partition.apply([record(9, 9)])
 
 
 def fed_entries() -> list[tuple[bytes, bytes]]:
@@ -381,3 +382,92 @@ def test_what_fails_on_a_record_of_no_device_is_raised_as_it_is(monkeypatch: pyt
     monkeypatch.setattr(partitions, "arrivals_of", fails)
     with pytest.raises(ZeroDivisionError):
         Partition(0, POLICIES).apply([SourceRecord(1, AT_MS, None, None)])
+
+
+TTL_MS = 2 * HORIZON_MS
+FORGETFUL = Policies(Policy(idle_timeout_ms=IDLE_MS, restate_horizon_ms=HORIZON_MS, state_ttl_ms=TTL_MS))
+
+
+def test_a_device_that_is_silent_for_long_leaves_memory_and_changelog() -> None:
+    partition = fed(record(0, state="foreground"), record(1, 5, device="e"), policies=FORGETFUL)
+    assert ends(tick(partition, 4 * IDLE_MS)) == [("d", "inactivity", False), ("e", "inactivity", False)]
+    partition.commit(partition.apply([record(2, TTL_MS, device="e")]))
+    told = tick(partition, TTL_MS)
+    # All is told as final before it is forgotten.
+    assert ends(told) == [("d", "inactivity", True)]
+    assert [item for item in told.states if b"a/d" in item[0]] == [
+        (b"a/d", None),
+        (b"a/d" + STEPS_SUFFIX, None),
+    ]
+    assert list(partition._store) == [b"a/e"]
+    assert partition.open_sessions == 1
+    assert partition.tick(AT_MS + TTL_MS, caught_up=True) is None
+
+
+def test_silence_is_told_by_the_time_of_input() -> None:
+    """A wall clock that is ahead, or a partition without input, forgets nobody."""
+    partition = fed(record(0), policies=FORGETFUL)
+    for _ in range(3):
+        if effects := partition.tick(AT_MS + 100 * TTL_MS, caught_up=True):
+            partition.commit(effects)
+    assert list(partition._store) == [b"a/d"]
+
+
+@pytest.mark.parametrize("forgotten_by", ["tick", "record", "record of the same chunk"])
+def test_what_comes_after_is_of_a_new_device_whoever_is_first(forgotten_by: str) -> None:
+    """A tick, or the device's next record: the rows are the same, and nothing of the old life is left open."""
+    partition = Partition(0, FORGETFUL)
+    first = [record(0, state="foreground"), record(1, 7, state="background"), record(2, 9_000)]
+    rows: dict[str, dict[str, Any]] = {}
+
+    def take(effects: Effects | None) -> None:
+        if effects is not None:
+            for _, value in effects.rows:
+                row = json.loads(value)
+                rows[row["session_id"]] = {
+                    name: row[name] for name in row if name not in ("revision", "offset", "arrived_at")
+                }
+            partition.commit(effects)
+
+    chunks = [[each] for each in first]
+    other, again = record(3, 9_000 + TTL_MS, device="e"), record(4, 9_001 + TTL_MS)
+    if forgotten_by == "record of the same chunk":
+        take(partition.apply([*first, other, again]))
+    else:
+        for chunk in chunks:
+            take(partition.apply(chunk))
+        if forgotten_by == "tick":
+            take(partition.apply([other]))
+            while (effects := partition.tick(AT_MS + 9_000 + TTL_MS, caught_up=True)) is not None:
+                take(effects)
+            assert b"a/d" not in partition._store
+            take(partition.apply([again]))
+        else:
+            take(partition.apply([other, again]))
+    mine = sorted(
+        (row for row in rows.values() if row["device_id"] == "d"), key=lambda row: row["started_at"]
+    )
+    assert [
+        (row["start_reason"], row["end_reason"], row["is_final"], row["stitched_index"]) for row in mine
+    ] == [
+        ("foreground", "background", True, 1),
+        # In the background, since nothing said anything else.
+        ("background", "inactivity", True, 2),
+        # Nothing is known of that any more.
+        ("implicit", "", False, 1),
+    ]
+    assert [event.id for event in partition._store.load(b"a/d").tail] == ["d4"]
+
+
+def test_input_that_comes_again_for_a_device_that_is_forgotten_is_done() -> None:
+    partition = fed(record(0), record(1, TTL_MS + 5, device="e"), policies=FORGETFUL)
+    tick(partition, TTL_MS + 5)
+    assert b"a/d" not in partition._store
+    effects = partition.apply([record(0), record(2, TTL_MS + 6)])
+    assert effects.counts.accepted == 1
+    partition.commit(effects)
+    assert [event.id for event in partition._store.load(b"a/d").tail] == ["d2"]
+    # A new owner knows it by the marker.
+    again = Partition(0, FORGETFUL)
+    again.restore({MARKER_KEY: marker_item(Marker(5, AT_MS))[1]})
+    assert [key for key, _ in again.apply([record(4)]).states] == [MARKER_KEY]

@@ -17,6 +17,8 @@ def test_the_defaults_are_those_of_the_definition() -> None:
         restate_horizon_ms=86_400_000,
         restate_events=2_000,
         idle_timeout_ms=1_800_000,
+        flicker_grace_ms=700,
+        state_ttl_ms=604_800_000,
     )
 
 
@@ -30,8 +32,8 @@ def test_an_app_has_its_own_policy_or_the_default() -> None:
 def test_kinds_of_one_millisecond_have_their_order() -> None:
     """Those of one rank go by the counter of the SDK."""
     expected = [
-        Kind.FOREGROUND, Kind.LAUNCH, Kind.ACTIVITY, Kind.BACKGROUND, Kind.SESSION_END,
-        Kind.ANR, Kind.EXCEPTION, Kind.CRASH, Kind.EXIT,
+        Kind.ACTIVE, Kind.FOREGROUND, Kind.LAUNCH, Kind.ACTIVITY, Kind.BACKGROUND, Kind.SESSION_END,
+        Kind.ANR, Kind.EXCEPTION, Kind.CRASH, Kind.EXIT, Kind.PASSIVE,
     ]  # fmt: skip
-    made = [make_event(0, kind, f"{kind}", seq=9 - n) for n, kind in enumerate(Kind)]
+    made = [make_event(0, kind, f"{kind}", seq=20 - n) for n, kind in enumerate(Kind)]
     assert [each.kind for each in sorted(made)] == expected

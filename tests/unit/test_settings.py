@@ -58,6 +58,8 @@ NONSENSE = [
     ("DATA_DIR", "{file}", "not a folder"),
     ("DATA_DIR", " ", "is blank"),
     ("INACTIVITY_TIMEOUT", "0s", "1s to 365d"),
+    ("FLICKER_GRACE", "2h", "0s to 1h"),
+    ("STATE_TTL", "1d", "must be longer than restate_horizon, 86400000ms"),
     ("INACTIVITY_TIMEOUT", "400000d", "1s to 365d"),
     ("MAX_DURATION", "0ms", "1s to 365d"),
     ("MAX_DURATION", "366d", "1s to 365d"),
@@ -127,6 +129,20 @@ def test_bounds_themselves_are_taken() -> None:
     most = load({"PIPELINE_KAFKA_SESSION_TIMEOUT": "30m", "PIPELINE_RESTATE_HORIZON": "36500d"})
     assert most.kafka_session_timeout_ms == 30 * 60_000
     assert load({"PIPELINE_TOPIC_RETENTION": "-1"}).topic_retention_ms == -1
+
+
+def test_a_device_is_remembered_for_longer_than_its_events_may_be_late(tmp_path: Path) -> None:
+    day_ms = 86_400_000
+    assert load({}).policies.default.state_ttl_ms == 7 * day_ms
+    assert load({"PIPELINE_RESTATE_HORIZON": "6d"}).policies.default.state_ttl_ms == 7 * day_ms
+    assert load({"PIPELINE_RESTATE_HORIZON": "400d"}).policies.default.state_ttl_ms == 401 * day_ms
+    file = tmp_path / "settings.toml"
+    file.write_text('[apps.a]\nrestate_horizon = "30d"\n[apps.b]\nexit_grace = "1s"\n')
+    policies = load({"PIPELINE_CONFIG": str(file), "PIPELINE_STATE_TTL": "8d"}).policies
+    assert [policies.of(app).state_ttl_ms // day_ms for app in "abc"] == [31, 8, 8]
+    file.write_text('[apps.a]\nrestate_horizon = "8d"\nstate_ttl = "8d"\n')
+    with pytest.raises(InvalidSettings, match=r"apps\.a\.state_ttl: .* must be longer than restate_horizon"):
+        load({"PIPELINE_CONFIG": str(file)})
 
 
 def test_a_login_is_taken_where_kafka_asks_for_one() -> None:

@@ -24,7 +24,11 @@ def arrivals(count: int, user_chars: int) -> list[Arrival]:
         (
             i,
             START_MS + i,
-            [make_event(START_MS + i * 1_000, Kind.ACTIVITY, f"e{i}", user=f'{{"id":"{i:0{user_chars}}"}}')],
+            [
+                make_event(
+                    START_MS + i * 1_000, Kind.ACTIVITY, f"e{i}", user=f'{{"personas":["{i:0{user_chars}}"]}}'
+                )
+            ],
         )
         for i in range(count)
     ]
@@ -61,7 +65,7 @@ def test_a_rebuild_hands_all_events_over_at_once_and_is_bound_all_the_same() -> 
 
 
 def test_a_text_that_events_share_is_weighed_once() -> None:
-    user = f'{{"id":"{0:0460000}"}}'
+    user = f'{{"personas":["{0:0460000}"]}}'
     state = DeviceState()
     for i in range(50):
         apply(
@@ -79,7 +83,7 @@ def test_texts_are_weighed_to_the_byte(more: int, kept: int) -> None:
     sizes = (MAX_TEXT_BYTES - 2 - 1_000_000 + more, 600_000, 400_000)
     state = DeviceState()
     for i, size in enumerate(sizes):
-        user = "ü" + str(i) * (size - 2)
+        user = f'{{"personas":["ü{str(i) * (size - 19)}"]}}'
         apply(
             state,
             [(i, START_MS + i, [make_event(START_MS + i, Kind.ACTIVITY, f"e{i}", user=user)])],

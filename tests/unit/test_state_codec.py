@@ -12,7 +12,7 @@ from pipeline.domain.policy import Policy
 from pipeline.domain.session import Session
 from pipeline.formats.native.events import Arrival
 from pipeline.state import report
-from pipeline.state.codec import state_codec, state_v1, step_codec
+from pipeline.state.codec import state_codec, step_codec
 from pipeline.state.codec.session_codec import checkpoint
 from pipeline.state.codec.state_codec import HEAD, Outline, UnknownStateVersion
 from pipeline.state.device import Counts, apply, fall_silent
@@ -24,7 +24,10 @@ POLICY = Policy(restate_events=4)
 
 
 def event(number: int, *, user: str = "u") -> Event:
-    return make_event(AT_MS + number, Kind.ACTIVITY, f"e{number}", user=user, client_session_id="s")
+    """One of a user who is told by a persona alone: a text that the state has once."""
+    return make_event(
+        AT_MS + number, Kind.ACTIVITY, f"e{number}", user=f'{{"personas":["{user}"]}}', client_session_id="s"
+    )
 
 
 def state_of(*numbers: int, policy: Policy = POLICY) -> DeviceState:
@@ -38,20 +41,20 @@ def test_the_outline_is_what_the_state_says() -> None:
     state = state_of(7, 9)
     value = state_codec.encode(state)
     assert state_codec.outline(value) == Outline(
-        9, AT_MS + 9, 9, silence_due=True, has_tail=True, is_steps=False
+        9, AT_MS + 9, 9, silence_due=True, has_tail=True, is_steps=False, version=3
     )
-    older = state_v1.encode(state)
-    assert state_codec.outline(older) == state_codec.outline(value)
+    older = state_codec.encoder(2)(state)
+    assert state_codec.outline(older) == state_codec.outline(value)._replace(version=2)
     fall_silent(state, AT_MS + 10**10, 0, POLICY)
-    assert state_codec.outline(state_codec.encode(state))[3:] == (False, True, False)
+    assert state_codec.outline(state_codec.encode(state))[3:6] == (False, True, False)
     fall_silent(state, AT_MS + 10**10, AT_MS + 10**10, POLICY)
-    assert state_codec.outline(state_codec.encode(state))[3:] == (False, False, False)
+    assert state_codec.outline(state_codec.encode(state))[3:6] == (False, False, False)
     assert state_codec.outline(state_codec.encode(DeviceState()))[:4] == (-1, 0, -1, False)
 
 
 def test_all_of_a_state_comes_back() -> None:
     for state in (DeviceState(), state_of(1), state_of(*range(9))):
-        for version in (1, 2):
+        for version in (2, 3):
             again = state_codec.decode(state_codec.encoder(version)(state))
             assert again == state and checkpoint(again) == checkpoint(state)
             assert again.named == state.named
@@ -59,12 +62,11 @@ def test_all_of_a_state_comes_back() -> None:
 
 
 def test_versions_are_read_for_ever_and_written_while_asked_for() -> None:
-    assert state_codec.encoder(0) is state_codec.encoder(2) is state_codec.encode
-    assert state_codec.encoder(1) is state_v1.encode
-    with pytest.raises(UnknownStateVersion, match="version 3 cannot be written, only 1, 2"):
-        state_codec.encoder(3)
+    assert state_codec.encoder(0) is state_codec.encoder(3) is state_codec.encode
+    with pytest.raises(UnknownStateVersion, match="version 4 cannot be written, only 2, 3"):
+        state_codec.encoder(4)
     value = state_codec.encode(state_of(1))
-    for newer in (3, 0, 255):
+    for newer in (4, 0, 255):
         for reading in (state_codec.decode, state_codec.outline):
             with pytest.raises(UnknownStateVersion):
                 reading(bytes((newer,)) + value[1:])  # type: ignore[operator]
@@ -101,7 +103,7 @@ def users(numbers: range, chars: int, state: DeviceState) -> list[int]:
     """A device whose user is another one with every event, four of which are remembered: the chars of its texts."""
     kept = []
     for number in numbers:
-        each = event(number, user=f"{number:0{chars}}")
+        each = event(number, user=f"{number:0{chars - 17}}")
         apply(state, [(number, AT_MS + number, [each])], POLICY, Counts())
         again = state_codec.decode(state_codec.encode(state))
         assert again == state
@@ -150,11 +152,11 @@ STEPS: list[list[Arrival]] = [
 def test_steps_come_back_as_they_were_with_their_policy() -> None:
     value = steps_of(*STEPS)
     strings = base().strings
-    assert {"", "u", "s", "{}"} <= set(strings)
+    assert {"", '{"personas":["u"]}', "s", "{}"} <= set(strings)
     assert step_codec.decode(value, strings) == (POLICY, STEPS)
-    assert {"v", "w"} <= set(strings)
+    assert {'{"personas":["v"]}', '{"personas":["w"]}'} <= set(strings)
     assert state_codec.outline(value) == Outline(
-        3, AT_MS + 3, 0, silence_due=True, has_tail=True, is_steps=True
+        3, AT_MS + 3, 0, silence_due=True, has_tail=True, is_steps=True, version=3
     )
     assert step_codec.folded_under(value, step_codec.encode_policy(POLICY))
     assert not step_codec.folded_under(value, step_codec.encode_policy(Policy()))
@@ -224,8 +226,19 @@ def test_the_numbers_in_stored_states_stay_what_they_are() -> None:
 def test_a_copy_of_what_the_fold_remembers_is_all_of_it_and_shares_nothing() -> None:
     kinds = (Kind.FOREGROUND, Kind.BACKGROUND, Kind.FOREGROUND)
     state, left = FoldState(), list[Session]()
-    step_all(state, [make_event(AT_MS + n, kind, f"e{n}") for n, kind in enumerate(kinds)], POLICY, left)
+    times = (0, 1_000, 2_000)
+    user = '{"id":"u"}'
+    events = [
+        make_event(AT_MS + ms, kind, f"e{ms}", user=user) for ms, kind in zip(times, kinds, strict=True)
+    ]
+    events.append(make_event(AT_MS + 2_001, Kind.ACTIVITY, "s", client_session_id="s"))
+    events.append(make_event(AT_MS + 2_002, Kind.ACTIVE, "w", client_session_id="s"))
+    step_all(state, events, POLICY, left)
     copy = state.copy()
     assert state.open and state.prev and state.stitched and copy == state
+    assert (copy.known, copy.shown_ms) == (("s",), AT_MS + 2_002)
+    state.held[0].user_ids.append("v")
+    assert copy.held[0].user_ids == ["u"]
+    assert copy != state
     assert not any(one is other for one, other in zip(copy.held, state.held, strict=True))
     assert copy.stitched is not state.stitched

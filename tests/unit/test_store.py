@@ -41,6 +41,15 @@ def written(store: DeviceStates, arrivals: Sequence[Arrival], policy: Policy = P
     return entry
 
 
+def based(store: DeviceStates) -> tuple[bytes, bytes]:
+    """The entry of all of the state, durable."""
+    state = store.load(KEY)
+    entry = store.entry_of_base(KEY, state)
+    store.commit(*entry)
+    store.keep(KEY, state)
+    return entry
+
+
 def restored(*entries: tuple[bytes, bytes]) -> DeviceStates:
     """What a new owner has of these entries of the changelog."""
     store = DeviceStates()
@@ -53,11 +62,8 @@ def restored(*entries: tuple[bytes, bytes]) -> DeviceStates:
 def entries() -> list[tuple[bytes, bytes]]:
     """A base, two versions of its steps, a base that has taken them in, steps on that."""
     store = DeviceStates()
-    made = [written(store, [arrival(offset)]) for offset in (3, 4, 5)]
-    state = store.load(KEY)
-    made.append(store.entry_of_base(KEY, state))
-    store.commit(*made[-1])
-    store.keep(KEY, state)
+    written(store, [arrival(3)])
+    made = [based(store), *(written(store, [arrival(offset)]) for offset in (4, 5)), based(store)]
     made.append(written(store, [arrival(6)]))
     assert [key for key, _ in made] == [KEY, STEPS, STEPS, KEY, STEPS]
     return made
@@ -91,6 +97,11 @@ def test_steps_that_build_on_another_base_are_a_mismatch() -> None:
         restored(first, later)
     with pytest.raises(Mismatch, match="but a state of offset -1"):
         restored(later)
+    # And the other way round: a device's first steps, and a base that they do not build on.
+    store = DeviceStates()
+    new = written(store, [arrival(7)])
+    with pytest.raises(Mismatch, match="steps that build on offset -1, but a state of offset 3"):
+        restored(first, new)
 
 
 def test_a_partition_says_what_to_do_about_a_mismatch() -> None:
@@ -106,7 +117,24 @@ def test_a_part_under_the_key_of_the_other_is_damage() -> None:
             DeviceStates().restore(key, value)
 
 
-def test_a_device_without_a_base_has_no_outline() -> None:
+def test_a_new_device_has_steps_alone() -> None:
+    """To write all of a state that one record made costs four times as much."""
+    store = DeviceStates()
+    entry = written(store, [arrival(3)])
+    assert entry[0] == STEPS
+    for owner in (store, restored(entry)):
+        assert (list(owner), len(owner), KEY in owner) == ([KEY], 1, True)
+        assert owner.outline(KEY)[:3] == (3, AT_MS + 3, -1)
+        assert owner.weight(KEY) == len(entry[1])
+    again = restored(entry)
+    assert again.load(KEY) == store.load(KEY)
+    assert written(again, [arrival(4)])[0] == STEPS
+    assert [event.id for event in again.load(KEY).tail] == ["e3", "e4"]
+    based(again)
+    assert (list(again), len(again), again.outline(KEY).is_steps) == ([KEY], 1, False)
+
+
+def test_a_device_that_nobody_knows_has_no_outline() -> None:
     assert list(DeviceStates()) == []
     with pytest.raises(KeyError):
         DeviceStates().outline(KEY)
@@ -116,6 +144,7 @@ def test_steps_are_folded_under_one_policy() -> None:
     """Another policy since: the steps before were folded under the old one, so all of the state is written."""
     store = DeviceStates()
     written(store, [arrival(0)])
+    based(store)
     assert written(store, [arrival(1)])[0] == STEPS
     other = replace(POLICY, inactivity_timeout_ms=1)
     assert written(store, [arrival(2)], other)[0] == KEY
@@ -139,7 +168,8 @@ def test_a_base_is_due_where_steps_would_cost_more() -> None:
 def test_a_large_base_takes_more_steps_before_it_is_written_again() -> None:
     """What is written of both together is least then: the square of the steps grows with the base."""
     store = DeviceStates()
-    _, base = written(store, [arrival(0, user="u" * 50_000)])
+    written(store, [arrival(0, user=f'{{"personas":["{"u" * 50_000}"]}}')])
+    _, base = based(store)
     sizes = [0]
     while (entry := written(store, [arrival(len(sizes))]))[0] == STEPS:
         sizes.append(len(entry[1]))
@@ -150,15 +180,17 @@ def test_a_large_base_takes_more_steps_before_it_is_written_again() -> None:
 
 def test_what_is_small_is_steps_however_small_the_base() -> None:
     store = DeviceStates()
-    kept = [written(store, [arrival(offset)])[0] for offset in range(15)]
-    assert kept == [KEY] + [STEPS] * 14
+    written(store, [arrival(0)])
+    based(store)
+    kept = [written(store, [arrival(offset)])[0] for offset in range(1, 15)]
+    assert kept == [STEPS] * 14
 
 
 def test_without_steps_all_of_a_state_is_written_each_time() -> None:
-    store = DeviceStates(state_codec.ENCODERS[1])
+    store = DeviceStates(state_codec.ENCODERS[2])
     made = [written(store, [arrival(offset)]) for offset in range(3)]
     assert [key for key, _ in made] == [KEY] * 3
-    assert {value[:1] for _, value in made} == {b"\x01"}
+    assert {value[:1] for _, value in made} == {b"\x02"}
     # A newer program finds it, and writes all of it anew before it writes steps.
     newer = restored(made[-1])
     assert written(newer, [arrival(3)])[0] == KEY
@@ -168,11 +200,11 @@ def test_without_steps_all_of_a_state_is_written_each_time() -> None:
 def test_a_program_that_writes_for_older_ones_writes_no_steps_on_a_newer_base() -> None:
     """In a downgrade: the workers that know no steps would not read them."""
     (_, base), *_ = entries()
-    store = DeviceStates(state_codec.ENCODERS[1])
+    store = DeviceStates(state_codec.ENCODERS[2])
     store.restore(KEY, base)
     store.restored()
     key, value = written(store, [arrival(4)])
-    assert (key, value[:1]) == (KEY, b"\x01")
+    assert (key, value[:1]) == (KEY, b"\x02")
 
 
 def test_what_was_used_longest_ago_is_let_go() -> None:

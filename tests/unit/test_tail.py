@@ -9,7 +9,7 @@ from zlib import crc32
 import msgspec
 import pytest
 
-from pipeline.domain.event import Event, Kind, make_event
+from pipeline.domain.event import AppState, Event, Kind, make_event
 from pipeline.domain.policy import Policy
 from pipeline.formats.native.events import Arrival
 from pipeline.state.tail import RUN_EVENTS, Run, Strings, Tail, events_of, mark_of, numbered, rows_of
@@ -29,6 +29,7 @@ def drawn(rng: Random, number: int, time_ms: int) -> Event:
         seq=rng.choice((0, 1, 2**40)), client_session_id=rng.choice(("", "s1")),
         exit_reason=rng.choice(("", "crash")), counters=rng.randrange(256),
         resource=rng.choice(("{}", "r" * 40)), user=rng.choice(("", "u")),
+        stated=rng.choice(list(AppState)),
     )  # fmt: skip
 
 
@@ -77,6 +78,9 @@ def test_it_is_a_list_in_order(seed: int) -> None:
         for wanted in (number, rng.randint(0, number)):
             id = f"e{wanted}"
             assert tail.has(id, mark_of(id)) == any(each.id == id for each in expected)
+    last = drawn(rng, 400, now_ms + 1)
+    tail.append(last, mark_of(last.id))
+    expected.append(last)
     assert tail == Tail(Strings(), expected) and tail != Tail(Strings(), expected[1:])
 
 

@@ -1,4 +1,4 @@
-"""Version 1 of a device's state: one array, the tail in it event by event. Read forever; written for older workers."""
+"""Version 1 of a device's state: one array, the tail in it event by event. Read forever."""
 
 from __future__ import annotations
 
@@ -8,15 +8,11 @@ from pipeline.state.codec.session_codec import (
     FoldRow,
     WriteRow,
     WrittenRow,
-    checkpoint,
-    fold_row,
     fold_state,
     take_reported,
-    write_rows,
-    written_rows,
 )
 from pipeline.state.device_state import DeviceState
-from pipeline.state.tail import OrderKey, Strings, Tail, TailEntry, events_of, numbered, rows_of
+from pipeline.state.tail import OrderKey, Tail, TailEntry, events_of, numbered
 
 VERSION = 1
 
@@ -39,30 +35,10 @@ class _Layout(msgspec.Struct, array_like=True, gc=False):
 _decode = msgspec.msgpack.Decoder(_Layout).decode
 
 
-def encode(state: DeviceState) -> bytes:
-    """A state as bytes, the version's byte first."""
-    strings = Strings()
-    ref = strings.__getitem__
-    events = state.tail.thaw()
-    layout = _Layout(
-        strings=[],
-        applied_offset=state.applied_offset,
-        arrived_ms=state.arrived_ms,
-        floor=state.floor,
-        tail=rows_of(events, strings),
-        checkpoint=fold_row(checkpoint(state), ref),
-        head=fold_row(state.head, ref) if events else None,
-        written=written_rows(state),
-        outbox=write_rows(state, ref),
-    )
-    layout.strings = list(strings)
-    return bytes((VERSION,)) + msgspec.msgpack.encode(layout)
-
-
 def decode(body: bytes | memoryview) -> DeviceState:
     """The state in what follows the version's byte.
 
-    Raises `msgspec.DecodeError`, IndexError, ValueError or UnicodeDecodeError for a damaged one.
+    Raises `msgspec.DecodeError`, LookupError, ValueError or UnicodeDecodeError for a damaged one.
     """
     layout = _decode(body)
     texts = layout.strings
@@ -77,4 +53,5 @@ def decode(body: bytes | memoryview) -> DeviceState:
     take_reported(state, layout.written, layout.outbox, texts)
     state.applied_offset = layout.applied_offset
     state.arrived_ms = layout.arrived_ms
+    state.outdated = True
     return state

@@ -1,8 +1,8 @@
 """What came for a device since its state was last written whole: the input of each step, for folding again.
 
-A value has a state's head (`state_codec.HEAD`, flagged as steps, with the applied offset of the base it builds on),
-then one MessagePack array: the policy that the steps were folded under, then the steps. A step is added by writing
-it behind the others; nothing before it is touched.
+A value has a state's head (`HEAD`, flagged as steps, with the applied offset of the base it builds on; -1 if the
+device has none yet), then one MessagePack array: the policy that the steps were folded under, then the steps. A step
+is added by writing it behind the others; nothing before it is touched.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import msgspec
 
 from pipeline.domain.policy import Policy
 from pipeline.formats.native.events import Arrival
-from pipeline.state.codec import state_codec
+from pipeline.state.codec.state_head import HEAD, head_of
+from pipeline.state.codec.state_v3 import VERSION
 from pipeline.state.device_state import DeviceState
 from pipeline.state.tail import ARRAY_HEAD_BYTES, Strings, TailEntry, array_head, events_of, rows_of
 
-_BODY_AT = state_codec.HEAD.size + ARRAY_HEAD_BYTES
+_BODY_AT = HEAD.size + ARRAY_HEAD_BYTES
 
 
 class _Step(msgspec.Struct, array_like=True, gc=False):
@@ -47,7 +48,7 @@ def encode_policy(policy: Policy) -> bytes:
 
 def added(value: bytes | None, step: bytes, policy: bytes, state: DeviceState, base_offset: int) -> bytes:
     """The value with one more step; None: the first. `state` is the one after the step."""
-    head = state_codec.head_of(state, base_offset)
+    head = head_of(state, VERSION, base_offset)
     if value is None:
         return b"".join((head, array_head(2), policy, step))
     count = int.from_bytes(value[_BODY_AT - 4 : _BODY_AT])
@@ -65,9 +66,9 @@ def decode(value: bytes, strings: Strings) -> tuple[Policy, list[list[Arrival]]]
     Raises `msgspec.DecodeError` for a damaged value.
     """
     try:
-        policy, *steps = _decode(memoryview(value)[state_codec.HEAD.size :])
+        policy, *steps = _decode(memoryview(value)[HEAD.size :])
         return Policy(*_decode_policy(policy)), [_step(_decode_step(step), strings) for step in steps]
-    except (IndexError, ValueError, TypeError) as fault:
+    except (LookupError, ValueError, TypeError) as fault:
         raise msgspec.DecodeError(f"damaged steps: {fault}") from fault
 
 
