@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import count
 from math import isinf
 from typing import Any, NamedTuple
 
@@ -27,25 +28,20 @@ _MENDABLE = (Reason.INVALID_UTF8, Reason.MALFORMED_JSON)
 # No valid text has 0xED before these: so the halves of a pair look, each encoded as if it were a character (CESU-8).
 _HALVES = re.compile(rb"\xed[\xa0-\xaf][\x80-\xbf]\xed[\xb0-\xbf][\x80-\xbf]|\xed[\xa0-\xbf][\x80-\xbf]")
 _HALF_ESCAPED = re.compile(rb"\\u[dD][89a-fA-F]")
-_ESCAPES = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.",
-    re.DOTALL,
+_LONE_ESCAPED = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 )
-_MAYBE_INFINITE = re.compile(rb"[nN][aA][nN]|[iI][nN][fF]|[eE]\+?[0-9]{2}|[0-9]{300}")
-# What is passed over is matched as one, many tokens at a time: texts (one without an end to the end of all, or this
-# would take quadratic time), marks and blanks, JSON's words, and numbers that a double surely holds.
-_TOKENS = re.compile(
-    rb'(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"?'
-    rb"|[^\"0-9A-Za-z+-]++"
-    rb"|(?:true|false|null)(?![A-Za-z])"
-    rb"|-?[0-9]{1,99}+(?:\.[0-9]*+)?+(?:[eE][+-]?[0-9]{1,2}+)?+(?![0-9.eE+-]))++"
-    rb"|(-?[0-9][0-9.eE+-]*+)"
-    rb"|([+-]?[A-Za-z]++)",
-    re.DOTALL,
+_MAYBE_INFINITE = re.compile(rb"[nN][aA][nN]|[iI][nN][fF]|[eE]\+?[0-9]{2}|[0-9.]{100}")
+# A text without an end goes to the end of all, or this would take quadratic time.
+_TEXTS = re.compile(rb'"((?:[^"\\]++|\\.)*+)(?:"|\\?\Z)', re.DOTALL)
+_NO_NUMBER = re.compile(rb"(?<![0-9A-Za-z.+-])[+-]?(?:nan|inf|infinity)(?![0-9A-Za-z.+-])", re.IGNORECASE)
+_LARGE = re.compile(
+    rb"(?<![0-9A-Za-z.+-])-?(?:[0-9][0-9.]*+[eE]\+?[0-9]{3,}+|[0-9][0-9.]{99,}+(?:[eE][+-]?[0-9]++)?+)"
+    rb"(?![0-9A-Za-z.+-])"
 )
-_NO_NUMBER = re.compile(rb"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
+"""Numbers that a double may not hold: any other has fewer than 100 digits, and fewer than 3 in its exponent."""
 
-_DIGITS_OF_A_DOUBLE = 300
 _CONTAINERS = (dict, list)
 
 Place = tuple[Any, Any]
@@ -138,6 +134,7 @@ class _Means(NamedTuple):
     """For a pair whose halves are encoded each by itself."""
     half: bytes
     escaped: bytes
+    """As the replacement in a regular expression is written."""
     number: bytes
     utf8: Callable[[bytes], bytes]
 
@@ -149,29 +146,31 @@ def _joined(halves: bytes) -> bytes:
 _MENDED = _Means(
     pair=_joined,
     half="\ufffd".encode(),
-    escaped=b"\\ufffd",
+    escaped=rb"\\ufffd",
     number=b"null",
     utf8=lambda value: value.decode("utf-8", "replace").encode(),
 )
 _OTHERWISE = _Means(
     pair=lambda halves: b"?",
     half=b"?",
-    escaped=b"\\u003f",
+    escaped=rb"\\u003f",
     number=b"0",
     utf8=lambda value: value.decode("utf-8", "surrogateescape").encode("utf-8", "replace"),
 )
 
 
 def _mended(value: bytes, means: _Means) -> bytes:
+    """Every step is linear in the record, and done by the libraries: it may be a million bytes of faults."""
     value = value.removeprefix(_BOM)
     try:
         value.decode()
     except UnicodeDecodeError:
         value = means.utf8(_HALVES.sub(lambda found: _half(found[0], means), value))
-    if _HALF_ESCAPED.search(value):
-        value = _ESCAPES.sub(lambda found: means.escaped if found[1] else found[0], value)
+    if _HALF_ESCAPED.search(value) and b"\0" not in value:
+        # Escaped backslashes out of the way, behind which there may be an escape in seeming only.
+        value = _LONE_ESCAPED.sub(means.escaped, value.replace(rb"\\", b"\0\0")).replace(b"\0\0", rb"\\")
     if _MAYBE_INFINITE.search(value):
-        value = _TOKENS.sub(lambda found: means.number if _is_infinite(found) else found[0], value)
+        value = _finite(value, means.number)
     return value
 
 
@@ -179,13 +178,18 @@ def _half(found: bytes, means: _Means) -> bytes:
     return means.half if len(found) == 3 else means.pair(found)
 
 
-def _is_infinite(found: re.Match[bytes]) -> bool:
-    """Whether a token, passed texts included, is a number that JSON does not have or a double does not hold."""
-    number, word = found.groups()
-    if word is not None:
-        return _NO_NUMBER.fullmatch(word) is not None
-    if number is None or (len(number) < _DIGITS_OF_A_DOUBLE and b"e" not in number and b"E" not in number):
-        return False
+def _finite(value: bytes, number: bytes) -> bytes:
+    """The JSON text with `number` for what stands outside of texts and is a number of no double."""
+    outside_and_texts = _TEXTS.split(value)
+    bare = b'"'.join(outside_and_texts[::2])
+    bare = _NO_NUMBER.sub(number, bare)
+    bare = _LARGE.sub(lambda found: number if _is_infinite(found[0]) else found[0], bare)
+    outside_and_texts[::2] = bare.split(b'"')
+    outside_and_texts[1::2] = [b'"%b"' % text for text in outside_and_texts[1::2]]
+    return b"".join(outside_and_texts)
+
+
+def _is_infinite(number: bytes) -> bool:
     try:
         return isinf(float(number))
     except ValueError:
@@ -194,23 +198,32 @@ def _is_infinite(found: re.Match[bytes]) -> bool:
 
 def _differences(one: Any, other: Any, place: Place) -> Iterator[Place]:
     """The places from this one down at which two readings of a text differ, in the order of the text."""
-    waiting = [(one, other, place)]
-    while waiting:
-        one, other, place = waiting.pop()
-        below: list[tuple[Any, Any, Place]] = []
-        if isinstance(one, dict) and isinstance(other, dict) and len(one) == len(other):
-            for (key, a), (same, b) in zip(one.items(), other.items(), strict=True):
-                if key != same:
-                    below.append((True, False, (place, key)))
-                if isinstance(a, _CONTAINERS) or a != b:
-                    below.append((a, b, (place, key)))
-        elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-            for index, (a, b) in enumerate(zip(one, other, strict=True)):
-                if isinstance(a, _CONTAINERS) or a != b:
-                    below.append((a, b, (place, index)))
-        elif one != other:
+    if not isinstance(one, _CONTAINERS) or type(one) is not type(other) or len(one) != len(other):
+        if one != other:
             yield place
-        waiting.extend(reversed(below))
+        return
+    below = [(place, _children(one, other))]
+    while below:
+        place, children = below[-1]
+        for key, a, b in children:
+            if isinstance(a, _CONTAINERS) and type(a) is type(b) and len(a) == len(b):
+                below.append(((place, key), _children(a, b)))
+                break
+            if a != b:
+                yield (place, key)
+        else:
+            below.pop()
+
+
+def _children(one: Any, other: Any) -> Iterator[tuple[Any, Any, Any]]:
+    """Keys and values of two readings; a key that was mended is one more difference."""
+    if isinstance(one, list):
+        yield from zip(count(), one, other)
+        return
+    for (key, a), (same, b) in zip(one.items(), other.items(), strict=True):
+        if key != same:
+            yield key, True, False
+        yield key, a, b
 
 
 def _field_of(place: Place, level: int) -> str:
