@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.domain.event import COUNTERS
+from pipeline.domain.event import APPEARANCES, COUNTERS, VIEWS
 
 LANES: tuple[tuple[str, str], ...] = (
     ("problem", "Problems"),
@@ -21,7 +21,6 @@ LANES: tuple[tuple[str, str], ...] = (
 
 _LANE_OF_NAME = {
     "http.client.request": "network",
-    "app.screen.view": "view",
     "app.widget.click": "tap",
     "app.screen.click": "tap",
     "log": "log",
@@ -32,8 +31,9 @@ _LANE_OF_NAME = {
     "warm_launch": "lifecycle",
     "hot_launch": "lifecycle",
 }
-_LANE_OF_PREFIX = {"lifecycle_": "view", "gesture_": "tap"}
-"""SDKs tell of parts of a screen that come and go, and of gestures, under names of their own."""
+_LANE_OF_PREFIX = {"gesture_": "tap"}
+"""SDKs tell of gestures under names of their own."""
+_VIEW_BIT, _APPEARANCE_BIT = 1 << VIEWS, 1 << APPEARANCES
 _FAULT_BITS = sum(
     1 << COUNTERS.index(name)
     for name in ("crash_count", "anr_count", "exception_count", "network_error_count", "log_error_count")
@@ -53,21 +53,27 @@ _ENDED_BY_NEXT = {
 }
 
 
-def lane(kind: str, name: str) -> str:
-    """The lane of an event."""
+def names_its_views(marks: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a session of these events has a view that the app itself tells of; then no other counts."""
+    return any(int(mark["counters"]) & _VIEW_BIT for mark in marks)
+
+
+def lane(event: Mapping[str, Any], *, named_views: bool) -> str:
+    """The lane of an event in a session that names its views or does not. As many are views as the session counts."""
+    kind, name = event["kind"], event["name"]
     if kind in ("crash", "exception", "anr"):
         return "problem"
+    if int(event["counters"]) & (_VIEW_BIT if named_views else _APPEARANCE_BIT):
+        return "view"
     by_prefix = next((lane for start, lane in _LANE_OF_PREFIX.items() if name.startswith(start)), "other")
-    return _LANE_OF_NAME.get(name, by_prefix if kind == "activity" else "lifecycle")
+    return _LANE_OF_NAME.get(name, by_prefix if kind in ("activity", "passive") else "lifecycle")
 
 
 def is_fault(event: Mapping[str, Any]) -> bool:
     """Whether an event went wrong: a failed request, an error, an exit that nobody wanted."""
     gone_badly = event["kind"] == "exit" and event["exit_reason"] not in ("user_terminated", "unknown")
     return (
-        bool(int(event["counters"]) & _FAULT_BITS)
-        or lane(event["kind"], event["name"]) == "problem"
-        or gone_badly
+        bool(int(event["counters"]) & _FAULT_BITS) or lane(event, named_views=True) == "problem" or gone_badly
     )
 
 

@@ -53,8 +53,12 @@ COUNTERS: tuple[str, ...] = (
     "tap_count",
     "view_count",
     "log_error_count",
+    "appearance_count",
 )
 """What a session counts besides its events. Bit i of `Event.counters` adds one to COUNTERS[i]."""
+
+VIEWS, APPEARANCES = COUNTERS.index("view_count"), COUNTERS.index("appearance_count")
+"""Screens that the app says were viewed; those that only the coming of their parts tells of."""
 
 
 class Event(NamedTuple):

@@ -8,7 +8,7 @@ from enum import StrEnum
 from hashlib import blake2b
 from uuid import UUID
 
-from pipeline.domain.event import COUNTERS
+from pipeline.domain.event import APPEARANCES, COUNTERS, VIEWS
 
 
 class Start(StrEnum):
@@ -69,6 +69,12 @@ class Session:
     """The last user whom its events name by an id."""
     user_ids: list[str] = field(default_factory=list)
     """All of them, in the order in which they are first named; the first MAX_USER_IDS."""
+
+    @property
+    def view_count(self) -> int:
+        """Screens viewed. Where the app tells of none, those that appeared: most apps whose parts tell of themselves
+        name their views as well, and would count each twice. Of all its events together, in whatever order."""
+        return self.counters[VIEWS] or self.counters[APPEARANCES]
 
     @property
     def is_open(self) -> bool:

@@ -35,13 +35,13 @@ def _bit(counter: str) -> int:
 _CRASH, _ANR, _EXCEPTION = _bit("crash_count"), _bit("anr_count"), _bit("exception_count")
 _NETWORK, _NETWORK_ERROR = _bit("network_count"), _bit("network_error_count")
 _TAP, _VIEW, _LOG_ERROR = _bit("tap_count"), _bit("view_count"), _bit("log_error_count")
+_APPEARANCE = _bit("appearance_count")
 
 _PLAIN: dict[str, Meaning] = {
     "session.end": (Kind.SESSION_END, "", 0, _UNSTATED),
     "app.crash": (Kind.CRASH, "", _CRASH, _UNSTATED),
     "app.widget.click": (Kind.ACTIVITY, "", _TAP, _UNSTATED),
     "app.screen.click": (Kind.ACTIVITY, "", _TAP, _UNSTATED),
-    "app.screen.view": (Kind.ACTIVITY, "", _VIEW, _UNSTATED),
     "app.heartbeat": _PASSIVE,
     "network.change": _PASSIVE,
     "device.thermal_status.change": _PASSIVE,
@@ -154,6 +154,11 @@ def _log(read: Attributes) -> Meaning:
     return Kind.ACTIVITY, "", _LOG_ERROR if is_error else 0, _UNSTATED
 
 
+def _view(read: Attributes) -> Meaning:
+    is_derived = _is_true(read.get("app.screen.view.derived"))
+    return Kind.ACTIVITY, "", _APPEARANCE if is_derived else _VIEW, _UNSTATED
+
+
 def _is_fatal(read: Attributes) -> bool:
     return _is_true(read.get("fatal"))
 
@@ -180,5 +185,6 @@ _RULES: dict[str, Callable[[Attributes], Meaning]] = {
     "app.exit": _exit,
     "http.client.request": _http,
     "log": _log,
+    "app.screen.view": _view,
 }
 _BARE: dict[str, Meaning] = {name: interpret(name, {}) for name in (*_PLAIN, *_RULES)}

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypedDict, Unpack
 
-from pipeline.domain.event import COUNTERS
+from pipeline.domain.event import APPEARANCES, COUNTERS
 from pipeline.domain.session import End, Start
 
 Group = Literal["app", "device", "user", "session"]
@@ -187,7 +187,8 @@ _ALL = (
     _of("session", "session.stitched_index", "Place in the stitched session", "number", "stitched_index"),
     _of("session", STITCHED_LENGTH, "Sessions in the stitched session", "number", ""),
     _of("session", "session.event_count", "Events", "number", "event_count"),
-    *(_of("session", f"session.{name}", _COUNTER_LABELS[name], "number", name) for name in COUNTERS),
+    *(_of("session", f"session.{name}", _COUNTER_LABELS[name], "number", name)
+      for place, name in enumerate(COUNTERS) if place != APPEARANCES),
 )  # fmt: skip
 
 DIMENSIONS: Mapping[str, Dimension] = {each.name: each for each in _ALL if each.operators}

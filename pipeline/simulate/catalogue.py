@@ -36,6 +36,8 @@ class Sdk(NamedTuple):
     """Deaths out of a hundred that the next process reports."""
     reports_exits: bool
     """It sends the system's own records of why processes ended."""
+    derives_views: bool = False
+    """Nobody tells it of views: it sees the parts of screens come."""
 
 
 SDKS: dict[str, Sdk] = {
@@ -82,7 +84,19 @@ SDKS: dict[str, Sdk] = {
         False,
     ),
     "legacy": Sdk(
-        "event-tracker", ("3.1.8",), 1, 0, False, False, False, "hex", "lifecycle", "app.crash", 100, False
+        "event-tracker",
+        ("3.1.8",),
+        1,
+        0,
+        False,
+        False,
+        False,
+        "hex",
+        "lifecycle",
+        "app.crash",
+        100,
+        False,
+        derives_views=True,
     ),
     "counter": Sdk(
         "tiny-log",

@@ -67,7 +67,10 @@ class Story:
         self.tell("log", {"severity_number": severity, "body": body}, after_ms)
 
     def view(self) -> None:
-        self.tell("app.screen.view", {"app.screen.name": self.screen.name})
+        attributes: Json = {"app.screen.name": self.screen.name}
+        if self.device.app.sdk.derives_views:
+            attributes["app.screen.view.derived"] = True
+        self.tell("app.screen.view", attributes)
 
     def tap(self, tap: Tap) -> None:
         self.tell("app.widget.click", {"app.widget.id": tap.widget_id, "app.widget.name": tap.label})

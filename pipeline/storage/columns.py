@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pipeline.domain.event import COUNTERS
+from pipeline.domain.event import APPEARANCES, COUNTERS
+
+SHOWN_COUNTERS: tuple[str, ...] = COUNTERS[:APPEARANCES] + COUNTERS[APPEARANCES + 1 :]
+"""Counters that a row of a session has. Screens that appeared are its views, or they are not counted."""
 
 _KEY = "LowCardinality(String)"
 _TIME = "DateTime64(3, 'UTC')"
@@ -54,7 +57,7 @@ SESSION_COLUMNS: tuple[tuple[str, str], ...] = (
     *((name, _KEY) for name in RESOURCE_FACTS),
     ("resource", "Map(LowCardinality(String), String)"),
     ("event_count", "UInt32"),
-    *((counter, "UInt32") for counter in COUNTERS),
+    *((counter, "UInt32") for counter in SHOWN_COUNTERS),
     ("revision", "UInt64"),
     ("partition", "UInt32"),
     ("offset", "UInt64"),
@@ -90,7 +93,7 @@ EVENT_COLUMNS: tuple[tuple[str, str], ...] = (
     ("client_session_id", "String"),
     ("exit_reason", _KEY),
     # A bit each.
-    ("counters", "UInt8" if len(COUNTERS) <= 8 else "UInt16"),
+    ("counters", "UInt32"),
     ("user_id", "String"),
     ("resource_json", _KEY),
     ("user_json", "String"),

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import msgspec
 import orjson
 
-from pipeline.domain.event import COUNTERS
+from pipeline.domain.event import APPEARANCES, VIEWS
 from pipeline.domain.session import End, Session, session_id_text
 from pipeline.formats.bounded_cache import BoundedCache
 from pipeline.formats.limits import FIRST_STORED_MS, LAST_STORED_MS
-from pipeline.storage.columns import RESOURCE_FACTS
+from pipeline.storage.columns import RESOURCE_FACTS, SHOWN_COUNTERS
 
 if TYPE_CHECKING:
     from pipeline.formats.envelope import Envelope
@@ -64,7 +64,7 @@ def session_row(
         f'"stitched_session_id":"{stitched_id}",'
         f'"stitched_index":{session.stitched_index},{_user(session.user).session_columns},'
         f'{_resource(session.resource).session_columns},"event_count":{session.event_count},'
-        f"{_COUNTS % tuple(session.counters)},"
+        f"{_COUNTS % _shown_counters(session)},"
         f'"revision":{revision},"partition":{partition},"offset":{offset},"is_deleted":0}}'
     ).encode()
 
@@ -214,7 +214,14 @@ def ledger_row(topic: str, partition: int, offset: int, *, received: int, refuse
     ).encode()
 
 
-_COUNTS = ",".join(f'"{name}":%d' for name in COUNTERS)
+_COUNTS = ",".join(f'"{name}":%d' for name in SHOWN_COUNTERS)
+
+
+def _shown_counters(session: Session) -> tuple[int, ...]:
+    counters = session.counters.copy()
+    counters[VIEWS] = session.view_count
+    del counters[APPEARANCES]
+    return tuple(counters)
 
 
 class _ResourceTexts(NamedTuple):

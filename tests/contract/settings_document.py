@@ -16,7 +16,7 @@ COMPOSE_FILES = ("docker-compose.yml",)
 
 GROUPS = {
     "kafka": ("KAFKA_",),
-    "topics": ("PARTITIONS", "TOPIC_", "OFFSET_", "STATE_"),
+    "topics": ("PARTITIONS", "TOPIC_", "OFFSET_", "STATE_VERSION"),
     "clickhouse": ("CLICKHOUSE_", "SINK_"),
     "workers": ("METRICS_", "DATA_"),
     "dashboard": ("DASHBOARD_",),

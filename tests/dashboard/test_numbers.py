@@ -19,6 +19,9 @@ from pipeline.dashboard.pages.health import OFFERED
 from pipeline.dashboard.rates import Sample, Watch, history, rates
 from pipeline.dashboard.tables import ordered
 from pipeline.dashboard.verdict import compared
+from pipeline.domain.event import APPEARANCES, VIEWS
+from pipeline.domain.session import Session
+from pipeline.domain.taking import COUNTED
 from pipeline.embedded.child import LOOPBACK, free_port
 from pipeline.kafka.errors import BrokerUnavailable
 from pipeline.query.dimensions import SPLITS
@@ -260,7 +263,8 @@ def test_sessions_without_a_property_can_be_compared(client: TestClient, stage: 
 @pytest.mark.parametrize(
     ("name", "kind", "lane"),
     [
-        ("lifecycle_activity", "activity", "view"),
+        ("lifecycle_activity", "activity", "other"),
+        ("network.change", "passive", "other"),
         ("gesture_scroll", "activity", "tap"),
         ("warm_launch", "activity", "lifecycle"),
         ("app.launch", "launch", "lifecycle"),
@@ -272,7 +276,22 @@ def test_sessions_without_a_property_can_be_compared(client: TestClient, stage: 
     ],
 )
 def test_lanes_of_events(name: str, kind: str, lane: str) -> None:
-    assert story.lane(kind, name) == lane
+    assert story.lane({"name": name, "kind": kind, "counters": 0}, named_views=True) == lane
+
+
+def test_a_page_has_as_many_screens_as_its_session_counts() -> None:
+    """Found: a page that said 363 screens, of a session whose row said 0."""
+    view = {"name": "app.screen.view", "kind": "activity", "counters": 1 << VIEWS}
+    appearance = {"name": "app.screen.view", "kind": "activity", "counters": 1 << APPEARANCES}
+    part = {"name": "lifecycle_view_controller", "kind": "activity", "counters": 0}
+    for events in ([appearance, part, appearance], [view, part], [appearance, view, appearance], [part], []):
+        session = Session("e", 0, "", True, "{}", 0)
+        for event in events:
+            for index in COUNTED[int(str(event["counters"]))]:
+                session.counters[index] += 1
+        named = story.names_its_views(events)
+        lanes = [story.lane(event, named_views=named) for event in events]
+        assert lanes.count("view") == session.view_count
 
 
 def test_a_verdict_needs_more_than_chance() -> None:

@@ -392,7 +392,7 @@ class TestSessions:
             exit_reason="crash",
             client_session_id="sdk",
             user='{"id":"u1","personas":["p"],"properties":{"k":"v"}}',
-            counters=[1, 2, 3, 4, 5, 6, 7, 8],
+            counters=[1, 2, 3, 4, 5, 6, 7, 8, 9],
             stitched_index=2,
             stitched_first_event_id="z",
         )
@@ -495,14 +495,14 @@ class TestSessions:
             assert read <= 3, condition
 
     def test_stitched_sessions_sum_their_members(self, store: Store) -> None:
-        first = session("a", T0, T0 + MINUTE, counters=[0, 0, 0, 3, 1, 0, 0, 0], user='{"id":"u"}')
+        first = session("a", T0, T0 + MINUTE, counters=[0, 0, 0, 3, 1, 0, 0, 0, 0], user='{"id":"u"}')
         second = session(
             "b",
             T0 + 5 * MINUTE,
             T0 + 7 * MINUTE,
             foreground=False,
             end_reason="crash",
-            counters=[1, 0, 0, 2, 0, 0, 0, 0],
+            counters=[1, 0, 0, 2, 0, 0, 0, 0, 0],
             stitched_first_event_id="a",
             stitched_index=2,
         )
@@ -628,7 +628,9 @@ class TestReleaseHealth:
             store,
             "session_rows",
             row_of(session("a", T0, T0 + 1_000, user=user("u"))),
-            row_of(session("b", T0 + 2_000, T0 + 5_000, user=user("u"), counters=[1, 0, 0, 0, 0, 0, 0, 0])),
+            row_of(
+                session("b", T0 + 2_000, T0 + 5_000, user=user("u"), counters=[1, 0, 0, 0, 0, 0, 0, 0, 0])
+            ),
             row_of(session("c", T0, T0 + 2_000, user=user("v"), end_reason="exception"), device="d2"),
             row_of(session("d", T0, T0 + 4_000, user=user("w"), end_reason="anr"), device="d3"),
             row_of(session("e", T0, T0 + 5_000), device="d4"),

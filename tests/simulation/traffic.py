@@ -15,7 +15,7 @@ from pipeline.domain.event import Kind
 from pipeline.domain.policy import Policies, Policy
 from pipeline.formats import measure
 from tests.simulation.clickhouse import NOT_STORABLE
-from tests.support.strategies import (
+from tests.support.phrases import (
     BASE_MS,
     DISTINCT_POLICY,
     EXIT_REASONS,

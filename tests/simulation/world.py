@@ -33,7 +33,7 @@ from tests.simulation.process import (
     Site,
 )
 from tests.simulation.traffic import Plan, plan
-from tests.support.strategies import BASE_MS
+from tests.support.phrases import BASE_MS
 
 ROLES = ("router", "sessionizer", "sink")
 

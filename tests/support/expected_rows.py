@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline.domain.event import COUNTERS, Event, Kind, make_event
+from pipeline.domain.event import Event, Kind, make_event
 from pipeline.domain.policy import Policy
 from pipeline.formats import native
+from pipeline.storage.columns import SHOWN_COUNTERS
 from tests.support.oracle import oracle_sessions
 
 Row = dict[str, Any]
@@ -28,7 +29,7 @@ _FACTS = {
 }
 _PLAIN = (
     *("status", "state", "start_reason", "end_reason", "exit_reason", "cold_start", "duration_ms"),
-    *("client_session_id", "stitched_index", "event_count", *COUNTERS),
+    *("client_session_id", "stitched_index", "event_count", *SHOWN_COUNTERS),
 )
 
 SESSIONS_SQL = f"""
@@ -61,6 +62,8 @@ def as_row(app_id: str, device_id: str, session: Row) -> Row:
         "app_id": app_id,
         "device_id": device_id,
         **{name: session[name] for name in ("session_id", "started_at_ms", "ended_at_ms", *_PLAIN)},
+        # Where the app tells of no view itself, what appeared is what was viewed.
+        "view_count": session["view_count"] or session["appearance_count"],
         "stitched_session_id": session["stitched_session_id"],
         "user_id": user.get("id", ""),
         "personas": user.get("personas", []),

@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.domain.event import Event
 from pipeline.domain.policy import Policy
-from tests.support.oracle import PAGE_RANK, _Fold, _report, in_order
+from tests.support.oracle import PAGE_RANK, Fold, in_order, report
 
 Record = tuple[int, Sequence[Event]]
 """When it came (Unix ms, never less than the one before it), and its events."""
@@ -67,7 +67,7 @@ class DeviceHistory:
 
     def sessions(self, app_id: str, device_id: str) -> list[dict[str, Any]]:
         """What has to be stored once all is quiet, in order of start, as `tests.support.oracle` writes it."""
-        return [_report(app_id, device_id, s, quiet=True) for s in self._fold(self.counted).sessions]
+        return [report(app_id, device_id, s, quiet=True) for s in self._fold(self.counted).sessions]
 
     def final(self) -> set[str]:
         """The sessions that cannot be restated, by their first event: all their events and those of the session after
@@ -103,8 +103,8 @@ class DeviceHistory:
         named = {session.events[0].id for session in (edge.open, edge.prev) if session is not None}
         return named | {event.id for event in self.counted[self._settled :]}
 
-    def _fold(self, events: Sequence[Event]) -> _Fold:
-        fold = _Fold(self.policy)
+    def _fold(self, events: Sequence[Event]) -> Fold:
+        fold = Fold(self.policy)
         for event in events:
             fold.step(event)
         return fold

@@ -26,6 +26,8 @@ def session_dict(app_id: str, device_id: str, session: Session) -> dict[str, Any
         "stitched_session_id": str(session_id(app_id, device_id, session.stitched_first_event_id)),
         "stitched_index": session.stitched_index,
         "user": session.user,
+        "user_id": session.user_id,
+        "user_ids": session.user_ids,
         "resource": session.resource,
         "event_count": session.event_count,
         **dict(zip(COUNTERS, session.counters, strict=True)),

@@ -1,56 +1,34 @@
 """Hypothesis strategies for the events of one device and for the ways in which they can arrive.
 
-Times cluster around the bounds of the policy, because that is where two readings of the definition part.
+What they send is in tests/support/phrases.py.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 from hypothesis import strategies as st
 
-from pipeline.domain.event import COUNTERS, Event, Kind, make_event
+from pipeline.domain.event import AppState, Event, Kind, make_event
 from pipeline.domain.policy import Policy
-
-BASE_MS = 1_700_000_000_000
-
-SMALL_POLICY = Policy(
-    inactivity_timeout_ms=60_000,
-    max_duration_ms=300_000,
-    launch_grace_ms=5_000,
-    exit_grace_ms=5_000,
-    stitch_gap_ms=60_000,
-    stitch_max_duration_ms=300_000,
-    idle_timeout_ms=60_000,
-)
-# No two numbers alike: finds one bound taken for another.
-DISTINCT_POLICY = replace(
+from tests.support.phrases import (
+    COUNTED,
+    CROWD,
+    EXIT_REASONS,
+    NOISE,
+    ORIGINS,
+    PHRASES,
+    POLICIES,
+    RESOURCES,
     SMALL_POLICY,
-    launch_grace_ms=4_000,
-    exit_grace_ms=7_000,
-    stitch_gap_ms=90_000,
-    stitch_max_duration_ms=400_000,
+    USERS,
+    Clock,
+    Phrase,
+    SdkIds,
+    Step,
+    distances,
 )
-# Bounds in an unusual order: the graces outlast the timeout, the stitch gap is shorter than it.
-INVERTED_POLICY = replace(
-    SMALL_POLICY,
-    inactivity_timeout_ms=3_000,
-    max_duration_ms=10_000,
-    launch_grace_ms=12_000,
-    exit_grace_ms=20_000,
-    stitch_gap_ms=2_000,
-    stitch_max_duration_ms=15_000,
-    idle_timeout_ms=3_000,
-)
-# Nothing but the same millisecond is within a grace.
-NO_GRACE_POLICY = replace(SMALL_POLICY, launch_grace_ms=0, exit_grace_ms=0)
-
-EXIT_REASONS = ("crash", "anr", "out_of_memory", "user_terminated", "other")
-CLIENT_SESSION_IDS = ("", "s1", "s2", "s3")
-RESOURCES = ("{}", '{"service.version":"1.0"}', '{"service.version":"1.1"}')
-USERS = ("", '{"id":"u1"}', '{"id":"u1","personas":["premium"]}', '{"id":"u2"}')
-CLOSING = (Kind.BACKGROUND, Kind.SESSION_END, Kind.CRASH, Kind.EXCEPTION, Kind.ANR, Kind.EXIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,167 +69,78 @@ class DeliveredCase:
     delivery: Delivery
 
 
-@dataclass(frozen=True, slots=True)
-class _Phrase:
-    """A run of kinds as apps send it, and how far apart its events lie."""
-
-    kinds: tuple[Kind, ...]
-    pace: str = "tight"
-    renews: bool = False
-    """The SDK takes another session id, or its first."""
-
-
-_PHRASES = (
-    _Phrase((Kind.LAUNCH, Kind.FOREGROUND), renews=True),
-    _Phrase((Kind.FOREGROUND, Kind.LAUNCH), renews=True),
-    _Phrase((Kind.LAUNCH, Kind.FOREGROUND, Kind.ACTIVITY)),
-    _Phrase((Kind.ACTIVITY, Kind.LAUNCH, Kind.FOREGROUND), renews=True),
-    _Phrase((Kind.ACTIVITY, Kind.FOREGROUND), renews=True),
-    _Phrase((Kind.ACTIVITY, Kind.LAUNCH), renews=True),
-    _Phrase((Kind.ACTIVITY, Kind.ACTIVITY), renews=True),
-    _Phrase((Kind.FOREGROUND, Kind.ACTIVITY, Kind.BACKGROUND)),
-    _Phrase((Kind.FOREGROUND, Kind.ACTIVITY, Kind.BACKGROUND, Kind.ACTIVITY)),
-    _Phrase((Kind.BACKGROUND, Kind.ACTIVITY, Kind.ACTIVITY), "edge"),
-    _Phrase((Kind.BACKGROUND, Kind.ACTIVITY, Kind.FOREGROUND), "edge"),
-    _Phrase((Kind.BACKGROUND, Kind.ACTIVITY, Kind.LAUNCH), "edge"),
-    _Phrase((Kind.BACKGROUND, Kind.CRASH, Kind.ACTIVITY), "edge"),
-    _Phrase((Kind.ACTIVITY,) * 2, "edge"),
-    _Phrase((Kind.FOREGROUND, *(Kind.ACTIVITY,) * 6), "long"),
-    _Phrase((Kind.FOREGROUND, *(Kind.ACTIVITY,) * 4, Kind.BACKGROUND), "long"),
-    _Phrase((Kind.BACKGROUND, *(Kind.ACTIVITY,) * 8), "long"),
-    _Phrase((Kind.ACTIVITY, Kind.SESSION_END, Kind.ACTIVITY)),
-    _Phrase((Kind.SESSION_END, Kind.BACKGROUND)),
-    _Phrase((Kind.BACKGROUND, Kind.SESSION_END), "edge"),
-    _Phrase((Kind.ACTIVITY, Kind.CRASH, Kind.EXIT)),
-    _Phrase((Kind.CRASH, Kind.ACTIVITY, Kind.LAUNCH)),
-    _Phrase((Kind.EXCEPTION, Kind.ACTIVITY), "edge"),
-    _Phrase((Kind.ANR, Kind.EXIT), "edge"),
-    _Phrase((Kind.BACKGROUND, Kind.EXIT, Kind.EXIT), "edge"),
-    _Phrase((Kind.EXIT, Kind.LAUNCH)),
-)
-_APP_LIKE = st.sampled_from(_PHRASES)
-_NOISE = st.builds(
-    _Phrase, st.tuples(st.sampled_from(tuple(Kind))), st.sampled_from(("tight", "edge", "long"))
-)
-
-
+_PHRASE = st.one_of(st.sampled_from(PHRASES), st.sampled_from(PHRASES), st.sampled_from(NOISE))
 _DETAILS = st.tuples(
     st.sampled_from("cba"),
     st.sampled_from((0, 0, 0, 1, 2)),
-    st.sampled_from((None,) * 5 + ("", "s3")),
+    # Mostly as the phrase has it.
+    st.sampled_from((None,) * 12 + ("none", "old", "other")),
+    st.integers(0, 9),
+    st.sampled_from((AppState.UNKNOWN,) * 8 + (AppState.FOREGROUND, AppState.BACKGROUND)),
     st.sampled_from(EXIT_REASONS),
-    st.sampled_from((0, 0, 0, 1, 2, 4, 8 | 16, 32, 64, 128, (1 << len(COUNTERS)) - 1)),
+    st.sampled_from(COUNTED),
     st.sampled_from(RESOURCES),
-    st.sampled_from(USERS),
 )
-_ORIGINS = st.sampled_from(("latest",) * 5 + ("phrase", "end", "first"))
+_ORIGINS = st.sampled_from(ORIGINS)
 
 
 def policies() -> st.SearchStrategy[Policy]:
     """Small policies: equal bounds, bounds that all differ, bounds in an unusual order, no graces."""
-    return st.sampled_from((SMALL_POLICY, DISTINCT_POLICY, INVERTED_POLICY, NO_GRACE_POLICY))
-
-
-def _bounds(policy: Policy) -> tuple[int, ...]:
-    return (
-        policy.launch_grace_ms,
-        policy.exit_grace_ms,
-        policy.inactivity_timeout_ms,
-        policy.stitch_gap_ms,
-        policy.max_duration_ms,
-        policy.stitch_max_duration_ms,
-    )
+    return st.sampled_from(POLICIES)
 
 
 @cache
 def _distances(policy: Policy) -> dict[str, st.SearchStrategy[int]]:
-    """Distances in time, by pace.
-
-    Tight is what lies within one start or end, edge what is around every bound, long an even use of the app whose
-    steps add up to `max_duration`.
-    """
-    timeout = policy.inactivity_timeout_ms
-    around_bounds = tuple(max(0, bound + shift) for bound in _bounds(policy) for shift in (-1, 0, 1))
-    past_graces = max(policy.launch_grace_ms, policy.exit_grace_ms) + 1
-    edges = (0, 1, past_graces, past_graces, past_graces, *around_bounds)
-    tight = (0, 0, 1, 700, policy.launch_grace_ms, policy.exit_grace_ms)
-    return {
-        "first": st.sampled_from(tight * 3 + edges),
-        "tight": st.sampled_from(tight),
-        "edge": st.sampled_from(edges),
-        "long": st.sampled_from((timeout // 2, timeout - 1, timeout)),
-    }
+    """Distances in time, by pace."""
+    return {pace: st.sampled_from(some) for pace, some in distances(policy).items()}
 
 
 @st.composite
-def _steps(draw: st.DrawFn, phrase: _Phrase, policy: Policy) -> list[tuple[str, int]]:
+def _steps(draw: st.DrawFn, phrase: Phrase, policy: Policy) -> list[tuple[str, int]]:
     """For each event of a phrase the origin of its time and the distance from there."""
-    distances, followers = _distances(policy), len(phrase.kinds) - 1
-    first = (draw(_ORIGINS), draw(distances["first"]))
+    by_pace, followers = _distances(policy), len(phrase.steps) - 1
+    first = (draw(_ORIGINS), draw(by_pace["first"]))
     if phrase.pace == "long":
-        following = [draw(distances["long"])] * followers
+        following = [draw(by_pace["long"])] * followers
     else:
-        following = [draw(distances[phrase.pace]) for _ in range(followers)]
+        following = [draw(by_pace[phrase.pace]) for _ in range(followers)]
     return [first, *(("latest", distance_ms) for distance_ms in following)]
-
-
-@dataclass(slots=True)
-class _Clock:
-    """The times to which a bound can apply."""
-
-    now_ms: int = BASE_MS
-    phrase_ms: int = BASE_MS
-    ended_ms: int = BASE_MS
-
-    def advance(self, kind: Kind, since: str, distance_ms: int) -> int:
-        """Time of the next event: a distance after one of the origins."""
-        origin_ms = {
-            "latest": self.now_ms,
-            "phrase": self.phrase_ms,
-            "end": self.ended_ms,
-            "first": BASE_MS,
-        }[since]
-        time_ms = origin_ms + distance_ms
-        self.now_ms = max(self.now_ms, time_ms)
-        if kind in CLOSING:
-            self.ended_ms = time_ms
-        return time_ms
 
 
 @st.composite
 def event_sets(draw: st.DrawFn, policy: Policy = SMALL_POLICY, max_events: int = 32) -> list[Event]:
     """At most `max_events` events of one device, each id once, around the bounds of `policy`."""
     length = draw(st.integers(0, max_events // 2))
-    phrases = draw(st.lists(st.one_of(_APP_LIKE, _APP_LIKE, _NOISE), min_size=length, max_size=length))
-    clock, client_session_id, events = _Clock(), draw(st.sampled_from(CLIENT_SESSION_IDS)), list[Event]()
+    phrases = draw(st.lists(_PHRASE, min_size=length, max_size=length))
+    clock, ids, events = Clock(), SdkIds(draw(st.sampled_from(("s0", "")))), list[Event]()
+    users = st.sampled_from(draw(st.sampled_from((USERS, USERS, USERS, CROWD))))
     for phrase in phrases:
-        # Mostly kept, as an SDK does; taken away or changed often enough to supersede.
-        kept = () if phrase.renews else (client_session_id,) * 4
-        client_session_id = draw(st.sampled_from((*kept, *CLIENT_SESSION_IDS)))
-        steps = draw(_steps(phrase, policy))
-        for place, (kind, (since, distance_ms)) in enumerate(zip(phrase.kinds, steps, strict=True)):
+        for place, (step, (since, distance_ms)) in enumerate(
+            zip(phrase.steps, draw(_steps(phrase, policy)), strict=True)
+        ):
             if len(events) == max_events:
                 return events
-            time_ms = clock.advance(kind, since, distance_ms)
+            time_ms = clock.advance(step.kind, since, distance_ms)
             if place == 0:
                 clock.phrase_ms = time_ms
-            events.append(_event(draw, time_ms, kind, len(events), client_session_id))
+            events.append(_event(draw, time_ms, step, len(events), ids, draw(users)))
     return events
 
 
-def _event(draw: st.DrawFn, time_ms: int, kind: Kind, number: int, client_session_id: str) -> Event:
-    letter, seq, other_session_id, exit_reason, counters, resource, user = draw(_DETAILS)
+def _event(draw: st.DrawFn, time_ms: int, step: Step, number: int, ids: SdkIds, user: str) -> Event:
+    letter, seq, whose, tenths, stated, exit_reason, counters, resource = draw(_DETAILS)
     return make_event(
         time_ms,
-        kind,
+        step.kind,
         # Made unique by the number; the letter makes the order of ids another one than that of the numbers.
         letter + str(number),
         seq=seq,
-        client_session_id=client_session_id if other_session_id is None else other_session_id,
-        exit_reason=exit_reason if kind is Kind.EXIT else "",
+        client_session_id=ids.of(whose or step.whose, tenths / 10),
+        exit_reason=exit_reason if step.kind is Kind.EXIT else "",
         counters=counters,
         resource=resource,
         user=user,
+        stated=stated if step.stated is None else step.stated,
     )
 
 

@@ -35,7 +35,7 @@ again = state_codec.decode(state_codec.encoder(version)(state))
 assert again == state and again.head.open.counters == [2, *[0] * {rest}, 1], again.head.open
 row = session_row("a", "d", again.head.open, status="open", revision=1, is_final=False, arrived_at_ms={at},
                   partition=0, offset=2)
-assert ("swipe_count", "UInt32") in SESSION_COLUMNS and ("counters", "UInt16") in EVENT_COLUMNS
+assert ("swipe_count", "UInt32") in SESSION_COLUMNS and ("counters", "UInt32") in EVENT_COLUMNS
 assert "swipe_count" in SELECT and facts_of(row, Shared())[1]["swipe_count"] == 1
 print(row.decode())
 """

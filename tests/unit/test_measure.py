@@ -11,7 +11,9 @@ from typing import Any
 import orjson
 import pytest
 
-from pipeline.domain.event import COUNTERS
+from pipeline.domain.event import APPEARANCES, COUNTERS, VIEWS, AppState, Event, Kind
+from pipeline.domain.fold import sessions
+from pipeline.domain.policy import Policy
 from pipeline.formats import measure, native
 from pipeline.formats.limits import MAX_EVENTS, MAX_NESTING, MAX_RECORD_BYTES
 from pipeline.formats.measure.stacktrace import stacktrace
@@ -19,6 +21,8 @@ from pipeline.formats.rejected import Reason, Rejected
 from pipeline.formats.translation import Sender, TranslatedEvent, pack
 
 NOW = 1_764_000_000_000
+LOG_ERROR = 1 << COUNTERS.index("log_error_count")
+VIEW, APPEARANCE = 1 << VIEWS, 1 << APPEARANCES
 RECORDED = Path(__file__).resolve().parents[3] / "shared" / "data" / "recorded"
 
 
@@ -88,7 +92,81 @@ def test_a_large_crash_is_taken_without_what_could_be_derived() -> None:
     [crash] = decoded(found.records[0]).events
     attributes = orjson.loads(crash.attributes)
     assert crash.name == "app.crash" and attributes["exception.exceptions"] == chain
-    assert "exception.stacktrace" not in attributes
+    assert "exception.stacktrace" not in attributes and "exception.message" not in attributes
+    assert attributes["exception.type"] == "E"
+
+
+def test_no_fact_gives_way_to_another_of_the_same_name() -> None:
+    """What has an OpenTelemetry name may be told twice: by the event's block, and beside it."""
+    found = translated(
+        {**event("e", "log", {"body": "of the log"}, body="of the block"), "attribute.body": 1, "body": [2]},
+        event("f", "session_start", {"previous_id": "a", "previous_session_id": "b"}),
+    )
+    first, second = (orjson.loads(each.attributes) for each in decoded(found.records[0]).events)
+    assert first == {
+        "body": "of the log", "attribute.body": "of the block", "event.attribute.body": 1, "event.body": [2],
+    }  # fmt: skip
+    assert second == {
+        "session.previous_id": "a", "session_start.previous_session_id": "b", "measure.type": "session_start",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("type_", "block", "meaning"),
+    [
+        ("log", {"severity_text": "info", "severity_number": 9, "body": "b"}, (Kind.ACTIVITY, 0)),
+        ("log", {"severity_text": "error", "severity_number": 17, "body": "b"}, (Kind.ACTIVITY, LOG_ERROR)),
+        ("log", {"severity_number": 21, "body": "b"}, (Kind.ACTIVITY, LOG_ERROR)),
+        ("log", {"severity_text": "fatal", "body": "b"}, (Kind.ACTIVITY, LOG_ERROR)),
+        ("string", {"severity_text": "Error", "string": "b"}, (Kind.ACTIVITY, LOG_ERROR)),
+        ("string", {"severity_text": "warning", "string": "b"}, (Kind.ACTIVITY, 0)),
+        ("navigation", {"to": "cart"}, (Kind.ACTIVITY, VIEW)),
+        ("screen_view", {"name": "cart"}, (Kind.ACTIVITY, VIEW)),
+        ("lifecycle_activity", {"type": "created", "class_name": "a.B"}, (Kind.ACTIVITY, 0)),
+        ("lifecycle_activity", {"type": "resumed", "class_name": "a.B"}, (Kind.ACTIVITY, APPEARANCE)),
+        ("lifecycle_activity", {"type": "resumed"}, (Kind.ACTIVITY, 0)),
+        ("lifecycle_view_controller", {"type": "viewWillAppear", "class_name": "B"}, (Kind.ACTIVITY, 0)),
+        ("lifecycle_swift_ui", {"type": "on_appear", "class_name": "B"}, (Kind.ACTIVITY, APPEARANCE)),
+        ("session_start", {"previous_id": "s0"}, (Kind.ACTIVITY, 0)),
+        ("network_change", {"network_type": "wifi"}, (Kind.PASSIVE, 0)),
+        ("low_memory", {"total_pss": 1}, (Kind.PASSIVE, 0)),
+        ("trim_memory", {"level": "TRIM_MEMORY_COMPLETE"}, (Kind.PASSIVE, 0)),
+        ("trim_memory", {"level": "TRIM_MEMORY_UI_HIDDEN"}, (Kind.PASSIVE, 0)),
+        # Taken every few seconds while the app is in front: a long read is use of the app.
+        ("cpu_usage", {"percentage_usage": 0.5}, (Kind.ACTIVITY, 0)),
+        ("memory_usage", {"rss": 1}, (Kind.ACTIVITY, 0)),
+    ],
+)
+def test_what_a_type_means(type_: str, block: dict[str, Any], meaning: tuple[Kind, int]) -> None:
+    [found] = decoded(translated(event("e", type_, block)).records[0]).events
+    assert (found.kind, found.counters) == meaning
+
+
+@pytest.mark.parametrize("type_", ["exception", "anr"])
+def test_what_failed_says_whether_the_app_was_seen(type_: str) -> None:
+    said = {
+        True: AppState.FOREGROUND,
+        False: AppState.BACKGROUND,
+        None: AppState.UNKNOWN,
+        "yes": AppState.UNKNOWN,
+    }
+    for foreground, stated in said.items():
+        [found] = decoded(translated(event("e", type_, {"foreground": foreground})).records[0]).events
+        assert found.stated is stated
+
+
+def test_an_event_comes_to_the_same_in_whatever_body() -> None:
+    """Sent again it may be among others; two events of one id would be a conflict."""
+    alone: dict[str, bytes] = {}
+    bodies = [orjson.loads(body)["events"] for body in recorded_bodies()[::20]]
+    for each in (one for body in bodies for one in body):
+        [record] = translated(each).records
+        alone[each["id"]] = orjson.dumps(orjson.loads(record.value)["events"])
+    for body in bodies:
+        for record in translated(*reversed(body)).records:
+            for each in orjson.loads(record.value)["events"]:
+                assert orjson.dumps([each]) == alone[each["id"]]
+    assert alone
 
 
 def test_the_deepest_body_taken_is_taken_by_the_native_decoder() -> None:
@@ -127,6 +205,7 @@ def test_every_recorded_event_comes_through_with_what_it_means() -> None:
     sent: Counter[tuple[str, str, str]] = Counter()
     come: Counter[tuple[str, str, str]] = Counter()
     meanings: Counter[str] = Counter()
+    types: Counter[str] = Counter()
     for body in recorded_bodies():
         for each in orjson.loads(body)["events"]:
             facts = each["attribute"]
@@ -141,9 +220,13 @@ def test_every_recorded_event_comes_through_with_what_it_means() -> None:
                 meanings[found.kind.label] += 1
                 meanings.update(c for bit, c in enumerate(COUNTERS) if found.counters >> bit & 1)
                 meanings.update([found.exit_reason] * bool(found.exit_reason))
+                if found.kind is Kind.CRASH:
+                    types[orjson.loads(found.attributes)["exception.type"]] += 1
     assert come == sent and come.total() == 11_245 and set(come.values()) == {1}
     assert meanings == {
-        "activity": 10_971,
+        "activity": 10_888,
+        # 56 of the network, 27 of memory
+        "passive": 83,
         "foreground": 125,
         "background": 49,
         "launch": 55,
@@ -159,4 +242,33 @@ def test_every_recorded_event_comes_through_with_what_it_means() -> None:
         "network_error_count": 10,
         "tap_count": 541,
         "view_count": 153,
+        "appearance_count": 1_000,
+    }
+    assert types.total() == 29 and types["SIGABRT"] == 7 and types["SIGSEGV"] == 1
+
+
+def test_recorded_screens_are_counted_once_a_session() -> None:
+    """By the views that the app names or, where a session has none of these, by what appeared."""
+    events: dict[tuple[str, str], list[Event]] = {}
+    for body in recorded_bodies():
+        outcome = measure.decode(body, NOW)
+        assert isinstance(outcome, measure.Translation)
+        for record in outcome.records:
+            envelope = decoded(record)
+            events.setdefault((envelope.app_id, envelope.device_id), []).extend(native.to_events(envelope))
+    counted: Counter[tuple[str, bool]] = Counter()
+    for (app_id, device_id), of_device in events.items():
+        for session in sessions(app_id, device_id, of_device, Policy()):
+            names_views = session.counters[VIEWS] > 0
+            assert session.view_count == session.counters[VIEWS if names_views else APPEARANCES]
+            counted[app_id.rpartition(".")[2], names_views] += session.view_count
+    # Of 727 controllers that appeared in one app, keyboards and containers are no screens.
+    assert counted == {
+        ("wikipedia", False): 558,
+        ("DemoApp", True): 64,
+        ("DemoApp", False): 0,
+        ("flutter", True): 1,
+        ("flutter", False): 5,
+        ("sample", True): 88,
+        ("sample", False): 83,
     }

@@ -11,12 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.domain.event import COUNTERS, Kind
+from pipeline.domain.event import Kind
 from pipeline.domain.session import Session, session_id
 from pipeline.formats import limits
 from pipeline.formats.envelope import Envelope, NativeEvent
 from pipeline.storage import rows
-from pipeline.storage.columns import DEAD_LETTER_COLUMNS, EVENT_COLUMNS, LEDGER_COLUMNS, SESSION_COLUMNS
+from pipeline.storage.columns import (
+    DEAD_LETTER_COLUMNS,
+    EVENT_COLUMNS,
+    LEDGER_COLUMNS,
+    SESSION_COLUMNS,
+    SHOWN_COUNTERS,
+)
 from pipeline.storage.rows import dead_letter_row, deleted_row, event_rows, ledger_row, session_row
 
 T0 = 1_742_296_591_764
@@ -89,14 +95,15 @@ class TestSessionRow:
         session = make_session(
             ended_at_ms=T0 + 5_000,
             end_reason="background",
-            counters=list(range(8)),
+            counters=list(range(9)),
             stitched_first_event_id="other",
             stitched_index=2,
         )
         row = written(session, is_final=True)
         assert UUID(row["session_id"]) == session_id("app", "device", "first")
         assert UUID(row["stitched_session_id"]) == session_id("app", "device", "other")
-        assert [row[counter] for counter in COUNTERS] == list(range(8))
+        assert [row[counter] for counter in SHOWN_COUNTERS] == list(range(8))
+        assert "appearance_count" not in row
         expected = {
             "status": "closed",
             "state": "foreground",

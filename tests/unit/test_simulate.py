@@ -27,7 +27,7 @@ from pipeline.simulate.catalogue import APPS, DAY_MS, running_release
 from pipeline.simulate.dice import Weighted, between, spread, subseed
 
 DEVICES, SEED, EVENTS = 300, 5, 50_000
-DIGEST = "0b45528ecd9cedaa6a8541bede9a7873fb98ef4e2d5ee9d87007b9b2b397944a"
+DIGEST = "4015b663b7a4ed7aeeb56d1079b55ea447d1a79ab9ec40defb4b090f18f759d9"
 """SHA-256 of the first 5,000 events of that fleet. It changes with the simulation's content, and only then."""
 
 SCHEMA = Path(__file__).parents[2] / "schemas" / "native-envelope.schema.json"

@@ -56,12 +56,13 @@ class SessionPage:
         events = await self._reader.rows(journey.events(*span, skip=skip, limit=PAGE))
         ended_ms = unix_ms(found.session["ended_at"])
         end = story.end_of(found.session, ended_ms, marks)
-        lanes = Counter(story.lane(mark["kind"], mark["name"]) for mark in marks)
+        named = story.names_its_views(marks)
+        lanes = Counter(story.lane(mark, named_views=named) for mark in marks)
         return render(
             request, "session.html",
             session=found.session, neighbours=found.neighbours, end=end,
             events=[
-                _shown(found, event, mark, skip + place, end)
+                _shown(found, event, mark, skip + place, end, named)
                 for place, (event, mark) in enumerate(zip(events, marks[skip:], strict=False))
             ],
             lanes=[(key, label, lanes[key]) for key, label in story.LANES if lanes[key]],
@@ -75,6 +76,7 @@ class SessionPage:
         marks = await self._reader.rows(_marks(found, ""))
         ended_ms = unix_ms(found.session["ended_at"])
         end = story.end_of(found.session, ended_ms, marks)
+        named = story.names_its_views(marks)
         return JSONResponse(
             {
                 "start_ms": found.start_ms,
@@ -85,7 +87,7 @@ class SessionPage:
                 "marks": [
                     {
                         "at": mark["time_ms"],
-                        "lane": story.lane(mark["kind"], mark["name"]),
+                        "lane": story.lane(mark, named_views=named),
                         "what": mark["what"],
                         "fault": story.is_fault(mark),
                         "late": bool(mark["arrived_after_later"]),
@@ -131,7 +133,9 @@ def _marks(found: Found, search: str) -> Statement:
     return journey.marks(session["app_id"], session["device_id"], found.start_ms, found.end_ms, search=search)
 
 
-def _shown(found: Found, event: Row, mark: Row, position: int, end: story.EndInWords) -> dict[str, Any]:
+def _shown(
+    found: Found, event: Row, mark: Row, position: int, end: story.EndInWords, named_views: bool
+) -> dict[str, Any]:
     """An event with all that the template says about it."""
     time_ms = unix_ms(event["time"])
     received_ms, raw_ms = unix_ms(event["received_at"]), unix_ms(event["raw_time"])
@@ -139,7 +143,7 @@ def _shown(found: Found, event: Row, mark: Row, position: int, end: story.EndInW
         **event,
         "position": position,
         "offset_ms": time_ms - found.start_ms,
-        "lane": story.lane(event["kind"], event["name"]),
+        "lane": story.lane(event, named_views=named_views),
         "is_fault": story.is_fault(event),
         "is_late": bool(mark["arrived_after_later"]),
         "is_trailing": story.is_trailing(found.session, unix_ms(found.session["ended_at"]), time_ms),

@@ -12,7 +12,7 @@ import msgspec
 from pipeline.formats.faults import rejected_id, rejected_time, time_is_plausible
 from pipeline.formats.identity import canonical_resource, canonical_user
 from pipeline.formats.limits import MAX_BODY_BYTES, MAX_BODY_EVENTS, MAX_NESTING
-from pipeline.formats.measure.blocks import native_name_and_attributes
+from pipeline.formats.measure.blocks import is_of_ios, native_name_and_attributes
 from pipeline.formats.mending import read_json, repairs_of
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.formats.translation import Draft, NativeRecord, Sender, Translation, pack, set_right
@@ -126,13 +126,14 @@ def _translate(
     fault = _fault_of_event(event, path, index)
     if fault is not None:
         return fault
-    time_ms = _unix_ms(event["timestamp"])
-    if time_ms is None:
+    moment = _unix_time(event["timestamp"])
+    if moment is None:
         return Rejected(
             Reason.INVALID_VALUE,
             f"{path}.timestamp: RFC 3339 with Z or an offset, as 2025-03-22T16:34:55.159Z",
             index,
         )
+    time_ms, seq = moment
     if not time_is_plausible(time_ms, record_ms):
         return rejected_time(time_ms, record_ms, f"{path}.timestamp", index)
     parts = _facts.decode(raw)
@@ -143,14 +144,17 @@ def _translate(
     if isinstance(block, Rejected):
         return Rejected(block.reason, f"{path}.attribute.{block.detail}", index)
     sender, facts = block
-    platform = event["attribute"].get("platform") or event["attribute"].get("os_name")
-    name, attributes = native_name_and_attributes(event["type"], event, parts, platform, len(bytes(raw)))
+    name, attributes = native_name_and_attributes(
+        event["type"], event, parts, is_of_ios(event["attribute"]), len(bytes(raw))
+    )
     for key, value in facts.items():
-        attributes.setdefault(key, value)
+        attributes[key if key not in attributes else f"attribute.{key}"] = value
     for key, value in parts.items():
         if key not in _OWN_FIELDS and key != event["type"] and bytes(value) not in _SAYS_NOTHING:
-            attributes.setdefault(key, value)
+            attributes[key if key not in attributes else f"event.{key}"] = value
     native = {"id": event["id"], "name": name, "time": time_ms}
+    if seq:
+        native["seq"] = seq
     if event.get("session_id"):
         native["session_id"] = event["session_id"]
     native["attributes"] = attributes
@@ -211,8 +215,8 @@ def _read_block(raws: _Facts, values: Mapping[str, Any]) -> _Split | Rejected:
     return Sender(app_id, device_id, resource, user), event_facts
 
 
-def _unix_ms(timestamp: str) -> int | None:
-    """Unix milliseconds of an RFC 3339 time, cut to the millisecond; None if it is no such time."""
+def _unix_time(timestamp: str) -> tuple[int, int] | None:
+    """Unix milliseconds of an RFC 3339 time and the nanoseconds beyond them; None if it is no such time."""
     match = _TIMESTAMP.fullmatch(timestamp)
     if match is None:
         return None
@@ -222,4 +226,6 @@ def _unix_ms(timestamp: str) -> int | None:
     except ValueError:
         return None
     elapsed = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return (elapsed.days * 86_400 + elapsed.seconds) * 1_000 + int(((fraction or "") + "000")[:3])
+    nanoseconds = int(f"{fraction or '':0<9}"[:9])
+    seconds = elapsed.days * 86_400 + elapsed.seconds
+    return seconds * 1_000 + nanoseconds // 1_000_000, nanoseconds % 1_000_000

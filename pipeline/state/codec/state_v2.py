@@ -20,8 +20,8 @@ from pipeline.state.tail import OrderKey, Strings, Tail
 
 VERSION = 2
 
-_SESSION_FIELDS, _FOLD_FIELDS = 16, 4
-"""Of a session and of the fold's state; version 3 put more behind them."""
+_SESSION_FIELDS, _COUNTERS_AT, _COUNTERS = 16, 13, 8
+"""Of a session: version 3 put more behind them, and more behind its counters."""
 
 
 class _Layout(state_v3.Layout, array_like=True, gc=False):
@@ -37,7 +37,6 @@ def encode(state: DeviceState) -> bytes:
     newest = state_v3.encode(state)
     events = sorted(_before(event) for event in state.tail)
     strings = Strings()
-    ref = strings.__getitem__
     tail = Tail(strings, events)
     last = None if tail.last is None else tail.last[:4]
     fields: list[Any] = [
@@ -50,7 +49,7 @@ def encode(state: DeviceState) -> bytes:
         tail.marks,
         last,
         written_rows(state),
-        [(session_row(w.session, ref)[:_SESSION_FIELDS], int(w.report), w.is_final) for w in state.outbox],
+        [(_session_row(w.session, strings), int(w.report), w.is_final) for w in state.outbox],
         newest,
     ]
     fields[0] = list(strings)
@@ -72,19 +71,27 @@ def decode(body: bytes | memoryview) -> DeviceState:
 
 
 def _fold_row(fold: FoldState, strings: Strings) -> tuple[Any, ...]:
-    ref = strings.__getitem__
+    held = FoldState(app_state=fold.app_state, stitched=fold.stitched)
+    _, _, app_state, stitched, *_ = fold_row(held, strings.__getitem__)
+    return (
+        _session_row(fold.open, strings) if fold.open else None,
+        _session_row(fold.prev, strings) if fold.prev else None,
+        app_state,
+        stitched,
+    )
 
-    def session(held: Session | None) -> tuple[Any, ...] | None:
-        return None if held is None else session_row(held, ref)[:_SESSION_FIELDS]
 
-    _, _, app_state, stitched, *_ = fold_row(FoldState(app_state=fold.app_state, stitched=fold.stitched), ref)
-    return session(fold.open), session(fold.prev), app_state, stitched
+def _session_row(session: Session, strings: Strings) -> tuple[Any, ...]:
+    row = list(session_row(session, strings.__getitem__)[:_SESSION_FIELDS])
+    row[_COUNTERS_AT] = row[_COUNTERS_AT][:_COUNTERS]
+    return tuple(row)
 
 
 def _before(event: Event) -> Event:
     """The event as it was understood before there were passive and active ones."""
     kind = event.kind if event.kind < Kind.ACTIVE else Kind.ACTIVITY
-    return event._replace(kind=kind, rank=RANK[kind], stated=AppState.UNKNOWN)
+    counters = event.counters & (1 << _COUNTERS) - 1
+    return event._replace(kind=kind, rank=RANK[kind], stated=AppState.UNKNOWN, counters=counters)
 
 
 def _place_before(floor: OrderKey | None) -> OrderKey | None:
