@@ -72,6 +72,9 @@ def set_right(
     as `raw_time`. Done here, not where the native envelopes are read: those of one body are several records, and come
     later. Each device by itself: the clock of one says nothing of another's. `time_field` is for what is said of it.
     """
+    if not back_of(max((each[2] for each in drafts), default=record_ms), record_ms):
+        encode = msgspec.json.Encoder().encode
+        return [TranslatedEvent(place, sender, encode(event)) for place, sender, _, event in drafts], []
     latest: dict[tuple[str, str], int] = {}
     for each in drafts:
         device = (each.sender.app_id, each.sender.device_id)

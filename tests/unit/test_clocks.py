@@ -22,6 +22,7 @@ from pipeline.formats.record_time import REPLAYED_RECORD_MS, record_time_ms, rec
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.kafka.produce import RecordToSend
 from tests.support import field
+from tests.support.decoding import assert_read_alike
 
 NOW = 1_764_000_000_000
 SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS = 1_000, 60_000, 3_600_000, 86_400_000
@@ -83,6 +84,35 @@ def test_stamps_in_seconds_are_refused_and_told_to_be() -> None:
         assert [event.id for event in outcome.events] == ["good"]
         assert {each.reason for each in outcome.refused} == {Reason.TIME_OUT_OF_RANGE}
         assert all("seconds" in each.detail for each in outcome.refused)
+
+
+def test_what_is_in_seconds_is_told_by_the_stamp_whatever_the_clock_makes_of_it() -> None:
+    """A clock that began in 1970 seven weeks ago: some of its milliseconds look like seconds, and are refused."""
+    stamps = (946_684_799, 946_684_800, 4_102_444_800, 4_102_444_801)
+    events = [{"id": str(stamp), "name": "tap", "time": stamp} for stamp in stamps]
+    for more in ({}, {"attributes": {"a": 1}}):
+        value = orjson.dumps(
+            {"v": 1, "app_id": "app", "device_id": "device", "sent_at": 4_200_000_000,
+             "events": [{**event, **more} for event in events]}
+        )  # fmt: skip
+        assert_read_alike(value, b"app/device", NOW)
+        decoded = native.decode(value, b"app/device", NOW)
+        assert isinstance(decoded, native.Envelope)
+        assert [event.raw_time_ms for event in decoded.events] == [946_684_799, 4_102_444_801]
+        assert all("seconds" in each.detail for each in decoded.refused)
+
+
+@pytest.mark.parametrize("sign_ms", [-1, 0, 1])
+@pytest.mark.parametrize("steps", [0, 1, 2, 95])
+def test_times_are_moved_back_by_no_more_than_they_must(steps: int, sign_ms: int) -> None:
+    latest_ms = NOW + MINUTE_MS + steps * 15 * MINUTE_MS + sign_ms
+    events = [{"id": str(time), "name": "tap", "time": time} for time in (latest_ms, NOW)]
+    value = orjson.dumps({"v": 1, "app_id": "app", "device_id": "device", "events": events})
+    assert_read_alike(value, b"app/device", NOW)
+    decoded = native.decode(value, b"app/device", NOW)
+    assert isinstance(decoded, native.Envelope)
+    back = (steps + (sign_ms > 0)) * 15 * MINUTE_MS
+    assert [event.time_ms for event in decoded.events] == [latest_ms - back, NOW - back]
 
 
 def test_one_stray_event_ahead_takes_no_session_away() -> None:

@@ -97,7 +97,7 @@ def decode(value: bytes | None, record_ms: int) -> Translation | Rejected:
         if isinstance(translated, Rejected):
             refused.append(translated)
         else:
-            if places := repairs.of(index):
+            if repairs and (places := repairs.of(index)):
                 translated.event["repaired"] = places
             drafts.append(translated)
     outgoing, misdated = set_right(drafts, record_ms, "timestamp")
