@@ -178,7 +178,7 @@ def simulate(
     events: Annotated[int, typer.Option(min=1, help="How many events, duplicates included.")] = 20_000,
     out: Annotated[Path | None, typer.Option(help="Write the envelopes here instead of sending.")] = None,
 ) -> None:
-    """Send the traffic of a simulated fleet of devices with realistic habits and faults."""
+    """Send the traffic of a simulated fleet of phones and browsers, with realistic habits and faults."""
     traffic.simulate(
         wiring.settings(), traffic.Fleet(devices=devices, seed=seed, events=events), rate=rate, out=out
     )
