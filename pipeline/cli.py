@@ -157,9 +157,17 @@ def migrate(
 def send(
     files: Annotated[list[str], typer.Argument(metavar="FILE…", help="Plain or .gz; - is standard input.")],
     format: Annotated[str, typer.Option(help=f"What each line is: {_FORMATS}.")] = "native",
+    live: Annotated[
+        bool, typer.Option("--live", help="It comes from devices now, and is no recording.")
+    ] = False,
 ) -> None:
-    """Send recorded traffic, one JSON document per line."""
-    traffic.send(wiring.settings(), files, format)
+    """Send recorded traffic, one JSON document per line.
+
+    A document whose sent_at is more than 24 h ago is taken to have come then: a recording keeps its times.
+
+    With --live it comes now, from a device whose clock is slow, which is corrected. All others come now anyway.
+    """
+    traffic.send(wiring.settings(), files, format, live=live)
 
 
 @app.command()
@@ -240,9 +248,10 @@ def status(
     accept: Annotated[
         bool, typer.Option("--accept-losses", help="Accept what is lost by now: it is no longer a fault.")
     ] = False,
+    format: Annotated[str, typer.Option(help="text, or json for programs.")] = "text",
 ) -> None:
     """Show lag, rates, open sessions and the ledger. Exits with 1 if something cannot be right."""
-    operate.status(wiring.settings(), wait_idle=wait_idle, timeout_s=timeout, accept=accept)
+    operate.status(wiring.settings(), wait_idle=wait_idle, timeout_s=timeout, accept=accept, format=format)
 
 
 @app.command("rebuild")

@@ -42,7 +42,7 @@ _WRONG_CLOCKS_MS = (
     -7 * MINUTE_MS,
     75 * MINUTE_MS,
     26 * HOUR_MS,
-    365 * DAY_MS,
+    180 * DAY_MS,
 )
 _PERSONAS = ((), (), ("new",), ("premium",), ("premium", "beta_tester"), ("family",))
 _EXPERIMENTS = ("experiment.checkout", "experiment.onboarding", "experiment.search")

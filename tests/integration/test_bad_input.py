@@ -18,6 +18,7 @@ from pipeline.commands import traffic as traffic_commands
 from pipeline.commands.refused import words_of
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.formats import measure
+from pipeline.formats.native.partitioner import partition_of
 from pipeline.kafka.produce import RecordToSend
 from pipeline.query.operations import RefusedTotals
 from pipeline.settings import load
@@ -85,7 +86,7 @@ NATIVE = [
     Bad("malformed JSON", "malformed_json", b'{"v": 1, "app_id"'),
     Bad("half a record", "malformed_json", encoded(envelope("bad", event("e")))[:-1]),
     Bad("no JSON at all", "malformed_json", b"\x01\x02 hello"),
-    Bad("invalid UTF-8", "invalid_utf8", b'{"v": 1, "app_id": "\xff\xfe\x80"}'),
+    Bad("invalid UTF-8", "invalid_utf8", b'{"v": 1, \xff\xfe\x80}'),
     Bad("an empty value", "empty_record", b""),
     Bad("no value", "empty_record", None),
     Bad("not an object", "invalid_type", b"[1, 2]"),
@@ -142,7 +143,7 @@ def measure_event(event_id: str, **changed: Any) -> Json:
 
 MEASURE = [
     Bad("no JSON", "malformed_json", b"--boundary\r\n", key=None),
-    Bad("invalid UTF-8", "invalid_utf8", b'{"events": ["\xc3\x28"]}', key=b"any\x00key"),
+    Bad("invalid UTF-8", "invalid_utf8", b'{"events": [\xc3\x28]}', key=b"any\x00key"),
     Bad("an empty body", "empty_record", b"", key=None),
     bad(
         "a bad event among good ones",
@@ -161,6 +162,10 @@ MEASURE = [
         sound=("s4",),
     ),
 ]
+
+
+GOOD = {partition_of(f"{APP}/good-{n}".encode(), PARTITIONS): f"good-{n}" for n in range(50)}
+"""Of each partition a device that belongs there."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +197,7 @@ class Traffic:
         await producer.start()
         try:
             for number, each in enumerate(NATIVE):
-                partition = number % PARTITIONS
+                partition = number % PARTITIONS if each.key is None else partition_of(each.key, PARTITIONS)
                 await self._good(producer, partition, number)
                 await self._bad(producer, topics.SDK_EVENTS, partition, each)
                 self.received += each.received
@@ -216,7 +221,7 @@ class Traffic:
         self.stored.update((device, event_id) for event_id in each.sound)
 
     async def _good(self, producer: Any, partition: int, number: int) -> None:
-        device = f"good-{partition}"
+        device = GOOD[partition]
         value = encoded(envelope(device, event(f"g{number}")))
         await producer.send_and_wait(
             topics.SDK_EVENTS, value, key=f"{APP}/{device}".encode(), partition=partition

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from unittest import mock
 
 import msgspec
 import orjson
@@ -11,7 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.formats import measure, native
-from pipeline.formats.limits import MAX_RECORD_BYTES
+from pipeline.formats.limits import MAX_BODY_BYTES, MAX_RECORD_BYTES
+from pipeline.formats.mending import read_json
+from pipeline.formats.native import routed
 from pipeline.formats.native.events import Arrival, arrivals_of
 from pipeline.formats.rejected import Rejected
 from tests.support.decoding import assert_read_alike
@@ -40,7 +43,7 @@ good_ids = st.text(
     st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=128
 )
 
-stamps = st.integers(NOW - 10**9, NOW)
+stamps = st.integers(NOW - 10**9, NOW) | st.integers(NOW, NOW + 8 * 10**7)
 
 
 def optional(**fields: st.SearchStrategy[Any]) -> dict[str, st.SearchStrategy[Any]]:
@@ -136,8 +139,37 @@ def encoded_again(envelope: native.Envelope) -> bytes:
     )
 
 
+def tree_of(value: bytes) -> dict[str, Any]:
+    """What is in a record that was taken, repaired where it must be."""
+    read = read_json(value, MAX_BODY_BYTES)
+    assert not isinstance(read, Rejected)
+    return read.tree
+
+
+def check_routed(value: bytes, outcome: native.Envelope | Rejected) -> None:
+    """On `native-events` it comes to the same, cut into parts or not, however late the router is."""
+    assert native.ANY_KEY.translate is not None
+    with mock.patch.object(routed, "MAX_EVENTS", 2):
+        translated = native.ANY_KEY.translate(value, NOW)
+    if isinstance(outcome, Rejected):
+        assert translated == outcome
+        return
+    assert not isinstance(translated, Rejected), translated
+    assert translated.refused == outcome.refused
+    events = []
+    for record in translated.records:
+        assert record.key == KEY
+        part = native.decode(record.value, record.key, NOW)
+        assert isinstance(part, native.Envelope) and part.refused == []
+        assert (part.resource, part.user, part.batch_id) == (outcome.resource, outcome.user, outcome.batch_id)
+        events += part.events
+    assert events == outcome.events
+
+
 def check_native(value: bytes) -> native.Envelope | Rejected:
     outcome = native.decode(value, KEY, NOW)
+    if native.key_of(value) == KEY:
+        check_routed(value, outcome)
     assert outcome == native.decode(value, KEY, NOW)
     assert_read_alike(value, KEY, NOW)
     if isinstance(outcome, native.Envelope):
@@ -148,7 +180,12 @@ def check_native(value: bytes) -> native.Envelope | Rejected:
             again = native.decode(encoded_again(outcome), KEY, NOW)
             assert isinstance(again, native.Envelope)
             again.refused = outcome.refused
+            # What is encoded again needs no repair any more.
+            again.repaired = outcome.repaired
+            for event, before in zip(again.events, outcome.events, strict=True):
+                event.repaired = before.repaired
             assert again == outcome
+            assert outcome.repaired == sum(bool(event.repaired) for event in outcome.events)
     return outcome
 
 
@@ -175,7 +212,7 @@ def test_a_broken_envelope_never_raises_and_loses_no_event(value: bytes) -> None
     if isinstance(outcome, native.Envelope):
         indexes = [each.event_index for each in outcome.refused]
         assert indexes == sorted(set(indexes), key=lambda i: -1 if i is None else i) and None not in indexes
-        assert len(outcome.events) + len(outcome.refused) == len(orjson.loads(value)["events"])
+        assert len(outcome.events) + len(outcome.refused) == len(tree_of(value)["events"])
 
 
 blocks = st.dictionaries(
@@ -230,7 +267,7 @@ def test_what_the_router_writes_is_never_refused(value: bytes) -> None:
         envelope = native.decode(record.value, record.key, NOW)
         assert isinstance(envelope, native.Envelope) and envelope.refused == []
         come += [event.id for event in envelope.events]
-    events = orjson.loads(value).get("events") or []
+    events = tree_of(value).get("events") or []
     bad = {each.event_index for each in outcome.refused}
     assert sorted(come) == sorted(event["id"] for index, event in enumerate(events) if index not in bad)
 

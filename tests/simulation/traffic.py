@@ -11,7 +11,7 @@ import orjson
 
 from pipeline import topics
 from pipeline.domain.policy import Policies, Policy
-from pipeline.formats import measure
+from pipeline.formats import measure, native
 from tests.simulation.clickhouse import NOT_STORABLE
 from tests.simulation.forms import Json, form_of, measure_event
 from tests.support.phrases import (
@@ -121,7 +121,7 @@ def plan(rng: Random) -> Plan:
     parcels = []
     for number in range(rng.randint(1, 6)):
         some = _parcels(rng, f"app-{rng.randrange(3)}", f"d{number}", versions[0], heavy=heavy)
-        if rng.random() < 0.05:
+        if rng.random() < 0.1:
             some = _misplaced(rng, some, made.partitions)
         if not wide:
             some = _with_pauses(rng, some, versions[0])
@@ -137,9 +137,10 @@ def plan(rng: Random) -> Plan:
 
 
 def _misplaced(rng: Random, records: list[Input], partitions: int) -> list[Input]:
-    """Those of a producer that has another partitioner: all of a device in one partition, which may be another one."""
-    place = rng.randrange(partitions)
-    return [each._replace(partition=place) for each in records]
+    """Those of a producer that has another partitioner: all of a device in one partition, which may be another one, or,
+    where a second producer has Kafka's own, some."""
+    place, share = rng.randrange(partitions), rng.choice((1.0, 0.5))
+    return [each._replace(partition=place) if rng.random() < share else each for each in records]
 
 
 def _with_pauses(rng: Random, records: list[Input], policies: Policies) -> list[Input]:
@@ -189,7 +190,7 @@ def _parcels(rng: Random, app_id: str, device_id: str, policies: Policies, *, he
     events = list(_events(rng, policies.of(app_id)))
     if not heavy:
         events = _arrivals(rng, events)
-    via_measure = rng.random() < 0.15
+    via_measure, via_native = rng.random() < 0.15, rng.random() < 0.15
     users = _CROWD if rng.random() < 0.03 else _USERS
     skew_ms = rng.choice((0, 0, 0, 0, 61_000, -300_000, 3 * DAY_MS))
     says_sent_at, jumps = skew_ms != 0 or rng.random() < 0.2, rng.random() < 0.2
@@ -207,6 +208,10 @@ def _parcels(rng: Random, app_id: str, device_id: str, policies: Policies, *, he
             if says_sent_at:
                 head["sent_at"] = BASE_MS + rng.randint(0, 600_000) + skew_ms
             made = _envelope(rng, head, some, users, heavy=heavy)
+            if via_native:
+                made = made._replace(
+                    topic=native.ANY_KEY.topic, key=rng.choice((None, b"any", b"\xff", made.key))
+                )
         inputs.append(made)
         if rng.random() < 0.1 and not heavy:
             inputs.insert(rng.randint(0, len(inputs)), made)
@@ -306,5 +311,5 @@ def _measure(app_id: str, device_id: str, events: Sequence[Json]) -> bytes:
 
 
 def _garbage(rng: Random) -> Input:
-    topic = rng.choice((topics.SDK_EVENTS, topics.SDK_EVENTS, measure.FORMAT.topic))
+    topic = rng.choice((topics.SDK_EVENTS, topics.SDK_EVENTS, measure.FORMAT.topic, native.ANY_KEY.topic))
     return Input(topic, rng.choice((None, b"app-0/d0", b"\xff", b"x")), rng.choice(_GARBAGE))
