@@ -135,7 +135,7 @@ class _With(Sessionizer):
 
     def recovered(self, number: int, items: Mapping[bytes, bytes]) -> None:
         super().recovered(number, items)
-        other = self.of(number, self._policies)
+        other = self.of(number, self._policies, partitions=self._topic_partitions)
         other.restore(items)
         self._partitions[number] = other
 
@@ -295,7 +295,7 @@ FOUND: dict[str, tuple[int, Suspects]] = {
     # What waited for a partition went on after a write of it had failed that had landed all the same.
     "what waited for a write that failed": (0, Suspects(sessionizer=GoesOnAfterFailure)),
 }
-"""What was found once, and the first seed that meets it; where traffic or faults have changed since, another one does."""
+"""What was found once, and a seed that meets it; where traffic or faults have changed since, another one does."""
 _WITHIN = 4_000
 
 
