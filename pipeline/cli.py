@@ -240,9 +240,10 @@ def status(
     accept: Annotated[
         bool, typer.Option("--accept-losses", help="Accept what is lost by now: it is no longer a fault.")
     ] = False,
+    format: Annotated[str, typer.Option(help="text, or json for programs.")] = "text",
 ) -> None:
     """Show lag, rates, open sessions and the ledger. Exits with 1 if something cannot be right."""
-    operate.status(wiring.settings(), wait_idle=wait_idle, timeout_s=timeout, accept=accept)
+    operate.status(wiring.settings(), wait_idle=wait_idle, timeout_s=timeout, accept=accept, format=format)
 
 
 @app.command("rebuild")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+import orjson
 from rich.console import Console
 from rich.table import Table
 
@@ -17,7 +19,7 @@ from pipeline.clickhouse.migrations import note_offset_base
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.local_stack import LocalStack
 from pipeline.commands.progress import Lag, lags, wait_until_idle
-from pipeline.commands.refused import words_of
+from pipeline.commands.refused import words_of, words_of_misplaced
 from pipeline.commands.soundness import accept_losses, faults
 from pipeline.kafka.connection import wait_for_broker
 from pipeline.kafka.topic_identity import remedy
@@ -25,10 +27,12 @@ from pipeline.kafka.topic_ids import ids_of
 from pipeline.query.operations import (
     DeviceSetAside,
     LedgerTotals,
+    WrongPartition,
     devices_set_aside,
     ledger_totals,
     open_sessions,
     refused_totals,
+    wrong_partition,
 )
 from pipeline.roles import known_topics
 from pipeline.roles.topology import all_read
@@ -36,6 +40,7 @@ from pipeline.settings import Settings
 
 _RATE_SECONDS = 2.0
 _ANSWER_S = 10.0
+_FORMATS = ("text", "json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +93,20 @@ def migrate(settings: Settings, made_anew: Sequence[str] = ()) -> None:
         store.close()
 
 
-def status(settings: Settings, *, wait_idle: bool, timeout_s: float, accept: bool = False) -> None:
+def status(
+    settings: Settings, *, wait_idle: bool, timeout_s: float, accept: bool = False, format: str = "text"
+) -> None:
     """Print lag, rates, open sessions and ledger; or wait. `accept`: what is lost by now no longer counts as a fault.
+    `format` is `text`, or `json` for one object.
 
     Raises `CommandFailed` and `NeverIdle` for what cannot be right, `NotIdleInTime`, and what the store and Kafka
     raise.
     """
+    if format not in _FORMATS:
+        raise CommandFailed(f"--format {format}: use one of {', '.join(_FORMATS)}")
     if accept:
         asyncio.run(_accept(settings))
-    asyncio.run(_wait(settings, timeout_s) if wait_idle else _show(settings))
+    asyncio.run(_wait(settings, timeout_s) if wait_idle else _show(settings, format))
 
 
 async def _wait(settings: Settings, timeout_s: float) -> None:
@@ -113,14 +123,17 @@ async def _wait(settings: Settings, timeout_s: float) -> None:
             faults=lambda: faults(connection, store, settings.offset_base),
         )
         refused = await asyncio.to_thread(refused_totals, store.query)
+        misplaced = await asyncio.to_thread(wrong_partition, store.query)
     finally:
         store.close()
     print(
         f"idle after {time.monotonic() - started_s:.1f} s: everything that was sent is stored, {words_of(refused)}"
     )
+    if misplaced.records:
+        print(words_of_misplaced(misplaced))
 
 
-async def _show(settings: Settings) -> None:
+async def _show(settings: Settings, format: str) -> None:
     connection, store = wiring.connection(settings), wiring.store(settings)
     try:
         await wait_for_broker(connection, give_up_s=_ANSWER_S)
@@ -133,15 +146,23 @@ async def _show(settings: Settings) -> None:
         now_ms = int(time.time() * 1_000)
         still_open = await asyncio.to_thread(open_sessions, store.query, now_ms)
         aside = await asyncio.to_thread(devices_set_aside, store.query)
+        misplaced = await asyncio.to_thread(wrong_partition, store.query)
         wrong = await faults(connection, store, settings.offset_base)
     finally:
         store.close()
-    console = Console()
-    console.print(_lag_table(before, after, elapsed_s))
-    console.print(f"open sessions: {sum(found.count for found in still_open)}")
-    console.print(_ledger_table(totals))
-    if aside:
-        console.print(_aside_table(aside))
+    speeds = _speeds(before, after, elapsed_s)
+    open_count = sum(found.count for found in still_open)
+    if format == "json":
+        print(_as_json(speeds, open_count, totals, aside, misplaced, wrong))
+    else:
+        console = Console()
+        console.print(_lag_table(speeds))
+        console.print(f"open sessions: {open_count}")
+        console.print(_ledger_table(totals))
+        if misplaced.records:
+            console.print(words_of_misplaced(misplaced), soft_wrap=True)
+        if aside:
+            console.print(_aside_table(aside))
     if wrong:
         raise CommandFailed("; ".join(wrong))
 
@@ -156,14 +177,60 @@ async def _accept(settings: Settings) -> None:
     print(f"losses in {count} places are accepted: status will not mention them again")
 
 
-def _lag_table(before: list[Lag], after: list[Lag], elapsed_s: float) -> Table:
+class _Speed(NamedTuple):
+    """A role's lag on a topic, and how fast that grows and shrinks, in records."""
+
+    lag: Lag
+    written_per_s: float
+    done_per_s: float
+
+
+def _speeds(before: list[Lag], after: list[Lag], elapsed_s: float) -> list[_Speed]:
+    speeds = []
+    for old, new in zip(before, after, strict=True):
+        written = (new.end - old.end) / elapsed_s
+        speeds.append(_Speed(new, written, written + (old.behind - new.behind) / elapsed_s))
+    return speeds
+
+
+def _as_json(
+    speeds: list[_Speed],
+    open_count: int,
+    totals: list[LedgerTotals],
+    aside: list[DeviceSetAside],
+    misplaced: WrongPartition,
+    wrong: list[str],
+) -> str:
+    """One object, on one line, for programs: what the tables say."""
+    workers = [
+        {
+            "role": lag.role,
+            "topic": lag.topic,
+            "records": lag.end,
+            "lag": lag.behind,
+            "written_per_s": round(written, 1),
+            "done_per_s": round(done, 1),
+        }
+        for lag, written, done in speeds
+    ]
+    remedy = words_of_misplaced(misplaced) if misplaced.records else ""
+    said = {
+        "workers": workers,
+        "open_sessions": open_count,
+        "ledger": totals,
+        "devices_set_aside": aside,
+        "wrong_partition": {**asdict(misplaced), "says": remedy},
+        "faults": wrong,
+    }
+    return orjson.dumps(said).decode()
+
+
+def _lag_table(speeds: list[_Speed]) -> Table:
     table = Table("role", "topic", title="workers")
     for name in ("records", "lag", "written/s", "done/s"):
         table.add_column(name, justify="right")
-    for old, new in zip(before, after, strict=True):
-        written = (new.end - old.end) / elapsed_s
-        done = written + (old.behind - new.behind) / elapsed_s
-        table.add_row(new.role, new.topic, str(new.end), str(new.behind), f"{written:.0f}", f"{done:.0f}")
+    for lag, written, done in speeds:
+        table.add_row(lag.role, lag.topic, str(lag.end), str(lag.behind), f"{written:.0f}", f"{done:.0f}")
     return table
 
 

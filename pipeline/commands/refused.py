@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from pipeline.formats import native
 from pipeline.formats.format import Format
+from pipeline.formats.native.partitioner import REMEDY
 from pipeline.formats.rejected import Rejected
-from pipeline.query.operations import RefusedTotals
+from pipeline.query.operations import RefusedTotals, WrongPartition
 
 _SEE = "session-pipeline dead-letters list"
 
@@ -51,6 +53,16 @@ def words_of(totals: RefusedTotals) -> str:
         return "nothing refused"
     *most, last = said
     return f"{', '.join(most)}{' and ' if most else ''}{last} refused ({_SEE})"
+
+
+def words_of_misplaced(found: WrongPartition) -> str:
+    """What is wrong with the producers of records that were refused as `wrong_partition`, and what to do, as a line."""
+    last = datetime.fromtimestamp(found.last_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return (
+        f"wrong_partition: {_many(found.records, 'record')} of {_many(found.keys, 'device')} refused, the last at"
+        f" {last} UTC: a producer does not use Kafka's default partitioner: {REMEDY}; then"
+        " session-pipeline dead-letters replay --reason wrong_partition"
+    )
 
 
 def _many(count: int, thing: str) -> str:

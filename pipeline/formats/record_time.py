@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 REPLAYED_RECORD_MS = "replayed_record_ms"
-"""Header of a record that is sent again: the record time of the one that was refused, Unix milliseconds."""
+"""Header of a record that is sent again, or was made of one of a raw topic: the record time of that one, Unix
+milliseconds."""
+Headers = tuple[tuple[str, bytes], ...]
 _MAX_DIGITS = 19
 
 
@@ -19,6 +21,11 @@ def record_time_ms(headers: Iterable[tuple[str, bytes]], timestamp_ms: int) -> i
             # Never later than this coming: no header may move the bound of what is too far ahead.
             return whole_number(text.decode("ascii", "replace"), timestamp_ms, timestamp_ms)
     return timestamp_ms
+
+
+def header_of(record_ms: int) -> Headers:
+    """The headers of a record that is decoded as having come then, Unix milliseconds, and not when it comes."""
+    return ((REPLAYED_RECORD_MS, str(record_ms).encode()),)
 
 
 def whole_number(text: str | None, otherwise: int, highest: int) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pipeline.formats import measure, native
 from pipeline.formats.format import Format
 
-FORMATS: tuple[Format, ...] = (native.FORMAT, measure.FORMAT)
+FORMATS: tuple[Format, ...] = (native.FORMAT, native.ANY_KEY, measure.FORMAT)
 
 
 def routed_topics() -> tuple[str, ...]:

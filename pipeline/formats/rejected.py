@@ -35,6 +35,8 @@ class Reason(StrEnum):
     """An id or a persona of no character or more than 128."""
     KEY_MISMATCH = "key_mismatch"
     """The record's key is not `app_id/device_id`: its device's events would not meet in one partition."""
+    WRONG_PARTITION = "wrong_partition"
+    """Kafka's default partitioner would not put the record's key there: its device would be split over two."""
     TIME_OUT_OF_RANGE = "time_out_of_range"
     """Corrected: before 2000, after 2149-06-06, over 24 h after the record. As stamped: before 1970, after 2286."""
     NO_EVENTS = "no_events"

@@ -9,15 +9,17 @@ from aiokafka.errors import MessageSizeTooLargeError, RecordListTooLargeError
 
 from pipeline.errors import Terminal
 
-Pair = tuple[bytes | None, bytes | None]
+Header = tuple[str, bytes]
+Item = tuple[bytes | None, bytes | None] | tuple[bytes | None, bytes | None, Header]
+"""Key, value and, where there is one, a header."""
 
 
 class TooLarge(Terminal):
     """Records that the broker does not take for their size; all others are written."""
 
-    def __init__(self, topic: str, partition: int, refused: Sequence[Pair]) -> None:
-        self.keys = [key for key, _ in refused]
-        sizes = ", ".join(str(len(value or b"")) for _, value in refused[:5])
+    def __init__(self, topic: str, partition: int, refused: Sequence[Item]) -> None:
+        self.keys = [key for key, *_ in refused]
+        sizes = ", ".join(str(len(value or b"")) for _, value, *_ in refused[:5])
         super().__init__(
             f"{topic}[{partition}] takes no record of {sizes} bytes: its max.message.bytes is too low for what the "
             f"pipeline may have to write (deploy/runbook.md, 'A record is too large for its topic')"
@@ -36,12 +38,12 @@ async def send(
     producer: Any,
     topic: str,
     partition: int,
-    items: Iterable[Pair],
+    items: Iterable[Item],
     timestamp_ms: int,
     *,
     stamp: Stamp | None = None,
 ) -> int:
-    """Writes `(key, value)` pairs to a partition in their order and returns once the broker has all of them.
+    """Writes items to a partition in their order and returns once the broker has all of them.
 
     `producer` is a started AIOKafkaProducer; its batch size and compression hold. None as a value is a tombstone.
     Gives the offset at which the last batch begins, -1 without any. `items` is read as it is written, a batch at a
@@ -51,14 +53,15 @@ async def send(
     written, if there are records that alone are larger than it takes.
     """
     writer = _Writer(producer, topic, partition, timestamp_ms, stamp)
-    batch, held = producer.create_batch(), list[Pair]()
-    for key, value in items:
-        if batch.append(key=key, value=value, timestamp=timestamp_ms) is None:
+    batch, held = producer.create_batch(), list[Item]()
+    for item in items:
+        key, value, *headers = item
+        if batch.append(key=key, value=value, timestamp=timestamp_ms, headers=headers) is None:
             await writer.write(batch, held)
             batch, held = producer.create_batch(), []
-            if batch.append(key=key, value=value, timestamp=timestamp_ms) is None:
+            if batch.append(key=key, value=value, timestamp=timestamp_ms, headers=headers) is None:
                 raise AssertionError("an empty batch takes any single record")
-        held.append((key, value))
+        held.append(item)
     if held:
         await writer.write(batch, held)
     if writer.refused:
@@ -74,14 +77,14 @@ class _Writer:
     ) -> None:
         self.offset = -1
         """Where the last batch begins."""
-        self.refused: list[Pair] = []
+        self.refused: list[Item] = []
         self._producer = producer
         self._topic = topic
         self._partition = partition
         self._timestamp_ms = timestamp_ms
         self._stamp = stamp
 
-    async def write(self, batch: Any, held: Sequence[Pair]) -> None:
+    async def write(self, batch: Any, held: Sequence[Item]) -> None:
         """Write a batch, which holds these records."""
         batch.close()
         if self._stamp:
@@ -96,7 +99,8 @@ class _Writer:
         if len(held) == 1:
             self.refused += held
             return
-        for key, value in held:
+        for item in held:
+            key, value, *headers = item
             alone = self._producer.create_batch()
-            alone.append(key=key, value=value, timestamp=self._timestamp_ms)
-            await self.write(alone, [(key, value)])
+            alone.append(key=key, value=value, timestamp=self._timestamp_ms, headers=headers)
+            await self.write(alone, [item])

@@ -1,4 +1,4 @@
-"""What follows from the id of a topic. Decides, and reaches nothing; knows neither Kafka nor Faust.
+"""What follows from the id of a topic, and from how many partitions it has. Decides, and reaches nothing.
 
 A topic that was deleted and made anew has the name of the old one, and its offsets begin at 0 again. Once it has grown
 beyond the old offsets nothing but the id that the broker gave it tells them apart. Where a broker gives none, an id is
@@ -15,6 +15,7 @@ from pipeline.errors import Terminal
 from pipeline.topics import TP
 
 RUNBOOK = "see deploy/runbook.md, 'A topic was made anew'"
+_COUNT_RUNBOOK = "see deploy/runbook.md, 'The number of partitions changed'"
 _ID, _LOST = "topic-id", "lost"
 
 
@@ -50,6 +51,22 @@ def require_same(known: Mapping[str, str], found: Mapping[str, str]) -> None:
         now = found.get(topic, "")
         if was and now and was != now:
             raise TopicMadeAnew.by_id(topic, was, now)
+
+
+class PartitionsChanged(Terminal):
+    """A topic has another number of partitions than when the worker began. Terminal: keys belong elsewhere now."""
+
+
+def require_counts(known: Mapping[str, int], found: Mapping[str, int]) -> None:
+    """Raises `PartitionsChanged` for a topic that has not as many partitions as are known. One that is gone has none
+    to be compared."""
+    for topic, was in known.items():
+        now = found.get(topic, was)
+        if now != was:
+            raise PartitionsChanged(
+                f"{topic} has {now} partitions, and this worker goes by {was}: keys belong to other partitions now, so "
+                f"nothing more is read. Stop all workers and producers; {_COUNT_RUNBOOK}"
+            )
 
 
 class Note(NamedTuple):

@@ -1,7 +1,7 @@
-"""The id of a topic, which the broker gave it when it was created.
+"""What the broker says of a topic: the id that it gave it when it was created, and how many partitions it has now.
 
 aiokafka asks for metadata in versions that have no ids, so the request is built here. A broker older than Kafka 2.8
-gives none. What follows from ids is in `topic_identity`.
+gives none. What follows from the answers is in `topic_identity`.
 """
 
 from __future__ import annotations
@@ -35,19 +35,35 @@ async def topic_ids(client: Any, names: Collection[str]) -> dict[str, str]:
 
     `client` is a started aiokafka client. No topic is made by asking.
     """
+    answer = await _described(client, names)
+    return {
+        topic: base64.urlsafe_b64encode(topic_id).rstrip(b"=").decode()
+        for _error, topic, topic_id, *_ in (answer.topics if answer else ())
+        if topic_id != _NO_ID
+    }
+
+
+async def partition_counts(client: Any, names: Collection[str]) -> dict[str, int]:
+    """How many partitions topics have now, of those that exist. Raises KafkaError. As `topic_ids` makes none."""
+    answer = await _described(client, names)
+    if answer is not None:
+        return {topic: len(partitions) for _, topic, _, _, partitions, *_ in answer.topics if partitions}
+    # To ask an old broker for one topic by its name makes it there: so for all.
+    cluster = await client.fetch_all_metadata()
+    found = {name: cluster.partitions_for_topic(name) for name in names}
+    return {name: len(partitions) for name, partitions in found.items() if partitions}
+
+
+async def _described(client: Any, names: Collection[str]) -> Any:
+    """The broker's answer about topics; None from a broker that does not understand the question."""
     node = client.get_random_node()
     if node is None:
         raise NodeNotReadyError("no broker is known")
     try:
-        answer = await client.send(node, _TopicIdRequest(sorted(names)))
+        return await client.send(node, _TopicIdRequest(sorted(names)))
     except (IncompatibleBrokerVersion, NotImplementedError):
         # Of the latter kind is what aiokafka raises for a version that the broker does not have.
-        return {}
-    return {
-        topic: base64.urlsafe_b64encode(topic_id).rstrip(b"=").decode()
-        for _error, topic, topic_id, *_ in answer.topics
-        if topic_id != _NO_ID
-    }
+        return None
 
 
 async def ids_of(connection: KafkaConnection, names: Collection[str]) -> dict[str, str]:

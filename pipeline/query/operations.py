@@ -57,6 +57,16 @@ class DeviceSetAside:
 
 
 @dataclass(frozen=True, slots=True)
+class WrongPartition:
+    """Records that were refused since a producer put them where their key does not belong, and not sent again."""
+
+    records: int
+    keys: int
+    last_ms: int
+    """Record time of the latest, Unix milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
 class RefusedTotals:
     """What the workers refused and nobody has sent again."""
 
@@ -167,6 +177,18 @@ def refused_totals(ask: Ask) -> RefusedTotals:
         {"unsupported": str(Reason.UNSUPPORTED), "aside": str(Reason.DEVICE_SET_ASIDE)},
     )
     return RefusedTotals(int(row["records"]), int(row["events"]), int(row["spans"]))
+
+
+def wrong_partition(ask: Ask) -> WrongPartition:
+    """All together; without any, all is 0."""
+    (row,) = _rows(
+        ask,
+        "SELECT uniqExact(topic, partition, offset) AS records, uniqExact(key) AS keys,"
+        " toUnixTimestamp64Milli(max(time)) AS last_ms"
+        " FROM dead_letters WHERE replayed_at IS NULL AND reason = {reason:String}",
+        {"reason": str(Reason.WRONG_PARTITION)},
+    )
+    return WrongPartition(int(row["records"]), int(row["keys"]), int(row["last_ms"]))
 
 
 def accepted_losses(ask: Ask) -> dict[tuple[str, str, int], int]:

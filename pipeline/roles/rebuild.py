@@ -17,6 +17,7 @@ from pipeline import topics
 from pipeline.clickhouse.migrations import statements
 from pipeline.clickhouse.store import Store
 from pipeline.domain.policy import Policies
+from pipeline.formats.native.partitioner import partition_of
 from pipeline.formats.rejected import Reason
 from pipeline.kafka.changelog import read_changelog
 from pipeline.kafka.connection import KafkaConnection
@@ -270,7 +271,7 @@ class Rebuild:
         }
 
     def _partition_of(self, device: StoredDevice) -> int:
-        return device.partition % self._partitions
+        return partition_of(f"{device.app_id}/{device.device_id}".encode(), self._partitions)
 
     def _insert(self, rows: list[bytes], number: int) -> None:
         if rows:

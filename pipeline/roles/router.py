@@ -1,4 +1,4 @@
-"""The router role: raw bodies of other formats to native envelopes on `sdk-events`, keyed by device."""
+"""The router role: what comes on the raw topics to native envelopes on `sdk-events`, keyed by device."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from typing import Any, NamedTuple
 
 from pipeline.formats import registry
 from pipeline.formats.format import Translate
-from pipeline.formats.record_time import record_time_ms
+from pipeline.formats.record_time import header_of, record_time_ms
 from pipeline.formats.rejected import Rejected
 from pipeline.roles.metrics import Metrics
 from pipeline.storage.dead_letter import DeadLetter, dead_letters_of
 
-KeyedValues = Sequence[tuple[bytes, bytes]]
+Routed = tuple[bytes, bytes, tuple[str, bytes]]
+"""Key and value of a record for `sdk-events`, and the header with the record time of the one that it was made of: the
+clocks of devices are corrected by that, however long the router was behind."""
 _SENT_AT_ONCE_BYTES = 4_000_000
 
 
 class _Made(NamedTuple):
     """What some bodies became."""
 
-    items: list[tuple[bytes, bytes]]
+    items: list[Routed]
     refused: list[DeadLetter]
 
 
@@ -29,13 +31,14 @@ class Router:
 
     def __init__(
         self,
-        send: Callable[[KeyedValues], Awaitable[None]],
+        send: Callable[[Sequence[Routed]], Awaitable[None]],
         dead_letter: Callable[[Sequence[DeadLetter]], Awaitable[None]],
         metrics: Metrics,
         *,
         offset_base: int = 0,
     ) -> None:
-        """`send` puts keys and values on `sdk-events` and returns once the broker has them, as does `dead_letter`."""
+        """`send` puts records on `sdk-events`, each where its key belongs. It returns once the broker has them, as does
+        `dead_letter`."""
         self._send = send
         self._dead_letter = dead_letter
         self._metrics = metrics
@@ -67,7 +70,8 @@ class Router:
         translated = translate(record.value, came_ms)
         faults, size = [translated] if isinstance(translated, Rejected) else translated.refused, 0
         if not isinstance(translated, Rejected):
-            made.items.extend((native.key, native.value) for native in translated.records)
+            [header] = header_of(came_ms)
+            made.items.extend((native.key, native.value, header) for native in translated.records)
             size = sum(len(native.value) for native in translated.records)
         for fault in faults:
             self._metrics.refused.labels(topic, str(fault.reason)).inc()

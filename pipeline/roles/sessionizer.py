@@ -48,15 +48,18 @@ class Sessionizer:
         send: Send,
         dead_letter: KeepDeadLetters,
         metrics: Metrics,
+        partitions: int = 1,
         offset_base: int = 0,
         encode: Encode = state_codec.encode,
     ) -> None:
+        """`partitions` is how many `sdk-events` has."""
         self._policies = policies
         self._changelog_topic = changelog_topic
         self._sessions_topic = sessions_topic
         self._send = send
         self._dead_letter = dead_letter
         self._metrics = metrics
+        self._topic_partitions = partitions
         self._offset_base = offset_base
         self._encode = encode
         self._partitions: dict[int, Partition] = {}
@@ -69,7 +72,13 @@ class Sessionizer:
 
     def recovered(self, number: int, items: Mapping[bytes, bytes]) -> None:
         """Take over a partition with what its changelog held; called before any of its records."""
-        partition = Partition(number, self._policies, offset_base=self._offset_base, encode=self._encode)
+        partition = Partition(
+            number,
+            self._policies,
+            partitions=self._topic_partitions,
+            offset_base=self._offset_base,
+            encode=self._encode,
+        )
         partition.restore(items)
         self._partitions[number] = partition
         self._locks[number] = asyncio.Lock()

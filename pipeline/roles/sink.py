@@ -16,6 +16,7 @@ import orjson
 
 from pipeline.clickhouse.store import UnstorableRow
 from pipeline.formats import native
+from pipeline.formats.native.partitioner import misplaced
 from pipeline.formats.record_time import record_time_ms
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.roles.batch import Batch, Bounds, Piece, Source, block_token, joined
@@ -109,8 +110,11 @@ class Sink:
         metrics: Metrics,
         *,
         bounds: Bounds,
+        partitions: int = 1,
         offset_base: int = 0,
     ) -> None:
+        """`partitions` is how many `sdk-events` has: records whose key belongs in another one are refused."""
+        self._partitions = partitions
         self._insert = insert
         self._dead_letter = dead_letter
         self._metrics = metrics
@@ -136,10 +140,11 @@ class Sink:
         topic, partition = source
         making = Making(source, records, self._offset_base, self._piece_bytes)
         last, full = len(records) - 1, False
+        wrong = misplaced({record.key for record in records}, partition, self._partitions)
         for place, record in enumerate(records):
             offset = record.offset + self._offset_base
             came_ms = record_time_ms(record.headers, record.timestamp) if record.headers else record.timestamp
-            decoded = native.decode(record.value, record.key, came_ms)
+            decoded = wrong.get(record.key) or native.decode(record.value, record.key, came_ms)
             if isinstance(decoded, Rejected):
                 received, faults = 1, [decoded]
             else:

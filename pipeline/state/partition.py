@@ -9,6 +9,7 @@ import msgspec
 
 from pipeline.domain.policy import Policies, Policy
 from pipeline.formats.native.events import Arrival, arrivals_of
+from pipeline.formats.native.partitioner import misplaced
 from pipeline.state.app_policies import AppPolicies
 from pipeline.state.aside import MOST_ASIDE, Aside, aside_item
 from pipeline.state.codec import state_codec
@@ -54,11 +55,14 @@ class Partition:
         number: int,
         policies: Policies,
         *,
+        partitions: int = 1,
         offset_base: int = 0,
         encode: Encode = state_codec.encode,
     ) -> None:
-        """`offset_base` is added to every offset: above 0 where a topic began anew (see settings)."""
+        """Of a topic with so many `partitions`; `offset_base` is added to every offset: above 0 where a topic began
+        anew (see settings)."""
         self.number = number
+        self._partitions = partitions
         self.marker = Marker()
         self._policies = AppPolicies(policies)
         self._offset_base = offset_base
@@ -140,11 +144,14 @@ class Partition:
             # arrival is read in that of devices, and each object on its own has to be fetched from memory again.
             fields += record.offset + base, record_ms, record.value, record.headers or None
         last = records[-1].offset + base
-        return self._step(
+        refused = sum(len(by_key.pop(key)) // 4 for key in misplaced(by_key, self.number, self._partitions))
+        effects = self._step(
             list(by_key.items())[::-1],
             self.marker.moved(max(last, self.marker.applied_offset), clock_ms),
             last,
         )
+        effects.refused += refused
+        return effects
 
     def go_on(self, before: Effects) -> Effects:
         """Fold on in the rest of a chunk, once the effects before it are committed."""

@@ -29,13 +29,16 @@ class Rebuilt:
 def rebuild_device(device: StoredDevice, policy: Policy, now_ms: int, partition: int) -> Rebuilt:
     """Fold all stored events of a device in their order, and report silence as of `now_ms` (Unix ms).
 
-    Given in order, no event is late, so none is beyond a horizon. Pure.
+    `partition` is the one that its key belongs in. Given in order, no event is late, so none is beyond a horizon. Pure.
     """
     state = DeviceState()
     last = device.records[-1]
     arrived_ms = max(record.record_ms for record in device.records)
     events = sorted(event for record in device.records for event in record.events)
     apply(state, [(last.offset, arrived_ms, events)], policy, Counts())
+    # Offsets of another partition say nothing in this one: what comes here would be taken for a replay.
+    end = device.ends.get(partition, -1)
+    state.applied_offset = max(0, end)
     rows = Rows(partition)
     key = f"{device.app_id}/{device.device_id}".encode()
     _add(rows, key, state, state.applied_offset * 2)
@@ -43,6 +46,7 @@ def rebuild_device(device: StoredDevice, policy: Policy, now_ms: int, partition:
     if fall_silent(state, now_ms, 0, policy):
         _add(rows, key, state, state.applied_offset * 2 + 1)
     state.outbox = []
+    state.applied_offset = end
     session_ids: list[str] = []
     facts: dict[str, Facts] = {}
     texts = stored_session.Shared()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Annotated, NamedTuple
 
@@ -55,7 +55,9 @@ class StoredDevice(NamedTuple):
 
     app_id: str
     device_id: str
-    partition: int
+    ends: Mapping[int, int]
+    """The partitions that its records were in, each with the highest offset. Only older versions took them from more
+    than one."""
     records: list[StoredRecord]
 
 
@@ -67,13 +69,14 @@ def devices(lines: Iterable[bytes]) -> Iterator[StoredDevice]:
     rows = (_read(line) for line in lines if line)
     for (app_id, device_id), of_device in groupby(rows, key=lambda row: row[:2]):
         records: list[StoredRecord] = []
-        partition, texts = 0, _Texts()
+        ends, texts = dict[int, int](), _Texts()
         for row in of_device:
             partition, offset, record_ms = row[2:5]
+            ends[partition] = offset
             if not records or records[-1].offset != offset:
                 records.append(StoredRecord(offset, record_ms, []))
             records[-1].events.append(_event(row, texts))
-        yield StoredDevice(app_id, device_id, partition, records)
+        yield StoredDevice(app_id, device_id, ends, records)
 
 
 def _read(line: bytes) -> _Row:

@@ -9,21 +9,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from aiokafka.partitioner import DefaultPartitioner
 from faust.types import TP
 
 from pipeline import topics
 from pipeline.clickhouse.store import Store, UnstorableRow
 from pipeline.domain.policy import Policies
+from pipeline.formats.native.partitioner import partition_of
 from pipeline.formats.registry import routed_topics
 from pipeline.kafka import record_batches
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.fence import kafka_fence
+from pipeline.kafka.fence import Fence, kafka_fence
 from pipeline.roles.batch import Bounds, Piece, Source
 from pipeline.roles.known_topics import known_topics_guard
 from pipeline.roles.ledger_guard import ledger_guard
 from pipeline.roles.metrics import Metrics
-from pipeline.roles.router import Router
+from pipeline.roles.router import Routed, Router
 from pipeline.roles.sessionizer import Sessionizer
 from pipeline.roles.sink import Sink, TableWriter
 from pipeline.roles.topology import group_of
@@ -82,7 +82,7 @@ class Frame:
 
     def app(self, role: str) -> BatchApp:
         """The app of a role, with nothing to read yet."""
-        return create_app(
+        app = create_app(
             group_of(role),
             connection=self.connection,
             partitions=self.partitions,
@@ -92,6 +92,9 @@ class Frame:
             heartbeat_interval_s=min(3.0, self._session_timeout_s / 6),
             replication_factor=self._replication_factor,
         )
+        # Each role goes by it: which records are refused, which state is whose, where the router puts what it makes.
+        app.partition_counts = {topics.SDK_EVENTS: self.partitions}
+        return app
 
     async def dead_letter(self, app: BatchApp, refused: Sequence[DeadLetter]) -> None:
         """Put refused records on `dead-letters` and wait until the broker has them."""
@@ -142,6 +145,7 @@ def sessionizer_app(frame: Frame, policies: Policies, encode: Encode) -> BatchAp
         send=send,
         dead_letter=lambda refused: frame.dead_letter(app, refused),
         metrics=frame.metrics,
+        partitions=frame.partitions,
         offset_base=frame.offset_base,
         encode=encode,
     )
@@ -153,17 +157,22 @@ def sessionizer_app(frame: Frame, policies: Policies, encode: Encode) -> BatchAp
     async def tick() -> None:
         while not app.should_stop:
             await asyncio.sleep(_TICK_S)
-            for number in active_partitions(app, topics.SDK_EVENTS):
-                tp = TP(topics.SDK_EVENTS, number)
-                mine = claim(app, tp)
-                await sessionizer.tick(number, _now_ms(), caught_up=caught_up(app, tp), still_mine=mine)
-                if fence.is_old(number):
-                    async with sessionizer.at_rest(number):
-                        await fence.claim(number, mine)
+            await _tick(app, sessionizer, fence)
 
     add_agent(app, "sessionise", [topics.SDK_EVENTS], handle)
     app.task(tick)
     return app
+
+
+async def _tick(app: BatchApp, sessionizer: Sessionizer, fence: Fence) -> None:
+    """What time decides on the partitions that are read now, and what is to be done every day."""
+    for number in active_partitions(app, topics.SDK_EVENTS):
+        tp = TP(topics.SDK_EVENTS, number)
+        mine = claim(app, tp)
+        await sessionizer.tick(number, _now_ms(), caught_up=caught_up(app, tp), still_mine=mine)
+        if fence.is_old(number):
+            async with sessionizer.at_rest(number):
+                await fence.claim(number, mine)
 
 
 def sink_app(frame: Frame, store: Store, bounds: Bounds) -> BatchApp:
@@ -176,7 +185,14 @@ def sink_app(frame: Frame, store: Store, bounds: Bounds) -> BatchApp:
     async def dead_letter(refused: Sequence[DeadLetter]) -> None:
         await frame.dead_letter(app, refused)
 
-    sink = Sink(insert, dead_letter, frame.metrics, bounds=bounds, offset_base=frame.offset_base)
+    sink = Sink(
+        insert,
+        dead_letter,
+        frame.metrics,
+        bounds=bounds,
+        partitions=frame.partitions,
+        offset_base=frame.offset_base,
+    )
     app.start_offsets = ledger_guard(store, frame.connection, frame.offset_base)
     app.on_topics_known = known_topics_guard(store, frame.offset_base, sink.pass_over)
 
@@ -204,15 +220,13 @@ def sink_app(frame: Frame, store: Store, bounds: Bounds) -> BatchApp:
 
 
 def router_app(frame: Frame) -> BatchApp:
-    """Translates the topics of raw formats into `sdk-events`, keyed by device."""
+    """Translates the raw topics into `sdk-events`, keyed by device."""
     app = frame.app("router")
-    partition_of = DefaultPartitioner()
-    numbers = list(range(frame.partitions))
 
-    async def send(items: Sequence[tuple[bytes, bytes]]) -> None:
-        by_partition: dict[int, list[tuple[bytes, bytes]]] = {}
-        for key, value in items:
-            by_partition.setdefault(partition_of(key, numbers, numbers), []).append((key, value))
+    async def send(items: Sequence[Routed]) -> None:
+        by_partition: dict[int, list[Routed]] = {}
+        for item in items:
+            by_partition.setdefault(partition_of(item[0], frame.partitions), []).append(item)
         for number, some in by_partition.items():
             await record_batches.send(raw_producer(app), topics.SDK_EVENTS, number, some, _now_ms())
 

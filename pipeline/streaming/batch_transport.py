@@ -27,7 +27,7 @@ from faust.types import TP
 from mode import Service
 
 from pipeline.kafka.errors import BrokerUnavailable
-from pipeline.kafka.topic_identity import Note, require_same
+from pipeline.kafka.topic_identity import Note, require_counts, require_same
 from pipeline.streaming.assignment import Assignment, Membership
 from pipeline.streaming.chunk import Chunk, cut
 from pipeline.streaming.consumer_thread import BatchConsumerThread, uptime_s
@@ -131,15 +131,17 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
 
     @Service.task  # type: ignore[untyped-decorator]
     async def _watch_topics(self) -> None:
-        """Nothing else tells a topic that was made anew while it is read: aiokafka goes on at the old position."""
+        """Nothing else tells a topic that was made anew while it is read: aiokafka goes on at the old position. Nor,
+        for minutes, one that has got more partitions."""
         while not self.should_stop:
             await self.sleep(_TOPICS_EVERY_S)
             if self.should_stop:
                 return
             try:
                 await self.topic_ids(())
+                await self.require_partitions()
             except (KafkaError, TimeoutError) as error:
-                logger.debug("Kafka did not give the ids of topics: %r", error)
+                logger.debug("Kafka did not say what its topics are: %r", error)
 
     async def topic_ids(self, names: Collection[str]) -> dict[str, str]:
         """The present ids of topics, of those that exist and have one; those seen before are among them.
@@ -156,6 +158,12 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
             for topic in sorted(gone):
                 logger.error("%s does not exist any more", topic)
         return found
+
+    async def require_partitions(self) -> None:
+        """Raises KafkaError, and `PartitionsChanged` if a topic has not as many partitions as this worker goes by."""
+        known = self.app.partition_counts
+        if known:
+            require_counts(known, await self._in_thread(self._thread.partition_counts(known.keys())))
 
     # -- delivery
 

@@ -17,7 +17,7 @@ from faust.types import TP
 
 from pipeline.kafka.bounded_fetch import Room, room, within_room
 from pipeline.kafka.topic_identity import Note, note_of
-from pipeline.kafka.topic_ids import topic_ids
+from pipeline.kafka.topic_ids import partition_counts, topic_ids
 
 logger = logging.getLogger(__name__)
 
@@ -124,6 +124,10 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
     async def topic_ids(self, names: Collection[str]) -> dict[str, str]:
         """The present ids of topics."""
         return await topic_ids(self._ensure_consumer()._client, names)
+
+    async def partition_counts(self, names: Collection[str]) -> dict[str, int]:
+        """How many partitions topics have now."""
+        return await partition_counts(self._ensure_consumer()._client, names)
 
     async def earliest(self, partitions: Collection[TP]) -> dict[TP, int]:
         """Where the logs begin."""

@@ -73,6 +73,8 @@ class BatchApp(faust.App):  # type: ignore[misc]
         self.limits = limits
         self.batch_topics: set[str] = set()
         self.state_tables: list[StateTable] = []
+        self.partition_counts: dict[str, int] = {}
+        """How many partitions of topics it goes by; the worker stops with `PartitionsChanged` where that is not so."""
         self.start_offsets: StartOffsets | None = None
         self.on_topics_known: TopicsKnown | None = None
         super().__init__(app_id, **options)

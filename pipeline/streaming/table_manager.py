@@ -36,10 +36,11 @@ class _AppsKafka:
     async def topic_ids(self, names: Collection[str]) -> Mapping[str, str]:
         while names:
             try:
+                await self._app.consumer.require_partitions()
                 found: Mapping[str, str] = await self._app.consumer.topic_ids(names)
                 return found
             except (KafkaError, TimeoutError) as error:
-                logger.warning("waiting for Kafka, to learn the ids of its topics: %r", error)
+                logger.warning("waiting for Kafka, to learn what its topics are: %r", error)
                 await asyncio.sleep(_RETRY_S)
         return {}
 

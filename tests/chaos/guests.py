@@ -9,9 +9,10 @@ from zlib import crc32
 
 import orjson
 from aiokafka import AIOKafkaProducer
+from aiokafka.partitioner import murmur2
 
 from pipeline import topics
-from pipeline.formats import measure
+from pipeline.formats import measure, native
 from tests.chaos.load import Identity, Load, Said
 from tests.support.stack import Stack
 
@@ -22,6 +23,7 @@ _APART_MS = 3_600_000
 """Long enough for each record to be a session of its own."""
 _TEXT = "\U0001f980" * 1_024
 _FOREIGN_DEVICES = 30
+NATIVE_EVENTS = native.ANY_KEY.topic
 _FOREIGN_RECORDS = 4
 _MAX_REQUEST_BYTES = 8_000_000
 
@@ -43,7 +45,8 @@ def send_heavy(stack: Stack, load: Load, number: int) -> None:
 
 def send_foreign(stack: Stack, load: Load, number: int, partitions: int) -> None:
     """Devices of a producer whose partitioner is CRC-32, not Kafka's murmur2: each in one partition, mostly another
-    than its key belongs to; and Measure bodies, which may be in any. Blocks."""
+    than its key belongs to, where all of its records are refused. The same on `native-events`, where none is; and
+    Measure bodies, which may be in any partition too. Blocks."""
     asyncio.run(_send(stack, list(_foreign(load, number, partitions))))
 
 
@@ -55,14 +58,24 @@ def _heavy(load: Load, device: str) -> Iterator[Outgoing]:
 
 def _foreign(load: Load, number: int, partitions: int) -> Iterator[Outgoing]:
     for at in range(_FOREIGN_RECORDS):
-        for device in (f"foreign-{number}-{one}" for one in range(_FOREIGN_DEVICES)):
-            made = _native(load, device, at, ("foreground", "active", "background"), {})
-            yield made._replace(partition=crc32(made.key or b"") % partitions)
+        for one in range(_FOREIGN_DEVICES):
+            topic, device = (topics.SDK_EVENTS, NATIVE_EVENTS)[one % 2], f"foreign-{number}-{one}"
+            key = f"{_APP}/{device}".encode()
+            place = crc32(key) % partitions
+            is_refused = topic == topics.SDK_EVENTS and place != (murmur2(key) & 0x7FFFFFFF) % partitions
+            made = _native(
+                None if is_refused else load, device, at, ("foreground", "active", "background"), {}
+            )
+            load.misplaced += is_refused
+            yield made._replace(topic=topic, partition=place)
         body = load.measure_body(number * _FOREIGN_RECORDS + at)
         yield Outgoing(measure.FORMAT.topic, b"any", body, at % partitions)
 
 
-def _native(load: Load, device: str, number: int, states: tuple[str, ...], more: dict[str, Any]) -> Outgoing:
+def _native(
+    load: Load | None, device: str, number: int, states: tuple[str, ...], more: dict[str, Any]
+) -> Outgoing:
+    """An envelope; `load` notes its events, where they are to be stored."""
     events = []
     for at, state in enumerate(states):
         time_ms = _START_MS + number * _APART_MS + at * 60_000
@@ -72,7 +85,8 @@ def _native(load: Load, device: str, number: int, states: tuple[str, ...], more:
             "time": time_ms,
             "attributes": {"ios.app.state": state},
         }
-        load.note(Identity(_APP, device, str(event["id"])), Said(time_ms, str(event["name"]), 0))
+        if load is not None:
+            load.note(Identity(_APP, device, str(event["id"])), Said(time_ms, str(event["name"]), 0))
         events.append(event)
     envelope = {"v": 1, "app_id": _APP, "device_id": device, "events": events, **more}
     return Outgoing(topics.SDK_EVENTS, f"{_APP}/{device}".encode(), orjson.dumps(envelope))

@@ -49,6 +49,8 @@ class Load:
         self.sent: dict[Identity, Said] = {}
         self.events = 0
         """Those sent twice counted twice, as the devices do; not what a retry of `send` doubles."""
+        self.misplaced = 0
+        """Records that were sent to a partition where their key does not belong, to be refused."""
         self._stack = stack
         simulated = events - int(events * MEASURE_SHARE)
         devices = max(20, simulated // _EVENTS_A_DEVICE)

@@ -253,7 +253,7 @@ def _seconds(step: Step) -> float:
 def _judge(chaos: _Chaos, order: Order, recoveries: Recoveries) -> Outcome:
     load, tally = chaos.load, chaos.fleet.tally
     policy = Policy(idle_timeout_ms=_IDLE_S * 1_000)
-    verdict = judge(load.sent, load.events, read(chaos.stack, chaos.logs_before), policy)
+    verdict = judge(load.sent, load.events, read(chaos.stack, chaos.logs_before), policy, load.misplaced)
     rebuild_differences = _rebuild_differences(chaos.stack)
     delivered = {
         "remakes": (len(chaos.logs_before), order.remakes),
@@ -284,6 +284,7 @@ def _judge(chaos: _Chaos, order: Order, recoveries: Recoveries) -> Outcome:
         "events": load.events,
         "heavy_devices": order.heavy + order.remakes,
         "foreign_producers": order.foreign + order.remakes,
+        "misplaced": load.misplaced,
         **{name: done for name, (done, _) in delivered.items()},
         "rows_checked": verdict.rows_checked,
         "missing": verdict.missing,

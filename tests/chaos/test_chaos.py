@@ -125,6 +125,10 @@ CHANGES: dict[str, tuple[Callable[[Found], object], tuple[int, int, int]]] = {
     "an event was refused": (lambda it: it.ledger[0].update(refused=1, duplicates=-1), (0, 0, 2)),
     "two rows of one revision differ": (lambda it: it.contradictions.append({}), (0, 0, 1)),
     "a dead letter": (lambda it: setattr(it, "dead_letters", 1), (0, 0, 1)),
+    "a misplaced record that is not in the account": (
+        lambda it: (setattr(it, "dead_letters", 1), setattr(it, "wrong_partitions", 1)),
+        (0, 0, 1),
+    ),
 }
 
 
@@ -134,6 +138,15 @@ def test_the_verifier_finds(what: str) -> None:
     changed = found()
     apply(changed)
     assert counts(changed) == wanted
+
+
+def test_the_verifier_misses_misplaced_records_that_were_not_refused() -> None:
+    told = found()
+    told.ledger[0].update(refused=2, received=len(SENT) + 2)
+    told.dead_letters = told.wrong_partitions = 2
+    assert judge(SENT, len(SENT), told, Policy(), misplaced=2).is_good
+    verdict = judge(SENT, len(SENT), told, Policy(), misplaced=3)
+    assert (verdict.missing, verdict.double, verdict.wrong) == (0, 0, 2)
 
 
 def test_the_verifier_does_not_pass_on_nothing() -> None:

@@ -41,6 +41,8 @@ class Found:
     """Partition of `sdk-events` to the end of its log."""
     contradictions: list[Row]
     dead_letters: int
+    wrong_partitions: int = 0
+    """Of these, those for this reason."""
     made_anew: Sequence[tuple[int, Mapping[int, int]]] = ()
     """Of each time that `sdk-events` was made anew: from where offsets count since, and where partitions had ended."""
 
@@ -56,6 +58,7 @@ def read(stack: Stack, made_anew: Sequence[tuple[int, Mapping[int, int]]] = ()) 
         ends={tp.partition: end for tp, end in ends.items()},
         contradictions=stack.query(_CONTRADICTIONS_SQL),
         dead_letters=stack.value("SELECT count() FROM dead_letters"),
+        wrong_partitions=stack.value("SELECT countIf(reason = 'wrong_partition') FROM dead_letters"),
         made_anew=made_anew,
     )
 
@@ -99,10 +102,13 @@ class Verdict:
             self.wrong += self._say("wrong", [otherwise])
 
 
-def judge(sent: Mapping[Identity, Said], events_sent: int, found: Found, policy: Policy) -> Verdict:
+def judge(
+    sent: Mapping[Identity, Said], events_sent: int, found: Found, policy: Policy, misplaced: int = 0
+) -> Verdict:
     """Compares events with what was sent, sessions with the fold over the stored events, and reads the ledger.
 
-    Events that a device or a retry sent twice must be stored once. Pure.
+    Events that a device or a retry sent twice must be stored once. `misplaced` records must be refused, and nothing
+    else; a retry may have doubled some of them. Pure.
     """
     verdict = Verdict()
     verdict.compare(
@@ -122,8 +128,12 @@ def judge(sent: Mapping[Identity, Said], events_sent: int, found: Found, policy:
     )
     for row in found.contradictions:
         verdict.require(False, f"two rows of one revision differ: {row}")
-    verdict.require(found.dead_letters == 0, f"{found.dead_letters} dead letters")
-    _judge_ledger(verdict, len(sent), events_sent, found)
+    others = found.dead_letters - found.wrong_partitions
+    verdict.require(others == 0, f"{others} dead letters")
+    verdict.require(
+        found.wrong_partitions >= misplaced, f"{misplaced} misplaced, {found.wrong_partitions} refused"
+    )
+    _judge_ledger(verdict, len(sent), events_sent + misplaced, found)
     return verdict
 
 
@@ -161,7 +171,9 @@ def _judge_ledger(verdict: Verdict, distinct: int, sent: int, found: Found) -> N
         for name in ("received", "events", "duplicates", "refused")
     }
     verdict.require(totals["events"] == distinct, f"{distinct} distinct events were sent: {totals}")
-    verdict.require(totals["refused"] == 0, f"nothing was to be refused: {totals}")
+    verdict.require(
+        totals["refused"] == found.wrong_partitions, f"{found.wrong_partitions} were to be refused: {totals}"
+    )
     verdict.require(totals["received"] >= sent, f"{sent} events were sent: {totals}")
     balance = totals["events"] + totals["duplicates"] + totals["refused"]
     verdict.require(totals["received"] == balance, f"the ledger does not balance: {totals}")

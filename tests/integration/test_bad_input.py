@@ -18,6 +18,7 @@ from pipeline.commands import traffic as traffic_commands
 from pipeline.commands.refused import words_of
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.formats import measure
+from pipeline.formats.native.partitioner import partition_of
 from pipeline.kafka.produce import RecordToSend
 from pipeline.query.operations import RefusedTotals
 from pipeline.settings import load
@@ -163,6 +164,10 @@ MEASURE = [
 ]
 
 
+GOOD = {partition_of(f"{APP}/good-{n}".encode(), PARTITIONS): f"good-{n}" for n in range(50)}
+"""Of each partition a device that belongs there."""
+
+
 @dataclass(frozen=True)
 class Sent:
     """A bad record, and where the broker put it."""
@@ -192,7 +197,7 @@ class Traffic:
         await producer.start()
         try:
             for number, each in enumerate(NATIVE):
-                partition = number % PARTITIONS
+                partition = number % PARTITIONS if each.key is None else partition_of(each.key, PARTITIONS)
                 await self._good(producer, partition, number)
                 await self._bad(producer, topics.SDK_EVENTS, partition, each)
                 self.received += each.received
@@ -216,7 +221,7 @@ class Traffic:
         self.stored.update((device, event_id) for event_id in each.sound)
 
     async def _good(self, producer: Any, partition: int, number: int) -> None:
-        device = f"good-{partition}"
+        device = GOOD[partition]
         value = encoded(envelope(device, event(f"g{number}")))
         await producer.send_and_wait(
             topics.SDK_EVENTS, value, key=f"{APP}/{device}".encode(), partition=partition

@@ -4,7 +4,7 @@ deploy/runbook.md, 'A topic was made anew', once a worker has said so."""
 from __future__ import annotations
 
 from pipeline import topics
-from pipeline.formats import measure
+from pipeline.formats.registry import routed_topics
 from pipeline.query.operations import next_offset
 from pipeline.roles.known_topics import note_topics, require_known
 from pipeline.roles.topology import all_read
@@ -181,8 +181,9 @@ class Anew:
         world.eras.append(self._era(before))
         world.lost = {role: set() for role in ROLES}
         world.site.offset_base = base = next_offset(notes.query)
-        for number, log in enumerate(self._broker.logs(measure.FORMAT.topic)):
-            world.counted_anew[number] = log.end, base
+        for topic in routed_topics():
+            for number, log in enumerate(self._broker.logs(topic)):
+                world.counted_anew[topic, number] = log.end, base
         require_known(notes, self._broker.topic_ids(all_read()), base)  # type: ignore[arg-type]
         world.note(f"offsets are counted from {base} on; lost: {sorted(world.eras[-1].lost)}")
         self._rebuild()

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from zlib import crc32
+
+from aiokafka.partitioner import murmur2
 
 from pipeline.kafka.topic_identity import Note
 
@@ -131,7 +132,7 @@ class Broker:
 
     def partition_of(self, key: bytes | None) -> int:
         """Where a producer puts a key."""
-        return crc32(key or b"") % self.partitions
+        return (murmur2(key or b"") & 0x7FFFFFFF) % self.partitions
 
     def make_anew(self, topic: str, *, keeps_commits: bool) -> Before:
         """Delete a topic and make it anew under the same name. Its commits may be there for some while after."""

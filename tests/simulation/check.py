@@ -9,7 +9,8 @@ from typing import Any
 from pipeline import topics
 from pipeline.domain.event import Event
 from pipeline.domain.fold import sessions as fold
-from pipeline.formats import measure, native
+from pipeline.formats import native
+from pipeline.formats.registry import of_topic, routed_topics
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.state.outbox import split_key
 from pipeline.state.partition import Partition
@@ -109,21 +110,28 @@ class _Truth:
                     self._store(number, record)
                 else:
                     # A sink that ended before its ledger row was there may have told of it.
-                    self._refuse_perhaps(topics.SDK_EVENTS, number, record, _faults(record))
-        for number, log in enumerate(world.site.broker.logs(measure.FORMAT.topic)):
-            begins_at, base = world.counted_anew.get(number, (0, 0))
-            for record in log.everything():
-                translated = measure.decode(record.value, record.timestamp)
-                faults = [translated] if isinstance(translated, Rejected) else translated.refused
-                if record.offset < begins_at:
-                    self._base = 0
-                    self._refuse(measure.FORMAT.topic, number, record, faults)
-                    # A router whose offsets were forgotten reads it again, and counts from the base then.
-                    self._base = base
-                    self._refuse_perhaps(measure.FORMAT.topic, number, record, faults)
-                else:
-                    self._base = base
-                    self._refuse(measure.FORMAT.topic, number, record, faults)
+                    self._refuse_perhaps(topics.SDK_EVENTS, number, record, _faults(world, number, record))
+        for topic in routed_topics():
+            for number, log in enumerate(world.site.broker.logs(topic)):
+                for record in log.everything():
+                    self._route(topic, number, record)
+
+    def _route(self, topic: str, number: int, record: Any) -> None:
+        """What the router refuses of a record."""
+        begins_at, base = self._world.counted_anew.get((topic, number), (0, 0))
+        translate = of_topic(topic).translate
+        assert translate is not None
+        translated = translate(record.value, record.timestamp)
+        faults = [translated] if isinstance(translated, Rejected) else translated.refused
+        if record.offset < begins_at:
+            self._base = 0
+            self._refuse(topic, number, record, faults)
+            # A router whose offsets were forgotten reads it again, and counts from the base then.
+            self._base = base
+            self._refuse_perhaps(topic, number, record, faults)
+        else:
+            self._base = base
+            self._refuse(topic, number, record, faults)
 
     def _take(self, number: int, record: Any, clock_ms: int, *, lost: bool) -> None:
         """A record of a topic that is no more. Of one that was lost some events may have been stored all the same."""
@@ -132,8 +140,8 @@ class _Truth:
             self._store(number, record)
             return
         place = number, record.offset + self._base
-        decoded = native.decode(record.value, record.key, record.timestamp)
-        self._refuse_perhaps(topics.SDK_EVENTS, number, record, _faults(record))
+        decoded = self._world.read(number, record)
+        self._refuse_perhaps(topics.SDK_EVENTS, number, record, _faults(self._world, number, record))
         if not isinstance(decoded, Rejected):
             device = decoded.app_id, decoded.device_id
             for index, event in enumerate(native.to_events(decoded)):
@@ -154,7 +162,7 @@ class _Truth:
         }
 
     def _fold(self, number: int, record: Any, clock_ms: int) -> None:
-        decoded = native.decode(record.value, record.key, record.timestamp)
+        decoded = self._world.read(number, record)
         if isinstance(decoded, native.Envelope):
             device = decoded.app_id, decoded.device_id
             events = native.to_events(decoded)
@@ -165,7 +173,7 @@ class _Truth:
             )
 
     def _store(self, number: int, record: Any) -> None:
-        decoded = native.decode(record.value, record.key, record.timestamp)
+        decoded = self._world.read(number, record)
         if isinstance(decoded, Rejected):
             received, faults = 1, [decoded]
         else:
@@ -228,9 +236,9 @@ class _Truth:
         return len(self.versions.get(device, ())) > 1 or device in self._set_aside
 
 
-def _faults(record: Any) -> list[Rejected]:
+def _faults(world: World, number: int, record: Any) -> list[Rejected]:
     """What is refused of a record of `sdk-events`."""
-    decoded = native.decode(record.value, record.key, record.timestamp)
+    decoded = world.read(number, record)
     return [decoded] if isinstance(decoded, Rejected) else list(decoded.refused)
 
 
@@ -296,8 +304,8 @@ def _unbalanced(world: World, truth: _Truth) -> Iterator[str]:
     storable = received - refused
     seen = sum(
         1
-        for record in _came_to_the_sink(world)
-        if isinstance(envelope := native.decode(record.value, record.key, record.timestamp), native.Envelope)
+        for number, record in _came_to_the_sink(world)
+        if isinstance(envelope := world.read(number, record), native.Envelope)
         for event in envelope.events
         if NOT_STORABLE not in event.attributes
     )
@@ -307,13 +315,13 @@ def _unbalanced(world: World, truth: _Truth) -> Iterator[str]:
     yield from _negative(world, ledger)
 
 
-def _came_to_the_sink(world: World) -> Iterator[Any]:
-    """The records of `sdk-events` that are in the ledger."""
+def _came_to_the_sink(world: World) -> Iterator[tuple[int, Any]]:
+    """Partition and record, of those of `sdk-events` that are in the ledger."""
     for era in world.eras:
         for number, records in enumerate(era.records):
-            yield from (record for record in records if (number, record.offset) not in era.lost)
+            yield from ((number, record) for record in records if (number, record.offset) not in era.lost)
     for number, log in enumerate(world.site.broker.logs(topics.SDK_EVENTS)):
-        yield from (r for r in log.everything() if (number, r.offset) not in world.lost["sink"])
+        yield from ((number, r) for r in log.everything() if (number, r.offset) not in world.lost["sink"])
 
 
 def _negative(world: World, ledger: dict[Any, Row]) -> Iterator[str]:
@@ -360,7 +368,10 @@ def _not_recoverable(world: World) -> Iterator[str]:
         for number in process.sessionizer.partitions:
             held = process.sessionizer._partitions[number]
             again = Partition(
-                number, world.plan.versions[process.version], offset_base=world.site.offset_base
+                number,
+                world.plan.versions[process.version],
+                partitions=world.plan.partitions,
+                offset_base=world.site.offset_base,
             )
             again.restore(changelog(world.site.broker, number))
             if again.marker.source_id in ("", held.marker.source_id):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline import topics
-from pipeline.formats import measure
+from pipeline.formats.registry import routed_topics
 from tests.simulation.clickhouse import NOT_STORABLE
 from tests.simulation.world import World
 
 _READERS = {
     topics.SDK_EVENTS: ("sessionizer", "sink"),
-    measure.FORMAT.topic: ("router",),
+    **dict.fromkeys(routed_topics(), ("router",)),
     topics.SESSIONS: ("sink",),
     topics.DEAD_LETTERS: ("sink",),
 }
@@ -65,7 +65,7 @@ def _is_done(world: World, role: str, number: int, record: Any) -> bool:
     if role == "sink":
         ledger = world.site.server.tables["ledger_records"].rows
         return (topics.SDK_EVENTS, number, record.offset + world.site.offset_base) in ledger
-    if not world.is_sound(record) or (number, record.key) in world.set_aside:
+    if not world.is_sound(number, record) or (number, record.key) in world.set_aside:
         return True
     return (world.site.broker.committed(role, (topics.SDK_EVENTS, number)) or 0) > record.offset
 
@@ -76,7 +76,7 @@ def _is_in_part(world: World, role: str, number: int, record: Any) -> bool:
         # A state whose rows its worker may have died over: they come with its finality, which no sensible retention
         # comes before, but the horizons here are a year or a second.
         return world.reach_of(number, record.key) >= record.offset + world.site.offset_base
-    if not world.is_sound(record) or NOT_STORABLE in record.value:
+    if not world.is_sound(number, record) or NOT_STORABLE in record.value:
         return True
     rows = world.site.server.tables["event_rows"].rows.values()
     place = number, record.offset + world.site.offset_base

@@ -19,7 +19,7 @@ from typing import Any
 from faust.types import TP
 
 from pipeline import topics
-from pipeline.formats import measure
+from pipeline.formats.registry import routed_topics
 from pipeline.kafka.admin import LogBounds
 from pipeline.kafka.changelog import apply_log, is_through
 from pipeline.kafka.fence import Claim, Fence, Fenced
@@ -29,7 +29,7 @@ from pipeline.kafka.topic_identity import Note, require_same
 from pipeline.roles.batch import Bounds, Source
 from pipeline.roles.known_topics import replaced_rows, require_known
 from pipeline.roles.metrics import Metrics
-from pipeline.roles.router import Router
+from pipeline.roles.router import Routed, Router
 from pipeline.roles.sessionizer import Sessionizer
 from pipeline.roles.sink import Sink
 from pipeline.state.marker import newer
@@ -176,15 +176,17 @@ class Process:
     def _execute(self, work: Callable[[], Any]) -> asyncio.Future[Any]:
         return self.op("insert", [work])
 
-    async def send(self, topic: str, partition: int, items: Pairs) -> None:
+    async def send(self, topic: str, partition: int, items: Pairs | Sequence[Routed]) -> None:
         """As `record_batches.send`: in order, a beginning of them if it fails."""
         if items:
-            parts = [self._append(topic, partition, key, value) for key, value in items]
+            parts = [self._append(topic, partition, key, value, headers) for key, value, *headers in items]
             await self.op(f"send {len(items)} to {topic}[{partition}]", parts, topic=topic)
 
-    def _append(self, topic: str, partition: int, key: bytes, value: bytes) -> Callable[[], None]:
+    def _append(
+        self, topic: str, partition: int, key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]]
+    ) -> Callable[[], None]:
         def append() -> None:
-            self.site.broker.log(topic, partition).append(key, value, self.site.stamp_ms)
+            self.site.broker.log(topic, partition).append(key, value, self.site.stamp_ms, tuple(headers))
             self.site.on_send(topic, partition, key, value)
 
         return append
@@ -456,6 +458,7 @@ class SessionizerProcess(Process):
             send=self._route,
             dead_letter=self.dead_letter,
             metrics=METRICS,
+            partitions=site.broker.partitions,
             offset_base=site.offset_base,
         )
         self._fence = make_fence(self._identify, self._put)
@@ -524,7 +527,7 @@ class SessionizerProcess(Process):
         return offset
 
     async def handle(self, chunk: Chunk) -> None:
-        records = [SourceRecord(r.offset, r.timestamp, r.key, r.value) for r in chunk.records]
+        records = [SourceRecord(r.offset, r.timestamp, r.key, r.value, r.headers) for r in chunk.records]
         mine = await self.sessionizer.handle(
             chunk.tp.partition, records, lambda: self.holds(chunk.assignment)
         )
@@ -572,7 +575,14 @@ class SinkProcess(Process):
         async def insert(table: str, rows: bytes, *, token: str) -> Sequence[Any]:
             return await store.insert_forever(table, rows, token=token, pause=pause)
 
-        sink = make(insert, self.dead_letter, METRICS, bounds=bounds, offset_base=site.offset_base)
+        sink = make(
+            insert,
+            self.dead_letter,
+            METRICS,
+            bounds=bounds,
+            partitions=site.broker.partitions,
+            offset_base=site.offset_base,
+        )
         self.pass_over = sink.pass_over
         self._roads = {
             topics.SDK_EVENTS: (sink.event_pieces, sink.events),
@@ -593,16 +603,16 @@ class SinkProcess(Process):
 
 class RouterProcess(Process):
     role = "router"
-    sources = (measure.FORMAT.topic,)
+    sources = routed_topics()
 
     def __init__(self, name: str, site: Site) -> None:
         super().__init__(name, site)
         self._router = Router(self._route, self.dead_letter, METRICS, offset_base=site.offset_base)
 
-    async def _route(self, items: Pairs) -> None:
-        by_partition: dict[int, list[tuple[bytes, bytes]]] = {}
-        for key, value in items:
-            by_partition.setdefault(self.site.broker.partition_of(key), []).append((key, value))
+    async def _route(self, items: Sequence[Routed]) -> None:
+        by_partition: dict[int, list[Routed]] = {}
+        for item in items:
+            by_partition.setdefault(self.site.broker.partition_of(item[0]), []).append(item)
         for number, some in by_partition.items():
             await self.send(topics.SDK_EVENTS, number, some)
 

@@ -72,8 +72,8 @@ def put_states(world: World) -> None:
         for key in changelog(broker, number):
             put(number, key, None)
     for device, made in _rebuilt(world):
-        number = device.partition % broker.partitions
         key = f"{device.app_id}/{device.device_id}".encode()
+        number = broker.partition_of(key)
         for suffix in (b"", STEPS_SUFFIX, ASIDE_SUFFIX):
             put(number, key + suffix, None)
         put(number, key, state_codec.encode(made.state))
@@ -99,7 +99,10 @@ def _rebuilt(world: World) -> Iterator[tuple[stored_event.StoredDevice, Rebuilt]
         yield (
             device,
             rebuild_device(
-                device, world.plan.policies.of(device.app_id), world.site.now_ms, device.partition
+                device,
+                world.plan.policies.of(device.app_id),
+                world.site.now_ms,
+                world.site.broker.partition_of(f"{device.app_id}/{device.device_id}".encode()),
             ),
         )
 

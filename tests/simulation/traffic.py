@@ -13,7 +13,7 @@ import orjson
 from pipeline import topics
 from pipeline.domain.event import Kind
 from pipeline.domain.policy import Policies, Policy
-from pipeline.formats import measure
+from pipeline.formats import measure, native
 from tests.simulation.clickhouse import NOT_STORABLE
 from tests.support.phrases import (
     BASE_MS,
@@ -51,6 +51,8 @@ _NAMES: dict[Kind, tuple[str, dict[str, Any]]] = {
     Kind.CRASH: ("app.crash", {"exception.type": "E"}),
     Kind.EXCEPTION: ("exception", {"fatal": True}),
     Kind.ANR: ("app.anr", {"fatal": True}),
+    Kind.ACTIVE: ("device.app.lifecycle", {"ios.app.state": "active"}),
+    Kind.PASSIVE: ("app.heartbeat", {}),
 }
 _ACTIVITIES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("app.widget.click", {}),
@@ -139,10 +141,11 @@ def plan(rng: Random) -> Plan:
     parcels = []
     for number in range(rng.randint(1, 6)):
         some = _parcels(rng, f"app-{rng.randrange(3)}", f"d{number}", versions[0], heavy=heavy)
-        if rng.random() < 0.05:
-            # Its producer has another partitioner: all of the device is in one partition, which may be another one.
-            place = rng.randrange(made.partitions)
-            some = [each._replace(partition=place) for each in some]
+        if rng.random() < 0.1:
+            # Its producer has another partitioner: all of the device is in one partition, which may be another one, or,
+            # where a second producer has Kafka's own, some.
+            place, share = rng.randrange(made.partitions), rng.choice((1.0, 0.5))
+            some = [each._replace(partition=place) if rng.random() < share else each for each in some]
         parcels.append(some)
     while parcels:
         device = rng.choice(parcels)
@@ -181,7 +184,7 @@ def _parcels(rng: Random, app_id: str, device_id: str, policies: Policies, *, he
     events = list(_events(rng, policies.of(app_id)))
     if not heavy:
         events = _arrivals(rng, events)
-    via_measure = rng.random() < 0.15
+    via_measure, via_native = rng.random() < 0.15, rng.random() < 0.15
     skew_ms = rng.choice((0, 0, 0, 0, 61_000, -300_000, 3 * DAY_MS))
     inputs: list[Input] = []
     while events:
@@ -191,6 +194,10 @@ def _parcels(rng: Random, app_id: str, device_id: str, policies: Policies, *, he
             made = Input(measure.FORMAT.topic, rng.choice((None, b"any")), _measure(app_id, device_id, some))
         else:
             made = _envelope(rng, app_id, device_id, some, skew_ms, heavy=heavy)
+            if via_native:
+                made = made._replace(
+                    topic=native.ANY_KEY.topic, key=rng.choice((None, b"any", b"\xff", made.key))
+                )
         inputs.append(made)
         if rng.random() < 0.1 and not heavy:
             inputs.insert(rng.randint(0, len(inputs)), made)
@@ -321,5 +328,5 @@ def _measure_event(event: dict[str, Any], attribute: dict[str, str]) -> dict[str
 
 
 def _garbage(rng: Random) -> Input:
-    topic = rng.choice((topics.SDK_EVENTS, topics.SDK_EVENTS, measure.FORMAT.topic))
+    topic = rng.choice((topics.SDK_EVENTS, topics.SDK_EVENTS, measure.FORMAT.topic, native.ANY_KEY.topic))
     return Input(topic, rng.choice((None, b"app-0/d0", b"\xff", b"x")), rng.choice(_GARBAGE))

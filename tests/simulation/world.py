@@ -11,6 +11,8 @@ from faust.types import TP
 
 from pipeline import topics
 from pipeline.formats import native
+from pipeline.formats.record_time import record_time_ms
+from pipeline.formats.rejected import Reason, Rejected
 from pipeline.kafka.fence import Fence
 from pipeline.kafka.topic_identity import TopicMadeAnew
 from pipeline.roles.batch import Bounds
@@ -106,8 +108,8 @@ class World:
         """Of its own, so that all else goes as it would without."""
         self.eras: list[Era] = []
         """What `sdk-events` was before it was made anew."""
-        self.counted_anew: dict[int, tuple[int, int]] = {}
-        """Of partitions of `measure-events`: the offset from which on its offsets are counted from another base."""
+        self.counted_anew: dict[tuple[str, int], tuple[int, int]] = {}
+        """Of partitions of raw topics: the offset from which on its offsets are counted from another base."""
         self.awaits_stops = False
         """A topic was made anew, and the operator has not seen to it."""
         self.stopped: list[str] = []
@@ -337,7 +339,7 @@ class World:
             if role == "sink" and topic == topics.SDK_EVENTS:
                 table = self.site.server.tables["ledger_records"].rows
                 durable = (topic, number, record.offset + self.site.offset_base) in table
-            elif role == "sessionizer" and self.is_sound(record):
+            elif role == "sessionizer" and self.is_sound(number, record):
                 assert record.key is not None
                 durable = self.reach_of(number, record.key) >= record.offset + self.site.offset_base
                 durable = durable or (number, record.key) in self.set_aside
@@ -348,9 +350,15 @@ class World:
                     f"{role} committed {topic}[{number}]@{record.offset}, whose effects are lost"
                 )
 
-    def is_sound(self, record: Any) -> bool:
+    def read(self, number: int, record: Any) -> native.Envelope | Rejected:
+        """What a record in a partition of `sdk-events` is to everyone who reads it."""
+        if record.key is not None and self.site.broker.partition_of(record.key) != number:
+            return Rejected(Reason.WRONG_PARTITION, "")
+        return native.decode(record.value, record.key, record_time_ms(record.headers, record.timestamp))
+
+    def is_sound(self, number: int, record: Any) -> bool:
         """Whether there is something in a record for a sessionizer."""
-        return isinstance(native.decode(record.value, record.key, record.timestamp), native.Envelope)
+        return isinstance(self.read(number, record), native.Envelope)
 
     # -- telling
 

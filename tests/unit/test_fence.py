@@ -99,7 +99,8 @@ class Batch:
         self.items: list[tuple[bytes | None, bytes | None]] = []
         self.state: tuple[int, int, int] | None = None
 
-    def append(self, *, key: bytes | None, value: bytes | None, timestamp: int) -> Any:
+    def append(self, *, key: bytes | None, value: bytes | None, timestamp: int, headers: list[Any]) -> Any:
+        assert headers == [], "a state has none"
         assert abs(timestamp - time.time() * 1_000) < 3_600_000, "milliseconds"
         self.items.append((key, value))
         self._count += 1

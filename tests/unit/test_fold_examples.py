@@ -161,6 +161,16 @@ with none open prev takes a session_end, and the app's state stays
     a@0 foreground; b@10 background seq=1; c@10 session_end seq=2; d@30 activity
     = a b c | foreground 0 | background 10
     = d | background 30 | inactivity 30 | state=background
+
+after an absorbed foreground the app is in front, whatever it states
+    a@0 foreground; b@0 foreground stated=background; c@60.001 activity
+    = a b | foreground 0 | inactivity 0
+    = c | continuation 60.001 | inactivity 60.001
+
+after an absorbed launch the app is in front
+    a@0 foreground; b@0 launch; c@60.001 active
+    = a b | foreground 0 | inactivity 0 | cold
+    = c | continuation 60.001 | inactivity 60.001
 """
 
 TIME_AND_IDENTITY = """
@@ -220,6 +230,10 @@ superseded in the background: a background session goes on
     = a | implicit 0 | background 0
     = b | background 20 | superseded 20 | state=background client=s1
     = c | background 22 | inactivity 22 | state=background client=s2
+
+a session goes on with the first SDK session id that it meets
+    a@200 activity; b@250 activity client=s1
+    = a b | implicit 200 | inactivity 250 | client=s1
 """
 
 LAUNCH = """

@@ -18,7 +18,7 @@ from pipeline.commands import dead_letters, traffic
 from pipeline.commands.failure import CommandFailed
 from pipeline.domain.event import Kind
 from pipeline.roles.metrics import Metrics
-from pipeline.roles.router import Router
+from pipeline.roles.router import Routed, Router
 from pipeline.storage import rows, stored_event
 from pipeline.storage.dead_letter import DeadLetter
 from pipeline.topics import MAX_MESSAGE_BYTES
@@ -31,10 +31,10 @@ T0 = 1_742_296_591_764
 def test_a_router_sends_on_what_it_made_before_it_reads_further() -> None:
     done: list[str] = []
 
-    async def send(items: Sequence[tuple[bytes, bytes]]) -> None:
-        made = sum(len(value) for _, value in items)
+    async def send(items: Sequence[Routed]) -> None:
+        made = sum(len(value) for _, value, _ in items)
         assert made < 8_000_000
-        done.append(f"{sum(value.count(b'measure.type') for _, value in items)} events")
+        done.append(f"{sum(value.count(b'measure.type') for _, value, _ in items)} events")
 
     async def dead_letter(refused: Sequence[DeadLetter]) -> None:
         done.append(f"{len(refused)} refused")

@@ -211,7 +211,7 @@ def test_damage_that_only_a_late_event_meets_is_named_too() -> None:
     state = partition._store.load(b"a/d")
     state.tail.packed()
     state.tail._runs = [run._replace(rows=b"\xc1") for run in state.tail._runs]
-    again = Partition(5, POLICIES)
+    again = Partition(5, POLICIES, partitions=6)
     again.restore({b"a/d": state_codec.encode(state)})
     again.apply([record(1, 20)])
     with pytest.raises(
@@ -273,7 +273,7 @@ def test_damage_is_named_with_its_key() -> None:
         with pytest.raises(UnreadableState, match=r"partition 5, key .*rebuild --states"):
             Partition(5, POLICIES).restore({**held, key: held[key][:1]})
     for key in set(held) - {MARKER_KEY}:
-        partition = Partition(5, POLICIES)
+        partition = Partition(5, POLICIES, partitions=6)
         partition.restore({**held, key: held[key][:-9] + b"\xc1" * 9})
         with pytest.raises(UnreadableState, match=r"partition 5, key b'a/d'"):
             partition.apply([record(9, 9)])

@@ -9,7 +9,9 @@ import pytest
 
 from pipeline.domain.event import Kind, make_event
 from pipeline.domain.policy import Policy
+from pipeline.state.codec import state_codec
 from pipeline.state.rebuild import Rebuilt, rebuild_device
+from pipeline.storage import stored_event
 from pipeline.storage.stored_event import StoredDevice, StoredRecord
 
 AT_MS = 1_800_000_000_000
@@ -27,7 +29,7 @@ RECORDS = [
 
 def rebuilt(after_ms: int) -> Rebuilt:
     """So long after the latest record arrived."""
-    device = StoredDevice("app", "d", 3, RECORDS)
+    device = StoredDevice("app", "d", {3: 7}, RECORDS)
     return rebuild_device(device, POLICY, AT_MS + 90_000 + after_ms, 3)
 
 
@@ -81,5 +83,33 @@ def test_nothing_is_too_late_for_a_rebuild_and_the_offset_is_that_of_the_last_re
         StoredRecord(2, AT_MS, [make_event(AT_MS - days + 10, Kind.BACKGROUND, "b")]),
         StoredRecord(3, AT_MS, [make_event(AT_MS - days, Kind.FOREGROUND, "a")]),
     ]
-    found = rebuild_device(StoredDevice("app", "d", 3, records), POLICY, AT_MS, 3)
+    found = rebuild_device(StoredDevice("app", "d", {3: 3}, records), POLICY, AT_MS, 3)
     assert said(found) == [("closed", "background", 2, 6), ("open", "", 1, 6)]
+
+
+@pytest.mark.parametrize(("partition", "applied", "revision"), [(3, 7, 14), (5, 40, 80), (6, -1, 0)])
+def test_a_device_that_was_split_over_partitions_goes_on_by_the_offsets_of_its_own(
+    partition: int, applied: int, revision: int
+) -> None:
+    """By a higher one of another partition, what comes in its own would be taken for a replay, and its rows for old."""
+    found = rebuild_device(
+        StoredDevice("app", "d", {3: 7, 5: 40}, RECORDS), POLICY, AT_MS + 90_000, partition
+    )
+    assert found.state.applied_offset == applied
+    assert {row[3] for row in said(found)} == {revision}
+    assert {json.loads(row)["partition"] for _, row in found.rows} == {partition}
+    assert all(json.loads(row)["offset"] >= 0 for _, row in found.rows)
+    assert state_codec.decode(state_codec.encode(found.state)).applied_offset == applied
+
+
+def test_each_partition_that_a_device_is_stored_from_is_known_with_its_end() -> None:
+    rows = [(0, 4, "a"), (2, 4, "b"), (0, 5, "c"), (2, 9, "d")]
+    lines = [
+        json.dumps(
+            ["app", "d", number, offset, AT_MS, AT_MS, "activity", 0, id_, "", "", 0, "{}", ""]
+        ).encode()
+        for number, offset, id_ in rows
+    ]
+    [device] = stored_event.devices(lines)
+    assert device.ends == {0: 5, 2: 9}
+    assert [event.id for record in device.records for event in record.events] == ["a", "b", "c", "d"]

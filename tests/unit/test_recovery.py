@@ -550,6 +550,7 @@ class Running:
         self.consumer = SimpleNamespace(
             resume_flow=self._note("consumer"), begin_delivery=self._begin, assignment_in_force=taken,
             holds=lambda assignment: assignment.open, topic_ids=self._topic_ids, committed=self._committed,
+            require_partitions=self._require_partitions,
         )  # fmt: skip
         monkeypatch.setattr(table_manager, "log_bounds", self._bounds)
 
@@ -561,6 +562,9 @@ class Running:
             self.did.append(word)
 
         return note
+
+    async def _require_partitions(self) -> None:
+        return
 
     async def _topic_ids(self, names: Collection[str]) -> dict[str, str]:
         return {}

@@ -18,7 +18,9 @@ from pipeline.storage.dead_letter import DeadLetter
 from tests.simulation.loop import Loop
 
 AT_MS = 1_800_000_000_000
-EVENTS, SESSIONS, DEAD_LETTERS = Source("sdk-events", 3), Source("sessions", 3), Source("dead-letters", 3)
+EVENTS, SESSIONS, DEAD_LETTERS = Source("sdk-events", 5), Source("sessions", 3), Source("dead-letters", 3)
+PARTITIONS = 6
+"""Of them the key `a/d` belongs in the last."""
 BASE = 1_000
 
 
@@ -68,7 +70,8 @@ def test_a_token_is_that_of_table_and_offsets() -> None:
 
 def test_a_token_stays_what_it_is() -> None:
     """A batch may be stored before an upgrade and sent again after it."""
-    pieces = [piece(0, 5), piece(6, 9, first_event=3)]
+    source = Source("sdk-events", 3)
+    pieces = [piece(0, 5, source=source), piece(6, 9, source=source, first_event=3)]
     assert block_token("t", pieces) == "c09eaf1d45b77fd8e09574fdf043cee8"
 
 
@@ -242,6 +245,7 @@ class World:
             self._dead_letter,
             self.metrics,
             bounds=Bounds(max_rows=0),
+            partitions=PARTITIONS,
             offset_base=BASE,
         )
 
@@ -278,8 +282,8 @@ def test_events_are_stored_then_accounted_for_then_acknowledged() -> None:
     places = [(row["event_id"], row["offset"], row["event_index"]) for row in world.rows["event_rows"]]
     assert places == [("x", BASE + 5, 0), ("y", BASE + 5, 1), ("z", BASE + 7, 0)]
     assert world.rows["ledger_records"] == [
-        {"topic": "sdk-events", "partition": 3, "offset": BASE + 5, "received": 2, "refused": 0},
-        {"topic": "sdk-events", "partition": 3, "offset": BASE + 7, "received": 1, "refused": 0},
+        {"topic": "sdk-events", "partition": 5, "offset": BASE + 5, "received": 2, "refused": 0},
+        {"topic": "sdk-events", "partition": 5, "offset": BASE + 7, "received": 1, "refused": 0},
     ]
     assert world.counted("pipeline_records_total", topic="sdk-events") == 2
     assert world.counted("pipeline_rows_total", table="event_rows") == 3
@@ -410,7 +414,9 @@ def test_a_chunk_is_acknowledged_after_its_last_record_alone() -> None:
 
 def test_all_three_tables_are_stored_in_time() -> None:
     world, clock = World(), Clock()
-    sink = Sink(world._insert, world._dead_letter, world.metrics, bounds=Bounds(max_age_ms=10))
+    sink = Sink(
+        world._insert, world._dead_letter, world.metrics, bounds=Bounds(max_age_ms=10), partitions=PARTITIONS
+    )
 
     clock.start(sink.run())
     for writer, made in (
@@ -427,7 +433,13 @@ def test_all_three_tables_are_stored_in_time() -> None:
 @pytest.mark.parametrize("max_bytes", [1, 600, 1_500, 100_000])
 def test_a_record_of_many_rows_is_made_in_parts_that_follow_one_another(max_bytes: int) -> None:
     world = World()
-    sink = Sink(world._insert, world._dead_letter, world.metrics, bounds=Bounds(max_bytes=max_bytes))
+    sink = Sink(
+        world._insert,
+        world._dead_letter,
+        world.metrics,
+        bounds=Bounds(max_bytes=max_bytes),
+        partitions=PARTITIONS,
+    )
     made = list(sink.event_pieces(EVENTS, [events(5, *"abcdef"), Record(6, b"garbage"), events(7, *"gh")]))
     rows = [[json.loads(row) for row in each.rows.split(b"\n") if row] for each in made]
     assert [row["event_id"] for some in rows for row in some] == list("abcdefgh")

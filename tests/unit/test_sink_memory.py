@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from pipeline.clickhouse.store import UnstorableRow
 from pipeline.formats.bounded_cache import BoundedCache
+from pipeline.formats.native.partitioner import partition_of
 from pipeline.roles.batch import Bounds, Piece, Source, block_token
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.sink import Sink
@@ -79,14 +81,20 @@ class Stored:
         self.done.append("acknowledged")
 
 
-def fetched(*offsets: int, events: int = 6, large: bool = True) -> list[Fetched]:
+def fetched(*offsets: int, events: int = 6, large: bool = True, device: str = "device") -> list[Fetched]:
     """Records of a device at these offsets; with `large` each makes some 65 kB a row."""
     found = []
     for offset in offsets:
         head = {"resource": resource(str(offset)), "user": user("u", properties=1)} if large else {}
-        made = envelope("app", "device", turns(f"e{offset}", T0 + offset, events), **head)
+        made = envelope("app", device, turns(f"e{offset}", T0 + offset, events), **head)
         found.append(Fetched(offset, T0, made.key, made.value))
     return found
+
+
+def device_in(partition: int, partitions: int) -> str:
+    """A device of `app` that belongs in a partition."""
+    names = (f"device-{number}" for number in itertools.count())
+    return next(name for name in names if partition_of(f"app/{name}".encode(), partitions) == partition)
 
 
 def put(
@@ -105,7 +113,7 @@ def put(
     asyncio.run(run())
 
 
-SOURCE = Source("sdk-events", 3)
+SOURCE = Source("sdk-events", 0)
 BOUNDS = Bounds(max_bytes=200_000, max_age_ms=1)
 """A batch of some rows of `fetched`."""
 
@@ -168,10 +176,11 @@ def test_of_many_partitions_few_pieces_are_made_while_one_batch_is_stored() -> N
             yield piece
 
     async def run() -> None:
-        sink = Sink(slow, stored.dead_letter, Metrics(), bounds=Bounds(max_rows=1))
+        sink = Sink(slow, stored.dead_letter, Metrics(), bounds=Bounds(max_rows=1), partitions=20)
         async with asyncio.TaskGroup() as group:
             for number in range(20):
-                pieces = counted(sink.event_pieces(Source("sdk-events", number), fetched(1, large=False)))
+                chunk = fetched(1, large=False, device=device_in(number, 20))
+                pieces = counted(sink.event_pieces(Source("sdk-events", number), chunk))
                 group.create_task(
                     sink.events.add_all(pieces, acknowledge=stored.acknowledge, still_mine=lambda: True)
                 )

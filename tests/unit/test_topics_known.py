@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from aiokafka.errors import IncompatibleBrokerVersion
 from faust.types import TP
 
 from pipeline import topics
@@ -16,7 +17,15 @@ from pipeline.commands.soundness import Faults, faults_of_groups, faults_of_ledg
 from pipeline.domain.policy import Policies
 from pipeline.kafka.admin import LogBounds
 from pipeline.kafka.starts import StartOffset, of_these_topics, start_of
-from pipeline.kafka.topic_identity import Note, TopicMadeAnew, note_of, remedy, require_same
+from pipeline.kafka.topic_identity import (
+    Note,
+    PartitionsChanged,
+    TopicMadeAnew,
+    note_of,
+    remedy,
+    require_same,
+)
+from pipeline.kafka.topic_ids import partition_counts
 from pipeline.query.operations import NEXT_OFFSET_SQL, LedgerTotals
 from pipeline.roles import ledger_guard, topology
 from pipeline.roles.known_topics import Known, made_anew, require_known
@@ -28,6 +37,7 @@ from pipeline.streaming import recovery
 from pipeline.streaming.assignment import Assignment
 from pipeline.streaming.batch_transport import BatchConsumer
 from pipeline.streaming.recovery import TakeOver
+from pipeline.streaming.table_manager import _AppsKafka
 
 SOURCE = topics.SDK_EVENTS
 HERE = TP(SOURCE, 0)
@@ -49,6 +59,10 @@ def test_each_topic_has_a_remedy(topic: str) -> None:
         topics.STATE: "rebuild --states",
     }.get(topic, f"migrate --made-anew {topic}")
     assert wanted in remedy(topic) and "runbook.md" in remedy(topic)
+
+
+async def nothing() -> None:
+    return
 
 
 def consumer_that_finds(*answers: Mapping[str, str]) -> BatchConsumer:
@@ -90,11 +104,67 @@ def test_the_watch_stops_the_worker() -> None:
         async def pause(_: float) -> None:
             return
 
-        watched = SimpleNamespace(should_stop=False, sleep=pause, topic_ids=consumer.topic_ids)
+        watched = SimpleNamespace(
+            should_stop=False, sleep=pause, topic_ids=consumer.topic_ids, require_partitions=nothing
+        )
         await BatchConsumer._watch_topics.fun(watched)
 
     with pytest.raises(TopicMadeAnew):
         asyncio.run(work())
+
+
+def test_a_topic_that_has_another_number_of_partitions_stops_its_worker_by_name() -> None:
+    """By the watch while it is read, and before anything is read of a new assignment."""
+    counts: list[dict[str, int]] = [{}, {"a": 8}, {"a": 8, "b": 1}, {"a": 12}]
+
+    async def now(names: Collection[str]) -> dict[str, int]:
+        assert set(names) == {"a"}
+        return counts.pop(0) if len(counts) > 1 else counts[0]
+
+    async def work() -> None:
+        consumer = consumer_that_finds(*[{}] * 9)
+        consumer._thread.partition_counts = now
+        consumer.app = SimpleNamespace(partition_counts={"a": 8})
+
+        async def pause(_: float) -> None:
+            return
+
+        watched = SimpleNamespace(
+            should_stop=False,
+            sleep=pause,
+            topic_ids=consumer.topic_ids,
+            require_partitions=consumer.require_partitions,
+        )
+        with pytest.raises(
+            PartitionsChanged, match=r"a has 12 partitions, and this worker goes by 8: .*runbook"
+        ):
+            await BatchConsumer._watch_topics.fun(watched)
+        assert len(counts) == 1, "it was asked until it changed"
+        kafka = _AppsKafka(SimpleNamespace(consumer=consumer))
+        with pytest.raises(PartitionsChanged):
+            await kafka.topic_ids({"a"})
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("has_ids", [True, False])
+def test_every_broker_says_how_many_partitions_a_topic_has(has_ids: bool) -> None:
+    """One that is older than ids is asked for all of its topics: for one, by its name, it would make that."""
+
+    async def send(node: int, request: Any) -> Any:
+        if not has_ids:
+            raise IncompatibleBrokerVersion("too old")
+        topics_told = [
+            (0, "a", bytes(16), False, [(0,)] * 3, 0, {}),
+            (3, "gone", bytes(16), False, [], 0, {}),
+        ]
+        return SimpleNamespace(topics=topics_told)
+
+    async def everything() -> Any:
+        return SimpleNamespace(partitions_for_topic={"a": {0, 1, 2}, "b": {0}}.get)
+
+    client = SimpleNamespace(get_random_node=lambda: 1, send=send, fetch_all_metadata=everything)
+    assert asyncio.run(partition_counts(client, ["a", "gone"])) == {"a": 3}
 
 
 def test_a_position_beyond_the_end_is_not_read_from_the_beginning_of_another_topic() -> None:

@@ -353,7 +353,7 @@ class Frame:
     """A role's app without Faust: it keeps its timers and handlers."""
 
     def __init__(self, consumer: Consumer) -> None:
-        self.offset_base, self.metrics = 0, None
+        self.offset_base, self.metrics, self.partitions = 0, None, 2
         self.consumer = consumer
         self.should_stop = False
         self.timers: list[Any] = []
