@@ -155,3 +155,44 @@ def test_the_parts_of_a_record_keep_their_order_whatever_the_clock(off_ms: int, 
     events = [each for part in parts if isinstance(part, native.Envelope) for each in part.events]
     assert [each.raw_time_ms for each in events] == times
     assert len({each.time_ms - each.raw_time_ms for each in events}) == 1
+
+
+@pytest.mark.parametrize("count", [2, MAX_EVENTS + 2])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_what_is_repaired_goes_on_with_its_places_also_where_the_record_is_cut(
+    count: int, mark: bytes
+) -> None:
+    """It stopped the router: what it cut was no JSON."""
+    made = [event(f"e{n}", attributes={"a": "NAN"}) for n in range(count)]
+    value = envelope(*made, event(""), resource={"os.name": "HALF"})
+    value = mark + value.replace(b'"NAN"', b"NaN", 1).replace(b"HALF", b"\\ud800")
+    outcome = translated(value)
+    assert isinstance(outcome, Translation)
+    assert [each.event_index for each in outcome.refused] == [count]
+    found = {}
+    for record in outcome.records:
+        part = native.decode(record.value, record.key, AT_MS)
+        assert (
+            isinstance(part, native.Envelope)
+            and part.refused == []
+            and part.resource == '{"os.name":"\ufffd"}'
+        )
+        found |= {each.id: each.repaired for each in part.events}
+    assert found.pop("e0") == ("resource.os.name", "events[0].attributes.a")
+    assert len(found) == count - 1 and set(found.values()) == {("resource.os.name",)}
+
+
+def test_parts_of_a_slow_clock_with_an_event_ahead_are_moved_alike() -> None:
+    """Shifted by their clock, and all moved back for the one that is ahead still."""
+    slow_ms = 3 * DAY_MS
+    times = [AT_MS - slow_ms - n for n in range(MAX_EVENTS + 5)] + [AT_MS - slow_ms + HOUR_MS]
+    value = envelope(*(event(f"e{n}", time_ms) for n, time_ms in enumerate(times)), sent_at=AT_MS - slow_ms)
+    outcome = translated(value)
+    assert isinstance(outcome, Translation) and outcome.refused == []
+    found = []
+    for record in outcome.records:
+        part = native.decode(record.value, record.key, AT_MS)
+        assert isinstance(part, native.Envelope) and part.refused == []
+        found += [(each.raw_time_ms, each.time_ms - each.raw_time_ms) for each in part.events]
+    assert [raw for raw, _ in found] == times
+    assert {shift for _, shift in found} == {slow_ms - HOUR_MS}

@@ -106,7 +106,7 @@ def test_each_partition_that_a_device_is_stored_from_is_known_with_its_end() -> 
     rows = [(0, 4, "a"), (2, 4, "b"), (0, 5, "c"), (2, 9, "d")]
     lines = [
         json.dumps(
-            ["app", "d", number, offset, AT_MS, AT_MS, "activity", 0, id_, "", "", 0, "{}", ""]
+            ["app", "d", number, offset, AT_MS, AT_MS, "activity", 0, id_, "", "", 0, "{}", "", ""]
         ).encode()
         for number, offset, id_ in rows
     ]

@@ -168,10 +168,10 @@ def read_closely(value: bytes | None, key: bytes | None) -> Read | Rejected:
         return resource
     if isinstance(user, Rejected):
         return user
-    return wire, indexes, refused, resource, user, _notes_of(read)
+    return wire, indexes, refused, resource, user, notes_of(read)
 
 
-def _notes_of(read: ReadJson) -> Notes:
+def notes_of(read: ReadJson) -> Notes:
     """The router alone writes these fields. What cannot be meant by one is ignored, as fields are that nobody knows."""
     repairs = repairs_of(read, _HEAD, _OF_EVENT)
     raw_times: dict[int, int] = {}

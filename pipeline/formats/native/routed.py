@@ -8,9 +8,11 @@ from typing import NamedTuple
 import msgspec
 
 from pipeline.formats.envelope import Envelope
-from pipeline.formats.limits import MAX_EVENTS
+from pipeline.formats.limits import MAX_EVENTS, MAX_RECORD_BYTES
+from pipeline.formats.mending import Repairs, read_json
 from pipeline.formats.native.events import decode
 from pipeline.formats.native.key import key_of
+from pipeline.formats.native.reading import notes_of
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.formats.translation import NativeRecord, Translation
 
@@ -48,15 +50,60 @@ def translate(value: bytes | None, record_ms: int) -> Translation | Rejected:
     assert key is not None and value is not None, "decode refuses a record without a key or a value"
     if isinstance(whole, Envelope) and not whole.refused:
         return Translation([NativeRecord(key, value)], [])
-    fields = _fields.decode(value)
-    events = _list.decode(fields.pop("events"))
+    mended = read_json(value, MAX_RECORD_BYTES)
+    assert not isinstance(mended, Rejected), "decode has read it"
+    fields = _fields.decode(mended.value)
+    events = _told(_list.decode(fields.pop("events")), notes_of(mended).repairs)
     parts = _read(fields, events, key, record_ms)
-    if not isinstance(parts, Rejected) and _keep_together(fields, parts, record_ms):
-        parts = _read(fields, events, key, record_ms)
     if isinstance(parts, Rejected):
         return parts
-    records = [NativeRecord(key, _envelope(fields, kept)) for part in parts if (kept := list(_sound(part)))]
-    return Translation(records, [_at(fault, part.start) for part in parts for fault in part.read.refused])
+    refused = [_at(fault, part.start) for part in parts for fault in part.read.refused]
+    kept = [list(_sound(part)) for part in parts]
+    shifts = {
+        part.read.events[0].time_ms - _stamp(sound[0])
+        for part, sound in zip(parts, kept, strict=True)
+        if sound
+    }
+    if len(shifts) > 1:
+        # Only one part has the latest event, by which a fast clock is known: what is right for it is so for all.
+        fields.pop("sent_at", None)
+        kept = [[_shifted(event, min(shifts)) for event in sound] for sound in kept]
+    return Translation([record for sound in kept for record in _records(fields, sound, key)], refused)
+
+
+def _told(events: Sequence[msgspec.Raw], repairs: Repairs) -> list[msgspec.Raw]:
+    """The events, each with the places of what was repaired of it: in what goes on nothing needs it any more."""
+    if not repairs:
+        return list(events)
+    return [_with_places(event, repairs.of(index)) for index, event in enumerate(events)]
+
+
+def _with_places(event: msgspec.Raw, places: Sequence[str]) -> msgspec.Raw:
+    if not places or bytes(event)[:1] != b"{":
+        return event
+    return msgspec.Raw(msgspec.json.encode({**_fields.decode(event), "repaired": list(places)}))
+
+
+def _stamp(event: msgspec.Raw) -> int:
+    return int(_stamped.decode(event).time)
+
+
+def _shifted(event: msgspec.Raw, shift_ms: int) -> msgspec.Raw:
+    """The event with its time corrected, and the uncorrected one beside it."""
+    stamp_ms, said = _stamp(event), _fields.decode(event)
+    raw_time = said.get("raw_time", stamp_ms)
+    return msgspec.Raw(msgspec.json.encode({**said, "time": stamp_ms + shift_ms, "raw_time": raw_time}))
+
+
+def _records(fields: dict[str, msgspec.Raw], events: list[msgspec.Raw], key: bytes) -> list[NativeRecord]:
+    """The events under all else that the record says, in one envelope; in several, where they have grown too large."""
+    if not events:
+        return []
+    value = _envelope(fields, events)
+    if len(value) <= MAX_RECORD_BYTES or len(events) == 1:
+        return [NativeRecord(key, value)]
+    half = len(events) // 2
+    return [*_records(fields, events[:half], key), *_records(fields, events[half:], key)]
 
 
 def _read(
@@ -90,20 +137,3 @@ def _at(fault: Rejected, start: int) -> Rejected:
     place = fault.event_index + start
     detail = fault.detail.replace(f"events[{fault.event_index}]", f"events[{place}]", 1)
     return Rejected(fault.reason, detail, place)
-
-
-def _keep_together(fields: dict[str, msgspec.Raw], parts: Sequence[_Part], record_ms: int) -> bool:
-    """Let the clock that a record's parts share be corrected alike in all of them; whether that takes a change.
-
-    A clock that is fast is known by the latest event where no `sent_at` tells it, and only one part has that event: all
-    get the `sent_at` that this clock would have said.
-    """
-    shifts = {
-        part.read.events[0].time_ms - int(_stamped.decode(next(_sound(part))).time)
-        for part in parts
-        if part.read.events
-    }
-    if len(shifts) < 2 or (shift_ms := min(shifts)) >= 0:
-        return False
-    fields["sent_at"] = msgspec.Raw(str(record_ms - shift_ms).encode())
-    return True
