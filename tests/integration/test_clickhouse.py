@@ -266,7 +266,7 @@ class TestEvents:
         body = envelope(
             {
                 "id": "e1",
-                "time": T0,
+                "time": T0 - 90_000_000,
                 "name": "http.client.request",
                 "seq": 7,
                 "session_id": "sdk",
@@ -274,12 +274,12 @@ class TestEvents:
             },
             resource={"service.version": "7.7", "os.name": 'i"OS'},
             user={"id": "u1", "personas": ["a", "b"], "properties": {"n": 1, "x": "ü"}},
-            sent_at=T0 - 3_600_000,
+            sent_at=T0 - 90_000_000,
         )
         put(store, "event_rows", event_rows(body, topic="sdk-events", partition=3, offset=9))
         stored = one(store, "SELECT * FROM events")
-        assert stored.pop("raw_time") == "2025-03-18 11:16:31.764"
-        assert stored.pop("time") == "2025-03-18 12:16:31.764"
+        assert stored.pop("raw_time") == "2025-03-17 10:16:31.764"
+        assert stored.pop("time") == "2025-03-18 11:16:31.764"
         assert stored.pop("received_at") == "2025-03-18 11:16:31.764"
         assert stored.pop("resource_json") == body.resource
         assert stored.pop("user_json") == body.user
@@ -307,6 +307,24 @@ class TestEvents:
             "personas": ["a", "b"],
             "properties": {"n": "1", "x": "ü"},
         }
+
+    def test_says_what_was_repaired_and_what_it_states_of_the_app(self, store: Store) -> None:
+        value = (
+            rb'{"v":1,"app_id":"a","device_id":"d","events":[{"id":"e1","name":"tick","time":%d,'
+            rb'"attributes":{"x":"\ud800","app.state":"background"}},{"id":"e2","name":"tick","time":%d}]}'
+            % (T0, T0)
+        )
+        decoded = native.decode(value, b"a/d", T0)
+        assert isinstance(decoded, native.Envelope)
+        put(store, "event_rows", event_rows(decoded, topic="sdk-events", partition=3, offset=9))
+        put(store, "ledger_records", ledger_row("sdk-events", 3, 9, received=2, refused=0))
+        first, second = select(store, "SELECT repaired, app_state FROM events ORDER BY event_id")
+        assert (
+            first["app_state"] == "background" and len(first["repaired"]) == 1 and "x" in first["repaired"][0]
+        )
+        assert second == {"repaired": [], "app_state": ""}
+        account = one(store, "SELECT events, duplicates, repaired, conflicts FROM ledger")
+        assert account == {"events": 2, "duplicates": 0, "repaired": 1, "conflicts": 0}
 
     def test_any_attribute_value_becomes_text(self, store: Store) -> None:
         attributes = rb"""{"i": 1, "f": 1.50, "big": 123456789012345678901234, "tiny": -0.1e-7, "t": true, "n": null,
