@@ -40,7 +40,8 @@ def test_health_shows_what_is_stored(client: TestClient, stage: Stage) -> None:
     expected = stage.query(
         "SELECT app_version, count() AS sessions, countIf(state = 'foreground') AS seen, countIf(state = 'foreground'"
         " AND crash_count = 0 AND end_reason NOT IN ('crash', 'exception')"
-        " AND exit_reason NOT IN ('crash', 'exception')) AS good FROM sessions WHERE app_id = {app:String} AND started_at >= '2026-01-01 00:00:00'"
+        " AND exit_reason NOT IN ('crash', 'exception')) AS good FROM sessions"
+        " WHERE app_id = {app:String} AND started_at >= '2026-01-01 00:00:00'"
         " GROUP BY app_version ORDER BY app_version",
         app=APP,
     )
