@@ -157,9 +157,17 @@ def migrate(
 def send(
     files: Annotated[list[str], typer.Argument(metavar="FILE…", help="Plain or .gz; - is standard input.")],
     format: Annotated[str, typer.Option(help=f"What each line is: {_FORMATS}.")] = "native",
+    live: Annotated[
+        bool, typer.Option("--live", help="It comes from devices now, and is no recording.")
+    ] = False,
 ) -> None:
-    """Send recorded traffic, one JSON document per line."""
-    traffic.send(wiring.settings(), files, format)
+    """Send recorded traffic, one JSON document per line.
+
+    A document whose sent_at is more than 24 h ago is taken to have come then: a recording keeps its times.
+
+    With --live it comes now, from a device whose clock is slow, which is corrected. All others come now anyway.
+    """
+    traffic.send(wiring.settings(), files, format, live=live)
 
 
 @app.command()
@@ -170,7 +178,7 @@ def simulate(
     events: Annotated[int, typer.Option(min=1, help="How many events, duplicates included.")] = 20_000,
     out: Annotated[Path | None, typer.Option(help="Write the envelopes here instead of sending.")] = None,
 ) -> None:
-    """Send the traffic of a simulated fleet of devices with realistic habits and faults."""
+    """Send the traffic of a simulated fleet of phones and browsers, with realistic habits and faults."""
     traffic.simulate(
         wiring.settings(), traffic.Fleet(devices=devices, seed=seed, events=events), rate=rate, out=out
     )

@@ -20,11 +20,12 @@ from pipeline import topics, wiring
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.refused import RefusedOnArrival
 from pipeline.errors import path_of
-from pipeline.formats import registry
+from pipeline.formats import native, registry
+from pipeline.formats.record_time import header_of, recorded_ms
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.produce import RecordToSend, produce
 from pipeline.settings import Settings
-from pipeline.simulate.fleet import fleet
+from pipeline.simulate.fleet import Sent, fleet
 
 _console = Console(stderr=True)
 
@@ -38,10 +39,11 @@ class Fleet:
     events: int
 
 
-def send(settings: Settings, files: list[str], format: str) -> None:
+def send(settings: Settings, files: list[str], format: str, *, live: bool = False) -> None:
     """Produce each line of the files, in order, and say how much of it is going to be refused.
 
-    Raises `CommandFailed`, `KafkaFailure`.
+    What was sent long ago is of that time, and not of a device with a slow clock; unless it is `live`: then it comes
+    from devices now. A single document does not tell the one from the other. Raises `CommandFailed`, `KafkaFailure`.
     """
     known = registry.of_name(format)
     if known is None:
@@ -56,9 +58,12 @@ def send(settings: Settings, files: list[str], format: str) -> None:
         for name in files:
             for line in _lines(name):
                 # Under the name without its folder, so that a file gives the same keys wherever it lies.
-                record = RecordToSend(known.topic, known.key_of(line, Path(name).name), line)
-                refused.count(record.key, record.value, int(time.time() * 1_000))
-                yield record
+                key, now_ms = known.key_of(line, Path(name).name), int(time.time() * 1_000)
+                came_ms = None if live else recorded_ms(known.sent_at_of(line), now_ms)
+                refused.count(key, line, now_ms if came_ms is None else came_ms)
+                yield RecordToSend(
+                    known.topic, key, line, headers=() if came_ms is None else header_of(came_ms)
+                )
 
     sent = _run(wiring.connection(settings), records(), total=None, rate=0)
     print(f"sent {sent} records to {known.topic}, {refused.words}")
@@ -72,11 +77,16 @@ def simulate(settings: Settings, numbers: Fleet, *, rate: float, out: Path | Non
             count = _write(out, (envelope.value for envelope in traffic))
         print(f"wrote {count} envelopes with {numbers.events} events to {out}")
         return
-    records = (
-        RecordToSend(topics.SDK_EVENTS, envelope.key, envelope.value, envelope.events) for envelope in traffic
-    )
+    records = (_simulated(envelope, int(time.time() * 1_000)) for envelope in traffic)
     sent = _run(wiring.connection(settings), records, total=numbers.events, rate=rate)
     print(f"sent {numbers.events} events in {sent} records to {topics.SDK_EVENTS}")
+
+
+def _simulated(sent: Sent, now_ms: int) -> RecordToSend:
+    """Where its device says its clock it is one that came when the simulation has it: a wrong clock is told by that."""
+    says_clock = native.sent_at_of(sent.value) is not None
+    headers = header_of(min(sent.at_ms, now_ms)) if says_clock else ()
+    return RecordToSend(topics.SDK_EVENTS, sent.key, sent.value, sent.events, headers)
 
 
 def _write(out: Path, lines: Iterable[bytes]) -> int:

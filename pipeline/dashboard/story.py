@@ -106,6 +106,11 @@ def end_of(session: Mapping[str, Any], ended_ms: int, marks: Sequence[Mapping[st
     return EndInWords("The event that ended it is beyond the events shown here.")
 
 
+def unrestated(session: Mapping[str, Any], events: int) -> int:
+    """How many of a session's stored events it does not count: they came too late. 0 while it goes on."""
+    return max(0, events - int(session["event_count"])) if session["status"] == "closed" else 0
+
+
 def is_trailing(session: Mapping[str, Any], ended_ms: int, time_ms: int) -> bool:
     """Whether an event of a session came after its end."""
     return session["status"] == "closed" and time_ms > ended_ms

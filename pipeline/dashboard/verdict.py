@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.dashboard.reader import Row
 from pipeline.dashboard.words import NONE, duration, number, percent
-from pipeline.query.compare import Interval, Median, difference, median_difference
+from pipeline.query.compare import RATED_PREFIX, Interval, Median, difference, median_difference
 from pipeline.query.free_of import FREE_OF
 
 
@@ -31,7 +31,7 @@ def compared(a: Row, b: Row) -> list[Line]:
         for label, name in (("Sessions", "sessions"), ("Users", "users"), ("Devices", "devices"))
     ]
     for each in FREE_OF:
-        name, whole = each.name, each.whole
+        name, whole = each.name, f"{RATED_PREFIX}{each.whole}"
         interval = difference(int(a[name]), int(a[whole]), int(b[name]), int(b[whole]))
         lines.append(
             _line(each.label, _share(a, name, whole), _share(b, name, whole), interval, points, higher=True)

@@ -35,6 +35,13 @@ PROBLEMS: tuple[tuple[str, str, str], ...] = (
 )
 """Counter, one of them, several of them: what marks a session as troubled, the worst first."""
 
+TOLD_AFTERWARDS: Mapping[str, tuple[str, str]] = {
+    "crash": ("crash, by the system's record", "crash_count"),
+    "exception": ("crash, by the system's record", "crash_count"),
+    "anr": ("ANR, by the system's record", "anr_count"),
+}
+"""Exit reason to what it says went wrong, and the counter of the events that would say so themselves."""
+
 DOINGS: tuple[tuple[str, str, str], ...] = (
     ("event_count", "event", "events"),
     ("view_count", "screen", "screens"),
@@ -129,9 +136,13 @@ def end_words(session: Mapping[str, Any]) -> str:
 
 def problems(session: Mapping[str, Any]) -> list[str]:
     """What went wrong in a session, in words."""
-    return [
+    found = [
         count_of(int(session[name]), one, many) for name, one, many in PROBLEMS if int(session.get(name, 0))
     ]
+    word, counter = TOLD_AFTERWARDS.get(str(session.get("exit_reason", "")), ("", ""))
+    if word and not int(session.get(counter, 0)):
+        found.insert(0, word)
+    return found
 
 
 def doings(session: Mapping[str, Any]) -> str:

@@ -43,6 +43,11 @@ class AppState(IntEnum):
     FOREGROUND = 1
     BACKGROUND = 2
 
+    @property
+    def label(self) -> str:
+        """The name in tables: `foreground`; empty for UNKNOWN."""
+        return self.name.lower() if self else ""
+
 
 COUNTERS: tuple[str, ...] = (
     "crash_count",

@@ -27,9 +27,11 @@ class NativeEvent(msgspec.Struct, gc=False):
     counters: int
     """Bit set over domain COUNTERS."""
     attributes: bytes
-    """The JSON object exactly as it came; `{}` if there was none."""
+    """The JSON object exactly as it came, but for what was repaired; `{}` if there was none."""
     stated: AppState = AppState.UNKNOWN
     """The app's state as the event states it."""
+    repaired: tuple[str, ...] = ()
+    """Where values were repaired, as dead letters name places: at most 16, each of at most 128 characters."""
 
 
 class Envelope(msgspec.Struct):
@@ -47,3 +49,5 @@ class Envelope(msgspec.Struct):
     events: list[NativeEvent]
     refused: list[Rejected]
     """One for each event that is not in `events`, in order, each with its index."""
+    repaired: int = 0
+    """Of how many events something was repaired."""

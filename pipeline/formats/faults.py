@@ -45,3 +45,10 @@ def rejected_time(time_ms: int, record_ms: int, path: str, index: int) -> Reject
     else:
         detail = f"{time_ms} ms is more than 24 h after the record's own time, {record_ms} ms"
     return Rejected(Reason.TIME_OUT_OF_RANGE, f"{path}: {detail}", index)
+
+
+def rejected_seconds(stamp: int, path: str, index: int | None = None) -> Rejected:
+    """The wording for a stamp that is in seconds."""
+    return Rejected(
+        Reason.TIME_OUT_OF_RANGE, f"{path}: {stamp} is in seconds; Unix milliseconds are required", index
+    )

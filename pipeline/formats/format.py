@@ -27,3 +27,5 @@ class Format:
     """Gets a document and the name of the file that it is from; gives the key under which `send` produces it."""
     translate: Translate | None
     """None for native envelopes: these are read as they are, and not by the router."""
+    sent_at_of: Callable[[bytes], int | None] = lambda document: None
+    """Gets a document; gives when it was sent by its device's clock (Unix milliseconds), None if it does not say."""

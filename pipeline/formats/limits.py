@@ -40,9 +40,15 @@ MAX_TIME_MS = 5_662_310_399_999
 key; a later one stands there as another day, and ClickHouse passes over the session where a range is asked for. A
 record's own time can lie there: not every broker puts its clock's in the place of the client's."""
 MAX_AHEAD_MS = 24 * 3_600_000
-"""How far a corrected time may lie after the broker's record time."""
+"""How far an event may lie after its record's time, by a clock corrected by `sent_at`: such are moved back."""
 CLOCK_TOLERANCE_MS = 60_000
-"""A sender's clock that is off by no more is taken as right."""
+"""A clock that is ahead by no more is taken as right: no stored time is later than its record by more."""
+MAX_DELAY_MS = 24 * 3_600_000
+"""A record that was sent no longer before it arrived was delayed; one that seems to have been has a slow clock."""
+CLOCK_STEP_MS = 15 * 60_000
+"""Clocks are corrected by multiples of it: they are off by days and time zones, and delays shall not tell."""
+FIRST_SECONDS, LAST_SECONDS = 946_684_800, 4_102_444_800
+"""A stamp from here to there is one of the years 2000 to 2100 in seconds, and no time in milliseconds."""
 
 FIRST_STORED_MS, LAST_STORED_MS = -2_208_988_800_000, 10_413_791_999_999
 """What DateTime64(3) can hold: the years 1900 to 2299."""

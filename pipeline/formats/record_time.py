@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pipeline.formats.limits import MAX_DELAY_MS, MIN_TIME_MS
+
 REPLAYED_RECORD_MS = "replayed_record_ms"
 """Header of a record that is sent again, or was made of one of a raw topic: the record time of that one, Unix
 milliseconds."""
@@ -11,13 +13,14 @@ Headers = tuple[tuple[str, bytes], ...]
 _MAX_DIGITS = 19
 
 
-def record_time_ms(headers: Iterable[tuple[str, bytes]], timestamp_ms: int) -> int:
+def record_time_ms(headers: Iterable[tuple[str, bytes | None]] | None, timestamp_ms: int) -> int:
     """The record time by which a record is decoded: its own, or for one sent again that of its first coming.
 
     Clocks are corrected by the difference between sending and arrival, and a replay arrives days later.
     """
-    for name, text in headers:
-        if name == REPLAYED_RECORD_MS:
+    for name, text in headers or ():
+        # A header's value may be null, as whoever writes it likes.
+        if name == REPLAYED_RECORD_MS and text is not None:
             # Never later than this coming: no header may move the bound of what is too far ahead.
             return whole_number(text.decode("ascii", "replace"), timestamp_ms, timestamp_ms)
     return timestamp_ms
@@ -26,6 +29,18 @@ def record_time_ms(headers: Iterable[tuple[str, bytes]], timestamp_ms: int) -> i
 def header_of(record_ms: int) -> Headers:
     """The headers of a record that is decoded as having come then, Unix milliseconds, and not when it comes."""
     return ((REPLAYED_RECORD_MS, str(record_ms).encode()),)
+
+
+def recorded_ms(sent_at: int | None, now_ms: int) -> int | None:
+    """When a recorded document came, Unix milliseconds; None if it is as good as one that comes now.
+
+    A recording tells when a document was sent, and no more: it is taken to have come then. What was sent within a day
+    needs no such word, since it counts as delayed; of what says no time nothing is known; a time before 2000 or in the
+    future is a wrong clock and no date of a recording.
+    """
+    if sent_at is None or not MIN_TIME_MS <= sent_at < now_ms - MAX_DELAY_MS:
+        return None
+    return sent_at
 
 
 def whole_number(text: str | None, otherwise: int, highest: int) -> int:

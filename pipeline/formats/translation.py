@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import msgspec
 
+from pipeline.formats.clocks import back_of
 from pipeline.formats.envelope import VERSION
-from pipeline.formats.limits import MAX_EVENTS, MAX_RECORD_BYTES
+from pipeline.formats.faults import rejected_time
+from pipeline.formats.limits import MAX_EVENTS, MAX_RECORD_BYTES, MIN_TIME_MS
 from pipeline.formats.rejected import Reason, Rejected
 
 
@@ -48,6 +50,49 @@ class TranslatedEvent(NamedTuple):
     sender: Sender
     event: bytes
     """The event as JSON, as a native envelope holds it."""
+
+
+class Draft(NamedTuple):
+    """One event on its way there, before the clock of its device is set right."""
+
+    place: int
+    sender: Sender
+    time_ms: int
+    """As the device stamped it, Unix milliseconds."""
+    event: dict[str, object]
+    """As a native envelope holds it, `time` included."""
+
+
+def set_right(
+    drafts: Sequence[Draft], record_ms: int, time_field: str
+) -> tuple[list[TranslatedEvent], list[Rejected]]:
+    """The events with no time later than their record allows, and what is refused: what is before 2000 then.
+
+    The times of a device whose latest is too late are moved back, all by the same; an event keeps the one that it had
+    as `raw_time`. Done here, not where the native envelopes are read: those of one body are several records, and come
+    later. Each device by itself: the clock of one says nothing of another's. `time_field` is for what is said of it.
+    """
+    if not back_of(max((each[2] for each in drafts), default=record_ms), record_ms):
+        encode = msgspec.json.Encoder().encode
+        return [TranslatedEvent(place, sender, encode(event)) for place, sender, _, event in drafts], []
+    latest: dict[tuple[str, str], int] = {}
+    for each in drafts:
+        device = (each.sender.app_id, each.sender.device_id)
+        latest[device] = max(latest.get(device, each.time_ms), each.time_ms)
+    back = {device: back_of(time_ms, record_ms) for device, time_ms in latest.items()}
+    right: list[TranslatedEvent] = []
+    refused: list[Rejected] = []
+    for place, sender, time_ms, event in drafts:
+        back_ms = back[sender.app_id, sender.device_id]
+        if back_ms:
+            event["time"], event["raw_time"] = time_ms - back_ms, time_ms
+            if time_ms - back_ms < MIN_TIME_MS:
+                refused.append(
+                    rejected_time(time_ms - back_ms, record_ms, f"events[{place}].{time_field}", place)
+                )
+                continue
+        right.append(TranslatedEvent(place, sender, msgspec.json.encode(event)))
+    return right, refused
 
 
 def pack(outgoing: Iterable[TranslatedEvent]) -> Translation:

@@ -11,11 +11,13 @@ from math import comb, sqrt
 from statistics import NormalDist
 from typing import NamedTuple
 
-from pipeline.query.free_of import FREE_OF, WHOLES
+from pipeline.query.free_of import FREE_OF, RATED, WHOLES
 from pipeline.query.session_range import chosen_sessions, range_parameters
 from pipeline.query.statement import Statement
 
 _PLACEHOLDER = re.compile(r"\{(\w+):")
+RATED_PREFIX = "rated_"
+"""Of the columns that say what rates are of."""
 _EXACT_UP_TO = 1_000
 """Values; beyond, the binomial is as good as normal."""
 
@@ -46,14 +48,14 @@ class Median(NamedTuple):
 def compare(app_id: str, a: Statement, b: Statement, start_ms: int, end_ms: int) -> Statement:
     """Two sets of an app's sessions in a range, each by a condition over the columns of `sessions`.
 
-    Two rows, `side` 'a' and 'b', with `sessions`, `devices` and `users`, how many of them are free of each kind of
-    failure (by the names of `free_of.FREE_OF`), and of the duration the fields of `Median`: `duration_n`,
-    `duration_rank`, `duration_low`, `duration_value`, `duration_high` (milliseconds, 0 without sessions). A user or
-    device that is on both sides (updated between) counts on both.
+    Two rows, `side` 'a' and 'b', with `sessions`, `devices` and `users`, those in the foreground (`rated_sessions` and
+    so on), how many of these are free of each kind of failure (by the names of `free_of.FREE_OF`), and of the duration
+    the fields of `Median`: `duration_n`, `duration_rank`, `duration_low`, `duration_value`, `duration_high`
+    (milliseconds, 0 without sessions). A user or device that is on both sides (updated between) counts on both.
     """
     sides = [_renamed(side, name) for side, name in ((a, "a"), (b, "b"))]
     rows = [
-        _ROW.replace("SIDE", name).replace("CHOSEN", chosen_sessions(side))
+        _ROW.replace("SIDE", name).replace("CHOSEN", chosen_sessions(side, with_failed_users=True))
         for side, name in zip(sides, "ab", strict=True)
     ]
     return Statement(
@@ -62,15 +64,17 @@ def compare(app_id: str, a: Statement, b: Statement, start_ms: int, end_ms: int)
     )
 
 
-_ROW = """
-SELECT 'SIDE' AS side, WHOLES, FREE_OF, arraySort(groupArray(duration_ms)) AS sorted,
+_ROW = (
+    """
+SELECT 'SIDE' AS side, WHOLES, RATED, FREE_OF, arraySort(groupArray(duration_ms)) AS sorted,
     sessions AS duration_n,
     greatest(1, toInt64(floor((sessions + 1) / 2 - sqrt(sessions) + 0.5))) AS duration_rank,
     sorted[duration_rank] AS duration_low, sorted[intDiv(sessions, 2) + 1] AS duration_value,
     sorted[-duration_rank] AS duration_high
 FROM (CHOSEN)
-""".replace("WHOLES", ", ".join(f"{sql} AS {name}" for name, sql in WHOLES.items())).replace(
-    "FREE_OF", ", ".join(f"{each.free} AS {each.name}" for each in FREE_OF)
+""".replace("WHOLES", ", ".join(f"{sql} AS {name}" for name, sql in WHOLES.items()))
+    .replace("RATED", ", ".join(f"{sql} AS {RATED_PREFIX}{name}" for name, sql in RATED.items()))
+    .replace("FREE_OF", ", ".join(f"{each.free} AS {each.name}" for each in FREE_OF))
 )
 
 

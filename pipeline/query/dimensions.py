@@ -150,7 +150,7 @@ _ALL = (
     ),
     # OpenTelemetry's name; it is there where the SDK or a collector puts it into the resource.
     _of("device", "device.country", "Country", "string", "resource['geo.country.iso_code']", split="country"),
-    _of("user", "user.id", "User id", "string", "user_id", split="user_id", points_out=True),
+    _of("user", "user.id", "User id", "list", "user_ids", split="user_id", points_out=True),
     _of("user", "user.persona", "Persona", "list", "personas", split="persona"),
     _of("user", "user.property", "Property keys", "list", "mapKeys(properties)"),
     _of("session", "session.id", "Session id", "id", "session_id", points_out=True),

@@ -1,6 +1,7 @@
 """Crash-free and ANR-free, of sessions, users and devices: defined here for metrics, comparisons and pages.
 
-Which sessions crashed or hung, the view `session_health` says (`is_crashed`, `is_hung`).
+Which sessions crashed or hung, the view `session_health` says (`is_crashed`, `is_hung`), and whose those failures were
+`session_health_of_users` (`crash_users`, `anr_users`). Rates are of what happened in the foreground.
 """
 
 from __future__ import annotations
@@ -14,36 +15,53 @@ Whole = Literal["sessions", "devices", "users"]
 WHOLES: Mapping[Whole, str] = {
     "sessions": "count()",
     "devices": "uniqExact(device_id)",
-    # The named ones: an app that names none reads the devices.
-    "users": "uniqExactIf(user_id, user_id != '')",
+    # The named ones, and all of a session: an app that names none reads the devices.
+    "users": "uniqExactArray(user_ids)",
 }
 """What is counted, as an aggregate over sessions."""
+
+_IN_FOREGROUND = "state = 'foreground'"
+RATED: Mapping[Whole, str] = {
+    "sessions": f"countIf({_IN_FOREGROUND})",
+    "devices": f"uniqExactIf(device_id, {_IN_FOREGROUND})",
+    "users": f"uniqExactArrayIf(user_ids, {_IN_FOREGROUND})",
+}
+"""What rates are of: the same in the foreground."""
+
+BACKGROUND: Mapping[str, tuple[str, str]] = {
+    "background_sessions": ("Background sessions", f"countIf(NOT {_IN_FOREGROUND})"),
+    "background_crashes": ("Background crashes", f"countIf(NOT {_IN_FOREGROUND} AND is_crashed)"),
+}
+"""What stands beside the rates: label, and aggregate over sessions."""
 
 
 @dataclass(frozen=True, slots=True)
 class FreeOf:
-    """A share of those in whose sessions nothing of a kind happened."""
+    """A share of those in whose sessions in the foreground nothing of a kind happened."""
 
     name: str
     label: str
     whole: Whole
     condition: str
     """That a session failed so, over the columns of `session_health`."""
+    failed_users: str
+    """Whose failures those were, over the columns of `session_health_of_users`."""
 
     @property
     def free(self) -> str:
         """How many it did not happen to: an aggregate over sessions."""
         if self.whole == "sessions":
-            return f"countIf(NOT {self.condition})"
+            return f"countIf({_IN_FOREGROUND} AND NOT {self.condition})"
         if self.whole == "devices":
-            return f"{WHOLES['devices']} - uniqExactIf(device_id, {self.condition})"
-        return f"{WHOLES['users']} - uniqExactIf(user_id, user_id != '' AND {self.condition})"
+            return f"{RATED['devices']} - uniqExactIf(device_id, {_IN_FOREGROUND} AND {self.condition})"
+        return f"{RATED['users']} - uniqExactArrayIf({self.failed_users}, {_IN_FOREGROUND})"
 
 
 FREE_OF: tuple[FreeOf, ...] = (
-    FreeOf("crash_free_sessions", "Crash-free sessions", "sessions", "is_crashed"),
-    FreeOf("crash_free_users", "Crash-free users", "users", "is_crashed"),
-    FreeOf("crash_free_devices", "Crash-free devices", "devices", "is_crashed"),
-    FreeOf("anr_free_sessions", "ANR-free sessions", "sessions", "is_hung"),
+    FreeOf("crash_free_sessions", "Crash-free sessions", "sessions", "is_crashed", "crash_users"),
+    FreeOf("crash_free_users", "Crash-free users", "users", "is_crashed", "crash_users"),
+    FreeOf("crash_free_devices", "Crash-free devices", "devices", "is_crashed", "crash_users"),
+    FreeOf("anr_free_sessions", "ANR-free sessions", "sessions", "is_hung", "anr_users"),
+    FreeOf("anr_free_users", "ANR-free users", "users", "is_hung", "anr_users"),
 )
 """In the order in which a page shows them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.query.session_range import time_text
 from pipeline.query.statement import Statement
 
 MAX_MARKS = 20_000
@@ -89,9 +90,34 @@ def marks(app_id: str, device_id: str, start_ms: int, end_ms: int, *, search: st
 def event(app_id: str, device_id: str, event_id: str) -> Statement:
     """One event with everything."""
     return Statement(
-        f"SELECT {_EVENT}, attributes, resource, personas, properties FROM narrated_events"
+        f"SELECT {_EVENT}, app_state, repaired, attributes, resource, personas, properties,"
+        # As `events.conflicts` has it, of this event alone.
+        " (SELECT greatest(uniqExact(content), 1) - 1 FROM event_version_rows WHERE event_key ="
+        " sipHash64({app_id:String}, {device_id:String}, {event_id:String})) AS conflicts FROM narrated_events"
         f" WHERE {_EVENT_OF_DEVICE} AND event_id = {{event_id:String}}",
         {"app_id": app_id, "device_id": device_id, "event_id": event_id},
+    )
+
+
+def owner(session_id: str, event_id: str) -> Statement:
+    """Whose an event of a session is: `user_id`, empty if nobody is named in the session."""
+    return Statement(
+        "SELECT user_id FROM session_timeline(session_id = {session:UUID}) WHERE event_id = {event_id:String}",
+        {"session": session_id, "event_id": event_id},
+    )
+
+
+def restatements(app_id: str, started_at_ms: int, session_id: str) -> Statement:
+    """How often a session changed after it had been told as ended, and when last: `restatements`, `restated_at`."""
+    return Statement(
+        "SELECT restatements, restated_at FROM restated_sessions(app_id = {app_id:String},"
+        " from = {from:String}, until = {until:String}) WHERE session_id = {session:UUID}",
+        {
+            "app_id": app_id,
+            "from": time_text(started_at_ms),
+            "until": time_text(started_at_ms + 1),
+            "session": session_id,
+        },
     )
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 from pipeline.query.dimensions import SPLITS, split
-from pipeline.query.free_of import FREE_OF, WHOLES
+from pipeline.query.free_of import BACKGROUND, FREE_OF, RATED, WHOLES, FreeOf
 from pipeline.query.statement import Statement
 
 Bucket = Literal["hour", "day", "week"]
@@ -30,6 +30,7 @@ class Metric:
     denominator: str = "NULL"
     """What it is a share of, or of how many values it is a percentile."""
     needs_cold_starts: bool = False
+    needs_failed_users: bool = False
 
 
 def _count(name: str, label: str, sql: str) -> Metric:
@@ -39,6 +40,11 @@ def _count(name: str, label: str, sql: str) -> Metric:
 def _share(name: str, label: str, numerator: str, denominator: str, higher: bool | None = True) -> Metric:
     value = "{numerator} / nullIf({denominator}, 0)"
     return Metric(name, label, "share", higher, value, numerator, denominator)
+
+
+def _free_of(each: FreeOf) -> Metric:
+    share = _share(each.name, each.label, each.free, RATED[each.whole])
+    return replace(share, needs_failed_users=each.whole == "users")
 
 
 def _percentile(name: str, label: str, level: float, column: str, condition: str, joined: bool) -> Metric:
@@ -59,7 +65,8 @@ METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
         *(_count(name, name.capitalize(), sql) for name, sql in WHOLES.items()),
-        *(_share(each.name, each.label, each.free, WHOLES[each.whole]) for each in FREE_OF),
+        *(_free_of(each) for each in FREE_OF),
+        *(_count(name, label, sql) for name, (label, sql) in BACKGROUND.items()),
         _percentile("duration_p50", "Median duration", 0.5, "duration_ms", "1", False),
         _percentile("duration_p95", "95th percentile of duration", 0.95, "duration_ms", "1", False),
         _percentile("cold_start_p50", "Median cold start", 0.5, "cold_start_ms", "cold_start_ms > 0", True),
@@ -86,7 +93,14 @@ METRICS: Mapping[str, Metric] = {
 
 IN_TABLE = (
     *("sessions", "adoption", "devices", "users", "crash_free_sessions", "crash_free_users"),
-    *("anr_free_sessions", "duration_p50", "duration_p95", "cold_start_p50"),
+    *(
+        "anr_free_sessions",
+        "background_sessions",
+        "background_crashes",
+        "duration_p50",
+        "duration_p95",
+        "cold_start_p50",
+    ),
 )
 IN_CHARTS = ("crash_free_sessions", "crash_free_users", "adoption", "duration_p50", "sessions", "users")
 """Those that the page of release health shows, in its order: in the table of the whole range, and over time."""

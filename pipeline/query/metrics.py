@@ -66,8 +66,9 @@ def metric(
     start_of_bucket = bucket_start(bucket, "started_at")
     where = where or EVERYTHING
     groups, keys = groups_of(by)
-    chosen = chosen_sessions(where)
-    top_groups = _top_groups(groups, chosen) if by else "['']"
+    with_failed_users = any(metric.needs_failed_users for metric in wanted)
+    chosen = chosen_sessions(where, with_failed_users=with_failed_users)
+    top_groups = _top_groups(groups, chosen_sessions(where)) if by else "['']"
     joined = _COLD_STARTS if any(metric.needs_cold_starts for metric in wanted) else ""
     sql = f"""
 WITH {top_groups} AS top_groups

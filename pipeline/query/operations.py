@@ -37,6 +37,10 @@ class LedgerTotals:
     events: int
     duplicates: int
     refused: int
+    repaired: int
+    """Of the events: a value of theirs was repaired."""
+    conflicts: int
+    """Of the duplicates: they differ from the event that came first under their id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,8 @@ _LEDGER_TOTALS = """
 SELECT topic, partition, sum(r.records) AS records,
     sum(toInt64(last_offset) - first_offset + 1 - r.records + gap) - any(a.records) AS missing,
     sum(r.received) AS received,
-    sum(r.events) AS events, sum(r.duplicates) AS duplicates, sum(r.refused) AS refused
+    sum(r.events) AS events, sum(r.duplicates) AS duplicates, sum(r.refused) AS refused,
+    sum(r.repaired) AS repaired, sum(r.conflicts) AS conflicts
 FROM
 (
     -- Where offsets began anew, nothing is missing before.
@@ -151,7 +156,10 @@ def ledger_totals(ask: Ask) -> list[LedgerTotals]:
         LedgerTotals(
             row["topic"],
             *(int(row[name]) for name in ("partition", "records", "missing")),
-            *(int(row[name]) for name in ("received", "events", "duplicates", "refused")),
+            *(
+                int(row[name])
+                for name in ("received", "events", "duplicates", "refused", "repaired", "conflicts")
+            ),
         )
         for row in rows
     ]

@@ -10,10 +10,18 @@ EVERYTHING = Statement("1")
 """The condition that every session meets."""
 
 
-def chosen_sessions(where: Statement) -> str:
-    """The SELECT of an app's sessions in a range that meet a condition; its values are `range_parameters`."""
+def chosen_sessions(where: Statement, *, with_failed_users: bool = False) -> str:
+    """The SELECT of an app's sessions in a range that meet a condition; its values are `range_parameters`.
+
+    `with_failed_users` adds whose their failures were, which takes the events of sessions of several users to tell.
+    """
+    source = (
+        "session_health_of_users(app_id = {m_app:String}, from = {m_from:String}, until = {m_until:String})"
+        if with_failed_users
+        else "session_health"
+    )
     return (
-        "SELECT * FROM session_health WHERE app_id = {m_app:String}"
+        f"SELECT * FROM {source} WHERE app_id = {{m_app:String}}"
         " AND started_at >= fromUnixTimestamp64Milli({m_start:Int64}, 'UTC')"
         f" AND started_at < fromUnixTimestamp64Milli({{m_end:Int64}}, 'UTC') AND ({where.sql})"
     )
@@ -25,10 +33,10 @@ def range_parameters(app_id: str, start_ms: int, end_ms: int) -> dict[str, objec
 
 
 def _texts(app_id: str, start_ms: int, end_ms: int) -> dict[str, object]:
-    return {"m_app": app_id, "m_from": _text(start_ms), "m_until": _text(end_ms)}
+    return {"m_app": app_id, "m_from": time_text(start_ms), "m_until": time_text(end_ms)}
 
 
-def _text(time_ms: int) -> str:
-    """A time as the views take it."""
+def time_text(time_ms: int) -> str:
+    """A time (Unix milliseconds) as the views take it."""
     whole = datetime.fromtimestamp(time_ms // 1_000, UTC)
     return f"{whole:%Y-%m-%d %H:%M:%S}.{time_ms % 1_000:03d}"

@@ -232,9 +232,10 @@ def user_sessions(
     _require_page(limit)
     if (user_id is None) == (device_id is None):
         raise ValueError("either a user or a device")
-    column, value = ("device_id", device_id) if user_id is None else ("user_id", user_id)
-    conditions = ["app_id = {app:String}", f"{column} = {{who:String}}"]
-    parameters: dict[str, object] = {"app": app_id, "who": value}
+    # A session of several users is one of each.
+    who = "device_id = {who:String}" if user_id is None else "has(user_ids, {who:String})"
+    conditions = ["app_id = {app:String}", who]
+    parameters: dict[str, object] = {"app": app_id, "who": device_id if user_id is None else user_id}
     _go_on(before, conditions, parameters)
     return _page(conditions, parameters, limit)
 

@@ -19,6 +19,9 @@ class Metrics:
         self.refused = Counter(
             "pipeline_refused", "Events or whole records refused.", ["topic", "reason"], registry=registry
         )
+        self.repaired = Counter(
+            "pipeline_repaired", "Events stored of which a value was repaired.", ["topic"], registry=registry
+        )
         self.rows = Counter(
             "pipeline_rows", "Rows emitted (sessions) or inserted (tables).", ["table"], registry=registry
         )

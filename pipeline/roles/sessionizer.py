@@ -64,6 +64,9 @@ class Sessionizer:
         self._encode = encode
         self._partitions: dict[int, Partition] = {}
         self._locks: dict[int, asyncio.Lock] = {}
+        self._given_up: set[Partition] = set()
+        """Something failed while they were written: how much of it is durable is not known, and what is held may be
+        behind that. This worker is about to stop, but what waited for the lock would go on before it does."""
 
     @property
     def partitions(self) -> list[int]:
@@ -80,6 +83,7 @@ class Sessionizer:
             encode=self._encode,
         )
         partition.restore(items)
+        self._given_up.discard(self._partitions.get(number))
         self._partitions[number] = partition
         self._locks[number] = asyncio.Lock()
         log.info("partition %d: state of %d devices recovered", number, len(partition))
@@ -105,17 +109,14 @@ class Sessionizer:
 
     def revoked(self, number: int) -> None:
         """Forget a partition; what is in hand for it is dropped by its `still_mine`."""
-        self._partitions.pop(number, None)
+        self._given_up.discard(self._partitions.pop(number, None))
         self._locks.pop(number, None)
         self._share_memory()
 
     async def handle(self, number: int, records: Sequence[Record], still_mine: StillMine) -> bool:
         """Do everything for a chunk. Returns whether it may be acknowledged: not if the partition was lost."""
-        partition, lock = self._partitions.get(number), self._locks.get(number)
-        if partition is None or lock is None:
-            return False
-        async with lock:
-            if not still_mine():
+        async with self._alone_with(number) as partition:
+            if partition is None or not still_mine():
                 return False
             effects = partition.apply(records)
             while await self._do(number, partition, effects, still_mine):
@@ -147,6 +148,20 @@ class Sessionizer:
         return True
 
     @asynccontextmanager
+    async def _alone_with(self, number: int) -> AsyncIterator[Partition | None]:
+        """A partition, with nothing else of it under way meanwhile; None if it is not here or given up."""
+        partition, lock = self._partitions.get(number), self._locks.get(number)
+        if partition is None or lock is None:
+            yield None
+            return
+        async with lock:
+            try:
+                yield None if partition in self._given_up else partition
+            except BaseException:
+                self._given_up.add(partition)
+                raise
+
+    @asynccontextmanager
     async def at_rest(self, number: int) -> AsyncIterator[None]:
         """For as long as it lasts, nothing of a partition is under way."""
         async with self._locks.get(number, nullcontext()):
@@ -154,11 +169,8 @@ class Sessionizer:
 
     async def tick(self, number: int, now_ms: int, *, caught_up: bool, still_mine: StillMine) -> None:
         """Do what silence has decided by `now_ms` for a partition, in bounded batches."""
-        partition, lock = self._partitions.get(number), self._locks.get(number)
-        if partition is None or lock is None:
-            return
-        async with lock:
-            while still_mine():
+        async with self._alone_with(number) as partition:
+            while partition is not None and still_mine():
                 effects = partition.tick(now_ms, caught_up=caught_up)
                 if effects is None:
                     break

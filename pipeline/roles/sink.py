@@ -150,6 +150,8 @@ class Sink:
             else:
                 count = len(decoded.events)
                 received, faults = count + len(decoded.refused), decoded.refused
+                if decoded.repaired:
+                    self._metrics.repaired.labels(topic).inc(decoded.repaired)
                 if count and count <= events_at_once(decoded, self._piece_bytes):
                     full = making.add(
                         event_rows(decoded, topic=topic, partition=partition, offset=offset), count

@@ -38,6 +38,16 @@ class Sdk(NamedTuple):
     """It sends the system's own records of why processes ended."""
     derives_views: bool = False
     """Nobody tells it of views: it sees the parts of screens come."""
+    renews_sessions: bool = False
+    """It renews its session ids after a while, and reports the end of the one before."""
+    reports_now_percent: int = 0
+    """Of what the next process reports, so many out of a hundred are stamped then, and named after the old session."""
+    states_app: bool = False
+    """It says with an event whether the app was in the background."""
+    tells_activities: bool = False
+    """To it the app is in the background whenever an Android activity leaves the screen."""
+    beats: bool = False
+    """It sends heartbeats."""
 
 
 SDKS: dict[str, Sdk] = {
@@ -54,6 +64,8 @@ SDKS: dict[str, Sdk] = {
         "app.crash",
         60,
         True,
+        renews_sessions=True,
+        reports_now_percent=50,
     ),
     "agent": Sdk(
         "mobile-agent",
@@ -68,6 +80,8 @@ SDKS: dict[str, Sdk] = {
         "app.crash",
         85,
         True,
+        states_app=True,
+        beats=True,
     ),
     "flutter": Sdk(
         "flutter-agent",
@@ -97,6 +111,7 @@ SDKS: dict[str, Sdk] = {
         100,
         False,
         derives_views=True,
+        tells_activities=True,
     ),
     "counter": Sdk(
         "tiny-log",
@@ -111,8 +126,25 @@ SDKS: dict[str, Sdk] = {
         "app.crash",
         30,
         True,
+        beats=True,
     ),
 }
+WEB_SDK = Sdk(
+    "opentelemetry-web",
+    ("0.7.0", "0.9.1"),
+    20,
+    5_000,
+    False,
+    True,
+    False,
+    "uuid",
+    "visibility",
+    "exception",
+    0,
+    False,
+    renews_sessions=True,
+)
+"""That of a page in a browser, whatever the app has on phones."""
 
 
 class Release(NamedTuple):
@@ -134,7 +166,11 @@ class App:
     host: str
     screens: tuple[Screen, ...]
     android_percent: int
+    """Of its phones."""
+    web_percent: int
+    """Of its devices, those that are browsers."""
     sdk: Sdk
+    """That of its phones."""
     releases: tuple[Release, ...]
     """Oldest first."""
     ends_sessions: bool
@@ -145,6 +181,8 @@ class App:
 _RELEASE_DAYS_TIMES_4 = (-300, -150, -60, -12, 1, 46, 102, 158)
 _CRASHING_RELEASE = 3
 _CRASHING_FACTOR = 10
+_WEB_PERCENT = 15
+"""Of the apps that report as OpenTelemetry does on phones."""
 
 # id, genre, share of devices, Android per cent, SDK, major version, its fourth release crashes, ends sessions
 _APPS: tuple[tuple[str, str, int, int, str, int, bool, bool], ...] = (
@@ -200,6 +238,7 @@ APPS: Weighted[App] = Weighted(
             f"https://api.{app_id.rpartition('.')[2]}.example",
             SCREENS[genre],
             android_percent,
+            _WEB_PERCENT if sdk == "otel" else 0,
             SDKS[sdk],
             _releases(major, crashes),
             ends_sessions,

@@ -60,8 +60,8 @@ class _Packer:
         self._rng = rng
         self._opened_ms = 0
         # A device with a wrong clock sends a visit whole, so that one correction holds for all of it.
-        self._limit = _LARGEST_BATCH if device.skew_ms else device.app.sdk.batch_events
-        self._flush_ms = HOUR_MS if device.skew_ms else device.app.sdk.flush_ms
+        self._limit = _LARGEST_BATCH if device.skew_ms else device.sdk.batch_events
+        self._flush_ms = HOUR_MS if device.skew_ms else device.sdk.flush_ms
 
     def add(self, entry: Entry) -> None:
         """Takes the next event, in the order in which they can be sent; may send what came before."""
@@ -113,7 +113,7 @@ def _shuffle(rng: Random, events: list[Json]) -> None:
 
 def _encode(device: Device, head: bytes, events: list[Json], at_ms: int) -> bytes:
     parts = [head]
-    if device.app.sdk.names_batches:
+    if device.sdk.names_batches:
         parts.append(b',"batch_id":"%x-%d"' % (device.visits, device.seq))
     if device.skew_ms:
         parts.append(b',"sent_at":%d' % (at_ms + device.skew_ms))

@@ -7,15 +7,28 @@ from random import Random
 
 import orjson
 
-from pipeline.simulate.catalogue import APPS, DAY_MS, ENVIRONMENTS, HOUR_MS, App, Release, running_release
+from pipeline.simulate.catalogue import (
+    APPS,
+    DAY_MS,
+    ENVIRONMENTS,
+    HOUR_MS,
+    WEB_SDK,
+    App,
+    Release,
+    Sdk,
+    running_release,
+)
 from pipeline.simulate.dice import Weighted, between, pick, spread, subseed
-from pipeline.simulate.handsets import HANDSETS, OS_VERSIONS
+from pipeline.simulate.handsets import BROWSERS, HANDSETS, OS_VERSIONS
 
 MINUTE_MS = 60_000
 
 Json = dict[str, object]
 Entry = tuple[int, bytes, Json]
 """When an event can be sent at the earliest (true time, ms), the head of its envelope, the event."""
+
+Report = tuple[str, Json, str]
+"""What the next process will report, stamped then: name, attributes, and the SDK session id of the process before."""
 
 _PATIENCE_MS = tuple(
     hours * HOUR_MS for hours in (0, 6, 14, 24, 36, 55, 80, 120, 200, 400, 1_100)
@@ -29,7 +42,7 @@ _WRONG_CLOCKS_MS = (
     -7 * MINUTE_MS,
     75 * MINUTE_MS,
     26 * HOUR_MS,
-    365 * DAY_MS,
+    180 * DAY_MS,
 )
 _PERSONAS = ((), (), ("new",), ("premium",), ("premium", "beta_tester"), ("family",))
 _EXPERIMENTS = ("experiment.checkout", "experiment.onboarding", "experiment.search")
@@ -73,9 +86,13 @@ class Device:
         "process",
         "quiet_since_ms",
         "release",
+        "reported_day",
+        "reports",
         "screen",
+        "sdk",
         "seq",
         "session_name",
+        "session_name_before",
         "skew_ms",
         "start_ms",
         "unsent",
@@ -93,6 +110,9 @@ class Device:
         self.app: App = APPS.pick(owner_rng)
         self._user = _user(owner_rng)
         self.platform = "Android" if rng.random() * 100 < self.app.android_percent else "iOS"
+        if rng.random() * 100 < self.app.web_percent:
+            self.platform = "Web"
+        self.sdk: Sdk = WEB_SDK if self.platform == "Web" else self.app.sdk
         self.id = _device_id(rng)
         self.key = f"{self.app.id}/{self.id}".encode()
         self.environment = ENVIRONMENTS.pick(rng)
@@ -111,33 +131,47 @@ class Device:
         self.visits = 0
         self.screen = 0
         self.unsent: list[Entry] = []
+        self.reports: list[Report] = []
+        self.reported_day = 0
         self.offline_since_ms = self.offline_until_ms = 0
         self._session_serial = 0
-        self.session_name = ""
+        self.session_name = self.session_name_before = ""
         self.renew_session_name()
         self.release: Release = running_release(self.app, self.environment, self.patience_ms, 0)
         self.head = b""
         self.write_head()
 
     def _resource(self, rng: Random) -> Json:
+        sdk = {
+            "telemetry.sdk.name": self.sdk.name,
+            "telemetry.sdk.version": pick(rng, self.sdk.versions),
+        }
+        app = {"service.version": "", "app.build_id": "", "deployment.environment.name": self.environment}
+        if self.platform == "Web":
+            browser = BROWSERS.pick(rng)
+            return {
+                **app,
+                "os.name": browser.os_name,
+                "os.version": browser.os_version,
+                "user_agent.name": browser.name,
+                "user_agent.version": browser.version,
+                **sdk,
+            }
         handset = HANDSETS[self.platform].pick(rng)
         return {
-            "service.version": "",
-            "app.build_id": "",
-            "deployment.environment.name": self.environment,
+            **app,
             "os.name": self.platform,
             "os.version": OS_VERSIONS[self.platform].pick(rng),
             "device.manufacturer": handset.manufacturer,
             "device.model.identifier": handset.identifier,
             "device.model.name": handset.name,
-            "telemetry.sdk.name": self.app.sdk.name,
-            "telemetry.sdk.version": pick(rng, self.app.sdk.versions),
+            **sdk,
         }
 
     @property
     def finds_exit_records(self) -> bool:
         """Its SDK can read, and sends, why the process before ended."""
-        return self.app.sdk.reports_exits and self.platform == "Android" and not self.skew_ms
+        return self.sdk.reports_exits and self.platform == "Android" and not self.skew_ms
 
     def update_app(self, now_ms: int) -> bool:
         """Installs what the owner would have installed by now; true if that is another release."""
@@ -158,15 +192,20 @@ class Device:
             head["user"] = user
         self.head = orjson.dumps(head)[:-1]
 
+    def change_user(self, rng: Random) -> None:
+        """Somebody else has it in hand."""
+        self._user = _user(rng)
+
     def renew_session_name(self) -> None:
         """Gives the SDK's session a new id, where the SDK has such."""
-        if self.app.sdk.names_sessions:
+        if self.sdk.names_sessions:
             self._session_serial += 1
+            self.session_name_before = self.session_name
             self.session_name = f"{subseed(self._seed, 'session', self.index, self._session_serial):016x}"
 
     def next_event_id(self, rng: Random) -> str:
         """An id in the SDK's style, unique on this device."""
-        style = self.app.sdk.id_style
+        style = self.sdk.id_style
         if style == "uuid":
             figures = f"{rng.getrandbits(128):032x}"
             return f"{figures[:8]}-{figures[8:12]}-4{figures[13:16]}-a{figures[17:20]}-{figures[20:]}"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pipeline.simulate.device import Process
+from pipeline.simulate.device import Json, Process
 from pipeline.simulate.dice import between, pick
 from pipeline.simulate.failures import anr_attributes, exception_attributes
+from pipeline.simulate.interludes import rotate
 from pipeline.simulate.screens import Endpoint
 from pipeline.simulate.story import Story
 
@@ -23,7 +24,7 @@ def end(story: Story) -> None:
     device = story.device
     chance = story.rng.random()
     for share, way in (
-        (_CRASH_CHANCE[device.app.sdk.fatal_name] * device.release.crash_factor, _crash),
+        (_CRASH_CHANCE[device.sdk.fatal_name] * device.release.crash_factor, _crash),
         (_HANG_CHANCE if device.platform == "Android" else 0, _hang),
         (0 if device.skew_ms else _IDLE_CHANCE, _stay_idle),
         (0 if device.skew_ms else _SILENT_DEATH_CHANCE, _die_silently),
@@ -46,7 +47,10 @@ def go_to_background(story: Story) -> None:
     story.state("background")
     if rng.random() < 0.08:
         story.now_ms += between(rng, 40, 600)
+        story.is_unseen = True
         story.request(Endpoint("POST", "/sync", 420))
+    if device.sdk.beats and rng.random() < 0.1 and not device.skew_ms:
+        story.tell("app.heartbeat", {}, between(rng, 300, 1_900))
     device.process = Process.BACKGROUND
 
 
@@ -73,18 +77,29 @@ def _die(story: Story, reason: str, exit_record_chance: float) -> None:
     story.forget_after(story.now_ms)
     device.process = Process.DEAD
     if device.finds_exit_records and rng.random() < exit_record_chance:
-        story.leave_word("app.exit", {"app.exit.reason": reason}, story.now_ms + between(rng, 15, 350))
+        _leave_report(story, "app.exit", {"app.exit.reason": reason}, story.now_ms + between(rng, 15, 350))
+
+
+def _leave_report(story: Story, name: str, attributes: Json, at_ms: int) -> None:
+    """What the next process tells: with its true time, or with the time of the telling."""
+    device = story.device
+    if device.session_name and story.rng.random() * 100 < device.sdk.reports_now_percent:
+        device.reports.append((name, attributes, device.session_name))
+    else:
+        story.leave_word(name, attributes, at_ms)
 
 
 def _crash(story: Story) -> None:
     device, rng = story.device, story.rng
     _fail_before_death(story)
-    name = device.app.sdk.fatal_name
+    name = device.sdk.fatal_name
     attributes = exception_attributes(rng, device, story.screen.name, story.failed_url)
     if name == "exception":
         attributes["fatal"] = True
-    if not device.skew_ms and rng.random() * 100 < device.app.sdk.next_process_percent:
-        story.leave_word(name, attributes, story.now_ms)
+    if device.sdk.states_app:
+        attributes["app.state"] = "foreground"
+    if not device.skew_ms and rng.random() * 100 < device.sdk.next_process_percent:
+        _leave_report(story, name, attributes, story.now_ms)
         story.is_cut_off = True
     else:
         story.tell(name, attributes)
@@ -132,7 +147,7 @@ def _end_in_code(story: Story) -> None:
     device.screen = 0
     if rng.random() < 0.5:
         story.wait(800, 9_000)
-        device.renew_session_name()
+        rotate(story)
         story.walk(between(rng, 1, 4))
     go_to_background(story)
 
@@ -141,6 +156,9 @@ def _swipe_away(story: Story) -> None:
     """Background, then out of the list of apps."""
     device = story.device
     go_to_background(story)
+    if device.platform == "Web":  # the tab is closed: that it is hidden is all that is told
+        device.process = Process.DEAD
+        return
     if device.platform == "iOS":
         story.wait(700, 6_000)
         story.state("terminate")

@@ -69,6 +69,11 @@ _BY_RUNTIME: dict[str, tuple[Failure, ...]] = {
         Failure("EXC_BAD_ACCESS", "KERN_INVALID_ADDRESS at 0x0000000000000018", "ImageCache.evict()"),
         Failure("NSRangeException", "index 0 beyond bounds for empty array", "DataSource.cell(at:)"),
     ),
+    "Web": (
+        Failure("TypeError", "Cannot read properties of undefined (reading 'items')", "render"),
+        Failure("SyntaxError", "Unexpected end of JSON input from {url}", "parse"),
+        Failure("ChunkLoadError", "Loading chunk {screen} failed", "load"),
+    ),
     "flutter": (
         Failure("_TypeError", "Null check operator used on a null value", "State.build"),
         Failure("FormatException", "Unexpected end of input (at character 1) in {url}", "Api.decode"),
@@ -79,7 +84,8 @@ _BY_RUNTIME: dict[str, tuple[Failure, ...]] = {
 
 def exception_attributes(rng: Random, device: Device, screen: str, url: str) -> Json:
     """The attributes of a crash or exception on a screen, after a request to a URL failed."""
-    runtime = "flutter" if device.app.sdk.fatal_name == "exception" else device.platform
+    is_flutter = device.platform != "Web" and device.sdk.fatal_name == "exception"
+    runtime = "flutter" if is_flutter else device.platform
     failure = pick(rng, _BY_RUNTIME[runtime])
     return {
         "exception.type": failure.type,
@@ -111,6 +117,10 @@ def _stack(rng: Random, device: Device, runtime: str, screen: str, failure: Fail
     if runtime == "iOS":
         module = package.rpartition(".")[2].capitalize()
         return "\n".join(f"{n:<3} {module} {call} + {line * 4 + n * 64}" for n, call in enumerate(calls))
+    if runtime == "Web":
+        file = f"{device.app.host}/assets/{screen.lower()}.js"
+        frames = [f"    at {call} ({file}:{line + n * 9}:{11 + n})" for n, call in enumerate(calls)]
+        return "\n".join([f"{failure.type}: {failure.message.split('{')[0].strip()}", *frames])
     file = f"package:{package.rpartition('.')[2]}/{screen.lower()}.dart"
     return "\n".join(f"#{n}      {call} ({file}:{line + n * 11}:{7 + n})" for n, call in enumerate(calls))
 

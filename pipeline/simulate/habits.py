@@ -9,6 +9,7 @@ from pipeline.simulate.device import MINUTE_MS, Device, Process
 from pipeline.simulate.dice import between, pick, spread
 from pipeline.simulate.endings import end
 from pipeline.simulate.failures import EXIT_REASONS
+from pipeline.simulate.interludes import report_day, rotate, wander
 from pipeline.simulate.screens import Endpoint
 from pipeline.simulate.story import Story
 
@@ -26,6 +27,13 @@ stay under the restate horizon, 24 h: a simulated event is late, but never too l
 _BACKGROUND_WORK = (Endpoint("GET", "/inbox?after={n}", 240), Endpoint("POST", "/sync", 420))
 _SLEEPS_AT_NIGHT = 0.85
 _PUSH_SHARE = 0.2
+_WOKEN_SHARE = 0.12
+"""Of the new processes, those that a push message starts."""
+_SDK_TIMEOUT_MS = 30 * MINUTE_MS
+"""After so long without use an SDK renews its session."""
+_RESUMED_SHARE = 0.2
+"""Of the SDKs whose process died in between, those that go on with the session that they had."""
+_SOMEBODY_ELSE_SHARE = 0.4
 
 
 def visit(device: Device, rng: Random, now_ms: int) -> tuple[Story, int]:
@@ -33,11 +41,17 @@ def visit(device: Device, rng: Random, now_ms: int) -> tuple[Story, int]:
     device.visits += 1
     story = Story(device, rng, now_ms)
     if device.process is Process.DEAD:
-        _cold_start(story)
+        if device.platform != "Web" and not device.skew_ms and rng.random() < _WOKEN_SHARE:
+            _start_unseen(story)
+            if _work_in_background(story):
+                return story, _sleep(story)
+            _warm_start(story, now_ms)
+        else:
+            _cold_start(story)
     elif device.process is Process.FOREGROUND:
         if not device.is_kiosk and rng.random() < 0.35:
             _cold_start(story)  # it had died with the app in front, and nobody knows when
-    elif rng.random() < _PUSH_SHARE:
+    elif device.platform != "Web" and rng.random() < _PUSH_SHARE:
         if _work_in_background(story):
             return story, _sleep(story)
         _warm_start(story, now_ms)
@@ -47,7 +61,7 @@ def visit(device: Device, rng: Random, now_ms: int) -> tuple[Story, int]:
         device.process = Process.FOREGROUND
         story.walk(1)
         return story, story.now_ms + spread(rng, _KIOSK_ROUND_MS)
-    story.walk(spread(rng, _STEPS))
+    wander(story, spread(rng, _STEPS))
     _sign_in_or_out(story)
     end(story)
     return story, _sleep(story)
@@ -56,29 +70,71 @@ def visit(device: Device, rng: Random, now_ms: int) -> tuple[Story, int]:
 def _cold_start(story: Story) -> None:
     """A new process: it tells the last words of the one before, then that it is there."""
     device, rng = story.device, story.rng
-    told_from_ms = story.now_ms + between(rng, 150, 1_400)
+    away_ms = story.now_ms - device.quiet_since_ms
+    resumes = device.sdk.names_sessions and away_ms < _SDK_TIMEOUT_MS and rng.random() < _RESUMED_SHARE
+    _new_process(story, resumes=resumes)
+    device.process = Process.FOREGROUND
+    if resumes or device.platform == "Web":  # an SDK that goes on where it was says nothing of a launch
+        story.state("foreground")
+    else:
+        _tell_start(story)
+    if device.platform == "iOS":
+        story.state("active", 20)
+    _tell_reports(story)
+    report_day(story)
+    story.wait(200, 900)
+
+
+def _new_process(story: Story, *, resumes: bool = False) -> None:
+    """It has the last words of the one before to tell, and a session of its own unless it `resumes` that one's."""
+    device = story.device
+    told_from_ms = story.now_ms + between(story.rng, 150, 1_400)
     story.entries += [(told_from_ms, head, event) for _, head, event in device.unsent]
     device.unsent = []
     device.update_app(story.now_ms)
-    device.renew_session_name()
+    if not resumes:
+        device.renew_session_name()
     device.screen = 0
-    device.process = Process.FOREGROUND
+
+
+def _tell_reports(story: Story) -> None:
+    """What it found of the process before, with that one's SDK session id and the time at which it is found."""
+    reports, story.device.reports = story.device.reports, []
+    for name, attributes, session_name in reports:
+        with story.under(session_name):
+            story.tell(name, attributes, between(story.rng, 90, 1_500))
+
+
+def _start_unseen(story: Story) -> None:
+    """A push message starts the process; nobody sees it."""
+    device = story.device
+    _new_process(story)
+    device.process, device.quiet_since_ms = Process.BACKGROUND, story.now_ms
+    if device.platform == "Android" and device.sdk.launch_form == "lifecycle":
+        story.state("created")
+    else:
+        story.tell("app.launch", {"app.launch.type": "cold", "app.state": "background"})
+    _tell_reports(story)
+    story.wait(40, 300)
+
+
+def _tell_start(story: Story) -> None:
+    """That the process is there and that it is seen, in the words and the order of its SDK."""
+    device, rng = story.device, story.rng
     if rng.random() < 0.05:  # libraries that start before the SDK has told of the launch
         story.request(Endpoint("GET", "/config", 30))
         story.wait(40, 300)
-    launch_form = device.app.sdk.launch_form if device.platform == "Android" else "launch"
+    launch_form = device.sdk.launch_form if device.platform == "Android" else "launch"
     chance = rng.random()
-    if chance < 0.06:  # no foreground signal at all
+    if chance < (0.6 if device.platform == "iOS" else 0.06):
+        # No foreground signal at all. (iOS often says no more than `active` then.)
         _launch_signal(story, launch_form, 0)
-    elif chance < 0.32:  # told of when the first frame is drawn
+    elif chance > 0.74:  # told of when the first frame is drawn
         story.state("foreground")
         _launch_signal(story, launch_form, spread(rng, (0, 300, 900, 4_200)))
     else:
         _launch_signal(story, launch_form, 0)
         story.state("foreground", spread(rng, (0, 60, 250, 900, 3_000)))
-    if device.platform == "iOS":
-        story.state("active", 20)
-    story.wait(200, 900)
 
 
 def _launch_signal(story: Story, form: str, after_ms: int) -> None:
@@ -91,13 +147,17 @@ def _launch_signal(story: Story, form: str, after_ms: int) -> None:
 def _warm_start(story: Story, now_ms: int) -> None:
     device, rng = story.device, story.rng
     device.process = Process.FOREGROUND
-    if now_ms - device.quiet_since_ms > 30 * MINUTE_MS:
-        device.renew_session_name()
+    story.is_unseen = False
+    if now_ms - device.quiet_since_ms > _SDK_TIMEOUT_MS:
+        rotate(story)
     if device.platform == "iOS":
         story.state("inactive")
         story.wait(60, 300)
     story.state("foreground")
-    if device.app.sdk.launch_form == "launch":
+    if device.platform == "iOS":
+        story.state("active", between(rng, 30, 250))
+    report_day(story)
+    if device.sdk.launch_form == "launch":
         kind = "hot" if rng.random() < 0.7 else "warm"
         story.tell("app.launch", {"app.launch.type": kind}, between(rng, 1, 90))
     story.wait(50, 400)
@@ -106,6 +166,7 @@ def _warm_start(story: Story, now_ms: int) -> None:
 def _work_in_background(story: Story) -> bool:
     """A push message wakes the process behind the screen. Out: whether it stays there."""
     device, rng = story.device, story.rng
+    story.is_unseen = True
     story.log(9, "push received")
     story.wait(5, 80)
     for _ in range(between(rng, 1, 4)):
@@ -120,10 +181,19 @@ def _work_in_background(story: Story) -> bool:
 
 
 def _sign_in_or_out(story: Story) -> None:
-    """Some log in or out on the way; an SDK with sessions of its own then begins another."""
+    """Some log in or out on the way, and some hand the phone to somebody else, who logs in at once."""
     device, rng = story.device, story.rng
     if device.skew_ms or rng.random() > (0.02 if device.logged_in else 0.08):
         return
+    _press_sign_in_or_out(story)
+    if not device.logged_in and rng.random() < _SOMEBODY_ELSE_SHARE:
+        device.change_user(rng)
+        _press_sign_in_or_out(story)
+
+
+def _press_sign_in_or_out(story: Story) -> None:
+    """Half of the apps begin a session of the SDK with it, where the SDK has such."""
+    device, rng = story.device, story.rng
     widget = ("logout_button", "Log out") if device.logged_in else ("login_button", "Log in")
     story.tell("app.widget.click", {"app.widget.id": widget[0], "app.widget.name": widget[1]})
     took_ms = story.request(Endpoint("DELETE" if device.logged_in else "POST", "/session", 310))
@@ -131,7 +201,8 @@ def _sign_in_or_out(story: Story) -> None:
     story.wait(100, 500)
     device.logged_in = not device.logged_in
     device.write_head()
-    device.renew_session_name()
+    if device.index % 2:
+        rotate(story)
     story.walk(between(rng, 1, 3))
 
 

@@ -1,4 +1,4 @@
-"""The phones that the simulated people own: a few that everybody has, and a long tail."""
+"""The phones that the simulated people own, a few that everybody has and a long tail, and their browsers."""
 
 from __future__ import annotations
 
@@ -96,3 +96,24 @@ OS_VERSIONS: dict[str, Weighted[str]] = {
     "Android": Weighted([("10", 5), ("11", 9), ("12", 13), ("13", 22), ("14", 28), ("15", 18), ("16", 5)]),
     "iOS": Weighted([("16.7.10", 7), ("17.6.1", 15), ("18.3.1", 24), ("18.6.2", 32), ("26.1", 22)]),
 }
+
+
+class Browser(NamedTuple):
+    """A browser and the system that it runs on."""
+
+    name: str
+    version: str
+    os_name: str
+    os_version: str
+
+
+BROWSERS: Weighted[Browser] = Weighted(
+    [
+        (Browser("Chrome", "143.0", "Windows", "11"), 40),
+        (Browser("Chrome", "143.0", "Android", "15"), 20),
+        (Browser("Safari", "26.1", "macOS", "26.1"), 14),
+        (Browser("Safari", "18.6", "iOS", "18.6.2"), 12),
+        (Browser("Firefox", "146.0", "Linux", ""), 6),
+        (Browser("Edge", "143.0", "Windows", "10"), 8),
+    ]
+)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from random import Random
 
 from pipeline.simulate.device import Device, Entry, Json
@@ -13,6 +15,8 @@ _LATENCY_PERCENT = (35, 60, 75, 88, 100, 118, 145, 190, 300, 900)  # of the typi
 _DWELL_MS = (350, 900, 1_700, 2_900, 4_800, 8_000, 14_000, 30_000, 150_000)
 _REQUEST_FAILS = 0.025
 _TIMEOUT_MS = 30_000
+_VISIBILITY = {"foreground": "visible", "background": "hidden"}
+"""What a browser calls it."""
 
 
 class Story:
@@ -29,6 +33,8 @@ class Story:
         """The process died before it could send the rest."""
         self.failed_url = ""
         self.failed_after_ms = 0
+        self.is_unseen = False
+        """The process works behind the screen."""
 
     @property
     def screen(self) -> Screen:
@@ -38,12 +44,21 @@ class Story:
         device = self.device
         device.seq += 1
         event: Json = {"id": device.next_event_id(self.rng), "name": name, "time": at_ms + device.skew_ms}
-        if device.app.sdk.numbers_events:
+        if device.sdk.numbers_events:
             event["seq"] = device.seq
         if device.session_name:
             event["session_id"] = device.session_name
+        if self.is_unseen and device.sdk.states_app:
+            attributes["app.state"] = "background"
         event["attributes"] = attributes
         return event
+
+    @contextmanager
+    def under(self, session_name: str) -> Iterator[None]:
+        """What is told meanwhile has another SDK session id."""
+        own, self.device.session_name = self.device.session_name, session_name
+        yield
+        self.device.session_name = own
 
     def tell(self, name: str, attributes: Json, after_ms: int = 0) -> None:
         """Records an event, so many milliseconds from now (or before now)."""
@@ -60,7 +75,10 @@ class Story:
 
     def state(self, state: str, after_ms: int = 0) -> None:
         """A `device.app.lifecycle` in the words of the platform."""
-        attribute = "android.app.state" if self.device.platform == "Android" else "ios.app.state"
+        if self.device.platform == "Web":
+            attribute, state = "browser.page.visibility", _VISIBILITY[state]
+        else:
+            attribute = "android.app.state" if self.device.platform == "Android" else "ios.app.state"
         self.tell("device.app.lifecycle", {attribute: state}, after_ms)
 
     def log(self, severity: int, body: str, after_ms: int = 0) -> None:
@@ -68,7 +86,7 @@ class Story:
 
     def view(self) -> None:
         attributes: Json = {"app.screen.name": self.screen.name}
-        if self.device.app.sdk.derives_views:
+        if self.device.sdk.derives_views:
             attributes["app.screen.view.derived"] = True
         self.tell("app.screen.view", attributes)
 

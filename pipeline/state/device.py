@@ -110,7 +110,10 @@ def fall_silent(state: DeviceState, now_ms: int, clock_ms: int, policy: Policy) 
             changed = True
         if state.head.open is not None:
             changed |= report.silent(state)
-    if state.tail and clock_ms - state.arrived_ms >= policy.restate_horizon_ms:
+    silent_ms = clock_ms - state.arrived_ms
+    # (Before it is forgotten, too: it may hold sessions that are not told as final, where its last record came after
+    # the horizon and brought nothing.)
+    if silent_ms >= policy.restate_horizon_ms and (state.tail or silent_ms >= policy.state_ttl_ms):
         final: list[Session] = []
         _compact(state, policy, final, late=False)
         report.finals(state, final)

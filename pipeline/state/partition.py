@@ -31,7 +31,7 @@ from pipeline.state.failures import PoisonedDevices, StateLost, UnreadableState
 from pipeline.state.marker import MARKER_KEY, UNREADABLE, Marker, marker_item, marker_of
 from pipeline.state.outbox import Rows
 from pipeline.state.records import Record
-from pipeline.state.store import DeviceStates, Encode, Mismatch, gone
+from pipeline.state.store import DeviceStates, Encode, Mismatch
 
 STEP_BYTES = 64_000_000
 """Of what a step makes: table entries, outboxes, decoded states that are heavy. Then the rest of the chunk waits."""
@@ -221,7 +221,7 @@ class Partition:
                 effects.rows.add(key, state, state.applied_offset * 2 + 1)
                 state.outbox = []
             if not state.has_tail and clock_ms - state.arrived_ms >= policy.state_ttl_ms:
-                effects.states += gone(key)
+                effects.states += self._store.entries_of_forgotten(key, state)
                 effects.touched.append((key, None, None))
                 continue
             if is_news or self._store.is_old(key):

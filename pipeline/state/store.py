@@ -41,11 +41,6 @@ Encode = Callable[[DeviceState], bytes]
 """Writes the version of the state that all workers about can read."""
 
 
-def gone(key: bytes) -> list[tuple[bytes, bytes | None]]:
-    """The entries of a device that is forgotten."""
-    return [(key, None), (key + STEPS_SUFFIX, None)]
-
-
 class Mismatch(Terminal):
     """The parts of a state do not belong together."""
 
@@ -187,6 +182,19 @@ class DeviceStates:
         """The table entry that makes all of `state` durable."""
         state.base_offset = state.applied_offset
         return key, self._encode(state)
+
+    def entries_of_forgotten(self, key: bytes, state: DeviceState) -> list[tuple[bytes, bytes | None]]:
+        """The entries that make a device forgotten, in order; `state` is the last that was told of it.
+
+        After any of them a worker may die, and what is left has to fit together: a base without its steps would be
+        older than what was told, and steps without their base nobody could read. So first comes a base that knows
+        nothing but what input is done.
+        """
+        entries: list[tuple[bytes, bytes | None]] = [(key + STEPS_SUFFIX, None), (key, None)]
+        if key in self._bases and key in self._steps:
+            blank = DeviceState(applied_offset=state.applied_offset, arrived_ms=state.arrived_ms)
+            entries.insert(0, self.entry_of_base(key, blank))
+        return entries
 
     def drop(self, table_key: bytes) -> None:
         """An entry is durably gone."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import msgspec
 import orjson
 
-from pipeline.domain.event import APPEARANCES, VIEWS
+from pipeline.domain.event import APPEARANCES, VIEWS, AppState
 from pipeline.domain.session import End, Session, session_id_text
 from pipeline.formats.bounded_cache import BoundedCache
 from pipeline.formats.limits import FIRST_STORED_MS, LAST_STORED_MS
@@ -62,7 +62,8 @@ def session_row(
         f'"duration_ms":{ended_at_ms - session.started_at_ms},"is_final":{_boolean(is_final)},'
         f'"client_session_id":{_quoted(session.client_session_id)},'
         f'"stitched_session_id":"{stitched_id}",'
-        f'"stitched_index":{session.stitched_index},{_user(session.user).session_columns},'
+        f'"stitched_index":{session.stitched_index},"user_id":{_quoted(session.user_id)},'
+        f'"user_ids":{orjson.dumps(session.user_ids).decode()},{_user(session.user).session_columns},'
         f'{_resource(session.resource).session_columns},"event_count":{session.event_count},'
         f"{_COUNTS % _shown_counters(session)},"
         f'"revision":{revision},"partition":{partition},"offset":{offset},"is_deleted":0}}'
@@ -103,17 +104,20 @@ class _EventRow(msgspec.Struct, gc=False):
     client_session_id: str
     exit_reason: str
     counters: int
+    stated: str
     user_id: msgspec.Raw
     resource_json: msgspec.Raw
     user_json: msgspec.Raw
     app_version: msgspec.Raw
     attributes: msgspec.Raw
+    repaired: tuple[str, ...]
     topic: msgspec.Raw
     partition: int
     offset: int
     event_index: int
 
 
+_STATED = [state.label for state in AppState]
 _encode_lines = msgspec.json.Encoder().encode_lines
 _ROW_BYTES = 3_000
 """At most, of a row without resource, user, version and what the event itself says: names, ids, times."""
@@ -165,11 +169,13 @@ def event_rows(
                 event.client_session_id,
                 event.exit_reason,
                 event.counters,
+                _STATED[event.stated],
                 user_id,
                 resource_json,
                 user_json,
                 app_version,
                 msgspec.Raw(_on_one_line(event.attributes)),
+                event.repaired,
                 topic_json,
                 partition,
                 offset,
@@ -249,7 +255,7 @@ def _make_user(canonical: str) -> _UserTexts:
     user_id = _quoted(user.get("id", ""))
     personas = orjson.dumps(user.get("personas", [])).decode()
     properties = orjson.dumps(user.get("properties", {})).decode()
-    return _UserTexts(f'"user_id":{user_id},"personas":{personas},"properties":{properties}', user_id)
+    return _UserTexts(f'"personas":{personas},"properties":{properties}', user_id)
 
 
 def _identity(app_id: str, device_id: str, session_id: str, first_event_id: str) -> str:

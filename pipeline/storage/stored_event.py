@@ -9,12 +9,12 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
-from pipeline.domain.event import COUNTERS, RANK, Event, Kind
+from pipeline.domain.event import COUNTERS, RANK, AppState, Event, Kind
 
 SELECT = (
     "SELECT app_id, device_id, partition, offset, toUnixTimestamp64Milli(received_at),"
     " toUnixTimestamp64Milli(time), kind, seq, event_id, client_session_id, exit_reason, counters,"
-    " resource_json, user_json FROM events"
+    " resource_json, user_json, app_state FROM events"
 )
 """What `devices` reads, without its filter and order; in format JSONCompactEachRow."""
 
@@ -22,10 +22,11 @@ ORDER = "ORDER BY app_id, device_id, offset, event_index"
 """Device by device, and the events of each in the order in which they arrived."""
 
 _KINDS = {kind.label: kind for kind in Kind}
+_STATES = {state.label: state for state in AppState}
 _Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _Counters = Annotated[int, msgspec.Meta(ge=0, lt=1 << len(COUNTERS))]
 _Row = tuple[
-    str, str, _Int64, _Int64, _Int64, _Int64, str, _Int64, str, str, str, _Counters, str, str
+    str, str, _Int64, _Int64, _Int64, _Int64, str, _Int64, str, str, str, _Counters, str, str, str
 ]  # fmt: skip
 _row = msgspec.json.Decoder(_Row, strict=False)
 
@@ -85,6 +86,10 @@ def _read(line: bytes) -> _Row:
         raise msgspec.DecodeError(f"a stored event is not UTF-8: {error}") from error
     if row[6] not in _KINDS:
         raise msgspec.ValidationError(f"a stored event of kind {row[6]!r}: there is none")
+    if row[14] not in _STATES:
+        raise msgspec.ValidationError(
+            f"a stored event that states {row[14]!r} of the app: there is no such state"
+        )
     return row
 
 
@@ -126,5 +131,6 @@ def _event(row: _Row, texts: _Texts) -> Event:
         raise msgspec.DecodeError(f"a stored event is not UTF-8: {error}") from error
     kind = _KINDS[label]
     return Event(
-        time_ms, RANK[kind], seq, event_id, kind, client_session_id, exit_reason, counters, resource, user
-    )
+        time_ms, RANK[kind], seq, event_id, kind, client_session_id, exit_reason, counters, resource, user,
+        _STATES[row[14]],
+    )  # fmt: skip

@@ -66,6 +66,7 @@ def found() -> Found:
             "counters": 0,
             "resource_json": "{}",
             "user_json": "",
+            "app_state": "",
         }
         for identity, said in SENT.items()
     ]

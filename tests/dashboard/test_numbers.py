@@ -224,6 +224,10 @@ def side(**changes: Any) -> dict[str, Any]:
         "sessions": 1_000,
         "users": 200,
         "devices": 300,
+        "rated_sessions": 1_000,
+        "rated_users": 200,
+        "rated_devices": 300,
+        "anr_free_users": 200,
         "crash_free_sessions": 990,
         "crash_free_users": 190,
     }
@@ -305,7 +309,7 @@ def test_a_verdict_needs_more_than_chance() -> None:
     assert (worse["Crash-free sessions"].verdict, worse["Crash-free sessions"].is_good) == ("worse", False)
     assert worse["Crash-free sessions"].difference.startswith("\u22129.00 (\u2212")
     assert worse["Median duration"].verdict == "longer"
-    nobody = side(users=0, crash_free_users=0)
+    nobody = side(users=0, rated_users=0, crash_free_users=0, anr_free_users=0)
     assert {line.label: line.verdict for line in compared(nobody, side())}[
         "Crash-free users"
     ] == "too few to say"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from html import unescape
@@ -16,6 +17,7 @@ from pipeline.dashboard.app import application
 from pipeline.dashboard.guard import HEADERS
 from pipeline.dashboard.page import FOLDER
 from pipeline.dashboard.reader import NotAnswered
+from pipeline.storage.columns import SESSION_COLUMNS
 from tests.dashboard import hostile
 from tests.dashboard.markup import Page
 from tests.dashboard.stage import Stage, staged
@@ -259,3 +261,32 @@ def test_pipeline_page_shows_what_was_refused(client: TestClient) -> None:
     cells = ledger.texts("td")
     assert cells[2] == "0", "no offset is missing"
     assert int(cells[3].replace(",", "")) == sum(int(cell.replace(",", "")) for cell in cells[4:7])
+
+
+def test_a_session_of_several_users_leads_to_each_and_says_whose_each_event_is(database_url: str) -> None:
+    """A crash, and then the next user in the same session; what came later than the horizon and was not counted."""
+    file = Path(__file__).parents[1] / "data" / "field" / "43-fresh-crash-user-then-next-user.ndjson"
+    app = "org.example.field.c43"
+    with staged(database_url) as stage:
+        lines = file.read_bytes().splitlines()
+        at_ms = max(event["time"] for line in lines for event in json.loads(line)["events"])
+        stage.put((f"{app}/d".encode(), line, at_ms) for line in lines)
+        (row,) = stage.query("SELECT session_id FROM sessions")
+        own = f"/sessions/{row['session_id']}"
+        client = TestClient(application(parts(stage.settings, stage.store, "", frozenset())))
+        for user in ("alice", "bob"):
+            assert own in client.get("/timeline", params={"app": app, "user": user}).text
+            assert f"user={user}" in client.get(own).text and f"user={user}" in client.get("/sessions").text
+        assert "Not counted" not in client.get(own).text and "restated" not in client.get(own).text
+        for event_id, owner in (("l1", "alice"), ("c1", "alice"), ("cfg", "bob")):
+            values = Page(client.get(f"{own}/event", params={"id": event_id}).text).texts("dd")
+            assert owner in values, event_id
+        # As a late event leaves it that no session counts any more, and one that was told after the end.
+        change = "SELECT * REPLACE ({} AS event_count, revision + {} AS revision) FROM session_rows FINAL"
+        columns = ", ".join(name for name, _ in SESSION_COLUMNS)
+        for count, step in ((2, 2), (1, 4)):
+            stage.store.command(f"INSERT INTO session_rows ({columns}) {change.format(count, step)}")
+        html = client.get(own).text
+        assert "2 events came too late to change this session" in html
+        assert "restated 2 times by late events" in html
+        client.close()

@@ -6,6 +6,7 @@ An input is one byte that chooses key and record time, and the record's value.
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,11 +16,12 @@ from typing import Any
 import msgspec
 import orjson
 
-from pipeline.domain.event import Event
+from pipeline.domain.event import Event, Kind
 from pipeline.domain.fold import sessions
 from pipeline.domain.policy import Policy
 from pipeline.formats import measure, native
-from pipeline.formats.limits import MAX_RECORD_BYTES
+from pipeline.formats.limits import MAX_BODY_BYTES, MAX_RECORD_BYTES
+from pipeline.formats.mending import read_json
 from pipeline.formats.rejected import Rejected
 from pipeline.state.codec import state_codec
 from pipeline.state.device import Counts, apply
@@ -74,6 +76,13 @@ def _donors(values: list[bytes]) -> list[Any]:
     return [tree for tree in trees if isinstance(tree, dict)]
 
 
+def _tree(value: bytes) -> dict[str, Any]:
+    """What is in a record that was taken, repaired where it must be."""
+    read = read_json(value, MAX_BODY_BYTES)
+    assert not isinstance(read, Rejected)
+    return read.tree
+
+
 class _Records:
     """What the two have in common: the first byte, mutation, growth."""
 
@@ -115,7 +124,7 @@ class NativeTarget(_Records):
             require(outcome.event_index is None, "a refused record names no event")
             check_dead_letters([outcome], key, value, record_ms)
             return Seen(False, check_rejected(outcome))
-        events = orjson.loads(value)["events"]
+        events = _tree(value)["events"]
         refused = check_indexes(outcome.refused, len(events))
         kept = [event["id"] for index, event in enumerate(events) if index not in refused]
         require([event.id for event in outcome.events] == kept, "every event is kept or refused")
@@ -156,7 +165,7 @@ class MeasureTarget(_Records):
             require(outcome.event_index is None, "a refused body names no event")
             check_dead_letters([outcome], None, value, record_ms)
             return Seen(False, check_rejected(outcome))
-        events = orjson.loads(value).get("events") or []
+        events = _tree(value).get("events") or []
         refused = check_indexes(outcome.refused, len(events))
         come: list[str] = []
         meanings: set[tuple[int, int]] = set()
@@ -186,7 +195,9 @@ def check_envelope(envelope: native.Envelope, key: bytes | None, record_ms: int)
     again_bytes = _encoded(envelope)
     if len(again_bytes) <= MAX_RECORD_BYTES:
         again = native.decode(again_bytes, key, record_ms)
-        expected = msgspec.structs.replace(envelope, refused=[])
+        # What is encoded again needs no repair any more.
+        whole = [msgspec.structs.replace(event, repaired=()) for event in envelope.events]
+        expected = msgspec.structs.replace(envelope, refused=[], repaired=0, events=whole)
         require(again == expected, "what is accepted re-encodes to the same events")
     topic, partition, offset = _SOURCE
     rows = event_rows(envelope, topic=topic, partition=partition, offset=offset).split(b"\n")
@@ -202,13 +213,18 @@ def check_envelope(envelope: native.Envelope, key: bytes | None, record_ms: int)
 def check_sessions(app_id: str, device_id: str, events: list[Event], record_ms: int) -> None:
     """The fold over events: each counted once, rows sound, the state the same after a round trip."""
     folded = sessions(app_id, device_id, events, _POLICY)
-    distinct = len({event.id for event in events})
-    require(sum(session.event_count for session in folded) == distinct, "each event is in one session")
+    distinct: dict[str, Event] = {}
+    for event in events:
+        distinct.setdefault(event.id, event)
+    # Those that say nothing of use, and come before all use, belong to no session.
+    used = itertools.dropwhile(lambda event: event.kind is Kind.PASSIVE, sorted(distinct.values()))
+    count = len(list(used))
+    require(sum(session.event_count for session in folded) == count, "each event is in one session")
     state = DeviceState()
     apply(state, [(_SOURCE[2], record_ms, events)], _POLICY, Counts())
     rows = Rows(1)
     rows.add(f"{app_id}/{device_id}".encode(), state, 2)
-    require(len(rows) > 0, "new events make a row")
+    require((len(rows) > 0) == (count > 0), "new events make a row")
     for _, row in rows:
         check_row(row, SESSION_COLUMNS)
     encoded = state_codec.encode(state)
@@ -239,7 +255,9 @@ def _encoded(envelope: native.Envelope) -> bytes:
         {
             "id": event.id,
             "name": event.name,
-            "time": event.raw_time_ms,
+            # Without a time of sending, who moved it back, and by what else is in his record, is not to be seen.
+            "time": event.time_ms if envelope.sent_at is None else event.raw_time_ms,
+            "raw_time": event.raw_time_ms,
             "seq": event.seq,
             "session_id": event.client_session_id or None,
             "attributes": msgspec.Raw(event.attributes),

@@ -101,7 +101,7 @@ class StoredEventTarget:
 
     def __init__(self) -> None:
         self._mutator = JsonMutator(
-            ("",), (*NATIVE_VALUES, "launch", "activity", "exit", "{}", "", 255, 256, -1)
+            ("",), (*NATIVE_VALUES, "launch", "activity", "exit", "foreground", "{}", "", 255, 256, -1)
         )
 
     def seeds(self) -> list[bytes]:
@@ -120,7 +120,7 @@ class StoredEventTarget:
                             event.seq,
                         ),
                         *(event.id, event.client_session_id, event.exit_reason, event.counters),
-                        *(event.resource, event.user),
+                        *(event.resource, event.user, event.stated.label),
                     ]
                 )
                 for index, event in enumerate(events)

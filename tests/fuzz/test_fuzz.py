@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.domain.event import COUNTERS
 from pipeline.formats import measure, native
 from pipeline.formats.limits import (
     MAX_BODY_BYTES,
@@ -240,11 +241,28 @@ def test_a_state_that_is_cut_off(size: int) -> None:
 
 @pytest.mark.parametrize(
     ("at", "value"),
-    [(6, "resumed"), (11, 256), (11, -1), (12, "[]"), (12, "null"), (12, '{"os.name":1}'), (12, ""), (12, "\r\n{}"),
-     (13, "1"), (13, '{"id":1}'), (4, 2**63)],
+    [(6, "resumed"), (11, 1 << len(COUNTERS)), (11, -1),
+     (12, "[]"), (12, "null"), (12, '{"os.name":1}'), (12, ""), (12, "\r\n{}"),
+     (13, "1"), (13, '{"id":1}'), (4, 2**63), (14, "hidden"), (14, None)],
 )  # fmt: skip
 def test_stored_event_that_no_decoder_wrote(at: int, value: object) -> None:
-    row: list[object] = ["a", "b", 1, 17, NOW_MS, NOW_MS, "activity", 0, "e1", "", "", 0, "{}", '{"id":"u"}']
+    row: list[object] = [
+        "a",
+        "b",
+        1,
+        17,
+        NOW_MS,
+        NOW_MS,
+        "activity",
+        0,
+        "e1",
+        "",
+        "",
+        0,
+        "{}",
+        '{"id":"u"}',
+        "",
+    ]
     assert len(list(stored_event.devices([orjson.dumps(row)]))) == 1
     row[at] = value
     with pytest.raises(msgspec.DecodeError):

@@ -32,6 +32,7 @@ ACCEPTED = sorted(
 )
 
 REFUSED = sorted((EXAMPLES / "native" / "refused").glob("*.json"))
+REPAIRED = sorted((EXAMPLES / "native" / "repaired").glob("*.json"))
 MEASURE = sorted((EXAMPLES / "measure").glob("*.json"))
 
 
@@ -55,8 +56,10 @@ def plain(rejected: Rejected) -> dict[str, Any]:
 def plain_event(event: native.NativeEvent) -> dict[str, Any]:
     shown: dict[str, Any] = msgspec.structs.asdict(event)
     shown["kind"] = event.kind.label
+    shown["stated"] = event.stated.name.lower()
     shown["counters"] = [name for bit, name in enumerate(COUNTERS) if event.counters >> bit & 1]
     shown["attributes"] = event.attributes.decode()
+    shown["repaired"] = list(event.repaired)
     return shown
 
 
@@ -113,6 +116,17 @@ def test_refused(path: Path) -> None:
         return
     assert value is not None
     assert VALIDATOR.is_valid(json.loads(value)) == (example["schema"] == "accepts")
+
+
+@pytest.mark.parametrize("path", REPAIRED, ids=stem)
+def test_repaired(path: Path) -> None:
+    example = load(path)
+    value, key = value_of(example), example["key"].encode()
+    envelope = native.decode(value, key, example["record_ms"])
+    assert isinstance(envelope, native.Envelope), envelope
+    assert plain_envelope(envelope) == example["expect"]
+    assert_read_alike(value, key, example["record_ms"])
+    assert example["schema"] == "not_json" or VALIDATOR.is_valid(json.loads(value or b""))
 
 
 @pytest.mark.parametrize("path", MEASURE, ids=stem)

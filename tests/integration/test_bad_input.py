@@ -86,7 +86,7 @@ NATIVE = [
     Bad("malformed JSON", "malformed_json", b'{"v": 1, "app_id"'),
     Bad("half a record", "malformed_json", encoded(envelope("bad", event("e")))[:-1]),
     Bad("no JSON at all", "malformed_json", b"\x01\x02 hello"),
-    Bad("invalid UTF-8", "invalid_utf8", b'{"v": 1, "app_id": "\xff\xfe\x80"}'),
+    Bad("invalid UTF-8", "invalid_utf8", b'{"v": 1, \xff\xfe\x80}'),
     Bad("an empty value", "empty_record", b""),
     Bad("no value", "empty_record", None),
     Bad("not an object", "invalid_type", b"[1, 2]"),
@@ -143,7 +143,7 @@ def measure_event(event_id: str, **changed: Any) -> Json:
 
 MEASURE = [
     Bad("no JSON", "malformed_json", b"--boundary\r\n", key=None),
-    Bad("invalid UTF-8", "invalid_utf8", b'{"events": ["\xc3\x28"]}', key=b"any\x00key"),
+    Bad("invalid UTF-8", "invalid_utf8", b'{"events": [\xc3\x28]}', key=b"any\x00key"),
     Bad("an empty body", "empty_record", b"", key=None),
     bad(
         "a bad event among good ones",

@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.clickhouse.migrations import MigrationError, migrate
 from pipeline.clickhouse.store import BUSY_CODES, REFUSED_CODES, StatementFailed, Store, Unreachable
-from pipeline.domain.session import Session, session_id
+from pipeline.domain.session import Session, note_user, session_id
 from pipeline.formats import native
 from pipeline.formats.limits import LAST_STORED_MS, MAX_TIME_MS, MIN_TIME_MS
 from pipeline.query.operations import next_offset, stored_up_to
@@ -86,7 +86,10 @@ def session(first: str = "a", start: int = T0, end: int = T0 + MINUTE, **changes
         "event_count": 2,
         "stitched_first_event_id": first,
     }
-    return Session(**values | changes)
+    made = Session(**values | changes)
+    if made.user:
+        note_user(made, made.user)
+    return made
 
 
 def row_of(
@@ -105,9 +108,9 @@ def row_of(
     )
 
 
-def granules(store: Store, source: str) -> tuple[int, int]:
+def granules(store: Store, source: str, columns: str = "*") -> tuple[int, int]:
     """How many granules a SELECT reads after all indexes, and how many there are."""
-    plan = store.query(f"EXPLAIN indexes = 1 SELECT * FROM {source}", format="TSVRaw").decode()
+    plan = store.query(f"EXPLAIN indexes = 1 SELECT {columns} FROM {source}", format="TSVRaw").decode()
     steps = [step.split("/") for step in re.findall(r"Granules: (\d+/\d+)", plan)]
     assert steps, plan
     return int(steps[-1][0]), int(steps[0][1])
@@ -297,6 +300,9 @@ class TestEvents:
             "event_index": 0,
             "exit_reason": "",
             "counters": 0b11000,
+            "app_state": "",
+            "repaired": [],
+            "conflicts": 0,
             "resource": {"service.version": "7.7", "os.name": 'i"OS'},
             "personas": ["a", "b"],
             "properties": {"n": "1", "x": "ü"},
@@ -378,7 +384,10 @@ class TestEvents:
             " t, number FROM numbers(400000)"
         )
         read, total = granules(
-            store, "events WHERE app_id = 'app' AND device_id = '42' AND time > '2023-01-01' AND name != 'x'"
+            store,
+            "events WHERE app_id = 'app' AND device_id = '42' AND time > '2023-01-01' AND name != 'x'",
+            # What conflicts with an event is looked for among all.
+            "* EXCEPT (conflicts)",
         )
         # One granule, or two at a border, in each partition.
         assert total > 40
@@ -416,6 +425,7 @@ class TestSessions:
             "stitched_session_id": str(session_id(APP, DEVICE, "z")),
             "stitched_index": 2,
             "user_id": "u1",
+            "user_ids": ["u1"],
             "personas": ["p"],
             "properties": {"k": "v"},
             "app_version": "1.0",
@@ -599,8 +609,9 @@ class TestTimelines:
         assert select(store, sql) == []
 
     def test_a_user_is_followed_over_devices_and_sessions(self, store: Store) -> None:
-        put_events(store, event("a", T0), event("a2", T0 + 1), event("b", T0 + 100), event("b2", T0 + 101))
-        put_events(store, event("c", T0 + 50), device="tablet", offset=1)
+        put_events(store, event("a", T0), event("a2", T0 + 1), user={"id": "u"})
+        put_events(store, event("b", T0 + 100), event("b2", T0 + 101), user={"id": "v"}, offset=3)
+        put_events(store, event("c", T0 + 50), device="tablet", user={"id": "u"}, offset=1)
         put_events(store, event("d", T0 + 60), device="stranger", offset=2)
         put(
             store,
@@ -635,28 +646,40 @@ class TestReleaseHealth:
             row_of(session("d", T0, T0 + 4_000, user=user("w"), end_reason="anr"), device="d3"),
             row_of(session("e", T0, T0 + 5_000), device="d4"),
             row_of(session("f", T0, T0, resource="{}"), device="d5"),
+            # The next process tells that this one crashed and that one hung; no event of theirs does.
+            row_of(session("g", T0, T0 + 3_000, user=user("x"), exit_reason="crash"), device="d6"),
+            row_of(session("h", T0, T0 + 3_000, user=user("y"), exit_reason="anr"), device="d7"),
+            # No rate is of the background.
+            row_of(session("i", T0, T0 + 9_000, user=user("z"), foreground=False), device="d8"),
+            row_of(session("j", T0 + MINUTE, T0 + MINUTE, foreground=False, end_reason="crash"), device="d8"),
+            row_of(session("k", T0, T0, resource='{"service.version":"2.0"}', foreground=False), device="d8"),
         )
         health = one(store, "SELECT * FROM release_health WHERE app_version = '1.0'")
         assert health == {
             "app_id": APP,
             "app_version": "1.0",
             "day": "2025-03-18",
-            "sessions": 5,
-            "devices": 4,
-            "users": 3,
-            "crash_free_sessions": 3,
-            "crash_free_session_rate": 0.6,
-            "crash_free_users": 1,
-            "crash_free_user_rate": pytest.approx(1 / 3),
-            "crash_free_devices": 2,
+            "sessions": 7,
+            "devices": 6,
+            "users": 5,
+            "crash_free_sessions": 4,
+            "crash_free_session_rate": pytest.approx(4 / 7),
+            "crash_free_users": 2,
+            "crash_free_user_rate": 0.4,
+            "crash_free_devices": 3,
             "crash_free_device_rate": 0.5,
-            "anr_free_sessions": 4,
-            "anr_free_session_rate": 0.8,
-            "anr_free_users": 2,
-            "anr_free_user_rate": pytest.approx(2 / 3),
+            "anr_free_sessions": 5,
+            "anr_free_session_rate": pytest.approx(5 / 7),
+            "anr_free_users": 3,
+            "anr_free_user_rate": 0.6,
             "median_duration_ms": 3_000,
             "p95_duration_ms": 5_000,
+            "background_sessions": 2,
+            "background_crashes": 1,
         }
+        behind = one(store, "SELECT * FROM release_health WHERE app_version = '2.0'")
+        assert (behind["sessions"], behind["background_sessions"], behind["background_crashes"]) == (0, 1, 0)
+        assert {behind[name] for name in behind if "rate" in name or "duration" in name} == {None}
         nobody = one(store, "SELECT crash_free_user_rate FROM release_health WHERE app_version = ''")
         assert nobody == {"crash_free_user_rate": None}
 
@@ -718,6 +741,8 @@ class TestLedger:
                 "events": 3,
                 "duplicates": 2,
                 "refused": 2,
+                "repaired": 0,
+                "conflicts": 0,
             },
             {
                 "topic": "sdk-events",
@@ -729,6 +754,8 @@ class TestLedger:
                 "events": 0,
                 "duplicates": 0,
                 "refused": 1,
+                "repaired": 0,
+                "conflicts": 0,
             },
         ]
 

@@ -16,11 +16,12 @@ from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.query import compare, failures, metrics
+from pipeline.query.free_of import FREE_OF
 from pipeline.query.metric_definitions import METRICS, Bucket
 from pipeline.query.session_range import EVERYTHING
 from pipeline.query.statement import Statement
 from tests.support.analysts import Traffic, fill, put, recorded, short_session, simulated
-from tests.support.expected_rows import Row
+from tests.support.expected_rows import Row, has_crashed
 from tests.support.stack import unavailable
 
 FIRST_MS, LAST_MS = 946_684_800_000, 4_000_000_000_000
@@ -75,11 +76,19 @@ def _filled(clickhouse: EmbeddedClickHouse, traffic: Traffic) -> Iterator[Filled
 
 
 def crashed(row: Row) -> bool:
-    return bool(row["crash_count"]) or row["end_reason"] in ("crash", "exception")
+    return has_crashed(row)
 
 
 def hung(row: Row) -> bool:
     return bool(row["anr_count"]) or "anr" in (row["end_reason"], row["exit_reason"])
+
+
+def users_of(rows: Iterable[Row]) -> set[str]:
+    return {row["user_id"] for row in rows} - {""}
+
+
+def devices_of(rows: Iterable[Row]) -> set[str]:
+    return {row["device_id"] for row in rows}
 
 
 def ratio(part: int, whole: int) -> float | None:
@@ -93,21 +102,26 @@ def at(rows: Iterable[Row], level: float) -> int | None:
 
 def expected(rows: list[Row], whole: int) -> Row:
     """Every metric that sessions alone decide, by plain Python."""
-    n = len(rows)
-    users = {row["user_id"] for row in rows} - {""}
-    devices = {row["device_id"] for row in rows}
-    hit = [row for row in rows if crashed(row)]
-    safe_users = len(users - {row["user_id"] for row in hit})
-    safe_devices = len(devices - {row["device_id"] for row in hit})
-    safe, calm = n - len(hit), sum(not hung(row) for row in rows)
-    parts = {
+    n, all_users, all_devices = len(rows), len(users_of(rows)), len(devices_of(rows))
+    seen = [row for row in rows if row["state"] == "foreground"]
+    behind = [row for row in rows if row["state"] != "foreground"]
+    parts: dict[str, tuple[float | None, int | None, int | None]] = {
         "sessions": (n, n, None),
-        "devices": (len(devices), len(devices), None),
-        "users": (len(users), len(users), None),
-        "crash_free_sessions": (ratio(safe, n), safe, n),
-        "crash_free_users": (ratio(safe_users, len(users)), safe_users, len(users)),
-        "crash_free_devices": (ratio(safe_devices, len(devices)), safe_devices, len(devices)),
-        "anr_free_sessions": (ratio(calm, n), calm, n),
+        "devices": (all_devices, all_devices, None),
+        "users": (all_users, all_users, None),
+        "background_sessions": (len(behind), len(behind), None),
+        "background_crashes": (sum(map(crashed, behind)), sum(map(crashed, behind)), None),
+    }
+    for name, failed in (("crash_free", crashed), ("anr_free", hung)):
+        bad = [row for row in seen if failed(row)]
+        for whole_name, of, all_of_them in (
+            ("sessions", len(seen) - len(bad), len(seen)),
+            ("users", len(users_of(seen) - users_of(bad)), len(users_of(seen))),
+            ("devices", len(devices_of(seen) - devices_of(bad)), len(devices_of(seen))),
+        ):
+            parts[f"{name}_{whole_name}"] = (ratio(of, all_of_them), of, all_of_them)
+    del parts["anr_free_devices"]
+    parts |= {
         "duration_p50": (at(rows, 0.5), None, n),
         "duration_p95": (at(rows, 0.95), None, n),
         "adoption": (ratio(n, whole), n, whole),
@@ -639,7 +653,7 @@ def test_comparison_of_two_arms(filled: Filled) -> None:
         members = [one for one in filled.sessions(app) if one["properties"].get(key) == name]
         wanted = expected(members, len(members))
         assert row["sessions"] == wanted["sessions"] > 0
-        for rate in ("crash_free_sessions", "anr_free_sessions", "crash_free_users", "crash_free_devices"):
+        for rate in (each.name for each in FREE_OF):
             assert row[rate] == wanted[f"{rate}_numerator"]
         assert (row["users"], row["devices"]) == (wanted["users"], wanted["devices"])
         durations = sorted(one["duration_ms"] for one in members)

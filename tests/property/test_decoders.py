@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.formats import measure, native
-from pipeline.formats.limits import MAX_RECORD_BYTES
+from pipeline.formats.limits import MAX_BODY_BYTES, MAX_RECORD_BYTES
+from pipeline.formats.mending import read_json
 from pipeline.formats.native.events import Arrival, arrivals_of
 from pipeline.formats.rejected import Rejected
 from tests.support.decoding import assert_read_alike
@@ -136,6 +137,13 @@ def encoded_again(envelope: native.Envelope) -> bytes:
     )
 
 
+def tree_of(value: bytes) -> dict[str, Any]:
+    """What is in a record that was taken, repaired where it must be."""
+    read = read_json(value, MAX_BODY_BYTES)
+    assert not isinstance(read, Rejected)
+    return read.tree
+
+
 def check_native(value: bytes) -> native.Envelope | Rejected:
     outcome = native.decode(value, KEY, NOW)
     assert outcome == native.decode(value, KEY, NOW)
@@ -148,7 +156,12 @@ def check_native(value: bytes) -> native.Envelope | Rejected:
             again = native.decode(encoded_again(outcome), KEY, NOW)
             assert isinstance(again, native.Envelope)
             again.refused = outcome.refused
+            # What is encoded again needs no repair any more.
+            again.repaired = outcome.repaired
+            for event, before in zip(again.events, outcome.events, strict=True):
+                event.repaired = before.repaired
             assert again == outcome
+            assert outcome.repaired == sum(bool(event.repaired) for event in outcome.events)
     return outcome
 
 
@@ -175,7 +188,7 @@ def test_a_broken_envelope_never_raises_and_loses_no_event(value: bytes) -> None
     if isinstance(outcome, native.Envelope):
         indexes = [each.event_index for each in outcome.refused]
         assert indexes == sorted(set(indexes), key=lambda i: -1 if i is None else i) and None not in indexes
-        assert len(outcome.events) + len(outcome.refused) == len(orjson.loads(value)["events"])
+        assert len(outcome.events) + len(outcome.refused) == len(tree_of(value)["events"])
 
 
 blocks = st.dictionaries(
@@ -230,7 +243,7 @@ def test_what_the_router_writes_is_never_refused(value: bytes) -> None:
         envelope = native.decode(record.value, record.key, NOW)
         assert isinstance(envelope, native.Envelope) and envelope.refused == []
         come += [event.id for event in envelope.events]
-    events = orjson.loads(value).get("events") or []
+    events = tree_of(value).get("events") or []
     bad = {each.event_index for each in outcome.refused}
     assert sorted(come) == sorted(event["id"] for index, event in enumerate(events) if index not in bad)
 

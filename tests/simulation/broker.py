@@ -84,10 +84,15 @@ class Log:
         """All that was ever there, but for what compaction took."""
         return self.gone + self.records
 
-    def compact(self, below: int) -> int:
-        """Keep of the records under `below` the last one of each key; how many went."""
+    def compact(self, below: int, *, tombstones_go: bool) -> int:
+        """Keep of the records under `below` the last one of each key; how many went. A tombstone goes too once it has
+        been there for long enough for all who were reading."""
         latest = {record.key: record.offset for record in self.records if record.offset < below}
-        kept = [r for r in self.records if r.offset >= below or latest[r.key] == r.offset]
+        kept = [
+            r
+            for r in self.records
+            if r.offset >= below or (latest[r.key] == r.offset and not (tombstones_go and r.value is None))
+        ]
         gone = len(self.records) - len(kept)
         self.records = kept
         return gone

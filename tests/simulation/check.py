@@ -9,6 +9,7 @@ from typing import Any
 from pipeline import topics
 from pipeline.domain.event import Event
 from pipeline.domain.fold import sessions as fold
+from pipeline.domain.policy import Policy
 from pipeline.formats import native
 from pipeline.formats.registry import of_topic, routed_topics
 from pipeline.formats.rejected import Reason, Rejected
@@ -17,11 +18,11 @@ from pipeline.state.partition import Partition
 from pipeline.storage import stored_event
 from pipeline.storage.dead_letter import dead_letters_of
 from tests.simulation.clickhouse import NOT_STORABLE
+from tests.simulation.lives import Lives
 from tests.simulation.process import SessionizerProcess, changelog
 from tests.simulation.rebuild import stored_line
 from tests.simulation.world import World
 from tests.support.expected_rows import Device, Row, as_row, session_rows
-from tests.support.horizon import DeviceHistory
 from tests.support.oracle import drop_duplicates, oracle_session_id
 from tests.support.session_dicts import session_dict
 
@@ -52,6 +53,8 @@ def problems(world: World) -> Iterator[str]:
         found.pop(twin, None)
         expected.pop(twin, None)
     yield from _differences("session", found, expected)
+    yield from _not_final(world, truth)
+    yield from _contradictions(world, truth)
     yield from _differences("event", _stored_events(world), truth.copies)
     yield from _differences("ledger", _ledger(world), truth.ledger)
     yield from _differences("dead letter", _dead_letters(world), truth.dead_letters)
@@ -89,8 +92,10 @@ class _Truth:
         self.ledger: dict[Any, Row] = {}
         self.dead_letters: dict[Any, Row] = {}
         self.twins: set[str] = set()
-        """Ids that two sessions may have, since an SDK sent an old event again with another time, beyond the horizon:
-        which of the two is shown is open until a rebuild."""
+        """Ids that two sessions may have, since an SDK sent an old event again: with another time and beyond the
+        horizon, or after its device was forgotten. Which of the two is shown is open until a rebuild."""
+        self.ended: set[str] = set()
+        """Ids of sessions of devices that have been forgotten since."""
         self._base = 0
         """From which offsets are counted now."""
         for era in world.eras:
@@ -215,20 +220,26 @@ class _Truth:
     def sessions(self) -> dict[Any, Row]:
         """By the fold where everything is within the horizon; else by the fold of what the horizon lets count."""
         found: dict[Any, Row] = {}
-        for device, records in self.records.items():
-            if self.is_open_to_chance(device):
-                continue
-            policy = self._world.plan.versions[min(self.versions.get(device, ()), default=0)].of(device[0])
-            if self._world.plan.wide:
-                rows = session_rows({device: self.folded[device]}, policy)
-                found.update({row["session_id"]: row for row in rows})
-                continue
-            history = DeviceHistory(policy)
-            for record in records:
-                history.take(record)
-            self.twins |= {oracle_session_id(*device, event_id) for event_id in history.ambiguous()}
-            found.update({row["session_id"]: as_row(*device, row) for row in history.sessions(*device)})
+        for device in self.records:
+            is_decided = not self.is_open_to_chance(device)
+            for version in self.versions.get(device) or {0}:
+                policy = self._world.plan.versions[version].of(device[0])
+                if not self._world.plan.wide:
+                    lives = self._lives(device, policy)
+                    rows = [as_row(*device, session) for session in lives.sessions(*device)]
+                    self.ended |= lives.ended(*device) if is_decided else set()
+                elif is_decided:
+                    rows = session_rows({device: self.folded[device]}, policy)
+                if is_decided:
+                    found.update({row["session_id"]: row for row in rows})
         return found
+
+    def _lives(self, device: Device, policy: Policy) -> Lives:
+        lives = Lives(policy)
+        for record in self.records[device]:
+            lives.take(record)
+        self.twins |= {oracle_session_id(*device, event_id) for event_id in lives.ambiguous()}
+        return lives
 
     def is_open_to_chance(self, device: Device) -> bool:
         """Whether workers of several policies had a share in it, or it was set aside. What comes of it depends on who
@@ -262,6 +273,21 @@ def _session(row: Row) -> Row:
 
 def _stored_sessions(world: World) -> dict[Any, Row]:
     return {row["session_id"]: _session(row) for row in world.site.server.tables["session_rows"].final()}
+
+
+def _contradictions(world: World, truth: _Truth) -> Iterator[str]:
+    """Of what is stored twice under one key and version both say the same, be there workers of several policies."""
+    for table in world.site.server.tables.values():
+        for row, other in table.contradictions:
+            if row.get("session_id") not in truth.twins:
+                yield f"{table.name}: of one key and version are\n  {row}\n  {other}"
+
+
+def _not_final(world: World, truth: _Truth) -> Iterator[str]:
+    """All that a device had is told as final before it is forgotten."""
+    for row in world.site.server.tables["session_rows"].final():
+        if row["session_id"] in truth.ended - truth.twins and not row["is_final"]:
+            yield f"session {row['session_id']} of a device that is forgotten is not final: {row}"
 
 
 def _stored_events(world: World) -> dict[Any, Row]:

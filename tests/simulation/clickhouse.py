@@ -17,6 +17,7 @@ import lz4.frame
 from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
 from pipeline.clickhouse.store import Store
+from pipeline.formats.rejected import Reason
 from pipeline.query.operations import NEXT_OFFSET_SQL
 from pipeline.storage.columns import TABLES
 
@@ -60,10 +61,6 @@ SHAPES: Mapping[str, Shape] = {
 _COLUMNS = {table: {name for name, _ in columns} for table, columns in TABLES.items()}
 
 
-class VersionsDiffer(AssertionError):
-    """Two rows under one key and version that say different things: which one is read is chance."""
-
-
 @dataclass(slots=True)
 class Table:
     """What FINAL shows: of each key the row of the highest version."""
@@ -71,15 +68,17 @@ class Table:
     name: str
     rows: dict[Key, tuple[int, Row]] = field(default_factory=dict)
     versions: dict[tuple[Key, int], Row] = field(default_factory=dict)
+    contradictions: list[tuple[Row, Row]] = field(default_factory=list)
+    """Two rows under one key and version that say different things: which one is read is chance."""
 
     def insert(self, row: Row) -> None:
-        """Store a row. Raises VersionsDiffer."""
+        """Store a row."""
         assert row.keys() <= _COLUMNS[self.name], f"{self.name} has no {row.keys() - _COLUMNS[self.name]}"
         shape = SHAPES[self.name]
         key, version = shape.key(row), shape.version(row)
         before = self.versions.setdefault((key, version), row)
-        if before != row and _comparable(before) != _comparable(row) and not _twins(before, row):
-            raise VersionsDiffer(f"{self.name} {key} version {version}:\n  {before}\n  {row}")
+        if before != row and _comparable(before) != _comparable(row):
+            self.contradictions.append((before, row))
         if key not in self.rows or version >= self.rows[key][0]:
             self.rows[key] = version, row
 
@@ -89,17 +88,10 @@ class Table:
 
 
 def _comparable(row: Row) -> Row:
-    """A dead letter of a row that could not be stored bears the time at which that was found out."""
-    return {**row, "time": 0} if row.get("reason") == "not_storable" else row
-
-
-def _twins(row: Row, other: Row) -> bool:
-    """Two sessions of one id: an SDK sent an old event again with another time, beyond the horizon.
-
-    Which of them is shown is open until a rebuild. Within the horizon there are none, as the comparison with the
-    fold shows.
-    """
-    return bool(row.get("session_id")) and row["started_at"] != other["started_at"]
+    """A dead letter of a row that could not be stored bears the time at which that was found out. That of a device
+    which was set aside in a silence has no record: none was in hand. If the input comes again it has."""
+    varies = {"not_storable": "time", Reason.DEVICE_SET_ASIDE: "value"}.get(row.get("reason", ""))
+    return {**row, varies: None} if varies else row
 
 
 class Server:
@@ -149,6 +141,7 @@ class Server:
 
     def put_in_place(self, table: Table) -> None:
         """Another table under the name of an old one. It has its own memory of tokens, and that is empty."""
+        table.contradictions += self.tables[table.name].contradictions
         self.tables[table.name] = table
         self._tokens = {(name, token) for name, token in self._tokens if name != table.name}
 

@@ -68,6 +68,7 @@ class Disorder:
             self._make_zombie()
 
     def _produce(self, made: Input) -> None:
+        self.world.site.now_ms += made.after_ms
         broker = self.world.site.broker
         number = broker.partition_of(made.key) if made.partition is None else made.partition
         record = broker.log(made.topic, number).append(made.key, made.value, self.world.site.stamp_ms)
@@ -209,9 +210,11 @@ class Disorder:
             self.world.remove(process)
 
     def _compact(self) -> None:
+        sessionizers = self.world.groups["sessionizer"].members + self.world.outside
+        nobody_reads = not any(process.is_taking_over for process in sessionizers)
         for number in range(self.world.plan.partitions):
             log = self.world.site.broker.log(topics.STATE, number)
-            gone = log.compact(self.world.rng.randint(0, log.end))
+            gone = log.compact(self.world.rng.randint(0, log.end), tombstones_go=nobody_reads)
             if gone:
                 self.world.note(f"changelog[{number}] compacted, {gone} records gone")
 

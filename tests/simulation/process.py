@@ -119,6 +119,8 @@ class Site:
         self.on_send: Callable[[str, int, bytes, bytes], None] = lambda topic, partition, key, value: None
         self.on_state: Callable[[int, int, bytes, bytes], None] = lambda version, partition, key, value: None
         """Called before `on_send` for what a sessionizer makes durable, with the version of its policies."""
+        self.on_gone: Callable[[int, bytes], None] = lambda partition, key: None
+        """Called for what it takes out of the changelog."""
 
     @property
     def stamp_ms(self) -> int:
@@ -511,7 +513,9 @@ class SessionizerProcess(Process):
             def land() -> int:
                 log = site.broker.log(topics.STATE, partition)
                 offset = log.append_under(epoch, key, value, site.stamp_ms).offset
-                if value is not None:
+                if value is None:
+                    site.on_gone(partition, key)
+                else:
                     site.on_state(self.version, partition, key, value)
                     site.on_send(topics.STATE, partition, key, value)
                 return offset

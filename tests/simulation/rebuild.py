@@ -117,5 +117,5 @@ def stored_line(row: dict[str, object]) -> bytes:
     return orjson.dumps(
         (row["app_id"], row["device_id"], row["partition"], row["offset"], received_ms, time_ms, row["kind"],
          row["seq"], row["event_id"], row["client_session_id"], row["exit_reason"], row["counters"],
-         text(row["resource_json"]), text(row["user_json"]))
+         text(row["resource_json"]), text(row["user_json"]), row["stated"])
     )  # fmt: skip

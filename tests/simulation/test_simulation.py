@@ -51,6 +51,7 @@ def test_the_seeds_of_the_budget_meet_every_fault() -> None:
         "brokers' clock",
         "latest policies",
         "another partition",
+        "/d1' is forgotten",
         "rebuilt:",
         "sdk-events is made anew, while",
         "sdk-events is made anew, before",
@@ -160,6 +161,42 @@ class TicksOverOutbox(_With):
             return super().tick(now_ms, caught_up=caught_up, limit=limit)
 
 
+class ForgetsByTheWallClock(_With):
+    """A device is forgotten by the time of its worker's machine, not by that of the input."""
+
+    class of(Partition):
+        def tick(self, now_ms: int, *, caught_up: bool, limit: int = 1_000) -> Effects | None:
+            marker = self.marker
+            self.marker = marker.moved(marker.applied_offset, max(marker.clock_ms, now_ms))
+            effects = super().tick(now_ms, caught_up=caught_up, limit=limit)
+            self.marker = marker
+            if effects is not None:
+                effects.marker = marker
+            return effects
+
+
+class ForgetsUntold(_With):
+    """A device is forgotten without its sessions being told as final."""
+
+    class of(Partition):
+        def tick(self, now_ms: int, *, caught_up: bool, limit: int = 1_000) -> Effects | None:
+            effects = super().tick(now_ms, caught_up=caught_up, limit=limit)
+            if effects is not None:
+                effects.rows = effects.rows.without({device_of(k) for k, v in effects.states if v is None})
+            return effects
+
+
+class Remembers(_With):
+    """A device that is forgotten comes back with what it had, to those who recover its state."""
+
+    class of(Partition):
+        def tick(self, now_ms: int, *, caught_up: bool, limit: int = 1_000) -> Effects | None:
+            effects = super().tick(now_ms, caught_up=caught_up, limit=limit)
+            if effects is not None:
+                effects.states = [item for item in effects.states if item[1] is not None]
+            return effects
+
+
 class Unfenced(Fence):
     """Claims nothing: a write that is under way lands after another worker took over."""
 
@@ -197,6 +234,9 @@ BROKEN = {
     "a row lost": (Suspects(sink=LosesARow), 50),
     "no fence": (Suspects(fence=Unfenced), 500),
     "an outbox forgotten": (Suspects(sessionizer=ForgetsOutbox), 200),
+    "forgotten by the wall clock": (Suspects(sessionizer=ForgetsByTheWallClock), 100),
+    "forgotten before it is told": (Suspects(sessionizer=ForgetsUntold), 100),
+    "forgotten and still there": (Suspects(sessionizer=Remembers), 100),
     "topics taken by their names": (Suspects(take_over=TrustsNames), 400),
 }
 

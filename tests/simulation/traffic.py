@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from random import Random
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import orjson
 
 from pipeline import topics
-from pipeline.domain.event import Kind
 from pipeline.domain.policy import Policies, Policy
 from pipeline.formats import measure, native
 from tests.simulation.clickhouse import NOT_STORABLE
+from tests.simulation.forms import Json, form_of, measure_event
 from tests.support.phrases import (
     BASE_MS,
-    DISTINCT_POLICY,
-    EXIT_REASONS,
-    INVERTED_POLICY,
-    NO_GRACE_POLICY,
-    SMALL_POLICY,
+    CROWD,
+    NOISE,
+    ORIGINS,
+    PHRASES,
+    POLICIES,
+    Clock,
+    SdkIds,
+    distances,
 )
 
 DAY_MS = 24 * 3_600_000
@@ -30,50 +32,26 @@ HEAVY_TEXT_BYTES = 8_000
 HEAVY_PART_BYTES = 4_000
 """And this for the million of a step."""
 
-_PHRASES: tuple[tuple[Kind, ...], ...] = (
-    (Kind.LAUNCH, Kind.FOREGROUND, Kind.ACTIVITY),
-    (Kind.FOREGROUND, Kind.ACTIVITY, Kind.BACKGROUND),
-    (Kind.FOREGROUND, Kind.ACTIVITY, Kind.BACKGROUND, Kind.ACTIVITY),
-    (Kind.ACTIVITY, Kind.ACTIVITY),
-    (Kind.ACTIVITY, Kind.LAUNCH),
-    (Kind.ACTIVITY, Kind.SESSION_END, Kind.ACTIVITY),
-    (Kind.ACTIVITY, Kind.CRASH, Kind.EXIT),
-    (Kind.BACKGROUND, Kind.ACTIVITY, Kind.FOREGROUND),
-    (Kind.BACKGROUND, Kind.EXIT),
-    *((kind,) for kind in Kind),
-)
-
-_NAMES: dict[Kind, tuple[str, dict[str, Any]]] = {
-    Kind.LAUNCH: ("device.app.lifecycle", {"android.app.state": "created"}),
-    Kind.FOREGROUND: ("device.app.lifecycle", {"android.app.state": "foreground"}),
-    Kind.BACKGROUND: ("device.app.lifecycle", {"ios.app.state": "background"}),
-    Kind.SESSION_END: ("session.end", {}),
-    Kind.CRASH: ("app.crash", {"exception.type": "E"}),
-    Kind.EXCEPTION: ("exception", {"fatal": True}),
-    Kind.ANR: ("app.anr", {"fatal": True}),
-    Kind.ACTIVE: ("device.app.lifecycle", {"ios.app.state": "active"}),
-    Kind.PASSIVE: ("app.heartbeat", {}),
-}
-_ACTIVITIES: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("app.widget.click", {}),
-    ("app.screen.view", {"app.screen.name": "Home"}),
-    ("http.client.request", {"http.response.status_code": 500}),
-    ("http.client.request", {"http.response.status_code": 200}),
-    ("log", {"severity_text": "ERROR"}),
-    ("custom", {"text": "Grüße\n\u2028"}),
-)
 _RESOURCES: tuple[dict[str, str], ...] = (
     {},
     {"service.version": "1.0", "os.name": "iOS"},
     {"service.version": "1.1"},
 )
-_USERS: tuple[dict[str, Any] | None, ...] = (
+_USERS: tuple[Json | None, ...] = (
     None,
     None,
     {"id": "u1"},
     {"id": "u1", "personas": ["premium"]},
     {"id": "u2", "properties": {"a": "b"}},
+    {"personas": ["nameless"]},
 )
+_CROWD: tuple[Json | None, ...] = tuple(orjson.loads(user) for user in CROWD)
+_OTHERWISE = ("old", "last", "none", "none", "other", "new")
+_JUMPS_MS = (
+    *(0, 0, -1_000, 1_000, -59_000, 59_000, -61_000, 61_000, 15 * 60_000, -15 * 60_000, 3_600_000),
+    *(DAY_MS - 60_000, -DAY_MS - 60_000, 3 * DAY_MS),
+)
+"""What the clock of a device is off by from some record on."""
 _GARBAGE = (
     None,
     b"",
@@ -94,6 +72,8 @@ class Input(NamedTuple):
     value: bytes | None
     partition: int | None = None
     """Where a producer with a partitioner of its own puts it. None: where the key belongs."""
+    after_ms: int = 0
+    """How much time passes before it is produced."""
 
 
 @dataclass(slots=True)
@@ -142,10 +122,9 @@ def plan(rng: Random) -> Plan:
     for number in range(rng.randint(1, 6)):
         some = _parcels(rng, f"app-{rng.randrange(3)}", f"d{number}", versions[0], heavy=heavy)
         if rng.random() < 0.1:
-            # Its producer has another partitioner: all of the device is in one partition, which may be another one, or,
-            # where a second producer has Kafka's own, some.
-            place, share = rng.randrange(made.partitions), rng.choice((1.0, 0.5))
-            some = [each._replace(partition=place) if rng.random() < share else each for each in some]
+            some = _misplaced(rng, some, made.partitions)
+        if not wide:
+            some = _with_pauses(rng, some, versions[0])
         parcels.append(some)
     while parcels:
         device = rng.choice(parcels)
@@ -157,12 +136,38 @@ def plan(rng: Random) -> Plan:
     return made
 
 
+def _misplaced(rng: Random, records: list[Input], partitions: int) -> list[Input]:
+    """Those of a producer that has another partitioner: all of a device in one partition, which may be another one, or,
+    where a second producer has Kafka's own, some."""
+    place, share = rng.randrange(partitions), rng.choice((1.0, 0.5))
+    return [each._replace(partition=place) if rng.random() < share else each for each in records]
+
+
+def _with_pauses(rng: Random, records: list[Input], policies: Policies) -> list[Input]:
+    """The same, some of them after a silence around the times after which sessions are final or devices forgotten."""
+    bounds = [
+        bound_ms + more_ms
+        for policy in (policies.default, *policies.by_app.values())
+        for bound_ms in (policy.restate_horizon_ms, policy.state_ttl_ms, policy.state_ttl_ms)
+        for more_ms in (-1, 0, 1, 40)
+    ]
+    return [each._replace(after_ms=rng.choice(bounds)) if rng.random() < 0.1 else each for each in records]
+
+
 def _policy(rng: Random, *, wide: bool) -> Policy:
-    policy = rng.choice((SMALL_POLICY, DISTINCT_POLICY, INVERTED_POLICY, NO_GRACE_POLICY))
+    policy = rng.choice(POLICIES)
     if wide:
-        return replace(policy, restate_horizon_ms=400 * DAY_MS, restate_events=100_000)
+        horizon_ms = 400 * DAY_MS
+        return replace(
+            policy, restate_horizon_ms=horizon_ms, restate_events=100_000, state_ttl_ms=horizon_ms + DAY_MS
+        )
     horizon_ms = rng.choice((1, 5_000, 60_000, 240_000))
-    return replace(policy, restate_horizon_ms=horizon_ms, restate_events=rng.choice((1, 3, 6, 100)))
+    return replace(
+        policy,
+        restate_horizon_ms=horizon_ms,
+        restate_events=rng.choice((1, 3, 6, 100)),
+        state_ttl_ms=horizon_ms + rng.choice((1, 20_000, 300_000)),
+    )
 
 
 def _changed(rng: Random, policies: Policies) -> Policies:
@@ -170,9 +175,10 @@ def _changed(rng: Random, policies: Policies) -> Policies:
 
     def other(policy: Policy) -> Policy:
         return replace(
-            rng.choice((SMALL_POLICY, DISTINCT_POLICY, INVERTED_POLICY, NO_GRACE_POLICY)),
+            rng.choice(POLICIES),
             restate_horizon_ms=policy.restate_horizon_ms,
             restate_events=policy.restate_events,
+            state_ttl_ms=policy.state_ttl_ms,
         )
 
     by_app = {app_id: other(policy) for app_id, policy in policies.by_app.items()}
@@ -185,15 +191,23 @@ def _parcels(rng: Random, app_id: str, device_id: str, policies: Policies, *, he
     if not heavy:
         events = _arrivals(rng, events)
     via_measure, via_native = rng.random() < 0.15, rng.random() < 0.15
+    users = _CROWD if rng.random() < 0.03 else _USERS
     skew_ms = rng.choice((0, 0, 0, 0, 61_000, -300_000, 3 * DAY_MS))
+    says_sent_at, jumps = skew_ms != 0 or rng.random() < 0.2, rng.random() < 0.2
     inputs: list[Input] = []
     while events:
         size = rng.choice((1, 1, 2, 3, 5))
         some, events = events[:size], events[size:]
+        if jumps and rng.random() < 0.3:
+            skew_ms = rng.choice(_JUMPS_MS)
+        some = _by_clock(some, skew_ms)
         if via_measure:
             made = Input(measure.FORMAT.topic, rng.choice((None, b"any")), _measure(app_id, device_id, some))
         else:
-            made = _envelope(rng, app_id, device_id, some, skew_ms, heavy=heavy)
+            head: Json = {"v": 1, "app_id": app_id, "device_id": device_id}
+            if says_sent_at:
+                head["sent_at"] = BASE_MS + rng.randint(0, 600_000) + skew_ms
+            made = _envelope(rng, head, some, users, heavy=heavy)
             if via_native:
                 made = made._replace(
                     topic=native.ANY_KEY.topic, key=rng.choice((None, b"any", b"\xff", made.key))
@@ -204,47 +218,50 @@ def _parcels(rng: Random, app_id: str, device_id: str, policies: Policies, *, he
     return inputs
 
 
-def _events(rng: Random, policy: Policy) -> Iterator[dict[str, Any]]:
-    """Events in the order in which they happened, of native form, `kind` among their fields."""
-    bounds = (
-        policy.launch_grace_ms,
-        policy.exit_grace_ms,
-        policy.inactivity_timeout_ms,
-        policy.stitch_gap_ms,
-        policy.max_duration_ms,
-    )
-    now_ms, number, session_id = BASE_MS, 0, rng.choice(("", "s1"))
+def _by_clock(events: list[Json], skew_ms: int) -> list[Json]:
+    """Events by a clock that is off."""
+    if not skew_ms:
+        return events
+    return [
+        {**event, "time": event["time"] + skew_ms}
+        if isinstance(event["time"], int) and event["time"] > 5
+        else event
+        for event in events
+    ]
+
+
+def _events(rng: Random, policy: Policy) -> Iterator[Json]:
+    """Events of native form, in the order in which they happened, but for a few."""
+    paces = distances(policy)
+    clock, ids, number = Clock(), SdkIds(rng.choice(("s0", "s0", ""))), 0
     for _ in range(rng.randint(1, 7)):
-        if rng.random() < 0.3:
-            session_id = rng.choice(("", "s1", "s2"))
-        for kind in rng.choice(_PHRASES):
-            step = rng.random()
-            if step < 0.5:
-                now_ms += rng.choice((0, 0, 1, 700, 2_000))
-            elif step < 0.9:
-                now_ms += max(0, rng.choice(bounds) + rng.choice((-1, 0, 1)))
+        phrase = rng.choice(PHRASES if rng.random() < 0.8 else NOISE)
+        even_ms = rng.choice(paces[phrase.pace])
+        for place, (kind, whose, stated) in enumerate(phrase.steps):
+            if not place:
+                time_ms = clock.advance(kind, rng.choice(ORIGINS), rng.choice(paces["first"]))
+                clock.phrase_ms = time_ms
             else:
-                now_ms += policy.inactivity_timeout_ms // 2
+                step_ms = even_ms if phrase.pace == "long" else rng.choice(paces[phrase.pace])
+                time_ms = clock.advance(kind, "latest", step_ms)
+            if rng.random() < 0.05:
+                whose = rng.choice(_OTHERWISE)  # noqa: PLW2901
             number += 1
-            yield _event(rng, kind, f"{rng.choice('cba')}{number}", now_ms, session_id)
+            name, attributes = form_of(rng, kind, stated)
+            event: Json = {
+                "id": f"{rng.choice('cba')}{number}",
+                "name": name,
+                "time": time_ms,
+                "attributes": attributes,
+            }
+            if session_id := ids.of(whose, rng.random()):
+                event["session_id"] = session_id
+            if rng.random() < 0.3:
+                event["seq"] = rng.choice((0, 1, 2))
+            yield event
 
 
-def _event(rng: Random, kind: Kind, event_id: str, time_ms: int, session_id: str) -> dict[str, Any]:
-    if kind is Kind.ACTIVITY:
-        name, attributes = rng.choice(_ACTIVITIES)
-    elif kind is Kind.EXIT:
-        name, attributes = "app.exit", {"app.exit.reason": rng.choice(EXIT_REASONS)}
-    else:
-        name, attributes = _NAMES[kind]
-    event: dict[str, Any] = {"id": event_id, "name": name, "time": time_ms, "attributes": attributes}
-    if session_id:
-        event["session_id"] = session_id
-    if rng.random() < 0.3:
-        event["seq"] = rng.choice((0, 1, 2))
-    return event
-
-
-def _arrivals(rng: Random, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _arrivals(rng: Random, events: list[Json]) -> list[Json]:
     """The order of arrival, with resent ones (some of them another event under an old id), and bad ones."""
     order = rng.choice(("in order", "in order", "some late", "reversed", "any"))
     if order == "reversed":
@@ -272,59 +289,25 @@ def _arrivals(rng: Random, events: list[dict[str, Any]]) -> list[dict[str, Any]]
 
 
 def _envelope(
-    rng: Random, app_id: str, device_id: str, events: Sequence[dict[str, Any]], skew_ms: int, *, heavy: bool
+    rng: Random, head: Json, events: Sequence[Json], users: Sequence[Json | None], *, heavy: bool
 ) -> Input:
-    envelope: dict[str, Any] = {"v": 1, "app_id": app_id, "device_id": device_id}
-    envelope["resource"] = rng.choice(_RESOURCES)
-    user = rng.choice(_USERS)
+    user = rng.choice(users)
     if heavy:
         user = {"id": str(rng.random()), "properties": {"a": "\U0001f980" * 500}}
-    if user:
-        envelope["user"] = user
-    if skew_ms:
-        envelope["sent_at"] = BASE_MS + rng.randint(0, 600_000) + skew_ms
-        events = [
-            {**e, "time": e["time"] + skew_ms} if isinstance(e["time"], int) and e["time"] > 5 else e
-            for e in events
-        ]
+    envelope = {**head, "resource": rng.choice(_RESOURCES), **({"user": user} if user else {})}
     envelope["events"] = list(events)
-    key = f"{app_id}/{device_id}".encode()
+    key = f"{head['app_id']}/{head['device_id']}".encode()
     return Input(topics.SDK_EVENTS, key if rng.random() > 0.02 else b"other", orjson.dumps(envelope))
 
 
-def _measure(app_id: str, device_id: str, events: Sequence[dict[str, Any]]) -> bytes:
+def _measure(app_id: str, device_id: str, events: Sequence[Json]) -> bytes:
     attribute = {
         "platform": "android",
         "installation_id": device_id,
         "app_unique_id": app_id,
         "app_version": "3",
     }
-    return orjson.dumps({"events": [_measure_event(event, attribute) for event in events]})
-
-
-def _measure_event(event: dict[str, Any], attribute: dict[str, str]) -> dict[str, Any]:
-    time = event["time"]
-    stamp = (
-        datetime.fromtimestamp(time / 1_000, UTC).isoformat(timespec="milliseconds")
-        if isinstance(time, int)
-        else time
-    )
-    attributes = event["attributes"]
-    state = attributes.get("android.app.state") or attributes.get("ios.app.state")
-    if state == "created":
-        block: tuple[str, dict[str, Any]] = ("cold_launch", {"process_start_uptime": 1})
-    elif state:
-        block = ("lifecycle_app", {"type": state})
-    else:
-        block = ("gesture_click", {"target": "button", **attributes})
-    body = {
-        "id": event["id"],
-        "timestamp": stamp,
-        "type": block[0],
-        block[0]: block[1],
-        "attribute": attribute,
-    }
-    return {**body, "session_id": event.get("session_id", "")}
+    return orjson.dumps({"events": [measure_event(event, attribute) for event in events]})
 
 
 def _garbage(rng: Random) -> Input:

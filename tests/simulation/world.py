@@ -89,6 +89,7 @@ class World:
         self.site.make_take_over = self.suspects.take_over
         self.site.on_send = self._on_send
         self.site.on_state = self._on_state
+        self.site.on_gone = self._on_gone
         self.site.max_chunk, self.site.max_chunk_bytes = self.plan.max_chunk, self.plan.max_chunk_bytes
         for number in range(self.plan.partitions):
             self.site.broker.log(topics.STATE, number).max_bytes = self.plan.max_state_bytes
@@ -315,6 +316,10 @@ class World:
             elif state_codec.outline(value).applied_offset > self.reach_of(partition, device):
                 self.folded_under.setdefault((partition, device), set()).add(version)
 
+    def _on_gone(self, partition: int, key: bytes) -> None:
+        if not key.startswith(b"\0") and not key.endswith(STEPS_SUFFIX):
+            self.note(f"changelog[{partition}]: {key!r} is forgotten")
+
     def reach_of(self, partition: int, device: bytes) -> int:
         """Up to which offset the durable state of a device has its input."""
         return self._reach.get((partition, device), -1)
@@ -342,7 +347,7 @@ class World:
             elif role == "sessionizer" and self.is_sound(number, record):
                 assert record.key is not None
                 durable = self.reach_of(number, record.key) >= record.offset + self.site.offset_base
-                durable = durable or (number, record.key) in self.set_aside
+                durable = durable or (number, record.key) in self.set_aside or self._brought_nothing(record)
             else:
                 durable = True
             if not durable:
@@ -359,6 +364,11 @@ class World:
     def is_sound(self, number: int, record: Any) -> bool:
         """Whether there is something in a record for a sessionizer."""
         return isinstance(self.read(number, record), native.Envelope)
+
+    def _brought_nothing(self, record: Any) -> bool:
+        """Whether all its events are refused: a rebuild knows of a device only what was stored of it."""
+        decoded = native.decode(record.value, record.key, record.timestamp)
+        return isinstance(decoded, native.Envelope) and not decoded.events
 
     # -- telling
 

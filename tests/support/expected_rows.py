@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline.domain.event import Event, Kind, make_event
+from pipeline.domain.event import AppState, Event, Kind, make_event
 from pipeline.domain.policy import Policy
 from pipeline.formats import native
 from pipeline.storage.columns import SHOWN_COUNTERS
@@ -35,7 +35,7 @@ _PLAIN = (
 SESSIONS_SQL = f"""
 SELECT app_id, device_id, toString(session_id) AS session_id, {", ".join(_PLAIN)},
     toUnixTimestamp64Milli(started_at) AS started_at_ms, toUnixTimestamp64Milli(ended_at) AS ended_at_ms,
-    toString(stitched_session_id) AS stitched_session_id, user_id, personas, properties, device_model,
+    toString(stitched_session_id) AS stitched_session_id, user_id, user_ids, personas, properties, device_model,
     {", ".join(_FACTS)}, resource
 FROM sessions ORDER BY app_id, device_id, started_at
 """
@@ -65,7 +65,8 @@ def as_row(app_id: str, device_id: str, session: Row) -> Row:
         # Where the app tells of no view itself, what appeared is what was viewed.
         "view_count": session["view_count"] or session["appearance_count"],
         "stitched_session_id": session["stitched_session_id"],
-        "user_id": user.get("id", ""),
+        "user_id": session["user_id"],
+        "user_ids": session["user_ids"],
         "personas": user.get("personas", []),
         "properties": user.get("properties", {}),
         **{column: resource.get(fact, "") for column, fact in _FACTS.items()},
@@ -76,7 +77,7 @@ def as_row(app_id: str, device_id: str, session: Row) -> Row:
 
 EVENTS_SQL = """
 SELECT app_id, device_id, event_id, toUnixTimestamp64Milli(time) AS time_ms, kind, seq, client_session_id,
-    exit_reason, counters, resource_json, user_json
+    exit_reason, counters, resource_json, user_json, app_state
 FROM events ORDER BY app_id, device_id, offset, event_index
 """
 """The stored events of each device, in the order in which they came."""
@@ -96,6 +97,7 @@ def stored_events(rows: Iterable[Row]) -> dict[Device, list[Event]]:
             counters=row["counters"],
             resource=row["resource_json"],
             user=row["user_json"],
+            stated=AppState[(row["app_state"] or "unknown").upper()],
         )
         events.setdefault((row["app_id"], row["device_id"]), []).append(event)
     return events
@@ -165,6 +167,13 @@ def stitched_rows(sessions: Iterable[Row]) -> list[Row]:
     return rows
 
 
+def has_crashed(row: Row) -> bool:
+    """As CONTRACT.md has it under `release_health`, of a row of `session_rows`."""
+    return row["crash_count"] > 0 or not {row["end_reason"], row["exit_reason"]}.isdisjoint(
+        ("crash", "exception")
+    )
+
+
 def version_rows(sessions: Iterable[Row]) -> list[Row]:
     """One row an app, version and day of start, from the rows of `session_rows`."""
     groups: dict[tuple[str, str, str], list[Row]] = {}
@@ -172,14 +181,14 @@ def version_rows(sessions: Iterable[Row]) -> list[Row]:
         day = datetime.fromtimestamp(row["started_at_ms"] / 1_000, UTC).date().isoformat()
         groups.setdefault((row["app_id"], row["app_version"], day), []).append(row)
     rows = []
-    for (app_id, app_version, day), members in groups.items():
-        crashed = [
-            row for row in members if row["crash_count"] or row["end_reason"] in ("crash", "exception")
-        ]
+    for (app_id, app_version, day), everything in groups.items():
+        members = [row for row in everything if row["state"] == "foreground"]
+        behind = [row for row in everything if row["state"] != "foreground"]
+        crashed = [row for row in members if has_crashed(row)]
         hung = [
             row for row in members if row["anr_count"] or "anr" in (row["end_reason"], row["exit_reason"])
         ]
-        users = {row["user_id"] for row in members} - {""}
+        users = {user for row in members for user in row["user_ids"]}
         durations = sorted(row["duration_ms"] for row in members)
         rows.append(
             {
@@ -190,10 +199,12 @@ def version_rows(sessions: Iterable[Row]) -> list[Row]:
                 "devices": len({row["device_id"] for row in members}),
                 "users": len(users),
                 "crash_free_sessions": len(members) - len(crashed),
-                "crash_free_users": len(users - {row["user_id"] for row in crashed}),
+                "crash_free_users": len(users - {user for row in crashed for user in row["user_ids"]}),
                 "anr_free_sessions": len(members) - len(hung),
-                "median_duration_ms": durations[len(durations) // 2],
-                "p95_duration_ms": durations[len(durations) * 95 // 100],
+                "median_duration_ms": durations[len(durations) // 2] if durations else None,
+                "p95_duration_ms": durations[len(durations) * 95 // 100] if durations else None,
+                "background_sessions": len(behind),
+                "background_crashes": sum(map(has_crashed, behind)),
             }
         )
     return rows

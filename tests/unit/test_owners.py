@@ -6,6 +6,8 @@ import asyncio
 import json
 from collections.abc import Iterable
 
+import pytest
+
 from pipeline.domain.policy import Policies, Policy
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.sessionizer import Sessionizer
@@ -98,3 +100,56 @@ def test_a_late_event_before_the_silence_of_a_horizon_counts_in_one_chunk_as_in_
     one, two = at_once._store.load(KEY), in_two._store.load(KEY)
     assert one.head == two.head
     assert checkpoint(one) == checkpoint(two)
+
+
+@pytest.mark.parametrize("fails_at", ["states", "sessions"])
+def test_after_a_write_of_which_nobody_knows_how_much_landed_nothing_more_is_written(fails_at: str) -> None:
+    """Silence writes the whole state of a device, and the broker's answer is lost. The chunk that waits meanwhile would
+    go on from the state before, with steps that do not fit what is durable."""
+    written: list[str] = []
+    sending, lost = asyncio.Event(), asyncio.Event()
+    fails = False
+
+    async def send(topic: str, partition: int, items: Iterable[tuple[bytes, bytes]]) -> None:
+        written.append(topic)
+        if fails and topic == fails_at:
+            sending.set()
+            await lost.wait()
+            raise TimeoutError
+
+    async def nothing(_: object) -> None:
+        raise AssertionError("nothing is refused here")
+
+    sessionizer = Sessionizer(
+        POLICIES,
+        changelog_topic="states",
+        sessions_topic="sessions",
+        send=send,
+        dead_letter=nothing,
+        metrics=Metrics(),
+    )
+    sessionizer.recovered(0, {})
+
+    async def run() -> bool:
+        nonlocal fails
+        assert await sessionizer.handle(0, [record(0, state="foreground")], lambda: True)
+        fails = True
+        written.clear()
+        tick = asyncio.create_task(
+            sessionizer.tick(0, AT_MS + IDLE_MS, caught_up=True, still_mine=lambda: True)
+        )
+        await sending.wait()
+        chunk = asyncio.create_task(sessionizer.handle(0, [record(1, 1)], lambda: True))
+        await asyncio.sleep(0)
+        fails = False
+        lost.set()
+        with pytest.raises(TimeoutError):
+            await tick
+        return await chunk
+
+    assert not asyncio.run(run())
+    assert written[-1] == fails_at
+
+    # Whoever recovers it goes on, this worker too.
+    sessionizer.recovered(0, {})
+    assert asyncio.run(sessionizer.handle(0, [record(1, 1)], lambda: True))

@@ -396,8 +396,8 @@ def test_a_device_that_is_silent_for_long_leaves_memory_and_changelog() -> None:
     # All is told as final before it is forgotten.
     assert ends(told) == [("d", "inactivity", True)]
     assert [item for item in told.states if b"a/d" in item[0]] == [
-        (b"a/d", None),
         (b"a/d" + STEPS_SUFFIX, None),
+        (b"a/d", None),
     ]
     assert list(partition._store) == [b"a/e"]
     assert partition.open_sessions == 1
@@ -471,3 +471,57 @@ def test_input_that_comes_again_for_a_device_that_is_forgotten_is_done() -> None
     again = Partition(0, FORGETFUL)
     again.restore({MARKER_KEY: marker_item(Marker(5, AT_MS))[1]})
     assert [key for key, _ in again.apply([record(4)]).states] == [MARKER_KEY]
+
+
+@pytest.mark.parametrize("idle_ms", [IDLE_MS, 10 * TTL_MS])
+def test_what_is_forgotten_is_final_though_its_last_record_brought_nothing(idle_ms: int) -> None:
+    """A record after the horizon settles what was before it. What it brings is known already, so nothing is left to
+    settle, and silence says nothing more until the device is forgotten: by a tick here."""
+    policy = Policy(idle_timeout_ms=idle_ms, restate_horizon_ms=HORIZON_MS, state_ttl_ms=TTL_MS)
+    first = [record(0, state="foreground"), record(1, 7, state="background"), record(2, 9_000)]
+    again = SourceRecord(3, AT_MS + 9_000 + HORIZON_MS, first[2].key, first[2].value)
+    partition = fed(*first, again, policies=Policies(policy))
+    partition.commit(partition.apply([record(4, 9_000 + HORIZON_MS + TTL_MS, device="e")]))
+    rows: dict[str, dict[str, Any]] = {}
+    while (effects := partition.tick(AT_MS + 9_000 + HORIZON_MS + TTL_MS, caught_up=True)) is not None:
+        rows |= {row["session_id"]: row for row in (json.loads(value) for _, value in effects.rows)}
+        partition.commit(effects)
+    assert b"a/d" not in partition._store
+    mine = sorted(
+        (row for row in rows.values() if row["device_id"] == "d"), key=lambda row: row["started_at"]
+    )
+    assert [(row["end_reason"], row["is_final"]) for row in mine] == [
+        ("background", True),
+        ("inactivity", True),
+    ]
+
+
+@pytest.mark.parametrize("survives", [0, 1, 2, 3])
+def test_a_worker_may_die_anywhere_while_it_forgets(survives: int) -> None:
+    """What is left in the changelog fits together, and who goes on tells nothing that is older than what was told."""
+    partition, table = Partition(0, FORGETFUL), dict[bytes, bytes]()
+
+    def take(effects: Effects, count: int) -> None:
+        for key, value in effects.states[:count]:
+            table.pop(key, None)
+            if value is not None:
+                table[key] = value
+
+    records = [record(at, at * 1_000, name="n" * 120) for at in range(30)]
+    for each in [*records, record(30, 30_000), record(31, 30_000 + TTL_MS, device="e")]:
+        effects = partition.apply([each])
+        take(effects, len(effects.states))
+        partition.commit(effects)
+    assert {b"a/d", b"a/d" + STEPS_SUFFIX} < table.keys()
+    forgotten = partition.tick(AT_MS + 30_000 + TTL_MS, caught_up=True)
+    assert forgotten is not None
+    final = [json.loads(value) for key, value in forgotten.rows if key == b"a/d"][-1]
+    assert (final["event_count"], final["is_final"]) == (31, True)
+    take(forgotten, survives)
+
+    again = Partition(0, FORGETFUL)
+    again.restore(table)
+    assert (b"a/d" in again._store) == (survives < len(forgotten.states))
+    told = again.apply([record(40, 40_000 + TTL_MS)])
+    rows = [json.loads(value) for key, value in told.rows if key == b"a/d"]
+    assert {(row["first_event_id"], row["event_count"]) for row in rows} <= {("d0", 31), ("d40", 1)}

@@ -43,6 +43,8 @@ def make_session(**changes: Any) -> Session:
         "resource": RESOURCE,
         "last_ms": T0 + 9_000,
         "user": USER,
+        "user_id": 'ü"',
+        "user_ids": ["first", 'ü"'],
         "event_count": 3,
         "stitched_first_event_id": "first",
     }
@@ -112,6 +114,7 @@ class TestSessionRow:
             "is_final": True,
             "cold_start": False,
             "user_id": 'ü"',
+            "user_ids": ["first", 'ü"'],
             "personas": ["p"],
             "properties": {"k": "v"},
             "app_version": "7.7",
@@ -141,8 +144,9 @@ class TestSessionRow:
         assert row["ended_at"] != row["last_event_at"]
 
     def test_without_resource_and_user(self) -> None:
-        row = written(make_session(resource="{}", user=""))
-        assert (row["user_id"], row["personas"], row["properties"]) == ("", [], {})
+        row = written(make_session(resource="{}", user="", user_id="", user_ids=[]))
+        assert (row["user_id"], row["user_ids"]) == ("", [])
+        assert (row["personas"], row["properties"]) == ([], {})
         assert (row["app_version"], row["device_model"], row["resource"]) == ("", "", {})
 
     def test_the_name_of_a_model_goes_before_its_identifier(self) -> None:

@@ -16,7 +16,7 @@ from random import Random
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
-from pipeline.domain.event import COUNTERS, Event, Kind
+from pipeline.domain.event import COUNTERS, AppState, Event, Kind
 from pipeline.domain.fold import sessions
 from pipeline.domain.policy import HOUR_MS, Policy
 from pipeline.domain.session import End, Session, Start
@@ -27,7 +27,7 @@ from pipeline.simulate.catalogue import APPS, DAY_MS, running_release
 from pipeline.simulate.dice import Weighted, between, spread, subseed
 
 DEVICES, SEED, EVENTS = 300, 5, 50_000
-DIGEST = "4015b663b7a4ed7aeeb56d1079b55ea447d1a79ab9ec40defb4b090f18f759d9"
+DIGEST = "79971623a197389ab753476e610f13c030980e308da70ba7a3ed532e3ee92d81"
 """SHA-256 of the first 5,000 events of that fleet. It changes with the simulation's content, and only then."""
 
 SCHEMA = Path(__file__).parents[2] / "schemas" / "native-envelope.schema.json"
@@ -78,7 +78,7 @@ def folded() -> list[Session]:
     return sessions_of(seen().sent)
 
 
-def sessions_of(records: Iterable[Sent]) -> list[Session]:
+def sessions_of(records: Iterable[Sent], policy: Policy | None = None) -> list[Session]:
     arrived: dict[tuple[str, str], list[Event]] = defaultdict(list)
     for key, value, at_ms, _ in records:
         envelope = decode(value, key, at_ms)
@@ -87,7 +87,7 @@ def sessions_of(records: Iterable[Sent]) -> list[Session]:
     return [
         session
         for (app_id, device_id), events in arrived.items()
-        for session in sessions(app_id, device_id, events, Policy())
+        for session in sessions(app_id, device_id, events, policy or Policy())
     ]
 
 
@@ -261,16 +261,24 @@ class TestFaults:
         assert any(len(times) > 3 and times[-1] - times[0] < 5 * 60_000 for times in held.values())
 
     def test_wrong_clocks(self) -> None:
-        """Only they say `sent_at`, and the correction by it gives the true times."""
+        """Only they say `sent_at`; a clock that is an hour slow passes for a delay, the others are corrected."""
         wrong = [e for e in seen().envelopes if e.sent_at is not None]
         assert 0 < len({e.device_id for e in wrong}) < 0.04 * DEVICES
+        corrected = set()
         for envelope in wrong:
             assert envelope.sent_at is not None
-            assert abs(envelope.received_at_ms - envelope.sent_at) > 60_000
+            ahead_ms = envelope.sent_at - envelope.received_at_ms
+            assert abs(ahead_ms) > 60_000
             span_ms = max(e.raw_time_ms for e in envelope.events) - min(
                 e.raw_time_ms for e in envelope.events
             )
             assert span_ms < HOUR_MS
+            for event in envelope.events:
+                assert event.time_ms <= envelope.received_at_ms + 60_000
+                late_ms = envelope.received_at_ms - event.time_ms
+                assert late_ms < HOUR_MS + (-ahead_ms if -DAY_MS <= ahead_ms < 0 else 0)
+                corrected.add(event.time_ms != event.raw_time_ms)
+        assert True in corrected
         exact = {e.device_id for e in seen().envelopes if e.sent_at is None}
         assert not exact & {e.device_id for e in wrong}
 
@@ -283,7 +291,72 @@ class TestHabits:
         assert {event.name for _, event in seen().events()} == {
             "device.app.lifecycle", "app.launch", "app.screen.view", "app.widget.click", "http.client.request",
             "exception", "app.crash", "app.anr", "app.exit", "session.end", "log",
+            "app.heartbeat", "network.change", "device.thermal_status.change", "device.power_save_mode.change",
+            "device.memory.low", "session.end.reported", "metrickit.diagnostic",
         }  # fmt: skip
+
+    def test_windows_give_way_to_one_another(self) -> None:
+        """Tabs in either order, Android's activities in one: all within the grace, and few sessions are cut by it."""
+        pairs: Counter[tuple[bool, Kind]] = Counter()
+        for key in seen().arrivals:
+            for one, other in pairwise(seen().timeline(key)):
+                kinds = {one.kind, other.kind}
+                close = other.time_ms - one.time_ms <= Policy().flicker_grace_ms
+                if close and kinds in ({Kind.ACTIVE, Kind.BACKGROUND}, {Kind.FOREGROUND, Kind.BACKGROUND}):
+                    assert one.client_session_id == other.client_session_id
+                    pairs[Kind.ACTIVE in kinds, one.kind] += 1
+        assert pairs[True, Kind.ACTIVE] > 5
+        assert pairs[True, Kind.BACKGROUND] > 5
+        assert pairs[False, Kind.BACKGROUND] > 50
+        assert len(folded()) < len(sessions_of(seen().sent, Policy(flicker_grace_ms=0))) - 100
+
+    def test_processes_that_nobody_sees(self) -> None:
+        woken = [s for s in folded() if s.cold_start and not s.foreground]
+        assert len(woken) > 20
+        stated = Counter((e.kind is Kind.LAUNCH, e.stated) for _, e in seen().events())
+        assert stated[False, AppState.BACKGROUND] > 20
+        assert stated[False, AppState.FOREGROUND] > 0
+
+    def test_sdks_renew_their_sessions(self) -> None:
+        """The end of the old one is reported under its id, and some of what it began comes after that."""
+        reported = stragglers = 0
+        for key in seen().arrivals:
+            ended: set[str] = set()
+            for event in seen().timeline(key):
+                if event.name == "session.end.reported":
+                    ended.add(event.client_session_id)
+                    reported += 1
+                elif event.name == "http.client.request":
+                    stragglers += event.client_session_id in ended
+        assert reported > 100
+        assert stragglers > 10
+
+    def test_the_next_process_reports_under_the_old_session(self) -> None:
+        """Stamped then: a session is known to have crashed by what came after the next began."""
+        named: Counter[Kind] = Counter()
+        for key in seen().arrivals:
+            earlier: set[str] = set()
+            for before, event in pairwise(seen().timeline(key)):
+                earlier.add(before.client_session_id)
+                if event.client_session_id in earlier - {"", before.client_session_id}:
+                    named[event.kind] += 1
+        assert named[Kind.CRASH] > 0
+        assert named[Kind.EXIT] > 3
+        crashed = {s.client_session_id: s.ended_at_ms for s in folded() if s.end_reason == End.CRASH}
+        told = [e for _, e in seen().events() if e.kind is Kind.CRASH and e.client_session_id in crashed]
+        assert {crashed[e.client_session_id] < e.time_ms for e in told} == {True, False}
+
+    def test_a_second_foreground_under_the_same_sdk_session(self) -> None:
+        arrived = [session for session in folded() if session.client_session_id]
+        again = [
+            one
+            for one, other in pairwise(arrived)
+            if one.client_session_id == other.client_session_id and one.end_reason == End.UNCLEAN_EXIT
+        ]
+        assert len(again) > 5
+
+    def test_users_log_in_and_out(self) -> None:
+        assert sum(len(session.user_ids) > 1 for session in folded()) > 5
 
     def test_every_counter(self) -> None:
         bits = 0

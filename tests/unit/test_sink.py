@@ -291,6 +291,14 @@ def test_events_are_stored_then_accounted_for_then_acknowledged() -> None:
     assert 0 <= world.counted("pipeline_insert_seconds_sum", table="event_rows") < 60
 
 
+def test_events_of_which_a_value_was_repaired_are_counted_as_stored() -> None:
+    world = World()
+    broken = events(5, "x", "y?", "z").value.replace(b"y?", b"y\\ud800")
+    world.take(Record(5, broken), events(6, "w"))
+    assert [row["event_id"] for row in world.rows["event_rows"]] == ["x", "y\ufffd", "z", "w"]
+    assert (world.counted("pipeline_repaired_total", topic="sdk-events"), world.dead) == (1, [])
+
+
 def test_records_need_no_headers() -> None:
     world = World()
     world.take(events(5, "x", headers=None))

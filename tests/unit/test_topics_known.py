@@ -431,7 +431,7 @@ def test_a_lag_below_zero_and_records_that_were_deleted_unread_are_faults(
 
 def test_a_ledger_that_does_not_add_up_is_a_fault() -> None:
     def line(missing: int, duplicates: int) -> LedgerTotals:
-        return LedgerTotals(SOURCE, 3, 9, missing, 9, 9 - duplicates, duplicates, 0)
+        return LedgerTotals(SOURCE, 3, 9, missing, 9, 9 - duplicates, duplicates, 0, 0, 0)
 
     assert faults_of_ledger([line(0, 0), line(0, 4)], {}) == {}
     found = faults_of_ledger([line(2, -1)], {})

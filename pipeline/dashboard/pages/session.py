@@ -57,10 +57,14 @@ class SessionPage:
         ended_ms = unix_ms(found.session["ended_at"])
         end = story.end_of(found.session, ended_ms, marks)
         named = story.names_its_views(marks)
+        restated = await self._reader.first(
+            journey.restatements(found.session["app_id"], found.start_ms, found.session["session_id"])
+        )
         lanes = Counter(story.lane(mark, named_views=named) for mark in marks)
         return render(
             request, "session.html",
-            session=found.session, neighbours=found.neighbours, end=end,
+            session=found.session, neighbours=found.neighbours, end=end, restated=restated,
+            unrestated=story.unrestated(found.session, len(marks)),
             events=[
                 _shown(found, event, mark, skip + place, end, named)
                 for place, (event, mark) in enumerate(zip(events, marks[skip:], strict=False))
@@ -107,7 +111,15 @@ class SessionPage:
         event = await self._reader.first(journey.event(session["app_id"], session["device_id"], event_id))
         if event is None or not found.start_ms <= unix_ms(event["time"]) < found.end_ms:
             raise HTTPException(404, "This session has no such event.")
-        return render(request, "event.html", session=session, event=event)
+        user = event["user_id"] or await self._owner(session, event_id)
+        return render(request, "event.html", session=session, event=event, user=user)
+
+    async def _owner(self, session: Row, event_id: str) -> str:
+        """Whose an event is that names nobody."""
+        if len(session["user_ids"]) <= 1:
+            return "".join(session["user_ids"])
+        found = await self._reader.first(journey.owner(session["session_id"], event_id))
+        return str(found["user_id"]) if found else ""
 
     async def _find(self, request: Request) -> Found:
         try:

@@ -13,9 +13,9 @@ from pipeline.formats.faults import rejected_id, rejected_time, time_is_plausibl
 from pipeline.formats.identity import canonical_resource, canonical_user
 from pipeline.formats.limits import MAX_BODY_BYTES, MAX_BODY_EVENTS, MAX_NESTING
 from pipeline.formats.measure.blocks import is_of_ios, native_name_and_attributes
+from pipeline.formats.mending import read_json, repairs_of
 from pipeline.formats.rejected import Reason, Rejected
-from pipeline.formats.strict_json import parse
-from pipeline.formats.translation import NativeRecord, Sender, TranslatedEvent, Translation, pack
+from pipeline.formats.translation import Draft, NativeRecord, Sender, Translation, pack, set_right
 
 __all__ = ["NativeRecord", "Translation", "decode"]
 
@@ -72,10 +72,10 @@ def decode(value: bytes | None, record_ms: int) -> Translation | Rejected:
     because of the body; does not block.
     """
     # A fact beside the block moves one level down into the native attributes.
-    tree = parse(value, MAX_BODY_BYTES, MAX_NESTING - 1)
-    if isinstance(tree, Rejected):
-        return tree
-    assert value is not None
+    read = read_json(value, MAX_BODY_BYTES, MAX_NESTING - 1)
+    if isinstance(read, Rejected):
+        return read
+    tree = read.tree
     spans, events = tree.get("spans"), tree.get("events")
     if events is not None and not isinstance(events, list):
         return Rejected(Reason.INVALID_TYPE, "events: an array")
@@ -88,18 +88,23 @@ def decode(value: bytes | None, record_ms: int) -> Translation | Rejected:
             Reason.TOO_MANY_EVENTS, f"events: at most {MAX_BODY_EVENTS} events, not {len(events)}"
         )
     refused = _refused_spans(spans)
-    outgoing: list[TranslatedEvent] = []
+    drafts: list[Draft] = []
+    repairs = repairs_of(read, head=(), fields=None)
     blocks: dict[bytes, _Split | Rejected] = {}
-    raws = _raw_events.decode(_raw_body.decode(value).events) if events else []
+    raws = _raw_events.decode(_raw_body.decode(read.value).events) if events else []
     for index, (event, raw) in enumerate(zip(events or (), raws, strict=True)):
         translated = _translate(event, raw, index, record_ms, blocks)
         if isinstance(translated, Rejected):
             refused.append(translated)
         else:
-            outgoing.append(translated)
+            if repairs and (places := repairs.of(index)):
+                translated.event["repaired"] = places
+            drafts.append(translated)
+    outgoing, misdated = set_right(drafts, record_ms, "timestamp")
     packed = pack(outgoing)
     refused = sorted(
-        refused + packed.refused, key=lambda each: -1 if each.event_index is None else each.event_index
+        refused + misdated + packed.refused,
+        key=lambda each: -1 if each.event_index is None else each.event_index,
     )
     return Translation(packed.records, refused)
 
@@ -116,7 +121,7 @@ def _refused_spans(spans: object) -> list[Rejected]:
 
 def _translate(
     event: Any, raw: msgspec.Raw, index: int, record_ms: int, blocks: dict[bytes, _Split | Rejected]
-) -> TranslatedEvent | Rejected:
+) -> Draft | Rejected:
     path = f"events[{index}]"
     fault = _fault_of_event(event, path, index)
     if fault is not None:
@@ -153,7 +158,7 @@ def _translate(
     if event.get("session_id"):
         native["session_id"] = event["session_id"]
     native["attributes"] = attributes
-    return TranslatedEvent(index, sender, msgspec.json.encode(native))
+    return Draft(index, sender, time_ms, native)
 
 
 def _fault_of_event(event: Any, path: str, index: int) -> Rejected | None:

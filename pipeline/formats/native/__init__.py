@@ -4,15 +4,20 @@ from pipeline.formats.envelope import Envelope, NativeEvent
 from pipeline.formats.format import Format
 from pipeline.formats.limits import MAX_RECORD_BYTES
 from pipeline.formats.native.events import decode, to_events
-from pipeline.formats.native.key import key_of
+from pipeline.formats.native.key import key_of, sent_at_of
 from pipeline.formats.native.routed import translate
 from pipeline.topics import SDK_EVENTS
 
-__all__ = ["ANY_KEY", "FORMAT", "Envelope", "NativeEvent", "decode", "key_of", "to_events"]
+__all__ = ["ANY_KEY", "FORMAT", "Envelope", "NativeEvent", "decode", "key_of", "sent_at_of", "to_events"]
 
 # A record without a key that fits is refused, and kept, by those that read it.
 FORMAT = Format(
-    "native", SDK_EVENTS, MAX_RECORD_BYTES, key_of=lambda document, _: key_of(document), translate=None
+    "native",
+    SDK_EVENTS,
+    MAX_RECORD_BYTES,
+    key_of=lambda document, _: key_of(document),
+    translate=None,
+    sent_at_of=sent_at_of,
 )
 ANY_KEY = Format(
     "native-events",
@@ -21,5 +26,6 @@ ANY_KEY = Format(
     # Any would do; under these the records of a device stay in order.
     key_of=lambda document, file_name: key_of(document) or file_name.encode(),
     translate=translate,
+    sent_at_of=sent_at_of,
 )
 """For producers whose key or partitioner is another one."""

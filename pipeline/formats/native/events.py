@@ -11,16 +11,19 @@ from typing import Any
 import orjson
 
 from pipeline.domain.event import RANK, Event
+from pipeline.formats.clocks import back_of, is_in_seconds, shift_of
 from pipeline.formats.envelope import Envelope, NativeEvent
-from pipeline.formats.faults import latest_of, rejected_id, rejected_time
+from pipeline.formats.faults import latest_of, rejected_id, rejected_seconds, rejected_time
 from pipeline.formats.limits import CLOCK_TOLERANCE_MS, MIN_TIME_MS
 from pipeline.formats.meaning import Meaning, interpret, meaning_without_attributes
 from pipeline.formats.native.reading import (
+    NO_NOTES,
+    Notes,
+    Read,
     names_of,
     plain_envelope,
     read_closely,
     read_plain,
-    refused_closely,
     texts_of,
 )
 from pipeline.formats.native.schema import NOTHING, WireEnvelope, WireEvent
@@ -37,19 +40,34 @@ _NO_ATTRIBUTES = (b"", b"null")
 def decode(value: bytes | None, key: bytes | None, record_ms: int) -> Envelope | Rejected:
     """Read one record; `record_ms` is the broker's record time, Unix milliseconds.
 
-    A fault of the envelope (version, ids, limits, key, resource, user) refuses the record whole; a fault of
-    an event refuses that event alone. Never raises because of the record; does not block.
+    A fault of the envelope (version, ids, limits, key, resource, user) refuses the record whole, a fault of an event
+    that event alone; single values that are no JSON are repaired. Never raises because of the record; does not block.
     """
     try:
-        read = read_plain(value, names_of(key)) or read_closely(value, key)
-        if isinstance(read, Rejected):
-            return read
-        wire, indexes, refused, resource, user = read
-        events, more_refused = _interpreted(wire, indexes, record_ms)
+        plain = read_plain(value, names_of(key))
+        if plain is not None:
+            return _decoded(plain, record_ms)
     except orjson.JSONDecodeError:
-        return refused_closely(value, key)
-    if more_refused and refused:
-        more_refused = sorted([*refused, *more_refused], key=_index)
+        plain = (
+            None  # Some part of it is not strict JSON: the thorough way mends that, or says why it cannot.
+        )
+    read = read_closely(value, key)
+    return read if isinstance(read, Rejected) else _decoded(read, record_ms)
+
+
+def _decoded(read: Read, record_ms: int) -> Envelope:
+    """The envelope of what was read. Raises `orjson.JSONDecodeError` if attributes are not strict JSON."""
+    wire, indexes, faults, resource, user, notes = read
+    events, refused, is_ahead = _interpreted(wire, indexes, record_ms)
+    repaired = 0
+    if is_ahead or notes is not NO_NOTES:
+        bad = {each.event_index for each in refused}
+        places = [index for index in indexes or range(len(wire.events)) if index not in bad]
+        repaired = _note(notes, places, events)
+        if is_ahead:
+            events, refused = _moved_back(events, places, refused, record_ms)
+    if faults and refused:
+        refused = sorted([*faults, *refused], key=_index)
     return Envelope(
         app_id=wire.app_id,
         device_id=wire.device_id,
@@ -59,7 +77,8 @@ def decode(value: bytes | None, key: bytes | None, record_ms: int) -> Envelope |
         resource=resource,
         user=user,
         events=events,
-        refused=more_refused or list(refused),
+        refused=refused or list(faults),
+        repaired=repaired,
     )
 
 
@@ -86,9 +105,11 @@ def to_events(envelope: Envelope) -> list[Event]:
 
 def _interpreted(
     wire: WireEnvelope, indexes: Sequence[int] | None, record_ms: int
-) -> tuple[list[NativeEvent], list[Rejected]]:
+) -> tuple[list[NativeEvent], list[Rejected], bool]:
+    """The events that pass, what is refused, and whether one is ahead of its record."""
     shift_ms = 0 if wire.sent_at is None else shift_of(wire.sent_at, record_ms)
-    latest_ms = latest_of(record_ms)
+    latest_ms, punctual_ms = latest_of(record_ms), record_ms + CLOCK_TOLERANCE_MS
+    is_ahead = False
     events: list[NativeEvent] = []
     refused: list[Rejected] = []
     for index, event in zip(indexes or range(len(wire.events)), wire.events, strict=True):
@@ -97,6 +118,8 @@ def _interpreted(
             refused.append(_fault_of_event(event, index, event.time + shift_ms, record_ms))
             continue
         time_ms, attributes, (kind, exit_reason, counters, stated) = found
+        if time_ms > punctual_ms:
+            is_ahead = True
         events.append(
             NativeEvent(
                 event.id,
@@ -112,7 +135,30 @@ def _interpreted(
                 stated,
             )
         )
-    return events, refused
+    return events, refused, is_ahead
+
+
+def _note(notes: Notes, places: Sequence[int], events: Sequence[NativeEvent]) -> int:
+    """Put what is noted into the events at these places; the number of those of which something was repaired."""
+    for index, event in zip(places, events, strict=True):
+        event.raw_time_ms = notes.raw_times.get(index, event.raw_time_ms)
+        event.repaired = notes.repairs.of(index)
+    return sum(1 for event in events if event.repaired)
+
+
+def _moved_back(
+    events: list[NativeEvent], places: Sequence[int], refused: list[Rejected], record_ms: int
+) -> tuple[list[NativeEvent], list[Rejected]]:
+    """The events, early enough for their record; what is before 2000 then is refused with the others."""
+    back_ms = back_of(max(event.time_ms for event in events), record_ms)
+    kept = []
+    for index, event in zip(places, events, strict=True):
+        event.time_ms -= back_ms
+        if event.time_ms < MIN_TIME_MS:
+            refused.append(rejected_time(event.time_ms, record_ms, f"events[{index}].time", index))
+        else:
+            kept.append(event)
+    return kept, sorted(refused, key=_index)
 
 
 def _fault_of_event(event: WireEvent, index: int, time_ms: int, record_ms: int) -> Rejected:
@@ -123,6 +169,8 @@ def _fault_of_event(event: WireEvent, index: int, time_ms: int, record_ms: int) 
     attributes = bytes(event.attributes)
     if attributes[:1] != b"{" and attributes not in _NO_ATTRIBUTES:
         return Rejected(Reason.INVALID_TYPE, f"{path}.attributes: an object", index)
+    if is_in_seconds(event.time):
+        return rejected_seconds(event.time, f"{path}.time", index)
     return rejected_time(time_ms, record_ms, f"{path}.time", index)
 
 
@@ -142,7 +190,8 @@ def arrivals_of(key: bytes | None, fields: Sequence[Any]) -> tuple[list[Arrival]
     raw_resource, raw_user, resource, user = NOTHING, NOTHING, "{}", ""
     each = iter(fields)
     for offset, record_ms, value, headers in zip(each, each, each, each, strict=True):
-        bad = 0
+        came_ms = record_time_ms(headers, record_ms) if headers else record_ms
+        events = None
         try:
             wire = plain_envelope(value, names)
             if wire is not None and (wire.resource != raw_resource or wire.user != raw_user):
@@ -152,20 +201,19 @@ def arrivals_of(key: bytes | None, fields: Sequence[Any]) -> tuple[list[Arrival]
                 else:
                     resource, user = texts
                     raw_resource, raw_user = wire.resource, wire.user
-            if wire is None:
-                read = read_closely(value, key)
-                if isinstance(read, Rejected):
-                    refused += 1
-                    continue
-                wire, _, faults, resource, user = read
-                raw_resource, raw_user, bad = wire.resource, wire.user, len(faults)
-            came_ms = record_time_ms(headers, record_ms) if headers else record_ms
-            events = _events_of(wire, came_ms, resource, user)
+            if wire is not None:
+                count, events = len(wire.events), _events_of(wire, came_ms, resource, user)
         except orjson.JSONDecodeError:
-            refused_closely(value, key)
-            refused += 1
-            continue
-        refused += bad + len(wire.events) - len(events)
+            events = None  # As in `decode`.
+        if events is None:
+            read = read_closely(value, key)
+            if isinstance(read, Rejected):
+                refused += 1
+                continue
+            wire, _, faults, resource, user, _ = read
+            raw_resource, raw_user = wire.resource, wire.user
+            count, events = len(wire.events) + len(faults), _events_of(wire, came_ms, resource, user)
+        refused += count - len(events)
         arrivals.append((offset, record_ms, events))
     return arrivals, refused
 
@@ -173,14 +221,19 @@ def arrivals_of(key: bytes | None, fields: Sequence[Any]) -> tuple[list[Arrival]
 def _events_of(wire: WireEnvelope, record_ms: int, resource: str, user: str) -> list[Event]:
     """Those that pass; raises `orjson.JSONDecodeError` as `understood` does."""
     shift_ms = 0 if wire.sent_at is None else shift_of(wire.sent_at, record_ms)
-    latest_ms = latest_of(record_ms)
+    latest_ms, punctual_ms = latest_of(record_ms), record_ms + CLOCK_TOLERANCE_MS
+    # With a clock that is off none takes the quick way: it does not see all that may be wrong with a time then.
+    quick_ms = -1 if shift_ms else min(latest_ms, punctual_ms)
+    is_ahead = False
     events = []
     for event in wire.events:
         id_, time_ms = event.id, event.time + shift_ms
-        if event.attributes is NOTHING and MIN_TIME_MS <= time_ms <= latest_ms and "\0" not in id_:
+        if event.attributes is NOTHING and MIN_TIME_MS <= time_ms <= quick_ms and "\0" not in id_:
             kind, exit_reason, counters, stated = meaning_without_attributes(event.name)
         elif found := understood(event, shift_ms, latest_ms):
             time_ms, _, (kind, exit_reason, counters, stated) = found
+            if time_ms > punctual_ms:
+                is_ahead = True
         else:
             continue
         events.append(
@@ -190,13 +243,11 @@ def _events_of(wire: WireEnvelope, record_ms: int, resource: str, user: str) -> 
                  counters, resource, user, stated),
             )
         )  # fmt: skip
-    return events
-
-
-def shift_of(sent_at: int, record_ms: int) -> int:
-    """What to add to the device's times, milliseconds: nothing while its clock is right."""
-    shift_ms = record_ms - sent_at
-    return 0 if -CLOCK_TOLERANCE_MS <= shift_ms <= CLOCK_TOLERANCE_MS else shift_ms
+    if not is_ahead:
+        return events
+    back_ms = back_of(max(events)[0], record_ms)
+    earlier = [event._replace(time_ms=event.time_ms - back_ms) for event in events]
+    return [event for event in earlier if event.time_ms >= MIN_TIME_MS]
 
 
 def understood(event: WireEvent, shift_ms: int, latest_ms: int) -> tuple[int, bytes, Meaning] | None:
@@ -217,5 +268,7 @@ def understood(event: WireEvent, shift_ms: int, latest_ms: int) -> tuple[int, by
         else:
             return None
     if not MIN_TIME_MS <= time_ms <= latest_ms or "\0" in event.id:
+        return None
+    if shift_ms and is_in_seconds(event.time):
         return None
     return time_ms, attributes, meaning

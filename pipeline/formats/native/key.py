@@ -1,22 +1,46 @@
-"""The key under which a native envelope is produced."""
+"""What whoever produces a native envelope has to know of it: its key, and when it was sent."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
+from pipeline.formats.limits import MAX_RECORD_BYTES
+from pipeline.formats.mending import read_json
+from pipeline.formats.rejected import Rejected
 
-class _Identity(msgspec.Struct):
-    app_id: str
-    device_id: str
+
+class _Head(msgspec.Struct):
+    app_id: Any = None
+    device_id: Any = None
+    sent_at: Any = None
 
 
-_identity = msgspec.json.Decoder(_Identity)
+_head = msgspec.json.Decoder(_Head)
 
 
 def key_of(envelope: bytes) -> bytes | None:
-    """The key of a native envelope; None if it names no device."""
-    try:
-        found = _identity.decode(envelope)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    """The key of a native envelope, repaired where it has to be; None if it names no device."""
+    head = _head_of(envelope)
+    if not isinstance(head.app_id, str) or not isinstance(head.device_id, str):
         return None
-    return f"{found.app_id}/{found.device_id}".encode()
+    return f"{head.app_id}/{head.device_id}".encode()
+
+
+def sent_at_of(envelope: bytes) -> int | None:
+    """When it was sent by its device's clock, Unix milliseconds; None if it does not say."""
+    sent_at = _head_of(envelope).sent_at
+    if isinstance(sent_at, float) and sent_at.is_integer():
+        return int(sent_at)
+    return sent_at if type(sent_at) is int else None
+
+
+def _head_of(envelope: bytes) -> _Head:
+    try:
+        return _head.decode(envelope)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        read = read_json(envelope, MAX_RECORD_BYTES)
+    if isinstance(read, Rejected):
+        return _Head()
+    return _Head(*(read.tree.get(name) for name in _Head.__struct_fields__))

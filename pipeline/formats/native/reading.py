@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
+from pipeline.formats.clocks import is_in_seconds
 from pipeline.formats.envelope import VERSION
-from pipeline.formats.faults import rejected_id
+from pipeline.formats.faults import rejected_id, rejected_seconds
 from pipeline.formats.identity import canonical_resource, canonical_user
 from pipeline.formats.limits import (
     MAX_CONTAINERS,
@@ -18,6 +19,8 @@ from pipeline.formats.limits import (
     MAX_SEQ,
     MAX_STAMP_MS,
 )
+from pipeline.formats.mending import MAX_PLACE_CHARS, NO_REPAIRS, Repairs, bounded, read_json, repairs_of
+from pipeline.formats.mending import Read as ReadJson
 from pipeline.formats.native.schema import (
     NOTHING,
     PlainEnvelope,
@@ -27,7 +30,6 @@ from pipeline.formats.native.schema import (
     WireEvent,
 )
 from pipeline.formats.rejected import Reason, Rejected
-from pipeline.formats.strict_json import parse
 
 _decode_envelope = msgspec.json.Decoder(WireEnvelope).decode
 _decode_plain = msgspec.json.Decoder(PlainEnvelope).decode
@@ -44,9 +46,26 @@ Sound = tuple[WireEnvelope, list[int], list[Rejected]]
 
 Names = tuple[str, str]
 """App and device."""
-Read = tuple[WireEnvelope, Sequence[int] | None, Sequence[Rejected], str, str]
+
+
+class Notes(NamedTuple):
+    """What is to be kept of events besides what they say, by index."""
+
+    raw_times: Mapping[int, int]
+    """As their devices stamped them, of those whose time is corrected already (field `raw_time`)."""
+    repairs: Repairs
+    """What was repaired of them, here or by those who sent them (field `repaired`)."""
+
+
+NO_NOTES = Notes({}, NO_REPAIRS)
+
+Read = tuple[WireEnvelope, Sequence[int] | None, Sequence[Rejected], str, str, Notes]
 """The envelope; the places of its events, None if all are there; those that were refused; resource and user in
-canonical form."""
+canonical form; what else is to be kept."""
+
+_HEAD = ("app_id", "device_id", "batch_id", "sent_at", "resource", "user")
+_OF_EVENT = frozenset(("id", "name", "time", "seq", "session_id", "attributes"))
+"""What is read, besides `v`. What is mended in other fields, which are ignored, is not worth telling."""
 
 
 def names_of(key: bytes | None) -> Names | None:
@@ -67,7 +86,7 @@ def read_plain(value: bytes | None, names: Names | None) -> Read | None:
     """
     wire = plain_envelope(value, names)
     texts = None if wire is None else texts_of(wire)
-    return None if wire is None or texts is None else (wire, None, (), *texts)
+    return None if wire is None or texts is None else (wire, None, (), *texts, NO_NOTES)
 
 
 def plain_envelope(value: bytes | None, names: Names | None) -> WireEnvelope | None:
@@ -93,6 +112,7 @@ def plain_envelope(value: bytes | None, names: Names | None) -> WireEnvelope | N
         or wire.app_id != names[0]
         or wire.device_id != names[1]
         or not 0 < len(wire.events) <= MAX_EVENTS
+        or (wire.sent_at is not None and is_in_seconds(wire.sent_at))
         or (openings > MAX_NESTING and _may_be_too_deep(wire, openings))
     ):
         return None
@@ -126,17 +146,16 @@ def texts_of(wire: WireEnvelope) -> tuple[str, str] | None:
 
 
 def read_closely(value: bytes | None, key: bytes | None) -> Read | Rejected:
-    """Any record: parsed whole, and all that is wrong with it named."""
-    tree = parse(value, MAX_RECORD_BYTES)
-    if isinstance(tree, Rejected):
-        return tree
-    assert value is not None, "parse refuses a record without a value"
+    """Any record: parsed whole, single values mended, and all else that is wrong with it named."""
+    read = read_json(value, MAX_RECORD_BYTES)
+    if isinstance(read, Rejected):
+        return read
     indexes: Sequence[int] | None = None
     refused: Sequence[Rejected] = ()
     try:
-        wire = _decode_envelope(value)
+        wire = _decode_envelope(read.value)
     except msgspec.ValidationError:
-        sound = _sound_parts(value, tree)
+        sound = _sound_parts(read.value, read.tree)
         if isinstance(sound, Rejected):
             return sound
         wire, indexes, refused = sound
@@ -149,20 +168,32 @@ def read_closely(value: bytes | None, key: bytes | None) -> Read | Rejected:
         return resource
     if isinstance(user, Rejected):
         return user
-    return wire, indexes, refused, resource, user
+    return wire, indexes, refused, resource, user, _notes_of(read)
 
 
-def refused_closely(value: bytes | None, key: bytes | None) -> Rejected:
-    """The reason to refuse a record in which some part is not strict JSON."""
-    refused = read_closely(value, key)
-    assert isinstance(refused, Rejected), "what a part of it is not, the whole is not either"
-    return refused
+def _notes_of(read: ReadJson) -> Notes:
+    """The router alone writes these fields. What cannot be meant by one is ignored, as fields are that nobody knows."""
+    repairs = repairs_of(read, _HEAD, _OF_EVENT)
+    raw_times: dict[int, int] = {}
+    repaired = dict(repairs.events)
+    for index, event in enumerate(read.tree["events"]):
+        if not isinstance(event, dict):
+            continue
+        raw_time, said = event.get("raw_time"), event.get("repaired")
+        if type(raw_time) is int and 0 <= raw_time <= MAX_STAMP_MS:
+            raw_times[index] = raw_time
+        if isinstance(said, list):
+            places = [each for each in said if isinstance(each, str) and 0 < len(each) <= MAX_PLACE_CHARS]
+            repaired[index] = bounded((*places, *repaired.get(index, ())))
+    return Notes(raw_times, Repairs(repairs.head, repaired)) if raw_times or repairs or repaired else NO_NOTES
 
 
 def _fault_of_envelope(wire: WireEnvelope, key: bytes | None, event_count: int) -> Rejected | None:
     """What typed decoding cannot see. Version first: another may mean other things by the same names."""
     if wire.v != VERSION:
         return Rejected(Reason.UNKNOWN_VERSION, f"v: {VERSION}, not {wire.v}")
+    if wire.sent_at is not None and is_in_seconds(wire.sent_at):
+        return rejected_seconds(wire.sent_at, "sent_at")
     app_id = wire.app_id
     right_key = f"{app_id}/{wire.device_id}".encode()
     if key == right_key and b"\0" not in right_key and "/" not in app_id:
@@ -182,6 +213,7 @@ def _sound_parts(value: bytes, tree: dict[str, Any]) -> Sound | Rejected:
 
     `tree` is the parsed `value`. Refuses the record whole for a fault of the envelope.
     """
+    _make_whole(tree, ("v", "sent_at"))
     fault = _fault_of_version(tree.get("v")) or _fault_of_head(tree)
     if fault is not None:
         return fault
@@ -191,6 +223,7 @@ def _sound_parts(value: bytes, tree: dict[str, Any]) -> Sound | Rejected:
     refused: list[Rejected] = []
     pairs = zip(tree["events"], _raw_events.decode(raw.events), strict=True)
     for index, (event, raw_event) in enumerate(pairs):
+        _make_whole(event, ("time", "seq"))
         fault = _fault_of_event(event, index)
         if fault is not None:
             refused.append(fault)
@@ -218,6 +251,15 @@ def _sound_parts(value: bytes, tree: dict[str, Any]) -> Sound | Rejected:
         user=raw.user,
     )
     return envelope, indexes, refused
+
+
+def _make_whole(tree: object, names: Sequence[str]) -> None:
+    """Put integers, in place, where an object has floats of a whole value, which JSON does not tell apart."""
+    if isinstance(tree, dict):
+        for name in names:
+            number = tree.get(name)
+            if isinstance(number, float) and number.is_integer():
+                tree[name] = int(number)
 
 
 def _fault_of_version(version: object) -> Rejected | None:
@@ -279,7 +321,7 @@ def _fault_of_name(value: object, path: str, index: int) -> Rejected | None:
 
 
 def _fault_of_optional_id(value: object, path: str, index: int | None = None) -> Rejected | None:
-    return None if value is None else rejected_id(value, path, forbidden="", index=index)
+    return None if value is None or value == "" else rejected_id(value, path, forbidden="", index=index)
 
 
 def _fault_of_number(

@@ -9,6 +9,8 @@ import msgspec
 from pipeline.formats.limits import MAX_ID_CHARS, MAX_SEQ, MAX_STAMP_MS
 
 _Id = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_CHARS)]
+_OptionalId = Annotated[str, msgspec.Meta(max_length=MAX_ID_CHARS)] | None
+"""None or empty: there is none."""
 _Stamp = Annotated[int, msgspec.Meta(ge=0, le=MAX_STAMP_MS)]
 NOTHING = msgspec.Raw(b"")
 
@@ -18,7 +20,7 @@ class WireEvent(msgspec.Struct, gc=False):
     name: Annotated[str, msgspec.Meta(min_length=1)]
     time: _Stamp
     seq: Annotated[int, msgspec.Meta(ge=0, le=MAX_SEQ)] | None = None
-    session_id: _Id | None = None
+    session_id: _OptionalId = None
     attributes: msgspec.Raw = NOTHING
 
 
@@ -27,7 +29,7 @@ class WireEnvelope(msgspec.Struct, gc=False):
     app_id: _Id
     device_id: _Id
     events: list[WireEvent]
-    batch_id: _Id | None = None
+    batch_id: _OptionalId = None
     sent_at: _Stamp | None = None
     resource: msgspec.Raw = NOTHING
     user: msgspec.Raw = NOTHING

@@ -1,0 +1,250 @@
+"""JSON of which single values are none: mended, with the places (CONTRACT, "A fault costs the smallest thing").
+
+Half a surrogate pair, escaped or in bytes, and bytes that are not UTF-8 become U+FFFD; NaN, infinities and numbers
+beyond a double become null; a byte order mark is passed over. All else stays byte for byte. The same bytes are mended
+alike, always.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import count
+from math import isinf
+from typing import Any, NamedTuple
+
+from pipeline.formats.limits import MAX_NESTING
+from pipeline.formats.rejected import Reason, Rejected
+from pipeline.formats.strict_json import parse
+
+MAX_PLACES = 16
+"""Of what is said to be repaired of one event; where there are more, the last one is `…`."""
+MAX_PLACE_CHARS = 128
+MORE = "…"
+
+_BOM = b"\xef\xbb\xbf"
+_MENDABLE = (Reason.INVALID_UTF8, Reason.MALFORMED_JSON)
+
+# No valid text has 0xED before these: so the halves of a pair look, each encoded as if it were a character (CESU-8).
+_HALVES = re.compile(rb"\xed[\xa0-\xaf][\x80-\xbf]\xed[\xb0-\xbf][\x80-\xbf]|\xed[\xa0-\xbf][\x80-\xbf]")
+_HALF_ESCAPED = re.compile(rb"\\u[dD][89a-fA-F]")
+_LONE_ESCAPED = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+)
+_MAYBE_INFINITE = re.compile(rb"[nN][aA][nN]|[iI][nN][fF]|[eE]\+?[0-9]{2}|[0-9.]{100}")
+# A text without an end goes to the end of all, or this would take quadratic time.
+_TEXTS = re.compile(rb'"((?:[^"\\]++|\\.)*+)(?:"|\\?\Z)', re.DOTALL)
+_NO_NUMBER = re.compile(rb"(?<![0-9A-Za-z.+-])[+-]?(?:nan|inf|infinity)(?![0-9A-Za-z.+-])", re.IGNORECASE)
+_LARGE = re.compile(
+    rb"(?<![0-9A-Za-z.+-])-?(?:[0-9][0-9.]*+[eE]\+?[0-9]{3,}+|[0-9][0-9.]{99,}+(?:[eE][+-]?[0-9]++)?+)"
+    rb"(?![0-9A-Za-z.+-])"
+)
+"""Numbers that a double may not hold: any other has fewer than 100 digits, and fewer than 3 in its exponent."""
+
+_CONTAINERS = (dict, list)
+
+Place = tuple[Any, Any]
+"""Where a value is: the place that it is in, and its key or index there; the root is ()."""
+
+
+class Repairs(NamedTuple):
+    """What was mended, as dead letters name places: of the record itself, and of its events by index."""
+
+    head: tuple[str, ...]
+    events: Mapping[int, tuple[str, ...]]
+
+    def of(self, index: int) -> tuple[str, ...]:
+        """What was mended of an event, and of what it shares with all others of its record."""
+        return bounded((*self.head, *self.events.get(index, ())))
+
+    def __bool__(self) -> bool:
+        return bool(self.head or self.events)
+
+
+NO_REPAIRS = Repairs((), {})
+
+
+class Read(NamedTuple):
+    """A record's JSON object."""
+
+    value: bytes
+    """Strict JSON, byte for byte as it came where nothing was mended."""
+    tree: dict[str, Any]
+    """The parsed `value`."""
+    otherwise: dict[str, Any] | None
+    """The same, had it been mended in another way; what differs was mended. None if nothing was."""
+
+
+def read_json(value: bytes | None, max_bytes: int, max_nesting: int = MAX_NESTING) -> Read | Rejected:
+    """`parse`, of what remains once single values are mended. `max_bytes` is for the record as it came."""
+    tree = parse(value, max_bytes, max_nesting)
+    if not isinstance(tree, Rejected):
+        assert value is not None, "parse refuses a record without a value"
+        return Read(value, tree, None)
+    if tree.reason not in _MENDABLE or value is None:
+        return tree
+    refused = tree
+    mended = _mended(value, _MENDED)
+    if mended == value:
+        return refused
+    tree = parse(mended, None, max_nesting)
+    if isinstance(tree, Rejected):
+        # It is no JSON for another reason, which is the one to name; what is not even UTF-8 is no JSON at all.
+        return refused if refused.reason is Reason.INVALID_UTF8 else tree
+    otherwise = parse(_mended(value, _OTHERWISE), None, max_nesting)
+    assert isinstance(otherwise, dict), "what is put in differs, what it is put into does not"
+    return Read(mended, tree, otherwise)
+
+
+def repairs_of(read: Read, head: Iterable[str], fields: frozenset[str] | None) -> Repairs:
+    """The places that were mended of these fields of the record and of its events (None: of all their fields)."""
+    tree, otherwise = read.tree, read.otherwise
+    if otherwise is None:
+        return NO_REPAIRS
+    of_head = [
+        place for name in head for place in _differences(tree.get(name), otherwise.get(name), ((), name))
+    ]
+    events, others = tree.get("events"), otherwise.get("events")
+    of_events: dict[int, tuple[str, ...]] = {}
+    if isinstance(events, list) and isinstance(others, list):
+        for index, (event, other) in enumerate(zip(events, others, strict=True)):
+            if isinstance(event, dict):
+                found = _differences(event, other, (((), "events"), index))
+                named = (each for each in found if fields is None or _field_of(each, 2) in fields)
+                if places := bounded(map(_said, named)):
+                    of_events[index] = places
+    return Repairs(bounded(map(_said, of_head)), of_events)
+
+
+def bounded(places: Iterable[str]) -> tuple[str, ...]:
+    """The first of these places."""
+    found: dict[str, None] = {}
+    for place in places:
+        found[place] = None
+        if len(found) > MAX_PLACES:
+            return (*list(found)[: MAX_PLACES - 1], MORE)
+    return tuple(found)
+
+
+class _Means(NamedTuple):
+    """What is put where something is mended."""
+
+    pair: Callable[[bytes], bytes]
+    """For a pair whose halves are encoded each by itself."""
+    half: bytes
+    escaped: bytes
+    """As the replacement in a regular expression is written."""
+    number: bytes
+    utf8: Callable[[bytes], bytes]
+
+
+def _joined(halves: bytes) -> bytes:
+    return halves.decode("utf-8", "surrogatepass").encode("utf-16", "surrogatepass").decode("utf-16").encode()
+
+
+_MENDED = _Means(
+    pair=_joined,
+    half="\ufffd".encode(),
+    escaped=rb"\\ufffd",
+    number=b"null",
+    utf8=lambda value: value.decode("utf-8", "replace").encode(),
+)
+_OTHERWISE = _Means(
+    pair=lambda halves: b"?",
+    half=b"?",
+    escaped=rb"\\u003f",
+    number=b"0",
+    utf8=lambda value: value.decode("utf-8", "surrogateescape").encode("utf-8", "replace"),
+)
+
+
+def _mended(value: bytes, means: _Means) -> bytes:
+    """Every step is linear in the record, and done by the libraries: it may be a million bytes of faults."""
+    value = value.removeprefix(_BOM)
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        value = means.utf8(_HALVES.sub(lambda found: _half(found[0], means), value))
+    if _HALF_ESCAPED.search(value) and b"\0" not in value:
+        # Escaped backslashes out of the way, behind which there may be an escape in seeming only.
+        value = _LONE_ESCAPED.sub(means.escaped, value.replace(rb"\\", b"\0\0")).replace(b"\0\0", rb"\\")
+    if _MAYBE_INFINITE.search(value):
+        value = _finite(value, means.number)
+    return value
+
+
+def _half(found: bytes, means: _Means) -> bytes:
+    return means.half if len(found) == 3 else means.pair(found)
+
+
+def _finite(value: bytes, number: bytes) -> bytes:
+    """The JSON text with `number` for what stands outside of texts and is a number of no double."""
+    outside_and_texts = _TEXTS.split(value)
+    bare = b'"'.join(outside_and_texts[::2])
+    bare = _NO_NUMBER.sub(number, bare)
+    bare = _LARGE.sub(lambda found: number if _is_infinite(found[0]) else found[0], bare)
+    outside_and_texts[::2] = bare.split(b'"')
+    outside_and_texts[1::2] = [b'"%b"' % text for text in outside_and_texts[1::2]]
+    return b"".join(outside_and_texts)
+
+
+def _is_infinite(number: bytes) -> bool:
+    try:
+        return isinf(float(number))
+    except ValueError:
+        return False
+
+
+def _differences(one: Any, other: Any, place: Place) -> Iterator[Place]:
+    """The places from this one down at which two readings of a text differ, in the order of the text."""
+    if not isinstance(one, _CONTAINERS) or type(one) is not type(other) or len(one) != len(other):
+        if one != other:
+            yield place
+        return
+    below = [(place, _children(one, other))]
+    while below:
+        place, children = below[-1]
+        for key, a, b in children:
+            if isinstance(a, _CONTAINERS) and type(a) is type(b) and len(a) == len(b):
+                below.append(((place, key), _children(a, b)))
+                break
+            if a != b:
+                yield (place, key)
+        else:
+            below.pop()
+
+
+def _children(one: Any, other: Any) -> Iterator[tuple[Any, Any, Any]]:
+    """Keys and values of two readings; a key that was mended is one more difference."""
+    if isinstance(one, list):
+        yield from zip(count(), one, other)
+        return
+    for (key, a), (same, b) in zip(one.items(), other.items(), strict=True):
+        if key != same:
+            yield key, True, False
+        yield key, a, b
+
+
+def _field_of(place: Place, level: int) -> str:
+    """The key on a level of the way to a place, the root's own being level 0."""
+    keys = _keys(place)
+    return str(keys[level]) if level < len(keys) else ""
+
+
+def _keys(place: Place) -> list[str | int]:
+    keys: list[str | int] = []
+    while place:
+        place, key = place
+        keys.append(key)
+    return keys[::-1]
+
+
+def _said(place: Place) -> str:
+    first, *keys = _keys(place)
+    said = str(first)
+    for key in keys:
+        said += f"[{key}]" if isinstance(key, int) else f".{key}"
+        if len(said) > MAX_PLACE_CHARS:
+            return said[: MAX_PLACE_CHARS - 1] + MORE
+    return said if len(said) <= MAX_PLACE_CHARS else said[: MAX_PLACE_CHARS - 1] + MORE

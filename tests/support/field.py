@@ -1,0 +1,32 @@
+"""Small inputs that went wrong elsewhere (`tests/golden/field`): their documents, and their events moved in time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+FOLDER = Path(__file__).resolve().parents[1] / "golden" / "field"
+
+
+def lines(case: str) -> list[bytes]:
+    """The documents of the case whose name begins so."""
+    [path] = FOLDER.glob(f"{case}-*.ndjson")
+    return path.read_bytes().splitlines()
+
+
+def documents(case: str) -> list[dict[str, Any]]:
+    return [orjson.loads(line) for line in lines(case)]
+
+
+def moved(envelopes: list[dict[str, Any]], by_ms: int) -> list[dict[str, Any]]:
+    """Native envelopes with all stamps later by so much."""
+    made = []
+    for envelope in envelopes:
+        later = dict(envelope)
+        if "sent_at" in later:
+            later["sent_at"] += by_ms
+        later["events"] = [{**event, "time": event["time"] + by_ms} for event in envelope["events"]]
+        made.append(later)
+    return made
