@@ -155,3 +155,60 @@ def test_the_parts_of_a_record_keep_their_order_whatever_the_clock(off_ms: int, 
     events = [each for part in parts if isinstance(part, native.Envelope) for each in part.events]
     assert [each.raw_time_ms for each in events] == times
     assert len({each.time_ms - each.raw_time_ms for each in events}) == 1
+
+
+@pytest.mark.parametrize("count", [2, 700])
+@pytest.mark.parametrize("bom", ["", "\ufeff"])
+@pytest.mark.parametrize("faulty", [False, True])
+@pytest.mark.parametrize("bad", [r'"\ud800x"', "NaN", "-Infinity", "1e999"])
+def test_what_is_repaired_of_a_record_is_told_of_its_parts(
+    count: int, bom: str, faulty: bool, bad: str
+) -> None:
+    """As it would be, had the record come straight: the same values, and the same places."""
+    events = [json.dumps(event(f"e{n}", attributes={"k": n})) for n in range(count)]
+    events[1] = events[1].replace('{"k": 1}', f'{{"k": {bad}}}')
+    if faulty:
+        events[0] = '{"id": "", "name": "n", "time": 1}'
+    head = r'{"v": 1, "app_id": "a", "device_id": "d\udfff", "resource": {"r": "\udc00"}, "events": ['
+    value = (bom + head + ", ".join(events) + "]}").encode()
+    found = translated(value)
+    assert isinstance(found, Translation) and found == translated(value)
+    assert [fault.event_index for fault in found.refused] == ([0] if faulty else [])
+    [key] = {record.key for record in found.records}
+    assert key == "a/d\ufffd".encode()
+    parts = [native.decode(record.value, key, AT_MS) for record in found.records]
+    read = [part for part in parts if isinstance(part, native.Envelope) and not part.refused]
+    assert len(read) == len(parts) == -(-count // MAX_EVENTS)
+    all_events = [each for part in read for each in part.events]
+    first = int(faulty)
+    assert [each.id for each in all_events] == [f"e{n}" for n in range(first, count)]
+    of_head = ("device_id", "resource.r")
+    assert all_events[1 - first].repaired == (*of_head, "events[1].attributes.k")
+    assert {each.repaired for each in all_events if each.id != "e1"} <= {of_head}
+    straight = native.decode(value, key, AT_MS)
+    if count <= MAX_EVENTS:
+        assert isinstance(straight, native.Envelope) and straight.events == all_events
+
+
+def test_what_is_longer_once_it_is_mended_is_in_parts_of_the_right_size_or_refused() -> None:
+    """A byte that is not UTF-8 becomes three."""
+    texts = [b"\xff" * size for size in (200_000, 150_000, 340_000)]
+    each = [
+        b'{"id": "e%d", "name": "n", "time": %d, "attributes": {"t": "%s"}}' % (n, AT_MS, text)
+        for n, text in enumerate(texts)
+    ]
+    value = b'{"v": 1, "app_id": "a", "device_id": "d", "events": [%s, {"id": "x"}]}' % b", ".join(each)
+    found = translated(value)
+    assert isinstance(found, Translation)
+    assert [(fault.reason, fault.event_index) for fault in found.refused] == [
+        (Reason.RECORD_TOO_LARGE, 2),
+        (Reason.MISSING_FIELD, 3),
+    ]
+    assert all(len(record.value) <= MAX_RECORD_BYTES for record in found.records)
+    parts = [native.decode(record.value, KEY, AT_MS) for record in found.records]
+    read = [part for part in parts if isinstance(part, native.Envelope) and not part.refused]
+    assert [[each.id for each in part.events] for part in read] == [["e0"], ["e1"]]
+    assert {each.repaired for part in read for each in part.events} == {
+        ("events[0].attributes.t",),
+        ("events[1].attributes.t",),
+    }

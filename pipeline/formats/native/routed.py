@@ -8,11 +8,13 @@ from typing import NamedTuple
 import msgspec
 
 from pipeline.formats.envelope import Envelope
-from pipeline.formats.limits import MAX_EVENTS
+from pipeline.formats.limits import MAX_EVENTS, MAX_RECORD_BYTES
+from pipeline.formats.mending import Read, bounded, read_json
 from pipeline.formats.native.events import decode
 from pipeline.formats.native.key import key_of
+from pipeline.formats.native.reading import repairs_in
 from pipeline.formats.rejected import Reason, Rejected
-from pipeline.formats.translation import NativeRecord, Translation
+from pipeline.formats.translation import NativeRecord, Translation, too_large
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _list = msgspec.json.Decoder(list[msgspec.Raw])
@@ -28,9 +30,9 @@ _stamped = msgspec.json.Decoder(_Stamped)
 class _Part(NamedTuple):
     """Some of a record's events, in an envelope of their own."""
 
-    start: int
-    """The place of its first event in the record."""
-    events: Sequence[msgspec.Raw]
+    places: Sequence[int]
+    """Of its events in the record."""
+    events: Sequence[bytes]
     read: Envelope
 
 
@@ -48,46 +50,82 @@ def translate(value: bytes | None, record_ms: int) -> Translation | Rejected:
     assert key is not None and value is not None, "decode refuses a record without a key or a value"
     if isinstance(whole, Envelope) and not whole.refused:
         return Translation([NativeRecord(key, value)], [])
-    fields = _fields.decode(value)
-    events = _list.decode(fields.pop("events"))
-    parts = _read(fields, events, key, record_ms)
-    if not isinstance(parts, Rejected) and _keep_together(fields, parts, record_ms):
-        parts = _read(fields, events, key, record_ms)
-    if isinstance(parts, Rejected):
-        return parts
+    read = read_json(value, MAX_RECORD_BYTES)
+    assert not isinstance(read, Rejected), "decode read it"
+    fields = _fields.decode(read.value)
+    events = _told(_list.decode(fields.pop("events")), read)
+    found = _read(fields, events, key, record_ms)
+    if not isinstance(found, Rejected) and _keep_together(fields, found[0], record_ms):
+        found = _read(fields, events, key, record_ms)
+    if isinstance(found, Rejected):
+        return found
+    parts, refused = found
+    refused += [_at(fault, part.places) for part in parts for fault in part.read.refused]
     records = [NativeRecord(key, _envelope(fields, kept)) for part in parts if (kept := list(_sound(part)))]
-    return Translation(records, [_at(fault, part.start) for part in parts for fault in part.read.refused])
+    return Translation(records, sorted(refused, key=lambda fault: fault.event_index or 0))
+
+
+def _told(events: Sequence[msgspec.Raw], read: Read) -> list[bytes]:
+    """The events, each with what was mended of it: who reads them later finds nothing to mend."""
+    repairs = repairs_in(read)
+    told = []
+    for place, (came, event) in enumerate(zip(events, read.tree["events"], strict=True)):
+        raw = bytes(came)
+        places = repairs.of(place) if isinstance(event, dict) and event else ()
+        if not places:
+            told.append(raw)
+            continue
+        said = event.get("repaired")
+        before = [each for each in said if isinstance(each, str)] if isinstance(said, list) else []
+        more = msgspec.json.encode(bounded((*before, *places)))
+        # Of a field that is there twice the last one counts.
+        told.append(raw[:-1] + b',"repaired":' + more + b"}")
+    return told
 
 
 def _read(
-    fields: dict[str, msgspec.Raw], events: Sequence[msgspec.Raw], key: bytes, record_ms: int
-) -> list[_Part] | Rejected:
-    """The parts that the events are cut into; or what the envelope is refused for, in any of them."""
+    fields: dict[str, msgspec.Raw], events: Sequence[bytes], key: bytes, record_ms: int
+) -> tuple[list[_Part], list[Rejected]] | Rejected:
+    """The parts that the events are cut into, and those that are too large; or what the envelope is refused for."""
+    room = MAX_RECORD_BYTES - len(_envelope(fields, ()))
+    cuts: list[list[int]] = []
+    refused: list[Rejected] = []
+    used = 0
+    for place, event in enumerate(events):
+        if len(event) > room:
+            # What was mended is longer than what came.
+            refused.append(too_large(place, len(event), room))
+            continue
+        if not cuts or len(cuts[-1]) == MAX_EVENTS or used + len(event) > room:
+            cuts.append([])
+            used = 0
+        cuts[-1].append(place)
+        used += len(event) + 1
     parts = []
-    for start in range(0, len(events), MAX_EVENTS):
-        some = events[start : start + MAX_EVENTS]
+    for places in cuts:
+        some = [events[place] for place in places]
         read = decode(_envelope(fields, some), key, record_ms)
         if isinstance(read, Rejected):
             return read
-        parts.append(_Part(start, some, read))
-    return parts
+        parts.append(_Part(places, some, read))
+    return parts, refused
 
 
-def _envelope(fields: dict[str, msgspec.Raw], events: Sequence[msgspec.Raw]) -> bytes:
+def _envelope(fields: dict[str, msgspec.Raw], events: Sequence[bytes]) -> bytes:
     """An envelope of these events and of all else that the record says."""
-    return msgspec.json.encode(fields)[:-1] + b',"events":[' + b",".join(map(bytes, events)) + b"]}"
+    return msgspec.json.encode(fields)[:-1] + b',"events":[' + b",".join(events) + b"]}"
 
 
-def _sound(part: _Part) -> Iterator[msgspec.Raw]:
+def _sound(part: _Part) -> Iterator[bytes]:
     bad = {fault.event_index for fault in part.read.refused}
     return (event for place, event in enumerate(part.events) if place not in bad)
 
 
-def _at(fault: Rejected, start: int) -> Rejected:
+def _at(fault: Rejected, places: Sequence[int]) -> Rejected:
     """A fault of a part, told by the event's place in the record."""
-    if not start or fault.event_index is None:
+    if fault.event_index is None:
         return fault
-    place = fault.event_index + start
+    place = places[fault.event_index]
     detail = fault.detail.replace(f"events[{fault.event_index}]", f"events[{place}]", 1)
     return Rejected(fault.reason, detail, place)
 
