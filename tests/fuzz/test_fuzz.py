@@ -207,7 +207,7 @@ def state_layout() -> list[Any]:
         ((6, 0, 1), 99),  # the kind of an event
         ((6, 0, 7), 10**6),  # a reference to no string
         ((6, 0, 8), -1),  # one that Python would count from the end
-        ((6, 0, 6), 256),  # a bit of no counter
+        ((6, 0, 6), 1 << len(COUNTERS)),  # a bit of no counter
         ((7, 0, 3), 99),  # what a row said
         ((8, 0, 1), -1),
         ((8, 0, 0, 13), [1]),  # the counters of a session

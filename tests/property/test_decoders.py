@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from unittest import mock
 
 import msgspec
 import orjson
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from pipeline.formats import measure, native
 from pipeline.formats.limits import MAX_BODY_BYTES, MAX_RECORD_BYTES
 from pipeline.formats.mending import read_json
+from pipeline.formats.native import routed
 from pipeline.formats.native.events import Arrival, arrivals_of
 from pipeline.formats.rejected import Rejected
 from tests.support.decoding import assert_read_alike
@@ -41,7 +43,7 @@ good_ids = st.text(
     st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=128
 )
 
-stamps = st.integers(NOW - 10**9, NOW)
+stamps = st.integers(NOW - 10**9, NOW) | st.integers(NOW, NOW + 8 * 10**7)
 
 
 def optional(**fields: st.SearchStrategy[Any]) -> dict[str, st.SearchStrategy[Any]]:
@@ -144,8 +146,30 @@ def tree_of(value: bytes) -> dict[str, Any]:
     return read.tree
 
 
+def check_routed(value: bytes, outcome: native.Envelope | Rejected) -> None:
+    """On `native-events` it comes to the same, cut into parts or not, however late the router is."""
+    assert native.ANY_KEY.translate is not None
+    with mock.patch.object(routed, "MAX_EVENTS", 2):
+        translated = native.ANY_KEY.translate(value, NOW)
+    if isinstance(outcome, Rejected):
+        assert translated == outcome
+        return
+    assert not isinstance(translated, Rejected), translated
+    assert translated.refused == outcome.refused
+    events = []
+    for record in translated.records:
+        assert record.key == KEY
+        part = native.decode(record.value, record.key, NOW)
+        assert isinstance(part, native.Envelope) and part.refused == []
+        assert (part.resource, part.user, part.batch_id) == (outcome.resource, outcome.user, outcome.batch_id)
+        events += part.events
+    assert events == outcome.events
+
+
 def check_native(value: bytes) -> native.Envelope | Rejected:
     outcome = native.decode(value, KEY, NOW)
+    if native.key_of(value) == KEY:
+        check_routed(value, outcome)
     assert outcome == native.decode(value, KEY, NOW)
     assert_read_alike(value, KEY, NOW)
     if isinstance(outcome, native.Envelope):

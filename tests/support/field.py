@@ -1,4 +1,4 @@
-"""Small inputs that went wrong elsewhere (`tests/golden/field`): their documents, and their events moved in time."""
+"""Small inputs that went wrong elsewhere (`tests/data/field`): their documents, and their events moved in time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-FOLDER = Path(__file__).resolve().parents[1] / "golden" / "field"
+FOLDER = Path(__file__).resolve().parents[1] / "data" / "field"
 
 
 def lines(case: str) -> list[bytes]:

@@ -39,7 +39,7 @@ class Waiting:
             return
         for number in range(DEVICES):
             self._wait(sql)
-            row = ["a", f"d{number}", 0, number, T0, T0, "activity", 0, f"e{number}", "", "", 0, "{}", ""]
+            row = ["a", f"d{number}", 0, number, T0, T0, "activity", 0, f"e{number}", "", "", 0, "{}", "", ""]
             yield orjson.dumps(row)
 
     def query(self, sql: str) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.domain.event import AppState, Kind, make_event
+from pipeline.domain.event import Kind, make_event
 from pipeline.domain.policy import Policy
 from pipeline.state.codec import state_codec
 from pipeline.state.rebuild import Rebuilt, rebuild_device
@@ -16,7 +16,6 @@ from pipeline.storage.stored_event import StoredDevice, StoredRecord
 
 AT_MS = 1_800_000_000_000
 POLICY = Policy()
-UNSAID = AppState.UNKNOWN.label
 RECORDS = [
     # The visit that came last is the first that was, and the record before it arrived later.
     StoredRecord(4, AT_MS + 90_000, [make_event(AT_MS + 60_000, Kind.FOREGROUND, "c")]),
@@ -107,7 +106,7 @@ def test_each_partition_that_a_device_is_stored_from_is_known_with_its_end() -> 
     rows = [(0, 4, "a"), (2, 4, "b"), (0, 5, "c"), (2, 9, "d")]
     lines = [
         json.dumps(
-            ["app", "d", number, offset, AT_MS, AT_MS, "activity", 0, id_, "", "", 0, "{}", "", UNSAID]
+            ["app", "d", number, offset, AT_MS, AT_MS, "activity", 0, id_, "", "", 0, "{}", "", ""]
         ).encode()
         for number, offset, id_ in rows
     ]

@@ -168,17 +168,12 @@ def read_closely(value: bytes | None, key: bytes | None) -> Read | Rejected:
         return resource
     if isinstance(user, Rejected):
         return user
-    return wire, indexes, refused, resource, user, _notes_of(read)
+    return wire, indexes, refused, resource, user, notes_of(read)
 
 
-def repairs_in(read: ReadJson) -> Repairs:
-    """What was mended of a native envelope."""
-    return repairs_of(read, _HEAD, _OF_EVENT)
-
-
-def _notes_of(read: ReadJson) -> Notes:
+def notes_of(read: ReadJson) -> Notes:
     """The router alone writes these fields. What cannot be meant by one is ignored, as fields are that nobody knows."""
-    repairs = repairs_in(read)
+    repairs = repairs_of(read, _HEAD, _OF_EVENT)
     raw_times: dict[int, int] = {}
     repaired = dict(repairs.events)
     for index, event in enumerate(read.tree["events"]):

@@ -9,10 +9,10 @@ import msgspec
 
 from pipeline.formats.envelope import Envelope
 from pipeline.formats.limits import MAX_EVENTS, MAX_RECORD_BYTES
-from pipeline.formats.mending import Read, bounded, read_json
+from pipeline.formats.mending import Repairs, read_json
 from pipeline.formats.native.events import decode
 from pipeline.formats.native.key import key_of
-from pipeline.formats.native.reading import repairs_in
+from pipeline.formats.native.reading import notes_of
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.formats.translation import NativeRecord, Translation, too_large
 
@@ -32,7 +32,7 @@ class _Part(NamedTuple):
 
     places: Sequence[int]
     """Of its events in the record."""
-    events: Sequence[bytes]
+    events: Sequence[msgspec.Raw]
     read: Envelope
 
 
@@ -50,57 +50,91 @@ def translate(value: bytes | None, record_ms: int) -> Translation | Rejected:
     assert key is not None and value is not None, "decode refuses a record without a key or a value"
     if isinstance(whole, Envelope) and not whole.refused:
         return Translation([NativeRecord(key, value)], [])
-    read = read_json(value, MAX_RECORD_BYTES)
-    assert not isinstance(read, Rejected), "decode read it"
-    fields = _fields.decode(read.value)
-    events = _told(_list.decode(fields.pop("events")), read)
-    found = _read(fields, events, key, record_ms)
-    if not isinstance(found, Rejected) and _keep_together(fields, found[0], record_ms):
-        found = _read(fields, events, key, record_ms)
-    if isinstance(found, Rejected):
-        return found
-    parts, refused = found
+    mended = read_json(value, MAX_RECORD_BYTES)
+    assert not isinstance(mended, Rejected), "decode has read it"
+    fields = _fields.decode(mended.value)
+    events = _told(_list.decode(fields.pop("events")), notes_of(mended).repairs)
+    cuts, refused = _cut(events, MAX_RECORD_BYTES - len(_envelope(fields, ())))
+    parts = _read(fields, events, cuts, key, record_ms)
+    if isinstance(parts, Rejected):
+        return parts
     refused += [_at(fault, part.places) for part in parts for fault in part.read.refused]
-    records = [NativeRecord(key, _envelope(fields, kept)) for part in parts if (kept := list(_sound(part)))]
-    return Translation(records, sorted(refused, key=lambda fault: fault.event_index or 0))
+    refused.sort(key=lambda fault: fault.event_index or 0)
+    kept = [list(_sound(part)) for part in parts]
+    shifts = {
+        part.read.events[0].time_ms - _stamp(sound[0])
+        for part, sound in zip(parts, kept, strict=True)
+        if sound
+    }
+    if len(shifts) > 1:
+        # Only one part has the latest event, by which a fast clock is known: what is right for it is so for all.
+        fields.pop("sent_at", None)
+        kept = [[_shifted(event, min(shifts)) for event in sound] for sound in kept]
+    return Translation([record for sound in kept for record in _records(fields, sound, key)], refused)
 
 
-def _told(events: Sequence[msgspec.Raw], read: Read) -> list[bytes]:
-    """The events, each with what was mended of it: who reads them later finds nothing to mend."""
-    repairs = repairs_in(read)
-    told = []
-    for place, (came, event) in enumerate(zip(events, read.tree["events"], strict=True)):
-        raw = bytes(came)
-        places = repairs.of(place) if isinstance(event, dict) and event else ()
-        if not places:
-            told.append(raw)
-            continue
-        said = event.get("repaired")
-        before = [each for each in said if isinstance(each, str)] if isinstance(said, list) else []
-        more = msgspec.json.encode(bounded((*before, *places)))
-        # Of a field that is there twice the last one counts.
-        told.append(raw[:-1] + b',"repaired":' + more + b"}")
-    return told
+def _told(events: Sequence[msgspec.Raw], repairs: Repairs) -> list[msgspec.Raw]:
+    """The events, each with the places of what was repaired of it: in what goes on nothing needs it any more."""
+    if not repairs:
+        return list(events)
+    return [_with_places(event, repairs.of(index)) for index, event in enumerate(events)]
 
 
-def _read(
-    fields: dict[str, msgspec.Raw], events: Sequence[bytes], key: bytes, record_ms: int
-) -> tuple[list[_Part], list[Rejected]] | Rejected:
-    """The parts that the events are cut into, and those that are too large; or what the envelope is refused for."""
-    room = MAX_RECORD_BYTES - len(_envelope(fields, ()))
+def _with_places(event: msgspec.Raw, places: Sequence[str]) -> msgspec.Raw:
+    if not places or bytes(event)[:1] != b"{":
+        return event
+    return msgspec.Raw(msgspec.json.encode({**_fields.decode(event), "repaired": list(places)}))
+
+
+def _stamp(event: msgspec.Raw) -> int:
+    return int(_stamped.decode(event).time)
+
+
+def _shifted(event: msgspec.Raw, shift_ms: int) -> msgspec.Raw:
+    """The event with its time corrected, and the uncorrected one beside it."""
+    stamp_ms, said = _stamp(event), _fields.decode(event)
+    raw_time = said.get("raw_time", stamp_ms)
+    return msgspec.Raw(msgspec.json.encode({**said, "time": stamp_ms + shift_ms, "raw_time": raw_time}))
+
+
+def _records(fields: dict[str, msgspec.Raw], events: list[msgspec.Raw], key: bytes) -> list[NativeRecord]:
+    """The events under all else that the record says, in one envelope; in several, where they have grown too large."""
+    if not events:
+        return []
+    value = _envelope(fields, events)
+    if len(value) <= MAX_RECORD_BYTES or len(events) == 1:
+        return [NativeRecord(key, value)]
+    half = len(events) // 2
+    return [*_records(fields, events[:half], key), *_records(fields, events[half:], key)]
+
+
+def _cut(events: Sequence[msgspec.Raw], room: int) -> tuple[list[list[int]], list[Rejected]]:
+    """The places of the events that go into one envelope each, which has so much room, and those that are too large:
+    what was mended may be longer than what came."""
     cuts: list[list[int]] = []
     refused: list[Rejected] = []
     used = 0
     for place, event in enumerate(events):
-        if len(event) > room:
-            # What was mended is longer than what came.
-            refused.append(too_large(place, len(event), room))
+        size = len(bytes(event))
+        if size > room:
+            refused.append(too_large(place, size, room))
             continue
-        if not cuts or len(cuts[-1]) == MAX_EVENTS or used + len(event) > room:
+        if not cuts or len(cuts[-1]) == MAX_EVENTS or used + size > room:
             cuts.append([])
             used = 0
         cuts[-1].append(place)
-        used += len(event) + 1
+        used += size + 1
+    return cuts, refused
+
+
+def _read(
+    fields: dict[str, msgspec.Raw],
+    events: Sequence[msgspec.Raw],
+    cuts: Sequence[Sequence[int]],
+    key: bytes,
+    record_ms: int,
+) -> list[_Part] | Rejected:
+    """The parts that the events are cut into; or what the envelope is refused for, in any of them."""
     parts = []
     for places in cuts:
         some = [events[place] for place in places]
@@ -108,15 +142,15 @@ def _read(
         if isinstance(read, Rejected):
             return read
         parts.append(_Part(places, some, read))
-    return parts, refused
+    return parts
 
 
-def _envelope(fields: dict[str, msgspec.Raw], events: Sequence[bytes]) -> bytes:
+def _envelope(fields: dict[str, msgspec.Raw], events: Sequence[msgspec.Raw]) -> bytes:
     """An envelope of these events and of all else that the record says."""
-    return msgspec.json.encode(fields)[:-1] + b',"events":[' + b",".join(events) + b"]}"
+    return msgspec.json.encode(fields)[:-1] + b',"events":[' + b",".join(map(bytes, events)) + b"]}"
 
 
-def _sound(part: _Part) -> Iterator[bytes]:
+def _sound(part: _Part) -> Iterator[msgspec.Raw]:
     bad = {fault.event_index for fault in part.read.refused}
     return (event for place, event in enumerate(part.events) if place not in bad)
 
@@ -128,20 +162,3 @@ def _at(fault: Rejected, places: Sequence[int]) -> Rejected:
     place = places[fault.event_index]
     detail = fault.detail.replace(f"events[{fault.event_index}]", f"events[{place}]", 1)
     return Rejected(fault.reason, detail, place)
-
-
-def _keep_together(fields: dict[str, msgspec.Raw], parts: Sequence[_Part], record_ms: int) -> bool:
-    """Let the clock that a record's parts share be corrected alike in all of them; whether that takes a change.
-
-    A clock that is fast is known by the latest event where no `sent_at` tells it, and only one part has that event: all
-    get the `sent_at` that this clock would have said.
-    """
-    shifts = {
-        part.read.events[0].time_ms - int(_stamped.decode(next(_sound(part))).time)
-        for part in parts
-        if part.read.events
-    }
-    if len(shifts) < 2 or (shift_ms := min(shifts)) >= 0:
-        return False
-    fields["sent_at"] = msgspec.Raw(str(record_ms - shift_ms).encode())
-    return True
