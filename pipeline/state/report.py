@@ -63,8 +63,11 @@ def silent(state: DeviceState) -> bool:
 
 
 def finals(state: DeviceState, sessions: Iterable[Session]) -> None:
-    """Write as final the sessions that left the checkpoint: no event in reach touches them any more."""
-    for session in sessions:
+    """Write as final the sessions that left the checkpoint: no event in reach touches them any more.
+
+    One may have left twice in a step, where the policy has changed since its events came: the last time counts.
+    """
+    for session in {(each.first_event_id, each.started_at_ms): each for each in sessions}.values():
         before = state.written.pop(session.first_event_id, None)
         if before is None or not before.is_final or before.digest != _digest(session):
             state.outbox.append(Write(session, Report.CLOSED, is_final=True))

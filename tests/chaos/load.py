@@ -164,6 +164,8 @@ class Load:
             "type": kind,
             "timestamp": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "attribute": {"app_unique_id": _MEASURE_APP, "installation_id": device, "app_version": "1.2.3"},
+            # Of a session of an hour, or a straggler of one before.
+            "session_id": f"{device}-{time_ms // 3_600_000 - random.choice((0, 0, 0, 0, 0, 1, 2))}",
             **({kind: block} if block else {}),
         }
 
@@ -171,6 +173,11 @@ class Load:
 _MEASURE_KINDS: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("lifecycle_app", {"type": "foreground"}, "device.app.lifecycle"),
     ("lifecycle_app", {"type": "background"}, "device.app.lifecycle"),
+    ("cold_launch", {"process_start_uptime": 1}, "app.launch"),
+    ("network_change", {"network_type": "wifi"}, "network.change"),
+    ("exception", {"handled": False, "foreground": False}, "app.crash"),
+    ("anr", {"handled": False, "foreground": True}, "app.anr"),
+    ("app_exit", {"reason": "LOW_MEMORY"}, "app.exit"),
     ("screen_view", {"name": "Home"}, "app.screen.view"),
     ("gesture_click", {"target": "Button"}, "app.widget.click"),
     ("http", {"method": "get", "url": "https://example.org", "status_code": 500}, "http.client.request"),

@@ -119,7 +119,7 @@ class Site:
         self.on_send: Callable[[str, int, bytes, bytes], None] = lambda topic, partition, key, value: None
         self.on_state: Callable[[int, int, bytes, bytes], None] = lambda version, partition, key, value: None
         """Called before `on_send` for what a sessionizer makes durable, with the version of its policies."""
-        self.on_gone: Callable[[int, bytes], None] = lambda partition, key: None
+        self.on_gone: Callable[[int, int, bytes], None] = lambda version, partition, key: None
         """Called for what it takes out of the changelog."""
 
     @property
@@ -514,7 +514,7 @@ class SessionizerProcess(Process):
                 log = site.broker.log(topics.STATE, partition)
                 offset = log.append_under(epoch, key, value, site.stamp_ms).offset
                 if value is None:
-                    site.on_gone(partition, key)
+                    site.on_gone(self.version, partition, key)
                 else:
                     site.on_state(self.version, partition, key, value)
                     site.on_send(topics.STATE, partition, key, value)

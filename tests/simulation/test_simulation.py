@@ -20,6 +20,7 @@ from pipeline.state.outbox import Rows
 from pipeline.state.partition import Effects, Partition
 from pipeline.state.records import SourceRecord
 from pipeline.streaming.recovery import StateTable, TakeOver
+from tests.simulation.check import _Truth
 from tests.simulation.runs import Outcome, run_seed
 from tests.simulation.world import Suspects
 
@@ -134,7 +135,7 @@ class _With(Sessionizer):
 
     def recovered(self, number: int, items: Mapping[bytes, bytes]) -> None:
         super().recovered(number, items)
-        other = self.of(number, self._policies)
+        other = self.of(number, self._policies, partitions=self._topic_partitions)
         other.restore(items)
         self._partitions[number] = other
 
@@ -197,6 +198,32 @@ class Remembers(_With):
             return effects
 
 
+class ForgetsBasesFirst(_With):
+    """Of a device that is forgotten the base goes before the steps that build on it."""
+
+    class of(Partition):
+        def tick(self, now_ms: int, *, caught_up: bool, limit: int = 1_000) -> Effects | None:
+            effects = super().tick(now_ms, caught_up=caught_up, limit=limit)
+            if effects is not None:
+                gone = {key for key, value in effects.states if value is None}
+                kept = [item for item in effects.states if item[0] not in gone]
+                effects.states = kept + [(key, None) for key in sorted(gone)]
+            return effects
+
+
+class GoesOnAfterFailure(Sessionizer):
+    """What waits for a partition goes on with what is held of it, whatever became of the write before."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._given_up = _Never()
+
+
+class _Never(set[Partition]):
+    def add(self, partition: Partition) -> None:
+        pass
+
+
 class Unfenced(Fence):
     """Claims nothing: a write that is under way lands after another worker took over."""
 
@@ -254,24 +281,46 @@ def test_what_is_broken_is_found(broken: str) -> None:
     assert any(is_caught(run_seed(seed, suspects)) for seed in range(within))
 
 
-FOUND: dict[str, tuple[int, Suspects | None]] = {
+FOUND: dict[str, tuple[int, Suspects]] = {
     # A state went on from the one before it, whose rows its worker had died over.
-    "input that came again with more": (58, Suspects(sessionizer=ForgetsOutbox)),
+    "input that came again with more": (21, Suspects(sessionizer=ForgetsOutbox)),
     # Silence spoke on a recovered state whose rows were still owed.
-    "silence before the input came again": (105, Suspects(sessionizer=TicksOverOutbox)),
+    "silence before the input came again": (43, Suspects(sessionizer=TicksOverOutbox)),
     # A state of a worker that had lost the partition landed after the next owner's, and was taken for the truth.
-    "a late state": (49, Suspects(fence=Unfenced)),
+    "a late state": (31, Suspects(fence=Unfenced)),
     # A sink whose offsets were forgotten read `sessions` again, and rows from before a rebuild had higher revisions.
-    "rows from before a rebuild": (11635, Suspects(sink=StoresReplacedRows)),
-    # A sink ended between a dead letter and its ledger row, and the record was deleted unread: the check's own fault.
-    "a dead letter of a record that went unread": (10528, None),
+    "rows from before a rebuild": (460, Suspects(sink=StoresReplacedRows)),
+    # A worker ended while it forgot a device: steps stayed whose base was gone.
+    "a device that was forgotten by half": (0, Suspects(sessionizer=ForgetsBasesFirst)),
+    # What waited for a partition went on after a write of it had failed that had landed all the same.
+    "what waited for a write that failed": (0, Suspects(sessionizer=GoesOnAfterFailure)),
 }
-"""Seeds that meet what was found once, and what it was."""
+"""What was found once, and a seed that meets it; where traffic or faults have changed since, another one does."""
+_WITHIN = 4_000
+
+
+def first_that_meets(suspects: Suspects, hint: int) -> int:
+    """The first seed, from the hint or else from 0 on, that finds what is broken."""
+    for seed in (hint, *range(_WITHIN)):
+        if is_caught(run_seed(seed, suspects)):
+            return seed
+    raise AssertionError(f"none of {_WITHIN} seeds meets it")
 
 
 @pytest.mark.parametrize("found", FOUND)
 def test_what_was_found_once(found: str) -> None:
-    seed, suspects = FOUND[found]
+    hint, suspects = FOUND[found]
+    seed = first_that_meets(suspects, hint)
     outcome = run_seed(seed)
     assert not outcome.problems, outcome.told()
-    assert suspects is None or is_caught(run_seed(seed, suspects))
+    assert seed == hint, f"write it down: {found!r} is met by seed {seed} now"
+
+
+def test_the_check_allows_for_a_dead_letter_of_a_record_that_went_unread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A sink ended between a dead letter and its ledger row, and the record was deleted unread."""
+    seed = 958
+    assert not run_seed(seed).problems
+    monkeypatch.setattr(_Truth, "_refuse_perhaps", lambda *_: None)
+    assert run_seed(seed).problems

@@ -313,11 +313,15 @@ class World:
             device = key.removesuffix(STEPS_SUFFIX)
             if device.endswith(ASIDE_SUFFIX):
                 self.set_aside.add((partition, device.removesuffix(ASIDE_SUFFIX)))
-            elif state_codec.outline(value).applied_offset > self.reach_of(partition, device):
+                return
+            known = state_codec.outline(value)
+            # Who settles the recent events folds them too, be it by silence.
+            if known.applied_offset > self.reach_of(partition, device) or not known.has_tail:
                 self.folded_under.setdefault((partition, device), set()).add(version)
 
-    def _on_gone(self, partition: int, key: bytes) -> None:
+    def _on_gone(self, version: int, partition: int, key: bytes) -> None:
         if not key.startswith(b"\0") and not key.endswith(STEPS_SUFFIX):
+            self.folded_under.setdefault((partition, key), set()).add(version)
             self.note(f"changelog[{partition}]: {key!r} is forgotten")
 
     def reach_of(self, partition: int, device: bytes) -> int:

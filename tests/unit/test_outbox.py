@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 
 from pipeline.domain.policy import Policies, Policy
+from pipeline.domain.session import End, Session, Start
+from pipeline.state import report
+from pipeline.state.device_state import DeviceState
 from pipeline.state.partition import Effects, Partition
 from pipeline.state.records import SourceRecord
 
@@ -145,3 +148,16 @@ def test_a_dissolved_session_is_deleted_and_all_others_are_written() -> None:
     assert told(effects) == [(1, "", True), (0, "closed", False), (20, "open", False)]
     partition.commit(effects)
     assert told(silence(partition)) == [(20, "closed", False)]
+
+
+def test_of_a_session_that_became_final_twice_in_a_step_the_last_is_told() -> None:
+    """Two rows of one revision would say different things, and which one is read would be chance."""
+    state = DeviceState()
+    first, last = (
+        Session(
+            "e", 1, Start.IMPLICIT, True, "{}", last_ms=1, end_reason=End.INACTIVITY, ended_at_ms=ended_ms
+        )
+        for ended_ms in (1, 5)
+    )
+    report.finals(state, [first, last])
+    assert [(write.session.ended_at_ms, write.is_final) for write in state.outbox] == [(5, True)]
