@@ -115,7 +115,7 @@ def pack(outgoing: Iterable[TranslatedEvent]) -> Translation:
         for each in events:
             size = len(each.event) + 1
             if size - 1 > room:
-                refused.append(_too_large(each.place, len(each.event), room))
+                refused.append(too_large(each.place, len(each.event), room))
                 continue
             if len(chunk) == MAX_EVENTS or used + size - 1 > room:
                 records.append(NativeRecord(key, head + b",".join(chunk) + _TAIL))
@@ -138,7 +138,8 @@ def _head(sender: Sender) -> bytes:
     return msgspec.json.encode(head)[:-1] + b',"events":['
 
 
-def _too_large(index: int, size: int, room: int) -> Rejected:
+def too_large(index: int, size: int, room: int) -> Rejected:
+    """The fault of an event that is over what its envelope leaves of a record."""
     return Rejected(
         Reason.RECORD_TOO_LARGE,
         f"events[{index}]: {size} bytes as a native event, its envelope leaves {room}",

@@ -115,6 +115,8 @@ _COUNTER_LABELS = {
 }
 _EXITS = ("out_of_memory", "user_terminated", "unknown")
 
+USER = "user.id"
+"""All users of a session."""
 FIRST, STITCHED_LENGTH = "session.first", "session.stitched_length"
 """These two need more than the session's own row; their SQL is in `filters.sql`."""
 
@@ -150,7 +152,7 @@ _ALL = (
     ),
     # OpenTelemetry's name; it is there where the SDK or a collector puts it into the resource.
     _of("device", "device.country", "Country", "string", "resource['geo.country.iso_code']", split="country"),
-    _of("user", "user.id", "User id", "list", "user_ids", split="user_id", points_out=True),
+    _of("user", USER, "User id", "list", "user_ids", split="user_id", points_out=True),
     _of("user", "user.persona", "Persona", "list", "personas", split="persona"),
     _of("user", "user.property", "Property keys", "list", "mapKeys(properties)"),
     _of("session", "session.id", "Session id", "id", "session_id", points_out=True),

@@ -20,6 +20,7 @@ from pipeline.domain.event import Event, Kind
 from pipeline.domain.fold import sessions
 from pipeline.domain.policy import Policy
 from pipeline.formats import measure, native
+from pipeline.formats.format import Translate
 from pipeline.formats.limits import MAX_BODY_BYTES, MAX_RECORD_BYTES
 from pipeline.formats.mending import read_json
 from pipeline.formats.rejected import Rejected
@@ -149,18 +150,17 @@ class NativeTarget(_Records):
             return value, b"a/b", record_ms
 
 
-class MeasureTarget(_Records):
-    """`measure.decode`: the router's records are never refused, and hold every event that is not refused."""
+class _Routed(_Records):
+    """A `translate`: the router's records are never refused, and hold every event that is not refused."""
 
-    def __init__(self) -> None:
-        super().__init__("measure", MEASURE_KEYS, MEASURE_VALUES)
+    translate: Translate
 
     def prepared(self, data: bytes) -> Callable[[], object]:
-        return functools.partial(measure.decode, data[1:], self._record_ms(data))
+        return functools.partial(self.translate, data[1:], self._record_ms(data))
 
     def check(self, data: bytes) -> Seen:
         value, record_ms = data[1:], self._record_ms(data)
-        outcome = measure.decode(value, record_ms)
+        outcome = self.translate(value, record_ms)
         if isinstance(outcome, Rejected):
             require(outcome.event_index is None, "a refused body names no event")
             check_dead_letters([outcome], None, value, record_ms)
@@ -186,6 +186,25 @@ class MeasureTarget(_Records):
     @staticmethod
     def _record_ms(data: bytes) -> int:
         return RECORD_TIMES_MS[(data[0] if data else 0) & 7]
+
+
+class MeasureTarget(_Routed):
+    """Request bodies of the Measure SDK."""
+
+    def __init__(self) -> None:
+        super().__init__("measure", MEASURE_KEYS, MEASURE_VALUES)
+        self.translate = measure.decode
+
+
+class NativeEventsTarget(_Routed):
+    """Native envelopes under any key. A record may have tens of thousands of events, and is read in parts."""
+
+    limit_ms = 1_000.0
+
+    def __init__(self) -> None:
+        super().__init__("native", NATIVE_KEYS, NATIVE_VALUES)
+        assert native.ANY_KEY.translate is not None
+        self.translate = native.ANY_KEY.translate
 
 
 def check_envelope(envelope: native.Envelope, key: bytes | None, record_ms: int) -> None:

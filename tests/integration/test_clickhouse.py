@@ -266,7 +266,7 @@ class TestEvents:
         body = envelope(
             {
                 "id": "e1",
-                "time": T0,
+                "time": T0 - 2 * 86_400_000,
                 "name": "http.client.request",
                 "seq": 7,
                 "session_id": "sdk",
@@ -274,12 +274,12 @@ class TestEvents:
             },
             resource={"service.version": "7.7", "os.name": 'i"OS'},
             user={"id": "u1", "personas": ["a", "b"], "properties": {"n": 1, "x": "ü"}},
-            sent_at=T0 - 3_600_000,
+            sent_at=T0 - 2 * 86_400_000,
         )
         put(store, "event_rows", event_rows(body, topic="sdk-events", partition=3, offset=9))
         stored = one(store, "SELECT * FROM events")
-        assert stored.pop("raw_time") == "2025-03-18 11:16:31.764"
-        assert stored.pop("time") == "2025-03-18 12:16:31.764"
+        assert stored.pop("raw_time") == "2025-03-16 11:16:31.764"
+        assert stored.pop("time") == "2025-03-18 11:16:31.764"
         assert stored.pop("received_at") == "2025-03-18 11:16:31.764"
         assert stored.pop("resource_json") == body.resource
         assert stored.pop("user_json") == body.user

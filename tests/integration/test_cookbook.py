@@ -49,7 +49,7 @@ def kitchen(clickhouse: EmbeddedClickHouse) -> Iterator[Kitchen]:
     name = f"test_{uuid4().hex[:12]}"
     store = Store(f"{clickhouse.url}/{name}")
     migrate(store)
-    traffic = simulated(devices=500, seed=7, events=40_000)
+    traffic = simulated(devices=500, seed=8, events=40_000)
     fill(store, traffic)
     store.insert("ledger_records", ledger_row("sdk-events", 0, 0, received=2, refused=1), token="one")
     yield Kitchen(store, traffic)

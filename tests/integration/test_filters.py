@@ -217,7 +217,9 @@ def test_one_user_is_enough_to_read_few_events(stored: Stored) -> None:
     check()
     assert told_apart[True] > told_apart.total() / 20
     sql = where(from_json({"all": [{"event": "app.crash"}, ids[0]]})).sql
-    assert sql.count("(app_id, device_id) IN (SELECT app_id, device_id FROM sessions WHERE (user_id = ") == 2
+    assert (
+        sql.count("(app_id, device_id) IN (SELECT app_id, device_id FROM sessions WHERE (has(user_ids, ") == 2
+    )
 
 
 HOSTILE = (

@@ -103,7 +103,7 @@ def test_an_old_version_stops_at_the_state_of_a_newer_one_and_nothing_is_lost(
         stack.take(old)
         log = stack.log_file(old).read_text()
         assert "session-pipeline-sessionizer stopped: UnreadableState: changelog of partition " in log
-        assert f"state version {NEWER}, known are 1 and {state_codec.VERSION}" in log
+        assert f"state version {NEWER}, known are 1 to {state_codec.VERSION}" in log
         stack.run("simulate", "--devices", "40", "--seed", "5", "--events", "4500")
         start(stack, NEW)
         stack.wait_idle()

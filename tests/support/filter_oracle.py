@@ -26,7 +26,7 @@ _COLUMNS = {
     "device.model": "device_model",
     "os.name": "os_name",
     "os.version": "os_version",
-    "user.id": "user_id",
+    "user.id": "user_ids",
     "user.persona": "personas",
     "session.id": "session_id",
     "session.stitched_id": "stitched_session_id",
@@ -34,6 +34,7 @@ _COLUMNS = {
 }
 _RANKS = {
     "foreground": 0,
+    "active": 0,
     "launch": 1,
     "session_end": 3,
     "background": 3,
@@ -41,6 +42,7 @@ _RANKS = {
     "exception": 4,
     "anr": 4,
     "exit": 5,
+    "passive": 6,
 }
 _NUMBER = re.compile(
     r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:inf|infinity|nan)", re.ASCII | re.IGNORECASE
@@ -107,6 +109,8 @@ class World:
         found = self._found(name, session)
         if name in ("session.started_at", "session.ended_at", "session.last_event_at"):
             value = [_ms(each) for each in value] if isinstance(value, list) else _ms(value)
+        if name == "user.id" and operator != "exists":
+            found = found or [""]
         if isinstance(found, list):
             if operator == "exists":
                 return bool(found) if value is True else value in found

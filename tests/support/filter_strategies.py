@@ -34,6 +34,8 @@ class Vocabulary:
         match dimension.name:
             case "user.persona":
                 return sorted({each for row in self.sessions for each in row["personas"]})
+            case "user.id":
+                return sorted({"", *(each for row in self.sessions for each in row["user_ids"])})
             case "user.property":
                 return sorted(self.properties)
             case "session.stitched_length":

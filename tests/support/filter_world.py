@@ -152,7 +152,8 @@ def _odd(store: Store, rng: Random) -> None:
 def _odd_session(rng: Random, app_id: str, device_id: str, index: int, start_ms: int) -> Row:
     first = f"o{index}"
     columns = ("app_version", "app_build", "environment", "os_name", "os_version", "device_manufacturer")
-    more = ("device_model", "sdk_name", "sdk_version", "user_id", "client_session_id")
+    more = ("device_model", "sdk_name", "sdk_version", "client_session_id")
+    user_ids = rng.sample(ODD_TEXTS[1:], rng.randrange(3))
     return {
         "app_id": app_id,
         "device_id": device_id,
@@ -172,6 +173,8 @@ def _odd_session(rng: Random, app_id: str, device_id: str, index: int, start_ms:
         "duration_ms": rng.choice((0, 4, 2**40)),
         "is_final": rng.random() < 0.5,
         **{column: rng.choice(ODD_TEXTS) for column in (*columns, *more)},
+        "user_id": user_ids[-1] if user_ids else "",
+        "user_ids": user_ids,
         "personas": rng.sample(ODD_TEXTS, rng.randrange(3)),
         "properties": _odd_map(rng),
         "resource": {**_odd_map(rng), **({"geo.country.iso_code": "DE"} if rng.random() < 0.5 else {})},
@@ -189,7 +192,7 @@ def _odd_event(rng: Random, app_id: str, device_id: str, event_id: str, time_ms:
         "event_id": event_id,
         "time": _seconds(time_ms),
         "name": rng.choice(("app.crash", "odd name", "x'y", "app.screen.view", "tick")),
-        "kind": rng.choice(("activity", "activity", "foreground", "crash", "exit")),
+        "kind": rng.choice(("activity", "activity", "foreground", "active", "crash", "exit", "passive")),
         "seq": rng.randrange(3),
         "attributes": _odd_map(rng),
         "offset": 3,
@@ -205,13 +208,13 @@ def _odd_map(rng: Random) -> dict[str, str]:
 
 def _ties(store: Store) -> None:
     """Sessions of two events in one millisecond, `tie.a` and `tie.b`: kind, then seq, then id says which is later."""
-    places = list(product(("foreground", "activity", "exit"), (0, 1), ("x", "y")))
+    places = list(product(("foreground", "activity", "exit", "passive"), (0, 1), ("x", "y")))
     found, facts = [], []
     for index, (a, b) in enumerate(permutations(places, 2)):
         if a[2] == b[2]:
             continue
         start_ms = _T0 + index * 60_000
-        found.append(_odd_session(Random(index), "tied", "device", index, start_ms) | {"user_id": "tied"})
+        found.append(_odd_session(Random(index), "tied", "device", index, start_ms) | {"user_ids": ["tied"]})
         for name, (kind, seq, id) in (("tie.a", a), ("tie.b", b)):
             facts.append(
                 {
@@ -229,7 +232,8 @@ def _outdated(store: Store) -> None:
     """Earlier revisions, sessions taken back, and later copies of events: nothing of it may be seen."""
     store.command(
         "INSERT INTO session_rows (* EXCEPT (version)) SELECT * REPLACE (1 AS revision, 'closed' AS status,"
-        " 'outdated' AS user_id, 99 AS crash_count) FROM session_rows WHERE cityHash64(session_id) % 3 = 0"
+        " 'outdated' AS user_id, ['outdated'] AS user_ids, 99 AS crash_count)"
+        " FROM session_rows WHERE cityHash64(session_id) % 3 = 0"
     )
     store.command(
         "INSERT INTO session_rows (app_id, device_id, session_id, started_at, revision, is_deleted, status)"

@@ -80,6 +80,8 @@ def test_under_which_key_send_produces_it_does_not_matter_but_is_one_a_device() 
         (b"", Reason.EMPTY_RECORD),
         (b"\xff", Reason.INVALID_UTF8),
         (b"{", Reason.MALFORMED_JSON),
+        (b'{"v":' + b"[" * 100_000, Reason.TOO_DEEP),
+        (b'{"app_id":"a","device_id":"d","v":' + b"[" * 40_000 + b"]" * 40_000 + b"}", Reason.TOO_DEEP),
         (b"[]", Reason.INVALID_TYPE),
         (envelope(event("e"), v=2), Reason.UNKNOWN_VERSION),
         (envelope(event("e"), app_id=None), Reason.MISSING_FIELD),
@@ -196,3 +198,27 @@ def test_parts_of_a_slow_clock_with_an_event_ahead_are_moved_alike() -> None:
         found += [(each.raw_time_ms, each.time_ms - each.raw_time_ms) for each in part.events]
     assert [raw for raw, _ in found] == times
     assert {shift for _, shift in found} == {slow_ms - HOUR_MS}
+
+
+def test_what_is_longer_once_it_is_mended_is_in_parts_of_the_right_size_or_refused() -> None:
+    """A byte that is not UTF-8 becomes three."""
+    texts = [b"\xff" * size for size in (200_000, 150_000, 340_000)]
+    each = [
+        b'{"id": "e%d", "name": "n", "time": %d, "attributes": {"t": "%s"}}' % (n, AT_MS, text)
+        for n, text in enumerate(texts)
+    ]
+    value = b'{"v": 1, "app_id": "a", "device_id": "d", "events": [%s, {"id": "x"}]}' % b", ".join(each)
+    found = translated(value)
+    assert isinstance(found, Translation)
+    assert [(fault.reason, fault.event_index) for fault in found.refused] == [
+        (Reason.RECORD_TOO_LARGE, 2),
+        (Reason.MISSING_FIELD, 3),
+    ]
+    assert all(len(record.value) <= MAX_RECORD_BYTES for record in found.records)
+    parts = [native.decode(record.value, KEY, AT_MS) for record in found.records]
+    read = [part for part in parts if isinstance(part, native.Envelope) and not part.refused]
+    assert [[each.id for each in part.events] for part in read] == [["e0"], ["e1"]]
+    assert {each.repaired for part in read for each in part.events} == {
+        ("events[0].attributes.t",),
+        ("events[1].attributes.t",),
+    }

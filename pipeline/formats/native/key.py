@@ -39,7 +39,7 @@ def sent_at_of(envelope: bytes) -> int | None:
 def _head_of(envelope: bytes) -> _Head:
     try:
         return _head.decode(envelope)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         read = read_json(envelope, MAX_RECORD_BYTES)
     if isinstance(read, Rejected):
         return _Head()

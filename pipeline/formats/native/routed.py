@@ -14,7 +14,7 @@ from pipeline.formats.native.events import decode
 from pipeline.formats.native.key import key_of
 from pipeline.formats.native.reading import notes_of
 from pipeline.formats.rejected import Reason, Rejected
-from pipeline.formats.translation import NativeRecord, Translation
+from pipeline.formats.translation import NativeRecord, Translation, too_large
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _list = msgspec.json.Decoder(list[msgspec.Raw])
@@ -30,8 +30,8 @@ _stamped = msgspec.json.Decoder(_Stamped)
 class _Part(NamedTuple):
     """Some of a record's events, in an envelope of their own."""
 
-    start: int
-    """The place of its first event in the record."""
+    places: Sequence[int]
+    """Of its events in the record."""
     events: Sequence[msgspec.Raw]
     read: Envelope
 
@@ -54,10 +54,12 @@ def translate(value: bytes | None, record_ms: int) -> Translation | Rejected:
     assert not isinstance(mended, Rejected), "decode has read it"
     fields = _fields.decode(mended.value)
     events = _told(_list.decode(fields.pop("events")), notes_of(mended).repairs)
-    parts = _read(fields, events, key, record_ms)
+    cuts, refused = _cut(events, MAX_RECORD_BYTES - len(_envelope(fields, ())))
+    parts = _read(fields, events, cuts, key, record_ms)
     if isinstance(parts, Rejected):
         return parts
-    refused = [_at(fault, part.start) for part in parts for fault in part.read.refused]
+    refused += [_at(fault, part.places) for part in parts for fault in part.read.refused]
+    refused.sort(key=lambda fault: fault.event_index or 0)
     kept = [list(_sound(part)) for part in parts]
     shifts = {
         part.read.events[0].time_ms - _stamp(sound[0])
@@ -106,17 +108,40 @@ def _records(fields: dict[str, msgspec.Raw], events: list[msgspec.Raw], key: byt
     return [*_records(fields, events[:half], key), *_records(fields, events[half:], key)]
 
 
+def _cut(events: Sequence[msgspec.Raw], room: int) -> tuple[list[list[int]], list[Rejected]]:
+    """The places of the events that go into one envelope each, which has so much room, and those that are too large:
+    what was mended may be longer than what came."""
+    cuts: list[list[int]] = []
+    refused: list[Rejected] = []
+    used = 0
+    for place, event in enumerate(events):
+        size = len(bytes(event))
+        if size > room:
+            refused.append(too_large(place, size, room))
+            continue
+        if not cuts or len(cuts[-1]) == MAX_EVENTS or used + size > room:
+            cuts.append([])
+            used = 0
+        cuts[-1].append(place)
+        used += size + 1
+    return cuts, refused
+
+
 def _read(
-    fields: dict[str, msgspec.Raw], events: Sequence[msgspec.Raw], key: bytes, record_ms: int
+    fields: dict[str, msgspec.Raw],
+    events: Sequence[msgspec.Raw],
+    cuts: Sequence[Sequence[int]],
+    key: bytes,
+    record_ms: int,
 ) -> list[_Part] | Rejected:
     """The parts that the events are cut into; or what the envelope is refused for, in any of them."""
     parts = []
-    for start in range(0, len(events), MAX_EVENTS):
-        some = events[start : start + MAX_EVENTS]
+    for places in cuts:
+        some = [events[place] for place in places]
         read = decode(_envelope(fields, some), key, record_ms)
         if isinstance(read, Rejected):
             return read
-        parts.append(_Part(start, some, read))
+        parts.append(_Part(places, some, read))
     return parts
 
 
@@ -130,10 +155,10 @@ def _sound(part: _Part) -> Iterator[msgspec.Raw]:
     return (event for place, event in enumerate(part.events) if place not in bad)
 
 
-def _at(fault: Rejected, start: int) -> Rejected:
+def _at(fault: Rejected, places: Sequence[int]) -> Rejected:
     """A fault of a part, told by the event's place in the record."""
-    if not start or fault.event_index is None:
+    if fault.event_index is None:
         return fault
-    place = fault.event_index + start
+    place = places[fault.event_index]
     detail = fault.detail.replace(f"events[{fault.event_index}]", f"events[{place}]", 1)
     return Rejected(fault.reason, detail, place)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from pipeline.query.dimensions import FIRST, STITCHED_LENGTH, Dimension, dimension
+from pipeline.query.dimensions import FIRST, STITCHED_LENGTH, USER, Dimension, dimension
 from pipeline.query.filters.check import checked
 from pipeline.query.filters.tree import All, AnyOf, Filter, HasEvent, Not, Scalar, Test
 from pipeline.query.statement import Statement
@@ -97,7 +97,7 @@ class _Compiler:
         if found.key is not None:
             return self._keyed(found.sql, test, found.key)
         if found.type == "list":
-            return self._list(found.sql, test)
+            return self._list(found, test)
         return self._plain(found, test)
 
     def _plain(self, found: Dimension, test: Test) -> str:
@@ -133,9 +133,13 @@ class _Compiler:
             f"match({sql}, {placed})" if operator == "matches" else f"{sql} {_COMPARISONS[operator]} {placed}"
         )
 
-    def _list(self, sql: str, test: Test) -> str:
+    def _list(self, found: Dimension, test: Test) -> str:
+        sql = found.sql
         if test.operator == "exists" and test.value is True:
             return f"notEmpty({sql})"
+        if found.name == USER and (test.operator in ("contains", "matches") or "" in _all_of(test)):
+            # A session without a user has the empty id, as a text has that is not there. (Else an index can tell.)
+            sql = f"if(empty({sql}), [''], {sql})"
         if test.operator == "in":
             return f"hasAny({sql}, {self._texts(test.value)})"
         if test.operator in ("contains", "matches"):
