@@ -264,10 +264,10 @@ FOUND: dict[str, tuple[int, Suspects]] = {
     # A state of a worker that had lost the partition landed after the next owner's, and was taken for the truth.
     "a late state": (11, Suspects(fence=Unfenced)),
     # A sink whose offsets were forgotten read `sessions` again, and rows from before a rebuild had higher revisions.
-    "rows from before a rebuild": (460, Suspects(sink=StoresReplacedRows)),
+    "rows from before a rebuild": (9412, Suspects(sink=StoresReplacedRows)),
 }
 """What was found once, and a seed that meets it; where traffic or faults have changed since, another one does."""
-_WITHIN = 4_000
+_WITHIN = 10_000
 
 
 def first_that_meets(suspects: Suspects, hint: int) -> int:
@@ -291,7 +291,7 @@ def test_the_check_allows_for_a_dead_letter_of_a_record_that_went_unread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A sink ended between a dead letter and its ledger row, and the record was deleted unread."""
-    seed = 958
+    seed = 4651
     assert not run_seed(seed).problems
     monkeypatch.setattr(_Truth, "_refuse_perhaps", lambda *_: None)
     assert run_seed(seed).problems
