@@ -104,16 +104,19 @@ def fall_silent(state: DeviceState, now_ms: int, clock_ms: int, policy: Policy) 
     """
     state.outbox = []
     changed = False
-    if now_ms - state.arrived_ms >= policy.idle_timeout_ms:
-        if state.outdated:
-            _bring_up_to_date(state, policy)
-            changed = True
-        if state.head.open is not None:
-            changed |= report.silent(state)
     silent_ms = clock_ms - state.arrived_ms
+    is_idle = now_ms - state.arrived_ms >= policy.idle_timeout_ms
     # (Before it is forgotten, too: it may hold sessions that are not told as final, where its last record came after
     # the horizon and brought nothing.)
-    if silent_ms >= policy.restate_horizon_ms and (state.tail or silent_ms >= policy.state_ttl_ms):
+    is_over = silent_ms >= policy.restate_horizon_ms and (
+        bool(state.tail) or silent_ms >= policy.state_ttl_ms
+    )
+    if state.outdated and (is_idle or is_over):
+        _bring_up_to_date(state, policy)
+        changed = True
+    if is_idle and state.head.open is not None:
+        changed |= report.silent(state)
+    if is_over:
         final: list[Session] = []
         _compact(state, policy, final, late=False)
         report.finals(state, final)

@@ -16,6 +16,7 @@ from pipeline.state.device import Counts, apply
 from pipeline.state.device_state import DeviceState
 from pipeline.state.marker import MARKER_KEY
 from pipeline.state.partition import Partition
+from pipeline.state.records import SourceRecord
 from pipeline.state.tail import array_head, mark_of
 from tests.support.left_states import Left
 
@@ -77,6 +78,20 @@ def test_after_silence_alone_all_is_as_the_definition_says(version: int) -> None
     assert assert_told(rows, left, left.read_below) > 50
     assert not any(partition._store.is_old(key) for key in old), "they are written anew"
     assert partition.tick(2**52, caught_up=True) is None, "once is enough"
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_so_it_is_where_the_horizon_comes_before_any_silence(version: int) -> None:
+    left = Left(version)
+    partition = Partition(0, Policies(Policy(idle_timeout_ms=48 * HOUR_MS)))
+    partition.restore(left.entries)
+    last_ms = left.records[left.read_below - 1].timestamp
+    event = {"id": "e", "name": "tap", "time": last_ms + 30 * HOUR_MS}
+    value = {"v": 1, "app_id": "app", "device_id": "another", "events": [event]}
+    later = SourceRecord(left.read_below, event["time"], b"app/another", json.dumps(value).encode())
+    partition.commit(partition.apply([later]))
+    rows = left.rows + silence(partition, event["time"] - HOUR_MS)
+    assert assert_told(rows, left, left.read_below) > 50
 
 
 def silence(partition: Partition, last_ms: int) -> list[dict[str, Any]]:
