@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from pipeline.query.dimensions import DIMENSIONS, KEYED_OPERATORS, Dimension
+from pipeline.query.filters.check import MAX_TEXT
 from tests.support.filter_oracle import Document, World
 
 _ORDER = ("gt", "gte", "lt", "lte", "between")
@@ -26,7 +27,8 @@ class Vocabulary:
             for event in world.events_of(session):
                 of_name = self.events.setdefault(event["name"], {})
                 for key, value in event["attributes"].items():
-                    of_name.setdefault(key, []).append(value)
+                    # As much as a filter's value may have: stack traces are longer.
+                    of_name.setdefault(key, []).append(value[:MAX_TEXT])
         self.lengths = (0, 1, 2, 3, 5)
 
     def values(self, dimension: Dimension) -> list[Any]:
