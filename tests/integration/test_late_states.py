@@ -20,13 +20,20 @@ from pipeline.state.marker import newer
 from pipeline.state.partition import Effects, Partition
 from pipeline.state.records import SourceRecord
 from tests.support.services import Broker
-from tests.unit.test_outbox import POLICIES, record
+from tests.unit.test_outbox import AT_MS, POLICIES, record
 
 MINUTE_S = 60
-OPENED = record(0, ("e1", "foreground", 0))
-AFTER_A_GAP = record(1, ("e2", "", 60 * MINUTE_S))
-BRIDGE = record(2, ("e3", "", 30 * MINUTE_S))
-GONE = record(3, ("e4", "background", 61 * MINUTE_S))
+
+
+def came(minute: int, offset: int, *events: tuple[str, str, int]) -> SourceRecord:
+    """A record that came in this minute: no event of it is later."""
+    return record(offset, *events)._replace(timestamp=AT_MS + minute * 60_000)
+
+
+OPENED = came(0, 0, ("e1", "foreground", 0))
+AFTER_A_GAP = came(60, 1, ("e2", "", 60 * MINUTE_S))
+BRIDGE = came(60, 2, ("e3", "", 30 * MINUTE_S))
+GONE = came(61, 3, ("e4", "background", 61 * MINUTE_S))
 
 
 class Owner:
