@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import gzip
 import json
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.domain.event import Event
 from pipeline.domain.fold import sessions
 from pipeline.domain.policy import Policy
 from pipeline.domain.session import session_id_text
 from pipeline.formats.native.events import arrivals_of
+from pipeline.state.rebuild import rebuild_device
 from pipeline.state.records import SourceRecord
+from pipeline.storage.stored_event import StoredDevice, StoredRecord
+from pipeline.storage.stored_session import Facts
 
+_ALIKE = ("start_reason", "end_reason", "exit_reason", "cold_start", "event_count", "client_session_id")
 _FOLDER = Path(__file__).parents[1] / "golden"
 
 
@@ -32,13 +35,26 @@ class Left:
         self.entries = {bytes.fromhex(key): bytes.fromhex(value) for key, value in found["entries"].items()}
         self.rows = [json.loads(row) for row in found["rows"]]
 
-    def fold(self, key: bytes, below: int) -> list[dict[str, Any]]:
-        """The sessions of a device by the fold over all of its events."""
-        events: list[Event] = []
+    def events(self, key: bytes, below: int) -> list[StoredRecord]:
+        """The events that each record of a device brought first, as they are stored."""
+        seen: set[str] = set()
+        found = []
         for record in self.records[:below]:
             if record.key == key:
                 arrivals, _ = arrivals_of(key, [record.offset, record.timestamp, record.value, None])
-                events += [event for _, _, events in arrivals for event in events]
+                for offset, ms, events in arrivals:
+                    new = []
+                    for event in events:
+                        if event.id not in seen:
+                            seen.add(event.id)
+                            new.append(event)
+                    if new:
+                        found.append(StoredRecord(offset, ms, new))
+        return found
+
+    def fold(self, key: bytes, below: int) -> list[dict[str, Any]]:
+        """The sessions of a device by the fold over all of its events."""
+        events = [event for record in self.events(key, below) for event in record.events]
         app_id, device_id = key.decode().split("/")
         found = []
         for each in sessions(app_id, device_id, events, Policy()):
@@ -49,12 +65,14 @@ class Left:
                     "ended_at": each.ended_at_ms / 1_000,
                     "state": "foreground" if each.foreground else "background",
                     "stitched_index": each.stitched_index,
-                    **{
-                        name: value
-                        for name, value in asdict(each).items()
-                        if name in ("start_reason", "end_reason", "exit_reason", "cold_start", "event_count")
-                        or name == "client_session_id"
-                    },
+                    "user_ids": each.user_ids,
+                    **{name: getattr(each, name) for name in _ALIKE},
                 }
             )
         return found
+
+    def rebuilt(self, key: bytes, below: int) -> Mapping[str, Facts]:
+        """What a rebuild from the stored events says of the device's sessions."""
+        app_id, device_id = key.decode().split("/")
+        stored = StoredDevice(app_id, device_id, {0: below - 1}, self.events(key, below))
+        return rebuild_device(stored, Policy(), 2**52, 0).facts
