@@ -24,11 +24,10 @@ from tests.chaos.proxy import FaultProxy
 from tests.chaos.recovery import Recoveries
 from tests.chaos.schedule import ROLES, Step
 from tests.chaos.verify import Verdict, judge, read
-from tests.support.stack import Stack, running_stack
+from tests.support.stack import SESSION_TIMEOUT_S, Stack, running_stack
 
 _PARTITIONS = 4
 _WORKERS_A_ROLE = 2
-_SESSION_TIMEOUT_S = 6
 _IDLE_S = 2
 _CLICKHOUSE_TIMEOUT_S = 5
 _SETTLE_TIMEOUT_S = 60.0
@@ -180,7 +179,7 @@ class _Chaos:
             case plan.Scale(role):
                 fleet.remove(role)
             case plan.Freeze(role):
-                fleet.freeze(role, _SESSION_TIMEOUT_S + 3)
+                fleet.freeze(role, SESSION_TIMEOUT_S + 3)
             case plan.Outage():
                 self._outage(act)
             case plan.HeavyDevice(number):
@@ -236,7 +235,7 @@ def _seconds(step: Step) -> float:
         case plan.KillInRebalance(_, after_s):
             seconds = after_s
         case plan.Freeze():
-            seconds = _SESSION_TIMEOUT_S + 3.0
+            seconds = SESSION_TIMEOUT_S + 3.0
         case plan.Outage(seconds=lasts_s):
             seconds = lasts_s + 1
         case plan.RestartBroker():

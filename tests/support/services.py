@@ -19,6 +19,8 @@ from pipeline.embedded.kafka_probe import broker_answers
 _KAFKA_FOLDER = Path(__file__).parents[1] / "kafka"
 _START_TIMEOUT_S = 60.0
 _RESOLVE_TIMEOUT_S = 300.0
+MIN_SESSION_TIMEOUT_S = 1.0
+"""The shortest that Apache Kafka takes here; 6 s unless it is configured."""
 _JAVA_OPTIONS = [
     "-Xmx512m",
     # Short lives: start fast rather than run fast.
@@ -214,7 +216,7 @@ def _server_properties(port: int, controller_port: int, data: Path) -> str:
         "share.coordinator.state.topic.replication.factor": 1,
         "share.coordinator.state.topic.min.isr": 1,
         "group.initial.rebalance.delay.ms": 0,
-        "group.min.session.timeout.ms": 1_000,
+        "group.min.session.timeout.ms": int(MIN_SESSION_TIMEOUT_S * 1_000),
         "log.retention.ms": -1,
         # After kill9 a new start has to wait until the registration of the old one has expired.
         "broker.session.timeout.ms": 1_500,
