@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,8 +94,10 @@ class ApacheKafka:
 
     kind = "kafka"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
+        """`options` are for the JVM; without any it gets its classes from an archive."""
         java, classpath = _java(), kafka_classpath()
+        options = options or (f"-XX:SharedArchiveFile={_classes(classpath)}",)
         self._port, controller_port = free_port(), free_port()
         data = folder / "data"
         folder.mkdir(parents=True, exist_ok=True)
@@ -104,7 +107,7 @@ class ApacheKafka:
             _format(java, classpath, settings, data)
         self._child = Child(
             "Apache Kafka",
-            [java, *_JAVA_OPTIONS, "-cp", classpath, "kafka.Kafka", str(settings)],
+            [java, *_JAVA_OPTIONS, *options, "-cp", classpath, "kafka.Kafka", str(settings)],
             log_file=folder / "kafka.log",
             cwd=folder,
         )
@@ -195,6 +198,21 @@ def _format(java: str, classpath: str, settings: Path, data: Path) -> None:
             unfinished.rename(template)
             return
     shutil.copytree(template, data)
+
+
+def _classes(classpath: str) -> Path:
+    """Kafka's classes as a JVM holds them: to load them anew is half of its start. Made once, by a broker that ends.
+
+    A JVM that cannot use the archive, such as another version, starts without.
+    """
+    digest = hashlib.sha256(classpath.encode()).hexdigest()[:12]
+    archive = _target() / f"classes-{digest}.jsa"
+    if not archive.exists():
+        unfinished = archive.with_suffix(f".{os.getpid()}")
+        with tempfile.TemporaryDirectory() as folder:
+            ApacheKafka(Path(folder), f"-XX:ArchiveClassesAtExit={unfinished}").stop()
+        unfinished.replace(archive)
+    return archive
 
 
 def _server_properties(port: int, controller_port: int, data: Path) -> str:
