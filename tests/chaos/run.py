@@ -134,6 +134,7 @@ class _Chaos:
             self.fleet.rest(step.pause_s)
             if step.settle:
                 self.fleet.settle(_SETTLE_TIMEOUT_S)
+            self.load.keep_up()
             self.acts_without_load += not self.load.is_sending
             self._say(f"{time.monotonic() - started_s:6.1f} s  {step.act}")
             self._do(step.act)
