@@ -227,7 +227,7 @@ class _Chaos:
 
 
 def _seconds(step: Step) -> float:
-    """About how long a step takes, rather more than less, so that everything happens under load."""
+    """About how long a step takes on an idle machine; where it takes longer, the load goes on for longer too."""
     match step.act:
         case plan.Kill(roles, gap_s, restart_s):
             seconds = gap_s * (len(roles) - 1) + restart_s
@@ -240,14 +240,12 @@ def _seconds(step: Step) -> float:
         case plan.Outage(seconds=lasts_s):
             seconds = lasts_s + 1
         case plan.RestartBroker():
-            seconds = 8.0
-        case plan.HeavyDevice():
-            seconds = 12.0
-        case plan.ForeignProducer():
-            seconds = 6.0
+            seconds = 4.0
+        case plan.HeavyDevice() | plan.ForeignProducer():
+            seconds = 1.0
         case _:
             seconds = 0.0
-    return step.pause_s + seconds + (7 if step.settle else 0.5)
+    return step.pause_s + seconds + (2 if step.settle else 0.1)
 
 
 def _judge(chaos: _Chaos, order: Order, recoveries: Recoveries) -> Outcome:
