@@ -21,6 +21,7 @@ from uuid import uuid4
 import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.client import Client
+from hypothesis import HealthCheck, settings
 
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from tests.support.services import Broker, Unavailable, start_broker
@@ -36,6 +37,10 @@ SLOW_CPU_S = 150.0
 SIDE_BY_SIDE = 2
 LONG_S = 15.0
 """Tests that took longer are listed at the end. To keep the suite short, look there first."""
+
+# How long one example takes depends on what else the machine does: no promise is about that.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import conftest
 
@@ -90,3 +91,9 @@ def test_what_takes_long_is_listed_with_what_was_started_for_it() -> None:
     terminal.stats = {"passed": [report("a", "call", long_s)]}
     conftest.pytest_terminal_summary(terminal)
     assert not lines
+
+
+def test_no_example_has_a_deadline() -> None:
+    """Two processes and their services share the machine: by default one example may take 200 ms."""
+    assert settings.default is not None and settings.default.deadline is None
+    assert HealthCheck.too_slow in settings.default.suppress_health_check
