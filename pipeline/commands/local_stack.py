@@ -36,7 +36,7 @@ _DRAIN_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 30.0
 _WATCH_S = 0.5
 # Tansu takes half the session timeout for a join, so it is short here.
-_SESSION_TIMEOUT_MS = 3_000
+_SESSION_TIMEOUT_MS = 6_000
 _DATABASE = "app_sessions"
 _DASHBOARD = "dashboard"
 
