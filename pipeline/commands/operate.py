@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline import topics, wiring
-from pipeline.clickhouse.migrations import migrate as apply_migrations
+from pipeline.clickhouse import migrations
 from pipeline.clickhouse.migrations import note_offset_base
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.local_stack import LocalStack
@@ -80,7 +80,7 @@ def migrate(settings: Settings, made_anew: Sequence[str] = ()) -> None:
             raise CommandFailed(f"{topic} is not a topic for --made-anew. {remedy(topic)}")
     store = wiring.store(settings)
     try:
-        applied = apply_migrations(store)
+        applied = migrations.migrate(store)
         note_offset_base(store, settings.offset_base)
         print(f"applied {', '.join(applied)}" if applied else "ClickHouse is up to date")
         asyncio.run(wiring.make_topics(settings))
