@@ -114,7 +114,9 @@ def _fold(store: Store, settings: Any, template: int) -> None:
 def _copy(store: Store, table: str, changed: Mapping[str, str], copies: int) -> None:
     """What the table holds, so many times, the first included."""
     described = rows(store, f"DESCRIBE TABLE {table}")
-    columns = [row["name"] for row in described if not row["default_expression"] and row["name"] != "is_deleted"]
+    columns = [row["name"] for row in described if not row["default_expression"]]
+    if table in _FEEDS:
+        columns.remove("is_deleted")
     names, template = ", ".join(columns), f"{table}_template"
     store.command(f"CREATE TABLE {template} AS {table}")
     store.command(f"INSERT INTO {template} ({names}) SELECT {names} FROM {table}")

@@ -145,5 +145,6 @@ def test_a_question_that_does_not_ask_for_them_does_not_read_them(store: Store) 
     plan = store.query("EXPLAIN SELECT event_id, attributes FROM events", format="TSVRaw").decode()
     assert "z_event_version_rows" not in plan
     assert (
-        "z_event_version_rows" in store.query("EXPLAIN SELECT conflicts FROM events", format="TSVRaw").decode()
+        "z_event_version_rows"
+        in store.query("EXPLAIN SELECT conflicts FROM events", format="TSVRaw").decode()
     )
