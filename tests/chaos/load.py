@@ -81,7 +81,7 @@ class Load:
         """Starts the fleet, at a pace at which it takes so long; returns once its first events are stored."""
         self._pace = self._simulated / seconds
         self._sending = self._stack.begin(*self._simulate, "--rate", str(self._pace))
-        self._stack.poll("SELECT count() FROM event_rows", bool, timeout_s=_FIRST_TIMEOUT_S)
+        self._stack.poll("SELECT count() FROM z_event_rows", bool, timeout_s=_FIRST_TIMEOUT_S)
 
     def keep_up(self) -> None:
         """Where the fleet has come to its end, another one sends at the same pace; returns once it does."""
