@@ -54,7 +54,7 @@ def replay(settings: Settings, choice: DeadLetterChoice, *, again: bool) -> None
 
 async def _replay(settings: Settings, store: Store, choice: DeadLetterChoice, again: bool) -> int:
     # Only what a worker reads is written to.
-    read = [each.topic for each in registry.FORMATS] + [topics.SESSIONS]
+    read = [each.topic for each in registry.FORMATS] + [topics.SESSIONS, topics.EVENT_COPIES]
     found = records(choice, read, again=again)
     lines = store.lines(found.sql, found.parameters)
     count = 0

@@ -1,0 +1,51 @@
+"""Copies of events that may be stamped otherwise than the ones that came first: what is told of them.
+
+Not of every duplicate: one that is sent again as it was meets the first one where it is stored. What its stamp was the
+state does not know; it knows the corrected time, and until when stamps may differ from that. So nothing is told where
+both have the same time and neither was corrected. To tell more than is needed does no harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.formats import native
+from pipeline.formats.native.events import Corrected
+from pipeline.formats.record_time import record_time_ms
+from pipeline.formats.rejected import Rejected
+from pipeline.state.device import Copy
+from pipeline.state.effects import Fields
+from pipeline.state.outbox import split_key
+from pipeline.storage.event_copies import EventCopy, value_of
+
+
+def told_copies(
+    key: bytes, fields: Fields, copies: Sequence[Copy], corrected: Corrected, corrected_ms: int
+) -> list[tuple[bytes, bytes]]:
+    """Keys and values for `event-copies`, of the copies that records of a device brought.
+
+    `fields` are the records; `corrected` are those of them, and `corrected_ms` is until when others, that had times
+    corrected. Each value follows from its record alone, so that it is the same when that comes again.
+    """
+    if not copies:
+        return []
+    places: dict[int, list[int]] = {}
+    for copy in copies:
+        if copy.first_ms != copy.time_ms or copy.time_ms <= corrected_ms or copy.offset in corrected:
+            places.setdefault(copy.offset, []).append(copy.place)
+    if not places:
+        return []
+    app_id, device_id = split_key(key)
+    told = []
+    each = iter(fields)
+    for offset, record_ms, value, headers in zip(each, each, each, each, strict=True):
+        if offset in places:
+            # Once more, for the stamps: what is folded of a record does not have them.
+            envelope = native.decode(value, key, record_time_ms(headers or (), record_ms))
+            assert not isinstance(envelope, Rejected), "events were taken of it"
+            found = [(envelope.events[place], place) for place in places[offset]]
+            some = [EventCopy(event.id, event.raw_time_ms, place) for event, place in found]
+            told.append(
+                (key, value_of(app_id, device_id, offset=offset, record_ms=record_ms, copies=some))
+            )
+    return told
