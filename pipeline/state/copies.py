@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.formats import native
-from pipeline.formats.native.events import Corrected
 from pipeline.formats.record_time import record_time_ms
 from pipeline.formats.rejected import Rejected
 from pipeline.state.device import Copy
@@ -20,18 +19,18 @@ from pipeline.storage.event_copies import EventCopy, value_of
 
 
 def told_copies(
-    key: bytes, fields: Fields, copies: Sequence[Copy], corrected: Corrected, corrected_ms: int
+    key: bytes, fields: Fields, copies: Sequence[Copy], corrected_ms: int
 ) -> list[tuple[bytes, bytes]]:
     """Keys and values for `event-copies`, of the copies that records of a device brought.
 
-    `fields` are the records; `corrected` are those of them, and `corrected_ms` is until when others, that had times
-    corrected. Each value follows from its record alone, so that it is the same when that comes again.
+    `fields` are the records. Times up to `corrected_ms` may have been corrected, those of the copies or those of the
+    events that came first. A value follows from its record alone, but for how many of its copies it tells of.
     """
     if not copies:
         return []
     places: dict[int, list[int]] = {}
     for copy in copies:
-        if copy.first_ms != copy.time_ms or copy.time_ms <= corrected_ms or copy.offset in corrected:
+        if copy.first_ms != copy.time_ms or copy.time_ms <= corrected_ms:
             places.setdefault(copy.offset, []).append(copy.place)
     if not places:
         return []

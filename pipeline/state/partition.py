@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 
 from pipeline.domain.policy import Policies
-from pipeline.formats.native.events import Arrival, Corrected, arrivals_of
+from pipeline.formats.native.events import Arrival, arrivals_of
 from pipeline.formats.native.partitioner import misplaced
 from pipeline.state.app_policies import AppPolicies
 from pipeline.state.aside import MOST_ASIDE, Aside, aside_item
@@ -282,14 +282,14 @@ class Partition:
             self._set_aside(key, fields, _TOO_LARGE, effects)
             return 0
         try:
-            arrivals, refused, corrected = arrivals_of(key, fields)
+            arrivals, refused, corrected_ms = arrivals_of(key, fields)
             if not arrivals:
                 effects.refused += refused
                 return 0
             assert key is not None, "decode refuses a record without a key"
             if self._came_ms:
                 arrivals = [(at, self._came_ms.get(at, ms), events) for at, ms, events in arrivals]
-            return self._fold_arrivals(key, (arrivals, refused, corrected), fields, effects)
+            return self._fold_arrivals(key, (arrivals, refused, corrected_ms), fields, effects)
         except (UnreadableState, MemoryError):
             raise
         except Exception as error:
@@ -304,10 +304,10 @@ class Partition:
             return 0
 
     def _fold_arrivals(
-        self, key: bytes, arrived: tuple[list[Arrival], int, Corrected], fields: Fields, effects: Effects
+        self, key: bytes, arrived: tuple[list[Arrival], int, int], fields: Fields, effects: Effects
     ) -> int:
         """Apply records of a device. The effects are touched last, so that nothing is in them of what fails."""
-        arrivals, refused, corrected = arrived
+        arrivals, refused, corrected_ms = arrived
         state = self._load(key)
         if arrivals[0][0] <= state.applied_offset:
             effects.owed.add(key, state, state.applied_offset * 2)
@@ -323,9 +323,8 @@ class Partition:
             raise self._unreadable(key, error) from error
         made = 0
         if applied:
-            if corrected:
-                state.corrected_ms = max(state.corrected_ms, *corrected.values())
-            told = told_copies(key, fields, counts.copies, corrected, state.corrected_ms)
+            state.corrected_ms = max(state.corrected_ms, corrected_ms)
+            told = told_copies(key, fields, counts.copies, state.corrected_ms)
             counts.copies.clear()
             table_key, entry = self._store.entry_of_step(key, state, arrivals, policy, policy_bytes)
             effects.states.append((table_key, entry))

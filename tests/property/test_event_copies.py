@@ -58,7 +58,7 @@ def records(draw: st.DrawFn) -> list[SourceRecord]:
         for _ in range(draw(st.integers(1, 4))):
             number = draw(st.integers(0, 4))
             event = {"id": f"e{number}", "name": "n", "time": STAMP_MS + number * 1_000 + draw(off)}
-            if draw(st.integers(0, 7)) == 0:
+            if draw(st.integers(0, 3)) == 0:
                 event["raw_time"] = event["time"] + draw(off_ms)
             events.append(event)
         envelope: dict[str, Any] = {"v": 1, "app_id": "a", "device_id": "d", "events": events}

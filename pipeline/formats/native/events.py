@@ -33,10 +33,6 @@ from pipeline.formats.rejected import Reason, Rejected
 Arrival = tuple[int, int, Sequence[Event]]
 """The events of one record of a device: its offset, its record time (Unix milliseconds), the events."""
 
-Corrected = dict[int, int]
-"""Of records with events whose times may not be those that the device stamped: offset, and the latest of their times.
-Of all others time and stamp are the same."""
-
 _new = tuple.__new__
 _NO_ATTRIBUTES = (b"", b"null")
 
@@ -182,14 +178,15 @@ def _index(rejected: Rejected) -> int:
     return -1 if rejected.event_index is None else rejected.event_index
 
 
-def arrivals_of(key: bytes | None, fields: Sequence[Any]) -> tuple[list[Arrival], int, Corrected]:
-    """What the records of one key hold, how many events (or whole records) were refused, and whose times are corrected.
+def arrivals_of(key: bytes | None, fields: Sequence[Any]) -> tuple[list[Arrival], int, int]:
+    """What the records of one key hold; how many events (or whole records) were refused; and the latest time that was
+    corrected, or may have been: of events that are later, time and stamp are the same. 0 if there is none.
 
     `fields` are offset, record time, value and headers (None: there are none) of the first record, then of the next.
     """
     arrivals: list[Arrival] = []
     refused = 0
-    corrected: Corrected = {}
+    corrected: list[int] = []
     names = names_of(key)
     # Of the record before: most have the same resource and user, and to see that costs less than to look them up.
     raw_resource, raw_user, resource, user = NOTHING, NOTHING, "{}", ""
@@ -207,7 +204,7 @@ def arrivals_of(key: bytes | None, fields: Sequence[Any]) -> tuple[list[Arrival]
                     resource, user = texts
                     raw_resource, raw_user = wire.resource, wire.user
             if wire is not None:
-                count, events = len(wire.events), _events_of(wire, came_ms, resource, user, offset, corrected)
+                count, events = len(wire.events), _events_of(wire, came_ms, resource, user, corrected)
         except orjson.JSONDecodeError:
             events = None  # As in `decode`.
         if events is None:
@@ -218,18 +215,19 @@ def arrivals_of(key: bytes | None, fields: Sequence[Any]) -> tuple[list[Arrival]
             wire, _, faults, resource, user, notes = read
             raw_resource, raw_user = wire.resource, wire.user
             count = len(wire.events) + len(faults)
-            events = _events_of(wire, came_ms, resource, user, offset, corrected)
+            events = _events_of(wire, came_ms, resource, user, corrected)
             if notes.raw_times:
-                _note_corrected(corrected, offset, events)
+                corrected += _latest(events)
         refused += count - len(events)
         arrivals.append((offset, record_ms, events))
-    return arrivals, refused, corrected
+    return arrivals, refused, max(corrected, default=0)
 
 
 def _events_of(
-    wire: WireEnvelope, record_ms: int, resource: str, user: str, offset: int, corrected: Corrected
+    wire: WireEnvelope, record_ms: int, resource: str, user: str, corrected: list[int]
 ) -> list[Event]:
-    """Those that pass; raises `orjson.JSONDecodeError` as `understood` does. Notes in `corrected` what it corrects."""
+    """Those that pass; raises `orjson.JSONDecodeError` as `understood` does. Where it corrects times, the latest of them
+    goes into `corrected`."""
     shift_ms = 0 if wire.sent_at is None else shift_of(wire.sent_at, record_ms)
     latest_ms, punctual_ms = latest_of(record_ms), record_ms + CLOCK_TOLERANCE_MS
     # With a clock that is off none takes the quick way: it does not see all that may be wrong with a time then.
@@ -255,17 +253,18 @@ def _events_of(
         )  # fmt: skip
     if not is_ahead:
         if shift_ms:
-            _note_corrected(corrected, offset, events)
+            corrected += _latest(events)
         return events
     back_ms = back_of(max(events)[0], record_ms)
     earlier = [event._replace(time_ms=event.time_ms - back_ms) for event in events]
     kept = [event for event in earlier if event.time_ms >= MIN_TIME_MS]
-    _note_corrected(corrected, offset, kept)
+    corrected += _latest(kept)
     return kept
 
 
-def _note_corrected(corrected: Corrected, offset: int, events: Sequence[Event]) -> None:
-    corrected[offset] = max((event.time_ms for event in events), default=0)
+def _latest(events: Sequence[Event]) -> list[int]:
+    """The latest time of some events; of none, nothing."""
+    return [max(event.time_ms for event in events)] if events else []
 
 
 def understood(event: WireEvent, shift_ms: int, latest_ms: int) -> tuple[int, bytes, Meaning] | None:
