@@ -15,7 +15,8 @@ import orjson
 from pipeline.formats.limits import MAX_EVENTS, MAX_ID_CHARS, MAX_STAMP_MS
 from pipeline.formats.native.reading import names_of
 from pipeline.formats.rejected import Reason, Rejected
-from pipeline.storage.rows import event_copy_row
+from pipeline.storage.rows import day_of, event_copy_row
+from pipeline.storage.stored_event import StoredCopy
 
 VERSION = 1
 _MAX_OFFSET = 2**54 - 1
@@ -79,6 +80,23 @@ def value_of(
     )
 
 
+def rows_of_stored(app_id: str, device_id: str, copies: Iterable[StoredCopy]) -> list[bytes]:
+    """The rows that take stored copies back; they last as long as those do."""
+    return [
+        event_copy_row(
+            app_id,
+            device_id,
+            each.event_id,
+            raw_time_ms=each.raw_time_ms,
+            offset=each.offset,
+            event_index=each.event_index,
+            stored_on=each.stored_on,
+            retention_days=each.retention_days,
+        )
+        for each in copies
+    ]
+
+
 def rows_of_copies(value: bytes | None, key: bytes | None) -> list[bytes] | Rejected:
     """The rows that take back the copies which a record of `event-copies` names. Never raises because of the record."""
     if not value:
@@ -109,7 +127,8 @@ def rows_of_copies(value: bytes | None, key: bytes | None) -> list[bytes] | Reje
             raw_time_ms=each.raw_time,
             offset=found.offset,
             event_index=each.event_index,
-            record_ms=found.record_time,
+            stored_on=day_of(found.record_time),
+            retention_days=0,
         )
         for each in found.copies
     ]

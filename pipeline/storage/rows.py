@@ -218,16 +218,17 @@ def event_copy_row(
     raw_time_ms: int,
     offset: int,
     event_index: int,
-    record_ms: int,
+    stored_on: str,
+    retention_days: int,
 ) -> bytes:
     """The row that takes a copy of an event back: the copy's own key and place, as `event_rows` has them.
 
-    `record_ms` is the own record time of the record that brought it: the row has to last as long as the copy.
+    The row lasts for so many days from the day on (`day_of`), and that has to be as long as the copy; 0 is for ever.
     """
     return (
         f'{{"app_id":{_quoted(app_id)},"device_id":{_quoted(device_id)},"event_id":{_text(event_id)},'
         f'"raw_time":{_seconds(raw_time_ms)},"offset":{offset},"event_index":{event_index},'
-        f'"stored_on":"{_day(record_ms)}"}}'
+        f'"stored_on":{_text(stored_on)},"retention_days":{retention_days}}}'
     ).encode()
 
 
@@ -327,8 +328,8 @@ _LAST_DAY = 65_535
 _EPOCH = date(1970, 1, 1).toordinal()
 
 
-def _day(time_ms: int) -> str:
-    """The day of a time; what a Date cannot hold becomes the nearest that it can."""
+def day_of(time_ms: int) -> str:
+    """The day of a time, Unix milliseconds, as 2026-01-31; what a Date cannot hold becomes the nearest that it can."""
     return date.fromordinal(_EPOCH + max(0, min(time_ms // _DAY_MS, _LAST_DAY))).isoformat()
 
 

@@ -113,9 +113,13 @@ def stored_line(row: dict[str, object]) -> bytes:
     def text(value: object) -> str:
         return value if isinstance(value, str) else orjson.dumps(value).decode()
 
-    received_ms, time_ms = (round(row[name] * 1_000) for name in ("received_at", "time"))  # type: ignore[operator]
+    received_ms, time_ms, raw_time_ms = (
+        round(row[name] * 1_000)  # type: ignore[operator]
+        for name in ("received_at", "time", "raw_time")
+    )
     return orjson.dumps(
         (row["app_id"], row["device_id"], row["partition"], row["offset"], received_ms, time_ms, row["kind"],
          row["seq"], row["event_id"], row["client_session_id"], row["exit_reason"], row["counters"],
-         text(row["resource_json"]), text(row["user_json"]), row["stated"])
+         text(row["resource_json"]), text(row["user_json"]), row["stated"],
+         raw_time_ms, row["event_index"], "1970-01-01", 0)
     )  # fmt: skip

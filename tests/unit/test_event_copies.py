@@ -271,7 +271,7 @@ SAID: dict[str, Any] = json.loads(value_of("a", "d", offset=7, record_ms=AT_MS, 
 def test_what_is_told_becomes_the_rows_that_take_back() -> None:
     rows = rows_of_copies(json.dumps(SAID).encode(), KEY)
     assert isinstance(rows, list)
-    own = {"app_id": "a", "device_id": "d", "offset": 7, "stored_on": "2024-10-04"}
+    own = {"app_id": "a", "device_id": "d", "offset": 7, "stored_on": "2024-10-04", "retention_days": 0}
     assert [json.loads(row) for row in rows] == [
         {**own, "event_id": "x", "raw_time": AT_MS / 1_000 + 0.001, "event_index": 2},
         {**own, "event_id": 'y"\u2028', "raw_time": 0, "event_index": 499},
