@@ -43,7 +43,9 @@ def rebuild(settings: Settings, scope: RebuildScope, *, dry_run: bool, states: b
             summary = ", ".join(f"{count} {what}" for what, count in sorted(counts.items()))
             print(f"{total} sessions differ: {summary}")
         if work.copies:
-            print(f"{work.copies} copies of events {'are stored besides these' if dry_run else 'were taken back'}")
+            print(
+                f"{work.copies} copies of events {'are stored besides these' if dry_run else 'were taken back'}"
+            )
         if dry_run or not (total or states):
             return
         replaced = asyncio.run(_require_rest(settings))

@@ -44,7 +44,5 @@ def told_copies(
             assert not isinstance(envelope, Rejected), "events were taken of it"
             found = [(envelope.events[place], place) for place in places[offset]]
             some = [EventCopy(event.id, event.raw_time_ms, place) for event, place in found]
-            told.append(
-                (key, value_of(app_id, device_id, offset=offset, record_ms=record_ms, copies=some))
-            )
+            told.append((key, value_of(app_id, device_id, offset=offset, record_ms=record_ms, copies=some)))
     return told

@@ -138,7 +138,9 @@ class World:
 
 
 @given(records(), st.data())
-def test_events_are_one_row_each_whatever_is_stamped_anew(sent: list[SourceRecord], data: st.DataObject) -> None:
+def test_events_are_one_row_each_whatever_is_stamped_anew(
+    sent: list[SourceRecord], data: st.DataObject
+) -> None:
     world, at = World(), 0
     while at < len(sent):
         count = data.draw(st.integers(1, len(sent) - at))

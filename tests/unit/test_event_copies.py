@@ -48,9 +48,7 @@ def record(
     """Ids and stamps; it comes a day after AT_MS."""
     made = [{"id": id_, "name": "n", "time": AT_MS + at_ms} for id_, at_ms in events]
     value = {"v": 1, "app_id": "a", "device_id": device, "events": made, **head}
-    return SourceRecord(
-        offset, AT_MS + DAY_MS + after_ms, f"a/{device}".encode(), json.dumps(value).encode()
-    )
+    return SourceRecord(offset, AT_MS + DAY_MS + after_ms, f"a/{device}".encode(), json.dumps(value).encode())
 
 
 def told(*effects: Effects) -> list[tuple[int, str, int, int]]:

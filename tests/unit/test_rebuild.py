@@ -107,8 +107,27 @@ def test_each_partition_that_a_device_is_stored_from_is_known_with_its_end() -> 
     rows = [(0, 4, "a"), (2, 4, "b"), (0, 5, "c"), (2, 9, "d")]
     lines = [
         json.dumps(
-            ["app", "d", number, offset, AT_MS, AT_MS, "activity", 0, id_, "", "", 0, "{}", "", "", AT_MS, 0,
-             "2026-01-05", 90]
+            [
+                "app",
+                "d",
+                number,
+                offset,
+                AT_MS,
+                AT_MS,
+                "activity",
+                0,
+                id_,
+                "",
+                "",
+                0,
+                "{}",
+                "",
+                "",
+                AT_MS,
+                0,
+                "2026-01-05",
+                90,
+            ]
         ).encode()
         for number, offset, id_ in rows
     ]
@@ -119,7 +138,13 @@ def test_each_partition_that_a_device_is_stored_from_is_known_with_its_end() -> 
 
 def test_of_copies_under_one_id_the_one_that_came_first_counts_and_the_others_are_named() -> None:
     hour_ms = 3_600_000
-    rows = [(3, 0, "a", 0, 0), (3, 1, "a", 5, 5), (4, 0, "b", 2, hour_ms), (9, 7, "a", -9, -9), (9, 8, "b", 2, 2)]
+    rows = [
+        (3, 0, "a", 0, 0),
+        (3, 1, "a", 5, 5),
+        (4, 0, "b", 2, hour_ms),
+        (9, 7, "a", -9, -9),
+        (9, 8, "b", 2, 2),
+    ]
     lines = [
         json.dumps(
             ["app", "d", 0, offset, AT_MS, AT_MS + at_ms, "activity", 0, id_, "", "", 0, "{}", "", "",
