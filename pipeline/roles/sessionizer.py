@@ -1,8 +1,8 @@
 """The sessionizer role: the order of effects around `state.Partition`.
 
 For a chunk of one partition: step (pure), then copies of events told, then states durable, then rows durable, then
-acknowledge. (A copy is told of for as long as the state does not know of its record: a crash in between repeats it.) For
-silence: rows, then states, since its rows are a function of state alone. Whatever fails leaves the chunk
+acknowledge. (Copies before the state that knows of their records: so a crash in between repeats them.) For silence:
+rows, then states, since its rows are a function of state alone. Whatever fails leaves the chunk
 unacknowledged and stops the worker; the next owner's state emits its outbox again, before a new state takes
 its place.
 """

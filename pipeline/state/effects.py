@@ -47,7 +47,7 @@ class Effects:
     rows: Rows
     """Device key and session row."""
     copies: list[tuple[bytes, bytes]] = field(default_factory=list)
-    """Device key and value for `event-copies`. Once the states are durable nobody finds these copies again: so before."""
+    """Device key and value for `event-copies`. Once the states are durable nobody finds these copies again."""
     states: list[tuple[bytes, bytes | None]] = field(default_factory=list)
     """Table key and value (None: the entry is gone); the partition's marker last, in the last step of a chunk."""
     counts: Counts = field(default_factory=Counts)

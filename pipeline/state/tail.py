@@ -239,8 +239,8 @@ class Tail:
         return self.time_of(event_id, mark) is not None
 
     def time_of(self, event_id: str, mark: bytes) -> int | None:
-        """The time of the event of this id, which has this mark. None if there is none; `UNTOLD` if it is here and was not
-        looked at."""
+        """The time of the event of this id, which has this mark. None if there is none; `UNTOLD` if it is here and was
+        not looked at."""
         if self._ids is not None:
             return UNTOLD if event_id in self._ids else None
         marks = self._marks

@@ -1,8 +1,8 @@
 """Whatever copies of events come, however they are stamped: what is stored and not taken back is the first of each.
 
-What is stored, and what a row that takes back hides, is written here anew, from the words of schemas/clickhouse alone: an
-event's key is app, day of its stamp, device and id; of one key the copy seen first counts; what takes a copy back hides
-that copy and all that came later under its key.
+What is stored, and what a row that takes back hides, is written here anew, from the words of schemas/clickhouse alone:
+an event's key is app, day of its stamp, device and id; of one key the copy seen first counts; what takes a copy back
+hides that copy and all that came later under its key.
 """
 
 from __future__ import annotations

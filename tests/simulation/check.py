@@ -95,10 +95,10 @@ class _Truth:
         self.records: dict[Device, list[tuple[int, list[Event]]]] = {}
         """The same, each record with the time of its partition when it came."""
         self.copies: dict[Name, list[Row]] = {}
-        """The storable copies of each event, in the order in which they came: partition, offset, index, day of stamp."""
+        """The storable copies of each event, in the order in which they came: where, and the day of the stamp."""
         self.unstored: set[Name] = set()
-        """Events of which the sink did not store a copy that the sessionizer may have had: it could not, or the record was
-        deleted before. What becomes of other copies depends on their stamps."""
+        """Events of which the sink did not store a copy that the sessionizer may have had: it could not, or the record
+        was deleted before. What becomes of other copies depends on their stamps."""
         self._places: dict[int, Place] = {}
         """Of the very objects in `records`: where each came."""
         self.ledger: dict[Any, Row] = {}

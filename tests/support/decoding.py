@@ -14,7 +14,7 @@ from pipeline.formats.rejected import Rejected
 
 
 def assert_read_alike(value: bytes | None, key: bytes | None, record_ms: int) -> None:
-    """What storage keeps is what the fold gets: the same events, as many refused, the same reason; and where the fold is
+    """What storage keeps is what the fold gets: the same events, as many refused, the same reason. Where the fold is
     told of no correction, time and stamp are one."""
     assert_read_alike_by_both_ways(value, key)
     stored = native.decode(value, key, record_ms)

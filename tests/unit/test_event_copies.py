@@ -1,4 +1,4 @@
-"""Copies of events that were stamped anew: which are told of, in which order, and what the sink makes of what it is told."""
+"""Copies of events that were stamped anew: which are told of, in which order, and what the sink makes of that."""
 
 from __future__ import annotations
 

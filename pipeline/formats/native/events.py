@@ -226,8 +226,8 @@ def arrivals_of(key: bytes | None, fields: Sequence[Any]) -> tuple[list[Arrival]
 def _events_of(
     wire: WireEnvelope, record_ms: int, resource: str, user: str, corrected: list[int]
 ) -> list[Event]:
-    """Those that pass; raises `orjson.JSONDecodeError` as `understood` does. Where it corrects times, the latest of them
-    goes into `corrected`."""
+    """Those that pass; raises `orjson.JSONDecodeError` as `understood` does. Where it corrects times, the latest of
+    them goes into `corrected`."""
     shift_ms = 0 if wire.sent_at is None else shift_of(wire.sent_at, record_ms)
     latest_ms, punctual_ms = latest_of(record_ms), record_ms + CLOCK_TOLERANCE_MS
     # With a clock that is off none takes the quick way: it does not see all that may be wrong with a time then.
