@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.formats import native
-from pipeline.formats.record_time import record_time_ms
+from pipeline.formats.record_time import WAS_REFUSED, record_time_ms
 from pipeline.formats.rejected import Rejected
 from pipeline.state.device import Copy
 from pipeline.state.effects import Fields
 from pipeline.state.outbox import split_key
+from pipeline.state.tail import UNTOLD
 from pipeline.storage.event_copies import EventCopy, value_of
 
 
@@ -28,21 +29,32 @@ def told_copies(
     """
     if not copies:
         return []
-    places: dict[int, list[int]] = {}
+    suspects: dict[int, list[Copy]] = {}
     for copy in copies:
         if copy.first_ms != copy.time_ms or copy.time_ms <= corrected_ms:
-            places.setdefault(copy.offset, []).append(copy.place)
-    if not places:
+            suspects.setdefault(copy.offset, []).append(copy)
+    if not suspects:
         return []
     app_id, device_id = split_key(key)
     told = []
     each = iter(fields)
     for offset, record_ms, value, headers in zip(each, each, each, each, strict=True):
-        if offset in places:
+        some = suspects.get(offset, [])
+        if headers and any(name == WAS_REFUSED for name, _ in headers):
+            some = [copy for copy in some if _was_another(copy)]
+        if some:
             # Once more, for the stamps: what is folded of a record does not have them.
             envelope = native.decode(value, key, record_time_ms(headers or (), record_ms))
             assert not isinstance(envelope, Rejected), "events were taken of it"
-            found = [(envelope.events[place], place) for place in places[offset]]
-            some = [EventCopy(event.id, event.raw_time_ms, place) for event, place in found]
-            told.append((key, value_of(app_id, device_id, offset=offset, record_ms=record_ms, copies=some)))
+            found = [(envelope.events[copy.place], copy.place) for copy in some]
+            named = [EventCopy(event.id, event.raw_time_ms, place) for event, place in found]
+            told.append((key, value_of(app_id, device_id, offset=offset, record_ms=record_ms, copies=named)))
     return told
+
+
+def _was_another(copy: Copy) -> bool:
+    """Whether a copy in a record that was refused is surely not of the event that this record brought before.
+
+    That one was folded, but ClickHouse may have refused its row: then this copy is the only one that is stored.
+    """
+    return copy.first_ms not in (None, UNTOLD, copy.time_ms)

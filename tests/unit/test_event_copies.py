@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pipeline import topics
 from pipeline.domain.event import Kind, make_event
 from pipeline.domain.policy import Policies, Policy
+from pipeline.formats.record_time import REPLAYED_RECORD_MS, WAS_REFUSED
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.roles.batch import Source
 from pipeline.roles.metrics import Metrics
@@ -107,6 +108,29 @@ def test_a_copy_of_an_event_that_a_session_of_the_checkpoint_is_named_by_is_told
     chunks = [[record(0, ("x", 0))], [record(1, ("y", 1))], [record(2, ("x", 0))]]
     effects = fed(*chunks, policies=policies)
     assert effects[2].counts.duplicates == 1 and told(*effects) == [(2, "x", 0, 0)]
+
+
+def test_of_a_record_that_was_refused_only_what_differs_is_told() -> None:
+    """ClickHouse may have refused the row of an event that was folded: sent again it has to stay."""
+    came_ms = AT_MS + DAY_MS
+    slow = record(0, ("x", -2 * HOUR_MS), ("y", 0), sent_at=came_ms - 26 * HOUR_MS)
+    again = slow._replace(
+        offset=1, headers=((REPLAYED_RECORD_MS, str(came_ms).encode()), (WAS_REFUSED, b"1"))
+    )
+    assert told(*fed([slow], [again])) == []
+    assert told(*fed([slow], [again._replace(headers=again.headers[:1])])) == [
+        (1, "x", -2 * HOUR_MS, 0),
+        (1, "y", 0, 1),
+    ]
+    other = record(1, ("x", 5), ("y", 0))._replace(headers=again.headers)
+    assert told(*fed([slow], [other])) == [(1, "x", 5, 0), (1, "y", 0, 1)]
+    policies = Policies(Policy(restate_horizon_ms=HOUR_MS, restate_events=1))
+    chunks = [
+        [record(0, ("x", 0))],
+        [record(1, ("y", 1))],
+        [record(2, ("x", 0))._replace(headers=again.headers)],
+    ]
+    assert told(*fed(*chunks, policies=policies)) == []
 
 
 def test_offsets_are_told_as_they_are_stored() -> None:
