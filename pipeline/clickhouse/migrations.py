@@ -7,20 +7,20 @@ half-way, or two at the same time, end in the same schema.
 
 from __future__ import annotations
 
-import re
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
 import orjson
 
-from pipeline.clickhouse.store import Store
-from pipeline.errors import Terminal
+from pipeline.clickhouse.move import Move
+from pipeline.clickhouse.statements import MigrationError, statements
+from pipeline.clickhouse.store import StatementFailed, Store
 from pipeline.schema_files import schema_folder
 
-
-class MigrationError(Terminal):
-    """The schema files and the database contradict each other; the message says how."""
+_GONE = (57, 60, 218)
+"""TABLE_ALREADY_EXISTS, UNKNOWN_TABLE, TABLE_IS_DROPPED."""
+_TRIES = 10
 
 
 class _File(NamedTuple):
@@ -32,11 +32,13 @@ class _File(NamedTuple):
         return sha256(self.text.encode()).hexdigest()
 
 
-def migrate(store: Store, folder: Path | None = None) -> list[str]:
+def migrate(store: Store, folder: Path | None = None, move: Move | None = None) -> list[str]:
     """Create the database if need be and apply what is new; the names of the files applied now, in order.
 
+    Then `move` brings events of before 0019 into the tables of now, which takes as long as it takes to read them.
     `folder` holds the files, by default the ones that belong to this version. Blocks. Raises MigrationError if
-    a file changed after it was applied (then nothing is applied), Unreachable and Refused as Store does.
+    a file changed after it was applied (then nothing is applied) and where `move` does, Unreachable and
+    StatementFailed as Store does.
     """
     files = _read(folder or schema_folder() / "clickhouse")
     store.create_database()
@@ -50,9 +52,19 @@ def migrate(store: Store, folder: Path | None = None) -> list[str]:
             "and put the change into a new one with the next number."
         )
     pending = [file for file in files if file.name not in applied]
-    for file in pending:
-        _apply(store, file)
-        _record(store, file)
+    move = move or Move(store)
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            # From the first on, recorded meanwhile or not: what the last one of several does comes in the right order.
+            for file in pending:
+                _apply(store, file)
+                _record(store, file)
+            move.forward()
+            break
+        except StatementFailed as error:
+            # Another migration that was ahead has dropped what this one had yet to change.
+            if not tries_left or getattr(error.__cause__, "code", None) not in _GONE:
+                raise
     return [file.name for file in pending]
 
 
@@ -60,17 +72,6 @@ def note_offset_base(store: Store, base: int) -> None:
     """Note that offsets began anew at `base`, so that the ledger misses none before it. Any number of times."""
     if base:
         store.insert("offset_bases", orjson.dumps({"base": base}), token=f"base-{base}")
-
-
-def statements(text: str) -> list[str]:
-    """The statements of a file: each ends with a semicolon at the end of a line that is not a comment."""
-    parts = re.split(r"^(?!\s*--)(.*);[ \t]*$", text, flags=re.MULTILINE)
-    # Split leaves: text before, last line without its semicolon, text before, last line, …, rest.
-    found = ["".join(pair).strip() for pair in zip(parts[0::2], parts[1::2], strict=False)]
-    rest = parts[-1].strip()
-    if any(line.strip() and not line.lstrip().startswith("--") for line in rest.splitlines()):
-        raise MigrationError(f"a statement lacks its semicolon at the end of a line: {rest[:80]!r}")
-    return found
 
 
 def _read(folder: Path) -> list[_File]:

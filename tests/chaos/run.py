@@ -251,7 +251,8 @@ def _seconds(step: Step) -> float:
 def _judge(chaos: _Chaos, order: Order, recoveries: Recoveries) -> Outcome:
     load, tally = chaos.load, chaos.fleet.tally
     policy = Policy(idle_timeout_ms=_IDLE_S * 1_000)
-    verdict = judge(load.sent, load.events, read(chaos.stack, chaos.logs_before), policy, load.misplaced)
+    found = read(chaos.stack, chaos.logs_before)
+    verdict = judge(load.sent, load.events, found, policy, load.misplaced, load.again)
     rebuild_differences = _rebuild_differences(chaos.stack)
     delivered = {
         "remakes": (len(chaos.logs_before), order.remakes),

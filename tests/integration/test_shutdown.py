@@ -100,7 +100,7 @@ def it(scene: Scene, request: pytest.FixtureRequest) -> Iterator[Scene]:
 def test_under_load(it: Scene) -> None:
     names = it.start("router", "sessionizer", "sink")
     sending = it.stack.begin("simulate", "--devices", "50", "--events", "100000", "--rate", "3000")
-    it.stack.poll("SELECT count() FROM event_rows", lambda count: count > 1_000, timeout_s=_PATIENCE_S)
+    it.stack.poll("SELECT count() FROM z_event_rows", lambda count: count > 1_000, timeout_s=_PATIENCE_S)
     assert sending.poll() is None
     it.leave(*names)
     sending.kill()
@@ -123,7 +123,7 @@ def test_while_clickhouse_takes_nothing(fault: Fault, it: Scene) -> None:
             assert time.monotonic() < deadline_s
             time.sleep(0.05)
     else:
-        it.wait_for_log(sink, r"ClickHouse http\S+ took no rows for event_rows \(try \d+, next in")
+        it.wait_for_log(sink, r"ClickHouse http\S+ took no rows for z_event_feed \(try \d+, next in")
     it.leave(sink)
     it.proxy.set_fault(None)
     it.start("sink")
