@@ -22,6 +22,7 @@ from pipeline.roles.metrics import Metrics
 from pipeline.roles.sessionizer import Sessionizer
 from pipeline.state.codec import state_codec, state_v2, step_codec
 from pipeline.state.codec.state_head import HEAD
+from pipeline.state.codec.state_v3 import Layout
 from pipeline.state.device import Counts, apply
 from pipeline.state.device_state import DeviceState
 from pipeline.state.effects import Effects
@@ -214,6 +215,21 @@ def test_it_is_in_steps_and_of_those_of_an_older_program_not_known() -> None:
     store.restore(KEY + STEPS_SUFFIX, mixed)
     store.restored()
     assert store.load(KEY).corrected_ms == AT_MS + 3
+
+
+class _StepBefore(msgspec.Struct, array_like=True):
+    texts: list[str]
+    records: list[tuple[int, int, list[Any]]]
+
+
+def test_an_older_program_passes_over_it() -> None:
+    """In a rolling upgrade it gets states that this one wrote."""
+    state = state_after(1, 2, corrected_ms=AT_MS)
+    body = state_codec.encode(state)[HEAD.size :]
+    before = msgspec.msgpack.decode(body, type=Layout)
+    assert before.marks == state.tail.marks and before.strings == list(state.strings)
+    step = step_codec.encode_step([(6, AT_MS, [make_event(AT_MS, Kind.ACTIVITY, "e")])], Strings(), AT_MS)
+    assert msgspec.msgpack.decode(step, type=_StepBefore).records[0][:2] == (6, AT_MS)
 
 
 # -- the order of effects
