@@ -103,7 +103,9 @@ def _retention(default: Retention, values: dict[str, int]) -> Retention:
     """What is given of a retention, which is taken out of the values; sessions stay as long as their events."""
     own = {name: values.pop(name) for name in RETENTION if name in values}
     events = own.get("retention_days", default.retention_days)
-    return replace(default, **{"session_retention_days": longer(default.session_retention_days, events), **own})
+    return replace(
+        default, **{"session_retention_days": longer(default.session_retention_days, events), **own}
+    )
 
 
 def variables() -> list[str]:

@@ -186,7 +186,7 @@ def test_the_file_is_held_to_the_same(tmp_path: Path) -> None:
     ("variable", "near"),
     [
         ("PIPELINE_COLOUR", "nearest is PIPELINE_"),
-        ("PIPELINE_RETENTION", "PIPELINE_TOPIC_RETENTION"),
+        ("PIPELINE_RETENTION", "PIPELINE_RETENTION_DAYS"),
         ("PIPELINE_TIMEOUT", "_TIMEOUT"),
         ("pipeline_partitions", "PIPELINE_PARTITIONS"),
         ("PIPLINE_PARTITIONS", "PIPELINE_PARTITIONS"),
@@ -249,7 +249,9 @@ def test_sessions_are_kept_as_long_as_their_events(tmp_path: Path) -> None:
         (30, 400), (0, 0), (60, 60), (60, 400),
     ]  # fmt: skip
     file.write_text("[apps.a]\nretention_days = 0\nsession_retention_days = 400\n")
-    with pytest.raises(InvalidSettings, match=r"apps\.a\.session_retention_days: 400 .* retention_days, for ever"):
+    with pytest.raises(
+        InvalidSettings, match=r"apps\.a\.session_retention_days: 400 .* retention_days, for ever"
+    ):
         load({"PIPELINE_CONFIG": str(file)})
     file.write_text("[apps.a]\ndead_letter_retention_days = 1\n")
     with pytest.raises(InvalidSettings, match=r"apps\.a\.dead_letter_retention_days: no such setting"):
