@@ -45,7 +45,8 @@ class DeadLetterChoice:
 def by_reason() -> Statement:
     """Rows `reason`, `letters`, `records`, `waiting` (not sent again), `first_at`, `last_at`, most frequent first.
 
-    `left_out`: of how many the bytes are not here. `example` is the latest that has them: topic, partition, offset, index of the event, detail, beginnings of key and value, bytes.
+    `left_out`: of how many the bytes are not here. `example` is the latest that has them: topic, partition, offset,
+    index of the event, detail, beginnings of key and value, bytes.
     """
     return Statement(
         # The bytes are whatever came: only what is valid UTF-8 of them can be shown.
@@ -71,8 +72,8 @@ def newest(choice: DeadLetterChoice, limit: int) -> Statement:
 def records(choice: DeadLetterChoice, topics: Sequence[str], *, again: bool) -> Statement:
     """The refused records of some topics, each once: topic, partition, offset, key and value in Base64, record time.
 
-    What others wrote to `dead-letters` may name any topic. Records that were sent before are in it only if `again`; those
-    whose bytes were left out are not in it (`left_out`).
+    What others wrote to `dead-letters` may name any topic. Records that were sent before are in it only if
+    `again`; those whose bytes were left out are not in it (`left_out`).
     """
     return Statement(
         "SELECT topic, partition, offset, any(base64Encode(key)), any(base64Encode(value)),"
@@ -86,8 +87,8 @@ def records(choice: DeadLetterChoice, topics: Sequence[str], *, again: bool) -> 
 def left_out(choice: DeadLetterChoice, limit: int) -> Statement:
     """Where the refused records stood whose bytes are not here, a row for each topic and partition, most first.
 
-    Columns are `topic`, `partition`, `records`, `first_offset`, `last_offset`. Those of which another dead letter has the
-    bytes, or that were sent again, are not in it.
+    Columns are `topic`, `partition`, `records`, `first_offset`, `last_offset`. Those of which another dead letter
+    has the bytes, or that were sent again, are not in it.
     """
     return Statement(
         "SELECT topic, partition, count() AS records, min(offset) AS first_offset, max(offset) AS last_offset FROM"

@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 
 from pipeline.clickhouse.migrations import migrate
-from pipeline.clickhouse.statements import MigrationError
-from pipeline.clickhouse.statements import statements
+from pipeline.clickhouse.statements import MigrationError, statements
 from pipeline.clickhouse.store import BUSY_CODES, REFUSED_CODES, StatementFailed, Store, Unreachable
 from pipeline.domain.session import Session, note_user, session_id
 from pipeline.formats import native
