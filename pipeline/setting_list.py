@@ -310,7 +310,8 @@ RETENTION: Mapping[str, tuple[Form, str]] = {
     "retention_days": (
         _DAYS,
         "How many days events are kept, from the day on which Kafka had their record. Sessions, and what the ledger "
-        "counted, are kept beyond that.",
+        "counted, are kept beyond that. It must be longer than `restate_horizon`; where that is 89 days or more, the "
+        "default is a day more than that.",
     ),
     "session_retention_days": (
         _DAYS,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.domain.policy import HOUR_MS, Policies, Policy
-from pipeline.domain.retention import Retention, Retentions, at_least, longer
+from pipeline.domain.retention import FOR_EVER, Retention, Retentions, at_least, longer
 from pipeline.errors import Terminal
 from pipeline.setting_list import POLICY, PREFIX, RETENTION, Settings
 from pipeline.setting_values import Form
@@ -41,6 +41,7 @@ _POLICY = {_name(name) for name in _OF_APPS}
 """What single apps can have of their own."""
 
 
+_LONGEST_DAYS = 36_500
 _A_SLIP = 0.8
 """How alike two names have to be, from 0 to 1, for one to be taken for a slip of the other."""
 
@@ -64,7 +65,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         problems.append("config: names no file")
     given.update(_from_environment(environ, problems))
     plain, policy_values = _parse(given, problems, where="")
-    kept = _retention(Retention(), policy_values)
+    kept = _retention(Retention(), policy_values, Policy(), problems, "")
     default = replace(Policy(), **policy_values)
     if "idle_timeout_ms" not in policy_values:
         default = replace(default, idle_timeout_ms=default.inactivity_timeout_ms)
@@ -82,7 +83,7 @@ def load(environ: Mapping[str, str]) -> Settings:
             values["idle_timeout_ms"] = values["inactivity_timeout_ms"]
         if "restate_horizon_ms" in values and "state_ttl_ms" not in values:
             values["state_ttl_ms"] = max(default.state_ttl_ms, _state_ttl_ms(values["restate_horizon_ms"]))
-        kept_by_app[app_id] = _retention(kept, values)
+        kept_by_app[app_id] = _retention(kept, values, default, problems, f"apps.{app_id}.")
         by_app[app_id] = replace(default, **values)
     settings = replace(
         Settings(), **plain, policies=Policies(default, by_app), retentions=Retentions(kept, kept_by_app)
@@ -99,13 +100,29 @@ def _state_ttl_ms(horizon_ms: int) -> int:
     return shortest_ms if horizon_ms < shortest_ms else horizon_ms + 24 * HOUR_MS
 
 
-def _retention(default: Retention, values: dict[str, int]) -> Retention:
-    """What is given of a retention, which is taken out of the values; sessions stay as long as their events."""
+def _retention(
+    default: Retention, values: dict[str, int], policy: Policy, problems: list[str], where: str
+) -> Retention:
+    """What is given of a retention, which is taken out of the values; `policy` is what holds where they say nothing.
+
+    Events are kept for as long as they can change sessions, and sessions as long as their events.
+    """
     own = {name: values.pop(name) for name in RETENTION if name in values}
-    events = own.get("retention_days", default.retention_days)
-    return replace(
-        default, **{"session_retention_days": longer(default.session_retention_days, events), **own}
-    )
+    days = -(-values.get("restate_horizon_ms", policy.restate_horizon_ms) // (24 * HOUR_MS)) + 1
+    least = days if days <= _LONGEST_DAYS else FOR_EVER
+    events = own.get("retention_days", longer(default.retention_days, least))
+    if not at_least(events, least):
+        problems.append(
+            f"{where}retention_days: {events} must be longer than restate_horizon: late events change sessions for "
+            "that long, and a rebuild needs what they are made of"
+        )
+    sessions = own.get("session_retention_days", longer(default.session_retention_days, events))
+    if not at_least(sessions, events):
+        problems.append(
+            f"{where}session_retention_days: {sessions} must not be shorter than retention_days, "
+            f"{events or 'for ever'}: events would be left without their sessions"
+        )
+    return Retention(events, sessions)
 
 
 def variables() -> list[str]:
@@ -256,16 +273,6 @@ def _contradictions(settings: Settings) -> list[str]:
             found.append(
                 f"{where}state_ttl: {_text('state_ttl_ms', policy.state_ttl_ms)} must be longer than restate_horizon, "
                 f"{_text('restate_horizon_ms', policy.restate_horizon_ms)}: late events need the state"
-            )
-    retentions = settings.retentions
-    for where, kept in (
-        ("", retentions.default),
-        *((f"apps.{app}.", own) for app, own in retentions.by_app.items()),
-    ):
-        if not at_least(kept.session_retention_days, kept.retention_days):
-            found.append(
-                f"{where}session_retention_days: {kept.session_retention_days} must not be shorter than "
-                f"retention_days, {kept.retention_days or 'for ever'}: events would be left without their sessions"
             )
     for name in ("data_dir", "dashboard_dir"):
         folder = getattr(settings, name)

@@ -45,6 +45,10 @@ class Keeping:
     dead_letter_days: int = 30
     dead_letters_a_minute: int = 100
 
+    def events_of(self, app_id: str, timestamp_ms: int) -> Kept:
+        """Until when the events of a record are kept."""
+        return kept(timestamp_ms, self.retentions.of(app_id).retention_days)
+
 
 _KEEPING = Keeping()
 
@@ -157,7 +161,6 @@ class Sink:
     def event_pieces(self, source: Source, records: Sequence[Any]) -> Iterator[Piece]:
         """Event rows, ledger rows and refusals of a chunk of `sdk-events` (aiokafka records), as they are taken."""
         topic, partition = source
-        retention_of = self._keeping.retentions.of
         making = Making(source, records, self._offset_base, self._piece_bytes)
         last, full = len(records) - 1, False
         wrong = misplaced({record.key for record in records}, partition, self._partitions)
@@ -169,7 +172,7 @@ class Sink:
                 received, faults, app_id, keep = 1, [decoded], "", EVER
             else:
                 app_id = decoded.app_id
-                keep = kept(record.timestamp, retention_of(app_id).retention_days)
+                keep = self._keeping.events_of(app_id, record.timestamp)
                 count = len(decoded.events)
                 received, faults = count + len(decoded.refused), decoded.refused
                 if decoded.repaired:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from pipeline.domain.retention import FOR_EVER
 
-_DAY_MS = 86_400_000
+DAY_MS = 86_400_000
 _FIRST_DAY = 18_262
 """2020-01-01: no record came before it. What says so has no time, or that of a clock nobody set."""
 _LAST_DAY = 65_530
@@ -51,4 +51,4 @@ def _kept(day: int, days: int) -> Kept:
 
 def kept(timestamp_ms: int, days: int) -> Kept:
     """Of rows of a record whose own time is this, Unix milliseconds, where such are kept for so many days."""
-    return _kept(timestamp_ms // _DAY_MS, days)
+    return _kept(timestamp_ms // DAY_MS, days)

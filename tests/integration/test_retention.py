@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,9 +13,11 @@ import pytest
 from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.retention import DEAD_LETTERS, EVENTS, SESSIONS, Days, StoredRetention
 from pipeline.clickhouse.store import Store
+from pipeline.domain.policy import Policies, Policy
 from pipeline.formats import native
 from pipeline.query.operations import LedgerTotals, ledger_totals
-from pipeline.storage.kept import Kept
+from pipeline.roles.rebuild import Rebuild, RebuildScope
+from pipeline.storage.kept import Kept, kept
 from pipeline.storage.rows import dead_letter_row, event_rows, ledger_row, session_row, with_kept
 from tests.integration.test_clickhouse import T0, event, session
 
@@ -69,6 +71,17 @@ class Stage:
             arrived_at_ms=at, partition=0, offset=revision // 2,
         )  # fmt: skip
         self.insert("session_rows", with_kept(row, self.kept(age, days)))
+        self.offset += 1
+
+    def came(self, device: str, at_ms: int) -> None:
+        """An event that came at once, kept for ever."""
+        said = {"v": 1, "app_id": "a", "device_id": device, "events": [event(f"{at_ms}", at_ms)]}
+        body = native.decode(json.dumps(said).encode(), f"a/{device}".encode(), at_ms)
+        assert isinstance(body, native.Envelope)
+        place: dict[str, Any] = {"topic": "sdk-events", "partition": 0, "offset": self.offset}
+        keep = kept(at_ms, 0)
+        self.insert("z_event_feed", event_rows(body, **place, kept=keep))
+        self.insert("ledger_records", ledger_row(**place, received=1, refused=0, app_id="a", kept=keep))
         self.offset += 1
 
     def letter(self, age: int, reason: str) -> None:
@@ -229,3 +242,53 @@ def test_rows_of_before_are_kept_for_ever_until_they_are_changed(stage: Stage) -
     assert stage.value("SELECT count() FROM dead_letters") == 4
     assert stage.value("SELECT count() FROM devices_set_aside") == 1
     assert stage.value("SELECT count() FROM dead_letters WHERE reason = 'device_set_aside'") == 3
+
+
+def test_a_rebuild_leaves_sessions_alone_whose_events_are_gone(stage: Stage) -> None:
+    """With events of many weeks, then with those of the last one: nothing is gone, new or other, swapped or not."""
+    store, midnight_ms = (
+        stage.store,
+        round(datetime.fromisoformat(f"{stage.today}T00:00Z").timestamp() * 1_000),
+    )
+    # One session goes over the midnight at which the kept events begin, and others are stitched to it.
+    minutes = {
+        "old": range(-40 * 1_440, -30 * 1_440, 300),
+        "over": [
+            *range(-12 * 1_440, -7 * 1_440 - 40, 400),
+            *range(-7 * 1_440 - 40, -7 * 1_440 + 900, 20),
+            -5 * 1_440,
+        ],
+        "new": [*range(-6 * 1_440, -6 * 1_440 + 400, 20), *range(-5 * 1_440, -1_440, 300)],
+    }
+    for device, times in minutes.items():
+        for minute in times:
+            stage.came(device, midnight_ms + minute * 60_000)
+    stage.flush()
+
+    def rebuilt(policy: Policy, **scope: int) -> tuple[dict[str, Any], int, int]:
+        """What is there after a rebuild, how many sessions differed before it, how many were left."""
+        work = Rebuild(store, Policies(policy), RebuildScope(**scope), partitions=1, now_ms=midnight_ms)
+        differing = sum(len(device.differences) for device in work.differences())
+        work.swap()
+        lines = store.query(
+            "SELECT *, (SELECT max(stored_on) FROM session_rows) AS until FROM sessions"
+        ).splitlines()
+        return {row["session_id"]: row for row in map(json.loads, lines)}, differing, work.left
+
+    all_sessions, made, left = rebuilt(Policy())
+    assert made == len(all_sessions) > 60 and left == 0
+    StoredRetention(store).apply(EVENTS, Days(7, {}))
+    assert 0 < stage.value("SELECT count() FROM events") < sum(map(len, minutes.values()))
+    again, differing, left = rebuilt(Policy())
+    assert (again, differing) == (all_sessions, 0) and left > 40
+    again, differing, _ = rebuilt(Policy(), from_ms=midnight_ms - 8 * DAY_MS)
+    assert (again, differing) == (all_sessions, 0)
+    # Under another policy what can be computed is, and only that.
+    shorter, differing, same_left = rebuilt(Policy(inactivity_timeout_ms=60_000, stitch_gap_ms=60_000))
+    assert differing > 20
+    for device, is_same in (("old", True), ("over", True), ("new", False)):
+        mine = {id: row for id, row in all_sessions.items() if row["device_id"] == device}
+        assert ({id: row for id, row in shorter.items() if row["device_id"] == device} == mine) is is_same, (
+            device
+        )
+    assert same_left <= left

@@ -59,6 +59,7 @@ NONSENSE = [
     ("RETENTION_DAYS", "90d", "0 to 36500"),
     ("RETENTION_DAYS", "36501", "0 to 36500"),
     ("RETENTION_DAYS", "0.5", "0 to 36500"),
+    ("RETENTION_DAYS", "1", "restate_horizon"),
     ("SESSION_RETENTION_DAYS", "-1", "0 to 36500"),
     ("SESSION_RETENTION_DAYS", "89", "retention_days, 90"),
     ("DEAD_LETTER_RETENTION_DAYS", "36501", "0 to 36500"),
@@ -239,6 +240,10 @@ def test_sessions_are_kept_as_long_as_their_events(tmp_path: Path) -> None:
     assert kept(RETENTION_DAYS="730") == (730, 730)
     assert kept(RETENTION_DAYS="0") == (0, 0)
     assert kept(SESSION_RETENTION_DAYS="0") == (90, 0)
+    # And events for as long as they can change sessions.
+    assert kept(RESTATE_HORIZON="90d") == (91, 400)
+    assert kept(RESTATE_HORIZON="36500d") == (0, 0)
+    assert kept(RESTATE_HORIZON="48h", RETENTION_DAYS="3") == (3, 400)
     file = tmp_path / "settings.toml"
     file.write_text(
         "retention_days = 60\n[apps.a]\nretention_days = 30\n[apps.b]\nretention_days = 0\n"
