@@ -297,13 +297,14 @@ class Rebuild:
         kept_from_ms: Mapping[str, int],
     ) -> BothSides:
         """A device's sessions in scope, without those that are to be left as they are."""
-        times_ms = (event.time_ms for record in (events.records if events else ()) for event in record.events)
-        policy = self._policies.of(device[0])
-        begin_ms = trusted_from(times_ms, stored.values(), kept_from_ms.get(device[0]), policy)
+        kept_events = (event for record in (events.records if events else ()) for event in record.events)
+        policy, facts = self._policies.of(device[0]), rebuilt.facts if rebuilt else {}
+        begin_ms = trusted_from(
+            kept_events, facts.values(), stored.values(), kept_from_ms.get(device[0]), policy
+        )
         inside = self._in_scope(stored)
-        trusted = {id: facts for id, facts in inside.items() if facts["started_at"] >= begin_ms}
-        exact = self._in_scope(rebuilt.facts) if rebuilt else {}
-        exact = {id: facts for id, facts in exact.items() if facts["started_at"] >= begin_ms}
+        trusted = {id: said for id, said in inside.items() if said["started_at"] >= begin_ms}
+        exact = {id: said for id, said in self._in_scope(facts).items() if said["started_at"] >= begin_ms}
         return BothSides(device, trusted, rebuilt, exact, begin_ms, len(inside) - len(trusted))
 
     def _in_scope(self, sessions: Mapping[str, Facts]) -> dict[str, Facts]:
