@@ -285,7 +285,7 @@ def test_a_rebuild_leaves_sessions_alone_whose_events_are_gone(stage: Stage) -> 
     assert (again, differing) == (all_sessions, 0)
     # Under another policy what can be computed is, and only that.
     shorter, differing, same_left = rebuilt(Policy(inactivity_timeout_ms=60_000, stitch_gap_ms=60_000))
-    assert differing > 20
+    assert differing >= 20
     for device, is_same in (("old", True), ("over", True), ("new", False)):
         mine = {id: row for id, row in all_sessions.items() if row["device_id"] == device}
         assert ({id: row for id, row in shorter.items() if row["device_id"] == device} == mine) is is_same, (
