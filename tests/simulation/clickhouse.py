@@ -89,9 +89,13 @@ class Table:
 
 def _comparable(row: Row) -> Row:
     """A dead letter of a row that could not be stored bears the time at which that was found out. That of a device
-    which was set aside in a silence has no record: none was in hand. If the input comes again it has."""
-    varies = {"not_storable": "time", Reason.DEVICE_SET_ASIDE: "value"}.get(row.get("reason", ""))
-    return {**row, varies: None} if varies else row
+    which was set aside in a silence has no record: none was in hand. If the input comes again it has. What workers
+    write twice, sessions and dead letters, can come on two days."""
+    reason = row.get("reason", "")
+    varies = {"not_storable": {"time"}, Reason.DEVICE_SET_ASIDE: {"value", "bytes"}}.get(reason, set())
+    if reason or "session_id" in row:
+        varies = varies | {"stored_on"}
+    return {name: value for name, value in row.items() if name not in varies}
 
 
 class Server:
