@@ -8,7 +8,15 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline import wiring
-from pipeline.clickhouse.retention import DEAD_LETTERS, EVENTS, SESSIONS, Days, Kind, Stored, StoredRetention
+from pipeline.clickhouse.retention import (
+    DEAD_LETTERS,
+    EVENTS,
+    SESSIONS,
+    Days,
+    KeptRows,
+    Stored,
+    StoredRetention,
+)
 from pipeline.domain.retention import Retention, Retentions
 from pipeline.settings import Settings
 
@@ -41,7 +49,7 @@ def retention(settings: Settings, *, apply: bool) -> None:
         store.close()
 
 
-def days_of(settings: Settings) -> dict[Kind, Days]:
+def days_of(settings: Settings) -> dict[KeptRows, Days]:
     """For how many days the settings say that rows of each kind are kept."""
     kept = settings.retentions
     return {
