@@ -316,7 +316,7 @@ def test_a_rebuild_leaves_sessions_alone_whose_events_are_gone(stage: Stage) -> 
             stage.came(device, midnight_ms + minute * 60_000)
     stage.flush()
 
-    def rebuilt(policy: Policy, **scope: int) -> tuple[dict[str, Any], int, int]:
+    def rebuilt(policy: Policy, **scope: Any) -> tuple[dict[str, Any], int, int]:
         """What is there after a rebuild, how many sessions differed before it, how many were left."""
         work = Rebuild(store, Policies(policy), RebuildScope(**scope), partitions=1, now_ms=midnight_ms)
         differing = sum(len(device.differences) for device in work.differences())
