@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -19,6 +21,15 @@ from pipeline.clickhouse.retention import (
 )
 from pipeline.domain.retention import Retention, Retentions
 from pipeline.settings import Settings
+
+
+def command(
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Keep what is stored already for as long as the settings say now.")
+    ] = False,
+) -> None:
+    """Show for how many days what is stored is kept, and what would go under the present settings."""
+    retention(wiring.settings(), apply=apply)
 
 
 def retention(settings: Settings, *, apply: bool) -> None:

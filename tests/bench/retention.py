@@ -35,7 +35,10 @@ _LEDGER = """
 INSERT INTO ledger_records (topic, partition, offset, received, refused, app_id, stored_on, retention_days)
 SELECT topic, partition, offset, 1, 0, app_id, stored_on, retention_days FROM z_event_rows
 """
-_LAST_DAY = "SELECT name, count() FROM events WHERE app_id = 'app' AND raw_time >= now() - 86400 GROUP BY name ORDER BY name"
+_LAST_DAY = (
+    "SELECT name, count() FROM events WHERE app_id = 'app' AND raw_time >= now() - 86400"
+    " GROUP BY name ORDER BY name"
+)
 _SIZE = """
 SELECT sum(rows) AS rows, sum(bytes_on_disk) AS bytes, count() AS parts FROM system.parts
 WHERE database = currentDatabase() AND table IN ('z_event_rows', 'z_notable_event_rows') AND active
