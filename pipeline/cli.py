@@ -27,7 +27,7 @@ import typer
 from typer.core import TyperGroup
 
 from pipeline import __version__, wiring
-from pipeline.commands import analyse, dead_letters, demo, moves, operate, rebuild, traffic
+from pipeline.commands import analyse, dead_letters, demo, moves, operate, rebuild, retention, traffic
 from pipeline.commands.failure import CommandFailed
 from pipeline.errors import PipelineError, system_says
 from pipeline.formats import registry
@@ -68,6 +68,7 @@ app = typer.Typer(
 )
 dead_letters_app = typer.Typer(help="What was refused, and why.", no_args_is_help=True)
 app.add_typer(dead_letters_app, name="dead-letters")
+app.command("retention")(retention.command)
 
 
 _TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]

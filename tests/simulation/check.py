@@ -40,6 +40,8 @@ _LEFT_OUT = (
     "offset",
     "is_deleted",
     "is_final",
+    "stored_on",
+    "retention_days",
     "first_event_id",
 )
 

@@ -93,12 +93,14 @@ class Table:
 
 def _comparable(row: Row) -> Row:
     """A dead letter of a row that could not be stored bears the time at which that was found out. That of a device
-    which was set aside in a silence has no record: none was in hand. If the input comes again it has. For how long a
-    row lasts that takes a copy back a rebuild reads from a column which no event has here."""
-    if row.get("is_deleted") and "stored_on" in row:
-        return {**row, "stored_on": None}
-    varies = {"not_storable": "time", Reason.DEVICE_SET_ASIDE: "value"}.get(row.get("reason", ""))
-    return {**row, varies: None} if varies else row
+    which was set aside in a silence has no record: none was in hand. If the input comes again it has. What workers
+    write twice, sessions and dead letters, can come on two days. For how long a row lasts that takes a copy back a
+    rebuild reads from a column which no event has here."""
+    reason = row.get("reason", "")
+    varies = {"not_storable": {"time"}, Reason.DEVICE_SET_ASIDE: {"value", "bytes"}}.get(reason, set())
+    if reason or "session_id" in row or row.get("is_deleted"):
+        varies = varies | {"stored_on"}
+    return {name: value for name, value in row.items() if name not in varies}
 
 
 class Server:
