@@ -1,12 +1,16 @@
 """Brings ClickHouse to the current schema: the numbered files of `schemas/clickhouse`, each applied once.
 
-ClickHouse has no transactions over DDL and no lock to take. So every statement is written to have the same
-outcome however often it runs, and a file is recorded after its last statement: a migration that was killed
-half-way, or two at the same time, end in the same schema.
+ClickHouse has no transactions over DDL. So every statement is written to have the same outcome however often it runs,
+and a file is recorded after its last statement: a migration that was killed half-way ends in the same schema when it is
+run again. Several at the same time wait for each other.
 """
 
 from __future__ import annotations
 
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -18,9 +22,15 @@ from pipeline.clickhouse.statements import MigrationError, statements
 from pipeline.clickhouse.store import StatementFailed, Store
 from pipeline.schema_files import schema_folder
 
+log = logging.getLogger(__name__)
+
+_TABLE_ALREADY_EXISTS = 57
 _GONE = (57, 60, 218)
-"""TABLE_ALREADY_EXISTS, UNKNOWN_TABLE, TABLE_IS_DROPPED."""
+"""TABLE_ALREADY_EXISTS (of one that is being dropped), UNKNOWN_TABLE, TABLE_IS_DROPPED."""
 _TRIES = 10
+_STALE_S = 60.0
+"""After so long without another file applied, whoever was at it is taken for dead."""
+_POLL_S = 0.2
 
 
 class _File(NamedTuple):
@@ -44,28 +54,62 @@ def migrate(store: Store, folder: Path | None = None, move: Move | None = None) 
     store.create_database()
     # The first file makes the table of what was applied, which must be there to be asked.
     _apply(store, files[0])
-    applied = _applied(store)
-    changed = [file.name for file in files if applied.get(file.name, file.checksum) != file.checksum]
-    if changed:
-        raise MigrationError(
-            f"{', '.join(changed)}: changed after being applied to database {store.database}. Restore the file "
-            "and put the change into a new one with the next number."
-        )
-    pending = [file for file in files if file.name not in applied]
-    move = move or Move(store)
+    with _alone(store):
+        applied = _applied(store)
+        changed = [file.name for file in files if applied.get(file.name, file.checksum) != file.checksum]
+        if changed:
+            raise MigrationError(
+                f"{', '.join(changed)}: changed after being applied to database {store.database}. Restore the file "
+                "and put the change into a new one with the next number."
+            )
+        pending = [file for file in files if file.name not in applied]
+        for file in pending:
+            _apply(store, file)
+            _record(store, file)
+    _go_forward(move or Move(store))
+    return [file.name for file in pending]
+
+
+def _go_forward(move: Move) -> None:
+    """Move events, or see that another migration has done so and dropped the old tables meanwhile."""
     for tries_left in reversed(range(_TRIES)):
         try:
-            # From the first on, recorded meanwhile or not: what the last one of several does comes in the right order.
-            for file in pending:
-                _apply(store, file)
-                _record(store, file)
-            move.forward()
-            break
+            return move.forward()
         except StatementFailed as error:
-            # Another migration that was ahead has dropped what this one had yet to change.
             if not tries_left or getattr(error.__cause__, "code", None) not in _GONE:
                 raise
-    return [file.name for file in pending]
+            time.sleep(_POLL_S)
+
+
+@contextmanager
+def _alone(store: Store) -> Iterator[None]:
+    """While no other migration applies files: one that lags behind would make again what a later file has dropped.
+
+    That a table is there is all that ClickHouse has of a lock. One that was killed leaves it behind, so the next one
+    waits for 60 s and goes on; two at once would end in the same schema, if not at the first try.
+    """
+    count, since_s = -1, time.monotonic()
+    while not _took_lock(store):
+        if (found := len(_applied(store))) != count:
+            count, since_s = found, time.monotonic()
+        if time.monotonic() - since_s > _STALE_S:
+            log.warning("another migration of database %s began and did not end: going on", store.database)
+            break
+        time.sleep(_POLL_S)
+    try:
+        yield
+    finally:
+        store.command("DROP TABLE IF EXISTS z_migrating")
+
+
+def _took_lock(store: Store) -> bool:
+    try:
+        store.command("CREATE TABLE z_migrating (nothing UInt8) ENGINE = Memory")
+    except StatementFailed as error:
+        if getattr(error.__cause__, "code", None) != _TABLE_ALREADY_EXISTS:
+            raise
+        return False
+    return True
 
 
 def note_offset_base(store: Store, base: int) -> None:
