@@ -11,9 +11,9 @@ from typing import Any
 import orjson
 
 from pipeline.domain.event import RANK, Event
+from pipeline.formats.checks import latest_of, rejected_id, rejected_seconds, rejected_time
 from pipeline.formats.clocks import back_of, is_in_seconds, shift_of
 from pipeline.formats.envelope import Envelope, NativeEvent
-from pipeline.formats.faults import latest_of, rejected_id, rejected_seconds, rejected_time
 from pipeline.formats.limits import CLOCK_TOLERANCE_MS, MAX_TIME_MS, MIN_TIME_MS
 from pipeline.formats.meaning import Meaning, interpret, meaning_without_attributes
 from pipeline.formats.native.reading import (
