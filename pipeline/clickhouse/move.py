@@ -84,7 +84,7 @@ class Move:
         number = max(self._round(), 1)
         for _ in range(_ROUNDS):
             # What was found to differ is done anew, whoever found it.
-            number += bool(self._noted(number, "different", ""))
+            number += bool(self._noted(number, "different"))
             self._begin(number)
             for each in COPIES:
                 for _ in self._go(number, each):
@@ -137,22 +137,36 @@ class Move:
             phase or "moving", {row["step"]: int(row["rows"]) for row in done}, self._rows_of("event_rows")
         )
 
+    def differences(self) -> str:
+        """Sum up both sides anew: what differs of what was there before the move, in words; empty if nothing does."""
+        number = self._round() + 1
+        self._begin(number)
+        return self._different(number)
+
     def _has_no_events(self) -> bool:
         """Whether no old events are left, and the views show the new tables. Old tables without rows go at once."""
-        if self._is_there("z_dropped_event_rows"):
-            self._drop_if_empty()
-        elif self._is_untouched() and self._ask("SELECT count() AS rows FROM event_rows")[0]["rows"] == 0:
-            self._run("new.sql")
-            # Sinks wait from here on, and cannot put a row into what is dropped.
-            self._store.command("RENAME TABLE event_rows TO z_dropped_event_rows")
+        # Others that migrate may make it again meanwhile.
+        while self._is_there("z_dropped_event_rows") or self._is_empty():
+            if not self._is_there("z_dropped_event_rows"):
+                self._run("new.sql")
+                # Sinks wait from here on, and cannot put a row into what is dropped.
+                self._store.command("RENAME TABLE event_rows TO z_dropped_event_rows")
             self._drop_if_empty()
         if self._is_there("event_rows"):
             return False
         self._run("new.sql")
         return True
 
-    def _is_untouched(self) -> bool:
-        return self._is_there("event_rows") and not self._is_there("z_move_steps")
+    def _is_empty(self) -> bool:
+        """Whether the old table has no event, and had none when a move of it began."""
+        if not self._is_there("event_rows"):
+            return False
+        if (
+            self._is_there("z_move_bounds")
+            and self._ask("SELECT count() AS rows FROM z_move_bounds")[0]["rows"]
+        ):
+            return False
+        return not self._ask("SELECT count() AS rows FROM event_rows")[0]["rows"]
 
     def _drop_if_empty(self) -> None:
         self._wait_for_inserts()
@@ -163,7 +177,7 @@ class Move:
 
     def _begin(self, number: int) -> None:
         """Note up to where the old table had everything before it got what new sinks insert, once."""
-        if self._noted(number, "begun", ""):
+        if self._noted(number, "begun"):
             return
         # One that began before the taps were there may pass them by.
         self._wait_for_inserts()
@@ -185,14 +199,16 @@ class Move:
     def _go(self, number: int, work: Pass) -> Iterator[Range]:
         """Do what is left of a pass; each range once it is done and noted."""
         ordered = Ordered(self._store, work.table, work.columns)
-        of, done = self._rows_of(work.table), 0
-        for place in ordered.places():
-            ends = self._noted(number, work.step, place)
-            since: Key | None = ends[-1] if ends else ()
+        places, noted = ordered.places(), self._noted(number, work.step)
+        of, done = sum(places.values()), 0
+        for place, rows in places.items():
+            ends = noted.get(place, [])
+            since = ends[-1] if ends else ()
             done += len(ends) * self._rows_at_once
             if ends and not since:
+                # The last range has no end.
                 continue
-            for each in ordered.ranges(place, since or (), self._rows_at_once):
+            for each in ordered.ranges(place, since, self._rows_at_once, of=rows):
                 self._do(number, work, each)
                 done += self._rows_at_once
                 self._tell(work.step, min(done, of), of)
@@ -218,6 +234,7 @@ class Move:
 
     def _different(self, number: int) -> str:
         """What differs between both sides, in words; empty if nothing does."""
+        found = []
         for pair in SUMS:
             for work in pair:
                 for _ in self._go(number, work):
@@ -226,8 +243,12 @@ class Move:
             for what in sorted(left.keys() | right.keys()):
                 if left.get(what) != right.get(what):
                     counts = tuple(side.get(what, (0, 0))[0] for side in (left, right))
-                    return f"{pair[0].step}, {what}: {counts[0]} rows, {pair[1].step}: {counts[1]} rows"
-        return ""
+                    found.append(
+                        f"{pair[0].step}, {what}: {counts[0]} rows, {pair[1].step}: {counts[1]} rows"
+                    )
+                    # One is enough to know it by.
+                    break
+        return "; ".join(found)
 
     def _summed(self, number: int, step: str) -> dict[str, tuple[int, int]]:
         rows = self._ask(
@@ -243,16 +264,17 @@ class Move:
         self._run("new.sql")
         self._note(number, "moved")
 
-    def _noted(self, number: int, step: str, place: str) -> list[Key]:
-        """The ends of the ranges that are done, in their order."""
-        rows = self._ask(
-            "SELECT upto FROM z_move_steps FINAL WHERE round = {round:UInt8} AND step = {step:String}"
-            " AND place = {place:String} ORDER BY noted_at",
+    def _noted(self, number: int, step: str) -> dict[str, list[Key]]:
+        """The ends of the ranges that are done, by partition, in their order."""
+        found: dict[str, list[Key]] = {}
+        for row in self._ask(
+            "SELECT place, upto FROM z_move_steps FINAL WHERE round = {round:UInt8} AND step = {step:String}"
+            " ORDER BY noted_at",
             round=str(number),
             step=step,
-            place=place,
-        )
-        return [tuple(row["upto"]) for row in rows]
+        ):
+            found.setdefault(row["place"], []).append(tuple(row["upto"]))
+        return found
 
     def _note(self, number: int, step: str, **more: object) -> None:
         row = {"round": number, "step": step, **more}

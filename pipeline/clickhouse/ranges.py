@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -37,23 +37,23 @@ class Ordered:
     table: str
     columns: tuple[tuple[str, str], ...]
 
-    def places(self) -> list[str]:
-        """The ids of the partitions that have rows, in order."""
+    def places(self) -> dict[str, int]:
+        """The ids of the partitions that have rows, in order, each with how many."""
         rows = self.store.query(
-            "SELECT DISTINCT partition_id FROM system.parts WHERE database = currentDatabase()"
-            " AND table = {table:String} AND active ORDER BY partition_id",
+            "SELECT partition_id, sum(rows) AS rows FROM system.parts WHERE database = currentDatabase()"
+            " AND table = {table:String} AND active GROUP BY partition_id ORDER BY partition_id",
             {"table": self.table},
         )
-        return [orjson.loads(line)["partition_id"] for line in rows.splitlines()]
+        return {row["partition_id"]: int(row["rows"]) for row in map(orjson.loads, rows.splitlines())}
 
-    def ranges(self, place: str, since: Key, rows: int) -> Iterator[Range]:
+    def ranges(self, place: str, since: Key, rows: int, *, of: int) -> Iterator[Range]:
         """The ranges of a partition in order, from a key on, each found once the one before was taken.
 
-        A range holds about `rows` rows, more where so many share a key. The last one has no end: whatever is inserted
-        meanwhile is in one of them, or in the table before its range is read.
+        A range holds about `rows` of about `of` rows, more where so many share a key. The last has no end: what is
+        inserted meanwhile is in one of them, or in the table before its range is read.
         """
         while True:
-            upto = self._end(place, since, rows)
+            upto = self._end(place, since, rows) if of > rows else ()
             yield Range(place, since, upto, *self._condition(place, since, upto))
             if not upto:
                 return
@@ -87,10 +87,3 @@ class Ordered:
             return f"{expression} {sign}{'=' if or_equal else ''} {value}"
         rest = self._compared(name, sign, number + 1, or_equal=or_equal)
         return f"({expression} {sign} {value} OR ({expression} = {value} AND {rest}))"
-
-
-def after(done: Sequence[Key]) -> Key | None:
-    """Where to go on after ranges whose ends are given in order; None if the last one had no end."""
-    if not done:
-        return ()
-    return done[-1] or None
