@@ -27,8 +27,6 @@ def told_copies(
     `fields` are the records. Times up to `corrected_ms` may have been corrected, those of the copies or those of the
     events that came first. A value follows from its record alone, but for how many of its copies it tells of.
     """
-    if not copies:
-        return []
     suspects: dict[int, list[Copy]] = {}
     for copy in copies:
         if copy.first_ms != copy.time_ms or copy.time_ms <= corrected_ms:

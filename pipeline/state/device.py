@@ -44,8 +44,8 @@ class Counts:
     late: int = 0
     """Of the accepted: came after a newer event of their device."""
     duplicates: int = 0
-    copies: list[Copy] = field(default_factory=list, compare=False)
-    """The duplicates, one by one; of the records of one device."""
+    copies: list[Copy] | None = field(default=None, compare=False)
+    """The duplicates, one by one, of the records of one device; None if there are none."""
     unrestated: int = 0
     """Too late to change sessions; stored with all others, and part of them again after a rebuild."""
     set_aside: int = 0
@@ -170,14 +170,20 @@ def _admit_record(
             _begin_anew(state, left, final, late=late)
     state.arrived_ms = max(state.arrived_ms, record_ms)
     tail = state.tail
+    copies: list[Copy] = []
     for place, event in enumerate(events):
         mark = mark_of(event.id)
         first_ms = tail.time_of(event.id, mark)
         if first_ms is not None or event.id in state.named:
-            counts.duplicates += 1
-            counts.copies.append(Copy(offset, place, event.time_ms, first_ms))
+            copies.append(Copy(offset, place, event.time_ms, first_ms))
         else:
             late |= _admit(state, event, mark, policy, left, counts=counts, late=late)
+    if copies:
+        counts.duplicates += len(copies)
+        if counts.copies is None:
+            counts.copies = copies
+        else:
+            counts.copies += copies
     # After each record, so that what is remembered never depends on how records were cut into batches.
     # (Each event is asked: in a rebuild they come as one record, though they are of many.)
     heavy = any(len(event.resource) + len(event.user) > HEAVY_CHARS for event in events)

@@ -324,17 +324,18 @@ class Partition:
         made = 0
         if applied:
             state.corrected_ms = max(state.corrected_ms, corrected_ms)
-            told = told_copies(key, fields, counts.copies, state.corrected_ms)
-            counts.copies.clear()
+            told = told_copies(key, fields, counts.copies, state.corrected_ms) if counts.copies else ()
+            counts.copies = None
             table_key, entry = self._store.entry_of_step(key, state, arrivals, policy, policy_bytes)
             effects.states.append((table_key, entry))
-            effects.copies += told
             effects.rows.add(key, state, state.applied_offset * 2)
             effects.touched.append((key, *due_ms(state, policy)))
             effects.folded[key] = fields
             effects.count(key, counts, refused)
             made = len(entry) + _WRITE_BYTES * len(state.outbox) + self._store.weight(key)
-            made += sum(len(value) for _, value in told)
+            if told:
+                effects.copies += told
+                made += sum(len(value) for _, value in told)
         effects.refused += refused
         self._store.keep(key, state)
         return made

@@ -221,7 +221,7 @@ def arrivals_of(key: bytes | None, fields: Sequence[Any]) -> tuple[list[Arrival]
                 corrected += _latest(events)
         refused += count - len(events)
         arrivals.append((offset, record_ms, events))
-    return arrivals, refused, max(corrected, default=0)
+    return arrivals, refused, max(corrected) if corrected else 0
 
 
 def _events_of(
