@@ -277,7 +277,7 @@ FROM
         SELECT app_id, device_id, event_id, time, rank, seq, user_id, name, kind, exit_reason, counters
         FROM narrated_events
         WHERE ({app_id:String} = '' OR app_id = {app_id:String})
-            AND (app_id, toDate32(raw_time), device_id) IN (SELECT app_id, raw_day, device_id FROM places)
+            AND (app_id, toDate32(raw_time), device_id, toDate32(time)) IN (SELECT app_id, raw_day, device_id, day FROM places)
             AND time >= first
     ) AS e
     ASOF JOIN
@@ -406,8 +406,8 @@ FROM
     (
         SELECT *
         FROM narrated_events
-        WHERE app_id = {app_id:String} AND (toDate32(raw_time), device_id) IN (
-            SELECT l.raw_day, l.device_id
+        WHERE app_id = {app_id:String} AND (toDate32(raw_time), device_id, toDate32(time)) IN (
+            SELECT l.raw_day, l.device_id, l.day
             FROM later AS l
             INNER JOIN spans AS s ON l.device_id = s.device_id
             WHERE l.day >= s.first_day AND l.day <= s.last_day)
@@ -551,7 +551,7 @@ FROM
             ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS latest
     FROM narrated_events AS e
     WHERE e.app_id = {app_id:String}
-        AND (toDate32(e.raw_time), e.device_id) IN (SELECT raw_day, device_id FROM places WHERE day >= since)
+        AND (toDate32(e.raw_time), e.device_id, toDate32(e.time)) IN (SELECT raw_day, device_id, day FROM places WHERE day >= since)
 ) AS l
 ASOF LEFT JOIN
 (
@@ -619,7 +619,8 @@ FROM
 (
     SELECT device_id, time, kind
     FROM events
-    WHERE app_id = {app_id:String} AND (toDate32(raw_time), device_id) IN (SELECT raw_day, device_id FROM later) AND time >= first
+    WHERE app_id = {app_id:String} AND (toDate32(raw_time), device_id, toDate32(time)) IN (SELECT raw_day, device_id, day FROM later)
+        AND time >= first
 ) AS e
 ASOF LEFT JOIN on_devices AS s
 ON e.device_id = s.device_id AND e.time >= s.started_at

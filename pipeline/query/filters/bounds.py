@@ -40,9 +40,10 @@ class Bounds:
         days = f"BETWEEN toDate32({self.since}) AND {self._last_day}"
         return (
             f"time >= {self.since} AND {self._of_devices}"
-            f" AND (toDate32(raw_time) {days} OR {self._elsewhere(f'day {days}')}"
-            " OR (app_id, toDate32(raw_time), device_id) IN"
-            f" (SELECT app_id, raw_day, device_id FROM ({self._days_after})))"
+            # Not those of later sessions, which the device may have stamped with any day.
+            f" AND (toDate32(time) {days} AND (toDate32(raw_time) {days} OR {self._elsewhere(f'day {days}')})"
+            " OR (app_id, toDate32(raw_time), device_id, toDate32(time)) IN"
+            f" (SELECT app_id, raw_day, device_id, day FROM ({self._days_after})))"
         )
 
     def sessions_of_events(self) -> str:
