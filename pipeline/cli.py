@@ -27,7 +27,7 @@ import typer
 from typer.core import TyperGroup
 
 from pipeline import __version__, wiring
-from pipeline.commands import analyse, dead_letters, demo, operate, rebuild, traffic
+from pipeline.commands import analyse, dead_letters, demo, operate, rebuild, retention, traffic
 from pipeline.commands.failure import CommandFailed
 from pipeline.errors import PipelineError, system_says
 from pipeline.formats import registry
@@ -273,6 +273,16 @@ def rebuild_command(
     if states and (app_id or start or end or dry_run):
         raise typer.BadParameter("--states is for all devices: use it without any other option")
     rebuild.rebuild(wiring.settings(), rebuild.scope(app_id, start, end), dry_run=dry_run, states=states)
+
+
+@app.command("retention")
+def retention_command(
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Keep what is stored already for as long as the settings say now.")
+    ] = False,
+) -> None:
+    """Show for how many days what is stored is kept, and what would go under the present settings."""
+    retention.retention(wiring.settings(), apply=apply)
 
 
 _Reason = Annotated[str, typer.Option("--reason", help="Only this reason.")]

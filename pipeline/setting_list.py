@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.domain.policy import Policies
+from pipeline.domain.retention import Retentions
 from pipeline.setting_values import (
     BOOTSTRAP,
     CLICKHOUSE_URL,
@@ -29,6 +30,15 @@ _BROKERS_REFUSE = "brokers accept no such time unless configured to"
 def _setting(default: Any, form: Form, about: str, *, shown: bool = True) -> Any:
     """A field of `Settings`. `about` says what it is and when to change it; deploy/SETTINGS.md has that too."""
     return field(default=default, repr=shown, metadata={"form": form, "about": about})
+
+
+_DAYS = number(
+    0,
+    36_500,
+    "days are not negative",
+    "100 years are enough, and 0 means for ever",
+    unit="days, 0 for ever",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +214,24 @@ class Settings:
         "Bytes that ClickHouse may use for one query of the dashboard; up to four run at once. Lower it where "
         "ClickHouse has less memory.",
     )
+    dead_letter_retention_days: int = _setting(
+        30,
+        _DAYS,
+        "How many days what was refused is kept in ClickHouse. Raise it where a fix takes longer to be found and "
+        "deployed: `dead-letters replay` can send again what is still kept.",
+    )
+    dead_letters_per_minute: int = _setting(
+        100,
+        number(
+            1,
+            1_000_000,
+            "nobody could see what is refused",
+            "ClickHouse would keep every record of a flood",
+            unit="records",
+        ),
+        "How many refused records of one topic, partition and reason are kept with their bytes in a minute. Of those "
+        "beyond it the count and the offsets are kept. Raise it to be able to replay more of a flood.",
+    )
     data_dir: str = _setting(
         "",
         text("a folder"),
@@ -211,6 +239,7 @@ class Settings:
         "no writable /tmp.",
     )
     policies: Policies = field(default_factory=Policies)
+    retentions: Retentions = field(default_factory=Retentions)
 
 
 _NO_SESSIONS = "every event would be a session of its own"
@@ -276,3 +305,18 @@ POLICY: Mapping[str, tuple[Form, str]] = {
     ),
 }
 """Of each field of a policy: what it may be, what it is and when to change it. Single apps can have their own."""
+
+RETENTION: Mapping[str, tuple[Form, str]] = {
+    "retention_days": (
+        _DAYS,
+        "How many days events are kept, from the day on which Kafka had their record. Sessions, and what the ledger "
+        "counted, are kept beyond that. It must be longer than `restate_horizon`; where that is 89 days or more, the "
+        "default is a day more than that.",
+    ),
+    "session_retention_days": (
+        _DAYS,
+        "How many days sessions are kept, from the day on which they were told last. They are kept at least as long as "
+        "their events; where events are kept longer than 400 days, that is the default.",
+    ),
+}
+"""The same of each field of a retention."""

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.domain.policy import HOUR_MS, Policies, Policy
+from pipeline.domain.retention import FOR_EVER, Retention, Retentions, at_least, longer
 from pipeline.errors import Terminal
-from pipeline.setting_list import POLICY, PREFIX, Settings
+from pipeline.setting_list import POLICY, PREFIX, RETENTION, Settings
 from pipeline.setting_values import Form
 
 __all__ = ["DEBUG", "PREFIX", "InvalidSettings", "Settings", "as_environment", "load", "unknown", "variables"]
@@ -29,14 +30,18 @@ def _name(field_name: str) -> str:
     return field_name.removesuffix("_ms")
 
 
+_OF_APPS = {**POLICY, **RETENTION}
+_PLAIN = tuple(item for item in fields(Settings) if item.name not in {"policies", "retentions"})
 _FORMS: dict[str, Form] = {
-    **{_name(item.name): item.metadata["form"] for item in fields(Settings) if item.name != "policies"},
-    **{_name(item.name): POLICY[item.name][0] for item in fields(Policy)},
+    **{_name(item.name): item.metadata["form"] for item in _PLAIN},
+    **{_name(name): form for name, (form, _) in _OF_APPS.items()},
 }
-_FIELDS = {_name(item.name): item.name for item in (*fields(Settings), *fields(Policy))}
-_POLICY = {_name(name) for name in POLICY}
+_FIELDS = {_name(name): name for name in (*(item.name for item in _PLAIN), *_OF_APPS)}
+_POLICY = {_name(name) for name in _OF_APPS}
+"""What single apps can have of their own."""
 
 
+_LONGEST_DAYS = 36_500
 _A_SLIP = 0.8
 """How alike two names have to be, from 0 to 1, for one to be taken for a slip of the other."""
 
@@ -60,12 +65,13 @@ def load(environ: Mapping[str, str]) -> Settings:
         problems.append("config: names no file")
     given.update(_from_environment(environ, problems))
     plain, policy_values = _parse(given, problems, where="")
+    kept = _retention(Retention(), policy_values, Policy(), problems, "")
     default = replace(Policy(), **policy_values)
     if "idle_timeout_ms" not in policy_values:
         default = replace(default, idle_timeout_ms=default.inactivity_timeout_ms)
     if "state_ttl_ms" not in policy_values:
         default = replace(default, state_ttl_ms=_state_ttl_ms(default.restate_horizon_ms))
-    by_app = {}
+    by_app, kept_by_app = {}, {}
     if "" in apps:
         problems.append("apps.: no app has an empty id")
     for app_id, overrides in apps.items():
@@ -77,8 +83,11 @@ def load(environ: Mapping[str, str]) -> Settings:
             values["idle_timeout_ms"] = values["inactivity_timeout_ms"]
         if "restate_horizon_ms" in values and "state_ttl_ms" not in values:
             values["state_ttl_ms"] = max(default.state_ttl_ms, _state_ttl_ms(values["restate_horizon_ms"]))
+        kept_by_app[app_id] = _retention(kept, values, default, problems, f"apps.{app_id}.")
         by_app[app_id] = replace(default, **values)
-    settings = replace(Settings(), **plain, policies=Policies(default, by_app))
+    settings = replace(
+        Settings(), **plain, policies=Policies(default, by_app), retentions=Retentions(kept, kept_by_app)
+    )
     problems.extend(_contradictions(settings))
     if problems:
         raise InvalidSettings("settings: " + "; ".join(problems))
@@ -89,6 +98,31 @@ def _state_ttl_ms(horizon_ms: int) -> int:
     """How long a silent device is remembered where nothing else is set: late events within the horizon need it."""
     shortest_ms = Policy().state_ttl_ms
     return shortest_ms if horizon_ms < shortest_ms else horizon_ms + 24 * HOUR_MS
+
+
+def _retention(
+    default: Retention, values: dict[str, int], policy: Policy, problems: list[str], where: str
+) -> Retention:
+    """What is given of a retention, which is taken out of the values; `policy` is what holds where they say nothing.
+
+    Events are kept for as long as they can change sessions, and sessions as long as their events.
+    """
+    own = {name: values.pop(name) for name in RETENTION if name in values}
+    days = -(-values.get("restate_horizon_ms", policy.restate_horizon_ms) // (24 * HOUR_MS)) + 1
+    least = days if days <= _LONGEST_DAYS else FOR_EVER
+    events = own.get("retention_days", longer(default.retention_days, least))
+    if not at_least(events, least):
+        problems.append(
+            f"{where}retention_days: {events} must be longer than restate_horizon: late events change sessions for "
+            "that long, and a rebuild needs what they are made of"
+        )
+    sessions = own.get("session_retention_days", longer(default.session_retention_days, events))
+    if not at_least(sessions, events):
+        problems.append(
+            f"{where}session_retention_days: {sessions} must not be shorter than retention_days, "
+            f"{events or 'for ever'}: events would be left without their sessions"
+        )
+    return Retention(events, sessions)
 
 
 def variables() -> list[str]:
@@ -126,11 +160,11 @@ def _nearest(name: str, known: Iterable[str], cutoff: float) -> str:
 def as_environment(settings: Settings) -> dict[str, str]:
     """Variables from which `load` makes these settings again, but for what single apps override."""
     result = {}
-    for item in fields(settings):
-        if item.name != "policies":
-            result[_variable(item.name)] = _text(item.name, getattr(settings, item.name))
-    for item in fields(settings.policies.default):
-        result[_variable(item.name)] = _text(item.name, getattr(settings.policies.default, item.name))
+    for item in _PLAIN:
+        result[_variable(item.name)] = _text(item.name, getattr(settings, item.name))
+    for of_apps in (settings.policies.default, settings.retentions.default):
+        for item in fields(of_apps):
+            result[_variable(item.name)] = _text(item.name, getattr(of_apps, item.name))
     return result
 
 

@@ -61,7 +61,13 @@ def rebuild(settings: Settings, store: Store, scope: RebuildScope, now_ms: int) 
     """A rebuild under the present policies, with silence reported as of `now_ms`. Raises `UnknownStateVersion`."""
     encode = state_codec.encoder(settings.state_version)
     return Rebuild(
-        store, settings.policies, scope, partitions=settings.partitions, now_ms=now_ms, encode=encode
+        store,
+        settings.policies,
+        scope,
+        partitions=settings.partitions,
+        now_ms=now_ms,
+        encode=encode,
+        retentions=settings.retentions,
     )
 
 

@@ -15,7 +15,7 @@ import orjson
 
 from pipeline.clickhouse.move import settle
 from pipeline.clickhouse.statements import MigrationError, statements
-from pipeline.clickhouse.store import Store
+from pipeline.clickhouse.store import StatementFailed, Store
 from pipeline.schema_files import schema_folder
 
 
@@ -47,7 +47,12 @@ def migrate(store: Store, folder: Path | None = None) -> list[str]:
         )
     pending = [file for file in files if file.name not in applied]
     for file in pending:
-        _apply(store, file)
+        try:
+            _apply(store, file)
+        except StatementFailed:
+            # Another one may be done with all files by now, and have dropped what this one needs.
+            if file.name not in _applied(store):
+                raise
         _record(store, file)
     settle(store)
     return [file.name for file in pending]

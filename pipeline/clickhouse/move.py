@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 
 from pipeline.clickhouse.statements import statements
-from pipeline.clickhouse.store import Store
+from pipeline.clickhouse.store import StatementFailed, Store
 from pipeline.schema_files import schema_folder
 
 
@@ -19,12 +19,18 @@ def settle(store: Store) -> None:
     if not _is_there(store, "event_rows"):
         _run(store, "new.sql")
         return
-    _run(store, "taps.sql")
-    if _counted(store, "SELECT count() AS n FROM event_rows"):
-        _run(store, "old.sql")
-    else:
+    try:
+        _run(store, "taps.sql")
+        if _counted(store, "SELECT count() AS n FROM event_rows"):
+            _run(store, "old.sql")
+        else:
+            _run(store, "new.sql")
+            _run(store, "finish.sql")
+    except StatementFailed:
+        # Another migration may have dropped the old tables meanwhile.
+        if _is_there(store, "event_rows"):
+            raise
         _run(store, "new.sql")
-        _run(store, "finish.sql")
 
 
 def _run(store: Store, name: str) -> None:

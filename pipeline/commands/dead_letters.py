@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -17,9 +18,10 @@ from pipeline.commands.rebuild import unix_ms
 from pipeline.formats import native, registry
 from pipeline.formats.record_time import header_of
 from pipeline.kafka.produce import RecordToSend, produce
-from pipeline.query.dead_letters import DeadLetterChoice, newest, records
+from pipeline.query.dead_letters import DeadLetterChoice, left_out, newest, records
 from pipeline.settings import Settings
 
+_PLACES_NAMED = 20
 _MARKED_AT_ONCE = 1_000
 _MARKED_AT_ONCE_BYTES = 16_000_000
 
@@ -33,9 +35,35 @@ def chosen(
 
 
 def list_refused(settings: Settings, choice: DeadLetterChoice, *, limit: int, format: str) -> None:
-    """Print what was refused, newest first. Raises what the store raises."""
+    """Print what was refused, newest first, and on standard error what of it cannot be sent again from here.
+
+    Raises what the store raises.
+    """
     found = newest(choice, limit)
     show(settings, found.sql, found.parameters, format)
+    store = wiring.store(settings)
+    try:
+        _say_what_was_left_out(settings, store, choice)
+    finally:
+        store.close()
+
+
+def _say_what_was_left_out(settings: Settings, store: Store, choice: DeadLetterChoice) -> None:
+    found = left_out(choice, _PLACES_NAMED)
+    for line in store.query(found.sql, found.parameters).splitlines():
+        row = orjson.loads(line)
+        first, last = (int(row[name]) - settings.offset_base for name in ("first_offset", "last_offset"))
+        where = f"{row['topic']}[{row['partition']}]"
+        place = (
+            f"they are between the offsets {first} and {last} of {where}, while Kafka keeps them"
+            if first >= 0
+            else f"they were in {where} before its offsets began anew"
+        )
+        print(
+            f"{row['records']} refused records of {where} cannot be sent again from here: more than "
+            f"{settings.dead_letters_per_minute} came in a minute, and the bytes of the others are not stored; {place}",
+            file=sys.stderr,
+        )
 
 
 def replay(settings: Settings, choice: DeadLetterChoice, *, again: bool) -> None:
@@ -47,6 +75,7 @@ def replay(settings: Settings, choice: DeadLetterChoice, *, again: bool) -> None
     store = wiring.store(settings)
     try:
         count = asyncio.run(_replay(settings, store, choice, again))
+        _say_what_was_left_out(settings, store, choice)
     finally:
         store.close()
     print(f"sent {count} refused records again" if count else "nothing to send again")

@@ -235,13 +235,23 @@ def _lag_table(speeds: list[_Speed]) -> Table:
 
 
 def _ledger_table(totals: list[LedgerTotals]) -> Table:
-    table = Table("topic", title="ledger: received = events + duplicates + refused")
+    table = Table("topic", title="ledger: received = events + duplicates + refused + expired")
     parts = ("repaired events", "conflicting duplicates")
-    for name in ("partition", "records", "missing", "received", "events", "duplicates", "refused", *parts):
+    for name in (
+        "partition",
+        "records",
+        "missing",
+        "received",
+        "events",
+        "duplicates",
+        "refused",
+        "expired",
+        *parts,
+    ):
         table.add_column(name, justify="right")
     for line in totals:
         numbers = (line.partition, line.records, line.missing, line.received)
-        outcomes = (line.events, line.duplicates, line.refused, line.repaired, line.conflicts)
+        outcomes = (line.events, line.duplicates, line.refused, line.expired, line.repaired, line.conflicts)
         table.add_row(line.topic, *(str(number) for number in (*numbers, *outcomes)))
     return table
 

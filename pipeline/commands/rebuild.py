@@ -41,6 +41,11 @@ def rebuild(settings: Settings, scope: RebuildScope, *, dry_run: bool, states: b
         else:
             summary = ", ".join(f"{count} {what}" for what, count in sorted(counts.items()))
             print(f"{total} sessions differ: {summary}")
+        if work.left:
+            print(
+                f"{work.left} sessions are left as they are: some of their events may no longer be kept "
+                "(session-pipeline retention)"
+            )
         if dry_run or not (total or states):
             return
         replaced = asyncio.run(_require_rest(settings))

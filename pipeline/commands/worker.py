@@ -11,6 +11,7 @@ from pathlib import Path
 from pipeline.errors import PipelineError, UnusablePath, path_of
 from pipeline.roles.batch import Bounds
 from pipeline.roles.metrics import Metrics
+from pipeline.roles.sink import Keeping
 from pipeline.roles.topology import ROLES
 from pipeline.runtime import fit_garbage_collection, keep_freed_memory, leave, log_for_worker
 from pipeline.settings import Settings
@@ -69,10 +70,13 @@ def run_worker(role: str, settings: Settings, ready_file: Path | None) -> int:
 def _apps(role: str, settings: Settings, frame: Frame, ready_file: Path | None) -> Sequence[BatchApp]:
     encode = state_codec.encoder(settings.state_version)
     bounds = Bounds(settings.sink_max_rows, settings.sink_max_bytes, settings.sink_max_age_ms)
+    keeping = Keeping(
+        settings.retentions, settings.dead_letter_retention_days, settings.dead_letters_per_minute
+    )
     build = {
         "router": lambda: router_app(frame),
         "sessionizer": lambda: sessionizer_app(frame, settings.policies, encode),
-        "sink": lambda: sink_app(frame, store(settings), bounds),
+        "sink": lambda: sink_app(frame, store(settings), bounds, keeping),
     }
     apps = [build[name]() for name in (ROLES if role == "all" else (role,))]
     waiting = len(apps)

@@ -41,6 +41,8 @@ class LedgerTotals:
     """Of the events: a value of theirs was repaired."""
     conflicts: int
     """Of the duplicates: they differ from the event that came first under their id."""
+    expired: int = 0
+    """Events and duplicates in records whose events are no longer kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ SELECT topic, partition, sum(r.records) AS records,
     sum(toInt64(last_offset) - first_offset + 1 - r.records + gap) - any(a.records) AS missing,
     sum(r.received) AS received,
     sum(r.events) AS events, sum(r.duplicates) AS duplicates, sum(r.refused) AS refused,
-    sum(r.repaired) AS repaired, sum(r.conflicts) AS conflicts
+    sum(r.repaired) AS repaired, sum(r.conflicts) AS conflicts, sum(r.expired) AS expired
 FROM
 (
     -- Where offsets began anew, nothing is missing before.
@@ -158,7 +160,15 @@ def ledger_totals(ask: Ask) -> list[LedgerTotals]:
             *(int(row[name]) for name in ("partition", "records", "missing")),
             *(
                 int(row[name])
-                for name in ("received", "events", "duplicates", "refused", "repaired", "conflicts")
+                for name in (
+                    "received",
+                    "events",
+                    "duplicates",
+                    "refused",
+                    "repaired",
+                    "conflicts",
+                    "expired",
+                )
             ),
         )
         for row in rows

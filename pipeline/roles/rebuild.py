@@ -17,6 +17,7 @@ from pipeline import topics
 from pipeline.clickhouse.statements import statements
 from pipeline.clickhouse.store import Store
 from pipeline.domain.policy import Policies
+from pipeline.domain.retention import Retentions
 from pipeline.formats.native.partitioner import partition_of
 from pipeline.formats.rejected import Reason
 from pipeline.kafka.changelog import read_changelog
@@ -24,6 +25,8 @@ from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.fence import Fence, kafka_fence
 from pipeline.kafka.produce import producer_of
 from pipeline.kafka.topic_ids import topic_ids
+from pipeline.query.kept import STORED_DAYS, kept_from
+from pipeline.roles.both_sides import INSERT_BYTES, BothSides, Inserts, StoredDays, left_row, place_of
 from pipeline.roles.known_topics import Known, known_topics
 from pipeline.schema_files import schema_folder
 from pipeline.state.aside import ASIDE_SUFFIX
@@ -32,14 +35,17 @@ from pipeline.state.effects import device_of
 from pipeline.state.marker import Marker, marker_item
 from pipeline.state.rebuild import Rebuilt, rebuild_device
 from pipeline.state.store import STEPS_SUFFIX, Encode
+from pipeline.state.trusted import trusted_from
 from pipeline.storage import stored_event, stored_session
-from pipeline.storage.columns import SESSION_COLUMNS
+from pipeline.storage.columns import KEPT_COLUMNS, SESSION_COLUMNS
+from pipeline.storage.kept import DAY_MS, kept
+from pipeline.storage.rows import with_kept
 from pipeline.storage.stored_event import StoredDevice
 from pipeline.storage.stored_session import Difference, Facts
 
-_INSERT_BYTES = 16_000_000
 _STATES_AT_ONCE = 2_000
 _BATCH_BYTES = 900_000
+_RETENTIONS = Retentions()
 _EARLIEST_MS, _LATEST_MS = -(1 << 62), 1 << 62
 """Before and after every time."""
 
@@ -113,8 +119,12 @@ class Rebuild:
         partitions: int,
         now_ms: int,
         encode: Encode = state_codec.encode,
+        retentions: Retentions = _RETENTIONS,
     ) -> None:
         self._store = store
+        self._retentions = retentions
+        self.left = 0
+        """Sessions whose events may no longer all be kept: `differences` and `swap` leave them as they are."""
         self._policies = policies
         self._scope = scope
         self._partitions = partitions
@@ -123,11 +133,12 @@ class Rebuild:
 
     def differences(self) -> Iterator[DeviceDifferences]:
         """The devices whose stored sessions are not the exact ones."""
-        for app_id, device_id, stored, rebuilt in self._side_by_side():
-            exact = self._in_scope(rebuilt) if rebuilt else {}
-            found = stored_session.differences(stored, exact)
+        self.left = 0
+        for each in self._side_by_side():
+            found = stored_session.differences(each.stored, each.exact)
+            self.left += each.left
             if found:
-                yield DeviceDifferences(app_id, device_id, found)
+                yield DeviceDifferences(*each.device, found)
 
     def swap(self) -> int:
         """Put the exact sessions in place of the stored ones, at once for every reader; returns how many.
@@ -135,27 +146,38 @@ class Rebuild:
         Nobody else may write session rows meanwhile: what they write would be lost.
         """
         self._run("1_prepare.sql")
-        columns = ", ".join(name for name, _ in SESSION_COLUMNS)
+        columns = ", ".join(name for name, _ in (*SESSION_COLUMNS, *KEPT_COLUMNS))
+        kept_rows = f"INSERT INTO session_rows_rebuilt ({columns}) SELECT {columns} FROM"
         if not self._scope.is_everything:
             self._store.command(
-                f"INSERT INTO session_rows_rebuilt ({columns}) SELECT {columns} FROM session_rows FINAL"
-                f" WHERE is_deleted = 0 AND NOT ({_IN_SCOPE})",
+                f"{kept_rows} session_rows FINAL WHERE is_deleted = 0 AND NOT ({_IN_SCOPE})",
                 self._scope.parameters,
             )
-        count = number = 0
-        pending: list[bytes] = []
-        size = 0
-        for _, rebuilt in self._rebuilt():
-            inside = self._in_scope(rebuilt)
-            count += len(inside)
-            for session_id, (_, row) in zip(rebuilt.session_ids, rebuilt.rows, strict=True):
-                if session_id in inside:
-                    pending.append(row)
-                    size += len(row)
-                if size >= _INSERT_BYTES:
-                    self._insert(pending, number)
-                    pending, size, number = [], 0, number + 1
-        self._insert(pending, number)
+        rows = Inserts(self._store, "session_rows_rebuilt")
+        left = Inserts(self._store, "session_rows_left")
+        days = StoredDays(self._store.lines(STORED_DAYS, self._scope.parameters))
+        count = 0
+        for each in self._side_by_side():
+            if each.left:
+                left.add(left_row(each.device, each.trusted_ms))
+            if each.rebuilt is None:
+                continue
+            count += len(each.exact)
+            stored_days = days.of(each.device)
+            keep_days = self._retentions.of(each.device[0]).session_retention_days
+            for session_id, (_, row) in zip(each.rebuilt.session_ids, each.rebuilt.rows, strict=True):
+                if session_id in each.exact:
+                    # As long as before: a rebuild is no reason to keep a session for longer.
+                    day_ms = stored_days.get(session_id, self._now_ms // DAY_MS) * DAY_MS
+                    rows.add(with_kept(row, kept(day_ms, keep_days)))
+        rows.flush()
+        left.flush()
+        self._store.command(
+            f"{kept_rows} (SELECT * FROM session_rows FINAL WHERE is_deleted = 0 AND {_IN_SCOPE}) AS s"
+            " INNER JOIN session_rows_left USING (app_id, device_id)"
+            " WHERE toUnixTimestamp64Milli(started_at) < trusted_from_ms",
+            self._scope.parameters,
+        )
         self._run("2_swap.sql")
         return count
 
@@ -220,7 +242,7 @@ class Rebuild:
             key, state = f"{device.app_id}/{device.device_id}".encode(), self._encode(rebuilt.state)
             states.append(_StateToPut(key, self._partition_of(device), rebuilt.state.arrived_ms, state))
             size += len(state)
-            if len(states) >= _STATES_AT_ONCE or size > _INSERT_BYTES:
+            if len(states) >= _STATES_AT_ONCE or size > INSERT_BYTES:
                 break
         return states
 
@@ -242,49 +264,62 @@ class Rebuild:
             if number < self._partitions:
                 yield number, int(offset)
 
-    def _side_by_side(self) -> Iterator[tuple[str, str, dict[str, Facts], Rebuilt | None]]:
+    def _side_by_side(self) -> Iterator[BothSides]:
         """Devices in order, with their stored sessions and the device rebuilt; either side may be missing."""
+        kept_from_ms = kept_from(self._store.query)
+        # What was before the scope says where the kept events begin in the middle of something.
+        where = _IN_APP if kept_from_ms else _IN_SCOPE
         lines = self._store.lines(
-            f"{stored_session.SELECT} WHERE {_IN_SCOPE} {stored_session.ORDER}", self._scope.parameters
+            f"{stored_session.SELECT} WHERE {where} {stored_session.ORDER}", self._scope.parameters
         )
         stored_devices = stored_session.by_device(lines)
         stored = next(stored_devices, None)
         for device, rebuilt in self._rebuilt():
             here = device.app_id, device.device_id
-            while stored is not None and _place(stored[0]) < _place(here):
-                yield *stored[0], stored[1], None
+            while stored is not None and place_of(stored[0]) < place_of(here):
+                yield self._both(*stored, None, None, kept_from_ms)
                 stored = next(stored_devices, None)
             if stored is not None and stored[0] == here:
-                yield *here, stored[1], rebuilt
+                yield self._both(*stored, device, rebuilt, kept_from_ms)
                 stored = next(stored_devices, None)
             else:
-                yield *here, {}, rebuilt
+                yield self._both(here, {}, device, rebuilt, kept_from_ms)
         while stored is not None:
-            yield *stored[0], stored[1], None
+            yield self._both(*stored, None, None, kept_from_ms)
             stored = next(stored_devices, None)
 
-    def _in_scope(self, rebuilt: Rebuilt) -> dict[str, Facts]:
+    def _both(
+        self,
+        device: tuple[str, str],
+        stored: Mapping[str, Facts],
+        events: StoredDevice | None,
+        rebuilt: Rebuilt | None,
+        kept_from_ms: Mapping[str, int],
+    ) -> BothSides:
+        """A device's sessions in scope, without those that are to be left as they are."""
+        kept_events = (event for record in (events.records if events else ()) for event in record.events)
+        policy, facts = self._policies.of(device[0]), rebuilt.facts if rebuilt else {}
+        begin_ms = trusted_from(
+            kept_events, facts.values(), stored.values(), kept_from_ms.get(device[0]), policy
+        )
+        inside = self._in_scope(stored)
+        trusted = {id: said for id, said in inside.items() if said["started_at"] >= begin_ms}
+        exact = {id: said for id, said in self._in_scope(facts).items() if said["started_at"] >= begin_ms}
+        return BothSides(device, trusted, rebuilt, exact, begin_ms, len(inside) - len(trusted))
+
+    def _in_scope(self, sessions: Mapping[str, Facts]) -> dict[str, Facts]:
         return {
             session_id: facts
-            for session_id, facts in rebuilt.facts.items()
+            for session_id, facts in sessions.items()
             if self._scope.holds(facts["started_at"])
         }
 
     def _partition_of(self, device: StoredDevice) -> int:
         return partition_of(f"{device.app_id}/{device.device_id}".encode(), self._partitions)
 
-    def _insert(self, rows: list[bytes], number: int) -> None:
-        if rows:
-            self._store.insert("session_rows_rebuilt", b"\n".join(rows), token=f"rebuild-{number}")
-
     def _run(self, name: str) -> None:
         for statement in statements((schema_folder() / "rebuild" / name).read_text(encoding="utf-8")):
             self._store.command(statement)
-
-
-def _place(device: tuple[str, str]) -> tuple[bytes, bytes]:
-    """ClickHouse orders texts by their bytes."""
-    return device[0].encode(), device[1].encode()
 
 
 async def _keys(

@@ -10,27 +10,47 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import orjson
 
 from pipeline.clickhouse.store import UnstorableRow
+from pipeline.domain.retention import Retentions
 from pipeline.formats import native
 from pipeline.formats.native.partitioner import misplaced
 from pipeline.formats.record_time import record_time_ms
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.roles.batch import Batch, Bounds, Piece, Source, block_token, joined
+from pipeline.roles.flood import Flood
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.pieces import Making
 from pipeline.roles.unstorable import Original, by_offset, by_value, with_refused
 from pipeline.storage.dead_letter import DeadLetter, KeepDeadLetters, dead_letters_of, row_of_dead_letter
-from pipeline.storage.rows import event_rows, events_at_once, ledger_row
+from pipeline.storage.kept import EVER, Kept, kept
+from pipeline.storage.rows import event_rows, events_at_once, ledger_row, with_kept
 
 log = logging.getLogger(__name__)
 
 Pieces = Sequence[Piece]
 _PIECES_MADE = 3
 """At once: one fills the batch that is being stored, others wait for the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """How long the rows are kept, and how many bytes of a flood."""
+
+    retentions: Retentions = field(default_factory=Retentions)
+    dead_letter_days: int = 30
+    dead_letters_a_minute: int = 100
+
+    def events_of(self, app_id: str, timestamp_ms: int) -> Kept:
+        """Until when the events of a record are kept."""
+        return kept(timestamp_ms, self.retentions.of(app_id).retention_days)
+
+
+_KEEPING = Keeping()
 
 
 class InsertForever(Protocol):
@@ -112,8 +132,11 @@ class Sink:
         bounds: Bounds,
         partitions: int = 1,
         offset_base: int = 0,
+        keeping: Keeping = _KEEPING,
     ) -> None:
         """`partitions` is how many `sdk-events` has: records whose key belongs in another one are refused."""
+        self._keeping = keeping
+        self._floods: dict[Source, Flood] = {}
         self._partitions = partitions
         self._insert = insert
         self._dead_letter = dead_letter
@@ -146,22 +169,34 @@ class Sink:
             came_ms = record_time_ms(record.headers, record.timestamp) if record.headers else record.timestamp
             decoded = wrong.get(record.key) or native.decode(record.value, record.key, came_ms)
             if isinstance(decoded, Rejected):
-                received, faults = 1, [decoded]
+                received, faults, app_id, keep = 1, [decoded], "", EVER
             else:
+                app_id = decoded.app_id
+                keep = self._keeping.events_of(app_id, record.timestamp)
                 count = len(decoded.events)
                 received, faults = count + len(decoded.refused), decoded.refused
                 if decoded.repaired:
                     self._metrics.repaired.labels(topic).inc(decoded.repaired)
                 if count and count <= events_at_once(decoded, self._piece_bytes):
                     full = making.add(
-                        event_rows(decoded, topic=topic, partition=partition, offset=offset), count
+                        event_rows(decoded, topic=topic, partition=partition, offset=offset, kept=keep), count
                     )
                 elif count:
-                    for stop, is_full in self._in_parts(decoded, making, topic, partition, offset):
+                    for stop, is_full in self._in_parts(decoded, making, source, offset, keep):
                         full = is_full
                         if full and stop < count:
                             yield making.take(place, end_event=stop)
-            making.ledger.append(ledger_row(topic, partition, offset, received=received, refused=len(faults)))
+            making.ledger.append(
+                ledger_row(
+                    topic,
+                    partition,
+                    offset,
+                    received=received,
+                    refused=len(faults),
+                    app_id=app_id,
+                    kept=keep,
+                )
+            )
             if faults:
                 self._count(topic, faults)
                 making.refused += dead_letters_of(
@@ -180,7 +215,7 @@ class Sink:
         yield making.take(last)
 
     def _in_parts(
-        self, decoded: native.Envelope, making: Making, topic: str, partition: int, offset: int
+        self, decoded: native.Envelope, making: Making, source: Source, offset: int, keep: Kept
     ) -> Iterator[tuple[int, bool]]:
         """Makes the rows of a record that are too many at once; the event that each part ends before, and if it fills
         a piece."""
@@ -188,17 +223,34 @@ class Sink:
         for start in range(0, count, step):
             stop = min(start + step, count)
             rows = event_rows(
-                decoded, topic=topic, partition=partition, offset=offset, start=start, stop=stop
+                decoded,
+                topic=source.topic,
+                partition=source.partition,
+                offset=offset,
+                start=start,
+                stop=stop,
+                kept=keep,
             )
             yield stop, making.add(rows, stop - start)
 
     def session_pieces(self, source: Source, records: Sequence[Any]) -> Iterator[Piece]:
         """The rows of a chunk of `sessions`, as the sessionizer wrote them, but for those that a rebuild replaced."""
         begin = self._replaced.get(source.partition, 0)
-        return self._pieces(source, records, lambda record: record.value if record.offset >= begin else None)
+        return self._pieces(
+            source, records, lambda record: self._session_row(record) if record.offset >= begin else None
+        )
+
+    def _session_row(self, record: Any) -> bytes:
+        """As the sessionizer wrote it, with the day on which it came; nothing of a record without a value."""
+        if not record.value:
+            return b""
+        app_id = (record.key or b"").partition(b"/")[0].decode("utf-8", "replace")
+        days = self._keeping.retentions.of(app_id).session_retention_days
+        return with_kept(record.value, kept(record.timestamp, days))
 
     def dead_letter_pieces(self, source: Source, records: Sequence[Any]) -> Iterator[Piece]:
         """The rows of a chunk of `dead-letters`."""
+        flood = self._floods.setdefault(source, Flood(self._keeping.dead_letters_a_minute))
         return self._pieces(
             source,
             records,
@@ -208,6 +260,8 @@ class Sink:
                 value=record.value,
                 record_ms=record.timestamp,
                 place=(source.topic, source.partition, record.offset + self._offset_base),
+                leaves_out=flood.leaves_out,
+                retention_days=self._keeping.dead_letter_days,
             ),
         )
 
@@ -245,7 +299,7 @@ class Sink:
     async def _store_sessions(self, pieces: Pieces) -> None:
         not_storable = await self._put("session_rows", pieces)
         if not_storable:
-            await self._dead_letter(self._refusals_of_rows(not_storable, by_value(pieces)))
+            await self._dead_letter(self._refusals_of_rows(not_storable, by_value(pieces, self._session_row)))
         self._acknowledge(pieces)
 
     async def _store_dead_letters(self, pieces: Pieces) -> None:

@@ -28,9 +28,11 @@ def by_offset(pieces: Sequence[Piece], offset_base: int) -> Callable[[bytes], Or
     return find
 
 
-def by_value(pieces: Sequence[Piece]) -> Callable[[bytes], Original]:
-    """Finds the record that is a session row."""
-    records = {record.value: (piece, record) for piece in pieces for record in piece.records}
+def by_value(pieces: Sequence[Piece], row_of: Callable[[Any], bytes]) -> Callable[[bytes], Original]:
+    """Finds the record that a session row was made of; `row_of` makes it."""
+    records = {
+        row_of(record): (piece, record) for piece in pieces for record in piece.records if record.value
+    }
     return lambda row: records[row]
 
 

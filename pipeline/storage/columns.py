@@ -15,6 +15,9 @@ SHOWN_COUNTERS: tuple[str, ...] = COUNTERS[:APPEARANCES] + COUNTERS[APPEARANCES 
 _KEY = "LowCardinality(String)"
 _TIME = "DateTime64(3, 'UTC')"
 
+KEPT_COLUMNS: tuple[tuple[str, str], ...] = (("stored_on", "Date"), ("retention_days", "UInt16"))
+"""Until when a row is kept (`pipeline.storage.kept`)."""
+
 _IDENTITY_COLUMNS: tuple[tuple[str, str], ...] = (
     ("app_id", _KEY),
     ("device_id", "String"),
@@ -64,7 +67,8 @@ SESSION_COLUMNS: tuple[tuple[str, str], ...] = (
     ("offset", "UInt64"),
     ("is_deleted", "UInt8"),
 )
-"""Name and ClickHouse type of what a session row holds, in the order of `session_rows`."""
+"""Name and ClickHouse type of what a session row holds, in the order of `session_rows`, which has KEPT_COLUMNS too: the
+sink adds those, since they are of the day on which the row came, and no session differs by them."""
 
 FOLLOWING = frozenset(
     {
@@ -106,6 +110,7 @@ EVENT_COLUMNS: tuple[tuple[str, str], ...] = (
     ("partition", "UInt32"),
     ("offset", "UInt64"),
     ("event_index", "UInt16"),
+    *KEPT_COLUMNS,
 )
 """The same of `z_event_feed`, from where they go into the tables of events."""
 
@@ -119,6 +124,10 @@ DEAD_LETTER_COLUMNS: tuple[tuple[str, str], ...] = (
     ("event_index", "Int32"),
     ("key", "String"),
     ("value", "String"),
+    # Of the value as it came; it may be left out.
+    ("bytes", "UInt32"),
+    ("is_left_out", "Bool"),
+    *KEPT_COLUMNS,
 )
 """The same of `dead_letter_rows`."""
 
@@ -128,11 +137,13 @@ LEDGER_COLUMNS: tuple[tuple[str, str], ...] = (
     ("offset", "UInt64"),
     ("received", "UInt32"),
     ("refused", "UInt32"),
+    ("app_id", _KEY),
+    *KEPT_COLUMNS,
 )
 """The same of `ledger_records`."""
 
 TABLES: Mapping[str, tuple[tuple[str, str], ...]] = {
-    "session_rows": SESSION_COLUMNS,
+    "session_rows": (*SESSION_COLUMNS, *KEPT_COLUMNS),
     "z_event_feed": EVENT_COLUMNS,
     "dead_letter_rows": DEAD_LETTER_COLUMNS,
     "ledger_records": LEDGER_COLUMNS,

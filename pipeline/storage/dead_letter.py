@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from pipeline.domain.retention import FOR_EVER
 from pipeline.formats.limits import MAX_KEPT_BYTES, MAX_KEPT_KEY_BYTES
 from pipeline.formats.record_time import whole_number
 from pipeline.formats.rejected import MAX_DETAIL_CHARS, Reason, Rejected
+from pipeline.storage.kept import kept
 from pipeline.storage.rows import dead_letter_row
 
 Headers = list[tuple[str, bytes]]
@@ -45,6 +47,8 @@ class DeadLetter(NamedTuple):
         return [(name, text.encode()) for name, text in headers.items()]
 
 
+LeavesOut = Callable[[tuple[str, int, str], tuple[int, int], int], bool]
+"""Of a kind of dead letters (topic, partition, reason) one at a place (offset, event), written at a time."""
 KeepDeadLetters = Callable[[Sequence[DeadLetter]], Awaitable[None]]
 """Returns once the broker has them all."""
 
@@ -89,6 +93,37 @@ def _with_note(rejected: Rejected, note: str) -> Rejected:
     return Rejected(rejected.reason, detail, rejected.event_index)
 
 
+Told = Mapping[str, str]
+"""What the headers of a record on `dead-letters` say, as text."""
+
+
+def told_by(headers: Iterable[tuple[str, bytes | None]]) -> Told:
+    """What the headers say; those without a value say nothing. Raises nothing, whatever they are."""
+    return {name: text.decode("utf-8", "replace") for name, text in headers if text is not None}
+
+
+def place_of(told: Told, place: tuple[str, int, int]) -> tuple[str, int, str, int, int]:
+    """Topic, partition, reason, offset and event (-1: all) of what was refused.
+
+    `place` is the dead letter's own topic, partition and offset: they stand in where headers are missing or unreadable,
+    which happens only to records that others wrote there.
+    """
+    topic, partition, offset = place
+    if told.get("reason") not in _REASONS or not told.get("topic"):
+        return topic, partition, str(Reason.UNKNOWN), offset, _event(told)
+    return (
+        told["topic"],
+        whole_number(told.get("partition"), partition, 2**31 - 1),
+        told["reason"],
+        whole_number(told.get("offset"), offset, 2**63 - 1),
+        _event(told),
+    )
+
+
+def _event(told: Told) -> int:
+    return whole_number(told["event_index"], -1, 2**31 - 1) if "event_index" in told else -1
+
+
 def row_of_dead_letter(
     headers: Iterable[tuple[str, bytes | None]],
     *,
@@ -96,24 +131,29 @@ def row_of_dead_letter(
     value: bytes | None,
     record_ms: int,
     place: tuple[str, int, int],
+    leaves_out: LeavesOut = lambda kind, place, record_ms: False,
+    retention_days: int = FOR_EVER,
 ) -> bytes:
-    """The row of a record of `dead-letters`.
+    """The row of a record of `dead-letters`, which is kept for so many days.
 
-    `place` is that record's own topic, partition and offset, and `record_ms` its own record time: they stand in
-    where headers are missing or unreadable, which happens only to records that others wrote there. Whatever they
-    wrote, the row is one that ClickHouse takes: nothing here raises because of the record.
+    `place` is that record's own topic, partition and offset, and `record_ms` its own record time. `leaves_out` says
+    whether its bytes are left out, as they are in a flood. Whatever others wrote there, the row is one that ClickHouse
+    takes: nothing here raises because of the record.
     """
-    told = {name: text.decode("utf-8", "replace") for name, text in headers if text is not None}
-    foreign = told.get("reason") not in _REASONS or not told.get("topic")
-    topic, partition, offset = place
+    told = told_by(headers)
+    topic, partition, reason, offset, event = place_of(told, place)
+    # A device is set aside until a rebuild, however long that is.
+    days = FOR_EVER if reason == Reason.DEVICE_SET_ASIDE else retention_days
     return dead_letter_row(
         time_ms=whole_number(told.get("record_ms"), record_ms, 2**63 - 1),
-        reason=Reason.UNKNOWN if foreign else told["reason"],
-        detail=_FOREIGN if foreign else told.get("detail", "")[:MAX_DETAIL_CHARS],
-        topic=topic if foreign else told["topic"],
-        partition=partition if foreign else whole_number(told.get("partition"), partition, 2**31 - 1),
-        offset=offset if foreign else whole_number(told.get("offset"), offset, 2**63 - 1),
-        event_index=whole_number(told.get("event_index"), -1, 2**31 - 1) if "event_index" in told else None,
+        reason=reason,
+        detail=_FOREIGN if reason == Reason.UNKNOWN else told.get("detail", "")[:MAX_DETAIL_CHARS],
+        topic=topic,
+        partition=partition,
+        offset=offset,
+        event_index=None if event < 0 else event,
         key=key,
         value=value,
+        is_left_out=leaves_out((topic, partition, reason), (offset, event), record_ms),
+        kept=kept(record_ms, days),
     )

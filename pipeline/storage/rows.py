@@ -21,6 +21,7 @@ from pipeline.domain.session import End, Session, session_id_text
 from pipeline.formats.bounded_cache import BoundedCache
 from pipeline.formats.limits import FIRST_STORED_MS, LAST_STORED_MS
 from pipeline.storage.columns import RESOURCE_FACTS, SHOWN_COUNTERS
+from pipeline.storage.kept import EVER, Kept
 
 if TYPE_CHECKING:
     from pipeline.formats.envelope import Envelope
@@ -115,9 +116,13 @@ class _EventRow(msgspec.Struct, gc=False):
     partition: int
     offset: int
     event_index: int
+    stored_on: str
+    retention_days: int
 
 
 _STATED = [state.label for state in AppState]
+MAX_LONE_KEY_BYTES = 1_000
+"""Of the key of a refused record whose value is left out. The key of a device is shorter."""
 _encode_lines = msgspec.json.Encoder().encode_lines
 _ROW_BYTES = 3_000
 """At most, of a row without resource, user, version and what the event itself says: names, ids, times."""
@@ -138,7 +143,14 @@ def events_at_once(envelope: Envelope, max_bytes: int) -> int:
 
 
 def event_rows(
-    envelope: Envelope, *, topic: str, partition: int, offset: int, start: int = 0, stop: int | None = None
+    envelope: Envelope,
+    *,
+    topic: str,
+    partition: int,
+    offset: int,
+    start: int = 0,
+    stop: int | None = None,
+    kept: Kept = EVER,
 ) -> bytes:
     """The rows of the events of an envelope, separated by newlines; empty if it has none.
 
@@ -180,6 +192,7 @@ def event_rows(
                 partition,
                 offset,
                 index,
+                *kept,
             )
         )
     return _encode_lines(rows)[:-1]
@@ -196,28 +209,49 @@ def dead_letter_row(
     event_index: int | None,
     key: bytes | None,
     value: bytes | None,
+    is_left_out: bool = False,
+    kept: Kept = EVER,
 ) -> bytes:
     """The row of a refused record or event, key and value byte for byte (absent ones as no bytes).
 
-    `time_ms` is the record time of the refused record; `event_index` is None if all of it was refused.
+    `time_ms` is the record time of the refused record; `event_index` is None if all of it was refused. With
+    `is_left_out` the row has no value, and of a key no more than the beginning.
     """
+    size = len(value or b"")
+    if is_left_out:
+        key, value = key and key[:MAX_LONE_KEY_BYTES], None
     head = (
         f'{{"time":{_seconds(time_ms)},"reason":{_quoted(reason)},"detail":{orjson.dumps(detail).decode()},'
         f'"topic":{_quoted(topic)},"partition":{partition},"offset":{offset},'
         f'"event_index":{-1 if event_index is None else event_index},"key":"'
     ).encode()
-    return b"".join((head, _escaped(key or b""), b'","value":"', _escaped(value or b""), b'"}'))
+    tail = f'","bytes":{size},"is_left_out":{_boolean(is_left_out)},{kept.columns}}}'.encode()
+    return b"".join((head, _escaped(key or b""), b'","value":"', _escaped(value or b""), tail))
 
 
-def ledger_row(topic: str, partition: int, offset: int, *, received: int, refused: int) -> bytes:
-    """The ledger's row of one record: events in it, and how many of them were refused.
+def ledger_row(
+    topic: str,
+    partition: int,
+    offset: int,
+    *,
+    received: int,
+    refused: int,
+    app_id: str = "",
+    kept: Kept = EVER,
+) -> bytes:
+    """The ledger's row of one record: events in it, how many of them were refused, and until when the others are kept.
 
-    A record that cannot be decoded counts as one received and one refused.
+    A record that cannot be decoded counts as one received and one refused, of no app.
     """
     return (
         f'{{"topic":{_quoted(topic)},"partition":{partition},"offset":{offset},'
-        f'"received":{received},"refused":{refused}}}'
+        f'"received":{received},"refused":{refused},"app_id":{_quoted(app_id)},{kept.columns}}}'
     ).encode()
+
+
+def with_kept(row: bytes, kept: Kept) -> bytes:
+    """A session row that says until when it is kept. What is no JSON object stays as it is, to be refused as that."""
+    return b"%b,%b}" % (row[:-1], kept.columns.encode()) if row.endswith(b"}") else row
 
 
 _COUNTS = ",".join(f'"{name}":%d' for name in SHOWN_COUNTERS)

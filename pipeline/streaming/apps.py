@@ -25,7 +25,7 @@ from pipeline.roles.ledger_guard import ledger_guard
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.router import Routed, Router
 from pipeline.roles.sessionizer import Sessionizer
-from pipeline.roles.sink import Sink, TableWriter
+from pipeline.roles.sink import Keeping, Sink, TableWriter
 from pipeline.roles.topology import group_of
 from pipeline.state.marker import newer
 from pipeline.state.store import Encode
@@ -175,7 +175,7 @@ async def _tick(app: BatchApp, sessionizer: Sessionizer, fence: Fence) -> None:
                 await fence.claim(number, mine)
 
 
-def sink_app(frame: Frame, store: Store, bounds: Bounds) -> BatchApp:
+def sink_app(frame: Frame, store: Store, bounds: Bounds, keeping: Keeping) -> BatchApp:
     """Stores `sdk-events`, `sessions` and `dead-letters` in ClickHouse."""
     app = frame.app("sink")
 
@@ -192,6 +192,7 @@ def sink_app(frame: Frame, store: Store, bounds: Bounds) -> BatchApp:
         bounds=bounds,
         partitions=frame.partitions,
         offset_base=frame.offset_base,
+        keeping=keeping,
     )
     app.start_offsets = ledger_guard(store, frame.connection, frame.offset_base)
     app.on_topics_known = known_topics_guard(store, frame.offset_base, sink.pass_over)

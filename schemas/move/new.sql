@@ -8,8 +8,9 @@ SELECT
     stated, user_id, resource_json, user_json, app_version, attributes, repaired, topic, partition, offset, event_index,
     status_code, stored_on, retention_days
 FROM z_event_rows FINAL
--- FINAL leaves deleted rows out, and so must every copy of a server that does not know the flag.
-WHERE is_deleted = 0
+-- FINAL leaves deleted rows out, and so must every copy of a server that does not know the flag. What is no longer kept is left
+-- out by its day, whether or not it has been removed.
+WHERE is_deleted = 0 AND (retention_days = 0 OR stored_on + retention_days >= toDate(now('UTC')))
 SETTINGS
     -- Copies never lie in two partitions.
     do_not_merge_across_partitions_select_final = 1,
@@ -33,7 +34,7 @@ SETTINGS do_not_merge_across_partitions_select_final = 1;
 CREATE OR REPLACE VIEW notable_events AS
 SELECT app_id, subject, device_id, event_id, time, label, detail, launch_ms, raw_time
 FROM z_notable_event_rows FINAL
-WHERE is_deleted = 0
+WHERE is_deleted = 0 AND (retention_days = 0 OR stored_on + retention_days >= toDate(now('UTC')))
 SETTINGS
     do_not_merge_across_partitions_select_final = 1,
     optimize_move_to_prewhere_if_final = 1;

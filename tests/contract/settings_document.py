@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from pipeline.domain.policy import Policy
-from pipeline.setting_list import POLICY, PREFIX
+from pipeline.setting_list import POLICY, PREFIX, RETENTION
 from pipeline.settings import Settings, as_environment
 
 ROOT = Path(__file__).parents[2]
@@ -20,6 +20,7 @@ GROUPS = {
     "clickhouse": ("CLICKHOUSE_", "SINK_"),
     "workers": ("METRICS_", "DATA_"),
     "dashboard": ("DASHBOARD_",),
+    "retention": ("RETENTION_", "SESSION_RETENTION_", "DEAD_LETTER"),
     "sessions": tuple(item.name.removesuffix("_ms").upper() for item in fields(Policy)),
 }
 """Beginnings of names, without the prefix. A table of the document each."""
@@ -35,8 +36,9 @@ def table(group: str) -> str:
         "|---|---|---|---|",
     ]
     defaults = as_environment(Settings())
-    about = {item.name: item.metadata for item in fields(Settings) if item.name != "policies"}
-    about |= {name: {"form": form, "about": text} for name, (form, text) in POLICY.items()}
+    about = {item.name: item.metadata for item in fields(Settings) if item.metadata}
+    of_apps = {**POLICY, **RETENTION}
+    about |= {name: {"form": form, "about": text} for name, (form, text) in of_apps.items()}
     for name, given in about.items():
         short = name.removesuffix("_ms").upper()
         if short.startswith(GROUPS[group]):

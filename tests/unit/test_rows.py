@@ -23,6 +23,7 @@ from pipeline.storage.columns import (
     SESSION_COLUMNS,
     SHOWN_COUNTERS,
 )
+from pipeline.storage.kept import Kept
 from pipeline.storage.rows import dead_letter_row, deleted_row, event_rows, ledger_row, session_row
 
 T0 = 1_742_296_591_764
@@ -245,6 +246,9 @@ class TestDeadLetterRow:
 
 
 def test_ledger_row() -> None:
-    row = json.loads(ledger_row("sdk-events", 3, 42, received=20, refused=1))
+    made = ledger_row("sdk-events", 3, 42, received=20, refused=1, app_id='a"', kept=Kept("2026-11-27", 90))
+    row = json.loads(made)
     assert list(row) == names(LEDGER_COLUMNS)
-    assert row == {"topic": "sdk-events", "partition": 3, "offset": 42, "received": 20, "refused": 1}
+    place = {"topic": "sdk-events", "partition": 3, "offset": 42}
+    kept = {"stored_on": "2026-11-27", "retention_days": 90}
+    assert row == {**place, "received": 20, "refused": 1, "app_id": 'a"', **kept}

@@ -56,6 +56,14 @@ NONSENSE = [
     ("DASHBOARD_MEMORY", "1", "100000000 to 1000000000000"),
     ("DASHBOARD_MEMORY", "99999999999999999", "100000000 to 1000000000000"),
     ("DATA_DIR", "{file}", "not a folder"),
+    ("RETENTION_DAYS", "90d", "0 to 36500"),
+    ("RETENTION_DAYS", "36501", "0 to 36500"),
+    ("RETENTION_DAYS", "0.5", "0 to 36500"),
+    ("RETENTION_DAYS", "1", "restate_horizon"),
+    ("SESSION_RETENTION_DAYS", "-1", "0 to 36500"),
+    ("SESSION_RETENTION_DAYS", "89", "retention_days, 90"),
+    ("DEAD_LETTER_RETENTION_DAYS", "36501", "0 to 36500"),
+    ("DEAD_LETTERS_PER_MINUTE", "0", "1 to 1000000"),
     ("DATA_DIR", " ", "is blank"),
     ("INACTIVITY_TIMEOUT", "0s", "1s to 365d"),
     ("FLICKER_GRACE", "2h", "0s to 1h"),
@@ -179,7 +187,7 @@ def test_the_file_is_held_to_the_same(tmp_path: Path) -> None:
     ("variable", "near"),
     [
         ("PIPELINE_COLOUR", "nearest is PIPELINE_"),
-        ("PIPELINE_RETENTION", "PIPELINE_TOPIC_RETENTION"),
+        ("PIPELINE_RETENTION", "PIPELINE_RETENTION_DAYS"),
         ("PIPELINE_TIMEOUT", "_TIMEOUT"),
         ("pipeline_partitions", "PIPELINE_PARTITIONS"),
         ("PIPLINE_PARTITIONS", "PIPELINE_PARTITIONS"),
@@ -220,3 +228,45 @@ def test_a_command_says_it_in_one_line_and_goes_on(tmp_path: Path) -> None:
     warning, failure = done.stderr.splitlines()
     assert warning.startswith("PIPELINE_COLOUR is not a setting ")
     assert "red" not in done.stderr and failure.startswith("session-pipeline: ") and done.returncode == 1
+
+
+def test_sessions_are_kept_as_long_as_their_events(tmp_path: Path) -> None:
+    def kept(**variables: str) -> tuple[int, int]:
+        found = load({f"PIPELINE_{name}": value for name, value in variables.items()}).retentions.default
+        return found.retention_days, found.session_retention_days
+
+    assert kept() == (90, 400)
+    assert kept(RETENTION_DAYS="30") == (30, 400)
+    assert kept(RETENTION_DAYS="730") == (730, 730)
+    assert kept(RETENTION_DAYS="0") == (0, 0)
+    assert kept(SESSION_RETENTION_DAYS="0") == (90, 0)
+    # And events for as long as they can change sessions.
+    assert kept(RESTATE_HORIZON="90d") == (91, 400)
+    assert kept(RESTATE_HORIZON="36500d") == (0, 0)
+    assert kept(RESTATE_HORIZON="48h", RETENTION_DAYS="3") == (3, 400)
+    file = tmp_path / "settings.toml"
+    file.write_text(
+        "retention_days = 60\n[apps.a]\nretention_days = 30\n[apps.b]\nretention_days = 0\n"
+        "[apps.c]\nsession_retention_days = 60\n"
+    )
+    of = load({"PIPELINE_CONFIG": str(file)}).retentions.of
+    assert [(of(app).retention_days, of(app).session_retention_days) for app in "abcd"] == [
+        (30, 400), (0, 0), (60, 60), (60, 400),
+    ]  # fmt: skip
+    file.write_text("[apps.a]\nretention_days = 0\nsession_retention_days = 400\n")
+    with pytest.raises(
+        InvalidSettings, match=r"apps\.a\.session_retention_days: 400 .* retention_days, for ever"
+    ):
+        load({"PIPELINE_CONFIG": str(file)})
+    file.write_text("[apps.a]\ndead_letter_retention_days = 1\n")
+    with pytest.raises(InvalidSettings, match=r"apps\.a\.dead_letter_retention_days: no such setting"):
+        load({"PIPELINE_CONFIG": str(file)})
+
+
+def test_a_retention_is_no_policy_of_the_fold(tmp_path: Path) -> None:
+    """Other days make no other session and no other state."""
+    file = tmp_path / "settings.toml"
+    file.write_text("retention_days = 7\n[apps.a]\nretention_days = 30\n")
+    changed, plain = load({"PIPELINE_CONFIG": str(file)}).policies, load({}).policies
+    assert changed.of("a") == changed.of("b") == plain.of("a")
+    assert load(as_environment(load({"PIPELINE_RETENTION_DAYS": "7"}))).retentions.default.retention_days == 7

@@ -281,9 +281,10 @@ def test_events_are_stored_then_accounted_for_then_acknowledged() -> None:
     assert world.did == ["z_event_feed", "ledger_records", "acknowledged"]
     places = [(row["event_id"], row["offset"], row["event_index"]) for row in world.rows["z_event_feed"]]
     assert places == [("x", BASE + 5, 0), ("y", BASE + 5, 1), ("z", BASE + 7, 0)]
+    rest = {"refused": 0, "app_id": "a", "stored_on": "2027-01-15", "retention_days": 90}
     assert world.rows["ledger_records"] == [
-        {"topic": "sdk-events", "partition": 5, "offset": BASE + 5, "received": 2, "refused": 0},
-        {"topic": "sdk-events", "partition": 5, "offset": BASE + 7, "received": 1, "refused": 0},
+        {"topic": "sdk-events", "partition": 5, "offset": BASE + 5, "received": 2, **rest},
+        {"topic": "sdk-events", "partition": 5, "offset": BASE + 7, "received": 1, **rest},
     ]
     assert world.counted("pipeline_records_total", topic="sdk-events") == 2
     assert world.counted("pipeline_rows_total", table="z_event_feed") == 3
@@ -368,7 +369,8 @@ def test_session_rows_are_stored_as_they_are() -> None:
     chunk = [session_row(5), Record(6, None), Record(6, b""), session_row(7)]
     world.add(world.sink.sessions, world.sink.session_pieces(SESSIONS, chunk))
     assert world.did == ["session_rows", "dead letters", "acknowledged"]
-    assert world.rows["session_rows"] == [{"session_id": "s5"}]
+    kept = {"stored_on": "2027-01-15", "retention_days": 400}
+    assert world.rows["session_rows"] == [{"session_id": "s5", **kept}]
     assert told(world.dead) == [(BASE + 7, "not_storable", None)]
     assert world.dead[0].topic == "sessions" and world.dead[0].value == session_row(7).value
     assert world.counted("pipeline_rows_total", table="session_rows") == 1
@@ -382,7 +384,7 @@ def test_rows_that_a_rebuild_has_replaced_are_passed_over_when_they_are_read_aga
     world = World()
     world.sink.pass_over({SESSIONS.partition: 6, SESSIONS.partition + 1: 9})
     world.add(world.sink.sessions, world.sink.session_pieces(SESSIONS, [session_row(n) for n in (4, 5, 6)]))
-    assert world.rows["session_rows"] == [{"session_id": "s6"}]
+    assert [row["session_id"] for row in world.rows["session_rows"]] == ["s6"]
     world = World()
     world.sink.pass_over({SESSIONS.partition: 6})
     world.add(world.sink.sessions, world.sink.session_pieces(SESSIONS, [session_row(4)]))

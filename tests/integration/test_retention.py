@@ -1,0 +1,294 @@
+"""What is stored is kept for as long as the settings say, and everything is right while some of it goes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from pipeline.clickhouse.migrations import migrate
+from pipeline.clickhouse.retention import DEAD_LETTERS, EVENTS, SESSIONS, Days, StoredRetention
+from pipeline.clickhouse.store import Store
+from pipeline.domain.policy import Policies, Policy
+from pipeline.formats import native
+from pipeline.query.operations import LedgerTotals, ledger_totals
+from pipeline.roles.rebuild import Rebuild, RebuildScope
+from pipeline.storage.kept import Kept, kept
+from pipeline.storage.rows import dead_letter_row, event_rows, ledger_row, session_row, with_kept
+from tests.integration.test_clickhouse import T0, event, session
+
+DAY_MS = 86_400_000
+AGES = range(0, 120, 8)
+"""Days since the records of an app came: by months, those of the oldest lie in partitions of their own."""
+MONTH = Days(30, {"b": 90})
+
+
+class Stage:
+    """A database, and what a sink that has run for months has put there."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.today = date.fromisoformat(StoredRetention(store).today)
+        self.offset = 0
+        self._waiting: dict[str, list[bytes]] = {}
+
+    def insert(self, table: str, row: bytes) -> None:
+        self._waiting.setdefault(table, []).append(row)
+
+    def flush(self) -> None:
+        """Store what was inserted: a part for each table and month."""
+        for table, rows in self._waiting.items():
+            self.store.insert(table, b"\n".join(rows), token=f"{table}-{self.offset}")
+        self._waiting = {}
+
+    def kept(self, age: int, days: int) -> Kept:
+        return Kept((self.today - timedelta(age)).isoformat(), days)
+
+    def record(self, app: str, age: int, *ids: str, days: int = 90, name: str = "app.screen.view") -> None:
+        """A record with events that came so many days ago."""
+        at = T0 - age * DAY_MS
+        said = {"v": 1, "app_id": app, "device_id": "d", "events": [event(id, at, name) for id in ids]}
+        body = native.decode(json.dumps(said).encode(), f"{app}/d".encode(), at)
+        assert isinstance(body, native.Envelope)
+        place: dict[str, Any] = {"topic": "sdk-events", "partition": 0, "offset": self.offset}
+        kept = self.kept(age, days)
+        self.insert("z_event_feed", event_rows(body, **place, kept=kept))
+        self.insert(
+            "ledger_records", ledger_row(**place, received=len(ids), refused=0, app_id=app, kept=kept)
+        )
+        self.offset += 1
+
+    def session(
+        self, app: str, age: int, first: str, revision: int = 2, days: int = 400, **said: Any
+    ) -> None:
+        at = T0 - age * DAY_MS
+        row = session_row(
+            app, "d", session(first, at, at + 1_000, **said), status="closed", revision=revision, is_final=False,
+            arrived_at_ms=at, partition=0, offset=revision // 2,
+        )  # fmt: skip
+        self.insert("session_rows", with_kept(row, self.kept(age, days)))
+        self.offset += 1
+
+    def came(self, device: str, at_ms: int) -> None:
+        """An event that came at once, kept for ever."""
+        said = {"v": 1, "app_id": "a", "device_id": device, "events": [event(f"{at_ms}", at_ms)]}
+        body = native.decode(json.dumps(said).encode(), f"a/{device}".encode(), at_ms)
+        assert isinstance(body, native.Envelope)
+        place: dict[str, Any] = {"topic": "sdk-events", "partition": 0, "offset": self.offset}
+        keep = kept(at_ms, 0)
+        self.insert("z_event_feed", event_rows(body, **place, kept=keep))
+        self.insert("ledger_records", ledger_row(**place, received=1, refused=0, app_id="a", kept=keep))
+        self.offset += 1
+
+    def letter(self, age: int, reason: str) -> None:
+        row = dead_letter_row(
+            time_ms=T0, reason=reason, detail="", topic="t", partition=0, offset=self.offset, event_index=None,
+            key=b"a/d", value=b"bytes", kept=self.kept(age, 0 if reason == "device_set_aside" else 30),
+        )  # fmt: skip
+        self.insert("dead_letter_rows", row)
+        self.offset += 1
+
+    def fill(self) -> None:
+        for age in AGES:
+            for app in ("a", "b"):
+                # Every record brings an event that another one brought, and two of its own.
+                self.record(app, age, f"e{age}", f"f{age}", "again")
+                self.session(app, age, f"e{age}")
+        self.flush()
+
+    def value(self, sql: str) -> int:
+        return int(next(iter(json.loads(self.store.query(f"SELECT toInt64(({sql})) AS n")).values())))
+
+    def ages(self, table: str, app: str) -> set[int]:
+        lines = self.store.query(
+            f"SELECT DISTINCT round(({T0} - toUnixTimestamp64Milli({'time' if table != 'sessions' else 'started_at'}))"
+            f" / {DAY_MS}) AS age FROM {table} WHERE app_id = '{app}'"
+        )
+        return {int(json.loads(line)["age"]) for line in lines.splitlines()}
+
+    def ledger(self) -> LedgerTotals:
+        """It balances, whatever is asked."""
+        [row] = ledger_totals(self.store.query)
+        assert row.received == row.events + row.duplicates + row.refused + row.expired
+        assert row.duplicates >= 0
+        return row
+
+
+@pytest.fixture
+def stage(database_url: str) -> Iterator[Stage]:
+    store = Store(database_url)
+    migrate(store)
+    yield Stage(store)
+    store.close()
+
+
+def kept_for(days: int) -> set[int]:
+    return {age for age in AGES if age <= days}
+
+
+def test_what_is_expired_is_not_shown_and_is_no_duplicate(stage: Stage) -> None:
+    stage.fill()
+    kept = kept_for(90)
+    assert stage.ages("events", "a") == stage.ages("notable_events", "a") == kept
+    assert stage.ages("sessions", "a") == set(AGES)
+    found = stage.ledger()
+    assert found.received == 6 * len(AGES)
+    assert found.expired == 6 * (len(AGES) - len(kept))
+    # Of `again` the first copy of each day is one event, since the SDK stamped it anew each day.
+    assert (found.events, found.duplicates) == (6 * len(kept), 0)
+    assert found.conflicts > 0
+
+
+class Watched:
+    """A store of which everything is asked after each command; it may be cut off at one of them."""
+
+    def __init__(self, store: Store, check: Callable[[], None], cut_off_at: int) -> None:
+        self._store = store
+        self._check = check
+        self._left = cut_off_at
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def command(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+    ) -> None:
+        if not self._left:
+            raise KeyboardInterrupt
+        self._left -= 1
+        self._store.command(sql, parameters, settings)
+        self._check()
+
+
+def test_ninety_days_set_to_thirty(stage: Stage) -> None:
+    """Cut off after some commands and begun again, it ends as it should; everything is right after each of them."""
+    stage.fill()
+    # Told again with other users: the row of before must not come forth when the newer one goes.
+    for age in AGES:
+        stage.session("a", age, f"e{age}", revision=4, event_count=3)
+    stage.flush()
+    before = stage.ledger()
+    parts = stage.value("SELECT count() FROM system.parts WHERE database = currentDatabase() AND active")
+
+    def check() -> None:
+        found = stage.ledger()
+        assert (found.received, found.duplicates) == (before.received, 0)
+        assert stage.ages("events", "b") == kept_for(90), "another app keeps its own"
+        assert kept_for(30) <= stage.ages("events", "a") <= kept_for(90)
+        assert kept_for(60) <= stage.ages("sessions", "a")
+        assert stage.value("SELECT min(event_count) FROM sessions WHERE app_id = 'a'") == 3
+        assert (
+            stage.value("SELECT count() - uniqExact(app_id, device_id, event_id, raw_time) FROM events") == 0
+        )
+
+    dropped = 0
+    for cut_off_at in (1, 4, 1_000):
+        work = StoredRetention(Watched(stage.store, check, cut_off_at))  # type: ignore[arg-type]
+        with suppress(KeyboardInterrupt):
+            dropped += work.apply(EVENTS, MONTH) + work.apply(SESSIONS, Days(60, {"b": 400}))
+    assert stage.ages("events", "a") == stage.ages("notable_events", "a") == kept_for(30)
+    assert stage.ages("sessions", "a") == kept_for(60)
+    assert stage.ages("sessions", "b") == set(AGES)
+    assert stage.ledger().expired == 3 * (2 * len(AGES) - len(kept_for(30)) - len(kept_for(90)))
+    for table, days in (
+        ("z_event_rows", 30),
+        ("z_notable_event_rows", 30),
+        ("session_rows", 60),
+        ("told_session_rows", 60),
+    ):
+        gone = f"SELECT countIf(app_id = 'a' AND stored_on + {days} < toDate(now('UTC')) - 2) FROM {table}"
+        assert stage.value(gone) == 0, f"{table} has what is hidden"
+        assert "TTL if(" in stage.store.query(f"SHOW CREATE TABLE {table}").decode()
+    assert dropped > 0 and parts > 0
+    assert all(
+        not each.otherwise and not each.going for each in StoredRetention(stage.store).stored(EVENTS, MONTH)
+    )
+    assert StoredRetention(stage.store).apply(EVENTS, MONTH) == 0
+    # And what is gone does not come back, however long it is to be kept from now on.
+    work = StoredRetention(stage.store)
+    work.apply(EVENTS, Days(0, {}))
+    assert (stage.ages("events", "a"), stage.ages("events", "b")) == (kept_for(30), kept_for(90))
+    assert stage.ledger().expired == 3 * (2 * len(AGES) - len(kept_for(30)) - len(kept_for(90)))
+    assert [(each.app_id, each.wanted_days, each.otherwise) for each in work.stored(EVENTS, Days(0, {}))] == [
+        ("a", 0, 0),
+        ("b", 0, 0),
+    ]
+
+
+def test_rows_of_before_are_kept_for_ever_until_they_are_changed(stage: Stage) -> None:
+    """Their ledger knows no app; it learns it from the events."""
+    for age in AGES:
+        stage.record("a", age, f"e{age}", days=0)
+    stage.flush()
+    stage.store.command(
+        "INSERT INTO ledger_records (topic, partition, offset, received, refused)"
+        " SELECT topic, partition, offset, received, refused FROM ledger_records FINAL"
+    )
+    assert (stage.ledger().events, stage.ledger().expired) == (len(AGES), 0)
+    StoredRetention(stage.store).apply(EVENTS, MONTH)
+    assert (stage.ledger().events, stage.ledger().duplicates) == (len(kept_for(30)), 0)
+
+    # Refusals go, and devices that were set aside stay so.
+    for age in (0, 20, 40):
+        stage.letter(age, "malformed_json")
+        stage.letter(age, "device_set_aside")
+    stage.flush()
+    assert stage.value("SELECT count() FROM dead_letters") == 5
+    StoredRetention(stage.store).apply(DEAD_LETTERS, Days(7, {}))
+    assert stage.value("SELECT count() FROM dead_letters") == 4
+    assert stage.value("SELECT count() FROM devices_set_aside") == 1
+    assert stage.value("SELECT count() FROM dead_letters WHERE reason = 'device_set_aside'") == 3
+
+
+def test_a_rebuild_leaves_sessions_alone_whose_events_are_gone(stage: Stage) -> None:
+    """With events of many weeks, then with those of the last one: nothing is gone, new or other, swapped or not."""
+    store, midnight_ms = (
+        stage.store,
+        round(datetime.fromisoformat(f"{stage.today}T00:00Z").timestamp() * 1_000),
+    )
+    # One session goes over the midnight at which the kept events begin, and others are stitched to it.
+    minutes = {
+        "old": range(-40 * 1_440, -30 * 1_440, 300),
+        "over": [
+            *range(-12 * 1_440, -7 * 1_440 - 40, 400),
+            *range(-7 * 1_440 - 40, -7 * 1_440 + 900, 20),
+            -5 * 1_440,
+        ],
+        "new": [*range(-6 * 1_440, -6 * 1_440 + 400, 20), *range(-5 * 1_440, -1_440, 300)],
+    }
+    for device, times in minutes.items():
+        for minute in times:
+            stage.came(device, midnight_ms + minute * 60_000)
+    stage.flush()
+
+    def rebuilt(policy: Policy, **scope: int) -> tuple[dict[str, Any], int, int]:
+        """What is there after a rebuild, how many sessions differed before it, how many were left."""
+        work = Rebuild(store, Policies(policy), RebuildScope(**scope), partitions=1, now_ms=midnight_ms)
+        differing = sum(len(device.differences) for device in work.differences())
+        work.swap()
+        lines = store.query(
+            "SELECT *, (SELECT max(stored_on) FROM session_rows) AS until FROM sessions"
+        ).splitlines()
+        return {row["session_id"]: row for row in map(json.loads, lines)}, differing, work.left
+
+    all_sessions, made, left = rebuilt(Policy())
+    assert made == len(all_sessions) > 60 and left == 0
+    StoredRetention(store).apply(EVENTS, Days(7, {}))
+    assert 0 < stage.value("SELECT count() FROM events") < sum(map(len, minutes.values()))
+    again, differing, left = rebuilt(Policy())
+    assert (again, differing) == (all_sessions, 0) and left > 40
+    again, differing, _ = rebuilt(Policy(), from_ms=midnight_ms - 8 * DAY_MS)
+    assert (again, differing) == (all_sessions, 0)
+    # Under another policy what can be computed is, and only that.
+    shorter, differing, same_left = rebuilt(Policy(inactivity_timeout_ms=60_000, stitch_gap_ms=60_000))
+    assert differing > 20
+    for device, is_same in (("old", True), ("over", True), ("new", False)):
+        mine = {id: row for id, row in all_sessions.items() if row["device_id"] == device}
+        assert ({id: row for id, row in shorter.items() if row["device_id"] == device} == mine) is is_same, (
+            device
+        )
+    assert same_left <= left
