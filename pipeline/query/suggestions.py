@@ -44,8 +44,12 @@ def values_of(app_id: str, name: str) -> Statement:
 
 
 def event_names() -> Statement:
-    """The names that events have or had, as rows `name`."""
-    return Statement(f"SELECT DISTINCT name FROM z_event_names ORDER BY name LIMIT {_MOST_NAMES}")
+    """The names that events had lately, as rows `name`."""
+    return Statement(
+        f"SELECT DISTINCT name FROM z_unmerged_events WHERE toDate32(raw_time) >= toDate32({_LATELY})"
+        f" ORDER BY name LIMIT {_MOST_NAMES}",
+        {"app": ""},
+    )
 
 
 def attributes_of(app_id: str, event: str) -> Statement:

@@ -34,16 +34,6 @@ ENGINE = ReplacingMergeTree
 ORDER BY (app_id, by, day, device_id, raw_day)
 SETTINGS index_granularity = 512, non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000;
 
--- The names that events of an app have.
-CREATE TABLE IF NOT EXISTS z_event_names
-(
-    app_id LowCardinality(String),
-    name   LowCardinality(String)
-)
-ENGINE = ReplacingMergeTree
-ORDER BY (app_id, name)
-SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000;
-
 -- Where the sessions of an id lie: a session's own, or that of a stitched session.
 CREATE TABLE IF NOT EXISTS z_session_places
 (
@@ -80,31 +70,37 @@ ENGINE = AggregatingMergeTree
 ORDER BY app_id
 SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000;
 
+-- Every day of every device in a block of events, once: the tables of days get their rows from here, and nothing is kept.
+CREATE TABLE IF NOT EXISTS z_day_feed
+(
+    app_id      LowCardinality(String),
+    device_id   String,
+    day         Date32,
+    raw_day     Date32,
+    received_on Date32,
+    stored_day  Date32
+)
+ENGINE = Null;
+
 -- On the table that all events reach, by whatever way.
-CREATE MATERIALIZED VIEW IF NOT EXISTS z_device_day_tap TO z_device_days AS
-SELECT DISTINCT app_id, device_id, toDate32(time) AS day, toDate32(raw_time) AS raw_day
+CREATE MATERIALIZED VIEW IF NOT EXISTS z_day_tap TO z_day_feed AS
+SELECT DISTINCT
+    app_id, device_id, toDate32(time) AS day, toDate32(raw_time) AS raw_day, toDate32(received_at) AS received_on,
+    toDate32(stored_on) AS stored_day
 FROM z_event_rows
 WHERE is_deleted = 0;
 
+CREATE MATERIALIZED VIEW IF NOT EXISTS z_device_day_tap TO z_device_days AS
+SELECT DISTINCT app_id, device_id, day, raw_day FROM z_day_feed;
+
 CREATE MATERIALIZED VIEW IF NOT EXISTS z_elsewhere_day_tap TO z_elsewhere_days AS
-SELECT DISTINCT app_id, other.1 AS by, other.2 AS day, device_id, raw_day
+SELECT app_id, other.1 AS by, other.2 AS day, device_id, raw_day
 FROM
 (
     SELECT app_id, device_id, raw_day, arrayJoin([('time', day), ('received', received_on), ('stored', stored_day)]) AS other
-    FROM
-    (
-        SELECT app_id, device_id, toDate32(raw_time) AS raw_day, toDate32(time) AS day, toDate32(received_at) AS received_on,
-            toDate32(stored_on) AS stored_day
-        FROM z_event_rows
-        WHERE is_deleted = 0 AND (day != raw_day OR received_on != raw_day OR stored_day != raw_day)
-    )
+    FROM z_day_feed
 )
 WHERE other.2 != raw_day;
-
-CREATE MATERIALIZED VIEW IF NOT EXISTS z_event_name_tap TO z_event_names AS
-SELECT DISTINCT app_id, name
-FROM z_event_rows
-WHERE is_deleted = 0;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS z_session_place_tap TO z_session_places AS
 SELECT DISTINCT arrayJoin([session_id, stitched_session_id]) AS id, app_id, toDate(started_at) AS day, device_id
@@ -125,44 +121,18 @@ FROM session_rows
 GROUP BY app_id;
 
 -- The same of what old sinks insert while the old tables are there.
-CREATE MATERIALIZED VIEW IF NOT EXISTS z_from_old_device_day_tap TO z_device_days AS
-SELECT DISTINCT app_id, device_id, toDate32(time) AS day, toDate32(raw_time) AS raw_day
-FROM event_rows;
-
-CREATE MATERIALIZED VIEW IF NOT EXISTS z_from_old_elsewhere_day_tap TO z_elsewhere_days AS
-SELECT DISTINCT app_id, other.1 AS by, other.2 AS day, device_id, raw_day
-FROM
-(
-    SELECT app_id, device_id, toDate32(raw_time) AS raw_day,
-        arrayJoin([('time', toDate32(time)), ('received', toDate32(received_at)), ('stored', toDate32(received_at))]) AS other
-    FROM event_rows
-)
-WHERE other.2 != raw_day;
-
-CREATE MATERIALIZED VIEW IF NOT EXISTS z_from_old_event_name_tap TO z_event_names AS
-SELECT DISTINCT app_id, name
+CREATE MATERIALIZED VIEW IF NOT EXISTS z_from_old_day_tap TO z_day_feed AS
+SELECT DISTINCT
+    app_id, device_id, toDate32(time) AS day, toDate32(raw_time) AS raw_day, toDate32(received_at) AS received_on,
+    toDate32(now('UTC')) AS stored_day
 FROM event_rows;
 
 -- Of the past. In the order of the old table, so that no more than a part of it is in memory.
-INSERT INTO z_device_days
-SELECT app_id, device_id, toDate32(time) AS day, toDate32(raw_time) AS raw_day
+INSERT INTO z_day_feed
+SELECT app_id, device_id, toDate32(time) AS day, toDate32(raw_time) AS raw_day, toDate32(received_at) AS received_on, received_on AS stored_day
 FROM z_unmerged_events
-GROUP BY app_id, device_id, day, raw_day
+GROUP BY app_id, device_id, day, raw_day, received_on
 SETTINGS optimize_aggregation_in_order = 1;
-
-INSERT INTO z_elsewhere_days
-SELECT app_id, other.1 AS by, other.2 AS day, device_id, raw_day
-FROM
-(
-    SELECT app_id, device_id, toDate32(raw_time) AS raw_day,
-        arrayJoin([('time', toDate32(time)), ('received', toDate32(received_at)), ('stored', toDate32(received_at))]) AS other
-    FROM z_unmerged_events
-)
-WHERE other.2 != raw_day
-GROUP BY app_id, by, day, device_id, raw_day
-SETTINGS optimize_aggregation_in_order = 1;
-
-INSERT INTO z_event_names SELECT app_id, name FROM z_unmerged_events GROUP BY app_id, name;
 
 INSERT INTO z_session_places
 SELECT DISTINCT arrayJoin([session_id, stitched_session_id]) AS id, app_id, toDate(started_at) AS day, device_id FROM session_rows;
@@ -653,3 +623,82 @@ SELECT
     countIf(NOT state = 'foreground' AND is_crashed) AS background_crashes
 FROM session_health_of_users(app_id = {app_id:String}, from = {from:String}, until = {until:String})
 GROUP BY app_id, app_version, day;
+
+-- The latest day on which something came in.
+CREATE TABLE IF NOT EXISTS z_ledger_end
+(
+    day SimpleAggregateFunction(max, Date)
+)
+ENGINE = AggregatingMergeTree
+ORDER BY tuple()
+SETTINGS non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS z_ledger_end_tap TO z_ledger_end AS
+SELECT max(stored_on) AS day FROM ledger_records;
+
+INSERT INTO z_ledger_end SELECT max(stored_on) AS day FROM ledger_records;
+
+ALTER TABLE ledger_records ADD INDEX IF NOT EXISTS stored_index stored_on TYPE minmax GRANULARITY 1;
+
+ALTER TABLE ledger_records MATERIALIZE INDEX stored_index;
+
+-- The ledger of what the broker stored from one day on and before another: columns and meaning as those of `ledger`, but for
+-- `conflicts`. (The first version of an event may be of any time, so that these take all versions to tell.) Of a range of
+-- offsets only that is in it which came on these days.
+CREATE OR REPLACE VIEW ledger_between AS
+WITH
+    toDate({from:String}) AS first,
+    toDate({until:String}) AS last,
+    toDate(now('UTC')) AS today,
+    (SELECT arrayPushBack(groupArray(app_id), '') FROM (SELECT app_id, kept_from FROM z_retention_cuts FINAL ORDER BY app_id)) AS cut_apps,
+    (SELECT arrayPushBack(groupArray(kept_from), toDate(0)) FROM (SELECT app_id, kept_from FROM z_retention_cuts FINAL ORDER BY app_id)) AS cut_days,
+    records AS
+    (
+        SELECT topic, partition, offset, received, refused, app_id, stored_on, retention_days
+        FROM ledger_records FINAL
+        WHERE stored_on >= first AND stored_on < last
+        SETTINGS use_skip_indexes_if_final = 1, use_skip_indexes_if_final_exact_mode = 1
+    )
+SELECT
+    topic,
+    partition,
+    r.first_offset AS first_offset,
+    r.last_offset AS last_offset,
+    r.records AS records,
+    r.received AS received,
+    s.events AS events,
+    toInt64(r.received) - toInt64(r.refused) - toInt64(r.expired) - toInt64(s.events) AS duplicates,
+    r.refused AS refused,
+    s.repaired AS repaired,
+    r.expired AS expired
+FROM
+(
+    SELECT
+        topic,
+        partition,
+        intDiv(offset, 10000) AS range,
+        min(offset) AS first_offset,
+        max(offset) AS last_offset,
+        count() AS records,
+        sum(l.received) AS received,
+        sum(l.refused) AS refused,
+        sumIf(l.received - l.refused, (retention_days != 0 AND stored_on + retention_days < today)
+            OR stored_on < transform(app_id, cut_apps, cut_days, toDate(0))) AS expired
+    FROM records AS l
+    GROUP BY topic, partition, range
+) AS r
+LEFT JOIN
+(
+    SELECT topic, partition, intDiv(offset, 10000) AS range, count() AS events, countIf(notEmpty(repaired)) AS repaired
+    FROM z_stored_events AS e
+    -- The sink writes events before their ledger rows: events above the ledger are not accounted for yet.
+    INNER JOIN (SELECT topic, partition, max(offset) AS last_offset FROM records GROUP BY topic, partition) AS ends
+        USING (topic, partition)
+    WHERE offset <= last_offset AND stored_on >= greatest(first, transform(app_id, cut_apps, cut_days, toDate(0))) AND stored_on < last
+        AND (toDate32(raw_time) >= toDate32(first) AND toDate32(raw_time) < toDate32(last)
+            OR (app_id, toDate32(raw_time), device_id) IN (
+                SELECT app_id, raw_day, device_id FROM z_elsewhere_days
+                WHERE by = 'stored' AND day >= toDate32(first) AND day < toDate32(last)))
+    GROUP BY topic, partition, range
+) AS s
+USING (topic, partition, range);

@@ -2,9 +2,7 @@
 -- on: no row may be inserted that reaches nobody.
 DROP VIEW IF EXISTS z_to_old_event_tap;
 DROP TABLE IF EXISTS event_rows;
-DROP VIEW IF EXISTS z_from_old_device_day_tap;
-DROP VIEW IF EXISTS z_from_old_elsewhere_day_tap;
-DROP VIEW IF EXISTS z_from_old_event_name_tap;
+DROP VIEW IF EXISTS z_from_old_day_tap;
 DROP VIEW IF EXISTS z_from_old_event_tap;
 DROP VIEW IF EXISTS z_from_old_notable_tap;
 DROP VIEW IF EXISTS z_from_old_version_tap;

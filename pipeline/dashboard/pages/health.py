@@ -208,9 +208,7 @@ class HealthPage:
                     **row,
                     "sessions_at": asked.sessions_at(of_request(row["request"], row["status"], asked.filter)),
                 }
-                for row in await self._reader.rows(
-                    failing_requests(*place, where=asked.condition_before)
-                )
+                for row in await self._reader.rows(failing_requests(*place, where=asked.condition_before))
             ],
         }
 

@@ -48,8 +48,10 @@ class Bounds:
 
     def sessions_of_events(self) -> str:
         """A session can be the one that such an event is in."""
-        if not self.since or not self.end:
-            return self.started
+        if not self.since:
+            return "true"
+        if not self.end:
+            return f"started_at >= {self.since}"
         return (
             f"started_at >= {self.since} AND (toDate(started_at) <= toDate({self._last_day})"
             " OR (app_id, toDate(started_at), device_id) IN"
