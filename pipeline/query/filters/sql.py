@@ -234,10 +234,9 @@ class _Compiler:
         scope = self._bounds()
         if not self._limits:
             return scope.app
-        chosen = " AND ".join([scope.app, scope.started, *self._limits])
-        return (
-            f"{scope.app} AND (app_id, device_id) IN (SELECT app_id, device_id FROM sessions WHERE {chosen})"
-        )
+        known = [each for each in (scope.app, scope.started) if each != "true"]
+        chosen = f"SELECT app_id, device_id FROM sessions WHERE {' AND '.join([*known, *self._limits])}"
+        return " AND ".join([*known[: scope.app != "true"], f"(app_id, device_id) IN ({chosen})"])
 
     def _bounds(self) -> Bounds:
         scope = self._scope
