@@ -25,12 +25,12 @@ GRANULE = 32
 DAY_MS = 86_400_000
 LAST_DAY_MS = 1_767_225_600_000
 """2026-01-01: the last day of either database begins. No clock has a say in it."""
-FEW_DAYS, MANY_DAYS = 40, 400
+FEW_DAYS, MANY_DAYS = 64, 640
 """Before the last day. What pages show without being told otherwise is fewer."""
 _NOT_STREAMED = {"totals_mode": "after_having_exclusive"}
-"""The default. The embedded engine says what was read only of a result that it gives whole, as it does one that may have totals."""
-_DEVICES = 2
-_AT_ONCE = 100
+"""The default. The embedded engine says what it read of results that it gives whole, as those that may have totals."""
+_DEVICES = 1
+_AT_ONCE = 160
 _WRITTEN = re.compile(r"(?:index_granularity = \d+, )?(non_replicated_deduplication_window = 10000)")
 
 _EARLIER: Mapping[str, Mapping[str, str]] = {
