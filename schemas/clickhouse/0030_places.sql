@@ -702,3 +702,85 @@ LEFT JOIN
     GROUP BY topic, partition, range
 ) AS s
 USING (topic, partition, range);
+
+-- As stitched_sessions, of those of an app that begin from `from` and before `until`: only their members are read.
+CREATE OR REPLACE VIEW stitched_sessions_between AS
+SELECT
+    app_id,
+    device_id,
+    stitched_session_id,
+    if(countIf(status = 'open') > 0, 'open', 'closed') AS status,
+    arrayMap(member -> member.2, arraySort(groupArray((stitched_index, session_id)))) AS session_ids,
+    count() AS session_count,
+    min(s.started_at) AS started_at,
+    max(s.ended_at) AS ended_at,
+    -- From the first start to the last end, breaks included.
+    toUInt64(dateDiff('millisecond', started_at, ended_at)) AS duration_ms,
+    -- What the members themselves lasted, all and those in the foreground.
+    sum(s.duration_ms) AS members_duration_ms,
+    sumIf(s.duration_ms, s.state = 'foreground') AS foreground_duration_ms,
+    argMax(s.end_reason, s.stitched_index) AS end_reason,
+    -- The user that the last member which names one names.
+    argMaxIf(s.user_id, s.stitched_index, s.user_id != '') AS user_id,
+    -- All users of the members, in their order.
+    arrayDistinct(arrayFlatten(arrayMap(member -> member.2, arraySort(groupArray((s.stitched_index, s.user_ids)))))) AS user_ids,
+    argMin(s.app_version, s.stitched_index) AS app_version,
+    sum(s.event_count) AS event_count,
+    sum(s.crash_count) AS crash_count,
+    sum(s.anr_count) AS anr_count,
+    sum(s.exception_count) AS exception_count,
+    sum(s.network_count) AS network_count,
+    sum(s.network_error_count) AS network_error_count,
+    sum(s.tap_count) AS tap_count,
+    sum(s.view_count) AS view_count,
+    sum(s.log_error_count) AS log_error_count,
+    min(s.is_final) AS is_final
+FROM
+(
+    SELECT *
+    FROM sessions
+    WHERE app_id = {app_id:String} AND (app_id, toDate(started_at), device_id) IN (
+        SELECT app_id, day, device_id FROM z_session_places
+        WHERE id IN (
+            SELECT stitched_session_id FROM session_rows
+            WHERE app_id = {app_id:String}
+                AND started_at >= toDateTime64({from:String}, 3, 'UTC') AND started_at < toDateTime64({until:String}, 3, 'UTC')))
+) AS s
+GROUP BY app_id, device_id, stitched_session_id
+HAVING started_at >= toDateTime64({from:String}, 3, 'UTC') AND started_at < toDateTime64({until:String}, 3, 'UTC');
+
+-- As before: a device is new on the first day it was ever seen, and nearly always a session of the week before the range tells
+-- that it was there before; of the other devices all days are looked up.
+CREATE OR REPLACE VIEW retention AS
+WITH
+    toDate({until:String}) AS last,
+    toDateTime64(toDate({from:String}), 3, 'UTC') AS first,
+    greatest(first - INTERVAL 7 DAY, toDateTime64(0, 3, 'UTC')) AS week,
+    days_of_devices AS
+    (
+        SELECT device_id, groupUniqArray(toDate(started_at)) AS days, arrayMin(days) AS cohort
+        FROM sessions
+        WHERE app_id = {app_id:String} AND started_at < toDateTime64({until:String}, 3, 'UTC')
+            AND (started_at >= week OR (toDate(started_at), device_id) IN (
+                SELECT toDate(day), device_id FROM z_device_days
+                WHERE app_id = {app_id:String} AND day <= toDate32(week)
+                    AND device_id IN (
+                        SELECT device_id FROM session_rows
+                        WHERE app_id = {app_id:String} AND started_at >= first AND started_at < toDateTime64({until:String}, 3, 'UTC'))
+                    AND device_id NOT IN (
+                        SELECT device_id FROM sessions
+                        WHERE app_id = {app_id:String} AND started_at >= week AND started_at < first)))
+        GROUP BY device_id
+        HAVING cohort >= toDate({from:String})
+    )
+SELECT
+    cohort,
+    day_number,
+    count() AS devices,
+    countIf(has(days, cohort + day_number)) AS retained,
+    retained / devices AS retention_rate
+FROM days_of_devices
+ARRAY JOIN range(toUInt16({days:UInt16}) + 1) AS day_number
+WHERE cohort + day_number < last
+GROUP BY cohort, day_number
+ORDER BY cohort, day_number;

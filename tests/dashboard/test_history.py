@@ -102,11 +102,17 @@ QUESTIONS: Mapping[str, str] = {
         ("late_events", ""),
         ("release_health_between", ""),
         ("event_users", ""),
+        ("stitched_sessions_between", ""),
+        ("retention", ", days = 7"),
     )
 } | {
     "session_timeline": f"SELECT * FROM session_timeline(session_id = {LAST_SESSION})",
     "ledger_between": "SELECT * FROM ledger_between(from = '2025-12-31', until = '2026-01-01')",
     "sessions": f"SELECT * FROM sessions WHERE {SESSIONS}",
+    **{
+        name: f"SELECT * FROM {name} WHERE app_id = '{APP}' AND day >= '2025-12-31'"
+        for name in ("daily_activity", "version_adoption")
+    },
 }
 """Views with a range, or of one thing: for people, and behind the pages."""
 
