@@ -179,10 +179,10 @@ def _totals(ask: Ask, sql: str, parameters: Mapping[str, Any]) -> list[LedgerTot
     return [
         LedgerTotals(
             row["topic"],
-            *(int(row[name]) for name in ("partition", "records", "missing")),
-            *(int(row[name]) for name in ("received", "events", "duplicates", "refused", "repaired")),
-            conflicts=None if row["conflicts"] is None else int(row["conflicts"]),
-            expired=int(row["expired"]),
+            *(int(row[name]) for name in ("partition", "records", "missing", "received")),
+            *(int(row[name]) for name in ("events", "duplicates", "refused", "repaired")),
+            None if row["conflicts"] is None else int(row["conflicts"]),
+            int(row["expired"]),
         )
         for row in rows
     ]

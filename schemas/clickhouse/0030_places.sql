@@ -494,14 +494,21 @@ WITH
         FROM z_device_days AS d
         INNER JOIN devices AS a ON d.device_id = a.device_id
         WHERE d.app_id = {app_id:String} AND d.device_id IN (SELECT device_id FROM devices)
+            AND d.day >= (SELECT min(since) - 7 FROM devices) AND d.day >= a.since - 7
     ),
     -- The session that an event is in may have started days before it. Where there is none within a week, all days are looked at.
-    near AS
+    with_near_start AS
     (
-        SELECT device_id, started_at
-        FROM sessions
-        WHERE app_id = {app_id:String} AND (toDate(started_at), device_id) IN (
-            SELECT toDate(day), device_id FROM places WHERE day BETWEEN since - 7 AND since)
+        SELECT n.device_id AS device_id
+        FROM
+        (
+            SELECT device_id, started_at
+            FROM sessions
+            WHERE app_id = {app_id:String} AND (toDate(started_at), device_id) IN (
+                SELECT toDate(day), device_id FROM places WHERE day <= since)
+        ) AS n
+        INNER JOIN devices AS a ON n.device_id = a.device_id
+        WHERE toDate32(n.started_at) < a.since
     )
 SELECT
     s.session_id AS session_id,
@@ -529,10 +536,10 @@ ASOF LEFT JOIN
     FROM sessions
     WHERE app_id = {app_id:String} AND (toDate(started_at), device_id) IN (
         SELECT toDate(day), device_id FROM places
-        WHERE day >= since - 7
-            OR device_id NOT IN (
-                SELECT n.device_id FROM near AS n INNER JOIN devices AS a ON n.device_id = a.device_id
-                WHERE toDate32(n.started_at) < a.since))
+        UNION ALL
+        SELECT toDate(day), device_id FROM z_device_days
+        WHERE app_id = {app_id:String} AND device_id IN (SELECT device_id FROM devices)
+            AND device_id NOT IN (SELECT device_id FROM with_near_start))
 ) AS s
 ON l.device_id = s.device_id AND l.time >= s.started_at
 WHERE l.place < l.latest AND l.received_at >= first AND l.received_at < last;

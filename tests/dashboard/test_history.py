@@ -73,7 +73,6 @@ PAGES: Mapping[str, Visit] = {
     "timeline of a user": _page("/timeline", app=APP, user="user-0"),
     "timeline of a device": _page("/timeline", app=APP, device="device-0"),
     "whose timeline": _page("/timeline"),
-    "health": _page("/health", app=APP),
     "health of a day": _page("/health", app=APP, **DAY),
     "health, filtered": _page("/health", app=APP, filter=FILTERS["event"], **WEEK),
     "two releases": _page("/health", app=APP, by="app_version", a="1.0", b="1.1", **WEEK),

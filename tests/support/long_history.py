@@ -110,14 +110,17 @@ def _records() -> Iterator[Any]:
     for device in range(_DEVICES):
         for visit in range(2):
             at_ms = LAST_DAY_MS + (2 + 13 * visit) * 3_600_000 + device * 60_000
-            yield envelope(
-                list(_events(f"{device}-{visit}", at_ms)),
-                app=APP,
-                device=f"device-{device}",
-                at_ms=at_ms + 900_000,
-                user={"id": f"user-{device}"},
-                resource={"service.version": f"1.{visit}", "os.name": "Android"},
-            )
+            events = list(_events(f"{device}-{visit}", at_ms))
+            # A session of two users.
+            for user, some in ((f"user-{device}", events[:5]), (f"other-{device}", events[5:])):
+                yield envelope(
+                    some,
+                    app=APP,
+                    device=f"device-{device}",
+                    at_ms=at_ms + 900_000,
+                    user={"id": user},
+                    resource={"service.version": f"1.{visit}", "os.name": "Android"},
+                )
 
 
 def _events(who: str, at_ms: int) -> Iterator[dict[str, Any]]:
