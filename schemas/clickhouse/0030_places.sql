@@ -161,12 +161,12 @@ ALTER TABLE dead_letter_rows ADD INDEX IF NOT EXISTS time_index time TYPE minmax
 ALTER TABLE dead_letter_rows MATERIALIZE INDEX time_index;
 
 -- The events of an app from `from` and before `until`, as `events` has them: clocks that are wrong by years cost no more than
--- the days of their devices.
+-- the days of their devices. Without `conflicts`, for which all keys are read.
 CREATE OR REPLACE VIEW events_between AS
 WITH
     toDateTime64({from:String}, 3, 'UTC') AS first,
     toDateTime64({until:String}, 3, 'UTC') AS last
-SELECT *
+SELECT * EXCEPT (conflicts)
 FROM events
 WHERE app_id = {app_id:String} AND time >= first AND time < last
     AND (toDate32(raw_time) BETWEEN toDate32(first) AND toDate32(last)
