@@ -120,13 +120,6 @@ SELECT app_id, min(started_at) AS oldest, max(started_at) AS newest, count() AS 
 FROM session_rows
 GROUP BY app_id;
 
--- The same of what old sinks insert while the old tables are there.
-CREATE MATERIALIZED VIEW IF NOT EXISTS z_from_old_day_tap TO z_day_feed AS
-SELECT DISTINCT
-    app_id, device_id, toDate32(time) AS day, toDate32(raw_time) AS raw_day, toDate32(received_at) AS received_on,
-    toDate32(now('UTC')) AS stored_day
-FROM event_rows;
-
 -- Of the past. In the order of the old table, so that no more than a part of it is in memory.
 INSERT INTO z_day_feed
 SELECT app_id, device_id, toDate32(time) AS day, toDate32(raw_time) AS raw_day, toDate32(received_at) AS received_on, received_on AS stored_day

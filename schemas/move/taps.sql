@@ -34,3 +34,10 @@ SELECT
     stated, user_id, resource_json, user_json, app_version, attributes, repaired, topic, partition, offset, event_index,
     toUInt8(1) AS came_by_feed
 FROM z_event_feed;
+
+-- Where events lie (z_day_feed) is told at once of what old sinks insert, too: the views show the old tables as yet.
+CREATE MATERIALIZED VIEW IF NOT EXISTS z_from_old_day_tap TO z_day_feed AS
+SELECT DISTINCT
+    app_id, device_id, toDate32(time) AS day, toDate32(raw_time) AS raw_day, toDate32(received_at) AS received_on,
+    toDate32(now('UTC')) AS stored_day
+FROM event_rows;
