@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class RangeBounds:
     """SQL texts of a range; each method gives a condition."""
 
     app: str

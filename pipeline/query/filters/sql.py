@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pipeline.query.dimensions import FIRST, STITCHED_LENGTH, USER, Dimension, dimension
-from pipeline.query.filters.bounds import Bounds
+from pipeline.query.filters.bounds import RangeBounds
 from pipeline.query.filters.check import checked
 from pipeline.query.filters.tree import All, AnyOf, Filter, HasEvent, Not, Scalar, Test
 from pipeline.query.session_range import with_past
@@ -238,9 +238,9 @@ class _Compiler:
         chosen = f"SELECT app_id, device_id FROM sessions WHERE {' AND '.join([*known, *self._limits])}"
         return " AND ".join([*known[: scope.app != "true"], f"(app_id, device_id) IN ({chosen})"])
 
-    def _bounds(self) -> Bounds:
+    def _bounds(self) -> RangeBounds:
         scope = self._scope
-        return Bounds(
+        return RangeBounds(
             app="true" if scope.app_id is None else f"app_id = {self._add(scope.app_id, 'String')}",
             since="" if scope.start_ms is None else self._time(scope.start_ms),
             end="" if scope.end_ms is None else self._time(scope.end_ms),
