@@ -82,6 +82,10 @@ class RefusedTotals:
     """Records that brought spans beside their events."""
 
 
+_LEDGER_NUMBERS = (
+    *("partition", "records", "missing", "received"),
+    *("events", "duplicates", "refused", "repaired", "expired"),
+)
 _NOTHING = date(1970, 1, 1)
 """As a Date says it."""
 LEDGER_DAYS = 7
@@ -178,11 +182,9 @@ def _totals(ask: Ask, sql: str, parameters: Mapping[str, Any]) -> list[LedgerTot
     rows = _rows(ask, sql, parameters)
     return [
         LedgerTotals(
-            row["topic"],
-            *(int(row[name]) for name in ("partition", "records", "missing", "received")),
-            *(int(row[name]) for name in ("events", "duplicates", "refused", "repaired")),
-            None if row["conflicts"] is None else int(row["conflicts"]),
-            int(row["expired"]),
+            topic=row["topic"],
+            conflicts=None if row["conflicts"] is None else int(row["conflicts"]),
+            **{name: int(row[name]) for name in _LEDGER_NUMBERS},
         )
         for row in rows
     ]
