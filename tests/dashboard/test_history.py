@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from datetime import date, timedelta
 from urllib.parse import urlencode
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ from starlette.testclient import TestClient
 
 from pipeline.dashboard.words import iso
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.query.operations import ledger_totals_lately
 from tests.support.long_history import (
     APP,
     DAY_MS,
@@ -163,3 +165,26 @@ def test_a_question_without_a_bound_would_be_seen(histories: list[History]) -> N
     )
     with pytest.raises(AssertionError):
         assert_no_more(few, many)
+
+
+def test_days_of_the_ledger_are_all_of_it_together(histories: list[History]) -> None:
+    """What came on a day is in that day's account, wherever clocks put its events."""
+    few, _ = histories
+    numbers = ("records", "received", "events", "duplicates", "refused", "repaired", "expired")
+    sums = f"SELECT {', '.join(f'sum({name})' for name in numbers)} FROM"
+
+    def account(source: str) -> list[int]:
+        return [int(number) for number in few.store.query(f"{sums} {source}", format="TSV").split()]
+
+    (newest,) = few.store.query("SELECT max(stored_on) FROM ledger_records", format="TSV").decode().split()
+    last = date.fromisoformat(newest)
+    days = [last - timedelta(days=back) for back in range(3)]
+    spans = [(day, day + timedelta(days=1)) for day in days] + [(date(2000, 1, 1), days[-1])]
+    parts = [account(f"ledger_between(from = '{first}', until = '{until}')") for first, until in spans]
+    assert [sum(column) for column in zip(*parts, strict=True)] == account("ledger")
+    a_day = [4, 20, 20, 0, 0, 0, 0]
+    assert parts[1] == parts[2] == a_day
+    # On the last day a record was refused besides.
+    assert parts[0] == [5, 21, 20, 0, 1, 0, 0]
+    (lately,) = ledger_totals_lately(few.store.query)
+    assert (lately.records, lately.events, lately.conflicts) == (7 * 4 + 1, 7 * 20, None)
