@@ -86,8 +86,8 @@ _LEDGER_NUMBERS = (
     *("partition", "records", "missing", "received"),
     *("events", "duplicates", "refused", "repaired", "expired"),
 )
-_NOTHING = date(1970, 1, 1)
-"""As a Date says it."""
+_UNKNOWN_DAY = date(1970, 1, 1)
+"""Of records of which nobody knows when they came: a Date knows none before."""
 LEDGER_DAYS = 7
 """Of the ledger that are shown where nobody asks for all of it, up to the latest day on which something came in."""
 
@@ -172,9 +172,7 @@ def ledger_totals_lately(ask: Ask) -> list[LedgerTotals]:
     sql = _LEDGER_TOTALS.replace("sum(r.<conflicts>)", "NULL").replace("<ledger>", days)
     (row,) = _rows(ask, "SELECT max(day) AS day FROM z_ledger_end", {})
     last = date.fromisoformat(row["day"])
-    if last <= _NOTHING:
-        return []
-    first, until = last - timedelta(days=LEDGER_DAYS - 1), last + timedelta(days=1)
+    first, until = max(last - timedelta(days=LEDGER_DAYS - 1), _UNKNOWN_DAY), last + timedelta(days=1)
     return _totals(ask, sql, {"from": first.isoformat(), "until": until.isoformat()})
 
 
