@@ -27,7 +27,7 @@ import typer
 from typer.core import TyperGroup
 
 from pipeline import __version__, wiring
-from pipeline.commands import analyse, dead_letters, demo, operate, rebuild, retention, traffic
+from pipeline.commands import analyse, dead_letters, demo, moves, operate, rebuild, retention, traffic
 from pipeline.commands.failure import CommandFailed
 from pipeline.errors import PipelineError, system_says
 from pipeline.formats import registry
@@ -68,6 +68,7 @@ app = typer.Typer(
 )
 dead_letters_app = typer.Typer(help="What was refused, and why.", no_args_is_help=True)
 app.add_typer(dead_letters_app, name="dead-letters")
+app.command("retention")(retention.command)
 
 
 _TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
@@ -148,9 +149,27 @@ def migrate(
         list[str] | None,
         typer.Option("--made-anew", metavar="TOPIC", help="Go on with this topic as it is: see the runbook."),
     ] = None,
+    status: Annotated[
+        bool, typer.Option("--status", help="Only say how far the move of events from older tables is.")
+    ] = False,
+    back: Annotated[
+        bool, typer.Option("--back", help="Show the older tables of events again, which get everything too.")
+    ] = False,
+    forward: Annotated[
+        bool, typer.Option("--forward", help="After --back: show the new ones again.")
+    ] = False,
+    finish: Annotated[
+        bool, typer.Option("--finish", help="Drop the older tables of events. Then there is no way back.")
+    ] = False,
 ) -> None:
-    """Bring ClickHouse to the current schema, and create the topics. It is safe to run any number of times."""
-    operate.migrate(wiring.settings(), made_anew or ())
+    """Bring ClickHouse to the current schema, and create the topics. It is safe to run any number of times, and goes on
+    where it was interrupted."""
+    if status + back + forward + finish > 1:
+        raise typer.BadParameter("use one of --status, --back, --forward and --finish")
+    if status or back or forward or finish:
+        moves.run(wiring.settings(), back=back, forward=forward, finish=finish)
+    else:
+        operate.migrate(wiring.settings(), made_anew or ())
 
 
 @app.command()
@@ -273,16 +292,6 @@ def rebuild_command(
     if states and (app_id or start or end or dry_run):
         raise typer.BadParameter("--states is for all devices: use it without any other option")
     rebuild.rebuild(wiring.settings(), rebuild.scope(app_id, start, end), dry_run=dry_run, states=states)
-
-
-@app.command("retention")
-def retention_command(
-    apply: Annotated[
-        bool, typer.Option("--apply", help="Keep what is stored already for as long as the settings say now.")
-    ] = False,
-) -> None:
-    """Show for how many days what is stored is kept, and what would go under the present settings."""
-    retention.retention(wiring.settings(), apply=apply)
 
 
 _Reason = Annotated[str, typer.Option("--reason", help="Only this reason.")]

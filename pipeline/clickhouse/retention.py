@@ -63,7 +63,7 @@ class Days:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class KeptRows:
     """Rows that are kept alike: the table that is asked about them, and all that have them."""
 
     name: str
@@ -72,9 +72,9 @@ class Kind:
     app: str = "toString(app_id)"
 
 
-EVENTS = Kind("events", ("z_event_rows", "z_notable_event_rows"))
-SESSIONS = Kind("sessions", ("session_rows", "told_session_rows"))
-DEAD_LETTERS = Kind("dead letters", ("dead_letter_rows",), _WANTED_OF_LETTERS, "''")
+EVENTS = KeptRows("events", ("z_event_rows", "z_notable_event_rows"))
+SESSIONS = KeptRows("sessions", ("session_rows", "told_session_rows"))
+DEAD_LETTERS = KeptRows("dead letters", ("dead_letter_rows",), _WANTED_OF_LETTERS, "''")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class StoredRetention:
         self._store = store
         self.today: str = self._one("SELECT toDate(now('UTC')) AS today")["today"]
 
-    def stored(self, kind: Kind, days: Days) -> list[Stored]:
+    def stored(self, kind: KeptRows, days: Days) -> list[Stored]:
         """What is stored, app by app."""
         lines = self._store.query(
             f"SELECT app, days AS wanted, count() AS rows, countIf(hidden) AS expired,"
@@ -129,7 +129,7 @@ class StoredRetention:
             for row in rows
         ]
 
-    def apply(self, kind: Kind, days: Days, say: Callable[[str], None] = lambda line: None) -> int:
+    def apply(self, kind: KeptRows, days: Days, say: Callable[[str], None] = lambda line: None) -> int:
         """Keep all rows of a kind for so many days; the number of parts that were dropped whole.
 
         What is expired by now stays so, also where it is to be kept for longer. Waits until ClickHouse is done, which

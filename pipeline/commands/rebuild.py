@@ -25,7 +25,8 @@ _LEAVING_S = 4.0
 
 
 def rebuild(settings: Settings, scope: RebuildScope, *, dry_run: bool, states: bool) -> None:
-    """Print what differs and, unless it is a dry run, put the exact sessions in its place.
+    """Print what differs and, unless it is a dry run, put the exact sessions in its place, and take back what is stored
+    of an event besides the copy that came first (for which nobody has to stop).
 
     With `states` the state of every device is written to Kafka again even where nothing differs. Raises
     `CommandFailed` where a sessionizer runs and something differs, `Fenced`, `ClaimDenied`, `TooLarge`, and what the
@@ -34,7 +35,7 @@ def rebuild(settings: Settings, scope: RebuildScope, *, dry_run: bool, states: b
     store = wiring.store(settings)
     work = wiring.rebuild(settings, store, scope, int(time.time() * 1_000))
     try:
-        counts = _show(work)
+        counts = _show(work, take_back=not dry_run)
         total = sum(counts.values())
         if not total:
             print("no difference: the stored sessions are those of the stored events")
@@ -45,6 +46,10 @@ def rebuild(settings: Settings, scope: RebuildScope, *, dry_run: bool, states: b
             print(
                 f"{work.left} sessions are left as they are: some of their events may no longer be kept "
                 "(session-pipeline retention)"
+            )
+        if work.copies:
+            print(
+                f"{work.copies} copies of events {'are stored besides these' if dry_run else 'were taken back'}"
             )
         if dry_run or not (total or states):
             return
@@ -73,9 +78,9 @@ def unix_ms(at: datetime) -> int:
     return int(at.replace(tzinfo=UTC).timestamp() * 1_000)
 
 
-def _show(work: Rebuild) -> Counter[str]:
+def _show(work: Rebuild, *, take_back: bool) -> Counter[str]:
     counts: Counter[str] = Counter()
-    for device in work.differences():
+    for device in work.differences(take_back=take_back):
         for difference in device.differences:
             counts[difference.what] += 1
             print(_line(device, difference))

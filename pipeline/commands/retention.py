@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
 from pipeline import wiring
-from pipeline.clickhouse.retention import DEAD_LETTERS, EVENTS, SESSIONS, Days, Kind, Stored, StoredRetention
+from pipeline.clickhouse.retention import (
+    DEAD_LETTERS,
+    EVENTS,
+    SESSIONS,
+    Days,
+    KeptRows,
+    Stored,
+    StoredRetention,
+)
 from pipeline.domain.retention import Retention, Retentions
 from pipeline.settings import Settings
+
+
+def command(
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Keep what is stored already for as long as the settings say now.")
+    ] = False,
+) -> None:
+    """Show for how many days what is stored is kept, and what would go under the present settings."""
+    retention(wiring.settings(), apply=apply)
 
 
 def retention(settings: Settings, *, apply: bool) -> None:
@@ -41,7 +60,7 @@ def retention(settings: Settings, *, apply: bool) -> None:
         store.close()
 
 
-def days_of(settings: Settings) -> dict[Kind, Days]:
+def days_of(settings: Settings) -> dict[KeptRows, Days]:
     """For how many days the settings say that rows of each kind are kept."""
     kept = settings.retentions
     return {

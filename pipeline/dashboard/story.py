@@ -111,6 +111,11 @@ def unrestated(session: Mapping[str, Any], events: int) -> int:
     return max(0, events - int(session["event_count"])) if session["status"] == "closed" else 0
 
 
+def missing(session: Mapping[str, Any], events: int) -> int:
+    """How many of the events that a session counts are not stored. 0 while it goes on: they may be on their way."""
+    return max(0, int(session["event_count"]) - events) if session["status"] == "closed" else 0
+
+
 def is_trailing(session: Mapping[str, Any], ended_ms: int, time_ms: int) -> bool:
     """Whether an event of a session came after its end."""
     return session["status"] == "closed" and time_ms > ended_ms

@@ -7,7 +7,9 @@ from typing import Any
 
 import orjson
 
+from pipeline.formats.rejected import Rejected
 from pipeline.roles.batch import Piece
+from pipeline.storage.event_copies import rows_of_copies
 
 Original = tuple[Piece, Any]
 """A record and a piece with rows of it."""
@@ -32,6 +34,18 @@ def by_value(pieces: Sequence[Piece], row_of: Callable[[Any], bytes]) -> Callabl
     """Finds the record that a session row was made of; `row_of` makes it."""
     records = {
         row_of(record): (piece, record) for piece in pieces for record in piece.records if record.value
+    }
+    return lambda row: records[row]
+
+
+def by_copy(pieces: Sequence[Piece]) -> Callable[[bytes], Original]:
+    """Finds the record that names the copy which a row takes back."""
+    records = {
+        row: (piece, record)
+        for piece in pieces
+        for record in piece.records
+        if not isinstance(rows := rows_of_copies(record.value, record.key), Rejected)
+        for row in rows
     }
     return lambda row: records[row]
 

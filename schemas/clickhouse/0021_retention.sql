@@ -211,7 +211,7 @@ FROM
         sum(received) AS received,
         sum(refused) AS refused,
         sumIf(l.received - l.refused, (retention_days != 0 AND stored_on + retention_days < today)
-            OR stored_on < transform(app_id, cut_apps, cut_days, toDate(0))) AS expired
+            OR (stored_on >= '2020-01-01' AND stored_on < transform(app_id, cut_apps, cut_days, toDate(0)))) AS expired
     FROM ledger_records AS l FINAL
     GROUP BY topic, partition, range
 ) AS r
@@ -228,7 +228,7 @@ LEFT JOIN
     (
         SELECT topic, partition, offset, 1 AS is_event, notEmpty(repaired) AS is_repaired, 0 AS is_conflict
         FROM z_stored_events
-        WHERE stored_on >= transform(app_id, cut_apps, cut_days, toDate(0))
+        WHERE stored_on < '2020-01-01' OR stored_on >= transform(app_id, cut_apps, cut_days, toDate(0))
         UNION ALL
         SELECT version.1 AS topic, version.2 AS partition, toUInt64(intDiv(18446744073709551615 - version.3, 512)) AS offset,
             0 AS is_event, 0 AS is_repaired, 1 AS is_conflict

@@ -47,9 +47,13 @@ def step(events: int, options: Mapping[str, float]) -> Figures:
     started_s = time.process_time()
     for at in range(0, len(corpus), per_chunk):
         effects = partition.apply(corpus[at : at + per_chunk])
-        partition.commit(effects)
-        state_bytes += sum(len(value) for _, value in effects.states)
-        row_count += len(effects.rows)
+        while True:
+            partition.commit(effects)
+            state_bytes += sum(len(value or b"") for _, value in effects.states)
+            row_count += len(effects.rows)
+            if not effects.rest:
+                break
+            effects = partition.go_on(effects)
     cpu_s = time.process_time() - started_s
     return {
         "cpu_s": cpu_s,

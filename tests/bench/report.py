@@ -51,15 +51,22 @@ CAVEATS = """\
 Target = tuple[str, Callable[[Sequence[Line]], float | None], str, Callable[[float], bool]]
 
 
+def provenance() -> dict[str, str]:
+    """The machine and the versions that something is measured on, in words."""
+    return {
+        "machine": f"{_cpu()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
+        "versions": f"Python {platform.python_version()}, "
+        + ", ".join(f"{name} {version(name)}" for name in _PACKAGES),
+    }
+
+
 def note_command(file: Path, arguments: Sequence[str]) -> None:
     """Begin a file of lines with what is being run, where and on what."""
     head = {
         "command": "python -m tests.bench " + " ".join(arguments),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": _git("rev-parse", "--short", "HEAD") + ("+" if _git("status", "--porcelain") else ""),
-        "machine": f"{_cpu()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
-        "versions": f"Python {platform.python_version()}, "
-        + ", ".join(f"{name} {version(name)}" for name in _PACKAGES),
+        **provenance(),
     }
     with file.open("a") as out:
         out.write(json.dumps(head) + "\n")

@@ -284,9 +284,13 @@ def test_a_session_of_several_users_leads_to_each_and_says_whose_each_event_is(d
         # As a late event leaves it that no session counts any more, and one that was told after the end.
         change = "SELECT * REPLACE ({} AS event_count, revision + {} AS revision) FROM session_rows FINAL"
         columns = ", ".join(name for name, _ in SESSION_COLUMNS)
+        change = f"INSERT INTO session_rows ({columns}) SELECT {columns} FROM ({change})"
         for count, step in ((2, 2), (1, 4)):
-            stage.store.command(f"INSERT INTO session_rows ({columns}) {change.format(count, step)}")
+            stage.store.command(change.format(count, step))
         html = client.get(own).text
         assert "2 events came too late to change this session" in html
         assert "restated 2 times by late events" in html
+        assert "no longer kept" not in html
+        stage.store.command(change.format(5, 6))
+        assert "2 of the 5 events of this session are no longer kept" in client.get(own).text
         client.close()

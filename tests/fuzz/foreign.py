@@ -13,6 +13,7 @@ import msgspec
 import orjson
 
 from pipeline.domain.policy import Policies
+from pipeline.domain.retention import Retentions
 from pipeline.formats.limits import MAX_RECORD_BYTES
 from pipeline.formats.rejected import MAX_DETAIL_CHARS, Reason
 from pipeline.settings import InvalidSettings, as_environment, load, variables
@@ -216,7 +217,11 @@ class SettingsTarget:
             return Seen(False, tuple(problem.split(":")[0] for problem in problems)[:4])
         settings: Any = outcome
         again = load(as_environment(settings))
-        expected = replace(settings, policies=Policies(settings.policies.default))
+        expected = replace(
+            settings,
+            policies=Policies(settings.policies.default),
+            retentions=Retentions(settings.retentions.default),
+        )
         require(again == expected, "settings are the same after a turn through the environment")
         return Seen(True, (len(settings.policies.by_app), settings == load({})))
 

@@ -65,6 +65,7 @@ class SessionPage:
             request, "session.html",
             session=found.session, neighbours=found.neighbours, end=end, restated=restated,
             unrestated=story.unrestated(found.session, len(marks)),
+            missing=0 if len(marks) == journey.MAX_MARKS else story.missing(found.session, len(marks)),
             events=[
                 _shown(found, event, mark, skip + place, end, named)
                 for place, (event, mark) in enumerate(zip(events, marks[skip:], strict=False))

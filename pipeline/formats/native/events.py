@@ -11,10 +11,10 @@ from typing import Any
 import orjson
 
 from pipeline.domain.event import RANK, Event
+from pipeline.formats.checks import latest_of, rejected_id, rejected_seconds, rejected_time
 from pipeline.formats.clocks import back_of, is_in_seconds, shift_of
 from pipeline.formats.envelope import Envelope, NativeEvent
-from pipeline.formats.faults import latest_of, rejected_id, rejected_seconds, rejected_time
-from pipeline.formats.limits import CLOCK_TOLERANCE_MS, MIN_TIME_MS
+from pipeline.formats.limits import CLOCK_TOLERANCE_MS, MAX_TIME_MS, MIN_TIME_MS
 from pipeline.formats.meaning import Meaning, interpret, meaning_without_attributes
 from pipeline.formats.native.reading import (
     NO_NOTES,
@@ -34,6 +34,7 @@ Arrival = tuple[int, int, Sequence[Event]]
 """The events of one record of a device: its offset, its record time (Unix milliseconds), the events."""
 
 _new = tuple.__new__
+_loads = orjson.loads
 _NO_ATTRIBUTES = (b"", b"null")
 
 
@@ -178,13 +179,15 @@ def _index(rejected: Rejected) -> int:
     return -1 if rejected.event_index is None else rejected.event_index
 
 
-def arrivals_of(key: bytes | None, fields: Sequence[Any]) -> tuple[list[Arrival], int]:
-    """What the records of one key hold, and how many events (or whole records) were refused.
+def arrivals_of(key: bytes | None, fields: Sequence[Any]) -> tuple[list[Arrival], int, int]:
+    """What the records of one key hold; how many events (or whole records) were refused; and the latest time that was
+    corrected, or may have been: of events that are later, time and stamp are the same. 0 if there is none.
 
     `fields` are offset, record time, value and headers (None: there are none) of the first record, then of the next.
     """
     arrivals: list[Arrival] = []
     refused = 0
+    corrected: list[int] = []
     names = names_of(key)
     # Of the record before: most have the same resource and user, and to see that costs less than to look them up.
     raw_resource, raw_user, resource, user = NOTHING, NOTHING, "{}", ""
@@ -202,7 +205,7 @@ def arrivals_of(key: bytes | None, fields: Sequence[Any]) -> tuple[list[Arrival]
                     resource, user = texts
                     raw_resource, raw_user = wire.resource, wire.user
             if wire is not None:
-                count, events = len(wire.events), _events_of(wire, came_ms, resource, user)
+                count, events = len(wire.events), _events_of(wire, came_ms, resource, user, corrected)
         except orjson.JSONDecodeError:
             events = None  # As in `decode`.
         if events is None:
@@ -210,27 +213,41 @@ def arrivals_of(key: bytes | None, fields: Sequence[Any]) -> tuple[list[Arrival]
             if isinstance(read, Rejected):
                 refused += 1
                 continue
-            wire, _, faults, resource, user, _ = read
+            wire, _, faults, resource, user, notes = read
             raw_resource, raw_user = wire.resource, wire.user
-            count, events = len(wire.events) + len(faults), _events_of(wire, came_ms, resource, user)
+            count = len(wire.events) + len(faults)
+            events = _events_of(wire, came_ms, resource, user, corrected)
+            if notes.raw_times:
+                corrected += _latest(events)
         refused += count - len(events)
         arrivals.append((offset, record_ms, events))
-    return arrivals, refused
+    return arrivals, refused, max(corrected, default=0)
 
 
-def _events_of(wire: WireEnvelope, record_ms: int, resource: str, user: str) -> list[Event]:
-    """Those that pass; raises `orjson.JSONDecodeError` as `understood` does."""
+def _events_of(
+    wire: WireEnvelope, record_ms: int, resource: str, user: str, corrected: list[int]
+) -> list[Event]:
+    """Those that pass; raises `orjson.JSONDecodeError` as `understood` does. Where it corrects times, the latest of
+    them goes into `corrected`."""
     shift_ms = 0 if wire.sent_at is None else shift_of(wire.sent_at, record_ms)
-    latest_ms, punctual_ms = latest_of(record_ms), record_ms + CLOCK_TOLERANCE_MS
+    punctual_ms = record_ms + CLOCK_TOLERANCE_MS
     # With a clock that is off none takes the quick way: it does not see all that may be wrong with a time then.
-    quick_ms = -1 if shift_ms else min(latest_ms, punctual_ms)
+    quick_ms = -1 if shift_ms or punctual_ms > MAX_TIME_MS else punctual_ms
     is_ahead = False
     events = []
     for event in wire.events:
-        id_, time_ms = event.id, event.time + shift_ms
-        if event.attributes is NOTHING and MIN_TIME_MS <= time_ms <= quick_ms and "\0" not in id_:
-            kind, exit_reason, counters, stated = meaning_without_attributes(event.name)
-        elif found := understood(event, shift_ms, latest_ms):
+        id_, time_ms, attributes = event.id, event.time, event.attributes
+        # What `understood` does, without a call and a tuple for each event.
+        if MIN_TIME_MS <= time_ms <= quick_ms and "\0" not in id_:
+            if attributes is NOTHING:
+                kind, exit_reason, counters, stated = meaning_without_attributes(event.name)
+            elif type(tree := _loads(bytes(attributes))) is dict:
+                kind, exit_reason, counters, stated = interpret(event.name, tree)
+            elif tree is None:
+                kind, exit_reason, counters, stated = meaning_without_attributes(event.name)
+            else:
+                continue
+        elif found := understood(event, shift_ms, latest_of(record_ms)):
             time_ms, _, (kind, exit_reason, counters, stated) = found
             if time_ms > punctual_ms:
                 is_ahead = True
@@ -244,10 +261,19 @@ def _events_of(wire: WireEnvelope, record_ms: int, resource: str, user: str) -> 
             )
         )  # fmt: skip
     if not is_ahead:
+        if shift_ms:
+            corrected += _latest(events)
         return events
     back_ms = back_of(max(events)[0], record_ms)
     earlier = [event._replace(time_ms=event.time_ms - back_ms) for event in events]
-    return [event for event in earlier if event.time_ms >= MIN_TIME_MS]
+    kept = [event for event in earlier if event.time_ms >= MIN_TIME_MS]
+    corrected += _latest(kept)
+    return kept
+
+
+def _latest(events: Sequence[Event]) -> list[int]:
+    """The latest time of some events; of none, nothing."""
+    return [max(event.time_ms for event in events)] if events else []
 
 
 def understood(event: WireEvent, shift_ms: int, latest_ms: int) -> tuple[int, bytes, Meaning] | None:
