@@ -11,6 +11,7 @@ from pipeline.errors import Terminal
 
 LONGEST_FILTER = 8_000
 """Characters that fit an address with all that is around them."""
+_ALL = "all"
 LATEST_MS = 4_102_444_800_000
 """The end of the range where none is given: the year 2100."""
 
@@ -29,6 +30,8 @@ class SessionChoice:
     """In text form; None where the address does not say, which is the app's default filter."""
     start_ms: int | None = None
     end_ms: int | None = None
+    is_all: bool = False
+    """Asked for explicitly: without it a page has a bound on time."""
     after: str = ""
     """Where the page goes on; empty is the first one."""
 
@@ -41,7 +44,8 @@ class SessionChoice:
         start_ms, end_ms = _time_ms(query, "from"), _time_ms(query, "to")
         if start_ms is not None and end_ms is not None and start_ms >= end_ms:
             raise BadAddress("The time range ends before it begins.")
-        return cls(query.get("app", ""), filter, start_ms, end_ms, query.get("after", ""))
+        is_all = query.get("range") == _ALL and start_ms is None
+        return cls(query.get("app", ""), filter, start_ms, end_ms, is_all, query.get("after", ""))
 
     def fields(self) -> dict[str, str]:
         """The fields of its address, those that say something. `of` gives the same choice back."""
@@ -50,6 +54,7 @@ class SessionChoice:
             "filter": self.filter,
             "from": None if self.start_ms is None else iso(self.start_ms),
             "to": None if self.end_ms is None else iso(self.end_ms),
+            "range": _ALL if self.is_all else None,
             "after": self.after or None,
         }
         return {name: text for name, text in given.items() if text is not None}

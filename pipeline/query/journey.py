@@ -7,6 +7,7 @@ from pipeline.query.statement import Statement
 
 MAX_MARKS = 20_000
 """Events of one session that a timeline can hold."""
+_NEAR_DAYS = 3
 SHOWN_CHARACTERS = 2_000
 """Of each attribute in a list of events; one event alone is shown whole."""
 
@@ -18,7 +19,12 @@ _OF_DEVICE = "app_id = {app_id:String} AND device_id = {device_id:String}"
 _IN_SESSION = (
     f"{_OF_DEVICE} AND time >= fromUnixTimestamp64Milli({{start_ms:Int64}}, 'UTC')"
     " AND time < fromUnixTimestamp64Milli({end_ms:Int64}, 'UTC')"
+    # The device's own stamps may be of any other day: the places know of which.
+    f" AND toDate32(raw_time) IN (SELECT raw_day FROM z_device_days WHERE {_OF_DEVICE}"
+    " AND day >= toDate32(fromUnixTimestamp64Milli({start_ms:Int64}, 'UTC'))"
+    " AND day <= toDate32(fromUnixTimestamp64Milli({end_ms:Int64}, 'UTC')))"
 )
+_IS_KEPT = "(retention_days = 0 OR stored_on + retention_days >= toDate(now('UTC')))"
 _ORDER = "ORDER BY time, rank, seq, event_id"
 _SHORT = (
     "mapApply((k, v) -> (k, if(lengthUTF8(v) > {shown:UInt32},"
@@ -30,17 +36,34 @@ LAST_MS = 10_413_792_000_000
 
 
 def neighbours(app_id: str, device_id: str, started_at_ms: int) -> Statement:
-    """The device's session before and the one after: `before_id`, `after_id`, `after_ms`; NULL where none is."""
+    """The device's session before and the one after: `before_id`, `after_id`, `after_ms`; NULL where none is.
+
+    Of the days on which it has events those next to the session's own are read; all of them only where these have none.
+    """
     return Statement(
-        "SELECT argMaxIf(toNullable(session_id), s.started_at, s.started_at < at) AS before_id,"
-        " argMinIf(toNullable(session_id), s.started_at, s.started_at > at) AS after_id,"
-        " minIf(toNullable(toUnixTimestamp64Milli(s.started_at)), s.started_at > at) AS after_ms"
-        # As `sessions` has them: app and device are parts of the key, which all rows of a session share.
-        f" FROM (SELECT session_id, started_at FROM session_rows FINAL PREWHERE {_OF_DEVICE}"
-        " WHERE is_deleted = 0) AS s"
-        " CROSS JOIN (SELECT fromUnixTimestamp64Milli({started_ms:Int64}, 'UTC') AS at) AS given",
+        f"WITH fromUnixTimestamp64Milli({{started_ms:Int64}}, 'UTC') AS at,"
+        f" {_nearest('<', 'DESC')} AS before, {_nearest('>', 'ASC')} AS after"
+        " SELECT before.2 AS before_id, after.2 AS after_id, toUnixTimestamp64Milli(after.1) AS after_ms",
         {"app_id": app_id, "device_id": device_id, "started_ms": started_at_ms},
     )
+
+
+def _nearest(side: str, order: str) -> str:
+    """The nearest session on one side: its start and id, both NULL where there is none."""
+    days = f"SELECT DISTINCT toDate(day) FROM z_device_days WHERE {_OF_DEVICE} AND day {side}= toDate32(at)"
+
+    def among(days: str) -> str:
+        choose = "argMax" if order == "DESC" else "argMin"
+        return (
+            # As `sessions` has them: app, day and device are parts of the key, which all rows of a session share.
+            f"(SELECT {choose}((toNullable(s.started_at), toNullable(s.session_id)), s.started_at) FROM"
+            " (SELECT session_id, started_at FROM session_rows FINAL"
+            f" PREWHERE {_OF_DEVICE} AND toDate(started_at) IN ({days})"
+            f" WHERE is_deleted = 0 AND {_IS_KEPT}) AS s WHERE s.started_at {side} at)"
+        )
+
+    near = among(f"{days} ORDER BY 1 {order} LIMIT {_NEAR_DAYS}")
+    return f"if(isNull({near}.1), {among(f'{days} AND isNull({near}.1)')}, {near})"
 
 
 def events(app_id: str, device_id: str, start_ms: int, end_ms: int, *, skip: int, limit: int) -> Statement:
@@ -82,15 +105,15 @@ def marks(app_id: str, device_id: str, start_ms: int, end_ms: int, *, search: st
     )
 
 
-def event(app_id: str, device_id: str, event_id: str) -> Statement:
-    """One event with everything."""
+def event(app_id: str, device_id: str, start_ms: int, end_ms: int, event_id: str) -> Statement:
+    """One event of a session with everything; no row where the session has no such event."""
     return Statement(
         f"SELECT {_EVENT}, app_state, repaired, attributes, resource, personas, properties,"
         # As `events.conflicts` has it, of this event alone.
         " (SELECT greatest(uniqExact(content), 1) - 1 FROM z_stored_event_versions WHERE event_key ="
         " sipHash64({app_id:String}, {device_id:String}, {event_id:String})) AS conflicts FROM narrated_events"
-        f" WHERE {_OF_DEVICE} AND event_id = {{event_id:String}}",
-        {"app_id": app_id, "device_id": device_id, "event_id": event_id},
+        f" WHERE {_IN_SESSION} AND event_id = {{event_id:String}}",
+        {**_span(app_id, device_id, start_ms, end_ms), "event_id": event_id},
     )
 
 

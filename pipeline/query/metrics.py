@@ -17,7 +17,7 @@ from pipeline.query.metric_definitions import (
     groups_of,
     known_by_name,
 )
-from pipeline.query.session_range import EVERYTHING, chosen_sessions, range_parameters
+from pipeline.query.session_range import EVERYTHING, chosen_sessions, range_parameters, with_past
 from pipeline.query.statement import Statement
 
 _COLD_STARTS = """LEFT JOIN
@@ -28,18 +28,23 @@ _COLD_STARTS = """LEFT JOIN
 
 _DEVICES = """devices AS
     (
-        -- A device is new on the first day it was ever seen, so all of its days are read.
+        -- A device is new on the first day it was ever seen: what came before the range decides that, too.
         SELECT device_id, groupUniqArray(toDate(started_at)) AS days, arrayMin(days) AS cohort,
             argMin(of_session, (started_at, session_id)) AS groups
         FROM
         (
             SELECT device_id, session_id, started_at, {groups} AS of_session, ({where}) AS is_chosen
             FROM session_health
-            WHERE app_id = {{m_app:String}} AND started_at < toDateTime64({{m_until:String}}, 3, 'UTC')
+            WHERE {with_past}
         )
         GROUP BY device_id
         HAVING cohort >= toDate({{m_from:String}}) AND argMin(is_chosen, (started_at, session_id))
     )"""
+_WITH_PAST = with_past(
+    "app_id = {m_app:String}",
+    "toDateTime64(toDate({m_from:String}), 3, 'UTC')",
+    "toDateTime64({m_until:String}, 3, 'UTC')",
+)
 
 
 def metric(
@@ -114,7 +119,7 @@ def retention(
     groups, keys = groups_of(by)
     sql = f"""
 WITH
-    {_DEVICES.format(groups=groups, where=where.sql)},
+    {_DEVICES.format(groups=groups, where=where.sql, with_past=_WITH_PAST)},
     {"(SELECT groupArray(g) FROM (SELECT arrayJoin(groups) AS g FROM devices GROUP BY g" if by else "['']"}
     {" ORDER BY count() DESC, g LIMIT {m_top:UInt32}))" if by else ""} AS top_groups
 SELECT g.1 AS `group`, g.2 AS is_other, cohort, day_number, count() AS devices,

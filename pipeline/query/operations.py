@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Any
 
 import orjson
@@ -39,8 +40,9 @@ class LedgerTotals:
     refused: int
     repaired: int
     """Of the events: a value of theirs was repaired."""
-    conflicts: int
-    """Of the duplicates: they differ from the event that came first under their id."""
+    conflicts: int | None
+    """Of the duplicates: they differ from the event that came first under their id. None where only some days were
+    asked for: it takes all versions of events to tell."""
     expired: int = 0
     """Events and duplicates in records whose events are no longer kept."""
 
@@ -80,12 +82,21 @@ class RefusedTotals:
     """Records that brought spans beside their events."""
 
 
+_LEDGER_NUMBERS = (
+    *("partition", "records", "missing", "received"),
+    *("events", "duplicates", "refused", "repaired", "expired"),
+)
+_UNKNOWN_DAY = date(1970, 1, 1)
+"""Of records of which nobody knows when they came: a Date knows none before."""
+LEDGER_DAYS = 7
+"""Of the ledger that are shown where nobody asks for all of it, up to the latest day on which something came in."""
+
 _LEDGER_TOTALS = """
 SELECT topic, partition, sum(r.records) AS records,
     sum(toInt64(last_offset) - first_offset + 1 - r.records + gap) - any(a.records) AS missing,
     sum(r.received) AS received,
     sum(r.events) AS events, sum(r.duplicates) AS duplicates, sum(r.refused) AS refused,
-    sum(r.repaired) AS repaired, sum(r.conflicts) AS conflicts, sum(r.expired) AS expired
+    sum(r.repaired) AS repaired, sum(r.<conflicts>) AS conflicts, sum(r.expired) AS expired
 FROM
 (
     -- Where offsets began anew, nothing is missing before.
@@ -93,7 +104,7 @@ FROM
     FROM
     (
         SELECT *, row_number() OVER w AS n, lagInFrame(last_offset) OVER w AS previous
-        FROM ledger
+        FROM <ledger>
         WINDOW w AS (
             PARTITION BY topic, partition ORDER BY first_offset
             ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
@@ -148,28 +159,30 @@ def devices_set_aside(ask: Ask) -> list[DeviceSetAside]:
 
 
 def ledger_totals(ask: Ask) -> list[LedgerTotals]:
-    """Each partition's account, in order."""
-    rows = _rows(
-        ask,
-        _LEDGER_TOTALS,
-        {},
-    )
+    """Each partition's account, in order: of all that ever came, which takes reading all of it."""
+    return _totals(ask, _LEDGER_TOTALS.replace("<ledger>", "ledger").replace("<conflicts>", "conflicts"), {})
+
+
+def ledger_totals_lately(ask: Ask) -> list[LedgerTotals]:
+    """The same of the latest `LEDGER_DAYS` days on which something may have come in: nothing before is read.
+
+    Offsets that are missing between those days and the ones before are not in it.
+    """
+    days = "ledger_between(from = {from:String}, until = {until:String})"
+    sql = _LEDGER_TOTALS.replace("sum(r.<conflicts>)", "NULL").replace("<ledger>", days)
+    (row,) = _rows(ask, "SELECT max(day) AS day FROM z_ledger_end", {})
+    last = date.fromisoformat(row["day"])
+    first, until = max(last - timedelta(days=LEDGER_DAYS - 1), _UNKNOWN_DAY), last + timedelta(days=1)
+    return _totals(ask, sql, {"from": first.isoformat(), "until": until.isoformat()})
+
+
+def _totals(ask: Ask, sql: str, parameters: Mapping[str, Any]) -> list[LedgerTotals]:
+    rows = _rows(ask, sql, parameters)
     return [
         LedgerTotals(
-            row["topic"],
-            *(int(row[name]) for name in ("partition", "records", "missing")),
-            *(
-                int(row[name])
-                for name in (
-                    "received",
-                    "events",
-                    "duplicates",
-                    "refused",
-                    "repaired",
-                    "conflicts",
-                    "expired",
-                )
-            ),
+            topic=row["topic"],
+            conflicts=None if row["conflicts"] is None else int(row["conflicts"]),
+            **{name: int(row[name]) for name in _LEDGER_NUMBERS},
         )
         for row in rows
     ]

@@ -27,6 +27,23 @@ def chosen_sessions(where: Statement, *, with_failed_users: bool = False) -> str
     )
 
 
+def with_past(app: str, since: str, until: str) -> str:
+    """The condition for sessions that tell which was the first one of each device that has some in a range.
+
+    `app` is a condition, `since` and `until` are times in SQL. Nearly always a session of the week before tells that a
+    device was there before; of the others all days are looked up.
+    """
+    week = f"greatest({since} - INTERVAL 7 DAY, toDateTime64(0, 3, 'UTC'))"
+    return (
+        f"{app} AND started_at < {until} AND (started_at >= {week} OR (app_id, toDate(started_at), device_id) IN"
+        f" (SELECT app_id, toDate(day), device_id FROM z_device_days WHERE {app} AND day <= toDate32({week})"
+        f" AND (app_id, device_id) IN (SELECT app_id, device_id FROM session_rows WHERE {app}"
+        f" AND started_at >= {since} AND started_at < {until})"
+        f" AND (app_id, device_id) NOT IN (SELECT app_id, device_id FROM sessions WHERE {app}"
+        f" AND started_at >= {week} AND started_at < {since})))"
+    )
+
+
 def range_parameters(app_id: str, start_ms: int, end_ms: int) -> dict[str, object]:
     """The values of an app and a range (Unix milliseconds, the end left out)."""
     return {**_texts(app_id, start_ms, end_ms), "m_start": start_ms, "m_end": end_ms}

@@ -36,12 +36,21 @@ _TIMES_MS = (
 _OF_DAYS = (
     # As `sessions` has them, in its columns' order. The day is a part of the key, so all rows of a session share it:
     # what other days hold need not go through FINAL.
-    "SELECT * EXCEPT (resource, is_deleted, first_event_id, last_event_at, arrived_at), first_event_id, last_event_at,"
-    " arrived_at, NOT is_final AND (app_id, device_id) IN (SELECT app_id, device_id FROM devices_set_aside)"
-    f" AS is_set_aside, {_TIMES_MS} FROM session_rows FINAL"
-    " PREWHERE toDate(started_at) BETWEEN {first_day:Date} AND {last_day:Date} WHERE is_deleted = 0 AND"
+    "SELECT * EXCEPT (resource, is_deleted, first_event_id, last_event_at, arrived_at, stored_on, retention_days),"
+    " first_event_id, last_event_at, arrived_at,"
+    " NOT is_final AND (app_id, device_id) IN (SELECT app_id, device_id FROM devices_set_aside) AS is_set_aside,"
+    f" {_TIMES_MS} FROM session_rows FINAL PREWHERE toDate(started_at) BETWEEN {{first_day:Date}} AND {{last_day:Date}}"
+    " WHERE is_deleted = 0 AND (retention_days = 0 OR stored_on + retention_days >= toDate(now('UTC'))) AND"
 )
 _OF_ALL_TIME = f"SELECT * EXCEPT (resource), {_TIMES_MS} FROM sessions WHERE"
+_DAYS_OF_DEVICE = (
+    "SELECT toDate(z.day) AS day, device_id FROM z_device_days AS z"
+    " WHERE app_id = {app:String} AND device_id = {who:String}"
+)
+_DAYS_OF_USER = (
+    "SELECT day, device_id FROM z_user_days WHERE app_id = {app:String} AND user_id = {who:String}"
+)
+"""Where a device or a user has sessions, or had."""
 _AT_A_GLANCE = (
     "session_id, started_at, app_id, device_id, user_id, app_version, status, end_reason, duration_ms, event_count,"
     " crash_count"
@@ -187,18 +196,19 @@ def _pieces(
 
 
 def app_ids() -> Statement:
-    """The ids of all apps that have sessions, as rows `app_id`."""
-    return Statement(f"SELECT DISTINCT app_id FROM session_rows ORDER BY app_id LIMIT {_MOST_APPS}")
+    """The ids of all apps that ever had a session, as rows `app_id`."""
+    return Statement(f"SELECT DISTINCT app_id FROM z_apps ORDER BY app_id LIMIT {_MOST_APPS}")
 
 
 def extent(app_id: str) -> Statement:
-    """When an app's `oldest` and `newest` session started, and about how many `sessions` it has.
+    """When an app's `oldest` and `newest` session started, and how many rows were written of its `sessions`.
 
-    Of all apps without one, which ClickHouse knows without reading a row.
+    Of all apps without one. At least as many as there are sessions, and never fewer: an account of apps is read, and
+    no session.
     """
     return Statement(
-        "SELECT toString(min(started_at)) AS oldest, toString(max(started_at)) AS newest, count() AS sessions"
-        " FROM session_rows" + (" WHERE app_id = {app:String}" if app_id else ""),
+        "SELECT toString(min(oldest)) AS oldest, toString(max(newest)) AS newest, sum(written) AS sessions"
+        " FROM z_apps" + (" WHERE app_id = {app:String}" if app_id else ""),
         {"app": app_id} if app_id else {},
     )
 
@@ -210,7 +220,7 @@ def at_a_glance(sessions: Statement) -> Statement:
 
 def session_by_id(session_id: str) -> Statement:
     """One session, all columns; no row if there is none. Raises ValueError if that is not a UUID."""
-    sql = f"SELECT *, {_TIMES_MS} FROM sessions WHERE session_id = {{session:UUID}}"
+    sql = f"SELECT *, {_TIMES_MS} FROM sessions_of_id(id = {{session:UUID}}) WHERE session_id = {{session:UUID}}"
     return Statement(sql, {"session": _uuid(session_id)})
 
 
@@ -228,16 +238,31 @@ def user_sessions(
     before: Cursor | None = None,
     limit: int = 100,
 ) -> Statement:
-    """Sessions of a user, or of a device, of an app, newest first, from behind `before`."""
+    """Sessions of a user, or of a device, of an app, newest first, from behind `before`.
+
+    As many of the days are read as a page has rows: days on which there is a session, nearly always.
+    """
     _require_page(limit)
     if (user_id is None) == (device_id is None):
         raise ValueError("either a user or a device")
     # A session of several users is one of each.
     who = "device_id = {who:String}" if user_id is None else "has(user_ids, {who:String})"
+    places = _DAYS_OF_DEVICE if user_id is None else _DAYS_OF_USER
     conditions = ["app_id = {app:String}", who]
     parameters: dict[str, object] = {"app": app_id, "who": device_id if user_id is None else user_id}
+    if before is not None:
+        places += " AND day <= {last_day:Date}"
+        parameters["last_day"] = _day(before.started_at_ms)
     _go_on(before, conditions, parameters)
-    return _page(conditions, parameters, limit)
+    days = f"SELECT DISTINCT day AS day FROM ({places}) ORDER BY day DESC LIMIT {{limit:UInt32}}"
+    near = f"(toDate(started_at), device_id) IN (SELECT day, device_id FROM ({places}) WHERE day IN ({days}))"
+    # A session may be gone of which there is still the place; then the days before these are read as well.
+    near_count = f"(SELECT count() FROM sessions WHERE {' AND '.join([*conditions, near])})"
+    far = (
+        f"(toDate(started_at), device_id) IN (SELECT day, device_id FROM ({places})"
+        f" WHERE {near_count} < {{limit:UInt32}} AND day NOT IN ({days}))"
+    )
+    return _page([*conditions, f"({near} OR {far})"], parameters, limit)
 
 
 def _range(start_ms: int, end_ms: int, *, has_days: bool) -> tuple[list[str], dict[str, object]]:

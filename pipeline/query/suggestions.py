@@ -21,6 +21,7 @@ _SAMPLE_KEYS, _SAMPLE_VALUES = 2_000, 300
 """Events read: crash reports with every thread are large, and values bring all of them."""
 
 _APP = "({app:String} = '' OR app_id = {app:String})"
+_LATELY = f"(SELECT max(newest) FROM z_apps WHERE {_APP}) - INTERVAL {_DAYS} DAY"
 _OFTEN = (
     "WHERE word != '' AND lengthUTF8(word) <= {longest:UInt32}"
     " GROUP BY word ORDER BY count() DESC, word LIMIT {most:UInt32}"
@@ -43,8 +44,12 @@ def values_of(app_id: str, name: str) -> Statement:
 
 
 def event_names() -> Statement:
-    """The names that events have, as rows `name`."""
-    return Statement(f"SELECT DISTINCT name FROM z_unmerged_events ORDER BY name LIMIT {_MOST_NAMES}")
+    """The names that events had lately, as rows `name`."""
+    return Statement(
+        f"SELECT DISTINCT name FROM z_unmerged_events WHERE toDate32(raw_time) >= toDate32({_LATELY})"
+        f" ORDER BY name LIMIT {_MOST_NAMES}",
+        {"app": ""},
+    )
 
 
 def attributes_of(app_id: str, event: str) -> Statement:
@@ -61,8 +66,7 @@ def attribute_values(app_id: str, event: str, attribute: str) -> Statement:
 
 def _of_sessions(app_id: str, word: str, parameters: dict[str, object]) -> Statement:
     return _often(
-        f"SELECT toString({word}) AS word FROM session_rows WHERE {_APP} AND started_at >="
-        f" (SELECT max(started_at) FROM session_rows WHERE {_APP}) - INTERVAL {_DAYS} DAY",
+        f"SELECT toString({word}) AS word FROM session_rows WHERE {_APP} AND started_at >= {_LATELY}",
         {"app": app_id, **parameters},
     )
 
@@ -70,7 +74,7 @@ def _of_sessions(app_id: str, word: str, parameters: dict[str, object]) -> State
 def _of_events(app_id: str, event: str, word: str, sample: int, parameters: dict[str, object]) -> Statement:
     return _often(
         f"SELECT toString({word}) AS word FROM (SELECT attributes FROM z_unmerged_events"
-        f" WHERE {_APP} AND name = {{event:String}} LIMIT {sample})",
+        f" WHERE {_APP} AND toDate32(raw_time) >= toDate32({_LATELY}) AND name = {{event:String}} LIMIT {sample})",
         {"app": app_id, "event": event, **parameters},
     )
 

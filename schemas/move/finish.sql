@@ -3,6 +3,7 @@
 DROP VIEW IF EXISTS z_move_back_tap;
 DROP TABLE IF EXISTS event_rows;
 DROP TABLE IF EXISTS z_dropped_event_rows;
+DROP VIEW IF EXISTS z_move_day_tap;
 DROP VIEW IF EXISTS z_move_forth_tap;
 DROP VIEW IF EXISTS z_move_version_tap;
 DROP VIEW IF EXISTS z_move_event_tap;

@@ -32,7 +32,7 @@ FROM z_event_version_rows FINAL
 SETTINGS do_not_merge_across_partitions_select_final = 1;
 
 CREATE OR REPLACE VIEW notable_events AS
-SELECT app_id, subject, device_id, event_id, time, label, detail, launch_ms
+SELECT app_id, subject, device_id, event_id, time, label, detail, launch_ms, raw_time
 FROM z_notable_event_rows FINAL
 WHERE is_deleted = 0 AND (retention_days = 0 OR stored_on + retention_days >= toDate(now('UTC')))
 SETTINGS

@@ -17,6 +17,6 @@ FROM event_version_rows FINAL
 SETTINGS do_not_merge_across_partitions_select_final = 1;
 
 CREATE OR REPLACE VIEW notable_events AS
-SELECT app_id, subject, device_id, event_id, time, label, detail, launch_ms
+SELECT app_id, subject, device_id, event_id, time, label, detail, launch_ms, time AS raw_time
 FROM notable_event_rows FINAL
 SETTINGS do_not_merge_across_partitions_select_final = 1;

@@ -33,3 +33,10 @@ CREATE TABLE IF NOT EXISTS z_move_bounds
 )
 ENGINE = ReplacingMergeTree(offset)
 ORDER BY (topic, partition);
+
+-- Where events lie (z_day_feed) is told at once of what old sinks insert, too: the views show the old tables as yet.
+CREATE MATERIALIZED VIEW IF NOT EXISTS z_move_day_tap TO z_day_feed AS
+SELECT DISTINCT
+    app_id, device_id, toDate32(time) AS day, toDate32(raw_time) AS raw_day, toDate32(received_at) AS received_on,
+    toDate32(now('UTC')) AS stored_day
+FROM event_rows;

@@ -1,3 +1,12 @@
+-- Where the sessions lie that are to be there, beside where the others did: a place too many does no harm, one too few would.
+INSERT INTO z_session_places
+SELECT DISTINCT arrayJoin([session_id, stitched_session_id]) AS id, app_id, toDate(started_at) AS day, device_id FROM session_rows_rebuilt;
+INSERT INTO z_device_days
+SELECT DISTINCT app_id, device_id, toDate32(started_at) AS day, toDate32(started_at) AS raw_day FROM session_rows_rebuilt;
+INSERT INTO z_user_days
+SELECT DISTINCT app_id, arrayJoin(user_ids) AS user_id, toDate(started_at) AS day, device_id FROM session_rows_rebuilt;
+INSERT INTO z_apps
+SELECT app_id, min(started_at) AS oldest, max(started_at) AS newest, count() AS written FROM session_rows_rebuilt GROUP BY app_id;
 -- From one query to the next every reader sees the other sessions, never a mixture.
 EXCHANGE TABLES session_rows AND session_rows_rebuilt;
 -- What it tells of a session is compared with what is told next (restated_sessions).

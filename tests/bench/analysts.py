@@ -33,6 +33,8 @@ from pipeline.dashboard.app import application
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.settings import load
 from tests.bench.copies import OtherContent, fill, is_filled, note_filled, rows
+from tests.bench.longer import an_app, lengthen, ratios
+from tests.bench.longer import pages as pages_of
 
 _SIZE = """
 SELECT (SELECT count() FROM sessions) AS sessions, (SELECT count() FROM events) AS events,
@@ -99,7 +101,8 @@ def _compared(visitor: Visitor) -> None:
     visitor.get("/health", app=row["app_id"], by="app_version", a=row["app_version"], b=other["app_version"])
 
 
-PAGES: Mapping[str, tuple[str, Callable[[Visitor], object]]] = {
+Page = tuple[str, Callable[[Visitor], object]]
+PAGES: Mapping[str, Page] = {
     "sessions, all apps": ("list", lambda v: v.get("/sessions")),
     "sessions of an app": ("list", lambda v: v.get("/sessions", app=v.one()["app_id"])),
     "sessions, fourth page": ("list", _deep),
@@ -151,9 +154,9 @@ PAGES: Mapping[str, tuple[str, Callable[[Visitor], object]]] = {
 GOALS_MS = {"list": 300.0, "timeline": 300.0, "metrics": 1_000.0}
 
 
-def measure(visitor: Visitor, name: str, times: int) -> dict[str, Any]:
+def measure(visitor: Visitor, name: str, times: int, pages: Mapping[str, Page] = PAGES) -> dict[str, Any]:
     """One page, asked for so many times after one that does not count."""
-    kind, visit = PAGES[name]
+    kind, visit = pages[name]
     visit(visitor)
     pages_ms, slowest_ms = [], []
     slowest: tuple[str, Mapping[str, Any], float] = ("", {}, -1.0)
@@ -207,10 +210,17 @@ def _at(values: list[float], level: float) -> float:
 
 
 def run(
-    events: int, template: int, times: int, folder: Path | None = None, only: Sequence[str] = ()
+    events: int,
+    template: int,
+    times: int,
+    folder: Path | None = None,
+    only: Sequence[str] = (),
+    *,
+    longer: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Fill a database and measure every page, or those of `only`. `folder` keeps it, or has it from an earlier run.
 
+    `longer`: instead pages of a day and a week of one app, before and after it gets ten times the days of history.
     Raises OtherContent if the folder holds something else.
     """
     with ExitStack() as stack:
@@ -229,8 +239,20 @@ def run(
         (size,) = rows(store, _SIZE)
         yield {**size, "filled_in_s": None if filled else round(time.monotonic() - started_s)}
         visitor = Visitor(store, settings, 1)
+        if longer:
+            yield from _longer(store, visitor, times)
+            return
         for name in only or PAGES:
             yield measure(visitor, name, times)
+
+
+def _longer(store: Store, visitor: Visitor, times: int) -> Iterator[dict[str, Any]]:
+    app_id, newest_ms = an_app(store)
+    pages = pages_of(app_id, newest_ms)
+    before = [measure(visitor, name, times, pages) for name in pages]
+    lengthen(store, app_id)
+    after = [measure(visitor, name, times, pages) for name in pages]
+    yield from ratios(before, after)
 
 
 def main() -> None:
@@ -251,9 +273,14 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="+", choices=PAGES, default=(), metavar="PAGE", help="some of the pages"
     )
+    parser.add_argument(
+        "--longer",
+        action="store_true",
+        help="pages of a day and a week of one app, before and after it gets ten times the days of history",
+    )
     told = parser.parse_args()
     try:
-        for line in run(told.events, told.template, told.times, told.folder, told.only):
+        for line in run(told.events, told.template, told.times, told.folder, told.only, longer=told.longer):
             print(json.dumps(line), flush=True)
     except OtherContent as error:
         sys.exit(f"analysts: {error}")

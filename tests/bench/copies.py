@@ -18,7 +18,7 @@ from pipeline.roles.rebuild import RebuildScope
 from pipeline.simulate.fleet import fleet
 from pipeline.storage.rows import event_rows
 
-_DAYS = 60
+DAYS = 60
 _COPIES_AT_ONCE = 10
 _BLOCK = 2_000
 _NOTE = "filled.json"
@@ -27,7 +27,7 @@ _COPIED: Mapping[str, Mapping[str, str]] = {
     "z_event_rows": {
         "device_id": "concat(device_id, '-', toString(copy))",
         "event_id": "concat(event_id, '-', toString(copy))",
-        **{name: f"{name} + toIntervalDay(copy % {_DAYS})" for name in ("time", "raw_time", "received_at")},
+        **{name: f"{name} + toIntervalDay(copy % {DAYS})" for name in ("time", "raw_time", "received_at")},
         "user_id": "if(user_id = '', '', concat(user_id, '-', toString(copy)))",
         "offset": "offset + copy * 10000000",
     },
@@ -39,7 +39,7 @@ _COPIED: Mapping[str, Mapping[str, str]] = {
             for name in ("session_id", "stitched_session_id")
         },
         **{
-            name: f"{name} + toIntervalDay(copy % {_DAYS})"
+            name: f"{name} + toIntervalDay(copy % {DAYS})"
             for name in ("started_at", "ended_at", "last_event_at", "arrived_at")
         },
         "user_id": "if(user_id = '', '', concat(user_id, '-', toString(copy)))",

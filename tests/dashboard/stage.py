@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -27,10 +28,11 @@ Record = tuple[bytes, bytes, int]
 class Stage:
     """A migrated database and the settings that reach it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, folder: Path | None = None) -> None:
+        """`folder` has other schema files than those of this version."""
         self.settings: Settings = load({"PIPELINE_CLICKHOUSE_URL": url})
         self.store = Store(url)
-        migrate(self.store)
+        migrate(self.store, folder)
         self._offset = 0
 
     def put(self, records: Iterable[Record]) -> None:

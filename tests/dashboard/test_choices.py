@@ -75,7 +75,38 @@ def walk(client: TestClient, address: str | None) -> list[str]:
 def test_pages_hold_every_session_once(client: TestClient, stage: Stage) -> None:
     order = "ORDER BY started_at DESC, app_id DESC, device_id DESC, session_id DESC"
     expected = [row["session_id"] for row in stage.query(f"SELECT session_id FROM sessions {order}")]
-    assert walk(client, "/sessions") == expected
+    assert walk(client, "/sessions?range=all") == expected
+
+
+def test_everything_is_shown_to_whom_asks_for_it_alone(client: TestClient, stage: Stage) -> None:
+    days = "(SELECT max(started_at) FROM sessions) - INTERVAL 30 DAY"
+    recent = stage.query(f"SELECT session_id FROM sessions WHERE started_at >= {days}")
+    (every,) = stage.query("SELECT count() AS n FROM sessions")
+    found = walk(client, "/sessions")
+    assert sorted(found) == sorted(row["session_id"] for row in recent)
+    assert len(found) < int(every["n"]), "the stage has older ones, too"
+    for address, shown in (("/sessions", "30 days"), ("/sessions?range=all", "everything")):
+        page = Page(client.get(address).text)
+        assert [
+            each.text
+            for each in page.all("a")
+            if "aria-current" in each.attributes
+            and each.text in ("last day", "7 days", "30 days", "90 days", "everything")
+        ] == [shown]
+    assert [
+        each.attributes["value"]
+        for each in Page(client.get("/sessions?range=all").text).all("input", name="range")
+    ] == ["all"], "the form asks for the same"
+
+
+def test_a_range_without_a_beginning_has_one(client: TestClient, stage: Stage) -> None:
+    """Up to a time that an address names are shown the days before it."""
+    html = client.get("/sessions", params={"to": "2025-04-01"}).text
+    expected = stage.query(
+        "SELECT session_id FROM sessions WHERE started_at >= '2025-03-02' AND started_at < '2025-04-01'"
+        " ORDER BY started_at DESC, app_id DESC, device_id DESC, session_id DESC LIMIT 50"
+    )
+    assert expected and ids(html) == [row["session_id"] for row in expected]
 
 
 def test_pages_keep_filter_and_range(client: TestClient, stage: Stage) -> None:

@@ -17,6 +17,7 @@ from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.query import first_look
 from pipeline.query.statement import Statement
 from pipeline.schema_files import schema_folder
+from pipeline.storage.kept import Kept
 from pipeline.storage.rows import ledger_row
 from tests.support.analysts import Traffic, fill, simulated
 from tests.support.expected_rows import Row, has_crashed
@@ -51,7 +52,11 @@ def kitchen(clickhouse: EmbeddedClickHouse) -> Iterator[Kitchen]:
     migrate(store)
     traffic = simulated(devices=500, seed=8, events=40_000)
     fill(store, traffic)
-    store.insert("ledger_records", ledger_row("sdk-events", 0, 0, received=2, refused=1), token="one")
+    store.insert(
+        "ledger_records",
+        ledger_row("sdk-events", 0, 0, received=2, refused=1, kept=Kept("2026-02-03", 0)),
+        token="one",
+    )
     yield Kitchen(store, traffic)
     store.close()
     clickhouse.command(f"DROP DATABASE IF EXISTS {name} SYNC")

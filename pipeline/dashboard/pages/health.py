@@ -15,7 +15,7 @@ from starlette.responses import Response
 from pipeline.dashboard.address import BadAddress, SessionChoice
 from pipeline.dashboard.leads import of_crash, of_group, of_request
 from pipeline.dashboard.page import render
-from pipeline.dashboard.pages.sessions import apps, field_of, span
+from pipeline.dashboard.pages.sessions import DAYS, after_newest, apps, field_of, span
 from pipeline.dashboard.reader import Reader, Row
 from pipeline.dashboard.tables import chart, is_version, ordered, returns
 from pipeline.dashboard.verdict import Line, compared
@@ -32,8 +32,8 @@ from pipeline.query.statement import Statement
 from pipeline.query.suggestions import values_of
 
 _DAY_MS = 86_400_000
-_DAYS = 30
-"""Shown where the address names no range, up to the newest session."""
+_BEFORE_MS = 2 * _DAY_MS
+"""How long before the range sessions of failures in it may have started."""
 _RETURN_DAYS = (1, 2, 3, 7, 14, 30)
 _GROUPS = 6
 """That stand for themselves; all others are one."""
@@ -50,8 +50,21 @@ class Asked:
     end_ms: int
     by: str
     filter: Filter
-    condition: Statement | None
-    """The same in SQL; None where every session passes."""
+
+    @property
+    def condition(self) -> Statement | None:
+        """The filter in SQL, over the sessions that start in the range; None where every session passes."""
+        return self._condition(self.start_ms)
+
+    @property
+    def condition_before(self) -> Statement | None:
+        """The same over the sessions that failures of the range can be of, and those of the whole of its first day."""
+        return self._condition(max(0, self.start_ms - _BEFORE_MS))
+
+    def _condition(self, start_ms: int) -> Statement | None:
+        if self.filter == EVERYTHING:
+            return None
+        return where(self.filter, scope=FilterScope(self.app, start_ms, self.end_ms))
 
     @property
     def by_label(self) -> str:
@@ -112,7 +125,7 @@ class HealthPage:
         return render(request, "health.html", **values, **await self._answers(asked, two))
 
     async def retention(self, request: Request) -> Response:
-        """How many devices come back, which reads every session of the app and therefore comes later."""
+        """How many devices come back, which takes what came before the range and therefore comes later."""
         query = request.query_params
         try:
             asked = await self._asked(query, ())
@@ -123,7 +136,7 @@ class HealthPage:
         rows = await self._reader.rows(
             retention(
                 *(asked.app, asked.start_ms, asked.end_ms, _RETURN_DAYS[-1]),
-                by=asked.by, where=asked.condition, top=_GROUPS,
+                by=asked.by, where=asked.condition_before, top=_GROUPS,
             )
         )  # fmt: skip
         return render(
@@ -146,13 +159,13 @@ class HealthPage:
             raise BadAddress(f"Sessions cannot be split by “{by[:40]}”.")
         choice = SessionChoice.of(query)
         newest_ms = (await span(self._reader, app)).newest_ms
-        end_ms = choice.end_ms or (newest_ms // 60_000 + 1) * 60_000
-        start_ms = choice.start_ms if choice.start_ms is not None else max(0, end_ms - _DAYS * _DAY_MS)
+        end_ms = choice.end_ms or after_newest(newest_ms)
+        start_ms = choice.start_ms if choice.start_ms is not None else max(0, end_ms - DAYS * _DAY_MS)
         if start_ms >= end_ms:
             raise BadAddress("The time range ends before it begins.")
         filter = parse(choice.filter or "")
-        condition = where(filter, scope=FilterScope(app, start_ms)) if filter != EVERYTHING else None
-        return Asked(app, start_ms, end_ms, by, filter, condition)
+        where(filter)  # refuses what no filter may hold
+        return Asked(app, start_ms, end_ms, by, filter)
 
     async def _answers(self, asked: Asked, two: tuple[str, str] | None) -> dict[str, Any]:
         ask = partial(
@@ -188,14 +201,14 @@ class HealthPage:
                         of_crash(row["exception_type"], row["message"], asked.filter)
                     ),
                 }
-                for row in await self._reader.rows(top_crashes(*place, where=asked.condition))
+                for row in await self._reader.rows(top_crashes(*place, where=asked.condition_before))
             ],
             "requests": [
                 {
                     **row,
                     "sessions_at": asked.sessions_at(of_request(row["request"], row["status"], asked.filter)),
                 }
-                for row in await self._reader.rows(failing_requests(*place, where=asked.condition))
+                for row in await self._reader.rows(failing_requests(*place, where=asked.condition_before))
             ],
         }
 

@@ -12,7 +12,13 @@ from pipeline.dashboard.page import render
 from pipeline.dashboard.rates import Watch, history, rates
 from pipeline.dashboard.reader import Reader
 from pipeline.query.dead_letters import by_reason
-from pipeline.query.operations import LedgerTotals, ledger_totals, open_sessions
+from pipeline.query.operations import (
+    LEDGER_DAYS,
+    LedgerTotals,
+    ledger_totals,
+    ledger_totals_lately,
+    open_sessions,
+)
 
 _EXAMPLE = ("topic", "partition", "offset", "event_index", "detail", "key", "value", "bytes")
 
@@ -41,9 +47,16 @@ class PipelinePage:
         )  # fmt: skip
 
     async def ledger(self, request: Request) -> Response:
-        """The account of every partition."""
-        totals = await self._reader.run(ledger_totals)
-        return render(request, "ledger.html", totals=totals, faults=_faults(totals))
+        """The account of every partition: of the latest days, or of all that ever came where the address says so."""
+        is_all = request.query_params.get("range") == "all"
+        totals = await self._reader.run(ledger_totals if is_all else ledger_totals_lately)
+        return render(
+            request,
+            "ledger.html",
+            totals=totals,
+            faults=_faults(totals),
+            days=None if is_all else LEDGER_DAYS,
+        )
 
 
 def _faults(totals: Sequence[LedgerTotals]) -> list[str]:

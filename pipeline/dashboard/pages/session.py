@@ -109,8 +109,9 @@ class SessionPage:
         found = await self._find(request)
         event_id = request.query_params.get("id", "")
         session = found.session
-        event = await self._reader.first(journey.event(session["app_id"], session["device_id"], event_id))
-        if event is None or not found.start_ms <= unix_ms(event["time"]) < found.end_ms:
+        span = (session["app_id"], session["device_id"], found.start_ms, found.end_ms)
+        event = await self._reader.first(journey.event(*span, event_id))
+        if event is None:
             raise HTTPException(404, "This session has no such event.")
         user = event["user_id"] or await self._owner(session, event_id)
         return render(request, "event.html", session=session, event=event, user=user)

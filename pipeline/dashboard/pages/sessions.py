@@ -22,6 +22,8 @@ from pipeline.query.sessions import Cursor, PageOfSessions, app_ids, extent, ses
 
 PAGE = 50
 _DAY_MS = 86_400_000
+DAYS = 30
+"""Shown where the address names no range, up to the newest session: one of `_RANGES`."""
 _RANGES = (("last day", 1), ("7 days", 7), ("30 days", 30), ("90 days", 90))
 EXAMPLES: Mapping[str, str] = {
     "Crashed after a request had failed": "has http.client.request(http.response.status_code >= 500) then app.crash",
@@ -57,7 +59,7 @@ class Span(NamedTuple):
 
 
 async def span(reader: Reader, app: str) -> Span:
-    """Of the sessions of an app; of all apps without one, which ClickHouse knows without reading a row."""
+    """Of the sessions of an app; of all apps without one. Reads no session."""
     found = await reader.first(extent(app))
     if not found or not int(found["sessions"]):
         return Span(0, 0, 0)
@@ -102,6 +104,7 @@ class SessionsPage:
         problem: str,
     ) -> Response:
         own = {**choice.first_page().fields(), "filter": text}
+        ranges = _ranges(choice, own, known.newest_ms)
         older = {**own, "after": str(page.after)} if page.after else None
         values: dict[str, Any] = {
             "choice": choice,
@@ -114,7 +117,10 @@ class SessionsPage:
             "newest": f"/sessions?{urlencode(own)}",
             "examples": EXAMPLES.items(),
             "vocabulary": _VOCABULARY,
-            "ranges": _ranges(choice, own, known.newest_ms),
+            "ranges": ranges,
+            "shown_range": next(
+                (label for label, _, is_shown in ranges if is_shown and not choice.is_all), ""
+            ),
             "problem": problem,
             "start": field_of(choice.start_ms),
             "end": field_of(choice.end_ms),
@@ -125,7 +131,7 @@ class SessionsPage:
         after = Cursor.parse(choice.after) if choice.after else None
         filter = parse(text)
         # Outside of it there is nothing to look for, day by day.
-        start_ms = max(choice.start_ms or 0, known.oldest_ms)
+        start_ms = max(_start_ms(choice, known.newest_ms), known.oldest_ms)
         end_ms = min(choice.end_ms or LATEST_MS, known.newest_ms + 1)
 
         def read(ask: Ask) -> PageOfSessions:
@@ -136,17 +142,30 @@ class SessionsPage:
         return await self._reader.run(read)
 
 
+def _start_ms(choice: SessionChoice, newest_ms: int) -> int:
+    """Where the sessions shown begin: as the address says, or some days before the end that it names, or the newest."""
+    if choice.is_all or choice.start_ms is not None:
+        return choice.start_ms or 0
+    end_ms = after_newest(newest_ms) if choice.end_ms is None else min(choice.end_ms, after_newest(newest_ms))
+    return max(0, end_ms - DAYS * _DAY_MS)
+
+
+def after_newest(newest_ms: int) -> int:
+    """The end of a range that has the newest session in it: a whole minute."""
+    return (newest_ms // 60_000 + 1) * 60_000
+
+
 def _ranges(choice: SessionChoice, own: dict[str, str], newest_ms: int) -> list[tuple[str, str, bool]]:
     """Label, address and whether it is the one shown: up to the newest session, which may be long ago."""
-    end_ms = (newest_ms // 60_000 + 1) * 60_000
-    rest = {name: value for name, value in own.items() if name not in ("from", "to")}
-    is_all = choice.start_ms is None and choice.end_ms is None
-    found = [("everything", f"/sessions?{urlencode(rest)}", is_all)]
+    end_ms = after_newest(newest_ms)
+    rest = {name: value for name, value in own.items() if name not in ("from", "to", "range")}
+    found = []
     for label, days in _RANGES:
         start_ms = max(0, end_ms - days * _DAY_MS)
-        chosen = choice.start_ms == start_ms and choice.end_ms is None
-        found.append((label, f"/sessions?{urlencode({**rest, 'from': iso(start_ms)})}", chosen))
-    return found
+        is_shown = choice.end_ms is None and not choice.is_all and _start_ms(choice, newest_ms) == start_ms
+        found.append((label, f"/sessions?{urlencode({**rest, 'from': iso(start_ms)})}", is_shown))
+    is_everything = choice.is_all and choice.end_ms is None
+    return [*found, ("everything", f"/sessions?{urlencode({**rest, 'range': 'all'})}", is_everything)]
 
 
 def _text(choice: SessionChoice, filters: Sequence[Row]) -> str:

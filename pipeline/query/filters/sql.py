@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pipeline.query.dimensions import FIRST, STITCHED_LENGTH, USER, Dimension, dimension
+from pipeline.query.filters.bounds import RangeBounds
 from pipeline.query.filters.check import checked
 from pipeline.query.filters.tree import All, AnyOf, Filter, HasEvent, Not, Scalar, Test
+from pipeline.query.session_range import with_past
 from pipeline.query.statement import Statement
 
 _OVER_DEVICES = (FIRST, STITCHED_LENGTH)
@@ -18,7 +20,11 @@ _COMPARISONS = {"eq": "=", "not": "!=", "gt": ">", "gte": ">=", "lt": "<", "lte"
 
 @dataclass(frozen=True, slots=True)
 class FilterScope:
-    """What the statement around a condition is limited to anyway: spares reading more. It decides nothing."""
+    """What the statement around a condition is limited to anyway: spares reading more.
+
+    It decides nothing, but for an event that came beyond the horizon, of which no session knows: with both ends such a
+    one is looked for on the days of the range, and on those up to the last event that the session counts.
+    """
 
     app_id: str | None = None
     start_ms: int | None = None
@@ -170,16 +176,17 @@ class _Compiler:
 
     def _over_device(self, test: Test) -> str:
         """What takes the other sessions of the device to tell."""
-        limit = self._limit()
+        limit, scope = self._limit(), self._bounds()
         if test.dimension == FIRST:
+            past = with_past(scope.app, scope.since, scope.end) if scope.since and scope.end else "true"
             first = (
-                "(app_id, device_id, started_at) IN"
-                f" (SELECT app_id, device_id, min(started_at) FROM sessions WHERE {limit} GROUP BY app_id, device_id)"
+                "(app_id, device_id, started_at) IN (SELECT app_id, device_id, min(started_at)"
+                f" FROM sessions WHERE {limit} AND {past} GROUP BY app_id, device_id)"
             )
             return first if test.value is (test.operator == "eq") else f"NOT {first}"
         return (
             "(app_id, device_id, stitched_session_id) IN"
-            f" (SELECT app_id, device_id, stitched_session_id FROM sessions WHERE {limit}"
+            f" (SELECT app_id, device_id, stitched_session_id FROM sessions WHERE {limit} AND {scope.stitched()}"
             " GROUP BY app_id, device_id, stitched_session_id"
             f" HAVING {self._ordered('count()', test, self._number)})"
         )
@@ -188,13 +195,10 @@ class _Compiler:
         """An event belongs to the session with the greatest start not after it, as in `session_timeline`."""
         # The view that the order of steps takes does not have the columns of single attributes.
         passes = [self._event(step, _NUMBERS_BY_THEMSELVES if len(steps) == 1 else {}) for step in steps]
-        limit = self._limit()
-        since = "" if self._scope.start_ms is None else self._time(self._scope.start_ms)
-        of_sessions = f"SELECT app_id, device_id, started_at FROM sessions WHERE {limit}" + (
-            f" AND started_at >= {since}" if since else ""
-        )
-        of_devices = f"{limit} AND {self._has_sessions_in_scope(since)}"
-        is_late = f"time >= {since}" if since else "true"
+        limit, scope = self._limit(), self._bounds()
+        chosen = f"{limit} AND {scope.sessions_of_events()}"
+        of_sessions = f"SELECT app_id, device_id, started_at FROM sessions WHERE {chosen}"
+        of_devices = f"{limit} AND {scope.events()}"
         joined = (
             f"ASOF INNER JOIN ({of_sessions}) AS s"
             " ON e.app_id = s.app_id AND e.device_id = s.device_id AND e.time >= s.started_at"
@@ -203,14 +207,14 @@ class _Compiler:
             return (
                 "(app_id, device_id, started_at) IN (SELECT e.app_id, e.device_id, s.started_at"
                 f" FROM (SELECT app_id, device_id, time FROM z_stored_events WHERE {of_devices}"
-                f" AND {is_late} AND {passes[0]}) AS e {joined})"
+                f" AND {passes[0]}) AS e {joined})"
             )
         # Bit i of `mask`: the event passes as step i. Taking each step as early as can be finds a way if there is one.
         mask = " + ".join(f"toUInt16({sql}) * {1 << i}" for i, sql in enumerate(passes))
         return (
             "(app_id, device_id, started_at) IN (SELECT e.app_id, e.device_id, s.started_at"
             f" FROM (SELECT app_id, device_id, time, rank, seq, event_id, {mask} AS mask"
-            f" FROM narrated_events WHERE {of_devices} AND {is_late} AND mask != 0) AS e {joined}"
+            f" FROM narrated_events WHERE {of_devices} AND mask != 0) AS e {joined}"
             " GROUP BY e.app_id, e.device_id, s.started_at"
             " HAVING arrayFold((taken, event) -> toUInt8(taken + bitTest(event.5, taken)),"
             " arraySort(groupArray((e.time, e.rank, e.seq, e.event_id, e.mask))), toUInt8(0))"
@@ -227,24 +231,20 @@ class _Compiler:
 
     def _limit(self) -> str:
         """Which devices are worth a look; always whole devices, since sessions and events of one settle each other."""
-        app = [] if self._scope.app_id is None else [f"app_id = {self._add(self._scope.app_id, 'String')}"]
+        scope = self._bounds()
         if not self._limits:
-            return " AND ".join(app) or "true"
-        chosen = " AND ".join([*app, *self._limits])
-        return " AND ".join(
-            [*app, f"(app_id, device_id) IN (SELECT app_id, device_id FROM sessions WHERE {chosen})"]
-        )
+            return scope.app
+        known = [each for each in (scope.app, scope.started) if each != "true"]
+        chosen = f"SELECT app_id, device_id FROM sessions WHERE {' AND '.join([*known, *self._limits])}"
+        return " AND ".join([*known[: scope.app != "true"], f"(app_id, device_id) IN ({chosen})"])
 
-    def _has_sessions_in_scope(self, since: str) -> str:
-        """Events of other devices lie in no session of the scope. A session's outdated rows may name one too many."""
-        if not since or self._scope.end_ms is None:
-            return "true"
-        started = f"started_at >= {since} AND started_at < {self._time(self._scope.end_ms)}"
-        if self._scope.app_id is None:
-            return f"(app_id, device_id) IN (SELECT app_id, device_id FROM session_rows WHERE {started})"
-        app = f"app_id = {self._add(self._scope.app_id, 'String')}"
-        # One column is compared in half the time of two.
-        return f"device_id IN (SELECT device_id FROM session_rows WHERE {app} AND {started})"
+    def _bounds(self) -> RangeBounds:
+        scope = self._scope
+        return RangeBounds(
+            app="true" if scope.app_id is None else f"app_id = {self._add(scope.app_id, 'String')}",
+            since="" if scope.start_ms is None else self._time(scope.start_ms),
+            end="" if scope.end_ms is None else self._time(scope.end_ms),
+        )
 
     def _time(self, ms: int) -> str:
         return f"fromUnixTimestamp64Milli({self._add(ms, 'Int64')}, 'UTC')"
