@@ -265,15 +265,15 @@ class _Truth:
         return shown
 
     def is_decided(self, name: Name, *, rebuilt: bool) -> bool:
-        """Whether it is known what is shown of an event. Until a rebuild, how far back ids are remembered depends on who
-        folded where that is open: the ids of sessions are remembered for longer, and policies make other sessions."""
+        """Whether it is known what is shown of an event. Until a rebuild, how far back ids are remembered depends on
+        who folded: the ids of sessions are remembered for longer, and policies make other sessions."""
         open_to_chance = not rebuilt and not self._world.plan.wide and self.is_open_to_chance(name[:2])
         return name not in self.unstored and not open_to_chance
 
     def _seen(self, device: Device) -> list[Event]:
         """The events of a device whose id the sessionizer remembered."""
-        policy = self._world.plan.versions[0].of(device[0])
-        lives = Lives(policy)
+        version = min(self.versions.get(device) or {0})
+        lives = Lives(self._world.plan.versions[version].of(device[0]))
         for record in self.records[device]:
             lives.take(record)
         return lives.seen()
