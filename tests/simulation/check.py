@@ -68,7 +68,9 @@ def problems(world: World) -> Iterator[str]:
     yield from _unbalanced(world, truth)
     yield from _not_recoverable(world)
     take_copies_back(world)
-    yield from _differences("event after a rebuild", _stored_events(world, truth), truth.events_rebuilt())
+    yield from _differences(
+        "event after a rebuild", _stored_events(world, truth, rebuilt=True), truth.events_rebuilt()
+    )
     yield from _rebuilt(world, truth)
 
 
@@ -245,7 +247,9 @@ class _Truth:
 
     def events_rebuilt(self) -> dict[Any, list[Row]]:
         """One row an event: its first storable copy."""
-        return {name: copies[:1] for name, copies in self.copies.items() if self.is_decided(name)}
+        return {
+            name: copies[:1] for name, copies in self.copies.items() if self.is_decided(name, rebuilt=True)
+        }
 
     def events(self) -> dict[Any, list[Row]]:
         """What is shown of each event before a rebuild.
@@ -256,20 +260,22 @@ class _Truth:
         seen = {self._places[id(event)] for device in self.records for event in self._seen(device)}
         shown: dict[Any, list[Row]] = {}
         for name, copies in self.copies.items():
-            if self.is_decided(name):
+            if self.is_decided(name, rebuilt=False):
                 first = {copy["day"]: copy for copy in reversed(copies)}
                 shown[name] = [copy for copy in first.values() if _place_of(copy) not in seen]
                 shown[name].sort(key=_place_of)
         return shown
 
-    def is_decided(self, name: Name) -> bool:
-        """Whether it is known what is shown of an event."""
-        return name not in self.unstored
+    def is_decided(self, name: Name, *, rebuilt: bool) -> bool:
+        """Whether it is known what is shown of an event. Until a rebuild, how far back ids are remembered depends on
+        who folded: the ids of sessions are remembered for longer, and policies make other sessions."""
+        open_to_chance = not rebuilt and not self._world.plan.wide and self.is_open_to_chance(name[:2])
+        return name not in self.unstored and not open_to_chance
 
     def _seen(self, device: Device) -> list[Event]:
         """The events of a device whose id the sessionizer remembered."""
-        policy = self._world.plan.versions[0].of(device[0])
-        lives = Lives(policy)
+        version = min(self.versions.get(device) or {0})
+        lives = Lives(self._world.plan.versions[version].of(device[0]))
         for record in self.records[device]:
             lives.take(record)
         return lives.seen()
@@ -353,11 +359,11 @@ def _not_final(world: World, truth: _Truth) -> Iterator[str]:
             yield f"session {row['session_id']} of a device that is forgotten is not final: {row}"
 
 
-def _stored_events(world: World, truth: _Truth) -> dict[Any, list[Row]]:
+def _stored_events(world: World, truth: _Truth, *, rebuilt: bool = False) -> dict[Any, list[Row]]:
     found: dict[Any, list[Row]] = {}
     for row in world.site.server.tables["z_event_feed"].final():
         name = row["app_id"], row["device_id"], row["event_id"]
-        if truth.is_decided(name):
+        if truth.is_decided(name, rebuilt=rebuilt):
             shown = {
                 **{each: row[each] for each in ("event_id", "partition", "offset", "event_index", "kind")},
                 "time_ms": round(row["time"] * 1_000),
