@@ -22,7 +22,13 @@ _KEY = "cityHash64(app_id, device_id)"
 
 VIEWS_BY_DEVICE = frozenset(
     {
-        *("z_stored_events", "z_unmerged_events", "z_stored_event_versions", "notable_events", "conflicting_events"),
+        *(
+            "z_stored_events",
+            "z_unmerged_events",
+            "z_stored_event_versions",
+            "notable_events",
+            "conflicting_events",
+        ),
         *("events", "narrated_events", "sessions", "sessions_as_told", "session_health", "stitched_sessions"),
     }
 )
@@ -60,6 +66,11 @@ class Catalogue:
             raise NotUnderstood(f"{name}: no file of the schema makes it, so it is not known where it lies")
         return found
 
+    def tables(self) -> list[Place]:
+        """All tables, by name."""
+        places = sorted(self._places.values(), key=lambda place: place.name)
+        return [place for place in places if not place.is_view and not place.is_tap]
+
     def is_known(self, name: str) -> bool:
         return name in self._places
 
@@ -90,7 +101,9 @@ class Catalogue:
                     raise NotUnderstood(
                         f"view {name} is on the shards and reads {each}, which is on top: put both in the same place"
                     )
-        return self._put(Place(name, is_sharded, is_view=True, reads=read | (known.reads if known else frozenset())))
+        return self._put(
+            Place(name, is_sharded, is_view=True, reads=read | (known.reads if known else frozenset()))
+        )
 
     def tap(self, name: str, sources: Iterable[str], target: str) -> Place:
         """A new materialized view; what it fills is where its rows come from.
@@ -104,7 +117,9 @@ class Catalogue:
             raise NotUnderstood(f"{name} reads tables that do not lie in the same place, or none")
         is_sharded = places.pop()
         if into.is_sharded and not is_sharded:
-            raise NotUnderstood(f"{name} would bring rows that every host has into {target}, which is on the shards")
+            raise NotUnderstood(
+                f"{name} would bring rows that every host has into {target}, which is on the shards"
+            )
         if is_sharded and not into.is_sharded:
             self._fed_on_shards.add(target)
             self._put(replace(into, is_sharded=True))

@@ -39,17 +39,13 @@ _BEFORE_NAME = frozenset({"FROM", "JOIN"})
 class Cluster:
     """A cluster by its name in `remote_servers`, and one database in it."""
 
-    insert_settings: Mapping[str, Any] = {
-        # Success must mean stored, on every shard that the rows belong to.
-        "distributed_foreground_insert": 1,
-    }
     query_settings: Mapping[str, Any] = {
         # What is asked for inside a question is found on all shards, and then told to each.
         "distributed_product_mode": "global",
     }
     command_settings: Mapping[str, Any] = {
-        **insert_settings,
         **query_settings,
+        "distributed_foreground_insert": 1,
         # The next statement may need it, on whichever host.
         "alter_sync": 2,
         # Rows from one table of the shards to another stay where they are.
@@ -83,6 +79,14 @@ class Cluster:
     def names(self) -> dict[str, str]:
         """Both databases, as parameters."""
         return {"database": self.database, "shard_database": self.shard_database}
+
+    def is_sharded(self, name: str) -> bool:
+        """Whether a table or view lies on shards. Raises NotUnderstood for a name that nothing made."""
+        return self._catalogue.place(name).is_sharded
+
+    def sharded_tables(self) -> list[tuple[str, str]]:
+        """The tables that lie on shards, by name, and what decides on the shard of a row; empty where it stays."""
+        return [(place.name, place.key) for place in self._catalogue.tables() if place.is_sharded]
 
     def create_databases(self) -> list[str]:
         """The statements that make both databases where they are not there."""
@@ -153,7 +157,9 @@ class Cluster:
             reader.ends()
             return "ENGINE = Null"
         if not engine.endswith("MergeTree") or engine.startswith(("Replicated", "Shared")):
-            raise NotUnderstood(f"table {place.name} has engine {engine}, which is not known to have replicas")
+            raise NotUnderstood(
+                f"table {place.name} has engine {engine}, which is not known to have replicas"
+            )
         path = SHARDED_PATH if place.is_sharded else COMMON_PATH
         given = f"{path}, {arguments}" if arguments else path
         rest = reader.rest
@@ -162,7 +168,11 @@ class Cluster:
             more = "replicated_deduplication_window = 0"
         else:
             more = f"replicated_deduplication_window_seconds = {REPEATABLE_S}"
-        joined = f"{rest},\n    {more}" if "SETTINGS" in {word.key for word in reader.words} else f"{rest}\nSETTINGS {more}"
+        joined = (
+            f"{rest},\n    {more}"
+            if "SETTINGS" in {word.key for word in reader.words}
+            else f"{rest}\nSETTINGS {more}"
+        )
         return f"ENGINE = Replicated{engine}({given})\n{joined}"
 
     def _replace_view(self, reader: Reader) -> Iterator[str]:
@@ -266,13 +276,19 @@ class Cluster:
     def _delete(self, reader: Reader) -> Iterator[str]:
         place = self._catalogue.place(reader.name())
         if self._tables_in(reader.words):
-            raise NotUnderstood("what is deleted depends on other tables, which each host would read by itself")
+            raise NotUnderstood(
+                "what is deleted depends on other tables, which each host would read by itself"
+            )
         on = f" {self._on}" if place.is_sharded else ""
         yield f"DELETE FROM {self._inside(place)}{on} {reader.rest}"
 
     def _front(self, place: Place, create: str) -> str:
         shards = f"{_text(self.name)}, {_text(self.shard_database)}, {_text(place.name)}"
-        engine = f"Distributed({shards}, {place.key})" if place.key and not place.is_view else f"Distributed({shards})"
+        engine = (
+            f"Distributed({shards}, {place.key})"
+            if place.key and not place.is_view
+            else f"Distributed({shards})"
+        )
         return f"{create} {self._outside(place.name)} {self._on} AS {self._inside(place)}\nENGINE = {engine}"
 
     def _inside(self, place: Place) -> str:

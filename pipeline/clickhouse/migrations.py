@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import orjson
 
+from pipeline.clickhouse.chosen import note_cluster, require_same_cluster
 from pipeline.clickhouse.move import settle
 from pipeline.clickhouse.statements import MigrationError, statements
 from pipeline.clickhouse.store import Store
@@ -32,12 +33,14 @@ def migrate(store: Store, folder: Path | None = None) -> list[str]:
     """Create the database if need be and apply what is new; the names of the files applied now, in order.
 
     `folder` holds the files, by default the ones that belong to this version. Blocks. Raises MigrationError if
-    a file changed after it was applied (then nothing is applied), Unreachable and Refused as Store does.
+    a file changed after it was applied or the database is not of this store's cluster (then nothing is applied), Unreachable and Refused as Store does.
     """
     files = _read(folder or schema_folder() / "clickhouse")
+    require_same_cluster(store)
     store.create_database()
     # The first file makes the table of what was applied, which must be there to be asked.
     _apply(store, files[0])
+    note_cluster(store)
     applied = _applied(store)
     changed = [file.name for file in files if applied.get(file.name, file.checksum) != file.checksum]
     if changed:

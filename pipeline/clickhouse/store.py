@@ -30,45 +30,17 @@ from urllib3 import PoolManager
 
 from pipeline.clickhouse.blocks import compressed, middle_of
 from pipeline.clickhouse.cluster import Cluster
+from pipeline.clickhouse.codes import BUSY_CODES, REFUSED_CODES
 from pipeline.clickhouse.streamed import whole_rows
 from pipeline.errors import Terminal, Transient
 
 log = logging.getLogger(__name__)
 
-REFUSED_CODES: Mapping[int, str] = {
-    # What was sent is no row of this table: text that does not parse as the column's type.
-    6: "CANNOT_PARSE_TEXT",
-    25: "CANNOT_PARSE_ESCAPE_SEQUENCE",
-    26: "CANNOT_PARSE_QUOTED_STRING",
-    27: "CANNOT_PARSE_INPUT_ASSERTION_FAILED",
-    33: "CANNOT_READ_ALL_DATA",
-    38: "CANNOT_PARSE_DATE",
-    41: "CANNOT_PARSE_DATETIME",
-    72: "CANNOT_PARSE_NUMBER",
-    117: "INCORRECT_DATA",
-    130: "CANNOT_READ_ARRAY_FROM_TEXT",
-    376: "CANNOT_PARSE_UUID",
-    467: "CANNOT_PARSE_BOOL",
-    # It parses, but the type cannot hold it.
-    53: "TYPE_MISMATCH",
-    69: "ARGUMENT_OUT_OF_BOUND",
-    70: "CANNOT_CONVERT_TYPE",
-    128: "TOO_LARGE_ARRAY_SIZE",
-    131: "TOO_LARGE_STRING_SIZE",
-    306: "TOO_DEEP_RECURSION",
-    321: "VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE",
-    349: "CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN",
-    407: "DECIMAL_OVERFLOW",
-    469: "VIOLATED_CONSTRAINT",
-    691: "UNKNOWN_ELEMENT_OF_ENUM",
-}
-"""Errors that the rows themselves cause. All others are transient, among them TOO_MANY_PARTS,
-MEMORY_LIMIT_EXCEEDED, TIMEOUT_EXCEEDED, TABLE_IS_READ_ONLY, and what an operator mends: UNKNOWN_TABLE,
-UNKNOWN_DATABASE, NO_SUCH_COLUMN_IN_TABLE, AUTHENTICATION_FAILED."""
-
 _INSERT_SETTINGS: Mapping[str, Any] = {
     # Success must mean stored.
     "async_insert": 0,
+    # On every shard of a cluster that the rows belong to; on one server it says nothing.
+    "distributed_foreground_insert": 1,
     "insert_deduplicate": 1,
     # A try may have died between a table and what is copied from it: the next one must still reach the copy. Not every
     # version of the server does so by itself.
@@ -154,7 +126,7 @@ class Store:
         self._hosts = [(self._options["host"], self._options["port"]), *hosts]
         self._host = 0
         self.cluster = cluster(self.database) if cluster else None
-        self._insert_settings = {**_INSERT_SETTINGS, **(self.cluster.insert_settings if self.cluster else {})}
+        self._insert_settings = dict(_INSERT_SETTINGS)
         if insert_quorum:
             self._insert_settings["insert_quorum"] = insert_quorum
         self._query_settings = self.cluster.query_settings if self.cluster else {}
@@ -349,7 +321,9 @@ class Store:
                 pool = get_pool_manager(maxsize=self._connections)
                 host, port = self._hosts[self._host]
                 # The database is not named here: it may not exist yet, and the client asks at once.
-                client = clickhouse_connect.get_client(**{**self._options, "host": host, "port": port}, pool_mgr=pool)
+                client = clickhouse_connect.get_client(
+                    **{**self._options, "host": host, "port": port}, pool_mgr=pool
+                )
                 client.database = self.database
                 self._client, self._pool = client, pool
             return self._client
@@ -380,24 +354,6 @@ class Store:
             if is_insert or error.code is None or error.code in BUSY_CODES:
                 raise Unreachable(self._not_now(error)) from error
             raise StatementFailed(message) from error
-
-
-BUSY_CODES: Mapping[int, str] = {
-    # A query that meets one of these may succeed later; other errors of a query are its own.
-    159: "TIMEOUT_EXCEEDED",
-    202: "TOO_MANY_SIMULTANEOUS_QUERIES",
-    209: "SOCKET_TIMEOUT",
-    210: "NETWORK_ERROR",
-    225: "NO_ZOOKEEPER",
-    241: "MEMORY_LIMIT_EXCEEDED",
-    242: "TABLE_IS_READ_ONLY",
-    252: "TOO_MANY_PARTS",
-    279: "ALL_CONNECTION_TRIES_FAILED",
-    319: "UNKNOWN_STATUS_OF_INSERT",
-    394: "QUERY_WAS_CANCELLED",
-    425: "SYSTEM_ERROR",
-    999: "KEEPER_EXCEPTION",
-}
 
 
 def _pause_s(tries: int) -> float:

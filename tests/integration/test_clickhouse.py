@@ -16,7 +16,8 @@ import pytest
 
 from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.statements import MigrationError
-from pipeline.clickhouse.store import BUSY_CODES, REFUSED_CODES, StatementFailed, Store, Unreachable
+from pipeline.clickhouse.codes import BUSY_CODES, REFUSED_CODES
+from pipeline.clickhouse.store import StatementFailed, Store, Unreachable
 from pipeline.domain.session import Session, note_user, session_id
 from pipeline.formats import native
 from pipeline.formats.limits import LAST_STORED_MS, MAX_TIME_MS, MIN_TIME_MS
