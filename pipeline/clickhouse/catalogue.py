@@ -32,8 +32,8 @@ VIEWS_BY_DEVICE = frozenset(
         *("events", "narrated_events", "sessions", "sessions_as_told", "session_health", "stitched_sessions"),
     }
 )
-"""Views whose every row comes of rows of one device. A view that is not named here is right as well, only slower: its
-host collects the rows. A cluster that has a view on top must get it under another name before it can be on the shards."""
+"""Views whose every row comes of rows of one device. A view that is not named here is right as well, only slower: the
+host that is asked collects the rows. A view that some cluster has on top cannot be put here under the same name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +79,8 @@ class Catalogue:
         names = {part.split(maxsplit=1)[0].strip("`") for part in split_at_commas(columns[1:-1])}
         if names >= _DEVICE:
             return self._put(Place(name, True, _KEY))
-        # Of a table without devices each shard may have any row, if it says whose it is. Else a row has to stay where it was
-        # made: there is no key, and the server refuses to bring it anywhere.
+        # Of a table without devices each shard may have any row, if it says of which app it is. Else a row has to stay
+        # where it was made: there is no key, and the server refuses to bring it anywhere.
         key = "cityHash64(app_id)" if "app_id" in names else ""
         return self._put(Place(name, name in self._fed_on_shards, key))
 
@@ -108,8 +108,9 @@ class Catalogue:
     def tap(self, name: str, sources: Iterable[str], target: str) -> Place:
         """A new materialized view; what it fills is where its rows come from.
 
-        A table that is whole everywhere cannot be filled from shards: what each of them inserts has the same token, and all
-        but the first would be taken for a repetition. Raises NotUnderstood for a view of tables in different places.
+        A table that is whole everywhere cannot be filled from shards: what each of them inserts has the same token,
+        and all but the first would be taken for a repetition. Raises NotUnderstood for a view of tables in different
+        places.
         """
         into = self.place(target)
         places = {self.place(each).is_sharded for each in sources}

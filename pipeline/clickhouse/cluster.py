@@ -2,9 +2,9 @@
 
 The files of `schemas` know of one server. In a cluster each of their statements becomes one or more:
 
-- A table of the shards is made in a database of its own, `NAME_shards`, with a Replicated engine, and a Distributed table
-  by its plain name stands in front of it. Feeds, materialized views and views by device are there too, so that each host
-  stores and answers for its own devices.
+- A table of the shards is made in a database of its own, `NAME_shards`, with a Replicated engine, and a Distributed
+  table by its plain name stands in front of it. Feeds, materialized views and views by device are there too, so that
+  each host stores and answers for its own devices.
 - Any other table has a Replicated engine whose replicas are all hosts of all shards.
 - Names in views are written out with their database: the hosts run these statements in a database of their own choice.
 
@@ -211,15 +211,15 @@ class Cluster:
             body = self._qualified(reader.rest, is_inside=place.is_sharded)
             yield f"ALTER TABLE {self._inside(place)} {self._on} MODIFY QUERY\n{body}"
             return
-        commands, in_front = split_at_commas(reader.rest), []
-        for command in commands:
+        in_front, is_in_update = [], False
+        for command in split_at_commas(reader.rest):
             words = [word.key for word in words_of(command)]
             if _begins(words, _OF_BOTH):
                 in_front.append(command)
-            elif not _begins(words, _OF_ROWS):
-                # More of the command before, as in UPDATE a = 1, b = 2.
-                if not _begins([word.key for word in words_of(commands[0])], ("UPDATE",)):
-                    raise NotUnderstood(f"ALTER TABLE {place.name} {command[:60]}")
+            elif not _begins(words, _OF_ROWS) and not is_in_update:
+                raise NotUnderstood(f"ALTER TABLE {place.name} {command[:60]}")
+            # What follows may be more of it, as in UPDATE a = 1, b = 2 WHERE …
+            is_in_update = (is_in_update or words[0] == "UPDATE") and "WHERE" not in words
         if place.is_sharded and not place.is_view:
             yield f"ALTER TABLE {self._inside(place)} {self._on} {reader.rest}"
         # Replicas of one table tell each other; others have to be told.

@@ -33,7 +33,8 @@ def migrate(store: Store, folder: Path | None = None) -> list[str]:
     """Create the database if need be and apply what is new; the names of the files applied now, in order.
 
     `folder` holds the files, by default the ones that belong to this version. Blocks. Raises MigrationError if
-    a file changed after it was applied or the database is not of this store's cluster (then nothing is applied), Unreachable and Refused as Store does.
+    a file changed after it was applied or the database is not of this store's cluster (then nothing is applied),
+    Unreachable and Refused as Store does.
     """
     files = _read(folder or schema_folder() / "clickhouse")
     require_same_cluster(store)

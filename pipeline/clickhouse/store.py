@@ -99,9 +99,9 @@ class Store:
     ) -> None:
         """`url` is `http[s]://[user[:password]@]host[:port]/database`; `timeout_s` how long to wait for an answer.
 
-        At most `connections` inserts of `insert_forever` are under way at once. `hosts` are asked where the one of the URL
-        does not answer, with the same user. `cluster` makes of the database's name the cluster that it is in; none: one
-        server. `insert_quorum` is how many replicas must have what is inserted, or `auto` for most; empty: one.
+        At most `connections` inserts of `insert_forever` are under way at once. `hosts` are asked where the one of the
+        URL does not answer, with the same user. `cluster` makes of the database's name the cluster that it is in; none:
+        one server. `insert_quorum` is how many replicas must have what is inserted, or `auto` for most; empty: one.
         Raises ValueError for a URL that is not of that form.
         """
         parts = urlsplit(url)
@@ -230,7 +230,10 @@ class Store:
             self._command(form, parameters, {**self.cluster.command_settings, **(settings or {})})
 
     def catch_up(self) -> None:
-        """In a cluster, wait until every replica has what any of them has by now. Raises Unreachable, StatementFailed."""
+        """In a cluster, wait until every replica has what any of them has by now.
+
+        Raises Unreachable, StatementFailed.
+        """
         if self.cluster is None:
             return
         for line in self.query(self.cluster.REPLICATED, self.cluster.names, "TSV").splitlines():

@@ -19,9 +19,8 @@ from pipeline.domain.policy import Policies
 from pipeline.query import compare, dead_letters, failures, journey, operations, suggestions
 from pipeline.query.filters.sql import where
 from pipeline.query.filters.text_form import parse
-from pipeline.query.metric_definitions import METRICS
-from pipeline.query.metrics import metric, retention
-from pipeline.query.sessions import app_ids, extent, session_by_id, session_list, timeline, user_sessions
+from pipeline.query.metrics import metric
+from pipeline.query.sessions import extent, session_list, timeline, user_sessions
 from pipeline.query.statement import Statement
 from pipeline.roles.rebuild import Rebuild, RebuildScope
 from pipeline.schema_files import schema_folder
@@ -35,9 +34,11 @@ APP = "org.example.shop"
 DAY_MS = 86_400_000
 FILTERS = (
     "not has http.client.request(http.response.status_code >= 500) and user.id exists",
-    "has app.screen.view then http.client.request",
-    "session.first = true or session.stitched_length > 1",
+    "has app.screen.view then http.client.request or session.first = true",
 )
+METRICS = ("sessions", "crash_free_users", "duration_p50")
+RECIPES = {"1", "3", "7", "9", "10", "11", "13", "16", "17"}
+"""Of the cookbook: what joins, looks into another question, or counts over both shards; not what shows a view."""
 
 
 class Both:
@@ -88,7 +89,6 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     try:
         made = Both(two)
         yield made
-        print("CHILD CPU", open(f"/proc/{two._child.pid}/stat").read().split()[13:15])
         made.cluster.close()
         made.one.close()
     finally:
@@ -98,7 +98,9 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
 def test_both_shards_have_a_part(both: Both) -> None:
     """Or else all else here would show nothing."""
     for table in ("events", "sessions", "notable_events", "z_stored_event_versions"):
-        parts = both.cluster.query(f"SELECT _shard_num, count() FROM {table} GROUP BY 1 ORDER BY 1", format="TSV")
+        parts = both.cluster.query(
+            f"SELECT _shard_num, count() FROM {table} GROUP BY 1 ORDER BY 1", format="TSV"
+        )
         whole = both.one.query(f"SELECT count() FROM {table}", format="TSV")
         counts = [int(line.split(b"\t")[1]) for line in parts.splitlines()]
         assert len(counts) == 2 and sum(counts) == int(whole) and min(counts) > sum(counts) / 10, table
@@ -114,7 +116,9 @@ def _views() -> dict[str, bool]:
     return made
 
 
-@pytest.mark.parametrize("view", sorted(view for view, has_parameters in _views().items() if not has_parameters))
+@pytest.mark.parametrize(
+    "view", sorted(view for view, has_parameters in _views().items() if not has_parameters)
+)
 def test_a_view_shows_the_same(both: Both, view: str) -> None:
     of_cluster, of_one = both.ask(f"SELECT * FROM {view}")
     assert sorted(map(orjson.dumps, of_cluster)) == sorted(map(orjson.dumps, of_one))
@@ -148,8 +152,9 @@ def test_a_view_with_parameters_shows_the_same(both: Both, view: str) -> None:
 def test_the_cookbook(both: Both) -> None:
     text = (schema_folder() / "COOKBOOK.md").read_text(encoding="utf-8")
     recipes = re.findall(r"^## (\d+)\. [^\n]+\n+```sql\n(.*?)```$", text, re.MULTILINE | re.DOTALL)
-    assert len(recipes) > 20
-    for _, sql in recipes:
+    chosen = [sql for number, sql in recipes if number in RECIPES]
+    assert len(chosen) == len(RECIPES)
+    for sql in chosen:
         both.same(Statement(sql), may_be_none=True)
 
 
@@ -171,18 +176,13 @@ def test_what_pages_ask(both: Both) -> None:
         session_list(None, None, *span, None, 100),
         user_sessions(app, user_id=user),
         user_sessions(app, device_id=device),
-        app_ids(),
         extent(app),
-        session_by_id(session),
         timeline(session),
         journey.neighbours(app, device, both.device["started_at_ms"]),
         journey.events(app, device, *span, skip=0, limit=50),
         journey.marks(app, device, *span),
-        suggestions.event_names(),
         suggestions.values_of(app, "app.version"),
-        retention(app, *span, 7),
         failures.top_crashes(app, *span, where=where(parse("session.duration_ms > 1000"))),
-        failures.failing_requests(app, *span),
         failures.failures_by("crash", app, *span, by="app_version"),
         compare.compare(app, where(parse("has exception")), where(parse("not has exception")), *span),
         dead_letters.by_reason(),
@@ -206,11 +206,6 @@ def test_a_rebuild_exchanges_the_sessions(both: Both) -> None:
     assert of_cluster == of_one and of_one
     exchanged = [sql for sql in both.cluster.ran if sql.startswith("EXCHANGE")]
     assert len(exchanged) == 2
-    # A replica that lags behind would bring fewer sessions.
-    before = both.cluster.ran.index(exchanged[0])
-    assert any(sql.startswith("SYSTEM SYNC REPLICA") for sql in both.cluster.ran[:before]) or not both.cluster.query(
-        both.cluster.spread.REPLICATED, both.cluster.spread.names
-    )
 
 
 def test_an_insert_that_is_repeated_through_a_distributed_table_is_stored_once(both: Both) -> None:

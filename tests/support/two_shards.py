@@ -1,9 +1,9 @@
 """A cluster of two shards in one process: what of it can be had without a ClickHouse server.
 
-The engine knows a cluster whose two shards are both itself, so tables of the engine Distributed run there as in a real
-one: what goes to the shards, what is merged, what is refused. Both shards have the same tables, and a row policy shows
-each of them the rows of its own devices alone. Rows are inserted beside the Distributed tables: through them both shards
-would store into one table, and the second insert, of the same token, would count as a repetition of the first.
+The engine knows a cluster whose two shards are both itself, so tables of the engine Distributed run there as in a
+real one: what goes to the shards, what is merged, what is refused. Both shards have the same tables, and a row policy
+shows each of them the rows of its own devices alone. Rows are inserted beside the Distributed tables: through them both
+shards would store into one table, and the second insert, of the same token, would count as a repetition of the first.
 
 There is neither a Keeper nor ON CLUSTER, so the statements of a cluster are run without both. Run as a program, this is
 the server's process.
@@ -48,7 +48,9 @@ _CONFIG = engine_rights._CONFIG.replace(
 _POLICY = "<{table}><filter>shardNum() = 0 OR {of_shard}</filter></{table}>"
 _BY_DEVICE = "cityHash64(app_id, device_id) % 2 = shardNum() - 1"
 _BY_EVENT = (
-    "event_key IN (SELECT sipHash64(app_id, device_id, event_id) FROM {database}.{events} WHERE " + _BY_DEVICE + ")"
+    "event_key IN (SELECT sipHash64(app_id, device_id, event_id) FROM {database}.{events} WHERE "
+    + _BY_DEVICE
+    + ")"
 )
 
 

@@ -25,7 +25,9 @@ ENGINE = ReplacingMergeTree(n)
 ORDER BY (app_id, device_id)
 SETTINGS non_replicated_deduplication_window = 10, replicated_deduplication_window = 10"""
 COMMON = "CREATE TABLE IF NOT EXISTS words (word String) ENGINE = ReplacingMergeTree ORDER BY word"
-NAMES = "CREATE TABLE IF NOT EXISTS names (app_id String, name String) ENGINE = ReplacingMergeTree ORDER BY name"
+NAMES = (
+    "CREATE TABLE IF NOT EXISTS names (app_id String, name String) ENGINE = ReplacingMergeTree ORDER BY name"
+)
 FEED = "CREATE TABLE IF NOT EXISTS feed (app_id String, device_id String) ENGINE = Null"
 TAP = "CREATE MATERIALIZED VIEW IF NOT EXISTS tap TO {target} AS SELECT app_id FROM {source}"
 VIEW = "CREATE OR REPLACE VIEW {name} AS SELECT * FROM {source}"
@@ -44,8 +46,8 @@ def cluster(*made: str) -> Cluster:
 @pytest.mark.parametrize("statement", schema(), ids=lambda sql: " ".join(sql.split())[:60])
 def test_every_statement_of_the_schema_has_a_form(statement: str) -> None:
     """Each with its database, and on all hosts, unless replicas tell each other or rows are brought to their shard."""
-    for form in whole().forms(statement):
-        form = re.sub(r"\A(\s*--.*\n)+", "", form)
+    for commented in whole().forms(statement):
+        form = re.sub(r"\A(\s*--.*\n)+", "", commented)
         head = form.split("AS\n")[0]
         one = re.match(r"INSERT INTO|DELETE FROM `d`\.|ALTER TABLE `d`\.`\w+` (?!ON CLUSTER)", form)
         assert bool(one) != (" ON CLUSTER `c`" in head), form
@@ -157,9 +159,13 @@ def test_changes(statement: str, forms: list[str]) -> None:
         ("SYSTEM STOP MERGES rows", "no form for a cluster"),
         ("ALTER TABLE rows FREEZE", "FREEZE"),
         ("ALTER TABLE rows ADD COLUMN m UInt8, FREEZE", "FREEZE"),
+        ("ALTER TABLE rows UPDATE n = 1, m = 2 WHERE n = 3, FREEZE", "FREEZE"),
         ("ALTER TABLE nowhere ADD COLUMN n UInt8", "nowhere: no file of the schema makes it"),
         ("CREATE TABLE t (n UInt8) ENGINE = Log", "Log"),
-        ("CREATE TABLE t (n UInt8) ENGINE = ReplicatedMergeTree('/x', 'r') ORDER BY n", "ReplicatedMergeTree"),
+        (
+            "CREATE TABLE t (n UInt8) ENGINE = ReplicatedMergeTree('/x', 'r') ORDER BY n",
+            "ReplicatedMergeTree",
+        ),
         ("CREATE TABLE other.t (n UInt8) ENGINE = Null", "the database comes from the connection"),
         (VIEW.format(name="v", source="nowhere"), "nowhere"),
         (VIEW.format(name="v", source="numbers(3)"), "numbers"),
@@ -191,7 +197,9 @@ def test_statements_of_the_program_have_forms_too() -> None:
         if path.parent.name == "embedded" or path.name in ("cluster.py", "catalogue.py", "words.py"):
             continue
         for sql in _texts(ast.parse(path.read_text(encoding="utf-8"))):
-            if re.match(r"(ALTER TABLE|DELETE FROM|RENAME TABLE|EXCHANGE TABLES|DROP TABLE|INSERT INTO) \w", sql):
+            if re.match(
+                r"(ALTER TABLE|DELETE FROM|RENAME TABLE|EXCHANGE TABLES|DROP TABLE|INSERT INTO) \w", sql
+            ):
                 found += 1
                 assert spread.forms(sql), sql
     assert found >= 4
@@ -229,7 +237,9 @@ class Host:
         self.asked: list[Any] = []
         self.database = ""
 
-    def raw_insert(self, table: str, columns: None, block: bytes, settings: Mapping[str, Any], **_: str) -> None:
+    def raw_insert(
+        self, table: str, columns: None, block: bytes, settings: Mapping[str, Any], **_: str
+    ) -> None:
         self._take((lz4.frame.decompress(block), settings["insert_deduplication_token"], settings))
 
     def raw_query(self, sql: str, parameters: Any, settings: Mapping[str, Any], **_: Any) -> bytes:
