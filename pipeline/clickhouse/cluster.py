@@ -154,26 +154,24 @@ class Cluster:
         engine = reader.name()
         arguments = reader.bracketed()[1:-1] if reader.next.text == "(" else ""
         if engine == "Null":
-            reader.ends()
-            return "ENGINE = Null"
+            return f"ENGINE = Null\n{reader.rest}".rstrip()
         if not engine.endswith("MergeTree") or engine.startswith(("Replicated", "Shared")):
             raise NotUnderstood(
                 f"table {place.name} has engine {engine}, which is not known to have replicas"
             )
         path = SHARDED_PATH if place.is_sharded else COMMON_PATH
         given = f"{path}, {arguments}" if arguments else path
-        rest = reader.rest
-        if "replicated_deduplication_window" not in rest:
+        keys = [word.key for word in reader.words]
+        if "REPLICATED_DEDUPLICATION_WINDOW" in keys:
+            more = f"replicated_deduplication_window_seconds = {REPEATABLE_S}"
+        else:
             # What cannot be repeated on one server cannot here: a row that comes again is then the newest.
             more = "replicated_deduplication_window = 0"
-        else:
-            more = f"replicated_deduplication_window_seconds = {REPEATABLE_S}"
-        joined = (
-            f"{rest},\n    {more}"
-            if "SETTINGS" in {word.key for word in reader.words}
-            else f"{rest}\nSETTINGS {more}"
-        )
-        return f"ENGINE = Replicated{engine}({given})\n{joined}"
+        # A comment is the last of all.
+        at = reader.words[keys.index("COMMENT")].start if "COMMENT" in keys else len(reader.sql)
+        rest, comment = reader.sql[reader.next.start : at].rstrip(), reader.sql[at:]
+        settings = f"{rest},\n    {more}" if "SETTINGS" in keys else f"{rest}\nSETTINGS {more}"
+        return f"ENGINE = Replicated{engine}({given})\n{settings}\n{comment}".rstrip()
 
     def _replace_view(self, reader: Reader) -> Iterator[str]:
         yield from self._view(reader, "CREATE OR REPLACE VIEW", "CREATE OR REPLACE TABLE")
@@ -220,13 +218,15 @@ class Cluster:
                 raise NotUnderstood(f"ALTER TABLE {place.name} {command[:60]}")
             # What follows may be more of it, as in UPDATE a = 1, b = 2 WHERE …
             is_in_update = (is_in_update or words[0] == "UPDATE") and "WHERE" not in words
-        if place.is_sharded and not place.is_view:
+        if place.is_view and place.is_sharded:
+            # People see the table in front alone.
+            if len(in_front) != len(split_at_commas(reader.rest)):
+                raise NotUnderstood(f"{place.name} is a view")
+        elif place.is_sharded or place.is_view or place.is_tap:
             yield f"ALTER TABLE {self._inside(place)} {self._on} {reader.rest}"
-        # Replicas of one table tell each other; others have to be told.
-        elif not place.is_view and not place.is_tap:
-            yield f"ALTER TABLE {self._outside(place.name)} {reader.rest}"
         else:
-            yield f"ALTER TABLE {self._inside(place)} {self._on} {reader.rest}"
+            # Replicas of one table tell each other.
+            yield f"ALTER TABLE {self._inside(place)} {reader.rest}"
         if place.is_sharded and not place.is_tap and in_front:
             yield f"ALTER TABLE {self._outside(place.name)} {self._on} {', '.join(in_front)}"
 

@@ -109,6 +109,18 @@ EVENT_COLUMNS: tuple[tuple[str, str], ...] = (
 )
 """The same of `z_event_feed`, from where they go into the tables of events."""
 
+EVENT_COPY_COLUMNS: tuple[tuple[str, str], ...] = (
+    ("app_id", _KEY),
+    ("device_id", "String"),
+    ("event_id", "String"),
+    ("raw_time", _TIME),
+    ("offset", "UInt64"),
+    ("event_index", "UInt16"),
+    ("stored_on", "Date"),
+    ("retention_days", "UInt16"),
+)
+"""The same of `z_event_copy_feed`: what takes a copy of an event back."""
+
 DEAD_LETTER_COLUMNS: tuple[tuple[str, str], ...] = (
     ("time", _TIME),
     ("reason", _KEY),
@@ -134,6 +146,7 @@ LEDGER_COLUMNS: tuple[tuple[str, str], ...] = (
 TABLES: Mapping[str, tuple[tuple[str, str], ...]] = {
     "session_rows": SESSION_COLUMNS,
     "z_event_feed": EVENT_COLUMNS,
+    "z_event_copy_feed": EVENT_COPY_COLUMNS,
     "dead_letter_rows": DEAD_LETTER_COLUMNS,
     "ledger_records": LEDGER_COLUMNS,
 }

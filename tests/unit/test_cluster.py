@@ -85,6 +85,21 @@ def test_any_other_table_is_whole_on_every_host() -> None:
     assert "replicated_deduplication_window = 0" in made
 
 
+def test_a_comment_stays_the_last_of_all() -> None:
+    (made,) = cluster().forms(f"{COMMON} COMMENT 'Words; SETTINGS of none'")
+    assert made.endswith("SETTINGS replicated_deduplication_window = 0\nCOMMENT 'Words; SETTINGS of none'")
+    assert cluster().forms(f"{FEED} COMMENT 'a'")[0].endswith("ENGINE = Null\nCOMMENT 'a'")
+
+
+def test_people_see_what_is_said_of_a_view() -> None:
+    spread = cluster(ROWS, VIEW.format(name="events", source="rows"), VIEW.format(name="top", source="events"))
+    said = "MODIFY COMMENT 'all', COMMENT COLUMN `n` 'a, b'"
+    assert spread.forms(f"ALTER TABLE `events` {said}") == [f"ALTER TABLE `d`.`events` ON CLUSTER `c` {said}"]
+    assert spread.forms(f"ALTER TABLE `top` {said}") == [f"ALTER TABLE `d`.`top` ON CLUSTER `c` {said}"]
+    with pytest.raises(NotUnderstood):
+        spread.forms("ALTER TABLE events MODIFY SETTING a = 1")
+
+
 def test_a_feed_has_no_replicas() -> None:
     inside, front = cluster().forms(FEED)
     assert inside.endswith("ENGINE = Null") and "Distributed(" in front
