@@ -33,6 +33,7 @@ _OF_ROWS = (
     *("MODIFY TTL", "REMOVE TTL", "MODIFY SETTING", "RESET SETTING", "MODIFY ORDER BY", "UPDATE", "DELETE"),
     *("DROP PARTITION", "ADD PROJECTION", "DROP PROJECTION", "MATERIALIZE PROJECTION"),
 )
+_OF_EACH_REPLICA = ("MODIFY SETTING", "RESET SETTING", "MODIFY COMMENT")
 _BEFORE_NAME = frozenset({"FROM", "JOIN"})
 
 
@@ -209,24 +210,25 @@ class Cluster:
             body = self._qualified(reader.rest, is_inside=place.is_sharded)
             yield f"ALTER TABLE {self._inside(place)} {self._on} MODIFY QUERY\n{body}"
             return
-        in_front, is_in_update = [], False
-        for command in split_at_commas(reader.rest):
-            words = [word.key for word in words_of(command)]
-            if _begins(words, _OF_BOTH):
-                in_front.append(command)
-            elif not _begins(words, _OF_ROWS) and not is_in_update:
+        commands = _commands(reader.rest)
+        for command in commands:
+            if not _begins(command, (*_OF_BOTH, *_OF_ROWS)):
                 raise NotUnderstood(f"ALTER TABLE {place.name} {command[:60]}")
-            # What follows may be more of it, as in UPDATE a = 1, b = 2 WHERE …
-            is_in_update = (is_in_update or words[0] == "UPDATE") and "WHERE" not in words
+        in_front = [command for command in commands if _begins(command, _OF_BOTH)]
         if place.is_view and place.is_sharded:
             # People see the table in front alone.
-            if len(in_front) != len(split_at_commas(reader.rest)):
+            if in_front != commands:
                 raise NotUnderstood(f"{place.name} is a view")
         elif place.is_sharded or place.is_view or place.is_tap:
             yield f"ALTER TABLE {self._inside(place)} {self._on} {reader.rest}"
         else:
-            # Replicas of one table tell each other.
-            yield f"ALTER TABLE {self._inside(place)} {reader.rest}"
+            # Replicas of one table tell each other, but for what each of them keeps by itself.
+            alone = [command for command in commands if _begins(command, _OF_EACH_REPLICA)]
+            told = [command for command in commands if command not in alone]
+            if told:
+                yield f"ALTER TABLE {self._inside(place)} {', '.join(told)}"
+            if alone:
+                yield f"ALTER TABLE {self._inside(place)} {self._on} {', '.join(alone)}"
         if place.is_sharded and not place.is_tap and in_front:
             yield f"ALTER TABLE {self._outside(place.name)} {self._on} {', '.join(in_front)}"
 
@@ -342,7 +344,21 @@ def statement_makes(sql: str) -> bool:
     return Reader(sql).next.key in ("CREATE", "RENAME")
 
 
-def _begins(words: list[str], beginnings: Iterable[str]) -> bool:
+def _commands(sql: str) -> list[str]:
+    """The commands of an ALTER. One may go on behind a comma, as UPDATE a = 1, b = 2 WHERE … and settings do."""
+    found: list[str] = []
+    for part in split_at_commas(sql):
+        last = [word.key for word in words_of(found[-1])] if found else [""]
+        is_value = [word.kind for word in words_of(part)][:2] == ["name", "sign"]
+        if is_value and ((last[0] == "UPDATE" and "WHERE" not in last) or last[:2] == ["MODIFY", "SETTING"]):
+            found[-1] += f", {part}"
+        else:
+            found.append(part)
+    return found
+
+
+def _begins(command: str, beginnings: Iterable[str]) -> bool:
+    words = [word.key for word in words_of(command)]
     return any(words[: len(each.split())] == each.split() for each in beginnings)
 
 

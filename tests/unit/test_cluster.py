@@ -92,7 +92,9 @@ def test_a_comment_stays_the_last_of_all() -> None:
 
 
 def test_people_see_what_is_said_of_a_view() -> None:
-    spread = cluster(ROWS, VIEW.format(name="events", source="rows"), VIEW.format(name="top", source="events"))
+    spread = cluster(
+        ROWS, VIEW.format(name="events", source="rows"), VIEW.format(name="top", source="events")
+    )
     said = "MODIFY COMMENT 'all', COMMENT COLUMN `n` 'a, b'"
     assert spread.forms(f"ALTER TABLE `events` {said}") == [f"ALTER TABLE `d`.`events` ON CLUSTER `c` {said}"]
     assert spread.forms(f"ALTER TABLE `top` {said}") == [f"ALTER TABLE `d`.`top` ON CLUSTER `c` {said}"]
@@ -148,7 +150,13 @@ def test_names_are_told_from_columns_texts_and_questions_inside() -> None:
         ("ALTER TABLE rows UPDATE n = 1, m = 2 WHERE n = 3", [
             "ALTER TABLE `d_shards`.`rows` ON CLUSTER `c` UPDATE n = 1, m = 2 WHERE n = 3",
         ]),
-        ("ALTER TABLE words MODIFY COMMENT 'all'", ["ALTER TABLE `d`.`words` MODIFY COMMENT 'all'"]),
+        ("ALTER TABLE words MODIFY COMMENT 'all', COMMENT COLUMN word 'a, b'", [
+            "ALTER TABLE `d`.`words` COMMENT COLUMN word 'a, b'",
+            "ALTER TABLE `d`.`words` ON CLUSTER `c` MODIFY COMMENT 'all'",
+        ]),
+        ("ALTER TABLE words MODIFY SETTING a = 1, b = 2", [
+            "ALTER TABLE `d`.`words` ON CLUSTER `c` MODIFY SETTING a = 1, b = 2",
+        ]),
         ("DROP TABLE IF EXISTS rows", [
             "DROP TABLE IF EXISTS `d`.`rows` ON CLUSTER `c` SYNC",
             "DROP TABLE IF EXISTS `d_shards`.`rows` ON CLUSTER `c` SYNC",
