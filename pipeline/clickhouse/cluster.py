@@ -103,6 +103,10 @@ class Cluster:
             return True
         return reader.takes("INSERT INTO") and self._catalogue.place(reader.name()).is_sharded
 
+    def on_all_hosts(self, system_table: str) -> str:
+        """What a question reads for a system table of every host."""
+        return f"clusterAllReplicas({_text(self.name)}, {system_table})"
+
     def sync(self, database: str, table: str) -> str:
         """The statement after which every replica of a table has all that was inserted before."""
         return f"SYSTEM SYNC REPLICA {self._on} {_quoted(database)}.{_quoted(table)}"

@@ -240,6 +240,15 @@ class Store:
             database, table = line.decode().split("\t")
             self._command(self.cluster.sync(database, table))
 
+    def database_of(self, table: str) -> str:
+        """The database whose system tables know of a table's parts and mutations. Raises NotUnderstood."""
+        is_sharded = self.cluster is not None and self.cluster.is_sharded(table)
+        return self.cluster.shard_database if self.cluster and is_sharded else self.database
+
+    def on_all_hosts(self, system_table: str) -> str:
+        """What to ask for a table such as `system.mutations` of every host; each replica counts."""
+        return self.cluster.on_all_hosts(system_table) if self.cluster else system_table
+
     def create_database(self) -> None:
         """Make the database if it is not there. Raises Unreachable, StatementFailed."""
         name = self.database.replace("\\", "\\\\").replace("`", "\\`")

@@ -181,6 +181,8 @@ def test_changes(statement: str, forms: list[str]) -> None:
         ("TRUNCATE TABLE rows", "no form for a cluster"),
         ("SYSTEM STOP MERGES rows", "no form for a cluster"),
         ("ALTER TABLE rows FREEZE", "FREEZE"),
+        # Parts of one name are others on another shard.
+        ("ALTER TABLE rows DROP PART {part:String}", "DROP PART"),
         ("ALTER TABLE rows ADD COLUMN m UInt8, FREEZE", "FREEZE"),
         ("ALTER TABLE rows UPDATE n = 1, m = 2 WHERE n = 3, FREEZE", "FREEZE"),
         ("ALTER TABLE nowhere ADD COLUMN n UInt8", "nowhere: no file of the schema makes it"),
@@ -361,6 +363,15 @@ def test_a_statement_is_told_to_the_cluster(hosts: Hosts) -> None:
         "DROP TABLE IF EXISTS `d_shards`.`session_rows_rebuilt` ON CLUSTER `c` SYNC",
     ]
     assert all(given["settings"]["alter_sync"] == 2 for _, given in hosts["one"].asked)
+
+
+def test_where_the_system_tables_of_a_table_are(hosts: Hosts) -> None:
+    spread, one = store(cluster=lambda _: whole()), store()
+    assert [spread.database_of(name) for name in ("session_rows", "ledger_records")] == ["d_shards", "d"]
+    assert [one.database_of(name) for name in ("session_rows", "ledger_records")] == ["d", "d"]
+    assert spread.on_all_hosts("system.mutations") == "clusterAllReplicas('c', system.mutations)"
+    assert one.on_all_hosts("system.mutations") == "system.mutations"
+    assert not hosts["one"].asked
 
 
 @pytest.mark.parametrize(
