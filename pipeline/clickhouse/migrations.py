@@ -19,8 +19,10 @@ from pipeline.clickhouse.statements import MigrationError, statements
 from pipeline.clickhouse.store import StatementFailed, Store
 from pipeline.schema_files import schema_folder
 
-_GONE = (57, 60, 218)
-"""TABLE_ALREADY_EXISTS, UNKNOWN_TABLE, TABLE_IS_DROPPED."""
+_GONE = (10, 16, 47, 57, 60, 218)
+"""NOT_FOUND_COLUMN_IN_BLOCK, NO_SUCH_COLUMN_IN_TABLE, UNKNOWN_IDENTIFIER, TABLE_ALREADY_EXISTS, UNKNOWN_TABLE,
+TABLE_IS_DROPPED: another migration that was ahead has dropped what this one had yet to change, or one that is behind
+has made it again as it was once. Each time one of them comes to its end, and disturbs the others no more."""
 _TRIES = 10
 
 
@@ -65,7 +67,6 @@ def migrate(store: Store, folder: Path | None = None, move: Move | None = None) 
             move.forward()
             break
         except StatementFailed as error:
-            # Another migration that was ahead has dropped what this one had yet to change.
             if not tries_left or getattr(error.__cause__, "code", None) not in _GONE:
                 raise
     return [file.name for file in pending]

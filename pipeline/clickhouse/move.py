@@ -145,20 +145,28 @@ class Move:
 
     def _has_no_events(self) -> bool:
         """Whether no old events are left, and the views show the new tables. Old tables without rows go at once."""
-        if self._is_there("z_dropped_event_rows"):
-            self._drop_if_empty()
-        elif self._is_untouched() and self._ask("SELECT count() AS rows FROM event_rows")[0]["rows"] == 0:
-            self._run("new.sql")
-            # Sinks wait from here on, and cannot put a row into what is dropped.
-            self._store.command("RENAME TABLE event_rows TO z_dropped_event_rows")
+        # Others that migrate may make it again meanwhile.
+        while self._is_there("z_dropped_event_rows") or self._is_empty():
+            if not self._is_there("z_dropped_event_rows"):
+                self._run("new.sql")
+                # Sinks wait from here on, and cannot put a row into what is dropped.
+                self._store.command("RENAME TABLE event_rows TO z_dropped_event_rows")
             self._drop_if_empty()
         if self._is_there("event_rows"):
             return False
         self._run("new.sql")
         return True
 
-    def _is_untouched(self) -> bool:
-        return self._is_there("event_rows") and not self._is_there("z_move_steps")
+    def _is_empty(self) -> bool:
+        """Whether the old table has no event, and had none when a move of it began."""
+        if not self._is_there("event_rows"):
+            return False
+        if (
+            self._is_there("z_move_bounds")
+            and self._ask("SELECT count() AS rows FROM z_move_bounds")[0]["rows"]
+        ):
+            return False
+        return not self._ask("SELECT count() AS rows FROM event_rows")[0]["rows"]
 
     def _drop_if_empty(self) -> None:
         self._wait_for_inserts()

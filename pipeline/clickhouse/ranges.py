@@ -49,7 +49,7 @@ class Ordered:
     def ranges(self, place: str, since: Key, rows: int, *, of: int) -> Iterator[Range]:
         """The ranges of a partition in order, from a key on, each found once the one before was taken.
 
-        A range holds about `rows` of about `of` rows, more where so many share a key. The last one has no end: whatever is
+        A range holds about `rows` of about `of` rows, more where so many share a key. The last has no end: what is
         inserted meanwhile is in one of them, or in the table before its range is read.
         """
         while True:
