@@ -12,6 +12,7 @@ import pytest
 from pipeline.clickhouse.chosen import require_same_cluster
 from pipeline.clickhouse.cluster import Cluster
 from pipeline.clickhouse.clustered import MADE_BY_COMMANDS, clustered, schema
+from pipeline.clickhouse.comments import comment
 from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.statements import MigrationError
 from pipeline.clickhouse.store import Store
@@ -47,7 +48,7 @@ class Both:
     def __init__(self, two: TwoShards) -> None:
         self.url = two.url
         self.cluster, self.one = DoubleStore(two.url), Store(f"{two.url}/plain")
-        self.traffic = simulated(devices=60, seed=8, events=3_000)
+        self.traffic = simulated(devices=50, seed=8, events=2_000)
         for store in (self.cluster, self.one):
             migrate(store)
             fill(store, self.traffic)
@@ -225,6 +226,24 @@ def test_an_insert_that_is_repeated_through_a_distributed_table_is_stored_once(b
         counted = through.query(f"SELECT count() FROM {shards}.{table} WHERE app_id = 'again'", format="TSV")
         assert int(counted) == 1, table
     through.close()
+
+
+def test_what_tables_and_columns_are_is_said_in_front(both: Both) -> None:
+    for store in (both.cluster, both.one):
+        assert comment(store)
+        assert comment(store) == []
+    asked = (
+        "SELECT name, comment FROM system.columns WHERE database = {database:String} AND table = {table:String}"
+        " UNION ALL SELECT name, comment FROM system.tables"
+        " WHERE database = {database:String} AND name = {table:String} ORDER BY name"
+    )
+    for table in ("sessions", "events", "session_rows", "ledger_records", "release_health"):
+        of_cluster, of_one = (
+            store.query(asked, {"database": store.database, "table": table})
+            for store in (both.cluster, both.one)
+        )
+        assert of_cluster == of_one
+        assert b'"comment":""' not in of_one or table not in ("sessions", "events")
 
 
 def test_the_choice_is_kept(both: Both) -> None:
