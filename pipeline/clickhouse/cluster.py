@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pipeline.clickhouse.catalogue import Catalogue, Place
-from pipeline.clickhouse.words import NotUnderstood, Reader, Word, split_at_commas, words_of
+from pipeline.clickhouse.words import NotUnderstood, StatementReader, Word, split_at_commas, words_of
 
 SHARDED_PATH = "'/clickhouse/tables/{uuid}/{shard}', '{replica}'"
 COMMON_PATH = "'/clickhouse/tables/{uuid}/all', '{shard}-{replica}'"
@@ -98,7 +98,7 @@ class Cluster:
 
     def reads_all(self, sql: str) -> bool:
         """Whether a statement takes rows of the shards for good: a host that lags behind would leave some out."""
-        reader = Reader(sql)
+        reader = StatementReader(sql)
         if reader.takes("EXCHANGE TABLES"):
             return True
         return reader.takes("INSERT INTO") and self._catalogue.place(reader.name()).is_sharded
@@ -116,7 +116,7 @@ class Cluster:
 
         Raises NotUnderstood for a statement that is not one of those that the schema and its commands are made of.
         """
-        reader = Reader(sql)
+        reader = StatementReader(sql)
         for beginning, form in (
             ("CREATE TABLE", self._create_table),
             ("CREATE OR REPLACE VIEW", self._replace_view),
@@ -139,7 +139,7 @@ class Cluster:
             f"this statement has no form for a cluster (pipeline/clickhouse/cluster.py): {reader.rest[:80]!r}"
         )
 
-    def _create_table(self, reader: Reader) -> Iterator[str]:
+    def _create_table(self, reader: StatementReader) -> Iterator[str]:
         how = "IF NOT EXISTS " if reader.takes("IF NOT EXISTS") else ""
         name = reader.name()
         if reader.takes("AS"):
@@ -154,7 +154,7 @@ class Cluster:
         if place.is_sharded:
             yield self._front(place, "CREATE TABLE IF NOT EXISTS" if how else "CREATE OR REPLACE TABLE")
 
-    def _engine(self, reader: Reader, place: Place) -> str:
+    def _engine(self, reader: StatementReader, place: Place) -> str:
         reader.needs("ENGINE =")
         engine = reader.name()
         arguments = reader.bracketed()[1:-1] if reader.next.text == "(" else ""
@@ -178,14 +178,14 @@ class Cluster:
         settings = f"{rest},\n    {more}" if "SETTINGS" in keys else f"{rest}\nSETTINGS {more}"
         return f"ENGINE = Replicated{engine}({given})\n{settings}\n{comment}".rstrip()
 
-    def _replace_view(self, reader: Reader) -> Iterator[str]:
+    def _replace_view(self, reader: StatementReader) -> Iterator[str]:
         yield from self._view(reader, "CREATE OR REPLACE VIEW", "CREATE OR REPLACE TABLE")
 
-    def _create_view(self, reader: Reader) -> Iterator[str]:
+    def _create_view(self, reader: StatementReader) -> Iterator[str]:
         reader.needs("IF NOT EXISTS")
         yield from self._view(reader, "CREATE VIEW IF NOT EXISTS", "CREATE TABLE IF NOT EXISTS")
 
-    def _view(self, reader: Reader, create: str, create_front: str) -> Iterator[str]:
+    def _view(self, reader: StatementReader, create: str, create_front: str) -> Iterator[str]:
         name = reader.name()
         reader.needs("AS")
         parameters = any(word.kind == "parameter" for word in reader.words)
@@ -195,7 +195,7 @@ class Cluster:
         if place.is_sharded:
             yield self._front(place, create_front)
 
-    def _create_tap(self, reader: Reader) -> Iterator[str]:
+    def _create_tap(self, reader: StatementReader) -> Iterator[str]:
         how = "IF NOT EXISTS " if reader.takes("IF NOT EXISTS") else ""
         name = reader.name()
         reader.needs("TO")
@@ -206,7 +206,7 @@ class Cluster:
         into = self._inside(self._catalogue.place(target))
         yield f"CREATE MATERIALIZED VIEW {how}{self._inside(place)} {self._on} TO {into} AS\n{body}"
 
-    def _alter(self, reader: Reader) -> Iterator[str]:
+    def _alter(self, reader: StatementReader) -> Iterator[str]:
         place = self._catalogue.place(reader.name())
         if reader.takes("MODIFY QUERY"):
             if not place.is_tap:
@@ -236,7 +236,7 @@ class Cluster:
         if place.is_sharded and not place.is_tap and in_front:
             yield f"ALTER TABLE {self._outside(place.name)} {self._on} {', '.join(in_front)}"
 
-    def _rename(self, reader: Reader) -> Iterator[str]:
+    def _rename(self, reader: StatementReader) -> Iterator[str]:
         old = self._catalogue.place(reader.name())
         reader.needs("TO")
         new = self._catalogue.like(reader.name(), old.name)
@@ -246,7 +246,7 @@ class Cluster:
             yield f"DROP TABLE IF EXISTS {self._outside(old.name)} {self._on} SYNC"
             yield self._front(new, "CREATE OR REPLACE TABLE")
 
-    def _exchange(self, reader: Reader) -> Iterator[str]:
+    def _exchange(self, reader: StatementReader) -> Iterator[str]:
         one = self._catalogue.place(reader.name())
         reader.needs("AND")
         other = self._catalogue.place(reader.name())
@@ -255,13 +255,13 @@ class Cluster:
             raise NotUnderstood(f"{one.name} and {other.name} do not lie in the same place")
         yield f"EXCHANGE TABLES {self._inside(one)} AND {self._inside(other)} {self._on}"
 
-    def _drop_table(self, reader: Reader) -> Iterator[str]:
+    def _drop_table(self, reader: StatementReader) -> Iterator[str]:
         yield from self._drop(reader, "TABLE")
 
-    def _drop_view(self, reader: Reader) -> Iterator[str]:
+    def _drop_view(self, reader: StatementReader) -> Iterator[str]:
         yield from self._drop(reader, "VIEW")
 
-    def _drop(self, reader: Reader, what: str) -> Iterator[str]:
+    def _drop(self, reader: StatementReader, what: str) -> Iterator[str]:
         how = "IF EXISTS " if reader.takes("IF EXISTS") else ""
         name = reader.name()
         reader.takes("SYNC")
@@ -272,14 +272,14 @@ class Cluster:
         # At once, since one of the same name may be made again.
         yield f"DROP {what} {how}{self._inside(place)} {self._on} SYNC"
 
-    def _insert(self, reader: Reader) -> Iterator[str]:
+    def _insert(self, reader: StatementReader) -> Iterator[str]:
         place = self._catalogue.place(reader.name())
         if place.is_view or place.is_tap:
             raise NotUnderstood(f"{place.name} is a view")
         # Not ON CLUSTER: the table in front brings each row to its shard.
         yield reader.sql
 
-    def _delete(self, reader: Reader) -> Iterator[str]:
+    def _delete(self, reader: StatementReader) -> Iterator[str]:
         place = self._catalogue.place(reader.name())
         if self._tables_in(reader.words):
             raise NotUnderstood(
@@ -345,7 +345,7 @@ def _names_given(words: list[Word]) -> set[str]:
 
 def statement_makes(sql: str) -> bool:
     """Whether a statement makes a table or a view, or gives one a new name."""
-    return Reader(sql).next.key in ("CREATE", "RENAME")
+    return StatementReader(sql).next.key in ("CREATE", "RENAME")
 
 
 def _commands(sql: str) -> list[str]:

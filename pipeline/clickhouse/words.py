@@ -58,7 +58,7 @@ def words_of(sql: str) -> list[Word]:
     return found
 
 
-class Reader:
+class StatementReader:
     """A statement read from its beginning on, word by word."""
 
     def __init__(self, sql: str) -> None:
