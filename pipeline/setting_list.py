@@ -11,9 +11,12 @@ from pipeline.domain.retention import Retentions
 from pipeline.setting_values import (
     BOOTSTRAP,
     CLICKHOUSE_URL,
+    CLUSTER,
     HOST,
+    HOSTS_OR_NONE,
     NETWORKS,
     PORT_OR_NONE,
+    QUORUM,
     Form,
     duration,
     number,
@@ -109,6 +112,24 @@ class Settings:
         "Where ClickHouse and the database are. If it names no user, and `up` of the same user runs on this "
         "machine, the password of that one is found by the port. Set it to use your own ClickHouse.",
         shown=False,
+    )
+    clickhouse_hosts: str = _setting(
+        "",
+        HOSTS_OR_NONE,
+        "More hosts of the same ClickHouse, with their HTTP ports; the next one is asked where one does not "
+        "answer. They have the URL's user and password. Set it for a cluster.",
+    )
+    clickhouse_cluster: str = _setting(
+        "",
+        CLUSTER,
+        "The cluster in the servers' `remote_servers` that the database is spread over; none is one server. Set "
+        'it before the first `migrate`: it cannot change afterwards. deploy/README.md, "A ClickHouse cluster".',
+    )
+    clickhouse_insert_quorum: str = _setting(
+        "",
+        QUORUM,
+        "How many replicas must have what is inserted before it counts as stored, or `auto` for most of them; "
+        "none is one. Set it where a host of a cluster may be lost with what only it has.",
     )
     clickhouse_timeout_ms: int = _setting(
         120_000,

@@ -129,6 +129,22 @@ def _bootstrap(given: str) -> str:
     return given
 
 
+def _hosts_or_none(given: str) -> str:
+    return _bootstrap(given).replace(" ", "") if given else given
+
+
+def _cluster(given: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*|", given):
+        raise ValueError("is not a name of letters, digits, _ and -")
+    return given
+
+
+def _quorum(given: str) -> str:
+    if not re.fullmatch(r"|auto|[2-9]|[1-9][0-9]", given):
+        raise ValueError("is neither auto nor a number of replicas from 2 to 99")
+    return given
+
+
 def _host(given: str) -> str:
     try:
         ip_address(given)
@@ -162,6 +178,9 @@ def _url(given: str) -> str:
 
 
 BOOTSTRAP = Form(_bootstrap, "a list of host:port, separated by commas")
+HOSTS_OR_NONE = Form(_hosts_or_none, "a list of host:port, separated by commas; or none", is_text=True)
+CLUSTER = Form(_cluster, "a name of letters, digits, `_` and `-`; or none", is_text=True)
+QUORUM = Form(_quorum, "`auto`, 2 to 99, or none", is_text=True)
 HOST = Form(_host, "an address or host name", is_text=True)
 NETWORKS = Form(_networks, "addresses and networks, separated by commas; or none", is_text=True)
 CLICKHOUSE_URL = Form(_url, f"`{_URL}`", is_text=True, is_secret=True)

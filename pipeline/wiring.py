@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+from pipeline.clickhouse.clustered import clustered
 from pipeline.clickhouse.store import Store
 from pipeline.embedded.running import completed
 from pipeline.kafka.admin import ensure_topics
@@ -53,8 +55,16 @@ def connection(settings: Settings) -> KafkaConnection:
 
 
 def store(settings: Settings) -> Store:
-    """ClickHouse; nothing is connected yet."""
-    return Store(settings.clickhouse_url, timeout_s=max(1, settings.clickhouse_timeout_ms // 1_000))
+    """ClickHouse; nothing is connected yet. Raises `NotUnderstood` where a schema file has no form for a cluster."""
+    servers = [server.rpartition(":") for server in settings.clickhouse_hosts.split(",") if server]
+    name = settings.clickhouse_cluster
+    return Store(
+        settings.clickhouse_url,
+        timeout_s=max(1, settings.clickhouse_timeout_ms // 1_000),
+        hosts=[(host, int(port)) for host, _, port in servers],
+        cluster=partial(clustered, name) if name else None,
+        insert_quorum=settings.clickhouse_insert_quorum,
+    )
 
 
 def rebuild(settings: Settings, store: Store, scope: RebuildScope, now_ms: int) -> Rebuild:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import orjson
 
+from pipeline.clickhouse.chosen import note_cluster, require_same_cluster
 from pipeline.clickhouse.move import Move
 from pipeline.clickhouse.statements import MigrationError, statements
 from pipeline.clickhouse.store import StatementFailed, Store
@@ -47,13 +48,15 @@ def migrate(store: Store, folder: Path | None = None, move: Move | None = None) 
 
     Then `move` brings events of before 0019 into the tables of now, which takes as long as it takes to read them.
     `folder` holds the files, by default the ones that belong to this version. Blocks. Raises MigrationError if
-    a file changed after it was applied (then nothing is applied) and where `move` does, Unreachable and
-    StatementFailed as Store does.
+    a file changed after it was applied or the database is not of this store's cluster (then nothing is applied), and
+    where `move` does, Unreachable and StatementFailed as Store does.
     """
     files = _read(folder or schema_folder() / "clickhouse")
+    require_same_cluster(store)
     store.create_database()
     # The first file makes the table of what was applied, which must be there to be asked.
     _apply(store, files[0])
+    note_cluster(store)
     with _alone(store):
         applied = _applied(store)
         changed = [file.name for file in files if applied.get(file.name, file.checksum) != file.checksum]
@@ -104,7 +107,7 @@ def _alone(store: Store) -> Iterator[None]:
 
 def _took_lock(store: Store) -> bool:
     try:
-        store.command("CREATE TABLE z_migrating (nothing UInt8) ENGINE = Memory")
+        store.command("CREATE TABLE z_migrating (nothing UInt8) ENGINE = ReplacingMergeTree ORDER BY nothing")
     except StatementFailed as error:
         if getattr(error.__cause__, "code", None) != _TABLE_ALREADY_EXISTS:
             raise

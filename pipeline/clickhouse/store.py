@@ -12,14 +12,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import clickhouse_connect
@@ -29,45 +29,18 @@ from clickhouse_connect.driver.httputil import get_pool_manager
 from urllib3 import PoolManager
 
 from pipeline.clickhouse.blocks import compressed, middle_of
+from pipeline.clickhouse.cluster import Cluster
+from pipeline.clickhouse.codes import BUSY_CODES, REFUSED_CODES
 from pipeline.clickhouse.streamed import whole_rows
 from pipeline.errors import Terminal, Transient
 
 log = logging.getLogger(__name__)
 
-REFUSED_CODES: Mapping[int, str] = {
-    # What was sent is no row of this table: text that does not parse as the column's type.
-    6: "CANNOT_PARSE_TEXT",
-    25: "CANNOT_PARSE_ESCAPE_SEQUENCE",
-    26: "CANNOT_PARSE_QUOTED_STRING",
-    27: "CANNOT_PARSE_INPUT_ASSERTION_FAILED",
-    33: "CANNOT_READ_ALL_DATA",
-    38: "CANNOT_PARSE_DATE",
-    41: "CANNOT_PARSE_DATETIME",
-    72: "CANNOT_PARSE_NUMBER",
-    117: "INCORRECT_DATA",
-    130: "CANNOT_READ_ARRAY_FROM_TEXT",
-    376: "CANNOT_PARSE_UUID",
-    467: "CANNOT_PARSE_BOOL",
-    # It parses, but the type cannot hold it.
-    53: "TYPE_MISMATCH",
-    69: "ARGUMENT_OUT_OF_BOUND",
-    70: "CANNOT_CONVERT_TYPE",
-    128: "TOO_LARGE_ARRAY_SIZE",
-    131: "TOO_LARGE_STRING_SIZE",
-    306: "TOO_DEEP_RECURSION",
-    321: "VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE",
-    349: "CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN",
-    407: "DECIMAL_OVERFLOW",
-    469: "VIOLATED_CONSTRAINT",
-    691: "UNKNOWN_ELEMENT_OF_ENUM",
-}
-"""Errors that the rows themselves cause. All others are transient, among them TOO_MANY_PARTS,
-MEMORY_LIMIT_EXCEEDED, TIMEOUT_EXCEEDED, TABLE_IS_READ_ONLY, and what an operator mends: UNKNOWN_TABLE,
-UNKNOWN_DATABASE, NO_SUCH_COLUMN_IN_TABLE, AUTHENTICATION_FAILED."""
-
 _INSERT_SETTINGS: Mapping[str, Any] = {
     # Success must mean stored.
     "async_insert": 0,
+    # On every shard of a cluster that the rows belong to; on one server it says nothing.
+    "distributed_foreground_insert": 1,
     "insert_deduplicate": 1,
     # A try may have died between a table and what is copied from it: the next one must still reach the copy. Not every
     # version of the server does so by itself.
@@ -87,6 +60,8 @@ _STREAM_SETTINGS: Mapping[str, Any] = {
 }
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 15.0
+
+_T = TypeVar("_T")
 
 
 class Unreachable(Transient):
@@ -112,11 +87,22 @@ class Store:
     the event loop. Nothing is connected before the first use, so that it can be made while ClickHouse is down.
     """
 
-    def __init__(self, url: str, *, timeout_s: int = 120, connections: int = 4) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: int = 120,
+        connections: int = 4,
+        hosts: Sequence[tuple[str, int]] = (),
+        cluster: Callable[[str], Cluster] | None = None,
+        insert_quorum: str = "",
+    ) -> None:
         """`url` is `http[s]://[user[:password]@]host[:port]/database`; `timeout_s` how long to wait for an answer.
 
-        At most `connections` inserts of `insert_forever` are under way at once. Raises ValueError for a URL
-        that is not of that form.
+        At most `connections` inserts of `insert_forever` are under way at once. `hosts` are asked where the one of the
+        URL does not answer, with the same user. `cluster` makes of the database's name the cluster that it is in; none:
+        one server. `insert_quorum` is how many replicas must have what is inserted, or `auto` for most; empty: one.
+        Raises ValueError for a URL that is not of that form.
         """
         parts = urlsplit(url)
         self.database = unquote(parts.path.strip("/"))
@@ -137,6 +123,13 @@ class Store:
             "autogenerate_session_id": False,
             "client_name": "session-pipeline",
         }
+        self._hosts = [(self._options["host"], self._options["port"]), *hosts]
+        self._host = 0
+        self.cluster = cluster(self.database) if cluster else None
+        self._insert_settings = dict(_INSERT_SETTINGS)
+        if insert_quorum:
+            self._insert_settings["insert_quorum"] = insert_quorum
+        self._query_settings = self.cluster.query_settings if self.cluster else {}
         self._connections = connections
         self._client: Client | None = None
         self._pool: PoolManager | None = None
@@ -152,11 +145,13 @@ class Store:
         Raises Unreachable, StatementFailed.
         """
         digest = blake2b(rows, digest_size=12).hexdigest()
-        settings = {**_INSERT_SETTINGS, "insert_deduplication_token": f"{token}:{digest}"}
-        with self._errors():
-            self._connected().raw_insert(
+        settings = {**self._insert_settings, "insert_deduplication_token": f"{token}:{digest}"}
+        self._ask(
+            lambda client: client.raw_insert(
                 table, None, compressed(rows), settings, fmt="JSONEachRow", compression="lz4"
-            )
+            ),
+            is_insert=True,
+        )
 
     async def insert_forever(
         self,
@@ -201,8 +196,8 @@ class Store:
 
         Raises Unreachable, StatementFailed.
         """
-        with self._errors(is_insert=False):
-            return self._connected().raw_query(sql, dict(parameters or {}), dict(settings or {}), fmt=format)
+        given = {**self._query_settings, **(settings or {})}
+        return self._ask(lambda client: client.raw_query(sql, dict(parameters or {}), given, fmt=format))
 
     def lines(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Iterator[bytes]:
         """The result line by line as JSONCompactEachRow, in bounded memory.
@@ -210,8 +205,11 @@ class Store:
         Raises Unreachable, StatementFailed, also in the middle of the rows, never after a part of one.
         """
         with self._errors(is_insert=False):
-            stream = self._connected().raw_stream(
-                sql, dict(parameters or {}), dict(_STREAM_SETTINGS), fmt="JSONCompactEachRow"
+            settings = {**self._query_settings, **_STREAM_SETTINGS}
+            stream = self._ask(
+                lambda client: client.raw_stream(
+                    sql, dict(parameters or {}), settings, fmt="JSONCompactEachRow"
+                )
             )
             with stream:
                 yield from whole_rows(stream)
@@ -219,15 +217,52 @@ class Store:
     def command(
         self, sql: str, parameters: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
     ) -> None:
-        """Run one statement that has no result. Raises Unreachable, StatementFailed."""
-        with self._errors(is_insert=False):
-            self._connected().command(sql, parameters=dict(parameters or {}), settings=dict(settings or {}))
+        """Run one statement that has no result; in a cluster all that take its place, in their order.
+
+        Raises Unreachable, StatementFailed, and NotUnderstood for one that has no form for a cluster.
+        """
+        if self.cluster is None:
+            self._command(sql, parameters, settings)
+            return
+        if self.cluster.reads_all(sql):
+            self.catch_up()
+        for form in self.cluster.forms(sql):
+            self._command(form, parameters, {**self.cluster.command_settings, **(settings or {})})
+
+    def catch_up(self) -> None:
+        """In a cluster, wait until every replica has what any of them has by now.
+
+        Raises Unreachable, StatementFailed.
+        """
+        if self.cluster is None:
+            return
+        for line in self.query(self.cluster.REPLICATED, self.cluster.names, "TSV").splitlines():
+            database, table = line.decode().split("\t")
+            self._command(self.cluster.sync(database, table))
+
+    def database_of(self, table: str) -> str:
+        """The database whose system tables know of a table's parts and mutations. Raises NotUnderstood."""
+        is_sharded = self.cluster is not None and self.cluster.is_sharded(table)
+        return self.cluster.shard_database if self.cluster and is_sharded else self.database
+
+    def on_all_hosts(self, system_table: str) -> str:
+        """What to ask for a table such as `system.mutations` of every host; each replica counts."""
+        return self.cluster.on_all_hosts(system_table) if self.cluster else system_table
 
     def create_database(self) -> None:
         """Make the database if it is not there. Raises Unreachable, StatementFailed."""
         name = self.database.replace("\\", "\\\\").replace("`", "\\`")
+        plain = [f"CREATE DATABASE IF NOT EXISTS `{name}`"]
+        for statement in self.cluster.create_databases() if self.cluster else plain:
+            with self._errors(is_insert=False):
+                self._connected().command(statement, use_database=False)
+
+    def _command(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+    ) -> None:
+        # Asked once: not every statement may be done twice.
         with self._errors(is_insert=False):
-            self._connected().command(f"CREATE DATABASE IF NOT EXISTS `{name}`", use_database=False)
+            self._connected().command(sql, parameters=dict(parameters or {}), settings=dict(settings or {}))
 
     def close(self) -> None:
         """Wait for the inserts under way and close the connections."""
@@ -266,12 +301,41 @@ class Store:
                     log.info("ClickHouse %s takes rows for %s again", self._shown_url, table)
                 return
 
+    def _ask(self, question: Callable[[Client], _T], *, is_insert: bool = False) -> _T:
+        """What the host that was asked last answers, or else the first of the others that does.
+
+        For what can be asked twice: a question, or rows with a token. Raises Unreachable if none answers.
+        """
+        for others in reversed(range(len(self._hosts))):
+            asked = self._host
+            try:
+                with self._errors(is_insert=is_insert):
+                    return question(self._connected())
+            except Unreachable as error:
+                if not others:
+                    self._turn_from(asked)
+                    raise
+                log.warning("%s; asking the next host", error)
+                self._turn_from(asked)
+        raise AssertionError("there is a host")
+
+    def _turn_from(self, host: int) -> None:
+        """Ask the next host from now on, unless somebody else has turned from this one already."""
+        with self._connecting:
+            if self._host == host and len(self._hosts) > 1:
+                self._host = (host + 1) % len(self._hosts)
+                # Others may be reading from it still.
+                self._client = self._pool = None
+
     def _connected(self) -> Client:
         with self._connecting:
             if self._client is None:
                 pool = get_pool_manager(maxsize=self._connections)
+                host, port = self._hosts[self._host]
                 # The database is not named here: it may not exist yet, and the client asks at once.
-                client = clickhouse_connect.get_client(**self._options, pool_mgr=pool)
+                client = clickhouse_connect.get_client(
+                    **{**self._options, "host": host, "port": port}, pool_mgr=pool
+                )
                 client.database = self.database
                 self._client, self._pool = client, pool
             return self._client
@@ -302,24 +366,6 @@ class Store:
             if is_insert or error.code is None or error.code in BUSY_CODES:
                 raise Unreachable(self._not_now(error)) from error
             raise StatementFailed(message) from error
-
-
-BUSY_CODES: Mapping[int, str] = {
-    # A query that meets one of these may succeed later; other errors of a query are its own.
-    159: "TIMEOUT_EXCEEDED",
-    202: "TOO_MANY_SIMULTANEOUS_QUERIES",
-    209: "SOCKET_TIMEOUT",
-    210: "NETWORK_ERROR",
-    225: "NO_ZOOKEEPER",
-    241: "MEMORY_LIMIT_EXCEEDED",
-    242: "TABLE_IS_READ_ONLY",
-    252: "TOO_MANY_PARTS",
-    279: "ALL_CONNECTION_TRIES_FAILED",
-    319: "UNKNOWN_STATUS_OF_INSERT",
-    394: "QUERY_WAS_CANCELLED",
-    425: "SYSTEM_ERROR",
-    999: "KEEPER_EXCEPTION",
-}
 
 
 def _pause_s(tries: int) -> float:

@@ -145,6 +145,9 @@ class LocalStack:
             kafka_security="PLAINTEXT",
             kafka_session_timeout_ms=_SESSION_TIMEOUT_MS,
             clickhouse_url=f"{self._clickhouse.url}/{_DATABASE}",
+            clickhouse_hosts="",
+            clickhouse_cluster="",
+            clickhouse_insert_quorum="",
             topic_retention_ms=-1,
         )
         self._take_up()

@@ -8,6 +8,7 @@ from collections import Counter
 from datetime import UTC, datetime
 
 from pipeline import topics, wiring
+from pipeline.clickhouse.chosen import require_same_cluster
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.progress import lags
 from pipeline.kafka.admin import end_offsets, group_members
@@ -33,6 +34,9 @@ def rebuild(settings: Settings, scope: RebuildScope, *, dry_run: bool, states: b
     store and Kafka raise.
     """
     store = wiring.store(settings)
+    require_same_cluster(store)
+    # What a replica lacks would be taken for gone.
+    store.catch_up()
     work = wiring.rebuild(settings, store, scope, int(time.time() * 1_000))
     try:
         counts = _show(work, take_back=not dry_run)

@@ -222,6 +222,8 @@ def test_env_file_reaches_everything() -> None:
 def test_policy_can_be_set() -> None:
     of_other_installations = {"CONFIG", "DATA_DIR", "KAFKA_SECURITY", "KAFKA_MECHANISM", "KAFKA_USERNAME"}
     of_other_installations |= {"KAFKA_PASSWORD", "KAFKA_CA_FILE", "KAFKA_REPLICATION"}
+    # Here ClickHouse is one server.
+    of_other_installations |= {"CLICKHOUSE_HOSTS", "CLICKHOUSE_CLUSTER", "CLICKHOUSE_INSERT_QUORUM"}
     offered = set(services()["sink"]["environment"])
     assert set(variables()) - offered == {f"PIPELINE_{name}" for name in of_other_installations}
 

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
+from pipeline.clickhouse.codes import BUSY_CODES, REFUSED_CODES
 from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.statements import MigrationError, statements
-from pipeline.clickhouse.store import BUSY_CODES, REFUSED_CODES, StatementFailed, Store, Unreachable
+from pipeline.clickhouse.store import StatementFailed, Store, Unreachable
 from pipeline.domain.session import Session, note_user, session_id
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.formats import native

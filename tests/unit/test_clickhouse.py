@@ -12,9 +12,8 @@ import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError, Error, OperationalError
 from urllib3.exceptions import ProtocolError
 
+from pipeline.clickhouse.codes import BUSY_CODES, REFUSED_CODES
 from pipeline.clickhouse.store import (
-    BUSY_CODES,
-    REFUSED_CODES,
     StatementFailed,
     Store,
     Unreachable,

@@ -36,6 +36,12 @@ NONSENSE = [
     ("CLICKHOUSE_URL", "http://h:8123/d?secure=1", "http[s]://"),
     ("CLICKHOUSE_URL", "http://h:8123/d#x", "http[s]://"),
     ("CLICKHOUSE_URL", "http://h:8123/some/d", "http[s]://"),
+    ("CLICKHOUSE_HOSTS", "two", "host:port"),
+    ("CLICKHOUSE_HOSTS", "two:8123,three:0", "port"),
+    ("CLICKHOUSE_CLUSTER", "my cluster", "letters, digits"),
+    ("CLICKHOUSE_CLUSTER", "a'b", "letters, digits"),
+    ("CLICKHOUSE_INSERT_QUORUM", "1", "auto"),
+    ("CLICKHOUSE_INSERT_QUORUM", "most", "auto"),
     ("PARTITIONS", "٣", "1 to 10000"),
     ("PARTITIONS", "1000000", "1 to 10000"),
     ("OFFSET_BASE", "12345", "10,000"),
@@ -108,7 +114,7 @@ def test_every_variable_refuses_nonsense() -> None:
 
 # Settings of any text in one line.
 ANY_TEXT = {"CONFIG", "KAFKA_CA_FILE", "DATA_DIR", "DASHBOARD_DIR", "METRICS_HOST", "DASHBOARD_PASSWORD"}
-ANY_TEXT |= {"KAFKA_USERNAME", "KAFKA_PASSWORD"}
+ANY_TEXT |= {"KAFKA_USERNAME", "KAFKA_PASSWORD", "CLICKHOUSE_CLUSTER"}
 
 
 @pytest.mark.parametrize("name", variables())

@@ -1,0 +1,274 @@
+"""A cluster of two shards answers as one server does: the engine's own Distributed tables, without Keeper."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import datetime
+
+import orjson
+import pytest
+
+from pipeline.clickhouse.chosen import require_same_cluster
+from pipeline.clickhouse.cluster import Cluster
+from pipeline.clickhouse.clustered import MADE_BY_COMMANDS, clustered, schema
+from pipeline.clickhouse.comments import comment
+from pipeline.clickhouse.migrations import migrate
+from pipeline.clickhouse.statements import MigrationError
+from pipeline.clickhouse.store import Store
+from pipeline.domain.policy import Policies
+from pipeline.query import compare, dead_letters, failures, journey, operations, suggestions
+from pipeline.query.filters.sql import where
+from pipeline.query.filters.text_form import parse
+from pipeline.query.metrics import metric
+from pipeline.query.sessions import extent, session_list, timeline, user_sessions
+from pipeline.query.statement import Statement
+from pipeline.roles.rebuild import Rebuild, RebuildScope
+from pipeline.schema_files import schema_folder
+from pipeline.state.codec import state_codec
+from pipeline.storage.rows import ledger_row
+from tests.support.analysts import fill, simulated
+from tests.support.expected_rows import Row
+from tests.support.two_shards import NAME, ONE, DoubleStore, TwoShards
+
+APP = "org.example.shop"
+DAY_MS = 86_400_000
+FILTERS = (
+    "not has http.client.request(http.response.status_code >= 500) and user.id exists",
+    "has app.screen.view then http.client.request or session.first = true",
+)
+METRICS = ("sessions", "crash_free_users", "duration_p50")
+RECIPES = {"1", "3", "7", "9", "10", "11", "13", "16", "17"}
+"""Of the cookbook: what joins, looks into another question, or counts over both shards; not what shows a view."""
+
+
+class Both:
+    """The same traffic in a cluster of two shards and on one server."""
+
+    def __init__(self, two: TwoShards) -> None:
+        self.url = two.url
+        self.cluster, self.one = DoubleStore(two.url), Store(f"{two.url}/plain")
+        self.traffic = simulated(devices=50, seed=8, events=2_000)
+        for store in (self.cluster, self.one):
+            migrate(store)
+            fill(store, self.traffic)
+            store.insert("ledger_records", ledger_row("sdk-events", 0, 0, received=2, refused=1), token="one")
+            store.insert("dead_letter_rows", _set_aside(self.traffic.sessions[0]), token="aside")
+        days = sorted(row["started_at_ms"] for row in self.traffic.sessions)
+        self.first_ms, self.last_ms = days[0] - DAY_MS, days[-1] + DAY_MS
+        self.device = next(row for row in self.traffic.sessions if row["app_id"] == APP)
+
+    def ask(self, sql: str, parameters: dict[str, object] | None = None) -> tuple[list[Row], list[Row]]:
+        """What both say, in their order."""
+        answers = [store.query(sql, parameters or {}).splitlines() for store in (self.cluster, self.one)]
+        of_cluster, of_one = ([orjson.loads(line) for line in lines] for lines in answers)
+        return of_cluster, of_one
+
+    def same(self, statement: Statement, *, may_be_none: bool = False) -> list[Row]:
+        of_cluster, of_one = self.ask(statement.sql, dict(statement.parameters))
+        assert of_cluster == of_one
+        assert may_be_none or of_one, "nothing to compare"
+        return of_one
+
+
+def _set_aside(session: Row) -> bytes:
+    return orjson.dumps(
+        {
+            "time": "2026-01-01 00:00:00",
+            "reason": "device_set_aside",
+            "key": f"{session['app_id']}/{session['device_id']}",
+            "topic": "sdk-events",
+            "partition": 0,
+            "offset": 1,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
+    two = TwoShards(tmp_path_factory.mktemp("two"))
+    try:
+        made = Both(two)
+        yield made
+        made.cluster.close()
+        made.one.close()
+    finally:
+        two.stop()
+
+
+def test_both_shards_have_a_part(both: Both) -> None:
+    """Or else all else here would show nothing."""
+    for table in ("events", "sessions", "notable_events", "z_stored_event_versions"):
+        parts = both.cluster.query(
+            f"SELECT _shard_num, count() FROM {table} GROUP BY 1 ORDER BY 1", format="TSV"
+        )
+        whole = both.one.query(f"SELECT count() FROM {table}", format="TSV")
+        counts = [int(line.split(b"\t")[1]) for line in parts.splitlines()]
+        assert len(counts) == 2 and sum(counts) == int(whole) and min(counts) > sum(counts) / 10, table
+
+
+def _views() -> dict[str, bool]:
+    """All views by name, and whether they take parameters."""
+    made = {}
+    for statement in schema():
+        found = re.match(r"(?:\s*--.*\n)*\s*CREATE (?:OR REPLACE )?VIEW (?:IF NOT EXISTS )?(\w+)", statement)
+        if found:
+            made[found[1]] = "String}" in statement or "UUID}" in statement
+    return made
+
+
+@pytest.mark.parametrize(
+    "view", sorted(view for view, has_parameters in _views().items() if not has_parameters)
+)
+def test_a_view_shows_the_same(both: Both, view: str) -> None:
+    of_cluster, of_one = both.ask(f"SELECT * FROM {view}")
+    assert sorted(map(orjson.dumps, of_cluster)) == sorted(map(orjson.dumps, of_one))
+    assert of_one or view in ("dead_letters", "saved_filters", "conflicting_events")
+
+
+@pytest.mark.parametrize("view", sorted(view for view, has_parameters in _views().items() if has_parameters))
+def test_a_view_with_parameters_shows_the_same(both: Both, view: str) -> None:
+    texts = [f"{datetime.fromtimestamp(ms / 1_000):%Y-%m-%d}" for ms in (both.first_ms, both.last_ms)]
+    session = both.device
+    user = next(row["user_id"] for row in both.traffic.sessions if row["app_id"] == APP and row["user_id"])
+    given = {
+        "app_id": f"'{APP}'",
+        "from": f"'{texts[0]}'",
+        "until": f"'{texts[1]}'",
+        "session_id": f"'{session['session_id']}'",
+        "user_id": f"'{user}'",
+        "subject": "'crash'",
+        "days": "7",
+    }
+    made = both.one.query(
+        "SELECT create_table_query AS sql FROM system.tables WHERE database = 'plain' AND name = {view:String}",
+        {"view": view},
+    )
+    taken = set(re.findall(r"\{(\w+):\w+\}", orjson.loads(made)["sql"]))
+    arguments = ", ".join(f"{name} = {given[name]}" for name in sorted(taken))
+    of_cluster, of_one = both.ask(f"SELECT * FROM {view}({arguments})")
+    assert sorted(map(orjson.dumps, of_cluster)) == sorted(map(orjson.dumps, of_one))
+
+
+def test_the_cookbook(both: Both) -> None:
+    text = (schema_folder() / "COOKBOOK.md").read_text(encoding="utf-8")
+    recipes = re.findall(r"^## (\d+)\. [^\n]+\n+```sql\n(.*?)```$", text, re.MULTILINE | re.DOTALL)
+    chosen = [sql for number, sql in recipes if number in RECIPES]
+    assert len(chosen) == len(RECIPES)
+    for sql in chosen:
+        both.same(Statement(sql), may_be_none=True)
+
+
+@pytest.mark.parametrize("text", FILTERS)
+def test_a_filtered_list_and_its_metrics(both: Both, text: str) -> None:
+    filter = parse(text)
+    both.same(session_list(APP, filter, both.first_ms, both.last_ms, None, 50))
+    condition = where(filter)
+    span = {"app_id": APP, "start_ms": both.first_ms, "end_ms": both.last_ms, "where": condition}
+    both.same(metric(METRICS, **span, by="app_version"))  # type: ignore[arg-type]
+
+
+def test_what_pages_ask(both: Both) -> None:
+    span = both.first_ms, both.last_ms
+    app, device = APP, both.device["device_id"]
+    user = next(row["user_id"] for row in both.traffic.sessions if row["app_id"] == APP and row["user_id"])
+    session = both.device["session_id"]
+    for statement in (
+        session_list(None, None, *span, None, 100),
+        user_sessions(app, user_id=user),
+        user_sessions(app, device_id=device),
+        extent(app),
+        timeline(session),
+        journey.neighbours(app, device, both.device["started_at_ms"]),
+        journey.events(app, device, *span, skip=0, limit=50),
+        journey.marks(app, device, *span),
+        suggestions.values_of(app, "app.version"),
+        failures.top_crashes(app, *span, where=where(parse("session.duration_ms > 1000"))),
+        failures.failures_by("crash", app, *span, by="app_version"),
+        compare.compare(app, where(parse("has exception")), where(parse("not has exception")), *span),
+        dead_letters.by_reason(),
+    ):
+        both.same(statement, may_be_none=True)
+    for ask in (operations.ledger_totals, operations.devices_set_aside, operations.wrong_partition):
+        assert ask(both.cluster.query) == ask(both.one.query)
+
+
+def test_a_rebuild_exchanges_the_sessions(both: Both) -> None:
+    """Twice, since names are exchanged. Sessions on both sides are then what the stored events make."""
+    for _ in range(2):
+        for store in (both.cluster, both.one):
+            encode = state_codec.encoder(3)
+            Rebuild(
+                store, Policies(), RebuildScope(), partitions=8, now_ms=both.last_ms, encode=encode
+            ).swap()
+    of_cluster, of_one = both.ask(
+        "SELECT session_id, event_count, end_reason, is_set_aside FROM sessions ORDER BY session_id"
+    )
+    assert of_cluster == of_one and of_one
+    exchanged = [sql for sql in both.cluster.ran if sql.startswith("EXCHANGE")]
+    assert len(exchanged) == 2
+
+
+def test_an_insert_that_is_repeated_through_a_distributed_table_is_stored_once(both: Both) -> None:
+    """By its token, in the table and in all that views carry on from it."""
+    shards = both.cluster.spread.shard_database
+    through = Store(f"{both.url}/through")
+    through.create_database()
+    through.command(
+        f"CREATE TABLE z_event_feed AS {shards}.z_event_feed"
+        f" ENGINE = Distributed('{ONE}', '{shards}', 'z_event_feed', cityHash64(app_id, device_id))"
+    )
+    row = {"app_id": "again", "device_id": "d", "event_id": "e", "name": "app.crash", "kind": "crash"}
+    stamp = {"time": "2026-01-01 00:00:00", "raw_time": "2026-01-01 00:00:00"}
+    for _ in range(3):
+        through.insert("z_event_feed", orjson.dumps({**row, **stamp, "offset": 1}), token="t")
+    for table in ("z_event_rows", "z_notable_event_rows"):
+        counted = through.query(f"SELECT count() FROM {shards}.{table} WHERE app_id = 'again'", format="TSV")
+        assert int(counted) == 1, table
+    through.close()
+
+
+def test_what_tables_and_columns_are_is_said_in_front(both: Both) -> None:
+    for store in (both.cluster, both.one):
+        assert comment(store)
+        assert comment(store) == []
+    asked = (
+        "SELECT name, comment FROM system.columns WHERE database = {database:String} AND table = {table:String}"
+        " UNION ALL SELECT name, comment FROM system.tables"
+        " WHERE database = {database:String} AND name = {table:String} ORDER BY name"
+    )
+    for table in ("sessions", "events", "session_rows", "ledger_records", "release_health"):
+        of_cluster, of_one = (
+            store.query(asked, {"database": store.database, "table": table})
+            for store in (both.cluster, both.one)
+        )
+        assert of_cluster == of_one
+        assert b'"comment":""' not in of_one or table not in ("sessions", "events")
+
+
+def test_the_choice_is_kept(both: Both) -> None:
+    require_same_cluster(both.cluster)
+    require_same_cluster(both.one)
+    for store, cluster, said in (
+        (both.cluster, None, f"made for the cluster {NAME}, and PIPELINE_CLICKHOUSE_CLUSTER is empty"),
+        (both.cluster, clustered("other", "app"), f"made for the cluster {NAME}, and .* names other"),
+        (both.one, clustered(NAME, "plain"), f"made for one server, and .* names {NAME}"),
+    ):
+        kept, store.cluster = store.cluster, cluster
+        try:
+            with pytest.raises(MigrationError, match=said):
+                migrate(store)
+        finally:
+            store.cluster = kept
+
+
+def test_the_engine_understands_every_statement(both: Both) -> None:
+    """As it is sent to a real cluster, with ON CLUSTER and Replicated engines."""
+    spread = Cluster("analytics", "app", [*schema(), *MADE_BY_COMMANDS])
+    forms = [form for statement in schema() for form in spread.forms(statement)]
+    forms += [*spread.create_databases(), spread.sync("app", "migrations")]
+    texts = ", ".join("'" + form.replace("\\", "\\\\").replace("'", "\\'") + "'" for form in forms)
+    formatted = both.one.query(f"SELECT formatQuery(arrayJoin([{texts}])) AS sql").splitlines()
+    assert len(formatted) == len(forms)
+    for form, line in zip(forms, formatted, strict=True):
+        assert ("ON CLUSTER" in form) == ("ON CLUSTER" in orjson.loads(line)["sql"])
