@@ -89,8 +89,12 @@ def _alone(store: Store) -> Iterator[None]:
     """While no other migration applies files: one that lags behind would make again what a later file has dropped.
 
     That a table is there is all that ClickHouse has of a lock. One that was killed leaves it behind, so the next one
-    waits for 60 s and goes on; two at once would end in the same schema, if not at the first try.
+    waits for 60 s and goes on; two at once would end in the same schema, if not at the first try. (So they do on a
+    cluster, where there is no such lock: its hosts make a table each in their own time.)
     """
+    if store.cluster is not None:
+        yield
+        return
     count, since_s = -1, time.monotonic()
     while not _took_lock(store):
         if (found := len(_applied(store))) != count:

@@ -23,10 +23,6 @@ _TTL = "if(retention_days = 0, toDate('2149-06-06'), stored_on + retention_days 
 _POLL_S = 0.2
 _DROP_TRIES = 5
 _OFFSETS_AT_ONCE = 1_000_000
-_IN_PLACE = (
-    "topic = {topic:String} AND partition = {partition:UInt32}"
-    " AND offset >= {from:UInt64} AND offset < {to:UInt64}"
-)
 _NO_SUCH_PART = 232
 _IN_PLACE = (
     "topic = {topic:String} AND partition = {partition:UInt32}"
@@ -133,8 +129,13 @@ class StoredRetention:
         """Keep all rows of a kind for so many days; the number of parts that were dropped whole.
 
         What is expired by now stays so, also where it is to be kept for longer. Waits until ClickHouse is done, which
-        takes as long as reading the rows does. Raises `ChangeFailed`.
+        takes as long as reading the rows does. Raises `ChangeFailed`, on a cluster at once.
         """
+        if self._store.cluster is not None:
+            raise ChangeFailed(
+                "on a cluster the retention of rows that are stored cannot be changed yet: parts and mutations of "
+                "each shard would have to be followed on its own hosts. New rows go by the settings"
+            )
         if kind is EVENTS:
             self._name_apps_of_the_ledger()
             self._cut(days)
