@@ -274,11 +274,11 @@ FOUND: dict[str, tuple[int, Suspects]] = {
     # A state went on from the one before it, whose rows its worker had died over.
     "input that came again with more": (24, Suspects(sessionizer=ForgetsOutbox)),
     # Silence spoke on a recovered state whose rows were still owed.
-    "silence before the input came again": (190, Suspects(sessionizer=TicksOverOutbox)),
+    "silence before the input came again": (1819, Suspects(sessionizer=TicksOverOutbox)),
     # A state of a worker that had lost the partition landed after the next owner's, and was taken for the truth.
     "a late state": (19, Suspects(fence=Unfenced)),
     # A sink whose offsets were forgotten read `sessions` again, and rows from before a rebuild had higher revisions.
-    "rows from before a rebuild": (9412, Suspects(sink=StoresReplacedRows)),
+    "rows from before a rebuild": (6497, Suspects(sink=StoresReplacedRows)),
 }
 """What was found once, and a seed that meets it; where traffic or faults have changed since, another one does."""
 _WITHIN = 10_000
