@@ -7,20 +7,16 @@ half-way, or two at the same time, end in the same schema.
 
 from __future__ import annotations
 
-import re
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
 import orjson
 
+from pipeline.clickhouse.move import settle
+from pipeline.clickhouse.statements import MigrationError, statements
 from pipeline.clickhouse.store import Store
-from pipeline.errors import Terminal
 from pipeline.schema_files import schema_folder
-
-
-class MigrationError(Terminal):
-    """The schema files and the database contradict each other; the message says how."""
 
 
 class _File(NamedTuple):
@@ -53,6 +49,7 @@ def migrate(store: Store, folder: Path | None = None) -> list[str]:
     for file in pending:
         _apply(store, file)
         _record(store, file)
+    settle(store)
     return [file.name for file in pending]
 
 
@@ -60,17 +57,6 @@ def note_offset_base(store: Store, base: int) -> None:
     """Note that offsets began anew at `base`, so that the ledger misses none before it. Any number of times."""
     if base:
         store.insert("offset_bases", orjson.dumps({"base": base}), token=f"base-{base}")
-
-
-def statements(text: str) -> list[str]:
-    """The statements of a file: each ends with a semicolon at the end of a line that is not a comment."""
-    parts = re.split(r"^(?!\s*--)(.*);[ \t]*$", text, flags=re.MULTILINE)
-    # Split leaves: text before, last line without its semicolon, text before, last line, …, rest.
-    found = ["".join(pair).strip() for pair in zip(parts[0::2], parts[1::2], strict=False)]
-    rest = parts[-1].strip()
-    if any(line.strip() and not line.lstrip().startswith("--") for line in rest.splitlines()):
-        raise MigrationError(f"a statement lacks its semicolon at the end of a line: {rest[:80]!r}")
-    return found
 
 
 def _read(folder: Path) -> list[_File]:

@@ -15,13 +15,8 @@ _EVENT = (
     " counters, topic, partition, offset, event_index"
 )
 _OF_DEVICE = "app_id = {app_id:String} AND device_id = {device_id:String}"
-_EVENT_OF_DEVICE = (
-    # The first expression is what event_rows is partitioned by: seven of eight partitions need not be asked.
-    "cityHash64(app_id, device_id) % 8 = cityHash64({app_id:String}, {device_id:String}) % 8 AND "
-    + _OF_DEVICE
-)
 _IN_SESSION = (
-    f"{_EVENT_OF_DEVICE} AND time >= fromUnixTimestamp64Milli({{start_ms:Int64}}, 'UTC')"
+    f"{_OF_DEVICE} AND time >= fromUnixTimestamp64Milli({{start_ms:Int64}}, 'UTC')"
     " AND time < fromUnixTimestamp64Milli({end_ms:Int64}, 'UTC')"
 )
 _ORDER = "ORDER BY time, rank, seq, event_id"
@@ -92,9 +87,9 @@ def event(app_id: str, device_id: str, event_id: str) -> Statement:
     return Statement(
         f"SELECT {_EVENT}, app_state, repaired, attributes, resource, personas, properties,"
         # As `events.conflicts` has it, of this event alone.
-        " (SELECT greatest(uniqExact(content), 1) - 1 FROM event_version_rows WHERE event_key ="
+        " (SELECT greatest(uniqExact(content), 1) - 1 FROM z_stored_event_versions WHERE event_key ="
         " sipHash64({app_id:String}, {device_id:String}, {event_id:String})) AS conflicts FROM narrated_events"
-        f" WHERE {_EVENT_OF_DEVICE} AND event_id = {{event_id:String}}",
+        f" WHERE {_OF_DEVICE} AND event_id = {{event_id:String}}",
         {"app_id": app_id, "device_id": device_id, "event_id": event_id},
     )
 

@@ -105,7 +105,7 @@ GROUP BY topic, partition ORDER BY topic, partition
 
 NEXT_OFFSET_SQL = """
 SELECT intDiv(max(o) + 10000, 10000) * 10000 FROM (SELECT max(offset) AS o FROM ledger_records
-  UNION ALL SELECT max(offset) FROM event_rows UNION ALL SELECT max(offset) FROM session_rows
+  UNION ALL SELECT max(offset) FROM z_unmerged_events UNION ALL SELECT max(offset) FROM session_rows
   UNION ALL SELECT max(offset) FROM dead_letter_rows)
 """
 """As deploy/runbook.md has it; 10,000 offsets are a range of the ledger."""
@@ -212,7 +212,7 @@ def stored_up_to(ask: Ask) -> int:
     rows = _rows(
         ask,
         "SELECT max(top) AS top FROM (SELECT toInt64(max(offset)) + 1 AS top, count() AS rows FROM ledger_records"
-        " UNION ALL SELECT toInt64(max(offset)) + 1, count() FROM event_rows"
+        " UNION ALL SELECT toInt64(max(offset)) + 1, count() FROM z_unmerged_events"
         " UNION ALL SELECT toInt64(max(offset)) + 1, count() FROM session_rows"
         " UNION ALL SELECT toInt64(max(offset)) + 1, count() FROM dead_letter_rows) WHERE rows > 0",
         {},

@@ -44,7 +44,7 @@ def values_of(app_id: str, name: str) -> Statement:
 
 def event_names() -> Statement:
     """The names that events have, as rows `name`."""
-    return Statement(f"SELECT DISTINCT name FROM event_rows ORDER BY name LIMIT {_MOST_NAMES}")
+    return Statement(f"SELECT DISTINCT name FROM z_unmerged_events ORDER BY name LIMIT {_MOST_NAMES}")
 
 
 def attributes_of(app_id: str, event: str) -> Statement:
@@ -69,7 +69,7 @@ def _of_sessions(app_id: str, word: str, parameters: dict[str, object]) -> State
 
 def _of_events(app_id: str, event: str, word: str, sample: int, parameters: dict[str, object]) -> Statement:
     return _often(
-        f"SELECT toString({word}) AS word FROM (SELECT attributes FROM event_rows"
+        f"SELECT toString({word}) AS word FROM (SELECT attributes FROM z_unmerged_events"
         f" WHERE {_APP} AND name = {{event:String}} LIMIT {sample})",
         {"app": app_id, "event": event, **parameters},
     )

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from pipeline import topics
-from pipeline.clickhouse.migrations import statements
+from pipeline.clickhouse.statements import statements
 from pipeline.clickhouse.store import Store
 from pipeline.domain.policy import Policies
 from pipeline.formats.native.partitioner import partition_of

@@ -225,11 +225,11 @@ class Sink:
 
     async def _store_events(self, pieces: Pieces) -> None:
         refused = [refusal for piece in pieces for refusal in piece.refused]
-        not_storable = await self._put("event_rows", pieces)
+        not_storable = await self._put("z_event_feed", pieces)
         if not_storable:
             unstored = self._refusals_of_rows(not_storable, by_offset(pieces, self._offset_base))
             refused += unstored
-            self._count("event_rows", [refusal.rejected for refusal in unstored])
+            self._count("z_event_feed", [refusal.rejected for refusal in unstored])
         if refused:
             await self._dead_letter(refused)
         ledger = joined(

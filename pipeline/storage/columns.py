@@ -107,7 +107,7 @@ EVENT_COLUMNS: tuple[tuple[str, str], ...] = (
     ("offset", "UInt64"),
     ("event_index", "UInt16"),
 )
-"""The same of `event_rows`."""
+"""The same of `z_event_feed`, from where they go into the tables of events."""
 
 DEAD_LETTER_COLUMNS: tuple[tuple[str, str], ...] = (
     ("time", _TIME),
@@ -133,7 +133,7 @@ LEDGER_COLUMNS: tuple[tuple[str, str], ...] = (
 
 TABLES: Mapping[str, tuple[tuple[str, str], ...]] = {
     "session_rows": SESSION_COLUMNS,
-    "event_rows": EVENT_COLUMNS,
+    "z_event_feed": EVENT_COLUMNS,
     "dead_letter_rows": DEAD_LETTER_COLUMNS,
     "ledger_records": LEDGER_COLUMNS,
 }

@@ -24,7 +24,7 @@ _BLOCK = 2_000
 _NOTE = "filled.json"
 
 _COPIED: Mapping[str, Mapping[str, str]] = {
-    "event_rows": {
+    "z_event_rows": {
         "device_id": "concat(device_id, '-', toString(copy))",
         "event_id": "concat(event_id, '-', toString(copy))",
         **{name: f"{name} + toIntervalDay(copy % {_DAYS})" for name in ("time", "raw_time", "received_at")},
@@ -47,6 +47,8 @@ _COPIED: Mapping[str, Mapping[str, str]] = {
     },
 }
 """What differs from copy to copy."""
+_FEEDS = {"z_event_rows": "z_event_feed"}
+"""Where what is stored in a table is inserted."""
 
 
 class OtherContent(Exception):
@@ -100,9 +102,9 @@ def _fold(store: Store, settings: Any, template: int) -> None:
         if isinstance(envelope, native.Envelope):
             block.append(event_rows(envelope, topic="sdk-events", partition=0, offset=offset))
         if len(block) >= _BLOCK:
-            store.insert("event_rows", b"\n".join(block), token=f"fleet-{offset}")
+            store.insert("z_event_feed", b"\n".join(block), token=f"fleet-{offset}")
             block.clear()
-    store.insert("event_rows", b"\n".join(block), token="fleet-end")
+    store.insert("z_event_feed", b"\n".join(block), token="fleet-end")
     work = wiring.rebuild(settings, store, RebuildScope(), int(time.time() * 1_000))
     for _ in work.differences():
         pass
@@ -113,6 +115,8 @@ def _copy(store: Store, table: str, changed: Mapping[str, str], copies: int) -> 
     """What the table holds, so many times, the first included."""
     described = rows(store, f"DESCRIBE TABLE {table}")
     columns = [row["name"] for row in described if not row["default_expression"]]
+    if table in _FEEDS:
+        columns.remove("is_deleted")
     names, template = ", ".join(columns), f"{table}_template"
     store.command(f"CREATE TABLE {template} AS {table}")
     store.command(f"INSERT INTO {template} ({names}) SELECT {names} FROM {table}")
@@ -120,7 +124,7 @@ def _copy(store: Store, table: str, changed: Mapping[str, str], copies: int) -> 
     for first in range(1, copies, _COPIES_AT_ONCE):
         after = min(copies, first + _COPIES_AT_ONCE)
         store.command(
-            f"INSERT INTO {table} ({names}) SELECT {values} FROM {template}"
+            f"INSERT INTO {_FEEDS.get(table, table)} ({names}) SELECT {values} FROM {template}"
             f" ARRAY JOIN range({first}, {after}) AS copy"
         )
         sys.stderr.write(f"\r{table}: {after} of {copies} copies")

@@ -42,7 +42,7 @@ def insert(events: int, options: Options, broker: str, rounds: int) -> list[Figu
             store = running.store()
             before_s, started_s, wall_s = cpu_s(pid), time.process_time(), time.monotonic()
             for block_number, block in enumerate(blocks):
-                store.insert("event_rows", block, token=f"{number}-{block_number}")
+                store.insert("z_event_feed", block, token=f"{number}-{block_number}")
             found.append(
                 {
                     "cpu_s": time.process_time() - started_s,

@@ -49,7 +49,7 @@ def store_all(fetched: Iterable[Fetched]) -> tuple[int, Mapping[str, int]]:
 
     async def insert(table: str, rows: bytes, *, token: str) -> Any:
         nonlocal row_count
-        row_count += rows.count(b"\n") + 1 if table == "event_rows" else 0
+        row_count += rows.count(b"\n") + 1 if table == "z_event_feed" else 0
         return await store.insert_forever(table, rows, token=token)
 
     async def none_refused(refused: object) -> None:
@@ -80,7 +80,7 @@ def sink(events: int, options: Mapping[str, float]) -> Figures:
         "cpu_s": time.process_time() - started_s,
         "rss_mb": rss_mb(),
         "rss_idle_mb": before_mb,
-        "inserts": blocks["event_rows"],
+        "inserts": blocks["z_event_feed"],
     }
 
 

@@ -73,7 +73,7 @@ class Load:
     def begin(self, seconds: float) -> None:
         """Starts the fleet, at a pace at which it takes so long; returns once its first events are stored."""
         self._sending = self._stack.begin(*self._simulate, "--rate", str(self._simulated / seconds))
-        self._stack.poll("SELECT count() FROM event_rows", bool, timeout_s=_FIRST_TIMEOUT_S)
+        self._stack.poll("SELECT count() FROM z_event_rows", bool, timeout_s=_FIRST_TIMEOUT_S)
 
     def send_slice(self) -> None:
         """Starts to send a part of the Measure bodies, if one is left; waits for the part before."""

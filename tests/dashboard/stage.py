@@ -46,9 +46,9 @@ class Stage:
             )
             self._offset += 1
             if len(block) == _BLOCK:
-                self._insert("event_rows", block)
+                self._insert("z_event_feed", block)
                 block = []
-        self._insert("event_rows", block)
+        self._insert("z_event_feed", block)
         work = wiring.rebuild(self.settings, self.store, RebuildScope(), int(time.time() * 1_000))
         if any(device.differences for device in work.differences()):
             work.swap()

@@ -7,13 +7,15 @@ import json
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.clickhouse.migrations import MigrationError, migrate
+from pipeline.clickhouse.migrations import migrate
+from pipeline.clickhouse.statements import MigrationError
 from pipeline.clickhouse.store import BUSY_CODES, REFUSED_CODES, StatementFailed, Store, Unreachable
 from pipeline.domain.session import Session, note_user, session_id
 from pipeline.formats import native
@@ -33,8 +35,9 @@ def store(database_url: str) -> Iterator[Store]:
     """A migrated database in which nothing is merged, so that views cannot lean on merges."""
     store = Store(database_url)
     migrate(store)
-    for table in TABLES:
-        store.command(f"SYSTEM STOP MERGES {table}")
+    for table in (*TABLES, "z_event_rows", "z_notable_event_rows"):
+        if table != "z_event_feed":
+            store.command(f"SYSTEM STOP MERGES {table}")
     yield store
     store.close()
 
@@ -68,9 +71,21 @@ def event(id: str, time: int = T0, name: str = "tick", **attributes: Any) -> dic
 def put_events(store: Store, *events: dict[str, Any], offset: int = 0, **rest: Any) -> None:
     put(
         store,
-        "event_rows",
+        "z_event_feed",
         event_rows(envelope(*events, **rest), topic="sdk-events", partition=3, offset=offset),
     )
+
+
+def take_back(store: Store, id: str, offset: int, raw_ms: int) -> None:
+    """A copy of an event, by where it came."""
+    row = {
+        "app_id": APP,
+        "device_id": DEVICE,
+        "event_id": id,
+        "raw_time": f"{raw_ms / 1_000:.3f}",
+        "offset": offset,
+    }
+    put(store, "z_event_copy_feed", json.dumps(row).encode())
 
 
 def session(first: str = "a", start: int = T0, end: int = T0 + MINUTE, **changes: Any) -> Session:
@@ -158,7 +173,7 @@ class TestMigrations:
             live = select(
                 store,
                 "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = {table:String}"
-                " AND default_kind != 'MATERIALIZED' ORDER BY position",
+                " AND default_kind != 'MATERIALIZED' AND name NOT IN ('stored_on', 'retention_days') ORDER BY position",
                 table=table,
             )
             assert [(column["name"], column["type"]) for column in live] == list(columns)
@@ -172,7 +187,7 @@ class TestInserts:
     def test_nobody_there_is_transient(self) -> None:
         store = Store("http://127.0.0.1:1/nowhere")
         with pytest.raises(Unreachable):
-            store.insert("event_rows", b"{}", token="t")
+            store.insert("z_event_feed", b"{}", token="t")
         with pytest.raises(Unreachable):
             store.query("SELECT 1")
         store.close()
@@ -276,7 +291,7 @@ class TestEvents:
             user={"id": "u1", "personas": ["a", "b"], "properties": {"n": 1, "x": "ü"}},
             sent_at=T0 - 2 * 86_400_000,
         )
-        put(store, "event_rows", event_rows(body, topic="sdk-events", partition=3, offset=9))
+        put(store, "z_event_feed", event_rows(body, topic="sdk-events", partition=3, offset=9))
         stored = one(store, "SELECT * FROM events")
         assert stored.pop("raw_time") == "2025-03-16 11:16:31.764"
         assert stored.pop("time") == "2025-03-18 11:16:31.764"
@@ -313,7 +328,7 @@ class TestEvents:
             "o": {"a": [1, {"b": null}]}, "l": [1, "zwei", null], "u": "\u00fc \"q\" \\ \n", "": "", "e": {}}"""
         body = envelope(event("e1"))
         body.events[0].attributes = attributes
-        put(store, "event_rows", event_rows(body, topic="sdk-events", partition=0, offset=0))
+        put(store, "z_event_feed", event_rows(body, topic="sdk-events", partition=0, offset=0))
         assert one(store, "SELECT attributes FROM events")["attributes"] == {
             "i": "1",
             "f": "1.50",
@@ -348,30 +363,46 @@ class TestEvents:
     def test_odd_stamps_of_devices_are_kept(self, store: Store, raw_ms: int) -> None:
         body = envelope(event("e1"))
         body.events[0].raw_time_ms = raw_ms
-        put(store, "event_rows", event_rows(body, topic="sdk-events", partition=0, offset=0))
+        put(store, "z_event_feed", event_rows(body, topic="sdk-events", partition=0, offset=0))
         assert one(store, "SELECT toUnixTimestamp64Milli(raw_time) AS raw FROM events") == {"raw": raw_ms}
 
-    @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+    @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (1, 2, 0, 3)])
     def test_of_two_events_under_one_id_the_first_seen_counts(
         self, store: Store, order: tuple[int, ...]
     ) -> None:
-        """Even with stamps months apart, however they were inserted, before and after merges."""
+        """However they were inserted and whatever was taken back of them, before and after merges."""
+        days = 90 * 86_400_000
         copies = [
-            (5, event("e1", T0, "first")),
-            (6, event("e1", T0 - 90 * 86_400_000, "second")),
-            (7, event("e1", T0, "third")),
+            (5, event("e1", T0, "app.crash")),
+            # Stamped anew on another day: nothing but what takes it back tells that it is a copy.
+            (6, event("e1", T0 - days, "app.anr")),
+            (7, event("e1", T0 + 1, "third")),
+            (8, event("e1", T0 - days, "exception")),
         ]
-        for offset, copy in [copies[i] for i in order]:
-            put_events(store, copy, offset=offset)
-        sql = "SELECT name, offset FROM events WHERE app_id = {app:String} AND device_id = {device:String}"
-        assert one(store, sql, app=APP, device=DEVICE) == {"name": "first", "offset": 5}
-        before = "SELECT count() AS n FROM events WHERE time < '2025-01-01'"
-        assert one(store, before) == {"n": 0}
-        assert one(store, before.replace("time", "raw_time")) == {"n": 0}
-        store.command("SYSTEM START MERGES event_rows")
-        store.command("OPTIMIZE TABLE event_rows FINAL")
-        assert one(store, sql, app=APP, device=DEVICE) == {"name": "first", "offset": 5}
-        assert one(store, before) == {"n": 0}
+        put_events(store, event("e2", T0 - days, "app.crash"), offset=9)
+        taken_back = [(6, T0 - days), (7, T0 + 1), (8, T0 - days)]
+        steps = [partial(put_events, store, copies[i][1], offset=copies[i][0]) for i in order]
+        # Said as often as a crash of the one who says it wants, also of a copy that shares the key of the first.
+        steps += [partial(take_back, store, "e1", *each) for each in taken_back * 2]
+        for step in steps if order[0] else reversed(steps):
+            step()
+        for merged in (False, True):
+            if merged:
+                for table in ("z_event_rows", "z_notable_event_rows"):
+                    store.command(f"SYSTEM START MERGES {table}")
+                    store.command(f"OPTIMIZE TABLE {table} FINAL")
+            found = select(store, "SELECT event_id, name, offset FROM events ORDER BY event_id")
+            assert found == [
+                {"event_id": "e1", "name": "app.crash", "offset": 5},
+                {"event_id": "e2", "name": "app.crash", "offset": 9},
+            ]
+            before = "SELECT event_id FROM events WHERE time < '2025-01-01'"
+            assert one(store, before) == one(store, before.replace("time", "raw_time")) == {"event_id": "e2"}
+            found = select(store, "SELECT event_id, subject FROM notable_events ORDER BY event_id")
+            assert found == [
+                {"event_id": "e1", "subject": "crash"},
+                {"event_id": "e2", "subject": "crash"},
+            ]
 
     def test_of_two_events_under_one_id_in_one_record_the_first_counts(self, store: Store) -> None:
         put_events(store, event("e1", T0, "first"), event("e1", T0, "second"))
@@ -379,7 +410,7 @@ class TestEvents:
 
     def test_one_device_is_found_through_the_key(self, store: Store) -> None:
         store.command(
-            "INSERT INTO event_rows (app_id, device_id, event_id, time, raw_time, offset)"
+            "INSERT INTO z_event_rows (app_id, device_id, event_id, time, raw_time, offset)"
             " SELECT 'app', toString(intDiv(number, 1000)), toString(number), toDateTime64(1.7e9 + number, 3) AS t,"
             " t, number FROM numbers(400000)"
         )

@@ -21,7 +21,7 @@ RECORDS, EVENTS = 300, 4
 STRIDE = 100
 """Offsets from one record to the next, so that they lie in several ranges."""
 RANGE = 10_000
-TABLES = ("event_rows", "event_version_rows", "ledger_records")
+TABLES = ("z_event_rows", "z_event_version_rows", "ledger_records")
 
 
 class Sent:
@@ -105,7 +105,7 @@ def store(request: pytest.FixtureRequest, clickhouse: EmbeddedClickHouse, sent: 
         rows = sent.rows[part::4]
         if request.param != "as it comes":
             rows = rows[::-1]
-        for place, table in enumerate(("event_rows", "ledger_records")):
+        for place, table in enumerate(("z_event_feed", "ledger_records")):
             made.insert(table, b"\n".join(row[place] for row in rows), token=f"{part}")
     yield made
     made.close()
@@ -143,7 +143,8 @@ def test_unmerged_and_merged(store: Store, sent: Sent) -> None:
 
 def test_a_question_that_does_not_ask_for_them_does_not_read_them(store: Store) -> None:
     plan = store.query("EXPLAIN SELECT event_id, attributes FROM events", format="TSVRaw").decode()
-    assert "event_version_rows" not in plan
+    assert "z_event_version_rows" not in plan
     assert (
-        "event_version_rows" in store.query("EXPLAIN SELECT conflicts FROM events", format="TSVRaw").decode()
+        "z_event_version_rows"
+        in store.query("EXPLAIN SELECT conflicts FROM events", format="TSVRaw").decode()
     )

@@ -24,6 +24,7 @@ from pipeline.query.filters.text_form import parse, to_text
 from tests.support.filter_oracle import Document, World
 from tests.support.filter_strategies import Vocabulary, events, filters
 from tests.support.filter_world import ODD_TEXTS, fill, read_world
+from tests.support.older_schema import migrate_to_before
 
 
 @dataclass(frozen=True)
@@ -177,10 +178,10 @@ def test_a_status_is_found_in_its_column_as_in_the_attributes(
 def test_events_from_before_their_status_had_a_column(stored: Stored, clickhouse: EmbeddedClickHouse) -> None:
     name = f"test_{uuid4().hex[:12]}"
     store = Store(f"{clickhouse.url}/{name}")
-    migrate(store)
+    migrate_to_before(store)
     store.command("ALTER TABLE event_rows DROP COLUMN status_code SETTINGS mutations_sync = 1")
     store.command("ALTER TABLE migrations DELETE WHERE name >= '0011' SETTINGS mutations_sync = 1")
-    fill(store)
+    fill(store, "event_rows")
     migrate(store)
     filter = {
         "event": "http.client.request",
@@ -304,7 +305,7 @@ def _with_words(document: Any, key: str = "") -> Any:
 def _counts(store: Store) -> bytes:
     """Rows that count: a merge may take the others at any moment."""
     return store.query(
-        "SELECT (SELECT count() FROM session_rows FINAL) AS s, (SELECT count() FROM event_rows FINAL) AS e"
+        "SELECT (SELECT count() FROM session_rows FINAL) AS s, (SELECT count() FROM z_event_rows FINAL) AS e"
     )
 
 

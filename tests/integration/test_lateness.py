@@ -102,12 +102,12 @@ def store(clickhouse: EmbeddedClickHouse, told: Told) -> Iterator[Store]:
     """All of it stored, some of it twice, and merged."""
     made = Store(f"{clickhouse.url}/lateness")
     migrate(made)
-    made.insert("event_rows", b"\n".join(told.events), token="a")
-    made.insert("event_rows", b"\n".join(told.events[::3]), token="b")
+    made.insert("z_event_feed", b"\n".join(told.events), token="a")
+    made.insert("z_event_feed", b"\n".join(told.events[::3]), token="b")
     for part in range(3):
         made.insert("session_rows", b"\n".join(told.sessions[part::3]), token=f"{part}")
     made.insert("session_rows", b"\n".join(told.sessions[::5]), token="again")
-    for table in ("event_rows", "session_rows", "told_session_rows"):
+    for table in ("z_event_rows", "session_rows", "told_session_rows"):
         made.command(f"OPTIMIZE TABLE {table} FINAL")
     yield made
     made.close()

@@ -22,6 +22,7 @@ from pipeline.query.session_range import EVERYTHING
 from pipeline.query.statement import Statement
 from tests.support.analysts import Traffic, fill, put, recorded, short_session, simulated
 from tests.support.expected_rows import Row, has_crashed
+from tests.support.older_schema import migrate_to_before
 from tests.support.stack import unavailable
 
 FIRST_MS, LAST_MS = 946_684_800_000, 4_000_000_000_000
@@ -539,24 +540,21 @@ def test_a_retry_reaches_what_a_failed_insert_did_not(filled: Filled) -> None:
             "kind": "crash",
         }
     )
-    store.command("DETACH TABLE notable_event_tap")
-    store.insert("event_rows", row, token="retry")
-    store.command("ATTACH TABLE notable_event_tap")
+    store.command("DETACH TABLE z_notable_event_tap")
+    store.insert("z_event_feed", row, token="retry")
+    store.command("ATTACH TABLE z_notable_event_tap")
     counted = Statement("SELECT count() AS n FROM notable_events WHERE app_id = 'retry'")
     assert filled.ask(counted) == [{"n": 0}]
     for _ in range(2):
-        store.insert("event_rows", row, token="retry")
+        store.insert("z_event_feed", row, token="retry")
         assert filled.ask(counted) == [{"n": 1}]
 
 
 def test_what_was_stored_before_the_migration_is_there_too(filled: Filled, database_url: str) -> None:
     row = orjson.dumps({"app_id": "old", "event_id": "e", "name": "app.crash", "kind": "crash"})
     store = Store(database_url)
-    migrate(store)
-    for name in ("notable_event_tap", "notable_event_choice"):
-        store.command(f"DROP TABLE {name}")
+    migrate_to_before(store, "0008")
     store.insert("event_rows", row, token="old")
-    store.command("ALTER TABLE migrations DELETE WHERE name >= '0008' SETTINGS mutations_sync = 1")
     migrate(store)
     found = store.query("SELECT subject, count() AS n FROM notable_events GROUP BY subject")
     assert orjson.loads(found) == {"subject": "crash", "n": 1}

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,12 +11,12 @@ import pytest
 from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store
 from pipeline.domain.event import AppState, Kind
-from pipeline.schema_files import schema_folder
 from pipeline.storage import stored_event, stored_session
 from pipeline.storage.rows import event_rows, session_row
 from tests.integration.test_clickhouse import APP, DEVICE, T0, envelope, event, session
+from tests.support.older_schema import migrate_to_before
 
-LAST_BEFORE = "0014"
+NEW_COLUMNS = "0015"
 
 
 def older(row: bytes, *newer: str) -> bytes:
@@ -32,7 +30,9 @@ def put_event(store: Store, id: str, offset: int, *, is_older: bool, **changes: 
     for name, value in changes.items():
         setattr(body.events[0], name, value)
     row = event_rows(body, topic="sdk-events", partition=0, offset=offset)
-    store.insert("event_rows", older(row, "stated", "repaired") if is_older else row, token="test")
+    # Where sinks of before insert, and those of now.
+    table, row = ("event_rows", older(row, "stated", "repaired")) if is_older else ("z_event_feed", row)
+    store.insert(table, row, token="test")
 
 
 def put_session(store: Store, first: str, user_ids: list[str], *, is_older: bool) -> None:
@@ -52,14 +52,10 @@ def put_session(store: Store, first: str, user_ids: list[str], *, is_older: bool
 
 
 @pytest.fixture(scope="module")
-def store(clickhouse: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+def store(clickhouse: Any) -> Iterator[Store]:
     """Rows of the version before, the migration, then rows of both versions side by side."""
     made = Store(f"{clickhouse.url}/older_rows")
-    folder: Path = tmp_path_factory.mktemp("before")
-    for file in (schema_folder() / "clickhouse").glob("*.sql"):
-        if file.name[:4] <= LAST_BEFORE:
-            shutil.copy(file, folder)
-    migrate(made, folder)
+    migrate_to_before(made, NEW_COLUMNS)
     put_event(made, "before", 1, is_older=True)
     put_session(made, "before", ["u"], is_older=True)
     put_session(made, "before-nobody", [], is_older=True)

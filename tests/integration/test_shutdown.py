@@ -65,7 +65,7 @@ def test_under_load(clickhouse: EmbeddedClickHouse, tmp_path: Path, request: pyt
     with scene("kafka", clickhouse, tmp_path) as it, logs_if_failed(request, it.stack):
         it.stack.start_workers("router", "sessionizer", "sink")
         it.stack.begin("simulate", "--devices", "50", "--events", "100000", "--rate", "3000")
-        it.stack.poll("SELECT count() FROM event_rows", lambda count: count > 1_000, timeout_s=_PATIENCE_S)
+        it.stack.poll("SELECT count() FROM z_event_rows", lambda count: count > 1_000, timeout_s=_PATIENCE_S)
         it.leave("router-1", "sessionizer-1", "sink-1")
 
 
@@ -84,7 +84,7 @@ def test_while_clickhouse_takes_nothing(
                 assert time.monotonic() < deadline_s
                 time.sleep(0.05)
         else:
-            it.wait_for_log("sink-1", r"ClickHouse http\S+ took no rows for event_rows \(try \d+, next in")
+            it.wait_for_log("sink-1", r"ClickHouse http\S+ took no rows for z_event_feed \(try \d+, next in")
         it.leave("sink-1")
         it.proxy.set_fault(None)
         it.stack.start_workers("sink")

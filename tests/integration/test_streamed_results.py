@@ -129,7 +129,7 @@ def _fill(store: Store) -> None:
         envelope = native.decode(json.dumps(body).encode(), f"{APP}/{device}".encode(), T0)
         assert isinstance(envelope, native.Envelope)
         events.append(event_rows(envelope, topic=SDK_EVENTS, partition=0, offset=number))
-    store.insert("event_rows", b"\n".join(events), token="test")
+    store.insert("z_event_feed", b"\n".join(events), token="test")
     place = {"topic": SDK_EVENTS, "partition": 0, "time": T0 // 1_000}
     refused = [{**place, "offset": number, "reason": "x", "value": "v" * 900} for number in range(DEVICES)]
     store.insert("dead_letter_rows", "\n".join(map(json.dumps, refused)).encode(), token="test")

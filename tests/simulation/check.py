@@ -77,7 +77,7 @@ class _Truth:
         self._dead_letters_found = _dead_letters(world)
         self._stored_at = {
             (row["partition"], row["offset"], row["event_index"])
-            for row in world.site.server.tables["event_rows"].final()
+            for row in world.site.server.tables["z_event_feed"].final()
         }
         self.stored: dict[Device, list[Event]] = {}
         """What came to the sink."""
@@ -296,7 +296,7 @@ def _stored_events(world: World) -> dict[Any, Row]:
             **{name: row[name] for name in ("partition", "offset", "event_index", "kind")},
             "time_ms": round(row["time"] * 1_000),
         }
-        for row in world.site.server.tables["event_rows"].final()
+        for row in world.site.server.tables["z_event_feed"].final()
     }
 
 
@@ -326,7 +326,7 @@ def _unbalanced(world: World, truth: _Truth) -> Iterator[str]:
     ledger = _ledger(world)
     received = sum(row["received"] for row in ledger.values())
     refused = sum(row["refused"] for row in ledger.values())
-    events = len(world.site.server.tables["event_rows"].final())
+    events = len(world.site.server.tables["z_event_feed"].final())
     storable = received - refused
     seen = sum(
         1
@@ -357,7 +357,7 @@ def _negative(world: World, ledger: dict[Any, Row]) -> Iterator[str]:
         duplicates[number, offset // 10_000] += row["received"] - row["refused"]
     # A sink that ended between events and their ledger row would have brought the row, had the topic not gone.
     cut_off = {(number, offset + era.base) for era in world.eras for number, offset in era.lost}
-    for row in world.site.server.tables["event_rows"].final():
+    for row in world.site.server.tables["z_event_feed"].final():
         if (row["partition"], row["offset"]) not in cut_off:
             duplicates[row["partition"], row["offset"] // 10_000] -= 1
     for (number, part), count in duplicates.items():
@@ -368,7 +368,7 @@ def _negative(world: World, ledger: dict[Any, Row]) -> Iterator[str]:
 def _rebuilt(world: World, truth: _Truth) -> Iterator[str]:
     """The fold over the events as they are stored is the fold over the events as they came."""
     rows = sorted(
-        world.site.server.tables["event_rows"].final(),
+        world.site.server.tables["z_event_feed"].final(),
         key=lambda r: (r["app_id"], r["device_id"], r["offset"], r["event_index"]),
     )
     if any(key[4] == "not_storable" for key in truth.dead_letters):

@@ -49,7 +49,7 @@ class Shape:
 
 
 SHAPES: Mapping[str, Shape] = {
-    "event_rows": Shape(lambda r: (r["app_id"], r["device_id"], r["event_id"]), _event_version),
+    "z_event_feed": Shape(lambda r: (r["app_id"], r["device_id"], r["event_id"]), _event_version),
     "session_rows": Shape(
         lambda r: (r["app_id"], _day(r), r["device_id"], r["session_id"]), _session_version
     ),
@@ -119,7 +119,7 @@ class Server:
             raise OperationalError("connection refused")
         lines = [line for line in block.split(b"\n") if line]
         assert lines, "an empty insert"
-        if any(NOT_STORABLE in line for line in lines) and table == "event_rows":
+        if any(NOT_STORABLE in line for line in lines) and table == "z_event_feed":
             raise DatabaseError(
                 "Code: 321. DB::Exception: out of range (VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE)", code=321
             )

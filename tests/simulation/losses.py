@@ -78,6 +78,6 @@ def _is_in_part(world: World, role: str, number: int, record: Any) -> bool:
         return world.reach_of(number, record.key) >= record.offset + world.site.offset_base
     if not world.is_sound(number, record) or NOT_STORABLE in record.value:
         return True
-    rows = world.site.server.tables["event_rows"].rows.values()
+    rows = world.site.server.tables["z_event_feed"].rows.values()
     place = number, record.offset + world.site.offset_base
     return any((row["partition"], row["offset"]) == place for _, row in rows)

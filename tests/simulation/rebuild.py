@@ -92,7 +92,7 @@ def put_states(world: World) -> None:
 
 def _rebuilt(world: World) -> Iterator[tuple[stored_event.StoredDevice, Rebuilt]]:
     rows = sorted(
-        world.site.server.tables["event_rows"].final(),
+        world.site.server.tables["z_event_feed"].final(),
         key=lambda r: (r["app_id"], r["device_id"], r["offset"], r["event_index"]),
     )
     for device in stored_event.devices(stored_line(row) for row in rows):

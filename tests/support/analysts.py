@@ -86,13 +86,13 @@ def put(store: Store, table: str, rows: list[bytes], token: str) -> None:
 
 def fill(store: Store, traffic: Traffic) -> None:
     """Events, and sessions as they were before the late failures, and then as they are."""
-    for table in ("event_rows", "session_rows", "notable_event_rows"):
+    for table in ("z_event_rows", "session_rows", "z_notable_event_rows"):
         store.command(f"SYSTEM STOP MERGES {table}")
     rows = [
         event_rows(envelope, topic="sdk-events", partition=0, offset=offset)
         for offset, envelope in enumerate(traffic.envelopes)
     ]
-    put(store, "event_rows", [row for row in rows if row], "events")
+    put(store, "z_event_feed", [row for row in rows if row], "events")
     before = _folded(traffic, lambda event: event.kind not in LATE)
     after = _folded(traffic, lambda event: True)
     # Whatever the traffic: one more session of the first device, which a late event takes back.

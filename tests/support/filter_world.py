@@ -72,12 +72,12 @@ ODD_APPS = ("odd.app", "odd'app")
 _DAY_MS, _T0 = 86_400_000, 1_767_600_000_000
 
 
-def fill(store: Store) -> None:
-    """Put all of it into a migrated database."""
-    _simulated(store)
-    _odd(store, Random(5))
-    _ties(store)
-    _outdated(store)
+def fill(store: Store, table: str = "z_event_feed") -> None:
+    """Put all of it into a migrated database, the events by way of a table."""
+    _simulated(store, table)
+    _odd(store, table, Random(5))
+    _ties(store, table)
+    _outdated(store, table)
 
 
 def read_world(store: Store) -> World:
@@ -101,7 +101,7 @@ def _rows(store: Store, sql: str) -> list[Row]:
     return [orjson.loads(line) for line in store.query(sql).splitlines()]
 
 
-def _simulated(store: Store) -> None:
+def _simulated(store: Store, table: str) -> None:
     arrived: dict[tuple[str, str], list[Event]] = {}
     rows = []
     for offset, sent in enumerate(fleet(devices=25, seed=11, events=4_000)):
@@ -109,7 +109,7 @@ def _simulated(store: Store) -> None:
         if isinstance(envelope, native.Envelope):
             rows.append(event_rows(envelope, topic="sdk-events", partition=0, offset=offset))
             arrived.setdefault((envelope.app_id, envelope.device_id), []).extend(native.to_events(envelope))
-    store.insert("event_rows", b"\n".join(row for row in rows if row), token="events")
+    store.insert(table, b"\n".join(row for row in rows if row), token="events")
     found = [
         session_row(
             *device,
@@ -127,7 +127,7 @@ def _simulated(store: Store) -> None:
     store.insert("session_rows", b"\n".join(found), token="sessions")
 
 
-def _odd(store: Store, rng: Random) -> None:
+def _odd(store: Store, table: str, rng: Random) -> None:
     """Devices whose every value is odd, with events at the very starts, in one millisecond, and before any session."""
     found, facts = [], []
     for app_id in ODD_APPS:
@@ -146,7 +146,7 @@ def _odd(store: Store, rng: Random) -> None:
                 _odd_event(rng, app_id, device_id, f"o{index}", time) for index, time in enumerate(times)
             ]
     store.insert("session_rows", b"\n".join(map(orjson.dumps, found)), token="odd")
-    store.insert("event_rows", b"\n".join(map(orjson.dumps, facts)), token="odd")
+    store.insert(table, b"\n".join(map(orjson.dumps, facts)), token="odd")
 
 
 def _odd_session(rng: Random, app_id: str, device_id: str, index: int, start_ms: int) -> Row:
@@ -206,7 +206,7 @@ def _odd_map(rng: Random) -> dict[str, str]:
     return {key: rng.choice(ODD_NUMBERS if rng.random() < 0.5 else ODD_TEXTS) for key in keys}
 
 
-def _ties(store: Store) -> None:
+def _ties(store: Store, table: str) -> None:
     """Sessions of two events in one millisecond, `tie.a` and `tie.b`: kind, then seq, then id says which is later."""
     places = list(product(("foreground", "activity", "exit", "passive"), (0, 1), ("x", "y")))
     found, facts = [], []
@@ -225,10 +225,10 @@ def _ties(store: Store) -> None:
                 }
             )
     store.insert("session_rows", b"\n".join(map(orjson.dumps, found)), token="ties")
-    store.insert("event_rows", b"\n".join(map(orjson.dumps, facts)), token="ties")
+    store.insert(table, b"\n".join(map(orjson.dumps, facts)), token="ties")
 
 
-def _outdated(store: Store) -> None:
+def _outdated(store: Store, table: str) -> None:
     """Earlier revisions, sessions taken back, and later copies of events: nothing of it may be seen."""
     store.command(
         "INSERT INTO session_rows (* EXCEPT (version)) SELECT * REPLACE (1 AS revision, 'closed' AS status,"
@@ -241,9 +241,9 @@ def _outdated(store: Store) -> None:
         " started_at + toIntervalMillisecond(2), 9, 1, 'open' FROM session_rows WHERE cityHash64(session_id) % 4 = 0"
     )
     store.command(
-        "INSERT INTO event_rows (app_id, device_id, event_id, time, name, kind, attributes, offset)"
-        " SELECT app_id, device_id, event_id, time + toIntervalMinute(30), 'app.crash', 'crash', map('plan', '1'),"
-        " offset + 1000000 FROM event_rows WHERE cityHash64(event_id) % 3 = 0"
+        f"INSERT INTO {table} (app_id, device_id, event_id, time, raw_time, name, kind, attributes, offset)"
+        " SELECT app_id, device_id, event_id, time + toIntervalMinute(30), raw_time, 'app.crash', 'crash',"
+        f" map('plan', '1'), offset + 1000000 FROM {table.replace('feed', 'rows')} WHERE cityHash64(event_id) % 3 = 0"
     )
 
 

@@ -114,7 +114,7 @@ def insert(client: Client, rows: list[bytes]) -> tuple[list[UnstorableRow], list
 
     store = connected(client)
     try:
-        refused = asyncio.run(store.insert_forever("event_rows", b"\n".join(rows), token="t", pause=pause))
+        refused = asyncio.run(store.insert_forever("z_event_feed", b"\n".join(rows), token="t", pause=pause))
     finally:
         store.close()
     return refused, pauses

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.clickhouse.migrations import MigrationError, statements
+from pipeline.clickhouse.statements import MigrationError, statements
 from pipeline.schema_files import schema_folder
 
 FILES = sorted((schema_folder() / "clickhouse").glob("*.sql"))
+MOVE_FILES = sorted((schema_folder() / "move").glob("*.sql"))
 
 
 def test_a_statement_ends_with_a_semicolon_at_the_end_of_a_line() -> None:
@@ -25,15 +26,15 @@ def test_what_lacks_its_semicolon_is_not_passed_over() -> None:
         statements("SELECT 1;\nSELECT 2\n")
 
 
-@pytest.mark.parametrize("path", FILES, ids=[path.name for path in FILES])
+@pytest.mark.parametrize("path", [*FILES, *MOVE_FILES], ids=lambda path: path.name)
 def test_files_are_numbered_and_every_statement_can_run_again(path: Path) -> None:
     """Two migrations at once, or one after a kill, run statements twice."""
     name, text = path.name, path.read_text(encoding="utf-8")
-    assert re.fullmatch(r"\d{4}_[a-z_]+\.sql", name)
+    assert path in MOVE_FILES or re.fullmatch(r"\d{4}_[a-z_]+\.sql", name)
     for statement in statements(text):
         body = "\n".join(line for line in statement.splitlines() if not line.lstrip().startswith("--"))
         assert re.match(
-            r"CREATE (TABLE|DATABASE|MATERIALIZED VIEW) IF NOT EXISTS|CREATE OR REPLACE (VIEW|TABLE|DICTIONARY)|"
+            r"CREATE (TABLE|DATABASE|MATERIALIZED VIEW|VIEW) IF NOT EXISTS|CREATE OR REPLACE (VIEW|TABLE|DICTIONARY)|"
             # The rows of the past for a view: copies have one key and version, and so they collapse.
             r"INSERT INTO (notable_event_feed|event_version_rows|told_session_rows)\b|DROP .* IF EXISTS|"
             r"ALTER TABLE \w+ (ADD (COLUMN|INDEX) IF NOT EXISTS|DROP (COLUMN|INDEX) IF EXISTS|MODIFY|MATERIALIZE)",

@@ -278,24 +278,24 @@ def told(refusals: Sequence[DeadLetter]) -> list[tuple[int, str, int | None]]:
 def test_events_are_stored_then_accounted_for_then_acknowledged() -> None:
     world = World()
     world.take(events(5, "x", "y"), events(7, "z"))
-    assert world.did == ["event_rows", "ledger_records", "acknowledged"]
-    places = [(row["event_id"], row["offset"], row["event_index"]) for row in world.rows["event_rows"]]
+    assert world.did == ["z_event_feed", "ledger_records", "acknowledged"]
+    places = [(row["event_id"], row["offset"], row["event_index"]) for row in world.rows["z_event_feed"]]
     assert places == [("x", BASE + 5, 0), ("y", BASE + 5, 1), ("z", BASE + 7, 0)]
     assert world.rows["ledger_records"] == [
         {"topic": "sdk-events", "partition": 5, "offset": BASE + 5, "received": 2, "refused": 0},
         {"topic": "sdk-events", "partition": 5, "offset": BASE + 7, "received": 1, "refused": 0},
     ]
     assert world.counted("pipeline_records_total", topic="sdk-events") == 2
-    assert world.counted("pipeline_rows_total", table="event_rows") == 3
-    assert world.counted("pipeline_insert_seconds_count", table="event_rows") == 1
-    assert 0 <= world.counted("pipeline_insert_seconds_sum", table="event_rows") < 60
+    assert world.counted("pipeline_rows_total", table="z_event_feed") == 3
+    assert world.counted("pipeline_insert_seconds_count", table="z_event_feed") == 1
+    assert 0 <= world.counted("pipeline_insert_seconds_sum", table="z_event_feed") < 60
 
 
 def test_events_of_which_a_value_was_repaired_are_counted_as_stored() -> None:
     world = World()
     broken = events(5, "x", "y?", "z").value.replace(b"y?", b"y\\ud800")
     world.take(Record(5, broken), events(6, "w"))
-    assert [row["event_id"] for row in world.rows["event_rows"]] == ["x", "y\ufffd", "z", "w"]
+    assert [row["event_id"] for row in world.rows["z_event_feed"]] == ["x", "y\ufffd", "z", "w"]
     assert (world.counted("pipeline_repaired_total", topic="sdk-events"), world.dead) == (1, [])
 
 
@@ -304,13 +304,13 @@ def test_records_need_no_headers() -> None:
     world.take(events(5, "x", headers=None))
     chunk = [Record(6, b"w", headers=None)]
     world.add(world.sink.dead_letters, world.sink.dead_letter_pieces(DEAD_LETTERS, chunk))
-    assert len(world.rows["event_rows"]) == len(world.rows["dead_letter_rows"]) == 1
+    assert len(world.rows["z_event_feed"]) == len(world.rows["dead_letter_rows"]) == 1
 
 
 def test_what_does_not_decode_is_on_dead_letters_before_it_is_acknowledged() -> None:
     world = World()
     world.take(Record(5, b"garbage"), events(6, "x", "", "y"))
-    assert world.did == ["event_rows", "dead letters", "ledger_records", "acknowledged"]
+    assert world.did == ["z_event_feed", "dead letters", "ledger_records", "acknowledged"]
     assert told(world.dead) == [(BASE + 5, "malformed_json", None), (BASE + 6, "id_length", 1)]
     assert (world.dead[0].key, world.dead[0].value, world.dead[0].record_ms) == (b"a/d", b"garbage", AT_MS)
     counts = [(row["received"], row["refused"]) for row in world.rows["ledger_records"]]
@@ -337,14 +337,14 @@ def test_a_record_sent_again_is_read_by_the_time_of_its_first_coming() -> None:
 
 
 def refuses_second(table: str, row: bytes) -> bool:
-    return table == "event_rows" and b'"bad' in row
+    return table == "z_event_feed" and b'"bad' in row
 
 
 def test_events_that_clickhouse_refuses_are_told_and_accounted_for() -> None:
     world = World(refuses_second)
     world.take(events(5, "x", "bad1", "bad2"), Record(6, b"garbage"), events(7, "bad3"), events(8, "y"))
-    assert world.did == ["event_rows", "dead letters", "ledger_records", "acknowledged"]
-    assert [row["event_id"] for row in world.rows["event_rows"]] == ["x", "y"]
+    assert world.did == ["z_event_feed", "dead letters", "ledger_records", "acknowledged"]
+    assert [row["event_id"] for row in world.rows["z_event_feed"]] == ["x", "y"]
     assert told(world.dead) == [
         (BASE + 6, "malformed_json", None),
         (BASE + 5, "not_storable", 1), (BASE + 5, "not_storable", 2), (BASE + 7, "not_storable", 0),
@@ -355,8 +355,8 @@ def test_events_that_clickhouse_refuses_are_told_and_accounted_for() -> None:
     assert world.dead[-1].record_ms == AT_MS
     counts = [(row["received"], row["refused"]) for row in world.rows["ledger_records"]]
     assert counts == [(3, 2), (1, 1), (1, 1), (1, 0)]
-    assert world.counted("pipeline_refused_total", topic="event_rows", reason="not_storable") == 3
-    assert world.counted("pipeline_rows_total", table="event_rows") == 2
+    assert world.counted("pipeline_refused_total", topic="z_event_feed", reason="not_storable") == 3
+    assert world.counted("pipeline_rows_total", table="z_event_feed") == 2
 
 
 def session_row(offset: int) -> Record:
@@ -412,7 +412,7 @@ def test_a_ledger_row_that_is_refused_stops_the_worker() -> None:
     world = World(lambda table, row: table == "ledger_records")
     with pytest.raises(AssertionError, match="refuses a ledger row: out of range"):
         world.take(events(5, "x"))
-    assert world.did == ["event_rows", "ledger_records"]
+    assert world.did == ["z_event_feed", "ledger_records"]
 
 
 def test_a_chunk_is_acknowledged_after_its_last_record_alone() -> None:
@@ -435,7 +435,7 @@ def test_all_three_tables_are_stored_in_time() -> None:
         clock.start(taken(writer, made))
     assert world.did == []
     clock.pass_ms(10)
-    assert sorted(world.did) == ["dead_letter_rows", "event_rows", "ledger_records", "session_rows"]
+    assert sorted(world.did) == ["dead_letter_rows", "ledger_records", "session_rows", "z_event_feed"]
 
 
 @pytest.mark.parametrize("max_bytes", [1, 600, 1_500, 100_000])

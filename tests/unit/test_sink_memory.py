@@ -121,9 +121,9 @@ BOUNDS = Bounds(max_bytes=200_000, max_age_ms=1)
 def test_each_event_is_stored_once_in_pieces_of_bounded_size() -> None:
     stored = Stored()
     put(stored, fetched(7, 8, 20), BOUNDS)
-    found = [(row["offset"], row["event_index"], row["event_id"]) for row in stored.rows["event_rows"]]
+    found = [(row["offset"], row["event_index"], row["event_id"]) for row in stored.rows["z_event_feed"]]
     assert found == [(offset, n, f"e{offset}-{n}") for offset in (7, 8, 20) for n in range(6)]
-    assert stored.done.count("event_rows") > 5
+    assert stored.done.count("z_event_feed") > 5
     # A piece, and the one that it is put to.
     assert stored.largest < 2 * BOUNDS.max_bytes
     assert len(set(stored.tokens)) == len(stored.tokens)
@@ -139,8 +139,8 @@ def test_a_record_is_accounted_for_after_its_last_rows_and_acknowledged_last() -
     assert (first["offset"], first["received"], second["offset"], second["received"]) == (7, 6, 8, 6)
     assert stored.done.count("acknowledged") == 1
     assert stored.done[-2:] == ["ledger_records", "acknowledged"]
-    assert stored.done[:2] == ["event_rows", "event_rows"], "the first rows are stored before any account"
-    stored_before = stored.done[: stored.done.index("ledger_records")].count("event_rows")
+    assert stored.done[:2] == ["z_event_feed", "z_event_feed"], "the first rows are stored before any account"
+    stored_before = stored.done[: stored.done.index("ledger_records")].count("z_event_feed")
     assert stored_before * BOUNDS.max_bytes > 6 * 65_536 - BOUNDS.max_bytes
 
 
@@ -153,8 +153,8 @@ def test_what_clickhouse_refuses_of_an_earlier_piece_is_in_the_account_of_the_re
 
 def test_a_chunk_whose_partition_is_lost_half_way_is_neither_made_nor_acknowledged_further() -> None:
     stored = Stored()
-    put(stored, fetched(7, 8), BOUNDS, still_mine=lambda: stored.done.count("event_rows") < 2)
-    assert stored.done == ["event_rows", "event_rows"]
+    put(stored, fetched(7, 8), BOUNDS, still_mine=lambda: stored.done.count("z_event_feed") < 2)
+    assert stored.done == ["z_event_feed", "z_event_feed"]
 
 
 def test_of_many_partitions_few_pieces_are_made_while_one_batch_is_stored() -> None:
@@ -166,7 +166,7 @@ def test_of_many_partitions_few_pieces_are_made_while_one_batch_is_stored() -> N
         nonlocal at_most
         for _ in range(10):
             await asyncio.sleep(0)
-        at_most = max(at_most, made - stored.done.count("event_rows"))
+        at_most = max(at_most, made - stored.done.count("z_event_feed"))
         return await stored.insert(table, rows, token=token)
 
     def counted(pieces: Iterator[Piece]) -> Iterator[Piece]:
@@ -215,7 +215,7 @@ def test_a_token_names_the_events_of_a_cut_record() -> None:
     piece = {"source": SOURCE, "first_offset": 1, "last_offset": 2, "rows": b"", "row_count": 0}
     parts = [Piece(**piece), Piece(**piece, end_event=3), Piece(**piece, first_event=3)]
     parts += [Piece(**piece, first_event=first, end_event=end) for first, end in ((0, 0), (0, 5), (3, 5))]
-    assert len({block_token("event_rows", [part]) for part in parts}) == len(parts)
+    assert len({block_token("z_event_feed", [part]) for part in parts}) == len(parts)
 
 
 def test_a_piece_has_the_records_that_its_rows_are_of() -> None:

@@ -1,0 +1,22 @@
+"""Schema files cut into statements."""
+
+from __future__ import annotations
+
+import re
+
+from pipeline.errors import Terminal
+
+
+class MigrationError(Terminal):
+    """The schema files and the database contradict each other; the message says how."""
+
+
+def statements(text: str) -> list[str]:
+    """The statements of a file: each ends with a semicolon at the end of a line that is not a comment."""
+    parts = re.split(r"^(?!\s*--)(.*);[ \t]*$", text, flags=re.MULTILINE)
+    # Split leaves: text before, last line without its semicolon, text before, last line, …, rest.
+    found = ["".join(pair).strip() for pair in zip(parts[0::2], parts[1::2], strict=False)]
+    rest = parts[-1].strip()
+    if any(line.strip() and not line.lstrip().startswith("--") for line in rest.splitlines()):
+        raise MigrationError(f"a statement lacks its semicolon at the end of a line: {rest[:80]!r}")
+    return found
