@@ -27,7 +27,7 @@ import typer
 from typer.core import TyperGroup
 
 from pipeline import __version__, wiring
-from pipeline.commands import analyse, dead_letters, demo, operate, rebuild, traffic
+from pipeline.commands import analyse, dead_letters, demo, moves, operate, rebuild, traffic
 from pipeline.commands.failure import CommandFailed
 from pipeline.errors import PipelineError, system_says
 from pipeline.formats import registry
@@ -148,9 +148,27 @@ def migrate(
         list[str] | None,
         typer.Option("--made-anew", metavar="TOPIC", help="Go on with this topic as it is: see the runbook."),
     ] = None,
+    status: Annotated[
+        bool, typer.Option("--status", help="Only say how far the move of events from older tables is.")
+    ] = False,
+    back: Annotated[
+        bool, typer.Option("--back", help="Show the older tables of events again, which get everything too.")
+    ] = False,
+    forward: Annotated[
+        bool, typer.Option("--forward", help="After --back: show the new ones again.")
+    ] = False,
+    finish: Annotated[
+        bool, typer.Option("--finish", help="Drop the older tables of events. Then there is no way back.")
+    ] = False,
 ) -> None:
-    """Bring ClickHouse to the current schema, and create the topics. It is safe to run any number of times."""
-    operate.migrate(wiring.settings(), made_anew or ())
+    """Bring ClickHouse to the current schema, and create the topics. It is safe to run any number of times, and goes on
+    where it was interrupted."""
+    if status + back + forward + finish > 1:
+        raise typer.BadParameter("use one of --status, --back, --forward and --finish")
+    if status or back or forward or finish:
+        moves.run(wiring.settings(), back=back, forward=forward, finish=finish)
+    else:
+        operate.migrate(wiring.settings(), made_anew or ())
 
 
 @app.command()

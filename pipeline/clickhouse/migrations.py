@@ -13,10 +13,14 @@ from typing import NamedTuple
 
 import orjson
 
-from pipeline.clickhouse.move import settle
+from pipeline.clickhouse.move import Move
 from pipeline.clickhouse.statements import MigrationError, statements
-from pipeline.clickhouse.store import Store
+from pipeline.clickhouse.store import StatementFailed, Store
 from pipeline.schema_files import schema_folder
+
+_GONE = (57, 60, 218)
+"""TABLE_ALREADY_EXISTS, UNKNOWN_TABLE, TABLE_IS_DROPPED."""
+_TRIES = 10
 
 
 class _File(NamedTuple):
@@ -28,11 +32,13 @@ class _File(NamedTuple):
         return sha256(self.text.encode()).hexdigest()
 
 
-def migrate(store: Store, folder: Path | None = None) -> list[str]:
+def migrate(store: Store, folder: Path | None = None, move: Move | None = None) -> list[str]:
     """Create the database if need be and apply what is new; the names of the files applied now, in order.
 
+    Then `move` brings events of before 0019 into the tables of now, which takes as long as it takes to read them.
     `folder` holds the files, by default the ones that belong to this version. Blocks. Raises MigrationError if
-    a file changed after it was applied (then nothing is applied), Unreachable and Refused as Store does.
+    a file changed after it was applied (then nothing is applied) and where `move` does, Unreachable and
+    StatementFailed as Store does.
     """
     files = _read(folder or schema_folder() / "clickhouse")
     store.create_database()
@@ -46,10 +52,19 @@ def migrate(store: Store, folder: Path | None = None) -> list[str]:
             "and put the change into a new one with the next number."
         )
     pending = [file for file in files if file.name not in applied]
-    for file in pending:
-        _apply(store, file)
-        _record(store, file)
-    settle(store)
+    move = move or Move(store)
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            # From the first on, recorded meanwhile or not: what the last one of several does comes in the right order.
+            for file in pending:
+                _apply(store, file)
+                _record(store, file)
+            move.forward()
+            break
+        except StatementFailed as error:
+            # Another migration that was ahead has dropped what this one had yet to change.
+            if not tries_left or getattr(error.__cause__, "code", None) not in _GONE:
+                raise
     return [file.name for file in pending]
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+from pipeline.clickhouse.store import Store
 from pipeline.errors import Terminal
 
 
@@ -20,3 +22,9 @@ def statements(text: str) -> list[str]:
     if any(line.strip() and not line.lstrip().startswith("--") for line in rest.splitlines()):
         raise MigrationError(f"a statement lacks its semicolon at the end of a line: {rest[:80]!r}")
     return found
+
+
+def run_file(store: Store, path: Path) -> None:
+    """Run the statements of a file in their order. Blocks. Raises what the store raises."""
+    for statement in statements(path.read_text(encoding="utf-8")):
+        store.command(statement)

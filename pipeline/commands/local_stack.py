@@ -15,8 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline import wiring
+from pipeline.clickhouse.comments import comment
 from pipeline.clickhouse.migrations import migrate, note_offset_base
+from pipeline.clickhouse.move import Move
 from pipeline.commands.interruption import Interrupted, Signals
+from pipeline.commands.moves import print_state, telling
 from pipeline.commands.progress import unstored, wait_until_idle
 from pipeline.embedded.broker import EmbeddedBroker
 from pipeline.embedded.child import LOOPBACK, Child, free_port, require_free
@@ -165,7 +168,10 @@ class LocalStack:
         """Let an empty broker go on where the last one ended: offsets, sessions, states."""
         store = wiring.store(self.settings)
         try:
-            migrate(store)
+            with telling() as tell:
+                migrate(store, move=Move(store, tell))
+            comment(store)
+            print_state(Move(store))
             # The broker begins at offset 0 each time; what is stored must go on counting up.
             base = next_offset(store.query) if stored_up_to(store.query) else 0
             self.settings = replace(self.settings, offset_base=base)

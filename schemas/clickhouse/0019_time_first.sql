@@ -136,7 +136,9 @@ CREATE TABLE IF NOT EXISTS z_event_feed
     offset            UInt64,
     event_index       UInt16,
     stored_on         Date DEFAULT today(),
-    retention_days    UInt16 DEFAULT 0
+    retention_days    UInt16 DEFAULT 0,
+    -- Until all that reads from here is there, an insert fails, and sinks wait: rows would be lost.
+    opens_later       UInt8 DEFAULT throwIf(length(app_id) >= 0, 'this database is being migrated')
 )
 ENGINE = Null;
 
@@ -241,7 +243,8 @@ CREATE TABLE IF NOT EXISTS z_event_copy_feed
     event_index    UInt16,
     -- It has to last as long as the copy.
     stored_on      Date DEFAULT today(),
-    retention_days UInt16 DEFAULT 0
+    retention_days UInt16 DEFAULT 0,
+    opens_later    UInt8 DEFAULT throwIf(length(app_id) >= 0, 'this database is being migrated')
 )
 ENGINE = Null;
 
@@ -259,8 +262,86 @@ SELECT
     stored_on, retention_days, toUInt8(1) AS is_deleted
 FROM z_event_copy_feed;
 
--- Rows that came by z_event_feed, and so are in the new tables already.
+-- While both tables of events are there, each gets what is inserted into the other: old and new sinks can write, readers of
+-- either see everything, and schemas/move copies what there was before. All of it goes with the old tables, at once where they
+-- are empty. Rows that came by the feed are marked: they must not come back.
 ALTER TABLE event_rows ADD COLUMN IF NOT EXISTS came_by_feed UInt8 DEFAULT 0;
+
+-- Events of the old table go through here into the new ones, those that are copied as those that old sinks still insert.
+CREATE TABLE IF NOT EXISTS z_move_feed
+(
+    app_id            LowCardinality(String),
+    device_id         String,
+    event_id          String,
+    time              DateTime64(3, 'UTC'),
+    raw_time          DateTime64(3, 'UTC'),
+    received_at       DateTime64(3, 'UTC'),
+    name              LowCardinality(String),
+    kind              LowCardinality(String),
+    seq               Int64,
+    client_session_id String,
+    exit_reason       LowCardinality(String),
+    counters          UInt32,
+    stated            LowCardinality(String),
+    user_id           String,
+    resource_json     LowCardinality(String),
+    user_json         String,
+    app_version       LowCardinality(String),
+    attributes        Map(LowCardinality(String), String),
+    repaired          Array(String),
+    topic             LowCardinality(String),
+    partition         UInt32,
+    offset            UInt64,
+    event_index       UInt16
+)
+ENGINE = Null;
+
+-- Kept from the day on which they came, if that can be believed: of recorded traffic it lies years back. And for ever, as it
+-- was: no upgrade deletes anything. Whoever wants the policy of today for events of the past says so.
+CREATE MATERIALIZED VIEW IF NOT EXISTS z_move_event_tap TO z_event_rows AS
+SELECT
+    app_id, device_id, event_id, time, raw_time, received_at, name, kind, seq, client_session_id, exit_reason, counters,
+    stated, user_id, resource_json, user_json, app_version, attributes, repaired, topic, partition, offset, event_index,
+    if(toDate(received_at) > today() - 366 AND toDate(received_at) <= today(), toDate(received_at), today()) AS stored_on,
+    toUInt16(0) AS retention_days
+FROM z_move_feed;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS z_move_notable_tap TO z_notable_event_feed AS
+SELECT
+    app_id, device_id, event_id, time, raw_time, name, kind, counters, attributes,
+    (9223372036854775807 - (offset * 512 + event_index)) * 2 AS version,
+    if(toDate(received_at) > today() - 366 AND toDate(received_at) <= today(), toDate(received_at), today()) AS stored_on,
+    toUInt16(0) AS retention_days
+FROM z_move_feed;
+
+-- Versions as the old table gets them, from every sink; the past is copied.
+CREATE MATERIALIZED VIEW IF NOT EXISTS z_move_version_tap TO z_event_version_rows AS
+SELECT
+    sipHash64(app_id, device_id, event_id) AS event_key,
+    toUInt32(sipHash64(name, raw_time, seq, client_session_id, mapSort(attributes)) % 4294967296) AS content,
+    topic,
+    partition,
+    18446744073709551615 - (offset * 512 + event_index) AS version,
+    today() AS stored_on,
+    toUInt16(0) AS retention_days
+FROM event_rows
+WHERE came_by_feed = 0;
+
+-- Of old sinks.
+CREATE MATERIALIZED VIEW IF NOT EXISTS z_move_forth_tap TO z_move_feed AS
+SELECT
+    app_id, device_id, event_id, time, raw_time, received_at, name, kind, seq, client_session_id, exit_reason, counters,
+    stated, user_id, resource_json, user_json, app_version, attributes, repaired, topic, partition, offset, event_index
+FROM event_rows
+WHERE came_by_feed = 0;
+
+-- Of new sinks.
+CREATE MATERIALIZED VIEW IF NOT EXISTS z_move_back_tap TO event_rows AS
+SELECT
+    app_id, device_id, event_id, time, raw_time, received_at, name, kind, seq, client_session_id, exit_reason, counters,
+    stated, user_id, resource_json, user_json, app_version, attributes, repaired, topic, partition, offset, event_index,
+    toUInt8(1) AS came_by_feed
+FROM z_event_feed;
 
 -- The views below read these, whose last word is schemas/move: over the old tables until all of their events are in the new ones.
 CREATE VIEW IF NOT EXISTS z_stored_events AS
@@ -417,3 +498,7 @@ ASOF LEFT JOIN
 ) AS s
 ON l.device_id = s.device_id AND l.time >= s.started_at
 WHERE l.place < l.latest AND l.received_at >= first AND l.received_at < last;
+
+ALTER TABLE z_event_feed DROP COLUMN IF EXISTS opens_later;
+
+ALTER TABLE z_event_copy_feed DROP COLUMN IF EXISTS opens_later;
