@@ -109,6 +109,20 @@ EVENT_COLUMNS: tuple[tuple[str, str], ...] = (
 )
 """The same of `z_event_feed`, from where they go into the tables of events."""
 
+_OF_AN_EVENT = (
+    *("event_id", "time", "raw_time", "name", "kind", "seq", "client_session_id", "exit_reason", "counters"),
+    *("stated", "attributes", "repaired"),
+)
+_TYPES = dict(EVENT_COLUMNS)
+
+ENVELOPE_COLUMNS: tuple[tuple[str, str], ...] = (
+    *((name, _TYPES[name]) for name in ("app_id", "device_id", "received_at", "user_id")),
+    *((name, _TYPES[name]) for name in ("resource_json", "user_json", "app_version")),
+    *((name, _TYPES[name]) for name in ("topic", "partition", "offset", "event_index")),
+    ("events", f"Array(Tuple({', '.join(f'{name} {_TYPES[name]}' for name in _OF_AN_EVENT)}))"),
+)
+"""The same of `z_envelope_feed`: what is of the envelope once, what is of an event in an array each."""
+
 DEAD_LETTER_COLUMNS: tuple[tuple[str, str], ...] = (
     ("time", _TIME),
     ("reason", _KEY),
@@ -133,6 +147,8 @@ LEDGER_COLUMNS: tuple[tuple[str, str], ...] = (
 
 TABLES: Mapping[str, tuple[tuple[str, str], ...]] = {
     "session_rows": SESSION_COLUMNS,
+    "z_envelope_feed": ENVELOPE_COLUMNS,
+    # Of an envelope that ClickHouse refuses, event by event.
     "z_event_feed": EVENT_COLUMNS,
     "dead_letter_rows": DEAD_LETTER_COLUMNS,
     "ledger_records": LEDGER_COLUMNS,

@@ -36,7 +36,7 @@ def store(database_url: str) -> Iterator[Store]:
     store = Store(database_url)
     migrate(store)
     for table in (*TABLES, "z_event_rows", "z_notable_event_rows"):
-        if table != "z_event_feed":
+        if not table.endswith("_feed"):
             store.command(f"SYSTEM STOP MERGES {table}")
     yield store
     store.close()
