@@ -3,9 +3,9 @@
     git worktree add ../before COMMIT
     python -m tests.bench.inserts ../before --keep tests/bench/INSERTS.md
 
-By turns: a process for each measurement, with the tree's own tables, sink and client and this tree's corpora. It puts records
-through a sink into a new database of the embedded ClickHouse. Told are microseconds of CPU an event: of the sink's
-process, of the server's while rows come, and of the server's from then on until it has merged all that it wants to.
+By turns: a process for each measurement, with the tree's own tables, sink and client, and this tree's corpora. It puts
+records through a sink into a new database of the embedded ClickHouse. Told are microseconds of CPU an event: of the
+sink's process, of the server's while rows come, and of the server's from then on until it has merged what it wants to.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def load(name, folder):
     spec.loader.exec_module(module)
     return module
 folder, envelope, events = sys.argv[1:]
-for name in ("processes", "corpus", "parts"):
+for name in ("processes", "corpus", "report", "parts"):
     load(name, folder)
 print(json.dumps(load("inserts", folder).measured(int(envelope), int(events))))
 """
@@ -174,9 +174,8 @@ def _table(trees: dict[str, Path], turns: int, events: int) -> list[str]:
             sums = {name: [sum(each[part] for part in parts) for each in found[name]] for name in trees}
             before, after = (median(sums[name]) for name in trees)
             spread = max((max(each) - min(each)) / median(each) for each in sums.values())
-            lines.append(
-                f"| {envelope or 'simulate'} | {label} | {before:.2f} | {after:.2f} | {after / before:.2f} | {spread:.2f} |"
-            )
+            figures = f"{before:.2f} | {after:.2f} | {after / before:.2f} | {spread:.2f}"
+            lines.append(f"| {envelope or 'simulate'} | {label} | {figures} |")
     return lines
 
 

@@ -112,11 +112,11 @@ def test_of_an_envelope_that_is_refused_all_events_but_the_one_at_fault_are_stor
     dead: list[DeadLetter] = []
     metrics = Metrics()
 
-    async def insert(table: str, block: bytes, *, token: str) -> Any:
+    async def insert(table: str, rows: bytes, *, token: str) -> Any:
         # ClickHouse refuses nothing that is decoded: one event is spoilt on its way.
         lines = [
             re.sub(rb'\["e2",[0-9.]+', b'["e2","never"', line) if b'"device_id":"b"' in line else line
-            for line in block.split(b"\n")
+            for line in rows.split(b"\n")
         ]
         return await store.insert_forever(table, b"\n".join(lines), token=token)
 

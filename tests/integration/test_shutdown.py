@@ -84,7 +84,9 @@ def test_while_clickhouse_takes_nothing(
                 assert time.monotonic() < deadline_s
                 time.sleep(0.05)
         else:
-            it.wait_for_log("sink-1", r"ClickHouse http\S+ took no rows for z_envelope_feed \(try \d+, next in")
+            it.wait_for_log(
+                "sink-1", r"ClickHouse http\S+ took no rows for z_envelope_feed \(try \d+, next in"
+            )
         it.leave("sink-1")
         it.proxy.set_fault(None)
         it.stack.start_workers("sink")
