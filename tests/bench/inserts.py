@@ -1,4 +1,4 @@
-"""`python -m tests.bench.inserts OLD_TREE`: what an event costs ClickHouse and the sink, in another tree and in this one.
+"""`python -m tests.bench.inserts OLD_TREE`: what an event costs ClickHouse and the sink, another tree's and this one's.
 
     git worktree add ../before COMMIT
     python -m tests.bench.inserts ../before --keep tests/bench/INSERTS.md
