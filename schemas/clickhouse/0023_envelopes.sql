@@ -31,8 +31,7 @@ CREATE TABLE IF NOT EXISTS z_envelope_feed
     stored_on      Date DEFAULT today(),
     retention_days UInt16 DEFAULT 0
 )
-ENGINE = Null
-COMMENT 'Envelopes with their events, on the way into the tables of events; keeps nothing';
+ENGINE = Null;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS z_envelope_tap TO z_event_feed AS
 SELECT
