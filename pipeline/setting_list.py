@@ -23,8 +23,6 @@ from pipeline.setting_values import (
 
 PREFIX = "PIPELINE_"
 
-_BROKERS_REFUSE = "brokers accept no such time unless configured to"
-
 
 def _setting(default: Any, form: Form, about: str, *, shown: bool = True) -> Any:
     """A field of `Settings`. `about` says what it is and when to change it; deploy/SETTINGS.md has that too."""
@@ -61,10 +59,15 @@ class Settings:
     )
     kafka_session_timeout_ms: int = _setting(
         30_000,
-        duration("6s", "30m", _BROKERS_REFUSE, _BROKERS_REFUSE),
+        duration(
+            "1s",
+            "30m",
+            "a worker that is only busy would be taken for a dead one",
+            "brokers accept no such time",
+        ),
         "How long the broker waits for a worker's heartbeat before it gives the worker's partitions to "
         "others. Lower it to replace a dead worker sooner; raise it where workers lose their partitions on "
-        "a slow network.",
+        "a slow network. Kafka accepts less than 6 s only where its group.min.session.timeout.ms is lower.",
     )
     kafka_give_up_ms: int = _setting(
         10 * 60_000,

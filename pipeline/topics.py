@@ -7,6 +7,8 @@ from typing import NamedTuple
 SDK_EVENTS = "sdk-events"
 SESSIONS = "sessions"
 DEAD_LETTERS = "dead-letters"
+EVENT_COPIES = "event-copies"
+"""Which records brought an event once more, under another stamp: from the sessionizer, which knows, to the sink."""
 
 STATE = "session-pipeline-sessionizer-devices-changelog"
 """Where the state of devices is kept: the changelog of the sessionizer's table, as Faust names it."""

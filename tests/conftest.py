@@ -1,5 +1,9 @@
 """Services for tests, started when the first test asks for them and always stopped at the end; and the two lanes.
 
+Most of the time of the suite is waiting: for a group to settle, for a time-out, for a process to start. So the whole
+runs in two processes side by side, each with services of its own; they share nothing. All tests of a file run in one of
+them, in their order. What is chosen by hand runs in one process, as does everything with `-n 0`.
+
 The quick lane (`-m "not slow"`) is what is neither marked `slow` nor asks for a service. What a test is, is found out
 here, so that nobody has to remember; and a quick test that is not quick fails.
 """
@@ -9,6 +13,7 @@ from __future__ import annotations
 import os
 import resource
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -16,6 +21,7 @@ from uuid import uuid4
 import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.client import Client
+from hypothesis import HealthCheck, settings
 
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from tests.support.services import Broker, Unavailable, start_broker
@@ -26,6 +32,51 @@ SERVICES = {"clickhouse", "embedded_broker", "kafka_broker", "broker", "fresh_br
 QUICK_CPU_S = 10.0
 """What a test of the quick lane may take at most, itself and the processes that it starts. The longest takes 5."""
 QUICK_TIMEOUT_S = 60
+SLOW_CPU_S = 150.0
+"""What any other test may take at most. The longest, of chaos, takes 70."""
+SIDE_BY_SIDE = 2
+LONG_S = 15.0
+"""Tests that took longer are listed at the end. To keep the suite short, look there first."""
+
+# How long one example takes depends on what else the machine does: no promise is about that.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Before pytest-xdist looks at its options."""
+    if _runs_side_by_side(config):
+        config.option.numprocesses = SIDE_BY_SIDE
+        config.option.dist = "loadfile"
+        # In the order of the folders the many quick files of `unit` are the last, so both end at the same time.
+        config.option.loadscopereorder = False
+
+
+def _runs_side_by_side(config: pytest.Config) -> bool:
+    """Whether this is the whole suite or one of its lanes, and nobody wants to look inside."""
+    option = config.option
+    return (
+        config.args_source is pytest.Config.ArgsSource.TESTPATHS
+        and getattr(option, "numprocesses", 0) is None  # there is pytest-xdist, and it was told nothing
+        and not hasattr(config, "workerinput")
+        and not (option.usepdb or option.trace or option.collectonly or option.capture == "no")
+        and (os.cpu_count() or 1) >= SIDE_BY_SIDE
+    )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Lists what took long: waiting counts."""
+    took_s: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                took_s[report.nodeid] += report.duration  # type: ignore[assignment]
+    long = [(test, seconds) for test, seconds in took_s.most_common() if seconds > LONG_S]
+    if long:
+        terminalreporter.section(f"longer than {LONG_S:.0f} s, with what was started for it", sep="-")
+        for test, seconds in long:
+            terminalreporter.line(f"{seconds:6.1f} s {test}")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -53,10 +104,12 @@ def _is_slow(item: pytest.Item) -> bool:
 
 
 def _kept_quick(item: pytest.Item) -> Generator[None, object, object]:
-    """Fails a test of the quick lane that takes too much. Counts CPU time: other programs of the machine add none."""
+    """Fails a test that takes too much. Counts CPU time: other programs of the machine add none."""
     before_s = _cpu_s()
     result = yield
     took_s = _cpu_s() - before_s
+    if took_s > SLOW_CPU_S:
+        pytest.fail(f"took {took_s:.1f} s of CPU: nobody waits for that", pytrace=False)
     if took_s > QUICK_CPU_S and not _is_slow(item):
         pytest.fail(f"took {took_s:.1f} s of CPU: mark it `slow`, or better make it quick", pytrace=False)
     return result

@@ -15,7 +15,7 @@ from pipeline.clickhouse.store import Store
 from pipeline.commands.analyse import show
 from pipeline.commands.rebuild import unix_ms
 from pipeline.formats import native, registry
-from pipeline.formats.record_time import header_of
+from pipeline.formats.record_time import WAS_REFUSED, header_of
 from pipeline.kafka.produce import RecordToSend, produce
 from pipeline.query.dead_letters import DeadLetterChoice, newest, records
 from pipeline.settings import Settings
@@ -54,7 +54,7 @@ def replay(settings: Settings, choice: DeadLetterChoice, *, again: bool) -> None
 
 async def _replay(settings: Settings, store: Store, choice: DeadLetterChoice, again: bool) -> int:
     # Only what a worker reads is written to.
-    read = [each.topic for each in registry.FORMATS] + [topics.SESSIONS]
+    read = [each.topic for each in registry.FORMATS] + [topics.SESSIONS, topics.EVENT_COPIES]
     found = records(choice, read, again=again)
     lines = store.lines(found.sql, found.parameters)
     count = 0
@@ -87,7 +87,7 @@ def _record(
     key, value = base64.b64decode(key64) or None, base64.b64decode(value64)
     # A record under a wrong key goes under the right one, which is what there is to mend about it.
     key = native.key_of(value) or key if topic == topics.SDK_EVENTS else key
-    return RecordToSend(topic, key, value, headers=header_of(record_ms))
+    return RecordToSend(topic, key, value, headers=(*header_of(record_ms), (WAS_REFUSED, b"1")))
 
 
 def _mark(topic: str, partition: int, offset: int) -> bytes:

@@ -179,7 +179,7 @@ class LocalStack:
             asyncio.run(wiring.make_topics(self.settings))
             now_ms = int(time.time() * 1_000)
             rebuild = wiring.rebuild(self.settings, store, RebuildScope(), now_ms)
-            differing = sum(len(device.differences) for device in rebuild.differences())
+            differing = sum(len(device.differences) for device in rebuild.differences(take_back=True))
             if differing:
                 rebuild.swap()
                 print(f"rebuilt {differing} sessions that differed from their events", flush=True)

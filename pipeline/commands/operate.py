@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline import topics, wiring
+from pipeline.clickhouse import migrations
 from pipeline.clickhouse.comments import comment
-from pipeline.clickhouse.migrations import migrate as apply_migrations
 from pipeline.clickhouse.migrations import note_offset_base
 from pipeline.clickhouse.move import Move
 from pipeline.commands.failure import CommandFailed
@@ -84,7 +84,7 @@ def migrate(settings: Settings, made_anew: Sequence[str] = ()) -> None:
     store = wiring.store(settings)
     try:
         with telling() as tell:
-            applied = apply_migrations(store, move=Move(store, tell))
+            applied = migrations.migrate(store, move=Move(store, tell))
         comment(store)
         note_offset_base(store, settings.offset_base)
         print(f"applied {', '.join(applied)}" if applied else "ClickHouse is up to date")

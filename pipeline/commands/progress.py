@@ -131,7 +131,8 @@ async def _idle(
     for role in ("sessionizer", "sink"):
         await _until_done(connection, ids, role, [topics.SDK_EVENTS], waiting_for)
     while True:
-        await _until_done(connection, ids, "sink", [topics.SESSIONS, topics.DEAD_LETTERS], waiting_for)
+        written = [topics.SESSIONS, topics.EVENT_COPIES, topics.DEAD_LETTERS]
+        await _until_done(connection, ids, "sink", written, waiting_for)
         still_open = await asyncio.to_thread(_turning_idle, store, policies, arrived_by_ms, until_ms)
         if not still_open:
             return

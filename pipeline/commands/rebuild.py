@@ -25,7 +25,8 @@ _LEAVING_S = 4.0
 
 
 def rebuild(settings: Settings, scope: RebuildScope, *, dry_run: bool, states: bool) -> None:
-    """Print what differs and, unless it is a dry run, put the exact sessions in its place.
+    """Print what differs and, unless it is a dry run, put the exact sessions in its place, and take back what is stored
+    of an event besides the copy that came first (for which nobody has to stop).
 
     With `states` the state of every device is written to Kafka again even where nothing differs. Raises
     `CommandFailed` where a sessionizer runs and something differs, `Fenced`, `ClaimDenied`, `TooLarge`, and what the
@@ -34,13 +35,17 @@ def rebuild(settings: Settings, scope: RebuildScope, *, dry_run: bool, states: b
     store = wiring.store(settings)
     work = wiring.rebuild(settings, store, scope, int(time.time() * 1_000))
     try:
-        counts = _show(work)
+        counts = _show(work, take_back=not dry_run)
         total = sum(counts.values())
         if not total:
             print("no difference: the stored sessions are those of the stored events")
         else:
             summary = ", ".join(f"{count} {what}" for what, count in sorted(counts.items()))
             print(f"{total} sessions differ: {summary}")
+        if work.copies:
+            print(
+                f"{work.copies} copies of events {'are stored besides these' if dry_run else 'were taken back'}"
+            )
         if dry_run or not (total or states):
             return
         replaced = asyncio.run(_require_rest(settings))
@@ -68,9 +73,9 @@ def unix_ms(at: datetime) -> int:
     return int(at.replace(tzinfo=UTC).timestamp() * 1_000)
 
 
-def _show(work: Rebuild) -> Counter[str]:
+def _show(work: Rebuild, *, take_back: bool) -> Counter[str]:
     counts: Counter[str] = Counter()
-    for device in work.differences():
+    for device in work.differences(take_back=take_back):
         for difference in device.differences:
             counts[difference.what] += 1
             print(_line(device, difference))

@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-USER = "default"
+from pipeline.embedded.secret import USER
+
 _HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _OWN_SITES = frozenset({"none", "same-origin"})
 """Typed by a person, or from a page that came from here."""

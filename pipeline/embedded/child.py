@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -40,17 +41,33 @@ class StartError(Terminal):
 
 _given: set[int] = set()
 """Ports that this process was given: several are asked for before the first one is listened on."""
+_kept: deque[socket.socket] = deque()
+"""What keeps the latest of them from other programs."""
+_MOST_KEPT = 64
 
 
 def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listens on now; never the same one twice."""
+    """A TCP port of the loopback interface that nobody listens on now; never the same one twice.
+
+    On Linux no other program is given it either, before and after somebody listens on it, until 64 more were given.
+    """
     while True:
-        with socket.socket() as probe:
-            probe.bind((LOOPBACK, 0))
-            port: int = probe.getsockname()[1]
+        probe = socket.socket()
+        # Whoever says so too, as servers do, may listen on it beside us, who do not; elsewhere that is forbidden.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
         if port not in _given:
-            _given.add(port)
-            return port
+            break
+        probe.close()
+    _given.add(port)
+    if sys.platform == "linux":
+        _kept.append(probe)
+    else:
+        probe.close()
+    if len(_kept) > _MOST_KEPT:
+        _kept.popleft().close()
+    return port
 
 
 def require_free(port: int, what: str) -> None:

@@ -14,9 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 
-from pipeline.embedded.callers import USER
 from pipeline.embedded.child import LOOPBACK, Child, StartError, free_port, require_free
-from pipeline.embedded.secret import own_folder, password_in
+from pipeline.embedded.secret import USER, own_folder, password_in
 
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 20.0

@@ -1,4 +1,4 @@
-"""The password of an embedded ClickHouse: made once, kept in its folder, for the folder's owner alone."""
+"""The user of an embedded ClickHouse and its password: made once, kept in its folder, for the folder's owner alone."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import secrets
 from pathlib import Path
 
+USER = "default"
 _BYTES = 24
 
 

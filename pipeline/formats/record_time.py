@@ -9,6 +9,8 @@ from pipeline.formats.limits import MAX_DELAY_MS, MIN_TIME_MS
 REPLAYED_RECORD_MS = "replayed_record_ms"
 """Header of a record that is sent again, or was made of one of a raw topic: the record time of that one, Unix
 milliseconds."""
+WAS_REFUSED = "was_refused"
+"""Header of a record that is sent again since it, or an event of it, was refused."""
 Headers = tuple[tuple[str, bytes], ...]
 _MAX_DIGITS = 19
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from pipeline.formats.checks import rejected_time
 from pipeline.formats.clocks import back_of
 from pipeline.formats.envelope import VERSION
-from pipeline.formats.faults import rejected_time
 from pipeline.formats.limits import MAX_EVENTS, MAX_RECORD_BYTES, MIN_TIME_MS
 from pipeline.formats.rejected import Reason, Rejected
 

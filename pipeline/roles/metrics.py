@@ -23,7 +23,10 @@ class Metrics:
             "pipeline_repaired", "Events stored of which a value was repaired.", ["topic"], registry=registry
         )
         self.rows = Counter(
-            "pipeline_rows", "Rows emitted (sessions) or inserted (tables).", ["table"], registry=registry
+            "pipeline_rows",
+            "Rows emitted (sessions, event-copies) or inserted (tables).",
+            ["table"],
+            registry=registry,
         )
         self.insert_seconds = Histogram(
             "pipeline_insert_seconds", "Duration of inserts that succeeded.", ["table"], registry=registry

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import orjson
@@ -34,10 +35,12 @@ from pipeline.state.rebuild import Rebuilt, rebuild_device
 from pipeline.state.store import STEPS_SUFFIX, Encode
 from pipeline.storage import stored_event, stored_session
 from pipeline.storage.columns import SESSION_COLUMNS
+from pipeline.storage.event_copies import rows_of_stored
 from pipeline.storage.stored_event import StoredDevice
 from pipeline.storage.stored_session import Difference, Facts
 
 _INSERT_BYTES = 16_000_000
+_COPIES_AT_ONCE = 50_000
 _STATES_AT_ONCE = 2_000
 _BATCH_BYTES = 900_000
 _EARLIEST_MS, _LATEST_MS = -(1 << 62), 1 << 62
@@ -120,10 +123,17 @@ class Rebuild:
         self._partitions = partitions
         self._now_ms = now_ms
         self._encode = encode
+        self.copies = 0
+        """Of events that are stored besides the one that came first: how many the latest look at all events found."""
 
-    def differences(self) -> Iterator[DeviceDifferences]:
-        """The devices whose stored sessions are not the exact ones."""
-        for app_id, device_id, stored, rebuilt in self._side_by_side():
+    def differences(self, *, take_back: bool = False) -> Iterator[DeviceDifferences]:
+        """The devices whose stored sessions are not the exact ones.
+
+        With `take_back` it takes back, on the way, every copy of an event but the one that came first. That is safe at
+        any time, whoever works, and any number of times. (Copies that were stamped anew are stored besides the first
+        where no sessionizer saw them: beyond the horizon, or of a device that was forgotten or set aside meanwhile.)
+        """
+        for app_id, device_id, stored, rebuilt in self._side_by_side(take_back=take_back):
             exact = self._in_scope(rebuilt) if rebuilt else {}
             found = stored_session.differences(stored, exact)
             if found:
@@ -145,7 +155,7 @@ class Rebuild:
         count = number = 0
         pending: list[bytes] = []
         size = 0
-        for _, rebuilt in self._rebuilt():
+        for _, rebuilt in self._rebuilt(take_back=True):
             inside = self._in_scope(rebuilt)
             count += len(inside)
             for session_id, (_, row) in zip(rebuilt.session_ids, rebuilt.rows, strict=True):
@@ -224,13 +234,24 @@ class Rebuild:
                 break
         return states
 
-    def _rebuilt(self) -> Iterator[tuple[StoredDevice, Rebuilt]]:
+    def _rebuilt(self, *, take_back: bool = False) -> Iterator[tuple[StoredDevice, Rebuilt]]:
+        """All devices; `take_back`: on the way, copies of events as `differences` says."""
+        self.copies = 0
         lines = self._store.lines(
             f"{stored_event.SELECT} WHERE {_IN_APP} {stored_event.ORDER}", self._scope.parameters
         )
         for device in stored_event.devices(lines):
+            self.copies += len(device.copies)
+            if take_back and device.copies:
+                self._take_copies_back(device)
             policy = self._policies.of(device.app_id)
             yield device, rebuild_device(device, policy, self._now_ms, self._partition_of(device))
+
+    def _take_copies_back(self, device: StoredDevice) -> None:
+        rows = rows_of_stored(device.app_id, device.device_id, device.copies)
+        for at in range(0, len(rows), _COPIES_AT_ONCE):
+            block = b"\n".join(rows[at : at + _COPIES_AT_ONCE])
+            self._store.insert("z_event_copy_feed", block, token=f"copies-{blake2b(block).hexdigest()[:32]}")
 
     def _stored_offsets(self) -> Iterator[tuple[int, int]]:
         """Partition and highest offset of what the sink has stored."""
@@ -242,14 +263,16 @@ class Rebuild:
             if number < self._partitions:
                 yield number, int(offset)
 
-    def _side_by_side(self) -> Iterator[tuple[str, str, dict[str, Facts], Rebuilt | None]]:
+    def _side_by_side(
+        self, *, take_back: bool
+    ) -> Iterator[tuple[str, str, dict[str, Facts], Rebuilt | None]]:
         """Devices in order, with their stored sessions and the device rebuilt; either side may be missing."""
         lines = self._store.lines(
             f"{stored_session.SELECT} WHERE {_IN_SCOPE} {stored_session.ORDER}", self._scope.parameters
         )
         stored_devices = stored_session.by_device(lines)
         stored = next(stored_devices, None)
-        for device, rebuilt in self._rebuilt():
+        for device, rebuilt in self._rebuilt(take_back=take_back):
             here = device.app_id, device.device_id
             while stored is not None and _place(stored[0]) < _place(here):
                 yield *stored[0], stored[1], None

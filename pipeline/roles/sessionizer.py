@@ -1,7 +1,8 @@
 """The sessionizer role: the order of effects around `state.Partition`.
 
-For a chunk of one partition: step (pure), then states durable, then rows durable, then acknowledge. For
-silence: rows, then states, since its rows are a function of state alone. Whatever fails leaves the chunk
+For a chunk of one partition: step (pure), then copies of events told, then states durable, then rows durable, then
+acknowledge. (Copies before the state that knows of their records: so a crash in between repeats them.) For silence:
+rows, then states, since its rows are a function of state alone. Whatever fails leaves the chunk
 unacknowledged and stops the worker; the next owner's state emits its outbox again, before a new state takes
 its place.
 """
@@ -133,6 +134,10 @@ class Sessionizer:
             await self._send(self._sessions_topic, number, effects.owed)
             if not still_mine():
                 return False
+        if effects.copies:
+            await self._send(topics.EVENT_COPIES, number, effects.copies)
+            if not still_mine():
+                return False
         try:
             if not await self._keep(number, effects, still_mine):
                 return False
@@ -227,6 +232,7 @@ class Sessionizer:
     def _count(self, effects: Effects) -> None:
         counts = effects.counts
         self._metrics.rows.labels("sessions").inc(len(effects.rows))
+        self._metrics.rows.labels(topics.EVENT_COPIES).inc(len(effects.copies))
         for outcome in ("accepted", "late", "duplicates", "unrestated", "set_aside"):
             self._metrics.events.labels(outcome).inc(getattr(counts, outcome))
         self._metrics.events.labels("refused").inc(effects.refused)

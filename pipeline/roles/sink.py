@@ -22,8 +22,9 @@ from pipeline.formats.rejected import Reason, Rejected
 from pipeline.roles.batch import Batch, Bounds, Piece, Source, block_token, joined
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.pieces import Making
-from pipeline.roles.unstorable import Original, by_offset, by_value, with_refused
+from pipeline.roles.unstorable import Original, by_copy, by_offset, by_value, with_refused
 from pipeline.storage.dead_letter import DeadLetter, KeepDeadLetters, dead_letters_of, row_of_dead_letter
+from pipeline.storage.event_copies import rows_of_copies
 from pipeline.storage.rows import event_line, events_at_once, ledger_row, unpacked
 
 log = logging.getLogger(__name__)
@@ -101,7 +102,7 @@ class TableWriter:
 
 
 class Sink:
-    """Turns chunks of the three topics into pieces and stores them. `chunk` methods raise what storing raises."""
+    """Turns chunks of the four topics into pieces and stores them. `chunk` methods raise what storing raises."""
 
     def __init__(
         self,
@@ -123,6 +124,7 @@ class Sink:
         self._replaced: Mapping[int, int] = {}
         self.events = TableWriter(bounds, self._store_events)
         self.sessions = TableWriter(bounds, self._store_sessions)
+        self.copies = TableWriter(bounds, self._store_copies)
         self.dead_letters = TableWriter(bounds, self._store_dead_letters)
 
     def pass_over(self, replaced: Mapping[int, int]) -> None:
@@ -132,7 +134,7 @@ class Sink:
     async def run(self) -> None:
         """Store what comes of age, until cancelled; raises what storing raises."""
         async with asyncio.TaskGroup() as group:
-            for writer in (self.events, self.sessions, self.dead_letters):
+            for writer in (self.events, self.sessions, self.copies, self.dead_letters):
                 group.create_task(writer.run())
 
     def event_pieces(self, source: Source, records: Sequence[Any]) -> Iterator[Piece]:
@@ -196,6 +198,23 @@ class Sink:
         begin = self._replaced.get(source.partition, 0)
         return self._pieces(source, records, lambda record: record.value if record.offset >= begin else None)
 
+    def copy_pieces(self, source: Source, records: Sequence[Any]) -> Iterator[Piece]:
+        """The rows that take back what a chunk of `event-copies` names. It is refused as what others write is: of what
+        is taken back here no other trace would be left."""
+        topic, partition = source
+        making = Making(source, records, self._offset_base, self._piece_bytes)
+        last = len(records) - 1
+        wrong = misplaced({record.key for record in records}, partition, self._partitions)
+        for place, record in enumerate(records):
+            rows = wrong.get(record.key) or rows_of_copies(record.value, record.key)
+            if isinstance(rows, Rejected):
+                self._count(topic, [rows])
+                making.refused += self._refusals(source, record, rows)
+            elif making.add(joined(rows), len(rows)) and place < last:
+                yield making.take(place)
+        self._metrics.records.labels(topic).inc(len(records))
+        yield making.take(last)
+
     def dead_letter_pieces(self, source: Source, records: Sequence[Any]) -> Iterator[Piece]:
         """The rows of a chunk of `dead-letters`."""
         return self._pieces(
@@ -247,6 +266,15 @@ class Sink:
             await self._dead_letter(self._refusals_of_rows(not_storable, by_value(pieces)))
         self._acknowledge(pieces)
 
+    async def _store_copies(self, pieces: Pieces) -> None:
+        refused = [refusal for piece in pieces for refusal in piece.refused]
+        not_storable = await self._put("z_event_copy_feed", pieces)
+        if not_storable:
+            refused += self._refusals_of_rows(not_storable, by_copy(pieces))
+        if refused:
+            await self._dead_letter(refused)
+        self._acknowledge(pieces)
+
     async def _store_dead_letters(self, pieces: Pieces) -> None:
         for row in await self._put("dead_letter_rows", pieces):
             # The end of the line: there is no further place to put it, and dropping it is not an option.
@@ -286,22 +314,24 @@ class Sink:
         found = []
         for refused in not_storable:
             piece, record = find(refused.row)
-            topic, partition = piece.source
             offset = record.offset + self._offset_base
             piece.unstored[offset] = piece.unstored.get(offset, 0) + 1
             fault = Rejected(
                 Reason.NOT_STORABLE, refused.message, orjson.loads(refused.row).get("event_index")
             )
-            found += dead_letters_of(
-                topic,
-                partition,
-                offset,
-                record_ms=record_time_ms(record.headers, record.timestamp),
-                key=record.key,
-                value=record.value,
-                faults=[fault],
-            )
+            found += self._refusals(piece.source, record, fault)
         return found
+
+    def _refusals(self, source: Source, record: Any, fault: Rejected) -> list[DeadLetter]:
+        return dead_letters_of(
+            source.topic,
+            source.partition,
+            record.offset + self._offset_base,
+            record_ms=record_time_ms(record.headers, record.timestamp),
+            key=record.key,
+            value=record.value,
+            faults=[fault],
+        )
 
     def _count(self, topic: str, faults: Iterable[Rejected]) -> None:
         for fault in faults:

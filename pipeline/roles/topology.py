@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipeline.formats import registry
-from pipeline.topics import DEAD_LETTERS, MAX_MESSAGE_BYTES, SDK_EVENTS, SESSIONS, STATE
+from pipeline.topics import DEAD_LETTERS, EVENT_COPIES, MAX_MESSAGE_BYTES, SDK_EVENTS, SESSIONS, STATE
 
 ROLES = ("router", "sessionizer", "sink")
 
@@ -15,7 +15,7 @@ def reads() -> Mapping[str, tuple[str, ...]]:
     return {
         "router": registry.routed_topics(),
         "sessionizer": (SDK_EVENTS,),
-        "sink": (SDK_EVENTS, SESSIONS, DEAD_LETTERS),
+        "sink": (SDK_EVENTS, SESSIONS, EVENT_COPIES, DEAD_LETTERS),
     }
 
 
@@ -25,9 +25,10 @@ def all_read() -> tuple[str, ...]:
 
 
 def from_others() -> set[tuple[str, str]]:
-    """Role and topic of all that others sent, or that was refused of it. Session rows follow from the events."""
+    """Role and topic of all that others sent, of what was refused of it, and of what was seen to be in it once more.
+    Session rows follow from the events."""
     routed = {("router", topic) for topic in registry.routed_topics()}
-    return routed | {("sink", SDK_EVENTS), ("sink", DEAD_LETTERS)}
+    return routed | {("sink", SDK_EVENTS), ("sink", EVENT_COPIES), ("sink", DEAD_LETTERS)}
 
 
 def group_of(role: str) -> str:
@@ -43,6 +44,7 @@ def plan(partitions: int, retention_ms: int) -> Mapping[str, tuple[int, Mapping[
     return {
         **{each.topic: (partitions, stamped) for each in registry.FORMATS},
         SESSIONS: (partitions, common),
+        EVENT_COPIES: (partitions, common),
         DEAD_LETTERS: (partitions, common),
         STATE: (partitions, {"cleanup.policy": "compact", "max.message.bytes": str(MAX_MESSAGE_BYTES)}),
     }

@@ -7,7 +7,9 @@ from typing import Any
 
 import orjson
 
+from pipeline.formats.rejected import Rejected
 from pipeline.roles.batch import Piece
+from pipeline.storage.event_copies import rows_of_copies
 
 Original = tuple[Piece, Any]
 """A record and a piece with rows of it."""
@@ -31,6 +33,18 @@ def by_offset(pieces: Sequence[Piece], offset_base: int) -> Callable[[bytes], Or
 def by_value(pieces: Sequence[Piece]) -> Callable[[bytes], Original]:
     """Finds the record that is a session row."""
     records = {record.value: (piece, record) for piece in pieces for record in piece.records}
+    return lambda row: records[row]
+
+
+def by_copy(pieces: Sequence[Piece]) -> Callable[[bytes], Original]:
+    """Finds the record that names the copy which a row takes back."""
+    records = {
+        row: (piece, record)
+        for piece in pieces
+        for record in piece.records
+        if not isinstance(rows := rows_of_copies(record.value, record.key), Rejected)
+        for row in rows
+    }
     return lambda row: records[row]
 
 

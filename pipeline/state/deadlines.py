@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from heapq import heappop, heappush
 
+from pipeline.domain.policy import Policy
+from pipeline.state.codec.state_head import Outline
+from pipeline.state.device_state import DeviceState
+
 Due = tuple[int | None, int | None]
 """When an open session is to be reported as ended by inactivity, and when a device's sessions become final or it is
 forgotten; None where there is nothing to do."""
@@ -75,3 +79,12 @@ class Deadlines:
         for key, due_ms in found.items():
             self.note(key, due_ms)
         return list(found)
+
+
+def due_ms(known: DeviceState | Outline, policy: Policy) -> Due:
+    """When the open session is to be reported as ended by inactivity, None if there is nothing to report; and when a
+    device's sessions become final for want of input or, once they are, it is forgotten."""
+    return (
+        known.arrived_ms + policy.idle_timeout_ms if known.silence_due else None,
+        known.arrived_ms + (policy.restate_horizon_ms if known.has_tail else policy.state_ttl_ms),
+    )

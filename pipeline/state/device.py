@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pipeline.domain.event import Event
 from pipeline.domain.fold import step, step_all
@@ -24,6 +25,17 @@ HEAVY_CHARS = 1_000
 even 2,000 distinct ones reach that bound."""
 
 
+class Copy(NamedTuple):
+    """An event whose id its device had already."""
+
+    offset: int
+    place: int
+    """Among the events that are taken of its record."""
+    time_ms: int
+    first_ms: int | None
+    """The time of the event that came first; `UNTOLD` or None if that is not known."""
+
+
 @dataclass(slots=True)
 class Counts:
     """What happened to the events of a step."""
@@ -32,6 +44,8 @@ class Counts:
     late: int = 0
     """Of the accepted: came after a newer event of their device."""
     duplicates: int = 0
+    copies: list[Copy] = field(default_factory=list, compare=False)
+    """The duplicates, one by one; of the records of one device."""
     unrestated: int = 0
     """Too late to change sessions; stored with all others, and part of them again after a rebuild."""
     set_aside: int = 0
@@ -149,18 +163,24 @@ def _admit_record(
 
     `late` as in `_admit`.
     """
-    _, record_ms, events = arrival
+    offset, record_ms, events = arrival
     if record_ms - state.arrived_ms >= policy.restate_horizon_ms:
         _compact(state, policy, final, late=late)
         if record_ms - state.arrived_ms >= policy.state_ttl_ms and state.floor is not None:
             _begin_anew(state, left, final, late=late)
     state.arrived_ms = max(state.arrived_ms, record_ms)
-    for event in events:
-        late |= _admit(state, event, policy, left, counts=counts, late=late)
+    tail = state.tail
+    for place, event in enumerate(events):
+        mark = mark_of(event.id)
+        first_ms = tail.time_of(event.id, mark)
+        if first_ms is not None or event.id in state.named:
+            counts.duplicates += 1
+            counts.copies.append(Copy(offset, place, event.time_ms, first_ms))
+        else:
+            late |= _admit(state, event, mark, policy, left, counts=counts, late=late)
     # After each record, so that what is remembered never depends on how records were cut into batches.
     # (Each event is asked: in a rebuild they come as one record, though they are of many.)
     heavy = any(len(event.resource) + len(event.user) > HEAVY_CHARS for event in events)
-    tail = state.tail
     if tail.last and (
         heavy
         or tail.count > policy.restate_events
@@ -192,16 +212,21 @@ def _begin_anew(state: DeviceState, left: list[Session], final: list[Session], *
 
 
 def _admit(
-    state: DeviceState, event: Event, policy: Policy, left: list[Session], *, counts: Counts, late: bool
+    state: DeviceState,
+    event: Event,
+    mark: bytes,
+    policy: Policy,
+    left: list[Session],
+    *,
+    counts: Counts,
+    late: bool,
 ) -> bool:
-    """Put one event in its place. Returns whether that makes the tail need folding again.
+    """Put one event, which is no duplicate and has this mark, in its place. Returns whether that makes the tail need
+    folding again.
 
     `late` says that it needs so already: then the head is behind, and not worth stepping.
     """
-    tail, mark = state.tail, mark_of(event.id)
-    if tail.has(event.id, mark) or event.id in state.named:
-        counts.duplicates += 1
-        return False
+    tail = state.tail
     newest = tail.last
     if newest is None:
         newest = state.floor

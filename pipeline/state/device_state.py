@@ -66,6 +66,8 @@ class DeviceState:
     """By first event id, for each session in reach of the tail."""
     outbox: list[Write] = field(default_factory=list)
     """The rows of the last step: emitted once this state is durable, and again when its input is replayed."""
+    corrected_ms: int = field(default=0, compare=False)
+    """The stamps of the tail's events that are later are their times; those of the others may have been corrected."""
     applied_offset: int = -1
     """Offset of the last record folded in; records up to it are replays."""
     arrived_ms: int = 0

@@ -36,7 +36,7 @@ class SetAside(NamedTuple):
 
 @dataclass(slots=True)
 class Effects:
-    """The effects that a step asks for, in this order: rows owed, states durable, rows, then `Partition.commit`.
+    """The effects that a step asks for, in this order: rows owed, copies, states durable, rows, `Partition.commit`.
 
     (For silence the order is reversed: rows, then states.)
     """
@@ -46,6 +46,8 @@ class Effects:
     before it emitted them, and a state that goes on from there forgets them: so before any state is written."""
     rows: Rows
     """Device key and session row."""
+    copies: list[tuple[bytes, bytes]] = field(default_factory=list)
+    """Device key and value for `event-copies`. Once the states are durable nobody finds these copies again."""
     states: list[tuple[bytes, bytes | None]] = field(default_factory=list)
     """Table key and value (None: the entry is gone); the partition's marker last, in the last step of a chunk."""
     counts: Counts = field(default_factory=Counts)

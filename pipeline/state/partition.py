@@ -7,14 +7,14 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
-from pipeline.domain.policy import Policies, Policy
+from pipeline.domain.policy import Policies
 from pipeline.formats.native.events import Arrival, arrivals_of
 from pipeline.formats.native.partitioner import misplaced
 from pipeline.state.app_policies import AppPolicies
 from pipeline.state.aside import MOST_ASIDE, Aside, aside_item
 from pipeline.state.codec import state_codec
-from pipeline.state.codec.state_head import Outline
-from pipeline.state.deadlines import Due, Timetable
+from pipeline.state.copies import told_copies
+from pipeline.state.deadlines import Due, Timetable, due_ms
 from pipeline.state.device import Counts, apply, fall_silent
 from pipeline.state.device_state import DeviceState
 from pipeline.state.effects import (
@@ -226,7 +226,7 @@ class Partition:
                 continue
             if is_news or self._store.is_old(key):
                 effects.states.append(self._store.entry_of_base(key, state))
-            effects.touched.append((key, *_due_ms(state, policy)))
+            effects.touched.append((key, *due_ms(state, policy)))
             self._store.keep(key, state)
             made += self._store.weight(key) + _WRITE_BYTES * (len(effects.rows) - said)
         effects.marker = self.marker
@@ -282,14 +282,14 @@ class Partition:
             self._set_aside(key, fields, _TOO_LARGE, effects)
             return 0
         try:
-            arrivals, refused = arrivals_of(key, fields)
+            arrivals, refused, corrected_ms = arrivals_of(key, fields)
             if not arrivals:
                 effects.refused += refused
                 return 0
             assert key is not None, "decode refuses a record without a key"
             if self._came_ms:
                 arrivals = [(at, self._came_ms.get(at, ms), events) for at, ms, events in arrivals]
-            return self._fold_arrivals(key, arrivals, fields, effects, refused)
+            return self._fold_arrivals(key, (arrivals, refused, corrected_ms), fields, effects)
         except (UnreadableState, MemoryError):
             raise
         except Exception as error:
@@ -304,9 +304,10 @@ class Partition:
             return 0
 
     def _fold_arrivals(
-        self, key: bytes, arrivals: list[Arrival], fields: Fields, effects: Effects, refused: int
+        self, key: bytes, arrived: tuple[list[Arrival], int, int], fields: Fields, effects: Effects
     ) -> int:
         """Apply records of a device. The effects are touched last, so that nothing is in them of what fails."""
+        arrivals, refused, corrected_ms = arrived
         state = self._load(key)
         if arrivals[0][0] <= state.applied_offset:
             effects.owed.add(key, state, state.applied_offset * 2)
@@ -322,13 +323,18 @@ class Partition:
             raise self._unreadable(key, error) from error
         made = 0
         if applied:
+            state.corrected_ms = max(state.corrected_ms, corrected_ms)
+            told = told_copies(key, fields, counts.copies, state.corrected_ms)
+            counts.copies.clear()
             table_key, entry = self._store.entry_of_step(key, state, arrivals, policy, policy_bytes)
             effects.states.append((table_key, entry))
+            effects.copies += told
             effects.rows.add(key, state, state.applied_offset * 2)
-            effects.touched.append((key, *_due_ms(state, policy)))
+            effects.touched.append((key, *due_ms(state, policy)))
             effects.folded[key] = fields
             effects.count(key, counts, refused)
             made = len(entry) + _WRITE_BYTES * len(state.outbox) + self._store.weight(key)
+            made += sum(len(value) for _, value in told)
         effects.refused += refused
         self._store.keep(key, state)
         return made
@@ -384,17 +390,8 @@ class Partition:
         if key in self._store.aside or key not in self._store:
             return None, None
         known, (policy, _) = self._store.outline(key), self._policies.of(key)
-        idle_ms, final_ms = _due_ms(known, policy)
+        idle_ms, final_ms = due_ms(known, policy)
         if idle_ms is None and self._store.is_old(key):
             # Nothing is due but to write it anew.
             idle_ms = known.arrived_ms + policy.idle_timeout_ms
         return idle_ms, final_ms
-
-
-def _due_ms(known: DeviceState | Outline, policy: Policy) -> Due:
-    """When the open session is to be reported as ended by inactivity, None if there is nothing to report; and when a
-    device's sessions become final for want of input or, once they are, it is forgotten."""
-    return (
-        known.arrived_ms + policy.idle_timeout_ms if known.silence_due else None,
-        known.arrived_ms + (policy.restate_horizon_ms if known.has_tail else policy.state_ttl_ms),
-    )

@@ -36,6 +36,7 @@ def rebuild_device(device: StoredDevice, policy: Policy, now_ms: int, partition:
     arrived_ms = max(record.record_ms for record in device.records)
     events = sorted(event for record in device.records for event in record.events)
     apply(state, [(last.offset, arrived_ms, events)], policy, Counts())
+    state.corrected_ms = device.corrected_ms
     # Offsets of another partition say nothing in this one: what comes here would be taken for a replay.
     end = device.ends.get(partition, -1)
     state.applied_offset = max(0, end)

@@ -116,12 +116,13 @@ class DeviceStates:
             state = DeviceState() if base is None else state_codec.decode(base)
             state.base_offset = state.applied_offset
             if steps is not None:
-                policy, records = step_codec.decode(steps, state.strings)
+                policy, records, corrected_ms = step_codec.decode(steps, state.strings)
                 if state_codec.outline(steps).version < state_codec.VERSION:
                     upgrade.take_steps(state, records, policy)
                 else:
                     for each in records:
                         apply(state, each, policy, Counts())
+                state.corrected_ms = max(state.corrected_ms, corrected_ms)
         return state
 
     def is_old(self, key: bytes) -> bool:
@@ -167,7 +168,7 @@ class DeviceStates:
         if not self._with_steps or self.is_old(key):
             return self.entry_of_base(key, state)
         base, steps = self._bases.get(key), self._steps.get(key)
-        step = step_codec.encode_step(arrivals, state.strings)
+        step = step_codec.encode_step(arrivals, state.strings, state.corrected_ms)
         size = len(step) + (0 if steps is None else len(steps))
         # Written a step: about half of all steps, and now and then the base. Their sum is nearly least from 8 to 32
         # here; a base takes longer to write.

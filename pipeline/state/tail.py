@@ -19,6 +19,8 @@ from pipeline.domain.event import COUNTERS, RANK, AppState, Event, Kind
 from pipeline.domain.policy import Policy
 from pipeline.formats.native.events import Arrival
 
+UNTOLD = -1
+"""In the place of the time of an event that is here: no event has it."""
 RUN_EVENTS = 64
 """Events that are decoded together."""
 _MOST_ALIKE = 4
@@ -86,9 +88,10 @@ class Run(NamedTuple):
         except LookupError as fault:
             raise msgspec.DecodeError(f"a damaged tail: {fault}") from fault
 
-    def id_at(self, index: int) -> str:
-        """The id of one of the events. Raises `msgspec.DecodeError` for damaged ones."""
-        return self._decoded()[index][3]
+    def at(self, index: int) -> tuple[int, str]:
+        """Time and id of one of the events. Raises `msgspec.DecodeError` for damaged ones."""
+        row = self._decoded()[index]
+        return row[0], row[3]
 
     def _decoded(self) -> list[TailEntry]:
         try:
@@ -233,30 +236,39 @@ class Tail:
 
     def has(self, event_id: str, mark: bytes) -> bool:
         """Whether an event of this id, which has this mark, is here."""
+        return self.time_of(event_id, mark) is not None
+
+    def time_of(self, event_id: str, mark: bytes) -> int | None:
+        """The time of the event of this id, which has this mark. None if there is none; `UNTOLD` if it is here and was
+        not looked at."""
         if self._ids is not None:
-            return event_id in self._ids
+            return UNTOLD if event_id in self._ids else None
         marks = self._marks
         at, alike = marks.find(mark), 0
         while at >= 0:
             if at % 4 == 0:
-                if self._id_at(at // 4) == event_id:
-                    return True
+                time_ms, known = self._at(at // 4)
+                if known == event_id:
+                    return time_ms
                 alike += 1
                 if alike == _MOST_ALIKE:
                     self._ids = {event.id for event in self.thaw()}
-                    return event_id in self._ids
+                    return UNTOLD if event_id in self._ids else None
             at = marks.find(mark, at + 1)
-        return False
+        return None
 
-    def _id_at(self, index: int) -> str:
-        if index < len(self._front):
-            return self._front[index].id
-        index -= len(self._front)
-        for run in self._runs:
-            if index < run.length:
-                return run.id_at(index)
-            index -= run.length
-        return self._fresh[index].id
+    def _at(self, index: int) -> tuple[int, str]:
+        """Time and id of an event."""
+        if index >= len(self._front):
+            index -= len(self._front)
+            for run in self._runs:
+                if index < run.length:
+                    return run.at(index)
+                index -= run.length
+            event = self._fresh[index]
+        else:
+            event = self._front[index]
+        return event.time_ms, event.id
 
     def thaw(self) -> list[Event]:
         """All events decoded. The list is the tail's own: not to be changed."""

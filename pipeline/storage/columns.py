@@ -123,6 +123,18 @@ ENVELOPE_COLUMNS: tuple[tuple[str, str], ...] = (
 )
 """The same of `z_envelope_feed`: what is of the envelope once, what is of an event in an array each."""
 
+EVENT_COPY_COLUMNS: tuple[tuple[str, str], ...] = (
+    ("app_id", _KEY),
+    ("device_id", "String"),
+    ("event_id", "String"),
+    ("raw_time", _TIME),
+    ("offset", "UInt64"),
+    ("event_index", "UInt16"),
+    ("stored_on", "Date"),
+    ("retention_days", "UInt16"),
+)
+"""The same of `z_event_copy_feed`: what takes a copy of an event back."""
+
 DEAD_LETTER_COLUMNS: tuple[tuple[str, str], ...] = (
     ("time", _TIME),
     ("reason", _KEY),
@@ -150,6 +162,7 @@ TABLES: Mapping[str, tuple[tuple[str, str], ...]] = {
     "z_envelope_feed": ENVELOPE_COLUMNS,
     # Of an envelope that ClickHouse refuses, event by event.
     "z_event_feed": EVENT_COLUMNS,
+    "z_event_copy_feed": EVENT_COPY_COLUMNS,
     "dead_letter_rows": DEAD_LETTER_COLUMNS,
     "ledger_records": LEDGER_COLUMNS,
 }

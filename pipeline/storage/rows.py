@@ -11,6 +11,7 @@ column takes their bytes as they stand, which spares escaping them here and unes
 from __future__ import annotations
 
 import sys
+from datetime import date
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
@@ -238,6 +239,28 @@ def dead_letter_row(
     return b"".join((head, _escaped(key or b""), b'","value":"', _escaped(value or b""), b'"}'))
 
 
+def event_copy_row(
+    app_id: str,
+    device_id: str,
+    event_id: str,
+    *,
+    raw_time_ms: int,
+    offset: int,
+    event_index: int,
+    stored_on: str,
+    retention_days: int,
+) -> bytes:
+    """The row that takes a copy of an event back: the copy's own key and place, as `event_rows` has them.
+
+    The row lasts for so many days from the day on (`day_of`), and that has to be as long as the copy; 0 is for ever.
+    """
+    return (
+        f'{{"app_id":{_quoted(app_id)},"device_id":{_quoted(device_id)},"event_id":{_text(event_id)},'
+        f'"raw_time":{_seconds(raw_time_ms)},"offset":{offset},"event_index":{event_index},'
+        f'"stored_on":{_text(stored_on)},"retention_days":{retention_days}}}'
+    ).encode()
+
+
 def ledger_row(topic: str, partition: int, offset: int, *, received: int, refused: int) -> bytes:
     """The ledger's row of one record: events in it, and how many of them were refused.
 
@@ -327,6 +350,16 @@ def _seconds(time_ms: int) -> str:
     time_ms = max(FIRST_STORED_MS, min(time_ms, LAST_STORED_MS))
     size_ms = abs(time_ms)
     return f"{'-' if time_ms < 0 else ''}{size_ms // 1_000}.{size_ms % 1_000:03d}"
+
+
+_DAY_MS = 86_400_000
+_LAST_DAY = 65_535
+_EPOCH = date(1970, 1, 1).toordinal()
+
+
+def day_of(time_ms: int) -> str:
+    """The day of a time, Unix milliseconds, as 2026-01-31; what a Date cannot hold becomes the nearest that it can."""
+    return date.fromordinal(_EPOCH + max(0, min(time_ms // _DAY_MS, _LAST_DAY))).isoformat()
 
 
 def _on_one_line(json_object: bytes) -> bytes:

@@ -1,9 +1,9 @@
-"""A stored event (the view `events`) back to what the fold sees."""
+"""A stored event (what the view `events` is made of) back to what the fold sees."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Annotated, NamedTuple
 
@@ -14,7 +14,8 @@ from pipeline.domain.event import COUNTERS, RANK, AppState, Event, Kind
 SELECT = (
     "SELECT app_id, device_id, partition, offset, toUnixTimestamp64Milli(received_at),"
     " toUnixTimestamp64Milli(time), kind, seq, event_id, client_session_id, exit_reason, counters,"
-    " resource_json, user_json, app_state FROM events"
+    " resource_json, user_json, stated, toUnixTimestamp64Milli(raw_time), event_index, toString(stored_on),"
+    " retention_days FROM z_stored_events"
 )
 """What `devices` reads, without its filter and order; in format JSONCompactEachRow."""
 
@@ -26,7 +27,8 @@ _STATES = {state.label: state for state in AppState}
 _Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _Counters = Annotated[int, msgspec.Meta(ge=0, lt=1 << len(COUNTERS))]
 _Row = tuple[
-    str, str, _Int64, _Int64, _Int64, _Int64, str, _Int64, str, str, str, _Counters, str, str, str
+    str, str, _Int64, _Int64, _Int64, _Int64, str, _Int64, str, str, str, _Counters, str, str, str,
+    _Int64, int, str, int,
 ]  # fmt: skip
 _row = msgspec.json.Decoder(_Row, strict=False)
 
@@ -50,6 +52,18 @@ class StoredRecord(NamedTuple):
     events: list[Event]
 
 
+class StoredCopy(NamedTuple):
+    """A stored event whose id came before, under another stamp: it must not be there."""
+
+    event_id: str
+    raw_time_ms: int
+    offset: int
+    event_index: int
+    stored_on: str
+    """The day from which on it is kept, for so many days; 0 is for ever."""
+    retention_days: int
+
+
 class StoredDevice(NamedTuple):
     """All stored events of a device, by the records that brought them."""
 
@@ -59,6 +73,10 @@ class StoredDevice(NamedTuple):
     """The partitions that its records were in, each with the highest offset. Only older versions took them from more
     than one."""
     records: list[StoredRecord]
+    copies: Sequence[StoredCopy] = ()
+    """None of them is in `records`, but where nothing else of its record is stored its place counts in `ends`."""
+    corrected_ms: int = 0
+    """As `DeviceState.corrected_ms`."""
 
 
 def devices(lines: Iterable[bytes]) -> Iterator[StoredDevice]:
@@ -69,14 +87,22 @@ def devices(lines: Iterable[bytes]) -> Iterator[StoredDevice]:
     rows = (_read(line) for line in lines if line)
     for (app_id, device_id), of_device in groupby(rows, key=lambda row: row[:2]):
         records: list[StoredRecord] = []
-        ends, texts = dict[int, int](), _Texts()
+        ends, texts, ids = dict[int, int](), _Texts(), set[str]()
+        copies: list[StoredCopy] = []
+        corrected_ms = 0
         for row in of_device:
             partition, offset, record_ms = row[2:5]
             ends[partition] = offset
+            if row[8] in ids:
+                copies.append(StoredCopy(row[8], row[15], offset, *row[16:]))
+                continue
+            ids.add(row[8])
+            if row[15] != row[5]:
+                corrected_ms = max(corrected_ms, row[5])
             if not records or records[-1].offset != offset:
                 records.append(StoredRecord(offset, record_ms, []))
             records[-1].events.append(_event(row, texts))
-        yield StoredDevice(app_id, device_id, ends, records)
+        yield StoredDevice(app_id, device_id, ends, records, copies, corrected_ms)
 
 
 def _read(line: bytes) -> _Row:

@@ -176,7 +176,7 @@ async def _tick(app: BatchApp, sessionizer: Sessionizer, fence: Fence) -> None:
 
 
 def sink_app(frame: Frame, store: Store, bounds: Bounds) -> BatchApp:
-    """Stores `sdk-events`, `sessions` and `dead-letters` in ClickHouse."""
+    """Stores `sdk-events`, `sessions`, `event-copies` and `dead-letters` in ClickHouse."""
     app = frame.app("sink")
 
     async def insert(table: str, rows: bytes, *, token: str) -> Sequence[UnstorableRow]:
@@ -207,6 +207,7 @@ def sink_app(frame: Frame, store: Store, bounds: Bounds) -> BatchApp:
 
     agent("store_events", topics.SDK_EVENTS, sink.event_pieces, sink.events)
     agent("store_sessions", topics.SESSIONS, sink.session_pieces, sink.sessions)
+    agent("store_event_copies", topics.EVENT_COPIES, sink.copy_pieces, sink.copies)
     agent("store_dead_letters", topics.DEAD_LETTERS, sink.dead_letter_pieces, sink.dead_letters)
 
     async def store_what_is_old() -> None:

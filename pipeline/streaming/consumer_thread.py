@@ -10,12 +10,19 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.consumer import fetcher
 from aiokafka.consumer.group_coordinator import HeartbeatRequest, SyncGroupRequest
-from aiokafka.errors import CommitFailedError, IllegalStateError, NoError, RebalanceInProgressError
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalStateError,
+    InvalidSessionTimeoutError,
+    NoError,
+    RebalanceInProgressError,
+)
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types import TP
 
 from pipeline.kafka.bounded_fetch import Room, room, within_room
+from pipeline.kafka.errors import KafkaRefused
 from pipeline.kafka.topic_identity import Note, note_of
 from pipeline.kafka.topic_ids import partition_counts, topic_ids
 
@@ -107,8 +114,15 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         return member_id
 
     async def check(self) -> None:
-        """Raises what aiokafka's background tasks died of."""
-        self._ensure_consumer()._coordinator.check_errors()
+        """Raises what aiokafka's background tasks died of, a session timeout that is refused as `KafkaRefused`."""
+        try:
+            self._ensure_consumer()._coordinator.check_errors()
+        except InvalidSessionTimeoutError as error:
+            raise KafkaRefused(
+                f"Kafka at {self.app.connection.bootstrap} refused a session timeout of "
+                f"{self.app.conf.broker_session_timeout:g} s: set PIPELINE_KAFKA_SESSION_TIMEOUT to a time from its "
+                "group.min.session.timeout.ms to its group.max.session.timeout.ms"
+            ) from error
 
     async def rejoin(self) -> None:
         self._ensure_consumer()._coordinator.request_rejoin()

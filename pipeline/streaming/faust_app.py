@@ -15,7 +15,7 @@ from mode import CrashingSupervisor
 
 from pipeline.errors import Transient
 from pipeline.kafka.connection import COMPRESSION, KafkaConnection, wait_for_broker
-from pipeline.kafka.errors import BrokerUnavailable
+from pipeline.kafka.errors import KafkaFailure
 from pipeline.roles.known_topics import TopicsKnown
 from pipeline.roles.ledger_guard import StartOffsets
 from pipeline.streaming.batch_transport import BatchTransport
@@ -309,7 +309,7 @@ async def _run(
     for app, result in zip(apps, results, strict=True):
         if isinstance(result, BaseException):
             failed = 1
-            trace = None if isinstance(result, BrokerUnavailable) else result
+            trace = None if isinstance(result, KafkaFailure) else result
             logger.error("%s stopped: %s: %s", app.conf.id, type(result).__name__, result, exc_info=trace)
     return failed
 

@@ -126,3 +126,8 @@ class StateTableManager(TableManager):  # type: ignore[misc]
         if self._recovery is None:
             self._recovery = Recovery(self.app, beacon=self.beacon, loop=self.loop)
         return self._recovery
+
+    async def on_start(self) -> None:
+        """As Faust's, without its wait of a second for tables that come late: ours are there before the app starts."""
+        await self._update_channels()
+        await self.recovery.start()

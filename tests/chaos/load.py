@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from pipeline import topics
+from pipeline.kafka.admin import end_offsets
 from tests.support.stack import Stack
 
 MEASURE_SHARE = 0.1
@@ -19,9 +22,13 @@ _SLICES = 20
 _FIRST_TIMEOUT_S = 60.0
 _POLL_S = 0.2
 _EVENTS_A_DEVICE = 500
+_MORE_S = 8.0
 _MEASURE_APP = "org.example.measured"
 _MEASURE_DEVICES = 40
 _BODY_EVENTS = 10
+_STAMPED_ANEW_SHARE = 0.3
+"""Of bodies: those with an event of the one before it once more."""
+_DAY_MS = 24 * 3_600_000
 _START_MS = 1_767_600_000_000
 
 
@@ -42,11 +49,13 @@ class Said(NamedTuple):
 
 
 class Load:
-    """Events on their way into a stack: `begin`, `send_slice` now and then, and `finish`."""
+    """Events on their way into a stack: `begin`, `send_slice` and `keep_up` now and then, and `finish`."""
 
     def __init__(self, stack: Stack, *, events: int, seed: int) -> None:
         """Writes all that will be sent to files. Blocks."""
         self.sent: dict[Identity, Said] = {}
+        self.again: dict[Identity, Said] = {}
+        """What some of them say that were sent again, stamped anew on another day: whichever came first counts."""
         self.events = 0
         """Those sent twice counted twice, as the devices do; not what a retry of `send` doubles."""
         self.misplaced = 0
@@ -54,9 +63,12 @@ class Load:
         self._stack = stack
         simulated = events - int(events * MEASURE_SHARE)
         devices = max(20, simulated // _EVENTS_A_DEVICE)
-        self._simulate = ["simulate", "--devices", str(devices), "--seed", str(seed)]
-        self._simulate += ["--events", str(simulated)]
+        self._simulate = self._fleet(devices, seed, simulated)
         self._simulated = simulated
+        self._seed = seed
+        self._pace = 0.0
+        self._more: list[list[str]] = []
+        """The fleets that came after the first."""
         self._sending: subprocess.Popen[bytes] | None = None
         self._slice: tuple[Path, subprocess.Popen[bytes]] | None = None
         self._slices = self._write_slices(seed, events - simulated)
@@ -72,8 +84,22 @@ class Load:
 
     def begin(self, seconds: float) -> None:
         """Starts the fleet, at a pace at which it takes so long; returns once its first events are stored."""
-        self._sending = self._stack.begin(*self._simulate, "--rate", str(self._simulated / seconds))
+        self._pace = self._simulated / seconds
+        self._sending = self._stack.begin(*self._simulate, "--rate", str(self._pace))
         self._stack.poll("SELECT count() FROM z_event_rows", bool, timeout_s=_FIRST_TIMEOUT_S)
+
+    def keep_up(self) -> None:
+        """Where the fleet has come to its end, another one sends at the same pace; returns once it does."""
+        if self.is_sending:
+            return
+        before = self._records()
+        seed = 1_000 * self._seed + len(self._more)
+        self._more.append(self._fleet(20, seed, max(1, int(self._pace * _MORE_S))))
+        self._sending = self._stack.begin(*self._more[-1], "--rate", str(self._pace))
+        deadline_s = time.monotonic() + _FIRST_TIMEOUT_S
+        while self._records() == before and self.is_sending:
+            assert time.monotonic() < deadline_s, "another fleet sends nothing"
+            time.sleep(_POLL_S)
 
     def send_slice(self) -> None:
         """Starts to send a part of the Measure bodies, if one is left; waits for the part before."""
@@ -90,10 +116,13 @@ class Load:
         while self.is_sending:
             assert time.monotonic() < deadline_s, "simulate does not come to an end"
             time.sleep(_POLL_S)
+        for more in self._more:
+            self._note_simulated(more)
+        self._more.clear()
 
     def send_more(self, seed: int, events: int) -> None:
         """Another fleet, after the first has come to its end; returns once all is with the broker."""
-        more = ["simulate", "--devices", "20", "--seed", str(seed), "--events", str(events)]
+        more = self._fleet(20, seed, events)
         self._note_simulated(more)
         self._stack.run(*more)
 
@@ -105,6 +134,13 @@ class Load:
             for at in range(5)
         ]
         return orjson.dumps({"events": events})
+
+    def _fleet(self, devices: int, seed: int, events: int) -> list[str]:
+        return ["simulate", "--devices", str(devices), "--seed", str(seed), "--events", str(events)]
+
+    def _records(self) -> int:
+        """How many records are on `sdk-events`."""
+        return sum(asyncio.run(end_offsets(self._stack.connection, [topics.SDK_EVENTS])).values())
 
     def _finish_slice(self) -> None:
         if self._slice is None:
@@ -143,6 +179,7 @@ class Load:
 
     def _bodies(self, random: Random, events: int) -> Iterator[bytes]:
         clocks = [_START_MS + random.randrange(3_600_000) for _ in range(_MEASURE_DEVICES)]
+        latest: dict[int, tuple[dict[str, Any], int]] = {}
         number = 0
         while number < events:
             body = []
@@ -152,22 +189,38 @@ class Load:
                 clocks[device] += random.choice((200, 900, 4_000, 15_000, 15_000, 3_000_000))
                 body.append(self._measure_event(random, f"installation-{device}", clocks[device], number))
                 number += 1
+            if device in latest and random.random() < _STAMPED_ANEW_SHARE:
+                body.insert(random.randrange(len(body) + 1), self._stamped_anew(*latest[device]))
+            latest[device] = body[-1], clocks[device]
             yield orjson.dumps({"events": body})
+
+    def _stamped_anew(self, event: dict[str, Any], time_ms: int) -> dict[str, Any]:
+        """The same event on the other side of the midnight that is nearest: within the horizon."""
+        midnight_ms = (time_ms + _DAY_MS // 2) // _DAY_MS * _DAY_MS
+        anew_ms = midnight_ms + (1 if time_ms < midnight_ms else -1)
+        identity = Identity(_MEASURE_APP, event["attribute"]["installation_id"], event["id"])
+        self.events += 1
+        self.again[identity] = self.sent[identity]._replace(raw_time_ms=anew_ms)
+        return {**event, "timestamp": _rfc3339(anew_ms)}
 
     def _measure_event(self, random: Random, device: str, time_ms: int, number: int) -> dict[str, Any]:
         kind, block, name = random.choice(_MEASURE_KINDS)
         event_id = f"measure-{number}"
         self.note(Identity(_MEASURE_APP, device, event_id), Said(time_ms, name, 0))
-        at = datetime.fromtimestamp(time_ms / 1_000, UTC)
         return {
             "id": event_id,
             "type": kind,
-            "timestamp": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "timestamp": _rfc3339(time_ms),
             "attribute": {"app_unique_id": _MEASURE_APP, "installation_id": device, "app_version": "1.2.3"},
             # Of a session of an hour, or a straggler of one before.
             "session_id": f"{device}-{time_ms // 3_600_000 - random.choice((0, 0, 0, 0, 0, 1, 2))}",
             **({kind: block} if block else {}),
         }
+
+
+def _rfc3339(time_ms: int) -> str:
+    at = datetime.fromtimestamp(time_ms / 1_000, UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 _MEASURE_KINDS: tuple[tuple[str, dict[str, Any], str], ...] = (

@@ -103,24 +103,30 @@ class Verdict:
 
 
 def judge(
-    sent: Mapping[Identity, Said], events_sent: int, found: Found, policy: Policy, misplaced: int = 0
+    sent: Mapping[Identity, Said],
+    events_sent: int,
+    found: Found,
+    policy: Policy,
+    misplaced: int = 0,
+    again: Mapping[Identity, Said] | None = None,
 ) -> Verdict:
     """Compares events with what was sent, sessions with the fold over the stored events, and reads the ledger.
 
-    Events that a device or a retry sent twice must be stored once. `misplaced` records must be refused, and nothing
+    Events that a device or a retry sent twice must be stored once, those `again` as they are there or in `sent`.
+    `misplaced` records must be refused, and nothing
     else; a retry may have doubled some of them. Pure.
     """
     verdict = Verdict()
-    verdict.compare(
-        "events",
+    stored = [
         (
-            (
-                Identity(row["app_id"], row["device_id"], row["event_id"]),
-                Said(row["raw_time_ms"], row["name"], row["seq"]),
-            )
-            for row in found.said
-        ),
-        sent,
+            Identity(row["app_id"], row["device_id"], row["event_id"]),
+            Said(row["raw_time_ms"], row["name"], row["seq"]),
+        )
+        for row in found.said
+    ]
+    anew = again or {}
+    verdict.compare(
+        "events", ((name, sent[name] if anew.get(name) == said else said) for name, said in stored), sent
     )
     expected = session_rows(stored_events(found.events), policy)
     verdict.compare(

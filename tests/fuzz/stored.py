@@ -121,6 +121,7 @@ class StoredEventTarget:
                         ),
                         *(event.id, event.client_session_id, event.exit_reason, event.counters),
                         *(event.resource, event.user, event.stated.label),
+                        *(event.time_ms, index % 2, "2026-01-05", 90),
                     ]
                 )
                 for index, event in enumerate(events)

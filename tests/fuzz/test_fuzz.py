@@ -263,6 +263,10 @@ def test_stored_event_that_no_decoder_wrote(at: int, value: object) -> None:
         "{}",
         '{"id":"u"}',
         "",
+        NOW_MS,
+        0,
+        "2026-01-05",
+        90,
     ]
     assert len(list(stored_event.devices([orjson.dumps(row)]))) == 1
     row[at] = value

@@ -173,10 +173,12 @@ class TestMigrations:
             live = select(
                 store,
                 "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = {table:String}"
-                " AND default_kind != 'MATERIALIZED' AND name NOT IN ('stored_on', 'retention_days') ORDER BY position",
+                " AND default_kind != 'MATERIALIZED' ORDER BY position",
                 table=table,
             )
-            assert [(column["name"], column["type"]) for column in live] == list(columns)
+            left_out = {"stored_on", "retention_days"} - dict(columns).keys()
+            found = [(column["name"], column["type"]) for column in live if column["name"] not in left_out]
+            assert found == list(columns)
 
 
 class TestInserts:

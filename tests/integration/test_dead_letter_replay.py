@@ -20,9 +20,11 @@ KEY = f"{APP}/{DEVICE}".encode()
 CLOCK_IS_LATE_MS = 3 * 86_400_000 + 50 * 60_000
 STEP_MS = 15 * 60_000
 """Clocks are corrected by multiples of it."""
+STILL_BAD = "(SELECT * FROM dead_letters WHERE value LIKE 'garbage %')"
+"""Not what the other test of the stack sent."""
 
 
-@pytest.fixture(params=BROKER_KINDS)
+@pytest.fixture(scope="module", params=BROKER_KINDS)
 def stack(
     request: pytest.FixtureRequest, clickhouse: EmbeddedClickHouse, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
@@ -96,7 +98,10 @@ def test_a_replayed_crash_ends_the_session_that_it_belongs_to(stack: Stack) -> N
     assert stored["received_ms"] == letter["came_ms"]
     assert stored["time_ms"] - stored["raw_ms"] == (letter["came_ms"] - sent_at_ms) // STEP_MS * STEP_MS
 
-    marked = stack.query("SELECT reason, replayed_at IS NOT NULL AS marked FROM dead_letters ORDER BY reason")
+    marked = stack.query(
+        "SELECT reason, replayed_at IS NOT NULL AS marked FROM dead_letters WHERE value NOT LIKE 'garbage %'"
+        " ORDER BY reason"
+    )
     assert marked == [
         {"reason": "key_mismatch", "marked": 1},
         {"reason": "malformed_json", "marked": 0},
@@ -107,12 +112,12 @@ def test_a_replayed_crash_ends_the_session_that_it_belongs_to(stack: Stack) -> N
 def test_what_is_still_bad_is_refused_again_and_one_can_be_chosen(stack: Stack) -> None:
     asyncio.run(produce(stack.connection.servers, [(KEY, b"garbage 1"), (KEY, b"garbage 2")]))
     stack.wait_idle()
-    first, second = stack.query("SELECT partition, offset, value FROM dead_letters ORDER BY offset")
+    first, second = stack.query(f"SELECT partition, offset, value FROM {STILL_BAD} ORDER BY offset")
     place = ("--partition", str(first["partition"]), "--offset", str(first["offset"]))
     stack.run("dead-letters", "replay", "--topic", topics.SDK_EVENTS, *place)
     stack.wait_idle()
     found = stack.query(
-        "SELECT offset, value, replayed_at IS NOT NULL AS marked FROM dead_letters ORDER BY offset"
+        f"SELECT offset, value, replayed_at IS NOT NULL AS marked FROM {STILL_BAD} ORDER BY offset"
     )
     assert [(row["value"], row["marked"]) for row in found] == [
         ("garbage 1", 1),

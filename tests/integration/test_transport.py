@@ -28,7 +28,7 @@ from pipeline.kafka.connection import KafkaConnection, wait_for_broker
 from pipeline.kafka.errors import BrokerUnavailable
 from pipeline.streaming import faust_app
 from tests.integration.counter_worker import MARKER, decode, encode, newer
-from tests.support.services import Broker
+from tests.support.services import MIN_SESSION_TIMEOUT_S, Broker
 
 PARTITIONS = 2
 WAIT_S = 60.0
@@ -147,8 +147,8 @@ class Stage:
             "partitions": PARTITIONS,
             "topics": [self.source],
             "folder": str(self.folder),
-            # The shortest that each takes: Apache Kafka has a lower bound, Tansu's joins take half of it.
-            "session_timeout_s": 6.0 if self.broker.kind == "kafka" else 2.0,
+            # Short: a killed worker is missed soon, and the embedded broker takes half of it for a join.
+            "session_timeout_s": 2.0,
         }
         worker = Worker(base | options, self.folder / f"worker-{len(self.workers)}.log")
         self.workers.append(worker)
@@ -428,6 +428,16 @@ def test_without_a_broker_a_worker_says_so_and_gives_up(tmp_path: Path) -> None:
     assert len(errors) == 1
     assert "none stopped: BrokerUnavailable: Kafka at" in errors[0]
     assert "Traceback" not in worker.errors()
+
+
+def test_a_session_timeout_that_the_broker_refuses_is_named(kafka_stage: Stage) -> None:
+    worker = kafka_stage.worker(session_timeout_s=MIN_SESSION_TIMEOUT_S / 2)
+    assert worker.ended() == 1
+    (error,) = (line for line in worker.errors().splitlines() if "faust_app" in line and "ERROR" in line)
+    assert (
+        f"{kafka_stage.group} stopped: KafkaRefused: Kafka at {kafka_stage.broker.bootstrap} refused" in error
+    )
+    assert "a session timeout of 0.5 s: set PIPELINE_KAFKA_SESSION_TIMEOUT" in error
 
 
 def test_topics_are_made_once_and_never_with_another_partition_count(stage: Stage) -> None:

@@ -140,8 +140,8 @@ def test_a_record_sent_again_has_the_times_of_its_first_coming(sent: Sent, later
     """By its header, in both readings; and the same bytes at the same record time give the same."""
     value, again_ms = envelope(sent), sent.record_ms + later_ms
     headers = ((REPLAYED_RECORD_MS, str(sent.record_ms).encode()),)
-    first, _ = arrivals_of(KEY, (0, sent.record_ms, value, None))
-    again, _ = arrivals_of(KEY, (0, again_ms, value, headers))
+    first, *_ = arrivals_of(KEY, (0, sent.record_ms, value, None))
+    again, *_ = arrivals_of(KEY, (0, again_ms, value, headers))
     assert [events for _, _, events in again] == [events for _, _, events in first]
     came_ms = record_time_ms(headers, again_ms)
     assert native.decode(value, KEY, came_ms) == native.decode(value, KEY, sent.record_ms)

@@ -20,12 +20,17 @@ from pipeline.storage.dead_letter import dead_letters_of
 from tests.simulation.clickhouse import NOT_STORABLE
 from tests.simulation.lives import Lives
 from tests.simulation.process import SessionizerProcess, changelog
-from tests.simulation.rebuild import stored_line
+from tests.simulation.rebuild import stored_line, take_copies_back
+from tests.simulation.traffic import DAY_MS
 from tests.simulation.world import World
 from tests.support.expected_rows import Device, Row, as_row, session_rows
 from tests.support.oracle import drop_duplicates, oracle_session_id
 from tests.support.session_dicts import session_dict
 
+Name = tuple[str, str, str]
+"""App, device and id of an event."""
+Place = tuple[int, int, int]
+"""Partition, offset as it is stored, index."""
 _TIMES = ("started_at", "ended_at")
 _LEFT_OUT = (
     "last_event_at",
@@ -55,12 +60,14 @@ def problems(world: World) -> Iterator[str]:
     yield from _differences("session", found, expected)
     yield from _not_final(world, truth)
     yield from _contradictions(world, truth)
-    yield from _differences("event", _stored_events(world), truth.copies)
+    yield from _differences("event", _stored_events(world, truth), truth.events())
     yield from _differences("ledger", _ledger(world), truth.ledger)
     yield from _differences("dead letter", _dead_letters(world), truth.dead_letters)
     yield from _unbalanced(world, truth)
-    yield from _rebuilt(world, truth)
     yield from _not_recoverable(world)
+    take_copies_back(world)
+    yield from _differences("event after a rebuild", _stored_events(world, truth), truth.events_rebuilt())
+    yield from _rebuilt(world, truth)
 
 
 def rows_checked(world: World) -> int:
@@ -87,8 +94,13 @@ class _Truth:
         """The versions of the policies that a device was folded under."""
         self.records: dict[Device, list[tuple[int, list[Event]]]] = {}
         """The same, each record with the time of its partition when it came."""
-        self.copies: dict[tuple[str, str, str], Row] = {}
-        """The first storable copy of each event: partition, offset, index."""
+        self.copies: dict[Name, list[Row]] = {}
+        """The storable copies of each event, in the order in which they came: where, and the day of the stamp."""
+        self.unstored: set[Name] = set()
+        """Events of which the sink did not store a copy that the sessionizer may have had: it could not, or the record
+        was deleted before. What becomes of other copies depends on their stamps."""
+        self._places: dict[int, Place] = {}
+        """Of the very objects in `records`: where each came."""
         self.ledger: dict[Any, Row] = {}
         self.dead_letters: dict[Any, Row] = {}
         self.twins: set[str] = set()
@@ -114,6 +126,7 @@ class _Truth:
                 if (number, record.offset) not in world.lost["sink"]:
                     self._store(number, record)
                 else:
+                    self._note_lost(number, record)
                     # A sink that ended before its ledger row was there may have told of it.
                     self._refuse_perhaps(topics.SDK_EVENTS, number, record, _faults(world, number, record))
         for topic in routed_topics():
@@ -146,6 +159,7 @@ class _Truth:
             return
         place = number, record.offset + self._base
         decoded = self._world.read(number, record)
+        self._note_lost(number, record)
         self._refuse_perhaps(topics.SDK_EVENTS, number, record, _faults(self._world, number, record))
         if not isinstance(decoded, Rejected):
             device = decoded.app_id, decoded.device_id
@@ -154,7 +168,8 @@ class _Truth:
                     self.stored.setdefault(device, []).append(event)
                     self.folded.setdefault(device, []).append(event)
                     self.records.setdefault(device, []).append((clock_ms, [event]))
-                    self.copies.setdefault((*device, event.id), _copy(number, place[1], index, event))
+                    self._places[id(event)] = *place, index
+                    self._note_copy(device, _copy(number, place[1], index, decoded.events[index]))
 
     def _refuse_perhaps(self, topic: str, number: int, record: Any, faults: list[Rejected]) -> None:
         """Dead letters that may be there."""
@@ -173,6 +188,8 @@ class _Truth:
             events = native.to_events(decoded)
             self.folded.setdefault(device, []).extend(events)
             self.records.setdefault(device, []).append((clock_ms, events))
+            for index, event in enumerate(events):
+                self._places[id(event)] = number, record.offset + self._base, index
             self.versions.setdefault(device, set()).update(
                 self._world.folded_under.get((number, record.key), ())
             )
@@ -191,12 +208,11 @@ class _Truth:
             for index, event in enumerate(decoded.events):
                 if NOT_STORABLE in event.attributes:
                     refused += 1
+                    self.unstored.add((*device, event.id))
                     key = (topics.SDK_EVENTS, number, record.offset + self._base, index, "not_storable")
                     self.dead_letters[key] = {"key": record.key, "value": None}
                 else:
-                    self.copies.setdefault(
-                        (*device, event.id), _copy(number, record.offset + self._base, index, event)
-                    )
+                    self._note_copy(device, _copy(number, record.offset + self._base, index, event))
         self.ledger[topics.SDK_EVENTS, number, record.offset + self._base] = {
             "received": received,
             "refused": refused,
@@ -216,6 +232,45 @@ class _Truth:
                 str(refusal.rejected.reason),
             )
             self.dead_letters[key] = {"key": record.key or b"", "value": record.value or b""}
+
+    def _note_lost(self, number: int, record: Any) -> None:
+        decoded = self._world.read(number, record)
+        if isinstance(decoded, native.Envelope):
+            self.unstored |= {(decoded.app_id, decoded.device_id, event.id) for event in decoded.events}
+
+    def _note_copy(self, device: Device, copy: Row) -> None:
+        self.copies.setdefault((*device, copy["event_id"]), []).append(copy)
+
+    def events_rebuilt(self) -> dict[Any, list[Row]]:
+        """One row an event: its first storable copy."""
+        return {name: copies[:1] for name, copies in self.copies.items() if self.is_decided(name)}
+
+    def events(self) -> dict[Any, list[Row]]:
+        """What is shown of each event before a rebuild.
+
+        "An event's key is app, day of its stamp, device and id; of a key the copy seen first counts; what takes a copy
+        back hides it and all that came later under its key." A copy that was seen to be one is taken back.
+        """
+        seen = {self._places[id(event)] for device in self.records for event in self._seen(device)}
+        shown: dict[Any, list[Row]] = {}
+        for name, copies in self.copies.items():
+            if self.is_decided(name):
+                first = {copy["day"]: copy for copy in reversed(copies)}
+                shown[name] = [copy for copy in first.values() if _place_of(copy) not in seen]
+                shown[name].sort(key=_place_of)
+        return shown
+
+    def is_decided(self, name: Name) -> bool:
+        """Whether it is known what is shown of an event."""
+        return name not in self.unstored
+
+    def _seen(self, device: Device) -> list[Event]:
+        """The events of a device whose id the sessionizer remembered."""
+        policy = self._world.plan.versions[0].of(device[0])
+        lives = Lives(policy)
+        for record in self.records[device]:
+            lives.take(record)
+        return lives.seen()
 
     def sessions(self) -> dict[Any, Row]:
         """By the fold where everything is within the horizon; else by the fold of what the horizon lets count."""
@@ -253,14 +308,20 @@ def _faults(world: World, number: int, record: Any) -> list[Rejected]:
     return [decoded] if isinstance(decoded, Rejected) else list(decoded.refused)
 
 
-def _copy(number: int, offset: int, index: int, event: Any) -> Row:
+def _copy(number: int, offset: int, index: int, event: native.NativeEvent) -> Row:
     return {
+        "event_id": event.id,
+        "day": event.raw_time_ms // DAY_MS,
         "partition": number,
         "offset": offset,
         "event_index": index,
         "time_ms": event.time_ms,
         "kind": event.kind.label,
     }
+
+
+def _place_of(copy: Row) -> Place:
+    return copy["partition"], copy["offset"], copy["event_index"]
 
 
 def _session(row: Row) -> Row:
@@ -290,14 +351,20 @@ def _not_final(world: World, truth: _Truth) -> Iterator[str]:
             yield f"session {row['session_id']} of a device that is forgotten is not final: {row}"
 
 
-def _stored_events(world: World) -> dict[Any, Row]:
-    return {
-        (row["app_id"], row["device_id"], row["event_id"]): {
-            **{name: row[name] for name in ("partition", "offset", "event_index", "kind")},
-            "time_ms": round(row["time"] * 1_000),
-        }
-        for row in world.site.server.tables["z_event_feed"].final()
-    }
+def _stored_events(world: World, truth: _Truth) -> dict[Any, list[Row]]:
+    found: dict[Any, list[Row]] = {}
+    for row in world.site.server.tables["z_event_feed"].final():
+        name = row["app_id"], row["device_id"], row["event_id"]
+        if truth.is_decided(name):
+            shown = {
+                **{each: row[each] for each in ("event_id", "partition", "offset", "event_index", "kind")},
+                "time_ms": round(row["time"] * 1_000),
+                "day": round(row["raw_time"] * 1_000) // DAY_MS,
+            }
+            found.setdefault(name, []).append(shown)
+    for rows in found.values():
+        rows.sort(key=_place_of)
+    return found
 
 
 def _ledger(world: World) -> dict[Any, Row]:
@@ -335,7 +402,9 @@ def _unbalanced(world: World, truth: _Truth) -> Iterator[str]:
         for event in envelope.events
         if NOT_STORABLE not in event.attributes
     )
-    duplicates = seen - len(truth.copies)
+    expected = sum(map(len, truth.events().values()))
+    undecided = events - sum(map(len, _stored_events(world, truth).values()))
+    duplicates = seen - expected - undecided
     if storable != events + duplicates:
         yield f"ledger: {received} received, {events} events, {duplicates} duplicates, {refused} refused"
     yield from _negative(world, ledger)
@@ -379,8 +448,10 @@ def _rebuilt(world: World, truth: _Truth) -> Iterator[str]:
         events = [event for record in device.records for event in record.events]
         name = (device.app_id, device.device_id)
         found[name] = [session_dict(*name, s) for s in fold(*name, events, policies.of(device.app_id))]
+    undecided = {name[:2] for name in truth.unstored}
+    found = {name: sessions for name, sessions in found.items() if name not in undecided}
     for name, arrived in truth.stored.items():
-        if arrived:
+        if arrived and name not in undecided:
             expected[name] = [
                 session_dict(*name, s) for s in fold(*name, drop_duplicates(arrived), policies.of(name[0]))
             ]

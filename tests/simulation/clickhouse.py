@@ -29,8 +29,8 @@ NOT_STORABLE = b"not-storable"
 """A row that holds this word is refused, as one whose value no column can hold."""
 
 
-def _day(row: Row) -> str:
-    return datetime.fromtimestamp(row["started_at"], UTC).date().isoformat()
+def _day(at_s: float) -> str:
+    return datetime.fromtimestamp(at_s, UTC).date().isoformat()
 
 
 def _session_version(row: Row) -> int:
@@ -38,7 +38,8 @@ def _session_version(row: Row) -> int:
 
 
 def _event_version(row: Row) -> int:
-    return (1 << 64) - 1 - (int(row["offset"]) * 512 + int(row["event_index"]))
+    place = int(row["offset"]) * 512 + int(row["event_index"])
+    return ((1 << 63) - 1 - place) * 2 + int(row.get("is_deleted", False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +51,11 @@ class Shape:
 
 
 SHAPES: Mapping[str, Shape] = {
-    "z_event_feed": Shape(lambda r: (r["app_id"], r["device_id"], r["event_id"]), _event_version),
+    "z_event_feed": Shape(
+        lambda r: (r["app_id"], _day(r["raw_time"]), r["device_id"], r["event_id"]), _event_version
+    ),
     "session_rows": Shape(
-        lambda r: (r["app_id"], _day(r), r["device_id"], r["session_id"]), _session_version
+        lambda r: (r["app_id"], _day(r["started_at"]), r["device_id"], r["session_id"]), _session_version
     ),
     "dead_letter_rows": Shape(
         lambda r: (r["topic"], r["partition"], r["offset"], r["event_index"], r["reason"]), lambda r: 0
@@ -60,6 +63,8 @@ SHAPES: Mapping[str, Shape] = {
     "ledger_records": Shape(lambda r: (r["topic"], r["partition"], r["offset"]), lambda r: 0),
 }
 _COLUMNS = {table: {name for name, _ in columns} for table, columns in TABLES.items()}
+_COPIES = "z_event_copy_feed"
+"""Keeps nothing: its rows go into the table of events, deleted."""
 
 
 @dataclass(slots=True)
@@ -74,7 +79,6 @@ class Table:
 
     def insert(self, row: Row) -> None:
         """Store a row."""
-        assert row.keys() <= _COLUMNS[self.name], f"{self.name} has no {row.keys() - _COLUMNS[self.name]}"
         shape = SHAPES[self.name]
         key, version = shape.key(row), shape.version(row)
         before = self.versions.setdefault((key, version), row)
@@ -90,7 +94,10 @@ class Table:
 
 def _comparable(row: Row) -> Row:
     """A dead letter of a row that could not be stored bears the time at which that was found out. That of a device
-    which was set aside in a silence has no record: none was in hand. If the input comes again it has."""
+    which was set aside in a silence has no record: none was in hand. If the input comes again it has. For how long a
+    row lasts that takes a copy back a rebuild reads from a column which no event has here."""
+    if row.get("is_deleted") and "stored_on" in row:
+        return {**row, "stored_on": None}
     varies = {"not_storable": "time", Reason.DEVICE_SET_ASIDE: "value"}.get(row.get("reason", ""))
     return {**row, varies: None} if varies else row
 
@@ -153,8 +160,15 @@ class Server:
         for line in lines:
             # Latin-1 keeps the bytes of refused records that are no UTF-8; every reader of a text turns it back.
             row = json.loads(line.decode("latin-1")) if table == "dead_letter_rows" else json.loads(line)
-            self.tables[table].insert(row)
+            self.put(table, row)
             self.inserted += 1
+
+    def put(self, table: str, row: Row) -> None:
+        """One row, on whichever way it came."""
+        assert row.keys() <= _COLUMNS[table], f"{table} has no {row.keys() - _COLUMNS[table]}"
+        if table == _COPIES:
+            table, row = "z_event_feed", {**row, "is_deleted": 1}
+        self.tables[table].insert(row)
 
 
 class _Client:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from pipeline.domain.event import Event
 from pipeline.domain.policy import Policy
 from tests.support.horizon import DeviceHistory, Record
 
@@ -31,6 +32,10 @@ class Lives:
     def sessions(self, app_id: str, device_id: str) -> list[dict[str, Any]]:
         """What has to be stored once all is quiet."""
         return [session for life in self.lives for session in life.sessions(app_id, device_id)]
+
+    def seen(self) -> list[Event]:
+        """The events whose id was remembered when they came."""
+        return [event for life in self.lives for event in life.seen]
 
     def ended(self, app_id: str, device_id: str) -> set[str]:
         """The ids of the sessions of lives that are over: all of them are final."""

@@ -13,6 +13,7 @@ _READERS = {
     topics.SDK_EVENTS: ("sessionizer", "sink"),
     **dict.fromkeys(routed_topics(), ("router",)),
     topics.SESSIONS: ("sink",),
+    topics.EVENT_COPIES: ("sink",),
     topics.DEAD_LETTERS: ("sink",),
 }
 
@@ -80,4 +81,4 @@ def _is_in_part(world: World, role: str, number: int, record: Any) -> bool:
         return True
     rows = world.site.server.tables["z_event_feed"].rows.values()
     place = number, record.offset + world.site.offset_base
-    return any((row["partition"], row["offset"]) == place for _, row in rows)
+    return any((row.get("partition"), row["offset"]) == place for _, row in rows)

@@ -567,7 +567,7 @@ def changelog(broker: Broker, partition: int) -> dict[bytes, bytes]:
 
 class SinkProcess(Process):
     role = "sink"
-    sources = (topics.SDK_EVENTS, topics.SESSIONS, topics.DEAD_LETTERS)
+    sources = (topics.SDK_EVENTS, topics.SESSIONS, topics.EVENT_COPIES, topics.DEAD_LETTERS)
 
     def __init__(self, name: str, site: Site, make: Callable[..., Sink], bounds: Bounds) -> None:
         super().__init__(name, site)
@@ -591,6 +591,7 @@ class SinkProcess(Process):
         self._roads = {
             topics.SDK_EVENTS: (sink.event_pieces, sink.events),
             topics.SESSIONS: (sink.session_pieces, sink.sessions),
+            topics.EVENT_COPIES: (sink.copy_pieces, sink.copies),
             topics.DEAD_LETTERS: (sink.dead_letter_pieces, sink.dead_letters),
         }
         for _, writer in self._roads.values():

@@ -15,6 +15,7 @@ from pipeline.state.marker import MARKER_KEY, Marker, marker_item
 from pipeline.state.rebuild import Rebuilt, rebuild_device
 from pipeline.state.store import STEPS_SUFFIX
 from pipeline.storage import stored_event
+from pipeline.storage.event_copies import rows_of_stored
 from tests.simulation.clickhouse import NOT_STORABLE, Table
 from tests.simulation.process import changelog
 from tests.simulation.quiet import Quiet
@@ -35,11 +36,19 @@ def run(world: World) -> None:
     world.site.server.down = world.site.server.flaky = False
     world.thaw()
     Quiet(world).drain("sink")
+    take_copies_back(world)
     put_states(world)
     swap(world)
     # Sessions are those of what is stored.
     world.lost["sessionizer"] = set(world.lost["sink"])
     world.spawn("sessionizer")
+
+
+def take_copies_back(world: World) -> None:
+    """As `Rebuild.differences` does on its way."""
+    for device, _ in _rebuilt(world):
+        for line in rows_of_stored(device.app_id, device.device_id, device.copies):
+            world.site.server.put("z_event_copy_feed", orjson.loads(line))
 
 
 def swap(world: World) -> None:
@@ -113,9 +122,13 @@ def stored_line(row: dict[str, object]) -> bytes:
     def text(value: object) -> str:
         return value if isinstance(value, str) else orjson.dumps(value).decode()
 
-    received_ms, time_ms = (round(row[name] * 1_000) for name in ("received_at", "time"))  # type: ignore[operator]
+    received_ms, time_ms, raw_time_ms = (
+        round(row[name] * 1_000)  # type: ignore[operator]
+        for name in ("received_at", "time", "raw_time")
+    )
     return orjson.dumps(
         (row["app_id"], row["device_id"], row["partition"], row["offset"], received_ms, time_ms, row["kind"],
          row["seq"], row["event_id"], row["client_session_id"], row["exit_reason"], row["counters"],
-         text(row["resource_json"]), text(row["user_json"]), row["stated"])
+         text(row["resource_json"]), text(row["user_json"]), row["stated"],
+         raw_time_ms, row["event_index"], "1970-01-01", 0)
     )  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pipeline import topics
 from pipeline.domain.policy import Policies
 from pipeline.kafka.fence import Fence
 from pipeline.roles.batch import Piece, Source
@@ -78,11 +79,23 @@ class RowsFirst(Sessionizer):
             return False
         async with self._locks[number]:
             effects = partition.apply(records)
+            await self._send(topics.EVENT_COPIES, number, effects.copies)
             await self._send(self._sessions_topic, number, [*effects.owed, *effects.rows])
             if not still_mine():
                 return False
             await self._send(self._changelog_topic, number, effects.states)
             partition.commit(effects)
+        return True
+
+
+class TellsCopiesLate(Sessionizer):
+    """Copies of events after the state that knows of their records."""
+
+    async def _do(self, number: int, partition: Partition, effects: Effects, still_mine: StillMine) -> bool:
+        copies, effects.copies = effects.copies, []
+        if not await super()._do(number, partition, effects, still_mine):
+            return False
+        await self._send(topics.EVENT_COPIES, number, copies)
         return True
 
 
@@ -230,6 +243,7 @@ class TrustsNames(TakeOver):
 
 BROKEN = {
     "rows before states": (Suspects(sessionizer=RowsFirst), 400),
+    "copies after states": (Suspects(sessionizer=TellsCopiesLate), 100),
     "acknowledged before the rows are there": (Suspects(sessionizer=AcknowledgesBeforeRows), 200),
     "acknowledged before the insert": (Suspects(sink=AcknowledgesBeforeInsert), 50),
     "acknowledged by the first piece": (Suspects(sink=AcknowledgesEachPiece), 50),

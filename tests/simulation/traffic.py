@@ -277,6 +277,8 @@ def _arrivals(rng: Random, events: list[Json]) -> list[Json]:
         if rng.random() < 0.4:
             again["time"] += rng.choice((-60_001, -1, 1, 60_001))
             again["name"] = "app.crash"
+            # Drawn of its own, so that all else goes as it would without: it may be stamped on another day.
+            again["time"] -= Random(f"{again['id']} {again['time']}").choice((0, 0, 1, 2)) * DAY_MS
         events.insert(rng.randint(place + 1, len(events)), again)
     for _ in range(rng.choice((0, 0, 0, 1, 2))):
         place = rng.randrange(len(events))

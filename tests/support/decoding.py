@@ -14,15 +14,19 @@ from pipeline.formats.rejected import Rejected
 
 
 def assert_read_alike(value: bytes | None, key: bytes | None, record_ms: int) -> None:
-    """What storage keeps is what the fold gets: the same events, as many refused, the same reason."""
+    """What storage keeps is what the fold gets: the same events, as many refused, the same reason. Where the fold is
+    told of no correction, time and stamp are one."""
     assert_read_alike_by_both_ways(value, key)
     stored = native.decode(value, key, record_ms)
-    arrivals, refused = arrivals_of(key, (7, record_ms, value, None))
+    arrivals, refused, corrected_ms = arrivals_of(key, (7, record_ms, value, None))
     if isinstance(stored, Rejected):
         assert (arrivals, refused) == ([], 1)
     else:
         assert arrivals == [(7, record_ms, native.to_events(stored))]
         assert refused == len(stored.refused)
+        assert all(
+            event.time_ms <= corrected_ms or event.time_ms == event.raw_time_ms for event in stored.events
+        )
 
 
 def assert_read_alike_by_both_ways(value: bytes | None, key: bytes | None) -> None:

@@ -36,6 +36,8 @@ class DeviceHistory:
         """Of those, came after a newer one."""
         self.dropped = 0
         """Seen before, or too late: they change no session."""
+        self.seen: list[Event] = []
+        """Of the dropped: under an id that was remembered."""
         self._settled = 0
         """How many of `counted`, from the oldest on, no event can restate any more."""
         self._arrived_ms: int | None = None
@@ -48,6 +50,8 @@ class DeviceHistory:
         self._arrived_ms = came_ms
         remembered = self._remembered()
         for event in events:
+            if event.id in remembered:
+                self.seen.append(event)
             if event.id in remembered or self._is_too_late(event):
                 self.dropped += 1
                 continue

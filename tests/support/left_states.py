@@ -41,7 +41,7 @@ class Left:
         found = []
         for record in self.records[:below]:
             if record.key == key:
-                arrivals, _ = arrivals_of(key, [record.offset, record.timestamp, record.value, None])
+                arrivals, *_ = arrivals_of(key, [record.offset, record.timestamp, record.value, None])
                 for offset, ms, events in arrivals:
                     new = []
                     for event in events:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ from pipeline.embedded.kafka_probe import broker_answers
 _KAFKA_FOLDER = Path(__file__).parents[1] / "kafka"
 _START_TIMEOUT_S = 60.0
 _RESOLVE_TIMEOUT_S = 300.0
+MIN_SESSION_TIMEOUT_S = 1.0
+"""The shortest that Apache Kafka takes here; 6 s unless it is configured."""
 _JAVA_OPTIONS = [
     "-Xmx512m",
     # Short lives: start fast rather than run fast.
@@ -91,8 +94,10 @@ class ApacheKafka:
 
     kind = "kafka"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
+        """`options` are for the JVM; without any it gets its classes from an archive."""
         java, classpath = _java(), kafka_classpath()
+        options = options or (f"-XX:SharedArchiveFile={_classes(classpath)}",)
         self._port, controller_port = free_port(), free_port()
         data = folder / "data"
         folder.mkdir(parents=True, exist_ok=True)
@@ -102,7 +107,7 @@ class ApacheKafka:
             _format(java, classpath, settings, data)
         self._child = Child(
             "Apache Kafka",
-            [java, *_JAVA_OPTIONS, "-cp", classpath, "kafka.Kafka", str(settings)],
+            [java, *_JAVA_OPTIONS, *options, "-cp", classpath, "kafka.Kafka", str(settings)],
             log_file=folder / "kafka.log",
             cwd=folder,
         )
@@ -195,6 +200,21 @@ def _format(java: str, classpath: str, settings: Path, data: Path) -> None:
     shutil.copytree(template, data)
 
 
+def _classes(classpath: str) -> Path:
+    """Kafka's classes as a JVM holds them: to load them anew is half of its start. Made once, by a broker that ends.
+
+    A JVM that cannot use the archive, such as another version, starts without.
+    """
+    digest = hashlib.sha256(classpath.encode()).hexdigest()[:12]
+    archive = _target() / f"classes-{digest}.jsa"
+    if not archive.exists():
+        unfinished = archive.with_suffix(f".{os.getpid()}")
+        with tempfile.TemporaryDirectory() as folder:
+            ApacheKafka(Path(folder), f"-XX:ArchiveClassesAtExit={unfinished}").stop()
+        unfinished.replace(archive)
+    return archive
+
+
 def _server_properties(port: int, controller_port: int, data: Path) -> str:
     settings = {
         "process.roles": "broker,controller",
@@ -214,7 +234,7 @@ def _server_properties(port: int, controller_port: int, data: Path) -> str:
         "share.coordinator.state.topic.replication.factor": 1,
         "share.coordinator.state.topic.min.isr": 1,
         "group.initial.rebalance.delay.ms": 0,
-        "group.min.session.timeout.ms": 1_000,
+        "group.min.session.timeout.ms": int(MIN_SESSION_TIMEOUT_S * 1_000),
         "log.retention.ms": -1,
         # After kill9 a new start has to wait until the registration of the old one has expired.
         "broker.session.timeout.ms": 1_500,

@@ -35,8 +35,8 @@ _STOP_TIMEOUT_S = 40.0
 _COMMAND_TIMEOUT_S = 120.0
 _POLL_S = 0.1
 _LOG_TAIL_BYTES = 6_000
-# Short, so that a killed worker is missed soon, and because the embedded broker takes half of it for a join.
-_SESSION_TIMEOUT = "6s"
+SESSION_TIMEOUT_S = 3
+"""Short: a killed worker is missed soon, and the embedded broker takes half of it for a join."""
 
 
 def command_line(*arguments: str, program: str = "pipeline") -> list[str]:
@@ -70,7 +70,7 @@ class Stack:
         self.settings = {
             "PIPELINE_KAFKA_BOOTSTRAP": broker.bootstrap,
             "PIPELINE_CLICKHOUSE_URL": f"{clickhouse.url}/test_{uuid4().hex[:12]}",
-            "PIPELINE_KAFKA_SESSION_TIMEOUT": _SESSION_TIMEOUT,
+            "PIPELINE_KAFKA_SESSION_TIMEOUT": f"{SESSION_TIMEOUT_S}s",
             **settings,
         }
         self.worker_settings: dict[str, str] = {}

@@ -43,13 +43,13 @@ IDS = [forged(f"{number:04}-") for number in range(300)]
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The places at which ids were looked at."""
     seen: list[int] = []
-    real = Tail._id_at
+    real = Tail._at
 
-    def id_at(tail: Tail, index: int) -> str:
+    def at(tail: Tail, index: int) -> tuple[int, str]:
         seen.append(index)
         return real(tail, index)
 
-    monkeypatch.setattr(Tail, "_id_at", id_at)
+    monkeypatch.setattr(Tail, "_at", at)
     return seen
 
 

@@ -150,7 +150,7 @@ def test_an_event_that_is_refused_moves_no_other() -> None:
     decoded = native.decode(value, b"app/device", NOW)
     assert isinstance(decoded, native.Envelope)
     assert [(event.id, event.time_ms) for event in decoded.events] == [("good", NOW + MINUTE_MS)]
-    [(_, _, [good])], refused = arrivals_of(b"app/device", (0, NOW, value, None))
+    [(_, _, [good])], refused, _ = arrivals_of(b"app/device", (0, NOW, value, None))
     assert (good.time_ms, refused) == (NOW + MINUTE_MS, 4)
 
 

@@ -50,7 +50,8 @@ def test_a_router_sends_on_what_it_made_before_it_reads_further() -> None:
 def test_the_events_of_a_stored_device_share_its_texts() -> None:
     facts = json.dumps({"a": "x" * 60_000})
     user = json.dumps({"id": "y" * 100}, separators=(",", ":"))
-    line = ["app", "d", 0, 1, T0, T0, next(iter(Kind)).label, 0, "e", "", "", 0, facts, user, ""]
+    line = ["app", "d", 0, 1, T0, T0, next(iter(Kind)).label, 0, "e", "", "", 0, facts, user, "",
+            T0, 0, "2026-01-05", 0]  # fmt: skip
     lines = [json.dumps([*line[:8], f"e{n}", *line[9:]]).encode() for n in range(20)]
     (device,) = stored_event.devices(lines)
     events = [event for record in device.records for event in record.events]
@@ -113,6 +114,7 @@ def lines():
     for n in range(600):
         kind = label[(Kind.FOREGROUND, Kind.BACKGROUND)[n % 2]]
         row = ["app", "d", 0, n, 2 * 10**12, 10**12 + 1_000 * n, kind, 0, f"e{n}", "", "", 0, "{}", user_json, ""]
+        row += [10**12 + 1_000 * n, 0, "2026-01-05", 0]
         yield json.dumps(row).encode()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 (device,) = stored_event.devices(lines())

@@ -40,7 +40,7 @@ class Waiting:
         for number in range(DEVICES):
             self._wait(sql)
             row = ["a", f"d{number}", 0, number, T0, T0, "activity", 0, f"e{number}", "", "", 0, "{}", "", ""]
-            yield orjson.dumps(row)
+            yield orjson.dumps([*row, T0, 0, "2026-01-05", 90])
 
     def query(self, sql: str) -> bytes:
         self._wait(sql)

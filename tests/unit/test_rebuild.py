@@ -12,6 +12,7 @@ from pipeline.domain.policy import Policy
 from pipeline.state.codec import state_codec
 from pipeline.state.rebuild import Rebuilt, rebuild_device
 from pipeline.storage import stored_event
+from pipeline.storage.event_copies import rows_of_stored
 from pipeline.storage.stored_event import StoredDevice, StoredRecord
 
 AT_MS = 1_800_000_000_000
@@ -106,10 +107,63 @@ def test_each_partition_that_a_device_is_stored_from_is_known_with_its_end() -> 
     rows = [(0, 4, "a"), (2, 4, "b"), (0, 5, "c"), (2, 9, "d")]
     lines = [
         json.dumps(
-            ["app", "d", number, offset, AT_MS, AT_MS, "activity", 0, id_, "", "", 0, "{}", "", ""]
+            [
+                "app",
+                "d",
+                number,
+                offset,
+                AT_MS,
+                AT_MS,
+                "activity",
+                0,
+                id_,
+                "",
+                "",
+                0,
+                "{}",
+                "",
+                "",
+                AT_MS,
+                0,
+                "2026-01-05",
+                90,
+            ]
         ).encode()
         for number, offset, id_ in rows
     ]
     [device] = stored_event.devices(lines)
     assert device.ends == {0: 5, 2: 9}
     assert [event.id for record in device.records for event in record.events] == ["a", "b", "c", "d"]
+
+
+def test_of_copies_under_one_id_the_one_that_came_first_counts_and_the_others_are_named() -> None:
+    hour_ms = 3_600_000
+    rows = [
+        (3, 0, "a", 0, 0),
+        (3, 1, "a", 5, 5),
+        (4, 0, "b", 2, hour_ms),
+        (9, 7, "a", -9, -9),
+        (9, 8, "b", 2, 2),
+    ]
+    lines = [
+        json.dumps(
+            ["app", "d", 0, offset, AT_MS, AT_MS + at_ms, "activity", 0, id_, "", "", 0, "{}", "", "",
+             AT_MS + raw_ms, index, f"2026-01-0{offset}", offset]
+        ).encode()
+        for offset, index, id_, at_ms, raw_ms in rows
+    ]  # fmt: skip
+    [device] = stored_event.devices(lines)
+    kept = [(record.offset, [event.id for event in record.events]) for record in device.records]
+    assert (kept, device.ends) == ([(3, ["a"]), (4, ["b"])], {0: 9})
+    assert device.corrected_ms == AT_MS + 2
+    found = rebuild_device(device, POLICY, AT_MS, 0)
+    assert [facts["event_count"] for facts in found.facts.values()] == [2]
+    assert (found.state.applied_offset, found.state.corrected_ms) == (9, AT_MS + 2)
+    back = [json.loads(row) for row in rows_of_stored("app", "d", device.copies)]
+    assert [(row["event_id"], row["offset"], row["event_index"], row["raw_time"] * 1_000) for row in back] == [
+        ("a", 3, 1, AT_MS + 5), ("a", 9, 7, AT_MS - 9), ("b", 9, 8, AT_MS + 2),
+    ]  # fmt: skip
+    assert [(row["stored_on"], row["retention_days"]) for row in back] == [
+        ("2026-01-03", 3), ("2026-01-09", 9), ("2026-01-09", 9),
+    ]  # fmt: skip
+    assert {(row["app_id"], row["device_id"]) for row in back} == {("app", "d")}

@@ -12,9 +12,9 @@ from tests.support.stack import command_line, environment
 
 # A variable, a value that was taken once, and what the message has to say besides the name.
 NONSENSE = [
-    ("KAFKA_SESSION_TIMEOUT", "0s", "6s to 30m"),
-    ("KAFKA_SESSION_TIMEOUT", "5999ms", "6s to 30m"),
-    ("KAFKA_SESSION_TIMEOUT", "1h", "6s to 30m"),
+    ("KAFKA_SESSION_TIMEOUT", "0s", "1s to 30m"),
+    ("KAFKA_SESSION_TIMEOUT", "999ms", "1s to 30m"),
+    ("KAFKA_SESSION_TIMEOUT", "1h", "1s to 30m"),
     ("KAFKA_GIVE_UP", "0s", "1s to 20d"),
     ("KAFKA_GIVE_UP", "400d", "1s to 20d"),
     ("KAFKA_REPLICATION", "1000", "1 to 32"),
@@ -117,14 +117,14 @@ def test_what_no_setting_can_be_is_refused(name: str) -> None:
 def test_bounds_themselves_are_taken() -> None:
     least = load(
         {
-            "PIPELINE_KAFKA_SESSION_TIMEOUT": "6s",
+            "PIPELINE_KAFKA_SESSION_TIMEOUT": "1s",
             "PIPELINE_TOPIC_RETENTION": "1h",
             "PIPELINE_OFFSET_BASE": "10000",
             "PIPELINE_LAUNCH_GRACE": "0s",
             "PIPELINE_METRICS_HOST": "::1",
         }
     )
-    assert (least.kafka_session_timeout_ms, least.topic_retention_ms) == (6_000, 3_600_000)
+    assert (least.kafka_session_timeout_ms, least.topic_retention_ms) == (1_000, 3_600_000)
     assert (least.offset_base, least.metrics_host) == (10_000, "::1")
     most = load({"PIPELINE_KAFKA_SESSION_TIMEOUT": "30m", "PIPELINE_RESTATE_HORIZON": "36500d"})
     assert most.kafka_session_timeout_ms == 30 * 60_000

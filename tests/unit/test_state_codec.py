@@ -138,7 +138,7 @@ def steps_of(*arrivals: list[Arrival], policy: Policy = POLICY) -> bytes:
     encoded = step_codec.encode_policy(policy)
     for each in arrivals:
         apply(state, each, policy, Counts())
-        value = step_codec.added(value, step_codec.encode_step(each, state.strings), encoded, state, 0)
+        value = step_codec.added(value, step_codec.encode_step(each, state.strings, 0), encoded, state, 0)
     assert value is not None
     return value
 
@@ -153,7 +153,7 @@ def test_steps_come_back_as_they_were_with_their_policy() -> None:
     value = steps_of(*STEPS)
     strings = base().strings
     assert {"", '{"personas":["u"]}', "s", "{}"} <= set(strings)
-    assert step_codec.decode(value, strings) == (POLICY, STEPS)
+    assert step_codec.decode(value, strings) == (POLICY, STEPS, 0)
     assert {'{"personas":["v"]}', '{"personas":["w"]}'} <= set(strings)
     assert state_codec.outline(value) == Outline(
         3, AT_MS + 3, 0, silence_due=True, has_tail=True, is_steps=True, version=3
@@ -164,7 +164,7 @@ def test_steps_come_back_as_they_were_with_their_policy() -> None:
 
 def test_many_steps_are_counted() -> None:
     many: list[list[Arrival]] = [[(n, AT_MS + n, [event(n)])] for n in range(1, 300)]
-    assert step_codec.decode(steps_of(*many), base().strings)[1] == many
+    assert step_codec.decode(steps_of(*many), base().strings).records == many
 
 
 def test_damaged_steps_are_damage_and_no_other_error() -> None:

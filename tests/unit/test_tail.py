@@ -92,7 +92,7 @@ def test_neighbouring_runs_are_put_together_while_they_are_small() -> None:
         runs = tail.packed()
     assert [run.length for run in runs] == [RUN_EVENTS] * 3
     assert [run.first_ms - AT_MS for run in runs] == [0, RUN_EVENTS, 2 * RUN_EVENTS]
-    assert [run.id_at(5) for run in runs] == ["e5", "e69", "e133"]
+    assert [run.at(5) for run in runs] == [(AT_MS + n, f"e{n}") for n in (5, 69, 133)]
 
 
 def test_a_run_of_any_length_is_read_as_it_was() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline.formats.faults import rejected_id, rejected_time, time_is_plausible
+from pipeline.formats.checks import rejected_id, rejected_time, time_is_plausible
 from pipeline.formats.identity import canonical_resource, canonical_user
 from pipeline.formats.limits import MAX_BODY_BYTES, MAX_BODY_EVENTS, MAX_NESTING
 from pipeline.formats.measure.blocks import is_of_ios, native_name_and_attributes

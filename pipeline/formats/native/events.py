@@ -11,9 +11,9 @@ from typing import Any
 import orjson
 
 from pipeline.domain.event import RANK, Event
+from pipeline.formats.checks import latest_of, rejected_id, rejected_seconds, rejected_time
 from pipeline.formats.clocks import back_of, is_in_seconds, shift_of
 from pipeline.formats.envelope import Envelope, NativeEvent
-from pipeline.formats.faults import latest_of, rejected_id, rejected_seconds, rejected_time
 from pipeline.formats.limits import CLOCK_TOLERANCE_MS, MAX_TIME_MS, MIN_TIME_MS
 from pipeline.formats.meaning import Meaning, interpret, meaning_without_attributes
 from pipeline.formats.native.reading import (
@@ -179,13 +179,15 @@ def _index(rejected: Rejected) -> int:
     return -1 if rejected.event_index is None else rejected.event_index
 
 
-def arrivals_of(key: bytes | None, fields: Sequence[Any]) -> tuple[list[Arrival], int]:
-    """What the records of one key hold, and how many events (or whole records) were refused.
+def arrivals_of(key: bytes | None, fields: Sequence[Any]) -> tuple[list[Arrival], int, int]:
+    """What the records of one key hold; how many events (or whole records) were refused; and the latest time that was
+    corrected, or may have been: of events that are later, time and stamp are the same. 0 if there is none.
 
     `fields` are offset, record time, value and headers (None: there are none) of the first record, then of the next.
     """
     arrivals: list[Arrival] = []
     refused = 0
+    corrected: list[int] = []
     names = names_of(key)
     # Of the record before: most have the same resource and user, and to see that costs less than to look them up.
     raw_resource, raw_user, resource, user = NOTHING, NOTHING, "{}", ""
@@ -203,7 +205,7 @@ def arrivals_of(key: bytes | None, fields: Sequence[Any]) -> tuple[list[Arrival]
                     resource, user = texts
                     raw_resource, raw_user = wire.resource, wire.user
             if wire is not None:
-                count, events = len(wire.events), _events_of(wire, came_ms, resource, user)
+                count, events = len(wire.events), _events_of(wire, came_ms, resource, user, corrected)
         except orjson.JSONDecodeError:
             events = None  # As in `decode`.
         if events is None:
@@ -211,16 +213,22 @@ def arrivals_of(key: bytes | None, fields: Sequence[Any]) -> tuple[list[Arrival]
             if isinstance(read, Rejected):
                 refused += 1
                 continue
-            wire, _, faults, resource, user, _ = read
+            wire, _, faults, resource, user, notes = read
             raw_resource, raw_user = wire.resource, wire.user
-            count, events = len(wire.events) + len(faults), _events_of(wire, came_ms, resource, user)
+            count = len(wire.events) + len(faults)
+            events = _events_of(wire, came_ms, resource, user, corrected)
+            if notes.raw_times:
+                corrected += _latest(events)
         refused += count - len(events)
         arrivals.append((offset, record_ms, events))
-    return arrivals, refused
+    return arrivals, refused, max(corrected, default=0)
 
 
-def _events_of(wire: WireEnvelope, record_ms: int, resource: str, user: str) -> list[Event]:
-    """Those that pass; raises `orjson.JSONDecodeError` as `understood` does."""
+def _events_of(
+    wire: WireEnvelope, record_ms: int, resource: str, user: str, corrected: list[int]
+) -> list[Event]:
+    """Those that pass; raises `orjson.JSONDecodeError` as `understood` does. Where it corrects times, the latest of
+    them goes into `corrected`."""
     shift_ms = 0 if wire.sent_at is None else shift_of(wire.sent_at, record_ms)
     punctual_ms = record_ms + CLOCK_TOLERANCE_MS
     # With a clock that is off none takes the quick way: it does not see all that may be wrong with a time then.
@@ -253,10 +261,19 @@ def _events_of(wire: WireEnvelope, record_ms: int, resource: str, user: str) -> 
             )
         )  # fmt: skip
     if not is_ahead:
+        if shift_ms:
+            corrected += _latest(events)
         return events
     back_ms = back_of(max(events)[0], record_ms)
     earlier = [event._replace(time_ms=event.time_ms - back_ms) for event in events]
-    return [event for event in earlier if event.time_ms >= MIN_TIME_MS]
+    kept = [event for event in earlier if event.time_ms >= MIN_TIME_MS]
+    corrected += _latest(kept)
+    return kept
+
+
+def _latest(events: Sequence[Event]) -> list[int]:
+    """The latest time of some events; of none, nothing."""
+    return [max(event.time_ms for event in events)] if events else []
 
 
 def understood(event: WireEvent, shift_ms: int, latest_ms: int) -> tuple[int, bytes, Meaning] | None:

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from pipeline.formats.checks import rejected_id, rejected_seconds
 from pipeline.formats.clocks import is_in_seconds
 from pipeline.formats.envelope import VERSION
-from pipeline.formats.faults import rejected_id, rejected_seconds
 from pipeline.formats.identity import canonical_resource, canonical_user
 from pipeline.formats.limits import (
     FIRST_SECONDS,

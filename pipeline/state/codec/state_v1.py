@@ -51,6 +51,7 @@ def decode(body: bytes | memoryview) -> DeviceState:
     state.tail = Tail(state.strings, events_of(layout.tail, texts))
     state.head = fold_state(layout.head, texts) if layout.head else before.copy()
     take_reported(state, layout.written, layout.outbox, texts)
+    state.corrected_ms = state.tail.last[0] if state.tail.last else 0
     state.applied_offset = layout.applied_offset
     state.arrived_ms = layout.arrived_ms
     state.outdated = True

@@ -50,7 +50,12 @@ class Layout(msgspec.Struct, array_like=True, gc=False):
     outbox: list[WriteRow]
 
 
-_decode = msgspec.msgpack.Decoder(Layout).decode
+class _Newest(Layout, array_like=True, gc=False):
+    corrected_ms: int | None = None
+    """Absent in what a program wrote that did not know of it."""
+
+
+_decode = msgspec.msgpack.Decoder(_Newest).decode
 
 
 def encode(state: DeviceState) -> bytes:
@@ -72,6 +77,7 @@ def encode(state: DeviceState) -> bytes:
         None if state.tail.last is None else state.tail.last[:4],
         written_rows(state),
         write_rows(state, ref),
+        state.corrected_ms,
     ]
     fields[0] = texts = list(state.strings)
     if not chars:
@@ -84,7 +90,11 @@ def decode(body: bytes | memoryview) -> DeviceState:
 
     Raises `msgspec.DecodeError`; LookupError, ValueError for a reference to nowhere or a number that names nothing.
     """
-    return state_of(_decode(body))
+    layout = _decode(body)
+    state = state_of(layout)
+    if layout.corrected_ms is not None:
+        state.corrected_ms = layout.corrected_ms
+    return state
 
 
 def state_of(layout: Layout) -> DeviceState:
@@ -99,6 +109,7 @@ def state_of(layout: Layout) -> DeviceState:
     state.floor = layout.floor
     state.tail = Tail.of_runs(state.strings, layout.runs, layout.marks, layout.last)
     state.head = fold_state(layout.head, texts) if layout.head else checkpoint(state).copy()
+    state.corrected_ms = layout.last[0] if layout.last else 0
     take_reported(state, layout.written, layout.outbox, texts)
     return state
 

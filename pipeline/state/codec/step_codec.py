@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import astuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -26,6 +27,8 @@ class _Step(msgspec.Struct, array_like=True, gc=False):
     texts: list[str]
     """New ones, numbered on from those that base and earlier steps have."""
     records: list[tuple[int, int, list[TailEntry]]]
+    corrected_ms: int | None = None
+    """Of the state after it; absent in what a program wrote that did not know of it."""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -34,11 +37,20 @@ _decode_step = msgspec.msgpack.Decoder(_Step).decode
 _decode_policy = msgspec.msgpack.Decoder(tuple[int, ...]).decode
 
 
-def encode_step(records: Sequence[Arrival], strings: Strings) -> bytes:
-    """One step; texts that are new get numbers."""
+class Steps(NamedTuple):
+    """What `decode` gives."""
+
+    policy: Policy
+    records: list[list[Arrival]]
+    corrected_ms: int
+    """Of the state after them, if that before them has nothing later."""
+
+
+def encode_step(records: Sequence[Arrival], strings: Strings, corrected_ms: int) -> bytes:
+    """One step; texts that are new get numbers. `corrected_ms` is that of the state after it."""
     known = len(strings)
     rows = [(offset, record_ms, rows_of(events, strings)) for offset, record_ms, events in records]
-    return _encode(([] if len(strings) == known else list(strings)[known:], rows))
+    return _encode(([] if len(strings) == known else list(strings)[known:], rows, corrected_ms))
 
 
 def encode_policy(policy: Policy) -> bytes:
@@ -60,16 +72,24 @@ def folded_under(value: bytes, policy: bytes) -> bool:
     return value.startswith(policy, _BODY_AT)
 
 
-def decode(value: bytes, strings: Strings) -> tuple[Policy, list[list[Arrival]]]:
+def decode(value: bytes, strings: Strings) -> Steps:
     """The policy and the steps; `strings` are those of the base, and get the new texts.
 
     Raises `msgspec.DecodeError` for a damaged value.
     """
     try:
         policy, *steps = _decode(memoryview(value)[HEAD.size :])
-        return Policy(*_decode_policy(policy)), [_step(_decode_step(step), strings) for step in steps]
+        found = [_decode_step(step) for step in steps]
+        records = [_step(step, strings) for step in found]
+        return Steps(Policy(*_decode_policy(policy)), records, max(map(_corrected_ms, found), default=0))
     except (LookupError, ValueError, TypeError) as fault:
         raise msgspec.DecodeError(f"damaged steps: {fault}") from fault
+
+
+def _corrected_ms(step: _Step) -> int:
+    if step.corrected_ms is not None:
+        return step.corrected_ms
+    return max((row[0] for _, _, rows in step.records for row in rows), default=0)
 
 
 def _step(step: _Step, strings: Strings) -> list[Arrival]:

@@ -1,4 +1,4 @@
-"""Faults that several formats share, in one wording."""
+"""Checks that several formats share, each with the one wording of what it rejects."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipeline.formats.rejected import Reason, Rejected
 def rejected_id(
     value: object, path: str, *, forbidden: str = "\0", index: int | None = None
 ) -> Rejected | None:
-    """The fault of an id, None if it has none: absent, not text, too short or long, a forbidden character.
+    """Why an id is rejected, None if it is not: absent, not text, too short or long, a forbidden character.
 
     NUL is forbidden because it separates the parts that a session id is made of.
     """
