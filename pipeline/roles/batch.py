@@ -48,6 +48,8 @@ class Piece:
     rows: bytes
     """Newline-separated JSON."""
     row_count: int
+    spread: int = 0
+    """How many bytes more than here its rows are in ClickHouse."""
     ledger: bytes = b""
     """Ledger rows of its records, newline-separated; none where the topic is not accounted for."""
     refused: Sequence[DeadLetter] = ()
@@ -68,8 +70,9 @@ class Piece:
 
     @property
     def byte_count(self) -> int:
-        """What it holds in memory: a flood of garbage has few rows and many bytes."""
-        return len(self.rows) + len(self.ledger) + sum(len(refusal.value or b"") for refusal in self.refused)
+        """What it holds in memory, here or in ClickHouse: a flood of garbage has few rows and many bytes."""
+        refused = sum(len(refusal.value or b"") for refusal in self.refused)
+        return len(self.rows) + self.spread + len(self.ledger) + refused
 
 
 @dataclass(slots=True)

@@ -20,15 +20,19 @@ class Making:
         self._offset_base = offset_base
         self._max_bytes = max_bytes
         self._blocks: list[bytes] = []
-        self._byte_count = self._row_count = 0
+        self._byte_count = self._row_count = self._spread = 0
         self._first = self._first_event = 0
         self._unstored: dict[int, int] = {}
 
-    def add(self, rows: bytes, count: int) -> bool:
-        """Take the rows of `count` events or records; whether that is enough for a piece."""
+    def add(self, rows: bytes, count: int, *, spread: int = 0) -> bool:
+        """Take the rows of `count` events or records; whether that is enough for a piece.
+
+        `spread` is how many bytes more they are in ClickHouse, which has to hold a block of them, too.
+        """
         self._blocks.append(rows)
         self._row_count += count
-        self._byte_count += len(rows)
+        self._byte_count += len(rows) + spread
+        self._spread += spread
         return self._byte_count >= self._max_bytes
 
     def take(self, place: int, *, end_event: int = -1) -> Piece:
@@ -40,6 +44,7 @@ class Making:
             last_offset=records[place].offset + base,
             rows=joined(self._blocks),
             row_count=self._row_count,
+            spread=self._spread,
             ledger=joined(self.ledger),
             refused=self.refused,
             records=records[self._first : place + 1],
@@ -49,6 +54,6 @@ class Making:
             unstored=self._unstored,
         )
         self.ledger, self.refused, self._blocks = [], [], []
-        self._byte_count = self._row_count = 0
+        self._byte_count = self._row_count = self._spread = 0
         self._first, self._first_event = (place, end_event) if end_event >= 0 else (place + 1, 0)
         return piece

@@ -29,7 +29,7 @@ from pipeline.roles.unstorable import Original, by_copy, by_offset, by_value, wi
 from pipeline.storage.dead_letter import DeadLetter, KeepDeadLetters, dead_letters_of, row_of_dead_letter
 from pipeline.storage.event_copies import rows_of_copies
 from pipeline.storage.kept import EVER, Kept, kept
-from pipeline.storage.rows import event_rows, events_at_once, ledger_row, with_kept
+from pipeline.storage.rows import event_line, events_at_once, ledger_row, unpacked, with_kept
 
 log = logging.getLogger(__name__)
 
@@ -180,9 +180,8 @@ class Sink:
                 if decoded.repaired:
                     self._metrics.repaired.labels(topic).inc(decoded.repaired)
                 if count and count <= events_at_once(decoded, self._piece_bytes):
-                    full = making.add(
-                        event_rows(decoded, topic=topic, partition=partition, offset=offset, kept=keep), count
-                    )
+                    line = event_line(decoded, topic=topic, partition=partition, offset=offset, kept=keep)
+                    full = making.add(line, count, spread=_spread(decoded, count))
                 elif count:
                     for stop, is_full in self._in_parts(decoded, making, source, offset, keep):
                         full = is_full
@@ -224,7 +223,7 @@ class Sink:
         count, step = len(decoded.events), events_at_once(decoded, self._piece_bytes)
         for start in range(0, count, step):
             stop = min(start + step, count)
-            rows = event_rows(
+            line = event_line(
                 decoded,
                 topic=source.topic,
                 partition=source.partition,
@@ -233,7 +232,7 @@ class Sink:
                 stop=stop,
                 kept=keep,
             )
-            yield stop, making.add(rows, stop - start)
+            yield stop, making.add(line, stop - start, spread=_spread(decoded, stop - start))
 
     def session_pieces(self, source: Source, records: Sequence[Any]) -> Iterator[Piece]:
         """The rows of a chunk of `sessions`, as the sessionizer wrote them, but for those that a rebuild replaced."""
@@ -298,7 +297,7 @@ class Sink:
 
     async def _store_events(self, pieces: Pieces) -> None:
         refused = [refusal for piece in pieces for refusal in piece.refused]
-        not_storable = await self._put("z_event_feed", pieces)
+        not_storable = await self._put("z_envelope_feed", pieces)
         if not_storable:
             unstored = self._refusals_of_rows(not_storable, by_offset(pieces, self._offset_base))
             refused += unstored
@@ -345,8 +344,21 @@ class Sink:
             piece.rows = b""
         started_s = time.monotonic()
         not_storable = await self._insert(table, rows, token=block_token(table, pieces))
+        if table == "z_envelope_feed":
+            not_storable = await self._one_by_one(not_storable, pieces)
         self._metrics.insert_seconds.labels(table).observe(time.monotonic() - started_s)
         self._metrics.rows.labels(table).inc(sum(p.row_count for p in pieces) - len(not_storable))
+        return not_storable
+
+    async def _one_by_one(
+        self, envelopes: Sequence[UnstorableRow], pieces: Pieces
+    ) -> Sequence[UnstorableRow]:
+        """Stores the events of envelopes that ClickHouse refuses, but for those at fault: the rows of these."""
+        not_storable: list[UnstorableRow] = []
+        for envelope in envelopes:
+            # Each by itself: the rows of many may be more than the block was.
+            token = block_token("z_event_feed", pieces)
+            not_storable += await self._insert("z_event_feed", unpacked(envelope.row), token=token)
         return not_storable
 
     def _refusals_of_rows(
@@ -382,6 +394,12 @@ class Sink:
     def _acknowledge(self, pieces: Pieces) -> None:
         for piece in pieces:
             piece.acknowledge()
+
+
+def _spread(decoded: native.Envelope, count: int) -> int:
+    """The bytes that so many events have in ClickHouse beyond those of their line: each has device and user."""
+    user = decoded.user
+    return (count - 1) * (len(decoded.device_id) + len(user if user.isascii() else user.encode()))
 
 
 def _now_ms() -> int:

@@ -114,6 +114,21 @@ EVENT_COLUMNS: tuple[tuple[str, str], ...] = (
 )
 """The same of `z_event_feed`, from where they go into the tables of events."""
 
+_OF_AN_EVENT = (
+    *("event_id", "time", "raw_time", "name", "kind", "seq", "client_session_id", "exit_reason", "counters"),
+    *("stated", "attributes", "repaired"),
+)
+_TYPES = dict(EVENT_COLUMNS)
+
+ENVELOPE_COLUMNS: tuple[tuple[str, str], ...] = (
+    *((name, _TYPES[name]) for name in ("app_id", "device_id", "received_at", "user_id")),
+    *((name, _TYPES[name]) for name in ("resource_json", "user_json", "app_version")),
+    *((name, _TYPES[name]) for name in ("topic", "partition", "offset", "event_index")),
+    ("events", f"Array(Tuple({', '.join(f'{name} {_TYPES[name]}' for name in _OF_AN_EVENT)}))"),
+    *KEPT_COLUMNS,
+)
+"""The same of `z_envelope_feed`: what is of the envelope once, what is of an event in an array each."""
+
 EVENT_COPY_COLUMNS: tuple[tuple[str, str], ...] = (
     ("app_id", _KEY),
     ("device_id", "String"),
@@ -156,6 +171,8 @@ LEDGER_COLUMNS: tuple[tuple[str, str], ...] = (
 
 TABLES: Mapping[str, tuple[tuple[str, str], ...]] = {
     "session_rows": (*SESSION_COLUMNS, *KEPT_COLUMNS),
+    "z_envelope_feed": ENVELOPE_COLUMNS,
+    # Of an envelope that ClickHouse refuses, event by event.
     "z_event_feed": EVENT_COLUMNS,
     "z_event_copy_feed": EVENT_COPY_COLUMNS,
     "dead_letter_rows": DEAD_LETTER_COLUMNS,

@@ -21,7 +21,7 @@ from pipeline.domain.event import APPEARANCES, VIEWS, AppState
 from pipeline.domain.session import End, Session, session_id_text
 from pipeline.formats.bounded_cache import BoundedCache
 from pipeline.formats.limits import FIRST_STORED_MS, LAST_STORED_MS
-from pipeline.storage.columns import RESOURCE_FACTS, SHOWN_COUNTERS
+from pipeline.storage.columns import EVENT_COLUMNS, RESOURCE_FACTS, SHOWN_COUNTERS
 from pipeline.storage.kept import EVER, Kept
 
 if TYPE_CHECKING:
@@ -91,15 +91,12 @@ def deleted_row(
     ).encode()
 
 
-class _EventRow(msgspec.Struct, gc=False):
-    """Fields are EVENT_COLUMNS. Raw is JSON that all events of an envelope share, or that came as JSON."""
+class _Event(msgspec.Struct, array_like=True, gc=False):
+    """Fields are those of an event in ENVELOPE_COLUMNS. Raw is JSON that came as JSON."""
 
-    app_id: msgspec.Raw
-    device_id: msgspec.Raw
     event_id: str
     time: msgspec.Raw
     raw_time: msgspec.Raw
-    received_at: msgspec.Raw
     name: str
     kind: str
     seq: int
@@ -107,16 +104,25 @@ class _EventRow(msgspec.Struct, gc=False):
     exit_reason: str
     counters: int
     stated: str
+    attributes: msgspec.Raw
+    repaired: tuple[str, ...]
+
+
+class _EventLine(msgspec.Struct, gc=False):
+    """Fields are ENVELOPE_COLUMNS."""
+
+    app_id: msgspec.Raw
+    device_id: msgspec.Raw
+    received_at: msgspec.Raw
     user_id: msgspec.Raw
     resource_json: msgspec.Raw
     user_json: msgspec.Raw
     app_version: msgspec.Raw
-    attributes: msgspec.Raw
-    repaired: tuple[str, ...]
     topic: msgspec.Raw
     partition: int
     offset: int
     event_index: int
+    events: list[_Event]
     stored_on: str
     retention_days: int
 
@@ -124,7 +130,10 @@ class _EventRow(msgspec.Struct, gc=False):
 _STATED = [state.label for state in AppState]
 MAX_LONE_KEY_BYTES = 1_000
 """Of the key of a refused record whose value is left out. The key of a device is shorter."""
-_encode_lines = msgspec.json.Encoder().encode_lines
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_events = msgspec.json.Decoder(list[list[msgspec.Raw]]).decode
+_OF_AN_EVENT = _Event.__struct_fields__
 _ROW_BYTES = 3_000
 """At most, of a row without resource, user, version and what the event itself says: names, ids, times."""
 
@@ -143,6 +152,74 @@ def events_at_once(envelope: Envelope, max_bytes: int) -> int:
     return max(1, min(count, max_bytes // (_ROW_BYTES + resource + user + version)))
 
 
+def event_line(
+    envelope: Envelope,
+    *,
+    topic: str,
+    partition: int,
+    offset: int,
+    start: int = 0,
+    stop: int | None = None,
+    kept: Kept = EVER,
+) -> bytes:
+    """The row of `z_envelope_feed` of an envelope and its events; empty if it has none.
+
+    With `start` and `stop` that of some of its events: in ClickHouse each has the user again, and all may be too much
+    at once (`events_at_once`). `event_index` counts the events that the envelope still has.
+    Attributes go in as they came: in ClickHouse every value is text, a nested one its JSON text, null the empty text.
+    """
+    resource, user = _resource(envelope.resource), _user(envelope.user)
+    made = []
+    for event in envelope.events if stop is None else envelope.events[start:stop]:
+        time = _raw(_seconds(event.time_ms))
+        made.append(
+            _Event(
+                event.id,
+                time,
+                time if event.raw_time_ms == event.time_ms else _raw(_seconds(event.raw_time_ms)),
+                event.name,
+                event.kind.label,
+                event.seq,
+                event.client_session_id,
+                event.exit_reason,
+                event.counters,
+                _STATED[event.stated],
+                msgspec.Raw(_on_one_line(event.attributes)),
+                event.repaired,
+            )
+        )
+    if not made:
+        return b""
+    return _encode(
+        _EventLine(
+            _raw(_quoted(envelope.app_id)),
+            _raw(_quoted(envelope.device_id)),
+            _raw(_seconds(envelope.received_at_ms)),
+            _raw(user.user_id),
+            _raw(envelope.resource),
+            _raw(envelope.user or '""'),
+            _raw(resource.app_version),
+            _raw(_quoted(topic)),
+            partition,
+            offset,
+            start,
+            made,
+            *kept,
+        )
+    )
+
+
+def unpacked(line: bytes) -> bytes:
+    """The rows of `z_event_feed` that are a row of `z_envelope_feed`, by newlines: value by value the same bytes."""
+    head = _decode(line)
+    first, events = int(bytes(head.pop("event_index"))), _decode_events(head.pop("events"))
+    rows = []
+    for index, event in enumerate(events, first):
+        told = {**head, **dict(zip(_OF_AN_EVENT, event, strict=True)), "event_index": index}
+        rows.append(_encode({name: told[name] for name, _ in EVENT_COLUMNS if name in told}))
+    return b"\n".join(rows)
+
+
 def event_rows(
     envelope: Envelope,
     *,
@@ -153,50 +230,11 @@ def event_rows(
     stop: int | None = None,
     kept: Kept = EVER,
 ) -> bytes:
-    """The rows of the events of an envelope, separated by newlines; empty if it has none.
-
-    With `start` and `stop` those of some: every row repeats resource and user, and all may be too much at once
-    (`events_at_once`). `event_index` counts the events that the envelope still has, not those that were refused.
-    Attributes go in as they came: in ClickHouse every value is text, a nested one its JSON text, null the empty text.
-    """
-    app_id, device_id = _raw(_quoted(envelope.app_id)), _raw(_quoted(envelope.device_id))
-    resource, user = _resource(envelope.resource), _user(envelope.user)
-    resource_json, app_version = _raw(envelope.resource), _raw(resource.app_version)
-    user_json, user_id = _raw(envelope.user or '""'), _raw(user.user_id)
-    received_at, topic_json = _raw(_seconds(envelope.received_at_ms)), _raw(_quoted(topic))
-    rows = []
-    events = envelope.events if stop is None else envelope.events[start:stop]
-    for index, event in enumerate(events, start):
-        time = _raw(_seconds(event.time_ms))
-        rows.append(
-            _EventRow(
-                app_id,
-                device_id,
-                event.id,
-                time,
-                time if event.raw_time_ms == event.time_ms else _raw(_seconds(event.raw_time_ms)),
-                received_at,
-                event.name,
-                event.kind.label,
-                event.seq,
-                event.client_session_id,
-                event.exit_reason,
-                event.counters,
-                _STATED[event.stated],
-                user_id,
-                resource_json,
-                user_json,
-                app_version,
-                msgspec.Raw(_on_one_line(event.attributes)),
-                event.repaired,
-                topic_json,
-                partition,
-                offset,
-                index,
-                *kept,
-            )
-        )
-    return _encode_lines(rows)[:-1]
+    """The rows of `z_event_feed` of the events of an envelope, one for each; arguments as of `event_line`."""
+    line = event_line(
+        envelope, topic=topic, partition=partition, offset=offset, start=start, stop=stop, kept=kept
+    )
+    return unpacked(line) if line else b""
 
 
 def dead_letter_row(

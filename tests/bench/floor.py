@@ -15,7 +15,7 @@ from pipeline import topics
 from pipeline.formats import native
 from pipeline.formats.rejected import Rejected
 from pipeline.roles.batch import Source
-from pipeline.storage.rows import event_rows
+from pipeline.storage.rows import event_line
 from tests.bench.processes import cpu_s
 from tests.bench.rig import Figures, Record, rig
 from tests.bench.workers import Options, corpus
@@ -42,7 +42,7 @@ def insert(events: int, options: Options, broker: str, rounds: int) -> list[Figu
             store = running.store()
             before_s, started_s, wall_s = cpu_s(pid), time.process_time(), time.monotonic()
             for block_number, block in enumerate(blocks):
-                store.insert("z_event_feed", block, token=f"{number}-{block_number}")
+                store.insert("z_envelope_feed", block, token=f"{number}-{block_number}")
             found.append(
                 {
                     "cpu_s": time.process_time() - started_s,
@@ -60,7 +60,7 @@ def _blocks(loaded: list[Record]) -> list[bytes]:
     for offset, (key, value) in enumerate(loaded):
         decoded = native.decode(value, key, int(time.time() * 1_000))
         assert not isinstance(decoded, Rejected), decoded
-        rows.append(event_rows(decoded, topic=source.topic, partition=source.partition, offset=offset))
+        rows.append(event_line(decoded, topic=source.topic, partition=source.partition, offset=offset))
         count += len(decoded.events)
         if count >= _BLOCK_ROWS:
             blocks.append(b"\n".join(rows))

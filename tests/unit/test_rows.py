@@ -18,6 +18,7 @@ from pipeline.formats.envelope import Envelope, NativeEvent
 from pipeline.storage import rows
 from pipeline.storage.columns import (
     DEAD_LETTER_COLUMNS,
+    ENVELOPE_COLUMNS,
     EVENT_COLUMNS,
     LEDGER_COLUMNS,
     SESSION_COLUMNS,
@@ -167,7 +168,11 @@ class TestSessionRow:
 class TestEventRows:
     def test_have_every_column_in_order(self) -> None:
         assert [list(row) for row in written_events(make_envelope(make_event()))] == [names(EVENT_COLUMNS)]
-        assert list(rows._EventRow.__struct_fields__) == names(EVENT_COLUMNS)
+        assert list(rows._EventLine.__struct_fields__) == names(ENVELOPE_COLUMNS)
+        of_an_event = dict(EVENT_COLUMNS).keys() - dict(ENVELOPE_COLUMNS).keys()
+        assert set(rows._Event.__struct_fields__) == of_an_event
+        array = ", ".join(f"{name} {dict(EVENT_COLUMNS)[name]}" for name in rows._Event.__struct_fields__)
+        assert dict(ENVELOPE_COLUMNS)["events"] == f"Array(Tuple({array}))"
 
     def test_say_what_the_event_says(self) -> None:
         first, second = written_events(make_envelope(make_event(), make_event(id="e2", raw_time_ms=T0 - 1)))
