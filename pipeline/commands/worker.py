@@ -11,11 +11,11 @@ from pathlib import Path
 from pipeline.errors import PipelineError, UnusablePath, path_of
 from pipeline.roles.batch import Bounds
 from pipeline.roles.metrics import Metrics
-from pipeline.roles.sink import Keeping
 from pipeline.roles.topology import ROLES
 from pipeline.runtime import fit_garbage_collection, keep_freed_memory, leave, log_for_worker
 from pipeline.settings import Settings
 from pipeline.state.codec import state_codec
+from pipeline.storage.kept import Keeping
 from pipeline.streaming.apps import Frame, report_ready, router_app, sessionizer_app, sink_app
 from pipeline.streaming.faust_app import BatchApp, run
 from pipeline.wiring import connection, make_topics, store

@@ -10,13 +10,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import orjson
 
 from pipeline.clickhouse.store import UnstorableRow
-from pipeline.domain.retention import Retentions
 from pipeline.formats import native
 from pipeline.formats.native.partitioner import misplaced
 from pipeline.formats.record_time import record_time_ms
@@ -28,27 +26,14 @@ from pipeline.roles.pieces import Making
 from pipeline.roles.unstorable import Original, by_copy, by_offset, by_value, with_refused
 from pipeline.storage.dead_letter import DeadLetter, KeepDeadLetters, dead_letters_of, row_of_dead_letter
 from pipeline.storage.event_copies import rows_of_copies
-from pipeline.storage.kept import EVER, Kept, kept
-from pipeline.storage.rows import event_line, events_at_once, ledger_row, unpacked, with_kept
+from pipeline.storage.kept import EVER, Keeping, Kept, kept
+from pipeline.storage.rows import event_line, events_at_once, ledger_row, spread_of, unpacked, with_kept
 
 log = logging.getLogger(__name__)
 
 Pieces = Sequence[Piece]
 _PIECES_MADE = 3
 """At once: one fills the batch that is being stored, others wait for the next."""
-
-
-@dataclass(frozen=True, slots=True)
-class Keeping:
-    """How long the rows are kept, and how many bytes of a flood."""
-
-    retentions: Retentions = field(default_factory=Retentions)
-    dead_letter_days: int = 30
-    dead_letters_a_minute: int = 100
-
-    def events_of(self, app_id: str, timestamp_ms: int) -> Kept:
-        """Until when the events of a record are kept."""
-        return kept(timestamp_ms, self.retentions.of(app_id).retention_days)
 
 
 _KEEPING = Keeping()
@@ -181,7 +166,7 @@ class Sink:
                     self._metrics.repaired.labels(topic).inc(decoded.repaired)
                 if count and count <= events_at_once(decoded, self._piece_bytes):
                     line = event_line(decoded, topic=topic, partition=partition, offset=offset, kept=keep)
-                    full = making.add(line, count, spread=_spread(decoded, count))
+                    full = making.add(line, count, spread=spread_of(decoded, count))
                 elif count:
                     for stop, is_full in self._in_parts(decoded, making, source, offset, keep):
                         full = is_full
@@ -232,7 +217,7 @@ class Sink:
                 stop=stop,
                 kept=keep,
             )
-            yield stop, making.add(line, stop - start, spread=_spread(decoded, stop - start))
+            yield stop, making.add(line, stop - start, spread=spread_of(decoded, stop - start))
 
     def session_pieces(self, source: Source, records: Sequence[Any]) -> Iterator[Piece]:
         """The rows of a chunk of `sessions`, as the sessionizer wrote them, but for those that a rebuild replaced."""
@@ -394,12 +379,6 @@ class Sink:
     def _acknowledge(self, pieces: Pieces) -> None:
         for piece in pieces:
             piece.acknowledge()
-
-
-def _spread(decoded: native.Envelope, count: int) -> int:
-    """The bytes that so many events have in ClickHouse beyond those of their line: each has device and user."""
-    user = decoded.user
-    return (count - 1) * (len(decoded.device_id) + len(user if user.isascii() else user.encode()))
 
 
 def _now_ms() -> int:

@@ -15,7 +15,8 @@ import orjson
 from pipeline.formats.limits import MAX_EVENTS, MAX_ID_CHARS, MAX_STAMP_MS
 from pipeline.formats.native.reading import names_of
 from pipeline.formats.rejected import Reason, Rejected
-from pipeline.storage.rows import day_of, event_copy_row
+from pipeline.storage.row_texts import day_of
+from pipeline.storage.rows import event_copy_row
 from pipeline.storage.stored_event import StoredCopy
 
 VERSION = 1

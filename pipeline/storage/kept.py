@@ -8,11 +8,12 @@ with the other number: they have key and version of the first, and the later one
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple
 
-from pipeline.domain.retention import FOR_EVER
+from pipeline.domain.retention import FOR_EVER, Retentions
 
 DAY_MS = 86_400_000
 _FIRST_DAY = 18_262
@@ -52,3 +53,16 @@ def _kept(day: int, days: int) -> Kept:
 def kept(timestamp_ms: int, days: int) -> Kept:
     """Of rows of a record whose own time is this, Unix milliseconds, where such are kept for so many days."""
     return _kept(timestamp_ms // DAY_MS, days)
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """How long the rows are kept, and how many bytes of a flood."""
+
+    retentions: Retentions = field(default_factory=Retentions)
+    dead_letter_days: int = 30
+    dead_letters_a_minute: int = 100
+
+    def events_of(self, app_id: str, timestamp_ms: int) -> Kept:
+        """Until when the events of a record are kept."""
+        return kept(timestamp_ms, self.retentions.of(app_id).retention_days)

@@ -10,19 +10,26 @@ column takes their bytes as they stand, which spares escaping them here and unes
 
 from __future__ import annotations
 
-import sys
-from datetime import date
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import orjson
 
 from pipeline.domain.event import APPEARANCES, VIEWS, AppState
 from pipeline.domain.session import End, Session, session_id_text
-from pipeline.formats.bounded_cache import BoundedCache
-from pipeline.formats.limits import FIRST_STORED_MS, LAST_STORED_MS
-from pipeline.storage.columns import EVENT_COLUMNS, RESOURCE_FACTS, SHOWN_COUNTERS
+from pipeline.storage.columns import EVENT_COLUMNS, SHOWN_COUNTERS
 from pipeline.storage.kept import EVER, Kept
+from pipeline.storage.row_texts import (
+    boolean,
+    escaped,
+    on_one_line,
+    quoted,
+    raw,
+    resource_texts,
+    seconds,
+    text_of,
+    user_texts,
+)
 
 if TYPE_CHECKING:
     from pipeline.formats.envelope import Envelope
@@ -57,16 +64,16 @@ def session_row(
     return (
         f"{{{_identity(app_id, device_id, own_id, session.first_event_id)},"
         f'"status":"{status}","state":"{"foreground" if session.foreground else "background"}",'
-        f'"start_reason":{_quoted(session.start_reason)},"end_reason":{_quoted(end_reason)},'
-        f'"exit_reason":{_quoted(session.exit_reason)},"cold_start":{_boolean(session.cold_start)},'
-        f'"started_at":{_seconds(session.started_at_ms)},"ended_at":{_seconds(ended_at_ms)},'
-        f'"last_event_at":{_seconds(session.last_ms)},"arrived_at":{_seconds(arrived_at_ms)},'
-        f'"duration_ms":{ended_at_ms - session.started_at_ms},"is_final":{_boolean(is_final)},'
-        f'"client_session_id":{_quoted(session.client_session_id)},'
+        f'"start_reason":{quoted(session.start_reason)},"end_reason":{quoted(end_reason)},'
+        f'"exit_reason":{quoted(session.exit_reason)},"cold_start":{boolean(session.cold_start)},'
+        f'"started_at":{seconds(session.started_at_ms)},"ended_at":{seconds(ended_at_ms)},'
+        f'"last_event_at":{seconds(session.last_ms)},"arrived_at":{seconds(arrived_at_ms)},'
+        f'"duration_ms":{ended_at_ms - session.started_at_ms},"is_final":{boolean(is_final)},'
+        f'"client_session_id":{quoted(session.client_session_id)},'
         f'"stitched_session_id":"{stitched_id}",'
-        f'"stitched_index":{session.stitched_index},"user_id":{_quoted(session.user_id)},'
-        f'"user_ids":{orjson.dumps(session.user_ids).decode()},{_user(session.user).session_columns},'
-        f'{_resource(session.resource).session_columns},"event_count":{session.event_count},'
+        f'"stitched_index":{session.stitched_index},"user_id":{quoted(session.user_id)},'
+        f'"user_ids":{orjson.dumps(session.user_ids).decode()},{user_texts(session.user).session_columns},'
+        f'{resource_texts(session.resource).session_columns},"event_count":{session.event_count},'
         f"{_COUNTS % _shown_counters(session)},"
         f'"revision":{revision},"partition":{partition},"offset":{offset},"is_deleted":0}}'
     ).encode()
@@ -86,7 +93,7 @@ def deleted_row(
     """The row that takes a session back: its key, its place in the input, `is_deleted`; the rest is empty."""
     return (
         f"{{{_identity(app_id, device_id, session_id_text(app_id, device_id, first_event_id), first_event_id)},"
-        f'"started_at":{_seconds(started_at_ms)},"arrived_at":{_seconds(arrived_at_ms)},'
+        f'"started_at":{seconds(started_at_ms)},"arrived_at":{seconds(arrived_at_ms)},'
         f'"revision":{revision},"partition":{partition},"offset":{offset},"is_deleted":1}}'
     ).encode()
 
@@ -148,7 +155,7 @@ def events_at_once(envelope: Envelope, max_bytes: int) -> int:
     if count * (_ROW_BYTES + 8 * len(envelope.resource) + 4 * len(envelope.user)) <= max_bytes:
         return count
     resource, user = len(envelope.resource.encode()), len(envelope.user.encode())
-    version = len(_resource(envelope.resource).app_version.encode())
+    version = len(resource_texts(envelope.resource).app_version.encode())
     return max(1, min(count, max_bytes // (_ROW_BYTES + resource + user + version)))
 
 
@@ -168,15 +175,15 @@ def event_line(
     at once (`events_at_once`). `event_index` counts the events that the envelope still has.
     Attributes go in as they came: in ClickHouse every value is text, a nested one its JSON text, null the empty text.
     """
-    resource, user = _resource(envelope.resource), _user(envelope.user)
+    resource, user = resource_texts(envelope.resource), user_texts(envelope.user)
     made = []
     for event in envelope.events if stop is None else envelope.events[start:stop]:
-        time = _raw(_seconds(event.time_ms))
+        time = raw(seconds(event.time_ms))
         made.append(
             _Event(
                 event.id,
                 time,
-                time if event.raw_time_ms == event.time_ms else _raw(_seconds(event.raw_time_ms)),
+                time if event.raw_time_ms == event.time_ms else raw(seconds(event.raw_time_ms)),
                 event.name,
                 event.kind.label,
                 event.seq,
@@ -184,7 +191,7 @@ def event_line(
                 event.exit_reason,
                 event.counters,
                 _STATED[event.stated],
-                msgspec.Raw(_on_one_line(event.attributes)),
+                msgspec.Raw(on_one_line(event.attributes)),
                 event.repaired,
             )
         )
@@ -192,14 +199,14 @@ def event_line(
         return b""
     return _encode(
         _EventLine(
-            _raw(_quoted(envelope.app_id)),
-            _raw(_quoted(envelope.device_id)),
-            _raw(_seconds(envelope.received_at_ms)),
-            _raw(user.user_id),
-            _raw(envelope.resource),
-            _raw(envelope.user or '""'),
-            _raw(resource.app_version),
-            _raw(_quoted(topic)),
+            raw(quoted(envelope.app_id)),
+            raw(quoted(envelope.device_id)),
+            raw(seconds(envelope.received_at_ms)),
+            raw(user.user_id),
+            raw(envelope.resource),
+            raw(envelope.user or '""'),
+            raw(resource.app_version),
+            raw(quoted(topic)),
             partition,
             offset,
             start,
@@ -207,6 +214,12 @@ def event_line(
             *kept,
         )
     )
+
+
+def spread_of(envelope: Envelope, count: int) -> int:
+    """The bytes that so many events have in ClickHouse beyond those of their line: each has device and user."""
+    user = envelope.user
+    return (count - 1) * (len(envelope.device_id) + len(user if user.isascii() else user.encode()))
 
 
 def unpacked(line: bytes) -> bytes:
@@ -260,12 +273,12 @@ def dead_letter_row(
     if is_left_out:
         key, value = key and key[:MAX_LONE_KEY_BYTES], None
     head = (
-        f'{{"time":{_seconds(time_ms)},"reason":{_quoted(reason)},"detail":{orjson.dumps(detail).decode()},'
-        f'"topic":{_quoted(topic)},"partition":{partition},"offset":{offset},'
+        f'{{"time":{seconds(time_ms)},"reason":{quoted(reason)},"detail":{orjson.dumps(detail).decode()},'
+        f'"topic":{quoted(topic)},"partition":{partition},"offset":{offset},'
         f'"event_index":{-1 if event_index is None else event_index},"key":"'
     ).encode()
-    tail = f'","bytes":{size},"is_left_out":{_boolean(is_left_out)},{kept.columns}}}'.encode()
-    return b"".join((head, _escaped(key or b""), b'","value":"', _escaped(value or b""), tail))
+    tail = f'","bytes":{size},"is_left_out":{boolean(is_left_out)},{kept.columns}}}'.encode()
+    return b"".join((head, escaped(key or b""), b'","value":"', escaped(value or b""), tail))
 
 
 def event_copy_row(
@@ -284,9 +297,9 @@ def event_copy_row(
     The row lasts for so many days from the day on (`day_of`), and that has to be as long as the copy; 0 is for ever.
     """
     return (
-        f'{{"app_id":{_quoted(app_id)},"device_id":{_quoted(device_id)},"event_id":{_text(event_id)},'
-        f'"raw_time":{_seconds(raw_time_ms)},"offset":{offset},"event_index":{event_index},'
-        f'"stored_on":{_text(stored_on)},"retention_days":{retention_days}}}'
+        f'{{"app_id":{quoted(app_id)},"device_id":{quoted(device_id)},"event_id":{text_of(event_id)},'
+        f'"raw_time":{seconds(raw_time_ms)},"offset":{offset},"event_index":{event_index},'
+        f'"stored_on":{text_of(stored_on)},"retention_days":{retention_days}}}'
     ).encode()
 
 
@@ -305,8 +318,8 @@ def ledger_row(
     A record that cannot be decoded counts as one received and one refused, of no app.
     """
     return (
-        f'{{"topic":{_quoted(topic)},"partition":{partition},"offset":{offset},'
-        f'"received":{received},"refused":{refused},"app_id":{_quoted(app_id)},{kept.columns}}}'
+        f'{{"topic":{quoted(topic)},"partition":{partition},"offset":{offset},'
+        f'"received":{received},"refused":{refused},"app_id":{quoted(app_id)},{kept.columns}}}'
     ).encode()
 
 
@@ -325,100 +338,8 @@ def _shown_counters(session: Session) -> tuple[int, ...]:
     return tuple(counters)
 
 
-class _ResourceTexts(NamedTuple):
-    session_columns: str
-    app_version: str
-
-
-class _UserTexts(NamedTuple):
-    session_columns: str
-    user_id: str
-
-
-def _make_resource(canonical: str) -> _ResourceTexts:
-    facts: dict[str, str] = orjson.loads(canonical)
-    columns = {
-        column: next((facts[name] for name in names if facts.get(name)), "")
-        for column, names in RESOURCE_FACTS.items()
-    }
-    texts = [f'"{name}":{_quoted(value)}' for name, value in columns.items()]
-    return _ResourceTexts(f'{",".join(texts)},"resource":{canonical}', _quoted(columns["app_version"]))
-
-
-def _make_user(canonical: str) -> _UserTexts:
-    user = orjson.loads(canonical) if canonical else {}
-    user_id = _quoted(user.get("id", ""))
-    personas = orjson.dumps(user.get("personas", [])).decode()
-    properties = orjson.dumps(user.get("properties", {})).decode()
-    return _UserTexts(f'"personas":{personas},"properties":{properties}', user_id)
-
-
 def _identity(app_id: str, device_id: str, session_id: str, first_event_id: str) -> str:
     return (
-        f'"app_id":{_quoted(app_id)},"device_id":{_text(device_id)},'
-        f'"session_id":"{session_id}","first_event_id":{_text(first_event_id)}'
+        f'"app_id":{quoted(app_id)},"device_id":{text_of(device_id)},'
+        f'"session_id":"{session_id}","first_event_id":{text_of(first_event_id)}'
     )
-
-
-def _text(text: str) -> str:
-    return orjson.dumps(text).decode()
-
-
-_KEPT_BYTES = 32_000_000
-"""Of each: the texts of resources, users, and others that come again and again."""
-
-
-def _size(texts: tuple[str, ...]) -> int:
-    return sum(map(sys.getsizeof, texts))
-
-
-_resource = BoundedCache(_make_resource, _size, _KEPT_BYTES).__getitem__
-_user = BoundedCache(_make_user, _size, _KEPT_BYTES).__getitem__
-_quoted = BoundedCache[str, str](lambda text: _text(str(text)), sys.getsizeof, _KEPT_BYTES // 2).__getitem__
-
-
-def _raw(text: str) -> msgspec.Raw:
-    return msgspec.Raw(text.encode())
-
-
-def _boolean(value: bool) -> str:
-    return "true" if value else "false"
-
-
-def _seconds(time_ms: int) -> str:
-    """Unix milliseconds as seconds with three decimals; what ClickHouse cannot hold becomes the nearest it can."""
-    if 1_000 <= time_ms <= LAST_STORED_MS:
-        text = str(time_ms)
-        return f"{text[:-3]}.{text[-3:]}"
-    time_ms = max(FIRST_STORED_MS, min(time_ms, LAST_STORED_MS))
-    size_ms = abs(time_ms)
-    return f"{'-' if time_ms < 0 else ''}{size_ms // 1_000}.{size_ms % 1_000:03d}"
-
-
-_DAY_MS = 86_400_000
-_LAST_DAY = 65_535
-_EPOCH = date(1970, 1, 1).toordinal()
-
-
-def day_of(time_ms: int) -> str:
-    """The day of a time, Unix milliseconds, as 2026-01-31; what a Date cannot hold becomes the nearest that it can."""
-    return date.fromordinal(_EPOCH + max(0, min(time_ms // _DAY_MS, _LAST_DAY))).isoformat()
-
-
-def _on_one_line(json_object: bytes) -> bytes:
-    """The same JSON without line breaks: they can only stand between its parts, never inside a text."""
-    if b"\n" in json_object or b"\r" in json_object:
-        return json_object.replace(b"\n", b" ").replace(b"\r", b" ")
-    return json_object
-
-
-_ESCAPES = [(b"\\", b"\\\\"), (b'"', b'\\"')] + [(bytes((code,)), b"\\u%04x" % code) for code in range(32)]
-"""The backslash first: the others put in more of them."""
-
-
-def _escaped(value: bytes) -> bytes:
-    """The inside of a JSON text that ClickHouse reads back as these bytes, valid UTF-8 or not."""
-    for byte, escape in _ESCAPES:
-        if byte in value:
-            value = value.replace(byte, escape)
-    return value

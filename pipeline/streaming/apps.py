@@ -25,11 +25,12 @@ from pipeline.roles.ledger_guard import ledger_guard
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.router import Routed, Router
 from pipeline.roles.sessionizer import Sessionizer
-from pipeline.roles.sink import Keeping, Sink, TableWriter
+from pipeline.roles.sink import Sink, TableWriter
 from pipeline.roles.topology import group_of
 from pipeline.state.marker import newer
 from pipeline.state.store import Encode
 from pipeline.storage.dead_letter import DeadLetter
+from pipeline.storage.kept import Keeping
 from pipeline.streaming.faust_app import (
     BatchApp,
     Limits,

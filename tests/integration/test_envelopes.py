@@ -12,14 +12,18 @@ import pytest
 
 from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store
+from pipeline.domain.retention import Retention, Retentions
 from pipeline.formats import native
 from pipeline.roles.batch import Bounds, Source
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.sink import Sink
 from pipeline.storage.dead_letter import DeadLetter
+from pipeline.storage.kept import Keeping
 from pipeline.storage.rows import event_line, unpacked
 from tests.bench.parts import Fetched
 
+FOREVER = Keeping(Retentions(Retention(0, 0)))
+"""The records are older than what would be kept."""
 T0 = 1_767_600_000_000
 TABLES = ("z_event_rows", "z_notable_event_rows", "z_event_version_rows")
 # Texts of every shape that an attribute can have: what is hashed for `conflicts` must not differ by a byte.
@@ -124,7 +128,7 @@ def test_of_an_envelope_that_is_refused_all_events_but_the_one_at_fault_are_stor
         dead.extend(refused)
 
     async def run() -> None:
-        sink = Sink(insert, keep, metrics, bounds=Bounds(max_rows=1))
+        sink = Sink(insert, keep, metrics, bounds=Bounds(max_rows=1), keeping=FOREVER)
         records = [record_of(device, offset) for offset, device in ((7, "a"), (8, "b"), (9, "c"))]
         pieces = sink.event_pieces(Source("sdk-events", 0), records)
         await sink.events.add_all(pieces, acknowledge=lambda: None, still_mine=lambda: True)

@@ -14,8 +14,8 @@ from pipeline.formats.record_time import header_of
 from pipeline.roles.batch import Bounds, Piece, Source
 from pipeline.roles.flood import Flood
 from pipeline.roles.metrics import Metrics
-from pipeline.roles.sink import Keeping, Sink, TableWriter
-from pipeline.storage.kept import EVER, Kept, kept
+from pipeline.roles.sink import Sink, TableWriter
+from pipeline.storage.kept import EVER, Keeping, Kept, kept
 
 DAY_MS = 86_400_000
 NOW_MS = 1_800_000_000_000
@@ -86,7 +86,7 @@ def until(rows: Sequence[dict[str, Any]]) -> set[tuple[str, int]]:
 def test_rows_say_how_long_those_of_their_app_are_kept(app: str, days: int, session_days: int) -> None:
     world = World()
     made = world.add(world.sink.events, world.sink.event_pieces(Source("sdk-events", 0), [events(app)]))
-    assert [row["table"] for row in made] == ["z_event_feed", "ledger_records"]
+    assert [row["table"] for row in made] == ["z_envelope_feed", "ledger_records"]
     assert made[1]["app_id"] == app
     assert until(made) == {("2027-01-15", days)}
     session = Record(1, b'{"session_id":"s"}', f"{app}/d".encode())

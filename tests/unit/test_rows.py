@@ -25,6 +25,7 @@ from pipeline.storage.columns import (
     SHOWN_COUNTERS,
 )
 from pipeline.storage.kept import Kept
+from pipeline.storage.row_texts import seconds
 from pipeline.storage.rows import dead_letter_row, deleted_row, event_rows, ledger_row, session_row
 
 T0 = 1_742_296_591_764
@@ -211,15 +212,15 @@ class TestEventRows:
 class TestTimes:
     @given(st.integers(limits.FIRST_STORED_MS, limits.LAST_STORED_MS))
     def test_are_exact_decimals(self, time_ms: int) -> None:
-        text = rows._seconds(time_ms)
+        text = seconds(time_ms)
         whole, fraction = text.removeprefix("-").split(".")
         assert len(fraction) == 3
         size_ms = int(whole) * 1_000 + int(fraction)
         assert (-size_ms if text.startswith("-") else size_ms) == time_ms
 
     def test_out_of_range_become_the_nearest_that_clickhouse_holds(self) -> None:
-        assert rows._seconds(10**18) == rows._seconds(limits.LAST_STORED_MS)
-        assert rows._seconds(-(10**18)) == rows._seconds(limits.FIRST_STORED_MS)
+        assert seconds(10**18) == seconds(limits.LAST_STORED_MS)
+        assert seconds(-(10**18)) == seconds(limits.FIRST_STORED_MS)
 
 
 class TestDeadLetterRow:
