@@ -27,7 +27,8 @@ NAMES = ("tick", "app.crash", "app.screen.view", "http.client.request", "app.anr
 VIEWS = {
     "events": "count(), sum(cityHash64(* EXCEPT (attributes), mapSort(attributes)))",
     "narrated_events": "count(), sum(cityHash64(what, rank))",
-    "notable_events": "count(), sum(cityHash64(*))",
+    # The old table does not have the stamp of the device.
+    "notable_events": "count(), sum(cityHash64(* EXCEPT raw_time))",
     "conflicting_events": "count(), sum(cityHash64(*))",
     "ledger": "sum(records), sum(events), sum(duplicates), sum(repaired), sum(conflicts)",
 }
