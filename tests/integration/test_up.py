@@ -177,7 +177,7 @@ def test_up_stores_drains_and_goes_on_where_it_ended(tmp_path: Path) -> None:
         assert "open sessions: 0" in up.command("status")
         assert_open_to_its_owner_alone(up, len(sent))
         assert "sessionizer" in up.page("/pipeline")
-        assert up.page("/sessions").count('class="began"') == 50
+        assert up.page("/sessions?range=all").count('class="began"') == 50
         # What is sent right before the signal is stored as well.
         up.command("send", "--format", "measure", str(last_file))
         assert up.end() == 0, up.complaints

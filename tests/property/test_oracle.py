@@ -10,7 +10,7 @@ from collections import Counter
 from itertools import pairwise
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from pipeline.domain.event import COUNTERS, Event, Kind
@@ -266,10 +266,13 @@ REASONS = {
 }
 
 
+_SEEDS = 6
+
+
 def test_the_strategies_reach_every_rule_and_every_way_to_start_and_to_end() -> None:
     reached: Counter[object] = Counter()
 
-    @settings(COMMON, max_examples=600, derandomize=True, database=None)
+    @settings(COMMON, max_examples=600, database=None)
     @given(delivered_cases(conflicting=True))
     def explore(given_case: DeliveredCase) -> None:
         case, delivery = given_case.case, given_case.delivery
@@ -293,7 +296,6 @@ def test_the_strategies_reach_every_rule_and_every_way_to_start_and_to_end() -> 
         reached["records"] += any(len(batch.records) > 2 for batch in delivery.batches)
         reached["silence"] += any(batch.silence_after for batch in delivery.batches[:-1])
 
-    explore()
     aims = {
         *RULES,
         *REASONS,
@@ -310,6 +312,12 @@ def test_the_strategies_reach_every_rule_and_every_way_to_start_and_to_end() -> 
         ),
         *("batches", "records", "silence", "an exit's own reason"),
     }
+    # What a seed makes hangs on which modules are loaded, since hypothesis draws from the constants in them. So what is
+    # rare is looked for in more than one; a rule that no strategy reaches is found by none.
+    for number in range(_SEEDS):
+        seed(number)(explore)()
+        if all(reached[aim] for aim in aims):
+            break
     assert {aim for aim in aims if not reached[aim]} == set()
 
 

@@ -19,7 +19,7 @@ from pipeline.commands.failure import CommandFailed
 from pipeline.domain.event import Kind
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.router import Routed, Router
-from pipeline.storage import rows, stored_event
+from pipeline.storage import row_texts, stored_event
 from pipeline.storage.dead_letter import DeadLetter
 from pipeline.topics import MAX_MESSAGE_BYTES
 from tests.bench.parts import Fetched
@@ -94,9 +94,9 @@ def test_a_block_that_is_compressed_step_by_step_is_whole(size: int) -> None:
 
 
 def test_texts_of_resources_and_users_are_kept_within_a_bound_on_bytes() -> None:
-    kept = rows._resource.__self__
+    kept = row_texts.resource_texts.__self__
     for n in range(1_200):
-        rows._resource(json.dumps({"service.version": f"{n}" + "v" * 60_000}))
+        row_texts.resource_texts(json.dumps({"service.version": f"{n}" + "v" * 60_000}))
     assert kept.byte_count <= 32_000_000
     assert 0 < len(kept) < 200
 
