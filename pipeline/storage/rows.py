@@ -233,23 +233,6 @@ def unpacked(line: bytes) -> bytes:
     return b"\n".join(rows)
 
 
-def event_rows(
-    envelope: Envelope,
-    *,
-    topic: str,
-    partition: int,
-    offset: int,
-    start: int = 0,
-    stop: int | None = None,
-    kept: Kept = EVER,
-) -> bytes:
-    """The rows of `z_event_feed` of the events of an envelope, one for each; arguments as of `event_line`."""
-    line = event_line(
-        envelope, topic=topic, partition=partition, offset=offset, start=start, stop=stop, kept=kept
-    )
-    return unpacked(line) if line else b""
-
-
 def dead_letter_row(
     *,
     time_ms: int,

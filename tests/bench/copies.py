@@ -16,7 +16,7 @@ from pipeline.clickhouse.store import Store
 from pipeline.formats import native
 from pipeline.roles.rebuild import RebuildScope
 from pipeline.simulate.fleet import fleet
-from pipeline.storage.rows import event_rows
+from tests.support.event_rows import event_rows
 
 DAYS = 60
 _COPIES_AT_ONCE = 10

@@ -16,7 +16,8 @@ from pipeline.clickhouse.store import Store
 from pipeline.formats import measure, native
 from pipeline.roles.rebuild import RebuildScope
 from pipeline.settings import Settings, load
-from pipeline.storage.rows import dead_letter_row, event_rows, ledger_row
+from pipeline.storage.rows import dead_letter_row, ledger_row
+from tests.support.event_rows import event_rows
 
 _BLOCK = 500
 """Records in one insert."""

@@ -30,11 +30,11 @@ from pipeline.state.device_state import DeviceState
 from pipeline.state.outbox import Rows
 from pipeline.storage.columns import DEAD_LETTER_COLUMNS, EVENT_COLUMNS, SESSION_COLUMNS
 from pipeline.storage.dead_letter import dead_letters_of, row_of_dead_letter
-from pipeline.storage.rows import event_rows
 from tests.fuzz.mutate import JsonMutator, grown
 from tests.fuzz.target import Seen, check_indexes, check_rejected, check_row, require
 from tests.fuzz.vocabulary import MEASURE_KEYS, MEASURE_VALUES, NATIVE_KEYS, NATIVE_VALUES, NOW_MS
 from tests.support.decoding import assert_read_alike
+from tests.support.event_rows import event_rows
 
 RECORD_TIMES_MS = (NOW_MS, NOW_MS, NOW_MS + 60_001, 0, -1, 2**63 - 1, -(2**63), 946_684_800_000)
 EXAMPLES = Path(__file__).resolve().parents[2] / "schemas" / "examples"

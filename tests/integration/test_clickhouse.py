@@ -25,7 +25,8 @@ from pipeline.formats.limits import LAST_STORED_MS, MAX_TIME_MS, MIN_TIME_MS
 from pipeline.query.operations import next_offset, stored_up_to
 from pipeline.schema_files import schema_folder
 from pipeline.storage.columns import TABLES
-from pipeline.storage.rows import dead_letter_row, deleted_row, event_rows, ledger_row, session_row
+from pipeline.storage.rows import dead_letter_row, deleted_row, ledger_row, session_row
+from tests.support.event_rows import event_rows
 
 APP, DEVICE = "org.example.app", "device-1"
 T0 = 1_742_296_591_764

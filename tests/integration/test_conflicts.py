@@ -14,8 +14,9 @@ from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.query.operations import ledger_totals
-from pipeline.storage.rows import event_rows, ledger_row
+from pipeline.storage.rows import ledger_row
 from tests.integration.test_clickhouse import T0, envelope, event
+from tests.support.event_rows import event_rows
 
 RECORDS, EVENTS = 300, 4
 STRIDE = 100

@@ -19,7 +19,8 @@ from pipeline.roles.rebuild import Rebuild, RebuildScope
 from pipeline.state.partition import Partition
 from pipeline.state.records import SourceRecord
 from pipeline.storage.event_copies import rows_of_copies
-from pipeline.storage.rows import event_rows, ledger_row
+from pipeline.storage.rows import ledger_row
+from tests.support.event_rows import event_rows
 
 APP = "app"
 HOUR_MS = 3_600_000

@@ -23,7 +23,7 @@ from pipeline.state.device import Counts, apply, fall_silent
 from pipeline.state.device_state import DeviceState
 from pipeline.state.outbox import Rows
 from pipeline.storage.columns import FOLLOWING, SESSION_COLUMNS
-from pipeline.storage.rows import event_rows
+from tests.support.event_rows import event_rows
 
 APP = "app"
 SPAN = {"app": APP, "from": "2025-01-01", "until": "2026-01-01"}

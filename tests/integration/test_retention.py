@@ -25,8 +25,9 @@ from pipeline.roles.rebuild import Rebuild, RebuildScope
 from pipeline.settings import load
 from pipeline.storage.dead_letter import row_of_dead_letter
 from pipeline.storage.kept import Kept, kept
-from pipeline.storage.rows import dead_letter_row, event_rows, ledger_row, session_row, with_kept
+from pipeline.storage.rows import dead_letter_row, ledger_row, session_row, with_kept
 from tests.integration.test_clickhouse import T0, event, session
+from tests.support.event_rows import event_rows
 
 DAY_MS = 86_400_000
 AGES = range(0, 120, 12)

@@ -16,8 +16,8 @@ from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import StatementFailed, Store, Unreachable
 from pipeline.embedded.child import LOOPBACK
 from pipeline.formats import native
-from pipeline.storage.rows import event_rows
 from pipeline.topics import SDK_EVENTS
+from tests.support.event_rows import event_rows
 
 # More than the buffers on the way: the beginning is with the reader before the end is computed.
 LONG = "SELECT number, repeat('x', 100) FROM numbers(400000)"

@@ -25,7 +25,8 @@ from pipeline.query.metrics import metric
 from pipeline.query.sessions import session_list, timeline, user_sessions
 from pipeline.query.statement import Statement
 from pipeline.storage.columns import TABLES
-from pipeline.storage.rows import event_rows, session_row
+from pipeline.storage.rows import session_row
+from tests.support.event_rows import event_rows
 
 FIELD = Path(__file__).parents[1] / "data" / "field"
 ALICE_AND_BOB = FIELD / "14-user-a-crashes-user-b-logs-in.ndjson"

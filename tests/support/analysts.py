@@ -15,7 +15,8 @@ from pipeline.domain.policy import Policy
 from pipeline.domain.session import Session
 from pipeline.formats import measure, native
 from pipeline.simulate.fleet import fleet
-from pipeline.storage.rows import deleted_row, event_rows, session_row
+from pipeline.storage.rows import deleted_row, session_row
+from tests.support.event_rows import event_rows
 from tests.support.expected_rows import Device, Row, session_rows
 from tests.support.recorded import bodies, recorded_files
 

@@ -26,7 +26,8 @@ from pipeline.storage.columns import (
 )
 from pipeline.storage.kept import Kept
 from pipeline.storage.row_texts import seconds
-from pipeline.storage.rows import dead_letter_row, deleted_row, event_rows, ledger_row, session_row
+from pipeline.storage.rows import dead_letter_row, deleted_row, ledger_row, session_row
+from tests.support.event_rows import event_rows
 
 T0 = 1_742_296_591_764
 RESOURCE = '{"device.model.identifier":"iPhone17,1","os.name":"iOS","service.version":"7.7"}'
