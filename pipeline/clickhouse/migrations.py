@@ -19,7 +19,7 @@ import orjson
 
 from pipeline.clickhouse.chosen import note_cluster, require_same_cluster
 from pipeline.clickhouse.move import Move
-from pipeline.clickhouse.statements import MigrationError, statements
+from pipeline.clickhouse.statements import MigrationError, run
 from pipeline.clickhouse.store import StatementFailed, Store
 from pipeline.schema_files import schema_folder
 
@@ -55,7 +55,7 @@ def migrate(store: Store, folder: Path | None = None, move: Move | None = None) 
     require_same_cluster(store)
     store.create_database()
     # The first file makes the table of what was applied, which must be there to be asked.
-    _apply(store, files[0])
+    run(store, files[0].text)
     note_cluster(store)
     with _alone(store):
         applied = _applied(store)
@@ -67,7 +67,7 @@ def migrate(store: Store, folder: Path | None = None, move: Move | None = None) 
             )
         pending = [file for file in files if file.name not in applied]
         for file in pending:
-            _apply(store, file)
+            run(store, file.text)
             _record(store, file)
     _go_forward(move or Move(store))
     return [file.name for file in pending]
@@ -131,11 +131,6 @@ def _read(folder: Path) -> list[_File]:
     if not files:
         raise MigrationError(f"no *.sql files in {folder}")
     return files
-
-
-def _apply(store: Store, file: _File) -> None:
-    for statement in statements(file.text):
-        store.command(statement)
 
 
 def _applied(store: Store) -> dict[str, str]:

@@ -143,7 +143,7 @@ class StoredRetention:
             self._hide(table, kind.wanted, days, say)
         if kind is EVENTS:
             # After the events: for that long the ledger takes events that go tomorrow for duplicates, at worst.
-            self._mutate(_LEDGER, f"{_WANTED}", "app_id != ''", days)
+            self._mutate(_LEDGER, _WANTED, "app_id != ''", days)
         return sum(self._remove(table, say) for table in kind.tables)
 
     def _hide(self, table: str, wanted: str, days: Days, say: Callable[[str], None]) -> None:

@@ -24,7 +24,12 @@ def statements(text: str) -> list[str]:
     return found
 
 
-def run_file(store: Store, path: Path) -> None:
-    """Run the statements of a file in their order. Blocks. Raises what the store raises."""
-    for statement in statements(path.read_text(encoding="utf-8")):
+def run(store: Store, text: str) -> None:
+    """Run the statements of a file's text in their order. Blocks. Raises what the store raises."""
+    for statement in statements(text):
         store.command(statement)
+
+
+def run_file(store: Store, path: Path) -> None:
+    """The same of a file."""
+    run(store, path.read_text(encoding="utf-8"))

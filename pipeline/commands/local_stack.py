@@ -15,11 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline import wiring
-from pipeline.clickhouse.comments import comment
-from pipeline.clickhouse.migrations import migrate, note_offset_base
+from pipeline.clickhouse.migrations import note_offset_base
 from pipeline.clickhouse.move import Move
 from pipeline.commands.interruption import Interrupted, Signals
-from pipeline.commands.moves import print_state, telling
+from pipeline.commands.moves import bring_up_to_date, print_state
 from pipeline.commands.progress import unstored, wait_until_idle
 from pipeline.embedded.broker import EmbeddedBroker
 from pipeline.embedded.child import LOOPBACK, Child, free_port, require_free
@@ -171,9 +170,7 @@ class LocalStack:
         """Let an empty broker go on where the last one ended: offsets, sessions, states."""
         store = wiring.store(self.settings)
         try:
-            with telling() as tell:
-                migrate(store, move=Move(store, tell))
-            comment(store)
+            bring_up_to_date(store)
             print_state(Move(store))
             # The broker begins at offset 0 each time; what is stored must go on counting up.
             base = next_offset(store.query) if stored_up_to(store.query) else 0

@@ -1,4 +1,4 @@
-"""`migrate --status`, `--back`, `--forward`, `--finish`: what operators do about events of older tables."""
+"""`migrate` with its progress, and `--status`, `--back`, `--forward`, `--finish`: what becomes of older tables."""
 
 from __future__ import annotations
 
@@ -11,10 +11,24 @@ from rich.console import Console
 from rich.progress import Progress
 
 from pipeline import wiring
+from pipeline.clickhouse.comments import comment
+from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.move import Move, Told
+from pipeline.clickhouse.store import Store
 from pipeline.settings import Settings
 
 _LINE_EVERY_S = 30.0
+
+
+def bring_up_to_date(store: Store) -> list[str]:
+    """Migrate a database, tell how far the move of its events is, and write its comments; the files applied now.
+
+    Blocks. Raises as `migrate` does.
+    """
+    with _telling() as tell:
+        applied = migrate(store, move=Move(store, tell))
+    comment(store)
+    return applied
 
 
 def run(settings: Settings, *, back: bool = False, forward: bool = False, finish: bool = False) -> None:
@@ -60,7 +74,7 @@ def print_state(move: Move, *, is_asked_for: bool = False) -> None:
 
 
 @contextmanager
-def telling() -> Iterator[Told]:
+def _telling() -> Iterator[Told]:
     """What tells of the progress of a move on stderr: a bar on a terminal, else a line now and then."""
     if not sys.stderr.isatty():
         last_s = time.monotonic()

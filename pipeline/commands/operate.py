@@ -14,13 +14,11 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline import topics, wiring
-from pipeline.clickhouse import migrations
-from pipeline.clickhouse.comments import comment
 from pipeline.clickhouse.migrations import note_offset_base
 from pipeline.clickhouse.move import Move
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.local_stack import LocalStack
-from pipeline.commands.moves import print_state, telling
+from pipeline.commands.moves import bring_up_to_date, print_state
 from pipeline.commands.progress import Lag, lags, wait_until_idle
 from pipeline.commands.refused import words_of, words_of_misplaced
 from pipeline.commands.soundness import accept_losses, faults
@@ -83,9 +81,7 @@ def migrate(settings: Settings, made_anew: Sequence[str] = ()) -> None:
             raise CommandFailed(f"{topic} is not a topic for --made-anew. {remedy(topic)}")
     store = wiring.store(settings)
     try:
-        with telling() as tell:
-            applied = migrations.migrate(store, move=Move(store, tell))
-        comment(store)
+        applied = bring_up_to_date(store)
         note_offset_base(store, settings.offset_base)
         print(f"applied {', '.join(applied)}" if applied else "ClickHouse is up to date")
         print_state(Move(store))

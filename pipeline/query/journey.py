@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.query.kept import IS_KEPT
 from pipeline.query.session_range import time_text
 from pipeline.query.statement import Statement
 
@@ -24,7 +25,6 @@ _IN_SESSION = (
     " AND day >= toDate32(fromUnixTimestamp64Milli({start_ms:Int64}, 'UTC'))"
     " AND day <= toDate32(fromUnixTimestamp64Milli({end_ms:Int64}, 'UTC')))"
 )
-_IS_KEPT = "(retention_days = 0 OR stored_on + retention_days >= toDate(now('UTC')))"
 _ORDER = "ORDER BY time, rank, seq, event_id"
 _SHORT = (
     "mapApply((k, v) -> (k, if(lengthUTF8(v) > {shown:UInt32},"
@@ -59,7 +59,7 @@ def _nearest(side: str, order: str) -> str:
             f"(SELECT {choose}((toNullable(s.started_at), toNullable(s.session_id)), s.started_at) FROM"
             " (SELECT session_id, started_at FROM session_rows FINAL"
             f" PREWHERE {_OF_DEVICE} AND toDate(started_at) IN ({days})"
-            f" WHERE is_deleted = 0 AND {_IS_KEPT}) AS s WHERE s.started_at {side} at)"
+            f" WHERE is_deleted = 0 AND {IS_KEPT}) AS s WHERE s.started_at {side} at)"
         )
 
     near = among(f"{days} ORDER BY 1 {order} LIMIT {_NEAR_DAYS}")

@@ -1,4 +1,4 @@
-"""Which events are still kept, as a rebuild has to know it."""
+"""Which rows are still kept, as questions that pass the views by and a rebuild have to know it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import orjson
 from pipeline.formats.limits import CLOCK_TOLERANCE_MS
 
 _DAY_MS = 86_400_000
+
+IS_KEPT = "(retention_days = 0 OR stored_on + retention_days >= toDate(now('UTC')))"
+"""The condition by which the views show a row."""
 
 _LAST_GONE = """
 SELECT app_id, toInt64(max(day)) AS day FROM

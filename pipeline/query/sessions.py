@@ -16,6 +16,7 @@ import orjson
 
 from pipeline.query.filters.sql import FilterScope, looks_beyond_rows, points_out, where
 from pipeline.query.filters.tree import Filter
+from pipeline.query.kept import IS_KEPT
 from pipeline.query.operations import Ask
 from pipeline.query.statement import Statement
 
@@ -40,7 +41,7 @@ _OF_DAYS = (
     " first_event_id, last_event_at, arrived_at,"
     " NOT is_final AND (app_id, device_id) IN (SELECT app_id, device_id FROM devices_set_aside) AS is_set_aside,"
     f" {_TIMES_MS} FROM session_rows FINAL PREWHERE toDate(started_at) BETWEEN {{first_day:Date}} AND {{last_day:Date}}"
-    " WHERE is_deleted = 0 AND (retention_days = 0 OR stored_on + retention_days >= toDate(now('UTC'))) AND"
+    f" WHERE is_deleted = 0 AND {IS_KEPT} AND"
 )
 _OF_ALL_TIME = f"SELECT * EXCEPT (resource), {_TIMES_MS} FROM sessions WHERE"
 _DAYS_OF_DEVICE = (

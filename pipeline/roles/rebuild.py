@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from pipeline import topics
-from pipeline.clickhouse.statements import statements
+from pipeline.clickhouse.statements import run_file
 from pipeline.clickhouse.store import Store
 from pipeline.domain.policy import Policies
 from pipeline.domain.retention import Retentions
@@ -339,8 +339,7 @@ class Rebuild:
         return partition_of(f"{device.app_id}/{device.device_id}".encode(), self._partitions)
 
     def _run(self, name: str) -> None:
-        for statement in statements((schema_folder() / "rebuild" / name).read_text(encoding="utf-8")):
-            self._store.command(statement)
+        run_file(self._store, schema_folder() / "rebuild" / name)
 
 
 async def _keys(

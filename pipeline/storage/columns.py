@@ -136,8 +136,7 @@ EVENT_COPY_COLUMNS: tuple[tuple[str, str], ...] = (
     ("raw_time", _TIME),
     ("offset", "UInt64"),
     ("event_index", "UInt16"),
-    ("stored_on", "Date"),
-    ("retention_days", "UInt16"),
+    *KEPT_COLUMNS,
 )
 """The same of `z_event_copy_feed`: what takes a copy of an event back."""
 

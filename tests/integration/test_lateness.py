@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.clickhouse.migrations import migrate, statements
+from pipeline.clickhouse.migrations import migrate
+from pipeline.clickhouse.statements import statements
 from pipeline.clickhouse.store import Store
 from pipeline.domain.event import Event
 from pipeline.domain.policy import Policy

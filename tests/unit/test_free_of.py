@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import pipeline
-from pipeline.clickhouse.migrations import statements
+from pipeline.clickhouse.statements import statements
 from pipeline.dashboard.verdict import compared
 from pipeline.query.compare import compare
 from pipeline.query.free_of import BACKGROUND, FREE_OF, RATED, WHOLES, FreeOf
