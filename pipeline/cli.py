@@ -74,7 +74,7 @@ app.command("retention")(retention.command)
 _TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
 
 
-_FORMATS = ", ".join(each.name for each in registry.FORMATS)
+_FORMATS = ", ".join(registry.names())
 
 
 class Role(StrEnum):

@@ -11,6 +11,7 @@ from pathlib import Path
 from pipeline.clickhouse.clustered import clustered
 from pipeline.clickhouse.store import Store
 from pipeline.embedded.running import completed
+from pipeline.formats.options import Options
 from pipeline.kafka.admin import ensure_topics
 from pipeline.kafka.connection import KafkaConnection, wait_for_broker
 from pipeline.roles import topology
@@ -52,6 +53,11 @@ def connection(settings: Settings) -> KafkaConnection:
         password=settings.kafka_password,
         ca_file=settings.kafka_ca_file,
     )
+
+
+def options(settings: Settings) -> Options:
+    """How foreign formats are read."""
+    return Options()
 
 
 def store(settings: Settings) -> Store:

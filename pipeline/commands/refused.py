@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pipeline.formats import native
-from pipeline.formats.format import Format
+from pipeline.formats.format import Beside, Format
 from pipeline.formats.native.partitioner import REMEDY
+from pipeline.formats.options import DEFAULTS, Options
 from pipeline.formats.rejected import Rejected
+from pipeline.kafka.produce import RecordToSend
 from pipeline.query.operations import RefusedTotals, WrongPartition
 
 _SEE = "session-pipeline dead-letters list"
@@ -18,15 +20,16 @@ _SEE = "session-pipeline dead-letters list"
 class RefusedOnArrival:
     """How much the workers are going to refuse of records that come now."""
 
-    format: Format
+    options: Options = DEFAULTS
     records: int = 0
     events: int = 0
     spans: int = 0
 
-    def count(self, key: bytes | None, value: bytes, now_ms: int) -> None:
-        """Judge a record as the worker will that reads it."""
-        translate = self.format.translate
-        judged = translate(value, now_ms) if translate else native.decode(value, key, now_ms)
+    def count(self, format: Format, record: RecordToSend, now_ms: int) -> None:
+        """Judge a record of a format as the worker will that reads it."""
+        value, beside = record.value, Beside(record.headers, self.options)
+        translate = format.translate
+        judged = translate(value, now_ms, beside) if translate else native.decode(value, record.key, now_ms)
         if isinstance(judged, Rejected):
             self.records += 1
             return

@@ -45,28 +45,30 @@ def send(settings: Settings, files: list[str], format: str, *, live: bool = Fals
     What was sent long ago is of that time, and not of a device with a slow clock; unless it is `live`: then it comes
     from devices now. A single document does not tell the one from the other. Raises `CommandFailed`, `KafkaFailure`.
     """
-    known = registry.of_name(format)
-    if known is None:
-        names = ", ".join(each.name for each in registry.FORMATS)
-        raise CommandFailed(f"{format} is not a known format: use one of {names}")
+    alike = registry.of_name(format)
+    if not alike:
+        raise CommandFailed(f"{format} is not a known format: use one of {', '.join(registry.names())}")
     for name in files:
         if name != "-" and not Path(name).is_file():
             raise CommandFailed(f"{name} is not a file: name one to send, or - for standard input")
-    refused = RefusedOnArrival(known)
+    refused = RefusedOnArrival(wiring.options(settings))
+    sent_to: dict[str, None] = {}
 
     def records() -> Iterator[RecordToSend]:
         for name in files:
             for line in _lines(name):
                 # Under the name without its folder, so that a file gives the same keys wherever it lies.
+                known = registry.of_document(alike, line)
                 key, now_ms = known.key_of(line, Path(name).name), int(time.time() * 1_000)
                 came_ms = None if live else recorded_ms(known.sent_at_of(line), now_ms)
-                refused.count(key, line, now_ms if came_ms is None else came_ms)
-                yield RecordToSend(
-                    known.topic, key, line, headers=() if came_ms is None else header_of(came_ms)
-                )
+                headers = () if came_ms is None else header_of(came_ms)
+                record = RecordToSend(known.topic, key, line, headers=headers)
+                refused.count(known, record, now_ms if came_ms is None else came_ms)
+                sent_to[known.topic] = None
+                yield record
 
     sent = _run(wiring.connection(settings), records(), total=None, rate=0)
-    print(f"sent {sent} records to {known.topic}, {refused.words}")
+    print(f"sent {sent} records to {' and '.join(sent_to or [alike[0].topic])}, {refused.words}")
 
 
 def simulate(settings: Settings, numbers: Fleet, *, rate: float, out: Path | None) -> None:

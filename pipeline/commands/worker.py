@@ -18,7 +18,7 @@ from pipeline.state.codec import state_codec
 from pipeline.storage.kept import Keeping
 from pipeline.streaming.apps import Frame, report_ready, router_app, sessionizer_app, sink_app
 from pipeline.streaming.faust_app import BatchApp, run
-from pipeline.wiring import connection, make_topics, store
+from pipeline.wiring import connection, make_topics, options, store
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def _apps(role: str, settings: Settings, frame: Frame, ready_file: Path | None) 
         settings.retentions, settings.dead_letter_retention_days, settings.dead_letters_per_minute
     )
     build = {
-        "router": lambda: router_app(frame),
+        "router": lambda: router_app(frame, options(settings)),
         "sessionizer": lambda: sessionizer_app(frame, settings.policies, encode),
         "sink": lambda: sink_app(frame, store(settings), bounds, keeping),
     }

@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
+from pipeline.formats.options import DEFAULTS, Options
 from pipeline.formats.rejected import Rejected
 from pipeline.formats.translation import Translation
 
-Translate = Callable[[bytes | None, int], Translation | Rejected]
-"""Gets a record's value and its record time (Unix milliseconds). Gives the native envelopes in it and what was refused
-of it, or why it was refused whole. Never raises because of what it reads; the same bytes give the same envelopes."""
+Headers = Sequence[tuple[str, bytes]]
+
+
+class Beside(NamedTuple):
+    """What a translation may go by besides the value and the time of a record."""
+
+    headers: Headers = ()
+    """Of the record, as the broker has them."""
+    options: Options = DEFAULTS
+
+
+NOTHING_BESIDE = Beside()
+
+
+class Translate(Protocol):
+    """Translates records of a format into native envelopes."""
+
+    def __call__(
+        self, value: bytes | None, record_ms: int, beside: Beside = NOTHING_BESIDE, /
+    ) -> Translation | Rejected:
+        """The native envelopes in a record and what was refused of it, or why it was refused whole.
+
+        `record_ms` is its record time, Unix milliseconds. Never raises because of what it reads, and does not block;
+        the same bytes, headers and options give the same envelopes.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +42,7 @@ class Format:
     """A format in which SDKs send events, and the raw topic that has nothing but it."""
 
     name: str
-    """As `send --format` has it."""
+    """As `send --format` has it. Formats of one name share it: each document goes to the one that `holds` it."""
     topic: str
     """Where SDKs send it."""
     max_bytes: int
@@ -27,5 +51,7 @@ class Format:
     """Gets a document and the name of the file that it is from; gives the key under which `send` produces it."""
     translate: Translate | None
     """None for native envelopes: these are read as they are, and not by the router."""
+    holds: Callable[[bytes], bool] = lambda document: True
+    """Whether a document is of this format, and not of another one of the same name."""
     sent_at_of: Callable[[bytes], int | None] = lambda document: None
     """Gets a document; gives when it was sent by its device's clock (Unix milliseconds), None if it does not say."""

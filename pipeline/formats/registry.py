@@ -5,6 +5,8 @@ A new format is a sub-package that has a `FORMAT`, and its line here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pipeline.formats import measure, native
 from pipeline.formats.format import Format
 
@@ -21,6 +23,16 @@ def of_topic(topic: str) -> Format:
     return {each.topic: each for each in FORMATS}[topic]
 
 
-def of_name(name: str) -> Format | None:
-    """The format that `send --format` calls so."""
-    return {each.name: each for each in FORMATS}.get(name)
+def names() -> tuple[str, ...]:
+    """What `send --format` takes, each once."""
+    return tuple(dict.fromkeys(each.name for each in FORMATS))
+
+
+def of_name(name: str) -> tuple[Format, ...]:
+    """The formats that `send --format` calls so; none if there are none."""
+    return tuple(each for each in FORMATS if each.name == name)
+
+
+def of_document(alike: Sequence[Format], document: bytes) -> Format:
+    """The one of some formats of one name that a document is of; the first if it is of none of them."""
+    return next((each for each in alike if each.holds(document)), alike[0])

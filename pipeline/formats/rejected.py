@@ -70,6 +70,9 @@ class Rejected:
     reason: Reason
     detail: str
     event_index: int | None = None
+    part: bytes | None = None
+    """The bytes of the refused part alone, as a record of its own would have them: where a record holds many devices,
+    the dead letter of one does not hold the others' data. None where it is not cut out."""
 
     def __post_init__(self) -> None:
         if len(self.detail) > MAX_DETAIL_CHARS:

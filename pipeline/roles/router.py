@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
 from pipeline.formats import registry
-from pipeline.formats.format import Translate
+from pipeline.formats.format import Beside, Translate
+from pipeline.formats.options import DEFAULTS, Options
 from pipeline.formats.record_time import header_of, record_time_ms
 from pipeline.formats.rejected import Rejected
 from pipeline.roles.metrics import Metrics
@@ -36,6 +37,7 @@ class Router:
         metrics: Metrics,
         *,
         offset_base: int = 0,
+        options: Options = DEFAULTS,
     ) -> None:
         """`send` puts records on `sdk-events`, each where its key belongs. It returns once the broker has them, as does
         `dead_letter`."""
@@ -43,6 +45,7 @@ class Router:
         self._dead_letter = dead_letter
         self._metrics = metrics
         self._offset_base = offset_base
+        self._options = options
         # One body is translated while the envelopes of another are on their way to the broker.
         self._translating = asyncio.Semaphore(2)
 
@@ -67,7 +70,7 @@ class Router:
     def _translate(self, translate: Translate, topic: str, partition: int, record: Any, made: _Made) -> int:
         """Add what becomes of a body; its bytes."""
         came_ms = record_time_ms(record.headers, record.timestamp)
-        translated = translate(record.value, came_ms)
+        translated = translate(record.value, came_ms, Beside(record.headers, self._options))
         faults, size = [translated] if isinstance(translated, Rejected) else translated.refused, 0
         if not isinstance(translated, Rejected):
             [header] = header_of(came_ms)

@@ -65,18 +65,25 @@ def dead_letters_of(
 ) -> list[DeadLetter]:
     """The dead letters of one record: one for each reason, so that 500 bad events do not keep a record 500 times.
 
-    The first fault of a reason speaks for all; its detail names the other events at fault. Key and value are
-    cut where a dead letter could not hold them, which the detail says too.
+    Faults of parts that are cut out of it have one for each part and reason, with the bytes of the part. The first
+    fault of a dead letter speaks for all; its detail names the other events at fault. Key and value are cut where a
+    dead letter could not hold them, which the detail says too.
     """
-    by_reason: dict[Reason, list[Rejected]] = {}
+    together: dict[tuple[Reason, bytes | None], list[Rejected]] = {}
     for fault in faults:
-        by_reason.setdefault(fault.reason, []).append(fault)
-    spoken = [_speaking_for(alike) for alike in by_reason.values()]
-    if len(value or b"") > MAX_KEPT_BYTES or len(key or b"") > MAX_KEPT_KEY_BYTES:
-        note = f" (value of {len(value or b'')} bytes, key of {len(key or b'')}: cut here)"
-        spoken = [_with_note(rejected, note) for rejected in spoken]
-        value, key = value and value[:MAX_KEPT_BYTES], key and key[:MAX_KEPT_KEY_BYTES]
-    return [DeadLetter(topic, partition, offset, record_ms, key, value, rejected) for rejected in spoken]
+        together.setdefault((fault.reason, fault.part), []).append(fault)
+    letters = []
+    for (_, part), alike in together.items():
+        rejected, kept_key, kept_value = _speaking_for(alike), key, value if part is None else part
+        if len(kept_value or b"") > MAX_KEPT_BYTES or len(key or b"") > MAX_KEPT_KEY_BYTES:
+            note = f" (value of {len(kept_value or b'')} bytes, key of {len(key or b'')}: cut here)"
+            rejected = _with_note(rejected, note)
+            kept_value, kept_key = (
+                kept_value and kept_value[:MAX_KEPT_BYTES],
+                key and key[:MAX_KEPT_KEY_BYTES],
+            )
+        letters.append(DeadLetter(topic, partition, offset, record_ms, kept_key, kept_value, rejected))
+    return letters
 
 
 def _speaking_for(alike: Sequence[Rejected]) -> Rejected:
@@ -90,7 +97,7 @@ def _speaking_for(alike: Sequence[Rejected]) -> Rejected:
 
 def _with_note(rejected: Rejected, note: str) -> Rejected:
     detail = rejected.detail[: MAX_DETAIL_CHARS - len(note)] + note
-    return Rejected(rejected.reason, detail, rejected.event_index)
+    return Rejected(rejected.reason, detail, rejected.event_index, rejected.part)
 
 
 Told = Mapping[str, str]

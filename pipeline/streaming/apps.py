@@ -15,6 +15,7 @@ from pipeline import topics
 from pipeline.clickhouse.store import Store, UnstorableRow
 from pipeline.domain.policy import Policies
 from pipeline.formats.native.partitioner import partition_of
+from pipeline.formats.options import Options
 from pipeline.formats.registry import routed_topics
 from pipeline.kafka import record_batches
 from pipeline.kafka.connection import KafkaConnection
@@ -222,7 +223,7 @@ def sink_app(frame: Frame, store: Store, bounds: Bounds, keeping: Keeping) -> Ba
     return app
 
 
-def router_app(frame: Frame) -> BatchApp:
+def router_app(frame: Frame, options: Options) -> BatchApp:
     """Translates the raw topics into `sdk-events`, keyed by device."""
     app = frame.app("router")
 
@@ -236,7 +237,7 @@ def router_app(frame: Frame) -> BatchApp:
     async def dead_letter(refused: Sequence[DeadLetter]) -> None:
         await frame.dead_letter(app, refused)
 
-    router = Router(send, dead_letter, frame.metrics, offset_base=frame.offset_base)
+    router = Router(send, dead_letter, frame.metrics, offset_base=frame.offset_base, options=options)
 
     async def handle(event: Any) -> None:
         await router.handle(event.message.topic, event.message.partition, event.value)

@@ -39,10 +39,13 @@ MAY_IMPORT = {
     "setting_values": set[str](),
     "setting_list": {"domain", "setting_values"},
     "settings": {"domain", "setting_list", "setting_values"},
-    "wiring": {"state", "roles", "kafka", "clickhouse", "embedded", "settings", "topics"},
+    # What SDKs reach, by HTTP and as a library: both make records of raw topics, and know nothing of sessions.
+    "receive": {"domain", "formats", "kafka", "topics"},
+    "sdk": {"domain", "formats", "kafka", "topics"},
+    "wiring": {"formats", "state", "roles", "kafka", "clickhouse", "embedded", "settings", "topics"},
     "commands": {
         *("domain", "formats", "storage", "state", "query", "kafka", "clickhouse", "roles", "streaming"),
-        *("dashboard", "embedded", "simulate", "settings", "wiring", "topics", "runtime"),
+        *("dashboard", "receive", "sdk", "embedded", "simulate", "settings", "wiring", "topics", "runtime"),
     },
     "cli": {"commands", "formats", "wiring", "settings", "runtime", "__version__"},
     "__main__": {"cli"},
@@ -57,7 +60,7 @@ ONLY_IMPORTED_BY = {
     "aiokafka": {"kafka", "streaming"},
     "clickhouse_connect": {"clickhouse"},
     "chdb": {"embedded"},
-    "prometheus_client": {"roles"},
+    "prometheus_client": {"roles", "receive"},
 }
 # The life of an assignment and the order of things after a rebalance, for any transport.
 FREE_OF_FAUST = ("pipeline.streaming.assignment", "pipeline.streaming.recovery", "pipeline.cli")

@@ -1,6 +1,6 @@
 """Request bodies of the Measure SDK (`measure-events`)."""
 
-from pipeline.formats.format import Format
+from pipeline.formats.format import NOTHING_BESIDE, Format
 from pipeline.formats.limits import MAX_BODY_BYTES
 from pipeline.formats.measure.body import decode
 from pipeline.formats.translation import NativeRecord, Translation
@@ -14,5 +14,5 @@ FORMAT = Format(
     # One key for all of a file, hence one partition: without, its bodies would be read in any order, and the first
     # one of a device could come after more events than may be restated.
     key_of=lambda document, file_name: file_name.encode(),
-    translate=decode,
+    translate=lambda value, record_ms, beside=NOTHING_BESIDE: decode(value, record_ms),
 )

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from pipeline.formats.envelope import Envelope
+from pipeline.formats.format import NOTHING_BESIDE, Beside
 from pipeline.formats.limits import MAX_EVENTS, MAX_RECORD_BYTES
 from pipeline.formats.mending import Repairs, read_json
 from pipeline.formats.native.events import decode
@@ -36,7 +37,9 @@ class _Part(NamedTuple):
     read: Envelope
 
 
-def translate(value: bytes | None, record_ms: int) -> Translation | Rejected:
+def translate(
+    value: bytes | None, record_ms: int, beside: Beside = NOTHING_BESIDE, /
+) -> Translation | Rejected:
     """The envelopes of one record under their right key, and what was refused; `record_ms` is its time, Unix ms.
 
     A sound envelope of at most 500 events goes on byte for byte. One of more is split, every part with all that the

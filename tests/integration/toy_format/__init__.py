@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
-from pipeline.formats.format import Format
+from pipeline.formats.format import NOTHING_BESIDE, Beside, Format
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.formats.translation import Sender, TranslatedEvent, Translation, pack
 
 _FIELDS = 5
 
 
-def decode(value: bytes | None, record_ms: int) -> Translation | Rejected:
+def decode(value: bytes | None, record_ms: int, beside: Beside = NOTHING_BESIDE, /) -> Translation | Rejected:
     """The native envelope of one line; a line that has not its five fields is refused."""
     fields = (value or b"").decode("utf-8", "replace").split()
     if len(fields) != _FIELDS or not fields[-1].isdigit():

@@ -1,0 +1,13 @@
+"""What an operator may choose of how foreign formats are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The same for all records that a router reads; another choice gives other envelopes of the same bytes."""
+
+
+DEFAULTS = Options()
