@@ -313,8 +313,8 @@ class _Truth:
         """Whether workers of several policies had a share in it, or it was set aside. What comes of it depends on who
         had which share: until a rebuild nothing is promised but that every owner and every replay comes to the same.
 
-        So it is, once rebuilt, with a device whose event came first in a record that the sink lost, and again later: the
-        sessionizer that had the first had the other taken back, unless it was lost to it too.
+        So it is, once rebuilt, with a device whose event came first in a record that the sink lost, and again later:
+        the sessionizer that had the first had the other taken back, unless it was lost to it too.
         """
         several = len(self.versions.get(device, ())) > 1 or device in self._set_aside
         return several or (self._world.is_rebuilt and device in self._halved())
