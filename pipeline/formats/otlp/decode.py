@@ -1,0 +1,195 @@
+"""Messages of `otlp_logs` and `otlp_spans`, translated into native envelopes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+import orjson
+
+from pipeline.formats.clocks import back_of
+from pipeline.formats.format import NOTHING_BESIDE, Beside, Translate
+from pipeline.formats.limits import MAX_BODY_BYTES, MAX_RECORD_BYTES
+from pipeline.formats.mending import read_json
+from pipeline.formats.options import Options
+from pipeline.formats.otlp.events import Context, Made, context_of, events_of_log, events_of_span
+from pipeline.formats.otlp.fault import Fault
+from pipeline.formats.otlp.identity import ResourceIdentity
+from pipeline.formats.otlp.json_form import MAX_NESTING, Json
+from pipeline.formats.otlp.json_values import Inexact, snake
+from pipeline.formats.otlp.message import LOGS, SPANS, Encoding, Kind, ResourceBlock
+from pipeline.formats.otlp.proto import Protobuf
+from pipeline.formats.otlp.refusals import Place, Refused, rejected
+from pipeline.formats.rejected import Reason, Rejected
+from pipeline.formats.translation import Draft, TranslatedEvent, Translation, pack, set_right
+
+_BLANKS = b" \t\r\n"
+_BOM = b"\xef\xbb\xbf"
+_METRICS = "resourceMetrics"
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_Read = Callable[[Encoding, Any, Context], list[Made]]
+
+
+def translator(kind: Kind) -> Translate:
+    """The `translate` of one of the two formats.
+
+    One bad record does not condemn its message, nor one bad resource the others: they are in `refused`, with the
+    record's index in the message and with their own bytes. What is translated is never refused by the native decoder
+    at the same record time.
+    """
+    read: _Read = _log if kind is LOGS else _span
+
+    def translate(
+        value: bytes | None, record_ms: int, beside: Beside = NOTHING_BESIDE, /
+    ) -> Translation | Rejected:
+        if not value:
+            return Rejected(Reason.EMPTY_RECORD, "the record has no value")
+        if len(value) > MAX_BODY_BYTES:
+            return Rejected(
+                Reason.RECORD_TOO_LARGE,
+                f"the record has {len(value)} bytes, at most {MAX_BODY_BYTES} allowed",
+            )
+        encoding = _encoding_of(value, kind)
+        if isinstance(encoding, Rejected):
+            return encoding
+        try:
+            return _translated(encoding, kind, read, record_ms, beside.options)
+        except Inexact:
+            assert isinstance(encoding, Json)
+            return _translated(encoding.exact(), kind, read, record_ms, beside.options)
+
+    return translate
+
+
+def holds(kind: Kind) -> Callable[[bytes], bool]:
+    """Whether a document in JSON is of this kind."""
+
+    def is_of_kind(document: bytes) -> bool:
+        try:
+            names = _members.decode(document.removeprefix(_BOM))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return False
+        return kind.blocks in names or snake(kind.blocks) in names
+
+    return is_of_kind
+
+
+def _encoding_of(value: bytes, kind: Kind) -> Encoding | Rejected:
+    """Told apart by how a message begins: nothing else says which it is."""
+    stripped = value.strip(_BLANKS)
+    is_json = (
+        value[:1] in (b"{", b"[") or value.startswith(_BOM) or (value[:1] != b"\n" and value[0] in _BLANKS)
+    )
+    if not is_json and value[:1] == b"\n" and stripped[:1] == b"{" and stripped[-1:] == b"}":
+        # A new line is how protobuf begins too: its first field.
+        try:
+            orjson.loads(value)
+            is_json = True
+        except orjson.JSONDecodeError:
+            is_json = False
+    if is_json:
+        return _json(value, stripped, kind)
+    if value[:1] != b"\n":
+        return Rejected(
+            Reason.MALFORMED_PROTOBUF,
+            f"neither OTLP JSON nor protobuf, which begins with 0x0a, not 0x{value[0]:02x}",
+        )
+    return Protobuf(value)
+
+
+def _json(value: bytes, stripped: bytes, kind: Kind) -> Encoding | Rejected:
+    if stripped[:1] == b"[":
+        return Rejected(
+            Reason.UNSUPPORTED, f"an array (zipkin_json?): OTLP JSON is an object with {kind.blocks}"
+        )
+    read = read_json(value, MAX_BODY_BYTES, MAX_NESTING)
+    if isinstance(read, Rejected):
+        return read
+    names = read.tree.keys()
+    if kind.blocks not in names and snake(kind.blocks) not in names:
+        other = SPANS if kind is LOGS else LOGS
+        if other.blocks in names or snake(other.blocks) in names:
+            return Rejected(Reason.UNSUPPORTED, f"{other.blocks}: their topic is {other.topic}")
+        if _METRICS in names or snake(_METRICS) in names:
+            return Rejected(Reason.UNSUPPORTED, f"{_METRICS}: metrics are not taken")
+        return Rejected(Reason.MISSING_FIELD, f"{kind.blocks}: required, an array")
+    return Json(read, kind)
+
+
+def _log(encoding: Encoding, raw: Any, context: Context) -> list[Made]:
+    return events_of_log(encoding.log(raw), context)
+
+
+def _span(encoding: Encoding, raw: Any, context: Context) -> list[Made]:
+    return events_of_span(encoding.span(raw), context)
+
+
+def _translated(
+    encoding: Encoding, kind: Kind, read: _Read, record_ms: int, options: Options
+) -> Translation | Rejected:
+    blocks = encoding.split()
+    if isinstance(blocks, Rejected):
+        return blocks
+    refused: list[Refused] = []
+    outgoing: list[TranslatedEvent] = []
+    places: list[Place] = []
+    latest_ms = record_ms
+    for context, block, scope, records in _scopes(encoding, blocks, options, record_ms):
+        first = len(places)
+        places += [Place(block, scope, record) for record in range(len(records))]
+        for index, raw in enumerate(records, first):
+            try:
+                if isinstance(context, Fault):
+                    raise context
+                if type(raw) is bytes and len(raw) > MAX_RECORD_BYTES:
+                    raise Fault(Reason.RECORD_TOO_LARGE, "", f"{len(raw)} bytes, at most {MAX_RECORD_BYTES}")
+                for sender, time_ms, event in read(encoding, raw, context):
+                    outgoing.append(TranslatedEvent(index, sender, event))
+                    latest_ms = max(latest_ms, time_ms)
+            except Fault as fault:
+                refused.append(Refused(index, places[index], fault))
+    if not places:
+        return Rejected(Reason.NO_EVENTS, f"{kind.blocks}: at least one record")
+    misdated: list[Rejected] = []
+    if back_of(latest_ms, record_ms):
+        outgoing, misdated = set_right(_drafts(outgoing), record_ms, "timeUnixNano")
+    packed = pack(outgoing)
+    for late in (*misdated, *packed.refused):
+        index = late.event_index or 0
+        detail = late.detail.partition(": ")[2]
+        refused.append(Refused(index, places[index], Fault(late.reason, "", detail)))
+    return Translation(packed.records, rejected(refused, blocks, encoding, kind) if refused else [])
+
+
+def _scopes(
+    encoding: Encoding, blocks: Sequence[ResourceBlock], options: Options, record_ms: int
+) -> Iterator[tuple[Context | Fault, int, int, Sequence[Any]]]:
+    """What the records of each scope have in common, or why none of them is taken; where it is; its records."""
+    for number, block in enumerate(blocks):
+        who: ResourceIdentity | Fault
+        repaired: tuple[str, ...] = ()
+        try:
+            attributes, repaired = encoding.resource(block.resource)
+            who = ResourceIdentity(attributes, options)
+        except Fault as fault:
+            who = fault if fault.path.startswith("resource") else fault.under("resource")
+        for index, scope in enumerate(block.scopes):
+            if isinstance(who, Fault):
+                yield who, number, index, scope.records
+                continue
+            context: Context | Fault
+            try:
+                context = context_of(who, encoding.scope(scope.scope), repaired, record_ms)
+            except Fault as fault:
+                context = fault if fault.path.startswith("scope") else fault.under("scope")
+            yield context, number, index, scope.records
+
+
+def _drafts(outgoing: Sequence[TranslatedEvent]) -> list[Draft]:
+    decode = msgspec.json.Decoder(dict[str, Any]).decode
+    drafts = []
+    for place, sender, event in outgoing:
+        told: dict[str, Any] = dict(_members.decode(event))
+        drafts.append(Draft(place, sender, int(decode(event)["time"]), told))
+    return drafts

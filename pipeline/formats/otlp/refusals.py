@@ -1,0 +1,87 @@
+"""What of a message is refused, each with its own bytes: a message has the records of many devices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from pipeline.formats.otlp.fault import Fault
+from pipeline.formats.otlp.message import Encoding, Kind, ResourceBlock, ScopeBlock
+from pipeline.formats.rejected import Reason, Rejected
+
+MAX_PARTS = 200
+"""Refusals of a message that are cut out each by itself; beyond them, all of one reason are one part. So are those that
+would be more than MAX_PART_BYTES together: each has the whole resource with it."""
+MAX_PART_BYTES = 16_000_000
+OF_RESOURCE = "resource"
+"""Begins the path of a fault that is one of the resource."""
+
+
+class Place(NamedTuple):
+    """Where a record is: indexes of resource, scope and record."""
+
+    block: int
+    scope: int
+    record: int
+
+
+class Refused(NamedTuple):
+    """A record that is refused."""
+
+    at: int
+    """Of all records of the message, from 0."""
+    place: Place
+    fault: Fault
+
+
+def rejected(
+    refused: Sequence[Refused], blocks: Sequence[ResourceBlock], encoding: Encoding, kind: Kind
+) -> list[Rejected]:
+    """One for each record; those of one dead letter have the same part."""
+    units: dict[tuple[Reason, int, int], list[Refused]] = {}
+    for each in refused:
+        alone = -1 if each.fault.path.startswith(OF_RESOURCE) else each.at
+        units.setdefault((each.fault.reason, each.place.block, alone), []).append(each)
+    made: list[Rejected] = []
+    size = 0
+    rest: dict[Reason, list[Refused]] = {}
+    for number, ((reason, _, _), unit) in enumerate(units.items()):
+        if number < MAX_PARTS and size < MAX_PART_BYTES:
+            part = encoding.joined(_cut(unit, blocks))
+            size += len(part)
+            made += _worded(unit, kind, part)
+        else:
+            rest.setdefault(reason, []).extend(unit)
+    for unit in rest.values():
+        made += _worded(unit, kind, encoding.joined(_cut(unit, blocks)))
+    return sorted(made, key=lambda each: each.event_index or 0)
+
+
+def _cut(unit: Iterable[Refused], blocks: Sequence[ResourceBlock]) -> list[ResourceBlock]:
+    """The blocks with nothing but these records."""
+    records: dict[int, dict[int, list[int]]] = {}
+    for each in unit:
+        place = each.place
+        records.setdefault(place.block, {}).setdefault(place.scope, []).append(place.record)
+    return [
+        ResourceBlock(
+            blocks[block].resource,
+            [
+                ScopeBlock(
+                    blocks[block].scopes[scope].scope, [blocks[block].scopes[scope].records[i] for i in some]
+                )
+                for scope, some in scopes.items()
+            ],
+        )
+        for block, scopes in records.items()
+    ]
+
+
+def _worded(unit: Iterable[Refused], kind: Kind, part: bytes) -> Iterable[Rejected]:
+    for index, place, fault in unit:
+        path = f"{kind.blocks}[{place.block}]"
+        if not fault.path.startswith(OF_RESOURCE):
+            path += f".{kind.scopes}[{place.scope}]"
+            if not fault.path.startswith("scope"):
+                path += f".{kind.records}[{place.record}]"
+        yield Rejected(fault.reason, fault.under(path).words, index, part)
