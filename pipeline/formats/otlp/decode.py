@@ -13,14 +13,14 @@ from pipeline.formats.format import NOTHING_BESIDE, Beside, Translate
 from pipeline.formats.limits import MAX_BODY_BYTES, MAX_RECORD_BYTES
 from pipeline.formats.mending import read_json
 from pipeline.formats.options import Options
-from pipeline.formats.otlp.events import Context, Made, context_of, events_of_log, events_of_span
+from pipeline.formats.otlp.events import Context, add_log, add_span, context_of
 from pipeline.formats.otlp.fault import Fault
 from pipeline.formats.otlp.identity import ResourceIdentity
 from pipeline.formats.otlp.json_form import MAX_NESTING, Json
 from pipeline.formats.otlp.json_values import Inexact, snake
 from pipeline.formats.otlp.message import LOGS, SPANS, Encoding, Kind, ResourceBlock
 from pipeline.formats.otlp.proto import Protobuf
-from pipeline.formats.otlp.refusals import Place, Refused, rejected
+from pipeline.formats.otlp.refusals import Places, Refused, rejected
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.formats.translation import Draft, TranslatedEvent, Translation, pack, set_right
 
@@ -28,7 +28,6 @@ _BLANKS = b" \t\r\n"
 _BOM = b"\xef\xbb\xbf"
 _METRICS = "resourceMetrics"
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_Read = Callable[[Encoding, Any, Context], list[Made]]
 
 
 def translator(kind: Kind) -> Translate:
@@ -38,7 +37,6 @@ def translator(kind: Kind) -> Translate:
     record's index in the message and with their own bytes. What is translated is never refused by the native decoder
     at the same record time.
     """
-    read: _Read = _log if kind is LOGS else _span
 
     def translate(
         value: bytes | None, record_ms: int, beside: Beside = NOTHING_BESIDE, /
@@ -54,10 +52,10 @@ def translator(kind: Kind) -> Translate:
         if isinstance(encoding, Rejected):
             return encoding
         try:
-            return _translated(encoding, kind, read, record_ms, beside.options)
+            return _translated(encoding, kind, record_ms, beside.options)
         except Inexact:
             assert isinstance(encoding, Json)
-            return _translated(encoding.exact(), kind, read, record_ms, beside.options)
+            return _translated(encoding.exact(), kind, record_ms, beside.options)
 
     return translate
 
@@ -117,49 +115,42 @@ def _json(value: bytes, stripped: bytes, kind: Kind) -> Encoding | Rejected:
     return Json(read, kind)
 
 
-def _log(encoding: Encoding, raw: Any, context: Context) -> list[Made]:
-    return events_of_log(encoding.log(raw), context)
-
-
-def _span(encoding: Encoding, raw: Any, context: Context) -> list[Made]:
-    return events_of_span(encoding.span(raw), context)
-
-
-def _translated(
-    encoding: Encoding, kind: Kind, read: _Read, record_ms: int, options: Options
-) -> Translation | Rejected:
+def _translated(encoding: Encoding, kind: Kind, record_ms: int, options: Options) -> Translation | Rejected:
     blocks = encoding.split()
     if isinstance(blocks, Rejected):
         return blocks
-    refused: list[Refused] = []
+    faults: list[tuple[int, Fault]] = []
     outgoing: list[TranslatedEvent] = []
-    places: list[Place] = []
-    latest_ms = record_ms
+    places = Places()
+    # mypy does not know that the two go together.
+    read: Any = encoding.log if kind is LOGS else encoding.span
+    add: Any = add_log if kind is LOGS else add_span
+    latest_ms, count = record_ms, 0
     for context, block, scope, records in _scopes(encoding, blocks, options, record_ms):
-        first = len(places)
-        places += [Place(block, scope, record) for record in range(len(records))]
-        for index, raw in enumerate(records, first):
+        places.go_on(count, block, scope)
+        first, count = count, count + len(records)
+        for place, raw in enumerate(records, first):
+            if isinstance(context, Fault):
+                faults.append((place, context))
+                continue
             try:
-                if isinstance(context, Fault):
-                    raise context
                 if type(raw) is bytes and len(raw) > MAX_RECORD_BYTES:
                     raise Fault(Reason.RECORD_TOO_LARGE, "", f"{len(raw)} bytes, at most {MAX_RECORD_BYTES}")
-                for sender, time_ms, event in read(encoding, raw, context):
-                    outgoing.append(TranslatedEvent(index, sender, event))
-                    latest_ms = max(latest_ms, time_ms)
+                latest_ms = max(latest_ms, add(read(raw), context, place, outgoing))
             except Fault as fault:
-                refused.append(Refused(index, places[index], fault))
-    if not places:
+                faults.append((place, fault.with_traceback(None)))
+    if not count:
         return Rejected(Reason.NO_EVENTS, f"{kind.blocks}: at least one record")
     misdated: list[Rejected] = []
     if back_of(latest_ms, record_ms):
         outgoing, misdated = set_right(_drafts(outgoing), record_ms, "timeUnixNano")
     packed = pack(outgoing)
     for late in (*misdated, *packed.refused):
-        index = late.event_index or 0
-        detail = late.detail.partition(": ")[2]
-        refused.append(Refused(index, places[index], Fault(late.reason, "", detail)))
-    return Translation(packed.records, rejected(refused, blocks, encoding, kind) if refused else [])
+        faults.append((late.event_index or 0, Fault(late.reason, "", late.detail.partition(": ")[2])))
+    if not faults:
+        return Translation(packed.records, [])
+    refused = [Refused(at, places.of(at), fault) for at, fault in faults]
+    return Translation(packed.records, rejected(refused, blocks, encoding, kind))
 
 
 def _scopes(

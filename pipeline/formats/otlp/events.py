@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import orjson
+from orjson import Fragment
 
 from pipeline.formats.checks import latest_of, rejected_time
 from pipeline.formats.limits import MIN_TIME_MS
@@ -17,7 +18,7 @@ from pipeline.formats.otlp.message import Attributes, LogRecord, Scope, Span
 from pipeline.formats.otlp.names import SOURCE_NAME
 from pipeline.formats.otlp.spans import facts_of
 from pipeline.formats.rejected import Reason
-from pipeline.formats.translation import Sender
+from pipeline.formats.translation import Sender, TranslatedEvent
 
 _FIELDS = frozenset(
     (
@@ -35,14 +36,7 @@ _CRASHES = ("app.crash", "device.crash")
 _OF_EARLIER = ("app.crash", "app.exit")
 """What a later process may tell of an earlier one."""
 _dumps = orjson.dumps
-
-
-class Made(NamedTuple):
-    """A native event, and who sent it."""
-
-    sender: Sender
-    time_ms: int
-    event: bytes
+_new: Any = tuple.__new__
 
 
 class Context(NamedTuple):
@@ -57,6 +51,15 @@ class Context(NamedTuple):
     record_ms: int
     latest_ms: int
 
+    def beside(self, trace_id: str, span_id: str) -> bytes:
+        """What fields say, as members of the attributes, each with a comma before it."""
+        beside = self.scope_json
+        if trace_id:
+            beside += b',"trace_id":"' + trace_id.encode() + b'"'
+        if span_id:
+            beside += b',"span_id":"' + span_id.encode() + b'"'
+        return beside
+
 
 def context_of(who: ResourceIdentity, scope: Scope, repaired: tuple[str, ...], record_ms: int) -> Context:
     """For the records of a scope that came at a time, Unix milliseconds."""
@@ -66,50 +69,57 @@ def context_of(who: ResourceIdentity, scope: Scope, repaired: tuple[str, ...], r
     )
 
 
-def events_of_log(record: LogRecord, context: Context) -> list[Made]:
-    """The event of a log record. Raises `Fault`."""
-    who, attributes = context.who, record.attributes
-    time_ns, field = record.time_ns, "timeUnixNano"
+def add_log(record: LogRecord, context: Context, place: int, outgoing: list[TranslatedEvent]) -> int:
+    """Add the event of a log record, the one at this place of its message; its time, Unix ms. Raises `Fault`."""
+    time_ns, observed_ns, severity, severity_text, body, attributes, trace_id, span_id, _, repaired = record
+    who = context.who
     if not time_ns:
-        time_ns, field = record.observed_ns, "observedTimeUnixNano"
-    time_ms = _time_ms(time_ns, field, context)
+        time_ns = observed_ns
+    time_ms = time_ns // 1_000_000
+    if not MIN_TIME_MS <= time_ms <= context.latest_ms:
+        _refuse_time(time_ns, "timeUnixNano" if record.time_ns else "observedTimeUnixNano", context)
     sender, session_id = who.of_record(attributes)
-    source = source_name(record)
-    if attributes.get("event.name") == source:
-        del attributes["event.name"]
-    uid = attributes.pop("log.record.uid", None)
+    source = name = source_name(record)
+    rule = rule_of(source)
+    uid = attributes.pop("log.record.uid", None) if "log.record.uid" in attributes else None
     said_json = canonical(attributes)
-    id_ = (
-        fitting(uid)
-        if uid and isinstance(uid, str)
-        else _id_of_log(record, source, attributes, sender, time_ms)
-    )
+    id_ = fitting(uid) if uid and isinstance(uid, str) else ""
+    if not id_ and rule is not None:
+        id_ = _id_of_log(record, source, sender, time_ms)
     if not id_:
-        facts = [sender.app_id, sender.device_id, time_ns, source, session_id, orjson.Fragment(said_json)]
-        id_ = hashed([*facts, record.body, record.trace_id, record.span_id, context.scope.name])
-    name, rule = source, rule_of(source)
+        facts = [sender[0], sender[1], time_ns, source, session_id, Fragment(said_json)]
+        id_ = hashed([*facts, body, trace_id, span_id, context.scope.name])
     if rule is not None:
-        name = rule(attributes, Said(record.severity_number, record.body, who.is_browser))
+        name = rule(attributes, Said(severity, body, who.is_browser))
         if name != source:
             attributes[SOURCE_NAME] = source
         if name in _OF_EARLIER:
             sender = who.of_earlier_process(sender, attributes)
-        said_json = b""
-    beside = _beside_log(record, context)
-    event = _event(id_, name, time_ns, session_id, _marked(said_json, attributes, sender, context), beside)
-    repaired = (*context.repaired, *record.repaired)
-    return [Made(sender, time_ms, _with_places(event, repaired) if repaired else event)]
+        said_json = canonical(attributes)
+    beside = context.beside(trace_id, span_id)
+    if severity:
+        beside += b',"severity_number":%d' % severity
+    if severity_text:
+        beside += b',"severity_text":' + _dumps(severity_text)
+    if body is not None and body != "":
+        beside += b',"body":' + _dumps(body)
+    said_json = _marked(said_json, attributes, sender, context)
+    event = _event(id_, name, time_ns, session_id, said_json, beside)
+    if repaired or context.repaired:
+        event = _with_places(event, (*context.repaired, *repaired))
+    outgoing.append(_new(TranslatedEvent, (place, sender, event)))
+    return time_ms
 
 
-def events_of_span(span: Span, context: Context) -> list[Made]:
-    """The events of a span. Raises `Fault`."""
+def add_span(span: Span, context: Context, place: int, outgoing: list[TranslatedEvent]) -> int:
+    """Add the events of a span; the latest of their times, Unix ms. Raises `Fault`, and nothing is added then."""
     who, attributes = context.who, span.attributes
-    _time_ms(span.start_ns, "startTimeUnixNano", context)
+    latest_ms = _time_ms(span.start_ns, "startTimeUnixNano", context)
     for field, id_ in (("traceId", span.trace_id), ("spanId", span.span_id)):
         if not id_:
             raise Fault(Reason.MISSING_FIELD, field, "required, and not of zeros alone")
     sender, session_id = who.of_record(attributes)
-    beside = _beside(context, span.trace_id, span.span_id)
+    beside = context.beside(span.trace_id, span.span_id)
     repaired = (*context.repaired, *span.repaired)
     made = []
     for fact in facts_of(span, attributes, who.is_browser):
@@ -123,27 +133,35 @@ def events_of_span(span: Span, context: Context) -> list[Made]:
                 told["time.uncertain"] = True
             time_ms = time_ns // 1_000_000
             id_ = of_exception(sender, time_ms, span.trace_id, span.span_id, told)
+        latest_ms = max(latest_ms, time_ms)
         sent_by = who.of_earlier_process(sender, told) if fact.name in _OF_EARLIER else sender
-        event = _event(id_, fact.name, time_ns, session_id, _marked(b"", told, sender, context), beside)
-        made.append(Made(sent_by, time_ms, _with_places(event, repaired) if repaired else event))
-    return made
+        said_json = _marked(canonical(told), told, sender, context)
+        event = _event(id_, fact.name, time_ns, session_id, said_json, beside)
+        made.append(TranslatedEvent(place, sent_by, _with_places(event, repaired) if repaired else event))
+    outgoing += made
+    return latest_ms
 
 
 def _time_ms(time_ns: int, field: str, context: Context) -> int:
     time_ms = time_ns // 1_000_000
-    if MIN_TIME_MS <= time_ms <= context.latest_ms:
-        return time_ms
+    if not MIN_TIME_MS <= time_ms <= context.latest_ms:
+        _refuse_time(time_ns, field, context)
+    return time_ms
+
+
+def _refuse_time(time_ns: int, field: str, context: Context) -> NoReturn:
     if not time_ns:
         raise Fault(Reason.MISSING_FIELD, field.replace("observedTime", "time"), "required, Unix nanoseconds")
     if time_ns < MIN_TIME_MS * 1_000:
         # Of the years from 2000 on as well, in a smaller unit.
         raise Fault(Reason.TIME_OUT_OF_RANGE, field, f"{time_ns} is no time since 2000 in Unix nanoseconds")
-    words = rejected_time(time_ms, context.record_ms, "", 0).detail.removeprefix(": ")
+    words = rejected_time(time_ns // 1_000_000, context.record_ms, "", 0).detail.removeprefix(": ")
     raise Fault(Reason.TIME_OUT_OF_RANGE, field, words)
 
 
-def _id_of_log(record: LogRecord, source: str, attributes: Attributes, sender: Sender, time_ms: int) -> str:
+def _id_of_log(record: LogRecord, source: str, sender: Sender, time_ms: int) -> str:
     """The id of what may be told in two ways, or by two processes; empty for all else."""
+    attributes = record.attributes
     if source in _CRASHES:
         crash_id = attributes.get("app.crash.id")
         return fitting(f"crash:{crash_id}") if crash_id and isinstance(crash_id, str) else ""
@@ -155,36 +173,15 @@ def _id_of_log(record: LogRecord, source: str, attributes: Attributes, sender: S
 
 
 def _marked(said_json: bytes, attributes: Attributes, sender: Sender, context: Context) -> bytes:
-    """The attributes as JSON; `said_json` is that already, where they have not changed since."""
-    if context.who.is_session(sender.device_id):
+    """The attributes as JSON, `said_json` as long as there is nothing to add or to rename."""
+    is_session = context.who.is_session(sender)
+    if not is_session and _FIELDS.isdisjoint(attributes):
+        return said_json
+    if is_session:
         attributes["device.id.source"] = "session"
-        said_json = b""
-    if not _FIELDS.isdisjoint(attributes):
-        for name in _FIELDS & attributes.keys():
-            attributes[f"attribute.{name}"] = attributes.pop(name)
-        said_json = b""
-    return said_json or canonical(attributes)
-
-
-def _beside_log(record: LogRecord, context: Context) -> bytes:
-    beside = _beside(context, record.trace_id, record.span_id)
-    if record.severity_number:
-        beside += b',"severity_number":%d' % record.severity_number
-    if record.severity_text:
-        beside += b',"severity_text":' + _dumps(record.severity_text)
-    if record.body is not None and record.body != "":
-        beside += b',"body":' + _dumps(record.body)
-    return beside
-
-
-def _beside(context: Context, trace_id: str, span_id: str) -> bytes:
-    """What fields say, as members of the attributes, each with a comma before it."""
-    beside = context.scope_json
-    if trace_id:
-        beside += b',"trace_id":"' + trace_id.encode() + b'"'
-    if span_id:
-        beside += b',"span_id":"' + span_id.encode() + b'"'
-    return beside
+    for name in sorted(_FIELDS & attributes.keys()):
+        attributes[f"attribute.{name}"] = attributes.pop(name)
+    return canonical(attributes)
 
 
 def _inner(attributes: Attributes) -> bytes:
@@ -196,14 +193,12 @@ def _event(id_: str, name: str, time_ns: int, session_id: str, attributes: bytes
     time_ms, seq = divmod(time_ns, 1_000_000)
     if beside:
         attributes = attributes[:-1] + beside + b"}" if len(attributes) > 2 else b"{" + beside[1:] + b"}"
-    return b'{"id":%b,"name":%b,"time":%d%b%b,"attributes":%b}' % (
-        _dumps(id_),
-        _dumps(name),
-        time_ms,
-        b',"seq":%d' % seq if seq else b"",
-        b',"session_id":' + _dumps(session_id) if session_id else b"",
-        attributes,
-    )
+    head = _dumps({"id": id_, "name": name, "time": time_ms})
+    if seq:
+        head = b'%b,"seq":%d}' % (head[:-1], seq)
+    if session_id:
+        head = b'%b,"session_id":%b}' % (head[:-1], _dumps(session_id))
+    return b'%b,"attributes":%b}' % (head[:-1], attributes)
 
 
 def _with_places(event: bytes, places: tuple[str, ...]) -> bytes:

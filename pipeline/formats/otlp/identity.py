@@ -99,9 +99,9 @@ class ResourceIdentity:
                 attributes.pop(key, None)
         return self._usual._replace(device_id=device_id, user=user), session_id
 
-    def is_session(self, device_id: str) -> bool:
-        """Whether a device is none, but a session that stands for one."""
-        return not self._device_id and device_id.startswith("session:")
+    def is_session(self, sender: Sender) -> bool:
+        """Whether the device of a sender is none, but a session that stands for one."""
+        return not self._device_id and sender.device_id.startswith("session:")
 
     def of_earlier_process(self, sender: Sender, attributes: Attributes) -> Sender:
         """The sender as it was when that happened of which a later process tells; taken out of the attributes."""

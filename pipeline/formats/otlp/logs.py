@@ -32,12 +32,18 @@ Rule = Callable[[Attributes, Said], str]
 
 
 def source_name(record: LogRecord) -> str:
-    """The name that the record has, or that tells best what it is; `log` for a line of a log."""
-    if record.event_name:
-        return record.event_name
+    """The name that the record has, or that tells best what it is; `log` for a line of a log.
+
+    An attribute `event.name` that says no more is taken out.
+    """
     attributes, body = record.attributes, record.body
     stated = attributes.get("event.name")
+    if record.event_name:
+        if stated == record.event_name:
+            del attributes["event.name"]
+        return record.event_name
     if isinstance(stated, str) and stated:
+        del attributes["event.name"]
         return stated
     if isinstance(body, str) and is_known(body):
         return body

@@ -7,12 +7,14 @@ is the same (tests/unit/test_otlp_proto.py).
 from __future__ import annotations
 
 import struct
+from math import isfinite
 from typing import Any
 
 from pipeline.formats.otlp.fault import Fault
 from pipeline.formats.otlp.message import MAX_ATTRIBUTES, MAX_VALUES, Attributes, LogRecord, Span
 from pipeline.formats.otlp.proto_records import status_of
-from pipeline.formats.otlp.proto_values import any_value, hex_of, pair_of
+from pipeline.formats.otlp.proto_values import hex_of, pair_of
+from pipeline.formats.otlp.wire import malformed
 
 Pairs = dict[bytes, tuple[str, Any]]
 """Attributes that were read before, by their bytes: they repeat from record to record."""
@@ -21,120 +23,168 @@ _KEPT_PAIR_BYTES = 256
 """Of those that are remembered; longer ones do not repeat."""
 _NO_BUDGET = [MAX_VALUES]
 """No array or map passes with it."""
+_new: Any = tuple.__new__
 _uint64 = struct.Struct("<Q").unpack_from
+_double = struct.Struct("<d").unpack_from
 
 
-def quick_log(raw: bytes, pairs: Pairs) -> LogRecord | None:
+def quick_log(raw: bytes, pairs: Pairs) -> LogRecord | None:  # noqa: PLR0912 - a call for each field takes longer
     """A log record. Raises `UnicodeDecodeError`."""
-    found: dict[int, Any] = {}
-    attributes = _quick_fields(raw, 0x32, found, pairs)
-    if attributes is None:
-        return None
-    get = found.get
-    body: Any = get(0x2A)
-    if body is not None:
-        try:
-            body = any_value(body, _strict, _NO_BUDGET)
-        except Fault:
-            return None
-    return LogRecord(
-        get(0x09, 0),
-        get(0x59, 0),
-        get(0x10, 0),
-        get(0x1A, b"").decode(),
-        body,
-        attributes,
-        hex_of(get(0x4A, b"")),
-        hex_of(get(0x52, b"")),
-        get(0x62, b"").decode(),
-    )
-
-
-def quick_span(raw: bytes, pairs: Pairs) -> Span | None:
-    """A span without events and links. Raises `UnicodeDecodeError`."""
-    found: dict[int, Any] = {}
-    attributes = _quick_fields(raw, 0x4A, found, pairs)
-    if attributes is None or 0x5A in found or 0x6A in found:
-        return None
-    get = found.get
-    try:
-        code, message = status_of(get(0x7A, b""))
-    except Fault:
-        return None
-    return Span(
-        hex_of(get(0x0A, b"")),
-        hex_of(get(0x12, b"")),
-        hex_of(get(0x22, b"")),
-        get(0x1A, b"").decode(),
-        get(0x2A, b"").decode(),
-        get(0x30, 0),
-        get(0x39, 0),
-        get(0x41, 0),
-        attributes,
-        (),
-        (),
-        code,
-        message.decode(),
-    )
-
-
-def _quick_fields(raw: bytes, of_attributes: int, found: dict[int, Any], pairs: Pairs) -> Attributes | None:
-    """The attributes, which have this tag; all other fields go into `found`. None if one of those comes twice, or
-    anything is longer or wider than is usual."""
+    time_ns = observed_ns = severity = count = at = 0
+    severity_text = trace_id = span_id = event_name = ""
+    body: Any = None
     attributes: Attributes = {}
-    count = at = 0
-    end = len(raw)
+    known, end = pairs.get, len(raw)
     try:
         while at < end:
             tag = raw[at]
-            kind = tag & 7
-            if kind == 2 and tag < 0x80:
-                size, start = raw[at + 1], at + 2
-                if size > 0x7F:
-                    if raw[start] > 0x7F:
-                        return None
-                    size, start = size & 0x7F | raw[start] << 7, start + 1
-                at = start + size
-                part = raw[start:at]
-                if tag == of_attributes:
-                    pair = pairs.get(part) or _pair_of(part, pairs)
-                    if pair is None:
-                        return None
-                    attributes[pair[0]] = pair[1]
-                    count += 1
-                    continue
-                value: Any = part
-            elif kind == 1 and tag < 0x80:
-                value = _uint64(raw, at + 1)[0]
+            if tag == 0x09:
+                [time_ns] = _uint64(raw, at + 1)
                 at += 9
-            elif kind == 0 and tag < 0x80:
-                value = raw[at + 1]
-                at += 2
-                if value > 0x7F:
+                continue
+            if tag == 0x59:
+                [observed_ns] = _uint64(raw, at + 1)
+                at += 9
+                continue
+            size = raw[at + 1]
+            if tag == 0x10:
+                if size > 0x7F:
                     return None
-            elif kind == 5 and (tag < 0x80 or raw[at + 1] == 1):
-                value = None
-                at += 5 if tag < 0x80 else 6
+                severity = size
+                at += 2
+                continue
+            if size < 0x80:
+                start = at + 2
+            else:
+                start, more = at + 3, raw[at + 2]
+                if more > 0x7F:
+                    return None
+                size = size & 0x7F | more << 7
+            at = start + size
+            part = raw[start:at]
+            if tag == 0x32:
+                pair = known(part) or _pair_of(part, pairs)
+                attributes[pair[0]] = pair[1]
+                count += 1
+            elif tag == 0x62:
+                event_name = part.decode()
+            elif tag == 0x4A:
+                trace_id = hex_of(part)
+            elif tag == 0x52:
+                span_id = hex_of(part)
+            elif tag == 0x2A and body is None:
+                body = _quick_text(part)
+            elif tag == 0x1A:
+                severity_text = part.decode()
             else:
                 return None
-            if tag in found or tag < 8:
-                return None
-            found[tag] = value
     except (IndexError, struct.error, Fault):
         return None
     if at != end or count > MAX_ATTRIBUTES:
         return None
+    said = (
+        time_ns,
+        observed_ns,
+        severity,
+        severity_text,
+        body,
+        _there(attributes),
+        trace_id,
+        span_id,
+        event_name,
+    )
+    record: LogRecord = _new(LogRecord, (*said, ()))
+    return record
+
+
+def quick_span(raw: bytes, pairs: Pairs) -> Span | None:  # noqa: PLR0912 - as above
+    """A span without events and links. Raises `UnicodeDecodeError`."""
+    trace_id = span_id = parent_id = name = ""
+    kind = start_ns = end_ns = count = at = 0
+    status: tuple[int, str] | None = None
+    attributes: Attributes = {}
+    known, end = pairs.get, len(raw)
+    try:
+        while at < end:
+            tag, size = raw[at], raw[at + 1]
+            if tag == 0x39:
+                [start_ns] = _uint64(raw, at + 1)
+                at += 9
+                continue
+            if tag == 0x41:
+                [end_ns] = _uint64(raw, at + 1)
+                at += 9
+                continue
+            if tag == 0x30 and size < 0x80:
+                kind = size
+                at += 2
+                continue
+            if tag == 0x85 and size == 1:
+                at += 6
+                continue
+            if size < 0x80:
+                start = at + 2
+            else:
+                start, more = at + 3, raw[at + 2]
+                if more > 0x7F:
+                    return None
+                size = size & 0x7F | more << 7
+            at = start + size
+            part = raw[start:at]
+            if tag == 0x4A:
+                pair = known(part) or _pair_of(part, pairs)
+                attributes[pair[0]] = pair[1]
+                count += 1
+            elif tag == 0x0A:
+                trace_id = hex_of(part)
+            elif tag == 0x12:
+                span_id = hex_of(part)
+            elif tag == 0x22:
+                parent_id = hex_of(part)
+            elif tag == 0x2A:
+                name = part.decode()
+            elif tag == 0x7A and status is None:
+                status = _quick_status(part)
+            else:
+                return None
+    except (IndexError, struct.error, Fault):
+        return None
+    if at != end or count > MAX_ATTRIBUTES:
+        return None
+    said = trace_id, span_id, parent_id, "", name, kind, start_ns, end_ns, _there(attributes)
+    span: Span = _new(Span, (*said, (), (), *(status or (0, "")), ()))
+    return span
+
+
+def _there(attributes: Attributes) -> Attributes:
+    """Those that have a value."""
     if None in attributes.values():
         return {key: value for key, value in attributes.items() if value is not None}
     return attributes
+
+
+def _quick_text(raw: bytes) -> str:
+    """A value that is a text. Raises `Fault` where another way has to be taken."""
+    if len(raw) > 1 and raw[0] == 0x0A:
+        size, start = raw[1], 2
+        if size > 0x7F and len(raw) > 2:
+            size, start = size & 0x7F | raw[2] << 7, 3
+        if size == len(raw) - start:
+            return raw[start:].decode()
+    raise malformed("not in this way")
+
+
+def _quick_status(raw: bytes) -> tuple[int, str]:
+    code, message = status_of(raw)
+    return code, message.decode()
 
 
 def _strict(raw: bytes) -> str:
     return raw.decode()
 
 
-def _pair_of(raw: bytes, pairs: Pairs) -> tuple[str, Any] | None:
-    """An attribute; None if its value is an array or a map. Raises `Fault`."""
+def _pair_of(raw: bytes, pairs: Pairs) -> tuple[str, Any]:
+    """An attribute. Raises `Fault`, for one whose value is an array or a map as well."""
     pair = _quick_pair(raw) or pair_of(raw, _strict, _NO_BUDGET)
     if len(raw) <= _KEPT_PAIR_BYTES:
         pairs[raw] = pair
@@ -142,21 +192,24 @@ def _pair_of(raw: bytes, pairs: Pairs) -> tuple[str, Any] | None:
 
 
 def _quick_pair(raw: bytes) -> tuple[str, Any] | None:
-    """An attribute whose value is a text of at most 127 bytes."""
+    """An attribute with a key of at most 127 bytes and a value that is a text of no more, or a number."""
     try:
-        if raw[0] != 0x0A:
-            return None
         at = raw[1] + 2
-        start = at + 4
-        if (
-            raw[1] > 0x7F
-            or raw[at] != 0x12
-            or raw[at + 2] != 0x0A
-            or raw[at + 3] > 0x7F
-            or raw[at + 1] != raw[at + 3] + 2
-            or start + raw[at + 3] != len(raw)
-        ):
+        start = at + 3
+        size = raw[at + 1]
+        if raw[0] != 0x0A or raw[1] > 0x7F or raw[at] != 0x12 or start - 1 + size != len(raw) or size > 0x7F:
             return None
+        kind = raw[at + 2]
+        if kind == 0x0A:
+            return (raw[2:at].decode(), raw[start + 1 :].decode()) if raw[start] == size - 2 else None
+        if kind == 0x18:
+            if size == 2 and raw[start] < 0x80:
+                return raw[2:at].decode(), raw[start]
+            if size == 3 and raw[start] > 0x7F > raw[start + 1]:
+                return raw[2:at].decode(), raw[start] & 0x7F | raw[start + 1] << 7
+        elif kind == 0x21 and size == 9:
+            value = _double(raw, start)[0]
+            return (raw[2:at].decode(), value) if isfinite(value) else None
     except IndexError:
-        return None
-    return raw[2:at].decode(), raw[start:].decode()
+        pass
+    return None

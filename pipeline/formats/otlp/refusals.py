@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -23,6 +24,24 @@ class Place(NamedTuple):
     block: int
     scope: int
     record: int
+
+
+class Places:
+    """Where the records of a message are, by their index in it."""
+
+    def __init__(self) -> None:
+        self._firsts: list[int] = []
+        self._scopes: list[tuple[int, int]] = []
+
+    def go_on(self, first: int, block: int, scope: int) -> None:
+        """The records from this one on are those of the next scope."""
+        self._firsts.append(first)
+        self._scopes.append((block, scope))
+
+    def of(self, at: int) -> Place:
+        """The place of a record."""
+        index = bisect_right(self._firsts, at) - 1
+        return Place(*self._scopes[index], at - self._firsts[index])
 
 
 class Refused(NamedTuple):
