@@ -13,7 +13,7 @@ from pipeline.formats.format import NOTHING_BESIDE, Beside, Translate
 from pipeline.formats.limits import MAX_BODY_BYTES, MAX_RECORD_BYTES
 from pipeline.formats.mending import read_json
 from pipeline.formats.options import Options
-from pipeline.formats.otlp.events import Context, add_log, add_span, context_of
+from pipeline.formats.otlp.events import Context, Quoted, add_log, add_span
 from pipeline.formats.otlp.fault import Fault
 from pipeline.formats.otlp.identity import ResourceIdentity
 from pipeline.formats.otlp.json_form import MAX_NESTING, Json
@@ -157,6 +157,7 @@ def _scopes(
     encoding: Encoding, blocks: Sequence[ResourceBlock], options: Options, record_ms: int
 ) -> Iterator[tuple[Context | Fault, int, int, Sequence[Any]]]:
     """What the records of each scope have in common, or why none of them is taken; where it is; its records."""
+    quoted = Quoted()
     for number, block in enumerate(blocks):
         who: ResourceIdentity | Fault
         repaired: tuple[str, ...] = ()
@@ -171,7 +172,7 @@ def _scopes(
                 continue
             context: Context | Fault
             try:
-                context = context_of(who, encoding.scope(scope.scope), repaired, record_ms)
+                context = Context(who, encoding.scope(scope.scope), repaired, record_ms, quoted)
             except Fault as fault:
                 context = fault if fault.path.startswith("scope") else fault.under("scope")
             yield context, number, index, scope.records

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import orjson
 from orjson import Fragment
@@ -11,7 +11,7 @@ from pipeline.formats.checks import latest_of, rejected_time
 from pipeline.formats.limits import MIN_TIME_MS
 from pipeline.formats.mending import bounded
 from pipeline.formats.otlp.fault import Fault
-from pipeline.formats.otlp.identity import ResourceIdentity
+from pipeline.formats.otlp.identity import OF_RECORD, SESSION_ID, ResourceIdentity
 from pipeline.formats.otlp.ids import canonical, fitting, hashed, of_exception
 from pipeline.formats.otlp.logs import SEVERITY_NUMBER_FATAL, Said, rule_of, source_name
 from pipeline.formats.otlp.message import Attributes, LogRecord, Scope, Span
@@ -39,56 +39,67 @@ _dumps = orjson.dumps
 _new: Any = tuple.__new__
 
 
-class Context(NamedTuple):
-    """What the records of one scope have in common."""
+class Quoted(dict[str, bytes]):
+    """Texts as JSON, while a message is read: names and sessions repeat."""
 
-    who: ResourceIdentity
-    scope: Scope
-    scope_json: bytes
-    """Its attributes, each with a comma before it."""
-    repaired: tuple[str, ...]
-    """What was repaired of the resource."""
-    record_ms: int
-    latest_ms: int
+    def __missing__(self, text: str) -> bytes:
+        quoted = self[text] = _dumps(text)
+        return quoted
+
+
+_SPECIAL = _FIELDS | OF_RECORD - {SESSION_ID} | {"log.record.uid", "event.name"}
+"""Attributes without which a log record is made into an event in the shortest way."""
+
+
+class Context:
+    """What the records of one scope have in common, that came at a time (Unix milliseconds)."""
+
+    def __init__(
+        self, who: ResourceIdentity, scope: Scope, repaired: tuple[str, ...], record_ms: int, quoted: Quoted
+    ) -> None:
+        """`repaired` is what was of the resource."""
+        self.who = who
+        self.scope_name = scope.name
+        said = {"otel.scope.name": scope.name, "otel.scope.version": scope.version}
+        self.scope_json = _inner({key: value for key, value in said.items() if value})
+        """Its attributes, each with a comma before it."""
+        self.repaired = repaired
+        self.record_ms = record_ms
+        self.latest_ms = latest_of(record_ms)
+        self.quoted = quoted
 
     def beside(self, trace_id: str, span_id: str) -> bytes:
         """What fields say, as members of the attributes, each with a comma before it."""
         beside = self.scope_json
         if trace_id:
-            beside += b',"trace_id":"' + trace_id.encode() + b'"'
+            beside += b',"trace_id":"%b"' % trace_id.encode()
         if span_id:
-            beside += b',"span_id":"' + span_id.encode() + b'"'
+            beside += b',"span_id":"%b"' % span_id.encode()
         return beside
-
-
-def context_of(who: ResourceIdentity, scope: Scope, repaired: tuple[str, ...], record_ms: int) -> Context:
-    """For the records of a scope that came at a time, Unix milliseconds."""
-    said = {"otel.scope.name": scope.name, "otel.scope.version": scope.version}
-    return Context(
-        who, scope, _inner({k: v for k, v in said.items() if v}), repaired, record_ms, latest_of(record_ms)
-    )
 
 
 def add_log(record: LogRecord, context: Context, place: int, outgoing: list[TranslatedEvent]) -> int:
     """Add the event of a log record, the one at this place of its message; its time, Unix ms. Raises `Fault`."""
-    time_ns, observed_ns, severity, severity_text, body, attributes, trace_id, span_id, _, repaired = record
+    time_ns, observed_ns, severity, severity_text, body, attributes, trace_id, span_id, name, repaired = (
+        record
+    )
     who = context.who
     if not time_ns:
         time_ns = observed_ns
     time_ms = time_ns // 1_000_000
     if not MIN_TIME_MS <= time_ms <= context.latest_ms:
         _refuse_time(time_ns, "timeUnixNano" if record.time_ns else "observedTimeUnixNano", context)
-    sender, session_id = who.of_record(attributes)
-    source = name = source_name(record)
+    is_special = not who.device_id or not _SPECIAL.isdisjoint(attributes)
+    sender, session_id = who.of_record(attributes, is_special)
+    id_ = _own_id(attributes) if is_special else ""
+    source = name = name if name and not is_special else source_name(record)
     rule = rule_of(source)
-    uid = attributes.pop("log.record.uid", None) if "log.record.uid" in attributes else None
     said_json = canonical(attributes)
-    id_ = fitting(uid) if uid and isinstance(uid, str) else ""
-    if not id_ and rule is not None:
+    if rule is not None and not id_:
         id_ = _id_of_log(record, source, sender, time_ms)
     if not id_:
-        facts = [sender[0], sender[1], time_ns, source, session_id, Fragment(said_json)]
-        id_ = hashed([*facts, body, trace_id, span_id, context.scope.name])
+        facts = [sender[0], sender[1], time_ns, source, session_id, Fragment(said_json), body]
+        id_ = hashed([*facts, trace_id, span_id, context.scope_name])
     if rule is not None:
         name = rule(attributes, Said(severity, body, who.is_browser))
         if name != source:
@@ -96,15 +107,16 @@ def add_log(record: LogRecord, context: Context, place: int, outgoing: list[Tran
         if name in _OF_EARLIER:
             sender = who.of_earlier_process(sender, attributes)
         said_json = canonical(attributes)
+    if is_special:
+        said_json = _marked(attributes, sender, context)
     beside = context.beside(trace_id, span_id)
     if severity:
         beside += b',"severity_number":%d' % severity
     if severity_text:
-        beside += b',"severity_text":' + _dumps(severity_text)
+        beside += b',"severity_text":' + context.quoted[severity_text]
     if body is not None and body != "":
         beside += b',"body":' + _dumps(body)
-    said_json = _marked(said_json, attributes, sender, context)
-    event = _event(id_, name, time_ns, session_id, said_json, beside)
+    event = _event(id_, name, time_ns, session_id, said_json, beside, context.quoted)
     if repaired or context.repaired:
         event = _with_places(event, (*context.repaired, *repaired))
     outgoing.append(_new(TranslatedEvent, (place, sender, event)))
@@ -118,7 +130,7 @@ def add_span(span: Span, context: Context, place: int, outgoing: list[Translated
     for field, id_ in (("traceId", span.trace_id), ("spanId", span.span_id)):
         if not id_:
             raise Fault(Reason.MISSING_FIELD, field, "required, and not of zeros alone")
-    sender, session_id = who.of_record(attributes)
+    sender, session_id = who.of_record(attributes, True)
     beside = context.beside(span.trace_id, span.span_id)
     repaired = (*context.repaired, *span.repaired)
     made = []
@@ -135,8 +147,8 @@ def add_span(span: Span, context: Context, place: int, outgoing: list[Translated
             id_ = of_exception(sender, time_ms, span.trace_id, span.span_id, told)
         latest_ms = max(latest_ms, time_ms)
         sent_by = who.of_earlier_process(sender, told) if fact.name in _OF_EARLIER else sender
-        said_json = _marked(canonical(told), told, sender, context)
-        event = _event(id_, fact.name, time_ns, session_id, said_json, beside)
+        said_json = _marked(told, sender, context)
+        event = _event(id_, fact.name, time_ns, session_id, said_json, beside, context.quoted)
         made.append(TranslatedEvent(place, sent_by, _with_places(event, repaired) if repaired else event))
     outgoing += made
     return latest_ms
@@ -159,6 +171,15 @@ def _refuse_time(time_ns: int, field: str, context: Context) -> NoReturn:
     raise Fault(Reason.TIME_OUT_OF_RANGE, field, words)
 
 
+def _own_id(attributes: Attributes) -> str:
+    """The id that a log record has of its own, which is taken out; empty if it has none."""
+    uid = attributes.get("log.record.uid")
+    if not isinstance(uid, str):
+        return ""
+    del attributes["log.record.uid"]
+    return fitting(uid) if uid else ""
+
+
 def _id_of_log(record: LogRecord, source: str, sender: Sender, time_ms: int) -> str:
     """The id of what may be told in two ways, or by two processes; empty for all else."""
     attributes = record.attributes
@@ -172,12 +193,9 @@ def _id_of_log(record: LogRecord, source: str, sender: Sender, time_ms: int) -> 
     return ""
 
 
-def _marked(said_json: bytes, attributes: Attributes, sender: Sender, context: Context) -> bytes:
-    """The attributes as JSON, `said_json` as long as there is nothing to add or to rename."""
-    is_session = context.who.is_session(sender)
-    if not is_session and _FIELDS.isdisjoint(attributes):
-        return said_json
-    if is_session:
+def _marked(attributes: Attributes, sender: Sender, context: Context) -> bytes:
+    """The attributes as JSON, none of them under a name that a field has."""
+    if context.who.is_session(sender):
         attributes["device.id.source"] = "session"
     for name in sorted(_FIELDS & attributes.keys()):
         attributes[f"attribute.{name}"] = attributes.pop(name)
@@ -188,17 +206,21 @@ def _inner(attributes: Attributes) -> bytes:
     return b"," + canonical(attributes)[1:-1] if attributes else b""
 
 
-def _event(id_: str, name: str, time_ns: int, session_id: str, attributes: bytes, beside: bytes) -> bytes:
+def _event(
+    id_: str, name: str, time_ns: int, session_id: str, attributes: bytes, beside: bytes, quoted: Quoted
+) -> bytes:
     """The event as JSON; `beside` is joined to its attributes."""
     time_ms, seq = divmod(time_ns, 1_000_000)
-    if beside:
-        attributes = attributes[:-1] + beside + b"}" if len(attributes) > 2 else b"{" + beside[1:] + b"}"
-    head = _dumps({"id": id_, "name": name, "time": time_ms})
-    if seq:
-        head = b'%b,"seq":%d}' % (head[:-1], seq)
-    if session_id:
-        head = b'%b,"session_id":%b}' % (head[:-1], _dumps(session_id))
-    return b'%b,"attributes":%b}' % (head[:-1], attributes)
+    session = b',"session_id":' + quoted[session_id] if session_id else b""
+    return b'{"id":%b,"name":%b,"time":%d%b%b,"attributes":%b%b}}' % (
+        _dumps(id_),
+        quoted[name],
+        time_ms,
+        b',"seq":%d' % seq if seq else b"",
+        session,
+        attributes[:-1],
+        beside if len(attributes) > 2 else beside[1:],
+    )
 
 
 def _with_places(event: bytes, places: tuple[str, ...]) -> bytes:

@@ -17,6 +17,7 @@ from pipeline.formats.rejected import Reason, Rejected
 from pipeline.formats.translation import Sender
 
 DEVICE_ID = "app.installation.id"
+SESSION_ID = "session.id"
 _DEVICES_OF_RESOURCE = (DEVICE_ID, "device.id", "emb.device_id")
 # An Embrace SDK's `session.id` is its user session, which holds several of our sessions.
 _SESSIONS = ("emb.session_part_id", "session.id", "rum.sessionId")
@@ -25,7 +26,6 @@ _PERSONAS = "user.roles"
 PERSONAL = ("user.name", "user.full_name", "user.email")
 OF_RECORD = frozenset((DEVICE_ID, *_SESSIONS, *_USERS, _PERSONAS, *PERSONAL))
 """Attributes of a record that say whose it is."""
-_BESIDES_SESSION = OF_RECORD - {"session.id"}
 
 _ALIASES = {
     "app_version": "service.version",
@@ -63,7 +63,7 @@ class ResourceIdentity:
         self._personal = options.personal
         self.is_browser = _is_browser(attributes)
         self.app_id = _app_id(attributes, options.otlp_app_id)
-        self._device_id = _first(attributes, _DEVICES_OF_RESOURCE)
+        self.device_id = _first(attributes, _DEVICES_OF_RESOURCE)
         self._session_id = fitting(_text(attributes, ("session.id",)))
         self._of_user = {key: attributes[key] for key in (*_USERS, _PERSONAS) if key in attributes}
         self._by_session = options.otlp_session_devices == "always" or (
@@ -72,22 +72,23 @@ class ResourceIdentity:
         self._attributes = _native(attributes)
         self._resource = _canonical(self._attributes)
         user, _ = _user({}, self._of_user, False)
-        self._usual = Sender(self.app_id, self._device_id, self._resource, user)
+        self._usual = Sender(self.app_id, self.device_id, self._resource, user)
 
-    def of_record(self, attributes: Attributes) -> tuple[Sender, str]:
+    def of_record(self, attributes: Attributes, is_special: bool) -> tuple[Sender, str]:
         """Who sent a record, and the SDK's session. What says so is taken out of the attributes.
 
-        Raises `Fault` where nothing says which device it is.
+        Not special is a record of a known device with nothing of `OF_RECORD` but perhaps a `session.id`. Raises `Fault`
+        where nothing says which device it is.
         """
-        if self._device_id and _BESIDES_SESSION.isdisjoint(attributes):
-            session_id = attributes.pop("session.id", "")
+        if not is_special:
+            session_id = attributes.pop(SESSION_ID, "")
             if type(session_id) is str and len(session_id) <= MAX_ID_CHARS and "\0" not in session_id:
                 return self._usual, session_id or self._session_id
-            attributes["session.id"] = session_id
+            attributes[SESSION_ID] = session_id
         # Where a session stands for a device, the longer one does: it is the same for several of ours.
         longer = _text(attributes, ("session.id",)) or self._session_id
         session_id = _popped(attributes, _SESSIONS) or self._session_id
-        device_id = self._device_id or _popped_id(attributes, DEVICE_ID)
+        device_id = self.device_id or _popped_id(attributes, DEVICE_ID)
         if not device_id and self._by_session and (longer or session_id):
             device_id = fitting(f"session:{longer or session_id}")
         if not device_id:
@@ -101,7 +102,7 @@ class ResourceIdentity:
 
     def is_session(self, sender: Sender) -> bool:
         """Whether the device of a sender is none, but a session that stands for one."""
-        return not self._device_id and sender.device_id.startswith("session:")
+        return not self.device_id and sender.device_id.startswith("session:")
 
     def of_earlier_process(self, sender: Sender, attributes: Attributes) -> Sender:
         """The sender as it was when that happened of which a later process tells; taken out of the attributes."""

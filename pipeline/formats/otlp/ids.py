@@ -11,7 +11,7 @@ import orjson
 from pipeline.formats.limits import MAX_ID_CHARS
 from pipeline.formats.translation import Sender
 
-_ID_BYTES = 16
+_hasher = blake2b(digest_size=16)
 _dumps = orjson.dumps
 
 
@@ -22,7 +22,9 @@ def canonical(attributes: Mapping[str, Any]) -> bytes:
 
 def hashed(facts: list[Any]) -> str:
     """The id of a record by what it says: `h-` and the BLAKE2b-128 of it as JSON, in hexadecimal digits."""
-    return "h-" + blake2b(_dumps(facts, option=orjson.OPT_SORT_KEYS), digest_size=_ID_BYTES).hexdigest()
+    hasher = _hasher.copy()  # Twice as fast as to make one.
+    hasher.update(_dumps(facts, option=orjson.OPT_SORT_KEYS))
+    return "h-" + hasher.hexdigest()
 
 
 def fitting(id_: str) -> str:

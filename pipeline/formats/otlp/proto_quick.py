@@ -88,7 +88,7 @@ def quick_log(raw: bytes, pairs: Pairs) -> LogRecord | None:  # noqa: PLR0912 - 
         severity,
         severity_text,
         body,
-        _there(attributes),
+        attributes,
         trace_id,
         span_id,
         event_name,
@@ -97,7 +97,7 @@ def quick_log(raw: bytes, pairs: Pairs) -> LogRecord | None:  # noqa: PLR0912 - 
     return record
 
 
-def quick_span(raw: bytes, pairs: Pairs) -> Span | None:  # noqa: PLR0912 - as above
+def quick_span(raw: bytes, pairs: Pairs) -> Span | None:  # noqa: PLR0912, PLR0915 - as above
     """A span without events and links. Raises `UnicodeDecodeError`."""
     trace_id = span_id = parent_id = name = ""
     kind = start_ns = end_ns = count = at = 0
@@ -120,7 +120,7 @@ def quick_span(raw: bytes, pairs: Pairs) -> Span | None:  # noqa: PLR0912 - as a
                 at += 2
                 continue
             if tag == 0x85 and size == 1:
-                at += 6
+                at += 6  # flags
                 continue
             if size < 0x80:
                 start = at + 2
@@ -151,16 +151,9 @@ def quick_span(raw: bytes, pairs: Pairs) -> Span | None:  # noqa: PLR0912 - as a
         return None
     if at != end or count > MAX_ATTRIBUTES:
         return None
-    said = trace_id, span_id, parent_id, "", name, kind, start_ns, end_ns, _there(attributes)
+    said = trace_id, span_id, parent_id, "", name, kind, start_ns, end_ns, attributes
     span: Span = _new(Span, (*said, (), (), *(status or (0, "")), ()))
     return span
-
-
-def _there(attributes: Attributes) -> Attributes:
-    """Those that have a value."""
-    if None in attributes.values():
-        return {key: value for key, value in attributes.items() if value is not None}
-    return attributes
 
 
 def _quick_text(raw: bytes) -> str:
@@ -184,8 +177,10 @@ def _strict(raw: bytes) -> str:
 
 
 def _pair_of(raw: bytes, pairs: Pairs) -> tuple[str, Any]:
-    """An attribute. Raises `Fault`, for one whose value is an array or a map as well."""
+    """An attribute. Raises `Fault`, also for one that has no value, or an array or a map."""
     pair = _quick_pair(raw) or pair_of(raw, _strict, _NO_BUDGET)
+    if pair[1] is None:
+        raise malformed("not in this way")
     if len(raw) <= _KEPT_PAIR_BYTES:
         pairs[raw] = pair
     return pair
