@@ -50,7 +50,7 @@ def test_a_format_that_is_not_known_is_named(tmp_path: Path) -> None:
     file = tmp_path / "lines"
     file.write_text("{}\n")
     ended = subprocess.run(
-        command_line("send", "--format", "otlp-json", str(file)), capture_output=True, text=True, check=False
+        command_line("send", "--format", "zipkin", str(file)), capture_output=True, text=True, check=False
     )
     assert ended.returncode != 0
-    assert "otlp-json" in ended.stderr and "native" in ended.stderr and "measure" in ended.stderr
+    assert "zipkin" in ended.stderr and "native" in ended.stderr and "measure" in ended.stderr

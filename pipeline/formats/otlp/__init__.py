@@ -8,15 +8,15 @@ from pipeline.formats.otlp.decode import holds, translator
 __all__ = ["LOGS", "SPANS"]
 
 
-def _format(kind: message.Kind) -> Format:
+def _format(signal: message.Signal) -> Format:
     return Format(
         "otlp-json",
-        kind.topic,
+        signal.topic,
         MAX_BODY_BYTES,
         # One key for all of a file, as for Measure: its messages stay in order.
         key_of=lambda document, file_name: file_name.encode(),
-        translate=translator(kind),
-        holds=holds(kind),
+        translate=translator(signal),
+        holds=holds(signal),
     )
 
 

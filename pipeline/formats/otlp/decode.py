@@ -14,11 +14,11 @@ from pipeline.formats.limits import MAX_BODY_BYTES, MAX_RECORD_BYTES
 from pipeline.formats.mending import read_json
 from pipeline.formats.options import Options
 from pipeline.formats.otlp.events import Context, Quoted, add_log, add_span
-from pipeline.formats.otlp.fault import Fault
+from pipeline.formats.otlp.flaw import Flaw
 from pipeline.formats.otlp.identity import ResourceIdentity
 from pipeline.formats.otlp.json_form import MAX_NESTING, Json
 from pipeline.formats.otlp.json_values import Inexact, snake
-from pipeline.formats.otlp.message import LOGS, SPANS, Encoding, Kind, ResourceBlock
+from pipeline.formats.otlp.message import LOGS, SPANS, Encoding, ResourceBlock, Signal
 from pipeline.formats.otlp.proto import Protobuf
 from pipeline.formats.otlp.refusals import Places, Refused, rejected
 from pipeline.formats.rejected import Reason, Rejected
@@ -30,7 +30,7 @@ _METRICS = "resourceMetrics"
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def translator(kind: Kind) -> Translate:
+def translator(signal: Signal) -> Translate:
     """The `translate` of one of the two formats.
 
     One bad record does not condemn its message, nor one bad resource the others: they are in `refused`, with the
@@ -48,32 +48,32 @@ def translator(kind: Kind) -> Translate:
                 Reason.RECORD_TOO_LARGE,
                 f"the record has {len(value)} bytes, at most {MAX_BODY_BYTES} allowed",
             )
-        encoding = _encoding_of(value, kind)
+        encoding = _encoding_of(value, signal)
         if isinstance(encoding, Rejected):
             return encoding
         try:
-            return _translated(encoding, kind, record_ms, beside.options)
+            return _translated(encoding, signal, record_ms, beside.options)
         except Inexact:
             assert isinstance(encoding, Json)
-            return _translated(encoding.exact(), kind, record_ms, beside.options)
+            return _translated(encoding.exact(), signal, record_ms, beside.options)
 
     return translate
 
 
-def holds(kind: Kind) -> Callable[[bytes], bool]:
-    """Whether a document in JSON is of this kind."""
+def holds(signal: Signal) -> Callable[[bytes], bool]:
+    """Whether a document in JSON is of this signal."""
 
     def is_of_kind(document: bytes) -> bool:
         try:
             names = _members.decode(document.removeprefix(_BOM))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return False
-        return kind.blocks in names or snake(kind.blocks) in names
+        return signal.blocks in names or snake(signal.blocks) in names
 
     return is_of_kind
 
 
-def _encoding_of(value: bytes, kind: Kind) -> Encoding | Rejected:
+def _encoding_of(value: bytes, signal: Signal) -> Encoding | Rejected:
     """Told apart by how a message begins: nothing else says which it is."""
     stripped = value.strip(_BLANKS)
     is_json = (
@@ -87,7 +87,7 @@ def _encoding_of(value: bytes, kind: Kind) -> Encoding | Rejected:
         except orjson.JSONDecodeError:
             is_json = False
     if is_json:
-        return _json(value, stripped, kind)
+        return _json(value, stripped, signal)
     if value[:1] != b"\n":
         return Rejected(
             Reason.MALFORMED_PROTOBUF,
@@ -96,84 +96,86 @@ def _encoding_of(value: bytes, kind: Kind) -> Encoding | Rejected:
     return Protobuf(value)
 
 
-def _json(value: bytes, stripped: bytes, kind: Kind) -> Encoding | Rejected:
+def _json(value: bytes, stripped: bytes, signal: Signal) -> Encoding | Rejected:
     if stripped[:1] == b"[":
         return Rejected(
-            Reason.UNSUPPORTED, f"an array (zipkin_json?): OTLP JSON is an object with {kind.blocks}"
+            Reason.UNSUPPORTED, f"an array (zipkin_json?): OTLP JSON is an object with {signal.blocks}"
         )
     read = read_json(value, MAX_BODY_BYTES, MAX_NESTING)
     if isinstance(read, Rejected):
         return read
     names = read.tree.keys()
-    if kind.blocks not in names and snake(kind.blocks) not in names:
-        other = SPANS if kind is LOGS else LOGS
+    if signal.blocks not in names and snake(signal.blocks) not in names:
+        other = SPANS if signal is LOGS else LOGS
         if other.blocks in names or snake(other.blocks) in names:
             return Rejected(Reason.UNSUPPORTED, f"{other.blocks}: their topic is {other.topic}")
         if _METRICS in names or snake(_METRICS) in names:
             return Rejected(Reason.UNSUPPORTED, f"{_METRICS}: metrics are not taken")
-        return Rejected(Reason.MISSING_FIELD, f"{kind.blocks}: required, an array")
-    return Json(read, kind)
+        return Rejected(Reason.MISSING_FIELD, f"{signal.blocks}: required, an array")
+    return Json(read, signal)
 
 
-def _translated(encoding: Encoding, kind: Kind, record_ms: int, options: Options) -> Translation | Rejected:
+def _translated(
+    encoding: Encoding, signal: Signal, record_ms: int, options: Options
+) -> Translation | Rejected:
     blocks = encoding.split()
     if isinstance(blocks, Rejected):
         return blocks
-    faults: list[tuple[int, Fault]] = []
+    faults: list[tuple[int, Flaw]] = []
     outgoing: list[TranslatedEvent] = []
     places = Places()
     # mypy does not know that the two go together.
-    read: Any = encoding.log if kind is LOGS else encoding.span
-    add: Any = add_log if kind is LOGS else add_span
+    read: Any = encoding.log if signal is LOGS else encoding.span
+    add: Any = add_log if signal is LOGS else add_span
     latest_ms, count = record_ms, 0
     for context, block, scope, records in _scopes(encoding, blocks, options, record_ms):
         places.go_on(count, block, scope)
         first, count = count, count + len(records)
         for place, raw in enumerate(records, first):
-            if isinstance(context, Fault):
+            if isinstance(context, Flaw):
                 faults.append((place, context))
                 continue
             try:
                 if type(raw) is bytes and len(raw) > MAX_RECORD_BYTES:
-                    raise Fault(Reason.RECORD_TOO_LARGE, "", f"{len(raw)} bytes, at most {MAX_RECORD_BYTES}")
+                    raise Flaw(Reason.RECORD_TOO_LARGE, "", f"{len(raw)} bytes, at most {MAX_RECORD_BYTES}")
                 latest_ms = max(latest_ms, add(read(raw), context, place, outgoing))
-            except Fault as fault:
+            except Flaw as fault:
                 faults.append((place, fault.with_traceback(None)))
     if not count:
-        return Rejected(Reason.NO_EVENTS, f"{kind.blocks}: at least one record")
+        return Rejected(Reason.NO_EVENTS, f"{signal.blocks}: at least one record")
     misdated: list[Rejected] = []
     if back_of(latest_ms, record_ms):
         outgoing, misdated = set_right(_drafts(outgoing), record_ms, "timeUnixNano")
     packed = pack(outgoing)
     for late in (*misdated, *packed.refused):
-        faults.append((late.event_index or 0, Fault(late.reason, "", late.detail.partition(": ")[2])))
+        faults.append((late.event_index or 0, Flaw(late.reason, "", late.detail.partition(": ")[2])))
     if not faults:
         return Translation(packed.records, [])
     refused = [Refused(at, places.of(at), fault) for at, fault in faults]
-    return Translation(packed.records, rejected(refused, blocks, encoding, kind))
+    return Translation(packed.records, rejected(refused, blocks, encoding, signal))
 
 
 def _scopes(
     encoding: Encoding, blocks: Sequence[ResourceBlock], options: Options, record_ms: int
-) -> Iterator[tuple[Context | Fault, int, int, Sequence[Any]]]:
+) -> Iterator[tuple[Context | Flaw, int, int, Sequence[Any]]]:
     """What the records of each scope have in common, or why none of them is taken; where it is; its records."""
     quoted = Quoted()
     for number, block in enumerate(blocks):
-        who: ResourceIdentity | Fault
+        who: ResourceIdentity | Flaw
         repaired: tuple[str, ...] = ()
         try:
             attributes, repaired = encoding.resource(block.resource)
             who = ResourceIdentity(attributes, options)
-        except Fault as fault:
+        except Flaw as fault:
             who = fault if fault.path.startswith("resource") else fault.under("resource")
         for index, scope in enumerate(block.scopes):
-            if isinstance(who, Fault):
+            if isinstance(who, Flaw):
                 yield who, number, index, scope.records
                 continue
-            context: Context | Fault
+            context: Context | Flaw
             try:
                 context = Context(who, encoding.scope(scope.scope), repaired, record_ms, quoted)
-            except Fault as fault:
+            except Flaw as fault:
                 context = fault if fault.path.startswith("scope") else fault.under("scope")
             yield context, number, index, scope.records
 

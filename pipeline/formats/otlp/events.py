@@ -10,11 +10,11 @@ from orjson import Fragment
 from pipeline.formats.checks import latest_of, rejected_time
 from pipeline.formats.limits import MIN_TIME_MS
 from pipeline.formats.mending import bounded
-from pipeline.formats.otlp.fault import Fault
+from pipeline.formats.otlp.flaw import Flaw
 from pipeline.formats.otlp.identity import OF_RECORD, SESSION_ID, ResourceIdentity
 from pipeline.formats.otlp.ids import canonical, fitting, hashed, of_exception
 from pipeline.formats.otlp.logs import SEVERITY_NUMBER_FATAL, Said, rule_of, source_name
-from pipeline.formats.otlp.message import Attributes, LogRecord, Scope, Span
+from pipeline.formats.otlp.message import Attributes, LogRecord, Scope, SpanRecord
 from pipeline.formats.otlp.names import SOURCE_NAME
 from pipeline.formats.otlp.spans import facts_of
 from pipeline.formats.rejected import Reason
@@ -79,7 +79,7 @@ class Context:
 
 
 def add_log(record: LogRecord, context: Context, place: int, outgoing: list[TranslatedEvent]) -> int:
-    """Add the event of a log record, the one at this place of its message; its time, Unix ms. Raises `Fault`."""
+    """Add the event of a log record, the one at this place of its message; its time, Unix ms. Raises `Flaw`."""
     time_ns, observed_ns, severity, severity_text, body, attributes, trace_id, span_id, name, repaired = (
         record
     )
@@ -123,13 +123,13 @@ def add_log(record: LogRecord, context: Context, place: int, outgoing: list[Tran
     return time_ms
 
 
-def add_span(span: Span, context: Context, place: int, outgoing: list[TranslatedEvent]) -> int:
-    """Add the events of a span; the latest of their times, Unix ms. Raises `Fault`, and nothing is added then."""
+def add_span(span: SpanRecord, context: Context, place: int, outgoing: list[TranslatedEvent]) -> int:
+    """Add the events of a span; the latest of their times, Unix ms. Raises `Flaw`, and nothing is added then."""
     who, attributes = context.who, span.attributes
     latest_ms = _time_ms(span.start_ns, "startTimeUnixNano", context)
     for field, id_ in (("traceId", span.trace_id), ("spanId", span.span_id)):
         if not id_:
-            raise Fault(Reason.MISSING_FIELD, field, "required, and not of zeros alone")
+            raise Flaw(Reason.MISSING_FIELD, field, "required, and not of zeros alone")
     sender, session_id = who.of_record(attributes, True)
     beside = context.beside(span.trace_id, span.span_id)
     repaired = (*context.repaired, *span.repaired)
@@ -163,12 +163,12 @@ def _time_ms(time_ns: int, field: str, context: Context) -> int:
 
 def _refuse_time(time_ns: int, field: str, context: Context) -> NoReturn:
     if not time_ns:
-        raise Fault(Reason.MISSING_FIELD, field.replace("observedTime", "time"), "required, Unix nanoseconds")
+        raise Flaw(Reason.MISSING_FIELD, field.replace("observedTime", "time"), "required, Unix nanoseconds")
     if time_ns < MIN_TIME_MS * 1_000:
         # Of the years from 2000 on as well, in a smaller unit.
-        raise Fault(Reason.TIME_OUT_OF_RANGE, field, f"{time_ns} is no time since 2000 in Unix nanoseconds")
+        raise Flaw(Reason.TIME_OUT_OF_RANGE, field, f"{time_ns} is no time since 2000 in Unix nanoseconds")
     words = rejected_time(time_ns // 1_000_000, context.record_ms, "", 0).detail.removeprefix(": ")
-    raise Fault(Reason.TIME_OUT_OF_RANGE, field, words)
+    raise Flaw(Reason.TIME_OUT_OF_RANGE, field, words)
 
 
 def _own_id(attributes: Attributes) -> str:

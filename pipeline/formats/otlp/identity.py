@@ -10,7 +10,7 @@ import orjson
 from pipeline.formats.identity import canonical_resource, canonical_user
 from pipeline.formats.limits import MAX_ID_CHARS, MAX_PERSONAS, MAX_PROPERTY_VALUE_CHARS
 from pipeline.formats.options import Options
-from pipeline.formats.otlp.fault import Fault
+from pipeline.formats.otlp.flaw import Flaw
 from pipeline.formats.otlp.ids import fitting
 from pipeline.formats.otlp.message import Attributes
 from pipeline.formats.rejected import Reason, Rejected
@@ -56,7 +56,7 @@ class Person(NamedTuple):
 
 
 class ResourceIdentity:
-    """What the records of one resource have in common. Raises `Fault` where they cannot be taken."""
+    """What the records of one resource have in common. Raises `Flaw` where they cannot be taken."""
 
     def __init__(self, attributes: Attributes, options: Options) -> None:
         self._options = options
@@ -77,7 +77,7 @@ class ResourceIdentity:
     def of_record(self, attributes: Attributes, is_special: bool) -> tuple[Sender, str]:
         """Who sent a record, and the SDK's session. What says so is taken out of the attributes.
 
-        Not special is a record of a known device with nothing of `OF_RECORD` but perhaps a `session.id`. Raises `Fault`
+        Not special is a record of a known device with nothing of `OF_RECORD` but perhaps a `session.id`. Raises `Flaw`
         where nothing says which device it is.
         """
         if not is_special:
@@ -92,7 +92,7 @@ class ResourceIdentity:
         if not device_id and self._by_session and (longer or session_id):
             device_id = fitting(f"session:{longer or session_id}")
         if not device_id:
-            raise Fault(Reason.MISSING_FIELD, f"resource.attributes[{DEVICE_ID}]", "required")
+            raise Flaw(Reason.MISSING_FIELD, f"resource.attributes[{DEVICE_ID}]", "required")
         user = self._usual.user
         if not OF_RECORD.isdisjoint(attributes):
             user, read = _user(attributes, self._of_user, self._personal)
@@ -118,7 +118,7 @@ def _app_id(attributes: Attributes, names: Sequence[str]) -> str:
         app_id = ".".join(parts).replace("/", ".")
         if all(parts) and len(app_id) <= MAX_ID_CHARS and "\0" not in app_id:
             return app_id
-    raise Fault(Reason.MISSING_FIELD, f"resource.attributes[{' or '.join(names)}]", "required")
+    raise Flaw(Reason.MISSING_FIELD, f"resource.attributes[{' or '.join(names)}]", "required")
 
 
 def _app_part(value: Any) -> str:
@@ -153,9 +153,9 @@ def _canonical(attributes: Attributes) -> str:
     try:
         found = canonical_resource(orjson.dumps(attributes))
     except orjson.JSONEncodeError:
-        raise Fault(Reason.TOO_DEEP, "resource.attributes", "nest too deep") from None
+        raise Flaw(Reason.TOO_DEEP, "resource.attributes", "nest too deep") from None
     if isinstance(found, Rejected):
-        raise Fault(found.reason, "", found.detail)
+        raise Flaw(found.reason, "", found.detail)
     return found
 
 

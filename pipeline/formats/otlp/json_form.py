@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from pipeline.formats.mending import Read, bounded, mended_places
-from pipeline.formats.otlp.fault import Fault
+from pipeline.formats.otlp.flaw import Flaw
 from pipeline.formats.otlp.json_values import (
     Node,
     any_value,
@@ -29,14 +29,14 @@ from pipeline.formats.otlp.message import (
     MAX_RECORDS,
     MAX_VALUE_LEVELS,
     Attributes,
-    Kind,
     Link,
     LogRecord,
     ResourceBlock,
     Scope,
     ScopeBlock,
-    Span,
+    Signal,
     SpanEvent,
+    SpanRecord,
 )
 from pipeline.formats.rejected import Reason, Rejected
 
@@ -62,8 +62,8 @@ _STATUS_CODES = {f"STATUS_CODE_{word}": number for number, word in enumerate(("U
 class Json:
     """One message, parsed and mended."""
 
-    def __init__(self, read: Read, kind: Kind) -> None:
-        self._kind = kind
+    def __init__(self, read: Read, signal: Signal) -> None:
+        self._signal = signal
         self._tree = read.tree
         self._otherwise: dict[int, Any] = {}
         self._read = read
@@ -71,13 +71,13 @@ class Json:
     def exact(self) -> Json:
         """The same message with its doubles by their digits."""
         read = self._read
-        return Json(read._replace(tree=json.loads(read.value, parse_float=Decimal)), self._kind)
+        return Json(read._replace(tree=json.loads(read.value, parse_float=Decimal)), self._signal)
 
     def split(self) -> Sequence[ResourceBlock] | Rejected:
-        kind, otherwise = self._kind, self._read.otherwise
+        signal, otherwise = self._signal, self._read.otherwise
         try:
-            blocks = _split(self._tree, kind)
-        except Fault as fault:
+            blocks = _split(self._tree, signal)
+        except Flaw as fault:
             return Rejected(fault.reason, fault.words)
         if otherwise is not None:
             self._remember(blocks, otherwise)
@@ -86,8 +86,8 @@ class Json:
     def _remember(self, blocks: Sequence[ResourceBlock], otherwise: Node) -> None:
         """What each part would be, had it been mended in another way: by that is known what was mended."""
         try:
-            others = _split(otherwise, self._kind)
-        except Fault:
+            others = _split(otherwise, self._signal)
+        except Flaw:
             return  # What was mended is not a value but what stands around them, and is none now.
         for block, other in zip(blocks, others, strict=False):
             self._otherwise[id(block.resource)] = other.resource
@@ -96,13 +96,13 @@ class Json:
                     self._otherwise[id(record)] = one
 
     def joined(self, blocks: Sequence[ResourceBlock]) -> bytes:
-        kind = self._kind
+        signal = self._signal
         message = {
-            kind.blocks: [
+            signal.blocks: [
                 {
                     "resource": block.resource,
-                    kind.scopes: [
-                        {"scope": scope.scope, kind.records: list(scope.records)} for scope in block.scopes
+                    signal.scopes: [
+                        {"scope": scope.scope, signal.records: list(scope.records)} for scope in block.scopes
                     ],
                 }
                 for block in blocks
@@ -135,10 +135,10 @@ class Json:
             self._repaired(raw, ""),
         )
 
-    def span(self, raw: Any) -> Span:
+    def span(self, raw: Any) -> SpanRecord:
         node, budget = object_of(raw), [0]
         status = at("status", lambda: object_of(get(node, "status")))
-        return Span(
+        return SpanRecord(
             id_of(node, "traceId"),
             id_of(node, "spanId"),
             id_of(node, "parentSpanId"),
@@ -167,31 +167,29 @@ class Json:
         return bounded(place for (key, one), (_, two) in pairs for place in mended_places(one, two, key))
 
 
-def _split(tree: Node, kind: Kind) -> list[ResourceBlock]:
+def _split(tree: Node, signal: Signal) -> list[ResourceBlock]:
     blocks: list[ResourceBlock] = []
     counts = [0, 0]
-    for index, block in enumerate(list_of(tree, kind.blocks)):
+    for index, block in enumerate(list_of(tree, signal.blocks)):
         try:
-            scopes = _scopes(object_of(block), kind, counts)
+            scopes = _scopes(object_of(block), signal, counts)
             blocks.append(ResourceBlock(get(object_of(block), "resource"), scopes))
-        except Fault as fault:
-            raise fault.under(f"{kind.blocks}[{index}]") from None
+        except Flaw as fault:
+            raise fault.under(f"{signal.blocks}[{index}]") from None
     return blocks
 
 
-def _scopes(block: Node, kind: Kind, counts: list[int]) -> list[ScopeBlock]:
+def _scopes(block: Node, signal: Signal, counts: list[int]) -> list[ScopeBlock]:
     scopes: list[ScopeBlock] = []
-    for index, scope in enumerate(list_of(block, kind.scopes)):
+    for index, scope in enumerate(list_of(block, signal.scopes)):
         try:
-            records = list_of(object_of(scope), kind.records)
-        except Fault as fault:
-            raise fault.under(f"{kind.scopes}[{index}]") from None
+            records = list_of(object_of(scope), signal.records)
+        except Flaw as fault:
+            raise fault.under(f"{signal.scopes}[{index}]") from None
         counts[0] += 1
         counts[1] += len(records)
         if max(counts) > MAX_RECORDS:
-            raise Fault(
-                Reason.TOO_MANY_EVENTS, "", f"at most {MAX_RECORDS} records, and resources and scopes"
-            )
+            raise Flaw(Reason.TOO_MANY_EVENTS, "", f"at most {MAX_RECORDS} records, and resources and scopes")
         scopes.append(ScopeBlock(get(object_of(scope), "scope"), records))
     return scopes
 

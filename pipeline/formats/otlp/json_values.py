@@ -9,7 +9,7 @@ from decimal import Decimal, InvalidOperation
 from math import isfinite
 from typing import Any
 
-from pipeline.formats.otlp.fault import Fault
+from pipeline.formats.otlp.flaw import Flaw
 from pipeline.formats.otlp.message import MAX_ATTRIBUTES, MAX_VALUE_LEVELS, MAX_VALUES, NOT_FINITE, Attributes
 from pipeline.formats.rejected import Reason
 
@@ -56,7 +56,7 @@ def object_of(value: Any) -> Node:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise Fault(Reason.INVALID_TYPE, "", "an object")
+        raise Flaw(Reason.INVALID_TYPE, "", "an object")
     return value
 
 
@@ -65,7 +65,7 @@ def list_of(node: Node, name: str) -> list[Any]:
     if value is None:
         return []
     if not isinstance(value, list):
-        raise Fault(Reason.INVALID_TYPE, name, "an array")
+        raise Flaw(Reason.INVALID_TYPE, name, "an array")
     return value
 
 
@@ -74,14 +74,14 @@ def text_of(node: Node, name: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise Fault(Reason.INVALID_TYPE, name, "a string")
+        raise Flaw(Reason.INVALID_TYPE, name, "a string")
     return value
 
 
 def id_of(node: Node, name: str) -> str:
     text = text_of(node, name)
     if not _HEX.fullmatch(text):
-        raise Fault(Reason.INVALID_VALUE, name, "an id in hexadecimal digits")
+        raise Flaw(Reason.INVALID_VALUE, name, "an id in hexadecimal digits")
     return text.lower() if text.strip("0") else ""
 
 
@@ -92,7 +92,7 @@ def enum_of(node: Node, name: str, numbers: Mapping[str, int]) -> int:
     if isinstance(value, str) and value in numbers:
         return numbers[value]
     if type(value) is not int and not isinstance(value, float | Decimal):
-        raise Fault(Reason.INVALID_VALUE, name, "a number of the enumeration, or a name of it")
+        raise Flaw(Reason.INVALID_VALUE, name, "a number of the enumeration, or a name of it")
     return _whole(value, name, -(2**31), 2**31 - 1)
 
 
@@ -112,9 +112,9 @@ def _whole(value: Any, path: str, least: int, most: int) -> int:
             raise Inexact
         number = int(value)
     else:
-        raise Fault(Reason.INVALID_TYPE, path, "a whole number, or the text of one")
+        raise Flaw(Reason.INVALID_TYPE, path, "a whole number, or the text of one")
     if not least <= number <= most:
-        raise Fault(Reason.INVALID_VALUE, path, f"{least} to {most}")
+        raise Flaw(Reason.INVALID_VALUE, path, f"{least} to {most}")
     return number
 
 
@@ -123,14 +123,14 @@ def _of_digits(value: str | Decimal, path: str) -> int:
         if _DIGITS.fullmatch(value):
             return int(value)
         if len(value) > _MAX_NUMBER_CHARS or not value.isascii() or value != value.strip() or "_" in value:
-            raise Fault(Reason.INVALID_VALUE, path, "a whole number in digits")
+            raise Flaw(Reason.INVALID_VALUE, path, "a whole number in digits")
         try:
             value = Decimal(value)
         except InvalidOperation:
-            raise Fault(Reason.INVALID_VALUE, path, "a whole number in digits") from None
+            raise Flaw(Reason.INVALID_VALUE, path, "a whole number in digits") from None
     # Nothing of more than 20 digits is written out: an exponent makes it long as one likes.
     if not value.is_finite() or value.adjusted() > 20 or (value and value.adjusted() < 0) or value % 1:
-        raise Fault(Reason.INVALID_VALUE, path, "a whole number of 64 bits")
+        raise Flaw(Reason.INVALID_VALUE, path, "a whole number of 64 bits")
     return int(value)
 
 
@@ -138,9 +138,7 @@ def attributes_of(node: Node, budget: list[int]) -> Attributes:
     """Without those that have no value; of those of one key the last."""
     pairs = list_of(node, "attributes")
     if len(pairs) > MAX_ATTRIBUTES:
-        raise Fault(
-            Reason.TOO_MANY_VALUES, "attributes", f"{len(pairs)} attributes, at most {MAX_ATTRIBUTES}"
-        )
+        raise Flaw(Reason.TOO_MANY_VALUES, "attributes", f"{len(pairs)} attributes, at most {MAX_ATTRIBUTES}")
     attributes = dict(_read_all(pairs, "attributes", budget, 0, _pair))
     if None in attributes.values():
         return {key: value for key, value in attributes.items() if value is not None}
@@ -154,7 +152,7 @@ def each_of(node: Node, name: str, read: Callable[[Any], Any], budget: list[int]
     for index, part in enumerate(parts):
         try:
             found.append(read(part))
-        except Fault as fault:
+        except Flaw as fault:
             raise fault.under(f"{name}[{index}]") from None
     return found
 
@@ -162,7 +160,7 @@ def each_of(node: Node, name: str, read: Callable[[Any], Any], budget: list[int]
 def at(name: str, read: Callable[[], Any]) -> Any:
     try:
         return read()
-    except Fault as fault:
+    except Flaw as fault:
         raise fault.under(name) from None
 
 
@@ -174,7 +172,7 @@ def _pair(raw: Any, budget: list[int], level: int) -> tuple[str, Any]:
         return key, None
     try:
         return key, any_value(value, budget, level)
-    except Fault as fault:
+    except Flaw as fault:
         raise fault.under("value") from None
 
 
@@ -185,23 +183,23 @@ def any_value(raw: Any, budget: list[int], level: int = 0) -> Any:
         return text
     found = [(name, value) for name in _READERS if (value := get(node, name)) is not None]
     if len(found) > 1:
-        raise Fault(Reason.INVALID_VALUE, "", f"one value, not {' and '.join(name for name, _ in found)}")
+        raise Flaw(Reason.INVALID_VALUE, "", f"one value, not {' and '.join(name for name, _ in found)}")
     for name, value in found:
         if level >= MAX_VALUE_LEVELS and name in ("arrayValue", "kvlistValue"):
-            raise Fault(Reason.TOO_DEEP, "", f"arrays and maps may nest {MAX_VALUE_LEVELS} levels")
+            raise Flaw(Reason.TOO_DEEP, "", f"arrays and maps may nest {MAX_VALUE_LEVELS} levels")
         return _READERS[name](value, name, budget, level)
     return None
 
 
 def _string(value: Any, name: str, budget: list[int], level: int) -> str:
     if not isinstance(value, str):
-        raise Fault(Reason.INVALID_TYPE, name, "a string")
+        raise Flaw(Reason.INVALID_TYPE, name, "a string")
     return value
 
 
 def _bool(value: Any, name: str, budget: list[int], level: int) -> bool:
     if not isinstance(value, bool):
-        raise Fault(Reason.INVALID_TYPE, name, "true or false")
+        raise Flaw(Reason.INVALID_TYPE, name, "true or false")
     return value
 
 
@@ -213,24 +211,24 @@ def _double(value: Any, name: str, budget: list[int], level: int) -> float | str
     if isinstance(value, str) and value in _FINITE_WORDS:
         return value
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
-        raise Fault(Reason.INVALID_TYPE, name, "a number")
+        raise Flaw(Reason.INVALID_TYPE, name, "a number")
     if isinstance(value, str) and (len(value) > _MAX_NUMBER_CHARS or not _NUMBER.fullmatch(value)):
-        raise Fault(Reason.INVALID_VALUE, name, "a number, NaN, Infinity or -Infinity")
+        raise Flaw(Reason.INVALID_VALUE, name, "a number, NaN, Infinity or -Infinity")
     number = float(value)
     if not isfinite(number):
-        raise Fault(Reason.INVALID_VALUE, name, "a number that a double holds")
+        raise Flaw(Reason.INVALID_VALUE, name, "a number that a double holds")
     return number
 
 
 def _bytes(value: Any, name: str, budget: list[int], level: int) -> str:
     """The text in the standard alphabet, padded, whichever of base64's forms it had."""
     if not isinstance(value, str):
-        raise Fault(Reason.INVALID_TYPE, name, "a string in base64")
+        raise Flaw(Reason.INVALID_TYPE, name, "a string in base64")
     text = value.translate(_URL_SAFE).rstrip("=")
     try:
         return b64encode(b64decode(text + "=" * (-len(text) % 4), validate=True)).decode()
     except ValueError:
-        raise Fault(Reason.INVALID_VALUE, name, "base64") from None
+        raise Flaw(Reason.INVALID_VALUE, name, "base64") from None
 
 
 def _array(value: Any, name: str, budget: list[int], level: int) -> list[Any]:
@@ -249,7 +247,7 @@ def _read_all(
     try:
         for part in parts:
             found.append(read(part, budget, level))
-    except Fault as fault:
+    except Flaw as fault:
         raise fault.under(f"{name}[{len(found)}]") from None
     return found
 
@@ -261,10 +259,10 @@ def _values(value: Any, name: str, budget: list[int]) -> list[Any]:
     elif isinstance(value, dict):
         try:
             parts = list_of(value, "values")
-        except Fault as fault:
+        except Flaw as fault:
             raise fault.under(name) from None
     else:
-        raise Fault(Reason.INVALID_TYPE, name, "an object with values")
+        raise Flaw(Reason.INVALID_TYPE, name, "an object with values")
     _spend(budget, len(parts) + 1)
     return parts
 
@@ -272,7 +270,7 @@ def _values(value: Any, name: str, budget: list[int]) -> list[Any]:
 def _spend(budget: list[int], count: int) -> None:
     budget[0] += count
     if budget[0] > MAX_VALUES:
-        raise Fault(
+        raise Flaw(
             Reason.TOO_MANY_VALUES, "", f"at most {MAX_VALUES} values in the arrays and maps of a record"
         )
 

@@ -61,7 +61,7 @@ class Link(NamedTuple):
     attributes: Attributes
 
 
-class Span(NamedTuple):
+class SpanRecord(NamedTuple):
     """Of opentelemetry/proto/trace/v1."""
 
     trace_id: str
@@ -103,7 +103,7 @@ class ResourceBlock(NamedTuple):
 
 
 class Encoding(Protocol):
-    """How messages are written. What reads a part of one raises `Fault` where it cannot."""
+    """How messages are written. What reads a part of one raises `Flaw` where it cannot."""
 
     def split(self) -> Sequence[ResourceBlock] | Rejected:
         """The message, not looked at further than to find its records."""
@@ -118,10 +118,10 @@ class Encoding(Protocol):
 
     def log(self, raw: Any) -> LogRecord: ...
 
-    def span(self, raw: Any) -> Span: ...
+    def span(self, raw: Any) -> SpanRecord: ...
 
 
-class Kind(NamedTuple):
+class Signal(NamedTuple):
     """One of the two kinds of messages, by the names of OTLP JSON."""
 
     blocks: str
@@ -130,5 +130,5 @@ class Kind(NamedTuple):
     topic: str
 
 
-LOGS = Kind("resourceLogs", "scopeLogs", "logRecords", "otlp_logs")
-SPANS = Kind("resourceSpans", "scopeSpans", "spans", "otlp_spans")
+LOGS = Signal("resourceLogs", "scopeLogs", "logRecords", "otlp_logs")
+SPANS = Signal("resourceSpans", "scopeSpans", "spans", "otlp_spans")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from pipeline.formats.mending import mended_places
-from pipeline.formats.otlp.fault import Fault
+from pipeline.formats.otlp.flaw import Flaw
 from pipeline.formats.otlp.message import (
     MAX_RECORDS,
     Attributes,
@@ -20,7 +20,7 @@ from pipeline.formats.otlp.message import (
     ResourceBlock,
     Scope,
     ScopeBlock,
-    Span,
+    SpanRecord,
 )
 from pipeline.formats.otlp.proto_quick import Pairs, quick_log, quick_span
 from pipeline.formats.otlp.proto_records import log_of, span_of
@@ -28,7 +28,7 @@ from pipeline.formats.otlp.proto_values import parts, resource_of
 from pipeline.formats.otlp.wire import field_of, fields
 from pipeline.formats.rejected import Reason, Rejected
 
-T = TypeVar("T", LogRecord, Span)
+T = TypeVar("T", LogRecord, SpanRecord)
 
 _RESOURCE, _SCOPES, _SCOPE, _RECORDS = 0x0A, 0x12, 0x0A, 0x12
 
@@ -44,7 +44,7 @@ class Protobuf:
         counts = [0, 0]
         try:
             return [_block(block, counts) for block in parts(self._value, 0x0A)]
-        except Fault as fault:
+        except Flaw as fault:
             return Rejected(fault.reason, fault.words)
 
     def joined(self, blocks: Sequence[ResourceBlock]) -> bytes:
@@ -72,7 +72,7 @@ class Protobuf:
         except UnicodeDecodeError:
             return _told(log_of(raw, _mended), log_of(raw, _otherwise))
 
-    def span(self, raw: bytes) -> Span:
+    def span(self, raw: bytes) -> SpanRecord:
         try:
             return quick_span(raw, self._pairs) or span_of(raw, _strict)
         except UnicodeDecodeError:
@@ -147,7 +147,7 @@ def _slow_parts(raw: bytes) -> tuple[list[Any], list[Any]]:
 
 def _bound(counts: Sequence[int]) -> None:
     if max(counts) > MAX_RECORDS:
-        raise Fault(Reason.TOO_MANY_EVENTS, "", f"at most {MAX_RECORDS} records, and resources and scopes")
+        raise Flaw(Reason.TOO_MANY_EVENTS, "", f"at most {MAX_RECORDS} records, and resources and scopes")
 
 
 def _joined(block: ResourceBlock) -> bytes:

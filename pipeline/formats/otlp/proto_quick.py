@@ -10,8 +10,8 @@ import struct
 from math import isfinite
 from typing import Any
 
-from pipeline.formats.otlp.fault import Fault
-from pipeline.formats.otlp.message import MAX_ATTRIBUTES, MAX_VALUES, Attributes, LogRecord, Span
+from pipeline.formats.otlp.flaw import Flaw
+from pipeline.formats.otlp.message import MAX_ATTRIBUTES, MAX_VALUES, Attributes, LogRecord, SpanRecord
 from pipeline.formats.otlp.proto_records import status_of
 from pipeline.formats.otlp.proto_values import hex_of, pair_of
 from pipeline.formats.otlp.wire import malformed
@@ -28,7 +28,7 @@ _uint64 = struct.Struct("<Q").unpack_from
 _double = struct.Struct("<d").unpack_from
 
 
-def quick_log(raw: bytes, pairs: Pairs) -> LogRecord | None:  # noqa: PLR0912 - a call for each field takes longer
+def quick_log(raw: bytes, pairs: Pairs) -> LogRecord | None:
     """A log record. Raises `UnicodeDecodeError`."""
     time_ns = observed_ns = severity = count = at = 0
     severity_text = trace_id = span_id = event_name = ""
@@ -47,19 +47,13 @@ def quick_log(raw: bytes, pairs: Pairs) -> LogRecord | None:  # noqa: PLR0912 - 
                 at += 9
                 continue
             size = raw[at + 1]
-            if tag == 0x10:
-                if size > 0x7F:
-                    return None
+            if tag == 0x10 and size < 0x80:
                 severity = size
                 at += 2
                 continue
-            if size < 0x80:
-                start = at + 2
-            else:
-                start, more = at + 3, raw[at + 2]
-                if more > 0x7F:
-                    return None
-                size = size & 0x7F | more << 7
+            start = at + 2
+            if size > 0x7F:
+                size, start = _long(raw, start, size)
             at = start + size
             part = raw[start:at]
             if tag == 0x32:
@@ -78,26 +72,16 @@ def quick_log(raw: bytes, pairs: Pairs) -> LogRecord | None:  # noqa: PLR0912 - 
                 severity_text = part.decode()
             else:
                 return None
-    except (IndexError, struct.error, Fault):
+    except (IndexError, struct.error, Flaw):
         return None
     if at != end or count > MAX_ATTRIBUTES:
         return None
-    said = (
-        time_ns,
-        observed_ns,
-        severity,
-        severity_text,
-        body,
-        attributes,
-        trace_id,
-        span_id,
-        event_name,
-    )
-    record: LogRecord = _new(LogRecord, (*said, ()))
+    said = time_ns, observed_ns, severity, severity_text, body, attributes
+    record: LogRecord = _new(LogRecord, (*said, trace_id, span_id, event_name, ()))
     return record
 
 
-def quick_span(raw: bytes, pairs: Pairs) -> Span | None:  # noqa: PLR0912, PLR0915 - as above
+def quick_span(raw: bytes, pairs: Pairs) -> SpanRecord | None:
     """A span without events and links. Raises `UnicodeDecodeError`."""
     trace_id = span_id = parent_id = name = ""
     kind = start_ns = end_ns = count = at = 0
@@ -122,13 +106,9 @@ def quick_span(raw: bytes, pairs: Pairs) -> Span | None:  # noqa: PLR0912, PLR09
             if tag == 0x85 and size == 1:
                 at += 6  # flags
                 continue
-            if size < 0x80:
-                start = at + 2
-            else:
-                start, more = at + 3, raw[at + 2]
-                if more > 0x7F:
-                    return None
-                size = size & 0x7F | more << 7
+            start = at + 2
+            if size > 0x7F:
+                size, start = _long(raw, start, size)
             at = start + size
             part = raw[start:at]
             if tag == 0x4A:
@@ -147,17 +127,24 @@ def quick_span(raw: bytes, pairs: Pairs) -> Span | None:  # noqa: PLR0912, PLR09
                 status = _quick_status(part)
             else:
                 return None
-    except (IndexError, struct.error, Fault):
+    except (IndexError, struct.error, Flaw):
         return None
     if at != end or count > MAX_ATTRIBUTES:
         return None
     said = trace_id, span_id, parent_id, "", name, kind, start_ns, end_ns, attributes
-    span: Span = _new(Span, (*said, (), (), *(status or (0, "")), ()))
+    span: SpanRecord = _new(SpanRecord, (*said, (), (), *(status or (0, "")), ()))
     return span
 
 
+def _long(raw: bytes, at: int, first: int) -> tuple[int, int]:
+    """The size of a field in two bytes, and where it starts. Raises `Flaw` where it takes more."""
+    if raw[at] > 0x7F:
+        raise malformed("not in this way")
+    return first & 0x7F | raw[at] << 7, at + 1
+
+
 def _quick_text(raw: bytes) -> str:
-    """A value that is a text. Raises `Fault` where another way has to be taken."""
+    """A value that is a text. Raises `Flaw` where another way has to be taken."""
     if len(raw) > 1 and raw[0] == 0x0A:
         size, start = raw[1], 2
         if size > 0x7F and len(raw) > 2:
@@ -177,7 +164,7 @@ def _strict(raw: bytes) -> str:
 
 
 def _pair_of(raw: bytes, pairs: Pairs) -> tuple[str, Any]:
-    """An attribute. Raises `Fault`, also for one that has no value, or an array or a map."""
+    """An attribute. Raises `Flaw`, also for one that has no value, or an array or a map."""
     pair = _quick_pair(raw) or pair_of(raw, _strict, _NO_BUDGET)
     if pair[1] is None:
         raise malformed("not in this way")

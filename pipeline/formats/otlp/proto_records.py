@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from pipeline.formats.otlp.message import Link, LogRecord, Span, SpanEvent
+from pipeline.formats.otlp.message import Link, LogRecord, SpanEvent, SpanRecord
 from pipeline.formats.otlp.proto_values import Text, any_value, at, attributes_of, each_of, hex_of, int32
 from pipeline.formats.otlp.wire import fields
 
@@ -52,7 +52,7 @@ def log_of(raw: bytes, text: Text) -> LogRecord:
     )
 
 
-def span_of(raw: bytes, text: Text) -> Span:
+def span_of(raw: bytes, text: Text) -> SpanRecord:
     found: dict[int, Any] = {}
     lists: dict[int, list[Any]] = {0x4A: [], 0x5A: [], 0x6A: [], 0x7A: []}
     for tag, value in fields(raw):
@@ -62,7 +62,7 @@ def span_of(raw: bytes, text: Text) -> Span:
             found[tag] = value
     budget = [0]
     code, message = status_of(b"".join(lists[0x7A]))
-    return Span(
+    return SpanRecord(
         hex_of(found.get(0x0A, b"")),
         hex_of(found.get(0x12, b"")),
         hex_of(found.get(0x22, b"")),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from math import isfinite
 from typing import Any
 
-from pipeline.formats.otlp.fault import Fault
+from pipeline.formats.otlp.flaw import Flaw
 from pipeline.formats.otlp.message import MAX_ATTRIBUTES, MAX_VALUE_LEVELS, MAX_VALUES, NOT_FINITE, Attributes
 from pipeline.formats.otlp.wire import fields
 from pipeline.formats.rejected import Reason
@@ -30,9 +30,7 @@ def resource_of(raw: bytes, text: Text) -> Attributes:
 def attributes_of(pairs: Sequence[bytes], text: Text, budget: list[int]) -> Attributes:
     """Without those that have no value; of those of one key the last."""
     if len(pairs) > MAX_ATTRIBUTES:
-        raise Fault(
-            Reason.TOO_MANY_VALUES, "attributes", f"{len(pairs)} attributes, at most {MAX_ATTRIBUTES}"
-        )
+        raise Flaw(Reason.TOO_MANY_VALUES, "attributes", f"{len(pairs)} attributes, at most {MAX_ATTRIBUTES}")
     attributes = dict(each_of("attributes", pairs, lambda part: pair_of(part, text, budget)))
     return {key: value for key, value in attributes.items() if value is not None}
 
@@ -47,7 +45,7 @@ def each_of(
     for index, part in enumerate(some):
         try:
             found.append(read(part))
-        except Fault as fault:
+        except Flaw as fault:
             raise fault.under(f"{name}[{index}]") from None
     return found
 
@@ -55,7 +53,7 @@ def each_of(
 def at(name: str, read: Callable[[], Any]) -> Any:
     try:
         return read()
-    except Fault as fault:
+    except Flaw as fault:
         raise fault.under(name) from None
 
 
@@ -101,7 +99,7 @@ def any_value(raw: bytes, text: Text, budget: list[int], level: int = 0) -> Any:
             return b64encode(last).decode()
         case 0x2A | 0x32:
             if level >= MAX_VALUE_LEVELS:
-                raise Fault(Reason.TOO_DEEP, "", f"arrays and maps may nest {MAX_VALUE_LEVELS} levels")
+                raise Flaw(Reason.TOO_DEEP, "", f"arrays and maps may nest {MAX_VALUE_LEVELS} levels")
             below = parts(b"".join(values), 0x0A)
             _spend(budget, len(below) + 1)
             if case == 0x2A:
@@ -113,7 +111,7 @@ def any_value(raw: bytes, text: Text, budget: list[int], level: int = 0) -> Any:
 def _spend(budget: list[int], count: int) -> None:
     budget[0] += count
     if budget[0] > MAX_VALUES:
-        raise Fault(
+        raise Flaw(
             Reason.TOO_MANY_VALUES, "", f"at most {MAX_VALUES} values in the arrays and maps of a record"
         )
 

@@ -6,8 +6,8 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from pipeline.formats.otlp.fault import Fault
-from pipeline.formats.otlp.message import Encoding, Kind, ResourceBlock, ScopeBlock
+from pipeline.formats.otlp.flaw import Flaw
+from pipeline.formats.otlp.message import Encoding, ResourceBlock, ScopeBlock, Signal
 from pipeline.formats.rejected import Reason, Rejected
 
 MAX_PARTS = 200
@@ -18,7 +18,7 @@ OF_RESOURCE = "resource"
 """Begins the path of a fault that is one of the resource."""
 
 
-class Place(NamedTuple):
+class RecordPlace(NamedTuple):
     """Where a record is: indexes of resource, scope and record."""
 
     block: int
@@ -38,10 +38,10 @@ class Places:
         self._firsts.append(first)
         self._scopes.append((block, scope))
 
-    def of(self, at: int) -> Place:
+    def of(self, at: int) -> RecordPlace:
         """The place of a record."""
         index = bisect_right(self._firsts, at) - 1
-        return Place(*self._scopes[index], at - self._firsts[index])
+        return RecordPlace(*self._scopes[index], at - self._firsts[index])
 
 
 class Refused(NamedTuple):
@@ -49,12 +49,12 @@ class Refused(NamedTuple):
 
     at: int
     """Of all records of the message, from 0."""
-    place: Place
-    fault: Fault
+    place: RecordPlace
+    fault: Flaw
 
 
 def rejected(
-    refused: Sequence[Refused], blocks: Sequence[ResourceBlock], encoding: Encoding, kind: Kind
+    refused: Sequence[Refused], blocks: Sequence[ResourceBlock], encoding: Encoding, signal: Signal
 ) -> list[Rejected]:
     """One for each record; those of one dead letter have the same part."""
     units: dict[tuple[Reason, int, int], list[Refused]] = {}
@@ -68,11 +68,11 @@ def rejected(
         if number < MAX_PARTS and size < MAX_PART_BYTES:
             part = encoding.joined(_cut(unit, blocks))
             size += len(part)
-            made += _worded(unit, kind, part)
+            made += _worded(unit, signal, part)
         else:
             rest.setdefault(reason, []).extend(unit)
     for unit in rest.values():
-        made += _worded(unit, kind, encoding.joined(_cut(unit, blocks)))
+        made += _worded(unit, signal, encoding.joined(_cut(unit, blocks)))
     return sorted(made, key=lambda each: each.event_index or 0)
 
 
@@ -96,11 +96,11 @@ def _cut(unit: Iterable[Refused], blocks: Sequence[ResourceBlock]) -> list[Resou
     ]
 
 
-def _worded(unit: Iterable[Refused], kind: Kind, part: bytes) -> Iterable[Rejected]:
+def _worded(unit: Iterable[Refused], signal: Signal, part: bytes) -> Iterable[Rejected]:
     for index, place, fault in unit:
-        path = f"{kind.blocks}[{place.block}]"
+        path = f"{signal.blocks}[{place.block}]"
         if not fault.path.startswith(OF_RESOURCE):
-            path += f".{kind.scopes}[{place.scope}]"
+            path += f".{signal.scopes}[{place.scope}]"
             if not fault.path.startswith("scope"):
-                path += f".{kind.records}[{place.record}]"
+                path += f".{signal.records}[{place.record}]"
         yield Rejected(fault.reason, fault.under(path).words, index, part)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pipeline.formats.otlp.logs import Said, is_known, native_name
-from pipeline.formats.otlp.message import Attributes, Span, SpanEvent
+from pipeline.formats.otlp.message import Attributes, SpanEvent, SpanRecord
 from pipeline.formats.otlp.names import SOURCE_NAME, put, renamed
 
 CLIENT = 3
@@ -42,7 +42,7 @@ class Fact(NamedTuple):
     attributes: Attributes
 
 
-def facts_of(span: Span, attributes: Attributes, is_browser: bool) -> Iterator[Fact]:
+def facts_of(span: SpanRecord, attributes: Attributes, is_browser: bool) -> Iterator[Fact]:
     """The facts of a span, its exceptions last. `attributes` are its own but for those that say whose it is."""
     is_long = span.end_ns - span.start_ns > LONGEST_NS
     if span.name in _METRICKIT or is_long:
@@ -65,14 +65,14 @@ def facts_of(span: Span, attributes: Attributes, is_browser: bool) -> Iterator[F
             yield _exception(span, event, is_browser)
 
 
-def _of_a_window(span: Span, attributes: Attributes) -> Fact:
+def _of_a_window(span: SpanRecord, attributes: Attributes) -> Fact:
     """What was gathered over hours: it says nothing of use, and was there when it ended."""
     told = {**attributes, "passive": True, "time.uncertain": True}
     name = span.name if span.name in _METRICKIT else "span"
     return Fact(END, name, span.end_ns or span.start_ns, _described(span, told))
 
 
-def _told_at_start(span: Span, attributes: Attributes) -> Fact | None:
+def _told_at_start(span: SpanRecord, attributes: Attributes) -> Fact | None:
     """The fact that is true when a span begins, for spans that stand for one."""
     name, told = span.name, dict(attributes)
     if name == "AppStart":
@@ -96,7 +96,7 @@ def _told_at_start(span: Span, attributes: Attributes) -> Fact | None:
     return Fact(START, native, span.start_ns, told)
 
 
-def _ended(span: Span, attributes: Attributes) -> Fact:
+def _ended(span: SpanRecord, attributes: Attributes) -> Fact:
     """All of a span, once it is over; at its start, since that is when the app was used, and its session is of then."""
     told = _described(span, attributes)
     if span.kind != CLIENT or not ("http.request.method" in told or "http.method" in told):
@@ -111,7 +111,7 @@ def _ended(span: Span, attributes: Attributes) -> Fact:
     return Fact(END, "http.client.request", span.start_ns, told)
 
 
-def _described(span: Span, attributes: Attributes) -> Attributes:
+def _described(span: SpanRecord, attributes: Attributes) -> Attributes:
     """The attributes with what the span is besides them."""
     told = dict(attributes)
     put(told, "span.name", span.name)
@@ -145,7 +145,7 @@ def _as_attribute(event: SpanEvent) -> dict[str, Any]:
     return shown
 
 
-def _exception(span: Span, event: SpanEvent, is_browser: bool) -> Fact:
+def _exception(span: SpanRecord, event: SpanEvent, is_browser: bool) -> Fact:
     told = dict(event.attributes)
     native_name("exception", told, Said(0, None, is_browser))
     told["span.name"] = span.name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipeline.formats.otlp.fault import Fault
+from pipeline.formats.otlp.flaw import Flaw
 from pipeline.formats.rejected import Reason
 
 VARINT, FIXED64, BYTES, START_GROUP, END_GROUP, FIXED32 = range(6)
@@ -16,12 +16,12 @@ Field = tuple[int, int | bytes]
 """Its tag (number * 8 + wire type), and its value: a varint as an unsigned number, all else as bytes."""
 
 
-def malformed(detail: str = "no protobuf of OTLP") -> Fault:
-    return Fault(Reason.MALFORMED_PROTOBUF, "", detail)
+def malformed(detail: str = "no protobuf of OTLP") -> Flaw:
+    return Flaw(Reason.MALFORMED_PROTOBUF, "", detail)
 
 
 def varint(raw: bytes, at: int) -> tuple[int, int]:
-    """The number that begins there, of at most 64 bits, and where it ends. Raises `Fault`."""
+    """The number that begins there, of at most 64 bits, and where it ends. Raises `Flaw`."""
     value = shift = 0
     try:
         while True:
@@ -39,7 +39,7 @@ def varint(raw: bytes, at: int) -> tuple[int, int]:
 
 
 def fields(raw: bytes) -> Iterator[Field]:
-    """The fields of a message in their order, groups left out. Raises `Fault` if it is none."""
+    """The fields of a message in their order, groups left out. Raises `Flaw` if it is none."""
     at, end = 0, len(raw)
     while at < end:
         tag, at = varint(raw, at)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipeline.formats.rejected import Reason
 
 
-class Fault(Exception):
+class Flaw(Exception):
     """Raised by readers and caught where a record, or a resource, is given up: it never leaves the format."""
 
     def __init__(self, reason: Reason, path: str, detail: str) -> None:
@@ -15,10 +15,10 @@ class Fault(Exception):
         """From the part that was being read."""
         self.detail = detail
 
-    def under(self, place: str) -> Fault:
+    def under(self, place: str) -> Flaw:
         """The same, seen from one level higher."""
         joint = "." if self.path and not self.path.startswith("[") else ""
-        return Fault(self.reason, f"{place}{joint}{self.path}", self.detail)
+        return Flaw(self.reason, f"{place}{joint}{self.path}", self.detail)
 
     @property
     def words(self) -> str:
