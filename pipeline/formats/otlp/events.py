@@ -35,6 +35,8 @@ _FIELDS = frozenset(
 _CRASHES = ("app.crash", "device.crash")
 _OF_EARLIER = ("app.crash", "app.exit")
 """What a later process may tell of an earlier one."""
+_SMALLER_UNITS_END = 10**16
+"""A time before it, in April 1970, is one in microseconds, milliseconds or seconds."""
 _dumps = orjson.dumps
 _new: Any = tuple.__new__
 
@@ -164,8 +166,7 @@ def _time_ms(time_ns: int, field: str, context: Context) -> int:
 def _refuse_time(time_ns: int, field: str, context: Context) -> NoReturn:
     if not time_ns:
         raise Flaw(Reason.MISSING_FIELD, field.replace("observedTime", "time"), "required, Unix nanoseconds")
-    if time_ns < MIN_TIME_MS * 1_000:
-        # Of the years from 2000 on as well, in a smaller unit.
+    if time_ns < _SMALLER_UNITS_END:
         raise Flaw(Reason.TIME_OUT_OF_RANGE, field, f"{time_ns} is no time since 2000 in Unix nanoseconds")
     words = rejected_time(time_ns // 1_000_000, context.record_ms, "", 0).detail.removeprefix(": ")
     raise Flaw(Reason.TIME_OUT_OF_RANGE, field, words)

@@ -132,7 +132,7 @@ def quick_span(raw: bytes, pairs: Pairs) -> SpanRecord | None:
     if at != end or count > MAX_ATTRIBUTES:
         return None
     said = trace_id, span_id, parent_id, "", name, kind, start_ns, end_ns, attributes
-    span: SpanRecord = _new(SpanRecord, (*said, (), (), *(status or (0, "")), ()))
+    span: SpanRecord = _new(SpanRecord, (*said, [], [], *(status or (0, "")), ()))
     return span
 
 

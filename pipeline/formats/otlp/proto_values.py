@@ -67,7 +67,10 @@ def pair_of(raw: bytes, text: Text, budget: list[int], level: int = 0) -> tuple[
             key = value
         elif tag == 0x12:
             values.append(value)
-    return text(key), any_value(b"".join(values), text, budget, level)
+    try:
+        return text(key), any_value(b"".join(values), text, budget, level)
+    except Flaw as flaw:
+        raise flaw.under("value") from None
 
 
 def any_value(raw: bytes, text: Text, budget: list[int], level: int = 0) -> Any:
@@ -103,8 +106,12 @@ def any_value(raw: bytes, text: Text, budget: list[int], level: int = 0) -> Any:
             below = parts(b"".join(values), 0x0A)
             _spend(budget, len(below) + 1)
             if case == 0x2A:
-                return [any_value(part, text, budget, level + 1) for part in below]
-            return dict(pair_of(part, text, budget, level + 1) for part in below)
+                return each_of(
+                    "arrayValue.values", below, lambda part: any_value(part, text, budget, level + 1)
+                )
+            return dict(
+                each_of("kvlistValue.values", below, lambda part: pair_of(part, text, budget, level + 1))
+            )
     return None
 
 

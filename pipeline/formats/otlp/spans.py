@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from pipeline.formats.otlp.identity import PERSONAL
 from pipeline.formats.otlp.logs import Said, is_known, native_name
 from pipeline.formats.otlp.message import Attributes, SpanEvent, SpanRecord
 from pipeline.formats.otlp.names import SOURCE_NAME, put, renamed
@@ -132,7 +133,8 @@ def _described(span: SpanRecord, attributes: Attributes) -> Attributes:
         put(told, "span.events", events)
     if span.links:
         links = [
-            {"trace_id": link.trace_id, "span_id": link.span_id, **link.attributes} for link in span.links
+            {"trace_id": link.trace_id, "span_id": link.span_id, **_impersonal(link.attributes)}
+            for link in span.links
         ]
         put(told, "span.links", links)
     return told
@@ -140,13 +142,19 @@ def _described(span: SpanRecord, attributes: Attributes) -> Attributes:
 
 def _as_attribute(event: SpanEvent) -> dict[str, Any]:
     shown: dict[str, Any] = {"name": event.name, "time_ns": event.time_ns}
-    if event.attributes:
-        shown["attributes"] = event.attributes
+    attributes = _impersonal(event.attributes)
+    if attributes:
+        shown["attributes"] = attributes
     return shown
 
 
+def _impersonal(attributes: Attributes) -> Attributes:
+    """Without names and addresses, which have a place of their own, where they are kept at all."""
+    return {key: value for key, value in attributes.items() if key not in PERSONAL}
+
+
 def _exception(span: SpanRecord, event: SpanEvent, is_browser: bool) -> Fact:
-    told = dict(event.attributes)
+    told = _impersonal(event.attributes)
     native_name("exception", told, Said(0, None, is_browser))
     told["span.name"] = span.name
     return Fact("", "exception", event.time_ns or span.start_ns, told)
