@@ -7,6 +7,7 @@ from base64 import b64encode
 from math import isfinite
 from typing import Any
 
+from google.protobuf import json_format  # type: ignore[import-untyped]
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
@@ -17,6 +18,7 @@ from pipeline.formats.translation import Translation
 NOW_MS = 1_795_740_000_000
 NOW_NS = NOW_MS * 1_000_000
 LOGS_REQUEST, SPANS_REQUEST = ExportLogsServiceRequest, ExportTraceServiceRequest
+_IDS = ("traceId", "spanId", "parentSpanId")
 DEVICE = {"service.name": "shop", "app.installation.id": "d1"}
 
 
@@ -132,6 +134,29 @@ def _scalar(field: Any, value: Any) -> Any:
     if isinstance(value, float) and not isfinite(value):
         return {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[repr(value)]
     return value
+
+
+def message_of(document: bytes) -> Any | None:
+    """A document in OTLP JSON as a message of the library; None if it is more liberal than that takes."""
+    try:
+        tree = json.loads(document)
+        message = SPANS_REQUEST() if "resourceSpans" in tree else LOGS_REQUEST()
+        json_format.ParseDict(_with_base64(tree), message, ignore_unknown_fields=True)
+    except (ValueError, TypeError, AttributeError, json_format.ParseError):
+        return None
+    return message
+
+
+def _with_base64(tree: Any) -> Any:
+    """Ids as proto3's JSON has bytes, where OTLP has hexadecimal digits."""
+    if isinstance(tree, list):
+        return [_with_base64(each) for each in tree]
+    if not isinstance(tree, dict):
+        return tree
+    return {
+        key: b64encode(bytes.fromhex(value)).decode() if key in _IDS else _with_base64(value)
+        for key, value in tree.items()
+    }
 
 
 def envelopes(message: Any, record_ms: int = NOW_MS) -> list[dict[str, Any]]:

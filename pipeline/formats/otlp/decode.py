@@ -121,7 +121,7 @@ def _translated(
     blocks = encoding.split()
     if isinstance(blocks, Rejected):
         return blocks
-    faults: list[tuple[int, Flaw]] = []
+    flaws: dict[int, Flaw] = {}
     outgoing: list[TranslatedEvent] = []
     places = Places()
     # mypy does not know that the two go together.
@@ -133,14 +133,14 @@ def _translated(
         first, count = count, count + len(records)
         for place, raw in enumerate(records, first):
             if isinstance(context, Flaw):
-                faults.append((place, context))
+                flaws[place] = context
                 continue
             try:
                 if type(raw) is bytes and len(raw) > MAX_RECORD_BYTES:
                     raise Flaw(Reason.RECORD_TOO_LARGE, "", f"{len(raw)} bytes, at most {MAX_RECORD_BYTES}")
                 latest_ms = max(latest_ms, add(read(raw), context, place, outgoing))
-            except Flaw as fault:
-                faults.append((place, fault.with_traceback(None)))
+            except Flaw as flaw:
+                flaws[place] = flaw.with_traceback(None)
     if not count:
         return Rejected(Reason.NO_EVENTS, f"{signal.blocks}: at least one record")
     misdated: list[Rejected] = []
@@ -148,10 +148,10 @@ def _translated(
         outgoing, misdated = set_right(_drafts(outgoing), record_ms, "timeUnixNano")
     packed = pack(outgoing)
     for late in (*misdated, *packed.refused):
-        faults.append((late.event_index or 0, Flaw(late.reason, "", late.detail.partition(": ")[2])))
-    if not faults:
+        flaws.setdefault(late.event_index or 0, Flaw(late.reason, "", late.detail.partition(": ")[2]))
+    if not flaws:
         return Translation(packed.records, [])
-    refused = [Refused(at, places.of(at), fault) for at, fault in faults]
+    refused = [Refused(at, places.of(at), flaw) for at, flaw in flaws.items()]
     return Translation(packed.records, rejected(refused, blocks, encoding, signal))
 
 
@@ -166,8 +166,8 @@ def _scopes(
         try:
             attributes, repaired = encoding.resource(block.resource)
             who = ResourceIdentity(attributes, options)
-        except Flaw as fault:
-            who = fault if fault.path.startswith("resource") else fault.under("resource")
+        except Flaw as flaw:
+            who = flaw if flaw.path.startswith("resource") else flaw.under("resource")
         for index, scope in enumerate(block.scopes):
             if isinstance(who, Flaw):
                 yield who, number, index, scope.records
@@ -175,8 +175,8 @@ def _scopes(
             context: Context | Flaw
             try:
                 context = Context(who, encoding.scope(scope.scope), repaired, record_ms, quoted)
-            except Flaw as fault:
-                context = fault if fault.path.startswith("scope") else fault.under("scope")
+            except Flaw as flaw:
+                context = flaw if flaw.path.startswith("scope") else flaw.under("scope")
             yield context, number, index, scope.records
 
 

@@ -77,8 +77,8 @@ class Json:
         signal, otherwise = self._signal, self._read.otherwise
         try:
             blocks = _split(self._tree, signal)
-        except Flaw as fault:
-            return Rejected(fault.reason, fault.words)
+        except Flaw as flaw:
+            return Rejected(flaw.reason, flaw.words)
         if otherwise is not None:
             self._remember(blocks, otherwise)
         return blocks
@@ -174,8 +174,8 @@ def _split(tree: Node, signal: Signal) -> list[ResourceBlock]:
         try:
             scopes = _scopes(object_of(block), signal, counts)
             blocks.append(ResourceBlock(get(object_of(block), "resource"), scopes))
-        except Flaw as fault:
-            raise fault.under(f"{signal.blocks}[{index}]") from None
+        except Flaw as flaw:
+            raise flaw.under(f"{signal.blocks}[{index}]") from None
     return blocks
 
 
@@ -184,8 +184,8 @@ def _scopes(block: Node, signal: Signal, counts: list[int]) -> list[ScopeBlock]:
     for index, scope in enumerate(list_of(block, signal.scopes)):
         try:
             records = list_of(object_of(scope), signal.records)
-        except Flaw as fault:
-            raise fault.under(f"{signal.scopes}[{index}]") from None
+        except Flaw as flaw:
+            raise flaw.under(f"{signal.scopes}[{index}]") from None
         counts[0] += 1
         counts[1] += len(records)
         if max(counts) > MAX_RECORDS:

@@ -152,16 +152,16 @@ def each_of(node: Node, name: str, read: Callable[[Any], Any], budget: list[int]
     for index, part in enumerate(parts):
         try:
             found.append(read(part))
-        except Flaw as fault:
-            raise fault.under(f"{name}[{index}]") from None
+        except Flaw as flaw:
+            raise flaw.under(f"{name}[{index}]") from None
     return found
 
 
 def at(name: str, read: Callable[[], Any]) -> Any:
     try:
         return read()
-    except Flaw as fault:
-        raise fault.under(name) from None
+    except Flaw as flaw:
+        raise flaw.under(name) from None
 
 
 def _pair(raw: Any, budget: list[int], level: int) -> tuple[str, Any]:
@@ -172,8 +172,8 @@ def _pair(raw: Any, budget: list[int], level: int) -> tuple[str, Any]:
         return key, None
     try:
         return key, any_value(value, budget, level)
-    except Flaw as fault:
-        raise fault.under("value") from None
+    except Flaw as flaw:
+        raise flaw.under("value") from None
 
 
 def any_value(raw: Any, budget: list[int], level: int = 0) -> Any:
@@ -242,13 +242,13 @@ def _map(value: Any, name: str, budget: list[int], level: int) -> Attributes:
 def _read_all(
     parts: list[Any], name: str, budget: list[int], level: int, read: Callable[[Any, list[int], int], Any]
 ) -> list[Any]:
-    """What is read of each. A fault names its place."""
+    """What is read of each. A flaw names its place."""
     found: list[Any] = []
     try:
         for part in parts:
             found.append(read(part, budget, level))
-    except Flaw as fault:
-        raise fault.under(f"{name}[{len(found)}]") from None
+    except Flaw as flaw:
+        raise flaw.under(f"{name}[{len(found)}]") from None
     return found
 
 
@@ -259,8 +259,8 @@ def _values(value: Any, name: str, budget: list[int]) -> list[Any]:
     elif isinstance(value, dict):
         try:
             parts = list_of(value, "values")
-        except Flaw as fault:
-            raise fault.under(name) from None
+        except Flaw as flaw:
+            raise flaw.under(name) from None
     else:
         raise Flaw(Reason.INVALID_TYPE, name, "an object with values")
     _spend(budget, len(parts) + 1)

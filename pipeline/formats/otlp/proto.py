@@ -44,8 +44,8 @@ class Protobuf:
         counts = [0, 0]
         try:
             return [_block(block, counts) for block in parts(self._value, 0x0A)]
-        except Flaw as fault:
-            return Rejected(fault.reason, fault.words)
+        except Flaw as flaw:
+            return Rejected(flaw.reason, flaw.words)
 
     def joined(self, blocks: Sequence[ResourceBlock]) -> bytes:
         return b"".join(field_of(1, _joined(block)) for block in blocks)

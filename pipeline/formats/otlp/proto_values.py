@@ -45,16 +45,16 @@ def each_of(
     for index, part in enumerate(some):
         try:
             found.append(read(part))
-        except Flaw as fault:
-            raise fault.under(f"{name}[{index}]") from None
+        except Flaw as flaw:
+            raise flaw.under(f"{name}[{index}]") from None
     return found
 
 
 def at(name: str, read: Callable[[], Any]) -> Any:
     try:
         return read()
-    except Flaw as fault:
-        raise fault.under(name) from None
+    except Flaw as flaw:
+        raise flaw.under(name) from None
 
 
 def pair_of(raw: bytes, text: Text, budget: list[int], level: int = 0) -> tuple[str, Any]:

@@ -15,7 +15,7 @@ MAX_PARTS = 200
 would be more than MAX_PART_BYTES together: each has the whole resource with it."""
 MAX_PART_BYTES = 16_000_000
 OF_RESOURCE = "resource"
-"""Begins the path of a fault that is one of the resource."""
+"""Begins the path of a flaw that is one of the resource."""
 
 
 class RecordPlace(NamedTuple):
@@ -50,7 +50,7 @@ class Refused(NamedTuple):
     at: int
     """Of all records of the message, from 0."""
     place: RecordPlace
-    fault: Flaw
+    flaw: Flaw
 
 
 def rejected(
@@ -59,8 +59,8 @@ def rejected(
     """One for each record; those of one dead letter have the same part."""
     units: dict[tuple[Reason, int, int], list[Refused]] = {}
     for each in refused:
-        alone = -1 if each.fault.path.startswith(OF_RESOURCE) else each.at
-        units.setdefault((each.fault.reason, each.place.block, alone), []).append(each)
+        alone = -1 if each.flaw.path.startswith(OF_RESOURCE) else each.at
+        units.setdefault((each.flaw.reason, each.place.block, alone), []).append(each)
     made: list[Rejected] = []
     size = 0
     rest: dict[Reason, list[Refused]] = {}
@@ -97,10 +97,10 @@ def _cut(unit: Iterable[Refused], blocks: Sequence[ResourceBlock]) -> list[Resou
 
 
 def _worded(unit: Iterable[Refused], signal: Signal, part: bytes) -> Iterable[Rejected]:
-    for index, place, fault in unit:
+    for index, place, flaw in unit:
         path = f"{signal.blocks}[{place.block}]"
-        if not fault.path.startswith(OF_RESOURCE):
+        if not flaw.path.startswith(OF_RESOURCE):
             path += f".{signal.scopes}[{place.scope}]"
-            if not fault.path.startswith("scope"):
+            if not flaw.path.startswith("scope"):
                 path += f".{signal.records}[{place.record}]"
-        yield Rejected(fault.reason, fault.under(path).words, index, part)
+        yield Rejected(flaw.reason, flaw.under(path).words, index, part)
