@@ -8,14 +8,15 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.commands.watching import Watch
+from pipeline.commands.lookout import Lookout
 from pipeline.errors import PipelineError, UnusablePath, path_of
+from pipeline.logs import log_for_worker
 from pipeline.roles.batch import Bounds
 from pipeline.roles.health import Health
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.pages import serve
 from pipeline.roles.topology import ROLES
-from pipeline.runtime import fit_garbage_collection, keep_freed_memory, leave, log_for_worker
+from pipeline.runtime import fit_garbage_collection, keep_freed_memory, leave
 from pipeline.settings import Settings
 from pipeline.state.codec import state_codec
 from pipeline.storage.kept import Keeping
@@ -44,11 +45,11 @@ def run_worker(role: str, settings: Settings, ready_file: Path | None) -> int:
     Waits for the broker and makes the topics first. Raises `BrokerUnavailable`, `TopicMismatch`,
     `UnknownStateVersion`, `UnusablePath`.
     """
-    log_for_worker()
+    log_for_worker(settings.log_format, role)
     fit_garbage_collection()
     keep_freed_memory()
     metrics, health = Metrics(), Health()
-    watch = Watch(health, metrics, role)
+    watch = Lookout(health, metrics, role)
     if settings.metrics_port:
         try:
             serve(settings.metrics_host, settings.metrics_port, metrics.registry, health)
@@ -77,7 +78,7 @@ def run_worker(role: str, settings: Settings, ready_file: Path | None) -> int:
 
 
 def _apps(
-    role: str, settings: Settings, frame: Frame, ready_file: Path | None, watch: Watch
+    role: str, settings: Settings, frame: Frame, ready_file: Path | None, watch: Lookout
 ) -> Sequence[BatchApp]:
     encode = state_codec.encoder(settings.state_version)
     bounds = Bounds(settings.sink_max_rows, settings.sink_max_bytes, settings.sink_max_age_ms)

@@ -91,6 +91,7 @@ NONSENSE = [
     ("OTLP_APP_ID", "a b", "list of names"),
     ("OTLP_SESSION_DEVICES", "no", "never, browsers, always"),
     ("PERSONAL_DATA", "yes", "drop, keep"),
+    ("LOG_FORMAT", "JSON", "not one of plain, json"),
     ("CONFIG", "", "names no file"),
 ]
 

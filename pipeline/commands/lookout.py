@@ -25,7 +25,7 @@ _CLICKHOUSE_ANSWERS_MS = 5_000
 _SHOWN_CHARS = 300
 
 
-class Watch:
+class Lookout:
     """Keeps `health` up to date from the event loop that `begin` is called in, until that ends."""
 
     def __init__(self, health: Health, metrics: Metrics, role: str) -> None:
