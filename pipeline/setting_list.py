@@ -14,6 +14,7 @@ from pipeline.setting_values import (
     CLUSTER,
     HOST,
     HOSTS_OR_NONE,
+    NAMES,
     NETWORKS,
     PORT_OR_NONE,
     QUORUM,
@@ -249,6 +250,24 @@ class Settings:
         _DAYS,
         "How many days what was refused is kept in ClickHouse. Raise it where a fix takes longer to be found and "
         "deployed: `dead-letters replay` can send again what is still kept.",
+    )
+    otlp_app_id: str = _setting(
+        "app.id,service.namespace+service.name,service.name",
+        NAMES,
+        "Attributes of an OTLP resource: the first of them that is there is the app. With a + between, they are joined "
+        "by a dot. Set it where apps are told apart by another attribute.",
+    )
+    otlp_session_devices: str = _setting(
+        "browsers",
+        one_of("never", "browsers", "always"),
+        "Whose OTLP records without `app.installation.id` are taken, with each SDK session as a device of its own: "
+        "sessions are right then, but numbers of devices and stitched sessions say nothing. Others are refused.",
+    )
+    personal_data: str = _setting(
+        "drop",
+        one_of("drop", "keep"),
+        "What becomes of names and e-mail addresses of users in OTLP. Set `keep` where they may be stored: they are "
+        "properties of the user then.",
     )
     dead_letters_per_minute: int = _setting(
         100,

@@ -165,6 +165,14 @@ def _networks(given: str) -> str:
     return given.replace(" ", "")
 
 
+def _names(given: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][\w.-]*([,+][A-Za-z_][\w.-]*)*", given, re.ASCII):
+        raise ValueError(
+            "is not a list of names, separated by commas, with a + between those that are joined"
+        )
+    return given
+
+
 def _url(given: str) -> str:
     if re.search(r"[\s\x00-\x1f\x7f]", given):
         raise ValueError("has whitespace or a control character")
@@ -179,6 +187,7 @@ def _url(given: str) -> str:
 
 BOOTSTRAP = Form(_bootstrap, "a list of host:port, separated by commas")
 HOSTS_OR_NONE = Form(_hosts_or_none, "a list of host:port, separated by commas; or none", is_text=True)
+NAMES = Form(_names, "names of attributes, separated by commas", is_text=True)
 CLUSTER = Form(_cluster, "a name of letters, digits, `_` and `-`; or none", is_text=True)
 QUORUM = Form(_quorum, "`auto`, 2 to 99, or none", is_text=True)
 HOST = Form(_host, "an address or host name", is_text=True)

@@ -58,7 +58,11 @@ def connection(settings: Settings) -> KafkaConnection:
 
 def options(settings: Settings) -> Options:
     """How foreign formats are read."""
-    return Options()
+    return Options(
+        personal=settings.personal_data == "keep",
+        otlp_app_id=tuple(settings.otlp_app_id.split(",")),
+        otlp_session_devices=settings.otlp_session_devices,
+    )
 
 
 def store(settings: Settings) -> Store:

@@ -117,6 +117,11 @@ def repairs_of(read: Read, head: Iterable[str], fields: frozenset[str] | None) -
     return Repairs(bounded(map(_said, of_head)), of_events)
 
 
+def mended_places(one: Any, other: Any, name: str) -> tuple[str, ...]:
+    """The places at which two ways to mend a value differ, as seen from what has it under a name."""
+    return bounded(map(_said, _differences(one, other, ((), name))))
+
+
 def bounded(places: Iterable[str]) -> tuple[str, ...]:
     """The first of these places."""
     found: dict[str, None] = {}

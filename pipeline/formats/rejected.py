@@ -19,6 +19,8 @@ class Reason(StrEnum):
     """Bytes that are not UTF-8, and no JSON either once those are replaced."""
     MALFORMED_JSON = "malformed_json"
     """Not strict JSON, for other reasons than single values that are repaired (`pipeline/formats/mending.py`)."""
+    MALFORMED_PROTOBUF = "malformed_protobuf"
+    """No protobuf of the kind that the topic is for, or a record in it is none."""
     TOO_DEEP = "too_deep"
     """Arrays and objects nested deeper than 256 levels."""
     TOO_MANY_VALUES = "too_many_values"

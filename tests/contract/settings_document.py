@@ -19,6 +19,7 @@ GROUPS = {
     "topics": ("PARTITIONS", "TOPIC_", "OFFSET_", "STATE_VERSION"),
     "clickhouse": ("CLICKHOUSE_", "SINK_"),
     "workers": ("METRICS_", "DATA_", "LOG_"),
+    "formats": ("OTLP_", "PERSONAL_"),
     "dashboard": ("DASHBOARD_",),
     "retention": ("RETENTION_", "SESSION_RETENTION_", "DEAD_LETTER"),
     "sessions": tuple(item.name.removesuffix("_ms").upper() for item in fields(Policy)),

@@ -26,6 +26,8 @@ from tests.fuzz.campaign import Campaign, best_ms, run_atheris, run_mutator, sav
 DECODERS = {
     "native": ("tests.fuzz.records", "NativeTarget"),
     "measure": ("tests.fuzz.records", "MeasureTarget"),
+    "otlp-json": ("tests.fuzz.otlp", "OtlpJsonTarget"),
+    "otlp-protobuf": ("tests.fuzz.otlp", "OtlpProtobufTarget"),
     "native-events": ("tests.fuzz.records", "NativeEventsTarget"),
     "state": ("tests.fuzz.stored", "StateTarget"),
     "dead-letter": ("tests.fuzz.foreign", "DeadLetterTarget"),

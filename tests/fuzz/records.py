@@ -67,7 +67,7 @@ def examples(folder: str) -> list[bytes]:
     return values
 
 
-def _donors(values: list[bytes]) -> list[Any]:
+def donors(values: list[bytes]) -> list[Any]:
     trees = []
     for value in values:
         try:
@@ -91,7 +91,7 @@ class _Records:
 
     def __init__(self, folder: str, keys: tuple[str, ...], values: tuple[Any, ...]) -> None:
         self._examples = examples(folder)
-        self._mutator = JsonMutator(keys, values, _donors(self._examples))
+        self._mutator = JsonMutator(keys, values, donors(self._examples))
 
     def seeds(self) -> list[bytes]:
         return [b"\0" + value for value in self._examples]

@@ -35,6 +35,7 @@ from pipeline.storage import stored_event
 from pipeline.storage.dead_letter import dead_letters_of, row_of_dead_letter
 from tests.fuzz.campaign import Campaign, run_mutator
 from tests.fuzz.foreign import DeadLetterTarget, SettingsTarget
+from tests.fuzz.otlp import OtlpJsonTarget, OtlpProtobufTarget
 from tests.fuzz.records import MeasureTarget, NativeEventsTarget, NativeTarget, check_envelope
 from tests.fuzz.stored import StateTarget, StoredEventTarget
 from tests.fuzz.target import Escaped, Target
@@ -46,6 +47,8 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "native": NativeTarget,
     "measure": MeasureTarget,
     "native-events": NativeEventsTarget,
+    "otlp-json": OtlpJsonTarget,
+    "otlp-protobuf": OtlpProtobufTarget,
     "state": StateTarget,
     "dead-letter": DeadLetterTarget,
     "stored-event": StoredEventTarget,

@@ -72,4 +72,23 @@ MEASURE_VALUES: tuple[object, ...] = (
     "iPadOS", "fatal", "handled", "dart", "js", "CRASH", "ANR", "USER_STOPPED", "post", 404, 200, 0, True,
     False, "2025-11-24T15:58:00.123456789Z", "2025-11-24 15:58:00+05:30", "2025-11-24T15:58:00-00:00",
 )
+OTLP_KEYS: tuple[str, ...] = (
+    "resourceLogs", "scopeLogs", "logRecords", "resourceSpans", "scopeSpans", "spans", "resource", "scope", "name",
+    "version", "attributes", "key", "value", "stringValue", "boolValue", "intValue", "doubleValue", "bytesValue",
+    "arrayValue", "kvlistValue", "values", "timeUnixNano", "time_unix_nano", "observedTimeUnixNano", "body",
+    "severityNumber", "severityText", "eventName", "traceId", "spanId", "parentSpanId", "traceState", "kind",
+    "startTimeUnixNano", "endTimeUnixNano", "events", "links", "status", "code", "message", "flags",
+    "instrumentationLibraryLogs", "resourceMetrics", "schemaUrl",
+)
+OTLP_VALUES: tuple[object, ...] = (
+    "session.id", "emb.session_part_id", "app.installation.id", "service.name", "service.version", "user.id",
+    "user.roles", "user.email", "app.crash", "device.crash", "session.end", "session.start", "exception",
+    "exception.type", "device.app.lifecycle", "android.app.state", "ios.state", "foreground", "background", "created",
+    "app.exit", "AppStart", "Resumed", "start.type", "cold", "http.request.method", "http.status_code", "GET",
+    "log.record.uid", "app.crash.id", "event.name", "telemetry.sdk.language", "webjs", "fatal", "passive", "body",
+    "metrickit.diagnostic.name", "MXMetricPayload", "SEVERITY_NUMBER_ERROR", "SPAN_KIND_CLIENT", "STATUS_CODE_ERROR",
+    "1785776841000000000", 1785776841000000000, 1.785776841e18, "1.785776841e18", "9223372036854775807", -1, 3, 21,
+    "AQL/", "_-8", "NaN", "Infinity", "5B8EFFF798038103D269B633813FC60C", "0000000000000000", "zz", {}, [], None,
+    {"stringValue": "x"}, {"intValue": "7"}, {"arrayValue": {"values": [{}]}}, {"kvlistValue": [{"key": "k"}]},
+)
 # fmt: on

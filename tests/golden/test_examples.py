@@ -18,8 +18,9 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from pipeline.domain.event import COUNTERS, Kind
-from pipeline.formats import measure, native
+from pipeline.formats import measure, native, registry
 from pipeline.formats.rejected import MAX_DETAIL_CHARS, Reason, Rejected
+from pipeline.formats.translation import Translation
 from tests.support.decoding import assert_read_alike
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,6 +35,7 @@ ACCEPTED = sorted(
 REFUSED = sorted((EXAMPLES / "native" / "refused").glob("*.json"))
 REPAIRED = sorted((EXAMPLES / "native" / "repaired").glob("*.json"))
 MEASURE = sorted((EXAMPLES / "measure").glob("*.json"))
+OTLP = sorted((EXAMPLES / "otlp").glob("*.json"))
 
 
 def load(path: Path) -> Any:
@@ -132,7 +134,19 @@ def test_repaired(path: Path) -> None:
 @pytest.mark.parametrize("path", MEASURE, ids=stem)
 def test_measure(path: Path) -> None:
     example = load(path)
-    outcome = measure.decode(value_of(example), example["record_ms"])
+    check_translated(example, measure.decode(value_of(example), example["record_ms"]))
+
+
+@pytest.mark.parametrize("path", OTLP, ids=stem)
+def test_otlp(path: Path) -> None:
+    example = load(path)
+    translate = registry.of_topic(example["topic"]).translate
+    assert translate is not None
+    check_translated(example, translate(value_of(example), example["record_ms"]))
+
+
+def check_translated(example: dict[str, Any], outcome: Translation | Rejected) -> None:
+    """It is what is expected, and never refused by the native decoder."""
     if isinstance(outcome, Rejected):
         assert plain(outcome) == example["expect"]
         return
@@ -153,7 +167,7 @@ def test_examples_cover_every_kind_and_counter() -> None:
 
 
 def test_examples_cover_every_reason() -> None:
-    outcomes = [load(path)["expect"] for path in REFUSED + MEASURE]
+    outcomes = [load(path)["expect"] for path in REFUSED + MEASURE + OTLP]
     single = [refused for outcome in outcomes for refused in outcome.get("refused", [outcome])]
     decoders_never_give = {
         Reason.NOT_STORABLE,

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
-from tests.support.stack import command_line, logs_if_failed, running_stack
+from tests.support.stack import Stack, command_line, logs_if_failed, running_stack
 
+EXAMPLES = Path(__file__).resolve().parents[2] / "schemas" / "examples" / "otlp"
 PROGRAM = "tests.integration.toy_program"
 START_MS = 1_790_000_000_000
 LINES = (
@@ -20,37 +26,94 @@ LINES = (
 )
 
 
-def test_a_toy_format_reaches_every_command(
-    clickhouse: EmbeddedClickHouse, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+@pytest.fixture(scope="module")
+def stack(
+    clickhouse: EmbeddedClickHouse, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("formats")
+    with (
+        running_stack("embedded", clickhouse, folder, partitions="2", idle_timeout="2s") as running,
+        logs_if_failed(request, running),
+    ):
+        running.program = running.worker_program = PROGRAM
+        running.start_workers("router", "sessionizer", "sink")
+        yield running
+
+
+def recent(example: str) -> dict[str, Any]:
+    """A recorded message of OTLP, as if it were of ten minutes ago."""
+    text = (EXAMPLES / f"{example}.json").read_text("utf-8")
+    begin_ns = min(map(int, re.findall(r'"(?:start)?[tT]imeUnixNano": "(\d+)"', text)))
+    shift_ns = (int(time.time()) - 600) * 10**9 - begin_ns
+    moved = re.sub(r'UnixNano": "(\d+)"', lambda found: f'UnixNano": "{int(found[1]) + shift_ns}"', text)
+    message: dict[str, Any] = json.loads(moved)["value"]
+    return message
+
+
+def test_what_opentelemetry_sdks_sent_becomes_sessions(stack: Stack, tmp_path: Path) -> None:
+    """Logs and spans of one device, recorded from opentelemetry-js with the events of an Android app, and those of a
+    resource that names no device. `send` puts each document on its topic."""
+    nobody = recent("javascript_logs")
+    for attribute in nobody["resourceLogs"][0]["resource"]["attributes"]:
+        if attribute["key"] == "app.installation.id":
+            attribute["key"] = "some.id"
+    file = tmp_path / "recorded.ndjson"
+    messages = [recent("javascript_logs"), recent("javascript_spans"), nobody]
+    # The spans begin before the log records of their session, as they did.
+    file.write_text("".join(json.dumps(message) + "\n" for message in messages))
+    sent = stack.command("send", "--format", "otlp-json", str(file))
+    assert sent.returncode == 0, sent.stderr
+    assert "otlp_logs" in sent.stdout and "otlp_spans" in sent.stdout
+    waited = stack.command("status", "--wait-idle", "--timeout", "60")
+    assert waited.returncode == 0, waited.stderr
+    (session,) = stack.query(
+        "SELECT event_count, start_reason, end_reason, cold_start, crash_count, network_count, network_error_count,"
+        " tap_count, view_count, exception_count, log_error_count, client_session_id"
+        " FROM sessions WHERE app_id = 'org.example.shop'"
+    )
+    assert session == {
+        "event_count": 13,
+        "start_reason": "launch",
+        "end_reason": "crash",
+        "cold_start": True,
+        "crash_count": 1,
+        "network_count": 1,
+        "network_error_count": 1,
+        "tap_count": 1,
+        "view_count": 1,
+        "exception_count": 1,
+        "log_error_count": 1,
+        "client_session_id": "550e8400-e29b-41d4-a716-446655440000",
+    }
+    (refused,) = stack.query("SELECT reason, value FROM dead_letters WHERE topic = 'otlp_logs'")
+    assert refused["reason"] == "missing_field" and "some.id" in refused["value"]
+    replayed = stack.command("dead-letters", "replay", "--topic", "otlp_logs")
+    assert "sent 1 refused records again" in replayed.stdout, replayed.stderr
+
+
+def test_a_toy_format_reaches_every_command(stack: Stack, tmp_path: Path) -> None:
     file = tmp_path / "recorded.toy"
     file.write_text("\n".join(LINES) + "\n")
-    with (
-        running_stack("embedded", clickhouse, tmp_path, partitions="2", idle_timeout="2s") as stack,
-        logs_if_failed(request, stack),
-    ):
-        stack.program = stack.worker_program = PROGRAM
-        stack.start_workers("router", "sessionizer", "sink")
-        assert "toy" in stack.run("send", "--help")
-        sent = stack.command("send", "--format", "toy", str(file))
-        assert sent.returncode == 0 and "4 records to toy-events" in sent.stdout
-        # Idle is what went through the new topic too.
-        waited = stack.command("status", "--wait-idle", "--timeout", "60")
-        assert waited.returncode == 0, waited.stderr
-        assert "toy-events" in stack.run("status")
-        (session,) = stack.query("SELECT event_count, end_reason FROM sessions WHERE app_id = 'toy.app'")
-        assert session["event_count"] == 3 and session["end_reason"] == "manual"
-        refused = stack.command("dead-letters", "list", "--topic", "toy-events", "--format", "JSONEachRow")
-        assert "five fields" in refused.stdout
-        replayed = stack.command("dead-letters", "replay", "--topic", "toy-events")
-        assert "sent 1 refused records again" in replayed.stdout, replayed.stderr
+    assert "toy" in stack.run("send", "--help")
+    sent = stack.command("send", "--format", "toy", str(file))
+    assert sent.returncode == 0 and "4 records to toy-events" in sent.stdout
+    # Idle is what went through the new topic too.
+    waited = stack.command("status", "--wait-idle", "--timeout", "60")
+    assert waited.returncode == 0, waited.stderr
+    assert "toy-events" in stack.run("status")
+    (session,) = stack.query("SELECT event_count, end_reason FROM sessions WHERE app_id = 'toy.app'")
+    assert session["event_count"] == 3 and session["end_reason"] == "manual"
+    refused = stack.command("dead-letters", "list", "--topic", "toy-events", "--format", "JSONEachRow")
+    assert "five fields" in refused.stdout
+    replayed = stack.command("dead-letters", "replay", "--topic", "toy-events")
+    assert "sent 1 refused records again" in replayed.stdout, replayed.stderr
 
 
 def test_a_format_that_is_not_known_is_named(tmp_path: Path) -> None:
     file = tmp_path / "lines"
     file.write_text("{}\n")
     ended = subprocess.run(
-        command_line("send", "--format", "otlp-json", str(file)), capture_output=True, text=True, check=False
+        command_line("send", "--format", "zipkin", str(file)), capture_output=True, text=True, check=False
     )
     assert ended.returncode != 0
-    assert "otlp-json" in ended.stderr and "native" in ended.stderr and "measure" in ended.stderr
+    assert "zipkin" in ended.stderr and "native" in ended.stderr and "measure" in ended.stderr

@@ -86,6 +86,11 @@ NONSENSE = [
     ("RESTATE_EVENTS", "99999999", "1 to 100000"),
     ("IDLE_TIMEOUT", "0s", "1s to 365d"),
     ("IDLE_TIMEOUT", "99999d", "1s to 365d"),
+    ("OTLP_APP_ID", "", "list of names"),
+    ("OTLP_APP_ID", "app.id,", "list of names"),
+    ("OTLP_APP_ID", "a b", "list of names"),
+    ("OTLP_SESSION_DEVICES", "no", "never, browsers, always"),
+    ("PERSONAL_DATA", "yes", "drop, keep"),
     ("LOG_FORMAT", "JSON", "not one of plain, json"),
     ("CONFIG", "", "names no file"),
 ]

@@ -1,0 +1,24 @@
+"""OTLP logs and spans (`otlp_logs`, `otlp_spans`), as SDKs and the Collector's Kafka exporter send them."""
+
+from pipeline.formats.format import Format
+from pipeline.formats.limits import MAX_BODY_BYTES
+from pipeline.formats.otlp import message
+from pipeline.formats.otlp.decode import holds, translator
+
+__all__ = ["LOGS", "SPANS"]
+
+
+def _format(signal: message.Signal) -> Format:
+    return Format(
+        "otlp-json",
+        signal.topic,
+        MAX_BODY_BYTES,
+        # One key for all of a file, as for Measure: its messages stay in order.
+        key_of=lambda document, file_name: file_name.encode(),
+        translate=translator(signal),
+        holds=holds(signal),
+    )
+
+
+LOGS = _format(message.LOGS)
+SPANS = _format(message.SPANS)

@@ -1,0 +1,189 @@
+"""Messages of `otlp_logs` and `otlp_spans`, translated into native envelopes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+import orjson
+
+from pipeline.formats.clocks import back_of
+from pipeline.formats.format import NOTHING_BESIDE, Beside, Translate
+from pipeline.formats.limits import MAX_BODY_BYTES, MAX_RECORD_BYTES
+from pipeline.formats.mending import read_json
+from pipeline.formats.options import Options
+from pipeline.formats.otlp.events import Context, Quoted, add_log, add_span
+from pipeline.formats.otlp.flaw import Flaw
+from pipeline.formats.otlp.identity import ResourceIdentity
+from pipeline.formats.otlp.json_form import MAX_NESTING, Json
+from pipeline.formats.otlp.json_values import Inexact, snake
+from pipeline.formats.otlp.message import LOGS, SPANS, Encoding, ResourceBlock, Signal
+from pipeline.formats.otlp.proto import Protobuf
+from pipeline.formats.otlp.refusals import Places, Refused, rejected
+from pipeline.formats.rejected import Reason, Rejected
+from pipeline.formats.translation import Draft, TranslatedEvent, Translation, pack, set_right
+
+_BLANKS = b" \t\r\n"
+_BOM = b"\xef\xbb\xbf"
+_METRICS = "resourceMetrics"
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def translator(signal: Signal) -> Translate:
+    """The `translate` of one of the two formats.
+
+    One bad record does not condemn its message, nor one bad resource the others: they are in `refused`, with the
+    record's index in the message and with their own bytes. What is translated is never refused by the native decoder
+    at the same record time.
+    """
+
+    def translate(
+        value: bytes | None, record_ms: int, beside: Beside = NOTHING_BESIDE, /
+    ) -> Translation | Rejected:
+        if not value:
+            return Rejected(Reason.EMPTY_RECORD, "the record has no value")
+        if len(value) > MAX_BODY_BYTES:
+            return Rejected(
+                Reason.RECORD_TOO_LARGE,
+                f"the record has {len(value)} bytes, at most {MAX_BODY_BYTES} allowed",
+            )
+        encoding = _encoding_of(value, signal)
+        if isinstance(encoding, Rejected):
+            return encoding
+        try:
+            return _translated(encoding, signal, record_ms, beside.options)
+        except Inexact:
+            assert isinstance(encoding, Json)
+            return _translated(encoding.exact(), signal, record_ms, beside.options)
+
+    return translate
+
+
+def holds(signal: Signal) -> Callable[[bytes], bool]:
+    """Whether a document in JSON is of this signal."""
+
+    def is_of_kind(document: bytes) -> bool:
+        try:
+            names = _members.decode(document.removeprefix(_BOM))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return False
+        return signal.blocks in names or snake(signal.blocks) in names
+
+    return is_of_kind
+
+
+def _encoding_of(value: bytes, signal: Signal) -> Encoding | Rejected:
+    """Told apart by how a message begins: nothing else says which it is."""
+    stripped = value.strip(_BLANKS)
+    is_json = (
+        value[:1] in (b"{", b"[") or value.startswith(_BOM) or (value[:1] != b"\n" and value[0] in _BLANKS)
+    )
+    if not is_json and value[:1] == b"\n" and stripped[:1] == b"{" and stripped[-1:] == b"}":
+        # A new line is how protobuf begins too: its first field.
+        try:
+            orjson.loads(value)
+            is_json = True
+        except orjson.JSONDecodeError:
+            is_json = False
+    if is_json:
+        return _json(value, stripped, signal)
+    if value[:1] != b"\n":
+        return Rejected(
+            Reason.MALFORMED_PROTOBUF,
+            f"neither OTLP JSON nor protobuf, which begins with 0x0a, not 0x{value[0]:02x}",
+        )
+    return Protobuf(value)
+
+
+def _json(value: bytes, stripped: bytes, signal: Signal) -> Encoding | Rejected:
+    if stripped[:1] == b"[":
+        return Rejected(
+            Reason.UNSUPPORTED, f"an array (zipkin_json?): OTLP JSON is an object with {signal.blocks}"
+        )
+    read = read_json(value, MAX_BODY_BYTES, MAX_NESTING)
+    if isinstance(read, Rejected):
+        return read
+    names = read.tree.keys()
+    if signal.blocks not in names and snake(signal.blocks) not in names:
+        other = SPANS if signal is LOGS else LOGS
+        if other.blocks in names or snake(other.blocks) in names:
+            return Rejected(Reason.UNSUPPORTED, f"{other.blocks}: their topic is {other.topic}")
+        if _METRICS in names or snake(_METRICS) in names:
+            return Rejected(Reason.UNSUPPORTED, f"{_METRICS}: metrics are not taken")
+        return Rejected(Reason.MISSING_FIELD, f"{signal.blocks}: required, an array")
+    return Json(read, signal)
+
+
+def _translated(
+    encoding: Encoding, signal: Signal, record_ms: int, options: Options
+) -> Translation | Rejected:
+    blocks = encoding.split()
+    if isinstance(blocks, Rejected):
+        return blocks
+    flaws: dict[int, Flaw] = {}
+    outgoing: list[TranslatedEvent] = []
+    places = Places()
+    # mypy does not know that the two go together.
+    read: Any = encoding.log if signal is LOGS else encoding.span
+    add: Any = add_log if signal is LOGS else add_span
+    latest_ms, count = record_ms, 0
+    for context, block, scope, records in _scopes(encoding, blocks, options, record_ms):
+        places.go_on(count, block, scope)
+        first, count = count, count + len(records)
+        for place, raw in enumerate(records, first):
+            if isinstance(context, Flaw):
+                flaws[place] = context
+                continue
+            try:
+                if type(raw) is bytes and len(raw) > MAX_RECORD_BYTES:
+                    raise Flaw(Reason.RECORD_TOO_LARGE, "", f"{len(raw)} bytes, at most {MAX_RECORD_BYTES}")
+                latest_ms = max(latest_ms, add(read(raw), context, place, outgoing))
+            except Flaw as flaw:
+                flaws[place] = flaw.with_traceback(None)
+    if not count:
+        return Rejected(Reason.NO_EVENTS, f"{signal.blocks}: at least one record")
+    misdated: list[Rejected] = []
+    if back_of(latest_ms, record_ms):
+        outgoing, misdated = set_right(_drafts(outgoing), record_ms, "timeUnixNano")
+    packed = pack(outgoing)
+    for late in (*misdated, *packed.refused):
+        flaws.setdefault(late.event_index or 0, Flaw(late.reason, "", late.detail.partition(": ")[2]))
+    if not flaws:
+        return Translation(packed.records, [])
+    refused = [Refused(at, places.of(at), flaw) for at, flaw in flaws.items()]
+    return Translation(packed.records, rejected(refused, blocks, encoding, signal))
+
+
+def _scopes(
+    encoding: Encoding, blocks: Sequence[ResourceBlock], options: Options, record_ms: int
+) -> Iterator[tuple[Context | Flaw, int, int, Sequence[Any]]]:
+    """What the records of each scope have in common, or why none of them is taken; where it is; its records."""
+    quoted = Quoted()
+    for number, block in enumerate(blocks):
+        who: ResourceIdentity | Flaw
+        repaired: tuple[str, ...] = ()
+        try:
+            attributes, repaired = encoding.resource(block.resource)
+            who = ResourceIdentity(attributes, options)
+        except Flaw as flaw:
+            who = flaw if flaw.path.startswith("resource") else flaw.under("resource")
+        for index, scope in enumerate(block.scopes):
+            if isinstance(who, Flaw):
+                yield who, number, index, scope.records
+                continue
+            context: Context | Flaw
+            try:
+                context = Context(who, encoding.scope(scope.scope), repaired, record_ms, quoted)
+            except Flaw as flaw:
+                context = flaw if flaw.path.startswith("scope") else flaw.under("scope")
+            yield context, number, index, scope.records
+
+
+def _drafts(outgoing: Sequence[TranslatedEvent]) -> list[Draft]:
+    decode = msgspec.json.Decoder(dict[str, Any]).decode
+    drafts = []
+    for place, sender, event in outgoing:
+        told: dict[str, Any] = dict(_members.decode(event))
+        drafts.append(Draft(place, sender, int(decode(event)["time"]), told))
+    return drafts

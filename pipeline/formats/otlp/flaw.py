@@ -1,0 +1,26 @@
+"""What is wrong with a part of a message, and where in it."""
+
+from __future__ import annotations
+
+from pipeline.formats.rejected import Reason
+
+
+class Flaw(Exception):
+    """Raised by readers and caught where a record, or a resource, is given up: it never leaves the format."""
+
+    def __init__(self, reason: Reason, path: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.path = path
+        """From the part that was being read."""
+        self.detail = detail
+
+    def under(self, place: str) -> Flaw:
+        """The same, seen from one level higher."""
+        joint = "." if self.path and not self.path.startswith("[") else ""
+        return Flaw(self.reason, f"{place}{joint}{self.path}", self.detail)
+
+    @property
+    def words(self) -> str:
+        """Path and what is wrong there."""
+        return f"{self.path}: {self.detail}" if self.path else self.detail

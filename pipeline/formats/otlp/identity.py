@@ -1,0 +1,212 @@
+"""Whose records these are: app, device, user, the SDK's session, and what is said of the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+
+from pipeline.formats.identity import canonical_resource, canonical_user
+from pipeline.formats.limits import MAX_ID_CHARS, MAX_PERSONAS, MAX_PROPERTY_VALUE_CHARS
+from pipeline.formats.options import Options
+from pipeline.formats.otlp.flaw import Flaw
+from pipeline.formats.otlp.ids import fitting
+from pipeline.formats.otlp.message import Attributes
+from pipeline.formats.rejected import Reason, Rejected
+from pipeline.formats.translation import Sender
+
+DEVICE_ID = "app.installation.id"
+SESSION_ID = "session.id"
+_DEVICES_OF_RESOURCE = (DEVICE_ID, "device.id", "emb.device_id")
+# An Embrace SDK's `session.id` is its user session, which holds several of our sessions.
+_SESSIONS = ("emb.session_part_id", "session.id", "rum.sessionId")
+_USERS = ("user.id", "enduser.id", "enduser.pseudo.id", "user.hash")
+_PERSONAS = "user.roles"
+PERSONAL = ("user.name", "user.full_name", "user.email")
+OF_RECORD = frozenset((DEVICE_ID, *_SESSIONS, *_USERS, _PERSONAS, *PERSONAL))
+"""Attributes of a record that say whose it is."""
+
+_ALIASES = {
+    "app_version": "service.version",
+    "sdk_version": "telemetry.sdk.version",
+    "device.model": "device.model.identifier",
+    "deployment.environment": "deployment.environment.name",
+}
+"""Older names of a resource's attributes, and the present ones."""
+_DISTRO = {"telemetry.distro.name": "telemetry.sdk.name", "telemetry.distro.version": "telemetry.sdk.version"}
+_LEFT_OUT = frozenset(
+    (*_DEVICES_OF_RESOURCE, *_SESSIONS, *_USERS, _PERSONAS, *PERSONAL, "app.id", "service.instance.id")
+)
+_LEFT_OUT_PREFIXES = ("process.", "session.", "network.", "host.", "k8s.", "container.", "cloud.", "faas.")
+"""Of what changes from process to process, or is of the machines between device and here: each change would look like
+another device."""
+_KEPT = "host.arch"
+OF_CRASHED_PROCESS = ("service.version", "app.build_id", "os.version")
+"""What an event that is told by a later process says of the one that it is about (semantic conventions, app.crash)."""
+
+
+class Person(NamedTuple):
+    """What a record says of its device, session and user."""
+
+    device_id: str
+    session_id: str
+    user: str
+    """Canonical JSON, empty for none."""
+
+
+class ResourceIdentity:
+    """What the records of one resource have in common. Raises `Flaw` where they cannot be taken."""
+
+    def __init__(self, attributes: Attributes, options: Options) -> None:
+        self._options = options
+        self._personal = options.personal
+        self.is_browser = _is_browser(attributes)
+        self.app_id = _app_id(attributes, options.otlp_app_id)
+        self.device_id = _first(attributes, _DEVICES_OF_RESOURCE)
+        self._session_id = fitting(_text(attributes, ("session.id",)))
+        self._of_user = {key: attributes[key] for key in (*_USERS, _PERSONAS) if key in attributes}
+        self._by_session = options.otlp_session_devices == "always" or (
+            options.otlp_session_devices == "browsers" and self.is_browser
+        )
+        self._attributes = _native(attributes)
+        self._resource = _canonical(self._attributes)
+        user, _ = _user({}, self._of_user, False)
+        self._usual = Sender(self.app_id, self.device_id, self._resource, user)
+
+    def of_record(self, attributes: Attributes, is_special: bool) -> tuple[Sender, str]:
+        """Who sent a record, and the SDK's session. What says so is taken out of the attributes.
+
+        Not special is a record of a known device with nothing of `OF_RECORD` but perhaps a `session.id`. Raises `Flaw`
+        where nothing says which device it is.
+        """
+        if not is_special:
+            session_id = attributes.pop(SESSION_ID, "")
+            if type(session_id) is str and len(session_id) <= MAX_ID_CHARS and "\0" not in session_id:
+                return self._usual, session_id or self._session_id
+            attributes[SESSION_ID] = session_id
+        # Where a session stands for a device, the longer one does: it is the same for several of ours.
+        longer = _text(attributes, ("session.id",)) or self._session_id
+        session_id = _popped(attributes, _SESSIONS) or self._session_id
+        device_id = self.device_id or _popped_id(attributes, DEVICE_ID)
+        if not device_id and self._by_session and (longer or session_id):
+            device_id = fitting(f"session:{longer or session_id}")
+        if not device_id:
+            raise Flaw(Reason.MISSING_FIELD, f"resource.attributes[{DEVICE_ID}]", "required")
+        user = self._usual.user
+        if not OF_RECORD.isdisjoint(attributes):
+            user, read = _user(attributes, self._of_user, self._personal)
+            for key in read:
+                attributes.pop(key, None)
+        return self._usual._replace(device_id=device_id, user=user), session_id
+
+    def is_session(self, sender: Sender) -> bool:
+        """Whether the device of a sender is none, but a session that stands for one."""
+        return not self.device_id and sender.device_id.startswith("session:")
+
+    def of_earlier_process(self, sender: Sender, attributes: Attributes) -> Sender:
+        """The sender as it was when that happened of which a later process tells; taken out of the attributes."""
+        said = {key: attributes.pop(key) for key in OF_CRASHED_PROCESS if key in attributes}
+        if not said:
+            return sender
+        return sender._replace(resource=_canonical({**self._attributes, **said}))
+
+
+def _app_id(attributes: Attributes, names: Sequence[str]) -> str:
+    for name in names:
+        parts = [_app_part(attributes.get(part)) for part in name.split("+")]
+        app_id = ".".join(parts).replace("/", ".")
+        if all(parts) and len(app_id) <= MAX_ID_CHARS and "\0" not in app_id:
+            return app_id
+    raise Flaw(Reason.MISSING_FIELD, f"resource.attributes[{' or '.join(names)}]", "required")
+
+
+def _app_part(value: Any) -> str:
+    # What SDKs put in where nobody gave a name.
+    return value if isinstance(value, str) and not value.startswith("unknown_service") else ""
+
+
+def _is_browser(attributes: Attributes) -> bool:
+    return (
+        attributes.get("telemetry.sdk.language") == "webjs"
+        or "user_agent.original" in attributes
+        or any(key.startswith("browser.") for key in attributes)
+    )
+
+
+def _native(attributes: Attributes) -> Attributes:
+    kept = {
+        key: value
+        for key, value in attributes.items()
+        if key == _KEPT or not (key in _LEFT_OUT or key.startswith(_LEFT_OUT_PREFIXES))
+    }
+    for old, name in _ALIASES.items():
+        if old in kept and (name not in kept or kept[name] == kept[old]):
+            kept[name] = kept.pop(old)
+    for distro, name in _DISTRO.items():
+        if distro in kept:
+            kept[name] = kept.pop(distro)
+    return kept
+
+
+def _canonical(attributes: Attributes) -> str:
+    try:
+        found = canonical_resource(orjson.dumps(attributes))
+    except orjson.JSONEncodeError:
+        raise Flaw(Reason.TOO_DEEP, "resource.attributes", "nest too deep") from None
+    if isinstance(found, Rejected):
+        raise Flaw(found.reason, "", found.detail)
+    return found
+
+
+def _valid(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= MAX_ID_CHARS and "\0" not in value
+
+
+def _first(attributes: Mapping[str, Any], names: Iterable[str]) -> str:
+    """The first of these that can be an id; empty if there is none."""
+    return next((attributes[name] for name in names if _valid(attributes.get(name))), "")
+
+
+def _text(attributes: Mapping[str, Any], names: Iterable[str]) -> str:
+    found = (attributes.get(name) for name in names)
+    return next((text for text in found if isinstance(text, str) and text), "")
+
+
+def _popped(attributes: Attributes, names: Iterable[str]) -> str:
+    """The SDK's session id, which is taken out; those that it stands before stay. Too long a one is hashed."""
+    for name in names:
+        value = attributes.get(name)
+        if value == "":
+            del attributes[name]
+        elif isinstance(value, str):
+            del attributes[name]
+            return fitting(value)
+    return ""
+
+
+def _popped_id(attributes: Attributes, name: str) -> str:
+    return str(attributes.pop(name)) if _valid(attributes.get(name)) else ""
+
+
+def _user(attributes: Attributes, of_resource: Attributes, personal: bool) -> tuple[str, list[str]]:
+    """The user as canonical JSON, and the attributes that were read for it, or are not to be kept."""
+    user: dict[str, Any] = {}
+    read: list[str] = list(PERSONAL)
+    for source in (attributes, of_resource):
+        name = next((name for name in _USERS if _valid(source.get(name))), "")
+        if name:
+            user["id"] = source[name]
+            if source is attributes:
+                read.append(name)
+            break
+    roles = attributes.get(_PERSONAS, of_resource.get(_PERSONAS))
+    if isinstance(roles, list):
+        user["personas"] = [role for role in roles if _valid(role)][:MAX_PERSONAS]
+        read.append(_PERSONAS)
+    if personal:
+        texts = {name: attributes[name] for name in PERSONAL if isinstance(attributes.get(name), str)}
+        user["properties"] = {k: text for k, text in texts.items() if len(text) <= MAX_PROPERTY_VALUE_CHARS}
+    found = canonical_user(orjson.dumps(user)) if user else ""
+    assert isinstance(found, str), "each part was looked at"
+    return found, read

@@ -1,0 +1,106 @@
+"""What of a message is refused, each with its own bytes: a message has the records of many devices."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from pipeline.formats.otlp.flaw import Flaw
+from pipeline.formats.otlp.message import Encoding, ResourceBlock, ScopeBlock, Signal
+from pipeline.formats.rejected import Reason, Rejected
+
+MAX_PARTS = 200
+"""Refusals of a message that are cut out each by itself; beyond them, all of one reason are one part. So are those that
+would be more than MAX_PART_BYTES together: each has the whole resource with it."""
+MAX_PART_BYTES = 16_000_000
+OF_RESOURCE = "resource"
+"""Begins the path of a flaw that is one of the resource."""
+
+
+class RecordPlace(NamedTuple):
+    """Where a record is: indexes of resource, scope and record."""
+
+    block: int
+    scope: int
+    record: int
+
+
+class Places:
+    """Where the records of a message are, by their index in it."""
+
+    def __init__(self) -> None:
+        self._firsts: list[int] = []
+        self._scopes: list[tuple[int, int]] = []
+
+    def go_on(self, first: int, block: int, scope: int) -> None:
+        """The records from this one on are those of the next scope."""
+        self._firsts.append(first)
+        self._scopes.append((block, scope))
+
+    def of(self, at: int) -> RecordPlace:
+        """The place of a record."""
+        index = bisect_right(self._firsts, at) - 1
+        return RecordPlace(*self._scopes[index], at - self._firsts[index])
+
+
+class Refused(NamedTuple):
+    """A record that is refused."""
+
+    at: int
+    """Of all records of the message, from 0."""
+    place: RecordPlace
+    flaw: Flaw
+
+
+def rejected(
+    refused: Sequence[Refused], blocks: Sequence[ResourceBlock], encoding: Encoding, signal: Signal
+) -> list[Rejected]:
+    """One for each record; those of one dead letter have the same part."""
+    units: dict[tuple[Reason, int, int], list[Refused]] = {}
+    for each in refused:
+        alone = -1 if each.flaw.path.startswith(OF_RESOURCE) else each.at
+        units.setdefault((each.flaw.reason, each.place.block, alone), []).append(each)
+    made: list[Rejected] = []
+    size = 0
+    rest: dict[Reason, list[Refused]] = {}
+    for number, ((reason, _, _), unit) in enumerate(units.items()):
+        if number < MAX_PARTS and size < MAX_PART_BYTES:
+            part = encoding.joined(_cut(unit, blocks))
+            size += len(part)
+            made += _worded(unit, signal, part)
+        else:
+            rest.setdefault(reason, []).extend(unit)
+    for unit in rest.values():
+        made += _worded(unit, signal, encoding.joined(_cut(unit, blocks)))
+    return sorted(made, key=lambda each: each.event_index or 0)
+
+
+def _cut(unit: Iterable[Refused], blocks: Sequence[ResourceBlock]) -> list[ResourceBlock]:
+    """The blocks with nothing but these records."""
+    records: dict[int, dict[int, list[int]]] = {}
+    for each in unit:
+        place = each.place
+        records.setdefault(place.block, {}).setdefault(place.scope, []).append(place.record)
+    return [
+        ResourceBlock(
+            blocks[block].resource,
+            [
+                ScopeBlock(
+                    blocks[block].scopes[scope].scope, [blocks[block].scopes[scope].records[i] for i in some]
+                )
+                for scope, some in scopes.items()
+            ],
+        )
+        for block, scopes in records.items()
+    ]
+
+
+def _worded(unit: Iterable[Refused], signal: Signal, part: bytes) -> Iterable[Rejected]:
+    for index, place, flaw in unit:
+        path = f"{signal.blocks}[{place.block}]"
+        if not flaw.path.startswith(OF_RESOURCE):
+            path += f".{signal.scopes}[{place.scope}]"
+            if not flaw.path.startswith("scope"):
+                path += f".{signal.records}[{place.record}]"
+        yield Rejected(flaw.reason, flaw.under(path).words, index, part)
