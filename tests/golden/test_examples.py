@@ -18,8 +18,10 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from pipeline.domain.event import COUNTERS, Kind
-from pipeline.formats import measure, native
+from pipeline.formats import embrace, measure, native
+from pipeline.formats.format import Beside
 from pipeline.formats.rejected import MAX_DETAIL_CHARS, Reason, Rejected
+from pipeline.formats.translation import Translation
 from tests.support.decoding import assert_read_alike
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,6 +36,7 @@ ACCEPTED = sorted(
 REFUSED = sorted((EXAMPLES / "native" / "refused").glob("*.json"))
 REPAIRED = sorted((EXAMPLES / "native" / "repaired").glob("*.json"))
 MEASURE = sorted((EXAMPLES / "measure").glob("*.json"))
+EMBRACE = sorted((EXAMPLES / "embrace").glob("*.json"))
 
 
 def load(path: Path) -> Any:
@@ -132,7 +135,19 @@ def test_repaired(path: Path) -> None:
 @pytest.mark.parametrize("path", MEASURE, ids=stem)
 def test_measure(path: Path) -> None:
     example = load(path)
-    outcome = measure.decode(value_of(example), example["record_ms"])
+    check_translated(example, measure.decode(value_of(example), example["record_ms"]))
+
+
+@pytest.mark.parametrize("path", EMBRACE, ids=stem)
+def test_embrace(path: Path) -> None:
+    example = load(path)
+    headers = [(name, said.encode()) for name, said in example["headers"].items()]
+    beside = Beside(headers, key=(example["key"] or "").encode() or None)
+    check_translated(example, embrace.decode(value_of(example), example["record_ms"], beside))
+
+
+def check_translated(example: dict[str, Any], outcome: Translation | Rejected) -> None:
+    """The outcome is the example's, and the router's records are taken."""
     if isinstance(outcome, Rejected):
         assert plain(outcome) == example["expect"]
         return

@@ -31,7 +31,7 @@ class _Report(msgspec.Struct):
     crash: _Crash | None = None
 
 
-class Ending(NamedTuple):
+class AppleEnding(NamedTuple):
     """How a process ended; all texts are empty where the report does not say."""
 
     exit_reason: str = ""
@@ -43,19 +43,19 @@ class Ending(NamedTuple):
 _report = msgspec.json.Decoder(_Report)
 
 
-def ending_of(payload: str) -> Ending:
+def ending_of(payload: str) -> AppleEnding:
     """What a report says; nothing where it is none. Only these few fields are read of what may be a megabyte."""
     try:
         report = _report.decode(payload)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return Ending()
+        return AppleEnding()
     error = report.crash.error if report.crash else None
     if error is None:
-        return Ending()
+        return AppleEnding()
     if error.type == "termination":
         reason = error.termination_reason or "unknown"
         if reason == "unexplained" or len(reason) > _MAX_REASON_CHARS:
             reason = "unknown"
-        return Ending("out_of_memory" if reason in _OUT_OF_MEMORY else reason)
+        return AppleEnding("out_of_memory" if reason in _OUT_OF_MEMORY else reason)
     names = (each.name for each in (error.nsexception, error.cpp_exception, error.signal) if each)
-    return Ending("", next(filter(None, names), error.type or ""), error.reason or "")
+    return AppleEnding("", next(filter(None, names), error.type or ""), error.reason or "")

@@ -9,9 +9,16 @@ from typing import Any, NamedTuple
 import orjson
 
 from pipeline.formats.checks import latest_of, rejected_time, time_is_plausible
-from pipeline.formats.embrace.facts import NS, Fact, Log, Span, SpanEvent, whole_number
+from pipeline.formats.embrace.facts import (
+    NS,
+    EmbraceFact,
+    EmbraceLog,
+    EmbraceMoment,
+    EmbraceSpan,
+    whole_number,
+)
 from pipeline.formats.embrace.logs import fact_of_log
-from pipeline.formats.embrace.parts import Platform
+from pipeline.formats.embrace.parts import LifecycleWords
 from pipeline.formats.embrace.sender import platform_of, sender_of
 from pipeline.formats.embrace.spans import facts_of_span
 from pipeline.formats.format import NOTHING_BESIDE, Beside
@@ -101,7 +108,7 @@ def _parts_of(tree: dict[str, Any]) -> list[_Part] | Rejected:
 class _Made:
     """What the parts of an envelope come to."""
 
-    def __init__(self, record_ms: int, platform: Platform, sender: Sender) -> None:
+    def __init__(self, record_ms: int, platform: LifecycleWords, sender: Sender) -> None:
         self._record_ms = record_ms
         self._latest_ms = latest_of(record_ms)
         self._platform = platform
@@ -122,7 +129,7 @@ class _Made:
         for fact in facts:
             self._draft(index, part, fact)
 
-    def _draft(self, index: int, part: _Part, fact: Fact) -> None:
+    def _draft(self, index: int, part: _Part, fact: EmbraceFact) -> None:
         time_ms, seq = divmod(fact.time_ns, NS)
         if not MIN_TIME_MS <= time_ms <= self._latest_ms:
             self.refused.append(rejected_time(time_ms, self._record_ms, part.path, index))
@@ -135,12 +142,12 @@ class _Made:
         native["attributes"] = fact.attributes
         self.drafts.append(Draft(index, self._sender, time_ms, native))
 
-    def _log(self, part: _Part) -> Log:
+    def _log(self, part: _Part) -> EmbraceLog:
         told = part.value
         number = whole_number(told.get("severity_number"))
         severity = told.get("severity_text")
         body = told.get("body")
-        return Log(
+        return EmbraceLog(
             _required_time(told, "time_unix_nano", part.path, self._record_ms),
             number if number is not None and 0 < number <= 24 else 0,
             severity if isinstance(severity, str) else "",
@@ -148,7 +155,7 @@ class _Made:
             _attributes(told, part.path),
         )
 
-    def _facts_of_span(self, index: int, part: _Part) -> list[Fact]:
+    def _facts_of_span(self, index: int, part: _Part) -> list[EmbraceFact]:
         told = part.value
         start_ns = _required_time(told, "start_time_unix_nano", part.path, self._record_ms)
         ids = [told.get(name) for name in ("trace_id", "span_id", "parent_span_id")]
@@ -157,7 +164,7 @@ class _Made:
             raise _Fault(Reason.MISSING_FIELD, f"{part.path}.span_id: required, a string")
         end_ns = 0 if part.is_snapshot else whole_number(told.get("end_time_unix_nano")) or 0
         name, status = told.get("name"), told.get("status")
-        span = Span(
+        span = EmbraceSpan(
             trace_id,
             span_id,
             "" if parent in _NO_PARENT else parent,
@@ -170,7 +177,7 @@ class _Made:
         )
         return facts_of_span(span, self._platform)
 
-    def _span_events(self, index: int, part: _Part) -> Iterator[SpanEvent | None]:
+    def _span_events(self, index: int, part: _Part) -> Iterator[EmbraceMoment | None]:
         events = part.value.get("events")
         if not isinstance(events, list):
             return
@@ -179,10 +186,10 @@ class _Made:
             try:
                 if not isinstance(told, dict):
                     raise _Fault(Reason.INVALID_TYPE, f"{path}: an object")
-                field = "time_unix_nano" if "time_unix_nano" in told else "timestamp"
+                field = "timestamp" if "timestamp" in told else "time_unix_nano"
                 time_ns = _required_time(told, field, path, self._record_ms)
                 name = told.get("name")
-                yield SpanEvent(
+                yield EmbraceMoment(
                     name if isinstance(name, str) and name else "unnamed", time_ns, _attributes(told, path)
                 )
             except _Fault as fault:

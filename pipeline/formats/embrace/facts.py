@@ -29,7 +29,7 @@ _STEERING = frozenset(
 _SAID_ELSEWHERE = frozenset(("log.record.uid", "emb.private.send_mode"))
 
 
-class Fact(NamedTuple):
+class EmbraceFact(NamedTuple):
     """One event."""
 
     id: str
@@ -40,7 +40,7 @@ class Fact(NamedTuple):
     """The id of the session part that it is of; empty where it names none."""
 
 
-class SpanEvent(NamedTuple):
+class EmbraceMoment(NamedTuple):
     """Something that happened at a moment of a span."""
 
     name: str
@@ -48,7 +48,7 @@ class SpanEvent(NamedTuple):
     attributes: Attributes
 
 
-class Span(NamedTuple):
+class EmbraceSpan(NamedTuple):
     """A span, whole or as far as it was known."""
 
     trace_id: str
@@ -60,7 +60,7 @@ class Span(NamedTuple):
     """0 while it goes on."""
     is_failed: bool
     attributes: Attributes
-    events: Sequence[SpanEvent | None] = ()
+    events: Sequence[EmbraceMoment | None] = ()
     """None stands for one that was refused: the place of an event in the list is part of its id."""
 
     def id(self, suffix: str) -> str:
@@ -72,7 +72,7 @@ class Span(NamedTuple):
         return self.end_ns > 0
 
 
-class Log(NamedTuple):
+class EmbraceLog(NamedTuple):
     """A log record."""
 
     time_ns: int

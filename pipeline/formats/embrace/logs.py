@@ -7,12 +7,12 @@ from typing import Any
 
 import orjson
 
-from pipeline.formats.embrace.apple import Ending, ending_of
+from pipeline.formats.embrace.apple import AppleEnding, ending_of
 from pipeline.formats.embrace.facts import (
     NS,
     Attributes,
-    Fact,
-    Log,
+    EmbraceFact,
+    EmbraceLog,
     bounded_id,
     hashed_id,
     own,
@@ -37,7 +37,7 @@ _LONGEST_DERIVED = 8_000
 _NAMES = {"n": "exception.type", "m": "exception.message", "st": "exception.stacktrace"}
 
 
-def fact_of_log(log: Log) -> Fact:
+def fact_of_log(log: EmbraceLog) -> EmbraceFact:
     """What a log record comes to."""
     told = log.attributes
     type_ = text(told, "emb.type")
@@ -54,7 +54,7 @@ def fact_of_log(log: Log) -> Fact:
     return _fact(log, "log", attributes)
 
 
-def _attributes(log: Log) -> dict[str, Any]:
+def _attributes(log: EmbraceLog) -> dict[str, Any]:
     attributes = own(log.attributes, app_state=state_of(log.attributes))
     if log.severity_number:
         attributes["severity_number"] = log.severity_number
@@ -65,26 +65,26 @@ def _attributes(log: Log) -> dict[str, Any]:
     return attributes
 
 
-def _fact(log: Log, name: str, attributes: dict[str, Any]) -> Fact:
+def _fact(log: EmbraceLog, name: str, attributes: dict[str, Any]) -> EmbraceFact:
     told = log.attributes
     uid = text(told, "log.record.uid")
     session = session_part_of(told)
     named = bounded_id(uid) if uid else hashed_id(log.time_ns, name, session, dict(told), log.body)
-    return Fact(named, log.time_ns, name, attributes, session)
+    return EmbraceFact(named, log.time_ns, name, attributes, session)
 
 
-def _exception(log: Log, attributes: dict[str, Any]) -> Fact:
+def _exception(log: EmbraceLog, attributes: dict[str, Any]) -> EmbraceFact:
     return _fact(log, "exception", attributes)
 
 
-def _crash(log: Log, attributes: dict[str, Any]) -> Fact:
+def _crash(log: EmbraceLog, attributes: dict[str, Any]) -> EmbraceFact:
     script = text(log.attributes, "emb.android.react_native_crash.js_exception")
     if script and not text(log.attributes, "exception.type"):
         attributes.update(_of_script(script))
     return _fact(log, "app.crash", attributes)
 
 
-def _script_crash_of_apple(log: Log, attributes: dict[str, Any]) -> Fact:
+def _script_crash_of_apple(log: EmbraceLog, attributes: dict[str, Any]) -> EmbraceFact:
     """What ended the app's use. The crash that it ends in has a report, and a log, of its own."""
     return _fact(log, "exception", {**attributes, "fatal": True})
 
@@ -105,7 +105,7 @@ def _of_script(exception: str) -> dict[str, str]:
     }
 
 
-def _report_of_apple(log: Log, attributes: dict[str, Any]) -> Fact:
+def _report_of_apple(log: EmbraceLog, attributes: dict[str, Any]) -> EmbraceFact:
     """A crash, or the end of a process that was none: the crash reporter's report says which."""
     told = log.attributes
     if text(told, "emb.provider").lower() == "metrickit":
@@ -117,7 +117,7 @@ def _report_of_apple(log: Log, attributes: dict[str, Any]) -> Fact:
     return _fact(log, "app.crash", _with_names(attributes, ending))
 
 
-def _with_names(attributes: dict[str, Any], ending: Ending) -> dict[str, Any]:
+def _with_names(attributes: dict[str, Any], ending: AppleEnding) -> dict[str, Any]:
     for name, value in (
         ("exception.type", ending.exception_type),
         ("exception.message", ending.message),
@@ -127,11 +127,11 @@ def _with_names(attributes: dict[str, Any], ending: Ending) -> dict[str, Any]:
     return attributes
 
 
-def _hang(log: Log, attributes: dict[str, Any]) -> Fact:
+def _hang(log: EmbraceLog, attributes: dict[str, Any]) -> EmbraceFact:
     return _fact(log, "metrickit.hang", {**attributes, "time.uncertain": True})
 
 
-def _exit(log: Log, attributes: dict[str, Any]) -> Fact:
+def _exit(log: EmbraceLog, attributes: dict[str, Any]) -> EmbraceFact:
     """Why Android ended a process. The next one sends it: what it says of itself is not said of the one that ended."""
     told = log.attributes
     ended_ms = whole_number(told.get("timestamp"))
@@ -147,7 +147,9 @@ def _exit(log: Log, attributes: dict[str, Any]) -> Fact:
     if ended_ms is None:
         return _fact(log, "app.exit", attributes)._replace(session=session)
     # The uid is made anew when the record is read from the system once more; when and what ended is the same then.
-    return Fact(bounded_id(f"aei:{ended_ms}:{session}"), ended_ms * NS, "app.exit", attributes, session)
+    return EmbraceFact(
+        bounded_id(f"aei:{ended_ms}:{session}"), ended_ms * NS, "app.exit", attributes, session
+    )
 
 
 def _exit_reason(told: Attributes) -> str:
@@ -155,7 +157,7 @@ def _exit_reason(told: Attributes) -> str:
     return _EXIT_REASONS[reason] if reason is not None and 0 <= reason < len(_EXIT_REASONS) else "unknown"
 
 
-_BY_TYPE: dict[str, Callable[[Log, dict[str, Any]], Fact]] = {
+_BY_TYPE: dict[str, Callable[[EmbraceLog, dict[str, Any]], EmbraceFact]] = {
     "sys.exception": _exception,
     "sys.flutter_exception": _exception,
     "sys.ios.crash": _report_of_apple,

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from pipeline.formats.embrace.facts import (
     NS,
-    Fact,
-    Span,
+    EmbraceFact,
+    EmbraceSpan,
     is_false,
     is_true,
     milliseconds,
@@ -33,7 +33,7 @@ _KNOWN_AT_START = (
 """A snapshot of the part has these as its end has them: a start says the same whichever of the two it is read from."""
 
 
-class Platform(NamedTuple):
+class LifecycleWords(NamedTuple):
     """Where the app runs: how its lifecycle is told."""
 
     attribute: str
@@ -45,12 +45,12 @@ class Platform(NamedTuple):
     hidden: str
 
 
-ANDROID = Platform("android.app.state", "foreground", "active", "background")
-APPLE = Platform("ios.app.state", "foreground", "active", "background")
-WEB = Platform("browser.page.visibility", "visible", "visible", "hidden")
+ANDROID = LifecycleWords("android.app.state", "foreground", "active", "background")
+APPLE = LifecycleWords("ios.app.state", "foreground", "active", "background")
+WEB = LifecycleWords("browser.page.visibility", "visible", "visible", "hidden")
 
 
-def facts_of_part(span: Span, platform: Platform) -> list[Fact]:
+def facts_of_part(span: EmbraceSpan, platform: LifecycleWords) -> list[EmbraceFact]:
     """The facts of a session part's start and, where it is over, of its end."""
     session = session_part_of(span.attributes)
     facts = _start(span, session, platform)
@@ -59,7 +59,7 @@ def facts_of_part(span: Span, platform: Platform) -> list[Fact]:
     return facts
 
 
-def _start(span: Span, session: str, platform: Platform) -> list[Fact]:
+def _start(span: EmbraceSpan, session: str, platform: LifecycleWords) -> list[EmbraceFact]:
     known = {name: span.attributes[name] for name in _KNOWN_AT_START if name in span.attributes}
     # A page that loads is no process that starts.
     is_cold = is_true(span.attributes, "emb.cold_start") and platform is not WEB
@@ -67,15 +67,15 @@ def _start(span: Span, session: str, platform: Platform) -> list[Fact]:
     if state_of(span.attributes) == "background":
         attributes = {**(launch if is_cold else own(known)), "app.state": "background"}
         name = "app.launch" if is_cold else "app.session.part"
-        return [Fact(span.id(".s"), span.start_ns, name, attributes, session)]
+        return [EmbraceFact(span.id(".s"), span.start_ns, name, attributes, session)]
     attributes = {platform.attribute: platform.started if is_cold else platform.shown, **own(known)}
-    facts = [Fact(span.id(".s"), span.start_ns, "device.app.lifecycle", attributes, session)]
+    facts = [EmbraceFact(span.id(".s"), span.start_ns, "device.app.lifecycle", attributes, session)]
     if is_cold:
-        facts.append(Fact(span.id(".l"), span.start_ns, "app.launch", launch, session))
+        facts.append(EmbraceFact(span.id(".l"), span.start_ns, "app.launch", launch, session))
     return facts
 
 
-def _end(span: Span, session: str, platform: Platform) -> Fact:
+def _end(span: EmbraceSpan, session: str, platform: LifecycleWords) -> EmbraceFact:
     told = span.attributes
     attributes: dict[str, Any] = own(told)
     if (duration := milliseconds(span.start_ns, span.end_ns)) is not None:
@@ -85,24 +85,24 @@ def _end(span: Span, session: str, platform: Platform) -> Fact:
         text(told, "emb.user_session_termination_reason"),
     ):
         # The crash itself is a log, with its stack: one event more than this, and the one that counts.
-        return Fact(
+        return EmbraceFact(
             span.id(".e"), span.end_ns, "app.exit", {**attributes, "app.exit.reason": "crash"}, session
         )
     is_terminated, is_unclean = is_true(told, "emb.terminated"), is_false(told, "emb.clean_exit")
     if platform is APPLE and is_terminated and is_unclean:
         reason = {"app.exit.reason": "user_terminated"}
-        return Fact(span.id(".e"), span.end_ns, "app.exit", {**attributes, **reason}, session)
+        return EmbraceFact(span.id(".e"), span.end_ns, "app.exit", {**attributes, **reason}, session)
     if is_terminated or is_unclean:
         # The process is gone, and this is how far it is known to have come.
         beat_ns = max(span.end_ns, whole_number(told.get("emb.heartbeat_time_unix_nano")) or 0)
-        return Fact(span.id(f".hb.{beat_ns // NS}"), beat_ns, "app.heartbeat", attributes, session)
+        return EmbraceFact(span.id(f".hb.{beat_ns // NS}"), beat_ns, "app.heartbeat", attributes, session)
     at_ns = max(span.start_ns, span.end_ns - NS)
     if _is_manual(told):
-        return Fact(span.id(".e"), at_ns, "session.end", attributes, session)
+        return EmbraceFact(span.id(".e"), at_ns, "session.end", attributes, session)
     if state_of(told) == "background" or _goes_on(told):
-        return Fact(span.id(".e"), at_ns, "session.end.reported", attributes, session)
+        return EmbraceFact(span.id(".e"), at_ns, "session.end.reported", attributes, session)
     attributes = {platform.attribute: platform.hidden, **attributes}
-    return Fact(span.id(".e"), at_ns, "device.app.lifecycle", attributes, session)
+    return EmbraceFact(span.id(".e"), at_ns, "device.app.lifecycle", attributes, session)
 
 
 def _is_manual(told: Any) -> bool:

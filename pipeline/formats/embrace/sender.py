@@ -12,7 +12,7 @@ import msgspec
 
 from pipeline.formats.checks import rejected_id
 from pipeline.formats.embrace.facts import text
-from pipeline.formats.embrace.parts import ANDROID, APPLE, WEB, Platform
+from pipeline.formats.embrace.parts import ANDROID, APPLE, WEB, LifecycleWords
 from pipeline.formats.format import Beside, Headers
 from pipeline.formats.identity import canonical_resource, canonical_user
 from pipeline.formats.options import Options
@@ -65,6 +65,7 @@ def identity_of(headers: Headers, key: bytes | None) -> tuple[str, str]:
     app, device = (
         found.get(name, b"").decode("utf-8", "replace").strip() for name in (APP_HEADER, DEVICE_HEADER)
     )
+    app = app.replace("/", ".")
     if device or not key:
         return app, device
     of_key, slash, rest = key.decode("utf-8", "replace").partition("/")
@@ -72,12 +73,14 @@ def identity_of(headers: Headers, key: bytes | None) -> tuple[str, str]:
 
 
 def key_of_identity(headers: Headers, key: bytes | None) -> bytes | None:
-    """A key that says without headers what the headers say; the record's own where they say no device."""
-    app, device = identity_of(headers, None)
-    return f"{app.replace('/', '.')}/{device}".encode() if device else key
+    """A key that says without headers what headers and key say; the record's own where the headers say nothing."""
+    if not any(identity_of(headers, None)):
+        return key
+    app, device = identity_of(headers, key)
+    return f"{app}/{device}".encode() if device else key
 
 
-def platform_of(resource: Facts) -> Platform:
+def platform_of(resource: Facts) -> LifecycleWords:
     """Where the app runs."""
     if text(resource, "sdk_platform") == "web" or text(resource, "telemetry.sdk.language") == "webjs":
         return WEB

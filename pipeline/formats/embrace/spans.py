@@ -8,9 +8,9 @@ import orjson
 
 from pipeline.formats.embrace.facts import (
     Attributes,
-    Fact,
-    Span,
-    SpanEvent,
+    EmbraceFact,
+    EmbraceMoment,
+    EmbraceSpan,
     is_true,
     milliseconds,
     own,
@@ -18,7 +18,7 @@ from pipeline.formats.embrace.facts import (
     text,
     whole_number,
 )
-from pipeline.formats.embrace.parts import TYPES, Platform, facts_of_part
+from pipeline.formats.embrace.parts import TYPES, LifecycleWords, facts_of_part
 
 _STATES = {
     "sys.low_power": "device.power_save_mode.change",
@@ -48,7 +48,7 @@ _EVENT_NAMES = {
 }
 
 
-def facts_of_span(span: Span, platform: Platform) -> list[Fact]:
+def facts_of_span(span: EmbraceSpan, platform: LifecycleWords) -> list[EmbraceFact]:
     """The facts of a span of any type and of the events in it; none of those that the SDK keeps for itself."""
     told = span.attributes
     if is_true(told, "emb.private"):
@@ -59,7 +59,7 @@ def facts_of_span(span: Span, platform: Platform) -> list[Fact]:
     return [*([] if whole is None else [whole]), *_facts_of_events(span, whole)]
 
 
-def _fact_of_span(span: Span) -> Fact | None:
+def _fact_of_span(span: EmbraceSpan) -> EmbraceFact | None:
     """What a span comes to: at its start, since its session part is the one in which it began.
 
     A view and a state of the system are facts once they begin, and say only what is known then; of all others a
@@ -70,10 +70,10 @@ def _fact_of_span(span: Span) -> Fact | None:
     if type_ == "ux.view":
         name = text(told, "view.name", "view.title") or span.name
         facts = {"app.screen.name": name, "emb.type": type_}
-        return Fact(span.id(".s"), span.start_ns, "app.screen.view", facts, session)
+        return EmbraceFact(span.id(".s"), span.start_ns, "app.screen.view", facts, session)
     if type_ in _STATES:
         state = {key: told[key] for key in ("emb.type", "network", "status") if key in told}
-        return Fact(span.id(".s"), span.start_ns, _STATES[type_], state, session)
+        return EmbraceFact(span.id(".s"), span.start_ns, _STATES[type_], state, session)
     if not span.is_ended:
         return None
     attributes = own(told)
@@ -85,13 +85,15 @@ def _fact_of_span(span: Span) -> Fact | None:
     if (duration := milliseconds(span.start_ns, span.end_ns)) is not None:
         attributes["duration_ms"] = duration
     if type_ == "perf.network_request":
-        return Fact(span.id(".s"), span.start_ns, "http.client.request", _request(span, attributes), session)
+        return EmbraceFact(
+            span.id(".s"), span.start_ns, "http.client.request", _request(span, attributes), session
+        )
     if type_ == "state":
         attributes["passive"] = True
-    return Fact(span.id(".s"), span.start_ns, "span", attributes, session)
+    return EmbraceFact(span.id(".s"), span.start_ns, "span", attributes, session)
 
 
-def _request(span: Span, attributes: dict[str, Any]) -> dict[str, Any]:
+def _request(span: EmbraceSpan, attributes: dict[str, Any]) -> dict[str, Any]:
     told = span.attributes
     for name, old in _OLD_NAMES.items():
         if name not in attributes and old in told:
@@ -106,9 +108,9 @@ def _request(span: Span, attributes: dict[str, Any]) -> dict[str, Any]:
     return attributes
 
 
-def _facts_of_events(span: Span, whole: Fact | None) -> list[Fact]:
+def _facts_of_events(span: EmbraceSpan, whole: EmbraceFact | None) -> list[EmbraceFact]:
     """The span's events that mean something by themselves; the others of a span that is no part are told with it."""
-    facts: list[Fact] = []
+    facts: list[EmbraceFact] = []
     others: list[dict[str, Any]] = []
     session = session_part_of(span.attributes)
     is_part = text(span.attributes, "emb.type") in TYPES
@@ -124,13 +126,13 @@ def _facts_of_events(span: Span, whole: Fact | None) -> list[Fact]:
             continue
         if is_passive:
             attributes["passive"] = True
-        facts.append(Fact(span.id(f".x{index}"), event.time_ns, name, attributes, session))
+        facts.append(EmbraceFact(span.id(f".x{index}"), event.time_ns, name, attributes, session))
     if others and whole is not None and whole.name in ("span", "http.client.request"):
         whole.attributes["span.events"] = orjson.dumps(others).decode()
     return facts
 
 
-def _name_and_attributes(event: SpanEvent) -> tuple[str, dict[str, Any]]:
+def _name_and_attributes(event: EmbraceMoment) -> tuple[str, dict[str, Any]]:
     told = event.attributes
     type_ = text(told, "emb.type") or _EVENTS_OF_NAMES.get(event.name, "")
     attributes = own(told)
