@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def envelope(
     spans: Sequence[Any] = (), logs: Sequence[Any] = (), snapshots: Sequence[Any] = (), **metadata: Any
 ) -> dict[str, Any]:
     """An envelope as `v2_session_expected.json` has it, with these spans or log records."""
-    whole = json.loads((FOLDER / "android" / "v2_session_expected.json").read_text("utf-8"))
+    whole = json.loads(_expected())
     whole["resource"] = {key: value for key, value in whole["resource"].items() if value != _IGNORED}
     whole["metadata"] = {
         key: value for key, value in whole["metadata"].items() if value != _IGNORED
@@ -78,6 +79,11 @@ def envelope(
     given = {"spans": list(spans), "span_snapshots": list(snapshots), "logs": list(logs)}
     whole["data"] = {name: some for name, some in given.items() if some}
     return whole
+
+
+@cache
+def _expected() -> str:
+    return (FOLDER / "android" / "v2_session_expected.json").read_text("utf-8")
 
 
 def span(
