@@ -119,6 +119,8 @@ def is_false(attributes: Attributes, name: str) -> bool:
 
 def whole_number(value: Any) -> int | None:
     """A whole number of at most 64 bits, or the text of one; None for anything else."""
+    if type(value) is int:
+        return value if abs(value) < 2**63 else None
     if isinstance(value, str):
         digits = value[1:] if value[:1] == "-" else value
         if not (digits.isascii() and digits.isdigit() and len(digits) <= 19):
