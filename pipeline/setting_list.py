@@ -209,6 +209,11 @@ class Settings:
         "Address on which these pages answer. It has no login, so open it to other machines only where the "
         "network is trusted.",
     )
+    log_format: str = _setting(
+        "plain",
+        one_of("plain", "json"),
+        "How workers write their log to stderr: lines for people, or an object of JSON a line for what collects logs.",
+    )
     dashboard_password: str = _setting(
         "",
         text("any text", is_secret=True),
