@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Options:
     """The same for all records that a router reads; another choice gives other envelopes of the same bytes."""
 
-    keeps_names_of_users: bool = False
-    """Whether names and e-mail addresses of users are kept, as `user.name` and `user.email`. Ids always are."""
+    personal: bool = False
+    """Whether names and e-mail addresses of users are kept, as properties of the user."""
 
 
 DEFAULTS = Options()

@@ -644,7 +644,7 @@ def test_names_of_users_are_not_kept_unless_they_are_asked_for() -> None:
     assert kept["resource"]["locale"] == "de_DE"
     for secret in ("user@example.org", "Test User"):
         assert secret not in json.dumps(kept)
-    named = one_record(document, Beside(HEADERS, Options(keeps_names_of_users=True)))
+    named = one_record(document, Beside(HEADERS, Options(personal=True)))
     assert named["user"]["properties"] == {"user.email": "user@example.org", "user.name": "Test User"}
 
 

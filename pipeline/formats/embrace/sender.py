@@ -110,7 +110,7 @@ def _resource(resource: Facts, metadata: Facts) -> dict[str, Any]:
 def _user(metadata: Facts, options: Options) -> dict[str, Any]:
     personas = metadata.get("personas")
     named = {"user.name": text(metadata, "username"), "user.email": text(metadata, "email")}
-    if not options.keeps_names_of_users:
+    if not options.personal:
         named = {}
     return {
         "id": text(metadata, "user_id") or None,
