@@ -27,7 +27,7 @@ class RefusedOnArrival:
 
     def count(self, format: Format, record: RecordToSend, now_ms: int) -> None:
         """Judge a record of a format as the worker will that reads it."""
-        value, beside = record.value, Beside(record.headers, self.options)
+        value, beside = record.value, Beside(record.headers, self.options, record.key)
         translate = format.translate
         judged = translate(value, now_ms, beside) if translate else native.decode(value, record.key, now_ms)
         if isinstance(judged, Rejected):

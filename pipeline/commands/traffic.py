@@ -61,8 +61,9 @@ def send(settings: Settings, files: list[str], format: str, *, live: bool = Fals
                 known = registry.of_document(alike, line)
                 key, now_ms = known.key_of(line, Path(name).name), int(time.time() * 1_000)
                 came_ms = None if live else recorded_ms(known.sent_at_of(line), now_ms)
-                headers = () if came_ms is None else header_of(came_ms)
-                record = RecordToSend(known.topic, key, line, headers=headers)
+                value, own = known.unwrapped(line)
+                headers = (*own, *(() if came_ms is None else header_of(came_ms)))
+                record = RecordToSend(known.topic, key, value, headers=headers)
                 refused.count(known, record, now_ms if came_ms is None else came_ms)
                 sent_to[known.topic] = None
                 yield record

@@ -19,6 +19,8 @@ class Beside(NamedTuple):
     headers: Headers = ()
     """Of the record, as the broker has them."""
     options: Options = DEFAULTS
+    key: bytes | None = None
+    """Of the record."""
 
 
 NOTHING_BESIDE = Beside()
@@ -53,5 +55,10 @@ class Format:
     """None for native envelopes: these are read as they are, and not by the router."""
     holds: Callable[[bytes], bool] = lambda document: True
     """Whether a document is of this format, and not of another one of the same name."""
+    unwrapped: Callable[[bytes], tuple[bytes, Headers]] = lambda document: (document, ())
+    """Gets a document; gives the value and the headers of its record, where a document has both."""
+    kept_key_of: Callable[[Headers, bytes | None], bytes | None] = lambda headers, key: key
+    """Gets headers and key of a record; gives the key under which it is kept where it is refused. Without the headers,
+    which are not kept, it has to come to the same."""
     sent_at_of: Callable[[bytes], int | None] = lambda document: None
     """Gets a document; gives when it was sent by its device's clock (Unix milliseconds), None if it does not say."""

@@ -114,7 +114,7 @@ def _lifecycle(read: Attributes) -> Meaning:
     visibility = read.get("browser.page.visibility")
     if "background" in (android, ios) or visibility == "hidden":
         return Kind.BACKGROUND, "", 0, _UNSTATED
-    if ios == "active" or visibility == "visible":
+    if "active" in (android, ios) or visibility == "visible":
         return Kind.ACTIVE, "", 0, _UNSTATED
     return _ACTIVITY
 

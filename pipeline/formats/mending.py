@@ -132,6 +132,11 @@ def bounded(places: Iterable[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def bounded_place(place: str) -> str:
+    """A place as an event may have it: of what is too long, its beginning."""
+    return place if len(place) <= MAX_PLACE_CHARS else place[: MAX_PLACE_CHARS - 1] + MORE
+
+
 class _Means(NamedTuple):
     """What is put where something is mended."""
 
@@ -251,5 +256,5 @@ def _said(place: Place) -> str:
     for key in keys:
         said += f"[{key}]" if isinstance(key, int) else f".{key}"
         if len(said) > MAX_PLACE_CHARS:
-            return said[: MAX_PLACE_CHARS - 1] + MORE
-    return said if len(said) <= MAX_PLACE_CHARS else said[: MAX_PLACE_CHARS - 1] + MORE
+            break
+    return bounded_place(said)

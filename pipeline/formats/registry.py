@@ -7,10 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.formats import measure, native, otlp
+from pipeline.formats import embrace, measure, native, otlp
 from pipeline.formats.format import Format
 
-FORMATS: tuple[Format, ...] = (native.FORMAT, native.ANY_KEY, measure.FORMAT, otlp.LOGS, otlp.SPANS)
+FORMATS: tuple[Format, ...] = (
+    native.FORMAT,
+    native.ANY_KEY,
+    measure.FORMAT,
+    otlp.LOGS,
+    otlp.SPANS,
+    embrace.FORMAT,
+)
 
 
 def routed_topics() -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
 from pipeline.formats import registry
-from pipeline.formats.format import Beside, Translate
+from pipeline.formats.format import Beside, Format
 from pipeline.formats.options import DEFAULTS, Options
 from pipeline.formats.record_time import header_of, record_time_ms
 from pipeline.formats.rejected import Rejected
@@ -55,22 +55,24 @@ class Router:
         What is made of the bodies is sent on as soon as it is more than some megabytes. Bodies of other partitions
         wait meanwhile.
         """
-        translate = registry.of_topic(topic).translate
-        assert translate is not None, f"{topic} is not for the router"
+        format = registry.of_topic(topic)
+        assert format.translate is not None, f"{topic} is not for the router"
         async with self._translating:
             size, made = 0, _Made([], [])
             for record in records:
-                size += self._translate(translate, topic, partition, record, made)
+                size += self._translate(format, partition, record, made)
                 if size >= _SENT_AT_ONCE_BYTES:
                     await self._send_on(made)
                     size, made = 0, _Made([], [])
             await self._send_on(made)
         self._metrics.records.labels(topic).inc(len(records))
 
-    def _translate(self, translate: Translate, topic: str, partition: int, record: Any, made: _Made) -> int:
+    def _translate(self, format: Format, partition: int, record: Any, made: _Made) -> int:
         """Add what becomes of a body; its bytes."""
+        topic, translate = format.topic, format.translate
+        assert translate is not None
         came_ms = record_time_ms(record.headers, record.timestamp)
-        translated = translate(record.value, came_ms, Beside(record.headers, self._options))
+        translated = translate(record.value, came_ms, Beside(record.headers, self._options, record.key))
         faults, size = [translated] if isinstance(translated, Rejected) else translated.refused, 0
         if not isinstance(translated, Rejected):
             [header] = header_of(came_ms)
@@ -84,7 +86,7 @@ class Router:
                 partition,
                 record.offset + self._offset_base,
                 record_ms=came_ms,
-                key=record.key,
+                key=format.kept_key_of(record.headers, record.key),
                 value=record.value,
                 faults=faults,
             )

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.bench import floor, latency, otlp, parts, recovery, report, workers, worst
+from tests.bench import embrace, floor, latency, otlp, parts, recovery, report, workers, worst
 from tests.bench.peers import PEERS
 from tests.bench.peers.side_by_side import side_by_side
 from tests.bench.rig import Figures
@@ -30,6 +30,7 @@ PURE: Mapping[str, Callable[[int, Options], Figures]] = {
     "rows": parts.rows,
     "compression": parts.compression,
     "router_otlp": otlp.router,
+    "embrace": embrace.translate,
     "worst_sink": worst.sink,
     "worst_sessionizer": worst.sessionizer,
 }
@@ -66,6 +67,7 @@ PLAN: dict[str, list[Options]] = {
         {"envelope": 20, "devices": 1},
         {"envelope": 100, "devices": 1, "json": 1},
     ],
+    "embrace": [{"envelope": envelope} for envelope in (20, 100)],
     "worst_sink": [{"envelope": 500, "devices": 1, "events": 7_000}],
     "worst_sessionizer": [{"envelope": 500, "devices": 1, "events": 7_000}],
     "floor_consume": _SIZES,

@@ -28,6 +28,7 @@ DECODERS = {
     "measure": ("tests.fuzz.records", "MeasureTarget"),
     "otlp-json": ("tests.fuzz.otlp", "OtlpJsonTarget"),
     "otlp-protobuf": ("tests.fuzz.otlp", "OtlpProtobufTarget"),
+    "embrace": ("tests.fuzz.embrace", "EmbraceTarget"),
     "native-events": ("tests.fuzz.records", "NativeEventsTarget"),
     "state": ("tests.fuzz.stored", "StateTarget"),
     "dead-letter": ("tests.fuzz.foreign", "DeadLetterTarget"),

@@ -84,8 +84,8 @@ def _tree(value: bytes) -> dict[str, Any]:
     return read.tree
 
 
-class _Records:
-    """What the two have in common: the first byte, mutation, growth."""
+class Records:
+    """What all have in common: the first byte, mutation, growth."""
 
     limit_ms: float | None = 50.0
 
@@ -108,7 +108,7 @@ class _Records:
         return b"\0" + grown(data[1:], MAX_RECORD_BYTES, random)
 
 
-class NativeTarget(_Records):
+class NativeTarget(Records):
     """`native.decode`: envelopes round-trip, every event is kept or refused, rows and sessions are sound."""
 
     def __init__(self) -> None:
@@ -150,7 +150,7 @@ class NativeTarget(_Records):
             return value, b"a/b", record_ms
 
 
-class _Routed(_Records):
+class _Routed(Records):
     """A `translate`: the router's records are never refused, and hold every event that is not refused."""
 
     translate: Translate

@@ -34,6 +34,7 @@ from pipeline.state.marker import MARKER_KEY
 from pipeline.storage import stored_event
 from pipeline.storage.dead_letter import dead_letters_of, row_of_dead_letter
 from tests.fuzz.campaign import Campaign, run_mutator
+from tests.fuzz.embrace import EmbraceTarget
 from tests.fuzz.foreign import DeadLetterTarget, SettingsTarget
 from tests.fuzz.otlp import OtlpJsonTarget, OtlpProtobufTarget
 from tests.fuzz.records import MeasureTarget, NativeEventsTarget, NativeTarget, check_envelope
@@ -46,6 +47,7 @@ INPUTS = 4_000
 TARGETS: dict[str, Callable[[], Target]] = {
     "native": NativeTarget,
     "measure": MeasureTarget,
+    "embrace": EmbraceTarget,
     "native-events": NativeEventsTarget,
     "otlp-json": OtlpJsonTarget,
     "otlp-protobuf": OtlpProtobufTarget,

@@ -18,9 +18,9 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from pipeline.domain.event import COUNTERS, Kind
-from pipeline.formats import measure, native, registry
+from pipeline.formats import embrace, measure, native, registry
+from pipeline.formats.format import Beside
 from pipeline.formats.rejected import MAX_DETAIL_CHARS, Reason, Rejected
-from pipeline.formats.translation import Translation
 from tests.support.decoding import assert_read_alike
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,6 +36,7 @@ REFUSED = sorted((EXAMPLES / "native" / "refused").glob("*.json"))
 REPAIRED = sorted((EXAMPLES / "native" / "repaired").glob("*.json"))
 MEASURE = sorted((EXAMPLES / "measure").glob("*.json"))
 OTLP = sorted((EXAMPLES / "otlp").glob("*.json"))
+EMBRACE = sorted((EXAMPLES / "embrace").glob("*.json"))
 
 
 def load(path: Path) -> Any:
@@ -145,8 +146,16 @@ def test_otlp(path: Path) -> None:
     check_translated(example, translate(value_of(example), example["record_ms"]))
 
 
+@pytest.mark.parametrize("path", EMBRACE, ids=stem)
+def test_embrace(path: Path) -> None:
+    example = load(path)
+    headers = [(name, said.encode()) for name, said in example["headers"].items()]
+    beside = Beside(headers, key=(example["key"] or "").encode() or None)
+    check_translated(example, embrace.decode(value_of(example), example["record_ms"], beside))
+
+
 def check_translated(example: dict[str, Any], outcome: Translation | Rejected) -> None:
-    """It is what is expected, and never refused by the native decoder."""
+    """The outcome is the example's, and the router's records are taken."""
     if isinstance(outcome, Rejected):
         assert plain(outcome) == example["expect"]
         return
@@ -167,7 +176,7 @@ def test_examples_cover_every_kind_and_counter() -> None:
 
 
 def test_examples_cover_every_reason() -> None:
-    outcomes = [load(path)["expect"] for path in REFUSED + MEASURE + OTLP]
+    outcomes = [load(path)["expect"] for path in REFUSED + MEASURE + OTLP + EMBRACE]
     single = [refused for outcome in outcomes for refused in outcome.get("refused", [outcome])]
     decoders_never_give = {
         Reason.NOT_STORABLE,

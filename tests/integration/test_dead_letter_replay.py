@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -13,6 +14,7 @@ from aiokafka import AIOKafkaProducer
 from pipeline import topics
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from tests.conftest import BROKER_KINDS
+from tests.support import embrace
 from tests.support.stack import Stack, logs_if_failed, running_stack
 
 APP, DEVICE = "org.example.app", "phone"
@@ -35,7 +37,7 @@ def stack(
         ) as running,
         logs_if_failed(request, running),
     ):
-        running.start_workers("sessionizer", "sink")
+        running.start_workers("router", "sessionizer", "sink")
         yield running
 
 
@@ -126,3 +128,34 @@ def test_what_is_still_bad_is_refused_again_and_one_can_be_chosen(stack: Stack) 
     ]
     assert second["offset"] < found[-1]["offset"]
     assert stack.value("SELECT sum(received - events - duplicates - refused) FROM ledger") == 0
+
+
+def test_a_replayed_envelope_of_embraces_is_still_its_devices(stack: Stack, tmp_path: Path) -> None:
+    """Who sent it stands in headers, which are not kept: the key says the same."""
+    part = embrace.golden("user_session_jvm_crash_span", "p1", emb__crash_id="c1")
+    crash = embrace.golden("user_session_jvm_crash_log", "p1", log__record__uid="c1")
+    too_old = embrace.log(0, "x1", "sys.exit", timestamp="15000000000")
+    requests = [
+        {"headers": {"x-em-aid": "abc12", "X-EM-DID": "DE1CE"}, "body": embrace.envelope(**some)}
+        for some in ({"spans": [part]}, {"logs": [crash, too_old]})
+    ]
+    file = tmp_path / "embrace.jsonl"
+    file.write_text("".join(json.dumps(each) + "\n" for each in requests))
+    told = stack.run("send", "--format", "embrace", str(file))
+    assert "sent 2 records to embrace-events, 1 single event refused" in told
+    for _ in range(2):
+        stack.wait_idle()
+        (session,) = stack.query(
+            "SELECT device_id, client_session_id, end_reason, crash_count, os_name FROM sessions"
+            " WHERE app_id = 'com.fake.package'"
+        )
+        assert session == {
+            "device_id": "DE1CE",
+            "client_session_id": "p1",
+            "end_reason": "crash",
+            "crash_count": 1,
+            "os_name": "android",
+        }
+        refused = stack.query("SELECT DISTINCT reason, key FROM dead_letters WHERE topic = 'embrace-events'")
+        assert refused == [{"reason": "time_out_of_range", "key": "abc12/DE1CE"}]
+        stack.run("dead-letters", "replay", "--topic", "embrace-events")

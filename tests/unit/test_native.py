@@ -227,6 +227,7 @@ def test_meaning(name: str, attributes: dict[str, Any], kind: Kind, counted: lis
             AppState.FOREGROUND,
         ),
         ("device.app.lifecycle", {"ios.app.state": "active"}, Kind.ACTIVE, AppState.UNKNOWN),
+        ("device.app.lifecycle", {"android.app.state": "active"}, Kind.ACTIVE, AppState.UNKNOWN),
         ("device.app.lifecycle", {"ios.app.state": "inactive"}, Kind.ACTIVITY, AppState.UNKNOWN),
         ("device.app.lifecycle", {"browser.page.visibility": "visible"}, Kind.ACTIVE, AppState.UNKNOWN),
         ("device.app.lifecycle", {"browser.page.visibility": "hidden"}, Kind.BACKGROUND, AppState.UNKNOWN),
