@@ -22,7 +22,7 @@ from pipeline.topics import MAX_MESSAGE_BYTES
 
 _LINGER_MS = 5
 _BATCH_BYTES = 1_000_000
-"""One request takes one batch for each partition: what arrives while another request is under way goes into the next."""
+"""One request has one batch for each partition: what arrives while one is under way goes into the next."""
 _REQUEST_TIMEOUT_MS = 10_000
 _ANSWER_S = 5.0
 """How long records may take; those who wait give up after 10 s as a rule, and are to be told before."""
@@ -130,7 +130,9 @@ class KafkaWriter:
             if self._producer is producer and self._is_idempotent and not error.retriable:
                 self._is_broken = True
             if isinstance(error, errors.MessageSizeTooLargeError):
-                raise RecordTooLarge("the topic takes no record of this size: its max.message.bytes") from error
+                raise RecordTooLarge(
+                    "the topic takes no record of this size: its max.message.bytes"
+                ) from error
             raise
 
     async def _watch(self) -> None:
@@ -142,7 +144,9 @@ class KafkaWriter:
         if self._producer is None:
             await self._connect()
         # Also tells a broker that is frozen: its connection is there, and nothing comes.
-        if not await asyncio.wait_for(asyncio.shield(self._producer.client.force_metadata_update()), _PROBE_S):
+        if not await asyncio.wait_for(
+            asyncio.shield(self._producer.client.force_metadata_update()), _PROBE_S
+        ):
             self._away("no metadata")
         elif not self._is_up:
             log.info("Kafka at %s answers", self._connection.bootstrap)

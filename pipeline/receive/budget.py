@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pipeline.receive.refusal import busy
 
 
@@ -23,6 +25,7 @@ class Lease:
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
         self._bytes = 0
+        self._is_handed_on = False
 
     def hold(self, size: int) -> None:
         """Hold so many bytes in all. Raises `NotTaken` (429) where there is no room for that."""
@@ -32,7 +35,16 @@ class Lease:
         self._budget.used += more
         self._bytes = size
 
+    def handed_on(self) -> Callable[[], None]:
+        """What ends it from now on: whoever has the bytes calls it, and `close` does nothing."""
+        self._is_handed_on = True
+        return self._give_back
+
     def close(self) -> None:
-        """Give back what it holds. Harmless twice."""
+        """Give back what it holds, unless it was handed on. Harmless twice."""
+        if not self._is_handed_on:
+            self._give_back()
+
+    def _give_back(self) -> None:
         self._budget.used -= self._bytes
         self._bytes = 0

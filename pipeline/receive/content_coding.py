@@ -154,7 +154,9 @@ def _frame_of_zstd(body: bytes, at: int, max_bytes: int) -> tuple[int, int]:
 
 
 def _too_long(max_bytes: int) -> NotTaken:
-    return NotTaken(413, "too_large", f"the body has more than {max_bytes} bytes without its Content-Encoding")
+    return NotTaken(
+        413, "too_large", f"the body has more than {max_bytes} bytes without its Content-Encoding"
+    )
 
 
 def _broken(name: str, why: str) -> NotTaken:

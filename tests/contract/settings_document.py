@@ -20,6 +20,7 @@ GROUPS = {
     "clickhouse": ("CLICKHOUSE_", "SINK_"),
     "workers": ("METRICS_", "DATA_"),
     "dashboard": ("DASHBOARD_",),
+    "receive": ("RECEIVE_",),
     "retention": ("RETENTION_", "SESSION_RETENTION_", "DEAD_LETTER"),
     "sessions": tuple(item.name.removesuffix("_ms").upper() for item in fields(Policy)),
 }

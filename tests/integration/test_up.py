@@ -28,7 +28,7 @@ from tests.support.recorded import bodies, events_by_device, raw_identities, rec
 from tests.support.restless import Producer, stored_events
 from tests.support.stack import command_line, environment, unavailable
 
-_ANY_PORTS = ("--kafka-port", "0", "--clickhouse-port", "0", "--dashboard-port", "0")
+_ANY_PORTS = ("--kafka-port", "0", "--clickhouse-port", "0", "--dashboard-port", "0", "--receive-port", "0")
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 120.0
 KEY = ("app_id", "device_id", "session_id")

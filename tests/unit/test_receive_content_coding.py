@@ -135,7 +135,9 @@ def test_a_bomb_stops_at_the_bound() -> None:
 
 
 @given(st.binary(max_size=300), st.sampled_from(["gzip", "deflate", "zstd"]), st.booleans(), st.data())
-def test_nothing_else_is_raised_whatever_comes(body: bytes, name: str, begins: bool, data: st.DataObject) -> None:
+def test_nothing_else_is_raised_whatever_comes(
+    body: bytes, name: str, begins: bool, data: st.DataObject
+) -> None:
     if begins:
         sound = bytearray(SOUND[name][1])
         for _ in range(data.draw(st.integers(1, 4))):
