@@ -14,9 +14,9 @@ from pipeline.errors import Terminal, path_of
 from pipeline.kafka.writer import KafkaWriter
 from pipeline.receive.app import Readiness, application
 from pipeline.receive.budget import Budget
-from pipeline.receive.intake import Parts
+from pipeline.receive.intake import Shared
 from pipeline.receive.keys import InvalidKeys, Keys
-from pipeline.receive.metrics import Metrics
+from pipeline.receive.metrics import ReceiveMetrics
 from pipeline.receive.origins import Origins
 from pipeline.receive.server import StoppableServer, config
 from pipeline.settings import Settings
@@ -36,8 +36,8 @@ def receive(settings: Settings, *, host: str, port: int, needs_key: bool) -> Non
             "--no-keys if whoever can reach it may send"
         )
     keys = KeyFile(Path(settings.receive_keys)) if needs_key and settings.receive_keys else None
-    writer, metrics, readiness = KafkaWriter(wiring.connection(settings)), Metrics(), Readiness()
-    parts = Parts(
+    writer, metrics, readiness = KafkaWriter(wiring.connection(settings)), ReceiveMetrics(), Readiness()
+    shared = Shared(
         writer,
         metrics,
         Budget(settings.receive_budget),
@@ -57,7 +57,7 @@ def receive(settings: Settings, *, host: str, port: int, needs_key: bool) -> Non
             server.should_exit = True
 
     app = application(
-        parts,
+        shared,
         Origins(named, loopback=is_loopback(host)),
         readiness=readiness,
         run=run,
@@ -67,7 +67,7 @@ def receive(settings: Settings, *, host: str, port: int, needs_key: bool) -> Non
         config(app, max_connections=settings.receive_connections), stopping=readiness.stop
     )
     metrics.watch(metrics.kafka_up, lambda: writer.is_up)
-    metrics.watch(metrics.in_flight, lambda: parts.budget.used)
+    metrics.watch(metrics.in_flight, lambda: shared.budget.used)
     metrics.watch(metrics.connections, lambda: len(server.server_state.connections))
     with listening(host, port) as listener:
         if settings.metrics_port:

@@ -1,7 +1,7 @@
-"""Writing for others who wait: records are with the broker when it returns, or it says within seconds that they are not.
+"""Writing for others who wait: the broker has the records on return, or it is said within seconds that it has not.
 
-aiokafka by itself waits long for a broker that is away, and an idempotent producer of it for ever. Here a watch asks the
-broker every second, so that nobody waits for one that is known to be away.
+aiokafka by itself waits long for a broker that is away, and an idempotent producer of it for ever. Here a watch asks
+the broker every second, so that nobody waits for one that is known to be away.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaProducer, errors
 
 from pipeline.errors import Terminal
 from pipeline.kafka.connection import COMPRESSION, KafkaConnection
-from pipeline.kafka.errors import BrokerUnavailable, kafka_errors
+from pipeline.kafka.errors import BrokerUnavailable, KafkaRefused, kafka_errors
 from pipeline.kafka.produce import RecordToSend
 from pipeline.topics import MAX_MESSAGE_BYTES
 
@@ -103,7 +103,7 @@ class KafkaWriter:
                     f"Kafka at {self._connection.bootstrap} does not answer at the moment"
                 )
             producer = self._producer
-            with kafka_errors(self._connection.bootstrap), self._noticing(producer):
+            with self._noticing(producer), kafka_errors(self._connection.bootstrap):
                 async with asyncio.timeout(self._answer_s):
                     for record in records:
                         under_way.append(await _send(producer, record))
@@ -122,14 +122,14 @@ class KafkaWriter:
 
     @contextmanager
     def _noticing(self, producer: Any) -> Iterator[None]:
-        """Whether what happens within breaks the sequence of the producer."""
+        """Whether what happens within breaks the sequence of the producer, or has ended it."""
         try:
             yield
-        except errors.KafkaError as error:
+        except KafkaRefused as error:
             # Numbers are used up that the broker has not seen: all that follows would be out of order.
-            if self._producer is producer and self._is_idempotent and not error.retriable:
+            if self._producer is producer:
                 self._is_broken = True
-            if isinstance(error, errors.MessageSizeTooLargeError):
+            if isinstance(error.__cause__, errors.MessageSizeTooLargeError):
                 raise RecordTooLarge(
                     "the topic takes no record of this size: its max.message.bytes"
                 ) from error

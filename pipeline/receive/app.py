@@ -18,8 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.receive import bodies
 from pipeline.receive.answers import JSON, plain_refusal
-from pipeline.receive.intake import Intake, Parts
-from pipeline.receive.metrics import Metrics
+from pipeline.receive.intake import Intake, Shared
+from pipeline.receive.metrics import ReceiveMetrics
 from pipeline.receive.origins import Origins, answer_headers, preflight_headers
 from pipeline.receive.refusal import NotTaken
 from pipeline.receive.routes import ROUTES, Route
@@ -44,7 +44,7 @@ class Readiness:
 
 
 def application(
-    parts: Parts,
+    shared: Shared,
     origins: Origins,
     *,
     readiness: Readiness,
@@ -54,6 +54,7 @@ def application(
 ) -> Starlette:
     """All of it. `run` works beside it until it is cancelled; `stop` is waited for after the last answer."""
     threads = asyncio.Semaphore(_DECODED_AT_ONCE)
+    besides = _Besides(shared, readiness, routes)
 
     @asynccontextmanager
     async def living(_: Starlette) -> AsyncIterator[None]:
@@ -66,51 +67,59 @@ def application(
         if stop:
             await stop()
 
-    async def alive(_: Request) -> Response:
-        return PlainTextResponse("alive\n")
-
-    async def ready(_: Request) -> Response:
-        if readiness.is_stopping:
-            return PlainTextResponse("stopping\n", 503)
-        if not parts.writer.is_up:
-            return PlainTextResponse("Kafka does not answer\n", 503)
-        return PlainTextResponse("ready\n")
-
-    async def not_found(request: Request, _: Exception) -> Response:
-        paths = ", ".join(dict.fromkeys(route.path for route in routes))
-        text = f"nothing is taken here; it is at {paths}"
-        if request.scope["path"] == _METRICS_PATH:
-            text = (
-                "metrics are not taken; an OpenTelemetry SDK leaves them out with OTEL_METRICS_EXPORTER=none"
-            )
-        return await refused(parts.metrics, request, NotTaken(404, "path", text))
-
-    async def wrong_method(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        return PlainTextResponse("use GET or HEAD\n", 405, error.headers)
-
-    async def broken(request: Request, error: Exception) -> Response:
-        parts.metrics.requests.labels("other", "500").inc()
-        log.error("a fault of the program at %s", request.scope["path"][:100], exc_info=error)
-        body = msgspec.json.encode({"reason": "fault", "detail": "a fault of the server; its log has more"})
-        return Response(body, 500, {"Content-Type": JSON, "Connection": "close"})
-
     methods = ", ".join(dict.fromkeys(name for route in routes for name in route.methods))
     app = Starlette(
         lifespan=living,
         routes=[
-            Address("/livez", alive),
-            Address("/readyz", ready),
-            *(Address(route.path, Intake(route, parts, threads)) for route in routes),
+            Address("/livez", besides.alive),
+            Address("/readyz", besides.ready),
+            *(Address(route.path, Intake(route, shared, threads)) for route in routes),
         ],
-        middleware=[Middleware(Gate, origins=origins, methods=methods, metrics=parts.metrics)],
-        exception_handlers={404: not_found, 405: wrong_method, Exception: broken},
+        middleware=[Middleware(OriginCheck, origins=origins, methods=methods, metrics=shared.metrics)],
+        exception_handlers={404: besides.not_found, 405: besides.wrong_method, Exception: besides.broken},
     )
     app.router.redirect_slashes = False
     return app
 
 
-async def refused(metrics: Metrics, request: Request, fault: NotTaken) -> Response:
+class _Besides:
+    """What is answered besides the routes."""
+
+    def __init__(self, shared: Shared, readiness: Readiness, routes: Sequence[Route]) -> None:
+        self._shared = shared
+        self._readiness = readiness
+        self._paths = ", ".join(dict.fromkeys(route.path for route in routes))
+
+    async def alive(self, _: Request) -> Response:
+        return PlainTextResponse("alive\n")
+
+    async def ready(self, _: Request) -> Response:
+        if self._readiness.is_stopping:
+            return PlainTextResponse("stopping\n", 503)
+        if not self._shared.writer.is_up:
+            return PlainTextResponse("Kafka does not answer\n", 503)
+        return PlainTextResponse("ready\n")
+
+    async def not_found(self, request: Request, _: Exception) -> Response:
+        text = f"nothing is taken here; it is at {self._paths}"
+        if request.scope["path"] == _METRICS_PATH:
+            text = (
+                "metrics are not taken; an OpenTelemetry SDK leaves them out with OTEL_METRICS_EXPORTER=none"
+            )
+        return await refused(self._shared.metrics, request, NotTaken(404, "path", text))
+
+    async def wrong_method(self, _: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return PlainTextResponse("use GET or HEAD\n", 405, error.headers)
+
+    async def broken(self, request: Request, error: Exception) -> Response:
+        self._shared.metrics.requests.labels("other", "500").inc()
+        log.error("a fault of the program at %s", request.scope["path"][:100], exc_info=error)
+        body = msgspec.json.encode({"reason": "fault", "detail": "a fault of the server; its log has more"})
+        return Response(body, 500, {"Content-Type": JSON, "Connection": "close"})
+
+
+async def refused(metrics: ReceiveMetrics, request: Request, fault: NotTaken) -> Response:
     """The answer to what no route takes."""
     metrics.requests.labels("other", str(fault.status)).inc()
     metrics.refused.labels("other", fault.reason).inc()
@@ -124,10 +133,10 @@ async def refused(metrics: Metrics, request: Request, fault: NotTaken) -> Respon
     return response
 
 
-class Gate:
+class OriginCheck:
     """Around the application: pages of other origins are kept out, those that may send are told so."""
 
-    def __init__(self, app: ASGIApp, *, origins: Origins, methods: str, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, *, origins: Origins, methods: str, metrics: ReceiveMetrics) -> None:
         """`methods` are those that some route takes, separated by commas."""
         self._app = app
         self._origins = origins

@@ -21,9 +21,9 @@ from pipeline.receive import bodies
 from pipeline.receive.answers import JSON, PROTOBUF, Answer
 from pipeline.receive.budget import Budget, Lease
 from pipeline.receive.content_coding import codings_of, decoded
-from pipeline.receive.judging import Sent, Verdict
+from pipeline.receive.judging import SentWith, Verdict
 from pipeline.receive.keys import ANY, Grant, Keys, key_sent
-from pipeline.receive.metrics import Metrics
+from pipeline.receive.metrics import ReceiveMetrics
 from pipeline.receive.refusal import NotTaken, kafka_away
 from pipeline.receive.routes import Route
 
@@ -36,11 +36,11 @@ _SOON_BYTES = 64 * 1024
 
 
 @dataclass(slots=True)
-class Parts:
+class Shared:
     """What all routes share."""
 
     writer: Writer
-    metrics: Metrics
+    metrics: ReceiveMetrics
     budget: Budget
     max_body: int
     keys: Callable[[], Keys | None] = lambda: None
@@ -53,10 +53,10 @@ class Parts:
 class Intake:
     """Takes the bodies of a route. An ASGI application; nothing is raised but what is a fault of the program."""
 
-    def __init__(self, route: Route, parts: Parts, threads: asyncio.Semaphore) -> None:
+    def __init__(self, route: Route, shared: Shared, threads: asyncio.Semaphore) -> None:
         """`threads` bounds how many long bodies are decoded at once, on all routes."""
         self._route = route
-        self._parts = parts
+        self._parts = shared
         self._threads = threads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -78,7 +78,7 @@ class Intake:
 
     async def _take(self, request: Request, incoming: bodies.Body, lease: Lease) -> tuple[str, Verdict]:
         """Until Kafka has what is to be kept of the body; what the client speaks, and what became of its body."""
-        route, parts = self._route, self._parts
+        route, shared = self._route, self._parts
         if request.method not in route.methods:
             raise NotTaken(405, "method", f"{request.method}: use {' or '.join(route.methods)}")
         grant = self._granted(request)
@@ -87,16 +87,16 @@ class Intake:
             offered = ", ".join(route.content_types)
             raise NotTaken(415, "content_type", f"Content-Type {content_type[:80]!r} is not one of {offered}")
         codings = codings_of(",".join(request.headers.getlist("content-encoding")))
-        if not parts.writer.is_up:
+        if not shared.writer.is_up:
             raise kafka_away()
-        bodies.announced_length(request, parts.max_body)
+        bodies.announced_length(request, shared.max_body)
         body = await self._decoded(incoming, lease, codings)
         spoken = content_type if content_type in (JSON, PROTOBUF) else _looks_like(body)
         if not body:
             if route.may_be_empty:
                 return spoken, Verdict([])
             raise NotTaken(400, "empty_record", "the body is empty")
-        sent = Sent(route.record_headers(request), parts.now_ms(), parts.options, bool(grant.apps))
+        sent = SentWith(route.record_headers(request), shared.now_ms(), shared.options, bool(grant.apps))
         verdict = await self._aside(len(body), partial(route.judge, body, sent))
         if foreign := grant.refused(verdict.apps):
             named = ", ".join(sorted(foreign)[:3])
@@ -106,11 +106,13 @@ class Intake:
 
     async def _decoded(self, incoming: bodies.Body, lease: Lease, codings: list[str]) -> bytes:
         """The body without its codings, and nothing of how it came."""
-        parts = self._parts
-        raw = await incoming.read(lease, parts.max_body, parts.body_s)
-        parts.metrics.bytes.labels("as_sent").inc(len(raw))
-        body = await self._aside(len(raw), partial(decoded, raw, codings, parts.max_body)) if codings else raw
-        parts.metrics.bytes.labels("decoded").inc(len(body))
+        shared = self._parts
+        raw = await incoming.read(lease, shared.max_body, shared.body_s)
+        shared.metrics.bytes.labels("as_sent").inc(len(raw))
+        body = (
+            await self._aside(len(raw), partial(decoded, raw, codings, shared.max_body)) if codings else raw
+        )
+        shared.metrics.bytes.labels("decoded").inc(len(body))
         lease.hold(len(body))
         return body
 
@@ -136,10 +138,10 @@ class Intake:
     async def _write(self, verdict: Verdict, lease: Lease) -> None:
         """Hand the records to Kafka and wait for it; from here on the lease ends when it is done with them, which may
         be later than the answer."""
-        parts, name = self._parts, self._route.name
+        shared, name = self._parts, self._route.name
         began_s = time.monotonic()
         try:
-            await parts.writer.write(verdict.records, lease.handed_on())
+            await shared.writer.write(verdict.records, lease.handed_on())
         except BrokerUnavailable as error:
             raise kafka_away() from error
         except RecordTooLarge as error:
@@ -148,10 +150,10 @@ class Intake:
             # Somebody has to change something first, but not the client: it may try again until then.
             log.error("%s", error)
             raise kafka_away() from error
-        parts.metrics.kafka_seconds.observe(time.monotonic() - began_s)
-        parts.metrics.events.labels(name).inc(verdict.accepted)
+        shared.metrics.kafka_seconds.observe(time.monotonic() - began_s)
+        shared.metrics.events.labels(name).inc(verdict.accepted)
         for fault in verdict.faults:
-            parts.metrics.refused.labels(name, fault.reason).inc()
+            shared.metrics.refused.labels(name, fault.reason).inc()
 
     async def _refuse(self, incoming: bodies.Body, fault: NotTaken, spoken: str) -> Response:
         self._parts.metrics.refused.labels(self._route.name, fault.reason).inc()

@@ -46,7 +46,7 @@ class Fault(NamedTuple):
     detail: str
 
 
-class Sent(NamedTuple):
+class SentWith(NamedTuple):
     """What came with a body."""
 
     headers: Headers
@@ -75,14 +75,14 @@ class Verdict:
     is_too_large: bool = False
 
 
-Judge = Callable[[bytes, Sent], Verdict]
+Judge = Callable[[bytes, SentWith], Verdict]
 """Body to verdict. Never raises because of the body, but for `NotTaken` (403); blocks for as long as decoding takes."""
 
 
 def whole(topic: str) -> Judge:
     """Judges bodies that become one record of a topic as they are."""
 
-    def judge(body: bytes, sent: Sent) -> Verdict:
+    def judge(body: bytes, sent: SentWith) -> Verdict:
         found = _format_of(topic)
         if found is None or found.translate is None:
             return _unread(topic, body, sent)
@@ -104,7 +104,7 @@ def whole(topic: str) -> Judge:
     return judge
 
 
-def envelopes(body: bytes, sent: Sent) -> Verdict:
+def envelopes(body: bytes, sent: SentWith) -> Verdict:
     """Judges a native envelope, or an array of them: a record each."""
     topic = native.ANY_KEY.topic
     if not body.lstrip(_BLANKS).startswith(b"["):
@@ -125,7 +125,7 @@ def envelopes(body: bytes, sent: Sent) -> Verdict:
     return verdict
 
 
-def _envelope(topic: str, value: bytes, sent: Sent, where: str) -> Verdict:
+def _envelope(topic: str, value: bytes, sent: SentWith, where: str) -> Verdict:
     key = native.key_of(value)
     verdict = _verdict(topic, value, sent, key)
     verdict.apps = _apps([key] if key else [])
@@ -177,7 +177,7 @@ def _cut(array: bytes) -> Sequence[bytes] | None:
     return None
 
 
-def _verdict(topic: str, value: bytes, sent: Sent, key: bytes | None) -> Verdict:
+def _verdict(topic: str, value: bytes, sent: SentWith, key: bytes | None) -> Verdict:
     # Under the key of the first device in it: what one device sends stays in order.
     return Verdict([RecordToSend(topic, key, value, headers=sent.headers)])
 
@@ -210,7 +210,7 @@ def _format_of(topic: str) -> Format | None:
     return next((each for each in registry.FORMATS if each.topic == topic), None)
 
 
-def _unread(topic: str, body: bytes, sent: Sent) -> Verdict:
+def _unread(topic: str, body: bytes, sent: SentWith) -> Verdict:
     """A format that has no decoder yet: handed on as it is."""
     if sent.asks_for_apps:
         raise NotTaken(

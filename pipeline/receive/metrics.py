@@ -7,7 +7,7 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 
-class Metrics:
+class ReceiveMetrics:
     """The metrics of one process. Cheap to make; `serve` starts the page."""
 
     def __init__(self) -> None:

@@ -18,9 +18,9 @@ from pipeline.kafka.errors import BrokerUnavailable
 from pipeline.kafka.produce import RecordToSend
 from pipeline.receive.app import Readiness, application
 from pipeline.receive.budget import Budget
-from pipeline.receive.intake import Parts
+from pipeline.receive.intake import Shared
 from pipeline.receive.keys import Keys
-from pipeline.receive.metrics import Metrics
+from pipeline.receive.metrics import ReceiveMetrics
 from pipeline.receive.origins import Origins
 from pipeline.receive.routes import ROUTES, Route
 from pipeline.receive.server import StoppableServer, config
@@ -84,10 +84,10 @@ class Served:
 
     def __init__(self, **options: Any) -> None:
         self.writer = KeptWriter()
-        self.metrics = Metrics()
+        self.metrics = ReceiveMetrics()
         self.readiness = Readiness()
         keys: Keys | None = options.get("keys")
-        self.parts = Parts(
+        self.shared = Shared(
             self.writer,
             self.metrics,
             Budget(options.get("budget", 64_000_000)),
@@ -97,7 +97,9 @@ class Served:
         )
         routes: Sequence[Route] = options.get("routes", ROUTES)
         origins = Origins(options.get("origins", ()), loopback=options.get("loopback", True))
-        app = application(self.parts, origins, readiness=self.readiness, routes=routes, stop=self.writer.stop)
+        app = application(
+            self.shared, origins, readiness=self.readiness, routes=routes, stop=self.writer.stop
+        )
         self.server = StoppableServer(
             config(
                 app,
@@ -161,7 +163,7 @@ def served(**options: Any) -> Iterator[Served]:
         running.writer.is_held.clear()
         running.stop()
     running.writer.settle()
-    assert running.parts.budget.used == 0
+    assert running.shared.budget.used == 0
 
 
 def envelope(app: str = "org.example.app", device: str = "d1", *ids: str, **more: Any) -> dict[str, Any]:
