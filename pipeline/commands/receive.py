@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from functools import partial
 from pathlib import Path
 
 from pipeline import wiring
@@ -14,13 +15,15 @@ from pipeline.errors import Terminal, path_of
 from pipeline.kafka.writer import KafkaWriter
 from pipeline.receive.app import Readiness, application
 from pipeline.receive.budget import Budget
-from pipeline.receive.intake import Shared
+from pipeline.receive.intake import Common
 from pipeline.receive.keys import InvalidKeys, Keys
 from pipeline.receive.metrics import ReceiveMetrics
 from pipeline.receive.origins import Origins
 from pipeline.receive.server import StoppableServer, config
 from pipeline.settings import Settings
 
+_BEGIN_S = 5.0
+"""How long it waits for Kafka before it lets anybody in, to be told that there is none."""
 _LOOK_S = 5.0
 """How often the file of keys is looked at."""
 
@@ -37,7 +40,7 @@ def receive(settings: Settings, *, host: str, port: int, needs_key: bool) -> Non
         )
     keys = KeyFile(Path(settings.receive_keys)) if needs_key and settings.receive_keys else None
     writer, metrics, readiness = KafkaWriter(wiring.connection(settings)), ReceiveMetrics(), Readiness()
-    shared = Shared(
+    common = Common(
         writer,
         metrics,
         Budget(settings.receive_budget),
@@ -57,17 +60,18 @@ def receive(settings: Settings, *, host: str, port: int, needs_key: bool) -> Non
             server.should_exit = True
 
     app = application(
-        shared,
+        common,
         Origins(named, loopback=is_loopback(host)),
         readiness=readiness,
         run=run,
+        begin=partial(writer.wait_until_up, _BEGIN_S),
         stop=writer.stop,
     )
     server = StoppableServer(
         config(app, max_connections=settings.receive_connections), stopping=readiness.stop
     )
     metrics.watch(metrics.kafka_up, lambda: writer.is_up)
-    metrics.watch(metrics.in_flight, lambda: shared.budget.used)
+    metrics.watch(metrics.in_flight, lambda: common.budget.used)
     metrics.watch(metrics.connections, lambda: len(server.server_state.connections))
     with listening(host, port) as listener:
         if settings.metrics_port:

@@ -79,6 +79,7 @@ class KafkaWriter:
         self._is_idempotent = True
         self._refusals = 0
         self._is_broken = False
+        self._came_up = asyncio.Event()
 
     @property
     def is_up(self) -> bool:
@@ -92,6 +93,11 @@ class KafkaWriter:
             except (errors.KafkaError, OSError, TimeoutError) as error:
                 self._away(repr(error))
             await asyncio.sleep(_WATCH_S)
+
+    async def wait_until_up(self, timeout_s: float) -> None:
+        """Until the broker answers, and no longer than that; somebody has to `run` meanwhile."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._came_up.wait(), timeout_s)
 
     async def write(
         self, records: Sequence[RecordToSend], settled: Callable[[], None] = lambda: None
@@ -151,6 +157,7 @@ class KafkaWriter:
         elif not self._is_up:
             log.info("Kafka at %s answers", self._connection.bootstrap)
             self._is_up = True
+            self._came_up.set()
 
     async def _connect(self) -> None:
         producer = self._make(

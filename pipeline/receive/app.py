@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.receive import bodies
 from pipeline.receive.answers import JSON, plain_refusal
-from pipeline.receive.intake import Intake, Shared
+from pipeline.receive.intake import Common, Intake
 from pipeline.receive.metrics import ReceiveMetrics
 from pipeline.receive.origins import Origins, answer_headers, preflight_headers
 from pipeline.receive.refusal import NotTaken
@@ -44,21 +44,25 @@ class Readiness:
 
 
 def application(
-    shared: Shared,
+    common: Common,
     origins: Origins,
     *,
     readiness: Readiness,
     routes: Sequence[Route] = ROUTES,
     run: Callable[[], Awaitable[None]] | None = None,
+    begin: Callable[[], Awaitable[None]] | None = None,
     stop: Callable[[], Awaitable[None]] | None = None,
 ) -> Starlette:
-    """All of it. `run` works beside it until it is cancelled; `stop` is waited for after the last answer."""
+    """All of it. `run` works beside it until it is cancelled; `begin` is waited for before anybody is let in, `stop`
+    after the last answer."""
     threads = asyncio.Semaphore(_DECODED_AT_ONCE)
-    besides = _Besides(shared, readiness, routes)
+    besides = _Besides(common, readiness, routes)
 
     @asynccontextmanager
     async def living(_: Starlette) -> AsyncIterator[None]:
         task = asyncio.ensure_future(run()) if run else None
+        if begin:
+            await begin()
         yield
         if task:
             task.cancel()
@@ -73,9 +77,9 @@ def application(
         routes=[
             Address("/livez", besides.alive),
             Address("/readyz", besides.ready),
-            *(Address(route.path, Intake(route, shared, threads)) for route in routes),
+            *(Address(route.path, Intake(route, common, threads)) for route in routes),
         ],
-        middleware=[Middleware(OriginCheck, origins=origins, methods=methods, metrics=shared.metrics)],
+        middleware=[Middleware(OriginCheck, origins=origins, methods=methods, metrics=common.metrics)],
         exception_handlers={404: besides.not_found, 405: besides.wrong_method, Exception: besides.broken},
     )
     app.router.redirect_slashes = False
@@ -85,8 +89,8 @@ def application(
 class _Besides:
     """What is answered besides the routes."""
 
-    def __init__(self, shared: Shared, readiness: Readiness, routes: Sequence[Route]) -> None:
-        self._shared = shared
+    def __init__(self, common: Common, readiness: Readiness, routes: Sequence[Route]) -> None:
+        self._shared = common
         self._readiness = readiness
         self._paths = ", ".join(dict.fromkeys(route.path for route in routes))
 

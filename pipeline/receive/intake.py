@@ -36,7 +36,7 @@ _SOON_BYTES = 64 * 1024
 
 
 @dataclass(slots=True)
-class Shared:
+class Common:
     """What all routes share."""
 
     writer: Writer
@@ -53,10 +53,10 @@ class Shared:
 class Intake:
     """Takes the bodies of a route. An ASGI application; nothing is raised but what is a fault of the program."""
 
-    def __init__(self, route: Route, shared: Shared, threads: asyncio.Semaphore) -> None:
+    def __init__(self, route: Route, common: Common, threads: asyncio.Semaphore) -> None:
         """`threads` bounds how many long bodies are decoded at once, on all routes."""
         self._route = route
-        self._parts = shared
+        self._parts = common
         self._threads = threads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -78,7 +78,7 @@ class Intake:
 
     async def _take(self, request: Request, incoming: bodies.Body, lease: Lease) -> tuple[str, Verdict]:
         """Until Kafka has what is to be kept of the body; what the client speaks, and what became of its body."""
-        route, shared = self._route, self._parts
+        route, common = self._route, self._parts
         if request.method not in route.methods:
             raise NotTaken(405, "method", f"{request.method}: use {' or '.join(route.methods)}")
         grant = self._granted(request)
@@ -87,16 +87,16 @@ class Intake:
             offered = ", ".join(route.content_types)
             raise NotTaken(415, "content_type", f"Content-Type {content_type[:80]!r} is not one of {offered}")
         codings = codings_of(",".join(request.headers.getlist("content-encoding")))
-        if not shared.writer.is_up:
+        if not common.writer.is_up:
             raise kafka_away()
-        bodies.announced_length(request, shared.max_body)
+        bodies.announced_length(request, common.max_body)
         body = await self._decoded(incoming, lease, codings)
         spoken = content_type if content_type in (JSON, PROTOBUF) else _looks_like(body)
         if not body:
             if route.may_be_empty:
                 return spoken, Verdict([])
             raise NotTaken(400, "empty_record", "the body is empty")
-        sent = SentWith(route.record_headers(request), shared.now_ms(), shared.options, bool(grant.apps))
+        sent = SentWith(route.record_headers(request), common.now_ms(), common.options, bool(grant.apps))
         verdict = await self._aside(len(body), partial(route.judge, body, sent))
         if foreign := grant.refused(verdict.apps):
             named = ", ".join(sorted(foreign)[:3])
@@ -106,13 +106,13 @@ class Intake:
 
     async def _decoded(self, incoming: bodies.Body, lease: Lease, codings: list[str]) -> bytes:
         """The body without its codings, and nothing of how it came."""
-        shared = self._parts
-        raw = await incoming.read(lease, shared.max_body, shared.body_s)
-        shared.metrics.bytes.labels("as_sent").inc(len(raw))
+        common = self._parts
+        raw = await incoming.read(lease, common.max_body, common.body_s)
+        common.metrics.bytes.labels("as_sent").inc(len(raw))
         body = (
-            await self._aside(len(raw), partial(decoded, raw, codings, shared.max_body)) if codings else raw
+            await self._aside(len(raw), partial(decoded, raw, codings, common.max_body)) if codings else raw
         )
-        shared.metrics.bytes.labels("decoded").inc(len(body))
+        common.metrics.bytes.labels("decoded").inc(len(body))
         lease.hold(len(body))
         return body
 
@@ -138,10 +138,10 @@ class Intake:
     async def _write(self, verdict: Verdict, lease: Lease) -> None:
         """Hand the records to Kafka and wait for it; from here on the lease ends when it is done with them, which may
         be later than the answer."""
-        shared, name = self._parts, self._route.name
+        common, name = self._parts, self._route.name
         began_s = time.monotonic()
         try:
-            await shared.writer.write(verdict.records, lease.handed_on())
+            await common.writer.write(verdict.records, lease.handed_on())
         except BrokerUnavailable as error:
             raise kafka_away() from error
         except RecordTooLarge as error:
@@ -150,10 +150,10 @@ class Intake:
             # Somebody has to change something first, but not the client: it may try again until then.
             log.error("%s", error)
             raise kafka_away() from error
-        shared.metrics.kafka_seconds.observe(time.monotonic() - began_s)
-        shared.metrics.events.labels(name).inc(verdict.accepted)
+        common.metrics.kafka_seconds.observe(time.monotonic() - began_s)
+        common.metrics.events.labels(name).inc(verdict.accepted)
         for fault in verdict.faults:
-            shared.metrics.refused.labels(name, fault.reason).inc()
+            common.metrics.refused.labels(name, fault.reason).inc()
 
     async def _refuse(self, incoming: bodies.Body, fault: NotTaken, spoken: str) -> Response:
         self._parts.metrics.refused.labels(self._route.name, fault.reason).inc()

@@ -18,7 +18,7 @@ from pipeline.kafka.errors import BrokerUnavailable
 from pipeline.kafka.produce import RecordToSend
 from pipeline.receive.app import Readiness, application
 from pipeline.receive.budget import Budget
-from pipeline.receive.intake import Shared
+from pipeline.receive.intake import Common
 from pipeline.receive.keys import Keys
 from pipeline.receive.metrics import ReceiveMetrics
 from pipeline.receive.origins import Origins
@@ -87,7 +87,7 @@ class Served:
         self.metrics = ReceiveMetrics()
         self.readiness = Readiness()
         keys: Keys | None = options.get("keys")
-        self.shared = Shared(
+        self.common = Common(
             self.writer,
             self.metrics,
             Budget(options.get("budget", 64_000_000)),
@@ -98,7 +98,7 @@ class Served:
         routes: Sequence[Route] = options.get("routes", ROUTES)
         origins = Origins(options.get("origins", ()), loopback=options.get("loopback", True))
         app = application(
-            self.shared, origins, readiness=self.readiness, routes=routes, stop=self.writer.stop
+            self.common, origins, readiness=self.readiness, routes=routes, stop=self.writer.stop
         )
         self.server = StoppableServer(
             config(
@@ -163,7 +163,7 @@ def served(**options: Any) -> Iterator[Served]:
         running.writer.is_held.clear()
         running.stop()
     running.writer.settle()
-    assert running.shared.budget.used == 0
+    assert running.common.budget.used == 0
 
 
 def envelope(app: str = "org.example.app", device: str = "d1", *ids: str, **more: Any) -> dict[str, Any]:

@@ -265,7 +265,7 @@ def test_no_answer_before_kafka_has_the_records(receive: Served) -> None:
     with ThreadPoolExecutor(1) as threads:
         answer = threads.submit(receive.post, "/v1/events", envelope())
         time.sleep(0.2)
-        assert not answer.done() and receive.shared.budget.used > 0
+        assert not answer.done() and receive.common.budget.used > 0
         receive.writer.is_held.clear()
         assert answer.result(5).status == 200
     assert len(receive.writer.records) == 1
@@ -282,7 +282,7 @@ def test_a_fault_of_the_program_is_500_and_told_to_nobody_but_the_log(
     got = receive.post("/v1/events", envelope())
     assert got.status == 500 and b"secret" not in got.body
     assert "a secret of ours" in caplog.text
-    assert receive.shared.budget.used == 0
+    assert receive.common.budget.used == 0
 
 
 def test_more_bytes_than_the_budget_are_429_until_kafka_has_the_others() -> None:
@@ -309,10 +309,10 @@ def test_what_kafka_may_still_get_is_held_beyond_the_answer() -> None:
         receive.writer.gives_up_after_s = 0.05
         receive.writer.is_held.set()
         assert receive.post("/v1/events", body).status == 503
-        assert receive.shared.budget.used >= 700_000
+        assert receive.common.budget.used >= 700_000
         assert receive.post("/v1/events", body).status == 429
         receive.writer.settle()
-        assert receive.shared.budget.used == 0
+        assert receive.common.budget.used == 0
 
 
 def test_long_bodies_are_refused_by_what_they_say_and_by_what_they_are() -> None:

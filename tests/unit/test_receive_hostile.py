@@ -29,7 +29,7 @@ def is_well_after(receive: Served) -> Iterator[None]:
     """Whatever a test did."""
     yield
     assert receive.post("/v1/events", BODY).status == 200
-    assert receive.shared.budget.used == 0
+    assert receive.common.budget.used == 0
 
 
 def answer(client: socket.socket) -> bytes:
@@ -208,7 +208,7 @@ def test_requests_without_waiting_are_answered_in_order_and_wait_unread(receive:
         client.sendall((sized(len(BODY)) + BODY) * many)
         client.shutdown(socket.SHUT_WR)
         assert 1 <= answer(client).count(b"HTTP/1.1 200 ") <= many
-        assert receive.shared.budget.used == 0
+        assert receive.common.budget.used == 0
 
 
 @pytest.mark.parametrize(
