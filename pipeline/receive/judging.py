@@ -38,7 +38,7 @@ class _Counted(msgspec.Struct):
 _counted = msgspec.json.Decoder(_Counted)
 
 
-class Fault(NamedTuple):
+class RefusedPart(NamedTuple):
     """Something refused, with its place in the body."""
 
     path: str
@@ -65,7 +65,7 @@ class Verdict:
     """For Kafka: all that came, what is refused included."""
     accepted: int = 0
     """Events that are sound."""
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[RefusedPart] = field(default_factory=list)
     apps: set[str] = field(default_factory=set)
     """The apps that the body claims to be of, as far as it can be read."""
     rejected: int = 0
@@ -194,12 +194,12 @@ def _with_faults(verdict: Verdict, faults: Sequence[Rejected], where: str = "") 
     )
 
 
-def _fault(rejected: Rejected, where: str) -> Fault:
+def _fault(rejected: Rejected, where: str) -> RefusedPart:
     found = _PATH.match(rejected.detail)
     path = found[1] if found else "$"
     if where:
         path = where if path == "$" else f"{where}.{path}"
-    return Fault(path, str(rejected.reason), rejected.detail)
+    return RefusedPart(path, str(rejected.reason), rejected.detail)
 
 
 def _apps(keys: Iterable[bytes]) -> set[str]:
