@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import signal
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,8 @@ from pipeline.settings import Settings
 
 _BEGIN_S = 5.0
 """How long it waits for Kafka before it lets anybody in, to be told that there is none."""
+_OTHER_FILES = 200
+"""To Kafka, of the program itself, and of connections that are on their way out."""
 _LOOK_S = 5.0
 """How often the file of keys is looked at."""
 
@@ -67,9 +70,8 @@ def receive(settings: Settings, *, host: str, port: int, needs_key: bool) -> Non
         begin=partial(writer.wait_until_up, _BEGIN_S),
         stop=writer.stop,
     )
-    server = StoppableServer(
-        config(app, max_connections=settings.receive_connections), stopping=readiness.stop
-    )
+    most = connections_possible(settings.receive_connections)
+    server = StoppableServer(config(app, max_connections=most), stopping=readiness.stop)
     metrics.watch(metrics.kafka_up, lambda: writer.is_up)
     metrics.watch(metrics.in_flight, lambda: common.budget.used)
     metrics.watch(metrics.connections, lambda: len(server.server_state.connections))
@@ -86,6 +88,19 @@ def receive(settings: Settings, *, host: str, port: int, needs_key: bool) -> Non
         server.run(sockets=[listener])
     for failure in failures:
         raise failure
+
+
+def connections_possible(wanted: int) -> int:
+    """As many connections as are wanted, or fewer where this process may not have so many files open; as many as it may
+    have at all are allowed from now on."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + _OTHER_FILES
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        log.warning("only %d open files are allowed: %d connections at once, not %d", hard, hard // 2, wanted)
+        needed, wanted = hard, min(wanted, hard // 2)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    return wanted
 
 
 class KeyFile:

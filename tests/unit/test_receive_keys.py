@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.commands.failure import CommandFailed
-from pipeline.commands.receive import KeyFile, receive
+from pipeline.commands.receive import KeyFile, connections_possible, receive
 from pipeline.errors import UnusablePath
 from pipeline.receive.keys import ANY, InvalidKeys, Keys, key_sent
 from pipeline.receive.origins import Origins
@@ -205,3 +205,13 @@ def test_no_key_is_in_the_log_or_an_answer(caplog: pytest.LogCaptureFixture) -> 
                     got = running.ask("POST", path + query, b"x", headers)
                     assert key.encode() not in got.body and key not in str(got.headers)
     assert SECRET not in caplog.text and "another-secret" not in caplog.text
+
+
+def test_there_are_no_more_connections_than_files_may_be_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[int, int]] = []
+    limits = (1_024, 4_096)
+    monkeypatch.setattr("resource.getrlimit", lambda _: limits)
+    monkeypatch.setattr("resource.setrlimit", lambda _, pair: given.append(pair))
+    assert connections_possible(100) == 100 and given == []
+    assert connections_possible(2_000) == 2_000 and given == [(2_200, 4_096)]
+    assert connections_possible(10_000) == 2_048 and given[1:] == [(4_096, 4_096)]
