@@ -21,10 +21,10 @@ from pipeline.setting_values import (
     duration,
     number,
     one_of,
-    setting,
     text,
     whole_seconds,
 )
+from pipeline.setting_values import setting as _setting
 
 PREFIX = "PIPELINE_"
 
@@ -42,31 +42,31 @@ _DAYS = number(
 class Settings(ReceiveSettings):
     """Everything that can be set. Built by `load`, passed down by the wiring."""
 
-    kafka_bootstrap: str = setting(
+    kafka_bootstrap: str = _setting(
         "localhost:9092",
         BOOTSTRAP,
         "Kafka brokers to contact first. Set it wherever Kafka is not on this machine.",
     )
-    kafka_security: str = setting(
+    kafka_security: str = _setting(
         "PLAINTEXT",
         one_of("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"),
         "How to connect to Kafka. Change it where Kafka asks for TLS or a login.",
     )
-    kafka_mechanism: str = setting(
+    kafka_mechanism: str = _setting(
         "PLAIN",
         one_of("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"),
         "The kind of login. Change it where `kafka_security` begins with SASL and Kafka does not accept PLAIN.",
     )
-    kafka_username: str = setting("", text("any text"), "The user who logs in to Kafka, with SASL.")
-    kafka_password: str = setting(
+    kafka_username: str = _setting("", text("any text"), "The user who logs in to Kafka, with SASL.")
+    kafka_password: str = _setting(
         "", text("any text", is_secret=True), "The password of that user.", shown=False
     )
-    kafka_ca_file: str = setting(
+    kafka_ca_file: str = _setting(
         "",
         text("a file"),
         "Certificates that a broker's certificate is checked against, with SSL; the system's if empty.",
     )
-    kafka_session_timeout_ms: int = setting(
+    kafka_session_timeout_ms: int = _setting(
         30_000,
         duration(
             "1s",
@@ -78,19 +78,19 @@ class Settings(ReceiveSettings):
         "others. Lower it to replace a dead worker sooner; raise it where workers lose their partitions on "
         "a slow network. Kafka accepts less than 6 s only where its group.min.session.timeout.ms is lower.",
     )
-    kafka_give_up_ms: int = setting(
+    kafka_give_up_ms: int = _setting(
         10 * 60_000,
         duration("1s", "20d", "nothing could be sent in that time", "Kafka counts such times in 32 bits"),
         "How long a worker waits for a broker that does not answer before it exits. Lower it where "
         "something else restarts workers.",
     )
-    kafka_replication: int = setting(
+    kafka_replication: int = _setting(
         1,
         number(1, 32, "a topic has at least one replica", "no cluster keeps so many replicas"),
         "Replicas of the topics that `migrate` and the workers create. Set it to 3 on a cluster of three or "
         "more brokers, before the first start.",
     )
-    topic_retention_ms: int = setting(
+    topic_retention_ms: int = _setting(
         7 * 86_400_000,
         duration(
             "1h",
@@ -102,32 +102,32 @@ class Settings(ReceiveSettings):
         "How long the topics keep records; used when they are created. Raise it to survive longer outages, "
         "lower it where disk space is short.",
     )
-    clickhouse_url: str = setting(
+    clickhouse_url: str = _setting(
         "http://localhost:8123/app_sessions",
         CLICKHOUSE_URL,
         "Where ClickHouse and the database are. If it names no user, and `up` of the same user runs on this "
         "machine, the password of that one is found by the port. Set it to use your own ClickHouse.",
         shown=False,
     )
-    clickhouse_hosts: str = setting(
+    clickhouse_hosts: str = _setting(
         "",
         HOSTS_OR_NONE,
         "More hosts of the same ClickHouse, with their HTTP ports; the next one is asked where one does not "
         "answer. They have the URL's user and password. Set it for a cluster.",
     )
-    clickhouse_cluster: str = setting(
+    clickhouse_cluster: str = _setting(
         "",
         CLUSTER,
         "The cluster in the servers' `remote_servers` that the database is spread over; none is one server. Set "
         'it before the first `migrate`: it cannot change afterwards. deploy/README.md, "A ClickHouse cluster".',
     )
-    clickhouse_insert_quorum: str = setting(
+    clickhouse_insert_quorum: str = _setting(
         "",
         QUORUM,
         "How many replicas must have what is inserted before it counts as stored, or `auto` for most of them; "
         "none is one. Set it where a host of a cluster may be lost with what only it has.",
     )
-    clickhouse_timeout_ms: int = setting(
+    clickhouse_timeout_ms: int = _setting(
         120_000,
         whole_seconds(
             duration("1s", "1d", "no insert is done in that time", "a sink would stand still for that long")
@@ -135,13 +135,13 @@ class Settings(ReceiveSettings):
         "How long a request waits for ClickHouse's answer; after that an insert is tried again. Raise it where "
         "a busy ClickHouse takes longer.",
     )
-    partitions: int = setting(
+    partitions: int = _setting(
         8,
         number(1, 10_000, "a topic has at least one partition", "no cluster keeps so many for one topic"),
         "Partitions of every topic, and so the largest useful number of workers of a role. Set it before the "
         "first start: it cannot change afterwards.",
     )
-    offset_base: int = setting(
+    offset_base: int = _setting(
         0,
         number(
             0,
@@ -153,13 +153,13 @@ class Settings(ReceiveSettings):
         "Added to every offset that is stored. When topics are made anew, raise it above all stored offsets "
         "and run `migrate`, so that revisions go on growing. `up` does so by itself. deploy/runbook.md says how.",
     )
-    state_version: int = setting(
+    state_version: int = _setting(
         0,
         number(0, 1_000, "versions are not negative", "there is no such version"),
         "Version in which the state of devices is written; 0 is the newest. Set an older one during a "
         "rolling upgrade, while some workers cannot read the newer one: see deploy/runbook.md.",
     )
-    sink_max_rows: int = setting(
+    sink_max_rows: int = _setting(
         50_000,
         number(
             100,
@@ -170,7 +170,7 @@ class Settings(ReceiveSettings):
         ),
         "The most rows that a sink inserts at once. Seldom changed.",
     )
-    sink_max_bytes: int = setting(
+    sink_max_bytes: int = _setting(
         32_000_000,
         number(
             1_000_000,
@@ -182,7 +182,7 @@ class Settings(ReceiveSettings):
         "The most bytes that a sink inserts at once. Lower it where memory is short: a sink holds up to "
         "three times as much.",
     )
-    sink_max_age_ms: int = setting(
+    sink_max_age_ms: int = _setting(
         1_000,
         duration(
             "100ms",
@@ -193,37 +193,42 @@ class Settings(ReceiveSettings):
         "How long rows wait for others before they are inserted. Raise it where ClickHouse has too many "
         "parts; what is sent then shows up later.",
     )
-    metrics_port: int = setting(
+    metrics_port: int = _setting(
         0,
         PORT_OR_NONE,
         "Port of a worker's /metrics (for Prometheus), /readyz and /livez (for probes). Set it to watch workers; "
         "each worker on a machine needs its own.",
     )
-    metrics_host: str = setting(
+    metrics_host: str = _setting(
         "127.0.0.1",
         HOST,
         "Address on which these pages answer. It has no login, so open it to other machines only where the "
         "network is trusted.",
     )
-    dashboard_password: str = setting(
+    log_format: str = _setting(
+        "plain",
+        one_of("plain", "json"),
+        "How workers write their log to stderr: lines for people, or an object of JSON a line for what collects logs.",
+    )
+    dashboard_password: str = _setting(
         "",
         text("any text", is_secret=True),
         "The password that the dashboard asks for. Without one it answers only on this machine.",
         shown=False,
     )
-    dashboard_dir: str = setting(
+    dashboard_dir: str = _setting(
         "",
         text("a folder"),
         "Folder for the dashboard's key and for the list of who signed out. Set it to one that all replicas "
         "share; if empty, sign-ins end with the process.",
     )
-    dashboard_proxies: str = setting(
+    dashboard_proxies: str = _setting(
         "",
         NETWORKS,
         "Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` the dashboard believes. Set it behind a "
         "proxy.",
     )
-    dashboard_memory: int = setting(
+    dashboard_memory: int = _setting(
         2_000_000_000,
         number(
             100_000_000,
@@ -235,13 +240,13 @@ class Settings(ReceiveSettings):
         "Bytes that ClickHouse may use for one query of the dashboard; up to four run at once. Lower it where "
         "ClickHouse has less memory.",
     )
-    dead_letter_retention_days: int = setting(
+    dead_letter_retention_days: int = _setting(
         30,
         _DAYS,
         "How many days what was refused is kept in ClickHouse. Raise it where a fix takes longer to be found and "
         "deployed: `dead-letters replay` can send again what is still kept.",
     )
-    dead_letters_per_minute: int = setting(
+    dead_letters_per_minute: int = _setting(
         100,
         number(
             1,
@@ -253,7 +258,7 @@ class Settings(ReceiveSettings):
         "How many refused records of one topic, partition and reason are kept with their bytes in a minute. Of those "
         "beyond it the count and the offsets are kept. Raise it to be able to replay more of a flood.",
     )
-    data_dir: str = setting(
+    data_dir: str = _setting(
         "",
         text("a folder"),
         "Where a worker keeps what Faust needs on disk; a temporary folder if empty. Set it where there is "

@@ -14,6 +14,7 @@ from pipeline.commands.failure import CommandFailed
 from pipeline.commands.listening import is_loopback, listening, shown
 from pipeline.errors import Terminal, path_of
 from pipeline.kafka.writer import KafkaWriter
+from pipeline.logs import log_for_worker
 from pipeline.receive.app import Readiness, application
 from pipeline.receive.budget import Budget
 from pipeline.receive.intake import Common
@@ -41,6 +42,7 @@ def receive(settings: Settings, *, host: str, port: int, needs_key: bool) -> Non
             f"{host} can be reached from other machines: name a file of keys with PIPELINE_RECEIVE_KEYS, or use "
             "--no-keys if whoever can reach it may send"
         )
+    log_for_worker(settings.log_format, "receive")
     keys = KeyFile(Path(settings.receive_keys)) if needs_key and settings.receive_keys else None
     writer, metrics, readiness = KafkaWriter(wiring.connection(settings)), ReceiveMetrics(), Readiness()
     common = Common(
@@ -77,7 +79,7 @@ def receive(settings: Settings, *, host: str, port: int, needs_key: bool) -> Non
     metrics.watch(metrics.connections, lambda: len(server.server_state.connections))
     with listening(host, port) as listener:
         if settings.metrics_port:
-            metrics.serve(settings.metrics_host, settings.metrics_port)
+            _serve_metrics(metrics, settings)
         asked = f"keys of {settings.receive_keys}" if keys else "no keys"
         print(f"Receive      http://{shown(host)}:{listener.getsockname()[1]}  ({asked})", flush=True)
         # Its own words are of clients that sent something else than HTTP; our own are said of all else.
@@ -88,6 +90,16 @@ def receive(settings: Settings, *, host: str, port: int, needs_key: bool) -> Non
         server.run(sockets=[listener])
     for failure in failures:
         raise failure
+
+
+def _serve_metrics(metrics: ReceiveMetrics, settings: Settings) -> None:
+    try:
+        metrics.serve(settings.metrics_host, settings.metrics_port)
+    except OSError as error:
+        raise CommandFailed(
+            f"PIPELINE_METRICS_PORT: cannot listen on {settings.metrics_host}:{settings.metrics_port}: "
+            f"{error.strerror or error}. Stop what listens there, or choose another port"
+        ) from error
 
 
 def connections_possible(wanted: int) -> int:

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from pipeline.commands.lookout import Lookout
 from pipeline.errors import PipelineError, UnusablePath, path_of
+from pipeline.logs import log_for_worker
 from pipeline.roles.batch import Bounds
 from pipeline.roles.health import Health
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.pages import serve
 from pipeline.roles.topology import ROLES
-from pipeline.runtime import fit_garbage_collection, keep_freed_memory, leave, log_for_worker
+from pipeline.runtime import fit_garbage_collection, keep_freed_memory, leave
 from pipeline.settings import Settings
 from pipeline.state.codec import state_codec
 from pipeline.storage.kept import Keeping
@@ -44,7 +45,7 @@ def run_worker(role: str, settings: Settings, ready_file: Path | None) -> int:
     Waits for the broker and makes the topics first. Raises `BrokerUnavailable`, `TopicMismatch`,
     `UnknownStateVersion`, `UnusablePath`.
     """
-    log_for_worker()
+    log_for_worker(settings.log_format, role)
     fit_garbage_collection()
     keep_freed_memory()
     metrics, health = Metrics(), Health()
