@@ -6,6 +6,7 @@ import asyncio
 import logging
 import resource
 import signal
+import socket
 from functools import partial
 from pathlib import Path
 
@@ -82,14 +83,18 @@ def receive(settings: Settings, *, host: str, port: int, needs_key: bool) -> Non
             _serve_metrics(metrics, settings)
         asked = f"keys of {settings.receive_keys}" if keys else "no keys"
         print(f"Receive      http://{shown(host)}:{listener.getsockname()[1]}  ({asked})", flush=True)
-        # Its own words are of clients that sent something else than HTTP; our own are said of all else.
-        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            # The server raises the signal that stopped it once more when it is done: that is no failure.
-            signal.signal(number, lambda *_: None)
-        server.run(sockets=[listener])
+        _run(server, listener)
     for failure in failures:
         raise failure
+
+
+def _run(server: StoppableServer, listener: socket.socket) -> None:
+    # Its own words are of clients that sent something else than HTTP; our own are said of all else.
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # The server raises the signal that stopped it once more when it is done: that is no failure.
+        signal.signal(number, lambda *_: None)
+    server.run(sockets=[listener])
 
 
 def _serve_metrics(metrics: ReceiveMetrics, settings: Settings) -> None:
