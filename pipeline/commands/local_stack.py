@@ -141,6 +141,8 @@ class LocalStack:
         os.umask(0o077)
         own_folder(self._data / "logs")
         self._gate.reserve()
+        if self._receive_port:
+            require_free(self._receive_port, _RECEIVE)
         # Each is to be stopped from before it is started: a signal may come at any moment.
         for part in (self._clickhouse, self._broker):
             running.callback(part.stop)
@@ -224,7 +226,7 @@ class LocalStack:
         if self._receive_port is None:
             return
         self._receive_port = port = self._receive_port or free_port()
-        require_free(port, "receive")
+        require_free(port, _RECEIVE)
         settings = replace(self.settings, receive_host=LOOPBACK, receive_port=port)
         self._begin(running, settings, _RECEIVE, "receive")
         self._workers[_RECEIVE].wait_until(lambda: _is_ready(port), timeout_s=_READY_TIMEOUT_S)

@@ -16,7 +16,6 @@ from pipeline.receive.refusal import NotTaken
 
 JSON = "application/json"
 PROTOBUF = "application/x-protobuf"
-_MOST_LISTED = 1_000
 _MOST_TEXT_CHARS = 1_000
 _GRPC_CODES = {
     400: 3, 401: 16, 403: 7, 404: 5, 405: 12, 408: 4, 413: 8, 415: 3, 429: 8, 500: 13, 503: 14,
@@ -47,10 +46,10 @@ def listing(success: int = 200) -> Style:
         status = (413 if verdict.is_too_large else 400) if verdict.is_refused else success
         said: dict[str, Any] = {
             "accepted": verdict.accepted,
-            "refused": [fault._asdict() for fault in verdict.faults[:_MOST_LISTED]],
+            "refused": [fault._asdict() for fault in verdict.faults],
         }
-        if len(verdict.faults) > _MOST_LISTED:
-            said["refused_but_not_listed"] = len(verdict.faults) - _MOST_LISTED
+        if verdict.rejected > len(verdict.faults):
+            said["refused_but_not_listed"] = verdict.rejected - len(verdict.faults)
         return Answer(status, JSON, msgspec.json.encode(said))
 
     return Style(of, plain_refusal)

@@ -152,8 +152,8 @@ class Intake:
             raise kafka_away() from error
         common.metrics.kafka_seconds.observe(time.monotonic() - began_s)
         common.metrics.events.labels(name).inc(verdict.accepted)
-        for fault in verdict.faults:
-            common.metrics.refused.labels(name, fault.reason).inc()
+        for reason, count in verdict.reasons.items():
+            common.metrics.refused.labels(name, reason).inc(count)
 
     async def _refuse(self, incoming: bodies.Body, fault: NotTaken, spoken: str) -> Response:
         self._parts.metrics.refused.labels(self._route.name, fault.reason).inc()

@@ -6,8 +6,10 @@ What is refused goes to Kafka all the same, where the router makes dead letters 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
@@ -15,6 +17,7 @@ import msgspec
 from pipeline.formats import native, registry
 from pipeline.formats.envelope import Envelope
 from pipeline.formats.format import Beside, Format, Headers
+from pipeline.formats.limits import MAX_CONTAINERS
 from pipeline.formats.options import DEFAULTS, Options
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.kafka.produce import RecordToSend
@@ -22,6 +25,11 @@ from pipeline.receive.refusal import NotTaken
 
 MAX_ENVELOPES = 1_000
 """In one array: each becomes a record."""
+MAX_LISTED = 1_000
+"""Of what is refused of a body: a long one may hold hundreds of thousands of faults."""
+_SHAPE_BYTES = 2_000_000
+"""For each of so many begun an array may hold as many arrays and objects as a record: events of some 150 bytes have
+fewer, and each costs some time, however short it is."""
 _LATER_MS = 2 * 86_400_000
 _PATH = re.compile(r"([\w$.\[\]/\"@:-]{1,200}): ")
 # As in `formats/mending.py`: a text without an end goes to the end of all, or this would take quadratic time.
@@ -66,13 +74,19 @@ class Verdict:
     accepted: int = 0
     """Events that are sound."""
     faults: list[RefusedPart] = field(default_factory=list)
+    """The first MAX_LISTED of what is not."""
+    reasons: Counter[str] = field(default_factory=Counter)
+    """How much is not, by its reason."""
     apps: set[str] = field(default_factory=set)
     """The apps that the body claims to be of, as far as it can be read."""
-    rejected: int = 0
-    """Events, log records or spans that are not."""
     is_refused: bool = False
     """Nothing of it is sound."""
     is_too_large: bool = False
+
+    @property
+    def rejected(self) -> int:
+        """How many events, log records or spans are not sound."""
+        return self.reasons.total()
 
 
 Judge = Callable[[bytes, SentWith], Verdict]
@@ -118,9 +132,9 @@ def envelopes(body: bytes, sent: SentWith) -> Verdict:
         one = _envelope(topic, value, sent, f"[{index}]")
         verdict.records += one.records
         verdict.accepted += one.accepted
-        verdict.faults += one.faults
+        verdict.faults += one.faults[: MAX_LISTED - len(verdict.faults)]
         verdict.apps |= one.apps
-        verdict.rejected += one.rejected
+        verdict.reasons += one.reasons
     verdict.is_refused = not verdict.accepted
     return verdict
 
@@ -143,6 +157,10 @@ def _envelope(topic: str, value: bytes, sent: SentWith, where: str) -> Verdict:
 
 def _elements(body: bytes) -> Sequence[bytes] | Rejected:
     """The elements of an array as they came, JSON or not; or why it is none."""
+    allowed = MAX_CONTAINERS * -(-len(body) // _SHAPE_BYTES)
+    # The first count has those of texts as well, and takes a hundredth of the time.
+    if body.count(b"{") + body.count(b"[") > allowed and _opens_more(body, allowed):
+        return Rejected(Reason.TOO_MANY_VALUES, f"at most {allowed} arrays and objects in so many bytes")
     try:
         found: Sequence[bytes] | None = [bytes(raw) for raw in _raws.decode(body)]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -155,6 +173,11 @@ def _elements(body: bytes) -> Sequence[bytes] | Rejected:
     if len(found) > MAX_ENVELOPES:
         return Rejected(Reason.TOO_MANY_VALUES, f"at most {MAX_ENVELOPES} envelopes, not {len(found)}")
     return found
+
+
+def _opens_more(body: bytes, allowed: int) -> bool:
+    openings = (token for token in _TOKENS.finditer(body) if token[0] in (b"{", b"["))
+    return next(islice(openings, allowed, None), None) is not None
 
 
 def _cut(array: bytes) -> Sequence[bytes] | None:
@@ -185,8 +208,8 @@ def _verdict(topic: str, value: bytes, sent: SentWith, key: bytes | None) -> Ver
 def _with_faults(verdict: Verdict, faults: Sequence[Rejected], where: str = "") -> Verdict:
     return replace(
         verdict,
-        faults=[_fault(each, where) for each in faults],
-        rejected=len(faults),
+        faults=[_fault(each, where) for each in faults[:MAX_LISTED]],
+        reasons=Counter(str(each.reason) for each in faults),
         is_refused=not verdict.accepted,
         is_too_large=any(
             each.reason is Reason.RECORD_TOO_LARGE and each.event_index is None for each in faults

@@ -116,8 +116,13 @@ def _entry(entry: Any, where: str) -> tuple[str, Grant]:
     key, apps = entry["key"], entry["apps"]
     if not isinstance(apps, list) or not apps or not all(isinstance(app, str) and app for app in apps):
         raise InvalidKeys(f'{where}: apps is a list of app ids, or ["*"] for all')
-    if not isinstance(key, str) or not key.isprintable() or key != key.strip() or " " in key:
-        raise InvalidKeys(f"{where}: key is a text without blanks")
+    if (
+        not isinstance(key, str)
+        or not (key.isascii() and key.isprintable())
+        or key != key.strip()
+        or " " in key
+    ):
+        raise InvalidKeys(f"{where}: key is a text of ASCII without blanks")
     if key.startswith(_HASHED):
         digest = key.removeprefix(_HASHED).lower()
         if not _HASH.fullmatch(digest):

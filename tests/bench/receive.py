@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ SLOW_CLIENTS = 1_000
 AWAY_S = 60.0
 LONG_BODIES = 64
 """Of nearly 8,000,000 bytes each, at once: eight times the budget."""
-HERE = Path(__file__).parent
+_MORE = ("starlette", "uvicorn", "h11")
+"""Packages whose versions matter here besides."""
 
 
 @dataclass
@@ -384,7 +386,7 @@ def report(found: dict[str, Any], words: str) -> str:
         "",
         f"`python -m tests.bench.receive {words}`".rstrip(),
         "",
-        f"{run['machine']}; {run['versions']}.",
+        f"{run['machine']}; {run['versions']}, {', '.join(f'{name} {version(name)}' for name in _MORE)}.",
         "",
         f"{CONNECTIONS} connections, each of which sends the next request once the last is answered; medians, and in "
         "brackets (max - min) / median.",

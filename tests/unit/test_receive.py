@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import resource
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -132,6 +133,22 @@ def test_an_envelope_over_the_limit_of_a_record_is_413_and_kept(receive: Served)
     got = receive.post("/v1/events", body)
     assert got.status == 413 and got.json["refused"][0]["reason"] == "record_too_large"
     assert [record.value for record in receive.writer.records] == [body]
+
+
+def test_a_body_of_nothing_but_faults_takes_a_bounded_time_and_space(receive: Served) -> None:
+    record = b'{"v":1,"app_id":"a","device_id":"d","events":[' + b"{}," * 500 + b"7]}"
+    before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began_s = time.process_time()
+    got = receive.post("/v1/events", b"[" + b",".join([record] * 90) + b"]", Content_Type=JSON)
+    assert got.status == 400 and len(got.json["refused"]) == 1_000
+    assert got.json["refused_but_not_listed"] == 90 * 501 - 1_000
+    record = b'{"v":1,"app_id":"a","device_id":"d","events":[' + b"{}," * 49_000 + b"7]}"
+    got = receive.post("/v1/events", b"[" + b",".join([record] * 50) + b"]", Content_Type=JSON)
+    assert got.status == 400 and [each["reason"] for each in got.json["refused"]] == ["too_many_values"]
+    assert time.process_time() - began_s < 5
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb < 200_000
+    texts = envelope("a", "d", "1", filler="{[" * 200_000)
+    assert receive.post("/v1/events", [texts]).status == 200, "what stands in a text is none"
 
 
 def test_more_faults_than_are_listed_are_counted(receive: Served) -> None:

@@ -45,6 +45,7 @@ def test_a_key_may_be_there_as_its_hash_alone() -> None:
         '[[keys]]\nkey = "abcdef"\napps = [""]',
         '[[keys]]\nkey = "abcdef"\napps = ["*"]\napp = "x"',
         f'[[keys]]\nkey = "{SECRET[:4]}"\napps = ["*"]',
+        f'[[keys]]\nkey = "{SECRET}é"\napps = ["*"]',
         f'[[keys]]\nkey = " {SECRET}"\napps = ["*"]',
         f'[[keys]]\nkey = "{SECRET}\\n"\napps = ["*"]',
         '[[keys]]\nkey = 123456\napps = ["*"]',
