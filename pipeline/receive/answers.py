@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from pipeline.receive.judging import Verdict
-from pipeline.receive.refusal import NotTaken
+from pipeline.receive.refusal import NeverTaken, NotTaken
 
 JSON = "application/json"
 PROTOBUF = "application/x-protobuf"
@@ -67,7 +67,7 @@ def otlp(rejected_field: str) -> Style:
         text = "; ".join(dict.fromkeys(fault.detail for fault in verdict.faults))[:_MOST_TEXT_CHARS]
         if verdict.is_refused and verdict.faults:
             status = 413 if verdict.is_too_large else 400
-            return otlp_refusal(NotTaken(status, verdict.faults[0].reason, text), spoken)
+            return otlp_refusal(NeverTaken(status, verdict.faults[0].reason, text), spoken)
         count = verdict.rejected
         if spoken == PROTOBUF:
             partial = _varint_field(1, count) + _bytes_field(2, text.encode()) if count else b""

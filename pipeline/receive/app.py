@@ -21,7 +21,7 @@ from pipeline.receive.answers import JSON, plain_refusal
 from pipeline.receive.intake import Common, Intake
 from pipeline.receive.metrics import ReceiveMetrics
 from pipeline.receive.origins import Origins, answer_headers, preflight_headers
-from pipeline.receive.refusal import NotTaken
+from pipeline.receive.refusal import NeverTaken, NotTaken
 from pipeline.receive.routes import ROUTES, Route
 
 _DECODED_AT_ONCE = 2
@@ -110,7 +110,7 @@ class _Besides:
             text = (
                 "metrics are not taken; an OpenTelemetry SDK leaves them out with OTEL_METRICS_EXPORTER=none"
             )
-        return await refused(self._shared.metrics, request, NotTaken(404, "path", text))
+        return await refused(self._shared.metrics, request, NeverTaken(404, "path", text))
 
     async def wrong_method(self, _: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -164,7 +164,7 @@ class OriginCheck:
             return
         if not self._origins.allows(origin):
             text = f"pages of {origin[:200]} may not send: PIPELINE_RECEIVE_ORIGINS names those that may"
-            response = await refused(self._metrics, request, NotTaken(403, "origin", text))
+            response = await refused(self._metrics, request, NeverTaken(403, "origin", text))
             response.headers["Vary"] = "Origin"
             await response(scope, receive, send)
             return

@@ -7,8 +7,9 @@ from contextlib import suppress
 
 from starlette.requests import Request
 
+from pipeline.errors import Transient
 from pipeline.receive.budget import Lease
-from pipeline.receive.refusal import NotTaken
+from pipeline.receive.refusal import NeverTaken, NotTakenNow
 
 BODY_S = 30.0
 """For a whole body: a phone on a slow network sends 8 MB in that time at 2 Mbit/s."""
@@ -16,7 +17,7 @@ _DISCARD_S = 3.0
 _DISCARD_BYTES = 16_000_000
 
 
-class ClientGone(Exception):
+class ClientGone(Transient):
     """The client has gone before its body was whole: there is nobody to answer."""
 
 
@@ -25,7 +26,7 @@ def announced_length(request: Request, max_bytes: int) -> int | None:
     told in two ways: a server before this one may have read it in the other."""
     given = request.headers.getlist("content-length")
     if len(set(given)) > 1 or (given and "transfer-encoding" in request.headers):
-        raise NotTaken(400, "content_length", "the length of the body is told in two ways", closes=True)
+        raise NeverTaken(400, "content_length", "the length of the body is told in two ways", closes=True)
     if not given:
         return None
     length = int(given[0])  # the server has let digits through alone
@@ -56,7 +57,7 @@ class Body:
                     lease.hold(size)
                     pieces.append(piece)
         except TimeoutError as error:
-            raise NotTaken(
+            raise NotTakenNow(
                 408, "slow", f"the body was not whole after {within_s:g} s", closes=True
             ) from error
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -82,5 +83,5 @@ class Body:
         return piece
 
 
-def _too_long(max_bytes: int) -> NotTaken:
-    return NotTaken(413, "too_large", f"the body has more than {max_bytes} bytes", closes=True)
+def _too_long(max_bytes: int) -> NeverTaken:
+    return NeverTaken(413, "too_large", f"the body has more than {max_bytes} bytes", closes=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import cramjam
 
-from pipeline.receive.refusal import NotTaken
+from pipeline.receive.refusal import NeverTaken
 
 MAX_CODINGS = 2
 """One after the other. No SDK needs two; a proxy may add its own."""
@@ -31,7 +31,7 @@ def codings_of(content_encoding: str) -> list[str]:
     if unknown or len(names) > MAX_CODINGS:
         offered = ", ".join(sorted(_DECODERS))
         wrong = f"{unknown[0][:40]!r} is not one of" if unknown else f"at most {MAX_CODINGS} of"
-        raise NotTaken(415, "content_encoding", f"Content-Encoding: {wrong} {offered}")
+        raise NeverTaken(415, "content_encoding", f"Content-Encoding: {wrong} {offered}")
     return names[::-1]
 
 
@@ -153,14 +153,14 @@ def _frame_of_zstd(body: bytes, at: int, max_bytes: int) -> tuple[int, int]:
     return made, at + (4 if descriptor & 4 else 0)
 
 
-def _too_long(max_bytes: int) -> NotTaken:
-    return NotTaken(
+def _too_long(max_bytes: int) -> NeverTaken:
+    return NeverTaken(
         413, "too_large", f"the body has more than {max_bytes} bytes without its Content-Encoding"
     )
 
 
-def _broken(name: str, why: str) -> NotTaken:
-    return NotTaken(400, "content_encoding", f"the body is not what Content-Encoding {name} says: {why}")
+def _broken(name: str, why: str) -> NeverTaken:
+    return NeverTaken(400, "content_encoding", f"the body is not what Content-Encoding {name} says: {why}")
 
 
 _ALIASES = {"x-gzip": "gzip"}

@@ -24,7 +24,7 @@ from pipeline.receive.content_coding import codings_of, decoded
 from pipeline.receive.judging import SentWith, Verdict
 from pipeline.receive.keys import ANY, Grant, Keys, key_sent
 from pipeline.receive.metrics import ReceiveMetrics
-from pipeline.receive.refusal import NotTaken, kafka_away
+from pipeline.receive.refusal import NeverTaken, NotTaken, kafka_away
 from pipeline.receive.routes import Route
 
 log = logging.getLogger(__name__)
@@ -80,12 +80,14 @@ class Intake:
         """Until Kafka has what is to be kept of the body; what the client speaks, and what became of its body."""
         route, common = self._route, self._parts
         if request.method not in route.methods:
-            raise NotTaken(405, "method", f"{request.method}: use {' or '.join(route.methods)}")
+            raise NeverTaken(405, "method", f"{request.method}: use {' or '.join(route.methods)}")
         grant = self._granted(request)
         content_type = _content_type(request)
         if content_type and content_type not in route.content_types:
             offered = ", ".join(route.content_types)
-            raise NotTaken(415, "content_type", f"Content-Type {content_type[:80]!r} is not one of {offered}")
+            raise NeverTaken(
+                415, "content_type", f"Content-Type {content_type[:80]!r} is not one of {offered}"
+            )
         codings = codings_of(",".join(request.headers.getlist("content-encoding")))
         if not common.writer.is_up:
             raise kafka_away()
@@ -95,12 +97,12 @@ class Intake:
         if not body:
             if route.may_be_empty:
                 return spoken, Verdict([])
-            raise NotTaken(400, "empty_record", "the body is empty")
+            raise NeverTaken(400, "empty_record", "the body is empty")
         sent = SentWith(route.record_headers(request), common.now_ms(), common.options, bool(grant.apps))
         verdict = await self._aside(len(body), partial(route.judge, body, sent))
         if foreign := grant.refused(verdict.apps):
             named = ", ".join(sorted(foreign)[:3])
-            raise NotTaken(403, "app", f"this key is not for the app {named[:200]}")
+            raise NeverTaken(403, "app", f"this key is not for the app {named[:200]}")
         await self._write(verdict, lease)
         return spoken, verdict
 
@@ -123,7 +125,7 @@ class Intake:
         key = key_sent(request.headers, request.url.query)
         grant = keys.of(key) if key else None
         if grant is None:
-            raise NotTaken(
+            raise NeverTaken(
                 401, "key", "there is no such key" if key else "a key is needed: Authorization: Bearer …"
             )
         return grant
@@ -145,7 +147,7 @@ class Intake:
         except BrokerUnavailable as error:
             raise kafka_away() from error
         except RecordTooLarge as error:
-            raise NotTaken(413, "too_large", str(error)) from error
+            raise NeverTaken(413, "too_large", str(error)) from error
         except KafkaRefused as error:
             # Somebody has to change something first, but not the client: it may try again until then.
             log.error("%s", error)

@@ -21,7 +21,7 @@ from pipeline.formats.limits import MAX_CONTAINERS
 from pipeline.formats.options import DEFAULTS, Options
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.kafka.produce import RecordToSend
-from pipeline.receive.refusal import NotTaken
+from pipeline.receive.refusal import NeverTaken
 
 MAX_ENVELOPES = 1_000
 """In one array: each becomes a record."""
@@ -236,7 +236,7 @@ def _format_of(topic: str) -> Format | None:
 def _unread(topic: str, body: bytes, sent: SentWith) -> Verdict:
     """A format that has no decoder yet: handed on as it is."""
     if sent.asks_for_apps:
-        raise NotTaken(
+        raise NeverTaken(
             403, "app", f"whose it is cannot be read yet of what goes to {topic}: use a key for all apps"
         )
     return Verdict([RecordToSend(topic, None, body, headers=sent.headers)], accepted=1)

@@ -88,13 +88,6 @@ SIGNALS: dict[str, tuple[str, str, Callable[..., Any], Any, str]] = {
     "logs": ("/v1/logs", "otlp_logs", logs, ExportLogsServiceResponse, "rejected_log_records"),
     "spans": ("/v1/traces", "otlp_spans", spans, ExportTraceServiceResponse, "rejected_spans"),
 }
-ENCODINGS = {
-    PROTOBUF: (lambda message: message.SerializeToString(), lambda kind, body: kind.FromString(body)),
-    JSON: (
-        lambda message: _json(message),
-        lambda kind, body: json_format.Parse(body, kind()),
-    ),
-}
 
 
 def _json(message: Any) -> bytes:
@@ -106,6 +99,15 @@ def _json(message: Any) -> bytes:
                 for name in ("traceId", "spanId"):
                     span[name] = base64.b64decode(span[name]).hex()
     return orjson.dumps(told)
+
+
+ENCODINGS = {
+    PROTOBUF: (lambda message: message.SerializeToString(), lambda kind, body: kind.FromString(body)),
+    JSON: (
+        _json,
+        lambda kind, body: json_format.Parse(body, kind()),
+    ),
+}
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
