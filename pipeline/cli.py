@@ -27,8 +27,17 @@ import typer
 from typer.core import TyperGroup
 
 from pipeline import __version__, wiring
-from pipeline.commands import analyse, dead_letters, demo, moves, operate, rebuild, retention, traffic
-from pipeline.commands.failure import CommandFailed
+from pipeline.commands import (
+    analyse,
+    dead_letters,
+    demo,
+    moves,
+    operate,
+    rebuild,
+    retention,
+    serving,
+    traffic,
+)
 from pipeline.errors import PipelineError, system_says
 from pipeline.formats import registry
 from pipeline.logs import log_for_command
@@ -110,13 +119,14 @@ def up(
     kafka_port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 9092,
     clickhouse_port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8123,
     dashboard_port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8080,
+    receive_port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 4318,
 ) -> None:
     """Run the whole pipeline on this machine, with nothing else installed, until Ctrl-C or SIGTERM.
 
     Its ClickHouse asks for a password, which is part of the printed URL. While this command runs, the other commands of
     the same user find it by the port, without any setting; for other programs the URL is also in DATA/clickhouse-url.
     """
-    ports = operate.Ports(kafka_port, clickhouse_port, dashboard_port)
+    ports = operate.Ports(kafka_port, clickhouse_port, dashboard_port, receive_port)
     operate.up(wiring.settings(), data=data, ports=ports)
 
 
@@ -240,22 +250,8 @@ def sessions(
     analyse.sessions(wiring.settings(), chosen, limit=limit, format=format)
 
 
-@app.command()
-def dashboard(
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8080,
-    no_login: Annotated[
-        bool, typer.Option("--no-login", help="Ask for no password, even beyond this machine.")
-    ] = False,
-) -> None:
-    """Serve the dashboard until Ctrl-C or SIGTERM. The password is PIPELINE_DASHBOARD_PASSWORD."""
-    try:
-        from pipeline.commands import dashboard  # noqa: PLC0415 - workers do without the extra
-    except ModuleNotFoundError as error:
-        raise CommandFailed(
-            f"{error.name} is not installed: pip install 'session-pipeline[dashboard]'"
-        ) from error
-    dashboard.dashboard(wiring.settings(), host=host, port=port, needs_login=not no_login)
+app.command("dashboard")(serving.dashboard)
+app.command("receive")(serving.receive)
 
 
 @app.command()

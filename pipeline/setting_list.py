@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from pipeline.domain.policy import Policies
 from pipeline.domain.retention import Retentions
+from pipeline.receive_settings import ReceiveSettings
 from pipeline.setting_values import (
     BOOTSTRAP,
     CLICKHOUSE_URL,
@@ -25,13 +25,9 @@ from pipeline.setting_values import (
     text,
     whole_seconds,
 )
+from pipeline.setting_values import setting as _setting
 
 PREFIX = "PIPELINE_"
-
-
-def _setting(default: Any, form: Form, about: str, *, shown: bool = True) -> Any:
-    """A field of `Settings`. `about` says what it is and when to change it; deploy/SETTINGS.md has that too."""
-    return field(default=default, repr=shown, metadata={"form": form, "about": about})
 
 
 _DAYS = number(
@@ -44,7 +40,7 @@ _DAYS = number(
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(ReceiveSettings):
     """Everything that can be set. Built by `load`, passed down by the wiring."""
 
     kafka_bootstrap: str = _setting(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
 _UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _URL = "http[s]://[user:password@]host:port/database"
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/,?#@]+")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?")
 
 
@@ -28,6 +29,11 @@ class Form:
     """Any text, as it is: a number in the file does not count as text."""
     is_secret: bool = False
     """Its value is never shown."""
+
+
+def setting(default: Any, form: Form, about: str, *, shown: bool = True) -> Any:
+    """A field of `Settings`. `about` says what it is and when to change it; deploy/SETTINGS.md has that too."""
+    return field(default=default, repr=shown, metadata={"form": form, "about": about})
 
 
 def duration(least: str, most: str, below: str, above: str, *, or_ever: bool = False) -> Form:
@@ -173,6 +179,16 @@ def _names(given: str) -> str:
     return given
 
 
+def _origins(given: str) -> str:
+    origins = given.replace(" ", "")
+    for origin in origins.split(",") if origins else ():
+        if origin not in {"*", "null"} and not _ORIGIN.fullmatch(origin):
+            raise ValueError(
+                "is not a list of origins such as https://shop.example, separated by commas, or *"
+            )
+    return origins
+
+
 def _url(given: str) -> str:
     if re.search(r"[\s\x00-\x1f\x7f]", given):
         raise ValueError("has whitespace or a control character")
@@ -191,8 +207,14 @@ NAMES = Form(_names, "names of attributes, separated by commas", is_text=True)
 CLUSTER = Form(_cluster, "a name of letters, digits, `_` and `-`; or none", is_text=True)
 QUORUM = Form(_quorum, "`auto`, 2 to 99, or none", is_text=True)
 HOST = Form(_host, "an address or host name", is_text=True)
+ORIGINS = Form(
+    _origins, "origins such as `https://shop.example`, separated by commas; `*`; or none", is_text=True
+)
 NETWORKS = Form(_networks, "addresses and networks, separated by commas; or none", is_text=True)
 CLICKHOUSE_URL = Form(_url, f"`{_URL}`", is_text=True, is_secret=True)
+PORT_OR_ANY = number(
+    0, 65_535, "there is no such port", "there is no such port", unit="a port, or 0 for a free one"
+)
 PORT_OR_NONE = number(
     0, 65_535, "there is no such port", "there is no such port", unit="a port, or 0 for none"
 )

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import re
 import signal
-import socket
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,6 +17,7 @@ from starlette.types import ASGIApp
 from pipeline import wiring
 from pipeline.clickhouse.store import StatementFailed, Store, Unreachable
 from pipeline.commands.failure import CommandFailed
+from pipeline.commands.listening import is_loopback, listening, shown
 from pipeline.commands.progress import lags
 from pipeline.dashboard.app import Parts, application
 from pipeline.dashboard.rates import RoleLag
@@ -65,8 +64,8 @@ def dashboard(settings: Settings, *, host: str, port: int, needs_login: bool) ->
         replace(settings, clickhouse_timeout_ms=min(settings.clickhouse_timeout_ms, _ANSWER_MS))
     )
     try:
-        with _listening(host, port) as listener:
-            address = f"http://{_shown(host)}:{listener.getsockname()[1]}"
+        with listening(host, port) as listener:
+            address = f"http://{shown(host)}:{listener.getsockname()[1]}"
             print(f"Dashboard    {address}{'' if password else '  (no login)'}", flush=True)
             app = application(
                 parts(settings, store, password, hosts_of(host) if not password else frozenset())
@@ -130,14 +129,6 @@ def _sign_ins(settings: Settings, password: str) -> SignIns:
     return SignIns(Seal.of(kept.secret, password), kept)
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address to listen on."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def hosts_of(host: str) -> frozenset[str]:
     """The names by which a dashboard without a login may be asked for; empty is any."""
     return frozenset({"localhost", "127.0.0.1", "::1", host}) if is_loopback(host) else frozenset()
@@ -176,26 +167,3 @@ def _not_answered(error: Exception, memory: int) -> NotAnswered:
     if isinstance(error, Unreachable):
         return NotAnsweredNow("ClickHouse does not answer just now.")
     return Unanswerable("ClickHouse refused the question.")
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-    except OSError as error:
-        raise CommandFailed(
-            f"cannot listen on {host}: {error.strerror or error}. Name an address of this machine with --host"
-        ) from error
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise CommandFailed(
-            f"cannot listen on {host}:{port}: {error.strerror or error}. Choose another port with --port"
-        ) from error
-    return listener
-
-
-def _shown(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

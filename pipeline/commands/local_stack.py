@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from pipeline import wiring
@@ -41,6 +43,7 @@ _WATCH_S = 0.5
 _SESSION_TIMEOUT_MS = 6_000
 _DATABASE = "app_sessions"
 _DASHBOARD = "dashboard"
+_RECEIVE = "receive"
 
 
 class StackFailed(Terminal):
@@ -62,8 +65,9 @@ class LocalStack:
         kafka_port: int,
         clickhouse_port: int,
         dashboard_port: int | None = None,
+        receive_port: int | None = None,
     ) -> None:
-        """Ports of 0 are free ones; without a dashboard's port there is none."""
+        """Ports of 0 are free ones; without a port of the dashboard, or of `receive`, there is none."""
         self.settings = settings
         """Once started: those that reach the stack."""
         self._data = data
@@ -72,6 +76,7 @@ class LocalStack:
         self._gate = Gate(kafka_port or free_port(), self._broker.port)
         self._clickhouse = EmbeddedClickHouse(folder=data / "clickhouse", port=clickhouse_port)
         self._dashboard_port = dashboard_port
+        self._receive_port = receive_port
         self._workers: dict[str, Child] = {}
         self._is_open = False
         self._lost = ""
@@ -94,6 +99,7 @@ class LocalStack:
                 except Interrupted:
                     pass  # that is how it ends
                 if self._is_open:
+                    self._stop_worker(_RECEIVE)
                     self._gate.close()
                     self._drain()
                 else:
@@ -120,8 +126,9 @@ class LocalStack:
     def addresses(self) -> str:
         """Where everything is, for people."""
         dashboard = f"Dashboard    http://{LOOPBACK}:{self._dashboard_port}\n" if self._dashboard_port else ""
+        receive = f"Receive      http://{LOOPBACK}:{self._receive_port}\n" if self._receive_port else ""
         return (
-            f"{dashboard}Kafka        {LOOPBACK}:{self._gate.port}\n"
+            f"{dashboard}{receive}Kafka        {LOOPBACK}:{self._gate.port}\n"
             f"ClickHouse   {self._clickhouse.url}  (database {_DATABASE})\n"
             f"data, logs   {self._data.resolve()}"
         )
@@ -134,6 +141,8 @@ class LocalStack:
         os.umask(0o077)
         own_folder(self._data / "logs")
         self._gate.reserve()
+        if self._receive_port:
+            require_free(self._receive_port, _RECEIVE)
         # Each is to be stopped from before it is started: a signal may come at any moment.
         for part in (self._clickhouse, self._broker):
             running.callback(part.stop)
@@ -156,6 +165,7 @@ class LocalStack:
         self._announce(running)
         self._is_open = True
         self._gate.open()
+        self._start_receive(running)
 
     def _announce(self, running: ExitStack) -> None:
         """Tell the other commands of this user where ClickHouse is, with its password."""
@@ -211,6 +221,16 @@ class LocalStack:
         for name, is_ready in ready.items():
             self._workers[name].wait_until(is_ready, timeout_s=_READY_TIMEOUT_S)
 
+    def _start_receive(self, running: ExitStack) -> None:
+        """The last to start and the first to stop: what it takes is stored."""
+        if self._receive_port is None:
+            return
+        self._receive_port = port = self._receive_port or free_port()
+        require_free(port, _RECEIVE)
+        settings = replace(self.settings, receive_host=LOOPBACK, receive_port=port)
+        self._begin(running, settings, _RECEIVE, "receive")
+        self._workers[_RECEIVE].wait_until(lambda: _is_ready(port), timeout_s=_READY_TIMEOUT_S)
+
     def _begin(self, running: ExitStack, settings: Settings, name: str, *arguments: str) -> None:
         running.callback(self._stop_worker, name)
         self._workers[name] = child = Child(
@@ -263,6 +283,18 @@ class LocalStack:
         if count:
             # Some may be stored and not yet noted as such.
             self._lost = f"up to {count} records that had been acknowledged are lost"
+
+
+def _is_ready(port: int) -> bool:
+    """Whether `receive` takes what is sent."""
+    connection = HTTPConnection(LOOPBACK, port, timeout=1)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == HTTPStatus.OK
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def _answers(port: int) -> bool:

@@ -51,6 +51,7 @@ class Ports:
     kafka: int
     clickhouse: int
     dashboard: int
+    receive: int
 
 
 def up(settings: Settings, *, data: Path, ports: Ports) -> None:
@@ -61,6 +62,7 @@ def up(settings: Settings, *, data: Path, ports: Ports) -> None:
         kafka_port=ports.kafka,
         clickhouse_port=ports.clickhouse,
         dashboard_port=ports.dashboard,
+        receive_port=ports.receive,
     )
 
     def serve(started: LocalStack) -> None:

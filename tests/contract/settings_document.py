@@ -21,6 +21,7 @@ GROUPS = {
     "workers": ("METRICS_", "DATA_", "LOG_"),
     "formats": ("OTLP_", "PERSONAL_"),
     "dashboard": ("DASHBOARD_",),
+    "receive": ("RECEIVE_",),
     "retention": ("RETENTION_", "SESSION_RETENTION_", "DEAD_LETTER"),
     "sessions": tuple(item.name.removesuffix("_ms").upper() for item in fields(Policy)),
 }

@@ -32,9 +32,11 @@ from pipeline.commands.dashboard import READ_SETTINGS
 from pipeline.embedded.child import LOOPBACK, Child, free_port
 from pipeline.embedded.kafka_probe import broker_answers
 from pipeline.formats import measure
+from pipeline.kafka import writer as kafka_writer
 from pipeline.kafka.admin import ensure_topics
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.query import saved
+from pipeline.receive import server
 from pipeline.roles import topology
 from pipeline.roles.health import Health
 from pipeline.roles.metrics import Metrics
@@ -48,8 +50,8 @@ ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 SCHEMA = Path(__file__).parent / "compose_spec" / "compose-spec.json"
 
-OURS = ("migrate", "dashboard", *ROLES)
-SERVICES = (*OURS, "kafka", "clickhouse")
+OURS = ("migrate", "dashboard", "receive", *ROLES)
+SERVICES = (*OURS, "kafka", "clickhouse", "otel-collector")
 LONG_RUNNING = tuple(name for name in SERVICES if name != "migrate")
 
 _VARIABLE = re.compile(r"\$\$|\$\{(\w+)(?::-([^}]*))?\}")
@@ -224,6 +226,8 @@ def test_env_file_reaches_everything() -> None:
 def test_policy_can_be_set() -> None:
     of_other_installations = {"CONFIG", "DATA_DIR", "KAFKA_SECURITY", "KAFKA_MECHANISM", "KAFKA_USERNAME"}
     of_other_installations |= {"KAFKA_PASSWORD", "KAFKA_CA_FILE", "KAFKA_REPLICATION"}
+    # Its command and the published port say where it listens.
+    of_other_installations |= {"RECEIVE_HOST", "RECEIVE_PORT"}
     # Here ClickHouse is one server.
     of_other_installations |= {"CLICKHOUSE_HOSTS", "CLICKHOUSE_CLUSTER", "CLICKHOUSE_INSERT_QUORUM"}
     offered = set(services()["sink"]["environment"])
@@ -242,6 +246,10 @@ def test_command_is_one_that_the_program_has(name: str) -> None:
         assert command == name and context.params["host"] == "0.0.0.0" and not context.params["no_login"]
         assert services()[name]["ports"] == [f"127.0.0.1:8080:{context.params['port']}"]
         assert load(environment(name)).dashboard_password
+    elif name == "receive":
+        assert command == name and context.params["host"] == "0.0.0.0" and context.params["no_keys"]
+        settings = load(environment(name))
+        assert services()[name]["ports"] == [f"127.0.0.1:4318:{settings.receive_port}"]
     else:
         assert command == name and not arguments
 
@@ -250,6 +258,8 @@ def test_command_is_one_that_the_program_has(name: str) -> None:
 def test_long_running_services_restart_and_tell_their_health(name: str) -> None:
     service = services()[name]
     assert service["restart"] == "unless-stopped"
+    if name == "otel-collector":  # no shell and no other program in its image
+        return
     check = service["healthcheck"]
     assert check["test"][0] in {"CMD", "CMD-SHELL"} and len(check["test"]) > 1
     assert seconds(check["timeout"]) <= seconds(check["interval"])
@@ -297,6 +307,32 @@ def test_health_check_sees_ready_and_alive(role: str) -> None:
     faults[0] = ""
     health.look()
     assert healthy()
+
+
+def test_the_collector_writes_what_the_router_reads() -> None:
+    service = services()["otel-collector"]
+    assert service["environment"]["KAFKA_BOOTSTRAP"] == load(environment("router")).kafka_bootstrap
+    ((source, target, mode),) = (volume.split(":") for volume in service["volumes"])
+    assert target == "/etc/otelcol-contrib/config.yaml" and mode == "ro", "where its image looks"
+    configuration = yaml.safe_load((ROOT / source).read_text(encoding="utf-8"))
+    kafka = configuration["exporters"]["kafka"]
+    topics_of_it = {kafka[signal]["topic"] for signal in ("logs", "traces")}
+    assert topics_of_it == {"otlp_logs", "otlp_spans"}
+    assert {kafka[signal]["encoding"] for signal in ("logs", "traces")} == {"otlp_proto"}
+    producer = kafka["producer"]
+    assert producer["max_message_bytes"] == topics.MAX_MESSAGE_BYTES
+    assert (producer["required_acks"], producer["allow_auto_topic_creation"]) == (-1, False)
+    assert set(configuration["service"]["pipelines"]) == {"logs", "traces"}
+    for pipeline in configuration["service"]["pipelines"].values():
+        assert pipeline["processors"][0] == "memory_limiter" and pipeline["exporters"] == ["kafka"]
+    published = {port.rpartition(":")[2] for port in service["ports"]}
+    protocols = configuration["receivers"]["otlp"]["protocols"]
+    assert {each["endpoint"].rpartition(":")[2] for each in protocols.values()} == published
+
+
+def test_a_stop_leaves_time_for_what_receive_accepted() -> None:
+    longest_s = server.GRACE_S + kafka_writer._STOP_S
+    assert seconds(services()["receive"]["stop_grace_period"]) > longest_s
 
 
 def test_kafka_takes_what_the_topics_take() -> None:

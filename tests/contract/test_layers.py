@@ -38,7 +38,8 @@ MAY_IMPORT = {
     "streaming": {"domain", "formats", "storage", "state", "roles", "kafka", "clickhouse", "topics"},
     "dashboard": {"domain", "query"},
     "setting_values": set[str](),
-    "setting_list": {"domain", "setting_values"},
+    "receive_settings": {"setting_values"},
+    "setting_list": {"domain", "receive_settings", "setting_values"},
     "settings": {"domain", "setting_list", "setting_values"},
     # What SDKs reach, by HTTP and as a library: both make records of raw topics, and know nothing of sessions.
     "receive": {"domain", "formats", "kafka", "topics"},

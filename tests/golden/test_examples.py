@@ -21,6 +21,7 @@ from pipeline.domain.event import COUNTERS, Kind
 from pipeline.formats import embrace, measure, native, registry
 from pipeline.formats.format import Beside
 from pipeline.formats.rejected import MAX_DETAIL_CHARS, Reason, Rejected
+from pipeline.formats.translation import Translation
 from tests.support.decoding import assert_read_alike
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import clickhouse_connect
 import orjson
@@ -28,7 +28,7 @@ from tests.support.recorded import bodies, events_by_device, raw_identities, rec
 from tests.support.restless import Producer, stored_events
 from tests.support.stack import command_line, environment, unavailable
 
-_ANY_PORTS = ("--kafka-port", "0", "--clickhouse-port", "0", "--dashboard-port", "0")
+_ANY_PORTS = ("--kafka-port", "0", "--clickhouse-port", "0", "--dashboard-port", "0", "--receive-port", "0")
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 120.0
 KEY = ("app_id", "device_id", "session_id")
@@ -107,6 +107,14 @@ class Up:
         assert found, self.printed
         return f"{found[1]}/{found[2]}"
 
+    def post(self, path: str, body: bytes, content_type: str) -> int:
+        """What `receive` answers, with the status."""
+        found = re.search(r"^Receive +(http://\S+)$", self.printed, re.MULTILINE)
+        assert found, self.printed
+        request = Request(found[1] + path, body, {"Content-Type": content_type})
+        with urlopen(request, timeout=60) as answer:
+            return int(answer.status)
+
     def page(self, path: str) -> str:
         """A page of the dashboard."""
         found = re.search(r"^Dashboard +(http://\S+)$", self.printed, re.MULTILINE)
@@ -179,7 +187,8 @@ def test_up_stores_drains_and_goes_on_where_it_ended(tmp_path: Path) -> None:
         assert "sessionizer" in up.page("/pipeline")
         assert up.page("/sessions?range=all").count('class="began"') == 50
         # What is sent right before the signal is stored as well.
-        up.command("send", "--format", "measure", str(last_file))
+        for line in bodies([last_file]):
+            assert up.post("/events", line, "application/json") == 202
         assert up.end() == 0, up.complaints
         assert up.complaints == ""
     with started(tmp_path, "second") as up:

@@ -15,23 +15,30 @@ from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.query.operations import ledger_totals
 from pipeline.roles.topology import reads
 from tests.integration.test_up import START_TIMEOUT_S, STOP_TIMEOUT_S, Up, left_over, started
-from tests.support.restless import Producer, stored_events
+from tests.support.restless import HttpProducer, Producer, stored_events
 
 
 def test_what_is_acknowledged_while_it_starts_and_stops_is_stored(tmp_path: Path) -> None:
-    port = free_port()
-    with Producer(f"{LOOPBACK}:{port}") as producer, started(tmp_path, "up", "--kafka-port", str(port)) as up:
+    port, receive_port = free_port(), free_port()
+    ports = ("--kafka-port", str(port), "--receive-port", str(receive_port))
+    with (
+        Producer(f"{LOOPBACK}:{port}") as producer,
+        HttpProducer(receive_port) as http,
+        started(tmp_path, "up", *ports) as up,
+    ):
         producer.wait_for(300)
+        http.wait_for(300)
         lines = [[cell.strip() for cell in line.split("│")] for line in up.command("status").splitlines()]
         lags = [int(cells[4]) for cells in lines if len(cells) > 4 and cells[1] in reads()]
         assert len(lags) == sum(map(len, reads().values())) and min(lags) >= 0
         assert up.end() == 0, up.complaints
         assert up.complaints == ""
+        assert set(http.statuses) <= {0, 200}
         # Shut out, but never told that a record failed which the broker had taken.
         assert set(producer.errors) <= {"KafkaConnectionError", "KafkaTimeoutError", "NodeNotReadyError"}
     with EmbeddedClickHouse(folder=tmp_path / "data" / "clickhouse") as clickhouse:
         stored = stored_events(clickhouse)
-        assert producer.acknowledged - stored == set()
+        assert (producer.acknowledged | http.acknowledged) - stored == set()
         counted = clickhouse.command("SELECT sum(event_count) FROM app_sessions.sessions")
         assert int(counted) == len(stored)
         store = Store(f"{clickhouse.url}/app_sessions")

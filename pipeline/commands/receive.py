@@ -1,0 +1,163 @@
+"""`receive`: what SDKs send over HTTP, on to Kafka, until a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import resource
+import signal
+import socket
+from functools import partial
+from pathlib import Path
+
+from pipeline import wiring
+from pipeline.commands.failure import CommandFailed
+from pipeline.commands.listening import is_loopback, listening, shown
+from pipeline.errors import Terminal, path_of
+from pipeline.kafka.writer import KafkaWriter
+from pipeline.logs import log_for_worker
+from pipeline.receive.app import Readiness, application
+from pipeline.receive.budget import Budget
+from pipeline.receive.intake import Common
+from pipeline.receive.keys import InvalidKeys, Keys
+from pipeline.receive.metrics import ReceiveMetrics
+from pipeline.receive.origins import Origins
+from pipeline.receive.server import StoppableServer, config
+from pipeline.settings import Settings
+
+_BEGIN_S = 5.0
+"""How long it waits for Kafka before it lets anybody in, to be told that there is none."""
+_OTHER_FILES = 200
+"""To Kafka, of the program itself, and of connections that are on their way out."""
+_LOOK_S = 5.0
+"""How often the file of keys is looked at."""
+
+log = logging.getLogger(__name__)
+
+
+def receive(settings: Settings, *, host: str, port: int, needs_key: bool) -> None:
+    """Serve until SIGINT or SIGTERM; what was accepted by then is in Kafka and answered. Raises `CommandFailed` if it
+    cannot begin, and `UnusablePath` for a file of keys that cannot be read."""
+    if needs_key and not settings.receive_keys and not is_loopback(host):
+        raise CommandFailed(
+            f"{host} can be reached from other machines: name a file of keys with PIPELINE_RECEIVE_KEYS, or use "
+            "--no-keys if whoever can reach it may send"
+        )
+    log_for_worker(settings.log_format, "receive")
+    keys = KeyFile(Path(settings.receive_keys)) if needs_key and settings.receive_keys else None
+    writer, metrics, readiness = KafkaWriter(wiring.connection(settings)), ReceiveMetrics(), Readiness()
+    common = Common(
+        writer,
+        metrics,
+        Budget(settings.receive_budget),
+        settings.receive_max_body,
+        keys=(lambda: keys.keys) if keys else (lambda: None),
+        options=wiring.options(settings),
+    )
+    named = [origin.strip() for origin in settings.receive_origins.split(",") if origin.strip()]
+
+    failures: list[Exception] = []
+
+    async def run() -> None:
+        try:
+            await asyncio.gather(writer.run(), *([keys.watch()] if keys else []))
+        except Exception as error:  # a fault of the program: without these nothing would be taken any more
+            failures.append(error)
+            server.should_exit = True
+
+    app = application(
+        common,
+        Origins(named, loopback=is_loopback(host)),
+        readiness=readiness,
+        run=run,
+        begin=partial(writer.wait_until_up, _BEGIN_S),
+        stop=writer.stop,
+    )
+    most = connections_possible(settings.receive_connections)
+    server = StoppableServer(config(app, max_connections=most), stopping=readiness.stop)
+    metrics.watch(metrics.kafka_up, lambda: writer.is_up)
+    metrics.watch(metrics.in_flight, lambda: common.budget.used)
+    metrics.watch(metrics.connections, lambda: len(server.server_state.connections))
+    with listening(host, port) as listener:
+        if settings.metrics_port:
+            _serve_metrics(metrics, settings)
+        asked = f"keys of {settings.receive_keys}" if keys else "no keys"
+        print(f"Receive      http://{shown(host)}:{listener.getsockname()[1]}  ({asked})", flush=True)
+        _run(server, listener)
+    for failure in failures:
+        raise failure
+
+
+def _run(server: StoppableServer, listener: socket.socket) -> None:
+    # Its own words are of clients that sent something else than HTTP; our own are said of all else.
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # The server raises the signal that stopped it once more when it is done: that is no failure.
+        signal.signal(number, lambda *_: None)
+    server.run(sockets=[listener])
+
+
+def _serve_metrics(metrics: ReceiveMetrics, settings: Settings) -> None:
+    try:
+        metrics.serve(settings.metrics_host, settings.metrics_port)
+    except OSError as error:
+        raise CommandFailed(
+            f"PIPELINE_METRICS_PORT: cannot listen on {settings.metrics_host}:{settings.metrics_port}: "
+            f"{error.strerror or error}. Stop what listens there, or choose another port"
+        ) from error
+
+
+def connections_possible(wanted: int) -> int:
+    """As many connections as are wanted, or fewer where this process may not have so many files open; as many as it may
+    have at all are allowed from now on."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + _OTHER_FILES
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        log.warning("only %d open files are allowed: %d connections at once, not %d", hard, hard // 2, wanted)
+        needed, wanted = hard, min(wanted, hard // 2)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    return wanted
+
+
+class KeyFile:
+    """The keys of a file, read again when it changes."""
+
+    def __init__(self, path: Path) -> None:
+        """Reads it. Raises `UnusablePath` and `CommandFailed`."""
+        self._path = path
+        self._seen = self._mark()
+        self.keys = self._read()
+
+    async def watch(self) -> None:
+        """Until cancelled. A file that is at fault changes nothing, and is named in the log."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            self.look()
+
+    def look(self) -> None:
+        """Read it again if it has changed."""
+        try:
+            mark = self._mark()
+            if mark == self._seen:
+                return
+            self._seen = mark
+            self.keys = self._read()
+        except Terminal as error:
+            log.error("%s; the keys from before still hold", error)
+        else:
+            log.info("the keys of %s were read again", self._path)
+
+    def _mark(self) -> tuple[int, int, int]:
+        with path_of("PIPELINE_RECEIVE_KEYS", self._path):
+            found = self._path.stat()
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+    def _read(self) -> Keys:
+        try:
+            with path_of("PIPELINE_RECEIVE_KEYS", self._path):
+                text = self._path.read_text("utf-8")
+            return Keys.read(text)
+        except (InvalidKeys, UnicodeDecodeError) as error:
+            said = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+            raise CommandFailed(f"PIPELINE_RECEIVE_KEYS: {self._path}: {said}") from error

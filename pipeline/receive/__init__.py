@@ -1,0 +1,1 @@
+"""HTTP in, records of raw topics out: for SDKs that speak no Kafka."""

@@ -1,0 +1,184 @@
+"""The application: its routes, which pages may send, and how it says that it is well."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route as Address
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pipeline.receive import bodies
+from pipeline.receive.answers import JSON, plain_refusal
+from pipeline.receive.intake import Common, Intake
+from pipeline.receive.metrics import ReceiveMetrics
+from pipeline.receive.origins import Origins, answer_headers, preflight_headers
+from pipeline.receive.refusal import NeverTaken, NotTaken
+from pipeline.receive.routes import ROUTES, Route
+
+_DECODED_AT_ONCE = 2
+"""Long bodies: what is made of one takes ten times its bytes for a moment."""
+_HEALTH = frozenset({"/livez", "/readyz"})
+_METRICS_PATH = "/v1/metrics"
+
+log = logging.getLogger(__name__)
+
+
+class Readiness:
+    """Whether new requests should come here."""
+
+    def __init__(self) -> None:
+        self.is_stopping = False
+
+    def stop(self) -> None:
+        """From now on they should not."""
+        self.is_stopping = True
+
+
+def application(
+    common: Common,
+    origins: Origins,
+    *,
+    readiness: Readiness,
+    routes: Sequence[Route] = ROUTES,
+    run: Callable[[], Awaitable[None]] | None = None,
+    begin: Callable[[], Awaitable[None]] | None = None,
+    stop: Callable[[], Awaitable[None]] | None = None,
+) -> Starlette:
+    """All of it. `run` works beside it until it is cancelled; `begin` is waited for before anybody is let in, `stop`
+    after the last answer."""
+    threads = asyncio.Semaphore(_DECODED_AT_ONCE)
+    besides = _Besides(common, readiness, routes)
+
+    @asynccontextmanager
+    async def living(_: Starlette) -> AsyncIterator[None]:
+        task = asyncio.ensure_future(run()) if run else None
+        if begin:
+            await begin()
+        yield
+        if task:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        if stop:
+            await stop()
+
+    methods = ", ".join(dict.fromkeys(name for route in routes for name in route.methods))
+    app = Starlette(
+        lifespan=living,
+        routes=[
+            Address("/livez", besides.alive),
+            Address("/readyz", besides.ready),
+            *(Address(route.path, Intake(route, common, threads)) for route in routes),
+        ],
+        middleware=[Middleware(OriginCheck, origins=origins, methods=methods, metrics=common.metrics)],
+        exception_handlers={404: besides.not_found, 405: besides.wrong_method, Exception: besides.broken},
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+class _Besides:
+    """What is answered besides the routes."""
+
+    def __init__(self, common: Common, readiness: Readiness, routes: Sequence[Route]) -> None:
+        self._shared = common
+        self._readiness = readiness
+        self._paths = ", ".join(dict.fromkeys(route.path for route in routes))
+
+    async def alive(self, _: Request) -> Response:
+        return PlainTextResponse("alive\n")
+
+    async def ready(self, _: Request) -> Response:
+        if self._readiness.is_stopping:
+            return PlainTextResponse("stopping\n", 503)
+        if not self._shared.writer.is_up:
+            return PlainTextResponse("Kafka does not answer\n", 503)
+        return PlainTextResponse("ready\n")
+
+    async def not_found(self, request: Request, _: Exception) -> Response:
+        text = f"nothing is taken here; it is at {self._paths}"
+        if request.scope["path"] == _METRICS_PATH:
+            text = (
+                "metrics are not taken; an OpenTelemetry SDK leaves them out with OTEL_METRICS_EXPORTER=none"
+            )
+        return await refused(self._shared.metrics, request, NeverTaken(404, "path", text))
+
+    async def wrong_method(self, _: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return PlainTextResponse("use GET or HEAD\n", 405, error.headers)
+
+    async def broken(self, request: Request, error: Exception) -> Response:
+        self._shared.metrics.requests.labels("other", "500").inc()
+        log.error("a fault of the program at %s", request.scope["path"][:100], exc_info=error)
+        body = msgspec.json.encode({"reason": "fault", "detail": "a fault of the server; its log has more"})
+        return Response(body, 500, {"Content-Type": JSON, "Connection": "close"})
+
+
+async def refused(metrics: ReceiveMetrics, request: Request, fault: NotTaken) -> Response:
+    """The answer to what no route takes."""
+    metrics.requests.labels("other", str(fault.status)).inc()
+    metrics.refused.labels("other", fault.reason).inc()
+    answer = plain_refusal(fault, JSON)
+    response = Response(answer.body, answer.status, {"Content-Type": JSON})
+    is_whole = False
+    with suppress(bodies.ClientGone):
+        is_whole = await bodies.Body(request).discard()
+    if not is_whole:
+        response.headers["Connection"] = "close"
+    return response
+
+
+class OriginCheck:
+    """Around the application: pages of other origins are kept out, those that may send are told so."""
+
+    def __init__(self, app: ASGIApp, *, origins: Origins, methods: str, metrics: ReceiveMetrics) -> None:
+        """`methods` are those that some route takes, separated by commas."""
+        self._app = app
+        self._origins = origins
+        self._methods = methods
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope["root_path"] = ""
+        request = Request(scope, receive)
+        origin = request.headers.get("origin")
+        if origin is None or scope["path"] in _HEALTH:
+            if request.method == "OPTIONS":
+                await Response(status_code=204, headers={"Allow": f"{self._methods}, OPTIONS"})(
+                    scope, receive, send
+                )
+                return
+            await self._app(scope, receive, send)
+            return
+        if not self._origins.allows(origin):
+            text = f"pages of {origin[:200]} may not send: PIPELINE_RECEIVE_ORIGINS names those that may"
+            response = await refused(self._metrics, request, NeverTaken(403, "origin", text))
+            response.headers["Vary"] = "Origin"
+            await response(scope, receive, send)
+            return
+        if request.method == "OPTIONS":
+            headers = answer_headers(origin) | preflight_headers(request.headers, self._methods)
+            await Response(status_code=204, headers=headers)(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                said = (
+                    (name.lower().encode(), value.encode()) for name, value in answer_headers(origin).items()
+                )
+                message["headers"] = [*message["headers"], *said]
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)

@@ -1,0 +1,242 @@
+"""What of a body is sound, and what it becomes in Kafka: by the formats' own decoders, as the router has them.
+
+What is refused goes to Kafka all the same, where the router makes dead letters of it: nothing is dropped in silence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import NamedTuple
+
+import msgspec
+
+from pipeline.formats import native, registry
+from pipeline.formats.envelope import Envelope
+from pipeline.formats.format import Beside, Format, Headers
+from pipeline.formats.limits import MAX_CONTAINERS
+from pipeline.formats.options import DEFAULTS, Options
+from pipeline.formats.rejected import Reason, Rejected
+from pipeline.kafka.produce import RecordToSend
+from pipeline.receive.refusal import NeverTaken
+
+MAX_ENVELOPES = 1_000
+"""In one array: each becomes a record."""
+MAX_LISTED = 1_000
+"""Of what is refused of a body: a long one may hold hundreds of thousands of faults."""
+_SHAPE_BYTES = 2_000_000
+"""For each of so many begun an array may hold as many arrays and objects as a record: events of some 150 bytes have
+fewer, and each costs some time, however short it is."""
+_LATER_MS = 2 * 86_400_000
+_PATH = re.compile(r"([\w$.\[\]/\"@:-]{1,200}): ")
+# As in `formats/mending.py`: a text without an end goes to the end of all, or this would take quadratic time.
+_TOKENS = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
+_BLANKS = b" \t\r\n\xef\xbb\xbf"
+
+_raws = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class _Counted(msgspec.Struct):
+    events: list[msgspec.Raw]
+
+
+_counted = msgspec.json.Decoder(_Counted)
+
+
+class RefusedPart(NamedTuple):
+    """Something refused, with its place in the body."""
+
+    path: str
+    reason: str
+    detail: str
+
+
+class SentWith(NamedTuple):
+    """What came with a body."""
+
+    headers: Headers
+    """For the record."""
+    now_ms: int
+    options: Options = DEFAULTS
+    asks_for_apps: bool = False
+    """Whether the key is for some apps only: `Verdict.apps` has to be complete."""
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What a body comes to."""
+
+    records: list[RecordToSend]
+    """For Kafka: all that came, what is refused included."""
+    accepted: int = 0
+    """Events that are sound."""
+    faults: list[RefusedPart] = field(default_factory=list)
+    """The first MAX_LISTED of what is not."""
+    reasons: Counter[str] = field(default_factory=Counter)
+    """How much is not, by its reason."""
+    apps: set[str] = field(default_factory=set)
+    """The apps that the body claims to be of, as far as it can be read."""
+    is_refused: bool = False
+    """Nothing of it is sound."""
+    is_too_large: bool = False
+
+    @property
+    def rejected(self) -> int:
+        """How many events, log records or spans are not sound."""
+        return self.reasons.total()
+
+
+Judge = Callable[[bytes, SentWith], Verdict]
+"""Body to verdict. Never raises because of the body, but for `NotTaken` (403); blocks for as long as decoding takes."""
+
+
+def whole(topic: str) -> Judge:
+    """Judges bodies that become one record of a topic as they are."""
+
+    def judge(body: bytes, sent: SentWith) -> Verdict:
+        found = _format_of(topic)
+        if found is None or found.translate is None:
+            return _unread(topic, body, sent)
+        beside = Beside(sent.headers, sent.options)
+        translation = found.translate(body, sent.now_ms, beside)
+        faults = [translation] if isinstance(translation, Rejected) else translation.refused
+        made = [] if isinstance(translation, Rejected) else translation.records
+        verdict = _verdict(topic, body, sent, made[0].key if made else None)
+        verdict.accepted = sum(len(_counted.decode(record.value).events) for record in made)
+        verdict.apps = _apps(record.key for record in made)
+        if sent.asks_for_apps and any(fault.reason is Reason.TIME_OUT_OF_RANGE for fault in faults):
+            # What is too early now may not be when the router reads it.
+            later = found.translate(body, sent.now_ms + _LATER_MS, beside)
+            verdict.apps |= (
+                set() if isinstance(later, Rejected) else _apps(each.key for each in later.records)
+            )
+        return _with_faults(verdict, faults)
+
+    return judge
+
+
+def envelopes(body: bytes, sent: SentWith) -> Verdict:
+    """Judges a native envelope, or an array of them: a record each."""
+    topic = native.ANY_KEY.topic
+    if not body.lstrip(_BLANKS).startswith(b"["):
+        return _envelope(topic, body, sent, "")
+    elements = _elements(body)
+    if isinstance(elements, Rejected):
+        # As one record, of which the router makes one dead letter.
+        return _with_faults(_verdict(topic, body, sent, None), [elements])
+    verdict = Verdict([])
+    for index, value in enumerate(elements):
+        one = _envelope(topic, value, sent, f"[{index}]")
+        verdict.records += one.records
+        verdict.accepted += one.accepted
+        verdict.faults += one.faults[: MAX_LISTED - len(verdict.faults)]
+        verdict.apps |= one.apps
+        verdict.reasons += one.reasons
+    verdict.is_refused = not verdict.accepted
+    return verdict
+
+
+def _envelope(topic: str, value: bytes, sent: SentWith, where: str) -> Verdict:
+    key = native.key_of(value)
+    verdict = _verdict(topic, value, sent, key)
+    verdict.apps = _apps([key] if key else [])
+    read = native.decode(value, key, sent.now_ms)
+    if isinstance(read, Rejected) and read.reason is Reason.TOO_MANY_EVENTS:
+        translation = native.ANY_KEY.translate and native.ANY_KEY.translate(value, sent.now_ms)
+        if translation and not isinstance(translation, Rejected):
+            verdict.accepted = sum(len(_counted.decode(each.value).events) for each in translation.records)
+            return _with_faults(verdict, translation.refused, where)
+    if isinstance(read, Envelope):
+        verdict.accepted = len(read.events)
+        return _with_faults(verdict, read.refused, where)
+    return _with_faults(verdict, [read], where)
+
+
+def _elements(body: bytes) -> Sequence[bytes] | Rejected:
+    """The elements of an array as they came, JSON or not; or why it is none."""
+    allowed = MAX_CONTAINERS * -(-len(body) // _SHAPE_BYTES)
+    # The first count has those of texts as well, and takes a hundredth of the time.
+    if body.count(b"{") + body.count(b"[") > allowed and _opens_more(body, allowed):
+        return Rejected(Reason.TOO_MANY_VALUES, f"at most {allowed} arrays and objects in so many bytes")
+    try:
+        found: Sequence[bytes] | None = [bytes(raw) for raw in _raws.decode(body)]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # One of them may be mendable: then it is no strict JSON, and neither is the array.
+        found = _cut(body.strip(_BLANKS))
+    if found is None:
+        return Rejected(Reason.MALFORMED_JSON, "the array has no end, or something behind it")
+    if not found:
+        return Rejected(Reason.NO_EVENTS, "the array has no envelope")
+    if len(found) > MAX_ENVELOPES:
+        return Rejected(Reason.TOO_MANY_VALUES, f"at most {MAX_ENVELOPES} envelopes, not {len(found)}")
+    return found
+
+
+def _opens_more(body: bytes, allowed: int) -> bool:
+    openings = (token for token in _TOKENS.finditer(body) if token[0] in (b"{", b"["))
+    return next(islice(openings, allowed, None), None) is not None
+
+
+def _cut(array: bytes) -> Sequence[bytes] | None:
+    """The elements of a text that begins with `[`, by its brackets and commas outside of texts. None if it does not end
+    with the bracket that closes it."""
+    depth, begin = 0, 1
+    found = []
+    for token in _TOKENS.finditer(array):
+        sign = token[0]
+        if sign in (b"[", b"{"):
+            depth += 1
+        elif sign in (b"]", b"}"):
+            depth -= 1
+            if depth == 0:
+                found.append(array[begin : token.start()].strip(_BLANKS))
+                return found if sign == b"]" and token.end() == len(array) else None
+        elif sign == b"," and depth == 1:
+            found.append(array[begin : token.start()].strip(_BLANKS))
+            begin = token.end()
+    return None
+
+
+def _verdict(topic: str, value: bytes, sent: SentWith, key: bytes | None) -> Verdict:
+    # Under the key of the first device in it: what one device sends stays in order.
+    return Verdict([RecordToSend(topic, key, value, headers=sent.headers)])
+
+
+def _with_faults(verdict: Verdict, faults: Sequence[Rejected], where: str = "") -> Verdict:
+    return replace(
+        verdict,
+        faults=[_fault(each, where) for each in faults[:MAX_LISTED]],
+        reasons=Counter(str(each.reason) for each in faults),
+        is_refused=not verdict.accepted,
+        is_too_large=any(
+            each.reason is Reason.RECORD_TOO_LARGE and each.event_index is None for each in faults
+        ),
+    )
+
+
+def _fault(rejected: Rejected, where: str) -> RefusedPart:
+    found = _PATH.match(rejected.detail)
+    path = found[1] if found else "$"
+    if where:
+        path = where if path == "$" else f"{where}.{path}"
+    return RefusedPart(path, str(rejected.reason), rejected.detail)
+
+
+def _apps(keys: Iterable[bytes]) -> set[str]:
+    return {key.partition(b"/")[0].decode(errors="replace") for key in keys}
+
+
+def _format_of(topic: str) -> Format | None:
+    return next((each for each in registry.FORMATS if each.topic == topic), None)
+
+
+def _unread(topic: str, body: bytes, sent: SentWith) -> Verdict:
+    """A format that has no decoder yet: handed on as it is."""
+    if sent.asks_for_apps:
+        raise NeverTaken(
+            403, "app", f"whose it is cannot be read yet of what goes to {topic}: use a key for all apps"
+        )
+    return Verdict([RecordToSend(topic, None, body, headers=sent.headers)], accepted=1)
