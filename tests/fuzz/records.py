@@ -21,6 +21,7 @@ from pipeline.domain.fold import sessions
 from pipeline.domain.policy import Policy
 from pipeline.formats import measure, native
 from pipeline.formats.format import Translate
+from pipeline.formats.hashed_ids import bounded_id
 from pipeline.formats.limits import MAX_BODY_BYTES, MAX_RECORD_BYTES
 from pipeline.formats.mending import read_json
 from pipeline.formats.rejected import Rejected
@@ -165,8 +166,8 @@ class _Routed(_Records):
             require(outcome.event_index is None, "a refused body names no event")
             check_dead_letters([outcome], None, value, record_ms)
             return Seen(False, check_rejected(outcome))
-        events = _tree(value).get("events") or []
-        refused = check_indexes(outcome.refused, len(events))
+        ids = self.ids_of(_tree(value))
+        refused = check_indexes(outcome.refused, len(ids))
         come: list[str] = []
         meanings: set[tuple[int, int]] = set()
         for record in outcome.records:
@@ -177,11 +178,16 @@ class _Routed(_Records):
             come += [event.id for event in envelope.events]
             meanings |= {(event.kind, event.counters) for event in envelope.events}
             check_envelope(envelope, record.key, record_ms)
-        kept = [event["id"] for index, event in enumerate(events) if index not in refused]
+        kept = [event_id() for index, event_id in enumerate(ids) if index not in refused]
         require(sorted(come) == sorted(kept), "every event is translated or refused")
         check_dead_letters(outcome.refused, None, value, record_ms)
         shape = frozenset(check_rejected(each) for each in outcome.refused)
         return Seen(bool(come), (shape, frozenset(meanings), min(len(outcome.records), 3)))
+
+    @staticmethod
+    def ids_of(tree: dict[str, Any]) -> list[Callable[[], str]]:
+        """What gives the id of each event of a record, as they are counted; only asked of good ones."""
+        return [lambda event=event: event["id"] for event in tree.get("events") or []]
 
     @staticmethod
     def _record_ms(data: bytes) -> int:
@@ -194,6 +200,17 @@ class MeasureTarget(_Routed):
     def __init__(self) -> None:
         super().__init__("measure", MEASURE_KEYS, MEASURE_VALUES)
         self.translate = measure.decode
+
+    @staticmethod
+    def ids_of(tree: dict[str, Any]) -> list[Callable[[], str]]:
+        spans = tree.get("spans")
+        of_spans = [lambda span=span: span_id(span) for span in spans] if isinstance(spans, list) else []
+        return _Routed.ids_of(tree) + of_spans
+
+
+def span_id(span: dict[str, Any]) -> str:
+    """The id of the event of a span of a Measure body."""
+    return bounded_id(f"{span['trace_id']}-{span['span_id']}.s")
 
 
 class NativeEventsTarget(_Routed):

@@ -64,7 +64,8 @@ MEASURE_KEYS: tuple[str, ...] = (
     "class_name", "method_name", "line_num", "file_name", "module_name", "symbol_address", "signal",
     "message", "severity", "handled", "framework", "status_code", "failure_reason", "method", "url",
     "reason", "target", "x", "attachments", "user_triggered", "user_defined_attribute", "measure.type",
-    "exception.type", "telemetry.sdk.name", "service.version",
+    "exception.type", "telemetry.sdk.name", "service.version", "trace_id", "span_id", "parent_id", "name",
+    "start_time", "end_time", "duration", "status", "attributes", "checkpoints",
 )
 MEASURE_VALUES: tuple[object, ...] = (
     "exception", "anr", "http", "lifecycle_app", "app_exit", "cold_launch", "gesture_click", "screen_view",

@@ -160,6 +160,7 @@ def test_examples_cover_every_reason() -> None:
         Reason.DEVICE_SET_ASIDE,
         Reason.UNKNOWN,
         Reason.WRONG_PARTITION,
+        Reason.UNSUPPORTED,
     }
     assert {each["reason"] for each in single} == {
         reason.value for reason in set(Reason) - decoders_never_give
