@@ -347,3 +347,18 @@ def test_what_was_mended_of_a_span_names_its_place() -> None:
     outcome = measure.decode(value, NOW)
     assert isinstance(outcome, measure.Translation)
     assert [event.repaired for event in decoded(outcome.records[0]).events] == [(), ("spans[1].name",)]
+
+
+def test_events_of_very_many_values_are_put_into_records_that_may_hold_them() -> None:
+    """A body's bound goes by all its bytes; that of a native envelope is one for all."""
+    padding = [event(f"p{n}", block={"x": "y" * 800_000}) for n in range(6)]
+    some = [event(f"e{n}", block={"x": [[]] * 20_000}) for n in range(9)]
+    in_texts = event("t", block={"x": "[" * 60_000})
+    too_many = event("m", block={"x": [[]] * 60_000})
+    found = translated(*padding, *some, in_texts, too_many)
+    assert sorted(name for part in ids(found) for name in part) == sorted(
+        each["id"] for each in [*padding, *some, in_texts]
+    )
+    (refused,) = found.refused
+    assert (refused.reason, refused.event_index) == (Reason.TOO_MANY_VALUES, 16)
+    assert refused.detail.startswith("events[16]: as a native event: 6000")
