@@ -26,6 +26,7 @@ from tests.fuzz.campaign import Campaign, best_ms, run_atheris, run_mutator, sav
 DECODERS = {
     "native": ("tests.fuzz.records", "NativeTarget"),
     "measure": ("tests.fuzz.records", "MeasureTarget"),
+    "faro": ("tests.fuzz.records", "FaroTarget"),
     "native-events": ("tests.fuzz.records", "NativeEventsTarget"),
     "state": ("tests.fuzz.stored", "StateTarget"),
     "dead-letter": ("tests.fuzz.foreign", "DeadLetterTarget"),

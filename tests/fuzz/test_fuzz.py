@@ -35,7 +35,7 @@ from pipeline.storage import stored_event
 from pipeline.storage.dead_letter import dead_letters_of, row_of_dead_letter
 from tests.fuzz.campaign import Campaign, run_mutator
 from tests.fuzz.foreign import DeadLetterTarget, SettingsTarget
-from tests.fuzz.records import MeasureTarget, NativeEventsTarget, NativeTarget, check_envelope
+from tests.fuzz.records import FaroTarget, MeasureTarget, NativeEventsTarget, NativeTarget, check_envelope
 from tests.fuzz.stored import StateTarget, StoredEventTarget
 from tests.fuzz.target import Escaped, Target
 from tests.fuzz.vocabulary import NOW_MS
@@ -45,6 +45,7 @@ INPUTS = 4_000
 TARGETS: dict[str, Callable[[], Target]] = {
     "native": NativeTarget,
     "measure": MeasureTarget,
+    "faro": FaroTarget,
     "native-events": NativeEventsTarget,
     "state": StateTarget,
     "dead-letter": DeadLetterTarget,

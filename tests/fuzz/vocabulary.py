@@ -73,4 +73,17 @@ MEASURE_VALUES: tuple[object, ...] = (
     "iPadOS", "fatal", "handled", "dart", "js", "CRASH", "ANR", "USER_STOPPED", "post", 404, 200, 0, True,
     False, "2025-11-24T15:58:00.123456789Z", "2025-11-24 15:58:00+05:30", "2025-11-24T15:58:00-00:00",
 )
+FARO_KEYS: tuple[str, ...] = (
+    "meta", "events", "logs", "exceptions", "measurements", "traces", "sdk", "app", "user", "browser", "os", "device",
+    "page", "session", "view", "k6", "name", "namespace", "version", "installationId", "id", "roles", "hash", "url",
+    "attributes", "previousSession", "timestamp", "domain", "trace", "trace_id", "span_id", "action", "level",
+    "message", "context", "type", "value", "values", "stacktrace", "frames", "filename", "function", "lineno", "colno",
+    "fatal", "toView", "toRoute", "toUrl", "fromUrl", "passive", "app.state", "url.full", "meta.url.full",
+)
+FARO_VALUES: tuple[object, ...] = (
+    "session_start", "view_changed", "route_change", "click", "navigation", "faro.navigation.push",
+    "faro.navigation.replaceState", "faro.performance.resource", "faro.user.action", "web-vitals", "error", "warn",
+    "app.crash", "session.end", "https://a.example/b?c#d", "/b", "http://[", "2025-11-24T15:58:00.123456789Z",
+    "1999-12-31T23:59:59Z", "a,b,,\"c\"", "session:x", True, False, 0, 1.5,
+)
 # fmt: on

@@ -1,7 +1,7 @@
 """Every example under schemas/examples, checked against the schema and against the decoders.
 
 Accepted native examples are plain envelopes, with what they decode to beside them (`*.expected.json`).
-Refused ones and Measure bodies are wrapped with key, record time and the exact outcome; `schemas/README.md`
+Refused ones and bodies of other formats are wrapped with key, record time and the exact outcome; `schemas/README.md`
 says how.
 """
 
@@ -18,7 +18,8 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from pipeline.domain.event import COUNTERS, Kind
-from pipeline.formats import measure, native
+from pipeline.formats import native, registry
+from pipeline.formats.format import Beside, Headers
 from pipeline.formats.rejected import MAX_DETAIL_CHARS, Reason, Rejected
 from tests.support.decoding import assert_read_alike
 
@@ -33,7 +34,8 @@ ACCEPTED = sorted(
 
 REFUSED = sorted((EXAMPLES / "native" / "refused").glob("*.json"))
 REPAIRED = sorted((EXAMPLES / "native" / "repaired").glob("*.json"))
-MEASURE = sorted((EXAMPLES / "measure").glob("*.json"))
+TRANSLATED = [path for name in ("measure", "faro") for path in sorted((EXAMPLES / name).glob("*.json"))]
+"""Of formats that the router reads, in a folder named as `send --format` has them."""
 
 
 def load(path: Path) -> Any:
@@ -129,10 +131,17 @@ def test_repaired(path: Path) -> None:
     assert example["schema"] == "not_json" or VALIDATOR.is_valid(json.loads(value or b""))
 
 
-@pytest.mark.parametrize("path", MEASURE, ids=stem)
-def test_measure(path: Path) -> None:
+def headers_of(example: dict[str, Any]) -> Headers:
+    """The record's headers that a wrapper describes."""
+    return [(name, text.encode()) for name, text in example.get("headers", {}).items()]
+
+
+@pytest.mark.parametrize("path", TRANSLATED, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_translated(path: Path) -> None:
     example = load(path)
-    outcome = measure.decode(value_of(example), example["record_ms"])
+    (found,) = registry.of_name(path.parent.name)
+    assert found.translate is not None
+    outcome = found.translate(value_of(example), example["record_ms"], Beside(headers_of(example)))
     if isinstance(outcome, Rejected):
         assert plain(outcome) == example["expect"]
         return
@@ -153,14 +162,13 @@ def test_examples_cover_every_kind_and_counter() -> None:
 
 
 def test_examples_cover_every_reason() -> None:
-    outcomes = [load(path)["expect"] for path in REFUSED + MEASURE]
+    outcomes = [load(path)["expect"] for path in REFUSED + TRANSLATED]
     single = [refused for outcome in outcomes for refused in outcome.get("refused", [outcome])]
     decoders_never_give = {
         Reason.NOT_STORABLE,
         Reason.DEVICE_SET_ASIDE,
         Reason.UNKNOWN,
         Reason.WRONG_PARTITION,
-        Reason.UNSUPPORTED,
     }
     assert {each["reason"] for each in single} == {
         reason.value for reason in set(Reason) - decoders_never_give
