@@ -237,7 +237,7 @@ class FaroTarget(_Routed):
 
 def span_id(span: dict[str, Any]) -> str:
     """The id of the event of a span of a Measure body."""
-    return bounded_id(f"{span['trace_id']}-{span['span_id']}.s")
+    return bounded_id(f"{span['trace_id']}-{span['span_id']}.e")
 
 
 class NativeEventsTarget(_Routed):

@@ -61,13 +61,13 @@ def said(event: native.NativeEvent) -> dict[str, Any]:
 def test_a_browser_without_installation_is_a_device_of_its_session_and_says_so() -> None:
     (envelope,) = envelopes(translated(meta(), events=[item("e")]))
     assert (envelope.app_id, envelope.device_id) == ("shop", "session:s1")
-    assert orjson.loads(envelope.resource)["device.id.source"] == "session"
+    assert said(envelope.events[0])["device.id.source"] == "session"
     assert envelope.events[0].client_session_id == "s1"
 
 
 def test_an_installation_is_the_device_and_says_nothing_of_a_session_in_its_place() -> None:
     (envelope,) = envelopes(translated(meta(installation="i1"), events=[item("e")]))
-    assert envelope.device_id == "i1" and "device.id.source" not in orjson.loads(envelope.resource)
+    assert envelope.device_id == "i1" and "device.id.source" not in said(envelope.events[0])
     assert envelope.events[0].client_session_id == "s1"
 
 

@@ -295,7 +295,7 @@ def test_a_span_is_an_event_at_its_start_that_says_how_long_it_took() -> None:
     found = body(spans=[span(1, duration=998.5, status=2, session_id="s1"), span(2)])
     (record,) = found.records
     one, two = decoded(record).events
-    assert (one.id, one.name, one.time_ms, one.seq) == ("4bf9-1.s", "span", 1_763_999_880_000, 7)
+    assert (one.id, one.name, one.time_ms, one.seq) == ("4bf9-1.e", "span", 1_763_999_880_000, 7)
     assert (one.kind, one.counters, one.client_session_id) == (Kind.ACTIVITY, 0, "s1")
     said = orjson.loads(one.attributes)
     assert (said["span.name"], said["duration_ms"], said["span.status"]) == ("load", 998.5, "error")
@@ -316,7 +316,7 @@ def test_a_span_is_the_same_event_in_whatever_body_it_is_sent() -> None:
 
 
 def test_events_and_spans_of_one_sender_share_an_envelope() -> None:
-    assert ids(body(events=[event("e")], spans=[span(1)])) == [["e", "4bf9-1.s"]]
+    assert ids(body(events=[event("e")], spans=[span(1)])) == [["e", "4bf9-1.e"]]
 
 
 def test_spans_count_towards_what_a_body_may_hold() -> None:

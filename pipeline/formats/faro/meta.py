@@ -63,7 +63,7 @@ def read_meta(meta: Any, session_told: str) -> Meta | Rejected:
     if isinstance(device_id, Rejected):
         return device_id
     is_of_session = not parts["app"].get("installationId")
-    resource = canonical_resource(orjson.dumps(dict(_resource(parts, is_of_session))))
+    resource = canonical_resource(orjson.dumps(dict(_resource(parts))))
     user = canonical_user(orjson.dumps(_user(parts["user"])))
     for text in (resource, user):
         if isinstance(text, Rejected):
@@ -79,7 +79,10 @@ def read_meta(meta: Any, session_told: str) -> Meta | Rejected:
         session_id or "",
         "" if is_shared else session_id or "",
         previous if isinstance(previous, str) else "",
-        dict(_attributes(parts, session_id if is_shared else "")),
+        {
+            **dict(_attributes(parts, session_id if is_shared else "")),
+            **({"device.id.source": "session"} if is_of_session else {}),
+        },
     )
 
 
@@ -108,14 +111,12 @@ def _device_id(app: Mapping[str, Any], session_id: str) -> str | Rejected:
     return rejected_id(device_id, "meta.session.id") or device_id
 
 
-def _resource(parts: Mapping[str, Mapping[str, Any]], is_of_session: bool) -> Iterator[tuple[str, Any]]:
+def _resource(parts: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
     for part in _OF_THE_RESOURCE:
         for field, value in parts[part].items():
             name = f"{part}.{field}"
             if name not in _NOT_TAKEN and value is not None and value != "":
                 yield _RESOURCE.get(name, name), value
-    if is_of_session:
-        yield "device.id.source", "session"
 
 
 def _user(user: Mapping[str, Any]) -> dict[str, Any]:

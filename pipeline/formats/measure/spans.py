@@ -20,7 +20,7 @@ _NAMES = {
     "name": "span.name",
     "trace_id": "trace_id",
     "span_id": "span_id",
-    "parent_id": "parent_span_id",
+    "parent_id": "span.parent_id",
     "user_defined_attribute": "user_defined_attribute",
 }
 _STATUS = {1: "ok", 2: "error"}
@@ -61,7 +61,7 @@ def span(
     for key, value in facts.items():
         attributes[key if key not in attributes else f"attribute.{key}"] = value
     native: dict[str, Any] = {
-        "id": bounded_id(f"{values['trace_id']}-{values['span_id']}.s"),
+        "id": bounded_id(f"{values['trace_id']}-{values['span_id']}.e"),
         "name": "span",
         "time": time_ms,
     }
