@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.formats import faro, measure, native
+from pipeline.formats import faro, measure, native, sentry
 from pipeline.formats.format import Format
 
-FORMATS: tuple[Format, ...] = (native.FORMAT, native.ANY_KEY, measure.FORMAT, faro.FORMAT)
+FORMATS: tuple[Format, ...] = (native.FORMAT, native.ANY_KEY, measure.FORMAT, faro.FORMAT, sentry.FORMAT)
 
 
 def routed_topics() -> tuple[str, ...]:

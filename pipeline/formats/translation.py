@@ -86,7 +86,9 @@ def set_right(
     for place, sender, time_ms, event in drafts:
         back_ms = back[sender.app_id, sender.device_id]
         if back_ms:
-            event["time"], event["raw_time"] = time_ms - back_ms, time_ms
+            event["time"] = time_ms - back_ms
+            # Of a clock that was corrected already, by when the device sent it, it is there.
+            event.setdefault("raw_time", time_ms)
             if time_ms - back_ms < MIN_TIME_MS:
                 refused.append(
                     rejected_time(time_ms - back_ms, record_ms, f"events[{place}].{time_field}", place)

@@ -27,6 +27,7 @@ DECODERS = {
     "native": ("tests.fuzz.records", "NativeTarget"),
     "measure": ("tests.fuzz.records", "MeasureTarget"),
     "faro": ("tests.fuzz.records", "FaroTarget"),
+    "sentry": ("tests.fuzz.records", "SentryTarget"),
     "native-events": ("tests.fuzz.records", "NativeEventsTarget"),
     "state": ("tests.fuzz.stored", "StateTarget"),
     "dead-letter": ("tests.fuzz.foreign", "DeadLetterTarget"),

@@ -86,4 +86,19 @@ FARO_VALUES: tuple[object, ...] = (
     "app.crash", "session.end", "https://a.example/b?c#d", "/b", "http://[", "2025-11-24T15:58:00.123456789Z",
     "1999-12-31T23:59:59Z", "a,b,,\"c\"", "session:x", True, False, 0, 1.5,
 )
+SENTRY_KEYS: tuple[str, ...] = (
+    "sent_at", "sdk", "name", "version", "trace", "dsn", "type", "length", "sid", "did", "init", "started",
+    "timestamp", "status", "errors", "duration", "attrs", "release", "environment", "user_agent",
+    "abnormal_mechanism", "event_id", "level", "platform", "exception", "values", "value", "mechanism", "handled",
+    "stacktrace", "frames", "module", "function", "contexts", "device", "os", "id", "op", "trace_id", "span_id",
+    "parent_span_id", "tags", "session.id", "extra", "request", "url", "user", "logentry", "formatted", "message",
+    "transaction", "start_timestamp", "spans", "data", "description", "items", "body", "attributes",
+)
+SENTRY_VALUES: tuple[object, ...] = (
+    "session", "event", "transaction", "log", "sessions", "attachment", "ok", "exited", "crashed", "abnormal",
+    "unhandled", "anr_foreground", "sentry.java.android", "sentry.javascript.browser", "sentry.cocoa",
+    "org.example.app@1.4.0+57", "fatal", "error", "java", "native", "AppExitInfo", "http.client", "pageload",
+    "GET https://a.example/b", "2025-11-24T15:58:00.123Z", "1945-06-16T06:36:49.000Z", 1763999880.123, 1e300, -1,
+    True, False, 503, "3C1FFC32-f68f-4af2-a1ee-dd72f4d62d17",
+)
 # fmt: on

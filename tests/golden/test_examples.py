@@ -34,7 +34,9 @@ ACCEPTED = sorted(
 
 REFUSED = sorted((EXAMPLES / "native" / "refused").glob("*.json"))
 REPAIRED = sorted((EXAMPLES / "native" / "repaired").glob("*.json"))
-TRANSLATED = [path for name in ("measure", "faro") for path in sorted((EXAMPLES / name).glob("*.json"))]
+TRANSLATED = [
+    path for name in ("measure", "faro", "sentry") for path in sorted((EXAMPLES / name).glob("*.json"))
+]
 """Of formats that the router reads, in a folder named as `send --format` has them."""
 
 

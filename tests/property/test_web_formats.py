@@ -1,4 +1,4 @@
-"""Faro: nothing makes its decoder raise, and however bodies are cut and sent again, the events are the same."""
+"""Faro and Sentry: nothing makes their decoders raise, and however it is sent again, the events are the same."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from pipeline.domain.fold import sessions
 from pipeline.domain.policy import Policy
-from pipeline.formats import faro, native
+from pipeline.formats import faro, native, sentry
+from pipeline.formats.format import Translate
 from pipeline.formats.rejected import Rejected
 from tests.property.test_decoders import broken, dumps, jsons, texts
 
@@ -81,8 +82,12 @@ bodies = st.fixed_dictionaries(
 @QUICK
 @given(broken(bodies))
 def test_what_is_written_of_a_broken_body_is_never_refused(value: bytes) -> None:
-    outcome = faro.translate(value, NOW)
-    assert outcome == faro.translate(value, NOW)
+    check_written(faro.translate, value)
+
+
+def check_written(translate: Translate, value: bytes) -> None:
+    outcome = translate(value, NOW)
+    assert outcome == translate(value, NOW)
     if isinstance(outcome, Rejected):
         return
     for record in outcome.records:
@@ -90,3 +95,49 @@ def test_what_is_written_of_a_broken_body_is_never_refused(value: bytes) -> None
         assert isinstance(envelope, native.Envelope) and not envelope.refused
     indexes = [each.event_index for each in outcome.refused if each.event_index is not None]
     assert indexes == sorted(set(indexes))
+
+
+updates = st.fixed_dictionaries(
+    {"sid": st.sampled_from(["a1", "A-1", "b2"]), "started": stamps, "timestamp": stamps},
+    optional={
+        "status": st.sampled_from(["ok", "exited", "crashed", "abnormal", "unhandled"]) | jsons,
+        "did": good_texts,
+        "errors": jsons,
+        "abnormal_mechanism": st.just("anr_x") | jsons,
+    },
+)
+errors = st.fixed_dictionaries(
+    {"event_id": good_texts, "timestamp": stamps | st.integers(0, 10**13) | st.floats(allow_nan=False)},
+    optional={
+        **dict.fromkeys(("level", "platform", "tags", "contexts", "user", "extra", "logentry", "request"), jsons),
+        "exception": st.fixed_dictionaries({"values": st.lists(jsons, max_size=2)}) | jsons,
+        "spans": st.lists(
+            st.fixed_dictionaries({"op": st.just("http.client")}, optional={"data": jsons}), max_size=2
+        ),
+        "items": st.lists(
+            st.fixed_dictionaries({"timestamp": stamps}, optional={"attributes": jsons}), max_size=2
+        ),
+    },
+)
+sdk_names = st.sampled_from(
+    ["sentry.java.android", "sentry.cocoa", "sentry.javascript.browser", "sentry.python"]
+)
+
+
+@st.composite
+def sentry_envelopes(draw: st.DrawFn) -> bytes:
+    header = {"sdk": {"name": draw(sdk_names)}, "dsn": "https://k@h/7", "sent_at": draw(stamps | jsons)}
+    lines = [dumps(header)]
+    for _ in range(draw(st.integers(0, 3))):
+        kind = draw(st.sampled_from(["session", "event", "transaction", "log", "sessions", "attachment"]))
+        lines.append(
+            dumps({"type": kind, **draw(st.dictionaries(texts | st.just("length"), jsons, max_size=1))})
+        )
+        lines.append(draw(broken(updates if kind == "session" else errors)))
+    return b"\n".join(lines)
+
+
+@QUICK
+@given(sentry_envelopes())
+def test_what_is_written_of_a_sentry_envelope_is_never_refused(value: bytes) -> None:
+    check_written(sentry.translate, value)

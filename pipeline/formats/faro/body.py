@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from pipeline.formats.checks import rejected_time, time_is_plausible
 from pipeline.formats.faro.items import Item, event, exception, log, measurement
-from pipeline.formats.faro.meta import Meta, read_meta
+from pipeline.formats.faro.meta import FaroMeta, read_meta
 from pipeline.formats.format import NOTHING_BESIDE, Beside
 from pipeline.formats.hashed_ids import hashed_id
 from pipeline.formats.limits import MAX_BODY_BYTES, MAX_BODY_EVENTS, MAX_NESTING
@@ -98,7 +98,7 @@ def _refused_traces(tree: Mapping[str, Any]) -> list[Rejected]:
 
 
 def _drafts(
-    read: Read, name: str, items: list[Any], first: int, meta: Meta, record_ms: int
+    read: Read, name: str, items: list[Any], first: int, meta: FaroMeta, record_ms: int
 ) -> Iterator[Draft | Rejected]:
     """Each item of a list, read; `first` is the running index of its first."""
     repairs = repairs_of(read, head=("meta",), fields=None, listed=name)
@@ -109,7 +109,7 @@ def _drafts(
         yield draft
 
 
-def _draft(kind: _Kind, item: Any, path: str, index: int, meta: Meta, record_ms: int) -> Draft | Rejected:
+def _draft(kind: _Kind, item: Any, path: str, index: int, meta: FaroMeta, record_ms: int) -> Draft | Rejected:
     fault = _fault_of(kind, item, path, index)
     if fault is not None:
         return fault
@@ -154,7 +154,7 @@ def _fault_of(kind: _Kind, item: Any, path: str, index: int) -> Rejected | None:
     return None
 
 
-def _id_of(kind: _Kind, item: Mapping[str, Any], path: str, meta: Meta, time_ns: int) -> str:
+def _id_of(kind: _Kind, item: Mapping[str, Any], path: str, meta: FaroMeta, time_ns: int) -> str:
     """Faro gives no ids. Of `meta` only whose it is has a say: the page may be another when it is sent again."""
     sender = meta.sender
     return hashed_id(

@@ -31,7 +31,7 @@ _NOT_TAKEN = ("app.installationId", "sdk.integrations", "browser.viewportWidth",
 """The viewport changes while a page is used, and every other resource would be another sender."""
 
 
-class Meta(NamedTuple):
+class FaroMeta(NamedTuple):
     """The `meta` of a body, read."""
 
     sender: Sender
@@ -44,7 +44,7 @@ class Meta(NamedTuple):
     """Of each event."""
 
 
-def read_meta(meta: Any, session_told: str) -> Meta | Rejected:
+def read_meta(meta: Any, session_told: str) -> FaroMeta | Rejected:
     """What `meta` says, or why its body is refused. `session_told` is the session that the request named, if it did."""
     if not isinstance(meta, dict):
         reason = Reason.MISSING_FIELD if meta is None else Reason.INVALID_TYPE
@@ -74,7 +74,7 @@ def read_meta(meta: Any, session_told: str) -> Meta | Rejected:
     is_shared = not is_of_session and bool(parts["browser"])
     told = session.get("attributes")
     previous = told.get("previousSession") if isinstance(told, dict) else None
-    return Meta(
+    return FaroMeta(
         Sender(app_id, device_id, resource, user),
         session_id or "",
         "" if is_shared else session_id or "",
