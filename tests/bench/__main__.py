@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.bench import floor, latency, parts, recovery, report, workers, worst
+from tests.bench import floor, foreign, latency, parts, recovery, report, workers, worst
 from tests.bench.peers import PEERS
 from tests.bench.peers.side_by_side import side_by_side
 from tests.bench.rig import Figures
@@ -29,6 +29,9 @@ PURE: Mapping[str, Callable[[int, Options], Figures]] = {
     "step": parts.step,
     "rows": parts.rows,
     "compression": parts.compression,
+    "measure": foreign.measure_bodies,
+    "faro": foreign.faro_bodies,
+    "sentry": foreign.sentry_envelopes,
     "worst_sink": worst.sink,
     "worst_sessionizer": worst.sessionizer,
 }
@@ -60,6 +63,9 @@ PLAN: dict[str, list[Options]] = {
     ],
     "rows": _SIZES,
     "compression": [{"envelope": 1, "devices": 20_000}],
+    "measure": [{"envelope": 20, "devices": 1_000}],
+    "faro": [{"envelope": 20, "devices": 1_000}],
+    "sentry": [{"envelope": 2, "devices": 1_000}],
     "worst_sink": [{"envelope": 500, "devices": 1, "events": 7_000}],
     "worst_sessionizer": [{"envelope": 500, "devices": 1, "events": 7_000}],
     "floor_consume": _SIZES,

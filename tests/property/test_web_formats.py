@@ -109,7 +109,9 @@ updates = st.fixed_dictionaries(
 errors = st.fixed_dictionaries(
     {"event_id": good_texts, "timestamp": stamps | st.integers(0, 10**13) | st.floats(allow_nan=False)},
     optional={
-        **dict.fromkeys(("level", "platform", "tags", "contexts", "user", "extra", "logentry", "request"), jsons),
+        **dict.fromkeys(
+            ("level", "platform", "tags", "contexts", "user", "extra", "logentry", "request"), jsons
+        ),
         "exception": st.fixed_dictionaries({"values": st.lists(jsons, max_size=2)}) | jsons,
         "spans": st.lists(
             st.fixed_dictionaries({"op": st.just("http.client")}, optional={"data": jsons}), max_size=2
