@@ -97,20 +97,25 @@ def read_json(value: bytes | None, max_bytes: int, max_nesting: int = MAX_NESTIN
     return Read(mended, tree, otherwise)
 
 
-def repairs_of(read: Read, head: Iterable[str], fields: frozenset[str] | None) -> Repairs:
-    """The places that were mended of these fields of the record and of its events (None: of all their fields)."""
+def repairs_of(
+    read: Read, head: Iterable[str], fields: frozenset[str] | None, listed: str = "events"
+) -> Repairs:
+    """The places that were mended of these fields of the record and of its events (None: of all their fields).
+
+    `listed` is the field of the record that holds them.
+    """
     tree, otherwise = read.tree, read.otherwise
     if otherwise is None:
         return NO_REPAIRS
     of_head = [
         place for name in head for place in _differences(tree.get(name), otherwise.get(name), ((), name))
     ]
-    events, others = tree.get("events"), otherwise.get("events")
+    events, others = tree.get(listed), otherwise.get(listed)
     of_events: dict[int, tuple[str, ...]] = {}
     if isinstance(events, list) and isinstance(others, list):
         for index, (event, other) in enumerate(zip(events, others, strict=True)):
             if isinstance(event, dict):
-                found = _differences(event, other, (((), "events"), index))
+                found = _differences(event, other, (((), listed), index))
                 named = (each for each in found if fields is None or _field_of(each, 2) in fields)
                 if places := bounded(map(_said, named)):
                     of_events[index] = places

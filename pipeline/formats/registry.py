@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.formats import embrace, measure, native, otlp
+from pipeline.formats import embrace, faro, measure, native, otlp, sentry
 from pipeline.formats.format import Format
 
 FORMATS: tuple[Format, ...] = (
@@ -17,6 +17,8 @@ FORMATS: tuple[Format, ...] = (
     otlp.LOGS,
     otlp.SPANS,
     embrace.FORMAT,
+    faro.FORMAT,
+    sentry.FORMAT,
 )
 
 

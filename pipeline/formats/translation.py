@@ -11,8 +11,9 @@ import msgspec
 from pipeline.formats.checks import rejected_time
 from pipeline.formats.clocks import back_of
 from pipeline.formats.envelope import VERSION
-from pipeline.formats.limits import MAX_EVENTS, MAX_RECORD_BYTES, MIN_TIME_MS
+from pipeline.formats.limits import MAX_CONTAINERS, MAX_EVENTS, MAX_RECORD_BYTES, MIN_TIME_MS
 from pipeline.formats.rejected import Reason, Rejected
+from pipeline.formats.strict_json import parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,9 @@ def set_right(
     for place, sender, time_ms, event in drafts:
         back_ms = back[sender.app_id, sender.device_id]
         if back_ms:
-            event["time"], event["raw_time"] = time_ms - back_ms, time_ms
+            event["time"] = time_ms - back_ms
+            # Of a clock that was corrected already, by when the device sent it, it is there.
+            event.setdefault("raw_time", time_ms)
             if time_ms - back_ms < MIN_TIME_MS:
                 refused.append(
                     rejected_time(time_ms - back_ms, record_ms, f"events[{place}].{time_field}", place)
@@ -110,7 +113,7 @@ def pack(outgoing: Iterable[TranslatedEvent]) -> Translation:
         key = f"{sender.app_id}/{sender.device_id}".encode()
         head = _head(sender)
         room = MAX_RECORD_BYTES - len(head) - len(_TAIL)
-        chunk: list[bytes] = []
+        chunk: list[TranslatedEvent] = []
         used = 0
         for each in events:
             size = len(each.event) + 1
@@ -118,13 +121,40 @@ def pack(outgoing: Iterable[TranslatedEvent]) -> Translation:
                 refused.append(too_large(each.place, len(each.event), room))
                 continue
             if len(chunk) == MAX_EVENTS or used + size - 1 > room:
-                records.append(NativeRecord(key, head + b",".join(chunk) + _TAIL))
+                _close(key, head, chunk, records, refused)
                 chunk, used = [], 0
-            chunk.append(each.event)
+            chunk.append(each)
             used += size
         if chunk:
-            records.append(NativeRecord(key, head + b",".join(chunk) + _TAIL))
+            _close(key, head, chunk, records, refused)
     return Translation(records, refused)
+
+
+def _close(
+    key: bytes,
+    head: bytes,
+    chunk: Sequence[TranslatedEvent],
+    records: list[NativeRecord],
+    refused: list[Rejected],
+) -> None:
+    """Add the record of some events: where they hold more arrays and objects than one may, those of fewer of them.
+
+    What a body may hold goes by all its bytes, so a part of it may be over what is allowed in as many.
+    """
+    value = head + b",".join([each.event for each in chunk]) + _TAIL
+    if value.count(b"{") + value.count(b"[") > MAX_CONTAINERS:
+        if len(chunk) > 1:
+            half = len(chunk) // 2
+            _close(key, head, chunk[:half], records, refused)
+            _close(key, head, chunk[half:], records, refused)
+            return
+        # Brackets in texts open nothing.
+        read = parse(value, MAX_RECORD_BYTES)
+        if isinstance(read, Rejected):
+            place = chunk[0].place
+            refused.append(Rejected(read.reason, f"events[{place}]: as a native event: {read.detail}", place))
+            return
+    records.append(NativeRecord(key, value))
 
 
 _TAIL = b"]}"

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.bench import embrace, floor, latency, otlp, parts, recovery, report, workers, worst
+from tests.bench import embrace, floor, foreign, latency, otlp, parts, recovery, report, workers, worst
 from tests.bench.peers import PEERS
 from tests.bench.peers.side_by_side import side_by_side
 from tests.bench.rig import Figures
@@ -31,6 +31,9 @@ PURE: Mapping[str, Callable[[int, Options], Figures]] = {
     "compression": parts.compression,
     "router_otlp": otlp.router,
     "embrace": embrace.translate,
+    "measure": foreign.measure_bodies,
+    "faro": foreign.faro_bodies,
+    "sentry": foreign.sentry_envelopes,
     "worst_sink": worst.sink,
     "worst_sessionizer": worst.sessionizer,
 }
@@ -68,6 +71,9 @@ PLAN: dict[str, list[Options]] = {
         {"envelope": 100, "devices": 1, "json": 1},
     ],
     "embrace": [{"envelope": envelope} for envelope in (20, 100)],
+    "measure": [{"envelope": 20, "devices": 1_000}],
+    "faro": [{"envelope": 20, "devices": 1_000}],
+    "sentry": [{"envelope": 2, "devices": 1_000}],
     "worst_sink": [{"envelope": 500, "devices": 1, "events": 7_000}],
     "worst_sessionizer": [{"envelope": 500, "devices": 1, "events": 7_000}],
     "floor_consume": _SIZES,

@@ -29,6 +29,8 @@ DECODERS = {
     "otlp-json": ("tests.fuzz.otlp", "OtlpJsonTarget"),
     "otlp-protobuf": ("tests.fuzz.otlp", "OtlpProtobufTarget"),
     "embrace": ("tests.fuzz.embrace", "EmbraceTarget"),
+    "faro": ("tests.fuzz.records", "FaroTarget"),
+    "sentry": ("tests.fuzz.records", "SentryTarget"),
     "native-events": ("tests.fuzz.records", "NativeEventsTarget"),
     "state": ("tests.fuzz.stored", "StateTarget"),
     "dead-letter": ("tests.fuzz.foreign", "DeadLetterTarget"),

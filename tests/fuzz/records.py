@@ -1,4 +1,4 @@
-"""Targets: native envelopes and Measure bodies.
+"""Targets: native envelopes, and bodies of the other formats.
 
 An input is one byte that chooses key and record time, and the record's value.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -19,8 +20,9 @@ import orjson
 from pipeline.domain.event import Event, Kind
 from pipeline.domain.fold import sessions
 from pipeline.domain.policy import Policy
-from pipeline.formats import measure, native
+from pipeline.formats import faro, measure, native, sentry
 from pipeline.formats.format import Translate
+from pipeline.formats.hashed_ids import bounded_id
 from pipeline.formats.limits import MAX_BODY_BYTES, MAX_RECORD_BYTES
 from pipeline.formats.mending import read_json
 from pipeline.formats.rejected import Rejected
@@ -32,12 +34,24 @@ from pipeline.storage.columns import DEAD_LETTER_COLUMNS, EVENT_COLUMNS, SESSION
 from pipeline.storage.dead_letter import dead_letters_of, row_of_dead_letter
 from tests.fuzz.mutate import JsonMutator, grown
 from tests.fuzz.target import Seen, check_indexes, check_rejected, check_row, require
-from tests.fuzz.vocabulary import MEASURE_KEYS, MEASURE_VALUES, NATIVE_KEYS, NATIVE_VALUES, NOW_MS
+from tests.fuzz.vocabulary import (
+    FARO_KEYS,
+    FARO_VALUES,
+    MEASURE_KEYS,
+    MEASURE_VALUES,
+    NATIVE_KEYS,
+    NATIVE_VALUES,
+    NOW_MS,
+    SENTRY_KEYS,
+    SENTRY_VALUES,
+)
 from tests.support.decoding import assert_read_alike
 from tests.support.event_rows import event_rows
 
 RECORD_TIMES_MS = (NOW_MS, NOW_MS, NOW_MS + 60_001, 0, -1, 2**63 - 1, -(2**63), 946_684_800_000)
 EXAMPLES = Path(__file__).resolve().parents[2] / "schemas" / "examples"
+_TIMES = ((b"2026-11-26", b"2025-11-23"), (b"2026-11-27", b"2025-11-24"), (b"17957372", b"17639990"))
+"""Of recorded requests."""
 _POLICY = Policy()
 _PLACE = ("dead-letters", 3, 7)
 _SOURCE = ("sdk-events", 1, 2**40)
@@ -90,8 +104,15 @@ class Records:
     limit_ms: float | None = 50.0
 
     def __init__(self, folder: str, keys: tuple[str, ...], values: tuple[Any, ...]) -> None:
-        self._examples = examples(folder)
+        self._examples = [self.at_now(value) for value in examples(folder)]
         self._mutator = JsonMutator(keys, values, donors(self._examples))
+
+    @staticmethod
+    def at_now(value: bytes) -> bytes:
+        """An example with its times before `NOW_MS`."""
+        for then, now in _TIMES:
+            value = value.replace(then, now)
+        return value
 
     def seeds(self) -> list[bytes]:
         return [b"\0" + value for value in self._examples]
@@ -165,8 +186,8 @@ class _Routed(Records):
             require(outcome.event_index is None, "a refused body names no event")
             check_dead_letters([outcome], None, value, record_ms)
             return Seen(False, check_rejected(outcome))
-        events = _tree(value).get("events") or []
-        refused = check_indexes(outcome.refused, len(events))
+        ids = self.ids_of(value)
+        refused = check_indexes(outcome.refused, len(ids))
         come: list[str] = []
         meanings: set[tuple[int, int]] = set()
         for record in outcome.records:
@@ -177,11 +198,21 @@ class _Routed(Records):
             come += [event.id for event in envelope.events]
             meanings |= {(event.kind, event.counters) for event in envelope.events}
             check_envelope(envelope, record.key, record_ms)
-        kept = [event["id"] for index, event in enumerate(events) if index not in refused]
-        require(sorted(come) == sorted(kept), "every event is translated or refused")
+        kept = [id_of for index, id_of in enumerate(ids) if index not in refused]
+        require(len(come) == len(kept), "as many events are translated as are not refused")
+        if None not in kept:
+            require(
+                sorted(come) == sorted(id_of() for id_of in kept if id_of),
+                "every event is translated or refused",
+            )
         check_dead_letters(outcome.refused, None, value, record_ms)
         shape = frozenset(check_rejected(each) for each in outcome.refused)
         return Seen(bool(come), (shape, frozenset(meanings), min(len(outcome.records), 3)))
+
+    @staticmethod
+    def ids_of(value: bytes) -> list[Callable[[], str] | None]:
+        """What gives the id of each event of a record, as they are counted, asked of good ones; None: its content."""
+        return [lambda event=event: event["id"] for event in _tree(value).get("events") or []]
 
     @staticmethod
     def _record_ms(data: bytes) -> int:
@@ -194,6 +225,62 @@ class MeasureTarget(_Routed):
     def __init__(self) -> None:
         super().__init__("measure", MEASURE_KEYS, MEASURE_VALUES)
         self.translate = measure.decode
+
+    @staticmethod
+    def ids_of(value: bytes) -> list[Callable[[], str] | None]:
+        ids, spans = _Routed.ids_of(value), _tree(value).get("spans")
+        ids += [lambda span=span: span_id(span) for span in spans] if isinstance(spans, list) else []
+        return ids
+
+
+class FaroTarget(_Routed):
+    """Request bodies of Faro's SDKs."""
+
+    def __init__(self) -> None:
+        super().__init__("faro", FARO_KEYS, FARO_VALUES)
+        self.translate = faro.translate
+
+    @staticmethod
+    def ids_of(value: bytes) -> list[Callable[[], str] | None]:
+        tree = _tree(value)
+        names = ("events", "logs", "exceptions", "measurements")
+        return [None for name in names for _ in tree.get(name) or []]
+
+
+class SentryTarget(_Routed):
+    """Envelopes of Sentry's SDKs. One item may be several events, or none."""
+
+    def __init__(self) -> None:
+        super().__init__("sentry", SENTRY_KEYS, SENTRY_VALUES)
+        self.translate = sentry.translate
+
+    def mutate(self, data: bytes, random: Random) -> bytes:
+        """One line changed, or put elsewhere as well; mostly without `length`, so that what follows is found."""
+        choice, lines = data[:1] or b"\0", data[1:].split(b"\n")
+        at = random.randrange(len(lines))
+        if random.random() < 0.2:
+            lines.insert(random.randrange(len(lines) + 1), lines[at])
+        else:
+            lines[at] = self._mutator.mutate(lines[at], random)
+        value = b"\n".join(lines)
+        if random.random() < 0.7:
+            value = _LENGTH.sub(b"", value)
+        return choice + value
+
+    def ids_of(self, value: bytes) -> list[Callable[[], str] | None]:
+        """As many as are counted: what that is is for the unit tests."""
+        outcome = self.translate(value, NOW_MS)
+        assert not isinstance(outcome, Rejected)
+        events = sum(len(orjson.loads(record.value)["events"]) for record in outcome.records)
+        return [None] * (events + len(outcome.refused))
+
+
+_LENGTH = re.compile(rb',\s*"length":\s*[0-9]+')
+
+
+def span_id(span: dict[str, Any]) -> str:
+    """The id of the event of a span of a Measure body."""
+    return bounded_id(f"{span['trace_id']}-{span['span_id']}.e")
 
 
 class NativeEventsTarget(_Routed):

@@ -64,7 +64,8 @@ MEASURE_KEYS: tuple[str, ...] = (
     "class_name", "method_name", "line_num", "file_name", "module_name", "symbol_address", "signal",
     "message", "severity", "handled", "framework", "status_code", "failure_reason", "method", "url",
     "reason", "target", "x", "attachments", "user_triggered", "user_defined_attribute", "measure.type",
-    "exception.type", "telemetry.sdk.name", "service.version",
+    "exception.type", "telemetry.sdk.name", "service.version", "trace_id", "span_id", "parent_id", "name",
+    "start_time", "end_time", "duration", "status", "attributes", "checkpoints",
 )
 MEASURE_VALUES: tuple[object, ...] = (
     "exception", "anr", "http", "lifecycle_app", "app_exit", "cold_launch", "gesture_click", "screen_view",
@@ -90,5 +91,33 @@ OTLP_VALUES: tuple[object, ...] = (
     "1785776841000000000", 1785776841000000000, 1.785776841e18, "1.785776841e18", "9223372036854775807", -1, 3, 21,
     "AQL/", "_-8", "NaN", "Infinity", "5B8EFFF798038103D269B633813FC60C", "0000000000000000", "zz", {}, [], None,
     {"stringValue": "x"}, {"intValue": "7"}, {"arrayValue": {"values": [{}]}}, {"kvlistValue": [{"key": "k"}]},
+)
+FARO_KEYS: tuple[str, ...] = (
+    "meta", "events", "logs", "exceptions", "measurements", "traces", "sdk", "app", "user", "browser", "os", "device",
+    "page", "session", "view", "k6", "name", "namespace", "version", "installationId", "id", "roles", "hash", "url",
+    "attributes", "previousSession", "timestamp", "domain", "trace", "trace_id", "span_id", "action", "level",
+    "message", "context", "type", "value", "values", "stacktrace", "frames", "filename", "function", "lineno", "colno",
+    "fatal", "toView", "toRoute", "toUrl", "fromUrl", "passive", "app.state", "url.full", "meta.url.full",
+)
+FARO_VALUES: tuple[object, ...] = (
+    "session_start", "view_changed", "route_change", "click", "navigation", "faro.navigation.push",
+    "faro.navigation.replaceState", "faro.performance.resource", "faro.user.action", "web-vitals", "error", "warn",
+    "app.crash", "session.end", "https://a.example/b?c#d", "/b", "http://[", "2025-11-24T15:58:00.123456789Z",
+    "1999-12-31T23:59:59Z", "a,b,,\"c\"", "session:x", True, False, 0, 1.5,
+)
+SENTRY_KEYS: tuple[str, ...] = (
+    "sent_at", "sdk", "name", "version", "trace", "dsn", "type", "length", "sid", "did", "init", "started",
+    "timestamp", "status", "errors", "duration", "attrs", "release", "environment", "user_agent",
+    "abnormal_mechanism", "event_id", "level", "platform", "exception", "values", "value", "mechanism", "handled",
+    "stacktrace", "frames", "module", "function", "contexts", "device", "os", "id", "op", "trace_id", "span_id",
+    "parent_span_id", "tags", "session.id", "extra", "request", "url", "user", "logentry", "formatted", "message",
+    "transaction", "start_timestamp", "spans", "data", "description", "items", "body", "attributes",
+)
+SENTRY_VALUES: tuple[object, ...] = (
+    "session", "event", "transaction", "log", "sessions", "attachment", "ok", "exited", "crashed", "abnormal",
+    "unhandled", "anr_foreground", "sentry.java.android", "sentry.javascript.browser", "sentry.cocoa",
+    "org.example.app@1.4.0+57", "fatal", "error", "java", "native", "AppExitInfo", "http.client", "pageload",
+    "GET https://a.example/b", "2025-11-24T15:58:00.123Z", "1945-06-16T06:36:49.000Z", 1763999880.123, 1e300, -1,
+    True, False, 503, "3C1FFC32-f68f-4af2-a1ee-dd72f4d62d17",
 )
 # fmt: on

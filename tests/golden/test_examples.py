@@ -1,7 +1,7 @@
 """Every example under schemas/examples, checked against the schema and against the decoders.
 
 Accepted native examples are plain envelopes, with what they decode to beside them (`*.expected.json`).
-Refused ones and Measure bodies are wrapped with key, record time and the exact outcome; `schemas/README.md`
+Refused ones and bodies of other formats are wrapped with key, record time and the exact outcome; `schemas/README.md`
 says how.
 """
 
@@ -18,10 +18,9 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from pipeline.domain.event import COUNTERS, Kind
-from pipeline.formats import embrace, measure, native, registry
-from pipeline.formats.format import Beside
+from pipeline.formats import native, registry
+from pipeline.formats.format import Beside, Headers
 from pipeline.formats.rejected import MAX_DETAIL_CHARS, Reason, Rejected
-from pipeline.formats.translation import Translation
 from tests.support.decoding import assert_read_alike
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,9 +34,12 @@ ACCEPTED = sorted(
 
 REFUSED = sorted((EXAMPLES / "native" / "refused").glob("*.json"))
 REPAIRED = sorted((EXAMPLES / "native" / "repaired").glob("*.json"))
-MEASURE = sorted((EXAMPLES / "measure").glob("*.json"))
-OTLP = sorted((EXAMPLES / "otlp").glob("*.json"))
-EMBRACE = sorted((EXAMPLES / "embrace").glob("*.json"))
+TRANSLATED = [
+    path
+    for name in ("measure", "otlp", "embrace", "faro", "sentry")
+    for path in sorted((EXAMPLES / name).glob("*.json"))
+]
+"""Of formats that the router reads, in a folder named as `send --format` has them, or with their topic."""
 
 
 def load(path: Path) -> Any:
@@ -133,30 +135,20 @@ def test_repaired(path: Path) -> None:
     assert example["schema"] == "not_json" or VALIDATOR.is_valid(json.loads(value or b""))
 
 
-@pytest.mark.parametrize("path", MEASURE, ids=stem)
-def test_measure(path: Path) -> None:
+def headers_of(example: dict[str, Any]) -> Headers:
+    """The record's headers that a wrapper describes."""
+    return [(name, text.encode()) for name, text in example.get("headers", {}).items()]
+
+
+@pytest.mark.parametrize("path", TRANSLATED, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_translated(path: Path) -> None:
     example = load(path)
-    check_translated(example, measure.decode(value_of(example), example["record_ms"]))
-
-
-@pytest.mark.parametrize("path", OTLP, ids=stem)
-def test_otlp(path: Path) -> None:
-    example = load(path)
-    translate = registry.of_topic(example["topic"]).translate
-    assert translate is not None
-    check_translated(example, translate(value_of(example), example["record_ms"]))
-
-
-@pytest.mark.parametrize("path", EMBRACE, ids=stem)
-def test_embrace(path: Path) -> None:
-    example = load(path)
-    headers = [(name, said.encode()) for name, said in example["headers"].items()]
-    beside = Beside(headers, key=(example["key"] or "").encode() or None)
-    check_translated(example, embrace.decode(value_of(example), example["record_ms"], beside))
-
-
-def check_translated(example: dict[str, Any], outcome: Translation | Rejected) -> None:
-    """The outcome is the example's, and the router's records are taken."""
+    found = (
+        registry.of_topic(example["topic"]) if "topic" in example else registry.of_name(path.parent.name)[0]
+    )
+    assert found.translate is not None
+    beside = Beside(headers_of(example), key=(example.get("key") or "").encode() or None)
+    outcome = found.translate(value_of(example), example["record_ms"], beside)
     if isinstance(outcome, Rejected):
         assert plain(outcome) == example["expect"]
         return
@@ -177,7 +169,7 @@ def test_examples_cover_every_kind_and_counter() -> None:
 
 
 def test_examples_cover_every_reason() -> None:
-    outcomes = [load(path)["expect"] for path in REFUSED + MEASURE + OTLP + EMBRACE]
+    outcomes = [load(path)["expect"] for path in REFUSED + TRANSLATED]
     single = [refused for outcome in outcomes for refused in outcome.get("refused", [outcome])]
     decoders_never_give = {
         Reason.NOT_STORABLE,

@@ -17,6 +17,7 @@ from pipeline.formats.mending import read_json
 from pipeline.formats.native import routed
 from pipeline.formats.native.events import Arrival, arrivals_of
 from pipeline.formats.rejected import Rejected
+from tests.fuzz.records import span_id
 from tests.support.decoding import assert_read_alike
 
 NOW = 1_764_000_000_000
@@ -251,7 +252,27 @@ def measure_events(draw: st.DrawFn) -> dict[str, Any]:
     return event
 
 
-bodies = st.fixed_dictionaries({"events": st.lists(measure_events(), min_size=1, max_size=5)})
+@st.composite
+def measure_spans(draw: st.DrawFn) -> dict[str, Any]:
+    facts = draw(st.dictionaries(texts | st.sampled_from(["os_name", "thread_name"]), jsons, max_size=4))
+    return {
+        "name": draw(texts),
+        "trace_id": draw(good_ids),
+        "span_id": draw(good_ids),
+        "session_id": draw(st.none() | good_ids),
+        "start_time": draw(st.sampled_from(["2025-11-24T15:58:00.123456Z", "2025-11-24T15:58:00+01:00"])),
+        "end_time": "2025-11-24T15:58:01Z",
+        "attributes": {**facts, "app_unique_id": "app", "installation_id": "device"},
+        **draw(
+            st.dictionaries(texts | st.sampled_from(["duration", "status", "checkpoints"]), jsons, max_size=3)
+        ),
+    }
+
+
+bodies = st.fixed_dictionaries(
+    {"events": st.lists(measure_events(), min_size=1, max_size=5)},
+    optional={"spans": st.lists(measure_spans(), max_size=3)},
+)
 
 
 @QUICK
@@ -267,9 +288,12 @@ def test_what_the_router_writes_is_never_refused(value: bytes) -> None:
         envelope = native.decode(record.value, record.key, NOW)
         assert isinstance(envelope, native.Envelope) and envelope.refused == []
         come += [event.id for event in envelope.events]
-    events = tree_of(value).get("events") or []
+    tree = tree_of(value)
+    spans = tree.get("spans")
+    ids = [lambda each=each: each["id"] for each in tree.get("events") or []]
+    ids += [lambda each=each: span_id(each) for each in spans] if isinstance(spans, list) else []
     bad = {each.event_index for each in outcome.refused}
-    assert sorted(come) == sorted(event["id"] for index, event in enumerate(events) if index not in bad)
+    assert sorted(come) == sorted(id_of() for index, id_of in enumerate(ids) if index not in bad)
 
 
 @QUICK

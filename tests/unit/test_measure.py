@@ -272,3 +272,93 @@ def test_recorded_screens_are_counted_once_a_session() -> None:
         ("sample", True): 88,
         ("sample", False): 83,
     }
+
+
+def span(n: int, **changed: Any) -> dict[str, Any]:
+    facts = {"app_unique_id": "app", "installation_id": "device", "platform": "android"}
+    said = {
+        "name": "load",
+        "trace_id": "4bf9",
+        "span_id": f"{n}",
+        "start_time": "2025-11-24T15:58:00.000000007Z",
+    }
+    return {**said, "end_time": "2025-11-24T15:58:01Z", "attributes": facts, **changed}
+
+
+def body(**lists: Any) -> measure.Translation:
+    outcome = measure.decode(orjson.dumps(lists), NOW)
+    assert isinstance(outcome, measure.Translation), outcome
+    return outcome
+
+
+def test_a_span_is_an_event_at_its_start_that_says_how_long_it_took() -> None:
+    found = body(spans=[span(1, duration=998.5, status=2, session_id="s1"), span(2)])
+    (record,) = found.records
+    one, two = decoded(record).events
+    assert (one.id, one.name, one.time_ms, one.seq) == ("4bf9-1.e", "span", 1_763_999_880_000, 7)
+    assert (one.kind, one.counters, one.client_session_id) == (Kind.ACTIVITY, 0, "s1")
+    said = orjson.loads(one.attributes)
+    assert (said["span.name"], said["duration_ms"], said["span.status"]) == ("load", 998.5, "error")
+    assert orjson.loads(two.attributes)["duration_ms"] == 1_000
+
+
+@pytest.mark.parametrize("duration", [-1, True, "7", None])
+def test_a_duration_that_is_none_is_taken_from_the_times(duration: Any) -> None:
+    (record,) = body(spans=[span(1, duration=duration)]).records
+    assert orjson.loads(decoded(record).events[0].attributes)["duration_ms"] == 1_000
+
+
+def test_a_span_is_the_same_event_in_whatever_body_it_is_sent() -> None:
+    spans = [span(n) for n in range(5)]
+    whole = body(events=[event("e")], spans=spans)
+    alone = [body(spans=[each]).records[0] for each in spans]
+    assert decoded(whole.records[0]).events[1:] == [decoded(record).events[0] for record in alone]
+
+
+def test_events_and_spans_of_one_sender_share_an_envelope() -> None:
+    assert ids(body(events=[event("e")], spans=[span(1)])) == [["e", "4bf9-1.e"]]
+
+
+def test_spans_count_towards_what_a_body_may_hold() -> None:
+    many = {"events": [event(f"e{n}") for n in range(1_000)], "spans": [span(n) for n in range(501)]}
+    outcome = measure.decode(orjson.dumps(many), NOW)
+    assert isinstance(outcome, Rejected) and outcome.reason is Reason.TOO_MANY_EVENTS
+
+
+def test_what_is_refused_of_spans_names_their_own_places() -> None:
+    late = span(3, start_time="2099-01-01T00:00:00Z")
+    huge = span(4, user_defined_attribute={"x": "y" * MAX_RECORD_BYTES})
+    found = body(events=[event("e")], spans=[span(1), late, huge])
+    assert [(each.event_index, each.detail.split(":")[0]) for each in found.refused] == [
+        (2, "spans[1].start_time"),
+        (3, "spans[2]"),
+    ]
+
+
+def test_a_clock_that_is_ahead_moves_events_and_spans_together() -> None:
+    ahead = {"timestamp": "2025-11-24T18:00:00Z"}
+    found = body(events=[event("e") | ahead], spans=[span(1, start_time="2025-11-24T17:59:00Z")])
+    first, second = decoded(found.records[0]).events
+    assert first.raw_time_ms - first.time_ms == second.raw_time_ms - second.time_ms > 0
+
+
+def test_what_was_mended_of_a_span_names_its_place() -> None:
+    value = orjson.dumps({"spans": [span(1), span(2, name="x?")]}).replace(b'"x?"', b'"x\\ud800"')
+    outcome = measure.decode(value, NOW)
+    assert isinstance(outcome, measure.Translation)
+    assert [event.repaired for event in decoded(outcome.records[0]).events] == [(), ("spans[1].name",)]
+
+
+def test_events_of_very_many_values_are_put_into_records_that_may_hold_them() -> None:
+    """A body's bound goes by all its bytes; that of a native envelope is one for all."""
+    padding = [event(f"p{n}", block={"x": "y" * 800_000}) for n in range(6)]
+    some = [event(f"e{n}", block={"x": [[]] * 20_000}) for n in range(9)]
+    in_texts = event("t", block={"x": "[" * 60_000})
+    too_many = event("m", block={"x": [[]] * 60_000})
+    found = translated(*padding, *some, in_texts, too_many)
+    assert sorted(name for part in ids(found) for name in part) == sorted(
+        each["id"] for each in [*padding, *some, in_texts]
+    )
+    (refused,) = found.refused
+    assert (refused.reason, refused.event_index) == (Reason.TOO_MANY_VALUES, 16)
+    assert refused.detail.startswith("events[16]: as a native event: 6000")

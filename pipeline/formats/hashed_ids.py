@@ -1,0 +1,48 @@
+"""Ids for what its format gives none: a function of what was sent alone, never of its place in a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+
+from pipeline.formats.limits import MAX_ID_CHARS
+
+PREFIX = "h-"
+
+
+def hashed_id(
+    app_id: str,
+    device_id: str,
+    time_ns: int,
+    name: str,
+    *,
+    client_session_id: str = "",
+    attributes: Mapping[str, Any] | None = None,
+    body: Any = None,
+    trace_id: str = "",
+    span_id: str = "",
+    scope: str = "",
+) -> str:
+    """The id of an event of this content: `h-` and 32 hexadecimal digits.
+
+    BLAKE2b-128 of canonical JSON (UTF-8, no blanks, keys sorted) of `[app_id, device_id, time_ns, name,
+    client_session_id, attributes, body, trace_id, span_id, scope]`. `time_ns` is the time as it was stamped, in Unix
+    nanoseconds; the name is the format's own, so that an event keeps its id when it is called otherwise here. Two
+    that are equal in all of this are one event.
+    """
+    content = [
+        *(app_id, device_id, str(time_ns), name, client_session_id),
+        *(attributes or {}, body, trace_id, span_id, scope),
+    ]
+    canonical = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
+    return PREFIX + blake2b(canonical, digest_size=16).hexdigest()
+
+
+def bounded_id(given: str) -> str:
+    """An id as its format gives it, or of one that is longer than an id may be its hash: cut, two could be one."""
+    if len(given) <= MAX_ID_CHARS:
+        return given
+    return PREFIX + blake2b(given.encode(), digest_size=16).hexdigest()

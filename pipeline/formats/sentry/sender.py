@@ -1,0 +1,174 @@
+"""Whose an item of a Sentry envelope is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import orjson
+
+from pipeline.formats.checks import rejected_id
+from pipeline.formats.format import Headers
+from pipeline.formats.identity import canonical_resource, canonical_user
+from pipeline.formats.rejected import Reason, Rejected
+from pipeline.formats.translation import Sender
+
+PROJECT_HEADER = "x-sentry-project"
+"""Of a record: the project in the path of the request, which is not in the envelope."""
+_MOBILE = (
+    *(
+        "sentry.java.android",
+        "sentry.cocoa",
+        "sentry.dart",
+        "sentry.native",
+        "sentry.kotlin",
+        "sentry.dotnet",
+    ),
+    *("sentry.javascript.react-native", "sentry.javascript.capacitor", "sentry.unreal", "sentry.godot"),
+)
+"""Names of SDKs, with what may follow, whose `did` is the installation. In a browser it is the user."""
+_CONTEXTS = {
+    ("os", "name"): "os.name",
+    ("os", "version"): "os.version",
+    ("os", "build"): "os.build_id",
+    ("device", "manufacturer"): "device.manufacturer",
+    ("device", "model"): "device.model.identifier",
+    ("device", "arch"): "host.arch",
+    ("browser", "name"): "browser.name",
+    ("browser", "version"): "browser.version",
+}
+
+
+class SentrySdk(NamedTuple):
+    """What an envelope says of what sent it."""
+
+    name: str
+    version: str
+    project: str
+    """Empty if it is not told."""
+    session_id: str
+    """Of the session that the envelope has an update of, its 32 hexadecimal digits; empty if it has none."""
+    distinct_id: str
+    """`did` of that session."""
+    release: str
+    environment: str
+
+    @property
+    def is_mobile(self) -> bool:
+        """Whether it is an app, with an installation, whose process ends with a crash."""
+        return self.name.startswith(_MOBILE)
+
+    @property
+    def is_apple(self) -> bool:
+        """Whether its app runs on a system of Apple's, as far as its name says so."""
+        return self.name.startswith("sentry.cocoa")
+
+
+def sdk_of(header: Mapping[str, Any], headers: Headers, session: Mapping[str, Any]) -> SentrySdk:
+    """What the envelope's header, the record's headers and the payload of its session say."""
+    sdk, trace, dsn = header.get("sdk"), header.get("trace"), header.get("dsn")
+    told = dict(sdk) if isinstance(sdk, dict) else {}
+    traced = dict(trace) if isinstance(trace, dict) else {}
+    attrs = session.get("attrs")
+    said = dict(attrs) if isinstance(attrs, dict) else {}
+    project = next(
+        (text.decode(errors="replace") for name, text in headers if name.lower() == PROJECT_HEADER), ""
+    )
+    return SentrySdk(
+        _text(told.get("name")),
+        _text(told.get("version")),
+        project or _text(dsn).rpartition("/")[2],
+        session_id_of(session.get("sid")),
+        _text(session.get("did")),
+        _text(said.get("release")) or _text(traced.get("release")),
+        _text(said.get("environment")) or _text(traced.get("environment")),
+    )
+
+
+def session_id_of(sid: Any) -> str:
+    """The id of a session or an event in one form: some SDKs write a UUID with dashes, some in capitals."""
+    return _text(sid).replace("-", "").lower()
+
+
+def sender_of(
+    sdk: SentrySdk, payload: Mapping[str, Any], session_told: str, path: str, named_by: tuple[str, str]
+) -> Sender | Rejected:
+    """Who sent an item; `session_told` is the session that it names itself, empty if it does not.
+
+    `named_by` are the fields in which it could name its device, in an app and in a browser.
+    """
+    release = _text(payload.get("release")) or sdk.release
+    app_id = _app_id(release, sdk.project, path)
+    if isinstance(app_id, Rejected):
+        return app_id
+    contexts = payload.get("contexts")
+    device = _context(contexts, "device").get("id")
+    if sdk.is_mobile:
+        device_id = _text(payload.get("did")) or sdk.distinct_id or _text(device)
+    else:
+        session_id = session_told or sdk.session_id
+        device_id = f"session:{session_id}" if session_id else ""
+    if not device_id:
+        what = named_by[0 if sdk.is_mobile else 1]
+        return Rejected(
+            Reason.MISSING_FIELD,
+            f"{path}.{what}: required where no session of the same envelope says whose it is",
+        )
+    fault = rejected_id(device_id, f"{path}: its device")
+    if fault is not None:
+        return fault
+    resource = canonical_resource(orjson.dumps(_resource(sdk, payload, release, contexts)))
+    user = canonical_user(orjson.dumps(_user(sdk, payload, device_id)))
+    for text in (resource, user):
+        if isinstance(text, Rejected):
+            return Rejected(text.reason, f"{path}: {text.detail}")
+    assert isinstance(resource, str) and isinstance(user, str)
+    return Sender(app_id, device_id, resource, user)
+
+
+def _app_id(release: str, project: str, path: str) -> str | Rejected:
+    """The package that a release names (`org.example.app@1.4.0+57`), else the project."""
+    package = release.partition("@")[0] if "@" in release else ""
+    app_id = (package or (f"sentry-{project}" if project else "")).replace("/", ".")
+    if not app_id:
+        return Rejected(
+            Reason.MISSING_FIELD,
+            f"{path}.release: required as package@version, or the header {PROJECT_HEADER}",
+        )
+    return rejected_id(app_id, f"{path}.release") or app_id
+
+
+def _resource(sdk: SentrySdk, payload: Mapping[str, Any], release: str, contexts: Any) -> dict[str, Any]:
+    version, _, build = release.rpartition("@")[2].partition("+")
+    attrs = payload.get("attrs")
+    facts = {
+        "service.version": version,
+        "app.build_id": build,
+        "deployment.environment.name": _text(payload.get("environment")) or sdk.environment,
+        "telemetry.sdk.name": sdk.name,
+        "telemetry.sdk.version": sdk.version,
+        "user_agent.original": attrs.get("user_agent") if isinstance(attrs, dict) else None,
+    }
+    for (context, field), name in _CONTEXTS.items():
+        facts[name] = _context(contexts, context).get(field)
+    return {name: value for name, value in facts.items() if isinstance(value, str) and value}
+
+
+def _user(sdk: SentrySdk, payload: Mapping[str, Any], device_id: str) -> dict[str, Any]:
+    """The user's id. E-mail, name and address are left out, also where a browser gives the mail as the `did`."""
+    user = payload.get("user")
+    told = user.get("id") if isinstance(user, dict) else None
+    user_id = str(told) if isinstance(told, str | int) and not isinstance(told, bool) else ""
+    if not user_id and not sdk.is_mobile and "@" not in sdk.distinct_id:
+        user_id = sdk.distinct_id
+    # SDKs of apps put in the installation where no user is set.
+    return {"id": user_id} if user_id and user_id != device_id else {}
+
+
+def _context(contexts: Any, name: str) -> Mapping[str, Any]:
+    found = contexts.get(name) if isinstance(contexts, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
