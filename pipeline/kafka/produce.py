@@ -6,7 +6,8 @@ All of it by one kind of producer: Kafka's default partitioner, all replicas, id
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -16,6 +17,12 @@ from aiokafka import errors as kafka
 from pipeline.kafka.connection import COMPRESSION, KafkaConnection
 from pipeline.kafka.errors import kafka_errors
 from pipeline.topics import MAX_MESSAGE_BYTES
+
+logger = logging.getLogger(__name__)
+# What it says of a cluster without idempotent producers, as an error, is said here, and is none.
+logging.getLogger("aiokafka.producer.sender").addFilter(
+    lambda record: "InitProducerIdRequest" not in str(record.msg)
+)
 
 _IN_FLIGHT = 2_000
 GIVE_UP_S = 40.0
@@ -35,6 +42,9 @@ _OF_THE_RECORD = (
     kafka.ClusterAuthorizationFailedError,
 )
 """What is said of a record, and would be again. Any other refusal is of the producer, and a new one may do better."""
+_NOT_IDEMPOTENT = (kafka.UnknownError, kafka.UnsupportedVersionError, kafka.ClusterAuthorizationFailedError)
+"""What clusters say to a producer that wants to be idempotent: the embedded broker has none, and before Kafka 2.8 that
+was a right of its own."""
 
 
 class RecordToSend(NamedTuple):
@@ -59,7 +69,7 @@ async def produce(
     With `events_per_s` above 0 it keeps to that rate. Raises `KafkaFailure`, where the broker confirms nothing for
     `GIVE_UP_S` too; what was sent before stays sent.
     """
-    async with producer_of(connection, linger_ms=5, enable_idempotence=True) as producer:
+    async with producer_of(connection, idempotent=True, linger_ms=5) as producer:
         return await _produce(producer, records, events_per_s, progress)
 
 
@@ -102,14 +112,8 @@ class Outlet:
     async def _started(self) -> AIOKafkaProducer:
         async with self._starting:
             if self._producer is None:
-                made = _producer(self._connection, enable_idempotence=True, **self._options)
                 with kafka_errors(self._connection.bootstrap):
-                    try:
-                        await made.start()
-                    except BaseException:
-                        await _abandon(made)
-                        raise
-                self._producer = made
+                    self._producer = await _started(self._connection, True, self._options)
             return self._producer
 
     async def _drop(self, producer: AIOKafkaProducer) -> None:
@@ -119,14 +123,33 @@ class Outlet:
             await _abandon(producer)
 
 
-def _producer(connection: KafkaConnection, **options: Any) -> AIOKafkaProducer:
-    return AIOKafkaProducer(
+async def _started(
+    connection: KafkaConnection, idempotent: bool, options: Mapping[str, Any]
+) -> AIOKafkaProducer:
+    """A producer that has found the cluster. Raises what aiokafka raises.
+
+    Where there are no idempotent ones, it is one that is not: a duplicate costs nothing, since events have ids.
+    """
+    producer = AIOKafkaProducer(
         **connection.client_options(),
         acks="all",
         max_request_size=MAX_MESSAGE_BYTES,
         compression_type=COMPRESSION,
+        enable_idempotence=idempotent,
         **options,
     )
+    try:
+        await _within(GIVE_UP_S, producer.start())
+    except _NOT_IDEMPOTENT as error:
+        await _abandon(producer)
+        if not idempotent:
+            raise
+        logger.info("%s has no idempotent producers for us: %s", connection.bootstrap, error)
+        return await _started(connection, False, options)
+    except BaseException:
+        await _abandon(producer)
+        raise
+    return producer
 
 
 async def _abandon(producer: AIOKafkaProducer) -> None:
@@ -142,15 +165,16 @@ async def _abandon(producer: AIOKafkaProducer) -> None:
 
 
 @asynccontextmanager
-async def producer_of(connection: KafkaConnection, **options: Any) -> AsyncIterator[Any]:
-    """A started aiokafka producer that waits for all replicas.
+async def producer_of(
+    connection: KafkaConnection, *, idempotent: bool = False, **options: Any
+) -> AsyncIterator[Any]:
+    """A started aiokafka producer that waits for all replicas; idempotent where that is asked for and can be had.
 
     What aiokafka raises within is raised as a `KafkaFailure`.
     """
-    producer = _producer(connection, **options)
     with kafka_errors(connection.bootstrap):
+        producer = await _started(connection, idempotent, options)
         try:
-            await _within(GIVE_UP_S, producer.start())
             yield producer
         except BaseException:
             await _abandon(producer)

@@ -142,7 +142,8 @@ class Courier:
         if parcel.has_outcome:
             return
         parcel.has_outcome = True
-        maybe = parcel.attempts > 0 and reason is not NotSent.KAFKA_REFUSED
+        # A refusal is of the last attempt alone.
+        maybe = parcel.attempts > (reason is NotSent.KAFKA_REFUSED)
         self._fail(
             parcel.items,
             [Failure(reason, "", said, item.device, item.payload, maybe) for item in parcel.items],

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
-
-import msgspec
 
 from pipeline.errors import Terminal, Transient
 from pipeline.formats.rejected import Reason, Rejected
@@ -48,7 +47,7 @@ class Failure:
     @property
     def event(self) -> dict[str, Any]:
         """The event, with the id and the time that it had."""
-        decoded: dict[str, Any] = msgspec.json.decode(self.payload)
+        decoded: dict[str, Any] = json.loads(self.payload)  # msgspec takes no half of a surrogate pair
         return decoded
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterable
 from typing import Any
-
-import msgspec
 
 from pipeline.formats import native
 from pipeline.kafka.errors import BrokerUnavailable, KafkaRefused
@@ -21,11 +20,11 @@ OUTCOMES = (TAKEN, LOST, UNCONFIRMED, REFUSED, SILENT)
 class FakeKafka:
     """Does with each record what the next outcome says, and takes what comes after the last of them."""
 
-    def __init__(self, outcomes: Iterator[str] = iter(())) -> None:
+    def __init__(self, outcomes: Iterable[str] = ()) -> None:
         self.records: list[RecordToSend] = []
         self.attempts = 0
         self.is_stopped = False
-        self._outcomes = outcomes
+        self._outcomes = iter(outcomes)
 
     async def deliver(self, record: RecordToSend) -> None:
         self.attempts += 1
@@ -44,7 +43,7 @@ class FakeKafka:
         self.is_stopped = True
 
     def envelopes(self) -> list[dict[str, Any]]:
-        return [msgspec.json.decode(record.value) for record in self.records]
+        return [json.loads(record.value) for record in self.records]
 
     def events(self) -> list[dict[str, Any]]:
         """All that arrived, as often as it did. Raises AssertionError for what no decoder takes."""
