@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from pipeline.errors import Terminal
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.sdk.events import Event
 
@@ -15,7 +16,7 @@ _EPOCH, _MS = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 _encode = msgspec.json.Encoder().encode
 
 
-class NotJson(Exception):
+class NotJson(Terminal):
     """Something cannot be made JSON; `rejected` says what."""
 
     def __init__(self, rejected: Rejected) -> None:
