@@ -90,10 +90,7 @@ def test_slips_are_found_and_other_fields_are_an_sdks_own() -> None:
         (Doubt.UNKNOWN_FIELD, "events[0].attribute"),
     ]
     assert found({"sessionId": "x"}) == [(Doubt.UNKNOWN_FIELD, "events[0].sessionId")]
-    assert (
-        found({"attribute": {}, "attributes": {}, "trace_id": "1"}, sdk="x", schema_url="y")
-        == []
-    )
+    assert found({"attribute": {}, "attributes": {}, "trace_id": "1"}, sdk="x", schema_url="y") == []
 
 
 def test_ids_times_and_repairs_are_doubted_where_they_are() -> None:
