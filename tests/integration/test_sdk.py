@@ -24,7 +24,7 @@ from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.produce import RecordToSend, produce
 from pipeline.sdk import AsyncProducer, Device, Failure, NotSent, Producer, Undelivered, event
 from tests.support.services import Broker
-from tests.support.stack import environment
+from tests.support.stack import ROOT, environment
 
 PARTITIONS = 5
 
@@ -210,3 +210,24 @@ def test_finished_records_go_by_the_same_partitioner(broker: Broker, topic: str,
     found = records(broker.bootstrap, topic)
     assert sent == len(found) == 50
     assert all(record.partition == partition_of(record.key, PARTITIONS) for record in found)
+
+
+@pytest.mark.parametrize("what", ["schemas/README.md", "schemas/examples/clients/service.py"])
+def test_what_is_printed_for_authors_works(what: str, fresh_broker: Callable[[str], Broker]) -> None:
+    bootstrap = fresh_broker("embedded").bootstrap
+    asyncio.run(create(bootstrap, "sdk-events"))
+    program = (ROOT / what).read_text("utf-8")
+    if what.endswith(".md"):
+        program = program.split("## From Python")[1].split("```python\n")[1].split("```")[0]
+        program = program.replace("localhost:9092", bootstrap)
+        assert len(program.splitlines()) <= 10
+    ended = subprocess.run(
+        [sys.executable, "-", bootstrap],
+        input=program, env=environment({}), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (0, "")
+    found = records(bootstrap, "sdk-events")
+    assert {record.partition for record in found} == {partition_of(found[0].key, PARTITIONS)}
+    read = [native.decode(record.value, record.key, record.timestamp) for record in found]
+    names = [each.name for one in read if isinstance(one, native.Envelope) for each in one.events]
+    assert names[0] == "app.launch" and names[-1] == "device.app.lifecycle" and len(names) >= 4
