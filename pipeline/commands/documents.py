@@ -23,7 +23,7 @@ FormatName = Annotated[
 """As `send` and `validate` are asked for."""
 
 
-class Line(NamedTuple):
+class DocumentLine(NamedTuple):
     """One document of a file."""
 
     file: str
@@ -41,7 +41,7 @@ def checked_files(files: list[str]) -> list[str]:
     return files
 
 
-def documents(name: str) -> Iterator[Line]:
+def documents(name: str) -> Iterator[DocumentLine]:
     """The lines of a file that are not blank, without their line ends, one after the other. Raises `CommandFailed`."""
     with ExitStack() as stack:
         try:
@@ -59,6 +59,6 @@ def documents(name: str) -> Iterator[Line]:
                         f"{name}: a line of more than {topics.MAX_MESSAGE_BYTES} bytes, which no topic takes: split it"
                     )
                 if line.strip():
-                    yield Line(name, number, line.rstrip(b"\r\n"))
+                    yield DocumentLine(name, number, line.rstrip(b"\r\n"))
         except (OSError, EOFError, zlib.error) as error:
             raise CommandFailed(f"cannot read {name}: {error}") from error

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.commands.documents import Line
+from pipeline.commands.documents import DocumentLine
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.refused import Judged, RefusedOnArrival
 from pipeline.domain.policy import Policies
@@ -48,7 +48,7 @@ def formats_of(name: str) -> Sequence[Format]:
 
 
 def record_of(
-    line: Line, alike: Sequence[Format], now_ms: int, live: bool
+    line: DocumentLine, alike: Sequence[Format], now_ms: int, live: bool
 ) -> tuple[RecordToSend, Format, int]:
     """The record that `send` makes of a document, its format, and its record time: when it was sent, if that is long
     ago and it is not `live`."""
@@ -76,7 +76,9 @@ class Judge:
     def __post_init__(self) -> None:
         self.refused = RefusedOnArrival(self.options)
 
-    def judge(self, line: Line, record: RecordToSend, known: Format, record_ms: int) -> Iterator[Finding]:
+    def judge(
+        self, line: DocumentLine, record: RecordToSend, known: Format, record_ms: int
+    ) -> Iterator[Finding]:
         """What is to be said of a document, what is refused of it first."""
         self.records += 1
         judged = self.refused.count(known, record, record_ms)
@@ -86,7 +88,9 @@ class Judge:
             reason = doubt.doubt.value
             yield Finding(line.file, line.number, False, reason, doubt.path, doubt.event_id, doubt.detail)
 
-    def _doubts(self, line: Line, known: Format, judged: Judged, record_ms: int) -> Iterator[Doubtful]:
+    def _doubts(
+        self, line: DocumentLine, known: Format, judged: Judged, record_ms: int
+    ) -> Iterator[Doubtful]:
         if isinstance(judged, Rejected):
             return
         if isinstance(judged, native.Envelope):

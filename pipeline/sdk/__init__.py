@@ -10,26 +10,28 @@ schemas/README.md, "From Python", says what it promises.
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.sdk import events
 from pipeline.sdk.asynchronous import AsyncProducer
-from pipeline.sdk.box import Counts
+from pipeline.sdk.box import SendCounts
 from pipeline.sdk.choices import Choices, WhenFull
-from pipeline.sdk.device import Device, Refused, User
-from pipeline.sdk.events import Event, event
-from pipeline.sdk.outcome import Failure, NotSent, ProducerClosed, QueueFull, Undelivered
+from pipeline.sdk.device import Refused, User
+from pipeline.sdk.device import SdkDevice as Device
+from pipeline.sdk.events import SdkEvent as Event
+from pipeline.sdk.events import event
+from pipeline.sdk.outcome import NotSent, ProducerClosed, QueueFull, SendFailure, Undelivered
 from pipeline.sdk.producer import Producer
 
 __all__ = [
     "AsyncProducer",
     "Choices",
-    "Counts",
     "Device",
     "Event",
-    "Failure",
     "KafkaConnection",
     "NotSent",
     "Producer",
     "ProducerClosed",
     "QueueFull",
     "Refused",
+    "SendCounts",
+    "SendFailure",
     "Undelivered",
     "User",
     "WhenFull",

@@ -10,11 +10,11 @@ from typing import Any
 
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.produce import Outlet
-from pipeline.sdk.box import Counts
+from pipeline.sdk.box import SendCounts
 from pipeline.sdk.choices import Choices, WhenFull
 from pipeline.sdk.courier import Courier, Deliverer
-from pipeline.sdk.device import Device
-from pipeline.sdk.events import Event
+from pipeline.sdk.device import SdkDevice
+from pipeline.sdk.events import SdkEvent
 from pipeline.sdk.front import Front, connection_of
 from pipeline.sdk.outcome import Undelivered
 
@@ -38,7 +38,7 @@ class AsyncProducer:
         self._courier: Courier | None = None
         self._task: asyncio.Task[None] | None = None
 
-    async def send(self, device: Device, event: Event) -> bool:
+    async def send(self, device: SdkDevice, event: SdkEvent) -> bool:
         """Take an event. Whether it was taken: if not, the error callback was told why.
 
         Waits for `block_s` at most, and only if the queue is full and that was chosen. Raises `ProducerClosed`, and
@@ -87,7 +87,7 @@ class AsyncProducer:
             raise undelivered
 
     @property
-    def counts(self) -> Counts:
+    def counts(self) -> SendCounts:
         """At any time `taken = delivered + failed + waiting`."""
         return self._front.counts
 

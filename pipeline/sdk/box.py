@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import NamedTuple
 
-from pipeline.sdk.device import Device
-from pipeline.sdk.outcome import Failure, ProducerClosed
+from pipeline.sdk.device import SdkDevice
+from pipeline.sdk.outcome import ProducerClosed, SendFailure
 
 KEPT_FAILURES = 1_000
 """Of those that a flush tells of; all are counted, and told to the callback."""
@@ -19,7 +19,7 @@ CLOSED = "the producer was closed and takes no more events"
 class Item(NamedTuple):
     """One event on its way."""
 
-    device: Device
+    device: SdkDevice
     payload: bytes
     """The event as JSON."""
     turn: int
@@ -28,7 +28,7 @@ class Item(NamedTuple):
     """When it was taken, by `time.monotonic`."""
 
 
-class Counts(NamedTuple):
+class SendCounts(NamedTuple):
     """Of all events since the producer was made. `taken = delivered + failed + waiting`."""
 
     taken: int
@@ -51,14 +51,14 @@ class Box:
         self._bytes = 0
         self._waiting = self._taken = self._delivered = self._failed = 0
         self._untold = 0
-        self._failures: deque[Failure] = deque(maxlen=KEPT_FAILURES)
+        self._failures: deque[SendFailure] = deque(maxlen=KEPT_FAILURES)
         self._watchers = 0
         self.is_shut = False
         """Nothing is taken any more."""
         self.on_change: Callable[[], None] = lambda: None
         """Called after outcomes, in the thread that brings them."""
 
-    def put(self, device: Device, payload: bytes) -> int | None:
+    def put(self, device: SdkDevice, payload: bytes) -> int | None:
         """How many events now wait to be taken out; None if there is no room for this one. Raises `ProducerClosed`."""
         size = len(payload)
         with self._changed:
@@ -79,7 +79,7 @@ class Box:
             items, self._items = self._items, []
         return items
 
-    def settle(self, items: Iterable[Item], failures: Iterable[Failure] = ()) -> None:
+    def settle(self, items: Iterable[Item], failures: Iterable[SendFailure] = ()) -> None:
         """These have an outcome: each of its failures, or all are delivered."""
         with self._changed:
             settled = 0
@@ -99,7 +99,7 @@ class Box:
                 self._changed.notify_all()
         self.on_change()
 
-    def lost(self, failure: Failure) -> None:
+    def lost(self, failure: SendFailure) -> None:
         """One was not even taken in."""
         with self._changed:
             self._taken += 1
@@ -134,7 +134,7 @@ class Box:
             deadline_s,
         )
 
-    def told(self) -> tuple[list[Failure], int]:
+    def told(self) -> tuple[list[SendFailure], int]:
         """The last failures, and how many there were, since this was asked before."""
         with self._changed:
             failures, count = list(self._failures), self._untold
@@ -143,9 +143,9 @@ class Box:
         return failures, count
 
     @property
-    def counts(self) -> Counts:
+    def counts(self) -> SendCounts:
         with self._changed:
-            return Counts(self._taken, self._delivered, self._failed, self._waiting)
+            return SendCounts(self._taken, self._delivered, self._failed, self._waiting)
 
     def _waiting_until(self, turn: int) -> int:
         return sum(count for each, count in self._open.items() if each <= turn)
@@ -160,7 +160,7 @@ class Box:
             finally:
                 self._watchers -= 1
 
-    def _note(self, failures: Iterable[Failure]) -> None:
+    def _note(self, failures: Iterable[SendFailure]) -> None:
         for failure in failures:
             self._failed += 1
             self._untold += 1

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pipeline.formats.limits import MAX_EVENTS, MAX_RECORD_BYTES
-from pipeline.sdk.outcome import Failure
+from pipeline.sdk.outcome import SendFailure
 from pipeline.topics import SDK_EVENTS
 
 
@@ -41,7 +41,7 @@ class Choices:
     """How long an event is tried since it was taken."""
     exit_timeout_s: float = 5.0
     """How long the end of the process may be held up for what is still waiting."""
-    on_error: Callable[[Failure], None] | None = None
+    on_error: Callable[[SendFailure], None] | None = None
     """Called once for each event that is not delivered, in the thread of the producer, or in the caller's if the event
     is not even taken. None: a warning is logged."""
 

@@ -13,8 +13,8 @@ from pipeline.errors import PipelineError, Transient
 from pipeline.kafka.produce import RecordToSend
 from pipeline.sdk.box import Box, Item
 from pipeline.sdk.choices import Choices
-from pipeline.sdk.outcome import Failure, NotSent
-from pipeline.sdk.packing import Packer, Parcel, checked
+from pipeline.sdk.outcome import NotSent, SendFailure
+from pipeline.sdk.packing import Bundle, Packer, checked
 
 logger = logging.getLogger(__name__)
 
@@ -38,14 +38,14 @@ class Courier:
     """`run` it as a task; cancelled, it gives what is left an outcome too."""
 
     def __init__(
-        self, box: Box, deliverer: Deliverer, choices: Choices, tell: Callable[[Failure], None]
+        self, box: Box, deliverer: Deliverer, choices: Choices, tell: Callable[[SendFailure], None]
     ) -> None:
         self._box = box
         self._deliverer = deliverer
         self._choices = choices
         self._tell = tell
         self._packer = Packer(choices.linger_s, choices.batch_events, choices.batch_bytes)
-        self._underway: dict[asyncio.Task[None], Parcel] = {}
+        self._underway: dict[asyncio.Task[None], Bundle] = {}
         self._one_ended = asyncio.Event()
         self._woken = asyncio.Event()
         self._hurried = asyncio.Event()
@@ -62,7 +62,7 @@ class Courier:
 
     async def run(self) -> None:
         """Until it is cancelled. Then what has no outcome gets one: closed."""
-        begun: deque[Parcel] = deque()
+        begun: deque[Bundle] = deque()
         try:
             while True:
                 await self._pause()
@@ -86,12 +86,12 @@ class Courier:
         if self._woken.is_set():
             await _wait(self._hurried, _GATHER_S)
 
-    def _begin(self, parcel: Parcel) -> None:
+    def _begin(self, bundle: Bundle) -> None:
         """Check it, and start to bring what is sound of it."""
         try:
-            sound, faulty = checked(parcel, int(time() * 1_000))
+            sound, faulty = checked(bundle, int(time() * 1_000))
         except Exception as error:  # a fault of ours must cost no event its outcome
-            self._broken(parcel, error)
+            self._broken(bundle, error)
             return
         for item, failure in faulty:
             self._fail([item], [failure])
@@ -101,59 +101,59 @@ class Courier:
             task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        parcel = self._underway.pop(task)
+        bundle = self._underway.pop(task)
         self._one_ended.set()
         if task.cancelled():
             # It may not even have begun to run.
-            self._fail_parcel(parcel, NotSent.CLOSED, _CLOSED)
+            self._fail_bundle(bundle, NotSent.CLOSED, _CLOSED)
         elif (error := task.exception()) is not None:
-            self._broken(parcel, error)
+            self._broken(bundle, error)
 
-    async def _bring(self, parcel: Parcel) -> None:
-        deadline_s = parcel.items[0].taken_s + self._choices.delivery_timeout_s
+    async def _bring(self, bundle: Bundle) -> None:
+        deadline_s = bundle.items[0].taken_s + self._choices.delivery_timeout_s
         said, pause_s = "it was not tried in time", _FIRST_PAUSE_S
         while (left_s := deadline_s - monotonic()) > 0:
-            parcel.attempts += 1
+            bundle.attempts += 1
             try:
                 async with asyncio.timeout(left_s):
-                    await self._deliverer.deliver(self._record(parcel))
+                    await self._deliverer.deliver(self._record(bundle))
             except TimeoutError:
-                said = said if parcel.attempts > 1 else "Kafka did not confirm it in time"
+                said = said if bundle.attempts > 1 else "Kafka did not confirm it in time"
                 break
             except Transient as error:
                 said = str(error)
                 self._say(said)
             except PipelineError as error:
-                self._fail_parcel(parcel, NotSent.KAFKA_REFUSED, str(error))
+                self._fail_bundle(bundle, NotSent.KAFKA_REFUSED, str(error))
                 return
             else:
-                parcel.has_outcome = True
-                self._box.settle(parcel.items)
+                bundle.has_outcome = True
+                self._box.settle(bundle.items)
                 return
             await asyncio.sleep(min(pause_s, max(0, deadline_s - monotonic())))
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-        self._fail_parcel(parcel, NotSent.TIMED_OUT, said)
+        self._fail_bundle(bundle, NotSent.TIMED_OUT, said)
 
-    def _record(self, parcel: Parcel) -> RecordToSend:
-        value = parcel.envelope(int(time() * 1_000))
-        return RecordToSend(self._choices.topic, parcel.device.key, value, len(parcel.items))
+    def _record(self, bundle: Bundle) -> RecordToSend:
+        value = bundle.envelope(int(time() * 1_000))
+        return RecordToSend(self._choices.topic, bundle.device.key, value, len(bundle.items))
 
-    def _fail_parcel(self, parcel: Parcel, reason: NotSent, said: str) -> None:
-        if parcel.has_outcome:
+    def _fail_bundle(self, bundle: Bundle, reason: NotSent, said: str) -> None:
+        if bundle.has_outcome:
             return
-        parcel.has_outcome = True
+        bundle.has_outcome = True
         # A refusal is of the last attempt alone.
-        maybe = parcel.attempts > (reason is NotSent.KAFKA_REFUSED)
+        maybe = bundle.attempts > (reason is NotSent.KAFKA_REFUSED)
         self._fail(
-            parcel.items,
-            [Failure(reason, "", said, item.device, item.payload, maybe) for item in parcel.items],
+            bundle.items,
+            [SendFailure(reason, "", said, item.device, item.payload, maybe) for item in bundle.items],
         )
 
-    def _broken(self, parcel: Parcel, error: BaseException) -> None:
-        logger.error("bringing %d events to Kafka", len(parcel.items), exc_info=error)
-        self._fail_parcel(parcel, NotSent.OUR_FAULT, f"{type(error).__name__}: {error}")
+    def _broken(self, bundle: Bundle, error: BaseException) -> None:
+        logger.error("bringing %d events to Kafka", len(bundle.items), exc_info=error)
+        self._fail_bundle(bundle, NotSent.OUR_FAULT, f"{type(error).__name__}: {error}")
 
-    def _fail(self, items: Iterable[Item], failures: list[Failure]) -> None:
+    def _fail(self, items: Iterable[Item], failures: list[SendFailure]) -> None:
         """Told first, settled then: whoever waits for a flush finds all callbacks done."""
         for failure in failures:
             self._tell(failure)
@@ -165,15 +165,15 @@ class Courier:
             self._last_said = said
             logger.warning("events are tried again: %s", said)
 
-    async def _end(self, begun: deque[Parcel]) -> None:
+    async def _end(self, begun: deque[Bundle]) -> None:
         underway = list(self._underway)
         for task in underway:
             task.cancel()
         if underway:
             await asyncio.wait(underway)
         begun.extend(self._packer.add(self._box.take()))
-        for parcel in (*begun, *self._packer.rest()):
-            self._fail_parcel(parcel, NotSent.CLOSED, _CLOSED)
+        for bundle in (*begun, *self._packer.rest()):
+            self._fail_bundle(bundle, NotSent.CLOSED, _CLOSED)
         await self._deliverer.stop()
 
 

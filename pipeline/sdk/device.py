@@ -36,12 +36,12 @@ class User(msgspec.Struct, frozen=True, omit_defaults=True):
     properties: Mapping[str, Any] | None = None
 
 
-class Device:
+class SdkDevice:
     """One installation of an app, with its resource and user as they are now. Immutable; any producer takes it.
 
     `head` is the envelope's JSON up to `sent_at`.
 
-    Another resource or user is another `Device` of the same ids. Raises `Refused` for what the pipeline would refuse.
+    Another resource or user is another one of the same ids. Raises `Refused` for what the pipeline would refuse.
     """
 
     __slots__ = ("app_id", "device_id", "head", "key", "room")

@@ -10,7 +10,7 @@ import msgspec
 
 from pipeline.errors import Terminal
 from pipeline.formats.rejected import Reason, Rejected
-from pipeline.sdk.events import Event
+from pipeline.sdk.events import SdkEvent
 
 _EPOCH, _MS = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 _encode = msgspec.json.Encoder().encode
@@ -35,7 +35,7 @@ class _Wire(msgspec.Struct, omit_defaults=True, gc=False):
     attributes: dict[str, Any] | None = None
 
 
-def payload_of(event: Event, id: str, now_ms: int, seq: int) -> bytes:
+def payload_of(event: SdkEvent, id: str, now_ms: int, seq: int) -> bytes:
     """The event as JSON, with this id, time (Unix milliseconds) and number where it has none of its own.
 
     What is no text of Unicode goes as it is, to be repaired where it arrives, which is told there. Raises `NotJson`.
@@ -59,7 +59,7 @@ def payload_of(event: Event, id: str, now_ms: int, seq: int) -> bytes:
         return encoded(wire, "events[0].attributes")
 
 
-def bare_payload_of(event: Event, id: str) -> bytes:
+def bare_payload_of(event: SdkEvent, id: str) -> bytes:
     """What can be said of an event that is no JSON."""
     return _encode({"id": id if event.id is None else str(event.id), "name": ascii(event.name)[1:-1]})
 

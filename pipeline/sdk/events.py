@@ -1,6 +1,6 @@
 """Events by their OpenTelemetry names, as this pipeline understands them (schemas/README.md, "Names that steer").
 
-Each function makes an `Event` and sends nothing. What is not here is `Event("any.name", {"attribute": 1})`.
+Each function makes an `SdkEvent` and sends nothing. What is not here is `SdkEvent("any.name", {"attribute": 1})`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ MAX_STACKTRACE_CHARS = 100_000
 """Of the stack trace of a Python exception, which has no bound; the innermost frames are at its end, and stay."""
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One event. It is stamped as it is sent; an `Event` that is sent twice is two events, unless it has an id."""
+class SdkEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One event. It is stamped as it is sent; an `SdkEvent` that is sent twice is two events, unless it has an id."""
 
     name: str
     attributes: Attributes | None = None
@@ -35,9 +35,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The SDK's own, if it has one."""
 
 
-def event(name: str, attributes: Attributes | None = None, **more: Any) -> Event:
+def event(name: str, attributes: Attributes | None = None, **more: Any) -> SdkEvent:
     """Any event; `more` are `time`, `id`, `seq` and `session_id`."""
-    return Event(name=name, attributes=attributes, **more)
+    return SdkEvent(name=name, attributes=attributes, **more)
 
 
 _FOREGROUND: dict[Platform, Attributes] = {
@@ -52,44 +52,44 @@ _BACKGROUND: dict[Platform, Attributes] = {
 }
 
 
-def foreground(platform: Platform = "android", **more: Any) -> Event:
+def foreground(platform: Platform = "android", **more: Any) -> SdkEvent:
     """The app came to the front."""
     return event("device.app.lifecycle", _FOREGROUND[platform], **more)
 
 
-def background(platform: Platform = "android", **more: Any) -> Event:
+def background(platform: Platform = "android", **more: Any) -> SdkEvent:
     """The app left the front."""
     return event("device.app.lifecycle", _BACKGROUND[platform], **more)
 
 
-def launch(type: Literal["cold", "warm", "hot"] = "cold", **more: Any) -> Event:
+def launch(type: Literal["cold", "warm", "hot"] = "cold", **more: Any) -> SdkEvent:
     """The app was launched; only a cold launch begins a session."""
     return event("app.launch", {"app.launch.type": type}, **more)
 
 
-def process_exit(reason: str, **more: Any) -> Event:
+def process_exit(reason: str, **more: Any) -> SdkEvent:
     """The process ended, by the system's word: `crash`, `anr`, `out_of_memory`, `user_terminated`, or another."""
     return event("app.exit", {"app.exit.reason": reason}, **more)
 
 
-def session_end(**more: Any) -> Event:
+def session_end(**more: Any) -> SdkEvent:
     """The session is ended in code."""
     return event("session.end", **more)
 
 
-def crash(error: BaseException | str, attributes: Attributes | None = None, **more: Any) -> Event:
+def crash(error: BaseException | str, attributes: Attributes | None = None, **more: Any) -> SdkEvent:
     """The app crashed; `error` is a Python exception, or the type of another one."""
     return event("app.crash", _exception(error, attributes), **more)
 
 
 def exception(
     error: BaseException | str, attributes: Attributes | None = None, *, fatal: bool = False, **more: Any
-) -> Event:
+) -> SdkEvent:
     """An exception was raised; a fatal one ends the session."""
     return event("exception", {**_exception(error, attributes), "fatal": fatal}, **more)
 
 
-def anr(attributes: Attributes | None = None, *, fatal: bool = False, **more: Any) -> Event:
+def anr(attributes: Attributes | None = None, *, fatal: bool = False, **more: Any) -> SdkEvent:
     """The app did not respond; a fatal one ends the session."""
     return event("app.anr", {**(attributes or {}), "fatal": fatal}, **more)
 
@@ -102,7 +102,7 @@ def request(
     error_type: str = "",
     attributes: Attributes | None = None,
     **more: Any,
-) -> Event:
+) -> SdkEvent:
     """A request of the app; failed with a status from 400 on, or an `error_type` such as `timeout`."""
     said: Attributes = {**(attributes or {}), "http.request.method": method, "url.full": url}
     if status is not None:
@@ -112,7 +112,7 @@ def request(
     return event("http.client.request", said, **more)
 
 
-def tap(widget_id: str, widget_name: str = "", attributes: Attributes | None = None, **more: Any) -> Event:
+def tap(widget_id: str, widget_name: str = "", attributes: Attributes | None = None, **more: Any) -> SdkEvent:
     """The user tapped something."""
     said: Attributes = {**(attributes or {}), "app.widget.id": widget_id}
     if widget_name:
@@ -120,12 +120,12 @@ def tap(widget_id: str, widget_name: str = "", attributes: Attributes | None = N
     return event("app.widget.click", said, **more)
 
 
-def view(screen: str, attributes: Attributes | None = None, **more: Any) -> Event:
+def view(screen: str, attributes: Attributes | None = None, **more: Any) -> SdkEvent:
     """The user saw a screen."""
     return event("app.screen.view", {**(attributes or {}), "app.screen.name": screen}, **more)
 
 
-def log(body: str, severity: str = "INFO", attributes: Attributes | None = None, **more: Any) -> Event:
+def log(body: str, severity: str = "INFO", attributes: Attributes | None = None, **more: Any) -> SdkEvent:
     """A line of a log; `ERROR` and `FATAL` count as logged errors."""
     return event("log", {**(attributes or {}), "body": body, "severity_text": severity}, **more)
 

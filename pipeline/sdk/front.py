@@ -8,12 +8,12 @@ from itertools import count
 from time import monotonic, time
 
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.sdk.box import CLOSED, Box, Counts
+from pipeline.sdk.box import CLOSED, Box, SendCounts
 from pipeline.sdk.choices import Choices, WhenFull
-from pipeline.sdk.device import Device
+from pipeline.sdk.device import SdkDevice
 from pipeline.sdk.encoding import NotJson, bare_payload_of, payload_of
-from pipeline.sdk.events import Event
-from pipeline.sdk.outcome import Failure, NotSent, ProducerClosed, QueueFull, Undelivered, refused
+from pipeline.sdk.events import SdkEvent
+from pipeline.sdk.outcome import NotSent, ProducerClosed, QueueFull, SendFailure, Undelivered, refused
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Front:
         self._unsaid = 0
         self._said_s = -_SAY_EVERY_S
 
-    def payload(self, device: Device, event: Event) -> bytes | None:
+    def payload(self, device: SdkDevice, event: SdkEvent) -> bytes | None:
         """The event as it is sent every time it is tried: its id is made here. None if it is no JSON, which is told.
 
         Raises `ProducerClosed`.
@@ -49,18 +49,18 @@ class Front:
             self.lose(refused(error.rejected, device, bare_payload_of(event, id)))
             return None
 
-    def full(self, device: Device, payload: bytes) -> None:
+    def full(self, device: SdkDevice, payload: bytes) -> None:
         """There is no room for this event. Raises `QueueFull` if that is what was chosen."""
         if self.choices.when_full is WhenFull.RAISE:
             raise QueueFull(_FULL)
-        self.lose(Failure(NotSent.QUEUE_FULL, "", _FULL, device, payload))
+        self.lose(SendFailure(NotSent.QUEUE_FULL, "", _FULL, device, payload))
 
-    def lose(self, failure: Failure) -> None:
+    def lose(self, failure: SendFailure) -> None:
         """An event that is not even in the box is not delivered."""
         self.tell(failure)
         self.box.lost(failure)
 
-    def tell(self, failure: Failure) -> None:
+    def tell(self, failure: SendFailure) -> None:
         """The error callback, whose own errors are logged."""
         if self.choices.on_error is None:
             self._warn(failure)
@@ -88,16 +88,16 @@ class Front:
         """Nobody takes events out of the box any more: what is in it has an outcome now."""
         left = self.box.take()
         said = "the producer was closed before it was tried"
-        failures = [Failure(NotSent.CLOSED, "", said, item.device, item.payload) for item in left]
+        failures = [SendFailure(NotSent.CLOSED, "", said, item.device, item.payload) for item in left]
         for failure in failures:
             self.tell(failure)
         self.box.settle(left, failures)
 
     @property
-    def counts(self) -> Counts:
+    def counts(self) -> SendCounts:
         return self.box.counts
 
-    def _warn(self, failure: Failure) -> None:
+    def _warn(self, failure: SendFailure) -> None:
         """As many lines as somebody can read, however many events fail."""
         self._unsaid += 1
         if monotonic() - self._said_s >= _SAY_EVERY_S:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.errors import Terminal, Transient
 from pipeline.formats.rejected import Reason, Rejected
-from pipeline.sdk.device import Device
+from pipeline.sdk.device import SdkDevice
 
 
 class NotSent(StrEnum):
@@ -29,7 +29,7 @@ class NotSent(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class SendFailure:
     """One event that was not delivered, as far as is known."""
 
     reason: Reason | NotSent
@@ -38,7 +38,7 @@ class Failure:
     """Where the fault is, as `events[0].time`, in an envelope with this event alone; empty if it has no place."""
     detail: str
     """For people: what is allowed there, or what Kafka said."""
-    device: Device
+    device: SdkDevice
     payload: bytes = field(repr=False)
     """The event as JSON; without its attributes if these could not be made JSON."""
     may_have_arrived: bool = False
@@ -51,9 +51,9 @@ class Failure:
         return decoded
 
 
-def refused(rejected: Rejected, device: Device, payload: bytes) -> Failure:
+def refused(rejected: Rejected, device: SdkDevice, payload: bytes) -> SendFailure:
     """The failure of an event that the decoder would refuse."""
-    return Failure(rejected.reason, rejected.path, rejected.detail, device, payload)
+    return SendFailure(rejected.reason, rejected.path, rejected.detail, device, payload)
 
 
 class QueueFull(Transient):
@@ -67,7 +67,7 @@ class ProducerClosed(Terminal):
 class Undelivered(Transient):
     """Not all that was sent before is with Kafka."""
 
-    def __init__(self, failures: Sequence[Failure], failed: int, waiting: int) -> None:
+    def __init__(self, failures: Sequence[SendFailure], failed: int, waiting: int) -> None:
         said = [f"{failed} events were not delivered"] if failed else []
         said += [f"{waiting} are still waiting"] if waiting else []
         first = f"; the first: {failures[0].reason.value}: {failures[0].detail}" if failures else ""

@@ -17,11 +17,11 @@ from weakref import WeakSet
 
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.produce import Outlet
-from pipeline.sdk.box import Counts
+from pipeline.sdk.box import SendCounts
 from pipeline.sdk.choices import Choices, WhenFull
 from pipeline.sdk.courier import Courier, Deliverer
-from pipeline.sdk.device import Device
-from pipeline.sdk.events import Event
+from pipeline.sdk.device import SdkDevice
+from pipeline.sdk.events import SdkEvent
 from pipeline.sdk.front import Front, connection_of
 from pipeline.sdk.outcome import Undelivered
 
@@ -54,7 +54,7 @@ class Producer:
         self._begin_anew()
         _all.add(self)
 
-    def send(self, device: Device, event: Event) -> bool:
+    def send(self, device: SdkDevice, event: SdkEvent) -> bool:
         """Take an event, with the id and the time that it is to have. Whether it was taken: if not, the error callback
         was told why.
 
@@ -107,7 +107,7 @@ class Producer:
             raise undelivered
 
     @property
-    def counts(self) -> Counts:
+    def counts(self) -> SendCounts:
         """Of the events of this process. At any time `taken = delivered + failed + waiting`."""
         return self._front.counts
 
@@ -131,7 +131,7 @@ class Producer:
         self._courier: Courier | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def _put_later(self, device: Device, payload: bytes) -> int | None:
+    def _put_later(self, device: SdkDevice, payload: bytes) -> int | None:
         """Wait for room if that was chosen; None if there is none."""
         if self._choices.when_full is not WhenFull.BLOCK or threading.current_thread() is self._thread:
             return None

@@ -22,7 +22,7 @@ from pipeline.formats import native
 from pipeline.formats.native.partitioner import partition_of
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.produce import RecordToSend, produce
-from pipeline.sdk import AsyncProducer, Device, Failure, NotSent, Producer, Undelivered, event
+from pipeline.sdk import AsyncProducer, Device, NotSent, Producer, SendFailure, Undelivered, event
 from tests.support.services import Broker
 from tests.support.stack import ROOT, environment
 
@@ -96,7 +96,7 @@ def test_a_broker_that_goes_away_and_comes_back_costs_nothing(
     broker_kind: str, fresh_broker: Callable[[str], Broker]
 ) -> None:
     """The embedded one comes back empty, without the topic and without the idempotent producer that it knew."""
-    broker, failures = fresh_broker(broker_kind), list[Failure]()
+    broker, failures = fresh_broker(broker_kind), list[SendFailure]()
     asyncio.run(create(broker.bootstrap, "t"))
     phone = Device("a", "b")
     with Producer(broker.bootstrap, topic="t", linger_s=0, on_error=failures.append) as producer:
@@ -181,7 +181,7 @@ def test_in_a_loop(embedded_broker: Broker) -> None:
 
 def test_what_the_topic_does_not_take_is_told(embedded_broker: Broker, kafka_broker: Broker) -> None:
     """A topic with a smaller limit than the pipeline's: of Kafka's own, which refuses such a record."""
-    topic, failures = f"sdk-{uuid4().hex[:12]}", list[Failure]()
+    topic, failures = f"sdk-{uuid4().hex[:12]}", list[SendFailure]()
 
     async def small() -> None:
         admin = AIOKafkaAdminClient(bootstrap_servers=kafka_broker.bootstrap)

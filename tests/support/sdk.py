@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.formats import native
 from pipeline.kafka.errors import BrokerUnavailable, KafkaRefused
 from pipeline.kafka.produce import RecordToSend
-from pipeline.sdk import AsyncProducer, Failure, Producer
+from pipeline.sdk import AsyncProducer, Producer, SendFailure
 
 TAKEN, LOST, UNCONFIRMED, REFUSED, SILENT = "taken", "lost", "unconfirmed", "refused", "silent"
 OUTCOMES = (TAKEN, LOST, UNCONFIRMED, REFUSED, SILENT)
@@ -56,7 +56,7 @@ class FakeKafka:
 
 
 def with_kafka(
-    make: Callable[..., Any], kafka: FakeKafka, failures: list[Failure] | None = None, **choices: Any
+    make: Callable[..., Any], kafka: FakeKafka, failures: list[SendFailure] | None = None, **choices: Any
 ) -> Any:
     """A producer of this Kafka, which puts what fails into the list."""
     if failures is not None:

@@ -22,12 +22,12 @@ from pipeline.sdk import (
     AsyncProducer,
     Device,
     Event,
-    Failure,
     NotSent,
     Producer,
     ProducerClosed,
     QueueFull,
     Refused,
+    SendFailure,
     Undelivered,
     User,
     WhenFull,
@@ -166,7 +166,7 @@ def test_two_objects_that_say_the_same_are_one_device() -> None:
 
 
 def test_an_event_may_fill_a_record() -> None:
-    kafka, failures = FakeKafka(), list[Failure]()
+    kafka, failures = FakeKafka(), list[SendFailure]()
     room = PHONE.room - len(b'{"id":"1","name":"a","time":1742296591764,"seq":1,"attributes":{"x":""}}')
     with with_kafka(Producer, kafka, failures) as producer, pytest.raises(Undelivered):
         producer.send(PHONE, event("a", {"x": "x" * room}, id="1", time=1_742_296_591_764, seq=1))
@@ -194,7 +194,7 @@ FAULTS = [
 
 @pytest.mark.parametrize(("bad", "reason", "path"), FAULTS, ids=lambda value: str(value)[:30])
 def test_what_the_decoder_refuses_is_told_and_never_sent(bad: Event, reason: Reason, path: str) -> None:
-    kafka, failures = FakeKafka(), list[Failure]()
+    kafka, failures = FakeKafka(), list[SendFailure]()
     producer = with_kafka(Producer, kafka, failures)
     producer.send(PHONE, event("good"))
     producer.send(PHONE, bad)
@@ -209,7 +209,7 @@ def test_what_the_decoder_refuses_is_told_and_never_sent(bad: Event, reason: Rea
 
 
 def test_a_list_that_holds_itself_is_told() -> None:
-    failures: list[Failure] = []
+    failures: list[SendFailure] = []
     endless: list[Any] = []
     endless.append(endless)
     producer = with_kafka(Producer, FakeKafka(), failures)
@@ -271,7 +271,7 @@ def test_tried_again_an_event_is_the_same(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_what_is_not_confirmed_in_time_is_told_and_may_have_arrived() -> None:
-    kafka, failures = FakeKafka(repeat(SILENT)), list[Failure]()
+    kafka, failures = FakeKafka(repeat(SILENT)), list[SendFailure]()
     producer = with_kafka(Producer, kafka, failures, delivery_timeout_s=0.05, linger_s=0)
     producer.send(PHONE, event("a"))
     with pytest.raises(Undelivered, match="1 events were not delivered"):
@@ -282,7 +282,7 @@ def test_what_is_not_confirmed_in_time_is_told_and_may_have_arrived() -> None:
 
 
 def test_what_kafka_refuses_is_told_at_once() -> None:
-    kafka, failures = FakeKafka(iter([REFUSED])), list[Failure]()
+    kafka, failures = FakeKafka(iter([REFUSED])), list[SendFailure]()
     producer = with_kafka(Producer, kafka, failures)
     producer.send(PHONE, event("a"))
     with pytest.raises(Undelivered, match="never"):
@@ -292,7 +292,7 @@ def test_what_kafka_refuses_is_told_at_once() -> None:
 
 
 def test_a_flush_that_waits_in_vain_says_so_and_close_tells_the_rest() -> None:
-    failures: list[Failure] = []
+    failures: list[SendFailure] = []
     producer = with_kafka(Producer, FakeKafka(repeat(SILENT)), failures)
     producer.send(PHONE, event("a"))
     with pytest.raises(Undelivered, match="1 are still waiting") as told:
@@ -314,7 +314,7 @@ def test_an_error_of_the_program_is_not_hidden_by_what_is_undelivered() -> None:
 
 
 def test_a_callback_that_fails_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    def fail(failure: Failure) -> None:
+    def fail(failure: SendFailure) -> None:
         raise RuntimeError("callback")
 
     kafka = FakeKafka()
@@ -337,7 +337,7 @@ def test_without_a_callback_failures_are_logged_in_few_lines(caplog: pytest.LogC
     assert len(caplog.records) == 1 and "time_out_of_range: events[0].time" in caplog.text
 
 
-def full_of(when_full: WhenFull, failures: list[Failure], **choices: Any) -> Any:
+def full_of(when_full: WhenFull, failures: list[SendFailure], **choices: Any) -> Any:
     """A producer that has taken two events, of which Kafka confirms none, and takes no more."""
     producer = with_kafka(
         Producer, FakeKafka(repeat(SILENT)), failures, when_full=when_full, queue_events=2, **choices
@@ -352,7 +352,7 @@ def closed(producer: Any) -> None:
 
 
 def test_when_it_is_full_it_drops_and_tells() -> None:
-    failures: list[Failure] = []
+    failures: list[SendFailure] = []
     producer = full_of(WhenFull.DROP, failures)
     assert not producer.send(PHONE, event("c"))
     assert [(each.reason, each.event["name"]) for each in failures] == [(NotSent.QUEUE_FULL, "c")]
@@ -361,7 +361,7 @@ def test_when_it_is_full_it_drops_and_tells() -> None:
 
 
 def test_when_it_is_full_it_raises() -> None:
-    failures: list[Failure] = []
+    failures: list[SendFailure] = []
     producer = full_of(WhenFull.RAISE, failures)
     with pytest.raises(QueueFull):
         producer.send(PHONE, event("c"))
@@ -370,7 +370,7 @@ def test_when_it_is_full_it_raises() -> None:
 
 
 def test_when_it_is_full_it_waits_and_then_drops() -> None:
-    failures: list[Failure] = []
+    failures: list[SendFailure] = []
     producer = full_of(WhenFull.BLOCK, failures, block_s=0.05)
     started_s = time.monotonic()
     assert not producer.send(PHONE, event("c"))
@@ -390,7 +390,7 @@ def test_who_waits_for_room_gets_it() -> None:
 
 
 def test_bytes_are_bounded_too_and_the_largest_event_passes_an_empty_queue() -> None:
-    failures: list[Failure] = []
+    failures: list[SendFailure] = []
     producer = with_kafka(Producer, FakeKafka(repeat(SILENT)), failures, queue_bytes=1_000)
     assert producer.send(PHONE, event("a", {"x": "x" * 2_000}))
     assert not producer.send(PHONE, event("b"))
@@ -417,7 +417,7 @@ def test_many_threads_lose_nothing() -> None:
 
 
 def test_in_a_loop_it_is_the_same() -> None:
-    kafka, failures = FakeKafka(iter([LOST])), list[Failure]()
+    kafka, failures = FakeKafka(iter([LOST])), list[SendFailure]()
 
     async def run() -> None:
         async with with_kafka(AsyncProducer, kafka, failures, linger_s=0) as producer:
@@ -436,7 +436,7 @@ def test_in_a_loop_it_is_the_same() -> None:
 
 @pytest.mark.parametrize("when_full", WhenFull)
 def test_in_a_loop_it_is_full_in_the_same_way(when_full: WhenFull) -> None:
-    failures: list[Failure] = []
+    failures: list[SendFailure] = []
 
     async def run() -> None:
         producer = with_kafka(
@@ -482,5 +482,5 @@ def until(is_so: Any) -> None:
 
 
 def test_a_payload_is_json_of_its_own() -> None:
-    failure = Failure(NotSent.CLOSED, "", "", PHONE, b'{"id":"1"}')
+    failure = SendFailure(NotSent.CLOSED, "", "", PHONE, b'{"id":"1"}')
     assert failure.event == {"id": "1"} == msgspec.json.decode(failure.payload)

@@ -3,10 +3,10 @@
 import logging
 import sys
 
-from pipeline.sdk import Device, Failure, Producer, User, WhenFull, events
+from pipeline.sdk import Device, Producer, SendFailure, User, WhenFull, events
 
 
-def failed(failure: Failure) -> None:
+def failed(failure: SendFailure) -> None:
     """Called once for each event that is not delivered, with the decoder's reason and path, or Kafka's word."""
     logging.warning("%s %s: %s", failure.reason, failure.device, failure.detail)
 
