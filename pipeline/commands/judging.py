@@ -71,6 +71,8 @@ class Judge:
     records: int = 0
     events: int = 0
     """That are taken."""
+    doubts_records: int = -1
+    """Of how many documents it is said what is doubtful; -1: of all."""
     _session_ids: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -91,7 +93,7 @@ class Judge:
     def _doubts(
         self, line: DocumentLine, known: Format, judged: Judged, record_ms: int
     ) -> Iterator[Doubtful]:
-        if isinstance(judged, Rejected):
+        if isinstance(judged, Rejected) or self.records > self.doubts_records >= 0:
             return
         if isinstance(judged, native.Envelope):
             envelopes = [judged]

@@ -29,6 +29,8 @@ from pipeline.simulate.fleet import Sent, fleet
 _console = Console(stderr=True)
 _MOST_TOLD = 5
 """Faults that `send` tells; `validate` tells all."""
+_DOUBTED = 1_000
+"""Documents that `send` looks at for what means nothing: such faults are an SDK's, in all that it sends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ def send(
     """
     alike = formats_of(format)
     checked_files(files)
-    judge = Judge(settings.policies, wiring.options(settings))
+    judge = Judge(settings.policies, wiring.options(settings), doubts_records=_DOUBTED)
     told = Told()
     sent_to: dict[str, None] = {}
 
@@ -108,7 +110,10 @@ class Told:
             _console.print(shown(finding), highlight=False, markup=False, soft_wrap=True)
 
     def of_the_rest(self) -> None:
-        rest = [(self._refused - _MOST_TOLD, "more faults"), (self._warned, "warnings")]
+        rest = [
+            (self._refused - _MOST_TOLD, "more faults"),
+            (self._warned, f"warnings in the first {_DOUBTED:,} documents"),
+        ]
         said = " and ".join(f"{count} {what}" for count, what in rest if count > 0)
         if said:
             _console.print(f"{said}: session-pipeline validate shows them", highlight=False, soft_wrap=True)

@@ -141,7 +141,7 @@ def test_the_calls_reach_every_outcome() -> None:
     """The strategy above would show nothing if all events arrived."""
     seen: set[object] = set()
 
-    @settings(max_examples=150, database=None, derandomize=True)
+    @settings(max_examples=300, database=None, derandomize=True)
     @given(calls, choices, st.lists(st.sampled_from(OUTCOMES), max_size=20))
     def look(said: list[Call], chosen: dict[str, Any], outcomes: list[str]) -> None:
         kafka = FakeKafka(iter(outcomes))

@@ -244,6 +244,8 @@ def test_send_says_the_first_faults_and_sends_all(
     if validated:
         assert out.endswith("7 records refused (session-pipeline dead-letters list)\n")
         assert err.count("refused malformed_json") == 5
-        assert err.splitlines()[-1] == "2 more faults and 1 warnings: session-pipeline validate shows them"
+        assert err.splitlines()[-1] == (
+            "2 more faults and 1 warnings in the first 1,000 documents: session-pipeline validate shows them"
+        )
     else:
         assert out == "sent 8 records to sdk-events, not validated\n" and err == ""

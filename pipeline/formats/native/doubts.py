@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from enum import StrEnum
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 import orjson
 
+from pipeline.domain.event import Kind
 from pipeline.formats.envelope import Envelope, NativeEvent
 from pipeline.formats.limits import MAX_RECORD_BYTES
 from pipeline.formats.meaning import MAX_EXIT_REASON_CHARS, exit_reason_of
@@ -81,24 +83,37 @@ class Doubtful(NamedTuple):
 
 def doubts_of(envelope: Envelope) -> Iterator[Doubtful]:
     """What is doubtful of the events that were taken."""
-    ids: set[str] = set()
-    refused = {each.event_index for each in envelope.refused}
-    kept = (place for place in range(len(envelope.events) + len(refused)) if place not in refused)
-    moved = [event for event in envelope.events if event.raw_time_ms != event.time_ms]
+    events = envelope.events
+    moved = [event for event in events if event.raw_time_ms != event.time_ms]
     if moved:
         by_ms = moved[0].time_ms - moved[0].raw_time_ms
         detail = f"{len(moved)} events, the first by {by_ms} ms: the clock that stamped or sent them is wrong"
         yield Doubtful(Doubt.TIME_MOVED, "events[].time", detail, moved[0].id)
-    for index, event in zip(kept, envelope.events, strict=True):
-        path = f"events[{index}]"
+    twice = len({event.id for event in events}) < len(events)
+    some = [place for place, event in enumerate(events) if twice or event.repaired or not _is_plain(event)]
+    if not some:
+        return
+    refused = {each.event_index for each in envelope.refused}
+    indexes = [index for index in range(len(events) + len(refused)) if index not in refused]
+    ids: set[str] = set()
+    for place in some:
+        event, path = events[place], f"events[{indexes[place]}]"
         if event.id in ids:
             yield Doubtful(Doubt.DUPLICATE_ID, f"{path}.id", "the first event of this id counts", event.id)
         ids.add(event.id)
         if event.repaired:
             places = ", ".join(event.repaired)
             yield Doubtful(Doubt.REPAIRED, path, f"replaced, since they are no JSON: {places}", event.id)
-        if event.name in _RULES or b'"passive"' in event.attributes or b'"app.state"' in event.attributes:
-            yield from _of_event(event, f"{path}.attributes")
+        yield from _of_event(event, f"{path}.attributes")
+
+
+def _is_plain(event: NativeEvent) -> bool:
+    """Whether a glance shows that nothing is doubtful of what it says; most events are so, and need not be parsed."""
+    said = event.attributes
+    if b'"passive"' in said or b'"app.state"' in said:
+        return False
+    glance = _GLANCES.get(event.name)
+    return glance is None or glance(event, said)
 
 
 def slips_of(document: bytes) -> Iterator[Doubtful]:
@@ -213,6 +228,23 @@ _RULES: dict[str, Callable[[Mapping[str, Any]], Iterator[Found]]] = {
     "app.screen.view": lambda said: _boolean(said, "app.screen.view.derived"),
     "http.client.request": lambda said: _numeral(said, "http.response.status_code"),
     "log": _log,
+}
+
+
+_STATUS = re.compile(rb'"http\.response\.status_code":[0-9]').search
+_SEVERITY = re.compile(rb'"severity_number":[0-9]').search
+_GLANCES: dict[str, Callable[[NativeEvent, bytes], bool]] = {
+    # What was understood was a known word.
+    "device.app.lifecycle": lambda event, said: event.kind is not Kind.ACTIVITY,
+    "app.launch": lambda event, said: event.kind is Kind.LAUNCH,
+    "app.exit": lambda event, said: event.exit_reason in _EXIT_REASONS and event.exit_reason != "unknown",
+    "exception": lambda event, said: b'"fatal"' not in said,
+    "app.anr": lambda event, said: b'"fatal"' not in said,
+    "app.screen.view": lambda event, said: b'"app.screen.view.derived"' not in said,
+    "http.client.request": lambda event, said: bool(_STATUS(said)),
+    "log": lambda event, said: (
+        bool(_SEVERITY(said)) and (b'"severity_text"' not in said or b'"severity_text":"' in said)
+    ),
 }
 
 
