@@ -16,6 +16,7 @@ from aiokafka import errors as kafka
 
 from pipeline.kafka.connection import COMPRESSION, KafkaConnection
 from pipeline.kafka.errors import kafka_errors
+from pipeline.kafka.waiting import require_broker
 from pipeline.topics import MAX_MESSAGE_BYTES
 
 logger = logging.getLogger(__name__)
@@ -173,6 +174,7 @@ async def producer_of(
     What aiokafka raises within is raised as a `KafkaFailure`.
     """
     with kafka_errors(connection.bootstrap):
+        await require_broker(connection)
         producer = await _started(connection, idempotent, options)
         try:
             yield producer
