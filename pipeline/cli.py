@@ -37,9 +37,9 @@ from pipeline.commands import (
     retention,
     serving,
     traffic,
+    validate,
 )
 from pipeline.errors import PipelineError, system_says
-from pipeline.formats import registry
 from pipeline.logs import log_for_command
 
 _FAILED, _OUR_FAULT, _INTERRUPTED, _NOBODY_READS = 1, 70, 130, 141
@@ -81,9 +81,6 @@ app.command("retention")(retention.command)
 
 
 _TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
-
-
-_FORMATS = ", ".join(registry.names())
 
 
 class Role(StrEnum):
@@ -182,21 +179,8 @@ def migrate(
         operate.migrate(wiring.settings(), made_anew or ())
 
 
-@app.command()
-def send(
-    files: Annotated[list[str], typer.Argument(metavar="FILE…", help="Plain or .gz; - is standard input.")],
-    format: Annotated[str, typer.Option(help=f"What each line is: {_FORMATS}.")] = "native",
-    live: Annotated[
-        bool, typer.Option("--live", help="It comes from devices now, and is no recording.")
-    ] = False,
-) -> None:
-    """Send recorded traffic, one JSON document per line.
-
-    A document whose sent_at is more than 24 h ago is taken to have come then: a recording keeps its times.
-
-    With --live it comes now, from a device whose clock is slow, which is corrected. All others come now anyway.
-    """
-    traffic.send(wiring.settings(), files, format, live=live)
+app.command("send")(traffic.send_command)
+app.command("validate")(validate.command)
 
 
 @app.command()

@@ -10,8 +10,11 @@ from pipeline.formats.format import Beside, Format
 from pipeline.formats.native.partitioner import REMEDY
 from pipeline.formats.options import DEFAULTS, Options
 from pipeline.formats.rejected import Rejected
+from pipeline.formats.translation import Translation
 from pipeline.kafka.produce import RecordToSend
 from pipeline.query.operations import RefusedTotals, WrongPartition
+
+Judged = native.Envelope | Translation | Rejected
 
 _SEE = "session-pipeline dead-letters list"
 
@@ -25,26 +28,31 @@ class RefusedOnArrival:
     events: int = 0
     spans: int = 0
 
-    def count(self, format: Format, record: RecordToSend, now_ms: int) -> None:
-        """Judge a record of a format as the worker will that reads it."""
+    def count(self, format: Format, record: RecordToSend, now_ms: int) -> Judged:
+        """Judge a record of a format as the worker will that reads it; returns what that worker gets of it."""
         value, beside = record.value, Beside(record.headers, self.options, record.key)
         translate = format.translate
         judged = translate(value, now_ms, beside) if translate else native.decode(value, record.key, now_ms)
         if isinstance(judged, Rejected):
             self.records += 1
-            return
+            return judged
         for fault in judged.refused:
             if fault.event_index is None:
                 self.spans += 1
             else:
                 self.events += 1
+        return judged
+
+    @property
+    def totals(self) -> RefusedTotals:
+        return RefusedTotals(self.records, self.events, self.spans)
 
     @property
     def words(self) -> str:
-        return words_of(RefusedTotals(self.records, self.events, self.spans))
+        return words_of(self.totals)
 
 
-def words_of(totals: RefusedTotals) -> str:
+def words_of(totals: RefusedTotals, see: str = f" ({_SEE})") -> str:
     """What is refused, and where to see it: for the end of a line."""
     parts = [
         _many(totals.records, "record"),
@@ -55,7 +63,7 @@ def words_of(totals: RefusedTotals) -> str:
     if not said:
         return "nothing refused"
     *most, last = said
-    return f"{', '.join(most)}{' and ' if most else ''}{last} refused ({_SEE})"
+    return f"{', '.join(most)}{' and ' if most else ''}{last} refused{see}"
 
 
 def words_of_misplaced(found: WrongPartition) -> str:

@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import sys
 import time
-import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Annotated
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pipeline import topics, wiring
-from pipeline.commands.failure import CommandFailed
-from pipeline.commands.refused import RefusedOnArrival
+from pipeline.commands.documents import Files, FormatName, checked_files, documents
+from pipeline.commands.judging import Finding, Judge, formats_of, record_of
+from pipeline.commands.validate import shown
 from pipeline.errors import path_of
-from pipeline.formats import native, registry
-from pipeline.formats.record_time import header_of, recorded_ms
+from pipeline.formats import native
+from pipeline.formats.record_time import header_of
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.produce import RecordToSend, produce
 from pipeline.settings import Settings
 from pipeline.simulate.fleet import Sent, fleet
 
 _console = Console(stderr=True)
+_MOST_TOLD = 5
+"""Faults that `send` tells; `validate` tells all."""
+_DOUBTED = 1_000
+"""Documents that `send` looks at for what means nothing: such faults are an SDK's, in all that it sends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,37 +42,81 @@ class Fleet:
     events: int
 
 
-def send(settings: Settings, files: list[str], format: str, *, live: bool = False) -> None:
+def send_command(
+    files: Files,
+    format: FormatName = "native",
+    live: Annotated[
+        bool, typer.Option("--live", help="It comes from devices now, and is no recording.")
+    ] = False,
+    validate: Annotated[
+        bool, typer.Option(help="Judge each document before it is sent, and tell the first faults.")
+    ] = True,
+) -> None:
+    """Send recorded traffic, one JSON document per line.
+
+    A document whose sent_at is more than 24 h ago is taken to have come then: a recording keeps its times.
+
+    With --live it comes now, from a device whose clock is slow, which is corrected. All others come now anyway.
+
+    What is refused is sent too, and kept as dead letters. To send nothing then, let validate come first.
+    """
+    send(wiring.settings(), files, format, live=live, validated=validate)
+
+
+def send(
+    settings: Settings, files: list[str], format: str, *, live: bool = False, validated: bool = True
+) -> None:
     """Produce each line of the files, in order, and say how much of it is going to be refused.
 
     What was sent long ago is of that time, and not of a device with a slow clock; unless it is `live`: then it comes
-    from devices now. A single document does not tell the one from the other. Raises `CommandFailed`, `KafkaFailure`.
+    from devices now. A single document does not tell the one from the other. If it is `validated`, each document is
+    judged before it is sent, and the first faults are told; it is sent all the same, since what is refused is kept.
+    Raises `CommandFailed`, `KafkaFailure`.
     """
-    alike = registry.of_name(format)
-    if not alike:
-        raise CommandFailed(f"{format} is not a known format: use one of {', '.join(registry.names())}")
-    for name in files:
-        if name != "-" and not Path(name).is_file():
-            raise CommandFailed(f"{name} is not a file: name one to send, or - for standard input")
-    refused = RefusedOnArrival(wiring.options(settings))
+    alike = formats_of(format)
+    checked_files(files)
+    judge = Judge(settings.policies, wiring.options(settings), doubts_records=_DOUBTED)
+    told = Told()
     sent_to: dict[str, None] = {}
 
     def records() -> Iterator[RecordToSend]:
         for name in files:
-            for line in _lines(name):
-                # Under the name without its folder, so that a file gives the same keys wherever it lies.
-                known = registry.of_document(alike, line)
-                key, now_ms = known.key_of(line, Path(name).name), int(time.time() * 1_000)
-                came_ms = None if live else recorded_ms(known.sent_at_of(line), now_ms)
-                value, own = known.unwrapped(line)
-                headers = (*own, *(() if came_ms is None else header_of(came_ms)))
-                record = RecordToSend(known.topic, key, value, headers=headers)
-                refused.count(known, record, now_ms if came_ms is None else came_ms)
+            for line in documents(name):
+                record, known, record_ms = record_of(line, alike, int(time.time() * 1_000), live)
+                if validated:
+                    for finding in judge.judge(line, record, known, record_ms):
+                        told.of(finding)
                 sent_to[known.topic] = None
                 yield record
 
     sent = _run(wiring.connection(settings), records(), total=None, rate=0)
-    print(f"sent {sent} records to {' and '.join(sent_to or [alike[0].topic])}, {refused.words}")
+    told.of_the_rest()
+    words = judge.refused.words if validated else "not validated"
+    print(f"sent {sent} records to {' and '.join(sent_to or [alike[0].topic])}, {words}")
+
+
+class Told:
+    """The first of what is found, on standard error, and how much there is besides."""
+
+    def __init__(self) -> None:
+        self._refused = self._warned = 0
+
+    def of(self, finding: Finding) -> None:
+        if not finding.is_refused:
+            self._warned += 1
+            return
+        self._refused += 1
+        if self._refused <= _MOST_TOLD:
+            _console.print(shown(finding), highlight=False, markup=False, soft_wrap=True)
+
+    def of_the_rest(self) -> None:
+        rest = [
+            (self._refused - _MOST_TOLD, "more faults"),
+            (self._warned, f"warnings in the first {_DOUBTED:,} documents"),
+        ]
+        said = " and ".join(f"{count} {what}" for count, what in rest if count > 0)
+        if said:
+            _console.print(f"{said}: session-pipeline validate shows them", highlight=False, soft_wrap=True)
 
 
 def simulate(settings: Settings, numbers: Fleet, *, rate: float, out: Path | None) -> None:
@@ -116,24 +163,3 @@ def _run(
             bar.advance(task, record.events if total is not None else 1)
 
         return asyncio.run(produce(connection, records, events_per_s=rate, progress=progress))
-
-
-def _lines(name: str) -> Iterator[bytes]:
-    """The lines of a file that are not blank, without their line ends. Raises `CommandFailed`."""
-    with ExitStack() as stack:
-        try:
-            file = cast(
-                BinaryIO, sys.stdin.buffer if name == "-" else stack.enter_context(Path(name).open("rb"))
-            )
-            if name.endswith(".gz"):
-                file = cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=file)))
-            # One byte more than a record may have, and the line's end: what is longer is not read to its end.
-            while line := file.readline(topics.MAX_MESSAGE_BYTES + 2):
-                if len(line) > topics.MAX_MESSAGE_BYTES and not line.endswith(b"\n"):
-                    raise CommandFailed(
-                        f"{name}: a line of more than {topics.MAX_MESSAGE_BYTES} bytes, which no topic takes: split it"
-                    )
-                if line.strip():
-                    yield line.rstrip(b"\r\n")
-        except (OSError, EOFError, zlib.error) as error:
-            raise CommandFailed(f"cannot read {name}: {error}") from error

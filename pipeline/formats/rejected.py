@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
 MAX_DETAIL_CHARS = 300
+_PATH = re.compile(r"(\$|[A-Za-z_][\w.]*(?:\[[^\]]*\][\w.]*)*): ")
 
 
 class Reason(StrEnum):
@@ -75,6 +77,12 @@ class Rejected:
     part: bytes | None = None
     """The bytes of the refused part alone, as a record of its own would have them: where a record holds many devices,
     the dead letter of one does not hold the others' data. None where it is not cut out."""
+
+    @property
+    def path(self) -> str:
+        """The place that `detail` begins with, as `events[3].time`; empty if the fault has no place."""
+        found = _PATH.match(self.detail)
+        return found[1] if found else ""
 
     def __post_init__(self) -> None:
         if len(self.detail) > MAX_DETAIL_CHARS:

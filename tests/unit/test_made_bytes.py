@@ -14,7 +14,8 @@ import lz4.frame
 import pytest
 
 from pipeline.clickhouse.blocks import compressed, middle_of
-from pipeline.commands import dead_letters, traffic
+from pipeline.commands import dead_letters
+from pipeline.commands.documents import documents
 from pipeline.commands.failure import CommandFailed
 from pipeline.domain.event import Kind
 from pipeline.roles.metrics import Metrics
@@ -73,10 +74,10 @@ def test_dead_letters_are_sent_again_in_portions_of_bounded_size() -> None:
 def test_a_line_that_no_topic_takes_is_not_read_to_its_end(tmp_path: Path, end: bytes) -> None:
     largest, more = tmp_path / "largest", tmp_path / "more"
     largest.write_bytes(b"a\n" + b"x" * MAX_MESSAGE_BYTES + end)
-    assert [len(line) for line in traffic._lines(str(largest))] == [1, MAX_MESSAGE_BYTES]
+    assert [len(line.document) for line in documents(str(largest))] == [1, MAX_MESSAGE_BYTES]
     more.write_bytes(b"x" * (MAX_MESSAGE_BYTES + 10) + end)
     with pytest.raises(CommandFailed, match="8000000 bytes"):
-        list(traffic._lines(str(more)))
+        list(documents(str(more)))
 
 
 def test_a_block_is_halved_between_rows_and_by_bytes() -> None:

@@ -1,0 +1,101 @@
+// An Android client: native envelopes to `POST /v1/events` of `session-pipeline receive`. Uses OkHttp and org.json.
+package org.example.telemetry
+
+import java.io.IOException
+import java.util.UUID
+import java.util.concurrent.Executors
+import java.util.concurrent.TimeUnit
+import okhttp3.MediaType.Companion.toMediaType
+import okhttp3.OkHttpClient
+import okhttp3.Request
+import okhttp3.RequestBody.Companion.toRequestBody
+import org.json.JSONArray
+import org.json.JSONObject
+
+class Client(
+    private val url: String, // https://collector.example.org/v1/events
+    private val key: String?, // of the app
+    private val appId: String,
+    private val deviceId: String, // one for an installation: keep it in SharedPreferences
+    private val resource: JSONObject,
+    private val onError: (reason: String, events: List<JSONObject>) -> Unit,
+) {
+    private val http = OkHttpClient()
+    private val worker = Executors.newSingleThreadScheduledExecutor()
+    private val waiting = ArrayDeque<JSONObject>() // touched by the worker alone
+    private var seq = 0L
+    private var notBeforeMs = 0L
+    private var pauseMs = 1_000L
+    @Volatile var userId: String? = null
+
+    init {
+        worker.scheduleWithFixedDelay(::flush, 5, 5, TimeUnit.SECONDS)
+    }
+
+    /** The id is made here, once: whatever is sent again carries it again. */
+    fun send(name: String, attributes: Map<String, Any> = emptyMap()) {
+        val event = JSONObject()
+            .put("id", UUID.randomUUID().toString())
+            .put("name", name)
+            .put("time", System.currentTimeMillis())
+            .put("attributes", JSONObject(attributes))
+        worker.execute {
+            event.put("seq", ++seq)
+            if (waiting.size >= MAX_WAITING) onError("queue_full", listOf(event)) else waiting.addLast(event)
+        }
+    }
+
+    // From ProcessLifecycleOwner's onStart and onStop. What waits at the end belongs into a file, and is sent at the next start.
+    fun foreground() = send("device.app.lifecycle", mapOf("android.app.state" to "foreground"))
+    fun background() = send("device.app.lifecycle", mapOf("android.app.state" to "background"))
+
+    private fun flush() {
+        if (waiting.isEmpty() || System.currentTimeMillis() < notBeforeMs) return
+        val batch = take()
+        val body = JSONObject()
+            .put("v", 1).put("app_id", appId).put("device_id", deviceId)
+            .put("sent_at", System.currentTimeMillis()) // of this attempt: by it a wrong clock is corrected
+            .put("resource", resource).put("events", JSONArray(batch))
+        userId?.let { body.put("user", JSONObject().put("id", it)) }
+        val request = Request.Builder().url(url).post(body.toString().toRequestBody(JSON))
+        key?.let { request.header("Authorization", "Bearer $it") }
+        try {
+            http.newCall(request.build()).execute().use { answer ->
+                if (answer.code == 429 || answer.code >= 500) {
+                    again(batch, (answer.header("Retry-After")?.toLongOrNull() ?: 0) * 1_000)
+                    return
+                }
+                pauseMs = 1_000
+                val said = runCatching { JSONObject(answer.body!!.string()) }.getOrDefault(JSONObject())
+                val refused = said.optJSONArray("refused")
+                if (refused != null && refused.length() > 0) onError(refused.toString(), batch)
+                else if (!answer.isSuccessful) onError(said.optString("reason", "HTTP ${answer.code}"), batch)
+            }
+        } catch (error: IOException) {
+            again(batch, 0) // no network: it may have arrived, which the ids make harmless
+        }
+    }
+
+    private fun take(): List<JSONObject> {
+        val batch = mutableListOf<JSONObject>()
+        var bytes = 0
+        while (waiting.isNotEmpty() && batch.size < 500) {
+            bytes += waiting.first().toString().toByteArray().size + 1
+            if (batch.isNotEmpty() && bytes > MAX_BYTES) break
+            batch += waiting.removeFirst()
+        }
+        return batch
+    }
+
+    private fun again(batch: List<JSONObject>, afterMs: Long) {
+        batch.asReversed().forEach(waiting::addFirst)
+        notBeforeMs = System.currentTimeMillis() + maxOf(afterMs, (pauseMs * (0.5 + Math.random())).toLong())
+        pauseMs = minOf(pauseMs * 2, 60_000)
+    }
+
+    private companion object {
+        val JSON = "application/json".toMediaType()
+        const val MAX_BYTES = 500_000 // half of what a record may have
+        const val MAX_WAITING = 5_000
+    }
+}
