@@ -1,4 +1,4 @@
-"""Envelopes as Embrace's SDKs for Android and Apple make them: a life as session parts, each a span, and what happens in it.
+"""Envelopes as Embrace's SDKs for Android and Apple make them: a life as parts, each a span, and what happens in it.
 
 `parts_of` is what such an SDK sees of a life. It is told twice: `write` as envelopes, `natively` in native words.
 """
