@@ -33,7 +33,7 @@ def sayable(life: Life, deed: Deed) -> list[Deed]:
     deed = replace(deed, user=user)
     if life.platform == "Web" and deed.name == "exception":
         return [deed.without("fatal")]
-    if _is_start(deed):
+    if is_start(deed):
         return [deed, replace(deed, id=f"{deed.id}-span", name="span", attributes={})]
     return [deed]
 
@@ -49,11 +49,11 @@ def write_all(told: Iterable[tuple[Life, Sequence[Deed]]], *, as_json: bool) -> 
     for life, batch in told:
         by_resource: dict[bytes, tuple[Json, list[Json], list[Json]]] = {}
         for deed in batch:
-            block = by_resource.setdefault(orjson.dumps(deed.resource), (_resource(life, deed), [], []))
-            if deed.name == "http.client.request" or _is_start(deed):
-                block[2].append(_span(life, deed))
+            block = by_resource.setdefault(orjson.dumps(deed.resource), (resource_of(life, deed), [], []))
+            if is_span(deed):
+                block[2].append(span_of(life, deed))
             else:
-                block[1].append(_log(life, deed))
+                block[1].append(log_of(life, deed))
         blocks += by_resource.values()
     logs = [(resource, found) for resource, found, _ in blocks if found]
     spans = [(resource, found) for resource, _, found in blocks if found]
@@ -64,12 +64,17 @@ def write_all(told: Iterable[tuple[Life, Sequence[Deed]]], *, as_json: bool) -> 
     return [Record(topic, encode(found)) for topic, found, encode in encoders if found]
 
 
-def _is_start(deed: Deed) -> bool:
+def is_span(deed: Deed) -> bool:
+    """Whether it is told with a span, since it takes its time."""
+    return deed.name == "http.client.request" or is_start(deed)
+
+
+def is_start(deed: Deed) -> bool:
     """OpenTelemetry's Android agent tells of a start of the app with a span."""
     return deed.name == "app.launch" and not deed.attributes.keys() - {"app.launch.type"}
 
 
-def _resource(life: Life, deed: Deed) -> Json:
+def resource_of(life: Life, deed: Deed) -> Json:
     namespace, _, name = life.app_id.rpartition(".")
     language = {"Web": "webjs", "iOS": "swift"}.get(life.platform, "java")
     return {
@@ -91,7 +96,7 @@ def _common(deed: Deed) -> Json:
     return said
 
 
-def _log(life: Life, deed: Deed) -> Json:
+def log_of(life: Life, deed: Deed) -> Json:
     """A log record: name, ns, severity, body, attributes. SDKs of every other app give it an id of its own."""
     said = {**deed.attributes, **_common(deed)}
     name, severity, body = _NAMES.get(deed.name, deed.name), _INFO, None
@@ -114,7 +119,7 @@ def _log(life: Life, deed: Deed) -> Json:
     return {"name": name, "ns": deed.ns, "severity": severity, "body": body, "attributes": said}
 
 
-def _span(life: Life, deed: Deed) -> Json:
+def span_of(life: Life, deed: Deed) -> Json:
     ids = blake2b(f"{life.device_id} {deed.id}".encode(), digest_size=24).digest()
     said = {**deed.attributes, **_common(deed)}
     took_ms = said.pop("duration", 1)
