@@ -35,8 +35,10 @@ _builders: list[subprocess.Popen[bytes]] = []
 
 def begin_build() -> None:
     """Starts the build in the background unless it is done; does not block. Does nothing without Go."""
-    if not _program().exists() and not _builders and shutil.which("go"):
-        log = (_target() / "build.log").open("ab")
+    if _program().exists() or _builders or shutil.which("go") is None:
+        return
+    _failure().unlink(missing_ok=True)
+    with (_target() / "build.log").open("ab") as log:
         # Its CPU time is nobody's: it is not waited for, and no test is charged for it.
         _builders.append(
             subprocess.Popen(
@@ -63,9 +65,8 @@ def program() -> Path:
     """The built Collector; blocks until it is there. Raises Unavailable if it cannot be had."""
     if shutil.which("go") is None and not _program().exists():
         raise Unavailable("an OpenTelemetry Collector needs Go (`go`) to be built, which is not installed")
-    failure = _failure()
-    failure.unlink(missing_ok=True)
     begin_build()
+    failure = _failure()
     deadline_s = time.monotonic() + BUILD_TIMEOUT_S
     while not _program().exists():
         if failure.exists():
