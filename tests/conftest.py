@@ -24,6 +24,7 @@ from clickhouse_connect.driver.client import Client
 from hypothesis import HealthCheck, settings
 
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
+from tests.support import collector
 from tests.support.services import Broker, Unavailable, start_broker
 
 BROKER_KINDS = ("embedded", "kafka")
@@ -35,6 +36,8 @@ QUICK_TIMEOUT_S = 60
 SLOW_CPU_S = 150.0
 """What any other test may take at most. The longest, of chaos, takes 70."""
 SIDE_BY_SIDE = 2
+FIRST_WORKER = "gw0"
+"""As pytest-xdist names the first of the processes; each of them collects all tests."""
 LONG_S = 15.0
 """Tests that took longer are listed at the end. To keep the suite short, look there first."""
 
@@ -87,6 +90,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
         elif not _is_slow(item) and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(QUICK_TIMEOUT_S))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What takes minutes to make is begun before the first test, and not when one asks for it."""
+    worker: str = getattr(session.config, "workerinput", {}).get("workerid", FIRST_WORKER)
+    if worker != FIRST_WORKER or session.config.option.collectonly:
+        return
+    if any(item.path.name == collector.ASKED_FOR_BY for item in session.items):
+        collector.begin_build()
+
+
+def pytest_sessionfinish() -> None:
+    collector.end_build()
 
 
 @pytest.hookimpl(wrapper=True)

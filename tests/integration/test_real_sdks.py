@@ -1,0 +1,285 @@
+"""SDKs that nobody here wrote, against `receive`: OpenTelemetry's for Python, and for browsers in a real one.
+
+Their sessions are looked at in ClickHouse, as analysts do.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any, NamedTuple
+
+import pytest
+
+from pipeline.domain.policy import Policy
+from pipeline.embedded.child import LOOPBACK, free_port
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
+from tests.dashboard.browser import Browser, NoBrowser, browsing
+from tests.support import ways
+from tests.support.lives import Life, simulated
+from tests.support.otel_python import tell_over_http
+from tests.support.stack import ROOT, Stack, environment, logs_if_failed, running_stack, unavailable
+
+BUNDLES = ROOT / "tests" / "browser_sdk"
+DEVICES, EVENTS = 6, 500
+KNOWN, UNKNOWN = "org.example.known-browsers", "org.example.unknown-browsers"
+"""Apps whose pages give the browser an installation's id, and not."""
+_READY_S = 20.0
+_HIDDEN_S = 1.0
+"""Longer than the flicker grace, so that coming back is another session."""
+
+PAGE = """<!doctype html><title>Shop</title><link rel=icon href=data:,>
+<button id=pay>Pay now</button> <button id=break>Break</button> <a id=cart href=#cart>Cart</a>
+<script src=/opentelemetry.bundle.js></script>
+<script>
+  pay.onclick = async () => { await fetch("/api/ok"); await fetch("/api/missing"); }
+  document.getElementById("break").onclick = () => { undefined_thing.missing() }
+  watch(%s).then(() => { window.isWatched = true });
+</script>"""
+
+NEWCOMER = """
+from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+
+provider = LoggerProvider()
+provider.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter()))
+logger = provider.get_logger("app")
+logger.emit(event_name="device.app.lifecycle", attributes={"android.app.state": "foreground"})
+logger.emit(event_name="app.screen.view", attributes={"app.screen.name": "Start"})
+logger.emit(body="something failed", severity_text="ERROR")
+provider.shutdown()
+"""
+"""What somebody writes who has read no more than the manual of the SDK."""
+
+
+@contextmanager
+def _receiving(stack: Stack) -> Iterator[str]:
+    """`receive` as a process until the end of the block; its address."""
+    port = free_port()
+    process = stack.begin("receive", "--port", str(port))
+    base = f"http://{LOOPBACK}:{port}"
+    deadline_s = time.monotonic() + _READY_S
+    while True:
+        try:
+            urllib.request.urlopen(f"{base}/readyz", timeout=2).close()
+            break
+        except OSError:
+            assert process.poll() is None and time.monotonic() < deadline_s, stack.log_tails()
+            time.sleep(0.05)
+    yield base
+    process.terminate()
+    assert process.wait(timeout=_READY_S) == 0
+
+
+class Page(NamedTuple):
+    """A page that was used, as its browser knows it."""
+
+    session: str
+    """The id of the SDK's session."""
+    device: str
+    complaints: list[str]
+    """What the browser wrote to its console."""
+
+
+class _Site(BaseHTTPRequestHandler):
+    """The page, its script, and what it asks for."""
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        if path == "/":
+            self._answer(200, "text/html", self.server.page)  # type: ignore[attr-defined]
+        elif path.endswith(".bundle.js"):
+            self._answer(200, "text/javascript", (BUNDLES / path[1:]).read_bytes())
+        else:
+            self._answer(200 if path == "/api/ok" else 404, "application/json", b"{}")
+
+    def _answer(self, status: int, content_type: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", f"{content_type}; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+@contextmanager
+def _site(page: str) -> Iterator[str]:
+    """The page on a port of its own, hence of another origin than `receive`; its address."""
+    server = ThreadingHTTPServer((LOOPBACK, 0), _Site)
+    server.page = page.encode()  # type: ignore[attr-defined]
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://{LOOPBACK}:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+def _use(browser: Browser, has_told: Callable[[int], None]) -> Page:
+    """Somebody looks at the page, does this and that, looks at another tab, comes back and goes there again.
+    `has_told(n)` blocks until the page has told so many times that it is seen, or hidden."""
+    browser.open("/")
+    browser.wait(lambda: browser.script("return window.isWatched"))
+    page = browser.driver.current_window_handle
+    browser.one("#pay").click()
+    browser.one("#cart").click()
+    browser.one("#break").click()
+    asked = "return performance.getEntriesByName(location.origin + '/api/missing').length"
+    browser.wait(lambda: browser.script(asked))
+    browser.driver.switch_to.new_window("tab")
+    other = browser.driver.current_window_handle
+    until_s = time.monotonic() + _HIDDEN_S
+    browser.wait(lambda: time.monotonic() > until_s)
+    has_told(2)
+    browser.driver.switch_to.window(page)
+    browser.one("#cart").click()
+    has_told(3)
+    kept = "return ['opentelemetry-session', 'app.installation.id'].map((key) => localStorage.getItem(key))"
+    session, installation = browser.script(kept)
+    session = json.loads(session)["id"]
+    browser.driver.switch_to.window(other)
+    has_told(4)
+    return Page(session, installation or f"session:{session}", browser.complaints())
+
+
+def _tell_in_a_browser(stack: Stack, base: str, folder: Path) -> dict[str, Page]:
+    """Use the page, once where it gives its browser an installation's id and once where not; both by their app."""
+    pages: dict[str, Page] = {}
+    for app in (KNOWN, UNKNOWN):
+        told: dict[str, Any] = {
+            "base": base,
+            "attributes": {
+                "service.namespace": "org.example", "service.name": app.rpartition(".")[2], "service.version": "2.1",
+            },
+            "user": "u1",
+            "installation": app == KNOWN,
+        }  # fmt: skip
+        with _site(PAGE % json.dumps(told)) as address, browsing(address, folder / app) as browser:
+            pages[app] = _use(browser, partial(_wait_for_states, stack, app))
+    return pages
+
+
+def _wait_for_states(stack: Stack, app: str, count: int) -> None:
+    sql = f"SELECT count() AS n FROM events WHERE app_id = '{app}' AND name = 'device.app.lifecycle'"
+    stack.poll(sql, lambda stored: int(stored) >= count, timeout_s=_READY_S)
+
+
+def _tell_as_a_newcomer(base: str) -> None:
+    variables = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": base,
+        "OTEL_SERVICE_NAME": "org.example.newcomer",
+        "OTEL_RESOURCE_ATTRIBUTES": "app.installation.id=first-phone,service.version=1.0",
+    }
+    subprocess.run(
+        [sys.executable, "-c", NEWCOMER], env={**environment({}), **variables}, timeout=60, check=True
+    )
+
+
+@pytest.fixture(scope="module")
+def stack(clickhouse: EmbeddedClickHouse, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("real-sdks")
+    with running_stack("embedded", clickhouse, folder, idle_timeout="2s", **ways.LONG) as running:
+        running.start_workers("router", "sessionizer", "sink")
+        yield running
+
+
+@pytest.fixture(scope="module")
+def told(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Page]:
+    """All SDKs have told what they have to tell, and it is stored; the pages that were used."""
+    lives: list[Life] = simulated(DEVICES, seed=3, events=EVENTS, policy=Policy())
+    ways.tell_natively(stack, lives)
+    try:
+        with _receiving(stack) as base:
+            ways.tell(lives, "http", partial(tell_over_http, base=base))
+            _tell_as_a_newcomer(base)
+            pages = _tell_in_a_browser(stack, base, tmp_path_factory.mktemp("browser"))
+    except NoBrowser as missing:
+        unavailable(str(missing))
+        raise
+    stack.wait_idle()
+    return pages
+
+
+@pytest.fixture(autouse=True)
+def logs(request: pytest.FixtureRequest, stack: Stack) -> Iterator[None]:
+    with logs_if_failed(request, stack):
+        yield
+
+
+def test_the_python_sdk_of_opentelemetry_gives_the_sessions_that_native_events_give(
+    stack: Stack, told: dict[str, Page]
+) -> None:
+    expected = ways.sessions(stack, "native")
+    assert len(expected) > 2 * DEVICES and len({row["end_reason"] for row in expected}) > 2
+    assert ways.sessions(stack, "http") == expected
+
+
+def test_a_newcomer_needs_the_variables_of_opentelemetry_and_nothing_else(
+    stack: Stack, told: dict[str, Page]
+) -> None:
+    sql = (
+        "SELECT device_id, state, start_reason, end_reason, app_version, view_count, log_error_count "
+        "FROM sessions WHERE app_id = 'org.example.newcomer'"
+    )
+    (session,) = stack.query(sql)
+    assert list(session.values()) == ["first-phone", "foreground", "foreground", "inactivity", "1.0", 1, 1]
+
+
+@pytest.mark.parametrize("app", [KNOWN, UNKNOWN])
+def test_the_browser_sdk_of_opentelemetry_gives_sessions_by_what_is_seen(
+    stack: Stack, told: dict[str, Page], app: str
+) -> None:
+    """The first ends as the page is hidden, the second when it is closed."""
+    sql = (
+        "SELECT start_reason, end_reason, tap_count, view_count, network_count, network_error_count, exception_count, "
+        "crash_count, stitched_index FROM sessions WHERE app_id = {app:String} ORDER BY started_at"
+    )
+    assert [list(row.values()) for row in stack.query(sql, app=app)] == [
+        ["foreground", "background", 3, 2, 2, 1, 1, 0, 1],
+        ["foreground", "background", 1, 0, 0, 0, 0, 0, 2],
+    ]
+    whose = (
+        "SELECT DISTINCT device_id, client_session_id, user_id, app_version, sdk_name FROM sessions "
+        "WHERE app_id = {app:String}"
+    )
+    page = told[app]
+    assert [list(row.values()) for row in stack.query(whose, app=app)] == [
+        [page.device, page.session, "u1", "2.1", "opentelemetry"]
+    ]
+    assert not any("CORS" in complaint for complaint in page.complaints), page.complaints
+
+
+def test_a_page_is_told_of_in_the_order_in_which_it_was_used(stack: Stack, told: dict[str, Page]) -> None:
+    """To the millisecond, which is all that the SDK says of time. A request stands where it began, though it is told
+    when it is over."""
+    rows = stack.query(
+        "SELECT toUnixTimestamp64Milli(time) AS ms, name, attributes['app.widget.id'] AS widget, "
+        "attributes['url.full'] AS url, attributes['browser.page.visibility'] AS seen, "
+        "attributes['app.screen.name'] AS screen FROM events WHERE app_id = {app:String} ORDER BY time",
+        app=KNOWN,
+    )
+    told_of = [
+        (int(row["ms"]), row["widget"] or row["seen"] or row["screen"] or row["url"].rpartition("/")[2])
+        for row in rows
+    ]
+    by_hand = [(ms, what) for ms, what in told_of if what not in ("ok", "missing")]
+    expected = ["visible", "start", "pay", "cart", "cart", "break", "", "hidden", "visible", "cart", "hidden"]
+    assert [
+        what for _, what in sorted(by_hand, key=lambda each: (each[0], expected.index(each[1])))
+    ] == expected
+    began = {what: ms for ms, what in told_of if what in ("pay", "ok", "missing", "break")}
+    assert began["pay"] <= began["ok"] <= began["missing"]
+
+
+def test_nothing_of_it_was_refused(stack: Stack, told: dict[str, Page]) -> None:
+    assert stack.query("SELECT topic, reason, detail FROM dead_letters LIMIT 3") == []

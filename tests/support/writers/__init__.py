@@ -1,0 +1,1 @@
+"""What an SDK of each format writes down of a life. They share no code with what reads it."""
