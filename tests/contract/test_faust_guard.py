@@ -136,9 +136,6 @@ FINGERPRINTS: dict[str, str] = {
     "aiokafka.protocol.types:Schema": "cb254b3dabc4c1c5",
     "aiokafka.protocol.types:TaggedFields": "8dc7ecdf81af42ce",
     "aiokafka.client:AIOKafkaClient.force_metadata_update": "cb7befef21c8f3f9",
-    "aiokafka.producer.message_accumulator:MessageAccumulator.fail_all": "f1e12e8100bfcb8c",
-    "aiokafka.producer.producer:AIOKafkaProducer.__init__": "fd6f2966fb3dc883",
-    "aiokafka.producer.producer:AIOKafkaProducer.stop": "43ef97147111893b",
     "aiokafka.producer.sender:Sender.close": "f60b3d023d2526f4",
     "faust.transport.drivers.aiokafka:Transport": "966a67907f33524d",
 }
