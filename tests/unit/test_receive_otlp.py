@@ -10,8 +10,6 @@ from typing import Any
 
 import orjson
 import pytest
-
-pytest.importorskip("pipeline.formats.otlp", reason="its decoder has not landed yet")
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsServiceRequest,
