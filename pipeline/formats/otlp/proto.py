@@ -22,7 +22,7 @@ from pipeline.formats.otlp.message import (
     ScopeBlock,
     SpanRecord,
 )
-from pipeline.formats.otlp.proto_quick import Pairs, quick_log, quick_span
+from pipeline.formats.otlp.proto_quick import Pairs, quick_log, quick_resource, quick_span
 from pipeline.formats.otlp.proto_records import log_of, span_of
 from pipeline.formats.otlp.proto_values import resource_of
 from pipeline.formats.otlp.wire import field_of, fields
@@ -53,7 +53,8 @@ class Protobuf:
 
     def resource(self, raw: bytes) -> tuple[Attributes, tuple[str, ...]]:
         try:
-            return resource_of(raw, _strict), ()
+            quick = quick_resource(raw)
+            return (resource_of(raw, _strict) if quick is None else quick), ()
         except UnicodeDecodeError:
             mended = resource_of(raw, _mended)
             return mended, mended_places(mended, resource_of(raw, _otherwise), "resource.attributes")
