@@ -22,10 +22,11 @@ from pipeline.formats.translation import Translation
 from pipeline.storage.columns import DEAD_LETTER_COLUMNS
 from pipeline.storage.dead_letter import dead_letters_of, row_of_dead_letter
 from tests.fuzz.mutate import JsonMutator, grown
-from tests.fuzz.records import RECORD_TIMES_MS, check_envelope, donors, examples
+from tests.fuzz.records import check_envelope, donors, examples
 from tests.fuzz.target import Seen, check_indexes, check_rejected, check_row, require
 from tests.fuzz.vocabulary import OTLP_KEYS, OTLP_VALUES
 
+RECORD_TIMES_MS = (*[1_785_777_000_000] * 2, 1_795_740_000_000, 0, -1, 2**63 - 1, -(2**63), 946_684_800_000)
 _SPANS_BIT = 8
 _PLACE = ("dead-letters", 3, 7)
 

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord as LogMessage
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanMessage
 
 from pipeline.formats.otlp.flaw import Flaw
 from pipeline.formats.otlp.proto import Protobuf
-from pipeline.formats.otlp.proto_quick import quick_log, quick_span
+from pipeline.formats.otlp.proto_quick import quick_log, quick_resource, quick_span
 from pipeline.formats.otlp.proto_records import log_of, span_of
+from pipeline.formats.otlp.proto_values import resource_of
 from pipeline.formats.otlp.wire import field_of, fields, varint
 from pipeline.formats.rejected import Reason, Rejected
 from tests.support.otlp import NOW_NS, any_value, logs, pairs
@@ -253,3 +255,14 @@ def test_what_is_split_is_joined_again() -> None:
     blocks = protobuf.split()
     assert not isinstance(blocks, Rejected)
     assert type(message).FromString(protobuf.joined(blocks)) == message
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: repr(value)[:20])
+def test_the_short_way_of_a_resource_reads_what_the_long_one_does(value: Any) -> None:
+    raw = Resource(attributes=pairs({"a": value, "b": "x", "a ": 7})).SerializeToString()
+    for _ in range(2):  # The second time attributes are known.
+        quick = quick_resource(raw)
+        assert quick is None or same(quick, resource_of(raw, bytes.decode))
+        assert same(Protobuf(b"").resource(raw)[0], attributes(Resource.FromString(raw)))
+    assert Protobuf(b"").resource(field_of(1, field_of(1, b"k\xff") + field_of(2, field_of(1, b"v"))))[1]
+    assert quick_resource(raw[:-1]) is None

@@ -128,6 +128,7 @@ def test_every_variable_refuses_nonsense() -> None:
 # Settings of any text in one line.
 ANY_TEXT = {"CONFIG", "KAFKA_CA_FILE", "DATA_DIR", "DASHBOARD_DIR", "METRICS_HOST", "DASHBOARD_PASSWORD"}
 ANY_TEXT |= {"KAFKA_USERNAME", "KAFKA_PASSWORD", "CLICKHOUSE_CLUSTER", "RECEIVE_KEYS", "RECEIVE_HOST"}
+ANY_TEXT |= {"KAFKA_USERNAME", "KAFKA_PASSWORD", "CLICKHOUSE_CLUSTER", "OTLP_APP_ID"}
 
 
 @pytest.mark.parametrize("name", variables())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
 
+from pipeline.formats.bounded_cache import BoundedCache
 from pipeline.formats.identity import canonical_resource, canonical_user
 from pipeline.formats.limits import MAX_ID_CHARS, MAX_PERSONAS, MAX_PROPERTY_VALUE_CHARS
 from pipeline.formats.options import Options
@@ -134,12 +136,16 @@ def _is_browser(attributes: Attributes) -> bool:
     )
 
 
+def _is_kept(key: str) -> bool:
+    return key == _KEPT or not (key in _LEFT_OUT or key.startswith(_LEFT_OUT_PREFIXES))
+
+
+_stays = BoundedCache(_is_kept, sys.getsizeof, 1_000_000)
+"""Keys of resources are few, and are asked for with each of them."""
+
+
 def _native(attributes: Attributes) -> Attributes:
-    kept = {
-        key: value
-        for key, value in attributes.items()
-        if key == _KEPT or not (key in _LEFT_OUT or key.startswith(_LEFT_OUT_PREFIXES))
-    }
+    kept = {key: value for key, value in attributes.items() if _stays[key]}
     for old, name in _ALIASES.items():
         if old in kept and (name not in kept or kept[name] == kept[old]):
             kept[name] = kept.pop(old)

@@ -22,15 +22,15 @@ from pipeline.formats.otlp.message import (
     ScopeBlock,
     SpanRecord,
 )
-from pipeline.formats.otlp.proto_quick import Pairs, quick_log, quick_span
+from pipeline.formats.otlp.proto_quick import Pairs, quick_log, quick_resource, quick_span
 from pipeline.formats.otlp.proto_records import log_of, span_of
-from pipeline.formats.otlp.proto_values import parts, resource_of
+from pipeline.formats.otlp.proto_values import resource_of
 from pipeline.formats.otlp.wire import field_of, fields
 from pipeline.formats.rejected import Reason, Rejected
 
 T = TypeVar("T", LogRecord, SpanRecord)
 
-_RESOURCE, _SCOPES, _SCOPE, _RECORDS = 0x0A, 0x12, 0x0A, 0x12
+_BLOCKS, _RESOURCE, _SCOPES, _SCOPE, _RECORDS = 0x0A, 0x0A, 0x12, 0x0A, 0x12
 
 
 class Protobuf:
@@ -43,7 +43,8 @@ class Protobuf:
     def split(self) -> Sequence[ResourceBlock] | Rejected:
         counts = [0, 0]
         try:
-            return [_block(block, counts) for block in parts(self._value, 0x0A)]
+            # One by one: whether there are too many is known before all are looked at.
+            return [_block(block, counts) for tag, block in fields(self._value) if tag == _BLOCKS]  # type: ignore[arg-type]
         except Flaw as flaw:
             return Rejected(flaw.reason, flaw.words)
 
@@ -52,7 +53,8 @@ class Protobuf:
 
     def resource(self, raw: bytes) -> tuple[Attributes, tuple[str, ...]]:
         try:
-            return resource_of(raw, _strict), ()
+            quick = quick_resource(raw)
+            return (resource_of(raw, _strict) if quick is None else quick), ()
         except UnicodeDecodeError:
             mended = resource_of(raw, _mended)
             return mended, mended_places(mended, resource_of(raw, _otherwise), "resource.attributes")

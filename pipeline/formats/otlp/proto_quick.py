@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import struct
 from math import isfinite
+from sys import getsizeof
 from typing import Any
 
+from pipeline.formats.bounded_cache import BoundedCache
 from pipeline.formats.otlp.flaw import Flaw
 from pipeline.formats.otlp.message import MAX_ATTRIBUTES, MAX_VALUES, Attributes, LogRecord, SpanRecord
 from pipeline.formats.otlp.proto_records import status_of
@@ -21,6 +23,7 @@ Pairs = dict[bytes, tuple[str, Any]]
 
 _KEPT_PAIR_BYTES = 256
 """Of those that are remembered; longer ones do not repeat."""
+_KEPT_BYTES = 20_000_000
 _NO_BUDGET = [MAX_VALUES]
 """No array or map passes with it."""
 _new: Any = tuple.__new__
@@ -136,6 +139,27 @@ def quick_span(raw: bytes, pairs: Pairs) -> SpanRecord | None:
     return span
 
 
+def quick_resource(raw: bytes) -> Attributes | None:
+    """The attributes of a resource of nothing else. Raises `UnicodeDecodeError`."""
+    attributes: Attributes = {}
+    count = at = 0
+    end = len(raw)
+    try:
+        while at < end:
+            if raw[at] != 0x0A:
+                return None
+            size, start = raw[at + 1], at + 2
+            if size > 0x7F:
+                size, start = _long(raw, start, size)
+            at = start + size
+            key, value = _kept_pairs[raw[start:at]]
+            attributes[key] = value
+            count += 1
+    except (IndexError, struct.error, Flaw):
+        return None
+    return attributes if at == end and count <= MAX_ATTRIBUTES else None
+
+
 def _long(raw: bytes, at: int, first: int) -> tuple[int, int]:
     """The size of a field in two bytes, and where it starts. Raises `Flaw` where it takes more."""
     if raw[at] > 0x7F:
@@ -195,3 +219,11 @@ def _quick_pair(raw: bytes) -> tuple[str, Any] | None:
     except IndexError:
         pass
     return None
+
+
+def _made(raw: bytes) -> tuple[str, Any]:
+    return _pair_of(raw, {})
+
+
+_kept_pairs = BoundedCache(_made, lambda pair: getsizeof(pair[0]) + getsizeof(pair[1]), _KEPT_BYTES)
+"""Of resources: system, model and version repeat from device to device."""
