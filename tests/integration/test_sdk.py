@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import msgspec
@@ -47,7 +47,16 @@ def topic(broker: Broker) -> str:
     return name
 
 
-async def _records(bootstrap: str, topic: str) -> list[Any]:
+class Found(NamedTuple):
+    """A record. The transport, once it is imported, has aiokafka give its own kind, which knows no partition."""
+
+    partition: int
+    key: bytes
+    value: bytes
+    timestamp: int
+
+
+async def _records(bootstrap: str, topic: str) -> list[Found]:
     consumer = AIOKafkaConsumer(
         topic, bootstrap_servers=bootstrap, auto_offset_reset="earliest", enable_auto_commit=False,
         max_partition_fetch_bytes=8_000_000,
@@ -55,16 +64,16 @@ async def _records(bootstrap: str, topic: str) -> list[Any]:
     await consumer.start()
     try:
         ends = await consumer.end_offsets(consumer.assignment())
-        left, records = sum(ends.values()), []
+        left, records = sum(ends.values()), list[Found]()
         while len(records) < left:
-            for some in (await consumer.getmany(timeout_ms=500)).values():
-                records += some
+            for tp, some in (await consumer.getmany(timeout_ms=500)).items():
+                records += [Found(tp.partition, each.key, each.value, each.timestamp) for each in some]
         return records
     finally:
         await consumer.stop()
 
 
-def records(bootstrap: str, topic: str) -> list[Any]:
+def records(bootstrap: str, topic: str) -> list[Found]:
     return asyncio.run(_records(bootstrap, topic))
 
 
