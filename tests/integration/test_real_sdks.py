@@ -155,18 +155,17 @@ def _use(browser: Browser, has_told: Callable[[int], None]) -> Page:
 def _tell_in_a_browser(stack: Stack, base: str, folder: Path) -> dict[str, Page]:
     """Use the page, once where it gives its browser an installation's id and once where not; both by their app."""
     pages: dict[str, Page] = {}
-    for app in (KNOWN, UNKNOWN):
-        told: dict[str, Any] = {
-            "base": base,
-            "attributes": {
-                "service.namespace": "org.example", "service.name": app.rpartition(".")[2], "service.version": "2.1",
-            },
-            "user": "u1",
-            "installation": app == KNOWN,
-        }  # fmt: skip
-        with _site(PAGE % json.dumps(told)) as address, browsing(address, folder / app) as browser:
-            pages[app] = _use(browser, partial(_wait_for_states, stack, app))
+    with browsing("", folder) as browser:
+        for app in (KNOWN, UNKNOWN):
+            with _site(PAGE % json.dumps(_watched(app, base))) as browser.base:
+                pages[app] = _use(browser, partial(_wait_for_states, stack, app))
     return pages
+
+
+def _watched(app: str, base: str) -> dict[str, Any]:
+    namespace, _, name = app.rpartition(".")
+    attributes = {"service.namespace": namespace, "service.name": name, "service.version": "2.1"}
+    return {"base": base, "attributes": attributes, "user": "u1", "installation": app == KNOWN}
 
 
 def _wait_for_states(stack: Stack, app: str, count: int) -> None:
