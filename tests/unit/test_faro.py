@@ -249,3 +249,17 @@ def test_requests_of_the_real_sdk_make_the_session_that_was_there() -> None:
     assert session.event_count == 12
     assert (counters["exception_count"], counters["log_error_count"], counters["view_count"]) == (2, 1, 1)
     assert orjson.loads(session.user) == {"id": "u1", "properties": {"plan": "pro"}}
+
+
+def test_what_every_event_repeats_has_a_bound() -> None:
+    def size(chars: int, count: int = MAX_BODY_EVENTS) -> int:
+        page = {"attributes": {"x": "y" * chars}}
+        body = orjson.dumps({"meta": meta(page=page), "events": [item("e")] * count})
+        outcome = faro.translate(body, NOW)
+        if isinstance(outcome, Rejected):
+            assert outcome.reason is Reason.RECORD_TOO_LARGE and outcome.detail.startswith("meta: ")
+            return 0
+        return sum(len(record.value) for record in outcome.records)
+
+    assert 12_000_000 < size(8_000) < 14_000_000
+    assert size(8_200) == size(600_000) == 0

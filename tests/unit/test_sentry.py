@@ -328,3 +328,19 @@ def test_requests_of_the_real_sdk_make_the_sessions_that_were_there() -> None:
     assert [[counted(session) for session in each] for each in folded] == [[{"exception_count": 1}], [{}]]
     # The two events: a browser does not say of which session they are.
     assert [each.reason for each in refused] == [Reason.MISSING_FIELD] * 2
+
+
+def test_what_every_item_repeats_has_a_bound() -> None:
+    """Each user is a sender of his own, and each sender's envelope has the resource."""
+
+    def logs(release: str) -> bytes:
+        said = [{"user.id": {"value": f"u{n}"}, "session.id": {"value": SID}} for n in range(1_000)]
+        items = [{"timestamp": LATER, "body": "x", "attributes": each} for each in said]
+        return envelope(
+            ("log", {"items": items}), sdk=BROWSER, trace={"release": release}, dsn="https://k@h/7"
+        )
+
+    found = [
+        sum(len(record.value) for record in translated(logs("a@" + "1" * n)).records) for n in (1_000, 60_000)
+    ]
+    assert found[0] < 2_000_000 and found[1] < 1_000_000

@@ -26,6 +26,8 @@ _RESOURCE = {
     "device.model_name": "device.model.name",
 }
 """What is not here keeps its own name."""
+MAX_REPEATED_BYTES = 8_192
+"""Of what stands on each event of a body, which are at most 1,500: a body must not become a thousand times as much."""
 _OF_THE_RESOURCE = ("app", "sdk", "browser", "os", "device", "k6")
 _NOT_TAKEN = ("app.installationId", "sdk.integrations", "browser.viewportWidth", "browser.viewportHeight")
 """The viewport changes while a page is used, and every other resource would be another sender."""
@@ -74,15 +76,23 @@ def read_meta(meta: Any, session_told: str) -> FaroMeta | Rejected:
     is_shared = not is_of_session and bool(parts["browser"])
     told = session.get("attributes")
     previous = told.get("previousSession") if isinstance(told, dict) else None
+    attributes = {
+        **dict(_attributes(parts, session_id if is_shared else "")),
+        **({"device.id.source": "session"} if is_of_session else {}),
+    }
+    size = len(orjson.dumps(attributes))
+    if size > MAX_REPEATED_BYTES:
+        return Rejected(
+            Reason.RECORD_TOO_LARGE,
+            f"meta: its page, view and session have {size} bytes, which every event would repeat; at most"
+            f" {MAX_REPEATED_BYTES}",
+        )
     return FaroMeta(
         Sender(app_id, device_id, resource, user),
         session_id or "",
         "" if is_shared else session_id or "",
         previous if isinstance(previous, str) else "",
-        {
-            **dict(_attributes(parts, session_id if is_shared else "")),
-            **({"device.id.source": "session"} if is_of_session else {}),
-        },
+        attributes,
     )
 
 

@@ -27,6 +27,8 @@ _MOBILE = (
     *("sentry.javascript.react-native", "sentry.javascript.capacitor", "sentry.unreal", "sentry.godot"),
 )
 """Names of SDKs, with what may follow, whose `did` is the installation. In a browser it is the user."""
+_MAX_SHARED_CHARS = 1_024
+"""Four times what Sentry takes of a release."""
 _CONTEXTS = {
     ("os", "name"): "os.name",
     ("os", "version"): "os.version",
@@ -75,13 +77,13 @@ def sdk_of(header: Mapping[str, Any], headers: Headers, session: Mapping[str, An
         (text.decode(errors="replace") for name, text in headers if name.lower() == PROJECT_HEADER), ""
     )
     return SentrySdk(
-        _text(told.get("name")),
-        _text(told.get("version")),
+        _shared(told.get("name")),
+        _shared(told.get("version")),
         project or _text(dsn).rpartition("/")[2],
         session_id_of(session.get("sid")),
         _text(session.get("did")),
-        _text(said.get("release")) or _text(traced.get("release")),
-        _text(said.get("environment")) or _text(traced.get("environment")),
+        _shared(said.get("release")) or _shared(traced.get("release")),
+        _shared(said.get("environment")) or _shared(traced.get("environment")),
     )
 
 
@@ -172,3 +174,8 @@ def _context(contexts: Any, name: str) -> Mapping[str, Any]:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
+
+
+def _shared(value: Any) -> str:
+    """A text that all items of an envelope have in common; empty for a longer one, which each of them would repeat."""
+    return value if isinstance(value, str) and len(value) <= _MAX_SHARED_CHARS else ""
