@@ -55,6 +55,29 @@ def listing(success: int = 200) -> Style:
     return Style(of, plain_refusal)
 
 
+def sentry() -> Style:
+    """As Sentry's SDKs expect: `{"id": …}` with the `event_id` of the envelope, where it has one."""
+    ours = listing()
+
+    def of(verdict: Verdict, spoken: str) -> Answer:
+        # What is passed over is no fault: many envelopes hold nothing else.
+        if verdict.is_refused and verdict.faults:
+            return ours.of(verdict, spoken)
+        return Answer(200, JSON, msgspec.json.encode(_event_id(verdict)))
+
+    return Style(of, plain_refusal)
+
+
+def _event_id(verdict: Verdict) -> dict[str, str]:
+    first, _, _ = (verdict.records[0].value or b"").partition(b"\n")
+    try:
+        event_id = msgspec.json.decode(first, type=dict[str, Any]).get("event_id")
+    except (msgspec.MsgspecError, RecursionError):
+        # It was mended, or is one JSON text: nobody needs the id that badly.
+        return {}
+    return {"id": event_id} if isinstance(event_id, str) else {}
+
+
 def plain_refusal(fault: NotTaken, _: str) -> Answer:
     """`{"reason", "detail"}`."""
     return Answer(fault.status, JSON, msgspec.json.encode({"reason": fault.reason, "detail": fault.text}))

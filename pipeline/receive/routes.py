@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from pipeline.formats import measure, native
+from pipeline.formats import faro, measure, native
+from pipeline.formats import sentry as of_sentry
 from pipeline.formats.format import Headers
-from pipeline.receive.answers import JSON, PROTOBUF, Style, listing, otlp
+from pipeline.formats.sentry.sender import PROJECT_HEADER
+from pipeline.receive.answers import JSON, PROTOBUF, Style, listing, otlp, sentry
 from pipeline.receive.judging import Judge, envelopes, whole
 
 _OTLP_LOGS, _OTLP_SPANS, _EMBRACE = "otlp_logs", "otlp_spans", "embrace-events"
@@ -24,6 +26,11 @@ def copied(*names: str) -> Callable[[Request], Headers]:
         return [(name, request.headers[name].encode("latin-1")) for name in names if name in request.headers]
 
     return headers_of
+
+
+def project(request: Request) -> Headers:
+    """The project in the path of an envelope of Sentry's, which does not say it itself."""
+    return [(PROJECT_HEADER, request.path_params["project"].encode())]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,15 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route("/v1/events", native.ANY_KEY.name, envelopes, listing()),
     Route("/events", measure.FORMAT.name, whole(measure.FORMAT.topic), listing(202), methods=("PUT", "POST")),
+    Route(
+        "/collect", faro.FORMAT.name, whole(faro.FORMAT.topic), listing(202),
+        record_headers=copied("X-Faro-Session-Id"),
+    ),
+    Route(
+        "/api/{project}/envelope/", of_sentry.FORMAT.name, whole(of_sentry.FORMAT.topic), sentry(),
+        content_types=(JSON, TEXT, "application/x-sentry-envelope", "application/octet-stream"),
+        record_headers=project,
+    ),
     Route("/v2/spans", "embrace", whole(_EMBRACE), listing(), record_headers=copied("X-EM-AID", "X-EM-DID")),
     Route("/v2/logs", "embrace", whole(_EMBRACE), listing(), record_headers=copied("X-EM-AID", "X-EM-DID")),
 )  # fmt: skip

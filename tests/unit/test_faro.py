@@ -263,3 +263,56 @@ def test_what_every_event_repeats_has_a_bound() -> None:
 
     assert 12_000_000 < size(8_000) < 14_000_000
     assert size(8_200) == size(600_000) == 0
+
+
+def span(n: int, **more: Any) -> dict[str, Any]:
+    start_ns = 1_795_737_152_577_000_000
+    told = {"traceId": "4bf92f3577b34da6a3ce929d0e0e4736", "spanId": f"{n:016x}", "name": "work"}
+    return {
+        **told,
+        "startTimeUnixNano": f"{start_ns + n}",
+        "endTimeUnixNano": f"{start_ns + 5_000_000}",
+        **more,
+    }
+
+
+def traces(*spans: Any) -> dict[str, Any]:
+    return {"resourceSpans": [{"scopeSpans": [{"spans": list(spans)}]}]}
+
+
+def test_a_span_is_an_event_of_the_sender_that_meta_names() -> None:
+    found = translated(meta(page={"url": "/p"}), events=[item("e")], traces=traces(span(7)))
+    (envelope,) = envelopes(found)
+    event = envelope.events[1]
+    assert (event.id, event.name, event.seq) == (
+        "4bf92f3577b34da6a3ce929d0e0e4736-0000000000000007.e",
+        "span",
+        7,
+    )
+    assert event.client_session_id == "s1" and said(event)["url.full"] == "/p"
+
+
+def test_more_events_of_spans_than_a_body_may_have_are_refused() -> None:
+    many = {
+        "meta": meta(),
+        "events": [item("e")],
+        "traces": traces(*map(span, range(1, MAX_BODY_EVENTS + 1))),
+    }
+    outcome = faro.translate(orjson.dumps(many), NOW)
+    assert isinstance(outcome, Rejected) and outcome.reason is Reason.TOO_MANY_EVENTS
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"resourceSpans": 7},
+        {"resourceSpans": [7]},
+        traces(7),
+        traces(span(0)),
+        traces(span(1, startTimeUnixNano=1e300)),
+    ],
+)
+def test_faults_of_traces_cost_nothing_else(bad: Any) -> None:
+    found = translated(meta(), events=[item("e")], traces=bad)
+    assert len(events(found)) == 1 and len(found.refused) == 1
+    assert found.refused[0].event_index == 1 and found.refused[0].detail.startswith("traces.")

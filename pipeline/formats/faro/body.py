@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from pipeline.formats.checks import rejected_time, time_is_plausible
 from pipeline.formats.faro.items import Item, event, exception, log, measurement
 from pipeline.formats.faro.meta import FaroMeta, read_meta
+from pipeline.formats.faro.traces import span_steps
 from pipeline.formats.format import NOTHING_BESIDE, Beside
 from pipeline.formats.hashed_ids import hashed_id
 from pipeline.formats.limits import MAX_BODY_BYTES, MAX_BODY_EVENTS, MAX_NESTING
@@ -41,8 +42,9 @@ def translate(
 ) -> Translation | Rejected:
     """Translate one body; `record_ms` is the broker's record time, Unix milliseconds.
 
-    One bad item does not condemn its body: it is in `refused`, under its running index over events, logs, exceptions
-    and measurements. A fault of `meta` refuses the body. Never raises because of the body; does not block.
+    One bad item does not condemn its body: it is in `refused`, under its running index over events, logs, exceptions,
+    measurements and what comes of spans. A fault of `meta` refuses the body. Never raises because of the body; does
+    not block.
     """
     # The fields of an item move one level down, into the native attributes.
     read = read_json(value, MAX_BODY_BYTES, MAX_NESTING - 1)
@@ -51,10 +53,10 @@ def translate(
     lists = _lists_of(read.tree)
     if isinstance(lists, Rejected):
         return lists
-    meta = read_meta(read.tree.get("meta"), _session_told(beside))
+    meta = read_meta(read.tree.get("meta"), _session_told(beside), beside.options)
     if isinstance(meta, Rejected):
         return meta
-    refused = _refused_traces(read.tree)
+    refused: list[Rejected] = []
     drafts: list[Draft] = []
     places: list[Listed] = []
     for name, items in lists.items():
@@ -64,6 +66,16 @@ def translate(
             else:
                 drafts.append(draft)
         places += [Listed(f"{name}[{at}]", _TIME_FIELD) for at in range(len(items))]
+    for step in span_steps(read, meta, len(places), record_ms):
+        if len(places) == MAX_BODY_EVENTS:
+            return Rejected(
+                Reason.TOO_MANY_EVENTS, f"traces: more than {MAX_BODY_EVENTS} events with what spans say"
+            )
+        places.append(step.listed)
+        if isinstance(step.outcome, Rejected):
+            refused.append(step.outcome)
+        else:
+            drafts.append(step.outcome)
     return translation_of(drafts, refused, record_ms, places)
 
 
@@ -88,13 +100,6 @@ def _session_told(beside: Beside) -> str:
         if name.lower() == _SESSION_HEADER:
             return told.decode(errors="replace")
     return ""
-
-
-def _refused_traces(tree: Mapping[str, Any]) -> list[Rejected]:
-    """One for all of them."""
-    if not tree.get("traces"):
-        return []
-    return [Rejected(Reason.UNSUPPORTED, "traces: spans of a Faro body are not taken")]
 
 
 def _drafts(

@@ -9,6 +9,7 @@ import orjson
 
 from pipeline.formats.checks import rejected_id
 from pipeline.formats.identity import canonical_resource, canonical_user
+from pipeline.formats.options import Options
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.formats.translation import Sender
 
@@ -29,6 +30,8 @@ _RESOURCE = {
 MAX_REPEATED_BYTES = 8_192
 """Of what stands on each event of a body, which are at most 1,500: a body must not become a thousand times as much."""
 _OF_THE_RESOURCE = ("app", "sdk", "browser", "os", "device", "k6")
+_PERSONAL = {"email": "user.email", "username": "user.name", "fullName": "user.full_name"}
+"""What says who a user is, and the property that it becomes where that is asked for."""
 _NOT_TAKEN = ("app.installationId", "sdk.integrations", "browser.viewportWidth", "browser.viewportHeight")
 """The viewport changes while a page is used, and every other resource would be another sender."""
 
@@ -46,7 +49,7 @@ class FaroMeta(NamedTuple):
     """Of each event."""
 
 
-def read_meta(meta: Any, session_told: str) -> FaroMeta | Rejected:
+def read_meta(meta: Any, session_told: str, options: Options) -> FaroMeta | Rejected:
     """What `meta` says, or why its body is refused. `session_told` is the session that the request named, if it did."""
     if not isinstance(meta, dict):
         reason = Reason.MISSING_FIELD if meta is None else Reason.INVALID_TYPE
@@ -66,7 +69,7 @@ def read_meta(meta: Any, session_told: str) -> FaroMeta | Rejected:
         return device_id
     is_of_session = not parts["app"].get("installationId")
     resource = canonical_resource(orjson.dumps(dict(_resource(parts))))
-    user = canonical_user(orjson.dumps(_user(parts["user"])))
+    user = canonical_user(orjson.dumps(_user(parts["user"], options.personal)))
     for text in (resource, user):
         if isinstance(text, Rejected):
             return Rejected(text.reason, f"meta: {text.detail}")
@@ -129,8 +132,8 @@ def _resource(parts: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Any
                 yield _RESOURCE.get(name, name), value
 
 
-def _user(user: Mapping[str, Any]) -> dict[str, Any]:
-    """Id, roles and attributes. E-mail and names are personal and nobody's key: they are left out."""
+def _user(user: Mapping[str, Any], personal: bool) -> dict[str, Any]:
+    """Id, roles and attributes. E-mail and names are left out, unless the operator asks for them."""
     roles = user.get("roles")
     attributes = user.get("attributes")
     return {
@@ -138,7 +141,10 @@ def _user(user: Mapping[str, Any]) -> dict[str, Any]:
         "personas": [role for each in roles.split(",") if (role := each.strip(' "'))]
         if isinstance(roles, str)
         else None,
-        "properties": attributes if isinstance(attributes, dict) else None,
+        "properties": {
+            **(attributes if isinstance(attributes, dict) else {}),
+            **{name: user[field] for field, name in _PERSONAL.items() if personal and user.get(field)},
+        },
     }
 
 

@@ -67,7 +67,7 @@ def translate(
             payloads.append(found)
     read = [each for each in payloads if isinstance(each, _Payload)]
     session = next((each.read.tree for each in read if each.type == sessions.TYPE), {})
-    sdk = sdk_of(lines.header, beside.headers, session)
+    sdk = sdk_of(lines.header, beside, session)
     told = of_items.told_by((each.read.tree for each in read if each.type == _EVENT), sdk)
     clock = _Clock(_shift(lines.header, record_ms), record_ms)
     steps: list[_Step] = []

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from pipeline.formats.checks import rejected_id
-from pipeline.formats.format import Headers
+from pipeline.formats.format import Beside
 from pipeline.formats.identity import canonical_resource, canonical_user
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.formats.translation import Sender
@@ -27,6 +27,8 @@ _MOBILE = (
     *("sentry.javascript.react-native", "sentry.javascript.capacitor", "sentry.unreal", "sentry.godot"),
 )
 """Names of SDKs, with what may follow, whose `did` is the installation. In a browser it is the user."""
+_PERSONAL = {"email": "user.email", "username": "user.name", "name": "user.full_name"}
+"""What says who a user is, and the property that it becomes where that is asked for."""
 _MAX_SHARED_CHARS = 1_024
 """Four times what Sentry takes of a release."""
 _CONTEXTS = {
@@ -54,6 +56,8 @@ class SentrySdk(NamedTuple):
     """`did` of that session."""
     release: str
     environment: str
+    personal: bool
+    """Whether e-mail and name of a user are kept."""
 
     @property
     def is_mobile(self) -> bool:
@@ -66,15 +70,15 @@ class SentrySdk(NamedTuple):
         return self.name.startswith("sentry.cocoa")
 
 
-def sdk_of(header: Mapping[str, Any], headers: Headers, session: Mapping[str, Any]) -> SentrySdk:
-    """What the envelope's header, the record's headers and the payload of its session say."""
+def sdk_of(header: Mapping[str, Any], beside: Beside, session: Mapping[str, Any]) -> SentrySdk:
+    """What the envelope's header, what stands beside it and the payload of its session say."""
     sdk, trace, dsn = header.get("sdk"), header.get("trace"), header.get("dsn")
     told = dict(sdk) if isinstance(sdk, dict) else {}
     traced = dict(trace) if isinstance(trace, dict) else {}
     attrs = session.get("attrs")
     said = dict(attrs) if isinstance(attrs, dict) else {}
     project = next(
-        (text.decode(errors="replace") for name, text in headers if name.lower() == PROJECT_HEADER), ""
+        (text.decode(errors="replace") for name, text in beside.headers if name.lower() == PROJECT_HEADER), ""
     )
     return SentrySdk(
         _shared(told.get("name")),
@@ -84,6 +88,7 @@ def sdk_of(header: Mapping[str, Any], headers: Headers, session: Mapping[str, An
         _text(session.get("did")),
         _shared(said.get("release")) or _shared(traced.get("release")),
         _shared(said.get("environment")) or _shared(traced.get("environment")),
+        beside.options.personal,
     )
 
 
@@ -157,14 +162,19 @@ def _resource(sdk: SentrySdk, payload: Mapping[str, Any], release: str, contexts
 
 
 def _user(sdk: SentrySdk, payload: Mapping[str, Any], device_id: str) -> dict[str, Any]:
-    """The user's id. E-mail, name and address are left out, also where a browser gives the mail as the `did`."""
+    """The user. E-mail and name are left out unless the operator asks for them, also where a browser's `did` is the
+    mail; the address always is."""
     user = payload.get("user")
-    told = user.get("id") if isinstance(user, dict) else None
+    known = user if isinstance(user, dict) else {}
+    told = known.get("id")
     user_id = str(told) if isinstance(told, str | int) and not isinstance(told, bool) else ""
     if not user_id and not sdk.is_mobile and "@" not in sdk.distinct_id:
         user_id = sdk.distinct_id
     # SDKs of apps put in the installation where no user is set.
-    return {"id": user_id} if user_id and user_id != device_id else {}
+    found: dict[str, Any] = {"id": user_id} if user_id and user_id != device_id else {}
+    if sdk.personal:
+        found["properties"] = {name: known[field] for field, name in _PERSONAL.items() if known.get(field)}
+    return found
 
 
 def _context(contexts: Any, name: str) -> Mapping[str, Any]:
