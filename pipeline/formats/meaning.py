@@ -15,6 +15,9 @@ MAX_EXIT_REASON_CHARS = 64
 SEVERITY_NUMBER_ERROR = 17
 """OpenTelemetry: ERROR is 17 to 20, FATAL 21 to 24."""
 
+STATED = frozenset(("app.state", "passive"))
+"""Attributes that may be of any event, and say what it means."""
+
 _UNSTATED = AppState.UNKNOWN
 _ACTIVITY: Meaning = (Kind.ACTIVITY, "", 0, _UNSTATED)
 _PASSIVE: Meaning = (Kind.PASSIVE, "", 0, _UNSTATED)
@@ -59,11 +62,16 @@ def interpret(name: str, attributes: Attributes) -> Meaning:
 
     A steering attribute of an unexpected type counts as absent.
     """
-    rule = _RULES.get(name)
-    meaning = _meaning_of_name(name) if rule is None else rule(attributes)
+    meaning = meaning_unstated(name, attributes)
     if "app.state" in attributes or "passive" in attributes:
         return _as_stated(meaning, attributes)
     return meaning
+
+
+def meaning_unstated(name: str, attributes: Attributes) -> Meaning:
+    """`interpret` of an event that has none of `STATED` among its attributes."""
+    rule = _RULES.get(name)
+    return _meaning_of_name(name) if rule is None else rule(attributes)
 
 
 def meaning_without_attributes(name: str) -> Meaning:
