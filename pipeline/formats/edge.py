@@ -43,11 +43,15 @@ class Edge:
             # All apps share it, and what it remembers.
             self._default = Cleaner(privacy.default, kept_bytes=KEPT_BYTES)
         self._cleaners: dict[str, Cleaner] = {}
+        self.only = self._default if not privacy.by_app else None
+        """The rules of all apps; None where they differ, or hash."""
         self.samples = any(each.sample_rate < 1 for each in (samplings.default, *samplings.by_app.values()))
         """Whether any app has a rate below 1."""
 
     def cleaner_of(self, key: bytes | None) -> Cleaner:
         """The rules of the app of a record's key; the default's where it names none."""
+        if self.only is not None:
+            return self.only
         return self._cleaner((key or b"").partition(b"/")[0].decode("utf-8", "replace"))
 
     def is_out(self, key: bytes | None) -> bool:

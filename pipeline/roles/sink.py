@@ -153,7 +153,7 @@ class Sink:
         """Event rows, ledger rows and refusals of a chunk of `sdk-events` (aiokafka records), as they are taken."""
         topic, partition = source
         making = Making(source, records, self._offset_base, self._piece_bytes)
-        last, full = len(records) - 1, False
+        last, full, only = len(records) - 1, False, self._edge.only
         wrong = misplaced({record.key for record in records}, partition, self._partitions)
         for place, record in enumerate(records):
             offset = record.offset + self._offset_base
@@ -164,7 +164,7 @@ class Sink:
                 making.ledger.append(row)
                 self._metrics.sampled_out.labels(topic).inc(count)
                 continue
-            cleaner = self._edge.cleaner_of(record.key)
+            cleaner = only or self._edge.cleaner_of(record.key)
             decoded = fault or native.decode(record.value, record.key, came_ms, cleaner)
             if isinstance(decoded, Rejected):
                 received, faults, app_id, keep = 1, [decoded], "", EVER

@@ -41,6 +41,8 @@ class _Head(msgspec.Struct):
 
 _head = msgspec.json.Decoder(_Head).decode
 
+Canonical = Callable[[bytes], "str | Rejected"]
+
 NOT_STRICT = (msgspec.DecodeError, orjson.JSONDecodeError, UnicodeDecodeError, RecursionError)
 """What `Cleaner.record` raises of what is no strict JSON, or no object."""
 
@@ -77,13 +79,21 @@ class Cleaner:
             names |= {name.partition(".")[0] for name in names}
         self.gate = Gate(STATED | names, names)
         self._signs = None if rules.addresses != KEEP else _signs(walk)
-        self._is_built_in = walk.is_only_built_in
+        self.has_own = not walk.is_only_built_in
+        """Whether the app has rules besides the built-in ones: `first` is for these."""
+        self.is_idle = not names and not self.has_own
+        """Whether everything stays as it came."""
+        # Not methods: these are called for every record.
+        self.resource: Canonical = canonical_resource if self.is_idle else self._resource_kept
+        """As `canonical_resource`, of what the rules leave."""
+        self.user: Canonical = canonical_user if self.is_idle else self._user_kept
+        """As `canonical_user`, of what the rules leave."""
         self._resources = BoundedCache(self._resource, sys.getsizeof, kept_bytes)
         self._users = BoundedCache(self._user, sys.getsizeof, kept_bytes)
 
     def first(self, value: bytes | None) -> bytes | None:
         """A record before its gate is asked: cleaned where rules of the app's own may name something in it."""
-        if not value or self._is_built_in or not self._shows(value):
+        if not value or not self.has_own or not self._shows(value):
             return value
         try:
             return self.record(value)
@@ -92,7 +102,7 @@ class Cleaner:
 
     def leaves(self, value: bytes) -> bool:
         """Whether the rules surely have nothing to do in a record; quick where that is so."""
-        if not self._is_built_in and self._shows(value):
+        if self.has_own and self._shows(value):
             return False
         if not self.gate.private:
             return True
@@ -107,12 +117,10 @@ class Cleaner:
         except NOT_STRICT:
             return False
 
-    def resource(self, raw: bytes) -> str | Rejected:
-        """As `canonical_resource`, of what the rules leave."""
+    def _resource_kept(self, raw: bytes) -> str | Rejected:
         return self._resources[raw] if len(raw) <= _CACHED_BYTES else self._resource(raw)
 
-    def user(self, raw: bytes) -> str | Rejected:
-        """As `canonical_user`, of what the rules leave."""
+    def _user_kept(self, raw: bytes) -> str | Rejected:
         return self._users[raw] if len(raw) <= _CACHED_BYTES else self._user(raw)
 
     def record(self, value: bytes) -> bytes:
@@ -131,7 +139,7 @@ class Cleaner:
     def may_be_in(self, value: bytes) -> bool:
         """Whether bytes that are no JSON may hold something that the rules name."""
         lowered = value.lower()
-        if not self._is_built_in and (self._signs is None or any(sign in lowered for sign in self._signs)):
+        if self.has_own and (self._signs is None or any(sign in lowered for sign in self._signs)):
             return True
         return bool(self.gate.private) and any(sign in lowered for sign in _SIGNS_OF_USERS)
 
@@ -245,3 +253,7 @@ def _signs(walk: Walk) -> tuple[bytes, ...] | None:
     emails = (b"@", b"%40") if rules.emails != KEEP else ()
     queries = (b"?", b"#", b"query") if rules.queries != KEEP else ()
     return (*literals, *emails, *queries)
+
+
+AS_IT_CAME = Cleaner(Rules(keep=("*",)))
+"""Without any rules."""

@@ -15,8 +15,14 @@ from pipeline.formats.checks import latest_of, rejected_id, rejected_seconds, re
 from pipeline.formats.clocks import back_of, is_in_seconds, shift_of
 from pipeline.formats.envelope import Envelope, NativeEvent
 from pipeline.formats.limits import CLOCK_TOLERANCE_MS, MAX_TIME_MS, MIN_TIME_MS
-from pipeline.formats.meaning import Meaning, interpret, meaning_unstated, meaning_without_attributes
-from pipeline.formats.native.cleaner import OPEN, Cleaner, Gate, HoldsPrivate
+from pipeline.formats.meaning import (
+    RULES,
+    Meaning,
+    interpret,
+    meaning_of_name,
+    meaning_without_attributes,
+)
+from pipeline.formats.native.cleaner import AS_IT_CAME, OPEN, Cleaner, Gate, HoldsPrivate
 from pipeline.formats.native.reading import (
     NO_NOTES,
     Notes,
@@ -36,25 +42,24 @@ Arrival = tuple[int, int, Sequence[Event]]
 
 _new = tuple.__new__
 _loads = orjson.loads
+_rule_of = RULES.get
 _NO_ATTRIBUTES = (b"", b"null")
 
 
 def decode(
-    value: bytes | None, key: bytes | None, record_ms: int, cleaner: Cleaner | None = None
+    value: bytes | None, key: bytes | None, record_ms: int, cleaner: Cleaner = AS_IT_CAME
 ) -> Envelope | Rejected:
-    """Read one record; `record_ms` is the broker's record time, Unix milliseconds. With a `cleaner`: what its rules
-    leave of it.
+    """Read what the rules leave of one record; `record_ms` is the broker's record time, Unix milliseconds.
 
     A fault of the envelope (version, ids, limits, key, resource, user) refuses the record whole, a fault of an event
     that event alone; single values that are no JSON are repaired. Never raises because of the record; does not block.
     """
-    gate = OPEN
-    if cleaner is not None:
-        value, gate = cleaner.first(value), cleaner.gate
+    if cleaner.has_own:
+        value = cleaner.first(value)
     try:
         plain = read_plain(value, names_of(key), cleaner)
         if plain is not None:
-            return _decoded(plain, record_ms, gate)
+            return _decoded(plain, record_ms, cleaner.gate)
     except (orjson.JSONDecodeError, HoldsPrivate):
         # Some part of it is not strict JSON: the thorough way mends that, or says why it cannot. Or it is to be
         # cleaned.
@@ -119,10 +124,11 @@ def _interpreted(
     shift_ms = 0 if wire.sent_at is None else shift_of(wire.sent_at, record_ms)
     latest_ms, punctual_ms = latest_of(record_ms), record_ms + CLOCK_TOLERANCE_MS
     is_ahead = False
+    names, private = gate
     events: list[NativeEvent] = []
     refused: list[Rejected] = []
     for index, event in zip(indexes or range(len(wire.events)), wire.events, strict=True):
-        found = understood(event, shift_ms, latest_ms, gate)
+        found = understood(event, shift_ms, latest_ms, names, private)
         if found is None:
             refused.append(_fault_of_event(event, index, event.time + shift_ms, record_ms))
             continue
@@ -188,7 +194,7 @@ def _index(rejected: Rejected) -> int:
 
 
 def arrivals_of(
-    key: bytes | None, fields: Sequence[Any], cleaner: Cleaner | None = None
+    key: bytes | None, fields: Sequence[Any], cleaner: Cleaner = AS_IT_CAME
 ) -> tuple[list[Arrival], int, int]:
     """What the records of one key hold; how many events (or whole records) were refused; and the latest time that was
     corrected, or may have been: of events that are later, time and stamp are the same. 0 if there is none.
@@ -202,11 +208,11 @@ def arrivals_of(
     # Of the record before: most have the same resource and user, and to see that costs less than to look them up.
     raw_resource, raw_user, resource, user = NOTHING, NOTHING, "{}", ""
     each = iter(fields)
-    gate = OPEN if cleaner is None else cleaner.gate
+    gate, has_own = cleaner.gate, cleaner.has_own
     for offset, record_ms, value, headers in zip(each, each, each, each, strict=True):
         came_ms = record_time_ms(headers, record_ms) if headers else record_ms
         events = None
-        if cleaner is not None:
+        if has_own:
             value = cleaner.first(value)  # noqa: PLW2901
         try:
             wire = plain_envelope(value, names)
@@ -257,7 +263,9 @@ def _events_of(
                 kind, exit_reason, counters, stated = meaning_without_attributes(event.name)
             elif type(tree := _loads(bytes(attributes))) is dict:
                 if looked_for.isdisjoint(tree):
-                    kind, exit_reason, counters, stated = meaning_unstated(event.name, tree)
+                    # As `interpret`, without the call, and without a look for what none has.
+                    rule = _rule_of(event.name)
+                    kind, exit_reason, counters, stated = rule(tree) if rule else meaning_of_name(event.name)
                 elif gate.private.isdisjoint(tree):
                     kind, exit_reason, counters, stated = interpret(event.name, tree)
                 else:
@@ -266,7 +274,7 @@ def _events_of(
                 kind, exit_reason, counters, stated = meaning_without_attributes(event.name)
             else:
                 continue
-        elif found := understood(event, shift_ms, latest_of(record_ms), gate):
+        elif found := understood(event, shift_ms, latest_of(record_ms), *gate):
             time_ms, _, (kind, exit_reason, counters, stated) = found
             if time_ms > punctual_ms:
                 is_ahead = True
@@ -296,12 +304,16 @@ def _latest(events: Sequence[Event]) -> list[int]:
 
 
 def understood(
-    event: WireEvent, shift_ms: int, latest_ms: int, gate: Gate = OPEN
+    event: WireEvent,
+    shift_ms: int,
+    latest_ms: int,
+    names: frozenset[str] = OPEN.names,
+    private: frozenset[str] = OPEN.private,
 ) -> tuple[int, bytes, Meaning] | None:
     """Corrected time, attributes and meaning of an event; None if it fails what typed decoding cannot see.
 
     Raises `orjson.JSONDecodeError` if the attributes are not strict JSON, and so the whole record is not either, and
-    `HoldsPrivate` if the gate finds something among them.
+    `HoldsPrivate` if a gate of these names finds something among them.
     """
     time_ms, name = event.time + shift_ms, event.name
     if event.attributes is NOTHING:
@@ -310,9 +322,10 @@ def understood(
         attributes = bytes(event.attributes)
         tree = orjson.loads(attributes)
         if type(tree) is dict:
-            if gate.names.isdisjoint(tree):
-                meaning = meaning_unstated(name, tree)
-            elif gate.private.isdisjoint(tree):
+            if names.isdisjoint(tree):
+                rule = _rule_of(name)
+                meaning = rule(tree) if rule else meaning_of_name(name)
+            elif private.isdisjoint(tree):
                 meaning = interpret(name, tree)
             else:
                 raise HoldsPrivate

@@ -24,7 +24,7 @@ from pipeline.formats.limits import (
 )
 from pipeline.formats.mending import MAX_PLACE_CHARS, NO_REPAIRS, Repairs, bounded, read_json, repairs_of
 from pipeline.formats.mending import Read as ReadJson
-from pipeline.formats.native.cleaner import Cleaner
+from pipeline.formats.native.cleaner import AS_IT_CAME, Cleaner
 from pipeline.formats.native.schema import (
     NOTHING,
     PlainEnvelope,
@@ -83,7 +83,7 @@ def names_of(key: bytes | None) -> Names | None:
     return (app_id, device_id) if slash else None
 
 
-def read_plain(value: bytes | None, names: Names | None, cleaner: Cleaner | None = None) -> Read | None:
+def read_plain(value: bytes | None, names: Names | None, cleaner: Cleaner = AS_IT_CAME) -> Read | None:
     """A record without a fault in a form that needs no second look; None for all others, sound or not.
 
     Raises `orjson.JSONDecodeError` if resource or user are not strict JSON, and so the whole record is not either.
@@ -143,25 +143,20 @@ def _may_be_too_deep(wire: WireEnvelope, openings: int) -> bool:
     return left > most
 
 
-def texts_of(wire: WireEnvelope, cleaner: Cleaner | None = None) -> tuple[str, str] | None:
+def texts_of(wire: WireEnvelope, cleaner: Cleaner = AS_IT_CAME) -> tuple[str, str] | None:
     """Resource and user in canonical form; None if there is a fault in one. Raises as `read_plain` does."""
-    if cleaner is None:
-        resource_of, user_of = canonical_resource, canonical_user
-    else:
-        resource_of, user_of = cleaner.resource, cleaner.user
-    resource = resource_of(bytes(wire.resource))
-    user = "" if wire.user is NOTHING else user_of(bytes(wire.user))
+    resource = cleaner.resource(bytes(wire.resource))
+    user = "" if wire.user is NOTHING else cleaner.user(bytes(wire.user))
     return (resource, user) if type(resource) is str and type(user) is str else None
 
 
-def read_closely(value: bytes | None, key: bytes | None, cleaner: Cleaner | None = None) -> Read | Rejected:
-    """Any record: parsed whole, single values mended, and all else that is wrong with it named. With a `cleaner`: of
-    what its rules leave."""
+def read_closely(value: bytes | None, key: bytes | None, cleaner: Cleaner = AS_IT_CAME) -> Read | Rejected:
+    """What the rules leave of any record: parsed whole, single values mended, and all else that is wrong with it named."""
     read = read_json(value, MAX_RECORD_BYTES)
     if isinstance(read, Rejected):
         return read
     came = read
-    if cleaner is not None:
+    if not cleaner.is_idle:
         cleaned = cleaner.record(read.value)
         # What was mended is told by what came.
         read = ReadJson(cleaned, orjson.loads(cleaned), None)
