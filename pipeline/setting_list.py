@@ -265,7 +265,7 @@ class Settings:
         "Where a worker keeps what Faust needs on disk; a temporary folder if empty. Set it where there is "
         "no writable /tmp.",
     )
-    privacy_secret: str = _setting(
+    privacy_key: str = _setting(
         "",
         secret(32, "one of fewer could be guessed"),
         "The key of all hashes that privacy rules make of values (PRIVACY.md). Set it, the same for all workers, "

@@ -298,11 +298,11 @@ def _contradictions(settings: Settings) -> list[str]:
         )
     elif settings.kafka_ca_file and not _is(Path.is_file, settings.kafka_ca_file):
         found.append(f"kafka_ca_file: there is no file {settings.kafka_ca_file}")
-    if not settings.privacy_secret:
+    if not settings.privacy_key:
         asks = [("privacy", settings.privacy.default)]
         asks += [(f"apps.{app}.privacy", own) for app, own in settings.privacy.by_app.items()]
         found += [
-            f"{where}: hashes (user ids that hold an address are hashed, too), which needs privacy_secret"
+            f"{where}: hashes (user ids that hold an address are hashed, too), which needs privacy_key"
             for where, rules in asks
             if rules.needs_secret
         ]

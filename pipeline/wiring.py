@@ -63,7 +63,7 @@ def options(settings: Settings) -> Options:
 
 def edge(settings: Settings) -> Edge:
     """What of the input comes in: by privacy rules and sampling."""
-    return Edge(settings.privacy, settings.samplings, settings.privacy_secret)
+    return Edge(settings.privacy, settings.samplings, settings.privacy_key)
 
 
 def store(settings: Settings) -> Store:

@@ -51,7 +51,7 @@ class HoldsPrivate(Exception):
     """An event has an attribute that the rules may name: its record is to be cleaned first."""
 
 
-class Gate(NamedTuple):
+class Watched(NamedTuple):
     """Names that are looked for among the attributes of every event."""
 
     names: frozenset[str] = STATED
@@ -60,7 +60,7 @@ class Gate(NamedTuple):
     """Those of which the rules may have something to say."""
 
 
-OPEN = Gate()
+UNWATCHED = Watched()
 
 
 class Cleaner:
@@ -77,7 +77,7 @@ class Cleaner:
         if names:
             # Their members have these names, too.
             names |= {name.partition(".")[0] for name in names}
-        self.gate = Gate(STATED | names, names)
+        self.watched = Watched(STATED | names, names)
         self._signs = None if rules.addresses != KEEP else _signs(walk)
         self.has_own = not walk.is_only_built_in
         """Whether the app has rules besides the built-in ones: `first` is for these."""
@@ -92,7 +92,7 @@ class Cleaner:
         self._users = BoundedCache(self._user, sys.getsizeof, kept_bytes)
 
     def first(self, value: bytes | None) -> bytes | None:
-        """A record before its gate is asked: cleaned where rules of the app's own may name something in it."""
+        """A record before its events are read: cleaned where rules of the app's own may name something in it."""
         if not value or not self.has_own or not self._shows(value):
             return value
         try:
@@ -104,7 +104,7 @@ class Cleaner:
         """Whether the rules surely have nothing to do in a record; quick where that is so."""
         if self.has_own and self._shows(value):
             return False
-        if not self.gate.private:
+        if not self.watched.private:
             return True
         if b"user." in value or b"\\u" in value:
             return False
@@ -141,7 +141,7 @@ class Cleaner:
         lowered = value.lower()
         if self.has_own and (self._signs is None or any(sign in lowered for sign in self._signs)):
             return True
-        return bool(self.gate.private) and any(sign in lowered for sign in _SIGNS_OF_USERS)
+        return bool(self.watched.private) and any(sign in lowered for sign in _SIGNS_OF_USERS)
 
     def _shows(self, value: bytes) -> bool:
         """Whether a record may hold what rules of the app's own name."""

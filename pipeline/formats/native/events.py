@@ -22,7 +22,7 @@ from pipeline.formats.meaning import (
     meaning_of_name,
     meaning_without_attributes,
 )
-from pipeline.formats.native.cleaner import AS_IT_CAME, OPEN, Cleaner, Gate, HoldsPrivate
+from pipeline.formats.native.cleaner import AS_IT_CAME, UNWATCHED, Cleaner, HoldsPrivate, Watched
 from pipeline.formats.native.reading import (
     NO_NOTES,
     Notes,
@@ -59,20 +59,20 @@ def decode(
     try:
         plain = read_plain(value, names_of(key), cleaner)
         if plain is not None:
-            return _decoded(plain, record_ms, cleaner.gate)
+            return _decoded(plain, record_ms, cleaner.watched)
     except (orjson.JSONDecodeError, HoldsPrivate):
         # Some part of it is not strict JSON: the thorough way mends that, or says why it cannot. Or it is to be
         # cleaned.
         plain = None
     read = read_closely(value, key, cleaner)
-    return read if isinstance(read, Rejected) else _decoded(read, record_ms, OPEN)
+    return read if isinstance(read, Rejected) else _decoded(read, record_ms, UNWATCHED)
 
 
-def _decoded(read: Read, record_ms: int, gate: Gate) -> Envelope:
+def _decoded(read: Read, record_ms: int, watched: Watched) -> Envelope:
     """The envelope of what was read. Raises `orjson.JSONDecodeError` if attributes are not strict JSON, and
     `HoldsPrivate`."""
     wire, indexes, faults, resource, user, notes = read
-    events, refused, is_ahead = _interpreted(wire, indexes, record_ms, gate)
+    events, refused, is_ahead = _interpreted(wire, indexes, record_ms, watched)
     repaired = 0
     if is_ahead or notes is not NO_NOTES:
         bad = {each.event_index for each in refused}
@@ -118,13 +118,13 @@ def to_events(envelope: Envelope) -> list[Event]:
 
 
 def _interpreted(
-    wire: WireEnvelope, indexes: Sequence[int] | None, record_ms: int, gate: Gate
+    wire: WireEnvelope, indexes: Sequence[int] | None, record_ms: int, watched: Watched
 ) -> tuple[list[NativeEvent], list[Rejected], bool]:
     """The events that pass, what is refused, and whether one is ahead of its record."""
     shift_ms = 0 if wire.sent_at is None else shift_of(wire.sent_at, record_ms)
     latest_ms, punctual_ms = latest_of(record_ms), record_ms + CLOCK_TOLERANCE_MS
     is_ahead = False
-    names, private = gate
+    names, private = watched
     events: list[NativeEvent] = []
     refused: list[Rejected] = []
     for index, event in zip(indexes or range(len(wire.events)), wire.events, strict=True):
@@ -208,7 +208,7 @@ def arrivals_of(
     # Of the record before: most have the same resource and user, and to see that costs less than to look them up.
     raw_resource, raw_user, resource, user = NOTHING, NOTHING, "{}", ""
     each = iter(fields)
-    gate, has_own = cleaner.gate, cleaner.has_own
+    watched, has_own = cleaner.watched, cleaner.has_own
     for offset, record_ms, value, headers in zip(each, each, each, each, strict=True):
         came_ms = record_time_ms(headers, record_ms) if headers else record_ms
         events = None
@@ -224,7 +224,10 @@ def arrivals_of(
                     resource, user = texts
                     raw_resource, raw_user = wire.resource, wire.user
             if wire is not None:
-                count, events = len(wire.events), _events_of(wire, came_ms, resource, user, corrected, gate)
+                count, events = (
+                    len(wire.events),
+                    _events_of(wire, came_ms, resource, user, corrected, watched),
+                )
         except (orjson.JSONDecodeError, HoldsPrivate):
             events = None  # As in `decode`.
         if events is None:
@@ -235,7 +238,7 @@ def arrivals_of(
             wire, _, faults, resource, user, notes = read
             raw_resource, raw_user = wire.resource, wire.user
             count = len(wire.events) + len(faults)
-            events = _events_of(wire, came_ms, resource, user, corrected, OPEN)
+            events = _events_of(wire, came_ms, resource, user, corrected, UNWATCHED)
             if notes.raw_times:
                 corrected += _latest(events)
         refused += count - len(events)
@@ -244,7 +247,7 @@ def arrivals_of(
 
 
 def _events_of(
-    wire: WireEnvelope, record_ms: int, resource: str, user: str, corrected: list[int], gate: Gate
+    wire: WireEnvelope, record_ms: int, resource: str, user: str, corrected: list[int], watched: Watched
 ) -> list[Event]:
     """Those that pass; raises what `understood` does. Where it corrects times, the latest of
     them goes into `corrected`."""
@@ -253,7 +256,7 @@ def _events_of(
     # With a clock that is off none takes the quick way: it does not see all that may be wrong with a time then.
     quick_ms = -1 if shift_ms or punctual_ms > MAX_TIME_MS else punctual_ms
     is_ahead = False
-    looked_for = gate.names
+    looked_for = watched.names
     events = []
     for event in wire.events:
         id_, time_ms, attributes = event.id, event.time, event.attributes
@@ -266,7 +269,7 @@ def _events_of(
                     # As `interpret`, without the call, and without a look for what none has.
                     rule = _rule_of(event.name)
                     kind, exit_reason, counters, stated = rule(tree) if rule else meaning_of_name(event.name)
-                elif gate.private.isdisjoint(tree):
+                elif watched.private.isdisjoint(tree):
                     kind, exit_reason, counters, stated = interpret(event.name, tree)
                 else:
                     raise HoldsPrivate
@@ -274,7 +277,7 @@ def _events_of(
                 kind, exit_reason, counters, stated = meaning_without_attributes(event.name)
             else:
                 continue
-        elif found := understood(event, shift_ms, latest_of(record_ms), *gate):
+        elif found := understood(event, shift_ms, latest_of(record_ms), *watched):
             time_ms, _, (kind, exit_reason, counters, stated) = found
             if time_ms > punctual_ms:
                 is_ahead = True
@@ -307,13 +310,13 @@ def understood(
     event: WireEvent,
     shift_ms: int,
     latest_ms: int,
-    names: frozenset[str] = OPEN.names,
-    private: frozenset[str] = OPEN.private,
+    names: frozenset[str] = UNWATCHED.names,
+    private: frozenset[str] = UNWATCHED.private,
 ) -> tuple[int, bytes, Meaning] | None:
     """Corrected time, attributes and meaning of an event; None if it fails what typed decoding cannot see.
 
     Raises `orjson.JSONDecodeError` if the attributes are not strict JSON, and so the whole record is not either, and
-    `HoldsPrivate` if a gate of these names finds something among them.
+    `HoldsPrivate` if one of the private names is among them.
     """
     time_ms, name = event.time + shift_ms, event.name
     if event.attributes is NOTHING:

@@ -151,7 +151,7 @@ def texts_of(wire: WireEnvelope, cleaner: Cleaner = AS_IT_CAME) -> tuple[str, st
 
 
 def read_closely(value: bytes | None, key: bytes | None, cleaner: Cleaner = AS_IT_CAME) -> Read | Rejected:
-    """What the rules leave of any record: parsed whole, single values mended, and all else that is wrong with it named."""
+    """What the rules leave of any record: parsed whole, single values mended, all else that is wrong with it named."""
     read = read_json(value, MAX_RECORD_BYTES)
     if isinstance(read, Rejected):
         return read
