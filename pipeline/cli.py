@@ -31,7 +31,7 @@ from pipeline.commands import analyse, dead_letters, demo, moves, operate, rebui
 from pipeline.commands.failure import CommandFailed
 from pipeline.errors import PipelineError, system_says
 from pipeline.formats import registry
-from pipeline.runtime import log_for_command
+from pipeline.logs import log_for_command
 
 _FAILED, _OUR_FAULT, _INTERRUPTED, _NOBODY_READS = 1, 70, 130, 141
 """Exit codes. The last two are those of a process that dies of SIGINT and SIGPIPE, as a shell shows them."""

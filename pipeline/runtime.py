@@ -1,4 +1,4 @@
-"""The process: its memory, its log, its end."""
+"""The process: its memory and its end."""
 
 from __future__ import annotations
 
@@ -47,27 +47,6 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         for parameter, bytes_or_count in _KEEP_FREED:
             mallopt(parameter, bytes_or_count)
-
-
-def log_for_worker() -> None:
-    """One line per entry on stderr; libraries speak up from WARNING on."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        force=True,
-    )
-    logging.getLogger("pipeline").setLevel(logging.INFO)
-    # One line a second for each broker that does not answer; we say it ourselves, less often.
-    logging.getLogger("aiokafka.client").setLevel(logging.CRITICAL)
-
-
-def log_for_command() -> None:
-    """Only what we report while waiting; a failure is one line, without messages of libraries."""
-    logging.basicConfig(stream=sys.stderr, level=logging.CRITICAL, format="%(message)s")
-    logging.getLogger("pipeline").setLevel(logging.WARNING)
-    # The ClickHouse client sets this one's own level.
-    logging.getLogger("urllib3").setLevel(logging.CRITICAL)
 
 
 def leave(code: int) -> NoReturn:

@@ -203,13 +203,19 @@ class Settings:
     metrics_port: int = _setting(
         0,
         PORT_OR_NONE,
-        "Port of a worker's Prometheus page. Set it to watch workers; each worker on a machine needs its own.",
+        "Port of a worker's /metrics (for Prometheus), /readyz and /livez (for probes). Set it to watch workers; "
+        "each worker on a machine needs its own.",
     )
     metrics_host: str = _setting(
         "127.0.0.1",
         HOST,
-        "Address on which that page answers. It has no login, so open it to other machines only where the "
+        "Address on which these pages answer. It has no login, so open it to other machines only where the "
         "network is trusted.",
+    )
+    log_format: str = _setting(
+        "plain",
+        one_of("plain", "json"),
+        "How workers write their log to stderr: lines for people, or an object of JSON a line for what collects logs.",
     )
     dashboard_password: str = _setting(
         "",

@@ -73,6 +73,13 @@ def migrate(store: Store, folder: Path | None = None, move: Move | None = None) 
     return [file.name for file in pending]
 
 
+def pending(store: Store, folder: Path | None = None) -> list[str]:
+    """The files that the database lacks, in order. Blocks. Raises what the store raises, also where there is no
+    database."""
+    applied = _applied(store)
+    return [file.name for file in _read(folder or schema_folder() / "clickhouse") if file.name not in applied]
+
+
 def _go_forward(move: Move) -> None:
     """Move events, or see that another migration has done so and dropped the old tables meanwhile."""
     for tries_left in reversed(range(_TRIES)):

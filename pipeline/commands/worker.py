@@ -8,11 +8,15 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.commands.lookout import Lookout
 from pipeline.errors import PipelineError, UnusablePath, path_of
+from pipeline.logs import log_for_worker
 from pipeline.roles.batch import Bounds
+from pipeline.roles.health import Health
 from pipeline.roles.metrics import Metrics
+from pipeline.roles.pages import serve
 from pipeline.roles.topology import ROLES
-from pipeline.runtime import fit_garbage_collection, keep_freed_memory, leave, log_for_worker
+from pipeline.runtime import fit_garbage_collection, keep_freed_memory, leave
 from pipeline.settings import Settings
 from pipeline.state.codec import state_codec
 from pipeline.storage.kept import Keeping
@@ -41,13 +45,14 @@ def run_worker(role: str, settings: Settings, ready_file: Path | None) -> int:
     Waits for the broker and makes the topics first. Raises `BrokerUnavailable`, `TopicMismatch`,
     `UnknownStateVersion`, `UnusablePath`.
     """
-    log_for_worker()
+    log_for_worker(settings.log_format, role)
     fit_garbage_collection()
     keep_freed_memory()
-    metrics = Metrics()
+    metrics, health = Metrics(), Health()
+    watch = Lookout(health, metrics, role)
     if settings.metrics_port:
         try:
-            metrics.serve(settings.metrics_host, settings.metrics_port)
+            serve(settings.metrics_host, settings.metrics_port, metrics.registry, health)
         except OSError as error:
             raise UnusablePath(
                 f"PIPELINE_METRICS_PORT: cannot listen on {settings.metrics_host}:{settings.metrics_port}: "
@@ -65,10 +70,17 @@ def run_worker(role: str, settings: Settings, ready_file: Path | None) -> int:
             metrics=metrics,
             edge=edge(settings),
         )
-        return run(lambda: _apps(role, settings, frame, ready_file), prepare=lambda: make_topics(settings))
+
+        async def prepare() -> None:
+            watch.begin(settings, asks_clickhouse=role in ("sink", "all"))
+            await make_topics(settings)
+
+        return run(lambda: _apps(role, settings, frame, ready_file, watch), prepare=prepare)
 
 
-def _apps(role: str, settings: Settings, frame: Frame, ready_file: Path | None) -> Sequence[BatchApp]:
+def _apps(
+    role: str, settings: Settings, frame: Frame, ready_file: Path | None, watch: Lookout
+) -> Sequence[BatchApp]:
     encode = state_codec.encoder(settings.state_version)
     bounds = Bounds(settings.sink_max_rows, settings.sink_max_bytes, settings.sink_max_age_ms)
     keeping = Keeping(
@@ -79,7 +91,9 @@ def _apps(role: str, settings: Settings, frame: Frame, ready_file: Path | None) 
         "sessionizer": lambda: sessionizer_app(frame, settings.policies, encode),
         "sink": lambda: sink_app(frame, store(settings), bounds, keeping),
     }
-    apps = [build[name]() for name in (ROLES if role == "all" else (role,))]
+    names = ROLES if role == "all" else (role,)
+    apps = [build[name]() for name in names]
+    watch.watch_apps(list(zip(names, apps, strict=True)))
     waiting = len(apps)
 
     async def ready() -> None:

@@ -162,6 +162,11 @@ def session_page(
     _require_page(limit)
     rows: list[dict[str, Any]] = []
     wanted = limit + 1  # so that it is known whether another page follows
+    few = _few(filter)
+    if stored is not None and stored > few:
+        # Of those in the range there may be few all the same: the history before it is no reason to go day by day.
+        counted = _stored_between(app_id, start_ms, end_ms, few + 1)
+        stored = int(orjson.loads(ask(counted.sql, counted.parameters))["stored"])
     for window_start_ms, window_end_ms in _pieces(filter, start_ms, end_ms, after, stored):
         statement = _some_sessions(app_id, filter, window_start_ms, window_end_ms, after, wanted - len(rows))
         rows += [orjson.loads(line) for line in ask(statement.sql, statement.parameters).splitlines()]
@@ -187,13 +192,33 @@ def _pieces(
     filter: Filter | None, start_ms: int, end_ms: int, after: Cursor | None, stored: int | None
 ) -> Iterator[tuple[int, int]]:
     """As large as can be read well."""
-    is_of_rows = filter is None or not looks_beyond_rows(filter)
-    few = _FEW_TO_FILTER if filter is not None and is_of_rows else _FEW_ROWS
-    if (filter is not None and points_out(filter)) or (stored is not None and stored <= few):
+    if (filter is not None and points_out(filter)) or (stored is not None and stored <= _few(filter)):
         upper_ms = end_ms if after is None else min(end_ms, after.started_at_ms + 1)
         return iter([(start_ms, upper_ms)] if start_ms < upper_ms else [])
     # Events and other sessions of a device are read whole, however short the piece: few pieces then.
-    return windows(start_ms, end_ms, after, _GROWTH if is_of_rows else _AT_ONCE)
+    return windows(start_ms, end_ms, after, _GROWTH if _is_of_rows(filter) else _AT_ONCE)
+
+
+def _few(filter: Filter | None) -> int:
+    """Of how many sessions a page is read at once."""
+    return _FEW_TO_FILTER if filter is not None and _is_of_rows(filter) else _FEW_ROWS
+
+
+def _is_of_rows(filter: Filter | None) -> bool:
+    return filter is None or not looks_beyond_rows(filter)
+
+
+def _stored_between(app_id: str | None, start_ms: int, end_ms: int, most: int) -> Statement:
+    """How many rows there are of sessions of a range, counted up to so many: the key alone is read."""
+    conditions, parameters = _range(start_ms, end_ms, has_days=0 <= start_ms < end_ms <= _LAST_DAY_MS)
+    if app_id is not None:
+        conditions.append("app_id = {app:String}")
+        parameters["app"] = app_id
+    return Statement(
+        f"SELECT count() AS stored FROM (SELECT 1 FROM session_rows WHERE {' AND '.join(conditions) or '1'}"
+        f" LIMIT {most})",
+        parameters,
+    )
 
 
 def app_ids() -> Statement:

@@ -1,12 +1,21 @@
-"""All metrics, one line each; exposed by a worker for Prometheus where a port is set."""
+"""All metrics, one line each; a worker shows them to Prometheus where a port is set (`pages`)."""
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+)
 
 
 class Metrics:
-    """The metrics of one worker process. Cheap to make; `serve` starts the page."""
+    """The metrics of one worker process. Cheap to make."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
@@ -43,7 +52,10 @@ class Metrics:
         self.open_sessions = Gauge(
             "pipeline_open_sessions", "Open sessions in this worker's state.", registry=registry
         )
-
-    def serve(self, host: str, port: int) -> None:
-        """Answer Prometheus from a thread of its own. Raises OSError if the port is taken."""
-        start_http_server(port, addr=host, registry=self.registry)
+        self.ready = Gauge(
+            "pipeline_ready", "1 while nothing keeps this worker from its work, 0 else.", registry=registry
+        )
+        self.build = Info("pipeline_build", "The program that runs here.", registry=registry)
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)

@@ -27,7 +27,7 @@ from pipeline.roles.pieces import Making, sampled_out
 from pipeline.roles.unstorable import Original, by_copy, by_offset, by_value, with_refused
 from pipeline.storage.dead_letter import DeadLetter, KeepDeadLetters, dead_letters_of, row_of_dead_letter
 from pipeline.storage.event_copies import rows_of_copies
-from pipeline.storage.kept import EVER, Keeping, Kept, kept
+from pipeline.storage.kept import DEFAULT_KEEPING, EVER, Keeping, Kept, kept
 from pipeline.storage.rows import event_line, events_at_once, ledger_row, spread_of, unpacked, with_kept
 
 log = logging.getLogger(__name__)
@@ -35,9 +35,6 @@ log = logging.getLogger(__name__)
 Pieces = Sequence[Piece]
 _PIECES_MADE = 3
 """At once: one fills the batch that is being stored, others wait for the next."""
-
-
-_KEEPING = Keeping()
 
 
 class InsertForever(Protocol):
@@ -119,7 +116,7 @@ class Sink:
         bounds: Bounds,
         partitions: int = 1,
         offset_base: int = 0,
-        keeping: Keeping = _KEEPING,
+        keeping: Keeping = DEFAULT_KEEPING,
         edge: Edge = OPEN_EDGE,
     ) -> None:
         """`partitions` is how many `sdk-events` has: records whose key belongs in another one are refused. The `edge`
@@ -245,7 +242,7 @@ class Sink:
         last = len(records) - 1
         wrong = misplaced({record.key for record in records}, partition, self._partitions)
         for place, record in enumerate(records):
-            rows = wrong.get(record.key) or rows_of_copies(record.value, record.key)
+            rows = wrong.get(record.key) or rows_of_copies(record.value, record.key, self._keeping)
             if isinstance(rows, Rejected):
                 self._count(topic, [rows])
                 making.refused += self._refusals(source, record, [rows])
@@ -312,7 +309,7 @@ class Sink:
         refused = [refusal for piece in pieces for refusal in piece.refused]
         not_storable = await self._put("z_event_copy_feed", pieces)
         if not_storable:
-            refused += self._refusals_of_rows(not_storable, by_copy(pieces))
+            refused += self._refusals_of_rows(not_storable, by_copy(pieces, self._keeping))
         if refused:
             await self._dead_letter(refused)
         self._acknowledge(pieces)

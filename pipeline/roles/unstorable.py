@@ -10,6 +10,7 @@ import orjson
 from pipeline.formats.rejected import Rejected
 from pipeline.roles.batch import Piece
 from pipeline.storage.event_copies import rows_of_copies
+from pipeline.storage.kept import Keeping
 
 Original = tuple[Piece, Any]
 """A record and a piece with rows of it."""
@@ -38,13 +39,13 @@ def by_value(pieces: Sequence[Piece], row_of: Callable[[Any], bytes]) -> Callabl
     return lambda row: records[row]
 
 
-def by_copy(pieces: Sequence[Piece]) -> Callable[[bytes], Original]:
+def by_copy(pieces: Sequence[Piece], keeping: Keeping) -> Callable[[bytes], Original]:
     """Finds the record that names the copy which a row takes back."""
     records = {
         row: (piece, record)
         for piece in pieces
         for record in piece.records
-        if not isinstance(rows := rows_of_copies(record.value, record.key), Rejected)
+        if not isinstance(rows := rows_of_copies(record.value, record.key, keeping), Rejected)
         for row in rows
     }
     return lambda row: records[row]

@@ -15,7 +15,7 @@ import orjson
 from pipeline.formats.limits import MAX_EVENTS, MAX_ID_CHARS, MAX_STAMP_MS
 from pipeline.formats.native.reading import names_of
 from pipeline.formats.rejected import Reason, Rejected
-from pipeline.storage.row_texts import day_of
+from pipeline.storage.kept import DEFAULT_KEEPING, Keeping
 from pipeline.storage.rows import event_copy_row
 from pipeline.storage.stored_event import StoredCopy
 
@@ -98,8 +98,13 @@ def rows_of_stored(app_id: str, device_id: str, copies: Iterable[StoredCopy]) ->
     ]
 
 
-def rows_of_copies(value: bytes | None, key: bytes | None) -> list[bytes] | Rejected:
-    """The rows that take back the copies which a record of `event-copies` names. Never raises because of the record."""
+def rows_of_copies(
+    value: bytes | None, key: bytes | None, keeping: Keeping = DEFAULT_KEEPING
+) -> list[bytes] | Rejected:
+    """The rows that take back the copies which a record of `event-copies` names; they last as long as those do.
+
+    Never raises because of the record.
+    """
     if not value:
         return Rejected(Reason.EMPTY_RECORD, "a record of event-copies needs a value")
     try:
@@ -120,6 +125,7 @@ def rows_of_copies(value: bytes | None, key: bytes | None) -> list[bytes] | Reje
     for index, each in enumerate(found.copies):
         if "\0" in each.event_id:
             return Rejected(Reason.INVALID_VALUE, f"copies[{index}].event_id: no NUL")
+    until = keeping.events_of(found.app_id, found.record_time)
     return [
         event_copy_row(
             found.app_id,
@@ -128,8 +134,8 @@ def rows_of_copies(value: bytes | None, key: bytes | None) -> list[bytes] | Reje
             raw_time_ms=each.raw_time,
             offset=found.offset,
             event_index=each.event_index,
-            stored_on=day_of(found.record_time),
-            retention_days=0,
+            stored_on=until.stored_on,
+            retention_days=until.days,
         )
         for each in found.copies
     ]

@@ -66,3 +66,6 @@ class Keeping:
     def events_of(self, app_id: str, timestamp_ms: int) -> Kept:
         """Until when the events of a record are kept."""
         return kept(timestamp_ms, self.retentions.of(app_id).retention_days)
+
+
+DEFAULT_KEEPING = Keeping()

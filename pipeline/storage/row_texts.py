@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from datetime import date
 from typing import NamedTuple
 
 import msgspec
@@ -75,16 +74,6 @@ def seconds(time_ms: int) -> str:
     time_ms = max(FIRST_STORED_MS, min(time_ms, LAST_STORED_MS))
     size_ms = abs(time_ms)
     return f"{'-' if time_ms < 0 else ''}{size_ms // 1_000}.{size_ms % 1_000:03d}"
-
-
-_DAY_MS = 86_400_000
-_LAST_DAY = 65_535
-_EPOCH = date(1970, 1, 1).toordinal()
-
-
-def day_of(time_ms: int) -> str:
-    """The day of a time, Unix milliseconds, as 2026-01-31; what a Date cannot hold becomes the nearest that it can."""
-    return date.fromordinal(_EPOCH + max(0, min(time_ms // _DAY_MS, _LAST_DAY))).isoformat()
 
 
 def on_one_line(json_object: bytes) -> bytes:

@@ -277,7 +277,7 @@ def event_copy_row(
 ) -> bytes:
     """The row that takes a copy of an event back: the copy's own key and place, as `event_rows` has them.
 
-    The row lasts for so many days from the day on (`day_of`), and that has to be as long as the copy; 0 is for ever.
+    The row lasts for so many days from the day on, and that has to be as long as the copy; 0 is for ever.
     """
     return (
         f'{{"app_id":{quoted(app_id)},"device_id":{quoted(device_id)},"event_id":{text_of(event_id)},'

@@ -96,6 +96,16 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
         confirmed_s: float = self._thread.confirmed_s
         return uptime_s() - confirmed_s
 
+    @property
+    def silent_s(self) -> float | None:
+        """For how many seconds Kafka has not answered a heartbeat; None before it has answered one."""
+        return self._silent_s() if self._thread and self._thread.confirmed_s else None
+
+    @property
+    def topics_gone(self) -> frozenset[str]:
+        """Topics that were assigned to this worker and do not exist any more."""
+        return frozenset(self._topics_gone)
+
     def _end_if_silent(self) -> None:
         silent_s = self._silent_s()
         if not self._membership.end_if_silent(silent_s, self.app.conf.broker_session_timeout):

@@ -10,7 +10,7 @@ import argparse
 import json
 import sys
 
-from pipeline.runtime import log_for_command
+from pipeline.logs import log_for_command
 from tests.chaos.run import Order, run_alone
 from tests.support.services import Unavailable, kafka_classpath
 

@@ -18,7 +18,7 @@ GROUPS = {
     "kafka": ("KAFKA_",),
     "topics": ("PARTITIONS", "TOPIC_", "OFFSET_", "STATE_VERSION"),
     "clickhouse": ("CLICKHOUSE_", "SINK_"),
-    "workers": ("METRICS_", "DATA_"),
+    "workers": ("METRICS_", "DATA_", "LOG_"),
     "dashboard": ("DASHBOARD_",),
     "retention": ("RETENTION_", "SESSION_RETENTION_", "DEAD_LETTER"),
     "privacy": ("PRIVACY_", "SAMPLE_"),

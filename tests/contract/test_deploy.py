@@ -36,7 +36,9 @@ from pipeline.kafka.admin import ensure_topics
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.query import saved
 from pipeline.roles import topology
+from pipeline.roles.health import Health
 from pipeline.roles.metrics import Metrics
+from pipeline.roles.pages import serve
 from pipeline.roles.topology import ROLES
 from pipeline.settings import load, variables
 from pipeline.streaming import faust_app
@@ -272,29 +274,29 @@ def test_a_stop_leaves_time_for_the_drain(role: str) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_health_check_sees_ready_and_alive(role: str, tmp_path: Path) -> None:
+def test_health_check_sees_ready_and_alive(role: str) -> None:
     service = services()[role]
-    command = service["command"]
-    ready_file = command[command.index("--ready-file") + 1]
-    assert str(Path(ready_file).parent) in service["tmpfs"], "a restarted container would find the old one"
     port = environment(role)["PIPELINE_METRICS_PORT"]
     kind, python, option, script = service["healthcheck"]["test"]
     assert (kind, python, option) == ("CMD", "python", "-c")
 
-    here, own_port = tmp_path / "ready", free_port()
-    script = script.replace(repr(ready_file), repr(str(here))).replace(f" {port},", f" {own_port},")
-    assert str(here) in script and str(own_port) in script
+    own_port = free_port()
+    script = script.replace(f" {port},", f" {own_port},")
+    assert str(own_port) in script
 
     def healthy() -> bool:
         done = subprocess.run([sys.executable, option, script], capture_output=True, timeout=30, check=False)
         return done.returncode == 0
 
-    here.touch()
     assert not healthy(), "nothing answers yet"
-    Metrics().serve("127.0.0.1", own_port)
-    assert healthy()
-    here.unlink()
+    health, faults = Health(), ["it waits for Kafka"]
+    health.watch("kafka", lambda: faults[0])
+    health.look()
+    serve("127.0.0.1", own_port, Metrics().registry, health)
     assert not healthy(), "not ready"
+    faults[0] = ""
+    health.look()
+    assert healthy()
 
 
 def test_kafka_takes_what_the_topics_take() -> None:

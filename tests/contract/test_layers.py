@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "topics": set[str](),
     "schema_files": set[str](),
     "runtime": set[str](),
+    "logs": set[str](),
     "embedded": set[str](),
     "simulate": set[str](),
     "formats": {"domain", "topics"},
@@ -46,9 +47,10 @@ MAY_IMPORT = {
     "wiring": {"formats", "state", "roles", "kafka", "clickhouse", "embedded", "settings", "topics"},
     "commands": {
         *("domain", "formats", "storage", "state", "query", "kafka", "clickhouse", "roles", "streaming"),
-        *("dashboard", "receive", "sdk", "embedded", "simulate", "settings", "wiring", "topics", "runtime"),
+        *("dashboard", "receive", "sdk", "embedded", "simulate", "settings", "wiring", "topics"),
+        *("runtime", "logs", "__version__"),
     },
-    "cli": {"commands", "formats", "wiring", "settings", "runtime", "__version__"},
+    "cli": {"commands", "formats", "logs", "wiring", "settings", "__version__"},
     "__main__": {"cli"},
     "__init__": set[str](),
 }

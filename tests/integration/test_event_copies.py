@@ -13,12 +13,14 @@ import pytest
 from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store
 from pipeline.domain.policy import Policies, Policy
+from pipeline.domain.retention import FOR_EVER, Retention, Retentions
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.formats import native
 from pipeline.roles.rebuild import Rebuild, RebuildScope
 from pipeline.state.partition import Partition
 from pipeline.state.records import SourceRecord
 from pipeline.storage.event_copies import rows_of_copies
+from pipeline.storage.kept import Keeping
 from pipeline.storage.rows import ledger_row
 from tests.support.event_rows import event_rows
 
@@ -31,6 +33,9 @@ SPAN = {"app_id": APP, "from": "2024-01-01", "until": "2025-01-01"}
 POLICIES = Policies(Policy(restate_horizon_ms=4 * DAY_MS, state_ttl_ms=7 * DAY_MS))
 DEVICES, RECORDS = 4, 60
 NAMES = ("tap", "app.crash", "app.screen.view")
+
+KEPT = Keeping(Retentions(Retention(FOR_EVER, FOR_EVER)))
+"""As the events here: their records are years old."""
 
 
 class Traffic:
@@ -89,7 +94,7 @@ class Traffic:
             assert not effects.rest
             partition.commit(effects)
             for key, value in effects.copies:
-                rows = rows_of_copies(value, key)
+                rows = rows_of_copies(value, key, KEPT)
                 assert isinstance(rows, list)
                 blocks += rows
         return blocks

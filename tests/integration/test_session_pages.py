@@ -180,6 +180,21 @@ def test_a_person_is_looked_for_in_one_question(store: Store, world: World) -> N
     assert len(asked) > 1
 
 
+def test_the_history_before_a_range_does_not_make_it_be_read_day_by_day(store: Store, world: World) -> None:
+    asked: list[str] = []
+
+    def ask(sql: str, parameters: Any) -> bytes:
+        asked.append(sql)
+        return store.query(sql, parameters)
+
+    filter = parse("session.crash_count > 0")
+    # A single question tells that there are few in the range, and one lists them; an app of few has the list alone.
+    page = session_page(ask, None, filter, *ALL_TIMES, None, 1_000, stored=10**9)
+    assert len(asked) == 2 and "count()" in asked[0]
+    assert page.rows == session_page(ask, None, filter, *ALL_TIMES, None, 1_000, stored=1).rows != []
+    assert len(asked) == 3
+
+
 def test_the_largest_page_has_a_next_one(database_url: str) -> None:
     """To know that there is one takes a row more than a page may have."""
     with closing(Store(database_url)) as many:

@@ -106,6 +106,9 @@ class _Truth:
         self.unstored: set[Name] = set()
         """Events of which the sink did not store a copy that the sessionizer may have had: it could not, or the record
         was deleted before. What becomes of other copies depends on their stamps."""
+        self.perhaps_told: set[Name] = set()
+        """Events of records that the sessionizer lost. One that was killed before its state was durable may have told
+        of the copies among them."""
         self._places: dict[int, Place] = {}
         """Of the very objects in `records`: where each came."""
         self.ledger: dict[Any, Row] = {}
@@ -130,6 +133,8 @@ class _Truth:
                 if (number, record.offset) not in world.lost["sessionizer"]:
                     clock_ms = max(clock_ms, record.timestamp)
                     self._fold(number, record, clock_ms)
+                else:
+                    self.perhaps_told |= _names(world.read(number, record))
                 if (number, record.offset) not in world.lost["sink"]:
                     self._store(number, record)
                 else:
@@ -248,9 +253,7 @@ class _Truth:
             self.dead_letters[key] = {"key": record.key or b"", "value": value or b""}
 
     def _note_lost(self, number: int, record: Any) -> None:
-        decoded = self._world.read(number, record)
-        if isinstance(decoded, native.Envelope):
-            self.unstored |= {(decoded.app_id, decoded.device_id, event.id) for event in decoded.events}
+        self.unstored |= _names(self._world.read(number, record))
 
     def _note_copy(self, device: Device, copy: Row) -> None:
         self.copies.setdefault((*device, copy["event_id"]), []).append(copy)
@@ -279,8 +282,10 @@ class _Truth:
     def is_decided(self, name: Name, *, rebuilt: bool) -> bool:
         """Whether it is known what is shown of an event. Until a rebuild, how far back ids are remembered depends on
         who folded: the ids of sessions are remembered for longer, and policies make other sessions."""
-        open_to_chance = not rebuilt and not self._world.plan.wide and self.is_open_to_chance(name[:2])
-        return name not in self.unstored and not open_to_chance
+        if rebuilt:
+            return name not in self.unstored
+        open_to_chance = not self._world.plan.wide and self.is_open_to_chance(name[:2])
+        return name not in self.unstored | self.perhaps_told and not open_to_chance
 
     def _seen(self, device: Device) -> list[Event]:
         """The events of a device whose id the sessionizer remembered."""
@@ -316,14 +321,29 @@ class _Truth:
 
     def is_open_to_chance(self, device: Device) -> bool:
         """Whether workers of several policies had a share in it, or it was set aside. What comes of it depends on who
-        had which share: until a rebuild nothing is promised but that every owner and every replay comes to the same."""
-        return len(self.versions.get(device, ())) > 1 or device in self._set_aside
+        had which share: until a rebuild nothing is promised but that every owner and every replay comes to the same.
+
+        So it is, once rebuilt, with a device whose event came first in a record that the sink lost, and again later:
+        the sessionizer that had the first had the other taken back, unless it was lost to it too.
+        """
+        several = len(self.versions.get(device, ())) > 1 or device in self._set_aside
+        return several or (self._world.is_rebuilt and device in self._halved())
+
+    def _halved(self) -> set[Device]:
+        return {name[:2] for name in self.unstored & self.copies.keys()}
 
 
 def _faults(world: World, number: int, record: Any) -> list[Rejected]:
     """What is refused of a record of `sdk-events`."""
     decoded = world.read(number, record)
     return [decoded] if isinstance(decoded, Rejected) else list(decoded.refused) if decoded else []
+
+
+def _names(decoded: native.Envelope | Rejected) -> set[Name]:
+    """The events of a record; none of one that is refused whole."""
+    if isinstance(decoded, Rejected):
+        return set()
+    return {(decoded.app_id, decoded.device_id, event.id) for event in decoded.events}
 
 
 def _copy(number: int, offset: int, index: int, event: native.NativeEvent) -> Row:

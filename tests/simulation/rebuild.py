@@ -39,6 +39,7 @@ def run(world: World) -> None:
     take_copies_back(world)
     put_states(world)
     swap(world)
+    world.is_rebuilt = True
     # Sessions are those of what is stored.
     world.lost["sessionizer"] = set(world.lost["sink"])
     world.spawn("sessionizer")

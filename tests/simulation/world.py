@@ -120,6 +120,8 @@ class World:
         self._names = 0
         self.step = 0
         self._reach: dict[tuple[int, bytes], int] = {}
+        self.is_rebuilt = False
+        """Whether states and sessions were made again from what was stored, on the way."""
         self.lost: dict[str, set[tuple[int, int]]] = {role: set() for role in ROLES}
         """Partition and offset of records of `sdk-events` that were deleted before a role had done them."""
         self.anew_rng = Random(f"topics made anew {seed}")

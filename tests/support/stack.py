@@ -236,6 +236,16 @@ class Stack:
         child.start(answers, timeout_s=_READY_TIMEOUT_S)
 
 
+async def delete(stack: Stack, name: str) -> None:
+    """Deletes a topic."""
+    client = AIOKafkaAdminClient(**stack.connection.client_options())
+    await client.start()
+    try:
+        await client.delete_topics([name])
+    finally:
+        await client.close()
+
+
 async def delete_and_create(stack: Stack, name: str, partitions: int) -> None:
     """Makes a topic anew at once, as a script of an operator would: until the old one is gone its name is taken."""
     client = AIOKafkaAdminClient(**stack.connection.client_options())

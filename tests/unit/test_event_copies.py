@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pipeline import topics
 from pipeline.domain.event import Kind, make_event
 from pipeline.domain.policy import Policies, Policy
+from pipeline.domain.retention import FOR_EVER, Retention, Retentions
 from pipeline.formats.record_time import REPLAYED_RECORD_MS, WAS_REFUSED
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.roles.batch import Source
@@ -32,6 +33,7 @@ from pipeline.state.store import STEPS_SUFFIX, DeviceStates
 from pipeline.state.tail import RUN_EVENTS, UNTOLD, Strings, Tail, mark_of
 from pipeline.storage.columns import EVENT_COPY_COLUMNS
 from pipeline.storage.event_copies import EventCopy, rows_of_copies, value_of
+from pipeline.storage.kept import Keeping
 from tests.unit.test_alike_ids import IDS
 from tests.unit.test_sink import BASE, PARTITIONS, Record, World
 from tests.unit.test_sink import told as refusals
@@ -309,7 +311,7 @@ SAID: dict[str, Any] = json.loads(value_of("a", "d", offset=7, record_ms=AT_MS, 
 def test_what_is_told_becomes_the_rows_that_take_back() -> None:
     rows = rows_of_copies(json.dumps(SAID).encode(), KEY)
     assert isinstance(rows, list)
-    own = {"app_id": "a", "device_id": "d", "offset": 7, "stored_on": "2024-10-04", "retention_days": 0}
+    own = {"app_id": "a", "device_id": "d", "offset": 7, "stored_on": "2024-10-04", "retention_days": 90}
     assert [json.loads(row) for row in rows] == [
         {**own, "event_id": "x", "raw_time": AT_MS / 1_000 + 0.001, "event_index": 2},
         {**own, "event_id": 'y"\u2028', "raw_time": 0, "event_index": 499},
@@ -318,12 +320,15 @@ def test_what_is_told_becomes_the_rows_that_take_back() -> None:
     assert not any(b"\n" in row for row in rows)
 
 
-@pytest.mark.parametrize(
-    ("record_ms", "day"), [(-5, "1970-01-01"), (2**63 - 1, "2149-06-06"), (DAY_MS, "1970-01-02")]
-)
-def test_every_record_time_has_a_day(record_ms: int, day: str) -> None:
-    rows = rows_of_copies(value_of("a", "d", offset=0, record_ms=record_ms, copies=COPIES), KEY)
-    assert isinstance(rows, list) and json.loads(rows[0])["stored_on"] == day
+@pytest.mark.parametrize("days", [FOR_EVER, 30])
+@pytest.mark.parametrize("record_ms", [-5, 2**63 - 1, DAY_MS, AT_MS])
+def test_what_takes_a_copy_back_lasts_as_long_as_that(record_ms: int, days: int) -> None:
+    keeping = Keeping(Retentions(Retention(), {"a": Retention(days, FOR_EVER)}))
+    rows = rows_of_copies(value_of("a", "d", offset=0, record_ms=record_ms, copies=COPIES), KEY, keeping)
+    until = keeping.events_of("a", record_ms)
+    assert isinstance(rows, list)
+    for row in map(json.loads, rows):
+        assert (row["stored_on"], row["retention_days"]) == until
 
 
 def changed(**changes: Any) -> bytes:

@@ -91,6 +91,7 @@ NONSENSE = [
     ("RESTATE_EVENTS", "99999999", "1 to 100000"),
     ("IDLE_TIMEOUT", "0s", "1s to 365d"),
     ("IDLE_TIMEOUT", "99999d", "1s to 365d"),
+    ("LOG_FORMAT", "JSON", "not one of plain, json"),
     ("CONFIG", "", "names no file"),
 ]
 

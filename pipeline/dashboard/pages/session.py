@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -42,24 +43,28 @@ class SessionPage:
 
     async def show(self, request: Request) -> Response:
         """The page: `page` counts from 1, `q` searches, `hit` is the place among what was found, from 1."""
-        found = await self._find(request)
+        session = await self._session(request)
+        found, restated = await asyncio.gather(
+            self._with_neighbours(session), self._reader.first(_restatements(session))
+        )
         search = request.query_params.get("q", "")[:_MAX_SEARCH]
-        marks = await self._reader.rows(_marks(found, search))
+        # Nearly always it is this page: the place of a hit is known only once all were looked at.
+        asked = _whole(request, "page")
+        marks, events = await asyncio.gather(
+            self._reader.rows(_marks(found, search)), self._reader.rows(_events(found, asked))
+        )
         hits = [position for position, mark in enumerate(marks) if mark["found"]]
         hit = min(_whole(request, "hit"), len(hits)) if hits else 0
         given_page = request.query_params.get("page")
         page = hits[hit - 1] // PAGE + 1 if hit and given_page is None else _whole(request, "page")
         pages = max(1, -(-len(marks) // PAGE))
         page = min(page, pages)
-        skip = (page - 1) * PAGE
-        span = (found.session["app_id"], found.session["device_id"], found.start_ms, found.end_ms)
-        events = await self._reader.rows(journey.events(*span, skip=skip, limit=PAGE))
+        if page != asked:
+            events = await self._reader.rows(_events(found, page))
         ended_ms = unix_ms(found.session["ended_at"])
         end = story.end_of(found.session, ended_ms, marks)
         named = story.names_its_views(marks)
-        restated = await self._reader.first(
-            journey.restatements(found.session["app_id"], found.start_ms, found.session["session_id"])
-        )
+        skip = (page - 1) * PAGE
         lanes = Counter(story.lane(mark, named_views=named) for mark in marks)
         return render(
             request, "session.html",
@@ -109,8 +114,7 @@ class SessionPage:
         found = await self._find(request)
         event_id = request.query_params.get("id", "")
         session = found.session
-        span = (session["app_id"], session["device_id"], found.start_ms, found.end_ms)
-        event = await self._reader.first(journey.event(*span, event_id))
+        event = await self._reader.first(journey.event(*_span(found), event_id))
         if event is None:
             raise HTTPException(404, "This session has no such event.")
         user = event["user_id"] or await self._owner(session, event_id)
@@ -124,6 +128,9 @@ class SessionPage:
         return str(found["user_id"]) if found else ""
 
     async def _find(self, request: Request) -> Found:
+        return await self._with_neighbours(await self._session(request))
+
+    async def _session(self, request: Request) -> Row:
         try:
             statement = session_by_id(request.path_params["session_id"])
         except ValueError:
@@ -133,6 +140,9 @@ class SessionPage:
             raise HTTPException(
                 404, "There is no such session. A late event may have joined it to another one."
             )
+        return session
+
+    async def _with_neighbours(self, session: Row) -> Found:
         start_ms = unix_ms(session["started_at"])
         neighbours = await self._reader.first(
             journey.neighbours(session["app_id"], session["device_id"], start_ms)
@@ -142,9 +152,20 @@ class SessionPage:
         return Found(session, start_ms, journey.LAST_MS if end_ms is None else int(end_ms), neighbours)
 
 
+def _restatements(session: Row) -> Statement:
+    return journey.restatements(session["app_id"], unix_ms(session["started_at"]), session["session_id"])
+
+
 def _marks(found: Found, search: str) -> Statement:
-    session = found.session
-    return journey.marks(session["app_id"], session["device_id"], found.start_ms, found.end_ms, search=search)
+    return journey.marks(*_span(found), search=search)
+
+
+def _events(found: Found, page: int) -> Statement:
+    return journey.events(*_span(found), skip=(page - 1) * PAGE, limit=PAGE)
+
+
+def _span(found: Found) -> tuple[str, str, int, int]:
+    return found.session["app_id"], found.session["device_id"], found.start_ms, found.end_ms
 
 
 def _shown(

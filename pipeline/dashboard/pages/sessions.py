@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -79,10 +80,11 @@ class SessionsPage:
             choice = SessionChoice.of(request.query_params)
         except BadAddress as error:
             choice, problem = SessionChoice(app=request.query_params.get("app", "")), str(error)
-        filters = await self._reader.rows(saved.saved_filters(choice.app))
+        filters, known = await asyncio.gather(
+            self._reader.rows(saved.saved_filters(choice.app)), span(self._reader, choice.app)
+        )
         text = _text(choice, filters)
         page = _EMPTY
-        known = await span(self._reader, choice.app)
         if not problem:
             try:
                 page = await self._page(choice, text, known)

@@ -1,0 +1,98 @@
+"""A worker that cannot do its work says so to probes, and why; and when it can again. On Apache Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.embedded.child import LOOPBACK, free_port
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
+from tests.support.stack import Stack, delete, logs_if_failed, running_stack
+
+NOTICED_WITHIN_S = 15.0
+
+
+class Probe:
+    """Asks the pages of a worker."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+
+    def ask(self, path: str) -> tuple[int, dict[str, Any]]:
+        try:
+            with urllib.request.urlopen(f"http://{LOOPBACK}:{self.port}{path}", timeout=5) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+
+    def faults(self) -> dict[str, str]:
+        status, said = self.ask("/readyz")
+        assert (status == 200) == said["ready"] == (not said["faults"])
+        return {fault["part"]: fault["reason"] for fault in said["faults"]}
+
+    def wait(self, *parts: str) -> dict[str, str]:
+        """Wait until these parts are at fault, and without any until none is; the reasons of these."""
+        deadline_s = time.monotonic() + NOTICED_WITHIN_S
+        while True:
+            found = {
+                part: reason for part, reason in self.faults().items() if _kind(part) in parts or not parts
+            }
+            if {_kind(part) for part in found} == set(parts):
+                return found
+            assert time.monotonic() < deadline_s, f"{found}, expected {parts}"
+            time.sleep(0.2)
+
+
+def _kind(part: str) -> str:
+    """`kafka` of `sink kafka`."""
+    return part.rpartition(" ")[2]
+
+
+def test_what_keeps_a_worker_from_its_work_is_told(
+    clickhouse: EmbeddedClickHouse, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    probe = Probe()
+    with (
+        running_stack("kafka", clickhouse, tmp_path, partitions="2") as stack,
+        logs_if_failed(request, stack),
+    ):
+        stack.worker_settings = {"PIPELINE_METRICS_PORT": str(probe.port)}
+        stack.start_workers("all")
+        probe.wait()
+        _without_the_database(stack, probe, clickhouse)
+        _without_kafka(stack, probe)
+        asyncio.run(delete(stack, "measure-events"))
+        (reason,) = probe.wait("topics").values()
+        assert "measure-events does not exist any more" in reason
+        assert probe.ask("/livez")[0] == 200
+
+
+def _without_the_database(stack: Stack, probe: Probe, clickhouse: EmbeddedClickHouse) -> None:
+    database = stack.settings["PIPELINE_CLICKHOUSE_URL"].rpartition("/")[2]
+    clickhouse.command(f"DROP DATABASE {database} SYNC")
+    (reason,) = probe.wait("clickhouse").values()
+    assert database in reason and "does not exist" in reason
+    stack.run("migrate")
+    probe.wait()
+
+
+def _without_kafka(stack: Stack, probe: Probe) -> None:
+    assert stack.broker.pid is not None
+    os.kill(stack.broker.pid, signal.SIGSTOP)
+    try:
+        found = probe.wait("kafka")
+        assert all(stack.connection.bootstrap in reason for reason in found.values())
+        assert len(found) == 3, "each of its roles says so"
+        assert probe.ask("/livez")[0] == 200
+    finally:
+        os.kill(stack.broker.pid, signal.SIGCONT)
+    probe.wait()
