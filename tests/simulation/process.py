@@ -19,7 +19,7 @@ from typing import Any
 from faust.types import TP
 
 from pipeline import topics
-from pipeline.formats.edge import OPEN_EDGE
+from pipeline.formats.edge import OPEN_EDGE, Edge
 from pipeline.formats.registry import routed_topics
 from pipeline.kafka.admin import LogBounds
 from pipeline.kafka.changelog import apply_log, is_through
@@ -102,7 +102,7 @@ class Chunk:
 class Site:
     """What processes find around them."""
 
-    def __init__(self, broker: Broker, server: Server, now_ms: int) -> None:
+    def __init__(self, broker: Broker, server: Server, now_ms: int, edge: Edge = OPEN_EDGE) -> None:
         self.broker = broker
         self.server = server
         self.now_ms = now_ms
@@ -113,7 +113,7 @@ class Site:
         self.ops: list[Op] = []
         """All that is under way."""
         self.refused_by_size = 0
-        self.edge = OPEN_EDGE
+        self.edge = edge
         """The privacy rules and the sampling of all workers."""
         self.offset_base = 0
         """PIPELINE_OFFSET_BASE of workers that start from here on."""

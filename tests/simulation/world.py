@@ -63,8 +63,10 @@ class Era:
     """Partition and offset of those that were not stored, or not as a whole."""
 
 
-def some_edge(rng: Random) -> Edge:
+def some_edge(seed: int) -> Edge:
     """In every third run some apps have privacy rules, or only some of their devices are kept."""
+    # Of its own, so that all else goes as it would without.
+    rng = Random(f"edge {seed}")
     if rng.random() < 2 / 3:
         return OPEN_EDGE
     rules = Rules(
@@ -100,9 +102,9 @@ class World:
         self.rng = rng = Random(seed)
         self.suspects = suspects or Suspects()
         self.plan: Plan = plan(rng)
-        self.site = Site(Broker(self.plan.partitions, rng), Server(rng), BASE_MS + rng.randint(0, 900_000))
-        # Of its own, so that all else goes as it would without.
-        self.site.edge = some_edge(Random(f"edge {seed}"))
+        self.site = Site(
+            Broker(self.plan.partitions, rng), Server(rng), BASE_MS + rng.randint(0, 900_000), some_edge(seed)
+        )
         self.site.make_take_over = self.suspects.take_over
         self.site.on_send = self._on_send
         self.site.on_state = self._on_state
@@ -149,6 +151,8 @@ class World:
         for role in ROLES:
             for _ in range(rng.randint(1, 2)):
                 self.spawn(role)
+        if self.site.edge is not OPEN_EDGE:
+            self.note(f"privacy rules; devices are sampled: {self.site.edge.samples}")
         self.note(
             f"{self.plan.partitions} partitions, {len(self.plan.inputs)} records, "
             f"{'wide' if self.plan.wide else 'small'} horizon, late writes: {self.late_writes}"
