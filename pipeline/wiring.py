@@ -14,7 +14,8 @@ from pipeline.embedded.running import completed
 from pipeline.formats.edge import Edge
 from pipeline.formats.options import Options
 from pipeline.kafka.admin import ensure_topics
-from pipeline.kafka.connection import KafkaConnection, wait_for_broker
+from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.waiting import wait_for_broker
 from pipeline.roles import topology
 from pipeline.roles.rebuild import Rebuild, RebuildScope
 from pipeline.settings import DEBUG, Settings, load, unknown

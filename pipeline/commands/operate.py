@@ -22,9 +22,9 @@ from pipeline.commands.moves import bring_up_to_date, print_state
 from pipeline.commands.progress import Lag, lags, wait_until_idle
 from pipeline.commands.refused import words_of, words_of_misplaced
 from pipeline.commands.soundness import accept_losses, faults
-from pipeline.kafka.connection import wait_for_broker
 from pipeline.kafka.topic_identity import remedy
 from pipeline.kafka.topic_ids import ids_of
+from pipeline.kafka.waiting import wait_for_broker
 from pipeline.query.operations import (
     DeviceSetAside,
     LedgerTotals,

@@ -12,8 +12,9 @@ from pipeline.clickhouse.chosen import require_same_cluster
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.progress import lags
 from pipeline.kafka.admin import end_offsets, group_members
-from pipeline.kafka.connection import KafkaConnection, wait_for_broker
+from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topic_ids import ids_of
+from pipeline.kafka.waiting import wait_for_broker
 from pipeline.roles.known_topics import note_replaced
 from pipeline.roles.rebuild import DeviceDifferences, Rebuild, RebuildScope
 from pipeline.roles.topology import group_of

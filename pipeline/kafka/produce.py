@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaProducer
 
 from pipeline.kafka.connection import COMPRESSION, KafkaConnection
 from pipeline.kafka.errors import kafka_errors
+from pipeline.kafka.waiting import require_broker
 from pipeline.topics import MAX_MESSAGE_BYTES
 
 _IN_FLIGHT = 2_000
@@ -56,6 +57,7 @@ async def producer_of(connection: KafkaConnection, **options: Any) -> AsyncItera
     )
     with kafka_errors(connection.bootstrap):
         try:
+            await require_broker(connection)
             await producer.start()
             yield producer
         finally:

@@ -14,8 +14,9 @@ import faust
 from mode import CrashingSupervisor
 
 from pipeline.errors import Transient
-from pipeline.kafka.connection import COMPRESSION, KafkaConnection, wait_for_broker
+from pipeline.kafka.connection import COMPRESSION, KafkaConnection
 from pipeline.kafka.errors import KafkaFailure
+from pipeline.kafka.waiting import wait_for_broker
 from pipeline.roles.known_topics import TopicsKnown
 from pipeline.roles.ledger_guard import StartOffsets
 from pipeline.streaming.batch_transport import BatchTransport

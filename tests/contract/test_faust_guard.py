@@ -98,6 +98,7 @@ FINGERPRINTS: dict[str, str] = {
     "aiokafka.producer.message_accumulator:BatchBuilder.append": "657d76f55157d9ca",
     "aiokafka.producer.message_accumulator:MessageAccumulator.add_batch": "5ed1c5b1367ad854",
     "aiokafka.producer.producer:AIOKafkaProducer.send_batch": "bf42b0f0c5c0646d",
+    "aiokafka.conn:create_conn": "673276cbddb4dc7c",
     "aiokafka.client:AIOKafkaClient.coordinator_lookup": "19cc69fb75f8d667",
     "aiokafka.client:AIOKafkaClient.fetch_all_metadata": "8eeea5926b0ddbe2",
     "aiokafka.client:AIOKafkaClient.get_random_node": "0e2daf38b78e99a7",

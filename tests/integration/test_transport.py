@@ -24,8 +24,9 @@ from pipeline.embedded.child import free_port
 from pipeline.kafka import admin, record_batches
 from pipeline.kafka.admin import LogBounds, TopicMismatch, ensure_topics
 from pipeline.kafka.changelog import read_changelog
-from pipeline.kafka.connection import KafkaConnection, wait_for_broker
+from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.errors import BrokerUnavailable
+from pipeline.kafka.waiting import wait_for_broker
 from pipeline.streaming import faust_app
 from tests.integration.counter_worker import MARKER, decode, encode, newer
 from tests.support.services import MIN_SESSION_TIMEOUT_S, Broker

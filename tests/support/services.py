@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -94,20 +94,31 @@ class ApacheKafka:
 
     kind = "kafka"
 
-    def __init__(self, folder: Path, *options: str) -> None:
-        """`options` are for the JVM; without any it gets its classes from an archive."""
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        listeners: Mapping[str, int] = {},
+        settings: Mapping[str, object] = {},
+    ) -> None:
+        """`options` are for the JVM; without any it gets its classes from an archive.
+
+        `listeners` are further ones, by name (which is their protocol) with their port; `settings` are the broker's.
+        """
         java, classpath = _java(), kafka_classpath()
         options = options or (f"-XX:SharedArchiveFile={_classes(classpath)}",)
         self._port, controller_port = free_port(), free_port()
         data = folder / "data"
         folder.mkdir(parents=True, exist_ok=True)
-        settings = folder / "server.properties"
-        settings.write_text(_server_properties(self._port, controller_port, data))
+        file = folder / "server.properties"
+        file.write_text(
+            _server_properties({"PLAINTEXT": self._port, **listeners}, controller_port, data, settings)
+        )
         if not data.exists():
-            _format(java, classpath, settings, data)
+            _format(java, classpath, file, data)
         self._child = Child(
             "Apache Kafka",
-            [java, *_JAVA_OPTIONS, *options, "-cp", classpath, "kafka.Kafka", str(settings)],
+            [java, *_JAVA_OPTIONS, *options, "-cp", classpath, "kafka.Kafka", str(file)],
             log_file=folder / "kafka.log",
             cwd=folder,
         )
@@ -215,14 +226,21 @@ def _classes(classpath: str) -> Path:
     return archive
 
 
-def _server_properties(port: int, controller_port: int, data: Path) -> str:
+def _server_properties(
+    listeners: Mapping[str, int], controller_port: int, data: Path, more: Mapping[str, object]
+) -> str:
+    advertised = ",".join(f"{name}://{LOOPBACK}:{port}" for name, port in listeners.items())
     settings = {
         "process.roles": "broker,controller",
         "node.id": 1,
         "controller.quorum.voters": f"1@{LOOPBACK}:{controller_port}",
         "controller.listener.names": "CONTROLLER",
-        "listeners": f"PLAINTEXT://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{port}",
+        "listeners": f"{advertised},CONTROLLER://{LOOPBACK}:{controller_port}",
+        "advertised.listeners": advertised,
+        "inter.broker.listener.name": "PLAINTEXT",
+        "listener.security.protocol.map": ",".join(
+            ["CONTROLLER:PLAINTEXT", *(f"{name}:{name}" for name in listeners)]
+        ),
         "log.dirs": data,
         "num.partitions": 1,
         "auto.create.topics.enable": "false",
@@ -246,6 +264,7 @@ def _server_properties(port: int, controller_port: int, data: Path) -> str:
         "num.network.threads": 2,
         "num.io.threads": 4,
         "log.cleaner.dedupe.buffer.size": 4_194_304,
+        **more,
     }
     return "".join(f"{name}={value}\n" for name, value in settings.items())
 
