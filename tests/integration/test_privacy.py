@@ -254,3 +254,19 @@ def test_what_is_sampled_out_is_accounted_for(traffic: Traffic) -> None:
         counts[name] for name in ("events", "duplicates", "refused", "sampled_out")
     )
     assert counts["events"] == int(stack.value("SELECT count() FROM events"))
+
+
+def test_a_rebuild_leaves_the_rate_and_what_the_rules_had_left(traffic: Traffic) -> None:
+    """The last one here: no worker runs after it."""
+    stack = traffic.stack
+    config = Path(stack.settings["PIPELINE_CONFIG"])
+    question = (
+        "SELECT session_id, sample_rate, user_id, properties, resource FROM sessions ORDER BY session_id"
+    )
+    before = stack.query(question)
+    stack.stop()
+    config.write_text(CONFIG.replace(f"sample_rate = {RATE}", "sample_rate = 1"), encoding="utf-8")
+    assert "sample_rate = 1" in config.read_text(encoding="utf-8")
+    stack.run("rebuild")
+    assert stack.query(question) == before
+    assert {row["sample_rate"] for row in before} == {1, RATE}
