@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline.domain.policy import Policies
+from pipeline.domain.privacy import Privacy, Samplings
 from pipeline.domain.retention import Retentions
 from pipeline.receive_settings import ReceiveSettings
 from pipeline.setting_values import (
@@ -22,6 +23,8 @@ from pipeline.setting_values import (
     duration,
     number,
     one_of,
+    secret,
+    share,
     text,
     whole_seconds,
 )
@@ -283,8 +286,17 @@ class Settings(ReceiveSettings):
         "Where a worker keeps what Faust needs on disk; a temporary folder if empty. Set it where there is "
         "no writable /tmp.",
     )
+    privacy_key: str = _setting(
+        "",
+        secret(32, "one of fewer could be guessed"),
+        "The key of all hashes that privacy rules make of values (PRIVACY.md). Set it, the same for all workers, "
+        "where rules hash; with another one the same value has another hash.",
+        shown=False,
+    )
     policies: Policies = field(default_factory=Policies)
     retentions: Retentions = field(default_factory=Retentions)
+    samplings: Samplings = field(default_factory=Samplings)
+    privacy: Privacy = field(default_factory=Privacy)
 
 
 _NO_SESSIONS = "every event would be a session of its own"
@@ -365,3 +377,11 @@ RETENTION: Mapping[str, tuple[Form, str]] = {
     ),
 }
 """The same of each field of a retention."""
+
+SAMPLING: Mapping[str, tuple[Form, str]] = {
+    "sample_rate": (
+        share("the share of devices"),
+        "Of how many of an app's devices anything is kept. A device that is in stays in when the rate rises. Lower it "
+        "where an app sends more than you can afford; its counts are then estimates (PRIVACY.md).",
+    ),
+}

@@ -72,6 +72,32 @@ def number(least: int, most: int, below: str, above: str, *, unit: str = "", mul
     return Form(parse, f"{unit or 'a whole number'}: {allowed}")
 
 
+def share(unit: str) -> Form:
+    """A number over 0 and at most 1."""
+
+    def parse(text: str) -> float:
+        given = text.strip()
+        if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", given):
+            raise ValueError("is not a number such as 0.25")
+        value = float(given)
+        if not 0 < value <= 1:
+            raise ValueError("is not allowed: over 0, at most 1")
+        return value
+
+    return Form(parse, f"{unit}: over 0, at most 1")
+
+
+def secret(least: int, below: str) -> Form:
+    """A text of at least so many characters, or none; `below` says why no fewer."""
+
+    def parse(given: str) -> str:
+        if given and len(given) < least:
+            raise ValueError(f"is not allowed: {below} (allowed: {least} characters or more, or none)")
+        return given
+
+    return Form(parse, f"{least} characters or more, or none", is_text=True, is_secret=True)
+
+
 def whole_seconds(form: Form) -> Form:
     """A duration of whole seconds."""
 

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.domain.policy import HOUR_MS, Policies, Policy
+from pipeline.domain.privacy import Privacy, Sampling, Samplings
 from pipeline.domain.retention import FOR_EVER, Retention, Retentions, at_least, longer
 from pipeline.errors import Terminal
-from pipeline.setting_list import POLICY, PREFIX, RETENTION, Settings
+from pipeline.setting_list import POLICY, PREFIX, RETENTION, SAMPLING, Settings
+from pipeline.setting_privacy import rules_of
 from pipeline.setting_values import Form
 
 __all__ = ["DEBUG", "PREFIX", "InvalidSettings", "Settings", "as_environment", "load", "unknown", "variables"]
@@ -30,8 +32,8 @@ def _name(field_name: str) -> str:
     return field_name.removesuffix("_ms")
 
 
-_OF_APPS = {**POLICY, **RETENTION}
-_PLAIN = tuple(item for item in fields(Settings) if item.name not in {"policies", "retentions"})
+_OF_APPS = {**POLICY, **RETENTION, **SAMPLING}
+_PLAIN = tuple(item for item in fields(Settings) if item.metadata)
 _FORMS: dict[str, Form] = {
     **{_name(item.name): item.metadata["form"] for item in _PLAIN},
     **{_name(name): form for name, (form, _) in _OF_APPS.items()},
@@ -58,46 +60,78 @@ def load(environ: Mapping[str, str]) -> Settings:
     problems: list[str] = []
     given: dict[str, Any] = {}
     apps: Mapping[str, Any] = {}
+    rules: Any = {}
     path = environ.get(f"{PREFIX}CONFIG")
     if path:
         given, apps = _read_file(path, problems)
+        rules = given.pop("privacy", {})
     elif path is not None:
         problems.append("config: names no file")
     given.update(_from_environment(environ, problems))
     plain, policy_values = _parse(given, problems, where="")
     kept = _retention(Retention(), policy_values, Policy(), problems, "")
+    sampling = replace(Sampling(), **_taken(policy_values, SAMPLING))
+    privacy = rules_of(rules, Privacy().default, "privacy", problems)
     default = replace(Policy(), **policy_values)
     if "idle_timeout_ms" not in policy_values:
         default = replace(default, idle_timeout_ms=default.inactivity_timeout_ms)
     if "state_ttl_ms" not in policy_values:
         default = replace(default, state_ttl_ms=_state_ttl_ms(default.restate_horizon_ms))
-    by_app, kept_by_app = {}, {}
-    if "" in apps:
-        problems.append("apps.: no app has an empty id")
-    for app_id, overrides in apps.items():
-        if not isinstance(overrides, dict):
-            problems.append(f"apps.{app_id}: is not a table of settings")
-            continue
-        _, values = _parse(overrides, problems, where=f"apps.{app_id}.", policy_only=True)
-        if "inactivity_timeout_ms" in values and "idle_timeout_ms" not in values:
-            values["idle_timeout_ms"] = values["inactivity_timeout_ms"]
-        if "restate_horizon_ms" in values and "state_ttl_ms" not in values:
-            values["state_ttl_ms"] = max(default.state_ttl_ms, _state_ttl_ms(values["restate_horizon_ms"]))
-        kept_by_app[app_id] = _retention(kept, values, default, problems, f"apps.{app_id}.")
-        by_app[app_id] = replace(default, **values)
     settings = replace(
-        Settings(), **plain, policies=Policies(default, by_app), retentions=Retentions(kept, kept_by_app)
+        Settings(),
+        **plain,
+        policies=Policies(default),
+        retentions=Retentions(kept),
+        samplings=Samplings(sampling),
+        privacy=Privacy(privacy),
     )
+    settings = _with_apps(settings, apps, problems)
     problems.extend(_contradictions(settings))
     if problems:
         raise InvalidSettings("settings: " + "; ".join(problems))
     return settings
 
 
+def _with_apps(settings: Settings, apps: Mapping[str, Any], problems: list[str]) -> Settings:
+    """The settings with what single apps have of their own."""
+    default, kept = settings.policies.default, settings.retentions.default
+    sampling, rules = settings.samplings.default, settings.privacy.default
+    by_app, kept_by_app, sampled_by_app, rules_by_app = {}, {}, {}, {}
+    if "" in apps:
+        problems.append("apps.: no app has an empty id")
+    for app_id, overrides in apps.items():
+        if not isinstance(overrides, dict):
+            problems.append(f"apps.{app_id}: is not a table of settings")
+            continue
+        given = dict(overrides)
+        if "privacy" in given:
+            rules_by_app[app_id] = rules_of(given.pop("privacy"), rules, f"apps.{app_id}.privacy", problems)
+        _, values = _parse(given, problems, where=f"apps.{app_id}.", policy_only=True)
+        sampled_by_app[app_id] = replace(sampling, **_taken(values, SAMPLING))
+        if "inactivity_timeout_ms" in values and "idle_timeout_ms" not in values:
+            values["idle_timeout_ms"] = values["inactivity_timeout_ms"]
+        if "restate_horizon_ms" in values and "state_ttl_ms" not in values:
+            values["state_ttl_ms"] = max(default.state_ttl_ms, _state_ttl_ms(values["restate_horizon_ms"]))
+        kept_by_app[app_id] = _retention(kept, values, default, problems, f"apps.{app_id}.")
+        by_app[app_id] = replace(default, **values)
+    return replace(
+        settings,
+        policies=Policies(default, by_app),
+        retentions=Retentions(kept, kept_by_app),
+        samplings=Samplings(sampling, sampled_by_app),
+        privacy=Privacy(rules, rules_by_app),
+    )
+
+
 def _state_ttl_ms(horizon_ms: int) -> int:
     """How long a silent device is remembered where nothing else is set: late events within the horizon need it."""
     shortest_ms = Policy().state_ttl_ms
     return shortest_ms if horizon_ms < shortest_ms else horizon_ms + 24 * HOUR_MS
+
+
+def _taken(values: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Those of these names, which are taken out of the values."""
+    return {name: values.pop(name) for name in names if name in values}
 
 
 def _retention(
@@ -107,7 +141,7 @@ def _retention(
 
     Events are kept for as long as they can change sessions, and sessions as long as their events.
     """
-    own = {name: values.pop(name) for name in RETENTION if name in values}
+    own = _taken(values, RETENTION)
     days = -(-values.get("restate_horizon_ms", policy.restate_horizon_ms) // (24 * HOUR_MS)) + 1
     least = days if days <= _LONGEST_DAYS else FOR_EVER
     events = own.get("retention_days", longer(default.retention_days, least))
@@ -162,7 +196,7 @@ def as_environment(settings: Settings) -> dict[str, str]:
     result = {}
     for item in _PLAIN:
         result[_variable(item.name)] = _text(item.name, getattr(settings, item.name))
-    for of_apps in (settings.policies.default, settings.retentions.default):
+    for of_apps in (settings.policies.default, settings.retentions.default, settings.samplings.default):
         for item in fields(of_apps):
             result[_variable(item.name)] = _text(item.name, getattr(of_apps, item.name))
     return result
@@ -178,10 +212,10 @@ def _text(field_name: str, value: object) -> str:
 
 def _parse(
     given: Mapping[str, Any], problems: list[str], *, where: str, policy_only: bool = False
-) -> tuple[dict[str, Any], dict[str, int]]:
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Split into plain settings and policy, by field name."""
     plain: dict[str, Any] = {}
-    policy: dict[str, int] = {}
+    policy: dict[str, Any] = {}
     for name, value in given.items():
         form = _FORMS.get(name)
         if form is None or (policy_only and name not in _POLICY):
@@ -264,6 +298,14 @@ def _contradictions(settings: Settings) -> list[str]:
         )
     elif settings.kafka_ca_file and not _is(Path.is_file, settings.kafka_ca_file):
         found.append(f"kafka_ca_file: there is no file {settings.kafka_ca_file}")
+    if not settings.privacy_key:
+        asks = [("privacy", settings.privacy.default)]
+        asks += [(f"apps.{app}.privacy", own) for app, own in settings.privacy.by_app.items()]
+        found += [
+            f"{where}: hashes (user ids that hold an address are hashed, too), which needs privacy_key"
+            for where, rules in asks
+            if rules.needs_secret
+        ]
     policies = settings.policies
     for where, policy in (
         ("", policies.default),

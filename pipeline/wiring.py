@@ -11,6 +11,7 @@ from pathlib import Path
 from pipeline.clickhouse.clustered import clustered
 from pipeline.clickhouse.store import Store
 from pipeline.embedded.running import completed
+from pipeline.formats.edge import Edge
 from pipeline.formats.options import Options
 from pipeline.kafka.admin import ensure_topics
 from pipeline.kafka.connection import KafkaConnection
@@ -65,6 +66,11 @@ def options(settings: Settings) -> Options:
     )
 
 
+def edge(settings: Settings) -> Edge:
+    """What of the input comes in: by privacy rules and sampling."""
+    return Edge(settings.privacy, settings.samplings, settings.privacy_key)
+
+
 def store(settings: Settings) -> Store:
     """ClickHouse; nothing is connected yet. Raises `NotUnderstood` where a schema file has no form for a cluster."""
     servers = [server.rpartition(":") for server in settings.clickhouse_hosts.split(",") if server]
@@ -89,6 +95,7 @@ def rebuild(settings: Settings, store: Store, scope: RebuildScope, now_ms: int) 
         now_ms=now_ms,
         encode=encode,
         retentions=settings.retentions,
+        samplings=settings.samplings,
     )
 
 

@@ -239,7 +239,7 @@ def _lag_table(speeds: list[_Speed]) -> Table:
 
 
 def _ledger_table(totals: list[LedgerTotals]) -> Table:
-    table = Table("topic", title="ledger: received = events + duplicates + refused + expired")
+    table = Table("topic", title="ledger: received = events + duplicates + refused + sampled out + expired")
     parts = ("repaired events", "conflicting duplicates")
     for name in (
         "partition",
@@ -249,14 +249,16 @@ def _ledger_table(totals: list[LedgerTotals]) -> Table:
         "events",
         "duplicates",
         "refused",
+        "sampled out",
         "expired",
         *parts,
     ):
         table.add_column(name, justify="right")
     for line in totals:
         numbers = (line.partition, line.records, line.missing, line.received)
-        outcomes = (line.events, line.duplicates, line.refused, line.expired, line.repaired, line.conflicts)
-        table.add_row(line.topic, *(str(number) for number in (*numbers, *outcomes)))
+        outcomes = (line.events, line.duplicates, line.refused, line.sampled_out, line.expired)
+        noted = (line.repaired, line.conflicts)
+        table.add_row(line.topic, *(str(number) for number in (*numbers, *outcomes, *noted)))
     return table
 
 

@@ -22,7 +22,7 @@ from pipeline.state.codec import state_codec
 from pipeline.storage.kept import Keeping
 from pipeline.streaming.apps import Frame, report_ready, router_app, sessionizer_app, sink_app
 from pipeline.streaming.faust_app import BatchApp, run
-from pipeline.wiring import connection, make_topics, options, store
+from pipeline.wiring import connection, edge, make_topics, options, store
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +68,7 @@ def run_worker(role: str, settings: Settings, ready_file: Path | None) -> int:
             replication_factor=settings.kafka_replication,
             offset_base=settings.offset_base,
             metrics=metrics,
+            edge=edge(settings),
         )
 
         async def prepare() -> None:

@@ -15,6 +15,9 @@ MAX_EXIT_REASON_CHARS = 64
 SEVERITY_NUMBER_ERROR = 17
 """OpenTelemetry: ERROR is 17 to 20, FATAL 21 to 24."""
 
+STATED = frozenset(("app.state", "passive"))
+"""Attributes that may be of any event, and say what it means."""
+
 _UNSTATED = AppState.UNKNOWN
 _ACTIVITY: Meaning = (Kind.ACTIVITY, "", 0, _UNSTATED)
 _PASSIVE: Meaning = (Kind.PASSIVE, "", 0, _UNSTATED)
@@ -59,8 +62,8 @@ def interpret(name: str, attributes: Attributes) -> Meaning:
 
     A steering attribute of an unexpected type counts as absent.
     """
-    rule = _RULES.get(name)
-    meaning = _meaning_of_name(name) if rule is None else rule(attributes)
+    rule = RULES.get(name)
+    meaning = meaning_of_name(name) if rule is None else rule(attributes)
     if "app.state" in attributes or "passive" in attributes:
         return _as_stated(meaning, attributes)
     return meaning
@@ -68,7 +71,7 @@ def interpret(name: str, attributes: Attributes) -> Meaning:
 
 def meaning_without_attributes(name: str) -> Meaning:
     """`interpret` of an event that has none."""
-    return _BARE.get(name) or _meaning_of_name(name)
+    return _BARE.get(name) or meaning_of_name(name)
 
 
 def exit_reason_of(value: object) -> str:
@@ -84,7 +87,8 @@ def exit_reason_of(value: object) -> str:
     return _EXIT_REASONS.get(word, word)
 
 
-def _meaning_of_name(name: str) -> Meaning:
+def meaning_of_name(name: str) -> Meaning:
+    """The meaning of an event whose name has none of `RULES`, and that has none of `STATED` among its attributes."""
     plain = _PLAIN.get(name)
     if plain is not None:
         return plain
@@ -177,7 +181,7 @@ def _number(value: object) -> float:
     return 0
 
 
-_RULES: dict[str, Callable[[Attributes], Meaning]] = {
+RULES: dict[str, Callable[[Attributes], Meaning]] = {
     "device.app.lifecycle": _lifecycle,
     "app.launch": _launch,
     "exception": _exception,
@@ -187,4 +191,5 @@ _RULES: dict[str, Callable[[Attributes], Meaning]] = {
     "log": _log,
     "app.screen.view": _view,
 }
-_BARE: dict[str, Meaning] = {name: interpret(name, {}) for name in (*_PLAIN, *_RULES)}
+"""Names whose meaning hangs on attributes of theirs, which may not be those of `STATED`."""
+_BARE: dict[str, Meaning] = {name: interpret(name, {}) for name in (*_PLAIN, *RULES)}

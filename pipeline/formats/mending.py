@@ -76,7 +76,7 @@ class Read(NamedTuple):
     """The same, had it been mended in another way; what differs was mended. None if nothing was."""
 
 
-def read_json(value: bytes | None, max_bytes: int, max_nesting: int = MAX_NESTING) -> Read | Rejected:
+def read_json(value: bytes | None, max_bytes: int | None, max_nesting: int = MAX_NESTING) -> Read | Rejected:
     """`parse`, of what remains once single values are mended. `max_bytes` is for the record as it came."""
     tree = parse(value, max_bytes, max_nesting)
     if not isinstance(tree, Rejected):

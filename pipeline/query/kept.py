@@ -18,7 +18,7 @@ _LAST_GONE = """
 SELECT app_id, toInt64(max(day)) AS day FROM
 (
     SELECT toString(app_id) AS app_id, max(stored_on) + 1 AS day FROM ledger_records
-    WHERE received > refused AND retention_days != 0 AND stored_on + retention_days < toDate(now('UTC'))
+    WHERE received > refused + sampled_out AND retention_days != 0 AND stored_on + retention_days < toDate(now('UTC'))
     GROUP BY app_id
     UNION ALL SELECT app_id, kept_from AS day FROM z_retention_cuts
 )
@@ -26,10 +26,10 @@ GROUP BY app_id
 """
 
 STORED_DAYS = (
-    "SELECT app_id, device_id, session_id, toUInt16(stored_on) FROM session_rows FINAL"
+    "SELECT app_id, device_id, session_id, toUInt16(stored_on), sample_rate FROM session_rows FINAL"
     " WHERE is_deleted = 0 AND ({app:String} = '' OR app_id = {app:String}) ORDER BY app_id, device_id"
 )
-"""Device by device, the day (since 1970) on which each session was told last."""
+"""Device by device, the day (since 1970) on which each session was told last, and its rate."""
 
 
 def kept_from(ask: Callable[[str, Mapping[str, Any]], bytes]) -> dict[str, int]:

@@ -45,6 +45,8 @@ class LedgerTotals:
     asked for: it takes all versions of events to tell."""
     expired: int = 0
     """Events and duplicates in records whose events are no longer kept."""
+    sampled_out: int = 0
+    """Events of devices of which nothing is kept (setting sample_rate)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class RefusedTotals:
 
 _LEDGER_NUMBERS = (
     *("partition", "records", "missing", "received"),
-    *("events", "duplicates", "refused", "repaired", "expired"),
+    *("events", "duplicates", "refused", "repaired", "expired", "sampled_out"),
 )
 _UNKNOWN_DAY = date(1970, 1, 1)
 """Of records of which nobody knows when they came: a Date knows none before."""
@@ -96,7 +98,8 @@ SELECT topic, partition, sum(r.records) AS records,
     sum(toInt64(last_offset) - first_offset + 1 - r.records + gap) - any(a.records) AS missing,
     sum(r.received) AS received,
     sum(r.events) AS events, sum(r.duplicates) AS duplicates, sum(r.refused) AS refused,
-    sum(r.repaired) AS repaired, sum(r.<conflicts>) AS conflicts, sum(r.expired) AS expired
+    sum(r.repaired) AS repaired, sum(r.<conflicts>) AS conflicts, sum(r.expired) AS expired,
+    sum(r.sampled_out) AS sampled_out
 FROM
 (
     -- Where offsets began anew, nothing is missing before.

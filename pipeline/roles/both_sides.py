@@ -51,17 +51,17 @@ class Inserts:
 
 
 class StoredDays:
-    """On which day the sessions of a device were stored; devices are asked for in their order."""
+    """On which day the sessions of a device were stored, and at which sample rate; devices are asked for in order."""
 
     def __init__(self, lines: Iterator[bytes]) -> None:
         self._rows = (orjson.loads(line) for line in lines if line)
         self._next: list[Any] | None = next(self._rows, None)
 
-    def of(self, device: tuple[str, str]) -> dict[str, int]:
+    def of(self, device: tuple[str, str]) -> dict[str, tuple[int, float]]:
         found = {}
         while self._next is not None and place_of((self._next[0], self._next[1])) <= place_of(device):
             if (self._next[0], self._next[1]) == device:
-                found[self._next[2]] = int(self._next[3])
+                found[self._next[2]] = int(self._next[3]), float(self._next[4])
             self._next = next(self._rows, None)
         return found
 

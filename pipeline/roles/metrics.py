@@ -31,6 +31,9 @@ class Metrics:
         self.repaired = Counter(
             "pipeline_repaired", "Events stored of which a value was repaired.", ["topic"], registry=registry
         )
+        self.sampled_out = Counter(
+            "pipeline_sampled_out", "Events of devices that are sampled out.", ["topic"], registry=registry
+        )
         self.rows = Counter(
             "pipeline_rows",
             "Rows emitted (sessions, event-copies) or inserted (tables).",

@@ -18,6 +18,7 @@ from pipeline import topics
 from pipeline.clickhouse.statements import run_file
 from pipeline.clickhouse.store import Store
 from pipeline.domain.policy import Policies
+from pipeline.domain.privacy import Samplings
 from pipeline.domain.retention import Retentions
 from pipeline.formats.native.partitioner import partition_of
 from pipeline.formats.rejected import Reason
@@ -38,7 +39,7 @@ from pipeline.state.rebuild import Rebuilt, rebuild_device
 from pipeline.state.store import STEPS_SUFFIX, Encode
 from pipeline.state.trusted import trusted_from
 from pipeline.storage import stored_event, stored_session
-from pipeline.storage.columns import KEPT_COLUMNS, SESSION_COLUMNS
+from pipeline.storage.columns import STORED_SESSION_COLUMNS
 from pipeline.storage.event_copies import rows_of_stored
 from pipeline.storage.kept import DAY_MS, kept
 from pipeline.storage.rows import with_kept
@@ -49,6 +50,7 @@ _COPIES_AT_ONCE = 50_000
 _STATES_AT_ONCE = 2_000
 _BATCH_BYTES = 900_000
 _RETENTIONS = Retentions()
+_SAMPLINGS = Samplings()
 _EARLIEST_MS, _LATEST_MS = -(1 << 62), 1 << 62
 """Before and after every time."""
 
@@ -123,7 +125,9 @@ class Rebuild:
         now_ms: int,
         encode: Encode = state_codec.encode,
         retentions: Retentions = _RETENTIONS,
+        samplings: Samplings = _SAMPLINGS,
     ) -> None:
+        self._samplings = samplings
         self._store = store
         self._retentions = retentions
         self.left = 0
@@ -156,7 +160,7 @@ class Rebuild:
         Nobody else may write session rows meanwhile: what they write would be lost.
         """
         self._run("1_prepare.sql")
-        columns = ", ".join(name for name, _ in (*SESSION_COLUMNS, *KEPT_COLUMNS))
+        columns = ", ".join(name for name, _ in STORED_SESSION_COLUMNS)
         kept_rows = f"INSERT INTO session_rows_rebuilt ({columns}) SELECT {columns} FROM"
         if not self._scope.is_everything:
             self._store.command(
@@ -175,11 +179,13 @@ class Rebuild:
             count += len(each.exact)
             stored_days = days.of(each.device)
             keep_days = self._retentions.of(each.device[0]).session_retention_days
+            new = self._now_ms // DAY_MS, self._samplings.of(each.device[0]).sample_rate
             for session_id, (_, row) in zip(each.rebuilt.session_ids, each.rebuilt.rows, strict=True):
                 if session_id in each.exact:
-                    # As long as before: a rebuild is no reason to keep a session for longer.
-                    day_ms = stored_days.get(session_id, self._now_ms // DAY_MS) * DAY_MS
-                    rows.add(with_kept(row, kept(day_ms, keep_days)))
+                    # As long as before: a rebuild is no reason to keep a session for longer. Nor does it change of how
+                    # many devices there were events.
+                    day, rate = stored_days.get(session_id, new)
+                    rows.add(with_kept(row, kept(day * DAY_MS, keep_days), rate))
         rows.flush()
         left.flush()
         self._store.command(

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
 from pipeline.formats import registry
+from pipeline.formats.edge import OPEN_EDGE, Edge, events_in
 from pipeline.formats.format import Beside, Format
 from pipeline.formats.options import DEFAULTS, Options
 from pipeline.formats.record_time import header_of, record_time_ms
@@ -38,9 +39,11 @@ class Router:
         *,
         offset_base: int = 0,
         options: Options = DEFAULTS,
+        edge: Edge = OPEN_EDGE,
     ) -> None:
         """`send` puts records on `sdk-events`, each where its key belongs. It returns once the broker has them, as does
-        `dead_letter`."""
+        `dead_letter`. What the `edge` does not let in is in none of them."""
+        self._edge = edge
         self._send = send
         self._dead_letter = dead_letter
         self._metrics = metrics
@@ -76,8 +79,14 @@ class Router:
         faults, size = [translated] if isinstance(translated, Rejected) else translated.refused, 0
         if not isinstance(translated, Rejected):
             [header] = header_of(came_ms)
-            made.items.extend((native.key, native.value, header) for native in translated.records)
-            size = sum(len(native.value) for native in translated.records)
+            edge = self._edge
+            for native in translated.records:
+                if edge.is_out(native.key):
+                    self._metrics.sampled_out.labels(topic).inc(events_in(native.value))
+                    continue
+                value = edge.cleaned(native.key, native.value)
+                made.items.append((native.key, value, header))
+                size += len(value)
         for fault in faults:
             self._metrics.refused.labels(topic, str(fault.reason)).inc()
         made.refused.extend(

@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager, nullcontext
 
 from pipeline import topics
 from pipeline.domain.policy import Policies
+from pipeline.formats.edge import OPEN_EDGE, Edge
 from pipeline.formats.record_time import record_time_ms
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.kafka.fence import Fenced, StillMine
@@ -52,8 +53,10 @@ class Sessionizer:
         partitions: int = 1,
         offset_base: int = 0,
         encode: Encode = state_codec.encode,
+        edge: Edge = OPEN_EDGE,
     ) -> None:
-        """`partitions` is how many `sdk-events` has."""
+        """`partitions` is how many `sdk-events` has. The `edge` says what of their records is folded."""
+        self._edge = edge
         self._policies = policies
         self._changelog_topic = changelog_topic
         self._sessions_topic = sessions_topic
@@ -82,6 +85,7 @@ class Sessionizer:
             partitions=self._topic_partitions,
             offset_base=self._offset_base,
             encode=self._encode,
+            edge=self._edge,
         )
         partition.restore(items)
         self._given_up.discard(self._partitions.get(number))

@@ -16,13 +16,14 @@ import orjson
 
 from pipeline.clickhouse.store import UnstorableRow
 from pipeline.formats import native
+from pipeline.formats.edge import OPEN_EDGE, Edge
 from pipeline.formats.native.partitioner import misplaced
 from pipeline.formats.record_time import record_time_ms
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.roles.batch import Batch, Bounds, Piece, Source, block_token, joined
 from pipeline.roles.flood import Flood
 from pipeline.roles.metrics import Metrics
-from pipeline.roles.pieces import Making
+from pipeline.roles.pieces import Making, sampled_out
 from pipeline.roles.unstorable import Original, by_copy, by_offset, by_value, with_refused
 from pipeline.storage.dead_letter import DeadLetter, KeepDeadLetters, dead_letters_of, row_of_dead_letter
 from pipeline.storage.event_copies import rows_of_copies
@@ -116,8 +117,11 @@ class Sink:
         partitions: int = 1,
         offset_base: int = 0,
         keeping: Keeping = DEFAULT_KEEPING,
+        edge: Edge = OPEN_EDGE,
     ) -> None:
-        """`partitions` is how many `sdk-events` has: records whose key belongs in another one are refused."""
+        """`partitions` is how many `sdk-events` has: records whose key belongs in another one are refused. The `edge`
+        says what of the others is stored."""
+        self._edge = edge
         self._keeping = keeping
         self._floods: dict[Source, Flood] = {}
         self._partitions = partitions
@@ -146,12 +150,19 @@ class Sink:
         """Event rows, ledger rows and refusals of a chunk of `sdk-events` (aiokafka records), as they are taken."""
         topic, partition = source
         making = Making(source, records, self._offset_base, self._piece_bytes)
-        last, full = len(records) - 1, False
+        last, full, only = len(records) - 1, False, self._edge.only
         wrong = misplaced({record.key for record in records}, partition, self._partitions)
         for place, record in enumerate(records):
             offset = record.offset + self._offset_base
             came_ms = record_time_ms(record.headers, record.timestamp) if record.headers else record.timestamp
-            decoded = wrong.get(record.key) or native.decode(record.value, record.key, came_ms)
+            fault = wrong.get(record.key)
+            if fault is None and self._edge.is_out(record.key):
+                row, count = sampled_out(source, record, offset, self._keeping)
+                making.ledger.append(row)
+                self._metrics.sampled_out.labels(topic).inc(count)
+                continue
+            cleaner = only or self._edge.cleaner_of(record.key)
+            decoded = fault or native.decode(record.value, record.key, came_ms, cleaner)
             if isinstance(decoded, Rejected):
                 received, faults, app_id, keep = 1, [decoded], "", EVER
             else:
@@ -182,15 +193,7 @@ class Sink:
             )
             if faults:
                 self._count(topic, faults)
-                making.refused += dead_letters_of(
-                    topic,
-                    partition,
-                    offset,
-                    record_ms=came_ms,
-                    key=record.key,
-                    value=record.value,
-                    faults=faults,
-                )
+                making.refused += self._refusals(source, record, faults)
             if full and place < last:
                 yield making.take(place)
                 full = False
@@ -229,7 +232,7 @@ class Sink:
             return b""
         app_id = (record.key or b"").partition(b"/")[0].decode("utf-8", "replace")
         days = self._keeping.retentions.of(app_id).session_retention_days
-        return with_kept(record.value, kept(record.timestamp, days))
+        return with_kept(record.value, kept(record.timestamp, days), self._edge.rate_of(app_id))
 
     def copy_pieces(self, source: Source, records: Sequence[Any]) -> Iterator[Piece]:
         """The rows that take back what a chunk of `event-copies` names. It is refused as what others write is: of what
@@ -242,7 +245,7 @@ class Sink:
             rows = wrong.get(record.key) or rows_of_copies(record.value, record.key, self._keeping)
             if isinstance(rows, Rejected):
                 self._count(topic, [rows])
-                making.refused += self._refusals(source, record, rows)
+                making.refused += self._refusals(source, record, [rows])
             elif making.add(joined(rows), len(rows)) and place < last:
                 yield making.take(place)
         self._metrics.records.labels(topic).inc(len(records))
@@ -355,10 +358,10 @@ class Sink:
             fault = Rejected(
                 Reason.NOT_STORABLE, refused.message, orjson.loads(refused.row).get("event_index")
             )
-            found += self._refusals(piece.source, record, fault)
+            found += self._refusals(piece.source, record, [fault])
         return found
 
-    def _refusals(self, source: Source, record: Any, fault: Rejected) -> list[DeadLetter]:
+    def _refusals(self, source: Source, record: Any, faults: Sequence[Rejected]) -> list[DeadLetter]:
         return dead_letters_of(
             source.topic,
             source.partition,
@@ -366,7 +369,7 @@ class Sink:
             record_ms=record_time_ms(record.headers, record.timestamp),
             key=record.key,
             value=record.value,
-            faults=[fault],
+            faults=faults,
         )
 
     def _count(self, topic: str, faults: Iterable[Rejected]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 
 from pipeline.domain.policy import Policies
+from pipeline.formats.edge import OPEN_EDGE, Edge
 from pipeline.formats.native.events import Arrival, arrivals_of
 from pipeline.formats.native.partitioner import misplaced
 from pipeline.state.app_policies import AppPolicies
@@ -58,9 +59,11 @@ class Partition:
         partitions: int = 1,
         offset_base: int = 0,
         encode: Encode = state_codec.encode,
+        edge: Edge = OPEN_EDGE,
     ) -> None:
         """Of a topic with so many `partitions`; `offset_base` is added to every offset: above 0 where a topic began
-        anew (see settings)."""
+        anew (see settings). The `edge` says what of the records is folded."""
+        self._edge = edge
         self.number = number
         self._partitions = partitions
         self.marker = Marker()
@@ -145,11 +148,10 @@ class Partition:
             fields += record.offset + base, record_ms, record.value, record.headers or None
         last = records[-1].offset + base
         refused = sum(len(by_key.pop(key)) // 4 for key in misplaced(by_key, self.number, self._partitions))
-        effects = self._step(
-            list(by_key.items())[::-1],
-            self.marker.moved(max(last, self.marker.applied_offset), clock_ms),
-            last,
-        )
+        for key in self._edge.out_of(by_key):
+            del by_key[key]
+        marker = self.marker.moved(max(last, self.marker.applied_offset), clock_ms)
+        effects = self._step(list(by_key.items())[::-1], marker, last)
         effects.refused += refused
         return effects
 
@@ -282,7 +284,7 @@ class Partition:
             self._set_aside(key, fields, _TOO_LARGE, effects)
             return 0
         try:
-            arrivals, refused, corrected_ms = arrivals_of(key, fields)
+            arrivals, refused, corrected_ms = arrivals_of(key, fields, self._edge.cleaner_of(key))
             if not arrivals:
                 effects.refused += refused
                 return 0

@@ -17,6 +17,8 @@ _TIME = "DateTime64(3, 'UTC')"
 
 KEPT_COLUMNS: tuple[tuple[str, str], ...] = (("stored_on", "Date"), ("retention_days", "UInt16"))
 """Until when a row is kept (`pipeline.storage.kept`)."""
+RATE_COLUMN = ("sample_rate", "Float64")
+"""Of how many of its app's devices a session is one."""
 
 _IDENTITY_COLUMNS: tuple[tuple[str, str], ...] = (
     ("app_id", _KEY),
@@ -67,8 +69,10 @@ SESSION_COLUMNS: tuple[tuple[str, str], ...] = (
     ("offset", "UInt64"),
     ("is_deleted", "UInt8"),
 )
-"""Name and ClickHouse type of what a session row holds, in the order of `session_rows`, which has KEPT_COLUMNS too: the
-sink adds those, since they are of the day on which the row came, and no session differs by them."""
+"""Name and ClickHouse type of what a session row holds, in the order of `session_rows`, which has KEPT_COLUMNS and
+RATE_COLUMN too: the sink adds those, since they are of the day on which the row came and of what was set then."""
+
+STORED_SESSION_COLUMNS = (*SESSION_COLUMNS, *KEPT_COLUMNS, RATE_COLUMN)
 
 FOLLOWING = frozenset(
     {
@@ -163,13 +167,14 @@ LEDGER_COLUMNS: tuple[tuple[str, str], ...] = (
     ("offset", "UInt64"),
     ("received", "UInt32"),
     ("refused", "UInt32"),
+    ("sampled_out", "UInt32"),
     ("app_id", _KEY),
     *KEPT_COLUMNS,
 )
 """The same of `ledger_records`."""
 
 TABLES: Mapping[str, tuple[tuple[str, str], ...]] = {
-    "session_rows": (*SESSION_COLUMNS, *KEPT_COLUMNS),
+    "session_rows": STORED_SESSION_COLUMNS,
     "z_envelope_feed": ENVELOPE_COLUMNS,
     # Of an envelope that ClickHouse refuses, event by event.
     "z_event_feed": EVENT_COLUMNS,

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from pipeline.domain.retention import FOR_EVER
+from pipeline.formats.edge import Edge
 from pipeline.formats.limits import MAX_KEPT_BYTES, MAX_KEPT_KEY_BYTES
 from pipeline.formats.record_time import whole_number
 from pipeline.formats.rejected import MAX_DETAIL_CHARS, Reason, Rejected
@@ -98,6 +99,20 @@ def _speaking_for(alike: Sequence[Rejected]) -> Rejected:
 def _with_note(rejected: Rejected, note: str) -> Rejected:
     detail = rejected.detail[: MAX_DETAIL_CHARS - len(note)] + note
     return Rejected(rejected.reason, detail, rejected.event_index, rejected.part)
+
+
+def let_in(letter: DeadLetter, edge: Edge) -> DeadLetter:
+    """A dead letter as the rules of its app leave it. One that they cannot be applied to is without its bytes, if it
+    may hold something that they name; its detail says so."""
+    value = edge.refused(letter.topic, letter.key, letter.value)
+    if value is letter.value:
+        return letter
+    if value is not None:
+        return letter._replace(value=value)
+    note = (
+        f" (value of {len(letter.value or b'')} bytes: left out, since no privacy rules can be applied to it)"
+    )
+    return letter._replace(value=b"", rejected=_with_note(letter.rejected, note))
 
 
 Told = Mapping[str, str]

@@ -293,22 +293,27 @@ def ledger_row(
     *,
     received: int,
     refused: int,
+    sampled_out: int = 0,
     app_id: str = "",
     kept: Kept = EVER,
 ) -> bytes:
-    """The ledger's row of one record: events in it, how many of them were refused, and until when the others are kept.
+    """The ledger's row of one record: events in it, how many of them were refused or are of a device that is sampled
+    out, and until when the others are kept.
 
     A record that cannot be decoded counts as one received and one refused, of no app.
     """
     return (
         f'{{"topic":{quoted(topic)},"partition":{partition},"offset":{offset},'
-        f'"received":{received},"refused":{refused},"app_id":{quoted(app_id)},{kept.columns}}}'
+        f'"received":{received},"refused":{refused},"sampled_out":{sampled_out},"app_id":{quoted(app_id)},{kept.columns}}}'
     ).encode()
 
 
-def with_kept(row: bytes, kept: Kept) -> bytes:
-    """A session row that says until when it is kept. What is no JSON object stays as it is, to be refused as that."""
-    return b"%b,%b}" % (row[:-1], kept.columns.encode()) if row.endswith(b"}") else row
+def with_kept(row: bytes, kept: Kept, sample_rate: float = 1.0) -> bytes:
+    """A session row that says until when it is kept, and of how many devices it is one. What is no JSON object stays
+    as it is, to be refused as that."""
+    if not row.endswith(b"}"):
+        return row
+    return b'%b,%b,"sample_rate":%b}' % (row[:-1], kept.columns.encode(), repr(sample_rate).encode())
 
 
 _COUNTS = ",".join(f'"{name}":%d' for name in SHOWN_COUNTERS)

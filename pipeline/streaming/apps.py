@@ -14,6 +14,7 @@ from faust.types import TP
 from pipeline import topics
 from pipeline.clickhouse.store import Store, UnstorableRow
 from pipeline.domain.policy import Policies
+from pipeline.formats.edge import Edge
 from pipeline.formats.native.partitioner import partition_of
 from pipeline.formats.options import Options
 from pipeline.formats.registry import routed_topics
@@ -30,7 +31,7 @@ from pipeline.roles.sink import Sink, TableWriter
 from pipeline.roles.topology import group_of
 from pipeline.state.marker import newer
 from pipeline.state.store import Encode
-from pipeline.storage.dead_letter import DeadLetter
+from pipeline.storage.dead_letter import DeadLetter, let_in
 from pipeline.storage.kept import Keeping
 from pipeline.streaming.faust_app import (
     BatchApp,
@@ -72,7 +73,9 @@ class Frame:
         replication_factor: int,
         offset_base: int,
         metrics: Metrics,
+        edge: Edge,
     ) -> None:
+        self.edge = edge
         self.connection = connection
         self.partitions = partitions
         self.offset_base = offset_base
@@ -99,7 +102,7 @@ class Frame:
         return app
 
     async def dead_letter(self, app: BatchApp, refused: Sequence[DeadLetter]) -> None:
-        """Put refused records on `dead-letters` and wait until the broker has them."""
+        """Put refused records on `dead-letters`, as the edge leaves them, and wait until the broker has them."""
         producer = raw_producer(app)
         waiting = [
             await producer.send(
@@ -109,7 +112,7 @@ class Frame:
                 partition=refusal.partition % self.partitions,
                 headers=refusal.headers(),
             )
-            for refusal in refused
+            for refusal in (let_in(letter, self.edge) for letter in refused)
         ]
         await asyncio.gather(*waiting)
 
@@ -150,6 +153,7 @@ def sessionizer_app(frame: Frame, policies: Policies, encode: Encode) -> BatchAp
         partitions=frame.partitions,
         offset_base=frame.offset_base,
         encode=encode,
+        edge=frame.edge,
     )
 
     async def handle(event: Any) -> None:
@@ -195,6 +199,7 @@ def sink_app(frame: Frame, store: Store, bounds: Bounds, keeping: Keeping) -> Ba
         partitions=frame.partitions,
         offset_base=frame.offset_base,
         keeping=keeping,
+        edge=frame.edge,
     )
     app.start_offsets = ledger_guard(store, frame.connection, frame.offset_base)
     app.on_topics_known = known_topics_guard(store, frame.offset_base, sink.pass_over)
@@ -237,7 +242,14 @@ def router_app(frame: Frame, options: Options) -> BatchApp:
     async def dead_letter(refused: Sequence[DeadLetter]) -> None:
         await frame.dead_letter(app, refused)
 
-    router = Router(send, dead_letter, frame.metrics, offset_base=frame.offset_base, options=options)
+    router = Router(
+        send,
+        dead_letter,
+        frame.metrics,
+        offset_base=frame.offset_base,
+        options=options,
+        edge=frame.edge,
+    )
 
     async def handle(event: Any) -> None:
         await router.handle(event.message.topic, event.message.partition, event.value)

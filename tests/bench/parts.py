@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 from aiokafka import codec
 
 from pipeline.domain.policy import Policies
+from pipeline.domain.privacy import Privacy, Samplings
+from pipeline.formats.edge import Edge
 from pipeline.formats.native.events import arrivals_of
 from pipeline.roles.batch import Bounds, Source
 from pipeline.roles.metrics import Metrics
@@ -23,15 +25,19 @@ from tests.bench.corpus import records
 
 Figures = dict[str, float]
 
+_EDGE = Edge(Privacy(), Samplings())
+"""As where nothing is set."""
+
 _COMPRESSORS = {"lz4": codec.lz4_encode, "snappy": codec.snappy_encode, "zstd": codec.zstd_encode}
 
 
 def decode(events: int, options: Mapping[str, float]) -> Figures:
     """Records to events; CPU seconds."""
     corpus = _corpus(events, options)
+    cleaner = _EDGE.cleaner_of(None)
     started_s = time.process_time()
     for record in corpus:
-        arrivals_of(record.key, (record.offset, record.timestamp, record.value, None))
+        arrivals_of(record.key, (record.offset, record.timestamp, record.value, None), cleaner)
     return {"cpu_s": time.process_time() - started_s}
 
 
@@ -41,7 +47,7 @@ def step(events: int, options: Mapping[str, float]) -> Figures:
     limits = limits_of("sessionizer")
     record_bytes = len(corpus[0].key or b"") + len(corpus[0].value or b"")
     per_chunk = min(limits.max_chunk, limits.max_chunk_bytes // record_bytes)
-    partition = Partition(0, Policies())
+    partition = Partition(0, Policies(), edge=_EDGE)
     before_mb = rss_mb()
     state_bytes = row_count = 0
     started_s = time.process_time()
@@ -77,7 +83,7 @@ class Fetched(NamedTuple):
 def rows(events: int, options: Mapping[str, float]) -> Figures:
     """Records to rows of events and of the ledger, decoding included; what the sink does before it inserts."""
     corpus = [Fetched(*record[:4]) for record in _corpus(events, options)]
-    sink = Sink(_nothing, _nothing, Metrics(), bounds=Bounds())
+    sink = Sink(_nothing, _nothing, Metrics(), bounds=Bounds(), edge=_EDGE)
     per_chunk = max(1, 50_000 // int(options["envelope"]))
     size = 0
     started_s = time.process_time()

@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from pipeline.domain.policy import Policy
-from pipeline.setting_list import POLICY, PREFIX, RETENTION
+from pipeline.setting_list import POLICY, PREFIX, RETENTION, SAMPLING
 from pipeline.settings import Settings, as_environment
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +23,7 @@ GROUPS = {
     "dashboard": ("DASHBOARD_",),
     "receive": ("RECEIVE_",),
     "retention": ("RETENTION_", "SESSION_RETENTION_", "DEAD_LETTER"),
+    "privacy": ("PRIVACY_", "SAMPLE_"),
     "sessions": tuple(item.name.removesuffix("_ms").upper() for item in fields(Policy)),
 }
 """Beginnings of names, without the prefix. A table of the document each."""
@@ -39,7 +40,7 @@ def table(group: str) -> str:
     ]
     defaults = as_environment(Settings())
     about = {item.name: item.metadata for item in fields(Settings) if item.metadata}
-    of_apps = {**POLICY, **RETENTION}
+    of_apps = {**POLICY, **RETENTION, **SAMPLING}
     about |= {name: {"form": form, "about": text} for name, (form, text) in of_apps.items()}
     for name, given in about.items():
         short = name.removesuffix("_ms").upper()

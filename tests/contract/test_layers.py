@@ -40,7 +40,8 @@ MAY_IMPORT = {
     "setting_values": set[str](),
     "receive_settings": {"setting_values"},
     "setting_list": {"domain", "receive_settings", "setting_values"},
-    "settings": {"domain", "setting_list", "setting_values"},
+    "setting_privacy": {"domain"},
+    "settings": {"domain", "setting_list", "setting_privacy", "setting_values"},
     # What SDKs reach, by HTTP and as a library: both make records of raw topics, and know nothing of sessions.
     "receive": {"domain", "formats", "kafka", "topics"},
     "sdk": {"domain", "formats", "kafka", "topics"},

@@ -170,7 +170,7 @@ def test_a_question_without_a_bound_would_be_seen(histories: list[History]) -> N
 def test_days_of_the_ledger_are_all_of_it_together(histories: list[History]) -> None:
     """What came on a day is in that day's account, wherever clocks put its events."""
     few, _ = histories
-    numbers = ("records", "received", "events", "duplicates", "refused", "repaired", "expired")
+    numbers = ("records", "received", "events", "duplicates", "refused", "repaired", "expired", "sampled_out")
     sums = f"SELECT {', '.join(f'sum({name})' for name in numbers)} FROM"
 
     def account(source: str) -> list[int]:

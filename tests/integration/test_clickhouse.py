@@ -25,7 +25,8 @@ from pipeline.formats.limits import LAST_STORED_MS, MAX_TIME_MS, MIN_TIME_MS
 from pipeline.query.operations import next_offset, stored_up_to
 from pipeline.schema_files import schema_folder
 from pipeline.storage.columns import TABLES
-from pipeline.storage.rows import dead_letter_row, deleted_row, ledger_row, session_row
+from pipeline.storage.kept import Kept
+from pipeline.storage.rows import dead_letter_row, deleted_row, ledger_row, session_row, with_kept
 from tests.support.event_rows import event_rows
 
 APP, DEVICE = "org.example.app", "device-1"
@@ -514,6 +515,7 @@ class TestSessions:
             "last_event_at": "2025-03-18 11:17:31.764",
             "arrived_at": "2025-03-18 11:16:31.764",
             "is_set_aside": False,
+            "sample_rate": 1,
         }
 
     def test_the_highest_revision_counts_then_the_final_row(self, store: Store) -> None:
@@ -693,6 +695,36 @@ class TestTimelines:
 
 
 class TestReleaseHealth:
+    def test_sessions_of_a_sample_say_how_many_there_were(self, store: Store) -> None:
+        kept = Kept("2025-03-18", 0)
+        rows = [row_of(session(name, T0 + at, T0 + at + 1)) for at, name in enumerate("abc")]
+        rates = (0.25, 0.25, 0.5)
+        put(store, "session_rows", *(with_kept(*each) for each in zip(rows, [kept] * 3, rates, strict=True)))
+        for view in (
+            "release_health",
+            f"release_health_between(app_id = '{APP}', from = '2025-03-01', until = '2025-04-01')",
+        ):
+            assert one(store, f"SELECT sessions, sample_rate, estimated_sessions FROM {view}") == {
+                "sessions": 3,
+                "sample_rate": 0.25,
+                "estimated_sessions": 10,
+            }
+        assert select(store, "SELECT sample_rate FROM session_health ORDER BY started_at") == [
+            {"sample_rate": rate} for rate in rates
+        ]
+
+    def test_what_is_sampled_out_is_no_duplicate(self, store: Store) -> None:
+        row = ledger_row("sdk-events", 0, 0, received=5, refused=0, sampled_out=5, kept=Kept("2025-03-18", 1))
+        put(store, "ledger_records", row)
+        for ledger in ("ledger", "ledger_between(from = '2025-03-01', until = '2025-04-01')"):
+            found = one(store, f"SELECT received, duplicates, sampled_out, expired FROM {ledger}")
+            assert {name: int(value) for name, value in found.items()} == {
+                "received": 5,
+                "duplicates": 0,
+                "sampled_out": 5,
+                "expired": 0,
+            }
+
     def test_counts_crash_free_sessions_and_users(self, store: Store) -> None:
         user = '{{"id":"{}"}}'.format
         put(
@@ -736,10 +768,16 @@ class TestReleaseHealth:
             "p95_duration_ms": 5_000,
             "background_sessions": 2,
             "background_crashes": 1,
+            "sample_rate": 1,
+            "estimated_sessions": 7,
         }
         behind = one(store, "SELECT * FROM release_health WHERE app_version = '2.0'")
         assert (behind["sessions"], behind["background_sessions"], behind["background_crashes"]) == (0, 1, 0)
-        assert {behind[name] for name in behind if "rate" in name or "duration" in name} == {None}
+        assert {
+            behind[name]
+            for name in behind
+            if name.endswith(("free_rate", "_session_rate", "_user_rate", "_device_rate", "duration_ms"))
+        } == {None}
         nobody = one(store, "SELECT crash_free_user_rate FROM release_health WHERE app_version = ''")
         assert nobody == {"crash_free_user_rate": None}
 
@@ -806,6 +844,7 @@ class TestLedger:
                 "repaired": 0,
                 "conflicts": 0,
                 "expired": 0,
+                "sampled_out": 0,
             },
             {
                 "topic": "sdk-events",
@@ -820,6 +859,7 @@ class TestLedger:
                 "repaired": 0,
                 "conflicts": 0,
                 "expired": 0,
+                "sampled_out": 0,
             },
         ]
 

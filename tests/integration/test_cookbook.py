@@ -72,7 +72,7 @@ def is_crashed(row: Row) -> bool:
 
 
 def test_there_are_as_many_as_it_says() -> None:
-    assert list(RECIPES) == list(range(1, 24)) and "Twenty-three questions" in TEXT
+    assert list(RECIPES) == list(range(1, 25)) and "Twenty-four questions" in TEXT
 
 
 @pytest.mark.parametrize("number", RECIPES)
@@ -92,6 +92,13 @@ def test_what_the_demonstration_shows(kitchen: Kitchen) -> None:
 def test_days(kitchen: Kitchen) -> None:
     expected = Counter(start_of(row)[:10] for row in kitchen.sessions)
     assert {row["day"]: int(row["sessions"]) for row in kitchen.cook(1)} == expected
+
+
+def test_days_of_all_devices(kitchen: Kitchen) -> None:
+    """Every device is kept here, so there are as many as are estimated."""
+    days = {row["day"]: int(row["sessions"]) for row in kitchen.cook(1)}
+    found = {row["day"]: (int(row["kept"]), row["lowest_rate"], row["estimated"]) for row in kitchen.cook(24)}
+    assert found == {day: (count, 1, count) for day, count in days.items()}
 
 
 def test_releases(kitchen: Kitchen) -> None:

@@ -11,12 +11,13 @@ from pipeline.domain.event import Event
 from pipeline.domain.fold import sessions as fold
 from pipeline.domain.policy import Policy
 from pipeline.formats import native
+from pipeline.formats.edge import events_in
 from pipeline.formats.registry import of_topic, routed_topics
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.state.outbox import split_key
 from pipeline.state.partition import Partition
 from pipeline.storage import stored_event
-from pipeline.storage.dead_letter import dead_letters_of
+from pipeline.storage.dead_letter import dead_letters_of, let_in
 from tests.simulation.clickhouse import NOT_STORABLE
 from tests.simulation.lives import Lives
 from tests.simulation.process import SessionizerProcess, changelog
@@ -43,6 +44,7 @@ _LEFT_OUT = (
     "stored_on",
     "retention_days",
     "first_event_id",
+    "sample_rate",
 )
 
 
@@ -61,6 +63,7 @@ def problems(world: World) -> Iterator[str]:
         expected.pop(twin, None)
     yield from _differences("session", found, expected)
     yield from _not_final(world, truth)
+    yield from _badly_scaled(world)
     yield from _contradictions(world, truth)
     yield from _differences("event", _stored_events(world, truth), truth.events())
     yield from _differences("ledger", _ledger(world), truth.ledger)
@@ -170,7 +173,7 @@ class _Truth:
         decoded = self._world.read(number, record)
         self._note_lost(number, record)
         self._refuse_perhaps(topics.SDK_EVENTS, number, record, _faults(self._world, number, record))
-        if not isinstance(decoded, Rejected):
+        if isinstance(decoded, native.Envelope):
             device = decoded.app_id, decoded.device_id
             for index, event in enumerate(native.to_events(decoded)):
                 if (*place, index) in self._stored_at:
@@ -205,6 +208,11 @@ class _Truth:
 
     def _store(self, number: int, record: Any) -> None:
         decoded = self._world.read(number, record)
+        if decoded is None:
+            count = events_in(record.value)
+            row = {"received": count, "refused": 0, "sampled_out": count}
+            self.ledger[topics.SDK_EVENTS, number, record.offset + self._base] = row
+            return
         if isinstance(decoded, Rejected):
             received, faults = 1, [decoded]
         else:
@@ -225,6 +233,7 @@ class _Truth:
         self.ledger[topics.SDK_EVENTS, number, record.offset + self._base] = {
             "received": received,
             "refused": refused,
+            "sampled_out": 0,
         }
 
     def _refuse(self, topic: str, number: int, record: Any, faults: list[Rejected]) -> None:
@@ -240,7 +249,8 @@ class _Truth:
                 -1 if index is None else index,
                 str(refusal.rejected.reason),
             )
-            self.dead_letters[key] = {"key": record.key or b"", "value": record.value or b""}
+            value = let_in(refusal, self._world.site.edge).value
+            self.dead_letters[key] = {"key": record.key or b"", "value": value or b""}
 
     def _note_lost(self, number: int, record: Any) -> None:
         self.unstored |= _names(self._world.read(number, record))
@@ -326,7 +336,7 @@ class _Truth:
 def _faults(world: World, number: int, record: Any) -> list[Rejected]:
     """What is refused of a record of `sdk-events`."""
     decoded = world.read(number, record)
-    return [decoded] if isinstance(decoded, Rejected) else list(decoded.refused)
+    return [decoded] if isinstance(decoded, Rejected) else list(decoded.refused) if decoded else []
 
 
 def _names(decoded: native.Envelope | Rejected) -> set[Name]:
@@ -372,6 +382,14 @@ def _contradictions(world: World, truth: _Truth) -> Iterator[str]:
                 yield f"{table.name}: of one key and version are\n  {row}\n  {other}"
 
 
+def _badly_scaled(world: World) -> Iterator[str]:
+    """Every session says of how many devices it is one."""
+    for row in world.site.server.tables["session_rows"].final():
+        rate = world.site.edge.rate_of(row["app_id"])
+        if row["sample_rate"] != rate:
+            yield f"session {row['session_id']}: its rate is {row['sample_rate']}, not {rate}"
+
+
 def _not_final(world: World, truth: _Truth) -> Iterator[str]:
     """All that a device had is told as final before it is forgotten."""
     for row in world.site.server.tables["session_rows"].final():
@@ -400,6 +418,7 @@ def _ledger(world: World) -> dict[Any, Row]:
         (row["topic"], row["partition"], row["offset"]): {
             "received": row["received"],
             "refused": row["refused"],
+            "sampled_out": row["sampled_out"],
         }
         for row in world.site.server.tables["ledger_records"].final()
     }
@@ -417,12 +436,13 @@ def _dead_letters(world: World) -> dict[Any, Row]:
 
 
 def _unbalanced(world: World, truth: _Truth) -> Iterator[str]:
-    """received = events + duplicates + refused, with the duplicates counted on their own."""
+    """received = events + duplicates + refused + sampled out, with the duplicates counted on their own."""
     ledger = _ledger(world)
     received = sum(row["received"] for row in ledger.values())
     refused = sum(row["refused"] for row in ledger.values())
     events = len(world.site.server.tables["z_event_feed"].final())
-    storable = received - refused
+    sampled_out = sum(row["sampled_out"] for row in ledger.values())
+    storable = received - refused - sampled_out
     seen = sum(
         1
         for number, record in _came_to_the_sink(world)
@@ -451,7 +471,7 @@ def _negative(world: World, ledger: dict[Any, Row]) -> Iterator[str]:
     """As `status` looks for what was stored under offsets that were in use."""
     duplicates: Counter[tuple[int, int]] = Counter()
     for (_, number, offset), row in ledger.items():
-        duplicates[number, offset // 10_000] += row["received"] - row["refused"]
+        duplicates[number, offset // 10_000] += row["received"] - row["refused"] - row["sampled_out"]
     # A sink that ended between events and their ledger row would have brought the row, had the topic not gone.
     cut_off = {(number, offset + era.base) for era in world.eras for number, offset in era.lost}
     for row in world.site.server.tables["z_event_feed"].final():

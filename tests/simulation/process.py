@@ -19,6 +19,7 @@ from typing import Any
 from faust.types import TP
 
 from pipeline import topics
+from pipeline.formats.edge import OPEN_EDGE, Edge
 from pipeline.formats.registry import routed_topics
 from pipeline.kafka.admin import LogBounds
 from pipeline.kafka.changelog import apply_log, is_through
@@ -34,7 +35,7 @@ from pipeline.roles.sessionizer import Sessionizer
 from pipeline.roles.sink import Sink
 from pipeline.state.marker import newer
 from pipeline.state.records import SourceRecord
-from pipeline.storage.dead_letter import DeadLetter
+from pipeline.storage.dead_letter import DeadLetter, let_in
 from pipeline.streaming.assignment import Assignment, Delivered, Membership
 from pipeline.streaming.chunk import cut
 from pipeline.streaming.recovery import StateTable, TakeOver
@@ -101,7 +102,7 @@ class Chunk:
 class Site:
     """What processes find around them."""
 
-    def __init__(self, broker: Broker, server: Server, now_ms: int) -> None:
+    def __init__(self, broker: Broker, server: Server, now_ms: int, edge: Edge = OPEN_EDGE) -> None:
         self.broker = broker
         self.server = server
         self.now_ms = now_ms
@@ -112,6 +113,8 @@ class Site:
         self.ops: list[Op] = []
         """All that is under way."""
         self.refused_by_size = 0
+        self.edge = edge
+        """The privacy rules and the sampling of all workers."""
         self.offset_base = 0
         """PIPELINE_OFFSET_BASE of workers that start from here on."""
         self.noted = Noted(server)
@@ -204,7 +207,7 @@ class Process:
 
         await self.op(
             f"{len(refused)} dead letters",
-            [append(refusal) for refusal in refused],
+            [append(let_in(refusal, self.site.edge)) for refusal in refused],
             topic=topics.DEAD_LETTERS,
         )
 
@@ -462,6 +465,7 @@ class SessionizerProcess(Process):
             metrics=METRICS,
             partitions=site.broker.partitions,
             offset_base=site.offset_base,
+            edge=site.edge,
         )
         self._fence = make_fence(self._identify, self._put)
         self.states = [
@@ -586,6 +590,7 @@ class SinkProcess(Process):
             bounds=bounds,
             partitions=site.broker.partitions,
             offset_base=site.offset_base,
+            edge=site.edge,
         )
         self.pass_over = sink.pass_over
         self._roads = {
@@ -612,7 +617,9 @@ class RouterProcess(Process):
 
     def __init__(self, name: str, site: Site) -> None:
         super().__init__(name, site)
-        self._router = Router(self._route, self.dead_letter, METRICS, offset_base=site.offset_base)
+        self._router = Router(
+            self._route, self.dead_letter, METRICS, offset_base=site.offset_base, edge=site.edge
+        )
 
     async def _route(self, items: Sequence[Routed]) -> None:
         by_partition: dict[int, list[Routed]] = {}

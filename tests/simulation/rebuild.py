@@ -55,9 +55,10 @@ def take_copies_back(world: World) -> None:
 def swap(world: World) -> None:
     """As `rebuild` does, with the sink at rest. What comes later has to fit what it wrote."""
     table = Table("session_rows")
-    for _, made in _rebuilt(world):
+    for device, made in _rebuilt(world):
+        rate = world.site.edge.rate_of(device.app_id)
         for _, line in made.rows:
-            table.insert(orjson.loads(line))
+            table.insert(orjson.loads(line) | {"sample_rate": rate})
     # Where a broker's clock went back the stream has another `arrived_at`: the partition's time, not the record's.
     table.versions.clear()
     broker = world.site.broker

@@ -12,6 +12,7 @@ import pytest
 
 from pipeline import topics
 from pipeline.domain.policy import Policies
+from pipeline.formats.edge import OPEN_EDGE
 from pipeline.kafka.fence import Fence
 from pipeline.roles.batch import Piece, Source
 from pipeline.roles.sessionizer import Items, Send, Sessionizer, StillMine
@@ -60,6 +61,7 @@ def test_the_seeds_of_the_budget_meet_every_fault() -> None:
         "devices-changelog is made anew",
         "sessions is made anew",
         "offsets are counted from",
+        "privacy rules; devices are sampled: True",
     ):
         assert any(fault in line for outcome in outcomes for line in outcome.trace), fault
 
@@ -241,7 +243,23 @@ class TrustsNames(TakeOver):
         super().__init__(states, sources, _NeverCompares(kafka))
 
 
+class StoresWhatCame(Sink):
+    """Neither privacy rules nor a sample."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **{**named, "edge": OPEN_EDGE})
+
+
+class FoldsWhatCame(Sessionizer):
+    """The same."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **{**named, "edge": OPEN_EDGE})
+
+
 BROKEN = {
+    "stored without the rules": (Suspects(sink=StoresWhatCame), 50),
+    "folded without the rules": (Suspects(sessionizer=FoldsWhatCame), 50),
     "rows before states": (Suspects(sessionizer=RowsFirst), 400),
     "copies after states": (Suspects(sessionizer=TellsCopiesLate), 100),
     "acknowledged before the rows are there": (Suspects(sessionizer=AcknowledgesBeforeRows), 200),

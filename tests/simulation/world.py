@@ -10,7 +10,9 @@ from typing import Any
 from faust.types import TP
 
 from pipeline import topics
+from pipeline.domain.privacy import Privacy, Rules, Sampling, Samplings
 from pipeline.formats import native
+from pipeline.formats.edge import OPEN_EDGE, Edge
 from pipeline.formats.record_time import record_time_ms
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.kafka.fence import Fence
@@ -61,6 +63,21 @@ class Era:
     """Partition and offset of those that were not stored, or not as a whole."""
 
 
+def some_edge(seed: int) -> Edge:
+    """In every third run some apps have privacy rules, or only some of their devices are kept."""
+    # Of its own, so that all else goes as it would without.
+    rng = Random(f"edge {seed}")
+    if rng.random() < 2 / 3:
+        return OPEN_EDGE
+    rules = Rules(
+        drop=("os.*", "*.model.*"), hash=("target",), mask=("service.*",), user_id="hash", emails="mask"
+    )
+    of_one = Privacy(Rules(), {"app-1": rules})
+    privacy = rng.choice((of_one, Privacy(rules)))
+    rates = Samplings(Sampling(rng.choice((1.0, 0.6))), {"app-2": Sampling(0.4)})
+    return Edge(privacy, rates, "the key of all hashes of a simulation")
+
+
 @dataclass(slots=True)
 class Group:
     """A consumer group: its members in the order in which they joined."""
@@ -85,7 +102,9 @@ class World:
         self.rng = rng = Random(seed)
         self.suspects = suspects or Suspects()
         self.plan: Plan = plan(rng)
-        self.site = Site(Broker(self.plan.partitions, rng), Server(rng), BASE_MS + rng.randint(0, 900_000))
+        self.site = Site(
+            Broker(self.plan.partitions, rng), Server(rng), BASE_MS + rng.randint(0, 900_000), some_edge(seed)
+        )
         self.site.make_take_over = self.suspects.take_over
         self.site.on_send = self._on_send
         self.site.on_state = self._on_state
@@ -132,6 +151,8 @@ class World:
         for role in ROLES:
             for _ in range(rng.randint(1, 2)):
                 self.spawn(role)
+        if self.site.edge is not OPEN_EDGE:
+            self.note(f"privacy rules; devices are sampled: {self.site.edge.samples}")
         self.note(
             f"{self.plan.partitions} partitions, {len(self.plan.inputs)} records, "
             f"{'wide' if self.plan.wide else 'small'} horizon, late writes: {self.late_writes}"
@@ -361,11 +382,15 @@ class World:
                     f"{role} committed {topic}[{number}]@{record.offset}, whose effects are lost"
                 )
 
-    def read(self, number: int, record: Any) -> native.Envelope | Rejected:
-        """What a record in a partition of `sdk-events` is to everyone who reads it."""
+    def read(self, number: int, record: Any) -> native.Envelope | Rejected | None:
+        """What a record in a partition of `sdk-events` is to all who read it; None if its device is sampled out."""
         if record.key is not None and self.site.broker.partition_of(record.key) != number:
             return Rejected(Reason.WRONG_PARTITION, "")
-        return native.decode(record.value, record.key, record_time_ms(record.headers, record.timestamp))
+        edge = self.site.edge
+        if edge.is_out(record.key):
+            return None
+        came_ms = record_time_ms(record.headers, record.timestamp)
+        return native.decode(record.value, record.key, came_ms, edge.cleaner_of(record.key))
 
     def is_sound(self, number: int, record: Any) -> bool:
         """Whether there is something in a record for a sessionizer."""

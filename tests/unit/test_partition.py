@@ -376,7 +376,7 @@ def test_stamps_that_go_back_are_known_by_the_offsets_as_they_are_stored() -> No
 
 
 def test_what_fails_on_a_record_of_no_device_is_raised_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(key: bytes | None, fields: Any) -> Any:
+    def fails(*given: Any) -> Any:
         raise ZeroDivisionError
 
     monkeypatch.setattr(partitions, "arrivals_of", fails)

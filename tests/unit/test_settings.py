@@ -12,6 +12,11 @@ from tests.support.stack import command_line, environment
 
 # A variable, a value that was taken once, and what the message has to say besides the name.
 NONSENSE = [
+    ("SAMPLE_RATE", "0", "over 0, at most 1"),
+    ("SAMPLE_RATE", "1.01", "over 0, at most 1"),
+    ("SAMPLE_RATE", "10%", "0.25"),
+    ("SAMPLE_RATE", "1e-3", "0.25"),
+    ("PRIVACY_KEY", "a secret of 31 characters......", "could be guessed"),
     ("KAFKA_SESSION_TIMEOUT", "0s", "1s to 30m"),
     ("KAFKA_SESSION_TIMEOUT", "999ms", "1s to 30m"),
     ("KAFKA_SESSION_TIMEOUT", "1h", "1s to 30m"),

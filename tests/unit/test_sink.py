@@ -284,7 +284,7 @@ def test_events_are_stored_then_accounted_for_then_acknowledged() -> None:
     assert world.did == ["z_envelope_feed", "ledger_records", "acknowledged"]
     places = [(row["event_id"], row["offset"], row["event_index"]) for row in world.rows["z_event_feed"]]
     assert places == [("x", BASE + 5, 0), ("y", BASE + 5, 1), ("z", BASE + 7, 0)]
-    rest = {"refused": 0, "app_id": "a", "stored_on": "2027-01-15", "retention_days": 90}
+    rest = {"refused": 0, "sampled_out": 0, "app_id": "a", "stored_on": "2027-01-15", "retention_days": 90}
     assert world.rows["ledger_records"] == [
         {"topic": "sdk-events", "partition": 5, "offset": BASE + 5, "received": 2, **rest},
         {"topic": "sdk-events", "partition": 5, "offset": BASE + 7, "received": 1, **rest},
@@ -374,7 +374,7 @@ def test_session_rows_are_stored_as_they_are() -> None:
     chunk = [session_row(5), Record(6, None), Record(6, b""), session_row(7)]
     world.add(world.sink.sessions, world.sink.session_pieces(SESSIONS, chunk))
     assert world.did == ["session_rows", "dead letters", "acknowledged"]
-    kept = {"stored_on": "2027-01-15", "retention_days": 400}
+    kept = {"stored_on": "2027-01-15", "retention_days": 400, "sample_rate": 1.0}
     assert world.rows["session_rows"] == [{"session_id": "s5", **kept}]
     assert told(world.dead) == [(BASE + 7, "not_storable", None)]
     assert world.dead[0].topic == "sessions" and world.dead[0].value == session_row(7).value

@@ -15,7 +15,14 @@ from pipeline.formats.checks import latest_of, rejected_id, rejected_seconds, re
 from pipeline.formats.clocks import back_of, is_in_seconds, shift_of
 from pipeline.formats.envelope import Envelope, NativeEvent
 from pipeline.formats.limits import CLOCK_TOLERANCE_MS, MAX_TIME_MS, MIN_TIME_MS
-from pipeline.formats.meaning import Meaning, interpret, meaning_without_attributes
+from pipeline.formats.meaning import (
+    RULES,
+    Meaning,
+    interpret,
+    meaning_of_name,
+    meaning_without_attributes,
+)
+from pipeline.formats.native.cleaner import AS_IT_CAME, UNWATCHED, Cleaner, HoldsPrivate, Watched
 from pipeline.formats.native.reading import (
     NO_NOTES,
     Notes,
@@ -35,31 +42,37 @@ Arrival = tuple[int, int, Sequence[Event]]
 
 _new = tuple.__new__
 _loads = orjson.loads
+_rule_of = RULES.get
 _NO_ATTRIBUTES = (b"", b"null")
 
 
-def decode(value: bytes | None, key: bytes | None, record_ms: int) -> Envelope | Rejected:
-    """Read one record; `record_ms` is the broker's record time, Unix milliseconds.
+def decode(
+    value: bytes | None, key: bytes | None, record_ms: int, cleaner: Cleaner = AS_IT_CAME
+) -> Envelope | Rejected:
+    """Read what the rules leave of one record; `record_ms` is the broker's record time, Unix milliseconds.
 
     A fault of the envelope (version, ids, limits, key, resource, user) refuses the record whole, a fault of an event
     that event alone; single values that are no JSON are repaired. Never raises because of the record; does not block.
     """
+    if cleaner.has_own:
+        value = cleaner.first(value)
     try:
-        plain = read_plain(value, names_of(key))
+        plain = read_plain(value, names_of(key), cleaner)
         if plain is not None:
-            return _decoded(plain, record_ms)
-    except orjson.JSONDecodeError:
-        plain = (
-            None  # Some part of it is not strict JSON: the thorough way mends that, or says why it cannot.
-        )
-    read = read_closely(value, key)
-    return read if isinstance(read, Rejected) else _decoded(read, record_ms)
+            return _decoded(plain, record_ms, cleaner.watched)
+    except (orjson.JSONDecodeError, HoldsPrivate):
+        # Some part of it is not strict JSON: the thorough way mends that, or says why it cannot. Or it is to be
+        # cleaned.
+        plain = None
+    read = read_closely(value, key, cleaner)
+    return read if isinstance(read, Rejected) else _decoded(read, record_ms, UNWATCHED)
 
 
-def _decoded(read: Read, record_ms: int) -> Envelope:
-    """The envelope of what was read. Raises `orjson.JSONDecodeError` if attributes are not strict JSON."""
+def _decoded(read: Read, record_ms: int, watched: Watched) -> Envelope:
+    """The envelope of what was read. Raises `orjson.JSONDecodeError` if attributes are not strict JSON, and
+    `HoldsPrivate`."""
     wire, indexes, faults, resource, user, notes = read
-    events, refused, is_ahead = _interpreted(wire, indexes, record_ms)
+    events, refused, is_ahead = _interpreted(wire, indexes, record_ms, watched)
     repaired = 0
     if is_ahead or notes is not NO_NOTES:
         bad = {each.event_index for each in refused}
@@ -105,16 +118,17 @@ def to_events(envelope: Envelope) -> list[Event]:
 
 
 def _interpreted(
-    wire: WireEnvelope, indexes: Sequence[int] | None, record_ms: int
+    wire: WireEnvelope, indexes: Sequence[int] | None, record_ms: int, watched: Watched
 ) -> tuple[list[NativeEvent], list[Rejected], bool]:
     """The events that pass, what is refused, and whether one is ahead of its record."""
     shift_ms = 0 if wire.sent_at is None else shift_of(wire.sent_at, record_ms)
     latest_ms, punctual_ms = latest_of(record_ms), record_ms + CLOCK_TOLERANCE_MS
     is_ahead = False
+    names, private = watched
     events: list[NativeEvent] = []
     refused: list[Rejected] = []
     for index, event in zip(indexes or range(len(wire.events)), wire.events, strict=True):
-        found = understood(event, shift_ms, latest_ms)
+        found = understood(event, shift_ms, latest_ms, names, private)
         if found is None:
             refused.append(_fault_of_event(event, index, event.time + shift_ms, record_ms))
             continue
@@ -179,7 +193,9 @@ def _index(rejected: Rejected) -> int:
     return -1 if rejected.event_index is None else rejected.event_index
 
 
-def arrivals_of(key: bytes | None, fields: Sequence[Any]) -> tuple[list[Arrival], int, int]:
+def arrivals_of(
+    key: bytes | None, fields: Sequence[Any], cleaner: Cleaner = AS_IT_CAME
+) -> tuple[list[Arrival], int, int]:
     """What the records of one key hold; how many events (or whole records) were refused; and the latest time that was
     corrected, or may have been: of events that are later, time and stamp are the same. 0 if there is none.
 
@@ -192,31 +208,37 @@ def arrivals_of(key: bytes | None, fields: Sequence[Any]) -> tuple[list[Arrival]
     # Of the record before: most have the same resource and user, and to see that costs less than to look them up.
     raw_resource, raw_user, resource, user = NOTHING, NOTHING, "{}", ""
     each = iter(fields)
+    watched, has_own = cleaner.watched, cleaner.has_own
     for offset, record_ms, value, headers in zip(each, each, each, each, strict=True):
         came_ms = record_time_ms(headers, record_ms) if headers else record_ms
         events = None
+        if has_own:
+            value = cleaner.first(value)  # noqa: PLW2901
         try:
             wire = plain_envelope(value, names)
             if wire is not None and (wire.resource != raw_resource or wire.user != raw_user):
-                texts = texts_of(wire)
+                texts = texts_of(wire, cleaner)
                 if texts is None:
                     wire = None
                 else:
                     resource, user = texts
                     raw_resource, raw_user = wire.resource, wire.user
             if wire is not None:
-                count, events = len(wire.events), _events_of(wire, came_ms, resource, user, corrected)
-        except orjson.JSONDecodeError:
+                count, events = (
+                    len(wire.events),
+                    _events_of(wire, came_ms, resource, user, corrected, watched),
+                )
+        except (orjson.JSONDecodeError, HoldsPrivate):
             events = None  # As in `decode`.
         if events is None:
-            read = read_closely(value, key)
+            read = read_closely(value, key, cleaner)
             if isinstance(read, Rejected):
                 refused += 1
                 continue
             wire, _, faults, resource, user, notes = read
             raw_resource, raw_user = wire.resource, wire.user
             count = len(wire.events) + len(faults)
-            events = _events_of(wire, came_ms, resource, user, corrected)
+            events = _events_of(wire, came_ms, resource, user, corrected, UNWATCHED)
             if notes.raw_times:
                 corrected += _latest(events)
         refused += count - len(events)
@@ -225,15 +247,16 @@ def arrivals_of(key: bytes | None, fields: Sequence[Any]) -> tuple[list[Arrival]
 
 
 def _events_of(
-    wire: WireEnvelope, record_ms: int, resource: str, user: str, corrected: list[int]
+    wire: WireEnvelope, record_ms: int, resource: str, user: str, corrected: list[int], watched: Watched
 ) -> list[Event]:
-    """Those that pass; raises `orjson.JSONDecodeError` as `understood` does. Where it corrects times, the latest of
+    """Those that pass; raises what `understood` does. Where it corrects times, the latest of
     them goes into `corrected`."""
     shift_ms = 0 if wire.sent_at is None else shift_of(wire.sent_at, record_ms)
     punctual_ms = record_ms + CLOCK_TOLERANCE_MS
     # With a clock that is off none takes the quick way: it does not see all that may be wrong with a time then.
     quick_ms = -1 if shift_ms or punctual_ms > MAX_TIME_MS else punctual_ms
     is_ahead = False
+    looked_for = watched.names
     events = []
     for event in wire.events:
         id_, time_ms, attributes = event.id, event.time, event.attributes
@@ -242,12 +265,19 @@ def _events_of(
             if attributes is NOTHING:
                 kind, exit_reason, counters, stated = meaning_without_attributes(event.name)
             elif type(tree := _loads(bytes(attributes))) is dict:
-                kind, exit_reason, counters, stated = interpret(event.name, tree)
+                if looked_for.isdisjoint(tree):
+                    # As `interpret`, without the call, and without a look for what none has.
+                    rule = _rule_of(event.name)
+                    kind, exit_reason, counters, stated = rule(tree) if rule else meaning_of_name(event.name)
+                elif watched.private.isdisjoint(tree):
+                    kind, exit_reason, counters, stated = interpret(event.name, tree)
+                else:
+                    raise HoldsPrivate
             elif tree is None:
                 kind, exit_reason, counters, stated = meaning_without_attributes(event.name)
             else:
                 continue
-        elif found := understood(event, shift_ms, latest_of(record_ms)):
+        elif found := understood(event, shift_ms, latest_of(record_ms), *watched):
             time_ms, _, (kind, exit_reason, counters, stated) = found
             if time_ms > punctual_ms:
                 is_ahead = True
@@ -276,10 +306,17 @@ def _latest(events: Sequence[Event]) -> list[int]:
     return [max(event.time_ms for event in events)] if events else []
 
 
-def understood(event: WireEvent, shift_ms: int, latest_ms: int) -> tuple[int, bytes, Meaning] | None:
+def understood(
+    event: WireEvent,
+    shift_ms: int,
+    latest_ms: int,
+    names: frozenset[str] = UNWATCHED.names,
+    private: frozenset[str] = UNWATCHED.private,
+) -> tuple[int, bytes, Meaning] | None:
     """Corrected time, attributes and meaning of an event; None if it fails what typed decoding cannot see.
 
-    Raises `orjson.JSONDecodeError` if the attributes are not strict JSON, and so the whole record is not either.
+    Raises `orjson.JSONDecodeError` if the attributes are not strict JSON, and so the whole record is not either, and
+    `HoldsPrivate` if one of the private names is among them.
     """
     time_ms, name = event.time + shift_ms, event.name
     if event.attributes is NOTHING:
@@ -288,7 +325,13 @@ def understood(event: WireEvent, shift_ms: int, latest_ms: int) -> tuple[int, by
         attributes = bytes(event.attributes)
         tree = orjson.loads(attributes)
         if type(tree) is dict:
-            meaning = interpret(name, tree)
+            if names.isdisjoint(tree):
+                rule = _rule_of(name)
+                meaning = rule(tree) if rule else meaning_of_name(name)
+            elif private.isdisjoint(tree):
+                meaning = interpret(name, tree)
+            else:
+                raise HoldsPrivate
         elif tree is None:
             attributes, meaning = b"{}", meaning_without_attributes(name)
         else:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
+import orjson
 
 from pipeline.formats.checks import rejected_id, rejected_seconds
 from pipeline.formats.clocks import is_in_seconds
@@ -23,6 +24,7 @@ from pipeline.formats.limits import (
 )
 from pipeline.formats.mending import MAX_PLACE_CHARS, NO_REPAIRS, Repairs, bounded, read_json, repairs_of
 from pipeline.formats.mending import Read as ReadJson
+from pipeline.formats.native.cleaner import AS_IT_CAME, Cleaner
 from pipeline.formats.native.schema import (
     NOTHING,
     PlainEnvelope,
@@ -81,13 +83,13 @@ def names_of(key: bytes | None) -> Names | None:
     return (app_id, device_id) if slash else None
 
 
-def read_plain(value: bytes | None, names: Names | None) -> Read | None:
+def read_plain(value: bytes | None, names: Names | None, cleaner: Cleaner = AS_IT_CAME) -> Read | None:
     """A record without a fault in a form that needs no second look; None for all others, sound or not.
 
     Raises `orjson.JSONDecodeError` if resource or user are not strict JSON, and so the whole record is not either.
     """
     wire = plain_envelope(value, names)
-    texts = None if wire is None else texts_of(wire)
+    texts = None if wire is None else texts_of(wire, cleaner)
     return None if wire is None or texts is None else (wire, None, (), *texts, NO_NOTES)
 
 
@@ -141,18 +143,23 @@ def _may_be_too_deep(wire: WireEnvelope, openings: int) -> bool:
     return left > most
 
 
-def texts_of(wire: WireEnvelope) -> tuple[str, str] | None:
+def texts_of(wire: WireEnvelope, cleaner: Cleaner = AS_IT_CAME) -> tuple[str, str] | None:
     """Resource and user in canonical form; None if there is a fault in one. Raises as `read_plain` does."""
-    resource = canonical_resource(bytes(wire.resource))
-    user = "" if wire.user is NOTHING else canonical_user(bytes(wire.user))
+    resource = cleaner.resource(bytes(wire.resource))
+    user = "" if wire.user is NOTHING else cleaner.user(bytes(wire.user))
     return (resource, user) if type(resource) is str and type(user) is str else None
 
 
-def read_closely(value: bytes | None, key: bytes | None) -> Read | Rejected:
-    """Any record: parsed whole, single values mended, and all else that is wrong with it named."""
+def read_closely(value: bytes | None, key: bytes | None, cleaner: Cleaner = AS_IT_CAME) -> Read | Rejected:
+    """What the rules leave of any record: parsed whole, single values mended, all else that is wrong with it named."""
     read = read_json(value, MAX_RECORD_BYTES)
     if isinstance(read, Rejected):
         return read
+    came = read
+    if not cleaner.is_idle:
+        cleaned = cleaner.record(read.value)
+        # What was mended is told by what came.
+        read = ReadJson(cleaned, orjson.loads(cleaned), None)
     indexes: Sequence[int] | None = None
     refused: Sequence[Rejected] = ()
     try:
@@ -171,7 +178,7 @@ def read_closely(value: bytes | None, key: bytes | None) -> Read | Rejected:
         return resource
     if isinstance(user, Rejected):
         return user
-    return wire, indexes, refused, resource, user, notes_of(read)
+    return wire, indexes, refused, resource, user, notes_of(came)
 
 
 def notes_of(read: ReadJson) -> Notes:

@@ -76,6 +76,18 @@ def translate(
     return Translation([record for sound in kept for record in _records(fields, sound, key)], refused)
 
 
+def told(value: bytes) -> bytes | None:
+    """An envelope, or what should be one, with single values mended, and of each event the places of what was repaired
+    of it; None if it is no JSON object even then."""
+    mended = read_json(value, None)
+    if isinstance(mended, Rejected):
+        return None
+    if not isinstance(mended.tree.get("events"), list):
+        return mended.value
+    fields = _fields.decode(mended.value)
+    return _envelope(fields, _told(_list.decode(fields.pop("events")), notes_of(mended).repairs))
+
+
 def _told(events: Sequence[msgspec.Raw], repairs: Repairs) -> list[msgspec.Raw]:
     """The events, each with the places of what was repaired of it: in what goes on nothing needs it any more."""
     if not repairs:
@@ -150,7 +162,8 @@ def _read(
 
 def _envelope(fields: dict[str, msgspec.Raw], events: Sequence[msgspec.Raw]) -> bytes:
     """An envelope of these events and of all else that the record says."""
-    return msgspec.json.encode(fields)[:-1] + b',"events":[' + b",".join(map(bytes, events)) + b"]}"
+    head = msgspec.json.encode(fields)[:-1] + (b',"events":[' if fields else b'"events":[')
+    return head + b",".join(map(bytes, events)) + b"]}"
 
 
 def _sound(part: _Part) -> Iterator[msgspec.Raw]:

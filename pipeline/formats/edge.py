@@ -1,0 +1,147 @@
+"""What of the input comes in at all: the privacy rules and the sampling of each app, by the keys of records.
+
+Every role has the same one, made of the same settings: so they agree on each record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import blake2b
+
+import msgspec
+import orjson
+
+from pipeline import topics
+from pipeline.domain.privacy import Privacy, Rules, Samplings
+from pipeline.formats.identity import KEPT_BYTES
+from pipeline.formats.mending import read_json
+from pipeline.formats.native.cleaner import NOT_STRICT, Cleaner
+from pipeline.formats.native.key import key_of
+from pipeline.formats.native.routed import told
+from pipeline.formats.rejected import Rejected
+
+_MANY_APPS = 10_000
+_NATIVE = (topics.SDK_EVENTS, "native-events")
+
+
+class _Events(msgspec.Struct):
+    events: list[msgspec.Raw]
+
+
+_events = msgspec.json.Decoder(_Events).decode
+
+
+class Edge:
+    """The rules and rates of all apps. Pure, but for what it remembers."""
+
+    def __init__(self, privacy: Privacy, samplings: Samplings, secret: str = "") -> None:
+        self._privacy = privacy
+        self._samplings = samplings
+        self._secret = secret
+        self._default: Cleaner | None = None
+        if not privacy.default.needs_secret:
+            # All apps share it, and what it remembers.
+            self._default = Cleaner(privacy.default, kept_bytes=KEPT_BYTES)
+        self._cleaners: dict[str, Cleaner] = {}
+        self.only = self._default if not privacy.by_app else None
+        """The rules of all apps; None where they differ, or hash."""
+        self.samples = any(each.sample_rate < 1 for each in (samplings.default, *samplings.by_app.values()))
+        """Whether any app has a rate below 1."""
+
+    def cleaner_of(self, key: bytes | None) -> Cleaner:
+        """The rules of the app of a record's key; the default's where it names none."""
+        if self.only is not None:
+            return self.only
+        return self._cleaner((key or b"").partition(b"/")[0].decode("utf-8", "replace"))
+
+    def is_out(self, key: bytes | None) -> bool:
+        """Whether the device of a record's key is not among those of which anything is kept.
+
+        A device is in if BLAKE2b of its key (`app_id/device_id` in UTF-8) with a digest of 8 bytes, read as a number
+        with the highest byte first, is below the rate of its app times 2 to the 64. So it stays in at higher rates.
+        """
+        if not self.samples or key is None:
+            return False
+        rate = self.rate_of(key.partition(b"/")[0].decode("utf-8", "replace"))
+        return rate < 1 and int.from_bytes(blake2b(key, digest_size=8).digest()) >= rate * 2.0**64
+
+    def out_of(self, keys: Iterable[bytes | None]) -> list[bytes | None]:
+        """Those of some keys whose devices are out."""
+        return [key for key in keys if self.is_out(key)] if self.samples else []
+
+    def rate_of(self, app_id: str) -> float:
+        """The share of an app's devices that are kept, over 0 and at most 1."""
+        return self._samplings.of(app_id).sample_rate
+
+    def cleaned(self, key: bytes, value: bytes) -> bytes:
+        """A record for `sdk-events` as its rules leave it; the same bytes where they have nothing to do. What cannot
+        be read at all is left as it is: it is refused."""
+        made = _cleaned(self.cleaner_of(key), value)
+        return value if made is None else made
+
+    def refused(self, topic: str, key: bytes | None, value: bytes | None) -> bytes | None:
+        """What is kept of the bytes of a refused record, or of a part of it; None if the rules may name something in
+        it and it cannot be read. Never raises because of them."""
+        if not value:
+            return value
+        try:
+            is_native = topic in _NATIVE
+            made = self._native(key, value) if is_native else self._foreign(value)
+        except NOT_STRICT:
+            made = None
+        if made is None and not any(cleaner.may_be_in(value) for cleaner in self._named_in(value)):
+            return value
+        return made
+
+    def _cleaner(self, app_id: str) -> Cleaner:
+        rules = self._privacy.of(app_id)
+        if self._default is not None and rules is self._privacy.default:
+            return self._default
+        found = self._cleaners.get(app_id)
+        if found is None:
+            if len(self._cleaners) >= _MANY_APPS:
+                self._cleaners.clear()
+            found = self._cleaners[app_id] = Cleaner(rules, app_id, self._secret)
+        return found
+
+    def _named_in(self, value: bytes) -> Iterable[Cleaner]:
+        """The rules of the apps that are named in these bytes, and the default's."""
+        yield self._cleaner("")
+        for app_id in self._privacy.by_app:
+            if app_id.encode() in value:
+                yield self._cleaner(app_id)
+
+    def _native(self, key: bytes | None, value: bytes) -> bytes | None:
+        return _cleaned(self.cleaner_of(key_of(value) or key), value)
+
+    def _foreign(self, value: bytes) -> bytes | None:
+        read = read_json(value, None)
+        if isinstance(read, Rejected):
+            return None
+        tree = read.tree
+        for cleaner in self._named_in(value):
+            tree = cleaner.anything(tree)
+        return value if tree == read.tree else orjson.dumps(tree)
+
+
+def _cleaned(cleaner: Cleaner, value: bytes) -> bytes | None:
+    """As the rules leave it; None if it cannot be read."""
+    if cleaner.leaves(value):
+        return value
+    try:
+        return cleaner.record(value)
+    except NOT_STRICT:
+        mended = told(value)
+    return None if mended is None else cleaner.record(mended)
+
+
+def events_in(value: bytes | None) -> int:
+    """How many events a record holds, without looking at them; 1 where that is not known."""
+    try:
+        return len(_events(value or b"").events) or 1
+    except NOT_STRICT:
+        return 1
+
+
+OPEN_EDGE = Edge(Privacy(Rules(keep=("*",))), Samplings())
+"""Lets everything in as it is."""

@@ -1,0 +1,1 @@
+"""What rules of privacy do to values of any format: patterns of names, detectors, and the walk through a tree."""
