@@ -262,12 +262,6 @@ class Settings(ReceiveSettings):
         "Whose OTLP records without `app.installation.id` are taken, with each SDK session as a device of its own: "
         "sessions are right then, but numbers of devices and stitched sessions say nothing. Others are refused.",
     )
-    personal_data: str = _setting(
-        "drop",
-        one_of("drop", "keep"),
-        "What becomes of names and e-mail addresses of users in OTLP. Set `keep` where they may be stored: they are "
-        "properties of the user then.",
-    )
     dead_letters_per_minute: int = _setting(
         100,
         number(

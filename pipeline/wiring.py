@@ -58,9 +58,11 @@ def connection(settings: Settings) -> KafkaConnection:
 
 
 def options(settings: Settings) -> Options:
-    """How foreign formats are read."""
+    """How foreign formats are read. Where an app keeps names or addresses of its users, all of them come as far as the
+    rules of privacy, which leave them out for the others."""
+    privacy = settings.privacy
     return Options(
-        personal=settings.personal_data == "keep",
+        personal=any(rules.keep for rules in (privacy.default, *privacy.by_app.values())),
         otlp_app_id=tuple(settings.otlp_app_id.split(",")),
         otlp_session_devices=settings.otlp_session_devices,
     )

@@ -57,7 +57,7 @@ def test_an_app_has_its_own_line_by_line(tmp_path: Path) -> None:
         ("[apps.a.privacy]\nhash = ['x']", "apps.a.privacy: hashes"),
         ("[privacy]\nemails = 'mask'", "needs privacy_key"),
         ("[apps.a]\nsample_rate = 0", "apps.a.sample_rate: 0 is not allowed: over 0, at most 1"),
-        *((f"[privacy]\ndrop = ['{name}']", "what an event means to a session") for name in STEERING),
+        *((f"[privacy]\ndrop = ['{name}']", "what an event means to a session") for name in sorted(STEERING)),
     ],
 )
 def test_what_is_wrong_is_said_by_name(tmp_path: Path, text: str, says: str) -> None:

@@ -102,7 +102,6 @@ NONSENSE = [
     ("OTLP_APP_ID", "app.id,", "list of names"),
     ("OTLP_APP_ID", "a b", "list of names"),
     ("OTLP_SESSION_DEVICES", "no", "never, browsers, always"),
-    ("PERSONAL_DATA", "yes", "drop, keep"),
     ("LOG_FORMAT", "JSON", "not one of plain, json"),
     ("CONFIG", "", "names no file"),
 ]

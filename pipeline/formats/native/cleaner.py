@@ -14,6 +14,7 @@ import msgspec
 import orjson
 
 from pipeline.domain.privacy import KEEP, Rules
+from pipeline.errors import Terminal
 from pipeline.formats.bounded_cache import BoundedCache
 from pipeline.formats.identity import canonical_resource, canonical_user
 from pipeline.formats.limits import MAX_PROPERTY_VALUE_CHARS, MAX_RECORD_BYTES, MAX_RESOURCE_BYTES
@@ -47,7 +48,7 @@ NOT_STRICT = (msgspec.DecodeError, orjson.JSONDecodeError, UnicodeDecodeError, R
 """What `Cleaner.record` raises of what is no strict JSON, or no object."""
 
 
-class HoldsPrivate(Exception):
+class HoldsPrivate(Terminal):
     """An event has an attribute that the rules may name: its record is to be cleaned first."""
 
 

@@ -20,7 +20,7 @@ from pipeline.formats.otlp.json_form import MAX_NESTING, Json
 from pipeline.formats.otlp.json_values import Inexact, snake
 from pipeline.formats.otlp.message import LOGS, SPANS, Encoding, ResourceBlock, Signal
 from pipeline.formats.otlp.proto import Protobuf
-from pipeline.formats.otlp.refusals import Places, Refused, rejected
+from pipeline.formats.otlp.refusals import Places, RefusedRecord, rejected
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.formats.translation import Draft, TranslatedEvent, Translation, pack, set_right
 
@@ -151,7 +151,7 @@ def _translated(
         flaws.setdefault(late.event_index or 0, Flaw(late.reason, "", late.detail.partition(": ")[2]))
     if not flaws:
         return Translation(packed.records, [])
-    refused = [Refused(at, places.of(at), flaw) for at, flaw in flaws.items()]
+    refused = [RefusedRecord(at, places.of(at), flaw) for at, flaw in flaws.items()]
     return Translation(packed.records, rejected(refused, blocks, encoding, signal))
 
 

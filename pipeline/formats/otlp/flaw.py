@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pipeline.errors import Terminal
 from pipeline.formats.rejected import Reason
 
 
-class Flaw(Exception):
+class Flaw(Terminal):
     """Raised by readers and caught where a record, or a resource, is given up: it never leaves the format."""
 
     def __init__(self, reason: Reason, path: str, detail: str) -> None:

@@ -9,6 +9,7 @@ from decimal import Decimal, InvalidOperation
 from math import isfinite
 from typing import Any
 
+from pipeline.errors import Terminal
 from pipeline.formats.otlp.flaw import Flaw
 from pipeline.formats.otlp.message import MAX_ATTRIBUTES, MAX_VALUE_LEVELS, MAX_VALUES, NOT_FINITE, Attributes
 from pipeline.formats.rejected import Reason
@@ -24,7 +25,7 @@ _FINITE_WORDS = frozenset(NOT_FINITE.values())
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 
 
-class Inexact(Exception):
+class Inexact(Terminal):
     """A whole number is written as a double, and more digits than a double has may have been lost."""
 
 

@@ -44,7 +44,7 @@ class Places:
         return RecordPlace(*self._scopes[index], at - self._firsts[index])
 
 
-class Refused(NamedTuple):
+class RefusedRecord(NamedTuple):
     """A record that is refused."""
 
     at: int
@@ -54,16 +54,16 @@ class Refused(NamedTuple):
 
 
 def rejected(
-    refused: Sequence[Refused], blocks: Sequence[ResourceBlock], encoding: Encoding, signal: Signal
+    refused: Sequence[RefusedRecord], blocks: Sequence[ResourceBlock], encoding: Encoding, signal: Signal
 ) -> list[Rejected]:
     """One for each record; those of one dead letter have the same part."""
-    units: dict[tuple[Reason, int, int], list[Refused]] = {}
+    units: dict[tuple[Reason, int, int], list[RefusedRecord]] = {}
     for each in refused:
         alone = -1 if each.flaw.path.startswith(OF_RESOURCE) else each.at
         units.setdefault((each.flaw.reason, each.place.block, alone), []).append(each)
     made: list[Rejected] = []
     size = 0
-    rest: dict[Reason, list[Refused]] = {}
+    rest: dict[Reason, list[RefusedRecord]] = {}
     for number, ((reason, _, _), unit) in enumerate(units.items()):
         if number < MAX_PARTS and size < MAX_PART_BYTES:
             part = encoding.joined(_cut(unit, blocks))
@@ -76,7 +76,7 @@ def rejected(
     return sorted(made, key=lambda each: each.event_index or 0)
 
 
-def _cut(unit: Iterable[Refused], blocks: Sequence[ResourceBlock]) -> list[ResourceBlock]:
+def _cut(unit: Iterable[RefusedRecord], blocks: Sequence[ResourceBlock]) -> list[ResourceBlock]:
     """The blocks with nothing but these records."""
     records: dict[int, dict[int, list[int]]] = {}
     for each in unit:
@@ -96,7 +96,7 @@ def _cut(unit: Iterable[Refused], blocks: Sequence[ResourceBlock]) -> list[Resou
     ]
 
 
-def _worded(unit: Iterable[Refused], signal: Signal, part: bytes) -> Iterable[Rejected]:
+def _worded(unit: Iterable[RefusedRecord], signal: Signal, part: bytes) -> Iterable[Rejected]:
     for index, place, flaw in unit:
         path = f"{signal.blocks}[{place.block}]"
         if not flaw.path.startswith(OF_RESOURCE):
