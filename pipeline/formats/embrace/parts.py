@@ -68,9 +68,7 @@ def _start(span: EmbraceSpan, session: str, platform: LifecycleWords) -> list[Em
         attributes = {**(launch if is_cold else own(known)), "app.state": "background"}
         name = "app.launch" if is_cold else "app.session.part"
         return [EmbraceFact(span.id(".s"), span.start_ns, name, attributes, session)]
-    # The SDK says so where the screen began it: the app came to the front, whatever became of the process before.
-    is_shown_anew = is_cold or text(span.attributes, "emb.session_start_type") == "state"
-    attributes = {platform.attribute: platform.started if is_shown_anew else platform.shown, **own(known)}
+    attributes = {platform.attribute: platform.started if is_cold else platform.shown, **own(known)}
     facts = [EmbraceFact(span.id(".s"), span.start_ns, "device.app.lifecycle", attributes, session)]
     if is_cold:
         facts.append(EmbraceFact(span.id(".l"), span.start_ns, "app.launch", launch, session))
