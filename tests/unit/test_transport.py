@@ -14,6 +14,7 @@ from faust.types import TP
 
 from pipeline import topics
 from pipeline.domain.policy import Policies
+from pipeline.formats.edge import OPEN_EDGE
 from pipeline.state.codec import state_codec
 from pipeline.streaming import apps, batch_transport
 from pipeline.streaming.assignment import Assignment, Membership, Progress
@@ -353,7 +354,7 @@ class Frame:
     """A role's app without Faust: it keeps its timers and handlers."""
 
     def __init__(self, consumer: Consumer) -> None:
-        self.offset_base, self.metrics, self.partitions = 0, None, 2
+        self.offset_base, self.metrics, self.partitions, self.edge = 0, None, 2, OPEN_EDGE
         self.consumer = consumer
         self.should_stop = False
         self.timers: list[Any] = []

@@ -14,7 +14,7 @@ from pipeline.formats.otlp.flaw import Flaw
 from pipeline.formats.otlp.identity import OF_RECORD, SESSION_ID, ResourceIdentity
 from pipeline.formats.otlp.ids import canonical, fitting, hashed, of_exception
 from pipeline.formats.otlp.logs import SEVERITY_NUMBER_FATAL, Said, rule_of, source_name
-from pipeline.formats.otlp.message import Attributes, LogRecord, Scope, SpanRecord
+from pipeline.formats.otlp.message import Attributes, InstrumentationScope, LogRecord, SpanRecord
 from pipeline.formats.otlp.names import SOURCE_NAME
 from pipeline.formats.otlp.spans import facts_of
 from pipeline.formats.rejected import Reason
@@ -57,7 +57,12 @@ class Context:
     """What the records of one scope have in common, that came at a time (Unix milliseconds)."""
 
     def __init__(
-        self, who: ResourceIdentity, scope: Scope, repaired: tuple[str, ...], record_ms: int, quoted: Quoted
+        self,
+        who: ResourceIdentity,
+        scope: InstrumentationScope,
+        repaired: tuple[str, ...],
+        record_ms: int,
+        quoted: Quoted,
     ) -> None:
         """`repaired` is what was of the resource."""
         self.who = who

@@ -29,10 +29,10 @@ from pipeline.formats.otlp.message import (
     MAX_RECORDS,
     MAX_VALUE_LEVELS,
     Attributes,
+    InstrumentationScope,
     Link,
     LogRecord,
     ResourceBlock,
-    Scope,
     ScopeBlock,
     Signal,
     SpanEvent,
@@ -116,8 +116,8 @@ class Json:
     def resource(self, raw: Any) -> tuple[Attributes, tuple[str, ...]]:
         return attributes_of(object_of(raw), [0]), self._repaired(raw, "resource")
 
-    def scope(self, raw: Any) -> Scope:
-        return Scope(text_of(object_of(raw), "name"), text_of(object_of(raw), "version"))
+    def scope(self, raw: Any) -> InstrumentationScope:
+        return InstrumentationScope(text_of(object_of(raw), "name"), text_of(object_of(raw), "version"))
 
     def log(self, raw: Any) -> LogRecord:
         node, budget = object_of(raw), [0]

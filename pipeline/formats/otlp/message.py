@@ -81,7 +81,7 @@ class SpanRecord(NamedTuple):
     repaired: tuple[str, ...] = ()
 
 
-class Scope(NamedTuple):
+class InstrumentationScope(NamedTuple):
     """What instrumented the app."""
 
     name: str = ""
@@ -114,7 +114,7 @@ class Encoding(Protocol):
     def resource(self, raw: Any) -> tuple[Attributes, tuple[str, ...]]:
         """Its attributes, and what was repaired of them."""
 
-    def scope(self, raw: Any) -> Scope: ...
+    def scope(self, raw: Any) -> InstrumentationScope: ...
 
     def log(self, raw: Any) -> LogRecord: ...
 

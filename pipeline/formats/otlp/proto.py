@@ -16,9 +16,9 @@ from pipeline.formats.otlp.flaw import Flaw
 from pipeline.formats.otlp.message import (
     MAX_RECORDS,
     Attributes,
+    InstrumentationScope,
     LogRecord,
     ResourceBlock,
-    Scope,
     ScopeBlock,
     SpanRecord,
 )
@@ -59,14 +59,14 @@ class Protobuf:
             mended = resource_of(raw, _mended)
             return mended, mended_places(mended, resource_of(raw, _otherwise), "resource.attributes")
 
-    def scope(self, raw: bytes) -> Scope:
+    def scope(self, raw: bytes) -> InstrumentationScope:
         name = version = b""
         for tag, value in fields(raw):
             if tag == 0x0A:
                 name = value  # type: ignore[assignment]
             elif tag == 0x12:
                 version = value  # type: ignore[assignment]
-        return Scope(_mended(name), _mended(version))
+        return InstrumentationScope(_mended(name), _mended(version))
 
     def log(self, raw: bytes) -> LogRecord:
         try:
@@ -106,7 +106,7 @@ def _scope_block(raw: bytes, counts: list[int]) -> tuple[bytes, list[bytes]]:
 
 
 def _quick_parts(raw: bytes) -> tuple[list[bytes], list[bytes]] | None:
-    """Scope and records; None if there is more than those, or a long one of them."""
+    """InstrumentationScope and records; None if there is more than those, or a long one of them."""
     scope: list[bytes] = []
     records: list[bytes] = []
     at, end = 0, len(raw)

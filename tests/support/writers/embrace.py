@@ -100,6 +100,9 @@ class _Sdk:
 
     def _begin(self, deed: Deed, *, is_seen: bool, is_cold: bool = False, is_manual: bool = False) -> None:
         number = f"{self._life.device_id} part {len(self.parts)}"
+        # Who comes to the front after a process died is another process, which starts cold.
+        has_died = bool(self.parts) and self.parts[-1].end in ("terminated", "crash")
+        is_cold = is_cold or (is_seen and has_died)
         part = Part(
             blake2b(number.encode(), digest_size=16).hexdigest(), is_seen, deed.ns, is_cold, deed.resource,
             user=_user(deed), is_manual=is_manual,
