@@ -46,3 +46,20 @@ def reasons_of(outcome: Outcome) -> Counter[str]:
     """How often something was refused for which reason."""
     faults = [outcome] if isinstance(outcome, Rejected) else outcome.refused
     return Counter(str(each.reason) for each in faults)
+
+
+def check_replayed(format: Format, value: bytes, record_ms: int, beside: Beside = NOTHING_BESIDE) -> None:
+    """Each dead letter of a body comes to the same refusals again, and to no event that the body had not given."""
+    outcome = translated(format, value, record_ms, beside)
+    given, refused = set(ids_of(outcome)), reasons_of(outcome)
+    letters = letters_of(format, value, record_ms, beside)
+    # Those of OTLP are of one record each; of all others they are of one reason.
+    again = [sent_again(format, letter) for letter in letters]
+    assert {id_ for each in again for id_ in ids_of(each)} <= given
+    for letter, each in zip(letters, again, strict=True):
+        reason = str(letter.rejected.reason)
+        assert 0 < reasons_of(each)[reason] <= refused[reason], (letter, each)
+    if len(letters) == len(refused):
+        for letter, each in zip(letters, again, strict=True):
+            reason = str(letter.rejected.reason)
+            assert reasons_of(each)[reason] == refused[reason], (letter, each)
