@@ -18,8 +18,9 @@ from pipeline.formats.rejected import Reason
 from pipeline.formats.translation import Translation
 
 Cut = Callable[[Sequence[int]], bytes | None]
-"""Gets the indexes of what is refused, in order and each once; gives a body of nothing but that, or None where the body
-as it came is one."""
+"""Gets the indexes of what is refused, in order and each once (`NO_INDEX`: what is no item); gives a body of nothing but
+that, or None where the body as it came is one."""
+NO_INDEX = -1
 
 
 def with_parts(translation: Translation, cut: Cut) -> Translation:
@@ -28,14 +29,12 @@ def with_parts(translation: Translation, cut: Cut) -> Translation:
         return translation
     indexes: dict[Reason, dict[int, None]] = {}
     for each in translation.refused:
-        if each.event_index is not None:
-            indexes.setdefault(each.reason, {})[each.event_index] = None
+        index = NO_INDEX if each.event_index is None else each.event_index
+        indexes.setdefault(each.reason, {})[index] = None
     parts = {reason: cut(tuple(some)) for reason, some in indexes.items()}
-    refused = [
-        each if each.event_index is None else replace(each, part=parts[each.reason])
-        for each in translation.refused
-    ]
-    return Translation(translation.records, refused)
+    return Translation(
+        translation.records, [replace(each, part=parts[each.reason]) for each in translation.refused]
+    )
 
 
 def json_of(tree: Any) -> bytes:

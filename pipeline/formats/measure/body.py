@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from pipeline.formats.checks import rejected_id, rejected_time, time_is_plausible
-from pipeline.formats.cut_out import with_parts
+from pipeline.formats.cut_out import NO_INDEX, with_parts
 from pipeline.formats.limits import MAX_BODY_BYTES, MAX_BODY_EVENTS, MAX_NESTING
 from pipeline.formats.listed import Listed, translation_of
 from pipeline.formats.measure import spans as spans_of
@@ -52,9 +52,10 @@ def decode(value: bytes | None, record_ms: int) -> Translation | Rejected:
         return fault
     raw = _raw_body.decode(read.value)
     refused: list[Rejected] = []
+    no_spans = msgspec.Raw(b"null")
     if spans is not None and not isinstance(spans, list):
         refused.append(Rejected(Reason.INVALID_TYPE, "spans: an array"))
-        spans, raw.spans = None, msgspec.Raw(b"null")
+        no_spans, spans, raw.spans = raw.spans, None, msgspec.Raw(b"null")
     drafts: list[Draft] = []
     places: list[Listed] = []
     sources: list[tuple[str, msgspec.Raw]] = []
@@ -76,18 +77,24 @@ def decode(value: bytes | None, record_ms: int) -> Translation | Rejected:
                     translated.event["repaired"] = mended
                 drafts.append(translated)
     made = translation_of(drafts, refused, record_ms, places)
-    return with_parts(made, lambda some: _cut_out(sources, some))
+    return with_parts(made, lambda some: _cut_out(sources, no_spans, some))
 
 
-def _cut_out(sources: Sequence[tuple[str, msgspec.Raw]], indexes: Sequence[int]) -> bytes | None:
-    """The body with these of its events and spans alone; None if they are all of them."""
-    if len(indexes) == len(sources):
+def _cut_out(
+    sources: Sequence[tuple[str, msgspec.Raw]], no_spans: msgspec.Raw, indexes: Sequence[int]
+) -> bytes | None:
+    """The body with these of its events and spans alone; None if they are all of them. `no_spans` is what stands in
+    the place of spans and is no array of them."""
+    if NO_INDEX not in indexes and len(indexes) == len(sources):
         return None
-    body: dict[str, list[msgspec.Raw]] = {"events": [], "spans": []}
+    body: dict[str, Any] = {"events": []}
     for index in indexes:
-        name, raw = sources[index]
-        body[name].append(raw)
-    return msgspec.json.encode({name: some for name, some in body.items() if some})
+        if index == NO_INDEX:
+            body["spans"] = no_spans
+        else:
+            name, raw = sources[index]
+            body.setdefault(name, []).append(raw)
+    return msgspec.json.encode(body)
 
 
 def _fault_of_body(events: Any, spans: Any) -> Rejected | None:
