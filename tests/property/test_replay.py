@@ -45,7 +45,10 @@ def traces(draw: st.DrawFn) -> dict[str, Any]:
         }
         return {**ids, **times, "name": "n", "events": [{"name": "exception", "timeUnixNano": draw(jsons)}]}
 
-    scopes = [{"spans": [span() for _ in range(draw(st.integers(0, 2)))]} for _ in range(2)]
+    scopes = [
+        {"spans": [span() for _ in range(draw(st.integers(0, 2)))] + draw(st.lists(jsons, max_size=2))}
+        for _ in range(2)
+    ]
     return {"resourceSpans": [{"scopeSpans": scopes}, {"resource": draw(jsons), "scopeSpans": scopes[:1]}]}
 
 

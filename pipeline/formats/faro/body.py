@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from pipeline.formats.checks import rejected_time, time_is_plausible
 from pipeline.formats.cut_out import with_parts
-from pipeline.formats.faro.cut import Source, cut_out
+from pipeline.formats.faro.cut import FaroSource, cut_out
 from pipeline.formats.faro.items import Item, event, exception, log, measurement
 from pipeline.formats.faro.meta import FaroMeta, read_meta
 from pipeline.formats.faro.traces import TRACES, span_steps
@@ -63,7 +63,7 @@ def translate(
     refused: list[Rejected] = []
     drafts: list[Draft] = []
     places: list[Listed] = []
-    sources: list[Source] = []
+    sources: list[FaroSource] = []
     for name, items in lists.items():
         for draft in _drafts(read, name, items, len(places), meta, record_ms):
             if isinstance(draft, Rejected):

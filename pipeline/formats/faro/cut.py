@@ -8,16 +8,16 @@ from typing import Any
 from pipeline.formats.cut_out import json_of
 from pipeline.formats.faro.traces import TRACES, SpanSource
 
-Source = tuple[str, Any]
+FaroSource = tuple[str, Any]
 """The list that an event is of, and its item; of one that comes of a span, its `SpanSource` or None."""
 
 
-def cut_out(tree: Mapping[str, Any], sources: Sequence[Source], indexes: Sequence[int]) -> bytes | None:
+def cut_out(tree: Mapping[str, Any], sources: Sequence[FaroSource], indexes: Sequence[int]) -> bytes | None:
     """The body with its `meta` and these of its sources alone; None if they are all of them."""
     if len(indexes) == len(sources):
         return None
     body: dict[str, Any] = {"meta": tree.get("meta")}
-    spans: dict[int, SpanSource] = {}
+    spans: dict[tuple[int, int, int], SpanSource] = {}
     for index in indexes:
         name, item = sources[index]
         if name != TRACES:
@@ -26,7 +26,7 @@ def cut_out(tree: Mapping[str, Any], sources: Sequence[Source], indexes: Sequenc
             body[TRACES] = tree.get(TRACES)
         else:
             # A span may come to several events.
-            spans[id(item.span)] = item
+            spans[item.block, item.scope, item.record] = item
     if spans:
         body[TRACES] = _traces(spans.values())
     return json_of(body)

@@ -35,6 +35,7 @@ class SpanSource(NamedTuple):
 
     block: int
     scope: int
+    record: int
     """Indexes in the body."""
     blocks: Sequence[ResourceBlock]
     span: Any
@@ -74,7 +75,7 @@ def _steps(message: Json, meta: FaroMeta, first: int, record_ms: int) -> Iterato
         for place, scope in enumerate(block.scopes):
             for at, raw in enumerate(scope.records):
                 path = f"{TRACES}.resourceSpans[{number}].scopeSpans[{place}].spans[{at}]"
-                listed, source = Listed(path, _TIME_FIELD), SpanSource(number, place, blocks, raw)
+                listed, source = Listed(path, _TIME_FIELD), SpanSource(number, place, at, blocks, raw)
                 for outcome in _of_span(message, raw, meta, path, index, record_ms):
                     yield SpanStep(listed, outcome, source)
                     index += 1

@@ -25,7 +25,7 @@ class Within(NamedTuple):
     at: int
 
 
-class Source(NamedTuple):
+class SentrySource(NamedTuple):
     """What an event, or a refusal, is of."""
 
     path: str
@@ -37,7 +37,7 @@ class Source(NamedTuple):
     within: Within | None = None
 
 
-class Known(NamedTuple):
+class KnownOfItems(NamedTuple):
     """What items say that are not in the envelope any more."""
 
     session: Mapping[str, Any]
@@ -45,27 +45,27 @@ class Known(NamedTuple):
     told: ToldByEvents
 
     @staticmethod
-    def of(sdk: SentrySdk, told: ToldByEvents) -> Known:
+    def of(sdk: SentrySdk, told: ToldByEvents) -> KnownOfItems:
         attrs = {"release": sdk.release, "environment": sdk.environment}
-        return Known({"sid": sdk.session_id, "did": sdk.distinct_id, "attrs": attrs}, told)
+        return KnownOfItems({"sid": sdk.session_id, "did": sdk.distinct_id, "attrs": attrs}, told)
 
 
-def known_of(header: Mapping[str, Any]) -> Known:
+def known_of(header: Mapping[str, Any]) -> KnownOfItems:
     """What the header of an envelope says of items that were in it."""
     found = header.get(_FIELD)
     told = found if isinstance(found, dict) else {}
     session = told.get("session")
-    return Known(
+    return KnownOfItems(
         session if isinstance(session, dict) else {},
         ToldByEvents(told.get("is_crash") is True, told.get("is_unhandled") is True),
     )
 
 
 def cut_out(
-    lines: EnvelopeLines, known: Known, sources: Sequence[Source], indexes: Sequence[int]
+    lines: EnvelopeLines, known: KnownOfItems, sources: Sequence[SentrySource], indexes: Sequence[int]
 ) -> bytes | None:
     """The envelope with these of its sources alone; None if they are all of it."""
-    items: dict[str, list[Source]] = {}
+    items: dict[str, list[SentrySource]] = {}
     for index in indexes:
         items.setdefault(sources[index].path, []).append(sources[index])
     if len(indexes) == len(sources) and len(items) == len(lines.items):
@@ -74,7 +74,7 @@ def cut_out(
     return b"\n".join([json_of(header), *map(_lines_of, items.values())])
 
 
-def _lines_of(some: Sequence[Source]) -> bytes:
+def _lines_of(some: Sequence[SentrySource]) -> bytes:
     """The lines of an item, in which a list is cut to these of its entries."""
     one = some[0]
     name = "spans" if one.type == "transaction" else "items"

@@ -17,7 +17,7 @@ from pipeline.formats.rejected import Reason, Rejected
 from pipeline.formats.rfc3339 import unix_time
 from pipeline.formats.sentry import items as of_items
 from pipeline.formats.sentry import sessions
-from pipeline.formats.sentry.cut import Known, Source, Within, cut_out, known_of
+from pipeline.formats.sentry.cut import KnownOfItems, SentrySource, Within, cut_out, known_of
 from pipeline.formats.sentry.lines import ItemLines, read_lines
 from pipeline.formats.sentry.sender import SentrySdk, sdk_of, sender_of, session_id_of
 from pipeline.formats.sentry.sessions import SentryFact, ToldByEvents
@@ -50,7 +50,7 @@ class _Step(NamedTuple):
 
     listed: Listed
     outcome: Draft | Rejected
-    source: Source
+    source: SentrySource
 
 
 def translate(
@@ -85,7 +85,7 @@ def translate(
     refused = [step.outcome for step in steps if isinstance(step.outcome, Rejected)]
     made = translation_of(drafts, refused, record_ms, [step.listed for step in steps])
     return with_parts(
-        made, lambda some: cut_out(lines, Known.of(sdk, told), [step.source for step in steps], some)
+        made, lambda some: cut_out(lines, KnownOfItems.of(sdk, told), [step.source for step in steps], some)
     )
 
 
@@ -126,7 +126,7 @@ def _steps(
     if isinstance(payload, Rejected):
         path, lines = payload.detail.partition(":")[0], payload.part or b""
         fault = Rejected(payload.reason, payload.detail, first)
-        yield _Step(Listed(path, ""), fault, Source(path, lines))
+        yield _Step(Listed(path, ""), fault, SentrySource(path, lines))
         return
     tree, index = payload.read.tree, first
     mended = repairs_of(payload.read, head=tree.keys(), fields=None, listed="").head
@@ -141,7 +141,7 @@ def _steps(
             outcome.event["repaired"] = bounded(
                 f"{payload.path}.{place}"[:MAX_PLACE_CHARS] for place in mended
             )
-        of_item = Source(payload.path, payload.lines, payload.type, payload.read, within)
+        of_item = SentrySource(payload.path, payload.lines, payload.type, payload.read, within)
         yield _Step(Listed(path, fact.field), outcome, of_item)
         index += 1
 
