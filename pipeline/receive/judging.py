@@ -118,6 +118,15 @@ def whole(topic: str) -> Judge:
     return judge
 
 
+def whole_of(signal: Format, other: str) -> Judge:
+    """Judges bodies that are of the one format, of OTLP, or else of the other topic."""
+
+    def judge(body: bytes, sent: SentWith) -> Verdict:
+        return whole(signal.topic if signal.holds(body) else other)(body, sent)
+
+    return judge
+
+
 def envelopes(body: bytes, sent: SentWith) -> Verdict:
     """Judges a native envelope, or an array of them: a record each."""
     topic = native.ANY_KEY.topic

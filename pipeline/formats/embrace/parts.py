@@ -33,6 +33,9 @@ _KNOWN_AT_START = (
 """A snapshot of the part has these as its end has them: a start says the same whichever of the two it is read from."""
 
 
+_PAGE_STAYS = ("web_foreground_inactivity", "web_soft_nav")
+
+
 class LifecycleWords(NamedTuple):
     """Where the app runs: how its lifecycle is told."""
 
@@ -112,8 +115,9 @@ def _is_manual(told: Any) -> bool:
 
 
 def _goes_on(told: Any) -> bool:
-    """Whether the app stays in front: a user session of its longest, and a page on which nobody moves a hand."""
+    """Whether the app stays in front: a user session of its longest, a page on which nobody moves a hand, and one that
+    shows another view of itself."""
     return (
         text(told, "emb.user_session_termination_reason") == "max_duration_reached"
-        or text(told, "emb.session_part_end_reason") == "web_foreground_inactivity"
+        or text(told, "emb.session_part_end_reason") in _PAGE_STAYS
     )
