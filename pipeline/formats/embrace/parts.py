@@ -33,9 +33,6 @@ _KNOWN_AT_START = (
 """A snapshot of the part has these as its end has them: a start says the same whichever of the two it is read from."""
 
 
-_PAGE_STAYS = ("web_foreground_inactivity", "web_soft_nav")
-
-
 class LifecycleWords(NamedTuple):
     """Where the app runs: how its lifecycle is told."""
 
@@ -104,6 +101,9 @@ def _end(span: EmbraceSpan, session: str, platform: LifecycleWords) -> EmbraceFa
         return EmbraceFact(span.id(".e"), at_ns, "session.end", attributes, session)
     if state_of(told) == "background" or _goes_on(told):
         return EmbraceFact(span.id(".e"), at_ns, "session.end.reported", attributes, session)
+    if text(told, "emb.session_part_end_reason") == "web_soft_nav":
+        # The page shows another view of itself: it was in use up to here, and is in the next part.
+        return EmbraceFact(span.id(".e"), at_ns, "app.session.part", attributes, session)
     attributes = {platform.attribute: platform.hidden, **attributes}
     return EmbraceFact(span.id(".e"), at_ns, "device.app.lifecycle", attributes, session)
 
@@ -115,9 +115,8 @@ def _is_manual(told: Any) -> bool:
 
 
 def _goes_on(told: Any) -> bool:
-    """Whether the app stays in front: a user session of its longest, a page on which nobody moves a hand, and one that
-    shows another view of itself."""
+    """Whether the app stays in front: a user session of its longest, and a page on which nobody moves a hand."""
     return (
         text(told, "emb.user_session_termination_reason") == "max_duration_reached"
-        or text(told, "emb.session_part_end_reason") in _PAGE_STAYS
+        or text(told, "emb.session_part_end_reason") == "web_foreground_inactivity"
     )
