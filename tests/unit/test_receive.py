@@ -195,11 +195,13 @@ def test_what_embraces_sdk_for_browsers_sends_is_otlp(
 
 
 def test_a_body_of_which_nothing_is_told_is_no_fault(receive: Served) -> None:
-    span = {"traceId": "ab", "spanId": "cd", "startTimeUnixNano": str(time.time_ns())}
-    span["attributes"] = [
+    told = [
         {"key": "emb.type", "value": {"stringValue": "perf"}},
         {"key": "emb.private", "value": {"boolValue": True}},
     ]
+    span = {
+        "traceId": "ab", "spanId": "cd", "startTimeUnixNano": str(time.time_ns()), "attributes": told,
+    }  # fmt: skip
     body = {"resourceSpans": [{"resource": {}, "scopeSpans": [{"spans": [span]}]}]}
     got = receive.post("/v2/spans", body, X_EM_AID="abcde", X_EM_DID="device-1")
     assert (got.status, got.json) == (200, {"accepted": 0, "refused": []})
