@@ -111,6 +111,7 @@ def test_tls_where_there_is_none_and_none_where_there_is(secured: Secured) -> No
 @pytest.mark.parametrize(
     ("bootstrap", "says"),
     [(f"{LOOPBACK}:{free_port()}", "nothing listens at"), ("no-such-host.invalid:9092", "is not known here")],
+    ids=["nobody", "no name"],
 )
 def test_what_may_pass_is_waited_for_with_its_cause(bootstrap: str, says: str) -> None:
     with pytest.raises(BrokerUnavailable, match=says):
