@@ -16,7 +16,8 @@ class Reason(StrEnum):
     EMPTY_RECORD = "empty_record"
     """No value, or one of no bytes."""
     RECORD_TOO_LARGE = "record_too_large"
-    """A record, or an event that would need a record, over 1,000,000 bytes; a Measure body over 8,000,000."""
+    """A record, or an event that would need a record, over 1,000,000 bytes; a Measure body over 8,000,000; what
+    comes after the 64,000,000 that one body may become."""
     INVALID_UTF8 = "invalid_utf8"
     """Bytes that are not UTF-8, and no JSON either once those are replaced."""
     MALFORMED_JSON = "malformed_json"

@@ -1,0 +1,134 @@
+"""How much one body may become: what it says once stands in many native envelopes, or on many events."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from pipeline.formats import native, otlp
+from pipeline.formats.limits import MAX_BODY_BYTES, MAX_EVENTS, MAX_MADE_BYTES, MAX_RECORD_BYTES
+from pipeline.formats.rejected import Reason
+from pipeline.formats.translation import Sender, TranslatedEvent, Translation, pack
+from tests.support.otlp import DEVICE, NOW_MS, add_logs, json_of, logs
+
+BROWSER = {"service.name": "shop", "user_agent.original": "m" * 60_000}
+LONG = {**DEVICE, "pad": "x" * 60_000}
+_events = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_list = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def made_of(translation: Translation) -> int:
+    return sum(len(record.value) for record in translation.records)
+
+
+def count_of(translation: Translation) -> int:
+    return sum(len(_list.decode(_events.decode(record.value)["events"])) for record in translation.records)
+
+
+def translated(value: bytes, format_: Any = otlp.LOGS) -> Translation:
+    found = format_.translate(value, NOW_MS)
+    assert isinstance(found, Translation), found
+    return found
+
+
+def senders(count: int, resource_bytes: int) -> list[Sender]:
+    resource = f'{{"pad":"{"x" * (resource_bytes - 10)}"}}'
+    return [Sender("shop", f"d{number}", resource, "") for number in range(count)]
+
+
+def test_what_is_packed_and_what_is_refused_are_all_events_and_the_refused_come_last() -> None:
+    events = [TranslatedEvent(at, each, b"{}") for at, each in enumerate(senders(2_000, 50_000))]
+    found = pack(events)
+    kept = len(found.records)
+    assert MAX_MADE_BYTES - 51_000 < made_of(found) <= MAX_MADE_BYTES
+    assert [each.event_index for each in found.refused] == list(range(kept, 2_000))
+    assert {each.reason for each in found.refused} == {Reason.RECORD_TOO_LARGE}
+    assert found.refused[0].path == f"events[{kept}]"
+    # The order of the body alone decides, not what else there is behind it.
+    assert pack(events[: kept + 1]).records == found.records
+
+
+def test_an_event_that_no_envelope_could_hold_takes_no_room_from_others() -> None:
+    [sender] = senders(1, 100)
+    many = [TranslatedEvent(at, sender, b"x" * (MAX_RECORD_BYTES + 1)) for at in range(70)]
+    found = pack([*many, TranslatedEvent(70, sender, b"{}")])
+    assert len(found.records) == 1
+    assert [each.event_index for each in found.refused] == list(range(70))
+
+
+def test_each_envelope_of_a_sender_counts_with_its_resource() -> None:
+    [sender] = senders(1, 900_000)
+    found = pack([TranslatedEvent(at, sender, b"{}") for at in range(80 * MAX_EVENTS)])
+    assert MAX_MADE_BYTES - 910_000 < made_of(found) <= MAX_MADE_BYTES
+    assert count_of(found) + len(found.refused) == 80 * MAX_EVENTS
+
+
+def test_senders_that_take_turns_share_the_room_in_the_order_of_the_body() -> None:
+    two = senders(2, 100)
+    size = 400_000
+    found = pack([TranslatedEvent(at, two[at % 2], b"x" * size) for at in range(400)])
+    assert made_of(found) <= MAX_MADE_BYTES
+    first = found.refused[0].event_index
+    assert first is not None and abs(first - MAX_MADE_BYTES // size) < 5
+    assert [each.event_index for each in found.refused] == list(range(first, 400))
+
+
+REPEATED: dict[str, tuple[dict[str, Any], Callable[[int], dict[str, Any]]]] = {
+    "user": (LONG, lambda at: {"attributes": {"user.id": f"u{at}"}}),
+    "device": (
+        {"service.name": "shop", "pad": "x" * 60_000},
+        lambda at: {"attributes": {"app.installation.id": f"d{at}"}},
+    ),
+    "session of a browser": (BROWSER, lambda at: {"attributes": {"session.id": f"s{at}"}}),
+    "version that crashed": (
+        LONG,
+        lambda at: {"event_name": "app.crash", "attributes": {"service.version": f"{at}"}},
+    ),
+    "roles": (
+        {**DEVICE, "user.roles": [f"{at}".ljust(128, "r") for at in range(100)]},
+        lambda at: {"attributes": {"user.id": f"u{at}"}},
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("what", "in_json"),
+    [*((what, False) for what in REPEATED), ("user", True), ("version that crashed", True)],
+)
+def test_no_message_becomes_more_than_one_body_may(what: str, in_json: bool) -> None:
+    resource, record = REPEATED[what]
+    count = 6_000 if what == "roles" else 1_500
+    message = logs(*map(record, range(count)), resource=resource)
+    value = json_of(message) if in_json else message.SerializeToString()
+    tracemalloc.start()
+    found = translated(value)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert MAX_MADE_BYTES // 2 < made_of(found) <= MAX_MADE_BYTES
+    assert peak < 5 * MAX_MADE_BYTES
+    assert count_of(found) + len(found.refused) == count
+    assert {each.reason for each in found.refused} == {Reason.RECORD_TOO_LARGE}
+    parts = {id(each.part): len(each.part or b"") for each in found.refused}
+    assert sum(parts.values()) < 4 * MAX_BODY_BYTES
+    at = found.refused[-1].event_index
+    assert found.refused[-1].path == f"resourceLogs[0].scopeLogs[0].logRecords[{at}]"
+    # What is refused can be sent again, and goes on where this ended.
+    again = translated(found.refused[-1].part or b"")
+    assert again.records
+
+
+def test_a_large_message_of_a_collector_passes() -> None:
+    """8,192 records: of hundreds of devices with long resources, and of as many users of one."""
+    message = logs(resource=DEVICE)
+    for device in range(512):
+        resource = {"service.name": "shop", "app.installation.id": f"d{device}", "pad": "x" * 4_000}
+        add_logs(message, *({"body": f"{device}.{at}"} for at in range(16)), resource=resource)
+    assert not translated(message.SerializeToString()).refused
+    users = ({"attributes": {"user.id": f"u{at}"}} for at in range(8_192))
+    found = translated(logs(*users, resource={**DEVICE, "pad": "x" * 4_000}).SerializeToString())
+    assert not found.refused and len(found.records) == 8_192
+    assert isinstance(native.decode(found.records[-1].value, found.records[-1].key, NOW_MS), native.Envelope)
