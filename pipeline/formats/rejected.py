@@ -51,7 +51,8 @@ class Reason(StrEnum):
     TOO_MANY_PROPERTIES = "too_many_properties"
     """More than 100 user properties, or more than 100 personas."""
     PROPERTY_TOO_LONG = "property_too_long"
-    """A user property's key over 128 or value over 1,024 characters."""
+    """A user property's key over 128 or value over 1,024 characters; or a text over 1,024 that a body says once and
+    each of its events would repeat."""
     RESOURCE_TOO_LARGE = "resource_too_large"
     """The resource over 65,536 bytes as canonical JSON."""
     NOT_STORABLE = "not_storable"

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import pytest
 
-from pipeline.formats import native, otlp
-from pipeline.formats.limits import MAX_BODY_BYTES, MAX_EVENTS, MAX_MADE_BYTES, MAX_RECORD_BYTES
-from pipeline.formats.rejected import Reason
+from pipeline.formats import faro, native, otlp
+from pipeline.formats.limits import (
+    MAX_BODY_BYTES,
+    MAX_EVENTS,
+    MAX_MADE_BYTES,
+    MAX_RECORD_BYTES,
+    MAX_REPEATED_CHARS,
+)
+from pipeline.formats.rejected import Reason, Rejected
 from pipeline.formats.translation import Sender, TranslatedEvent, Translation, pack
-from tests.support.otlp import DEVICE, NOW_MS, add_logs, json_of, logs
+from tests.support.otlp import DEVICE, NOW_MS, add_logs, json_of, logs, spans
 
 BROWSER = {"service.name": "shop", "user_agent.original": "m" * 60_000}
 LONG = {**DEVICE, "pad": "x" * 60_000}
@@ -132,3 +140,46 @@ def test_a_large_message_of_a_collector_passes() -> None:
     found = translated(logs(*users, resource={**DEVICE, "pad": "x" * 4_000}).SerializeToString())
     assert not found.refused and len(found.records) == 8_192
     assert isinstance(native.decode(found.records[-1].value, found.records[-1].key, NOW_MS), native.Envelope)
+
+
+@pytest.mark.parametrize("field", ["name", "version"])
+@pytest.mark.parametrize("in_json", [True, False])
+def test_a_scope_of_long_name_or_version_is_refused_with_its_place(field: str, in_json: bool) -> None:
+    for length, is_taken in ((MAX_REPEATED_CHARS, True), (MAX_REPEATED_CHARS + 1, False), (300_000, False)):
+        message = logs({}, {"event_name": "b"}, scope="good")
+        add_logs(message, {"event_name": "c"}, {"event_name": "d"}, resource=DEVICE)
+        setattr(message.resource_logs[1].scope_logs[0].scope, field, "é" * length)
+        found = translated(json_of(message) if in_json else message.SerializeToString())
+        assert count_of(found) == (4 if is_taken else 2)
+        assert {each.reason for each in found.refused} <= {Reason.PROPERTY_TOO_LONG}
+        paths = [f"resourceLogs[1].scopeLogs[0].scope.{field}"] * 2
+        assert [each.path for each in found.refused] == ([] if is_taken else paths)
+
+
+def test_exceptions_repeat_the_name_of_their_span_only_while_it_is_short() -> None:
+    exceptions = [
+        {"name": "exception", "attributes": {"exception.type": f"t{number}"}} for number in range(400)
+    ]
+    for length, times in ((MAX_REPEATED_CHARS, 401), (MAX_REPEATED_CHARS + 1, 1), (900_000, 1)):
+        value = spans({"name": "n" * length, "events": exceptions}).SerializeToString()
+        found = translated(value, otlp.SPANS)
+        assert not found.refused and count_of(found) == 401
+        assert sum(record.value.count(b"n" * length) for record in found.records) == times
+
+
+def faro_body(count: int, meta: dict[str, Any], items: str = "events") -> bytes:
+    stamp = datetime.fromtimestamp(NOW_MS / 1000, UTC).isoformat()
+    each = {"name": "session_start", "type": "t", "timestamp": stamp}
+    told = {"app": {"name": "shop"}, "session": {"id": "s"}, **meta}
+    return json.dumps({"meta": told, items: [{**each, "value": f"{at}"} for at in range(count)]}).encode()
+
+
+def test_the_session_before_of_faro_is_short_or_its_body_is_refused() -> None:
+    for length in (MAX_REPEATED_CHARS, MAX_REPEATED_CHARS + 1, 900_000):
+        session = {"id": "s", "attributes": {"previousSession": "p" * length}}
+        found = faro.translate(faro_body(1_500, {"session": session}), NOW_MS)
+        if length <= MAX_REPEATED_CHARS:
+            assert isinstance(found, Translation) and count_of(found) == 1_500
+        else:
+            assert isinstance(found, Rejected) and found.reason is Reason.PROPERTY_TOO_LONG
+            assert found.path == "meta.session.attributes.previousSession"

@@ -8,7 +8,7 @@ import orjson
 from orjson import Fragment
 
 from pipeline.formats.checks import latest_of, rejected_time
-from pipeline.formats.limits import MIN_TIME_MS
+from pipeline.formats.limits import MAX_REPEATED_CHARS, MIN_TIME_MS
 from pipeline.formats.mending import bounded
 from pipeline.formats.otlp.flaw import Flaw
 from pipeline.formats.otlp.identity import OF_RECORD, SESSION_ID, ResourceIdentity
@@ -64,9 +64,16 @@ class Context:
         record_ms: int,
         quoted: Quoted,
     ) -> None:
-        """`repaired` is what was of the resource."""
+        """`repaired` is what was of the resource. Raises `Flaw` where a text is too long to stand on each event."""
         self.who = who
         self.scope_name = scope.name
+        for field, text in (("name", scope.name), ("version", scope.version)):
+            if len(text) > MAX_REPEATED_CHARS:
+                raise Flaw(
+                    Reason.PROPERTY_TOO_LONG,
+                    f"scope.{field}",
+                    f"{len(text)} characters, which each event would repeat; at most {MAX_REPEATED_CHARS}",
+                )
         said = {"otel.scope.name": scope.name, "otel.scope.version": scope.version}
         self.scope_json = _inner({key: value for key, value in said.items() if value})
         """Its attributes, each with a comma before it."""
