@@ -6,12 +6,15 @@ import json
 import tracemalloc
 from collections.abc import Callable
 from datetime import UTC, datetime
+from hashlib import blake2b
+from time import process_time
 from typing import Any
 
 import msgspec
 import pytest
 
-from pipeline.formats import faro, native, otlp
+from pipeline.formats import embrace, faro, measure, native, otlp, sentry
+from pipeline.formats.format import Beside
 from pipeline.formats.limits import (
     MAX_BODY_BYTES,
     MAX_EVENTS,
@@ -21,10 +24,11 @@ from pipeline.formats.limits import (
 )
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.formats.translation import Sender, TranslatedEvent, Translation, pack
-from tests.support.otlp import DEVICE, NOW_MS, add_logs, json_of, logs, spans
+from tests.support.otlp import DEVICE, NOW_MS, NOW_NS, add_logs, json_of, logs, spans
 
 BROWSER = {"service.name": "shop", "user_agent.original": "m" * 60_000}
 LONG = {**DEVICE, "pad": "x" * 60_000}
+EMBRACE = Beside([("x-em-aid", b"abcde"), ("x-em-did", b"A" * 32)])
 _events = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _list = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -183,3 +187,75 @@ def test_the_session_before_of_faro_is_short_or_its_body_is_refused() -> None:
         else:
             assert isinstance(found, Rejected) and found.reason is Reason.PROPERTY_TOO_LONG
             assert found.path == "meta.session.attributes.previousSession"
+
+
+def embrace_body(count: int, resource: dict[str, Any], **of_span: Any) -> bytes:
+    events = [{"name": "emb-breadcrumb", "timestamp": NOW_NS + at, "attributes": []} for at in range(count)]
+    part = {"trace_id": "a" * 32, "span_id": "b" * 16, "name": "emb-session", "start_time_unix_nano": NOW_NS}
+    part |= {"attributes": [{"key": "emb.type", "value": "ux.session"}], "events": events, **of_span}
+    return json.dumps({"resource": resource, "data": {"spans": [part]}}).encode()
+
+
+def test_a_long_span_id_is_read_once_and_not_for_each_event_of_the_span() -> None:
+    """Each would take some 20 ms of a processor, and a body has up to 20,000."""
+    began = process_time()
+    found = embrace.decode(embrace_body(15_000, {}, trace_id="a" * 6_000_000), NOW_MS, EMBRACE)
+    assert process_time() - began < 20
+    assert isinstance(found, Translation) and count_of(found) == 15_001
+    digest = blake2b(f"{'a' * 6_000_000}-{'b' * 16}".encode(), digest_size=16).hexdigest()
+    ids = {
+        json.loads(bytes(event))["id"]
+        for event in _list.decode(_events.decode(found.records[0].value)["events"])
+    }
+    assert {f"h-{digest}.s", f"h-{digest}.x0", f"h-{digest}.x498"} <= ids
+
+
+def test_the_roles_of_a_resource_are_looked_through_once_and_not_for_each_record() -> None:
+    """10,000 of them take half a millisecond, and a message has up to 100,000 records."""
+    roles = ["", *("r" * 129 for _ in range(9_000)), *(f"r{at}" for at in range(300))]
+    users = ({"attributes": {"user.id": f"u{at}"}} for at in range(20_000))
+    value = logs(*users, resource={**DEVICE, "user.roles": roles}).SerializeToString()
+    began = process_time()
+    found = translated(value)
+    assert process_time() - began < 4
+    assert json.loads(found.records[-1].value)["user"]["personas"] == [f"r{at}" for at in range(100)]
+
+
+def worst_of_each() -> dict[str, tuple[Any, bytes, float]]:
+    """Bodies that become as much as was found, and how many times their bytes that may be."""
+    session = {"id": "s", "attributes": {"a": "x" * 8_000, "previousSession": "p" * MAX_REPEATED_CHARS}}
+    app = {"name": "shop", "pad": "x" * 60_000}
+    moment = {"timestamp": NOW_MS / 1000, "start_timestamp": NOW_MS / 1000}
+    log = [
+        {**moment, "level": "info", "body": f"{at}", "attributes": {"device.id": {"value": f"d{at}"}}}
+        for at in range(1_400)
+    ]
+    head = {
+        "sdk": {"name": "sentry.java.android".ljust(MAX_REPEATED_CHARS, "x"), "version": "v" * 1_024},
+        "trace": {"release": "a@".ljust(MAX_REPEATED_CHARS, "r"), "environment": "e" * MAX_REPEATED_CHARS},
+    }
+    envelope = b"\n".join(json.dumps(line).encode() for line in (head, {"type": "log"}, {"items": log}))
+    stamp = datetime.fromtimestamp(NOW_MS / 1000, UTC).isoformat()
+    error = {"exceptions": [{"type": "T", "message": "m" * 2_000, "frames": [{"method_name": "m"}] * 9}]}
+    measured = [
+        {"id": f"{at}", "type": "exception", "timestamp": stamp, "exception": error}
+        | {"attribute": {"app_unique_id": "a", "installation_id": f"d{at}", "app_version": "v" * 2_000}}
+        for at in range(1_000)
+    ]
+    plain = [{"id": f"i{at}", "name": "a", "time": NOW_MS} for at in range(9_000)]
+    junk = {"v": 1, "app_id": "a", "device_id": "d", "junk": "x" * 500_000}
+    return {
+        "faro": (faro.translate, faro_body(1_500, {"session": session, "app": app}), 120),
+        "sentry": (sentry.translate, envelope, 60),
+        "embrace": (embrace.decode, embrace_body(19_000, {"pad": "x" * 64_000}), 6),
+        "measure": (measure.FORMAT.translate, json.dumps({"events": measured}).encode(), 3),
+        "native": (native.ANY_KEY.translate, json.dumps({**junk, "events": plain}).encode(), 16),
+    }
+
+
+@pytest.mark.parametrize("name", ["faro", "sentry", "embrace", "measure", "native"])
+def test_no_format_becomes_more_than_one_body_may(name: str) -> None:
+    translate, body, factor = worst_of_each()[name]
+    found = translate(body, NOW_MS, EMBRACE)
+    assert isinstance(found, Translation) and found.records and not found.refused
+    assert len(body) < made_of(found) < min(factor * len(body), MAX_MADE_BYTES)

@@ -68,6 +68,9 @@ class ResourceIdentity:
         self.device_id = _first(attributes, _DEVICES_OF_RESOURCE)
         self._session_id = fitting(_text(attributes, ("session.id",)))
         self._of_user = {key: attributes[key] for key in (*_USERS, _PERSONAS) if key in attributes}
+        if isinstance(roles := self._of_user.get(_PERSONAS), list):
+            # Looked through once: records that say whose they are go by them each.
+            self._of_user[_PERSONAS] = _personas(roles)
         self._by_session = options.otlp_session_devices == "always" or (
             options.otlp_session_devices == "browsers" and self.is_browser
         )
@@ -195,6 +198,10 @@ def _popped_id(attributes: Attributes, name: str) -> str:
     return str(attributes.pop(name)) if _valid(attributes.get(name)) else ""
 
 
+def _personas(roles: Sequence[Any]) -> list[Any]:
+    return [role for role in roles if _valid(role)][:MAX_PERSONAS]
+
+
 def _user(attributes: Attributes, of_resource: Attributes, personal: bool) -> tuple[str, list[str]]:
     """The user as canonical JSON, and the attributes that were read for it, or are not to be kept."""
     user: dict[str, Any] = {}
@@ -208,7 +215,7 @@ def _user(attributes: Attributes, of_resource: Attributes, personal: bool) -> tu
             break
     roles = attributes.get(_PERSONAS, of_resource.get(_PERSONAS))
     if isinstance(roles, list):
-        user["personas"] = [role for role in roles if _valid(role)][:MAX_PERSONAS]
+        user["personas"] = _personas(roles)
         read.append(_PERSONAS)
     if personal:
         texts = {name: attributes[name] for name in PERSONAL if isinstance(attributes.get(name), str)}
