@@ -36,6 +36,8 @@ class Translation:
 
     records: list[NativeRecord]
     refused: list[Rejected]
+    is_full: bool = False
+    """Whether there was no room for some of it in what one body may become: it is refused, and was perhaps not read."""
 
 
 class Sender(NamedTuple):
@@ -186,10 +188,10 @@ def pack(outgoing: Iterable[TranslatedEvent]) -> Translation:
             key, head = f"{sender.app_id}/{sender.device_id}".encode(), _head(sender)
             for chunk in into.chunks:
                 _close(key, head, chunk, records, refused)
-    return Translation(records, refused)
+    return Translation(records, refused, is_full)
 
 
-BECOMES_TOO_MUCH = f"with what comes before it, its body becomes more than {MAX_MADE_BYTES} bytes"
+BECOMES_TOO_MUCH = f"the body becomes more than {MAX_MADE_BYTES} bytes with it and what comes before it"
 """What is wrong with an event that has no room any more in what one body may become."""
 
 

@@ -70,7 +70,7 @@ def decode(value: bytes | None, record_ms: int, beside: Beside = NOTHING_BESIDE,
     packed = pack(outgoing)
     placed = [_placed(each, parts) for each in misdated + packed.refused]
     refused = sorted(made.refused + placed, key=lambda each: each.event_index or 0)
-    return Translation(packed.records, refused)
+    return Translation(packed.records, refused, packed.is_full)
 
 
 def _facts(value: Any) -> dict[str, Any]:

@@ -166,7 +166,8 @@ def _translated(
     if not flaws:
         return Translation(packed.records, [])
     refused = [RefusedRecord(at, places.of(at), flaw) for at, flaw in flaws.items()]
-    return Translation(packed.records, rejected(refused, blocks, encoding, signal))
+    is_over = is_over or packed.is_full
+    return Translation(packed.records, rejected(refused, blocks, encoding, signal), is_over)
 
 
 def _scopes(
