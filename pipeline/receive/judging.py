@@ -84,7 +84,7 @@ class Verdict:
     apps: set[str] = field(default_factory=set)
     """The apps that the body claims to be of, as far as it can be read."""
     is_refused: bool = False
-    """Nothing of it is sound."""
+    """Nothing of it is sound. What says nothing, as spans that an SDK keeps for itself, is no fault."""
     is_too_large: bool = False
 
     @property
@@ -133,6 +133,15 @@ def _translated(translate: Translate, body: bytes, sent: SentWith, record_ms: in
             " use a key for all apps",
         )
     return translation
+
+
+def whole_of(signal: Format, other: str) -> Judge:
+    """Judges bodies that are of the one format, of OTLP, or else of the other topic."""
+
+    def judge(body: bytes, sent: SentWith) -> Verdict:
+        return whole(signal.topic if signal.holds(body) else other)(body, sent)
+
+    return judge
 
 
 def envelopes(body: bytes, sent: SentWith) -> Verdict:
@@ -227,7 +236,7 @@ def _with_faults(verdict: Verdict, faults: Sequence[Rejected], where: str = "") 
         verdict,
         faults=[_fault(each, where) for each in faults[:MAX_LISTED]],
         reasons=Counter(str(each.reason) for each in faults),
-        is_refused=not verdict.accepted,
+        is_refused=not verdict.accepted and bool(faults),
         is_too_large=any(
             each.reason is Reason.RECORD_TOO_LARGE and each.event_index is None for each in faults
         ),
