@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -21,6 +22,7 @@ from pipeline.formats.limits import (
     MAX_MADE_BYTES,
     MAX_RECORD_BYTES,
     MAX_REPEATED_CHARS,
+    MAX_RESOURCE_BYTES,
 )
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.formats.translation import Sender, TranslatedEvent, Translation, pack
@@ -259,3 +261,48 @@ def test_no_format_becomes_more_than_one_body_may(name: str) -> None:
     found = translate(body, NOW_MS, EMBRACE)
     assert isinstance(found, Translation) and found.records and not found.refused
     assert len(body) < made_of(found) < min(factor * len(body), MAX_MADE_BYTES)
+
+
+CRASHED = {
+    # 900 attributes of a resource take a millisecond to be put in order.
+    **{f"k{at}": ["1"] for at in range(900)},
+    **DEVICE,
+}
+
+
+@pytest.mark.parametrize("case", ["the same version", "few versions", "too large with any"])
+def test_the_resource_of_a_crash_is_made_once_for_each_version_that_fits(case: str) -> None:
+    """A message has up to 100,000 crashes that later processes tell of."""
+    names = {"the same version": 1, "few versions": 20, "too large with any": 20_000}
+    pad = {"pad": "x" * (50_000 if case != "too large with any" else 50_310)}
+    records = (
+        {"event_name": "app.crash", "attributes": {"service.version": f"{at % names[case]:05}"}}
+        for at in range(20_000)
+    )
+    value = logs(*records, resource={**CRASHED, **pad}).SerializeToString()
+    began = process_time()
+    found = translated(value)
+    assert process_time() - began < 6
+    refused = Counter((each.reason, each.path.partition(".logRecords")[0]) for each in found.refused)
+    fault = (Reason.RESOURCE_TOO_LARGE, "resourceLogs[0].scopeLogs[0]")
+    assert refused == ({fault: 20_000} if case == "too large with any" else {})
+
+
+@pytest.mark.parametrize(
+    "said", [{}, {"service.version": "1"}, {"service.version": "é\n", "os.version": ["1"]}]
+)
+def test_the_resource_of_a_crash_is_measured_to_the_byte(said: dict[str, Any]) -> None:
+    told = {"service.version": "12", "app.build_id": "ü"}
+    largest = 0
+    for pad in range(65_380, 65_500):
+        message = logs(
+            {"event_name": "app.crash", "attributes": dict(told)},
+            resource={**DEVICE, **said, "pad": "x" * pad},
+        )
+        found = translated(message.SerializeToString())
+        for record in found.records:
+            largest = len(bytes(_events.decode(record.value)["resource"]))
+        if found.refused:
+            break
+    assert largest == MAX_RESOURCE_BYTES
+    assert [each.reason for each in found.refused] == [Reason.RESOURCE_TOO_LARGE]

@@ -10,7 +10,7 @@ import orjson
 
 from pipeline.formats.bounded_cache import BoundedCache
 from pipeline.formats.identity import canonical_resource, canonical_user
-from pipeline.formats.limits import MAX_ID_CHARS, MAX_PERSONAS, MAX_PROPERTY_VALUE_CHARS
+from pipeline.formats.limits import MAX_ID_CHARS, MAX_PERSONAS, MAX_PROPERTY_VALUE_CHARS, MAX_RESOURCE_BYTES
 from pipeline.formats.options import Options
 from pipeline.formats.otlp.flaw import Flaw
 from pipeline.formats.otlp.ids import fitting
@@ -99,6 +99,8 @@ class ResourceIdentity:
         self._attributes = _native(attributes)
         self._resource = _canonical(self._attributes)
         user, _ = _user({}, self._of_user, False)
+        self._earlier: dict[tuple[str, ...], str] = {}
+        """Resources by what later processes said: each is that of an event, and those are bounded together."""
         self._usual = Sender(self.app_id, self.device_id, self._resource, user)
 
     def of_record(self, attributes: Attributes, is_special: bool) -> tuple[Sender, str]:
@@ -142,7 +144,17 @@ class ResourceIdentity:
         said = {key: attributes.pop(key) for key in OF_CRASHED_PROCESS if key in attributes}
         if not said:
             return sender
-        return sender._replace(resource=_canonical({**self._attributes, **said}))
+        told = _canonical(said)
+        resource = self._earlier.get((*said, told))
+        if resource is None:
+            replaced = {key: self._attributes[key] for key in said if key in self._attributes}
+            size = len(self._resource.encode()) + _inner_bytes(told) - _inner_bytes(_canonical(replaced))
+            if size > MAX_RESOURCE_BYTES + 1:
+                raise Flaw(
+                    Reason.RESOURCE_TOO_LARGE, "", f"resource: {size} bytes, at most {MAX_RESOURCE_BYTES}"
+                )
+            resource = self._earlier[*said, told] = _canonical({**self._attributes, **said})
+        return sender._replace(resource=resource)
 
 
 def _app_id(attributes: Attributes, names: Sequence[str], beside: str) -> str:
@@ -199,6 +211,11 @@ def _canonical(attributes: Attributes) -> str:
     if isinstance(found, Rejected):
         raise Flaw(found.reason, "", found.detail)
     return found
+
+
+def _inner_bytes(told: str) -> int:
+    """What facts have in the canonical JSON of a resource, the comma included."""
+    return len(told.encode()) - 1 if told != "{}" else 0
 
 
 def _valid(value: Any) -> bool:
