@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable
@@ -12,9 +13,11 @@ from time import process_time
 from typing import Any
 
 import msgspec
+import orjson
 import pytest
 
 from pipeline.formats import embrace, faro, measure, native, otlp, sentry
+from pipeline.formats.bounded_cache import BoundedCache
 from pipeline.formats.format import Beside
 from pipeline.formats.limits import (
     MAX_BODY_BYTES,
@@ -306,3 +309,14 @@ def test_the_resource_of_a_crash_is_measured_to_the_byte(said: dict[str, Any]) -
             break
     assert largest == MAX_RESOURCE_BYTES
     assert [each.reason for each in found.refused] == [Reason.RESOURCE_TOO_LARGE]
+
+
+def test_who_is_remembered_takes_no_more_memory_than_is_counted() -> None:
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    kept = BoundedCache(lambda text: text.decode(), sys.getsizeof, 1_000_000)
+    for at in range(3_000):
+        kept[orjson.dumps({"id": f"user {at}"})]
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(kept) == 3_000 and after - before < kept.byte_count
