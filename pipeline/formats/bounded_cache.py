@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -34,7 +34,11 @@ class BoundedCache(dict[K, T], Generic[K, T]):
         if self.byte_count + size > self._max_bytes:
             self.clear()
             self.byte_count = 0
-        self[text] = made
+        if isinstance(text, bytes):
+            # orjson leaves the room that it took for a text behind it: kilobytes that no size tells of.
+            self[cast(K, bytes(memoryview(text)))] = made
+        else:
+            self[text] = made
         self.byte_count += size
         return made
 
