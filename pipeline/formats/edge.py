@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from hashlib import blake2b
 
 import msgspec
-import orjson
 
 from pipeline import topics
 from pipeline.domain.privacy import Privacy, Rules, Samplings
@@ -19,6 +18,7 @@ from pipeline.formats.native.cleaner import NOT_STRICT, Cleaner
 from pipeline.formats.native.key import key_of
 from pipeline.formats.native.routed import told
 from pipeline.formats.rejected import Rejected
+from pipeline.formats.strict_json import dumps, parse
 
 _MANY_APPS = 10_000
 _NATIVE = (topics.SDK_EVENTS, "native-events")
@@ -84,11 +84,7 @@ class Edge:
         it and it cannot be read. Never raises because of them."""
         if not value:
             return value
-        try:
-            is_native = topic in _NATIVE
-            made = self._native(key, value) if is_native else self._foreign(value)
-        except NOT_STRICT:
-            made = None
+        made = self._native(key, value) if topic in _NATIVE else self._foreign(value)
         if made is None and not any(cleaner.may_be_in(value) for cleaner in self._named_in(value)):
             return value
         return made
@@ -112,7 +108,12 @@ class Edge:
                 yield self._cleaner(app_id)
 
     def _native(self, key: bytes | None, value: bytes) -> bytes | None:
-        return _cleaned(self.cleaner_of(key_of(value) or key), value)
+        cleaner = self.cleaner_of(key_of(value) or key)
+        tree = parse(value, None)
+        if isinstance(tree, Rejected):
+            return _mended(cleaner, value)
+        # Also what nobody knows of it is kept, so nothing that is named may be there either.
+        return value if cleaner.leaves(value) and cleaner.anything(tree) == tree else cleaner.record(value)
 
     def _foreign(self, value: bytes) -> bytes | None:
         read = read_json(value, None)
@@ -121,17 +122,18 @@ class Edge:
         tree = read.tree
         for cleaner in self._named_in(value):
             tree = cleaner.anything(tree)
-        return value if tree == read.tree else orjson.dumps(tree)
+        return value if tree == read.tree else dumps(tree)
 
 
 def _cleaned(cleaner: Cleaner, value: bytes) -> bytes | None:
     """As the rules leave it; None if it cannot be read."""
     if cleaner.leaves(value):
         return value
-    try:
-        return cleaner.record(value)
-    except NOT_STRICT:
-        mended = told(value)
+    return _mended(cleaner, value) if isinstance(parse(value, None), Rejected) else cleaner.record(value)
+
+
+def _mended(cleaner: Cleaner, value: bytes) -> bytes | None:
+    mended = told(value)
     return None if mended is None else cleaner.record(mended)
 
 

@@ -17,10 +17,16 @@ from pipeline.domain.privacy import KEEP, Rules
 from pipeline.errors import Terminal
 from pipeline.formats.bounded_cache import BoundedCache
 from pipeline.formats.identity import canonical_resource, canonical_user
-from pipeline.formats.limits import MAX_PROPERTY_VALUE_CHARS, MAX_RECORD_BYTES, MAX_RESOURCE_BYTES
+from pipeline.formats.limits import (
+    MAX_NESTING,
+    MAX_PROPERTY_VALUE_CHARS,
+    MAX_RECORD_BYTES,
+    MAX_RESOURCE_BYTES,
+)
 from pipeline.formats.meaning import STATED
 from pipeline.formats.privacy.walk import ATTRIBUTES, DROPPED, PROPERTIES, RESOURCE, USER_IDS, Scope, Walk
 from pipeline.formats.rejected import Rejected
+from pipeline.formats.strict_json import dumps, parse
 
 _OF_ENVELOPE = frozenset(("v", "app_id", "device_id", "batch_id", "sent_at", "resource", "user", "events"))
 _OF_EVENT = frozenset(("id", "name", "time", "seq", "session_id", "attributes", "raw_time", "repaired"))
@@ -45,7 +51,7 @@ _head = msgspec.json.Decoder(_Head).decode
 Canonical = Callable[[bytes], "str | Rejected"]
 
 NOT_STRICT = (msgspec.DecodeError, orjson.JSONDecodeError, UnicodeDecodeError, RecursionError)
-"""What `Cleaner.record` raises of what is no strict JSON, or no object."""
+"""What readers of single parts of a record raise of what is no strict JSON, or of another shape."""
 
 
 class HoldsPrivate(Terminal):
@@ -93,13 +99,14 @@ class Cleaner:
         self._users = BoundedCache(self._user, sys.getsizeof, kept_bytes)
 
     def first(self, value: bytes | None) -> bytes | None:
-        """A record before its events are read: cleaned where rules of the app's own may name something in it."""
-        if not value or not self.has_own or not self._shows(value):
+        """A record before its events are read: cleaned where rules of the app's own may name something in it.
+
+        What `parse` does not take stays as it is: it is cleaned once it is mended, or refused by whoever reads it,
+        for what it is and not for what the rules would leave of it.
+        """
+        if not value or not self.has_own or len(value) > MAX_RECORD_BYTES or not self._shows(value):
             return value
-        try:
-            return self.record(value)
-        except NOT_STRICT:
-            return value  # It is cleaned once it is mended.
+        return value if isinstance(parse(value, MAX_RECORD_BYTES), Rejected) else self.record(value)
 
     def leaves(self, value: bytes) -> bool:
         """Whether the rules surely have nothing to do in a record; quick where that is so."""
@@ -114,7 +121,9 @@ class Cleaner:
             return not count
         try:
             user = bytes(_head(value).user)
-            return bool(user) and canonical_user(user) == self.user(user)
+            if not user or user.count(b"{") + user.count(b"[") > MAX_NESTING:
+                return False
+            return canonical_user(user) == self.user(user)
         except NOT_STRICT:
             return False
 
@@ -125,7 +134,7 @@ class Cleaner:
         return self._users[raw] if len(raw) <= _CACHED_BYTES else self._user(raw)
 
     def record(self, value: bytes) -> bytes:
-        """The record of what the rules leave, without fields that nobody knows. Raises NOT_STRICT.
+        """The record of what the rules leave, without fields that nobody knows; `parse` has taken it.
 
         What hashes would make too large for a record is dropped in place of hashing it.
         """
@@ -164,7 +173,6 @@ class Cleaner:
         return canonical_user(self._user_block(raw, shrinks=False))
 
     def _record(self, value: bytes, *, shrinks: bool) -> bytes:
-        orjson.loads(value)  # msgspec passes over some of what no other reader takes
         made = {}
         for name, each in _fields(value).items():
             raw = bytes(each)
@@ -210,7 +218,7 @@ class Cleaner:
             if value == tree[name]:
                 made[name] = members[name]
             elif not shrinks:
-                made[name] = msgspec.Raw(orjson.dumps(fitting(value)))
+                made[name] = msgspec.Raw(dumps(fitting(value)))
         return _encode(made)
 
     def _user_block(self, raw: bytes, *, shrinks: bool) -> bytes:
@@ -232,7 +240,7 @@ class Cleaner:
 
     def _property(self, value: Any) -> Any:
         """A property that was changed: hashed as a whole where it is too long now."""
-        text = value if isinstance(value, str) else orjson.dumps(value).decode()
+        text = value if isinstance(value, str) else dumps(value).decode()
         return value if len(text) <= MAX_PROPERTY_VALUE_CHARS else self._walk.hashed(text)
 
 
