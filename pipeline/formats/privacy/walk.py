@@ -21,6 +21,16 @@ QUERIES = frozenset(("url.query", "http.query"))
 _USER_ID = "user_id"
 _USER = "user"
 _LIKE_USERS = frozenset(("m", "metadata", "person", "profile", "customer", "account", "traits", "contact"))
+_PAIR = frozenset(("key", "value"))
+_TYPES = frozenset(
+    f"{kind}{end}"
+    for kind in ("string", "bool", "int", "double", "bytes", "array", "kvlist")
+    for end in ("Value", "_value")
+)
+"""Of OTLP's values: names of nothing."""
+_BETWEEN = _TYPES | {"attributes", "properties", "value", "values"}
+"""What stands between a name and what it names, in one format or another."""
+_NAMES_AROUND = 4
 _MAX_PATH_CHARS = 256
 """A longer path is not looked at; the name of the member itself always is."""
 
@@ -53,6 +63,7 @@ class Walk:
         """Built-in names that this app does not keep."""
         self.patterns = Patterns((*rules.drop, *rules.hash, *rules.mask))
         """What names attributes of which something is done."""
+        self._puts = {HASH: self.hashed, MASK: _mask, _USER_ID: self.user_id}
         self._looks = rules.looks_for_people or rules.queries != KEEP
 
     @property
@@ -118,44 +129,64 @@ class Walk:
                 made.append(new)
         return made
 
-    def anywhere(self, value: Any, parent: str = "") -> Any:
-        """A tree of any format: names and texts are looked at wherever they are, and pairs of `key` and `value`."""
+    def anywhere(self, value: Any, outer: tuple[str, ...] = ()) -> Any:
+        """A tree of any format: names and texts are looked at wherever they are, and pairs of `key` and `value`.
+
+        `outer` are the names around it, the last ones: what is between a name and its value is none of them.
+        """
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, list):
             items = []
             for item in value:
-                new = self.anywhere(item, parent)
+                new = self.anywhere(item, outer)
                 if new is not DROPPED:
                     items.append(new)
             return items
         if not isinstance(value, dict):
             return value
-        name = value.get("key")
-        if isinstance(name, str) and "value" in value:
-            action = self._action_anywhere(name, parent)
-            if action == DROP:
-                return DROPPED
-            if action in (HASH, MASK):
-                put = self.hashed if action == HASH else _mask
-                return {**value, "value": leaves(value["value"], put)}
+        pair = value.get("key") if "value" in value else None
+        of_pair = self._action_anywhere(pair, outer) if isinstance(pair, str) else None
+        if of_pair == DROP:
+            return DROPPED
         made = {}
         for each, inner in value.items():
-            action = self._action_anywhere(each, parent)
-            if action in (HASH, MASK):
-                made[each] = leaves(inner, self.hashed if action == HASH else _mask)
+            is_of_pair = of_pair is not None and each in _PAIR
+            if is_of_pair and each == "key":
+                made[each] = inner
+                continue
+            name = str(pair) if is_of_pair else each
+            action = of_pair if is_of_pair else self._action_anywhere(each, outer)
+            if action in (HASH, MASK, _USER_ID):
+                made[each] = leaves(inner, self._puts[action])
             elif action != DROP:
-                new = inner if action == KEEP else self.anywhere(inner, each)
+                around = outer if name in _BETWEEN else (*outer[1 - _NAMES_AROUND :], name)
+                new = inner if action == KEEP else self.anywhere(inner, around)
                 if new is not DROPPED:
                     made[each] = new
         return made
 
-    def _action_anywhere(self, name: str, parent: str) -> str:
-        """As `_action`, where the format is not known: a name counts as a user's in whatever looks like one's."""
-        action = self._action(name, name, RESOURCE)
-        if not action and parent and (_USER in lower(parent) or lower(parent) in _LIKE_USERS):
-            action = self._action(name, name, PROPERTIES)
-        return HASH if action == _USER_ID else action
+    def _action_anywhere(self, name: str, outer: tuple[str, ...]) -> str:
+        """As `_action`, where the format is not known: a name counts as a user's in whatever looks like one's, and a
+        path may begin at any name around it."""
+        if name in STEERING or name in _TYPES:
+            return ""
+        if name in _BETWEEN:
+            outer = ()
+        paths = [lower(name)]
+        for around in reversed(outer):
+            paths.append(f"{lower(around)}.{paths[-1]}")
+        if outer and (_USER in (parent := lower(outer[-1])) or parent in _LIKE_USERS):
+            paths.append(f"{_USER}.{paths[0]}")
+        for action, patterns in self._lists:
+            if any(map(patterns.matches, paths)):
+                return action
+        if not self.left_out.isdisjoint(paths):
+            return DROP
+        rules = self._rules
+        if (rules.user_id != KEEP or rules.looks_for_people) and not USER_IDS.isdisjoint(paths):
+            return _USER_ID
+        return rules.queries if rules.queries != KEEP and not QUERIES.isdisjoint(paths) else ""
 
     def _action(self, name: str, path: str | None, scope: Scope) -> str:
         """What becomes of a member, empty if nothing names it; `path` has dots between the names from the root on,
