@@ -13,6 +13,7 @@ import msgspec
 from pipeline import topics
 from pipeline.domain.privacy import Privacy, Rules, Samplings
 from pipeline.formats.body_cleaner import BodyCleaner
+from pipeline.formats.bounded_cache import BoundedCache, SharedBound
 from pipeline.formats.identity import KEPT_BYTES
 from pipeline.formats.native.cleaner import NOT_STRICT, Cleaner
 from pipeline.formats.native.key import key_of
@@ -20,7 +21,9 @@ from pipeline.formats.native.routed import told
 from pipeline.formats.rejected import Rejected
 from pipeline.formats.strict_json import parse
 
-_MANY_APPS = 10_000
+_ALL_APPS_BYTES = 40_000_000
+"""Of the rules of single apps, compiled, and of the resources and users that they have cleaned: of all apps together,
+however many there are, besides those that share the default (`KEPT_BYTES`)."""
 _NATIVE = (topics.SDK_EVENTS, "native-events")
 _KEPT_UNDER_APP = "embrace-events"
 """Its refused records are kept under `app/device`."""
@@ -46,8 +49,9 @@ class Edge:
         if not privacy.default.needs_secret:
             # All apps share it, and what it remembers.
             self._default = Cleaner(privacy.default, kept_bytes=KEPT_BYTES)
-        self._cleaners: dict[str, Cleaner] = {}
-        self._of_all = tuple(Cleaner(rules, "", secret) for rules in privacy.of_all())
+        self._bound = SharedBound(_ALL_APPS_BYTES)
+        self._cleaners = BoundedCache(self._made, lambda cleaner: cleaner.byte_count, self._bound)
+        self._of_all = tuple(Cleaner(rules, "", secret, kept_bytes=self._bound) for rules in privacy.of_all())
         self.only = self._default if not privacy.by_app else None
         """The rules of all apps; None where they differ, or hash."""
         self.samples = any(each.sample_rate < 1 for each in (samplings.default, *samplings.by_app.values()))
@@ -100,12 +104,10 @@ class Edge:
         rules = self._privacy.of(app_id)
         if self._default is not None and rules is self._privacy.default:
             return self._default
-        found = self._cleaners.get(app_id)
-        if found is None:
-            if len(self._cleaners) >= _MANY_APPS:
-                self._cleaners.clear()
-            found = self._cleaners[app_id] = Cleaner(rules, app_id, self._secret)
-        return found
+        return self._cleaners[app_id]
+
+    def _made(self, app_id: str) -> Cleaner:
+        return Cleaner(self._privacy.of(app_id), app_id, self._secret, kept_bytes=self._bound)
 
 
 def _app_of(topic: str, key: bytes | None, value: bytes) -> str | None:

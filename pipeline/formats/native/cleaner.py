@@ -15,7 +15,7 @@ import orjson
 
 from pipeline.domain.privacy import KEEP, Rules
 from pipeline.errors import Terminal
-from pipeline.formats.bounded_cache import BoundedCache
+from pipeline.formats.bounded_cache import BoundedCache, SharedBound
 from pipeline.formats.identity import canonical_resource, canonical_user
 from pipeline.formats.limits import (
     MAX_NESTING,
@@ -36,6 +36,7 @@ _UNFIT = b'["***"]'
 _SIGNS_OF_USERS = (b"mail", b"user.", b'user"')
 _CACHED_BYTES = 4_096
 _KEPT_BYTES = 1_000_000
+_OWN_BYTES, _PATTERN_BYTES = 10_000, 1_000
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _list = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -74,9 +75,14 @@ class Cleaner:
     """The rules of one app, or of all that have the same and hash nothing. Pure, but for what it remembers."""
 
     def __init__(
-        self, rules: Rules, app_id: str = "", secret: str = "", *, kept_bytes: int = _KEPT_BYTES
+        self,
+        rules: Rules,
+        app_id: str = "",
+        secret: str = "",
+        *,
+        kept_bytes: int | SharedBound = _KEPT_BYTES,
     ) -> None:
-        """Of resources, and of users, at most `kept_bytes` are remembered."""
+        """Of resources, and of users, at most `kept_bytes` are remembered; of both, where the bound is shared."""
         self._walk = walk = Walk(rules, app_id, secret)
         names = walk.left_out
         if rules.user_id != KEEP:
@@ -95,6 +101,10 @@ class Cleaner:
         """As `canonical_resource`, of what the rules leave."""
         self.user: Canonical = canonical_user if self.is_idle else self._user_kept
         """As `canonical_user`, of what the rules leave."""
+        self.byte_count = _OWN_BYTES + _PATTERN_BYTES * (
+            len(rules.keep) + len(rules.drop) + len(rules.hash) + len(rules.mask)
+        )
+        """About what it takes besides what it remembers: its rules, compiled."""
         self._resources = BoundedCache(self._resource, sys.getsizeof, kept_bytes)
         self._users = BoundedCache(self._user, sys.getsizeof, kept_bytes)
 
