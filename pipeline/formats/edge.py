@@ -12,6 +12,7 @@ import msgspec
 
 from pipeline import topics
 from pipeline.domain.privacy import Privacy, Rules, Samplings
+from pipeline.formats import registry
 from pipeline.formats.body_cleaner import BodyCleaner
 from pipeline.formats.bounded_cache import BoundedCache, SharedBound
 from pipeline.formats.identity import KEPT_BYTES
@@ -97,7 +98,11 @@ class Edge:
         app_id = _app_of(topic, key, value)
         cleaners = self._of_all if app_id is None else (self._cleaner(app_id),)
         body = BodyCleaner(cleaners)
-        made = _native(cleaners, value) if topic in _NATIVE else body.json(value)
+        if topic in _NATIVE:
+            made = _native(cleaners, value)
+        else:
+            format = next((each for each in registry.FORMATS if each.topic == topic), None)
+            made = body.json(value) if format is None else format.cleaned(value, body)
         return body.opaque(value) if made is None else made
 
     def _cleaner(self, app_id: str) -> Cleaner:

@@ -6,8 +6,9 @@ whether a record went through the router makes no difference to what is stored o
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -24,7 +25,16 @@ from pipeline.formats.limits import (
     MAX_RESOURCE_BYTES,
 )
 from pipeline.formats.meaning import STATED
-from pipeline.formats.privacy.walk import ATTRIBUTES, DROPPED, PROPERTIES, RESOURCE, USER_IDS, Scope, Walk
+from pipeline.formats.privacy.walk import (
+    ATTRIBUTES,
+    DROPPED,
+    LIKE_USERS,
+    PROPERTIES,
+    RESOURCE,
+    USER_IDS,
+    Scope,
+    Walk,
+)
 from pipeline.formats.rejected import Rejected
 from pipeline.formats.strict_json import dumps, parse
 
@@ -33,7 +43,13 @@ _OF_EVENT = frozenset(("id", "name", "time", "seq", "session_id", "attributes", 
 _NOTHING = (b"", b"null")
 _UNFIT = b'["***"]'
 """In place of what has another shape than it must have: it is refused as that was."""
-_SIGNS_OF_USERS = (b"mail", b"user.", b'user"')
+_ESCAPED = re.compile(rb"\\u00([2-7][0-9a-fA-F])")
+_ENDS_NAME = rb"(?:\\*\"|\x12)"
+"""What follows the name of a member: in JSON (also in a text of JSON) a quote, in protobuf the tag of its value."""
+_PARENTS = re.compile(
+    rb"(?:user[a-z0-9_.-]{0,64}|\b(?:%b))%b" % ("|".join(sorted(LIKE_USERS)).encode(), _ENDS_NAME)
+)
+"""In lower case, what names an object of a user's."""
 _CACHED_BYTES = 4_096
 _KEPT_BYTES = 1_000_000
 _OWN_BYTES, _PATTERN_BYTES = 10_000, 1_000
@@ -91,6 +107,9 @@ class Cleaner:
             # Their members have these names, too.
             names |= {name.partition(".")[0] for name in names}
         self.watched = Watched(STATED | names, names)
+        whole = {name for name in names if "." in name}
+        self._whole_names = _named(whole, rb"(?![a-z0-9_])")
+        self._own_names = _named({name.partition(".")[2] for name in whole}, _ENDS_NAME)
         self._signs = None if rules.addresses != KEEP else _signs(walk)
         self.has_own = not walk.is_only_built_in
         """Whether the app has rules besides the built-in ones: `first` is for these."""
@@ -158,10 +177,15 @@ class Cleaner:
 
     def may_be_in(self, value: bytes) -> bool:
         """Whether bytes that are no JSON may hold something that the rules name."""
-        lowered = value.lower()
+        lowered = _ESCAPED.sub(lambda found: bytes.fromhex(found[1].decode()), value).lower()
         if self.has_own and (self._signs is None or any(sign in lowered for sign in self._signs)):
             return True
-        return bool(self.watched.private) and any(sign in lowered for sign in _SIGNS_OF_USERS)
+        if self._whole_names is None or self._own_names is None:
+            return False
+        if self._whole_names.search(lowered):
+            return True
+        parent = _PARENTS.search(lowered)
+        return parent is not None and self._own_names.search(lowered, parent.end()) is not None
 
     def _shows(self, value: bytes) -> bool:
         """Whether a record may hold what rules of the app's own name."""
@@ -203,7 +227,7 @@ class Cleaner:
 
     def _event(self, raw: bytes, *, shrinks: bool) -> bytes:
         if raw[:1] != b"{":
-            return raw if raw in _NOTHING else _UNFIT
+            return raw if raw in (*_NOTHING, _UNFIT[1:-1]) else _UNFIT
         made = {}
         for name, each in _fields(raw).items():
             if name == "attributes":
@@ -252,6 +276,12 @@ class Cleaner:
         """A property that was changed: hashed as a whole where it is too long now."""
         text = value if isinstance(value, str) else dumps(value).decode()
         return value if len(text) <= MAX_PROPERTY_VALUE_CHARS else self._walk.hashed(text)
+
+
+def _named(names: Iterable[str], end: bytes) -> re.Pattern[bytes] | None:
+    """What finds one of these names with that end in lower case; None if there are none."""
+    listed = b"|".join(re.escape(name).encode() for name in sorted(names))
+    return re.compile(rb"(?<![a-z0-9_])(?:%b)%b" % (listed, end)) if listed else None
 
 
 def _lone(raw: bytes) -> msgspec.Raw:

@@ -3,6 +3,7 @@
 from pipeline.formats.format import Format
 from pipeline.formats.limits import MAX_BODY_BYTES
 from pipeline.formats.otlp import message
+from pipeline.formats.otlp.cleaned import cleaned
 from pipeline.formats.otlp.decode import holds, translator
 
 __all__ = ["LOGS", "SPANS"]
@@ -17,6 +18,7 @@ def _format(signal: message.Signal) -> Format:
         key_of=lambda document, file_name: file_name.encode(),
         translate=translator(signal),
         holds=holds(signal),
+        cleaned=cleaned(signal),
     )
 
 

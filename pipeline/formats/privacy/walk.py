@@ -20,7 +20,7 @@ USER_IDS = frozenset(("user.id", "enduser.id"))
 QUERIES = frozenset(("url.query", "http.query"))
 _USER_ID = "user_id"
 _USER = "user"
-_LIKE_USERS = frozenset(("m", "metadata", "person", "profile", "customer", "account", "traits", "contact"))
+LIKE_USERS = frozenset(("m", "metadata", "person", "profile", "customer", "account", "traits", "contact"))
 _PAIR = frozenset(("key", "value"))
 _TYPES = frozenset(
     f"{kind}{end}"
@@ -176,7 +176,7 @@ class Walk:
         paths = [lower(name)]
         for around in reversed(outer):
             paths.append(f"{lower(around)}.{paths[-1]}")
-        if outer and (_USER in (parent := lower(outer[-1])) or parent in _LIKE_USERS):
+        if outer and (_USER in (parent := lower(outer[-1])) or parent in LIKE_USERS):
             paths.append(f"{_USER}.{paths[0]}")
         for action, patterns in self._lists:
             if any(map(patterns.matches, paths)):
