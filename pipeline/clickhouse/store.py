@@ -127,6 +127,8 @@ class Store:
             "autogenerate_session_id": False,
             "client_name": "session-pipeline",
         }
+        self.untaken: dict[str, str] = {}
+        """Tables whose rows ClickHouse does not take just now, and what it says; they are tried again."""
         self._hosts = [(self._options["host"], self._options["port"]), *hosts]
         self._host = 0
         self.cluster = cluster(self.database) if cluster else None
@@ -294,6 +296,7 @@ class Store:
                 await asyncio.get_running_loop().run_in_executor(self._threads, insert)
             except Unreachable as error:
                 tries += 1
+                self.untaken[table] = str(error)
                 pause_s = _pause_s(tries)
                 log.warning(
                     "ClickHouse %s took no rows for %s (try %d, next in %.1f s): %s",
@@ -301,6 +304,7 @@ class Store:
                 )  # fmt: skip
                 await pause(pause_s)
             else:
+                self.untaken.pop(table, None)
                 if tries:
                     log.info("ClickHouse %s takes rows for %s again", self._shown_url, table)
                 return

@@ -60,6 +60,16 @@ class Lookout:
             for part, ask in asked:
                 self._health.watch(of_role + part, lambda ask=ask, app=app: ask(app))  # type: ignore[misc]
 
+    def watch_inserts(self, storing: Store) -> None:
+        """From now on it is a fault where rows are not taken: of a full disk, too many parts, a missing right."""
+        self._health.watch(
+            "inserts",
+            lambda: "; ".join(
+                f"rows for {table} are not taken: {said}"[:_SHOWN_CHARS]
+                for table, said in sorted(storing.untaken.copy().items())
+            ),
+        )
+
     async def _look(self) -> None:
         while True:
             self._health.look()
@@ -68,7 +78,11 @@ class Lookout:
 
     def _ask_clickhouse(self, asked: Store) -> None:
         while True:
-            self._of_clickhouse = _clickhouse_fault(asked)
+            try:
+                self._of_clickhouse = _clickhouse_fault(asked)
+            except Exception as error:
+                # Whatever it is, the last answer is no answer any more.
+                self._of_clickhouse = f"it cannot be asked: {error!r}"[:_SHOWN_CHARS]
             time.sleep(_ASK_CLICKHOUSE_S)
 
 

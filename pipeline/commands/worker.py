@@ -86,14 +86,16 @@ def _apps(
     keeping = Keeping(
         settings.retentions, settings.dead_letter_retention_days, settings.dead_letters_per_minute
     )
+    storing = store(settings)
     build = {
         "router": lambda: router_app(frame, options(settings)),
         "sessionizer": lambda: sessionizer_app(frame, settings.policies, encode),
-        "sink": lambda: sink_app(frame, store(settings), bounds, keeping),
+        "sink": lambda: sink_app(frame, storing, bounds, keeping),
     }
     names = ROLES if role == "all" else (role,)
     apps = [build[name]() for name in names]
     watch.watch_apps(list(zip(names, apps, strict=True)))
+    watch.watch_inserts(storing)
     waiting = len(apps)
 
     async def ready() -> None:

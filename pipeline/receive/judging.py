@@ -80,7 +80,7 @@ class Verdict:
     apps: set[str] = field(default_factory=set)
     """The apps that the body claims to be of, as far as it can be read."""
     is_refused: bool = False
-    """Nothing of it is sound."""
+    """Nothing of it is sound. What says nothing, as spans that an SDK keeps for itself, is no fault."""
     is_too_large: bool = False
 
     @property
@@ -114,6 +114,15 @@ def whole(topic: str) -> Judge:
                 set() if isinstance(later, Rejected) else _apps(each.key for each in later.records)
             )
         return _with_faults(verdict, faults)
+
+    return judge
+
+
+def whole_of(signal: Format, other: str) -> Judge:
+    """Judges bodies that are of the one format, of OTLP, or else of the other topic."""
+
+    def judge(body: bytes, sent: SentWith) -> Verdict:
+        return whole(signal.topic if signal.holds(body) else other)(body, sent)
 
     return judge
 
@@ -210,7 +219,7 @@ def _with_faults(verdict: Verdict, faults: Sequence[Rejected], where: str = "") 
         verdict,
         faults=[_fault(each, where) for each in faults[:MAX_LISTED]],
         reasons=Counter(str(each.reason) for each in faults),
-        is_refused=not verdict.accepted,
+        is_refused=not verdict.accepted and bool(faults),
         is_too_large=any(
             each.reason is Reason.RECORD_TOO_LARGE and each.event_index is None for each in faults
         ),

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from pipeline.formats import faro, measure, native
+from pipeline.formats import otlp as otlp_format
 from pipeline.formats import sentry as of_sentry
 from pipeline.formats.format import Headers
 from pipeline.formats.sentry.sender import PROJECT_HEADER
 from pipeline.receive.answers import JSON, PROTOBUF, Style, listing, otlp, sentry
-from pipeline.receive.judging import Judge, envelopes, whole
+from pipeline.receive.judging import Judge, envelopes, whole, whole_of
 
 _OTLP_LOGS, _OTLP_SPANS, _EMBRACE = "otlp_logs", "otlp_spans", "embrace-events"
 TEXT = "text/plain"
@@ -71,6 +72,13 @@ ROUTES: tuple[Route, ...] = (
         content_types=(JSON, TEXT, "application/x-sentry-envelope", "application/octet-stream"),
         record_headers=project,
     ),
-    Route("/v2/spans", "embrace", whole(_EMBRACE), listing(), record_headers=copied("X-EM-AID", "X-EM-DID")),
-    Route("/v2/logs", "embrace", whole(_EMBRACE), listing(), record_headers=copied("X-EM-AID", "X-EM-DID")),
+    # Of Embrace's SDKs that for browsers sends OTLP, to the same addresses.
+    Route(
+        "/v2/spans", "embrace", whole_of(otlp_format.SPANS, _EMBRACE), listing(),
+        record_headers=copied("X-EM-AID", "X-EM-DID"),
+    ),
+    Route(
+        "/v2/logs", "embrace", whole_of(otlp_format.LOGS, _EMBRACE), listing(),
+        record_headers=copied("X-EM-AID", "X-EM-DID"),
+    ),
 )  # fmt: skip

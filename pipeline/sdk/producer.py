@@ -71,7 +71,7 @@ class Producer:
             if count is None:
                 front.full(device, payload)
                 return False
-        if count == 1:
+        if count == 1 or self._thread is None:
             self._wake()
         return True
 
@@ -82,6 +82,7 @@ class Producer:
         """
         turn = self._front.box.turn()
         if self._front.box.waiting(turn):
+            self._wake()
             self._call(lambda courier: courier.hurry())
             self._front.box.wait(turn, None if timeout_s is None else monotonic() + timeout_s)
         undelivered = self._front.undelivered(turn)
@@ -97,6 +98,7 @@ class Producer:
         turn = self._front.box.turn()
         try:
             if self._front.box.waiting(turn):
+                self._wake()
                 self._call(lambda courier: courier.hurry())
                 self._front.box.wait(turn, monotonic() + timeout_s)
         finally:

@@ -180,6 +180,6 @@ def test_days_of_the_ledger_are_all_of_it_together(histories: list[History]) -> 
     spans = [(day, day + timedelta(days=1)) for day in days] + [(date(1970, 1, 1), days[-1])]
     parts = [account(f"ledger_between(from = '{first}', until = '{until}')") for first, until in spans]
     assert [sum(column) for column in zip(*parts, strict=True)] == account("ledger")
-    assert parts[0] == parts[1] == parts[2] == [5, 21, 20, 0, 1, 0, 0]
+    assert parts[0] == parts[1] == parts[2] == [5, 21, 20, 0, 1, 0, 0, 0]
     (lately,) = ledger_totals_lately(few.store.query)
     assert (lately.records, lately.events, lately.conflicts) == (7 * 5, 7 * 20, None)

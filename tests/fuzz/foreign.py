@@ -13,6 +13,7 @@ import msgspec
 import orjson
 
 from pipeline.domain.policy import Policies
+from pipeline.domain.privacy import Privacy, Samplings
 from pipeline.domain.retention import Retentions
 from pipeline.formats.limits import MAX_RECORD_BYTES
 from pipeline.formats.rejected import MAX_DETAIL_CHARS, Reason
@@ -221,6 +222,8 @@ class SettingsTarget:
             settings,
             policies=Policies(settings.policies.default),
             retentions=Retentions(settings.retentions.default),
+            samplings=Samplings(settings.samplings.default),
+            privacy=Privacy(),
         )
         require(again == expected, "settings are the same after a turn through the environment")
         return Seen(True, (len(settings.policies.by_app), settings == load({})))

@@ -89,6 +89,10 @@ OTLP_VALUES: tuple[object, ...] = (
     "log.record.uid", "app.crash.id", "event.name", "telemetry.sdk.language", "webjs", "fatal", "passive", "body",
     "metrickit.diagnostic.name", "MXMetricPayload", "SEVERITY_NUMBER_ERROR", "SPAN_KIND_CLIENT", "STATUS_CODE_ERROR",
     "1785776841000000000", 1785776841000000000, 1.785776841e18, "1.785776841e18", "9223372036854775807", -1, 3, 21,
+    "emb.type", "ux.session_part", "ux.view", "ux.tap", "perf.network_request", "sys.log", "sys.exception", "sys.exit",
+    "sys.android.crash", "sys.ios.crash", "emb.otel_log", "emb.state", "emb.user_session_id", "emb.crash_id",
+    "emb.terminated", "emb.heartbeat_time_unix_nano", "emb.session_part_end_reason", "web_soft_nav", "manual", "state",
+    "emb.private", "timestamp", "aei_session_part_id", "view.name", "tap.coords", "sys.ios.metrickit",
     "AQL/", "_-8", "NaN", "Infinity", "5B8EFFF798038103D269B633813FC60C", "0000000000000000", "zz", {}, [], None,
     {"stringValue": "x"}, {"intValue": "7"}, {"arrayValue": {"values": [{}]}}, {"kvlistValue": [{"key": "k"}]},
 )

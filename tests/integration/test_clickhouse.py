@@ -233,12 +233,14 @@ class TestInserts:
 
         async def pause(seconds: float) -> None:
             pauses.append(seconds)
+            # Whoever asks whether the worker is ready is told.
+            assert "does not exist" in store.untaken["ledger_records"]
             if len(pauses) == 3:
                 await asyncio.to_thread(migrate, store)
 
         row = ledger_row("sdk-events", 0, 7, received=1, refused=0)
         refused = asyncio.run(store.insert_forever("ledger_records", row, token="t", pause=pause))
-        assert refused == []
+        assert refused == [] and not store.untaken
         assert len(pauses) == 3
         assert all(0 < seconds <= 15 for seconds in pauses)
         assert one(store, "SELECT offset FROM ledger_records") == {"offset": 7}

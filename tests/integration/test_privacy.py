@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from pipeline import topics
 from pipeline.domain.privacy import Privacy, Rules, Sampling, Samplings
@@ -153,8 +153,8 @@ def logs(request: pytest.FixtureRequest, traffic: Traffic) -> Iterator[None]:
         yield
 
 
-async def everything(servers: list[str], *names: str) -> list[Any]:
-    """All records of some topics."""
+async def everything(servers: list[str], *names: str) -> list[tuple[TopicPartition, Any]]:
+    """All records of some topics, each with its place: one does not say it where workers were imported."""
     consumer = AIOKafkaConsumer(
         *names, bootstrap_servers=servers, enable_auto_commit=False, auto_offset_reset="earliest"
     )
@@ -165,7 +165,11 @@ async def everything(servers: list[str], *names: str) -> list[Any]:
         ends, found = await consumer.end_offsets(partitions), []
         await consumer.seek_to_beginning()
         while any([await consumer.position(tp) < end for tp, end in ends.items()]):
-            found += [record for some in (await consumer.getmany(timeout_ms=200)).values() for record in some]
+            found += [
+                (place, record)
+                for place, some in (await consumer.getmany(timeout_ms=200)).items()
+                for record in some
+            ]
         return found
     finally:
         await consumer.stop()
@@ -179,17 +183,19 @@ def bytes_of(record: Any) -> bytes:
 def test_no_topic_that_the_pipeline_writes_has_it(traffic: Traffic) -> None:
     servers = traffic.stack.connection.servers
     records = asyncio.run(everything(servers, *WRITTEN))
-    by_topic = {name: [bytes_of(record) for record in records if record.topic == name] for name in WRITTEN}
+    by_topic = {
+        name: [bytes_of(record) for place, record in records if place.topic == name] for name in WRITTEN
+    }
     routed = asyncio.run(everything(servers, topics.SDK_EVENTS))
     by_topic[topics.SDK_EVENTS] = [
         bytes_of(record)
-        for record in routed
-        if (record.partition, record.offset) not in traffic.sent_straight
+        for place, record in routed
+        if (place.partition, record.offset) not in traffic.sent_straight
     ]
     for name, values in by_topic.items():
         assert any(SEEN.encode() in value for value in values), name
         assert not [value for value in values if PLANTED.encode() in value], name
-    assert any(PLANTED.encode() in bytes_of(record) for record in routed), (
+    assert any(PLANTED.encode() in bytes_of(record) for _, record in routed), (
         "what producers write stays as it is"
     )
 

@@ -62,12 +62,38 @@ keys = texts | st.sampled_from(
         *("app.installation.id", "service.name", "service.version", "log.record.uid", "app.crash.id", "body"),
         *("exception.type", "exception.message", "android.state", "ios.app.state", "url.full", "hash_change"),
         *("http.request.method", "http.method", "http.status_code", "start.type", "screen.name", "span_id"),
+        *("emb.type", "emb.state", "emb.user_session_id", "emb.crash_id", "emb.heartbeat_time_unix_nano"),
+        *("emb.terminated", "emb.private", "timestamp", "view.name", "tap.coords", "aei_session_part_id"),
         *("metrickit.diagnostic.name", "telemetry.sdk.language", "os.name", "fatal", "passive", "app.state"),
     ]
 )
-attributes = st.dictionaries(
+told = st.dictionaries(
     keys, values | st.sampled_from(["foreground", "GET", "cold", "u1", True, 404]), max_size=5
 )
+embrace_types = st.sampled_from(
+    [
+        *(
+            "ux.session_part",
+            "ux.session",
+            "ux.view",
+            "ux.tap",
+            "perf.network_request",
+            "state",
+            "sys.low_power",
+        ),
+        *(
+            "sys.log",
+            "sys.exception",
+            "sys.android.crash",
+            "sys.ios.crash",
+            "sys.exit",
+            "sys.internal",
+            "perf",
+        ),
+        "emb.otel_log",
+    ]
+)
+attributes = told | st.tuples(told, embrace_types).map(lambda both: {**both[0], "emb.type": both[1]})
 times = st.sampled_from(
     [*[NOW_NS, NOW_NS + 1, NOW_NS - 10**12, NOW_NS - 5] * 3, NOW_NS + 7_200 * 10**9, 0, NOW_MS, 2**64 - 1]
 )

@@ -83,9 +83,12 @@ class History:
 
         with TestClient(application(replace(real, ask=ask, lags=None))) as client:
             visit(client)
+        # Some are asked at the same time, in any order.
+        in_words = sorted(
+            ((" ".join(sql.split()), sql, values) for sql, values in asked), key=lambda each: each[0]
+        )
         return {
-            f"{n} {' '.join(sql.split())}": self.rows_read(sql, values)
-            for n, (sql, values) in enumerate(asked)
+            f"{n} {words}": self.rows_read(sql, values) for n, (words, sql, values) in enumerate(in_words)
         }
 
 

@@ -852,7 +852,11 @@ def test_what_the_sdk_for_browsers_sends_as_otlp() -> None:
 
 @pytest.mark.parametrize(
     ("reason", "name"),
-    [("web_background", "device.app.lifecycle"), ("web_foreground_inactivity", "session.end.reported")],
+    [
+        ("web_background", "device.app.lifecycle"),
+        ("web_foreground_inactivity", "session.end.reported"),
+        ("web_soft_nav", "app.session.part"),
+    ],
 )
 def test_how_a_part_on_a_page_ends(reason: str, name: str) -> None:
     attributes = {"emb.type": "ux.session_part", "emb.state": "foreground", "emb.cold_start": True,

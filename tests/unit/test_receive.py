@@ -8,6 +8,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import cramjam
@@ -26,6 +27,7 @@ from pipeline.receive.routes import ROUTES
 from tests.support.receiving import Served, envelope, served
 
 JSON = "application/json"
+EMBRACE_WEB = Path(__file__).resolve().parents[1] / "data" / "embrace" / "web"
 MEASURE_EVENT = {
     "id": "233a2fbc-a0d1-4912-a92f-9e43e72afbc6",
     "session_id": "633a2fbc-a0d1-4912-a92f-9e43e72afbc6",
@@ -173,6 +175,36 @@ def test_embraces_headers_become_those_of_the_record(receive: Served, path: str)
     (record,) = receive.writer.records
     assert record.topic == "embrace-events"
     assert list(record.headers) == [("X-EM-AID", b"abcde"), ("X-EM-DID", b"device-1")]
+
+
+@pytest.mark.parametrize(
+    ("path", "topic", "records"),
+    [("/v2/spans", "otlp_spans", "resourceSpans"), ("/v2/logs", "otlp_logs", "resourceLogs")],
+)
+def test_what_embraces_sdk_for_browsers_sends_is_otlp(
+    receive: Served, path: str, topic: str, records: str
+) -> None:
+    file = {"otlp_spans": "session_part.trimmed.json", "otlp_logs": "log_after_part.json"}[topic]
+    body = (EMBRACE_WEB / file).read_bytes()
+    got = receive.post(path, orjson.loads(body), X_EM_AID="abcde", X_EM_DID="device-1")
+    assert (got.status, got.json["refused"]) == (200, [])
+    (record,) = receive.writer.records
+    assert (record.topic, record.key) == (topic, b"abcde/device-1")
+    assert list(record.headers) == [("X-EM-AID", b"abcde"), ("X-EM-DID", b"device-1")]
+    assert records in orjson.loads(record.value or b"")
+
+
+def test_a_body_of_which_nothing_is_told_is_no_fault(receive: Served) -> None:
+    told = [
+        {"key": "emb.type", "value": {"stringValue": "perf"}},
+        {"key": "emb.private", "value": {"boolValue": True}},
+    ]
+    span = {
+        "traceId": "ab", "spanId": "cd", "startTimeUnixNano": str(time.time_ns()), "attributes": told,
+    }  # fmt: skip
+    body = {"resourceSpans": [{"resource": {}, "scopeSpans": [{"spans": [span]}]}]}
+    got = receive.post("/v2/spans", body, X_EM_AID="abcde", X_EM_DID="device-1")
+    assert (got.status, got.json) == (200, {"accepted": 0, "refused": []})
 
 
 ENCODERS: dict[str, Callable[[bytes], bytes]] = {

@@ -484,3 +484,18 @@ def until(is_so: Any) -> None:
 def test_a_payload_is_json_of_its_own() -> None:
     failure = SendFailure(NotSent.CLOSED, "", "", PHONE, b'{"id":"1"}')
     assert failure.event == {"id": "1"} == msgspec.json.decode(failure.payload)
+
+
+def test_events_go_once_a_thread_can_be_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    producer = with_kafka(Producer, FakeKafka())
+    with monkeypatch.context() as tight:
+
+        def no_thread(thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        tight.setattr(threading.Thread, "start", no_thread)
+        assert producer.send(PHONE, event("first"))
+        assert producer.send(PHONE, event("second"))
+    producer.flush(10)
+    assert producer.counts == (2, 2, 0, 0)
+    producer.close()

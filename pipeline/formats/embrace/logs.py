@@ -33,8 +33,15 @@ _IN_FRONT, _CACHED = 100, 400
 """Android's importance of a process: IMPORTANCE_FOREGROUND, and from where it is one of the background for sure."""
 _BESIDE_USE = ("sys.internal", "sys.network_capture", "sys.webview_info", "sys.network_status")
 _CRASHES = ("sys.android.crash", "sys.android.native_crash", "sys.android.react_native_crash")
+_METRICKIT = "sys.ios.metrickit"
 _LONGEST_DERIVED = 8_000
 _NAMES = {"n": "exception.type", "m": "exception.message", "st": "exception.stacktrace"}
+
+
+def is_log_of_embrace(attributes: Attributes) -> bool:
+    """Whether `emb.type` says of a log record more than that it is one."""
+    type_ = text(attributes, "emb.type")
+    return type_ in _OWN or type_.startswith(_METRICKIT)
 
 
 def fact_of_log(log: EmbraceLog) -> EmbraceFact:
@@ -49,7 +56,7 @@ def fact_of_log(log: EmbraceLog) -> EmbraceFact:
         return _crash(log, attributes)
     if type_ in _BESIDE_USE:
         return _fact(log, type_, {**attributes, "passive": True})
-    if type_.startswith("sys.ios.metrickit"):
+    if type_.startswith(_METRICKIT):
         return _fact(log, "metrickit.metrics", attributes)
     return _fact(log, "log", attributes)
 
@@ -166,3 +173,4 @@ _BY_TYPE: dict[str, Callable[[EmbraceLog, dict[str, Any]], EmbraceFact]] = {
     "sys.ios.hang": _hang,
     "sys.exit": _exit,
 }
+_OWN = frozenset((*_BY_TYPE, *_CRASHES, *_BESIDE_USE, "sys.log"))

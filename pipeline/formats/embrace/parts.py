@@ -68,7 +68,13 @@ def _start(span: EmbraceSpan, session: str, platform: LifecycleWords) -> list[Em
         attributes = {**(launch if is_cold else own(known)), "app.state": "background"}
         name = "app.launch" if is_cold else "app.session.part"
         return [EmbraceFact(span.id(".s"), span.start_ns, name, attributes, session)]
-    attributes = {platform.attribute: platform.started if is_cold else platform.shown, **own(known)}
+    # Within a user session the screen alone begins a part: the app came to the front. The first part of one may go on
+    # from the part before, whose user session had lasted for too long; it is seen, and was perhaps before.
+    is_shown_anew = is_cold or (
+        text(span.attributes, "emb.session_start_type") == "state"
+        and text(span.attributes, "emb.user_session_part_index") not in ("", "1")
+    )
+    attributes = {platform.attribute: platform.started if is_shown_anew else platform.shown, **own(known)}
     facts = [EmbraceFact(span.id(".s"), span.start_ns, "device.app.lifecycle", attributes, session)]
     if is_cold:
         facts.append(EmbraceFact(span.id(".l"), span.start_ns, "app.launch", launch, session))
@@ -101,6 +107,9 @@ def _end(span: EmbraceSpan, session: str, platform: LifecycleWords) -> EmbraceFa
         return EmbraceFact(span.id(".e"), at_ns, "session.end", attributes, session)
     if state_of(told) == "background" or _goes_on(told):
         return EmbraceFact(span.id(".e"), at_ns, "session.end.reported", attributes, session)
+    if text(told, "emb.session_part_end_reason") == "web_soft_nav":
+        # The page shows another view of itself: it was in use up to here, and is in the next part.
+        return EmbraceFact(span.id(".e"), at_ns, "app.session.part", attributes, session)
     attributes = {platform.attribute: platform.hidden, **attributes}
     return EmbraceFact(span.id(".e"), at_ns, "device.app.lifecycle", attributes, session)
 

@@ -48,6 +48,14 @@ _EVENT_NAMES = {
 }
 
 
+_OWN = frozenset((*TYPES, *_STATES, "ux.view", "state", "perf.network_request"))
+
+
+def is_span_of_embrace(attributes: Attributes) -> bool:
+    """Whether `emb.type` says of a span more than that it is one, or the SDK keeps it for itself."""
+    return text(attributes, "emb.type") in _OWN or is_true(attributes, "emb.private")
+
+
 def facts_of_span(span: EmbraceSpan, platform: LifecycleWords) -> list[EmbraceFact]:
     """The facts of a span of any type and of the events in it; none of those that the SDK keeps for itself."""
     told = span.attributes

@@ -5,6 +5,7 @@ from pipeline.formats.limits import MAX_BODY_BYTES
 from pipeline.formats.otlp import message
 from pipeline.formats.otlp.cleaned import cleaned
 from pipeline.formats.otlp.decode import holds, translator
+from pipeline.formats.otlp.embrace import kept_key_of
 
 __all__ = ["LOGS", "SPANS"]
 
@@ -19,6 +20,7 @@ def _format(signal: message.Signal) -> Format:
         translate=translator(signal),
         holds=holds(signal),
         cleaned=cleaned(signal),
+        kept_key_of=kept_key_of,
     )
 
 

@@ -12,7 +12,7 @@ from pipeline.formats.clocks import back_of
 from pipeline.formats.format import NOTHING_BESIDE, Beside, Translate
 from pipeline.formats.limits import MAX_BODY_BYTES, MAX_RECORD_BYTES
 from pipeline.formats.mending import read_json
-from pipeline.formats.options import Options
+from pipeline.formats.otlp.embrace import named_beside
 from pipeline.formats.otlp.events import Context, Quoted, add_log, add_span
 from pipeline.formats.otlp.flaw import Flaw
 from pipeline.formats.otlp.identity import ResourceIdentity
@@ -52,10 +52,10 @@ def translator(signal: Signal) -> Translate:
         if isinstance(encoding, Rejected):
             return encoding
         try:
-            return _translated(encoding, signal, record_ms, beside.options)
+            return _translated(encoding, signal, record_ms, beside)
         except Inexact:
             assert isinstance(encoding, Json)
-            return _translated(encoding.exact(), signal, record_ms, beside.options)
+            return _translated(encoding.exact(), signal, record_ms, beside)
 
     return translate
 
@@ -115,9 +115,7 @@ def _json(value: bytes, stripped: bytes, signal: Signal) -> Encoding | Rejected:
     return Json(read, signal)
 
 
-def _translated(
-    encoding: Encoding, signal: Signal, record_ms: int, options: Options
-) -> Translation | Rejected:
+def _translated(encoding: Encoding, signal: Signal, record_ms: int, beside: Beside) -> Translation | Rejected:
     blocks = encoding.split()
     if isinstance(blocks, Rejected):
         return blocks
@@ -128,7 +126,7 @@ def _translated(
     read: Any = encoding.log if signal is LOGS else encoding.span
     add: Any = add_log if signal is LOGS else add_span
     latest_ms, count = record_ms, 0
-    for context, block, scope, records in _scopes(encoding, blocks, options, record_ms):
+    for context, block, scope, records in _scopes(encoding, blocks, beside, record_ms):
         places.go_on(count, block, scope)
         first, count = count, count + len(records)
         for place, raw in enumerate(records, first):
@@ -156,16 +154,17 @@ def _translated(
 
 
 def _scopes(
-    encoding: Encoding, blocks: Sequence[ResourceBlock], options: Options, record_ms: int
+    encoding: Encoding, blocks: Sequence[ResourceBlock], beside: Beside, record_ms: int
 ) -> Iterator[tuple[Context | Flaw, int, int, Sequence[Any]]]:
     """What the records of each scope have in common, or why none of them is taken; where it is; its records."""
     quoted = Quoted()
+    named = named_beside(beside)
     for number, block in enumerate(blocks):
         who: ResourceIdentity | Flaw
         repaired: tuple[str, ...] = ()
         try:
             attributes, repaired = encoding.resource(block.resource)
-            who = ResourceIdentity(attributes, options)
+            who = ResourceIdentity(attributes, beside.options, named)
         except Flaw as flaw:
             who = flaw if flaw.path.startswith("resource") else flaw.under("resource")
         for index, scope in enumerate(block.scopes):

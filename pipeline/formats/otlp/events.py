@@ -8,30 +8,22 @@ import orjson
 from orjson import Fragment
 
 from pipeline.formats.checks import latest_of, rejected_time
+from pipeline.formats.embrace.facts import EmbraceFact
+from pipeline.formats.embrace.logs import is_log_of_embrace
+from pipeline.formats.embrace.spans import is_span_of_embrace
 from pipeline.formats.limits import MIN_TIME_MS
 from pipeline.formats.mending import bounded
+from pipeline.formats.otlp.embrace import TYPE, said_by_log, said_by_span
 from pipeline.formats.otlp.flaw import Flaw
-from pipeline.formats.otlp.identity import OF_RECORD, SESSION_ID, ResourceIdentity
+from pipeline.formats.otlp.identity import OF_RECORD, SESSION_ID, USER_SESSION, ResourceIdentity
 from pipeline.formats.otlp.ids import canonical, fitting, hashed, of_exception
 from pipeline.formats.otlp.logs import SEVERITY_NUMBER_FATAL, Said, rule_of, source_name
 from pipeline.formats.otlp.message import Attributes, InstrumentationScope, LogRecord, SpanRecord
-from pipeline.formats.otlp.names import SOURCE_NAME
+from pipeline.formats.otlp.names import FIELDS, SOURCE_NAME
 from pipeline.formats.otlp.spans import facts_of
 from pipeline.formats.rejected import Reason
 from pipeline.formats.translation import Sender, TranslatedEvent
 
-_FIELDS = frozenset(
-    (
-        "otel.scope.name",
-        "otel.scope.version",
-        "trace_id",
-        "span_id",
-        "severity_number",
-        "severity_text",
-        "body",
-    )
-)
-"""Attributes that say what a field of the record says."""
 _CRASHES = ("app.crash", "device.crash")
 _OF_EARLIER = ("app.crash", "app.exit")
 """What a later process may tell of an earlier one."""
@@ -49,7 +41,7 @@ class Quoted(dict[str, bytes]):
         return quoted
 
 
-_SPECIAL = _FIELDS | OF_RECORD - {SESSION_ID} | {"log.record.uid", "event.name"}
+_SPECIAL = FIELDS | OF_RECORD - {SESSION_ID} | {"log.record.uid", "event.name", TYPE, USER_SESSION}
 """Attributes without which a log record is made into an event in the shortest way."""
 
 
@@ -75,6 +67,10 @@ class Context:
         self.latest_ms = latest_of(record_ms)
         self.quoted = quoted
 
+    def is_time(self, time_ns: int) -> bool:
+        """Whether something can have happened then (Unix nanoseconds)."""
+        return MIN_TIME_MS <= time_ns // 1_000_000 <= self.latest_ms
+
     def beside(self, trace_id: str, span_id: str) -> bytes:
         """What fields say, as members of the attributes, each with a comma before it."""
         beside = self.scope_json
@@ -97,6 +93,11 @@ def add_log(record: LogRecord, context: Context, place: int, outgoing: list[Tran
     if not MIN_TIME_MS <= time_ms <= context.latest_ms:
         _refuse_time(time_ns, "timeUnixNano" if record.time_ns else "observedTimeUnixNano", context)
     is_special = not who.device_id or not _SPECIAL.isdisjoint(attributes)
+    if is_special and TYPE in attributes and is_log_of_embrace(attributes):
+        sender, fact = said_by_log(record, time_ns, who)
+        made = _of_embrace(sender, fact, record, context, place)
+        outgoing.append(made)
+        return max(time_ms, fact.time_ns // 1_000_000)
     sender, session_id = who.of_record(attributes, is_special)
     id_ = _own_id(attributes) if is_special else ""
     source = name = name if name and not is_special else source_name(record)
@@ -137,6 +138,10 @@ def add_span(span: SpanRecord, context: Context, place: int, outgoing: list[Tran
     for field, id_ in (("traceId", span.trace_id), ("spanId", span.span_id)):
         if not id_:
             raise Flaw(Reason.MISSING_FIELD, field, "required, and not of zeros alone")
+    if TYPE in attributes and is_span_of_embrace(attributes):
+        sender, told_by_it = said_by_span(span, who, context.is_time)
+        outgoing += [_of_embrace(sender, fact, span, context, place) for fact in told_by_it]
+        return max([latest_ms, *(fact.time_ns // 1_000_000 for fact in told_by_it)])
     sender, session_id = who.of_record(attributes, True)
     beside = context.beside(span.trace_id, span.span_id)
     repaired = (*context.repaired, *span.repaired)
@@ -147,7 +152,7 @@ def add_span(span: SpanRecord, context: Context, place: int, outgoing: list[Tran
             time_ms = _time_ms(time_ns, "endTimeUnixNano", context)
             id_ = fitting(f"{span.trace_id}-{span.span_id}{fact.id}")
         else:
-            if not MIN_TIME_MS <= time_ns // 1_000_000 <= context.latest_ms:
+            if not context.is_time(time_ns):
                 time_ns = span.start_ns
                 told["time.uncertain"] = True
             time_ms = time_ns // 1_000_000
@@ -159,6 +164,30 @@ def add_span(span: SpanRecord, context: Context, place: int, outgoing: list[Tran
         made.append(TranslatedEvent(place, sent_by, _with_places(event, repaired) if repaired else event))
     outgoing += made
     return latest_ms
+
+
+def _of_embrace(
+    sender: Sender, fact: EmbraceFact, record: LogRecord | SpanRecord, context: Context, place: int
+) -> TranslatedEvent:
+    """A fact of Embrace's as the event of a record. Raises `Flaw` where it has no time."""
+    if not context.is_time(fact.time_ns):
+        _refuse_time(fact.time_ns, _field_of_time(fact, record), context)
+    told = fact.attributes
+    sent_by = context.who.of_earlier_process(sender, told) if fact.name in _OF_EARLIER else sender
+    if context.who.is_session(sender):
+        told["device.id.source"] = "session"
+    beside = context.beside(record.trace_id, record.span_id)
+    session_id = fitting(fact.session) if fact.session else ""
+    event = _event(fact.id, fact.name, fact.time_ns, session_id, canonical(told), beside, context.quoted)
+    repaired = (*context.repaired, *record.repaired)
+    return TranslatedEvent(place, sent_by, _with_places(event, repaired) if repaired else event)
+
+
+def _field_of_time(fact: EmbraceFact, record: LogRecord | SpanRecord) -> str:
+    if isinstance(record, LogRecord):
+        return "attributes[timestamp]"
+    is_beat = fact.time_ns > record.end_ns
+    return "attributes[emb.heartbeat_time_unix_nano]" if is_beat else "endTimeUnixNano"
 
 
 def _time_ms(time_ns: int, field: str, context: Context) -> int:
@@ -203,7 +232,7 @@ def _marked(attributes: Attributes, sender: Sender, context: Context) -> bytes:
     """The attributes as JSON, none of them under a name that a field has."""
     if context.who.is_session(sender):
         attributes["device.id.source"] = "session"
-    for name in sorted(_FIELDS & attributes.keys()):
+    for name in sorted(FIELDS & attributes.keys()):
         attributes[f"attribute.{name}"] = attributes.pop(name)
     return canonical(attributes)
 

@@ -23,6 +23,8 @@ SESSION_ID = "session.id"
 _DEVICES_OF_RESOURCE = (DEVICE_ID, "device.id", "emb.device_id")
 # An Embrace SDK's `session.id` is its user session, which holds several of our sessions.
 _SESSIONS = ("emb.session_part_id", "session.id", "rum.sessionId")
+USER_SESSION = "emb.user_session_id"
+"""Where it is there, `session.id` repeats it: the session is the part alone."""
 _USERS = ("user.id", "enduser.id", "enduser.pseudo.id", "user.hash")
 _PERSONAS = "user.roles"
 PERSONAL = ("user.name", "user.full_name", "user.email")
@@ -38,7 +40,16 @@ _ALIASES = {
 """Older names of a resource's attributes, and the present ones."""
 _DISTRO = {"telemetry.distro.name": "telemetry.sdk.name", "telemetry.distro.version": "telemetry.sdk.version"}
 _LEFT_OUT = frozenset(
-    (*_DEVICES_OF_RESOURCE, *_SESSIONS, *_USERS, _PERSONAS, *PERSONAL, "app.id", "service.instance.id")
+    (
+        *_DEVICES_OF_RESOURCE,
+        *_SESSIONS,
+        *_USERS,
+        _PERSONAS,
+        *PERSONAL,
+        "app.id",
+        "service.instance.id",
+        "emb.app_instance_id",
+    )
 )
 _LEFT_OUT_PREFIXES = ("process.", "session.", "network.", "host.", "k8s.", "container.", "cloud.", "faas.")
 """Of what changes from process to process, or is of the machines between device and here: each change would look like
@@ -46,6 +57,16 @@ another device."""
 _KEPT = "host.arch"
 OF_CRASHED_PROCESS = ("service.version", "app.build_id", "os.version")
 """What an event that is told by a later process says of the one that it is about (semantic conventions, app.crash)."""
+
+
+class BesideIt(NamedTuple):
+    """Whom a record names in its headers; empty where it does not."""
+
+    app_id: str = ""
+    device_id: str = ""
+
+
+NOBODY = BesideIt()
 
 
 class Person(NamedTuple):
@@ -60,12 +81,13 @@ class Person(NamedTuple):
 class ResourceIdentity:
     """What the records of one resource have in common. Raises `Flaw` where they cannot be taken."""
 
-    def __init__(self, attributes: Attributes, options: Options) -> None:
+    def __init__(self, attributes: Attributes, options: Options, beside: BesideIt = NOBODY) -> None:
+        """`beside` is whom the record names that the resource came in."""
         self._options = options
         self._personal = options.personal
         self.is_browser = _is_browser(attributes)
-        self.app_id = _app_id(attributes, options.otlp_app_id)
-        self.device_id = _first(attributes, _DEVICES_OF_RESOURCE)
+        self.app_id = _app_id(attributes, options.otlp_app_id, beside.app_id)
+        self.device_id = _first(attributes, _DEVICES_OF_RESOURCE) or beside.device_id
         self._session_id = fitting(_text(attributes, ("session.id",)))
         self._of_user = {key: attributes[key] for key in (*_USERS, _PERSONAS) if key in attributes}
         self._by_session = options.otlp_session_devices == "always" or (
@@ -88,8 +110,9 @@ class ResourceIdentity:
                 return self._usual, session_id or self._session_id
             attributes[SESSION_ID] = session_id
         # Where a session stands for a device, the longer one does: it is the same for several of ours.
-        longer = _text(attributes, ("session.id",)) or self._session_id
-        session_id = _popped(attributes, _SESSIONS) or self._session_id
+        longer = _text(attributes, ("session.id", USER_SESSION)) or self._session_id
+        names = _SESSIONS[:1] if USER_SESSION in attributes else _SESSIONS
+        session_id = _popped(attributes, names) or self._session_id
         device_id = self.device_id or _popped_id(attributes, DEVICE_ID)
         if not device_id and self._by_session and (longer or session_id):
             device_id = fitting(f"session:{longer or session_id}")
@@ -101,6 +124,11 @@ class ResourceIdentity:
             for key in read:
                 attributes.pop(key, None)
         return self._usual._replace(device_id=device_id, user=user), session_id
+
+    @property
+    def described(self) -> Attributes:
+        """The resource, under native names where there are such."""
+        return self._attributes
 
     def is_session(self, sender: Sender) -> bool:
         """Whether the device of a sender is none, but a session that stands for one."""
@@ -114,12 +142,17 @@ class ResourceIdentity:
         return sender._replace(resource=_canonical({**self._attributes, **said}))
 
 
-def _app_id(attributes: Attributes, names: Sequence[str]) -> str:
+def _app_id(attributes: Attributes, names: Sequence[str], beside: str) -> str:
+    if beside and attributes.get("service.name") == attributes.get("telemetry.sdk.name"):
+        # An SDK's own name, where nobody gave one.
+        attributes = {**attributes, "service.name": None}
     for name in names:
         parts = [_app_part(attributes.get(part)) for part in name.split("+")]
         app_id = ".".join(parts).replace("/", ".")
         if all(parts) and len(app_id) <= MAX_ID_CHARS and "\0" not in app_id:
             return app_id
+    if beside:
+        return beside
     raise Flaw(Reason.MISSING_FIELD, f"resource.attributes[{' or '.join(names)}]", "required")
 
 

@@ -9,6 +9,14 @@ from pipeline.formats.otlp.message import Attributes
 SOURCE_NAME = "otlp.name"
 """The attribute with the name that was sent, where the native one is another."""
 
+FIELDS = frozenset(
+    (
+        *("otel.scope.name", "otel.scope.version", "trace_id", "span_id"),
+        *("severity_number", "severity_text", "body"),
+    )
+)
+"""Attributes that say what a field of the record says."""
+
 PLAIN = frozenset(
     (
         *(

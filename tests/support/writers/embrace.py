@@ -302,6 +302,8 @@ def _span_of_part(part: Part) -> Json:
         "emb.cold_start": part.is_cold,
         "emb.session_part_id": part.id,
         "emb.user_session_id": part.id[::-1],
+        # Of a user session that had other parts, where it was the screen that began it.
+        "emb.user_session_part_index": "1" if part.is_cold or part.is_manual else "2",
         "emb.heartbeat_time_unix_nano": part.end_ns,
         "emb.error_log_count": 0,
     }
