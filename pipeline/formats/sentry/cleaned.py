@@ -58,8 +58,8 @@ def _pieces(value: bytes) -> Iterator[tuple[bytes, bytes]]:
                 at -= len(header)
                 break
             length = read.tree.get("length")
-            is_told = isinstance(length, int) and length >= 0
-            end = min(at + length, len(value)) if is_told else _end_of_line(value, at)
+            told = length if isinstance(length, int) and length >= 0 else None
+            end = _end_of_line(value, at) if told is None else min(at + told, len(value))
         yield header, value[at:end]
         at = end
     for _ in range(MAX_BODY_EVENTS):
