@@ -14,10 +14,14 @@ _ITEMS = "items"
 
 
 class BodyCleaner:
-    """Some rules, one after the other: what any of them takes away is gone. Pure; raises nothing because of a body."""
+    """Some rules, one after the other, for one body: what any of them takes away is gone.
+
+    `tree` and `json` raise `TooLong` where that takes more than a body may take."""
 
     def __init__(self, cleaners: Sequence[Cleaner]) -> None:
         self._cleaners = cleaners
+        for cleaner in cleaners:
+            cleaner.begin()
 
     def tree(self, tree: Any) -> Any:
         """A tree of JSON, as far as the rules name what is in it; None where they drop it."""

@@ -19,6 +19,7 @@ from pipeline.formats.identity import KEPT_BYTES
 from pipeline.formats.native.cleaner import NOT_STRICT, Cleaner
 from pipeline.formats.native.key import key_of
 from pipeline.formats.native.routed import told
+from pipeline.formats.privacy.walk import TooLong
 from pipeline.formats.rejected import Rejected
 from pipeline.formats.strict_json import parse
 
@@ -92,17 +93,20 @@ class Edge:
     def refused(self, topic: str, key: bytes | None, value: bytes | None) -> bytes | None:
         """What is kept of the bytes of a refused record, or of a part of it, by the rules of its app; by those of all
         apps where that is not known. None if the rules may name something in it and it cannot be read. Never raises
-        because of them."""
+        because of them, and takes no longer than seconds."""
         if not value:
             return value
         app_id = _app_of(topic, key, value)
         cleaners = self._of_all if app_id is None else (self._cleaner(app_id),)
         body = BodyCleaner(cleaners)
-        if topic in _NATIVE:
-            made = _native(cleaners, value)
-        else:
-            format = next((each for each in registry.FORMATS if each.topic == topic), None)
-            made = body.json(value) if format is None else format.cleaned(value, body)
+        try:
+            if topic in _NATIVE:
+                made = _native(cleaners, value)
+            else:
+                format = next((each for each in registry.FORMATS if each.topic == topic), None)
+                made = body.json(value) if format is None else format.cleaned(value, body)
+        except TooLong:
+            made = None
         return body.opaque(value) if made is None else made
 
     def _cleaner(self, app_id: str) -> Cleaner:
@@ -140,7 +144,7 @@ def _native(cleaners: Sequence[Cleaner], value: bytes) -> bytes | None:
                 return None
             made = mended
         # What nobody knows of it is kept as well, so nothing that is named may be there either.
-        elif not cleaner.leaves(made) or cleaner.anything(tree) != tree:
+        elif cleaner.anything(tree) != tree or not cleaner.leaves(made):
             made = cleaner.record(made)
     return made
 

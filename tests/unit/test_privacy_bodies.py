@@ -205,3 +205,31 @@ def test_bytes_that_are_no_message_raise_nothing() -> None:
             for topic in ("otlp_logs", "otlp_spans", "sentry-envelopes", "embrace-events", "sdk-events"):
                 for each in (value[:at], value[at:], b"\n" + value[at:], value[:at] + b"\xff" + value[at:]):
                     OWN.refused(topic, None, each)
+
+
+def test_a_body_takes_no_longer_than_a_worker_may_be_silent() -> None:
+    apps = {
+        f"a{number}": Rules(drop=(f"p{number}.*", f"*tok{number}*"), emails="mask") for number in range(100)
+    }
+    all_of = Edge(Privacy(Rules(), apps), Samplings(), SECRET)
+    detects = Edge(Privacy(Rules(emails="mask", addresses="mask", queries="drop")), Samplings(), SECRET)
+    names = b'{"a":{%b}}' % b",".join(b'"n%07d":"@"' % number for number in range(60_000))
+    for edge, value in (
+        (all_of, names),
+        (detects, b'{"a":"%b"}' % (b"a@b.co " * 200_000)),
+        (detects, b'{"a":"%b"}' % (b"1.2.3.4 " * 300_000)),
+        (detects, b'{"a":"%b"}' % (b"/a?b " * 200_000)),
+    ):
+        for topic in ("otlp_logs", "sdk-events")[: 1 + (edge is detects)]:
+            began = time.process_time()
+            assert edge.refused(topic, None, value) is None
+            assert time.process_time() - began < 8
+    # Bodies of the largest size with what applications say are far below that.
+    record = {"time": "1", "body": {"stringValue": "GET https://example.org/a?b by a@b.co at 1.2.3.4"}}
+    record["attributes"] = [
+        {"key": f"k{n}", "value": {"stringValue": "org.example.A.b(A.java:7)"}} for n in range(9)
+    ]
+    value = orjson.dumps({"logRecords": [record] * 500})
+    for edge in (all_of, detects):
+        made = edge.refused("otlp_logs", None, value)
+        assert made and b"a@b.co" not in made and b"A.java:7" in made

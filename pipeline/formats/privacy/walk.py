@@ -34,6 +34,17 @@ _NAMES_AROUND = 4
 _MAX_PATH_CHARS = 256
 """A longer path is not looked at; the name of the member itself always is."""
 
+MAX_STEPS = 10_000_000
+"""Of one refused body: a step is to match a name with a pattern, about a quarter of a microsecond. A worker that takes
+seconds for it is not taken for dead."""
+_STEPS_A_FIND, _STEPS_A_DOT = 60, 12
+_MANY_NAMES = 20_000
+
+
+class TooLong(Exception):
+    """The rules would need more steps for a body than they may take."""
+
+
 DROPPED = object()
 """What a value becomes that is dropped."""
 
@@ -63,6 +74,9 @@ class Walk:
         """Built-in names that this app does not keep."""
         self.patterns = Patterns((*rules.drop, *rules.hash, *rules.mask))
         """What names attributes of which something is done."""
+        self._pattern_count = 1 + sum(map(len, (rules.keep, rules.drop, rules.hash, rules.mask)))
+        self._steps_left = MAX_STEPS
+        self._actions: dict[tuple[str, tuple[str, ...]], str] = {}
         self._puts = {HASH: self.hashed, MASK: _mask, _USER_ID: self.user_id}
         self._looks = rules.looks_for_people or rules.queries != KEEP
 
@@ -129,12 +143,34 @@ class Walk:
                 made.append(new)
         return made
 
+    def begin(self) -> None:
+        """From here on, `anywhere` has all its steps again."""
+        self._steps_left = MAX_STEPS
+
+    def _steps_of(self, text: str) -> int:
+        """At most so many are taken to look into a text: it depends on how much there is that looks like something."""
+        rules = self._rules
+        finds = [
+            *(("@", "%40") if rules.emails != KEEP else ()),
+            *(("?", "#") if rules.queries != KEEP else ()),
+        ]
+        dots = (".", ":") if rules.addresses != KEEP else ()
+        return _STEPS_A_FIND * sum(map(text.count, finds)) + _STEPS_A_DOT * sum(map(text.count, dots))
+
+    def _take(self, steps: int) -> None:
+        self._steps_left -= steps
+        if self._steps_left < 0:
+            raise TooLong
+
     def anywhere(self, value: Any, outer: tuple[str, ...] = ()) -> Any:
         """A tree of any format: names and texts are looked at wherever they are, and pairs of `key` and `value`.
 
-        `outer` are the names around it, the last ones: what is between a name and its value is none of them.
+        `outer` are the names around it, the last ones: what is between a name and its value is none of them. Raises
+        `TooLong`.
         """
         if isinstance(value, str):
+            if self._looks:
+                self._take(self._steps_of(value))
             return self.text(value)
         if isinstance(value, list):
             items = []
@@ -160,7 +196,11 @@ class Walk:
             if action in (HASH, MASK, _USER_ID):
                 made[each] = leaves(inner, self._puts[action])
             elif action != DROP:
-                around = outer if name in _BETWEEN else (*outer[1 - _NAMES_AROUND :], name)
+                around = (
+                    outer
+                    if name in _BETWEEN or len(name) > _MAX_PATH_CHARS
+                    else (*outer[1 - _NAMES_AROUND :], name)
+                )
                 new = inner if action == KEEP else self.anywhere(inner, around)
                 if new is not DROPPED:
                     made[each] = new
@@ -173,6 +213,17 @@ class Walk:
             return ""
         if name in _BETWEEN:
             outer = ()
+        action = self._actions.get((name, outer))
+        if action is None:
+            self._take(self._pattern_count)
+            if len(self._actions) >= _MANY_NAMES:
+                self._actions.clear()
+            action = self._action_of(name, outer)
+            if len(name) <= _MAX_PATH_CHARS:
+                self._actions[name, outer] = action
+        return action
+
+    def _action_of(self, name: str, outer: tuple[str, ...]) -> str:
         paths = [lower(name)]
         for around in reversed(outer):
             paths.append(f"{lower(around)}.{paths[-1]}")
