@@ -4,6 +4,7 @@ from pipeline.formats.format import Format
 from pipeline.formats.limits import MAX_BODY_BYTES
 from pipeline.formats.sentry.cleaned import cleaned
 from pipeline.formats.sentry.envelope import translate
+from pipeline.formats.sentry.sender import PROJECT
 
 __all__ = ["FORMAT", "translate"]
 
@@ -15,4 +16,5 @@ FORMAT = Format(
     key_of=lambda document, file_name: file_name.encode(),
     translate=translate,
     cleaned=cleaned,
+    kept_key_of=PROJECT.kept_key_of,
 )
