@@ -77,7 +77,9 @@ def faults_of_ledger(totals: list[LedgerTotals], accepted: Accepted) -> Faults:
         if -line.duplicates > accepted.get((_DUPLICATES, line.topic, line.partition), 0):
             found[FaultPlace("duplicates", _LEDGER, line.topic, line.partition)] = (
                 f"{at}: {line.duplicates} duplicates in the ledger, more events stored than came in: the topic was "
-                f"made anew and stored under offsets that were in use. {remedy(line.topic)}"
+                f"made anew and stored under offsets that were in use. {remedy(line.topic)} Or a sample_rate was "
+                "lowered between the events of a batch and their rows of the ledger, after a crash: then nothing is "
+                "lost (deploy/PRIVACY.md, Sampling), and `status --accept-losses` accepts it."
             )
         if line.missing > 0:
             found[FaultPlace("missing", _LEDGER, line.topic, line.partition)] = (

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 
 KEEP, DROP, HASH, MASK = "keep", "drop", "hash", "mask"
 
@@ -67,6 +68,31 @@ class Privacy:
     def of(self, app_id: str) -> Rules:
         """The rules that hold for an app."""
         return self.by_app.get(app_id, self.default)
+
+    def of_all(self) -> tuple[Rules, ...]:
+        """Rules that, one after the other, take away whatever those of any app do: for what may be of any. Only what
+        all apps keep is kept."""
+        if not self.by_app:
+            return (self.default,)
+        every = (self.default, *self.by_app.values())
+
+        def strictest(how: Iterable[str]) -> str:
+            found = set(how)
+            return next(each for each in (DROP, MASK, HASH, KEEP) if each in found)
+
+        keep = tuple(name for name in self.default.keep if all(name in rules.keep for rules in every))
+        first = Rules(
+            keep=keep,
+            drop=tuple(chain.from_iterable(rules.drop for rules in every)),
+            hash=tuple(chain.from_iterable(rules.hash for rules in every)),
+            user_id=strictest(rules.user_id for rules in every),
+            emails=strictest(rules.emails for rules in every),
+            addresses=strictest(rules.addresses for rules in every),
+            queries=strictest(rules.queries for rules in every),
+        )
+        # Last, so that what one app masks is masked even where another hashes it.
+        mask = tuple(chain.from_iterable(rules.mask for rules in every))
+        return (first, Rules(keep=keep, mask=mask)) if mask else (first,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,23 +5,32 @@ Every role has the same one, made of the same settings: so they agree on each re
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
 import msgspec
-import orjson
 
 from pipeline import topics
 from pipeline.domain.privacy import Privacy, Rules, Samplings
+from pipeline.formats import registry
+from pipeline.formats.body_cleaner import BodyCleaner
+from pipeline.formats.bounded_cache import BoundedCache, SharedBound
 from pipeline.formats.identity import KEPT_BYTES
-from pipeline.formats.mending import read_json
 from pipeline.formats.native.cleaner import NOT_STRICT, Cleaner
 from pipeline.formats.native.key import key_of
 from pipeline.formats.native.routed import told
+from pipeline.formats.privacy.walk import TooLong
 from pipeline.formats.rejected import Rejected
+from pipeline.formats.strict_json import parse
 
-_MANY_APPS = 10_000
+_ALL_APPS_BYTES = 40_000_000
+"""Of the rules of single apps, compiled, and of the resources and users that they have cleaned: of all apps together,
+however many there are, besides those that share the default (`KEPT_BYTES`)."""
 _NATIVE = (topics.SDK_EVENTS, "native-events")
+_KEPT_UNDER_APP = "embrace-events"
+"""Its refused records are kept under `app/device`."""
+_SAY_APP = (b"app_ecosystem_id", b"app_bundle_id", b"\\u")
+"""Where a body of it says another app than its headers do."""
 
 
 class _Events(msgspec.Struct):
@@ -42,7 +51,9 @@ class Edge:
         if not privacy.default.needs_secret:
             # All apps share it, and what it remembers.
             self._default = Cleaner(privacy.default, kept_bytes=KEPT_BYTES)
-        self._cleaners: dict[str, Cleaner] = {}
+        self._bound = SharedBound(_ALL_APPS_BYTES)
+        self._cleaners = BoundedCache(self._made, lambda cleaner: cleaner.byte_count, self._bound)
+        self._of_all = tuple(Cleaner(rules, "", secret, kept_bytes=self._bound) for rules in privacy.of_all())
         self.only = self._default if not privacy.by_app else None
         """The rules of all apps; None where they differ, or hash."""
         self.samples = any(each.sample_rate < 1 for each in (samplings.default, *samplings.by_app.values()))
@@ -80,58 +91,73 @@ class Edge:
         return value if made is None else made
 
     def refused(self, topic: str, key: bytes | None, value: bytes | None) -> bytes | None:
-        """What is kept of the bytes of a refused record, or of a part of it; None if the rules may name something in
-        it and it cannot be read. Never raises because of them."""
+        """What is kept of the bytes of a refused record, or of a part of it, by the rules of its app; by those of all
+        apps where that is not known. None if the rules may name something in it and it cannot be read. Never raises
+        because of them, and takes no longer than seconds."""
         if not value:
             return value
+        app_id = _app_of(topic, key, value)
+        cleaners = self._of_all if app_id is None else (self._cleaner(app_id),)
+        body = BodyCleaner(cleaners)
         try:
-            is_native = topic in _NATIVE
-            made = self._native(key, value) if is_native else self._foreign(value)
-        except NOT_STRICT:
+            if topic in _NATIVE:
+                made = _native(cleaners, value)
+            else:
+                format = next((each for each in registry.FORMATS if each.topic == topic), None)
+                made = body.json(value) if format is None else format.cleaned(value, body)
+        except TooLong:
             made = None
-        if made is None and not any(cleaner.may_be_in(value) for cleaner in self._named_in(value)):
-            return value
-        return made
+        return body.opaque(value) if made is None else made
 
     def _cleaner(self, app_id: str) -> Cleaner:
         rules = self._privacy.of(app_id)
         if self._default is not None and rules is self._privacy.default:
             return self._default
-        found = self._cleaners.get(app_id)
-        if found is None:
-            if len(self._cleaners) >= _MANY_APPS:
-                self._cleaners.clear()
-            found = self._cleaners[app_id] = Cleaner(rules, app_id, self._secret)
-        return found
+        return self._cleaners[app_id]
 
-    def _named_in(self, value: bytes) -> Iterable[Cleaner]:
-        """The rules of the apps that are named in these bytes, and the default's."""
-        yield self._cleaner("")
-        for app_id in self._privacy.by_app:
-            if app_id.encode() in value:
-                yield self._cleaner(app_id)
+    def _made(self, app_id: str) -> Cleaner:
+        return Cleaner(self._privacy.of(app_id), app_id, self._secret, kept_bytes=self._bound)
 
-    def _native(self, key: bytes | None, value: bytes) -> bytes | None:
-        return _cleaned(self.cleaner_of(key_of(value) or key), value)
 
-    def _foreign(self, value: bytes) -> bytes | None:
-        read = read_json(value, None)
-        if isinstance(read, Rejected):
-            return None
-        tree = read.tree
-        for cleaner in self._named_in(value):
-            tree = cleaner.anything(tree)
-        return value if tree == read.tree else orjson.dumps(tree)
+def _app_of(topic: str, key: bytes | None, value: bytes) -> str | None:
+    """The app that a refused record is of, None if that cannot be told: not everyone's key says it, and a body may say
+    it by parts, or not at all."""
+    of_key = key if key and b"/" in key else None
+    if topic in _NATIVE:
+        of_key = of_key if topic == topics.SDK_EVENTS else None
+        found = {each.partition(b"/")[0] for each in (key_of(value), of_key) if each is not None}
+    elif topic == _KEPT_UNDER_APP and of_key and not any(name in value for name in _SAY_APP):
+        found = {of_key.partition(b"/")[0]}
+    else:
+        return None
+    return found.pop().decode("utf-8", "replace") if len(found) == 1 else None
+
+
+def _native(cleaners: Sequence[Cleaner], value: bytes) -> bytes | None:
+    """What several rules leave of a refused envelope; None if it cannot be read."""
+    made = value
+    for cleaner in cleaners:
+        tree = parse(made, None)
+        if isinstance(tree, Rejected):
+            mended = _mended(cleaner, made)
+            if mended is None:
+                return None
+            made = mended
+        # What nobody knows of it is kept as well, so nothing that is named may be there either.
+        elif cleaner.anything(tree) != tree or not cleaner.leaves(made):
+            made = cleaner.record(made)
+    return made
 
 
 def _cleaned(cleaner: Cleaner, value: bytes) -> bytes | None:
     """As the rules leave it; None if it cannot be read."""
     if cleaner.leaves(value):
         return value
-    try:
-        return cleaner.record(value)
-    except NOT_STRICT:
-        mended = told(value)
+    return _mended(cleaner, value) if isinstance(parse(value, None), Rejected) else cleaner.record(value)
+
+
+def _mended(cleaner: Cleaner, value: bytes) -> bytes | None:
+    mended = told(value)
     return None if mended is None else cleaner.record(mended)
 
 

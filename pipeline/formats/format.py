@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from pipeline.formats.options import DEFAULTS, Options
 from pipeline.formats.rejected import Rejected
@@ -39,6 +39,19 @@ class Translate(Protocol):
         """
 
 
+class Cleans(Protocol):
+    """Takes from what a body is made of whatever the privacy rules name in it."""
+
+    def tree(self, tree: Any) -> Any:
+        """A tree of JSON; None where it is dropped."""
+
+    def json(self, value: bytes) -> bytes | None:
+        """A JSON object or array, the same bytes where there is nothing to do; None if it is neither."""
+
+    def opaque(self, value: bytes) -> bytes | None:
+        """Bytes that nobody reads: as they are, None if they may hold something that is named."""
+
+
 @dataclass(frozen=True, slots=True)
 class Format:
     """A format in which SDKs send events, and the raw topic that has nothing but it."""
@@ -60,5 +73,8 @@ class Format:
     kept_key_of: Callable[[Headers, bytes | None], bytes | None] = lambda headers, key: key
     """Gets headers and key of a record; gives the key under which it is kept where it is refused. Without the headers,
     which are not kept, it has to come to the same."""
+    cleaned: Callable[[bytes, Cleans], bytes | None] = lambda value, cleans: cleans.json(value)
+    """Gets a body that was refused, or a part of one, and what cleans; gives it cleaned, the same bytes where there is
+    nothing to do, None if it cannot be read."""
     sent_at_of: Callable[[bytes], int | None] = lambda document: None
     """Gets a document; gives when it was sent by its device's clock (Unix milliseconds), None if it does not say."""

@@ -28,6 +28,7 @@ def _deepest_that_dumps() -> int:
 
 
 _DUMPS_LEVELS = _deepest_that_dumps()
+_CUT_LEVELS = 16
 
 
 def parse(
@@ -57,6 +58,26 @@ def parse(
     if not isinstance(tree, dict):
         return Rejected(Reason.INVALID_TYPE, "$: an object")
     return tree
+
+
+def dumps(tree: Any) -> bytes:
+    """The JSON text of a tree that `parse` may have given: orjson writes fewer levels than are taken. Raises
+    `orjson.JSONEncodeError` for what is no JSON."""
+    try:
+        return orjson.dumps(tree)
+    except orjson.JSONEncodeError:
+        return orjson.dumps(_in_pieces(tree, _CUT_LEVELS))
+
+
+def _in_pieces(node: Any, levels: int) -> Any:
+    """The same tree, with what is so many levels below written already."""
+    if not isinstance(node, _CONTAINERS):
+        return node
+    if not levels:
+        return orjson.Fragment(dumps(node))
+    if isinstance(node, dict):
+        return {name: _in_pieces(value, levels - 1) for name, value in node.items()}
+    return [_in_pieces(value, levels - 1) for value in node]
 
 
 def _why_not_json(value: bytes, error: orjson.JSONDecodeError, max_nesting: int) -> Rejected:

@@ -357,3 +357,99 @@ class TestDeadLetters:
         assert value == b""
         harmless = b'{ "resourceLogs": [] }'
         assert self.kept(Rules(), "otlp_logs", harmless, None)[0] is harmless
+
+    def test_no_pattern_reaches_what_steers_sessions_there_either(self) -> None:
+        given = {
+            "app.state": "foreground",
+            "app.other": "planted",
+            "attributes": [
+                *({"key": name, "value": {"stringValue": "jane"}} for name in sorted(STEERING)),
+                {"key": "app.other", "value": {"stringValue": "planted"}},
+            ],
+        }
+        rules = Rules(drop=("app.*", "*r*", "fat*", "passive*"), mask=("severity*",))
+        given = {"a": given.pop("attributes"), **given}
+        value, _ = self.kept(rules, "otlp_logs", orjson.dumps(given), None)
+        assert value and orjson.loads(value) == {"a": given["a"][:-1], "app.state": "foreground"}
+
+    def test_a_name_may_go_over_several_levels_of_another_format(self) -> None:
+        def pair(key: str, **value: Any) -> dict[str, Any]:
+            return {"key": key, "value": value}
+
+        body = {
+            "payment": {"card": {"number": "planted"}, "ok": "stays"},
+            "contexts": {"payment": {"attributes": {"card": "planted"}}},
+            "x": [
+                pair("payment", kvlistValue={"values": [pair("card", stringValue="planted")]}),
+                pair("user", kvlistValue={"values": [pair("email", stringValue="planted")]}),
+                {**pair("token", stringValue="secret"), "user.email": "planted"},
+            ],
+            "meta": {"user": {"attributes": {"email": "planted"}}},
+        }
+        rules = Rules(drop=("payment.card*",), mask=("token",))
+        for topic in ("otlp_logs", "faro-events", "sentry-envelopes"):
+            value, _ = self.kept(rules, topic, orjson.dumps(body), None)
+            assert value and b"planted" not in value and b"secret" not in value and b"stays" in value
+
+    def test_a_users_id_stays_an_id_in_another_format(self) -> None:
+        body = orjson.dumps({"user": {"id": "u"}, "a": [{"key": "user.id", "value": {"stringValue": "u"}}]})
+        assert self.kept(Rules(emails="mask"), "otlp_logs", body, None)[0] is body
+        value, _ = self.kept(Rules(user_id="hash"), "otlp_logs", body, None)
+        assert value
+        made = orjson.loads(value)
+        assert made["user"]["id"] == made["a"][0]["value"]["stringValue"] and is_hashed(made["user"]["id"])
+
+    @pytest.mark.parametrize("topic", ["otlp_logs", "faro-events", "sentry-envelopes", "measure-events"])
+    def test_where_the_app_is_not_known_the_rules_of_all_apps_hold(self, topic: str) -> None:
+        privacy = Privacy(
+            Rules(keep=("user.email", "user.name")),
+            {
+                "org.example.shop": Rules(
+                    keep=("user.email",), drop=("payment.*",), hash=("card", "both"), user_id="hash"
+                ),
+                "other": Rules(keep=("user.email",), mask=("phone", "both"), emails="mask", queries="drop"),
+            },
+        )
+        body = {
+            "user": {"email": "stays", "name": "planted", "id": "planted"},
+            "payment.x": "planted",
+            "card": "planted",
+            "phone": "planted",
+            "both": "planted",
+            "text": "planted@example.org",
+            "url": "https://example.org/?planted",
+        }
+        at_edge = Edge(privacy, Samplings(), SECRET)
+        value = at_edge.refused(topic, KEY, orjson.dumps(body))
+        assert value and b"planted" not in value
+        made = orjson.loads(value)
+        assert made["user"]["email"] == "stays" and is_hashed(made["card"])
+        assert made["both"] == made["phone"] == made["text"] == "***"
+        assert at_edge.refused(topic, KEY, b"broken, with a card") is None
+
+    def test_where_the_key_says_the_app_its_rules_hold(self) -> None:
+        shop, none = Rules(drop=("card",)), Rules()
+        at_edge = Edge(Privacy(none, {"shop": shop, "abcde": shop, "none": none}), Samplings(), SECRET)
+        body = b'{"data":{"card":"planted"}}'
+        for key, is_kept in ((b"abcde/D", False), (b"none/D", True), (b"none", False), (None, False)):
+            value = at_edge.refused("embrace-events", key, body)
+            assert value and (b"planted" in value) == is_kept, key
+        # An app that its body names is another one.
+        value = at_edge.refused("embrace-events", b"none/D", b'{"app_bundle_id":"shop","card":"planted"}')
+        assert value and b"planted" not in value
+        for topic, key, app, is_kept in (
+            ("sdk-events", b"none/device", "none", True),
+            ("sdk-events", b"none/device", "shop", False),
+            ("sdk-events", b"shop/device", "none", False),
+            ("sdk-events", b"none/device", None, True),
+            ("native-events", b"none/device", "none", True),
+            ("native-events", b"none/device", None, False),
+        ):
+            bad = {**envelope(attributes={"card": "planted"}), "app_id": app, "v": 9}
+            value = at_edge.refused(topic, key, orjson.dumps(bad))
+            assert value and (b"planted" in value) == is_kept, (topic, key, app)
+
+    def test_a_field_of_the_user_that_nobody_knows_is_looked_at_too(self) -> None:
+        bad = {**envelope(user={"id": "u", "email": "planted"}), "v": 9}
+        value, _ = self.kept(Rules(), "sdk-events", orjson.dumps(bad))
+        assert value and b"planted" not in value

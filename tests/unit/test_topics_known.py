@@ -437,6 +437,7 @@ def test_a_ledger_that_does_not_add_up_is_a_fault() -> None:
     found = faults_of_ledger([line(2, -1)], {})
     assert kinds(found) == [("duplicates", "ledger", SOURCE, 3), ("missing", "ledger", SOURCE, 3)]
     assert "sdk-events[3]: -1 duplicates" in next(iter(found.values()))
+    assert "sample_rate" in next(iter(found.values()))
     accepted = {("duplicates", SOURCE, 3): 1}
     assert faults_of_ledger([line(0, -1)], accepted) == {}
     assert kinds(faults_of_ledger([line(0, -2)], accepted)) == [("duplicates", "ledger", SOURCE, 3)]

@@ -6,8 +6,9 @@ whether a record went through the router makes no difference to what is stored o
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,21 +16,43 @@ import orjson
 
 from pipeline.domain.privacy import KEEP, Rules
 from pipeline.errors import Terminal
-from pipeline.formats.bounded_cache import BoundedCache
+from pipeline.formats.bounded_cache import BoundedCache, SharedBound
 from pipeline.formats.identity import canonical_resource, canonical_user
-from pipeline.formats.limits import MAX_PROPERTY_VALUE_CHARS, MAX_RECORD_BYTES, MAX_RESOURCE_BYTES
+from pipeline.formats.limits import (
+    MAX_NESTING,
+    MAX_PROPERTY_VALUE_CHARS,
+    MAX_RECORD_BYTES,
+    MAX_RESOURCE_BYTES,
+)
 from pipeline.formats.meaning import STATED
-from pipeline.formats.privacy.walk import ATTRIBUTES, DROPPED, PROPERTIES, RESOURCE, USER_IDS, Scope, Walk
+from pipeline.formats.privacy.walk import (
+    ATTRIBUTES,
+    DROPPED,
+    LIKE_USERS,
+    PROPERTIES,
+    RESOURCE,
+    USER_IDS,
+    Scope,
+    Walk,
+)
 from pipeline.formats.rejected import Rejected
+from pipeline.formats.strict_json import dumps, parse
 
 _OF_ENVELOPE = frozenset(("v", "app_id", "device_id", "batch_id", "sent_at", "resource", "user", "events"))
 _OF_EVENT = frozenset(("id", "name", "time", "seq", "session_id", "attributes", "raw_time", "repaired"))
 _NOTHING = (b"", b"null")
 _UNFIT = b'["***"]'
 """In place of what has another shape than it must have: it is refused as that was."""
-_SIGNS_OF_USERS = (b"mail", b"user.", b'user"')
+_ESCAPED = re.compile(rb"\\u00([2-7][0-9a-fA-F])")
+_ENDS_NAME = rb"(?:\\*\"|\x12)"
+"""What follows the name of a member: in JSON (also in a text of JSON) a quote, in protobuf the tag of its value."""
+_PARENTS = re.compile(
+    rb"(?:user[a-z0-9_.-]{0,64}|\b(?:%b))%b" % ("|".join(sorted(LIKE_USERS)).encode(), _ENDS_NAME)
+)
+"""In lower case, what names an object of a user's."""
 _CACHED_BYTES = 4_096
 _KEPT_BYTES = 1_000_000
+_OWN_BYTES, _PATTERN_BYTES = 10_000, 1_000
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _list = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -45,7 +68,7 @@ _head = msgspec.json.Decoder(_Head).decode
 Canonical = Callable[[bytes], "str | Rejected"]
 
 NOT_STRICT = (msgspec.DecodeError, orjson.JSONDecodeError, UnicodeDecodeError, RecursionError)
-"""What `Cleaner.record` raises of what is no strict JSON, or no object."""
+"""What readers of single parts of a record raise of what is no strict JSON, or of another shape."""
 
 
 class HoldsPrivate(Terminal):
@@ -68,9 +91,14 @@ class Cleaner:
     """The rules of one app, or of all that have the same and hash nothing. Pure, but for what it remembers."""
 
     def __init__(
-        self, rules: Rules, app_id: str = "", secret: str = "", *, kept_bytes: int = _KEPT_BYTES
+        self,
+        rules: Rules,
+        app_id: str = "",
+        secret: str = "",
+        *,
+        kept_bytes: int | SharedBound = _KEPT_BYTES,
     ) -> None:
-        """Of resources, and of users, at most `kept_bytes` are remembered."""
+        """Of resources, and of users, at most `kept_bytes` are remembered; of both, where the bound is shared."""
         self._walk = walk = Walk(rules, app_id, secret)
         names = walk.left_out
         if rules.user_id != KEEP:
@@ -79,6 +107,9 @@ class Cleaner:
             # Their members have these names, too.
             names |= {name.partition(".")[0] for name in names}
         self.watched = Watched(STATED | names, names)
+        whole = {name for name in names if "." in name}
+        self._whole_names = _named(whole, rb"(?![a-z0-9_])")
+        self._own_names = _named({name.partition(".")[2] for name in whole}, _ENDS_NAME)
         self._signs = None if rules.addresses != KEEP else _signs(walk)
         self.has_own = not walk.is_only_built_in
         """Whether the app has rules besides the built-in ones: `first` is for these."""
@@ -89,17 +120,22 @@ class Cleaner:
         """As `canonical_resource`, of what the rules leave."""
         self.user: Canonical = canonical_user if self.is_idle else self._user_kept
         """As `canonical_user`, of what the rules leave."""
+        self.byte_count = _OWN_BYTES + _PATTERN_BYTES * (
+            len(rules.keep) + len(rules.drop) + len(rules.hash) + len(rules.mask)
+        )
+        """About what it takes besides what it remembers: its rules, compiled."""
         self._resources = BoundedCache(self._resource, sys.getsizeof, kept_bytes)
         self._users = BoundedCache(self._user, sys.getsizeof, kept_bytes)
 
     def first(self, value: bytes | None) -> bytes | None:
-        """A record before its events are read: cleaned where rules of the app's own may name something in it."""
-        if not value or not self.has_own or not self._shows(value):
+        """A record before its events are read: cleaned where rules of the app's own may name something in it.
+
+        What `parse` does not take stays as it is: it is cleaned once it is mended, or refused by whoever reads it,
+        for what it is and not for what the rules would leave of it.
+        """
+        if not value or not self.has_own or len(value) > MAX_RECORD_BYTES or not self._shows(value):
             return value
-        try:
-            return self.record(value)
-        except NOT_STRICT:
-            return value  # It is cleaned once it is mended.
+        return value if isinstance(parse(value, MAX_RECORD_BYTES), Rejected) else self.record(value)
 
     def leaves(self, value: bytes) -> bool:
         """Whether the rules surely have nothing to do in a record; quick where that is so."""
@@ -114,7 +150,9 @@ class Cleaner:
             return not count
         try:
             user = bytes(_head(value).user)
-            return bool(user) and canonical_user(user) == self.user(user)
+            if not user or user.count(b"{") + user.count(b"[") > MAX_NESTING:
+                return False
+            return canonical_user(user) == self.user(user)
         except NOT_STRICT:
             return False
 
@@ -125,24 +163,33 @@ class Cleaner:
         return self._users[raw] if len(raw) <= _CACHED_BYTES else self._user(raw)
 
     def record(self, value: bytes) -> bytes:
-        """The record of what the rules leave, without fields that nobody knows. Raises NOT_STRICT.
+        """The record of what the rules leave, without fields that nobody knows; `parse` has taken it.
 
         What hashes would make too large for a record is dropped in place of hashing it.
         """
         made = self._record(value, shrinks=False)
         return made if len(made) <= max(MAX_RECORD_BYTES, len(value)) else self._record(value, shrinks=True)
 
+    def begin(self) -> None:
+        """Another body: `anything` may take as long for it as for any."""
+        self._walk.begin()
+
     def anything(self, value: Any) -> Any:
-        """A tree of JSON of any format, as far as the rules name what is in it."""
+        """A tree of JSON of any format, as far as the rules name what is in it. Raises `TooLong`."""
         made = self._walk.anywhere(value)
         return None if made is DROPPED else made
 
     def may_be_in(self, value: bytes) -> bool:
         """Whether bytes that are no JSON may hold something that the rules name."""
-        lowered = value.lower()
+        lowered = _ESCAPED.sub(lambda found: bytes.fromhex(found[1].decode()), value).lower()
         if self.has_own and (self._signs is None or any(sign in lowered for sign in self._signs)):
             return True
-        return bool(self.watched.private) and any(sign in lowered for sign in _SIGNS_OF_USERS)
+        if self._whole_names is None or self._own_names is None:
+            return False
+        if self._whole_names.search(lowered):
+            return True
+        parent = _PARENTS.search(lowered)
+        return parent is not None and self._own_names.search(lowered, parent.end()) is not None
 
     def _shows(self, value: bytes) -> bool:
         """Whether a record may hold what rules of the app's own name."""
@@ -164,7 +211,6 @@ class Cleaner:
         return canonical_user(self._user_block(raw, shrinks=False))
 
     def _record(self, value: bytes, *, shrinks: bool) -> bytes:
-        orjson.loads(value)  # msgspec passes over some of what no other reader takes
         made = {}
         for name, each in _fields(value).items():
             raw = bytes(each)
@@ -185,7 +231,7 @@ class Cleaner:
 
     def _event(self, raw: bytes, *, shrinks: bool) -> bytes:
         if raw[:1] != b"{":
-            return raw if raw in _NOTHING else _UNFIT
+            return raw if raw in (*_NOTHING, _UNFIT[1:-1]) else _UNFIT
         made = {}
         for name, each in _fields(raw).items():
             if name == "attributes":
@@ -210,7 +256,7 @@ class Cleaner:
             if value == tree[name]:
                 made[name] = members[name]
             elif not shrinks:
-                made[name] = msgspec.Raw(orjson.dumps(fitting(value)))
+                made[name] = msgspec.Raw(dumps(fitting(value)))
         return _encode(made)
 
     def _user_block(self, raw: bytes, *, shrinks: bool) -> bytes:
@@ -232,8 +278,14 @@ class Cleaner:
 
     def _property(self, value: Any) -> Any:
         """A property that was changed: hashed as a whole where it is too long now."""
-        text = value if isinstance(value, str) else orjson.dumps(value).decode()
+        text = value if isinstance(value, str) else dumps(value).decode()
         return value if len(text) <= MAX_PROPERTY_VALUE_CHARS else self._walk.hashed(text)
+
+
+def _named(names: Iterable[str], end: bytes) -> re.Pattern[bytes] | None:
+    """What finds one of these names with that end in lower case; None if there are none."""
+    listed = b"|".join(re.escape(name).encode() for name in sorted(names))
+    return re.compile(rb"(?<![a-z0-9_])(?:%b)%b" % (listed, end)) if listed else None
 
 
 def _lone(raw: bytes) -> msgspec.Raw:

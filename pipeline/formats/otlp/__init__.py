@@ -3,6 +3,7 @@
 from pipeline.formats.format import Format
 from pipeline.formats.limits import MAX_BODY_BYTES
 from pipeline.formats.otlp import message
+from pipeline.formats.otlp.cleaned import cleaned
 from pipeline.formats.otlp.decode import holds, translator
 from pipeline.formats.otlp.embrace import kept_key_of
 
@@ -18,6 +19,7 @@ def _format(signal: message.Signal) -> Format:
         key_of=lambda document, file_name: file_name.encode(),
         translate=translator(signal),
         holds=holds(signal),
+        cleaned=cleaned(signal),
         kept_key_of=kept_key_of,
     )
 

@@ -98,10 +98,11 @@ def _after_group(raw: bytes, at: int, number: int) -> int:
 
 def field_of(number: int, content: bytes) -> bytes:
     """A field of bytes, as it is written."""
-    return _written(number << 3 | BYTES) + _written(len(content)) + content
+    return written(number << 3 | BYTES) + written(len(content)) + content
 
 
-def _written(value: int) -> bytes:
+def written(value: int) -> bytes:
+    """A varint, as it is written."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

@@ -20,9 +20,30 @@ USER_IDS = frozenset(("user.id", "enduser.id"))
 QUERIES = frozenset(("url.query", "http.query"))
 _USER_ID = "user_id"
 _USER = "user"
-_LIKE_USERS = frozenset(("m", "metadata", "person", "profile", "customer", "account", "traits", "contact"))
+LIKE_USERS = frozenset(("m", "metadata", "person", "profile", "customer", "account", "traits", "contact"))
+_PAIR = frozenset(("key", "value"))
+_TYPES = frozenset(
+    f"{kind}{end}"
+    for kind in ("string", "bool", "int", "double", "bytes", "array", "kvlist")
+    for end in ("Value", "_value")
+)
+"""Of OTLP's values: names of nothing."""
+_BETWEEN = _TYPES | {"attributes", "properties", "value", "values"}
+"""What stands between a name and what it names, in one format or another."""
+_NAMES_AROUND = 4
 _MAX_PATH_CHARS = 256
 """A longer path is not looked at; the name of the member itself always is."""
+
+MAX_STEPS = 10_000_000
+"""Of one refused body: a step is to match a name with a pattern, about a quarter of a microsecond. A worker that takes
+seconds for it is not taken for dead."""
+_STEPS_A_FIND, _STEPS_A_DOT = 60, 12
+_MANY_NAMES = 20_000
+
+
+class TooLong(Exception):
+    """The rules would need more steps for a body than they may take."""
+
 
 DROPPED = object()
 """What a value becomes that is dropped."""
@@ -53,6 +74,10 @@ class Walk:
         """Built-in names that this app does not keep."""
         self.patterns = Patterns((*rules.drop, *rules.hash, *rules.mask))
         """What names attributes of which something is done."""
+        self._pattern_count = 1 + sum(map(len, (rules.keep, rules.drop, rules.hash, rules.mask)))
+        self._steps_left = MAX_STEPS
+        self._actions: dict[tuple[str, tuple[str, ...]], str] = {}
+        self._puts = {HASH: self.hashed, MASK: _mask, _USER_ID: self.user_id}
         self._looks = rules.looks_for_people or rules.queries != KEEP
 
     @property
@@ -118,44 +143,101 @@ class Walk:
                 made.append(new)
         return made
 
-    def anywhere(self, value: Any, parent: str = "") -> Any:
-        """A tree of any format: names and texts are looked at wherever they are, and pairs of `key` and `value`."""
+    def begin(self) -> None:
+        """From here on, `anywhere` has all its steps again."""
+        self._steps_left = MAX_STEPS
+
+    def _steps_of(self, text: str) -> int:
+        """At most so many are taken to look into a text: it depends on how much there is that looks like something."""
+        rules = self._rules
+        finds = [
+            *(("@", "%40") if rules.emails != KEEP else ()),
+            *(("?", "#") if rules.queries != KEEP else ()),
+        ]
+        dots = (".", ":") if rules.addresses != KEEP else ()
+        return _STEPS_A_FIND * sum(map(text.count, finds)) + _STEPS_A_DOT * sum(map(text.count, dots))
+
+    def _take(self, steps: int) -> None:
+        self._steps_left -= steps
+        if self._steps_left < 0:
+            raise TooLong
+
+    def anywhere(self, value: Any, outer: tuple[str, ...] = ()) -> Any:
+        """A tree of any format: names and texts are looked at wherever they are, and pairs of `key` and `value`.
+
+        `outer` are the names around it, the last ones: what is between a name and its value is none of them. Raises
+        `TooLong`.
+        """
         if isinstance(value, str):
+            if self._looks:
+                self._take(self._steps_of(value))
             return self.text(value)
         if isinstance(value, list):
             items = []
             for item in value:
-                new = self.anywhere(item, parent)
+                new = self.anywhere(item, outer)
                 if new is not DROPPED:
                     items.append(new)
             return items
         if not isinstance(value, dict):
             return value
-        name = value.get("key")
-        if isinstance(name, str) and "value" in value:
-            action = self._action_anywhere(name, parent)
-            if action == DROP:
-                return DROPPED
-            if action in (HASH, MASK):
-                put = self.hashed if action == HASH else _mask
-                return {**value, "value": leaves(value["value"], put)}
+        pair = value.get("key") if "value" in value else None
+        of_pair = self._action_anywhere(pair, outer) if isinstance(pair, str) else None
+        if of_pair == DROP:
+            return DROPPED
         made = {}
         for each, inner in value.items():
-            action = self._action_anywhere(each, parent)
-            if action in (HASH, MASK):
-                made[each] = leaves(inner, self.hashed if action == HASH else _mask)
+            is_of_pair = of_pair is not None and each in _PAIR
+            if is_of_pair and each == "key":
+                made[each] = inner
+                continue
+            name = str(pair) if is_of_pair else each
+            action = of_pair if is_of_pair else self._action_anywhere(each, outer)
+            if action in (HASH, MASK, _USER_ID):
+                made[each] = leaves(inner, self._puts[action])
             elif action != DROP:
-                new = inner if action == KEEP else self.anywhere(inner, each)
+                around = (
+                    outer
+                    if name in _BETWEEN or len(name) > _MAX_PATH_CHARS
+                    else (*outer[1 - _NAMES_AROUND :], name)
+                )
+                new = inner if action == KEEP else self.anywhere(inner, around)
                 if new is not DROPPED:
                     made[each] = new
         return made
 
-    def _action_anywhere(self, name: str, parent: str) -> str:
-        """As `_action`, where the format is not known: a name counts as a user's in whatever looks like one's."""
-        action = self._action(name, name, RESOURCE)
-        if not action and parent and (_USER in lower(parent) or lower(parent) in _LIKE_USERS):
-            action = self._action(name, name, PROPERTIES)
-        return HASH if action == _USER_ID else action
+    def _action_anywhere(self, name: str, outer: tuple[str, ...]) -> str:
+        """As `_action`, where the format is not known: a name counts as a user's in whatever looks like one's, and a
+        path may begin at any name around it."""
+        if name in STEERING or name in _TYPES:
+            return ""
+        if name in _BETWEEN:
+            outer = ()
+        action = self._actions.get((name, outer))
+        if action is None:
+            self._take(self._pattern_count)
+            if len(self._actions) >= _MANY_NAMES:
+                self._actions.clear()
+            action = self._action_of(name, outer)
+            if len(name) <= _MAX_PATH_CHARS:
+                self._actions[name, outer] = action
+        return action
+
+    def _action_of(self, name: str, outer: tuple[str, ...]) -> str:
+        paths = [lower(name)]
+        for around in reversed(outer):
+            paths.append(f"{lower(around)}.{paths[-1]}")
+        if outer and (_USER in (parent := lower(outer[-1])) or parent in LIKE_USERS):
+            paths.append(f"{_USER}.{paths[0]}")
+        for action, patterns in self._lists:
+            if any(map(patterns.matches, paths)):
+                return action
+        if not self.left_out.isdisjoint(paths):
+            return DROP
+        rules = self._rules
+        if (rules.user_id != KEEP or rules.looks_for_people) and not USER_IDS.isdisjoint(paths):
+            return _USER_ID
+        return rules.queries if rules.queries != KEEP and not QUERIES.isdisjoint(paths) else ""
 
     def _action(self, name: str, path: str | None, scope: Scope) -> str:
         """What becomes of a member, empty if nothing names it; `path` has dots between the names from the root on,

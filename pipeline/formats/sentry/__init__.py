@@ -2,6 +2,7 @@
 
 from pipeline.formats.format import Format
 from pipeline.formats.limits import MAX_BODY_BYTES
+from pipeline.formats.sentry.cleaned import cleaned
 from pipeline.formats.sentry.envelope import translate
 from pipeline.formats.sentry.sender import PROJECT
 
@@ -14,5 +15,6 @@ FORMAT = Format(
     # One key for all of a file, as for Measure.
     key_of=lambda document, file_name: file_name.encode(),
     translate=translate,
+    cleaned=cleaned,
     kept_key_of=PROJECT.kept_key_of,
 )
