@@ -12,6 +12,7 @@ from pipeline.formats.rejected import Rejected
 from tests.fuzz.records import RECORD_TIMES_MS, Records, check_dead_letters, check_envelope
 from tests.fuzz.target import Seen, check_rejected, require
 from tests.fuzz.vocabulary import NOW_MS
+from tests.support.replaying import check_replayed
 
 KEYS: tuple[str, ...] = (
     "data",
@@ -156,6 +157,8 @@ class EmbraceTarget(Records):
             meanings |= {(event.kind, event.counters) for event in envelope.events}
             check_envelope(envelope, record.key, record_ms)
         check_dead_letters(outcome.refused, kept, value, record_ms)
+        if outcome.refused:
+            check_replayed(embrace.FORMAT, value, record_ms, beside)
         shape = frozenset(check_rejected(each) for each in outcome.refused)
         return Seen(bool(outcome.records), (shape, frozenset(meanings), min(len(outcome.records), 3)))
 

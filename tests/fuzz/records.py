@@ -20,7 +20,7 @@ import orjson
 from pipeline.domain.event import Event, Kind
 from pipeline.domain.fold import sessions
 from pipeline.domain.policy import Policy
-from pipeline.formats import faro, measure, native, sentry
+from pipeline.formats import faro, measure, native, registry, sentry
 from pipeline.formats.format import Translate
 from pipeline.formats.hashed_ids import bounded_id
 from pipeline.formats.limits import MAX_BODY_BYTES, MAX_RECORD_BYTES
@@ -47,6 +47,7 @@ from tests.fuzz.vocabulary import (
 )
 from tests.support.decoding import assert_read_alike
 from tests.support.event_rows import event_rows
+from tests.support.replaying import check_replayed
 
 RECORD_TIMES_MS = (NOW_MS, NOW_MS, NOW_MS + 60_001, 0, -1, 2**63 - 1, -(2**63), 946_684_800_000)
 EXAMPLES = Path(__file__).resolve().parents[2] / "schemas" / "examples"
@@ -175,6 +176,7 @@ class _Routed(Records):
     """A `translate`: the router's records are never refused, and hold every event that is not refused."""
 
     translate: Translate
+    topic: str
 
     def prepared(self, data: bytes) -> Callable[[], object]:
         return functools.partial(self.translate, data[1:], self._record_ms(data))
@@ -206,6 +208,8 @@ class _Routed(Records):
                 "every event is translated or refused",
             )
         check_dead_letters(outcome.refused, None, value, record_ms)
+        if outcome.refused:
+            check_replayed(registry.of_topic(self.topic), value, record_ms)
         shape = frozenset(check_rejected(each) for each in outcome.refused)
         return Seen(bool(come), (shape, frozenset(meanings), min(len(outcome.records), 3)))
 
@@ -222,6 +226,8 @@ class _Routed(Records):
 class MeasureTarget(_Routed):
     """Request bodies of the Measure SDK."""
 
+    topic = "measure-events"
+
     def __init__(self) -> None:
         super().__init__("measure", MEASURE_KEYS, MEASURE_VALUES)
         self.translate = measure.decode
@@ -235,6 +241,8 @@ class MeasureTarget(_Routed):
 
 class FaroTarget(_Routed):
     """Request bodies of Faro's SDKs."""
+
+    topic = "faro-events"
 
     def __init__(self) -> None:
         super().__init__("faro", FARO_KEYS, FARO_VALUES)
@@ -253,6 +261,8 @@ class FaroTarget(_Routed):
 
 class SentryTarget(_Routed):
     """Envelopes of Sentry's SDKs. One item may be several events, or none."""
+
+    topic = "sentry-envelopes"
 
     def __init__(self) -> None:
         super().__init__("sentry", SENTRY_KEYS, SENTRY_VALUES)
@@ -289,6 +299,8 @@ def span_id(span: dict[str, Any]) -> str:
 
 class NativeEventsTarget(_Routed):
     """Native envelopes under any key. A record may have tens of thousands of events, and is read in parts."""
+
+    topic = "native-events"
 
     limit_ms = 1_000.0
 

@@ -22,6 +22,7 @@ from pipeline.formats import native, registry
 from pipeline.formats.format import Beside, Headers
 from pipeline.formats.rejected import MAX_DETAIL_CHARS, Reason, Rejected
 from tests.support.decoding import assert_read_alike
+from tests.support.replaying import check_replayed
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "schemas" / "examples"
@@ -148,7 +149,10 @@ def test_translated(path: Path) -> None:
     )
     assert found.translate is not None
     beside = Beside(headers_of(example), key=(example.get("key") or "").encode() or None)
-    outcome = found.translate(value_of(example), example["record_ms"], beside)
+    value = value_of(example)
+    outcome = found.translate(value, example["record_ms"], beside)
+    if value:
+        check_replayed(found, value, example["record_ms"], beside)
     if isinstance(outcome, Rejected):
         assert plain(outcome) == example["expect"]
         return

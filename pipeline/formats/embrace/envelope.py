@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import orjson
 
 from pipeline.formats.checks import latest_of, rejected_time, time_is_plausible
+from pipeline.formats.cut_out import json_of, with_parts
 from pipeline.formats.embrace.facts import (
     NS,
     EmbraceFact,
@@ -30,6 +31,8 @@ from pipeline.formats.translation import Draft, Sender, Translation, pack, set_r
 MAX_PARTS = 20_000
 """Spans, events of spans and log records in an envelope: bounds the time that one record may take."""
 
+_SHARED = ("resource", "metadata", "version", "type")
+"""What an envelope says once for all its parts."""
 _LISTS = ("spans", "span_snapshots", "logs")
 _NO_PARENT = ("", "0" * 16)
 _FIRST_NS = MIN_TIME_MS * NS
@@ -39,9 +42,17 @@ class _Part(NamedTuple):
     """A span or a log record, and where it stands."""
 
     path: str
-    is_snapshot: bool
-    is_log: bool
+    list: str
+    """Its name, one of `_LISTS`."""
     value: Any
+
+    @property
+    def is_snapshot(self) -> bool:
+        return self.list == "span_snapshots"
+
+    @property
+    def is_log(self) -> bool:
+        return self.list == "logs"
 
 
 def decode(value: bytes | None, record_ms: int, beside: Beside = NOTHING_BESIDE, /) -> Translation | Rejected:
@@ -70,7 +81,19 @@ def decode(value: bytes | None, record_ms: int, beside: Beside = NOTHING_BESIDE,
     packed = pack(outgoing)
     placed = [_placed(each, parts) for each in misdated + packed.refused]
     refused = sorted(made.refused + placed, key=lambda each: each.event_index or 0)
-    return Translation(packed.records, refused, packed.is_full)
+    return with_parts(
+        Translation(packed.records, refused, packed.is_full), lambda some: _cut_out(read.tree, parts, some)
+    )
+
+
+def _cut_out(tree: dict[str, Any], parts: list[_Part], indexes: Sequence[int]) -> bytes | None:
+    """The envelope with these of its parts alone; None if they are all of them."""
+    if len(indexes) == len(parts):
+        return None
+    data: dict[str, list[Any]] = {}
+    for index in indexes:
+        data.setdefault(parts[index].list, []).append(parts[index].value)
+    return json_of({**{name: tree[name] for name in _SHARED if name in tree}, "data": data})
 
 
 def _facts(value: Any) -> dict[str, Any]:
@@ -92,7 +115,7 @@ def _parts_of(tree: dict[str, Any]) -> list[_Part] | Rejected:
         if not isinstance(some, list):
             return Rejected(Reason.INVALID_TYPE, f"data.{name}: an array")
         for index, each in enumerate(some):
-            parts.append(_Part(f"data.{name}[{index}]", name == "span_snapshots", name == "logs", each))
+            parts.append(_Part(f"data.{name}[{index}]", name, each))
             events = each.get("events") if isinstance(each, dict) else None
             count += 1 + (len(events) if isinstance(events, list) else 0)
     if not parts:

@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from pipeline.formats.checks import rejected_time, time_is_plausible
+from pipeline.formats.cut_out import with_parts
+from pipeline.formats.faro.cut import FaroSource, cut_out
 from pipeline.formats.faro.items import Item, event, exception, log, measurement
 from pipeline.formats.faro.meta import FaroMeta, read_meta
-from pipeline.formats.faro.traces import span_steps
+from pipeline.formats.faro.traces import TRACES, span_steps
 from pipeline.formats.format import NOTHING_BESIDE, Beside
 from pipeline.formats.hashed_ids import hashed_id
+from pipeline.formats.kept_header import KeptHeader
 from pipeline.formats.limits import MAX_BODY_BYTES, MAX_BODY_EVENTS, MAX_NESTING
 from pipeline.formats.listed import Listed, translation_of
 from pipeline.formats.mending import Read, read_json, repairs_of
@@ -34,7 +37,8 @@ _LISTS: dict[str, _Kind] = {
     "measurements": _Kind(measurement, "type"),
 }
 _TIME_FIELD = "timestamp"
-_SESSION_HEADER = "x-faro-session-id"
+SESSION_HEADER = KeptHeader("x-faro-session-id")
+"""The session that a request named, where there is one."""
 
 
 def translate(
@@ -53,12 +57,13 @@ def translate(
     lists = _lists_of(read.tree)
     if isinstance(lists, Rejected):
         return lists
-    meta = read_meta(read.tree.get("meta"), _session_told(beside), beside.options)
+    meta = read_meta(read.tree.get("meta"), SESSION_HEADER.told(beside), beside.options)
     if isinstance(meta, Rejected):
         return meta
     refused: list[Rejected] = []
     drafts: list[Draft] = []
     places: list[Listed] = []
+    sources: list[FaroSource] = []
     for name, items in lists.items():
         for draft in _drafts(read, name, items, len(places), meta, record_ms):
             if isinstance(draft, Rejected):
@@ -66,17 +71,20 @@ def translate(
             else:
                 drafts.append(draft)
         places += [Listed(f"{name}[{at}]", _TIME_FIELD) for at in range(len(items))]
+        sources += [(name, item) for item in items]
     for step in span_steps(read, meta, len(places), record_ms):
         if len(places) == MAX_BODY_EVENTS:
             return Rejected(
                 Reason.TOO_MANY_EVENTS, f"traces: more than {MAX_BODY_EVENTS} events with what spans say"
             )
         places.append(step.listed)
+        sources.append((TRACES, step.source))
         if isinstance(step.outcome, Rejected):
             refused.append(step.outcome)
         else:
             drafts.append(step.outcome)
-    return translation_of(drafts, refused, record_ms, places)
+    made = translation_of(drafts, refused, record_ms, places)
+    return with_parts(made, lambda some: cut_out(read.tree, sources, some))
 
 
 def _lists_of(tree: Mapping[str, Any]) -> dict[str, list[Any]] | Rejected:
@@ -92,14 +100,6 @@ def _lists_of(tree: Mapping[str, Any]) -> dict[str, list[Any]] | Rejected:
     if count > MAX_BODY_EVENTS:
         return Rejected(Reason.TOO_MANY_EVENTS, f"events: at most {MAX_BODY_EVENTS} events, not {count}")
     return lists
-
-
-def _session_told(beside: Beside) -> str:
-    """The session that a request named in a header, where there is one."""
-    for name, told in beside.headers:
-        if name.lower() == _SESSION_HEADER:
-            return told.decode(errors="replace")
-    return ""
 
 
 def _drafts(

@@ -5,7 +5,7 @@ The resource that a span came with repeats `meta`, and the page's session stands
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -19,15 +19,26 @@ from pipeline.formats.otlp.flaw import Flaw
 from pipeline.formats.otlp.ids import of_exception
 from pipeline.formats.otlp.json_form import Json
 from pipeline.formats.otlp.json_values import Inexact
-from pipeline.formats.otlp.message import SPANS, SpanRecord
+from pipeline.formats.otlp.message import SPANS, ResourceBlock, SpanRecord
 from pipeline.formats.otlp.spans import Fact, facts_of
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.formats.translation import Draft
 
-_FIELD = "traces"
+TRACES = "traces"
 _TIME_FIELD = "startTimeUnixNano"
 _OF_SENDER = ("session.id", "session_id", "user.id")
 """Attributes that repeat what `meta` says."""
+
+
+class SpanSource(NamedTuple):
+    """A span as it came, and what it came with."""
+
+    block: int
+    scope: int
+    record: int
+    """Indexes in the body."""
+    blocks: Sequence[ResourceBlock]
+    span: Any
 
 
 class SpanStep(NamedTuple):
@@ -35,18 +46,20 @@ class SpanStep(NamedTuple):
 
     listed: Listed
     outcome: Draft | Rejected
+    source: SpanSource | None
+    """None where the spans are refused as a whole."""
 
 
 def span_steps(read: Read, meta: FaroMeta, first: int, record_ms: int) -> Iterator[SpanStep]:
     """What comes of the spans of a body, one after the other; `first` is the index of the first of it."""
-    traces = read.tree.get(_FIELD)
+    traces = read.tree.get(TRACES)
     if not traces:
         return
     if not isinstance(traces, dict):
-        fault = Rejected(Reason.INVALID_TYPE, f"{_FIELD}: an object with resourceSpans", first)
-        yield SpanStep(Listed(_FIELD, _TIME_FIELD), fault)
+        fault = Rejected(Reason.INVALID_TYPE, f"{TRACES}: an object with resourceSpans", first)
+        yield SpanStep(Listed(TRACES, _TIME_FIELD), fault, None)
         return
-    other = read.otherwise.get(_FIELD) if read.otherwise else None
+    other = read.otherwise.get(TRACES) if read.otherwise else None
     message = Json(Read(orjson.dumps(traces), traces, other if isinstance(other, dict) else None), SPANS)
     yield from _steps(message, meta, first, record_ms)
 
@@ -54,18 +67,17 @@ def span_steps(read: Read, meta: FaroMeta, first: int, record_ms: int) -> Iterat
 def _steps(message: Json, meta: FaroMeta, first: int, record_ms: int) -> Iterator[SpanStep]:
     blocks = message.split()
     if isinstance(blocks, Rejected):
-        yield SpanStep(
-            Listed(_FIELD, _TIME_FIELD), Rejected(blocks.reason, f"{_FIELD}.{blocks.detail}", first)
-        )
+        fault = Rejected(blocks.reason, f"{TRACES}.{blocks.detail}", first)
+        yield SpanStep(Listed(TRACES, _TIME_FIELD), fault, None)
         return
     index = first
     for number, block in enumerate(blocks):
         for place, scope in enumerate(block.scopes):
             for at, raw in enumerate(scope.records):
-                path = f"{_FIELD}.resourceSpans[{number}].scopeSpans[{place}].spans[{at}]"
-                listed = Listed(path, _TIME_FIELD)
+                path = f"{TRACES}.resourceSpans[{number}].scopeSpans[{place}].spans[{at}]"
+                listed, source = Listed(path, _TIME_FIELD), SpanSource(number, place, at, blocks, raw)
                 for outcome in _of_span(message, raw, meta, path, index, record_ms):
-                    yield SpanStep(listed, outcome)
+                    yield SpanStep(listed, outcome, source)
                     index += 1
 
 

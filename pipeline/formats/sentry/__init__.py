@@ -3,6 +3,7 @@
 from pipeline.formats.format import Format
 from pipeline.formats.limits import MAX_BODY_BYTES
 from pipeline.formats.sentry.envelope import translate
+from pipeline.formats.sentry.sender import PROJECT
 
 __all__ = ["FORMAT", "translate"]
 
@@ -13,4 +14,5 @@ FORMAT = Format(
     # One key for all of a file, as for Measure.
     key_of=lambda document, file_name: file_name.encode(),
     translate=translate,
+    kept_key_of=PROJECT.kept_key_of,
 )

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from pipeline.formats.checks import rejected_id, rejected_time, time_is_plausible
 from pipeline.formats.clocks import shift_of
+from pipeline.formats.cut_out import with_parts
 from pipeline.formats.format import NOTHING_BESIDE, Beside
 from pipeline.formats.hashed_ids import hashed_id
 from pipeline.formats.limits import MAX_BODY_BYTES, MAX_BODY_EVENTS, MAX_NESTING, MAX_STAMP_MS
@@ -16,6 +17,7 @@ from pipeline.formats.rejected import Reason, Rejected
 from pipeline.formats.rfc3339 import unix_time
 from pipeline.formats.sentry import items as of_items
 from pipeline.formats.sentry import sessions
+from pipeline.formats.sentry.cut import KnownOfItems, SentrySource, Within, cut_out, known_of
 from pipeline.formats.sentry.lines import ItemLines, read_lines
 from pipeline.formats.sentry.sender import SentrySdk, sdk_of, sender_of, session_id_of
 from pipeline.formats.sentry.sessions import SentryFact, ToldByEvents
@@ -40,6 +42,7 @@ class _Payload(NamedTuple):
     type: str
     path: str
     read: Read
+    lines: bytes
 
 
 class _Step(NamedTuple):
@@ -47,6 +50,7 @@ class _Step(NamedTuple):
 
     listed: Listed
     outcome: Draft | Rejected
+    source: SentrySource
 
 
 def translate(
@@ -66,9 +70,10 @@ def translate(
         if found is not None:
             payloads.append(found)
     read = [each for each in payloads if isinstance(each, _Payload)]
-    session = next((each.read.tree for each in read if each.type == sessions.TYPE), {})
+    known = known_of(lines.header)
+    session = known.session or next((each.read.tree for each in read if each.type == sessions.TYPE), {})
     sdk = sdk_of(lines.header, beside, session)
-    told = of_items.told_by((each.read.tree for each in read if each.type == _EVENT), sdk)
+    told = known.told.and_by(of_items.told_by((each.read.tree for each in read if each.type == _EVENT), sdk))
     clock = _Clock(_shift(lines.header, record_ms), record_ms)
     steps: list[_Step] = []
     for each in payloads:
@@ -78,7 +83,10 @@ def translate(
                 return Rejected(Reason.TOO_MANY_EVENTS, f"items: at most {MAX_BODY_EVENTS} events in them")
     drafts = [step.outcome for step in steps if isinstance(step.outcome, Draft)]
     refused = [step.outcome for step in steps if isinstance(step.outcome, Rejected)]
-    return translation_of(drafts, refused, record_ms, [step.listed for step in steps])
+    made = translation_of(drafts, refused, record_ms, [step.listed for step in steps])
+    return with_parts(
+        made, lambda some: cut_out(lines, KnownOfItems.of(sdk, told), [step.source for step in steps], some)
+    )
 
 
 class _Clock(NamedTuple):
@@ -101,13 +109,14 @@ def _payload(item: ItemLines, path: str) -> _Payload | Rejected | None:
         return Rejected(
             Reason.UNSUPPORTED,
             f"{path}: counts of many sessions in a minute, without device or times of their own",
+            part=item.lines,
         )
     if item.type not in _READ:
         return None
     read = read_json(item.payload, MAX_BODY_BYTES, MAX_NESTING - _LEVELS)
     if isinstance(read, Rejected):
-        return Rejected(read.reason, f"{path}: {read.detail}")
-    return _Payload(item.type, path, read)
+        return Rejected(read.reason, f"{path}: {read.detail}", part=item.lines)
+    return _Payload(item.type, path, read, item.lines)
 
 
 def _steps(
@@ -115,14 +124,15 @@ def _steps(
 ) -> Iterator[_Step]:
     """What comes of an item; `first` is the index of the first of it."""
     if isinstance(payload, Rejected):
-        path = payload.detail.partition(":")[0]
-        yield _Step(Listed(path, ""), Rejected(payload.reason, payload.detail, first))
+        path, lines = payload.detail.partition(":")[0], payload.part or b""
+        fault = Rejected(payload.reason, payload.detail, first)
+        yield _Step(Listed(path, ""), fault, SentrySource(path, lines))
         return
     tree, index = payload.read.tree, first
     mended = repairs_of(payload.read, head=tree.keys(), fields=None, listed="").head
     last: Mapping[str, Any] | None = None
     origin: _Origin | Rejected | None = None
-    for path, source, fact in _facts_of(payload, sdk, told):
+    for path, source, fact, within in _facts_of(payload, sdk, told):
         if source is not last:
             last, origin = source, _origin(source, sdk, payload.type, path)
         assert origin is not None, "the first source is none that came before"
@@ -131,7 +141,8 @@ def _steps(
             outcome.event["repaired"] = bounded(
                 f"{payload.path}.{place}"[:MAX_PLACE_CHARS] for place in mended
             )
-        yield _Step(Listed(path, fact.field), outcome)
+        of_item = SentrySource(payload.path, payload.lines, payload.type, payload.read, within)
+        yield _Step(Listed(path, fact.field), outcome, of_item)
         index += 1
 
 
@@ -161,26 +172,28 @@ def _origin(source: Mapping[str, Any], sdk: SentrySdk, kind: str, path: str) -> 
 
 def _facts_of(
     payload: _Payload, sdk: SentrySdk, told: ToldByEvents
-) -> Iterator[tuple[str, Mapping[str, Any], SentryFact]]:
-    """The facts of an item, with the path of what says them, and what says whose they are."""
+) -> Iterator[tuple[str, Mapping[str, Any], SentryFact, Within | None]]:
+    """The facts of an item, with the path of what says them, what says whose they are, and where in a list of the item
+    they are said."""
     tree, path = payload.read.tree, payload.path
     if payload.type == sessions.TYPE:
         for fact in sessions.facts_of(tree, sdk, told):
-            yield path, tree, fact
+            yield path, tree, fact, None
     elif payload.type == _EVENT:
-        yield path, tree, of_items.event_fact(tree, sdk)
+        yield path, tree, of_items.event_fact(tree, sdk), None
     elif payload.type == _TRANSACTION:
-        yield path, tree, of_items.transaction_fact(tree)
+        yield path, tree, of_items.transaction_fact(tree), None
         spans = tree.get("spans")
         for number, span in enumerate(spans if isinstance(spans, list) else ()):
             request = of_items.request_fact(span) if isinstance(span, dict) else None
             if request is not None:
-                yield f"{path}.spans[{number}]", tree, request
+                yield f"{path}.spans[{number}]", tree, request, Within("spans", number)
     else:
         logs = tree.get("items")
         for number, log in enumerate(logs if isinstance(logs, list) else [tree]):
             if isinstance(log, dict):
-                yield f"{path}.items[{number}]", _as_payload(log), of_items.log_fact(log)
+                within = Within("items", number)
+                yield f"{path}.items[{number}]", _as_payload(log), of_items.log_fact(log), within
 
 
 def _as_payload(log: Mapping[str, Any]) -> dict[str, Any]:

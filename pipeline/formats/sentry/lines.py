@@ -24,6 +24,8 @@ class ItemLines(NamedTuple):
 
     type: str
     payload: bytes
+    lines: bytes
+    """Its header and its payload."""
 
 
 class EnvelopeLines(NamedTuple):
@@ -31,7 +33,7 @@ class EnvelopeLines(NamedTuple):
 
     header: Mapping[str, Any]
     items: list[ItemLines | Rejected]
-    """What is refused of them is without an index."""
+    """What is refused of them is without an index, with its own lines as its part."""
 
 
 def read_lines(value: bytes | None) -> EnvelopeLines | Rejected:
@@ -64,21 +66,25 @@ def _items(value: bytes, at: int) -> list[ItemLines | Rejected]:
     while (at := _after_blanks(value, at)) < len(value):
         path = f"items[{len(items)}]"
         if len(items) >= MAX_BODY_EVENTS:
-            items.append(Rejected(Reason.TOO_MANY_EVENTS, f"{path}: at most {MAX_BODY_EVENTS} items"))
+            items.append(
+                Rejected(Reason.TOO_MANY_EVENTS, f"{path}: at most {MAX_BODY_EVENTS} items", part=value[at:])
+            )
             break
-        end = _end_of_line(value, at)
+        begin, end = at, _end_of_line(value, at)
         read = read_json(value[at:end], MAX_BODY_BYTES)
         if isinstance(read, Rejected):
-            items.append(Rejected(read.reason, f"{path}: its header: {read.detail}"))
+            items.append(Rejected(read.reason, f"{path}: its header: {read.detail}", part=value[at:]))
             break
         at, length = end + 1, read.tree.get("length")
         told = length if isinstance(length, int) and length >= 0 else None
         end = _end_of_line(value, at) if told is None else min(at + told, len(value))
         kind = read.tree.get("type")
         if isinstance(kind, str):
-            items.append(ItemLines(kind, value[at:end]))
+            items.append(ItemLines(kind, value[at:end], value[begin:end]))
         else:
-            items.append(Rejected(Reason.INVALID_TYPE, f"{path}.type: required, a string"))
+            items.append(
+                Rejected(Reason.INVALID_TYPE, f"{path}.type: required, a string", part=value[begin:end])
+            )
         at = end + 1
     return items
 

@@ -10,11 +10,13 @@ import orjson
 from pipeline.formats.checks import rejected_id
 from pipeline.formats.format import Beside
 from pipeline.formats.identity import canonical_resource, canonical_user
+from pipeline.formats.kept_header import KeptHeader
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.formats.translation import Sender
 
 PROJECT_HEADER = "x-sentry-project"
 """Of a record: the project in the path of the request, which is not in the envelope."""
+PROJECT = KeptHeader(PROJECT_HEADER)
 _MOBILE = (
     *(
         "sentry.java.android",
@@ -77,13 +79,10 @@ def sdk_of(header: Mapping[str, Any], beside: Beside, session: Mapping[str, Any]
     traced = dict(trace) if isinstance(trace, dict) else {}
     attrs = session.get("attrs")
     said = dict(attrs) if isinstance(attrs, dict) else {}
-    project = next(
-        (text.decode(errors="replace") for name, text in beside.headers if name.lower() == PROJECT_HEADER), ""
-    )
     return SentrySdk(
         _shared(told.get("name")),
         _shared(told.get("version")),
-        project or _text(dsn).rpartition("/")[2],
+        PROJECT.told(beside) or _text(dsn).rpartition("/")[2],
         session_id_of(session.get("sid")),
         _text(session.get("did")),
         _shared(said.get("release")) or _shared(traced.get("release")),

@@ -32,6 +32,10 @@ class ToldByEvents(NamedTuple):
     is_crash: bool = False
     is_unhandled: bool = False
 
+    def and_by(self, other: ToldByEvents) -> ToldByEvents:
+        """What these events and others say."""
+        return ToldByEvents(self.is_crash or other.is_crash, self.is_unhandled or other.is_unhandled)
+
 
 def facts_of(session: Mapping[str, Any], sdk: SentrySdk, told: ToldByEvents) -> Iterator[SentryFact]:
     """The facts of an update; what an event of its envelope says already is left to that."""

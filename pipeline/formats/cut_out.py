@@ -1,0 +1,44 @@
+"""What is refused of a body, cut out of it: so a dead letter holds nothing that was taken, and a replay sends none of
+that again (schemas/MAPPING.md, rule 7).
+
+Privacy rules are applied to a dead letter, and ids of events without one of their own are hashes of what was sent: what
+was taken once would come again under another id.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from pipeline.formats.rejected import Reason
+from pipeline.formats.translation import Translation
+
+Cut = Callable[[Sequence[int]], bytes | None]
+"""Gets the indexes of what is refused, in order and each once (`NO_INDEX`: what is no item); gives a body of nothing
+but that, or None where the body as it came is one."""
+NO_INDEX = -1
+
+
+def with_parts(translation: Translation, cut: Cut) -> Translation:
+    """The same, each refusal with a body of all that is refused for its reason: as many dead letters as reasons."""
+    if not translation.refused:
+        return translation
+    indexes: dict[Reason, dict[int, None]] = {}
+    for each in translation.refused:
+        index = NO_INDEX if each.event_index is None else each.event_index
+        indexes.setdefault(each.reason, {})[index] = None
+    parts = {reason: cut(tuple(some)) for reason, some in indexes.items()}
+    refused = [replace(each, part=parts[each.reason]) for each in translation.refused]
+    return replace(translation, refused=refused)
+
+
+def json_of(tree: Any) -> bytes:
+    """What was read as JSON, as JSON in one line."""
+    try:
+        return orjson.dumps(tree)
+    except orjson.JSONEncodeError:  # Too deep for it.
+        return json.dumps(tree).encode()
