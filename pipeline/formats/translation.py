@@ -141,12 +141,14 @@ _COUNTED_AT_ONCE = 256
 class _Envelopes:
     """The envelopes of one sender, as the events that each holds."""
 
-    __slots__ = ("chunks", "head_bytes", "room", "used")
+    __slots__ = ("chunk", "chunks", "head_bytes", "room", "used")
 
     def __init__(self, head_bytes: int) -> None:
         self.head_bytes = head_bytes + len(_TAIL)
         self.room = MAX_RECORD_BYTES - self.head_bytes
         self.used = 0
+        self.chunk: list[TranslatedEvent] = []
+        """The last of the chunks, once there is one."""
         self.chunks: list[list[TranslatedEvent]] = []
 
 
@@ -171,16 +173,18 @@ def pack(outgoing: Iterable[TranslatedEvent]) -> Translation:
         if size > into.room:
             refused.append(too_large(each.place, size, into.room))
             continue
-        is_next = not into.chunks or len(into.chunks[-1]) == MAX_EVENTS or into.used + size > into.room
+        chunk = into.chunk
+        is_next = not chunk or into.used + size > into.room or len(chunk) == MAX_EVENTS
         made += size + 1 + (into.head_bytes if is_next else 0)
         if made > MAX_MADE_BYTES:
             is_full = True
             refused.append(_over(each.place))
             continue
         if is_next:
-            into.chunks.append([])
+            into.chunk = chunk = []
+            into.chunks.append(chunk)
             into.used = 0
-        into.chunks[-1].append(each)
+        chunk.append(each)
         into.used += size + 1
     records: list[NativeRecord] = []
     for sender, into in senders.items():

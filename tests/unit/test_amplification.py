@@ -18,6 +18,7 @@ import pytest
 
 from pipeline.formats import embrace, faro, measure, native, otlp, sentry
 from pipeline.formats.bounded_cache import BoundedCache
+from pipeline.formats.cut_out import with_parts
 from pipeline.formats.format import Beside
 from pipeline.formats.limits import (
     MAX_BODY_BYTES,
@@ -320,3 +321,9 @@ def test_who_is_remembered_takes_no_more_memory_than_is_counted() -> None:
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert len(kept) == 3_000 and after - before < kept.byte_count
+
+
+def test_that_there_was_no_room_is_told_beside_what_is_cut_out() -> None:
+    full = Translation([], [Rejected(Reason.RECORD_TOO_LARGE, "events[1]: no room", 1)], is_full=True)
+    told = with_parts(full, lambda indexes: b"cut")
+    assert told.is_full and [each.part for each in told.refused] == [b"cut"]
