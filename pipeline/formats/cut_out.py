@@ -32,8 +32,8 @@ def with_parts(translation: Translation, cut: Cut) -> Translation:
         index = NO_INDEX if each.event_index is None else each.event_index
         indexes.setdefault(each.reason, {})[index] = None
     parts = {reason: cut(tuple(some)) for reason, some in indexes.items()}
-    return Translation(
-        translation.records, [replace(each, part=parts[each.reason]) for each in translation.refused]
+    return replace(
+        translation, refused=[replace(each, part=parts[each.reason]) for each in translation.refused]
     )
 
 

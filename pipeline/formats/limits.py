@@ -8,6 +8,12 @@ MAX_BODY_EVENTS = 1_500
 """In a body of another format, which the router splits: bounds the time that one record may take."""
 MAX_BODY_BYTES = 8_000_000
 """Of such a body: what the topics take, however well it was compressed on its way."""
+MAX_MADE_BYTES = 8 * MAX_BODY_BYTES
+"""Of the native envelopes that one such body becomes: each has the resource of its sender, and a body may say a long
+resource once for many senders. 8,192 log records, the most that a Collector batches unless it is told otherwise, of as
+many users of one resource with 4,096 bytes have half of it."""
+MAX_REPEATED_CHARS = 1_024
+"""Of a text that a body says once and each of its events repeats."""
 MAX_KEPT_BYTES = 7_500_000
 """Of a refused record's value. With its key and headers it must pass a broker that takes 8,000,000 bytes: a longer
 one can only have come here compressed, and nothing says that it will be as small again."""

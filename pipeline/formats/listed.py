@@ -30,7 +30,7 @@ def translation_of(
     packed = pack(outgoing)
     own = [_at_its_place(each, places) for each in (*misdated, *packed.refused)]
     every = sorted((*refused, *own), key=lambda each: -1 if each.event_index is None else each.event_index)
-    return Translation(packed.records, every)
+    return Translation(packed.records, every, packed.is_full)
 
 
 _TIME_FIELD = "time"

@@ -16,7 +16,8 @@ class Reason(StrEnum):
     EMPTY_RECORD = "empty_record"
     """No value, or one of no bytes."""
     RECORD_TOO_LARGE = "record_too_large"
-    """A record, or an event that would need a record, over 1,000,000 bytes; a Measure body over 8,000,000."""
+    """A record, or an event that would need a record, over 1,000,000 bytes; a Measure body over 8,000,000; what
+    comes after the 64,000,000 that one body may become."""
     INVALID_UTF8 = "invalid_utf8"
     """Bytes that are not UTF-8, and no JSON either once those are replaced."""
     MALFORMED_JSON = "malformed_json"
@@ -50,7 +51,8 @@ class Reason(StrEnum):
     TOO_MANY_PROPERTIES = "too_many_properties"
     """More than 100 user properties, or more than 100 personas."""
     PROPERTY_TOO_LONG = "property_too_long"
-    """A user property's key over 128 or value over 1,024 characters."""
+    """A user property's key over 128 or value over 1,024 characters; or a text over 1,024 that a body says once and
+    each of its events would repeat."""
     RESOURCE_TOO_LARGE = "resource_too_large"
     """The resource over 65,536 bytes as canonical JSON."""
     NOT_STORABLE = "not_storable"

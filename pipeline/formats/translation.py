@@ -11,7 +11,13 @@ import msgspec
 from pipeline.formats.checks import rejected_time
 from pipeline.formats.clocks import back_of
 from pipeline.formats.envelope import VERSION
-from pipeline.formats.limits import MAX_CONTAINERS, MAX_EVENTS, MAX_RECORD_BYTES, MIN_TIME_MS
+from pipeline.formats.limits import (
+    MAX_CONTAINERS,
+    MAX_EVENTS,
+    MAX_MADE_BYTES,
+    MAX_RECORD_BYTES,
+    MIN_TIME_MS,
+)
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.formats.strict_json import parse
 
@@ -30,6 +36,8 @@ class Translation:
 
     records: list[NativeRecord]
     refused: list[Rejected]
+    is_full: bool = False
+    """Whether there was no room for some of it in what one body may become: it is refused, and was perhaps not read."""
 
 
 class Sender(NamedTuple):
@@ -98,36 +106,97 @@ def set_right(
     return right, refused
 
 
+class Made:
+    """What a body has become so far, while it is still read: says when to read no more of it.
+
+    A lower bound of what `pack` counts: what comes after it is over has no room there either.
+    """
+
+    def __init__(self, events: Sequence[TranslatedEvent]) -> None:
+        """`events` are those of the body, and grow."""
+        self._events = events
+        self._senders: set[Sender] = set()
+        self._counted = 0
+        self._bytes = 0
+        self.next_at = _COUNTED_AT_ONCE
+        """The number of events from which on it is worth while to count again."""
+
+    def is_over(self) -> bool:
+        """Whether the events, and what their senders say once, have more bytes than one body may become."""
+        more = self._events[self._counted :]
+        self._counted += len(more)
+        self.next_at = self._counted + _COUNTED_AT_ONCE
+        sizes = [len(each[2]) for each in more]
+        self._bytes += sum([size for size in sizes if size <= MAX_RECORD_BYTES])
+        for sender in {each[1] for each in more} - self._senders:
+            self._senders.add(sender)
+            self._bytes += len(sender.resource) + len(sender.user)
+        return self._bytes > MAX_MADE_BYTES
+
+
+_COUNTED_AT_ONCE = 256
+"""Events: the resources of so many are some megabytes at most."""
+
+
+class _Envelopes:
+    """The envelopes of one sender, as the events that each holds."""
+
+    __slots__ = ("chunks", "head_bytes", "room", "used")
+
+    def __init__(self, head_bytes: int) -> None:
+        self.head_bytes = head_bytes + len(_TAIL)
+        self.room = MAX_RECORD_BYTES - self.head_bytes
+        self.used = 0
+        self.chunks: list[list[TranslatedEvent]] = []
+
+
 def pack(outgoing: Iterable[TranslatedEvent]) -> Translation:
     """Native envelopes, one sender each, in the order in which the senders first appear.
 
-    Every envelope is within the limits of one; an event that would be over them even alone is refused. The
-    same events give the same bytes.
+    Every envelope is within the limits of one; an event that would be over them even alone is refused. All together are
+    at most MAX_MADE_BYTES, counted before any is joined: the first event that has no room there is refused, and so are
+    all after it. The same events give the same bytes.
     """
-    groups: dict[Sender, list[TranslatedEvent]] = {}
-    for each in outgoing:
-        groups.setdefault(each.sender, []).append(each)
-    records: list[NativeRecord] = []
+    senders: dict[Sender, _Envelopes] = {}
     refused: list[Rejected] = []
-    for sender, events in groups.items():
-        key = f"{sender.app_id}/{sender.device_id}".encode()
-        head = _head(sender)
-        room = MAX_RECORD_BYTES - len(head) - len(_TAIL)
-        chunk: list[TranslatedEvent] = []
-        used = 0
-        for each in events:
-            size = len(each.event) + 1
-            if size - 1 > room:
-                refused.append(too_large(each.place, len(each.event), room))
-                continue
-            if len(chunk) == MAX_EVENTS or used + size - 1 > room:
+    made, is_full = 0, False
+    for each in outgoing:
+        if is_full:
+            refused.append(_over(each.place))
+            continue
+        sender, size = each.sender, len(each.event)
+        into = senders.get(sender)
+        if into is None:
+            into = senders[sender] = _Envelopes(len(_head(sender)))
+        if size > into.room:
+            refused.append(too_large(each.place, size, into.room))
+            continue
+        is_next = not into.chunks or len(into.chunks[-1]) == MAX_EVENTS or into.used + size > into.room
+        made += size + 1 + (into.head_bytes if is_next else 0)
+        if made > MAX_MADE_BYTES:
+            is_full = True
+            refused.append(_over(each.place))
+            continue
+        if is_next:
+            into.chunks.append([])
+            into.used = 0
+        into.chunks[-1].append(each)
+        into.used += size + 1
+    records: list[NativeRecord] = []
+    for sender, into in senders.items():
+        if into.chunks:
+            key, head = f"{sender.app_id}/{sender.device_id}".encode(), _head(sender)
+            for chunk in into.chunks:
                 _close(key, head, chunk, records, refused)
-                chunk, used = [], 0
-            chunk.append(each)
-            used += size
-        if chunk:
-            _close(key, head, chunk, records, refused)
-    return Translation(records, refused)
+    return Translation(records, refused, is_full)
+
+
+BECOMES_TOO_MUCH = f"the body becomes more than {MAX_MADE_BYTES} bytes with it and what comes before it"
+"""What is wrong with an event that has no room any more in what one body may become."""
+
+
+def _over(index: int) -> Rejected:
+    return Rejected(Reason.RECORD_TOO_LARGE, f"events[{index}]: {BECOMES_TOO_MUCH}", index)
 
 
 def _close(

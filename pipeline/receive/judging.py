@@ -16,10 +16,11 @@ import msgspec
 
 from pipeline.formats import native, registry
 from pipeline.formats.envelope import Envelope
-from pipeline.formats.format import Beside, Format, Headers
-from pipeline.formats.limits import MAX_CONTAINERS
+from pipeline.formats.format import Beside, Format, Headers, Translate
+from pipeline.formats.limits import MAX_CONTAINERS, MAX_MADE_BYTES
 from pipeline.formats.options import DEFAULTS, Options
 from pipeline.formats.rejected import Reason, Rejected
+from pipeline.formats.translation import Translation
 from pipeline.kafka.produce import RecordToSend
 from pipeline.receive.refusal import NeverTaken
 
@@ -31,6 +32,9 @@ _SHAPE_BYTES = 2_000_000
 """For each of so many begun an array may hold as many arrays and objects as a record: events of some 150 bytes have
 fewer, and each costs some time, however short it is."""
 _LATER_MS = 2 * 86_400_000
+_NOT_LATER = (Reason.TIME_OUT_OF_RANGE, Reason.RECORD_TOO_LARGE)
+"""What is too early now may not be when the router reads it; nor need it be told then that a clock was ahead, and an
+event is shorter without."""
 _PATH = re.compile(r"([\w$.\[\]/\"@:-]{1,200}): ")
 # As in `formats/mending.py`: a text without an end goes to the end of all, or this would take quadratic time.
 _TOKENS = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
@@ -90,7 +94,8 @@ class Verdict:
 
 
 Judge = Callable[[bytes, SentWith], Verdict]
-"""Body to verdict. Never raises because of the body, but for `NotTaken` (403); blocks for as long as decoding takes."""
+"""Body to verdict. Never raises because of the body, but for `NotTaken` (403, 413). Blocks for as long as decoding
+takes."""
 
 
 def whole(topic: str) -> Judge:
@@ -100,22 +105,34 @@ def whole(topic: str) -> Judge:
         found = _format_of(topic)
         if found is None or found.translate is None:
             return _unread(topic, body, sent)
-        beside = Beside(sent.headers, sent.options)
-        translation = found.translate(body, sent.now_ms, beside)
-        faults = [translation] if isinstance(translation, Rejected) else translation.refused
-        made = [] if isinstance(translation, Rejected) else translation.records
+        translation = _translated(found.translate, body, sent, sent.now_ms)
+        faults, made = translation.refused, translation.records
         verdict = _verdict(topic, body, sent, made[0].key if made else None)
         verdict.accepted = sum(len(_counted.decode(record.value).events) for record in made)
         verdict.apps = _apps(record.key for record in made)
-        if sent.asks_for_apps and any(fault.reason is Reason.TIME_OUT_OF_RANGE for fault in faults):
-            # What is too early now may not be when the router reads it.
-            later = found.translate(body, sent.now_ms + _LATER_MS, beside)
-            verdict.apps |= (
-                set() if isinstance(later, Rejected) else _apps(each.key for each in later.records)
-            )
+        del made, translation  # A body may become some hundred megabytes, and so it does not twice.
+        if sent.asks_for_apps and any(fault.reason in _NOT_LATER for fault in faults):
+            later = _translated(found.translate, body, sent, sent.now_ms + _LATER_MS)
+            verdict.apps |= _apps(record.key for record in later.records)
         return _with_faults(verdict, faults)
 
     return judge
+
+
+def _translated(translate: Translate, body: bytes, sent: SentWith, record_ms: int) -> Translation:
+    """What a body becomes; a body that is refused whole is its own and only fault."""
+    translation = translate(body, record_ms, Beside(sent.headers, sent.options))
+    if isinstance(translation, Rejected):
+        return Translation([], [translation])
+    if sent.asks_for_apps and translation.is_full:
+        # The router may have room for some of it.
+        raise NeverTaken(
+            413,
+            "too_large",
+            f"it becomes more than {MAX_MADE_BYTES} bytes, and whose the rest is was not read: send less at once, or"
+            " use a key for all apps",
+        )
+    return translation
 
 
 def whole_of(signal: Format, other: str) -> Judge:

@@ -15,9 +15,10 @@ import cramjam
 import orjson
 import pytest
 
-from pipeline.formats import native
+from pipeline.formats import measure, native
 from pipeline.formats.native.routed import translate as routed
 from pipeline.formats.rejected import Rejected
+from pipeline.formats.translation import Translation
 from pipeline.kafka.errors import KafkaRefused
 from pipeline.kafka.writer import RecordTooLarge
 from pipeline.receive import intake
@@ -435,6 +436,25 @@ def test_keys_let_in_by_app() -> None:
         assert b"secret" not in got.body
 
 
+def test_a_body_that_becomes_too_much_is_taken_but_not_with_a_key_for_some_apps() -> None:
+    """What there is no room for was not read, and could be another app's."""
+    time_ns = str(time.time_ns())
+    records = [
+        {"timeUnixNano": time_ns, "attributes": [{"key": "user.id", "value": {"stringValue": f"u{at}"}}]}
+        for at in range(1_500)
+    ]
+    said = {"service.name": "shop", "app.installation.id": "d", "pad": "x" * 60_000}
+    attributes = [{"key": key, "value": {"stringValue": value}} for key, value in said.items()]
+    block = {"resource": {"attributes": attributes}, "scopeLogs": [{"logRecords": records}]}
+    keys = Keys.read('[[keys]]\nkey = "secret"\napps = ["shop"]\n[[keys]]\nkey = "another"\napps = ["*"]')
+    with served(keys=keys) as receive:
+        got = receive.post("/v1/logs", {"resourceLogs": [block]}, Authorization="Bearer secret")
+        assert got.status == 413 and receive.writer.records == []
+        got = receive.post("/v1/logs", {"resourceLogs": [block]}, Authorization="Bearer another")
+        assert got.status == 200 and len(receive.writer.records) == 1
+        assert 400 < int(got.json["partialSuccess"]["rejectedLogRecords"]) < 500
+
+
 def test_no_event_slips_in_for_another_app_by_its_time() -> None:
     """Too early when it is judged, and no more when the router reads it."""
     day_ahead_ms = int(time.time() * 1_000) + 24 * 3_600_000 + 60_000
@@ -449,3 +469,26 @@ def test_no_event_slips_in_for_another_app_by_its_time() -> None:
         assert got.status == 403 and receive.writer.records == []
         mine = receive.post("/events", {"events": [MEASURE_EVENT, ahead]}, Authorization="Bearer secret")
         assert mine.status == 202 and len(mine.json["refused"]) == 1
+
+
+def test_no_event_slips_in_for_another_app_by_its_size() -> None:
+    """Too large when it is judged, for it says what its clock showed; no more when the router reads it."""
+    now_ms = int(time.time() * 1_000)
+    ahead = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now_ms / 1_000 + 3_600))
+    event = {
+        **MEASURE_EVENT,
+        "timestamp": ahead,
+        "attribute": {"app_unique_id": "other", "installation_id": "i1"},
+    }
+    keys = Keys.read('[[keys]]\nkey = "secret"\napps = ["sh.example"]')
+    for pad in range(999_000, 1_000_000, 12):
+        body = orjson.dumps(
+            {"events": [{**event, "lifecycle_app": {"type": "foreground", "pad": "x" * pad}}]}
+        )
+        now, later = (measure.decode(body, time_ms) for time_ms in (now_ms, now_ms + 2 * 86_400_000))
+        assert isinstance(now, Translation) and isinstance(later, Translation)
+        if now.refused and not later.refused:
+            break
+    with served(keys=keys) as receive:
+        got = receive.post("/events", body, Authorization="Bearer secret")
+        assert got.status == 403 and receive.writer.records == []

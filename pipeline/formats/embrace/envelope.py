@@ -81,7 +81,8 @@ def decode(value: bytes | None, record_ms: int, beside: Beside = NOTHING_BESIDE,
     packed = pack(outgoing)
     placed = [_placed(each, parts) for each in misdated + packed.refused]
     refused = sorted(made.refused + placed, key=lambda each: each.event_index or 0)
-    return with_parts(Translation(packed.records, refused), lambda some: _cut_out(read.tree, parts, some))
+    whole = Translation(packed.records, refused, packed.is_full)
+    return with_parts(whole, lambda some: _cut_out(read.tree, parts, some))
 
 
 def _cut_out(tree: dict[str, Any], parts: list[_Part], indexes: Sequence[int]) -> bytes | None:

@@ -11,6 +11,7 @@ from pipeline.formats.embrace.facts import (
     EmbraceFact,
     EmbraceMoment,
     EmbraceSpan,
+    bounded_id,
     is_true,
     milliseconds,
     own,
@@ -119,6 +120,7 @@ def _request(span: EmbraceSpan, attributes: dict[str, Any]) -> dict[str, Any]:
 def _facts_of_events(span: EmbraceSpan, whole: EmbraceFact | None) -> list[EmbraceFact]:
     """The span's events that mean something by themselves; the others of a span that is no part are told with it."""
     facts: list[EmbraceFact] = []
+    span_id = span.id("")  # Hashed once, where it is long.
     others: list[dict[str, Any]] = []
     session = session_part_of(span.attributes)
     is_part = text(span.attributes, "emb.type") in TYPES
@@ -134,7 +136,7 @@ def _facts_of_events(span: EmbraceSpan, whole: EmbraceFact | None) -> list[Embra
             continue
         if is_passive:
             attributes["passive"] = True
-        facts.append(EmbraceFact(span.id(f".x{index}"), event.time_ns, name, attributes, session))
+        facts.append(EmbraceFact(bounded_id(span_id, f".x{index}"), event.time_ns, name, attributes, session))
     if others and whole is not None and whole.name in ("span", "http.client.request"):
         whole.attributes["span.events"] = orjson.dumps(others).decode()
     return facts

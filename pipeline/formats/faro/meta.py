@@ -9,6 +9,7 @@ import orjson
 
 from pipeline.formats.checks import rejected_id
 from pipeline.formats.identity import canonical_resource, canonical_user
+from pipeline.formats.limits import MAX_REPEATED_CHARS
 from pipeline.formats.options import Options
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.formats.translation import Sender
@@ -79,6 +80,12 @@ def read_meta(meta: Any, session_told: str, options: Options) -> FaroMeta | Reje
     is_shared = not is_of_session and bool(parts["browser"])
     told = session.get("attributes")
     previous = told.get("previousSession") if isinstance(told, dict) else None
+    if isinstance(previous, str) and len(previous) > MAX_REPEATED_CHARS:
+        return Rejected(
+            Reason.PROPERTY_TOO_LONG,
+            f"meta.session.attributes.previousSession: {len(previous)} characters, which events would repeat; at"
+            f" most {MAX_REPEATED_CHARS}",
+        )
     attributes = {
         **dict(_attributes(parts, session_id if is_shared else "")),
         **({"device.id.source": "session"} if is_of_session else {}),

@@ -22,7 +22,15 @@ from pipeline.formats.otlp.message import LOGS, SPANS, Encoding, ResourceBlock, 
 from pipeline.formats.otlp.proto import Protobuf
 from pipeline.formats.otlp.refusals import Places, RefusedRecord, rejected
 from pipeline.formats.rejected import Reason, Rejected
-from pipeline.formats.translation import Draft, TranslatedEvent, Translation, pack, set_right
+from pipeline.formats.translation import (
+    BECOMES_TOO_MUCH,
+    Draft,
+    Made,
+    TranslatedEvent,
+    Translation,
+    pack,
+    set_right,
+)
 
 _BLANKS = b" \t\r\n"
 _BOM = b"\xef\xbb\xbf"
@@ -122,16 +130,22 @@ def _translated(encoding: Encoding, signal: Signal, record_ms: int, beside: Besi
     flaws: dict[int, Flaw] = {}
     outgoing: list[TranslatedEvent] = []
     places = Places()
+    made, over = Made(outgoing), Flaw(Reason.RECORD_TOO_LARGE, "", BECOMES_TOO_MUCH)
     # mypy does not know that the two go together.
     read: Any = encoding.log if signal is LOGS else encoding.span
     add: Any = add_log if signal is LOGS else add_span
-    latest_ms, count = record_ms, 0
+    latest_ms, count, is_over = record_ms, 0, False
     for context, block, scope, records in _scopes(encoding, blocks, beside, record_ms):
         places.go_on(count, block, scope)
         first, count = count, count + len(records)
         for place, raw in enumerate(records, first):
             if isinstance(context, Flaw):
                 flaws[place] = context
+                continue
+            if len(outgoing) >= made.next_at and made.is_over():
+                is_over = True
+            if is_over:
+                flaws[place] = over
                 continue
             try:
                 if type(raw) is bytes and len(raw) > MAX_RECORD_BYTES:
@@ -150,7 +164,8 @@ def _translated(encoding: Encoding, signal: Signal, record_ms: int, beside: Besi
     if not flaws:
         return Translation(packed.records, [])
     refused = [RefusedRecord(at, places.of(at), flaw) for at, flaw in flaws.items()]
-    return Translation(packed.records, rejected(refused, blocks, encoding, signal))
+    is_over = is_over or packed.is_full
+    return Translation(packed.records, rejected(refused, blocks, encoding, signal), is_over)
 
 
 def _scopes(

@@ -11,7 +11,7 @@ from pipeline.formats.checks import latest_of, rejected_time
 from pipeline.formats.embrace.facts import EmbraceFact
 from pipeline.formats.embrace.logs import is_log_of_embrace
 from pipeline.formats.embrace.spans import is_span_of_embrace
-from pipeline.formats.limits import MIN_TIME_MS
+from pipeline.formats.limits import MAX_REPEATED_CHARS, MIN_TIME_MS
 from pipeline.formats.mending import bounded
 from pipeline.formats.otlp.embrace import TYPE, said_by_log, said_by_span
 from pipeline.formats.otlp.flaw import Flaw
@@ -56,9 +56,16 @@ class Context:
         record_ms: int,
         quoted: Quoted,
     ) -> None:
-        """`repaired` is what was of the resource."""
+        """`repaired` is what was of the resource. Raises `Flaw` where a text is too long to stand on each event."""
         self.who = who
         self.scope_name = scope.name
+        for field, text in (("name", scope.name), ("version", scope.version)):
+            if len(text) > MAX_REPEATED_CHARS:
+                raise Flaw(
+                    Reason.PROPERTY_TOO_LONG,
+                    f"scope.{field}",
+                    f"{len(text)} characters, which each event would repeat; at most {MAX_REPEATED_CHARS}",
+                )
         said = {"otel.scope.name": scope.name, "otel.scope.version": scope.version}
         self.scope_json = _inner({key: value for key, value in said.items() if value})
         """Its attributes, each with a comma before it."""

@@ -10,7 +10,7 @@ import orjson
 
 from pipeline.formats.bounded_cache import BoundedCache
 from pipeline.formats.identity import canonical_resource, canonical_user
-from pipeline.formats.limits import MAX_ID_CHARS, MAX_PERSONAS, MAX_PROPERTY_VALUE_CHARS
+from pipeline.formats.limits import MAX_ID_CHARS, MAX_PERSONAS, MAX_PROPERTY_VALUE_CHARS, MAX_RESOURCE_BYTES
 from pipeline.formats.options import Options
 from pipeline.formats.otlp.flaw import Flaw
 from pipeline.formats.otlp.ids import fitting
@@ -90,12 +90,17 @@ class ResourceIdentity:
         self.device_id = _first(attributes, _DEVICES_OF_RESOURCE) or beside.device_id
         self._session_id = fitting(_text(attributes, ("session.id",)))
         self._of_user = {key: attributes[key] for key in (*_USERS, _PERSONAS) if key in attributes}
+        if isinstance(roles := self._of_user.get(_PERSONAS), list):
+            # Looked through once: records that say whose they are go by them each.
+            self._of_user[_PERSONAS] = _personas(roles)
         self._by_session = options.otlp_session_devices == "always" or (
             options.otlp_session_devices == "browsers" and self.is_browser
         )
         self._attributes = _native(attributes)
         self._resource = _canonical(self._attributes)
         user, _ = _user({}, self._of_user, False)
+        self._earlier: dict[tuple[str, ...], str] = {}
+        """Resources by what later processes said: each is that of an event, and those are bounded together."""
         self._usual = Sender(self.app_id, self.device_id, self._resource, user)
 
     def of_record(self, attributes: Attributes, is_special: bool) -> tuple[Sender, str]:
@@ -139,7 +144,17 @@ class ResourceIdentity:
         said = {key: attributes.pop(key) for key in OF_CRASHED_PROCESS if key in attributes}
         if not said:
             return sender
-        return sender._replace(resource=_canonical({**self._attributes, **said}))
+        told = _canonical(said)
+        resource = self._earlier.get((*said, told))
+        if resource is None:
+            replaced = {key: self._attributes[key] for key in said if key in self._attributes}
+            size = len(self._resource.encode()) + _inner_bytes(told) - _inner_bytes(_canonical(replaced))
+            if size > MAX_RESOURCE_BYTES + 1:
+                raise Flaw(
+                    Reason.RESOURCE_TOO_LARGE, "", f"resource: {size} bytes, at most {MAX_RESOURCE_BYTES}"
+                )
+            resource = self._earlier[*said, told] = _canonical({**self._attributes, **said})
+        return sender._replace(resource=resource)
 
 
 def _app_id(attributes: Attributes, names: Sequence[str], beside: str) -> str:
@@ -198,6 +213,11 @@ def _canonical(attributes: Attributes) -> str:
     return found
 
 
+def _inner_bytes(told: str) -> int:
+    """What facts have in the canonical JSON of a resource, the comma included."""
+    return len(told.encode()) - 1 if told != "{}" else 0
+
+
 def _valid(value: Any) -> bool:
     return isinstance(value, str) and 0 < len(value) <= MAX_ID_CHARS and "\0" not in value
 
@@ -228,6 +248,10 @@ def _popped_id(attributes: Attributes, name: str) -> str:
     return str(attributes.pop(name)) if _valid(attributes.get(name)) else ""
 
 
+def _personas(roles: Sequence[Any]) -> list[Any]:
+    return [role for role in roles if _valid(role)][:MAX_PERSONAS]
+
+
 def _user(attributes: Attributes, of_resource: Attributes, personal: bool) -> tuple[str, list[str]]:
     """The user as canonical JSON, and the attributes that were read for it, or are not to be kept."""
     user: dict[str, Any] = {}
@@ -241,7 +265,7 @@ def _user(attributes: Attributes, of_resource: Attributes, personal: bool) -> tu
             break
     roles = attributes.get(_PERSONAS, of_resource.get(_PERSONAS))
     if isinstance(roles, list):
-        user["personas"] = [role for role in roles if _valid(role)][:MAX_PERSONAS]
+        user["personas"] = _personas(roles)
         read.append(_PERSONAS)
     if personal:
         texts = {name: attributes[name] for name in PERSONAL if isinstance(attributes.get(name), str)}

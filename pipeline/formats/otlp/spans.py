@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from pipeline.formats.limits import MAX_REPEATED_CHARS
 from pipeline.formats.otlp.identity import PERSONAL
 from pipeline.formats.otlp.logs import Said, is_known, native_name
 from pipeline.formats.otlp.message import Attributes, SpanEvent, SpanRecord
@@ -156,5 +157,7 @@ def _impersonal(attributes: Attributes) -> Attributes:
 def _exception(span: SpanRecord, event: SpanEvent, is_browser: bool) -> Fact:
     told = _impersonal(event.attributes)
     native_name("exception", told, Said(0, None, is_browser))
-    told["span.name"] = span.name
+    # The span's own event has the name, however long; here each exception of the span would repeat it.
+    if len(span.name) <= MAX_REPEATED_CHARS:
+        told["span.name"] = span.name
     return Fact("", "exception", event.time_ns or span.start_ns, told)
