@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from pipeline.domain.privacy import DROP, HASH, KEEP, LEFT_OUT, MASK, STEERING, Rules
+from pipeline.errors import Terminal
 from pipeline.formats.privacy import detectors
 from pipeline.formats.privacy.patterns import Patterns, lower
 
@@ -41,7 +42,7 @@ _STEPS_A_FIND, _STEPS_A_DOT = 60, 12
 _MANY_NAMES = 20_000
 
 
-class TooLong(Exception):
+class TooLong(Terminal):
     """The rules would need more steps for a body than they may take."""
 
 
