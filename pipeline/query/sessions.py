@@ -37,10 +37,12 @@ _TIMES_MS = (
 _OF_DAYS = (
     # As `sessions` has them, in its columns' order. The day is a part of the key, so all rows of a session share it:
     # what other days hold need not go through FINAL.
-    "SELECT * EXCEPT (resource, is_deleted, first_event_id, last_event_at, arrived_at, stored_on, retention_days),"
+    "SELECT * EXCEPT (resource, is_deleted, first_event_id, last_event_at, arrived_at, stored_on, retention_days,"
+    " sample_rate),"
     " first_event_id, last_event_at, arrived_at,"
     " NOT is_final AND (app_id, device_id) IN (SELECT app_id, device_id FROM devices_set_aside) AS is_set_aside,"
-    f" {_TIMES_MS} FROM session_rows FINAL PREWHERE toDate(started_at) BETWEEN {{first_day:Date}} AND {{last_day:Date}}"
+    f" sample_rate, {_TIMES_MS} FROM session_rows FINAL"
+    " PREWHERE toDate(started_at) BETWEEN {first_day:Date} AND {last_day:Date}"
     f" WHERE is_deleted = 0 AND {IS_KEPT} AND"
 )
 _OF_ALL_TIME = f"SELECT * EXCEPT (resource), {_TIMES_MS} FROM sessions WHERE"

@@ -101,6 +101,8 @@ def _comparable(row: Row) -> Row:
     varies = {"not_storable": {"time"}, Reason.DEVICE_SET_ASIDE: {"value", "bytes"}}.get(reason, set())
     if reason or "session_id" in row or row.get("is_deleted"):
         varies = varies | {"stored_on"}
+    if row.get("is_deleted"):
+        varies = varies | {"retention_days"}
     return {name: value for name, value in row.items() if name not in varies}
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from pipeline.domain.privacy import Privacy, Rules, Samplings
-from pipeline.formats import embrace, faro, measure, sentry
+from pipeline.formats import embrace, faro, sentry
 from pipeline.formats.edge import OPEN_EDGE, Edge
 from pipeline.formats.format import Beside, Format, Headers
 from pipeline.formats.rejected import Rejected
@@ -124,25 +124,6 @@ CASES = {
         "good",
         "bad",
         (("x-sentry-project", b"7"),),
-    ),
-    "measure": Case(
-        measure.FORMAT,
-        json.dumps(
-            {
-                "events": [
-                    {
-                        "id": f"{word}{at}",
-                        "type": "string",
-                        "timestamp": stamp,
-                        "string": {"string": word},
-                        "attribute": {"app_unique_id": "org.x", "installation_id": "d1"},
-                    }
-                    for at, (word, stamp) in enumerate((("good", STAMP), ("bad", "x")))
-                ]
-            }
-        ).encode(),
-        "good",
-        "bad",
     ),
 }
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from pipeline.formats.checks import rejected_id, rejected_time, time_is_plausible
-from pipeline.formats.cut_out import NO_INDEX, with_parts
 from pipeline.formats.limits import MAX_BODY_BYTES, MAX_BODY_EVENTS, MAX_NESTING
 from pipeline.formats.listed import Listed, translation_of
 from pipeline.formats.measure import spans as spans_of
@@ -52,13 +50,11 @@ def decode(value: bytes | None, record_ms: int) -> Translation | Rejected:
         return fault
     raw = _raw_body.decode(read.value)
     refused: list[Rejected] = []
-    no_spans = msgspec.Raw(b"null")
     if spans is not None and not isinstance(spans, list):
         refused.append(Rejected(Reason.INVALID_TYPE, "spans: an array"))
-        no_spans, spans, raw.spans = raw.spans, None, msgspec.Raw(b"null")
+        spans, raw.spans = None, msgspec.Raw(b"null")
     drafts: list[Draft] = []
     places: list[Listed] = []
-    sources: list[tuple[str, msgspec.Raw]] = []
     blocks: Blocks = {}
     for name, translate, time_field, values, raws in (
         ("events", _event, "timestamp", events, raw.events),
@@ -68,7 +64,6 @@ def decode(value: bytes | None, record_ms: int) -> Translation | Rejected:
         for at, (item, raw_item) in enumerate(zip(values or (), _raw_items.decode(raws) or (), strict=True)):
             index, path = len(places), f"{name}[{at}]"
             places.append(Listed(path, time_field))
-            sources.append((name, raw_item))
             translated = translate(raw_item, item, path, index, record_ms, blocks)
             if isinstance(translated, Rejected):
                 refused.append(translated)
@@ -76,25 +71,8 @@ def decode(value: bytes | None, record_ms: int) -> Translation | Rejected:
                 if repairs and (mended := repairs.of(at)):
                     translated.event["repaired"] = mended
                 drafts.append(translated)
-    made = translation_of(drafts, refused, record_ms, places)
-    return with_parts(made, lambda some: _cut_out(sources, no_spans, some))
-
-
-def _cut_out(
-    sources: Sequence[tuple[str, msgspec.Raw]], no_spans: msgspec.Raw, indexes: Sequence[int]
-) -> bytes | None:
-    """The body with these of its events and spans alone; None if they are all of them. `no_spans` is what stands in
-    the place of spans and is no array of them."""
-    if NO_INDEX not in indexes and len(indexes) == len(sources):
-        return None
-    body: dict[str, Any] = {"events": []}
-    for index in indexes:
-        if index == NO_INDEX:
-            body["spans"] = no_spans
-        else:
-            name, raw = sources[index]
-            body.setdefault(name, []).append(raw)
-    return msgspec.json.encode(body)
+    # Ids are the SDK's own: a dead letter is the body as it came, and what was taken of it is a duplicate in a replay.
+    return translation_of(drafts, refused, record_ms, places)
 
 
 def _fault_of_body(events: Any, spans: Any) -> Rejected | None:
