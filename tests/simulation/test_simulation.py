@@ -296,7 +296,7 @@ FOUND: dict[str, tuple[int, Suspects]] = {
     # A state of a worker that had lost the partition landed after the next owner's, and was taken for the truth.
     "a late state": (19, Suspects(fence=Unfenced)),
     # A sink whose offsets were forgotten read `sessions` again, and rows from before a rebuild had higher revisions.
-    "rows from before a rebuild": (958, Suspects(sink=StoresReplacedRows)),
+    "rows from before a rebuild": (2029, Suspects(sink=StoresReplacedRows)),
 }
 """What was found once, and a seed that meets it; where traffic or faults have changed since, another one does."""
 _WITHIN = 10_000
