@@ -18,6 +18,8 @@ from pipeline.receive.judging import Judge, envelopes, whole, whole_of
 _OTLP_LOGS, _OTLP_SPANS, _EMBRACE = "otlp_logs", "otlp_spans", "embrace-events"
 TEXT = "text/plain"
 """What a page sends without asking first: beacons, and fetches that avoid a preflight."""
+FORM = "application/x-www-form-urlencoded"
+"""What `curl -d` says of any body, JSON or not: the first that a newcomer sends."""
 
 
 def copied(*names: str) -> Callable[[Request], Headers]:
@@ -45,7 +47,7 @@ class Route:
     judge: Judge
     style: Style
     methods: Collection[str] = ("POST",)
-    content_types: Collection[str] = (JSON, TEXT)
+    content_types: Collection[str] = (JSON, TEXT, FORM)
     """Without parameters. A body may also come without any."""
     record_headers: Callable[[Request], Headers] = lambda request: ()
     may_be_empty: bool = False

@@ -24,7 +24,7 @@ from pipeline.kafka.writer import RecordTooLarge
 from pipeline.receive import intake
 from pipeline.receive.answers import PROTOBUF
 from pipeline.receive.keys import Keys
-from pipeline.receive.routes import ROUTES
+from pipeline.receive.routes import FORM, ROUTES
 from tests.support.receiving import Served, envelope, served
 
 JSON = "application/json"
@@ -275,11 +275,12 @@ def test_other_methods_are_405_and_say_which_are_taken(receive: Served, path: st
 
 
 def test_a_text_without_a_preflight_is_taken(receive: Served) -> None:
-    """As `navigator.sendBeacon` sends a string, and a Blob without a type."""
-    for headers in ({"Content-Type": "text/plain;charset=UTF-8"}, {}):
+    """As `navigator.sendBeacon` sends a string, and a Blob without a type; and as `curl -d` says of any body."""
+    types = ({"Content-Type": "text/plain;charset=UTF-8"}, {}, {"Content-Type": FORM})
+    for headers in types:
         got = receive.ask("POST", "/v1/events", orjson.dumps(envelope()), headers)
         assert got.status == 200
-    assert len(receive.writer.records) == 2
+    assert len(receive.writer.records) == 3
 
 
 def test_an_empty_body_is_400(receive: Served) -> None:
