@@ -7,12 +7,8 @@ was taken once would come again under another id.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
-
-import orjson
 
 from pipeline.formats.rejected import Reason
 from pipeline.formats.translation import Translation
@@ -35,11 +31,3 @@ def with_parts(translation: Translation, cut: Cut) -> Translation:
     return replace(
         translation, refused=[replace(each, part=parts[each.reason]) for each in translation.refused]
     )
-
-
-def json_of(tree: Any) -> bytes:
-    """What was read as JSON, as JSON in one line."""
-    try:
-        return orjson.dumps(tree)
-    except orjson.JSONEncodeError:  # Too deep for it.
-        return json.dumps(tree).encode()

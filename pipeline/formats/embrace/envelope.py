@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from pipeline.formats.checks import latest_of, rejected_time, time_is_plausible
-from pipeline.formats.cut_out import json_of, with_parts
+from pipeline.formats.cut_out import with_parts
 from pipeline.formats.embrace.facts import (
     NS,
     EmbraceFact,
@@ -26,6 +26,7 @@ from pipeline.formats.format import NOTHING_BESIDE, Beside
 from pipeline.formats.limits import MAX_BODY_BYTES, MAX_NESTING, MIN_TIME_MS
 from pipeline.formats.mending import Read, bounded_place, read_json, repairs_of
 from pipeline.formats.rejected import Reason, Rejected
+from pipeline.formats.strict_json import dumps
 from pipeline.formats.translation import Draft, Sender, Translation, pack, set_right
 
 MAX_PARTS = 20_000
@@ -92,7 +93,7 @@ def _cut_out(tree: dict[str, Any], parts: list[_Part], indexes: Sequence[int]) -
     data: dict[str, list[Any]] = {}
     for index in indexes:
         data.setdefault(parts[index].list, []).append(parts[index].value)
-    return json_of({**{name: tree[name] for name in _SHARED if name in tree}, "data": data})
+    return dumps({**{name: tree[name] for name in _SHARED if name in tree}, "data": data})
 
 
 def _facts(value: Any) -> dict[str, Any]:

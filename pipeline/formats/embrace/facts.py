@@ -7,11 +7,9 @@ value is a text, or in OTLP, where they have types.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from hashlib import blake2b
 from typing import Any, NamedTuple
 
-import orjson
-
+from pipeline.formats.hashed_ids import digest_id, hashed
 from pipeline.formats.limits import MAX_ID_CHARS
 
 Attributes = Mapping[str, Any]
@@ -87,13 +85,12 @@ def bounded_id(text: str, suffix: str = "") -> str:
     whole = text + suffix
     if len(whole) <= MAX_ID_CHARS and "\0" not in whole:
         return whole
-    return f"h-{blake2b(text.encode(), digest_size=16).hexdigest()}{suffix}"
+    return digest_id(text.encode()) + suffix
 
 
 def hashed_id(*parts: Any) -> str:
     """An id for what has none of its own: of its content, not of its place in a batch, which a resend changes."""
-    canonical = orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)
-    return f"h-{blake2b(canonical, digest_size=16).hexdigest()}"
+    return hashed(parts)
 
 
 def text(attributes: Attributes, *names: str) -> str:

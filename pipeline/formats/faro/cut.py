@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pipeline.formats.cut_out import json_of
 from pipeline.formats.faro.traces import TRACES, SpanSource
+from pipeline.formats.strict_json import dumps
 
 FaroSource = tuple[str, Any]
 """The list that an event is of, and its item; of one that comes of a span, its `SpanSource` or None."""
@@ -29,7 +29,7 @@ def cut_out(tree: Mapping[str, Any], sources: Sequence[FaroSource], indexes: Seq
             spans[item.block, item.scope, item.record] = item
     if spans:
         body[TRACES] = _traces(spans.values())
-    return json_of(body)
+    return dumps(body)
 
 
 def _traces(spans: Iterable[SpanSource]) -> dict[str, Any]:

@@ -11,12 +11,13 @@ from pipeline.formats.checks import latest_of, rejected_time
 from pipeline.formats.embrace.facts import EmbraceFact
 from pipeline.formats.embrace.logs import is_log_of_embrace
 from pipeline.formats.embrace.spans import is_span_of_embrace
+from pipeline.formats.hashed_ids import hashed
 from pipeline.formats.limits import MAX_REPEATED_CHARS, MIN_TIME_MS
 from pipeline.formats.mending import bounded
 from pipeline.formats.otlp.embrace import TYPE, said_by_log, said_by_span
 from pipeline.formats.otlp.flaw import Flaw
 from pipeline.formats.otlp.identity import OF_RECORD, SESSION_ID, USER_SESSION, ResourceIdentity
-from pipeline.formats.otlp.ids import canonical, fitting, hashed, of_exception
+from pipeline.formats.otlp.ids import canonical, fitting, of_exception
 from pipeline.formats.otlp.logs import SEVERITY_NUMBER_FATAL, Said, rule_of, source_name
 from pipeline.formats.otlp.message import Attributes, InstrumentationScope, LogRecord, SpanRecord
 from pipeline.formats.otlp.names import FIELDS, SOURCE_NAME

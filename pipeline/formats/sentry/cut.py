@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pipeline.formats.cut_out import json_of
 from pipeline.formats.mending import Read
 from pipeline.formats.sentry.lines import EnvelopeLines
 from pipeline.formats.sentry.sender import SentrySdk
 from pipeline.formats.sentry.sessions import ToldByEvents
+from pipeline.formats.strict_json import dumps
 
 _FIELD = "cut_out_of"
 
@@ -71,7 +71,7 @@ def cut_out(
     if len(indexes) == len(sources) and len(items) == len(lines.items):
         return None
     header = {**lines.header, _FIELD: {"session": known.session, **known.told._asdict()}}
-    return b"\n".join([json_of(header), *map(_lines_of, items.values())])
+    return b"\n".join([dumps(header), *map(_lines_of, items.values())])
 
 
 def _lines_of(some: Sequence[SentrySource]) -> bytes:
@@ -84,5 +84,5 @@ def _lines_of(some: Sequence[SentrySource]) -> bytes:
         return one.lines
     if len(kept) == len(listed):
         return one.lines
-    payload = json_of({**one.read.tree, name: [listed[at] for at in kept]})
-    return b"\n".join([json_of({"type": one.type}), payload])
+    payload = dumps({**one.read.tree, name: [listed[at] for at in kept]})
+    return b"\n".join([dumps({"type": one.type}), payload])
