@@ -281,8 +281,10 @@ class LocalStack:
             )
             return
         if count:
-            # Some may be stored and not yet noted as such.
-            self._lost = f"up to {count} records that had been acknowledged are lost"
+            # Some may be stored and not yet noted as such; the broker takes more until it ends.
+            self._lost = (
+                f"up to {count} records that had been acknowledged are lost, and what was sent since then"
+            )
 
 
 def _is_ready(port: int) -> bool:
