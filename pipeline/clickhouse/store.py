@@ -210,15 +210,24 @@ class Store:
 
         Raises Unreachable, StatementFailed, also in the middle of the rows, never after a part of one.
         """
+        return self.streamed(sql, parameters, "JSONCompactEachRow", whole_rows)
+
+    def streamed(
+        self,
+        sql: str,
+        parameters: Mapping[str, Any] | None,
+        format: str,
+        read: Callable[[Iterator[bytes]], Iterator[bytes]],
+        settings: Mapping[str, Any] | None = None,
+    ) -> Iterator[bytes]:
+        """What `read`, of the module `streamed`, makes of a result in a format. Raises as `lines` does."""
+        given = {**self._query_settings, **_STREAM_SETTINGS, **(settings or {})}
         with self._errors(is_insert=False):
-            settings = {**self._query_settings, **_STREAM_SETTINGS}
             stream = self._ask(
-                lambda client: client.raw_stream(
-                    sql, dict(parameters or {}), settings, fmt="JSONCompactEachRow"
-                )
+                lambda client: client.raw_stream(sql, dict(parameters or {}), given, fmt=format)
             )
             with stream:
-                yield from whole_rows(stream)
+                yield from read(stream)
 
     def command(
         self, sql: str, parameters: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None

@@ -18,6 +18,8 @@ from starlette.staticfiles import StaticFiles
 from pipeline.dashboard.guard import Guard
 from pipeline.dashboard.login import Login
 from pipeline.dashboard.page import FOLDER, render
+from pipeline.dashboard.pages.counts import CountsPage
+from pipeline.dashboard.pages.export import Export, ExportPage
 from pipeline.dashboard.pages.filters import FilterPages
 from pipeline.dashboard.pages.health import HealthPage
 from pipeline.dashboard.pages.pipeline import PipelinePage
@@ -49,6 +51,8 @@ class Parts:
     sign_ins: SignIns
     write: Ask | None = None
     """Runs the statements that save a filter; blocks, raises `NotAnswered`. None: nothing can be saved."""
+    export: Export | None = None
+    """Gives all of some sessions as a file. None: nothing is exported."""
     password: str = ""
     """Empty: no login."""
     lags: AskLags | None = None
@@ -81,6 +85,8 @@ def application(parts: Parts) -> Starlette:
         ("/healthz", _alive, "GET"),
         ("/", _first_page, "GET"),
         ("/sessions", SessionsPage(reader).show, "GET"),
+        ("/counts/sessions", CountsPage(reader).show, "GET"),
+        ("/export/sessions", ExportPage(reader, parts.export).show, "GET"),
         ("/timeline", TimelinePage(reader).show, "GET"),
         ("/health", health.show, "GET"),
         ("/health/retention", health.retention, "GET"),

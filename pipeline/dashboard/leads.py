@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from pipeline.dashboard.address import LONGEST_FILTER
 from pipeline.query.dimensions import dimension, split
@@ -61,6 +62,35 @@ def of_request(request: str, status: str, condition: Filter) -> str | None:
     if status:
         tests.append(Test("http.response.status_code" if status.isdigit() else "error.type", "eq", status))
     return _written(HasEvent("http.client.request", tuple(tests)), condition)
+
+
+_CRASHED = AnyOf(
+    (
+        Test("session.crash_count", "gt", 0),
+        Test("session.end_reason", "in", ("crash", "exception")),
+        Test("session.exit_reason", "in", ("crash", "exception")),
+    )
+)
+_HUNG = AnyOf(
+    (
+        Test("session.anr_count", "gt", 0),
+        Test("session.end_reason", "eq", "anr"),
+        Test("session.exit_reason", "eq", "anr"),
+    )
+)
+_LEFT = ("out_of_memory", "unclean_exit")
+_GONE = AnyOf((Test("session.end_reason", "in", _LEFT), Test("session.exit_reason", "in", _LEFT)))
+BAD_ENDS: Mapping[str, Filter] = {
+    "crashed": _CRASHED,
+    "hung": All((_HUNG, Not(_CRASHED))),
+    "gone": All((_GONE, Not(_CRASHED), Not(_HUNG))),
+}
+"""The same as `query.session_counts.BAD_ENDS`, as filters."""
+
+
+def of_end(kind: str, condition: Filter) -> str | None:
+    """The filter for sessions that ended badly in one of BAD_ENDS and meet a condition."""
+    return _written(BAD_ENDS[kind], condition)
 
 
 def _written(wanted: Filter, condition: Filter) -> str | None:
