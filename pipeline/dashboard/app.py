@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from pipeline.dashboard.compression import Compression
 from pipeline.dashboard.guard import Guard
 from pipeline.dashboard.login import Login
 from pipeline.dashboard.page import FOLDER, render
@@ -108,7 +109,7 @@ def application(parts: Parts) -> Starlette:
             *(Route(path, page, methods=[method]) for path, page, method in pages),
             Mount("/static", StaticFiles(directory=FOLDER / "static")),
         ],
-        middleware=[guard],
+        middleware=[guard, Middleware(Compression)],
         exception_handlers={HTTPException: _refused, NotAnswered: _not_answered},
     )
     app.state.navigation = _NAVIGATION
