@@ -133,7 +133,10 @@ def _read_other(text: bytes, tokens: Iterator[_Token], formats: Collection[str])
         server_file = server_file or (before == b"INTO" and token.word == b"OUTFILE")
         before, clause = token.word or token.mark, token.start
     return StatementShape(
-        output_or_data_format=format_name, format_offset=offset, has_further_statement=further, uses_server_file=server_file
+        output_or_data_format=format_name,
+        format_offset=offset,
+        has_further_statement=further,
+        uses_server_file=server_file,
     )
 
 

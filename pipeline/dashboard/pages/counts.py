@@ -41,6 +41,11 @@ class Counted:
 
 
 NOT_COUNTED = Counted()
+_NOTHING: Row = {
+    **dict.fromkeys(("sessions", "devices", "users", "foreground_sessions", "crash_free_sessions"), 0),
+    **dict.fromkeys(KINDS, 0),
+    **{"median_duration_ms": None, "lowest_rate": 1, "estimated_sessions": 0},
+}
 
 
 async def counts_beside(reader: Reader, wanted: Asked) -> Counted:
@@ -74,10 +79,12 @@ async def _counts(reader: Reader, wanted: Asked) -> Counted:
     step = step_ms(start_ms, max(end_ms, start_ms + 1))
     statement = session_counts(wanted.choice.app or None, wanted.filter, start_ms, end_ms, step)
     try:
-        *rows, whole = await reader.rows(statement)
+        found = await reader.rows(statement)
     except NotAnswered as error:
         # The list may be there even so.
         return Counted(problem=str(error))
+    # Of no sessions there is no row.
+    *rows, whole = found or [_NOTHING]
     return Counted(
         whole,
         bars(rows, start_ms, end_ms, step, wanted.within) if rows else None,
