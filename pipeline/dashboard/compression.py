@@ -1,10 +1,11 @@
 """Answers compressed for those who take it, but not where somebody could learn from their length.
 
-Who can make a browser ask for a page of the dashboard with words of theirs in its address, and sees how long the answers
-are on the wire, learns what else is on the page: what is said twice is compressed to less (https://www.breachattack.com).
-The login is in a header, which is not compressed, and no form has a secret in it; but pages tell of users and devices. So
-what another site's page has asked for is not compressed: browsers say so (`Sec-Fetch-Site`) wherever the wire is encrypted.
-Of a browser too old for that one has to fear the same. Without encryption, lengths are the least that is seen.
+Who can make a browser ask for a page of the dashboard with words of theirs in its address, and sees how long the
+answers are on the wire, learns what else is on the page: what is said twice is compressed to less
+(https://www.breachattack.com). The login is in a header, which is not compressed, and no form has a secret in it; but
+pages tell of users and devices. So what another site's page has asked for is not compressed: browsers say so
+(`Sec-Fetch-Site`) wherever the wire is encrypted. Of a browser too old for that one has to fear the same. Without
+encryption, lengths are the least that is seen.
 """
 
 from __future__ import annotations

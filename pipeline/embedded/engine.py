@@ -8,7 +8,7 @@ import os
 import re
 import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -200,16 +200,15 @@ class Engine:
     def _by_file(
         self, connection: Connection, query: Query, statement: StatementShape, text: bytes
     ) -> QueryResult:
-        file = TemporaryFile(dir=self._folder)
-        try:
+        """The bytes of a result that is made in a file first."""
+        with ExitStack() as opened:
+            file = opened.enter_context(TemporaryFile(dir=self._folder))
             # A name that no folder adds to. It is there already, and so it is only added to.
             name, place = _literal(f"/dev/fd/{file.fileno()}"), statement.format_offset
             sql = text[:place] + b"INTO OUTFILE %b APPEND " % name + text[place:]
             _require_files(connection, sql, [name])
             connection.query(sql, params=dict(query.parameters))
-        except BaseException:
-            file.close()
-            raise
+            opened.pop_all()
         connection.close()
 
         def chunks() -> Generator[bytes, None, None]:

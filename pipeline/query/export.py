@@ -49,13 +49,20 @@ SETTINGS: Mapping[str, object] = {
 """What ClickHouse is asked with, besides the bound on its memory (`bounded_by`)."""
 FORMATS: Mapping[Format, str] = {"csv": "JSONCompactEachRow", "ndjson": "JSONEachRow", "parquet": "Parquet"}
 """In which format ClickHouse gives the rows. Those of CSV are texts, one a row, in which no error can hide."""
-_FORMULA_STARTS = [*"=+-@\t\r\n", *"\uff1d\uff0b\uff0d\uff20"]
+_FORMULA = r"^[=+\-@\t\r\n\x{FF1D}\x{FF0B}\x{FF0D}\x{FF20}]"
 """With the wide forms, which spreadsheets of East Asia take for the same."""
 
 
 def bounded_by(memory: int) -> dict[str, object]:
     """Settings for a question that may take so many bytes of memory: what is to be ordered goes to the disk before."""
-    return {**SETTINGS, "max_memory_usage": memory, "max_bytes_before_external_sort": memory // 4}
+    return {
+        **SETTINGS,
+        "max_memory_usage": memory,
+        "max_bytes_before_external_sort": memory // 8,
+        # By themselves they wait for 100 MB, of each thread.
+        "min_external_sort_block_bytes": memory // 64,
+        "max_block_size": 8_192,
+    }
 
 
 def export(chosen: Choice, order: Order, format: Format) -> Statement:
@@ -66,14 +73,11 @@ def export(chosen: Choice, order: Order, format: Format) -> Statement:
     # A name of its own for every cell: under the column's the order would go by what is written there.
     cells = ", ".join(_CELLS[kind].format(name=name) for name, kind in COLUMNS.items())
     sql = f"SELECT formatRow('CSV', {cells}) AS line FROM ({chosen.selected} {chosen.found}) ORDER BY {order.sql}"
-    return Statement(sql, {**chosen.parameters, "formulas": _FORMULA_STARTS})
+    return Statement(sql, {**chosen.parameters, "formula": _FORMULA})
 
 
 _CELLS: Mapping[str, str] = {
-    _TEXT: (
-        "if(has({{formulas:Array(String)}}, substringUTF8({name}, 1, 1)),"
-        " concat(char(39), {name}), toString({name}))"
-    ),
+    _TEXT: "if(match({name}, {{formula:String}}), concat(char(39), {name}), toString({name}))",
     _LIST: "toJSONString({name})",
     _PLAIN: "{name}",
 }

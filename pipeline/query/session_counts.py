@@ -52,8 +52,8 @@ def session_counts(
     """Of sessions that start in [start_ms, end_ms) and pass a filter, of all apps without `app_id`.
 
     One row each bucket of `step` ms that has any: `bucket_ms`, `sessions`, and of BAD_ENDS how many. One more, with
-    `is_whole` = 1, of all of them, if there are any: besides these `devices`, `users`, `foreground_sessions`, `crash_free_sessions`,
-    `median_duration_ms`, `lowest_rate` and `estimated_sessions`. Raises FilterError.
+    `is_whole` = 1, of all of them, if there are any: besides these `devices`, `users`, `foreground_sessions`,
+    `crash_free_sessions`, `median_duration_ms`, `lowest_rate` and `estimated_sessions`. Raises FilterError.
     """
     chosen = choose(app_id, filter, start_ms, end_ms)
     bad = ", ".join(f"countIf({condition}) AS {name}" for name, condition in BAD_ENDS.items())

@@ -44,7 +44,9 @@ NOT_COUNTED = Counted()
 _NOTHING: Row = {
     **dict.fromkeys(("sessions", "devices", "users", "foreground_sessions", "crash_free_sessions"), 0),
     **dict.fromkeys(KINDS, 0),
-    **{"median_duration_ms": None, "lowest_rate": 1, "estimated_sessions": 0},
+    "median_duration_ms": None,
+    "lowest_rate": 1,
+    "estimated_sessions": 0,
 }
 
 
