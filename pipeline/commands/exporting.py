@@ -15,12 +15,16 @@ from pipeline.query.sessions import Choice
 _PIECE_BYTES = 64_000
 
 
-def exported(store: Store, chosen: Choice, order: Order, format: Format, memory: int) -> Iterator[bytes]:
+def exported(
+    store: Store, chosen: Choice, order: Order, format: Format, memory: int, limit: int | None = None
+) -> Iterator[bytes]:
     """The file in pieces of some 64 kB, the last one when all is there. ClickHouse takes `memory` bytes at most.
+
+    `limit` is for the first ones alone.
 
     Blocks. Raises Unreachable and StatementFailed, also after some of the pieces: what there is then is no whole file.
     """
-    statement = export(chosen, order, format)
+    statement = export(chosen, order, format, limit)
     asked = (statement.sql, statement.parameters, FORMATS[format])
     settings = bounded_by(memory)
     if format == "parquet":

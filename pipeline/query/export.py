@@ -61,19 +61,25 @@ def bounded_by(memory: int) -> dict[str, object]:
         "max_bytes_before_external_sort": memory // 8,
         # By themselves they wait for 100 MB, of each thread.
         "min_external_sort_block_bytes": memory // 64,
-        "max_block_size": 8_192,
+        "max_block_size": 2_048,
     }
 
 
-def export(chosen: Choice, order: Order, format: Format) -> Statement:
-    """All of the chosen sessions in this order; FORMATS says how to read the rows. In CSV each is one text, a line."""
-    selected = "SELECT " + ", ".join(COLUMNS) + f" FROM ({chosen.selected} {chosen.found})"
+def export(chosen: Choice, order: Order, format: Format, limit: int | None = None) -> Statement:
+    """All of the chosen sessions in this order, or the first ones; FORMATS says how to read the rows.
+
+    In CSV each is one text, a line.
+    """
+    parameters = dict(chosen.parameters)
+    ordered = f"FROM ({chosen.selected} {chosen.found}) ORDER BY {order.sql}"
+    if limit is not None:
+        ordered += " LIMIT {limit:UInt64}"
+        parameters["limit"] = limit
     if format != "csv":
-        return Statement(f"{selected} ORDER BY {order.sql}", chosen.parameters)
-    # A name of its own for every cell: under the column's the order would go by what is written there.
+        return Statement(f"SELECT {', '.join(COLUMNS)} {ordered}", parameters)
     cells = ", ".join(_CELLS[kind].format(name=name) for name, kind in COLUMNS.items())
-    sql = f"SELECT formatRow('CSV', {cells}) AS line FROM ({chosen.selected} {chosen.found}) ORDER BY {order.sql}"
-    return Statement(sql, {**chosen.parameters, "formula": _FORMULA})
+    sql = f"SELECT formatRow('CSV', {cells}) AS line {ordered}"
+    return Statement(sql, {**parameters, "formula": _FORMULA})
 
 
 _CELLS: Mapping[str, str] = {

@@ -69,6 +69,7 @@ PAGES: Mapping[str, Visit] = {
         f"sessions of a day, {name}": _page("/sessions", app=APP, filter=text, **DAY)
         for name, text in FILTERS.items()
     },
+    "sessions of a day, longest first": _page("/sessions", app=APP, sort="-duration", **DAY),
     "sessions of all apps, no event": _page("/sessions", filter=FILTERS["no event"], **DAY),
     "session": _of_a_session(),
     "marks": _of_a_session("/marks.json"),
@@ -104,6 +105,8 @@ QUESTIONS: Mapping[str, str] = {
         ("release_health_between", ""),
         ("event_users", ""),
         ("stitched_sessions_between", ""),
+        ("session_counts", ""),
+        ("sessions_over_time", ", seconds = 3600"),
         ("retention", ", days = 7"),
     )
 } | {
