@@ -21,7 +21,8 @@ class Bars {
     this.width = this.svg.viewBox.baseVal.width / (this.edges.length - 1);
     figure.querySelector(".bars-range").hidden = this.edges.length < 3;
     this.svg.addEventListener("pointerdown", (event) => this.begin(event));
-    // A bar is a link, which the browser would drag by itself.
+    // A bar is a link, which the browser would take for the focus, and drag by itself.
+    this.svg.addEventListener("mousedown", (event) => event.preventDefault());
     this.svg.addEventListener("dragstart", (event) => event.preventDefault());
     for (const slider of [this.from, this.to]) {
       slider.addEventListener("input", () => this.slide(slider));
