@@ -351,7 +351,7 @@ def test_a_range_is_dragged_over_the_bars_or_set_by_keys(browser: Browser, recor
     by_keys, fields = shown()
     assert fields["to"].replace("T", " ").startswith(told) and by_keys == stored(fields) < whole
     # A bar by itself is a link.
-    browser.one(".bars svg a:last-of-type .hit").click()
+    browser.one(".bars svg a:last-of-type rect:last-child").click()
     browser.wait(lambda: shown()[1]["from"] != fields["from"])
     last, fields = shown()
     assert 0 < last == stored(fields) and browser.complaints() == []
