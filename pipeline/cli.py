@@ -29,6 +29,7 @@ from typer.core import TyperGroup
 from pipeline import __version__, wiring
 from pipeline.commands import (
     analyse,
+    check,
     dead_letters,
     demo,
     moves,
@@ -249,6 +250,7 @@ def sessions(
 
 app.command("dashboard")(serving.dashboard)
 app.command("receive")(serving.receive)
+app.command("check")(check.check)
 
 
 @app.command()
