@@ -245,7 +245,7 @@ def sessions(
 ) -> None:
     """List sessions, newest first. schemas/README.md describes the filter language."""
     chosen = analyse.Chosen(filter, app_id, start, end)
-    analyse.listed(wiring.settings(), chosen, analyse.Listed(limit, all_, sort, format))
+    analyse.listed(wiring.settings(), chosen, analyse.Listing(limit, all_, sort, format))
 
 
 app.command("dashboard")(serving.dashboard)

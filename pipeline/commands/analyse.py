@@ -64,7 +64,7 @@ def sessions(settings: Settings, chosen: Chosen, *, limit: int, format: str) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class Listing:
     """How many of them, in which order and form."""
 
     limit: int = 100
@@ -74,7 +74,7 @@ class Listed:
     format: str = ""
 
 
-def listed(settings: Settings, chosen: Chosen, how: Listed) -> None:
+def listed(settings: Settings, chosen: Chosen, how: Listing) -> None:
     """Print sessions: as a table, in a format of ClickHouse, or as the file that the dashboard exports.
 
     Raises `CommandFailed` for what cannot be, and for a file that broke off, and what the store raises.

@@ -47,7 +47,7 @@ def choice_of(query: QueryParams) -> SessionChoice:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Wanted:
     """What is asked for."""
 
     choice: SessionChoice
@@ -94,12 +94,12 @@ class Asked:
         return self.address({"from": iso(start_ms), "to": iso(end_ms), "range": None})
 
 
-async def asked(reader: Reader, choice: SessionChoice) -> tuple[Asked, list[Row]]:
+async def asked(reader: Reader, choice: SessionChoice) -> tuple[Wanted, list[Row]]:
     """What a choice asks for, and the filters that are saved for its app. The filter may not be readable yet."""
     filters, known = await asyncio.gather(
         reader.rows(saved.saved_filters(choice.app)), span(reader, choice.app)
     )
-    return Asked(choice, _text(choice, filters), known), filters
+    return Wanted(choice, _text(choice, filters), known), filters
 
 
 def in_canonical_form(text: str) -> str:

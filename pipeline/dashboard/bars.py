@@ -22,7 +22,7 @@ KINDS = {"crashed": "crashed", "hung": "did not respond", "gone": "process gone 
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class ChartBar:
     """One bucket that has sessions."""
 
     start_ms: int
@@ -46,7 +46,7 @@ class Bar:
 class Chart:
     """The bars, and what is written around them."""
 
-    bars: Sequence[Bar]
+    bars: Sequence[ChartBar]
     highest: int
     """Sessions of the fullest bucket: the top of the drawing."""
     edges: Sequence[int]
@@ -78,7 +78,7 @@ def bars(
         ends = [int(row[kind]) for kind in BAD_ENDS]
         sessions = int(row["sessions"])
         made.append(
-            Bar(
+            ChartBar(
                 start_ms=edge(number),
                 label=_when(edge(number), step),
                 said=_said(sessions, ends),

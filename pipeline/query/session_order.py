@@ -70,14 +70,14 @@ NEWEST_FIRST = Order()
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SortPlace:
     """The place of a session in an order."""
 
     value: int
     session_id: str
 
     @classmethod
-    def parse(cls, text: str) -> Place:
+    def parse(cls, text: str) -> SortPlace:
         """What `str` wrote. Raises ValueError."""
         try:
             value, session_id = orjson.loads(text)
@@ -97,11 +97,11 @@ class SortedPage:
     """Some sessions in an order."""
 
     rows: list[dict[str, Any]]
-    after: Place | None
+    after: SortPlace | None
     """Where the next page goes on; None if this is the last."""
 
 
-def sorted_page(ask: Ask, chosen: Choice, order: Order, after: Place | None, limit: int) -> SortedPage:
+def sorted_page(ask: Ask, chosen: Choice, order: Order, after: SortPlace | None, limit: int) -> SortedPage:
     """Some of the chosen sessions, from behind `after`; rows as `session_list` has them.
 
     One question. It reads of each chosen session what the order and the filter go by, and the whole of those of the
@@ -113,10 +113,10 @@ def sorted_page(ask: Ask, chosen: Choice, order: Order, after: Place | None, lim
     if len(rows) <= limit:
         return SortedPage(rows, None)
     last = rows[limit - 1]
-    return SortedPage(rows[:limit], Place(order.value(last), last["session_id"]))
+    return SortedPage(rows[:limit], SortPlace(order.value(last), last["session_id"]))
 
 
-def _page(chosen: Choice, order: Order, after: Place | None, limit: int) -> Statement:
+def _page(chosen: Choice, order: Order, after: SortPlace | None, limit: int) -> Statement:
     parameters: dict[str, object] = {**chosen.parameters, "limit": limit}
     found = chosen.found
     if after is not None:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from pipeline.dashboard import leads
 from pipeline.dashboard.address import BadAddress
-from pipeline.dashboard.asked import Asked, asked, choice_of
+from pipeline.dashboard.asked import Wanted, asked, choice_of
 from pipeline.dashboard.bars import KINDS, Chart, bars
 from pipeline.dashboard.page import render
 from pipeline.dashboard.reader import NotAnswered, Reader, Row
@@ -50,7 +50,7 @@ _NOTHING: Row = {
 }
 
 
-async def counts_beside(reader: Reader, wanted: Asked) -> Counted:
+async def counts_beside(reader: Reader, wanted: Wanted) -> Counted:
     """The numbers, or where they are if they would hold the list up. Raises FilterError."""
     most = _AT_ONCE_BY_EVENTS if looks_beyond_rows(wanted.filter) else _AT_ONCE
     if wanted.known.sessions > most:
@@ -75,7 +75,7 @@ class CountsPage:
         return render(request, "counts.html", counted=counted, back=wanted.address())
 
 
-async def _counts(reader: Reader, wanted: Asked) -> Counted:
+async def _counts(reader: Reader, wanted: Wanted) -> Counted:
     start_ms, end_ms = wanted.start_ms, wanted.end_ms
     # Nothing can be in an empty range; the numbers are those of nothing all the same.
     step = step_ms(start_ms, max(end_ms, start_ms + 1))
@@ -99,12 +99,12 @@ async def _counts(reader: Reader, wanted: Asked) -> Counted:
     )
 
 
-def _lead(wanted: Asked, kind: str) -> str | None:
+def _lead(wanted: Wanted, kind: str) -> str | None:
     """To the sessions that ended so: in the same range, whatever comes in."""
     filter = leads.of_end(kind, wanted.filter)
     return None if filter is None else wanted.address({**_span(wanted), "filter": filter})
 
 
-def _span(wanted: Asked) -> dict[str, str]:
+def _span(wanted: Wanted) -> dict[str, str]:
     fields = wanted.pinned().fields()
     return {name: fields[name] for name in ("from", "to", "range") if name in fields}

@@ -15,7 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from pipeline.dashboard.address import BadAddress
-from pipeline.dashboard.asked import Asked, asked, choice_of
+from pipeline.dashboard.asked import Wanted, asked, choice_of
 from pipeline.dashboard.columns import ORDERS
 from pipeline.dashboard.reader import NotAnswered, NotAnsweredNow, Reader
 from pipeline.dashboard.words import iso
@@ -143,7 +143,7 @@ class _File(StreamingResponse):
         return self._threads
 
 
-def file_name(wanted: Asked, format: Format) -> str:
+def file_name(wanted: Wanted, format: Format) -> str:
     """Says which sessions the file has, in which order, and that times are UTC."""
     start, end = (iso(ms)[:16].replace(":", "") for ms in (wanted.start_ms, wanted.end_ms))
     words = (wanted.choice.app or "all-apps", start, "to", end, ORDERS[str(wanted.order)], "UTC")

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from pipeline.dashboard.address import BadAddress, SessionChoice
 from pipeline.dashboard.asked import (
     DAYS,
-    Asked,
+    Wanted,
     after_newest,
     asked,
     choice_of,
@@ -39,7 +39,7 @@ from pipeline.dashboard.words import iso
 from pipeline.query.dimensions import DIMENSIONS, KEYED
 from pipeline.query.filters.json_form import FilterError
 from pipeline.query.operations import Ask
-from pipeline.query.session_order import Place, SortedPage, sorted_page
+from pipeline.query.session_order import SortedPage, SortPlace, sorted_page
 from pipeline.query.sessions import Cursor, PageOfSessions, app_ids, session_page
 
 __all__ = ["DAYS", "EXAMPLES", "PAGE", "SessionsPage", "after_newest", "apps", "field_of", "span"]
@@ -101,7 +101,7 @@ class SessionsPage:
     async def _answer(
         self,
         request: Request,
-        wanted: Asked,
+        wanted: Wanted,
         page: PageOfSessions | SortedPage,
         counted: Counted,
         filters: Sequence[Row],
@@ -133,10 +133,10 @@ class SessionsPage:
         }
         return render(request, "sessions.html", status=400 if problem else 200, **values)
 
-    async def _page(self, wanted: Asked) -> PageOfSessions | SortedPage:
+    async def _page(self, wanted: Wanted) -> PageOfSessions | SortedPage:
         after = wanted.choice.after
         if not wanted.order.is_newest_first:
-            place = Place.parse(after) if after else None
+            place = SortPlace.parse(after) if after else None
             chosen = wanted.chosen()
             return await self._reader.run(lambda ask: sorted_page(ask, chosen, wanted.order, place, PAGE))
         cursor = Cursor.parse(after) if after else None
@@ -149,7 +149,7 @@ class SessionsPage:
         return await self._reader.run(read)
 
 
-def _list_values(wanted: Asked) -> dict[str, Any]:
+def _list_values(wanted: Wanted) -> dict[str, Any]:
     """What the list is told of its columns and its order, and where other orders and the exports are."""
     choice, order = wanted.choice, str(wanted.order)
     columns = choice.columns or usual_columns(of_one_app=bool(choice.app))
@@ -179,7 +179,7 @@ def _list_values(wanted: Asked) -> dict[str, Any]:
     }
 
 
-def _ranges(wanted: Asked) -> list[tuple[str, str, bool]]:
+def _ranges(wanted: Wanted) -> list[tuple[str, str, bool]]:
     """Label, address and whether it is the one shown: up to the newest session, which may be long ago."""
     choice, newest_ms = wanted.choice, wanted.known.newest_ms
     end_ms = after_newest(newest_ms)
