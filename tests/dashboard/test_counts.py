@@ -202,7 +202,7 @@ def test_a_list_stands_where_its_sessions_cannot_be_counted(stage: Stage) -> Non
     assert "They were not counted: That took longer than 20 s." in answer.text
 
 
-@pytest.mark.parametrize("sort", [each for each in ORDERS if each != "-start"])
+@pytest.mark.parametrize("sort", ["start", "duration", "-events", "-failed"])
 def test_every_order_holds_every_session_once(client: TestClient, stage: Stage, sort: str) -> None:
     column = {
         "start": "at_ms",
