@@ -138,7 +138,7 @@ def test_the_file_says_what_it_is(client: TestClient) -> None:
     name = answer.headers["Content-Disposition"]
     assert "sessions-all-apps-" in name and "longest-first-UTC.csv" in name
     html = client.get("/sessions", params=FILTERED).text
-    links = [each.attributes["href"] for each in Page(html).all("a") if "download" in each.attributes]
+    links = [href for each in Page(html).all("a") if (href := each.attributes["href"]).startswith("/export/")]
     assert len(links) == 3 and "longest first" in html and "Times are in UTC" in html
     assert len(read("csv", client.get(links[0]).content)) == len(
         walk(client, f"/sessions?{urlencode(FILTERED)}")
