@@ -38,8 +38,11 @@ COLUMNS: Mapping[str, str] = {
 SETTINGS: Mapping[str, object] = {
     "readonly": 1,
     "date_time_output_format": "iso",
-    # Bounds of its own: all that match, however many, for as long as a slow reader may take.
+    # Bounds of its own: all that match, however many, for as long as a slow reader may take. (0 would be no bound, which
+    # a user's profile may forbid.)
     "max_execution_time": 3_600,
+    "max_result_rows": 1_000_000_000,
+    "max_result_bytes": 1_000_000_000_000,
     "cancel_http_readonly_queries_on_client_close": 1,
     # So much is written at a time, and held until then.
     "output_format_parquet_row_group_size": 50_000,
