@@ -38,8 +38,8 @@ COLUMNS: Mapping[str, str] = {
 SETTINGS: Mapping[str, object] = {
     "readonly": 1,
     "date_time_output_format": "iso",
-    # Bounds of its own: all that match, however many, for as long as a slow reader may take. (0 would be no bound, which
-    # a user's profile may forbid.)
+    # Bounds of its own: all that match, however many, for as long as a slow reader may take. (0 would be no bound: a
+    # user's profile may forbid that.)
     "max_execution_time": 3_600,
     "max_result_rows": 1_000_000_000,
     "max_result_bytes": 1_000_000_000_000,
