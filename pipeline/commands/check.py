@@ -12,7 +12,7 @@ import orjson
 import typer
 
 from pipeline import wiring
-from pipeline.clickhouse.grants import READER, SINK, missing_grants, server_version_and_clock
+from pipeline.clickhouse.grants import missing_grants, server_version_and_clock
 from pipeline.clickhouse.migrations import pending
 from pipeline.clickhouse.store import Store
 from pipeline.commands.failure import CommandFailed
@@ -26,10 +26,13 @@ from pipeline.roles.known_topics import known_topics, made_anew
 from pipeline.roles.rights import CLUSTER, GROUP, THE_CLUSTER, TOPIC, TRANSACTIONAL_ID, Right, rights
 from pipeline.roles.topology import ROLES, plan
 from pipeline.settings import InvalidSettings, Settings
+from pipeline.storage.columns import TABLES
 
 _CLOCKS_APART_MS = 5_000
 """A server whose clock is that far from ours is told of: what comes when is decided by clocks."""
 _UNKNOWN_DATABASE = 81
+_FILLED = (*TABLES, "topic_ids")
+"""Tables that the sink inserts into; whoever else asks ClickHouse reads."""
 
 
 class Program(StrEnum):
@@ -131,7 +134,7 @@ def _of_clickhouse(store: Store, program: Program) -> Iterator[Checked]:
         yield Checked(
             Outcome.fault if missing else Outcome.ok, "clickhouse schema", says if missing else "up to date"
         )
-        lacking = missing_grants(store, SINK if program in (Program.all, Program.sink) else READER)
+        lacking = missing_grants(store, _FILLED if program in (Program.all, Program.sink) else ())
     except PipelineError as error:
         yield Checked(Outcome.fault, "clickhouse schema", str(error))
         return
