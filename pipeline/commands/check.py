@@ -11,7 +11,7 @@ from typing import Annotated, NamedTuple
 import orjson
 import typer
 
-from pipeline import wiring
+from pipeline import topics, wiring
 from pipeline.clickhouse.grants import missing_grants, server_version_and_clock
 from pipeline.clickhouse.migrations import pending
 from pipeline.clickhouse.store import Store
@@ -190,16 +190,15 @@ def _needed(program: Program) -> list[Right]:
 def _topics(settings: Settings, needed: Iterable[Right], may: Allowed) -> Iterator[Checked]:
     """That they exist, with as many partitions as the settings say."""
     names = [right.name for right in needed if right.resource == TOPIC]
+    made = plan(settings.partitions, settings.topic_retention_ms)
     other = {
-        name: may.partitions[name]
-        for name in names
-        if may.partitions.get(name, settings.partitions) != settings.partitions
+        name: count for name, count in may.partitions.items() if name in names and count != made[name][0]
     }
     for name, count in other.items():
-        says = (
-            f"{name} has {count} partitions, PIPELINE_PARTITIONS is {settings.partitions}: set it to {count}, or "
-            "see deploy/runbook.md for more partitions"
-        )
+        remedy = f"set it to {count}, or see deploy/runbook.md for more partitions"
+        if name == topics.ERASURES:
+            remedy = "it has one, whatever that is: make it anew, once nobody needs what is in it"
+        says = f"{name} has {count} partitions, PIPELINE_PARTITIONS is {settings.partitions}: {remedy}"
         yield Checked(Outcome.fault, "kafka topics", says)
     # One that this user may not see looks as if it were not there; its rights are told of below.
     absent = [name for name in names if name not in may.partitions and name not in may.topics]
@@ -216,7 +215,7 @@ def _topics(settings: Settings, needed: Iterable[Right], may: Allowed) -> Iterat
             f"{', '.join(absent)} do not exist yet: a worker makes them if its user may",
         )
     elif not other:
-        yield Checked(Outcome.ok, "kafka topics", f"{len(names)}, of {settings.partitions} partitions each")
+        yield Checked(Outcome.ok, "kafka topics", f"all {len(names)}, of {settings.partitions} partitions")
 
 
 def _rights(needed: Iterable[Right], may: Allowed) -> Iterator[Checked]:
