@@ -215,7 +215,8 @@ def _topics(settings: Settings, needed: Iterable[Right], may: Allowed) -> Iterat
             f"{', '.join(absent)} do not exist yet: a worker makes them if its user may",
         )
     elif not other:
-        yield Checked(Outcome.ok, "kafka topics", f"all {len(names)} exist, those of devices with {settings.partitions} partitions")
+        says = f"all {len(names)} exist, those of devices with {settings.partitions} partitions"
+        yield Checked(Outcome.ok, "kafka topics", says)
 
 
 def _rights(needed: Iterable[Right], may: Allowed) -> Iterator[Checked]:
