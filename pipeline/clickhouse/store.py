@@ -33,7 +33,7 @@ from pipeline.clickhouse.blocks import compressed, middle_of
 from pipeline.clickhouse.cluster import Cluster
 from pipeline.clickhouse.codes import BUSY_CODES, REFUSED_CODES
 from pipeline.clickhouse.said import cause_of, said_by_server
-from pipeline.clickhouse.streamed import whole_rows
+from pipeline.clickhouse.streamed import Reading, whole_rows
 from pipeline.errors import Terminal, Transient
 
 log = logging.getLogger(__name__)
@@ -214,22 +214,15 @@ class Store:
 
         Raises Unreachable, StatementFailed, also in the middle of the rows, never after a part of one.
         """
-        return self.streamed(sql, parameters, "JSONCompactEachRow", whole_rows)
+        return self.streamed(sql, parameters or {}, "JSONCompactEachRow", whole_rows, {})
 
     def streamed(
-        self,
-        sql: str,
-        parameters: Mapping[str, Any] | None,
-        format: str,
-        read: Callable[[Iterator[bytes]], Iterator[bytes]],
-        settings: Mapping[str, Any] | None = None,
+        self, sql: str, values: Mapping[str, Any], format: str, read: Reading, settings: Mapping[str, Any]
     ) -> Iterator[bytes]:
-        """What `read`, of the module `streamed`, makes of a result in a format. Raises as `lines` does."""
-        given = {**self._query_settings, **_STREAM_SETTINGS, **(settings or {})}
+        """What `read` makes of a result in a ClickHouse format, in bounded memory. Raises as `lines` does."""
+        given = {**self._query_settings, **_STREAM_SETTINGS, **settings}
         with self._errors(is_insert=False):
-            stream = self._ask(
-                lambda client: client.raw_stream(sql, dict(parameters or {}), given, fmt=format)
-            )
+            stream = self._ask(lambda client: client.raw_stream(sql, dict(values), given, fmt=format))
             with stream:
                 yield from read(stream)
 

@@ -8,10 +8,13 @@ message alone. Mostly the connection is then broken off, but a proxy may end the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 from urllib3.exceptions import HTTPError
+
+Reading = Callable[[Iterable[bytes]], Iterator[bytes]]
+"""Makes rows, or pieces of a file, of the body of an answer, and raises where it is not whole: one of the below."""
 
 _MESSAGE = re.compile(rb"Code: (\d+)\. .*", re.DOTALL)
 _FOOTER = re.compile(rb"\n\d+ \w+\r\n__exception__\s*\Z")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 
 _TOKEN = re.compile(
@@ -35,7 +35,7 @@ class StatementShape:
     data_offset: int = 0
     output_or_data_format: str = ""
     """The name in its FORMAT clause; empty if it has none."""
-    format_offset: int = -1
+    format_offset: int = field(default=-1, compare=False)
     """Of a SELECT, where that clause begins; -1 if it has none."""
     has_further_statement: bool = False
     uses_server_file: bool = False
