@@ -110,9 +110,7 @@ def test_parquet_is_whole_or_refused(store: Store) -> None:
         f"{LONG} SETTINGS max_threads = 1",
         f"SELECT ';', {{a:String}}, * FROM ({LONG}) -- FORMAT CSV",
     ):
-        pieces = list(
-            store.streamed(sql, {"a": "INTO OUTFILE 'x'"}, "Parquet", whole_parquet, {"readonly": 1})
-        )
+        pieces = list(store.streamed(sql, {"a": "INTO OUTFILE 'x'"}, "Parquet", whole_parquet, {}))
         assert pieces[0].startswith(b"PAR1") and pieces[-1].endswith(b"PAR1") and len(pieces) > 1
     (empty,) = store.streamed("SELECT 1 AS one WHERE 0", {}, "Parquet", whole_parquet, {})
     assert empty.startswith(b"PAR1") and empty.endswith(b"PAR1")
