@@ -6,6 +6,7 @@ Their sessions are looked at in ClickHouse, as analysts do.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -60,6 +61,7 @@ logger.emit(body="something failed", severity_text="ERROR")
 provider.shutdown()
 """
 """What somebody writes who has read no more than the manual of the SDK."""
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @contextmanager
@@ -173,15 +175,33 @@ def _wait_for_states(stack: Stack, app: str, count: int) -> None:
     stack.poll(sql, lambda stored: int(stored) >= count, timeout_s=_READY_S)
 
 
-def _tell_as_a_newcomer(base: str) -> None:
-    variables = {
-        "OTEL_EXPORTER_OTLP_ENDPOINT": base,
-        "OTEL_SERVICE_NAME": "org.example.newcomer",
-        "OTEL_RESOURCE_ATTRIBUTES": "app.installation.id=first-phone,service.version=1.0",
-    }
-    subprocess.run(
-        [sys.executable, "-c", NEWCOMER], env={**environment({}), **variables}, timeout=60, check=True
+def _shell_in_readme(begins: str) -> str:
+    """The one block of README that begins with these words, as a shell takes it."""
+    (block,) = (each for each in re.findall("```sh\n(.*?)```", README, re.DOTALL) if each.startswith(begins))
+    return str(block)
+
+
+def _tell_as_a_newcomer(base: str, folder: Path) -> None:
+    """What README has to be typed, and what runs in the same shell after it."""
+    port = base.rpartition(":")[2]
+    # curl is led to this port by its own file of settings, and so is run word for word.
+    (folder / ".curlrc").write_text(f'connect-to = "{LOOPBACK}:4318:{LOOPBACK}:{port}"\n')
+    variables = {**environment({}), "CURL_HOME": str(folder)}
+    answer = _shell(_shell_in_readme("curl "), variables)
+    assert json.loads(answer) == {"accepted": 1, "refused": []}
+    (folder / "newcomer.py").write_text(NEWCOMER)
+    exports = _shell_in_readme("export OTEL_")
+    assert exports.count(":4318") == 1
+    _shell(f"{exports.replace(':4318', f':{port}')}\n{sys.executable} newcomer.py", variables, folder)
+
+
+def _shell(commands: str, variables: dict[str, str], folder: Path | None = None) -> str:
+    """What they write; they succeed."""
+    run = subprocess.run(
+        ["bash", "-euc", commands], env=variables, cwd=folder, timeout=60, capture_output=True, text=True
     )
+    assert run.returncode == 0, run.stderr
+    return run.stdout
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +220,7 @@ def told(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pa
     try:
         with _receiving(stack) as base:
             ways.tell(lives, "http", partial(tell_over_http, base=base))
-            _tell_as_a_newcomer(base)
+            _tell_as_a_newcomer(base, tmp_path_factory.mktemp("newcomer"))
             pages = _tell_in_a_browser(stack, base, tmp_path_factory.mktemp("browser"))
     except NoBrowser as missing:
         unavailable(str(missing))
@@ -223,15 +243,16 @@ def test_the_python_sdk_of_opentelemetry_gives_the_sessions_that_native_events_g
     assert ways.sessions(stack, "http") == expected
 
 
-def test_a_newcomer_needs_the_variables_of_opentelemetry_and_nothing_else(
-    stack: Stack, told: dict[str, Page]
-) -> None:
+def test_a_newcomer_needs_what_readme_says_and_nothing_else(stack: Stack, told: dict[str, Page]) -> None:
+    """Its curl, word for word, and the variables of OpenTelemetry."""
     sql = (
         "SELECT device_id, state, start_reason, end_reason, app_version, view_count, log_error_count "
-        "FROM sessions WHERE app_id = 'org.example.newcomer'"
+        "FROM sessions WHERE app_id = 'org.example.app' ORDER BY device_id"
     )
-    (session,) = stack.query(sql)
-    assert list(session.values()) == ["first-phone", "foreground", "foreground", "inactivity", "1.0", 1, 1]
+    assert [list(row.values()) for row in stack.query(sql)] == [
+        ["my-laptop", "foreground", "foreground", "inactivity", "1.0", 1, 1],
+        ["my-phone", "foreground", "implicit", "inactivity", "1.0", 1, 0],
+    ]
 
 
 @pytest.mark.parametrize("app", [KNOWN, UNKNOWN])
