@@ -13,6 +13,7 @@ from pipeline.formats.identity import canonical_resource, canonical_user
 from pipeline.formats.kept_header import KeptHeader
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.formats.translation import Sender
+from pipeline.formats.user_agent import with_browser
 
 PROJECT_HEADER = "x-sentry-project"
 """Of a record: the project in the path of the request, which is not in the envelope."""
@@ -40,8 +41,8 @@ _CONTEXTS = {
     ("device", "manufacturer"): "device.manufacturer",
     ("device", "model"): "device.model.identifier",
     ("device", "arch"): "host.arch",
-    ("browser", "name"): "browser.name",
-    ("browser", "version"): "browser.version",
+    ("browser", "name"): "user_agent.name",
+    ("browser", "version"): "user_agent.version",
 }
 
 
@@ -157,7 +158,7 @@ def _resource(sdk: SentrySdk, payload: Mapping[str, Any], release: str, contexts
     }
     for (context, field), name in _CONTEXTS.items():
         facts[name] = _context(contexts, context).get(field)
-    return {name: value for name, value in facts.items() if isinstance(value, str) and value}
+    return with_browser({name: value for name, value in facts.items() if isinstance(value, str) and value})
 
 
 def _user(sdk: SentrySdk, payload: Mapping[str, Any], device_id: str) -> dict[str, Any]:
