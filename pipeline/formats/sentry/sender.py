@@ -147,18 +147,27 @@ def _app_id(release: str, project: str, path: str) -> str | Rejected:
 
 def _resource(sdk: SentrySdk, payload: Mapping[str, Any], release: str, contexts: Any) -> dict[str, Any]:
     version, _, build = release.rpartition("@")[2].partition("+")
-    attrs = payload.get("attrs")
     facts = {
         "service.version": version,
         "app.build_id": build,
         "deployment.environment.name": _text(payload.get("environment")) or sdk.environment,
         "telemetry.sdk.name": sdk.name,
         "telemetry.sdk.version": sdk.version,
-        "user_agent.original": attrs.get("user_agent") if isinstance(attrs, dict) else None,
+        "user_agent.original": _user_agent(payload),
     }
     for (context, field), name in _CONTEXTS.items():
         facts[name] = _context(contexts, context).get(field)
     return with_browser({name: value for name, value in facts.items() if isinstance(value, str) and value})
+
+
+def _user_agent(payload: Mapping[str, Any]) -> Any:
+    """Sessions, logs and spans have it among their attributes, events and transactions in their request."""
+    for part, name, field in (("attrs", "", "user_agent"), ("request", "headers", "User-Agent")):
+        told = payload.get(part)
+        said = told.get(name) if name and isinstance(told, dict) else told
+        if isinstance(said, dict) and said.get(field):
+            return said[field]
+    return None
 
 
 def _user(sdk: SentrySdk, payload: Mapping[str, Any], device_id: str) -> dict[str, Any]:
