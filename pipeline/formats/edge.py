@@ -29,8 +29,8 @@ however many there are, besides those that share the default (`KEPT_BYTES`)."""
 _NATIVE = (topics.SDK_EVENTS, "native-events")
 _KEPT_UNDER_APP = "embrace-events"
 """Its refused records are kept under `app/device`."""
-_SAY_APP = (b"app_ecosystem_id", b"app_bundle_id", b"\\u")
-"""Where a body of it says another app than its headers do."""
+_SAY_APP = (b"app_ecosystem_id", b"app_bundle_id", b"resourceSpans", b"resourceLogs", b"resource_", b"\\u")
+"""Where a body of it may say another app than its headers do, by itself or by the resources of OTLP."""
 
 
 class _Events(msgspec.Struct):
