@@ -74,7 +74,9 @@ def receive(settings: Settings, *, host: str, port: int, needs_key: bool) -> Non
         stop=writer.stop,
     )
     most = connections_possible(settings.receive_connections)
-    server = StoppableServer(config(app, max_connections=most), stopping=readiness.stop)
+    server = StoppableServer(
+        config(app, max_connections=most), stopping=readiness.stop, drain_s=settings.receive_drain_ms / 1_000
+    )
     metrics.watch(metrics.kafka_up, lambda: writer.is_up)
     metrics.watch(metrics.in_flight, lambda: common.budget.used)
     metrics.watch(metrics.connections, lambda: len(server.server_state.connections))

@@ -83,6 +83,8 @@ NONSENSE = [
     ("RECEIVE_MAX_BODY", "9000000", "1000 to 8000000"),
     ("RECEIVE_BUDGET", "1000000", "16000000 to 1000000000000"),
     ("RECEIVE_CONNECTIONS", "1", "10 to 1000000"),
+    ("RECEIVE_DRAIN", "1h", "0s to 10m"),
+    ("RECEIVE_DRAIN", "3", "2s, 30m"),
     ("INACTIVITY_TIMEOUT", "0s", "1s to 365d"),
     ("FLICKER_GRACE", "2h", "0s to 1h"),
     ("STATE_TTL", "1d", "must be longer than restate_horizon, 86400000ms"),
