@@ -18,7 +18,7 @@ from pipeline.clickhouse.store import UnstorableRow
 from pipeline.formats import native
 from pipeline.formats.edge import OPEN_EDGE, Edge
 from pipeline.formats.native.partitioner import misplaced
-from pipeline.formats.record_time import record_time_ms
+from pipeline.formats.record_time import record_time_ms, sampled_out_of
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.roles.batch import Batch, Bounds, Piece, Source, block_token, joined
 from pipeline.roles.flood import Flood
@@ -156,7 +156,7 @@ class Sink:
             offset = record.offset + self._offset_base
             came_ms = record_time_ms(record.headers, record.timestamp) if record.headers else record.timestamp
             fault = wrong.get(record.key)
-            if fault is None and self._edge.is_out(record.key):
+            if fault is None and (record.value is None or self._edge.samples) and self._is_out(record):
                 row, count = sampled_out(source, record, offset, self._keeping)
                 making.ledger.append(row)
                 self._metrics.sampled_out.labels(topic).inc(count)
@@ -218,6 +218,12 @@ class Sink:
                 kept=keep,
             )
             yield stop, making.add(line, stop - start, spread=spread_of(decoded, stop - start))
+
+    def _is_out(self, record: Any) -> bool:
+        """Whether nothing of a record's device is kept, by its key or by the router's word."""
+        if record.value is None and sampled_out_of(record.headers):
+            return True
+        return self._edge.is_out(record.key)
 
     def session_pieces(self, source: Source, records: Sequence[Any]) -> Iterator[Piece]:
         """The rows of a chunk of `sessions`, as the sessionizer wrote them, but for those that a rebuild replaced."""
