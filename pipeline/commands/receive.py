@@ -53,6 +53,7 @@ def receive(settings: Settings, *, host: str, port: int, needs_key: bool) -> Non
         settings.receive_max_body,
         keys=(lambda: keys.keys) if keys else (lambda: None),
         options=wiring.options(settings),
+        edge=wiring.edge(settings),
     )
     named = [origin.strip() for origin in settings.receive_origins.split(",") if origin.strip()]
 

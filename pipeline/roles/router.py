@@ -90,7 +90,10 @@ class Router:
         topic, translate = format.topic, format.translate
         assert translate is not None
         came_ms = record_time_ms(record.headers, record.timestamp)
-        translated = translate(record.value, came_ms, Beside(record.headers, self._options, record.key))
+        beside = Beside(record.headers, self._options, record.key)
+        translated = translate(record.value, came_ms, beside)
+        if isinstance(translated, Rejected) and (less := self._edge.shrunk(topic, record.value, translated)):
+            translated = translate(less, came_ms, beside)
         faults, size = [translated] if isinstance(translated, Rejected) else translated.refused, 0
         if not isinstance(translated, Rejected):
             [header] = header_of(came_ms)
