@@ -17,6 +17,7 @@ from pipeline.domain.session import Session
 from pipeline.formats import native, sentry
 from pipeline.formats.format import Beside
 from pipeline.formats.limits import MAX_BODY_EVENTS, MAX_NESTING
+from pipeline.formats.options import Options
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.formats.translation import Translation
 
@@ -292,6 +293,23 @@ def test_the_project_stands_in_for_a_release_that_names_no_package() -> None:
     assert envelopes(translated(value, ("X-Sentry-Project", b"42")))[0].app_id == "sentry-42"
     (refused,) = translated(value).refused[:1]
     assert refused.reason is Reason.MISSING_FIELD and "x-sentry-project" in refused.detail
+
+
+def test_a_project_is_the_app_that_was_chosen_for_it_whatever_its_releases_say() -> None:
+    options = Options(sentry_apps=(("7", "org.example.web"), ("8", "other")))
+    updates = [update(attrs={"release": release}) for release in ("org.example.shop@2.0.1", "5f3c2a1")]
+    for one in updates:
+        value, header = envelope(one), [("X-Sentry-Project", b"7")]
+        for each, beside in (
+            (value, Beside(header, options)),
+            (value, Beside((), options, b"x-sentry-project/7")),
+            (envelope(one, dsn="https://k@h/7"), Beside((), options)),
+        ):
+            outcome = sentry.translate(each, NOW, beside)
+            assert isinstance(outcome, Translation)
+            assert {record.key.partition(b"/")[0] for record in outcome.records} == {b"org.example.web"}
+        of_another = sentry.translate(value, NOW, Beside([("X-Sentry-Project", b"9")], options))
+        assert of_another == sentry.translate(value, NOW, Beside([("X-Sentry-Project", b"9")]))
 
 
 def test_the_time_of_sending_corrects_a_clock_and_no_delay() -> None:

@@ -57,6 +57,8 @@ class SentrySdk(NamedTuple):
     """Of the session that the envelope has an update of, its 32 hexadecimal digits; empty if it has none."""
     distinct_id: str
     """`did` of that session."""
+    app_id: str
+    """The app that the project is by the operator's choice; empty where nothing is chosen."""
     release: str
     environment: str
     personal: bool
@@ -80,12 +82,14 @@ def sdk_of(header: Mapping[str, Any], beside: Beside, session: Mapping[str, Any]
     traced = dict(trace) if isinstance(trace, dict) else {}
     attrs = session.get("attrs")
     said = dict(attrs) if isinstance(attrs, dict) else {}
+    project = PROJECT.told(beside) or _text(dsn).rpartition("/")[2]
     return SentrySdk(
         _shared(told.get("name")),
         _shared(told.get("version")),
-        PROJECT.told(beside) or _text(dsn).rpartition("/")[2],
+        project,
         session_id_of(session.get("sid")),
         _text(session.get("did")),
+        dict(beside.options.sentry_apps).get(project, ""),
         _shared(said.get("release")) or _shared(traced.get("release")),
         _shared(said.get("environment")) or _shared(traced.get("environment")),
         beside.options.personal,
@@ -105,7 +109,7 @@ def sender_of(
     `named_by` are the fields in which it could name its device, in an app and in a browser.
     """
     release = _text(payload.get("release")) or sdk.release
-    app_id = _app_id(release, sdk.project, path)
+    app_id = sdk.app_id or _app_id(release, sdk.project, path)
     if isinstance(app_id, Rejected):
         return app_id
     contexts = payload.get("contexts")
