@@ -29,6 +29,7 @@ from typer.core import TyperGroup
 from pipeline import __version__, wiring
 from pipeline.commands import (
     analyse,
+    check,
     dead_letters,
     demo,
     moves,
@@ -236,6 +237,7 @@ def sessions(
 
 app.command("dashboard")(serving.dashboard)
 app.command("receive")(serving.receive)
+app.command("check")(check.check)
 
 
 @app.command()

@@ -73,7 +73,7 @@ def run_worker(role: str, settings: Settings, ready_file: Path | None) -> int:
 
         async def prepare() -> None:
             watch.begin(settings, asks_clickhouse=role in ("sink", "all"))
-            await make_topics(settings)
+            await make_topics(settings, role)
 
         return run(lambda: _apps(role, settings, frame, ready_file, watch), prepare=prepare)
 
