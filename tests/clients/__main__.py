@@ -1,5 +1,5 @@
-"""`python -m tests.clients [--to http://127.0.0.1:4318]`: compiles the example clients in Kotlin and TypeScript strictly,
-and has them send a session each to a running `up` or `receive`.
+"""`python -m tests.clients [--to http://127.0.0.1:4318]`: compiles the example clients in Kotlin and TypeScript, as
+strictly as it goes, and has them send a session each to a running `up` or `receive`.
 
 It needs Java, Maven, Node with npm, and Chromium, and takes a minute: so it is no test of CI. Exits with 1 if a client
 does not compile, or is refused something. Swift is not compiled anywhere here.
