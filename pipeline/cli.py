@@ -32,6 +32,7 @@ from pipeline.commands import (
     check,
     dead_letters,
     demo,
+    erase,
     moves,
     operate,
     rebuild,
@@ -238,6 +239,7 @@ def sessions(
 app.command("dashboard")(serving.dashboard)
 app.command("receive")(serving.receive)
 app.command("check")(check.check)
+app.command("erase")(erase.erase)
 
 
 @app.command()

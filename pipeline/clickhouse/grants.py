@@ -1,35 +1,24 @@
-"""What a program has to be granted in ClickHouse, and whether it is."""
+"""What this user is granted in ClickHouse, as the server itself says."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 import orjson
 
 from pipeline.clickhouse.store import StatementFailed, Store
 
-READER, SINK = "dashboard", "sink"
-
-_INSERTS: Mapping[str, tuple[str, ...]] = {
-    READER: (),
-    SINK: (
-        "z_event_feed",
-        "session_rows",
-        "z_event_copy_feed",
-        "dead_letter_rows",
-        "topic_ids",
-    ),
-}
 _NO_SUCH_STATEMENT = 62
 """SYNTAX_ERROR: a server from before `CHECK GRANT`."""
 
 
-def missing_grants(store: Store, program: str) -> list[str] | None:
-    """What a program lacks of READER's or SINK's grants, as `INSERT ON db.table`; None if the server does not say.
+def missing_grants(store: Store, fills: Iterable[str]) -> list[str] | None:
+    """What this user lacks of what it takes to read everything and to insert into the tables `fills`, as
+    `INSERT ON db.table`; None if the server does not say.
 
     Blocks. Raises what the store raises.
     """
-    wanted = ["SELECT ON {database}.*", *(f"INSERT ON {{database}}.{table}" for table in _INSERTS[program])]
+    wanted = ["SELECT ON {database}.*", *(f"INSERT ON {{database}}.{table}" for table in fills)]
     database = "`" + store.database.replace("\\", "\\\\").replace("`", "\\`") + "`"
     lacking = []
     for grant in wanted:

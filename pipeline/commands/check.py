@@ -11,8 +11,8 @@ from typing import Annotated, NamedTuple
 import orjson
 import typer
 
-from pipeline import wiring
-from pipeline.clickhouse.grants import READER, SINK, missing_grants, server_version_and_clock
+from pipeline import topics, wiring
+from pipeline.clickhouse.grants import missing_grants, server_version_and_clock
 from pipeline.clickhouse.migrations import pending
 from pipeline.clickhouse.store import Store
 from pipeline.commands.failure import CommandFailed
@@ -26,10 +26,13 @@ from pipeline.roles.known_topics import known_topics, made_anew
 from pipeline.roles.rights import CLUSTER, GROUP, THE_CLUSTER, TOPIC, TRANSACTIONAL_ID, Right, rights
 from pipeline.roles.topology import ROLES, plan
 from pipeline.settings import InvalidSettings, Settings
+from pipeline.storage.columns import TABLES
 
 _CLOCKS_APART_MS = 5_000
 """A server whose clock is that far from ours is told of: what comes when is decided by clocks."""
 _UNKNOWN_DATABASE = 81
+_FILLED = (*TABLES, "topic_ids")
+"""Tables that the sink inserts into; whoever else asks ClickHouse reads."""
 
 
 class Program(StrEnum):
@@ -131,7 +134,7 @@ def _of_clickhouse(store: Store, program: Program) -> Iterator[Checked]:
         yield Checked(
             Outcome.fault if missing else Outcome.ok, "clickhouse schema", says if missing else "up to date"
         )
-        lacking = missing_grants(store, SINK if program in (Program.all, Program.sink) else READER)
+        lacking = missing_grants(store, _FILLED if program in (Program.all, Program.sink) else ())
     except PipelineError as error:
         yield Checked(Outcome.fault, "clickhouse schema", str(error))
         return
@@ -187,16 +190,15 @@ def _needed(program: Program) -> list[Right]:
 def _topics(settings: Settings, needed: Iterable[Right], may: Allowed) -> Iterator[Checked]:
     """That they exist, with as many partitions as the settings say."""
     names = [right.name for right in needed if right.resource == TOPIC]
+    made = plan(settings.partitions, settings.topic_retention_ms)
     other = {
-        name: may.partitions[name]
-        for name in names
-        if may.partitions.get(name, settings.partitions) != settings.partitions
+        name: count for name, count in may.partitions.items() if name in names and count != made[name][0]
     }
     for name, count in other.items():
-        says = (
-            f"{name} has {count} partitions, PIPELINE_PARTITIONS is {settings.partitions}: set it to {count}, or "
-            "see deploy/runbook.md for more partitions"
-        )
+        remedy = f"set it to {count}, or see deploy/runbook.md for more partitions"
+        if name == topics.ERASURES:
+            remedy = "it has one, whatever that is: make it anew, once nobody needs what is in it"
+        says = f"{name} has {count} partitions, PIPELINE_PARTITIONS is {settings.partitions}: {remedy}"
         yield Checked(Outcome.fault, "kafka topics", says)
     # One that this user may not see looks as if it were not there; its rights are told of below.
     absent = [name for name in names if name not in may.partitions and name not in may.topics]
@@ -213,7 +215,8 @@ def _topics(settings: Settings, needed: Iterable[Right], may: Allowed) -> Iterat
             f"{', '.join(absent)} do not exist yet: a worker makes them if its user may",
         )
     elif not other:
-        yield Checked(Outcome.ok, "kafka topics", f"{len(names)}, of {settings.partitions} partitions each")
+        says = f"all {len(names)} exist, those of devices with {settings.partitions} partitions"
+        yield Checked(Outcome.ok, "kafka topics", says)
 
 
 def _rights(needed: Iterable[Right], may: Allowed) -> Iterator[Checked]:

@@ -242,6 +242,7 @@ _ALWAYS = ("records", "received", "events", "duplicates", "refused")
 _IF_ANY = {
     "missing": "missing",
     "sampled out": "sampled_out",
+    "erased": "erased",
     "expired": "expired",
     "repaired": "repaired",
     "conflicts": "conflicts",
@@ -255,7 +256,9 @@ def _ledger_table(totals: list[LedgerTotals]) -> Table:
     names |= {
         title: name for title, name in _IF_ANY.items() if any(getattr(line, name) or 0 for line in totals)
     }
-    table = Table("topic", title="ledger: received = events + duplicates + refused + sampled out + expired")
+    table = Table(
+        "topic", title="ledger: received = events + duplicates + refused + sampled out + erased + expired"
+    )
     for title in names:
         table.add_column(title, justify="right")
     for topic in dict.fromkeys(line.topic for line in totals):

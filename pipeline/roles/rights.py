@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pipeline.formats import registry
 from pipeline.roles.topology import ROLES, all_read, group_of, plan, reads
-from pipeline.topics import DEAD_LETTERS, EVENT_COPIES, SDK_EVENTS, SESSIONS, STATE
+from pipeline.topics import DEAD_LETTERS, ERASURES, EVENT_COPIES, SDK_EVENTS, SESSIONS, STATE
 
 TOPIC, GROUP, TRANSACTIONAL_ID, CLUSTER = "Topic", "Group", "TransactionalId", "Cluster"
 """Kinds of resources, by the names that Kafka's own tools have for them."""
@@ -32,8 +32,8 @@ class Right(NamedTuple):
 
 OPERATORS = "operator"
 """Whoever runs `migrate`, `status` and the dashboard's page of the pipeline."""
-RECEIVER, REBUILDER = "receive", "rebuild"
-USERS = (*ROLES, RECEIVER, OPERATORS, REBUILDER)
+RECEIVER, REBUILDER, ERASER = "receive", "rebuild", "erase"
+USERS = (*ROLES, RECEIVER, OPERATORS, REBUILDER, ERASER)
 """Programs that have a list of their own. `worker --role all` needs those of the three roles."""
 
 
@@ -49,13 +49,17 @@ def topics_of(role: str) -> frozenset[str]:
 
 
 def _worker(role: str, writes: tuple[str, ...]) -> Iterator[Right]:
-    read = reads()[role]
+    read = (*reads()[role], *_LISTS[role])
     for topic in dict.fromkeys((*read, *writes)):
         operations = tuple(
             operation for operation, names in (("Read", read), ("Write", writes)) if topic in names
         )
         yield Right(TOPIC, topic, operations)
     yield Right(GROUP, group_of(role), ("Read",))
+
+
+_LISTS: Mapping[str, tuple[str, ...]] = {"router": (), "sessionizer": (ERASURES,), "sink": (ERASURES,)}
+"""Topics that a role reads as a whole, whoever else reads them."""
 
 
 def _sessionizer() -> Iterator[Right]:
@@ -90,6 +94,15 @@ def _rebuilder() -> Iterator[Right]:
     yield from _changelog()
 
 
+def _eraser() -> Iterator[Right]:
+    yield Right(TOPIC, SDK_EVENTS, ("Describe", "Write"))
+    yield Right(TOPIC, ERASURES, ("Write",))
+    for topic in (*(name for name in all_read() if name != SDK_EVENTS), STATE):
+        yield Right(TOPIC, topic, ("Describe", "DescribeConfigs"))
+    for role in ROLES:
+        yield Right(GROUP, group_of(role), ("Describe",))
+
+
 _BY_USER: Mapping[str, Callable[[], Iterator[Right]]] = {
     "router": lambda: _worker("router", (SDK_EVENTS, DEAD_LETTERS)),
     "sessionizer": _sessionizer,
@@ -97,4 +110,5 @@ _BY_USER: Mapping[str, Callable[[], Iterator[Right]]] = {
     RECEIVER: _receiver,
     OPERATORS: _operator,
     REBUILDER: _rebuilder,
+    ERASER: _eraser,
 }
