@@ -158,14 +158,13 @@ class Sink:
             offset = record.offset + self._offset_base
             came_ms = record_time_ms(record.headers, record.timestamp) if record.headers else record.timestamp
             fault = wrong.get(record.key)
-            may_be_out = some_out or record.value is None
-            if may_be_out and fault is None and (row := self._left_out.row(source, record, offset, came_ms)):
+            if some_out and fault is None and (row := self._left_out.row(source, record, offset, came_ms)):
                 making.ledger.append(row)
                 continue
             cleaner = only or self._edge.cleaner_of(record.key)
             decoded = fault or native.decode(record.value, record.key, came_ms, cleaner)
             if isinstance(decoded, Rejected):
-                if fault is None and (row := self._left_out.asked(source, record, offset)):
+                if fault is None and (row := self._left_out.told(source, record, offset)):
                     making.ledger.append(row)
                     some_out = True
                     continue
