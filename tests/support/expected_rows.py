@@ -70,7 +70,9 @@ def as_row(app_id: str, device_id: str, session: Row) -> Row:
         "personas": user.get("personas", []),
         "properties": user.get("properties", {}),
         **{column: resource.get(fact, "") for column, fact in _FACTS.items()},
-        "device_model": resource.get("device.model.name") or resource.get("device.model.identifier", ""),
+        "device_model": resource.get("device.model.name")
+        or resource.get("device.model.identifier")
+        or resource.get("user_agent.name", ""),
         "resource": resource,
     }
 
