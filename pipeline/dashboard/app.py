@@ -19,6 +19,7 @@ from pipeline.dashboard.guard import Guard
 from pipeline.dashboard.login import Login
 from pipeline.dashboard.page import FOLDER, render
 from pipeline.dashboard.pages.filters import FilterPages
+from pipeline.dashboard.pages.find import FindPage
 from pipeline.dashboard.pages.health import HealthPage
 from pipeline.dashboard.pages.pipeline import PipelinePage
 from pipeline.dashboard.pages.session import SessionPage
@@ -64,7 +65,7 @@ def application(parts: Parts) -> Starlette:
     """The whole dashboard."""
     reader = Reader(parts.ask)
     login, session = Login(parts.password, parts.sign_ins), SessionPage(reader)
-    filters = FilterPages(reader, parts.write)
+    filters, find = FilterPages(reader, parts.write), FindPage(reader)
     watch, health = Watch(parts.lags), HealthPage(reader)
     pipeline = PipelinePage(reader, watch)
 
@@ -79,6 +80,9 @@ def application(parts: Parts) -> Starlette:
         ("/login", login.sign_in, "POST"),
         ("/logout", login.sign_out, "POST"),
         ("/healthz", _alive, "GET"),
+        ("/find", find.show, "GET"),
+        ("/find/event", find.event, "GET"),
+        ("/open", find.open, "GET"),
         ("/", _first_page, "GET"),
         ("/sessions", SessionsPage(reader).show, "GET"),
         ("/timeline", TimelinePage(reader).show, "GET"),

@@ -37,15 +37,18 @@ def of_crash(exception_type: str, message: str, condition: Filter) -> str | None
     """The filter for sessions with a crash or fatal exception, as `failures.top_crashes` names them."""
     if exception_type == "unknown error":
         return None
-    is_cut = len(exception_type) >= _CUT_TYPE
-    tests = [Test("exception.type", "contains" if is_cut else "eq", exception_type)]
-    # Numbers and ids were taken out of it, and whatever came behind its beginning.
-    pattern = "^" + ".+".join(re.escape(part) for part in message.split("#"))
-    if message and len(pattern) <= MAX_PATTERN:
-        tests.append(Test("exception.message", "matches", pattern))
+    tests = _of_type(exception_type, message)
     is_fatal = Test("fatal", "eq", "true")
     crashed = (HasEvent("app.crash", tuple(tests)), HasEvent("exception", (is_fatal, *tests)))
     return _written(AnyOf(crashed), condition)
+
+
+def of_exception(exception_type: str, message: str, condition: Filter) -> str | None:
+    """The filter for sessions with an exception that was not fatal; of `message` as of a crash's."""
+    if exception_type == "unknown error":
+        return None
+    tests = _of_type(exception_type, message)
+    return _written(HasEvent("exception", tuple(tests)), condition)
 
 
 def of_request(request: str, status: str, condition: Filter) -> str | None:
@@ -61,6 +64,16 @@ def of_request(request: str, status: str, condition: Filter) -> str | None:
     if status:
         tests.append(Test("http.response.status_code" if status.isdigit() else "error.type", "eq", status))
     return _written(HasEvent("http.client.request", tuple(tests)), condition)
+
+
+def _of_type(exception_type: str, message: str) -> list[Test]:
+    is_cut = len(exception_type) >= _CUT_TYPE
+    tests = [Test("exception.type", "contains" if is_cut else "eq", exception_type)]
+    # Numbers and ids were taken out of it, and whatever came behind its beginning.
+    pattern = "^" + ".+".join(re.escape(part) for part in message.split("#"))
+    if message and len(pattern) <= MAX_PATTERN:
+        tests.append(Test("exception.message", "matches", pattern))
+    return tests
 
 
 def _written(wanted: Filter, condition: Filter) -> str | None:

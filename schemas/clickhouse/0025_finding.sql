@@ -473,3 +473,15 @@ SELECT
     crash_free_stitched_sessions / nullIf(stitched_sessions, 0) AS crash_free_stitched_session_rate
 FROM session_health_of_users(app_id = {app_id:String}, from = {from:String}, until = {until:String}) AS h
 GROUP BY app_id, app_version, day;
+
+-- Sessions of a user or of a device (the other one is empty) that crashed, whenever they started.
+CREATE OR REPLACE VIEW crashed_sessions_of AS
+SELECT session_id, app_id, device_id, started_at, user_ids
+FROM session_health
+WHERE app_id = {app_id:String} AND is_crashed
+    AND ({device_id:String} = '' OR device_id = {device_id:String}) AND ({user_id:String} = '' OR has(user_ids, {user_id:String}))
+    AND (toDate(started_at), device_id) IN (
+        SELECT day, device_id FROM z_user_days WHERE app_id = {app_id:String} AND user_id = {user_id:String} AND {user_id:String} != ''
+        UNION ALL
+        SELECT toDate(day), device_id FROM z_device_days
+        WHERE app_id = {app_id:String} AND device_id = {device_id:String} AND {user_id:String} = '');
