@@ -24,7 +24,9 @@ from pipeline.dashboard.pages.health import HealthPage
 from pipeline.dashboard.pages.pipeline import PipelinePage
 from pipeline.dashboard.pages.session import SessionPage
 from pipeline.dashboard.pages.sessions import SessionsPage
+from pipeline.dashboard.pages.stitched import StitchedPages
 from pipeline.dashboard.pages.timeline import TimelinePage
+from pipeline.dashboard.pages.users import EventsOfPage, UsersPage
 from pipeline.dashboard.rates import AskLags, Watch
 from pipeline.dashboard.reader import NotAnswered, Reader
 from pipeline.dashboard.seal import SignIns
@@ -34,7 +36,7 @@ from pipeline.query.operations import Ask
 _RETRY_AFTER_S = "10"
 _NAVIGATION: Mapping[str, str] = {
     "/sessions": "Sessions",
-    "/timeline": "User timeline",
+    "/users": "Users",
     "/health": "Release health",
     "/pipeline": "Pipeline",
 }
@@ -67,7 +69,7 @@ def application(parts: Parts) -> Starlette:
     login, session = Login(parts.password, parts.sign_ins), SessionPage(reader)
     filters, find = FilterPages(reader, parts.write), FindPage(reader)
     watch, health = Watch(parts.lags), HealthPage(reader)
-    pipeline = PipelinePage(reader, watch)
+    pipeline, stitched = PipelinePage(reader, watch), StitchedPages(reader)
 
     @asynccontextmanager
     async def watching(_: Starlette) -> AsyncIterator[None]:
@@ -85,7 +87,11 @@ def application(parts: Parts) -> Starlette:
         ("/open", find.open, "GET"),
         ("/", _first_page, "GET"),
         ("/sessions", SessionsPage(reader).show, "GET"),
+        ("/stitched", stitched.list, "GET"),
+        ("/stitched/{session_id}", stitched.show, "GET"),
+        ("/users", UsersPage(reader).show, "GET"),
         ("/timeline", TimelinePage(reader).show, "GET"),
+        ("/timeline/events", EventsOfPage(reader).show, "GET"),
         ("/health", health.show, "GET"),
         ("/health/retention", health.retention, "GET"),
         ("/pipeline", pipeline.show, "GET"),

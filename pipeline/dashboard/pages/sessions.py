@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeline.dashboard.address import LATEST_MS, BadAddress, SessionChoice
+from pipeline.dashboard.cohorts import FIELD, cohorts
 from pipeline.dashboard.page import render
 from pipeline.dashboard.reader import Reader, Row
 from pipeline.dashboard.words import iso, unix_ms
@@ -84,6 +85,12 @@ class SessionsPage:
             self._reader.rows(saved.saved_filters(choice.app)), span(self._reader, choice.app)
         )
         text = _text(choice, filters)
+        if request.query_params.get(FIELD) and not problem:
+            try:
+                chosen = await cohorts(self._reader, choice.app, request.query_params)
+                text = to_text(chosen.narrowed(parse(choice.filter or "")))
+            except (BadAddress, FilterError) as error:
+                problem = str(error)
         page = _EMPTY
         if not problem:
             try:
