@@ -27,7 +27,7 @@ class Cohorts:
     """Of the chosen one."""
 
     def narrowed(self, filter: Filter) -> Filter:
-        """The sessions of the cohort that pass a filter. Raises FilterError where that is more than a filter may hold."""
+        """The sessions of the cohort that pass a filter. Raises FilterError where that is too much."""
         if self.filter == EVERYTHING:
             return filter
         if filter == EVERYTHING:

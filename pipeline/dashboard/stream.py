@@ -109,7 +109,7 @@ def stream(marks: Sequence[Mark], choice: StreamChoice, *, newest: bool = False)
 def in_sessions(marks: Sequence[Mark], sessions: Sequence[Mark], device_id: str) -> list[Mark]:
     """The marks of a device, each with the session that it is in; `sessions` are the device's, in order."""
     starts = [session["started_at_ms"] for session in sessions]
-    found = []
+    found: list[Mark] = []
     for mark in marks:
         place = bisect_right(starts, mark["time_ms"])
         if place:

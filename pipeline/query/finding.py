@@ -1,4 +1,4 @@
-"""What leads from an id, or a part of one, to what it is of: sessions, devices, users, events; and what became of a session.
+"""From an id, or a part of one, to what it is of: sessions, devices, users, events; and what became of a session.
 
 Ids of sessions, devices and users are looked up in tables that have them in order, so that neither an id nor its
 beginning costs more as the history grows. Ids of events are in no such table: those of some days are read.

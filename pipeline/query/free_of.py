@@ -1,4 +1,4 @@
-"""Crash-free and ANR-free, of sessions, stitched sessions, users and devices: defined here for metrics, comparisons and pages.
+"""Crash-free and ANR-free, of sessions, stitched sessions, users and devices: for metrics, comparisons and pages.
 
 Which sessions crashed or hung, the view `session_health` says (`is_crashed`, `is_hung`), and whose those failures were
 `session_health_of_users` (`crash_users`, `anr_users`). Rates are of what happened in the foreground.

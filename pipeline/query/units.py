@@ -193,7 +193,9 @@ def details(app_id: str, marks: Sequence[Any]) -> Statement:
     )  # fmt: skip
 
 
-def crashes_around(app_id: str, start_ms: int, end_ms: int, *, user_id: str = "", device_id: str = "") -> Statement:
+def crashes_around(
+    app_id: str, start_ms: int, end_ms: int, *, user_id: str = "", device_id: str = ""
+) -> Statement:
     """Of a user, or else a device, the starts of the nearest sessions with a crash outside a range (Unix ms):
     `before_ms` and `after_ms`, NULL where there is none."""
     return Statement(

@@ -1,4 +1,4 @@
-"""One box for whatever a person has: an id of any kind, or its beginning, the name of an exception, or else a filter."""
+"""One box for whatever a person has: an id of any kind or its beginning, the name of an exception, or a filter."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pipeline.query.filters.text_form import parse, to_text
 _DAY_MS = 86_400_000
 EXCEPTION_DAYS = 30
 EVENT_DAYS = (2, 14)
-"""Up to the newest session: in the first days an event is looked for, and where it is not there, in the others as well."""
+"""Up to the newest session: an event is looked for in the first days, and where it is not there, in all of them."""
 _SHORTEST_BEGINNING = 3
 """Characters: less begins too many ids."""
 _LONGEST_ID = 512
@@ -94,11 +94,13 @@ class FindPage:
     async def open(self, request: Request) -> Response:
         """The session that an SDK calls `session_id` (or that is ours), of an `app` where one is named.
 
-        An SDK's session may be several of ours: they are listed. HTTPException 400 without an id, 404 where there is none.
+        An SDK's session may be several of ours: they are listed. HTTPException: 400 without an id, 404 for none.
         """
         id, app = (request.query_params.get(name, "").strip() for name in ("session_id", "app"))
         if not 0 < len(id) <= _LONGEST_ID:
-            raise HTTPException(400, "Name a session: /open?session_id=…, and an app (&app=…) if several may have it.")
+            raise HTTPException(
+                400, "Name a session: /open?session_id=…, and an app (&app=…) if several may have it."
+            )
         own = finding.as_uuid(id)
         # An SDK may write its own id in a spelling of its own.
         rows = await self._reader.rows(finding.sessions_of_any_id(id, app))
@@ -112,7 +114,9 @@ class FindPage:
             return await gone(self._reader, request, own)
         if not hits:
             of_app = f" of {app}" if app else ""
-            raise HTTPException(404, f"No session{of_app} has come in under the SDK's id “{id[:80]}”, or none is kept.")
+            raise HTTPException(
+                404, f"No session{of_app} has come in under the SDK's id “{id[:80]}”, or none is kept."
+            )
         if len(hits) == 1:
             return RedirectResponse(hits[0].address, 303)
         return render(request, "find.html", text=id, found=Found(hits), problem="")
@@ -125,7 +129,9 @@ class FindPage:
             raise HTTPException(400, "An address of an event says when it was.")
         session = await self._reader.first(finding.session_at(app, device, int(at)))
         if session is None:
-            raise HTTPException(404, "This event is in no session: it came before the first one of its device.")
+            raise HTTPException(
+                404, "This event is in no session: it came before the first one of its device."
+            )
         return RedirectResponse(link(f"/sessions/{session['session_id']}/event", id=id), 303)
 
     async def _found(self, text: str) -> Found:
@@ -159,14 +165,25 @@ class FindPage:
         of_sessions = [row["id"] for row in ids if row["kind"] == "session"][: _SHOWN + 1]
         rows = await self._reader.rows(finding.sessions_by_id(of_sessions)) if of_sessions else []
         there = {row["session_id"] for row in rows}
-        lost = [Hit("session", id, f"/sessions/{id}", "restated, or no longer kept") for id in of_sessions if id not in there]
+        lost = [
+            Hit("session", id, f"/sessions/{id}", "restated, or no longer kept")
+            for id in of_sessions
+            if id not in there
+        ]
         stitched = [row for row in ids if row["kind"] == "stitched session" and row["id"] not in of_sessions]
         others = [
-            Hit("SDK session", row["id"], link("/open", session_id=row["id"], app=row["app_id"]), row["app_id"])
+            Hit(
+                "SDK session",
+                row["id"],
+                link("/open", session_id=row["id"], app=row["app_id"]),
+                row["app_id"],
+            )
             for row in ids
             if row["kind"] == "SDK session"
         ]
-        of_stitched = [Hit("stitched session", row["id"], f"/stitched/{row['id']}", row["app_id"]) for row in stitched]
+        of_stitched = [
+            Hit("stitched session", row["id"], f"/stitched/{row['id']}", row["app_id"]) for row in stitched
+        ]
         return [*map(_session_hit, rows), *lost, *others, *of_stitched, *_places(ids, {"user", "device"})]
 
     async def _exceptions(self, text: str, newest_ms: int, found: Found) -> list[Hit]:
@@ -213,7 +230,12 @@ def _exact_sessions(own: str, sessions: Sequence[Row]) -> list[Hit]:
 
 def _places(ids: Sequence[Row], kinds: set[str]) -> list[Hit]:
     return [
-        Hit(row["kind"], row["id"], link("/timeline", **{"app": row["app_id"], row["kind"]: row["id"]}), row["app_id"])
+        Hit(
+            row["kind"],
+            row["id"],
+            link("/timeline", **{"app": row["app_id"], row["kind"]: row["id"]}),
+            row["app_id"],
+        )
         for row in ids
         if row["kind"] in kinds
     ]
@@ -234,5 +256,3 @@ def _of_exception(row: Row, start_ms: int) -> str:
 
 def _day(ms: int) -> str:
     return day(iso(ms)[:10])
-
-

@@ -71,7 +71,8 @@ class StitchedPages:
         shown = stream(in_sessions(marks, sessions, first["device_id"]), choice)
         was = finding.as_uuid(request.query_params.get(WAS, ""))
         return render(
-            request, "stitched.html", id=id, first=first, last=last, sessions=sessions, strip=stitched(sessions[::-1])[0],
+            request, "stitched.html", id=id, first=first, last=last, sessions=sessions,
+            strip=stitched(sessions[::-1])[0],
             users=list(dict.fromkeys(user for session in sessions for user in session["user_ids"])), was=was,
             is_cut=len(marks) == journey.MAX_MARKS, next_id=neighbours["after_id"],
             **await stream_values(self._reader, first["app_id"], shown, choice, f"/stitched/{id}", {}, sessions),
@@ -111,4 +112,3 @@ async def stream_values(
         "attributes_of": attributes,
         "session_of": {session["session_id"]: session for session in sessions},
     }
-

@@ -82,7 +82,9 @@ class TimelinePage:
                 return RedirectResponse(found[0][1], 303)
             problem = "" if found else f"No app has a session of this {'user' if user else 'device'}."
         status, known = 400 if user and device else 200, await apps(self._reader)
-        return render(request, "whose.html", status=status, apps=known, problem=problem, found=found, **values)
+        return render(
+            request, "whose.html", status=status, apps=known, problem=problem, found=found, **values
+        )
 
 
 def stitched(newest_first: Sequence[Row]) -> list[StitchedStrip]:

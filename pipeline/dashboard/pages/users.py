@@ -54,7 +54,8 @@ class UsersPage:
             last = rows[PAGE - 1]
             older = link("/users", **own, after=Place(int(last["place"]), last["user_id"]))
         return render(
-            request, "users.html", status=400 if asked.problem else 200, rows=rows[:PAGE], older=older, part=part, by=by,
+            request, "users.html", status=400 if asked.problem else 200, rows=rows[:PAGE], older=older, part=part,
+            by=by,
             orders=[(name, label, link("/users", **{**own, "by": name})) for name, label in _ORDERS.items()],
             **asked.values("/users", q=part, by=own["by"]),
         )  # fmt: skip
@@ -128,7 +129,9 @@ def _ranges(who: dict[str, str], newest_ms: int, shown_ms: int) -> list[tuple[st
     found = []
     for label, days in _RANGES:
         start_ms = max(0, after_newest(newest_ms) - days * _DAY_MS)
-        found.append((label, link("/timeline/events", **who, **{"from": iso(start_ms)}), start_ms == shown_ms))
+        found.append(
+            (label, link("/timeline/events", **who, **{"from": iso(start_ms)}), start_ms == shown_ms)
+        )
     return found
 
 
@@ -136,9 +139,14 @@ def _around(who: dict[str, str], around: Row | None, choice: StreamChoice) -> li
     """Label and address of the days of the nearest crashes outside the range."""
     found = []
     for name, label in (("before_ms", "Crash before this range"), ("after_ms", "Crash after this range")):
-        at = around and around[name]
+        at = around[name] if around else None
         if at is not None:
             start_ms = int(at) // _DAY_MS * _DAY_MS
-            span: dict[str, Any] = {"from": iso(start_ms), "to": iso(start_ms + _DAY_MS), "crash": 1, "q": choice.search}
+            span: dict[str, Any] = {
+                "from": iso(start_ms),
+                "to": iso(start_ms + _DAY_MS),
+                "crash": 1,
+                "q": choice.search,
+            }
             found.append((f"{label}: {iso(start_ms)[:10]}", link("/timeline/events", **who, **span)))
     return found
