@@ -17,6 +17,9 @@ from pipeline.query.statement import Statement
 _TIMES_MS = (
     "toUnixTimestamp64Milli(started_at) AS started_at_ms, toUnixTimestamp64Milli(ended_at) AS ended_at_ms"
 )
+_DAY_MS = 86_400_000
+AROUND_DAYS = 30
+"""How far from a range a crash is looked for."""
 USER_ORDERS = {
     "seen": "toUnixTimestamp64Milli(last_seen_at)",
     "sessions": "sessions",
@@ -145,11 +148,10 @@ def users(
 
 def apps_of(*, user_id: str = "", device_id: str = "") -> Statement:
     """The apps in which a user, or else a device, has sessions, or had: rows `app_id`."""
-    table, column = ("z_user_days", "user_id") if user_id else ("z_device_days", "device_id")
     return Statement(
-        f"SELECT DISTINCT app_id FROM {table} WHERE app_id IN (SELECT app_id FROM z_apps) AND {column} = {{who:String}}"
+        "SELECT DISTINCT app_id FROM z_id_places WHERE id = {who:String} AND kind = {kind:String}"
         " ORDER BY app_id LIMIT 100",
-        {"who": user_id or device_id},
+        {"who": user_id or device_id, "kind": "user" if user_id else "device"},
     )
 
 
@@ -196,12 +198,18 @@ def details(app_id: str, marks: Sequence[Any]) -> Statement:
 def crashes_around(
     app_id: str, start_ms: int, end_ms: int, *, user_id: str = "", device_id: str = ""
 ) -> Statement:
-    """Of a user, or else a device, the starts of the nearest sessions with a crash outside a range (Unix ms):
-    `before_ms` and `after_ms`, NULL where there is none."""
+    """Of a user, or else a device, the starts of the nearest sessions with a crash outside a range (Unix ms).
+
+    `before_ms` and `after_ms`; NULL where there is none within `AROUND_DAYS` before or after the range.
+    """
     return Statement(
         "SELECT maxOrNull(if(at < {start:Int64}, toNullable(at), NULL)) AS before_ms,"
         " minOrNull(if(at >= {end:Int64}, toNullable(at), NULL)) AS after_ms FROM"
         " (SELECT toUnixTimestamp64Milli(started_at) AS at FROM crashed_sessions_of(app_id = {app:String},"
-        " user_id = {user:String}, device_id = {device:String}))",
-        {"app": app_id, "user": user_id, "device": device_id, "start": start_ms, "end": end_ms},
-    )
+        " user_id = {user:String}, device_id = {device:String}, from = {from:String}, until = {until:String}))",
+        {
+            "app": app_id, "user": user_id, "device": device_id, "start": start_ms, "end": end_ms,
+            "from": time_text(max(0, start_ms - AROUND_DAYS * _DAY_MS)),
+            "until": time_text(end_ms + AROUND_DAYS * _DAY_MS),
+        },
+    )  # fmt: skip

@@ -1,8 +1,9 @@
 -- To find things by whatever people have of them, what became of sessions that are gone, and stitched sessions and users as
 -- units of their own.
 
--- Where the sessions of an id lie, the id as lower-case text: a session's own, that of a stitched session, the SDK's own. In the
--- order of texts, so that a beginning is found as an id is. As other tables of places it holds no truth (0022).
+-- Where the sessions of an id lie, the id as lower-case text: a session's own, that of a stitched session, the SDK's own. And which
+-- devices and users there are, once each, without a day and as they are written. In the order of texts, so that a beginning is
+-- found as an id is. As other tables of places it holds no truth (0022).
 CREATE TABLE IF NOT EXISTS z_id_places
 (
     id        String CODEC(ZSTD(1)),
@@ -16,28 +17,36 @@ ORDER BY (id, kind, app_id, day, device_id)
 SETTINGS index_granularity = 512, non_replicated_deduplication_window = 10000, replicated_deduplication_window = 10000;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS z_id_place_tap TO z_id_places AS
-SELECT DISTINCT found.1 AS id, found.2 AS kind, app_id, day, device_id
+SELECT DISTINCT
+    found.1 AS id, found.2 AS kind, app_id,
+    if(kind IN ('user', 'device'), toDate(0), toDate(started_at)) AS day, if(kind IN ('user', 'device'), '', of_device) AS device_id
 FROM
 (
     SELECT
-        arrayJoin([(toString(session_id), 'session'), (toString(stitched_session_id), 'stitched session'),
-            (lowerUTF8(client_session_id), 'SDK session')]) AS found,
-        app_id, toDate(started_at) AS day, device_id
-    FROM session_rows
+        arrayJoin(arrayConcat(
+            [(toString(session_id), 'session'), (toString(stitched_session_id), 'stitched session'),
+                (lowerUTF8(client_session_id), 'SDK session'), (s.device_id, 'device')],
+            arrayMap(user -> (user, 'user'), user_ids))) AS found,
+        app_id, started_at, s.device_id AS of_device
+    FROM session_rows AS s
     -- A row that takes a session back says nothing of it but which it was.
     WHERE is_deleted = 0
 )
 WHERE found.1 NOT IN ('', '00000000-0000-0000-0000-000000000000');
 
 INSERT INTO z_id_places
-SELECT DISTINCT found.1 AS id, found.2 AS kind, app_id, day, device_id
+SELECT DISTINCT
+    found.1 AS id, found.2 AS kind, app_id,
+    if(kind IN ('user', 'device'), toDate(0), toDate(started_at)) AS day, if(kind IN ('user', 'device'), '', of_device) AS device_id
 FROM
 (
     SELECT
-        arrayJoin([(toString(session_id), 'session'), (toString(stitched_session_id), 'stitched session'),
-            (lowerUTF8(client_session_id), 'SDK session')]) AS found,
-        app_id, toDate(started_at) AS day, device_id
-    FROM session_rows
+        arrayJoin(arrayConcat(
+            [(toString(session_id), 'session'), (toString(stitched_session_id), 'stitched session'),
+                (lowerUTF8(client_session_id), 'SDK session'), (s.device_id, 'device')],
+            arrayMap(user -> (user, 'user'), user_ids))) AS found,
+        app_id, started_at, s.device_id AS of_device
+    FROM session_rows AS s
     WHERE is_deleted = 0
 )
 WHERE found.1 NOT IN ('', '00000000-0000-0000-0000-000000000000');
@@ -128,25 +137,19 @@ WHERE app_id = gone.1 AND device_id = gone.2
     AND last_event_at >= gone.3
     AND NOT has((SELECT groupArray(session_id) FROM sessions_of_id(id = {id:UUID})), {id:UUID});
 
--- Ids that begin with a text, over all apps; an id itself is such a beginning. At most 100 of sessions, of devices and of users.
+-- Ids that begin with a text, over all apps; an id itself is such a beginning. At most 100 of sessions, and of devices and users.
 -- They may be of what is not kept any more.
 CREATE OR REPLACE VIEW ids_like AS
 SELECT DISTINCT id, kind, app_id
 FROM z_id_places
-WHERE startsWith(id, lowerUTF8({text:String})) AND {text:String} != ''
+WHERE startsWith(id, lowerUTF8({text:String})) AND kind IN ('session', 'stitched session', 'SDK session') AND {text:String} != ''
 ORDER BY id, kind, app_id
 LIMIT 100
 UNION ALL
-SELECT DISTINCT device_id AS id, 'device' AS kind, app_id
-FROM z_device_days
-WHERE app_id IN (SELECT app_id FROM z_apps) AND startsWith(device_id, {text:String}) AND {text:String} != ''
-ORDER BY app_id, device_id
-LIMIT 100
-UNION ALL
-SELECT DISTINCT user_id AS id, 'user' AS kind, app_id
-FROM z_user_days
-WHERE app_id IN (SELECT app_id FROM z_apps) AND startsWith(user_id, {text:String}) AND {text:String} != ''
-ORDER BY app_id, user_id
+SELECT DISTINCT id, kind, app_id
+FROM z_id_places
+WHERE startsWith(id, {text:String}) AND kind IN ('device', 'user') AND {text:String} != ''
+ORDER BY id, kind, app_id
 LIMIT 100;
 
 -- Sessions by an id of whatever kind: their own, that of their stitched session, or the SDK's own.
@@ -154,7 +157,8 @@ CREATE OR REPLACE VIEW sessions_of_any_id AS
 SELECT *
 FROM sessions
 WHERE (app_id, toDate(started_at), device_id) IN (
-        SELECT app_id, day, device_id FROM z_id_places WHERE id = lowerUTF8({id:String}))
+        SELECT app_id, day, device_id FROM z_id_places
+        WHERE id = lowerUTF8({id:String}) AND kind IN ('session', 'stitched session', 'SDK session'))
     AND lowerUTF8({id:String}) IN (toString(session_id), toString(stitched_session_id), lowerUTF8(client_session_id));
 
 -- Events whose ids begin with a text, of a range of days by corrected time, over all apps. No key leads to them: the ids of all
@@ -474,14 +478,20 @@ SELECT
 FROM session_health_of_users(app_id = {app_id:String}, from = {from:String}, until = {until:String}) AS h
 GROUP BY app_id, app_version, day;
 
--- Sessions of a user or of a device (the other one is empty) that crashed, whenever they started.
+-- Sessions of a user or of a device (the other one is empty) that crashed and start from `from` and before `until`.
 CREATE OR REPLACE VIEW crashed_sessions_of AS
+WITH
+    toDateTime64({from:String}, 3, 'UTC') AS first,
+    toDateTime64({until:String}, 3, 'UTC') AS last
 SELECT session_id, app_id, device_id, started_at, user_ids
 FROM session_health
-WHERE app_id = {app_id:String} AND is_crashed
+WHERE app_id = {app_id:String} AND is_crashed AND started_at >= first AND started_at < last
     AND ({device_id:String} = '' OR device_id = {device_id:String}) AND ({user_id:String} = '' OR has(user_ids, {user_id:String}))
     AND (toDate(started_at), device_id) IN (
-        SELECT day, device_id FROM z_user_days WHERE app_id = {app_id:String} AND user_id = {user_id:String} AND {user_id:String} != ''
+        SELECT day, device_id FROM z_user_days
+        WHERE app_id = {app_id:String} AND user_id = {user_id:String} AND {user_id:String} != ''
+            AND day >= toDate(first) AND day <= toDate(last)
         UNION ALL
         SELECT toDate(day), device_id FROM z_device_days
-        WHERE app_id = {app_id:String} AND device_id = {device_id:String} AND {user_id:String} = '');
+        WHERE app_id = {app_id:String} AND device_id = {device_id:String} AND {user_id:String} = ''
+            AND day >= toDate32(first) AND day <= toDate32(last));

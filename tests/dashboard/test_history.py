@@ -48,6 +48,19 @@ def _of_a_session(then: str = "") -> Visit:
     return visit
 
 
+def _by_id(path: str, characters: int = 36) -> Visit:
+    """By the id of a session or its beginning."""
+
+    def visit(client: TestClient) -> object:
+        found = re.search(
+            r'href="/sessions/([0-9a-f-]+)"', client.get(f"/sessions?{urlencode({'app': APP})}").text
+        )
+        assert found
+        return _page(path + found[1][:characters])(client)
+
+    return visit
+
+
 DAY = {"from": iso(LAST_DAY_MS - DAY_MS), "to": iso(LAST_DAY_MS)}
 WEEK = {"from": iso(LAST_DAY_MS - 7 * DAY_MS), "to": iso(LAST_DAY_MS)}
 FILTERS = {
@@ -75,6 +88,21 @@ PAGES: Mapping[str, Visit] = {
     "timeline of a user": _page("/timeline", app=APP, user="user-0"),
     "timeline of a device": _page("/timeline", app=APP, device="device-0"),
     "whose timeline": _page("/timeline"),
+    "whose timeline, by user": _page("/timeline", user="user-0"),
+    "events of a user": _page("/timeline/events", app=APP, user="user-0", **WEEK),
+    "events of a device": _page("/timeline/events", app=APP, device="device-0", **WEEK),
+    "users": _page("/users", app=APP, **WEEK),
+    "users, filtered": _page("/users", app=APP, filter=FILTERS["event"], **WEEK),
+    "stitched sessions": _page("/stitched", app=APP),
+    "stitched sessions, filtered": _page("/stitched", app=APP, filter=FILTERS["state"], **WEEK),
+    "stitched session": _by_id("/stitched/"),
+    "found, a session": _by_id("/find?q="),
+    "found, by the beginning of an id": _by_id("/find?q=", 8),
+    "found, a user": _page("/find", q="user-0"),
+    "found, devices": _page("/find", q="dev"),
+    "found, no event": _page("/find", q="no-such-event"),
+    "found, an exception": _page("/find", q="Boo"),
+    "opened": _by_id("/open?session_id="),
     "health of a day": _page("/health", app=APP, **DAY),
     "health, filtered": _page("/health", app=APP, filter=FILTERS["event"], **WEEK),
     "two releases": _page("/health", app=APP, by="app_version", a="1.0", b="1.1", **WEEK),
