@@ -362,6 +362,8 @@ WITH
         FROM z_device_days AS d
         INNER JOIN reach AS r ON d.device_id = r.device_id
         WHERE d.app_id = {app_id:String} AND d.device_id IN (SELECT device_id FROM reach)
+            -- The key can be asked for these two.
+            AND d.day >= toDate32(first) AND d.day <= (SELECT max(last_day) FROM reach)
             AND d.day >= r.first_day AND d.day <= r.last_day
     )
 SELECT

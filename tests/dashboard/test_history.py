@@ -93,8 +93,8 @@ PAGES: Mapping[str, Visit] = {
     "events of a device": _page("/timeline/events", app=APP, device="device-0", **WEEK),
     "users": _page("/users", app=APP, **WEEK),
     "users, filtered": _page("/users", app=APP, filter=FILTERS["event"], **WEEK),
-    "stitched sessions": _page("/stitched", app=APP),
-    "stitched sessions, filtered": _page("/stitched", app=APP, filter=FILTERS["state"], **WEEK),
+    "stitched sessions": _page("/stitched", app=APP, **DAY),
+    "stitched sessions, filtered": _page("/stitched", app=APP, filter=FILTERS["state"], **DAY),
     "stitched session": _by_id("/stitched/"),
     "found, a session": _by_id("/find?q="),
     "found, by the beginning of an id": _by_id("/find?q=", 8),
@@ -118,6 +118,7 @@ PAGES: Mapping[str, Visit] = {
 SESSIONS = f"app_id = '{APP}' AND started_at >= '2025-12-31' AND started_at < '2026-01-01'"
 SPAN = f"app_id = '{APP}', from = '2025-12-31', until = '2026-01-01'"
 LAST_SESSION = f"(SELECT argMax(session_id, started_at) FROM sessions WHERE {SESSIONS})"
+LAST_STITCHED = LAST_SESSION.replace("argMax(session_id", "argMax(stitched_session_id")
 QUESTIONS: Mapping[str, str] = {
     name: f"SELECT * FROM {name}({SPAN}{more})"
     for name, more in (
@@ -132,10 +133,19 @@ QUESTIONS: Mapping[str, str] = {
         ("release_health_between", ""),
         ("event_users", ""),
         ("stitched_sessions_between", ""),
+        ("users_between", ""),
+        ("user_timeline_between", ", user_id = 'user-0'"),
+        ("crashed_sessions_of", ", user_id = 'user-0', device_id = ''"),
         ("retention", ", days = 7"),
     )
 } | {
     "session_timeline": f"SELECT * FROM session_timeline(session_id = {LAST_SESSION})",
+    "stitched_timeline": f"SELECT * FROM stitched_timeline(stitched_session_id = {LAST_STITCHED})",
+    "session_as_last_told": f"SELECT * FROM session_as_last_told(id = {LAST_SESSION})",
+    "session_successors": f"SELECT * FROM session_successors(id = {LAST_SESSION})",
+    "ids_like": "SELECT * FROM ids_like(text = 'user')",
+    "events_like": "SELECT * FROM events_like(text = '0-0-9', from = '2025-12-31', until = '2026-01-01')",
+    "exceptions_like": "SELECT * FROM exceptions_like(text = 'boo', from = '2025-12-31', until = '2026-01-01')",
     "ledger_between": "SELECT * FROM ledger_between(from = '2026-01-01', until = '2026-01-02')",
     "sessions": f"SELECT * FROM sessions WHERE {SESSIONS}",
     **{

@@ -125,7 +125,11 @@ def test_hostile_words_in_the_address_are_escaped(client: TestClient) -> None:
             "session_id",
         ):
             answer = client.get(path, params={name: bad})
-            assert answer.status_code in {200, 400, 404 if path == "/open" else 200}, (path, name, answer.text)
+            assert answer.status_code in {200, 400, 404 if path == "/open" else 200}, (
+                path,
+                name,
+                answer.text,
+            )
             assert not Page(answer.text).unsafe(), (path, name)
     assert client.get(f"/sessions/{quote(bad)}").status_code == 404
 
