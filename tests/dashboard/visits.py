@@ -1,7 +1,7 @@
 """A small world of visits whose sessions, stitched sessions and users plain Python knows without the pipeline.
 
-A visit begins with the foreground and ends with the background or a crash, and breaks between visits are longer than any
-grace: it is one session. What is computed here follows from SESSIONS.md alone.
+A visit begins with the foreground and ends with the background or a crash, and breaks between visits are longer than
+any grace: it is one session. What is computed here follows from SESSIONS.md alone.
 """
 
 from __future__ import annotations
