@@ -1,4 +1,4 @@
-"""The box, /open, sessions that are gone, stitched sessions, users and cohorts, beside what plain Python says of them."""
+"""The box, /open, sessions that are gone, stitched sessions, users and cohorts, beside what plain Python says."""
 
 from __future__ import annotations
 
