@@ -31,6 +31,7 @@ from urllib3 import PoolManager
 from pipeline.clickhouse.blocks import compressed, middle_of
 from pipeline.clickhouse.cluster import Cluster
 from pipeline.clickhouse.codes import BUSY_CODES, REFUSED_CODES
+from pipeline.clickhouse.said import said_by_server
 from pipeline.clickhouse.streamed import whole_rows
 from pipeline.errors import Terminal, Transient
 
@@ -350,7 +351,7 @@ class Store:
 
     def _not_now(self, error: Error) -> str:
         if error.code is not None:
-            return str(error)
+            return said_by_server(str(error))
         said, first = str(error), error.__cause__ or error.__context__
         if said.startswith("Error HTTP"):
             # What the system said, without the layers of clients above it.
@@ -367,7 +368,7 @@ class Store:
         try:
             yield
         except Error as error:
-            message = str(error)
+            message = said_by_server(str(error))
             if error.code in REFUSED_CODES:
                 raise StatementFailed(message) from error
             # Without a code it is the transport, a proxy, or a server that is starting or stopping.

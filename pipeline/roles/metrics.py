@@ -34,6 +34,9 @@ class Metrics:
         self.sampled_out = Counter(
             "pipeline_sampled_out", "Events of devices that are sampled out.", ["topic"], registry=registry
         )
+        self.erased = Counter(
+            "pipeline_erased", "Events that came again after they were erased.", ["topic"], registry=registry
+        )
         self.rows = Counter(
             "pipeline_rows",
             "Rows emitted (sessions, event-copies) or inserted (tables).",

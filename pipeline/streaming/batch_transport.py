@@ -28,6 +28,7 @@ from mode import Service
 
 from pipeline.kafka.errors import BrokerUnavailable
 from pipeline.kafka.topic_identity import Note, require_counts, require_same
+from pipeline.kafka.topic_ids import partition_counts
 from pipeline.streaming.assignment import Assignment, Membership
 from pipeline.streaming.chunk import Chunk, cut
 from pipeline.streaming.consumer_thread import BatchConsumerThread, uptime_s
@@ -318,3 +319,10 @@ class BatchTransport(Transport):  # type: ignore[misc]
     """Faust's aiokafka transport with the batch consumer."""
 
     Consumer: ClassVar[type[BatchConsumer]] = BatchConsumer
+
+    async def _create_topic(
+        self, owner: Any, client: Any, topic: str, partitions: int, replication: int, **kwargs: Any
+    ) -> None:
+        """As Faust has it, but for a topic that is there: to ask for it takes a right that a worker need not have."""
+        if topic not in await partition_counts(client, [topic]):
+            await super()._create_topic(owner, client, topic, partitions, replication, **kwargs)
