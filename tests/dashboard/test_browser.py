@@ -325,10 +325,8 @@ def pages(recordings: Stage) -> dict[str, str]:
         "health": f"/health?{urlencode({'app': APP, 'by': 'os', 'a': 'android 33', 'b': 'android 27'})}",
         "pipeline": "/pipeline",
         "stitched": f"/stitched/{crashed['stitched_session_id']}",
-        "stitched-list": f"/stitched?app={APP}",
         "users": f"/users?app={APP}",
         "events-of-user": f"/timeline/events?{urlencode({'app': APP, 'user': crashed['user_id'], 'crash': 1})}",
-        "find": "/find?q=Exception",
         "hostile": f"/sessions/{nasty['session_id']}",
     }
 

@@ -218,7 +218,7 @@ class TestOpen:
         assert leads(client, "/open", session_id=visit.sdk_id, app=visit.app) == wanted
         assert leads(client, "/open", session_id=visit.id.upper()) == wanted
         assert "the SDK's id" in text(listed(client, "/open", 404, session_id=visit.sdk_id, app="another"))
-        assert "none ever had" in text(listed(client, "/open", 404, session_id=NEVER))
+        assert "none ever had it" in text(listed(client, "/open", 404, session_id=NEVER))
         listed(client, "/open", 400)
 
     def test_one_that_is_several_of_ours_lists_them(self, client: TestClient) -> None:
@@ -245,9 +245,9 @@ class TestGone:
         assert "was restated" not in text(listed(client, f"/sessions/{_of_late(50)}?was={NEVER}"))
 
     def test_one_that_never_was(self, client: TestClient) -> None:
-        assert "none ever had" in text(listed(client, f"/sessions/{NEVER}", 404))
+        assert "none ever had it" in text(listed(client, f"/sessions/{NEVER}", 404))
         assert "not the id" in text(listed(client, "/sessions/nonsense", 404))
-        assert "none ever had" in text(listed(client, f"/stitched/{NEVER}", 404))
+        assert "none ever had it" in text(listed(client, f"/stitched/{NEVER}", 404))
 
     def test_one_that_was_removed_or_is_past_its_retention(self, client: TestClient, stage: Stage) -> None:
         (row,) = stage.query("SELECT session_id FROM sessions WHERE device_id = 'old'")
