@@ -9,6 +9,7 @@ _EXCEPTION = re.compile(
     r"(?:\s*\(for url [^()]*\))?\s*$",
     re.DOTALL,
 )
+_NAME = re.compile(r"\(([A-Z][A-Z0-9_]+)\)$")
 _EXPECTED = re.compile(r"\s*Expected one of: .*$", re.DOTALL)
 """What the parser would have taken instead: up to three thousand characters of tokens."""
 
@@ -23,3 +24,9 @@ def said_by_server(message: str) -> str:
         return message
     text = _EXPECTED.sub("", found["text"]).strip().rstrip(".")
     return f"{text} ({found['name']})"
+
+
+def cause_of(said: str) -> str:
+    """The name of the error at the end of what `said_by_server` gives, as `TOO_MANY_PARTS`; else `UNREACHABLE`."""
+    found = _NAME.search(said)
+    return found[1] if found else "UNREACHABLE"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ from urllib3 import PoolManager
 from pipeline.clickhouse.blocks import compressed, middle_of
 from pipeline.clickhouse.cluster import Cluster
 from pipeline.clickhouse.codes import BUSY_CODES, REFUSED_CODES
-from pipeline.clickhouse.said import said_by_server
+from pipeline.clickhouse.said import cause_of, said_by_server
 from pipeline.clickhouse.streamed import whole_rows
 from pipeline.errors import Terminal, Transient
 
@@ -130,6 +131,8 @@ class Store:
         }
         self.untaken: dict[str, str] = {}
         """Tables whose rows ClickHouse does not take just now, and what it says; they are tried again."""
+        self.failures: Counter[tuple[str, str]] = Counter()
+        """How often it did not take rows, by table and its name for the cause."""
         self._hosts = [(self._options["host"], self._options["port"]), *hosts]
         self._host = 0
         self.cluster = cluster(self.database) if cluster else None
@@ -298,6 +301,7 @@ class Store:
             except Unreachable as error:
                 tries += 1
                 self.untaken[table] = str(error)
+                self.failures[table, cause_of(str(error))] += 1
                 pause_s = _pause_s(tries)
                 log.warning(
                     "ClickHouse %s took no rows for %s (try %d, next in %.1f s): %s",

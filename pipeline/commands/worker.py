@@ -115,8 +115,10 @@ def _apps(
     }
     names = ROLES if role == "all" else (role,)
     apps = [build[name]() for name in names]
-    watch.watch_apps(list(zip(names, apps, strict=True)))
+    named = list(zip(names, apps, strict=True))
+    watch.watch_apps(named)
     watch.watch_inserts(storing)
+    watch.watch_work(named, storing)
     waiting = len(apps)
 
     async def ready() -> None:

@@ -338,6 +338,7 @@ class Sink:
         if table == "z_envelope_feed":
             not_storable = await self._one_by_one(not_storable, pieces)
         self._metrics.insert_seconds.labels(table).observe(time.monotonic() - started_s)
+        self._metrics.stored(table, pieces, time.time() * 1_000)
         self._metrics.rows.labels(table).inc(sum(p.row_count for p in pieces) - len(not_storable))
         return not_storable
 
