@@ -67,9 +67,9 @@ def application(parts: Parts) -> Starlette:
     """The whole dashboard."""
     reader = Reader(parts.ask)
     login, session = Login(parts.password, parts.sign_ins), SessionPage(reader)
-    filters, find = FilterPages(reader, parts.write), FindPage(reader)
+    filters = FilterPages(reader, parts.write)
     watch, health = Watch(parts.lags), HealthPage(reader)
-    pipeline, stitched = PipelinePage(reader, watch), StitchedPages(reader)
+    pipeline = PipelinePage(reader, watch)
 
     @asynccontextmanager
     async def watching(_: Starlette) -> AsyncIterator[None]:
@@ -82,16 +82,9 @@ def application(parts: Parts) -> Starlette:
         ("/login", login.sign_in, "POST"),
         ("/logout", login.sign_out, "POST"),
         ("/healthz", _alive, "GET"),
-        ("/find", find.show, "GET"),
-        ("/find/event", find.event, "GET"),
-        ("/open", find.open, "GET"),
+        *_of_finding(reader),
         ("/", _first_page, "GET"),
         ("/sessions", SessionsPage(reader).show, "GET"),
-        ("/stitched", stitched.list, "GET"),
-        ("/stitched/{session_id}", stitched.show, "GET"),
-        ("/users", UsersPage(reader).show, "GET"),
-        ("/timeline", TimelinePage(reader).show, "GET"),
-        ("/timeline/events", EventsOfPage(reader).show, "GET"),
         ("/health", health.show, "GET"),
         ("/health/retention", health.retention, "GET"),
         ("/pipeline", pipeline.show, "GET"),
@@ -119,6 +112,21 @@ def application(parts: Parts) -> Starlette:
     # It would lead to an address made of the Host header.
     app.router.redirect_slashes = False
     return app
+
+
+def _of_finding(reader: Reader) -> list[tuple[str, PageHandler, str]]:
+    """The pages of the box, and of stitched sessions and users."""
+    find, stitched = FindPage(reader), StitchedPages(reader)
+    return [
+        ("/find", find.show, "GET"),
+        ("/find/event", find.event, "GET"),
+        ("/open", find.open, "GET"),
+        ("/stitched", stitched.list, "GET"),
+        ("/stitched/{session_id}", stitched.show, "GET"),
+        ("/users", UsersPage(reader).show, "GET"),
+        ("/timeline", TimelinePage(reader).show, "GET"),
+        ("/timeline/events", EventsOfPage(reader).show, "GET"),
+    ]
 
 
 async def _first_page(request: Request) -> Response:

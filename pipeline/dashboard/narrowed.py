@@ -19,7 +19,7 @@ from pipeline.query.filters.text_form import parse, to_text
 from pipeline.query.filters.tree import EVERYTHING, Filter, FilterError
 from pipeline.query.session_range import EVERYTHING as EVERY_SESSION
 from pipeline.query.statement import Statement
-from pipeline.query.units import Place
+from pipeline.query.units import ListPlace
 
 _DAY_MS = 86_400_000
 DAYS = 7
@@ -42,7 +42,7 @@ class Narrowed:
     filter: Filter = EVERYTHING
     """Cohort and filter together."""
     cohorts: Cohorts = field(default_factory=Cohorts)
-    after: Place | None = None
+    after: ListPlace | None = None
     problem: str = ""
 
     @property
@@ -111,7 +111,7 @@ async def narrowed(reader: Reader, request: Request) -> Narrowed:
         asked.cohorts = await cohorts(reader, asked.app, query)
         asked.filter = asked.cohorts.narrowed(parse(asked.text))
         where(asked.filter)  # refuses what no filter may hold
-        asked.after = Place.parse(query["after"]) if query.get("after") else None
+        asked.after = ListPlace.parse(query["after"]) if query.get("after") else None
     except BadAddress as error:
         asked.problem = str(error)
     except FilterError as error:

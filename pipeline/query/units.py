@@ -29,14 +29,14 @@ USER_ORDERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ListPlace:
     """Where a list goes on that is sorted by a number and an id, both from the highest down."""
 
     number: int
     id: str
 
     @classmethod
-    def parse(cls, text: str) -> Place:
+    def parse(cls, text: str) -> ListPlace:
         """What `str` wrote. Raises ValueError."""
         number, colon, id = text.partition(":")
         if not colon or not number.lstrip("-").isdecimal() or len(number) > 15:
@@ -57,7 +57,7 @@ def members(stitched_session_id: str) -> Statement:
 
 
 def stitched_sessions(
-    app_id: str, where: Statement, start_ms: int, end_ms: int, after: Place | None, limit: int
+    app_id: str, where: Statement, start_ms: int, end_ms: int, after: ListPlace | None, limit: int
 ) -> Statement:
     """Stitched sessions that begin in a range (Unix ms), newest first, with a session in it that meets a condition.
 
@@ -86,8 +86,8 @@ def stitched_sessions(
 
 
 def stitched_page(
-    ask: Ask, app_id: str, where: Statement, start_ms: int, end_ms: int, after: Place | None, limit: int
-) -> tuple[list[dict[str, Any]], Place | None]:
+    ask: Ask, app_id: str, where: Statement, start_ms: int, end_ms: int, after: ListPlace | None, limit: int
+) -> tuple[list[dict[str, Any]], ListPlace | None]:
     """A page of them, read day by day from the newest on, and where the next one goes on; None if it is the last.
 
     Raises what `ask` raises.
@@ -99,7 +99,7 @@ def stitched_page(
         rows += [orjson.loads(line) for line in ask(statement.sql, statement.parameters).splitlines()]
         if len(rows) > limit:
             last = rows[limit - 1]
-            return rows[:limit], Place(int(last["started_at_ms"]), last["stitched_session_id"])
+            return rows[:limit], ListPlace(int(last["started_at_ms"]), last["stitched_session_id"])
     return rows, None
 
 
@@ -111,7 +111,7 @@ def users(
     *,
     part: str = "",
     by: str = "seen",
-    after: Place | None = None,
+    after: ListPlace | None = None,
     limit: int = 50,
 ) -> Statement:
     """Users with sessions that start in a range (Unix ms), and with one of these that meets a condition.

@@ -56,7 +56,7 @@ class Hit:
 
 
 @dataclass(slots=True)
-class Found:
+class Findings:
     """What was found, and what was looked at for it."""
 
     hits: list[Hit] = field(default_factory=list)
@@ -86,7 +86,7 @@ class FindPage:
             problem = str(error)
         if filter:
             return RedirectResponse(link("/sessions", filter=filter), 303)
-        found = await self._found(text) if 0 < len(text) <= _LONGEST_ID else Found()
+        found = await self._found(text) if 0 < len(text) <= _LONGEST_ID else Findings()
         if len({hit.address for hit in found.hits}) == 1:
             return RedirectResponse(found.hits[0].address, 303)
         return render(request, "find.html", text=text, found=found, problem=problem)
@@ -119,7 +119,7 @@ class FindPage:
             )
         if len(hits) == 1:
             return RedirectResponse(hits[0].address, 303)
-        return render(request, "find.html", text=id, found=Found(hits), problem="")
+        return render(request, "find.html", text=id, found=Findings(hits), problem="")
 
     async def event(self, request: Request) -> Response:
         """The event `id` of a `device` of an `app` that happened `at` (Unix ms), in the session that it is in."""
@@ -134,8 +134,8 @@ class FindPage:
             )
         return RedirectResponse(link(f"/sessions/{session['session_id']}/event", id=id), 303)
 
-    async def _found(self, text: str) -> Found:
-        found = Found()
+    async def _found(self, text: str) -> Findings:
+        found = Findings()
         own = finding.as_uuid(text) or text
         ids, sessions, known = await asyncio.gather(
             self._reader.rows(finding.ids_like(text)),
@@ -186,7 +186,7 @@ class FindPage:
         ]
         return [*map(_session_hit, rows), *lost, *others, *of_stitched, *_places(ids, {"user", "device"})]
 
-    async def _exceptions(self, text: str, newest_ms: int, found: Found) -> list[Hit]:
+    async def _exceptions(self, text: str, newest_ms: int, found: Findings) -> list[Hit]:
         start_ms = max(0, newest_ms - EXCEPTION_DAYS * _DAY_MS)
         found.looked_at.append(f"types of exceptions, since {_day(start_ms)}")
         rows = await self._reader.rows(finding.exceptions_like(text, start_ms, newest_ms + _DAY_MS))
@@ -198,7 +198,7 @@ class FindPage:
             for row in rows
         ]  # fmt: skip
 
-    async def _events(self, text: str, newest_ms: int, found: Found) -> list[Hit]:
+    async def _events(self, text: str, newest_ms: int, found: Findings) -> list[Hit]:
         rows: list[Row] = []
         end_ms = newest_ms + _DAY_MS
         for days in EVENT_DAYS:

@@ -12,7 +12,9 @@ from pipeline.query import finding
 
 WAS = "was"
 """The field of an address that names the session which was asked for before."""
-_NEVER = "No session has this id. As far as this database knows none ever had it; but one that was erased leaves no trace."
+_NEVER = (
+    "No session has this id. As far as is known none ever had it; but one that was erased leaves no trace."
+)
 _REMOVED = (
     "There was a session with this id. It has been removed since: the days are over for which its app keeps sessions,"
     " or it was erased."

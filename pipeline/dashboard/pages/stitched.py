@@ -18,7 +18,7 @@ from pipeline.dashboard.stream import Stream, StreamChoice, in_sessions, stream
 from pipeline.query import finding, journey, units
 from pipeline.query.operations import Ask
 from pipeline.query.sessions import session_by_id
-from pipeline.query.units import Place
+from pipeline.query.units import ListPlace
 
 PAGE = 50
 _LONGEST_MS = 2 * 86_400_000
@@ -35,11 +35,11 @@ class StitchedPages:
         """Newest first; a filter is of their sessions: one that passes is enough."""
         asked = await narrowed(self._reader, request)
         rows: list[dict[str, Any]] = []
-        after: Place | None = None
+        after: ListPlace | None = None
         if asked.app and not asked.problem:
             condition = asked.condition_after(_LONGEST_MS)
 
-            def read(ask: Ask) -> tuple[list[dict[str, Any]], Place | None]:
+            def read(ask: Ask) -> tuple[list[dict[str, Any]], ListPlace | None]:
                 return units.stitched_page(
                     ask, asked.app, condition, asked.start_ms, asked.end_ms, asked.after, PAGE
                 )

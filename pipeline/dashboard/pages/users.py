@@ -19,7 +19,7 @@ from pipeline.dashboard.words import iso
 from pipeline.query import journey, units
 from pipeline.query.filters.tree import Test
 from pipeline.query.sessions import MAX_LIMIT, session_list, user_sessions
-from pipeline.query.units import Place
+from pipeline.query.units import ListPlace
 
 PAGE = 50
 _DAY_MS = 86_400_000
@@ -52,7 +52,7 @@ class UsersPage:
         older, own = "", {**asked.fields(), "q": part, "by": by if by != "seen" else ""}
         if len(rows) > PAGE:
             last = rows[PAGE - 1]
-            older = link("/users", **own, after=Place(int(last["place"]), last["user_id"]))
+            older = link("/users", **own, after=ListPlace(int(last["place"]), last["user_id"]))
         return render(
             request, "users.html", status=400 if asked.problem else 200, rows=rows[:PAGE], older=older, part=part,
             by=by,
