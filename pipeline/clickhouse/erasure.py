@@ -18,6 +18,7 @@ from pipeline.clickhouse.store import Store
 TABLES = (
     *("z_event_rows", "z_notable_event_rows", "session_rows", "told_session_rows"),
     *("z_session_places", "z_device_days", "z_elsewhere_days", "z_user_days"),
+    "z_id_places",
 )
 """Tables whose rows have the id of a device or a user; dead letters have them in their bytes."""
 
@@ -131,10 +132,39 @@ class ErasedRows:
         for table in ("z_device_days", "z_elsewhere_days"):
             self._delete(table, f"{_HERE} AND NOT has({{raw_days:Array(Date32)}}, raw_day)", some, removed)
         users = self._left("arrayJoin(user_ids)", "session_rows", given)
+        self._remove_ids(given, users, removed)
         self._delete(
             "z_user_days",
             f"{_HERE} AND NOT (has({{days:Array(Date32)}}, toDate32(day)) AND has({{users:Array(String)}}, user_id))",
             {**some, "users": users},
+            removed,
+        )
+
+    def _remove_ids(self, given: Mapping[str, Any], users: Sequence[str], removed: Removed) -> None:
+        """Rows of ids as text; `users` are those that sessions of the device still name. Before the days of users go:
+        a run that is cut off has to find them."""
+        ids = self._left(
+            "arrayJoin([toString(session_id), toString(stitched_session_id), lowerUTF8(client_session_id)])",
+            "session_rows",
+            given,
+        )
+        some = {**given, "ids": ids, "users": users}
+        self._delete("z_id_places", f"{_HERE} AND NOT has({{ids:Array(String)}}, id)", some, removed)
+        if not ids:
+            device = "app_id = {app:String} AND kind = 'device' AND id = {device:String}"
+            self._delete("z_id_places", device, given, removed)
+        here = f"SELECT user_id FROM z_user_days WHERE {_HERE}"
+        elsewhere = (
+            f"SELECT user_id FROM z_user_days WHERE app_id = {{app:String}} AND user_id IN ({here})"
+            " AND (device_id != {device:String} OR has({users:Array(String)}, user_id))"
+        )
+        gone = self._rows(
+            f"SELECT DISTINCT user_id AS v FROM ({here}) WHERE user_id NOT IN ({elsewhere})", some
+        )
+        self._delete(
+            "z_id_places",
+            "app_id = {app:String} AND kind = 'user' AND has({gone_users:Array(String)}, id)",
+            {**given, "gone_users": [row["v"] for row in gone]},
             removed,
         )
 

@@ -38,15 +38,18 @@ def of_crash(exception_type: str, message: str, condition: Filter) -> str | None
     """The filter for sessions with a crash or fatal exception, as `failures.top_crashes` names them."""
     if exception_type == "unknown error":
         return None
-    is_cut = len(exception_type) >= _CUT_TYPE
-    tests = [Test("exception.type", "contains" if is_cut else "eq", exception_type)]
-    # Numbers and ids were taken out of it, and whatever came behind its beginning.
-    pattern = "^" + ".+".join(re.escape(part) for part in message.split("#"))
-    if message and len(pattern) <= MAX_PATTERN:
-        tests.append(Test("exception.message", "matches", pattern))
+    tests = _of_type(exception_type, message)
     is_fatal = Test("fatal", "eq", "true")
     crashed = (HasEvent("app.crash", tuple(tests)), HasEvent("exception", (is_fatal, *tests)))
     return _written(AnyOf(crashed), condition)
+
+
+def of_exception(exception_type: str, message: str, condition: Filter) -> str | None:
+    """The filter for sessions with an exception that was not fatal; of `message` as of a crash's."""
+    if exception_type == "unknown error":
+        return None
+    tests = _of_type(exception_type, message)
+    return _written(HasEvent("exception", tuple(tests)), condition)
 
 
 def of_request(request: str, status: str, condition: Filter) -> str | None:
@@ -91,6 +94,16 @@ BAD_ENDS: Mapping[str, Filter] = {
 def of_end(kind: str, condition: Filter) -> str | None:
     """The filter for sessions that ended badly in one of BAD_ENDS and meet a condition."""
     return _written(BAD_ENDS[kind], condition)
+
+
+def _of_type(exception_type: str, message: str) -> list[Test]:
+    is_cut = len(exception_type) >= _CUT_TYPE
+    tests = [Test("exception.type", "contains" if is_cut else "eq", exception_type)]
+    # Numbers and ids were taken out of it, and whatever came behind its beginning.
+    pattern = "^" + ".+".join(re.escape(part) for part in message.split("#"))
+    if message and len(pattern) <= MAX_PATTERN:
+        tests.append(Test("exception.message", "matches", pattern))
+    return tests
 
 
 def _written(wanted: Filter, condition: Filter) -> str | None:

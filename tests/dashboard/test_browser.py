@@ -359,8 +359,8 @@ def test_a_range_is_dragged_over_the_bars_or_set_by_keys(browser: Browser, recor
 
 def pages(recordings: Stage) -> dict[str, str]:
     (crashed,) = recordings.query(
-        "SELECT session_id, app_id, user_id FROM sessions WHERE app_id = {app:String} AND end_reason = 'crash'"
-        " AND network_error_count > 0 ORDER BY event_count DESC, session_id LIMIT 1",
+        "SELECT session_id, stitched_session_id, app_id, user_id FROM sessions WHERE app_id = {app:String}"
+        " AND end_reason = 'crash' AND network_error_count > 0 ORDER BY event_count DESC, session_id LIMIT 1",
         app=APP,
     )
     (nasty,) = recordings.query(
@@ -373,6 +373,9 @@ def pages(recordings: Stage) -> dict[str, str]:
         "timeline": f"/timeline?{urlencode({'app': APP, 'user': crashed['user_id']})}",
         "health": f"/health?{urlencode({'app': APP, 'by': 'os', 'a': 'android 33', 'b': 'android 27'})}",
         "pipeline": "/pipeline",
+        "stitched": f"/stitched/{crashed['stitched_session_id']}",
+        "users": f"/users?app={APP}",
+        "events-of-user": f"/timeline/events?{urlencode({'app': APP, 'user': crashed['user_id'], 'crash': 1})}",
         "hostile": f"/sessions/{nasty['session_id']}",
     }
 

@@ -22,6 +22,7 @@ from pipeline.dashboard.asked import (
     in_canonical_form,
     span,
 )
+from pipeline.dashboard.cohorts import FIELD, cohorts
 from pipeline.dashboard.columns import (
     COLUMNS,
     COUNTERS,
@@ -38,6 +39,7 @@ from pipeline.dashboard.reader import Reader, Row
 from pipeline.dashboard.words import iso
 from pipeline.query.dimensions import DIMENSIONS, KEYED
 from pipeline.query.filters.json_form import FilterError
+from pipeline.query.filters.text_form import parse, to_text
 from pipeline.query.operations import Ask
 from pipeline.query.session_order import SortedPage, SortPlace, sorted_page
 from pipeline.query.sessions import Cursor, PageOfSessions, app_ids, session_page
@@ -86,6 +88,12 @@ class SessionsPage:
         except BadAddress as error:
             choice, problem = SessionChoice(app=request.query_params.get("app", "")), str(error)
         wanted, filters = await asked(self._reader, choice)
+        if request.query_params.get(FIELD) and not problem:
+            try:
+                chosen = await cohorts(self._reader, choice.app, request.query_params)
+                wanted = replace(wanted, text=to_text(chosen.narrowed(parse(choice.filter or ""))))
+            except (BadAddress, FilterError) as error:
+                problem = str(error)
         page: PageOfSessions | SortedPage = _EMPTY
         counted = NOT_COUNTED
         if not problem:
