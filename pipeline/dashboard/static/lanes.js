@@ -11,8 +11,8 @@ export const colour = (name) => getComputedStyle(document.documentElement).getPr
 const utc = (seconds) => uPlot.tzDate(new Date(seconds * 1e3), "UTC");
 
 /**
- * lanes: [{key, label}], from the top. marks: [{at, lane, text, fault?, hollow?}] in order of time.
- * spans: [{from, to, lane, text, colour}]. groups: [{from, to}], drawn around all lanes. lines: [{at, text}].
+ * lanes: [{key, label}], from the top. marks: [{at, lane, text, fault?, hollow?, match?}] in order of time.
+ * spans: [{from, to, lane, text, colour, thin?}]. groups: [{from, to}], drawn around all lanes. lines: [{at, text}].
  * Times are Unix milliseconds. onOpen(item) is called for a click on a mark or span.
  */
 export class Lanes {
@@ -127,7 +127,10 @@ export class Lanes {
     for (const span of this.data.spans.filter(shown)) {
       ctx.fillStyle = colour(span.colour);
       const width = Math.max(2 * ratio, x(span.to) - x(span.from));
-      ctx.fillRect(x(span.from), y(span.lane) - 7 * ratio, width, 14 * ratio);
+      const half = (span.thin ? 2.5 : 7) * ratio;
+      ctx.globalAlpha = span.thin ? 0.45 : 1;
+      ctx.fillRect(x(span.from), y(span.lane) - half, width, 2 * half);
+      ctx.globalAlpha = 1;
     }
     for (const line of this.data.lines) {
       ctx.strokeStyle = ctx.fillStyle = colour("--text");
@@ -167,6 +170,12 @@ export class Lanes {
     ctx.lineWidth = 1.5 * ratio;
     if (mark.hollow) ctx.stroke();
     else ctx.fill();
+    if (mark.match) {
+      ctx.strokeStyle = colour("--text");
+      ctx.beginPath();
+      ctx.arc(x, y, 8 * ratio, 0, 2 * Math.PI);
+      ctx.stroke();
+    }
   }
 
   /** The mark or span under the pointer. */
