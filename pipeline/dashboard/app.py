@@ -20,6 +20,7 @@ from pipeline.dashboard.login import Login
 from pipeline.dashboard.page import FOLDER, render
 from pipeline.dashboard.pages.filters import FilterPages
 from pipeline.dashboard.pages.health import HealthPage
+from pipeline.dashboard.pages.network import NetworkPage
 from pipeline.dashboard.pages.pipeline import PipelinePage
 from pipeline.dashboard.pages.session import SessionPage
 from pipeline.dashboard.pages.sessions import SessionsPage
@@ -35,6 +36,7 @@ _NAVIGATION: Mapping[str, str] = {
     "/sessions": "Sessions",
     "/timeline": "User timeline",
     "/health": "Release health",
+    "/network": "Requests",
     "/pipeline": "Pipeline",
 }
 """The pages that every page leads to, in this order, and how they are called."""
@@ -84,6 +86,7 @@ def application(parts: Parts) -> Starlette:
         ("/timeline", TimelinePage(reader).show, "GET"),
         ("/health", health.show, "GET"),
         ("/health/retention", health.retention, "GET"),
+        ("/network", NetworkPage(reader).show, "GET"),
         ("/pipeline", pipeline.show, "GET"),
         ("/pipeline/ledger", pipeline.ledger, "GET"),
         ("/filter/dimensions.json", filters.dimensions, "GET"),

@@ -71,6 +71,8 @@ class Dimension:
     @property
     def is_suggested(self) -> bool:
         """Whether values are suggested that were stored lately."""
+        if not self.sql and self.name not in SCREENS:
+            return False
         return self.type in ("string", "list") and bool(self.operators) and not self.points_out
 
     @property
@@ -132,6 +134,7 @@ FIRST, STITCHED_LENGTH = "session.first", "session.stitched_length"
 """These two need the other sessions of the device; their SQL is in `filters.sql`."""
 FIRST_SCREEN, LAST_SCREEN = "session.first_screen", "session.last_screen"
 CONNECTION, SLOWEST_REQUEST = "session.connection", "session.slowest_request_ms"
+SCREENS = (FIRST_SCREEN, LAST_SCREEN)
 OF_EVENTS = (FIRST_SCREEN, LAST_SCREEN, CONNECTION, SLOWEST_REQUEST)
 """These need the events of the session; their SQL is in `filters.of_events`."""
 _CONNECTIONS = ("wifi", "cell", "wired", "unavailable", "unknown")

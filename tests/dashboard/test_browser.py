@@ -126,16 +126,28 @@ def test_from_a_filter_to_the_failing_request(browser: Browser, recordings: Stag
     listed = browser.driver.current_url
     assert parse_qs(urlsplit(listed).query) == {"app": [APP], "filter": [FILTER]}, "nothing that says nothing"
     rows = browser.all("td.began a")
-    shown = [str(row.get_attribute("href")).rpartition("/")[2] for row in rows]
+    shown = [urlsplit(str(row.get_attribute("href"))).path.rpartition("/")[2] for row in rows]
     assert shown == [row["session_id"] for row in expected]
 
     rows[0].click()
     browser.one(".chart canvas")
-    opened = browser.driver.current_url
+    opened = browser.driver.current_url.split("#")[0]
+    # It opens at the first of the two events that the filter asks for; both are marked.
+    marked = browser.all(".events > li.match")
+    assert [each.find_element(By.CSS_SELECTOR, ".what").text.partition(" ")[0] for each in marked][
+        -1
+    ] == "crash:"
+    assert len(marked) == 2 and "current" in str(marked[0].get_attribute("class"))
+    in_sight = (
+        "const box = arguments[0].getBoundingClientRect(); return box.top >= 0 && box.bottom <= innerHeight"
+    )
+    line = marked[0].find_element(By.TAG_NAME, "summary")
+    browser.wait(lambda: browser.script(in_sight, line))
+    browser.shoot("match-light")
     what = [(row, row.find_element(By.CSS_SELECTOR, ".what").text) for row in browser.all(".events > li")]
     crash = next(place for place, (_, text) in enumerate(what) if text.startswith("crash: "))
     failed = [row for row, text in what[:crash] if "→" in text and "fault" in str(row.get_attribute("class"))]
-    failed[-1].find_element(By.TAG_NAME, "summary").click()
+    assert failed[-1] == marked[0], "it is open already"
     details = browser.wait(lambda: failed[-1].find_element(By.CSS_SELECTOR, "details[open]").text)
     assert "http.client.request" in details and "url.full" in details
     assert "ended the session" in what[crash][0].text
@@ -322,7 +334,8 @@ def pages(recordings: Stage) -> dict[str, str]:
         "sessions": f"/sessions?app={APP}",
         "session": f"/sessions/{crashed['session_id']}",
         "timeline": f"/timeline?{urlencode({'app': APP, 'user': crashed['user_id']})}",
-        "health": f"/health?{urlencode({'app': APP, 'by': 'os', 'a': 'android 33', 'b': 'android 27'})}",
+        "health": f"/health?{urlencode({'app': APP, 'by': 'os', 'a': 'Android 33', 'b': 'Android 27'})}",
+        "network": f"/network?{urlencode({'app': APP, 'from': '2025-01-01'})}",
         "pipeline": "/pipeline",
         "hostile": f"/sessions/{nasty['session_id']}",
     }

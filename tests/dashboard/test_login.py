@@ -76,6 +76,7 @@ def test_nothing_is_shown_without_the_password(guarded: TestClient) -> None:
         "/sessions",
         "/timeline",
         "/health",
+        "/network",
         "/pipeline",
         "/pipeline/ledger",
         "/sessions/x/event",

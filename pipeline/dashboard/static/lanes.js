@@ -128,9 +128,7 @@ export class Lanes {
       ctx.fillStyle = colour(span.colour);
       const width = Math.max(2 * ratio, x(span.to) - x(span.from));
       const half = (span.thin ? 2.5 : 7) * ratio;
-      ctx.globalAlpha = span.thin ? 0.45 : 1;
       ctx.fillRect(x(span.from), y(span.lane) - half, width, 2 * half);
-      ctx.globalAlpha = 1;
     }
     for (const line of this.data.lines) {
       ctx.strokeStyle = ctx.fillStyle = colour("--text");
@@ -143,14 +141,17 @@ export class Lanes {
       ctx.fillText(line.text, x(line.at) + (ctx.textAlign === "right" ? -4 : 4) * ratio, bbox.top + 10 * ratio);
     }
     for (const mark of this.data.marks) if (shown(mark)) this.paintMark(ctx, mark, x(mark.at), y(mark.lane), ratio);
-    if (this.hovered?.at !== undefined && shown(this.hovered)) {
-      ctx.strokeStyle = colour("--text");
-      ctx.lineWidth = 2 * ratio;
-      ctx.beginPath();
-      ctx.arc(x(this.hovered.at), y(this.hovered.lane), 8 * ratio, 0, 2 * Math.PI);
-      ctx.stroke();
-    }
+    const ringed = this.data.marks.filter((mark) => mark.match || mark === this.hovered);
+    for (const mark of ringed) if (shown(mark)) this.ring(ctx, x(mark.at), y(mark.lane), ratio);
     ctx.restore();
+  }
+
+  ring(ctx, x, y, ratio) {
+    ctx.strokeStyle = colour("--text");
+    ctx.lineWidth = 2 * ratio;
+    ctx.beginPath();
+    ctx.arc(x, y, 8 * ratio, 0, 2 * Math.PI);
+    ctx.stroke();
   }
 
   paintMark(ctx, mark, x, y, ratio) {
@@ -170,12 +171,6 @@ export class Lanes {
     ctx.lineWidth = 1.5 * ratio;
     if (mark.hollow) ctx.stroke();
     else ctx.fill();
-    if (mark.match) {
-      ctx.strokeStyle = colour("--text");
-      ctx.beginPath();
-      ctx.arc(x, y, 8 * ratio, 0, 2 * Math.PI);
-      ctx.stroke();
-    }
   }
 
   /** The mark or span under the pointer. */

@@ -40,7 +40,8 @@ function openTarget() {
     : location.hash.match(/^#e\d+$/) && document.querySelector(location.hash);
   if (target) {
     target.querySelector("details").open = true;
-    target.scrollIntoView({ block: "center" });
+    // Its line: with all its attributes it may be higher than the screen.
+    target.querySelector("summary").scrollIntoView({ block: "center" });
   }
 }
 
