@@ -200,7 +200,7 @@ def test_suggestions_are_what_is_stored(client: TestClient, stage: Stage) -> Non
 
     shop, of_shop = "org.example.shop", "app_id = 'org.example.shop' AND started_at > '2026-01-01'"
     assert set(words(app=shop, dimension="app.version")) == stored("app_version", "sessions", of_shop)
-    views = "app_id = 'org.example.shop' AND name = 'app.screen.view'"
+    views = "app_id = 'org.example.shop' AND name = 'app.screen.view' AND time > '2026-01-01'"
     screens = stored("attributes['app.screen.name']", "events", views)
     for dimension in ("session.first_screen", "session.last_screen"):
         assert set(words(app=shop, dimension=dimension)) == screens

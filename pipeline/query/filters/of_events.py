@@ -40,7 +40,7 @@ def sessions(scope: RangeBounds, limit: str, events: str, having: str = "") -> s
     )
 
 
-class Source(NamedTuple):
+class Telling(NamedTuple):
     """What events tell of a session."""
 
     events: str
@@ -60,15 +60,15 @@ _SCREENS = (
     f" WHERE {{of}} AND (bitTest(counters, {VIEWS}) OR bitTest(counters, {APPEARANCES}))"
 )
 
-SOURCES: Mapping[str, Source] = {
-    FIRST_SCREEN: Source(_SCREENS, _screens("argMin")),
-    LAST_SCREEN: Source(_SCREENS, _screens("argMax")),
-    CONNECTION: Source(
+TELLINGS: Mapping[str, Telling] = {
+    FIRST_SCREEN: Telling(_SCREENS, _screens("argMin")),
+    LAST_SCREEN: Telling(_SCREENS, _screens("argMax")),
+    CONNECTION: Telling(
         "SELECT app_id, device_id, time, lower(attributes['network.connection.type']) AS connection"
         " FROM z_stored_events WHERE {of} AND connection != ''",
         "groupUniqArray(e.connection)",
     ),
-    SLOWEST_REQUEST: Source(
+    SLOWEST_REQUEST: Telling(
         f"SELECT app_id, device_id, time, assumeNotNull({REQUEST_MS}) AS took_ms FROM z_stored_events"
         f" WHERE {{of}} AND name = 'http.client.request' AND ifNull({REQUEST_MS} >= 0, false)",
         "max(e.took_ms)",

@@ -284,7 +284,7 @@ class _Compiler:
 
     def _of_events(self, found: Dimension, test: Test) -> str:
         """What is told of a session by its events: by those of them that tell of it, and then by what they tell."""
-        source, limit, scope = of_events.SOURCES[found.name], self._limit(), self._bounds()
+        source, limit, scope = of_events.TELLINGS[found.name], self._limit(), self._bounds()
         told = of_events.sessions(scope, limit, source.events)
 
         def passing(condition: str) -> str:
