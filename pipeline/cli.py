@@ -29,8 +29,10 @@ from typer.core import TyperGroup
 from pipeline import __version__, wiring
 from pipeline.commands import (
     analyse,
+    check,
     dead_letters,
     demo,
+    erase,
     moves,
     operate,
     rebuild,
@@ -236,6 +238,8 @@ def sessions(
 
 app.command("dashboard")(serving.dashboard)
 app.command("receive")(serving.receive)
+app.command("check")(check.check)
+app.command("erase")(erase.erase)
 
 
 @app.command()

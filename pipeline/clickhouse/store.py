@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ from urllib3 import PoolManager
 from pipeline.clickhouse.blocks import compressed, middle_of
 from pipeline.clickhouse.cluster import Cluster
 from pipeline.clickhouse.codes import BUSY_CODES, REFUSED_CODES
+from pipeline.clickhouse.said import cause_of, said_by_server
 from pipeline.clickhouse.streamed import whole_rows
 from pipeline.errors import Terminal, Transient
 
@@ -129,6 +131,8 @@ class Store:
         }
         self.untaken: dict[str, str] = {}
         """Tables whose rows ClickHouse does not take just now, and what it says; they are tried again."""
+        self.failures: Counter[tuple[str, str]] = Counter()
+        """How often it did not take rows, by table and its name for the cause."""
         self._hosts = [(self._options["host"], self._options["port"]), *hosts]
         self._host = 0
         self.cluster = cluster(self.database) if cluster else None
@@ -297,6 +301,7 @@ class Store:
             except Unreachable as error:
                 tries += 1
                 self.untaken[table] = str(error)
+                self.failures[table, cause_of(str(error))] += 1
                 pause_s = _pause_s(tries)
                 log.warning(
                     "ClickHouse %s took no rows for %s (try %d, next in %.1f s): %s",
@@ -350,7 +355,7 @@ class Store:
 
     def _not_now(self, error: Error) -> str:
         if error.code is not None:
-            return str(error)
+            return said_by_server(str(error))
         said, first = str(error), error.__cause__ or error.__context__
         if said.startswith("Error HTTP"):
             # What the system said, without the layers of clients above it.
@@ -367,7 +372,7 @@ class Store:
         try:
             yield
         except Error as error:
-            message = str(error)
+            message = said_by_server(str(error))
             if error.code in REFUSED_CODES:
                 raise StatementFailed(message) from error
             # Without a code it is the transport, a proxy, or a server that is starting or stopping.

@@ -1,4 +1,5 @@
-"""What of the input comes in at all: the privacy rules and the sampling of each app, by the keys of records.
+"""What of the input comes in at all: the privacy rules and the sampling of each app, and what was erased, by the keys
+of records.
 
 Every role has the same one, made of the same settings: so they agree on each record.
 """
@@ -15,6 +16,7 @@ from pipeline.domain.privacy import Privacy, Rules, Samplings
 from pipeline.formats import registry
 from pipeline.formats.body_cleaner import BodyCleaner
 from pipeline.formats.bounded_cache import BoundedCache, SharedBound
+from pipeline.formats.erasure import Erasures
 from pipeline.formats.identity import KEPT_BYTES
 from pipeline.formats.native.cleaner import NOT_STRICT, Cleaner
 from pipeline.formats.native.key import key_of
@@ -41,7 +43,7 @@ _events = msgspec.json.Decoder(_Events).decode
 
 
 class Edge:
-    """The rules and rates of all apps. Pure, but for what it remembers."""
+    """The rules and rates of all apps, and what was erased. Pure, but for what it remembers."""
 
     def __init__(self, privacy: Privacy, samplings: Samplings, secret: str = "") -> None:
         self._privacy = privacy
@@ -58,6 +60,8 @@ class Edge:
         """The rules of all apps; None where they differ, or hash."""
         self.samples = any(each.sample_rate < 1 for each in (samplings.default, *samplings.by_app.values()))
         """Whether any app has a rate below 1."""
+        self.erasures = Erasures()
+        """Whoever finds out about one adds it."""
 
     def cleaner_of(self, key: bytes | None) -> Cleaner:
         """The rules of the app of a record's key; the default's where it names none."""

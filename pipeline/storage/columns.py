@@ -168,6 +168,7 @@ LEDGER_COLUMNS: tuple[tuple[str, str], ...] = (
     ("received", "UInt32"),
     ("refused", "UInt32"),
     ("sampled_out", "UInt32"),
+    ("erased", "UInt32"),
     ("app_id", _KEY),
     *KEPT_COLUMNS,
 )

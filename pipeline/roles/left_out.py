@@ -1,0 +1,59 @@
+"""Records of `sdk-events` of which nothing but a row of the ledger is stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.formats.edge import Edge, events_in
+from pipeline.formats.erasure import erasure_of, is_control
+from pipeline.roles.batch import Source
+from pipeline.roles.metrics import Metrics
+from pipeline.storage.kept import EVER, Keeping
+from pipeline.storage.rows import ledger_row
+
+
+class LeftOut:
+    """Finds them, and counts what is in them. Pure, but for the counters and what was erased."""
+
+    def __init__(self, edge: Edge, keeping: Keeping, metrics: Metrics) -> None:
+        self._edge = edge
+        self._keeping = keeping
+        self._metrics = metrics
+
+    @property
+    def may_be_some(self) -> bool:
+        """Whether there can be any but those that ask for something to be erased."""
+        return self._edge.samples or bool(self._edge.erasures)
+
+    def row(self, source: Source, record: Any, offset: int, came_ms: int) -> bytes | None:
+        """The ledger row of a record whose device is sampled out, or that was erased and comes again; None for the
+        others, and for what asks for something to be erased."""
+        is_out = self._edge.is_out(record.key)
+        if not is_out and (
+            record.key is None
+            or is_control(record.value)
+            or not self._edge.erasures.takes(record.key, record.value, came_ms)
+        ):
+            return None
+        count = events_in(record.value)
+        counter = self._metrics.sampled_out if is_out else self._metrics.erased
+        counter.labels(source.topic).inc(count)
+        app_id = record.key.partition(b"/")[0].decode("utf-8", "replace")
+        return ledger_row(
+            *source,
+            offset,
+            received=count,
+            refused=0,
+            sampled_out=count if is_out else 0,
+            erased=0 if is_out else count,
+            app_id=app_id,
+            kept=self._keeping.events_of(app_id, record.timestamp),
+        )
+
+    def asked(self, source: Source, record: Any, offset: int) -> bytes | None:
+        """The ledger row of a record that asks for a device to be erased, which from now on is; None for others."""
+        asked = erasure_of(record.key, record.value, record.timestamp, source.partition, offset)
+        if asked is None:
+            return None
+        self._edge.erasures.add(asked)
+        return ledger_row(*source, offset, received=0, refused=0, kept=EVER)
