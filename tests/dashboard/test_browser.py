@@ -206,6 +206,33 @@ def test_the_builder_suggests_what_is_stored(browser: Browser, recordings: Stage
     assert browser.complaints() == []
 
 
+def test_the_builder_knows_times_and_numbers_of_events(browser: Browser) -> None:
+    text = (
+        "has app.widget.click then not http.client.request within 2s and has at least 3 of app.crash within 1m"
+        " and session.started_at >= -7d and session.duration_ms > 5m"
+    )
+    browser.look("light", WIDE)
+    browser.open(f"/sessions?{urlencode({'app': APP, 'filter': text})}")
+    browser.one("#build").click()
+    browser.one("#builder fieldset")
+    field = browser.one("#filter")
+    within = [each for each in browser.all('[aria-label="Within"]') if each.is_displayed()]
+    assert [each.get_attribute("value") for each in within] == ["2s", "1m"]
+    within[0].clear()
+    within[0].send_keys("1500ms")
+    Select(last(browser, "How often")).select_by_visible_text("at most")
+    wanted = text.replace("within 2s", "within 1s500ms").replace("at least 3", "at most 3")
+    browser.wait(lambda: field.get_attribute("value") == wanted.replace(" within 1m", ""))
+    browser.shoot("builder-times-light")
+    browser.script("arguments[0].value = 'app.id = \"x\" and app.versoin = 1'", field)
+    browser.script("arguments[0].dispatchEvent(new Event('change'))", field)
+    browser.wait(lambda: "app.version" in browser.one("#filter-error").text)
+    chosen = "return arguments[0].value.slice(arguments[0].selectionStart, arguments[0].selectionEnd)"
+    assert browser.script(chosen, field) == "app.versoin"
+    # The refusal is an answer of 400, of which the browser complains by itself.
+    assert all("400" in each for each in browser.complaints())
+
+
 def longest(recordings: Stage) -> str:
     """The recorded session with most events that fit one page."""
     (row,) = recordings.query(
