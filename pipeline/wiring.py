@@ -66,6 +66,12 @@ def options(settings: Settings) -> Options:
         personal=any(rules.keep for rules in (privacy.default, *privacy.by_app.values())),
         otlp_app_id=tuple(settings.otlp_app_id.split(",")),
         otlp_session_devices=settings.otlp_session_devices,
+        sentry_apps=tuple(
+            (project, app_id)
+            for project, _, app_id in (
+                pair.partition("=") for pair in settings.sentry_apps.split(",") if pair
+            )
+        ),
     )
 
 

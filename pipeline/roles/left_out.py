@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline.formats.edge import Edge, events_in
 from pipeline.formats.erasure import erasure_of, is_control
+from pipeline.formats.record_time import sampled_out_of
 from pipeline.roles.batch import Source
 from pipeline.roles.metrics import Metrics
 from pipeline.storage.kept import EVER, Keeping
@@ -22,7 +23,7 @@ class LeftOut:
 
     @property
     def may_be_some(self) -> bool:
-        """Whether there can be any but those that ask for something to be erased."""
+        """Whether there can be any but those that `told` knows."""
         return self._edge.samples or bool(self._edge.erasures)
 
     def row(self, source: Source, record: Any, offset: int, came_ms: int) -> bytes | None:
@@ -35,25 +36,41 @@ class LeftOut:
             or not self._edge.erasures.takes(record.key, record.value, came_ms)
         ):
             return None
+        if is_out:
+            return self._sampled_out(source, record, offset)
         count = events_in(record.value)
-        counter = self._metrics.sampled_out if is_out else self._metrics.erased
-        counter.labels(source.topic).inc(count)
-        app_id = record.key.partition(b"/")[0].decode("utf-8", "replace")
-        return ledger_row(
-            *source,
-            offset,
-            received=count,
-            refused=0,
-            sampled_out=count if is_out else 0,
-            erased=0 if is_out else count,
-            app_id=app_id,
-            kept=self._keeping.events_of(app_id, record.timestamp),
-        )
+        self._metrics.erased.labels(source.topic).inc(count)
+        return self._counted(source, record, offset, count, is_out=False)
 
-    def asked(self, source: Source, record: Any, offset: int) -> bytes | None:
-        """The ledger row of a record that asks for a device to be erased, which from now on is; None for others."""
+    def told(self, source: Source, record: Any, offset: int) -> bytes | None:
+        """The ledger row of what is refused as an envelope since it is none: of a record that asks for a device to be
+        erased, which from now on is; or in which the router tells how much it sampled out. None for others."""
+        if record.value is None and record.key is not None and sampled_out_of(record.headers):
+            # Of a device that is in by these settings: the router's are others.
+            return self._sampled_out(source, record, offset)
         asked = erasure_of(record.key, record.value, record.timestamp, source.partition, offset)
         if asked is None:
             return None
         self._edge.erasures.add(asked)
         return ledger_row(*source, offset, received=0, refused=0, kept=EVER)
+
+    def _sampled_out(self, source: Source, record: Any, offset: int) -> bytes:
+        told = sampled_out_of(record.headers) if record.value is None else 0
+        count = told or events_in(record.value)
+        self._metrics.sampled_out.labels(source.topic).inc(count)
+        return self._counted(source, record, offset, count, is_out=True)
+
+    def _counted(self, source: Source, record: Any, offset: int, count: int, *, is_out: bool) -> bytes:
+        app_id = record.key.partition(b"/")[0].decode("utf-8", "replace")
+        kept = self._keeping.events_of(app_id, record.timestamp)
+        out, erased = (count, 0) if is_out else (0, count)
+        return ledger_row(
+            *source,
+            offset,
+            received=count,
+            refused=0,
+            sampled_out=out,
+            erased=erased,
+            app_id=app_id,
+            kept=kept,
+        )

@@ -164,7 +164,7 @@ class Sink:
             cleaner = only or self._edge.cleaner_of(record.key)
             decoded = fault or native.decode(record.value, record.key, came_ms, cleaner)
             if isinstance(decoded, Rejected):
-                if fault is None and (row := self._left_out.asked(source, record, offset)):
+                if fault is None and (row := self._left_out.told(source, record, offset)):
                     making.ledger.append(row)
                     some_out = True
                     continue

@@ -331,7 +331,7 @@ def test_the_collector_writes_what_the_router_reads() -> None:
 
 
 def test_a_stop_leaves_time_for_what_receive_accepted() -> None:
-    longest_s = server.GRACE_S + kafka_writer._STOP_S
+    longest_s = load(environment("receive")).receive_drain_ms / 1_000 + server.GRACE_S + kafka_writer._STOP_S
     assert seconds(services()["receive"]["stop_grace_period"]) > longest_s
 
 

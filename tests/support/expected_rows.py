@@ -73,7 +73,9 @@ def as_row(app_id: str, device_id: str, session: Row) -> Row:
         "properties": user.get("properties", {}),
         **{column: resource.get(fact, "") for column, fact in _FACTS.items()},
         "os_name": _SPELLED.get(resource.get("os.name", ""), resource.get("os.name", "")),
-        "device_model": resource.get("device.model.name") or resource.get("device.model.identifier", ""),
+        "device_model": resource.get("device.model.name")
+        or resource.get("device.model.identifier")
+        or resource.get("user_agent.name", ""),
         "resource": resource,
     }
 

@@ -73,6 +73,7 @@ class Stack:
             "PIPELINE_KAFKA_BOOTSTRAP": broker.bootstrap,
             "PIPELINE_CLICKHOUSE_URL": f"{clickhouse.url}/test_{uuid4().hex[:12]}",
             "PIPELINE_KAFKA_SESSION_TIMEOUT": f"{SESSION_TIMEOUT_S}s",
+            "PIPELINE_RECEIVE_DRAIN": "0s",
             **settings,
         }
         self.worker_settings: dict[str, str] = {}
