@@ -24,6 +24,7 @@ from pipeline.dashboard.pages.export import Export, ExportPage
 from pipeline.dashboard.pages.filters import FilterPages
 from pipeline.dashboard.pages.find import FindPage
 from pipeline.dashboard.pages.health import HealthPage
+from pipeline.dashboard.pages.network import NetworkPage
 from pipeline.dashboard.pages.pipeline import PipelinePage
 from pipeline.dashboard.pages.session import SessionPage
 from pipeline.dashboard.pages.sessions import SessionsPage
@@ -41,6 +42,7 @@ _NAVIGATION: Mapping[str, str] = {
     "/sessions": "Sessions",
     "/users": "Users",
     "/health": "Release health",
+    "/network": "Requests",
     "/pipeline": "Pipeline",
 }
 """The pages that every page leads to, in this order, and how they are called."""
@@ -94,6 +96,7 @@ def application(parts: Parts) -> Starlette:
         ("/export/sessions", ExportPage(reader, parts.export).show, "GET"),
         ("/health", health.show, "GET"),
         ("/health/retention", health.retention, "GET"),
+        ("/network", NetworkPage(reader).show, "GET"),
         ("/pipeline", pipeline.show, "GET"),
         ("/pipeline/ledger", pipeline.ledger, "GET"),
         ("/filter/dimensions.json", filters.dimensions, "GET"),

@@ -53,7 +53,26 @@ def of_exception(exception_type: str, message: str, condition: Filter) -> str | 
 
 
 def of_request(request: str, status: str, condition: Filter) -> str | None:
-    """The filter for sessions with a failed request, as `failures.failing_requests` names them."""
+    """The filter for sessions with such a request, as `failures.failing_requests` and `endpoints` name them.
+
+    Of any status where that is empty.
+    """
+    tests = _of_address(request)
+    if status:
+        tests.append(Test("http.response.status_code" if status.isdigit() else "error.type", "eq", status))
+    return _written(HasEvent("http.client.request", tuple(tests)), condition)
+
+
+def of_requests_that_fail(request: str, condition: Filter) -> str | None:
+    """The filter for sessions in which such a request failed, whatever its status."""
+    tests = _of_address(request)
+    failed = (Test("http.response.status_code", "gte", 400), Test("error.type", "exists"))
+    return _written(
+        AnyOf(tuple(HasEvent("http.client.request", (*tests, each)) for each in failed)), condition
+    )
+
+
+def _of_address(request: str) -> list[Test]:
     method, _, place = request.rpartition(" ")
     host, slash, path = place.partition("/")
     # Numbers and ids were taken out of the path.
@@ -62,9 +81,7 @@ def of_request(request: str, status: str, condition: Filter) -> str | None:
     tests = [Test("http.request.method", "eq", method)] if method else []
     if host and len(pattern) <= MAX_PATTERN:
         tests.append(Test("url.full", "matches", pattern))
-    if status:
-        tests.append(Test("http.response.status_code" if status.isdigit() else "error.type", "eq", status))
-    return _written(HasEvent("http.client.request", tuple(tests)), condition)
+    return tests
 
 
 _CRASHED = AnyOf(

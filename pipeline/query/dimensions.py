@@ -13,24 +13,25 @@ from typing import Literal, NamedTuple, TypedDict, Unpack
 
 from pipeline.domain.event import APPEARANCES, COUNTERS
 from pipeline.domain.session import End, Start
+from pipeline.domain.systems import OS_NAMES
 
 Group = Literal["app", "device", "user", "session"]
 Type = Literal["string", "number", "boolean", "time", "choice", "list", "id"]
 
 _EQUALITY = ("eq", "not", "in")
 _TEXT = ("contains", "matches")
-_ORDER = ("gt", "gte", "lt", "lte", "between")
+ORDER_OPERATORS = ("gt", "gte", "lt", "lte", "between")
 OPERATORS: Mapping[Type, tuple[str, ...]] = {
     "string": (*_EQUALITY, *_TEXT, "exists"),
     "choice": _EQUALITY,
     "id": _EQUALITY,
     "boolean": ("eq", "not"),
-    "number": (*_EQUALITY, *_ORDER),
-    "time": _ORDER,
+    "number": (*_EQUALITY, *ORDER_OPERATORS),
+    "time": ORDER_OPERATORS,
     "list": (*_EQUALITY, *_TEXT, "exists"),
 }
 """By type. A list passes where any of its items passes; `not` where none is equal."""
-KEYED_OPERATORS = (*_EQUALITY, *_TEXT, *_ORDER, "exists")
+KEYED_OPERATORS = (*_EQUALITY, *_TEXT, *ORDER_OPERATORS, "exists")
 """Of values under a key that the user names (properties, resource, attributes of events): text that may be a number."""
 
 
@@ -59,6 +60,10 @@ class Dimension:
     """Within a sentence."""
     is_version: bool = False
     """Its values have the order of versions."""
+    is_duration: bool = False
+    """Of a number: milliseconds, which a filter may have as a duration (`5m`)."""
+    is_caseless: bool = False
+    """SDKs write the same in different cases: filters do not tell `Android` from `android`."""
     points_out: bool = False
     """Few sessions share a value: there is nothing to choose from, and where a test for one has to pass, only few
     devices are worth reading."""
@@ -66,6 +71,8 @@ class Dimension:
     @property
     def is_suggested(self) -> bool:
         """Whether values are suggested that were stored lately."""
+        if not self.sql and self.name not in SCREENS:
+            return False
         return self.type in ("string", "list") and bool(self.operators) and not self.points_out
 
     @property
@@ -93,7 +100,13 @@ class _More(TypedDict, total=False):
     split: str
     split_label: str
     is_version: bool
+    is_duration: bool
+    is_caseless: bool
     points_out: bool
+
+
+_VERSION_OPERATORS = (*_EQUALITY, *_TEXT, *ORDER_OPERATORS, "exists")
+"""Of versions, which are ordered as such."""
 
 
 def _of(group: Group, name: str, label: str, type: Type, sql: str, **more: Unpack[_More]) -> Dimension:
@@ -118,19 +131,36 @@ _EXITS = ("out_of_memory", "user_terminated", "unknown")
 USER = "user.id"
 """All users of a session."""
 FIRST, STITCHED_LENGTH = "session.first", "session.stitched_length"
-"""These two need more than the session's own row; their SQL is in `filters.sql`."""
+"""These two need the other sessions of the device; their SQL is in `filters.sql`."""
+FIRST_SCREEN, LAST_SCREEN = "session.first_screen", "session.last_screen"
+CONNECTION, SLOWEST_REQUEST = "session.connection", "session.slowest_request_ms"
+SCREENS = (FIRST_SCREEN, LAST_SCREEN)
+OF_EVENTS = (FIRST_SCREEN, LAST_SCREEN, CONNECTION, SLOWEST_REQUEST)
+"""These need the events of the session; their SQL is in `filters.of_events`."""
+_CONNECTIONS = ("wifi", "cell", "wired", "unavailable", "unknown")
+"""OpenTelemetry's `network.connection.type`."""
+_OS_NAME = (
+    f"transform(lower(os_name), {[name.lower() for name in OS_NAMES]}, {list(OS_NAMES)}, toString(os_name))"
+)
+"""Sessions that were written before there was one spelling have it as their SDK did."""
 
 _ALL = (
     # Metrics are those of one app.
     _of("app", "app.id", "App", "string", "app_id"),
-    _of("app", "app.version", "App version", "string", "app_version", split="app_version", is_version=True),
+    _of(
+        "app", "app.version", "App version", "string", "app_version",
+        split="app_version", is_version=True, operators=_VERSION_OPERATORS,
+    ),
     _of(
         "app", "app.build", "App build", "string", "app_build",
-        split="app_build", split_label="build", is_version=True,
+        split="app_build", split_label="build", is_version=True, operators=_VERSION_OPERATORS,
     ),
     _of("app", "app.environment", "Environment", "string", "environment", split="environment"),
     _of("app", "sdk.name", "SDK", "string", "sdk_name", split="sdk_name"),
-    _of("app", "sdk.version", "SDK version", "string", "sdk_version", split="sdk_version", is_version=True),
+    _of(
+        "app", "sdk.version", "SDK version", "string", "sdk_version",
+        split="sdk_version", is_version=True, operators=_VERSION_OPERATORS,
+    ),
     _of("device", "device.id", "Device id", "string", "device_id", points_out=True),
     _of(
         "device", "device.manufacturer", "Manufacturer", "string", "device_manufacturer",
@@ -142,13 +172,15 @@ _ALL = (
     ),
     # No filter of its own: the two below say the same.
     _of(
-        "device", "", "OS and its version", "string", "trimBoth(concat(os_name, ' ', os_version))",
+        "device", "", "OS and its version", "string", f"trimBoth(concat({_OS_NAME}, ' ', os_version))",
         operators=(), split="os", split_label="system and its version",
     ),
-    _of("device", "os.name", "OS", "string", "os_name", split="os_name", split_label="system"),
+    _of(
+        "device", "os.name", "OS", "string", _OS_NAME, split="os_name", split_label="system", is_caseless=True
+    ),
     _of(
         "device", "os.version", "OS version", "string", "os_version",
-        split="os_version", split_label="system version", is_version=True,
+        split="os_version", split_label="system version", is_version=True, operators=_VERSION_OPERATORS,
     ),
     # OpenTelemetry's name; it is there where the SDK or a collector puts it into the resource.
     _of("device", "device.country", "Country", "string", "resource['geo.country.iso_code']", split="country"),
@@ -185,7 +217,11 @@ _ALL = (
     _of("session", "session.started_at", "Started at", "time", "started_at"),
     _of("session", "session.ended_at", "Ended at", "time", "ended_at"),
     _of("session", "session.last_event_at", "Last event at", "time", "last_event_at"),
-    _of("session", "session.duration_ms", "Duration (ms)", "number", "duration_ms"),
+    _of("session", "session.duration_ms", "Duration", "number", "duration_ms", is_duration=True),
+    _of("session", FIRST_SCREEN, "First screen", "string", ""),
+    _of("session", LAST_SCREEN, "Last screen", "string", ""),
+    _of("session", CONNECTION, "Connection", "list", "", suggestions=_CONNECTIONS, is_caseless=True),
+    _of("session", SLOWEST_REQUEST, "Slowest request", "number", "", is_duration=True),
     _of("session", "session.stitched_index", "Place in the stitched session", "number", "stitched_index"),
     _of("session", STITCHED_LENGTH, "Sessions in the stitched session", "number", ""),
     _of("session", "session.event_count", "Events", "number", "event_count"),

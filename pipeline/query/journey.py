@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.query.filters.of_events import REQUEST_MS
 from pipeline.query.kept import IS_KEPT
 from pipeline.query.session_range import time_text
 from pipeline.query.statement import Statement
@@ -31,6 +32,8 @@ _SHORT = (
     " concat(substringUTF8(v, 1, {shown:UInt32}), '…'), v)), attributes)"
 )
 
+NO_MASK = Statement("toUInt64(0)")
+"""Of no filter."""
 LAST_MS = 10_413_792_000_000
 """After every event: what ends the last session of a device."""
 
@@ -83,15 +86,29 @@ def events(app_id: str, device_id: str, start_ms: int, end_ms: int, *, skip: int
     )
 
 
-def marks(app_id: str, device_id: str, start_ms: int, end_ms: int, *, search: str = "") -> Statement:
+def marks(
+    app_id: str,
+    device_id: str,
+    start_ms: int,
+    end_ms: int,
+    *,
+    search: str = "",
+    mask: Statement = NO_MASK,
+) -> Statement:
     """All of a session's events in order, each with little: what a timeline draws, and what matches a search.
+
+    `mask` is what `matches.event_mask` gave. Of requests `took_ms` says how long they took, NULL where it is not known,
+    and `is_begin` whether the event is at their beginning; else it is at their end.
 
     `arrived_after_later` says that an event which comes after it in time had arrived before it, in an earlier record:
     within one record the SDK's own order says nothing of arrival.
     """
     return Statement(
         "SELECT event_id, toUnixTimestamp64Milli(time) AS time_ms, name, kind, counters, exit_reason, what,"
-        " found, place > later AS arrived_after_later FROM (SELECT event_id, time, name, kind, rank, seq,"
+        " found, mask, took_ms, is_begin, place > later AS arrived_after_later"
+        f" FROM (SELECT event_id, time, name, kind, rank, seq, {mask.sql} AS mask,"
+        f" if(name = 'http.client.request', {REQUEST_MS}, NULL) AS took_ms,"
+        " attributes['duration_ms'] != '' AS is_begin,"
         " counters, exit_reason, substringUTF8(what, 1, 160) AS what, offset AS place,"
         " min(offset) OVER (ORDER BY time, rank, seq, event_id"
         " ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS later,"
@@ -101,7 +118,7 @@ def marks(app_id: str, device_id: str, start_ms: int, end_ms: int, *, search: st
         " OR arrayExists(k -> positionCaseInsensitiveUTF8(k, {search:String}) > 0, mapKeys(attributes)))"
         f" AS found FROM narrated_events AS narrated WHERE {_IN_SESSION}) {_ORDER}"
         f" LIMIT {MAX_MARKS}",
-        {**_span(app_id, device_id, start_ms, end_ms), "search": search},
+        {**_span(app_id, device_id, start_ms, end_ms), "search": search, **mask.parameters},
     )
 
 

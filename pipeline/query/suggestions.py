@@ -6,7 +6,7 @@ dashboard shows of them it escapes, like every text that a device or a user chos
 
 from __future__ import annotations
 
-from pipeline.query.dimensions import KEYED, dimension
+from pipeline.query.dimensions import KEYED, SCREENS, dimension
 from pipeline.query.filters.tree import FilterError
 from pipeline.query.statement import Statement
 
@@ -17,6 +17,8 @@ LONGEST = 200
 _MOST_NAMES = 500
 _DAYS = 30
 """Up to the newest session."""
+_SAMPLE_SCREENS = 100_000
+"""Views read: of each no more than its name."""
 _SAMPLE_KEYS, _SAMPLE_VALUES = 2_000, 300
 """Events read: crash reports with every thread are large, and values bring all of them."""
 
@@ -38,6 +40,12 @@ def values_of(app_id: str, name: str) -> Statement:
     found = dimension(name)
     if found is None or not found.is_suggested:
         raise FilterError(f"no values are suggested for {name[:80]!r}")
+    if found.name in SCREENS:
+        return _often(
+            f"SELECT label AS word FROM z_notable_event_rows WHERE {_APP} AND subject = 'view'"
+            f" AND toDate32(raw_time) >= toDate32({_LATELY}) LIMIT {_SAMPLE_SCREENS}",
+            {"app": app_id},
+        )
     if found.key is not None:
         return _of_sessions(app_id, f"{found.sql}[{{key:String}}]", {"key": found.key})
     return _of_sessions(app_id, f"arrayJoin({found.sql})" if found.type == "list" else found.sql, {})

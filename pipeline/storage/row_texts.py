@@ -8,6 +8,7 @@ from typing import NamedTuple
 import msgspec
 import orjson
 
+from pipeline.domain.systems import os_spelling
 from pipeline.formats.bounded_cache import BoundedCache
 from pipeline.formats.limits import FIRST_STORED_MS, LAST_STORED_MS
 from pipeline.storage.columns import RESOURCE_FACTS
@@ -29,6 +30,8 @@ def _make_resource(canonical: str) -> ResourceTexts:
         column: next((facts[name] for name in names if facts.get(name)), "")
         for column, names in RESOURCE_FACTS.items()
     }
+    # The resource keeps it as it came.
+    columns["os_name"] = os_spelling(columns["os_name"])
     texts = [f'"{name}":{quoted(value)}' for name, value in columns.items()]
     return ResourceTexts(f'{",".join(texts)},"resource":{canonical}', quoted(columns["app_version"]))
 

@@ -126,16 +126,28 @@ def test_from_a_filter_to_the_failing_request(browser: Browser, recordings: Stag
     listed = browser.driver.current_url
     assert parse_qs(urlsplit(listed).query) == {"app": [APP], "filter": [FILTER]}, "nothing that says nothing"
     rows = browser.all("td.began a")
-    shown = [str(row.get_attribute("href")).rpartition("/")[2] for row in rows]
+    shown = [urlsplit(str(row.get_attribute("href"))).path.rpartition("/")[2] for row in rows]
     assert shown == [row["session_id"] for row in expected]
 
     rows[0].click()
     browser.one(".chart canvas")
-    opened = browser.driver.current_url
+    opened = browser.driver.current_url.split("#")[0]
+    # It opens at the first of the two events that the filter asks for; both are marked.
+    marked = browser.all(".events > li.match")
+    assert [each.find_element(By.CSS_SELECTOR, ".what").text.partition(" ")[0] for each in marked][
+        -1
+    ] == "crash:"
+    assert len(marked) == 2 and "current" in str(marked[0].get_attribute("class"))
+    in_sight = (
+        "const box = arguments[0].getBoundingClientRect(); return box.top >= 0 && box.bottom <= innerHeight"
+    )
+    line = marked[0].find_element(By.TAG_NAME, "summary")
+    browser.wait(lambda: browser.script(in_sight, line))
+    browser.shoot("match-light")
     what = [(row, row.find_element(By.CSS_SELECTOR, ".what").text) for row in browser.all(".events > li")]
     crash = next(place for place, (_, text) in enumerate(what) if text.startswith("crash: "))
     failed = [row for row, text in what[:crash] if "→" in text and "fault" in str(row.get_attribute("class"))]
-    failed[-1].find_element(By.TAG_NAME, "summary").click()
+    assert failed[-1] == marked[0], "it is open already"
     details = browser.wait(lambda: failed[-1].find_element(By.CSS_SELECTOR, "details[open]").text)
     assert "http.client.request" in details and "url.full" in details
     assert "ended the session" in what[crash][0].text
@@ -192,6 +204,33 @@ def test_the_builder_suggests_what_is_stored(browser: Browser, recordings: Stage
     )
     assert set(suggested("Value")) == {row["app_version"] for row in stored}
     assert browser.complaints() == []
+
+
+def test_the_builder_knows_times_and_numbers_of_events(browser: Browser) -> None:
+    text = (
+        "has app.widget.click then not http.client.request within 2s and has at least 3 of app.crash within 1m"
+        " and session.started_at >= -7d and session.duration_ms > 5m"
+    )
+    browser.look("light", WIDE)
+    browser.open(f"/sessions?{urlencode({'app': APP, 'filter': text})}")
+    browser.one("#build").click()
+    browser.one("#builder fieldset")
+    field = browser.one("#filter")
+    within = [each for each in browser.all('[aria-label="Within"]') if each.is_displayed()]
+    assert [each.get_attribute("value") for each in within] == ["2s", "1m"]
+    within[0].clear()
+    within[0].send_keys("1500ms")
+    Select(last(browser, "How often")).select_by_visible_text("at most")
+    wanted = text.replace("within 2s", "within 1s500ms").replace("at least 3", "at most 3")
+    browser.wait(lambda: field.get_attribute("value") == wanted.replace(" within 1m", ""))
+    browser.shoot("builder-times-light")
+    browser.script("arguments[0].value = 'app.id = \"x\" and app.versoin = 1'", field)
+    browser.script("arguments[0].dispatchEvent(new Event('change'))", field)
+    browser.wait(lambda: "app.version" in browser.one("#filter-error").text)
+    chosen = "return arguments[0].value.slice(arguments[0].selectionStart, arguments[0].selectionEnd)"
+    assert browser.script(chosen, field) == "app.versoin"
+    # The refusal is an answer of 400, of which the browser complains by itself.
+    assert all("400" in each for each in browser.complaints())
 
 
 def longest(recordings: Stage) -> str:
@@ -371,7 +410,8 @@ def pages(recordings: Stage) -> dict[str, str]:
         "sessions": f"/sessions?app={APP}",
         "session": f"/sessions/{crashed['session_id']}",
         "timeline": f"/timeline?{urlencode({'app': APP, 'user': crashed['user_id']})}",
-        "health": f"/health?{urlencode({'app': APP, 'by': 'os', 'a': 'android 33', 'b': 'android 27'})}",
+        "health": f"/health?{urlencode({'app': APP, 'by': 'os', 'a': 'Android 33', 'b': 'Android 27'})}",
+        "network": f"/network?{urlencode({'app': APP, 'from': '2025-01-01'})}",
         "pipeline": "/pipeline",
         "stitched": f"/stitched/{crashed['stitched_session_id']}",
         "users": f"/users?app={APP}",

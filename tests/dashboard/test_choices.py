@@ -200,6 +200,10 @@ def test_suggestions_are_what_is_stored(client: TestClient, stage: Stage) -> Non
 
     shop, of_shop = "org.example.shop", "app_id = 'org.example.shop' AND started_at > '2026-01-01'"
     assert set(words(app=shop, dimension="app.version")) == stored("app_version", "sessions", of_shop)
+    views = "app_id = 'org.example.shop' AND name = 'app.screen.view' AND time > '2026-01-01'"
+    screens = stored("attributes['app.screen.name']", "events", views)
+    for dimension in ("session.first_screen", "session.last_screen"):
+        assert set(words(app=shop, dimension=dimension)) == screens
     keys = stored("arrayJoin(mapKeys(properties))", "sessions", of_shop)
     assert keys and set(words(app=shop, dimension="user.property.")) == keys
     key = sorted(keys)[0]
@@ -214,7 +218,9 @@ def test_suggestions_are_what_is_stored(client: TestClient, stage: Stage) -> Non
     )
 
 
-@pytest.mark.parametrize("name", ["", "user.id", "session.id", "session.duration_ms", "nope", "1 OR 1=1"])
+@pytest.mark.parametrize(
+    "name", ["", "user.id", "session.connection", "session.id", "session.duration_ms", "nope", "1 OR 1=1"]
+)
 def test_nothing_is_suggested_where_there_is_nothing_to_choose(client: TestClient, name: str) -> None:
     answer = client.get("/filter/suggestions.json", params={"dimension": name})
     assert answer.status_code == 400 and name in answer.json()["error"]

@@ -72,6 +72,12 @@ FILTERS = {
     "no event": "has app.never",
     "stitched": "session.stitched_length > 1",
     "first": "session.first = true",
+    "in time": "has app.screen.view then not app.crash within 10s",
+    "counted": "has at least 2 of app.screen.view within 1m",
+    "version": 'app.version >= "1.0.5"',
+    "screen": 'session.last_screen = "nowhere"',
+    "connection": 'session.connection = "cell"',
+    "request": "session.slowest_request_ms > 1s",
 }
 ATTRIBUTE = {"event": "app.crash", "attribute": "exception.type"}
 PAGES: Mapping[str, Visit] = {
@@ -108,6 +114,7 @@ PAGES: Mapping[str, Visit] = {
     "health, filtered": _page("/health", app=APP, filter=FILTERS["event"], **WEEK),
     "two releases": _page("/health", app=APP, by="app_version", a="1.0", b="1.1", **WEEK),
     "retention": _page("/health/retention", app=APP, **WEEK),
+    "requests": _page("/network", app=APP, **DAY),
     "pipeline": _page("/pipeline"),
     "ledger": _page("/pipeline/ledger"),
     "dimensions": _page("/filter/dimensions.json"),
@@ -128,6 +135,9 @@ QUESTIONS: Mapping[str, str] = {
         ("top_crashes", ""),
         ("failing_requests", ""),
         ("cold_starts", ""),
+        ("screen_views", ""),
+        ("requests_between", ""),
+        ("endpoints", ""),
         ("restated_sessions", ""),
         ("unrestated_sessions", ""),
         ("late_events", ""),

@@ -82,6 +82,7 @@ def test_nothing_is_shown_without_the_password(guarded: TestClient) -> None:
         "/find",
         "/open",
         "/health",
+        "/network",
         "/pipeline",
         "/pipeline/ledger",
         "/sessions/x/event",

@@ -125,7 +125,7 @@ def test_failures_lead_to_their_sessions(client: TestClient, stage: Stage) -> No
 
 def test_what_no_filter_can_say_leads_nowhere() -> None:
     assert leads.of_crash("unknown error", "", EVERYTHING) is None
-    assert leads.of_group("os", "android 33", EVERYTHING) is None
+    assert leads.of_group("os", "Android 33", EVERYTHING) is None
     assert leads.of_group("app_version", "x" * 5_000, EVERYTHING) is None
     assert leads.of_group("app_version", "1", parse(" and ".join(["session.live = true"] * 200))) is None
     assert leads.of_group("persona", "", EVERYTHING) == "not user.persona exists"

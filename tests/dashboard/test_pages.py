@@ -64,6 +64,7 @@ def addresses(stage: Stage) -> Iterator[str]:
     )
     yield f"/find?{urlencode({'q': hostile.SCRIPT})}"
     yield f"/health?{urlencode({'app': hostile.APP})}"
+    yield f"/network?{urlencode({'app': hostile.APP, 'from': '2020-01-01'})}"
     yield f"/health?{urlencode({'app': hostile.APP, 'by': 'persona', 'a': hostile.SCRIPT, 'b': ''})}"
     yield f"/health?{urlencode({'app': hostile.APP, 'property': hostile.SCRIPT, 'a': hostile.QUOTES, 'b': 'x'})}"
     # The days on which it was there.
@@ -102,6 +103,7 @@ def test_hostile_words_in_the_address_are_escaped(client: TestClient) -> None:
         "/sessions",
         "/timeline",
         "/health",
+        "/network",
         "/stitched",
         "/users",
         "/timeline/events",
@@ -271,7 +273,7 @@ def test_what_is_not_there_is_told(client: TestClient) -> None:
 def test_a_new_database_says_what_to_do(database_url: str) -> None:
     with staged(database_url) as empty:
         client = TestClient(application(parts(empty.settings, empty.store, "", frozenset())))
-        for path in ("/sessions", "/health", "/timeline"):
+        for path in ("/sessions", "/health", "/timeline", "/network"):
             assert "session-pipeline simulate" in client.get(path).text, path
         for path in ("/pipeline", "/pipeline/ledger"):
             assert client.get(path).status_code == 200

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import orjson
@@ -13,8 +16,12 @@ import pytest
 
 from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store
+from pipeline.dashboard.pages.sessions import EXAMPLES
+from pipeline.domain.event import APPEARANCES, VIEWS, Event, Kind
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.query import first_look
+from pipeline.query.filters.sql import where
+from pipeline.query.filters.text_form import parse
 from pipeline.query.statement import Statement
 from pipeline.schema_files import schema_folder
 from pipeline.storage.kept import Kept
@@ -36,6 +43,36 @@ class Kitchen:
     def __init__(self, store: Store, traffic: Traffic) -> None:
         self._store = store
         self.sessions = [row for row in traffic.sessions if row["app_id"] == APP]
+        starts: dict[str, list[tuple[int, Row]]] = {}
+        for row in sorted(self.sessions, key=lambda row: row["started_at_ms"]):
+            starts.setdefault(row["device_id"], []).append((row["started_at_ms"], row))
+        places = {
+            event.id: event for (app, _), events in traffic.events.items() if app == APP for event in events
+        }
+        self.told: dict[str, list[tuple[Event, dict[str, Any]]]] = {}
+        """The events of each session in order, each with its attributes."""
+        for (app, device), native_event in traffic.attributes():
+            if app == APP:
+                event = places[native_event.id]
+                of_device = starts[device]
+                at = bisect_right(of_device, event.time_ms, key=lambda start: start[0])
+                told = orjson.loads(native_event.attributes)
+                self.told.setdefault(of_device[at - 1][1]["session_id"], []).append(
+                    (event, {"name": native_event.name, **told})
+                )
+        for of_session in self.told.values():
+            of_session.sort(key=lambda pair: pair[0])
+
+    def screens(self) -> Iterator[tuple[Row, list[tuple[int, str]]]]:
+        """Each session with its screens: when, and which."""
+        for row in self.sessions:
+            views = [
+                (event.time_ms, told["app.screen.name"], event.counters >> VIEWS & 1)
+                for event, told in self.told[row["session_id"]]
+                if event.counters >> VIEWS & 1 or event.counters >> APPEARANCES & 1
+            ]
+            has_named = any(named for *_, named in views)
+            yield row, [(at, screen) for at, screen, named in views if named or not has_named]
 
     def cook(self, number: int) -> list[Row]:
         return self.ask(Statement(RECIPES[number]))
@@ -72,7 +109,7 @@ def is_crashed(row: Row) -> bool:
 
 
 def test_there_are_as_many_as_it_says() -> None:
-    assert list(RECIPES) == list(range(1, 30)) and "Twenty-nine questions" in TEXT
+    assert list(RECIPES) == list(range(1, 31)) and "Thirty questions" in TEXT
 
 
 @pytest.mark.parametrize("number", RECIPES)
@@ -127,6 +164,107 @@ def test_crashed_sessions(kitchen: Kitchen) -> None:
 def test_the_crash_comes_last(kitchen: Kitchen) -> None:
     kinds = [row["kind"] for row in kitchen.cook(5)]
     assert {"crash", "exception"} & set(kinds[:5]), kinds
+
+
+def test_screens_are_shown_within_their_session(kitchen: Kitchen) -> None:
+    """Until the next screen or the end of the session: what a phone spends in a pocket is no time on a screen."""
+    views: Counter[str] = Counter()
+    shown_ms: Counter[str] = Counter()
+    for row, screens in kitchen.screens():
+        ends = [at for at, _ in screens[1:]] + [row["ended_at_ms"]]
+        assert len(screens) == row["view_count"]
+        for (at, screen), end in zip(screens, ends, strict=False):
+            views[screen] += 1
+            shown_ms[screen] += max(0, min(end, max(row["ended_at_ms"], at)) - at)
+    found = kitchen.cook(16)
+    assert {row["screen"]: int(row["views"]) for row in found} == views
+    assert {row["screen"]: row["hours"] for row in found} == {
+        screen: pytest.approx(ms / 3_600_000, abs=0.0051) for screen, ms in shown_ms.items()
+    }
+    assert sum(shown_ms.values()) <= sum(row["duration_ms"] for row in kitchen.sessions)
+
+
+def test_screens_at_the_crash_are_of_its_session(kitchen: Kitchen) -> None:
+    expected: Counter[str] = Counter()
+    for row, screens in kitchen.screens():
+        for event, _ in kitchen.told[row["session_id"]]:
+            before = [screen for at, screen in screens if at <= event.time_ms]
+            if event.kind in (Kind.CRASH, Kind.EXCEPTION) and before:
+                expected[before[-1]] += 1
+    assert {row["last_screen"]: int(row["crashes"]) for row in kitchen.cook(7)} == expected
+
+
+def test_requests_that_failed_before_a_crash_lead_to_sessions(kitchen: Kitchen) -> None:
+    device_of = {row["session_id"]: row["device_id"] for row in kitchen.sessions}
+    failed: dict[str, list[int]] = {}
+    for session_id, events in kitchen.told.items():
+        failed.setdefault(device_of[session_id], []).extend(
+            event.time_ms for event, _ in events if event.counters >> 4 & 1
+        )
+    expected = Counter(
+        {
+            session_id: sum(
+                event.time_ms - 60_000 <= at <= event.time_ms for at in failed[device_of[session_id]]
+            )
+            for session_id, events in kitchen.told.items()
+            for event, _ in events
+            if event.kind in (Kind.CRASH, Kind.EXCEPTION)
+        }
+    )
+    found = {row["session_id"]: int(row["failed_in_the_minute_before"]) for row in kitchen.cook(10)}
+    assert found == +expected != {}
+
+
+def test_the_funnel_is_of_screens(kitchen: Kitchen) -> None:
+    found = {row["furthest"]: int(row["devices"]) for row in kitchen.cook(17)}
+    assert {"Home", "Product", "Cart", "Checkout"} <= found.keys()
+    assert sum(found.values()) == len({row["device_id"] for row, screens in kitchen.screens() if screens})
+
+
+def test_variants_are_those_of_an_experiment(kitchen: Kitchen) -> None:
+    expected = Counter(row["properties"].get("experiment.checkout", "") for row in kitchen.sessions)
+    assert {row["variant"]: int(row["sessions"]) for row in kitchen.cook(19)} == expected
+    assert {"", "A", "B"} <= expected.keys()
+
+
+def test_endpoints(kitchen: Kitchen) -> None:
+    """The first twenty, by hand: how many, how many failed, and times as `quantileExact` takes them."""
+    took: dict[str, list[float]] = {}
+    failed: Counter[str] = Counter()
+    sessions: dict[str, set[str]] = {}
+    for session_id, events in kitchen.told.items():
+        for _, told in events:
+            if told["name"] != "http.client.request":
+                continue
+            address = urlsplit(told["url.full"])
+            path = re.sub(r"/[^/]*[0-9][^/]{4,}|/[0-9]+", "/{}", address.path)
+            request = f"{told['http.request.method']} {address.hostname}{path}"
+            took.setdefault(request, []).append(float(told["duration"]))
+            failed[request] += int(told.get("http.response.status_code", 0)) >= 400 or "error.type" in told
+            sessions.setdefault(request, set()).add(session_id)
+    found = kitchen.cook(30)
+    most = sorted(took, key=lambda request: (-len(took[request]), request))[:20]
+    assert [row["request"] for row in found] == most
+    for row in found:
+        times = sorted(took[row["request"]])
+        assert (int(row["requests"]), int(row["failures"]), int(row["sessions"])) == (
+            len(times),
+            failed[row["request"]],
+            len(sessions[row["request"]]),
+        )
+        assert [row["p50_ms"], row["p95_ms"], row["p99_ms"]] == [
+            times[int(level * len(times))] for level in (0.5, 0.95, 0.99)
+        ]
+    assert sum(failed.values()) > 5
+
+
+@pytest.mark.parametrize("words", EXAMPLES)
+def test_examples_of_filters_find_sessions(kitchen: Kitchen, words: str) -> None:
+    """But for what goes on just now: this traffic is over."""
+    condition = where(parse(EXAMPLES[words]))
+    sql = f"SELECT count() AS sessions FROM sessions WHERE {condition.sql}"
+    (row,) = kitchen.ask(Statement(sql, condition.parameters))
+    assert (int(row["sessions"]) > 0) is (words != "Live just now")
 
 
 def test_visits(kitchen: Kitchen) -> None:

@@ -154,7 +154,7 @@ def test_a_replayed_envelope_of_embraces_is_still_its_devices(stack: Stack, tmp_
             "client_session_id": "p1",
             "end_reason": "crash",
             "crash_count": 1,
-            "os_name": "android",
+            "os_name": "Android",
         }
         refused = stack.query("SELECT DISTINCT reason, key FROM dead_letters WHERE topic = 'embrace-events'")
         assert refused == [{"reason": "time_out_of_range", "key": "abc12/DE1CE"}]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 from uuid import uuid4
 
@@ -18,7 +20,9 @@ from pipeline.clickhouse.store import Store
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.query.dimensions import DIMENSIONS, KEYED
 from pipeline.query.filters.json_form import from_json
+from pipeline.query.filters.matches import first_match
 from pipeline.query.filters.regex import regex_fault
+from pipeline.query.filters.sequence import Moment
 from pipeline.query.filters.sql import FilterScope, where
 from pipeline.query.filters.text_form import parse, to_text
 from tests.support.filter_oracle import Document, World
@@ -94,6 +98,104 @@ def test_events_in_order(stored: Stored) -> None:
 
     check()
     assert told_apart[True] > told_apart.total() / 20, "filters that pass all or nothing show little"
+
+
+def test_how_long_ago_is_counted_from_the_moment_of_asking(stored: Stored) -> None:
+    """In the middle between two starts that are minutes apart, so that a test that takes its time sees the same."""
+    now_ms = time.time() * 1_000
+    starts = sorted(row["started_at_ms"] for row in stored.world.sessions)
+    apart = [pair for pair in pairwise(starts) if pair[1] - pair[0] > 600_000]
+    for before, after in apart[:: len(apart) // 5]:
+        ago_ms = round(now_ms - (before + after) / 2)
+        assert ago_ms > 0, "the sessions of this world are in the past"
+        found = stored.passing(
+            {"dimension": "session.started_at", "operator": "gte", "value": f"-{ago_ms}ms"}
+        )
+        assert found == {row["session_id"] for row in stored.world.sessions if row["started_at_ms"] >= after}
+    assert len(apart) > 10
+    every = {"dimension": "session.started_at", "operator": "between", "value": ["-36500d", "0s"]}
+    assert stored.passing(every) == {row["session_id"] for row in stored.world.sessions}
+
+
+def absent_steps(filter: Document) -> int:
+    """Bit i: the i-th step of a row is one that may not come."""
+    return sum(1 << place for place, step in enumerate(steps_of(filter)) if step.get("absent"))
+
+
+def steps_of(filter: Document) -> Iterator[Document]:
+    step = filter
+    while step:
+        yield step
+        step = step.get("then", {})
+
+
+@pytest.mark.parametrize(
+    ("filter", "passes"),
+    [
+        # a at 0 s and 100 s, b at 105 s, c at 106 s; then a at 200 s, and an end.
+        ({"event": "a", "then": {"event": "b", "within": "5s"}}, True),
+        ({"event": "a", "then": {"event": "b", "within": "4s999ms"}}, False),
+        ({"event": "a", "then": {"event": "c", "within": "5s"}}, False),
+        (
+            {"event": "a", "then": {"event": "b", "within": "5s", "then": {"event": "c", "within": "1s"}}},
+            True,
+        ),
+        ({"event": "b", "then": {"event": "a", "absent": True}}, False),
+        ({"event": "a", "then": {"event": "b", "absent": True}}, True),
+        ({"event": "c", "then": {"event": "b", "absent": True, "within": "1m"}}, True),
+        ({"event": "b", "then": {"event": "a", "absent": True, "within": "1m"}}, True),
+        ({"event": "b", "then": {"event": "a", "absent": True, "within": "95s"}}, False),
+        ({"event": "b", "then": {"event": "c", "absent": True, "then": {"event": "a"}}}, False),
+        ({"event": "c", "then": {"event": "b", "absent": True, "then": {"event": "a"}}}, True),
+        ({"event": "a", "at_least": 3}, True),
+        ({"event": "a", "at_least": 3, "within": "3m19s"}, False),
+        ({"event": "a", "at_least": 3, "within": "3m20s"}, True),
+        ({"event": "a", "at_least": 2, "within": "100s"}, True),
+        ({"event": "a", "exactly": 3}, True),
+        ({"event": "a", "at_most": 2}, False),
+        ({"event": "none", "at_most": 0}, True),
+        ({"event": "none", "exactly": 0}, True),
+        ({"event": "b", "exactly": 0}, False),
+    ],
+    ids=str,
+)
+def test_sequences_said_in_words(stored: Stored, filter: Document, passes: bool) -> None:
+    """One session whose events are known by heart: what SQL finds there, and which events a page would point at."""
+    mine = {row["session_id"] for row in stored.world.sessions if row["app_id"] == "by.heart"}
+    assert len(mine) == 1
+    assert (stored.passing(filter) & mine == mine) is passes
+    assert (stored.world.passing(filter) & mine == mine) is passes
+
+
+def test_the_first_events_that_match_are_a_match(stored: Stored) -> None:
+    """What a page points at: there where the session passes and nowhere else, and all of it is needed."""
+    pointed_at: Counter[int] = Counter()
+
+    @checked_examples(150)
+    @given(events(stored.words, following=3))
+    def check(document: Document) -> None:
+        filter = from_json(document)
+        for session in stored.world.sessions[::5]:
+            of_session = stored.world.events_of(session)
+            masks = [stored.world.mask(document, event) for event in of_session]
+            found = first_match(
+                filter,
+                [Moment(event["time_ms"], mask) for event, mask in zip(of_session, masks, strict=True)],
+            )
+            passes = stored.world.holds(document, of_session)
+            is_empty = {"exactly": 0, "at_least": 0}.items() & document.items() or "at_most" in document
+            assert bool(found) is passes or (is_empty and passes), document
+            pointed_at[len(found)] += 1
+            # They alone, with what may not come, are a match as well.
+            kept = [
+                event
+                for place, event in enumerate(of_session)
+                if place in found or masks[place] & absent_steps(document)
+            ]
+            assert not found or stored.world.holds(document, kept) or "exactly" in document, document
+
+    check()
+    assert pointed_at[0] and pointed_at[1] and pointed_at[2]
 
 
 def test_of_events_in_one_millisecond_the_order_says_which_is_later(stored: Stored) -> None:
@@ -217,7 +319,8 @@ def test_one_user_is_enough_to_read_few_events(stored: Stored) -> None:
 
     check()
     assert told_apart[True] > told_apart.total() / 20
-    sql = where(from_json({"all": [{"event": "app.crash"}, ids[0]]})).sql
+    someone = next(each for each in ids if each["value"])
+    sql = where(from_json({"all": [{"event": "app.crash"}, someone]})).sql
     assert (
         sql.count("(app_id, device_id) IN (SELECT app_id, device_id FROM sessions WHERE (has(user_ids, ") == 2
     )

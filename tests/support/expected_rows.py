@@ -27,6 +27,8 @@ _FACTS = {
     "sdk_name": "telemetry.sdk.name",
     "sdk_version": "telemetry.sdk.version",
 }
+_SPELLED = {"android": "Android", "ios": "iOS", "macos": "macOS", "windows": "Windows", "linux": "Linux"}
+"""What SDKs call a system, and what it is called here; the spellings that occur in tests."""
 _PLAIN = (
     *("status", "state", "start_reason", "end_reason", "exit_reason", "cold_start", "duration_ms"),
     *("client_session_id", "stitched_index", "event_count", *SHOWN_COUNTERS),
@@ -70,6 +72,7 @@ def as_row(app_id: str, device_id: str, session: Row) -> Row:
         "personas": user.get("personas", []),
         "properties": user.get("properties", {}),
         **{column: resource.get(fact, "") for column, fact in _FACTS.items()},
+        "os_name": _SPELLED.get(resource.get("os.name", ""), resource.get("os.name", "")),
         "device_model": resource.get("device.model.name")
         or resource.get("device.model.identifier")
         or resource.get("user_agent.name", ""),

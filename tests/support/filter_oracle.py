@@ -5,6 +5,7 @@ A filter comes as its JSON document, a session and an event as their rows of the
 
 from __future__ import annotations
 
+import math
 import re
 from bisect import bisect_right
 from collections import Counter
@@ -44,6 +45,9 @@ _RANKS = {
     "exit": 5,
     "passive": 6,
 }
+_VERSIONS = ("app.version", "app.build", "sdk.version", "os.version")
+_CASELESS = ("os.name", "session.connection")
+_VIEW_BIT, _APPEARANCE_BIT = 6, 8
 _NUMBER = re.compile(
     r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:inf|infinity|nan)", re.ASCII | re.IGNORECASE
 )
@@ -78,6 +82,12 @@ class World:
         """The ids of the sessions that pass."""
         return {row["session_id"] for row in self.sessions if self._passes(filter, row)}
 
+    def _screen(self, session: Row, place: int) -> str:
+        events = self.events_of(session)
+        named = [e for e in events if int(e["counters"]) >> _VIEW_BIT & 1]
+        shown = named or [e for e in events if int(e["counters"]) >> _APPEARANCE_BIT & 1]
+        return shown[place]["attributes"].get("app.screen.name", "") if shown else ""
+
     def events_of(self, session: Row) -> list[Row]:
         """In their order."""
         return self._events.get(session["session_id"], [])
@@ -90,15 +100,55 @@ class World:
         if "not" in filter:
             return not self._passes(filter["not"], session)
         if "event" in filter:
-            return self._holds(filter, self.events_of(session))
+            return self.holds(filter, self.events_of(session))
         return self._session_test(filter, session)
 
-    def _holds(self, wanted: Document, events: list[Row]) -> bool:
+    def mask(self, wanted: Document, event: Row) -> int:
+        """Bit i: the event is the i-th step."""
+        found, place, step = 0, 0, wanted
+        while step:
+            found |= _is(step, event) << place
+            place, step = place + 1, step.get("then", {})
+        return found
+
+    def holds(self, wanted: Document, events: list[Row]) -> bool:
+        """Whether these events, in order, are what is asked for."""
+        for key in ("at_least", "exactly", "at_most"):
+            if key in wanted:
+                return _counted(key, wanted, [event["time_ms"] for event in events if _is(wanted, event)])
+        # The places where the steps so far can have come to their end, and what may not come next.
+        ends: list[int] | None = None
+        barred: list[Document] = []
+        step: Document | None = wanted
+        within_ms: float = 0
+        while step:
+            within_ms = milliseconds(step["within"]) if "within" in step else math.inf
+            if step.get("absent"):
+                barred.append(step)
+            else:
+                hits = [place for place, event in enumerate(events) if _is(step, event)]
+                if ends is not None:
+                    hits = [
+                        place
+                        for place in hits
+                        if any(
+                            end < place
+                            and events[place]["time_ms"] - events[end]["time_ms"] <= within_ms
+                            and not any(
+                                _is(bar, event) for bar in barred for event in events[end + 1 : place]
+                            )
+                            for end in ends
+                        )
+                    ]
+                ends, barred = hits, []
+            step = step.get("then")
         return any(
-            event["name"] == wanted["event"]
-            and all(keyed(event["attributes"], test["attribute"], test) for test in wanted.get("tests", []))
-            and (not wanted.get("then") or self._holds(wanted["then"], events[place + 1 :]))
-            for place, event in enumerate(events)
+            not any(
+                _is(bar, event) and event["time_ms"] - events[end]["time_ms"] <= within_ms
+                for bar in barred
+                for event in events[end + 1 :]
+            )
+            for end in ends or []
         )
 
     def _session_test(self, test: Document, session: Row) -> bool:
@@ -106,7 +156,16 @@ class World:
         for start, column in (("user.property.", "properties"), ("resource.", "resource")):
             if name.startswith(start):
                 return keyed(session[column], name.removeprefix(start), test)
-        found = self._found(name, session)
+        found = self.found(name, session)
+        if found is None:  # no request of the session says how long it took
+            return bool(operator == "not")
+        if name in ("session.duration_ms", "session.slowest_request_ms"):
+            value = [_plain(each) for each in value] if isinstance(value, list) else _plain(value)
+        if name in _VERSIONS and operator in ("gt", "gte", "lt", "lte", "between"):
+            return found != "" and _version_passes(found, operator, value)
+        if name in _CASELESS and operator not in ("exists",):
+            found = [_small(each) for each in found] if isinstance(found, list) else _small(found)
+            value = f"(?i){value.removeprefix('(?i)')}" if operator == "matches" else _small(value)
         if name in ("session.started_at", "session.ended_at", "session.last_event_at"):
             value = [_ms(each) for each in value] if isinstance(value, list) else _ms(value)
         if name == "user.id" and operator != "exists":
@@ -119,11 +178,19 @@ class World:
             return any(compare(each, operator, value) for each in found)
         return found != "" if operator == "exists" else compare(found, operator, value)
 
-    def _found(self, name: str, session: Row) -> Any:
+    def found(self, name: str, session: Row) -> Any:
         if name == "session.first":
             return session["session_id"] in self._first
         if name == "session.stitched_length":
             return self._stitched[session["app_id"], session["device_id"], session["stitched_session_id"]]
+        if name in ("session.first_screen", "session.last_screen"):
+            return self._screen(session, 0 if name.endswith("first_screen") else -1)
+        if name == "session.connection":
+            told = {e["attributes"].get("network.connection.type", "") for e in self.events_of(session)}
+            return sorted({_small(each) for each in told} - {""})
+        if name == "session.slowest_request_ms":
+            requests = [e for e in self.events_of(session) if e["name"] == "http.client.request"]
+            return max((ms for ms in map(took_ms, requests) if ms is not None), default=None)
         if name == "session.live":
             return session["status"] == "open"
         if name == "user.property":
@@ -132,6 +199,84 @@ class World:
             return session["resource"].get("geo.country.iso_code", "")
         column = _COLUMNS.get(name) or name.removeprefix("session.")
         return session[f"{column}_ms"] if column.endswith("_at") else session[column]
+
+
+def _is(step: Document, event: Row) -> bool:
+    return event["name"] == step["event"] and all(
+        keyed(event["attributes"], test["attribute"], test) for test in step.get("tests", [])
+    )
+
+
+def _counted(key: str, wanted: Document, times: list[int]) -> bool:
+    number: int = wanted[key]
+    if key == "exactly":
+        return len(times) == number
+    if key == "at_most":
+        return len(times) <= number
+    if "within" not in wanted or number < 2:
+        return len(times) >= number
+    width = milliseconds(wanted["within"])
+    return any(sum(first <= time <= first + width for time in times) >= number for first in times)
+
+
+def took_ms(request: Row) -> float | None:
+    """How long a request took, by whichever of its attributes says so."""
+    told = request["attributes"]
+    for name in ("duration_ms", "duration"):
+        if told.get(name):
+            return _positive(_float(told[name]))
+    begin, end = _float(told.get("http.start_time", "")), _float(told.get("http.end_time", ""))
+    return None if begin is None or end is None else _positive(end - begin)
+
+
+def _positive(number: float | None) -> float | None:
+    return number if number is not None and number >= 0 else None
+
+
+def _float(text: str) -> float | None:
+    return float(text) if _NUMBER.fullmatch(text) else None
+
+
+def milliseconds(text: str) -> int:
+    """Of a duration like `1h30m`."""
+    units = {"w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
+    return sum(int(number) * units[unit] for number, unit in re.findall(r"(\d+)(ms|[wdhms])", text))
+
+
+def _plain(value: Any) -> Any:
+    return milliseconds(value) if isinstance(value, str) else value
+
+
+def _small(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_small(each) for each in value]
+    return "".join(chr(ord(char) + 32) if "A" <= char <= "Z" else char for char in value)
+
+
+def version_order(version: str) -> list[tuple[int, int, str]]:
+    """Places of a version: an end is above a word and below a number; zeros before one of them do not count."""
+    places: list[tuple[int, int, str]] = []
+    separated = True
+    for digits, word, between in re.findall(r"([0-9]+)|([^0-9._+ ]+)|([._+ ]+)", version):
+        if between:
+            separated = True
+            continue
+        if word:
+            while places and places[-1] == (2, 0, "~"):
+                places.pop()
+            places.append((0, 0, word))
+        else:
+            # Zeros that nothing parts from what is before them are a part of it.
+            places.append((2, int(digits), "~" if separated and places and not int(digits) else ""))
+        separated = False
+    while places and places[-1] == (2, 0, "~"):
+        places.pop()
+    return [*((kind, number, text.replace("~", "")) for kind, number, text in places), (1, 0, "")]
+
+
+def _version_passes(found: str, operator: str, value: Any) -> bool:
+    wanted = [version_order(each) for each in value] if isinstance(value, list) else version_order(value)
+    return compare(version_order(found), operator, wanted)
 
 
 def keyed(values: dict[str, str], key: str, test: Document) -> bool:
@@ -143,6 +288,8 @@ def keyed(values: dict[str, str], key: str, test: Document) -> bool:
         return not keyed(values, key, {"operator": "eq", "value": value})
     if key not in values:
         return False
+    if operator in ("gt", "gte", "lt", "lte", "between"):
+        value = [_plain(each) for each in value] if isinstance(value, list) else _plain(value)
     wanted = [
         ("true" if each else "false") if isinstance(each, bool) else each
         for each in (value if isinstance(value, list) else [value])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.query.dimensions import DIMENSIONS, KEYED_OPERATORS, Dimension
 from pipeline.query.filters.check import MAX_TEXT
-from tests.support.filter_oracle import Document, World
+from tests.support.filter_oracle import Document, World, version_order
 
 _ORDER = ("gt", "gte", "lt", "lte", "between")
 
@@ -20,6 +20,7 @@ class Vocabulary:
 
     def __init__(self, world: World) -> None:
         self.sessions = world.sessions
+        self._world = world
         self.properties = _by_key(row["properties"] for row in world.sessions)
         self.resources = _by_key(row["resource"] for row in world.sessions)
         self.events: dict[str, dict[str, list[str]]] = {}
@@ -48,8 +49,10 @@ class Vocabulary:
             return [True, False]
         if dimension.type == "choice":
             return list(dimension.values)
-        column = f"{dimension.sql}_ms" if dimension.type == "time" else dimension.sql
-        return sorted({row[column] for row in self.sessions})
+        found = [self._world.found(dimension.name, row) for row in self.sessions]
+        if dimension.type == "list":
+            return sorted({each for several in found for each in several})
+        return sorted({each for each in found if each is not None})
 
 
 def _by_key(maps: Any) -> dict[str, list[str]]:
@@ -82,6 +85,14 @@ def session_tests(draw: st.DrawFn, words: Vocabulary) -> Document:
     known = words.values(dimension)
     if dimension.type == "time":
         return _test("dimension", dimension.name, operator, draw(_times(operator, known)))
+    if dimension.is_version and operator in _ORDER:
+        known = [each for each in known if re.search("[0-9]", each)] or ["1.0"]
+        return _test("dimension", dimension.name, operator, draw(_versions(operator, known)))
+    if dimension.is_duration and operator in _ORDER and draw(st.booleans()):
+        span = st.integers(0, 10**7).map(lambda ms: (ms, f"{ms // 1_000}s{ms % 1_000}ms"))
+        value = draw(_shaped(operator, span))
+        told = [text for _, text in value] if isinstance(value, list) else value[1]
+        return _test("dimension", dimension.name, operator, told)
     if dimension.type == "number":
         return _test("dimension", dimension.name, operator, draw(_numbers(operator, known)))
     if dimension.type in ("boolean", "choice", "id"):
@@ -114,8 +125,43 @@ def events(draw: st.DrawFn, words: Vocabulary, following: int = 2) -> Document:
         keys = draw(st.lists(st.sampled_from(sorted(attributes)), max_size=2))
         document["tests"] = [draw(_keyed("attribute", key, attributes[key])) for key in keys]
     if following and draw(st.booleans()):
-        document["then"] = draw(events(words, following - 1))
+        document["then"] = draw(_later(words, following - 1))
+    elif draw(st.integers(0, 3)) == 0:
+        document[draw(st.sampled_from(("at_least", "exactly", "at_most")))] = draw(st.integers(0, 4))
+        if "at_least" in document and draw(st.booleans()):
+            document["within"] = draw(_WITHIN)
     return document
+
+
+_WITHIN = st.sampled_from(("1ms", "5ms", "700ms", "2s", "10s", "1m", "1h30m", "2d"))
+
+
+@st.composite
+def _later(draw: st.DrawFn, words: Vocabulary, following: int) -> Document:
+    """What comes then, or does not: soon, or ever."""
+    document = draw(
+        events(words, 0).filter(lambda each: not each.keys() & {"at_least", "exactly", "at_most"})
+    )
+    then = draw(_later(words, following - 1)) if following and draw(st.booleans()) else None
+    if draw(st.integers(0, 2)) == 0:
+        document["absent"] = True
+    if draw(st.booleans()):
+        document["within"] = draw(_WITHIN)
+    if then is not None:
+        document["then"] = then
+        if document.get("absent"):
+            # Until the next one comes, or for so long with all that do not.
+            document.pop("within", None)
+            if then.get("absent"):
+                then.pop("within", None)
+    return document
+
+
+def _versions(operator: str, known: Sequence[str]) -> st.SearchStrategy[Any]:
+    one = st.sampled_from(known)
+    if operator != "between":
+        return one
+    return st.lists(one, min_size=2, max_size=2).map(lambda pair: sorted(pair, key=version_order))
 
 
 @st.composite

@@ -69,8 +69,21 @@ ODD_NUMBERS = (
     " 1",
     "--1",
 )
+_TOLD = (
+    *("app.screen.name", "network.connection.type", "duration", "duration_ms"),
+    *("http.start_time", "http.end_time"),
+)
+"""Attributes that say something of the session."""
+ODD_VERSIONS = (
+    *("2.0", "2.10", "2.9", "2.0-beta", "2.0.0", "2.0.0-beta", "1.0-rc2", "1.0-rc10", "1.0-1", "1..0", "v2"),
+    *("2.0+5", "1.01", "1a0", "8.2.1 (1234)", "2.0beta", "00012", "0", "0.0", "10", "9"),
+)
+ODD_SYSTEMS = ("Android", "android", "ANDROID", "iOS", "ios", "É", "é")
 ODD_APPS = ("odd.app", "odd'app")
 _DAY_MS, _T0 = 86_400_000, 1_767_600_000_000
+
+
+_VERSIONED = ("app_version", "app_build", "os_version", "sdk_version")
 
 
 def fill(store: Store, table: str = "z_event_feed") -> None:
@@ -78,6 +91,7 @@ def fill(store: Store, table: str = "z_event_feed") -> None:
     _simulated(store, table)
     _odd(store, table, Random(5))
     _ties(store, table)
+    _by_heart(store, table)
     _outdated(store, table)
 
 
@@ -92,7 +106,8 @@ def read_world(store: Store) -> World:
         ),
         _rows(
             store,
-            "SELECT app_id, device_id, event_id, toUnixTimestamp64Milli(time) AS time_ms, name, kind, seq, attributes"
+            "SELECT app_id, device_id, event_id, toUnixTimestamp64Milli(time) AS time_ms, name, kind, seq, counters,"
+            " attributes"
             " FROM events",
         ),
     )
@@ -174,6 +189,8 @@ def _odd_session(rng: Random, app_id: str, device_id: str, index: int, start_ms:
         "duration_ms": rng.choice((0, 4, 2**40)),
         "is_final": rng.random() < 0.5,
         **{column: rng.choice(ODD_TEXTS) for column in (*columns, *more)},
+        **{column: rng.choice((*ODD_VERSIONS, *ODD_TEXTS[:6])) for column in _VERSIONED},
+        "os_name": rng.choice((*ODD_SYSTEMS, *ODD_TEXTS)),
         "user_id": user_ids[-1] if user_ids else "",
         "user_ids": user_ids,
         "personas": rng.sample(ODD_TEXTS, rng.randrange(3)),
@@ -192,9 +209,12 @@ def _odd_event(rng: Random, app_id: str, device_id: str, event_id: str, time_ms:
         "device_id": device_id,
         "event_id": event_id,
         "time": _seconds(time_ms),
-        "name": rng.choice(("app.crash", "odd name", "x'y", "app.screen.view", "tick")),
+        "name": rng.choice(
+            ("app.crash", "odd name", "x'y", "app.screen.view", "tick", "http.client.request")
+        ),
         "kind": rng.choice(("activity", "activity", "foreground", "active", "crash", "exit", "passive")),
         "seq": rng.randrange(3),
+        "counters": rng.choice((0, 0, 64, 256, 320)),
         "attributes": _odd_map(rng),
         "offset": 3,
     }
@@ -204,6 +224,7 @@ def _odd_map(rng: Random) -> dict[str, str]:
     keys = rng.sample((*ODD_TEXTS[1:], "plan", "n"), rng.randrange(5))
     # It stands in a column by itself, too.
     keys += ["http.response.status_code"] if rng.random() < 0.5 else []
+    keys += rng.sample(_TOLD, rng.randrange(len(_TOLD)))
     return {key: rng.choice(ODD_NUMBERS if rng.random() < 0.5 else ODD_TEXTS) for key in keys}
 
 
@@ -227,6 +248,23 @@ def _ties(store: Store, table: str) -> None:
             )
     store.insert("session_rows", b"\n".join(map(orjson.dumps, found)), token="ties")
     store.insert(table, b"\n".join(map(orjson.dumps, facts)), token="ties")
+
+
+def _by_heart(store: Store, table: str) -> None:
+    """One session: a, and 100 s later another, with b and c soon after it; a again, and one event more."""
+    start_ms = _T0 + 7 * _DAY_MS
+    told = (("a", 0), ("a", 100), ("b", 105), ("c", 106), ("a", 200), ("end", 201))
+    found = _odd_session(Random(1), "by.heart", "device", 0, start_ms) | {"first_event_id": "h0"}
+    facts = [
+        {
+            **_odd_event(Random(1), "by.heart", "device", f"h{index}", start_ms + after_s * 1_000),
+            "name": name,
+            "kind": "activity",
+        }
+        for index, (name, after_s) in enumerate(told)
+    ]
+    store.insert("session_rows", orjson.dumps(found), token="heart")
+    store.insert(table, b"\n".join(map(orjson.dumps, facts)), token="heart")
 
 
 def _outdated(store: Store, table: str) -> None:

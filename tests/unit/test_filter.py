@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.query.dimensions import DIMENSIONS, KEYED_OPERATORS
+from pipeline.query.dimensions import DIMENSIONS, KEYED_OPERATORS, ORDER_OPERATORS
 from pipeline.query.filters.json_form import (
     EVERYTHING,
     All,
     AnyOf,
+    CountEvents,
+    Duration,
     Filter,
     FilterError,
     HasEvent,
@@ -28,6 +32,8 @@ from pipeline.query.filters.json_form import (
 from pipeline.query.filters.regex import regex_fault
 from pipeline.query.filters.sql import where
 from pipeline.query.filters.text_form import parse, to_text
+from pipeline.query.filters.units import duration_of, duration_text
+from pipeline.query.versions import version_key
 
 texts = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=20)
 names = st.one_of(
@@ -37,6 +43,7 @@ names = st.one_of(
 integers = st.integers(-(2**63), 2**63 - 1)
 floats = st.floats(allow_nan=False, allow_infinity=False)
 numbers = st.one_of(integers, floats)
+versions = st.from_regex(r"[0-9a-c.\-+_ ]{0,5}[0-9]", fullmatch=True)
 times = st.integers(-2_208_988_800_000, 10_413_791_999_999)
 ONE_VALUE = {
     "string": texts,
@@ -48,13 +55,15 @@ ONE_VALUE = {
 }
 
 
-def _value(operator: str, one: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+def _value(
+    operator: str, one: st.SearchStrategy[Any], key: Callable[[Any], Any] | None = None
+) -> st.SearchStrategy[Any]:
     if operator == "exists":
         return st.just(True)
     if operator == "in":
         return st.lists(one, min_size=1, max_size=4).map(tuple)
     if operator == "between":
-        return st.lists(one, min_size=2, max_size=2).map(sorted).map(tuple)
+        return st.lists(one, min_size=2, max_size=2).map(lambda pair: tuple(sorted(pair, key=key)))
     if operator == "contains":
         return texts.filter(bool)
     return st.sampled_from(("a+", r"^\d{2}$", '"', "`'é")) if operator == "matches" else one
@@ -65,6 +74,12 @@ def session_tests(draw: st.DrawFn) -> Test:
     dimension = draw(st.sampled_from(sorted(DIMENSIONS.values(), key=lambda each: each.name)))
     operator = draw(st.sampled_from(dimension.operators))
     one = st.sampled_from(dimension.values) if dimension.values else ONE_VALUE[dimension.type]
+    if dimension.is_version and operator in ORDER_OPERATORS:
+        return Test(dimension.name, operator, draw(_value(operator, versions, version_key)))
+    if dimension.type == "time" and draw(st.booleans()):
+        one = st.integers(-(10**11), 0).map(Duration)
+    if dimension.is_duration and draw(st.booleans()):
+        one = st.integers(-(10**11), 10**11).map(Duration)
     return Test(dimension.name, operator, draw(_value(operator, one)))
 
 
@@ -76,15 +91,33 @@ def keyed_tests(draw: st.DrawFn, starts: tuple[str, ...]) -> Test:
     return Test(draw(st.sampled_from(starts)) + draw(names), operator, draw(_value(operator, one)))
 
 
+durations = st.integers(1, 10**11).map(Duration)
+
+
 @st.composite
-def events(draw: st.DrawFn, following: int = 2) -> HasEvent:
+def events(draw: st.DrawFn, following: int = 2, is_first: bool = True) -> HasEvent:
     tests = draw(st.lists(keyed_tests(("",)), max_size=2))
-    then = draw(events(following - 1)) if following and draw(st.booleans()) else None
-    return HasEvent(draw(names), tuple(tests), then)
+    then = draw(events(following - 1, False)) if following and draw(st.booleans()) else None
+    absent = not is_first and draw(st.booleans())
+    # Of what does not come, at the end alone and by itself.
+    may_be_within = not is_first and (not absent or then is None)
+    within = draw(st.none() | durations) if may_be_within else None
+    if absent and then is not None and then.is_absent:
+        then = replace(then, within_ms=None)
+    return HasEvent(draw(names), tuple(tests), then, within, absent)
+
+
+@st.composite
+def counts(draw: st.DrawFn) -> CountEvents:
+    tests = tuple(draw(st.lists(keyed_tests(("",)), max_size=2)))
+    operators: list[Literal["gte", "eq", "lte"]] = ["gte", "eq", "lte"]
+    operator = draw(st.sampled_from(operators))
+    within = draw(st.none() | durations) if operator == "gte" else None
+    return CountEvents(draw(names), tests, operator, draw(st.integers(0, 1_000_000)), within)
 
 
 filters: st.SearchStrategy[Filter] = st.recursive(
-    st.one_of(session_tests(), keyed_tests(("user.property.", "resource.")), events()),
+    st.one_of(session_tests(), keyed_tests(("user.property.", "resource.")), events(), counts()),
     lambda inner: st.one_of(
         st.lists(inner, max_size=3).map(lambda each: All(tuple(each))),
         st.lists(inner, max_size=3).map(lambda each: AnyOf(tuple(each))),
@@ -205,6 +238,25 @@ class TestText:
             ("session.started_at < 1742296591764", Test("session.started_at", "lt", 1_742_296_591_764)),
             ("app.id = 'a' or app.id = 'b' and app.id = 'c'",
              AnyOf((Test("app.id", "eq", "a"), All((Test("app.id", "eq", "b"), Test("app.id", "eq", "c")))))),
+            ("has a then b within 10s then c",
+             HasEvent("a", (), HasEvent("b", (), HasEvent("c"), Duration(10_000)))),
+            ("has a THEN NOT b WITHIN 1h30m", HasEvent("a", (), HasEvent("b", (), None, Duration(5_400_000), True))),
+            ("has a then not b then c", HasEvent("a", (), HasEvent("b", (), HasEvent("c"), None, True))),
+            ("has At Least 3 of a(n > 1) within 2s",
+             CountEvents("a", (Test("n", "gt", 1),), "gte", 3, Duration(2_000))),
+            ("exactly 0 of a", CountEvents("a", (), "eq", 0)),
+            ("not at most 2 of a", Not(CountEvents("a", (), "lte", 2))),
+            # Events may have these names, as they might before the words meant anything.
+            ("has at then within", HasEvent("at", (), HasEvent("within"))),
+            ("has exactly(of = 1) then within within 5m",
+             HasEvent("exactly", (Test("of", "eq", 1),), HasEvent("within", (), None, Duration(300_000)))),
+            ("session.duration_ms > 5m", Test("session.duration_ms", "gt", Duration(300_000))),
+            ("session.started_at >= -7d", Test("session.started_at", "gte", Duration(-604_800_000))),
+            ("session.started_at >= 2026-01-31", Test("session.started_at", "gte", 1_769_817_600_000)),
+            ("session.started_at < 2026-01-31T08:30Z", Test("session.started_at", "lt", 1_769_848_200_000)),
+            ("app.version >= '2.10'", Test("app.version", "gte", "2.10")),
+            ("app.version between '2.9' and '2.10'", Test("app.version", "between", ("2.9", "2.10"))),
+            ("has a(duration_ms >= 1.5s)", HasEvent("a", (Test("duration_ms", "gte", Duration(1_500)),))),
             ("has a then b or app.id = 'c'", AnyOf((HasEvent("a", (), HasEvent("b")), Test("app.id", "eq", "c")))),
         ],
     )  # fmt: skip
@@ -212,54 +264,195 @@ class TestText:
         assert parse(text) == filter
 
 
-_ALL_NAMES = ", ".join((*DIMENSIONS, "user.property.KEY", "resource.KEY"))
-
 ERRORS = {
-    "app.versoin = '1'": f'no dimension "app.versoin" (did you mean app.version?); allowed: {_ALL_NAMES}',
-    "nothing = '1'": f'no dimension "nothing"; allowed: {_ALL_NAMES}',
-    "app.version > '1'": 'app.version is a string and has no operator "gt";'
-        " allowed: eq, not, in, contains, matches, exists",
-    "session.state = 'asleep'": 'the value of session.state must be one of foreground, background; found "asleep"',
-    "session.duration_ms > 'long'": 'the value of session.duration_ms must be a number; found "long"',
-    "session.duration_ms > 9223372036854775808":
-        "the value of session.duration_ms must be a whole number of 64 bits; found 9223372036854775808",
-    "session.cold_start = 1": "the value of session.cold_start must be true or false; found 1",
-    "session.duration_ms between 5 and 3":
-        "`between` of session.duration_ms takes two values, the lower first; found [5, 3]",
-    "session.started_at > 'soon'":
-        "the value of session.started_at must be a time, Unix milliseconds or YYYY-MM-DD[Thh:mm[:ss[.mmm]]][Z],"
-        ' from 1900 to 2299; found "soon"',
-    "session.id = 'x'": 'the value of session.id must be a UUID; found "x"',
-    "app.version in ()": "`in` of app.version takes 1 to 200 values; found 0",
-    "app.version in ('1', 2)": "the value of app.version must be text; found 2",
-    "app.version contains ''": "`contains` of app.version takes text that is not empty",
-    "app.version matches '('":
-        '"(" is not an accepted RE2 regular expression: a `(` without its `)` (at character 2)',
-    "user.property.n > '5'": 'the value of "user.property.n" must be a number; found "5"',
-    "user.property.n in ('5', 5)": 'the values of "user.property.n" must be all numbers or all text',
-    "user.id exists 'x'": '`exists` of user.id takes no value; found "x"',
-    "user.id = \"a\\u0000\"": 'the value of user.id must hold no NUL and no half of a surrogate pair; found "a\\u0000"',
-    "app.version":
-        "expected an operator after app.version (=, !=, >, >=, <, <=, in, contains, matches, between, exists);"
-        " found the end",
-    "app.version = ": 'expected a value: text in quotes ("..."), a number, true or false; found the end',
-    "app.version = x":
-        'expected a value: text in quotes ("..."), a number, true or false; found "x" at character 15',
+    "app.versoin = '1'": (
+        'no dimension "app.versoin"; the nearest: app.version, sdk.version, os.version, at character 1'
+    ),
+    "nothing = '1'": (
+        'no dimension "nothing"; they begin with app., sdk., device., os., user., session., resource., '
+        "at character 1"
+    ),
+    "session.state = 'asleep'": (
+        'the value of session.state must be one of foreground, background; found "asleep", at character 17'
+    ),
+    "session.duration_ms > 'long'": (
+        'the value of session.duration_ms must be a number; found "long", at character 23'
+    ),
+    "session.duration_ms > 9223372036854775808": (
+        "the value of session.duration_ms must be a whole number of 64 bits; found 9223372036854775808, "
+        "at character 23"
+    ),
+    "session.cold_start = 1": (
+        "the value of session.cold_start must be true or false; found 1, at character 22"
+    ),
+    "session.duration_ms between 5 and 3": (
+        "`between` of session.duration_ms takes two values, the lower first; found [5, 3], at character 29"
+    ),
+    "session.started_at > 'soon'": (
+        "the value of session.started_at must be a time, Unix milliseconds, "
+        'YYYY-MM-DD[Thh:mm[:ss[.mmm]]][Z], or how long ago, as -7d, from 1900 to 2299; found "soon", at '
+        "character 22"
+    ),
+    "session.id = 'x'": 'the value of session.id must be a UUID; found "x", at character 14',
+    "app.version in ()": "`in` of app.version takes 1 to 200 values; found 0, at character 16",
+    "app.version in ('1', 2)": "the value of app.version must be text, in quotes; found 2, at character 16",
+    "app.version contains ''": "`contains` of app.version takes text that is not empty, at character 22",
+    "app.version matches '('": (
+        '"(" is not an accepted RE2 regular expression: a `(` without its `)` (at character 2), at '
+        "character 21"
+    ),
+    "user.property.n > '5'": 'the value of "user.property.n" must be a number; found "5", at character 19',
+    "user.property.n in ('5', 5)": (
+        'the values of "user.property.n" must be all numbers or all text, at character 20'
+    ),
+    "user.id exists 'x'": '`exists` of user.id takes no value; found "x", at character 16',
+    'user.id = "a\\u0000"': (
+        'the value of user.id must hold no NUL and no half of a surrogate pair; found "a\\u0000", at '
+        "character 11"
+    ),
+    "app.version": (
+        "expected an operator after app.version (=, !=, >, >=, <, <=, in, contains, matches, between, "
+        "exists); found the end"
+    ),
+    "app.version = ": (
+        'expected a value: text in quotes ("..."), a number, a duration (5m), true or false; found the end'
+    ),
+    "app.version = x": (
+        'expected a value: text in quotes ("..."), a number, a duration (5m), true or false; found "x" '
+        "at character 15"
+    ),
     "(app.version = '1'": "expected `)`; found the end",
     "app.version = '1')": 'expected `and`, `or` or the end; found ")" at character 18',
     "and": 'expected a dimension, `has`, `not` or `(`; found "and" at character 1',
     "has": "expected the name of an event; found the end",
     "has app.crash(= 3)": 'expected an attribute; found "=" at character 15',
-    "app.version = '1": "\"'1\" at character 15 is not a name, value or operator;"
-        " put texts in quotes and unusual names in backticks",
+    "app.version = '1": (
+        '"\'1" at character 15 is not a name, value or operator; put texts in quotes and unusual names in '
+        "backticks"
+    ),
     "not " * 70 + "user.id exists": "a filter is at most 20 levels deep",
     "(" * 5000: "a filter is at most 20 levels deep",
     "not " * 21 + "user.id exists": "a filter is at most 20 levels deep",
     " or ".join(["user.id exists"] * 201): "a filter has at most 200 tests and events",
     "has a" + " then a" * 8: "at most 8 events in a row joined by `then`",
-    f"user.id = '{'x' * 1025}'": "the value of user.id has at most 1024 characters; found 1025",
+    f"user.id = '{'x' * 1025}'": (
+        "the value of user.id has at most 1024 characters; found 1025, at character 11"
+    ),
     "x" * 64_001: "the text of a filter has at most 64000 characters; found 64001",
-}  # fmt: skip
+    "app.id > '1'": (
+        'app.id is a string and has no operator "gt"; allowed: eq, not, in, contains, matches, exists, '
+        "at character 8"
+    ),
+    "app.version > 'new'": (
+        'the value of app.version must be a version, as "2.10"; found "new", at character 15'
+    ),
+    "app.version >= 2.10": "the value of app.version must be text, in quotes; found 2.1, at character 16",
+    "app.version between '2.10' and '2.9'": (
+        '`between` of app.version takes two values, the lower first; found ["2.10", "2.9"], at character 21'
+    ),
+    "duration > 5": 'no dimension "duration"; the nearest: session.duration_ms, at character 1',
+    "os_name = 'x'": 'no dimension "os_name"; the nearest: os.name, sdk.name, at character 1',
+    "session.started_at > 7d": (
+        "the value of session.started_at is a time, or how long ago, as -7d; found 7d, at character 22"
+    ),
+    "session.tap_count > 5m": "the value of session.tap_count is a plain number, no duration, at character 21",
+    "has a(x > 3m)": (
+        'a duration is compared with milliseconds, which stand under names that end with _ms; "x" does '
+        "not, at character 11"
+    ),
+    "session.duration_ms > 200000000d": '"200000000d" is longer than a hundred years, at character 23',
+    "has a within 5s": "`within` stands behind an event that comes `then`, after another, at character 5",
+    "has a then b within x": 'expected a duration, as 10s or 1h30m; found "x" at character 21',
+    "has a then b within 0s": "`within` takes a duration above 0, as 10s or 1h30m; found 0s, at character 5",
+    "has a then not b within 5s then c": (
+        "`then not … within` stands alone at the end: else what comes next says until when, at character 5"
+    ),
+    "has not a": 'expected the name of an event; found "not" at character 5',
+    "has at least 3 a": 'expected `of` and the name of an event; found "a" at character 16',
+    "has at least 2000000 of a": (
+        "a number of events is a whole one from 0 to 1000000; found 2000000, at character 5"
+    ),
+    "has exactly 3 of a within 5s": (
+        "`within` goes with `at least`: so many events in a time as short as that, at character 5"
+    ),
+    "has at least 1.5 of a": "a number of events is a whole one from 0 to 1000000; found 1.5, at character 5",
+}
+
+
+_OLD_TEXTS = (
+    'app.version in ("1.2", "1.3") and not (session.duration_ms < 5000 or user.persona = "premium")',
+    'has http.client.request(url.full contains "/pay", http.response.status_code >= 500) then app.crash',
+    'os.name = "android" and session.started_at >= "2026-01-05T00:00:00.000Z"',
+    "has at then exactly then within then of",
+    'os.name matches "^android$" or `user.property.my key` > 3',
+    'session.duration_ms between 1000 and 2500.5 and user.property exists "plan"',
+)
+"""As they were saved before there were durations, versions and numbers of events."""
+
+
+@pytest.mark.parametrize("text", _OLD_TEXTS)
+def test_saved_filters_stay_as_they_are(text: str) -> None:
+    assert to_text(parse(text)) == text
+    assert to_text(from_json(to_json(parse(text)))) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "ms", "written"),
+    [
+        ("5m", 300_000, "5m"),
+        ("1h30m", 5_400_000, "1h30m"),
+        ("90m", 5_400_000, "1h30m"),
+        ("-7d", -604_800_000, "-7d"),
+        ("1w", 604_800_000, "7d"),
+        ("0.5s", 500, "500ms"),
+        ("1.5h", 5_400_000, "1h30m"),
+        ("0s", 0, "0s"),
+        ("250ms", 250, "250ms"),
+    ],
+)
+def test_durations(text: str, ms: int, written: str) -> None:
+    found = duration_of(text)
+    assert found == ms and found is not None and duration_text(found) == written
+
+
+@given(st.integers(-(10**12), 10**12))
+def test_every_duration_is_read_back(ms: int) -> None:
+    assert duration_of(duration_text(Duration(ms))) == ms
+
+
+@pytest.mark.parametrize("text", ["", "5", "m", "5 m", "5x", "--5m", "5m-", "1e3s", "99999999d"])
+def test_what_is_no_duration(text: str) -> None:
+    assert duration_of(text) is None
+
+
+def test_versions_are_ordered_as_people_order_them() -> None:
+    """Numbers by their size, what comes before a release below it; spellings of one version alike."""
+    ordered = (
+        *("0.9", "1.0-1", "1.0-alpha", "1.0-alpha.1", "1.0-beta", "1.0-beta.2", "1.0-beta.11", "1.0-rc.1"),
+        *("1.0", "1.0.1", "1.2", "1.9", "1.10", "1.10.2 (4711)", "2.0", "10", "11.0"),
+    )
+    keys = [version_key(each) for each in ordered]
+    assert keys == sorted(keys) and len(set(keys)) == len(keys)
+    assert version_key("2.0") == version_key("2") == version_key("2.0.0") == version_key("2_00")
+    assert version_key("2.0-beta") == version_key("2-beta")
+
+
+def test_an_error_says_where_it_is() -> None:
+    """For a page that marks the place: the name, the operator or the value that is at fault, and no more."""
+    for text, wrong in (
+        ("app.id = 'x' and app.versoin = '1'", "app.versoin"),
+        ("not (session.state = 'asleep')", "'asleep'"),
+        ("session.live > true", ">"),
+        ("session.tap_count between 5 and 3", "5 and 3"),
+        ("has a(n > 'x') then b", "'x'"),
+        ("has a then b within c", "c"),
+        ("app.id = ", ""),
+    ):
+        with pytest.raises(FilterError) as caught:
+            parse(text)
+        assert caught.value.place is not None
+        start, end = caught.value.place
+        assert text[start:end] == wrong
 
 
 @pytest.mark.parametrize(("text", "message"), ERRORS.items(), ids=range(len(ERRORS)))
@@ -298,6 +491,14 @@ def test_errors_of_texts(text: str, message: str) -> None:
         ({"event": "a", "tests": [{"attribute": "x", "operator": "is", "value": 1}]},
          '"x" has no operator "is"; allowed: eq, not, in, contains, matches, gt, gte, lt, lte, between, exists'),
         ({"event": "a", "then": {"all": []}}, '"then" must be an object with "event"'),
+        ({"event": "a", "then": {"event": "b", "within": 10}},
+         '"within" must be a duration, as "10s" or "1h30m"; found 10'),
+        ({"event": "a", "then": {"event": "b", "absent": 1}}, '"absent" must be true or false; found 1'),
+        ({"event": "a", "absent": True},
+         "`not` stands before an event only behind `then`; else it stands before `has`"),
+        ({"event": "a", "at_least": 1, "exactly": 1},
+         'an event with "at_least" has no other number, and nothing comes then'),
+        ({"event": "a", "at_most": -1}, "a number of events is a whole one from 0 to 1000000; found -1"),
     ],
 )  # fmt: skip
 def test_errors_of_json(document: Any, message: str) -> None:

@@ -46,7 +46,17 @@ class FilterPages:
         """All that can be filtered by."""
         del request
         names = await self._reader.rows(suggestions.event_names())
-        shown = ("name", "label", "group", "type", "operators", "values", "suggestions", "is_suggested")
+        shown = (
+            "name",
+            "label",
+            "group",
+            "type",
+            "operators",
+            "values",
+            "suggestions",
+            "is_suggested",
+            "is_duration",
+        )
         return JSONResponse(
             {
                 "dimensions": [{key: getattr(each, key) for key in shown} for each in DIMENSIONS.values()],
@@ -122,4 +132,6 @@ def _told(make: Callable[[], Mapping[str, object]]) -> Response:
     try:
         return JSONResponse(make())
     except FilterError as error:
-        return JSONResponse({"error": str(error)}, 400)
+        # Where in the text, so that the page can mark it.
+        place = {} if error.place is None else {"place": error.place}
+        return JSONResponse({"error": str(error), **place}, 400)

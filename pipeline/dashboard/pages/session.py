@@ -17,6 +17,10 @@ from pipeline.dashboard.pages.gone import WAS, gone, replaced
 from pipeline.dashboard.reader import Reader, Row
 from pipeline.dashboard.words import unix_ms
 from pipeline.query import journey
+from pipeline.query.filters.matches import event_mask, first_match
+from pipeline.query.filters.sequence import Moment
+from pipeline.query.filters.text_form import parse, to_text
+from pipeline.query.filters.tree import EVERYTHING, Filter, FilterError
 from pipeline.query.finding import as_uuid
 from pipeline.query.sessions import session_by_id
 from pipeline.query.statement import Statement
@@ -24,6 +28,8 @@ from pipeline.query.statement import Statement
 PAGE = 300
 """Events on one page."""
 _MAX_SEARCH = 200
+_LONGEST_REQUEST_MS = 86_400_000
+"""Longer is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +50,10 @@ class SessionPage:
         self._reader = reader
 
     async def show(self, request: Request) -> Response:
-        """The page: `page` counts from 1, `q` searches, `hit` is the place among what was found, from 1."""
+        """The page: `page` counts from 1, `q` searches, `hit` is the place among what was found, from 1.
+
+        With `filter`, which the list of sessions gives along, what is found are the events that the filter asks for.
+        """
         session = await self._session(request)
         if session is None:
             return await gone(self._reader, request, _id_of(request))
@@ -54,12 +63,14 @@ class SessionPage:
             replaced(self._reader, request, session["session_id"]),
         )
         search = request.query_params.get("q", "")[:_MAX_SEARCH]
+        asked_for = _filter(request)
         # Nearly always it is this page: the place of a hit is known only once all were looked at.
         asked = _whole(request, "page")
         marks, events = await asyncio.gather(
-            self._reader.rows(_marks(found, search)), self._reader.rows(_events(found, asked))
+            self._reader.rows(_marks(found, search, asked_for)), self._reader.rows(_events(found, asked))
         )
-        hits = [position for position, mark in enumerate(marks) if mark["found"]]
+        matched = _matched(asked_for, marks)
+        hits = matched or [position for position, mark in enumerate(marks) if mark["found"]]
         hit = min(_whole(request, "hit"), len(hits)) if hits else 0
         given_page = request.query_params.get("page")
         page = hits[hit - 1] // PAGE + 1 if hit and given_page is None else _whole(request, "page")
@@ -79,11 +90,13 @@ class SessionPage:
             missing=0 if len(marks) == journey.MAX_MARKS else story.missing(found.session, len(marks)),
             events=[
                 _shown(found, event, mark, skip + place, end, named)
+                | {"is_match": skip + place in matched}
                 for place, (event, mark) in enumerate(zip(events, marks[skip:], strict=False))
             ],
             lanes=[(key, label, lanes[key]) for key, label in story.LANES if lanes[key]],
             total=len(marks), page=page, pages=pages, per_page=PAGE, is_cut=len(marks) == journey.MAX_MARKS,
-            search=search, hits=hits, hit=hit, was=request.query_params[WAS] if is_other else "",
+            search=search, hits=hits, hit=hit, filter=to_text(asked_for) if matched else "", matched=matched,
+            was=request.query_params[WAS] if is_other else "",
         )  # fmt: skip
 
     async def marks(self, request: Request) -> Response:
@@ -91,7 +104,9 @@ class SessionPage:
         found = await self._find(request)
         if found is None:
             return await gone(self._reader, request, _id_of(request), "/marks.json")
-        marks = await self._reader.rows(_marks(found, ""))
+        asked_for = _filter(request)
+        marks = await self._reader.rows(_marks(found, "", asked_for))
+        matched = set(_matched(asked_for, marks))
         ended_ms = unix_ms(found.session["ended_at"])
         end = story.end_of(found.session, ended_ms, marks)
         named = story.names_its_views(marks)
@@ -111,6 +126,8 @@ class SessionPage:
                         "late": bool(mark["arrived_after_later"]),
                         "trailing": story.is_trailing(found.session, ended_ms, mark["time_ms"]),
                         "ends": position == end.position,
+                        "match": position in matched,
+                        **_lasted(mark),
                     }
                     for position, mark in enumerate(marks)
                 ],
@@ -165,8 +182,30 @@ def _restatements(session: Row) -> Statement:
     return journey.restatements(session["app_id"], unix_ms(session["started_at"]), session["session_id"])
 
 
-def _marks(found: Found, search: str) -> Statement:
-    return journey.marks(*_span(found), search=search)
+def _marks(found: Found, search: str, asked_for: Filter) -> Statement:
+    return journey.marks(*_span(found), search=search, mask=event_mask(asked_for))
+
+
+def _filter(request: Request) -> Filter:
+    """The filter that led here; what is none leads to the whole session."""
+    try:
+        return parse(request.query_params.get("filter", ""))
+    except FilterError:
+        return EVERYTHING
+
+
+def _matched(asked_for: Filter, marks: list[Row]) -> list[int]:
+    """The places of the events that the filter asks for."""
+    return list(first_match(asked_for, [Moment(mark["time_ms"], int(mark["mask"])) for mark in marks]))
+
+
+def _lasted(mark: Row) -> dict[str, float]:
+    """When a request began and ended (Unix ms), where it is known."""
+    took_ms = mark["took_ms"]
+    if took_ms is None or not 0 <= took_ms <= _LONGEST_REQUEST_MS:
+        return {}
+    begin_ms = mark["time_ms"] if mark["is_begin"] else mark["time_ms"] - took_ms
+    return {"from": begin_ms, "to": begin_ms + took_ms}
 
 
 def _events(found: Found, page: int) -> Statement:

@@ -39,6 +39,7 @@ from pipeline.dashboard.reader import Reader, Row
 from pipeline.dashboard.words import iso
 from pipeline.query.dimensions import DIMENSIONS, KEYED
 from pipeline.query.filters.json_form import FilterError
+from pipeline.query.filters.matches import asked_events
 from pipeline.query.filters.text_form import parse, to_text
 from pipeline.query.operations import Ask
 from pipeline.query.session_order import SortedPage, SortPlace, sorted_page
@@ -55,7 +56,14 @@ EXAMPLES: Mapping[str, str] = {
     "Live just now": "session.live = true",
     "First sessions of a device that were over in ten seconds": "session.first = true and session.duration_ms < 10000",
     "Long, and nothing was tapped": "session.duration_ms >= 60000 and session.tap_count = 0",
-    "Users with a property": 'user.property exists "plan" and not user.property.plan = "free"',
+    "Users in a variant of an experiment": (
+        'user.property exists "experiment.checkout" and not user.property.experiment.checkout = "control"'
+    ),
+    "Tapped, and then no request for two seconds": "has app.widget.click then not http.client.request within 2s",
+    "At least three failed requests in a minute": (
+        "has at least 3 of http.client.request(error.type exists) within 1m"
+    ),
+    "One request took longer than five seconds": "session.slowest_request_ms > 5s",
     "A request to one address failed": 'has http.client.request(url.full contains "/cart", error.type exists)',
 }
 """What a filter is for, and the filter."""
@@ -127,6 +135,8 @@ class SessionsPage:
             "older": page.after
             and f"/sessions?{urlencode({**wanted.pinned().fields(), 'after': str(page.after)})}",
             "newest": wanted.address(),
+            # Then a session opens where the filter's events are.
+            "asks_for_events": not problem and bool(asked_events(parse(wanted.text))),
             "examples": EXAMPLES.items(),
             "vocabulary": _VOCABULARY,
             "ranges": ranges,

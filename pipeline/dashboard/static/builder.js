@@ -2,6 +2,7 @@
 import { comparison, element, remover, suggesting } from "./conditions.js";
 
 const KINDS = { all: "all of these", any: "any of these", none: "none of these", some: "not all of these" };
+const COUNTED = { at_least: "at least", exactly: "exactly", at_most: "at most" };
 let names = 0;
 
 export class Builder {
@@ -147,15 +148,35 @@ export class Builder {
     };
     const testButton = button("+ Attribute", () => put({ attribute: "", operator: "eq", value: "" }, true));
     const thenButton = button("+ Then", () => follow({ event: "" }, true));
+    const isLater = words === "then";
+    const choices = isLater ? { "": "comes", absent: "does not come" } : { "": "once or more", ...COUNTED };
+    const chosen = isLater ? (event.absent ? "absent" : "") : (Object.keys(COUNTED).find((key) => key in event) ?? "");
+    const how = element("select", { "aria-label": isLater ? "Whether it comes" : "How often" },
+      Object.entries(choices).map(([value, label]) => element("option", { value, selected: value === chosen }, label)));
+    const number = element("input", { type: "number", min: "0", step: "1", class: "short", value: String(event[chosen] ?? 1), "aria-label": "Number of events" });
+    const within = element("input", { type: "text", class: "short", value: event.within ?? "", placeholder: "within, as 10s", "aria-label": "Within" });
+    const settle = () => {
+      number.hidden = !(how.value in COUNTED);
+      within.hidden = !isLater && how.value !== "at_least";
+      thenButton.hidden = how.value in COUNTED || next !== null;
+    };
+    how.addEventListener("change", settle);
     const id = `event-${++names}`;
     const label = element("label", { for: id }, words);
     name.id = id;
-    const node = element("div", { class: "line", role: "group", "aria-label": "Event" }, [label, name, testButton, thenButton, tests]);
+    const node = element("div", { class: "line", role: "group", "aria-label": "Event" }, [label, name, how, number, within, testButton, thenButton, tests]);
     for (const each of event.tests ?? []) put(each, false);
     if (event.then) follow(event.then, false);
+    settle();
     const read = () => {
       const told = [...parts.values()].map((each) => each());
-      return { event: name.value, ...(told.length ? { tests: told } : {}), ...(next ? { then: next.read() } : {}) };
+      return {
+        event: name.value,
+        ...(told.length ? { tests: told } : {}),
+        ...(how.value in COUNTED ? { [how.value]: Number(number.value) } : next ? { then: next.read() } : {}),
+        ...(how.value === "absent" ? { absent: true } : {}),
+        ...(!within.hidden && within.value.trim() ? { within: within.value.trim() } : {}),
+      };
     };
     return { node, read };
   }

@@ -56,10 +56,12 @@ export function comparison(vocabulary, first, test, about) {
       return element("select", { "aria-label": label },
         values.map((each) => element("option", { value: each, selected: each === String(value) }, each)));
     }
-    const type = { number: "number", time: "datetime-local" }[dimension.type] ?? "text";
-    const shown = dimension.type === "time" ? String(value ?? "").slice(0, 16) : String(value ?? "");
-    const made = element("input", { type, value: shown, "aria-label": label, step: type === "number" ? "any" : undefined });
-    if (type === "text") return suggesting(vocabulary, made, about, dimension.suggestions);
+    // A duration (5m) and how long ago something is (-7d) are texts.
+    const type = dimension.type === "number" && !dimension.is_duration ? "number" : "text";
+    const shown = dimension.type === "time" ? String(value ?? "").replace(/^(\d{4}-\d\d-\d\dT\d\d:\d\d).*$/, "$1") : String(value ?? "");
+    const placeholder = dimension.type === "time" ? "2026-01-31T08:30 or -7d" : dimension.is_duration ? "5m, 1h30m or ms" : undefined;
+    const made = element("input", { type, value: shown, placeholder, "aria-label": label, step: type === "number" ? "any" : undefined });
+    if (type === "text" && !placeholder) return suggesting(vocabulary, made, about, dimension.suggestions);
     return made;
   };
 
@@ -79,7 +81,7 @@ export function comparison(vocabulary, first, test, about) {
     if (known !== undefined) return known;
     const wantsNumber = dimension.type === "number" || (dimension.type === "keyed" && NUMERIC.has(operator.value));
     if (wantsNumber && text.trim() !== "" && Number.isFinite(Number(text))) return Number(text);
-    return dimension.type === "time" && text ? `${text}Z` : text;
+    return dimension.type === "time" && /T\d\d:\d\d$/.test(text) ? `${text}Z` : text;
   };
 
   const read = () => {

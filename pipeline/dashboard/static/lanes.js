@@ -11,8 +11,8 @@ export const colour = (name) => getComputedStyle(document.documentElement).getPr
 const utc = (seconds) => uPlot.tzDate(new Date(seconds * 1e3), "UTC");
 
 /**
- * lanes: [{key, label}], from the top. marks: [{at, lane, text, fault?, hollow?}] in order of time.
- * spans: [{from, to, lane, text, colour}]. groups: [{from, to}], drawn around all lanes. lines: [{at, text}].
+ * lanes: [{key, label}], from the top. marks: [{at, lane, text, fault?, hollow?, match?}] in order of time.
+ * spans: [{from, to, lane, text, colour, thin?}]. groups: [{from, to}], drawn around all lanes. lines: [{at, text}].
  * Times are Unix milliseconds. onOpen(item) is called for a click on a mark or span.
  */
 export class Lanes {
@@ -127,7 +127,8 @@ export class Lanes {
     for (const span of this.data.spans.filter(shown)) {
       ctx.fillStyle = colour(span.colour);
       const width = Math.max(2 * ratio, x(span.to) - x(span.from));
-      ctx.fillRect(x(span.from), y(span.lane) - 7 * ratio, width, 14 * ratio);
+      const half = (span.thin ? 2.5 : 7) * ratio;
+      ctx.fillRect(x(span.from), y(span.lane) - half, width, 2 * half);
     }
     for (const line of this.data.lines) {
       ctx.strokeStyle = ctx.fillStyle = colour("--text");
@@ -140,14 +141,17 @@ export class Lanes {
       ctx.fillText(line.text, x(line.at) + (ctx.textAlign === "right" ? -4 : 4) * ratio, bbox.top + 10 * ratio);
     }
     for (const mark of this.data.marks) if (shown(mark)) this.paintMark(ctx, mark, x(mark.at), y(mark.lane), ratio);
-    if (this.hovered?.at !== undefined && shown(this.hovered)) {
-      ctx.strokeStyle = colour("--text");
-      ctx.lineWidth = 2 * ratio;
-      ctx.beginPath();
-      ctx.arc(x(this.hovered.at), y(this.hovered.lane), 8 * ratio, 0, 2 * Math.PI);
-      ctx.stroke();
-    }
+    const ringed = this.data.marks.filter((mark) => mark.match || mark === this.hovered);
+    for (const mark of ringed) if (shown(mark)) this.ring(ctx, x(mark.at), y(mark.lane), ratio);
     ctx.restore();
+  }
+
+  ring(ctx, x, y, ratio) {
+    ctx.strokeStyle = colour("--text");
+    ctx.lineWidth = 2 * ratio;
+    ctx.beginPath();
+    ctx.arc(x, y, 8 * ratio, 0, 2 * Math.PI);
+    ctx.stroke();
   }
 
   paintMark(ctx, mark, x, y, ratio) {

@@ -6,12 +6,16 @@ const boxes = [...document.querySelectorAll("input[data-lane]")];
 const rows = [...document.querySelectorAll(".events > li")];
 let lanes = null;
 
+const took = (ms) => (ms < 1e3 ? `${Math.round(ms)} ms` : `${(ms / 1e3).toFixed(1)} s`);
 const at = (position) => document.getElementById(`e${position}`);
 
 function open(position, perPage) {
   const row = at(position);
   if (!row) {
-    location.href = `?page=${Math.floor(position / perPage) + 1}#e${position}`;
+    const address = new URL(location.href);
+    address.searchParams.set("page", Math.floor(position / perPage) + 1);
+    address.hash = `e${position}`;
+    location.href = address;
     return;
   }
   row.hidden = false;
@@ -32,10 +36,12 @@ function showKinds() {
 }
 
 function openTarget() {
-  const target = location.hash.match(/^#e\d+$/) && document.querySelector(location.hash);
+  const target = location.hash === "#match" ? document.querySelector(".events > .current")
+    : location.hash.match(/^#e\d+$/) && document.querySelector(location.hash);
   if (target) {
     target.querySelector("details").open = true;
-    target.scrollIntoView({ block: "center" });
+    // Its line: with all its attributes it may be higher than the screen.
+    target.querySelector("summary").scrollIntoView({ block: "center" });
   }
 }
 
@@ -43,7 +49,7 @@ async function drawTimeline() {
   const answer = await fetch(chart.dataset.marks);
   if (!answer.ok) throw new Error(`the timeline answered ${answer.status}`);
   const story = await answer.json();
-  const notes = (mark) => [mark.ends && "ended the session", mark.trailing && "trailing", mark.late && "late"].filter(Boolean);
+  const notes = (mark) => [mark.to && `took ${took(mark.to - mark.from)}`, mark.match && "match", mark.ends && "ended the session", mark.trailing && "trailing", mark.late && "late"].filter(Boolean);
   const time = (ms) => new Date(ms).toISOString().slice(11, 23);
   const marks = story.marks.map((mark, position) => ({
     at: mark.at,
@@ -52,9 +58,13 @@ async function drawTimeline() {
     fault: mark.fault,
     hollow: mark.trailing || mark.late,
     position,
+    match: mark.match,
   }));
+  const spans = story.marks.map((mark, position) => ({ ...mark, position, text: marks[position].text }))
+    .filter((mark) => mark.to > mark.from)
+    .map((mark) => ({ ...mark, colour: mark.fault ? "--lane-problem" : "--lane-network", thin: true }));
   const lines = story.ended_ms === null ? [] : [{ at: story.ended_ms, text: `end: ${story.end_words.replaceAll("_", " ")}` }];
-  lanes = new Lanes(chart, { lanes: story.lanes, marks, spans: [], groups: [], lines }, {
+  lanes = new Lanes(chart, { lanes: story.lanes, marks, spans, groups: [], lines }, {
     label: `Timeline of ${marks.length} events, which are also listed below.`,
     onOpen: (mark) => open(mark.position, story.per_page),
   });

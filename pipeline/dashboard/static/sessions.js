@@ -13,7 +13,7 @@ let asked = 0;
 async function ask(path, fields) {
   const answer = await fetch(`${path}?${new URLSearchParams(fields)}`);
   const told = await answer.json();
-  if (!answer.ok) throw new Error(told.error ?? `the server answered ${answer.status}`);
+  if (!answer.ok) throw Object.assign(new Error(told.error ?? `the server answered ${answer.status}`), { place: told.place });
   return told;
 }
 
@@ -27,8 +27,10 @@ function suggest(about) {
   return suggested.get(key);
 }
 
-function tell(problem) {
+function tell(problem, place) {
   error.textContent = problem;
+  // What is at fault is selected, so that it is seen and the next key replaces it.
+  if (place) text.setSelectionRange(...place);
   text.setCustomValidity(problem);
   text.toggleAttribute("aria-invalid", Boolean(problem));
 }
@@ -56,7 +58,7 @@ async function read() {
     builder?.show(told.filter);
     return told.filter;
   } catch (problem) {
-    if (mine === asked) tell(problem.message);
+    if (mine === asked) tell(problem.message, problem.place);
     return false;
   }
 }

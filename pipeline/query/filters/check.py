@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from difflib import get_close_matches
 from uuid import UUID
 
-from pipeline.formats.limits import FIRST_STORED_MS, LAST_STORED_MS
 from pipeline.query.dimensions import (
     DIMENSIONS,
-    KEYED,
     KEYED_OPERATORS,
     MAX_KEY,
+    ORDER_OPERATORS,
     Dimension,
     dimension,
 )
+from pipeline.query.filters.messages import shown, unknown_dimension
 from pipeline.query.filters.regex import MAX_PATTERN, regex_fault
-from pipeline.query.filters.tree import All, AnyOf, Filter, FilterError, HasEvent, Not, Scalar, Test, Value
+from pipeline.query.filters.tree import (
+    All,
+    AnyOf,
+    CountEvents,
+    Duration,
+    Filter,
+    FilterError,
+    HasEvent,
+    Not,
+    Scalar,
+    Test,
+    Value,
+)
+from pipeline.query.filters.units import can_be_stored, duration_of, iso_time, time_of
+from pipeline.query.versions import version_key
 
 MAX_DEPTH, MAX_TESTS, MAX_STEPS, MAX_LISTED, MAX_TEXT = 20, 200, 8, 200, 1_024
 """Levels; tests and events together; events in a row of `then`; values of `in`; characters of a value."""
 MAX_BYTES = 16_000
 """All names and values together: they travel in a URL."""
+MAX_COUNT = 1_000_000
+"""Events that a filter may ask for at least, exactly or at most."""
 
-_INT64 = range(-(2**63), 2**63)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LOWEST, _HIGHEST = -(2**63), 2**63 - 1
+"""Of 64 bits. (No range: whether it holds an int of a subclass, Python tells by going through it.)"""
 
 
 def checked(filter: Filter) -> Filter:
@@ -57,6 +70,9 @@ class _Size:
                 return Not(self.filter(inner, depth + 1))
             case HasEvent():
                 return self._events(filter)
+            case CountEvents(name, tests):
+                require_count(filter)
+                return replace(filter, tests=self._step(name, tests))
             case Test():
                 return self._add(session_test(filter))
         raise FilterError(f"not a filter: {shown(filter)}")
@@ -65,14 +81,17 @@ class _Size:
         steps = event.steps()
         if len(steps) > MAX_STEPS:
             raise FilterError(f"at most {MAX_STEPS} events in a row joined by `then`; found {len(steps)}")
+        require_order(steps)
         then: HasEvent | None = None
         for step in reversed(steps):
-            _clean_text(step.name, "the name of an event", 256)
-            self._count(step.name)
-            tests = tuple(self._add(attribute_test(test)) for test in step.tests)
-            then = HasEvent(step.name, tests, then)
+            then = replace(step, tests=self._step(step.name, step.tests), then=then)
         assert then is not None, "there is at least one step"
         return then
+
+    def _step(self, name: str, tests: tuple[Test, ...]) -> tuple[Test, ...]:
+        _clean_text(name, "the name of an event", 256)
+        self._count(name)
+        return tuple(self._add(attribute_test(test)) for test in tests)
 
     def _add(self, test: Test) -> Test:
         values = test.value if isinstance(test.value, tuple) else (test.value,)
@@ -88,11 +107,45 @@ class _Size:
             raise FilterError(f"the names and values of a filter have at most {MAX_BYTES} bytes in total")
 
 
+def require_order(steps: Sequence[HasEvent]) -> None:
+    """Whether the events of a row can stand where they do. Raises FilterError."""
+    if steps[0].is_absent:
+        raise FilterError("`not` stands before an event only behind `then`; else it stands before `has`")
+    if steps[0].within_ms is not None:
+        raise FilterError("`within` stands behind an event that comes `then`, after another")
+    for place, step in enumerate(steps[1:], 1):
+        _require_within(step.within_ms)
+        others = steps[place - 1].is_absent or place + 1 < len(steps)
+        if step.is_absent and step.within_ms is not None and others:
+            raise FilterError(
+                "`then not … within` stands alone at the end: else what comes next says until when"
+            )
+
+
+def require_count(event: CountEvents) -> None:
+    """Whether so many events can be asked for. Raises FilterError."""
+    number = event.number
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= MAX_COUNT:
+        raise FilterError(f"a number of events is a whole one from 0 to {MAX_COUNT}; found {shown(number)}")
+    if event.operator not in ("gte", "eq", "lte"):
+        raise FilterError(
+            f"a number of events is at least, exactly or at most so many; found {shown(event.operator)}"
+        )
+    if event.within_ms is not None and event.operator != "gte":
+        raise FilterError("`within` goes with `at least`: so many events in a time as short as that")
+    _require_within(event.within_ms)
+
+
+def _require_within(within_ms: object) -> None:
+    if within_ms is not None and (not isinstance(within_ms, Duration) or within_ms < 1):
+        raise FilterError(f"`within` takes a duration above 0, as 10s or 1h30m; found {shown(within_ms)}")
+
+
 def session_test(test: Test) -> Test:
     """A test of a session in canonical form. Raises FilterError."""
     found = dimension(test.dimension)
     if found is None:
-        raise FilterError(_unknown_dimension(test.dimension))
+        raise FilterError(unknown_dimension(test.dimension), "name")
     if found.key is not None:
         _clean_text(found.key, f"the key of {shown(test.dimension)}", MAX_KEY)
         return _keyed(test)
@@ -100,11 +153,15 @@ def session_test(test: Test) -> Test:
     if test.operator not in found.operators:
         raise FilterError(
             f"{what} is a {found.type} and has no operator {shown(test.operator)};"
-            f" allowed: {', '.join(found.operators)}"
+            f" allowed: {', '.join(found.operators)}",
+            "operator",
         )
     if test.operator == "exists" and what == "user.property" and isinstance(test.value, str):
         return replace(test, value=_clean_text(test.value, f"the value of {what}", MAX_KEY))
-    return replace(test, value=_value(test, what, lambda value: _typed(value, found)))
+    as_version = found.is_version and test.operator in ORDER_OPERATORS
+    typed = _version if as_version else _typed
+    value = _value(test, what, lambda value: typed(value, found), version_key if as_version else None)
+    return replace(test, value=value)
 
 
 def attribute_test(test: Test) -> Test:
@@ -118,18 +175,34 @@ def _keyed(test: Test) -> Test:
     what = shown(test.dimension)
     if test.operator not in KEYED_OPERATORS:
         raise FilterError(
-            f"{what} has no operator {shown(test.operator)}; allowed: {', '.join(KEYED_OPERATORS)}"
+            f"{what} has no operator {shown(test.operator)}; allowed: {', '.join(KEYED_OPERATORS)}",
+            "operator",
         )
-    only_numbers = test.operator in ("gt", "gte", "lt", "lte", "between")
-    typed = _number if only_numbers else _number_or_text
-    value = _value(test, what, lambda value: typed(value, f"the value of {what}"))
+    only_numbers = test.operator in ORDER_OPERATORS
+    of_milliseconds = test.dimension.endswith("_ms")
+
+    def typed(value: Scalar) -> Scalar:
+        if only_numbers and isinstance(value, str) and of_milliseconds:
+            value = _duration(value)
+        if isinstance(value, Duration) and not of_milliseconds:
+            raise FilterError(
+                f"a duration is compared with milliseconds, which stand under names that end with _ms; {what} does not"
+            )
+        return (_number if only_numbers else _number_or_text)(value, f"the value of {what}")
+
+    value = _value(test, what, typed)
     if isinstance(value, tuple) and len({isinstance(each, str) for each in value}) > 1:
         raise FilterError(f"the values of {what} must be all numbers or all text")
     return replace(test, value=value)
 
 
-def _value(test: Test, what: str, typed: Callable[[Scalar], Scalar]) -> Value:
-    """The value in the shape that the operator asks for."""
+def _value(
+    test: Test,
+    what: str,
+    typed: Callable[[Scalar], Scalar],
+    key: Callable[[str], tuple[str, ...]] | None = None,
+) -> Value:
+    """The value in the shape that the operator asks for; `key` is what texts are ordered by."""
     value, operator = test.value, test.operator
     if operator == "exists":
         if value is not True:
@@ -141,7 +214,7 @@ def _value(test: Test, what: str, typed: Callable[[Scalar], Scalar]) -> Value:
         several = tuple(typed(each) for each in value)
         if operator == "in" and not 1 <= len(several) <= MAX_LISTED:
             raise FilterError(f"`in` of {what} takes 1 to {MAX_LISTED} values; found {len(several)}")
-        if operator == "between" and (len(several) != 2 or several[0] > several[1]):  # type: ignore[operator]
+        if operator == "between" and (len(several) != 2 or _is_above(several, key)):
             raise FilterError(f"`between` of {what} takes two values, the lower first; found {shown(value)}")
         return several
     if isinstance(value, tuple | list):
@@ -149,6 +222,15 @@ def _value(test: Test, what: str, typed: Callable[[Scalar], Scalar]) -> Value:
     if operator in ("contains", "matches"):
         return _pattern(value, operator, what)
     return typed(value)
+
+
+def _is_above(bounds: tuple[Scalar, ...], key: Callable[[str], tuple[str, ...]] | None) -> bool:
+    low, high = bounds
+    if key is not None:
+        return key(str(low)) > key(str(high))
+    ago = [isinstance(each, Duration) and each <= 0 for each in bounds]
+    # How long ago something is, and a date: only the moment of asking tells which is the earlier one.
+    return ago[0] == ago[1] and low > high  # type: ignore[operator]
 
 
 def _pattern(value: Scalar, operator: str, what: str) -> str:
@@ -165,6 +247,10 @@ def _typed(value: Scalar, found: Dimension) -> Scalar:
     """The value as the dimension's type has it."""
     what = f"the value of {found.name}"
     if found.type == "number":
+        if found.is_duration and isinstance(value, str):
+            value = _duration(value)
+        if isinstance(value, Duration) and not found.is_duration:
+            raise FilterError(f"{what} is a plain number, no duration")
         return _number(value, what)
     if found.type == "time":
         return _time_ms(value, what)
@@ -178,10 +264,24 @@ def _typed(value: Scalar, found: Dimension) -> Scalar:
     return _uuid(text, what) if found.type == "id" else text
 
 
+def _duration(text: str) -> Scalar:
+    """A duration, where the text is one."""
+    found = duration_of(text)
+    return text if found is None else found
+
+
+def _version(value: Scalar, found: Dimension) -> str:
+    what = f"the value of {found.name}"
+    text = _text(value, what, MAX_TEXT)
+    if not re.search("[0-9]", text):
+        raise FilterError(f'{what} must be a version, as "2.10"; found {shown(value)}')
+    return text
+
+
 def _number(value: object, what: str) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise FilterError(f"{what} must be a number; found {shown(value)}")
-    if isinstance(value, int) and value not in _INT64:
+    if isinstance(value, int) and not _LOWEST <= value <= _HIGHEST:
         raise FilterError(f"{what} must be a whole number of 64 bits; found {shown(value)}")
     return value
 
@@ -195,7 +295,8 @@ def _number_or_text(value: Scalar, what: str) -> Scalar:
 
 def _text(value: object, what: str, longest: int) -> str:
     if not isinstance(value, str):
-        raise FilterError(f"{what} must be text; found {shown(value)}")
+        in_quotes = ", in quotes" if isinstance(value, int | float) else ""
+        raise FilterError(f"{what} must be text{in_quotes}; found {shown(value)}")
     if len(value) > longest:
         raise FilterError(f"{what} has at most {longest} characters; found {len(value)}")
     if "\0" in value or re.search(r"[\ud800-\udfff]", value):
@@ -216,62 +317,29 @@ def _uuid(text: str, what: str) -> str:
         raise FilterError(f"{what} must be a UUID; found {shown(text)}") from None
 
 
-_TIME = re.compile(r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(:\d\d)?(\.\d{1,3})?)?(Z|[+-]\d\d:\d\d)?", re.ASCII)
-
-
 def _time_ms(value: object, what: str) -> int:
-    """Unix milliseconds as they are, or a date, or date and time (UTC unless it says otherwise)."""
-    form = "Unix milliseconds or YYYY-MM-DD[Thh:mm[:ss[.mmm]]][Z]"
+    """Unix milliseconds as they are, or a date, or date and time (UTC unless it says otherwise), or how long ago."""
+    ago = duration_of(value) if isinstance(value, str) else value
+    if isinstance(ago, Duration):
+        if ago > 0:
+            raise FilterError(f"{what} is a time, or how long ago, as -7d; found {shown(value)}")
+        return ago
     time_ms: int | None = None
     if isinstance(value, int) and not isinstance(value, bool):
         time_ms = value
-    elif isinstance(value, str) and _TIME.fullmatch(value):
-        try:
-            at = datetime.fromisoformat(value)
-            time_ms = ((at if at.tzinfo else at.replace(tzinfo=UTC)) - _EPOCH) // timedelta(milliseconds=1)
-        except ValueError:
-            time_ms = None
-    if time_ms is None or not FIRST_STORED_MS <= time_ms <= LAST_STORED_MS:
+    elif isinstance(value, str):
+        time_ms = time_of(value)
+    if time_ms is None or not can_be_stored(time_ms):
+        form = "Unix milliseconds, YYYY-MM-DD[Thh:mm[:ss[.mmm]]][Z], or how long ago, as -7d"
         raise FilterError(f"{what} must be a time, {form}, from 1900 to 2299; found {shown(value)}")
     return time_ms
 
 
-def iso_time(time_ms: int) -> str:
-    """As `from_json` and `parse` read it back: `2025-03-18T11:16:31.764Z`."""
-    return (_EPOCH + timedelta(milliseconds=time_ms)).strftime(
-        "%Y-%m-%dT%H:%M:%S."
-    ) + f"{time_ms % 1_000:03d}Z"
-
-
 def spelled_time(test: Test) -> Value:
-    """The value of a canonical test, a time as text."""
+    """The value of a canonical test, a time as text; how long ago stays a duration."""
     found = DIMENSIONS.get(test.dimension)
     if found is None or found.type != "time":
         return test.value
-    if isinstance(test.value, tuple):
-        return tuple(iso_time(int(each)) for each in test.value)
-    return iso_time(int(test.value))
-
-
-def shown(value: object) -> str:
-    """A value in a message: one line, and not long."""
-    if isinstance(value, list | tuple) and (
-        len(value) > 4 or any(isinstance(each, list | dict) for each in value)
-    ):
-        return f"a list of {len(value)}"
-    if isinstance(value, dict):
-        return "an object"
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def named(name: str) -> str:
-    """A name in a message: in quotes unless it is a plain one."""
-    return name if re.fullmatch(r"[\w.]{1,80}", name, re.ASCII) else shown(name)
-
-
-def _unknown_dimension(name: str) -> str:
-    allowed = [*DIMENSIONS, *(f"{start}KEY" for start in KEYED)]
-    near = get_close_matches(name[:200], allowed, n=1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
-    return f"no dimension {shown(name)}{hint}; allowed: {', '.join(allowed)}"
+    values = test.value if isinstance(test.value, tuple) else (test.value,)
+    spelled = tuple(each if isinstance(each, Duration) else iso_time(int(each)) for each in values)
+    return spelled if isinstance(test.value, tuple) else spelled[0]

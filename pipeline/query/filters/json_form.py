@@ -3,20 +3,27 @@
     {"all": [F, …]}  {"any": [F, …]}  {"not": F}
     {"dimension": "app.version", "operator": "in", "value": ["1.2", "1.3"]}
     {"event": "http.client.request", "tests": [{"attribute": "url.full", "operator": "contains", "value": "/pay"}],
-     "then": {"event": "app.crash"}}
+     "then": {"event": "app.crash", "within": "10s"}}
+    {"event": "app.widget.click", "then": {"event": "http.client.request", "absent": true, "within": "2s"}}
+    {"event": "app.crash", "at_least": 3}  {… "exactly": 3}  {… "at_most": 3}
 
-The text form is in `filter_text`, the SQL in `filter_sql`.
+The text form is in `text_form`, the SQL in `sql`.
 """
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any, Literal, cast
 
-from pipeline.query.filters.check import MAX_DEPTH, checked, named, shown, spelled_time
+from pipeline.query.dimensions import DIMENSIONS, ORDER_OPERATORS
+from pipeline.query.filters.check import MAX_DEPTH, checked, spelled_time
+from pipeline.query.filters.messages import named, shown
 from pipeline.query.filters.tree import (
     EVERYTHING,
     All,
     AnyOf,
+    CountEvents,
+    Duration,
     Filter,
     FilterError,
     HasEvent,
@@ -25,11 +32,14 @@ from pipeline.query.filters.tree import (
     Test,
     Value,
 )
+from pipeline.query.filters.units import duration_of, duration_text
 
 __all__ = [
     "EVERYTHING",
     "All",
     "AnyOf",
+    "CountEvents",
+    "Duration",
     "Filter",
     "FilterError",
     "HasEvent",
@@ -47,8 +57,9 @@ _FORMS: dict[str, set[str]] = {
     "any": {"any"},
     "not": {"not"},
     "dimension": {"dimension", "operator", "value"},
-    "event": {"event", "tests", "then"},
+    "event": {"event", "tests", "then", "within", "absent", "at_least", "exactly", "at_most"},
 }
+_COUNTED: Mapping[str, Literal["gte", "eq", "lte"]] = {"at_least": "gte", "exactly": "eq", "at_most": "lte"}
 
 
 def from_json(document: object) -> Filter:
@@ -67,11 +78,19 @@ def to_json(filter: Filter) -> dict[str, Any]:
             return {"not": to_json(inner)}
         case Test():
             return _test_to_json(filter, "dimension")
-        case HasEvent(name, tests, then):
-            document: dict[str, Any] = {"event": name}
-            if tests:
-                document["tests"] = [_test_to_json(test, "attribute") for test in tests]
-            return document | ({"then": to_json(then)} if then else {})
+        case HasEvent(_, _, then, _, is_absent):
+            absent = {"absent": True} if is_absent else {}
+            return _event_to_json(filter) | absent | ({"then": to_json(then)} if then else {})
+        case CountEvents(_, _, operator, number):
+            key = next(key for key, each in _COUNTED.items() if each == operator)
+            return _event_to_json(filter) | {key: number}
+
+
+def _event_to_json(event: HasEvent | CountEvents) -> dict[str, Any]:
+    document: dict[str, Any] = {"event": event.name}
+    if event.tests:
+        document["tests"] = [_test_to_json(test, "attribute") for test in event.tests]
+    return document | ({} if event.within_ms is None else {"within": duration_text(event.within_ms)})
 
 
 def _filter(document: object, depth: int) -> Filter:
@@ -92,17 +111,36 @@ def _filter(document: object, depth: int) -> Filter:
     return _test(fields, "dimension") if form == "dimension" else _event(fields, depth)
 
 
-def _event(fields: dict[str, Any], depth: int) -> HasEvent:
+def _event(fields: dict[str, Any], depth: int) -> HasEvent | CountEvents:
     tests = []
     for each in _list(fields.get("tests", []), '"tests"'):
         test = _object(each, "a test of an event")
         _only(test, {"attribute", "operator", "value"}, "a test of an event")
         tests.append(_test(test, "attribute"))
-    then = fields.get("then")
+    name, within_ms = _text(fields["event"], '"event"'), _within(fields.get("within"))
+    then, is_absent = fields.get("then"), fields.get("absent", False)
+    counted = [key for key in _COUNTED if fields.get(key) is not None]
+    if counted:
+        if len(counted) > 1 or then is not None or is_absent is not False:
+            raise FilterError(
+                f"an event with {shown(counted[0])} has no other number, and nothing comes then"
+            )
+        return CountEvents(name, tuple(tests), _COUNTED[counted[0]], fields[counted[0]], within_ms)
+    if not isinstance(is_absent, bool):
+        raise FilterError(f'"absent" must be true or false; found {shown(is_absent)}')
     following = None if then is None else _filter(then, depth + 1)
     if following is not None and not isinstance(following, HasEvent):
         raise FilterError('"then" must be an object with "event"')
-    return HasEvent(_text(fields["event"], '"event"'), tuple(tests), following)
+    return HasEvent(name, tuple(tests), following, within_ms, is_absent)
+
+
+def _within(value: object) -> Duration | None:
+    if value is None:
+        return None
+    found = duration_of(value) if isinstance(value, str) else None
+    if found is None:
+        raise FilterError(f'"within" must be a duration, as "10s" or "1h30m"; found {shown(value)}')
+    return found
 
 
 def _test(fields: dict[str, Any], key: str) -> Test:
@@ -118,7 +156,16 @@ def _test_to_json(test: Test, key: str) -> dict[str, Any]:
     if test.operator == "exists" and test.value is True:
         return document
     value = spelled_time(test) if key == "dimension" else test.value
-    return document | {"value": list(value) if isinstance(value, tuple) else value}
+    found = DIMENSIONS.get(test.dimension) if key == "dimension" else None
+    # Elsewhere a text would be compared as one.
+    as_duration = test.operator in ORDER_OPERATORS or (found is not None and found.is_duration)
+    values = value if isinstance(value, tuple) else (value,)
+    told = [
+        duration_text(each) if isinstance(each, Duration) and as_duration
+        else int(each) if isinstance(each, Duration) else each
+        for each in values
+    ]  # fmt: skip
+    return document | {"value": told if isinstance(value, tuple) else told[0]}
 
 
 def _object(document: object, what: str) -> dict[str, Any]:

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from pipeline.query.dimensions import FIRST, STITCHED_LENGTH, USER, Dimension, dimension
+from pipeline.query.dimensions import (
+    FIRST,
+    OF_EVENTS,
+    ORDER_OPERATORS,
+    STITCHED_LENGTH,
+    USER,
+    Dimension,
+    dimension,
+)
+from pipeline.query.filters import of_events, sequence
 from pipeline.query.filters.bounds import RangeBounds
 from pipeline.query.filters.check import checked
-from pipeline.query.filters.tree import All, AnyOf, Filter, HasEvent, Not, Scalar, Test
+from pipeline.query.filters.tree import (
+    All,
+    AnyOf,
+    CountEvents,
+    Duration,
+    Filter,
+    HasEvent,
+    Not,
+    Scalar,
+    Test,
+    Value,
+)
 from pipeline.query.session_range import with_past
 from pipeline.query.statement import Statement
+from pipeline.query.versions import VERSION_PATTERNS, version_sql
 
 _OVER_DEVICES = (FIRST, STITCHED_LENGTH)
 _NUMBERS_BY_THEMSELVES = {"http.response.status_code": "status_code"}
@@ -43,6 +65,14 @@ def where(filter: Filter, prefix: str = "f", scope: FilterScope | None = None) -
     return Statement(sql, compiler.parameters)
 
 
+def step_conditions(
+    steps: Sequence[HasEvent | CountEvents], prefix: str
+) -> tuple[list[str], dict[str, object]]:
+    """For each of the checked steps the condition that an event passes it, and the parameters of all."""
+    compiler = _Compiler(prefix, FilterScope())
+    return [compiler.event(step, {}) for step in steps], compiler.parameters
+
+
 def looks_beyond_rows(filter: Filter) -> bool:
     """Whether it takes more than a session's own row to tell: events, or the other sessions of the device."""
     match filter:
@@ -50,10 +80,10 @@ def looks_beyond_rows(filter: Filter) -> bool:
             return any(looks_beyond_rows(each) for each in filters)
         case Not(inner):
             return looks_beyond_rows(inner)
-        case HasEvent():
+        case HasEvent() | CountEvents():
             return True
         case Test(name):
-            return name in _OVER_DEVICES
+            return name in _OVER_DEVICES or name in OF_EVENTS
 
 
 def points_out(filter: Filter) -> bool:
@@ -83,6 +113,8 @@ class _Compiler:
                 return f"(NOT {self.filter(inner)})"
             case HasEvent():
                 return self._events(filter.steps())
+            case CountEvents():
+                return self._counted(filter)
             case Test():
                 return f"({self._session_test(filter)})"
 
@@ -100,6 +132,8 @@ class _Compiler:
         assert found is not None, "a checked filter has no unknown dimension"
         if found.name in _OVER_DEVICES:
             return self._over_device(test)
+        if found.name in OF_EVENTS:
+            return self._of_events(found, test)
         if found.key is not None:
             return self._keyed(found.sql, test, found.key)
         if found.type == "list":
@@ -111,14 +145,41 @@ class _Compiler:
         if found.type == "boolean":
             return f"({sql}) {_COMPARISONS[operator]} {self._add(value, 'Bool')}"
         if found.type == "time":
-            return self._ordered(
-                sql, test, lambda ms: f"fromUnixTimestamp64Milli({self._add(ms, 'Int64')}, 'UTC')"
-            )
+            return self._ordered(sql, test, self._moment)
         if found.type == "number":
             return self._ordered(sql, test, self._number)
         if found.type == "id":
             return self._ordered(sql, test, lambda id: self._add(id, "UUID"))
-        return f"{sql} != ''" if operator == "exists" else self._text(sql, test)
+        if operator == "exists":
+            return f"{sql} != ''"
+        if found.is_version and operator in ORDER_OPERATORS:
+            return self._version(sql, test)
+        return self._caseless(sql, test) if found.is_caseless else self._text(sql, test)
+
+    def _version(self, sql: str, test: Test) -> str:
+        """The versions there are in the range are few, and ordered once; a session without one passes nothing."""
+        patterns = [self._add(each, "String") for each in VERSION_PATTERNS]
+        scope = self._bounds()
+        passes = self._ordered(
+            version_sql("version", *patterns),
+            test,
+            lambda version: version_sql(self._add(version, "String"), *patterns),
+        )
+        return (
+            f"{sql} IN (SELECT version FROM (SELECT DISTINCT toString({sql}) AS version FROM session_rows"
+            f" WHERE {scope.app} AND {scope.started}) WHERE version != '' AND {passes})"
+        )
+
+    def _caseless(self, sql: str, test: Test) -> str:
+        """Letters of ASCII alike in either case."""
+        if test.operator == "matches":
+            return f"match({sql}, {self._add(f'(?i){test.value}', 'String')})"
+        return self._text(f"lower({sql})", replace(test, value=_lowered(test.value)))
+
+    def _moment(self, ms: Scalar) -> str:
+        if isinstance(ms, Duration):
+            return f"(now64(3, 'UTC') - toIntervalMillisecond({self._add(-ms, 'Int64')}))"
+        return self._time(int(ms))
 
     def _ordered(self, sql: str, test: Test, placed: Callable[[Scalar], str]) -> str:
         value = test.value
@@ -192,36 +253,66 @@ class _Compiler:
         )
 
     def _events(self, steps: tuple[HasEvent, ...]) -> str:
-        """An event belongs to the session with the greatest start not after it, as in `session_timeline`."""
         # The view that the order of steps takes does not have the columns of single attributes.
-        passes = [self._event(step, _NUMBERS_BY_THEMSELVES if len(steps) == 1 else {}) for step in steps]
+        passes = [self.event(step, _NUMBERS_BY_THEMSELVES if len(steps) == 1 else {}) for step in steps]
         limit, scope = self._limit(), self._bounds()
-        chosen = f"{limit} AND {scope.sessions_of_events()}"
-        of_sessions = f"SELECT app_id, device_id, started_at FROM sessions WHERE {chosen}"
-        of_devices = f"{limit} AND {scope.events()}"
-        joined = (
-            f"ASOF INNER JOIN ({of_sessions}) AS s"
-            " ON e.app_id = s.app_id AND e.device_id = s.device_id AND e.time >= s.started_at"
-        )
         if len(steps) == 1:
-            return (
-                "(app_id, device_id, started_at) IN (SELECT e.app_id, e.device_id, s.started_at"
-                f" FROM (SELECT app_id, device_id, time FROM z_stored_events WHERE {of_devices}"
-                f" AND {passes[0]}) AS e {joined})"
+            return of_events.sessions(
+                scope,
+                limit,
+                f"SELECT app_id, device_id, time FROM z_stored_events WHERE {{of}} AND {passes[0]}",
             )
-        # Bit i of `mask`: the event passes as step i. Taking each step as early as can be finds a way if there is one.
+        # Bit i of `mask`: the event passes as step i.
         mask = " + ".join(f"toUInt16({sql}) * {1 << i}" for i, sql in enumerate(passes))
-        return (
-            "(app_id, device_id, started_at) IN (SELECT e.app_id, e.device_id, s.started_at"
-            f" FROM (SELECT app_id, device_id, time, rank, seq, event_id, {mask} AS mask"
-            f" FROM narrated_events WHERE {of_devices} AND mask != 0) AS e {joined}"
-            " GROUP BY e.app_id, e.device_id, s.started_at"
-            " HAVING arrayFold((taken, event) -> toUInt8(taken + bitTest(event.5, taken)),"
-            " arraySort(groupArray((e.time, e.rank, e.seq, e.event_id, e.mask))), toUInt8(0))"
-            f" = {len(steps)})"
+        events = (
+            f"SELECT app_id, device_id, time, rank, seq, event_id, {mask} AS mask"
+            " FROM narrated_events WHERE {of} AND mask != 0"
         )
+        return of_events.sessions(scope, limit, events, sequence.in_order(steps))
 
-    def _event(self, step: HasEvent, numbers: Mapping[str, str]) -> str:
+    def _counted(self, event: CountEvents) -> str:
+        number = event.number
+        if event.operator == "gte" and number == 0:
+            return "true"
+        passes, limit, scope = self.event(event, _NUMBERS_BY_THEMSELVES), self._limit(), self._bounds()
+        events = f"SELECT app_id, device_id, time FROM z_stored_events WHERE {{of}} AND {passes}"
+        if event.operator == "gte":
+            return of_events.sessions(scope, limit, events, sequence.at_least(number, event.within_ms))
+        if event.operator == "lte" or number == 0:
+            return f"NOT {of_events.sessions(scope, limit, events, f'count() > {number}')}"
+        return of_events.sessions(scope, limit, events, f"count() = {number}")
+
+    def _of_events(self, found: Dimension, test: Test) -> str:
+        """What is told of a session by its events: by those of them that tell of it, and then by what they tell."""
+        source, limit, scope = of_events.TELLINGS[found.name], self._limit(), self._bounds()
+        told = of_events.sessions(scope, limit, source.events)
+
+        def passing(condition: str) -> str:
+            return of_events.sessions(scope, limit, source.events, condition)
+
+        if test.operator == "exists":
+            return passing(f"{source.value} != ''") if found.type == "string" else told
+        if test.operator == "not":
+            return f"NOT {passing(self._told(found, source.value, replace(test, operator='eq')))}"
+        passes = passing(self._told(found, source.value, test))
+        if found.type != "string":
+            return passes
+        # A session of which no event tells has the empty text.
+        without = {"eq": test.value == "", "in": "" in _all_of(test)}.get(test.operator, False)
+        if test.operator == "matches":
+            return f"({passes} OR (match('', {self._add(test.value, 'String')}) AND NOT {told}))"
+        return f"({passes} OR NOT {told})" if without else passes
+
+    def _told(self, found: Dimension, value: str, test: Test) -> str:
+        if found.type == "number":
+            return self._ordered(value, test, self._number)
+        if found.type == "list":
+            # One of a session's connections is enough; they are in lower case.
+            return f"arrayExists(item -> {self._caseless('item', test)}, {value})"
+        return self._text(value, test)
+
+    def event(self, step: HasEvent | CountEvents, numbers: Mapping[str, str]) -> str:
+        """That an event passes a step; `numbers` are the columns of single attributes."""
         name = f"name = {self._add(step.name, 'String')}"
         tests = [
             f"({self._keyed('attributes', test, test.dimension, numbers.get(test.dimension, ''))})"
@@ -271,3 +362,14 @@ def _points_out(filter: Filter) -> bool:
 
 def _all_of(test: Test) -> tuple[Scalar, ...]:
     return test.value if isinstance(test.value, tuple) else (test.value,)
+
+
+def _lowered(value: Value) -> Value:
+    """In small letters, those of ASCII alone, as `lower` has it in ClickHouse."""
+    if isinstance(value, tuple):
+        return tuple(_small(each) for each in value)
+    return _small(value)
+
+
+def _small(value: Scalar) -> Scalar:
+    return re.sub("[A-Z]+", lambda found: found[0].lower(), value) if isinstance(value, str) else value

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from pipeline.errors import Terminal
 
 Scalar: TypeAlias = str | int | float | bool
-"""Times are Unix milliseconds."""
+"""Times are Unix milliseconds, or a `Duration` below or at zero: that long before the moment of asking."""
 Value: TypeAlias = Scalar | tuple[Scalar, ...]
 """Several for `in`; two, the lower first, for `between`; True for `exists`."""
 
 
+class Duration(int):
+    """Milliseconds that a person wrote as a duration, and that are written as one again: `1h30m`, `-7d`."""
+
+    __slots__ = ()
+
+
 class FilterError(Terminal):
     """What was asked for is not a filter; the message is one line and names what is allowed."""
+
+    def __init__(self, message: str, part: str = "", place: tuple[int, int] | None = None) -> None:
+        """`part` is what of a test is wrong: `name`, `operator` or `value`; `place` is known of texts alone."""
+        super().__init__(message)
+        self.part = part
+        self.place = place
+        """First character of the text that is at fault, from 0, and the one after its last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +49,26 @@ class HasEvent:
     tests: tuple[Test, ...] = ()
     then: HasEvent | None = None
     """And later in the session another one."""
+    within_ms: Duration | None = None
+    """At most so long after the event before it; of one that is absent, for so long after."""
+    is_absent: bool = False
+    """There is none: up to the next one that there is, or to the end of the session, or for `within_ms`."""
 
     def steps(self) -> tuple[HasEvent, ...]:
         """This event and those that follow it, in order."""
         return (self, *(self.then.steps() if self.then else ()))
+
+
+@dataclass(frozen=True, slots=True)
+class CountEvents:
+    """The session holds so many events of this name that pass all tests."""
+
+    name: str
+    tests: tuple[Test, ...]
+    operator: Literal["gte", "eq", "lte"]
+    number: int
+    within_ms: Duration | None = None
+    """So many of them in a time as short as this, wherever it begins; of `gte` alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +92,6 @@ class Not:
     filter: Filter
 
 
-Filter: TypeAlias = All | AnyOf | Not | Test | HasEvent
+Filter: TypeAlias = All | AnyOf | Not | Test | HasEvent | CountEvents
 
 EVERYTHING = All(())

@@ -1,0 +1,54 @@
+"""What a mistake in a filter is told with: values on one line, names, and the names that are near."""
+
+from __future__ import annotations
+
+import json
+import re
+from difflib import SequenceMatcher
+
+from pipeline.query.dimensions import DIMENSIONS, KEYED
+from pipeline.query.filters.tree import Duration
+from pipeline.query.filters.units import duration_text
+
+_MOST_NEAR = 3
+_NEAR_ENOUGH = 0.6
+_LONGEST_NAME = 200
+
+
+def shown(value: object) -> str:
+    """A value in a message: one line, and not long."""
+    if isinstance(value, list | tuple) and (
+        len(value) > 4 or any(isinstance(each, list | dict) for each in value)
+    ):
+        return f"a list of {len(value)}"
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, Duration):
+        return duration_text(value)
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def named(name: str) -> str:
+    """A name in a message: in quotes unless it is a plain one."""
+    return name if re.fullmatch(r"[\w.]{1,80}", name, re.ASCII) else shown(name)
+
+
+def unknown_dimension(name: str) -> str:
+    """That there is no such dimension, and which are near it; else how they begin."""
+    allowed = [*DIMENSIONS, *(f"{start}KEY" for start in KEYED)]
+    near = sorted(
+        allowed, key=lambda each: _likeness(name[:_LONGEST_NAME].lower(), each.lower()), reverse=True
+    )
+    close = [each for each in near if _likeness(name[:_LONGEST_NAME].lower(), each.lower()) >= _NEAR_ENOUGH]
+    if close:
+        return f"no dimension {shown(name)}; the nearest: {', '.join(close[:_MOST_NEAR])}"
+    starts = dict.fromkeys(f"{each.partition('.')[0]}." for each in allowed)
+    return f"no dimension {shown(name)}; they begin with {', '.join(starts)}"
+
+
+def _likeness(name: str, allowed: str) -> float:
+    """From 0 to 1; a name without what comes before its point, or with `_` for it, is as good as the whole."""
+    last = allowed.rpartition(".")[2]
+    forms = (allowed, allowed.replace(".", "_"), last, last.removesuffix("_ms"), last.replace("_", ""))
+    return max(SequenceMatcher(None, name, form).ratio() for form in forms)

@@ -1,0 +1,77 @@
+"""Sessions by their events: the part of the SQL of filters that joins the two, and what events tell of a session.
+
+An event belongs to the session with the greatest start not after it, as in `session_timeline`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from pipeline.domain.event import APPEARANCES, VIEWS
+from pipeline.query.dimensions import CONNECTION, FIRST_SCREEN, LAST_SCREEN, SLOWEST_REQUEST
+from pipeline.query.filters.bounds import RangeBounds
+
+_PLACE = "(e.time, e.rank, e.seq, e.event_id)"
+"""The order of events in a session."""
+REQUEST_MS = (
+    "multiIf(attributes['duration_ms'] != '', toFloat64OrNull(attributes['duration_ms']),"
+    " attributes['duration'] != '', toFloat64OrNull(attributes['duration']),"
+    " toFloat64OrNull(attributes['http.end_time']) - toFloat64OrNull(attributes['http.start_time']))"
+)
+"""How long a request took, in milliseconds, NULL where its SDK does not say: as the view `requests_between` has it."""
+
+
+def sessions(scope: RangeBounds, limit: str, events: str, having: str = "") -> str:
+    """The condition that a session has such events, and that together, as `e`, they meet `having`.
+
+    `events` is a SELECT of events with app, device and time, with `{of}` where the condition stands that bounds them;
+    `limit` says of which devices.
+    """
+    chosen = f"{limit} AND {scope.sessions_of_events()}"
+    bounded = events.replace("{of}", f"{limit} AND {scope.events()}")
+    return (
+        "(app_id, device_id, started_at) IN (SELECT e.app_id, e.device_id, s.started_at"
+        f" FROM ({bounded}) AS e"
+        f" ASOF INNER JOIN (SELECT app_id, device_id, started_at FROM sessions WHERE {chosen}) AS s"
+        " ON e.app_id = s.app_id AND e.device_id = s.device_id AND e.time >= s.started_at"
+        + (f" GROUP BY e.app_id, e.device_id, s.started_at HAVING {having}" if having else "")
+        + ")"
+    )
+
+
+class Telling(NamedTuple):
+    """What events tell of a session."""
+
+    events: str
+    """A SELECT of those that tell, as `sessions` takes it."""
+    value: str
+    """What they tell together, an aggregate."""
+
+
+def _screens(of: str) -> str:
+    return f"if(max(e.is_named) = 1, {of}If(e.screen, {_PLACE}, e.is_named = 1), {of}(e.screen, {_PLACE}))"
+
+
+_SCREENS = (
+    # As many as the session counts: what only parts of screens tell of, where no view has a name of the app's.
+    "SELECT app_id, device_id, time, rank, seq, event_id, attributes['app.screen.name'] AS screen,"
+    f" bitTest(counters, {VIEWS}) AS is_named FROM narrated_events"
+    f" WHERE {{of}} AND (bitTest(counters, {VIEWS}) OR bitTest(counters, {APPEARANCES}))"
+)
+
+TELLINGS: Mapping[str, Telling] = {
+    FIRST_SCREEN: Telling(_SCREENS, _screens("argMin")),
+    LAST_SCREEN: Telling(_SCREENS, _screens("argMax")),
+    CONNECTION: Telling(
+        "SELECT app_id, device_id, time, lower(attributes['network.connection.type']) AS connection"
+        " FROM z_stored_events WHERE {of} AND connection != ''",
+        "groupUniqArray(e.connection)",
+    ),
+    SLOWEST_REQUEST: Telling(
+        f"SELECT app_id, device_id, time, assumeNotNull({REQUEST_MS}) AS took_ms FROM z_stored_events"
+        f" WHERE {{of}} AND name = 'http.client.request' AND ifNull({REQUEST_MS} >= 0, false)",
+        "max(e.took_ms)",
+    ),
+}
+"""By the name of the dimension."""
