@@ -17,6 +17,8 @@ import orjson
 
 from pipeline.domain.event import APPEARANCES, VIEWS, AppState
 from pipeline.domain.session import End, Session, session_id_text
+from pipeline.formats.stacks.crash_group import FAILURES as GROUPED
+from pipeline.formats.stacks.crash_group import group_of, kind_of
 from pipeline.storage.columns import EVENT_COLUMNS, SHOWN_COUNTERS
 from pipeline.storage.kept import EVER, Kept
 from pipeline.storage.row_texts import (
@@ -115,7 +117,17 @@ class _Event(msgspec.Struct, array_like=True, gc=False):
     repaired: tuple[str, ...]
 
 
-class _EventLine(msgspec.Struct, gc=False):
+class _Failure(msgspec.Struct, array_like=True, gc=False):
+    """Fields are those of FAILURES."""
+
+    place: int
+    kind: str
+    crash_group: str
+    title: str
+    culprit: str
+
+
+class _EventLine(msgspec.Struct, gc=False, omit_defaults=True):
     """Fields are ENVELOPE_COLUMNS."""
 
     app_id: msgspec.Raw
@@ -132,6 +144,7 @@ class _EventLine(msgspec.Struct, gc=False):
     events: list[_Event]
     stored_on: str
     retention_days: int
+    failures: list[_Failure] = []
 
 
 _STATED = [state.label for state in AppState]
@@ -140,6 +153,7 @@ MAX_LONE_KEY_BYTES = 1_000
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_events = msgspec.json.Decoder(list[list[msgspec.Raw]]).decode
+_decode_failures = msgspec.json.Decoder(list[_Failure]).decode
 _OF_AN_EVENT = _Event.__struct_fields__
 _ROW_BYTES = 3_000
 """At most, of a row without resource, user, version and what the event itself says: names, ids, times."""
@@ -176,8 +190,12 @@ def event_line(
     Attributes go in as they came: in ClickHouse every value is text, a nested one its JSON text, null the empty text.
     """
     resource, user = resource_texts(envelope.resource), user_texts(envelope.user)
-    made = []
+    made: list[_Event] = []
+    failures: list[_Failure] = []
     for event in envelope.events if stop is None else envelope.events[start:stop]:
+        if event.name in GROUPED:
+            group = group_of(envelope.app_id, kind_of(event.name, event.kind), event.attributes)
+            failures.append(_Failure(len(made) + 1, *group))
         time = raw(seconds(event.time_ms))
         made.append(
             _Event(
@@ -212,6 +230,7 @@ def event_line(
             start,
             made,
             *kept,
+            failures,
         )
     )
 
@@ -226,9 +245,12 @@ def unpacked(line: bytes) -> bytes:
     """The rows of `z_event_feed` that are a row of `z_envelope_feed`, by newlines: value by value the same bytes."""
     head = _decode(line)
     first, events = int(bytes(head.pop("event_index"))), _decode_events(head.pop("events"))
+    failures = {each.place: [each] for each in _decode_failures(head.pop("failures", b"[]"))}
     rows = []
     for index, event in enumerate(events, first):
         told = {**head, **dict(zip(_OF_AN_EVENT, event, strict=True)), "event_index": index}
+        if failure := failures.get(index - first + 1):
+            told["failures"] = failure
         rows.append(_encode({name: told[name] for name, _ in EVENT_COLUMNS if name in told}))
     return b"\n".join(rows)
 
