@@ -119,6 +119,8 @@ USER = "user.id"
 """All users of a session."""
 FIRST, STITCHED_LENGTH = "session.first", "session.stitched_length"
 """These two need more than the session's own row; their SQL is in `filters.sql`."""
+CRASH_GROUP = "crash.group"
+"""So does this: the groups of the session's crashes, ANRs and exceptions (`pipeline.formats.stacks`)."""
 
 _ALL = (
     # Metrics are those of one app.
@@ -191,6 +193,7 @@ _ALL = (
     _of("session", "session.event_count", "Events", "number", "event_count"),
     *(_of("session", f"session.{name}", _COUNTER_LABELS[name], "number", name)
       for place, name in enumerate(COUNTERS) if place != APPEARANCES),
+    _of("session", CRASH_GROUP, "Crash group", "list", "", operators=(*_EQUALITY, "exists")),
 )  # fmt: skip
 
 DIMENSIONS: Mapping[str, Dimension] = {each.name: each for each in _ALL if each.operators}

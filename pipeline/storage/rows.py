@@ -193,9 +193,8 @@ def event_line(
     made: list[_Event] = []
     failures: list[_Failure] = []
     for event in envelope.events if stop is None else envelope.events[start:stop]:
-        if event.name in GROUPED:
-            group = group_of(envelope.app_id, kind_of(event.name, event.kind), event.attributes)
-            failures.append(_Failure(len(made) + 1, *group))
+        if event.name in GROUPED and (kind := kind_of(event.name, event.kind.label)):
+            failures.append(_Failure(len(made) + 1, *group_of(envelope.app_id, kind, event.attributes)))
         time = raw(seconds(event.time_ms))
         made.append(
             _Event(

@@ -84,37 +84,37 @@ SETTINGS
     optimize_move_to_prewhere_if_final = 1;
 
 -- Crashes, ANRs and non-fatal exceptions in the sessions of an app that start from `from` and before `until`, each with its
--- group, its session and whose it is. A session lasts for less than two days.
-CREATE OR REPLACE VIEW crash_events AS
+-- group and its session, which lasts for less than two days.
+CREATE OR REPLACE VIEW z_session_crashes AS
 WITH
     toDateTime64({from:String}, 3, 'UTC') AS first,
-    toDateTime64({until:String}, 3, 'UTC') AS last,
-    found AS
-    (
-        SELECT
-            s.session_id AS session_id, s.started_at AS started_at, s.user_ids AS user_ids, s.personas AS personas,
-            s.app_version AS app_version, s.os_name AS os_name, s.os_version AS os_version, s.device_model AS device_model,
-            e.device_id AS device_id, e.event_id AS event_id, e.time AS time, e.kind AS kind,
-            e.crash_group AS crash_group, e.title AS title, e.culprit AS culprit
-        FROM
-        (
-            SELECT device_id, event_id, time, kind, crash_group, title, culprit
-            FROM z_crashes
-            WHERE app_id = {app_id:String} AND time >= first AND time < last + INTERVAL 2 DAY
-                AND (toDate32(raw_time) BETWEEN toDate32(first) AND toDate32(last) + 2
-                    OR (toDate32(raw_time), device_id) IN (
-                        SELECT raw_day, device_id FROM z_elsewhere_days
-                        WHERE app_id = {app_id:String} AND by = 'time' AND day BETWEEN toDate32(first) AND toDate32(last) + 2))
-        ) AS e
-        ASOF JOIN
-        (
-            SELECT device_id, started_at, session_id, user_ids, personas, app_version, os_name, os_version, device_model
-            FROM sessions
-            WHERE app_id = {app_id:String} AND started_at >= first AND started_at < last + INTERVAL 2 DAY
-        ) AS s
-        ON e.device_id = s.device_id AND e.time >= s.started_at
-        WHERE s.started_at < last
-    )
+    toDateTime64({until:String}, 3, 'UTC') AS last
+SELECT
+    s.session_id AS session_id, s.started_at AS session_started_at, s.user_ids AS user_ids, s.personas AS personas,
+    s.app_version AS app_version, s.os_name AS os_name, s.os_version AS os_version, s.device_model AS device_model,
+    e.device_id AS device_id, e.event_id AS event_id, e.time AS time, e.raw_time AS raw_time, e.kind AS kind,
+    e.crash_group AS crash_group, e.title AS title, e.culprit AS culprit
+FROM
+(
+    SELECT device_id, event_id, time, raw_time, kind, crash_group, title, culprit
+    FROM z_crashes
+    WHERE app_id = {app_id:String} AND time >= first AND time < last + INTERVAL 2 DAY
+        AND (toDate32(raw_time) BETWEEN toDate32(first) AND toDate32(last) + 2
+            OR (toDate32(raw_time), device_id) IN (
+                SELECT raw_day, device_id FROM z_elsewhere_days
+                WHERE app_id = {app_id:String} AND by = 'time' AND day BETWEEN toDate32(first) AND toDate32(last) + 2))
+) AS e
+ASOF JOIN
+(
+    SELECT device_id, started_at, session_id, user_ids, personas, app_version, os_name, os_version, device_model
+    FROM sessions
+    WHERE app_id = {app_id:String} AND started_at >= first AND started_at < last + INTERVAL 2 DAY
+) AS s
+ON e.device_id = s.device_id AND e.time >= s.started_at
+WHERE s.started_at < last;
+
+-- The same, with whose each of them is.
+CREATE OR REPLACE VIEW crash_events AS
 SELECT
     f.session_id AS session_id,
     f.device_id AS device_id,
@@ -130,8 +130,8 @@ SELECT
     f.os_version AS os_version,
     f.device_model AS device_model,
     f.personas AS personas,
-    f.started_at AS session_started_at
-FROM found AS f
+    f.session_started_at AS session_started_at
+FROM z_session_crashes(app_id = {app_id:String}, from = {from:String}, until = {until:String}) AS f
 LEFT ANY JOIN
 (
     SELECT device_id, event_id, user_id
@@ -171,21 +171,28 @@ ORDER BY sessions DESC, crashes DESC, crash_group;
 -- sessions of a group. What comes several times in a row counts once; numbers and ids are taken out of addresses.
 CREATE OR REPLACE VIEW crash_paths AS
 WITH
-    chosen AS
     (
-        SELECT session_id, any(c.device_id) AS device_id, any(c.session_started_at) AS started_at, max(c.time) AS crashed_at
-        FROM crash_events(app_id = {app_id:String}, from = {from:String}, until = {until:String}) AS c
-        WHERE crash_group = {crash_group:String}
-        GROUP BY session_id
-        ORDER BY crashed_at DESC, session_id
-        LIMIT 500
-    )
+        SELECT groupArray((session_id, device_id, started_at, crashed_at))
+        FROM
+        (
+            SELECT session_id, any(c.device_id) AS device_id, any(c.session_started_at) AS started_at, max(c.time) AS crashed_at
+            FROM z_session_crashes(app_id = {app_id:String}, from = {from:String}, until = {until:String}) AS c
+            WHERE crash_group = {crash_group:String}
+            GROUP BY session_id
+            ORDER BY crashed_at DESC, session_id
+            LIMIT 500
+        )
+    ) AS chosen
 SELECT
     c.session_id AS session_id,
     c.crashed_at AS crashed_at,
     arraySlice(arrayCompact(arrayMap(s -> s.5, arrayReverseSort(groupArrayIf(
         (e.time, e.rank, e.seq, e.event_id, e.step), e.time <= c.crashed_at AND e.time >= c.started_at)))), 1, 10) AS steps
-FROM chosen AS c
+FROM
+(
+    SELECT one.1 AS session_id, one.2 AS device_id, one.3 AS started_at, one.4 AS crashed_at
+    FROM (SELECT arrayJoin(chosen) AS one)
+) AS c
 LEFT JOIN
 (
     SELECT
@@ -199,9 +206,9 @@ LEFT JOIN
     WHERE app_id = {app_id:String} AND name IN ('app.screen.view', 'app.widget.click', 'app.screen.click', 'http.client.request')
         AND (toDate32(raw_time), device_id) IN (
             SELECT raw_day, device_id FROM z_device_days
-            WHERE app_id = {app_id:String} AND device_id IN (SELECT device_id FROM chosen)
-                AND day BETWEEN (SELECT toDate32(min(ch.started_at)) FROM chosen AS ch)
-                    AND (SELECT toDate32(max(ch.crashed_at)) FROM chosen AS ch))
+            WHERE app_id = {app_id:String} AND device_id IN (SELECT arrayJoin(chosen).2)
+                AND day BETWEEN toDate32(arrayMin(one -> one.3, chosen)) AND toDate32(arrayMax(one -> one.4, chosen)))
+        AND time BETWEEN arrayMin(one -> one.3, chosen) AND arrayMax(one -> one.4, chosen)
 ) AS e
 ON c.device_id = e.device_id
 GROUP BY c.session_id, c.crashed_at

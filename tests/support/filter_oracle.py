@@ -11,6 +11,10 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
+
+from pipeline.formats.stacks.crash_group import group_of
+
 Row = dict[str, Any]
 Document = dict[str, Any]
 
@@ -82,6 +86,16 @@ class World:
         """In their order."""
         return self._events.get(session["session_id"], [])
 
+    def groups_of(self, session: Row) -> set[str]:
+        """The groups of its crashes, ANRs and exceptions."""
+        found = set()
+        for event in self.events_of(session):
+            is_fatal = event["kind"] in ("crash", "exception")
+            kind = "crash" if is_fatal else {"app.anr": "anr", "exception": "exception"}.get(event["name"])
+            if kind:
+                found.add(group_of(session["app_id"], kind, orjson.dumps(event["attributes"])).id)
+        return found
+
     def _passes(self, filter: Document, session: Row) -> bool:
         if "all" in filter:
             return all(self._passes(each, session) for each in filter["all"])
@@ -124,6 +138,8 @@ class World:
             return session["session_id"] in self._first
         if name == "session.stitched_length":
             return self._stitched[session["app_id"], session["device_id"], session["stitched_session_id"]]
+        if name == "crash.group":
+            return sorted(self.groups_of(session))
         if name == "session.live":
             return session["status"] == "open"
         if name == "user.property":

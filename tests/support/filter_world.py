@@ -15,6 +15,7 @@ from pipeline.domain.policy import Policy
 from pipeline.domain.session import session_id
 from pipeline.formats import native
 from pipeline.simulate.fleet import fleet
+from pipeline.roles.regroup import regroup
 from pipeline.storage.rows import session_row
 from tests.support.event_rows import event_rows
 from tests.support.filter_oracle import Row, World
@@ -79,6 +80,8 @@ def fill(store: Store, table: str = "z_event_feed") -> None:
     _odd(store, table, Random(5))
     _ties(store, table)
     _outdated(store, table)
+    # Odd rows did not come from the sink.
+    regroup(store, "odd")
 
 
 def read_world(store: Store) -> World:

@@ -34,6 +34,8 @@ OWN_FRAMES = 3
 """That count: two bugs in one function are told apart by who calls it, and a change further away tells none apart."""
 IMAGES = 8
 """That count where no frame names a method."""
+_FATAL = (Kind.CRASH.label, Kind.EXCEPTION.label)
+_BY_NAME = {"app.anr": "anr", "exception": "exception"}
 _MAX_CHARS = 200
 """Of a type, and of a frame."""
 
@@ -67,11 +69,9 @@ _decode_text = msgspec.json.Decoder(str).decode
 _NOTHING = _Facts()
 
 
-def kind_of(name: str, kind: Kind) -> str:
-    """What an event of FAILURES is counted as."""
-    if kind in (Kind.CRASH, Kind.EXCEPTION):
-        return "crash"
-    return {"app.anr": "anr", "exception": "exception"}.get(name, "crash")
+def kind_of(name: str, kind: str) -> str:
+    """What an event of that name and kind (its label) is counted as; empty if it has no group."""
+    return "crash" if kind in _FATAL else _BY_NAME.get(name, "")
 
 
 def group_of(app_id: str, kind: str, attributes: bytes) -> CrashGroup:

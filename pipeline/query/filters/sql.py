@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from pipeline.query.dimensions import FIRST, STITCHED_LENGTH, USER, Dimension, dimension
+from pipeline.query.dimensions import CRASH_GROUP, FIRST, STITCHED_LENGTH, USER, Dimension, dimension
 from pipeline.query.filters.bounds import RangeBounds
 from pipeline.query.filters.check import checked
 from pipeline.query.filters.tree import All, AnyOf, Filter, HasEvent, Not, Scalar, Test
@@ -53,7 +53,7 @@ def looks_beyond_rows(filter: Filter) -> bool:
         case HasEvent():
             return True
         case Test(name):
-            return name in _OVER_DEVICES
+            return name in _OVER_DEVICES or name == CRASH_GROUP
 
 
 def points_out(filter: Filter) -> bool:
@@ -100,6 +100,8 @@ class _Compiler:
         assert found is not None, "a checked filter has no unknown dimension"
         if found.name in _OVER_DEVICES:
             return self._over_device(test)
+        if found.name == CRASH_GROUP:
+            return self._in_crash_group(test)
         if found.key is not None:
             return self._keyed(found.sql, test, found.key)
         if found.type == "list":
@@ -189,6 +191,20 @@ class _Compiler:
             f" (SELECT app_id, device_id, stitched_session_id FROM sessions WHERE {limit} AND {scope.stitched()}"
             " GROUP BY app_id, device_id, stitched_session_id"
             f" HAVING {self._ordered('count()', test, self._number)})"
+        )
+
+    def _in_crash_group(self, test: Test) -> str:
+        """Whether an event of the group is in the session, found as those of `_events`."""
+        if test.operator == "not":
+            return f"NOT {self._in_crash_group(Test(test.dimension, 'eq', test.value))}"
+        group = "true" if test.operator == "exists" else self._text("crash_group", test)
+        limit, scope = self._limit(), self._bounds()
+        return (
+            "(app_id, device_id, started_at) IN (SELECT e.app_id, e.device_id, s.started_at"
+            f" FROM (SELECT app_id, device_id, time FROM z_crashes WHERE {limit} AND {scope.events()} AND {group}) AS e"
+            f" ASOF INNER JOIN (SELECT app_id, device_id, started_at FROM sessions WHERE {limit}"
+            f" AND {scope.sessions_of_events()}) AS s"
+            " ON e.app_id = s.app_id AND e.device_id = s.device_id AND e.time >= s.started_at)"
         )
 
     def _events(self, steps: tuple[HasEvent, ...]) -> str:
