@@ -17,6 +17,7 @@ from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.query.dimensions import DIMENSIONS, KEYED
+from pipeline.roles.regroup import regroup
 from pipeline.query.filters.json_form import from_json
 from pipeline.query.filters.regex import regex_fault
 from pipeline.query.filters.sql import FilterScope, where
@@ -189,6 +190,12 @@ def test_events_from_before_their_status_had_a_column(stored: Stored, clickhouse
     }
     expected = stored.world.passing(filter)
     assert Stored(store, stored.world, stored.words).passing(filter) == expected != set()
+    # Nor had they groups.
+    groups = "SELECT app_id, device_id, event_id, kind, crash_group, title, culprit FROM z_crashes ORDER BY ALL"
+    assert store.query(groups) == b""
+    assert regroup(store, "first") == len(stored.store.query(groups).splitlines()) > 50
+    assert store.query(groups) == stored.store.query(groups)
+    assert regroup(store, "second") == 0
     store.close()
     clickhouse.command(f"DROP DATABASE {name} SYNC")
 
