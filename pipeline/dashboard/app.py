@@ -18,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 from pipeline.dashboard.guard import Guard
 from pipeline.dashboard.login import Login
 from pipeline.dashboard.page import FOLDER, render
+from pipeline.dashboard.pages.crashes import CrashPages
 from pipeline.dashboard.pages.filters import FilterPages
 from pipeline.dashboard.pages.health import HealthPage
 from pipeline.dashboard.pages.pipeline import PipelinePage
@@ -35,6 +36,7 @@ _NAVIGATION: Mapping[str, str] = {
     "/sessions": "Sessions",
     "/timeline": "User timeline",
     "/health": "Release health",
+    "/crashes": "Crashes",
     "/pipeline": "Pipeline",
 }
 """The pages that every page leads to, in this order, and how they are called."""
@@ -66,7 +68,7 @@ def application(parts: Parts) -> Starlette:
     login, session = Login(parts.password, parts.sign_ins), SessionPage(reader)
     filters = FilterPages(reader, parts.write)
     watch, health = Watch(parts.lags), HealthPage(reader)
-    pipeline = PipelinePage(reader, watch)
+    pipeline, crashes = PipelinePage(reader, watch), CrashPages(reader)
 
     @asynccontextmanager
     async def watching(_: Starlette) -> AsyncIterator[None]:
@@ -84,6 +86,8 @@ def application(parts: Parts) -> Starlette:
         ("/timeline", TimelinePage(reader).show, "GET"),
         ("/health", health.show, "GET"),
         ("/health/retention", health.retention, "GET"),
+        ("/crashes", crashes.show, "GET"),
+        ("/crashes/{group}", crashes.group, "GET"),
         ("/pipeline", pipeline.show, "GET"),
         ("/pipeline/ledger", pipeline.ledger, "GET"),
         ("/filter/dimensions.json", filters.dimensions, "GET"),

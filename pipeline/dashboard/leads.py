@@ -33,6 +33,11 @@ def of_group(by: str, group: str, condition: Filter) -> str | None:
     return _written(AnyOf((Not(has_key), is_group)), condition)
 
 
+def of_all(wanted: Filter) -> str | None:
+    """The filter itself; None where it cannot be written."""
+    return _written(wanted, All(()))
+
+
 def of_crash(exception_type: str, message: str, condition: Filter) -> str | None:
     """The filter for sessions with a crash or fatal exception, as `failures.top_crashes` names them."""
     if exception_type == "unknown error":
