@@ -45,16 +45,19 @@ class Ungrouped:
             " GROUP BY app_id, day ORDER BY app_id, day",
             self._parameters,
         )
-        return [Day(row["app_id"], row["day"], int(row["failures"])) for row in map(orjson.loads, found.splitlines())]
+        return [
+            Day(row["app_id"], row["day"], int(row["failures"]))
+            for row in map(orjson.loads, found.splitlines())
+        ]
 
     def of_day(self, day: Day) -> Iterator[list[object]]:
         """Of each: name, kind, the attributes that are read, then what its row has besides the group, as `row_of` takes
         it. In bounded memory."""
-        wanted = (
-            f"{_FAILURES} AND {_OF_A_DAY} AND (raw_time, app_id, device_id, event_id) NOT IN ({_GROUPED} AND {_OF_A_DAY})"
-        )
+        grouped = f"{_GROUPED} AND {_OF_A_DAY}"
+        wanted = f"{_FAILURES} AND {_OF_A_DAY} AND (raw_time, app_id, device_id, event_id) NOT IN ({grouped})"
         lines = self._store.lines(
-            "SELECT toString(name), toString(kind), mapFilter((key, value) -> has({attributes:Array(String)}, key), attributes),"
+            "SELECT toString(name), toString(kind),"
+            " mapFilter((key, value) -> has({attributes:Array(String)}, key), attributes),"
             " app_id, device_id, event_id, toString(time), toString(raw_time), toString(version), toString(stored_on),"
             f" retention_days FROM z_event_rows FINAL WHERE is_deleted = 0 AND {_OF_A_DAY}"
             # Of two events under one id the first counts, and the second may be what was notable.

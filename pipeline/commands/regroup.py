@@ -10,8 +10,8 @@ from pipeline.roles.regroup import regroup
 
 
 def command() -> None:
-    """Group all stored crashes, ANRs and exceptions anew. Safe to run at any time; `migrate` does so for those without a
-    group of this version."""
+    """Group all stored crashes, ANRs and exceptions anew. It is safe to run at any time; `migrate` does so for those
+    without a group of this version."""
     store = wiring.store(wiring.settings())
     try:
         print(f"{regroup(store, _run(), all=True)} events are grouped anew")

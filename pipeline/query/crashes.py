@@ -1,7 +1,7 @@
 """Groups of crashes, ANRs and non-fatal exceptions: the list of them, and what is to be known of one.
 
-All of it is of the sessions of an app that start in a range, as the views `crash_groups`, `crash_events` and `crash_paths`
-have it; `where` limits the sessions further.
+All of it is of the sessions of an app that start in a range, as the views `crash_groups`, `crash_events` and
+`crash_paths` have it; `where` limits the sessions further.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, get_args
 
-from pipeline.formats.stacks.shown import Line as Line
-from pipeline.formats.stacks.shown import shown_stack as shown_stack
+from pipeline.formats.stacks.shown import Line, shown_stack
 from pipeline.query.session_range import chosen_sessions, range_parameters
 from pipeline.query.statement import Statement
 
@@ -83,8 +82,8 @@ def days(span: Span, group: str, *, where: Statement | None = None) -> Statement
 
 
 def sessions_of(span: Span, group: str, *, where: Statement | None = None) -> Statement:
-    """The sessions in which something of a group came last: `session_id`, `last_time`, `last_event_id`, `crashes`, `user_ids`,
-    `app_version`, `os_name`, `os_version`, `device_model`; newest first."""
+    """The sessions in which something of a group came last: `session_id`, `last_time`, `last_event_id`, `crashes`,
+    `user_ids`, `app_version`, `os_name`, `os_version`, `device_model`; newest first."""
     events, parameters = _events("z_session_crashes", span, where, {"crash_group": group})
     return Statement(
         "SELECT session_id, max(c.time) AS last_time, argMax(c.event_id, (c.time, c.event_id)) AS last_event_id,"
@@ -116,13 +115,20 @@ def paths(span: Span, group: str, *, where: Statement | None = None) -> Statemen
     )
 
 
-def group_of_event(app_id: str, device_id: str, event_id: str, time_ms: int) -> Statement:
-    """The group of an event: `crash_group`, `title`; no row where it has none. `time_ms` is its stamp by the device."""
+def stack_of(app_id: str, attributes: Mapping[str, str]) -> list[Line]:
+    """The lines of the stack in the attributes of an event, each with whether it is a call of the app's own code."""
+    return shown_stack(app_id, attributes)
+
+
+def groups_of_events(app_id: str, device_id: str, start_ms: int, end_ms: int) -> Statement:
+    """Which events of a device have a group, of those in a span (Unix milliseconds, the end left out): `event_id`,
+    `crash_group`."""
     return Statement(
-        "SELECT crash_group, title FROM z_crashes WHERE app_id = {app:String} AND device_id = {device:String}"
-        " AND event_id = {event:String}"
-        " AND toDate32(raw_time) = toDate32(fromUnixTimestamp64Milli({time:Int64}, 'UTC')) LIMIT 1",
-        {"app": app_id, "device": device_id, "event": event_id, "time": time_ms},
+        "SELECT event_id, crash_group FROM z_crashes WHERE app_id = {app:String} AND device_id = {device:String}"
+        " AND toUnixTimestamp64Milli(time) >= {start:Int64} AND toUnixTimestamp64Milli(time) < {end:Int64}"
+        " AND toDate32(raw_time) IN (SELECT raw_day FROM z_device_days WHERE app_id = {app:String}"
+        " AND device_id = {device:String})",
+        {"app": app_id, "device": device_id, "start": start_ms, "end": end_ms},
     )
 
 
@@ -140,7 +146,10 @@ def _limit(span: Span, where: Statement | None) -> tuple[str, Mapping[str, objec
     parameters = range_parameters(*span)
     if where is None:
         return "true", parameters
-    return f"session_id IN (SELECT session_id FROM ({chosen_sessions(where)}))", {**parameters, **where.parameters}
+    return f"session_id IN (SELECT session_id FROM ({chosen_sessions(where)}))", {
+        **parameters,
+        **where.parameters,
+    }
 
 
 def _all_sessions(where: Statement | None) -> str:

@@ -19,7 +19,7 @@ Told = Callable[[int, int], None]
 
 
 def regroup(store: Store, run: str, tell: Told = lambda done, of: None, *, all: bool = False) -> int:
-    """Group all stored crashes, ANRs and exceptions that have no group of the present version, or all of them; how many.
+    """Group all stored crashes, ANRs and exceptions without a group of this version, or all of them; how many.
 
     Any number of times, also while sinks write. `run` names this run: another name than that of every other. Blocks;
     raises what the store raises, and goes on where it was if it is called again.

@@ -89,9 +89,7 @@ FOLLOWING = frozenset(
 )
 """Columns of a session that follow from others, or say which of its rows this is and where it came from."""
 
-FAILURES = (
-    "Array(Tuple(place UInt16, kind LowCardinality(String), crash_group String, title String, culprit String))"
-)
+FAILURES = "Array(Tuple(place UInt16, kind LowCardinality(String), crash_group String, title String, culprit String))"
 """Groups of the crashes, ANRs and exceptions among some events, each with the event's place, from 1 on."""
 
 EVENT_COLUMNS: tuple[tuple[str, str], ...] = (

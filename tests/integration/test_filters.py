@@ -17,11 +17,11 @@ from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.query.dimensions import DIMENSIONS, KEYED
-from pipeline.roles.regroup import regroup
 from pipeline.query.filters.json_form import from_json
 from pipeline.query.filters.regex import regex_fault
 from pipeline.query.filters.sql import FilterScope, where
 from pipeline.query.filters.text_form import parse, to_text
+from pipeline.roles.regroup import regroup
 from tests.support.filter_oracle import Document, World
 from tests.support.filter_strategies import Vocabulary, events, filters
 from tests.support.filter_world import ODD_TEXTS, fill, read_world
@@ -191,7 +191,9 @@ def test_events_from_before_their_status_had_a_column(stored: Stored, clickhouse
     expected = stored.world.passing(filter)
     assert Stored(store, stored.world, stored.words).passing(filter) == expected != set()
     # Nor had they groups.
-    groups = "SELECT app_id, device_id, event_id, kind, crash_group, title, culprit FROM z_crashes ORDER BY ALL"
+    groups = (
+        "SELECT app_id, device_id, event_id, kind, crash_group, title, culprit FROM z_crashes ORDER BY ALL"
+    )
     assert store.query(groups) == b""
     assert regroup(store, "first") == len(stored.store.query(groups).splitlines()) > 50
     assert store.query(groups) == stored.store.query(groups)

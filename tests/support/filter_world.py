@@ -14,8 +14,8 @@ from pipeline.domain.fold import sessions
 from pipeline.domain.policy import Policy
 from pipeline.domain.session import session_id
 from pipeline.formats import native
-from pipeline.simulate.fleet import fleet
 from pipeline.roles.regroup import regroup
+from pipeline.simulate.fleet import fleet
 from pipeline.storage.rows import session_row
 from tests.support.event_rows import event_rows
 from tests.support.filter_oracle import Row, World

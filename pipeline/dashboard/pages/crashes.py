@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 from urllib.parse import quote, urlencode
 
@@ -45,6 +47,9 @@ _PARTS = (
 )
 _LINES = 6
 """Versions with a line of their own in the chart."""
+_MOST_DAYS = 120
+_MOST_NAMED = 80
+"""Sessions that an address names one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +156,12 @@ class CrashPages:
             group=group, asked=asked, whole=whole, kind=KINDS[whole["kind"]],
             start=field_of(asked.start_ms), end=field_of(asked.end_ms), filter=asked.text,
             list_at=f"/crashes?{urlencode(asked.fields)}", **_leads(asked, group),
-            chart=_by_day(days), days=_days(asked, group, days),
+            **_by_day(asked, group, days),
             spreads=[(label, _spread(asked, group, part, split, parts)) for part, label, split in _PARTS],
             users=[_user(asked, group, row) for row in parts if row["part"] == "user"],
             sessions=sessions, latest=latest[0] if latest else None,
-            stack=crashes.shown_stack(asked.app, latest[0]["attributes"]) if latest else [],
-            paths=tree([row["steps"] for row in paths]),
+            stack=crashes.stack_of(asked.app, latest[0]["attributes"]) if latest else [],
+            paths=tree([(row["session_id"], row["steps"]) for row in paths]), lead=partial(_these, asked),
         )  # fmt: skip
 
     async def _asked(self, query: Mapping[str, str], known: Sequence[str]) -> Asked | None:
@@ -181,7 +186,7 @@ def _in_group(asked: Asked, group: str, *tests: Filter) -> Filter:
     return All((Test(CRASH_GROUP, "eq", group), *tests, *others))
 
 
-def _leads(asked: Asked, group: str) -> dict[str, str | None]:
+def _leads(asked: Asked, group: str) -> dict[str, Any]:
     """Where the numbers of a group lead: to its page, its sessions, and those of them that name somebody."""
     return {
         "group_at": asked.group_at(group),
@@ -190,30 +195,36 @@ def _leads(asked: Asked, group: str) -> dict[str, str | None]:
     }
 
 
-def _by_day(rows: Sequence[Row]) -> dict[str, Any]:
-    """Crashes a day of the versions with most of them, and of all others together."""
-    counted: dict[str, int] = {}
+def _by_day(asked: Asked, group: str, rows: Sequence[Row]) -> dict[str, Any]:
+    """`chart`: crashes a day of the versions with most of them, and of all others together. `day_and_version`: where
+    each of these numbers leads, by Unix ms and name; None where that cannot be written."""
+    counted: Counter[str] = Counter()
     for row in rows:
-        counted[row["group"]] = counted.get(row["group"], 0) + int(row["crashes"])
+        counted[row["group"]] += int(row["crashes"])
     shown = sorted(counted, key=lambda version: (-counted[version], version))[:_LINES]
-    cells: dict[tuple[int, str, bool], int] = {}
+    days = {int(row["bucket_ms"]) for row in rows}
+    # A day without is one of none; a range of years has only those with some.
+    if asked.end_ms - asked.start_ms <= _MOST_DAYS * _DAY_MS:
+        days = set(range(asked.start_ms // _DAY_MS * _DAY_MS, asked.end_ms, _DAY_MS))
+    names = [*shown, *(["other"] if len(shown) < len(counted) else [])]
+    cells = {(at_ms, name, name not in shown): 0 for at_ms in days for name in names}
     for row in rows:
         is_other = row["group"] not in shown
-        place = (int(row["bucket_ms"]), "other" if is_other else row["group"], is_other)
-        cells[place] = cells.get(place, 0) + int(row["crashes"])
+        cells[int(row["bucket_ms"]), "other" if is_other else row["group"], is_other] += int(row["crashes"])
     lines: list[Row] = [
         {"bucket_ms": at_ms, "group": version, "is_other": is_other, "crashes": count, "sessions": count}
         for (at_ms, version, is_other), count in cells.items()
     ]
-    return chart("Crashes a day", "crashes", "count", ordered(lines, "app_version"))
-
-
-def _days(asked: Asked, group: str, rows: Sequence[Row]) -> dict[int, str | None]:
-    """Where a day leads: to the sessions of the group that start on it, within the range."""
-    filter = of_all(_in_group(asked, group))
+    not_shown = tuple(Not(_has("app.version", version)) for version in shown)
+    leads = {}
+    for at_ms, version, is_other in cells:
+        tests = not_shown if is_other else (_has("app.version", version),)
+        start_ms, end_ms = max(at_ms, asked.start_ms), min(at_ms + _DAY_MS, asked.end_ms)
+        filter = of_all(_in_group(asked, group, *tests))
+        leads[at_ms, version or "none"] = asked.sessions_at(filter, start_ms, end_ms)
     return {
-        at_ms: asked.sessions_at(filter, max(at_ms, asked.start_ms), min(at_ms + _DAY_MS, asked.end_ms))
-        for at_ms in {int(row["bucket_ms"]) for row in rows}
+        "chart": chart("Crashes a day", "crashes", "count", ordered(lines, "app_version")),
+        "day_and_version": leads,
     }
 
 
@@ -223,13 +234,26 @@ def _spread(asked: Asked, group: str, part: str, split: str, rows: Sequence[Row]
     for row in rows:
         if row["part"] != part:
             continue
+        whole, named = _in_group(asked, group), _in_group(asked, group, Test(USER, "exists"))
+        value = row["value"]
         if part == "os":
             tests = (_has("os.name", row["value"]), _has("os.version", row["more"]))
-            filter, value = of_all(_in_group(asked, group, *tests)), f"{row['value']} {row['more']}".strip()
+            filters = [
+                of_all(_in_group(asked, group, *tests, *users)) for users in ((), (Test(USER, "exists"),))
+            ]
+            value = f"{row['value']} {row['more']}".strip()
         else:
-            filter, value = of_group(split, row["value"], _in_group(asked, group)), row["value"]
-        found.append({**row, "value": value, "sessions_at": asked.sessions_at(filter)})
+            filters = [of_group(split, row["value"], condition) for condition in (whole, named)]
+        sessions_at, users_at = map(asked.sessions_at, filters)
+        found.append({**row, "value": value, "sessions_at": sessions_at, "users_at": users_at})
     return found
+
+
+def _these(asked: Asked, session_ids: Sequence[str]) -> str | None:
+    """Where these sessions are listed; None where they are too many to be named in an address."""
+    if not 0 < len(session_ids) <= _MOST_NAMED:
+        return None
+    return asked.sessions_at(of_all(Test("session.id", "in", tuple(session_ids))))
 
 
 def _has(dimension: str, value: str) -> Filter:

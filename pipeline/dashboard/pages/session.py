@@ -12,10 +12,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from pipeline.dashboard import story
+from pipeline.dashboard.leads import to_group
 from pipeline.dashboard.page import link, render
 from pipeline.dashboard.reader import Reader, Row
 from pipeline.dashboard.words import unix_ms
 from pipeline.query import journey
+from pipeline.query.crashes import groups_of_events
 from pipeline.query.sessions import session_by_id
 from pipeline.query.statement import Statement
 
@@ -50,8 +52,10 @@ class SessionPage:
         search = request.query_params.get("q", "")[:_MAX_SEARCH]
         # Nearly always it is this page: the place of a hit is known only once all were looked at.
         asked = _whole(request, "page")
-        marks, events = await asyncio.gather(
-            self._reader.rows(_marks(found, search)), self._reader.rows(_events(found, asked))
+        marks, events, groups = await asyncio.gather(
+            self._reader.rows(_marks(found, search)),
+            self._reader.rows(_events(found, asked)),
+            self._groups(found),
         )
         hits = [position for position, mark in enumerate(marks) if mark["found"]]
         hit = min(_whole(request, "hit"), len(hits)) if hits else 0
@@ -73,6 +77,7 @@ class SessionPage:
             missing=0 if len(marks) == journey.MAX_MARKS else story.missing(found.session, len(marks)),
             events=[
                 _shown(found, event, mark, skip + place, end, named)
+                | {"group_at": groups.get(event["event_id"])}
                 for place, (event, mark) in enumerate(zip(events, marks[skip:], strict=False))
             ],
             lanes=[(key, label, lanes[key]) for key, label in story.LANES if lanes[key]],
@@ -118,7 +123,17 @@ class SessionPage:
         if event is None:
             raise HTTPException(404, "This session has no such event.")
         user = event["user_id"] or await self._owner(session, event_id)
-        return render(request, "event.html", session=session, event=event, user=user)
+        group_at = (await self._groups(found)).get(event_id)
+        return render(request, "event.html", session=session, event=event, user=user, group_at=group_at)
+
+    async def _groups(self, found: Found) -> dict[str, str]:
+        """By the ids of its crashes, ANRs and exceptions the pages of their groups."""
+        session = found.session
+        if not (session["crash_count"] or session["anr_count"] or session["exception_count"]):
+            return {}
+        rows = await self._reader.rows(groups_of_events(*_span(found)))
+        app, start_ms = session["app_id"], found.start_ms
+        return {row["event_id"]: to_group(app, row["crash_group"], start_ms) for row in rows}
 
     async def _owner(self, session: Row, event_id: str) -> str:
         """Whose an event is that names nobody."""

@@ -97,7 +97,9 @@ def group_of(app_id: str, kind: str, attributes: bytes) -> CrashGroup:
         parts += [*_images(chosen.frames), words_of(told_message or chosen.message)]
     digest = blake2b("\0".join(parts).encode("utf-8", "replace"), digest_size=8).hexdigest()
     title = f"{short(type)}: {message}" if message and message != type else short(type)
-    return CrashGroup(kind, f"{VERSION}-{digest}", title[:MAX_MESSAGE_CHARS], _culprit(own or chosen.frames)[:_MAX_CHARS])
+    return CrashGroup(
+        kind, f"{VERSION}-{digest}", title[:MAX_MESSAGE_CHARS], _culprit(own or chosen.frames)[:_MAX_CHARS]
+    )
 
 
 def _chain(facts: _Facts) -> list[Section]:
@@ -168,7 +170,10 @@ def _images(frames: tuple[Frame, ...]) -> list[str]:
 
 def _culprit(frames: list[Frame] | tuple[Frame, ...]) -> str:
     for frame in frames:
-        name, file = short_call(function_name(frame.function)), file_name(frame.file) or image_name(frame.image)
+        name, file = (
+            short_call(function_name(frame.function)),
+            file_name(frame.file) or image_name(frame.image),
+        )
         if name or file:
             return f"{name} ({file})" if name and file else name or file
     return ""

@@ -57,8 +57,8 @@ def read_stack(text: str) -> list[Section]:
     sections: list[tuple[str, str, list[Frame]]] = [("", "", [])]
     threads: dict[str, int] = {}
     is_python = is_passed_over = False
-    for number, line in enumerate(text.split("\n", MAX_LINES)[:MAX_LINES]):
-        line = line[:MAX_LINE_CHARS].rstrip()
+    for number, whole_line in enumerate(text.split("\n", MAX_LINES)[:MAX_LINES]):
+        line = whole_line[:MAX_LINE_CHARS].rstrip()
         found = read_frame(line)
         if found is not None:
             if not is_passed_over:
@@ -76,7 +76,10 @@ def read_stack(text: str) -> list[Section]:
             sections[0] = (*_head(line), [])
     if threads:
         sections = [sections[0], sections[threads.get("main", 1)]]
-    made = [Section(type, message, tuple(frames[::-1] if is_python else frames)) for type, message, frames in sections]
+    made = [
+        Section(type, message, tuple(frames[::-1] if is_python else frames))
+        for type, message, frames in sections
+    ]
     return [made[0], *(each for each in made[1:] if each.frames)]
 
 
@@ -90,7 +93,7 @@ def read_frame(line: str) -> Frame | None:
         return Frame(found[2] or "", found[1])
     if line[:1].isdigit():
         if found := _APPLE.match(line):
-            return Frame(_symbol(found[2]), "", found[1])
+            return Frame(_symbol(found[2]), "", "" if found[1] == "???" else found[1])
         if found := _APPLE_WITHOUT_ADDRESS.match(line):
             return Frame(_symbol(found[2]), "", found[1])
         return None
@@ -102,7 +105,7 @@ def read_frame(line: str) -> Frame | None:
 def _after_at(call: str) -> Frame:
     """What comes after `at`: of the JVM, of V8, or what an address stands for."""
     if address := _ADDRESS.fullmatch(call):
-        return Frame("", "", address[1] or "")
+        return Frame("", "", "" if address[1] in (None, "???") else address[1])
     if found := _CALL.fullmatch(call):
         place = _without_place(found[2].removeprefix("address at "))
         return Frame(found[1], place)
@@ -135,7 +138,12 @@ def _call_alone(line: str) -> Frame | None:
     if line == "?":
         return Frame("", "")
     found = _CALL.fullmatch(line)
-    if found is None or " (" not in line or ": " in found[1] or (found[2] and not _FILE_LIKE.fullmatch(found[2])):
+    if (
+        found is None
+        or " (" not in line
+        or ": " in found[1]
+        or (found[2] and not _FILE_LIKE.fullmatch(found[2]))
+    ):
         return None
     function = "" if found[1] == "?" or _ADDRESS.fullmatch(found[1]) else found[1]
     place = _without_place(found[2])

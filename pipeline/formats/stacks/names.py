@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 
-_NUMBERED = re.compile(r"(?<=\$)\d+|(?<=ExternalSyntheticLambda)\d+|(?<=lambda-)\d+|(?<=Outline)\d+|(?<= #)\d+")
+_NUMBERED = re.compile(
+    r"(?<=\$)\d+|(?<=ExternalSyntheticLambda)\d+|(?<=lambda-)\d+|(?<=Outline)\d+|(?<= #)\d+"
+)
 _SCRIPT_WORDS = re.compile(r"^(?:async )?(?:new )?| \[as [^\]]*\]$")
 _LANGUAGE_WORDS = re.compile(r"\b(?:partial apply for|specialized|protocol witness for|@objc|merged) ")
 _JVM_MODULE = re.compile(r"^[\w.\-@]*//?(?=[\w$]+\.)")
-_NO_FILES = frozenset(("SourceFile", "Unknown Source", "Native Method", "Native method", "Unknown", "<unknown>", "Proguard"))
+_NO_FILES = frozenset(
+    ("SourceFile", "Unknown Source", "Native Method", "Native method", "Unknown", "<unknown>", "Proguard")
+)
 _BUILD_OF_R8 = re.compile(r"^r8-map-id-")
 _CONTENT_HASH = re.compile(r"[.\-_~](?=[0-9a-zA-Z_]*\d)[0-9a-zA-Z_]{6,}(?=\.)|[.\-](?:[0-9a-f]{8,})(?=\.)")
 _VARYING = re.compile(
@@ -27,7 +31,7 @@ def function_name(function: str) -> str:
 
 
 def file_name(file: str) -> str:
-    """A file without its folder, or the hash of its content; with it where it is a Dart package's. Empty if it is none."""
+    """A file without its folder and the hash of its content; a Dart package's with its path. Empty if it is none."""
     if file.startswith(("package:", "dart:")):
         return file
     path = file.partition("?")[0].partition("#")[0].replace("\\", "/")

@@ -9,8 +9,24 @@ from pipeline.formats.stacks.frames import Frame
 _SYSTEM_PACKAGES = (
     *("java.", "javax.", "jdk.", "sun.", "kotlin.", "kotlinx.", "scala.", "groovy."),
     *("android.", "androidx.", "com.android.", "dalvik.", "libcore.", "com.google.android."),
-    *("com.google.firebase.", "com.google.common.", "com.google.gson.", "dagger.", "org.json.", "org.apache."),
-    *("okhttp3.", "okio.", "retrofit2.", "io.reactivex.", "rx.", "coil.", "com.bumptech.glide.", "com.squareup."),
+    *(
+        "com.google.firebase.",
+        "com.google.common.",
+        "com.google.gson.",
+        "dagger.",
+        "org.json.",
+        "org.apache.",
+    ),
+    *(
+        "okhttp3.",
+        "okio.",
+        "retrofit2.",
+        "io.reactivex.",
+        "rx.",
+        "coil.",
+        "com.bumptech.glide.",
+        "com.squareup.",
+    ),
     *("io.flutter.", "com.facebook.", "com.swmansion.", "com.unity3d.", "io.ktor.", "org.koin."),
     # What watches the app.
     *("sh.measure.android.", "io.embrace.android.", "io.sentry.", "io.opentelemetry.", "com.posthog."),
@@ -18,7 +34,13 @@ _SYSTEM_PACKAGES = (
 _DART_PACKAGES = (
     *("dart:", "package:flutter/", "package:flutter_test/", "package:stack_trace/", "package:async/"),
     *("package:http/", "package:dio/", "package:bloc/", "package:flutter_bloc/", "package:provider/"),
-    *("package:riverpod/", "package:flutter_riverpod/", "package:get/", "package:sentry", "package:measure_flutter/"),
+    *(
+        "package:riverpod/",
+        "package:flutter_riverpod/",
+        "package:get/",
+        "package:sentry",
+        "package:measure_flutter/",
+    ),
     "package:embrace/",
 )
 _SCRIPTS = re.compile(
@@ -33,12 +55,17 @@ _LIBRARIES = re.compile(
     r"|^dyld(?:_sim)?$|^\[(?:vdso|anon)"
 )
 _FRAMEWORKS = frozenset(
-    "AVFAudio AVFoundation Accelerate AppKit AttributeGraph CFNetwork CoreAudio CoreAutoLayout CoreBluetooth CoreData"
-    " CoreFoundation CoreGraphics CoreImage CoreLocation CoreMedia CoreMotion CoreText CoreUI FileProvider Foundation"
-    " FrontBoardServices GraphicsServices HIToolbox ImageIO IOKit JavaScriptCore MapKit MediaPlayer Metal MetalKit"
-    " MetricKit Network OpenGLES PhotosUI QuartzCore RunningBoardServices Security StoreKit Swift SwiftUI SwiftUICore"
-    " SwiftData UIFoundation UIKit UIKitCore UpdateCycle UserNotifications WebCore WebKit Flutter hermes React"
-    " MeasureSDK Measure Sentry KSCrash EmbraceCore EmbraceIO FirebaseCrashlytics".split()
+    {
+        *("AVFAudio", "AVFoundation", "Accelerate", "AppKit", "AttributeGraph", "CFNetwork", "CoreAudio"),
+        *("CoreAutoLayout", "CoreBluetooth", "CoreData", "CoreFoundation", "CoreGraphics", "CoreImage"),
+        *("CoreLocation", "CoreMedia", "CoreMotion", "CoreText", "CoreUI", "FileProvider", "Foundation"),
+        *("FrontBoardServices", "GraphicsServices", "HIToolbox", "ImageIO", "IOKit", "JavaScriptCore"),
+        *("MapKit", "MediaPlayer", "Metal", "MetalKit", "MetricKit", "Network", "OpenGLES", "PhotosUI"),
+        *("QuartzCore", "RunningBoardServices", "Security", "StoreKit", "Swift", "SwiftUI", "SwiftUICore"),
+        *("SwiftData", "UIFoundation", "UIKit", "UIKitCore", "UpdateCycle", "UserNotifications", "WebCore"),
+        *("WebKit", "Flutter", "hermes", "React", "MeasureSDK", "Measure", "Sentry", "KSCrash"),
+        *("EmbraceCore", "EmbraceIO", "FirebaseCrashlytics"),
+    }
 )
 
 

@@ -23,7 +23,9 @@ def shown_stack(app_id: str, attributes: Mapping[str, str]) -> list[Line]:
     Never raises because of what it reads. At most MAX_LINES lines, each of at most MAX_LINE_CHARS characters.
     """
     if text := attributes.get("exception.stacktrace", ""):
-        return [_line(line[:MAX_LINE_CHARS], app_id) for line in text.rstrip().split("\n", MAX_LINES)[:MAX_LINES]]
+        return [
+            _line(line[:MAX_LINE_CHARS], app_id) for line in text.rstrip().split("\n", MAX_LINES)[:MAX_LINES]
+        ]
     return list(_structured(app_id, attributes))[:MAX_LINES]
 
 
@@ -34,7 +36,9 @@ def _line(text: str, app_id: str) -> Line:
 
 def _structured(app_id: str, attributes: Mapping[str, str]) -> Iterator[Line]:
     for name in ("exception.exceptions", "anr.exceptions"):
-        for number, section in enumerate(read_exceptions(attributes.get(name, "").encode("utf-8", "replace"))):
+        for number, section in enumerate(
+            read_exceptions(attributes.get(name, "").encode("utf-8", "replace"))
+        ):
             if section.frames:
                 head = ": ".join(part for part in (section.type, section.message) if part) or "unknown"
                 yield Line(f"Caused by: {head}" if number else head, False, False)

@@ -37,7 +37,9 @@ def read_exceptions(json: bytes) -> list[Section]:
         return []
     return [
         Section(
-            _text(each.get("type")) or _text(each.get("signal")), _text(each.get("message")), _frames(each.get("frames"))
+            _text(each.get("type")) or _text(each.get("signal")),
+            _text(each.get("message")),
+            _frames(each.get("frames")),
         )
         for each in chain[:MAX_LINES]
         if isinstance(each, dict)
@@ -53,7 +55,9 @@ def read_report(json: bytes) -> list[Section]:
     for thread in report.crash.threads if report.crash else ():
         calls = thread.backtrace.get("contents")
         if thread.crashed and isinstance(calls, list):
-            return [Section("", "", tuple(_apple(each) for each in calls[:MAX_LINES] if isinstance(each, dict)))]
+            return [
+                Section("", "", tuple(_apple(each) for each in calls[:MAX_LINES] if isinstance(each, dict)))
+            ]
     return []
 
 
@@ -66,19 +70,25 @@ def _frames(frames: object) -> tuple[Frame, ...]:
 def _frame(frame: dict[str, Any]) -> Frame:
     owner, method = _text(frame.get("class_name")), _text(frame.get("method_name"))
     # Dart names the class in both.
-    function = method if not owner or method.startswith(f"{owner}.") else f"{owner}.{method}" if method else owner
+    function = (
+        method if not owner or method.startswith(f"{owner}.") else f"{owner}.{method}" if method else owner
+    )
     is_own = frame.get("in_app")
     return Frame(
         function,
         _text(frame.get("module_name")) + _text(frame.get("file_name")),
-        _text(frame.get("binary_name")),
+        _image(frame.get("binary_name")),
         is_own if isinstance(is_own, bool) else None,
     )
 
 
 def _apple(call: dict[str, Any]) -> Frame:
     name = _text(call.get("symbol_name"))
-    return Frame("" if name == "<redacted>" else name, "", _text(call.get("object_name")))
+    return Frame("" if name == "<redacted>" else name, "", _image(call.get("object_name")))
+
+
+def _image(value: object) -> str:
+    return "" if value == "???" else _text(value)
 
 
 def _text(value: object) -> str:
