@@ -101,6 +101,23 @@ def _compared(visitor: Visitor) -> None:
     visitor.get("/health", app=row["app_id"], by="app_version", a=row["app_version"], b=other["app_version"])
 
 
+def _crash_group(visitor: Visitor) -> str:
+    """The page of a group of an app, found as a person does."""
+    for _ in range(20):
+        listed = visitor.get("/crashes", app=visitor.one()["app_id"])
+        found = re.findall(r'<th scope="row"><a href="(/crashes/[^"]*)"', listed)
+        if found:
+            visitor.asked.clear()
+            return visitor.get(unescape(visitor.random.choice(found)))
+    raise AssertionError("no app has a crash")
+
+
+def _sessions_of_group(visitor: Visitor) -> str:
+    (led,) = re.findall(r'<a href="(/sessions\?[^"]*)">Its sessions', _crash_group(visitor))
+    visitor.asked.clear()
+    return visitor.get(unescape(led))
+
+
 Page = tuple[str, Callable[[Visitor], object]]
 PAGES: Mapping[str, Page] = {
     "sessions, all apps": ("list", lambda v: v.get("/sessions")),
@@ -135,6 +152,13 @@ PAGES: Mapping[str, Page] = {
         lambda v: v.get("/sessions", app=v.one()["app_id"], filter="has app.screen.view"),
     ),
     "session": ("timeline", lambda v: v.get(f"/sessions/{v.one()['session_id']}")),
+    "crashes": ("metrics", lambda v: v.get("/crashes", app=v.one()["app_id"])),
+    "crashes, filtered": (
+        "metrics",
+        lambda v: v.get("/crashes", app=v.one()["app_id"], kind="crash", filter='os.name = "iOS"'),
+    ),
+    "crash group": ("metrics", _crash_group),
+    "sessions, by crash group": ("list", _sessions_of_group),
     "marks of a session": ("timeline", lambda v: v.get(f"/sessions/{v.one()['session_id']}/marks.json")),
     "timeline of a device": (
         "timeline",

@@ -58,12 +58,12 @@ class Filled:
 
 
 STACKS = (
-    ("crash", "E", "\tat {app}.Cart.pay(Cart.kt:{n})\n\tat {app}.Main.on(Main.kt:{n})\n\tat android.os.Looper.loop(L.java:{n})"),
-    ("crash", "E", "\tat {app}.Pay.pay(Pay.kt:{n})\n\tat {app}.Main.on(Main.kt:{n})\n\tat android.os.Looper.loop(L.java:{n})"),
+    ("crash", "E", "\tat {app}.Cart.pay(Cart.kt:{n})\n\tat {app}.Main.on(Main.kt:{n})\n\tat android.os.L.go(L:{n})"),
+    ("crash", "E", "\tat {app}.Pay.pay(Pay.kt:{n})\n\tat {app}.Main.on(Main.kt:{n})\n\tat android.os.L.go(L:{n})"),
     ("crash", "F", "\tat {app}.Cart.pay(Cart.kt:{n})\n\tat {app}.Main.on(Main.kt:{n})"),
     ("exception", "E", "#0      Cart.pay (package:shop/cart.dart:{n}:3)\n#1   Main.on (package:shop/main.dart:{n}:9)"),
     ("exception", "NSRangeException", "0   Shop Cart.pay() + {n}\n1   Shop Main.on() + {n}"),
-    ("anr", "q{n}.b", '"main" prio=5\n  at {app}.Cart.read(Cart.kt:{n})\n"worker" prio=5\n  at {app}.Noise{n}.run(N.kt:1)'),
+    ("anr", "q{n}.b", '"main" prio=5\n  at {app}.Cart.read(Cart.kt:{n})\n"worker" prio=5\n  at {app}.N{n}.run(N.kt:1)'),
 )  # fmt: skip
 NAMES = {"crash": "app.crash", "exception": "exception", "anr": "app.anr"}
 
@@ -391,7 +391,7 @@ def test_all_that_was_recorded(empty: Store) -> None:
         lines.append(event_line(envelope, topic="sdk-events", partition=0, offset=offset))
     empty.insert("z_envelope_feed", b"\n".join(filter(None, lines)), token="recorded")
     rows = empty.query(
-        "SELECT app_id, any(kind) AS kind, argMax(title, time) AS title, any(culprit) AS culprit, toUInt32(count()) AS n"
+        "SELECT app_id, any(kind) AS kind, argMax(title, time) AS title, any(culprit) AS at, toUInt32(count()) AS n"
         " FROM z_crashes WHERE app_id != 'app' GROUP BY app_id, crash_group ORDER BY ALL"
     )
     found: dict[str, list[tuple[Any, ...]]] = defaultdict(list)

@@ -60,7 +60,7 @@ APPLE_WITHOUT_SYMBOLS = """0   CoreFoundation {address} {address} + {line}
 1   Shop {address} {address} + {line}
 2   ??? {address} 0x0 + {line}"""
 NATIVE = """      #00 pc {address}  /apex/com.android.runtime/lib64/bionic/libc.so (abort+164) (BuildId: 0011)
-      #01 pc {address}  /data/app/~~{hash}==/org.example.shop/lib/arm64/libcart.so (Cart::pay(int)+{line}) (BuildId: {hash})
+      #01 pc {address}  /data/app/~~{hash}==/shop/lib/arm64/libcart.so (Cart::pay(int)+{line}) (BuildId: {hash})
       #02 pc {address}  /data/app/~~{hash}==/org.example.shop/lib/arm64/libcart.so (offset 0x1000) (run_loop+{line})"""
 ANR = """"Signal Catcher" daemon prio=5 tid={n} Runnable
   at org.example.shop.Noise.make(Noise.kt:{line})
