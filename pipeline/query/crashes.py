@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, get_args
 
-from pipeline.formats.stacks.shown import Line, shown_stack
+from pipeline.formats.stacks.shown import StackLine, shown_stack
 from pipeline.query.session_range import chosen_sessions, range_parameters
 from pipeline.query.statement import Statement
 
@@ -115,7 +115,7 @@ def paths(span: Span, group: str, *, where: Statement | None = None) -> Statemen
     )
 
 
-def stack_of(app_id: str, attributes: Mapping[str, str]) -> list[Line]:
+def stack_of(app_id: str, attributes: Mapping[str, str]) -> list[StackLine]:
     """The lines of the stack in the attributes of an event, each with whether it is a call of the app's own code."""
     return shown_stack(app_id, attributes)
 

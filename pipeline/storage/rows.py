@@ -34,7 +34,7 @@ from pipeline.storage.row_texts import (
 )
 
 if TYPE_CHECKING:
-    from pipeline.formats.envelope import Envelope
+    from pipeline.formats.envelope import Envelope, NativeEvent
 
 
 def session_row(
@@ -189,12 +189,8 @@ def event_line(
     at once (`events_at_once`). `event_index` counts the events that the envelope still has.
     Attributes go in as they came: in ClickHouse every value is text, a nested one its JSON text, null the empty text.
     """
-    resource, user = resource_texts(envelope.resource), user_texts(envelope.user)
-    made: list[_Event] = []
-    failures: list[_Failure] = []
-    for event in envelope.events if stop is None else envelope.events[start:stop]:
-        if event.name in GROUPED and (kind := kind_of(event.name, event.kind.label)):
-            failures.append(_Failure(len(made) + 1, *group_of(envelope.app_id, kind, event.attributes)))
+    resource, user, made = resource_texts(envelope.resource), user_texts(envelope.user), []
+    for event in (events := envelope.events if stop is None else envelope.events[start:stop]):
         time = raw(seconds(event.time_ms))
         made.append(
             _Event(
@@ -229,9 +225,17 @@ def event_line(
             start,
             made,
             *kept,
-            failures,
+            _failures(envelope.app_id, events),
         )
     )
+
+
+def _failures(app_id: str, events: list[NativeEvent]) -> list[_Failure]:
+    return [
+        _Failure(place, *group_of(app_id, kind, event.attributes))
+        for place, event in enumerate(events, 1)
+        if event.name in GROUPED and (kind := kind_of(event.name, event.kind.label))
+    ]
 
 
 def spread_of(envelope: Envelope, count: int) -> int:

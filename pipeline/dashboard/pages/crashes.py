@@ -53,7 +53,7 @@ _MOST_NAMED = 80
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AskedCrashes:
     """Whose crashes, and of which sessions."""
 
     app: str
@@ -164,7 +164,7 @@ class CrashPages:
             paths=tree([(row["session_id"], row["steps"]) for row in paths]), lead=partial(_these, asked),
         )  # fmt: skip
 
-    async def _asked(self, query: Mapping[str, str], known: Sequence[str]) -> Asked | None:
+    async def _asked(self, query: Mapping[str, str], known: Sequence[str]) -> AskedCrashes | None:
         """None where there is no app at all."""
         app = query.get("app") or (known[0] if known else "")
         if not app:
@@ -177,16 +177,16 @@ class CrashPages:
             raise BadAddress("The time range ends before it begins.")
         filter = parse(choice.filter or "")
         where(filter)  # refuses what no filter may hold
-        return Asked(app, start_ms, end_ms, filter, choice.filter or "")
+        return AskedCrashes(app, start_ms, end_ms, filter, choice.filter or "")
 
 
-def _in_group(asked: Asked, group: str, *tests: Filter) -> Filter:
+def _in_group(asked: AskedCrashes, group: str, *tests: Filter) -> Filter:
     """The sessions of a group that pass the filter, and some tests."""
     others = asked.filter.filters if isinstance(asked.filter, All) else (asked.filter,)
     return All((Test(CRASH_GROUP, "eq", group), *tests, *others))
 
 
-def _leads(asked: Asked, group: str) -> dict[str, Any]:
+def _leads(asked: AskedCrashes, group: str) -> dict[str, Any]:
     """Where the numbers of a group lead: to its page, its sessions, and those of them that name somebody."""
     return {
         "group_at": asked.group_at(group),
@@ -195,7 +195,7 @@ def _leads(asked: Asked, group: str) -> dict[str, Any]:
     }
 
 
-def _by_day(asked: Asked, group: str, rows: Sequence[Row]) -> dict[str, Any]:
+def _by_day(asked: AskedCrashes, group: str, rows: Sequence[Row]) -> dict[str, Any]:
     """`chart`: crashes a day of the versions with most of them, and of all others together. `day_and_version`: where
     each of these numbers leads, by Unix ms and name; None where that cannot be written."""
     counted: Counter[str] = Counter()
@@ -228,7 +228,7 @@ def _by_day(asked: Asked, group: str, rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _spread(asked: Asked, group: str, part: str, split: str, rows: Sequence[Row]) -> list[Row]:
+def _spread(asked: AskedCrashes, group: str, part: str, split: str, rows: Sequence[Row]) -> list[Row]:
     """The values of a dimension, each with where its number leads."""
     found: list[Row] = []
     for row in rows:
@@ -249,7 +249,7 @@ def _spread(asked: Asked, group: str, part: str, split: str, rows: Sequence[Row]
     return found
 
 
-def _these(asked: Asked, session_ids: Sequence[str]) -> str | None:
+def _these(asked: AskedCrashes, session_ids: Sequence[str]) -> str | None:
     """Where these sessions are listed; None where they are too many to be named in an address."""
     if not 0 < len(session_ids) <= _MOST_NAMED:
         return None
@@ -260,7 +260,7 @@ def _has(dimension: str, value: str) -> Filter:
     return Test(dimension, "eq", value) if value else Not(Test(dimension, "exists"))
 
 
-def _user(asked: Asked, group: str, row: Row) -> Row:
+def _user(asked: AskedCrashes, group: str, row: Row) -> Row:
     filter = of_all(_in_group(asked, group, Test(USER, "eq", row["value"])))
     return {
         **row,

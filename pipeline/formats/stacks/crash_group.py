@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from pipeline.domain.event import Kind
-from pipeline.formats.stacks.frames import Frame, Section, read_stack
+from pipeline.formats.stacks.frames import Section, StackFrame, read_stack
 from pipeline.formats.stacks.names import (
     MAX_MESSAGE_CHARS,
     file_name,
@@ -143,7 +143,7 @@ def _called(kind: str, type: str, message: str, chain: list[Section], chosen: Se
     return type or "unknown error", message.partition("\n")[0]
 
 
-def _distinct(frames: list[Frame] | tuple[Frame, ...], most: int) -> list[str]:
+def _distinct(frames: list[StackFrame] | tuple[StackFrame, ...], most: int) -> list[str]:
     """Methods and files of the first frames that name one, each once: recursion may be of any depth."""
     found: dict[str, None] = {}
     for frame in frames:
@@ -157,7 +157,7 @@ def _distinct(frames: list[Frame] | tuple[Frame, ...], most: int) -> list[str]:
     return list(found)
 
 
-def _images(frames: tuple[Frame, ...]) -> list[str]:
+def _images(frames: tuple[StackFrame, ...]) -> list[str]:
     found: list[str] = []
     for frame in frames:
         image = image_name(frame.image)[:_MAX_CHARS]
@@ -168,7 +168,7 @@ def _images(frames: tuple[Frame, ...]) -> list[str]:
     return found
 
 
-def _culprit(frames: list[Frame] | tuple[Frame, ...]) -> str:
+def _culprit(frames: list[StackFrame] | tuple[StackFrame, ...]) -> str:
     for frame in frames:
         name, file = (
             short_call(function_name(frame.function)),

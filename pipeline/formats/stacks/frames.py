@@ -10,7 +10,7 @@ MAX_LINES = 400
 MAX_LINE_CHARS = 600
 
 
-class Frame(NamedTuple):
+class StackFrame(NamedTuple):
     """One call. What a trace does not say is empty."""
 
     function: str
@@ -28,7 +28,7 @@ class Section(NamedTuple):
 
     type: str
     message: str
-    frames: tuple[Frame, ...]
+    frames: tuple[StackFrame, ...]
 
 
 _THREAD = re.compile(r'"([^"]*)" ')
@@ -54,7 +54,7 @@ def read_stack(text: str) -> list[Section]:
 
     No section without a frame, but for the first. Never raises; no more than MAX_LINES lines are read.
     """
-    sections: list[tuple[str, str, list[Frame]]] = [("", "", [])]
+    sections: list[tuple[str, str, list[StackFrame]]] = [("", "", [])]
     threads: dict[str, int] = {}
     is_python = is_passed_over = False
     for number, whole_line in enumerate(text.split("\n", MAX_LINES)[:MAX_LINES]):
@@ -83,60 +83,64 @@ def read_stack(text: str) -> list[Section]:
     return [made[0], *(each for each in made[1:] if each.frames)]
 
 
-def read_frame(line: str) -> Frame | None:
+def read_frame(line: str) -> StackFrame | None:
     """The call that a line of a stack trace is; None where it is another line."""
     if found := _AT.match(line):
         return _after_at(found[1])
     if line[:1] == "#" or line.lstrip().startswith(("#", "native: #")):
         return _numbered(line)
     if found := _PYTHON.match(line):
-        return Frame(found[2] or "", found[1])
+        return StackFrame(found[2] or "", found[1])
     if line[:1].isdigit():
         if found := _APPLE.match(line):
-            return Frame(_symbol(found[2]), "", "" if found[1] == "???" else found[1])
+            return StackFrame(_symbol(found[2]), "", "" if found[1] == "???" else found[1])
         if found := _APPLE_WITHOUT_ADDRESS.match(line):
-            return Frame(_symbol(found[2]), "", found[1])
+            return StackFrame(_symbol(found[2]), "", found[1])
         return None
     if found := _WITH_URL.match(line):
-        return Frame(found[1].strip(), _without_place(found[2]))
+        return StackFrame(found[1].strip(), _without_place(found[2]))
     return _call_alone(line)
 
 
-def _after_at(call: str) -> Frame:
+def _after_at(call: str) -> StackFrame:
     """What comes after `at`: of the JVM, of V8, or what an address stands for."""
     if address := _ADDRESS.fullmatch(call):
-        return Frame("", "", "" if address[1] in (None, "???") else address[1])
+        return StackFrame("", "", "" if address[1] in (None, "???") else address[1])
     if found := _CALL.fullmatch(call):
         place = _without_place(found[2].removeprefix("address at "))
-        return Frame(found[1], place)
+        return StackFrame(found[1], place)
     code, bracket, place = call.partition(" (")
     if bracket:
-        return Frame(code, _without_place(place.removeprefix("eval at ").rpartition("(")[2].rstrip(")")))
+        return StackFrame(code, _without_place(place.removeprefix("eval at ").rpartition("(")[2].rstrip(")")))
     code, _, place = call.partition(" in ")
     if place.rpartition(":line ")[1]:
-        return Frame(code, place.rpartition(":line ")[0])
+        return StackFrame(code, place.rpartition(":line ")[0])
     bare = _without_place(call.removeprefix("async "))
-    return Frame("", bare) if bare != call or "/" in call else Frame("" if call == "unknown" else call, "")
+    return (
+        StackFrame("", bare)
+        if bare != call or "/" in call
+        else StackFrame("" if call == "unknown" else call, "")
+    )
 
 
-def _numbered(line: str) -> Frame | None:
+def _numbered(line: str) -> StackFrame | None:
     """Of native Android code, or of Dart."""
     if found := _NATIVE.match(line):
         rest = re.sub(r" \((?:BuildId|offset)[^)]*\)", "", found[1])
         image, bracket, function = rest.partition(" (")
         if not bracket:
             # Dart's own dump of addresses: `virt 0... _kDartIsolateSnapshotInstructions+0x...`
-            return Frame("", "", "" if image.startswith("virt ") else image.strip())
-        return Frame(_symbol(function.rstrip(")")), "", image.strip())
+            return StackFrame("", "", "" if image.startswith("virt ") else image.strip())
+        return StackFrame(_symbol(function.rstrip(")")), "", image.strip())
     if found := _DART.match(line):
-        return Frame(found[1].strip(), _without_place(found[2]))
+        return StackFrame(found[1].strip(), _without_place(found[2]))
     return None
 
 
-def _call_alone(line: str) -> Frame | None:
+def _call_alone(line: str) -> StackFrame | None:
     """`function (file:1:2)`, as Sentry's and Faro's frames are written down; `?` is a function of no name."""
     if line == "?":
-        return Frame("", "")
+        return StackFrame("", "")
     found = _CALL.fullmatch(line)
     if (
         found is None
@@ -148,7 +152,7 @@ def _call_alone(line: str) -> Frame | None:
     function = "" if found[1] == "?" or _ADDRESS.fullmatch(found[1]) else found[1]
     place = _without_place(found[2])
     # Where an address was all that there was, the image stands in place of the file.
-    return Frame(function, place) if function or not place.startswith("/") else Frame("", "", place)
+    return StackFrame(function, place) if function or not place.startswith("/") else StackFrame("", "", place)
 
 
 def _symbol(text: str) -> str:

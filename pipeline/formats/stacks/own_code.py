@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pipeline.formats.stacks.frames import Frame
+from pipeline.formats.stacks.frames import StackFrame
 
 _SYSTEM_PACKAGES = (
     *("java.", "javax.", "jdk.", "sun.", "kotlin.", "kotlinx.", "scala.", "groovy."),
@@ -69,7 +69,7 @@ _FRAMEWORKS = frozenset(
 )
 
 
-def is_own(frame: Frame, app_id: str) -> bool:
+def is_own(frame: StackFrame, app_id: str) -> bool:
     """Whether a frame is code of the app: as its SDK says, else by where it is. `app_id` is the app's package."""
     if frame.is_own is not None:
         return frame.is_own

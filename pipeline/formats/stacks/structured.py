@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline.formats.stacks.frames import MAX_LINES, Frame, Section
+from pipeline.formats.stacks.frames import MAX_LINES, Section, StackFrame
 
 _decode = msgspec.json.Decoder().decode
 
@@ -61,20 +61,20 @@ def read_report(json: bytes) -> list[Section]:
     return []
 
 
-def _frames(frames: object) -> tuple[Frame, ...]:
+def _frames(frames: object) -> tuple[StackFrame, ...]:
     if not isinstance(frames, list):
         return ()
     return tuple(_frame(each) for each in frames[:MAX_LINES] if isinstance(each, dict))
 
 
-def _frame(frame: dict[str, Any]) -> Frame:
+def _frame(frame: dict[str, Any]) -> StackFrame:
     owner, method = _text(frame.get("class_name")), _text(frame.get("method_name"))
     # Dart names the class in both.
     function = (
         method if not owner or method.startswith(f"{owner}.") else f"{owner}.{method}" if method else owner
     )
     is_own = frame.get("in_app")
-    return Frame(
+    return StackFrame(
         function,
         _text(frame.get("module_name")) + _text(frame.get("file_name")),
         _image(frame.get("binary_name")),
@@ -82,9 +82,9 @@ def _frame(frame: dict[str, Any]) -> Frame:
     )
 
 
-def _apple(call: dict[str, Any]) -> Frame:
+def _apple(call: dict[str, Any]) -> StackFrame:
     name = _text(call.get("symbol_name"))
-    return Frame("" if name == "<redacted>" else name, "", _image(call.get("object_name")))
+    return StackFrame("" if name == "<redacted>" else name, "", _image(call.get("object_name")))
 
 
 def _image(value: object) -> str:
