@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 import orjson
 
-from pipeline.domain.event import APPEARANCES, VIEWS, AppState
+from pipeline.domain.event import APPEARANCES, COUNTERS, VIEWS, AppState
 from pipeline.domain.session import End, Session, session_id_text
-from pipeline.formats.stacks.crash_group import FAILURES as GROUPED
 from pipeline.formats.stacks.crash_group import group_of, kind_of
 from pipeline.storage.columns import EVENT_COLUMNS, SHOWN_COUNTERS
 from pipeline.storage.kept import EVER, Kept
@@ -127,8 +126,8 @@ class _Failure(msgspec.Struct, array_like=True, gc=False):
     culprit: str
 
 
-class _EventLine(msgspec.Struct, gc=False, omit_defaults=True):
-    """Fields are ENVELOPE_COLUMNS."""
+class _EventLine(msgspec.Struct, gc=False):
+    """Fields are ENVELOPE_COLUMNS but for `failures`, of which nearly no envelope has any."""
 
     app_id: msgspec.Raw
     device_id: msgspec.Raw
@@ -144,9 +143,16 @@ class _EventLine(msgspec.Struct, gc=False, omit_defaults=True):
     events: list[_Event]
     stored_on: str
     retention_days: int
-    failures: list[_Failure] = []
 
 
+class _FailingLine(_EventLine, gc=False):
+    """Fields are ENVELOPE_COLUMNS."""
+
+    failures: list[_Failure]
+
+
+_FAILED = sum(1 << COUNTERS.index(name) for name in ("crash_count", "anr_count", "exception_count"))
+"""Bits of an event's counters. Whatever has a group counts as one of these."""
 _STATED = [state.label for state in AppState]
 MAX_LONE_KEY_BYTES = 1_000
 """Of the key of a refused record whose value is left out. The key of a device is shorter."""
@@ -189,8 +195,34 @@ def event_line(
     at once (`events_at_once`). `event_index` counts the events that the envelope still has.
     Attributes go in as they came: in ClickHouse every value is text, a nested one its JSON text, null the empty text.
     """
-    resource, user, made = resource_texts(envelope.resource), user_texts(envelope.user), []
-    for event in (events := envelope.events if stop is None else envelope.events[start:stop]):
+    resource, user = resource_texts(envelope.resource), user_texts(envelope.user)
+    made, failures = _written(
+        envelope.app_id, envelope.events if stop is None else envelope.events[start:stop]
+    )
+    if not made:
+        return b""
+    facts = (
+        raw(quoted(envelope.app_id)),
+        raw(quoted(envelope.device_id)),
+        raw(seconds(envelope.received_at_ms)),
+        raw(user.user_id),
+        raw(envelope.resource),
+        raw(envelope.user or '""'),
+        raw(resource.app_version),
+        raw(quoted(topic)),
+        partition,
+        offset,
+        start,
+        made,
+        *kept,
+    )
+    return _encode(_FailingLine(*facts, failures) if failures else _EventLine(*facts))
+
+
+def _written(app_id: str, events: list[NativeEvent]) -> tuple[list[_Event], list[_Failure]]:
+    made: list[_Event] = []
+    failures: list[_Failure] = []
+    for event in events:
         time = raw(seconds(event.time_ms))
         made.append(
             _Event(
@@ -208,34 +240,9 @@ def event_line(
                 event.repaired,
             )
         )
-    if not made:
-        return b""
-    return _encode(
-        _EventLine(
-            raw(quoted(envelope.app_id)),
-            raw(quoted(envelope.device_id)),
-            raw(seconds(envelope.received_at_ms)),
-            raw(user.user_id),
-            raw(envelope.resource),
-            raw(envelope.user or '""'),
-            raw(resource.app_version),
-            raw(quoted(topic)),
-            partition,
-            offset,
-            start,
-            made,
-            *kept,
-            _failures(envelope.app_id, events),
-        )
-    )
-
-
-def _failures(app_id: str, events: list[NativeEvent]) -> list[_Failure]:
-    return [
-        _Failure(place, *group_of(app_id, kind, event.attributes))
-        for place, event in enumerate(events, 1)
-        if event.name in GROUPED and (kind := kind_of(event.name, event.kind.label))
-    ]
+        if event.counters & _FAILED and (kind := kind_of(event.name, event.kind.label)):
+            failures.append(_Failure(len(made), *group_of(app_id, kind, event.attributes)))
+    return made, failures
 
 
 def spread_of(envelope: Envelope, count: int) -> int:

@@ -173,7 +173,7 @@ class TestEventRows:
         written_ones = written_events(make_envelope(make_event(), make_event(name="app.anr", kind=Kind.ANR)))
         # Only what has a group says so: nearly no event does.
         assert [list(row) for row in written_ones] == [names(EVENT_COLUMNS)[:-1], names(EVENT_COLUMNS)]
-        assert list(rows._EventLine.__struct_fields__) == names(ENVELOPE_COLUMNS)
+        assert list(rows._FailingLine.__struct_fields__) == names(ENVELOPE_COLUMNS)
         of_an_event = dict(EVENT_COLUMNS).keys() - dict(ENVELOPE_COLUMNS).keys()
         assert set(rows._Event.__struct_fields__) == of_an_event
         assert dict(ENVELOPE_COLUMNS)["failures"] == dict(EVENT_COLUMNS)["failures"] == FAILURES

@@ -7,6 +7,8 @@ libraries of the stack stand in for it, and the message counts as well.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -86,9 +88,9 @@ def group_of(app_id: str, kind: str, attributes: bytes) -> CrashGroup:
         facts = _NOTHING
     told_type, told_message = _text(facts.type).strip(), _text(facts.message).strip()
     chain = _chain(facts)
-    chosen = _chosen(chain, app_id)
-    own = [frame for frame in chosen.frames if is_own(frame, app_id)]
+    chosen, culprit = _chosen(chain, app_id)
     type, message = _called(kind, told_type, told_message, chain, chosen)
+    own = (frame for frame in chosen.frames if is_own(frame, app_id))
     names = _distinct(own, OWN_FRAMES) or _distinct(chosen.frames, OWN_FRAMES)
     parts = [kind, *_types(kind, told_type, chain, chosen)]
     if names:
@@ -97,9 +99,7 @@ def group_of(app_id: str, kind: str, attributes: bytes) -> CrashGroup:
         parts += [*_images(chosen.frames), words_of(told_message or chosen.message)]
     digest = blake2b("\0".join(parts).encode("utf-8", "replace"), digest_size=8).hexdigest()
     title = f"{short(type)}: {message}" if message and message != type else short(type)
-    return CrashGroup(
-        kind, f"{VERSION}-{digest}", title[:MAX_MESSAGE_CHARS], _culprit(own or chosen.frames)[:_MAX_CHARS]
-    )
+    return CrashGroup(kind, f"{VERSION}-{digest}", title[:MAX_MESSAGE_CHARS], culprit[:_MAX_CHARS])
 
 
 def _chain(facts: _Facts) -> list[Section]:
@@ -116,13 +116,15 @@ def _chain(facts: _Facts) -> list[Section]:
     return read_exceptions(json) if json else []
 
 
-def _chosen(chain: list[Section], app_id: str) -> Section:
-    """The innermost cause that has code of the app, else the innermost that has any."""
+def _chosen(chain: list[Section], app_id: str) -> tuple[Section, str]:
+    """The innermost cause that has code of the app, else the innermost that has any; and the culprit in it."""
     with_frames = [each for each in chain if each.frames]
     for section in reversed(with_frames):
-        if any(is_own(frame, app_id) for frame in section.frames):
-            return section
-    return with_frames[-1] if with_frames else chain[0] if chain else Section("", "", ())
+        own = (frame for frame in section.frames if is_own(frame, app_id))
+        if (first := next(own, None)) is not None:
+            return section, _culprit(itertools.chain((first,), own))
+    section = with_frames[-1] if with_frames else chain[0] if chain else Section("", "", ())
+    return section, _culprit(section.frames)
 
 
 def _types(kind: str, told: str, chain: list[Section], chosen: Section) -> list[str]:
@@ -143,7 +145,7 @@ def _called(kind: str, type: str, message: str, chain: list[Section], chosen: Se
     return type or "unknown error", message.partition("\n")[0]
 
 
-def _distinct(frames: list[StackFrame] | tuple[StackFrame, ...], most: int) -> list[str]:
+def _distinct(frames: Iterable[StackFrame], most: int) -> list[str]:
     """Methods and files of the first frames that name one, each once: recursion may be of any depth."""
     found: dict[str, None] = {}
     for frame in frames:
@@ -168,7 +170,7 @@ def _images(frames: tuple[StackFrame, ...]) -> list[str]:
     return found
 
 
-def _culprit(frames: list[StackFrame] | tuple[StackFrame, ...]) -> str:
+def _culprit(frames: Iterable[StackFrame]) -> str:
     for frame in frames:
         name, file = (
             short_call(function_name(frame.function)),

@@ -39,12 +39,10 @@ _NATIVE = re.compile(r"\s*(?:native: )?#\d+\s+(?:pc|abs)\s+[0-9a-fA-Fx]+\s*(.*)"
 _DART = re.compile(r"#\d+\s+(.+) \(([^()]*)\)")
 _APPLE = re.compile(r"\d+\s+(\S.*?)\s+0x[0-9a-fA-F]+\s+(.*)")
 _APPLE_WITHOUT_ADDRESS = re.compile(r"\d+\s+(\S+)\s+(\S.*)\s\+\s\d+")
-_AT = re.compile(r"\s*at (.+)")
 _WITH_URL = re.compile(r"\s*([^@]*)@(\S+:\d+|\[native code\])")
 _CALL = re.compile(r"(.*\S) ?\(([^()]*)\)")
 _ADDRESS = re.compile(r"(?:(.*\S) )?(?:0x)?[0-9a-fA-F]{6,16}")
 _OFFSET = re.compile(r"\s?\+\s?(?:0x)?[0-9a-fA-F]+$")
-_PLACE = re.compile(r"(?::\d+){0,2}$")
 _HEAD = re.compile(r"([A-Za-z_$][\w.$]*)(?:: (.*))?")
 _FILE_LIKE = re.compile(r"\S*[.:/]\S*")
 
@@ -85,8 +83,9 @@ def read_stack(text: str) -> list[Section]:
 
 def read_frame(line: str) -> StackFrame | None:
     """The call that a line of a stack trace is; None where it is another line."""
-    if found := _AT.match(line):
-        return _after_at(found[1])
+    call = line.lstrip()
+    if call.startswith("at ") and len(call) > 3:
+        return _after_at(call[3:])
     if line[:1] == "#" or line.lstrip().startswith(("#", "native: #")):
         return _numbered(line)
     if found := _PYTHON.match(line):
@@ -104,6 +103,10 @@ def read_frame(line: str) -> StackFrame | None:
 
 def _after_at(call: str) -> StackFrame:
     """What comes after `at`: of the JVM, of V8, or what an address stands for."""
+    if call.endswith(")"):
+        code, _, place = call[:-1].rpartition("(")
+        if code and "(" not in code and ")" not in place:
+            return StackFrame(code.rstrip(), _without_place(place.removeprefix("address at ")))
     if address := _ADDRESS.fullmatch(call):
         return StackFrame("", "", "" if address[1] in (None, "???") else address[1])
     if found := _CALL.fullmatch(call):
@@ -163,7 +166,13 @@ def _symbol(text: str) -> str:
 
 
 def _without_place(place: str) -> str:
-    return _PLACE.sub("", place)
+    """A file or URL without the line and the column behind it."""
+    for _ in range(2):
+        before, colon, number = place.rpartition(":")
+        if not colon or not number.isdecimal():
+            break
+        place = before
+    return place
 
 
 def _head(line: str) -> tuple[str, str]:

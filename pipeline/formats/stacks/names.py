@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _NUMBERED = re.compile(
     r"(?<=\$)\d+|(?<=ExternalSyntheticLambda)\d+|(?<=lambda-)\d+|(?<=Outline)\d+|(?<= #)\d+"
@@ -22,14 +23,18 @@ _VARYING = re.compile(
 _DEBUG_IMAGE = ".debug.dylib"
 
 MAX_MESSAGE_CHARS = 300
+KEPT = 4_096
+"""Answers that are remembered: the same calls come again and again. A name has some hundred characters at most."""
 
 
+@lru_cache(KEPT)
 def function_name(function: str) -> str:
     """A function as it is called in every build: counters of lambdas, closures and outlined code are taken out."""
     name = _SCRIPT_WORDS.sub("", _LANGUAGE_WORDS.sub("", function))
     return _NUMBERED.sub("", _JVM_MODULE.sub("", name)).strip()
 
 
+@lru_cache(KEPT)
 def file_name(file: str) -> str:
     """A file without its folder and the hash of its content; a Dart package's with its path. Empty if it is none."""
     if file.startswith(("package:", "dart:")):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from pipeline.formats.stacks.frames import StackFrame
+from pipeline.formats.stacks.names import KEPT
 
 _SYSTEM_PACKAGES = (
     *("java.", "javax.", "jdk.", "sun.", "kotlin.", "kotlinx.", "scala.", "groovy."),
@@ -69,6 +71,7 @@ _FRAMEWORKS = frozenset(
 )
 
 
+@lru_cache(KEPT)
 def is_own(frame: StackFrame, app_id: str) -> bool:
     """Whether a frame is code of the app: as its SDK says, else by where it is. `app_id` is the app's package."""
     if frame.is_own is not None:
