@@ -125,9 +125,11 @@ def groups_of_events(app_id: str, device_id: str, start_ms: int, end_ms: int) ->
     `crash_group`."""
     return Statement(
         "SELECT event_id, crash_group FROM z_crashes WHERE app_id = {app:String} AND device_id = {device:String}"
-        " AND toUnixTimestamp64Milli(time) >= {start:Int64} AND toUnixTimestamp64Milli(time) < {end:Int64}"
+        " AND time >= fromUnixTimestamp64Milli({start:Int64}, 'UTC')"
+        " AND time < fromUnixTimestamp64Milli({end:Int64}, 'UTC')"
         " AND toDate32(raw_time) IN (SELECT raw_day FROM z_device_days WHERE app_id = {app:String}"
-        " AND device_id = {device:String})",
+        " AND device_id = {device:String} AND day >= toDate32(fromUnixTimestamp64Milli({start:Int64}, 'UTC'))"
+        " AND day <= toDate32(fromUnixTimestamp64Milli({end:Int64}, 'UTC')))",
         {"app": app_id, "device": device_id, "start": start_ms, "end": end_ms},
     )
 
