@@ -29,8 +29,10 @@ from typer.core import TyperGroup
 from pipeline import __version__, wiring
 from pipeline.commands import (
     analyse,
+    check,
     dead_letters,
     demo,
+    erase,
     moves,
     operate,
     rebuild,
@@ -212,6 +214,7 @@ def query(
 
 @app.command()
 def sessions(
+    *,
     filter: Annotated[
         str,
         typer.Option(
@@ -226,18 +229,32 @@ def sessions(
         datetime | None, typer.Option("--to", formats=_TIMES, help="Sessions that start before (UTC).")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000, help="At most this many.")] = 100,
+    all_: Annotated[
+        bool, typer.Option("--all", help="All of them, however many; with --format csv, ndjson or parquet.")
+    ] = False,
+    sort: Annotated[
+        str,
+        typer.Option(
+            help="For csv, ndjson and parquet: start, duration, events or failed; - before it turns it."
+        ),
+    ] = "",
     format: Annotated[
         str,
-        typer.Option(help="Any ClickHouse format, with all columns; a table on a terminal by default."),
+        typer.Option(
+            help="csv, ndjson or parquet, as the dashboard exports them, or any ClickHouse format; each has all "
+            "columns. A table on a terminal by default."
+        ),
     ] = "",
 ) -> None:
     """List sessions, newest first. schemas/README.md describes the filter language."""
     chosen = analyse.Chosen(filter, app_id, start, end)
-    analyse.sessions(wiring.settings(), chosen, limit=limit, format=format)
+    analyse.listed(wiring.settings(), chosen, analyse.Listing(limit, all_, sort, format))
 
 
 app.command("dashboard")(serving.dashboard)
 app.command("receive")(serving.receive)
+app.command("check")(check.check)
+app.command("erase")(erase.erase)
 
 
 @app.command()

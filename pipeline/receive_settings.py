@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.setting_values import HOST, ORIGINS, PORT_OR_ANY, number, setting, text
+from pipeline.setting_values import HOST, ORIGINS, PORT_OR_ANY, duration, number, setting, text
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,13 @@ class ReceiveSettings:
         ),
         "Bytes of bodies that `receive` holds at once, from their arrival until Kafka has them; for more it answers "
         "429. It takes some four times as much memory. Raise it where many clients send at once.",
+    )
+    receive_drain_ms: int = setting(
+        3_000,
+        duration("0s", "10m", "time does not run backwards", "whoever stops it would not wait for so long"),
+        "How long `receive` still takes requests after SIGTERM, while `/readyz` says 503: a load balancer that asks "
+        "it sends nobody here any more once nobody listens. Set it to longer than that takes; to 0s where nothing "
+        "stands in front. Ctrl-C, or a second signal, stops at once.",
     )
     receive_connections: int = setting(
         2_000,

@@ -18,6 +18,7 @@ from pipeline.setting_values import (
     NAMES,
     NETWORKS,
     PORT_OR_NONE,
+    PROJECTS,
     QUORUM,
     Form,
     duration,
@@ -261,6 +262,12 @@ class Settings(ReceiveSettings):
         one_of("never", "browsers", "always"),
         "Whose OTLP records without `app.installation.id` are taken, with each SDK session as a device of its own: "
         "sessions are right then, but numbers of devices and stitched sessions say nothing. Others are refused.",
+    )
+    sentry_apps: str = _setting(
+        "",
+        PROJECTS,
+        "Which app a project of Sentry's is, the last part of a DSN: `7=org.example.shop`. Set it where releases do "
+        "not begin with the app's package. Otherwise they say it; or the app is `sentry-` and the project.",
     )
     dead_letters_per_minute: int = _setting(
         100,

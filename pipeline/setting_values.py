@@ -205,6 +205,15 @@ def _names(given: str) -> str:
     return given
 
 
+def _projects(given: str) -> str:
+    projects = [pair.partition("=")[0] for pair in given.split(",")] if given else []
+    if given and not re.fullmatch(r"[^\s,=/]{1,128}=[^\0,/]{1,128}(,[^\s,=/]{1,128}=[^\0,/]{1,128})*", given):
+        raise ValueError("is not a list of project=app, separated by commas, such as 7=org.example.shop")
+    if len(set(projects)) < len(projects):
+        raise ValueError("names a project twice")
+    return given
+
+
 def _origins(given: str) -> str:
     origins = given.replace(" ", "")
     for origin in origins.split(",") if origins else ():
@@ -230,6 +239,7 @@ def _url(given: str) -> str:
 BOOTSTRAP = Form(_bootstrap, "a list of host:port, separated by commas")
 HOSTS_OR_NONE = Form(_hosts_or_none, "a list of host:port, separated by commas; or none", is_text=True)
 NAMES = Form(_names, "names of attributes, separated by commas", is_text=True)
+PROJECTS = Form(_projects, "a list of project=app, separated by commas; or none", is_text=True)
 CLUSTER = Form(_cluster, "a name of letters, digits, `_` and `-`; or none", is_text=True)
 QUORUM = Form(_quorum, "`auto`, 2 to 99, or none", is_text=True)
 HOST = Form(_host, "an address or host name", is_text=True)

@@ -10,6 +10,9 @@ DEAD_LETTERS = "dead-letters"
 EVENT_COPIES = "event-copies"
 """Which records brought an event once more, under another stamp: from the sessionizer, which knows, to the sink."""
 
+ERASURES = "erasures"
+"""Whose data was erased, for all workers; of one partition, and kept for ever."""
+
 STATE = "session-pipeline-sessionizer-devices-changelog"
 """Where the state of devices is kept: the changelog of the sessionizer's table, as Faust names it."""
 

@@ -18,6 +18,7 @@ from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.waiting import wait_for_broker
 from pipeline.roles import topology
 from pipeline.roles.rebuild import Rebuild, RebuildScope
+from pipeline.roles.rights import topics_of
 from pipeline.settings import DEBUG, Settings, load, unknown
 from pipeline.state.codec import state_codec
 
@@ -65,6 +66,12 @@ def options(settings: Settings) -> Options:
         personal=any(rules.keep for rules in (privacy.default, *privacy.by_app.values())),
         otlp_app_id=tuple(settings.otlp_app_id.split(",")),
         otlp_session_devices=settings.otlp_session_devices,
+        sentry_apps=tuple(
+            (project, app_id)
+            for project, _, app_id in (
+                pair.partition("=") for pair in settings.sentry_apps.split(",") if pair
+            )
+        ),
     )
 
 
@@ -101,9 +108,11 @@ def rebuild(settings: Settings, store: Store, scope: RebuildScope, now_ms: int) 
     )
 
 
-async def make_topics(settings: Settings) -> None:
-    """Create the topics that are missing; waits for the broker. Raises `BrokerUnavailable`, `TopicMismatch`."""
+async def make_topics(settings: Settings, role: str = "all") -> None:
+    """Create the topics of a role that are missing; waits for the broker. Raises `BrokerUnavailable`, `KafkaRefused`,
+    `TopicMismatch`."""
     target = connection(settings)
     await wait_for_broker(target, give_up_s=settings.kafka_give_up_ms / 1_000)
-    plan = topology.plan(settings.partitions, settings.topic_retention_ms)
+    everything, its_own = topology.plan(settings.partitions, settings.topic_retention_ms), topics_of(role)
+    plan = {name: made for name, made in everything.items() if name in its_own}
     await ensure_topics(target, plan, replication_factor=settings.kafka_replication)

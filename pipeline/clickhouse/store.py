@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -31,7 +32,8 @@ from urllib3 import PoolManager
 from pipeline.clickhouse.blocks import compressed, middle_of
 from pipeline.clickhouse.cluster import Cluster
 from pipeline.clickhouse.codes import BUSY_CODES, REFUSED_CODES
-from pipeline.clickhouse.streamed import whole_rows
+from pipeline.clickhouse.said import cause_of, said_by_server
+from pipeline.clickhouse.streamed import Reading, whole_rows
 from pipeline.errors import Terminal, Transient
 
 log = logging.getLogger(__name__)
@@ -129,6 +131,8 @@ class Store:
         }
         self.untaken: dict[str, str] = {}
         """Tables whose rows ClickHouse does not take just now, and what it says; they are tried again."""
+        self.failures: Counter[tuple[str, str]] = Counter()
+        """How often it did not take rows, by table and its name for the cause."""
         self._hosts = [(self._options["host"], self._options["port"]), *hosts]
         self._host = 0
         self.cluster = cluster(self.database) if cluster else None
@@ -210,15 +214,17 @@ class Store:
 
         Raises Unreachable, StatementFailed, also in the middle of the rows, never after a part of one.
         """
+        return self.streamed(sql, parameters or {}, "JSONCompactEachRow", whole_rows, {})
+
+    def streamed(
+        self, sql: str, values: Mapping[str, Any], format: str, read: Reading, settings: Mapping[str, Any]
+    ) -> Iterator[bytes]:
+        """What `read` makes of a result in a ClickHouse format, in bounded memory. Raises as `lines` does."""
+        given = {**self._query_settings, **_STREAM_SETTINGS, **settings}
         with self._errors(is_insert=False):
-            settings = {**self._query_settings, **_STREAM_SETTINGS}
-            stream = self._ask(
-                lambda client: client.raw_stream(
-                    sql, dict(parameters or {}), settings, fmt="JSONCompactEachRow"
-                )
-            )
+            stream = self._ask(lambda client: client.raw_stream(sql, dict(values), given, fmt=format))
             with stream:
-                yield from whole_rows(stream)
+                yield from read(stream)
 
     def command(
         self, sql: str, parameters: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
@@ -297,6 +303,7 @@ class Store:
             except Unreachable as error:
                 tries += 1
                 self.untaken[table] = str(error)
+                self.failures[table, cause_of(str(error))] += 1
                 pause_s = _pause_s(tries)
                 log.warning(
                     "ClickHouse %s took no rows for %s (try %d, next in %.1f s): %s",
@@ -350,7 +357,7 @@ class Store:
 
     def _not_now(self, error: Error) -> str:
         if error.code is not None:
-            return str(error)
+            return said_by_server(str(error))
         said, first = str(error), error.__cause__ or error.__context__
         if said.startswith("Error HTTP"):
             # What the system said, without the layers of clients above it.
@@ -367,7 +374,7 @@ class Store:
         try:
             yield
         except Error as error:
-            message = str(error)
+            message = said_by_server(str(error))
             if error.code in REFUSED_CODES:
                 raise StatementFailed(message) from error
             # Without a code it is the transport, a proxy, or a server that is starting or stopping.

@@ -6,7 +6,7 @@ import logging
 import re
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 
 from pipeline import wiring
 from pipeline.clickhouse.store import StatementFailed, Store, Unreachable
+from pipeline.commands.exporting import exported
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.listening import is_loopback, listening, shown
 from pipeline.commands.progress import lags
@@ -26,6 +27,9 @@ from pipeline.dashboard.seal import Seal, SignIns
 from pipeline.dashboard.sign_in_folder import SignInFolder
 from pipeline.errors import path_of
 from pipeline.kafka.errors import BrokerUnavailable
+from pipeline.query.export import Format
+from pipeline.query.session_order import Order
+from pipeline.query.sessions import Choice
 from pipeline.settings import Settings
 
 READ_SETTINGS: Mapping[str, Any] = {
@@ -111,6 +115,12 @@ def parts(settings: Settings, store: Store, password: str, hosts: frozenset[str]
             raise _not_answered(error, settings.dashboard_memory) from error
         return b""
 
+    def export(chosen: Choice, order: Order, format: Format) -> Iterator[bytes]:
+        try:
+            yield from exported(store, chosen, order, format, settings.dashboard_memory)
+        except (Unreachable, StatementFailed) as error:
+            raise _not_answered(error, settings.dashboard_memory) from error
+
     async def behind() -> list[RoleLag]:
         try:
             return list(await lags(wiring.connection(settings)))
@@ -118,7 +128,10 @@ def parts(settings: Settings, store: Store, password: str, hosts: frozenset[str]
             # The client's own words are addresses and constants, for people who know its insides.
             raise BrokerUnavailable("there is no broker where PIPELINE_KAFKA_BOOTSTRAP says") from error
 
-    return Parts(ask, _sign_ins(settings, password), write=write, password=password, lags=behind, hosts=hosts)
+    return Parts(
+        ask, _sign_ins(settings, password),
+        write=write, export=export, password=password, lags=behind, hosts=hosts,
+    )  # fmt: skip
 
 
 def _sign_ins(settings: Settings, password: str) -> SignIns:

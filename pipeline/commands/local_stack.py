@@ -227,7 +227,7 @@ class LocalStack:
             return
         self._receive_port = port = self._receive_port or free_port()
         require_free(port, _RECEIVE)
-        settings = replace(self.settings, receive_host=LOOPBACK, receive_port=port)
+        settings = replace(self.settings, receive_host=LOOPBACK, receive_port=port, receive_drain_ms=0)
         self._begin(running, settings, _RECEIVE, "receive")
         self._workers[_RECEIVE].wait_until(lambda: _is_ready(port), timeout_s=_READY_TIMEOUT_S)
 

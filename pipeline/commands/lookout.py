@@ -11,6 +11,7 @@ from threading import Thread
 from pipeline import __version__
 from pipeline.clickhouse.migrations import pending
 from pipeline.clickhouse.store import Store
+from pipeline.commands.vital_signs import VitalSigns
 from pipeline.errors import PipelineError
 from pipeline.roles.health import Health
 from pipeline.roles.metrics import Metrics
@@ -33,6 +34,8 @@ class Lookout:
         self._metrics = metrics
         self._looking: asyncio.Task[None] | None = None
         self._of_clickhouse = "it has not been asked yet"
+        self._asks_clickhouse = False
+        self._signs: VitalSigns | None = None
         metrics.build.info({"version": __version__, "role": role})
 
     def begin(self, settings: Settings, *, asks_clickhouse: bool) -> None:
@@ -40,6 +43,7 @@ class Lookout:
         self._health.watch(
             "start", lambda: f"it waits for Kafka at {settings.kafka_bootstrap} to make its topics there"
         )
+        self._asks_clickhouse = asks_clickhouse
         if asks_clickhouse:
             self._health.watch("clickhouse", lambda: self._of_clickhouse)
             asked = store(replace(settings, clickhouse_timeout_ms=_CLICKHOUSE_ANSWERS_MS))
@@ -60,6 +64,10 @@ class Lookout:
             for part, ask in asked:
                 self._health.watch(of_role + part, lambda ask=ask, app=app: ask(app))  # type: ignore[misc]
 
+    def watch_work(self, apps: Sequence[tuple[str, BatchApp]], storing: Store) -> None:
+        """From now on their work is told of in metrics, and once a minute in the log."""
+        self._signs = VitalSigns(self._metrics, apps, storing)
+
     def watch_inserts(self, storing: Store) -> None:
         """From now on it is a fault where rows are not taken: of a full disk, too many parts, a missing right."""
         self._health.watch(
@@ -74,6 +82,10 @@ class Lookout:
         while True:
             self._health.look()
             self._metrics.ready.set(not self._health.faults)
+            if self._asks_clickhouse:
+                self._metrics.connected.labels("clickhouse").set(not self._of_clickhouse)
+            if self._signs is not None:
+                self._signs.look()
             await asyncio.sleep(_LOOK_S)
 
     def _ask_clickhouse(self, asked: Store) -> None:

@@ -238,27 +238,33 @@ def _lag_table(speeds: list[_Speed]) -> Table:
     return table
 
 
+_ALWAYS = ("records", "received", "events", "duplicates", "refused")
+_IF_ANY = {
+    "missing": "missing",
+    "sampled out": "sampled_out",
+    "erased": "erased",
+    "expired": "expired",
+    "repaired": "repaired",
+    "conflicts": "conflicts",
+}
+"""Columns of the ledger that are left out where nothing of the kind happened, so that it fits a terminal."""
+
+
 def _ledger_table(totals: list[LedgerTotals]) -> Table:
-    table = Table("topic", title="ledger: received = events + duplicates + refused + sampled out + expired")
-    parts = ("repaired events", "conflicting duplicates")
-    for name in (
-        "partition",
-        "records",
-        "missing",
-        "received",
-        "events",
-        "duplicates",
-        "refused",
-        "sampled out",
-        "expired",
-        *parts,
-    ):
-        table.add_column(name, justify="right")
-    for line in totals:
-        numbers = (line.partition, line.records, line.missing, line.received)
-        outcomes = (line.events, line.duplicates, line.refused, line.sampled_out, line.expired)
-        noted = (line.repaired, line.conflicts)
-        table.add_row(line.topic, *(str(number) for number in (*numbers, *outcomes, *noted)))
+    """A line a topic; that of each partition is in `status --format json` and in the view `ledger`."""
+    names = {name: name for name in _ALWAYS}
+    names |= {
+        title: name for title, name in _IF_ANY.items() if any(getattr(line, name) or 0 for line in totals)
+    }
+    table = Table(
+        "topic", title="ledger: received = events + duplicates + refused + sampled out + erased + expired"
+    )
+    for title in names:
+        table.add_column(title, justify="right")
+    for topic in dict.fromkeys(line.topic for line in totals):
+        lines = [line for line in totals if line.topic == topic]
+        sums = (sum(getattr(line, name) or 0 for line in lines) for name in names.values())
+        table.add_row(topic, *(str(number) for number in sums))
     return table
 
 

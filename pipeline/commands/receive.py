@@ -53,6 +53,7 @@ def receive(settings: Settings, *, host: str, port: int, needs_key: bool) -> Non
         settings.receive_max_body,
         keys=(lambda: keys.keys) if keys else (lambda: None),
         options=wiring.options(settings),
+        edge=wiring.edge(settings),
     )
     named = [origin.strip() for origin in settings.receive_origins.split(",") if origin.strip()]
 
@@ -74,7 +75,9 @@ def receive(settings: Settings, *, host: str, port: int, needs_key: bool) -> Non
         stop=writer.stop,
     )
     most = connections_possible(settings.receive_connections)
-    server = StoppableServer(config(app, max_connections=most), stopping=readiness.stop)
+    server = StoppableServer(
+        config(app, max_connections=most), stopping=readiness.stop, drain_s=settings.receive_drain_ms / 1_000
+    )
     metrics.watch(metrics.kafka_up, lambda: writer.is_up)
     metrics.watch(metrics.in_flight, lambda: common.budget.used)
     metrics.watch(metrics.connections, lambda: len(server.server_state.connections))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipeline.commands.lookout import Lookout
 from pipeline.errors import PipelineError, UnusablePath, path_of
+from pipeline.kafka.whole_topic import follow
 from pipeline.logs import log_for_worker
 from pipeline.roles.batch import Bounds
 from pipeline.roles.health import Health
@@ -22,9 +23,13 @@ from pipeline.state.codec import state_codec
 from pipeline.storage.kept import Keeping
 from pipeline.streaming.apps import Frame, report_ready, router_app, sessionizer_app, sink_app
 from pipeline.streaming.faust_app import BatchApp, run
+from pipeline.topics import ERASURES
 from pipeline.wiring import connection, edge, make_topics, options, store
 
 logger = logging.getLogger(__name__)
+
+_FOLLOWING: set[asyncio.Task[None]] = set()
+"""Tasks of this process; asyncio itself keeps none alive."""
 
 
 def worker(settings: Settings, role: str, ready_file: Path | None) -> None:
@@ -73,9 +78,25 @@ def run_worker(role: str, settings: Settings, ready_file: Path | None) -> int:
 
         async def prepare() -> None:
             watch.begin(settings, asks_clickhouse=role in ("sink", "all"))
-            await make_topics(settings)
+            await make_topics(settings, role)
+            if role != "router":
+                await _follow_erasures(frame)
 
         return run(lambda: _apps(role, settings, frame, ready_file, watch), prepare=prepare)
+
+
+async def _follow_erasures(frame: Frame) -> None:
+    """Learn what was erased, before anything is read, and go on learning."""
+    through = asyncio.Event()
+
+    def take(values: Sequence[bytes]) -> None:
+        if unread := frame.edge.erasures.read(values):
+            logger.error(
+                "%d records of %s are not what `erase` writes, and are passed over", unread, ERASURES
+            )
+
+    _FOLLOWING.add(asyncio.create_task(follow(frame.connection, ERASURES, take, through)))
+    await through.wait()
 
 
 def _apps(
@@ -94,8 +115,10 @@ def _apps(
     }
     names = ROLES if role == "all" else (role,)
     apps = [build[name]() for name in names]
-    watch.watch_apps(list(zip(names, apps, strict=True)))
+    named = list(zip(names, apps, strict=True))
+    watch.watch_apps(named)
     watch.watch_inserts(storing)
+    watch.watch_work(named, storing)
     waiting = len(apps)
 
     async def ready() -> None:

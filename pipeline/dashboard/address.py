@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from pipeline.dashboard.columns import ORDERS, chosen_columns
 from pipeline.dashboard.words import iso
 from pipeline.errors import Terminal
 
@@ -34,6 +35,10 @@ class SessionChoice:
     """Asked for explicitly: without it a page has a bound on time."""
     after: str = ""
     """Where the page goes on; empty is the first one."""
+    sort: str = ""
+    """One of `columns.ORDERS`; empty is newest first."""
+    columns: tuple[str, ...] = ()
+    """Of `columns.COLUMNS`, in their order; empty is the usual ones."""
 
     @classmethod
     def of(cls, query: Mapping[str, str]) -> SessionChoice:
@@ -45,7 +50,15 @@ class SessionChoice:
         if start_ms is not None and end_ms is not None and start_ms >= end_ms:
             raise BadAddress("The time range ends before it begins.")
         is_all = query.get("range") == _ALL and start_ms is None
-        return cls(query.get("app", ""), filter, start_ms, end_ms, is_all, query.get("after", ""))
+        sort = query.get("sort", "")
+        if sort and sort not in ORDERS:
+            raise BadAddress(f"Sessions cannot be sorted by “{sort[:40]}”, but by {', '.join(ORDERS)}.")
+        try:
+            columns = chosen_columns([name for name in query.get("columns", "").split(",") if name])
+        except ValueError as error:
+            raise BadAddress(str(error)) from None
+        after = query.get("after", "")
+        return cls(query.get("app", ""), filter, start_ms, end_ms, is_all, after, sort, columns)
 
     def fields(self) -> dict[str, str]:
         """The fields of its address, those that say something. `of` gives the same choice back."""
@@ -56,11 +69,13 @@ class SessionChoice:
             "to": None if self.end_ms is None else iso(self.end_ms),
             "range": _ALL if self.is_all else None,
             "after": self.after or None,
+            "sort": self.sort or None,
+            "columns": ",".join(self.columns) or None,
         }
         return {name: text for name, text in given.items() if text is not None}
 
     def first_page(self) -> SessionChoice:
-        """The same sessions from the newest on."""
+        """The same sessions from the first one on."""
         return replace(self, after="")
 
 

@@ -15,16 +15,22 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from pipeline.dashboard.compression import Compression
 from pipeline.dashboard.guard import Guard
 from pipeline.dashboard.login import Login
 from pipeline.dashboard.page import FOLDER, render
+from pipeline.dashboard.pages.counts import CountsPage
 from pipeline.dashboard.pages.crashes import CrashPages
+from pipeline.dashboard.pages.export import Export, ExportPage
 from pipeline.dashboard.pages.filters import FilterPages
+from pipeline.dashboard.pages.find import FindPage
 from pipeline.dashboard.pages.health import HealthPage
 from pipeline.dashboard.pages.pipeline import PipelinePage
 from pipeline.dashboard.pages.session import SessionPage
 from pipeline.dashboard.pages.sessions import SessionsPage
+from pipeline.dashboard.pages.stitched import StitchedPages
 from pipeline.dashboard.pages.timeline import TimelinePage
+from pipeline.dashboard.pages.users import EventsOfPage, UsersPage
 from pipeline.dashboard.rates import AskLags, Watch
 from pipeline.dashboard.reader import NotAnswered, Reader
 from pipeline.dashboard.seal import SignIns
@@ -34,7 +40,7 @@ from pipeline.query.operations import Ask
 _RETRY_AFTER_S = "10"
 _NAVIGATION: Mapping[str, str] = {
     "/sessions": "Sessions",
-    "/timeline": "User timeline",
+    "/users": "Users",
     "/health": "Release health",
     "/crashes": "Crashes",
     "/pipeline": "Pipeline",
@@ -51,6 +57,8 @@ class Parts:
     sign_ins: SignIns
     write: Ask | None = None
     """Runs the statements that save a filter; blocks, raises `NotAnswered`. None: nothing can be saved."""
+    export: Export | None = None
+    """Gives all of some sessions as a file. None: nothing is exported."""
     password: str = ""
     """Empty: no login."""
     lags: AskLags | None = None
@@ -81,9 +89,11 @@ def application(parts: Parts) -> Starlette:
         ("/login", login.sign_in, "POST"),
         ("/logout", login.sign_out, "POST"),
         ("/healthz", _alive, "GET"),
+        *_of_finding(reader),
         ("/", _first_page, "GET"),
         ("/sessions", SessionsPage(reader).show, "GET"),
-        ("/timeline", TimelinePage(reader).show, "GET"),
+        ("/counts/sessions", CountsPage(reader).show, "GET"),
+        ("/export/sessions", ExportPage(reader, parts.export).show, "GET"),
         ("/health", health.show, "GET"),
         ("/health/retention", health.retention, "GET"),
         ("/crashes", crashes.show, "GET"),
@@ -106,13 +116,28 @@ def application(parts: Parts) -> Starlette:
             *(Route(path, page, methods=[method]) for path, page, method in pages),
             Mount("/static", StaticFiles(directory=FOLDER / "static")),
         ],
-        middleware=[guard],
+        middleware=[guard, Middleware(Compression)],
         exception_handlers={HTTPException: _refused, NotAnswered: _not_answered},
     )
     app.state.navigation = _NAVIGATION
     # It would lead to an address made of the Host header.
     app.router.redirect_slashes = False
     return app
+
+
+def _of_finding(reader: Reader) -> list[tuple[str, PageHandler, str]]:
+    """The pages of the box, and of stitched sessions and users."""
+    find, stitched = FindPage(reader), StitchedPages(reader)
+    return [
+        ("/find", find.show, "GET"),
+        ("/find/event", find.event, "GET"),
+        ("/open", find.open, "GET"),
+        ("/stitched", stitched.list, "GET"),
+        ("/stitched/{session_id}", stitched.show, "GET"),
+        ("/users", UsersPage(reader).show, "GET"),
+        ("/timeline", TimelinePage(reader).show, "GET"),
+        ("/timeline/events", EventsOfPage(reader).show, "GET"),
+    ]
 
 
 async def _first_page(request: Request) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from urllib.parse import quote, urlencode
 
 from pipeline.dashboard.address import LONGEST_FILTER
@@ -52,15 +53,18 @@ def of_crash(exception_type: str, message: str, condition: Filter) -> str | None
     """The filter for sessions with a crash or fatal exception, as `failures.top_crashes` names them."""
     if exception_type == "unknown error":
         return None
-    is_cut = len(exception_type) >= _CUT_TYPE
-    tests = [Test("exception.type", "contains" if is_cut else "eq", exception_type)]
-    # Numbers and ids were taken out of it, and whatever came behind its beginning.
-    pattern = "^" + ".+".join(re.escape(part) for part in message.split("#"))
-    if message and len(pattern) <= MAX_PATTERN:
-        tests.append(Test("exception.message", "matches", pattern))
+    tests = _of_type(exception_type, message)
     is_fatal = Test("fatal", "eq", "true")
     crashed = (HasEvent("app.crash", tuple(tests)), HasEvent("exception", (is_fatal, *tests)))
     return _written(AnyOf(crashed), condition)
+
+
+def of_exception(exception_type: str, message: str, condition: Filter) -> str | None:
+    """The filter for sessions with an exception that was not fatal; of `message` as of a crash's."""
+    if exception_type == "unknown error":
+        return None
+    tests = _of_type(exception_type, message)
+    return _written(HasEvent("exception", tuple(tests)), condition)
 
 
 def of_request(request: str, status: str, condition: Filter) -> str | None:
@@ -76,6 +80,45 @@ def of_request(request: str, status: str, condition: Filter) -> str | None:
     if status:
         tests.append(Test("http.response.status_code" if status.isdigit() else "error.type", "eq", status))
     return _written(HasEvent("http.client.request", tuple(tests)), condition)
+
+
+_CRASHED = AnyOf(
+    (
+        Test("session.crash_count", "gt", 0),
+        Test("session.end_reason", "in", ("crash", "exception")),
+        Test("session.exit_reason", "in", ("crash", "exception")),
+    )
+)
+_HUNG = AnyOf(
+    (
+        Test("session.anr_count", "gt", 0),
+        Test("session.end_reason", "eq", "anr"),
+        Test("session.exit_reason", "eq", "anr"),
+    )
+)
+_LEFT = ("out_of_memory", "unclean_exit")
+_GONE = AnyOf((Test("session.end_reason", "in", _LEFT), Test("session.exit_reason", "in", _LEFT)))
+BAD_ENDS: Mapping[str, Filter] = {
+    "crashed": _CRASHED,
+    "hung": All((_HUNG, Not(_CRASHED))),
+    "gone": All((_GONE, Not(_CRASHED), Not(_HUNG))),
+}
+"""The same as `query.session_counts.BAD_ENDS`, as filters."""
+
+
+def of_end(kind: str, condition: Filter) -> str | None:
+    """The filter for sessions that ended badly in one of BAD_ENDS and meet a condition."""
+    return _written(BAD_ENDS[kind], condition)
+
+
+def _of_type(exception_type: str, message: str) -> list[Test]:
+    is_cut = len(exception_type) >= _CUT_TYPE
+    tests = [Test("exception.type", "contains" if is_cut else "eq", exception_type)]
+    # Numbers and ids were taken out of it, and whatever came behind its beginning.
+    pattern = "^" + ".+".join(re.escape(part) for part in message.split("#"))
+    if message and len(pattern) <= MAX_PATTERN:
+        tests.append(Test("exception.message", "matches", pattern))
+    return tests
 
 
 def _written(wanted: Filter, condition: Filter) -> str | None:

@@ -38,6 +38,7 @@ _FAULT_BITS = sum(
     1 << COUNTERS.index(name)
     for name in ("crash_count", "anr_count", "exception_count", "network_error_count", "log_error_count")
 )
+_CRASH_BIT = 1 << COUNTERS.index("crash_count")
 _KINDS_OF_END = {
     "background": "background",
     "manual": "session_end",
@@ -75,6 +76,12 @@ def is_fault(event: Mapping[str, Any]) -> bool:
     return (
         bool(int(event["counters"]) & _FAULT_BITS) or lane(event, named_views=True) == "problem" or gone_badly
     )
+
+
+def is_crash(event: Mapping[str, Any]) -> bool:
+    """Whether an event is a crash or a fatal exception, or the system's record of one."""
+    told = event["kind"] == "exit" and event["exit_reason"] in ("crash", "exception")
+    return told or event["kind"] in ("crash", "exception") or bool(int(event["counters"]) & _CRASH_BIT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import os
 import re
 import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -29,6 +29,9 @@ _CODE = re.compile(r"Code: (\d+)\.")
 _STREAMABLE = frozenset(
     {"Native", "JSONEachRow", "JSONCompactEachRow", "TabSeparated", "TSV", "CSV", "RowBinary"}
 )
+_LARGE_FILES = frozenset({"Parquet"})
+"""Formats with a foot in which much is asked for: they go by way of a file, and are in memory in pieces alone."""
+_PIECE_BYTES = 1 << 16
 _WHOLE_ONLY = re.compile(rb"totals|extremes|array_of_rows", re.IGNORECASE)
 """Words of queries whose results have a head or a foot even so."""
 # ClickHouse's error codes.
@@ -119,6 +122,8 @@ class Engine:
                 answer = self._stream(connection, query, statement, whole)
                 if answer is not None:
                     return answer
+            if statement.is_select and statement.output_or_data_format in _LARGE_FILES:
+                return self._by_file(connection, query, statement, whole)
             return _run(connection, query, statement, whole)
         except RuntimeError as error:
             connection.close()
@@ -191,6 +196,28 @@ class Engine:
                 connection.close()
 
         return QueryResult(output_format, chunks(), is_partial=True)
+
+    def _by_file(
+        self, connection: Connection, query: Query, statement: StatementShape, text: bytes
+    ) -> QueryResult:
+        """The bytes of a result that is made in a file first."""
+        with ExitStack() as opened:
+            file = opened.enter_context(TemporaryFile(dir=self._folder))
+            # A name that no folder adds to. It is there already, and so it is only added to.
+            name, place = _literal(f"/dev/fd/{file.fileno()}"), statement.format_offset
+            sql = text[:place] + b"INTO OUTFILE %b APPEND " % name + text[place:]
+            _require_files(connection, sql, [name])
+            connection.query(sql, params=dict(query.parameters))
+            opened.pop_all()
+        connection.close()
+
+        def chunks() -> Generator[bytes, None, None]:
+            with file:
+                file.seek(0)
+                while piece := file.read(_PIECE_BYTES):
+                    yield piece
+
+        return QueryResult(statement.output_or_data_format, chunks(), is_partial=True)
 
     def _engine_error(self, error: RuntimeError) -> EngineError:
         message = str(error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 
 _TOKEN = re.compile(
@@ -35,6 +35,8 @@ class StatementShape:
     data_offset: int = 0
     output_or_data_format: str = ""
     """The name in its FORMAT clause; empty if it has none."""
+    format_offset: int = field(default=-1, compare=False)
+    """Of a SELECT, where that clause begins; -1 if it has none."""
     has_further_statement: bool = False
     uses_server_file: bool = False
     """INTO OUTFILE or FROM INFILE, which are for ClickHouse's own client."""
@@ -64,6 +66,7 @@ def read_statement(text: bytes, formats: Collection[str]) -> StatementShape:
     return StatementShape(
         is_select=first.word in _ROWS_FOLLOW or first.mark == b"(",
         output_or_data_format=shape.output_or_data_format,
+        format_offset=shape.format_offset,
         has_further_statement=shape.has_further_statement,
         uses_server_file=shape.uses_server_file,
     )
@@ -117,6 +120,7 @@ def _read_data(text: bytes, settings: _Token | None, clause: _Token, name: _Toke
 
 def _read_other(text: bytes, tokens: Iterator[_Token], formats: Collection[str]) -> StatementShape:
     format_name, before, further, server_file = "", b"", False, False
+    clause = offset = -1
     for token in tokens:
         if token.mark == b";":
             further = next(tokens, None) is not None
@@ -124,11 +128,15 @@ def _read_other(text: bytes, tokens: Iterator[_Token], formats: Collection[str])
         if before == b"FORMAT" and token.word:
             # A column may be called `format`: only a known name makes the clause.
             name = text[token.start : token.end].decode()
-            format_name = name if name in formats else format_name
+            if name in formats:
+                format_name, offset = name, clause
         server_file = server_file or (before == b"INTO" and token.word == b"OUTFILE")
-        before = token.word or token.mark
+        before, clause = token.word or token.mark, token.start
     return StatementShape(
-        output_or_data_format=format_name, has_further_statement=further, uses_server_file=server_file
+        output_or_data_format=format_name,
+        format_offset=offset,
+        has_further_statement=further,
+        uses_server_file=server_file,
     )
 
 

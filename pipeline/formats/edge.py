@@ -1,4 +1,5 @@
-"""What of the input comes in at all: the privacy rules and the sampling of each app, by the keys of records.
+"""What of the input comes in at all: the privacy rules and the sampling of each app, and what was erased, by the keys
+of records.
 
 Every role has the same one, made of the same settings: so they agree on each record.
 """
@@ -15,22 +16,24 @@ from pipeline.domain.privacy import Privacy, Rules, Samplings
 from pipeline.formats import registry
 from pipeline.formats.body_cleaner import BodyCleaner
 from pipeline.formats.bounded_cache import BoundedCache, SharedBound
+from pipeline.formats.erasure import Erasures
 from pipeline.formats.identity import KEPT_BYTES
 from pipeline.formats.native.cleaner import NOT_STRICT, Cleaner
 from pipeline.formats.native.key import key_of
 from pipeline.formats.native.routed import told
 from pipeline.formats.privacy.walk import TooLong
-from pipeline.formats.rejected import Rejected
+from pipeline.formats.rejected import Reason, Rejected
 from pipeline.formats.strict_json import parse
 
 _ALL_APPS_BYTES = 40_000_000
 """Of the rules of single apps, compiled, and of the resources and users that they have cleaned: of all apps together,
 however many there are, besides those that share the default (`KEPT_BYTES`)."""
 _NATIVE = (topics.SDK_EVENTS, "native-events")
+_TOO_MUCH = (Reason.RESOURCE_TOO_LARGE, Reason.TOO_MANY_PROPERTIES, Reason.PROPERTY_TOO_LONG)
 _KEPT_UNDER_APP = "embrace-events"
 """Its refused records are kept under `app/device`."""
-_SAY_APP = (b"app_ecosystem_id", b"app_bundle_id", b"\\u")
-"""Where a body of it says another app than its headers do."""
+_SAY_APP = (b"app_ecosystem_id", b"app_bundle_id", b"resourceSpans", b"resourceLogs", b"resource_", b"\\u")
+"""Where a body of it may say another app than its headers do, by itself or by the resources of OTLP."""
 
 
 class _Events(msgspec.Struct):
@@ -41,7 +44,7 @@ _events = msgspec.json.Decoder(_Events).decode
 
 
 class Edge:
-    """The rules and rates of all apps. Pure, but for what it remembers."""
+    """The rules and rates of all apps, and what was erased. Pure, but for what it remembers."""
 
     def __init__(self, privacy: Privacy, samplings: Samplings, secret: str = "") -> None:
         self._privacy = privacy
@@ -58,6 +61,8 @@ class Edge:
         """The rules of all apps; None where they differ, or hash."""
         self.samples = any(each.sample_rate < 1 for each in (samplings.default, *samplings.by_app.values()))
         """Whether any app has a rate below 1."""
+        self.erasures = Erasures()
+        """Whoever finds out about one adds it."""
 
     def cleaner_of(self, key: bytes | None) -> Cleaner:
         """The rules of the app of a record's key; the default's where it names none."""
@@ -89,6 +94,16 @@ class Edge:
         be read at all is left as it is: it is refused."""
         made = _cleaned(self.cleaner_of(key), value)
         return value if made is None else made
+
+    def shrunk(self, topic: str, value: bytes | None, fault: Rejected) -> bytes | None:
+        """What the rules leave of a native envelope that was refused whole, if that may be taken: it was too much of
+        something that they may drop, and they do. None otherwise. On `sdk-events` the rules come first, and this is
+        how they do before it."""
+        key = key_of(value) if value and topic in _NATIVE and fault.reason in _TOO_MUCH else None
+        if key is None or value is None:
+            return None
+        made = self.cleaned(key, value)
+        return made if made != value else None
 
     def refused(self, topic: str, key: bytes | None, value: bytes | None) -> bytes | None:
         """What is kept of the bytes of a refused record, or of a part of it, by the rules of its app; by those of all

@@ -13,6 +13,8 @@ class Options:
     """Whether names and e-mail addresses of users are kept, as properties of the user."""
     otlp_app_id: tuple[str, ...] = ("app.id", "service.namespace+service.name", "service.name")
     """Attributes of an OTLP resource; the first that is there is the app. Those with a + between are joined."""
+    sentry_apps: tuple[tuple[str, str], ...] = ()
+    """Projects of Sentry's and the apps that they are, whatever their releases say."""
     otlp_session_devices: str = "browsers"
     """Which resources without an installation may have each session counted as a device: never, browsers, always."""
 

@@ -11,8 +11,13 @@ REPLAYED_RECORD_MS = "replayed_record_ms"
 milliseconds."""
 WAS_REFUSED = "was_refused"
 """Header of a record that is sent again since it, or an event of it, was refused."""
+SAMPLED_OUT = "sampled_out"
+"""Header of a record without a value: so many events came on the raw topics from devices of an app of which nothing is
+kept. Its key is that of one of them, and the ledger counts them by it."""
 Headers = tuple[tuple[str, bytes], ...]
 _MAX_DIGITS = 19
+_MOST_OUT = 2**32 - 1
+"""As much as the ledger's column holds."""
 
 
 def record_time_ms(headers: Iterable[tuple[str, bytes | None]] | None, timestamp_ms: int) -> int:
@@ -31,6 +36,14 @@ def record_time_ms(headers: Iterable[tuple[str, bytes | None]] | None, timestamp
 def header_of(record_ms: int) -> Headers:
     """The headers of a record that is decoded as having come then, Unix milliseconds, and not when it comes."""
     return ((REPLAYED_RECORD_MS, str(record_ms).encode()),)
+
+
+def sampled_out_of(headers: Iterable[tuple[str, bytes | None]] | None) -> int:
+    """How many events a record without a value says to be sampled out; 0 if it does not."""
+    for name, text in headers or ():
+        if name == SAMPLED_OUT and text is not None:
+            return whole_number(text.decode("ascii", "replace"), 0, _MOST_OUT)
+    return 0
 
 
 def recorded_ms(sent_at: int | None, now_ms: int) -> int | None:

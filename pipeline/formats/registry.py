@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.formats import embrace, faro, measure, native, otlp, sentry
+from pipeline.formats import embrace_topic, faro, measure, native, otlp, sentry
 from pipeline.formats.format import Format
 
 FORMATS: tuple[Format, ...] = (
@@ -16,7 +16,7 @@ FORMATS: tuple[Format, ...] = (
     measure.FORMAT,
     otlp.LOGS,
     otlp.SPANS,
-    embrace.FORMAT,
+    embrace_topic.FORMAT,
     faro.FORMAT,
     sentry.FORMAT,
 )

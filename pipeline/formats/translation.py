@@ -162,14 +162,17 @@ def pack(outgoing: Iterable[TranslatedEvent]) -> Translation:
     senders: dict[Sender, _Envelopes] = {}
     refused: list[Rejected] = []
     made, is_full = 0, False
+    before: Sender | None = None
+    into: _Envelopes | None = None
     for each in outgoing:
         if is_full:
             refused.append(_over(each.place))
             continue
         sender, size = each.sender, len(each.event)
-        into = senders.get(sender)
-        if into is None:
-            into = senders[sender] = _Envelopes(len(_head(sender)))
+        if into is None or sender is not before:
+            before, into = sender, senders.get(sender)
+            if into is None:
+                into = senders[sender] = _Envelopes(len(_head(sender)))
         if size > into.room:
             refused.append(too_large(each.place, size, into.room))
             continue

@@ -10,7 +10,13 @@ from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    for_code,
+)
 
 from pipeline.errors import Terminal
 from pipeline.kafka.connection import KafkaConnection
@@ -21,6 +27,7 @@ from pipeline.topics import TP
 logger = logging.getLogger(__name__)
 
 _METADATA_TIMEOUT_S = 30.0
+_MAY_NOT_CREATE = (ClusterAuthorizationFailedError, TopicAuthorizationFailedError)
 
 
 class TopicMismatch(Terminal):
@@ -69,6 +76,12 @@ async def ensure_topics(
         if missing:
             response = await client.create_topics(missing)
             for name, code, *reason in response.topic_errors:
+                if for_code(code) in _MAY_NOT_CREATE:
+                    raise TopicMismatch(
+                        f"there is no topic {name!r} that this user may see, nor may it create one: run "
+                        "`session-pipeline migrate` as a user who may, or give this one its rights "
+                        "(deploy/KAFKA-RIGHTS.md)"
+                    )
                 if code and code != TopicAlreadyExistsError.errno:
                     raise TopicMismatch(
                         f"topic {name!r} cannot be created: {for_code(code).__name__} {' '.join(filter(None, reason))}"
@@ -139,8 +152,12 @@ async def _bounds(consumer: AIOKafkaConsumer, wanted: Collection[TopicPartition]
     consumer.assign(wanted)
     for tp in wanted:
         consumer.seek(tp, near_ends[tp])
-    while any(consumer.highwater(tp) is None for tp in wanted):
-        await consumer.getmany(timeout_ms=100)
+    try:
+        while any(consumer.highwater(tp) is None for tp in wanted):
+            await consumer.getmany(timeout_ms=100)
+    except TopicAuthorizationFailedError:
+        # Who may describe a topic and not read it gets no fetch. A broker that has such rights lists the right end.
+        return {TP(*tp): LogBounds(begins[tp], near_ends[tp]) for tp in wanted}
     return {TP(*tp): LogBounds(begins[tp], consumer.highwater(tp)) for tp in wanted}
 
 

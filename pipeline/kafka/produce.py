@@ -218,3 +218,16 @@ async def _within(seconds: float, waited_for: Awaitable[object]) -> None:
             await waited_for
     except TimeoutError as error:
         raise TimeoutError(f"nothing confirmed for {seconds:.0f} s") from error
+
+
+async def placed(
+    connection: KafkaConnection, records: Iterable[tuple[str, int, bytes, bytes]]
+) -> list[tuple[int, int, int]]:
+    """Send few records, each to its topic and partition with key and value; where each is: partition, offset, and the
+    broker's record time in Unix milliseconds. Raises `KafkaFailure`."""
+    async with producer_of(connection, idempotent=True) as producer:
+        places = []
+        for topic, partition, key, value in records:
+            sent = await producer.send_and_wait(topic, value, key=key, partition=partition)
+            places.append((sent.partition, sent.offset, sent.timestamp))
+        return places

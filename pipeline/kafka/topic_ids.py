@@ -35,7 +35,7 @@ async def topic_ids(client: Any, names: Collection[str]) -> dict[str, str]:
 
     `client` is a started aiokafka client. No topic is made by asking.
     """
-    answer = await _described(client, names)
+    answer = await described(client, names)
     return {
         topic: base64.urlsafe_b64encode(topic_id).rstrip(b"=").decode()
         for _error, topic, topic_id, *_ in (answer.topics if answer else ())
@@ -45,7 +45,7 @@ async def topic_ids(client: Any, names: Collection[str]) -> dict[str, str]:
 
 async def partition_counts(client: Any, names: Collection[str]) -> dict[str, int]:
     """How many partitions topics have now, of those that exist. Raises KafkaError. As `topic_ids` makes none."""
-    answer = await _described(client, names)
+    answer = await described(client, names)
     if answer is not None:
         return {topic: len(partitions) for _, topic, _, _, partitions, *_ in answer.topics if partitions}
     # To ask an old broker for one topic by its name makes it there: so for all.
@@ -54,13 +54,16 @@ async def partition_counts(client: Any, names: Collection[str]) -> dict[str, int
     return {name: len(partitions) for name, partitions in found.items() if partitions}
 
 
-async def _described(client: Any, names: Collection[str]) -> Any:
-    """The broker's answer about topics; None from a broker that does not understand the question."""
+async def described(client: Any, names: Collection[str], *, operations: bool = False) -> Any:
+    """The broker's answer about topics; None from a broker that does not understand the question. Raises KafkaError.
+
+    `operations`: with what this user may do to them and to the cluster.
+    """
     node = client.get_random_node()
     if node is None:
         raise NodeNotReadyError("no broker is known")
     try:
-        return await client.send(node, _TopicIdRequest(sorted(names)))
+        return await client.send(node, _TopicIdRequest(sorted(names), operations))
     except (IncompatibleBrokerVersion, NotImplementedError):
         # Of the latter kind is what aiokafka raises for a version that the broker does not have.
         return None
@@ -142,10 +145,11 @@ class _TopicIdRequest_v10(RequestStruct):  # type: ignore[misc]
 class _TopicIdRequest(Request[_TopicIdRequest_v10]):  # type: ignore[misc]
     API_KEY = 3
 
-    def __init__(self, names: Collection[str]) -> None:
+    def __init__(self, names: Collection[str], operations: bool) -> None:
         self._names = names
+        self._operations = operations
 
     def build(self, request_struct_class: type[_TopicIdRequest_v10]) -> _TopicIdRequest_v10:
         no_tags: dict[int, bytes] = {}
         named = [(_NO_ID, name, no_tags) for name in self._names]
-        return request_struct_class(named, False, False, False, no_tags)
+        return request_struct_class(named, False, self._operations, self._operations, no_tags)

@@ -1,4 +1,4 @@
-"""Crash-free and ANR-free, of sessions, users and devices: defined here for metrics, comparisons and pages.
+"""Crash-free and ANR-free, of sessions, stitched sessions, users and devices: for metrics, comparisons and pages.
 
 Which sessions crashed or hung, the view `session_health` says (`is_crashed`, `is_hung`), and whose those failures were
 `session_health_of_users` (`crash_users`, `anr_users`). Rates are of what happened in the foreground.
@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Whole = Literal["sessions", "devices", "users"]
+Whole = Literal["sessions", "stitched_sessions", "devices", "users"]
 
 WHOLES: Mapping[Whole, str] = {
     "sessions": "count()",
+    "stitched_sessions": "uniqExact(stitched_session_id)",
     "devices": "uniqExact(device_id)",
     # The named ones, and all of a session: an app that names none reads the devices.
     "users": "uniqExactArray(user_ids)",
@@ -23,10 +24,13 @@ WHOLES: Mapping[Whole, str] = {
 _IN_FOREGROUND = "state = 'foreground'"
 RATED: Mapping[Whole, str] = {
     "sessions": f"countIf({_IN_FOREGROUND})",
+    "stitched_sessions": f"uniqExactIf(stitched_session_id, {_IN_FOREGROUND})",
     "devices": f"uniqExactIf(device_id, {_IN_FOREGROUND})",
     "users": f"uniqExactArrayIf(user_ids, {_IN_FOREGROUND})",
 }
-"""What rates are of: the same in the foreground."""
+"""What rates are of: the same in the foreground. A stitched session that reaches into several groups counts in each."""
+
+_IDS: Mapping[Whole, str] = {"stitched_sessions": "stitched_session_id", "devices": "device_id"}
 
 BACKGROUND: Mapping[str, tuple[str, str]] = {
     "background_sessions": ("Background sessions", f"countIf(NOT {_IN_FOREGROUND})"),
@@ -52,13 +56,21 @@ class FreeOf:
         """How many it did not happen to: an aggregate over sessions."""
         if self.whole == "sessions":
             return f"countIf({_IN_FOREGROUND} AND NOT {self.condition})"
-        if self.whole == "devices":
-            return f"{RATED['devices']} - uniqExactIf(device_id, {_IN_FOREGROUND} AND {self.condition})"
+        if self.whole in _IDS:
+            failed = f"uniqExactIf({_IDS[self.whole]}, {_IN_FOREGROUND} AND {self.condition})"
+            return f"{RATED[self.whole]} - {failed}"
         return f"{RATED['users']} - uniqExactArrayIf({self.failed_users}, {_IN_FOREGROUND})"
 
 
 FREE_OF: tuple[FreeOf, ...] = (
     FreeOf("crash_free_sessions", "Crash-free sessions", "sessions", "is_crashed", "crash_users"),
+    FreeOf(
+        "crash_free_stitched_sessions",
+        "Crash-free stitched sessions",
+        "stitched_sessions",
+        "is_crashed",
+        "crash_users",
+    ),
     FreeOf("crash_free_users", "Crash-free users", "users", "is_crashed", "crash_users"),
     FreeOf("crash_free_devices", "Crash-free devices", "devices", "is_crashed", "crash_users"),
     FreeOf("anr_free_sessions", "ANR-free sessions", "sessions", "is_hung", "anr_users"),

@@ -18,7 +18,8 @@ _LAST_GONE = """
 SELECT app_id, toInt64(max(day)) AS day FROM
 (
     SELECT toString(app_id) AS app_id, max(stored_on) + 1 AS day FROM ledger_records
-    WHERE received > refused + sampled_out AND retention_days != 0 AND stored_on + retention_days < toDate(now('UTC'))
+    WHERE received > refused + sampled_out + erased AND retention_days != 0
+        AND stored_on + retention_days < toDate(now('UTC'))
     GROUP BY app_id
     UNION ALL SELECT app_id, kept_from AS day FROM z_retention_cuts
 )

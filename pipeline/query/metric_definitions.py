@@ -64,7 +64,7 @@ def _percentile(name: str, label: str, level: float, column: str, condition: str
 METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
-        *(_count(name, name.capitalize(), sql) for name, sql in WHOLES.items()),
+        *(_count(name, name.replace("_", " ").capitalize(), sql) for name, sql in WHOLES.items()),
         *(_free_of(each) for each in FREE_OF),
         *(_count(name, label, sql) for name, (label, sql) in BACKGROUND.items()),
         _percentile("duration_p50", "Median duration", 0.5, "duration_ms", "1", False),
@@ -94,6 +94,7 @@ METRICS: Mapping[str, Metric] = {
 IN_TABLE = (
     *("sessions", "adoption", "devices", "users", "crash_free_sessions", "crash_free_users"),
     *(
+        "crash_free_stitched_sessions",
         "anr_free_sessions",
         "background_sessions",
         "background_crashes",

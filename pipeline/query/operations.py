@@ -47,6 +47,8 @@ class LedgerTotals:
     """Events and duplicates in records whose events are no longer kept."""
     sampled_out: int = 0
     """Events of devices of which nothing is kept (setting sample_rate)."""
+    erased: int = 0
+    """Events of devices and people whose data was erased."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ class RefusedTotals:
 
 _LEDGER_NUMBERS = (
     *("partition", "records", "missing", "received"),
-    *("events", "duplicates", "refused", "repaired", "expired", "sampled_out"),
+    *("events", "duplicates", "refused", "repaired", "expired", "sampled_out", "erased"),
 )
 _UNKNOWN_DAY = date(1970, 1, 1)
 """Of records of which nobody knows when they came: a Date knows none before."""
@@ -99,7 +101,7 @@ SELECT topic, partition, sum(r.records) AS records,
     sum(r.received) AS received,
     sum(r.events) AS events, sum(r.duplicates) AS duplicates, sum(r.refused) AS refused,
     sum(r.repaired) AS repaired, sum(r.<conflicts>) AS conflicts, sum(r.expired) AS expired,
-    sum(r.sampled_out) AS sampled_out
+    sum(r.sampled_out) AS sampled_out, sum(r.erased) AS erased
 FROM
 (
     -- Where offsets began anew, nothing is missing before.

@@ -6,7 +6,7 @@ does not depend on how deep it lies.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -34,18 +34,20 @@ _LAST_DAY_MS = 65_535 * _DAY_MS
 _TIMES_MS = (
     "toUnixTimestamp64Milli(started_at) AS started_at_ms, toUnixTimestamp64Milli(ended_at) AS ended_at_ms"
 )
-_OF_DAYS = (
-    # As `sessions` has them, in its columns' order. The day is a part of the key, so all rows of a session share it:
-    # what other days hold need not go through FINAL.
+_OF_ROWS = (
+    # As `sessions` has them, in its columns' order.
     "SELECT * EXCEPT (resource, is_deleted, first_event_id, last_event_at, arrived_at, stored_on, retention_days,"
     " sample_rate),"
     " first_event_id, last_event_at, arrived_at,"
     " NOT is_final AND (app_id, device_id) IN (SELECT app_id, device_id FROM devices_set_aside) AS is_set_aside,"
-    f" sample_rate, {_TIMES_MS} FROM session_rows FINAL"
-    " PREWHERE toDate(started_at) BETWEEN {first_day:Date} AND {last_day:Date}"
+    f" sample_rate, {_TIMES_MS}"
+)
+_FROM_ROWS = (
+    # The day is a part of the key, so all rows of a session share it: what other days hold need not go through FINAL.
+    "FROM session_rows FINAL PREWHERE toDate(started_at) BETWEEN {first_day:Date} AND {last_day:Date}"
     f" WHERE is_deleted = 0 AND {IS_KEPT} AND"
 )
-_OF_ALL_TIME = f"SELECT * EXCEPT (resource), {_TIMES_MS} FROM sessions WHERE"
+_OF_VIEW, _FROM_VIEW = f"SELECT * EXCEPT (resource), {_TIMES_MS}", "FROM sessions WHERE"
 _DAYS_OF_DEVICE = (
     "SELECT toDate(z.day) AS day, device_id FROM z_device_days AS z"
     " WHERE app_id = {app:String} AND device_id = {who:String}"
@@ -59,7 +61,7 @@ _AT_A_GLANCE = (
     " crash_count"
 )
 _MOST_APPS = 500
-_ORDER = "started_at DESC, app_id DESC, device_id DESC, session_id DESC"
+ORDER = "started_at DESC, app_id DESC, device_id DESC, session_id DESC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +107,43 @@ def session_list(
     Rows are those of `sessions` without the resource, and `started_at_ms` and `ended_at_ms`. Raises FilterError, and
     ValueError for a limit that no page has.
     """
-    _require_page(limit)
+    require_page(limit)
     return _some_sessions(app_id, filter, start_ms, end_ms, after, limit)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which sessions a statement is about."""
+
+    selected: str
+    """`SELECT` and the columns of a list."""
+    found: str
+    """`FROM … WHERE …`; further conditions may follow after AND."""
+    parameters: Mapping[str, object]
+    by_days: str = ""
+    """`FROM … WHERE … AND` of all sessions of these days, where it reads by days."""
+
+
+def choose(
+    app_id: str | None, filter: Filter | None, start_ms: int, end_ms: int, after: Cursor | None = None
+) -> Choice:
+    """Sessions that start in [start_ms, end_ms) and pass a filter. Raises FilterError."""
+    has_days = 0 <= start_ms < end_ms <= _LAST_DAY_MS
+    conditions, parameters = _range(start_ms, end_ms, has_days=has_days)
+    if app_id is not None:
+        conditions.append("app_id = {app:String}")
+        parameters["app"] = app_id
+    _go_on(after, conditions, parameters)
+    if filter is not None:
+        scope = FilterScope(app_id, start_ms, end_ms) if has_days else FilterScope(app_id)
+        condition = where(filter, scope=scope)
+        conditions.append(condition.sql)
+        parameters |= condition.parameters
+    passing = " AND ".join(conditions)
+    if not has_days or (filter is not None and points_out(filter)):
+        return Choice(_OF_VIEW, f"{_FROM_VIEW} {passing}", parameters)
+    days = {"first_day": _day(start_ms), "last_day": _day(end_ms - 1)}
+    return Choice(_OF_ROWS, f"{_FROM_ROWS} {passing}", {**parameters, **days}, _FROM_ROWS)
 
 
 def _some_sessions(
@@ -119,21 +156,11 @@ def _some_sessions(
 ) -> Statement:
     if after is not None:
         end_ms = min(end_ms, after.started_at_ms + 1)
-    has_days = 0 <= start_ms < end_ms <= _LAST_DAY_MS
-    conditions, parameters = _range(start_ms, end_ms, has_days=has_days)
-    if app_id is not None:
-        conditions.append("app_id = {app:String}")
-        parameters["app"] = app_id
-    _go_on(after, conditions, parameters)
-    if filter is not None:
-        scope = FilterScope(app_id, start_ms, end_ms) if has_days else FilterScope(app_id)
-        condition = where(filter, scope=scope)
-        conditions.append(condition.sql)
-        parameters |= condition.parameters
-    if not has_days or (filter is not None and points_out(filter)):
-        return _page(conditions, parameters, limit)
-    parameters |= {"first_day": _day(start_ms), "last_day": _day(end_ms - 1)}
-    return _page(conditions, parameters, limit, _OF_DAYS)
+    chosen = choose(app_id, filter, start_ms, end_ms, after)
+    return Statement(
+        f"{chosen.selected} {chosen.found} ORDER BY {ORDER} LIMIT {{limit:UInt32}}",
+        {**chosen.parameters, "limit": limit},
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +188,7 @@ def session_page(
     `stored` is about how many sessions there are to choose from, where that is known: few are read at once. Raises
     FilterError, ValueError for a limit that no page has, and what `ask` raises.
     """
-    _require_page(limit)
+    require_page(limit)
     rows: list[dict[str, Any]] = []
     wanted = limit + 1  # so that it is known whether another page follows
     few = _few(filter)
@@ -270,7 +297,7 @@ def user_sessions(
 
     As many of the days are read as a page has rows: days on which there is a session, nearly always.
     """
-    _require_page(limit)
+    require_page(limit)
     if (user_id is None) == (device_id is None):
         raise ValueError("either a user or a device")
     # A session of several users is one of each.
@@ -321,15 +348,14 @@ def _go_on(after: Cursor | None, conditions: list[str], parameters: dict[str, ob
     }
 
 
-def _require_page(limit: int) -> None:
+def require_page(limit: int) -> None:
+    """Raises ValueError for a limit that no page has."""
     if not 1 <= limit <= MAX_LIMIT:
         raise ValueError(f"a page has 1 to {MAX_LIMIT} rows")
 
 
-def _page(
-    conditions: list[str], parameters: dict[str, object], limit: int, selection: str = _OF_ALL_TIME
-) -> Statement:
-    sql = f"{selection} {' AND '.join(conditions)} ORDER BY {_ORDER} LIMIT {{limit:UInt32}}"
+def _page(conditions: list[str], parameters: dict[str, object], limit: int) -> Statement:
+    sql = f"{_OF_VIEW} {_FROM_VIEW} {' AND '.join(conditions)} ORDER BY {ORDER} LIMIT {{limit:UInt32}}"
     return Statement(sql, {**parameters, "limit": limit})
 
 

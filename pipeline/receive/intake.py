@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from pipeline.formats.edge import OPEN_EDGE, Edge
 from pipeline.formats.options import DEFAULTS, Options
 from pipeline.kafka.errors import BrokerUnavailable, KafkaRefused
 from pipeline.kafka.writer import RecordTooLarge, Writer
@@ -46,6 +47,7 @@ class Common:
     keys: Callable[[], Keys | None] = lambda: None
     """Those that hold now; None: none are asked for."""
     options: Options = DEFAULTS
+    edge: Edge = OPEN_EDGE
     now_ms: Callable[[], int] = lambda: int(time.time() * 1_000)
     body_s: float = bodies.BODY_S
 
@@ -98,7 +100,9 @@ class Intake:
             if route.may_be_empty:
                 return spoken, Verdict([])
             raise NeverTaken(400, "empty_record", "the body is empty")
-        sent = SentWith(route.record_headers(request), common.now_ms(), common.options, bool(grant.apps))
+        sent = SentWith(
+            route.record_headers(request), common.now_ms(), common.options, common.edge, bool(grant.apps)
+        )
         verdict = await self._aside(len(body), partial(route.judge, body, sent))
         if foreign := grant.refused(verdict.apps):
             named = ", ".join(sorted(foreign)[:3])

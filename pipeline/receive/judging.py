@@ -15,6 +15,7 @@ from typing import NamedTuple
 import msgspec
 
 from pipeline.formats import native, registry
+from pipeline.formats.edge import OPEN_EDGE, Edge
 from pipeline.formats.envelope import Envelope
 from pipeline.formats.format import Beside, Format, Headers, Translate
 from pipeline.formats.limits import MAX_CONTAINERS, MAX_MADE_BYTES
@@ -65,6 +66,8 @@ class SentWith(NamedTuple):
     """For the record."""
     now_ms: int
     options: Options = DEFAULTS
+    edge: Edge = OPEN_EDGE
+    """The rules by which the router lets it in."""
     asks_for_apps: bool = False
     """Whether the key is for some apps only: `Verdict.apps` has to be complete."""
 
@@ -169,16 +172,26 @@ def _envelope(topic: str, value: bytes, sent: SentWith, where: str) -> Verdict:
     key = native.key_of(value)
     verdict = _verdict(topic, value, sent, key)
     verdict.apps = _apps([key] if key else [])
-    read = native.decode(value, key, sent.now_ms)
-    if isinstance(read, Rejected) and read.reason is Reason.TOO_MANY_EVENTS:
-        translation = native.ANY_KEY.translate and native.ANY_KEY.translate(value, sent.now_ms)
-        if translation and not isinstance(translation, Rejected):
-            verdict.accepted = sum(len(_counted.decode(each.value).events) for each in translation.records)
-            return _with_faults(verdict, translation.refused, where)
+    read = _read(value, key, sent.now_ms)
+    if isinstance(read, Rejected) and (less := sent.edge.shrunk(topic, value, read)):
+        read = _read(less, key, sent.now_ms)
+    if isinstance(read, Rejected):
+        return _with_faults(verdict, [read], where)
+    verdict.accepted, faults = read
+    return _with_faults(verdict, faults, where)
+
+
+def _read(value: bytes, key: bytes | None, now_ms: int) -> tuple[int, Sequence[Rejected]] | Rejected:
+    """How many events of an envelope are sound, and what is refused of it."""
+    read = native.decode(value, key, now_ms)
     if isinstance(read, Envelope):
-        verdict.accepted = len(read.events)
-        return _with_faults(verdict, read.refused, where)
-    return _with_faults(verdict, [read], where)
+        return len(read.events), read.refused
+    if read.reason is not Reason.TOO_MANY_EVENTS or native.ANY_KEY.translate is None:
+        return read
+    translation = native.ANY_KEY.translate(value, now_ms)
+    if isinstance(translation, Rejected):
+        return translation
+    return sum(len(_counted.decode(each.value).events) for each in translation.records), translation.refused
 
 
 def _elements(body: bytes) -> Sequence[bytes] | Rejected:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -46,15 +48,29 @@ def config(app: ASGIApp, *, max_connections: int, head_s: float = HEAD_S, idle_s
 
 
 class StoppableServer(Server):
-    """Says that it is to stop at once, and not when it gets to it."""
+    """Says at once that it is to stop. At SIGTERM it goes on for a while, so that whoever sends clients here, as a load
+    balancer does, learns of it before anybody finds nobody."""
 
-    def __init__(self, config: Config, stopping: Callable[[], None]) -> None:
+    def __init__(self, config: Config, stopping: Callable[[], None], drain_s: float = 0.0) -> None:
+        """`stopping` is called in the signal's handler; `drain_s` is how long requests are taken after SIGTERM. SIGINT,
+        or a second signal, ends that."""
         super().__init__(config)
         self._stopping = stopping
+        self._drain_s = drain_s
+        self._ends_s: float | None = None
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         self._stopping()
+        if sig == signal.SIGTERM and self._drain_s > 0 and self._ends_s is None:
+            self._ends_s = time.monotonic() + self._drain_s
+            return
         super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether it is to stop; asked ten times a second."""
+        if self._ends_s is not None and time.monotonic() >= self._ends_s:
+            self.should_exit = True
+        return await super().on_tick(counter)
 
 
 class _Protocol(H11Protocol):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -13,12 +15,21 @@ from prometheus_client import (
     ProcessCollector,
 )
 
+from pipeline.roles.batch import Piece
+
 
 class Metrics:
     """The metrics of one worker process. Cheap to make."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
+        self.registry = CollectorRegistry()
+        self._of_input(self.registry)
+        self._of_inserts(self.registry)
+        self._of_state(self.registry)
+        self._of_work(self.registry)
+        self._of_process(self.registry)
+
+    def _of_input(self, registry: CollectorRegistry) -> None:
         self.records = Counter(
             "pipeline_records", "Records taken from a topic.", ["topic"], registry=registry
         )
@@ -34,15 +45,42 @@ class Metrics:
         self.sampled_out = Counter(
             "pipeline_sampled_out", "Events of devices that are sampled out.", ["topic"], registry=registry
         )
+        self.erased = Counter(
+            "pipeline_erased", "Events that came again after they were erased.", ["topic"], registry=registry
+        )
         self.rows = Counter(
             "pipeline_rows",
             "Rows emitted (sessions, event-copies) or inserted (tables).",
             ["table"],
             registry=registry,
         )
+
+    def _of_inserts(self, registry: CollectorRegistry) -> None:
         self.insert_seconds = Histogram(
             "pipeline_insert_seconds", "Duration of inserts that succeeded.", ["table"], registry=registry
         )
+        self.insert_failures = Counter(
+            "pipeline_insert_failures",
+            "Inserts that ClickHouse did not take and that are tried again, by its name for the cause.",
+            ["table", "cause"],
+            registry=registry,
+        )
+        self.batch_rows = Histogram(
+            "pipeline_batch_rows",
+            "Rows of an insert.",
+            ["table"],
+            buckets=(1, 10, 100, 1_000, 5_000, 20_000, 50_000, 100_000),
+            registry=registry,
+        )
+        self.delay_seconds = Histogram(
+            "pipeline_delay_seconds",
+            "From the record time of the oldest record of an insert to its rows being stored.",
+            ["table"],
+            buckets=(0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 300, 1_800, 7_200, 86_400),
+            registry=registry,
+        )
+
+    def _of_state(self, registry: CollectorRegistry) -> None:
         self.devices = Gauge("pipeline_devices", "Devices in this worker's state.", registry=registry)
         self.devices_set_aside = Gauge(
             "pipeline_devices_set_aside",
@@ -52,10 +90,59 @@ class Metrics:
         self.open_sessions = Gauge(
             "pipeline_open_sessions", "Open sessions in this worker's state.", registry=registry
         )
+
+    def _of_work(self, registry: CollectorRegistry) -> None:
+        self.lag_records = Gauge(
+            "pipeline_lag_records",
+            "Records of a topic that came and are not done, of this worker's partitions.",
+            ["role", "topic"],
+            registry=registry,
+        )
+        self.lag_seconds = Gauge(
+            "pipeline_lag_seconds",
+            "How long ago the record came that was done last, of the partition furthest behind; 0 if none is.",
+            ["role", "topic"],
+            registry=registry,
+        )
+        self.progressed = Gauge(
+            "pipeline_last_progress_timestamp_seconds",
+            "When a role of this worker was last done with something; Unix seconds.",
+            ["role"],
+            registry=registry,
+        )
+        self.rebalances = Gauge(
+            "pipeline_rebalances",
+            "How often a role of this worker got partitions since it began.",
+            ["role"],
+            registry=registry,
+        )
+        self.recovering = Gauge(
+            "pipeline_partitions_recovering",
+            "Partitions of a role of this worker whose state or position it is getting before it reads on.",
+            ["role"],
+            registry=registry,
+        )
+        self.partitions = Gauge(
+            "pipeline_partitions", "Partitions that a role of this worker reads.", ["role"], registry=registry
+        )
+
+    def _of_process(self, registry: CollectorRegistry) -> None:
         self.ready = Gauge(
             "pipeline_ready", "1 while nothing keeps this worker from its work, 0 else.", registry=registry
+        )
+        self.connected = Gauge(
+            "pipeline_connected",
+            "1 while a server answers, 0 else: kafka, clickhouse.",
+            ["to"],
+            registry=registry,
         )
         self.build = Info("pipeline_build", "The program that runs here.", registry=registry)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
+
+    def stored(self, table: str, pieces: Sequence[Piece], now_ms: float) -> None:
+        """Count an insert that is done by now, Unix milliseconds."""
+        self.batch_rows.labels(table).observe(sum(piece.row_count for piece in pieces))
+        oldest_ms = min((piece.records[0].timestamp for piece in pieces if piece.records), default=now_ms)
+        self.delay_seconds.labels(table).observe(max(0.0, now_ms - oldest_ms) / 1_000)

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.formats.edge import events_in
 from pipeline.roles.batch import Piece, Source, joined
 from pipeline.storage.dead_letter import DeadLetter
-from pipeline.storage.kept import Keeping
-from pipeline.storage.rows import ledger_row
 
 
 class Making:
@@ -60,13 +57,3 @@ class Making:
         self._byte_count = self._row_count = self._spread = 0
         self._first, self._first_event = (place, end_event) if end_event >= 0 else (place + 1, 0)
         return piece
-
-
-def sampled_out(source: Source, record: Any, offset: int, keeping: Keeping) -> tuple[bytes, int]:
-    """The ledger row of a record of a device that is sampled out, of which nothing else is stored, and how many events
-    it holds."""
-    app_id = record.key.partition(b"/")[0].decode("utf-8", "replace")
-    count = events_in(record.value)
-    kept = keeping.events_of(app_id, record.timestamp)
-    row = ledger_row(*source, offset, received=count, refused=0, sampled_out=count, app_id=app_id, kept=kept)
-    return row, count

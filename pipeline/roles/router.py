@@ -10,14 +10,15 @@ from pipeline.formats import registry
 from pipeline.formats.edge import OPEN_EDGE, Edge, events_in
 from pipeline.formats.format import Beside, Format
 from pipeline.formats.options import DEFAULTS, Options
-from pipeline.formats.record_time import header_of, record_time_ms
+from pipeline.formats.record_time import SAMPLED_OUT, header_of, record_time_ms
 from pipeline.formats.rejected import Rejected
 from pipeline.roles.metrics import Metrics
 from pipeline.storage.dead_letter import DeadLetter, dead_letters_of
 
-Routed = tuple[bytes, bytes, tuple[str, bytes]]
+Routed = tuple[bytes, bytes | None, tuple[str, bytes]]
 """Key and value of a record for `sdk-events`, and the header with the record time of the one that it was made of: the
-clocks of devices are corrected by that, however long the router was behind."""
+clocks of devices are corrected by that, however long the router was behind. Or without a value, and with the header
+that says how many events are sampled out."""
 _SENT_AT_ONCE_BYTES = 4_000_000
 
 
@@ -26,6 +27,20 @@ class _Made(NamedTuple):
 
     items: list[Routed]
     refused: list[DeadLetter]
+    out: dict[bytes, tuple[bytes, int]]
+    """What is sampled out, by app: the key of a device, and how many events of it and all others."""
+
+    def leave_out(self, key: bytes, count: int) -> None:
+        """So many events of a device are sampled out."""
+        app = key.partition(b"/")[0]
+        first, before = self.out.get(app, (key, 0))
+        self.out[app] = first, before + count
+
+    def told(self) -> list[Routed]:
+        """What is sent on: the envelopes, and behind them a record an app for the ledger to count what is not."""
+        return self.items + [
+            (key, None, (SAMPLED_OUT, str(count).encode())) for key, count in self.out.values()
+        ]
 
 
 class Router:
@@ -61,12 +76,12 @@ class Router:
         format = registry.of_topic(topic)
         assert format.translate is not None, f"{topic} is not for the router"
         async with self._translating:
-            size, made = 0, _Made([], [])
+            size, made = 0, _Made([], [], {})
             for record in records:
                 size += self._translate(format, partition, record, made)
                 if size >= _SENT_AT_ONCE_BYTES:
                     await self._send_on(made)
-                    size, made = 0, _Made([], [])
+                    size, made = 0, _Made([], [], {})
             await self._send_on(made)
         self._metrics.records.labels(topic).inc(len(records))
 
@@ -75,14 +90,19 @@ class Router:
         topic, translate = format.topic, format.translate
         assert translate is not None
         came_ms = record_time_ms(record.headers, record.timestamp)
-        translated = translate(record.value, came_ms, Beside(record.headers, self._options, record.key))
+        beside = Beside(record.headers, self._options, record.key)
+        translated = translate(record.value, came_ms, beside)
+        if isinstance(translated, Rejected) and (less := self._edge.shrunk(topic, record.value, translated)):
+            translated = translate(less, came_ms, beside)
         faults, size = [translated] if isinstance(translated, Rejected) else translated.refused, 0
         if not isinstance(translated, Rejected):
             [header] = header_of(came_ms)
             edge = self._edge
             for native in translated.records:
                 if edge.is_out(native.key):
-                    self._metrics.sampled_out.labels(topic).inc(events_in(native.value))
+                    count = events_in(native.value)
+                    self._metrics.sampled_out.labels(topic).inc(count)
+                    made.leave_out(native.key, count)
                     continue
                 value = edge.cleaned(native.key, native.value)
                 made.items.append((native.key, value, header))
@@ -103,7 +123,7 @@ class Router:
         return size
 
     async def _send_on(self, made: _Made) -> None:
-        if made.items:
-            await self._send(made.items)
+        if told := made.told():
+            await self._send(told)
         if made.refused:
             await self._dead_letter(made.refused)

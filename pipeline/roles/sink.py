@@ -22,8 +22,9 @@ from pipeline.formats.record_time import record_time_ms
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.roles.batch import Batch, Bounds, Piece, Source, block_token, joined
 from pipeline.roles.flood import Flood
+from pipeline.roles.left_out import LeftOut
 from pipeline.roles.metrics import Metrics
-from pipeline.roles.pieces import Making, sampled_out
+from pipeline.roles.pieces import Making
 from pipeline.roles.unstorable import Original, by_copy, by_offset, by_value, with_refused
 from pipeline.storage.dead_letter import DeadLetter, KeepDeadLetters, dead_letters_of, row_of_dead_letter
 from pipeline.storage.event_copies import rows_of_copies
@@ -123,6 +124,7 @@ class Sink:
         says what of the others is stored."""
         self._edge = edge
         self._keeping = keeping
+        self._left_out = LeftOut(edge, keeping, metrics)
         self._floods: dict[Source, Flood] = {}
         self._partitions = partitions
         self._insert = insert
@@ -150,20 +152,22 @@ class Sink:
         """Event rows, ledger rows and refusals of a chunk of `sdk-events` (aiokafka records), as they are taken."""
         topic, partition = source
         making = Making(source, records, self._offset_base, self._piece_bytes)
-        last, full, only = len(records) - 1, False, self._edge.only
+        last, full, only, some_out = len(records) - 1, False, self._edge.only, self._left_out.may_be_some
         wrong = misplaced({record.key for record in records}, partition, self._partitions)
         for place, record in enumerate(records):
             offset = record.offset + self._offset_base
             came_ms = record_time_ms(record.headers, record.timestamp) if record.headers else record.timestamp
             fault = wrong.get(record.key)
-            if fault is None and self._edge.is_out(record.key):
-                row, count = sampled_out(source, record, offset, self._keeping)
+            if some_out and fault is None and (row := self._left_out.row(source, record, offset, came_ms)):
                 making.ledger.append(row)
-                self._metrics.sampled_out.labels(topic).inc(count)
                 continue
             cleaner = only or self._edge.cleaner_of(record.key)
             decoded = fault or native.decode(record.value, record.key, came_ms, cleaner)
             if isinstance(decoded, Rejected):
+                if fault is None and (row := self._left_out.told(source, record, offset)):
+                    making.ledger.append(row)
+                    some_out = True
+                    continue
                 received, faults, app_id, keep = 1, [decoded], "", EVER
             else:
                 app_id = decoded.app_id
@@ -227,8 +231,8 @@ class Sink:
         )
 
     def _session_row(self, record: Any) -> bytes:
-        """As the sessionizer wrote it, with the day on which it came; nothing of a record without a value."""
-        if not record.value:
+        """As the sessionizer wrote it, with the day on which it came; nothing without a value, or of who was erased."""
+        if not record.value or self._edge.erasures.takes_row(record.key, record.value):
             return b""
         app_id = (record.key or b"").partition(b"/")[0].decode("utf-8", "replace")
         days = self._keeping.retentions.of(app_id).session_retention_days
@@ -242,6 +246,8 @@ class Sink:
         last = len(records) - 1
         wrong = misplaced({record.key for record in records}, partition, self._partitions)
         for place, record in enumerate(records):
+            if self._edge.erasures.takes_copy(record.key, record.timestamp):
+                continue
             rows = wrong.get(record.key) or rows_of_copies(record.value, record.key, self._keeping)
             if isinstance(rows, Rejected):
                 self._count(topic, [rows])
@@ -332,6 +338,7 @@ class Sink:
         if table == "z_envelope_feed":
             not_storable = await self._one_by_one(not_storable, pieces)
         self._metrics.insert_seconds.labels(table).observe(time.monotonic() - started_s)
+        self._metrics.stored(table, pieces, time.time() * 1_000)
         self._metrics.rows.labels(table).inc(sum(p.row_count for p in pieces) - len(not_storable))
         return not_storable
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipeline.formats import registry
-from pipeline.topics import DEAD_LETTERS, EVENT_COPIES, MAX_MESSAGE_BYTES, SDK_EVENTS, SESSIONS, STATE
+from pipeline.topics import (
+    DEAD_LETTERS,
+    ERASURES,
+    EVENT_COPIES,
+    MAX_MESSAGE_BYTES,
+    SDK_EVENTS,
+    SESSIONS,
+    STATE,
+)
 
 ROLES = ("router", "sessionizer", "sink")
 
@@ -47,4 +55,5 @@ def plan(partitions: int, retention_ms: int) -> Mapping[str, tuple[int, Mapping[
         EVENT_COPIES: (partitions, common),
         DEAD_LETTERS: (partitions, common),
         STATE: (partitions, {"cleanup.policy": "compact", "max.message.bytes": str(MAX_MESSAGE_BYTES)}),
+        ERASURES: (1, {"cleanup.policy": "compact"}),
     }

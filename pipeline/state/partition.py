@@ -28,7 +28,9 @@ from pipeline.state.effects import (
     in_halves,
     record_at,
 )
+from pipeline.state.erasing import erase, first_control
 from pipeline.state.failures import PoisonedDevices, StateLost, UnreadableState
+from pipeline.state.grouping import grouped, leave_out
 from pipeline.state.marker import MARKER_KEY, UNREADABLE, Marker, marker_item, marker_of
 from pipeline.state.outbox import Rows
 from pipeline.state.records import Record
@@ -72,8 +74,8 @@ class Partition:
         self._handled_offset = -1
         """Of the last record that came since the partition was taken over."""
         self._came_ms: dict[int, int] = {}
-        """The partition's time at records of the chunk in hand whose stamps are behind it, a broker's clock having gone
-        back. It counts for them: else it were chance whether silence or such a record comes first."""
+        """Of the chunk in hand (`Grouped`). It counts for these records: else it were chance whether silence or one of
+        them comes first."""
         self._store = DeviceStates(encode)
         self._too_large: set[bytes] = set()
         """Devices whose next record alone makes more than the broker takes."""
@@ -110,7 +112,7 @@ class Partition:
 
     @property
     def reach(self) -> int:
-        """The last offset that the state has, as the topic counts now; below 0 if none."""
+        """The last offset that the state has, as the topic counts now."""
         return self.marker.applied_offset - self._offset_base
 
     def require_state(self, done: int) -> None:
@@ -129,27 +131,11 @@ class Partition:
 
         Raises `PoisonedDevices`, `UnreadableState`.
         """
-        clock_ms, base = self.marker.clock_ms, self._offset_base
-        by_key: dict[bytes | None, Fields] = {}
-        self._came_ms.clear()
-        record_ms = -1
-        for record in records:
-            key = record.key
-            if record.timestamp != record_ms:
-                record_ms = record.timestamp
-                clock_ms = max(clock_ms, record_ms)
-            if record_ms < clock_ms:
-                self._came_ms[record.offset + base] = clock_ms
-            fields = by_key.get(key)
-            if fields is None:
-                by_key[key] = fields = []
-            # Side by side in one list, and the same object where values are the same: what is put here in order of
-            # arrival is read in that of devices, and each object on its own has to be fetched from memory again.
-            fields += record.offset + base, record_ms, record.value, record.headers or None
+        base = self._offset_base
+        by_key, clock_ms, self._came_ms = grouped(records, base, self.marker.clock_ms)
         last = records[-1].offset + base
         refused = sum(len(by_key.pop(key)) // 4 for key in misplaced(by_key, self.number, self._partitions))
-        for key in self._edge.out_of(by_key):
-            del by_key[key]
+        leave_out(by_key, self._edge)
         marker = self.marker.moved(max(last, self.marker.applied_offset), clock_ms)
         effects = self._step(list(by_key.items())[::-1], marker, last)
         effects.refused += refused
@@ -285,6 +271,8 @@ class Partition:
             return 0
         try:
             arrivals, refused, corrected_ms = arrivals_of(key, fields, self._edge.cleaner_of(key))
+            if refused and key is not None and (place := first_control(fields)) is not None:
+                return self._fold_to_control(key, fields, place, effects)
             if not arrivals:
                 effects.refused += refused
                 return 0
@@ -304,6 +292,15 @@ class Partition:
             else:
                 self._set_aside(key, fields, f"the fold fails: {error!r}", effects)
             return 0
+
+    def _fold_to_control(self, key: bytes, fields: Fields, place: int, effects: Effects) -> int:
+        """Fold what comes before a record that may ask for the device to be erased, or do what that one asks for."""
+        if place:
+            effects.rest.append((key, fields[place:]))
+            return self._fold(key, fields[:place], effects)
+        under = self.number, self._policies.of(key)[0]
+        erase(self._store, key, fields, under, self._edge.erasures, effects)
+        return 0
 
     def _fold_arrivals(
         self, key: bytes, arrived: tuple[list[Arrival], int, int], fields: Fields, effects: Effects
@@ -365,6 +362,9 @@ class Partition:
 
     def _pass_over(self, key: bytes, fields: Fields, effects: Effects) -> None:
         """Records of a device that is set aside; what was owed and told when it was, again if they come again."""
+        if (place := first_control(fields)) is not None:
+            self._fold_to_control(key, fields, place, effects)
+            return
         effects.counts.set_aside += len(fields) // 4
         if key in self._store and fields[0] <= self._store.outline(key).applied_offset:
             state = self._load(key)

@@ -199,7 +199,9 @@ class DeviceStates:
 
     def drop(self, table_key: bytes) -> None:
         """An entry is durably gone."""
-        if table_key.endswith(STEPS_SUFFIX):
+        if table_key.endswith(ASIDE_SUFFIX):
+            self.aside.pop(table_key.removesuffix(ASIDE_SUFFIX), None)
+        elif table_key.endswith(STEPS_SUFFIX):
             key = table_key.removesuffix(STEPS_SUFFIX)
             self._steps.pop(key, None)
             self._new.discard(key)

@@ -33,7 +33,8 @@ RESOURCE_FACTS: Mapping[str, tuple[str, ...]] = {
     "os_name": ("os.name",),
     "os_version": ("os.version",),
     "device_manufacturer": ("device.manufacturer",),
-    "device_model": ("device.model.name", "device.model.identifier"),
+    # Of a page it is all that is known of what it was seen on.
+    "device_model": ("device.model.name", "device.model.identifier", "user_agent.name"),
     "sdk_name": ("telemetry.sdk.name",),
     "sdk_version": ("telemetry.sdk.version",),
 }
@@ -173,6 +174,7 @@ LEDGER_COLUMNS: tuple[tuple[str, str], ...] = (
     ("received", "UInt32"),
     ("refused", "UInt32"),
     ("sampled_out", "UInt32"),
+    ("erased", "UInt32"),
     ("app_id", _KEY),
     *KEPT_COLUMNS,
 )

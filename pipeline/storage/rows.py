@@ -326,17 +326,19 @@ def ledger_row(
     received: int,
     refused: int,
     sampled_out: int = 0,
+    erased: int = 0,
     app_id: str = "",
     kept: Kept = EVER,
 ) -> bytes:
-    """The ledger's row of one record: events in it, how many of them were refused or are of a device that is sampled
-    out, and until when the others are kept.
+    """The ledger's row of one record: events in it, how many of them were refused, are of a device that is sampled
+    out, or were erased, and until when the others are kept.
 
     A record that cannot be decoded counts as one received and one refused, of no app.
     """
     return (
         f'{{"topic":{quoted(topic)},"partition":{partition},"offset":{offset},'
-        f'"received":{received},"refused":{refused},"sampled_out":{sampled_out},"app_id":{quoted(app_id)},{kept.columns}}}'
+        f'"received":{received},"refused":{refused},"sampled_out":{sampled_out},"erased":{erased},'
+        f'"app_id":{quoted(app_id)},{kept.columns}}}'
     ).encode()
 
 

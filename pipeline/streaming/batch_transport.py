@@ -28,9 +28,11 @@ from mode import Service
 
 from pipeline.kafka.errors import BrokerUnavailable
 from pipeline.kafka.topic_identity import Note, require_counts, require_same
+from pipeline.kafka.topic_ids import partition_counts
 from pipeline.streaming.assignment import Assignment, Membership
 from pipeline.streaming.chunk import Chunk, cut
 from pipeline.streaming.consumer_thread import BatchConsumerThread, uptime_s
+from pipeline.streaming.vitals import Vitals
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +64,7 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
         self._topics_seen: dict[str, str] = {}
         """The ids of the topics that were ever assigned to this worker."""
         self._topics_gone: set[str] = set()
+        self.vitals = Vitals()
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -77,6 +80,7 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         self._membership.assign(generation_id, self._thread.member_id, frozenset(assigned))
+        self.vitals.rebalances += 1
         await super().on_partitions_assigned(assigned, generation_id)
 
     def holds(self, assignment: Assignment) -> bool:
@@ -100,6 +104,11 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
     def silent_s(self) -> float | None:
         """For how many seconds Kafka has not answered a heartbeat; None before it has answered one."""
         return self._silent_s() if self._thread and self._thread.confirmed_s else None
+
+    @property
+    def ends(self) -> Mapping[TP, int]:
+        """Where the logs of partitions that were read lately end, as the last fetch knew."""
+        return self._thread.ends if self._thread else {}
 
     @property
     def topics_gone(self) -> frozenset[str]:
@@ -264,6 +273,8 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
             raise AssertionError(f"{message.topic} is not registered as a batch topic")
         message.acked = True
         in_time = self._membership.acknowledge(message)
+        if in_time:
+            self.vitals.done(message.tp, len(message.value), message.timestamp)
         self._acknowledged.set()
         return in_time
 
@@ -318,3 +329,10 @@ class BatchTransport(Transport):  # type: ignore[misc]
     """Faust's aiokafka transport with the batch consumer."""
 
     Consumer: ClassVar[type[BatchConsumer]] = BatchConsumer
+
+    async def _create_topic(
+        self, owner: Any, client: Any, topic: str, partitions: int, replication: int, **kwargs: Any
+    ) -> None:
+        """As Faust has it, but for a topic that is there: to ask for it takes a right that a worker need not have."""
+        if topic not in await partition_counts(client, [topic]):
+            await super()._create_topic(owner, client, topic, partitions, replication, **kwargs)

@@ -60,6 +60,11 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
     confirmed_s: float = 0.0
     """`uptime_s` up to which the group's coordinator is known to have counted this worker as a member."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.ends: dict[TP, int] = {}
+        """The offsets after the last records of the partitions that were read, as the last fetch of each knew them."""
+
     def _create_worker_consumer(self, transport: Any) -> Any:
         app, conf = self.app, self.app.conf
         return AIOKafkaConsumer(
@@ -163,7 +168,10 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         at_end = set()
         for tp in sources:
             highwater = consumer.highwater(TopicPartition(*tp))
-            if highwater is not None and await consumer.position(TopicPartition(*tp)) >= highwater:
+            if highwater is None:
+                continue
+            self.ends[tp] = highwater
+            if await consumer.position(TopicPartition(*tp)) >= highwater:
                 at_end.add(tp)
         return {TP(*tp): records for tp, records in found.items()}, frozenset(at_end)
 

@@ -150,6 +150,21 @@ PAGES: Mapping[str, Page] = {
         "list",
         lambda v: v.get("/sessions", app=v.one()["app_id"], filter="has app.screen.view"),
     ),
+    "sessions, longest first": (
+        "list",
+        lambda v: v.get("/sessions", app=v.one()["app_id"], sort="-duration"),
+    ),
+    "sessions of all apps, longest first": ("list", lambda v: v.get("/sessions", sort="-duration")),
+    "how many sessions": ("metrics", lambda v: v.get("/counts/sessions", app=v.one()["app_id"])),
+    "how many sessions of all apps": ("metrics", lambda v: v.get("/counts/sessions")),
+    "how many sessions, by an event": (
+        "metrics",
+        lambda v: v.get(
+            "/counts/sessions",
+            app=v.one()["app_id"],
+            filter="has http.client.request(http.response.status_code >= 500)",
+        ),
+    ),
     "session": ("timeline", lambda v: v.get(f"/sessions/{v.one()['session_id']}")),
     "crashes": ("metrics", lambda v: v.get("/crashes", app=v.one()["app_id"])),
     "crashes, filtered": (

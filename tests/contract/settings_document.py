@@ -19,7 +19,7 @@ GROUPS = {
     "topics": ("PARTITIONS", "TOPIC_", "OFFSET_", "STATE_VERSION"),
     "clickhouse": ("CLICKHOUSE_", "SINK_"),
     "workers": ("METRICS_", "DATA_", "LOG_"),
-    "formats": ("OTLP_",),
+    "formats": ("OTLP_", "SENTRY_"),
     "dashboard": ("DASHBOARD_",),
     "receive": ("RECEIVE_",),
     "retention": ("RETENTION_", "SESSION_RETENTION_", "DEAD_LETTER"),

@@ -36,6 +36,7 @@ from pipeline.kafka import writer as kafka_writer
 from pipeline.kafka.admin import ensure_topics
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.query import saved
+from pipeline.query.export import bounded_by
 from pipeline.receive import server
 from pipeline.roles import topology
 from pipeline.roles.health import Health
@@ -192,9 +193,10 @@ def test_the_dashboards_user_has_the_bounds_that_the_dashboard_sets() -> None:
         memory == 123_000_000 and load(environment("dashboard")).dashboard_memory == load({}).dashboard_memory
     )
     sets = {"max_memory_usage": memory, **READ_SETTINGS}
+    most = {**sets, **bounded_by(memory)}
     for name in ("max_memory_usage", "max_execution_time", "max_result_rows", "max_result_bytes"):
         found = (profile.findtext(f"constraints/{name}/{bound}") for bound in ("min", "max"))
-        assert [profile.findtext(name), *found] == [str(sets[name]), "1", str(sets[name])]
+        assert [profile.findtext(name), *found] == [str(sets[name]), "1", str(most[name])]
 
 
 def test_the_dashboards_state_is_kept_where_it_alone_may_write() -> None:
@@ -331,7 +333,7 @@ def test_the_collector_writes_what_the_router_reads() -> None:
 
 
 def test_a_stop_leaves_time_for_what_receive_accepted() -> None:
-    longest_s = server.GRACE_S + kafka_writer._STOP_S
+    longest_s = load(environment("receive")).receive_drain_ms / 1_000 + server.GRACE_S + kafka_writer._STOP_S
     assert seconds(services()["receive"]["stop_grace_period"]) > longest_s
 
 

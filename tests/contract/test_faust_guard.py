@@ -136,6 +136,13 @@ FINGERPRINTS: dict[str, str] = {
     "aiokafka.protocol.types:Schema": "cb254b3dabc4c1c5",
     "aiokafka.protocol.types:TaggedFields": "8dc7ecdf81af42ce",
     "aiokafka.client:AIOKafkaClient.force_metadata_update": "cb7befef21c8f3f9",
+    "aiokafka.protocol.admin:DescribeGroupsResponse_v3": "57436a7e5bce0065",
+    "aiokafka.protocol.coordination:FindCoordinatorRequest": "36aba76373f54c2c",
+    "aiokafka.protocol.types:Array": "5fe7ffa8941c3664",
+    "aiokafka.protocol.types:String": "495592a1d794ff95",
+    "faust.transport.drivers.aiokafka:Transport._create_topic": "5e1966c11a52b515",
+    "aiokafka.admin.config_resource:ConfigResource": "c7ba1fce88f41b93",
+    "aiokafka.admin.config_resource:ConfigResourceType": "d229c28746e816d0",
     "aiokafka.producer.sender:Sender.close": "f60b3d023d2526f4",
     "faust.transport.drivers.aiokafka:Transport": "966a67907f33524d",
 }

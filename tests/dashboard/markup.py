@@ -68,7 +68,9 @@ class Page(HTMLParser):
             for name, value in element.attributes.items():
                 if name.startswith("on") or name in {"style", "srcdoc"}:
                     found.append(shown)
-                if name in {"href", "src", "action", "data-marks", "data-load"} and not _is_own(value):
+                if name in {"href", "src", "action", "data-marks", "data-load", "data-list"} and not _is_own(
+                    value
+                ):
                     found.append(shown)
         return found
 

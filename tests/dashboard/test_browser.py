@@ -308,10 +308,59 @@ def test_the_first_key_leads_to_the_content(browser: Browser) -> None:
     browser.wait(lambda: browser.driver.switch_to.active_element.get_attribute("id") == "main")
 
 
+def test_a_range_is_dragged_over_the_bars_or_set_by_keys(browser: Browser, recordings: Stage) -> None:
+    def shown() -> tuple[int, dict[str, str]]:
+        sessions = int(browser.one(".figures dd").text.split()[0].replace(",", ""))
+        return sessions, {
+            name: text for name, (text,) in parse_qs(urlsplit(browser.driver.current_url).query).items()
+        }
+
+    def stored(fields: dict[str, str]) -> int:
+        (row,) = recordings.query(
+            "SELECT count() AS n FROM sessions WHERE app_id = {app:String} AND event_count >= 2"
+            " AND started_at >= parseDateTime64BestEffort({from:String}, 3, 'UTC')"
+            " AND started_at < parseDateTime64BestEffort({to:String}, 3, 'UTC')",
+            app=APP, **{name: fields[name] for name in ("from", "to")},
+        )  # fmt: skip
+        return int(row["n"])
+
+    kept = {"filter": "session.event_count >= 2", "sort": "-duration"}
+    browser.look("light", WIDE)
+    browser.open(f"/sessions?{urlencode({'app': APP, 'range': 'all', **kept})}")
+    whole, _ = shown()
+    drawing = browser.one(".bars svg")
+    width = drawing.size["width"]
+    mouse = (
+        ActionChains(browser.driver).move_to_element_with_offset(drawing, -width // 2 + 3, 0).click_and_hold()
+    )
+    mouse.move_by_offset(width // 3, 4).move_by_offset(width // 3, 0).perform()
+    browser.shoot("bars-dragged", 900)
+    ActionChains(browser.driver).release().perform()
+    browser.wait(lambda: "from=" in browser.driver.current_url)
+    dragged, fields = shown()
+    assert 0 < dragged <= whole and dragged == stored(fields)
+    assert fields.items() >= kept.items() and "range" not in fields
+
+    # Two sliders do the same by keys alone, and say where they stand.
+    browser.open(f"/sessions?{urlencode({'app': APP, 'range': 'all', **kept})}")
+    slider = browser.one(".bars-to")
+    slider.send_keys(Keys.ARROW_LEFT)
+    told = str(slider.get_attribute("aria-valuetext"))
+    slider.send_keys(Keys.ENTER)
+    browser.wait(lambda: "from=" in browser.driver.current_url)
+    by_keys, fields = shown()
+    assert fields["to"].replace("T", " ").startswith(told) and by_keys == stored(fields) < whole
+    # A bar by itself is a link.
+    browser.one(".bars svg a:last-of-type rect:last-child").click()
+    browser.wait(lambda: shown()[1]["from"] != fields["from"])
+    last, fields = shown()
+    assert 0 < last == stored(fields) and browser.complaints() == []
+
+
 def pages(recordings: Stage) -> dict[str, str]:
     (crashed,) = recordings.query(
-        "SELECT session_id, app_id, user_id FROM sessions WHERE app_id = {app:String} AND end_reason = 'crash'"
-        " AND network_error_count > 0 ORDER BY event_count DESC, session_id LIMIT 1",
+        "SELECT session_id, stitched_session_id, app_id, user_id FROM sessions WHERE app_id = {app:String}"
+        " AND end_reason = 'crash' AND network_error_count > 0 ORDER BY event_count DESC, session_id LIMIT 1",
         app=APP,
     )
     (nasty,) = recordings.query(
@@ -324,6 +373,9 @@ def pages(recordings: Stage) -> dict[str, str]:
         "timeline": f"/timeline?{urlencode({'app': APP, 'user': crashed['user_id']})}",
         "health": f"/health?{urlencode({'app': APP, 'by': 'os', 'a': 'android 33', 'b': 'android 27'})}",
         "pipeline": "/pipeline",
+        "stitched": f"/stitched/{crashed['stitched_session_id']}",
+        "users": f"/users?app={APP}",
+        "events-of-user": f"/timeline/events?{urlencode({'app': APP, 'user': crashed['user_id'], 'crash': 1})}",
         "hostile": f"/sessions/{nasty['session_id']}",
     }
 

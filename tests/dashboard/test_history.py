@@ -56,6 +56,19 @@ def _of_a_group(client: TestClient) -> object:
     return _page(unescape(found[1]))(client)
 
 
+def _by_id(path: str, characters: int = 36) -> Visit:
+    """By the id of a session or its beginning."""
+
+    def visit(client: TestClient) -> object:
+        found = re.search(
+            r'href="/sessions/([0-9a-f-]+)"', client.get(f"/sessions?{urlencode({'app': APP})}").text
+        )
+        assert found
+        return _page(path + found[1][:characters])(client)
+
+    return visit
+
+
 DAY = {"from": iso(LAST_DAY_MS - DAY_MS), "to": iso(LAST_DAY_MS)}
 WEEK = {"from": iso(LAST_DAY_MS - 7 * DAY_MS), "to": iso(LAST_DAY_MS)}
 FILTERS = {
@@ -77,12 +90,28 @@ PAGES: Mapping[str, Visit] = {
         f"sessions of a day, {name}": _page("/sessions", app=APP, filter=text, **DAY)
         for name, text in FILTERS.items()
     },
+    "sessions of a day, longest first": _page("/sessions", app=APP, sort="-duration", **DAY),
     "sessions of all apps, no event": _page("/sessions", filter=FILTERS["no event"], **DAY),
     "session": _of_a_session(),
     "marks": _of_a_session("/marks.json"),
     "timeline of a user": _page("/timeline", app=APP, user="user-0"),
     "timeline of a device": _page("/timeline", app=APP, device="device-0"),
     "whose timeline": _page("/timeline"),
+    "whose timeline, by user": _page("/timeline", user="user-0"),
+    "events of a user": _page("/timeline/events", app=APP, user="user-0", **WEEK),
+    "events of a device": _page("/timeline/events", app=APP, device="device-0", **WEEK),
+    "users": _page("/users", app=APP, **WEEK),
+    "users, filtered": _page("/users", app=APP, filter=FILTERS["event"], **WEEK),
+    "stitched sessions": _page("/stitched", app=APP, **DAY),
+    "stitched sessions, filtered": _page("/stitched", app=APP, filter=FILTERS["state"], **DAY),
+    "stitched session": _by_id("/stitched/"),
+    "found, a session": _by_id("/find?q="),
+    "found, by the beginning of an id": _by_id("/find?q=", 8),
+    "found, a user": _page("/find", q="user-0"),
+    "found, devices": _page("/find", q="dev"),
+    "found, no event": _page("/find", q="no-such-event"),
+    "found, an exception": _page("/find", q="Boo"),
+    "opened": _by_id("/open?session_id="),
     "health of a day": _page("/health", app=APP, **DAY),
     "health, filtered": _page("/health", app=APP, filter=FILTERS["event"], **WEEK),
     "two releases": _page("/health", app=APP, by="app_version", a="1.0", b="1.1", **WEEK),
@@ -100,6 +129,7 @@ PAGES: Mapping[str, Visit] = {
 SESSIONS = f"app_id = '{APP}' AND started_at >= '2025-12-31' AND started_at < '2026-01-01'"
 SPAN = f"app_id = '{APP}', from = '2025-12-31', until = '2026-01-01'"
 LAST_SESSION = f"(SELECT argMax(session_id, started_at) FROM sessions WHERE {SESSIONS})"
+LAST_STITCHED = LAST_SESSION.replace("argMax(session_id", "argMax(stitched_session_id")
 QUESTIONS: Mapping[str, str] = {
     name: f"SELECT * FROM {name}({SPAN}{more})"
     for name, more in (
@@ -114,10 +144,21 @@ QUESTIONS: Mapping[str, str] = {
         ("release_health_between", ""),
         ("event_users", ""),
         ("stitched_sessions_between", ""),
+        ("session_counts", ""),
+        ("sessions_over_time", ", seconds = 3600"),
+        ("users_between", ""),
+        ("user_timeline_between", ", user_id = 'user-0'"),
+        ("crashed_sessions_of", ", user_id = 'user-0', device_id = ''"),
         ("retention", ", days = 7"),
     )
 } | {
     "session_timeline": f"SELECT * FROM session_timeline(session_id = {LAST_SESSION})",
+    "stitched_timeline": f"SELECT * FROM stitched_timeline(stitched_session_id = {LAST_STITCHED})",
+    "session_as_last_told": f"SELECT * FROM session_as_last_told(id = {LAST_SESSION})",
+    "session_successors": f"SELECT * FROM session_successors(id = {LAST_SESSION})",
+    "ids_like": "SELECT * FROM ids_like(text = 'user')",
+    "events_like": "SELECT * FROM events_like(text = '0-0-9', from = '2025-12-31', until = '2026-01-01')",
+    "exceptions_like": "SELECT * FROM exceptions_like(text = 'boo', from = '2025-12-31', until = '2026-01-01')",
     "ledger_between": "SELECT * FROM ledger_between(from = '2026-01-01', until = '2026-01-02')",
     "sessions": f"SELECT * FROM sessions WHERE {SESSIONS}",
     **{

@@ -229,6 +229,8 @@ def side(**changes: Any) -> dict[str, Any]:
         "rated_sessions": 1_000,
         "rated_users": 200,
         "rated_devices": 300,
+        "rated_stitched_sessions": 600,
+        "crash_free_stitched_sessions": 595,
         "anr_free_users": 200,
         "crash_free_sessions": 990,
         "crash_free_users": 190,

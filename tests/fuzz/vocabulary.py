@@ -116,9 +116,11 @@ SENTRY_KEYS: tuple[str, ...] = (
     "stacktrace", "frames", "module", "function", "contexts", "device", "os", "id", "op", "trace_id", "span_id",
     "parent_span_id", "tags", "session.id", "extra", "request", "url", "user", "logentry", "formatted", "message",
     "transaction", "start_timestamp", "spans", "data", "description", "items", "body", "attributes",
+    "sentry.op", "sentry.release", "sentry.segment.name.source", "end_timestamp", "is_segment", "url.path", "url.full",
+    "user_agent.original", "http.response.status_code",
 )
 SENTRY_VALUES: tuple[object, ...] = (
-    "session", "event", "transaction", "log", "sessions", "attachment", "ok", "exited", "crashed", "abnormal",
+    "session", "event", "transaction", "log", "span", "sessions", "attachment", "ok", "exited", "crashed", "abnormal",
     "unhandled", "anr_foreground", "sentry.java.android", "sentry.javascript.browser", "sentry.cocoa",
     "org.example.app@1.4.0+57", "fatal", "error", "java", "native", "AppExitInfo", "http.client", "pageload",
     "GET https://a.example/b", "2025-11-24T15:58:00.123Z", "1945-06-16T06:36:49.000Z", 1763999880.123, 1e300, -1,

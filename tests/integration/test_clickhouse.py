@@ -772,6 +772,9 @@ class TestReleaseHealth:
             "background_crashes": 1,
             "sample_rate": 1,
             "estimated_sessions": 7,
+            "stitched_sessions": 7,
+            "crash_free_stitched_sessions": 4,
+            "crash_free_stitched_session_rate": pytest.approx(4 / 7),
         }
         behind = one(store, "SELECT * FROM release_health WHERE app_version = '2.0'")
         assert (behind["sessions"], behind["background_sessions"], behind["background_crashes"]) == (0, 1, 0)

@@ -19,6 +19,7 @@ from pipeline.domain.event import Event
 from pipeline.domain.policy import Policy
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.formats import native
+from pipeline.query import finding
 from pipeline.schema_files import schema_folder
 from pipeline.state.device import Counts, apply, fall_silent
 from pipeline.state.device_state import DeviceState
@@ -155,6 +156,42 @@ def test_restated_sessions(store: Store, told: Told) -> None:
     assert {row["session_id"]: (row["restatements"], bool(row["is_gone"])) for row in found} == wanted
     assert sum(gone for _, gone in wanted.values()) > 2 < sum(not gone for _, gone in wanted.values())
     assert all(row["told_at"] <= row["restated_at"] for row in found)
+
+
+def test_a_session_that_is_gone_has_the_successors_that_have_its_events(store: Store, told: Told) -> None:
+    """By plain Python: in which of the sessions that are there each event of its time lies."""
+    of_id: dict[str, list[Row]] = defaultdict(list)
+    for line in told.sessions:
+        row = json.loads(line)
+        of_id[row["session_id"]].append(row)
+    last = {id: max(rows, key=lambda row: row["revision"]) for id, rows in of_id.items()}
+    starts: dict[str, list[tuple[float, str]]] = defaultdict(list)
+    for id, row in last.items():
+        if not row["is_deleted"]:
+            starts[row["device_id"]].append((float(row["started_at"]), id))
+    times: dict[str, set[float]] = defaultdict(set)
+    for block in told.events:
+        for line in block.splitlines():
+            event = json.loads(line)
+            times[event["device_id"]].add(float(event["time"]))
+    gone = [id for id, row in last.items() if row["is_deleted"]]
+    assert len(gone) > 5
+    for id in (*gone[:8], *[id for id in last if id not in gone][:2]):
+        began = float(of_id[id][0]["started_at"])
+        ended = max(float(row.get("last_event_at", 0)) for row in of_id[id] if not row["is_deleted"])
+        device = of_id[id][0]["device_id"]
+        wanted = {
+            max(start for start in starts[device] if start[0] <= at)[1]
+            for at in times[device]
+            if began <= at <= ended
+        }
+        statement = finding.successors(id)
+        found = [json.loads(line) for line in store.query(statement.sql, statement.parameters).splitlines()]
+        assert {row["session_id"] for row in found} == (wanted if id in gone else set()), id
+        statement = finding.as_last_told(id)
+        (row,) = (json.loads(line) for line in store.query(statement.sql, statement.parameters).splitlines())
+        assert (row["was_there"], row["device_id"], row["is_kept"]) == (1, device, 1)
+        assert row["was_taken_back"] == (id in gone)
 
 
 def said(row: Row) -> Row:

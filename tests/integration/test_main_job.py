@@ -199,7 +199,7 @@ def test_release_health_is_computed_from_the_sessions_of_the_fold(stack: Stack, 
     found = stack.query(
         "SELECT app_id, app_version, toString(day) AS day, sessions, devices, users, crash_free_sessions,"
         " crash_free_users, anr_free_sessions, median_duration_ms, p95_duration_ms, background_sessions,"
-        " background_crashes FROM release_health"
+        " background_crashes, stitched_sessions, crash_free_stitched_sessions FROM release_health"
     )
     expected = version_rows(recorded.sessions)
     assert any(row["crash_free_sessions"] < row["sessions"] for row in expected)

@@ -101,6 +101,10 @@ def at(rows: Iterable[Row], level: float) -> int | None:
     return values[min(int(level * len(values)), len(values) - 1)] if values else None
 
 
+def stitched_of(rows: list[Row]) -> set[str]:
+    return {row["stitched_session_id"] for row in rows}
+
+
 def expected(rows: list[Row], whole: int) -> Row:
     """Every metric that sessions alone decide, by plain Python."""
     n, all_users, all_devices = len(rows), len(users_of(rows)), len(devices_of(rows))
@@ -108,6 +112,7 @@ def expected(rows: list[Row], whole: int) -> Row:
     behind = [row for row in rows if row["state"] != "foreground"]
     parts: dict[str, tuple[float | None, int | None, int | None]] = {
         "sessions": (n, n, None),
+        "stitched_sessions": (len(stitched_of(rows)), len(stitched_of(rows)), None),
         "devices": (all_devices, all_devices, None),
         "users": (all_users, all_users, None),
         "background_sessions": (len(behind), len(behind), None),
@@ -119,9 +124,10 @@ def expected(rows: list[Row], whole: int) -> Row:
             ("sessions", len(seen) - len(bad), len(seen)),
             ("users", len(users_of(seen) - users_of(bad)), len(users_of(seen))),
             ("devices", len(devices_of(seen) - devices_of(bad)), len(devices_of(seen))),
+            ("stitched_sessions", len(stitched_of(seen) - stitched_of(bad)), len(stitched_of(seen))),
         ):
             parts[f"{name}_{whole_name}"] = (ratio(of, all_of_them), of, all_of_them)
-    del parts["anr_free_devices"]
+    del parts["anr_free_devices"], parts["anr_free_stitched_sessions"]
     parts |= {
         "duration_p50": (at(rows, 0.5), None, n),
         "duration_p95": (at(rows, 0.95), None, n),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.embedded.child import LOOPBACK, free_port
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
@@ -51,6 +52,16 @@ class Probe:
             assert time.monotonic() < deadline_s, f"{found}, expected {parts}"
             time.sleep(0.2)
 
+    def metric(self, name: str, **labels: str) -> float | None:
+        """The value of a series of /metrics; None where there is none."""
+        with urllib.request.urlopen(f"http://{LOOPBACK}:{self.port}/metrics", timeout=5) as answer:
+            text = answer.read().decode()
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name and labels.items() <= sample.labels.items():
+                    return sample.value
+        return None
+
 
 def _kind(part: str) -> str:
     """`kafka` of `sink kafka`."""
@@ -68,6 +79,7 @@ def test_what_keeps_a_worker_from_its_work_is_told(
         stack.worker_settings = {"PIPELINE_METRICS_PORT": str(probe.port)}
         stack.start_workers("all")
         probe.wait()
+        _is_told_of(stack, probe)
         _without_the_database(stack, probe, clickhouse)
         _without_kafka(stack, probe)
         asyncio.run(delete(stack, "measure-events"))
@@ -76,11 +88,30 @@ def test_what_keeps_a_worker_from_its_work_is_told(
         assert probe.ask("/livez")[0] == 200
 
 
+def _is_told_of(stack: Stack, probe: Probe) -> None:
+    """Metrics say what the worker does."""
+    stack.run("simulate", "--devices", "5", "--seed", "1", "--events", "200")
+    deadline_s = time.monotonic() + NOTICED_WITHIN_S
+    while not probe.metric("pipeline_delay_seconds_count", table="z_envelope_feed"):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.2)
+    assert (
+        probe.metric("pipeline_connected", to="kafka")
+        == probe.metric("pipeline_connected", to="clickhouse")
+        == 1
+    )
+    assert probe.metric("pipeline_partitions", role="sessionizer")
+    assert probe.metric("pipeline_rebalances", role="sink") == 1
+    assert time.time() - (probe.metric("pipeline_last_progress_timestamp_seconds", role="sink") or 0) < 60
+    assert probe.metric("pipeline_lag_records", role="sink", topic="sdk-events") is not None
+
+
 def _without_the_database(stack: Stack, probe: Probe, clickhouse: EmbeddedClickHouse) -> None:
     database = stack.settings["PIPELINE_CLICKHOUSE_URL"].rpartition("/")[2]
     clickhouse.command(f"DROP DATABASE {database} SYNC")
     (reason,) = probe.wait("clickhouse").values()
     assert database in reason and "does not exist" in reason
+    assert probe.metric("pipeline_connected", to="clickhouse") == 0
     stack.run("migrate")
     probe.wait()
 
@@ -89,9 +120,11 @@ def _without_kafka(stack: Stack, probe: Probe) -> None:
     assert stack.broker.pid is not None
     os.kill(stack.broker.pid, signal.SIGSTOP)
     try:
-        found = probe.wait("kafka")
+        found, deadline_s = probe.wait("kafka"), time.monotonic() + NOTICED_WITHIN_S
+        while len(found) < 3:
+            assert time.monotonic() < deadline_s, f"each of its roles says so: {found}"
+            found = probe.wait("kafka")
         assert all(stack.connection.bootstrap in reason for reason in found.values())
-        assert len(found) == 3, "each of its roles says so"
         assert probe.ask("/livez")[0] == 200
     finally:
         os.kill(stack.broker.pid, signal.SIGCONT)

@@ -6,6 +6,7 @@ Their sessions are looked at in ClickHouse, as analysts do.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -13,9 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any, NamedTuple
 
 import pytest
@@ -24,27 +23,20 @@ from pipeline.domain.policy import Policy
 from pipeline.embedded.child import LOOPBACK, free_port
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from tests.dashboard.browser import Browser, NoBrowser, browsing
-from tests.support import ways
+from tests.support import watched_pages, ways
 from tests.support.lives import Life, simulated
 from tests.support.otel_python import tell_over_http
 from tests.support.stack import ROOT, Stack, environment, logs_if_failed, running_stack, unavailable
+from tests.support.watched_pages import page as page_of
+from tests.support.watched_pages import site
 
-BUNDLES = ROOT / "tests" / "browser_sdk"
 DEVICES, EVENTS = 6, 500
 KNOWN, UNKNOWN = "org.example.known-browsers", "org.example.unknown-browsers"
 """Apps whose pages give the browser an installation's id, and not."""
+FARO, SENTRY = "org.example.faro-page", "org.example.sentry-page"
 _READY_S = 20.0
 _HIDDEN_S = 1.0
 """Longer than the flicker grace, so that coming back is another session."""
-
-PAGE = """<!doctype html><title>Shop</title><link rel=icon href=data:,>
-<button id=pay>Pay now</button> <button id=break>Break</button> <a id=cart href=#cart>Cart</a>
-<script src=/opentelemetry.bundle.js></script>
-<script>
-  pay.onclick = async () => { await fetch("/api/ok"); await fetch("/api/missing"); }
-  document.getElementById("break").onclick = () => { undefined_thing.missing() }
-  watch(%s).then(() => { window.isWatched = true });
-</script>"""
 
 NEWCOMER = """
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
@@ -60,6 +52,7 @@ logger.emit(body="something failed", severity_text="ERROR")
 provider.shutdown()
 """
 """What somebody writes who has read no more than the manual of the SDK."""
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @contextmanager
@@ -91,51 +84,11 @@ class Page(NamedTuple):
     """What the browser wrote to its console."""
 
 
-class _Site(BaseHTTPRequestHandler):
-    """The page, its script, and what it asks for."""
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        if path == "/":
-            self._answer(200, "text/html", self.server.page)  # type: ignore[attr-defined]
-        elif path.endswith(".bundle.js"):
-            self._answer(200, "text/javascript", (BUNDLES / path[1:]).read_bytes())
-        else:
-            self._answer(200 if path == "/api/ok" else 404, "application/json", b"{}")
-
-    def _answer(self, status: int, content_type: str, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", f"{content_type}; charset=utf-8")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Nothing."""
-
-
-@contextmanager
-def _site(page: str) -> Iterator[str]:
-    """The page on a port of its own, hence of another origin than `receive`; its address."""
-    server = ThreadingHTTPServer((LOOPBACK, 0), _Site)
-    server.page = page.encode()  # type: ignore[attr-defined]
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://{LOOPBACK}:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
-
-
 def _use(browser: Browser, has_told: Callable[[int], None]) -> Page:
     """Somebody looks at the page, does this and that, looks at another tab, comes back and goes there again.
     `has_told(n)` blocks until the page has told so many times that it is seen, or hidden."""
-    browser.open("/")
-    browser.wait(lambda: browser.script("return window.isWatched"))
+    watched_pages.click_through(browser)
     page = browser.driver.current_window_handle
-    browser.one("#pay").click()
-    browser.one("#cart").click()
-    browser.one("#break").click()
-    asked = "return performance.getEntriesByName(location.origin + '/api/missing').length"
-    browser.wait(lambda: browser.script(asked))
     browser.driver.switch_to.new_window("tab")
     other = browser.driver.current_window_handle
     until_s = time.monotonic() + _HIDDEN_S
@@ -157,9 +110,25 @@ def _tell_in_a_browser(stack: Stack, base: str, folder: Path) -> dict[str, Page]
     pages: dict[str, Page] = {}
     with browsing("", folder) as browser:
         for app in (KNOWN, UNKNOWN):
-            with _site(PAGE % json.dumps(_watched(app, base))) as browser.base:
+            with site(page_of("opentelemetry", _watched(app, base))) as browser.base:
                 pages[app] = _use(browser, partial(_wait_for_states, stack, app))
+        for app, bundle, options in _others(base):
+            with site(page_of(bundle, options)) as browser.base:
+                session = watched_pages.use(browser)
+                pages[app] = Page(session, f"session:{session}", browser.complaints())
     return pages
+
+
+def _others(base: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Apps with the SDKs of Faro and Sentry, their bundles and what their pages say."""
+    namespace, _, name = FARO.rpartition(".")
+    yield (
+        FARO,
+        "faro",
+        {"base": base, "app": {"namespace": namespace, "name": name, "version": "2.1"}, "user": "u1"},
+    )
+    dsn = f"{base.replace('://', '://somekey@')}/7"
+    yield SENTRY, "sentry", {"dsn": dsn, "release": f"{SENTRY}@2.1", "user": "u1"}
 
 
 def _watched(app: str, base: str) -> dict[str, Any]:
@@ -173,15 +142,39 @@ def _wait_for_states(stack: Stack, app: str, count: int) -> None:
     stack.poll(sql, lambda stored: int(stored) >= count, timeout_s=_READY_S)
 
 
-def _tell_as_a_newcomer(base: str) -> None:
-    variables = {
-        "OTEL_EXPORTER_OTLP_ENDPOINT": base,
-        "OTEL_SERVICE_NAME": "org.example.newcomer",
-        "OTEL_RESOURCE_ATTRIBUTES": "app.installation.id=first-phone,service.version=1.0",
-    }
-    subprocess.run(
-        [sys.executable, "-c", NEWCOMER], env={**environment({}), **variables}, timeout=60, check=True
+def _shell_in_readme(begins: str) -> str:
+    """The one block of README that begins with these words, as a shell takes it."""
+    (block,) = (each for each in re.findall("```sh\n(.*?)```", README, re.DOTALL) if each.startswith(begins))
+    return str(block)
+
+
+def _tell_as_a_newcomer(base: str, folder: Path) -> None:
+    """What README has to be typed, and what runs in the same shell after it."""
+    port = base.rpartition(":")[2]
+    # curl is led to this port by its own file of settings, and so is run word for word.
+    (folder / ".curlrc").write_text(f'connect-to = "{LOOPBACK}:4318:{LOOPBACK}:{port}"\n')
+    variables = {**environment({}), "CURL_HOME": str(folder)}
+    answer = _shell(_shell_in_readme("curl "), variables)
+    assert json.loads(answer) == {"accepted": 1, "refused": []}
+    (folder / "newcomer.py").write_text(NEWCOMER)
+    exports = _shell_in_readme("export OTEL_")
+    assert exports.count(":4318") == 1
+    _shell(f"{exports.replace(':4318', f':{port}')}\n{sys.executable} newcomer.py", variables, folder)
+
+
+def _shell(commands: str, variables: dict[str, str], folder: Path | None = None) -> str:
+    """What they write; they succeed."""
+    run = subprocess.run(
+        ["bash", "-euc", commands],
+        check=False,
+        env=variables,
+        cwd=folder,
+        timeout=60,
+        capture_output=True,
+        text=True,
     )
+    assert run.returncode == 0, run.stderr
+    return run.stdout
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +193,7 @@ def told(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pa
     try:
         with _receiving(stack) as base:
             ways.tell(lives, "http", partial(tell_over_http, base=base))
-            _tell_as_a_newcomer(base)
+            _tell_as_a_newcomer(base, tmp_path_factory.mktemp("newcomer"))
             pages = _tell_in_a_browser(stack, base, tmp_path_factory.mktemp("browser"))
     except NoBrowser as missing:
         unavailable(str(missing))
@@ -223,15 +216,16 @@ def test_the_python_sdk_of_opentelemetry_gives_the_sessions_that_native_events_g
     assert ways.sessions(stack, "http") == expected
 
 
-def test_a_newcomer_needs_the_variables_of_opentelemetry_and_nothing_else(
-    stack: Stack, told: dict[str, Page]
-) -> None:
+def test_a_newcomer_needs_what_readme_says_and_nothing_else(stack: Stack, told: dict[str, Page]) -> None:
+    """Its curl, word for word, and the variables of OpenTelemetry."""
     sql = (
         "SELECT device_id, state, start_reason, end_reason, app_version, view_count, log_error_count "
-        "FROM sessions WHERE app_id = 'org.example.newcomer'"
+        "FROM sessions WHERE app_id = 'org.example.app' ORDER BY device_id"
     )
-    (session,) = stack.query(sql)
-    assert list(session.values()) == ["first-phone", "foreground", "foreground", "inactivity", "1.0", 1, 1]
+    assert [list(row.values()) for row in stack.query(sql)] == [
+        ["my-laptop", "foreground", "foreground", "inactivity", "1.0", 1, 1],
+        ["my-phone", "foreground", "implicit", "inactivity", "1.0", 1, 0],
+    ]
 
 
 @pytest.mark.parametrize("app", [KNOWN, UNKNOWN])
@@ -256,6 +250,71 @@ def test_the_browser_sdk_of_opentelemetry_gives_sessions_by_what_is_seen(
         [page.device, page.session, "u1", "2.1", "opentelemetry"]
     ]
     assert not any("CORS" in complaint for complaint in page.complaints), page.complaints
+
+
+def test_the_browser_sdk_of_faro_gives_a_session_for_its_own(stack: Stack, told: dict[str, Page]) -> None:
+    """It tells of no lifecycle, so the session ends by inactivity; of requests as resources, which count as none."""
+    assert _of_page(stack, FARO) == [
+        (
+            "implicit",
+            "inactivity",
+            0,
+            0,
+            0,
+            0,
+            1,
+            0,
+            told[FARO].device,
+            told[FARO].session,
+            "u1",
+            "2.1",
+            "faro-web",
+        )
+    ]
+    names = stack.query(
+        "SELECT DISTINCT name FROM events WHERE app_id = {app:String} ORDER BY name", app=FARO
+    )
+    assert {"session.start", "exception", "browser.web_vital", "faro.performance.resource"} <= {
+        row["name"] for row in names
+    }
+
+
+def test_the_browser_sdk_of_sentry_gives_a_session_for_its_own(stack: Stack, told: dict[str, Page]) -> None:
+    """The error counts twice, by its event and by what the session says; views are the page and its cart."""
+    sdk = "sentry.javascript.browser"
+    assert _of_page(stack, SENTRY) == [
+        (
+            "implicit",
+            "inactivity",
+            0,
+            2,
+            2,
+            1,
+            2,
+            0,
+            told[SENTRY].device,
+            told[SENTRY].session,
+            "u1",
+            "2.1",
+            sdk,
+        )
+    ]
+
+
+@pytest.mark.parametrize("app", [KNOWN, UNKNOWN, FARO, SENTRY])
+def test_a_browser_is_known_by_its_name(stack: Stack, told: dict[str, Page], app: str) -> None:
+    sql = "SELECT DISTINCT device_model, os_name FROM sessions WHERE app_id = {app:String}"
+    (row,) = stack.query(sql, app=app)
+    assert "Chrome" in row["device_model"] and row["os_name"] == "Linux"
+
+
+def _of_page(stack: Stack, app: str) -> list[tuple[Any, ...]]:
+    sql = (
+        "SELECT start_reason, end_reason, tap_count, view_count, network_count, network_error_count, exception_count, "
+        "crash_count, device_id, client_session_id, user_id, app_version, sdk_name "
+        "FROM sessions WHERE app_id = {app:String} ORDER BY started_at"
+    )
+    return [tuple(row.values()) for row in stack.query(sql, app=app)]
 
 
 def test_a_page_is_told_of_in_the_order_in_which_it_was_used(stack: Stack, told: dict[str, Page]) -> None:

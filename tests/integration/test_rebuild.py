@@ -8,14 +8,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from pipeline import topics
 from pipeline.commands.progress import lags
 from pipeline.domain.policy import HOUR_MS, MINUTE_MS, Policy
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
-from pipeline.kafka.admin import topic_partitions
-from pipeline.roles.topology import group_of
 from tests.support.expected_rows import (
     EVENTS_SQL,
     SESSIONS_SQL,
@@ -24,7 +21,7 @@ from tests.support.expected_rows import (
     session_rows,
     stored_events,
 )
-from tests.support.stack import Stack, logs_if_failed, running_stack
+from tests.support.stack import Stack, forget_offsets, logs_if_failed, running_stack
 
 NO_DIFFERENCE = "no difference: the stored sessions are those of the stored events"
 WIDE = {"PIPELINE_RESTATE_HORIZON": "4000d", "PIPELINE_RESTATE_EVENTS": "100000"}
@@ -143,24 +140,10 @@ def test_a_sink_that_reads_all_session_rows_again_brings_none_back(stack: Stack)
     before = stack.query(SESSIONS_SQL)
     for name in [name for name in stack.workers if name.startswith("sink")]:
         stack.stop_worker(name)
-    asyncio.run(forget_offsets(stack, topics.SESSIONS))
+    asyncio.run(forget_offsets(stack, "sink", topics.SESSIONS))
     stack.start_workers("sink")
     deadline_s = time.monotonic() + 30
     while any(lag.behind for lag in asyncio.run(lags(stack.connection)) if lag.role == "sink"):
         assert time.monotonic() < deadline_s, stack.log_tails()
         time.sleep(0.1)
     assert_same_rows(stack.query(SESSIONS_SQL), before, key=KEY)
-
-
-async def forget_offsets(stack: Stack, topic: str) -> None:
-    """Let the sink, of which none runs, begin a topic anew."""
-    consumer = AIOKafkaConsumer(
-        **stack.connection.client_options(), group_id=group_of("sink"), enable_auto_commit=False
-    )
-    await consumer.start()
-    try:
-        partitions = await topic_partitions(stack.connection, [topic])
-        consumer.assign([TopicPartition(*tp) for tp in partitions])
-        await consumer.commit({TopicPartition(*tp): 0 for tp in partitions})
-    finally:
-        await consumer.stop()

@@ -30,17 +30,24 @@ def child(folder: Path, broker: Broker, port: int) -> Child:
         command_line("receive", "--port", str(port)),
         log_file=folder / "receive.log",
         cwd=folder,
-        with_variables=environment({"PIPELINE_KAFKA_BOOTSTRAP": broker.bootstrap}),
+        with_variables=environment(
+            {"PIPELINE_KAFKA_BOOTSTRAP": broker.bootstrap, "PIPELINE_RECEIVE_DRAIN": "500ms"}
+        ),
     )
 
 
 def is_ready(port: int) -> bool:
+    return readiness(port) == 200
+
+
+def readiness(port: int) -> int:
+    """The status of `/readyz`; 0 if nobody listens."""
     connection = HTTPConnection(LOOPBACK, port, timeout=5)
     try:
         connection.request("GET", "/readyz")
-        return connection.getresponse().status == 200
+        return connection.getresponse().status
     except OSError:
-        return False
+        return 0
     finally:
         connection.close()
 
@@ -85,7 +92,12 @@ def test_nothing_that_was_answered_is_lost(tmp_path: Path, fresh_broker: Callabl
             assert set(http.statuses) == {0, 200, 503}
 
             began_s = time.monotonic()
-            assert receive.stop(timeout_s=30) == 0
+            assert receive.pid is not None
+            os.kill(receive.pid, signal.SIGTERM)
+            # It says so first, and takes what still comes.
+            http.wait_for(20)
+            assert readiness(port) == 503
+            assert receive.wait(30) == 0
             assert time.monotonic() - began_s < 8
     finally:
         if broker.pid is not None:

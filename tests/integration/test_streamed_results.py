@@ -10,10 +10,12 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 
 import pytest
+from clickhouse_connect.driver.exceptions import Error
 
 from pipeline import cli
 from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import StatementFailed, Store, Unreachable
+from pipeline.clickhouse.streamed import whole_parquet
 from pipeline.embedded.child import LOOPBACK
 from pipeline.formats import native
 from pipeline.topics import SDK_EVENTS
@@ -99,6 +101,33 @@ def test_what_fails_on_the_way_is_refused_and_no_row(store: Store) -> None:
             assert (int(number), text) == (seen, "x" * 100)
             seen += 1
     assert 0 < seen <= 300_000
+
+
+def test_parquet_is_whole_or_refused(store: Store) -> None:
+    """Through a file in the embedded engine, however its clause is written; what fails gives no end of a file."""
+    for sql in (
+        LONG,
+        f"{LONG} SETTINGS max_threads = 1",
+        f"SELECT ';', {{a:String}}, * FROM ({LONG}) -- FORMAT CSV",
+    ):
+        pieces = list(store.streamed(sql, {"a": "INTO OUTFILE 'x'"}, "Parquet", whole_parquet, {}))
+        assert pieces[0].startswith(b"PAR1") and pieces[-1].endswith(b"PAR1") and len(pieces) > 1
+    (empty,) = store.streamed("SELECT 1 AS one WHERE 0", {}, "Parquet", whole_parquet, {})
+    assert empty.startswith(b"PAR1") and empty.endswith(b"PAR1")
+    with pytest.raises(StatementFailed, match="nobody counts so far"):
+        sql = f"SELECT *, throwIf(number = 300000, 'nobody counts so far') FROM ({LONG})"
+        list(store.streamed(sql, {}, "Parquet", whole_parquet, {}))
+
+
+def test_parquet_that_breaks_off_has_no_end() -> None:
+    said = b"Code: 241. DB::Exception: no memory (MEMORY_LIMIT_EXCEEDED)"
+    for body, code in (([b"PAR1", b"x" * 100_000], None), ([b"PAR1" + b"x" * 100_000, b"\r\n" + said], 241)):
+        taken = b""
+        with pytest.raises(Error) as caught:
+            for piece in whole_parquet(iter(body)):
+                taken += piece
+        assert taken and said not in taken and not taken.endswith(b"PAR1")
+        assert caught.value.code == code
 
 
 def test_rows_that_speak_of_exceptions_are_rows(store: Store) -> None:

@@ -12,6 +12,7 @@ from pipeline.domain.fold import sessions as fold
 from pipeline.domain.policy import Policy
 from pipeline.formats import native
 from pipeline.formats.edge import events_in
+from pipeline.formats.record_time import sampled_out_of
 from pipeline.formats.registry import of_topic, routed_topics
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.state.outbox import split_key
@@ -209,7 +210,7 @@ class _Truth:
     def _store(self, number: int, record: Any) -> None:
         decoded = self._world.read(number, record)
         if decoded is None:
-            count = events_in(record.value)
+            count = (record.value is None and sampled_out_of(record.headers)) or events_in(record.value)
             row = {"received": count, "refused": 0, "sampled_out": count}
             self.ledger[topics.SDK_EVENTS, number, record.offset + self._base] = row
             return
@@ -339,9 +340,9 @@ def _faults(world: World, number: int, record: Any) -> list[Rejected]:
     return [decoded] if isinstance(decoded, Rejected) else list(decoded.refused) if decoded else []
 
 
-def _names(decoded: native.Envelope | Rejected) -> set[Name]:
-    """The events of a record; none of one that is refused whole."""
-    if isinstance(decoded, Rejected):
+def _names(decoded: native.Envelope | Rejected | None) -> set[Name]:
+    """The events of a record; none of one that is refused whole, or sampled out."""
+    if not isinstance(decoded, native.Envelope):
         return set()
     return {(decoded.app_id, decoded.device_id, event.id) for event in decoded.events}
 

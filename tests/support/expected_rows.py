@@ -70,7 +70,9 @@ def as_row(app_id: str, device_id: str, session: Row) -> Row:
         "personas": user.get("personas", []),
         "properties": user.get("properties", {}),
         **{column: resource.get(fact, "") for column, fact in _FACTS.items()},
-        "device_model": resource.get("device.model.name") or resource.get("device.model.identifier", ""),
+        "device_model": resource.get("device.model.name")
+        or resource.get("device.model.identifier")
+        or resource.get("user_agent.name", ""),
         "resource": resource,
     }
 
@@ -189,6 +191,7 @@ def version_rows(sessions: Iterable[Row]) -> list[Row]:
             row for row in members if row["anr_count"] or "anr" in (row["end_reason"], row["exit_reason"])
         ]
         users = {user for row in members for user in row["user_ids"]}
+        stitched = {row["stitched_session_id"] for row in members}
         durations = sorted(row["duration_ms"] for row in members)
         rows.append(
             {
@@ -201,6 +204,10 @@ def version_rows(sessions: Iterable[Row]) -> list[Row]:
                 "crash_free_sessions": len(members) - len(crashed),
                 "crash_free_users": len(users - {user for row in crashed for user in row["user_ids"]}),
                 "anr_free_sessions": len(members) - len(hung),
+                "stitched_sessions": len(stitched),
+                "crash_free_stitched_sessions": len(
+                    stitched - {row["stitched_session_id"] for row in crashed}
+                ),
                 "median_duration_ms": durations[len(durations) // 2] if durations else None,
                 "p95_duration_ms": durations[len(durations) * 95 // 100] if durations else None,
                 "background_sessions": len(behind),

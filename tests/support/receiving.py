@@ -108,6 +108,7 @@ class Served:
                 idle_s=options.get("idle_s", 20),
             ),
             stopping=self.readiness.stop,
+            drain_s=options.get("drain_s", 0.0),
         )
         self._listener = socket.socket()
         self._listener.bind((LOOPBACK, 0))

@@ -16,11 +16,13 @@ from uuid import uuid4
 
 import orjson
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from pipeline.clickhouse.store import Store
 from pipeline.embedded.child import Child
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.kafka.admin import topic_partitions
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.roles import topology
 from pipeline.settings import PREFIX
@@ -71,6 +73,7 @@ class Stack:
             "PIPELINE_KAFKA_BOOTSTRAP": broker.bootstrap,
             "PIPELINE_CLICKHOUSE_URL": f"{clickhouse.url}/test_{uuid4().hex[:12]}",
             "PIPELINE_KAFKA_SESSION_TIMEOUT": f"{SESSION_TIMEOUT_S}s",
+            "PIPELINE_RECEIVE_DRAIN": "0s",
             **settings,
         }
         self.worker_settings: dict[str, str] = {}
@@ -86,6 +89,13 @@ class Stack:
         self._logs: list[Path] = []
         self._ended: list[Child] = []
         self._begun: list[subprocess.Popen[bytes]] = []
+
+    def use_database(self, url: str) -> None:
+        """Go on with another database, as after the loss of the one before, which is dropped."""
+        self._store.close()
+        self._drop_database()
+        self.settings["PIPELINE_CLICKHOUSE_URL"] = url
+        self._store = Store(url)
 
     def command(
         self, *arguments: str, timeout_s: float = _COMMAND_TIMEOUT_S
@@ -193,6 +203,9 @@ class Stack:
             process.kill()
             process.wait()
         self._store.close()
+        self._drop_database()
+
+    def _drop_database(self) -> None:
         database = self.settings["PIPELINE_CLICKHOUSE_URL"].rpartition("/")[2]
         self._clickhouse.command(f"DROP DATABASE IF EXISTS {database} SYNC")
 
@@ -234,6 +247,20 @@ class Stack:
         )
         self.workers[name] = child
         child.start(answers, timeout_s=_READY_TIMEOUT_S)
+
+
+async def forget_offsets(stack: Stack, role: str, *names: str) -> None:
+    """Let a role, of which no worker runs, begin topics anew."""
+    consumer = AIOKafkaConsumer(
+        **stack.connection.client_options(), group_id=topology.group_of(role), enable_auto_commit=False
+    )
+    await consumer.start()
+    try:
+        partitions = await topic_partitions(stack.connection, names)
+        consumer.assign([TopicPartition(*tp) for tp in partitions])
+        await consumer.commit({TopicPartition(*tp): 0 for tp in partitions})
+    finally:
+        await consumer.stop()
 
 
 async def delete(stack: Stack, name: str) -> None:

@@ -13,6 +13,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError, Error, Operation
 from urllib3.exceptions import ProtocolError
 
 from pipeline.clickhouse.codes import BUSY_CODES, REFUSED_CODES
+from pipeline.clickhouse.said import said_by_server
 from pipeline.clickhouse.store import (
     StatementFailed,
     Store,
@@ -179,6 +180,27 @@ def test_a_query_is_asked_again_only_where_that_can_help() -> None:
             connected(Client(failing(DatabaseError("never", code=code), 1))).query("SELECT 1")
 
 
+ONE_LINE = "Received ClickHouse exception, code: {code}, server response: Code: {code}. DB::Exception: {said} ({name})"
+
+
+@pytest.mark.parametrize(
+    ("said", "name", "end", "told"),
+    [
+        ("Database x does not exist.", "UNKNOWN_DATABASE", " (version 26.9.2.1) (for url http://127.0.0.1:8123)",
+         "Database x does not exist (UNKNOWN_DATABASE)"),
+        ("Syntax error: failed at position 1 (SELEC): SELEC 1. Expected one of: Query, " + "token, " * 400,
+         "SYNTAX_ERROR", " (version 25.3.1 (official build))",
+         "Syntax error: failed at position 1 (SELEC): SELEC 1 (SYNTAX_ERROR)"),
+        ("Cannot parse (a) b: (at row 2)\n: While executing X.", "INCORRECT_DATA", "",
+         "Cannot parse (a) b: (at row 2)\n: While executing X (INCORRECT_DATA)"),
+    ],
+    ids=["database", "syntax", "rows"],
+)  # fmt: skip
+def test_what_the_server_says_stands_first_and_alone(said: str, name: str, end: str, told: str) -> None:
+    assert said_by_server(ONE_LINE.format(code=1, said=said, name=name) + end) == told
+    assert said_by_server("Error HTTPConnectionPool: refused") == "Error HTTPConnectionPool: refused"
+
+
 STREAMED = [b'["a",["x"]]', b'["__exception__ Code: 241. DB::Exception: no",[]]', b'["\\r\\n",["[","]"]]']
 SAID = "Code: {}. DB::Exception: not now:\nat row 3. (NAME) (version 25.12)"
 # As it is told from 25.11 on, and before: behind whole rows, and behind a part of one.
@@ -202,7 +224,7 @@ def test_an_error_among_streamed_rows_is_none_of_them(
         assert [next(lines) for _ in STREAMED] == STREAMED
         with pytest.raises(kind) as raised:
             next(lines)
-        assert str(raised.value) == said
+        assert str(raised.value) == "not now:\nat row 3 (NAME)"
 
 
 @pytest.mark.parametrize("rest", [b'["b",["x"]', b'["b'], ids=["in a list", "in a text"])

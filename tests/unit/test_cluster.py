@@ -14,6 +14,7 @@ import lz4.frame
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
+from pipeline.clickhouse import erasure
 from pipeline.clickhouse.cluster import Cluster
 from pipeline.clickhouse.clustered import clustered, schema
 from pipeline.clickhouse.retention import EVENTS, ChangeFailed, Days, StoredRetention
@@ -224,6 +225,8 @@ def test_statements_of_the_program_have_forms_too() -> None:
             "cluster.py", "catalogue.py", "words.py",
             # Refuses to change anything on a cluster (below).
             "retention.py",
+            # Fills in the names of tables (below).
+            "erasure.py",
         ):  # fmt: skip
             continue
         for sql in _texts(ast.parse(path.read_text(encoding="utf-8"))):
@@ -235,6 +238,15 @@ def test_statements_of_the_program_have_forms_too() -> None:
                 found += 1
                 assert spread.forms(sql), sql
     assert found >= 4
+
+
+def test_what_is_erased_is_erased_on_all_shards() -> None:
+    for table in erasure.TABLES:
+        (form,) = whole().forms(f"ALTER TABLE {table} DELETE WHERE 1")
+        assert "ON CLUSTER" in form, form
+    # Every host has these.
+    for table in ("dead_letter_rows", "z_erased_records"):
+        assert whole().forms(f"ALTER TABLE {table} DELETE WHERE 1")
 
 
 def test_retention_changes_nothing_on_a_cluster() -> None:

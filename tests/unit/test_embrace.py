@@ -813,6 +813,28 @@ def test_a_value_that_is_no_json_is_repaired_and_its_place_told() -> None:
     assert isinstance(embrace.decode(empty, RECORD_MS, Beside(HEADERS, key=b"a/b")), Rejected | Translation)
 
 
+@pytest.mark.parametrize(
+    ("on", "told", "is_shown_anew"),
+    [
+        ("apple", {"emb__user_session_part_index": "1"}, False),
+        ("apple", {"emb__user_session_part_index": "2"}, True),
+        ("apple", {"emb__user_session_part_number": "3"}, True),
+        ("android", {"emb__user_session_part_index": "2"}, False),
+        ("android", {"emb__user_session_part_index": "2", "emb__session_start_type": "state"}, True),
+    ],
+    ids=["apple-first", "apple-second", "apple-by-its-old-name", "android", "android-by-the-screen"],
+)
+def test_within_a_user_session_the_screen_begins_a_part(
+    on: str, told: dict[str, str], is_shown_anew: bool
+) -> None:
+    """Apple's SDK does not say what began it: where a user session ends by hand or by time, the next part is a first
+    one."""
+    attributes = {"emb__session_start_type": "", **told}
+    document = envelope(snapshots=[part(0, None, "p1", **attributes)])
+    events = native_events([apple(document) if on == "apple" else document])
+    assert shown(events) == [FOREGROUND if is_shown_anew else SHOWN]
+
+
 def test_a_crash_in_javascript_on_ios_and_its_report_are_one_crash() -> None:
     started = apple(envelope(snapshots=[part(0, None, "p1", emb__cold_start="true")]))
     script = log(5_000, "u1", "sys.ios.react_native_crash", emb__session_part_id="p1")

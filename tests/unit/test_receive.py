@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import resource
+import signal
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -493,3 +494,26 @@ def test_no_event_slips_in_for_another_app_by_its_size() -> None:
     with served(keys=keys) as receive:
         got = receive.post("/events", body, Authorization="Bearer secret")
         assert got.status == 403 and receive.writer.records == []
+
+
+@pytest.mark.parametrize("ended_by", [None, signal.SIGTERM, signal.SIGINT], ids=["time", "again", "ctrl-c"])
+def test_whoever_sends_clients_here_learns_of_a_stop_before_nobody_listens(
+    ended_by: signal.Signals | None,
+) -> None:
+    with served(drain_s=0.4 if ended_by is None else 60.0) as running:
+        running.server.handle_exit(signal.SIGTERM, None)
+        assert running.ask("GET", "/readyz").status == 503
+        assert running.ask("GET", "/livez").status == 200
+        assert running.post("/v1/events", envelope("org.example.app", "d1", "e1")).status == 200
+        if ended_by is not None:
+            running.server.handle_exit(ended_by, None)
+        running.join()
+        assert running.writer.stopped_with == 1
+        with pytest.raises(ConnectionRefusedError):
+            running.connect()
+
+
+def test_ctrl_c_waits_for_nobody() -> None:
+    with served(drain_s=60.0) as running:
+        running.server.handle_exit(signal.SIGINT, None)
+        running.join()

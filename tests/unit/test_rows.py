@@ -264,4 +264,12 @@ def test_ledger_row() -> None:
     assert list(row) == names(LEDGER_COLUMNS)
     place = {"topic": "sdk-events", "partition": 3, "offset": 42}
     kept = {"stored_on": "2026-11-27", "retention_days": 90}
-    assert row == {**place, "received": 20, "refused": 1, "sampled_out": 0, "app_id": 'a"', **kept}
+    assert row == {
+        **place,
+        "received": 20,
+        "refused": 1,
+        "sampled_out": 0,
+        "erased": 0,
+        "app_id": 'a"',
+        **kept,
+    }

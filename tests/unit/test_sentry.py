@@ -17,6 +17,7 @@ from pipeline.domain.session import Session
 from pipeline.formats import native, sentry
 from pipeline.formats.format import Beside
 from pipeline.formats.limits import MAX_BODY_EVENTS, MAX_NESTING
+from pipeline.formats.options import Options
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.formats.translation import Translation
 
@@ -213,6 +214,69 @@ def test_a_browsers_error_names_its_session_in_a_tag_or_is_refused() -> None:
     assert refused.reason is Reason.MISSING_FIELD and refused.detail.startswith("items[0].tags[session.id]: ")
 
 
+def streamed(operation: str, number: int = 1, session: str = SID, **more: Any) -> dict[str, Any]:
+    said = {"sentry.op": operation, "sentry.release": "org.example.shop@2", "user.id": "u1", **more}
+    if session:
+        said["session.id"] = session
+    return {
+        "name": "Pageload" if operation == "pageload" else operation,
+        "trace_id": "615f29d9741c4374af4170ef19b8cf25",
+        "span_id": f"{number:016x}",
+        "start_timestamp": 1795737000.25,
+        "end_timestamp": 1795737000.35,
+        "is_segment": operation in ("pageload", "task"),
+        "status": "ok",
+        "attributes": {key: {"value": value, "type": "string"} for key, value in said.items()},
+    }
+
+
+def test_streamed_spans_are_views_and_requests() -> None:
+    """What `@sentry/browser` 11 sends in place of transactions. Parts of a page's loading are none of these."""
+    spans = [
+        streamed("pageload", 1, **{"sentry.segment.name.source": "url", "url.path": "/cart",
+                                   "user.ip_address": "1.2.3.4"}),
+        streamed("pageload", 2, **{"sentry.segment.name.source": "route"}),
+        streamed("http.client", 3, **{"url.full": "https://a.example/x", "http.response.status_code": 404}),
+        {**streamed("http.client", 4, **{"url.full": "https://a.example/y"}), "status": "error"},
+        streamed("browser.dns", 5),
+        streamed("task", 6),
+        "no span",
+    ]  # fmt: skip
+    found = translated(envelope(("span", {"version": 2, "items": spans}), sdk=BROWSER))
+    (one,) = envelopes(found)
+    assert (one.app_id, one.device_id, found.refused) == ("org.example.shop", f"session:{SID}", [])
+    told = [(event.name, json.loads(event.attributes)) for event in events(found)]
+    assert [name for name, _ in told] == ["app.screen.view"] * 2 + ["http.client.request"] * 2 + ["span"]
+    assert [attributes.get("app.screen.name") for _, attributes in told[:2]] == ["/cart", "Pageload"]
+    assert told[2][1]["http.response.status_code"] == 404 and told[3][1]["error.type"] == "error"
+    assert all("user.ip_address" not in attributes for _, attributes in told)
+    (session,) = folded(envelope(("span", {"version": 2, "items": spans}), sdk=BROWSER))
+    counted = dict(zip(COUNTERS, session.counters, strict=True))
+    assert (counted["view_count"], counted["network_count"], counted["network_error_count"]) == (2, 2, 2)
+
+
+def test_a_span_is_one_event_streamed_or_in_a_transaction() -> None:
+    span = streamed("http.client", 7)
+    inner = {"op": "http.client", "trace_id": span["trace_id"], "span_id": span["span_id"]}
+    transaction = {"contexts": {"trace": {"trace_id": "1" * 32, "span_id": "2" * 16}}, "start_timestamp": LATER,
+                   "spans": [{**inner, "start_timestamp": LATER}], "release": "org.example.shop@2",
+                   "tags": {"session.id": SID}}  # fmt: skip
+    by_transaction = events(translated(envelope(("transaction", transaction), sdk=BROWSER)))
+    (alone,) = events(translated(envelope(("span", {"items": [span]}), sdk=BROWSER)))
+    assert alone.id in {event.id for event in by_transaction}
+
+
+def test_a_streamed_span_of_no_session_is_refused_with_its_own_bytes() -> None:
+    spans = [streamed("pageload", 1), streamed("pageload", 2, session=""), streamed("browser.dns", 3)]
+    found = translated(envelope(("span", {"items": spans}), sdk=BROWSER))
+    (fault,) = found.refused
+    assert (fault.reason, fault.detail.partition(":")[0]) == (
+        Reason.MISSING_FIELD,
+        "items[0].items[1].attributes[session.id]",
+    )
+    assert fault.part is not None and json.loads(fault.part.split(b"\n")[2])["items"] == [spans[1]]
+
+
 def test_mail_and_name_of_a_user_are_left_out() -> None:
     user = {"id": "u1", "email": "ann@example.org", "username": "ann", "ip_address": "192.0.2.7"}
     found = translated(
@@ -229,6 +293,23 @@ def test_the_project_stands_in_for_a_release_that_names_no_package() -> None:
     assert envelopes(translated(value, ("X-Sentry-Project", b"42")))[0].app_id == "sentry-42"
     (refused,) = translated(value).refused[:1]
     assert refused.reason is Reason.MISSING_FIELD and "x-sentry-project" in refused.detail
+
+
+def test_a_project_is_the_app_that_was_chosen_for_it_whatever_its_releases_say() -> None:
+    options = Options(sentry_apps=(("7", "org.example.web"), ("8", "other")))
+    updates = [update(attrs={"release": release}) for release in ("org.example.shop@2.0.1", "5f3c2a1")]
+    for one in updates:
+        value, header = envelope(one), [("X-Sentry-Project", b"7")]
+        for each, beside in (
+            (value, Beside(header, options)),
+            (value, Beside((), options, b"x-sentry-project/7")),
+            (envelope(one, dsn="https://k@h/7"), Beside((), options)),
+        ):
+            outcome = sentry.translate(each, NOW, beside)
+            assert isinstance(outcome, Translation)
+            assert {record.key.partition(b"/")[0] for record in outcome.records} == {b"org.example.web"}
+        of_another = sentry.translate(value, NOW, Beside([("X-Sentry-Project", b"9")], options))
+        assert of_another == sentry.translate(value, NOW, Beside([("X-Sentry-Project", b"9")]))
 
 
 def test_the_time_of_sending_corrects_a_clock_and_no_delay() -> None:

@@ -83,6 +83,8 @@ NONSENSE = [
     ("RECEIVE_MAX_BODY", "9000000", "1000 to 8000000"),
     ("RECEIVE_BUDGET", "1000000", "16000000 to 1000000000000"),
     ("RECEIVE_CONNECTIONS", "1", "10 to 1000000"),
+    ("RECEIVE_DRAIN", "1h", "0s to 10m"),
+    ("RECEIVE_DRAIN", "3", "2s, 30m"),
     ("INACTIVITY_TIMEOUT", "0s", "1s to 365d"),
     ("FLICKER_GRACE", "2h", "0s to 1h"),
     ("STATE_TTL", "1d", "must be longer than restate_horizon, 86400000ms"),
@@ -99,6 +101,10 @@ NONSENSE = [
     ("IDLE_TIMEOUT", "0s", "1s to 365d"),
     ("IDLE_TIMEOUT", "99999d", "1s to 365d"),
     ("OTLP_APP_ID", "", "list of names"),
+    ("SENTRY_APPS", "7", "project=app"),
+    ("SENTRY_APPS", "7=a/b", "project=app"),
+    ("SENTRY_APPS", "7=a,", "project=app"),
+    ("SENTRY_APPS", "7=a,7=b", "twice"),
     ("OTLP_APP_ID", "app.id,", "list of names"),
     ("OTLP_APP_ID", "a b", "list of names"),
     ("OTLP_SESSION_DEVICES", "no", "never, browsers, always"),
@@ -132,7 +138,7 @@ def test_every_variable_refuses_nonsense() -> None:
 # Settings of any text in one line.
 ANY_TEXT = {"CONFIG", "KAFKA_CA_FILE", "DATA_DIR", "DASHBOARD_DIR", "METRICS_HOST", "DASHBOARD_PASSWORD"}
 ANY_TEXT |= {"KAFKA_USERNAME", "KAFKA_PASSWORD", "CLICKHOUSE_CLUSTER", "RECEIVE_KEYS", "RECEIVE_HOST"}
-ANY_TEXT |= {"KAFKA_USERNAME", "KAFKA_PASSWORD", "CLICKHOUSE_CLUSTER", "OTLP_APP_ID"}
+ANY_TEXT |= {"KAFKA_USERNAME", "KAFKA_PASSWORD", "CLICKHOUSE_CLUSTER", "OTLP_APP_ID", "SENTRY_APPS"}
 
 
 @pytest.mark.parametrize("name", variables())

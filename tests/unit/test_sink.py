@@ -284,7 +284,14 @@ def test_events_are_stored_then_accounted_for_then_acknowledged() -> None:
     assert world.did == ["z_envelope_feed", "ledger_records", "acknowledged"]
     places = [(row["event_id"], row["offset"], row["event_index"]) for row in world.rows["z_event_feed"]]
     assert places == [("x", BASE + 5, 0), ("y", BASE + 5, 1), ("z", BASE + 7, 0)]
-    rest = {"refused": 0, "sampled_out": 0, "app_id": "a", "stored_on": "2027-01-15", "retention_days": 90}
+    rest = {
+        "refused": 0,
+        "sampled_out": 0,
+        "erased": 0,
+        "app_id": "a",
+        "stored_on": "2027-01-15",
+        "retention_days": 90,
+    }
     assert world.rows["ledger_records"] == [
         {"topic": "sdk-events", "partition": 5, "offset": BASE + 5, "received": 2, **rest},
         {"topic": "sdk-events", "partition": 5, "offset": BASE + 7, "received": 1, **rest},

@@ -78,6 +78,8 @@ def test_no_data_of_its_own(text: bytes) -> None:
 )
 def test_select(text: bytes, format_name: str) -> None:
     assert read_statement(text, FORMATS) == StatementShape(is_select=True, output_or_data_format=format_name)
+    clause = text[read_statement(text, FORMATS).format_offset :] if format_name else b"FORMAT"
+    assert clause.upper().startswith(b"FORMAT")
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from pipeline.streaming.assignment import Assignment, Membership, Progress
 from pipeline.streaming.batch_transport import BatchConsumer
 from pipeline.streaming.chunk import Chunk
 from pipeline.streaming.faust_app import Limits, active_partitions, caught_up, claim, still_mine
+from pipeline.streaming.vitals import Vitals
 
 SOURCE = TP("source", 0)
 OTHER = TP("source", 1)
@@ -84,6 +85,7 @@ class Consumer(BatchConsumer):
         self._membership = Membership()
         self._unacked_messages = self._membership.in_hand
         self._topics_seen, self._topics_gone = {}, set()
+        self.vitals = Vitals()
         self._delivery_begun, self._acknowledged = asyncio.Event(), asyncio.Event()
         self._fetching = asyncio.Lock()
         self.suspend_flow = asyncio.Event()

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeline.dashboard.address import BadAddress, SessionChoice
+from pipeline.dashboard.cohorts import Cohorts, cohorts
 from pipeline.dashboard.leads import of_crash, of_group, of_request
 from pipeline.dashboard.page import render
 from pipeline.dashboard.pages.sessions import DAYS, after_newest, apps, field_of, span
@@ -51,6 +52,8 @@ class Asked:
     end_ms: int
     by: str
     filter: Filter
+    """With that of the cohort."""
+    cohorts: Cohorts
 
     @property
     def condition(self) -> Statement | None:
@@ -116,6 +119,7 @@ class HealthPage:
             "a": query.get("a", ""),
             "b": query.get("b", ""),
             "asked": asked,
+            "cohorts": asked.cohorts if asked else Cohorts(),
             "start": field_of(asked.start_ms) if asked else "",
             "end": field_of(asked.end_ms) if asked else "",
         }
@@ -164,9 +168,10 @@ class HealthPage:
         start_ms = choice.start_ms if choice.start_ms is not None else max(0, end_ms - DAYS * _DAY_MS)
         if start_ms >= end_ms:
             raise BadAddress("The time range ends before it begins.")
-        filter = parse(choice.filter or "")
+        known_cohorts = await cohorts(self._reader, app, query)
+        filter = known_cohorts.narrowed(parse(choice.filter or ""))
         where(filter)  # refuses what no filter may hold
-        return Asked(app, start_ms, end_ms, by, filter)
+        return Asked(app, start_ms, end_ms, by, filter, known_cohorts)
 
     async def _answers(self, asked: Asked, two: tuple[str, str] | None) -> dict[str, Any]:
         ask = partial(

@@ -14,10 +14,12 @@ from starlette.responses import JSONResponse, Response
 from pipeline.dashboard import story
 from pipeline.dashboard.leads import to_group
 from pipeline.dashboard.page import link, render
+from pipeline.dashboard.pages.gone import WAS, gone, replaced
 from pipeline.dashboard.reader import Reader, Row
 from pipeline.dashboard.words import unix_ms
 from pipeline.query import journey
 from pipeline.query.crashes import groups_of_events
+from pipeline.query.finding import as_uuid
 from pipeline.query.sessions import session_by_id
 from pipeline.query.statement import Statement
 
@@ -46,8 +48,12 @@ class SessionPage:
     async def show(self, request: Request) -> Response:
         """The page: `page` counts from 1, `q` searches, `hit` is the place among what was found, from 1."""
         session = await self._session(request)
-        found, restated = await asyncio.gather(
-            self._with_neighbours(session), self._reader.first(_restatements(session))
+        if session is None:
+            return await gone(self._reader, request, _id_of(request))
+        found, restated, is_other = await asyncio.gather(
+            self._with_neighbours(session),
+            self._reader.first(_restatements(session)),
+            replaced(self._reader, request, session["session_id"]),
         )
         search = request.query_params.get("q", "")[:_MAX_SEARCH]
         # Nearly always it is this page: the place of a hit is known only once all were looked at.
@@ -82,12 +88,14 @@ class SessionPage:
             ],
             lanes=[(key, label, lanes[key]) for key, label in story.LANES if lanes[key]],
             total=len(marks), page=page, pages=pages, per_page=PAGE, is_cut=len(marks) == journey.MAX_MARKS,
-            search=search, hits=hits, hit=hit,
+            search=search, hits=hits, hit=hit, was=request.query_params[WAS] if is_other else "",
         )  # fmt: skip
 
     async def marks(self, request: Request) -> Response:
         """What the timeline draws."""
         found = await self._find(request)
+        if found is None:
+            return await gone(self._reader, request, _id_of(request), "/marks.json")
         marks = await self._reader.rows(_marks(found, ""))
         ended_ms = unix_ms(found.session["ended_at"])
         end = story.end_of(found.session, ended_ms, marks)
@@ -116,8 +124,9 @@ class SessionPage:
 
     async def event(self, request: Request) -> Response:
         """One event, nothing cut."""
-        found = await self._find(request)
-        event_id = request.query_params.get("id", "")
+        found, event_id = await self._find(request), request.query_params.get("id", "")
+        if found is None:
+            return await gone(self._reader, request, _id_of(request), link("/event", id=event_id))
         session = found.session
         event = await self._reader.first(journey.event(*_span(found), event_id))
         if event is None:
@@ -142,20 +151,13 @@ class SessionPage:
         found = await self._reader.first(journey.owner(session["session_id"], event_id))
         return str(found["user_id"]) if found else ""
 
-    async def _find(self, request: Request) -> Found:
-        return await self._with_neighbours(await self._session(request))
+    async def _find(self, request: Request) -> Found | None:
+        session = await self._session(request)
+        return None if session is None else await self._with_neighbours(session)
 
-    async def _session(self, request: Request) -> Row:
-        try:
-            statement = session_by_id(request.path_params["session_id"])
-        except ValueError:
-            raise HTTPException(404, "That is not the id of a session.") from None
-        session = await self._reader.first(statement)
-        if session is None:
-            raise HTTPException(
-                404, "There is no such session. A late event may have joined it to another one."
-            )
-        return session
+    async def _session(self, request: Request) -> Row | None:
+        """None where there is no such session, or none any more."""
+        return await self._reader.first(session_by_id(_id_of(request)))
 
     async def _with_neighbours(self, session: Row) -> Found:
         start_ms = unix_ms(session["started_at"])
@@ -165,6 +167,13 @@ class SessionPage:
         assert neighbours is not None, "an aggregate has one row"
         end_ms = neighbours["after_ms"]
         return Found(session, start_ms, journey.LAST_MS if end_ms is None else int(end_ms), neighbours)
+
+
+def _id_of(request: Request) -> str:
+    id = as_uuid(request.path_params["session_id"])
+    if id is None:
+        raise HTTPException(404, "That is not the id of a session.")
+    return id
 
 
 def _restatements(session: Row) -> Statement:

@@ -4,27 +4,50 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pipeline.dashboard.address import LATEST_MS, BadAddress, SessionChoice
+from pipeline.dashboard.address import BadAddress, SessionChoice
+from pipeline.dashboard.asked import (
+    DAYS,
+    Wanted,
+    after_newest,
+    asked,
+    choice_of,
+    first_ms,
+    in_canonical_form,
+    span,
+)
+from pipeline.dashboard.cohorts import FIELD, cohorts
+from pipeline.dashboard.columns import (
+    COLUMNS,
+    COUNTERS,
+    NUMBERS,
+    OFFERED_ORDERS,
+    ORDERED_BY,
+    ORDERS,
+    usual_columns,
+)
 from pipeline.dashboard.page import render
+from pipeline.dashboard.pages.counts import NOT_COUNTED, Counted, counts_beside
+from pipeline.dashboard.pages.export import EXPORTS
 from pipeline.dashboard.reader import Reader, Row
-from pipeline.dashboard.words import iso, unix_ms
-from pipeline.query import saved
+from pipeline.dashboard.words import iso
 from pipeline.query.dimensions import DIMENSIONS, KEYED
 from pipeline.query.filters.json_form import FilterError
 from pipeline.query.filters.text_form import parse, to_text
 from pipeline.query.operations import Ask
-from pipeline.query.sessions import Cursor, PageOfSessions, app_ids, extent, session_page
+from pipeline.query.session_order import SortedPage, SortPlace, sorted_page
+from pipeline.query.sessions import Cursor, PageOfSessions, app_ids, session_page
+
+__all__ = ["DAYS", "EXAMPLES", "PAGE", "SessionsPage", "after_newest", "apps", "field_of", "span"]
 
 PAGE = 50
 _DAY_MS = 86_400_000
-DAYS = 30
-"""Shown where the address names no range, up to the newest session: one of `_RANGES`."""
 _RANGES = (("last day", 1), ("7 days", 7), ("30 days", 30), ("90 days", 90))
 EXAMPLES: Mapping[str, str] = {
     "Crashed after a request had failed": "has http.client.request(http.response.status_code >= 500) then app.crash",
@@ -51,22 +74,6 @@ async def apps(reader: Reader) -> list[str]:
     return [row["app_id"] for row in await reader.rows(app_ids())]
 
 
-class Span(NamedTuple):
-    """When the oldest and the newest session started (Unix ms), and about how many there are; zeros without any."""
-
-    oldest_ms: int
-    newest_ms: int
-    sessions: int
-
-
-async def span(reader: Reader, app: str) -> Span:
-    """Of the sessions of an app; of all apps without one. Reads no session."""
-    found = await reader.first(extent(app))
-    if not found or not int(found["sessions"]):
-        return Span(0, 0, 0)
-    return Span(unix_ms(found["oldest"]), unix_ms(found["newest"]), int(found["sessions"]))
-
-
 class SessionsPage:
     """`/sessions`."""
 
@@ -77,46 +84,49 @@ class SessionsPage:
         """The page; a mistake in the address is told on it, beside what else it says."""
         problem = ""
         try:
-            choice = SessionChoice.of(request.query_params)
+            choice = choice_of(request.query_params)
         except BadAddress as error:
             choice, problem = SessionChoice(app=request.query_params.get("app", "")), str(error)
-        filters, known = await asyncio.gather(
-            self._reader.rows(saved.saved_filters(choice.app)), span(self._reader, choice.app)
-        )
-        text = _text(choice, filters)
-        page = _EMPTY
+        wanted, filters = await asked(self._reader, choice)
+        if request.query_params.get(FIELD) and not problem:
+            try:
+                chosen = await cohorts(self._reader, choice.app, request.query_params)
+                wanted = replace(wanted, text=to_text(chosen.narrowed(parse(choice.filter or ""))))
+            except (BadAddress, FilterError) as error:
+                problem = str(error)
+        page: PageOfSessions | SortedPage = _EMPTY
+        counted = NOT_COUNTED
         if not problem:
             try:
-                page = await self._page(choice, text, known)
-                text = to_text(parse(text))
+                page, counted = await asyncio.gather(self._page(wanted), counts_beside(self._reader, wanted))
+                wanted = replace(wanted, text=in_canonical_form(wanted.text))
             except FilterError as error:
                 problem = f"The filter cannot be read: {error}"
             except ValueError:
-                problem = "That page cannot be found. Begin with the newest sessions."
-        return await self._answer(request, choice, text, page, known, filters, problem)
+                problem = "That page cannot be found. Begin with the first sessions."
+        return await self._answer(request, wanted, page, counted, filters, problem)
 
     async def _answer(
         self,
         request: Request,
-        choice: SessionChoice,
-        text: str,
-        page: PageOfSessions,
-        known: Span,
+        wanted: Wanted,
+        page: PageOfSessions | SortedPage,
+        counted: Counted,
         filters: Sequence[Row],
         problem: str,
     ) -> Response:
-        own = {**choice.first_page().fields(), "filter": text}
-        ranges = _ranges(choice, own, known.newest_ms)
-        older = {**own, "after": str(page.after)} if page.after else None
+        choice, ranges = wanted.choice, _ranges(wanted)
         values: dict[str, Any] = {
             "choice": choice,
-            "filter": text,
+            "filter": wanted.text,
             "sessions": page.rows,
             "apps": await apps(self._reader),
             "filters": filters,
-            "is_default": choice.filter is None and bool(text),
-            "older": older and f"/sessions?{urlencode(older)}",
-            "newest": f"/sessions?{urlencode(own)}",
+            "is_default": choice.filter is None and bool(wanted.text),
+            # With the beginning of the range, which would move on with what comes in.
+            "older": page.after
+            and f"/sessions?{urlencode({**wanted.pinned().fields(), 'after': str(page.after)})}",
+            "newest": wanted.address(),
             "examples": EXAMPLES.items(),
             "vocabulary": _VOCABULARY,
             "ranges": ranges,
@@ -126,55 +136,69 @@ class SessionsPage:
             "problem": problem,
             "start": field_of(choice.start_ms),
             "end": field_of(choice.end_ms),
+            **_list_values(wanted),
+            "counted": counted,
         }
         return render(request, "sessions.html", status=400 if problem else 200, **values)
 
-    async def _page(self, choice: SessionChoice, text: str, known: Span) -> PageOfSessions:
-        after = Cursor.parse(choice.after) if choice.after else None
-        filter = parse(text)
-        # Outside of it there is nothing to look for, day by day.
-        start_ms = max(_start_ms(choice, known.newest_ms), known.oldest_ms)
-        end_ms = min(choice.end_ms or LATEST_MS, known.newest_ms + 1)
+    async def _page(self, wanted: Wanted) -> PageOfSessions | SortedPage:
+        after = wanted.choice.after
+        if not wanted.order.is_newest_first:
+            place = SortPlace.parse(after) if after else None
+            chosen = wanted.chosen()
+            return await self._reader.run(lambda ask: sorted_page(ask, chosen, wanted.order, place, PAGE))
+        cursor = Cursor.parse(after) if after else None
+        app, filter = wanted.choice.app or None, wanted.filter
 
         def read(ask: Ask) -> PageOfSessions:
-            return session_page(
-                ask, choice.app or None, filter, start_ms, end_ms, after, PAGE, stored=known.sessions
-            )
+            span = (wanted.start_ms, wanted.end_ms)
+            return session_page(ask, app, filter, *span, cursor, PAGE, stored=wanted.known.sessions)
 
         return await self._reader.run(read)
 
 
-def _start_ms(choice: SessionChoice, newest_ms: int) -> int:
-    """Where the sessions shown begin: as the address says, or some days before the end that it names, or the newest."""
-    if choice.is_all or choice.start_ms is not None:
-        return choice.start_ms or 0
-    end_ms = after_newest(newest_ms) if choice.end_ms is None else min(choice.end_ms, after_newest(newest_ms))
-    return max(0, end_ms - DAYS * _DAY_MS)
+def _list_values(wanted: Wanted) -> dict[str, Any]:
+    """What the list is told of its columns and its order, and where other orders and the exports are."""
+    choice, order = wanted.choice, str(wanted.order)
+    columns = choice.columns or usual_columns(of_one_app=bool(choice.app))
+    return {
+        "columns": columns,
+        "all_columns": COLUMNS,
+        "numbers": NUMBERS,
+        "counters": COUNTERS,
+        "order": ORDERS[order],
+        "ordered": (ORDERED_BY[wanted.order.by], "descending" if wanted.order.descending else "ascending"),
+        "orders": [
+            (
+                ORDERS[each],
+                wanted.address({"sort": None if each == OFFERED_ORDERS[0] else each}),
+                each == order,
+            )
+            for each in OFFERED_ORDERS
+        ],
+        "hidden": [
+            *((name, text) for name, text in choice.first_page().fields().items() if name != "columns"),
+            *(() if choice.filter is not None else (("filter", wanted.text),)),
+        ],
+        "exports": [
+            (label, f"/export/sessions?{urlencode({**wanted.pinned().fields(), 'format': name})}")
+            for name, label in EXPORTS.items()
+        ],
+    }
 
 
-def after_newest(newest_ms: int) -> int:
-    """The end of a range that has the newest session in it: a whole minute."""
-    return (newest_ms // 60_000 + 1) * 60_000
-
-
-def _ranges(choice: SessionChoice, own: dict[str, str], newest_ms: int) -> list[tuple[str, str, bool]]:
+def _ranges(wanted: Wanted) -> list[tuple[str, str, bool]]:
     """Label, address and whether it is the one shown: up to the newest session, which may be long ago."""
+    choice, newest_ms = wanted.choice, wanted.known.newest_ms
     end_ms = after_newest(newest_ms)
-    rest = {name: value for name, value in own.items() if name not in ("from", "to", "range")}
     found = []
     for label, days in _RANGES:
         start_ms = max(0, end_ms - days * _DAY_MS)
-        is_shown = choice.end_ms is None and not choice.is_all and _start_ms(choice, newest_ms) == start_ms
-        found.append((label, f"/sessions?{urlencode({**rest, 'from': iso(start_ms)})}", is_shown))
-    is_everything = choice.is_all and choice.end_ms is None
-    return [*found, ("everything", f"/sessions?{urlencode({**rest, 'range': 'all'})}", is_everything)]
-
-
-def _text(choice: SessionChoice, filters: Sequence[Row]) -> str:
-    """The filter of the address, or else the one that the app begins with."""
-    if choice.filter is not None:
-        return choice.filter
-    return next((str(each["filter"]) for each in filters if each["is_default"]), "")
+        is_shown = choice.end_ms is None and not choice.is_all and first_ms(choice, newest_ms) == start_ms
+        address = wanted.address({"from": iso(start_ms), "to": None, "range": None})
+        found.append((label, address, is_shown))
+    everything = wanted.address({"from": None, "to": None, "range": "all"})
+    return [*found, ("everything", everything, choice.is_all and choice.end_ms is None)]
 
 
 def field_of(ms: int | None) -> str:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from pipeline.dashboard.page import link, render
 from pipeline.dashboard.pages.sessions import apps
 from pipeline.dashboard.reader import Reader, Row
 from pipeline.query.sessions import Cursor, user_sessions
+from pipeline.query.units import apps_of
 
 PAGE = 60
 _SHORTEST_SHARE = 0.4
@@ -54,10 +55,7 @@ class TimelinePage:
         app, user, device = (query.get(name, "").strip() for name in ("app", "user", "device"))
         values: dict[str, Any] = {"app": app, "user": user, "device": device}
         if not app or bool(user) == bool(device):
-            problem = "Name an app, and either a user or a device." if user or device else ""
-            status = 400 if problem else 200
-            known = await apps(self._reader)
-            return render(request, "whose.html", status=status, apps=known, problem=problem, **values)
+            return await self._whose(request, values)
         try:
             before = Cursor.parse(query["before"]) if query.get("before") else None
         except ValueError:
@@ -71,6 +69,22 @@ class TimelinePage:
             own = {name: value for name, value in values.items() if value}
             older = link("/timeline", **own, before=Cursor.of(dict(shown[-1])))
         return render(request, "timeline.html", groups=stitched(shown), older=older, before=before, **values)
+
+    async def _whose(self, request: Request, values: dict[str, Any]) -> Response:
+        """The form. Who is named without an app is looked for in all: where there is one alone, it leads there."""
+        user, device, found, problem = values["user"], values["device"], [], ""
+        if user and device:
+            problem = "Name either a user or a device."
+        elif user or device:
+            rows = await self._reader.rows(apps_of(user_id=user, device_id=device))
+            found = [(row["app_id"], link("/timeline", **{**values, "app": row["app_id"]})) for row in rows]
+            if len(found) == 1:
+                return RedirectResponse(found[0][1], 303)
+            problem = "" if found else f"No app has a session of this {'user' if user else 'device'}."
+        status, known = 400 if user and device else 200, await apps(self._reader)
+        return render(
+            request, "whose.html", status=status, apps=known, problem=problem, found=found, **values
+        )
 
 
 def stitched(newest_first: Sequence[Row]) -> list[StitchedStrip]:

@@ -28,9 +28,13 @@ TYPES = ("ux.session", "ux.session_part")
 _KNOWN_AT_START = (
     "emb.type", "emb.state", "emb.cold_start", "emb.session_part_id", "emb.session_part_number", "emb.session_number",
     "emb.session_start_type", "emb.session_part_start_reason", "emb.user_session_id", "emb.user_session_number",
-    "emb.user_session_part_index", "emb.user_session_start_ts", "session.id", "session.previous_id",
+    "emb.user_session_part_index", "emb.user_session_part_number", "emb.user_session_start_ts", "session.id",
+    "session.previous_id",
 )  # fmt: skip
 """A snapshot of the part has these as its end has them: a start says the same whichever of the two it is read from."""
+
+_INDEXES = ("emb.user_session_part_index", "emb.user_session_part_number")
+"""Of a part within its user session, from 1; the second is what SDKs said while user sessions were new."""
 
 
 class LifecycleWords(NamedTuple):
@@ -70,10 +74,9 @@ def _start(span: EmbraceSpan, session: str, platform: LifecycleWords) -> list[Em
         return [EmbraceFact(span.id(".s"), span.start_ns, name, attributes, session)]
     # Within a user session the screen alone begins a part: the app came to the front. The first part of one may go on
     # from the part before, whose user session had lasted for too long; it is seen, and was perhaps before.
-    is_shown_anew = is_cold or (
-        text(span.attributes, "emb.session_start_type") == "state"
-        and text(span.attributes, "emb.user_session_part_index") not in ("", "1")
-    )
+    index = text(span.attributes, *_INDEXES)
+    is_by_screen = platform is APPLE or text(span.attributes, "emb.session_start_type") == "state"
+    is_shown_anew = is_cold or (is_by_screen and index not in ("", "1"))
     attributes = {platform.attribute: platform.started if is_shown_anew else platform.shown, **own(known)}
     facts = [EmbraceFact(span.id(".s"), span.start_ns, "device.app.lifecycle", attributes, session)]
     if is_cold:

@@ -13,6 +13,7 @@ from pipeline.formats.limits import MAX_REPEATED_CHARS
 from pipeline.formats.options import Options
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.formats.translation import Sender
+from pipeline.formats.user_agent import with_browser
 
 _PARTS = ("sdk", "app", "user", "browser", "os", "device", "page", "session", "view", "k6")
 _RESOURCE = {
@@ -23,6 +24,8 @@ _RESOURCE = {
     "sdk.name": "telemetry.sdk.name",
     "sdk.version": "telemetry.sdk.version",
     "browser.userAgent": "user_agent.original",
+    "browser.name": "user_agent.name",
+    "browser.version": "user_agent.version",
     "os.detail": "os.description",
     "device.model_identifier": "device.model.identifier",
     "device.model_name": "device.model.name",
@@ -69,7 +72,7 @@ def read_meta(meta: Any, session_told: str, options: Options) -> FaroMeta | Reje
     if isinstance(device_id, Rejected):
         return device_id
     is_of_session = not parts["app"].get("installationId")
-    resource = canonical_resource(orjson.dumps(dict(_resource(parts))))
+    resource = canonical_resource(orjson.dumps(with_browser(dict(_resource(parts)))))
     user = canonical_user(orjson.dumps(_user(parts["user"], options.personal)))
     for text in (resource, user):
         if isinstance(text, Rejected):

@@ -109,7 +109,7 @@ def add_log(record: LogRecord, context: Context, place: int, outgoing: list[Tran
     sender, session_id = who.of_record(attributes, is_special)
     id_ = _own_id(attributes) if is_special else ""
     source = name = name if name and not is_special else source_name(record)
-    rule = rule_of(source)
+    rule = rule_of(source, attributes)
     said_json = canonical(attributes)
     if rule is not None and not id_:
         id_ = _id_of_log(record, source, sender, time_ms)
@@ -125,7 +125,7 @@ def add_log(record: LogRecord, context: Context, place: int, outgoing: list[Tran
         said_json = canonical(attributes)
     if is_special:
         said_json = _marked(attributes, sender, context)
-    beside = context.beside(trace_id, span_id)
+    beside = context.beside(trace_id, span_id) if trace_id or span_id else context.scope_json
     if severity:
         beside += b',"severity_number":%d' % severity
     if severity_text:

@@ -17,6 +17,7 @@ from pipeline.formats.otlp.ids import fitting
 from pipeline.formats.otlp.message import Attributes
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.formats.translation import Sender
+from pipeline.formats.user_agent import with_browser
 
 DEVICE_ID = "app.installation.id"
 SESSION_ID = "session.id"
@@ -97,6 +98,8 @@ class ResourceIdentity:
             options.otlp_session_devices == "browsers" and self.is_browser
         )
         self._attributes = _native(attributes)
+        if self.is_browser:
+            self._attributes = with_browser(self._attributes)
         self._resource = _canonical(self._attributes)
         user, _ = _user({}, self._of_user, False)
         self._earlier: dict[tuple[str, ...], str] = {}

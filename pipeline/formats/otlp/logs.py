@@ -58,9 +58,12 @@ def is_known(name: str) -> bool:
     return name in RULES or name in PLAIN
 
 
-def rule_of(name: str) -> Rule | None:
-    """What is to be done with an event of this name; None if nothing is."""
+def rule_of(name: str, attributes: Attributes) -> Rule | None:
+    """What is to be done with an event of this name and these attributes; None if nothing is."""
     rule = RULES.get(name)
+    if name in _ONLY_WITH and _ONLY_WITH[name].isdisjoint(attributes):
+        # Most records are of these, and the rule would leave them as they are.
+        return None
     if rule is None:
         if name.startswith(_METRICKIT):
             return _metrickit
@@ -71,7 +74,7 @@ def rule_of(name: str) -> Rule | None:
 
 def native_name(name: str, attributes: Attributes, said: Said) -> str:
     """The native name of what was sent under this one; the attributes get what the native format asks for."""
-    rule = rule_of(name)
+    rule = rule_of(name, attributes)
     native = rule(attributes, said) if rule else name
     if native != name:
         attributes[SOURCE_NAME] = name
@@ -191,6 +194,12 @@ def _metrickit(attributes: Attributes, said: Said) -> str:
 def _named_log(attributes: Attributes, said: Said) -> str:
     return "log"
 
+
+_ONLY_WITH = {
+    "device.app.lifecycle": frozenset(_OLD_STATES),
+    "app.screen.view": frozenset(_SCREEN_NAMES[1:]),
+}
+"""Older names of attributes, without which the rules of these events leave them as they are."""
 
 RULES: dict[str, Rule] = {
     "session.end": _session_end,

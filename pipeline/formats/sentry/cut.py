@@ -80,7 +80,7 @@ def _lines_of(some: Sequence[SentrySource]) -> bytes:
     name = "spans" if one.type == "transaction" else "items"
     listed = one.read.tree.get(name) if one.read is not None else None
     kept = [each.within.at for each in some if each.within is not None]
-    if one.read is None or one.type not in ("transaction", "log") or not isinstance(listed, list):
+    if one.read is None or one.type not in ("transaction", "log", "span") or not isinstance(listed, list):
         return one.lines
     if len(kept) == len(listed):
         return one.lines

@@ -17,19 +17,21 @@ from pipeline.formats.rejected import Reason, Rejected
 from pipeline.formats.rfc3339 import unix_time
 from pipeline.formats.sentry import items as of_items
 from pipeline.formats.sentry import sessions
+from pipeline.formats.sentry import streamed as of_streamed
 from pipeline.formats.sentry.cut import KnownOfItems, SentrySource, Within, cut_out, known_of
 from pipeline.formats.sentry.lines import ItemLines, read_lines
 from pipeline.formats.sentry.sender import SentrySdk, sdk_of, sender_of, session_id_of
 from pipeline.formats.sentry.sessions import SentryFact, ToldByEvents
 from pipeline.formats.translation import Draft, Sender, Translation
 
-_EVENT, _TRANSACTION, _LOG, _AGGREGATES = "event", "transaction", "log", "sessions"
-_READ = (sessions.TYPE, _EVENT, _TRANSACTION, _LOG)
+_EVENT, _TRANSACTION, _LOG, _SPAN, _AGGREGATES = "event", "transaction", "log", "span", "sessions"
+_READ = (sessions.TYPE, _EVENT, _TRANSACTION, _LOG, _SPAN)
 """Items that are taken. All others are passed over, but for aggregates, which would be sessions that nobody sees."""
 _OF_EVENTS = ("contexts.device.id", "tags[session.id]")
 _NAMED_BY = {
     sessions.TYPE: ("did", "sid"),
     _LOG: ("attributes[device.id]", "attributes[session.id]"),
+    _SPAN: ("attributes[device.id]", "attributes[session.id]"),
 }
 """The fields in which an item could name its device, in an app and in a browser."""
 _LEVELS = 3
@@ -188,6 +190,13 @@ def _facts_of(
             request = of_items.request_fact(span) if isinstance(span, dict) else None
             if request is not None:
                 yield f"{path}.spans[{number}]", tree, request, Within("spans", number)
+    elif payload.type == _SPAN:
+        # One alone, without a list, is a measurement (before version 11 of the SDK).
+        streamed = tree.get("items")
+        for number, span in enumerate(streamed if isinstance(streamed, list) else ()):
+            streamed_fact = of_streamed.streamed_fact(span) if isinstance(span, dict) else None
+            if streamed_fact is not None:
+                yield f"{path}.items[{number}]", _as_payload(span), streamed_fact, Within("items", number)
     else:
         logs = tree.get("items")
         for number, log in enumerate(logs if isinstance(logs, list) else [tree]):
@@ -196,15 +205,16 @@ def _facts_of(
                 yield f"{path}.items[{number}]", _as_payload(log), of_items.log_fact(log), within
 
 
-def _as_payload(log: Mapping[str, Any]) -> dict[str, Any]:
-    """What the attributes of a log say of whose it is, as the payload of an event has it."""
-    said = of_items.log_attributes(log)
+def _as_payload(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What the attributes of a log or a span say of whose it is, as the payload of an event or a session has it."""
+    said = of_items.typed_attributes(told)
     return {
         "release": said.get("sentry.release"),
         "environment": said.get("sentry.environment"),
         "user": {"id": said.get("user.id")},
         "tags": {"session.id": said.get("session.id")},
         "contexts": {"device": {"id": said.get("device.id")}},
+        "attrs": {"user_agent": said.get("user_agent.original")},
     }
 
 

@@ -25,8 +25,9 @@ _SEVERITIES = {
 """OpenTelemetry's numbers for Sentry's levels."""
 _OF_SENDER = ("sentry.release", "sentry.environment", "session.id", "device.id", "user.id")
 """Attributes of a log that say whose it is."""
-_VIEWS = ("navigation", "pageload")
-_HTTP = "http.client"
+_PERSONAL = ("user.email", "user.name", "user.ip_address")
+VIEWS = ("navigation", "pageload")
+HTTP = "http.client"
 
 
 def told_by(events: Iterator[Mapping[str, Any]], sdk: SentrySdk) -> ToldByEvents:
@@ -59,7 +60,7 @@ def transaction_fact(transaction: Mapping[str, Any]) -> SentryFact:
     attributes.update(_of_span(trace, transaction))
     name = "span"
     named = transaction.get("transaction")
-    if operation in _VIEWS:
+    if operation in VIEWS:
         name = "app.screen.view"
         if isinstance(named, str) and named:
             attributes["app.screen.name"] = named
@@ -72,7 +73,7 @@ def transaction_fact(transaction: Mapping[str, Any]) -> SentryFact:
 
 def request_fact(span: Mapping[str, Any]) -> SentryFact | None:
     """A request that the app made; None for spans of all other kinds."""
-    if span.get("op") != _HTTP:
+    if span.get("op") != HTTP:
         return None
     data = _mapping(span.get("data"))
     attributes = _of_span(span, span)
@@ -107,7 +108,7 @@ def request_fact(span: Mapping[str, Any]) -> SentryFact | None:
 
 def log_fact(log: Mapping[str, Any]) -> SentryFact:
     """A line of a log; it has no id."""
-    said = log_attributes(log)
+    said = typed_attributes(log)
     attributes = {key: value for key, value in said.items() if key not in _OF_SENDER} | _severity(
         log.get("level")
     )
@@ -119,12 +120,13 @@ def log_fact(log: Mapping[str, Any]) -> SentryFact:
     return SentryFact("", "log", log.get("timestamp"), "timestamp", attributes)
 
 
-def log_attributes(log: Mapping[str, Any]) -> dict[str, Any]:
-    """The attributes of a log, without the types that are told beside their values, and without what is personal."""
+def typed_attributes(told: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes of a log or a streamed span, without the types that are told beside their values, and without what
+    is personal."""
     return {
         key: value
-        for key, typed in _mapping(log.get("attributes")).items()
-        if (value := _mapping(typed).get("value")) is not None and key not in ("user.email", "user.name")
+        for key, typed in _mapping(told.get("attributes")).items()
+        if (value := _mapping(typed).get("value")) is not None and key not in _PERSONAL
     }
 
 

@@ -13,6 +13,7 @@ from pipeline.formats.identity import canonical_resource, canonical_user
 from pipeline.formats.kept_header import KeptHeader
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.formats.translation import Sender
+from pipeline.formats.user_agent import with_browser
 
 PROJECT_HEADER = "x-sentry-project"
 """Of a record: the project in the path of the request, which is not in the envelope."""
@@ -40,8 +41,8 @@ _CONTEXTS = {
     ("device", "manufacturer"): "device.manufacturer",
     ("device", "model"): "device.model.identifier",
     ("device", "arch"): "host.arch",
-    ("browser", "name"): "browser.name",
-    ("browser", "version"): "browser.version",
+    ("browser", "name"): "user_agent.name",
+    ("browser", "version"): "user_agent.version",
 }
 
 
@@ -56,6 +57,8 @@ class SentrySdk(NamedTuple):
     """Of the session that the envelope has an update of, its 32 hexadecimal digits; empty if it has none."""
     distinct_id: str
     """`did` of that session."""
+    app_id: str
+    """The app that the project is by the operator's choice; empty where nothing is chosen."""
     release: str
     environment: str
     personal: bool
@@ -79,12 +82,14 @@ def sdk_of(header: Mapping[str, Any], beside: Beside, session: Mapping[str, Any]
     traced = dict(trace) if isinstance(trace, dict) else {}
     attrs = session.get("attrs")
     said = dict(attrs) if isinstance(attrs, dict) else {}
+    project = PROJECT.told(beside) or _text(dsn).rpartition("/")[2]
     return SentrySdk(
         _shared(told.get("name")),
         _shared(told.get("version")),
-        PROJECT.told(beside) or _text(dsn).rpartition("/")[2],
+        project,
         session_id_of(session.get("sid")),
         _text(session.get("did")),
+        dict(beside.options.sentry_apps).get(project, ""),
         _shared(said.get("release")) or _shared(traced.get("release")),
         _shared(said.get("environment")) or _shared(traced.get("environment")),
         beside.options.personal,
@@ -104,7 +109,7 @@ def sender_of(
     `named_by` are the fields in which it could name its device, in an app and in a browser.
     """
     release = _text(payload.get("release")) or sdk.release
-    app_id = _app_id(release, sdk.project, path)
+    app_id = sdk.app_id or _app_id(release, sdk.project, path)
     if isinstance(app_id, Rejected):
         return app_id
     contexts = payload.get("contexts")
@@ -146,18 +151,27 @@ def _app_id(release: str, project: str, path: str) -> str | Rejected:
 
 def _resource(sdk: SentrySdk, payload: Mapping[str, Any], release: str, contexts: Any) -> dict[str, Any]:
     version, _, build = release.rpartition("@")[2].partition("+")
-    attrs = payload.get("attrs")
     facts = {
         "service.version": version,
         "app.build_id": build,
         "deployment.environment.name": _text(payload.get("environment")) or sdk.environment,
         "telemetry.sdk.name": sdk.name,
         "telemetry.sdk.version": sdk.version,
-        "user_agent.original": attrs.get("user_agent") if isinstance(attrs, dict) else None,
+        "user_agent.original": _user_agent(payload),
     }
     for (context, field), name in _CONTEXTS.items():
         facts[name] = _context(contexts, context).get(field)
-    return {name: value for name, value in facts.items() if isinstance(value, str) and value}
+    return with_browser({name: value for name, value in facts.items() if isinstance(value, str) and value})
+
+
+def _user_agent(payload: Mapping[str, Any]) -> Any:
+    """Sessions, logs and spans have it among their attributes, events and transactions in their request."""
+    for part, name, field in (("attrs", "", "user_agent"), ("request", "headers", "User-Agent")):
+        told = payload.get(part)
+        said = told.get(name) if name and isinstance(told, dict) else told
+        if isinstance(said, dict) and said.get(field):
+            return said[field]
+    return None
 
 
 def _user(sdk: SentrySdk, payload: Mapping[str, Any], device_id: str) -> dict[str, Any]:

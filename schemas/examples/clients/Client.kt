@@ -5,24 +5,26 @@ import java.io.IOException
 import java.util.UUID
 import java.util.concurrent.Executors
 import java.util.concurrent.TimeUnit
+import okhttp3.HttpUrl.Companion.toHttpUrl
 import okhttp3.MediaType.Companion.toMediaType
 import okhttp3.OkHttpClient
 import okhttp3.Request
 import okhttp3.RequestBody.Companion.toRequestBody
-import org.json.JSONArray
+import org.json.JSONException
 import org.json.JSONObject
 
 class Client(
-    private val url: String, // https://collector.example.org/v1/events
+    url: String, // https://collector.example.org/v1/events
     private val key: String?, // of the app
     private val appId: String,
     private val deviceId: String, // one for an installation: keep it in SharedPreferences
     private val resource: JSONObject,
-    private val onError: (reason: String, events: List<JSONObject>) -> Unit,
+    private val onError: (reason: String, events: List<String>) -> Unit, // called by a thread of the client's own
 ) {
+    private val address = url.toHttpUrl() // throws at once where it is none
     private val http = OkHttpClient()
     private val worker = Executors.newSingleThreadScheduledExecutor()
-    private val waiting = ArrayDeque<JSONObject>() // touched by the worker alone
+    private val waiting = ArrayDeque<String>() // events as JSON; touched by the worker alone
     private var seq = 0L
     private var notBeforeMs = 0L
     private var pauseMs = 1_000L
@@ -32,16 +34,19 @@ class Client(
         worker.scheduleWithFixedDelay(::flush, 5, 5, TimeUnit.SECONDS)
     }
 
-    /** The id is made here, once: whatever is sent again carries it again. */
+    /** Id and time are made here, once: whatever is sent again carries them again. */
     fun send(name: String, attributes: Map<String, Any> = emptyMap()) {
-        val event = JSONObject()
-            .put("id", UUID.randomUUID().toString())
-            .put("name", name)
-            .put("time", System.currentTimeMillis())
-            .put("attributes", JSONObject(attributes))
+        val id = UUID.randomUUID().toString()
+        val time = System.currentTimeMillis()
         worker.execute {
-            event.put("seq", ++seq)
-            if (waiting.size >= MAX_WAITING) onError("queue_full", listOf(event)) else waiting.addLast(event)
+            val event = try {
+                // On Android toString() gives null for what is no JSON (NaN), and does not throw.
+                JSONObject().put("id", id).put("name", name).put("time", time).put("seq", ++seq)
+                    .put("attributes", JSONObject(attributes)).toString() as String?
+            } catch (_: JSONException) { null }
+            if (event == null) onError("not_json", listOf(name))
+            else if (waiting.size >= MAX_WAITING) onError("queue_full", listOf(event))
+            else waiting.addLast(event)
         }
     }
 
@@ -52,12 +57,12 @@ class Client(
     private fun flush() {
         if (waiting.isEmpty() || System.currentTimeMillis() < notBeforeMs) return
         val batch = take()
-        val body = JSONObject()
-            .put("v", 1).put("app_id", appId).put("device_id", deviceId)
+        val head = JSONObject()
+            .put("v", 1).put("app_id", appId).put("device_id", deviceId).put("resource", resource)
             .put("sent_at", System.currentTimeMillis()) // of this attempt: by it a wrong clock is corrected
-            .put("resource", resource).put("events", JSONArray(batch))
-        userId?.let { body.put("user", JSONObject().put("id", it)) }
-        val request = Request.Builder().url(url).post(body.toString().toRequestBody(JSON))
+        userId?.let { head.put("user", JSONObject().put("id", it)) }
+        val body = batch.joinToString(",", head.toString().dropLast(1) + ",\"events\":[", "]}")
+        val request = Request.Builder().url(address).post(body.toRequestBody(JSON))
         key?.let { request.header("Authorization", "Bearer $it") }
         try {
             http.newCall(request.build()).execute().use { answer ->
@@ -76,18 +81,18 @@ class Client(
         }
     }
 
-    private fun take(): List<JSONObject> {
-        val batch = mutableListOf<JSONObject>()
+    private fun take(): List<String> {
+        val batch = mutableListOf<String>()
         var bytes = 0
         while (waiting.isNotEmpty() && batch.size < 500) {
-            bytes += waiting.first().toString().toByteArray().size + 1
+            bytes += waiting.first().toByteArray().size + 1
             if (batch.isNotEmpty() && bytes > MAX_BYTES) break
             batch += waiting.removeFirst()
         }
         return batch
     }
 
-    private fun again(batch: List<JSONObject>, afterMs: Long) {
+    private fun again(batch: List<String>, afterMs: Long) {
         batch.asReversed().forEach(waiting::addFirst)
         notBeforeMs = System.currentTimeMillis() + maxOf(afterMs, (pauseMs * (0.5 + Math.random())).toLong())
         pauseMs = minOf(pauseMs * 2, 60_000)

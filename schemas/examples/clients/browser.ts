@@ -17,6 +17,11 @@ const MAX_BYTES = 500_000 // half of what a record may have
 const MAX_WAITING = 5_000 // of this client; beyond, the newest are dropped and told
 const BEACON_BYTES = 60_000 // what a page that goes away may still send
 
+// crypto.randomUUID is there on https and localhost alone.
+function newId(): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('')
+}
+
 export class Client {
   private waiting: Event_[] = []
   private seq = 0
@@ -36,13 +41,14 @@ export class Client {
 
   // The id is made here, once: whatever is sent again carries it again.
   send(name: string, attributes?: Attributes): void {
-    const event = { id: crypto.randomUUID(), name, time: Date.now(), seq: ++this.seq, attributes }
+    const event = { id: newId(), name, time: Date.now(), seq: ++this.seq, attributes }
     if (this.waiting.length >= MAX_WAITING) this.options.onError?.('queue_full', [event])
     else this.waiting.push(event)
   }
 
   async flush(leaving = false): Promise<void> {
-    if (this.sending || !this.waiting.length) return
+    // A page that goes away does not wait for the answer to another request: there may be no later.
+    if ((this.sending && !leaving) || !this.waiting.length) return
     this.sending = true
     const batch = this.take(leaving ? BEACON_BYTES : MAX_BYTES)
     try {

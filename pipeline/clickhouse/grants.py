@@ -1,0 +1,41 @@
+"""What this user is granted in ClickHouse, as the server itself says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import orjson
+
+from pipeline.clickhouse.store import StatementFailed, Store
+
+_NO_SUCH_STATEMENT = 62
+"""SYNTAX_ERROR: a server from before `CHECK GRANT`."""
+
+
+def missing_grants(store: Store, fills: Iterable[str]) -> list[str] | None:
+    """What this user lacks of what it takes to read everything and to insert into the tables `fills`, as
+    `INSERT ON db.table`; None if the server does not say.
+
+    Blocks. Raises what the store raises.
+    """
+    wanted = ["SELECT ON {database}.*", *(f"INSERT ON {{database}}.{table}" for table in fills)]
+    database = "`" + store.database.replace("\\", "\\\\").replace("`", "\\`") + "`"
+    lacking = []
+    for grant in wanted:
+        try:
+            # It takes no FORMAT.
+            answer = store.query(f"CHECK GRANT {grant.format(database=database)}", format="")
+        except StatementFailed as error:
+            if getattr(error.__cause__, "code", None) == _NO_SUCH_STATEMENT:
+                return None
+            raise
+        if answer.strip() != b"1":
+            lacking.append(grant.format(database=store.database))
+    return lacking
+
+
+def server_version_and_clock(store: Store) -> tuple[str, int]:
+    """The version of the server, and its clock in Unix milliseconds. Blocks. Raises what the store raises."""
+    answer = store.query("SELECT version() AS version, toUnixTimestamp64Milli(now64(3)) AS now_ms")
+    row = orjson.loads(answer)
+    return row["version"], int(row["now_ms"])

@@ -1,0 +1,288 @@
+"""`check`: whether a worker could run with these settings, before one is started. One line for each thing looked at."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator
+from enum import StrEnum
+from typing import Annotated, NamedTuple
+
+import orjson
+import typer
+
+from pipeline import topics, wiring
+from pipeline.clickhouse.grants import missing_grants, server_version_and_clock
+from pipeline.clickhouse.migrations import pending
+from pipeline.clickhouse.store import Store
+from pipeline.commands.failure import CommandFailed
+from pipeline.errors import PipelineError
+from pipeline.kafka.allowed import Allowed, allowed
+from pipeline.kafka.topic_identity import TopicMadeAnew
+from pipeline.kafka.topic_ids import ids_of
+from pipeline.kafka.topic_settings import settings_of_topics
+from pipeline.kafka.waiting import require_broker
+from pipeline.roles.known_topics import known_topics, made_anew
+from pipeline.roles.rights import CLUSTER, GROUP, THE_CLUSTER, TOPIC, TRANSACTIONAL_ID, Right, rights
+from pipeline.roles.topology import ROLES, plan
+from pipeline.settings import InvalidSettings, Settings
+from pipeline.storage.columns import TABLES
+
+_CLOCKS_APART_MS = 5_000
+"""A server whose clock is that far from ours is told of: what comes when is decided by clocks."""
+_UNKNOWN_DATABASE = 81
+_FILLED = (*TABLES, "topic_ids")
+"""Tables that the sink inserts into; whoever else asks ClickHouse reads."""
+
+
+class Program(StrEnum):
+    """Whose needs are looked at."""
+
+    all = "all"
+    sessionizer = "sessionizer"
+    sink = "sink"
+    router = "router"
+    receive = "receive"
+    operator = "operator"
+    rebuild = "rebuild"
+    dashboard = "dashboard"
+
+
+class Outcome(StrEnum):
+    """What a line comes to."""
+
+    ok = "ok"
+    warning = "warning"
+    """It runs, but not as it was meant to."""
+    fault = "fault"
+    """It could not run."""
+
+
+class Checked(NamedTuple):
+    """A line."""
+
+    verdict: Outcome
+    what: str
+    says: str
+
+
+def check(
+    role: Annotated[
+        Program, typer.Option(help="Whose needs to look at; all: those of every worker.")
+    ] = Program.all,
+    format: Annotated[str, typer.Option(help="text, or json for programs.")] = "text",
+) -> None:
+    """Look at settings, Kafka and ClickHouse as a worker would need them: one line each.
+
+    Exits with 1 if a worker could not run. Nothing is made or changed.
+    """
+    if format not in ("text", "json"):
+        raise CommandFailed(f"--format {format}: use one of text, json")
+    found: list[Checked] = []
+    for finding in _findings(role):
+        found.append(finding)
+        if format == "text":
+            print(f"{finding.verdict:8}{finding.what:20}{finding.says}", flush=True)
+    if format == "json":
+        lines = [{"verdict": line.verdict, "what": line.what, "says": line.says} for line in found]
+        print(orjson.dumps({"role": role, "checks": lines}).decode())
+    faults = [finding.what for finding in found if finding.verdict is Outcome.fault]
+    if faults:
+        raise CommandFailed(f"it could not run: {', '.join(faults)}")
+
+
+def _findings(program: Program) -> Iterator[Checked]:
+    try:
+        settings = wiring.settings()
+    except InvalidSettings as error:
+        yield Checked(Outcome.fault, "settings", str(error).removeprefix("settings: "))
+        return
+    yield Checked(Outcome.ok, "settings", "all can be used")
+    store = wiring.store(settings)
+    try:
+        yield from _of_clickhouse(store, program)
+        yield from asyncio.run(_collected(_of_kafka(settings, store, program)))
+    finally:
+        store.close()
+
+
+async def _collected(findings: AsyncIterator[Checked]) -> list[Checked]:
+    return [finding async for finding in findings]
+
+
+def _of_clickhouse(store: Store, program: Program) -> Iterator[Checked]:
+    if program not in (Program.all, Program.sink, Program.dashboard, Program.operator, Program.rebuild):
+        return
+    try:
+        version, now_ms = server_version_and_clock(store)
+    except PipelineError as error:
+        if getattr(error.__cause__, "code", None) != _UNKNOWN_DATABASE:
+            yield Checked(Outcome.fault, "clickhouse login", str(error))
+            return
+        says = f"database {store.database} does not exist: run `session-pipeline migrate`"
+        yield Checked(Outcome.fault, "clickhouse schema", says)
+        return
+    yield Checked(Outcome.ok, "clickhouse login", f"version {version}")
+    apart_ms = now_ms - time.time() * 1_000
+    if abs(apart_ms) > _CLOCKS_APART_MS:
+        ahead = "ahead of" if apart_ms > 0 else "behind"
+        says = f"its clock is {abs(apart_ms) / 1_000:.0f} s {ahead} this machine's: set both by NTP"
+        yield Checked(Outcome.warning, "clickhouse clock", says)
+    try:
+        missing = pending(store)
+        says = f"lacks {', '.join(missing)}: run `session-pipeline migrate`"
+        yield Checked(
+            Outcome.fault if missing else Outcome.ok, "clickhouse schema", says if missing else "up to date"
+        )
+        lacking = missing_grants(store, _FILLED if program in (Program.all, Program.sink) else ())
+    except PipelineError as error:
+        yield Checked(Outcome.fault, "clickhouse schema", str(error))
+        return
+    if lacking is None:
+        yield Checked(
+            Outcome.warning, "clickhouse grants", "not known: this server does not answer CHECK GRANT"
+        )
+    elif lacking:
+        yield Checked(Outcome.fault, "clickhouse grants", f"GRANT {'; GRANT '.join(lacking)} to this user")
+    else:
+        yield Checked(Outcome.ok, "clickhouse grants", "all that are needed")
+
+
+async def _of_kafka(settings: Settings, store: Store, program: Program) -> AsyncIterator[Checked]:
+    if program is Program.dashboard:
+        return
+    connection = wiring.connection(settings)
+    try:
+        await require_broker(connection)
+    except PipelineError as error:
+        yield Checked(Outcome.fault, "kafka login", str(error))
+        return
+    login = f"as {connection.username}" if connection.sasl else "without a user"
+    yield Checked(Outcome.ok, "kafka login", f"{connection.bootstrap}, {login}, {connection.security}")
+    needed = _needed(program)
+    try:
+        may = await allowed(
+            connection,
+            [right.name for right in needed if right.resource == TOPIC],
+            [right.name for right in needed if right.resource == GROUP],
+            [f"{right.name}0" for right in needed if right.resource == TRANSACTIONAL_ID],
+        )
+        for finding in (*_topics(settings, needed, may), *_rights(needed, may)):
+            yield finding
+        async for finding in _topics_as_made(settings, store, needed):
+            yield finding
+    except PipelineError as error:
+        yield Checked(Outcome.fault, "kafka", str(error))
+
+
+def _needed(program: Program) -> list[Right]:
+    """The rights of a program, those on one resource as one."""
+    users = ROLES if program is Program.all else (program.value,)
+    merged: dict[tuple[str, str, bool], tuple[str, ...]] = {}
+    for right in (right for user in users for right in rights(user)):
+        place = (right.resource, right.name, right.is_prefix)
+        merged[place] = tuple(dict.fromkeys((*merged.get(place, ()), *right.operations)))
+    return [
+        Right(resource, name, operations, prefix) for (resource, name, prefix), operations in merged.items()
+    ]
+
+
+def _topics(settings: Settings, needed: Iterable[Right], may: Allowed) -> Iterator[Checked]:
+    """That they exist, with as many partitions as the settings say."""
+    names = [right.name for right in needed if right.resource == TOPIC]
+    made = plan(settings.partitions, settings.topic_retention_ms)
+    other = {
+        name: count for name, count in may.partitions.items() if name in names and count != made[name][0]
+    }
+    for name, count in other.items():
+        remedy = f"set it to {count}, or see deploy/runbook.md for more partitions"
+        if name == topics.ERASURES:
+            remedy = "it has one, whatever that is: make it anew, once nobody needs what is in it"
+        says = f"{name} has {count} partitions, PIPELINE_PARTITIONS is {settings.partitions}: {remedy}"
+        yield Checked(Outcome.fault, "kafka topics", says)
+    # One that this user may not see looks as if it were not there; its rights are told of below.
+    absent = [name for name in names if name not in may.partitions and name not in may.topics]
+    if absent and may.cluster is not None and "Create" not in may.cluster:
+        says = (
+            f"{', '.join(absent)} do not exist, nor may this user make them: run `session-pipeline migrate` as one "
+            "who may"
+        )
+        yield Checked(Outcome.fault, "kafka topics", says)
+    elif absent:
+        yield Checked(
+            Outcome.warning,
+            "kafka topics",
+            f"{', '.join(absent)} do not exist yet: a worker makes them if its user may",
+        )
+    elif not other:
+        says = f"all {len(names)} exist, those of devices with {settings.partitions} partitions"
+        yield Checked(Outcome.ok, "kafka topics", says)
+
+
+def _rights(needed: Iterable[Right], may: Allowed) -> Iterator[Checked]:
+    """That this user may do what it has to."""
+    lacking, unknown = [], 0
+    for right in needed:
+        operations = _operations(right, may)
+        if operations is None:
+            unknown += 1
+            continue
+        missing = [name for name in right.operations if name not in operations]
+        if missing:
+            lacking.append(
+                f"{' and '.join(missing)} on {right.resource} {right.name}{'*' if right.is_prefix else ''}"
+            )
+    if lacking:
+        yield Checked(
+            Outcome.fault, "kafka rights", f"this user lacks {'; '.join(lacking)} (deploy/KAFKA-RIGHTS.md)"
+        )
+    elif unknown:
+        yield Checked(
+            Outcome.ok,
+            "kafka rights",
+            f"this broker does not tell {unknown} of them; none is known to be missing",
+        )
+    else:
+        yield Checked(Outcome.ok, "kafka rights", "all that are needed")
+
+
+def _operations(right: Right, may: Allowed) -> frozenset[str] | None:
+    if right.resource == CLUSTER:
+        assert right.name == THE_CLUSTER
+        return may.cluster
+    if right.resource == TRANSACTIONAL_ID:
+        return may.transactional_ids[f"{right.name}0"]
+    return (may.topics if right.resource == TOPIC else may.groups).get(right.name)
+
+
+async def _topics_as_made(
+    settings: Settings, store: Store, needed: Iterable[Right]
+) -> AsyncIterator[Checked]:
+    """That topics are set up as `migrate` does, and are those whose rows are stored."""
+    connection = wiring.connection(settings)
+    names = [right.name for right in needed if right.resource == TOPIC]
+    found = await settings_of_topics(connection, names)
+    made = plan(settings.partitions, settings.topic_retention_ms)
+    different: dict[tuple[str, str, str], list[str]] = {}
+    for topic in names:
+        for name, value in made[topic][1].items() if topic in found else ():
+            if (now := found[topic].get(name, "not known")) != value:
+                different.setdefault((name, now, value), []).append(topic)
+    if different:
+        says = "; ".join(
+            f"{name} is {now}, not {value}, of {', '.join(some)}"
+            for (name, now, value), some in different.items()
+        )
+        yield Checked(Outcome.warning, "kafka topic set-up", f"{says}: change it there if it was not meant")
+    elif found:
+        yield Checked(
+            Outcome.ok, "kafka topic set-up", f"as `migrate` makes them, {len(found)} of {len(names)} seen"
+        )
+    try:
+        known = await asyncio.to_thread(known_topics, store)
+    except PipelineError:
+        # What is wrong with ClickHouse has been told, or this program has nothing to do with it.
+        return
+    ids = await ids_of(connection, names)
+    for topic, was, now in made_anew(known, ids, settings.offset_base):
+        yield Checked(Outcome.fault, "kafka topics", str(TopicMadeAnew.by_id(topic, was, now)))

@@ -1,0 +1,127 @@
+"""Which sessions an address asks for: with the app's default filter, and a range where it names none."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+from starlette.datastructures import QueryParams
+
+from pipeline.dashboard.address import LATEST_MS, SessionChoice
+from pipeline.dashboard.reader import Reader, Row
+from pipeline.dashboard.words import iso, unix_ms
+from pipeline.query import saved
+from pipeline.query.filters.json_form import Filter
+from pipeline.query.filters.text_form import parse, to_text
+from pipeline.query.session_order import NEWEST_FIRST, Order
+from pipeline.query.sessions import Choice, choose, extent
+
+_DAY_MS = 86_400_000
+DAYS = 30
+"""Shown where the address names no range, up to the newest session."""
+
+
+class Span(NamedTuple):
+    """When the oldest and the newest session started (Unix ms), and about how many there are; zeros without any."""
+
+    oldest_ms: int
+    newest_ms: int
+    sessions: int
+
+
+async def span(reader: Reader, app: str) -> Span:
+    """Of the sessions of an app; of all apps without one. Reads no session."""
+    found = await reader.first(extent(app))
+    if not found or not int(found["sessions"]):
+        return Span(0, 0, 0)
+    return Span(unix_ms(found["oldest"]), unix_ms(found["newest"]), int(found["sessions"]))
+
+
+def choice_of(query: QueryParams) -> SessionChoice:
+    """What an address says. Its columns may be one field or many, as a form sends them. Raises BadAddress."""
+    return SessionChoice.of({**query, "columns": ",".join(query.getlist("columns"))})
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is asked for."""
+
+    choice: SessionChoice
+    text: str
+    """The filter, as written."""
+    known: Span
+
+    @property
+    def filter(self) -> Filter:
+        """The filter. Raises FilterError."""
+        return parse(self.text)
+
+    @property
+    def order(self) -> Order:
+        """In which order."""
+        return Order.parse(self.choice.sort) if self.choice.sort else NEWEST_FIRST
+
+    @property
+    def start_ms(self) -> int:
+        """Where the sessions shown begin. Before the oldest one there is nothing to look for, day by day."""
+        return max(first_ms(self.choice, self.known.newest_ms), self.known.oldest_ms)
+
+    @property
+    def end_ms(self) -> int:
+        """Where they end."""
+        return min(self.choice.end_ms or LATEST_MS, self.known.newest_ms + 1)
+
+    def chosen(self) -> Choice:
+        """The sessions. Raises FilterError."""
+        return choose(self.choice.app or None, self.filter, self.start_ms, self.end_ms)
+
+    def pinned(self) -> SessionChoice:
+        """The same sessions by an address that names the filter and where they begin: what comes in moves neither."""
+        first = None if self.choice.is_all else first_ms(self.choice, self.known.newest_ms)
+        return replace(self.choice.first_page(), filter=self.text, start_ms=first)
+
+    def address(self, changed: Mapping[str, str | None] = MappingProxyType({})) -> str:
+        """Where these sessions are listed, with some fields of the address changed; None takes one away."""
+        fields: dict[str, str | None] = {**self.choice.first_page().fields(), "filter": self.text, **changed}
+        return f"/sessions?{urlencode({name: text for name, text in fields.items() if text is not None})}"
+
+    def within(self, start_ms: int, end_ms: int) -> str:
+        """Where those of a part of the range are listed."""
+        return self.address({"from": iso(start_ms), "to": iso(end_ms), "range": None})
+
+
+async def asked(reader: Reader, choice: SessionChoice) -> tuple[Wanted, list[Row]]:
+    """What a choice asks for, and the filters that are saved for its app. The filter may not be readable yet."""
+    filters, known = await asyncio.gather(
+        reader.rows(saved.saved_filters(choice.app)), span(reader, choice.app)
+    )
+    return Wanted(choice, _text(choice, filters), known), filters
+
+
+def in_canonical_form(text: str) -> str:
+    """A filter as the page writes it. Raises FilterError."""
+    return to_text(parse(text))
+
+
+def first_ms(choice: SessionChoice, newest_ms: int) -> int:
+    """Where the sessions shown begin: as the address says, or some days before the end that it names, or the newest."""
+    if choice.is_all or choice.start_ms is not None:
+        return choice.start_ms or 0
+    end_ms = after_newest(newest_ms) if choice.end_ms is None else min(choice.end_ms, after_newest(newest_ms))
+    return max(0, end_ms - DAYS * _DAY_MS)
+
+
+def after_newest(newest_ms: int) -> int:
+    """The end of a range that has the newest session in it: a whole minute."""
+    return (newest_ms // 60_000 + 1) * 60_000
+
+
+def _text(choice: SessionChoice, filters: Sequence[Row]) -> str:
+    """The filter of the address, or else the one that the app begins with."""
+    if choice.filter is not None:
+        return choice.filter
+    return next((str(each["filter"]) for each in filters if each["is_default"]), "")

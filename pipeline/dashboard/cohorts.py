@@ -1,0 +1,56 @@
+"""Cohorts: filters that were saved under a name, by which every page can be narrowed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.dashboard.address import BadAddress
+from pipeline.dashboard.reader import Reader
+from pipeline.query import saved
+from pipeline.query.filters.check import checked
+from pipeline.query.filters.text_form import parse
+from pipeline.query.filters.tree import EVERYTHING, All, Filter
+
+FIELD = "cohort"
+"""The field of an address that names one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cohorts:
+    """Those that an app has, and the one that is asked for."""
+
+    names: Sequence[str] = ()
+    chosen: str = ""
+    filter: Filter = EVERYTHING
+    """Of the chosen one."""
+
+    def narrowed(self, filter: Filter) -> Filter:
+        """The sessions of the cohort that pass a filter. Raises FilterError where that is too much."""
+        if self.filter == EVERYTHING:
+            return filter
+        if filter == EVERYTHING:
+            return self.filter
+        return checked(All((*_parts(self.filter), *_parts(filter))))
+
+
+async def cohorts(reader: Reader, app: str, query: Mapping[str, str]) -> Cohorts:
+    """Those of an app, and those of all apps where the app has none of the name.
+
+    Raises BadAddress for a name that none has, FilterError for one whose filter no longer holds, and `NotAnswered`.
+    """
+    of_all, of_app = await asyncio.gather(
+        reader.rows(saved.saved_filters("")), reader.rows(saved.saved_filters(app))
+    )
+    texts: dict[str, str] = {row["name"]: row["filter"] for row in (*of_all, *of_app)}
+    name = query.get(FIELD, "").strip()
+    if not name:
+        return Cohorts(sorted(texts))
+    if name not in texts:
+        raise BadAddress(f"No filter is saved as “{name[:80]}”{f' for {app}' if app else ''}.")
+    return Cohorts(sorted(texts), name, parse(texts[name]))
+
+
+def _parts(filter: Filter) -> tuple[Filter, ...]:
+    return filter.filters if isinstance(filter, All) else (filter,)

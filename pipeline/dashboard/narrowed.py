@@ -1,0 +1,121 @@
+"""What the lists of stitched sessions and of users are asked for: an app, a range, a filter, a cohort."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import Request
+
+from pipeline.dashboard.address import BadAddress, SessionChoice
+from pipeline.dashboard.cohorts import FIELD, Cohorts, cohorts
+from pipeline.dashboard.page import link
+from pipeline.dashboard.pages.sessions import after_newest, apps, field_of, span
+from pipeline.dashboard.reader import Reader
+from pipeline.dashboard.words import iso
+from pipeline.query.filters.sql import FilterScope, where
+from pipeline.query.filters.text_form import parse, to_text
+from pipeline.query.filters.tree import EVERYTHING, Filter, FilterError
+from pipeline.query.session_range import EVERYTHING as EVERY_SESSION
+from pipeline.query.statement import Statement
+from pipeline.query.units import ListPlace
+
+_DAY_MS = 86_400_000
+DAYS = 7
+"""Shown where the address names no range, up to the newest session."""
+_RANGES = (("last day", 1), ("7 days", 7), ("30 days", 30))
+
+
+@dataclass(slots=True)
+class Narrowed:
+    """What an address asks for, as far as it makes sense."""
+
+    app: str = ""
+    """Empty where there is no app at all."""
+    apps: Sequence[str] = ()
+    start_ms: int = 0
+    end_ms: int = 0
+    newest_ms: int = 0
+    text: str = ""
+    """The filter as it was written."""
+    filter: Filter = EVERYTHING
+    """Cohort and filter together."""
+    cohorts: Cohorts = field(default_factory=Cohorts)
+    after: ListPlace | None = None
+    problem: str = ""
+
+    @property
+    def condition(self) -> Statement:
+        """The filter in SQL, over the sessions that start in the range."""
+        if self.filter == EVERYTHING:
+            return EVERY_SESSION
+        return where(self.filter, scope=FilterScope(self.app, self.start_ms, self.end_ms))
+
+    def condition_after(self, slack_ms: int) -> Statement:
+        """The same of sessions that start in the range or so long after it."""
+        if self.filter == EVERYTHING:
+            return EVERY_SESSION
+        return where(self.filter, scope=FilterScope(self.app, self.start_ms, self.end_ms + slack_ms))
+
+    def fields(self) -> dict[str, object]:
+        """Of its address, without the place where it goes on."""
+        return {
+            "app": self.app,
+            "from": iso(self.start_ms),
+            "to": iso(self.end_ms),
+            "filter": self.text,
+            FIELD: self.cohorts.chosen,
+        }
+
+    def sessions_at(self) -> str:
+        """Where the sessions are listed."""
+        own = {name: value for name, value in self.fields().items() if name != FIELD}
+        return link("/sessions", **{**own, "filter": to_text(self.filter)})
+
+    def values(self, path: str, **more: object) -> dict[str, Any]:
+        """What the form of such a page shows (choice.html)."""
+        own = {**self.fields(), **more}
+        return {
+            "at": path,
+            "asked": self,
+            "start": field_of(self.start_ms),
+            "end": field_of(self.end_ms),
+            "ranges": [
+                (label, link(path, **{**own, "from": iso(start_ms), "to": ""}), self.start_ms == start_ms)
+                for label, days in _RANGES
+                for start_ms in [max(0, after_newest(self.newest_ms) - days * _DAY_MS)]
+            ],
+            "problem": self.problem,
+        }
+
+
+async def narrowed(reader: Reader, request: Request) -> Narrowed:
+    """What the address of a list asks for; a mistake in it is told by `problem`. Raises `NotAnswered`."""
+    query = request.query_params
+    known = await apps(reader)
+    asked = Narrowed(app=query.get("app", "").strip() or (known[0] if known else ""), apps=known)
+    asked.text = query.get("filter", "").strip()
+    asked.newest_ms = (await span(reader, asked.app)).newest_ms
+    asked.end_ms = after_newest(asked.newest_ms)
+    asked.start_ms = max(0, asked.end_ms - DAYS * _DAY_MS)
+    try:
+        choice = SessionChoice.of(query)
+        if choice.end_ms is not None:
+            asked.end_ms = choice.end_ms
+            asked.start_ms = max(0, asked.end_ms - DAYS * _DAY_MS)
+        if choice.start_ms is not None:
+            asked.start_ms = choice.start_ms
+        if asked.start_ms >= asked.end_ms:
+            raise BadAddress("The time range ends before it begins.")
+        asked.cohorts = await cohorts(reader, asked.app, query)
+        asked.filter = asked.cohorts.narrowed(parse(asked.text))
+        where(asked.filter)  # refuses what no filter may hold
+        asked.after = ListPlace.parse(query["after"]) if query.get("after") else None
+    except BadAddress as error:
+        asked.problem = str(error)
+    except FilterError as error:
+        asked.problem = f"The filter cannot be read: {error}"
+    except ValueError:
+        asked.problem = "That page cannot be found. Begin with the first one."
+    return asked

@@ -1,0 +1,40 @@
+"""What the topic `embrace-events` takes: envelopes of Embrace's SDKs for Android and Apple, and OTLP of its SDK for
+browsers, for a producer that puts on one topic whatever comes to `/v2/spans` and `/v2/logs`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pipeline.formats import embrace, otlp
+from pipeline.formats.embrace.sender import APP_HEADER, DEVICE_HEADER, identity_of
+from pipeline.formats.format import NOTHING_BESIDE, Beside, Format
+from pipeline.formats.rejected import Rejected
+from pipeline.formats.translation import Translation
+
+_BLOCKS = (
+    (b'"resourceSpans"', otlp.SPANS),
+    (b'"resource_spans"', otlp.SPANS),
+    (b'"resourceLogs"', otlp.LOGS),
+    (b'"resource_logs"', otlp.LOGS),
+)
+"""A member of a message in JSON. Protobuf does not say whether it is of spans or logs; the SDK sends none."""
+
+
+def _translate(
+    value: bytes | None, record_ms: int, beside: Beside = NOTHING_BESIDE, /
+) -> Translation | Rejected:
+    """As the format that the record is of has it, and by the same headers or key."""
+    found = _otlp_in(value) if value else None
+    if found is None or found.translate is None:
+        return embrace.decode(value, record_ms, beside)
+    app, device = identity_of(beside.headers, beside.key)
+    headers = [(name, said.encode()) for name, said in ((APP_HEADER, app), (DEVICE_HEADER, device)) if said]
+    return found.translate(value, record_ms, Beside(headers, beside.options))
+
+
+def _otlp_in(value: bytes) -> Format | None:
+    """The format of OTLP that a record is of; None for none."""
+    return next((found for name, found in _BLOCKS if name in value and found.holds(value)), None)
+
+
+FORMAT = replace(embrace.FORMAT, translate=_translate)

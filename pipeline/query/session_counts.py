@@ -1,0 +1,70 @@
+"""How many sessions pass a filter, whose they are, how they went, and when: what stands above a list of them.
+
+The views `session_counts` and `sessions_over_time` say the same of all sessions of a range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pipeline.query.filters.tree import Filter
+from pipeline.query.sessions import choose
+from pipeline.query.statement import Statement
+
+_DAY_MS = 86_400_000
+_BEFORE_1970_MS = 3 * _DAY_MS
+"""The Monday before 1970: buckets are counted from there, so that weeks begin with a Monday."""
+_MOST_BUCKETS = 62
+_STEPS_MS = (
+    *(60_000, 300_000, 900_000, 3_600_000, 3 * 3_600_000, 6 * 3_600_000, 12 * 3_600_000),
+    *(_DAY_MS, 7 * _DAY_MS, 28 * _DAY_MS, 91 * _DAY_MS, 364 * _DAY_MS, 3_640 * _DAY_MS),
+)
+IS_CRASHED = (
+    "(crash_count > 0 OR end_reason IN ('crash', 'exception') OR exit_reason IN ('crash', 'exception'))"
+)
+IS_HUNG = "(anr_count > 0 OR end_reason = 'anr' OR exit_reason = 'anr')"
+"""As the view `session_health` has both."""
+_LEFT = "('out_of_memory', 'unclean_exit')"
+BAD_ENDS: Mapping[str, str] = {
+    "crashed": IS_CRASHED,
+    "hung": f"(NOT {IS_CRASHED} AND {IS_HUNG})",
+    "gone": f"(NOT {IS_CRASHED} AND NOT {IS_HUNG} AND (end_reason IN {_LEFT} OR exit_reason IN {_LEFT}))",
+}
+"""The ways in which a session ends badly, each session in one at most."""
+
+
+def step_ms(start_ms: int, end_ms: int) -> int:
+    """How long a bucket is (ms) in a chart of [start_ms, end_ms): the shortest that makes no more than 62 of them."""
+    for step in _STEPS_MS:
+        if bucket_of(end_ms - 1, step) - bucket_of(start_ms, step) < _MOST_BUCKETS * step:
+            return step
+    return _STEPS_MS[-1]
+
+
+def bucket_of(time_ms: int, step: int) -> int:
+    """The start (Unix ms) of the bucket of `step` ms that a time lies in."""
+    return (time_ms + _BEFORE_1970_MS) // step * step - _BEFORE_1970_MS
+
+
+def session_counts(
+    app_id: str | None, filter: Filter | None, start_ms: int, end_ms: int, step: int
+) -> Statement:
+    """Of sessions that start in [start_ms, end_ms) and pass a filter, of all apps without `app_id`.
+
+    One row each bucket of `step` ms that has any: `bucket_ms`, `sessions`, and of BAD_ENDS how many. One more, with
+    `is_whole` = 1, of all of them, if there are any: besides these `devices`, `users`, `foreground_sessions`,
+    `crash_free_sessions`, `median_duration_ms`, `lowest_rate` and `estimated_sessions`. Raises FilterError.
+    """
+    chosen = choose(app_id, filter, start_ms, end_ms)
+    bad = ", ".join(f"countIf({condition}) AS {name}" for name, condition in BAD_ENDS.items())
+    sql = (
+        "SELECT intDiv(toUnixTimestamp64Milli(started_at) + {k_before:Int64}, {k_step:Int64}) * {k_step:Int64}"
+        " - {k_before:Int64} AS bucket_ms, grouping(bucket_ms) AS is_whole, count() AS sessions,"
+        f" {bad}, uniqExact(device_id) AS devices, uniqExactArray(user_ids) AS users,"
+        " countIf(state = 'foreground') AS foreground_sessions,"
+        f" countIf(state = 'foreground' AND NOT {IS_CRASHED}) AS crash_free_sessions,"
+        " quantileExact(0.5)(duration_ms) AS median_duration_ms,"
+        " min(sample_rate) AS lowest_rate, sum(1 / sample_rate) AS estimated_sessions"
+        f" {chosen.found} GROUP BY bucket_ms WITH ROLLUP ORDER BY is_whole, bucket_ms"
+    )
+    return Statement(sql, {**chosen.parameters, "k_step": step, "k_before": _BEFORE_1970_MS})

@@ -1,0 +1,134 @@
+"""Sessions in an order other than newest first, in pages.
+
+A page goes on behind the last row of the page before it, by what the order goes by and then by the session's id: every
+session that does not change meanwhile is on one page, whatever else comes in. One that does change, as a live one whose
+duration grows, is where it belongs when its page is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from pipeline.query.operations import Ask
+from pipeline.query.sessions import ORDER, Choice, require_page
+from pipeline.query.statement import Statement
+
+_KEYS: Mapping[str, str] = {
+    "start": "toUnixTimestamp64Milli(started_at)",
+    "duration": "toInt64(duration_ms)",
+    "events": "toInt64(event_count)",
+    "failed": "toInt64(network_error_count)",
+}
+"""What sessions are ordered by, as a whole number: when they began, how long they took, what happened in them."""
+_KEY_OF_TABLE = "app_id, toDate(started_at), device_id, session_id"
+_LARGEST = 2**63
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """By what, and from which end on."""
+
+    by: str = "start"
+    descending: bool = True
+
+    @classmethod
+    def parse(cls, text: str) -> Order:
+        """What `str` wrote: `duration` from the shortest on, `-duration` from the longest. Raises ValueError."""
+        by = text.removeprefix("-")
+        if by not in _KEYS:
+            raise ValueError(f"sessions are ordered by {', '.join(_KEYS)}; a - before it turns the order")
+        return cls(by, text.startswith("-"))
+
+    def __str__(self) -> str:
+        return f"{'-' if self.descending else ''}{self.by}"
+
+    @property
+    def is_newest_first(self) -> bool:
+        """The order of `query.sessions`, which knows how to read it day by day."""
+        return self == NEWEST_FIRST
+
+    @property
+    def sql(self) -> str:
+        """What stands after ORDER BY, over the columns of `sessions`."""
+        if self.is_newest_first:
+            return ORDER
+        end = " DESC" if self.descending else ""
+        return f"{_KEYS[self.by]}{end}, session_id{end}"
+
+    def value(self, row: Mapping[str, Any]) -> int:
+        """What a row of a list is ordered by."""
+        names = {"start": "started_at_ms", "duration": "duration_ms", "events": "event_count"}
+        return int(row[names.get(self.by, "network_error_count")])
+
+
+NEWEST_FIRST = Order()
+
+
+@dataclass(frozen=True, slots=True)
+class SortPlace:
+    """The place of a session in an order."""
+
+    value: int
+    session_id: str
+
+    @classmethod
+    def parse(cls, text: str) -> SortPlace:
+        """What `str` wrote. Raises ValueError."""
+        try:
+            value, session_id = orjson.loads(text)
+            place = cls(value, str(UUID(session_id)))
+        except (ValueError, TypeError, AttributeError):
+            raise ValueError("not a place in an order of sessions") from None
+        if type(value) is not int or not -_LARGEST <= value < _LARGEST:
+            raise ValueError("not a place in an order of sessions")
+        return place
+
+    def __str__(self) -> str:
+        return orjson.dumps([self.value, self.session_id]).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class SortedPage:
+    """Some sessions in an order."""
+
+    rows: list[dict[str, Any]]
+    after: SortPlace | None
+    """Where the next page goes on; None if this is the last."""
+
+
+def sorted_page(ask: Ask, chosen: Choice, order: Order, after: SortPlace | None, limit: int) -> SortedPage:
+    """Some of the chosen sessions, from behind `after`; rows as `session_list` has them.
+
+    One question. It reads of each chosen session what the order and the filter go by, and the whole of those of the
+    page alone. Raises ValueError for a limit that no page has, and what `ask` raises.
+    """
+    require_page(limit)
+    statement = _page(chosen, order, after, limit + 1)  # so that it is known whether another page follows
+    rows = [orjson.loads(line) for line in ask(statement.sql, statement.parameters).splitlines()]
+    if len(rows) <= limit:
+        return SortedPage(rows, None)
+    last = rows[limit - 1]
+    return SortedPage(rows[:limit], SortPlace(order.value(last), last["session_id"]))
+
+
+def _page(chosen: Choice, order: Order, after: SortPlace | None, limit: int) -> Statement:
+    parameters: dict[str, object] = {**chosen.parameters, "limit": limit}
+    found = chosen.found
+    if after is not None:
+        sign = "<" if order.descending else ">"
+        found += (
+            f" AND ({_KEYS[order.by]}, session_id) {sign} ({{after_value:Int64}}, {{after_session:UUID}})"
+        )
+        parameters |= {"after_value": after.value, "after_session": after.session_id}
+    ordered = f"ORDER BY {order.sql} LIMIT {{limit:UInt32}}"
+    if not chosen.by_days:
+        return Statement(f"{chosen.selected} {found} {ordered}", parameters)
+    # The table's key first, then the rows: they are wide, and the sessions of a range many.
+    keys = f"SELECT {_KEY_OF_TABLE} {found} {ordered}"
+    sql = f"{chosen.selected} {chosen.by_days} ({_KEY_OF_TABLE}) IN ({keys}) {ordered}"
+    return Statement(sql, parameters)
