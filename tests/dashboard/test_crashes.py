@@ -38,7 +38,9 @@ def listed(client: TestClient, address: str) -> set[str]:
 
 def groups(client: TestClient, app: str, **fields: str) -> list[str]:
     """The addresses of the groups of an app, as the list has them."""
-    text = client.get(f"/crashes?{urlencode({'app': app, **fields})}").text
+    answer = client.get(f"/crashes?{urlencode({'app': app, **fields})}")
+    assert answer.status_code == 200, answer.text
+    text = answer.text
     return [unescape(each) for each in re.findall(r'<th scope="row"><a href="(/crashes/[^"]*)"', text)]
 
 
@@ -87,7 +89,7 @@ def test_a_filter_and_a_kind_limit_the_list(client: TestClient, busiest: str) ->
     assert sorted(names) == sorted(re.sub(r"\?.*", "", each) for each in every)
     assert groups(client, busiest, filter='user.id = "nobody at all"') == []
     for order in ("sessions", "crashes", "users", "first_seen", "last_seen"):
-        assert len(groups(client, busiest, sort=order)) == len(every)
+        assert len(groups(client, busiest, order=order)) == len(every)
     answer = client.get(f"/crashes?{urlencode({'app': busiest, 'filter': 'nonsense ='})}")
     assert answer.status_code == 400 and 'role="alert"' in answer.text
 

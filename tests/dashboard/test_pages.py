@@ -140,7 +140,7 @@ def test_hostile_words_in_the_address_are_escaped(client: TestClient) -> None:
                 answer.text,
             )
             assert not Page(answer.text).unsafe(), (path, name)
-    for path, names in (("/crashes", ("app", "kind", "sort", "filter")), ("/crashes/1-0", ("app", "filter"))):
+    for path, names in (("/crashes", ("app", "kind", "order", "filter")), ("/crashes/1-0", ("app", "filter"))):
         for name in names:
             answer = client.get(path, params={name: bad})
             assert answer.status_code in {200, 400, 404}, (path, name, answer.text)

@@ -102,7 +102,7 @@ class CrashPages:
         query = request.query_params
         known = await apps(self._reader)
         problem, asked = "", None
-        kind, order = query.get("kind", ""), query.get("sort", "sessions")
+        kind, order = query.get("kind", ""), query.get("order", "sessions")
         try:
             asked = await self._asked(query, known)
             if kind and kind not in KINDS:
