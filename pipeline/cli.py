@@ -36,6 +36,7 @@ from pipeline.commands import (
     moves,
     operate,
     rebuild,
+    regroup,
     retention,
     serving,
     traffic,
@@ -80,6 +81,7 @@ app = typer.Typer(
 dead_letters_app = typer.Typer(help="What was refused, and why.", no_args_is_help=True)
 app.add_typer(dead_letters_app, name="dead-letters")
 app.command("retention")(retention.command)
+app.command("regroup")(regroup.command)
 
 
 _TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]

@@ -16,15 +16,15 @@ import orjson
 from pipeline.clickhouse.store import Store
 
 TABLES = (
-    *("z_event_rows", "z_notable_event_rows", "session_rows", "told_session_rows"),
+    *("z_event_rows", "z_notable_event_rows", "z_crash_rows", "session_rows", "told_session_rows"),
     *("z_session_places", "z_device_days", "z_elsewhere_days", "z_user_days"),
     "z_id_places",
 )
 """Tables whose rows have the id of a device or a user; dead letters have them in their bytes."""
 
 _HERE = "app_id = {app:String} AND device_id = {device:String}"
-_OFFSET_OF_VERSION = "intDiv(18446744073709551615 - version, 512)"
-"""As the taps of migrations 0008 and 0019 make a version of offset and place in the record."""
+_OFFSET_OF_VERSION = "intDiv(9223372036854775807 - intDiv(version, 2), 512)"
+"""As migration 0019 makes a version of offset and place in the record."""
 _OF_PERSON = (
     "(user_id = {user:String} OR arrayExists(w -> time >= w.1 AND time <= w.2,"
     " arrayZip({starts:Array(DateTime64(3, 'UTC'))}, {ends:Array(DateTime64(3, 'UTC'))})))"
@@ -105,16 +105,16 @@ class ErasedRows:
             }
             events = f"{_HERE} AND {_OF_PERSON}"
             sessions += " AND has({gone:Array(UUID)}, session_id)"
-        before = f"{events} AND {_OFFSET_OF_VERSION} < {{below:UInt64}}"
+        before = f"{events} AND offset < {{below:UInt64}}"
         self._count(erased, events, sessions, given, removed)
         self._delete("z_event_rows", before, given, removed)
-        # It has no user: of a person's events those of the events that are left stay.
-        self._delete(
-            "z_notable_event_rows",
-            f"{_HERE} AND {_OFFSET_OF_VERSION} < {{below:UInt64}} AND event_id NOT IN {{left:Array(String)}}",
-            {**given, "left": self._left("event_id", "z_event_rows", given)},
-            removed,
+        # They have no user: of a person's events those of the events that are left stay.
+        beside = (
+            f"{_HERE} AND {_OFFSET_OF_VERSION} < {{below:UInt64}} AND event_id NOT IN {{left:Array(String)}}"
         )
+        left = self._left("event_id", "z_event_rows", given)
+        for table in ("z_notable_event_rows", "z_crash_rows"):
+            self._delete(table, beside, {**given, "left": left}, removed)
         self._delete("session_rows", sessions, given, removed)
         self._account(erased)
         self._remove_places(given, removed)

@@ -68,7 +68,7 @@ class KeptRows:
     app: str = "toString(app_id)"
 
 
-EVENTS = KeptRows("events", ("z_event_rows", "z_notable_event_rows"))
+EVENTS = KeptRows("events", ("z_event_rows", "z_notable_event_rows", "z_crash_rows"))
 SESSIONS = KeptRows("sessions", ("session_rows", "told_session_rows"))
 DEAD_LETTERS = KeptRows("dead letters", ("dead_letter_rows",), _WANTED_OF_LETTERS, "''")
 

@@ -15,6 +15,7 @@ from pipeline.clickhouse.comments import comment
 from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.move import Move, Told
 from pipeline.clickhouse.store import Store
+from pipeline.commands.regroup import group_the_rest
 from pipeline.settings import Settings
 
 _LINE_EVERY_S = 30.0
@@ -27,6 +28,7 @@ def bring_up_to_date(store: Store) -> list[str]:
     """
     with _telling() as tell:
         applied = migrate(store, move=Move(store, tell))
+    group_the_rest(store)
     comment(store)
     return applied
 

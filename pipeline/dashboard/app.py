@@ -20,6 +20,7 @@ from pipeline.dashboard.guard import Guard
 from pipeline.dashboard.login import Login
 from pipeline.dashboard.page import FOLDER, render
 from pipeline.dashboard.pages.counts import CountsPage
+from pipeline.dashboard.pages.crashes import CrashPages
 from pipeline.dashboard.pages.export import Export, ExportPage
 from pipeline.dashboard.pages.filters import FilterPages
 from pipeline.dashboard.pages.find import FindPage
@@ -42,6 +43,7 @@ _NAVIGATION: Mapping[str, str] = {
     "/sessions": "Sessions",
     "/users": "Users",
     "/health": "Release health",
+    "/crashes": "Crashes",
     "/network": "Requests",
     "/pipeline": "Pipeline",
 }
@@ -76,7 +78,7 @@ def application(parts: Parts) -> Starlette:
     login, session = Login(parts.password, parts.sign_ins), SessionPage(reader)
     filters = FilterPages(reader, parts.write)
     watch, health = Watch(parts.lags), HealthPage(reader)
-    pipeline = PipelinePage(reader, watch)
+    pipeline, crashes = PipelinePage(reader, watch), CrashPages(reader)
 
     @asynccontextmanager
     async def watching(_: Starlette) -> AsyncIterator[None]:
@@ -96,6 +98,8 @@ def application(parts: Parts) -> Starlette:
         ("/export/sessions", ExportPage(reader, parts.export).show, "GET"),
         ("/health", health.show, "GET"),
         ("/health/retention", health.retention, "GET"),
+        ("/crashes", crashes.show, "GET"),
+        ("/crashes/{group}", crashes.group, "GET"),
         ("/network", NetworkPage(reader).show, "GET"),
         ("/pipeline", pipeline.show, "GET"),
         ("/pipeline/ledger", pipeline.ledger, "GET"),

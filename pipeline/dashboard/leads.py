@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from urllib.parse import quote, urlencode
 
 from pipeline.dashboard.address import LONGEST_FILTER
+from pipeline.dashboard.words import iso
 from pipeline.query.dimensions import dimension, split
 from pipeline.query.filters.check import checked
 from pipeline.query.filters.regex import MAX_PATTERN
 from pipeline.query.filters.text_form import to_text
 from pipeline.query.filters.tree import All, AnyOf, Filter, FilterError, HasEvent, Not, Test
 
+_DAY_MS = 86_400_000
 _CUT_TYPE = 200
 """Characters of an exception's type that are kept with a notable event; longer ones are cut there."""
 
@@ -32,6 +35,18 @@ def of_group(by: str, group: str, condition: Filter) -> str | None:
     keys = found.name.removesuffix(f".{found.key}")
     has_key = Test(keys, "exists", found.key) if dimension(keys) else Test(found.name, "exists")
     return _written(AnyOf((Not(has_key), is_group)), condition)
+
+
+def to_group(app: str, group: str, started_ms: int) -> str:
+    """The page of a crash group, over the thirty days up to the one on which a session of it starts (Unix ms)."""
+    end_ms = (started_ms // _DAY_MS + 1) * _DAY_MS
+    own = {"app": app, "from": iso(max(0, end_ms - 30 * _DAY_MS)), "to": iso(end_ms)}
+    return f"/crashes/{quote(group, safe='')}?{urlencode(own)}"
+
+
+def of_all(wanted: Filter) -> str | None:
+    """The filter itself; None where it cannot be written."""
+    return _written(wanted, All(()))
 
 
 def of_crash(exception_type: str, message: str, condition: Filter) -> str | None:

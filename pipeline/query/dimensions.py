@@ -132,6 +132,8 @@ USER = "user.id"
 """All users of a session."""
 FIRST, STITCHED_LENGTH = "session.first", "session.stitched_length"
 """These two need the other sessions of the device; their SQL is in `filters.sql`."""
+CRASH_GROUP = "crash.group"
+"""The groups of the session's crashes, ANRs and exceptions (`pipeline.formats.stacks`); its SQL is there too."""
 FIRST_SCREEN, LAST_SCREEN = "session.first_screen", "session.last_screen"
 CONNECTION, SLOWEST_REQUEST = "session.connection", "session.slowest_request_ms"
 SCREENS = (FIRST_SCREEN, LAST_SCREEN)
@@ -227,6 +229,7 @@ _ALL = (
     _of("session", "session.event_count", "Events", "number", "event_count"),
     *(_of("session", f"session.{name}", _COUNTER_LABELS[name], "number", name)
       for place, name in enumerate(COUNTERS) if place != APPEARANCES),
+    _of("session", CRASH_GROUP, "Crash group", "list", "", operators=(*_EQUALITY, "exists")),
 )  # fmt: skip
 
 DIMENSIONS: Mapping[str, Dimension] = {each.name: each for each in _ALL if each.operators}

@@ -6,7 +6,7 @@ dashboard shows of them it escapes, like every text that a device or a user chos
 
 from __future__ import annotations
 
-from pipeline.query.dimensions import KEYED, SCREENS, dimension
+from pipeline.query.dimensions import CRASH_GROUP, KEYED, SCREENS, dimension
 from pipeline.query.filters.tree import FilterError
 from pipeline.query.statement import Statement
 
@@ -40,6 +40,11 @@ def values_of(app_id: str, name: str) -> Statement:
     found = dimension(name)
     if found is None or not found.is_suggested:
         raise FilterError(f"no values are suggested for {name[:80]!r}")
+    if found.name == CRASH_GROUP:
+        return _often(
+            f"SELECT crash_group AS word FROM z_crashes WHERE {_APP} AND toDate32(raw_time) >= toDate32({_LATELY})",
+            {"app": app_id},
+        )
     if found.name in SCREENS:
         return _often(
             f"SELECT label AS word FROM z_notable_event_rows WHERE {_APP} AND subject = 'view'"

@@ -90,6 +90,9 @@ FOLLOWING = frozenset(
 )
 """Columns of a session that follow from others, or say which of its rows this is and where it came from."""
 
+FAILURES = "Array(Tuple(place UInt16, kind LowCardinality(String), crash_group String, title String, culprit String))"
+"""Groups of the crashes, ANRs and exceptions among some events, each with the event's place, from 1 on."""
+
 EVENT_COLUMNS: tuple[tuple[str, str], ...] = (
     ("app_id", _KEY),
     ("device_id", "String"),
@@ -116,6 +119,7 @@ EVENT_COLUMNS: tuple[tuple[str, str], ...] = (
     ("offset", "UInt64"),
     ("event_index", "UInt16"),
     *KEPT_COLUMNS,
+    ("failures", FAILURES),
 )
 """The same of `z_event_feed`, from where they go into the tables of events."""
 
@@ -131,6 +135,7 @@ ENVELOPE_COLUMNS: tuple[tuple[str, str], ...] = (
     *((name, _TYPES[name]) for name in ("topic", "partition", "offset", "event_index")),
     ("events", f"Array(Tuple({', '.join(f'{name} {_TYPES[name]}' for name in _OF_AN_EVENT)}))"),
     *KEPT_COLUMNS,
+    ("failures", FAILURES),
 )
 """The same of `z_envelope_feed`: what is of the envelope once, what is of an event in an array each."""
 

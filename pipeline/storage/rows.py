@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 import orjson
 
-from pipeline.domain.event import APPEARANCES, VIEWS, AppState
+from pipeline.domain.event import APPEARANCES, COUNTERS, VIEWS, AppState
 from pipeline.domain.session import End, Session, session_id_text
+from pipeline.formats.stacks.crash_group import group_of, kind_of
 from pipeline.storage.columns import EVENT_COLUMNS, SHOWN_COUNTERS
 from pipeline.storage.kept import EVER, Kept
 from pipeline.storage.row_texts import (
@@ -32,7 +33,7 @@ from pipeline.storage.row_texts import (
 )
 
 if TYPE_CHECKING:
-    from pipeline.formats.envelope import Envelope
+    from pipeline.formats.envelope import Envelope, NativeEvent
 
 
 def session_row(
@@ -115,8 +116,18 @@ class _Event(msgspec.Struct, array_like=True, gc=False):
     repaired: tuple[str, ...]
 
 
+class _Failure(msgspec.Struct, array_like=True, gc=False):
+    """Fields are those of FAILURES."""
+
+    place: int
+    kind: str
+    crash_group: str
+    title: str
+    culprit: str
+
+
 class _EventLine(msgspec.Struct, gc=False):
-    """Fields are ENVELOPE_COLUMNS."""
+    """Fields are ENVELOPE_COLUMNS but for `failures`, of which nearly no envelope has any."""
 
     app_id: msgspec.Raw
     device_id: msgspec.Raw
@@ -134,12 +145,21 @@ class _EventLine(msgspec.Struct, gc=False):
     retention_days: int
 
 
+class _FailingLine(_EventLine, gc=False):
+    """Fields are ENVELOPE_COLUMNS."""
+
+    failures: list[_Failure]
+
+
+_FAILED = sum(1 << COUNTERS.index(name) for name in ("crash_count", "anr_count", "exception_count"))
+"""Bits of an event's counters. Whatever has a group counts as one of these."""
 _STATED = [state.label for state in AppState]
 MAX_LONE_KEY_BYTES = 1_000
 """Of the key of a refused record whose value is left out. The key of a device is shorter."""
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_events = msgspec.json.Decoder(list[list[msgspec.Raw]]).decode
+_decode_failures = msgspec.json.Decoder(list[_Failure]).decode
 _OF_AN_EVENT = _Event.__struct_fields__
 _ROW_BYTES = 3_000
 """At most, of a row without resource, user, version and what the event itself says: names, ids, times."""
@@ -176,8 +196,33 @@ def event_line(
     Attributes go in as they came: in ClickHouse every value is text, a nested one its JSON text, null the empty text.
     """
     resource, user = resource_texts(envelope.resource), user_texts(envelope.user)
-    made = []
-    for event in envelope.events if stop is None else envelope.events[start:stop]:
+    made, failures = _written(
+        envelope.app_id, envelope.events if stop is None else envelope.events[start:stop]
+    )
+    if not made:
+        return b""
+    facts = (
+        raw(quoted(envelope.app_id)),
+        raw(quoted(envelope.device_id)),
+        raw(seconds(envelope.received_at_ms)),
+        raw(user.user_id),
+        raw(envelope.resource),
+        raw(envelope.user or '""'),
+        raw(resource.app_version),
+        raw(quoted(topic)),
+        partition,
+        offset,
+        start,
+        made,
+        *kept,
+    )
+    return _encode(_FailingLine(*facts, failures) if failures else _EventLine(*facts))
+
+
+def _written(app_id: str, events: list[NativeEvent]) -> tuple[list[_Event], list[_Failure]]:
+    made: list[_Event] = []
+    failures: list[_Failure] = []
+    for event in events:
         time = raw(seconds(event.time_ms))
         made.append(
             _Event(
@@ -195,25 +240,9 @@ def event_line(
                 event.repaired,
             )
         )
-    if not made:
-        return b""
-    return _encode(
-        _EventLine(
-            raw(quoted(envelope.app_id)),
-            raw(quoted(envelope.device_id)),
-            raw(seconds(envelope.received_at_ms)),
-            raw(user.user_id),
-            raw(envelope.resource),
-            raw(envelope.user or '""'),
-            raw(resource.app_version),
-            raw(quoted(topic)),
-            partition,
-            offset,
-            start,
-            made,
-            *kept,
-        )
-    )
+        if event.counters & _FAILED and (kind := kind_of(event.name, event.kind.label)):
+            failures.append(_Failure(len(made), *group_of(app_id, kind, event.attributes)))
+    return made, failures
 
 
 def spread_of(envelope: Envelope, count: int) -> int:
@@ -226,9 +255,12 @@ def unpacked(line: bytes) -> bytes:
     """The rows of `z_event_feed` that are a row of `z_envelope_feed`, by newlines: value by value the same bytes."""
     head = _decode(line)
     first, events = int(bytes(head.pop("event_index"))), _decode_events(head.pop("events"))
+    failures = {each.place: [each] for each in _decode_failures(head.pop("failures", b"[]"))}
     rows = []
     for index, event in enumerate(events, first):
         told = {**head, **dict(zip(_OF_AN_EVENT, event, strict=True)), "event_index": index}
+        if failure := failures.get(index - first + 1):
+            told["failures"] = failure
         rows.append(_encode({name: told[name] for name, _ in EVENT_COLUMNS if name in told}))
     return b"\n".join(rows)
 

@@ -53,6 +53,7 @@ class Visitor:
     def __init__(self, store: Store, settings: Any, seed: int) -> None:
         self.random = random.Random(seed)
         self.asked: Asked = []
+        self.groups: list[dict[str, Any]] = []
         self.store = store
         real = parts(settings, store, "", frozenset())
 
@@ -99,6 +100,21 @@ def _compared(visitor: Visitor) -> None:
     row = visitor.one()
     other = next(each for each in visitor.sessions if each["app_id"] == row["app_id"])
     visitor.get("/health", app=row["app_id"], by="app_version", a=row["app_version"], b=other["app_version"])
+
+
+def _crash_group(visitor: Visitor, then: str = "") -> str:
+    """The page of any group that came in the last twenty days."""
+    if not visitor.groups:
+        visitor.groups = rows(
+            visitor.store,
+            "SELECT DISTINCT app_id, crash_group FROM z_crashes"
+            " WHERE time > (SELECT max(newest) FROM z_apps) - INTERVAL 20 DAY"
+            " ORDER BY cityHash64(app_id, crash_group) LIMIT 200",
+        )
+    row = visitor.random.choice(visitor.groups)
+    if then:
+        return visitor.get(then, app=row["app_id"], filter=f'crash.group = "{row["crash_group"]}"')
+    return visitor.get(f"/crashes/{row['crash_group']}", app=row["app_id"])
 
 
 Page = tuple[str, Callable[[Visitor], object]]
@@ -150,6 +166,13 @@ PAGES: Mapping[str, Page] = {
         ),
     ),
     "session": ("timeline", lambda v: v.get(f"/sessions/{v.one()['session_id']}")),
+    "crashes": ("metrics", lambda v: v.get("/crashes", app=v.one()["app_id"])),
+    "crashes, filtered": (
+        "metrics",
+        lambda v: v.get("/crashes", app=v.one()["app_id"], kind="crash", filter='os.name = "iOS"'),
+    ),
+    "crash group": ("metrics", _crash_group),
+    "sessions, by crash group": ("list", lambda v: _crash_group(v, "/sessions")),
     "marks of a session": ("timeline", lambda v: v.get(f"/sessions/{v.one()['session_id']}/marks.json")),
     "timeline of a device": (
         "timeline",

@@ -31,6 +31,11 @@ _COPIED: Mapping[str, Mapping[str, str]] = {
         "user_id": "if(user_id = '', '', concat(user_id, '-', toString(copy)))",
         "offset": "offset + copy * 10000000",
     },
+    "z_crash_rows": {
+        "device_id": "concat(device_id, '-', toString(copy))",
+        "event_id": "concat(event_id, '-', toString(copy))",
+        **{name: f"{name} + toIntervalDay(copy % {DAYS})" for name in ("time", "raw_time")},
+    },
     "session_rows": {
         "device_id": "concat(device_id, '-', toString(copy))",
         "first_event_id": "concat(first_event_id, '-', toString(copy))",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date, timedelta
+from html import unescape
 from urllib.parse import urlencode
 from uuid import uuid4
 
@@ -46,6 +47,13 @@ def _of_a_session(then: str = "") -> Visit:
         return _page(f"{found[1]}{then}")(client)
 
     return visit
+
+
+def _of_a_group(client: TestClient) -> object:
+    listed = client.get(f"/crashes?{urlencode({'app': APP, **WEEK})}").text
+    found = re.search(r'href="(/crashes/[^"]*)"', listed)
+    assert found
+    return _page(unescape(found[1]))(client)
 
 
 def _by_id(path: str, characters: int = 36) -> Visit:
@@ -113,6 +121,8 @@ PAGES: Mapping[str, Visit] = {
     "health of a day": _page("/health", app=APP, **DAY),
     "health, filtered": _page("/health", app=APP, filter=FILTERS["event"], **WEEK),
     "two releases": _page("/health", app=APP, by="app_version", a="1.0", b="1.1", **WEEK),
+    "crashes of a day": _page("/crashes", app=APP, **DAY),
+    "a crash group": _of_a_group,
     "retention": _page("/health/retention", app=APP, **WEEK),
     "requests": _page("/network", app=APP, **DAY),
     "pipeline": _page("/pipeline"),

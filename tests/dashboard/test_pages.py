@@ -40,6 +40,13 @@ def crashed(stage: Stage) -> str:
     return str(row["session_id"])
 
 
+def group_of_the_hostile(stage: Stage) -> str:
+    (row,) = stage.query(
+        "SELECT crash_group FROM z_crashes WHERE device_id = {device:String}", device=hostile.DEVICE
+    )
+    return str(row["crash_group"])
+
+
 def addresses(stage: Stage) -> Iterator[str]:
     session = f"/sessions/{crashed(stage)}"
     yield from (
@@ -69,6 +76,8 @@ def addresses(stage: Stage) -> Iterator[str]:
     yield f"/health?{urlencode({'app': hostile.APP, 'property': hostile.SCRIPT, 'a': hostile.QUOTES, 'b': 'x'})}"
     # The days on which it was there.
     span = {"app": hostile.APP, "from": "2025-03-01", "to": "2025-04-01"}
+    yield f"/crashes?{urlencode(span)}"
+    yield f"/crashes/{group_of_the_hostile(stage)}?{urlencode(span)}"
     for split in ({"by": "app_version"}, {"by": "device_model"}, {"property": hostile.SCRIPT}):
         yield f"/health?{urlencode({**span, **split})}"
         yield f"/health/retention?{urlencode({**span, **split})}"
@@ -133,7 +142,17 @@ def test_hostile_words_in_the_address_are_escaped(client: TestClient) -> None:
                 answer.text,
             )
             assert not Page(answer.text).unsafe(), (path, name)
-    assert client.get(f"/sessions/{quote(bad)}").status_code == 404
+    for path, names in (
+        ("/crashes", ("app", "kind", "order", "filter")),
+        ("/crashes/1-0", ("app", "filter")),
+    ):
+        for name in names:
+            answer = client.get(path, params={name: bad})
+            assert answer.status_code in {200, 400, 404}, (path, name, answer.text)
+            assert not Page(answer.text).unsafe(), (path, name)
+    for path in ("/sessions", "/crashes"):
+        answer = client.get(f"{path}/{quote(bad, safe='')}")
+        assert answer.status_code == 404 and not Page(answer.text).unsafe()
 
 
 def test_json_is_no_page(client: TestClient, stage: Stage) -> None:

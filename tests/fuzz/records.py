@@ -29,6 +29,7 @@ from pipeline.formats.hashed_ids import bounded_id
 from pipeline.formats.limits import MAX_BODY_BYTES, MAX_RECORD_BYTES
 from pipeline.formats.mending import read_json
 from pipeline.formats.rejected import Rejected
+from pipeline.formats.stacks.crash_group import FAILURES as GROUPED
 from pipeline.state.codec import state_codec
 from pipeline.state.device import Counts, apply
 from pipeline.state.device_state import DeviceState
@@ -338,7 +339,11 @@ def check_envelope(envelope: native.Envelope, key: bytes | None, record_ms: int)
     require(len(rows) == len(envelope.events), "each event has one row, of one line")
     for row, event in zip(rows, envelope.events, strict=True):
         parsed = check_row(row, EVENT_COLUMNS)
-        require(len(parsed) == len(EVENT_COLUMNS), "an event's row has every column")
+        has_group = ("failures" in parsed) == (event.name in GROUPED)
+        require(has_group, "crashes, ANRs and exceptions have a group, and nothing else")
+        require(
+            len(parsed) + ("failures" not in parsed) == len(EVENT_COLUMNS), "an event's row has every column"
+        )
         require((parsed["event_id"], parsed["name"]) == (event.id, event.name), "an event's row is its own")
         require(parsed["attributes"] == orjson.loads(event.attributes), "attributes are stored as they came")
     check_sessions(envelope.app_id, envelope.device_id, native.to_events(envelope), record_ms)

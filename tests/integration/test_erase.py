@@ -42,9 +42,13 @@ def envelope(device: str, user: str, at: int, *names: str) -> bytes:
 ALICES = "alices-own-device"
 SHARED = "the-family-tablet"
 BOBS = "bobs-own-device"
+OTHERS = [envelope(f"somebody-{number % 9}", "", T + number * 1_000, "app.launch") for number in range(90)]
+"""Of whom nobody asks for anything. Their records come before and between: offsets are not small."""
 SENT = [
+    *OTHERS[:60],
     envelope(ALICES, "alice-the-user", T, "app.launch", "app.screen.view", "app.crash"),
     envelope(ALICES, "alice-the-user", T, "app.launch", "app.screen.view", "app.crash"),  # once more
+    *OTHERS[60:],
     envelope(ALICES, "", T + 3 * HOUR, "app.screen.view"),
     envelope(SHARED, "alice-the-user", T, "app.launch", "app.screen.view"),
     envelope(SHARED, "bob-the-user", T + 5 * HOUR, "app.launch", "app.screen.view", "exception"),
@@ -75,7 +79,10 @@ def held(stack: Stack, text: str) -> dict[str, int]:
 
 
 def sessions(stack: Stack) -> list[tuple[str, list[str], str]]:
-    rows = stack.query("SELECT device_id, user_ids, status FROM sessions ORDER BY device_id, started_at")
+    rows = stack.query(
+        "SELECT device_id, user_ids, status FROM sessions WHERE NOT startsWith(device_id, 'somebody')"
+        " ORDER BY device_id, started_at"
+    )
     return [(row["device_id"], row["user_ids"], row["status"]) for row in rows]
 
 
@@ -103,7 +110,7 @@ def test_a_device_and_a_person_are_forgotten(
         send(stack, tmp_path, SENT)
         assert len(sessions(stack)) == 5
         before = balance(stack)
-        assert before["duplicates"] == 3 and before["refused"] == 1 and before["events"] == 11
+        assert before["duplicates"] == 3 and before["refused"] == 1 and before["events"] == 11 + len(OTHERS)
         _of_a_device(stack)
         _of_a_person(stack)
         send(stack, tmp_path, [envelope(ALICES, "alice-the-user", T + 20 * HOUR, "app.launch")])
@@ -129,7 +136,7 @@ def _of_a_device(stack: Stack) -> None:
     assert "erased: 4 events and 2 sessions of 1 devices" in printed
     assert held(stack, ALICES) == {}
     said = balance(stack)
-    assert said["erased"] == 4 and said["events"] == 7 and said["duplicates"] == 3
+    assert said["erased"] == 4 and said["events"] == 7 + len(OTHERS) and said["duplicates"] == 3
     receipt = re.search(r"receipt (\S+)", printed)
     assert receipt
     (row,) = stack.query("SELECT * FROM erasures WHERE id = {id:UUID}", id=receipt[1])

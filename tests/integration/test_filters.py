@@ -25,6 +25,7 @@ from pipeline.query.filters.regex import regex_fault
 from pipeline.query.filters.sequence import Moment
 from pipeline.query.filters.sql import FilterScope, where
 from pipeline.query.filters.text_form import parse, to_text
+from pipeline.roles.regroup import regroup
 from tests.support.filter_oracle import Document, World
 from tests.support.filter_strategies import Vocabulary, events, filters
 from tests.support.filter_world import ODD_TEXTS, fill, read_world
@@ -291,6 +292,14 @@ def test_events_from_before_their_status_had_a_column(stored: Stored, clickhouse
     }
     expected = stored.world.passing(filter)
     assert Stored(store, stored.world, stored.words).passing(filter) == expected != set()
+    # Nor had they groups.
+    groups = (
+        "SELECT app_id, device_id, event_id, kind, crash_group, title, culprit FROM z_crashes ORDER BY ALL"
+    )
+    assert store.query(groups) == b""
+    assert regroup(store, "first") == len(stored.store.query(groups).splitlines()) > 50
+    assert store.query(groups) == stored.store.query(groups)
+    assert regroup(store, "second") == 0
     store.close()
     clickhouse.command(f"DROP DATABASE {name} SYNC")
 

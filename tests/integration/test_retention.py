@@ -219,6 +219,7 @@ def test_ninety_days_set_to_thirty(stage: Stage) -> None:
     for table, days in (
         ("z_event_rows", 30),
         ("z_notable_event_rows", 30),
+        ("z_crash_rows", 30),
         ("session_rows", 60),
         ("told_session_rows", 60),
     ):

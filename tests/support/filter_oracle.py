@@ -12,6 +12,10 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
+
+from pipeline.formats.stacks.crash_group import group_of
+
 Row = dict[str, Any]
 Document = dict[str, Any]
 
@@ -91,6 +95,16 @@ class World:
     def events_of(self, session: Row) -> list[Row]:
         """In their order."""
         return self._events.get(session["session_id"], [])
+
+    def groups_of(self, session: Row) -> set[str]:
+        """The groups of its crashes, ANRs and exceptions."""
+        found = set()
+        for event in self.events_of(session):
+            is_fatal = event["kind"] in ("crash", "exception")
+            kind = "crash" if is_fatal else {"app.anr": "anr", "exception": "exception"}.get(event["name"])
+            if kind:
+                found.add(group_of(session["app_id"], kind, orjson.dumps(event["attributes"])).id)
+        return found
 
     def _passes(self, filter: Document, session: Row) -> bool:
         if "all" in filter:
@@ -191,6 +205,8 @@ class World:
         if name == "session.slowest_request_ms":
             requests = [e for e in self.events_of(session) if e["name"] == "http.client.request"]
             return max((ms for ms in map(took_ms, requests) if ms is not None), default=None)
+        if name == "crash.group":
+            return sorted(self.groups_of(session))
         if name == "session.live":
             return session["status"] == "open"
         if name == "user.property":

@@ -30,6 +30,7 @@ class Vocabulary:
                 for key, value in event["attributes"].items():
                     # As much as a filter's value may have: stack traces are longer.
                     of_name.setdefault(key, []).append(value[:MAX_TEXT])
+        self.groups = sorted({group for row in world.sessions for group in world.groups_of(row)})
         self.lengths = (0, 1, 2, 3, 5)
 
     def values(self, dimension: Dimension) -> list[Any]:
@@ -39,6 +40,8 @@ class Vocabulary:
                 return sorted({each for row in self.sessions for each in row["personas"]})
             case "user.id":
                 return sorted({"", *(each for row in self.sessions for each in row["user_ids"])})
+            case "crash.group":
+                return self.groups
             case "user.property":
                 return sorted(self.properties)
             case "session.stitched_length":

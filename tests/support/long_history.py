@@ -42,6 +42,11 @@ _EARLIER: Mapping[str, Mapping[str, str]] = {
         "stored_on": _STORED,
         "offset": "offset + (1000 - n) * 10000",
     },
+    "z_crash_rows": {
+        "event_id": "concat(event_id, '-', toString(n))",
+        **{name: f"{name} - toIntervalDay(n)" for name in ("time", "raw_time")},
+        "stored_on": _STORED,
+    },
     "session_rows": {
         "first_event_id": "concat(first_event_id, '-', toString(n))",
         **{
@@ -159,7 +164,7 @@ def _copy(store: Store, table: str, changed: Mapping[str, str], days: int) -> No
     columns = [
         line.split("\t")[0]
         for line in store.query(f"DESCRIBE TABLE {table}", format="TSV").decode().splitlines()
-        if "MATERIALIZED" not in line
+        if "MATERIALIZED" not in line and not line.startswith("failures\t")
     ]
     values = ", ".join(f"{changed.get(name, name)} AS new_{name}" for name in columns)
     template = f"{table}_template"

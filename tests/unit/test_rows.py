@@ -20,6 +20,7 @@ from pipeline.storage.columns import (
     DEAD_LETTER_COLUMNS,
     ENVELOPE_COLUMNS,
     EVENT_COLUMNS,
+    FAILURES,
     LEDGER_COLUMNS,
     SESSION_COLUMNS,
     SHOWN_COUNTERS,
@@ -169,10 +170,15 @@ class TestSessionRow:
 
 class TestEventRows:
     def test_have_every_column_in_order(self) -> None:
-        assert [list(row) for row in written_events(make_envelope(make_event()))] == [names(EVENT_COLUMNS)]
-        assert list(rows._EventLine.__struct_fields__) == names(ENVELOPE_COLUMNS)
+        written_ones = written_events(make_envelope(make_event(), make_event(name="app.anr", kind=Kind.ANR)))
+        # Only what has a group says so: nearly no event does.
+        assert [list(row) for row in written_ones] == [names(EVENT_COLUMNS)[:-1], names(EVENT_COLUMNS)]
+        assert list(rows._FailingLine.__struct_fields__) == names(ENVELOPE_COLUMNS)
         of_an_event = dict(EVENT_COLUMNS).keys() - dict(ENVELOPE_COLUMNS).keys()
         assert set(rows._Event.__struct_fields__) == of_an_event
+        assert dict(ENVELOPE_COLUMNS)["failures"] == dict(EVENT_COLUMNS)["failures"] == FAILURES
+        of_a_failure = [part.split()[0] for part in FAILURES.removeprefix("Array(Tuple(").split(", ")]
+        assert list(rows._Failure.__struct_fields__) == of_a_failure
         array = ", ".join(f"{name} {dict(EVENT_COLUMNS)[name]}" for name in rows._Event.__struct_fields__)
         assert dict(ENVELOPE_COLUMNS)["events"] == f"Array(Tuple({array}))"
 

@@ -12,11 +12,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from pipeline.dashboard import story
+from pipeline.dashboard.leads import to_group
 from pipeline.dashboard.page import link, render
 from pipeline.dashboard.pages.gone import WAS, gone, replaced
 from pipeline.dashboard.reader import Reader, Row
 from pipeline.dashboard.words import unix_ms
 from pipeline.query import journey
+from pipeline.query.crashes import groups_of_events
 from pipeline.query.filters.matches import event_mask, first_match
 from pipeline.query.filters.sequence import Moment
 from pipeline.query.filters.text_form import parse, to_text
@@ -66,8 +68,10 @@ class SessionPage:
         asked_for = _filter(request)
         # Nearly always it is this page: the place of a hit is known only once all were looked at.
         asked = _whole(request, "page")
-        marks, events = await asyncio.gather(
-            self._reader.rows(_marks(found, search, asked_for)), self._reader.rows(_events(found, asked))
+        marks, events, groups = await asyncio.gather(
+            self._reader.rows(_marks(found, search, asked_for)),
+            self._reader.rows(_events(found, asked)),
+            self._groups(found),
         )
         matched = _matched(asked_for, marks)
         hits = matched or [position for position, mark in enumerate(marks) if mark["found"]]
@@ -90,7 +94,7 @@ class SessionPage:
             missing=0 if len(marks) == journey.MAX_MARKS else story.missing(found.session, len(marks)),
             events=[
                 _shown(found, event, mark, skip + place, end, named)
-                | {"is_match": skip + place in matched}
+                | {"is_match": skip + place in matched, "group_at": groups.get(event["event_id"])}
                 for place, (event, mark) in enumerate(zip(events, marks[skip:], strict=False))
             ],
             lanes=[(key, label, lanes[key]) for key, label in story.LANES if lanes[key]],
@@ -144,7 +148,17 @@ class SessionPage:
         if event is None:
             raise HTTPException(404, "This session has no such event.")
         user = event["user_id"] or await self._owner(session, event_id)
-        return render(request, "event.html", session=session, event=event, user=user)
+        group_at = (await self._groups(found)).get(event_id)
+        return render(request, "event.html", session=session, event=event, user=user, group_at=group_at)
+
+    async def _groups(self, found: Found) -> dict[str, str]:
+        """By the ids of its crashes, ANRs and exceptions the pages of their groups."""
+        session = found.session
+        if not (session["crash_count"] or session["anr_count"] or session["exception_count"]):
+            return {}
+        rows = await self._reader.rows(groups_of_events(*_span(found)))
+        app, start_ms = session["app_id"], found.start_ms
+        return {row["event_id"]: to_group(app, row["crash_group"], start_ms) for row in rows}
 
     async def _owner(self, session: Row, event_id: str) -> str:
         """Whose an event is that names nobody."""

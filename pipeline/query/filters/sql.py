@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.query.dimensions import (
+    CRASH_GROUP,
     FIRST,
     OF_EVENTS,
     ORDER_OPERATORS,
@@ -83,7 +84,7 @@ def looks_beyond_rows(filter: Filter) -> bool:
         case HasEvent() | CountEvents():
             return True
         case Test(name):
-            return name in _OVER_DEVICES or name in OF_EVENTS
+            return name in _OVER_DEVICES or name in OF_EVENTS or name == CRASH_GROUP
 
 
 def points_out(filter: Filter) -> bool:
@@ -134,6 +135,8 @@ class _Compiler:
             return self._over_device(test)
         if found.name in OF_EVENTS:
             return self._of_events(found, test)
+        if found.name == CRASH_GROUP:
+            return self._in_crash_group(test)
         if found.key is not None:
             return self._keyed(found.sql, test, found.key)
         if found.type == "list":
@@ -250,6 +253,20 @@ class _Compiler:
             f" (SELECT app_id, device_id, stitched_session_id FROM sessions WHERE {limit} AND {scope.stitched()}"
             " GROUP BY app_id, device_id, stitched_session_id"
             f" HAVING {self._ordered('count()', test, self._number)})"
+        )
+
+    def _in_crash_group(self, test: Test) -> str:
+        """Whether an event of the group is in the session, found as those of `_events`."""
+        if test.operator == "not":
+            return f"NOT {self._in_crash_group(Test(test.dimension, 'eq', test.value))}"
+        group = "true" if test.operator == "exists" else self._text("crash_group", test)
+        limit, scope = self._limit(), self._bounds()
+        return (
+            "(app_id, device_id, started_at) IN (SELECT e.app_id, e.device_id, s.started_at"
+            f" FROM (SELECT app_id, device_id, time FROM z_crashes WHERE {limit} AND {scope.events()} AND {group}) AS e"
+            f" ASOF INNER JOIN (SELECT app_id, device_id, started_at FROM sessions WHERE {limit}"
+            f" AND {scope.sessions_of_events()}) AS s"
+            " ON e.app_id = s.app_id AND e.device_id = s.device_id AND e.time >= s.started_at)"
         )
 
     def _events(self, steps: tuple[HasEvent, ...]) -> str:
