@@ -172,8 +172,11 @@ def _cleaned(cleaner: Cleaner, value: bytes) -> bytes | None:
 
 
 def _mended(cleaner: Cleaner, value: bytes) -> bytes | None:
-    mended = told(value)
-    return None if mended is None else cleaner.record(mended)
+    try:
+        mended = told(value)
+        return None if mended is None else cleaner.record(mended)
+    except NOT_STRICT:
+        return None
 
 
 def events_in(value: bytes | None) -> int:

@@ -9,6 +9,8 @@ import orjson
 import pytest
 
 from pipeline.domain.event import COUNTERS, AppState, Event, Kind
+from pipeline.domain.privacy import Privacy, Rules, Samplings
+from pipeline.formats.edge import Edge
 from pipeline.formats.envelope import Envelope
 from pipeline.formats.identity import canonical_resource, canonical_user
 from pipeline.formats.limits import MAX_EVENTS, MAX_NESTING, MAX_RECORD_BYTES
@@ -281,7 +283,24 @@ def test_a_record_of_many_events_with_attributes_is_read_the_quick_way(count: in
 FLAT = [event(id=f"e{number}", attributes={"a": [1]}) for number in range(260)]
 
 
-@pytest.mark.parametrize("depth", [*range(250, 258), 1_100, 30_000])
+@pytest.mark.parametrize("name", ["other", "resource", "user", "events"])
+@pytest.mark.parametrize("depth", [300, 990, 1_000, 1_020])
+def test_what_stands_twice_is_refused_where_it_nests_too_deep(name: str, depth: int) -> None:
+    """A reader with little stack left would fail in it, and another would not."""
+    twice = b'"%s":%s,"%s":' % (name.encode(), b"[" * depth + b"]" * depth, name.encode())
+    value = envelope(
+        event(), **({"resource": {}, "user": {"id": "u"}} | ({"other": 1} if name == "other" else {}))
+    )
+    value = value.replace(b'"%s":' % name.encode(), twice, 1)
+    assert twice in value
+    assert refused(value).reason is Reason.TOO_DEEP
+    edge = Edge(Privacy(Rules()), Samplings())
+    assert edge.cleaned(KEY, value) == value
+    # Nobody can tell what is in it, so nothing of it is kept.
+    assert edge.refused("native-events", KEY, value) is None
+
+
+@pytest.mark.parametrize("depth", [*range(250, 258), 900, 1_000, 1_020, 1_100, 30_000])
 @pytest.mark.parametrize(
     ("before", "after"),
     [
