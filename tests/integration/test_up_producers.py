@@ -39,8 +39,14 @@ def test_what_is_acknowledged_while_it_starts_and_stops_is_stored(tmp_path: Path
     with EmbeddedClickHouse(folder=tmp_path / "data" / "clickhouse") as clickhouse:
         stored = stored_events(clickhouse)
         assert (producer.acknowledged | http.acknowledged) - stored == set()
-        counted = clickhouse.command("SELECT sum(event_count) FROM app_sessions.sessions")
-        assert int(counted) == len(stored)
+        # What came after the last look at silent sessions may be in one that is told as open, as it began.
+        uncounted = clickhouse.command(
+            "SELECT count() FROM (SELECT device_id, sum(event_count) AS counted, countIf(status = 'open') AS open"
+            " FROM app_sessions.sessions GROUP BY device_id) AS s INNER JOIN"
+            " (SELECT device_id, count() AS stored FROM app_sessions.events GROUP BY device_id) AS e USING device_id"
+            " WHERE counted > stored OR (counted < stored AND open = 0)"
+        )
+        assert int(uncounted) == 0
         store = Store(f"{clickhouse.url}/app_sessions")
         assert {line.missing for line in ledger_totals(store.query)} == {0}
         store.close()
