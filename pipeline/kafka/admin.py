@@ -42,7 +42,7 @@ class LogBounds(NamedTuple):
 
 
 @asynccontextmanager
-async def _admin(connection: KafkaConnection, timeout_s: float | None = None) -> AsyncIterator[Any]:
+async def admin_client(connection: KafkaConnection, timeout_s: float | None = None) -> AsyncIterator[Any]:
     """A started client. What aiokafka raises within is raised as a `KafkaFailure`."""
     client = AIOKafkaAdminClient(**connection.client_options())
     with kafka_errors(connection.bootstrap):
@@ -66,7 +66,7 @@ async def ensure_topics(
     another count or the broker refuses it, `KafkaFailure` like all here. The configuration of a topic that exists is
     left as it is.
     """
-    async with _admin(connection) as client:
+    async with admin_client(connection) as client:
         counts = await _partition_counts(client, topics)
         missing = [
             NewTopic(name, partitions, replication_factor, topic_configs=dict(config))
@@ -117,7 +117,7 @@ async def _partition_counts(client: Any, names: Collection[str]) -> dict[str, in
 
 async def topic_partitions(connection: KafkaConnection, names: Collection[str]) -> set[TP]:
     """All partitions of those of the named topics that exist."""
-    async with _admin(connection) as client:
+    async with admin_client(connection) as client:
         counts = await _partition_counts(client, names)
     return {TP(name, partition) for name, count in counts.items() for partition in range(count)}
 
@@ -183,7 +183,7 @@ async def commits(
     if not partitions:
         return {}
     asked = [TopicPartition(*tp) for tp in partitions]
-    async with _admin(connection, _METADATA_TIMEOUT_S) as client:
+    async with admin_client(connection, _METADATA_TIMEOUT_S) as client:
         while True:
             try:
                 found = await client.list_consumer_group_offsets(group, partitions=asked)
@@ -203,7 +203,7 @@ async def commits(
 
 async def group_members(connection: KafkaConnection, group: str) -> int | None:
     """How many consumers a group has now; None if the broker cannot tell (the embedded one cannot)."""
-    async with _admin(connection, _METADATA_TIMEOUT_S) as client:
+    async with admin_client(connection, _METADATA_TIMEOUT_S) as client:
         try:
             responses = await client.describe_consumer_groups([group])
         except KafkaError:

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
     CoordinatorLoadInProgressError,
     CoordinatorNotAvailableError,
@@ -21,8 +20,8 @@ from aiokafka.protocol.api import Request, RequestStruct
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 from aiokafka.protocol.types import Array, Boolean, Schema, String
 
+from pipeline.kafka.admin import admin_client
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.errors import kafka_errors
 from pipeline.kafka.topic_ids import described, partition_counts
 
 _OPERATIONS: Mapping[int, str] = {
@@ -60,32 +59,27 @@ async def allowed(
     transactional_ids: Collection[str],
 ) -> Allowed:
     """Ask the broker. Nothing is made or changed by that. Raises `KafkaFailure`."""
-    admin = AIOKafkaAdminClient(**connection.client_options())
-    with kafka_errors(connection.bootstrap):
-        try:
-            await admin.start()
-            client = admin._client
-            answer = await described(client, topics, operations=True)
-            found: dict[str, Operations] = {}
-            counts: dict[str, int] = {}
-            for code, topic, _, _, partitions, operations, *_ in answer.topics if answer else ():
-                if for_code(code) is TopicAuthorizationFailedError:
-                    found[topic] = frozenset()
-                elif partitions:
-                    found[topic], counts[topic] = _named(operations), len(partitions)
-            if answer is None:
-                counts = await partition_counts(client, topics)
-                found = dict.fromkeys(counts)
-            cluster = _named(answer.authorized_operations or _NOT_TOLD) if answer else None
-            return Allowed(
-                found,
-                {group: await _of_group(client, group) for group in sorted(groups)},
-                {name: await _of_transactional_id(client, name) for name in sorted(transactional_ids)},
-                cluster,
-                counts,
-            )
-        finally:
-            await admin.close()
+    async with admin_client(connection) as admin:
+        client = admin._client
+        answer = await described(client, topics, operations=True)
+        found: dict[str, Operations] = {}
+        counts: dict[str, int] = {}
+        for code, topic, _, _, partitions, operations, *_ in answer.topics if answer else ():
+            if for_code(code) is TopicAuthorizationFailedError:
+                found[topic] = frozenset()
+            elif partitions:
+                found[topic], counts[topic] = _named(operations), len(partitions)
+        if answer is None:
+            counts = await partition_counts(client, topics)
+            found = dict.fromkeys(counts)
+        cluster = _named(answer.authorized_operations or _NOT_TOLD) if answer else None
+        return Allowed(
+            found,
+            {group: await _of_group(client, group) for group in sorted(groups)},
+            {name: await _of_transactional_id(client, name) for name in sorted(transactional_ids)},
+            cluster,
+            counts,
+        )
 
 
 async def _of_group(client: Any, group: str) -> Operations:

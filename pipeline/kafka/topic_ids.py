@@ -10,7 +10,6 @@ import base64
 from collections.abc import Collection
 from typing import Any
 
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import IncompatibleBrokerVersion, NodeNotReadyError
 from aiokafka.protocol.abstract import AbstractType
 from aiokafka.protocol.api import Request, RequestStruct, Response
@@ -24,8 +23,8 @@ from aiokafka.protocol.types import (
     TaggedFields,
 )
 
+from pipeline.kafka.admin import admin_client
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.errors import kafka_errors
 
 _NO_ID = bytes(16)
 
@@ -71,13 +70,8 @@ async def described(client: Any, names: Collection[str], *, operations: bool = F
 
 async def ids_of(connection: KafkaConnection, names: Collection[str]) -> dict[str, str]:
     """`topic_ids` with a client of its own. Raises `KafkaFailure`."""
-    client = AIOKafkaAdminClient(**connection.client_options())
-    with kafka_errors(connection.bootstrap):
-        try:
-            await client.start()
-            return await topic_ids(client._client, names)
-        finally:
-            await client.close()
+    async with admin_client(connection) as client:
+        return await topic_ids(client._client, names)
 
 
 class _Uuid(AbstractType[bytes]):  # type: ignore[misc]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import IncompatibleBrokerVersion, for_code
 
+from pipeline.kafka.admin import admin_client
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.errors import kafka_errors
 
 
 async def settings_of_topics(
@@ -17,16 +16,12 @@ async def settings_of_topics(
 ) -> dict[str, Mapping[str, str]]:
     """The settings in force of topics, a broker's defaults among them; without those that this user may not see, and
     empty for a broker that cannot tell. Raises `KafkaFailure`."""
-    client = AIOKafkaAdminClient(**connection.client_options())
-    with kafka_errors(connection.bootstrap):
+    asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in sorted(names)]
+    async with admin_client(connection) as client:
         try:
-            await client.start()
-            asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in sorted(names)]
             answers = await client.describe_configs(asked)
         except (IncompatibleBrokerVersion, NotImplementedError):
             return {}
-        finally:
-            await client.close()
     found: dict[str, Mapping[str, str]] = {}
     for answer in answers:
         for code, _, _, topic, entries in answer.resources:
