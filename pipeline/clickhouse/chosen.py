@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import orjson
 
+from pipeline.clickhouse.codes import UNKNOWN_DATABASE, code_of
 from pipeline.clickhouse.statements import MigrationError
 from pipeline.clickhouse.store import StatementFailed, Store
 
 _NAME = "(cluster)"
 """In the table `migrations`, beside the names of files; its checksum is the cluster's name."""
-_UNKNOWN_DATABASE = 81
 _WAYS = 'deploy/README.md, "A ClickHouse cluster", says how to get from one to the other.'
 
 
@@ -48,7 +48,7 @@ def _chosen(store: Store) -> str | None:
             "TSV",
         )
     except StatementFailed as error:
-        if getattr(error.__cause__, "code", None) == _UNKNOWN_DATABASE:
+        if code_of(error) == UNKNOWN_DATABASE:
             return None
         raise
     if not engines.strip():

@@ -17,7 +17,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pipeline.clickhouse.catalogue import Catalogue, Place
-from pipeline.clickhouse.words import NotUnderstood, StatementReader, Word, split_at_commas, words_of
+from pipeline.clickhouse.words import (
+    NotUnderstood,
+    StatementReader,
+    Word,
+    quoted_name,
+    split_at_commas,
+    words_of,
+)
 
 SHARDED_PATH = "'/clickhouse/tables/{uuid}/{shard}', '{replica}'"
 COMMON_PATH = "'/clickhouse/tables/{uuid}/all', '{shard}-{replica}'"
@@ -58,7 +65,7 @@ class Cluster:
         self.name = name
         self.database = database
         self._catalogue = Catalogue()
-        self._on = f"ON CLUSTER {_quoted(name)}"
+        self._on = f"ON CLUSTER {quoted_name(name)}"
         # Twice: only a materialized view tells that a table is on the shards which has no devices in it.
         statements = list(schema)
         for statement in [*statements, *statements]:
@@ -92,7 +99,7 @@ class Cluster:
     def create_databases(self) -> list[str]:
         """The statements that make both databases where they are not there."""
         return [
-            f"CREATE DATABASE IF NOT EXISTS {_quoted(name)} {self._on}"
+            f"CREATE DATABASE IF NOT EXISTS {quoted_name(name)} {self._on}"
             for name in (self.database, self.shard_database)
         ]
 
@@ -109,7 +116,7 @@ class Cluster:
 
     def sync(self, database: str, table: str) -> str:
         """The statement after which every replica of a table has all that was inserted before."""
-        return f"SYSTEM SYNC REPLICA {self._on} {_quoted(database)}.{_quoted(table)}"
+        return f"SYSTEM SYNC REPLICA {self._on} {quoted_name(database)}.{quoted_name(table)}"
 
     def forms(self, sql: str) -> list[str]:
         """The statements that take the place of a plain one, in order.
@@ -300,11 +307,11 @@ class Cluster:
     def _inside(self, place: Place) -> str:
         """Where the thing itself is."""
         database = self.shard_database if place.is_sharded else self.database
-        return f"{_quoted(database)}.{_quoted(place.name)}"
+        return f"{quoted_name(database)}.{quoted_name(place.name)}"
 
     def _outside(self, name: str) -> str:
         """What people and workers ask for."""
-        return f"{_quoted(self.database)}.{_quoted(name)}"
+        return f"{quoted_name(self.database)}.{quoted_name(name)}"
 
     def _tables_in(self, words: list[Word]) -> list[str]:
         return [word.text.strip("`") for word in self._names_of_tables(words)]
@@ -364,10 +371,6 @@ def _commands(sql: str) -> list[str]:
 def _begins(command: str, beginnings: Iterable[str]) -> bool:
     words = [word.key for word in words_of(command)]
     return any(words[: len(each.split())] == each.split() for each in beginnings)
-
-
-def _quoted(name: str) -> str:
-    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
 
 
 def _text(value: str) -> str:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+UNKNOWN_TABLE, UNKNOWN_DATABASE = 60, 81
+NOT_THERE = (UNKNOWN_TABLE, UNKNOWN_DATABASE)
+"""Nobody has migrated yet."""
+
 REFUSED_CODES: Mapping[int, str] = {
     # What was sent is no row of this table: text that does not parse as the column's type.
     6: "CANNOT_PARSE_TEXT",
@@ -51,3 +55,9 @@ BUSY_CODES: Mapping[int, str] = {
     425: "SYSTEM_ERROR",
     999: "KEEPER_EXCEPTION",
 }
+
+
+def code_of(error: BaseException) -> int | None:
+    """The code that ClickHouse gave for what the store raised; None where it gave none, as when it does not answer."""
+    code: int | None = getattr(error.__cause__, "code", None)
+    return code

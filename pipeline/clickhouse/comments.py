@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from pipeline.clickhouse.codes import code_of
 from pipeline.clickhouse.store import StatementFailed, Store
 from pipeline.schema_files import schema_folder
 
@@ -73,7 +74,7 @@ def comment(store: Store, comments: Comments | None = None) -> list[str]:
         try:
             store.command(f"ALTER TABLE `{table}` {', '.join(parts)}")
         except StatementFailed as error:
-            if getattr(error.__cause__, "code", None) != _NOT_IMPLEMENTED:
+            if code_of(error) != _NOT_IMPLEMENTED:
                 raise
             log.info("this server keeps no comments on columns of %s: %s", table, error)
     return sorted(wanted)

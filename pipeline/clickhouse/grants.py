@@ -6,7 +6,9 @@ from collections.abc import Iterable
 
 import orjson
 
+from pipeline.clickhouse.codes import code_of
 from pipeline.clickhouse.store import StatementFailed, Store
+from pipeline.clickhouse.words import quoted_name
 
 _NO_SUCH_STATEMENT = 62
 """SYNTAX_ERROR: a server from before `CHECK GRANT`."""
@@ -19,14 +21,14 @@ def missing_grants(store: Store, fills: Iterable[str]) -> list[str] | None:
     Blocks. Raises what the store raises.
     """
     wanted = ["SELECT ON {database}.*", *(f"INSERT ON {{database}}.{table}" for table in fills)]
-    database = "`" + store.database.replace("\\", "\\\\").replace("`", "\\`") + "`"
+    database = quoted_name(store.database)
     lacking = []
     for grant in wanted:
         try:
             # It takes no FORMAT.
             answer = store.query(f"CHECK GRANT {grant.format(database=database)}", format="")
         except StatementFailed as error:
-            if getattr(error.__cause__, "code", None) == _NO_SUCH_STATEMENT:
+            if code_of(error) == _NO_SUCH_STATEMENT:
                 return None
             raise
         if answer.strip() != b"1":

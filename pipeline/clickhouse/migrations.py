@@ -18,6 +18,7 @@ from typing import NamedTuple
 import orjson
 
 from pipeline.clickhouse.chosen import note_cluster, require_same_cluster
+from pipeline.clickhouse.codes import code_of
 from pipeline.clickhouse.move import Move
 from pipeline.clickhouse.statements import MigrationError, run
 from pipeline.clickhouse.store import StatementFailed, Store
@@ -86,7 +87,7 @@ def _go_forward(move: Move) -> None:
         try:
             return move.forward()
         except StatementFailed as error:
-            if not tries_left or getattr(error.__cause__, "code", None) not in _GONE:
+            if not tries_left or code_of(error) not in _GONE:
                 raise
             time.sleep(_POLL_S)
 
@@ -120,7 +121,7 @@ def _took_lock(store: Store) -> bool:
     try:
         store.command("CREATE TABLE z_migrating (nothing UInt8) ENGINE = ReplacingMergeTree ORDER BY nothing")
     except StatementFailed as error:
-        if getattr(error.__cause__, "code", None) != _TABLE_ALREADY_EXISTS:
+        if code_of(error) != _TABLE_ALREADY_EXISTS:
             raise
         return False
     return True

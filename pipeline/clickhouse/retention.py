@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from pipeline.clickhouse.codes import code_of
 from pipeline.clickhouse.store import StatementFailed, Store
 from pipeline.errors import Terminal
 
@@ -204,7 +205,7 @@ class StoredRetention:
             self._store.command(f"ALTER TABLE {table} DROP PART {{part:String}}", {"part": part})
         except StatementFailed as error:
             # It was merged meanwhile.
-            if getattr(error.__cause__, "code", None) != _NO_SUCH_PART:
+            if code_of(error) != _NO_SUCH_PART:
                 raise
             return 0
         return 1

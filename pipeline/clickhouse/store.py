@@ -34,6 +34,7 @@ from pipeline.clickhouse.cluster import Cluster
 from pipeline.clickhouse.codes import BUSY_CODES, REFUSED_CODES
 from pipeline.clickhouse.said import cause_of, said_by_server
 from pipeline.clickhouse.streamed import Reading, whole_rows
+from pipeline.clickhouse.words import quoted_name
 from pipeline.errors import Terminal, Transient
 
 log = logging.getLogger(__name__)
@@ -263,8 +264,7 @@ class Store:
 
     def create_database(self) -> None:
         """Make the database if it is not there. Raises Unreachable, StatementFailed."""
-        name = self.database.replace("\\", "\\\\").replace("`", "\\`")
-        plain = [f"CREATE DATABASE IF NOT EXISTS `{name}`"]
+        plain = [f"CREATE DATABASE IF NOT EXISTS {quoted_name(self.database)}"]
         for statement in self.cluster.create_databases() if self.cluster else plain:
             with self._errors(is_insert=False):
                 self._connected().command(statement, use_database=False)

@@ -133,3 +133,8 @@ def split_at_commas(sql: str) -> list[str]:
             parts.append(sql[start : word.start].strip())
             start = word.end
     return [*parts, sql[start:].strip()]
+
+
+def quoted_name(name: str) -> str:
+    """A name as it stands in SQL, whatever is in it."""
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"

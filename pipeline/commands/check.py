@@ -12,6 +12,7 @@ import orjson
 import typer
 
 from pipeline import topics, wiring
+from pipeline.clickhouse.codes import UNKNOWN_DATABASE, code_of
 from pipeline.clickhouse.grants import missing_grants, server_version_and_clock
 from pipeline.clickhouse.migrations import pending
 from pipeline.clickhouse.store import Store
@@ -30,7 +31,6 @@ from pipeline.storage.columns import TABLES
 
 _CLOCKS_APART_MS = 5_000
 """A server whose clock is that far from ours is told of: what comes when is decided by clocks."""
-_UNKNOWN_DATABASE = 81
 _FILLED = (*TABLES, "topic_ids")
 """Tables that the sink inserts into; whoever else asks ClickHouse reads."""
 
@@ -116,7 +116,7 @@ def _of_clickhouse(store: Store, program: Program) -> Iterator[Checked]:
     try:
         version, now_ms = server_version_and_clock(store)
     except PipelineError as error:
-        if getattr(error.__cause__, "code", None) != _UNKNOWN_DATABASE:
+        if code_of(error) != UNKNOWN_DATABASE:
             yield Checked(Outcome.fault, "clickhouse login", str(error))
             return
         says = f"database {store.database} does not exist: run `session-pipeline migrate`"

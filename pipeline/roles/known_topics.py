@@ -10,6 +10,7 @@ from typing import NamedTuple
 import orjson
 
 from pipeline import topics
+from pipeline.clickhouse.codes import NOT_THERE, code_of
 from pipeline.clickhouse.store import StatementFailed, Store, Unreachable
 from pipeline.kafka.topic_identity import TopicMadeAnew
 from pipeline.query.operations import stored_up_to
@@ -17,8 +18,6 @@ from pipeline.query.operations import stored_up_to
 logger = logging.getLogger(__name__)
 
 
-_NOT_THERE = (60, 81)
-"""UNKNOWN_TABLE, UNKNOWN_DATABASE: nobody has migrated yet. Inserting waits for it."""
 _RETRY_S = 1.0
 
 
@@ -117,7 +116,7 @@ def known_topics_guard(
                     on_replaced(await asyncio.to_thread(replaced_rows, store, wanted[topics.SESSIONS]))
                 return
             except (Unreachable, StatementFailed) as error:
-                if getattr(error.__cause__, "code", None) in _NOT_THERE:
+                if code_of(error) in NOT_THERE:
                     logger.warning("the ids of topics cannot be noted before `session-pipeline migrate`")
                     return
                 logger.warning("waiting for ClickHouse, to learn the ids of topics: %s", error)

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import orjson
 
 from pipeline import topics
+from pipeline.clickhouse.codes import NOT_THERE, code_of
 from pipeline.clickhouse.store import StatementFailed, Store, Unreachable
 from pipeline.kafka.admin import log_bounds
 from pipeline.kafka.connection import KafkaConnection
@@ -28,8 +29,6 @@ _BEYOND = """
 SELECT max(offset) AS seen FROM ledger_records
 WHERE topic = {topic:String} AND partition = {partition:UInt32} AND offset >= {end:UInt64} HAVING count() > 0
 """
-_NOT_THERE = (60, 81)
-"""UNKNOWN_TABLE, UNKNOWN_DATABASE: then nothing is stored; inserting waits for it."""
 _RETRY_S = 1.0
 # After a change of leader the log's end can lag behind for a moment.
 _PATIENCE = 4
@@ -65,7 +64,7 @@ async def _beyond(store: Store, tp: TP, end: int) -> int | None:
             answer = await asyncio.to_thread(store.query, _BEYOND, parameters)
             return int(orjson.loads(answer)["seen"]) if answer.strip() else None
         except (Unreachable, StatementFailed) as error:
-            if getattr(error.__cause__, "code", None) in _NOT_THERE:
+            if code_of(error) in NOT_THERE:
                 return None
             logger.warning("waiting for ClickHouse, to see what it has of %s[%d]: %s", *tp, error)
         await asyncio.sleep(_RETRY_S)
