@@ -7,8 +7,9 @@ off has left is found and completed by the next one for the same device.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -55,15 +56,30 @@ class Erased:
         }
 
 
-@dataclass(slots=True)
-class Removed:
-    """How many rows of each table went; `events` and `sessions` are what analysts saw of them."""
+@dataclass(frozen=True, slots=True)
+class Letters:
+    """Whose dead letters go: those that came up to a time and hold an id of whoever is erased, with that of the app."""
 
-    rows: dict[str, int] = field(default_factory=dict)
+    app_id: str
+    id: str
+    """Of the device, or of the user."""
+    until_ms: int
+    is_device: bool = False
 
-    def add(self, what: str, count: int) -> None:
-        if count:
-            self.rows[what] = self.rows.get(what, 0) + count
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return {
+            "app": self.app_id,
+            "is_device": int(self.is_device),
+            "key": f"{self.app_id}/{self.id}",
+            "id": self.id,
+            "quoted": f'"{self.id}"',
+            "until": self.until_ms,
+        }
+
+
+Removed = Counter[str]
+"""How many rows of each table went; `events` and `sessions` are what analysts saw of them. None is 0."""
 
 
 class ErasedRows:
@@ -78,7 +94,7 @@ class ErasedRows:
             "WITH devices AS (SELECT device_id FROM z_user_days WHERE app_id = {app:String} AND user_id = {user:String}"
             " UNION DISTINCT"
             " SELECT device_id FROM z_event_rows WHERE app_id = {app:String} AND user_id = {user:String})"
-            " SELECT device_id, count() > 0 AND countIf(user_id NOT IN ('', {user:String})) > 0 AS shared FROM"
+            " SELECT device_id, countIf(user_id NOT IN ('', {user:String})) > 0 AS shared FROM"
             " (SELECT device_id, user_id FROM z_event_rows WHERE app_id = {app:String} AND device_id IN devices"
             " UNION ALL SELECT device_id, arrayJoin(user_ids) AS user_id FROM session_rows"
             " WHERE app_id = {app:String} AND device_id IN devices)"
@@ -105,9 +121,9 @@ class ErasedRows:
             }
             events = f"{_HERE} AND {_OF_PERSON}"
             sessions += " AND has({gone:Array(UUID)}, session_id)"
-        before = f"{events} AND offset < {{below:UInt64}}"
-        self._count(erased, events, sessions, given, removed)
-        self._delete("z_event_rows", before, given, removed)
+        events += " AND offset < {below:UInt64}"
+        self._count(events, sessions, given, removed)
+        self._delete("z_event_rows", events, given, removed)
         # They have no user: of a person's events those of the events that are left stay.
         beside = (
             f"{_HERE} AND {_OFFSET_OF_VERSION} < {{below:UInt64}} AND event_id NOT IN {{left:Array(String)}}"
@@ -168,42 +184,29 @@ class ErasedRows:
             removed,
         )
 
-    def remove_letters(self, erased: Erased, until_ms: int, removed: Removed) -> None:
-        """Remove dead letters that hold an id of whoever is erased, with that of the app."""
-        given = {
-            "app": erased.app_id,
-            "key": f"{erased.app_id}/{erased.device_id}",
-            "id": erased.user_id or erased.device_id,
-            "quoted": f'"{erased.user_id or erased.device_id}"',
-            "until": until_ms,
-        }
+    def remove_letters(self, letters: Letters, removed: Removed) -> None:
+        """Remove dead letters; waits until ClickHouse is done."""
         where = (
-            "time <= fromUnixTimestamp64Milli({until:Int64}, 'UTC') AND (key = {key:String} OR"
+            "time <= fromUnixTimestamp64Milli({until:Int64}, 'UTC') AND (({is_device:UInt8} AND key = {key:String}) OR"
             " ((position(value, {app:String}) > 0 OR position(key, {app:String}) > 0)"
             " AND (position(value, {quoted:String}) > 0 OR position(key, {id:String}) > 0"
             " OR (length({id:String}) >= 8 AND position(value, {id:String}) > 0))))"
         )
-        if erased.user_id:
-            where = where.replace("(key = {key:String} OR", "(0 OR")
-        self._delete("dead_letter_rows", where, given, removed)
+        self._delete("dead_letter_rows", where, letters.parameters, removed)
 
     def note(self, receipt: Mapping[str, Any], version: int) -> None:
         """Write a receipt, in place of an earlier one with its id."""
         row = orjson.dumps({**receipt, "version": version})
         self._store.insert("erasure_receipts", row, token=f"{receipt['id']}-{version}")
 
-    def _count(
-        self, erased: Erased, events: str, sessions: str, given: Mapping[str, Any], removed: Removed
-    ) -> None:
+    def _count(self, events: str, sessions: str, given: Mapping[str, Any], removed: Removed) -> None:
         """Count what analysts see of it, and note what the ledger is to have, unless a run before has."""
-        stored = f"FROM z_stored_events WHERE {events} AND offset < {{below:UInt64}}"
-        removed.add("events", self._number(f"SELECT count() AS n {stored}", given))
-        removed.add(
-            "sessions",
-            self._number(
-                f"SELECT count() AS n FROM session_rows FINAL WHERE is_deleted = 0 AND {sessions}", given
-            ),
-        )
+        stored = f"FROM z_stored_events WHERE {events}"
+        shown = {
+            "events": f"SELECT count() AS n {stored}",
+            "sessions": f"SELECT count() AS n FROM session_rows FINAL WHERE is_deleted = 0 AND {sessions}",
+        }
+        removed.update({what: count for what, sql in shown.items() if (count := self._number(sql, given))})
         self._store.command(
             "INSERT INTO z_erased_records"
             " SELECT {subject:String}, e.topic, e.partition, e.offset, e.n + l.erased FROM"
@@ -234,7 +237,7 @@ class ErasedRows:
         count = self._number(f"SELECT count() AS n FROM {table} WHERE {where}", given)
         if count:
             self._alter(table, where, given)
-            removed.add(table, count)
+            removed[table] += count
 
     def _alter(self, table: str, where: str, given: Mapping[str, Any]) -> None:
         self._store.command(f"ALTER TABLE {table} DELETE WHERE {where}", given, {"mutations_sync": 2})

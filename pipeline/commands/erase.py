@@ -13,7 +13,7 @@ from uuid import uuid4
 import typer
 
 from pipeline import topics, wiring
-from pipeline.clickhouse.erasure import Erased, ErasedRows, Removed
+from pipeline.clickhouse.erasure import Erased, ErasedRows, Letters, Removed
 from pipeline.commands.failure import CommandFailed
 from pipeline.formats.erasure import Erasure, control, digest_of_device, digest_of_user, entry
 from pipeline.formats.native.partitioner import partition_of
@@ -93,14 +93,14 @@ async def _erase(settings: Settings, app_id: str, user: str, device: str, timeou
         for each in asked:
             erased = Erased(app_id, each.device_id, _subject(each), each.erasure.below, each.user_id)
             await asyncio.to_thread(rows.remove, erased, removed)
-            await asyncio.to_thread(rows.remove_letters, erased, each.erasure.until_ms, removed)
+            if not each.user_id:
+                letters = Letters(app_id, each.device_id, each.erasure.until_ms, is_device=True)
+                await asyncio.to_thread(rows.remove_letters, letters, removed)
         if user:
             # Under the person's own id, on whichever device they came from.
-            erased = Erased(app_id, asked[0].device_id, "", asked[0].erasure.below, user)
-            await asyncio.to_thread(
-                rows.remove_letters, erased, max(each.erasure.until_ms for each in asked), removed
-            )
-        await asyncio.to_thread(rows.note, {**receipt, "removed": removed.rows, "is_done": 1}, 2)
+            letters = Letters(app_id, user, max(each.erasure.until_ms for each in asked))
+            await asyncio.to_thread(rows.remove_letters, letters, removed)
+        await asyncio.to_thread(rows.note, {**receipt, "removed": removed, "is_done": 1}, 2)
     finally:
         store.close()
     _print(receipt, removed)
@@ -122,29 +122,25 @@ async def _ask(
     receipt_id: str,
 ) -> list[_Asked]:
     """Put the records on `sdk-events`, and what they come to on `erasures`."""
-    wanted = []
+    wanted, records = [], []
     for device_id, user_id in devices:
         key = _key(app_id, device_id)
         digest = digest_of_user(app_id, user_id) if user_id else ""
-        wanted.append((device_id, user_id, key, Erasure(receipt_id, digest_of_device(key), user=digest)))
-    places = await placed(
-        connection,
-        [
-            (topics.SDK_EVENTS, partition_of(key, settings.partitions), key, control(erasure))
-            for _, _, key, erasure in wanted
-        ],
-    )
-    asked = []
-    for (device_id, user_id, _, erasure), (partition, offset, record_ms) in zip(wanted, places, strict=True):
-        full = Erasure(
-            erasure.id,
-            erasure.device,
-            until_ms=record_ms,
-            user=erasure.user,
-            partition=partition,
-            below=offset + settings.offset_base + 1,
+        erasure = Erasure(receipt_id, digest_of_device(key), user=digest)
+        wanted.append((device_id, user_id, erasure))
+        records.append((topics.SDK_EVENTS, partition_of(key, settings.partitions), key, control(erasure)))
+    asked = [
+        _Asked(
+            device_id,
+            user_id,
+            erasure.of_record(record_ms, offset + settings.offset_base),
+            TP(topics.SDK_EVENTS, partition),
+            offset,
         )
-        asked.append(_Asked(device_id, user_id, full, TP(topics.SDK_EVENTS, partition), offset))
+        for (device_id, user_id, erasure), (partition, offset, record_ms) in zip(
+            wanted, await placed(connection, records), strict=True
+        )
+    ]
     await placed(connection, [(topics.ERASURES, 0, *entry(each.erasure)) for each in asked])
     return asked
 
@@ -192,7 +188,7 @@ def _text(at_ms: int) -> str:
 
 
 def _print(receipt: Mapping[str, Any], removed: Removed) -> None:
-    rows = dict(removed.rows)
+    rows = dict(removed)
     events, sessions = rows.pop("events", 0), rows.pop("sessions", 0)
     print(f"erased: {events} events and {sessions} sessions of {receipt['devices']} devices")
     for table, count in rows.items():

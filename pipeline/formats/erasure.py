@@ -32,10 +32,13 @@ class Erasure(msgspec.Struct, frozen=True, omit_defaults=True):
     on `sdk-events` its own record time says that."""
     user: str = ""
     """`digest_of_user` of the only person whose data was erased; empty: all of the device was."""
-    partition: int = -1
-    """Of `sdk-events`."""
     below: int = _FOR_EVER
     """Offset, as it is stored: rows of sessions that were written for a record below it are erased."""
+
+    def of_record(self, record_ms: int, offset: int) -> Erasure:
+        """The same, once the record on `sdk-events` that asks for it is there: its record time, and its offset as it is
+        stored, say what came before it."""
+        return msgspec.structs.replace(self, until_ms=record_ms, below=offset + 1)
 
 
 class _Control(msgspec.Struct):
@@ -81,9 +84,7 @@ def is_control(value: bytes | None) -> bool:
     return value is not None and value.startswith(_BEGINS)
 
 
-def erasure_of(
-    key: bytes | None, value: bytes | None, record_ms: int, partition: int, offset: int
-) -> Erasure | None:
+def erasure_of(key: bytes | None, value: bytes | None, record_ms: int, offset: int) -> Erasure | None:
     """What a record of `sdk-events`, of that record time and at that offset, as it is stored, asks to erase; None if it
     is no such record, or is not under the key of its device."""
     if key is None or value is None or not value.startswith(_BEGINS):
@@ -92,9 +93,7 @@ def erasure_of(
         found = _read_control(value).erase
     except NOT_STRICT:
         return None
-    if found.device != digest_of_device(key):
-        return None
-    return msgspec.structs.replace(found, until_ms=record_ms, partition=partition, below=offset + 1)
+    return found.of_record(record_ms, offset) if found.device == digest_of_device(key) else None
 
 
 def entry(erasure: Erasure) -> tuple[bytes, bytes]:

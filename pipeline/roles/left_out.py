@@ -48,7 +48,7 @@ class LeftOut:
         if record.value is None and record.key is not None and sampled_out_of(record.headers):
             # Of a device that is in by these settings: the router's are others.
             return self._sampled_out(source, record, offset)
-        asked = erasure_of(record.key, record.value, record.timestamp, source.partition, offset)
+        asked = erasure_of(record.key, record.value, record.timestamp, offset)
         if asked is None:
             return None
         self._edge.erasures.add(asked)

@@ -20,21 +20,21 @@ def erase(
     store: DeviceStates,
     key: bytes,
     fields: Fields,
-    under: tuple[int, Policy],
+    policy: Policy,
     erasures: Erasures,
     effects: Effects,
 ) -> None:
     """Do what the first of some records of a device asks for, if it does ask for that to be erased. Those after it are
-    put back to be done. `under` is the partition and the policy of the device's app."""
+    put back to be done. `policy` is that of the device's app."""
     offset, record_ms, value, _ = fields[:4]
-    erasure, later = erasure_of(key, value, record_ms, under[0], offset), fields[4:]
+    erasure, later = erasure_of(key, value, record_ms, offset), fields[4:]
     if erasure is None:
         effects.refused += 1
     else:
         erasures.add(erasure)
         later = without_erased(key, later, erasures)
         if key in store or key in store.aside:
-            _forget(store, key, offset, under[1], effects)
+            _forget(store, key, offset, policy, effects)
             effects.folded[key] = fields[:4]
     if later:
         effects.rest.append((key, later))

@@ -112,7 +112,7 @@ class Partition:
 
     @property
     def reach(self) -> int:
-        """The last offset that the state has, as the topic counts now."""
+        """The last offset that the state has, as the topic counts now; below 0 if none."""
         return self.marker.applied_offset - self._offset_base
 
     def require_state(self, done: int) -> None:
@@ -298,8 +298,7 @@ class Partition:
         if place:
             effects.rest.append((key, fields[place:]))
             return self._fold(key, fields[:place], effects)
-        under = self.number, self._policies.of(key)[0]
-        erase(self._store, key, fields, under, self._edge.erasures, effects)
+        erase(self._store, key, fields, self._policies.of(key)[0], self._edge.erasures, effects)
         return 0
 
     def _fold_arrivals(

@@ -168,7 +168,7 @@ def test_the_later_of_two_erasures_counts() -> None:
     "value", [control(Erasure("r", digest_of_device(b"a/e"))), b'{"erase":{}}', b'{"erase":']
 )
 def test_what_only_looks_as_if_it_asked_is_refused(value: bytes) -> None:
-    assert erasure_of(KEY, value, 0, 0, 0) is None
+    assert erasure_of(KEY, value, 0, 0) is None
     partition = Partition(0, POLICIES, edge=edge())
     made = applied(partition, [record(0), SourceRecord(1, AT_MS, KEY, value), record(2, 1_000)])
     assert sum(step.refused for step in made) == 1
