@@ -19,7 +19,7 @@ from pipeline.formats.bounded_cache import BoundedCache, SharedBound
 from pipeline.formats.erasure import Erasures
 from pipeline.formats.identity import KEPT_BYTES
 from pipeline.formats.native.cleaner import NOT_STRICT, Cleaner
-from pipeline.formats.native.key import key_of
+from pipeline.formats.native.key import app_of, key_of
 from pipeline.formats.native.routed import told
 from pipeline.formats.privacy.walk import TooLong
 from pipeline.formats.rejected import Reason, Rejected
@@ -68,7 +68,7 @@ class Edge:
         """The rules of the app of a record's key; the default's where it names none."""
         if self.only is not None:
             return self.only
-        return self._cleaner((key or b"").partition(b"/")[0].decode("utf-8", "replace"))
+        return self._cleaner(app_of(key))
 
     def is_out(self, key: bytes | None) -> bool:
         """Whether the device of a record's key is not among those of which anything is kept.
@@ -78,7 +78,7 @@ class Edge:
         """
         if not self.samples or key is None:
             return False
-        rate = self.rate_of(key.partition(b"/")[0].decode("utf-8", "replace"))
+        rate = self.rate_of(app_of(key))
         return rate < 1 and int.from_bytes(blake2b(key, digest_size=8).digest()) >= rate * 2.0**64
 
     def out_of(self, keys: Iterable[bytes | None]) -> list[bytes | None]:

@@ -14,6 +14,7 @@ from hashlib import blake2b
 import msgspec
 
 from pipeline.formats.native.cleaner import NOT_STRICT
+from pipeline.formats.native.key import app_of
 
 _BEGINS = b'{"erase":'
 """No envelope begins so: `erase` is none of its fields."""
@@ -153,7 +154,7 @@ class Erasures:
             said = _read_users(row)
         except NOT_STRICT:
             return False  # It is refused for what it is.
-        users = {digest_of_user(_app_of(key), user) for user in said.user_ids}
+        users = {digest_of_user(app_of(key), user) for user in said.user_ids}
         return any(said.offset < each.below and (not each.user or each.user in users) for each in found)
 
     def takes_copy(self, key: bytes | None, record_ms: int) -> bool:
@@ -166,8 +167,4 @@ def _user_of(key: bytes, value: bytes | None) -> str:
         user = _read_sender(value or b"").user
     except NOT_STRICT:
         return ""
-    return digest_of_user(_app_of(key), user.id) if user and user.id else ""
-
-
-def _app_of(key: bytes) -> str:
-    return key.partition(b"/")[0].decode("utf-8", "replace")
+    return digest_of_user(app_of(key), user.id) if user and user.id else ""

@@ -265,7 +265,7 @@ def _fault(rejected: Rejected, where: str) -> RefusedPart:
 
 
 def _apps(keys: Iterable[bytes]) -> set[str]:
-    return {key.partition(b"/")[0].decode(errors="replace") for key in keys}
+    return {native.app_of(key) for key in keys}
 
 
 def _format_of(topic: str) -> Format | None:

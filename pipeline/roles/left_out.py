@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline.formats.edge import Edge, events_in
 from pipeline.formats.erasure import erasure_of, is_control
+from pipeline.formats.native import app_of
 from pipeline.formats.record_time import sampled_out_of
 from pipeline.roles.batch import Source
 from pipeline.roles.metrics import Metrics
@@ -61,7 +62,7 @@ class LeftOut:
         return self._counted(source, record, offset, count, is_out=True)
 
     def _counted(self, source: Source, record: Any, offset: int, count: int, *, is_out: bool) -> bytes:
-        app_id = record.key.partition(b"/")[0].decode("utf-8", "replace")
+        app_id = app_of(record.key)
         kept = self._keeping.events_of(app_id, record.timestamp)
         out, erased = (count, 0) if is_out else (0, count)
         return ledger_row(

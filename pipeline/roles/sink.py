@@ -234,7 +234,7 @@ class Sink:
         """As the sessionizer wrote it, with the day on which it came; nothing without a value, or of who was erased."""
         if not record.value or self._edge.erasures.takes_row(record.key, record.value):
             return b""
-        app_id = (record.key or b"").partition(b"/")[0].decode("utf-8", "replace")
+        app_id = native.app_of(record.key)
         days = self._keeping.retentions.of(app_id).session_retention_days
         return with_kept(record.value, kept(record.timestamp, days), self._edge.rate_of(app_id))
 

@@ -4,11 +4,21 @@ from pipeline.formats.envelope import Envelope, NativeEvent
 from pipeline.formats.format import Format
 from pipeline.formats.limits import MAX_RECORD_BYTES
 from pipeline.formats.native.events import decode, to_events
-from pipeline.formats.native.key import key_of, sent_at_of
+from pipeline.formats.native.key import app_of, key_of, sent_at_of
 from pipeline.formats.native.routed import translate
 from pipeline.topics import SDK_EVENTS
 
-__all__ = ["ANY_KEY", "FORMAT", "Envelope", "NativeEvent", "decode", "key_of", "sent_at_of", "to_events"]
+__all__ = [
+    "ANY_KEY",
+    "FORMAT",
+    "Envelope",
+    "NativeEvent",
+    "app_of",
+    "decode",
+    "key_of",
+    "sent_at_of",
+    "to_events",
+]
 
 # A record without a key that fits is refused, and kept, by those that read it.
 FORMAT = Format(

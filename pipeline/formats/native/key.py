@@ -28,6 +28,11 @@ def key_of(envelope: bytes) -> bytes | None:
     return f"{head.app_id}/{head.device_id}".encode()
 
 
+def app_of(key: bytes | None) -> str:
+    """The app that a key names; the empty text where it names none."""
+    return (key or b"").partition(b"/")[0].decode("utf-8", "replace")
+
+
 def sent_at_of(envelope: bytes) -> int | None:
     """When it was sent by its device's clock, Unix milliseconds; None if it does not say."""
     sent_at = _head_of(envelope).sent_at
