@@ -21,6 +21,12 @@ class BadAddress(Terminal):
     """An address says something that cannot be; the message is for people."""
 
 
+def require_order(start_ms: int, end_ms: int) -> None:
+    """Raises BadAddress for a range that ends before it begins, or where it begins."""
+    if start_ms >= end_ms:
+        raise BadAddress("The time range ends before it begins.")
+
+
 @dataclass(frozen=True, slots=True)
 class SessionChoice:
     """Which sessions are shown."""
@@ -47,8 +53,8 @@ class SessionChoice:
         if filter is not None and len(filter) > LONGEST_FILTER:
             raise BadAddress(f"A filter has at most {LONGEST_FILTER} characters here.")
         start_ms, end_ms = _time_ms(query, "from"), _time_ms(query, "to")
-        if start_ms is not None and end_ms is not None and start_ms >= end_ms:
-            raise BadAddress("The time range ends before it begins.")
+        if start_ms is not None and end_ms is not None:
+            require_order(start_ms, end_ms)
         is_all = query.get("range") == _ALL and start_ms is None
         sort = query.get("sort", "")
         if sort and sort not in ORDERS:

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from starlette.datastructures import QueryParams
 
-from pipeline.dashboard.address import LATEST_MS, SessionChoice
+from pipeline.dashboard.address import LATEST_MS, SessionChoice, require_order
 from pipeline.dashboard.reader import Reader, Row
 from pipeline.dashboard.words import iso, unix_ms
 from pipeline.query import saved
@@ -113,6 +113,15 @@ def first_ms(choice: SessionChoice, newest_ms: int) -> int:
         return choice.start_ms or 0
     end_ms = after_newest(newest_ms) if choice.end_ms is None else min(choice.end_ms, after_newest(newest_ms))
     return max(0, end_ms - DAYS * _DAY_MS)
+
+
+def range_of(choice: SessionChoice, newest_ms: int, days: int = DAYS) -> tuple[int, int]:
+    """The range of a page that looks at all of it at once: as the address says, or else some days up to its end, or to
+    the newest session. Raises BadAddress where it ends before it begins."""
+    end_ms = choice.end_ms or after_newest(newest_ms)
+    start_ms = max(0, end_ms - days * _DAY_MS) if choice.start_ms is None else choice.start_ms
+    require_order(start_ms, end_ms)
+    return start_ms, end_ms
 
 
 def after_newest(newest_ms: int) -> int:

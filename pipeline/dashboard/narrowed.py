@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from pipeline.dashboard.address import BadAddress, SessionChoice
+from pipeline.dashboard.address import BadAddress, SessionChoice, require_order
 from pipeline.dashboard.cohorts import FIELD, Cohorts, cohorts
 from pipeline.dashboard.page import link
 from pipeline.dashboard.pages.sessions import after_newest, apps, field_of, span
@@ -106,8 +106,7 @@ async def narrowed(reader: Reader, request: Request) -> Narrowed:
             asked.start_ms = max(0, asked.end_ms - DAYS * _DAY_MS)
         if choice.start_ms is not None:
             asked.start_ms = choice.start_ms
-        if asked.start_ms >= asked.end_ms:
-            raise BadAddress("The time range ends before it begins.")
+        require_order(asked.start_ms, asked.end_ms)
         asked.cohorts = await cohorts(reader, asked.app, query)
         asked.filter = asked.cohorts.narrowed(parse(asked.text))
         where(asked.filter)  # refuses what no filter may hold

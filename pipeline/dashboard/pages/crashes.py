@@ -15,9 +15,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeline.dashboard.address import BadAddress, SessionChoice
+from pipeline.dashboard.asked import range_of
 from pipeline.dashboard.leads import of_all, of_group
 from pipeline.dashboard.page import render
-from pipeline.dashboard.pages.sessions import DAYS, after_newest, apps, field_of, span
+from pipeline.dashboard.pages.sessions import apps, field_of, span
 from pipeline.dashboard.paths import tree
 from pipeline.dashboard.reader import Reader, Row
 from pipeline.dashboard.tables import chart, ordered
@@ -170,11 +171,7 @@ class CrashPages:
         if not app:
             return None
         choice = SessionChoice.of(query)
-        newest_ms = (await span(self._reader, app)).newest_ms
-        end_ms = choice.end_ms or after_newest(newest_ms)
-        start_ms = choice.start_ms if choice.start_ms is not None else max(0, end_ms - DAYS * _DAY_MS)
-        if start_ms >= end_ms:
-            raise BadAddress("The time range ends before it begins.")
+        start_ms, end_ms = range_of(choice, (await span(self._reader, app)).newest_ms)
         filter = parse(choice.filter or "")
         where(filter)  # refuses what no filter may hold
         return AskedCrashes(app, start_ms, end_ms, filter, choice.filter or "")

@@ -14,10 +14,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeline.dashboard.address import BadAddress, SessionChoice
+from pipeline.dashboard.asked import range_of
 from pipeline.dashboard.cohorts import Cohorts, cohorts
 from pipeline.dashboard.leads import of_crash, of_group, of_request
 from pipeline.dashboard.page import render
-from pipeline.dashboard.pages.sessions import DAYS, after_newest, apps, field_of, span
+from pipeline.dashboard.pages.sessions import apps, field_of, span
 from pipeline.dashboard.reader import Reader, Row
 from pipeline.dashboard.tables import chart, is_version, ordered, returns
 from pipeline.dashboard.verdict import Line, compared
@@ -163,11 +164,7 @@ class HealthPage:
         if split(by) is None:
             raise BadAddress(f"Sessions cannot be split by “{by[:40]}”.")
         choice = SessionChoice.of(query)
-        newest_ms = (await span(self._reader, app)).newest_ms
-        end_ms = choice.end_ms or after_newest(newest_ms)
-        start_ms = choice.start_ms if choice.start_ms is not None else max(0, end_ms - DAYS * _DAY_MS)
-        if start_ms >= end_ms:
-            raise BadAddress("The time range ends before it begins.")
+        start_ms, end_ms = range_of(choice, (await span(self._reader, app)).newest_ms)
         known_cohorts = await cohorts(self._reader, app, query)
         filter = known_cohorts.narrowed(parse(choice.filter or ""))
         where(filter)  # refuses what no filter may hold

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeline.dashboard.address import BadAddress, SessionChoice
+from pipeline.dashboard.asked import range_of
 from pipeline.dashboard.leads import of_request, of_requests_that_fail
 from pipeline.dashboard.page import render
 from pipeline.dashboard.pages.sessions import after_newest, apps, field_of, span
@@ -46,10 +47,7 @@ class NetworkPage:
         newest_ms = (await span(self._reader, app)).newest_ms if app else 0
         try:
             choice = SessionChoice.of(query)
-            end_ms = choice.end_ms or after_newest(newest_ms)
-            start_ms = max(0, end_ms - DAYS * _DAY_MS) if choice.start_ms is None else choice.start_ms
-            if start_ms >= end_ms:
-                raise BadAddress("The time range ends before it begins.")
+            start_ms, end_ms = range_of(choice, newest_ms, DAYS)
             if app:
                 found = await self._reader.rows(endpoints(app, start_ms, end_ms, order=order, top=TOP))
                 rows = [dict(row) for row in found]

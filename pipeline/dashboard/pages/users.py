@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from pipeline.dashboard.address import BadAddress, SessionChoice
+from pipeline.dashboard.asked import range_of
 from pipeline.dashboard.narrowed import DAYS, narrowed
 from pipeline.dashboard.page import link, render
 from pipeline.dashboard.pages.sessions import after_newest, field_of
@@ -73,19 +74,16 @@ class EventsOfPage:
         app, user, device = (query.get(name, "").strip() for name in ("app", "user", "device"))
         if not app or bool(user) == bool(device):
             return RedirectResponse(link("/timeline", app=app, user=user, device=device), 303)
-        problem, choice = "", SessionChoice()
-        try:
-            choice = SessionChoice.of(query)
-        except BadAddress as error:
-            problem = str(error)
         newest = await self._reader.rows(
             user_sessions(app, user_id=user or None, device_id=device or None, limit=1)
         )
         newest_ms = int(newest[0]["started_at_ms"]) if newest else 0
-        end_ms = choice.end_ms or after_newest(newest_ms)
-        start_ms = choice.start_ms if choice.start_ms is not None else max(0, end_ms - DAYS * _DAY_MS)
-        if start_ms >= end_ms:
-            problem, start_ms = "The time range ends before it begins.", max(0, end_ms - DAYS * _DAY_MS)
+        problem = ""
+        try:
+            start_ms, end_ms = range_of(SessionChoice.of(query), newest_ms, DAYS)
+        except BadAddress as error:
+            problem = str(error)
+            start_ms, end_ms = range_of(SessionChoice(), newest_ms, DAYS)
         of = StreamChoice.of(query)
         who = {"app": app, "user": user, "device": device}
         (sessions, marks), around = await asyncio.gather(
