@@ -73,6 +73,12 @@ def _changelog() -> Iterator[Right]:
     yield Right(TRANSACTIONAL_ID, f"{STATE}-", ("Write", "Describe"), is_prefix=True)
 
 
+def _groups() -> Iterator[Right]:
+    """To see how far the workers have come."""
+    for role in ROLES:
+        yield Right(GROUP, group_of(role), ("Describe",))
+
+
 def _receiver() -> Iterator[Right]:
     for topic in registry.routed_topics():
         yield Right(TOPIC, topic, ("Write",))
@@ -82,15 +88,13 @@ def _operator() -> Iterator[Right]:
     yield Right(CLUSTER, THE_CLUSTER, ("Create",))
     for topic in plan(1, 0):
         yield Right(TOPIC, topic, ("Describe", "DescribeConfigs"))
-    for role in ROLES:
-        yield Right(GROUP, group_of(role), ("Describe",))
+    yield from _groups()
 
 
 def _rebuilder() -> Iterator[Right]:
     for topic in all_read():
         yield Right(TOPIC, topic, ("Describe",))
-    for role in ROLES:
-        yield Right(GROUP, group_of(role), ("Describe",))
+    yield from _groups()
     yield from _changelog()
 
 
@@ -99,8 +103,7 @@ def _eraser() -> Iterator[Right]:
     yield Right(TOPIC, ERASURES, ("Write",))
     for topic in (*(name for name in all_read() if name != SDK_EVENTS), STATE):
         yield Right(TOPIC, topic, ("Describe", "DescribeConfigs"))
-    for role in ROLES:
-        yield Right(GROUP, group_of(role), ("Describe",))
+    yield from _groups()
 
 
 _BY_USER: Mapping[str, Callable[[], Iterator[Right]]] = {
