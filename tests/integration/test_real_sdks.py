@@ -10,9 +10,7 @@ import re
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,13 +18,21 @@ from typing import Any, NamedTuple
 import pytest
 
 from pipeline.domain.policy import Policy
-from pipeline.embedded.child import LOOPBACK, free_port
+from pipeline.embedded.child import LOOPBACK
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from tests.dashboard.browser import Browser, NoBrowser, browsing
 from tests.support import watched_pages, ways
 from tests.support.lives import Life, simulated
 from tests.support.otel_python import tell_over_http
-from tests.support.stack import ROOT, Stack, environment, logs_if_failed, running_stack, unavailable
+from tests.support.stack import (
+    ROOT,
+    Stack,
+    environment,
+    logs_if_failed,
+    receiving,
+    running_stack,
+    unavailable,
+)
 from tests.support.watched_pages import page as page_of
 from tests.support.watched_pages import site
 
@@ -53,25 +59,6 @@ provider.shutdown()
 """
 """What somebody writes who has read no more than the manual of the SDK."""
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-@contextmanager
-def _receiving(stack: Stack) -> Iterator[str]:
-    """`receive` as a process until the end of the block; its address."""
-    port = free_port()
-    process = stack.begin("receive", "--port", str(port))
-    base = f"http://{LOOPBACK}:{port}"
-    deadline_s = time.monotonic() + _READY_S
-    while True:
-        try:
-            urllib.request.urlopen(f"{base}/readyz", timeout=2).close()
-            break
-        except OSError:
-            assert process.poll() is None and time.monotonic() < deadline_s, stack.log_tails()
-            time.sleep(0.05)
-    yield base
-    process.terminate()
-    assert process.wait(timeout=_READY_S) == 0
 
 
 class Page(NamedTuple):
@@ -191,7 +178,7 @@ def told(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pa
     lives: list[Life] = simulated(DEVICES, seed=3, events=EVENTS, policy=Policy())
     ways.tell_natively(stack, lives)
     try:
-        with _receiving(stack) as base:
+        with receiving(stack) as base:
             ways.tell(lives, "http", partial(tell_over_http, base=base))
             _tell_as_a_newcomer(base, tmp_path_factory.mktemp("newcomer"))
             pages = _tell_in_a_browser(stack, base, tmp_path_factory.mktemp("browser"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import orjson
 import pytest
@@ -16,7 +17,7 @@ from pipeline.roles.topology import ROLES
 from pipeline.topics import SDK_EVENTS, SESSIONS, STATE
 from tests.support import acls
 from tests.support.services import ApacheKafka, Unavailable
-from tests.support.stack import Stack, unavailable
+from tests.support.stack import Stack, receiving, unavailable
 
 SENDER = (Right(TOPIC, "native-events", ("Write",)), Right(TOPIC, SDK_EVENTS, ("Write",)))
 ALL_USERS = (*USERS, "sender")
@@ -100,10 +101,17 @@ def test_each_role_does_its_work_with_its_rights_alone(guarded: Guarded, tmp_pat
     assert stack.value("SELECT count() FROM sessions") == 1
     assert stack.value("SELECT count() FROM dead_letters") == 1
     assert "sessionizer" in stack.run("status")
+    guarded.become("erase")
+    stack.run("erase", "--app", "org.example.app", "--device", "another")
     stack.stop()
     guarded.become("rebuild")
     stack.settings["PIPELINE_INACTIVITY_TIMEOUT"] = "1m"
     assert "2 sessions are in place" in stack.run("rebuild")
+    guarded.become("receive")
+    with receiving(stack) as base:
+        request = Request(f"{base}/v1/events", orjson.dumps(envelope), method="POST")
+        with urlopen(request, timeout=10) as answer:
+            assert answer.status == 200
 
 
 LACKING = {

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from pipeline.clickhouse.store import Store
-from pipeline.embedded.child import Child
+from pipeline.embedded.child import LOOPBACK, Child, free_port
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.kafka.admin import topic_partitions
 from pipeline.kafka.connection import KafkaConnection
@@ -34,6 +35,7 @@ DOWNSTREAM = ("router", "sessionizer", "sink", "all")
 
 _READY_TIMEOUT_S = 90.0
 _STOP_TIMEOUT_S = 40.0
+_RECEIVER_TIMEOUT_S = 20.0
 _COMMAND_TIMEOUT_S = 120.0
 _POLL_S = 0.1
 _LOG_TAIL_BYTES = 6_000
@@ -324,3 +326,22 @@ def logs_if_failed(request: pytest.FixtureRequest, stack: Stack) -> Iterator[Non
     yield
     if request.session.testsfailed > failed_before:
         print(stack.log_tails())
+
+
+@contextmanager
+def receiving(stack: Stack) -> Iterator[str]:
+    """`receive` as a process until the end of the block; its address."""
+    port = free_port()
+    process = stack.begin("receive", "--port", str(port))
+    base = f"http://{LOOPBACK}:{port}"
+    deadline_s = time.monotonic() + _RECEIVER_TIMEOUT_S
+    while True:
+        try:
+            urllib.request.urlopen(f"{base}/readyz", timeout=2).close()
+            break
+        except OSError:
+            assert process.poll() is None and time.monotonic() < deadline_s, stack.log_tails()
+            time.sleep(_POLL_S)
+    yield base
+    process.terminate()
+    assert process.wait(timeout=_RECEIVER_TIMEOUT_S) == 0
