@@ -22,6 +22,7 @@ from pipeline.clickhouse.words import (
     StatementReader,
     Word,
     quoted_name,
+    quoted_text,
     split_at_commas,
     words_of,
 )
@@ -112,7 +113,7 @@ class Cluster:
 
     def on_all_hosts(self, system_table: str) -> str:
         """What a question reads for a system table of every host."""
-        return f"clusterAllReplicas({_text(self.name)}, {system_table})"
+        return f"clusterAllReplicas({quoted_text(self.name)}, {system_table})"
 
     def sync(self, database: str, table: str) -> str:
         """The statement after which every replica of a table has all that was inserted before."""
@@ -296,7 +297,7 @@ class Cluster:
         yield f"DELETE FROM {self._inside(place)}{on} {reader.rest}"
 
     def _front(self, place: Place, create: str) -> str:
-        shards = f"{_text(self.name)}, {_text(self.shard_database)}, {_text(place.name)}"
+        shards = f"{quoted_text(self.name)}, {quoted_text(self.shard_database)}, {quoted_text(place.name)}"
         engine = (
             f"Distributed({shards}, {place.key})"
             if place.key and not place.is_view
@@ -371,7 +372,3 @@ def _commands(sql: str) -> list[str]:
 def _begins(command: str, beginnings: Iterable[str]) -> bool:
     words = [word.key for word in words_of(command)]
     return any(words[: len(each.split())] == each.split() for each in beginnings)
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -14,6 +14,7 @@ import orjson
 
 from pipeline.clickhouse.codes import code_of
 from pipeline.clickhouse.store import StatementFailed, Store
+from pipeline.clickhouse.words import quoted_text
 from pipeline.schema_files import schema_folder
 
 log = logging.getLogger(__name__)
@@ -62,14 +63,14 @@ def comment(store: Store, comments: Comments | None = None) -> list[str]:
     for row in _rows(store, "SELECT name, comment FROM system.tables WHERE database = currentDatabase()"):
         said = comments.tables.get(row["name"], "")
         if said and said != row["comment"]:
-            wanted[row["name"]].append(f"MODIFY COMMENT {_quoted(said)}")
+            wanted[row["name"]].append(f"MODIFY COMMENT {quoted_text(said)}")
     for row in _rows(
         store,
         "SELECT table, name, comment FROM system.columns WHERE database = currentDatabase() ORDER BY position",
     ):
         said = comments.of_column(row["table"], row["name"])
         if said and said != row["comment"]:
-            wanted[row["table"]].append(f"COMMENT COLUMN `{row['name']}` {_quoted(said)}")
+            wanted[row["table"]].append(f"COMMENT COLUMN `{row['name']}` {quoted_text(said)}")
     for table, parts in sorted(wanted.items()):
         try:
             store.command(f"ALTER TABLE `{table}` {', '.join(parts)}")
@@ -82,8 +83,3 @@ def comment(store: Store, comments: Comments | None = None) -> list[str]:
 
 def _rows(store: Store, sql: str) -> list[dict[str, str]]:
     return [orjson.loads(line) for line in store.query(sql).splitlines()]
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"

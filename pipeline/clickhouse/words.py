@@ -138,3 +138,8 @@ def split_at_commas(sql: str) -> list[str]:
 def quoted_name(name: str) -> str:
     """A name as it stands in SQL, whatever is in it."""
     return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
+def quoted_text(text: str) -> str:
+    """A text as it stands in SQL, whatever is in it."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
