@@ -24,7 +24,7 @@ from pipeline.dashboard.reader import Reader, Row
 from pipeline.dashboard.sides import AskedSide, sides_of
 from pipeline.dashboard.tables import chart, is_version, ordered, returns
 from pipeline.dashboard.verdict import compared
-from pipeline.dashboard.words import iso
+from pipeline.dashboard.words import day_and_time, iso
 from pipeline.query.compare import compare
 from pipeline.query.dimensions import FIRST, SPLITS, USER, split
 from pipeline.query.failures import failing_requests, top_crashes
@@ -285,6 +285,9 @@ def _fields_of(side: AskedSide) -> dict[str, Any]:
         "group": side.group,
         "from": field_of(side.start_ms) if side.has_own_range else "",
         "to": field_of(side.end_ms) if side.has_own_range else "",
+        "range": f"{day_and_time(iso(side.start_ms))} to {day_and_time(iso(side.end_ms))}"
+        if side.has_own_range
+        else "",
         "sessions_at": side.sessions_at(),
         "users_at": side.sessions_at(Test(USER, "exists")),
     }
