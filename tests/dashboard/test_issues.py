@@ -25,7 +25,8 @@ CELL = re.compile(
     r'<td class="num">(?:<a href="([^"]*)" title="The sessions">)?([^<]*?) <small>([\d,]+)</small>(?:</a>)?</td>'
 )
 HEAD = re.compile(
-    r'<th scope="col" class="num">([^<]*?)(?: <small>[^<]*</small>)? <small>of <a href="([^"]*)"[^>]*>([\d,]+)</a> (\w+)'
+    r'<th scope="col" class="num">([^<]*?)(?: <small>[^<]*</small>)?'
+    r' <small>of <a href="([^"]*)"[^>]*>([\d,]+)</a> (\w+)'
 )
 Z = 1.959963984540054
 
