@@ -76,6 +76,8 @@ def to_group(app: str, group: str, started_ms: int) -> str:
 
 def of_all(wanted: Filter) -> str | None:
     """The filter itself; None where it cannot be written."""
+    if isinstance(wanted, All) and len(wanted.filters) == 1:
+        wanted = wanted.filters[0]
     return _written(wanted, All(()))
 
 

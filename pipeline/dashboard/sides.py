@@ -46,7 +46,7 @@ class AskedSide:
     def whole(self) -> Filter | None:
         """All its sessions as a filter; None where no filter says the group."""
         group = group_filter(self.by, self.group)
-        return None if group is None else self._and(group)
+        return None if group is None else All((*_parts(group), *_parts(self.filter)))
 
     def sessions_at(self, *tests: Filter) -> str | None:
         """Where those of its sessions are listed that pass some tests; None where no filter says it."""
@@ -58,9 +58,6 @@ class AskedSide:
         """Where the sessions of its app and range that pass a filter are listed."""
         own = {"app": self.app, "from": iso(self.start_ms), "to": iso(self.end_ms)}
         return f"/sessions?{urlencode({**own, 'filter': filter})}"
-
-    def _and(self, group: Filter) -> Filter:
-        return All((group, *_parts(self.filter)))
 
 
 def sides_of(

@@ -102,7 +102,7 @@ class Asked:
 
     def within(self, group: Filter) -> Filter:
         """The sessions that pass the filter and this one."""
-        return All((group, *(self.filter.filters if isinstance(self.filter, All) else (self.filter,))))
+        return All((*_parts(group), *_parts(self.filter)))
 
     def sides(self, query: Mapping[str, str]) -> Sides | None:
         """What an address compares. Raises BadAddress."""
