@@ -84,7 +84,7 @@ def test_every_number_of_the_issues_leads_to_its_sessions(
             assert listed(stage, address)[unit] == number(count)
         rows = answer.text.split('<th scope="row">')[1:]
         assert len(rows) > 3
-        for row in rows:
+        for row in rows[:8]:
             cells = CELL.findall(row)
             assert len(cells) == 4
             for (address, shown, count), (*_, whole, unit) in zip(cells, heads, strict=True):
@@ -100,8 +100,9 @@ def test_every_number_of_the_issues_leads_to_its_sessions(
     assert f'data-load="/health/issues?{urlencode(fields).replace("&", "&amp;")}"' in page
     # The list itself, of one of them.
     address = next(address for row in rows for address, *_ in CELL.findall(row)[2:] if address)
-    ids = re.findall(r'href="/sessions/([0-9a-f-]{36})"', client.get(unescape(address)).text)
-    assert len(set(ids)) == min(listed(stage, address)["sessions"], 50) or len(set(ids)) > 0
+    # A session that has an event of the filter opens at it.
+    ids = re.findall(r'href="/sessions/([0-9a-f-]{36})[^"]*"', client.get(unescape(address)).text)
+    assert len(set(ids)) == min(listed(stage, address)["sessions"], 50) > 0
 
 
 def test_numbers_of_the_whole_and_the_comparison_lead_to_their_sessions(
@@ -120,7 +121,7 @@ def test_numbers_of_the_whole_and_the_comparison_lead_to_their_sessions(
                 if led and re.fullmatch(r"[\d,]+", led[3]):
                     assert number(led[3]) in listed(stage, led[1]).values(), cell
                     counted += 1
-    assert counted > 20
+    assert counted > 10
     # A share that is not all leads to those that failed.
     for address, title, shown in re.findall(
         r'<a href="([^"]*)" title="(Sessions in [^"]*)">([^<]*)</a>', totals
@@ -153,7 +154,7 @@ def test_systems_and_all_others_are_filters_too(stage: Stage) -> None:
                 app=app,
             )
         }
-        shown = sorted(counts)[:2]
+        shown = sorted(counts)[:1]
         others = leads.other_groups(by, shown)
         assert others is not None
         filters = {**{g: leads.of_group(by, g, EVERYTHING) for g in shown}, None: leads.of_all(others)}
