@@ -430,6 +430,7 @@ def pages(recordings: Stage) -> dict[str, str]:
         "session": f"/sessions/{crashed['session_id']}",
         "timeline": f"/timeline?{urlencode({'app': APP, 'user': crashed['user_id']})}",
         "health": f"/health?{urlencode({'app': APP, 'by': 'os', 'a': 'Android 33', 'b': 'Android 27'})}",
+        "issues": f"/health/issues?{urlencode({'app': APP, 'by': 'os', 'a': 'Android 33', 'b': 'Android 27'})}",
         "network": f"/network?{urlencode({'app': APP, 'from': '2025-01-01'})}",
         "pipeline": "/pipeline",
         "stitched": f"/stitched/{crashed['stitched_session_id']}",
