@@ -98,6 +98,7 @@ def application(parts: Parts) -> Starlette:
         ("/export/sessions", ExportPage(reader, parts.export).show, "GET"),
         ("/health", health.show, "GET"),
         ("/health/retention", health.retention, "GET"),
+        ("/health/issues", health.issues, "GET"),
         ("/crashes", crashes.show, "GET"),
         ("/crashes/{group}", crashes.group, "GET"),
         ("/network", NetworkPage(reader).show, "GET"),

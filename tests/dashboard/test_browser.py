@@ -180,6 +180,25 @@ def test_from_release_health_to_the_sessions_of_a_crash(browser: Browser, record
     assert browser.complaints() == []
 
 
+def test_a_number_over_time_leads_to_the_sessions_of_its_day(browser: Browser, recordings: Stage) -> None:
+    browser.look("light", WIDE)
+    browser.open(f"/health?{urlencode({'app': APP, 'by': 'os'})}")
+    (figure,) = [
+        each for each in browser.all("figure") if each.find_element(By.TAG_NAME, "h3").text == "Sessions"
+    ]
+    figure.find_element(By.TAG_NAME, "summary").click()
+    browser.wait(lambda: figure.find_elements(By.CSS_SELECTOR, "td a"))
+    numbers = figure.find_elements(By.CSS_SELECTOR, "td[data-value]:not([data-value=''])")
+    assert all(each.find_elements(By.TAG_NAME, "a") for each in numbers)
+    (least, link) = min(
+        ((int(each.text.replace(",", "")), each) for each in numbers), key=lambda found: found[0]
+    )
+    link.find_element(By.TAG_NAME, "a").click()
+    browser.one("#choice")
+    assert len(browser.all("td.began a")) == least > 0
+    assert browser.complaints() == []
+
+
 def test_the_builder_suggests_what_is_stored(browser: Browser, recordings: Stage) -> None:
     browser.look("light", WIDE)
     browser.open(f"/sessions?{urlencode({'app': APP, 'filter': 'has http.client.request(a = 1)'})}")
@@ -411,6 +430,7 @@ def pages(recordings: Stage) -> dict[str, str]:
         "session": f"/sessions/{crashed['session_id']}",
         "timeline": f"/timeline?{urlencode({'app': APP, 'user': crashed['user_id']})}",
         "health": f"/health?{urlencode({'app': APP, 'by': 'os', 'a': 'Android 33', 'b': 'Android 27'})}",
+        "issues": f"/health/issues?{urlencode({'app': APP, 'by': 'os', 'a': 'Android 33', 'b': 'Android 27'})}",
         "network": f"/network?{urlencode({'app': APP, 'from': '2025-01-01'})}",
         "pipeline": "/pipeline",
         "stitched": f"/stitched/{crashed['stitched_session_id']}",
@@ -431,7 +451,7 @@ def test_every_page_can_be_used_by_everyone(
         browser.open(path)
         if name in {"session", "timeline", "health", "hostile"}:
             browser.one(".chart canvas")
-        for later, place in (("pipeline", "#ledger"), ("health", "#retention")):
+        for later, place in (("pipeline", "#ledger"), ("health", "#retention"), ("health", "#issues")):
             if name == later:
                 browser.one(f"{place} table")
         browser.shoot(f"{name}-{scheme}-{width}")

@@ -81,6 +81,9 @@ def addresses(stage: Stage) -> Iterator[str]:
     for split in ({"by": "app_version"}, {"by": "device_model"}, {"property": hostile.SCRIPT}):
         yield f"/health?{urlencode({**span, **split})}"
         yield f"/health/retention?{urlencode({**span, **split})}"
+        two = {"a": f"1.0{hostile.SCRIPT}", "b": hostile.QUOTES}
+        yield f"/health?{urlencode({**span, **split, **two})}"
+        yield f"/health/issues?{urlencode({**span, **split, **two})}"
 
 
 def test_every_page_answers_safely(client: TestClient, stage: Stage) -> None:
