@@ -27,6 +27,7 @@ from pipeline.dashboard.pages.find import FindPage
 from pipeline.dashboard.pages.health import HealthPage
 from pipeline.dashboard.pages.network import NetworkPage
 from pipeline.dashboard.pages.pipeline import PipelinePage
+from pipeline.dashboard.pages.screen_paths import PathsPage
 from pipeline.dashboard.pages.session import SessionPage
 from pipeline.dashboard.pages.sessions import SessionsPage
 from pipeline.dashboard.pages.stitched import StitchedPages
@@ -45,6 +46,7 @@ _NAVIGATION: Mapping[str, str] = {
     "/health": "Release health",
     "/crashes": "Crashes",
     "/network": "Requests",
+    "/paths": "Paths",
     "/pipeline": "Pipeline",
 }
 """The pages that every page leads to, in this order, and how they are called."""
@@ -101,6 +103,7 @@ def application(parts: Parts) -> Starlette:
         ("/crashes", crashes.show, "GET"),
         ("/crashes/{group}", crashes.group, "GET"),
         ("/network", NetworkPage(reader).show, "GET"),
+        ("/paths", PathsPage(reader).show, "GET"),
         ("/pipeline", pipeline.show, "GET"),
         ("/pipeline/ledger", pipeline.ledger, "GET"),
         ("/filter/dimensions.json", filters.dimensions, "GET"),

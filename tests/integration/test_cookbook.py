@@ -109,7 +109,7 @@ def is_crashed(row: Row) -> bool:
 
 
 def test_there_are_as_many_as_it_says() -> None:
-    assert list(RECIPES) == list(range(1, 34)) and "Thirty-three questions" in TEXT
+    assert list(RECIPES) == list(range(1, 35)) and "Thirty-four questions" in TEXT
 
 
 @pytest.mark.parametrize("number", RECIPES)
@@ -182,6 +182,47 @@ def test_screens_are_shown_within_their_session(kitchen: Kitchen) -> None:
         screen: pytest.approx(ms / 3_600_000, abs=0.0051) for screen, ms in shown_ms.items()
     }
     assert sum(shown_ms.values()) <= sum(row["duration_ms"] for row in kitchen.sessions)
+
+
+def test_transitions(kitchen: Kitchen) -> None:
+    """Of the sessions of January, from every screen to the next one, by hand."""
+    until_ms = 1_769_904_000_000
+    transitions: Counter[tuple[str, str]] = Counter()
+    sessions: dict[tuple[str, str], set[str]] = {}
+    dwells: dict[tuple[str, str], list[int]] = {}
+    exits: Counter[str] = Counter()
+    crashes: Counter[str] = Counter()
+    for row, views in kitchen.screens():
+        if not views or row["started_at_ms"] >= until_ms:
+            continue
+        shown = [("(start)", 0)]
+        ends = [at for at, _ in views[1:]] + [row["ended_at_ms"]]
+        for (at, screen), end in zip(views, ends, strict=True):
+            on_it_ms = max(0, min(end, max(row["ended_at_ms"], at)) - at)
+            # One that comes several times in a row is one.
+            before_ms = shown.pop()[1] if shown[-1][0] == screen else 0
+            shown.append((screen, before_ms + on_it_ms))
+        for place, (screen, on_it_ms) in enumerate(shown):
+            step = screen, shown[place + 1][0] if place + 1 < len(shown) else "(no other screen)"
+            transitions[step] += 1
+            sessions.setdefault(step, set()).add(row["session_id"])
+            dwells.setdefault(step, []).append(on_it_ms)
+        if row["status"] == "closed":
+            exits[shown[-1][0]] += 1
+            crashes[shown[-1][0]] += is_crashed(row)
+    found = {(row["going_from"], row["going_to"]): row for row in kitchen.cook(34)}
+    assert {step: int(row["transitions"]) for step, row in found.items()} == transitions
+    assert {step: int(row["sessions"]) for step, row in found.items()} == {
+        step: len(ids) for step, ids in sessions.items()
+    }
+    for (begin, end), row in found.items():
+        left = end == "(no other screen)"
+        assert (int(row["exits"]), int(row["crashes"])) == (
+            (exits[begin], crashes[begin]) if left else (0, 0)
+        )
+        times = sorted(dwells[begin, end])
+        assert row["median_s"] == pytest.approx(times[len(times) // 2] / 1_000, abs=0.051)
+    assert crashes.total() > 2 and any(screen for screen in exits if exits[screen] > crashes[screen])
 
 
 def test_screens_at_the_crash_are_of_its_session(kitchen: Kitchen) -> None:
