@@ -412,6 +412,7 @@ def pages(recordings: Stage) -> dict[str, str]:
         "timeline": f"/timeline?{urlencode({'app': APP, 'user': crashed['user_id']})}",
         "health": f"/health?{urlencode({'app': APP, 'by': 'os', 'a': 'Android 33', 'b': 'Android 27'})}",
         "network": f"/network?{urlencode({'app': APP, 'from': '2025-01-01'})}",
+        "paths": f"/paths?{urlencode({'app': APP, 'from': '2025-01-01'})}",
         "pipeline": "/pipeline",
         "stitched": f"/stitched/{crashed['stitched_session_id']}",
         "users": f"/users?app={APP}",

@@ -16,12 +16,14 @@ import pytest
 
 from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store
+from pipeline.dashboard import ways
 from pipeline.dashboard.pages.sessions import EXAMPLES
 from pipeline.domain.event import APPEARANCES, VIEWS, Event, Kind
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
-from pipeline.query import first_look
+from pipeline.query import first_look, screen_paths
 from pipeline.query.filters.sql import where
 from pipeline.query.filters.text_form import parse
+from pipeline.query.sessions import choose
 from pipeline.query.statement import Statement
 from pipeline.schema_files import schema_folder
 from pipeline.storage.kept import Kept
@@ -223,6 +225,76 @@ def test_transitions(kitchen: Kitchen) -> None:
         times = sorted(dwells[begin, end])
         assert row["median_s"] == pytest.approx(times[len(times) // 2] / 1_000, abs=0.051)
     assert crashes.total() > 2 and any(screen for screen in exits if exits[screen] > crashes[screen])
+
+
+def plain_ways(kitchen: Kitchen, start: str | None, most: int) -> dict[tuple[str, ...], dict[str, set[str]]]:
+    """The sessions of each way from a screen, or from the start of sessions, as a person would look for them."""
+    found: dict[tuple[str, ...], dict[str, set[str]]] = {}
+    for row, views in kitchen.screens():
+        once = [
+            screen for place, (_, screen) in enumerate(views) if not place or views[place - 1][1] != screen
+        ]
+        begins = [at for at, screen in enumerate(once) if screen == start] if start else [0] if once else []
+        for begin in begins:
+            for end in range(begin + 1 if start else 0, min(begin + most, len(once)) + 1):
+                way = found.setdefault(tuple(once[begin:end]), {})
+                way.setdefault("sessions", set()).add(row["session_id"])
+                if end != len(once):
+                    continue
+                ended = "exits" if row["status"] == "closed" else "still_there"
+                way.setdefault(ended, set()).add(row["session_id"])
+                if ended == "exits" and is_crashed(row):
+                    way.setdefault("crashes", set()).add(row["session_id"])
+    return found
+
+
+@pytest.mark.parametrize("start", [None, "Home", "Cart"])
+def test_ways(kitchen: Kitchen, start: str | None) -> None:
+    """Each as counted by hand, and found by the filters that its numbers lead to."""
+    span = (APP, 1_767_225_600_000, 1_798_761_600_000)
+    expected = plain_ways(kitchen, start, 4)
+    rows = kitchen.ask(screen_paths.ways(span, start, 4))
+    assert len(rows) > 20
+    for row in rows:
+        way = expected[tuple(row["steps"])]
+        for name in ("sessions", "exits", "crashes", "still_there"):
+            assert int(row[name]) == len(way.get(name, ())), (row, name)
+    by_parent: dict[tuple[str, ...], list[tuple[int, tuple[str, ...]]]] = {}
+    for steps, way in expected.items():
+        by_parent.setdefault(steps[:-1], []).append((-len(way["sessions"]), steps))
+    for row in rows:
+        following = [
+            tuple(each["steps"]) for each in rows if each["steps"][:-1] == row["steps"] != each["steps"]
+        ]
+        most = sorted(by_parent.get(tuple(row["steps"]), []))[: screen_paths.WAYS + 1]
+        assert following == [steps for _, steps in most if steps]
+    from_start = start is None
+    for row in [row for row in rows if row["steps"] and int(row["crashes"])][:2] + rows[:3]:
+        steps, way = tuple(row["steps"]), expected[tuple(row["steps"])]
+        for name, filter in (
+            ("sessions", ways.of_way(steps, from_start=from_start)),
+            ("exits", ways.of_exits(steps, from_start=from_start)),
+            ("crashes", ways.of_crashes(steps, from_start=from_start)),
+            ("still_there", ways.of_still_there(steps, from_start=from_start)),
+        ):
+            if steps or name == "sessions":
+                chosen = choose(APP, filter, *span[1:])
+                listed = kitchen.ask(Statement(f"SELECT session_id {chosen.found}", chosen.parameters))
+                assert {each["session_id"] for each in listed} == way.get(name, set()), (steps, name)
+
+
+def test_screens_of_all_ways(kitchen: Kitchen) -> None:
+    span = (APP, 1_767_225_600_000, 1_798_761_600_000)
+    found = {row["screen"]: row for row in kitchen.ask(screen_paths.screens(span, "exits"))}
+    seen = {screen for _, views in kitchen.screens() for _, screen in views}
+    assert found.keys() == seen
+    for screen, row in found.items():
+        way = plain_ways(kitchen, screen, 1)[screen,]
+        assert [int(row[name]) for name in ("sessions", "exits", "crashes")] == [
+            len(way.get(name, ())) for name in ("sessions", "exits", "crashes")
+        ]
+    exits = [int(row["exits"]) for row in found.values()]
+    assert exits == sorted(exits, reverse=True)
 
 
 def test_screens_at_the_crash_are_of_its_session(kitchen: Kitchen) -> None:
