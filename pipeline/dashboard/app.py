@@ -24,6 +24,7 @@ from pipeline.dashboard.pages.crashes import CrashPages
 from pipeline.dashboard.pages.export import Export, ExportPage
 from pipeline.dashboard.pages.filters import FilterPages
 from pipeline.dashboard.pages.find import FindPage
+from pipeline.dashboard.pages.flows import FlowsPage
 from pipeline.dashboard.pages.health import HealthPage
 from pipeline.dashboard.pages.network import NetworkPage
 from pipeline.dashboard.pages.pipeline import PipelinePage
@@ -104,6 +105,7 @@ def application(parts: Parts) -> Starlette:
         ("/crashes/{group}", crashes.group, "GET"),
         ("/network", NetworkPage(reader).show, "GET"),
         ("/paths", PathsPage(reader).show, "GET"),
+        ("/paths/flows", FlowsPage(reader).show, "GET"),
         ("/pipeline", pipeline.show, "GET"),
         ("/pipeline/ledger", pipeline.ledger, "GET"),
         ("/filter/dimensions.json", filters.dimensions, "GET"),

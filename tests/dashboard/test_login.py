@@ -84,6 +84,7 @@ def test_nothing_is_shown_without_the_password(guarded: TestClient) -> None:
         "/health",
         "/network",
         "/paths",
+        "/paths/flows",
         "/pipeline",
         "/pipeline/ledger",
         "/sessions/x/event",

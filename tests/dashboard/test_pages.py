@@ -74,6 +74,8 @@ def addresses(stage: Stage) -> Iterator[str]:
     yield f"/network?{urlencode({'app': hostile.APP, 'from': '2020-01-01'})}"
     for screen in ("", hostile.SCRIPT):
         yield f"/paths?{urlencode({'app': hostile.APP, 'from': '2025-03-01', 'to': '2025-04-01', 'screen': screen})}"
+    flow = f"app.screen.view(app.screen.name = {json.dumps(hostile.SCRIPT)}) then app.crash within 1m"
+    yield f"/paths/flows?{urlencode({'app': hostile.APP, 'from': '2025-03-01', 'to': '2025-04-01', 'flow': flow})}"
     yield f"/health?{urlencode({'app': hostile.APP, 'by': 'persona', 'a': hostile.SCRIPT, 'b': ''})}"
     yield f"/health?{urlencode({'app': hostile.APP, 'property': hostile.SCRIPT, 'a': hostile.QUOTES, 'b': 'x'})}"
     # The days on which it was there.
@@ -116,6 +118,7 @@ def test_hostile_words_in_the_address_are_escaped(client: TestClient) -> None:
         "/health",
         "/network",
         "/paths",
+        "/paths/flows",
         "/stitched",
         "/users",
         "/timeline/events",

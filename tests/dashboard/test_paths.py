@@ -54,6 +54,25 @@ def test_every_number_leads_to_its_sessions(client: TestClient, stage: Stage, sc
     assert client.get(few).text.count('href="/sessions/') >= 1
 
 
+def test_every_number_of_a_flow_leads_to_its_sessions(client: TestClient, stage: Stage) -> None:
+    flow = 'app.launch then app.screen.view(app.screen.name = "Product") then app.screen.view(app.screen.name = "Cart")'
+    answer = client.get(f"/paths/flows?{urlencode({'app': APP, **RANGE, 'flow': f'{flow} within 30s'})}")
+    assert answer.status_code == 200, answer.text
+    led = [(unescape(address), int(number.replace(",", ""))) for address, number in LED.findall(answer.text)]
+    assert len(led) > 12
+    for address, number in led[:12]:
+        assert counted(stage, address) == number, address
+
+
+@pytest.mark.parametrize(
+    "flow",
+    ["app.launch", "app.launch and app.crash", "at least 2 of app.crash", "then app.crash", 'os.name = "x"'],
+)
+def test_what_is_no_flow_is_told(client: TestClient, flow: str) -> None:
+    answer = client.get(f"/paths/flows?{urlencode({'app': APP, 'flow': flow})}")
+    assert answer.status_code == 400 and "The flow cannot be read" in answer.text
+
+
 def test_a_screen_leads_to_its_ways(client: TestClient) -> None:
     text = page(client)
     (cart, *_) = [each for each in re.findall(r'href="(/paths\?[^"]*)"', text) if "screen=Cart" in each]

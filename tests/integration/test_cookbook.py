@@ -16,11 +16,11 @@ import pytest
 
 from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store
-from pipeline.dashboard import ways
+from pipeline.dashboard import outcomes, ways
 from pipeline.dashboard.pages.sessions import EXAMPLES
 from pipeline.domain.event import APPEARANCES, VIEWS, Event, Kind
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
-from pipeline.query import first_look, screen_paths
+from pipeline.query import first_look, flows, screen_paths
 from pipeline.query.filters.sql import where
 from pipeline.query.filters.text_form import parse
 from pipeline.query.sessions import choose
@@ -281,6 +281,53 @@ def test_ways(kitchen: Kitchen, start: str | None) -> None:
                 chosen = choose(APP, filter, *span[1:])
                 listed = kitchen.ask(Statement(f"SELECT session_id {chosen.found}", chosen.parameters))
                 assert {each["session_id"] for each in listed} == way.get(name, set()), (steps, name)
+
+
+@pytest.mark.parametrize("within_s", [20, None])
+def test_flows(kitchen: Kitchen, within_s: int | None) -> None:
+    """Each session by hand: the first step, then the second in time, or later, or never."""
+    text = 'app.screen.view(app.screen.name = "Product") then app.screen.view(app.screen.name = "Cart")'
+    steps = flows.flow(f"{text} within {within_s}s" if within_s else f"has {text}")
+    expected: dict[str, set[str]] = {name: set() for name in flows.OUTCOMES}
+    for row in kitchen.sessions:
+        views = [
+            (place, event.time_ms, told["app.screen.name"])
+            for place, (event, told) in enumerate(kitchen.told[row["session_id"]])
+            if told["name"] == "app.screen.view"
+        ]
+        begun = [(place, at) for place, at, screen in views if screen == "Product"]
+        apart = [
+            at - began
+            for first, began in begun
+            for place, at, screen in views
+            if screen == "Cart" and place > first
+        ]
+        hung = row["anr_count"] > 0 or "anr" in (row["end_reason"], row["exit_reason"])
+        gone = {"out_of_memory", "unclean_exit"} & {row["end_reason"], row["exit_reason"]}
+        if not begun:
+            continue
+        if apart and (within_s is None or min(apart) <= within_s * 1_000):
+            outcome = "completed"
+        elif apart:
+            outcome = "timed_out"
+        elif is_crashed(row) or hung or gone:
+            outcome = "error"
+        else:
+            outcome = "going_on" if row["status"] == "open" else "abandoned"
+        expected[outcome].add(row["session_id"])
+    span = (1_767_225_600_000, 1_798_761_600_000)
+    *buckets, whole = kitchen.ask(flows.outcomes(APP, steps, *span, 7 * 86_400_000))
+    assert {name: int(whole[name]) for name in expected} == {name: len(ids) for name, ids in expected.items()}
+    assert expected["completed"] and expected["abandoned"] and bool(expected["timed_out"]) is bool(within_s)
+    assert int(whole["started"]) == sum(map(len, expected.values())) and int(whole["step_2"]) == int(
+        whole["completed"]
+    )
+    for name in ("started", *expected):
+        assert sum(int(bucket[name]) for bucket in buckets) == int(whole[name])
+    for name, filter in outcomes.of_outcome(steps).items():
+        chosen = choose(APP, filter, *span)
+        listed = kitchen.ask(Statement(f"SELECT session_id {chosen.found}", chosen.parameters))
+        assert {each["session_id"] for each in listed} == expected[name], name
 
 
 def test_screens_of_all_ways(kitchen: Kitchen) -> None:

@@ -17,6 +17,7 @@ from pipeline.dashboard.narrowed import Narrowed, narrowed
 from pipeline.dashboard.page import link, render
 from pipeline.dashboard.reader import Reader, Row
 from pipeline.dashboard.ways import Way
+from pipeline.dashboard.words import iso
 from pipeline.query import screen_paths
 from pipeline.query.filters.tree import EVERYTHING, All, Filter
 from pipeline.query.screen_paths import LEAST_DEPTH, MOST_DEPTH, MOST_SCREENS, ORDERS, Order
@@ -80,35 +81,40 @@ class Leads:
 
     def sessions(self, way: Way) -> str | None:
         """Those that went so."""
-        return _listed(self._asked, ways.of_way(way.steps, from_start=self._from_start))
+        return listed(self._asked, ways.of_way(way.steps, from_start=self._from_start))
 
     def exits(self, way: Way) -> str | None:
         """Those that ended there."""
-        return _listed(self._asked, ways.of_exits(way.steps, from_start=self._from_start))
+        return listed(self._asked, ways.of_exits(way.steps, from_start=self._from_start))
 
     def crashes(self, way: Way) -> str | None:
         """Those of these with a crash."""
-        return _listed(self._asked, ways.of_crashes(way.steps, from_start=self._from_start))
+        return listed(self._asked, ways.of_crashes(way.steps, from_start=self._from_start))
 
     def still_there(self, way: Way) -> str | None:
         """Those that have not ended."""
-        return _listed(self._asked, ways.of_still_there(way.steps, from_start=self._from_start))
+        return listed(self._asked, ways.of_still_there(way.steps, from_start=self._from_start))
 
     def others(self, way: Way) -> str | None:
         """Those that went on in a way that is not drawn."""
-        return _listed(self._asked, ways.of_others(way))
+        return listed(self._asked, ways.of_others(way))
 
     def from_screen(self, screen: str) -> str:
         """The ways from another screen; from where sessions start, if it is empty."""
         return link("/paths", **{**self._fields, "screen": screen})
 
 
-def _listed(asked: Narrowed, wanted: Filter) -> str | None:
-    """Where the sessions of the page that pass a filter as well are listed."""
+def listed(
+    asked: Narrowed, wanted: Filter, start_ms: int | None = None, end_ms: int | None = None
+) -> str | None:
+    """Where the sessions of the page, or of a part of its range, that pass a filter as well are listed; None where it
+    cannot be written."""
     parts: Sequence[Filter] = (wanted,) if asked.filter == EVERYTHING else (asked.filter, wanted)
     flat = [each for part in parts for each in (part.filters if isinstance(part, All) else (part,))]
     text = of_all(flat[0] if len(flat) == 1 else All(tuple(flat)))
     own = {name: value for name, value in asked.fields().items() if name != FIELD}
+    if start_ms is not None and end_ms is not None:
+        own |= {"from": iso(start_ms), "to": iso(end_ms)}
     return None if text is None else link("/sessions", **{**own, "filter": text})
 
 
@@ -119,9 +125,9 @@ def _screen(row: Row, asked: Narrowed, fields: dict[str, object]) -> dict[str, A
         **row,
         "exit_share": int(row["exits"]) / int(row["sessions"]),
         "at": link("/paths", **{**fields, "screen": row["screen"]}),
-        "sessions_at": _listed(asked, ways.of_way(steps, from_start=False)),
-        "exits_at": _listed(asked, ways.of_exits(steps, from_start=False)),
-        "crashes_at": _listed(asked, ways.of_crashes(steps, from_start=False)),
+        "sessions_at": listed(asked, ways.of_way(steps, from_start=False)),
+        "exits_at": listed(asked, ways.of_exits(steps, from_start=False)),
+        "crashes_at": listed(asked, ways.of_crashes(steps, from_start=False)),
     }
 
 
