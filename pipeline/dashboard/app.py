@@ -104,8 +104,6 @@ def application(parts: Parts) -> Starlette:
         ("/crashes", crashes.show, "GET"),
         ("/crashes/{group}", crashes.group, "GET"),
         ("/network", NetworkPage(reader).show, "GET"),
-        ("/paths", PathsPage(reader).show, "GET"),
-        ("/paths/flows", FlowsPage(reader).show, "GET"),
         ("/pipeline", pipeline.show, "GET"),
         ("/pipeline/ledger", pipeline.ledger, "GET"),
         ("/filter/dimensions.json", filters.dimensions, "GET"),
@@ -134,7 +132,7 @@ def application(parts: Parts) -> Starlette:
 
 
 def _of_finding(reader: Reader) -> list[tuple[str, PageHandler, str]]:
-    """The pages of the box, and of stitched sessions and users."""
+    """The pages of the box, of stitched sessions and users, and of the ways they take."""
     find, stitched = FindPage(reader), StitchedPages(reader)
     return [
         ("/find", find.show, "GET"),
@@ -145,6 +143,8 @@ def _of_finding(reader: Reader) -> list[tuple[str, PageHandler, str]]:
         ("/users", UsersPage(reader).show, "GET"),
         ("/timeline", TimelinePage(reader).show, "GET"),
         ("/timeline/events", EventsOfPage(reader).show, "GET"),
+        ("/paths", PathsPage(reader).show, "GET"),
+        ("/paths/flows", FlowsPage(reader).show, "GET"),
     ]
 
 
