@@ -61,9 +61,8 @@ _SCREENS = (
 )
 
 # As `screen_paths.path`: what comes several times in a row is there once, and no `>` in a name is one between names.
-_NAMES = (
-    f"arrayMap(s -> s.5, arraySort(groupArrayIf(({_PLACE[1:-1]}, replaceAll(e.screen, '>', '→')), {{of}})))"
-)
+_ARROW = "char(226, 134, 146)"  # → in UTF-8
+_NAMES = f"arrayMap(s -> s.5, arraySort(groupArrayIf(({_PLACE[1:-1]}, replaceAll(e.screen, '>', {_ARROW})), {{of}})))"
 _PATH = "concat('|> ', arrayStringConcat(arrayCompact({names}), ' > '), ' >|')"
 
 
