@@ -41,9 +41,9 @@ def test_every_number_leads_to_its_sessions(client: TestClient, stage: Stage, sc
     text = page(client, screen=screen, depth="3", filter='os.name = "android"')
     drawn, listed = text.split('id="screens"')
     led = [(unescape(address), int(number.replace(",", ""))) for address, number in LED.findall(drawn)]
-    assert len(led) > 15 and any("crash_count" in address for address, _ in led)
-    # All, and from the middle and the end those that are deep in the tree.
-    for address, number in {*led[:8], *led[len(led) // 2 :][:4], *led[-4:]}:
+    assert len(led) >= 8 and any("crash_count" in address for address, _ in led)
+    # The first ones, and from the end those that are deep in the tree.
+    for address, number in {*led[:8], *led[-4:]}:
         assert "os.name" in address
         assert counted(stage, address) == number, address
     row = listed.split('<th scope="row">')[1]
@@ -55,12 +55,12 @@ def test_every_number_leads_to_its_sessions(client: TestClient, stage: Stage, sc
 
 
 def test_every_number_of_a_flow_leads_to_its_sessions(client: TestClient, stage: Stage) -> None:
-    flow = 'app.launch then app.screen.view(app.screen.name = "Product") then app.screen.view(app.screen.name = "Cart")'
+    flow = 'app.screen.view(app.screen.name = "Cart") then app.screen.view(app.screen.name = "Checkout")'
     answer = client.get(f"/paths/flows?{urlencode({'app': APP, **RANGE, 'flow': f'{flow} within 30s'})}")
     assert answer.status_code == 200, answer.text
     led = [(unescape(address), int(number.replace(",", ""))) for address, number in LED.findall(answer.text)]
-    assert len(led) > 12
-    for address, number in led[:12]:
+    assert len(led) >= 8
+    for address, number in led[:8]:
         assert counted(stage, address) == number, address
 
 

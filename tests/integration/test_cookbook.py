@@ -254,7 +254,7 @@ def test_ways(kitchen: Kitchen, start: str | None) -> None:
     span = (APP, 1_767_225_600_000, 1_798_761_600_000)
     expected = plain_ways(kitchen, start, 4)
     rows = kitchen.ask(screen_paths.ways(span, start, 4))
-    assert len(rows) > 20
+    assert len(rows) >= 4
     for row in rows:
         way = expected[tuple(row["steps"])]
         for name in ("sessions", "exits", "crashes", "still_there"):
