@@ -65,7 +65,7 @@ def _shown(asked: Narrowed, steps: Steps, rows: Sequence[Row], bucket_ms: int) -
     """The steps, the outcomes and the buckets, each number with where it leads."""
     whole, by_outcome = rows[-1], outcomes.of_outcome(steps)
     started = int(whole["started"])
-    found = []
+    found: list[dict[str, Any]] = []
     for number, length in enumerate(flows.coming(steps), 1):
         sessions = int(whole[f"step_{number}"]) if number > 1 else started
         before = found[-1]["sessions"] if found else sessions
