@@ -25,6 +25,7 @@ from tests.support.stack import command_line, environment, unavailable
 
 APP = "sh.measure.sample"
 PASSWORD = "open sesame"
+FLOW = "app.screen.view then http.client.request then app.crash within 30s"
 FILTER = 'session.end_reason = "crash" and (session.network_error_count >= 1 or has http.client.request then app.crash)'
 
 
@@ -432,6 +433,8 @@ def pages(recordings: Stage) -> dict[str, str]:
         "health": f"/health?{urlencode({'app': APP, 'by': 'os', 'a': 'Android 33', 'b': 'Android 27'})}",
         "issues": f"/health/issues?{urlencode({'app': APP, 'by': 'os', 'a': 'Android 33', 'b': 'Android 27'})}",
         "network": f"/network?{urlencode({'app': APP, 'from': '2025-01-01'})}",
+        "paths": f"/paths?{urlencode({'app': APP, 'from': '2025-01-01'})}",
+        "flows": f"/paths/flows?{urlencode({'app': APP, 'from': '2025-01-01', 'flow': FLOW})}",
         "pipeline": "/pipeline",
         "stitched": f"/stitched/{crashed['stitched_session_id']}",
         "users": f"/users?app={APP}",
