@@ -24,9 +24,11 @@ from pipeline.dashboard.pages.crashes import CrashPages
 from pipeline.dashboard.pages.export import Export, ExportPage
 from pipeline.dashboard.pages.filters import FilterPages
 from pipeline.dashboard.pages.find import FindPage
+from pipeline.dashboard.pages.flows import FlowsPage
 from pipeline.dashboard.pages.health import HealthPage
 from pipeline.dashboard.pages.network import NetworkPage
 from pipeline.dashboard.pages.pipeline import PipelinePage
+from pipeline.dashboard.pages.screen_paths import PathsPage
 from pipeline.dashboard.pages.session import SessionPage
 from pipeline.dashboard.pages.sessions import SessionsPage
 from pipeline.dashboard.pages.stitched import StitchedPages
@@ -45,6 +47,7 @@ _NAVIGATION: Mapping[str, str] = {
     "/health": "Release health",
     "/crashes": "Crashes",
     "/network": "Requests",
+    "/paths": "Paths",
     "/pipeline": "Pipeline",
 }
 """The pages that every page leads to, in this order, and how they are called."""
@@ -98,6 +101,7 @@ def application(parts: Parts) -> Starlette:
         ("/export/sessions", ExportPage(reader, parts.export).show, "GET"),
         ("/health", health.show, "GET"),
         ("/health/retention", health.retention, "GET"),
+        ("/health/issues", health.issues, "GET"),
         ("/crashes", crashes.show, "GET"),
         ("/crashes/{group}", crashes.group, "GET"),
         ("/network", NetworkPage(reader).show, "GET"),
@@ -129,7 +133,7 @@ def application(parts: Parts) -> Starlette:
 
 
 def _of_finding(reader: Reader) -> list[tuple[str, PageHandler, str]]:
-    """The pages of the box, and of stitched sessions and users."""
+    """The pages of the box, of stitched sessions and users, and of the ways they take."""
     find, stitched = FindPage(reader), StitchedPages(reader)
     return [
         ("/find", find.show, "GET"),
@@ -140,6 +144,8 @@ def _of_finding(reader: Reader) -> list[tuple[str, PageHandler, str]]:
         ("/users", UsersPage(reader).show, "GET"),
         ("/timeline", TimelinePage(reader).show, "GET"),
         ("/timeline/events", EventsOfPage(reader).show, "GET"),
+        ("/paths", PathsPage(reader).show, "GET"),
+        ("/paths/flows", FlowsPage(reader).show, "GET"),
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote, urlencode
 
 from pipeline.dashboard.address import LONGEST_FILTER
@@ -21,20 +21,50 @@ _CUT_TYPE = 200
 
 def of_group(by: str, group: str, condition: Filter) -> str | None:
     """The filter for the sessions of a group that also meet a condition; None where it cannot be written."""
+    found = group_filter(by, group)
+    return None if found is None else _written(found, condition)
+
+
+def group_filter(by: str, group: str) -> Filter | None:
+    """That a session counts in a group; None where no filter says it."""
     found = split(by)
-    if found is None or not found.operators:
+    if found is None:
         return None
+    if not found.operators:
+        return _of_system(group) if by == "os" else None
     if found.type == "boolean":
-        return _written(Test(found.name, "eq", group == "true"), condition)
+        return Test(found.name, "eq", group == "true")
     is_group = Test(found.name, "eq", group)
     if group:
-        return _written(is_group, condition)
+        return is_group
     if found.key is None:
-        return _written(Not(Test(found.name, "exists")), condition)
+        return Not(Test(found.name, "exists"))
     # Either it lacks the key or it has nothing there. Where the keys are a dimension, that is asked whether it has one.
     keys = found.name.removesuffix(f".{found.key}")
     has_key = Test(keys, "exists", found.key) if dimension(keys) else Test(found.name, "exists")
-    return _written(AnyOf((Not(has_key), is_group)), condition)
+    return AnyOf((Not(has_key), is_group))
+
+
+def other_groups(by: str, shown: Sequence[str]) -> Filter | None:
+    """That a session counts in none of these groups, which is to be in the others; None where a session may be in
+    several, or no filter says it."""
+    found = split(by)
+    filters = [group_filter(by, group) for group in shown]
+    if found is None or found.type == "list" or None in filters:
+        return None
+    return All(tuple(Not(each) for each in filters if each is not None))
+
+
+def _of_system(group: str) -> Filter:
+    """System and version are written one after the other with a blank between, of which either may have more."""
+    words = group.split(" ")
+    parts = [(" ".join(words[:at]), " ".join(words[at:])) for at in range(len(words) + 1)]
+    found = tuple(All((_has("os.name", name), _has("os.version", version))) for name, version in parts)
+    return found[0] if not group else AnyOf(found)
+
+
+def _has(name: str, value: str) -> Filter:
+    return Test(name, "eq", value) if value else Not(Test(name, "exists"))
 
 
 def to_group(app: str, group: str, started_ms: int) -> str:
@@ -46,6 +76,8 @@ def to_group(app: str, group: str, started_ms: int) -> str:
 
 def of_all(wanted: Filter) -> str | None:
     """The filter itself; None where it cannot be written."""
+    if isinstance(wanted, All) and len(wanted.filters) == 1:
+        wanted = wanted.filters[0]
     return _written(wanted, All(()))
 
 
@@ -72,10 +104,15 @@ def of_request(request: str, status: str, condition: Filter) -> str | None:
 
     Of any status where that is empty.
     """
+    return _written(request_filter(request, status), condition)
+
+
+def request_filter(request: str, status: str) -> HasEvent:
+    """That a session has such a request; of any status where that is empty."""
     tests = _of_address(request)
     if status:
         tests.append(Test("http.response.status_code" if status.isdigit() else "error.type", "eq", status))
-    return _written(HasEvent("http.client.request", tuple(tests)), condition)
+    return HasEvent("http.client.request", tuple(tests))
 
 
 def of_requests_that_fail(request: str, condition: Filter) -> str | None:
@@ -113,6 +150,8 @@ _HUNG = AnyOf(
         Test("session.exit_reason", "eq", "anr"),
     )
 )
+CRASHED, HUNG = _CRASHED, _HUNG
+"""A session that crashed, and one that hung: as the view `session_health` says it."""
 _LEFT = ("out_of_memory", "unclean_exit")
 _GONE = AnyOf((Test("session.end_reason", "in", _LEFT), Test("session.exit_reason", "in", _LEFT)))
 BAD_ENDS: Mapping[str, Filter] = {

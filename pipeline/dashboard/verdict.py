@@ -22,19 +22,28 @@ class Line:
     verdict: str
     is_good: bool | None
     """Whether b is better; None where that cannot be said."""
+    name: str
+    """The column of the rows that it comes from."""
 
 
 def compared(a: Row, b: Row) -> list[Line]:
     """The lines of a comparison; `a` and `b` are the rows of `query.compare.compare`."""
     lines = [
-        Line(label, number(a[name]), number(b[name]), "", "", None)
+        Line(label, number(a[name]), number(b[name]), "", "", None, name)
         for label, name in (("Sessions", "sessions"), ("Users", "users"), ("Devices", "devices"))
     ]
     for each in FREE_OF:
         name, whole = each.name, f"{RATED_PREFIX}{each.whole}"
         interval = difference(int(a[name]), int(a[whole]), int(b[name]), int(b[whole]))
         lines.append(
-            _line(each.label, _share(a, name, whole), _share(b, name, whole), interval, points, higher=True)
+            _line(
+                (each.label, name),
+                _share(a, name, whole),
+                _share(b, name, whole),
+                interval,
+                points,
+                higher=True,
+            )
         )
     medians = [
         Median(*(row[f"duration_{field}"] for field in ("n", "rank", "low", "value", "high")))
@@ -42,12 +51,16 @@ def compared(a: Row, b: Row) -> list[Line]:
     ]
     interval = median_difference(medians[0], medians[1])
     texts = [duration(side.value) if side.n else NONE for side in medians]
-    lines.append(_line("Median duration", texts[0], texts[1], interval, signed_duration, higher=None))
+    lines.append(
+        _line(
+            ("Median duration", "duration_value"), texts[0], texts[1], interval, signed_duration, higher=None
+        )
+    )
     return lines
 
 
 def _line(
-    label: str,
+    named: tuple[str, str],
     a: str,
     b: str,
     interval: Interval | None,
@@ -55,15 +68,16 @@ def _line(
     *,
     higher: bool | None,
 ) -> Line:
+    label, name = named
     if interval is None:
-        return Line(label, a, b, NONE, "too few to say", None)
+        return Line(label, a, b, NONE, "too few to say", None, name)
     shown = f"{text(interval.value)} ({text(interval.low)} to {text(interval.high)})"
     if not interval.is_clear:
-        return Line(label, a, b, shown, "no clear difference", None)
+        return Line(label, a, b, shown, "no clear difference", None, name)
     if higher is None:
-        return Line(label, a, b, shown, "longer" if interval.value > 0 else "shorter", None)
+        return Line(label, a, b, shown, "longer" if interval.value > 0 else "shorter", None, name)
     is_good = (interval.value > 0) == higher
-    return Line(label, a, b, shown, "better" if is_good else "worse", is_good)
+    return Line(label, a, b, shown, "better" if is_good else "worse", is_good, name)
 
 
 def _share(row: Row, name: str, whole: str) -> str:

@@ -45,22 +45,46 @@ class Median(NamedTuple):
     high: float
 
 
-def compare(app_id: str, a: Statement, b: Statement, start_ms: int, end_ms: int) -> Statement:
-    """Two sets of an app's sessions in a range, each by a condition over the columns of `sessions`.
+class Side(NamedTuple):
+    """One of two sets of an app's sessions: those that start in a range and meet a condition over the columns of
+    `sessions`."""
+
+    where: Statement
+    start_ms: int
+    """Unix milliseconds."""
+    end_ms: int
+    """The end is left out."""
+
+
+def compare(app_id: str, a: Side, b: Side) -> Statement:
+    """Two sets of an app's sessions, each in a range of its own.
 
     Two rows, `side` 'a' and 'b', with `sessions`, `devices` and `users`, those in the foreground (`rated_sessions` and
     so on), how many of these are free of each kind of failure (by the names of `free_of.FREE_OF`), and of the duration
     the fields of `Median`: `duration_n`, `duration_rank`, `duration_low`, `duration_value`, `duration_high`
     (milliseconds, 0 without sessions). A user or device that is on both sides (updated between) counts on both.
     """
-    sides = [_renamed(side, name) for side, name in ((a, "a"), (b, "b"))]
     rows = [
-        _ROW.replace("SIDE", name).replace("CHOSEN", chosen_sessions(side, with_failed_users=True))
-        for side, name in zip(sides, "ab", strict=True)
+        of_side(
+            app_id,
+            side,
+            name,
+            _ROW.replace("SIDE", name).replace("CHOSEN", chosen_sessions(side.where, with_failed_users=True)),
+        )
+        for name, side in (("a", a), ("b", b))
     ]
     return Statement(
-        f"SELECT * FROM ({' UNION ALL '.join(rows)}) ORDER BY side",
-        {**range_parameters(app_id, start_ms, end_ms), **sides[0].parameters, **sides[1].parameters},
+        f"SELECT * FROM ({' UNION ALL '.join(row.sql for row in rows)}) ORDER BY side",
+        {**rows[0].parameters, **rows[1].parameters},
+    )
+
+
+def of_side(app_id: str, side: Side, name: str, sql: str) -> Statement:
+    """A part of a statement about one side, which names the parameters of its condition and its range
+    (`session_range.range_parameters`): the same with names of its own, since both sides may come from one compiler."""
+    return _renamed(
+        Statement(sql, {**range_parameters(app_id, side.start_ms, side.end_ms), **side.where.parameters}),
+        name,
     )
 
 
@@ -138,9 +162,8 @@ def _z(confidence: float) -> float:
     return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
-def _renamed(side: Statement, name: str) -> Statement:
-    """The same condition with placeholders of its own: both sides may come from one compiler."""
+def _renamed(part: Statement, name: str) -> Statement:
     sql = _PLACEHOLDER.sub(
-        lambda found: f"{{{name}_{found[1]}:" if found[1] in side.parameters else found[0], side.sql
+        lambda found: f"{{{name}_{found[1]}:" if found[1] in part.parameters else found[0], part.sql
     )
-    return Statement(sql, {f"{name}_{key}": value for key, value in side.parameters.items()})
+    return Statement(sql, {f"{name}_{key}": value for key, value in part.parameters.items()})

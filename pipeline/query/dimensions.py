@@ -135,9 +135,11 @@ FIRST, STITCHED_LENGTH = "session.first", "session.stitched_length"
 CRASH_GROUP = "crash.group"
 """The groups of the session's crashes, ANRs and exceptions (`pipeline.formats.stacks`); its SQL is there too."""
 FIRST_SCREEN, LAST_SCREEN = "session.first_screen", "session.last_screen"
+SCREEN_PATH = "session.screen_path"
+"""All screens of a session in order: `|> Home > Cart >|`, as the view `screen_paths` has it."""
 CONNECTION, SLOWEST_REQUEST = "session.connection", "session.slowest_request_ms"
 SCREENS = (FIRST_SCREEN, LAST_SCREEN)
-OF_EVENTS = (FIRST_SCREEN, LAST_SCREEN, CONNECTION, SLOWEST_REQUEST)
+OF_EVENTS = (FIRST_SCREEN, LAST_SCREEN, SCREEN_PATH, CONNECTION, SLOWEST_REQUEST)
 """These need the events of the session; their SQL is in `filters.of_events`."""
 _CONNECTIONS = ("wifi", "cell", "wired", "unavailable", "unknown")
 """OpenTelemetry's `network.connection.type`."""
@@ -222,6 +224,7 @@ _ALL = (
     _of("session", "session.duration_ms", "Duration", "number", "duration_ms", is_duration=True),
     _of("session", FIRST_SCREEN, "First screen", "string", ""),
     _of("session", LAST_SCREEN, "Last screen", "string", ""),
+    _of("session", SCREEN_PATH, "Screens in order", "string", ""),
     _of("session", CONNECTION, "Connection", "list", "", suggestions=_CONNECTIONS, is_caseless=True),
     _of("session", SLOWEST_REQUEST, "Slowest request", "number", "", is_duration=True),
     _of("session", "session.stitched_index", "Place in the stitched session", "number", "stitched_index"),

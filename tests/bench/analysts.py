@@ -96,10 +96,10 @@ def _deep(visitor: Visitor) -> None:
         text = visitor.get(address if address.startswith("/") else f"/sessions{address}")
 
 
-def _compared(visitor: Visitor) -> None:
+def _compared(visitor: Visitor, path: str = "/health") -> None:
     row = visitor.one()
     other = next(each for each in visitor.sessions if each["app_id"] == row["app_id"])
-    visitor.get("/health", app=row["app_id"], by="app_version", a=row["app_version"], b=other["app_version"])
+    visitor.get(path, app=row["app_id"], by="app_version", a=row["app_version"], b=other["app_version"])
 
 
 def _crash_group(visitor: Visitor, then: str = "") -> str:
@@ -185,6 +185,7 @@ PAGES: Mapping[str, Page] = {
     "release health": ("metrics", lambda v: v.get("/health", app=v.one()["app_id"])),
     "release health by persona": ("metrics", lambda v: v.get("/health", app=v.one()["app_id"], by="persona")),
     "two releases": ("metrics", _compared),
+    "two releases by issue": ("metrics", lambda v: _compared(v, "/health/issues")),
     "pipeline": ("metrics", lambda v: v.get("/pipeline")),
 }
 """Page to kind (whose goal is another) and how it is asked for."""

@@ -25,6 +25,7 @@ from tests.support.stack import command_line, environment, unavailable
 
 APP = "sh.measure.sample"
 PASSWORD = "open sesame"
+FLOW = "app.screen.view then http.client.request then app.crash within 30s"
 FILTER = 'session.end_reason = "crash" and (session.network_error_count >= 1 or has http.client.request then app.crash)'
 
 
@@ -177,6 +178,25 @@ def test_from_release_health_to_the_sessions_of_a_crash(browser: Browser, record
     shown[0].click()
     browser.one(".events")
     assert browser.all(".events .end.fault"), "it ended in a crash"
+    assert browser.complaints() == []
+
+
+def test_a_number_over_time_leads_to_the_sessions_of_its_day(browser: Browser, recordings: Stage) -> None:
+    browser.look("light", WIDE)
+    browser.open(f"/health?{urlencode({'app': APP, 'by': 'os'})}")
+    (figure,) = [
+        each for each in browser.all("figure") if each.find_element(By.TAG_NAME, "h3").text == "Sessions"
+    ]
+    figure.find_element(By.TAG_NAME, "summary").click()
+    browser.wait(lambda: figure.find_elements(By.CSS_SELECTOR, "td a"))
+    numbers = figure.find_elements(By.CSS_SELECTOR, "td[data-value]:not([data-value=''])")
+    assert all(each.find_elements(By.TAG_NAME, "a") for each in numbers)
+    (least, link) = min(
+        ((int(each.text.replace(",", "")), each) for each in numbers), key=lambda found: found[0]
+    )
+    link.find_element(By.TAG_NAME, "a").click()
+    browser.one("#choice")
+    assert len(browser.all("td.began a")) == least > 0
     assert browser.complaints() == []
 
 
@@ -411,7 +431,10 @@ def pages(recordings: Stage) -> dict[str, str]:
         "session": f"/sessions/{crashed['session_id']}",
         "timeline": f"/timeline?{urlencode({'app': APP, 'user': crashed['user_id']})}",
         "health": f"/health?{urlencode({'app': APP, 'by': 'os', 'a': 'Android 33', 'b': 'Android 27'})}",
+        "issues": f"/health/issues?{urlencode({'app': APP, 'by': 'os', 'a': 'Android 33', 'b': 'Android 27'})}",
         "network": f"/network?{urlencode({'app': APP, 'from': '2025-01-01'})}",
+        "paths": f"/paths?{urlencode({'app': APP, 'from': '2025-01-01'})}",
+        "flows": f"/paths/flows?{urlencode({'app': APP, 'from': '2025-01-01', 'flow': FLOW})}",
         "pipeline": "/pipeline",
         "stitched": f"/stitched/{crashed['stitched_session_id']}",
         "users": f"/users?app={APP}",
@@ -431,7 +454,7 @@ def test_every_page_can_be_used_by_everyone(
         browser.open(path)
         if name in {"session", "timeline", "health", "hostile"}:
             browser.one(".chart canvas")
-        for later, place in (("pipeline", "#ledger"), ("health", "#retention")):
+        for later, place in (("pipeline", "#ledger"), ("health", "#retention"), ("health", "#issues")):
             if name == later:
                 browser.one(f"{place} table")
         browser.shoot(f"{name}-{scheme}-{width}")

@@ -83,6 +83,8 @@ def test_nothing_is_shown_without_the_password(guarded: TestClient) -> None:
         "/open",
         "/health",
         "/network",
+        "/paths",
+        "/paths/flows",
         "/pipeline",
         "/pipeline/ledger",
         "/sessions/x/event",

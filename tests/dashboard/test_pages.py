@@ -72,6 +72,10 @@ def addresses(stage: Stage) -> Iterator[str]:
     yield f"/find?{urlencode({'q': hostile.SCRIPT})}"
     yield f"/health?{urlencode({'app': hostile.APP})}"
     yield f"/network?{urlencode({'app': hostile.APP, 'from': '2020-01-01'})}"
+    for screen in ("", hostile.SCRIPT):
+        yield f"/paths?{urlencode({'app': hostile.APP, 'from': '2025-03-01', 'to': '2025-04-01', 'screen': screen})}"
+    flow = f"app.screen.view(app.screen.name = {json.dumps(hostile.SCRIPT)}) then app.crash within 1m"
+    yield f"/paths/flows?{urlencode({'app': hostile.APP, 'from': '2025-03-01', 'to': '2025-04-01', 'flow': flow})}"
     yield f"/health?{urlencode({'app': hostile.APP, 'by': 'persona', 'a': hostile.SCRIPT, 'b': ''})}"
     yield f"/health?{urlencode({'app': hostile.APP, 'property': hostile.SCRIPT, 'a': hostile.QUOTES, 'b': 'x'})}"
     # The days on which it was there.
@@ -81,6 +85,9 @@ def addresses(stage: Stage) -> Iterator[str]:
     for split in ({"by": "app_version"}, {"by": "device_model"}, {"property": hostile.SCRIPT}):
         yield f"/health?{urlencode({**span, **split})}"
         yield f"/health/retention?{urlencode({**span, **split})}"
+        two = {"a": f"1.0{hostile.SCRIPT}", "b": hostile.QUOTES}
+        yield f"/health?{urlencode({**span, **split, **two})}"
+        yield f"/health/issues?{urlencode({**span, **split, **two})}"
 
 
 def test_every_page_answers_safely(client: TestClient, stage: Stage) -> None:
@@ -113,6 +120,8 @@ def test_hostile_words_in_the_address_are_escaped(client: TestClient) -> None:
         "/timeline",
         "/health",
         "/network",
+        "/paths",
+        "/paths/flows",
         "/stitched",
         "/users",
         "/timeline/events",
@@ -292,7 +301,7 @@ def test_what_is_not_there_is_told(client: TestClient) -> None:
 def test_a_new_database_says_what_to_do(database_url: str) -> None:
     with staged(database_url) as empty:
         client = TestClient(application(parts(empty.settings, empty.store, "", frozenset())))
-        for path in ("/sessions", "/health", "/timeline", "/network"):
+        for path in ("/sessions", "/health", "/timeline", "/network", "/paths"):
             assert "session-pipeline simulate" in client.get(path).text, path
         for path in ("/pipeline", "/pipeline/ledger"):
             assert client.get(path).status_code == 200

@@ -199,7 +199,11 @@ def test_what_pages_ask(both: Both) -> None:
         suggestions.values_of(app, "app.version"),
         failures.top_crashes(app, *span, where=where(parse("session.duration_ms > 1000"))),
         failures.failures_by("crash", app, *span, by="app_version"),
-        compare.compare(app, where(parse("has exception")), where(parse("not has exception")), *span),
+        compare.compare(
+            app,
+            compare.Side(where(parse("has exception")), *span),
+            compare.Side(where(parse("not has exception")), *span),
+        ),
         dead_letters.by_reason(),
     ):
         both.same(statement, may_be_none=True)

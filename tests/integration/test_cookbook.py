@@ -16,12 +16,14 @@ import pytest
 
 from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store
+from pipeline.dashboard import outcomes, ways
 from pipeline.dashboard.pages.sessions import EXAMPLES
 from pipeline.domain.event import APPEARANCES, VIEWS, Event, Kind
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
-from pipeline.query import first_look
+from pipeline.query import first_look, flows, screen_paths
 from pipeline.query.filters.sql import where
 from pipeline.query.filters.text_form import parse
+from pipeline.query.sessions import choose
 from pipeline.query.statement import Statement
 from pipeline.schema_files import schema_folder
 from pipeline.storage.kept import Kept
@@ -109,7 +111,7 @@ def is_crashed(row: Row) -> bool:
 
 
 def test_there_are_as_many_as_it_says() -> None:
-    assert list(RECIPES) == list(range(1, 34)) and "Thirty-three questions" in TEXT
+    assert list(RECIPES) == list(range(1, 36)) and "Thirty-five questions" in TEXT
 
 
 @pytest.mark.parametrize("number", RECIPES)
@@ -182,6 +184,165 @@ def test_screens_are_shown_within_their_session(kitchen: Kitchen) -> None:
         screen: pytest.approx(ms / 3_600_000, abs=0.0051) for screen, ms in shown_ms.items()
     }
     assert sum(shown_ms.values()) <= sum(row["duration_ms"] for row in kitchen.sessions)
+
+
+def test_transitions(kitchen: Kitchen) -> None:
+    """Of the sessions of January, from every screen to the next one, by hand."""
+    until_ms = 1_769_904_000_000
+    transitions: Counter[tuple[str, str]] = Counter()
+    sessions: dict[tuple[str, str], set[str]] = {}
+    dwells: dict[tuple[str, str], list[int]] = {}
+    exits: Counter[str] = Counter()
+    crashes: Counter[str] = Counter()
+    for row, views in kitchen.screens():
+        if not views or row["started_at_ms"] >= until_ms:
+            continue
+        shown = [("(start)", 0)]
+        ends = [at for at, _ in views[1:]] + [row["ended_at_ms"]]
+        for (at, screen), end in zip(views, ends, strict=True):
+            on_it_ms = max(0, min(end, max(row["ended_at_ms"], at)) - at)
+            # One that comes several times in a row is one.
+            before_ms = shown.pop()[1] if shown[-1][0] == screen else 0
+            shown.append((screen, before_ms + on_it_ms))
+        for place, (screen, on_it_ms) in enumerate(shown):
+            step = screen, shown[place + 1][0] if place + 1 < len(shown) else "(no other screen)"
+            transitions[step] += 1
+            sessions.setdefault(step, set()).add(row["session_id"])
+            dwells.setdefault(step, []).append(on_it_ms)
+        if row["status"] == "closed":
+            exits[shown[-1][0]] += 1
+            crashes[shown[-1][0]] += is_crashed(row)
+    found = {(row["going_from"], row["going_to"]): row for row in kitchen.cook(35)}
+    assert {step: int(row["transitions"]) for step, row in found.items()} == transitions
+    assert {step: int(row["sessions"]) for step, row in found.items()} == {
+        step: len(ids) for step, ids in sessions.items()
+    }
+    for (begin, end), row in found.items():
+        left = end == "(no other screen)"
+        assert (int(row["exits"]), int(row["crashes"])) == (
+            (exits[begin], crashes[begin]) if left else (0, 0)
+        )
+        times = sorted(dwells[begin, end])
+        assert row["median_s"] == pytest.approx(times[len(times) // 2] / 1_000, abs=0.051)
+    assert crashes.total() > 2 and any(screen for screen in exits if exits[screen] > crashes[screen])
+
+
+def plain_ways(kitchen: Kitchen, start: str | None, most: int) -> dict[tuple[str, ...], dict[str, set[str]]]:
+    """The sessions of each way from a screen, or from the start of sessions, as a person would look for them."""
+    found: dict[tuple[str, ...], dict[str, set[str]]] = {}
+    for row, views in kitchen.screens():
+        once = [
+            screen for place, (_, screen) in enumerate(views) if not place or views[place - 1][1] != screen
+        ]
+        begins = [at for at, screen in enumerate(once) if screen == start] if start else [0] if once else []
+        for begin in begins:
+            for end in range(begin + 1 if start else 0, min(begin + most, len(once)) + 1):
+                way = found.setdefault(tuple(once[begin:end]), {})
+                way.setdefault("sessions", set()).add(row["session_id"])
+                if end != len(once):
+                    continue
+                ended = "exits" if row["status"] == "closed" else "still_there"
+                way.setdefault(ended, set()).add(row["session_id"])
+                if ended == "exits" and is_crashed(row):
+                    way.setdefault("crashes", set()).add(row["session_id"])
+    return found
+
+
+@pytest.mark.parametrize("start", [None, "Home", "Cart"])
+def test_ways(kitchen: Kitchen, start: str | None) -> None:
+    """Each as counted by hand, and found by the filters that its numbers lead to."""
+    span = (APP, 1_767_225_600_000, 1_798_761_600_000)
+    expected = plain_ways(kitchen, start, 4)
+    rows = kitchen.ask(screen_paths.ways(span, start, 4))
+    assert len(rows) >= 4
+    for row in rows:
+        way = expected[tuple(row["steps"])]
+        for name in ("sessions", "exits", "crashes", "still_there"):
+            assert int(row[name]) == len(way.get(name, ())), (row, name)
+    by_parent: dict[tuple[str, ...], list[tuple[int, tuple[str, ...]]]] = {}
+    for steps, way in expected.items():
+        if steps:
+            by_parent.setdefault(steps[:-1], []).append((-len(way["sessions"]), steps))
+    for row in rows:
+        following = [
+            tuple(each["steps"]) for each in rows if each["steps"][:-1] == row["steps"] != each["steps"]
+        ]
+        most = sorted(by_parent.get(tuple(row["steps"]), []))[: screen_paths.WAYS + 1]
+        assert following == [steps for _, steps in most]
+    from_start = start is None
+    for row in [row for row in rows if row["steps"] and int(row["crashes"])][:2] + rows[:3]:
+        steps, way = tuple(row["steps"]), expected[tuple(row["steps"])]
+        for name, filter in (
+            ("sessions", ways.of_way(steps, from_start=from_start)),
+            ("exits", ways.of_exits(steps, from_start=from_start)),
+            ("crashes", ways.of_crashes(steps, from_start=from_start)),
+            ("still_there", ways.of_still_there(steps, from_start=from_start)),
+        ):
+            if steps or name == "sessions":
+                chosen = choose(APP, filter, *span[1:])
+                listed = kitchen.ask(Statement(f"SELECT session_id {chosen.found}", chosen.parameters))
+                assert {each["session_id"] for each in listed} == way.get(name, set()), (steps, name)
+
+
+@pytest.mark.parametrize("within_s", [20, None])
+def test_flows(kitchen: Kitchen, within_s: int | None) -> None:
+    """Each session by hand: the first step, then the second in time, or later, or never."""
+    text = 'app.screen.view(app.screen.name = "Product") then app.screen.view(app.screen.name = "Cart")'
+    steps = flows.flow(f"{text} within {within_s}s" if within_s else f"has {text}")
+    expected: dict[str, set[str]] = {name: set() for name in flows.OUTCOMES}
+    for row in kitchen.sessions:
+        views = [
+            (place, event.time_ms, told["app.screen.name"])
+            for place, (event, told) in enumerate(kitchen.told[row["session_id"]])
+            if told["name"] == "app.screen.view"
+        ]
+        begun = [(place, at) for place, at, screen in views if screen == "Product"]
+        apart = [
+            at - began
+            for first, began in begun
+            for place, at, screen in views
+            if screen == "Cart" and place > first
+        ]
+        hung = row["anr_count"] > 0 or "anr" in (row["end_reason"], row["exit_reason"])
+        gone = {"out_of_memory", "unclean_exit"} & {row["end_reason"], row["exit_reason"]}
+        if not begun:
+            continue
+        if apart and (within_s is None or min(apart) <= within_s * 1_000):
+            outcome = "completed"
+        elif apart:
+            outcome = "timed_out"
+        elif is_crashed(row) or hung or gone:
+            outcome = "error"
+        else:
+            outcome = "going_on" if row["status"] == "open" else "abandoned"
+        expected[outcome].add(row["session_id"])
+    span = (1_767_225_600_000, 1_798_761_600_000)
+    *buckets, whole = kitchen.ask(flows.outcomes(APP, steps, *span, 7 * 86_400_000))
+    assert {name: int(whole[name]) for name in expected} == {name: len(ids) for name, ids in expected.items()}
+    assert expected["completed"] and expected["abandoned"] and bool(expected["timed_out"]) is bool(within_s)
+    assert int(whole["started"]) == sum(map(len, expected.values())) and int(whole["step_2"]) == int(
+        whole["completed"]
+    )
+    for name in ("started", *expected):
+        assert sum(int(bucket[name]) for bucket in buckets) == int(whole[name])
+    for name, filter in outcomes.of_outcome(steps).items():
+        chosen = choose(APP, filter, *span)
+        listed = kitchen.ask(Statement(f"SELECT session_id {chosen.found}", chosen.parameters))
+        assert {each["session_id"] for each in listed} == expected[name], name
+
+
+def test_screens_of_all_ways(kitchen: Kitchen) -> None:
+    span = (APP, 1_767_225_600_000, 1_798_761_600_000)
+    found = {row["screen"]: row for row in kitchen.ask(screen_paths.screens(span, "exits"))}
+    seen = {screen for _, views in kitchen.screens() for _, screen in views}
+    assert found.keys() == seen
+    for screen, row in found.items():
+        way = plain_ways(kitchen, screen, 1)[screen,]
+        assert [int(row[name]) for name in ("sessions", "exits", "crashes")] == [
+            len(way.get(name, ())) for name in ("sessions", "exits", "crashes")
+        ]
+    exits = [int(row["exits"]) for row in found.values()]
+    assert exits == sorted(exits, reverse=True)
 
 
 def test_screens_at_the_crash_are_of_its_session(kitchen: Kitchen) -> None:

@@ -20,8 +20,10 @@ from pipeline.domain.event import RANK
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.formats import native
 from pipeline.query import crashes
+from pipeline.query.compare import Side
 from pipeline.query.filters.sql import where
 from pipeline.query.filters.text_form import parse
+from pipeline.query.issues import compare_issues
 from pipeline.query.statement import Statement
 from pipeline.roles.regroup import regroup
 from pipeline.storage.rows import event_copy_row, event_line, unpacked
@@ -443,3 +445,80 @@ def test_an_event_of_an_envelope_or_alone_and_one_that_is_taken_back(empty: Stor
     )  # fmt: skip
     empty.insert("z_event_copy_feed", copy, token="copy")
     assert [row["event_id"] for row in stored("d")] == ["c"]
+
+
+def wrong(app: str, event: native.NativeEvent) -> tuple[str, ...]:
+    """The issue of an event by hand; nothing where it is none."""
+    if kind_of(event):
+        return alike(app, event)
+    told = orjson.loads(event.attributes)
+    status = str(told.get("http.response.status_code", ""))
+    if event.name != "http.client.request" or int(status) < 400:
+        return ()
+    return "request", "GET shop.example/cart/{}", status
+
+
+def test_two_sides_issue_by_issue_are_those_of_plain_python(filled: Filled) -> None:
+    """Two releases, and two times of one; each side has its own range."""
+    app = "org.example.shop"
+    mine = [row for row in filled.sessions if row["app_id"] == app]
+    starts = sorted(row["started_at_ms"] for row in mine)
+    first, middle, last = starts[0], starts[len(starts) // 2], starts[-1] + 1
+    of_event = {
+        (row["device_id"], row["event_id"]): (row["kind"], row["issue"])
+        for row in filled.ask(f"SELECT device_id, event_id, kind, issue FROM issue_events({ALL})", app=app)
+    }
+    verdicts = set()
+    for (version_a, *span_a), (version_b, *span_b) in (
+        (("1.9.0", first, last), ("1.10.0", first, last)),
+        (("1.9.0", first, middle), ("2.0", middle, last)),
+        (("2.0", first, middle), ("2.0", middle, last)),
+        (("2.0", first, last), ("no such version", first, last)),
+    ):
+        sides = [
+            Side(Statement("app_version = {f0:String}", {"f0": version}), *span)
+            for version, span in ((version_a, span_a), (version_b, span_b))
+        ]
+        wanted: dict[tuple[str, str], dict[str, int]] = {}
+        together = defaultdict(set)
+        wholes = {}
+        for name, version, span in (("a", version_a, span_a), ("b", version_b, span_b)):
+            chosen = {
+                row["session_id"]: row
+                for row in mine
+                if row["app_version"] == version and span[0] <= row["started_at_ms"] < span[1]
+            }
+            wholes[name] = (
+                len(chosen),
+                len({row["user_id"] for row in chosen.values()} - {""}),
+                len({row["device_id"] for row in chosen.values()}),
+            )
+            met = defaultdict(list)
+            for row, event in filled.events:
+                if row["session_id"] in chosen and (issue := wrong(app, event)):
+                    met[of_event[row["device_id"], event.id]].append(row)
+                    together[issue].add(of_event[row["device_id"], event.id])
+            for key, rows in met.items():
+                wanted.setdefault(key, {})[f"events_{name}"] = len(rows)
+                wanted[key][f"sessions_{name}"] = len({row["session_id"] for row in rows})
+                wanted[key][f"users_{name}"] = len({row["user_id"] for row in rows} - {""})
+                wanted[key][f"devices_{name}"] = len({row["device_id"] for row in rows})
+        assert all(len(keys) == 1 for keys in together.values()) and len(together) == len(wanted) > 3
+        found = filled.run(compare_issues(app, *sides))
+        columns = [f"{count}_{name}" for name in "ab" for count in ("events", "sessions", "users", "devices")]
+        assert {(row["kind"], row["issue"]): [int(row[each]) for each in columns] for row in found} == {
+            key: [counts.get(each, 0) for each in columns] for key, counts in wanted.items()
+        }
+        for row in found:
+            assert {
+                name: tuple(int(row[f"all_{count}_{name}"]) for count in ("sessions", "users", "devices"))
+                for name in "ab"
+            } == wholes
+            verdicts.add((row["sessions_a"] in (0, "0"), row["sessions_b"] in (0, "0")))
+            assert int(row["by_users"]) == (wholes["a"][1] > 0 and wholes["b"][1] > 0)
+        cut = filled.run(compare_issues(app, *sides, most=2))
+        assert [row["issue"] for row in cut] == [row["issue"] for row in found[:2]]
+        assert {int(row["cut"]) for row in cut} == {len(found) - 2} and {
+            int(row["cut"]) for row in found
+        } == {0}
+    assert (False, False) in verdicts and (False, True) in verdicts

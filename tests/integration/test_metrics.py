@@ -651,7 +651,8 @@ def test_comparison_of_two_arms(filled: Filled) -> None:
     def arm(name: str) -> Statement:
         return Statement("properties[{f0:String}] = {f1:String}", {"f0": key, "f1": name})
 
-    found = filled.ask(compare.compare(app, arm("A"), arm("B"), FIRST_MS, LAST_MS))
+    sides = [compare.Side(arm(name), FIRST_MS, LAST_MS) for name in "AB"]
+    found = filled.ask(compare.compare(app, *sides))
     assert [row["side"] for row in found] == ["a", "b"]
     for row, name in zip(found, "AB", strict=True):
         members = [one for one in filled.sessions(app) if one["properties"].get(key) == name]

@@ -9,7 +9,9 @@ import math
 import re
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any
 
 import orjson
@@ -86,11 +88,11 @@ class World:
         """The ids of the sessions that pass."""
         return {row["session_id"] for row in self.sessions if self._passes(filter, row)}
 
-    def _screen(self, session: Row, place: int) -> str:
+    def _screens(self, session: Row) -> list[str]:
         events = self.events_of(session)
         named = [e for e in events if int(e["counters"]) >> _VIEW_BIT & 1]
         shown = named or [e for e in events if int(e["counters"]) >> _APPEARANCE_BIT & 1]
-        return shown[place]["attributes"].get("app.screen.name", "") if shown else ""
+        return [e["attributes"].get("app.screen.name", "") for e in shown]
 
     def events_of(self, session: Row) -> list[Row]:
         """In their order."""
@@ -197,8 +199,8 @@ class World:
             return session["session_id"] in self._first
         if name == "session.stitched_length":
             return self._stitched[session["app_id"], session["device_id"], session["stitched_session_id"]]
-        if name in ("session.first_screen", "session.last_screen"):
-            return self._screen(session, 0 if name.endswith("first_screen") else -1)
+        if name in _OF_SCREENS:
+            return _OF_SCREENS[name](self._screens(session))
         if name == "session.connection":
             told = {e["attributes"].get("network.connection.type", "") for e in self.events_of(session)}
             return sorted({_small(each) for each in told} - {""})
@@ -215,6 +217,18 @@ class World:
             return session["resource"].get("geo.country.iso_code", "")
         column = _COLUMNS.get(name) or name.removeprefix("session.")
         return session[f"{column}_ms"] if column.endswith("_at") else session[column]
+
+
+def _path(screens: list[str]) -> str:
+    once = [name for name, _ in groupby(screen.replace(">", "→") for screen in screens)]
+    return f"|> {' > '.join(once)} >|" if once else ""
+
+
+_OF_SCREENS: dict[str, Callable[[list[str]], str]] = {
+    "session.first_screen": lambda screens: screens[0] if screens else "",
+    "session.last_screen": lambda screens: screens[-1] if screens else "",
+    "session.screen_path": _path,
+}
 
 
 def _is(step: Document, event: Row) -> bool:

@@ -55,7 +55,10 @@ class Vocabulary:
         found = [self._world.found(dimension.name, row) for row in self.sessions]
         if dimension.type == "list":
             return sorted({each for several in found for each in several})
-        return sorted({each for each in found if each is not None})
+        # As much as a filter's value may have: all screens of a session are more.
+        return sorted(
+            {each[:MAX_TEXT] if isinstance(each, str) else each for each in found if each is not None}
+        )
 
 
 def _by_key(maps: Any) -> dict[str, list[str]]:

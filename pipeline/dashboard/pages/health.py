@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode
@@ -16,20 +16,25 @@ from starlette.responses import Response
 from pipeline.dashboard.address import BadAddress, SessionChoice
 from pipeline.dashboard.asked import range_of
 from pipeline.dashboard.cohorts import Cohorts, cohorts
-from pipeline.dashboard.leads import of_crash, of_group, of_request
+from pipeline.dashboard.issues import issue_lines
+from pipeline.dashboard.leads import group_filter, of_all, of_crash, of_request, other_groups
+from pipeline.dashboard.numbers import columns_of, leads_of
 from pipeline.dashboard.page import render
 from pipeline.dashboard.pages.sessions import apps, field_of, span
 from pipeline.dashboard.reader import Reader, Row
+from pipeline.dashboard.sides import AskedSide, sides_of
 from pipeline.dashboard.tables import chart, is_version, ordered, returns
-from pipeline.dashboard.verdict import Line, compared
-from pipeline.dashboard.words import iso
+from pipeline.dashboard.verdict import compared
+from pipeline.dashboard.words import day_and_time, iso
 from pipeline.query.compare import compare
-from pipeline.query.dimensions import SPLITS, split
+from pipeline.query.dimensions import FIRST, SPLITS, USER, split
 from pipeline.query.failures import failing_requests, top_crashes
 from pipeline.query.filters.json_form import EVERYTHING, Filter, FilterError
 from pipeline.query.filters.sql import FilterScope, where
 from pipeline.query.filters.text_form import parse
-from pipeline.query.metric_definitions import IN_CHARTS, IN_TABLE, METRICS, Bucket, in_group
+from pipeline.query.filters.tree import All, Test
+from pipeline.query.issues import MOST, compare_issues
+from pipeline.query.metric_definitions import IN_CHARTS, IN_TABLE, METRICS, Bucket
 from pipeline.query.metrics import metric, retention
 from pipeline.query.statement import Statement
 from pipeline.query.suggestions import values_of
@@ -42,6 +47,9 @@ _GROUPS = 6
 """That stand for themselves; all others are one."""
 OFFERED: Mapping[str, str] = {each.split: each.split_label for each in SPLITS.values() if each.is_offered}
 """What the page offers to split by, and how it calls it."""
+
+
+Sides = tuple[AskedSide, AskedSide]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +94,20 @@ class Asked:
 
     def sessions_at(self, filter: str | None) -> str | None:
         """Where the sessions of this app and range that pass a filter are listed; None without a filter."""
+        return None if filter is None else self.listed(filter)
+
+    def listed(self, filter: str) -> str:
+        """The same of a filter that there is."""
         own = {"app": self.app, "from": iso(self.start_ms), "to": iso(self.end_ms)}
-        return None if filter is None else f"/sessions?{urlencode({**own, 'filter': filter})}"
+        return f"/sessions?{urlencode({**own, 'filter': filter})}"
+
+    def within(self, group: Filter) -> Filter:
+        """The sessions that pass the filter and this one."""
+        return All((*_parts(group), *_parts(self.filter)))
+
+    def sides(self, query: Mapping[str, str]) -> Sides | None:
+        """What an address compares. Raises BadAddress."""
+        return sides_of(query, self.app, self.by, (self.start_ms, self.end_ms), self.filter)
 
 
 class HealthPage:
@@ -100,11 +120,12 @@ class HealthPage:
         """The page; a mistake in the address is told on it."""
         query = request.query_params
         known = await apps(self._reader)
-        problem, asked = "", None
+        problem, asked, sides = "", None, None
         try:
             asked = await self._asked(query, known)
+            sides = asked.sides(query) if asked else None
         except (BadAddress, FilterError) as error:
-            problem = str(error)
+            problem, asked = str(error), None
         values: dict[str, Any] = {
             "apps": known,
             "app": asked.app if asked else query.get("app", ""),
@@ -117,8 +138,7 @@ class HealthPage:
             "filter": query.get("filter", ""),
             "by": query.get("by", "app_version"),
             "problem": problem,
-            "a": query.get("a", ""),
-            "b": query.get("b", ""),
+            "sides": [_fields_of(side) for side in sides or ()],
             "asked": asked,
             "cohorts": asked.cohorts if asked else Cohorts(),
             "start": field_of(asked.start_ms) if asked else "",
@@ -126,9 +146,9 @@ class HealthPage:
         }
         if asked is None:
             return render(request, "health.html", status=400 if problem else 200, totals=[], **values)
-        # An empty name is a group too: the sessions without one.
-        two = (query["a"], query["b"]) if "a" in query and "b" in query else None
-        return render(request, "health.html", **values, **await self._answers(asked, two))
+        answers = await self._answers(asked, sides)
+        issues_at = f"/health/issues?{urlencode(dict(query))}" if sides else ""
+        return render(request, "health.html", **values, **answers, issues_at=issues_at)
 
     async def retention(self, request: Request) -> Response:
         """How many devices come back, which takes what came before the range and therefore comes later."""
@@ -148,10 +168,28 @@ class HealthPage:
         return render(
             request,
             "retention.html",
-            lines=returns(rows, asked.by, _RETURN_DAYS),
+            lines=_new_devices(asked, returns(rows, asked.by, _RETURN_DAYS)),
             days=_RETURN_DAYS,
             split=asked.by_label,
         )
+
+    async def issues(self, request: Request) -> Response:
+        """Two groups issue by issue, which takes reading every failure of both."""
+        query = request.query_params
+        try:
+            asked = await self._asked(query, await apps(self._reader))
+            sides = asked.sides(query) if asked else None
+        except (BadAddress, FilterError) as error:
+            raise HTTPException(400, str(error)) from error
+        if asked is None or sides is None:
+            raise HTTPException(400, "Name an app, and two groups to compare.")
+        rows = await self._reader.rows(compare_issues(asked.app, *(side.side for side in sides)))
+        return render(
+            request, "issues.html",
+            lines=issue_lines(rows, sides), sides=[_fields_of(side) for side in sides], most=MOST,
+            first=rows[0] if rows else None, by_users=bool(rows and int(rows[0]["by_users"])),
+            health_at=f"/health?{urlencode(dict(query))}#compare",
+        )  # fmt: skip
 
     async def _asked(self, query: Mapping[str, str], known: Sequence[str]) -> Asked | None:
         """None where there is no app at all."""
@@ -170,7 +208,7 @@ class HealthPage:
         where(filter)  # refuses what no filter may hold
         return Asked(app, start_ms, end_ms, by, filter, known_cohorts)
 
-    async def _answers(self, asked: Asked, two: tuple[str, str] | None) -> dict[str, Any]:
+    async def _answers(self, asked: Asked, sides: Sides | None) -> dict[str, Any]:
         ask = partial(
             metric,
             app_id=asked.app,
@@ -187,21 +225,26 @@ class HealthPage:
             self._reader.rows(top_crashes(*place, where=asked.condition_before)),
             self._reader.rows(failing_requests(*place, where=asked.condition_before)),
             self._reader.rows(values_of(asked.app, "user.property.")),
-            self._compared(asked, two),
+            self._compared(asked, sides),
         )
-        totals = [{**row, "sessions_at": _of_group(asked, row)} for row in ordered(found, asked.by)]
+        drawn = ordered(series, asked.by)
+        filters = [each and asked.within(each) for each in _filters_of(asked.by, drawn).values()]
+        totals = _with_leads(asked, ordered(found, asked.by))
         return {
             "property_keys": [row["word"] for row in keys],
             "totals": totals,
             "metrics": [METRICS[name] for name in IN_TABLE],
             "charts": [
-                chart(METRICS[name].label, name, METRICS[name].unit, ordered(series, asked.by))
+                {
+                    **chart(METRICS[name].label, name, METRICS[name].unit, drawn),
+                    "columns": columns_of(name, filters),
+                }
                 for name in IN_CHARTS
                 # An app that names no users has none of theirs to draw.
                 if any(row[name] for row in series)
             ],
             "bucket": asked.bucket,
-            **_choice_of_two([row["group"] for row in totals if not row["is_other"]], asked.by, two),
+            **_choice_of_two([row["group"] for row in totals if not row["is_other"]], asked.by, sides),
             "compared": lines,
             "crashes": [
                 {
@@ -221,27 +264,75 @@ class HealthPage:
             ],
         }
 
-    async def _compared(self, asked: Asked, two: tuple[str, str] | None) -> list[Line] | None:
-        if two is None:
+    async def _compared(self, asked: Asked, sides: Sides | None) -> list[Row] | None:
+        if sides is None:
             return None
-        first, second = (_and(asked.condition, in_group(asked.by, value)) for value in two)
-        rows = await self._reader.rows(compare(asked.app, first, second, asked.start_ms, asked.end_ms))
-        return compared(rows[0], rows[1])
+        rows = await self._reader.rows(compare(asked.app, *(side.side for side in sides)))
+        wholes = [(row, side.whole, side.listed) for row, side in zip(rows, sides, strict=True)]
+        leads = [leads_of(row, whole, listed) if whole else {} for row, whole, listed in wholes]
+        return [
+            {"line": line, "leads": [of_side.get(line.name) for of_side in leads]}
+            for line in compared(rows[0], rows[1])
+        ]
 
 
-def _choice_of_two(groups: list[str], by: str, two: tuple[str, str] | None) -> dict[str, Any]:
+def _fields_of(side: AskedSide) -> dict[str, Any]:
+    """What a form or a table says of a side."""
+    return {
+        "group": side.group,
+        "from": field_of(side.start_ms) if side.has_own_range else "",
+        "to": field_of(side.end_ms) if side.has_own_range else "",
+        "range": f"{day_and_time(iso(side.start_ms))} to {day_and_time(iso(side.end_ms))}"
+        if side.has_own_range
+        else "",
+        "sessions_at": side.sessions_at(),
+        "users_at": side.sessions_at(Test(USER, "exists")),
+    }
+
+
+def _new_devices(asked: Asked, lines: Sequence[Row]) -> list[Row]:
+    """Lines of devices that come back, with the sessions that were their first ones: on whole days."""
+    days = replace(
+        asked,
+        start_ms=asked.start_ms // _DAY_MS * _DAY_MS,
+        end_ms=max(asked.end_ms // _DAY_MS, asked.start_ms // _DAY_MS + 1) * _DAY_MS,
+    )
+    filters = _filters_of(asked.by, lines)
+    first = Test(FIRST, "eq", True)
+    wanted = [filters[bool(line["is_other"]), line["group"]] for line in lines]
+    texts = [None if group is None else of_all(All((first, *_parts(days.within(group))))) for group in wanted]
+    return [{**line, "sessions_at": days.sessions_at(text)} for line, text in zip(lines, texts, strict=True)]
+
+
+def _filters_of(by: str, rows: Sequence[Row]) -> dict[tuple[bool, str], Filter | None]:
+    """The filter of each group in rows of metrics, by whether it is that of all others, and name; None where no filter
+    says it."""
+    groups = list(dict.fromkeys((bool(row["is_other"]), row["group"]) for row in rows))
+    shown = [group for is_other, group in groups if not is_other]
+    return {
+        (is_other, group): other_groups(by, shown) if is_other else group_filter(by, group)
+        for is_other, group in groups
+    }
+
+
+def _choice_of_two(groups: list[str], by: str, sides: Sides | None) -> dict[str, Any]:
     """What can be compared, and what is chosen: of versions the one before the newest, and the newest."""
     first, second = (groups + groups)[:2] if groups else ("", "")
     if is_version(by):
         first, second = second, first
-    return {"groups": groups, "chosen": two or (first, second)}
+    return {"groups": groups, "chosen": [side.group for side in sides] if sides else [first, second]}
 
 
-def _of_group(asked: Asked, row: Row) -> str | None:
-    return None if row["is_other"] else asked.sessions_at(of_group(asked.by, row["group"], asked.filter))
+def _with_leads(asked: Asked, rows: Sequence[Row]) -> list[Row]:
+    """Rows of metrics, each with where its name and its numbers lead."""
+    filters = _filters_of(asked.by, rows)
+    found: list[Row] = []
+    for row in rows:
+        group = filters[bool(row["is_other"]), row["group"]]
+        leads = {} if group is None else leads_of(row, asked.within(group), asked.listed)
+        found.append({**row, "leads": leads, "sessions_at": leads["sessions"].address if leads else None})
+    return found
 
 
-def _and(condition: Statement | None, other: Statement) -> Statement:
-    if condition is None:
-        return other
-    return Statement(f"({condition.sql}) AND ({other.sql})", {**condition.parameters, **other.parameters})
+def _parts(filter: Filter) -> tuple[Filter, ...]:
+    return filter.filters if isinstance(filter, All) else (filter,)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from pipeline.domain.event import APPEARANCES, VIEWS
-from pipeline.query.dimensions import CONNECTION, FIRST_SCREEN, LAST_SCREEN, SLOWEST_REQUEST
+from pipeline.query.dimensions import CONNECTION, FIRST_SCREEN, LAST_SCREEN, SCREEN_PATH, SLOWEST_REQUEST
 from pipeline.query.filters.bounds import RangeBounds
 
 _PLACE = "(e.time, e.rank, e.seq, e.event_id)"
@@ -60,9 +60,21 @@ _SCREENS = (
     f" WHERE {{of}} AND (bitTest(counters, {VIEWS}) OR bitTest(counters, {APPEARANCES}))"
 )
 
+# As `screen_paths.path`: what comes several times in a row is there once, and no `>` in a name is one between names.
+_ARROW = "char(226, 134, 146)"  # → in UTF-8
+_NAMES = f"arrayMap(s -> s.5, arraySort(groupArrayIf(({_PLACE[1:-1]}, replaceAll(e.screen, '>', {_ARROW})), {{of}})))"
+_PATH = "concat('|> ', arrayStringConcat(arrayCompact({names}), ' > '), ' >|')"
+
+
+def _path() -> str:
+    named, derived = (_PATH.format(names=_NAMES.format(of=f"e.is_named = {each}")) for each in (1, 0))
+    return f"if(max(e.is_named) = 1, {named}, {derived})"
+
+
 TELLINGS: Mapping[str, Telling] = {
     FIRST_SCREEN: Telling(_SCREENS, _screens("argMin")),
     LAST_SCREEN: Telling(_SCREENS, _screens("argMax")),
+    SCREEN_PATH: Telling(_SCREENS, _path()),
     CONNECTION: Telling(
         "SELECT app_id, device_id, time, lower(attributes['network.connection.type']) AS connection"
         " FROM z_stored_events WHERE {of} AND connection != ''",

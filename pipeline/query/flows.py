@@ -1,0 +1,111 @@
+"""User flows: events in order that people shall get through, and what became of the sessions that began with the first.
+
+A flow is written as in a filter, with `has` or without: `app.launch then app.screen.view(app.screen.name = "Cart")
+then app.widget.click within 10m`. Each session has one outcome.
+`pipeline.dashboard.outcomes` says the same in filters.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal, get_args
+
+from pipeline.query.filters.sql import FilterScope, where
+from pipeline.query.filters.text_form import parse
+from pipeline.query.filters.tree import EVERYTHING, All, Filter, FilterError, HasEvent
+from pipeline.query.session_counts import BAD_ENDS
+from pipeline.query.sessions import choose
+from pipeline.query.statement import Statement
+
+Outcome = Literal["completed", "timed_out", "error", "going_on", "abandoned"]
+"""All steps came, each in its time; all of them, but later; not all: the session ended badly, goes on, or ended so."""
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+_IS_BAD = f"({' OR '.join(BAD_ENDS.values())})"
+_BEFORE_1970_MS = 3 * 86_400_000
+"""As in `session_counts`: weeks begin with a Monday."""
+
+Steps = tuple[HasEvent, ...]
+
+
+def flow(text: str) -> Steps:
+    """The steps of a flow, two or more that come. Raises FilterError, whose message is for people."""
+    found = parse(text if re.match(r"\s*has\s", text, re.IGNORECASE) else f"has {text}")
+    if not isinstance(found, HasEvent):
+        raise FilterError("a flow is events joined by `then`, and nothing else")
+    steps = found.steps()
+    if len(coming(steps)) < 2:
+        raise FilterError("a flow has at least two steps: `app.launch then app.screen.view`")
+    return steps
+
+
+def coming(steps: Steps) -> tuple[int, ...]:
+    """How many steps there are up to each that shall come, this one included."""
+    return tuple(place for place, step in enumerate(steps, 1) if not step.is_absent)
+
+
+def chain(steps: Sequence[HasEvent]) -> HasEvent:
+    """The steps as one filter."""
+    whole: HasEvent | None = None
+    for step in reversed(steps):
+        whole = replace(step, then=whole)
+    assert whole is not None, "a flow has steps"
+    return whole
+
+
+def at_any_time(steps: Steps) -> HasEvent:
+    """The steps as a filter that does not ask how long after another each came."""
+    return chain([step if step.is_absent else replace(step, within_ms=None) for step in steps])
+
+
+def has_times(steps: Steps) -> bool:
+    """Whether a step has to come within a time."""
+    return any(step.within_ms is not None and not step.is_absent for step in steps)
+
+
+def outcomes(
+    app_id: str, steps: Steps, start_ms: int, end_ms: int, step_ms: int, filter: Filter = EVERYTHING
+) -> Statement:
+    """Of the sessions that start in [start_ms, end_ms), pass a filter and have the first step: what became of them.
+
+    One row each bucket of `step_ms` that has any: `bucket_ms`, `started` (sessions with the first step), one column for
+    each of OUTCOMES, and `step_2` and so on: how many came as far as the second step that shall come. One more with
+    `is_whole` = 1 of all of them, if there are any. Raises FilterError.
+    """
+    scope = FilterScope(app_id, start_ms, end_ms)
+    first = chain(steps[:1])
+    chosen = choose(app_id, first if filter == EVERYTHING else All((filter, first)), start_ms, end_ms)
+    parts = {
+        "is_completed": where(chain(steps), "c", scope),
+        "is_late": where(at_any_time(steps), "l", scope),
+    }
+    parts |= {
+        f"is_step_{number}": where(chain(steps[:length]), f"s{number}_", scope)
+        for number, length in enumerate(coming(steps)[1:], 2)
+        if length < len(steps)
+    }
+    if not has_times(steps):
+        # The same question need not be asked twice.
+        parts["is_late"] = Statement("false")
+    parameters: dict[str, object] = dict(chosen.parameters)
+    for part in parts.values():
+        parameters |= part.parameters
+    columns = ", ".join(f"({part.sql}) AS {name}" for name, part in parts.items())
+    numbers = {
+        number: f"is_step_{number}" if length < len(steps) else "is_completed"
+        for number, length in enumerate(coming(steps)[1:], 2)
+    }
+    outcome = (
+        f"multiIf(is_completed, 'completed', is_late, 'timed_out', {_IS_BAD}, 'error',"
+        " status = 'open', 'going_on', 'abandoned')"
+    )
+    sql = (
+        "SELECT intDiv(toUnixTimestamp64Milli(started_at) + {k_before:Int64}, {k_step:Int64}) * {k_step:Int64}"
+        " - {k_before:Int64} AS bucket_ms, grouping(bucket_ms) AS is_whole, count() AS started, "
+        + ", ".join(f"countIf(outcome = '{each}') AS {each}" for each in OUTCOMES)
+        + "".join(f", countIf({passes}) AS step_{number}" for number, passes in numbers.items())
+        + f" FROM (SELECT started_at, {columns}, {outcome} AS outcome {chosen.found})"
+        " GROUP BY bucket_ms WITH ROLLUP ORDER BY is_whole, bucket_ms"
+    )
+    return Statement(sql, {**parameters, "k_step": step_ms, "k_before": _BEFORE_1970_MS})
