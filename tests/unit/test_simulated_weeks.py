@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pytest
+import typer
 
 from pipeline.commands import demo, traffic
 from pipeline.formats import native
@@ -105,6 +110,30 @@ class TestTimes:
         assert max(times) <= last_ms
         wrong = {e.device_id for e, event, _ in told() if abs(event.time_ms - event.raw_time_ms) > DAY_MS}
         assert wrong
+
+    def test_the_command(self, tmp_path: Path) -> None:
+        """It ends now, or when it is told to, with the same bytes."""
+
+        def written(**given: Any) -> bytes:
+            options: dict[str, Any] = {"events": 300, "until": None, "since": None, **given}
+            out = tmp_path / "envelopes.ndjson"
+            traffic.simulate_command(devices=20, seed=1, rate=0, days=3, apps=2, out=out, **options)
+            return out.read_bytes()
+
+        def last_s(body: bytes) -> float:
+            return max(e["time"] for line in body.splitlines() for e in json.loads(line)["events"]) / 1_000
+
+        at = datetime(2026, 11, 1, 12)
+        assert written(until=at) == written(until=at) != written(until=at + timedelta(hours=1))
+        assert (
+            at.replace(tzinfo=UTC).timestamp() - 3_600
+            < last_s(written(until=at))
+            <= at.replace(tzinfo=UTC).timestamp()
+        )
+        assert time.time() - 3_600 < last_s(written()) <= time.time()
+        assert written(since=at) != written(until=at)
+        with pytest.raises(typer.BadParameter, match="--from and --until"):
+            written(since=at, until=at)
 
     def test_wrong_arguments(self) -> None:
         for name, numbers in (("days", {"days": -1}), ("apps", {"apps": -1})):
