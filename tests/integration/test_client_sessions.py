@@ -81,10 +81,10 @@ class TestSessions:
         assert asking("SET max_block_size = 77")[0] == 200
         told = "SELECT getSetting('max_block_size'), getSetting('max_threads') = 3, currentDatabase()"
         given = {"max_block_size": "5", "max_threads": "3", "database": database}
-        assert asking(told, **given) == (200, f"5\ttrue\t{database}\n".encode())
-        assert asking(told) == (200, b"77\tfalse\tdefault\n")
+        assert asking(told, **given) == (200, f"5\t1\t{database}\n".encode())
+        assert asking(told) == (200, b"77\t0\tdefault\n")
         assert asking("SELECT throwIf(1)", **given)[0] == 500
-        assert asking(told) == (200, b"77\tfalse\tdefault\n")
+        assert asking(told) == (200, b"77\t0\tdefault\n")
 
     @pytest.mark.parametrize(
         "sql",
@@ -102,7 +102,7 @@ class TestSessions:
     def test_get_only_reads(self, asking: Asking, sql: str) -> None:
         asking("CREATE TEMPORARY TABLE mine (a UInt8)")
         asking(sql, "GET")
-        assert asking("SELECT count(), getSetting('max_block_size') != 5 FROM mine") == (200, b"0\ttrue\n")
+        assert asking("SELECT count(), getSetting('max_block_size') != 5 FROM mine") == (200, b"0\t1\n")
         assert asking("SELECT count() FROM system.tables WHERE name = 't' AND database = 'default'") == (
             200,
             b"0\n",

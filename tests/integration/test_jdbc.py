@@ -18,11 +18,11 @@ _TIMEOUT_S = 120.0
 
 SAID = """
 server ClickHouse
-row | 1000 | 499500 | sö '999 | 2023-11-14 22:13:20.999 | 62500
+row | 1000 | 499500 | sö '999 | 2023-11-14 22:13:20.999 | 62500.0
 read
 row | 300000 | 44999850000 | 1688890
 read
-streamed 300000 44999850000
+streamed 300000 45001538890
 found 7
 read
 table sizes
