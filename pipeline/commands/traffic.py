@@ -160,12 +160,11 @@ def simulate_command(
         raise typer.BadParameter("--from and --until cannot both be given: the one follows from the other")
     numbers = Fleet(devices, seed, events, days, apps)
     if since is not None:
-        numbers = replace(numbers, start_ms=unix_ms(since))
-    else:
-        until = until or datetime.now(UTC).replace(microsecond=0)
-        numbers = numbers.until(unix_ms(until))
-        _console.print(f"it ends at {until:%Y-%m-%dT%H:%M:%S} (UTC)", highlight=False)
-    simulate(wiring.settings(), numbers, rate=rate, out=out)
+        simulate(wiring.settings(), replace(numbers, start_ms=unix_ms(since)), rate=rate, out=out)
+        return
+    until = until or datetime.now(UTC).replace(microsecond=0)
+    simulate(wiring.settings(), numbers.until(unix_ms(until)), rate=rate, out=out)
+    _console.print(f"it ends at {until:%Y-%m-%dT%H:%M:%S} (UTC)", highlight=False)
 
 
 def simulate(settings: Settings, numbers: Fleet, *, rate: float, out: Path | None) -> None:

@@ -15,17 +15,19 @@ from typing import Any
 
 from chdb.state.sqlitelike import Connection
 
+from pipeline.errors import Terminal
+
 MOST = 64
 """Kept at once, those in use apart."""
 DEFAULT_TIMEOUT_S = 60
 MAX_TIMEOUT_S = 3_600
 
 
-class SessionInUse(Exception):
+class SessionInUse(Terminal):
     """Another request has it."""
 
 
-class NoSuchSession(Exception):
+class NoSuchSession(Terminal):
     """It was to be there already, and is not."""
 
 
