@@ -255,7 +255,9 @@ def unpacked(line: bytes) -> bytes:
     """The rows of `z_event_feed` that are a row of `z_envelope_feed`, by newlines: value by value the same bytes."""
     head = _decode(line)
     first, events = int(bytes(head.pop("event_index"))), _decode_events(head.pop("events"))
-    failures = {each.place: [each] for each in _decode_failures(head.pop("failures", b"[]"))}
+    found = _decode_failures(head.pop("failures", b"[]"))
+    # Each stands alone in its row.
+    failures = {each.place: [msgspec.structs.replace(each, place=1)] for each in found}
     rows = []
     for index, event in enumerate(events, first):
         told = {**head, **dict(zip(_OF_AN_EVENT, event, strict=True)), "event_index": index}

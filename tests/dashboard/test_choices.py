@@ -52,7 +52,8 @@ def test_a_range_has_a_length() -> None:
 def ids(html: str) -> list[str]:
     """The sessions on a page, in order."""
     return [
-        element.attributes["href"].removeprefix("/sessions/")
+        # Where a filter asks for events, a session opens at them.
+        urlsplit(element.attributes["href"]).path.removeprefix("/sessions/")
         for element in Page(html).all("a")
         if element.attributes["href"].startswith("/sessions/")
     ]

@@ -15,7 +15,7 @@ from tests.dashboard.stage import Stage
 SITES = {"same-origin": True, "none": True, "same-site": False, "cross-site": False}
 
 
-@pytest.mark.parametrize("path", ["/sessions?range=all", "/pipeline", "/static/vendor/uplot/uPlot.esm.js"])
+@pytest.mark.parametrize("path", ["/sessions?range=all", "/health", "/static/vendor/uplot/uPlot.esm.js"])
 def test_pages_and_scripts_come_in_a_fraction(client: TestClient, path: str) -> None:
     plain = client.get(path, headers={"Accept-Encoding": "identity"})
     assert "Content-Encoding" not in plain.headers

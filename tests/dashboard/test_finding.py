@@ -192,7 +192,10 @@ class TestBox:
                 each for each in links(page, "/sessions?") if parse_qs(urlsplit(each).query)["app"] == [app]
             ]
             assert (
-                {each.rsplit("/", 1)[1] for each in links(listed(client, address), "/sessions/")}
+                {
+                    urlsplit(each).path.rsplit("/", 1)[1]
+                    for each in links(listed(client, address), "/sessions/")
+                }
                 == wanted
                 != set()
             )

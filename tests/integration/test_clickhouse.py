@@ -850,6 +850,7 @@ class TestLedger:
                 "conflicts": 0,
                 "expired": 0,
                 "sampled_out": 0,
+                "erased": 0,
             },
             {
                 "topic": "sdk-events",
@@ -865,6 +866,7 @@ class TestLedger:
                 "conflicts": 0,
                 "expired": 0,
                 "sampled_out": 0,
+                "erased": 0,
             },
         ]
 

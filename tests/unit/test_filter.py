@@ -269,7 +269,7 @@ ERRORS = {
         'no dimension "app.versoin"; the nearest: app.version, sdk.version, os.version, at character 1'
     ),
     "nothing = '1'": (
-        'no dimension "nothing"; they begin with app., sdk., device., os., user., session., resource., '
+        'no dimension "nothing"; they begin with app., sdk., device., os., user., session., crash., resource., '
         "at character 1"
     ),
     "session.state = 'asleep'": (
