@@ -184,21 +184,8 @@ def migrate(
 
 
 app.command("send")(traffic.send_command)
+app.command("simulate")(traffic.simulate_command)
 app.command("validate")(validate.command)
-
-
-@app.command()
-def simulate(
-    devices: Annotated[int, typer.Option(min=1, help="How many devices.")] = 200,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 1,
-    rate: Annotated[float, typer.Option(min=0, help="Events per second; 0 is as fast as possible.")] = 0,
-    events: Annotated[int, typer.Option(min=1, help="How many events, duplicates included.")] = 20_000,
-    out: Annotated[Path | None, typer.Option(help="Write the envelopes here instead of sending.")] = None,
-) -> None:
-    """Send the traffic of a simulated fleet of phones and browsers, with realistic habits and faults."""
-    traffic.simulate(
-        wiring.settings(), traffic.Fleet(devices=devices, seed=seed, events=events), rate=rate, out=out
-    )
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from pipeline.query import first_look
 from pipeline.query.statement import Statement
 from pipeline.settings import Settings
 
-FLEET = traffic.Fleet(devices=200, seed=7, events=20_000)
+FLEET = traffic.Fleet(devices=300, seed=7, events=50_000, days=21, apps=4)
+"""It ends when the demonstration begins."""
 
 _IDLE_TIMEOUT_MS = 2_000
 _WAIT_S = 120.0
@@ -32,7 +34,7 @@ def demo(settings: Settings, data: Path) -> None:
 
 def _show(stack: LocalStack) -> None:
     print(stack.addresses, flush=True)
-    traffic.simulate(stack.settings, FLEET, rate=0, out=None)
+    traffic.simulate(stack.settings, FLEET.until(int(time.time() * 1_000)), rate=0, out=None)
     operate.status(stack.settings, wait_idle=True, timeout_s=_WAIT_S)
     store = wiring.store(stack.settings)
     try:

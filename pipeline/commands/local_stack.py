@@ -19,6 +19,7 @@ from pathlib import Path
 from pipeline import wiring
 from pipeline.clickhouse.migrations import note_offset_base
 from pipeline.clickhouse.move import Move
+from pipeline.commands.connection_lines import connection_lines
 from pipeline.commands.interruption import Interrupted, Signals
 from pipeline.commands.moves import bring_up_to_date, print_state
 from pipeline.commands.progress import unstored, wait_until_idle
@@ -133,6 +134,15 @@ class LocalStack:
             f"data, logs   {self._data.resolve()}"
         )
 
+    @property
+    def connections(self) -> str:
+        """How people's own tools reach what is stored, for people."""
+        return connection_lines(self._clickhouse.url, _DATABASE, self._url_file)
+
+    @property
+    def _url_file(self) -> Path:
+        return self._data.resolve() / "clickhouse-url"
+
     def _start(self, running: ExitStack) -> None:
         print(
             "starting the embedded stack: for trying, developing and testing, not for production", flush=True
@@ -169,12 +179,11 @@ class LocalStack:
 
     def _announce(self, running: ExitStack) -> None:
         """Tell the other commands of this user where ClickHouse is, with its password."""
-        write_private(self._data / "clickhouse-url", self.settings.clickhouse_url)
+        write_private(self._url_file, self.settings.clickhouse_url)
         try:
             running.enter_context(announced(wiring.state_folder(), self.settings.clickhouse_url))
         except OSError as error:
-            url_file = self._data / "clickhouse-url"
-            print(f"other commands need PIPELINE_CLICKHOUSE_URL=$(cat {url_file}): {error}", flush=True)
+            print(f"other commands need PIPELINE_CLICKHOUSE_URL=$(cat {self._url_file}): {error}", flush=True)
 
     def _take_up(self) -> None:
         """Let an empty broker go on where the last one ended: offsets, sessions, states."""

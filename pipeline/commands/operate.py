@@ -66,7 +66,7 @@ def up(settings: Settings, *, data: Path, ports: Ports) -> None:
     )
 
     def serve(started: LocalStack) -> None:
-        print(f"{started.addresses}\nready; Ctrl-C stops", flush=True)
+        print(f"{started.addresses}\n{started.connections}\nready; Ctrl-C stops", flush=True)
         started.wait()
 
     stack.run(serve)

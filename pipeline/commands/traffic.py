@@ -6,7 +6,8 @@ import asyncio
 import gzip
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pipeline import topics, wiring
 from pipeline.commands.documents import Files, FormatName, checked_files, documents
 from pipeline.commands.judging import Finding, Judge, formats_of, record_of
+from pipeline.commands.rebuild import unix_ms
 from pipeline.commands.validate import shown
 from pipeline.errors import path_of
 from pipeline.formats import native
@@ -24,9 +26,10 @@ from pipeline.formats.record_time import header_of
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.produce import RecordToSend, produce
 from pipeline.settings import Settings
-from pipeline.simulate.fleet import Sent, fleet
+from pipeline.simulate import START_MS, Sent, fleet, start_for
 
 _console = Console(stderr=True)
+_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
 _MOST_TOLD = 5
 """Faults that `send` tells; `validate` tells all."""
 _DOUBTED = 1_000
@@ -40,6 +43,17 @@ class Fleet:
     devices: int
     seed: int
     events: int
+    days: int = 0
+    """How long it lasts, about; 0 is as long as it does by nature."""
+    apps: int = 0
+    """Of its devices; 0 is all."""
+    start_ms: int = START_MS
+    """When it begins, Unix ms."""
+
+    def until(self, at_ms: int) -> Fleet:
+        """The one of the same devices and habits that ends then, Unix ms. It takes as long as to make it."""
+        start_ms = start_for(at_ms, self.devices, self.seed, self.events, days=self.days, apps=self.apps)
+        return replace(self, start_ms=start_ms)
 
 
 def send_command(
@@ -119,20 +133,57 @@ class Told:
             _console.print(f"{said}: session-pipeline validate shows them", highlight=False, soft_wrap=True)
 
 
+def simulate_command(
+    *,
+    devices: Annotated[int, typer.Option(min=1, help="How many devices.")] = 200,
+    seed: Annotated[
+        int, typer.Option(help="The same seed, with the same --until or --from, gives the same bytes.")
+    ] = 1,
+    rate: Annotated[float, typer.Option(min=0, help="Events per second; 0 is as fast as possible.")] = 0,
+    events: Annotated[int, typer.Option(min=1, help="How many events, duplicates included.")] = 20_000,
+    days: Annotated[
+        int, typer.Option(min=0, max=366, help="Spread over about so many; 0 is as often as people come.")
+    ] = 0,
+    apps: Annotated[int, typer.Option(min=0, help="How many apps, the largest first; 0 is all 30.")] = 0,
+    until: Annotated[
+        datetime | None,
+        typer.Option(formats=_TIMES, help="When it ends (UTC). Default: now."),
+    ] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option("--from", formats=_TIMES, help="When it begins (UTC), instead of when it ends."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the envelopes here instead of sending.")] = None,
+) -> None:
+    """Send the traffic of a simulated fleet of phones and browsers, with realistic habits and faults."""
+    if until is not None and since is not None:
+        raise typer.BadParameter("--from and --until cannot both be given: the one follows from the other")
+    numbers = Fleet(devices, seed, events, days, apps)
+    if since is not None:
+        simulate(wiring.settings(), replace(numbers, start_ms=unix_ms(since)), rate=rate, out=out)
+        return
+    until = until or datetime.now(UTC).replace(microsecond=0)
+    simulate(wiring.settings(), numbers.until(unix_ms(until)), rate=rate, out=out)
+    _console.print(f"it ends at {until:%Y-%m-%dT%H:%M:%S} (UTC)", highlight=False)
+
+
 def simulate(settings: Settings, numbers: Fleet, *, rate: float, out: Path | None) -> None:
     """Send a simulated fleet, or write its envelopes to a file. Raises `UnusablePath`, `KafkaFailure`."""
-    traffic = fleet(numbers.devices, numbers.seed, numbers.events)
+    traffic = fleet(
+        numbers.devices, numbers.seed, numbers.events,
+        start_ms=numbers.start_ms, days=numbers.days, apps=numbers.apps,
+    )  # fmt: skip
     if out is not None:
         with path_of("--out", out):
             count = _write(out, (envelope.value for envelope in traffic))
         print(f"wrote {count} envelopes with {numbers.events} events to {out}")
         return
-    records = (_simulated(envelope, int(time.time() * 1_000)) for envelope in traffic)
+    records = (record_of_simulated(envelope, int(time.time() * 1_000)) for envelope in traffic)
     sent = _run(wiring.connection(settings), records, total=numbers.events, rate=rate)
     print(f"sent {numbers.events} events in {sent} records to {topics.SDK_EVENTS}")
 
 
-def _simulated(sent: Sent, now_ms: int) -> RecordToSend:
+def record_of_simulated(sent: Sent, now_ms: int) -> RecordToSend:
     """Where its device says its clock it is one that came when the simulation has it: a wrong clock is told by that."""
     says_clock = native.sent_at_of(sent.value) is not None
     headers = header_of(min(sent.at_ms, now_ms)) if says_clock else ()

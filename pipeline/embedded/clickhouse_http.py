@@ -1,9 +1,8 @@
 """ClickHouse's HTTP interface over the engine in this process, which `confined` starts.
 
-For loopback only, and for those who know the password of its one user (`callers`). Enough for clickhouse-connect, curl
-and other HTTP clients. Not here: sessions (`session_id` is accepted and ignored, so temporary tables and SET last for
-one request), external tables, ClickHouse's own compressed framing (`compress=1`, `decompress=1`), progress headers,
-further users, and several statements in one request.
+For loopback only, and for those who know the password of its one user (`callers`). Enough for clickhouse-connect,
+ClickHouse's driver for JDBC, curl and other HTTP clients. Not here: external tables, progress headers, further users,
+and several statements in one request.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import asyncio
 import json
 import logging
 import signal
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import chain
@@ -22,10 +21,12 @@ from uuid import uuid4
 
 from aiohttp import web
 
+from pipeline.embedded.block_framing import BlockEncoder, unframed
 from pipeline.embedded.callers import only_owner
 from pipeline.embedded.child import LOOPBACK
-from pipeline.embedded.content_coding import BadBody, Encoder, UnknownCoding, decoded, encoder_for
-from pipeline.embedded.engine import DataFolderInUse, Engine, EngineError, Query, QueryResult
+from pipeline.embedded.client_sessions import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S
+from pipeline.embedded.content_coding import BadBody, Chained, Encoder, UnknownCoding, decoded, encoder_for
+from pipeline.embedded.engine import ClientSession, DataFolderInUse, Engine, EngineError, Query, QueryResult
 
 _MAX_BODY_BYTES = 1 << 30
 _THREADS = 16
@@ -43,9 +44,10 @@ _NOT_SETTINGS = frozenset(
     )
 )
 _STATUS = {
-    **dict.fromkeys((6, 25, 26, 27, 36, 38, 41, 42, 43, 53, 62, 69, 72, 117, 457), 400),
+    **dict.fromkeys((6, 25, 26, 27, 36, 38, 41, 42, 43, 53, 62, 69, 72, 117, 374, 457), 400),
     **dict.fromkeys((164, 192, 193, 194, 291, 497, 516), 403),
-    **dict.fromkeys((16, 46, 47, 50, 56, 60, 63, 73, 81, 115), 404),
+    **dict.fromkeys((16, 46, 47, 50, 56, 60, 63, 73, 81, 115, 372), 404),
+    373: 423,
     48: 501,
 }
 """HTTP status of the engine's error codes; any other is 500."""
@@ -96,7 +98,11 @@ class ClickHouseHttp:
             return await self._respond(request, answer, headers)
         except EngineError as error:
             headers["X-ClickHouse-Exception-Code"] = str(error.code)
-            return web.Response(status=_STATUS.get(error.code, 500), text=f"{error}\n", headers=headers)
+            body = f"{error}\n".encode()
+            if _is_on(request.query, "compress"):
+                framing = BlockEncoder()
+                body = framing.encode(body) + framing.finish()
+            return web.Response(status=_STATUS.get(error.code, 500), body=body, headers=headers)
         except (BadBody, UnknownCoding) as error:
             return web.Response(status=400, text=f"{error}\n", headers=headers)
 
@@ -108,11 +114,12 @@ class ClickHouseHttp:
         if answer.format:
             headers["X-ClickHouse-Format"] = answer.format
             headers["Content-Type"] = _content_type(answer.format)
-        encoder = None
-        if request.query.get("enable_http_compression") in ("1", "true"):
+        encoder: Encoder | None = BlockEncoder() if _is_on(request.query, "compress") else None
+        if _is_on(request.query, "enable_http_compression"):
             chosen = encoder_for(request.headers.get("Accept-Encoding", ""))
             if chosen:
-                headers["Content-Encoding"], encoder = chosen
+                headers["Content-Encoding"], outer = chosen
+                encoder = Chained(encoder, outer) if encoder else outer
         tag = uuid4().hex[:16]
         body = _body(answer.chunks, encoder, tag)
         if not answer.is_partial:
@@ -173,14 +180,14 @@ def _body(chunks: _Body, encoder: Encoder | None, tag: str) -> _Body:
 async def _read_query(request: web.Request) -> Query:
     """EngineError if it asks for what is not here, UnknownCoding, or 413 if the body is over the limit."""
     url, headers = request.query, request.headers
-    if url.get("compress", "0") != "0" or url.get("decompress", "0") != "0":
-        raise EngineError(48, "ClickHouse's own compressed framing is not supported. (NOT_IMPLEMENTED)")
     fields = dict(url)
     pieces: Iterator[bytes] = iter(())
     if request.content_type == "multipart/form-data":
         fields |= await _form(request)
     else:
         pieces = decoded(await request.read(), headers.get("Content-Encoding", "").lower())
+        if _is_on(url, "decompress"):
+            pieces = unframed(pieces)
     if "query" in fields:
         pieces = chain((fields["query"].encode() + b"\n",), pieces)
     return Query(
@@ -190,6 +197,26 @@ async def _read_query(request: web.Request) -> Query:
         settings={k: v for k, v in url.items() if k not in _NOT_SETTINGS and not k.startswith("param_")},
         parameters={k.removeprefix("param_"): v for k, v in fields.items() if k.startswith("param_")},
         read_only=request.method in _READS,
+        session=_session(url),
+    )
+
+
+def _is_on(url: Mapping[str, str], name: str) -> bool:
+    return url.get(name, "0") in ("1", "true")
+
+
+def _session(url: Mapping[str, str]) -> ClientSession | None:
+    """EngineError if its timeout is none."""
+    if not url.get("session_id"):
+        return None
+    text = url.get("session_timeout", str(DEFAULT_TIMEOUT_S))
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text) <= MAX_TIMEOUT_S):
+        raise EngineError(374, f"Invalid session timeout: {text!r}. (INVALID_SESSION_TIMEOUT)")
+    return ClientSession(
+        url["session_id"],
+        int(text),
+        must_exist=_is_on(url, "session_check"),
+        is_last=_is_on(url, "session_close"),
     )
 
 

@@ -80,6 +80,19 @@ class _Lz4:
         return self._begin + end
 
 
+class Chained:
+    """One coding over another: `inner` is applied first."""
+
+    def __init__(self, inner: Encoder, outer: Encoder) -> None:
+        self._inner, self._outer = inner, outer
+
+    def encode(self, piece: bytes) -> bytes:
+        return self._outer.encode(self._inner.encode(piece))
+
+    def finish(self) -> bytes:
+        return self._outer.encode(self._inner.finish()) + self._outer.finish()
+
+
 _ENCODERS: dict[str, Callable[[], Encoder]] = {"lz4": _Lz4, "zstd": _Zstd, "gzip": _Gzip, "deflate": _Deflate}
 
 

@@ -17,6 +17,13 @@ from typing import TextIO
 
 from chdb.state.sqlitelike import Connection
 
+from pipeline.embedded.client_sessions import (
+    DEFAULT_TIMEOUT_S,
+    ClientSessions,
+    NoSuchSession,
+    SessionConnection,
+    SessionInUse,
+)
 from pipeline.embedded.engine_rights import write_configuration
 from pipeline.embedded.sql_shape import StatementShape, files_of, read_statement
 from pipeline.errors import Terminal
@@ -37,6 +44,7 @@ _WHOLE_ONLY = re.compile(rb"totals|extremes|array_of_rows", re.IGNORECASE)
 # ClickHouse's error codes.
 _BAD_ARGUMENTS, _NOT_IMPLEMENTED, _SYNTAX_ERROR, _UNKNOWN_SETTING = 36, 48, 62, 115
 _READONLY, _NOT_ENOUGH_SPACE, _UNKNOWN_EXCEPTION = 164, 243, 1002
+_SESSION_NOT_FOUND, _SESSION_IS_LOCKED = 372, 373
 
 
 class EngineError(Terminal):
@@ -54,6 +62,17 @@ class DataFolderInUse(Terminal):
 
 
 @dataclass(frozen=True, slots=True)
+class ClientSession:
+    """The session of a client in which a query runs."""
+
+    name: str
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    must_exist: bool = False
+    is_last: bool = False
+    """It ends with this query."""
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """One statement and how to run it."""
 
@@ -65,6 +84,7 @@ class Query:
     parameters: Mapping[str, str] = field(default_factory=dict)
     """Values of `{name:Type}`, escaped as in TabSeparated, which is how HTTP clients send them."""
     read_only: bool = False
+    session: ClientSession | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +106,8 @@ class QueryResult:
 
 
 class Engine:
-    """One open data folder. Every query has an engine connection of its own, so settings never leak into another."""
+    """One open data folder. Every query has an engine connection of its own, or that of its session, so settings never
+    leak into another."""
 
     def __init__(self, path: Path) -> None:
         """Opens or creates the folder, and goes there. DataFolderInUse if another process has it open."""
@@ -99,6 +120,7 @@ class Engine:
         self._closing = threading.Lock()
         # The engine lives as long as it has a connection.
         self._keeper: Connection | None = Connection(self._path)
+        self._sessions = ClientSessions(lambda: Connection(self._path))
         self.version, self.timezone = self._one_row("SELECT version(), timezone()")
         self.formats = frozenset(self._one_column("SELECT name FROM system.formats"))
 
@@ -109,7 +131,7 @@ class Engine:
             raise EngineError(_SYNTAX_ERROR, "Multi-statements are not allowed. (SYNTAX_ERROR)")
         if statement.uses_server_file:
             raise EngineError(_BAD_ARGUMENTS, "INTO OUTFILE and FROM INFILE are for clients. (BAD_ARGUMENTS)")
-        connection = Connection(self._path)
+        connection = self._connection(query, statement)
         try:
             if statement.is_insert_with_data:
                 return self._insert(connection, query, statement, text)
@@ -137,8 +159,29 @@ class Engine:
         with self._closing:
             keeper, self._keeper = self._keeper, None
             if keeper is not None:
+                self._sessions.close()
                 keeper.close()
                 self._lock.close()
+
+    def _connection(self, query: Query, statement: StatementShape) -> Connection | SessionConnection:
+        """One for this query alone, or that of its session, where nothing but reads may come by GET."""
+        session = query.session
+        # A connection that was made to read only stays so.
+        if session is None or (query.read_only and not statement.only_reads):
+            return Connection(self._path)
+        try:
+            return self._sessions.lease(
+                session.name, session.timeout_s, must_exist=session.must_exist, last=session.is_last
+            )
+        except SessionInUse as error:
+            raise EngineError(
+                _SESSION_IS_LOCKED,
+                f"Session {session.name} is locked by a concurrent client. (SESSION_IS_LOCKED)",
+            ) from error
+        except NoSuchSession as error:
+            raise EngineError(
+                _SESSION_NOT_FOUND, f"Session {session.name} not found. (SESSION_NOT_FOUND)"
+            ) from error
 
     def _read(self, pieces: Iterator[bytes]) -> tuple[bytes, StatementShape]:
         """The beginning of the input, which holds all of the statement but its data, and its shape."""
@@ -151,7 +194,7 @@ class Engine:
         return beginning, read_statement(beginning, self.formats)
 
     def _insert(
-        self, connection: Connection, query: Query, statement: StatementShape, text: bytes
+        self, connection: Connection | SessionConnection, query: Query, statement: StatementShape, text: bytes
     ) -> QueryResult:
         if query.read_only:
             raise EngineError(_READONLY, "Cannot insert in readonly mode. (READONLY)")
@@ -174,7 +217,7 @@ class Engine:
         )
 
     def _stream(
-        self, connection: Connection, query: Query, statement: StatementShape, text: bytes
+        self, connection: Connection | SessionConnection, query: Query, statement: StatementShape, text: bytes
     ) -> QueryResult | None:
         """The rows in chunks; None if there are none, because then chDB omits the names and types too."""
         output_format = statement.output_or_data_format or query.default_format
@@ -198,7 +241,7 @@ class Engine:
         return QueryResult(output_format, chunks(), is_partial=True)
 
     def _by_file(
-        self, connection: Connection, query: Query, statement: StatementShape, text: bytes
+        self, connection: Connection | SessionConnection, query: Query, statement: StatementShape, text: bytes
     ) -> QueryResult:
         """The bytes of a result that is made in a file first."""
         with ExitStack() as opened:
@@ -278,7 +321,7 @@ def _literal(value: str | bytes) -> bytes:
     return b"'%b'" % plain.replace(b"\\", b"\\\\").replace(b"'", b"\\'").replace(b"\0", b"\\0")
 
 
-def _require_files(connection: Connection, sql: bytes, expected: list[bytes]) -> None:
+def _require_files(connection: Connection | SessionConnection, sql: bytes, expected: list[bytes]) -> None:
     """EngineError unless these are the files that the statement names as a client would: this engine obeys.
 
     The engine's own parser says what it takes for code: comments within comments and quotes of other kinds, which
@@ -294,8 +337,11 @@ def _require_files(connection: Connection, sql: bytes, expected: list[bytes]) ->
         raise EngineError(_BAD_ARGUMENTS, "INTO OUTFILE and FROM INFILE are for clients. (BAD_ARGUMENTS)")
 
 
-def _prepare(connection: Connection, query: Query) -> None:
+def _prepare(connection: Connection | SessionConnection, query: Query) -> None:
     """Database, settings and read-only mode, in this order, because the last forbids the others."""
+    of_session = isinstance(connection, SessionConnection)
+    if of_session and (query.database or query.settings):
+        connection.remember(query.settings)
     if query.database:
         quoted = query.database.replace("\\", "\\\\").replace("`", "\\`")
         connection.query(f"USE `{quoted}`")
@@ -307,7 +353,7 @@ def _prepare(connection: Connection, query: Query) -> None:
             b"%b = %b" % (name.encode(), _literal(text)) for name, text in query.settings.items()
         )
         connection.query(b"SET " + pairs)
-    if query.read_only:
+    if query.read_only and not of_session:
         connection.query("SET readonly = 2")
 
 
@@ -317,7 +363,9 @@ def _is_streamable(statement: StatementShape, query: Query, text: bytes) -> bool
     return statement.is_select and output_format in _STREAMABLE and not _WHOLE_ONLY.search(words)
 
 
-def _run(connection: Connection, query: Query, statement: StatementShape, text: bytes) -> QueryResult:
+def _run(
+    connection: Connection | SessionConnection, query: Query, statement: StatementShape, text: bytes
+) -> QueryResult:
     output_format = statement.output_or_data_format or query.default_format
     result = connection.query(text, output_format, params=dict(query.parameters))
     body = result.bytes()

@@ -27,6 +27,8 @@ class StatementShape:
 
     is_select: bool = False
     """It begins as SELECT, WITH or a parenthesis."""
+    only_reads: bool = field(default=False, compare=False)
+    """It begins as SELECT: after WITH there may be an INSERT."""
     is_insert_with_data: bool = False
     """INSERT … FORMAT: `insert_head` and `insert_settings` come before that clause, and data from `data_offset` on."""
     insert_head: bytes = b""
@@ -65,6 +67,7 @@ def read_statement(text: bytes, formats: Collection[str]) -> StatementShape:
     shape = _read_other(text, tokens, formats)
     return StatementShape(
         is_select=first.word in _ROWS_FOLLOW or first.mark == b"(",
+        only_reads=first.word == b"SELECT",
         output_or_data_format=shape.output_or_data_format,
         format_offset=shape.format_offset,
         has_further_statement=shape.has_further_statement,

@@ -10,6 +10,8 @@ from pipeline.simulate.screens import SCREENS, Screen
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
+START_MS = 1_767_600_000_000
+"""2026-01-05T08:00:00Z"""
 
 
 class Sdk(NamedTuple):
@@ -48,6 +50,8 @@ class Sdk(NamedTuple):
     """To it the app is in the background whenever an Android activity leaves the screen."""
     beats: bool = False
     """It sends heartbeats."""
+    tells_connection: bool = True
+    """It says with a request by what the device is connected."""
 
 
 SDKS: dict[str, Sdk] = {
@@ -111,6 +115,7 @@ SDKS: dict[str, Sdk] = {
         100,
         False,
         derives_views=True,
+        tells_connection=False,
         tells_activities=True,
     ),
     "counter": Sdk(
@@ -143,6 +148,7 @@ WEB_SDK = Sdk(
     0,
     False,
     renews_sessions=True,
+    tells_connection=False,
 )
 """That of a page in a browser, whatever the app has on phones."""
 
@@ -156,6 +162,8 @@ class Release(NamedTuple):
     """When it came out, counted from the start of the simulation."""
     crash_factor: int
     """How many times more often than others it crashes."""
+    slow_factor: int
+    """How many times longer than by others the server takes for what it writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,12 +187,14 @@ class App:
 
 # Days from the start of the simulation. The fourth is spreading when it starts, the fifth comes the same day.
 _RELEASE_DAYS_TIMES_4 = (-300, -150, -60, -12, 1, 46, 102, 158)
-_CRASHING_RELEASE = 3
+_CRASHING_RELEASES = (3, 5)
 _CRASHING_FACTOR = 10
+_SLOW_RELEASES = (4, 5)
+_SLOW_FACTOR = 5
 _WEB_PERCENT = 15
 """Of the apps that report as OpenTelemetry does on phones."""
 
-# id, genre, share of devices, Android per cent, SDK, major version, its fourth release crashes, ends sessions
+# id, genre, share of devices, Android per cent, SDK, major version, its 4th and 6th release crash, ends sessions
 _APPS: tuple[tuple[str, str, int, int, str, int, bool, bool], ...] = (
     ("org.example.shop", "shop", 120, 62, "otel", 8, True, False),
     ("org.example.bazaar", "shop", 60, 78, "agent", 3, False, True),
@@ -225,7 +235,8 @@ def _releases(major: int, crashes: bool) -> tuple[Release, ...]:
             f"{major}.{number}.{number * major % 3}",
             str(major * 1_000 + number * 10),
             day_times_4 * DAY_MS // 4 + major * HOUR_MS,
-            _CRASHING_FACTOR if crashes and number == _CRASHING_RELEASE else 1,
+            _CRASHING_FACTOR if crashes and number in _CRASHING_RELEASES else 1,
+            _SLOW_FACTOR if not crashes and major % 3 == 0 and number in _SLOW_RELEASES else 1,
         )
         for number, day_times_4 in enumerate(_RELEASE_DAYS_TIMES_4)
     )
@@ -248,6 +259,16 @@ APPS: Weighted[App] = Weighted(
     for app_id, genre, weight, android_percent, sdk, major, crashes, ends_sessions in _APPS
 )
 """All apps, as likely as their share of devices."""
+
+
+def largest_apps(count: int) -> Weighted[App]:
+    """So many apps, those with the most devices; 0 is all."""
+    if not count:
+        return APPS
+    shares = {row[0]: row[2] for row in _APPS}
+    largest = sorted(APPS.choices, key=lambda app: -shares[app.id])[:count]
+    return Weighted((app, shares[app.id]) for app in largest)
+
 
 ENVIRONMENTS: Weighted[str] = Weighted([("production", 940), ("beta", 45), ("staging", 15)])
 

@@ -12,6 +12,7 @@ from pipeline.simulate.catalogue import (
     DAY_MS,
     ENVIRONMENTS,
     HOUR_MS,
+    START_MS,
     WEB_SDK,
     App,
     Release,
@@ -50,6 +51,9 @@ _ARMS = ("A", "B", "control")
 _WRONG_CLOCK_SHARE = 0.01
 _KIOSK_SHARE = 0.008
 _SHARED_OWNER_SHARE = 0.18
+_CONNECTIONS = ("wifi", "wifi", "wifi", "cell", "cell")
+_PACES_PERCENT = (30, 60, 100, 160, 300)
+"""Of how long people stay away, of what it is for all: some come every day, some now and then."""
 
 
 class Process(IntEnum):
@@ -72,6 +76,7 @@ class Device:
         "_session_serial",
         "_user",
         "app",
+        "away_percent",
         "environment",
         "head",
         "id",
@@ -100,14 +105,17 @@ class Device:
         "visits",
     )
 
-    def __init__(self, seed: int, index: int, start_ms: int) -> None:
+    def __init__(
+        self, seed: int, index: int, start_ms: int, away_percent: int = 0, apps: Weighted[App] = APPS
+    ) -> None:
+        """`away_percent`: of the time for which people stay away who come seldom; 0 if all come as often as they do."""
         rng = Random(subseed(seed, "device", index))
         owner_rng = Random(subseed(seed, "owner", index // 2))
         shares_owner = owner_rng.random() < _SHARED_OWNER_SHARE
         if not shares_owner:
             owner_rng = rng
         self.index, self._seed, self.start_ms = index, seed, start_ms
-        self.app: App = APPS.pick(owner_rng)
+        self.app: App = apps.pick(owner_rng)
         self._user = _user(owner_rng)
         self.platform = "Android" if rng.random() * 100 < self.app.android_percent else "iOS"
         if rng.random() * 100 < self.app.web_percent:
@@ -117,8 +125,10 @@ class Device:
         self.key = f"{self.app.id}/{self.id}".encode()
         self.environment = ENVIRONMENTS.pick(rng)
         self.patience_ms = spread(rng, _PATIENCE_MS)
-        self.utc_offset_ms = _UTC_OFFSETS_H.pick(rng) * HOUR_MS
+        # Whenever it starts, it is the same hour of the day for people: a start moves all times and nothing else.
+        self.utc_offset_ms = _UTC_OFFSETS_H.pick(rng) * HOUR_MS + (START_MS - start_ms) % DAY_MS
         self.skew_ms = pick(rng, _WRONG_CLOCKS_MS) if rng.random() < _WRONG_CLOCK_SHARE else 0
+        self.away_percent = away_percent * _PACES_PERCENT[self._fixed("pace") % len(_PACES_PERCENT)] // 100
         self.is_kiosk = not self.skew_ms and rng.random() < _KIOSK_SHARE
         self.logged_in = rng.random() < 0.6
         self._facts = self._resource(rng)
@@ -167,6 +177,17 @@ class Device:
             "device.model.name": handset.name,
             **sdk,
         }
+
+    def _fixed(self, *of: int | str) -> int:
+        """A number that takes nothing from the course of chance."""
+        return subseed(self._seed, self.index, *of)
+
+    @property
+    def connection(self) -> str:
+        """What its visit is connected by, as `network.connection.type` has it; empty where nobody tells."""
+        if not self.sdk.tells_connection:
+            return ""
+        return _CONNECTIONS[self._fixed("connection", self.visits // 3) % len(_CONNECTIONS)]
 
     @property
     def finds_exit_records(self) -> bool:

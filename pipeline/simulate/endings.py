@@ -10,7 +10,7 @@ from pipeline.simulate.screens import Endpoint
 from pipeline.simulate.story import Story
 
 _ANYTHING = Endpoint("GET", "/config", 120)
-_CRASH_CHANCE = {"app.crash": 0.005, "exception": 0.012}  # by what the SDK calls it
+_CRASH_CHANCE = {"app.crash": 0.008, "exception": 0.014}  # by what the SDK calls it
 _HANG_CHANCE = 0.012
 _HANG_IS_FATAL = 0.55
 _IDLE_CHANCE = 0.03

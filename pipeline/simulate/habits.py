@@ -17,6 +17,8 @@ SECOND_MS = 1_000
 
 # Quantiles of the time until somebody comes back: to an app, and after it died in their hands.
 _AWAY_MS = tuple(s * SECOND_MS for s in (2, 12, 45, 150, 480, 1_200, 3_000, 7_200, 14_400, 25_200, 43_200))
+_SELDOM_MS = tuple(m * MINUTE_MS for m in (1, 15, 150, 400, 700, 1_000, 1_400, 1_900, 3_000, 5_000, 9_000))
+"""To the app of a fleet that lasts for weeks; the pace of the fleet and of its owner apply to it."""
 _RELAUNCH_MS = tuple(s * SECOND_MS for s in (2, 4, 8, 15, 40, 180, 1_500, 21_600))
 _IDLE_MS = (31 * MINUTE_MS, 40 * MINUTE_MS, 70 * MINUTE_MS, 3 * HOUR_MS)
 _KIOSK_ROUND_MS = (4 * MINUTE_MS, 6 * MINUTE_MS, 11 * MINUTE_MS)
@@ -34,6 +36,9 @@ _SDK_TIMEOUT_MS = 30 * MINUTE_MS
 _RESUMED_SHARE = 0.2
 """Of the SDKs whose process died in between, those that go on with the session that they had."""
 _SOMEBODY_ELSE_SHARE = 0.4
+_KIOSK_GOES_ON = 0.996
+_SHORT_KIOSK_GOES_ON = 0.9
+"""For an hour, where people come seldom: it would be most of what is sent."""
 
 
 def visit(device: Device, rng: Random, now_ms: int) -> tuple[Story, int]:
@@ -57,7 +62,8 @@ def visit(device: Device, rng: Random, now_ms: int) -> tuple[Story, int]:
         _warm_start(story, now_ms)
     else:
         _warm_start(story, now_ms)
-    if device.is_kiosk and device.process is not Process.DEAD and rng.random() < 0.996:
+    goes_on = _SHORT_KIOSK_GOES_ON if device.away_percent else _KIOSK_GOES_ON
+    if device.is_kiosk and device.process is not Process.DEAD and rng.random() < goes_on:
         device.process = Process.FOREGROUND
         story.walk(1)
         return story, story.now_ms + spread(rng, _KIOSK_ROUND_MS)
@@ -215,7 +221,10 @@ def _sleep(story: Story) -> int:
         return now_ms + spread(rng, _IDLE_MS)
     if device.process is Process.DEAD and (story.last_words or story.is_cut_off):
         return now_ms + spread(rng, _RELAUNCH_MS)
-    wake_ms = _not_at_night(device, rng, now_ms + spread(rng, _AWAY_MS))
+    away_ms = (
+        spread(rng, _SELDOM_MS) * device.away_percent // 100 if device.away_percent else spread(rng, _AWAY_MS)
+    )
+    wake_ms = _not_at_night(device, rng, now_ms + away_ms)
     away_ms = wake_ms - now_ms
     if device.process is Process.BACKGROUND and rng.random() < (0.45 if away_ms > HOUR_MS else 0.04):
         device.process = Process.DEAD

@@ -57,6 +57,8 @@ def wander(story: Story, steps: int) -> None:
         if rng.random() < _NEWS_CHANCE:
             name, attributes = _NEWS.pick(rng)
             story.tell(name, dict(attributes))
+            if name == "network.change" and story.connection:
+                story.connection = dict(attributes)["network.connection.type"]
         if device.sdk.beats and rng.random() < _BEAT_CHANCE:
             story.tell("app.heartbeat", {})
 

@@ -14,6 +14,8 @@ from pipeline.simulate.screens import Endpoint, Screen, Tap
 _LATENCY_PERCENT = (35, 60, 75, 88, 100, 118, 145, 190, 300, 900)  # of the typical one
 _DWELL_MS = (350, 900, 1_700, 2_900, 4_800, 8_000, 14_000, 30_000, 150_000)
 _REQUEST_FAILS = 0.025
+_CELL_PERCENT = 170
+"""Of the time that a request takes by wifi."""
 _TIMEOUT_MS = 30_000
 _VISIBILITY = {"foreground": "visible", "background": "hidden"}
 """What a browser calls it."""
@@ -35,6 +37,8 @@ class Story:
         self.failed_after_ms = 0
         self.is_unseen = False
         """The process works behind the screen."""
+        self.connection = device.connection
+        """As `network.connection.type` has it; empty where nobody tells."""
 
     @property
     def screen(self) -> Screen:
@@ -102,6 +106,12 @@ class Story:
             path = path.replace("{n}", str(between(rng, 1_000, 10_000)))
         attributes: Json = {"http.request.method": endpoint.method, "url.full": device.app.host + path}
         took_ms = endpoint.typical_ms * spread(rng, _LATENCY_PERCENT) // 100 + 1
+        if endpoint.method != "GET":
+            took_ms *= device.release.slow_factor
+        if self.connection:
+            attributes["network.connection.type"] = self.connection
+            if self.connection == "cell":
+                took_ms = took_ms * _CELL_PERCENT // 100
         if must_fail or rng.random() < _REQUEST_FAILS:
             status, error = REQUEST_FAULTS.pick(rng)
             if error == "timeout":

@@ -15,7 +15,7 @@ import orjson
 
 from pipeline import topics
 from pipeline.kafka.admin import end_offsets
-from tests.support.stack import Stack
+from tests.support.stack import SIMULATE, Stack
 
 MEASURE_SHARE = 0.1
 _SLICES = 20
@@ -136,7 +136,7 @@ class Load:
         return orjson.dumps({"events": events})
 
     def _fleet(self, devices: int, seed: int, events: int) -> list[str]:
-        return ["simulate", "--devices", str(devices), "--seed", str(seed), "--events", str(events)]
+        return [*SIMULATE, "--devices", str(devices), "--seed", str(seed), "--events", str(events)]
 
     def _records(self) -> int:
         """How many records are on `sdk-events`."""

@@ -15,10 +15,10 @@ import pytest
 
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from tests.integration.test_lost_state import assert_sessions_are_the_fold
-from tests.support.stack import Stack, logs_if_failed, running_stack
+from tests.support.stack import SIMULATE, Stack, logs_if_failed, running_stack
 
 _PATIENCE_S = 60.0
-_LOAD = ("simulate", "--devices", "40", "--seed", "5", "--events")
+_LOAD = (*SIMULATE, "--devices", "40", "--seed", "5", "--events")
 
 
 class Disk:

@@ -21,7 +21,7 @@ from tests.support.expected_rows import (
     session_rows,
     stored_events,
 )
-from tests.support.stack import Stack, logs_if_failed, running_stack
+from tests.support.stack import SIMULATE, Stack, logs_if_failed, running_stack
 
 EVENTS = 40_000
 PARTITIONS = 4
@@ -41,7 +41,7 @@ class Load:
 
     def simulate(self, seed: int) -> list[str]:
         """The command that sends the traffic of a seed, which is counted here beforehand."""
-        command = ["simulate", "--devices", "150", "--seed", str(seed), "--events", str(EVENTS)]
+        command = [*SIMULATE, "--devices", "150", "--seed", str(seed), "--events", str(EVENTS)]
         file = self.stack.folder / f"simulated-{seed}.ndjson"
         self.stack.run(*command, "--out", str(file))
         for line in file.read_bytes().splitlines():

@@ -20,10 +20,10 @@ from tests.support.expected_rows import (
     session_rows,
     stored_events,
 )
-from tests.support.stack import Stack, logs_if_failed, running_stack
+from tests.support.stack import SIMULATE, Stack, logs_if_failed, running_stack
 
 _ENDS_WITHIN_S = 60.0
-SIMULATE = ("simulate", "--devices", "30", "--seed", "5", "--events")
+TRAFFIC = (*SIMULATE, "--devices", "30", "--seed", "5", "--events")
 
 
 def assert_sessions_are_the_fold(stack: Stack) -> int:
@@ -78,7 +78,7 @@ def test_the_sessionizer_stops_and_a_rebuild_brings_the_state_back(
         logs_if_failed(request, stack),
     ):
         stack.start_workers("sessionizer", "sink")
-        stack.run(*SIMULATE, "3000")
+        stack.run(*TRAFFIC, "3000")
         stack.wait_idle()
         stack.stop_worker("sessionizer-1")
         asyncio.run(harm(stack))
@@ -91,7 +91,7 @@ def test_the_sessionizer_stops_and_a_rebuild_brings_the_state_back(
         before = assert_sessions_are_the_fold(stack)
         stack.start_workers("sessionizer")
         # The first 3,000 again, which changes nothing, and 3,000 more of the same devices.
-        stack.run(*SIMULATE, "6000")
+        stack.run(*TRAFFIC, "6000")
         stack.wait_idle()
         assert assert_sessions_are_the_fold(stack) > before
 

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.embedded.child import LOOPBACK, free_port
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
-from tests.support.stack import Stack, delete, logs_if_failed, running_stack
+from tests.support.stack import SIMULATE, Stack, delete, logs_if_failed, running_stack
 
 NOTICED_WITHIN_S = 15.0
 
@@ -90,7 +90,7 @@ def test_what_keeps_a_worker_from_its_work_is_told(
 
 def _is_told_of(stack: Stack, probe: Probe) -> None:
     """Metrics say what the worker does."""
-    stack.run("simulate", "--devices", "5", "--seed", "1", "--events", "200")
+    stack.run(*SIMULATE, "--devices", "5", "--seed", "1", "--events", "200")
     deadline_s = time.monotonic() + NOTICED_WITHIN_S
     while not probe.metric("pipeline_delay_seconds_count", table="z_envelope_feed"):
         assert time.monotonic() < deadline_s

@@ -21,14 +21,14 @@ from tests.support.expected_rows import (
     session_rows,
     stored_events,
 )
-from tests.support.stack import Stack, forget_offsets, logs_if_failed, running_stack
+from tests.support.stack import SIMULATE, Stack, forget_offsets, logs_if_failed, running_stack
 
 NO_DIFFERENCE = "no difference: the stored sessions are those of the stored events"
 WIDE = {"PIPELINE_RESTATE_HORIZON": "4000d", "PIPELINE_RESTATE_EVENTS": "100000"}
 EXACT = Policy(restate_horizon_ms=4_000 * 24 * HOUR_MS, restate_events=100_000)
 OTHER = replace(EXACT, inactivity_timeout_ms=MINUTE_MS)
 KEY = ("app_id", "device_id", "session_id")
-TRAFFIC = ("simulate", "--devices", "40", "--seed", "5")
+TRAFFIC = (*SIMULATE, "--devices", "40", "--seed", "5")
 
 
 @pytest.fixture(scope="module")

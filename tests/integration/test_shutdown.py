@@ -13,7 +13,7 @@ import pytest
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from tests.chaos.proxy import FaultProxy
 from tests.chaos.schedule import Fault
-from tests.support.stack import Stack, logs_if_failed, running_stack
+from tests.support.stack import SIMULATE, Stack, logs_if_failed, running_stack
 
 # The promise is 10 s. A shared machine may stand still for seconds, and what is looked for here is a stop without a
 # bound: before there was one, these cases took 40 s and more.
@@ -99,7 +99,7 @@ def it(scene: Scene, request: pytest.FixtureRequest) -> Iterator[Scene]:
 
 def test_under_load(it: Scene) -> None:
     names = it.start("router", "sessionizer", "sink")
-    sending = it.stack.begin("simulate", "--devices", "50", "--events", "100000", "--rate", "3000")
+    sending = it.stack.begin(*SIMULATE, "--devices", "50", "--events", "100000", "--rate", "3000")
     it.stack.poll("SELECT count() FROM z_event_rows", lambda count: count > 1_000, timeout_s=_PATIENCE_S)
     assert sending.poll() is None
     it.leave(*names)
@@ -115,7 +115,7 @@ def test_while_clickhouse_takes_nothing(fault: Fault, it: Scene) -> None:
     it.proxy.set_fault(fault)
     met_before = it.proxy.met[fault]
     it.stack.run(
-        "simulate", "--devices", "20", "--events", "2000", "--seed", str(list(Fault).index(fault) + 2)
+        *SIMULATE, "--devices", "20", "--events", "2000", "--seed", str(list(Fault).index(fault) + 2)
     )
     if fault is Fault.HOLD:
         deadline_s = time.monotonic() + _PATIENCE_S
@@ -136,7 +136,7 @@ def test_while_clickhouse_takes_nothing(fault: Fault, it: Scene) -> None:
 
 def test_while_kafka_is_gone(it: Scene) -> None:
     names = it.start("router", "sessionizer", "sink")
-    it.stack.run("simulate", "--devices", "20", "--events", "2000")
+    it.stack.run(*SIMULATE, "--devices", "20", "--events", "2000")
     it.kill_broker()
     for name in names:
         it.wait_for_log(name, r"Kafka has not answered a heartbeat for \d+ s")

@@ -17,7 +17,7 @@ from pipeline.formats import measure
 from pipeline.kafka.admin import end_offsets
 from pipeline.query.operations import NEXT_OFFSET_SQL
 from tests.integration.test_lost_state import assert_sessions_are_the_fold
-from tests.support.stack import Stack, delete_and_create, logs_if_failed, running_stack
+from tests.support.stack import SIMULATE, Stack, delete_and_create, logs_if_failed, running_stack
 
 _ENDS_WITHIN_S = 60.0
 PARTITIONS = 2
@@ -29,7 +29,7 @@ def make_anew(stack: Stack, name: str) -> None:
 
 
 def simulate(stack: Stack, seed: int, events: int) -> None:
-    stack.run("simulate", "--devices", "30", "--seed", str(seed), "--events", str(events))
+    stack.run(*SIMULATE, "--devices", "30", "--seed", str(seed), "--events", str(events))
 
 
 def rebuild_states(stack: Stack) -> None:

@@ -223,6 +223,10 @@ def assert_open_to_its_owner_alone(up: Up, events: int) -> None:
     url = up.clickhouse_url
     with clickhouse_connect.get_client(dsn=url) as client:
         assert client.command("SELECT count() FROM events") == events
+    line = re.search(r"^  Python +(.+)$", up.printed, re.MULTILINE)
+    assert line, up.printed
+    with eval(line[1], {"clickhouse_connect": clickhouse_connect}) as client:
+        assert client.command("SELECT count() FROM events") == events
     data = up.folder / "data"
     assert (data / "clickhouse-url").read_text() == f"{url}\n"
     written = [data / "clickhouse-url", *(up.folder / "state" / "session-pipeline").iterdir()]

@@ -17,7 +17,7 @@ from pipeline.state.codec import state_codec
 from pipeline.state.marker import MARKER_KEY
 from tests.integration.newer_program import NEWER
 from tests.integration.test_lost_state import assert_sessions_are_the_fold
-from tests.support.stack import Stack, logs_if_failed, running_stack
+from tests.support.stack import SIMULATE, Stack, logs_if_failed, running_stack
 
 _ENDS_WITHIN_S = 60.0
 PARTITIONS = 2
@@ -49,7 +49,7 @@ def start(stack: Stack, program: str, **settings: str) -> str:
 
 def send(stack: Stack, events: int) -> None:
     """The first so many events of one and the same load: what was sent before comes again, and changes nothing."""
-    stack.run("simulate", "--devices", "40", "--seed", "5", "--events", str(events))
+    stack.run(*SIMULATE, "--devices", "40", "--seed", "5", "--events", str(events))
     stack.wait_idle()
 
 
@@ -104,7 +104,7 @@ def test_an_old_version_stops_at_the_state_of_a_newer_one_and_nothing_is_lost(
         log = stack.log_file(old).read_text()
         assert "session-pipeline-sessionizer stopped: UnreadableState: changelog of partition " in log
         assert f"state version {NEWER}, known are 1 to {state_codec.VERSION}" in log
-        stack.run("simulate", "--devices", "40", "--seed", "5", "--events", "4500")
+        stack.run(*SIMULATE, "--devices", "40", "--seed", "5", "--events", "4500")
         start(stack, NEW)
         stack.wait_idle()
         assert assert_sessions_are_the_fold(stack) > 0

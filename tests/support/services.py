@@ -152,8 +152,12 @@ def start_broker(kind: str, folder: Path) -> Broker:
 
 
 def kafka_classpath() -> str:
-    """The class path of Apache Kafka, fetched by Maven the first time. Raises Unavailable if it is not to be had."""
-    pom = _KAFKA_FOLDER / "pom.xml"
+    """The class path of Apache Kafka. Raises Unavailable if it is not to be had."""
+    return classpath(_KAFKA_FOLDER / "pom.xml", "Apache Kafka")
+
+
+def classpath(pom: Path, what: str) -> str:
+    """The class path of what a pom asks for, fetched by Maven the first time. Unavailable if it is not to be had."""
     digest = hashlib.sha256(pom.read_bytes()).hexdigest()[:12]
     cached = _target() / f"classpath-{digest}.txt"
     with _locked():
@@ -163,7 +167,7 @@ def kafka_classpath() -> str:
                 return classpath
         maven = shutil.which("mvn")
         if maven is None:
-            raise Unavailable("Apache Kafka needs Maven (`mvn`) to be fetched, which is not installed")
+            raise Unavailable(f"{what} needs Maven (`mvn`) to be fetched, which is not installed")
         fetched = cached.with_suffix(".new")
         command = [
             maven,
@@ -178,9 +182,7 @@ def kafka_classpath() -> str:
             command, capture_output=True, text=True, timeout=_RESOLVE_TIMEOUT_S, check=False
         )
         if done.returncode:
-            raise Unavailable(
-                f"Maven could not fetch Apache Kafka:\n{done.stdout[-1000:]}{done.stderr[-1000:]}"
-            )
+            raise Unavailable(f"Maven could not fetch {what}:\n{done.stdout[-1000:]}{done.stderr[-1000:]}")
         fetched.replace(cached)
         return cached.read_text().strip()
 

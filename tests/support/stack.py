@@ -30,6 +30,8 @@ from pipeline.settings import PREFIX
 from tests.support.services import Broker, Unavailable, start_broker
 
 ROOT = Path(__file__).resolve().parents[2]
+SIMULATE = ("simulate", "--from", "2026-01-05T08:00")
+"""The same bytes at any time, and a longer run begins as a shorter."""
 DOWNSTREAM = ("router", "sessionizer", "sink", "all")
 """Roles in the order in which records pass them."""
 

@@ -27,7 +27,7 @@ from pipeline.simulate.catalogue import APPS, DAY_MS, running_release
 from pipeline.simulate.dice import Weighted, between, spread, subseed
 
 DEVICES, SEED, EVENTS = 300, 5, 50_000
-DIGEST = "eda9e6df74dd441c58c72c8eb78a8584ec5d655f6b53185ad84403e821f253b2"
+DIGEST = "872f42ce685087c3e9ae344fd45a685c23447e2767c3454a4c445ffb0820702b"
 """SHA-256 of the first 5,000 events of that fleet. It changes with the simulation's content, and only then."""
 
 SCHEMA = Path(__file__).parents[2] / "schemas" / "native-envelope.schema.json"

@@ -61,6 +61,7 @@ def test_no_data_of_its_own(text: bytes) -> None:
     statement = read_statement(text, FORMATS)
     assert not statement.is_insert_with_data
     assert not statement.is_select
+    assert not statement.only_reads
     assert not statement.has_further_statement
 
 
@@ -132,3 +133,20 @@ def test_the_settings_of_an_insert_are_apart() -> None:
     )
     assert statement.insert_head == b"INSERT INTO settings (a) "
     assert statement.insert_settings == b"SETTINGS async_insert = 0, x = 1 "
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"SELECT 1", True),
+        (b" /* a */ select 1", True),
+        (b"WITH x AS (SELECT 1 AS a) INSERT INTO t SELECT a FROM x", False),
+        (b"(SELECT 1)", False),
+        (b"INSERT INTO t SELECT 1", False),
+        (b"SET a = 1", False),
+        (b"", False),
+    ],
+    ids=["select", "comment", "with", "parenthesis", "insert", "set", "nothing"],
+)
+def test_what_surely_reads_alone(text: bytes, expected: bool) -> None:
+    assert read_statement(text, FORMATS).only_reads is expected
