@@ -415,6 +415,7 @@ def test_a_list_keeps_up_while_it_is_asked_to(browser: Browser, recordings: Stag
     button = browser.button("Keep up with new sessions")
     button.click()
     browser.wait(lambda: count() == 2)
+    assert browser.one(".figures dd").text.startswith("2")
     assert "New sessions came at" in browser.one(".follow [role=status]").text
     assert button.get_attribute("aria-pressed") == "true"
     assert "follow=1" in browser.driver.current_url

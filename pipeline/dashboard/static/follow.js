@@ -27,6 +27,9 @@ function begin(button) {
     const before = first();
     for (const old of place().querySelectorAll(":scope > table, :scope > .notice, :scope > .paging")) old.remove();
     for (const each of page.getElementById(id).querySelectorAll(":scope > table, :scope > .notice, :scope > .paging")) place().append(each);
+    // The numbers above the list; the bars are left, which somebody may be dragging over.
+    const numbers = page.querySelector("#counts .figures");
+    if (numbers) document.querySelector("#counts .figures")?.replaceWith(numbers);
     const at = new Date().toISOString().slice(11, 19);
     told.textContent = first() === before ? `Nothing new until ${at} UTC.` : `New sessions came at ${at} UTC.`;
   }
