@@ -423,7 +423,7 @@ def test_a_list_keeps_up_while_it_is_asked_to(browser: Browser, recordings: Stag
     assert browser.axe() == []
     button.click()
     assert "follow=1" not in browser.driver.current_url
-    browser.open(f"/sessions?{urlencode({'app': FOLLOWED, 'sort': 'longest'})}")
+    browser.open(f"/sessions?{urlencode({'app': FOLLOWED, 'sort': '-duration'})}")
     assert not browser.all("[data-follow]"), "new ones would not be at the top"
     assert browser.complaints() == []
 
