@@ -21,7 +21,8 @@ Visit = Callable[..., TestClient]
 
 @pytest.fixture(scope="session")
 def stage(clickhouse: EmbeddedClickHouse) -> Iterator[Stage]:
-    """A fleet of forty devices, hostile, restless and faulty ones, and two dead letters. Tests add nothing that others count."""
+    """A fleet of forty devices, hostile, restless and faulty ones, and two dead letters. Tests add nothing that others
+    count."""
     with staged(f"{clickhouse.url}/dashboard_server") as made:
         made.put((sent.key, sent.value, sent.at_ms) for sent in fleet(40, 8, 4_000))
         made.put(hostile.records())

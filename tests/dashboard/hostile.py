@@ -61,7 +61,7 @@ def faulty() -> list[Record]:
             at_ms = START_MS + 3_600_000 * kind
             said = {
                 "exception.type": f"java.lang.Fault{kind}",
-                "exception.stacktrace": f"java.lang.Fault{kind}\n\tat org.example.faulty.Screen{kind}.open(Screen.kt:7)",
+                "exception.stacktrace": f"java.lang.Fault{kind}\n\tat org.example.faulty.Screen{kind}.open(A.kt:7)",
             }
             event = {"id": f"fault-{kind}-{device}", "name": "app.crash", "time": at_ms, "attributes": said}
             found.append(
