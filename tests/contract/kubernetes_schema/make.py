@@ -40,11 +40,11 @@ def bare(schema: Any) -> Any:
         kept = {name: bare(each) for name, each in schema["properties"].items()}
         return {
             **{
-                key: bare(each) for key, each in schema.items() if key not in ("description", "properties", "$schema")
+                key: bare(each) for key, each in schema.items() if key not in ("description", "properties", "$schema", "$id")
             },
             "properties": kept,
         }
-    return {key: bare(each) for key, each in schema.items() if key not in ("description", "$schema")}
+    return {key: bare(each) for key, each in schema.items() if key not in ("description", "$schema", "$id")}
 
 
 def references(schema: Any) -> set[str]:

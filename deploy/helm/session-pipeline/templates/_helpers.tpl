@@ -37,7 +37,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{/* Whether a setting is there for a component: dict "root" $ "component" NAME "setting" NAME; "yes" or nothing. */}}
 {{- define "pipeline.has" -}}
 {{- $own := get .root.Values .component -}}
-{{- range list .root.Values.settings .root.Values.secretSettings $own.settings $own.secretSettings -}}
+{{- range list .root.Values.settings .root.Values.secretSettings $own.settings $own.secretSettings | compact -}}
 {{- if hasKey . $.setting }}yes{{ end -}}
 {{- end -}}
 {{- end }}
@@ -87,9 +87,9 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- define "pipeline.env" -}}
 {{- $values := .root.Values -}}
 {{- $own := get $values .component -}}
-{{- $secret := merge (deepCopy $own.secretSettings) $values.secretSettings -}}
-{{- range $key := keys $own.settings }}{{ if not (hasKey $own.secretSettings $key) }}{{ $_ := unset $secret $key }}{{ end }}{{ end -}}
-{{- $plain := merge (deepCopy $own.settings) $values.settings -}}
+{{- $secret := merge (deepCopy (default dict $own.secretSettings)) (default dict $values.secretSettings) -}}
+{{- range $key := keys (default dict $own.settings) }}{{ if not (hasKey $own.secretSettings $key) }}{{ $_ := unset $secret $key }}{{ end }}{{ end -}}
+{{- $plain := merge (deepCopy (default dict $own.settings)) $values.settings -}}
 {{- $_ := set $plain "PIPELINE_PARTITIONS" ($values.partitions | toString) -}}
 {{- if $values.settingsFile }}{{ $_ := set $plain "PIPELINE_CONFIG" "/etc/session-pipeline/settings/settings.toml" }}{{ end -}}
 {{- if has .component (list "router" "sessionizer" "sink" "receive") -}}
@@ -141,7 +141,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
   persistentVolumeClaim:
     claimName: {{ default (printf "%s-dashboard" (include "pipeline.fullname" .root)) $own.persistence.existingClaim }}
 {{- end }}
-{{- range concat $values.mounts $own.mounts }}
+{{- range concat (default list $values.mounts) (default list $own.mounts) }}
 - name: {{ .name }}
   {{- if .secret }}
   secret:
@@ -166,14 +166,14 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- if and (eq .component "dashboard") $own.persistence.enabled (not .once) }}
 - {name: state, mountPath: /var/lib/session-pipeline}
 {{- end }}
-{{- range concat $values.mounts $own.mounts }}
+{{- range concat (default list $values.mounts) (default list $own.mounts) }}
 - {name: {{ .name }}, mountPath: {{ .mountPath }}, readOnly: true}
 {{- end }}
 {{- end }}
 
 {{/* Metadata of a pod. */}}
 {{- define "pipeline.podMetadata" -}}
-{{- $pod := merge (deepCopy (get .root.Values .component).pod) .root.Values.pod -}}
+{{- $pod := merge (deepCopy (default dict (get .root.Values .component).pod)) (default dict .root.Values.pod) -}}
 labels:
   {{- include "pipeline.labels" . | nindent 2 }}
   {{- with $pod.labels }}
@@ -191,7 +191,7 @@ annotations:
 {{- define "pipeline.podSpec" -}}
 {{- $values := .root.Values -}}
 {{- $own := get $values .component -}}
-{{- $pod := merge (deepCopy $own.pod) $values.pod -}}
+{{- $pod := merge (deepCopy (default dict $own.pod)) (default dict $values.pod) -}}
 # Nothing in it asks Kubernetes for anything. And variables that Kubernetes makes of services would look like settings.
 automountServiceAccountToken: false
 enableServiceLinks: false
