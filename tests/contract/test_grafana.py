@@ -1,4 +1,4 @@
-"""Grafana's dashboards and what it and Prometheus are given: all that they name is there, and their questions are understood."""
+"""Grafana's dashboards and what it and Prometheus are given: all that they name is there, all they ask is understood."""
 
 from __future__ import annotations
 
@@ -110,17 +110,13 @@ def test_panels_are_told_apart_and_do_not_cover_each_other(name: str) -> None:
     taken: set[tuple[int, int]] = set()
     for panel in board["panels"]:
         at = panel["gridPos"]
-        assert 0 <= at["x"] and at["x"] + at["w"] <= 24
-        cells = set(
-            itertools.product(
-                range(at["x"], at["x"] + at["w"]), range(at["y"], at["y"] + at["h"])
-            )
-        )
+        assert at["x"] >= 0 and at["x"] + at["w"] <= 24
+        cells = set(itertools.product(range(at["x"], at["x"] + at["w"]), range(at["y"], at["y"] + at["h"])))
         assert not cells & taken, panel["title"]
         taken |= cells
     for panel in panels(board):
         assert panel["title"] and panel["description"].endswith((".", ":"))
-        assert panel["targets"] and "unit" in panel["fieldConfig"]["defaults"] or panel["type"] == "table"
+        assert (panel["targets"] and "unit" in panel["fieldConfig"]["defaults"]) or panel["type"] == "table"
         references = [target["refId"] for target in panel["targets"]]
         assert len(set(references)) == len(references)
 
@@ -140,7 +136,9 @@ def test_every_source_and_variable_that_is_named_is_defined(name: str) -> None:
 
 
 @pytest.mark.parametrize(("panel", "target"), [each[1:] for each in PROMQL], ids=[each[0] for each in PROMQL])
-def test_what_a_panel_asks_of_prometheus_is_there(panel: Mapping[str, Any], target: Mapping[str, Any]) -> None:
+def test_what_a_panel_asks_of_prometheus_is_there(
+    panel: Mapping[str, Any], target: Mapping[str, Any]
+) -> None:
     text = promql(target)
     named = set(re.findall(r"\b(?:pipeline|process|python)_\w+|\bALERTS\b", text))
     assert named and named <= SERIES.keys()
@@ -175,7 +173,9 @@ def test_what_texts_and_variables_name_is_there(name: str) -> None:
 def test_every_metric_is_shown() -> None:
     """But for those that other panels have in another form."""
     shown = set(re.findall(r"\bpipeline_\w+", " ".join(promql(target) for *_, target in PROMQL)))
-    families = {name: re.sub(r"_(bucket|sum|count)$", "", name) for name in SERIES if name.startswith("pipeline_")}
+    families = {
+        name: re.sub(r"_(bucket|sum|count)$", "", name) for name in SERIES if name.startswith("pipeline_")
+    }
     missed = set(families.values()) - {families[name] for name in shown}
     assert {each for each in missed if not each.endswith("_created")} == set()
 
@@ -259,12 +259,14 @@ def test_compose_mounts_what_they_look_for() -> None:
         for name in ("prometheus", "grafana")
     }
     for volumes in mounted.values():
-        for target, source in volumes.items():
+        for source in volumes.values():
             assert not source.startswith("./") or (ROOT / source).exists(), source
     provider = yaml.safe_load((GRAFANA / "provisioning" / "dashboards" / "session-pipeline.yaml").read_text())
     assert mounted["grafana"][provider["providers"][0]["options"]["path"]] == "./deploy/grafana/dashboards"
     for kind in ("datasources", "dashboards"):
-        assert mounted["grafana"][f"/etc/grafana/provisioning/{kind}"] == f"./deploy/grafana/provisioning/{kind}"
+        assert (
+            mounted["grafana"][f"/etc/grafana/provisioning/{kind}"] == f"./deploy/grafana/provisioning/{kind}"
+        )
     (option,) = (each for each in services()["prometheus"]["command"] if each.startswith("--config.file="))
     config = option.partition("=")[2]
     assert (ROOT / mounted["prometheus"][config]) == PROMETHEUS

