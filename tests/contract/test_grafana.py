@@ -1,4 +1,4 @@
-"""Grafana's dashboards and what it and Prometheus are given: all that they name is there, all they ask is understood."""
+"""Grafana's dashboards and what it and Prometheus are given: all that they name is there, and is understood."""
 
 from __future__ import annotations
 

@@ -82,7 +82,15 @@ def walked(value: Any) -> Iterator[Mapping[str, Any]]:
 @pytest.mark.parametrize("name", VALUES)
 def test_helm_finds_no_fault(name: str) -> None:
     rendered(name)
-    done = chart.run("lint", "--strict", str(CHART), "--values", str(CHART / "ci" / f"{name}-values.yaml"))
+    done = chart.run(
+        "lint",
+        "--strict",
+        "--kube-version",
+        chart.KUBERNETES,
+        str(CHART),
+        "--values",
+        str(CHART / "ci" / f"{name}-values.yaml"),
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -541,6 +549,36 @@ def test_every_default_is_held_to_the_schema_and_every_value_is_documented() -> 
             assert "required" in mapping, "whatever is unknown is refused"
 
 
+def test_the_way_to_begin_is_one(tmp_path: Path) -> None:
+    """What deploy/README.md says to do: its values are taken, and what its commands name is there."""
+    text = (ROOT / "deploy" / "README.md").read_text(encoding="utf-8")
+    section = text.partition("\n## Kubernetes\n")[2].partition("\n## ")[0]
+    file = tmp_path / "values.yaml"
+    file.write_text(re.findall(r"```yaml\n(.*?)```", section, re.S)[0])
+    release, where = re.findall(r"helm install (\S+) (\S+)", section)[0]
+    assert ROOT / where == CHART
+    rendered("minimal")
+    manifests = chart.template("--values", str(file), "--name-template", release, release=None)
+    secrets = {
+        each["valueFrom"]["secretKeyRef"]["name"]
+        for pod in pods(manifests).values()
+        for each in container(pod)["env"]
+        if "secretKeyRef" in each.get("valueFrom", {})
+    } | {
+        volume["secret"]["secretName"]
+        for pod in pods(manifests).values()
+        for volume in pod["spec"]["volumes"]
+        if "secret" in volume
+    }
+    assert secrets == set(re.findall(r"create secret generic (\S+)", section))
+    pod = re.findall(r"kubectl exec\s+(\S+)-0 -- session-pipeline status", section)[0]
+    assert pod in {each["metadata"]["name"] for each in of_kind(manifests, "StatefulSet")}
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert {"settingsFile", "staticMembership", "networkPolicy", "monitoring"} <= values.keys()
+    for path in re.findall(r"\((\w[\w./-]+\.(?:md|yaml)|\w[\w/-]+)\)", section):
+        assert (ROOT / "deploy" / path).exists(), path
+
+
 def test_versions_are_those_of_the_program() -> None:
     about = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert about["appVersion"] == __version__
@@ -556,7 +594,15 @@ def test_it_can_be_packed_with_what_it_takes_from_elsewhere(tmp_path: Path) -> N
     done = chart.run("package", str(CHART), "--destination", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     (packed,) = tmp_path.glob("*.tgz")
-    made = chart.run("template", "try", str(packed), "--values", str(CHART / "ci" / "everything-values.yaml"))
+    made = chart.run(
+        "template",
+        "try",
+        str(packed),
+        "--kube-version",
+        chart.KUBERNETES,
+        "--values",
+        str(CHART / "ci" / "everything-values.yaml"),
+    )
     assert [each for each in yaml.safe_load_all(made.stdout) if each] == list(
         chart.rendered("everything", "--set", "nameOverride=")
     )

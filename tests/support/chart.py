@@ -18,6 +18,8 @@ VALUES = tuple(
     sorted(path.name.removesuffix("-values.yaml") for path in (CHART / "ci").glob("*-values.yaml"))
 )
 RELEASE = "try"
+KUBERNETES = "1.36.0"
+"""That of the schemas; what Helm takes for given by default is as old as its build."""
 
 Manifest = Mapping[str, Any]
 
@@ -32,9 +34,11 @@ def rendered(name: str, *options: str) -> Sequence[Manifest]:
     return template("--values", str(CHART / "ci" / f"{name}-values.yaml"), *options)
 
 
-def template(*options: str) -> Sequence[Manifest]:
-    """The manifests. Blocks. Raises Unavailable, Refused."""
-    done = run("template", RELEASE, str(CHART), *options)
+def template(*options: str, release: str | None = RELEASE) -> Sequence[Manifest]:
+    """The manifests; without a release `options` name one. Blocks. Raises Unavailable, Refused."""
+    done = run(
+        "template", *([release] if release else []), str(CHART), "--kube-version", KUBERNETES, *options
+    )
     if done.returncode:
         raise Refused(done.stderr)
     return [each for each in yaml.safe_load_all(done.stdout) if each]

