@@ -96,3 +96,7 @@ def _run(command: list[str], folder: Path, name: str) -> None:
         raise Unavailable(f"{name} is not installed, and could not be fetched: {error}") from error
     if done.returncode:
         raise Unavailable(f"{name} is not installed, and could not be fetched: {done.stderr[-1000:]}")
+
+
+if __name__ == "__main__":
+    print(helm(), promtool())
