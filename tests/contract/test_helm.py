@@ -197,7 +197,8 @@ def test_the_program_understands_its_environment(name: str, tmp_path: Path) -> N
         assert seen["sink"].sink_max_age_ms == 2_000 != seen["router"].sink_max_age_ms
 
 
-SOON = {"PIPELINE_KAFKA_INSTANCE_ID"}
+SOON = {"PIPELINE_KAFKA_INSTANCE_ID"} - set(variables())
+"""What the chart sets already, and the program only names as unknown."""
 
 
 def settings_of(manifests: Sequence[Manifest], pod: Manifest, folder: Path) -> Settings:

@@ -171,11 +171,11 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end }}
 {{- end }}
 
-{{/* Metadata of a pod. */}}
+{{/* Metadata of a pod. Nothing of the chart's version: a pod is replaced when something of it changes. */}}
 {{- define "pipeline.podMetadata" -}}
 {{- $pod := merge (deepCopy (default dict (get .root.Values .component).pod)) (default dict .root.Values.pod) -}}
 labels:
-  {{- include "pipeline.labels" . | nindent 2 }}
+  {{- include "pipeline.selector" . | nindent 2 }}
   {{- with $pod.labels }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
