@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
-import orjson
-
 from pipeline.formats.limits import MAX_ID_CHARS
+from pipeline.formats.strict_json import dumps
 
 PREFIX = "h-"
 _hasher = blake2b(digest_size=16)
@@ -23,7 +22,7 @@ def digest_id(content: bytes) -> str:
 
 def hashed(facts: Sequence[Any]) -> str:
     """The id of a record by what it says: that of its facts as JSON, whose keys are sorted."""
-    return digest_id(orjson.dumps(facts, option=orjson.OPT_SORT_KEYS))
+    return digest_id(dumps(facts, sort_keys=True))
 
 
 def hashed_id(

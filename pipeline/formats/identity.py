@@ -17,6 +17,7 @@ from pipeline.formats.limits import (
     MAX_RESOURCE_BYTES,
 )
 from pipeline.formats.rejected import Reason, Rejected
+from pipeline.formats.strict_json import dumps
 
 KEPT_BYTES = 20_000_000
 """Of resources, and of users, that are remembered."""
@@ -61,7 +62,7 @@ def _resource(raw: bytes) -> str | Rejected:
         facts = _facts.decode(raw)
     except msgspec.ValidationError:
         return Rejected(Reason.INVALID_TYPE, "resource: an object")
-    canonical = orjson.dumps(_as_texts(facts), option=orjson.OPT_SORT_KEYS)
+    canonical = dumps(_as_texts(facts), sort_keys=True)
     if len(canonical) > MAX_RESOURCE_BYTES:
         return Rejected(
             Reason.RESOURCE_TOO_LARGE,
@@ -87,7 +88,7 @@ def _user_of(raw: bytes) -> str | Rejected:
         return fault
     given = {"id": user.id, "personas": user.personas, "properties": properties}
     given = {key: value for key, value in given.items() if value}
-    return orjson.dumps(given, option=orjson.OPT_SORT_KEYS).decode() if given else ""
+    return dumps(given, sort_keys=True).decode() if given else ""
 
 
 def _rejected_user(user: _User, properties: dict[str, str]) -> Rejected | None:

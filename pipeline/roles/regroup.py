@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import islice
 
-import orjson
-
 from pipeline.clickhouse.store import Store
 from pipeline.clickhouse.ungrouped import Ungrouped, row_of
 from pipeline.formats.stacks.crash_group import ATTRIBUTES, VERSION, group_of, kind_of
+from pipeline.formats.strict_json import dumps
 
 _AT_ONCE = 1_000
 """Rows in one insert."""
@@ -38,5 +37,5 @@ def regroup(store: Store, run: str, tell: Told = lambda done, of: None, *, all: 
 
 def _grouped(event: list[object]) -> bytes:
     name, kind, attributes, *told = event
-    group = group_of(str(told[0]), kind_of(str(name), str(kind)), orjson.dumps(attributes))
+    group = group_of(str(told[0]), kind_of(str(name), str(kind)), dumps(attributes))
     return row_of(told, kind=group.kind, crash_group=group.id, title=group.title, culprit=group.culprit)

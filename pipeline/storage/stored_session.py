@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from pipeline.formats.strict_json import dumps
 from pipeline.storage.columns import FOLLOWING, SESSION_COLUMNS
 
 _TIMES = ("started_at", "ended_at", "last_event_at")
@@ -47,7 +48,7 @@ class Shared:
         """The same facts, of a row of so many bytes. Small ones are left as they are."""
         if row_bytes > _SHARED_FROM_BYTES:
             for name in ("properties", "resource", "personas"):
-                facts[name] = self._values.setdefault(orjson.dumps(facts[name]), facts[name])
+                facts[name] = self._values.setdefault(dumps(facts[name]), facts[name])
         return facts
 
 

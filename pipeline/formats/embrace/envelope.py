@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import orjson
-
 from pipeline.formats.checks import latest_of, rejected_time, time_is_plausible
 from pipeline.formats.cut_out import with_parts
 from pipeline.formats.embrace.facts import (
@@ -262,7 +260,7 @@ def _attributes(told: dict[str, Any], path: str) -> dict[str, Any]:
 
 
 def _as_text(value: Any) -> str | None:
-    return None if value is None else value if isinstance(value, str) else orjson.dumps(value).decode()
+    return None if value is None else value if isinstance(value, str) else dumps(value).decode()
 
 
 def _placed(fault: Rejected, parts: list[_Part]) -> Rejected:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
 from pipeline.formats.embrace.facts import (
     Attributes,
     EmbraceFact,
@@ -20,6 +18,7 @@ from pipeline.formats.embrace.facts import (
     whole_number,
 )
 from pipeline.formats.embrace.parts import TYPES, LifecycleWords, facts_of_part
+from pipeline.formats.strict_json import dumps
 
 _STATES = {
     "sys.low_power": "device.power_save_mode.change",
@@ -138,7 +137,7 @@ def _facts_of_events(span: EmbraceSpan, whole: EmbraceFact | None) -> list[Embra
             attributes["passive"] = True
         facts.append(EmbraceFact(bounded_id(span_id, f".x{index}"), event.time_ns, name, attributes, session))
     if others and whole is not None and whole.name in ("span", "http.client.request"):
-        whole.attributes["span.events"] = orjson.dumps(others).decode()
+        whole.attributes["span.events"] = dumps(others).decode()
     return facts
 
 

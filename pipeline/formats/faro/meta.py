@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-import orjson
-
 from pipeline.formats.checks import rejected_id
 from pipeline.formats.identity import canonical_resource, canonical_user
 from pipeline.formats.limits import MAX_REPEATED_CHARS
 from pipeline.formats.options import Options
 from pipeline.formats.rejected import Reason, Rejected
+from pipeline.formats.strict_json import dumps
 from pipeline.formats.translation import Sender
 from pipeline.formats.user_agent import with_browser
 
@@ -72,8 +71,8 @@ def read_meta(meta: Any, session_told: str, options: Options) -> FaroMeta | Reje
     if isinstance(device_id, Rejected):
         return device_id
     is_of_session = not parts["app"].get("installationId")
-    resource = canonical_resource(orjson.dumps(with_browser(dict(_resource(parts)))))
-    user = canonical_user(orjson.dumps(_user(parts["user"], options.personal)))
+    resource = canonical_resource(dumps(with_browser(dict(_resource(parts)))))
+    user = canonical_user(dumps(_user(parts["user"], options.personal)))
     for text in (resource, user):
         if isinstance(text, Rejected):
             return Rejected(text.reason, f"meta: {text.detail}")
@@ -93,7 +92,7 @@ def read_meta(meta: Any, session_told: str, options: Options) -> FaroMeta | Reje
         **dict(_attributes(parts, session_id if is_shared else "")),
         **({"device.id.source": "session"} if is_of_session else {}),
     }
-    size = len(orjson.dumps(attributes))
+    size = len(dumps(attributes))
     if size > MAX_REPEATED_BYTES:
         return Rejected(
             Reason.RECORD_TOO_LARGE,

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import orjson
-
 from pipeline.formats.checks import rejected_time, time_is_plausible
 from pipeline.formats.faro.meta import FaroMeta
 from pipeline.formats.hashed_ids import bounded_id
@@ -22,6 +20,7 @@ from pipeline.formats.otlp.json_values import Inexact
 from pipeline.formats.otlp.message import SPANS, ResourceBlock, SpanRecord
 from pipeline.formats.otlp.spans import Fact, facts_of
 from pipeline.formats.rejected import Reason, Rejected
+from pipeline.formats.strict_json import dumps
 from pipeline.formats.translation import Draft
 
 TRACES = "traces"
@@ -60,7 +59,7 @@ def span_steps(read: Read, meta: FaroMeta, first: int, record_ms: int) -> Iterat
         yield SpanStep(Listed(TRACES, _TIME_FIELD), fault, None)
         return
     other = read.otherwise.get(TRACES) if read.otherwise else None
-    message = Json(Read(orjson.dumps(traces), traces, other if isinstance(other, dict) else None), SPANS)
+    message = Json(Read(dumps(traces), traces, other if isinstance(other, dict) else None), SPANS)
     yield from _steps(message, meta, first, record_ms)
 
 

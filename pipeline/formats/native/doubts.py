@@ -18,6 +18,7 @@ from pipeline.formats.meaning import MAX_EXIT_REASON_CHARS, exit_reason_of
 from pipeline.formats.mending import read_json
 from pipeline.formats.native.schema import PlainEnvelope
 from pipeline.formats.rejected import Rejected
+from pipeline.formats.strict_json import dumps
 
 _decode_plain = msgspec.json.Decoder(PlainEnvelope).decode
 _STATES = {
@@ -250,5 +251,5 @@ _GLANCES: dict[str, Callable[[NativeEvent, bytes], bool]] = {
 
 def _shown(value: object) -> str:
     """Enough of a value to know it again."""
-    text = orjson.dumps(value).decode()
+    text = dumps(value).decode()
     return text if len(text) <= 40 else f"{text[:40]}…"

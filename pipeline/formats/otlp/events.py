@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-import orjson
 from orjson import Fragment
 
 from pipeline.formats.checks import latest_of, rejected_time
@@ -23,6 +22,7 @@ from pipeline.formats.otlp.message import Attributes, InstrumentationScope, LogR
 from pipeline.formats.otlp.names import FIELDS, SOURCE_NAME
 from pipeline.formats.otlp.spans import facts_of
 from pipeline.formats.rejected import Reason
+from pipeline.formats.strict_json import dumps, dumps_text
 from pipeline.formats.translation import Sender, TranslatedEvent
 
 _CRASHES = ("app.crash", "device.crash")
@@ -30,7 +30,6 @@ _OF_EARLIER = ("app.crash", "app.exit")
 """What a later process may tell of an earlier one."""
 _SMALLER_UNITS_END = 10**16
 """A time before it, in April 1970, is one in microseconds, milliseconds or seconds."""
-_dumps = orjson.dumps
 _new: Any = tuple.__new__
 
 
@@ -38,7 +37,7 @@ class Quoted(dict[str, bytes]):
     """Texts as JSON, while a message is read: names and sessions repeat."""
 
     def __missing__(self, text: str) -> bytes:
-        quoted = self[text] = _dumps(text)
+        quoted = self[text] = dumps_text(text)
         return quoted
 
 
@@ -131,7 +130,7 @@ def add_log(record: LogRecord, context: Context, place: int, outgoing: list[Tran
     if severity_text:
         beside += b',"severity_text":' + context.quoted[severity_text]
     if body is not None and body != "":
-        beside += b',"body":' + _dumps(body)
+        beside += b',"body":' + dumps(body)
     event = _event(id_, name, time_ns, session_id, said_json, beside, context.quoted)
     if repaired or context.repaired:
         event = _with_places(event, (*context.repaired, *repaired))
@@ -256,7 +255,7 @@ def _event(
     time_ms, seq = divmod(time_ns, 1_000_000)
     session = b',"session_id":' + quoted[session_id] if session_id else b""
     return b'{"id":%b,"name":%b,"time":%d%b%b,"attributes":%b%b}}' % (
-        _dumps(id_),
+        dumps_text(id_),
         quoted[name],
         time_ms,
         b',"seq":%d' % seq if seq else b"",
@@ -267,4 +266,4 @@ def _event(
 
 
 def _with_places(event: bytes, places: tuple[str, ...]) -> bytes:
-    return event[:-1] + b',"repaired":' + _dumps(bounded(places)) + b"}"
+    return event[:-1] + b',"repaired":' + dumps(bounded(places)) + b"}"

@@ -6,8 +6,6 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import orjson
-
 from pipeline.formats.bounded_cache import BoundedCache
 from pipeline.formats.identity import canonical_resource, canonical_user
 from pipeline.formats.limits import MAX_ID_CHARS, MAX_PERSONAS, MAX_PROPERTY_VALUE_CHARS, MAX_RESOURCE_BYTES
@@ -16,6 +14,7 @@ from pipeline.formats.otlp.flaw import Flaw
 from pipeline.formats.otlp.ids import fitting
 from pipeline.formats.otlp.message import Attributes
 from pipeline.formats.rejected import Reason, Rejected
+from pipeline.formats.strict_json import dumps
 from pipeline.formats.translation import Sender
 from pipeline.formats.user_agent import with_browser
 
@@ -207,10 +206,7 @@ def _native(attributes: Attributes) -> Attributes:
 
 
 def _canonical(attributes: Attributes) -> str:
-    try:
-        found = canonical_resource(orjson.dumps(attributes))
-    except orjson.JSONEncodeError:
-        raise Flaw(Reason.TOO_DEEP, "resource.attributes", "nest too deep") from None
+    found = canonical_resource(dumps(attributes))
     if isinstance(found, Rejected):
         raise Flaw(found.reason, "", found.detail)
     return found
@@ -273,6 +269,6 @@ def _user(attributes: Attributes, of_resource: Attributes, personal: bool) -> tu
     if personal:
         texts = {name: attributes[name] for name in PERSONAL if isinstance(attributes.get(name), str)}
         user["properties"] = {k: text for k, text in texts.items() if len(text) <= MAX_PROPERTY_VALUE_CHARS}
-    found = canonical_user(orjson.dumps(user)) if user else ""
+    found = canonical_user(dumps(user)) if user else ""
     assert isinstance(found, str), "each part was looked at"
     return found, read

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from pipeline.formats.hashed_ids import hashed
 from pipeline.formats.limits import MAX_ID_CHARS
+from pipeline.formats.strict_json import dumps
 from pipeline.formats.translation import Sender
 
 
 def canonical(attributes: Mapping[str, Any]) -> bytes:
     """As JSON, the same for the same attributes in any order."""
-    return orjson.dumps(attributes, option=orjson.OPT_SORT_KEYS)
+    return dumps(attributes, sort_keys=True)
 
 
 def fitting(id_: str) -> str:

@@ -39,6 +39,7 @@ from pipeline.formats.otlp.message import (
     SpanRecord,
 )
 from pipeline.formats.rejected import Reason, Rejected
+from pipeline.formats.strict_json import dumps
 
 MAX_NESTING = 5 * MAX_VALUE_LEVELS
 """Levels of arrays and objects in a message: each level of a map takes four."""
@@ -109,8 +110,8 @@ class Json:
             ]
         }
         try:
-            return orjson.dumps(message, default=float)
-        except orjson.JSONEncodeError:  # Too deep for it.
+            return dumps(message, default=float)
+        except orjson.JSONEncodeError:  # An integer of more than 64 bits.
             return json.dumps(message, default=float).encode()
 
     def resource(self, raw: Any) -> tuple[Attributes, tuple[str, ...]]:

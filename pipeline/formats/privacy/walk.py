@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-import orjson
-
 from pipeline.domain.privacy import DROP, HASH, KEEP, LEFT_OUT, MASK, STEERING, Rules
 from pipeline.errors import Terminal
 from pipeline.formats.privacy import detectors
 from pipeline.formats.privacy.patterns import Patterns, lower
+from pipeline.formats.strict_json import dumps
 
 MASKED = "***"
 _HASHED = "h_"
@@ -328,7 +327,7 @@ def leaves(value: Any, put: detectors.Replace) -> Any:
         return items
     if value is None:
         return None
-    return put(value if isinstance(value, str) else orjson.dumps(value).decode())
+    return put(value if isinstance(value, str) else dumps(value).decode())
 
 
 def _mask(text: str) -> str:

@@ -10,6 +10,7 @@ from pipeline.formats.format import Cleans
 from pipeline.formats.limits import MAX_BODY_EVENTS
 from pipeline.formats.mending import read_json
 from pipeline.formats.rejected import Rejected
+from pipeline.formats.strict_json import dumps
 
 
 def cleaned(value: bytes, cleans: Cleans) -> bytes | None:
@@ -27,7 +28,7 @@ def cleaned(value: bytes, cleans: Cleans) -> bytes | None:
         except orjson.JSONDecodeError:
             return None
         made = _lines(text, cleans)
-        return value if made == text else made and orjson.dumps(made.decode("utf-8", "replace"))
+        return value if made == text else made and dumps(made.decode("utf-8", "replace"))
     made = _lines(value, cleans)
     return value if made == value else made
 
@@ -85,7 +86,7 @@ def _with_length(header: bytes, length: int) -> bytes:
     read = read_json(text, None)
     if isinstance(read, Rejected) or "length" not in read.tree:
         return header
-    return orjson.dumps({**read.tree, "length": length}) + header[len(text) :]
+    return dumps({**read.tree, "length": length}) + header[len(text) :]
 
 
 def _end_of_line(value: bytes, at: int) -> int:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import orjson
-
 from pipeline.formats.checks import rejected_id
 from pipeline.formats.format import Beside
 from pipeline.formats.identity import canonical_resource, canonical_user
 from pipeline.formats.kept_header import KeptHeader
 from pipeline.formats.rejected import Reason, Rejected
+from pipeline.formats.strict_json import dumps
 from pipeline.formats.translation import Sender
 from pipeline.formats.user_agent import with_browser
 
@@ -128,8 +127,8 @@ def sender_of(
     fault = rejected_id(device_id, f"{path}: its device")
     if fault is not None:
         return fault
-    resource = canonical_resource(orjson.dumps(_resource(sdk, payload, release, contexts)))
-    user = canonical_user(orjson.dumps(_user(sdk, payload, device_id)))
+    resource = canonical_resource(dumps(_resource(sdk, payload, release, contexts)))
+    user = canonical_user(dumps(_user(sdk, payload, device_id)))
     for text in (resource, user):
         if isinstance(text, Rejected):
             return Rejected(text.reason, f"{path}: {text.detail}")
