@@ -37,9 +37,12 @@ MAY_IMPORT = {
     },
     "streaming": {"domain", "formats", "storage", "state", "roles", "kafka", "clickhouse", "topics"},
     "dashboard": {"domain", "query"},
+    # The same answers as the pages give, as JSON; keys are in the form of those of `receive`.
+    "api": {"dashboard", "domain", "query", "receive", "schema_files"},
     "setting_values": set[str](),
     "receive_settings": {"setting_values"},
-    "setting_list": {"domain", "receive_settings", "setting_values"},
+    "api_settings": {"receive_settings", "setting_values"},
+    "setting_list": {"api_settings", "domain", "setting_values"},
     "setting_privacy": {"domain"},
     "settings": {"domain", "setting_list", "setting_privacy", "setting_values"},
     # What SDKs reach, by HTTP and as a library: both make records of raw topics, and know nothing of sessions.
@@ -48,7 +51,7 @@ MAY_IMPORT = {
     "wiring": {"formats", "state", "roles", "kafka", "clickhouse", "embedded", "settings", "topics"},
     "commands": {
         *("domain", "formats", "storage", "state", "query", "kafka", "clickhouse", "roles", "streaming"),
-        *("dashboard", "receive", "sdk", "embedded", "simulate", "settings", "wiring", "topics"),
+        *("api", "dashboard", "receive", "sdk", "embedded", "simulate", "settings", "wiring", "topics"),
         *("runtime", "logs", "__version__"),
     },
     "cli": {"commands", "formats", "logs", "wiring", "settings", "__version__"},

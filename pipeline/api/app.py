@@ -1,0 +1,131 @@
+"""The API as an application, to be put under `/api/v1` of the dashboard, whose guard is around it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount, Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from pipeline.api import problem
+from pipeline.api.access import Access
+from pipeline.api.endpoint import Asked, Endpoint
+from pipeline.api.openapi import document
+from pipeline.api.pages import ApiPage
+from pipeline.api.parameters import read_path, read_query
+from pipeline.api.problem import RETRY_AFTER_S, Refused
+from pipeline.api.table import ENDPOINTS
+from pipeline.dashboard.guard import API
+from pipeline.dashboard.reader import NotAnswered, Reader
+from pipeline.errors import Transient
+from pipeline.query.filters.tree import FilterError
+from pipeline.query.operations import Ask
+
+JSON = "application/json"
+_METHODS = ("GET", "HEAD", "OPTIONS")
+
+log = logging.getLogger(__name__)
+
+
+def routes(ask: Ask, access: Access) -> list[BaseRoute]:
+    """What is put beside the pages: the API, and the page that lists it. `ask` blocks and raises `NotAnswered`.
+
+    The API has questions of its own to ClickHouse at once: however much it is asked, the pages are not held up.
+    """
+    reader = Reader(ask, at_once=3, waiting=24)
+    written = msgspec.json.encode(document())
+
+    async def described(request: Request) -> Response:
+        with access.of(request):
+            read_query(request.scope["query_string"], ())
+            return Response(written, media_type=JSON)
+
+    inner = Router(
+        [
+            *(Route(each.path, _answering(each, reader, access), methods=["GET"]) for each in ENDPOINTS),
+            Route("/openapi.json", described, methods=["GET"]),
+        ],
+        redirect_slashes=False,
+    )
+    return [Route("/api", ApiPage().show, methods=["GET"]), Mount(API, _Told(inner))]
+
+
+def _answering(
+    endpoint: Endpoint, reader: Reader, access: Access
+) -> Callable[[Request], Awaitable[Response]]:
+    in_path, in_query = endpoint.of_path(), endpoint.of_query()
+
+    async def answer(request: Request) -> Response:
+        with access.of(request) as grant:
+            if endpoint.of_all_apps and grant.apps:
+                raise Refused(
+                    "not-your-app", "This is of the pipeline as a whole, and the key is for some apps of it."
+                )
+            values = read_query(request.scope["query_string"], in_query)
+            values |= read_path(request.path_params, in_path)
+            told = await endpoint.handle(Asked(reader, grant, values, request.scope["path"]))
+            return Response(msgspec.json.encode(told), media_type=JSON)
+
+    return answer
+
+
+class _Told:
+    """Around the API: refuses what it never takes, and tells what goes wrong as problem details."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope)
+        began = False
+
+        async def sending(message: object) -> None:
+            nonlocal began
+            began = True
+            await send(message)  # type: ignore[arg-type]
+
+        try:
+            refused = _refused_by_method(request)
+            if refused is not None:
+                await refused(scope, receive, send)
+                return
+            await self._app(scope, receive, sending)
+        except Exception as error:
+            if began:
+                raise
+            await problem.response(_as_refused(error))(scope, receive, send)
+
+
+def _refused_by_method(request: Request) -> Response | None:
+    """The answer to OPTIONS. Raises `Refused` for other methods that there are none of, and for a body."""
+    allow = {"Allow": ", ".join(_METHODS)}
+    if request.method == "OPTIONS":
+        return Response(status_code=204, headers=allow)
+    if request.method not in _METHODS:
+        raise Refused(
+            "wrong-method", f"{request.method[:20]} is not possible. {allow['Allow']} are.", headers=allow
+        )
+    length = request.headers.get("content-length", "0")
+    if length != "0" or "transfer-encoding" in request.headers:
+        raise Refused("body", "All that is asked for stands in the address: send no body.")
+    return None
+
+
+def _as_refused(error: Exception) -> Refused:
+    if isinstance(error, Refused):
+        return error
+    if isinstance(error, FilterError):
+        return Refused("bad-filter", str(error), {"parameter": "filter"})
+    if isinstance(error, NotAnswered):
+        if isinstance(error, Transient):
+            return Refused("not-now", str(error), headers={"Retry-After": str(RETRY_AFTER_S)})
+        return Refused("too-much", str(error))
+    if isinstance(error, HTTPException) and error.status_code == 404:
+        return Refused("not-found", "The API has no such address. /api lists those that there are.")
+    log.error("the API failed", exc_info=error)
+    return Refused("fault", "This is a fault of the program. Its log has more.")
