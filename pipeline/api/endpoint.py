@@ -119,7 +119,7 @@ class Asked:
             newest_ms = (await span(self.reader, app)).newest_ms if choice.end_ms is None else 0
             return range_of(choice, newest_ms, days)
         except BadAddress:
-            raise Refused("bad-request", "`until` is not after `from`.", {"parameter": "from"}) from None
+            raise not_after(choice.end_ms is None) from None
 
     async def filter(self, app: str, name: str = "filter") -> Filter:
         """Filter and cohort together. Raises `Refused`."""
@@ -201,6 +201,12 @@ class Cursor:
     def __str__(self) -> str:
         written = orjson.dumps([self.question, self.start_ms, self.end_ms, self.place])
         return urlsafe_b64encode(written).decode().rstrip("=")
+
+
+def not_after(newest: bool) -> Refused:
+    """What is said to a range that ends before it begins, `newest`: where it has no end but the newest session."""
+    what = "the newest session began before `from`" if newest else "`until` is not after `from`"
+    return Refused("bad-request", f"The range is empty: {what}.", {"parameter": "from"})
 
 
 def bad_place() -> Refused:

@@ -329,7 +329,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             Parameter("metrics", "Which, separated by commas; without it those of the page of release health.", "list",
                       tuple(METRICS)),
             _by_parameter(None),
-            Parameter("bucket", "How long the parts of the range are (UTC); without it it is taken as a whole.", "choice",
+            Parameter("bucket", "How long the parts of the range are (UTC); without it there is one.", "choice",
                       ("hour", "day", "week")),
             _TOP,
         ),
@@ -340,7 +340,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         returns,
         (
             APP, FILTER, COHORT, *_SPAN, _by_parameter(None),
-            Parameter("days", "How many days after the first are counted.", "whole", least=0, most=_MOST_DAYS, default=30),
+            Parameter("days", "How many days after the first count.", "whole", least=0, most=_MOST_DAYS, default=30),
             _TOP,
         ),
         group="Health",

@@ -167,9 +167,12 @@ def _outcomes(row: Row) -> dict[str, int]:
 _WHOSE = (APP, FILTER, COHORT, *span(f"it is {DAYS} days before the newest session"))
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
-        "/screens", "listScreens", "Screens: how many sessions see them, leave there, crash there, stay how long", Screens,
-        screens,
-        (*_WHOSE, Parameter("order", "By what, from the highest down.", "choice", screen_paths.ORDERS, default="sessions")),
+        "/screens", "listScreens", "Screens: how many sessions see them, leave there, crash there, stay how long",
+        Screens, screens,
+        (
+            *_WHOSE,
+            Parameter("order", "By what, from the highest down.", "choice", screen_paths.ORDERS, default="sessions"),
+        ),
         f"At most {screen_paths.MOST_SCREENS}.", "Paths",
     ),
     Endpoint(

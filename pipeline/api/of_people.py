@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from pipeline.api.endpoint import Asked, Endpoint, Looked, Range, bad_place
+from pipeline.api.endpoint import Asked, Endpoint, Looked, Range, bad_place, not_after
 from pipeline.api.of_sessions import Session
 from pipeline.api.parameters import AFTER, APP, COHORT, FILTER, Parameter, limit, path_id, span
 from pipeline.api.problem import Refused
@@ -256,7 +256,7 @@ async def visit_events(asked: Asked) -> Stream:
             SessionChoice(start_ms=asked.values["from"], end_ms=asked.values["until"]), newest_ms, DAYS
         )
     except BadAddress:
-        raise Refused("bad-request", "`until` is not after `from`.", {"parameter": "from"}) from None
+        raise not_after(asked.values["until"] is None) from None
     choice = _stream_choice(asked)
     (_, marks), around = await asyncio.gather(
         events_of(asked.reader, app, user, device, start_ms, end_ms, choice.search),
@@ -356,8 +356,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "Of all time: as many days are read as a page takes.", "Users",
     ),
     Endpoint(
-        "/user/timeline", "getUserTimeline", "What a user or a device did in the sessions that start in a range", Stream,
-        visit_events,
+        "/user/timeline", "getUserTimeline", "What a user or a device did in the sessions that start in a range",
+        Stream, visit_events,
         (*_WHO, *span(f"it is {DAYS} days before the newest session of the user"), *_OF_STREAM), group="Users",
     ),
 )  # fmt: skip

@@ -345,17 +345,20 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         values,
         (
             ANY_APP, Parameter("field", "The name of a field.", least=1, most=220),
-            Parameter("event", "The name of an event.", least=1), Parameter("attribute", "One of its attributes.", least=1),
+            Parameter("event", "The name of an event.", least=1),
+            Parameter("attribute", "One of its attributes.", least=1),
         ),
         "As they were stored in the last 30 days, most frequent first, from a sample.", "Filters",
     ),
     Endpoint(
         "/filters/read", "readFilter", "Whether a text is a filter, and which", ReadFilter, read,
-        (Parameter("filter", FILTER.about, most=FILTER.most, is_required=True, example=FILTER.example),), group="Filters",
+        (Parameter("filter", FILTER.about, most=FILTER.most, is_required=True, example=FILTER.example),),
+        group="Filters",
     ),
     Endpoint(
         "/filters/saved", "listSavedFilters", "Filters that were saved under a name: cohorts", SavedFilters,
-        saved_filters, (Parameter("app", "Those of this app; without it those of all apps.", least=1),), group="Filters",
+        saved_filters, (Parameter("app", "Those of this app; without it those of all apps.", least=1),),
+        group="Filters",
     ),
     Endpoint(
         "/pipeline/ledger", "getLedger", "What came in, by partition, and what became of it", Ledger, ledger,
@@ -367,7 +370,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         of_all_apps=True,
     ),
     Endpoint(
-        "/pipeline/dead-letters/newest", "listDeadLetters", "What was refused, one by one, newest first", Letters, letters,
+        "/pipeline/dead-letters/newest", "listDeadLetters", "What was refused, one by one, newest first", Letters,
+        letters,
         (
             Parameter("reason", "Only of this reason.", least=1, most=100),
             Parameter("topic", "Only from this topic.", least=1, most=249),

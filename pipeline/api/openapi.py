@@ -26,9 +26,10 @@ _ALWAYS = (
 """What may go wrong with any request. (A filter, a range, an app and a key are nearly everywhere.)"""
 _OF_SESSIONS = ("Session", "WholeSession", "StitchedSession", "Event", "WholeEvent")
 """Their columns are those of the tables, and mean the same."""
-_ABOUT = """What the dashboard shows, as JSON. Every question is bounded by time, as on the pages: where an address names no
-range, it is some days up to the newest session. Times are RFC 3339 in UTC with milliseconds, `from` counts and `until`
-does not. Filters are those of the dashboard. Unknown parameters are refused. Errors are problem details (RFC 9457)."""
+_ABOUT = """What the dashboard shows, as JSON. Every question is bounded by time, as on the pages: where an address
+names no range, it is some days up to the newest session. Times are RFC 3339 in UTC with milliseconds; `from` counts
+and `until` does not. Filters are those of the dashboard. Unknown parameters are refused. Errors are problem details
+(RFC 9457)."""
 
 
 def document() -> dict[str, object]:

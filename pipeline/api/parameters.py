@@ -174,7 +174,7 @@ def span(default: str) -> tuple[Parameter, Parameter]:
     return (
         Parameter("from", f"The first time that counts, UTC where it names no other offset. Without it {default}.",
                   "time", example="2026-01-05"),
-        Parameter("until", "The time before which it ends. Without it the minute after the start of the newest session.",
+        Parameter("until", "The time before which it ends. Without it the minute after the newest session began.",
                   "time", example="2026-01-06"),
     )  # fmt: skip
 

@@ -18,7 +18,8 @@ Time = Annotated[str, _TIME]
 """UTC, with milliseconds."""
 Id = Annotated[str, _ID]
 Count = Annotated[int, Meta(ge=0)]
-Share = Annotated[float, Meta(ge=0, le=1)]
+Share = Annotated[float, Meta(ge=0)]
+"""From 0 to 1."""
 
 
 def time_of(ms: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.api import of_crashes, of_health, of_paths, of_people, of_pipeline, of_sessions
+from pipeline.api import of_crashes, of_health, of_paths, of_people, of_pipeline, of_session, of_sessions
 from pipeline.api.endpoint import Endpoint
 
 ENDPOINTS: tuple[Endpoint, ...] = tuple(
@@ -10,6 +10,7 @@ ENDPOINTS: tuple[Endpoint, ...] = tuple(
         (
             *of_pipeline.ENDPOINTS,
             *of_sessions.ENDPOINTS,
+            *of_session.ENDPOINTS,
             *of_people.ENDPOINTS,
             *of_crashes.ENDPOINTS,
             *of_health.ENDPOINTS,
