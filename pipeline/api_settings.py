@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.receive_settings import ReceiveSettings
-from pipeline.setting_values import number, setting, text
+from pipeline.setting_values import URL_OR_NONE, number, setting, text
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,4 +24,16 @@ class ApiSettings(ReceiveSettings):
         number(1, 1_000_000, "nobody could ask anything", "no ClickHouse answers so much"),
         "Questions a minute that one key, or one address where no key is asked for, may ask of the HTTP API; for more "
         "it answers 429. Raise it where a program asks much and ClickHouse bears it.",
+    )
+    api_url: str = setting(
+        "",
+        URL_OR_NONE,
+        "Address of the dashboard whose API `mcp` asks, as `https://dashboard.example`. Without one it asks ClickHouse "
+        "itself, with the rights of `clickhouse_url`.",
+    )
+    api_key: str = setting(
+        "",
+        text("any text", is_secret=True),
+        "The key with which `mcp` asks the API at `api_url`.",
+        shown=False,
     )

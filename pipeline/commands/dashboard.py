@@ -52,7 +52,7 @@ WRITE_SETTINGS: Mapping[str, Any] = {"max_execution_time": READ_SETTINGS["max_ex
 _STOP_S = 5
 _SHORTEST_KEY = 20
 """Characters: nobody guesses one of so many, however often it is tried."""
-_ANSWER_MS = 30_000
+ANSWER_MS = 30_000
 """How long ClickHouse may be silent: longer than it may work, so that the reason arrives."""
 _CONNECTIONS = 200
 
@@ -71,7 +71,7 @@ def dashboard(settings: Settings, *, host: str, port: int, needs_login: bool) ->
             "if something in front of the dashboard asks visitors who they are"
         )
     store = wiring.store(
-        replace(settings, clickhouse_timeout_ms=min(settings.clickhouse_timeout_ms, _ANSWER_MS))
+        replace(settings, clickhouse_timeout_ms=min(settings.clickhouse_timeout_ms, ANSWER_MS))
     )
     try:
         with listening(host, port) as listener:

@@ -39,6 +39,8 @@ MAY_IMPORT = {
     "dashboard": {"domain", "query"},
     # The same answers as the pages give, as JSON; keys are in the form of those of `receive`.
     "api": {"dashboard", "domain", "query", "receive", "schema_files"},
+    # Tools are endpoints of the API, and know nothing of how it is reached.
+    "mcp": {"api"},
     "setting_values": set[str](),
     "receive_settings": {"setting_values"},
     "api_settings": {"receive_settings", "setting_values"},
@@ -51,7 +53,7 @@ MAY_IMPORT = {
     "wiring": {"formats", "state", "roles", "kafka", "clickhouse", "embedded", "settings", "topics"},
     "commands": {
         *("domain", "formats", "storage", "state", "query", "kafka", "clickhouse", "roles", "streaming"),
-        *("api", "dashboard", "receive", "sdk", "embedded", "simulate", "settings", "wiring", "topics"),
+        *("api", "mcp", "dashboard", "receive", "sdk", "embedded", "simulate", "settings", "wiring", "topics"),
         *("runtime", "logs", "__version__"),
     },
     "cli": {"commands", "formats", "logs", "wiring", "settings", "__version__"},
@@ -68,6 +70,7 @@ ONLY_IMPORTED_BY = {
     "clickhouse_connect": {"clickhouse"},
     "chdb": {"embedded"},
     "prometheus_client": {"roles", "receive"},
+    "mcp": {"mcp"},
 }
 # The life of an assignment and the order of things after a rebalance, for any transport.
 FREE_OF_FAUST = ("pipeline.streaming.assignment", "pipeline.streaming.recovery", "pipeline.cli")

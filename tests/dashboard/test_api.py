@@ -6,8 +6,6 @@ import pytest
 from starlette.testclient import TestClient
 
 from pipeline.api.table import ENDPOINTS
-from tests.dashboard import hostile
-from tests.dashboard.stage import Stage
 
 V1 = "/api/v1"
 APP = "org.example.shop"
@@ -17,7 +15,9 @@ FLOW = "app.launch then app.screen.view"
 
 def known(client: TestClient) -> dict[str, str]:
     """Values for what an endpoint wants, of things that are there."""
-    session = client.get(f"{V1}/sessions", params={**WIDE, "filter": "session.crash_count > 0"}).json()["items"][0]
+    session = client.get(f"{V1}/sessions", params={**WIDE, "filter": "session.crash_count > 0"}).json()[
+        "items"
+    ][0]
     group = client.get(f"{V1}/crash-groups", params=WIDE).json()["items"][0]
     events = client.get(f"{V1}/sessions/{session['session_id']}/timeline").json()["items"]
     return {
