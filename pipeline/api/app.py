@@ -29,6 +29,8 @@ from pipeline.query.operations import Ask
 JSON = "application/json"
 _METHODS = ("GET", "HEAD", "OPTIONS")
 
+Handler = Callable[[Request], Awaitable[Response]]
+
 log = logging.getLogger(__name__)
 
 
@@ -48,16 +50,17 @@ def routes(ask: Ask, access: Access) -> list[BaseRoute]:
     inner = Router(
         [
             *(Route(each.path, _answering(each, reader, access), methods=["GET"]) for each in ENDPOINTS),
-            Route("/openapi.json", described, methods=["GET"]),
+            Route("/openapi.json", _telling(described), methods=["GET"]),
         ],
         redirect_slashes=False,
     )
-    return [Route("/api", ApiPage().show, methods=["GET"]), Mount(API, _Told(inner))]
+    told = _Told(inner)
+    return [Route("/api", ApiPage().show, methods=["GET"]), Route(API, told), Mount(API, told)]
 
 
 def _answering(
     endpoint: Endpoint, reader: Reader, access: Access
-) -> Callable[[Request], Awaitable[Response]]:
+) -> Handler:
     in_path, in_query = endpoint.of_path(), endpoint.of_query()
 
     async def answer(request: Request) -> Response:
@@ -71,34 +74,37 @@ def _answering(
             told = await endpoint.handle(Asked(reader, grant, values, request.scope["path"]))
             return Response(msgspec.json.encode(told), media_type=JSON)
 
-    return answer
+    return _telling(answer)
+
+
+def _telling(answer: Handler) -> Handler:
+    """The same; what goes wrong is told as problem details, before the application around tells it as a page."""
+
+    async def told(request: Request) -> Response:
+        try:
+            return await answer(request)
+        except Exception as error:
+            return problem.response(_as_refused(error))
+
+    return told
 
 
 class _Told:
-    """Around the API: refuses what it never takes, and tells what goes wrong as problem details."""
+    """Around the API: refuses what it never takes, and tells so, as of addresses that there are none of."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope)
-        began = False
-
-        async def sending(message: object) -> None:
-            nonlocal began
-            began = True
-            await send(message)  # type: ignore[arg-type]
-
         try:
-            refused = _refused_by_method(request)
-            if refused is not None:
-                await refused(scope, receive, send)
+            answer = _refused_by_method(Request(scope))
+            if answer is None:
+                # Endpoints tell by themselves what goes wrong: nothing has been sent if this raises.
+                await self._app(scope, receive, send)
                 return
-            await self._app(scope, receive, sending)
-        except Exception as error:
-            if began:
-                raise
-            await problem.response(_as_refused(error))(scope, receive, send)
+        except (Refused, HTTPException) as error:
+            answer = problem.response(_as_refused(error))
+        await answer(scope, receive, send)
 
 
 def _refused_by_method(request: Request) -> Response | None:

@@ -186,8 +186,9 @@ async def _wanted(asked: Asked) -> tuple[Looked, Wanted]:
 async def counts(asked: Asked) -> Counts:
     """What stands above a list."""
     looked, wanted = await _wanted(asked)
-    start_ms, end_ms = wanted.start_ms, max(wanted.end_ms, wanted.start_ms + 1)
-    step = step_ms(start_ms, end_ms)
+    start_ms, end_ms = wanted.start_ms, wanted.end_ms
+    # Nothing can be in an empty range; the numbers are those of nothing all the same.
+    step = step_ms(start_ms, max(end_ms, start_ms + 1))
     rows = await asked.reader.rows(
         session_counts(wanted.choice.app or None, wanted.filter, start_ms, end_ms, step)
     )

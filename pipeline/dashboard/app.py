@@ -97,7 +97,6 @@ def application(parts: Parts) -> Starlette:
         ("/logout", login.sign_out, "POST"),
         ("/healthz", _alive, "GET"),
         *_of_finding(reader),
-        ("/", _first_page, "GET"),
         ("/sessions", SessionsPage(reader).show, "GET"),
         ("/counts/sessions", CountsPage(reader).show, "GET"),
         ("/export/sessions", ExportPage(reader, parts.export).show, "GET"),
@@ -139,6 +138,7 @@ def _of_finding(reader: Reader) -> list[tuple[str, PageHandler, str]]:
     """The pages of the box, of stitched sessions and users, and of the ways they take."""
     find, stitched = FindPage(reader), StitchedPages(reader)
     return [
+        ("/", _first_page, "GET"),
         ("/find", find.show, "GET"),
         ("/find/event", find.event, "GET"),
         ("/open", find.open, "GET"),
