@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import jsonschema_rs
 import orjson
 import pytest
+from jsonschema import Draft202012Validator
 
 from pipeline.api.openapi import document
 from pipeline.api.problem import KINDS
@@ -48,13 +48,7 @@ def test_every_reference_leads_somewhere() -> None:
 def test_every_schema_is_one(name: str) -> None:
     schema = DOCUMENT["components"]["schemas"][name]
     assert schema.get("description"), "says what it is"
-    whole = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "components": DOCUMENT["components"],
-        **schema,
-    }
-    jsonschema_rs.meta.validate({key: value for key, value in whole.items() if key != "components"})
-    jsonschema_rs.validator_for(whole)
+    Draft202012Validator.check_schema(schema)
 
 
 def test_operations_are_told_apart() -> None:

@@ -12,11 +12,11 @@ from pathlib import Path
 from statistics import median_high
 from typing import Any
 
-import jsonschema_rs
 import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 from starlette.testclient import TestClient
 
 from pipeline.api.access import AT_ONCE, Access
@@ -87,8 +87,8 @@ def asked(client: TestClient, name: str, values: Mapping[str, str], **headers: s
     return client.get(V1 + endpoint.path.format(**values), params=query, headers=headers)
 
 
-def of_schema(name: str) -> jsonschema_rs.Validator:
-    return jsonschema_rs.validator_for(
+def of_schema(name: str) -> Draft202012Validator:
+    return Draft202012Validator(
         {"$ref": f"#/components/schemas/{name}", "components": DOCUMENT["components"]}
     )
 

@@ -5,24 +5,18 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import socket
 import subprocess
-import threading
-import time
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import uvicorn
 
 from pipeline.api.problem import KINDS
-from pipeline.commands.dashboard import parts, server_config
-from pipeline.dashboard.app import application
-from pipeline.embedded.child import LOOPBACK
 from pipeline.mcp.tools import TOOLS
 from pipeline.receive.keys import Keys
+from tests.dashboard.serving import serving
 from tests.dashboard.stage import Stage
 from tests.dashboard.test_api import APP
 
@@ -40,26 +34,15 @@ def surroundings(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iter
         re.findall(r"^```toml\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)[0], encoding="utf-8"
     )
     own = replace(stage.settings, api_keys=str(keys))
-    with socket.create_server((LOOPBACK, 0)) as listener:
-        app = application(parts(own, stage.store, "correct horse", frozenset()))
-        server = uvicorn.Server(server_config(app, own))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        span = {"a": APP, "f": "2026-01-01 00:00:00", "u": "2026-03-01 00:00:00"}
-        crash = stage.query(
-            "SELECT * FROM crash_events(app_id = {a:String}, from = {f:String}, until = {u:String}) LIMIT 1",
-            **span,
-        )[0]
+    span = {"a": APP, "f": "2026-01-01 00:00:00", "u": "2026-03-01 00:00:00"}
+    crash = stage.query(
+        "SELECT * FROM crash_events(app_id = {a:String}, from = {f:String}, until = {u:String}) LIMIT 1",
+        **span,
+    )[0]
+    with serving(own, stage.store, "correct horse") as address:
         yield {
-            "API": f"http://{LOOPBACK}:{listener.getsockname()[1]}/api/v1",
-            "KEY": KEY,
-            "SESSION": crash["session_id"],
-            "GROUP": crash["crash_group"],
-        }
-        server.should_exit = True
-        thread.join(20)
+            "API": f"{address}/api/v1", "KEY": KEY, "SESSION": crash["session_id"], "GROUP": crash["crash_group"],
+        }  # fmt: skip
 
 
 def test_every_command_gives_what_it_is_said_to(surroundings: Mapping[str, str]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -13,6 +15,7 @@ from starlette.testclient import TestClient
 from pipeline.mcp.bounded import MOST_BYTES
 from pipeline.mcp.tools import TOOLS
 from tests.dashboard import hostile
+from tests.dashboard.serving import serving
 from tests.dashboard.stage import Stage
 from tests.dashboard.test_api import APP, V1, WIDE
 from tests.support.stack import command_line, environment
@@ -81,3 +84,29 @@ def test_the_tools_tell_what_the_api_tells(client: TestClient, stage: Stage) -> 
             assert is_error and said in text, (tool, text)
 
     talk({"PIPELINE_CLICKHOUSE_URL": stage.settings.clickhouse_url}, work)
+
+
+def test_it_asks_over_http_with_its_key(stage: Stage, tmp_path: Path) -> None:
+    path = tmp_path / "keys.toml"
+    path.write_text(f'[[keys]]\nkey = "{"k" * 20}"\napps = ["{APP}"]\n')
+    with serving(replace(stage.settings, api_keys=str(path)), stage.store, "correct horse") as address:
+
+        async def work(_: Any, call: Call) -> None:
+            is_error, text = await call("apps")
+            assert not is_error and [each["app_id"] for each in orjson.loads(text)["items"]] == [APP]
+            is_error, text = await call("crash_groups", app=hostile.BUSY_APP)
+            assert is_error and "The key is not for that" in text
+
+        talk({"PIPELINE_API_URL": address, "PIPELINE_API_KEY": "k" * 20}, work)
+
+        async def refused(_: Any, call: Call) -> None:
+            is_error, text = await call("apps")
+            assert is_error and "A key is needed" in text
+
+        talk({"PIPELINE_API_URL": f"{address}/api/v1", "PIPELINE_API_KEY": "wrong" * 4}, refused)
+
+    async def away(_: Any, call: Call) -> None:
+        is_error, text = await call("apps")
+        assert is_error and "cannot be reached" in text
+
+    talk({"PIPELINE_API_URL": address}, away)
