@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from pipeline.api.problem import Refused
+from pipeline.api.problem import RequestRefused
 from pipeline.receive.keys import ANY, Grant, Keys
 
 AskKeys = Callable[[], Keys | None]
@@ -76,7 +76,9 @@ class Access:
         if scheme.lower() == "bearer" and keys is not None:
             grant = keys.of(key.strip())
             if grant is None:
-                raise Refused("no-key", "This key is none of those that may ask here.", headers=_CHALLENGE)
+                raise RequestRefused(
+                    "no-key", "This key is none of those that may ask here.", headers=_CHALLENGE
+                )
             return grant, self._mark("key", key.strip())
         # A cookie is no key: nothing here changes anything, so that no other site can use it to.
         if request.state.visitor.is_signed_in:
@@ -84,7 +86,7 @@ class Access:
         if keys is None and self._is_open:
             return ANY, self._mark("address", request.client.host if request.client else "")
         how = "" if keys is not None else " No keys are set up here (PIPELINE_API_KEYS)."
-        raise Refused("no-key", f"Send a key as `Authorization: Bearer KEY`.{how}", headers=_CHALLENGE)
+        raise RequestRefused("no-key", f"Send a key as `Authorization: Bearer KEY`.{how}", headers=_CHALLENGE)
 
     def _mark(self, kind: str, who: str) -> bytes:
         return hashlib.blake2b(f"{kind} {who}".encode(), key=self._secret, digest_size=16).digest()
@@ -102,5 +104,5 @@ class Access:
         return use
 
 
-def _too_fast(why: str, wait_s: int) -> Refused:
-    return Refused("too-fast", why, headers={"Retry-After": str(wait_s)})
+def _too_fast(why: str, wait_s: int) -> RequestRefused:
+    return RequestRefused("too-fast", why, headers={"Retry-After": str(wait_s)})

@@ -14,11 +14,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pipeline.api import problem
 from pipeline.api.access import Access
-from pipeline.api.endpoint import Asked, Endpoint
+from pipeline.api.endpoint import ApiEndpoint, ApiRequest
 from pipeline.api.openapi import document
 from pipeline.api.pages import ApiPage
 from pipeline.api.parameters import read_path, read_query
-from pipeline.api.problem import RETRY_AFTER_S, Refused
+from pipeline.api.problem import RETRY_AFTER_S, RequestRefused
 from pipeline.api.table import ENDPOINTS
 from pipeline.dashboard.guard import API
 from pipeline.dashboard.reader import NotAnswered, Reader
@@ -58,20 +58,18 @@ def routes(ask: Ask, access: Access) -> list[BaseRoute]:
     return [Route("/api", ApiPage().show, methods=["GET"]), Route(API, told), Mount(API, told)]
 
 
-def _answering(
-    endpoint: Endpoint, reader: Reader, access: Access
-) -> Handler:
+def _answering(endpoint: ApiEndpoint, reader: Reader, access: Access) -> Handler:
     in_path, in_query = endpoint.of_path(), endpoint.of_query()
 
     async def answer(request: Request) -> Response:
         with access.of(request) as grant:
             if endpoint.of_all_apps and grant.apps:
-                raise Refused(
+                raise RequestRefused(
                     "not-your-app", "This is of the pipeline as a whole, and the key is for some apps of it."
                 )
             values = read_query(request.scope["query_string"], in_query)
             values |= read_path(request.path_params, in_path)
-            told = await endpoint.handle(Asked(reader, grant, values, request.scope["path"]))
+            told = await endpoint.handle(ApiRequest(reader, grant, values, request.scope["path"]))
             return Response(msgspec.json.encode(told), media_type=JSON)
 
     return _telling(answer)
@@ -102,7 +100,7 @@ class _Told:
                 # Endpoints tell by themselves what goes wrong: nothing has been sent if this raises.
                 await self._app(scope, receive, send)
                 return
-        except (Refused, HTTPException) as error:
+        except (RequestRefused, HTTPException) as error:
             answer = problem.response(_as_refused(error))
         await answer(scope, receive, send)
 
@@ -113,25 +111,25 @@ def _refused_by_method(request: Request) -> Response | None:
     if request.method == "OPTIONS":
         return Response(status_code=204, headers=allow)
     if request.method not in _METHODS:
-        raise Refused(
+        raise RequestRefused(
             "wrong-method", f"{request.method[:20]} is not possible. {allow['Allow']} are.", headers=allow
         )
     length = request.headers.get("content-length", "0")
     if length != "0" or "transfer-encoding" in request.headers:
-        raise Refused("body", "All that is asked for stands in the address: send no body.")
+        raise RequestRefused("body", "All that is asked for stands in the address: send no body.")
     return None
 
 
-def _as_refused(error: Exception) -> Refused:
-    if isinstance(error, Refused):
+def _as_refused(error: Exception) -> RequestRefused:
+    if isinstance(error, RequestRefused):
         return error
     if isinstance(error, FilterError):
-        return Refused("bad-filter", str(error), {"parameter": "filter"})
+        return RequestRefused("bad-filter", str(error), {"parameter": "filter"})
     if isinstance(error, NotAnswered):
         if isinstance(error, Transient):
-            return Refused("not-now", str(error), headers={"Retry-After": str(RETRY_AFTER_S)})
-        return Refused("too-much", str(error))
+            return RequestRefused("not-now", str(error), headers={"Retry-After": str(RETRY_AFTER_S)})
+        return RequestRefused("too-much", str(error))
     if isinstance(error, HTTPException) and error.status_code == 404:
-        return Refused("not-found", "The API has no such address. /api lists those that there are.")
+        return RequestRefused("not-found", "The API has no such address. /api lists those that there are.")
     log.error("the API failed", exc_info=error)
-    return Refused("fault", "This is a fault of the program. Its log has more.")
+    return RequestRefused("fault", "This is a fault of the program. Its log has more.")

@@ -12,7 +12,7 @@ import orjson
 from msgspec import Struct
 
 from pipeline.api.parameters import Parameter
-from pipeline.api.problem import Refused
+from pipeline.api.problem import RequestRefused
 from pipeline.api.shape import Time, time_of
 from pipeline.dashboard.address import BadAddress, SessionChoice
 from pipeline.dashboard.asked import range_of, span
@@ -28,7 +28,7 @@ from pipeline.query.statement import Statement
 from pipeline.receive.keys import Grant
 
 
-class Range(Struct, rename={"from_": "from"}):
+class ApiRange(Struct, rename={"from_": "from"}):
     """What was looked at: from the first time that counts until the one before which it ends."""
 
     from_: Time
@@ -47,9 +47,9 @@ class Looked:
     filter: Filter = EVERYTHING
 
     @property
-    def range(self) -> Range:
+    def range(self) -> ApiRange:
         """For an answer."""
-        return Range(time_of(self.start_ms), time_of(self.end_ms))
+        return ApiRange(time_of(self.start_ms), time_of(self.end_ms))
 
     @property
     def span(self) -> tuple[str, int, int]:
@@ -74,7 +74,7 @@ class Looked:
 
 
 @dataclass(slots=True)
-class Asked:
+class ApiRequest:
     """A request, and who asks."""
 
     reader: Reader
@@ -86,7 +86,7 @@ class Asked:
     def require_app(self, app: str) -> str:
         """An app that the key may see. Raises `Refused`."""
         if self.grant.refused([app]):
-            raise Refused("not-your-app", f"The key is not for the app “{app[:80]}”.")
+            raise RequestRefused("not-your-app", f"The key is not for the app “{app[:80]}”.")
         return app
 
     def may_see(self, app: str) -> bool:
@@ -100,7 +100,7 @@ class Asked:
             return self.require_app(named)
         known = [app for app in await apps(self.reader) if self.may_see(app)]
         if not known:
-            raise Refused("not-found", "No session has come in yet of an app that may be seen.")
+            raise RequestRefused("not-found", "No session has come in yet of an app that may be seen.")
         return known[0]
 
     async def looked(self, days: int) -> Looked:
@@ -130,9 +130,9 @@ class Asked:
             chosen = await cohorts(self.reader, app, {"cohort": self.values["cohort"]})
             return chosen.narrowed(found)
         except BadAddress as error:
-            raise Refused("bad-request", str(error), {"parameter": "cohort"}) from None
+            raise RequestRefused("bad-request", str(error), {"parameter": "cohort"}) from None
         except FilterError as error:
-            raise Refused("bad-filter", f"With the cohort: {error}", {"parameter": "cohort"}) from None
+            raise RequestRefused("bad-filter", f"With the cohort: {error}", {"parameter": "cohort"}) from None
 
     def of_seen_apps(self, filter: Filter) -> Filter:
         """A filter over all apps, as far as the key may see them."""
@@ -142,18 +142,18 @@ class Asked:
         parts = filter.filters if isinstance(filter, All) else (filter,)
         return checked(All((seen, *parts)))
 
-    def cursor(self) -> Cursor | None:
+    def cursor(self) -> PageCursor | None:
         """Where the page goes on. Raises `Refused` for one of another question."""
         text = self.values.get("after")
         if text is None:
             return None
-        cursor = Cursor.parse(text)
+        cursor = PageCursor.parse(text)
         own = (self.values.get("from"), self.values.get("until"))
         if cursor.question != self._question() or any(
             asked not in (None, pinned)
             for asked, pinned in zip(own, (cursor.start_ms, cursor.end_ms), strict=True)
         ):
-            raise Refused(
+            raise RequestRefused(
                 "bad-request",
                 "`after` is of another question. Ask for the page with the parameters of the one before.",
                 {"parameter": "after"},
@@ -164,7 +164,7 @@ class Asked:
         """What leads to the page after a place; None without one."""
         if place is None:
             return None
-        return str(Cursor(self._question(), looked.start_ms, looked.end_ms, str(place)))
+        return str(PageCursor(self._question(), looked.start_ms, looked.end_ms, str(place)))
 
     def _question(self) -> str:
         """What a page must have been asked with for its place to make sense on the next."""
@@ -178,7 +178,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Cursor:
+class PageCursor:
     """Where a list goes on, and the range that its first page had: what comes in meanwhile moves neither."""
 
     question: str
@@ -187,7 +187,7 @@ class Cursor:
     place: str
 
     @classmethod
-    def parse(cls, text: str) -> Cursor:
+    def parse(cls, text: str) -> PageCursor:
         """What `str` wrote. Raises `Refused`."""
         try:
             question, start_ms, end_ms, place = orjson.loads(urlsafe_b64decode(text.encode("ascii") + b"=="))
@@ -203,15 +203,15 @@ class Cursor:
         return urlsafe_b64encode(written).decode().rstrip("=")
 
 
-def not_after(newest: bool) -> Refused:
+def not_after(newest: bool) -> RequestRefused:
     """What is said to a range that ends before it begins, `newest`: where it has no end but the newest session."""
     what = "the newest session began before `from`" if newest else "`until` is not after `from`"
-    return Refused("bad-request", f"The range is empty: {what}.", {"parameter": "from"})
+    return RequestRefused("bad-request", f"The range is empty: {what}.", {"parameter": "from"})
 
 
-def bad_place() -> Refused:
+def bad_place() -> RequestRefused:
     """What is said to a cursor that is none."""
-    return Refused(
+    return RequestRefused(
         "bad-request", "`after` is no place in this list. Begin with the first page.", {"parameter": "after"}
     )
 
@@ -223,12 +223,12 @@ def filter_of(text: str, name: str = "filter") -> Filter:
         where(found)  # refuses what no filter may hold
     except FilterError as error:
         place = {} if error.place is None else {"place": list(error.place)}
-        raise Refused("bad-filter", str(error), {"parameter": name, **place}) from None
+        raise RequestRefused("bad-filter", str(error), {"parameter": name, **place}) from None
     return found
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class ApiEndpoint:
     """One question that can be asked."""
 
     path: str
@@ -237,7 +237,7 @@ class Endpoint:
     """Of the operation, for clients that are generated."""
     summary: str
     answer: type[Struct]
-    handle: Callable[[Asked], Awaitable[Struct]]
+    handle: Callable[[ApiRequest], Awaitable[Struct]]
     parameters: tuple[Parameter, ...] = ()
     about: str = ""
     group: str = "Sessions"

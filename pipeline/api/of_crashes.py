@@ -8,9 +8,9 @@ from typing import cast
 
 from msgspec import Struct
 
-from pipeline.api.endpoint import Asked, Endpoint, Range
+from pipeline.api.endpoint import ApiEndpoint, ApiRange, ApiRequest
 from pipeline.api.parameters import APP, COHORT, FILTER, Parameter, span
-from pipeline.api.problem import Refused
+from pipeline.api.problem import RequestRefused
 from pipeline.api.shape import Count, Id, Share, Time, all_shaped, shaped, time_of
 from pipeline.dashboard.asked import DAYS
 from pipeline.dashboard.pages.network import DAYS as NETWORK_DAYS
@@ -26,7 +26,7 @@ _BEFORE_MS = 2 * 86_400_000
 """As on the page of release health: how long before the range sessions of failures in it may have started."""
 
 
-class CrashGroup(Struct, kw_only=True):
+class ApiCrashGroup(Struct, kw_only=True):
     """A group, with the columns of the view `crash_groups`."""
 
     crash_group: str
@@ -48,9 +48,9 @@ class CrashGroups(Struct, kw_only=True):
     """Groups, those first that the order names."""
 
     app: str
-    range: Range
+    range: ApiRange
     filter: str
-    items: list[CrashGroup]
+    items: list[ApiCrashGroup]
     is_cut: bool
     """There may be more than these."""
 
@@ -100,7 +100,7 @@ class CrashedSession(Struct, kw_only=True):
     device_model: str
 
 
-class StackLine(Struct, kw_only=True):
+class ApiStackLine(Struct, kw_only=True):
     """A line of a stack."""
 
     text: str
@@ -114,7 +114,7 @@ class Latest(Struct, kw_only=True):
 
     event_id: str
     time: Time
-    stack: list[StackLine]
+    stack: list[ApiStackLine]
     attributes: dict[str, str]
 
 
@@ -131,11 +131,11 @@ class PathStep(Struct, kw_only=True):
     before: list[PathStep]
 
 
-class WholeCrashGroup(CrashGroup, kw_only=True):
+class WholeCrashGroup(ApiCrashGroup, kw_only=True):
     """A group with all that is known of it."""
 
     app: str
-    range: Range
+    range: ApiRange
     filter: str
     spread: Spread
     days: list[CrashDay]
@@ -161,7 +161,7 @@ class FailingRequests(Struct, kw_only=True):
     """Failed requests, most frequent first."""
 
     app: str
-    range: Range
+    range: ApiRange
     filter: str
     items: list[FailingRequest]
 
@@ -189,11 +189,11 @@ class Network(Struct, kw_only=True):
     """Requests by endpoint."""
 
     app: str
-    range: Range
+    range: ApiRange
     items: list[RequestsOf]
 
 
-async def groups(asked: Asked) -> CrashGroups:
+async def groups(asked: ApiRequest) -> CrashGroups:
     """The list."""
     looked, kind = await asked.looked(DAYS), asked.values["kind"]
     rows = await asked.reader.rows(
@@ -203,12 +203,12 @@ async def groups(asked: Asked) -> CrashGroups:
         )
     )  # fmt: skip
     return CrashGroups(
-        app=looked.app, range=looked.range, filter=looked.text, items=all_shaped(CrashGroup, rows),
+        app=looked.app, range=looked.range, filter=looked.text, items=all_shaped(ApiCrashGroup, rows),
         is_cut=len(rows) == crashes.MOST,
     )  # fmt: skip
 
 
-async def group(asked: Asked) -> WholeCrashGroup:
+async def group(asked: ApiRequest) -> WholeCrashGroup:
     """One of them."""
     looked, name = await asked.looked(DAYS), asked.values["crash_group"]
     parts, days, sessions, latest, paths = await asyncio.gather(
@@ -219,7 +219,7 @@ async def group(asked: Asked) -> WholeCrashGroup:
     )
     whole = next((row for row in parts if row["part"] == "all"), None)
     if whole is None:
-        raise Refused(
+        raise RequestRefused(
             "not-found",
             "Nothing of this group is in the sessions of this app and range. Ask for a longer range.",
         )
@@ -241,7 +241,7 @@ def _of_part(rows: Sequence[Row], part: str) -> list[Part]:
 
 def _latest(app: str, row: Row) -> Latest:
     stack = [
-        StackLine(text=line.text, is_call=line.is_call, is_own=line.is_own)
+        ApiStackLine(text=line.text, is_call=line.is_call, is_own=line.is_own)
         for line in crashes.stack_of(app, row["attributes"])
     ]
     return shaped(Latest, row, stack=stack)
@@ -254,7 +254,7 @@ def _step(step: Step) -> PathStep:
     )  # fmt: skip
 
 
-async def failing(asked: Asked) -> FailingRequests:
+async def failing(asked: ApiRequest) -> FailingRequests:
     """Those of requests."""
     looked = await asked.looked(DAYS)
     rows = await asked.reader.rows(
@@ -265,7 +265,7 @@ async def failing(asked: Asked) -> FailingRequests:
     )
 
 
-async def network(asked: Asked) -> Network:
+async def network(asked: ApiRequest) -> Network:
     """All requests of a range are read."""
     looked = await asked.looked(NETWORK_DAYS)
     order = cast(NetworkOrder, asked.values["order"])
@@ -275,8 +275,8 @@ async def network(asked: Asked) -> Network:
 
 _SPAN = span(f"it is {DAYS} days before the newest session")
 _TOP = Parameter("limit", "How many there are at most.", "whole", least=1, most=1_000, default=100)
-ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint(
+ENDPOINTS: tuple[ApiEndpoint, ...] = (
+    ApiEndpoint(
         "/crash-groups", "listCrashGroups", "Groups of crashes, ANRs and exceptions", CrashGroups, groups,
         (
             APP, FILTER, COHORT, *_SPAN,
@@ -286,7 +286,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         ),
         f"At most {crashes.MOST} of them.", "Crashes",
     ),
-    Endpoint(
+    ApiEndpoint(
         "/crash-groups/{crash_group}", "getCrashGroup",
         "One group: how it spreads, the stack that came last, and the path that led to it", WholeCrashGroup, group,
         (
@@ -295,11 +295,11 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         ),
         group="Crashes", problems=("not-found",),
     ),
-    Endpoint(
+    ApiEndpoint(
         "/failing-requests", "listFailingRequests", "Requests that fail, alike ones together", FailingRequests, failing,
         (APP, FILTER, COHORT, *_SPAN, _TOP), group="Requests",
     ),
-    Endpoint(
+    ApiEndpoint(
         "/requests", "listRequests", "Requests by endpoint: how many, how fast, how many failed", Network, network,
         (
             APP, *span(f"it is {NETWORK_DAYS} day before the newest session"),

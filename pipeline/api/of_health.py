@@ -7,9 +7,9 @@ from typing import Annotated, cast
 
 from msgspec import Meta, Struct
 
-from pipeline.api.endpoint import Asked, Endpoint, Looked, Range
+from pipeline.api.endpoint import ApiEndpoint, ApiRange, ApiRequest, Looked
 from pipeline.api.parameters import APP, COHORT, FILTER, Parameter, span
-from pipeline.api.problem import Refused
+from pipeline.api.problem import RequestRefused
 from pipeline.api.shape import Count, Time, time_of
 from pipeline.dashboard.address import BadAddress
 from pipeline.dashboard.asked import DAYS
@@ -36,7 +36,7 @@ class Value(Struct, kw_only=True):
     """What it is a share of, or of how many values it is a percentile."""
 
 
-class Line(Struct, kw_only=True):
+class ApiLine(Struct, kw_only=True):
     """The metrics of a group, in a bucket where there are any."""
 
     bucket: Time | None
@@ -46,15 +46,15 @@ class Line(Struct, kw_only=True):
     metrics: dict[str, Value]
 
 
-class Metrics(Struct, kw_only=True):
+class ApiMetrics(Struct, kw_only=True):
     """Metrics of sessions."""
 
     app: str
-    range: Range
+    range: ApiRange
     filter: str
     by: str | None
     bucket: str | None
-    lines: list[Line]
+    lines: list[ApiLine]
 
 
 class Returned(Struct, kw_only=True):
@@ -69,17 +69,17 @@ class Returned(Struct, kw_only=True):
     retention_rate: float
 
 
-class Retention(Struct, kw_only=True):
+class ApiRetention(Struct, kw_only=True):
     """How many new devices come back."""
 
     app: str
-    range: Range
+    range: ApiRange
     filter: str
     by: str | None
     items: list[Returned]
 
 
-class Difference(Struct, kw_only=True):
+class ApiDifference(Struct, kw_only=True):
     """B less A, and where the true one lies with a confidence of 95 %."""
 
     value: float
@@ -98,7 +98,7 @@ class Compared(Struct, kw_only=True):
     of_a: Count
     """What it is a share of, or of how many values the median is."""
     of_b: Count
-    difference: Difference | None
+    difference: ApiDifference | None
     """Null where a side has too few to say."""
 
 
@@ -106,7 +106,7 @@ class ComparedSide(Struct, kw_only=True):
     """One of two groups."""
 
     group: str
-    range: Range
+    range: ApiRange
     sessions: Count
     users: Count
     devices: Count
@@ -141,7 +141,7 @@ class Issue(Struct, kw_only=True):
     detail: str
     a: Met
     b: Met
-    difference: Difference | None
+    difference: ApiDifference | None
     """Of the share of people, B less A."""
     verdict: str
     """`new`, `gone`, `worse`, `better` or `same`; `difference.is_clear` says whether chance may have done it."""
@@ -153,8 +153,8 @@ class Issues(Struct, kw_only=True):
     app: str
     by: str
     filter: str
-    a: Range
-    b: Range
+    a: ApiRange
+    b: ApiRange
     people: str
     """What shares are of: `users`, or `devices` where a side names nobody."""
     items: list[Issue]
@@ -162,7 +162,7 @@ class Issues(Struct, kw_only=True):
     """How many are not among these."""
 
 
-async def metrics(asked: Asked) -> Metrics:
+async def metrics(asked: ApiRequest) -> ApiMetrics:
     """Of the whole range, or of its hours, days or weeks."""
     looked, by, bucket = await asked.looked(DAYS), _by(asked), asked.values["bucket"]
     names = asked.values["metrics"] or IN_TABLE
@@ -173,7 +173,7 @@ async def metrics(asked: Asked) -> Metrics:
         )
     )  # fmt: skip
     lines = [
-        Line(
+        ApiLine(
             bucket=None if row["bucket_ms"] is None else time_of(int(row["bucket_ms"])),
             group=row["group"], is_other=bool(row["is_other"]),
             metrics={name: Value(value=row[name], numerator=row[f"{name}_numerator"],
@@ -181,10 +181,12 @@ async def metrics(asked: Asked) -> Metrics:
         )
         for row in rows
     ]  # fmt: skip
-    return Metrics(app=looked.app, range=looked.range, filter=looked.text, by=by, bucket=bucket, lines=lines)
+    return ApiMetrics(
+        app=looked.app, range=looked.range, filter=looked.text, by=by, bucket=bucket, lines=lines
+    )
 
 
-async def returns(asked: Asked) -> Retention:
+async def returns(asked: ApiRequest) -> ApiRetention:
     """By the day of the first session."""
     looked, by = await asked.looked(DAYS), _by(asked)
     rows = await asked.reader.rows(
@@ -199,10 +201,10 @@ async def returns(asked: Asked) -> Retention:
         )
         for row in rows
     ]  # fmt: skip
-    return Retention(app=looked.app, range=looked.range, filter=looked.text, by=by, items=items)
+    return ApiRetention(app=looked.app, range=looked.range, filter=looked.text, by=by, items=items)
 
 
-async def comparison(asked: Asked) -> Comparison:
+async def comparison(asked: ApiRequest) -> Comparison:
     """By shares that are free of failures, and the median duration."""
     looked, sides, by = await _sides(asked)
     rows = await asked.reader.rows(compare(looked.app, *(side.side for side in sides)))
@@ -235,25 +237,27 @@ def _compared(name: str, a: tuple[int, int], b: tuple[int, int]) -> Compared:
 
 def _side(side: AskedSide, row: Row) -> ComparedSide:
     return ComparedSide(
-        group=side.group, range=Range(time_of(side.start_ms), time_of(side.end_ms)), sessions=int(row["sessions"]),
+        group=side.group, range=ApiRange(time_of(side.start_ms), time_of(side.end_ms)), sessions=int(row["sessions"]),
         users=int(row["users"]), devices=int(row["devices"]),
     )  # fmt: skip
 
 
-def _difference(interval: Interval | None) -> Difference | None:
+def _difference(interval: Interval | None) -> ApiDifference | None:
     if interval is None:
         return None
-    return Difference(value=interval.value, low=interval.low, high=interval.high, is_clear=interval.is_clear)
+    return ApiDifference(
+        value=interval.value, low=interval.low, high=interval.high, is_clear=interval.is_clear
+    )
 
 
-async def issues(asked: Asked) -> Issues:
+async def issues(asked: ApiRequest) -> Issues:
     """Every failure of both sides is read."""
     looked, sides, by = await _sides(asked)
     rows = await asked.reader.rows(compare_issues(looked.app, *(side.side for side in sides)))
     return Issues(
         app=looked.app, by=by, filter=looked.text,
-        a=Range(time_of(sides[0].start_ms), time_of(sides[0].end_ms)),
-        b=Range(time_of(sides[1].start_ms), time_of(sides[1].end_ms)),
+        a=ApiRange(time_of(sides[0].start_ms), time_of(sides[0].end_ms)),
+        b=ApiRange(time_of(sides[1].start_ms), time_of(sides[1].end_ms)),
         people="users" if rows and int(rows[0]["by_users"]) else "devices",
         items=[_issue(row) for row in rows], cut=int(rows[0]["cut"]) if rows else 0,
     )  # fmt: skip
@@ -273,7 +277,7 @@ def _issue(row: Row) -> Issue:
     )  # fmt: skip
 
 
-async def _sides(asked: Asked) -> tuple[Looked, tuple[AskedSide, AskedSide], str]:
+async def _sides(asked: ApiRequest) -> tuple[Looked, tuple[AskedSide, AskedSide], str]:
     looked, by, values = await asked.looked(DAYS), _by(asked) or "app_version", asked.values
     query: Mapping[str, str] = {
         "a": values["a"], "b": values["b"],
@@ -286,15 +290,15 @@ async def _sides(asked: Asked) -> tuple[Looked, tuple[AskedSide, AskedSide], str
     try:
         sides = sides_of(query, looked.app, by, (looked.start_ms, looked.end_ms), looked.filter)
     except BadAddress as error:
-        raise Refused("bad-request", str(error)) from None
+        raise RequestRefused("bad-request", str(error)) from None
     assert sides is not None, "both are required"
     return looked, sides, by
 
 
-def _by(asked: Asked) -> str | None:
+def _by(asked: ApiRequest) -> str | None:
     by: str | None = asked.values["by"]
     if by is not None and split(by) is None:
-        raise Refused(
+        raise RequestRefused(
             "bad-request", f"Sessions cannot be split by “{by[:40]}”. /api/v1/filters/fields says by what.",
             {"parameter": "by"},
         )  # fmt: skip
@@ -321,9 +325,10 @@ _TWO = (
         for side in "ab" for end in ("from", "until")
     ),
 )  # fmt: skip
-ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint(
-        "/metrics", "getMetrics", "Metrics of sessions, split by something, over time or as a whole", Metrics, metrics,
+ENDPOINTS: tuple[ApiEndpoint, ...] = (
+    ApiEndpoint(
+        "/metrics", "getMetrics", "Metrics of sessions, split by something, over time or as a whole", ApiMetrics,
+        metrics,
         (
             APP, FILTER, COHORT, *_SPAN,
             Parameter("metrics", "Which, separated by commas; without it those of the page of release health.", "list",
@@ -335,8 +340,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         ),
         "Release health is `by=app_version`.", "Health",
     ),
-    Endpoint(
-        "/retention", "getRetention", "How many new devices come back, by the day of their first session", Retention,
+    ApiEndpoint(
+        "/retention", "getRetention", "How many new devices come back, by the day of their first session", ApiRetention,
         returns,
         (
             APP, FILTER, COHORT, *_SPAN, _by_parameter(None),
@@ -345,11 +350,11 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         ),
         group="Health",
     ),
-    Endpoint(
+    ApiEndpoint(
         "/comparison", "compareGroups", "Two groups of sessions side by side", Comparison, comparison, _TWO,
         "Two releases, two arms of an experiment, or one group in two ranges.", "Health",
     ),
-    Endpoint(
+    ApiEndpoint(
         "/issues", "compareIssues", "Two groups of sessions issue by issue: what is new, gone, worse, better", Issues,
         issues, _TWO, f"At most {MOST} issues.", "Health",
     ),

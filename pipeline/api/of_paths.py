@@ -6,9 +6,9 @@ from typing import cast
 
 from msgspec import Struct
 
-from pipeline.api.endpoint import Asked, Endpoint, Range
+from pipeline.api.endpoint import ApiEndpoint, ApiRange, ApiRequest
 from pipeline.api.parameters import APP, COHORT, FILTER, Parameter, span
-from pipeline.api.problem import Refused
+from pipeline.api.problem import RequestRefused
 from pipeline.api.shape import Count, Share, Time, all_shaped, time_of
 from pipeline.dashboard import ways
 from pipeline.dashboard.narrowed import DAYS
@@ -22,7 +22,7 @@ from pipeline.query.session_counts import step_ms
 _DEPTH = 4
 
 
-class Screen(Struct, kw_only=True):
+class ApiScreen(Struct, kw_only=True):
     """A screen."""
 
     screen: str
@@ -41,9 +41,9 @@ class Screens(Struct, kw_only=True):
     """Screens of an app."""
 
     app: str
-    range: Range
+    range: ApiRange
     filter: str
-    items: list[Screen]
+    items: list[ApiScreen]
     is_cut: bool
 
 
@@ -70,7 +70,7 @@ class Ways(Struct, kw_only=True):
     """Ways of screens as a tree, from a screen or from where sessions start."""
 
     app: str
-    range: Range
+    range: ApiRange
     filter: str
     tree: WayOn
 
@@ -95,7 +95,7 @@ class Flow(Struct, kw_only=True):
     """What became of the sessions with the first step of a flow."""
 
     app: str
-    range: Range
+    range: ApiRange
     filter: str
     bucket_ms: Count
     started: Count
@@ -105,18 +105,18 @@ class Flow(Struct, kw_only=True):
     buckets: list[FlowBucket]
 
 
-async def screens(asked: Asked) -> Screens:
+async def screens(asked: ApiRequest) -> Screens:
     """All of them, by an order."""
     looked = await asked.looked(DAYS)
     order = cast(screen_paths.Order, asked.values["order"])
     rows = await asked.reader.rows(screen_paths.screens(looked.span, order, looked.condition()))
     return Screens(
-        app=looked.app, range=looked.range, filter=looked.text, items=all_shaped(Screen, rows),
+        app=looked.app, range=looked.range, filter=looked.text, items=all_shaped(ApiScreen, rows),
         is_cut=len(rows) == screen_paths.MOST_SCREENS,
     )  # fmt: skip
 
 
-async def paths(asked: Asked) -> Ways:
+async def paths(asked: ApiRequest) -> Ways:
     """As the page of paths draws it."""
     looked, screen = await asked.looked(DAYS), asked.values["screen"]
     rows = await asked.reader.rows(
@@ -133,7 +133,7 @@ def _way(way: Way) -> WayOn:
     )  # fmt: skip
 
 
-async def flow(asked: Asked) -> Flow:
+async def flow(asked: ApiRequest) -> Flow:
     """By the outcomes of its sessions."""
     looked = await asked.looked(DAYS)
     try:
@@ -141,7 +141,9 @@ async def flow(asked: Asked) -> Flow:
         bucket_ms = step_ms(looked.start_ms, looked.end_ms)
         counted = flows.outcomes(looked.app, steps, looked.start_ms, looked.end_ms, bucket_ms, looked.filter)
     except FilterError as error:
-        raise Refused("bad-filter", f"The flow cannot be read: {error}", {"parameter": "flow"}) from None
+        raise RequestRefused(
+            "bad-filter", f"The flow cannot be read: {error}", {"parameter": "flow"}
+        ) from None
     rows = await asked.reader.rows(counted)
     whole: Row = rows[-1] if rows else {}
     started = int(whole.get("started", 0))
@@ -165,8 +167,8 @@ def _outcomes(row: Row) -> dict[str, int]:
 
 
 _WHOSE = (APP, FILTER, COHORT, *span(f"it is {DAYS} days before the newest session"))
-ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint(
+ENDPOINTS: tuple[ApiEndpoint, ...] = (
+    ApiEndpoint(
         "/screens", "listScreens", "Screens: how many sessions see them, leave there, crash there, stay how long",
         Screens, screens,
         (
@@ -175,7 +177,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         ),
         f"At most {screen_paths.MOST_SCREENS}.", "Paths",
     ),
-    Endpoint(
+    ApiEndpoint(
         "/paths", "getPaths", "Where people go from a screen, or from the start of their session, and where they leave",
         Ways, paths,
         (
@@ -185,7 +187,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         ),
         group="Paths",
     ),
-    Endpoint(
+    ApiEndpoint(
         "/flows", "getFlow", "What became of the sessions that began a flow", Flow, flow,
         (
             Parameter("flow", "Events that shall come one after the other, as a filter has them.", least=1, most=4_000,

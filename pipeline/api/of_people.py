@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from pipeline.api.endpoint import Asked, Endpoint, Looked, Range, bad_place, not_after
-from pipeline.api.of_sessions import Session
+from pipeline.api.endpoint import ApiEndpoint, ApiRange, ApiRequest, Looked, bad_place, not_after
+from pipeline.api.of_sessions import ApiSession
 from pipeline.api.parameters import AFTER, APP, COHORT, FILTER, Parameter, limit, path_id, span
-from pipeline.api.problem import Refused
+from pipeline.api.problem import RequestRefused
 from pipeline.api.shape import Count, Id, Time, all_shaped, shaped, time_of
 from pipeline.dashboard.address import BadAddress, SessionChoice
 from pipeline.dashboard.asked import range_of
@@ -72,7 +72,7 @@ class StitchedSessions(Struct, kw_only=True):
     items: list[StitchedSession]
     next: str | None
     app: str
-    range: Range
+    range: ApiRange
     filter: str
 
 
@@ -82,11 +82,11 @@ class Members(Struct, kw_only=True):
     stitched_session_id: Id
     started_at: Time
     ended_at: Time
-    sessions: list[Session]
+    sessions: list[ApiSession]
     next_session_id: Id | None
 
 
-class User(Struct, kw_only=True):
+class ApiUser(Struct, kw_only=True):
     """A user, with the columns of the view `users_between`."""
 
     user_id: str
@@ -103,17 +103,17 @@ class User(Struct, kw_only=True):
 class Users(Struct, kw_only=True):
     """A page of users."""
 
-    items: list[User]
+    items: list[ApiUser]
     next: str | None
     app: str
-    range: Range
+    range: ApiRange
     filter: str
 
 
 class Visits(Struct, kw_only=True):
     """Sessions of a user or a device, newest first."""
 
-    items: list[Session]
+    items: list[ApiSession]
     next: str | None
     app: str
 
@@ -134,11 +134,11 @@ class StreamEvent(Struct, kw_only=True):
     attributes: dict[str, str]
 
 
-class Stream(Struct, kw_only=True):
+class ApiStream(Struct, kw_only=True):
     """Events of several sessions in order, some of them."""
 
     app: str
-    range: Range
+    range: ApiRange
     items: list[StreamEvent]
     page: Count
     pages: Count
@@ -149,7 +149,7 @@ class Stream(Struct, kw_only=True):
     crash_after: Time | None
 
 
-async def stitched_list(asked: Asked) -> StitchedSessions:
+async def stitched_list(asked: ApiRequest) -> StitchedSessions:
     """A page of them, newest first."""
     looked, after = await asked.looked(DAYS), _place(asked)
     condition, most = looked.condition(after_ms=_LONGEST_MS), asked.values["limit"]
@@ -164,7 +164,7 @@ async def stitched_list(asked: Asked) -> StitchedSessions:
     )  # fmt: skip
 
 
-async def stitched(asked: Asked) -> Members:
+async def stitched(asked: ApiRequest) -> Members:
     """One, by its sessions."""
     sessions = await _members(asked)
     first, last = sessions[0], sessions[-1]
@@ -175,12 +175,12 @@ async def stitched(asked: Asked) -> Members:
         stitched_session_id=first["stitched_session_id"],
         started_at=time_of(int(first["started_at_ms"])),
         ended_at=time_of(max(int(each["ended_at_ms"]) for each in sessions)),
-        sessions=all_shaped(Session, sessions),
+        sessions=all_shaped(ApiSession, sessions),
         next_session_id=after["after_id"] if after else None,
     )
 
 
-async def stitched_timeline(asked: Asked) -> Stream:
+async def stitched_timeline(asked: ApiRequest) -> ApiStream:
     """Its events, whichever of its sessions they are in."""
     sessions = await _members(asked)
     first, last = sessions[0], sessions[-1]
@@ -196,7 +196,7 @@ async def stitched_timeline(asked: Asked) -> Stream:
     )
 
 
-async def _members(asked: Asked) -> list[Row]:
+async def _members(asked: ApiRequest) -> list[Row]:
     id = asked.values["stitched_session_id"]
     rows = await asked.reader.rows(units.members(id))
     if rows and asked.may_see(rows[0]["app_id"]):
@@ -206,12 +206,14 @@ async def _members(asked: Asked) -> list[Row]:
     if found:
         ids = list(dict.fromkeys(row["stitched_session_id"] for row in found))
         told = "Late events changed this stitched session; others have its events now."
-        raise Refused("gone", told, {"successors": ids})
+        raise RequestRefused("gone", told, {"successors": ids})
     last = await asked.reader.first(finding.as_last_told(id)) or {}
-    raise Refused("not-found", why_gone(last if not rows and asked.may_see(last.get("app_id", "")) else {}))
+    raise RequestRefused(
+        "not-found", why_gone(last if not rows and asked.may_see(last.get("app_id", "")) else {})
+    )
 
 
-async def users(asked: Asked) -> Users:
+async def users(asked: ApiRequest) -> Users:
     """A page of them."""
     looked, after = await asked.looked(DAYS), _place(asked)
     most = asked.values["limit"]
@@ -224,12 +226,12 @@ async def users(asked: Asked) -> Users:
     last = rows[most - 1] if len(rows) > most else None
     place = ListPlace(int(last["place"]), last["user_id"]) if last else None
     return Users(
-        items=all_shaped(User, rows[:most]), next=asked.next(looked, place), app=looked.app, range=looked.range,
+        items=all_shaped(ApiUser, rows[:most]), next=asked.next(looked, place), app=looked.app, range=looked.range,
         filter=looked.text,
     )  # fmt: skip
 
 
-async def visits(asked: Asked) -> Visits:
+async def visits(asked: ApiRequest) -> Visits:
     """Sessions of a user or a device, of all time."""
     app, (user, device), most = await asked.app(), _who(asked), asked.values["limit"]
     cursor = asked.cursor()
@@ -241,10 +243,12 @@ async def visits(asked: Asked) -> Visits:
         user_sessions(app, user_id=user or None, device_id=device or None, before=before, limit=most + 1)
     )
     place = SessionPlace.of(dict(rows[most - 1])) if len(rows) > most else None
-    return Visits(items=all_shaped(Session, rows[:most]), next=asked.next(Looked(app, 0, 1), place), app=app)
+    return Visits(
+        items=all_shaped(ApiSession, rows[:most]), next=asked.next(Looked(app, 0, 1), place), app=app
+    )
 
 
-async def visit_events(asked: Asked) -> Stream:
+async def visit_events(asked: ApiRequest) -> ApiStream:
     """What a user or a device did in the sessions that start in a range."""
     app, (user, device) = await asked.app(), _who(asked)
     newest = await asked.reader.rows(
@@ -266,8 +270,8 @@ async def visit_events(asked: Asked) -> Stream:
 
 
 async def _stream(
-    asked: Asked, looked: Looked, marks: Sequence[Mark], choice: StreamChoice, around: Row | None
-) -> Stream:
+    asked: ApiRequest, looked: Looked, marks: Sequence[Mark], choice: StreamChoice, around: Row | None
+) -> ApiStream:
     shown = stream(marks, choice, newest=around is not None)
     more = (
         await asked.reader.rows(units.details(looked.app, [each.mark for each in shown.events]))
@@ -284,27 +288,27 @@ async def _stream(
         for each in shown.events
     ]  # fmt: skip
     before, after = (around[name] if around else None for name in ("before_ms", "after_ms"))
-    return Stream(
+    return ApiStream(
         app=looked.app, range=looked.range, items=items, page=shown.page, pages=shown.pages, total=shown.total,
         crashes=shown.crashes, crash_before=None if before is None else time_of(int(before)),
         crash_after=None if after is None else time_of(int(after)),
     )  # fmt: skip
 
 
-def _stream_choice(asked: Asked) -> StreamChoice:
+def _stream_choice(asked: ApiRequest) -> StreamChoice:
     return StreamChoice(
         search=asked.values["q"] or "", problems=bool(asked.values["problems"]), page=asked.values["page"]
     )
 
 
-def _who(asked: Asked) -> tuple[str, str]:
+def _who(asked: ApiRequest) -> tuple[str, str]:
     user, device = asked.values["user"] or "", asked.values["device"] or ""
     if bool(user) == bool(device):
-        raise Refused("bad-request", "Name either a `user` or a `device`.", {"parameter": "user"})
+        raise RequestRefused("bad-request", "Name either a `user` or a `device`.", {"parameter": "user"})
     return user, device
 
 
-def _place(asked: Asked) -> ListPlace | None:
+def _place(asked: ApiRequest) -> ListPlace | None:
     cursor = asked.cursor()
     try:
         return ListPlace.parse(cursor.place) if cursor else None
@@ -325,22 +329,22 @@ _WHO = (
     Parameter("user", "The id of a user.", least=1, most=512),
     Parameter("device", "The id of a device, instead of a user.", least=1, most=512),
 )
-ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint(
+ENDPOINTS: tuple[ApiEndpoint, ...] = (
+    ApiEndpoint(
         "/stitched-sessions", "listStitchedSessions", "Stitched sessions that begin in a range, newest first",
         StitchedSessions, stitched_list, (APP, FILTER, COHORT, *_SPAN, limit(50, MOST), AFTER),
         "A filter is of their sessions: one that passes is enough.", "Stitched sessions",
     ),
-    Endpoint(
+    ApiEndpoint(
         "/stitched-sessions/{stitched_session_id}", "getStitchedSession", "The sessions of a stitched session", Members,
         stitched, (_STITCHED_ID,), group="Stitched sessions", problems=("not-found", "gone"),
     ),
-    Endpoint(
+    ApiEndpoint(
         "/stitched-sessions/{stitched_session_id}/timeline", "getStitchedSessionTimeline",
-        "The events of all sessions of a stitched session", Stream, stitched_timeline, (_STITCHED_ID, *_OF_STREAM),
+        "The events of all sessions of a stitched session", ApiStream, stitched_timeline, (_STITCHED_ID, *_OF_STREAM),
         group="Stitched sessions", problems=("not-found", "gone"),
     ),
-    Endpoint(
+    ApiEndpoint(
         "/users", "listUsers", "Users with sessions in a range", Users, users,
         (
             APP, FILTER, COHORT, *_SPAN, Parameter("q", "A part of their ids, in any case.", least=1, most=200),
@@ -350,14 +354,14 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         ),
         group="Users",
     ),
-    Endpoint(
+    ApiEndpoint(
         "/user/sessions", "listSessionsOfUser", "Sessions of a user or a device, newest first", Visits, visits,
         (*_WHO, limit(60, MOST), AFTER),
         "Of all time: as many days are read as a page takes.", "Users",
     ),
-    Endpoint(
+    ApiEndpoint(
         "/user/timeline", "getUserTimeline", "What a user or a device did in the sessions that start in a range",
-        Stream, visit_events,
+        ApiStream, visit_events,
         (*_WHO, *span(f"it is {DAYS} days before the newest session of the user"), *_OF_STREAM), group="Users",
     ),
 )  # fmt: skip

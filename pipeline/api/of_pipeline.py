@@ -6,10 +6,10 @@ from typing import Any
 
 from msgspec import Struct
 
-from pipeline.api.endpoint import Asked, Endpoint, filter_of
-from pipeline.api.of_sessions import Session
+from pipeline.api.endpoint import ApiEndpoint, ApiRequest, filter_of
+from pipeline.api.of_sessions import ApiSession
 from pipeline.api.parameters import ANY_APP, FILTER, Parameter, limit
-from pipeline.api.problem import Refused
+from pipeline.api.problem import RequestRefused
 from pipeline.api.shape import Count, Time, all_shaped, shaped
 from pipeline.dashboard.pages.find import LONGEST_ID, FindPage
 from pipeline.dashboard.pages.pipeline import EXAMPLE
@@ -25,7 +25,7 @@ from pipeline.query.sessions import apps_with_extent
 _MOST_LETTERS = 500
 
 
-class App(Struct, kw_only=True):
+class ApiApp(Struct, kw_only=True):
     """An app of which sessions have come in."""
 
     app_id: str
@@ -38,10 +38,10 @@ class App(Struct, kw_only=True):
 class Apps(Struct, kw_only=True):
     """All that the key may see."""
 
-    items: list[App]
+    items: list[ApiApp]
 
 
-class Hit(Struct, kw_only=True):
+class ApiHit(Struct, kw_only=True):
     """Something that was found."""
 
     kind: str
@@ -51,16 +51,16 @@ class Hit(Struct, kw_only=True):
     detail: str
     page: str
     """Its page on the dashboard."""
-    session: Session | None
+    session: ApiSession | None
 
 
-class Found(Struct, kw_only=True):
+class ApiFound(Struct, kw_only=True):
     """What a text is of."""
 
     q: str
     filter: str | None
     """Its canonical form, where it is a filter; then nothing is looked for."""
-    items: list[Hit]
+    items: list[ApiHit]
     looked_at: list[str]
 
 
@@ -82,7 +82,7 @@ class Field(Struct, kw_only=True):
     """What metrics are split by under it; null where they are not."""
 
 
-class Keyed(Struct, kw_only=True):
+class ApiKeyed(Struct, kw_only=True):
     """Fields whose names go on with a key of the app's."""
 
     start: str
@@ -96,7 +96,7 @@ class Fields(Struct, kw_only=True):
     """All that a filter can say."""
 
     fields: list[Field]
-    keyed: list[Keyed]
+    keyed: list[ApiKeyed]
     events: list[str]
     """Names that events had lately, of all apps that the key may see; none are told to a key for some apps."""
 
@@ -170,7 +170,7 @@ class Example(Struct, kw_only=True):
     bytes: Count
 
 
-class Reason(Struct, kw_only=True):
+class ApiReason(Struct, kw_only=True):
     """Dead letters of one reason."""
 
     reason: str
@@ -186,7 +186,7 @@ class Reason(Struct, kw_only=True):
 class Reasons(Struct, kw_only=True):
     """Dead letters by reason, most frequent first."""
 
-    items: list[Reason]
+    items: list[ApiReason]
 
 
 class Letter(Struct, kw_only=True):
@@ -205,53 +205,53 @@ class Letter(Struct, kw_only=True):
     beginning: str
 
 
-class Letters(Struct, kw_only=True):
+class ApiLetters(Struct, kw_only=True):
     """Dead letters, newest first."""
 
     items: list[Letter]
 
 
-async def apps(asked: Asked) -> Apps:
+async def apps(asked: ApiRequest) -> Apps:
     """By their ids."""
     rows = await asked.reader.rows(apps_with_extent())
     return Apps(
         items=[
-            shaped(App, row, oldest_session_at=row["oldest"], newest_session_at=row["newest"],
+            shaped(ApiApp, row, oldest_session_at=row["oldest"], newest_session_at=row["newest"],
                    sessions_written=row["sessions"])
             for row in rows if asked.may_see(row["app_id"])
         ]
     )  # fmt: skip
 
 
-async def find(asked: Asked) -> Found:
+async def find(asked: ApiRequest) -> ApiFound:
     """As the box on every page does."""
     text = asked.values["q"].strip()
     if not text:
-        raise Refused("bad-request", "`q` says nothing.", {"parameter": "q"})
+        raise RequestRefused("bad-request", "`q` says nothing.", {"parameter": "q"})
     try:
-        return Found(q=text, filter=to_text(parse(text)), items=[], looked_at=[])
+        return ApiFound(q=text, filter=to_text(parse(text)), items=[], looked_at=[])
     except FilterError:
         pass
     if len(text) > LONGEST_ID:
-        return Found(q=text, filter=None, items=[], looked_at=[])
+        return ApiFound(q=text, filter=None, items=[], looked_at=[])
     found = await FindPage(asked.reader).found(text)
     items = [
-        Hit(
+        ApiHit(
             kind=hit.kind, id=hit.words, app=hit.app, detail=hit.detail, page=hit.address,
-            session=shaped(Session, hit.session) if hit.session else None,
+            session=shaped(ApiSession, hit.session) if hit.session else None,
         )
         for hit in found.hits if asked.may_see(hit.app)
     ]  # fmt: skip
-    return Found(q=text, filter=None, items=items, looked_at=found.looked_at)
+    return ApiFound(q=text, filter=None, items=items, looked_at=found.looked_at)
 
 
-async def fields(asked: Asked) -> Fields:
+async def fields(asked: ApiRequest) -> Fields:
     """Names, types and operators."""
     names = [] if asked.grant.apps else await asked.reader.rows(suggestions.event_names())
     return Fields(
         fields=[_field(each) for each in DIMENSIONS.values()],
         keyed=[
-            Keyed(start=start, label=each.label, group=each.group, split=each.split, operators=[*KEYED_OPERATORS])
+            ApiKeyed(start=start, label=each.label, group=each.group, split=each.split, operators=[*KEYED_OPERATORS])
             for start, each in KEYED.items()
         ],
         events=[row["name"] for row in names],
@@ -266,12 +266,14 @@ def _field(each: Dimension) -> Field:
     )  # fmt: skip
 
 
-async def values(asked: Asked) -> Values:
+async def values(asked: ApiRequest) -> Values:
     """Of a field, or the attributes of an event, or the values of one of them."""
     app, event, attribute = await asked.app(), asked.values["event"], asked.values["attribute"]
     name = asked.values["field"]
     if bool(name) == bool(event) or (attribute and not event):
-        raise Refused("bad-request", "Name either a `field`, or an `event`, with an `attribute` or without.")
+        raise RequestRefused(
+            "bad-request", "Name either a `field`, or an `event`, with an `attribute` or without."
+        )
     try:
         if name:
             statement = suggestions.values_of(app, name)
@@ -280,25 +282,25 @@ async def values(asked: Asked) -> Values:
         else:
             statement = suggestions.attributes_of(app, event)
     except FilterError as error:
-        raise Refused(
+        raise RequestRefused(
             "bad-request", f"{str(error)[:1].upper()}{str(error)[1:]}.", {"parameter": "field"}
         ) from None
     return Values(items=[row["word"] for row in await asked.reader.rows(statement)])
 
 
-async def read(asked: Asked) -> ReadFilter:
+async def read(asked: ApiRequest) -> ReadFilter:
     """A filter in its canonical form, and as JSON."""
     found = filter_of(asked.values["filter"])
     return ReadFilter(filter=to_text(found), json=dict(to_json(found)))
 
 
-async def saved_filters(asked: Asked) -> SavedFilters:
+async def saved_filters(asked: ApiRequest) -> SavedFilters:
     """Those of an app; without one those of all apps."""
     app = asked.require_app(asked.values["app"]) if asked.values["app"] else ""
     return SavedFilters(items=all_shaped(SavedFilter, await asked.reader.rows(saved.saved_filters(app))))
 
 
-async def ledger(asked: Asked) -> Ledger:
+async def ledger(asked: ApiRequest) -> Ledger:
     """Lately, or of all time."""
     is_all = bool(asked.values["all"])
     totals = await asked.reader.run(ledger_totals if is_all else ledger_totals_lately)
@@ -308,39 +310,39 @@ async def ledger(asked: Asked) -> Ledger:
     return Ledger(days=None if is_all else LEDGER_DAYS, items=items)
 
 
-async def reasons(asked: Asked) -> Reasons:
+async def reasons(asked: ApiRequest) -> Reasons:
     """Each with an example."""
     rows = await asked.reader.rows(by_reason())
     return Reasons(
         items=[
-            shaped(Reason, row, example=shaped(Example, dict(zip(EXAMPLE, row["example"], strict=True))))
+            shaped(ApiReason, row, example=shaped(Example, dict(zip(EXAMPLE, row["example"], strict=True))))
             for row in rows
         ]
     )
 
 
-async def letters(asked: Asked) -> Letters:
+async def letters(asked: ApiRequest) -> ApiLetters:
     """Of a reason, or of all."""
     choice = DeadLetterChoice(
         reason=asked.values["reason"] or "", topic=asked.values["topic"] or "", start_ms=asked.values["from"],
         end_ms=asked.values["until"],
     )  # fmt: skip
     rows = await asked.reader.rows(newest(choice, asked.values["limit"]))
-    return Letters(items=all_shaped(Letter, rows))
+    return ApiLetters(items=all_shaped(Letter, rows))
 
 
 _Q = Parameter(
     "q", "An id of any kind or its beginning, the name of an exception, or a filter.", least=1, most=FILTER.most,
     is_required=True,
 )  # fmt: skip
-ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint("/apps", "listApps", "The apps that the key may see", Apps, apps, group="Apps"),
-    Endpoint(
-        "/find", "find", "What an id, the beginning of one, or the name of an exception is of", Found, find, (_Q,),
+ENDPOINTS: tuple[ApiEndpoint, ...] = (
+    ApiEndpoint("/apps", "listApps", "The apps that the key may see", Apps, apps, group="Apps"),
+    ApiEndpoint(
+        "/find", "find", "What an id, the beginning of one, or the name of an exception is of", ApiFound, find, (_Q,),
         group="Apps",
     ),
-    Endpoint("/filters/fields", "listFields", "All that a filter can say", Fields, fields, group="Filters"),
-    Endpoint(
+    ApiEndpoint("/filters/fields", "listFields", "All that a filter can say", Fields, fields, group="Filters"),
+    ApiEndpoint(
         "/filters/values", "listValues", "Values of a field, attributes of an event, values of an attribute", Values,
         values,
         (
@@ -350,27 +352,27 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         ),
         "As they were stored in the last 30 days, most frequent first, from a sample.", "Filters",
     ),
-    Endpoint(
+    ApiEndpoint(
         "/filters/read", "readFilter", "Whether a text is a filter, and which", ReadFilter, read,
         (Parameter("filter", FILTER.about, most=FILTER.most, is_required=True, example=FILTER.example),),
         group="Filters",
     ),
-    Endpoint(
+    ApiEndpoint(
         "/filters/saved", "listSavedFilters", "Filters that were saved under a name: cohorts", SavedFilters,
         saved_filters, (Parameter("app", "Those of this app; without it those of all apps.", least=1),),
         group="Filters",
     ),
-    Endpoint(
+    ApiEndpoint(
         "/pipeline/ledger", "getLedger", "What came in, by partition, and what became of it", Ledger, ledger,
         (Parameter("all", f"Of all time, which reads all of it, and not of {LEDGER_DAYS} days.", "flag"),),
         group="Pipeline", of_all_apps=True,
     ),
-    Endpoint(
+    ApiEndpoint(
         "/pipeline/dead-letters", "listReasons", "What was refused, by reason", Reasons, reasons, group="Pipeline",
         of_all_apps=True,
     ),
-    Endpoint(
-        "/pipeline/dead-letters/newest", "listDeadLetters", "What was refused, one by one, newest first", Letters,
+    ApiEndpoint(
+        "/pipeline/dead-letters/newest", "listDeadLetters", "What was refused, one by one, newest first", ApiLetters,
         letters,
         (
             Parameter("reason", "Only of this reason.", least=1, most=100),

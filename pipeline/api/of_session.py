@@ -6,10 +6,10 @@ import asyncio
 
 from msgspec import Struct
 
-from pipeline.api.endpoint import Asked, Endpoint, Looked, filter_of
-from pipeline.api.of_sessions import Session
+from pipeline.api.endpoint import ApiEndpoint, ApiRequest, Looked, filter_of
+from pipeline.api.of_sessions import ApiSession
 from pipeline.api.parameters import AFTER, FILTER, Parameter, limit, path_id
-from pipeline.api.problem import Refused
+from pipeline.api.problem import RequestRefused
 from pipeline.api.shape import Count, Id, Time, shaped, time_of
 from pipeline.dashboard import story
 from pipeline.dashboard.pages.gone import why_gone
@@ -27,7 +27,7 @@ _LONGEST_REQUEST_MS = 86_400_000
 """As on the page: longer is none."""
 
 
-class WholeSession(Session, kw_only=True):
+class WholeSession(ApiSession, kw_only=True):
     """A session with all that is known of it."""
 
     resource: dict[str, str]
@@ -41,7 +41,7 @@ class WholeSession(Session, kw_only=True):
     unrestated_events: Count
 
 
-class Event(Struct, kw_only=True):
+class ApiEvent(Struct, kw_only=True):
     """An event of a session, long values of attributes cut."""
 
     event_id: str
@@ -68,7 +68,7 @@ class Timeline(Struct, kw_only=True):
     """Events of a session, in order."""
 
     session_id: Id
-    items: list[Event]
+    items: list[ApiEvent]
     next: str | None
     total: Count
     matches: list[int]
@@ -139,7 +139,7 @@ class Lanes(Struct, kw_only=True):
     lanes: list[Lane]
 
 
-async def one(asked: Asked) -> WholeSession:
+async def one(asked: ApiRequest) -> WholeSession:
     """One with all its columns, its neighbours, and how its events fit what it counts."""
     row, start_ms, end_ms, beside = await found_session(asked)
     restated, marks = await asyncio.gather(
@@ -159,7 +159,7 @@ async def one(asked: Asked) -> WholeSession:
     )  # fmt: skip
 
 
-async def found_session(asked: Asked) -> tuple[Row, int, int, Row]:
+async def found_session(asked: ApiRequest) -> tuple[Row, int, int, Row]:
     """The session that the path names, the span of its events (Unix ms, the end left out), and its neighbours. Raises
     `Refused` where it is not there (any more), or is of an app that the key may not see."""
     id, reader = asked.values["session_id"], asked.reader
@@ -167,7 +167,7 @@ async def found_session(asked: Asked) -> tuple[Row, int, int, Row]:
     if row is None:
         raise await _gone(asked, id)
     if not asked.may_see(row["app_id"]):
-        raise Refused("not-found", why_gone({}))
+        raise RequestRefused("not-found", why_gone({}))
     start_ms = int(row["started_at_ms"])
     beside = await reader.first(journey.neighbours(row["app_id"], row["device_id"], start_ms))
     assert beside is not None, "an aggregate has one row"
@@ -175,16 +175,16 @@ async def found_session(asked: Asked) -> tuple[Row, int, int, Row]:
     return row, start_ms, journey.LAST_MS if after_ms is None else int(after_ms), beside
 
 
-async def _gone(asked: Asked, id: str) -> Refused:
+async def _gone(asked: ApiRequest, id: str) -> RequestRefused:
     found = [row for row in await asked.reader.rows(finding.successors(id)) if asked.may_see(row["app_id"])]
     if found:
         told = "Late events changed this session; others have its events now."
-        return Refused("gone", told, {"successors": [row["session_id"] for row in found]})
+        return RequestRefused("gone", told, {"successors": [row["session_id"] for row in found]})
     last = await asked.reader.first(finding.as_last_told(id)) or {}
-    return Refused("not-found", why_gone(last if asked.may_see(last.get("app_id", "")) else {}))
+    return RequestRefused("not-found", why_gone(last if asked.may_see(last.get("app_id", "")) else {}))
 
 
-async def timeline(asked: Asked) -> Timeline:
+async def timeline(asked: ApiRequest) -> Timeline:
     """A page of its events."""
     row, start_ms, end_ms, _ = await found_session(asked)
     place = (row["app_id"], row["device_id"], start_ms, end_ms)
@@ -200,7 +200,7 @@ async def timeline(asked: Asked) -> Timeline:
     end = story.end_of(row, ended_ms, marks)
     items = [
         shaped(
-            Event, event,
+            ApiEvent, event,
             offset_ms=int(mark["time_ms"]) - start_ms,
             lane=story.lane(mark, named_views=named), is_fault=story.is_fault(mark),
             is_late=bool(mark["arrived_after_later"]),
@@ -229,19 +229,19 @@ async def _groups(reader: Reader, row: Row, place: tuple[str, str, int, int]) ->
     return {each["event_id"]: each["crash_group"] for each in await reader.rows(groups_of_events(*place))}
 
 
-async def event(asked: Asked) -> WholeEvent:
+async def event(asked: ApiRequest) -> WholeEvent:
     """One event of it, nothing cut."""
     row, start_ms, end_ms, _ = await found_session(asked)
     found = await asked.reader.first(
         journey.event(row["app_id"], row["device_id"], start_ms, end_ms, asked.values["event_id"])
     )
     if found is None:
-        raise Refused("not-found", "The session has no such event.")
+        raise RequestRefused("not-found", "The session has no such event.")
     bits = int(found["counters"])
     return shaped(WholeEvent, found, counts_as=[name for bit, name in enumerate(COUNTERS) if bits >> bit & 1])
 
 
-async def lanes(asked: Asked) -> Lanes:
+async def lanes(asked: ApiRequest) -> Lanes:
     """What its page draws."""
     row, start_ms, end_ms, _ = await found_session(asked)
     filter = filter_of(asked.values["filter"] or "")
@@ -284,12 +284,12 @@ _EVENTS_OF = Parameter(
     "filter", "A filter; the events that it asks for are pointed at.", most=FILTER.most,
     example="has http.client.request(http.response.status_code >= 500) then app.crash",
 )  # fmt: skip
-ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint(
+ENDPOINTS: tuple[ApiEndpoint, ...] = (
+    ApiEndpoint(
         "/sessions/{session_id}", "getSession", "One session with all that is known of it", WholeSession, one, (_ID,),
         problems=("not-found", "gone"),
     ),
-    Endpoint(
+    ApiEndpoint(
         "/sessions/{session_id}/timeline", "getSessionTimeline", "The events of a session in order", Timeline, timeline,
         (
             _ID, _EVENTS_OF,
@@ -300,11 +300,11 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         f"{journey.MAX_MARKS:,} events.",
         problems=("not-found", "gone"),
     ),
-    Endpoint(
+    ApiEndpoint(
         "/sessions/{session_id}/lanes", "getSessionLanes", "The events of a session by lanes, as its page draws them",
         Lanes, lanes, (_ID, _EVENTS_OF), problems=("not-found", "gone"),
     ),
-    Endpoint(
+    ApiEndpoint(
         "/sessions/{session_id}/event", "getEvent", "One event of a session with everything, nothing cut", WholeEvent,
         event, (_ID, Parameter("event_id", "The id of the event.", least=1, most=512, is_required=True)),
         problems=("not-found", "gone"),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from pipeline.api.endpoint import Asked, Endpoint, Looked, Range, bad_place, not_after
+from pipeline.api.endpoint import ApiEndpoint, ApiRange, ApiRequest, Looked, bad_place, not_after
 from pipeline.api.parameters import AFTER, ANY_APP, COHORT, FILTER, Parameter, limit, span
 from pipeline.api.shape import Count, Id, Time, all_shaped, shaped, time_of
 from pipeline.dashboard.address import SessionChoice
@@ -27,7 +27,7 @@ Text = str | UnsetType
 Number = Annotated[int, Meta(ge=0)] | UnsetType
 
 
-class Session(Struct, kw_only=True):
+class ApiSession(Struct, kw_only=True):
     """A session, with the columns of the view `sessions`: all of them, or those that `fields` names."""
 
     session_id: Id
@@ -78,16 +78,16 @@ class Session(Struct, kw_only=True):
     sample_rate: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
 
 
-FIELDS: tuple[str, ...] = Session.__struct_fields__
+FIELDS: tuple[str, ...] = ApiSession.__struct_fields__
 
 
 class Sessions(Struct, kw_only=True):
     """A page of sessions."""
 
-    items: list[Session]
+    items: list[ApiSession]
     next: str | None
     """Give it as `after` for the page that follows; null on the last one."""
-    range: Range
+    range: ApiRange
     filter: str
     """In its canonical form."""
 
@@ -102,10 +102,10 @@ class Bucket(Struct, kw_only=True):
     gone: Count
 
 
-class Counts(Struct, kw_only=True):
+class ApiCounts(Struct, kw_only=True):
     """How many sessions there are, whose, and how they went."""
 
-    range: Range
+    range: ApiRange
     filter: str
     bucket_ms: Count
     sessions: Count
@@ -129,7 +129,7 @@ _NOTHING: Row = {
 }
 
 
-async def sessions(asked: Asked) -> Sessions:
+async def sessions(asked: ApiRequest) -> Sessions:
     """A page of them."""
     looked, wanted = await _wanted(asked)
     order, most = Order.parse(asked.values["order"]), asked.values["limit"]
@@ -137,14 +137,14 @@ async def sessions(asked: Asked) -> Sessions:
     fields = {"session_id", *(asked.values["fields"] or FIELDS)}
     rows = [{name: row[name] for name in FIELDS if name in fields} for row in page.rows]
     return Sessions(
-        items=all_shaped(Session, rows),
+        items=all_shaped(ApiSession, rows),
         next=asked.next(looked, page.after),
         range=looked.range,
         filter=looked.text,
     )
 
 
-async def _page(asked: Asked, wanted: Wanted, order: Order, most: int) -> PageOfSessions | SortedPage:
+async def _page(asked: ApiRequest, wanted: Wanted, order: Order, most: int) -> PageOfSessions | SortedPage:
     cursor = asked.cursor()
     app, filter, place = wanted.choice.app or None, wanted.filter, cursor.place if cursor else ""
     own = (wanted.start_ms, wanted.end_ms)
@@ -163,7 +163,7 @@ async def _page(asked: Asked, wanted: Wanted, order: Order, most: int) -> PageOf
     return await asked.reader.run(read)
 
 
-async def _wanted(asked: Asked) -> tuple[Looked, Wanted]:
+async def _wanted(asked: ApiRequest) -> tuple[Looked, Wanted]:
     """The sessions that are asked for, as the page of them has it; what holds without a range as well."""
     app = asked.require_app(asked.values["app"]) if asked.values["app"] else ""
     known, own = await asyncio.gather(span_of(asked.reader, app), asked.filter(app))
@@ -183,7 +183,7 @@ async def _wanted(asked: Asked) -> tuple[Looked, Wanted]:
     return looked, Wanted(SessionChoice(app, written, start_ms, end_ms), written, known)
 
 
-async def counts(asked: Asked) -> Counts:
+async def counts(asked: ApiRequest) -> ApiCounts:
     """What stands above a list."""
     looked, wanted = await _wanted(asked)
     start_ms, end_ms = wanted.start_ms, wanted.end_ms
@@ -198,7 +198,7 @@ async def counts(asked: Asked) -> Counts:
     *buckets, whole = rows
     rated, free = int(whole["foreground_sessions"]), int(whole["crash_free_sessions"])
     return shaped(
-        Counts,
+        ApiCounts,
         {**whole, "bucket_ms": step},
         range=looked.range,
         filter=looked.text,
@@ -208,8 +208,8 @@ async def counts(asked: Asked) -> Counts:
 
 
 _SPAN = span(f"it is {DAYS} days before the newest session")
-ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint(
+ENDPOINTS: tuple[ApiEndpoint, ...] = (
+    ApiEndpoint(
         "/sessions", "listSessions", "Sessions that start in a range and pass a filter", Sessions, sessions,
         (
             ANY_APP, FILTER, COHORT, *_SPAN,
@@ -219,8 +219,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         ),
         "What a page costs does not depend on how deep it lies: it goes on behind the last session of the one before.",
     ),
-    Endpoint(
-        "/sessions/counts", "countSessions", "How many sessions there are, whose, how they went, and when", Counts,
+    ApiEndpoint(
+        "/sessions/counts", "countSessions", "How many sessions there are, whose, how they went, and when", ApiCounts,
         counts, (ANY_APP, FILTER, COHORT, *_SPAN),
     ),
 )  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from pipeline.api.endpoint import Endpoint
+from pipeline.api.endpoint import ApiEndpoint
 from pipeline.api.parameters import Parameter
 from pipeline.api.problem import KINDS, MEDIA_TYPE, Problem
 from pipeline.api.table import ENDPOINTS, GROUPS
@@ -35,7 +35,8 @@ and `until` does not. Filters are those of the dashboard. Unknown parameters are
 def document() -> dict[str, object]:
     """The whole of it, the same for every process of a version."""
     types: list[type[Struct]] = [*(each.answer for each in ENDPOINTS), Problem]
-    _, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    _, found = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    components = {name_of(name): _renamed(schema) for name, schema in found.items()}
     return {
         "openapi": "3.1.0",
         "info": {"title": "session-pipeline", "version": VERSION, "description": _ABOUT.replace("\n", " "),
@@ -57,7 +58,20 @@ def document() -> dict[str, object]:
     }  # fmt: skip
 
 
-def _operation(each: Endpoint) -> dict[str, object]:
+def name_of(type: str) -> str:
+    """How the document calls a type of the program, in which others have such names too."""
+    return type.removeprefix("Api")
+
+
+def _renamed(schema: Any) -> Any:
+    if isinstance(schema, dict):
+        return {key: _renamed(value) for key, value in schema.items()}
+    if isinstance(schema, list):
+        return [_renamed(each) for each in schema]
+    return schema.replace("/schemas/Api", "/schemas/") if isinstance(schema, str) else schema
+
+
+def _operation(each: ApiEndpoint) -> dict[str, object]:
     told = (*_ALWAYS, *each.problems)
     refused = _by_status(KINDS)
     statuses = sorted({KINDS[kind].status for kind in told})
@@ -71,7 +85,9 @@ def _operation(each: Endpoint) -> dict[str, object]:
             "200": {
                 "description": each.summary,
                 "content": {
-                    "application/json": {"schema": {"$ref": f"#/components/schemas/{each.answer.__name__}"}}
+                    "application/json": {
+                        "schema": {"$ref": f"#/components/schemas/{name_of(each.answer.__name__)}"}
+                    }
                 },
             },
             **{

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
-from pipeline.api.problem import Refused
+from pipeline.api.problem import RequestRefused
 from pipeline.dashboard.address import LONGEST_FILTER, BadAddress, SessionChoice
 from pipeline.query.finding import as_uuid
 
@@ -78,9 +78,9 @@ class Parameter:
             raise self.refused(f"has {self.least} to {self.most:,} characters")
         return text
 
-    def refused(self, why: str) -> Refused:
+    def refused(self, why: str) -> RequestRefused:
         """What is said where its value cannot be."""
-        return Refused("bad-request", f"`{self.name}` {why}.", {"parameter": self.name})
+        return RequestRefused("bad-request", f"`{self.name}` {why}.", {"parameter": self.name})
 
     def _list(self, text: str) -> tuple[str, ...]:
         items = tuple(dict.fromkeys(text.split(",")))
@@ -94,7 +94,7 @@ class Parameter:
         try:
             found = SessionChoice.of({"from": text}).start_ms
         except BadAddress as error:
-            raise Refused("bad-request", f"`{self.name}`: {error}", {"parameter": self.name}) from None
+            raise RequestRefused("bad-request", f"`{self.name}`: {error}", {"parameter": self.name}) from None
         if found is None:
             raise self.refused("is a time, and it is empty")
         return found
@@ -103,7 +103,7 @@ class Parameter:
         found = as_uuid(text)
         if found is None:
             if self.in_path:
-                raise Refused("not-found", f"“{text[:80]}” is no id: those are UUIDs.")
+                raise RequestRefused("not-found", f"“{text[:80]}” is no id: those are UUIDs.")
             raise self.refused("is a UUID")
         return found
 
@@ -111,25 +111,27 @@ class Parameter:
 def read_query(query: bytes, known: Sequence[Parameter]) -> dict[str, Any]:
     """The values of all parameters by name, defaults where there are any, None where not. Raises `Refused`."""
     if len(query) > LONGEST_QUERY:
-        raise Refused("long-address", f"At most {LONGEST_QUERY:,} bytes come after the question mark.")
+        raise RequestRefused("long-address", f"At most {LONGEST_QUERY:,} bytes come after the question mark.")
     try:
         pairs = parse_qsl(
             query.decode("ascii"), keep_blank_values=True, max_num_fields=_MOST_FIELDS, errors="strict"
         )
     except ValueError:
-        raise Refused("bad-request", "What comes after the question mark are no fields in UTF-8.") from None
+        raise RequestRefused(
+            "bad-request", "What comes after the question mark are no fields in UTF-8."
+        ) from None
     given: dict[str, str] = {}
     names = [each.name for each in known]
     for name, text in pairs:
         if name not in names:
             there = f"There are {', '.join(names)}." if names else "There is none."
-            raise Refused(
+            raise RequestRefused(
                 "bad-request", f"“{name[:40]}” is no parameter of this. {there}", {"parameter": name[:80]}
             )
         if name in given:
-            raise Refused("bad-request", f"`{name}` is there twice.", {"parameter": name})
+            raise RequestRefused("bad-request", f"`{name}` is there twice.", {"parameter": name})
         if "\0" in text:
-            raise Refused("bad-request", f"`{name}` has a NUL in it.", {"parameter": name})
+            raise RequestRefused("bad-request", f"`{name}` has a NUL in it.", {"parameter": name})
         given[name] = text
     return _read(given, known)
 

@@ -16,7 +16,7 @@ RETRY_AFTER_S = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ProblemKind:
     """What may go wrong."""
 
     status: int
@@ -25,27 +25,54 @@ class Kind:
     """When it does, and what to do about it."""
 
 
-KINDS: Mapping[str, Kind] = {
-    "bad-request": Kind(400, "Bad request", "A parameter is unknown, twice there, missing, or says what cannot be."),
-    "bad-filter": Kind(400, "The filter cannot be read", "`place` has the first character at fault, from 0, and the "
-                       "one after the last; it is not there where the whole is at fault."),
-    "too-much": Kind(400, "That takes too much", "One question may take so much memory, and so many rows. Ask for a "
-                     "shorter range."),
-    "no-key": Kind(401, "A key is needed", "Send one as `Authorization: Bearer KEY`."),
-    "not-your-app": Kind(403, "The key is not for that", "The key is for certain apps, and this is another, or of the "
-                         "pipeline as a whole."),
-    "not-found": Kind(404, "Not found", "There is no such thing, or none any more."),
-    "wrong-method": Kind(405, "Nothing is changed here", "The API takes GET, HEAD and OPTIONS."),
-    "gone": Kind(410, "The session was restated", "Late events changed the sessions of the device; `successors` have "
-                 "its events now."),
-    "body": Kind(413, "Requests have no body", "All that is asked for stands in the address."),
-    "long-address": Kind(414, "The address is too long", "At most 32,000 bytes come after the question mark."),
-    "too-fast": Kind(429, "Too many requests", "A key may ask so often, and so many questions at once. `Retry-After` "
-                     "says when to try again, in seconds."),
-    "fault": Kind(500, "A fault of the program", "Please report it: the log of the dashboard has more."),
-    "not-now": Kind(503, "No answer just now", "ClickHouse is away or busy, or the question took longer than it may. "
-                    "`Retry-After` says when to try again, in seconds."),
-}  # fmt: skip
+KINDS: Mapping[str, ProblemKind] = {
+    "bad-request": ProblemKind(
+        400, "Bad request", "A parameter is unknown, twice there, missing, or says what cannot be."
+    ),
+    "bad-filter": ProblemKind(
+        400,
+        "The filter cannot be read",
+        "`place` has the first character at fault, from 0, and the "
+        "one after the last; it is not there where the whole is at fault.",
+    ),
+    "too-much": ProblemKind(
+        400,
+        "That takes too much",
+        "One question may take so much memory, and so many rows. Ask for a shorter range.",
+    ),
+    "no-key": ProblemKind(401, "A key is needed", "Send one as `Authorization: Bearer KEY`."),
+    "not-your-app": ProblemKind(
+        403,
+        "The key is not for that",
+        "The key is for certain apps, and this is another, or of the pipeline as a whole.",
+    ),
+    "not-found": ProblemKind(404, "Not found", "There is no such thing, or none any more."),
+    "wrong-method": ProblemKind(405, "Nothing is changed here", "The API takes GET, HEAD and OPTIONS."),
+    "gone": ProblemKind(
+        410,
+        "The session was restated",
+        "Late events changed the sessions of the device; `successors` have its events now.",
+    ),
+    "body": ProblemKind(413, "Requests have no body", "All that is asked for stands in the address."),
+    "long-address": ProblemKind(
+        414, "The address is too long", "At most 32,000 bytes come after the question mark."
+    ),
+    "too-fast": ProblemKind(
+        429,
+        "Too many requests",
+        "A key may ask so often, and so many questions at once. `Retry-After` "
+        "says when to try again, in seconds.",
+    ),
+    "fault": ProblemKind(
+        500, "A fault of the program", "Please report it: the log of the dashboard has more."
+    ),
+    "not-now": ProblemKind(
+        503,
+        "No answer just now",
+        "ClickHouse is away or busy, or the question took longer than it may. "
+        "`Retry-After` says when to try again, in seconds.",
+    ),
+}
 
 
 class Problem(Struct, kw_only=True):
@@ -70,7 +97,7 @@ class Problem(Struct, kw_only=True):
 
 
 @dataclass(slots=True)
-class Refused(Exception):
+class RequestRefused(Exception):
     """A request is answered with a problem."""
 
     kind: str
@@ -81,7 +108,7 @@ class Refused(Exception):
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def response(refused: Refused) -> Response:
+def response(refused: RequestRefused) -> Response:
     """The answer to a request that is refused."""
     kind = KINDS[refused.kind]
     told = Problem(

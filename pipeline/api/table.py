@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pipeline.api import of_crashes, of_health, of_paths, of_people, of_pipeline, of_session, of_sessions
-from pipeline.api.endpoint import Endpoint
+from pipeline.api.endpoint import ApiEndpoint
 
-ENDPOINTS: tuple[Endpoint, ...] = tuple(
+ENDPOINTS: tuple[ApiEndpoint, ...] = tuple(
     sorted(
         (
             *of_pipeline.ENDPOINTS,

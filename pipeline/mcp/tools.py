@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.api.endpoint import Endpoint
+from pipeline.api.endpoint import ApiEndpoint
 from pipeline.api.parameters import Parameter
 from pipeline.api.table import ENDPOINTS
 
 _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_:-]{0,199}")
 """Part of a path that leads nowhere else."""
-_BY_NAME: Mapping[str, Endpoint] = {each.name: each for each in ENDPOINTS}
+_BY_NAME: Mapping[str, ApiEndpoint] = {each.name: each for each in ENDPOINTS}
 _SESSION_FIELDS = (
     "app_id,device_id,user_ids,status,state,started_at,duration_ms,end_reason,exit_reason,app_version,os_name,os_version,"
     "device_model,event_count,crash_count,anr_count,exception_count,network_error_count,view_count,tap_count"
@@ -49,7 +49,7 @@ class Tool:
     """Of the answer; nothing is all."""
 
     @property
-    def endpoint(self) -> Endpoint:
+    def endpoint(self) -> ApiEndpoint:
         """What it asks."""
         return _BY_NAME[self.operation]
 

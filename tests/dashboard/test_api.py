@@ -21,7 +21,8 @@ from starlette.testclient import TestClient
 
 from pipeline.api.access import AT_ONCE, Access
 from pipeline.api.app import routes
-from pipeline.api.problem import KINDS, Refused
+from pipeline.api.openapi import name_of
+from pipeline.api.problem import KINDS, RequestRefused
 from pipeline.api.table import ENDPOINTS
 from pipeline.commands.dashboard import parts
 from pipeline.commands.failure import CommandFailed
@@ -113,7 +114,7 @@ def test_each_answers_as_the_document_says(api: TestClient, known: dict[str, str
         and answer.headers["X-Content-Type-Options"] == "nosniff"
     )
     (endpoint,) = (each for each in ENDPOINTS if each.name == name)
-    of_schema(endpoint.answer.__name__).validate(answer.json())
+    of_schema(name_of(endpoint.answer.__name__)).validate(answer.json())
     for key, text in texts(answer.json()):
         if key in ("started_at", "ended_at", "time", "first_seen", "last_at", "from", "until"):
             assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", text), (key, text)
@@ -582,7 +583,7 @@ def test_each_may_ask_so_often_and_so_much_at_once() -> None:
         try:
             with access.of(Asking(host)):  # type: ignore[arg-type]
                 return ""
-        except Refused as refused:
+        except RequestRefused as refused:
             return refused.headers["Retry-After"]
 
     assert [ask("a") for _ in range(11)] == [""] * 10 + ["1"], "those of ten seconds at once"
@@ -594,7 +595,7 @@ def test_each_may_ask_so_often_and_so_much_at_once() -> None:
     held = [access.of(Asking("c")) for _ in range(AT_ONCE + 1)]  # type: ignore[arg-type]
     for each in held[:-1]:
         each.__enter__()
-    with pytest.raises(Refused) as told:
+    with pytest.raises(RequestRefused) as told:
         held[-1].__enter__()
     assert told.value.kind == "too-fast" and str(AT_ONCE) in told.value.detail
     held[0].__exit__(None, None, None)
