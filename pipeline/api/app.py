@@ -9,7 +9,7 @@ import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route, Router
+from starlette.routing import BaseRoute, Match, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pipeline.api import problem
@@ -20,7 +20,7 @@ from pipeline.api.pages import ApiPage
 from pipeline.api.parameters import read_path, read_query
 from pipeline.api.problem import RETRY_AFTER_S, RequestRefused
 from pipeline.api.table import ENDPOINTS
-from pipeline.dashboard.guard import API
+from pipeline.dashboard.guard import API, is_api
 from pipeline.dashboard.reader import NotAnswered, Reader
 from pipeline.errors import Transient
 from pipeline.query.filters.tree import FilterError
@@ -54,8 +54,7 @@ def routes(ask: Ask, access: Access) -> list[BaseRoute]:
         ],
         redirect_slashes=False,
     )
-    told = _Told(inner)
-    return [Route("/api", ApiPage().show, methods=["GET"]), Route(API, told), Mount(API, told)]
+    return [Route("/api", ApiPage().show, methods=["GET"]), _Below(_Told(inner))]
 
 
 def _answering(endpoint: ApiEndpoint, reader: Reader, access: Access) -> Handler:
@@ -85,6 +84,20 @@ def _telling(answer: Handler) -> Handler:
             return problem.response(_as_refused(error))
 
     return told
+
+
+class _Below(BaseRoute):
+    """All that is below `/api/v1`, whatever it is: a `Mount` does not take a path with a line break in it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        return (Match.FULL if scope["type"] == "http" and is_api(scope["path"]) else Match.NONE), {}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["root_path"] = API
+        await self._app(scope, receive, send)
 
 
 class _Told:

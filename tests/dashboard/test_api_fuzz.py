@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
+import httpx2
 import orjson
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, reject, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
@@ -29,9 +30,10 @@ load_all_checks()
 OF_EVERY_ANSWER = CHECKS.get_by_names(
     [
         "not_a_server_error", "status_code_conformance", "content_type_conformance", "response_headers_conformance",
-        "response_schema_conformance", "negative_data_rejection",
+        "response_schema_conformance",
     ]
 )  # fmt: skip
+REFUSAL = CHECKS.get_by_names(["negative_data_rejection"])
 SCHEMA = schemathesis.openapi.from_dict(orjson.loads(PATH.read_bytes()))
 OPERATIONS = [found.ok() for found in SCHEMA.get_all_operations()]
 
@@ -54,15 +56,21 @@ def test_answers_are_what_the_document_says(api: TestClient, mode: GenerationMod
 
     @settings(
         max_examples=EXAMPLES, phases=[Phase.generate, Phase.shrink], suppress_health_check=list(HealthCheck),
-        database=None,
+        database=None, deadline=None,
     )  # fmt: skip
     @given(st.data())
     def ask(data: st.DataObject) -> None:
         operation = data.draw(st.sampled_from(OPERATIONS))
         case = data.draw(operation.as_strategy(mode))
-        answer = api.request(**case.as_transport_kwargs(base_url=BASE))
+        try:
+            answer = api.request(**case.as_transport_kwargs(base_url=BASE))
+        except httpx2.InvalidURL:
+            reject()  # longer than any client sends
         asked.add(operation.path)
-        case.validate_response(answer, checks=OF_EVERY_ANSWER)
+        # 414 refuses as well, though Schemathesis does not count it.
+        case.validate_response(
+            answer, checks=[*OF_EVERY_ANSWER, *(REFUSAL if answer.status_code != 414 else ())]
+        )
 
     ask()
     assert len(asked) >= min(EXAMPLES, len(OPERATIONS)) // 4
