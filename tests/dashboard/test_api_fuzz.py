@@ -24,7 +24,7 @@ from pipeline.dashboard.app import application
 from tests.contract.api_document import PATH
 from tests.dashboard.stage import Stage
 
-EXAMPLES = int(os.environ.get("API_FUZZ_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("API_FUZZ_EXAMPLES", "20"))
 BASE = "http://testserver/api/v1"
 load_all_checks()
 OF_EVERY_ANSWER = CHECKS.get_by_names(

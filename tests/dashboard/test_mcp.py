@@ -9,10 +9,14 @@ from typing import Any
 
 import anyio
 import orjson
+import pytest
 from mcp import Client, StdioServerParameters
+from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
+from pipeline.commands.mcp import asking
 from pipeline.mcp.bounded import MOST_BYTES
+from pipeline.mcp.server import CannotAsk
 from pipeline.mcp.tools import TOOLS
 from tests.dashboard import hostile
 from tests.dashboard.serving import serving
@@ -99,14 +103,24 @@ def test_it_asks_over_http_with_its_key(stage: Stage, tmp_path: Path) -> None:
 
         talk({"PIPELINE_API_URL": address, "PIPELINE_API_KEY": "k" * 20}, work)
 
-        async def refused(_: Any, call: Call) -> None:
-            is_error, text = await call("apps")
-            assert is_error and "A key is needed" in text
+        async def without_a_key() -> None:
+            async with asking(f"{address}/api/v1/", {"Authorization": "Bearer wrong"}) as get:
+                assert (await get("/apps", {}))["status"] == 401
 
-        talk({"PIPELINE_API_URL": f"{address}/api/v1", "PIPELINE_API_KEY": "wrong" * 4}, refused)
+        anyio.run(without_a_key)
 
-    async def away(_: Any, call: Call) -> None:
-        is_error, text = await call("apps")
-        assert is_error and "cannot be reached" in text
+    async def away() -> None:
+        async with asking(address, {}) as get:
+            with pytest.raises(CannotAsk, match=r"cannot be reached: ConnectError"):
+                await get("/apps", {})
 
-    talk({"PIPELINE_API_URL": address}, away)
+    anyio.run(away)
+
+
+def test_another_server_is_told_apart() -> None:
+    async def ask() -> None:
+        async with asking("http://localhost", {}, PlainTextResponse("hello")) as get:
+            with pytest.raises(CannotAsk, match="is not this API"):
+                await get("/apps", {})
+
+    anyio.run(ask)
