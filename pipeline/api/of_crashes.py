@@ -273,7 +273,7 @@ async def network(asked: ApiRequest) -> Network:
     return Network(app=looked.app, range=looked.range, items=all_shaped(RequestsOf, rows))
 
 
-_SPAN = span(f"it is {DAYS} days before the newest session")
+_SPAN = span(f"{DAYS} days before the newest session")
 _TOP = Parameter("limit", "How many there are at most.", "whole", least=1, most=1_000, default=100)
 ENDPOINTS: tuple[ApiEndpoint, ...] = (
     ApiEndpoint(
@@ -302,7 +302,7 @@ ENDPOINTS: tuple[ApiEndpoint, ...] = (
     ApiEndpoint(
         "/requests", "listRequests", "Requests by endpoint: how many, how fast, how many failed", Network, network,
         (
-            APP, *span(f"it is {NETWORK_DAYS} day before the newest session"),
+            APP, *span(f"{NETWORK_DAYS} day before the newest session"),
             Parameter("order", "Most requests first, most failures, or the slowest.", "choice", tuple(NETWORK_ORDERS),
                       default="requests"),
             _TOP,

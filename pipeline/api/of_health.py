@@ -312,7 +312,7 @@ def _by_parameter(default: str | None) -> Parameter:
     )  # fmt: skip
 
 
-_SPAN = span(f"it is {DAYS} days before the newest session")
+_SPAN = span(f"{DAYS} days before the newest session")
 _TOP = Parameter(
     "top", "So many groups stand for themselves; all others are one.", "whole", least=1, most=100, default=12
 )

@@ -166,7 +166,7 @@ def _outcomes(row: Row) -> dict[str, int]:
     return {name: int(row.get(name, 0)) for name in flows.OUTCOMES}
 
 
-_WHOSE = (APP, FILTER, COHORT, *span(f"it is {DAYS} days before the newest session"))
+_WHOSE = (APP, FILTER, COHORT, *span(f"{DAYS} days before the newest session"))
 ENDPOINTS: tuple[ApiEndpoint, ...] = (
     ApiEndpoint(
         "/screens", "listScreens", "Screens: how many sessions see them, leave there, crash there, stay how long",

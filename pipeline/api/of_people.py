@@ -317,7 +317,7 @@ def _place(asked: ApiRequest) -> ListPlace | None:
 
 
 _STITCHED_ID = path_id("stitched_session_id", "The id of a stitched session.")
-_SPAN = span(f"it is {DAYS} days before the newest session")
+_SPAN = span(f"{DAYS} days before the newest session")
 _OF_STREAM = (
     Parameter("q", "A text that is looked for in events and their attributes.", least=1, most=200),
     Parameter("problems", "Only what went wrong.", "flag"),
@@ -362,6 +362,6 @@ ENDPOINTS: tuple[ApiEndpoint, ...] = (
     ApiEndpoint(
         "/user/timeline", "getUserTimeline", "What a user or a device did in the sessions that start in a range",
         ApiStream, visit_events,
-        (*_WHO, *span(f"it is {DAYS} days before the newest session of the user"), *_OF_STREAM), group="Users",
+        (*_WHO, *span(f"{DAYS} days before the newest session of the user"), *_OF_STREAM), group="Users",
     ),
 )  # fmt: skip

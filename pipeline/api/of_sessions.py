@@ -207,7 +207,7 @@ async def counts(asked: ApiRequest) -> ApiCounts:
     )
 
 
-_SPAN = span(f"it is {DAYS} days before the newest session")
+_SPAN = span(f"{DAYS} days before the newest session")
 ENDPOINTS: tuple[ApiEndpoint, ...] = (
     ApiEndpoint(
         "/sessions", "listSessions", "Sessions that start in a range and pass a filter", Sessions, sessions,

@@ -174,7 +174,7 @@ AFTER = Parameter(
 def span(default: str) -> tuple[Parameter, Parameter]:
     """From when, until when. `default` says what holds without."""
     return (
-        Parameter("from", f"The first time that counts, UTC where it names no other offset. Without it {default}.",
+        Parameter("from", f"The first time that counts, UTC where it names no other offset. Without it, {default}.",
                   "time", example="2026-01-05"),
         Parameter("until", "The time before which it ends. Without it the minute after the newest session began.",
                   "time", example="2026-01-06"),
