@@ -240,6 +240,7 @@ def sessions(
 
 app.command("dashboard")(serving.dashboard)
 app.command("receive")(serving.receive)
+app.command("mcp")(serving.mcp)
 app.command("check")(check.check)
 app.command("erase")(erase.erase)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pipeline.api_settings import ApiSettings
 from pipeline.domain.policy import Policies
 from pipeline.domain.privacy import Privacy, Samplings
 from pipeline.domain.retention import Retentions
-from pipeline.receive_settings import ReceiveSettings
 from pipeline.setting_values import (
     BOOTSTRAP,
     CLICKHOUSE_URL,
@@ -44,7 +44,7 @@ _DAYS = number(
 
 
 @dataclass(frozen=True, slots=True)
-class Settings(ReceiveSettings):
+class Settings(ApiSettings):
     """Everything that can be set. Built by `load`, passed down by the wiring."""
 
     kafka_bootstrap: str = _setting(

@@ -236,6 +236,17 @@ def _url(given: str) -> str:
     return given
 
 
+def _url_or_none(given: str) -> str:
+    parts = urlsplit(given)
+    is_one = parts.scheme in {"http", "https"} and parts.hostname and parts.username is None
+    if given and (not is_one or parts.query or parts.fragment or re.search(r"[\s\x00-\x1f\x7f]", given)):
+        raise ValueError("is not of the form https://host:port")
+    if given and parts.port == 0:  # raises ValueError unless it is a port, or none
+        raise ValueError("has an invalid port, 0 (allowed: 1 to 65535)")
+    return given
+
+
+URL_OR_NONE = Form(_url_or_none, "`https://host:port`; or none", is_text=True)
 BOOTSTRAP = Form(_bootstrap, "a list of host:port, separated by commas")
 HOSTS_OR_NONE = Form(_hosts_or_none, "a list of host:port, separated by commas; or none", is_text=True)
 NAMES = Form(_names, "names of attributes, separated by commas", is_text=True)

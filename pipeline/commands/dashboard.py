@@ -15,9 +15,12 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from pipeline import wiring
+from pipeline.api.access import Access
+from pipeline.api.app import routes
 from pipeline.clickhouse.store import StatementFailed, Store, Unreachable
 from pipeline.commands.exporting import exported
 from pipeline.commands.failure import CommandFailed
+from pipeline.commands.key_file import KeyFile
 from pipeline.commands.listening import is_loopback, listening, shown
 from pipeline.commands.progress import lags
 from pipeline.dashboard.app import Parts, application
@@ -30,6 +33,7 @@ from pipeline.kafka.errors import BrokerUnavailable
 from pipeline.query.export import Format
 from pipeline.query.session_order import Order
 from pipeline.query.sessions import Choice
+from pipeline.receive.keys import Keys
 from pipeline.settings import Settings
 
 READ_SETTINGS: Mapping[str, Any] = {
@@ -46,7 +50,9 @@ READ_SETTINGS: Mapping[str, Any] = {
 }
 WRITE_SETTINGS: Mapping[str, Any] = {"max_execution_time": READ_SETTINGS["max_execution_time"]}
 _STOP_S = 5
-_ANSWER_MS = 30_000
+_SHORTEST_KEY = 20
+"""Characters: nobody guesses one of so many, however often it is tried."""
+ANSWER_MS = 30_000
 """How long ClickHouse may be silent: longer than it may work, so that the reason arrives."""
 _CONNECTIONS = 200
 
@@ -65,7 +71,7 @@ def dashboard(settings: Settings, *, host: str, port: int, needs_login: bool) ->
             "if something in front of the dashboard asks visitors who they are"
         )
     store = wiring.store(
-        replace(settings, clickhouse_timeout_ms=min(settings.clickhouse_timeout_ms, _ANSWER_MS))
+        replace(settings, clickhouse_timeout_ms=min(settings.clickhouse_timeout_ms, ANSWER_MS))
     )
     try:
         with listening(host, port) as listener:
@@ -131,7 +137,21 @@ def parts(settings: Settings, store: Store, password: str, hosts: frozenset[str]
     return Parts(
         ask, _sign_ins(settings, password),
         write=write, export=export, password=password, lags=behind, hosts=hosts,
+        beside=routes(ask, _access(settings, password)),
     )  # fmt: skip
+
+
+def _access(settings: Settings, password: str) -> Access:
+    """Who may use the API: whoever has a key, where there are any. Raises `UnusablePath` and `CommandFailed`."""
+    file = KeyFile(Path(settings.api_keys), "PIPELINE_API_KEYS", _SHORTEST_KEY) if settings.api_keys else None
+
+    def keys() -> Keys | None:
+        if file is None:
+            return None
+        file.look()
+        return file.keys
+
+    return Access(keys, rate=settings.api_rate, is_open=not password)
 
 
 def _sign_ins(settings: Settings, password: str) -> SignIns:

@@ -12,14 +12,13 @@ from pathlib import Path
 
 from pipeline import wiring
 from pipeline.commands.failure import CommandFailed
+from pipeline.commands.key_file import KeyFile
 from pipeline.commands.listening import is_loopback, listening, shown
-from pipeline.errors import Terminal, path_of
 from pipeline.kafka.writer import KafkaWriter
 from pipeline.logs import log_for_worker
 from pipeline.receive.app import Readiness, application
 from pipeline.receive.budget import Budget
 from pipeline.receive.intake import Common
-from pipeline.receive.keys import InvalidKeys, Keys
 from pipeline.receive.metrics import ReceiveMetrics
 from pipeline.receive.origins import Origins
 from pipeline.receive.server import StoppableServer, config
@@ -29,8 +28,6 @@ _BEGIN_S = 5.0
 """How long it waits for Kafka before it lets anybody in, to be told that there is none."""
 _OTHER_FILES = 200
 """To Kafka, of the program itself, and of connections that are on their way out."""
-_LOOK_S = 5.0
-"""How often the file of keys is looked at."""
 
 log = logging.getLogger(__name__)
 
@@ -121,46 +118,3 @@ def connections_possible(wanted: int) -> int:
     if soft != resource.RLIM_INFINITY and soft < needed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
     return wanted
-
-
-class KeyFile:
-    """The keys of a file, read again when it changes."""
-
-    def __init__(self, path: Path) -> None:
-        """Reads it. Raises `UnusablePath` and `CommandFailed`."""
-        self._path = path
-        self._seen = self._mark()
-        self.keys = self._read()
-
-    async def watch(self) -> None:
-        """Until cancelled. A file that is at fault changes nothing, and is named in the log."""
-        while True:
-            await asyncio.sleep(_LOOK_S)
-            self.look()
-
-    def look(self) -> None:
-        """Read it again if it has changed."""
-        try:
-            mark = self._mark()
-            if mark == self._seen:
-                return
-            self._seen = mark
-            self.keys = self._read()
-        except Terminal as error:
-            log.error("%s; the keys from before still hold", error)
-        else:
-            log.info("the keys of %s were read again", self._path)
-
-    def _mark(self) -> tuple[int, int, int]:
-        with path_of("PIPELINE_RECEIVE_KEYS", self._path):
-            found = self._path.stat()
-        return found.st_mtime_ns, found.st_size, found.st_ino
-
-    def _read(self) -> Keys:
-        try:
-            with path_of("PIPELINE_RECEIVE_KEYS", self._path):
-                text = self._path.read_text("utf-8")
-            return Keys.read(text)
-        except (InvalidKeys, UnicodeDecodeError) as error:
-            said = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
-            raise CommandFailed(f"PIPELINE_RECEIVE_KEYS: {self._path}: {said}") from error

@@ -1,4 +1,4 @@
-"""`dashboard` and `receive` as commands: what they need is in extras, which workers do without."""
+"""`dashboard`, `receive` and `mcp` as commands: what they need is in extras, which workers do without."""
 
 from __future__ import annotations
 
@@ -47,6 +47,16 @@ def receive(
         port=settings.receive_port if port is None else port,
         needs_key=not no_keys,
     )
+
+
+def mcp() -> None:
+    """Offer tools to an assistant (Model Context Protocol) on standard input and output. schemas/API.md.
+
+    They ask the HTTP API at PIPELINE_API_URL with the key PIPELINE_API_KEY, or ClickHouse itself where no URL is set.
+    """
+    with _extra("mcp"):
+        from pipeline.commands import mcp  # noqa: PLC0415
+    mcp.mcp(wiring.settings())
 
 
 @contextmanager

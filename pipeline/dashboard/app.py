@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from pipeline.dashboard.compression import Compression
@@ -70,6 +70,8 @@ class Parts:
     """How far the workers are; None where Kafka is out of reach."""
     hosts: frozenset[str] = frozenset()
     """The names that it answers to; empty is any."""
+    beside: Sequence[BaseRoute] = ()
+    """What else is served: the API."""
 
 
 PageHandler = Callable[[Request], Awaitable[Response]]
@@ -95,7 +97,6 @@ def application(parts: Parts) -> Starlette:
         ("/logout", login.sign_out, "POST"),
         ("/healthz", _alive, "GET"),
         *_of_finding(reader),
-        ("/", _first_page, "GET"),
         ("/sessions", SessionsPage(reader).show, "GET"),
         ("/counts/sessions", CountsPage(reader).show, "GET"),
         ("/export/sessions", ExportPage(reader, parts.export).show, "GET"),
@@ -122,6 +123,7 @@ def application(parts: Parts) -> Starlette:
         routes=[
             *(Route(path, page, methods=[method]) for path, page, method in pages),
             Mount("/static", StaticFiles(directory=FOLDER / "static")),
+            *parts.beside,
         ],
         middleware=[guard, Middleware(Compression)],
         exception_handlers={HTTPException: _refused, NotAnswered: _not_answered},
@@ -136,6 +138,7 @@ def _of_finding(reader: Reader) -> list[tuple[str, PageHandler, str]]:
     """The pages of the box, of stitched sessions and users, and of the ways they take."""
     find, stitched = FindPage(reader), StitchedPages(reader)
     return [
+        ("/", _first_page, "GET"),
         ("/find", find.show, "GET"),
         ("/find/event", find.event, "GET"),
         ("/open", find.open, "GET"),

@@ -19,6 +19,8 @@ from pipeline.dashboard.seal import LIFETIME_S, STRANGER, SignIns, Visitor
 COOKIE = "session_pipeline"
 OPEN_PATHS = frozenset({"/login", "/healthz"})
 STATIC = "/static/"
+API = "/api/v1"
+"""What is below it asks for keys by itself, and changes nothing."""
 _MAX_FORM_BYTES = 64_000
 _MAX_FIELDS = 50
 
@@ -87,12 +89,14 @@ class Guard:
             return PlainTextResponse("The Host header names no host.\n", 400)
         if self._hosts and (match is None or match[1].strip("[]").lower() not in self._hosts):
             return PlainTextResponse("This dashboard does not go by that host name.\n", 421)
-        if not _is_from_here(request):
+        if not _is_from_here(request, is_safe=is_api(path)):
             return PlainTextResponse(
                 "This was sent by a page of another site, or by a browser that does not say which page it was. "
                 "Go to the dashboard and do it there.\n", 403,
             )  # fmt: skip
         if not self._needs_login or visitor.is_signed_in or path in OPEN_PATHS or path.startswith(STATIC):
+            return None
+        if is_api(path):
             return None
         if request.method != "GET" or path.endswith(".json"):
             return PlainTextResponse("Sign in first.\n", 401)
@@ -122,12 +126,17 @@ async def form_fields(request: Request) -> dict[str, str]:
         raise HTTPException(400, "This is not a form.") from error
 
 
-def _is_from_here(request: Request) -> bool:
+def is_api(path: str) -> bool:
+    """Whether the API answers there, with or without anything behind it."""
+    return path == API or path.startswith(f"{API}/")
+
+
+def _is_from_here(request: Request, *, is_safe: bool) -> bool:
     """Whether a page of ours, or nobody's, has sent this; a link may be anybody's. Browsers say so, and pages cannot
     make them say something else: a form needs nothing secret in it."""
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     is_here = site in {"same-origin", "none"}
-    if request.method in {"GET", "HEAD"}:
+    if is_safe or request.method in {"GET", "HEAD"}:
         into = (request.headers.get("sec-fetch-mode"), request.headers.get("sec-fetch-dest"))
         return site is None or is_here or into == ("navigate", "document")
     if site is not None and not is_here:

@@ -255,6 +255,14 @@ def app_ids() -> Statement:
     return Statement(f"SELECT DISTINCT app_id FROM z_apps ORDER BY app_id LIMIT {_MOST_APPS}")
 
 
+def apps_with_extent() -> Statement:
+    """The apps that ever had a session, as rows `app_id`, and of each the columns of `extent`."""
+    return Statement(
+        "SELECT app_id, toString(min(oldest)) AS oldest, toString(max(newest)) AS newest, sum(written) AS sessions"
+        f" FROM z_apps GROUP BY app_id ORDER BY app_id LIMIT {_MOST_APPS}"
+    )
+
+
 def extent(app_id: str) -> Statement:
     """When an app's `oldest` and `newest` session started, and how many rows were written of its `sessions`.
 

@@ -17,7 +17,7 @@ from pipeline.errors import Terminal
 ANY_APP = "*"
 _HASHED = "sha256:"
 _HASH = re.compile(r"[0-9a-f]{64}")
-_FEWEST_CHARS, _MOST_CHARS = 5, 512
+FEWEST_CHARS, _MOST_CHARS = 5, 512
 """Of a key. Those of Embrace, its app ids, have five."""
 _SENTRY_KEY = re.compile(r"(?:^|[\s,])sentry_key=([^\s,]+)")
 _MOST_FIELDS = 20
@@ -53,8 +53,8 @@ class Keys:
         self._grants = {self._mark(digest): (digest, grant) for digest, grant in grants.items()}
 
     @classmethod
-    def read(cls, text: str) -> Keys:
-        """The keys of a TOML document:
+    def read(cls, text: str, fewest: int = FEWEST_CHARS) -> Keys:
+        """The keys of a TOML document, of so many characters at least:
 
             [[keys]]
             key = "…"                       # or "sha256:" and the key's SHA-256 in hexadecimal digits
@@ -71,7 +71,7 @@ class Keys:
             raise InvalidKeys("it needs one or more tables [[keys]], and nothing else")
         grants: dict[str, Grant] = {}
         for number, entry in enumerate(entries, 1):
-            digest, grant = _entry(entry, f"[[keys]] number {number}")
+            digest, grant = _entry(entry, f"[[keys]] number {number}", fewest)
             if digest in grants:
                 raise InvalidKeys(f"[[keys]] number {number}: its key was there before")
             grants[digest] = grant
@@ -110,7 +110,7 @@ def key_sent(headers: Mapping[str, str], query: str) -> str:
     return fields.get("sentry_key") or fields.get("key") or ""
 
 
-def _entry(entry: Any, where: str) -> tuple[str, Grant]:
+def _entry(entry: Any, where: str, fewest: int) -> tuple[str, Grant]:
     if not isinstance(entry, dict) or set(entry) != {"key", "apps"}:
         raise InvalidKeys(f"{where}: it needs key and apps, and nothing else")
     key, apps = entry["key"], entry["apps"]
@@ -127,8 +127,8 @@ def _entry(entry: Any, where: str) -> tuple[str, Grant]:
         digest = key.removeprefix(_HASHED).lower()
         if not _HASH.fullmatch(digest):
             raise InvalidKeys(f"{where}: 64 hexadecimal digits come after {_HASHED}")
-    elif not _FEWEST_CHARS <= len(key) <= _MOST_CHARS:
-        raise InvalidKeys(f"{where}: key has {_FEWEST_CHARS} to {_MOST_CHARS} characters")
+    elif not fewest <= len(key) <= _MOST_CHARS:
+        raise InvalidKeys(f"{where}: key has {fewest} to {_MOST_CHARS} characters")
     else:
         digest = hashlib.sha256(key.encode()).hexdigest()
     return digest, Grant(frozenset() if ANY_APP in apps else frozenset(apps))

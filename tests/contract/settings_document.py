@@ -20,7 +20,7 @@ GROUPS = {
     "clickhouse": ("CLICKHOUSE_", "SINK_"),
     "workers": ("METRICS_", "DATA_", "LOG_"),
     "formats": ("OTLP_", "SENTRY_"),
-    "dashboard": ("DASHBOARD_",),
+    "dashboard": ("DASHBOARD_", "API_"),
     "receive": ("RECEIVE_",),
     "retention": ("RETENTION_", "SESSION_RETENTION_", "DEAD_LETTER"),
     "privacy": ("PRIVACY_", "SAMPLE_"),

@@ -37,9 +37,14 @@ MAY_IMPORT = {
     },
     "streaming": {"domain", "formats", "storage", "state", "roles", "kafka", "clickhouse", "topics"},
     "dashboard": {"domain", "query"},
+    # The same answers as the pages give, as JSON; keys are in the form of those of `receive`.
+    "api": {"dashboard", "domain", "query", "receive", "schema_files"},
+    # Tools are endpoints of the API, and know nothing of how it is reached.
+    "mcp": {"api"},
     "setting_values": set[str](),
     "receive_settings": {"setting_values"},
-    "setting_list": {"domain", "receive_settings", "setting_values"},
+    "api_settings": {"receive_settings", "setting_values"},
+    "setting_list": {"api_settings", "domain", "setting_values"},
     "setting_privacy": {"domain"},
     "settings": {"domain", "setting_list", "setting_privacy", "setting_values"},
     # What SDKs reach, by HTTP and as a library: both make records of raw topics, and know nothing of sessions.
@@ -48,7 +53,18 @@ MAY_IMPORT = {
     "wiring": {"formats", "state", "roles", "kafka", "clickhouse", "embedded", "settings", "topics"},
     "commands": {
         *("domain", "formats", "storage", "state", "query", "kafka", "clickhouse", "roles", "streaming"),
-        *("dashboard", "receive", "sdk", "embedded", "simulate", "settings", "wiring", "topics"),
+        *(
+            "api",
+            "mcp",
+            "dashboard",
+            "receive",
+            "sdk",
+            "embedded",
+            "simulate",
+            "settings",
+            "wiring",
+            "topics",
+        ),
         *("runtime", "logs", "__version__"),
     },
     "cli": {"commands", "formats", "logs", "wiring", "settings", "__version__"},
@@ -65,6 +81,7 @@ ONLY_IMPORTED_BY = {
     "clickhouse_connect": {"clickhouse"},
     "chdb": {"embedded"},
     "prometheus_client": {"roles", "receive"},
+    "mcp": {"mcp"},
 }
 # The life of an assignment and the order of things after a rebalance, for any transport.
 FREE_OF_FAUST = ("pipeline.streaming.assignment", "pipeline.streaming.recovery", "pipeline.cli")

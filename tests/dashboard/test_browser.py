@@ -497,6 +497,7 @@ def pages(recordings: Stage) -> dict[str, str]:
         "paths": f"/paths?{urlencode({'app': APP, 'from': '2025-01-01'})}",
         "flows": f"/paths/flows?{urlencode({'app': APP, 'from': '2025-01-01', 'flow': FLOW})}",
         "pipeline": "/pipeline",
+        "api": "/api",
         "stitched": f"/stitched/{crashed['stitched_session_id']}",
         "users": f"/users?app={APP}",
         "events-of-user": f"/timeline/events?{urlencode({'app': APP, 'user': crashed['user_id'], 'crash': 1})}",

@@ -242,6 +242,10 @@ class TestGone:
             assert leads(client, f"/sessions/{old}/marks.json").startswith(f"/sessions/{new}/marks.json")
             assert leads(client, "/find", q=old) == f"/sessions/{old}"
             assert leads(client, f"/stitched/{old}").startswith("/stitched/")
+            for path in (f"sessions/{old}", f"sessions/{old}/timeline", f"stitched-sessions/{old}"):
+                told = client.get(f"/api/v1/{path}")
+                assert told.status_code == 410 and len(told.json()["successors"]) == 1
+            assert client.get(f"/api/v1/sessions/{old}").json()["successors"] == [new]
 
     def test_nobody_can_make_a_page_say_so_of_what_is_not_true(self, client: TestClient) -> None:
         assert "was restated" not in text(listed(client, f"/sessions/{_of_late(50)}?was={WORLD[0].id}"))

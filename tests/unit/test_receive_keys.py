@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.commands.failure import CommandFailed
-from pipeline.commands.receive import KeyFile, connections_possible, receive
+from pipeline.commands.key_file import KeyFile
+from pipeline.commands.receive import connections_possible, receive
 from pipeline.errors import UnusablePath
 from pipeline.receive.keys import ANY, InvalidKeys, Keys, key_sent
 from pipeline.receive.origins import Origins

@@ -109,6 +109,12 @@ NONSENSE = [
     ("OTLP_APP_ID", "a b", "list of names"),
     ("OTLP_SESSION_DEVICES", "no", "never, browsers, always"),
     ("LOG_FORMAT", "JSON", "not one of plain, json"),
+    ("API_URL", "ftp://x", "https://host:port"),
+    ("API_URL", "https://user@host", "https://host:port"),
+    ("API_RATE", "0", "1 to 1000000"),
+    ("API_RATE", "2000000", "1 to 1000000"),
+    ("API_KEYS", " ", "is blank"),
+    ("API_KEY", "secret\n", "control character"),
     ("CONFIG", "", "names no file"),
 ]
 
@@ -138,6 +144,7 @@ def test_every_variable_refuses_nonsense() -> None:
 # Settings of any text in one line.
 ANY_TEXT = {"CONFIG", "KAFKA_CA_FILE", "DATA_DIR", "DASHBOARD_DIR", "METRICS_HOST", "DASHBOARD_PASSWORD"}
 ANY_TEXT |= {"KAFKA_USERNAME", "KAFKA_PASSWORD", "CLICKHOUSE_CLUSTER", "RECEIVE_KEYS", "RECEIVE_HOST"}
+ANY_TEXT |= {"API_KEYS", "API_KEY"}
 ANY_TEXT |= {"KAFKA_USERNAME", "KAFKA_PASSWORD", "CLICKHOUSE_CLUSTER", "OTLP_APP_ID", "SENTRY_APPS"}
 
 

@@ -27,7 +27,7 @@ EVENT_DAYS = (2, 14)
 """Up to the newest session: an event is looked for in the first days, and where it is not there, in all of them."""
 _SHORTEST_BEGINNING = 3
 """Characters: less begins too many ids."""
-_LONGEST_ID = 512
+LONGEST_ID = 512
 _SHOWN = 10
 """Of each kind."""
 _OF_SESSIONS = ("session", "stitched session", "SDK session")
@@ -53,6 +53,8 @@ class Hit:
     detail: str = ""
     session: Row | None = None
     """Of a session that is there."""
+    app: str = ""
+    """Whose it is; empty where that is not known."""
 
 
 @dataclass(slots=True)
@@ -86,7 +88,7 @@ class FindPage:
             problem = str(error)
         if filter:
             return RedirectResponse(link("/sessions", filter=filter), 303)
-        found = await self._found(text) if 0 < len(text) <= _LONGEST_ID else Findings()
+        found = await self.found(text) if 0 < len(text) <= LONGEST_ID else Findings()
         if len({hit.address for hit in found.hits}) == 1:
             return RedirectResponse(found.hits[0].address, 303)
         return render(request, "find.html", text=text, found=found, problem=problem)
@@ -97,7 +99,7 @@ class FindPage:
         An SDK's session may be several of ours: they are listed. HTTPException: 400 without an id, 404 for none.
         """
         id, app = (request.query_params.get(name, "").strip() for name in ("session_id", "app"))
-        if not 0 < len(id) <= _LONGEST_ID:
+        if not 0 < len(id) <= LONGEST_ID:
             raise HTTPException(
                 400, "Name a session: /open?session_id=…, and an app (&app=…) if several may have it."
             )
@@ -134,7 +136,8 @@ class FindPage:
             )
         return RedirectResponse(link(f"/sessions/{session['session_id']}/event", id=id), 303)
 
-    async def _found(self, text: str) -> Findings:
+    async def found(self, text: str) -> Findings:
+        """What a text is of, if it is no filter. Raises `NotAnswered`."""
         found = Findings()
         own = finding.as_uuid(text) or text
         ids, sessions, known = await asyncio.gather(
@@ -149,7 +152,7 @@ class FindPage:
             told = await self._reader.first(finding.as_last_told(own))
             if told and told["was_there"]:
                 # Its page says what became of it.
-                found.hits = [Hit("session", own, f"/sessions/{own}")]
+                found.hits = [Hit("session", own, f"/sessions/{own}", app=told["app_id"])]
         if found.hits:
             return found
         if len(text) >= _SHORTEST_BEGINNING:
@@ -166,9 +169,15 @@ class FindPage:
         rows = await self._reader.rows(finding.sessions_by_id(of_sessions)) if of_sessions else []
         there = {row["session_id"] for row in rows}
         lost = [
-            Hit("session", id, f"/sessions/{id}", "restated, or no longer kept")
-            for id in of_sessions
-            if id not in there
+            Hit(
+                "session",
+                row["id"],
+                f"/sessions/{row['id']}",
+                "restated, or no longer kept",
+                app=row["app_id"],
+            )
+            for row in ids
+            if row["kind"] == "session" and row["id"] in of_sessions and row["id"] not in there
         ]
         stitched = [row for row in ids if row["kind"] == "stitched session" and row["id"] not in of_sessions]
         others = [
@@ -177,12 +186,14 @@ class FindPage:
                 row["id"],
                 link("/open", session_id=row["id"], app=row["app_id"]),
                 row["app_id"],
+                app=row["app_id"],
             )
             for row in ids
             if row["kind"] == "SDK session"
         ]
         of_stitched = [
-            Hit("stitched session", row["id"], f"/stitched/{row['id']}", row["app_id"]) for row in stitched
+            Hit("stitched session", row["id"], f"/stitched/{row['id']}", row["app_id"], app=row["app_id"])
+            for row in stitched
         ]
         return [*map(_session_hit, rows), *lost, *others, *of_stitched, *_places(ids, {"user", "device"})]
 
@@ -194,7 +205,7 @@ class FindPage:
             Hit("exception", row["exception_type"], _of_exception(row, start_ms),
                 f"{row['subject']}, {row['app_id']}: {int(row['events']):,} on"
                 f" {count_of(int(row['devices']), 'device', 'devices')},"
-                f" last on {day(row['last_at'])}")
+                f" last on {day(row['last_at'])}", app=row["app_id"])
             for row in rows
         ]  # fmt: skip
 
@@ -212,7 +223,7 @@ class FindPage:
         return [
             Hit("event", row["event_id"],
                 link("/find/event", app=row["app_id"], device=row["device_id"], id=row["event_id"], at=row["time_ms"]),
-                f"{row['name']}, {row['app_id']}, {day(row['time'])}")
+                f"{row['name']}, {row['app_id']}, {day(row['time'])}", app=row["app_id"])
             for row in rows
         ]  # fmt: skip
 
@@ -225,7 +236,8 @@ def _exact_sessions(own: str, sessions: Sequence[Row]) -> list[Hit]:
     of_sdk = [row for row in sessions if row["client_session_id"].lower() == own.lower()]
     if of_sdk:
         return [_session_hit(row) for row in of_sdk]
-    return [Hit("stitched session", own, f"/stitched/{own}", sessions[0]["app_id"])] if sessions else []
+    app = sessions[0]["app_id"] if sessions else ""
+    return [Hit("stitched session", own, f"/stitched/{own}", app, app=app)] if sessions else []
 
 
 def _places(ids: Sequence[Row], kinds: set[str]) -> list[Hit]:
@@ -235,6 +247,7 @@ def _places(ids: Sequence[Row], kinds: set[str]) -> list[Hit]:
             row["id"],
             link("/timeline", **{"app": row["app_id"], row["kind"]: row["id"]}),
             row["app_id"],
+            app=row["app_id"],
         )
         for row in ids
         if row["kind"] in kinds
@@ -242,7 +255,8 @@ def _places(ids: Sequence[Row], kinds: set[str]) -> list[Hit]:
 
 
 def _session_hit(row: Row) -> Hit:
-    return Hit("session", row["session_id"], f"/sessions/{row['session_id']}", row["app_id"], row)
+    app = row["app_id"]
+    return Hit("session", row["session_id"], f"/sessions/{row['session_id']}", app, row, app)
 
 
 def _of_exception(row: Row, start_ms: int) -> str:

@@ -20,7 +20,7 @@ from pipeline.query.operations import (
     open_sessions,
 )
 
-_EXAMPLE = ("topic", "partition", "offset", "event_index", "detail", "key", "value", "bytes")
+EXAMPLE = ("topic", "partition", "offset", "event_index", "detail", "key", "value", "bytes")
 
 
 class PipelinePage:
@@ -34,7 +34,7 @@ class PipelinePage:
         """The page."""
         samples = self._watch.samples
         refused = [
-            {**row, "example": dict(zip(_EXAMPLE, row["example"], strict=True))}
+            {**row, "example": dict(zip(EXAMPLE, row["example"], strict=True))}
             for row in await self._reader.rows(by_reason())
         ]
         now_ms = int(time.time() * 1_000)

@@ -87,7 +87,7 @@ class EventsOfPage:
         of = StreamChoice.of(query)
         who = {"app": app, "user": user, "device": device}
         (sessions, marks), around = await asyncio.gather(
-            self._events(app, user, device, start_ms, end_ms, of.search),
+            events_of(self._reader, app, user, device, start_ms, end_ms, of.search),
             self._reader.first(units.crashes_around(app, start_ms, end_ms, user_id=user, device_id=device)),
         )
         shown = stream(marks, of, newest=True)
@@ -99,28 +99,28 @@ class EventsOfPage:
             start=field_of(start_ms), end=field_of(end_ms), around=_around(who, around, of), **values,
         )  # fmt: skip
 
-    async def _events(
-        self, app: str, user: str, device: str, start_ms: int, end_ms: int, search: str
-    ) -> tuple[list[Row], list[Mark]]:
-        """The sessions of the range, oldest first, and their events in order, as far as they are the user's."""
-        one = Test("user.id", "eq", user) if user else Test("device.id", "eq", device)
-        listed = self._reader.rows(session_list(app, one, start_ms, end_ms, None, MAX_LIMIT))
-        if user:
-            newest_first, marks = await asyncio.gather(
-                listed, self._reader.rows(units.user_marks(app, user, start_ms, end_ms, search=search))
-            )
-            return newest_first[::-1], marks
-        sessions = (await listed)[::-1]
-        if not sessions:
-            return [], []
-        neighbours = await self._reader.first(
-            journey.neighbours(app, device, int(sessions[-1]["started_at_ms"]))
+
+async def events_of(
+    reader: Reader, app: str, user: str, device: str, start_ms: int, end_ms: int, search: str
+) -> tuple[list[Row], list[Mark]]:
+    """Of a user, or else a device, the sessions that start in a range (Unix ms), oldest first, and their events in
+    order, as far as they are the user's. Raises `NotAnswered`."""
+    one = Test("user.id", "eq", user) if user else Test("device.id", "eq", device)
+    listed = reader.rows(session_list(app, one, start_ms, end_ms, None, MAX_LIMIT))
+    if user:
+        newest_first, marks = await asyncio.gather(
+            listed, reader.rows(units.user_marks(app, user, start_ms, end_ms, search=search))
         )
-        assert neighbours is not None, "an aggregate has one row"
-        after_ms = journey.LAST_MS if neighbours["after_ms"] is None else int(neighbours["after_ms"])
-        place = (app, device, int(sessions[0]["started_at_ms"]), after_ms)
-        marks = await self._reader.rows(journey.marks(*place, search=search))
-        return sessions, in_sessions(marks, sessions, device)
+        return newest_first[::-1], marks
+    sessions = (await listed)[::-1]
+    if not sessions:
+        return [], []
+    neighbours = await reader.first(journey.neighbours(app, device, int(sessions[-1]["started_at_ms"])))
+    assert neighbours is not None, "an aggregate has one row"
+    after_ms = journey.LAST_MS if neighbours["after_ms"] is None else int(neighbours["after_ms"])
+    place = (app, device, int(sessions[0]["started_at_ms"]), after_ms)
+    marks = await reader.rows(journey.marks(*place, search=search))
+    return sessions, in_sessions(marks, sessions, device)
 
 
 def _ranges(who: dict[str, str], newest_ms: int, shown_ms: int) -> list[tuple[str, str, bool]]:

@@ -1,0 +1,148 @@
+"""The API as an application, to be put under `/api/v1` of the dashboard, whose guard is around it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match, Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from pipeline.api import problem
+from pipeline.api.access import Access
+from pipeline.api.endpoint import ApiEndpoint, ApiRequest
+from pipeline.api.openapi import document
+from pipeline.api.pages import ApiPage
+from pipeline.api.parameters import read_path, read_query
+from pipeline.api.problem import RETRY_AFTER_S, RequestRefused
+from pipeline.api.table import ENDPOINTS
+from pipeline.dashboard.guard import API, is_api
+from pipeline.dashboard.reader import NotAnswered, Reader
+from pipeline.errors import Transient
+from pipeline.query.filters.tree import FilterError
+from pipeline.query.operations import Ask
+
+JSON = "application/json"
+_METHODS = ("GET", "HEAD", "OPTIONS")
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+log = logging.getLogger(__name__)
+
+
+def routes(ask: Ask, access: Access) -> list[BaseRoute]:
+    """What is put beside the pages: the API, and the page that lists it. `ask` blocks and raises `NotAnswered`.
+
+    The API has questions of its own to ClickHouse at once: however much it is asked, the pages are not held up.
+    """
+    reader = Reader(ask, at_once=3, waiting=24)
+    written = msgspec.json.encode(document())
+
+    async def described(request: Request) -> Response:
+        with access.of(request):
+            read_query(request.scope["query_string"], ())
+            return Response(written, media_type=JSON)
+
+    inner = Router(
+        [
+            *(Route(each.path, _answering(each, reader, access), methods=["GET"]) for each in ENDPOINTS),
+            Route("/openapi.json", _telling(described), methods=["GET"]),
+        ],
+        redirect_slashes=False,
+    )
+    return [Route("/api", ApiPage().show, methods=["GET"]), _Below(_Told(inner))]
+
+
+def _answering(endpoint: ApiEndpoint, reader: Reader, access: Access) -> Handler:
+    in_path, in_query = endpoint.of_path(), endpoint.of_query()
+
+    async def answer(request: Request) -> Response:
+        with access.of(request) as grant:
+            if endpoint.of_all_apps and grant.apps:
+                raise RequestRefused(
+                    "not-your-app", "This is of the pipeline as a whole, and the key is for some apps of it."
+                )
+            values = read_query(request.scope["query_string"], in_query)
+            values |= read_path(request.path_params, in_path)
+            told = await endpoint.handle(ApiRequest(reader, grant, values, request.scope["path"]))
+            return Response(msgspec.json.encode(told), media_type=JSON)
+
+    return _telling(answer)
+
+
+def _telling(answer: Handler) -> Handler:
+    """The same; what goes wrong is told as problem details, before the application around tells it as a page."""
+
+    async def told(request: Request) -> Response:
+        try:
+            return await answer(request)
+        except Exception as error:
+            return problem.response(_as_refused(error))
+
+    return told
+
+
+class _Below(BaseRoute):
+    """All that is below `/api/v1`, whatever it is: a `Mount` does not take a path with a line break in it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        return (Match.FULL if scope["type"] == "http" and is_api(scope["path"]) else Match.NONE), {}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["root_path"] = API
+        await self._app(scope, receive, send)
+
+
+class _Told:
+    """Around the API: refuses what it never takes, and tells so, as of addresses that there are none of."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            answer = _refused_by_method(Request(scope))
+            if answer is None:
+                # Endpoints tell by themselves what goes wrong: nothing has been sent if this raises.
+                await self._app(scope, receive, send)
+                return
+        except (RequestRefused, HTTPException) as error:
+            answer = problem.response(_as_refused(error))
+        await answer(scope, receive, send)
+
+
+def _refused_by_method(request: Request) -> Response | None:
+    """The answer to OPTIONS. Raises `Refused` for other methods that there are none of, and for a body."""
+    allow = {"Allow": ", ".join(_METHODS)}
+    if request.method == "OPTIONS":
+        return Response(status_code=204, headers=allow)
+    if request.method not in _METHODS:
+        raise RequestRefused(
+            "wrong-method", f"{request.method[:20]} is not possible. {allow['Allow']} are.", headers=allow
+        )
+    length = request.headers.get("content-length", "0")
+    if length != "0" or "transfer-encoding" in request.headers:
+        raise RequestRefused("body", "All that is asked for stands in the address: send no body.")
+    return None
+
+
+def _as_refused(error: Exception) -> RequestRefused:
+    if isinstance(error, RequestRefused):
+        return error
+    if isinstance(error, FilterError):
+        return RequestRefused("bad-filter", str(error), {"parameter": "filter"})
+    if isinstance(error, NotAnswered):
+        if isinstance(error, Transient):
+            return RequestRefused("not-now", str(error), headers={"Retry-After": str(RETRY_AFTER_S)})
+        return RequestRefused("too-much", str(error))
+    if isinstance(error, HTTPException) and error.status_code == 404:
+        return RequestRefused("not-found", "The API has no such address. /api lists those that there are.")
+    log.error("the API failed", exc_info=error)
+    return RequestRefused("fault", "This is a fault of the program. Its log has more.")

@@ -1,0 +1,226 @@
+"""Sessions: lists of them, how many there are, one of them, and what happened in it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from pipeline.api.endpoint import ApiEndpoint, ApiRange, ApiRequest, Looked, bad_place, not_after
+from pipeline.api.parameters import AFTER, ANY_APP, COHORT, FILTER, Parameter, limit, span
+from pipeline.api.shape import Count, Id, Time, all_shaped, shaped, time_of
+from pipeline.dashboard.address import SessionChoice
+from pipeline.dashboard.asked import DAYS, Wanted, after_newest, first_ms
+from pipeline.dashboard.asked import span as span_of
+from pipeline.dashboard.columns import ORDERS
+from pipeline.dashboard.reader import Row
+from pipeline.query.operations import Ask
+from pipeline.query.session_counts import session_counts, step_ms
+from pipeline.query.session_order import NEWEST_FIRST, Order, SortedPage, SortPlace, sorted_page
+from pipeline.query.sessions import Cursor as SessionPlace
+from pipeline.query.sessions import PageOfSessions, choose, session_page
+
+MOST_SESSIONS = 500
+
+Text = str | UnsetType
+Number = Annotated[int, Meta(ge=0)] | UnsetType
+
+
+class ApiSession(Struct, kw_only=True):
+    """A session, with the columns of the view `sessions`: all of them, or those that `fields` names."""
+
+    session_id: Id
+    app_id: Text = UNSET
+    device_id: Text = UNSET
+    status: Text = UNSET
+    state: Text = UNSET
+    start_reason: Text = UNSET
+    end_reason: Text = UNSET
+    exit_reason: Text = UNSET
+    cold_start: bool | UnsetType = UNSET
+    started_at: Time | UnsetType = UNSET
+    ended_at: Time | UnsetType = UNSET
+    duration_ms: Number = UNSET
+    is_final: bool | UnsetType = UNSET
+    client_session_id: Text = UNSET
+    stitched_session_id: Id | UnsetType = UNSET
+    stitched_index: Number = UNSET
+    user_id: Text = UNSET
+    user_ids: list[str] | UnsetType = UNSET
+    personas: list[str] | UnsetType = UNSET
+    properties: dict[str, str] | UnsetType = UNSET
+    app_version: Text = UNSET
+    app_build: Text = UNSET
+    environment: Text = UNSET
+    os_name: Text = UNSET
+    os_version: Text = UNSET
+    device_manufacturer: Text = UNSET
+    device_model: Text = UNSET
+    sdk_name: Text = UNSET
+    sdk_version: Text = UNSET
+    event_count: Number = UNSET
+    crash_count: Number = UNSET
+    anr_count: Number = UNSET
+    exception_count: Number = UNSET
+    network_count: Number = UNSET
+    network_error_count: Number = UNSET
+    tap_count: Number = UNSET
+    view_count: Number = UNSET
+    log_error_count: Number = UNSET
+    revision: Number = UNSET
+    partition: Number = UNSET
+    offset: Number = UNSET
+    first_event_id: Text = UNSET
+    last_event_at: Time | UnsetType = UNSET
+    arrived_at: Time | UnsetType = UNSET
+    is_set_aside: bool | UnsetType = UNSET
+    sample_rate: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
+
+
+FIELDS: tuple[str, ...] = ApiSession.__struct_fields__
+
+
+class Sessions(Struct, kw_only=True):
+    """A page of sessions."""
+
+    items: list[ApiSession]
+    next: str | None
+    """Give it as `after` for the page that follows; null on the last one."""
+    range: ApiRange
+    filter: str
+    """In its canonical form."""
+
+
+class Bucket(Struct, kw_only=True):
+    """Sessions that start in a part of a range."""
+
+    start: Time
+    sessions: Count
+    crashed: Count
+    hung: Count
+    gone: Count
+
+
+class ApiCounts(Struct, kw_only=True):
+    """How many sessions there are, whose, and how they went."""
+
+    range: ApiRange
+    filter: str
+    bucket_ms: Count
+    sessions: Count
+    devices: Count
+    users: Count
+    foreground_sessions: Count
+    crash_free_sessions: Count
+    crash_free_share: float | None
+    crashed: Count
+    hung: Count
+    gone: Count
+    median_duration_ms: Count | None
+    estimated_sessions: float
+    buckets: list[Bucket]
+
+
+_NOTHING: Row = {
+    **dict.fromkeys(("sessions", "devices", "users", "foreground_sessions", "crash_free_sessions"), 0),
+    **dict.fromkeys(("crashed", "hung", "gone", "estimated_sessions"), 0),
+    "median_duration_ms": None,
+}
+
+
+async def sessions(asked: ApiRequest) -> Sessions:
+    """A page of them."""
+    looked, wanted = await _wanted(asked)
+    order, most = Order.parse(asked.values["order"]), asked.values["limit"]
+    page = await _page(asked, wanted, order, most)
+    fields = {"session_id", *(asked.values["fields"] or FIELDS)}
+    rows = [{name: row[name] for name in FIELDS if name in fields} for row in page.rows]
+    return Sessions(
+        items=all_shaped(ApiSession, rows),
+        next=asked.next(looked, page.after),
+        range=looked.range,
+        filter=looked.text,
+    )
+
+
+async def _page(asked: ApiRequest, wanted: Wanted, order: Order, most: int) -> PageOfSessions | SortedPage:
+    cursor = asked.cursor()
+    app, filter, place = wanted.choice.app or None, wanted.filter, cursor.place if cursor else ""
+    own = (wanted.start_ms, wanted.end_ms)
+    try:
+        if order != NEWEST_FIRST:
+            sort_place = SortPlace.parse(place) if place else None
+            chosen = choose(app, filter, *own)
+            return await asked.reader.run(lambda ask: sorted_page(ask, chosen, order, sort_place, most))
+        after = SessionPlace.parse(place) if place else None
+    except ValueError:
+        raise bad_place() from None
+
+    def read(ask: Ask) -> PageOfSessions:
+        return session_page(ask, app, filter, *own, after, most, stored=wanted.known.sessions)
+
+    return await asked.reader.run(read)
+
+
+async def _wanted(asked: ApiRequest) -> tuple[Looked, Wanted]:
+    """The sessions that are asked for, as the page of them has it; what holds without a range as well."""
+    app = asked.require_app(asked.values["app"]) if asked.values["app"] else ""
+    known, own = await asyncio.gather(span_of(asked.reader, app), asked.filter(app))
+    filter = own if app else asked.of_seen_apps(own)
+    pinned = asked.cursor()
+    if pinned is not None:
+        start_ms, end_ms = pinned.start_ms, pinned.end_ms
+    else:
+        choice = SessionChoice(start_ms=asked.values["from"], end_ms=asked.values["until"])
+        start_ms = first_ms(choice, known.newest_ms)
+        end_ms = after_newest(known.newest_ms) if choice.end_ms is None else choice.end_ms
+        if start_ms >= end_ms and None not in (choice.start_ms, choice.end_ms):
+            raise not_after(False)
+        end_ms = max(end_ms, start_ms + 1)
+    looked = Looked(app, start_ms, end_ms, own)
+    written = Looked(app, start_ms, end_ms, filter).text
+    return looked, Wanted(SessionChoice(app, written, start_ms, end_ms), written, known)
+
+
+async def counts(asked: ApiRequest) -> ApiCounts:
+    """What stands above a list."""
+    looked, wanted = await _wanted(asked)
+    start_ms, end_ms = wanted.start_ms, wanted.end_ms
+    # Nothing can be in an empty range; the numbers are those of nothing all the same.
+    step = step_ms(start_ms, max(end_ms, start_ms + 1))
+    rows = await asked.reader.rows(
+        session_counts(wanted.choice.app or None, wanted.filter, start_ms, end_ms, step)
+    )
+    if not rows:
+        # Of no sessions there is no row.
+        rows = [_NOTHING]
+    *buckets, whole = rows
+    rated, free = int(whole["foreground_sessions"]), int(whole["crash_free_sessions"])
+    return shaped(
+        ApiCounts,
+        {**whole, "bucket_ms": step},
+        range=looked.range,
+        filter=looked.text,
+        crash_free_share=free / rated if rated else None,
+        buckets=[shaped(Bucket, row, start=time_of(int(row["bucket_ms"]))) for row in buckets],
+    )
+
+
+_SPAN = span(f"{DAYS} days before the newest session")
+ENDPOINTS: tuple[ApiEndpoint, ...] = (
+    ApiEndpoint(
+        "/sessions", "listSessions", "Sessions that start in a range and pass a filter", Sessions, sessions,
+        (
+            ANY_APP, FILTER, COHORT, *_SPAN,
+            Parameter("order", "By what, and from which end on.", "choice", tuple(ORDERS), default="-start"),
+            Parameter("fields", "Only these columns, separated by commas, and `session_id`.", "list", FIELDS),
+            limit(50, MOST_SESSIONS), AFTER,
+        ),
+        "What a page costs does not depend on how deep it lies: it goes on behind the last session of the one before.",
+    ),
+    ApiEndpoint(
+        "/sessions/counts", "countSessions", "How many sessions there are, whose, how they went, and when", ApiCounts,
+        counts, (ANY_APP, FILTER, COHORT, *_SPAN),
+    ),
+)  # fmt: skip

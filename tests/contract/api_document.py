@@ -1,0 +1,20 @@
+"""schemas/openapi.json, made of the table of endpoints. `python -m tests.contract.api_document` writes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+
+from pipeline.api.openapi import document
+
+PATH = Path(__file__).parents[2] / "schemas" / "openapi.json"
+
+
+def written() -> bytes:
+    """The document as it stands in the file."""
+    return orjson.dumps(document(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+if __name__ == "__main__":
+    PATH.write_bytes(written())

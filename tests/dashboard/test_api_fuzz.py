@@ -1,0 +1,76 @@
+"""What the document of the API allows, and what it does not, asked by Schemathesis.
+
+For longer: API_FUZZ_EXAMPLES=3000 python -m pytest -n0 tests/dashboard/test_api_fuzz.py
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import httpx2
+import orjson
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, reject, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.checks import CHECKS, load_all_checks
+from starlette.testclient import TestClient
+
+from pipeline.api.table import ENDPOINTS
+from pipeline.commands.dashboard import parts
+from pipeline.dashboard.app import application
+from tests.contract.api_document import PATH
+from tests.dashboard.stage import Stage
+
+EXAMPLES = int(os.environ.get("API_FUZZ_EXAMPLES", "20"))
+BASE = "http://testserver/api/v1"
+load_all_checks()
+OF_EVERY_ANSWER = CHECKS.get_by_names(
+    [
+        "not_a_server_error", "status_code_conformance", "content_type_conformance", "response_headers_conformance",
+        "response_schema_conformance",
+    ]
+)  # fmt: skip
+REFUSAL = CHECKS.get_by_names(["negative_data_rejection"])
+SCHEMA = schemathesis.openapi.from_dict(orjson.loads(PATH.read_bytes()))
+OPERATIONS = [found.ok() for found in SCHEMA.get_all_operations()]
+
+
+@pytest.fixture(scope="module")
+def api(stage: Stage) -> TestClient:
+    own = replace(stage.settings, api_rate=1_000_000)
+    return TestClient(application(parts(own, stage.store, "", frozenset())), base_url="http://testserver")
+
+
+def test_the_document_has_every_endpoint() -> None:
+    assert [operation.path for operation in OPERATIONS] == [each.path for each in ENDPOINTS]
+
+
+@pytest.mark.parametrize(
+    "mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["allowed", "not allowed"]
+)
+def test_answers_are_what_the_document_says(api: TestClient, mode: GenerationMode) -> None:
+    asked = set[str]()
+
+    @settings(
+        max_examples=EXAMPLES, phases=[Phase.generate, Phase.shrink], suppress_health_check=list(HealthCheck),
+        database=None, deadline=None,
+    )  # fmt: skip
+    @given(st.data())
+    def ask(data: st.DataObject) -> None:
+        operation = data.draw(st.sampled_from(OPERATIONS))
+        case = data.draw(operation.as_strategy(mode))
+        try:
+            answer = api.request(**case.as_transport_kwargs(base_url=BASE))
+        except httpx2.InvalidURL:
+            reject()  # longer than any client sends
+        asked.add(operation.path)
+        # 414 refuses as well, though Schemathesis does not count it.
+        case.validate_response(
+            answer, checks=[*OF_EVERY_ANSWER, *(REFUSAL if answer.status_code != 414 else ())]
+        )
+
+    ask()
+    assert len(asked) >= min(EXAMPLES, len(OPERATIONS)) // 4
