@@ -31,11 +31,14 @@ MAY_IMPORT = {
     "query": {"domain", "formats"},
     "kafka": {"topics"},
     "clickhouse": {"schema_files"},
+    "symbols": {"formats", "clickhouse"},
     "roles": {
         *("domain", "formats", "storage", "state", "query"),
-        *("kafka", "clickhouse", "topics", "schema_files"),
+        *("kafka", "clickhouse", "topics", "schema_files", "symbols"),
     },
-    "streaming": {"domain", "formats", "storage", "state", "roles", "kafka", "clickhouse", "topics"},
+    "streaming": {
+        *("domain", "formats", "storage", "state", "roles", "kafka", "clickhouse", "topics", "symbols"),
+    },
     "dashboard": {"domain", "query"},
     "setting_values": set[str](),
     "receive_settings": {"setting_values"},
@@ -49,7 +52,7 @@ MAY_IMPORT = {
     "commands": {
         *("domain", "formats", "storage", "state", "query", "kafka", "clickhouse", "roles", "streaming"),
         *("dashboard", "receive", "sdk", "embedded", "simulate", "settings", "wiring", "topics"),
-        *("runtime", "logs", "__version__"),
+        *("runtime", "logs", "__version__", "symbols"),
     },
     "cli": {"commands", "formats", "logs", "wiring", "settings", "__version__"},
     "__main__": {"cli"},
@@ -63,6 +66,7 @@ ONLY_IMPORTED_BY = {
     "mode": {"streaming"},
     "aiokafka": {"kafka", "streaming"},
     "clickhouse_connect": {"clickhouse"},
+    "symbolic": {"symbols"},
     "chdb": {"embedded"},
     "prometheus_client": {"roles", "receive"},
 }

@@ -102,9 +102,7 @@ class Asking:
         told = found[1].call(call.line, call.column) if found else None
         return [told._replace(function=told.function or call.function)] if told else []
 
-    def native(
-        self, call: NativeCall, *, is_own_call: bool, arch: str = "", is_return: bool = True
-    ) -> list[Call]:
+    def native(self, call: NativeCall, *, is_own_call: bool, arch: str = "") -> list[Call]:
         """The same. A system's images are asked for only where they have a name of their own to be found by."""
         name = short_text(call.image.rpartition("/")[2])
         need = self._need("native", call.id, name, short_text(arch))
@@ -113,7 +111,7 @@ class Asking:
         if need not in self._images:
             self._images[need] = self._symbols.image(self.app.id, need)
         found = self._images[need]
-        return found[1].calls(call.address, is_return=is_return) if found else []
+        return found[1].calls(call.address, is_return=call.is_return) if found else []
 
     def _need(self, kind: SymbolKind, id: str, name: str, arch: str) -> Need:
         return Need(kind, id, name, arch, short_text(self.app.version), short_text(self.app.build))

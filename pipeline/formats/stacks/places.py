@@ -40,6 +40,8 @@ class NativeCall(NamedTuple):
     """Where the line has it."""
     has_name: bool
     """Whether it names a function already."""
+    is_return: bool = True
+    """Whether a call comes back to the address, one instruction behind it."""
 
 
 PlacedCall = JvmCall | ScriptCall | NativeCall
@@ -90,12 +92,15 @@ def _native(text: str, dart_id: str) -> NativeCall | None:
     if found := _ANDROID.match(text):
         build = _BUILD_ID.search(found[3])
         has_name = _FUNCTION.search(found[3]) is not None
-        return NativeCall(int(found[1], 16), found[2], plain_id(build[1]) if build else "", has_name)
+        # Android's unwinder has taken the addresses of callers back into their calls (libunwindstack).
+        id = plain_id(build[1]) if build else ""
+        return NativeCall(int(found[1], 16), found[2], id, has_name, is_return=False)
     if found := _DART.match(text):
         return NativeCall(int(found[1], 16), "libapp.so", dart_id, has_name=False)
     if (found := _APPLE.fullmatch(text)) and found[3]:
         symbol = found[2].strip()
         # Without symbols the image stands in their place, or the address that it was loaded to.
         if symbol == found[1] or _ADDRESS.fullmatch(symbol):
-            return NativeCall(int(found[3]), found[1], "", has_name=False)
+            is_first = text.startswith("0 ")
+            return NativeCall(int(found[3]), found[1], "", has_name=False, is_return=not is_first)
     return None

@@ -122,11 +122,13 @@ def _frame_anew(
         image = images.at(address)
         base = image.start if image else _address(frame.get("binary_address"))
         name = read.image or (image.name if image else "")
-        call = NativeCall(address - base, name, image.id if image else "", bool(read.function))
+        # Dart, whose images have no end, tells where calls come back to, also of the first.
+        is_return = not is_first or (image is not None and not image.end)
+        id = image.id if image else ""
+        call = NativeCall(address - base, name, id, bool(read.function), is_return=is_return)
         if base:
             calls = asking.native(
                 call, is_own_call=is_own_call or not name, arch=image.arch if image else "",
-                is_return=not is_first,
             )  # fmt: skip
     elif owner and method and column == 0:
         calls = asking.jvm(JvmCall(owner, method, file, line), is_own_call=is_own_call)
@@ -160,10 +162,11 @@ def _call_anew(
     base = _number(call.get("object_addr")) or (image.start if image else 0)
     calls: Sequence[Call] = ()
     if base and base <= address:
-        place = NativeCall(address - base, read.image, image.id if image else "", bool(read.function))
+        place = NativeCall(
+            address - base, read.image, image.id if image else "", bool(read.function), is_return=not is_first
+        )
         calls = asking.native(
             place, is_own_call=is_own_of(asking.app.id, read), arch=image.arch if image else "",
-            is_return=not is_first,
         )  # fmt: skip
     if not calls:
         yield call
