@@ -89,7 +89,7 @@ def delete_command(
     version: Version = "",
     build: Build = "",
 ) -> None:
-    """Take out files of an app: those with these digests, or all of a version or build, and group their crashes anew."""
+    """Take out files of an app by digest, or all of a version or build, and group anew the crashes that used them."""
     delete(wiring.settings(), app, digest or (), version, build)
 
 

@@ -11,9 +11,10 @@ import orjson
 from pipeline.clickhouse.store import Store
 from pipeline.clickhouse.symbol_files import CrashSymbols
 from pipeline.clickhouse.ungrouped import COLUMNS, Ungrouped
+from pipeline.formats.stacks.asking import App
 from pipeline.formats.stacks.crash_group import ATTRIBUTES, VERSION, kind_of
 from pipeline.formats.stacks.symbolicate import READ
-from pipeline.storage.crash_rows import StoredFailure, again, app_of
+from pipeline.storage.crash_rows import StoredFailure, again
 from pipeline.symbols.shelf import Shelf, stale_needs
 
 _AT_ONCE = 1_000
@@ -72,6 +73,6 @@ def _grouped(event: list[object], shelf: Shelf | None) -> bytes:
     name, kind, attributes, resource, *told = event
     assert isinstance(attributes, dict)
     key = dict(zip(COLUMNS, told, strict=True))
-    app = app_of(str(key["app_id"]), orjson.loads(str(resource) or "{}"))
+    app = App.of(str(key["app_id"]), orjson.loads(str(resource) or "{}"))
     failure = StoredFailure(app, kind_of(str(name), str(kind)), attributes, [], key)
     return again(failure, shelf)

@@ -16,7 +16,6 @@ from pipeline.formats.stacks.asking import App, Asked
 from pipeline.formats.stacks.crash_group import CrashGroup, group_of
 from pipeline.formats.stacks.symbolicate import symbolicated, texts_of
 from pipeline.formats.stacks.symbols import Need, Symbols
-from pipeline.storage.columns import RESOURCE_FACTS
 
 if TYPE_CHECKING:
     from pipeline.formats.envelope import Envelope, NativeEvent
@@ -99,7 +98,7 @@ def failures_of(
     envelope: Envelope, failing: list[tuple[int, str, NativeEvent]]
 ) -> tuple[list[Failure], list[list[SymbolsAsked]]]:
     """The groups of events, given with place and kind, and what files each of them needs."""
-    app = app_of(envelope.app_id, orjson.loads(envelope.resource))
+    app = App.of(envelope.app_id, orjson.loads(envelope.resource))
     groups = [Failure(place, *group_of(app.id, kind, event.attributes)) for place, kind, event in failing]
     asked = [symbolicated(app, texts_of(event.attributes)).asked for _, _, event in failing]
     return groups, [[_as_row(each) for each in files] for files in asked]
@@ -112,7 +111,7 @@ def failing_events(rows: bytes) -> Iterator[StoredFailure]:
     for row in rows.split(b"\n"):
         if _MARK in row:
             line = _decode_line(row)
-            app = app_of(line.app_id, line.resource_json)
+            app = App.of(line.app_id, line.resource_json)
             for failure, files in zip(line.failures, line.failure_symbols, strict=True):
                 if files:
                     yield _stored(line, app, failure, files)
@@ -161,15 +160,6 @@ def grouped(
     does."""
     told = symbolicated(app, attributes, symbols)
     return group_of(app.id, kind, orjson.dumps(told.attributes)), told.asked
-
-
-def app_of(app_id: str, resource: Mapping[str, Any]) -> App:
-    """The app, and its version and build, that a resource tells of."""
-    version, build = (
-        next((str(resource[name]) for name in RESOURCE_FACTS[column] if resource.get(name)), "")
-        for column in ("app_version", "app_build")
-    )
-    return App(app_id, version, build)
 
 
 def _as_row(asked: Asked) -> SymbolsAsked:

@@ -57,7 +57,7 @@ def parts_of(data: bytes) -> list[bytes]:
 
 
 class PartedMapping:
-    """A `Mapping` of such parts. `part_of` reads a part; `remembered` keeps what was made of a class."""
+    """A `NameMapping` of such parts. `part_of` reads a part; `remembered` keeps what was made of a class."""
 
     def __init__(
         self,

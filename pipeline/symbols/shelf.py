@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 from pipeline.clickhouse.symbol_files import StoredFile
-from pipeline.formats.stacks.symbols import Image, Mapping, Need, Script
+from pipeline.formats.stacks.symbols import Image, NameMapping, Need, Script
 from pipeline.symbols import library
 from pipeline.symbols.library import ClassMapping, NoSymbolLibrary, ScriptMap, SymbolImage, Unreadable
 from pipeline.symbols.mapping_index import PartedMapping
@@ -105,7 +105,7 @@ class Shelf:
         file = self._find(app_id, need)
         return file.digest if file else ""
 
-    def mapping(self, app_id: str, need: Need) -> tuple[str, Mapping] | None:
+    def mapping(self, app_id: str, need: Need) -> tuple[str, NameMapping] | None:
         """A mapping by its UUID, or else of version and build."""
         if (file := self._find(app_id, need)) is None:
             return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from pipeline.formats.stacks.frames import StackFrame
@@ -11,7 +11,7 @@ from pipeline.formats.stacks.places import JvmCall, NativeCall, ScriptCall
 from pipeline.formats.stacks.symbols import (
     Call,
     Image,
-    Mapping,
+    NameMapping,
     Need,
     NoSymbols,
     Script,
@@ -22,6 +22,8 @@ from pipeline.formats.stacks.symbols import (
 
 MOST_FILES = 32
 """That one event asks for; a stack has some images at most."""
+VERSION, BUILD = "service.version", "app.build_id"
+"""In the resource of an event."""
 _NO_SOURCE = ("SourceFile", "Proguard", "Unknown Source", "")
 _SHORTENED = 2
 """Characters that a class, or a package of one, has at most where it was renamed."""
@@ -33,6 +35,12 @@ class App(NamedTuple):
     id: str
     version: str
     build: str
+
+    @classmethod
+    def of(cls, app_id: str, resource: Mapping[str, object]) -> App:
+        """The app with the version and build that the resource of an event tells of."""
+        version, build = (str(resource.get(name) or "") for name in (VERSION, BUILD))
+        return cls(app_id, version, build)
 
 
 class Asked(NamedTuple):
@@ -52,7 +60,7 @@ class Asking:
         self.app = app
         self._symbols: Symbols = symbols or NoSymbols()
         self._wanted: dict[Need, bool] = {}
-        self._mappings: dict[Need, tuple[str, Mapping] | None] = {}
+        self._mappings: dict[Need, tuple[str, NameMapping] | None] = {}
         self._images: dict[Need, tuple[str, Image] | None] = {}
         self._scripts: dict[Need, tuple[str, Script] | None] = {}
         self.mapping_id = ""

@@ -40,7 +40,7 @@ class Call(NamedTuple):
     """0 if it is not known."""
 
 
-class Mapping(Protocol):
+class NameMapping(Protocol):
     """A mapping of ProGuard or R8."""
 
     def type_name(self, name: str) -> str:
@@ -72,7 +72,7 @@ class Symbols(Protocol):
     They block, and raise `Transient` where it cannot be told just now.
     """
 
-    def mapping(self, app_id: str, need: Need) -> tuple[str, Mapping] | None:
+    def mapping(self, app_id: str, need: Need) -> tuple[str, NameMapping] | None:
         """A mapping by its UUID, or else of version and build."""
 
     def image(self, app_id: str, need: Need) -> tuple[str, Image] | None:

@@ -1,0 +1,28 @@
+"""The stack of an event on a page: in the words of the source, and what is missing for that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.dashboard.reader import Reader, Row
+from pipeline.query.crashes import ReadStack, read_stack
+from pipeline.query.operations import Ask
+from pipeline.query.symbols import Symbols, named, upload_command
+
+_MOST_MISSING = 5
+"""Files that a page names."""
+
+
+async def stack_on_page(reader: Reader, symbols: Symbols | None, app: str, event: Row) -> dict[str, Any]:
+    """`stack`, its lines, and `missing`: files that would tell more, in words and as a command.
+
+    `event` has `attributes` and `resource`; what has neither has no stack. Raises `NotAnswered`.
+    """
+
+    def work(_: Ask) -> ReadStack:
+        return read_stack(app, event.get("resource", {}), event.get("attributes", {}), symbols)
+
+    # In a thread: a file may have to be read first.
+    read = await reader.run(work)
+    missing = [(named(need), upload_command(app, need)) for need in read.missing[:_MOST_MISSING]]
+    return {"stack": read.lines, "missing": missing}
