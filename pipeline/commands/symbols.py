@@ -22,7 +22,7 @@ from pipeline.roles.regroup import regroup
 from pipeline.settings import Settings
 from pipeline.symbols import library
 from pipeline.symbols.library import NoSymbolLibrary
-from pipeline.symbols.reading import Refused, SymbolFile, read_files
+from pipeline.symbols.reading import RefusedFile, SymbolFile, read_files
 from pipeline.symbols.shelf import LIST_AGE_S, Shelf
 
 _WEEK_MS = 7 * 86_400_000
@@ -140,7 +140,7 @@ def delete(settings: Settings, app_id: str, digests: Sequence[str], version: str
 
 def _stored(
     files: SymbolFiles, settings: Settings, paths: Sequence[Path], app_id: str, version: str, build: str
-) -> list[Refused]:
+) -> list[RefusedFile]:
     there = files.listed()
     known = {file.key for file in there}
     room = settings.symbols_bytes - sum({file.digest: file.kept_bytes for file in there}.values())
@@ -148,7 +148,7 @@ def _stored(
     for found in _read(paths):
         why = _fault(found, version, build)
         if why:
-            refused.append(Refused(found.name, why))
+            refused.append(RefusedFile(found.name, why))
             continue
         assert isinstance(found, SymbolFile)
         file = _listed(found, app_id, version, build)
@@ -156,7 +156,7 @@ def _stored(
             room -= file.kept_bytes
         if room < 0:
             refused.append(
-                Refused(
+                RefusedFile(
                     found.name,
                     f"there is no room for it: PIPELINE_SYMBOLS_BYTES is {settings.symbols_bytes}. Take out what is not"
                     " needed any more (symbols delete), or raise it",
@@ -172,7 +172,7 @@ def _stored(
     return refused
 
 
-def _read(paths: Sequence[Path]) -> Iterator[SymbolFile | Refused]:
+def _read(paths: Sequence[Path]) -> Iterator[SymbolFile | RefusedFile]:
     for path in paths:
         with path_of("FILE", path):
             path.stat()
@@ -181,8 +181,8 @@ def _read(paths: Sequence[Path]) -> Iterator[SymbolFile | Refused]:
         yield from read_files(paths)
 
 
-def _fault(found: SymbolFile | Refused, version: str, build: str) -> str:
-    if isinstance(found, Refused):
+def _fault(found: SymbolFile | RefusedFile, version: str, build: str) -> str:
+    if isinstance(found, RefusedFile):
         return found.why
     if found.kind == "proguard" and not version and not build:
         return "say --version or --build: a crash tells by these which mapping it needs"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, NamedTuple, get_args
 
-from pipeline.formats.stacks.asking import App, missing
+from pipeline.formats.stacks.asking import AppBuild, missing
 from pipeline.formats.stacks.shown import StackLine, shown_stack
 from pipeline.formats.stacks.symbolicate import symbolicated
 from pipeline.formats.stacks.symbols import Need, Symbols
@@ -132,7 +132,7 @@ def read_stack(
     app_id: str, resource: Mapping[str, str], attributes: Mapping[str, str], symbols: Symbols | None
 ) -> ReadStack:
     """The stack of an event, in the words of the source as far as there are files for it. Raises as `symbols` does."""
-    told = symbolicated(App.of(app_id, resource), attributes, symbols)
+    told = symbolicated(AppBuild.of(app_id, resource), attributes, symbols)
     return ReadStack(shown_stack(app_id, told.attributes, told.raw), missing(told.asked))
 
 

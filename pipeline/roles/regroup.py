@@ -11,7 +11,7 @@ import orjson
 from pipeline.clickhouse.store import Store
 from pipeline.clickhouse.symbol_files import CrashSymbols
 from pipeline.clickhouse.ungrouped import COLUMNS, Ungrouped
-from pipeline.formats.stacks.asking import App
+from pipeline.formats.stacks.asking import AppBuild
 from pipeline.formats.stacks.crash_group import ATTRIBUTES, VERSION, kind_of
 from pipeline.formats.stacks.symbolicate import READ
 from pipeline.storage.crash_rows import StoredFailure, again
@@ -73,6 +73,6 @@ def _grouped(event: list[object], shelf: Shelf | None) -> bytes:
     name, kind, attributes, resource, *told = event
     assert isinstance(attributes, dict)
     key = dict(zip(COLUMNS, told, strict=True))
-    app = App.of(str(key["app_id"]), orjson.loads(str(resource) or "{}"))
+    app = AppBuild.of(str(key["app_id"]), orjson.loads(str(resource) or "{}"))
     failure = StoredFailure(app, kind_of(str(name), str(kind)), attributes, [], key)
     return again(failure, shelf)

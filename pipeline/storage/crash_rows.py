@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import orjson
 
-from pipeline.formats.stacks.asking import App, Asked
+from pipeline.formats.stacks.asking import AppBuild, AskedFile
 from pipeline.formats.stacks.crash_group import CrashGroup, group_of
 from pipeline.formats.stacks.symbolicate import symbolicated, texts_of
 from pipeline.formats.stacks.symbols import Need, Symbols
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pipeline.formats.envelope import Envelope, NativeEvent
 
 
-class Failure(msgspec.Struct, array_like=True, gc=False):
+class FailureRow(msgspec.Struct, array_like=True, gc=False):
     """Fields are those of FAILURES."""
 
     place: int
@@ -47,7 +47,7 @@ class SymbolsAsked(msgspec.Struct, array_like=True, gc=False):
 class StoredFailure(NamedTuple):
     """A crash, ANR or exception as it was stored."""
 
-    app: App
+    app: AppBuild
     kind: str
     attributes: dict[str, str]
     """Those that its group is made of."""
@@ -83,7 +83,7 @@ class _Line(msgspec.Struct):
     events: list[msgspec.Raw]
     stored_on: str
     retention_days: int
-    failures: list[Failure] = []
+    failures: list[FailureRow] = []
     failure_symbols: list[list[SymbolsAsked]] = []
 
 
@@ -96,10 +96,10 @@ _EVENTS_OF_AN_OFFSET = 512
 
 def failures_of(
     envelope: Envelope, failing: list[tuple[int, str, NativeEvent]]
-) -> tuple[list[Failure], list[list[SymbolsAsked]]]:
+) -> tuple[list[FailureRow], list[list[SymbolsAsked]]]:
     """The groups of events, given with place and kind, and what files each of them needs."""
-    app = App.of(envelope.app_id, orjson.loads(envelope.resource))
-    groups = [Failure(place, *group_of(app.id, kind, event.attributes)) for place, kind, event in failing]
+    app = AppBuild.of(envelope.app_id, orjson.loads(envelope.resource))
+    groups = [FailureRow(place, *group_of(app.id, kind, event.attributes)) for place, kind, event in failing]
     asked = [symbolicated(app, texts_of(event.attributes)).asked for _, _, event in failing]
     return groups, [[_as_row(each) for each in files] for files in asked]
 
@@ -111,13 +111,13 @@ def failing_events(rows: bytes) -> Iterator[StoredFailure]:
     for row in rows.split(b"\n"):
         if _MARK in row:
             line = _decode_line(row)
-            app = App.of(line.app_id, line.resource_json)
+            app = AppBuild.of(line.app_id, line.resource_json)
             for failure, files in zip(line.failures, line.failure_symbols, strict=True):
                 if files:
                     yield _stored(line, app, failure, files)
 
 
-def _stored(line: _Line, app: App, failure: Failure, files: list[SymbolsAsked]) -> StoredFailure:
+def _stored(line: _Line, app: AppBuild, failure: FailureRow, files: list[SymbolsAsked]) -> StoredFailure:
     event = _decode_event(line.events[failure.place - 1])
     place = line.offset * _EVENTS_OF_AN_OFFSET + line.event_index + failure.place - 1
     key = {
@@ -154,13 +154,13 @@ def again(failure: StoredFailure, symbols: Symbols | None) -> bytes:
 
 
 def grouped(
-    app: App, kind: str, attributes: Mapping[str, str], symbols: Symbols | None
-) -> tuple[CrashGroup, list[Asked]]:
+    app: AppBuild, kind: str, attributes: Mapping[str, str], symbols: Symbols | None
+) -> tuple[CrashGroup, list[AskedFile]]:
     """The group of an event by what the source calls its stack, and the files that this takes. Raises what `symbols`
     does."""
     told = symbolicated(app, attributes, symbols)
     return group_of(app.id, kind, orjson.dumps(told.attributes)), told.asked
 
 
-def _as_row(asked: Asked) -> SymbolsAsked:
+def _as_row(asked: AskedFile) -> SymbolsAsked:
     return SymbolsAsked(*asked.need, int(asked.is_wanted), asked.file)

@@ -19,7 +19,7 @@ from pipeline.domain.event import APPEARANCES, COUNTERS, VIEWS, AppState
 from pipeline.domain.session import End, Session, session_id_text
 from pipeline.formats.stacks.crash_group import kind_of
 from pipeline.storage.columns import EVENT_COLUMNS, SHOWN_COUNTERS
-from pipeline.storage.crash_rows import Failure, SymbolsAsked, failures_of
+from pipeline.storage.crash_rows import FailureRow, SymbolsAsked, failures_of
 from pipeline.storage.kept import EVER, Kept
 from pipeline.storage.row_texts import (
     boolean,
@@ -139,7 +139,7 @@ class _EventLine(msgspec.Struct, gc=False):
 class _FailingLine(_EventLine, gc=False):
     """Fields are ENVELOPE_COLUMNS."""
 
-    failures: list[Failure]
+    failures: list[FailureRow]
     failure_symbols: list[list[SymbolsAsked]]
 
 
@@ -151,7 +151,7 @@ MAX_LONE_KEY_BYTES = 1_000
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_events = msgspec.json.Decoder(list[list[msgspec.Raw]]).decode
-_decode_failures = msgspec.json.Decoder(list[Failure]).decode
+_decode_failures = msgspec.json.Decoder(list[FailureRow]).decode
 _decode_symbols = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _OF_AN_EVENT = _Event.__struct_fields__
 _ROW_BYTES = 3_000

@@ -59,7 +59,7 @@ class SymbolFile(NamedTuple):
     """Of the parts: two uploads of equal content are one."""
 
 
-class Refused(NamedTuple):
+class RefusedFile(NamedTuple):
     """A file that is not taken, and why."""
 
     name: str
@@ -74,7 +74,7 @@ class _Scripts:
     maps: dict[str, bytes] = field(default_factory=dict)
 
 
-def read_files(paths: Sequence[Path]) -> Iterator[SymbolFile | Refused]:
+def read_files(paths: Sequence[Path]) -> Iterator[SymbolFile | RefusedFile]:
     """What there is in files, folders (as a dSYM is one) and zip archives. Links are not followed.
 
     Raises NoSymbolLibrary, and OSError where a named file cannot be read.
@@ -87,14 +87,14 @@ def read_files(paths: Sequence[Path]) -> Iterator[SymbolFile | Refused]:
     yield from _of_scripts(pairs)
 
 
-def _of_folder(folder: Path, pairs: _Scripts) -> Iterator[SymbolFile | Refused]:
+def _of_folder(folder: Path, pairs: _Scripts) -> Iterator[SymbolFile | RefusedFile]:
     count, total = 0, 0
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() or not path.is_file():
             continue
         count, total = count + 1, total + path.stat().st_size
         if count > MOST_FILES or total > MOST_BYTES:
-            yield Refused(
+            yield RefusedFile(
                 folder.name, f"it has more than {MOST_FILES} files, or than {_told(MOST_BYTES)} in them"
             )
             return
@@ -103,10 +103,10 @@ def _of_folder(folder: Path, pairs: _Scripts) -> Iterator[SymbolFile | Refused]:
         )
 
 
-def _of_file(path: Path, name: str, pairs: _Scripts, *, is_named: bool) -> Iterator[SymbolFile | Refused]:
+def _of_file(path: Path, name: str, pairs: _Scripts, *, is_named: bool) -> Iterator[SymbolFile | RefusedFile]:
     size = path.stat().st_size
     if size > MOST_BYTES:
-        yield Refused(name, f"it has {_told(size)}, and {_told(MOST_BYTES)} are taken at most")
+        yield RefusedFile(name, f"it has {_told(size)}, and {_told(MOST_BYTES)} are taken at most")
         return
     with path.open("rb") as file:
         if file.read(4) == _ZIP:
@@ -116,7 +116,7 @@ def _of_file(path: Path, name: str, pairs: _Scripts, *, is_named: bool) -> Itera
         yield from _of_bytes(name, file.read(), pairs, is_named=is_named)
 
 
-def _of_archive(path: Path, name: str, pairs: _Scripts) -> Iterator[SymbolFile | Refused]:
+def _of_archive(path: Path, name: str, pairs: _Scripts) -> Iterator[SymbolFile | RefusedFile]:
     """Members of a zip archive, each read no further than it says that it is long."""
     total = 0
     try:
@@ -124,7 +124,7 @@ def _of_archive(path: Path, name: str, pairs: _Scripts) -> Iterator[SymbolFile |
             members = [member for member in archive.infolist() if not member.is_dir()]
             declared = sum(member.file_size for member in members)
             if len(members) > MOST_FILES or declared > MOST_BYTES:
-                yield Refused(
+                yield RefusedFile(
                     name, f"it holds {len(members)} files of {_told(declared)}; {MOST_FILES} files and"
                     f" {_told(MOST_BYTES)} are taken at most",
                 )  # fmt: skip
@@ -135,7 +135,7 @@ def _of_archive(path: Path, name: str, pairs: _Scripts) -> Iterator[SymbolFile |
                 total += len(data)
                 yield from _of_bytes(f"{name}/{member.filename}", data, pairs, is_named=False)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as error:
-        yield Refused(name, f"it is no zip archive that can be read: {error}")
+        yield RefusedFile(name, f"it is no zip archive that can be read: {error}")
 
 
 def _bounded(opened: IO[bytes], size: int) -> bytes:
@@ -145,17 +145,19 @@ def _bounded(opened: IO[bytes], size: int) -> bytes:
     return data
 
 
-def _of_bytes(name: str, data: bytes, pairs: _Scripts, *, is_named: bool) -> Iterator[SymbolFile | Refused]:
+def _of_bytes(
+    name: str, data: bytes, pairs: _Scripts, *, is_named: bool
+) -> Iterator[SymbolFile | RefusedFile]:
     label = name.replace("\\", "/")
     end = "." + label.rpartition("/")[2].rpartition(".")[2].lower()
     try:
         if not data:
             if is_named:
-                yield Refused(name, "it is empty")
+                yield RefusedFile(name, "it is empty")
         elif data.startswith(_ELF) or (data.startswith(_MACH_O) and not _is_java_class(data)):
             yield from _of_debug_file(name, label, data)
         elif data.startswith(b"BCSymbolMap"):
-            yield Refused(
+            yield RefusedFile(
                 name, "it is a BCSymbolMap, of an app built with bitcode, which the App Store has not taken since Xcode"
                 " 14: upload the dSYM that Xcode has for the build",
             )  # fmt: skip
@@ -168,7 +170,7 @@ def _of_bytes(name: str, data: bytes, pairs: _Scripts, *, is_named: bool) -> Ite
             yield _of_mapping(label, data)
     except Unreadable as error:
         if is_named or end not in _PASSED_OVER:
-            yield Refused(name, str(error))
+            yield RefusedFile(name, str(error))
 
 
 def _take(into: dict[str, bytes], label: str, data: bytes) -> None:
@@ -177,7 +179,7 @@ def _take(into: dict[str, bytes], label: str, data: bytes) -> None:
     into[label] = data
 
 
-def _of_debug_file(name: str, label: str, data: bytes) -> Iterator[SymbolFile | Refused]:
+def _of_debug_file(name: str, label: str, data: bytes) -> Iterator[SymbolFile | RefusedFile]:
     image = label.rpartition("/")[2]
     for ending in _DEBUG_ENDS:
         image = image.removesuffix(ending)
@@ -185,16 +187,16 @@ def _of_debug_file(name: str, label: str, data: bytes) -> Iterator[SymbolFile | 
     for each in debug_files(data):
         found = True
         if not each.id:
-            yield Refused(name, "it has no id: link it with --build-id")
+            yield RefusedFile(name, "it has no id: link it with --build-id")
         elif len(each.cache) > MOST_KEPT_BYTES:
             told = _told(len(each.cache))
-            yield Refused(name, f"its symbols take {told}, and {_told(MOST_KEPT_BYTES)} are kept at most")
+            yield RefusedFile(name, f"its symbols take {told}, and {_told(MOST_KEPT_BYTES)} are kept at most")
         else:
             yield _kept(
                 "native", each.id, image, _split(each.cache), len(data), code_id=each.code_id, arch=each.arch
             )
     if not found:
-        yield Refused(
+        yield RefusedFile(
             name, "it has no symbols in it: upload the one that was not stripped, or its debug file"
         )
 
@@ -207,7 +209,7 @@ def _of_mapping(label: str, data: bytes) -> SymbolFile:
     return _kept("proguard", mapping_id(data), label.rpartition("/")[2], parts_of(data), len(data))
 
 
-def _of_scripts(pairs: _Scripts) -> Iterator[SymbolFile | Refused]:
+def _of_scripts(pairs: _Scripts) -> Iterator[SymbolFile | RefusedFile]:
     left = dict(pairs.scripts)
     for label, data in pairs.maps.items():
         script = label.removesuffix(".map")
@@ -215,10 +217,10 @@ def _of_scripts(pairs: _Scripts) -> Iterator[SymbolFile | Refused]:
         try:
             yield _of_script(script, source, data)
         except Unreadable as error:
-            yield Refused(label, f"it is no source map: {error}")
+            yield RefusedFile(label, f"it is no source map: {error}")
     for label in left:
         if not pairs.maps:
-            yield Refused(
+            yield RefusedFile(
                 label, "it is a script without its source map, a file of the same name with .map behind it"
             )
 

@@ -29,7 +29,7 @@ _SCRIPT_TIMES = 4
 _ENTRY_BYTES = 500
 
 
-class Source(Protocol):
+class FileSource(Protocol):
     """Where the files are; its methods block and raise `Transient` where they cannot be had just now."""
 
     def listed(self, app_id: str = "") -> list[StoredFile]:
@@ -80,7 +80,7 @@ class Shelf:
     """
 
     def __init__(
-        self, source: Source, *, most_bytes: int = MOST_BYTES, list_age_s: float = LIST_AGE_S,
+        self, source: FileSource, *, most_bytes: int = MOST_BYTES, list_age_s: float = LIST_AGE_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._source = source

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.clickhouse.symbol_files import StoredFile
-from pipeline.symbols.reading import Refused, SymbolFile, read_files
+from pipeline.symbols.reading import RefusedFile, SymbolFile, read_files
 
 DATA = Path(__file__).parents[1] / "data" / "symbols"
 CART_UUID = "2ca506ca8d6e3dff95bc8a2a53d941a0"
@@ -56,15 +56,15 @@ def stored_file(app: str, file: SymbolFile, version: str = "", build: str = "") 
 def read(*paths: Path) -> list[SymbolFile]:
     """The files in some paths, none of which is refused."""
     found = list(read_files(paths))
-    assert not [each for each in found if isinstance(each, Refused)], found
+    assert not [each for each in found if isinstance(each, RefusedFile)], found
     return [each for each in found if isinstance(each, SymbolFile)]
 
 
 def refused(*paths: Path) -> list[str]:
     """Why each of some files is refused."""
-    found: Sequence[SymbolFile | Refused] = list(read_files(paths))
-    assert all(isinstance(each, Refused) for each in found), found
-    return [each.why for each in found if isinstance(each, Refused)]
+    found: Sequence[SymbolFile | RefusedFile] = list(read_files(paths))
+    assert all(isinstance(each, RefusedFile) for each in found), found
+    return [each.why for each in found if isinstance(each, RefusedFile)]
 
 
 def compiled(folder: Path) -> Path:

@@ -26,7 +26,7 @@ from pipeline.storage.columns import (
     SESSION_COLUMNS,
     SHOWN_COUNTERS,
 )
-from pipeline.storage.crash_rows import Failure, SymbolsAsked
+from pipeline.storage.crash_rows import FailureRow, SymbolsAsked
 from pipeline.storage.kept import Kept
 from pipeline.storage.row_texts import seconds
 from pipeline.storage.rows import dead_letter_row, deleted_row, ledger_row, session_row
@@ -180,7 +180,7 @@ class TestEventRows:
         assert set(rows._Event.__struct_fields__) == of_an_event
         assert dict(ENVELOPE_COLUMNS)["failures"] == dict(EVENT_COLUMNS)["failures"] == FAILURES
         of_a_failure = [part.split()[0] for part in FAILURES.removeprefix("Array(Tuple(").split(", ")]
-        assert list(Failure.__struct_fields__) == of_a_failure
+        assert list(FailureRow.__struct_fields__) == of_a_failure
         of_a_file = FAILURE_SYMBOLS.removeprefix("Array(Array(Tuple(").split(", ")
         assert list(SymbolsAsked.__struct_fields__) == [part.split()[0] for part in of_a_file]
         array = ", ".join(f"{name} {dict(EVENT_COLUMNS)[name]}" for name in rows._Event.__struct_fields__)

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from symbolic.proguard import ProguardMapper
 
-from pipeline.formats.stacks.asking import App, Asked, missing
+from pipeline.formats.stacks.asking import AppBuild, AskedFile, missing
 from pipeline.formats.stacks.crash_group import group_of
 from pipeline.formats.stacks.places import place_of
 from pipeline.formats.stacks.shown import StackLine, shown_stack
@@ -36,7 +36,7 @@ from tests.support.recorded import bodies, recorded_files
 from tests.support.symbols import CART_UUID, DATA, InMemory, compiled, read, refused, stored_file
 
 APP = "org.example.shop"
-NOW = App(APP, "2.0", "7")
+NOW = AppBuild(APP, "2.0", "7")
 BASE = 0x100EF8000
 """Where an image was loaded to."""
 CART_PAY, IN_CHECKOUT = 0x1498, 0x14B8
@@ -90,12 +90,12 @@ def shelf(files: InMemory) -> Shelf:
     return Shelf(files)
 
 
-def lines(shelf: Shelf | None, attributes: Mapping[str, str], app: App = NOW) -> list[StackLine]:
+def lines(shelf: Shelf | None, attributes: Mapping[str, str], app: AppBuild = NOW) -> list[StackLine]:
     told = symbolicated(app, attributes, shelf)
     return shown_stack(APP, told.attributes, told.raw)
 
 
-def asked(attributes: Mapping[str, str], shelf: Shelf | None = None, app: App = NOW) -> list[Asked]:
+def asked(attributes: Mapping[str, str], shelf: Shelf | None = None, app: AppBuild = NOW) -> list[AskedFile]:
     return symbolicated(app, attributes, shelf).asked
 
 
@@ -248,7 +248,7 @@ def test_apples_text_has_no_id_and_goes_by_the_name_of_the_image(shelf: Shelf) -
 
 def test_what_is_missing_is_told_and_nothing_else_is_changed() -> None:
     nothing = Shelf(InMemory())
-    other = App(APP, "3.0", "8")
+    other = AppBuild(APP, "3.0", "8")
     for attributes, need, words in (
         (of_stack(R8, "a.c"), Need("proguard", "", "", "", "3.0", "8"),
          "the mapping of R8 or ProGuard of version 3.0, build 8"),
@@ -289,7 +289,7 @@ def test_what_was_recorded_says_which_files_it_needs() -> None:
                 told = event.get(name) or {}
                 facts = {f"{name}.{key}": orjson.dumps(value).decode() for key, value in told.items()}
                 by = event["attribute"]
-                app = App(by["app_unique_id"], by["app_version"], by["app_build"])
+                app = AppBuild(by["app_unique_id"], by["app_version"], by["app_build"])
                 needed |= {(app.id, need.kind, need.name, need.id) for need in missing(asked(facts, app=app))}
     assert ("org.wikimedia.wikipedia", "native", "Wikipedia", "f3b44c4ef2fe326d9e516531e9c245c9") in needed
     assert (
@@ -593,7 +593,10 @@ _SHELF = Shelf(_IN_MEMORY)
 
 
 def test_version_and_build_are_those_of_rows() -> None:
-    assert App.of(APP, {RESOURCE_FACTS["app_version"][0]: "2.0", RESOURCE_FACTS["app_build"][0]: "7"}) == NOW
+    assert (
+        AppBuild.of(APP, {RESOURCE_FACTS["app_version"][0]: "2.0", RESOURCE_FACTS["app_build"][0]: "7"})
+        == NOW
+    )
     assert all(len(RESOURCE_FACTS[name]) == 1 for name in ("app_version", "app_build"))
 
 

@@ -29,7 +29,7 @@ _SHORTENED = 2
 """Characters that a class, or a package of one, has at most where it was renamed."""
 
 
-class App(NamedTuple):
+class AppBuild(NamedTuple):
     """Whose event it is."""
 
     id: str
@@ -37,13 +37,13 @@ class App(NamedTuple):
     build: str
 
     @classmethod
-    def of(cls, app_id: str, resource: Mapping[str, object]) -> App:
+    def of(cls, app_id: str, resource: Mapping[str, object]) -> AppBuild:
         """The app with the version and build that the resource of an event tells of."""
         version, build = (str(resource.get(name) or "") for name in (VERSION, BUILD))
         return cls(app_id, version, build)
 
 
-class Asked(NamedTuple):
+class AskedFile(NamedTuple):
     """A file that an event needs."""
 
     need: Need
@@ -56,7 +56,7 @@ class Asked(NamedTuple):
 class Asking:
     """Asks `symbols`, of the stack of one event. Its methods raise what that raises."""
 
-    def __init__(self, app: App, symbols: Symbols | None) -> None:
+    def __init__(self, app: AppBuild, symbols: Symbols | None) -> None:
         self.app = app
         self._symbols: Symbols = symbols or NoSymbols()
         self._wanted: dict[Need, bool] = {}
@@ -67,11 +67,11 @@ class Asking:
         """The UUID of the mapping, where the event has it."""
 
     @property
-    def asked(self) -> list[Asked]:
+    def asked(self) -> list[AskedFile]:
         """In the order in which they were asked for."""
         found = {**self._mappings, **self._images, **self._scripts}
         return [
-            Asked(need, wanted, file[0] if (file := found.get(need)) else "")
+            AskedFile(need, wanted, file[0] if (file := found.get(need)) else "")
             for need, wanted in self._wanted.items()
         ]
 
@@ -136,7 +136,7 @@ def is_own_of(app_id: str, frame: StackFrame | None) -> bool:
     return frame is not None and is_own(frame, app_id)
 
 
-def missing(asked: Iterable[Asked]) -> list[Need]:
+def missing(asked: Iterable[AskedFile]) -> list[Need]:
     """The files without which something cannot be read."""
     return [each.need for each in asked if each.is_wanted and not each.file]
 

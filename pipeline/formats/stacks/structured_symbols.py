@@ -23,7 +23,7 @@ _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 
-class Written(NamedTuple):
+class WrittenAnew(NamedTuple):
     """Some JSON as it is now."""
 
     json: str
@@ -58,7 +58,7 @@ class Images:
         return image if not image.end or address <= image.end else None
 
 
-def exceptions_anew(json: str, images_json: str, asking: Asking) -> Written | None:
+def exceptions_anew(json: str, images_json: str, asking: Asking) -> WrittenAnew | None:
     """`exceptions` of Measure; None where it is none. Raises what the files do."""
     chain, images = _list(json), Images(_images_of(_list(images_json)))
     if not chain:
@@ -79,10 +79,10 @@ def exceptions_anew(json: str, images_json: str, asking: Asking) -> Written | No
     for each in made:
         if isinstance(each, dict) and isinstance(each.get("type"), str):
             each["type"] = asking.type_name(each["type"])
-    return Written(_encode(made).decode(), raw, has_addresses)
+    return WrittenAnew(_encode(made).decode(), raw, has_addresses)
 
 
-def report_anew(json: str, asking: Asking) -> Written | None:
+def report_anew(json: str, asking: Asking) -> WrittenAnew | None:
     """A report of KSCrash; None where it tells of no thread that crashed. Raises what the files do."""
     report = _decoded(json)
     crash = report.get("crash") if isinstance(report, dict) else None
@@ -101,7 +101,7 @@ def report_anew(json: str, asking: Asking) -> Written | None:
                 for anew in _call_anew(call, images, asking, is_first=place == 0, raw=raw)
             ]
             # No more of it than is read: reports are large.
-            return Written(_encode({"crash": {"threads": [thread]}}).decode(), raw, has_addresses=True)
+            return WrittenAnew(_encode({"crash": {"threads": [thread]}}).decode(), raw, has_addresses=True)
     return None
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from pipeline.formats.stacks.asking import App, Asked, Asking, is_own_of
+from pipeline.formats.stacks.asking import AppBuild, AskedFile, Asking, is_own_of
 from pipeline.formats.stacks.crash_group import text_of
 from pipeline.formats.stacks.frames import CAUSE, MAX_LINE_CHARS, MAX_LINES, read_frame, read_head
 from pipeline.formats.stacks.places import JvmCall, NativeCall, PlacedCall, ScriptCall, dart_id_of, place_of
@@ -54,7 +54,7 @@ class Symbolicated(NamedTuple):
 
     attributes: dict[str, str]
     """Those of the event; what had a name of the source to it is written anew."""
-    asked: list[Asked]
+    asked: list[AskedFile]
     """The files that the stack needs."""
     raw: dict[str, str]
     """By each line that was written anew, of the text or as it is shown, how it came."""
@@ -62,7 +62,9 @@ class Symbolicated(NamedTuple):
     """Whether anything is."""
 
 
-def symbolicated(app: App, attributes: Mapping[str, str], symbols: Symbols | None = None) -> Symbolicated:
+def symbolicated(
+    app: AppBuild, attributes: Mapping[str, str], symbols: Symbols | None = None
+) -> Symbolicated:
     """Write the stack of an event anew. `attributes` are texts as ClickHouse has them, nested ones as JSON.
 
     Never raises because of what it reads; raises what `symbols` does. Without symbols the files are told that it needs.
