@@ -18,6 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from symbolic.proguard import ProguardMapper
 
+from pipeline.formats.sentry.items import event_fact
+from pipeline.formats.sentry.sender import SentrySdk
 from pipeline.formats.stacks.asking import AppBuild, AskedFile, missing
 from pipeline.formats.stacks.crash_group import group_of
 from pipeline.formats.stacks.places import place_of
@@ -237,6 +239,33 @@ def test_a_dsym_tells_what_measure_and_embrace_send_as_addresses(shelf: Shelf) -
         assert (group.title, group.culprit) == ("SIGSEGV", "first_item (cart.c)")
         assert (file.need.id, file.need.arch, bool(file.file)) == (CART_UUID, "arm64", True)
     assert len({grouped(NOW, "crash", each, shelf)[0].id for each in (measure(), kscrash())}) == 1
+
+
+def test_sentrys_frames_and_images_are_read_by_the_same_files(shelf: Shelf) -> None:
+    sdk = SentrySdk._make([""] * len(SentrySdk._fields))
+    frames: list[dict[str, object]] = [
+        {"instruction_addr": "0x10"},
+        {"instruction_addr": hex(BASE + IN_CHECKOUT), "package": "/x/Cart.app/Cart"},
+        {"instruction_addr": hex(BASE + CART_PAY), "package": "/x/Cart.app/Cart"},
+    ]
+    image = {
+        "type": "macho", "debug_id": "2CA506CA-8D6E-3DFF-95BC-8A2A53D941A0", "image_addr": hex(BASE),
+        "image_size": 0x4000, "code_file": "/x/Cart.app/Cart",
+    }  # fmt: skip
+    thrown = {"type": "SIGSEGV", "stacktrace": {"frames": frames}}
+    event = {"exception": {"values": [thrown]}, "debug_meta": {"images": [image, None, {"type": "macho"}]}}
+    attributes = event_fact(event, sdk).attributes
+    assert [line.text for line in lines(shelf, attributes)] == [
+        "\tat first_item (cart.c:2)", "\tat cart_pay (cart.c:4)", "\tat checkout (cart.c:11)", "0x10 ()",
+    ]  # fmt: skip
+    frames = [{"module": "a.a", "function": "a", "filename": "SourceFile", "lineno": 1}]
+    (mapping,) = read(DATA / "mapping.txt")
+    thrown = {"type": "a.c", "stacktrace": {"frames": frames}}
+    images = {"images": [{"type": "proguard", "uuid": mapping.id}]}
+    attributes = event_fact({"exception": {"values": [thrown]}, "debug_meta": images}, sdk).attributes
+    # The UUID finds it, whatever the release is called.
+    (line,) = lines(shelf, attributes, AppBuild(APP, "another", ""))
+    assert line.text == "org.example.shop.Cart.pay (Cart.kt:12)"
 
 
 def test_apples_text_has_no_id_and_goes_by_the_name_of_the_image(shelf: Shelf) -> None:
