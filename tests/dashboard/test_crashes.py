@@ -9,10 +9,15 @@ from urllib.parse import quote, urlencode
 import pytest
 from starlette.testclient import TestClient
 
+from pipeline.clickhouse.symbol_files import SymbolFiles
+from pipeline.commands.dashboard import parts
+from pipeline.dashboard.app import application
 from pipeline.dashboard.paths import Step, tree
+from pipeline.symbols import reading
 from tests.dashboard import hostile
 from tests.dashboard.markup import Page
 from tests.dashboard.stage import Stage
+from tests.support.symbols import stored_file
 
 LED = re.compile(r'<a href="(/sessions\?[^"]*)">([\d,]+)(?: sessions?)?</a>')
 CELL = re.compile(
@@ -140,3 +145,39 @@ def test_paths_as_a_tree() -> None:
     assert len(many.before) == 6 and many.others == 4
     assert tree([(str(n), ["a" if n else "b"]) for n in range(100)]).others == 1
     assert tree([]) == Step([], [], 0.0)
+
+
+def test_a_stack_is_in_the_words_of_the_source_or_says_what_is_missing(
+    client: TestClient, stage: Stage
+) -> None:
+    (row,) = stage.query(
+        "SELECT app_id, crash_group, device_id, event_id, needed.app_version AS version, needed.app_build AS build"
+        " FROM z_crash_rows FINAL ARRAY JOIN symbols AS needed WHERE needed.kind = 'proguard' AND needed.is_wanted = 1"
+        " AND kind = 'anr' ORDER BY app_id, event_id LIMIT 1"
+    )
+    app, version, build = row["app_id"], row["version"], row["build"]
+    whole = {"app": app, "from": "2020-01-01T00:00", "to": "2030-01-01T00:00"}
+    address = f"/crashes/{row['crash_group']}?{urlencode(whole)}"
+    text = client.get(address).text
+    assert f"the mapping of R8 or ProGuard of version {version}, build {build}" in text
+    assert f"symbols upload --app {app} --version {version} --build {build} mapping.txt" in text
+    (raw, *_) = re.findall(r'<li class="own">at ([\w.$]+)\.(\w+)\(SourceFile', text)
+    assert raw
+    hostile_name = "org.example.Cart<b>"
+    (file,) = [
+        reading._of_mapping(
+            "mapping.txt", f"{hostile_name} -> {raw[0]}:\n    void pay() -> {raw[1]}\n".encode()
+        )
+    ]
+    files, stored = SymbolFiles(stage.store), stored_file(app, file, version, build)
+    files.add(stored, file.parts, now_ms=1)
+    try:
+        with TestClient(application(parts(stage.settings, stage.store, "", frozenset()))) as other:
+            text = other.get(address).text
+            (event,) = re.findall(r'href="(/sessions/[^"]*/event[^"]*)"', text)
+            for page in (text, other.get(unescape(event)).text):
+                assert 'class="own" title="at ' + ".".join(raw) in page
+                assert "org.example.Cart&lt;b&gt;.pay" in page and "As it came" in page
+                assert "the mapping of R8" not in page and hostile_name not in page
+    finally:
+        files.delete([stored], now_ms=2)

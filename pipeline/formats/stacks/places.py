@@ -6,8 +6,10 @@ Of a line that says no such thing there is nothing; `frames.read_frame` reads it
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
+from pipeline.formats.stacks.names import KEPT
 from pipeline.formats.stacks.symbols import plain_id
 
 
@@ -54,12 +56,11 @@ _URL = (
     r"(?P<url>[^\s()@]+?\.(?:js|mjs|cjs|bundle|jsbundle|hbc)(?:[?#][^\s()]*?)?)"
     r":(?P<line>\d{1,9}):(?P<column>\d{1,9})"
 )
-_SCRIPTS = (
-    re.compile(rf"at (?:async )?(?P<function>[^(]*?) ?\((?:address at )?{_URL}\)"),
-    re.compile(rf"at (?:async )?(?P<function>){_URL}"),
-    re.compile(rf"(?P<function>[^@]*)@{_URL}"),
-    re.compile(rf"(?P<function>[^()]*?) ?\({_URL}\)"),
-)
+_IS_SCRIPT = re.compile(r"\.(?:js|mjs|cjs|bundle|jsbundle|hbc)[:?#]")
+_V8 = re.compile(rf"at (?:async )?(?P<function>[^(]*?) ?\((?:address at )?{_URL}\)")
+_V8_WITHOUT_NAME = re.compile(rf"at (?:async )?(?P<function>){_URL}")
+_FIREFOX = re.compile(rf"(?P<function>[^@]*)@{_URL}")
+_WRITTEN_DOWN = re.compile(rf"(?P<function>[^()]*?) ?\({_URL}\)")
 _ANDROID = re.compile(r"(?:native: )?#\d+\s+pc\s+(?:0x)?([0-9a-fA-F]{1,16})\s+(\S+)(.*)")
 _BUILD_ID = re.compile(r"\(BuildId:? ?([0-9a-fA-F]+)\)")
 _FUNCTION = re.compile(r"\((?!BuildId|offset)[^()]")
@@ -69,23 +70,37 @@ _DART_ID = re.compile(r"build_id: '([0-9a-fA-F]+)'")
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 
 
+@lru_cache(KEPT)
 def place_of(line: str, dart_id: str = "") -> PlacedCall | None:
     """What a line tells of where a call is. `dart_id` is that of Dart's code, from the trace's head."""
     text = line.strip()
-    if found := _JVM.fullmatch(text):
-        number = int(found["line"] or 0)
-        return JvmCall(found["owner"], found["method"], found["file"], max(number, 0))
-    for pattern in _SCRIPTS:
-        if found := pattern.fullmatch(text):
-            function = "" if found["function"] in ("?", "anonymous", "<anonymous>") else found["function"]
-            return ScriptCall(function.strip(), found["url"], int(found["line"]), int(found["column"]))
-    return _native(text, dart_id)
+    if text[:1].isdigit() or text.startswith(("#", "native: #")):
+        return _native(text, dart_id)
+    if _IS_SCRIPT.search(text):
+        return _script(text)
+    found = _JVM.fullmatch(text) if text.endswith(")") else None
+    return (
+        JvmCall(found["owner"], found["method"], found["file"], max(int(found["line"] or 0), 0))
+        if found
+        else None
+    )
 
 
 def dart_id_of(text: str) -> str:
     """The id that Dart writes above the addresses of a trace; empty without one."""
     found = _DART_ID.search(text, 0, 2_000)
     return plain_id(found[1]) if found else ""
+
+
+def _script(text: str) -> ScriptCall | None:
+    if text.startswith("at "):
+        found = (_V8 if text.endswith(")") else _V8_WITHOUT_NAME).fullmatch(text)
+    else:
+        found = (_WRITTEN_DOWN if text.endswith(")") else _FIREFOX).fullmatch(text)
+    if found is None:
+        return None
+    function = "" if found["function"] in ("?", "anonymous", "<anonymous>") else found["function"].strip()
+    return ScriptCall(function, found["url"], int(found["line"]), int(found["column"]))
 
 
 def _native(text: str, dart_id: str) -> NativeCall | None:

@@ -7,6 +7,7 @@ made of what the source says, and whether a call is the app's own is told by its
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -14,6 +15,7 @@ import msgspec
 from pipeline.formats.stacks.asking import AppBuild, AskedFile, Asking, is_own_of
 from pipeline.formats.stacks.crash_group import text_of
 from pipeline.formats.stacks.frames import CAUSE, MAX_LINE_CHARS, MAX_LINES, read_frame, read_head
+from pipeline.formats.stacks.names import KEPT
 from pipeline.formats.stacks.places import JvmCall, NativeCall, PlacedCall, ScriptCall, dart_id_of, place_of
 from pipeline.formats.stacks.structured_symbols import exceptions_anew, report_anew
 from pipeline.formats.stacks.symbols import Call, Symbols, plain_id
@@ -103,17 +105,24 @@ def _lines_anew(text: str, asking: Asking) -> list[tuple[str, str]]:
         place = place_of(line, dart_id)
         calls = _calls(asking, line, place) if place else []
         found += [(_written(line, place, call), line) for call in calls] or [(line, line)]
+    if not asking.has_found:
+        return found
     # The mapping is known by now.
     return [(_head_anew(told, asking) if told == came else told, came) for told, came in found]
 
 
 def _calls(asking: Asking, line: str, place: PlacedCall) -> Sequence[Call]:
-    is_own_call = is_own_of(asking.app.id, read_frame(line))
+    is_own_call = _is_own_line(asking.app.id, line)
     if isinstance(place, JvmCall):
         return asking.jvm(place, is_own_call=is_own_call)
     if isinstance(place, ScriptCall):
         return asking.script(place, is_own_call=is_own_call)
     return asking.native(place, is_own_call=is_own_call or place.image == "libapp.so")
+
+
+@lru_cache(KEPT)
+def _is_own_line(app_id: str, line: str) -> bool:
+    return is_own_of(app_id, read_frame(line))
 
 
 def _written(line: str, place: PlacedCall | None, call: Call) -> str:
