@@ -106,15 +106,16 @@ def failures_of(
 
 def failing_events(rows: bytes) -> Iterator[StoredFailure]:
     """Of rows of `z_envelope_feed` the failures whose stacks need any file. Costs next to nothing where none does."""
-    if _MARK not in rows:
-        return
-    for row in rows.split(b"\n"):
-        if _MARK in row:
-            line = _decode_line(row)
-            app = AppBuild.of(line.app_id, line.resource_json)
-            for failure, files in zip(line.failures, line.failure_symbols, strict=True):
-                if files:
-                    yield _stored(line, app, failure, files)
+    end = 0
+    while (at := rows.find(_MARK, end)) >= 0:
+        # A block has megabytes: it is not cut into all of its lines.
+        start, end = rows.rfind(b"\n", 0, at) + 1, rows.find(b"\n", at)
+        end = len(rows) if end < 0 else end
+        line = _decode_line(rows[start:end])
+        app = AppBuild.of(line.app_id, line.resource_json)
+        for failure, files in zip(line.failures, line.failure_symbols, strict=True):
+            if files:
+                yield _stored(line, app, failure, files)
 
 
 def _stored(line: _Line, app: AppBuild, failure: FailureRow, files: list[SymbolsAsked]) -> StoredFailure:
