@@ -18,7 +18,7 @@ _GROUPED = (
     " WHERE is_deleted = 0 AND is_asked = 1 AND startsWith(crash_group, {version:String})"
     # Another file is there now than the one that its group was made by.
     " AND NOT arrayExists(s -> has({stale:Array(String)}, arrayStringConcat([app_id, s.kind, s.id, s.name, s.arch,"
-    " s.app_version, s.app_build, s.file], '\n')), symbols)"
+    " s.app_version, s.app_build, s.file], char(31))), symbols)"
 )
 _OF_A_DAY = "app_id = {app:String} AND toDate32(raw_time) = {day:Date32}"
 
@@ -51,7 +51,7 @@ class Ungrouped:
         self._parameters = {
             "version": "never" if all else version,
             "attributes": list(attributes),
-            "stale": ["\n".join(each) for each in stale],
+            "stale": ["\x1f".join(each) for each in stale],
         }
 
     def days(self) -> list[Day]:
