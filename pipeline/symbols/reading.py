@@ -7,8 +7,10 @@ source map the sources are left out. Names of files are labels here: nothing is 
 
 from __future__ import annotations
 
+import lzma
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -36,6 +38,8 @@ _MACH_O = tuple(
     bytes.fromhex(magic) for magic in ("feedface", "feedfacf", "cefaedfe", "cffaedfe", "cafebabe", "cafebabf")
 )
 _JAVA_CLASS_VERSION = 43
+_PACKED = (zlib.error, lzma.LZMAError)
+"""What is wrong with the bytes of a member of an archive."""
 _ZIP = b"PK\x03\x04"
 _SCRIPT_ENDS = (".js", ".mjs", ".cjs", ".bundle", ".jsbundle", ".hbc")
 _PASSED_OVER = (".plist", ".yml", ".yaml", ".json", ".txt", ".html", ".css", ".svg", ".png")
@@ -134,7 +138,7 @@ def _of_archive(path: Path, name: str, pairs: _Scripts) -> Iterator[SymbolFile |
                     data = _bounded(opened, member.file_size)
                 total += len(data)
                 yield from _of_bytes(f"{name}/{member.filename}", data, pairs, is_named=False)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError, *_PACKED) as error:
         yield RefusedFile(name, f"it is no zip archive that can be read: {error}")
 
 
@@ -233,7 +237,11 @@ def _of_script(script: str, source: bytes, data: bytes) -> SymbolFile:
         raise Unreadable(str(error)) from error
     if not isinstance(told, dict) or not (told.get("mappings") or told.get("sections")):
         raise Unreadable("it has no `mappings`")
-    for part in (told, *(each.get("map") for each in told.get("sections") or () if isinstance(each, dict))):
+    sections = told.get("sections")
+    maps = (
+        [each.get("map") for each in sections if isinstance(each, dict)] if isinstance(sections, list) else []
+    )
+    for part in (told, *maps):
         if isinstance(part, dict):
             part.pop("sourcesContent", None)
     kept = orjson.dumps(told)

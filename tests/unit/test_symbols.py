@@ -432,13 +432,17 @@ def broken(folder: Path) -> Iterator[tuple[Path, str]]:
     yield written(folder, "stripped.so", b"\x7fELF\x02\x01\x01" + bytes(57)), ""
     yield written(folder, "cart.bcsymbolmap", b"BCSymbolMap Version: 2.0\n_main\n"), "bitcode"
     yield written(folder, "alone.js", b"var a=1"), "without its source map"
-    for number, text in enumerate(
-        (b"{}", b"{", b'{"mappings":"!!!!","sources":["a"],"version":3}', b'{"mappings":5}')
-    ):
+    maps = (
+        *(b"{}", b"{", b'{"mappings":"!!!!","sources":["a"],"version":3}', b'{"mappings":5}'),
+        *(b'{"mappings":5,"sections":5}', b'{"sections":[{"map":5}]}'),
+    )
+    for number, text in enumerate(maps):
         yield written(folder, f"bad{number}.js.map", text), "no source map"
-    with zipfile.ZipFile(folder / "short.zip", "w") as archive:
+    with zipfile.ZipFile(folder / "whole.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a", MAPPING * 50)
-    yield written(folder, "cut.zip", (folder / "short.zip").read_bytes()[:200]), "no zip archive"
+    whole = (folder / "whole.zip").read_bytes()
+    yield written(folder, "cut.zip", whole[:200]), "no zip archive"
+    yield written(folder, "spoilt.zip", whole[:60] + bytes(30) + whole[90:]), "no zip archive"
 
 
 def test_files_that_are_none_are_refused_with_a_reason(tmp_path: Path) -> None:
