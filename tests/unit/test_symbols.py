@@ -434,7 +434,7 @@ def broken(folder: Path) -> Iterator[tuple[Path, str]]:
     yield written(folder, "alone.js", b"var a=1"), "without its source map"
     maps = (
         *(b"{}", b"{", b'{"mappings":"!!!!","sources":["a"],"version":3}', b'{"mappings":5}'),
-        *(b'{"mappings":5,"sections":5}', b'{"sections":[{"map":5}]}'),
+        *(b'{"mappings":"AAAA","sections":5}', b'{"sections":[{"map":5}]}'),
     )
     for number, text in enumerate(maps):
         yield written(folder, f"bad{number}.js.map", text), "no source map"
