@@ -38,7 +38,7 @@ class World:
     def __init__(self, store: Store, url: str) -> None:
         self.store = store
         self.settings: Settings = load({"PIPELINE_CLICKHOUSE_URL": url})
-        self._offset = 0
+        self._offset = self._blocks = 0
 
     def crash(
         self, id: str, *, app: str = APP, version: str = "2.0", build: str = "7", **attributes: str
@@ -64,7 +64,8 @@ class World:
 
     def put(self, *rows: bytes, symbolicating: Symbolicating | None = None) -> None:
         """Store rows as the sink does."""
-        block, token = b"\n".join(rows), f"t{self._offset}"
+        self._blocks += 1
+        block, token = b"\n".join(rows), f"t{self._blocks}"
         self.store.insert("z_envelope_feed", block, token=token)
         if symbolicating:
             asyncio.run(symbolicating.stored(block, token=token))
@@ -77,6 +78,9 @@ class World:
 
     def ask(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
         return [orjson.loads(line) for line in self.store.query(sql, parameters).splitlines()]
+
+    def count(self, table: str) -> int:
+        return int(self.ask(f"SELECT count() AS n FROM {table}")[0]["n"])
 
     def groups(self) -> dict[str, tuple[str, str]]:
         """Group and culprit of each event."""
@@ -124,14 +128,13 @@ def test_an_upload_groups_the_crashes_of_its_build_anew_and_no_others(
     before = world.groups()
     assert len({before[id] for id in ("seven", "eight", "other", "alone")}) == 1
     assert world.missing() == [("proguard", "", "2.0", 2), ("proguard", "", "3.0", 1)]
-    count = "SELECT count() AS n FROM z_crash_rows"
-    rows = int(world.ask(count)[0]["n"])
+    rows = world.count("z_crash_rows")
     world.upload(DATA / "mapping.txt", version="2.0", build="7")
     after = world.groups()
     assert after["seven"] == after["alone"] == after["debug"] and after["seven"][1] == CULPRIT
     assert {id for id in after if after[id] != before[id]} == {"seven", "alone"}
     # Of what the debug build wrote the file may tell more, and told the same.
-    assert int(world.ask(count)[0]["n"]) == rows + 3
+    assert world.count("z_crash_rows") == rows + 3
     assert world.missing() == [("proguard", "", "3.0", 1)] and world.missing(OTHER) == [
         ("proguard", "", "2.0", 1)
     ]
@@ -140,7 +143,7 @@ def test_an_upload_groups_the_crashes_of_its_build_anew_and_no_others(
     world.upload(DATA / "mapping.txt", version="2.0", build="7")
     said = capsys.readouterr().out
     assert "is there" in said and said.endswith("0 stored crashes, ANRs and exceptions are grouped anew\n")
-    assert world.ask("SELECT count() AS n FROM symbol_files") == [{"n": 1}]
+    assert world.count("symbol_files") == 1
     # Everything anew, as `regroup` does, comes to the same; so does what `migrate` does.
     shelf = Shelf(SymbolFiles(world.store))
     assert regroup(world.store, "all", all=True, shelf=shelf) == 5 and world.groups() == after
@@ -150,7 +153,7 @@ def test_an_upload_groups_the_crashes_of_its_build_anew_and_no_others(
         commands.delete(world.settings, OTHER, [files[0].digest], "", "")
     commands.delete(world.settings, APP, [files[0].digest[:8]], "", "")
     assert world.groups() == before and world.missing()[0] == ("proguard", "", "2.0", 2)
-    assert world.ask("SELECT count() AS n FROM z_symbol_part_rows") == [{"n": 0}]
+    assert world.count("z_symbol_part_rows") == 0
 
 
 def test_what_comes_after_the_upload_is_grouped_as_it_comes(world: World) -> None:
