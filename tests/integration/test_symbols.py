@@ -128,16 +128,14 @@ def test_an_upload_groups_the_crashes_of_its_build_anew_and_no_others(
     before = world.groups()
     assert len({before[id] for id in ("seven", "eight", "other", "alone")}) == 1
     assert world.missing() == [("proguard", "", "2.0", 2), ("proguard", "", "3.0", 1)]
-    rows = world.count("z_crash_rows")
     world.upload(DATA / "mapping.txt", version="2.0", build="7")
     after = world.groups()
     assert after["seven"] == after["alone"] == after["debug"] and after["seven"][1] == CULPRIT
     assert {id for id in after if after[id] != before[id]} == {"seven", "alone"}
-    # Of what the debug build wrote the file may tell more, and told the same.
-    assert world.count("z_crash_rows") == rows + 3
     assert world.missing() == [("proguard", "", "3.0", 1)] and world.missing(OTHER) == [
         ("proguard", "", "2.0", 1)
     ]
+    # Of what the debug build wrote the file might have told more.
     assert "3 stored crashes, ANRs and exceptions are grouped anew" in capsys.readouterr().out
     # The same again is there already, and groups nothing.
     world.upload(DATA / "mapping.txt", version="2.0", build="7")
