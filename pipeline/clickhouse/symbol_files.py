@@ -135,7 +135,7 @@ class SymbolFiles:
 
     def _put(self, file: StoredFile, *, now_ms: int, is_deleted: int) -> None:
         row = {name: getattr(file, name) for name in _COLUMNS}
-        row |= {"uploaded_at": f"{now_ms / 1_000:.3f}", "version": now_ms, "is_deleted": is_deleted}
+        row |= {"uploaded_at": now_ms / 1_000, "version": now_ms, "is_deleted": is_deleted}
         token = f"symbols-{file.digest}-{is_deleted}-{now_ms}"
         self._store.insert("z_symbol_file_rows", orjson.dumps(row), token=token)
 

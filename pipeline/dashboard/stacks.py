@@ -14,7 +14,8 @@ _MOST_MISSING = 5
 
 
 async def stack_on_page(reader: Reader, symbols: Symbols | None, app: str, event: Row) -> dict[str, Any]:
-    """`stack`, its lines, and `missing`: files that would tell more, in words and as a command.
+    """`stack`, its lines; `came`, those that say how it came, where that is another way; and `missing`, files that would
+    tell more, in words and as a command.
 
     `event` has `attributes` and `resource`; what has neither has no stack. Raises `NotAnswered`.
     """
@@ -25,4 +26,11 @@ async def stack_on_page(reader: Reader, symbols: Symbols | None, app: str, event
     # In a thread: a file may have to be read first.
     read = await reader.run(work)
     missing = [(named(need), upload_command(app, need)) for need in read.missing[:_MOST_MISSING]]
-    return {"stack": read.lines, "missing": missing}
+    # Calls that were inlined into one stand for the same line.
+    came = [
+        line
+        for before, line in zip((None, *read.lines), read.lines, strict=False)
+        if before is None or not line.raw or line.raw != before.raw
+    ]
+    is_anew = any(line.raw for line in read.lines)
+    return {"stack": read.lines, "came": came if is_anew else [], "missing": missing}

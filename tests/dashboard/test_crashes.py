@@ -176,7 +176,7 @@ def test_a_stack_is_in_the_words_of_the_source(client: TestClient, stage: Stage)
     assert isinstance(file, reading.SymbolFile)
     # Of all versions: nobody says of which the latest event is.
     files, stored = SymbolFiles(stage.store), stored_file(row["app_id"], file)
-    files.add(stored, file.parts, now_ms=1)
+    files.add(stored, file.parts, now_ms=1_767_600_000_000)
     try:
         with TestClient(application(parts(stage.settings, stage.store, "", frozenset()))) as other:
             text = other.get(row["address"]).text
@@ -186,4 +186,4 @@ def test_a_stack_is_in_the_words_of_the_source(client: TestClient, stage: Stage)
                 assert "org.example.Cart&lt;b&gt;.pay" in page and "As it came" in page
                 assert "Cart<b>" not in page
     finally:
-        files.delete([stored], now_ms=2)
+        files.delete([stored], now_ms=1_767_600_000_001)
