@@ -14,8 +14,8 @@ _MOST_MISSING = 5
 
 
 async def stack_on_page(reader: Reader, symbols: Symbols | None, app: str, event: Row) -> dict[str, Any]:
-    """`stack`, its lines; `came`, those that say how it came, where that is another way; and `missing`, files that would
-    tell more, in words and as a command.
+    """`stack`, its lines; `came`, those that say how it came, where that is another way; and `missing`, files that
+    would tell more, in words and as a command.
 
     `event` has `attributes` and `resource`; what has neither has no stack. Raises `NotAnswered`.
     """
