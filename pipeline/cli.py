@@ -39,6 +39,7 @@ from pipeline.commands import (
     regroup,
     retention,
     serving,
+    symbols,
     traffic,
     validate,
 )
@@ -80,6 +81,7 @@ app = typer.Typer(
 )
 dead_letters_app = typer.Typer(help="What was refused, and why.", no_args_is_help=True)
 app.add_typer(dead_letters_app, name="dead-letters")
+app.add_typer(symbols.app, name="symbols")
 app.command("retention")(retention.command)
 app.command("regroup")(regroup.command)
 

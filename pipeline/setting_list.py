@@ -245,6 +245,18 @@ class Settings(ApiSettings):
         "Bytes that ClickHouse may use for one query of the dashboard; up to four run at once. Lower it where "
         "ClickHouse has less memory.",
     )
+    symbols_bytes: int = _setting(
+        20_000_000_000,
+        number(
+            1_000_000,
+            10**13,
+            "no file of symbols has so little",
+            "that is more than all files of a company",
+            unit="bytes",
+        ),
+        "Bytes that files of symbols may take in ClickHouse together, before it compresses them. Raise it where "
+        "`symbols upload` says that there is no room.",
+    )
     dead_letter_retention_days: int = _setting(
         30,
         _DAYS,

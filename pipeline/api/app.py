@@ -25,6 +25,7 @@ from pipeline.dashboard.reader import NotAnswered, Reader
 from pipeline.errors import Transient
 from pipeline.query.filters.tree import FilterError
 from pipeline.query.operations import Ask
+from pipeline.query.symbols import Symbols
 
 JSON = "application/json"
 _METHODS = ("GET", "HEAD", "OPTIONS")
@@ -34,8 +35,9 @@ Handler = Callable[[Request], Awaitable[Response]]
 log = logging.getLogger(__name__)
 
 
-def routes(ask: Ask, access: Access) -> list[BaseRoute]:
-    """What is put beside the pages: the API, and the page that lists it. `ask` blocks and raises `NotAnswered`.
+def routes(ask: Ask, access: Access, symbols: Symbols | None = None) -> list[BaseRoute]:
+    """What is put beside the pages: the API, and the page that lists it. `ask` and `symbols` block and raise
+    `NotAnswered`.
 
     The API has questions of its own to ClickHouse at once: however much it is asked, the pages are not held up.
     """
@@ -49,7 +51,10 @@ def routes(ask: Ask, access: Access) -> list[BaseRoute]:
 
     inner = Router(
         [
-            *(Route(each.path, _answering(each, reader, access), methods=["GET"]) for each in ENDPOINTS),
+            *(
+                Route(each.path, _answering(each, reader, access, symbols), methods=["GET"])
+                for each in ENDPOINTS
+            ),
             Route("/openapi.json", _telling(described), methods=["GET"]),
         ],
         redirect_slashes=False,
@@ -57,7 +62,7 @@ def routes(ask: Ask, access: Access) -> list[BaseRoute]:
     return [Route("/api", ApiPage().show, methods=["GET"]), _Below(_Told(inner))]
 
 
-def _answering(endpoint: ApiEndpoint, reader: Reader, access: Access) -> Handler:
+def _answering(endpoint: ApiEndpoint, reader: Reader, access: Access, symbols: Symbols | None) -> Handler:
     in_path, in_query = endpoint.of_path(), endpoint.of_query()
 
     async def answer(request: Request) -> Response:
@@ -68,7 +73,7 @@ def _answering(endpoint: ApiEndpoint, reader: Reader, access: Access) -> Handler
                 )
             values = read_query(request.scope["query_string"], in_query)
             values |= read_path(request.path_params, in_path)
-            told = await endpoint.handle(ApiRequest(reader, grant, values, request.scope["path"]))
+            told = await endpoint.handle(ApiRequest(reader, grant, values, request.scope["path"], symbols))
             return Response(msgspec.json.encode(told), media_type=JSON)
 
     return _telling(answer)

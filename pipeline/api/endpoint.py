@@ -25,6 +25,7 @@ from pipeline.query.filters.text_form import parse, to_text
 from pipeline.query.filters.tree import EVERYTHING, All, Filter, FilterError, Test
 from pipeline.query.session_range import EVERYTHING as EVERY_SESSION
 from pipeline.query.statement import Statement
+from pipeline.query.symbols import Symbols
 from pipeline.receive.keys import Grant
 
 
@@ -82,6 +83,8 @@ class ApiRequest:
     values: Mapping[str, Any]
     """Of the parameters, by name."""
     path: str = ""
+    symbols: Symbols | None = None
+    """Which stacks are read with."""
 
     def require_app(self, app: str) -> str:
         """An app that the key may see. Raises `Refused`."""

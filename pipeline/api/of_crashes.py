@@ -16,6 +16,7 @@ from pipeline.dashboard.asked import DAYS
 from pipeline.dashboard.pages.network import DAYS as NETWORK_DAYS
 from pipeline.dashboard.paths import Step, tree
 from pipeline.dashboard.reader import Row
+from pipeline.dashboard.stacks import stack_on_page
 from pipeline.query import crashes
 from pipeline.query.endpoints import ORDERS as NETWORK_ORDERS
 from pipeline.query.endpoints import Order as NetworkOrder
@@ -230,7 +231,7 @@ async def group(asked: ApiRequest) -> WholeCrashGroup:
             shaped(CrashDay, row, start=time_of(int(row["bucket_ms"])), app_version=row["group"]) for row in days
         ],
         newest_sessions=all_shaped(CrashedSession, sessions),
-        latest=_latest(looked.app, latest[0]) if latest else None,
+        latest=await _latest(asked, looked.app, latest[0]) if latest else None,
         path=_step(tree([(row["session_id"], row["steps"]) for row in paths])),
     )  # fmt: skip
 
@@ -239,11 +240,9 @@ def _of_part(rows: Sequence[Row], part: str) -> list[Part]:
     return [shaped(Part, row) for row in rows if row["part"] == part]
 
 
-def _latest(app: str, row: Row) -> Latest:
-    stack = [
-        ApiStackLine(text=line.text, is_call=line.is_call, is_own=line.is_own)
-        for line in crashes.stack_of(app, row["attributes"])
-    ]
+async def _latest(asked: ApiRequest, app: str, row: Row) -> Latest:
+    told = await stack_on_page(asked.reader, asked.symbols, app, row)
+    stack = [ApiStackLine(text=line.text, is_call=line.is_call, is_own=line.is_own) for line in told["stack"]]
     return shaped(Latest, row, stack=stack)
 
 

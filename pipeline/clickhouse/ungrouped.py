@@ -15,7 +15,10 @@ _FAILURES = (
 )
 _GROUPED = (
     "SELECT raw_time, app_id, device_id, event_id FROM z_crash_rows FINAL"
-    " WHERE is_deleted = 0 AND startsWith(crash_group, {version:String})"
+    " WHERE is_deleted = 0 AND is_asked = 1 AND startsWith(crash_group, {version:String})"
+    # Another file is there now than the one that its group was made by.
+    " AND NOT arrayExists(s -> has({stale:Array(String)}, arrayStringConcat([app_id, s.kind, s.id, s.name, s.arch,"
+    " s.app_version, s.app_build, s.file], char(31))), symbols)"
 )
 _OF_A_DAY = "app_id = {app:String} AND toDate32(raw_time) = {day:Date32}"
 
@@ -33,9 +36,23 @@ class Ungrouped:
     """The events of one database that lack a group whose id begins with `version`, or all of them. All methods block
     and raise what the store raises."""
 
-    def __init__(self, store: Store, version: str, attributes: Sequence[str], *, all: bool = False) -> None:
+    def __init__(
+        self,
+        store: Store,
+        version: str,
+        attributes: Sequence[str],
+        *,
+        all: bool = False,
+        stale: Sequence[Sequence[str]] = (),
+    ) -> None:
+        """`stale` names needs for symbols that groups are not to have: app, kind, id, name, architecture, version and
+        build of the app, digest."""
         self._store = store
-        self._parameters = {"version": "never" if all else version, "attributes": list(attributes)}
+        self._parameters = {
+            "version": "never" if all else version,
+            "attributes": list(attributes),
+            "stale": ["\x1f".join(each) for each in stale],
+        }
 
     def days(self) -> list[Day]:
         """Where there are some."""
@@ -51,13 +68,13 @@ class Ungrouped:
         ]
 
     def of_day(self, day: Day) -> Iterator[list[object]]:
-        """Of each: name, kind, the attributes that are read, then what its row has besides the group, as `row_of` takes
-        it. In bounded memory."""
+        """Of each: name, kind, the attributes that are read, its resource, then COLUMNS. In bounded memory."""
         grouped = f"{_GROUPED} AND {_OF_A_DAY}"
         wanted = f"{_FAILURES} AND {_OF_A_DAY} AND (raw_time, app_id, device_id, event_id) NOT IN ({grouped})"
         lines = self._store.lines(
             "SELECT toString(name), toString(kind),"
             " mapFilter((key, value) -> has({attributes:Array(String)}, key), attributes),"
+            " toString(resource_json),"
             " app_id, device_id, event_id, toString(time), toString(raw_time), toString(version), toString(stored_on),"
             f" retention_days FROM z_event_rows FINAL WHERE is_deleted = 0 AND {_OF_A_DAY}"
             # Of two events under one id the first counts, and the second may be what was notable.
@@ -72,10 +89,5 @@ class Ungrouped:
         self._store.insert("z_crash_rows", b"\n".join(rows), token=token)
 
 
-_COLUMNS = ("app_id", "device_id", "event_id", "time", "raw_time", "version", "stored_on", "retention_days")
-
-
-def row_of(told: Sequence[object], *, kind: str, crash_group: str, title: str, culprit: str) -> bytes:
-    """The row of z_crash_rows of an event; `told` is what `Ungrouped.of_day` says of it."""
-    group = {"kind": kind, "crash_group": crash_group, "title": title, "culprit": culprit}
-    return orjson.dumps({**dict(zip(_COLUMNS, told, strict=True)), **group})
+COLUMNS = ("app_id", "device_id", "event_id", "time", "raw_time", "version", "stored_on", "retention_days")
+"""The columns of z_crash_rows that `Ungrouped.of_day` tells behind what it tells of the event."""

@@ -7,6 +7,7 @@ import re
 import signal
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from pipeline import wiring
 from pipeline.api.access import Access
 from pipeline.api.app import routes
 from pipeline.clickhouse.store import StatementFailed, Store, Unreachable
+from pipeline.clickhouse.symbol_files import StoredFile, SymbolFiles
 from pipeline.commands.exporting import exported
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.key_file import KeyFile
@@ -35,6 +37,7 @@ from pipeline.query.session_order import Order
 from pipeline.query.sessions import Choice
 from pipeline.receive.keys import Keys
 from pipeline.settings import Settings
+from pipeline.symbols.shelf import Shelf
 
 READ_SETTINGS: Mapping[str, Any] = {
     # No writes, no DDL, and no way for a statement to lift these bounds.
@@ -134,10 +137,12 @@ def parts(settings: Settings, store: Store, password: str, hosts: frozenset[str]
             # The client's own words are addresses and constants, for people who know its insides.
             raise BrokerUnavailable("there is no broker where PIPELINE_KAFKA_BOOTSTRAP says") from error
 
+    shelf = Shelf(ShownSymbolFiles(store))
     return Parts(
         ask, _sign_ins(settings, password),
         write=write, export=export, password=password, lags=behind, hosts=hosts,
-        beside=routes(ask, _access(settings, password)),
+        beside=routes(ask, _access(settings, password), shelf),
+        symbols=shelf,
     )  # fmt: skip
 
 
@@ -152,6 +157,33 @@ def _access(settings: Settings, password: str) -> Access:
         return file.keys
 
     return Access(keys, rate=settings.api_rate, is_open=not password)
+
+
+class ShownSymbolFiles(SymbolFiles):
+    """Files of symbols for pages: raises `NotAnswered`."""
+
+    def listed(self, app_id: str = "") -> list[StoredFile]:
+        """All files, or those of an app."""
+        with _answers():
+            return super().listed(app_id)
+
+    def part(self, digest: str, number: int) -> bytes:
+        """A part of a file."""
+        with _answers():
+            return super().part(digest, number)
+
+    def whole(self, digest: str) -> bytes:
+        """All of it."""
+        with _answers():
+            return super().whole(digest)
+
+
+@contextmanager
+def _answers() -> Iterator[None]:
+    try:
+        yield
+    except (Unreachable, StatementFailed) as error:
+        raise _not_answered(error, 0) from error
 
 
 def _sign_ins(settings: Settings, password: str) -> SignIns:

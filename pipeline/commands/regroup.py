@@ -6,22 +6,32 @@ import time
 
 from pipeline import wiring
 from pipeline.clickhouse.store import Store
+from pipeline.clickhouse.symbol_files import SymbolFiles
+from pipeline.commands.failure import CommandFailed
 from pipeline.roles.regroup import regroup
+from pipeline.symbols import library
+from pipeline.symbols.shelf import Shelf
 
 
 def command() -> None:
-    """Group all stored crashes, ANRs and exceptions anew. It is safe to run at any time; `migrate` does so for those
-    without a group of this version."""
+    """Group all stored crashes, ANRs and exceptions anew, by the files of symbols that there are. It is safe to run at
+    any time; `migrate` does so for those without a group of this version, `symbols upload` for those that it concerns.
+    """
     store = wiring.store(wiring.settings())
     try:
-        print(f"{regroup(store, _run(), all=True)} events are grouped anew")
+        shelf = Shelf(SymbolFiles(store))
+        if not shelf.is_usable and SymbolFiles(store).listed():
+            raise CommandFailed(
+                f"there are files of symbols, and groups are to be made by them: {library.MISSING}"
+            )
+        print(f"{regroup(store, _run(), all=True, shelf=shelf)} events are grouped anew")
     finally:
         store.close()
 
 
 def group_the_rest(store: Store) -> None:
     """Group what has no group of this version yet, and say how much it was. Blocks; raises what the store raises."""
-    if grouped := regroup(store, _run()):
+    if grouped := regroup(store, _run(), shelf=Shelf(SymbolFiles(store))):
         print(f"{grouped} stored crashes, ANRs and exceptions are now grouped")
 
 

@@ -39,6 +39,7 @@ from pipeline.dashboard.reader import NotAnswered, Reader
 from pipeline.dashboard.seal import SignIns
 from pipeline.errors import Transient
 from pipeline.query.operations import Ask
+from pipeline.query.symbols import Symbols
 
 _RETRY_AFTER_S = "10"
 _NAVIGATION: Mapping[str, str] = {
@@ -68,6 +69,8 @@ class Parts:
     """Empty: no login."""
     lags: AskLags | None = None
     """How far the workers are; None where Kafka is out of reach."""
+    symbols: Symbols | None = None
+    """Files of symbols; blocks, raises `NotAnswered`. None: stacks are shown as they came."""
     hosts: frozenset[str] = frozenset()
     """The names that it answers to; empty is any."""
     beside: Sequence[BaseRoute] = ()
@@ -80,10 +83,10 @@ PageHandler = Callable[[Request], Awaitable[Response]]
 def application(parts: Parts) -> Starlette:
     """The whole dashboard."""
     reader = Reader(parts.ask)
-    login, session = Login(parts.password, parts.sign_ins), SessionPage(reader)
+    login, session = Login(parts.password, parts.sign_ins), SessionPage(reader, parts.symbols)
     filters = FilterPages(reader, parts.write)
     watch, health = Watch(parts.lags), HealthPage(reader)
-    pipeline, crashes = PipelinePage(reader, watch), CrashPages(reader)
+    pipeline, crashes = PipelinePage(reader, watch), CrashPages(reader, parts.symbols)
 
     @asynccontextmanager
     async def watching(_: Starlette) -> AsyncIterator[None]:

@@ -7,9 +7,12 @@ All of it is of the sessions of an app that start in a range, as the views `cras
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
+from pipeline.formats.stacks.asking import AppBuild, missing
 from pipeline.formats.stacks.shown import StackLine, shown_stack
+from pipeline.formats.stacks.symbolicate import symbolicated
+from pipeline.formats.stacks.symbols import Need, Symbols
 from pipeline.query.session_range import chosen_sessions, range_parameters
 from pipeline.query.statement import Statement
 
@@ -95,10 +98,11 @@ def sessions_of(span: Span, group: str, *, where: Statement | None = None) -> St
 
 
 def latest(span: Span, group: str, *, where: Statement | None = None) -> Statement:
-    """The event of a group that came last: `event_id`, `time`, `attributes`."""
+    """The event of a group that came last: `event_id`, `time`, `attributes`, `resource`."""
     events, parameters = _events("z_session_crashes", span, where, {"crash_group": group})
     return Statement(
-        "SELECT event_id, time, attributes FROM z_stored_events WHERE app_id = {m_app:String}"
+        "SELECT event_id, time, attributes, JSONExtract(resource_json, 'Map(String, String)') AS resource"
+        " FROM z_stored_events WHERE app_id = {m_app:String}"
         " AND (toDate32(raw_time), device_id, event_id) IN"
         f" (SELECT toDate32(raw_time), device_id, event_id FROM {events} ORDER BY time DESC, event_id DESC LIMIT 1)",
         parameters,
@@ -115,16 +119,29 @@ def paths(span: Span, group: str, *, where: Statement | None = None) -> Statemen
     )
 
 
-def stack_of(app_id: str, attributes: Mapping[str, str]) -> list[StackLine]:
-    """The lines of the stack in the attributes of an event, each with whether it is a call of the app's own code."""
-    return shown_stack(app_id, attributes)
+class ReadStack(NamedTuple):
+    """A stack as far as it can be read."""
+
+    lines: list[StackLine]
+    """Each with whether it is a call of the app's own code, and how it came where symbols tell more."""
+    missing: list[Need]
+    """The files without which some of it cannot be read."""
+
+
+def read_stack(
+    app_id: str, resource: Mapping[str, str], attributes: Mapping[str, str], symbols: Symbols | None
+) -> ReadStack:
+    """The stack of an event, in the words of the source as far as there are files for it. Raises as `symbols` does."""
+    told = symbolicated(AppBuild.of(app_id, resource), attributes, symbols)
+    return ReadStack(shown_stack(app_id, told.attributes, told.raw), missing(told.asked))
 
 
 def groups_of_events(app_id: str, device_id: str, start_ms: int, end_ms: int) -> Statement:
     """Which events of a device have a group, of those in a span (Unix milliseconds, the end left out): `event_id`,
-    `crash_group`."""
+    `crash_group`, `title`, `culprit`."""
     return Statement(
-        "SELECT event_id, crash_group FROM z_crashes WHERE app_id = {app:String} AND device_id = {device:String}"
+        "SELECT event_id, crash_group, title, culprit FROM z_crashes"
+        " WHERE app_id = {app:String} AND device_id = {device:String}"
         " AND time >= fromUnixTimestamp64Milli({start:Int64}, 'UTC')"
         " AND time < fromUnixTimestamp64Milli({end:Int64}, 'UTC')"
         " AND toDate32(raw_time) IN (SELECT raw_day FROM z_device_days WHERE app_id = {app:String}"

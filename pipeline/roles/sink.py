@@ -26,6 +26,7 @@ from pipeline.roles.flood import Flood
 from pipeline.roles.left_out import LeftOut
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.pieces import Making
+from pipeline.roles.symbolicating import Symbolicating
 from pipeline.roles.table_writer import Pieces, TableWriter
 from pipeline.roles.unstorable import Original, by_copy, by_offset, by_value, with_refused
 from pipeline.storage.dead_letter import DeadLetter, KeepDeadLetters, dead_letters_of, row_of_dead_letter
@@ -56,9 +57,11 @@ class Sink:
         offset_base: int = 0,
         keeping: Keeping = DEFAULT_KEEPING,
         edge: Edge = OPEN_EDGE,
+        symbolicating: Symbolicating | None = None,
     ) -> None:
         """`partitions` is how many `sdk-events` has: records whose key belongs in another one are refused. The `edge`
-        says what of the others is stored."""
+        says what of the others is stored. `symbolicating` makes groups by files of symbols; None: without."""
+        self._symbolicating = symbolicating
         self._edge = edge
         self._keeping = keeping
         self._left_out = LeftOut(edge, keeping, metrics)
@@ -280,6 +283,9 @@ class Sink:
         with self._metrics.stage("sink", "insert"):
             not_storable = await self._insert(table, rows, token=block_token(table, pieces))
             if table == "z_envelope_feed":
+                if self._symbolicating and not not_storable:
+                    # Of a block with rows that are refused it is left to `regroup`: nobody knows which are there.
+                    await self._symbolicating.stored(rows, token=block_token("z_crash_rows", pieces))
                 not_storable = await self._one_by_one(not_storable, pieces)
         self._metrics.insert_seconds.labels(table).observe(time.monotonic() - started_s)
         now_ms = time.time() * 1_000

@@ -92,6 +92,11 @@ FOLLOWING = frozenset(
 
 FAILURES = "Array(Tuple(place UInt16, kind LowCardinality(String), crash_group String, title String, culprit String))"
 """Groups of the crashes, ANRs and exceptions among some events, each with the event's place, from 1 on."""
+FAILURE_SYMBOLS = (
+    "Array(Array(Tuple(kind LowCardinality(String), id String, name String, arch LowCardinality(String),"
+    " app_version LowCardinality(String), app_build LowCardinality(String), is_wanted UInt8, file String)))"
+)
+"""Of each of them, in their order, the files that its stack needs (`formats/stacks/asking.py`)."""
 
 EVENT_COLUMNS: tuple[tuple[str, str], ...] = (
     ("app_id", _KEY),
@@ -120,6 +125,7 @@ EVENT_COLUMNS: tuple[tuple[str, str], ...] = (
     ("event_index", "UInt16"),
     *KEPT_COLUMNS,
     ("failures", FAILURES),
+    ("failure_symbols", FAILURE_SYMBOLS),
 )
 """The same of `z_event_feed`, from where they go into the tables of events."""
 
@@ -136,6 +142,7 @@ ENVELOPE_COLUMNS: tuple[tuple[str, str], ...] = (
     ("events", f"Array(Tuple({', '.join(f'{name} {_TYPES[name]}' for name in _OF_AN_EVENT)}))"),
     *KEPT_COLUMNS,
     ("failures", FAILURES),
+    ("failure_symbols", FAILURE_SYMBOLS),
 )
 """The same of `z_envelope_feed`: what is of the envelope once, what is of an event in an array each."""
 

@@ -17,8 +17,9 @@ import orjson
 
 from pipeline.domain.event import APPEARANCES, COUNTERS, VIEWS, AppState
 from pipeline.domain.session import End, Session, session_id_text
-from pipeline.formats.stacks.crash_group import group_of, kind_of
+from pipeline.formats.stacks.crash_group import kind_of
 from pipeline.storage.columns import EVENT_COLUMNS, SHOWN_COUNTERS
+from pipeline.storage.crash_rows import FailureRow, SymbolsAsked, failures_of
 from pipeline.storage.kept import EVER, Kept
 from pipeline.storage.row_texts import (
     boolean,
@@ -116,18 +117,8 @@ class _Event(msgspec.Struct, array_like=True, gc=False):
     repaired: tuple[str, ...]
 
 
-class _Failure(msgspec.Struct, array_like=True, gc=False):
-    """Fields are those of FAILURES."""
-
-    place: int
-    kind: str
-    crash_group: str
-    title: str
-    culprit: str
-
-
 class _EventLine(msgspec.Struct, gc=False):
-    """Fields are ENVELOPE_COLUMNS but for `failures`, of which nearly no envelope has any."""
+    """Fields are ENVELOPE_COLUMNS but for `failures` and their symbols, of which nearly no envelope has any."""
 
     app_id: msgspec.Raw
     device_id: msgspec.Raw
@@ -148,7 +139,8 @@ class _EventLine(msgspec.Struct, gc=False):
 class _FailingLine(_EventLine, gc=False):
     """Fields are ENVELOPE_COLUMNS."""
 
-    failures: list[_Failure]
+    failures: list[FailureRow]
+    failure_symbols: list[list[SymbolsAsked]]
 
 
 _FAILED = sum(1 << COUNTERS.index(name) for name in ("crash_count", "anr_count", "exception_count"))
@@ -159,7 +151,8 @@ MAX_LONE_KEY_BYTES = 1_000
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_events = msgspec.json.Decoder(list[list[msgspec.Raw]]).decode
-_decode_failures = msgspec.json.Decoder(list[_Failure]).decode
+_decode_failures = msgspec.json.Decoder(list[FailureRow]).decode
+_decode_symbols = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _OF_AN_EVENT = _Event.__struct_fields__
 _ROW_BYTES = 3_000
 """At most, of a row without resource, user, version and what the event itself says: names, ids, times."""
@@ -196,9 +189,7 @@ def event_line(
     Attributes go in as they came: in ClickHouse every value is text, a nested one its JSON text, null the empty text.
     """
     resource, user = resource_texts(envelope.resource), user_texts(envelope.user)
-    made, failures = _written(
-        envelope.app_id, envelope.events if stop is None else envelope.events[start:stop]
-    )
+    made, failing = _written(envelope.events if stop is None else envelope.events[start:stop])
     if not made:
         return b""
     facts = (
@@ -216,12 +207,13 @@ def event_line(
         made,
         *kept,
     )
-    return _encode(_FailingLine(*facts, failures) if failures else _EventLine(*facts))
+    return _encode(_FailingLine(*facts, *failures_of(envelope, failing)) if failing else _EventLine(*facts))
 
 
-def _written(app_id: str, events: list[NativeEvent]) -> tuple[list[_Event], list[_Failure]]:
+def _written(events: list[NativeEvent]) -> tuple[list[_Event], list[tuple[int, str, NativeEvent]]]:
+    """The events as they are written; and of those that have a group the place, the kind, and the event."""
     made: list[_Event] = []
-    failures: list[_Failure] = []
+    failing: list[tuple[int, str, NativeEvent]] = []
     for event in events:
         time = raw(seconds(event.time_ms))
         made.append(
@@ -241,8 +233,8 @@ def _written(app_id: str, events: list[NativeEvent]) -> tuple[list[_Event], list
             )
         )
         if event.counters & _FAILED and (kind := kind_of(event.name, event.kind.label)):
-            failures.append(_Failure(len(made), *group_of(app_id, kind, event.attributes)))
-    return made, failures
+            failing.append((len(made), kind, event))
+    return made, failing
 
 
 def spread_of(envelope: Envelope, count: int) -> int:
@@ -256,13 +248,17 @@ def unpacked(line: bytes) -> bytes:
     head = _decode(line)
     first, events = int(bytes(head.pop("event_index"))), _decode_events(head.pop("events"))
     found = _decode_failures(head.pop("failures", b"[]"))
+    asked = _decode_symbols(head.pop("failure_symbols", b"[]"))
     # Each stands alone in its row.
-    failures = {each.place: [msgspec.structs.replace(each, place=1)] for each in found}
+    failures = {
+        each.place: ([msgspec.structs.replace(each, place=1)], [files])
+        for each, files in zip(found, asked, strict=True)
+    }
     rows = []
     for index, event in enumerate(events, first):
         told = {**head, **dict(zip(_OF_AN_EVENT, event, strict=True)), "event_index": index}
         if failure := failures.get(index - first + 1):
-            told["failures"] = failure
+            told["failures"], told["failure_symbols"] = failure
         rows.append(_encode({name: told[name] for name, _ in EVENT_COLUMNS if name in told}))
     return b"\n".join(rows)
 

@@ -13,6 +13,7 @@ from faust.types import TP
 
 from pipeline import topics
 from pipeline.clickhouse.store import Store, UnstorableRow
+from pipeline.clickhouse.symbol_files import SymbolFiles
 from pipeline.domain.policy import Policies
 from pipeline.formats.edge import Edge
 from pipeline.formats.native.partitioner import partition_of
@@ -28,6 +29,7 @@ from pipeline.roles.metrics import Metrics
 from pipeline.roles.router import Routed, Router
 from pipeline.roles.sessionizer import Sessionizer
 from pipeline.roles.sink import Sink
+from pipeline.roles.symbolicating import Symbolicating
 from pipeline.roles.table_writer import TableWriter
 from pipeline.roles.topology import group_of
 from pipeline.state.marker import newer
@@ -46,6 +48,7 @@ from pipeline.streaming.faust_app import (
     raw_producer,
     still_mine,
 )
+from pipeline.symbols.shelf import Shelf
 
 _LIMITS = {
     # A state is taken and written once for each device and chunk: under a backlog, the more events of a device meet in
@@ -201,6 +204,7 @@ def sink_app(frame: Frame, store: Store, bounds: Bounds, keeping: Keeping) -> Ba
         offset_base=frame.offset_base,
         keeping=keeping,
         edge=frame.edge,
+        symbolicating=Symbolicating(Shelf(SymbolFiles(store)), insert),
     )
     app.start_offsets = ledger_guard(store, frame.connection, frame.offset_base)
     app.on_topics_known = known_topics_guard(store, frame.offset_base, sink.pass_over)

@@ -17,7 +17,7 @@ COMPOSE_FILES = ("docker-compose.yml",)
 GROUPS = {
     "kafka": ("KAFKA_",),
     "topics": ("PARTITIONS", "TOPIC_", "OFFSET_", "STATE_VERSION"),
-    "clickhouse": ("CLICKHOUSE_", "SINK_"),
+    "clickhouse": ("CLICKHOUSE_", "SINK_", "SYMBOLS_"),
     "workers": ("METRICS_", "DATA_", "LOG_"),
     "formats": ("OTLP_", "SENTRY_"),
     "dashboard": ("DASHBOARD_", "API_"),

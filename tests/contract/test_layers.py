@@ -31,11 +31,14 @@ MAY_IMPORT = {
     "query": {"domain", "formats"},
     "kafka": {"topics"},
     "clickhouse": {"schema_files"},
+    "symbols": {"formats", "clickhouse"},
     "roles": {
         *("domain", "formats", "storage", "state", "query"),
-        *("kafka", "clickhouse", "topics", "schema_files"),
+        *("kafka", "clickhouse", "topics", "schema_files", "symbols"),
     },
-    "streaming": {"domain", "formats", "storage", "state", "roles", "kafka", "clickhouse", "topics"},
+    "streaming": {
+        *("domain", "formats", "storage", "state", "roles", "kafka", "clickhouse", "topics", "symbols"),
+    },
     "dashboard": {"domain", "query"},
     # The same answers as the pages give, as JSON; keys are in the form of those of `receive`.
     "api": {"dashboard", "domain", "query", "receive", "schema_files"},
@@ -65,7 +68,7 @@ MAY_IMPORT = {
             "wiring",
             "topics",
         ),
-        *("runtime", "logs", "__version__"),
+        *("runtime", "logs", "__version__", "symbols"),
     },
     "cli": {"commands", "formats", "logs", "wiring", "settings", "__version__"},
     "__main__": {"cli"},
@@ -79,6 +82,7 @@ ONLY_IMPORTED_BY = {
     "mode": {"streaming"},
     "aiokafka": {"kafka", "streaming"},
     "clickhouse_connect": {"clickhouse"},
+    "symbolic": {"symbols"},
     "chdb": {"embedded"},
     "prometheus_client": {"roles", "receive"},
     "mcp": {"mcp"},

@@ -9,10 +9,15 @@ from urllib.parse import quote, urlencode
 import pytest
 from starlette.testclient import TestClient
 
+from pipeline.clickhouse.symbol_files import SymbolFiles
+from pipeline.commands.dashboard import parts
+from pipeline.dashboard.app import application
 from pipeline.dashboard.paths import Step, tree
+from pipeline.symbols import reading
 from tests.dashboard import hostile
 from tests.dashboard.markup import Page
 from tests.dashboard.stage import Stage
+from tests.support.symbols import stored_file
 
 LED = re.compile(r'<a href="(/sessions\?[^"]*)">([\d,]+)(?: sessions?)?</a>')
 CELL = re.compile(
@@ -140,3 +145,45 @@ def test_paths_as_a_tree() -> None:
     assert len(many.before) == 6 and many.others == 4
     assert tree([(str(n), ["a" if n else "b"]) for n in range(100)]).others == 1
     assert tree([]) == Step([], [], 0.0)
+
+
+def needing(stage: Stage, kind: str) -> dict[str, str]:
+    """An event that needs a file of this kind, its app and group, and where the group's page is."""
+    (row,) = stage.query(
+        "SELECT app_id, crash_group, needed.name AS name, needed.app_version AS version, needed.app_build AS build"
+        " FROM z_crash_rows FINAL ARRAY JOIN symbols AS needed WHERE is_deleted = 0 AND needed.kind = {kind:String}"
+        " ORDER BY app_id, time DESC, event_id DESC LIMIT 1",
+        kind=kind,
+    )
+    whole = {"app": row["app_id"], "from": "2020-01-01T00:00", "to": "2030-01-01T00:00"}
+    return {**row, "address": f"/crashes/{row['crash_group']}?{urlencode(whole)}"}
+
+
+def test_a_stack_says_which_file_it_cannot_be_read_without(client: TestClient, stage: Stage) -> None:
+    script = needing(stage, "sourcemap")
+    text = unescape(client.get(script["address"]).text)
+    assert "What is missing" in text and f"the source map of {script['name'].rpartition('/')[0]}" in text
+    assert f"session-pipeline symbols upload --app {script['app_id']} --version " in text
+    # What can be read misses nothing, though a mapping might say what was inlined.
+    assert "What is missing" not in client.get(needing(stage, "proguard")["address"]).text
+
+
+def test_a_stack_is_in_the_words_of_the_source(client: TestClient, stage: Stage) -> None:
+    row = needing(stage, "proguard")
+    (owner, method), *_ = re.findall(r'<li class="own">at ([\w.]+)\.(\w+)\(', client.get(row["address"]).text)
+    lines = f"org.example.Cart<b> -> {owner}:\n    void pay<i>() -> {method}\n"
+    file = reading._of_mapping("mapping.txt", lines.encode())
+    assert isinstance(file, reading.SymbolFile)
+    # Of all versions: nobody says of which the latest event is.
+    files, stored = SymbolFiles(stage.store), stored_file(row["app_id"], file)
+    files.add(stored, file.parts, now_ms=1_767_600_000_000)
+    try:
+        with TestClient(application(parts(stage.settings, stage.store, "", frozenset()))) as other:
+            text = other.get(row["address"]).text
+            (event,) = re.findall(r'href="(/sessions/[^"]*/event[^"]*)"', text)
+            for page in (text, other.get(unescape(event)).text):
+                assert f'class="own" title="at {owner}.{method}(' in page
+                assert "org.example.Cart&lt;b&gt;.pay" in page and "As it came" in page
+                assert "Cart<b>" not in page
+    finally:
+        files.delete([stored], now_ms=1_767_600_000_001)

@@ -20,11 +20,13 @@ from pipeline.storage.columns import (
     DEAD_LETTER_COLUMNS,
     ENVELOPE_COLUMNS,
     EVENT_COLUMNS,
+    FAILURE_SYMBOLS,
     FAILURES,
     LEDGER_COLUMNS,
     SESSION_COLUMNS,
     SHOWN_COUNTERS,
 )
+from pipeline.storage.crash_rows import FailureRow, SymbolsAsked
 from pipeline.storage.kept import Kept
 from pipeline.storage.row_texts import seconds
 from pipeline.storage.rows import dead_letter_row, deleted_row, ledger_row, session_row
@@ -172,13 +174,15 @@ class TestEventRows:
     def test_have_every_column_in_order(self) -> None:
         written_ones = written_events(make_envelope(make_event(), make_event(name="app.anr", kind=Kind.ANR)))
         # Only what has a group says so: nearly no event does.
-        assert [list(row) for row in written_ones] == [names(EVENT_COLUMNS)[:-1], names(EVENT_COLUMNS)]
+        assert [list(row) for row in written_ones] == [names(EVENT_COLUMNS)[:-2], names(EVENT_COLUMNS)]
         assert list(rows._FailingLine.__struct_fields__) == names(ENVELOPE_COLUMNS)
         of_an_event = dict(EVENT_COLUMNS).keys() - dict(ENVELOPE_COLUMNS).keys()
         assert set(rows._Event.__struct_fields__) == of_an_event
         assert dict(ENVELOPE_COLUMNS)["failures"] == dict(EVENT_COLUMNS)["failures"] == FAILURES
         of_a_failure = [part.split()[0] for part in FAILURES.removeprefix("Array(Tuple(").split(", ")]
-        assert list(rows._Failure.__struct_fields__) == of_a_failure
+        assert list(FailureRow.__struct_fields__) == of_a_failure
+        of_a_file = FAILURE_SYMBOLS.removeprefix("Array(Array(Tuple(").split(", ")
+        assert list(SymbolsAsked.__struct_fields__) == [part.split()[0] for part in of_a_file]
         array = ", ".join(f"{name} {dict(EVENT_COLUMNS)[name]}" for name in rows._Event.__struct_fields__)
         assert dict(ENVELOPE_COLUMNS)["events"] == f"Array(Tuple({array}))"
 

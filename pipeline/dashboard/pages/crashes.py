@@ -21,6 +21,7 @@ from pipeline.dashboard.page import render
 from pipeline.dashboard.pages.sessions import apps, field_of, span
 from pipeline.dashboard.paths import tree
 from pipeline.dashboard.reader import Reader, Row
+from pipeline.dashboard.stacks import stack_on_page
 from pipeline.dashboard.tables import chart, ordered
 from pipeline.dashboard.words import iso
 from pipeline.query import crashes
@@ -30,6 +31,7 @@ from pipeline.query.filters.sql import FilterScope, where
 from pipeline.query.filters.text_form import parse
 from pipeline.query.filters.tree import All, Not, Test
 from pipeline.query.statement import Statement
+from pipeline.query.symbols import Symbols
 
 _DAY_MS = 86_400_000
 KINDS: Mapping[str, str] = {"crash": "Crashes", "anr": "ANRs", "exception": "Exceptions that ended nothing"}
@@ -95,8 +97,9 @@ class AskedCrashes:
 class CrashPages:
     """`/crashes` and `/crashes/{group}`."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, symbols: Symbols | None = None) -> None:
         self._reader = reader
+        self._symbols = symbols
 
     async def show(self, request: Request) -> Response:
         """The list; a mistake in the address is told on it."""
@@ -161,7 +164,7 @@ class CrashPages:
             spreads=[(label, _spread(asked, group, part, split, parts)) for part, label, split in _PARTS],
             users=[_user(asked, group, row) for row in parts if row["part"] == "user"],
             sessions=sessions, latest=latest[0] if latest else None,
-            stack=crashes.stack_of(asked.app, latest[0]["attributes"]) if latest else [],
+            **await stack_on_page(self._reader, self._symbols, asked.app, latest[0] if latest else {}),
             paths=tree([(row["session_id"], row["steps"]) for row in paths]), lead=partial(_these, asked),
         )  # fmt: skip
 

@@ -16,6 +16,7 @@ from pipeline.dashboard.leads import to_group
 from pipeline.dashboard.page import link, render
 from pipeline.dashboard.pages.gone import WAS, gone, replaced
 from pipeline.dashboard.reader import Reader, Row
+from pipeline.dashboard.stacks import stack_on_page
 from pipeline.dashboard.words import unix_ms
 from pipeline.query import journey
 from pipeline.query.crashes import groups_of_events
@@ -26,11 +27,13 @@ from pipeline.query.filters.tree import EVERYTHING, Filter, FilterError
 from pipeline.query.finding import as_uuid
 from pipeline.query.sessions import session_by_id
 from pipeline.query.statement import Statement
+from pipeline.query.symbols import Symbols
 from pipeline.query.units import member_count
 
 PAGE = 300
 """Events on one page."""
 _MAX_SEARCH = 200
+_NO_GROUP: dict[str, Any] = {"group_at": "", "group_title": "", "culprit": ""}
 _LONGEST_REQUEST_MS = 86_400_000
 """Longer is none."""
 
@@ -49,8 +52,9 @@ class Found:
 class SessionPage:
     """`/sessions/{session_id}` and what its timeline fetches."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, symbols: Symbols | None = None) -> None:
         self._reader = reader
+        self._symbols = symbols
 
     async def show(self, request: Request) -> Response:
         """The page: `page` counts from 1, `q` searches, `hit` is the place among what was found, from 1.
@@ -97,7 +101,7 @@ class SessionPage:
             missing=0 if len(marks) == journey.MAX_MARKS else story.missing(found.session, len(marks)),
             events=[
                 _shown(found, event, mark, skip + place, end, named)
-                | {"is_match": skip + place in matched, "group_at": groups.get(event["event_id"])}
+                | {"is_match": skip + place in matched, **groups.get(event["event_id"], _NO_GROUP)}
                 for place, (event, mark) in enumerate(zip(events, marks[skip:], strict=False))
             ],
             lanes=[(key, label, lanes[key]) for key, label in story.LANES if lanes[key]],
@@ -151,17 +155,27 @@ class SessionPage:
         if event is None:
             raise HTTPException(404, "This session has no such event.")
         user = event["user_id"] or await self._owner(session, event_id)
-        group_at = (await self._groups(found)).get(event_id)
-        return render(request, "event.html", session=session, event=event, user=user, group_at=group_at)
+        group = (await self._groups(found)).get(event_id, _NO_GROUP)
+        read = await stack_on_page(
+            self._reader, self._symbols, session["app_id"], event if group["group_at"] else {}
+        )
+        return render(request, "event.html", session=session, event=event, user=user, **group, **read)
 
-    async def _groups(self, found: Found) -> dict[str, str]:
-        """By the ids of its crashes, ANRs and exceptions the pages of their groups."""
+    async def _groups(self, found: Found) -> dict[str, dict[str, Any]]:
+        """By the ids of its crashes, ANRs and exceptions the pages of their groups, and what those are called."""
         session = found.session
         if not (session["crash_count"] or session["anr_count"] or session["exception_count"]):
             return {}
         rows = await self._reader.rows(groups_of_events(*_span(found)))
         app, start_ms = session["app_id"], found.start_ms
-        return {row["event_id"]: to_group(app, row["crash_group"], start_ms) for row in rows}
+        return {
+            row["event_id"]: {
+                "group_at": to_group(app, row["crash_group"], start_ms),
+                "group_title": row["title"],
+                "culprit": row["culprit"],
+            }
+            for row in rows
+        }
 
     async def _owner(self, session: Row, event_id: str) -> str:
         """Whose an event is that names nobody."""

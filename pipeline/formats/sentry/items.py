@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.formats.hashed_ids import bounded_id
+from pipeline.formats.sentry.debug_images import DebugImages
 from pipeline.formats.sentry.sender import SentrySdk, session_id_of
 from pipeline.formats.sentry.sessions import SentryFact, ToldByEvents
 
@@ -139,12 +140,14 @@ def _meaning(event: Mapping[str, Any], sdk: SentrySdk) -> tuple[str, dict[str, A
         logged = event.get("logentry") or event.get("message")
         body = logged.get("formatted") or logged.get("message") if isinstance(logged, dict) else logged
         return "log", {**_severity(level), **({"body": body} if body is not None else {})}
+    images = DebugImages(event.get("debug_meta"))
     attributes = {
         name: value
         for name, value in (
             ("exception.type", thrown.get("type")),
             ("exception.message", thrown.get("value")),
-            ("exception.stacktrace", _stacktrace(thrown)),
+            ("exception.stacktrace", _stacktrace(thrown, images)),
+            ("symbols.mapping_id", images.mapping_id),
             ("sentry.level", level),
         )
         if isinstance(value, str) and value
@@ -167,12 +170,15 @@ def _mechanism(event: Mapping[str, Any]) -> Mapping[str, Any]:
     return _mapping(_mapping(values[-1]).get("mechanism")) if isinstance(values, list) and values else {}
 
 
-def _stacktrace(thrown: Mapping[str, Any]) -> str:
+def _stacktrace(thrown: Mapping[str, Any], images: DebugImages) -> str:
     """The frames as text, the innermost first, as a Java or a browser's stack trace has them; Sentry has it last."""
     frames = _mapping(thrown.get("stacktrace")).get("frames")
     if not isinstance(frames, list):
         return ""
-    return "\n".join(_frame(_mapping(frame)) for frame in reversed(frames))
+    return "\n".join(
+        images.line(frame, number) or _frame(frame)
+        for number, frame in enumerate(map(_mapping, reversed(frames)))
+    )
 
 
 def _frame(frame: Mapping[str, Any]) -> str:

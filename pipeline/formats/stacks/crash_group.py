@@ -86,7 +86,7 @@ def group_of(app_id: str, kind: str, attributes: bytes) -> CrashGroup:
         facts = _decode(attributes)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         facts = _NOTHING
-    told_type, told_message = _text(facts.type).strip(), _text(facts.message).strip()
+    told_type, told_message = text_of(facts.type).strip(), text_of(facts.message).strip()
     chain = _chain(facts)
     chosen, culprit = _chosen(chain, app_id)
     type, message = _called(kind, told_type, told_message, chain, chosen)
@@ -108,7 +108,7 @@ def _chain(facts: _Facts) -> list[Section]:
         found = read_exceptions(json) if (json := _json(raw)) else []
         if any(each.frames for each in found):
             return found
-    if stack := _text(facts.stack):
+    if stack := text_of(facts.stack):
         return read_stack(stack)
     if json := _json(facts.report):
         return read_report(json)
@@ -181,8 +181,8 @@ def _culprit(frames: Iterable[StackFrame]) -> str:
     return ""
 
 
-def _text(raw: msgspec.Raw) -> str:
-    """A value as ClickHouse has it: a text, or the JSON of what is none."""
+def text_of(raw: msgspec.Raw) -> str:
+    """A JSON value as ClickHouse has it: a text, or the JSON of what is none."""
     value = bytes(raw)
     if not value or value == b"null":
         return ""
@@ -194,4 +194,4 @@ def _text(raw: msgspec.Raw) -> str:
 
 def _json(raw: msgspec.Raw) -> bytes:
     value = bytes(raw)
-    return _text(raw).encode("utf-8", "replace") if value[:1] == b'"' else value
+    return text_of(raw).encode("utf-8", "replace") if value[:1] == b'"' else value

@@ -21,6 +21,8 @@ class StackFrame(NamedTuple):
     """The library or binary."""
     is_own: bool | None = None
     """Whether it is the app's own code, where the SDK says so."""
+    line: int = 0
+    """Where symbols told it; nothing else asks for it."""
 
 
 class Section(NamedTuple):
@@ -32,7 +34,7 @@ class Section(NamedTuple):
 
 
 _THREAD = re.compile(r'"([^"]*)" ')
-_CAUSE = re.compile(r"\s*(?:Caused by|\[cause\]): (.*)")
+CAUSE = re.compile(r"\s*(?:Caused by|\[cause\]): (.*)")
 _SUPPRESSED = re.compile(r"\s+Suppressed: ")
 _PYTHON = re.compile(r'\s+File "([^"]*)", line \d+(?:, in (.*))?')
 _NATIVE = re.compile(r"\s*(?:native: )?#\d+\s+(?:pc|abs)\s+[0-9a-fA-Fx]+\s*(.*)")
@@ -62,8 +64,8 @@ def read_stack(text: str) -> list[Section]:
             if not is_passed_over:
                 sections[-1][2].append(found)
             is_python = is_python or _PYTHON.match(line) is not None
-        elif cause := _CAUSE.match(line):
-            sections.append((*_head(cause[1]), []))
+        elif cause := CAUSE.match(line):
+            sections.append((*read_head(cause[1]), []))
             is_passed_over = False
         elif _SUPPRESSED.match(line):
             is_passed_over = True
@@ -71,7 +73,7 @@ def read_stack(text: str) -> list[Section]:
             threads.setdefault(thread[1], len(sections))
             sections.append(("", "", []))
         elif number == 0:
-            sections[0] = (*_head(line), [])
+            sections[0] = (*read_head(line), [])
     if threads:
         sections = [sections[0], sections[threads.get("main", 1)]]
     made = [
@@ -175,7 +177,7 @@ def _without_place(place: str) -> str:
     return place
 
 
-def _head(line: str) -> tuple[str, str]:
+def read_head(line: str) -> tuple[str, str]:
     """Type and message of a head line, as `java.io.IOException: no route`."""
     found = _HEAD.fullmatch(line.strip())
     return (found[1], found[2] or "") if found else ("", "")

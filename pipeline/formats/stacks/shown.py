@@ -6,27 +6,34 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from pipeline.formats.stacks.frames import MAX_LINE_CHARS, MAX_LINES, StackFrame, read_frame
-from pipeline.formats.stacks.names import image_name
 from pipeline.formats.stacks.own_code import is_own
-from pipeline.formats.stacks.structured import read_exceptions, read_report
+from pipeline.formats.stacks.structured import as_line, read_exceptions, read_report
+
+_NONE: Mapping[str, str] = {}
 
 
 class StackLine(NamedTuple):
     text: str
     is_call: bool
     is_own: bool
+    raw: str = ""
+    """How it came, where symbols say what the source calls it."""
 
 
-def shown_stack(app_id: str, attributes: Mapping[str, str]) -> list[StackLine]:
-    """The lines of the stack in an event's attributes, as ClickHouse has them; empty where there is none.
+def shown_stack(
+    app_id: str, attributes: Mapping[str, str], raw: Mapping[str, str] = _NONE
+) -> list[StackLine]:
+    """The lines of the stack in an event's attributes, as ClickHouse has them; empty where there is none. `raw` is what
+    `symbolicated` says of lines that it wrote anew.
 
     Never raises because of what it reads. At most MAX_LINES lines, each of at most MAX_LINE_CHARS characters.
     """
     if text := attributes.get("exception.stacktrace", ""):
-        return [
-            _line(line[:MAX_LINE_CHARS], app_id) for line in text.rstrip().split("\n", MAX_LINES)[:MAX_LINES]
-        ]
-    return list(_structured(app_id, attributes))[:MAX_LINES]
+        lines = text.rstrip().split("\n", MAX_LINES)[:MAX_LINES]
+        found = [_line(line[:MAX_LINE_CHARS], app_id) for line in lines]
+    else:
+        found = list(_structured(app_id, attributes))[:MAX_LINES]
+    return [line._replace(raw=raw.get(line.text, "").strip()) for line in found] if raw else found
 
 
 def _line(text: str, app_id: str) -> StackLine:
@@ -48,6 +55,4 @@ def _structured(app_id: str, attributes: Mapping[str, str]) -> Iterator[StackLin
 
 
 def _call(frame: StackFrame, app_id: str) -> StackLine:
-    place = frame.file or image_name(frame.image)
-    text = f"{frame.function} ({place})" if frame.function and place else frame.function or place or "unknown"
-    return StackLine(f"\tat {text}"[:MAX_LINE_CHARS], True, is_own(frame, app_id))
+    return StackLine(as_line(frame)[:MAX_LINE_CHARS], True, is_own(frame, app_id))

@@ -7,7 +7,10 @@ from typing import Any
 import msgspec
 
 from pipeline.formats.stacks.frames import MAX_LINES, Section, StackFrame
+from pipeline.formats.stacks.names import image_name
 
+ANEW = "written_anew"
+"""The key of a frame that says what the source calls it: its line counts then, and is shown."""
 _decode = msgspec.json.Decoder().decode
 
 
@@ -56,7 +59,11 @@ def read_report(json: bytes) -> list[Section]:
         calls = thread.backtrace.get("contents")
         if thread.crashed and isinstance(calls, list):
             return [
-                Section("", "", tuple(_apple(each) for each in calls[:MAX_LINES] if isinstance(each, dict)))
+                Section(
+                    "",
+                    "",
+                    tuple(frame_of_report(each) for each in calls[:MAX_LINES] if isinstance(each, dict)),
+                )
             ]
     return []
 
@@ -64,10 +71,11 @@ def read_report(json: bytes) -> list[Section]:
 def _frames(frames: object) -> tuple[StackFrame, ...]:
     if not isinstance(frames, list):
         return ()
-    return tuple(_frame(each) for each in frames[:MAX_LINES] if isinstance(each, dict))
+    return tuple(frame_of(each) for each in frames[:MAX_LINES] if isinstance(each, dict))
 
 
-def _frame(frame: dict[str, Any]) -> StackFrame:
+def frame_of(frame: dict[str, Any]) -> StackFrame:
+    """A frame of Measure's."""
     owner, method = _text(frame.get("class_name")), _text(frame.get("method_name"))
     # Dart names the class in both.
     function = (
@@ -79,12 +87,31 @@ def _frame(frame: dict[str, Any]) -> StackFrame:
         _text(frame.get("module_name")) + _text(frame.get("file_name")),
         _image(frame.get("binary_name")),
         is_own if isinstance(is_own, bool) else None,
+        _line(frame),
     )
 
 
-def _apple(call: dict[str, Any]) -> StackFrame:
+def frame_of_report(call: dict[str, Any]) -> StackFrame:
+    """A call in a report of KSCrash's."""
     name = _text(call.get("symbol_name"))
-    return StackFrame("" if name == "<redacted>" else name, "", _image(call.get("object_name")))
+    file, image = _text(call.get("file_name")), _image(call.get("object_name"))
+    return StackFrame("" if name == "<redacted>" else name, file, image, line=_line(call))
+
+
+def as_line(frame: StackFrame) -> str:
+    """A frame as a line of a stack trace."""
+    place = frame.file or image_name(frame.image)
+    at = f"{place}:{frame.line}" if frame.file and frame.line else place
+    return (
+        f"\tat {frame.function} ({at})"
+        if frame.function and at
+        else f"\tat {frame.function or at or 'unknown'}"
+    )
+
+
+def _line(frame: dict[str, Any]) -> int:
+    line = frame.get("line_num") if ANEW in frame else 0
+    return line if isinstance(line, int) else 0
 
 
 def _image(value: object) -> str:
