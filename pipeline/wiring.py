@@ -55,6 +55,12 @@ def connection(settings: Settings) -> KafkaConnection:
         username=settings.kafka_username,
         password=settings.kafka_password,
         ca_file=settings.kafka_ca_file,
+        cert_file=settings.kafka_cert_file,
+        key_file=settings.kafka_key_file,
+        key_password=settings.kafka_key_password,
+        token_url=settings.kafka_token_url,
+        token_scope=settings.kafka_token_scope,
+        token_ca_file=settings.kafka_token_ca_file,
     )
 
 

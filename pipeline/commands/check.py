@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
+from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, NamedTuple
 
@@ -19,6 +20,7 @@ from pipeline.clickhouse.store import Store
 from pipeline.commands.failure import CommandFailed
 from pipeline.errors import PipelineError
 from pipeline.kafka.allowed import Allowed, allowed
+from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topic_identity import TopicMadeAnew
 from pipeline.kafka.topic_ids import ids_of
 from pipeline.kafka.topic_settings import settings_of_topics
@@ -28,9 +30,12 @@ from pipeline.roles.rights import CLUSTER, GROUP, THE_CLUSTER, TOPIC, TRANSACTIO
 from pipeline.roles.topology import ROLES, plan
 from pipeline.settings import InvalidSettings, Settings
 from pipeline.storage.columns import TABLES
+from pipeline.tls import Shown, now_utc, shown_certificate
 
 _CLOCKS_APART_MS = 5_000
 """A server whose clock is that far from ours is told of: what comes when is decided by clocks."""
+_RENEW_BEFORE = timedelta(days=14)
+"""A certificate of ours that expires sooner is told of."""
 _FILLED = (*TABLES, "topic_ids")
 """Tables that the sink inserts into; whoever else asks ClickHouse reads."""
 
@@ -157,8 +162,8 @@ async def _of_kafka(settings: Settings, store: Store, program: Program) -> Async
     except PipelineError as error:
         yield Checked(Outcome.fault, "kafka login", str(error))
         return
-    login = f"as {connection.username}" if connection.sasl else "without a user"
-    yield Checked(Outcome.ok, "kafka login", f"{connection.bootstrap}, {login}, {connection.security}")
+    for finding in _of_login(connection):
+        yield finding
     needed = _needed(program)
     try:
         may = await allowed(
@@ -173,6 +178,31 @@ async def _of_kafka(settings: Settings, store: Store, program: Program) -> Async
             yield finding
     except PipelineError as error:
         yield Checked(Outcome.fault, "kafka", str(error))
+
+
+def _of_login(connection: KafkaConnection) -> Iterator[Checked]:
+    """As whom it was let in, and whether that will go on."""
+    shown = shown_certificate(connection.cert_file) if connection.cert_file else None
+    login = (
+        f"as {connection.username}"
+        if connection.sasl
+        else f"as {shown.subject}"
+        if shown
+        else "without a user"
+    )
+    yield Checked(Outcome.ok, "kafka login", f"{connection.bootstrap}, {login}, {connection.security}")
+    yield from _of_certificate(shown, "kafka", "PIPELINE_KAFKA_CERT_FILE")
+
+
+def _of_certificate(shown: Shown | None, system: str, setting: str) -> Iterator[Checked]:
+    """That our own certificate is not about to expire."""
+    if shown is None:
+        return
+    says, left = f"{shown}, from {setting}", shown.valid_until - now_utc()
+    if left < _RENEW_BEFORE:
+        yield Checked(Outcome.warning, f"{system} certificate", f"{says}: renew it, and restart what uses it")
+    else:
+        yield Checked(Outcome.ok, f"{system} certificate", says)
 
 
 def _needed(program: Program) -> list[Right]:
