@@ -70,7 +70,7 @@ class Tls:
             raise UnusablePath(f"{self.names}_{at}: cannot use {path}: {error.strerror or error}") from error
 
 
-class Shown(NamedTuple):
+class ShownCertificate(NamedTuple):
     """A certificate as people speak of it."""
 
     subject: str
@@ -81,13 +81,15 @@ class Shown(NamedTuple):
         return f"{self.subject}, valid until {self.valid_until:%Y-%m-%d %H:%M} UTC"
 
 
-def shown_certificate(path: str) -> Shown | None:
+def shown_certificate(path: str) -> ShownCertificate | None:
     """The first certificate in a PEM file, which is the one that is shown; None if there is none."""
     found = _certificates(path)
     if not found:
         return None
     first = found[0]
-    return Shown(first.subject.rfc4514_string(), first.not_valid_before_utc, first.not_valid_after_utc)
+    return ShownCertificate(
+        first.subject.rfc4514_string(), first.not_valid_before_utc, first.not_valid_after_utc
+    )
 
 
 def why_untrusted(

@@ -13,6 +13,7 @@ import orjson
 import typer
 
 from pipeline import topics, wiring
+from pipeline.clickhouse import needs
 from pipeline.clickhouse.codes import UNKNOWN_DATABASE, code_of
 from pipeline.clickhouse.grants import missing_grants, server_version_and_clock
 from pipeline.clickhouse.migrations import pending
@@ -29,15 +30,12 @@ from pipeline.roles.known_topics import known_topics, made_anew
 from pipeline.roles.rights import CLUSTER, GROUP, THE_CLUSTER, TOPIC, TRANSACTIONAL_ID, Right, rights
 from pipeline.roles.topology import ROLES, plan
 from pipeline.settings import InvalidSettings, Settings
-from pipeline.storage.columns import TABLES
-from pipeline.tls import Shown, now_utc, shown_certificate
+from pipeline.tls import ShownCertificate, now_utc, shown_certificate
 
 _CLOCKS_APART_MS = 5_000
 """A server whose clock is that far from ours is told of: what comes when is decided by clocks."""
 _RENEW_BEFORE = timedelta(days=14)
 """A certificate of ours that expires sooner is told of."""
-_FILLED = (*TABLES, "topic_ids")
-"""Tables that the sink inserts into; whoever else asks ClickHouse reads."""
 
 
 class Program(StrEnum):
@@ -50,6 +48,10 @@ class Program(StrEnum):
     receive = "receive"
     operator = "operator"
     rebuild = "rebuild"
+    erase = "erase"
+    replay = "replay"
+    """`dead-letters replay`."""
+    retention = "retention"
     dashboard = "dashboard"
 
 
@@ -106,6 +108,9 @@ def _findings(program: Program) -> Iterator[Checked]:
     store = wiring.store(settings)
     try:
         yield from _of_clickhouse(store, program)
+        if settings.clickhouse_cert_file:
+            shown = shown_certificate(settings.clickhouse_cert_file)
+            yield from _of_certificate(shown, "clickhouse", "PIPELINE_CLICKHOUSE_CERT_FILE")
         yield from asyncio.run(_collected(_of_kafka(settings, store, program)))
     finally:
         store.close()
@@ -116,7 +121,9 @@ async def _collected(findings: AsyncIterator[Checked]) -> list[Checked]:
 
 
 def _of_clickhouse(store: Store, program: Program) -> Iterator[Checked]:
-    if program not in (Program.all, Program.sink, Program.dashboard, Program.operator, Program.rebuild):
+    # Of the workers the sink alone asks it.
+    name = "sink" if program is Program.all else program.value
+    if name not in needs.PROGRAMS:
         return
     try:
         version, now_ms = server_version_and_clock(store)
@@ -139,7 +146,7 @@ def _of_clickhouse(store: Store, program: Program) -> Iterator[Checked]:
         yield Checked(
             Outcome.fault if missing else Outcome.ok, "clickhouse schema", says if missing else "up to date"
         )
-        lacking = missing_grants(store, _FILLED if program in (Program.all, Program.sink) else ())
+        lacking = missing_grants(store, needs.grants_of(name))
     except PipelineError as error:
         yield Checked(Outcome.fault, "clickhouse schema", str(error))
         return
@@ -148,13 +155,14 @@ def _of_clickhouse(store: Store, program: Program) -> Iterator[Checked]:
             Outcome.warning, "clickhouse grants", "not known: this server does not answer CHECK GRANT"
         )
     elif lacking:
-        yield Checked(Outcome.fault, "clickhouse grants", f"GRANT {'; GRANT '.join(lacking)} to this user")
+        says = f"GRANT {'; GRANT '.join(lacking)} to this user (deploy/clickhouse-users.sql)"
+        yield Checked(Outcome.fault, "clickhouse grants", says)
     else:
         yield Checked(Outcome.ok, "clickhouse grants", "all that are needed")
 
 
 async def _of_kafka(settings: Settings, store: Store, program: Program) -> AsyncIterator[Checked]:
-    if program is Program.dashboard:
+    if program in (Program.dashboard, Program.retention):
         return
     connection = wiring.connection(settings)
     try:
@@ -194,7 +202,7 @@ def _of_login(connection: KafkaConnection) -> Iterator[Checked]:
     yield from _of_certificate(shown, "kafka", "PIPELINE_KAFKA_CERT_FILE")
 
 
-def _of_certificate(shown: Shown | None, system: str, setting: str) -> Iterator[Checked]:
+def _of_certificate(shown: ShownCertificate | None, system: str, setting: str) -> Iterator[Checked]:
     """That our own certificate is not about to expire."""
     if shown is None:
         return
