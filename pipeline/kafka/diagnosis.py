@@ -29,6 +29,8 @@ class Cause(NamedTuple):
     said: str
     is_lasting: bool
     """It stays until somebody changes settings, rights or certificates: waiting does not help."""
+    is_of_kafka: bool = True
+    """Not where something else keeps us out, such as a token endpoint: then all is in what is said."""
 
 
 async def why_unreachable(connection: KafkaConnection) -> Cause | None:
@@ -118,7 +120,7 @@ def _cause(connection: KafkaConnection, server: str, error: BaseException) -> Ca
 
 
 def _of_token(error: NoTokenNow | TokenRefused) -> Cause:
-    return Cause(str(error), isinstance(error, TokenRefused))
+    return Cause(str(error), isinstance(error, TokenRefused), is_of_kafka=False)
 
 
 def _login_of(connection: KafkaConnection, error: BaseException) -> str:

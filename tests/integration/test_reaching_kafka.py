@@ -19,7 +19,7 @@ from pipeline.errors import UnusablePath
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.diagnosis import why_unreachable
 from pipeline.kafka.errors import BrokerUnavailable, KafkaRefused
-from pipeline.kafka.waiting import wait_for_broker
+from pipeline.kafka.waiting import require_broker, wait_for_broker
 from tests.support.secured import Secured
 from tests.support.services import Unavailable
 from tests.support.stack import Stack, command_line, environment, unavailable
@@ -186,8 +186,14 @@ def test_a_token_endpoint_that_refuses_is_told_at_once(secured: Secured) -> None
     said = refused(secured.connection("OAUTH", token_ca_file=str(secured.stranger.file)))
     assert "the token endpoint" in said and "not trusted" in said and "PIPELINE_KAFKA_TOKEN_CA_FILE" in said
     away = secured.connection("OAUTH", token_url=f"http://{LOOPBACK}:{free_port()}/token", token_ca_file="")
-    with pytest.raises(BrokerUnavailable, match=r"token endpoint .* does not answer: Connection refused"):
+    with pytest.raises(
+        BrokerUnavailable, match=r"^the token endpoint .* does not answer: Connection refused.*again"
+    ):
         asyncio.run(wait_for_broker(away, give_up_s=0))
+    with pytest.raises(
+        BrokerUnavailable, match=r"^the token endpoint .* PIPELINE_KAFKA_TOKEN_URL names it, then try"
+    ):
+        asyncio.run(require_broker(away))
 
 
 def refused(connection: KafkaConnection) -> str:
