@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pipeline.api_settings import ApiSettings
+from pipeline.connection_settings import ConnectionSettings
 from pipeline.domain.policy import Policies
 from pipeline.domain.privacy import Privacy, Samplings
 from pipeline.domain.retention import Retentions
 from pipeline.setting_values import (
-    BOOTSTRAP,
-    CLICKHOUSE_URL,
     CLUSTER,
     HOST,
     HOSTS_OR_NONE,
@@ -44,33 +42,9 @@ _DAYS = number(
 
 
 @dataclass(frozen=True, slots=True)
-class Settings(ApiSettings):
+class Settings(ConnectionSettings):
     """Everything that can be set. Built by `load`, passed down by the wiring."""
 
-    kafka_bootstrap: str = _setting(
-        "localhost:9092",
-        BOOTSTRAP,
-        "Kafka brokers to contact first. Set it wherever Kafka is not on this machine.",
-    )
-    kafka_security: str = _setting(
-        "PLAINTEXT",
-        one_of("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"),
-        "How to connect to Kafka. Change it where Kafka asks for TLS or a login.",
-    )
-    kafka_mechanism: str = _setting(
-        "PLAIN",
-        one_of("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"),
-        "The kind of login. Change it where `kafka_security` begins with SASL and Kafka does not accept PLAIN.",
-    )
-    kafka_username: str = _setting("", text("any text"), "The user who logs in to Kafka, with SASL.")
-    kafka_password: str = _setting(
-        "", text("any text", is_secret=True), "The password of that user.", shown=False
-    )
-    kafka_ca_file: str = _setting(
-        "",
-        text("a file"),
-        "Certificates that a broker's certificate is checked against, with SSL; the system's if empty.",
-    )
     kafka_session_timeout_ms: int = _setting(
         30_000,
         duration(
@@ -106,13 +80,6 @@ class Settings(ApiSettings):
         ),
         "How long the topics keep records; used when they are created. Raise it to survive longer outages, "
         "lower it where disk space is short.",
-    )
-    clickhouse_url: str = _setting(
-        "http://localhost:8123/app_sessions",
-        CLICKHOUSE_URL,
-        "Where ClickHouse and the database are. If it names no user, and `up` of the same user runs on this "
-        "machine, the password of that one is found by the port. Set it to use your own ClickHouse.",
-        shown=False,
     )
     clickhouse_hosts: str = _setting(
         "",

@@ -247,6 +247,23 @@ def _url_or_none(given: str) -> str:
 
 
 URL_OR_NONE = Form(_url_or_none, "`https://host:port`; or none", is_text=True)
+
+
+def _token_url(given: str) -> str:
+    if not given:
+        return given
+    if re.search(r"[\s\x00-\x1f\x7f]", given):
+        raise ValueError("has whitespace or a control character")
+    parts = urlsplit(given)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.fragment or parts.username:
+        raise ValueError("is not of the form https://host[:port]/path, without user and fragment")
+    if parts.port == 0:  # raises ValueError unless it is a port, or none
+        raise ValueError("has an invalid port, 0 (allowed: 1 to 65535)")
+    if parts.scheme == "http" and parts.hostname not in {"localhost", "127.0.0.1", "::1"}:
+        raise ValueError("would be readable on the way, with what the login is made of: use https")
+    return given
+
+
 BOOTSTRAP = Form(_bootstrap, "a list of host:port, separated by commas")
 HOSTS_OR_NONE = Form(_hosts_or_none, "a list of host:port, separated by commas; or none", is_text=True)
 NAMES = Form(_names, "names of attributes, separated by commas", is_text=True)
@@ -258,6 +275,7 @@ ORIGINS = Form(
     _origins, "origins such as `https://shop.example`, separated by commas; `*`; or none", is_text=True
 )
 NETWORKS = Form(_networks, "addresses and networks, separated by commas; or none", is_text=True)
+TOKEN_URL = Form(_token_url, "`https://host[:port]/path`; or none", is_text=True)
 CLICKHOUSE_URL = Form(_url, f"`{_URL}`", is_text=True, is_secret=True)
 PORT_OR_ANY = number(
     0, 65_535, "there is no such port", "there is no such port", unit="a port, or 0 for a free one"

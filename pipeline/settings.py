@@ -17,8 +17,10 @@ from pipeline.domain.policy import HOUR_MS, Policies, Policy
 from pipeline.domain.privacy import Privacy, Sampling, Samplings
 from pipeline.domain.retention import FOR_EVER, Retention, Retentions, at_least, longer
 from pipeline.errors import Terminal
+from pipeline.setting_connections import contradictions, with_password
 from pipeline.setting_list import POLICY, PREFIX, RETENTION, SAMPLING, Settings
 from pipeline.setting_privacy import rules_of
+from pipeline.setting_secrets import file_of, merged, with_secrets
 from pipeline.setting_values import Form
 
 __all__ = ["DEBUG", "PREFIX", "InvalidSettings", "Settings", "as_environment", "load", "unknown", "variables"]
@@ -41,6 +43,8 @@ _FORMS: dict[str, Form] = {
 _FIELDS = {_name(name): name for name in (*(item.name for item in _PLAIN), *_OF_APPS)}
 _POLICY = {_name(name) for name in _OF_APPS}
 """What single apps can have of their own."""
+_SECRETS = tuple(name for name, form in _FORMS.items() if form.is_secret)
+_NAMES = (*_FORMS, *map(file_of, _SECRETS))
 
 
 _LONGEST_DAYS = 36_500
@@ -53,7 +57,7 @@ class InvalidSettings(Terminal):
 
 
 def load(environ: Mapping[str, str]) -> Settings:
-    """Settings from environment variables and the file that they name. Reads that file.
+    """Settings from environment variables and the file that they name. Reads that file, and those of secrets.
 
     Raises `InvalidSettings` with every problem in its message.
     """
@@ -67,7 +71,8 @@ def load(environ: Mapping[str, str]) -> Settings:
         rules = given.pop("privacy", {})
     elif path is not None:
         problems.append("config: names no file")
-    given.update(_from_environment(environ, problems))
+    given = merged(given, _from_environment(environ, problems), _SECRETS)
+    given = with_secrets(given, _SECRETS, problems)
     plain, policy_values = _parse(given, problems, where="")
     kept = _retention(Retention(), policy_values, Policy(), problems, "")
     sampling = replace(Sampling(), **_taken(policy_values, SAMPLING))
@@ -89,7 +94,7 @@ def load(environ: Mapping[str, str]) -> Settings:
     problems.extend(_contradictions(settings))
     if problems:
         raise InvalidSettings("settings: " + "; ".join(problems))
-    return settings
+    return with_password(settings)
 
 
 def _with_apps(settings: Settings, apps: Mapping[str, Any], problems: list[str]) -> Settings:
@@ -161,7 +166,7 @@ def _retention(
 
 def variables() -> list[str]:
     """The names of all environment variables that are understood."""
-    return [PREFIX + name.upper() for name in ("config", *_FORMS)]
+    return [PREFIX + name.upper() for name in ("config", *_NAMES)]
 
 
 def unknown(environ: Mapping[str, str]) -> list[str]:
@@ -172,7 +177,7 @@ def unknown(environ: Mapping[str, str]) -> list[str]:
         if (
             variable in known
             or variable == DEBUG
-            or (is_ours and variable.removeprefix(PREFIX).lower() in _FORMS)
+            or (is_ours and variable.removeprefix(PREFIX).lower() in _NAMES)
         ):
             continue
         near = _nearest(variable, known, cutoff=0 if is_ours else 0.9)
@@ -193,7 +198,8 @@ def _nearest(name: str, known: Iterable[str], cutoff: float) -> str:
 
 def as_environment(settings: Settings) -> dict[str, str]:
     """Variables from which `load` makes these settings again, but for what single apps override."""
-    result = {}
+    # Whoever gets these may have inherited the others.
+    result = {PREFIX + file_of(name).upper(): "" for name in _SECRETS}
     for item in _PLAIN:
         result[_variable(item.name)] = _text(item.name, getattr(settings, item.name))
     for of_apps in (settings.policies.default, settings.retentions.default, settings.samplings.default):
@@ -220,7 +226,7 @@ def _parse(
         form = _FORMS.get(name)
         if form is None or (policy_only and name not in _POLICY):
             problems.append(
-                f"{where}{name}: no such setting{_instead(name, _POLICY if policy_only else _FORMS)}"
+                f"{where}{name}: no such setting{_instead(name, _POLICY if policy_only else _NAMES)}"
             )
             continue
         if not isinstance(value, str if form.is_text else str | int | float):
@@ -269,10 +275,10 @@ def _from_environment(environ: Mapping[str, str], problems: list[str]) -> dict[s
     given = {}
     for variable, value in environ.items():
         name = variable.removeprefix(PREFIX).lower()
-        if name in _FORMS and variable.startswith(PREFIX):
+        if name in _NAMES and variable.startswith(PREFIX):
             given[name] = value
         elif variable.startswith(PREFIX) and name != "config" and variable != DEBUG:
-            instead = _instead(name, _FORMS, PREFIX)
+            instead = _instead(name, _NAMES, PREFIX)
             if instead:
                 problems.append(f"{variable}: no such setting{instead}")
     return given
@@ -280,24 +286,7 @@ def _from_environment(environ: Mapping[str, str], problems: list[str]) -> dict[s
 
 def _contradictions(settings: Settings) -> list[str]:
     """What is wrong with settings that are right each by itself."""
-    found = []
-    security = settings.kafka_security
-    if security.startswith("SASL"):
-        if not (settings.kafka_username and settings.kafka_password):
-            found.append(f"kafka_security {security}: needs kafka_username and kafka_password")
-    else:
-        # Whoever gives a login believes that one is asked for.
-        for name in ("kafka_username", "kafka_password", "kafka_mechanism"):
-            if getattr(settings, name) != getattr(Settings(), name):
-                found.append(
-                    f"{name}: is for a login, and kafka_security {security} has none (only SASL_… has)"
-                )
-    if settings.kafka_ca_file and not security.endswith("SSL"):
-        found.append(
-            f"kafka_ca_file: is for TLS, and kafka_security {security} has none (only SSL and SASL_SSL have)"
-        )
-    elif settings.kafka_ca_file and not _is(Path.is_file, settings.kafka_ca_file):
-        found.append(f"kafka_ca_file: there is no file {settings.kafka_ca_file}")
+    found = list(contradictions(settings))
     if not settings.privacy_key:
         asks = [("privacy", settings.privacy.default)]
         asks += [(f"apps.{app}.privacy", own) for app, own in settings.privacy.by_app.items()]

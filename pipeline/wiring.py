@@ -21,6 +21,7 @@ from pipeline.roles.rebuild import Rebuild, RebuildScope
 from pipeline.roles.rights import topics_of
 from pipeline.settings import DEBUG, Settings, load, unknown
 from pipeline.state.codec import state_codec
+from pipeline.tls import Tls
 
 
 def settings() -> Settings:
@@ -55,6 +56,12 @@ def connection(settings: Settings) -> KafkaConnection:
         username=settings.kafka_username,
         password=settings.kafka_password,
         ca_file=settings.kafka_ca_file,
+        cert_file=settings.kafka_cert_file,
+        key_file=settings.kafka_key_file,
+        key_password=settings.kafka_key_password,
+        token_url=settings.kafka_token_url,
+        token_scope=settings.kafka_token_scope,
+        token_ca_file=settings.kafka_token_ca_file,
     )
 
 
@@ -90,6 +97,13 @@ def store(settings: Settings) -> Store:
         hosts=[(host, int(port)) for host, _, port in servers],
         cluster=partial(clustered, name) if name else None,
         insert_quorum=settings.clickhouse_insert_quorum,
+        tls=Tls(
+            "PIPELINE_CLICKHOUSE",
+            settings.clickhouse_ca_file,
+            settings.clickhouse_cert_file,
+            settings.clickhouse_key_file,
+            settings.clickhouse_key_password,
+        ),
     )
 
 

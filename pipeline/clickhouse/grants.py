@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import orjson
 
 from pipeline.clickhouse.codes import code_of
+from pipeline.clickhouse.needs import TableGrant
 from pipeline.clickhouse.store import StatementFailed, Store
 from pipeline.clickhouse.words import quoted_name
 
@@ -14,25 +15,23 @@ _NO_SUCH_STATEMENT = 62
 """SYNTAX_ERROR: a server from before `CHECK GRANT`."""
 
 
-def missing_grants(store: Store, fills: Iterable[str]) -> list[str] | None:
-    """What this user lacks of what it takes to read everything and to insert into the tables `fills`, as
-    `INSERT ON db.table`; None if the server does not say.
+def missing_grants(store: Store, needed: Iterable[TableGrant]) -> list[str] | None:
+    """What this user lacks of what is needed, as `INSERT ON db.table`; None if the server does not say.
 
     Blocks. Raises what the store raises.
     """
-    wanted = ["SELECT ON {database}.*", *(f"INSERT ON {{database}}.{table}" for table in fills)]
     database = quoted_name(store.database)
     lacking = []
-    for grant in wanted:
+    for grant in needed:
         try:
             # It takes no FORMAT.
-            answer = store.query(f"CHECK GRANT {grant.format(database=database)}", format="")
+            answer = store.query(f"CHECK GRANT {grant.sql(database)}", format="")
         except StatementFailed as error:
             if code_of(error) == _NO_SUCH_STATEMENT:
                 return None
             raise
         if answer.strip() != b"1":
-            lacking.append(grant.format(database=store.database))
+            lacking.append(grant.sql(store.database))
     return lacking
 
 

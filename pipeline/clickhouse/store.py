@@ -21,7 +21,7 @@ from functools import partial
 from hashlib import blake2b
 from threading import Lock
 from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
@@ -34,8 +34,10 @@ from pipeline.clickhouse.cluster import Cluster
 from pipeline.clickhouse.codes import BUSY_CODES, REFUSED_CODES
 from pipeline.clickhouse.said import cause_of, said_by_server
 from pipeline.clickhouse.streamed import Reading, whole_rows
+from pipeline.clickhouse.unanswered import why_unanswered
 from pipeline.clickhouse.words import quoted_name
 from pipeline.errors import Terminal, Transient
+from pipeline.tls import Tls
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +71,7 @@ _STREAM_SETTINGS: Mapping[str, Any] = {
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 15.0
 
 _T = TypeVar("_T")
+_TLS = Tls("PIPELINE_CLICKHOUSE")
 
 
 class Unreachable(Transient):
@@ -103,12 +106,14 @@ class Store:
         hosts: Sequence[tuple[str, int]] = (),
         cluster: Callable[[str], Cluster] | None = None,
         insert_quorum: str = "",
+        tls: Tls = _TLS,
     ) -> None:
         """`url` is `http[s]://[user[:password]@]host[:port]/database`; `timeout_s` how long to wait for an answer.
 
         At most `connections` inserts of `insert_forever` are under way at once. `hosts` are asked where the one of the
         URL does not answer, with the same user. `cluster` makes of the database's name the cluster that it is in; none:
         one server. `insert_quorum` is how many replicas must have what is inserted, or `auto` for most; empty: one.
+        `tls` is for https; a certificate in there is the login of a user without a password.
         Raises ValueError for a URL that is not of that form.
         """
         parts = urlsplit(url)
@@ -118,18 +123,8 @@ class Store:
                 f"not a ClickHouse URL, http[s]://[user:password@]host[:port]/database: {_shown(url)}"
             )
         self._shown_url = _shown(url)
-        self._options: dict[str, Any] = {
-            "interface": parts.scheme,
-            "host": parts.hostname,
-            "port": parts.port or (8443 if parts.scheme == "https" else 8123),
-            "username": unquote(parts.username or "default"),
-            "password": unquote(parts.password or ""),
-            "send_receive_timeout": timeout_s,
-            "connect_timeout": 10,
-            # A session would force one request at a time.
-            "autogenerate_session_id": False,
-            "client_name": "session-pipeline",
-        }
+        self._options = _options(parts, timeout_s, tls)
+        self._tls = tls
         self.untaken: dict[str, str] = {}
         """Tables whose rows ClickHouse does not take just now, and what it says; they are tried again."""
         self.failures: Counter[tuple[str, str]] = Counter()
@@ -345,7 +340,10 @@ class Store:
     def _connected(self) -> Client:
         with self._connecting:
             if self._client is None:
-                pool = get_pool_manager(maxsize=self._connections)
+                trust: dict[str, Any] = (
+                    {"ssl_context": self._tls.context()} if self._options["interface"] == "https" else {}
+                )
+                pool = get_pool_manager(maxsize=self._connections, **trust)
                 host, port = self._hosts[self._host]
                 # The database is not named here: it may not exist yet, and the client asks at once.
                 client = clickhouse_connect.get_client(
@@ -354,20 +352,6 @@ class Store:
                 client.database = self.database
                 self._client, self._pool = client, pool
             return self._client
-
-    def _not_now(self, error: Error) -> str:
-        if error.code is not None:
-            return said_by_server(str(error))
-        said, first = str(error), error.__cause__ or error.__context__
-        if said.startswith("Error HTTP"):
-            # What the system said, without the layers of clients above it.
-            while first is not None and (under := first.__cause__ or first.__context__) is not None:
-                first = under
-            said = (first.strerror if isinstance(first, OSError) else "") or str(first or error)
-        return (
-            f"ClickHouse at {self._shown_url} does not answer: {said}. Check that it runs and that "
-            "PIPELINE_CLICKHOUSE_URL names it, then try again"
-        )
 
     @contextmanager
     def _errors(self, *, is_insert: bool = True) -> Iterator[None]:
@@ -379,8 +363,28 @@ class Store:
                 raise StatementFailed(message) from error
             # Without a code it is the transport, a proxy, or a server that is starting or stopping.
             if is_insert or error.code is None or error.code in BUSY_CODES:
-                raise Unreachable(self._not_now(error)) from error
+                raise Unreachable(why_unanswered(error, self._shown_url, self._tls)) from error
             raise StatementFailed(message) from error
+
+
+def _options(url: SplitResult, timeout_s: int, tls: Tls) -> dict[str, Any]:
+    """What the client is made with."""
+    options = {
+        "interface": url.scheme,
+        "host": url.hostname,
+        "port": url.port or (8443 if url.scheme == "https" else 8123),
+        "username": unquote(url.username or "default"),
+        "password": unquote(url.password or ""),
+        "send_receive_timeout": timeout_s,
+        "connect_timeout": 10,
+        # A session would force one request at a time.
+        "autogenerate_session_id": False,
+        "client_name": "session-pipeline",
+    }
+    if tls.cert_file:
+        # The client then sends no password, but for what it takes for a proxy's certificate.
+        options |= {"client_cert": tls.cert_file, "tls_mode": "proxy" if url.password else "mutual"}
+    return options
 
 
 def _pause_s(tries: int) -> float:

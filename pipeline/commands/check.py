@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
+from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, NamedTuple
 
@@ -12,6 +13,7 @@ import orjson
 import typer
 
 from pipeline import topics, wiring
+from pipeline.clickhouse import needs
 from pipeline.clickhouse.codes import UNKNOWN_DATABASE, code_of
 from pipeline.clickhouse.grants import missing_grants, server_version_and_clock
 from pipeline.clickhouse.migrations import pending
@@ -19,6 +21,7 @@ from pipeline.clickhouse.store import Store
 from pipeline.commands.failure import CommandFailed
 from pipeline.errors import PipelineError
 from pipeline.kafka.allowed import Allowed, allowed
+from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topic_identity import TopicMadeAnew
 from pipeline.kafka.topic_ids import ids_of
 from pipeline.kafka.topic_settings import settings_of_topics
@@ -27,12 +30,12 @@ from pipeline.roles.known_topics import known_topics, made_anew
 from pipeline.roles.rights import CLUSTER, GROUP, THE_CLUSTER, TOPIC, TRANSACTIONAL_ID, Right, rights
 from pipeline.roles.topology import ROLES, plan
 from pipeline.settings import InvalidSettings, Settings
-from pipeline.storage.columns import TABLES
+from pipeline.tls import ShownCertificate, now_utc, shown_certificate
 
 _CLOCKS_APART_MS = 5_000
 """A server whose clock is that far from ours is told of: what comes when is decided by clocks."""
-_FILLED = (*TABLES, "topic_ids")
-"""Tables that the sink inserts into; whoever else asks ClickHouse reads."""
+_RENEW_BEFORE = timedelta(days=14)
+"""A certificate of ours that expires sooner is told of."""
 
 
 class Program(StrEnum):
@@ -45,6 +48,10 @@ class Program(StrEnum):
     receive = "receive"
     operator = "operator"
     rebuild = "rebuild"
+    erase = "erase"
+    replay = "replay"
+    """`dead-letters replay`."""
+    retention = "retention"
     dashboard = "dashboard"
 
 
@@ -101,6 +108,9 @@ def _findings(program: Program) -> Iterator[Checked]:
     store = wiring.store(settings)
     try:
         yield from _of_clickhouse(store, program)
+        if settings.clickhouse_cert_file:
+            shown = shown_certificate(settings.clickhouse_cert_file)
+            yield from _of_certificate(shown, "clickhouse", "PIPELINE_CLICKHOUSE_CERT_FILE")
         yield from asyncio.run(_collected(_of_kafka(settings, store, program)))
     finally:
         store.close()
@@ -111,7 +121,9 @@ async def _collected(findings: AsyncIterator[Checked]) -> list[Checked]:
 
 
 def _of_clickhouse(store: Store, program: Program) -> Iterator[Checked]:
-    if program not in (Program.all, Program.sink, Program.dashboard, Program.operator, Program.rebuild):
+    # Of the workers the sink alone asks it.
+    name = "sink" if program is Program.all else program.value
+    if name not in needs.PROGRAMS:
         return
     try:
         version, now_ms = server_version_and_clock(store)
@@ -134,7 +146,7 @@ def _of_clickhouse(store: Store, program: Program) -> Iterator[Checked]:
         yield Checked(
             Outcome.fault if missing else Outcome.ok, "clickhouse schema", says if missing else "up to date"
         )
-        lacking = missing_grants(store, _FILLED if program in (Program.all, Program.sink) else ())
+        lacking = missing_grants(store, needs.grants_of(name))
     except PipelineError as error:
         yield Checked(Outcome.fault, "clickhouse schema", str(error))
         return
@@ -143,13 +155,14 @@ def _of_clickhouse(store: Store, program: Program) -> Iterator[Checked]:
             Outcome.warning, "clickhouse grants", "not known: this server does not answer CHECK GRANT"
         )
     elif lacking:
-        yield Checked(Outcome.fault, "clickhouse grants", f"GRANT {'; GRANT '.join(lacking)} to this user")
+        says = f"GRANT {'; GRANT '.join(lacking)} to this user (deploy/clickhouse-users.sql)"
+        yield Checked(Outcome.fault, "clickhouse grants", says)
     else:
         yield Checked(Outcome.ok, "clickhouse grants", "all that are needed")
 
 
 async def _of_kafka(settings: Settings, store: Store, program: Program) -> AsyncIterator[Checked]:
-    if program is Program.dashboard:
+    if program in (Program.dashboard, Program.retention):
         return
     connection = wiring.connection(settings)
     try:
@@ -157,8 +170,8 @@ async def _of_kafka(settings: Settings, store: Store, program: Program) -> Async
     except PipelineError as error:
         yield Checked(Outcome.fault, "kafka login", str(error))
         return
-    login = f"as {connection.username}" if connection.sasl else "without a user"
-    yield Checked(Outcome.ok, "kafka login", f"{connection.bootstrap}, {login}, {connection.security}")
+    for finding in _of_login(connection):
+        yield finding
     needed = _needed(program)
     try:
         may = await allowed(
@@ -173,6 +186,31 @@ async def _of_kafka(settings: Settings, store: Store, program: Program) -> Async
             yield finding
     except PipelineError as error:
         yield Checked(Outcome.fault, "kafka", str(error))
+
+
+def _of_login(connection: KafkaConnection) -> Iterator[Checked]:
+    """As whom it was let in, and whether that will go on."""
+    shown = shown_certificate(connection.cert_file) if connection.cert_file else None
+    login = (
+        f"as {connection.username}"
+        if connection.sasl
+        else f"as {shown.subject}"
+        if shown
+        else "without a user"
+    )
+    yield Checked(Outcome.ok, "kafka login", f"{connection.bootstrap}, {login}, {connection.security}")
+    yield from _of_certificate(shown, "kafka", "PIPELINE_KAFKA_CERT_FILE")
+
+
+def _of_certificate(shown: ShownCertificate | None, system: str, setting: str) -> Iterator[Checked]:
+    """That our own certificate is not about to expire."""
+    if shown is None:
+        return
+    says, left = f"{shown}, from {setting}", shown.valid_until - now_utc()
+    if left < _RENEW_BEFORE:
+        yield Checked(Outcome.warning, f"{system} certificate", f"{says}: renew it, and restart what uses it")
+    else:
+        yield Checked(Outcome.ok, f"{system} certificate", says)
 
 
 def _needed(program: Program) -> list[Right]:

@@ -38,6 +38,8 @@ async def wait_for_broker(
                 raise KafkaRefused(f"Kafka does not let us in: {said}") from error
             waited_s = loop.time() - started_s
             if waited_s >= give_up_s:
+                if cause and not cause.is_of_kafka:
+                    raise BrokerUnavailable(f"{said}, then start again (after {waited_s:.0f} s)") from error
                 raise BrokerUnavailable(
                     f"Kafka at {connection.bootstrap} did not answer for {waited_s:.0f} s: {said}. Check that it "
                     "runs and that PIPELINE_KAFKA_BOOTSTRAP names it, then start again"
@@ -56,6 +58,8 @@ async def require_broker(connection: KafkaConnection) -> None:
     cause = await why_unreachable(connection)
     if cause and cause.is_lasting:
         raise KafkaRefused(f"Kafka does not let us in: {cause.said}")
+    if cause and not cause.is_of_kafka:
+        raise BrokerUnavailable(f"{cause.said}, then try again")
     if cause:
         raise BrokerUnavailable(
             f"Kafka at {connection.bootstrap} does not answer: {cause.said}. Check that it runs and that "

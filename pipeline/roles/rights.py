@@ -32,8 +32,8 @@ class Right(NamedTuple):
 
 OPERATORS = "operator"
 """Whoever runs `migrate`, `status` and the dashboard's page of the pipeline."""
-RECEIVER, REBUILDER, ERASER = "receive", "rebuild", "erase"
-USERS = (*ROLES, RECEIVER, OPERATORS, REBUILDER, ERASER)
+RECEIVER, REBUILDER, ERASER, REPLAYER = "receive", "rebuild", "erase", "replay"
+USERS = (*ROLES, RECEIVER, OPERATORS, REBUILDER, ERASER, REPLAYER)
 """Programs that have a list of their own. `worker --role all` needs those of the three roles."""
 
 
@@ -106,6 +106,12 @@ def _eraser() -> Iterator[Right]:
     yield from _groups()
 
 
+def _replayer() -> Iterator[Right]:
+    """Letters go to the topic that they came from, so to any that a worker refuses something of."""
+    for topic in dict.fromkeys((*(each.topic for each in registry.FORMATS), SESSIONS, EVENT_COPIES)):
+        yield Right(TOPIC, topic, ("Write",))
+
+
 _BY_USER: Mapping[str, Callable[[], Iterator[Right]]] = {
     "router": lambda: _worker("router", (SDK_EVENTS, DEAD_LETTERS)),
     "sessionizer": _sessionizer,
@@ -114,4 +120,5 @@ _BY_USER: Mapping[str, Callable[[], Iterator[Right]]] = {
     OPERATORS: _operator,
     REBUILDER: _rebuilder,
     ERASER: _eraser,
+    REPLAYER: _replayer,
 }

@@ -131,8 +131,10 @@ def create_app(
 
 
 def credentials_of(connection: KafkaConnection) -> Any:
-    """How Faust's own clients (its producer) log in; None for PLAINTEXT. Reads the CA file."""
+    """How Faust's own clients (its producer) log in; None for PLAINTEXT. Reads the files of certificates."""
     context = connection.ssl_context()
+    if connection.tokens:
+        return faust.OAuthCredentials(oauth_cb=connection.tokens, ssl_context=context)
     if connection.sasl:
         return faust.SASLCredentials(
             username=connection.username,

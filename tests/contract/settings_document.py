@@ -48,6 +48,10 @@ def table(group: str) -> str:
             default = _short(defaults[PREFIX + short])
             allowed = f"{given['form'].allowed}".replace("|", "\\|")
             lines.append(f"| `{PREFIX}{short}` | {default} | {allowed} | {given['about']} |")
+            if given["form"].is_secret:
+                lines.append(
+                    f"| `{PREFIX}{short}_FILE` | none | a file | A file that holds it, in its place. |"
+                )
     return "\n".join(lines) + "\n"
 
 

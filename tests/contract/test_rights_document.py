@@ -14,7 +14,7 @@ DOCUMENT = (Path(__file__).resolve().parents[2] / "deploy" / "KAFKA-RIGHTS.md").
 
 @pytest.mark.parametrize("user", USERS)
 def test_each_list_is_there(user: str) -> None:
-    command = {"operator": "migrate"}.get(user, user)
+    command = {"operator": "migrate", "replay": "dead-letters replay"}.get(user, user)
     (section,) = re.findall(
         rf"^## [^\n]*`(?:worker --role )?{command}`[^\n]*\n(.*?)(?=^## )", DOCUMENT, re.M | re.S
     )

@@ -7,9 +7,12 @@ from pathlib import Path
 from uuid import uuid4
 
 from pipeline.clickhouse.grants import missing_grants
+from pipeline.clickhouse.needs import PROGRAMS, TableGrant, grants_of
 from pipeline.clickhouse.store import StatementFailed, Store
+from pipeline.commands.check import Program
 from pipeline.embedded.child import LOOPBACK, free_port
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.roles.rights import USERS
 from tests.integration.test_up import run
 from tests.support.services import Broker
 
@@ -92,14 +95,22 @@ class _Old:
 
 def test_what_is_not_granted_is_named() -> None:
     store = _Granted("SELECT ON app_sessions.*", "INSERT ON app_sessions.session_rows")
-    assert missing_grants(store, ()) == []  # type: ignore[arg-type]
-    lacking = missing_grants(store, ["session_rows", "z_envelope_feed"])  # type: ignore[arg-type]
-    assert lacking == ["INSERT ON app_sessions.z_envelope_feed"]
-    assert missing_grants(_Old(), ()) is None  # type: ignore[arg-type]
+    some = (TableGrant("SELECT"), TableGrant("INSERT", "session_rows"))
+    assert missing_grants(store, some) == []  # type: ignore[arg-type]
+    lacking = missing_grants(
+        store, (*some, TableGrant("INSERT", "z_envelope_feed"), TableGrant("SELECT", "system.parts"))
+    )  # type: ignore[arg-type]
+    assert lacking == ["INSERT ON app_sessions.z_envelope_feed", "SELECT ON system.parts"]
+    assert missing_grants(_Old(), some) is None  # type: ignore[arg-type]
 
 
 def test_the_embedded_engine_says_what_is_granted(database_url: str) -> None:
     store = Store(database_url)
     store.create_database()
-    assert missing_grants(store, ["session_rows"]) == []
+    assert missing_grants(store, grants_of("sink")) == []
     store.close()
+
+
+def test_every_program_that_has_a_list_can_be_checked() -> None:
+    """What deploy/KAFKA-RIGHTS.md and deploy/clickhouse-users.sql give somebody, `check --role` looks at."""
+    assert {program.value for program in Program} == {*USERS, *PROGRAMS, "all"}

@@ -14,7 +14,7 @@ from pipeline.embedded.child import LOOPBACK, free_port
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.roles.rights import TOPIC, USERS, Right, rights
 from pipeline.roles.topology import ROLES
-from pipeline.topics import SDK_EVENTS, SESSIONS, STATE
+from pipeline.topics import ERASURES, SDK_EVENTS, SESSIONS, STATE
 from tests.support import acls
 from tests.support.services import ApacheKafka, Unavailable
 from tests.support.stack import Stack, receiving, unavailable
@@ -107,6 +107,8 @@ def test_each_role_does_its_work_with_its_rights_alone(guarded: Guarded, tmp_pat
     guarded.become("rebuild")
     stack.settings["PIPELINE_INACTIVITY_TIMEOUT"] = "1m"
     assert "2 sessions are in place" in stack.run("rebuild")
+    guarded.become("replay")
+    assert "sent 1 refused records again" in stack.run("dead-letters", "replay")
     guarded.become("receive")
     with receiving(stack) as base:
         request = Request(f"{base}/v1/events", orjson.dumps(envelope), method="POST")
@@ -121,7 +123,13 @@ LACKING = {
     "receive": ("otlp_logs", "Write"),
     "operator": ("session-pipeline-sink", "Describe"),
     "rebuild": (f"{STATE}-", "Write"),
+    "erase": (ERASURES, "Write"),
+    "replay": (SESSIONS, "Write"),
 }
+
+
+def test_each_list_has_a_right_that_is_taken_away() -> None:
+    assert set(LACKING) == set(USERS)
 
 
 @pytest.mark.parametrize("user", sorted(LACKING))

@@ -100,13 +100,15 @@ class ApacheKafka:
         *options: str,
         listeners: Mapping[str, int] = {},
         settings: Mapping[str, object] = {},
+        properties: Mapping[str, object] = {},
     ) -> None:
-        """`options` are for the JVM; without any it gets its classes from an archive.
+        """`options` are for the JVM; without any it gets its classes from an archive. `properties` are the JVM's.
 
         `listeners` are further ones, by name (which is their protocol) with their port; `settings` are the broker's.
         """
         java, classpath = _java(), kafka_classpath()
         options = options or (f"-XX:SharedArchiveFile={_classes(classpath)}",)
+        defined = [f"-D{name}={value}" for name, value in properties.items()]
         self._port, controller_port = free_port(), free_port()
         data = folder / "data"
         folder.mkdir(parents=True, exist_ok=True)
@@ -118,7 +120,7 @@ class ApacheKafka:
             _format(java, classpath, file, data)
         self._child = Child(
             "Apache Kafka",
-            [java, *_JAVA_OPTIONS, *options, "-cp", classpath, "kafka.Kafka", str(file)],
+            [java, *_JAVA_OPTIONS, *options, *defined, "-cp", classpath, "kafka.Kafka", str(file)],
             log_file=folder / "kafka.log",
             cwd=folder,
         )

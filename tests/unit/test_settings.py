@@ -31,6 +31,27 @@ NONSENSE = [
     ("KAFKA_USERNAME", "someone", "kafka_security"),
     ("KAFKA_PASSWORD", "secret", "kafka_security"),
     ("KAFKA_MECHANISM", "SCRAM-SHA-512", "kafka_security"),
+    ("KAFKA_PASSWORD_FILE", "/nowhere/at/all", "cannot read /nowhere/at/all"),
+    ("KAFKA_TOKEN_URL", "https://id.example/token", "kafka_security"),
+    ("KAFKA_TOKEN_URL", "http://id.example/token", "readable"),
+    ("KAFKA_TOKEN_URL", "id.example/token", "https://"),
+    ("KAFKA_TOKEN_URL", "https://id.example:0/token", "port"),
+    ("KAFKA_TOKEN_SCOPE", "kafka", "kafka_security"),
+    ("KAFKA_TOKEN_CA_FILE", "{file}", "kafka_security"),
+    ("KAFKA_CERT_FILE", "{file}", "kafka_security"),
+    ("KAFKA_KEY_FILE", "{file}", "kafka_security"),
+    ("KAFKA_KEY_PASSWORD", "secret", "kafka_security"),
+    ("KAFKA_KEY_PASSWORD_FILE", "{file}", "is empty"),
+    ("CLICKHOUSE_URL_FILE", "{file}", "is empty"),
+    ("CLICKHOUSE_PASSWORD", "secret\n", "control character"),
+    ("CLICKHOUSE_PASSWORD_FILE", "{file}", "is empty"),
+    ("CLICKHOUSE_CA_FILE", "{file}", "clickhouse_url"),
+    ("CLICKHOUSE_CERT_FILE", "{file}", "clickhouse_url"),
+    ("CLICKHOUSE_KEY_FILE", "{file}", "clickhouse_url"),
+    ("CLICKHOUSE_KEY_PASSWORD", "secret", "clickhouse_url"),
+    ("CLICKHOUSE_KEY_PASSWORD_FILE", "{file}", "is empty"),
+    ("DASHBOARD_PASSWORD_FILE", "{file}", "is empty"),
+    ("PRIVACY_KEY_FILE", "{file}", "is empty"),
     ("TOPIC_RETENTION", "0s", "1h to 36500d"),
     ("TOPIC_RETENTION", "7ms", "1h to 36500d"),
     ("TOPIC_RETENTION", "99999999999d", "1h to 36500d"),
@@ -147,6 +168,17 @@ ANY_TEXT = {"CONFIG", "KAFKA_CA_FILE", "DATA_DIR", "DASHBOARD_DIR", "METRICS_HOS
 ANY_TEXT |= {"KAFKA_USERNAME", "KAFKA_PASSWORD", "CLICKHOUSE_CLUSTER", "RECEIVE_KEYS", "RECEIVE_HOST"}
 ANY_TEXT |= {"API_KEYS", "API_KEY"}
 ANY_TEXT |= {"KAFKA_USERNAME", "KAFKA_PASSWORD", "CLICKHOUSE_CLUSTER", "OTLP_APP_ID", "SENTRY_APPS"}
+
+
+ANY_TEXT |= {
+    "KAFKA_CERT_FILE",
+    "KAFKA_KEY_FILE",
+    "KAFKA_KEY_PASSWORD",
+    "KAFKA_TOKEN_SCOPE",
+    "KAFKA_TOKEN_CA_FILE",
+}
+ANY_TEXT |= {"CLICKHOUSE_PASSWORD", "CLICKHOUSE_CA_FILE", "CLICKHOUSE_CERT_FILE", "CLICKHOUSE_KEY_FILE"}
+ANY_TEXT |= {"CLICKHOUSE_KEY_PASSWORD"}
 
 
 @pytest.mark.parametrize("name", variables())

@@ -1,0 +1,107 @@
+"""What each program has to be allowed in ClickHouse, and no more: the grants of its user.
+
+`session-pipeline check` holds a user to it, `deploy/clickhouse-users.sql` gives it, and a test runs every program with
+nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from pipeline.clickhouse import erasure, retention
+
+EVERYTHING = "*"
+"""All tables and views of the database."""
+
+
+class TableGrant(NamedTuple):
+    """What a user may do with a table, by ClickHouse's own name for it."""
+
+    access: str
+    table: str = EVERYTHING
+    """A table of the pipeline's database, or `system.mutations` and the like."""
+
+    def sql(self, database: str) -> str:
+        """As in `GRANT … TO user`; `database` is quoted where it has to be."""
+        return f"{self.access} ON {self.table if '.' in self.table else f'{database}.{self.table}'}"
+
+
+SINK = (
+    *("session_rows", "z_envelope_feed", "z_event_feed", "z_event_copy_feed", "dead_letter_rows"),
+    *("ledger_records", "topic_ids"),
+)
+"""Tables that the sink inserts into."""
+_DEFINITIONS = (
+    *("CREATE DATABASE", "CREATE TABLE", "CREATE VIEW", "DROP TABLE", "DROP VIEW", "TRUNCATE"),
+    *("ALTER TABLE", "ALTER VIEW", "INSERT"),
+)
+_REBUILT = ("session_rows", "session_rows_rebuilt", "session_rows_left")
+"""Tables that a rebuild makes, and the one whose name it exchanges."""
+_KEPT = tuple(
+    table for kind in (retention.EVENTS, retention.SESSIONS, retention.DEAD_LETTERS) for table in kind.tables
+)
+_READ = (TableGrant("SELECT"),)
+
+_GRANTS: Mapping[str, tuple[TableGrant, ...]] = {
+    # `migrate`, `status`, `regroup`; the tables are theirs.
+    "operator": (
+        *_READ,
+        *map(TableGrant, _DEFINITIONS),
+        TableGrant("SELECT", "system.parts"),
+        TableGrant("SELECT", "system.processes"),
+    ),
+    "sink": (*_READ, *(TableGrant("INSERT", table) for table in SINK)),
+    "dashboard": (
+        *_READ,
+        TableGrant("INSERT", "saved_filter_rows"),
+        TableGrant("INSERT", "default_filter_rows"),
+    ),
+    "erase": (
+        *_READ,
+        *(
+            TableGrant("INSERT", table)
+            for table in ("erasure_receipts", "z_erased_records", "ledger_records")
+        ),
+        *(
+            TableGrant("ALTER DELETE", table)
+            for table in (*erasure.TABLES, "dead_letter_rows", "z_erased_records")
+        ),
+    ),
+    "rebuild": (
+        *_READ,
+        *(
+            TableGrant(access, table)
+            for table in _REBUILT
+            for access in ("CREATE TABLE", "INSERT", "DROP TABLE")
+        ),
+        *(
+            TableGrant("INSERT", f"z_{name}")
+            for name in ("session_places", "id_places", "device_days", "user_days", "apps")
+        ),
+        *(
+            TableGrant("INSERT", table)
+            for table in ("told_session_rows", "z_event_copy_feed", "replaced_rows")
+        ),
+        TableGrant("ALTER DELETE", "dead_letter_rows"),
+    ),
+    "retention": (
+        *_READ,
+        TableGrant("SELECT", "system.mutations"),
+        *(
+            TableGrant(access, table)
+            for table in _KEPT
+            for access in ("ALTER UPDATE", "ALTER DELETE", "ALTER TTL", "ALTER MATERIALIZE TTL")
+        ),
+        TableGrant("ALTER UPDATE", "ledger_records"),
+        *(TableGrant("INSERT", table) for table in ("ledger_records", "z_retention_cuts")),
+    ),
+    "replay": (*_READ, TableGrant("INSERT", "dead_letter_replays")),
+}
+PROGRAMS = tuple(_GRANTS)
+"""Those that ask ClickHouse for anything."""
+
+
+def grants_of(program: str) -> tuple[TableGrant, ...]:
+    """What a program needs, each once. Raises KeyError for what is none of PROGRAMS."""
+    return tuple(dict.fromkeys(_GRANTS[program]))
