@@ -75,6 +75,11 @@ def options(settings: Settings) -> Options:
     )
 
 
+def counts_before(settings: Settings) -> tuple[int, ...]:
+    """Earlier numbers of partitions."""
+    return tuple(int(count) for count in settings.partitions_before.split(",") if count)
+
+
 def edge(settings: Settings) -> Edge:
     """What of the input comes in: by privacy rules and sampling."""
     return Edge(settings.privacy, settings.samplings, settings.privacy_key)

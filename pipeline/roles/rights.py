@@ -32,8 +32,8 @@ class Right(NamedTuple):
 
 OPERATORS = "operator"
 """Whoever runs `migrate`, `status` and the dashboard's page of the pipeline."""
-RECEIVER, REBUILDER, ERASER = "receive", "rebuild", "erase"
-USERS = (*ROLES, RECEIVER, OPERATORS, REBUILDER, ERASER)
+RECEIVER, REBUILDER, ERASER, REPARTITIONER = "receive", "rebuild", "erase", "repartition"
+USERS = (*ROLES, RECEIVER, OPERATORS, REBUILDER, ERASER, REPARTITIONER)
 """Programs that have a list of their own. `worker --role all` needs those of the three roles."""
 
 
@@ -106,6 +106,21 @@ def _eraser() -> Iterator[Right]:
     yield from _groups()
 
 
+def _repartitioner() -> Iterator[Right]:
+    for topic in plan(1, 0):
+        if topic == STATE:
+            yield Right(TOPIC, topic, ("Read", "Write", "Describe", "Alter"))
+        elif topic == SDK_EVENTS:
+            yield Right(TOPIC, topic, ("Read", "Describe", "Alter"))
+        elif topic == SESSIONS:
+            yield Right(TOPIC, topic, ("Write", "Describe", "Alter"))
+        elif topic != ERASURES:
+            yield Right(TOPIC, topic, ("Describe", "Alter"))
+    for role in ROLES:
+        yield Right(GROUP, group_of(role), ("Describe",) if role == "router" else ("Read", "Describe"))
+    yield Right(TRANSACTIONAL_ID, f"{STATE}-", ("Write", "Describe"), is_prefix=True)
+
+
 _BY_USER: Mapping[str, Callable[[], Iterator[Right]]] = {
     "router": lambda: _worker("router", (SDK_EVENTS, DEAD_LETTERS)),
     "sessionizer": _sessionizer,
@@ -114,4 +129,5 @@ _BY_USER: Mapping[str, Callable[[], Iterator[Right]]] = {
     OPERATORS: _operator,
     REBUILDER: _rebuilder,
     ERASER: _eraser,
+    REPARTITIONER: _repartitioner,
 }

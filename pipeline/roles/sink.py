@@ -17,7 +17,7 @@ import orjson
 from pipeline.clickhouse.store import UnstorableRow
 from pipeline.formats import native
 from pipeline.formats.edge import OPEN_EDGE, Edge
-from pipeline.formats.native.partitioner import misplaced
+from pipeline.formats.native.partitioner import misplaced_or_late
 from pipeline.formats.record_time import record_time_ms
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.roles.batch import Batch, Bounds, Piece, Source, block_token, joined
@@ -116,17 +116,19 @@ class Sink:
         *,
         bounds: Bounds,
         partitions: int = 1,
+        before: tuple[int, ...] = (),
         offset_base: int = 0,
         keeping: Keeping = DEFAULT_KEEPING,
         edge: Edge = OPEN_EDGE,
     ) -> None:
-        """`partitions` is how many `sdk-events` has: records whose key belongs in another one are refused. The `edge`
-        says what of the others is stored."""
+        """`partitions` is how many `sdk-events` has: records whose key belongs in another one are refused, but for those
+        that go by how many it had `before`. The `edge` says what of the others is stored."""
         self._edge = edge
         self._keeping = keeping
         self._left_out = LeftOut(edge, keeping, metrics)
         self._floods: dict[Source, Flood] = {}
         self._partitions = partitions
+        self._before = before
         self._insert = insert
         self._dead_letter = dead_letter
         self._metrics = metrics
@@ -153,7 +155,8 @@ class Sink:
         topic, partition = source
         making = Making(source, records, self._offset_base, self._piece_bytes)
         last, full, only, some_out = len(records) - 1, False, self._edge.only, self._left_out.may_be_some
-        wrong = misplaced({record.key for record in records}, partition, self._partitions)
+        keys = {record.key for record in records}
+        wrong, late = misplaced_or_late(keys, partition, self._partitions, self._before)
         for place, record in enumerate(records):
             offset = record.offset + self._offset_base
             came_ms = record_time_ms(record.headers, record.timestamp) if record.headers else record.timestamp
@@ -184,6 +187,9 @@ class Sink:
                         full = is_full
                         if full and stop < count:
                             yield making.take(place, end_event=stop)
+            if record.key in late:
+                # The sessionizer moves it, and of what is refused of it is told there.
+                faults = []
             making.ledger.append(
                 ledger_row(
                     topic,
@@ -244,7 +250,8 @@ class Sink:
         topic, partition = source
         making = Making(source, records, self._offset_base, self._piece_bytes)
         last = len(records) - 1
-        wrong = misplaced({record.key for record in records}, partition, self._partitions)
+        keys = {record.key for record in records}
+        wrong, _ = misplaced_or_late(keys, partition, self._partitions, self._before)
         for place, record in enumerate(records):
             if self._edge.erasures.takes_copy(record.key, record.timestamp):
                 continue

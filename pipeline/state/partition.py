@@ -10,7 +10,6 @@ import msgspec
 from pipeline.domain.policy import Policies
 from pipeline.formats.edge import OPEN_EDGE, Edge
 from pipeline.formats.native.events import Arrival, arrivals_of
-from pipeline.formats.native.partitioner import misplaced
 from pipeline.state.app_policies import AppPolicies
 from pipeline.state.aside import MOST_ASIDE, Aside, aside_item
 from pipeline.state.codec import state_codec
@@ -30,7 +29,7 @@ from pipeline.state.effects import (
 )
 from pipeline.state.erasing import erase, first_control
 from pipeline.state.failures import PoisonedDevices, StateLost, UnreadableState
-from pipeline.state.grouping import grouped, leave_out
+from pipeline.state.grouping import Place, grouped, leave_out, take_misplaced
 from pipeline.state.marker import MARKER_KEY, UNREADABLE, Marker, marker_item, marker_of
 from pipeline.state.outbox import Rows
 from pipeline.state.records import Record
@@ -59,15 +58,16 @@ class Partition:
         policies: Policies,
         *,
         partitions: int = 1,
+        before: tuple[int, ...] = (),
         offset_base: int = 0,
         encode: Encode = state_codec.encode,
         edge: Edge = OPEN_EDGE,
     ) -> None:
-        """Of a topic with so many `partitions`; `offset_base` is added to every offset: above 0 where a topic began
+        """Of a topic with so many `partitions`, and so many `before`; `offset_base` is added to every offset: above 0 where a topic began
         anew (see settings). The `edge` says what of the records is folded."""
         self._edge = edge
         self.number = number
-        self._partitions = partitions
+        self._place = Place(number, partitions, before)
         self.marker = Marker()
         self._policies = AppPolicies(policies)
         self._offset_base = offset_base
@@ -134,11 +134,12 @@ class Partition:
         base = self._offset_base
         by_key, clock_ms, self._came_ms = grouped(records, base, self.marker.clock_ms)
         last = records[-1].offset + base
-        refused = sum(len(by_key.pop(key)) // 4 for key in misplaced(by_key, self.number, self._partitions))
+        refused, moved = take_misplaced(by_key, self._place, self._edge)
         leave_out(by_key, self._edge)
         marker = self.marker.moved(max(last, self.marker.applied_offset), clock_ms)
         effects = self._step(list(by_key.items())[::-1], marker, last)
         effects.refused += refused
+        effects.moved = moved
         return effects
 
     def go_on(self, before: Effects) -> Effects:

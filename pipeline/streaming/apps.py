@@ -67,6 +67,7 @@ class Frame:
         connection: KafkaConnection,
         *,
         partitions: int,
+        before: tuple[int, ...] = (),
         data_dir: Path,
         session_timeout_s: float,
         give_up_s: float,
@@ -78,6 +79,7 @@ class Frame:
         self.edge = edge
         self.connection = connection
         self.partitions = partitions
+        self.before = before
         self.offset_base = offset_base
         self.metrics = metrics
         self._data_dir = data_dir
@@ -122,7 +124,7 @@ def sessionizer_app(frame: Frame, policies: Policies, encode: Encode) -> BatchAp
     app = frame.app("sessionizer")
     fence = kafka_fence(topics.STATE, lambda: raw_producer(app))
 
-    async def send(topic: str, partition: int, items: Iterable[tuple[bytes, bytes | None]]) -> None:
+    async def send(topic: str, partition: int, items: Iterable[tuple[Any, ...]]) -> None:
         if topic == topics.STATE:
             await fence.send(partition, items)
         else:
@@ -151,6 +153,7 @@ def sessionizer_app(frame: Frame, policies: Policies, encode: Encode) -> BatchAp
         dead_letter=lambda refused: frame.dead_letter(app, refused),
         metrics=frame.metrics,
         partitions=frame.partitions,
+        before=frame.before,
         offset_base=frame.offset_base,
         encode=encode,
         edge=frame.edge,
@@ -197,6 +200,7 @@ def sink_app(frame: Frame, store: Store, bounds: Bounds, keeping: Keeping) -> Ba
         frame.metrics,
         bounds=bounds,
         partitions=frame.partitions,
+        before=frame.before,
         offset_base=frame.offset_base,
         keeping=keeping,
         edge=frame.edge,

@@ -1,0 +1,123 @@
+"""More partitions while producers go on, with the command killed on its way: nothing missing, double or wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline import topics
+from pipeline.domain.policy import Policy
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.kafka.admin import committed_offsets, topic_partitions
+from pipeline.roles.topology import group_of
+from tests.chaos.load import Load
+from tests.chaos.verify import judge, read
+from tests.integration.test_readiness import Probe
+from tests.support.stack import Stack, logs_if_failed, running_stack
+
+BEFORE, AFTER = 3, 5
+IDLE_S = 2
+_SAYS_WITHIN_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def stack(clickhouse: EmbeddedClickHouse, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with running_stack(
+        "kafka",
+        clickhouse,
+        tmp_path_factory.mktemp("repartition"),
+        partitions=str(BEFORE),
+        idle_timeout=f"{IDLE_S}s",
+    ) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def logs(request: pytest.FixtureRequest, stack: Stack) -> Iterator[None]:
+    with logs_if_failed(request, stack):
+        yield
+
+
+class Command:
+    """`repartition`, as somebody watches it who may kill it."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._process = stack.begin("repartition", "--partitions", str(AFTER), "--timeout", "90")
+        self._log: Path = stack._logs[-1]
+
+    def wait_for(self, text: str) -> None:
+        deadline_s = time.monotonic() + _SAYS_WITHIN_S
+        while text not in self.said():
+            assert self._process.poll() is None and time.monotonic() < deadline_s, self.said()
+            time.sleep(0.01)
+
+    def kill(self) -> None:
+        self._process.kill()
+        assert self._process.wait() == -9, self.said()
+
+    def wait(self) -> str:
+        assert self._process.wait(_SAYS_WITHIN_S) == 0, self.said()
+        return self.said()
+
+    def said(self) -> str:
+        return self._log.read_text(encoding="utf-8")
+
+
+def use(stack: Stack, said: str) -> None:
+    """Set what the command says."""
+    stack.settings |= dict(re.findall(r"^  (PIPELINE_\w+)=(\S+)$", said, re.MULTILINE))
+
+
+def test_more_partitions_under_load(stack: Stack) -> None:
+    load = Load(stack, events=8_000, seed=15)
+    stack.start_workers("router", "sessionizer", "sink")
+    load.begin(30)
+    load.send_slice()
+    command = Command(stack)
+    command.wait_for("all workers to be stopped")
+    stack.stop()
+    command.wait_for("2 of 4")
+    command.kill()
+    refused = stack.begin_worker("sessionizer")
+    assert stack.workers[refused].wait(60) == 1
+    stack.take(refused)
+    command = Command(stack)
+    command.wait_for("3 of 4: partition 0")
+    command.kill()
+    said = Command(stack).wait()
+    assert "going on with what was begun: 3 to 5 partitions" in said
+    assert load.is_sending, "the load goes on all the time"
+    reached = asyncio.run(committed_offsets(stack.connection, group_of("sink"), [topics.SDK_EVENTS]))
+    use(stack, said)
+    assert stack.settings["PIPELINE_PARTITIONS"] == str(AFTER)
+    probe = Probe()
+    stack.start_workers("router", "sink")
+    stack.worker_settings = {"PIPELINE_METRICS_PORT": str(probe.port)}
+    stack.start_workers("sessionizer")
+    load.finish(60)
+    stack.wait_idle()
+    assert probe.metric("pipeline_moved_records_total"), "producers went by the old number for some time"
+
+    found = read(stack)
+    base = int(stack.settings["PIPELINE_OFFSET_BASE"])
+    found.raised = base, {tp.partition: offset or 0 for tp, offset in reached.items()}
+    verdict = judge(load.sent, load.events, found, Policy(idle_timeout_ms=IDLE_S * 1_000), 0, load.again)
+    assert verdict.is_good, verdict.examples
+    assert stack.run("rebuild", "--dry-run").startswith("no difference")
+    assert len({row["partition"] for row in found.ledger}) == AFTER
+    assert len(asyncio.run(topic_partitions(stack.connection, [topics.STATE]))) == AFTER
+    assert stack.run("status")
+
+
+def test_again_it_has_nothing_to_do(stack: Stack) -> None:
+    stack.stop()
+    said = stack.run("repartition", "--partitions", str(AFTER))
+    assert said.startswith("nothing to do") and stack.settings["PIPELINE_OFFSET_BASE"] in said
+    fewer = stack.command("repartition", "--partitions", str(BEFORE))
+    assert fewer.returncode == 1 and "Kafka takes none away" in fewer.stderr
+    assert len(fewer.stderr.splitlines()) == 1
