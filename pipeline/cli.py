@@ -281,25 +281,7 @@ def rebuild_command(
     rebuild.rebuild(wiring.settings(), rebuild.scope(app_id, start, end), dry_run=dry_run, states=states)
 
 
-@app.command("repartition")
-def repartition_command(
-    partitions: Annotated[
-        int, typer.Option(min=2, max=10_000, help="How many all topics are to have; more than now.")
-    ],
-    timeout: Annotated[
-        float,
-        typer.Option(
-            min=1, help="Seconds to wait for what is there to be done, and for workers to be stopped."
-        ),
-    ] = 600,
-) -> None:
-    """Give all topics more partitions, and move the state of every device to where its key belongs then.
-
-    Begin it with the present settings while workers run; it waits until they have done what is there, and says when to
-    stop them. Producers and receive may go on. Where it was killed, give the same command again. At its end it prints
-    the settings with which workers are started (deploy/runbook.md, 'More partitions').
-    """
-    repartition.repartition(wiring.settings(), partitions, timeout)
+app.command("repartition")(repartition.repartition)
 
 
 _Reason = Annotated[str, typer.Option("--reason", help="Only this reason.")]

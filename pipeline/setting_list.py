@@ -150,8 +150,8 @@ class Settings(ReceiveSettings):
     partitions_before: str = _setting(
         "",
         COUNTS,
-        "Earlier numbers of partitions. Records on `sdk-events` that producers put where their keys belonged then are "
-        "taken to where they belong now; without it they are refused as `wrong_partition`. `repartition` says what to set.",
+        "Earlier numbers of partitions. Records on `sdk-events` that producers put where keys belonged then are taken "
+        "to where they belong now; without it they are refused as `wrong_partition`. `repartition` says what to set.",
     )
     offset_base: int = _setting(
         0,

@@ -11,7 +11,7 @@ from typing import Annotated, NamedTuple
 import orjson
 import typer
 
-from pipeline import topics, wiring
+from pipeline import wiring
 from pipeline.clickhouse.codes import UNKNOWN_DATABASE, code_of
 from pipeline.clickhouse.grants import missing_grants, server_version_and_clock
 from pipeline.clickhouse.migrations import pending
@@ -19,7 +19,7 @@ from pipeline.clickhouse.store import Store
 from pipeline.commands.failure import CommandFailed
 from pipeline.errors import PipelineError
 from pipeline.kafka.allowed import Allowed, allowed
-from pipeline.kafka.topic_identity import TopicMadeAnew
+from pipeline.kafka.topic_identity import TopicMadeAnew, other_counts
 from pipeline.kafka.topic_ids import ids_of
 from pipeline.kafka.topic_settings import settings_of_topics
 from pipeline.kafka.waiting import require_broker
@@ -191,15 +191,10 @@ def _topics(settings: Settings, needed: Iterable[Right], may: Allowed) -> Iterat
     """That they exist, with as many partitions as the settings say."""
     names = [right.name for right in needed if right.resource == TOPIC]
     made = plan(settings.partitions, settings.topic_retention_ms)
-    other = {
-        name: count for name, count in may.partitions.items() if name in names and count != made[name][0]
-    }
-    for name, count in other.items():
-        remedy = f"set it to {count}, or see deploy/runbook.md for more partitions"
-        if name == topics.ERASURES:
-            remedy = "it has one, whatever that is: make it anew, once nobody needs what is in it"
-        says = f"{name} has {count} partitions, PIPELINE_PARTITIONS is {settings.partitions}: {remedy}"
-        yield Checked(Outcome.fault, "kafka topics", says)
+    seen = {name: count for name, count in may.partitions.items() if name in names}
+    other = other_counts(seen, {name: count for name, (count, _) in made.items()})
+    if other:
+        yield Checked(Outcome.fault, "kafka topics", other)
     # One that this user may not see looks as if it were not there; its rights are told of below.
     absent = [name for name in names if name not in may.partitions and name not in may.topics]
     if absent and may.cluster is not None and "Create" not in may.cluster:

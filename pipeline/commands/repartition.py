@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+import typer
 
 from pipeline import topics, wiring
 from pipeline.clickhouse.chosen import require_same_cluster
@@ -25,13 +28,27 @@ _POLL_S = 0.5
 _REPORT_S = 5.0
 
 
-def repartition(settings: Settings, partitions: int, timeout_s: float) -> None:
-    """Wait until what came by now is done, and until no worker runs; then give all topics `partitions` partitions, move
-    the states, and say which settings hold from now on. Given again, it goes on where it was.
+def repartition(
+    partitions: Annotated[
+        int, typer.Option(min=2, max=10_000, help="How many all topics are to have; more than now.")
+    ],
+    timeout: Annotated[
+        float,
+        typer.Option(
+            min=1, help="Seconds to wait until what is there is done, and until workers are stopped."
+        ),
+    ] = 600,
+) -> None:
+    """Give all topics more partitions, and move the state of every device to where its key belongs then.
 
-    `timeout_s` is for each of the two waits. Raises `CommandFailed`, what `Repartition.run` raises, and what the store
-    and Kafka raise.
+    Begin it with the present settings while workers run: it waits until they have done what is there, and says when to
+    stop them. Producers and receive may go on. Where it was killed, give the same command again. At its end it prints
+    the settings with which workers are started (deploy/runbook.md, "More partitions").
     """
+    _repartition(wiring.settings(), partitions, timeout)
+
+
+def _repartition(settings: Settings, partitions: int, timeout_s: float) -> None:
     store = wiring.store(settings)
     try:
         require_same_cluster(store)
@@ -120,7 +137,7 @@ async def _until_nobody_works(connection: KafkaConnection, timeout_s: float) -> 
 
     def waiting_for() -> str:
         workers = ", ".join(f"{count} of {role}" for role, count in found.items())
-        return f"all workers to be stopped in good order (SIGTERM): {workers} still run. Producers and `receive` may go on"
+        return f"all workers to be stopped (SIGTERM): {workers} still run. Producers and `receive` may go on"
 
     await _until(is_over, waiting_for, timeout_s)
 

@@ -30,8 +30,8 @@ async def counts_of(connection: KafkaConnection, names: Mapping[str, Any]) -> di
 async def grow(connection: KafkaConnection, wanted: Mapping[str, int]) -> list[str]:
     """Give topics as many partitions as are wanted, where they have fewer; those that got more.
 
-    Any number of times. Returns once the broker that is asked knows all of them. Raises `TopicMismatch` where the broker
-    refuses, and `KafkaFailure`.
+    Any number of times. Returns once the broker that is asked knows all of them. Raises `TopicMismatch` where it is
+    refused, and `KafkaFailure`.
     """
     async with admin_client(connection) as client:
         found = await partition_counts(client._client, wanted.keys())

@@ -76,8 +76,8 @@ def require_base(known: Mapping[str, Known], names: Iterable[str], offset_base: 
 def require_known(store: Store, ids: Mapping[str, str], offset_base: int) -> None:
     """Compare topics with what is noted, and note what is new. Blocks.
 
-    Raises `OffsetBaseTooLow`; and `TopicMadeAnew`, unless nothing is stored under the base that a topic was noted with: then no offset of
-    the one before means anything. And what the store raises.
+    Raises `OffsetBaseTooLow`; `TopicMadeAnew`, unless nothing is stored under the base that a topic was noted with,
+    where no offset of the one before means anything; and what the store raises.
     """
     known = known_topics(store)
     require_base(known, ids, offset_base)

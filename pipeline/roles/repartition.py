@@ -1,8 +1,8 @@
 """Giving the topics more partitions, and every device's state to the partition where its key belongs from then on.
 
-Nothing is deleted or written anew but entries of the changelog, and each step may be done twice. What it does stands in
-the changelog from its first step to its last (`moving.Plan`), so that it goes on where it was killed, and no sessionizer
-begins meanwhile.
+Nothing is deleted or written anew but entries of the changelog, and each step may be done twice. What it does stands
+in the changelog from its first step to its last (`moving.Plan`), so that it goes on where it was killed, and no
+sessionizer begins meanwhile.
 
 What producers write by the old number, before and for some minutes after, is no part of it: the sessionizers move that
 (`grouping.take_misplaced`).
@@ -61,7 +61,8 @@ _SESSIONIZER = group_of("sessionizer")
 _STORED = """
 SELECT partition, max(o) AS last, max(accounted) AS accounted FROM
 (
-    SELECT partition, max(offset) AS o, o AS accounted FROM ledger_records WHERE topic = {topic:String} GROUP BY partition
+    SELECT partition, max(offset) AS o, o AS accounted FROM ledger_records WHERE topic = {topic:String}
+    GROUP BY partition
     UNION ALL
     SELECT partition, max(offset), 0 FROM z_unmerged_events WHERE topic = {topic:String} GROUP BY partition
 ) GROUP BY partition
@@ -107,7 +108,7 @@ class Repartition:
         for name, count in sorted(found.items()):
             if count > self._wanted:
                 raise CannotRepartition(
-                    f"{name} has {count} partitions already, and Kafka takes none away: use --partitions {count} or more"
+                    f"{name} has {count} partitions, and Kafka takes none away: use --partitions {count} or more"
                 )
         return found
 
@@ -180,7 +181,8 @@ class Repartition:
         known = (await asyncio.to_thread(known_topics, self._store)).get(topics.SDK_EVENTS)
         if known and known.offset_base != self._base:
             raise CannotRepartition(
-                f"PIPELINE_OFFSET_BASE is {self._base}, and what is stored counts from {known.offset_base}: set it to that"
+                f"PIPELINE_OFFSET_BASE is {self._base}, and what is stored counts from {known.offset_base}: set it to "
+                "that"
             )
         # What is folded and not stored yet counts too, and so do dead letters of the raw topics.
         ends = await end_offsets(self._connection, list(plan(1, 0)))
@@ -211,8 +213,8 @@ class Repartition:
             reach = lifted(self._markers.get(number, Marker()), work).applied_offset - work.offset_base
             if done and reach < done - 1:
                 raise CannotRepartition(
-                    f"all of {topics.SDK_EVENTS}[{number}] below offset {done} was done, but its changelog only reaches to "
-                    f"{reach}: run session-pipeline rebuild --states with the settings of before, then this again"
+                    f"all of {topics.SDK_EVENTS}[{number}] below offset {done} was done, but its changelog reaches "
+                    f"to {reach}: run session-pipeline rebuild --states, with the settings of before, then this again"
                 )
 
     async def _require_sink(self, work: Plan, *, is_new: bool) -> None:

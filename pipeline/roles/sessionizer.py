@@ -37,8 +37,8 @@ log = logging.getLogger(__name__)
 
 Items = Iterable[tuple[Any, ...]]
 Send = Callable[[str, int, Items], Awaitable[None]]
-"""Topic, partition, keys and values, and headers where there are some; returns once the broker has them all, in order. Raises if not: `TooLarge`, once
-it has all others, where some are larger than it takes."""
+"""Topic, partition, keys and values, and headers where there are some; returns once the broker has them all, in order.
+Raises if not: `TooLarge`, once it has all others, where some are larger than it takes."""
 
 
 class Sessionizer:
@@ -59,8 +59,8 @@ class Sessionizer:
         encode: Encode = state_codec.encode,
         edge: Edge = OPEN_EDGE,
     ) -> None:
-        """`partitions` is how many `sdk-events` has, and `before` how many it had: what was meant for those is moved. The
-        `edge` says what of their records is folded."""
+        """`partitions` is how many `sdk-events` has, and `before` how many it had: what was meant for those is moved.
+        The `edge` says what of their records is folded."""
         self._edge = edge
         self._policies = policies
         self._changelog_topic = changelog_topic

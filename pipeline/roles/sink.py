@@ -121,8 +121,8 @@ class Sink:
         keeping: Keeping = DEFAULT_KEEPING,
         edge: Edge = OPEN_EDGE,
     ) -> None:
-        """`partitions` is how many `sdk-events` has: records whose key belongs in another one are refused, but for those
-        that go by how many it had `before`. The `edge` says what of the others is stored."""
+        """`partitions` is how many `sdk-events` has: records whose key belongs in another one are refused, but for what
+        goes by how many it had `before`. The `edge` says what of the others is stored."""
         self._edge = edge
         self._keeping = keeping
         self._left_out = LeftOut(edge, keeping, metrics)

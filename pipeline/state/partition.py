@@ -63,8 +63,8 @@ class Partition:
         encode: Encode = state_codec.encode,
         edge: Edge = OPEN_EDGE,
     ) -> None:
-        """Of a topic with so many `partitions`, and so many `before`; `offset_base` is added to every offset: above 0 where a topic began
-        anew (see settings). The `edge` says what of the records is folded."""
+        """Of a topic with so many `partitions`, and so many `before`; `offset_base` is added to every offset: above 0
+        where a topic began anew (see settings). The `edge` says what of the records is folded."""
         self._edge = edge
         self.number = number
         self._place = Place(number, partitions, before)

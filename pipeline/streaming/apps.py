@@ -25,10 +25,11 @@ from pipeline.roles.batch import Bounds, Piece, Source
 from pipeline.roles.known_topics import known_topics_guard
 from pipeline.roles.ledger_guard import ledger_guard
 from pipeline.roles.metrics import Metrics
+from pipeline.roles.rights import topics_of
 from pipeline.roles.router import Routed, Router
 from pipeline.roles.sessionizer import Sessionizer
 from pipeline.roles.sink import Sink, TableWriter
-from pipeline.roles.topology import group_of
+from pipeline.roles.topology import group_of, plan
 from pipeline.state.marker import newer
 from pipeline.state.store import Encode
 from pipeline.storage.dead_letter import DeadLetter, let_in
@@ -101,6 +102,10 @@ class Frame:
         )
         # Each role goes by it: which records are refused, which state is whose, where the router puts what it makes.
         app.partition_counts = {topics.SDK_EVENTS: self.partitions}
+        if role == "sessionizer":
+            app.partition_counts[topics.STATE] = self.partitions
+        counts = {name: count for name, (count, _) in plan(self.partitions, 0).items()}
+        app.topics_wanted = {name: counts[name] for name in topics_of(role)}
         return app
 
     async def dead_letter(self, app: BatchApp, refused: Sequence[DeadLetter]) -> None:

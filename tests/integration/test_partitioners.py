@@ -252,6 +252,7 @@ def test_workers_stop_by_name_when_the_number_of_partitions_changes(traffic: Tra
             f"session-pipeline-{role} stopped: PartitionsChanged: sdk-events has {PARTITIONS + 2} partitions"
         )
         assert says in log or f"session-pipeline-{role} stopped" not in log, log
+    assert f"repartition --partitions {PARTITIONS + 2}" in log
     assert "stopped: PartitionsChanged" in log and "runbook.md, 'The number of partitions changed'" in log
 
 
