@@ -48,6 +48,7 @@ from pipeline.state.moving import (
     plan_of,
     portions,
 )
+from pipeline.state.outbox import Rows
 from pipeline.state.store import Mismatch
 from pipeline.topics import TP
 
@@ -95,6 +96,7 @@ class Repartition:
         self._say = say
         self._markers: dict[int, Marker] = {}
         self._ends: dict[int, int] = {}
+        self._producer: Any = None
         self.devices = 0
         """Devices that were moved, by this run."""
 
@@ -116,7 +118,7 @@ class Repartition:
         """Do all that is left of it; None if nothing is. Raises `CannotRepartition`, `UnreadableState`, `Fenced`,
         `ClaimDenied`, `TopicMismatch`, `KafkaFailure` and what the store raises."""
         counts = await self.counts()
-        async with self._writing() as (fence, producer):
+        async with self._writing() as (fence, _):
             found = await self._read_markers(fence, counts[topics.STATE])
             if found is None and self._is_done(counts):
                 return None
@@ -137,8 +139,9 @@ class Repartition:
         async with self._writing() as (fence, producer):
             for number in range(work.partitions):
                 self._ends[number] = await fence.claim(number, lambda: True) or 0
-            await self._move(fence, producer, work, counts[topics.STATE])
-            await self._end(fence, work)
+            self._producer = producer
+            await self.move(fence, work, counts[topics.STATE])
+            await self.end(fence, work)
         return work
 
     @asynccontextmanager
@@ -222,11 +225,11 @@ class Repartition:
         if not is_new:
             return
         told, ahead = await self._committed(_SINK), {}
+        no_note = Note(await self._source_id())
         lines = await asyncio.to_thread(self._store.query, _STORED, {"topic": topics.SDK_EVENTS})
-        ids = await ids_of(self._connection, [topics.SDK_EVENTS])
         for row in map(orjson.loads, lines.splitlines()):
             number, last, accounted = (int(row[name]) for name in ("partition", "last", "accounted"))
-            done, note = told.get(number, (0, Note(ids.get(topics.SDK_EVENTS, ""))))
+            done, note = told.get(number, (0, no_note))
             if last > accounted:
                 raise CannotRepartition(
                     f"the sink was cut off while it stored {topics.SDK_EVENTS}[{number}]: start it once more with the "
@@ -234,7 +237,7 @@ class Repartition:
                 )
             if accounted >= done + work.base_before:
                 ahead[TP(topics.SDK_EVENTS, number)] = accounted - work.base_before + 1, note
-        await commit(self._connection, _SINK, ahead)
+        await self._commit(_SINK, ahead)
 
     async def _note(self, work: Plan) -> None:
         """Let ClickHouse know from where offsets count, where each partition goes on, and the sinks with it."""
@@ -248,13 +251,15 @@ class Repartition:
         await asyncio.to_thread(note_topics, self._store, ids, work.offset_base)
         await asyncio.to_thread(note_offset_base, self._store, work.offset_base)
 
-    async def _move(self, fence: Fence, producer: Any, work: Plan, count: int) -> None:
+    async def move(self, fence: Fence, work: Plan, count: int) -> None:
+        """Put every state where it belongs, of a changelog that had `count` partitions."""
         told = await self._committed(_SESSIONIZER)
         for number in range(count):
             items = await self._items(number)
-            if self._markers[number].applied_offset < work.offset_base - 1:
+            marker = self._markers[number] = marker_in(items)
+            if marker.applied_offset < work.offset_base - 1:
                 done, _ = told.get(number, (0, Note()))
-                await self._send_owed(producer, number, items, done + work.base_before)
+                await self._put_rows(number, _owed(number, items, done + work.base_before))
             for portion in portions(number, items, work.partitions):
                 for target, entries in portion.there.items():
                     await fence.send(target, entries)
@@ -262,32 +267,40 @@ class Repartition:
                 self.devices += portion.devices
             self._say(f"3 of 4: partition {number} is moved, {self.devices} devices so far")
 
-    async def _send_owed(self, producer: Any, number: int, items: dict[bytes, bytes], done: int) -> None:
-        """The input of these comes no more where their states are."""
-        try:
-            rows = owed(number, items, done)
-        except (Mismatch, *UNREADABLE) as error:
-            raise UnreadableState(
-                f"changelog of partition {number}: {error}. Run session-pipeline rebuild --states with the settings of "
-                "before, then this again"
-            ) from error
-        if rows:
-            await record_batches.send(producer, topics.SESSIONS, number, rows, int(time.time() * 1_000))
-
-    async def _end(self, fence: Fence, work: Plan) -> None:
+    async def end(self, fence: Fence, work: Plan) -> None:
         """All is where it belongs: what was done stays done, under the new base, and sessionizers may begin."""
         told = await self._committed(_SESSIONIZER)
-        ids = await ids_of(self._connection, [topics.SDK_EVENTS])
+        no_note = Note(await self._source_id())
         offsets = {}
         new = of_new_partition(self._markers, work)
         for number in range(work.partitions):
-            before = self._markers.get(number)
-            marker = lifted(before, work) if before else new
+            before = self._markers.get(number, Marker())
+            marker = new if before == Marker() else lifted(before, work)
             await fence.send(number, [marker_item(marker)])
-            done, note = told.get(number, (0, Note(ids.get(topics.SDK_EVENTS, ""))))
+            done, note = told.get(number, (0, no_note))
             if (reach := marker.applied_offset - work.offset_base + 1) > done:
                 offsets[TP(topics.SDK_EVENTS, number)] = reach, note
-        await commit(self._connection, _SESSIONIZER, offsets)
+        await self._commit(_SESSIONIZER, offsets)
         for number in range(work.partitions):
             await fence.send(number, [(PLAN_KEY, None)])
         self._say("4 of 4: sessionizers may begin")
+
+    async def _put_rows(self, number: int, rows: Rows) -> None:
+        """The input of these comes no more where their states are."""
+        await record_batches.send(self._producer, topics.SESSIONS, number, rows, int(time.time() * 1_000))
+
+    async def _commit(self, group: str, offsets: Mapping[TP, tuple[int, Note]]) -> None:
+        await commit(self._connection, group, offsets)
+
+    async def _source_id(self) -> str:
+        return (await ids_of(self._connection, [topics.SDK_EVENTS])).get(topics.SDK_EVENTS, "")
+
+
+def _owed(number: int, items: Mapping[bytes, bytes], done: int) -> Rows:
+    try:
+        return owed(number, items, done)
+    except (Mismatch, *UNREADABLE) as error:
+        raise UnreadableState(
+            f"changelog of partition {number}: {error}. Run session-pipeline rebuild --states, with the settings of "
+            "before, then this again"
+        ) from error

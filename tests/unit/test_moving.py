@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.domain.policy import Policies
-from pipeline.domain.privacy import Samplings
+from pipeline.domain.privacy import Privacy, Samplings
 from pipeline.errors import Terminal
 from pipeline.formats.edge import OPEN_EDGE, Edge
 from pipeline.formats.native.partitioner import partition_of
@@ -136,7 +136,7 @@ def test_of_devices_that_are_sampled_out_nothing_is_moved() -> None:
         def is_out(self, key: bytes | None) -> bool:
             return key == LATE
 
-    edge = Out(OPEN_EDGE._privacy, Samplings(), "")
+    edge = Out(Privacy(), Samplings())
     assert taken(RECORDS, Place(0, 3, (2,)), edge) == (1, [], {HERE})
 
 
