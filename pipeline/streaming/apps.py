@@ -28,7 +28,8 @@ from pipeline.roles.metrics import Metrics
 from pipeline.roles.rights import topics_of
 from pipeline.roles.router import Routed, Router
 from pipeline.roles.sessionizer import Sessionizer
-from pipeline.roles.sink import Sink, TableWriter
+from pipeline.roles.sink import Sink
+from pipeline.roles.table_writer import TableWriter
 from pipeline.roles.topology import group_of, plan
 from pipeline.state.marker import newer
 from pipeline.state.store import Encode
