@@ -17,6 +17,7 @@ from pipeline.clickhouse.grants import missing_grants, server_version_and_clock
 from pipeline.clickhouse.migrations import pending
 from pipeline.clickhouse.store import Store
 from pipeline.commands.failure import CommandFailed
+from pipeline.commands.topic_set_up import set_up
 from pipeline.errors import PipelineError
 from pipeline.kafka.allowed import Allowed, allowed
 from pipeline.kafka.topic_identity import TopicMadeAnew, other_counts
@@ -25,7 +26,7 @@ from pipeline.kafka.topic_settings import settings_of_topics
 from pipeline.kafka.waiting import require_broker
 from pipeline.roles.known_topics import known_topics, made_anew
 from pipeline.roles.rights import CLUSTER, GROUP, THE_CLUSTER, TOPIC, TRANSACTIONAL_ID, Right, rights
-from pipeline.roles.topology import ROLES, plan
+from pipeline.roles.topology import ROLES
 from pipeline.settings import InvalidSettings, Settings
 from pipeline.storage.columns import TABLES
 
@@ -45,6 +46,7 @@ class Program(StrEnum):
     receive = "receive"
     operator = "operator"
     rebuild = "rebuild"
+    repartition = "repartition"
     dashboard = "dashboard"
 
 
@@ -190,7 +192,7 @@ def _needed(program: Program) -> list[Right]:
 def _topics(settings: Settings, needed: Iterable[Right], may: Allowed) -> Iterator[Checked]:
     """That they exist, with as many partitions as the settings say."""
     names = [right.name for right in needed if right.resource == TOPIC]
-    made = plan(settings.partitions, settings.topic_retention_ms)
+    made = wiring.topics_as_planned(settings)
     seen = {name: count for name, count in may.partitions.items() if name in names}
     other = other_counts(seen, {name: count for name, (count, _) in made.items()})
     if other:
@@ -257,19 +259,11 @@ async def _topics_as_made(
     connection = wiring.connection(settings)
     names = [right.name for right in needed if right.resource == TOPIC]
     found = await settings_of_topics(connection, names)
-    made = plan(settings.partitions, settings.topic_retention_ms)
-    different: dict[tuple[str, str, str], list[str]] = {}
-    for topic in names:
-        for name, value in made[topic][1].items() if topic in found else ():
-            if (now := found[topic].get(name, "not known")) != value:
-                different.setdefault((name, now, value), []).append(topic)
-    if different:
-        says = "; ".join(
-            f"{name} is {now}, not {value}, of {', '.join(some)}"
-            for (name, now, value), some in different.items()
-        )
-        yield Checked(Outcome.warning, "kafka topic set-up", f"{says}: change it there if it was not meant")
-    elif found:
+    made = wiring.topics_as_planned(settings)
+    different = list(set_up({topic: made[topic][1] for topic in names}, found))
+    for verdict, says in different:
+        yield Checked(Outcome(verdict), "kafka topic set-up", says)
+    if found and not different:
         yield Checked(
             Outcome.ok, "kafka topic set-up", f"as `migrate` makes them, {len(found)} of {len(names)} seen"
         )

@@ -11,11 +11,12 @@ from aiokafka.admin import NewPartitions
 from aiokafka.errors import TopicAuthorizationFailedError, for_code
 from aiokafka.structs import OffsetAndMetadata
 
-from pipeline.kafka.admin import TopicMismatch, admin_client
+from pipeline.kafka.admin import TopicMismatch, admin_client, commits
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.errors import kafka_errors
+from pipeline.kafka.starts import of_these_topics
 from pipeline.kafka.topic_identity import Note
-from pipeline.kafka.topic_ids import partition_counts
+from pipeline.kafka.topic_ids import ids_of, partition_counts
 from pipeline.topics import TP
 
 _KNOWN_S = 30.0
@@ -57,6 +58,14 @@ async def grow(connection: KafkaConnection, wanted: Mapping[str, int]) -> list[s
                     break
                 await asyncio.sleep(0.1)
         return grown
+
+
+async def done_below(connection: KafkaConnection, group: str, topic: str) -> dict[int, int]:
+    """The offset below which a group has done all, of each partition of the topic that is there now. Raises
+    `KafkaFailure`."""
+    said = {tp: each for tp, each in (await commits(connection, group, [topic])).items() if each}
+    counting = of_these_topics(said, await ids_of(connection, [topic]))
+    return {tp.partition: offset for tp, (offset, _) in counting.items()}
 
 
 async def commit(connection: KafkaConnection, group: str, offsets: Mapping[TP, tuple[int, Note]]) -> None:

@@ -63,7 +63,8 @@ _LISTS: Mapping[str, tuple[str, ...]] = {"router": (), "sessionizer": (ERASURES,
 
 
 def _sessionizer() -> Iterator[Right]:
-    yield from _worker("sessionizer", (SESSIONS, EVENT_COPIES, DEAD_LETTERS))
+    # The first for what producers write by an earlier number of partitions.
+    yield from _worker("sessionizer", (SDK_EVENTS, SESSIONS, EVENT_COPIES, DEAD_LETTERS))
     yield from _changelog()
 
 

