@@ -15,6 +15,7 @@ from pipeline.commands.failure import CommandFailed
 from pipeline.commands.progress import until_done
 from pipeline.kafka.admin import group_members
 from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.partitions import can_grow
 from pipeline.kafka.topic_ids import ids_of
 from pipeline.kafka.waiting import wait_for_broker
 from pipeline.roles.known_topics import known_topics
@@ -23,6 +24,10 @@ from pipeline.roles.topology import ROLES, all_read, group_of, reads
 from pipeline.settings import Settings
 from pipeline.state.moving import Plan
 
+_EMBEDDED = (
+    "this broker cannot give topics more partitions. The embedded one makes its topics at every start: stop `up`, and "
+    "start it with another PIPELINE_PARTITIONS"
+)
 _ANSWER_S = 10.0
 _POLL_S = 0.5
 _REPORT_S = 5.0
@@ -86,6 +91,8 @@ def _say(line: str) -> None:
 
 async def _run(work: Repartition, connection: KafkaConnection, timeout_s: float) -> Plan | None:
     await wait_for_broker(connection, give_up_s=_ANSWER_S)
+    if not await can_grow(connection):
+        raise CannotRepartition(_EMBEDDED)
     await work.counts()
     await _until_done(connection, timeout_s)
     await _until_nobody_works(connection, timeout_s)
@@ -98,10 +105,7 @@ async def _members(connection: KafkaConnection) -> dict[str, int]:
     for role in ROLES:
         members = await group_members(connection, group_of(role))
         if members is None:
-            raise CannotRepartition(
-                "this broker does not say whether workers run. The embedded one forgets its topics whenever it ends: "
-                "stop `up`, and start it with another PIPELINE_PARTITIONS"
-            )
+            raise CannotRepartition(f"this broker does not say whether workers run ({group_of(role)})")
         if members:
             found[role] = members
     return found

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import NewPartitions
-from aiokafka.errors import TopicAuthorizationFailedError, for_code
+from aiokafka.errors import IncompatibleBrokerVersion, TopicAuthorizationFailedError, for_code
 from aiokafka.structs import OffsetAndMetadata
 
 from pipeline.kafka.admin import TopicMismatch, admin_client, commits
@@ -26,6 +26,16 @@ async def counts_of(connection: KafkaConnection, names: Mapping[str, Any]) -> di
     """How many partitions each of these topics has, of those that exist. Raises `KafkaFailure`."""
     async with admin_client(connection) as client:
         return await partition_counts(client._client, names.keys())
+
+
+async def can_grow(connection: KafkaConnection) -> bool:
+    """Whether this broker can give a topic more partitions at all; the embedded one cannot. Raises `KafkaFailure`."""
+    async with admin_client(connection) as client:
+        try:
+            await client.create_partitions({}, validate_only=True)
+        except (IncompatibleBrokerVersion, NotImplementedError):
+            return False
+    return True
 
 
 async def grow(connection: KafkaConnection, wanted: Mapping[str, int]) -> list[str]:

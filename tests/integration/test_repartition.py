@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
+import subprocess
+import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
@@ -22,7 +22,7 @@ from pipeline.roles.topology import group_of
 from tests.chaos.load import Load
 from tests.chaos.verify import judge, read
 from tests.integration.test_readiness import Probe
-from tests.support.stack import Stack, logs_if_failed, running_stack
+from tests.support.stack import Stack, environment, logs_if_failed, running_stack
 
 BEFORE, AFTER = 3, 5
 IDLE_S = 2
@@ -47,29 +47,35 @@ def logs(request: pytest.FixtureRequest, stack: Stack) -> Iterator[None]:
         yield
 
 
-class Command:
-    """`repartition`, as somebody watches it who may kill it."""
+def begin(stack: Stack, killed_at: str = "") -> subprocess.Popen[str]:
+    """`repartition`, which kills itself with -9 right after it has said a line that begins so."""
+    return subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, killed_at],
+        env=environment(stack.settings),
+        cwd=stack.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
-    def __init__(self, stack: Stack) -> None:
-        self._process = stack.begin("repartition", "--partitions", str(AFTER), "--timeout", "90")
-        self._log: Path = stack._logs[-1]
 
-    def wait_for(self, text: str) -> None:
-        deadline_s = time.monotonic() + _SAYS_WITHIN_S
-        while text not in self.said():
-            assert self._process.poll() is None and time.monotonic() < deadline_s, self.said()
-            time.sleep(0.01)
+_PROGRAM = f"""
+import os, signal, sys
+from pipeline.commands import repartition
+say = repartition._say
+def killing(line):
+    say(line)
+    if sys.argv[1] and line.startswith(sys.argv[1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+repartition._say = killing
+repartition.repartition({AFTER}, 90)
+"""
 
-    def kill(self) -> None:
-        self._process.kill()
-        assert self._process.wait() == -9, self.said()
 
-    def wait(self) -> str:
-        assert self._process.wait(_SAYS_WITHIN_S) == 0, self.said()
-        return self.said()
-
-    def said(self) -> str:
-        return self._log.read_text(encoding="utf-8")
+def said_by(process: subprocess.Popen[str], code: int) -> str:
+    said, _ = process.communicate(timeout=_SAYS_WITHIN_S)
+    assert process.returncode == code, said
+    return said
 
 
 def use(stack: Stack, said: str) -> None:
@@ -82,22 +88,23 @@ def test_more_partitions_under_load(stack: Stack) -> None:
     stack.start_workers("router", "sessionizer", "sink")
     load.begin(25)
     load.send_slice()
-    command = Command(stack)
-    command.wait_for("all workers to be stopped")
+    first = begin(stack, killed_at="2 of 4")
+    assert first.stdout is not None
+    waits = "waiting for all workers to be stopped"
+    assert any(waits in line for line in first.stdout), (
+        "until it says so it waits for what is there to be done"
+    )
     stack.stop()
-    command.wait_for("2 of 4")
-    command.kill()
+    said_by(first, -9)
     refused = stack.begin_worker("sessionizer")
-    assert stack.workers[refused].wait(60) == 1
-    stack.take(refused)
     # The load goes on all the time.
     load.keep_up()
-    command = Command(stack)
-    command.wait_for("3 of 4: partition 0")
-    command.kill()
-    said = Command(stack).wait()
-    assert "going on with what was begun: 3 to 5 partitions" in said
+    said = said_by(begin(stack, killed_at="3 of 4: partition 0"), -9)
+    assert f"going on with what was begun: {BEFORE} to {AFTER} partitions" in said
+    assert stack.workers[refused].wait(60) == 1
+    stack.take(refused)
     load.keep_up()
+    said = said_by(begin(stack), 0)
     reached = asyncio.run(committed_offsets(stack.connection, group_of("sink"), [topics.SDK_EVENTS]))
     use(stack, said)
     assert stack.settings["PIPELINE_PARTITIONS"] == str(AFTER)
