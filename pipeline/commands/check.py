@@ -24,7 +24,7 @@ from pipeline.kafka.topic_identity import TopicMadeAnew, other_counts
 from pipeline.kafka.topic_ids import ids_of
 from pipeline.kafka.topic_settings import settings_of_topics
 from pipeline.kafka.waiting import require_broker
-from pipeline.roles.known_topics import known_topics, made_anew
+from pipeline.roles.known_topics import OffsetBaseTooLow, known_topics, made_anew, require_base
 from pipeline.roles.rights import CLUSTER, GROUP, THE_CLUSTER, TOPIC, TRANSACTIONAL_ID, Right, rights
 from pipeline.roles.topology import ROLES
 from pipeline.settings import InvalidSettings, Settings
@@ -273,5 +273,9 @@ async def _topics_as_made(
         # What is wrong with ClickHouse has been told, or this program has nothing to do with it.
         return
     ids = await ids_of(connection, names)
+    try:
+        require_base(known, names, settings.offset_base)
+    except OffsetBaseTooLow as error:
+        yield Checked(Outcome.fault, "kafka offsets", str(error))
     for topic, was, now in made_anew(known, ids, settings.offset_base):
         yield Checked(Outcome.fault, "kafka topics", str(TopicMadeAnew.by_id(topic, was, now)))

@@ -104,6 +104,8 @@ class Partition:
             raise UnreadableState(f"changelog of partition {self.number}, {error}. {_WAY_BACK}") from error
         except UNREADABLE as error:
             raise self._unreadable(key, error) from error
+        # Of what was folded before states were moved all rows are out, with the partition that it came from.
+        self._handled_offset = self.marker.offset_base - 1
         for key in self._store:
             self._timetable.note(key, *self._due_ms(key))
 

@@ -29,10 +29,10 @@ from mode import Service
 from pipeline.kafka.errors import BrokerUnavailable
 from pipeline.kafka.topic_identity import Note, PartitionsChanged, TopicMadeAnew, require_counts, require_same
 from pipeline.kafka.topic_ids import partition_counts
+from pipeline.kafka.topic_watch import TopicWatch
 from pipeline.streaming.assignment import Assignment, Membership
 from pipeline.streaming.chunk import Chunk, cut
 from pipeline.streaming.consumer_thread import BatchConsumerThread, uptime_s
-from pipeline.streaming.topic_watch import TopicWatch
 from pipeline.streaming.vitals import Vitals
 
 logger = logging.getLogger(__name__)

@@ -86,7 +86,7 @@ def use(stack: Stack, said: str) -> None:
 def test_more_partitions_under_load(stack: Stack) -> None:
     load = Load(stack, events=4_000, seed=15, slices=2)
     stack.start_workers("router", "sessionizer", "sink")
-    load.begin(25)
+    load.begin(12)
     load.send_slice()
     first = begin(stack, killed_at="2 of 4")
     assert first.stdout is not None

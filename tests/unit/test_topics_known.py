@@ -30,6 +30,7 @@ from pipeline.kafka.topic_identity import (
     require_same,
 )
 from pipeline.kafka.topic_ids import partition_counts
+from pipeline.kafka.topic_watch import TopicWatch
 from pipeline.query.operations import NEXT_OFFSET_SQL, LedgerTotals
 from pipeline.roles import ledger_guard, topology
 from pipeline.roles.known_topics import Known, OffsetBaseTooLow, made_anew, require_known
@@ -42,7 +43,6 @@ from pipeline.streaming.assignment import Assignment
 from pipeline.streaming.batch_transport import BatchConsumer
 from pipeline.streaming.recovery import TakeOver
 from pipeline.streaming.table_manager import _AppsKafka
-from pipeline.streaming.topic_watch import TopicWatch
 
 SOURCE = topics.SDK_EVENTS
 HERE = TP(SOURCE, 0)
