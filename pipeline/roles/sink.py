@@ -125,7 +125,7 @@ class Sink:
                         full = is_full
                         if full and stop < count:
                             yield making.take(place, end_event=stop)
-            if record.key in late:
+            if record.key in late and record.value is not None:
                 # The sessionizer moves it, and of what is refused of it is told there.
                 faults = []
             making.ledger.append(

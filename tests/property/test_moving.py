@@ -85,7 +85,9 @@ class World:
             row = orjson.loads(line)
             version = 2 * row["revision"] + row.get("is_final", 0)
             before = self.rows.get(row["session_id"])
-            assert before is None or version != before[0] or row == before[1], "two rows of one version differ"
+            assert before is None or version != before[0] or row == before[1], (
+                "two rows of one version differ"
+            )
             if before is None or version >= before[0]:
                 self.rows[row["session_id"]] = version, row
 
