@@ -14,7 +14,7 @@ from pipeline import wiring
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.listening import is_loopback, listening, shown
 from pipeline.errors import Terminal, path_of
-from pipeline.formats import registry
+from pipeline.formats.registry import routed_topics
 from pipeline.kafka.topic_watch import TopicWatch
 from pipeline.kafka.topics_seen import keep_looking
 from pipeline.kafka.writer import KafkaWriter
@@ -59,14 +59,12 @@ def receive(settings: Settings, *, host: str, port: int, needs_key: bool) -> Non
         edge=wiring.edge(settings),
     )
     named = [origin.strip() for origin in settings.receive_origins.split(",") if origin.strip()]
-
     failures: list[Exception] = []
-    watch = TopicWatch()
-    readiness.says = lambda: "".join(f"but {reason}\n" for reason in watch.faults.values())
+    readiness.says = (watch := TopicWatch()).told
 
     async def run() -> None:
         try:
-            looking = keep_looking(wiring.connection(settings), registry.routed_topics(), watch)
+            looking = keep_looking(wiring.connection(settings), routed_topics(), watch)
             await asyncio.gather(writer.run(), looking, *([keys.watch()] if keys else []))
         except Exception as error:  # a fault of the program: without these nothing would be taken any more
             failures.append(error)

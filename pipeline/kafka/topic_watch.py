@@ -41,3 +41,7 @@ class TopicWatch:
         for topic in self.faults.keys() - found.keys():
             logger.info("%s is again as it should be", topic)
         self.faults = found
+
+    def told(self) -> str:
+        """Each fault as a line; empty without any."""
+        return "".join(f"but {reason}\n" for reason in self.faults.values())

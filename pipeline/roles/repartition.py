@@ -32,7 +32,7 @@ from pipeline.kafka.partitions import commit, counts_of, grow
 from pipeline.kafka.produce import producer_of
 from pipeline.kafka.topic_identity import Note
 from pipeline.kafka.topic_ids import ids_of
-from pipeline.query.operations import NEXT_OFFSET_SQL
+from pipeline.query.operations import BASE_NOTED_SQL, NEXT_OFFSET_SQL, STORED_AND_ACCOUNTED_SQL
 from pipeline.roles.known_topics import known_topics, note_topics
 from pipeline.roles.topology import all_read, group_of, plan
 from pipeline.state.failures import UnreadableState
@@ -58,16 +58,6 @@ _RANGE = 10_000
 _BATCH_BYTES = 900_000
 _SINK = group_of("sink")
 _SESSIONIZER = group_of("sessionizer")
-
-_STORED = """
-SELECT partition, max(o) AS last, max(accounted) AS accounted FROM
-(
-    SELECT partition, max(offset) AS o, o AS accounted FROM ledger_records WHERE topic = {topic:String}
-    GROUP BY partition
-    UNION ALL
-    SELECT partition, max(offset), 0 FROM z_unmerged_events WHERE topic = {topic:String} GROUP BY partition
-) GROUP BY partition
-"""
 
 
 class CannotRepartition(Terminal):
@@ -226,7 +216,9 @@ class Repartition:
             return
         told, ahead = await self._committed(_SINK), {}
         no_note = Note(await self._source_id())
-        lines = await asyncio.to_thread(self._store.query, _STORED, {"topic": topics.SDK_EVENTS})
+        lines = await asyncio.to_thread(
+            self._store.query, STORED_AND_ACCOUNTED_SQL, {"topic": topics.SDK_EVENTS}
+        )
         for row in map(orjson.loads, lines.splitlines()):
             number, last, accounted = (int(row[name]) for name in ("partition", "last", "accounted"))
             done, note = told.get(number, (0, no_note))
@@ -241,8 +233,7 @@ class Repartition:
 
     async def _note(self, work: Plan) -> None:
         """Let ClickHouse know from where offsets count, where each partition goes on, and the sinks with it."""
-        noted = "SELECT count() AS n FROM offset_bases WHERE base = {base:UInt64}"
-        answer = await asyncio.to_thread(self._store.query, noted, {"base": work.offset_base})
+        answer = await asyncio.to_thread(self._store.query, BASE_NOTED_SQL, {"base": work.offset_base})
         if int(orjson.loads(answer)["n"]):
             return
         for offset in sorted({done for done, _ in (await self._committed(_SINK)).values()}):

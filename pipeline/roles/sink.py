@@ -93,8 +93,7 @@ class Sink:
         topic, partition = source
         making = Making(source, records, self._offset_base, self._piece_bytes)
         last, full, only, some_out = len(records) - 1, False, self._edge.only, self._left_out.may_be_some
-        keys = {record.key for record in records}
-        wrong, late = misplaced_or_late(keys, partition, self._partitions, self._before)
+        wrong, late = self._misplaced(records, partition)
         for place, record in enumerate(records):
             offset = record.offset + self._offset_base
             came_ms = record_time_ms(record.headers, record.timestamp) if record.headers else record.timestamp
@@ -125,20 +124,12 @@ class Sink:
                         full = is_full
                         if full and stop < count:
                             yield making.take(place, end_event=stop)
-            if record.key in late and record.value is not None:
-                # The sessionizer moves it, and of what is refused of it is told there.
-                faults = []
-            making.ledger.append(
-                ledger_row(
-                    topic,
-                    partition,
-                    offset,
-                    received=received,
-                    refused=len(faults),
-                    app_id=app_id,
-                    kept=keep,
-                )
+            # The sessionizer moves such a record, and of what is refused of it is told there.
+            faults = [] if record.key in late and record.value is not None else faults
+            told = ledger_row(
+                *source, offset, received=received, refused=len(faults), app_id=app_id, kept=keep
             )
+            making.ledger.append(told)
             if faults:
                 self._count(topic, faults)
                 making.refused += self._refusals(source, record, faults)
@@ -147,6 +138,10 @@ class Sink:
                 full = False
         self._metrics.records.labels(topic).inc(len(records))
         yield making.take(last)
+
+    def _misplaced(self, records: Sequence[Any], partition: int) -> tuple[dict[bytes, Rejected], set[bytes]]:
+        keys = {record.key for record in records}
+        return misplaced_or_late(keys, partition, self._partitions, self._before)
 
     def _in_parts(
         self, decoded: native.Envelope, making: Making, source: Source, offset: int, keep: Kept
@@ -188,8 +183,7 @@ class Sink:
         topic, partition = source
         making = Making(source, records, self._offset_base, self._piece_bytes)
         last = len(records) - 1
-        keys = {record.key for record in records}
-        wrong, _ = misplaced_or_late(keys, partition, self._partitions, self._before)
+        wrong, _ = self._misplaced(records, partition)
         for place, record in enumerate(records):
             if self._edge.erasures.takes_copy(record.key, record.timestamp):
                 continue

@@ -16,7 +16,7 @@ Moved = tuple[Any, ...]
 """Key, value and headers of a record for another partition of the same topic."""
 
 
-class Place(NamedTuple):
+class CutOfSource(NamedTuple):
     """Which partition of a topic it is."""
 
     partition: int
@@ -57,7 +57,9 @@ def grouped(records: Sequence[Record], base: int, clock_ms: int) -> Grouped:
     return Grouped(by_key, clock_ms, came_ms)
 
 
-def take_misplaced(by_key: dict[bytes | None, Fields], place: Place, edge: Edge) -> tuple[int, list[Moved]]:
+def take_misplaced(
+    by_key: dict[bytes | None, Fields], place: CutOfSource, edge: Edge
+) -> tuple[int, list[Moved]]:
     """Take out of a chunk the records whose keys belong in another partition: how many are refused, and those that only
     come of an earlier number of partitions, to be written to where they belong now.
 

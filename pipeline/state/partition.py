@@ -29,7 +29,7 @@ from pipeline.state.effects import (
 )
 from pipeline.state.erasing import erase, first_control
 from pipeline.state.failures import PoisonedDevices, StateLost, UnreadableState
-from pipeline.state.grouping import Place, grouped, leave_out, take_misplaced
+from pipeline.state.grouping import CutOfSource, grouped, leave_out, take_misplaced
 from pipeline.state.holding import Holding
 from pipeline.state.marker import MARKER_KEY, UNREADABLE, Marker, marker_item, marker_of
 from pipeline.state.outbox import Rows
@@ -68,7 +68,7 @@ class Partition:
         where a topic began anew (see settings). The `edge` says what of the records is folded."""
         self._edge = edge
         self.number = number
-        self._place = Place(number, partitions, before)
+        self._place = CutOfSource(number, partitions, before)
         self.marker = Marker()
         self._policies = AppPolicies(policies)
         self._offset_base = offset_base

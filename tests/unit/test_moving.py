@@ -12,7 +12,7 @@ from pipeline.errors import Terminal
 from pipeline.formats.edge import OPEN_EDGE, Edge
 from pipeline.formats.native.partitioner import partition_of
 from pipeline.formats.record_time import SAMPLED_OUT, WAS_REFUSED, record_time_ms
-from pipeline.state.grouping import Place, grouped, take_misplaced
+from pipeline.state.grouping import CutOfSource, grouped, take_misplaced
 from pipeline.state.marker import MARKER_KEY, Marker, marker_item
 from pipeline.state.moving import (
     PLAN_KEY,
@@ -102,7 +102,7 @@ def key_with(now: int, before: int) -> bytes:
 
 
 def taken(
-    records: list[SourceRecord], place: Place, edge: Edge = OPEN_EDGE
+    records: list[SourceRecord], place: CutOfSource, edge: Edge = OPEN_EDGE
 ) -> tuple[int, list[Any], set[Any]]:
     by_key, _, _ = grouped(records, 0, 0)
     refused, moved = take_misplaced(by_key, place, edge)
@@ -120,7 +120,7 @@ RECORDS = [
 
 
 def test_what_belonged_here_before_is_moved_with_its_time_and_all_else_is_refused() -> None:
-    refused, moved, left = taken(RECORDS, Place(0, 3, (2,)))
+    refused, moved, left = taken(RECORDS, CutOfSource(0, 3, (2,)))
     assert (refused, left) == (1, {HERE})
     assert [(key, value) for key, value, *_ in moved] == [(LATE, b"first"), (LATE, b"second")]
     assert [record_time_ms(headers, 9_000) for _, _, *headers in moved] == [2_000, 1_500]
@@ -128,7 +128,7 @@ def test_what_belonged_here_before_is_moved_with_its_time_and_all_else_is_refuse
 
 
 def test_without_an_earlier_number_all_of_it_is_refused() -> None:
-    assert taken(RECORDS, Place(0, 3)) == (4, [], {HERE})
+    assert taken(RECORDS, CutOfSource(0, 3)) == (4, [], {HERE})
 
 
 def test_of_devices_that_are_sampled_out_nothing_is_moved() -> None:
@@ -137,7 +137,7 @@ def test_of_devices_that_are_sampled_out_nothing_is_moved() -> None:
             return key == LATE
 
     edge = Out(Privacy(), Samplings())
-    assert taken(RECORDS, Place(0, 3, (2,)), edge) == (1, [], {HERE})
+    assert taken(RECORDS, CutOfSource(0, 3, (2,)), edge) == (1, [], {HERE})
 
 
 def test_a_partition_gives_what_is_moved_before_anything_else() -> None:
