@@ -117,3 +117,8 @@ def in_halves(key: bytes, fields: Fields, rest: Waiting) -> None:
 def device_of(table_key: bytes) -> bytes:
     """The key of the device whose entry of the table this is."""
     return table_key.partition(b"\0")[0]
+
+
+def effects_of(number: int, known: Marker, **others: Any) -> Effects:
+    """The effects to be of a partition that is as its marker says."""
+    return Effects(Rows(number, known), Rows(number, known), **others)

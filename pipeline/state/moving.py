@@ -142,9 +142,7 @@ def lifted(marker: Marker, plan: Plan) -> Marker:
     applied = marker.applied_offset
     if applied < plan.offset_base - 1:
         applied = max(applied - plan.base_before, -1) + plan.offset_base
-    return Marker(
-        applied, marker.clock_ms, marker.source_id, marker.log_id, plan.partitions, plan.offset_base
-    )
+    return _by(plan, msgspec.structs.replace(marker, applied_offset=applied))
 
 
 def of_new_partition(markers: Mapping[int, Marker], plan: Plan) -> Marker:
@@ -152,4 +150,10 @@ def of_new_partition(markers: Mapping[int, Marker], plan: Plan) -> Marker:
     known = [marker for marker in markers.values() if marker.clock_ms]
     clock_ms = min((marker.clock_ms for marker in known), default=0)
     source, log = next(((m.source_id, m.log_id) for m in known), ("", ""))
-    return Marker(plan.offset_base - 1, clock_ms, source, log, plan.partitions, plan.offset_base)
+    return _by(plan, Marker(plan.offset_base - 1, clock_ms, source, log))
+
+
+def _by(plan: Plan, marker: Marker) -> Marker:
+    return msgspec.structs.replace(
+        marker, partitions=plan.partitions, offset_base=plan.offset_base, before=plan.before
+    )

@@ -24,6 +24,7 @@ from pipeline.state.effects import (
     Waiting,
     beyond_part,
     device_of,
+    effects_of,
     in_halves,
     record_at,
 )
@@ -32,7 +33,6 @@ from pipeline.state.failures import PoisonedDevices, StateLost, UnreadableState
 from pipeline.state.grouping import CutOfSource, grouped, leave_out, take_misplaced
 from pipeline.state.holding import Holding
 from pipeline.state.marker import MARKER_KEY, UNREADABLE, Marker, marker_item, marker_of
-from pipeline.state.outbox import Rows
 from pipeline.state.records import Record
 from pipeline.state.store import DeviceStates, Encode, Mismatch
 
@@ -168,7 +168,7 @@ class Partition:
     def _step(self, rest: Waiting, marker: Marker, last: int) -> Effects:
         """Effects of as much as one step may make. `rest` is what there is to do, the last first."""
         self._begin()
-        effects = Effects(Rows(self.number), Rows(self.number), marker=marker, handled_offset=last, rest=rest)
+        effects = effects_of(self.number, self.marker, marker=marker, handled_offset=last, rest=rest)
         waiting: Waiting = []
         made = 0
         # One device after the other, decoding included: what is made of its records is gone before the next one's.
@@ -198,7 +198,7 @@ class Partition:
         if not due:
             return None
         self._begin()
-        effects = Effects(Rows(self.number), Rows(self.number))
+        effects = effects_of(self.number, self.marker)
         made = 0
         for key in due:
             if made >= STEP_BYTES:

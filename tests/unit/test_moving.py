@@ -78,15 +78,15 @@ def test_settings_that_the_states_were_not_made_for_are_named() -> None:
 def test_what_was_done_stays_done_and_is_lifted_once(before: int, after: int) -> None:
     """Below the base of before the offset is of a topic that is no more: nothing of this one is done."""
     marker = lifted(Marker(before, 5, "1", "2"), PLAN)
-    assert marker == Marker(after, 5, "1", "2", 12, 50_000)
+    assert marker == Marker(after, 5, "1", "2", 12, 50_000, 8)
     assert lifted(marker, PLAN) == marker
     assert not after < PLAN.offset_base - 1, "no offset is below what a new partition begins at"
 
 
 def test_a_new_partition_begins_with_the_least_clock_of_the_others() -> None:
     markers = {0: Marker(3, 900, "1", "2"), 1: Marker(), 2: Marker(9, 700, "1", "2")}
-    assert of_new_partition(markers, PLAN) == Marker(49_999, 700, "1", "2", 12, 50_000)
-    assert of_new_partition({}, PLAN) == Marker(49_999, 0, "", "", 12, 50_000)
+    assert of_new_partition(markers, PLAN) == Marker(49_999, 700, "1", "2", 12, 50_000, 8)
+    assert of_new_partition({}, PLAN) == Marker(49_999, 0, "", "", 12, 50_000, 8)
 
 
 # -- records of producers that go by an earlier number
