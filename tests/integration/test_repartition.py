@@ -8,18 +8,21 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import orjson
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from pipeline import topics
 from pipeline.domain.policy import Policy
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.formats.native.partitioner import partition_of
 from pipeline.kafka.admin import committed_offsets, topic_partitions
 from pipeline.kafka.topic_settings import settings_of_topics
 from pipeline.roles import topology
 from pipeline.roles.topology import group_of
-from tests.chaos.load import Load
+from tests.chaos.load import Identity, Load, Said
 from tests.chaos.verify import judge, read
 from tests.integration.test_readiness import Probe
 from tests.support.stack import Stack, environment, logs_if_failed, running_stack
@@ -112,6 +115,7 @@ def test_more_partitions_under_load(stack: Stack) -> None:
     stack.start_workers("router", "sink")
     stack.worker_settings = {"PIPELINE_METRICS_PORT": str(probe.port)}
     stack.start_workers("sessionizer")
+    asyncio.run(send_late(stack, load))
     load.finish(60)
     stack.wait_idle()
     assert probe.metric("pipeline_moved_records_total"), "producers went by the old number for some time"
@@ -125,6 +129,24 @@ def test_more_partitions_under_load(stack: Stack) -> None:
     assert len({row["partition"] for row in found.ledger}) == AFTER
     assert len(asyncio.run(topic_partitions(stack.connection, [topics.STATE]))) == AFTER
     assert stack.run("status")
+
+
+async def send_late(stack: Stack, load: Load) -> None:
+    """As a client that goes by the number of before."""
+    producer = AIOKafkaProducer(bootstrap_servers=stack.connection.servers)
+    await producer.start()
+    try:
+        for number in range(40):
+            app, device, time_ms = "org.example.late", f"late-{number}", 1_767_600_000_000 + number
+            event = {"id": "e1", "name": "app.screen.view", "time": time_ms}
+            envelope = {"v": 1, "app_id": app, "device_id": device, "events": [event]}
+            key = f"{app}/{device}".encode()
+            await producer.send_and_wait(
+                topics.SDK_EVENTS, orjson.dumps(envelope), key=key, partition=partition_of(key, BEFORE)
+            )
+            load.note(Identity(app, device, "e1"), Said(time_ms, "app.screen.view", 0))
+    finally:
+        await producer.stop()
 
 
 def test_again_it_has_nothing_to_do(stack: Stack) -> None:
