@@ -250,7 +250,7 @@ class Repartition:
             marker = self._markers[number] = marker_in(items)
             if marker.applied_offset < work.offset_base - 1:
                 done, _ = told.get(number, (0, Note()))
-                await self._put_rows(number, _owed(number, items, done + work.base_before))
+                await self._put_rows(number, _owed(number, items, done + work.base_before, work.before))
             for portion in portions(number, items, work.partitions):
                 for target, entries in portion.there.items():
                     await fence.send(target, entries)
@@ -287,9 +287,9 @@ class Repartition:
         return (await ids_of(self._connection, [topics.SDK_EVENTS])).get(topics.SDK_EVENTS, "")
 
 
-def _owed(number: int, items: Mapping[bytes, bytes], done: int) -> Rows:
+def _owed(number: int, items: Mapping[bytes, bytes], done: int, before: int) -> Rows:
     try:
-        return owed(number, items, done)
+        return owed(number, items, done, before)
     except (Mismatch, *UNREADABLE) as error:
         raise UnreadableState(
             f"changelog of partition {number}: {error}. Run session-pipeline rebuild --states, with the settings of "

@@ -115,9 +115,10 @@ def portions(number: int, items: Mapping[bytes, bytes], partitions: int) -> Iter
         yield Portion(there, here, devices)
 
 
-def owed(number: int, items: Mapping[bytes, bytes], done: int) -> Rows:
+def owed(number: int, items: Mapping[bytes, bytes], done: int, before: int) -> Rows:
     """The rows of devices whose latest input, at or above the stored offset `done`, is not known to be acknowledged:
-    the worker may have died before it had written them. Raises what reading a state raises."""
+    the worker may have died before it had written them. Not of devices that were moved here, which by the number of
+    partitions `before` belonged elsewhere: theirs are written. Raises what reading a state raises."""
     states = DeviceStates()
     for key, value in items.items():
         if device_of(key):
@@ -125,7 +126,7 @@ def owed(number: int, items: Mapping[bytes, bytes], done: int) -> Rows:
     states.restored()
     rows = Rows(number)
     for key in states:
-        if states.outline(key).applied_offset >= done:
+        if states.outline(key).applied_offset >= done and partition_of(key, before) == number:
             state = states.load(key)
             rows.add(key, state, state.applied_offset * 2)
     return rows
