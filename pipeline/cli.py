@@ -37,6 +37,7 @@ from pipeline.commands import (
     operate,
     rebuild,
     regroup,
+    repartition,
     retention,
     serving,
     symbols,
@@ -281,6 +282,9 @@ def rebuild_command(
     if states and (app_id or start or end or dry_run):
         raise typer.BadParameter("--states is for all devices: use it without any other option")
     rebuild.rebuild(wiring.settings(), rebuild.scope(app_id, start, end), dry_run=dry_run, states=states)
+
+
+app.command("repartition")(repartition.repartition)
 
 
 _Reason = Annotated[str, typer.Option("--reason", help="Only this reason.")]

@@ -11,6 +11,7 @@ from pipeline.domain.privacy import Privacy, Samplings
 from pipeline.domain.retention import Retentions
 from pipeline.setting_values import (
     CLUSTER,
+    COUNTS,
     HOST,
     HOSTS_OR_NONE,
     NAMES,
@@ -111,7 +112,13 @@ class Settings(ConnectionSettings):
         8,
         number(1, 10_000, "a topic has at least one partition", "no cluster keeps so many for one topic"),
         "Partitions of every topic, and so the largest useful number of workers of a role. Set it before the "
-        "first start: it cannot change afterwards.",
+        "first start; afterwards only as `session-pipeline repartition` says.",
+    )
+    partitions_before: str = _setting(
+        "",
+        COUNTS,
+        "Earlier numbers of partitions. Records on `sdk-events` that producers put where keys belonged then are taken "
+        "to where they belong now; without it they are refused as `wrong_partition`. `repartition` says what to set.",
     )
     offset_base: int = _setting(
         0,

@@ -205,6 +205,12 @@ def _names(given: str) -> str:
     return given
 
 
+def _counts(given: str) -> str:
+    if given and not re.fullmatch(r"[1-9][0-9]{0,4}(,[1-9][0-9]{0,4})*", given, re.ASCII):
+        raise ValueError("is not a list of numbers of partitions, separated by commas, such as 8 or 8,12")
+    return given
+
+
 def _projects(given: str) -> str:
     projects = [pair.partition("=")[0] for pair in given.split(",")] if given else []
     if given and not re.fullmatch(r"[^\s,=/]{1,128}=[^\0,/]{1,128}(,[^\s,=/]{1,128}=[^\0,/]{1,128})*", given):
@@ -267,6 +273,7 @@ def _token_url(given: str) -> str:
 BOOTSTRAP = Form(_bootstrap, "a list of host:port, separated by commas")
 HOSTS_OR_NONE = Form(_hosts_or_none, "a list of host:port, separated by commas; or none", is_text=True)
 NAMES = Form(_names, "names of attributes, separated by commas", is_text=True)
+COUNTS = Form(_counts, "whole numbers, separated by commas; or none", is_text=True)
 PROJECTS = Form(_projects, "a list of project=app, separated by commas; or none", is_text=True)
 CLUSTER = Form(_cluster, "a name of letters, digits, `_` and `-`; or none", is_text=True)
 QUORUM = Form(_quorum, "`auto`, 2 to 99, or none", is_text=True)

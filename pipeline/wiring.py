@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -82,6 +83,11 @@ def options(settings: Settings) -> Options:
     )
 
 
+def counts_before(settings: Settings) -> tuple[int, ...]:
+    """Earlier numbers of partitions."""
+    return tuple(int(count) for count in settings.partitions_before.split(",") if count)
+
+
 def edge(settings: Settings) -> Edge:
     """What of the input comes in: by privacy rules and sampling."""
     return Edge(settings.privacy, settings.samplings, settings.privacy_key)
@@ -119,7 +125,13 @@ def rebuild(settings: Settings, store: Store, scope: RebuildScope, now_ms: int) 
         encode=encode,
         retentions=settings.retentions,
         samplings=settings.samplings,
+        offset_base=settings.offset_base,
     )
+
+
+def topics_as_planned(settings: Settings) -> Mapping[str, tuple[int, Mapping[str, str]]]:
+    """All topics, with their partitions and configuration."""
+    return topology.plan(settings.partitions, settings.topic_retention_ms, settings.kafka_replication)
 
 
 async def make_topics(settings: Settings, role: str = "all") -> None:
@@ -127,6 +139,6 @@ async def make_topics(settings: Settings, role: str = "all") -> None:
     `TopicMismatch`."""
     target = connection(settings)
     await wait_for_broker(target, give_up_s=settings.kafka_give_up_ms / 1_000)
-    everything, its_own = topology.plan(settings.partitions, settings.topic_retention_ms), topics_of(role)
+    everything, its_own = topics_as_planned(settings), topics_of(role)
     plan = {name: made for name, made in everything.items() if name in its_own}
     await ensure_topics(target, plan, replication_factor=settings.kafka_replication)

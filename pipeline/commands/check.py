@@ -12,23 +12,24 @@ from typing import Annotated, NamedTuple
 import orjson
 import typer
 
-from pipeline import topics, wiring
+from pipeline import wiring
 from pipeline.clickhouse import needs
 from pipeline.clickhouse.codes import UNKNOWN_DATABASE, code_of
 from pipeline.clickhouse.grants import missing_grants, server_version_and_clock
 from pipeline.clickhouse.migrations import pending
 from pipeline.clickhouse.store import Store
 from pipeline.commands.failure import CommandFailed
+from pipeline.commands.topic_set_up import set_up
 from pipeline.errors import PipelineError
 from pipeline.kafka.allowed import Allowed, allowed
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.topic_identity import TopicMadeAnew
+from pipeline.kafka.topic_identity import TopicMadeAnew, other_counts
 from pipeline.kafka.topic_ids import ids_of
 from pipeline.kafka.topic_settings import settings_of_topics
 from pipeline.kafka.waiting import require_broker
-from pipeline.roles.known_topics import known_topics, made_anew
+from pipeline.roles.known_topics import OffsetBaseTooLow, known_topics, made_anew, require_base
 from pipeline.roles.rights import CLUSTER, GROUP, THE_CLUSTER, TOPIC, TRANSACTIONAL_ID, Right, rights
-from pipeline.roles.topology import ROLES, plan
+from pipeline.roles.topology import ROLES
 from pipeline.settings import InvalidSettings, Settings
 from pipeline.tls import ShownCertificate, now_utc, shown_certificate
 
@@ -52,6 +53,7 @@ class Program(StrEnum):
     replay = "replay"
     """`dead-letters replay`."""
     retention = "retention"
+    repartition = "repartition"
     dashboard = "dashboard"
 
 
@@ -228,16 +230,11 @@ def _needed(program: Program) -> list[Right]:
 def _topics(settings: Settings, needed: Iterable[Right], may: Allowed) -> Iterator[Checked]:
     """That they exist, with as many partitions as the settings say."""
     names = [right.name for right in needed if right.resource == TOPIC]
-    made = plan(settings.partitions, settings.topic_retention_ms)
-    other = {
-        name: count for name, count in may.partitions.items() if name in names and count != made[name][0]
-    }
-    for name, count in other.items():
-        remedy = f"set it to {count}, or see deploy/runbook.md for more partitions"
-        if name == topics.ERASURES:
-            remedy = "it has one, whatever that is: make it anew, once nobody needs what is in it"
-        says = f"{name} has {count} partitions, PIPELINE_PARTITIONS is {settings.partitions}: {remedy}"
-        yield Checked(Outcome.fault, "kafka topics", says)
+    made = wiring.topics_as_planned(settings)
+    seen = {name: count for name, count in may.partitions.items() if name in names}
+    other = other_counts(seen, {name: count for name, (count, _) in made.items()})
+    if other:
+        yield Checked(Outcome.fault, "kafka topics", other)
     # One that this user may not see looks as if it were not there; its rights are told of below.
     absent = [name for name in names if name not in may.partitions and name not in may.topics]
     if absent and may.cluster is not None and "Create" not in may.cluster:
@@ -300,19 +297,11 @@ async def _topics_as_made(
     connection = wiring.connection(settings)
     names = [right.name for right in needed if right.resource == TOPIC]
     found = await settings_of_topics(connection, names)
-    made = plan(settings.partitions, settings.topic_retention_ms)
-    different: dict[tuple[str, str, str], list[str]] = {}
-    for topic in names:
-        for name, value in made[topic][1].items() if topic in found else ():
-            if (now := found[topic].get(name, "not known")) != value:
-                different.setdefault((name, now, value), []).append(topic)
-    if different:
-        says = "; ".join(
-            f"{name} is {now}, not {value}, of {', '.join(some)}"
-            for (name, now, value), some in different.items()
-        )
-        yield Checked(Outcome.warning, "kafka topic set-up", f"{says}: change it there if it was not meant")
-    elif found:
+    made = wiring.topics_as_planned(settings)
+    different = list(set_up({topic: made[topic][1] for topic in names}, found))
+    for verdict, says in different:
+        yield Checked(Outcome(verdict), "kafka topic set-up", says)
+    if found and not different:
         yield Checked(
             Outcome.ok, "kafka topic set-up", f"as `migrate` makes them, {len(found)} of {len(names)} seen"
         )
@@ -322,5 +311,9 @@ async def _topics_as_made(
         # What is wrong with ClickHouse has been told, or this program has nothing to do with it.
         return
     ids = await ids_of(connection, names)
+    try:
+        require_base(known, names, settings.offset_base)
+    except OffsetBaseTooLow as error:
+        yield Checked(Outcome.fault, "kafka offsets", str(error))
     for topic, was, now in made_anew(known, ids, settings.offset_base):
         yield Checked(Outcome.fault, "kafka topics", str(TopicMadeAnew.by_id(topic, was, now)))

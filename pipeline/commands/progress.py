@@ -125,14 +125,14 @@ async def _idle(
 ) -> None:
     until_ms = int((time.time() + timeout_s) * 1_000)
     ids = await ids_of(connection, all_read())
-    await _until_done(connection, ids, "router", reads()["router"], waiting_for)
+    await until_done(connection, ids, "router", reads()["router"], waiting_for)
     # What it passed on while we waited arrived after we began.
     arrived_by_ms = int(time.time() * 1_000)
     for role in ("sessionizer", "sink"):
-        await _until_done(connection, ids, role, [topics.SDK_EVENTS], waiting_for)
+        await until_done(connection, ids, role, [topics.SDK_EVENTS], waiting_for)
     while True:
         written = [topics.SESSIONS, topics.EVENT_COPIES, topics.DEAD_LETTERS]
-        await _until_done(connection, ids, "sink", written, waiting_for)
+        await until_done(connection, ids, "sink", written, waiting_for)
         still_open = await asyncio.to_thread(_turning_idle, store, policies, arrived_by_ms, until_ms)
         if not still_open:
             return
@@ -140,7 +140,7 @@ async def _idle(
         await asyncio.sleep(_POLL_S)
 
 
-async def _until_done(
+async def until_done(
     connection: KafkaConnection,
     ids: Mapping[str, str],
     role: str,

@@ -14,6 +14,9 @@ from pipeline import wiring
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.key_file import KeyFile
 from pipeline.commands.listening import is_loopback, listening, shown
+from pipeline.formats.registry import routed_topics
+from pipeline.kafka.topic_watch import TopicWatch
+from pipeline.kafka.topics_seen import keep_looking
 from pipeline.kafka.writer import KafkaWriter
 from pipeline.logs import log_for_worker
 from pipeline.receive.app import Readiness, application
@@ -53,12 +56,13 @@ def receive(settings: Settings, *, host: str, port: int, needs_key: bool) -> Non
         edge=wiring.edge(settings),
     )
     named = [origin.strip() for origin in settings.receive_origins.split(",") if origin.strip()]
-
     failures: list[Exception] = []
+    readiness.says = (watch := TopicWatch()).told
 
     async def run() -> None:
         try:
-            await asyncio.gather(writer.run(), *([keys.watch()] if keys else []))
+            looking = keep_looking(wiring.connection(settings), routed_topics(), watch)
+            await asyncio.gather(writer.run(), looking, *([keys.watch()] if keys else []))
         except Exception as error:  # a fault of the program: without these nothing would be taken any more
             failures.append(error)
             server.should_exit = True

@@ -24,7 +24,7 @@ from pipeline.storage.kept import Keeping
 from pipeline.streaming.apps import Frame, report_ready, router_app, sessionizer_app, sink_app
 from pipeline.streaming.faust_app import BatchApp, run
 from pipeline.topics import ERASURES
-from pipeline.wiring import connection, edge, make_topics, options, store
+from pipeline.wiring import connection, counts_before, edge, make_topics, options, store
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +67,7 @@ def run_worker(role: str, settings: Settings, ready_file: Path | None) -> int:
         frame = Frame(
             connection(settings),
             partitions=settings.partitions,
+            before=counts_before(settings),
             data_dir=Path(settings.data_dir or temporary),
             session_timeout_s=settings.kafka_session_timeout_ms / 1_000,
             give_up_s=settings.kafka_give_up_ms / 1_000,

@@ -21,7 +21,7 @@ from aiokafka.errors import (
 from pipeline.errors import Terminal
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.errors import kafka_errors
-from pipeline.kafka.topic_identity import Note, note_of
+from pipeline.kafka.topic_identity import Note, note_of, other_counts
 from pipeline.topics import TP
 
 logger = logging.getLogger(__name__)
@@ -88,12 +88,9 @@ async def ensure_topics(
                     )
             logger.info("created topics: %s", ", ".join(topic.name for topic in missing))
         counts = await _all_known(client, topics)
-        for name, (partitions, _) in topics.items():
-            if counts[name] != partitions:
-                raise TopicMismatch(
-                    f"topic {name!r} has {counts[name]} partitions but {partitions} are configured: configure "
-                    f"{counts[name]}, or use other topics (keys would change their partition)"
-                )
+        wanted = {name: partitions for name, (partitions, _) in topics.items()}
+        if wrong := other_counts(counts, wanted):
+            raise TopicMismatch(wrong)
 
 
 async def _all_known(client: Any, names: Collection[str]) -> dict[str, int]:

@@ -42,7 +42,59 @@ def remedy(topic: str) -> str:
         return f"PIPELINE_OFFSET_BASE has to be above all stored offsets; {RUNBOOK}"
     if topic == topics.STATE:
         return f"Stop all sessionizers, then: session-pipeline rebuild --states; {RUNBOOK}"
+    if topic == topics.ERASURES:
+        return (
+            "What was erased is not known any more to workers that start: session-pipeline migrate makes it, then "
+            f"give each erasure again; {RUNBOOK}"
+        )
     return f"What it held and was not read is gone; session-pipeline migrate --made-anew {topic}; {RUNBOOK}"
+
+
+def gone(topic: str) -> str:
+    """What is said of a topic that was there."""
+    return f"{topic} does not exist any more in Kafka. {remedy(topic)}"
+
+
+def made_anew_while_written(topic: str, was: str, now: str) -> str:
+    """What is said of a topic that an app writes, and others read, or that it goes by as a list."""
+    return str(TopicMadeAnew.by_id(topic, was, now))
+
+
+def has_other_count(topic: str, now: int, wanted: int) -> str:
+    """What is said of a topic with another number of partitions than the settings say, where the work can go on."""
+    if topic == topics.ERASURES:
+        return (
+            f"{topic} has {now} partitions and must have one: what is in others is not read. {remedy(topic)}"
+        )
+    return f"{topic} has {now} partitions, and this worker goes by {wanted}. {count_remedy({topic: now}, wanted)}"
+
+
+def count_remedy(found: Mapping[str, int], wanted: int) -> str:
+    """What is to be done where topics have not as many partitions as is wanted: one way, however many topics differ."""
+    most = max([wanted, *found.values()])
+    return (
+        f"Stop all workers, then: session-pipeline repartition --partitions {most}, which gives all topics as many and "
+        f"says what to set; {_COUNT_RUNBOOK}"
+    )
+
+
+def other_counts(found: Mapping[str, int], wanted: Mapping[str, int]) -> str:
+    """What is said, in one line, of topics that have not the wanted numbers of partitions; empty if all have.
+
+    `found` are those that exist, of all that somebody looked at.
+    """
+    wrong = {topic: count for topic, count in sorted(found.items()) if count != wanted[topic]}
+    if not wrong:
+        return ""
+    if topics.ERASURES in wrong:
+        return has_other_count(topics.ERASURES, wrong[topics.ERASURES], 1)
+    [count] = {wanted[topic] for topic in wrong}
+    told = ", ".join(f"{topic} has {now}" for topic, now in wrong.items())
+    others = {now for topic, now in found.items() if topic != topics.ERASURES}
+    as_they_are = ""
+    if len(others) == 1 and max(others) < count:
+        as_they_are = f"Set PIPELINE_PARTITIONS={max(others)}, as all of them have; or for more of them: "
+    return f"{told} partitions, and PIPELINE_PARTITIONS is {count}. {as_they_are}{count_remedy(found, count)}"
 
 
 def require_same(known: Mapping[str, str], found: Mapping[str, str]) -> None:
@@ -65,7 +117,7 @@ def require_counts(known: Mapping[str, int], found: Mapping[str, int]) -> None:
         if now != was:
             raise PartitionsChanged(
                 f"{topic} has {now} partitions, and this worker goes by {was}: keys belong to other partitions now, so "
-                f"nothing more is read. Stop all workers and producers; {_COUNT_RUNBOOK}"
+                f"nothing more is read. {count_remedy({topic: now}, was)}"
             )
 
 

@@ -129,6 +129,19 @@ SELECT intDiv(max(o) + 10000, 10000) * 10000 FROM (SELECT max(offset) AS o FROM 
 """As deploy/runbook.md has it; 10,000 offsets are a range of the ledger."""
 
 
+STORED_AND_ACCOUNTED_SQL = """
+SELECT partition, max(o) AS last, max(accounted) AS accounted FROM
+(
+    SELECT partition, max(offset) AS o, o AS accounted FROM ledger_records WHERE topic = {topic:String}
+    GROUP BY partition
+    UNION ALL
+    SELECT partition, max(offset), 0 FROM z_unmerged_events WHERE topic = {topic:String} GROUP BY partition
+) GROUP BY partition
+"""
+"""By partition of a topic, the highest offset that is stored, and the highest in the ledger, which comes last."""
+BASE_NOTED_SQL = "SELECT count() AS n FROM offset_bases WHERE base = {base:UInt64}"
+
+
 def open_sessions(ask: Ask, arrived_before_ms: int) -> list[OpenSessions]:
     """Per app, the sessions shown as open whose device was heard of before a time (Unix milliseconds)."""
     rows = _rows(

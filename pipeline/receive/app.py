@@ -37,6 +37,8 @@ class Readiness:
 
     def __init__(self) -> None:
         self.is_stopping = False
+        self.says: Callable[[], str] = str
+        """What is wrong with single topics: no reason to send elsewhere, where it is the same."""
 
     def stop(self) -> None:
         """From now on they should not."""
@@ -102,7 +104,7 @@ class _Besides:
             return PlainTextResponse("stopping\n", 503)
         if not self._shared.writer.is_up:
             return PlainTextResponse("Kafka does not answer\n", 503)
-        return PlainTextResponse("ready\n")
+        return PlainTextResponse(f"ready\n{self._readiness.says()}")
 
     async def not_found(self, request: Request, _: Exception) -> Response:
         text = f"nothing is taken here; it is at {self._paths}"

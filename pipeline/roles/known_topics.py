@@ -12,6 +12,7 @@ import orjson
 from pipeline import topics
 from pipeline.clickhouse.codes import NOT_THERE, code_of
 from pipeline.clickhouse.store import StatementFailed, Store, Unreachable
+from pipeline.errors import Terminal
 from pipeline.kafka.topic_identity import TopicMadeAnew
 from pipeline.query.operations import stored_up_to
 
@@ -58,13 +59,28 @@ def made_anew(
             yield topic, was.topic_id, now
 
 
+class OffsetBaseTooLow(Terminal):
+    """Rows would be stored below those that are. Terminal: a setting is to be changed."""
+
+
+def require_base(known: Mapping[str, Known], names: Iterable[str], offset_base: int) -> None:
+    """Raises `OffsetBaseTooLow` where rows of one of these topics are stored under a higher base."""
+    for topic in names:
+        if topic in known and known[topic].offset_base > offset_base:
+            raise OffsetBaseTooLow(
+                f"what is stored of {topic} counts from {known[topic].offset_base}, and PIPELINE_OFFSET_BASE is "
+                f"{offset_base}: set it to {known[topic].offset_base} for all workers and commands"
+            )
+
+
 def require_known(store: Store, ids: Mapping[str, str], offset_base: int) -> None:
     """Compare topics with what is noted, and note what is new. Blocks.
 
-    Raises `TopicMadeAnew`, unless nothing is stored under the base that a topic was noted with: then no offset of
-    the one before means anything. And what the store raises.
+    Raises `OffsetBaseTooLow`; `TopicMadeAnew`, unless nothing is stored under the base that a topic was noted with,
+    where no offset of the one before means anything; and what the store raises.
     """
     known = known_topics(store)
+    require_base(known, ids, offset_base)
     for topic, was, now in made_anew(known, ids, offset_base):
         if stored_up_to(store.query) > known[topic].offset_base:
             raise TopicMadeAnew.by_id(topic, was, now)

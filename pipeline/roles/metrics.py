@@ -37,6 +37,11 @@ class Metrics:
         self.records = Counter(
             "pipeline_records", "Records taken from a topic.", ["topic"], registry=registry
         )
+        self.moved = Counter(
+            "pipeline_moved_records",
+            "Records written to the partition where their keys belong since there are more of them.",
+            registry=registry,
+        )
         self.events = Counter(
             "pipeline_events", "What became of events in the fold.", ["outcome"], registry=registry
         )

@@ -25,11 +25,13 @@ from pipeline.formats.rejected import Reason
 from pipeline.kafka.changelog import read_changelog
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.fence import Fence, kafka_fence
+from pipeline.kafka.partitions import done_below
 from pipeline.kafka.produce import producer_of
 from pipeline.kafka.topic_ids import topic_ids
 from pipeline.query.kept import STORED_DAYS, kept_from
 from pipeline.roles.both_sides import INSERT_BYTES, BothSides, Inserts, StoredDays, left_row, place_of
 from pipeline.roles.known_topics import Known, known_topics
+from pipeline.roles.topology import group_of
 from pipeline.schema_files import schema_folder
 from pipeline.state.aside import ASIDE_SUFFIX
 from pipeline.state.codec import state_codec
@@ -126,7 +128,10 @@ class Rebuild:
         encode: Encode = state_codec.encode,
         retentions: Retentions = _RETENTIONS,
         samplings: Samplings = _SAMPLINGS,
+        offset_base: int = 0,
     ) -> None:
+        """`offset_base` is what the present topic's offsets count from."""
+        self._offset_base = offset_base
         self._samplings = samplings
         self._store = store
         self._retentions = retentions
@@ -241,8 +246,18 @@ class Rebuild:
             known = await asyncio.to_thread(known_topics, self._store)
             source = known.get(topics.SDK_EVENTS, Known("", 0)).topic_id
             log = (await topic_ids(producer.client, [topics.STATE])).get(topics.STATE, "")
-            for number, offset in await asyncio.to_thread(lambda: list(self._stored_offsets())):
-                key, value = marker_item(Marker(offset, clock_ms.get(number, 0), source, log))
+            reached = dict(await asyncio.to_thread(lambda: list(self._stored_offsets())))
+            if done_offset < 0 and self._offset_base:
+                # What was stored before offsets counted from there is done too, where the topic is the same.
+                for number, done in (
+                    await done_below(connection, group_of("sink"), topics.SDK_EVENTS)
+                ).items():
+                    reached[number] = max(reached.get(number, -1), done + self._offset_base - 1)
+            for number, offset in reached.items():
+                marker = Marker(
+                    *(offset, clock_ms.get(number, 0), source, log, self._partitions, self._offset_base)
+                )
+                key, value = marker_item(marker)
                 waiting.setdefault(number, []).extend([(key, None), (key, value)])
         await _put(fence, waiting)
         return count

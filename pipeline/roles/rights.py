@@ -32,8 +32,8 @@ class Right(NamedTuple):
 
 OPERATORS = "operator"
 """Whoever runs `migrate`, `status` and the dashboard's page of the pipeline."""
-RECEIVER, REBUILDER, ERASER, REPLAYER = "receive", "rebuild", "erase", "replay"
-USERS = (*ROLES, RECEIVER, OPERATORS, REBUILDER, ERASER, REPLAYER)
+RECEIVER, REBUILDER, ERASER, REPLAYER, REPARTITIONER = "receive", "rebuild", "erase", "replay", "repartition"
+USERS = (*ROLES, RECEIVER, OPERATORS, REBUILDER, ERASER, REPLAYER, REPARTITIONER)
 """Programs that have a list of their own. `worker --role all` needs those of the three roles."""
 
 
@@ -63,7 +63,8 @@ _LISTS: Mapping[str, tuple[str, ...]] = {"router": (), "sessionizer": (ERASURES,
 
 
 def _sessionizer() -> Iterator[Right]:
-    yield from _worker("sessionizer", (SESSIONS, EVENT_COPIES, DEAD_LETTERS))
+    # The first for what producers write by an earlier number of partitions.
+    yield from _worker("sessionizer", (SDK_EVENTS, SESSIONS, EVENT_COPIES, DEAD_LETTERS))
     yield from _changelog()
 
 
@@ -112,6 +113,21 @@ def _replayer() -> Iterator[Right]:
         yield Right(TOPIC, topic, ("Write",))
 
 
+def _repartitioner() -> Iterator[Right]:
+    for topic in plan(1, 0):
+        if topic == STATE:
+            yield Right(TOPIC, topic, ("Read", "Write", "Describe", "Alter"))
+        elif topic == SDK_EVENTS:
+            yield Right(TOPIC, topic, ("Read", "Describe", "Alter"))
+        elif topic == SESSIONS:
+            yield Right(TOPIC, topic, ("Write", "Describe", "Alter"))
+        elif topic != ERASURES:
+            yield Right(TOPIC, topic, ("Describe", "Alter"))
+    for role in ROLES:
+        yield Right(GROUP, group_of(role), ("Describe",) if role == "router" else ("Read", "Describe"))
+    yield Right(TRANSACTIONAL_ID, f"{STATE}-", ("Write", "Describe"), is_prefix=True)
+
+
 _BY_USER: Mapping[str, Callable[[], Iterator[Right]]] = {
     "router": lambda: _worker("router", (SDK_EVENTS, DEAD_LETTERS)),
     "sessionizer": _sessionizer,
@@ -121,4 +137,5 @@ _BY_USER: Mapping[str, Callable[[], Iterator[Right]]] = {
     REBUILDER: _rebuilder,
     ERASER: _eraser,
     REPLAYER: _replayer,
+    REPARTITIONER: _repartitioner,
 }

@@ -13,10 +13,12 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
+from typing import Any
 
 from pipeline import topics
 from pipeline.domain.policy import Policies
 from pipeline.formats.edge import OPEN_EDGE, Edge
+from pipeline.formats.native.partitioner import partition_of
 from pipeline.formats.record_time import record_time_ms
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.kafka.fence import Fenced, StillMine
@@ -25,6 +27,7 @@ from pipeline.kafka.topic_identity import require_same
 from pipeline.roles.metrics import Metrics
 from pipeline.state.codec import state_codec
 from pipeline.state.effects import Effects, SetAside, device_of
+from pipeline.state.moving import require_layout, require_whole
 from pipeline.state.partition import Partition
 from pipeline.state.records import Record
 from pipeline.state.store import MAX_DECODED, Encode
@@ -32,10 +35,10 @@ from pipeline.storage.dead_letter import DeadLetter, KeepDeadLetters, dead_lette
 
 log = logging.getLogger(__name__)
 
-Items = Iterable[tuple[bytes, bytes | None]]
+Items = Iterable[tuple[Any, ...]]
 Send = Callable[[str, int, Items], Awaitable[None]]
-"""Topic, partition, keys and values; returns once the broker has them all, in order. Raises if not: `TooLarge`, once
-it has all others, where some are larger than it takes."""
+"""Topic, partition, keys and values, and headers where there are some; returns once the broker has them all, in order.
+Raises if not: `TooLarge`, once it has all others, where some are larger than it takes."""
 
 
 class Sessionizer:
@@ -51,11 +54,13 @@ class Sessionizer:
         dead_letter: KeepDeadLetters,
         metrics: Metrics,
         partitions: int = 1,
+        before: tuple[int, ...] = (),
         offset_base: int = 0,
         encode: Encode = state_codec.encode,
         edge: Edge = OPEN_EDGE,
     ) -> None:
-        """`partitions` is how many `sdk-events` has. The `edge` says what of their records is folded."""
+        """`partitions` is how many `sdk-events` has, and `before` how many it had: what was meant for those is moved.
+        The `edge` says what of their records is folded."""
         self._edge = edge
         self._policies = policies
         self._changelog_topic = changelog_topic
@@ -64,6 +69,7 @@ class Sessionizer:
         self._dead_letter = dead_letter
         self._metrics = metrics
         self._topic_partitions = partitions
+        self._before = before
         self._offset_base = offset_base
         self._encode = encode
         self._partitions: dict[int, Partition] = {}
@@ -83,10 +89,12 @@ class Sessionizer:
             number,
             self._policies,
             partitions=self._topic_partitions,
+            before=self._before,
             offset_base=self._offset_base,
             encode=self._encode,
             edge=self._edge,
         )
+        require_whole(number, items)
         partition.restore(items)
         self._given_up.discard(self._partitions.get(number))
         self._partitions[number] = partition
@@ -106,7 +114,8 @@ class Sessionizer:
             {topics.SDK_EVENTS: known.known_source(self._offset_base), self._changelog_topic: known.log_id},
             {topics.SDK_EVENTS: source_id, self._changelog_topic: log_id},
         )
-        partition.marker = known.of_topics(source_id, log_id)
+        require_layout(number, known, self._topic_partitions, self._offset_base)
+        partition.marker = known.of_topics(source_id, log_id, self._topic_partitions)
 
     def reach(self, number: int) -> int:
         """The last offset, as Kafka counts, that the state of a partition has; below 0 if none."""
@@ -136,6 +145,8 @@ class Sessionizer:
 
     async def _do(self, number: int, partition: Partition, effects: Effects, still_mine: StillMine) -> bool:
         """Make the effects of a step durable, in their order. False if the partition was lost."""
+        if effects.moved and not await self._move(effects.moved, still_mine):
+            return False
         if effects.owed:
             await self._send_rows(number, effects.owed)
             if not still_mine():
@@ -158,6 +169,16 @@ class Sessionizer:
             await self._dead_letter([self._refusal(each) for each in effects.set_aside])
         partition.commit(effects)
         return True
+
+    async def _move(self, moved: Sequence[tuple[Any, ...]], still_mine: StillMine) -> bool:
+        """Write records of producers that go by an earlier number of partitions to where their keys belong now."""
+        by_partition: dict[int, list[Any]] = {}
+        for item in moved:
+            by_partition.setdefault(partition_of(item[0], self._topic_partitions), []).append(item)
+        for number, items in by_partition.items():
+            await self._send(topics.SDK_EVENTS, number, items)
+        self._metrics.moved.inc(len(moved))
+        return still_mine()
 
     @asynccontextmanager
     async def _alone_with(self, number: int) -> AsyncIterator[Partition | None]:

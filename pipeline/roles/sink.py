@@ -18,7 +18,7 @@ import orjson
 from pipeline.clickhouse.store import UnstorableRow
 from pipeline.formats import native
 from pipeline.formats.edge import OPEN_EDGE, Edge
-from pipeline.formats.native.partitioner import misplaced
+from pipeline.formats.native.partitioner import misplaced_or_late
 from pipeline.formats.record_time import record_time_ms
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.roles.batch import Bounds, Piece, Source, block_token, joined
@@ -54,19 +54,22 @@ class Sink:
         *,
         bounds: Bounds,
         partitions: int = 1,
+        before: tuple[int, ...] = (),
         offset_base: int = 0,
         keeping: Keeping = DEFAULT_KEEPING,
         edge: Edge = OPEN_EDGE,
         symbolicating: Symbolicating | None = None,
     ) -> None:
-        """`partitions` is how many `sdk-events` has: records whose key belongs in another one are refused. The `edge`
-        says what of the others is stored. `symbolicating` makes groups by files of symbols; None: without."""
+        """`partitions` is how many `sdk-events` has: records whose key belongs in another one are refused, but for what
+        goes by how many it had `before`. The `edge` says what of the others is stored. `symbolicating` makes groups by
+        files of symbols; None: without."""
         self._symbolicating = symbolicating
         self._edge = edge
         self._keeping = keeping
         self._left_out = LeftOut(edge, keeping, metrics)
         self._floods: dict[Source, Flood] = {}
         self._partitions = partitions
+        self._before = before
         self._insert = insert
         self._dead_letter = dead_letter
         self._metrics = metrics
@@ -94,7 +97,7 @@ class Sink:
         topic, partition = source
         making = Making(source, records, self._offset_base, self._piece_bytes)
         last, full, only, some_out = len(records) - 1, False, self._edge.only, self._left_out.may_be_some
-        wrong = misplaced({record.key for record in records}, partition, self._partitions)
+        wrong, late = self._misplaced(records, partition)
         for place, record in enumerate(records):
             offset = record.offset + self._offset_base
             came_ms = record_time_ms(record.headers, record.timestamp) if record.headers else record.timestamp
@@ -125,17 +128,12 @@ class Sink:
                         full = is_full
                         if full and stop < count:
                             yield making.take(place, end_event=stop)
-            making.ledger.append(
-                ledger_row(
-                    topic,
-                    partition,
-                    offset,
-                    received=received,
-                    refused=len(faults),
-                    app_id=app_id,
-                    kept=keep,
-                )
+            # The sessionizer moves such a record, and of what is refused of it is told there.
+            faults = [] if record.key in late and record.value is not None else faults
+            told = ledger_row(
+                *source, offset, received=received, refused=len(faults), app_id=app_id, kept=keep
             )
+            making.ledger.append(told)
             if faults:
                 self._count(topic, faults)
                 making.refused += self._refusals(source, record, faults)
@@ -144,6 +142,10 @@ class Sink:
                 full = False
         self._metrics.records.labels(topic).inc(len(records))
         yield making.take(last)
+
+    def _misplaced(self, records: Sequence[Any], partition: int) -> tuple[dict[bytes, Rejected], set[bytes]]:
+        keys = {record.key for record in records}
+        return misplaced_or_late(keys, partition, self._partitions, self._before)
 
     def _in_parts(
         self, decoded: native.Envelope, making: Making, source: Source, offset: int, keep: Kept
@@ -185,7 +187,7 @@ class Sink:
         topic, partition = source
         making = Making(source, records, self._offset_base, self._piece_bytes)
         last = len(records) - 1
-        wrong = misplaced({record.key for record in records}, partition, self._partitions)
+        wrong, _ = self._misplaced(records, partition)
         for place, record in enumerate(records):
             if self._edge.erasures.takes_copy(record.key, record.timestamp):
                 continue

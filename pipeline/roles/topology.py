@@ -44,9 +44,37 @@ def group_of(role: str) -> str:
     return f"session-pipeline-{role}"
 
 
-def plan(partitions: int, retention_ms: int) -> Mapping[str, tuple[int, Mapping[str, str]]]:
-    """Name to partition count and configuration."""
-    common = {"retention.ms": str(retention_ms), "max.message.bytes": str(MAX_MESSAGE_BYTES)}
+_HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
+_LIST = {
+    # What deletes by age would delete states and erasures that hold.
+    "cleanup.policy": "compact",
+    # Nothing of a segment that is still written to is compacted: recovery reads all of it.
+    "segment.ms": str(_HOUR_MS),
+    "segment.bytes": str(64 * 1024 * 1024),
+    # What was replaced or erased is gone after a day, whatever little else comes.
+    "min.compaction.lag.ms": "0",
+    "max.compaction.lag.ms": str(_DAY_MS),
+    # A reader that began before a tombstone was removed has to have met it.
+    "delete.retention.ms": str(_DAY_MS),
+}
+"""How topics are kept of which the latest record of each key counts."""
+
+
+def plan(
+    partitions: int, retention_ms: int, replication: int = 1
+) -> Mapping[str, tuple[int, Mapping[str, str]]]:
+    """Name to partition count and configuration.
+
+    With three replicas or more a record counts as written once two have it: one host may be lost with all it has, and
+    one may be away. With two, writing goes on where one is away.
+    """
+    every = {"min.insync.replicas": "2" if replication > 2 else "1"}
+    common = {
+        **every,
+        "cleanup.policy": "delete",
+        "retention.ms": str(retention_ms),
+        "max.message.bytes": str(MAX_MESSAGE_BYTES),
+    }
     # The broker's clock, not a client's: silence, finality and the correction of clocks go by it.
     stamped = {**common, "message.timestamp.type": "LogAppendTime"}
     return {
@@ -54,6 +82,6 @@ def plan(partitions: int, retention_ms: int) -> Mapping[str, tuple[int, Mapping[
         SESSIONS: (partitions, common),
         EVENT_COPIES: (partitions, common),
         DEAD_LETTERS: (partitions, common),
-        STATE: (partitions, {"cleanup.policy": "compact", "max.message.bytes": str(MAX_MESSAGE_BYTES)}),
-        ERASURES: (1, {"cleanup.policy": "compact"}),
+        STATE: (partitions, {**every, **_LIST, "max.message.bytes": str(MAX_MESSAGE_BYTES)}),
+        ERASURES: (1, {**every, **_LIST}),
     }

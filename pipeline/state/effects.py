@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -50,6 +50,9 @@ class Effects:
     """Device key and value for `event-copies`. Once the states are durable nobody finds these copies again."""
     states: list[tuple[bytes, bytes | None]] = field(default_factory=list)
     """Table key and value (None: the entry is gone); the partition's marker last, in the last step of a chunk."""
+    moved: Sequence[tuple[Any, ...]] = ()
+    """Key, value and headers of records for other partitions of the source, where these keys belong now. Before
+    anything else: the partition is done with them."""
     counts: Counts = field(default_factory=Counts)
     refused: int = 0
     """Events (or whole records) that were not decoded; the sink dead-letters them."""
@@ -114,3 +117,8 @@ def in_halves(key: bytes, fields: Fields, rest: Waiting) -> None:
 def device_of(table_key: bytes) -> bytes:
     """The key of the device whose entry of the table this is."""
     return table_key.partition(b"\0")[0]
+
+
+def effects_of(number: int, known: Marker, **others: Any) -> Effects:
+    """The effects to be of a partition that is as its marker says."""
+    return Effects(Rows(number, known), Rows(number, known), **others)

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 from pipeline.formats.edge import Edge
 from pipeline.formats.erasure import Erasures, is_control
-from pipeline.formats.record_time import record_time_ms
+from pipeline.formats.native.partitioner import misplaced_or_late
+from pipeline.formats.record_time import REPLAYED_RECORD_MS, header_of, record_time_ms
 from pipeline.state.effects import Fields
 from pipeline.state.records import Record
+
+Moved = tuple[Any, ...]
+"""Key, value and headers of a record for another partition of the same topic."""
+
+
+class CutOfSource(NamedTuple):
+    """Which partition of a topic it is."""
+
+    partition: int
+    partitions: int
+    before: tuple[int, ...] = ()
+    """Earlier numbers of its partitions."""
 
 
 class Grouped(NamedTuple):
@@ -42,6 +55,28 @@ def grouped(records: Sequence[Record], base: int, clock_ms: int) -> Grouped:
         # arrival is read in that of devices, and each object on its own has to be fetched from memory again.
         fields += record.offset + base, record_ms, record.value, record.headers or None
     return Grouped(by_key, clock_ms, came_ms)
+
+
+def take_misplaced(
+    by_key: dict[bytes | None, Fields], place: CutOfSource, edge: Edge
+) -> tuple[int, list[Moved]]:
+    """Take out of a chunk the records whose keys belong in another partition: how many are refused, and those that only
+    come of an earlier number of partitions, to be written to where they belong now.
+
+    These keep the time at which they came. What brings no events is not moved: the sink counts it where it is.
+    """
+    wrong, late = misplaced_or_late(by_key, *place)
+    refused = sum(len(by_key.pop(key)) // 4 for key in wrong)
+    moved = [each for key in sorted(late) for each in _moved(key, by_key.pop(key)) if not edge.is_out(key)]
+    return refused, moved
+
+
+def _moved(key: bytes, fields: Fields) -> Iterator[Moved]:
+    each = iter(fields)
+    for _, record_ms, value, headers in zip(each, each, each, each, strict=True):
+        if value is not None:
+            others = tuple(header for header in headers or () if header[0] != REPLAYED_RECORD_MS)
+            yield key, value, *header_of(record_time_ms(headers, record_ms)), *others
 
 
 def leave_out(by_key: dict[bytes | None, Fields], edge: Edge) -> None:

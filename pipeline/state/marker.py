@@ -24,10 +24,16 @@ class Marker(msgspec.Struct, array_like=True, frozen=True):
     and programs from before pass over both."""
     log_id: str = ""
     """The id of the topic that the entry was written to."""
+    partitions: int = 0
+    """How many partitions the states are cut by; 0 if that was not noted."""
+    offset_base: int = 0
+    """The least base that offsets may count from, since states were moved between partitions."""
+    before: int = 0
+    """How many partitions there were below that base; 0 if there was no move."""
 
     def moved(self, applied_offset: int, clock_ms: int) -> Marker:
         """The marker after more input of the same topic."""
-        return Marker(applied_offset, clock_ms, self.source_id, self.log_id)
+        return msgspec.structs.replace(self, applied_offset=applied_offset, clock_ms=clock_ms)
 
     def known_source(self, offset_base: int) -> str:
         """The id that the source must still have; "" if it may be any.
@@ -36,9 +42,14 @@ class Marker(msgspec.Struct, array_like=True, frozen=True):
         """
         return self.source_id if self.applied_offset >= offset_base else ""
 
-    def of_topics(self, source_id: str, log_id: str) -> Marker:
-        """The marker from now on, for topics with these ids."""
-        return Marker(self.applied_offset, self.clock_ms, source_id or self.source_id, log_id or self.log_id)
+    def of_topics(self, source_id: str, log_id: str, partitions: int = 0) -> Marker:
+        """The marker from now on, for topics with these ids and so many partitions."""
+        return msgspec.structs.replace(
+            self,
+            source_id=source_id or self.source_id,
+            log_id=log_id or self.log_id,
+            partitions=partitions or self.partitions,
+        )
 
 
 def marker_of(value: bytes) -> Marker:

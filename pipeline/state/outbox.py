@@ -6,8 +6,12 @@ from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from pipeline.domain.session import as_quiet
+from pipeline.formats.native.partitioner import partition_of
 from pipeline.state.device_state import DeviceState, Report, Write
+from pipeline.state.marker import Marker
 from pipeline.storage import rows
+
+_NEW = Marker()
 
 
 class _Outbox(NamedTuple):
@@ -25,8 +29,10 @@ class Rows:
     all in memory at once. Iterating again gives the same bytes.
     """
 
-    def __init__(self, partition: int) -> None:
+    def __init__(self, partition: int, marker: Marker = _NEW) -> None:
+        """Of devices of a partition, whose `marker` says which of their input came to others."""
         self._partition = partition
+        self._marker = marker
         self._outboxes: list[_Outbox] = []
         self._count = 0
 
@@ -37,7 +43,13 @@ class Rows:
         for box in self._outboxes:
             app_id, device_id = split_key(box.key)
             for write in box.writes:
-                yield box.key, _row(write, app_id, device_id, self._partition, box)
+                yield box.key, _row(write, app_id, device_id, self._partition_of(box), box)
+
+    def _partition_of(self, box: _Outbox) -> int:
+        """Where the input of an outbox lay: a row that is written twice is the same, on whichever side of a move."""
+        if box.applied_offset < self._marker.offset_base and self._marker.before:
+            return partition_of(box.key, self._marker.before)
+        return self._partition
 
     def add(self, key: bytes, state: DeviceState, revision: int) -> None:
         """Add the rows of the outbox that a state has now."""
@@ -48,7 +60,7 @@ class Rows:
 
     def without(self, keys: Collection[bytes]) -> Rows:
         """The rows of all other devices."""
-        others = Rows(self._partition)
+        others = Rows(self._partition, self._marker)
         others._outboxes = [box for box in self._outboxes if box.key not in keys]
         others._count = sum(len(box.writes) for box in others._outboxes)
         return others

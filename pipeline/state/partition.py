@@ -10,7 +10,6 @@ import msgspec
 from pipeline.domain.policy import Policies
 from pipeline.formats.edge import OPEN_EDGE, Edge
 from pipeline.formats.native.events import Arrival, arrivals_of
-from pipeline.formats.native.partitioner import misplaced
 from pipeline.state.app_policies import AppPolicies
 from pipeline.state.aside import MOST_ASIDE, Aside, aside_item
 from pipeline.state.codec import state_codec
@@ -25,15 +24,15 @@ from pipeline.state.effects import (
     Waiting,
     beyond_part,
     device_of,
+    effects_of,
     in_halves,
     record_at,
 )
 from pipeline.state.erasing import erase, first_control
 from pipeline.state.failures import PoisonedDevices, StateLost, UnreadableState
-from pipeline.state.grouping import grouped, leave_out
+from pipeline.state.grouping import CutOfSource, grouped, leave_out, take_misplaced
 from pipeline.state.holding import Holding
 from pipeline.state.marker import MARKER_KEY, UNREADABLE, Marker, marker_item, marker_of
-from pipeline.state.outbox import Rows
 from pipeline.state.records import Record
 from pipeline.state.store import DeviceStates, Encode, Mismatch
 
@@ -60,15 +59,16 @@ class Partition:
         policies: Policies,
         *,
         partitions: int = 1,
+        before: tuple[int, ...] = (),
         offset_base: int = 0,
         encode: Encode = state_codec.encode,
         edge: Edge = OPEN_EDGE,
     ) -> None:
-        """Of a topic with so many `partitions`; `offset_base` is added to every offset: above 0 where a topic began
-        anew (see settings). The `edge` says what of the records is folded."""
+        """Of a topic with so many `partitions`, and so many `before`; `offset_base` is added to every offset: above 0
+        where a topic began anew (see settings). The `edge` says what of the records is folded."""
         self._edge = edge
         self.number = number
-        self._partitions = partitions
+        self._place = CutOfSource(number, partitions, before)
         self.marker = Marker()
         self._policies = AppPolicies(policies)
         self._offset_base = offset_base
@@ -104,6 +104,8 @@ class Partition:
             raise UnreadableState(f"changelog of partition {self.number}, {error}. {_WAY_BACK}") from error
         except UNREADABLE as error:
             raise self._unreadable(key, error) from error
+        # Of what was folded before states were moved all rows are out, with the partition that it came from.
+        self._handled_offset = self.marker.offset_base - 1
         for key in self._store:
             self._timetable.note(key, *self._due_ms(key))
 
@@ -135,11 +137,12 @@ class Partition:
         base = self._offset_base
         by_key, clock_ms, self._came_ms = grouped(records, base, self.marker.clock_ms)
         last = records[-1].offset + base
-        refused = sum(len(by_key.pop(key)) // 4 for key in misplaced(by_key, self.number, self._partitions))
+        refused, moved = take_misplaced(by_key, self._place, self._edge)
         leave_out(by_key, self._edge)
         marker = self.marker.moved(max(last, self.marker.applied_offset), clock_ms)
         effects = self._step(list(by_key.items())[::-1], marker, last)
         effects.refused += refused
+        effects.moved = moved
         return effects
 
     def go_on(self, before: Effects) -> Effects:
@@ -165,7 +168,7 @@ class Partition:
     def _step(self, rest: Waiting, marker: Marker, last: int) -> Effects:
         """Effects of as much as one step may make. `rest` is what there is to do, the last first."""
         self._begin()
-        effects = Effects(Rows(self.number), Rows(self.number), marker=marker, handled_offset=last, rest=rest)
+        effects = effects_of(self.number, self.marker, marker=marker, handled_offset=last, rest=rest)
         waiting: Waiting = []
         made = 0
         # One device after the other, decoding included: what is made of its records is gone before the next one's.
@@ -195,7 +198,7 @@ class Partition:
         if not due:
             return None
         self._begin()
-        effects = Effects(Rows(self.number), Rows(self.number))
+        effects = effects_of(self.number, self.marker)
         made = 0
         for key in due:
             if made >= STEP_BYTES:

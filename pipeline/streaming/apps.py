@@ -26,12 +26,13 @@ from pipeline.roles.batch import Bounds, Piece, Source
 from pipeline.roles.known_topics import known_topics_guard
 from pipeline.roles.ledger_guard import ledger_guard
 from pipeline.roles.metrics import Metrics
+from pipeline.roles.rights import topics_of
 from pipeline.roles.router import Routed, Router
 from pipeline.roles.sessionizer import Sessionizer
 from pipeline.roles.sink import Sink
 from pipeline.roles.symbolicating import Symbolicating
 from pipeline.roles.table_writer import TableWriter
-from pipeline.roles.topology import group_of
+from pipeline.roles.topology import group_of, plan
 from pipeline.state.marker import newer
 from pipeline.state.store import Encode
 from pipeline.storage.dead_letter import DeadLetter, let_in
@@ -71,6 +72,7 @@ class Frame:
         connection: KafkaConnection,
         *,
         partitions: int,
+        before: tuple[int, ...] = (),
         data_dir: Path,
         session_timeout_s: float,
         give_up_s: float,
@@ -82,6 +84,7 @@ class Frame:
         self.edge = edge
         self.connection = connection
         self.partitions = partitions
+        self.before = before
         self.offset_base = offset_base
         self.metrics = metrics
         self._data_dir = data_dir
@@ -103,6 +106,10 @@ class Frame:
         )
         # Each role goes by it: which records are refused, which state is whose, where the router puts what it makes.
         app.partition_counts = {topics.SDK_EVENTS: self.partitions}
+        if role == "sessionizer":
+            app.partition_counts[topics.STATE] = self.partitions
+        counts = {name: count for name, (count, _) in plan(self.partitions, 0).items()}
+        app.topics_wanted = {name: counts[name] for name in topics_of(role)}
         return app
 
     async def dead_letter(self, app: BatchApp, refused: Sequence[DeadLetter]) -> None:
@@ -126,7 +133,7 @@ def sessionizer_app(frame: Frame, policies: Policies, encode: Encode) -> BatchAp
     app = frame.app("sessionizer")
     fence = kafka_fence(topics.STATE, lambda: raw_producer(app))
 
-    async def send(topic: str, partition: int, items: Iterable[tuple[bytes, bytes | None]]) -> None:
+    async def send(topic: str, partition: int, items: Iterable[tuple[Any, ...]]) -> None:
         if topic == topics.STATE:
             await fence.send(partition, items)
         else:
@@ -155,6 +162,7 @@ def sessionizer_app(frame: Frame, policies: Policies, encode: Encode) -> BatchAp
         dead_letter=lambda refused: frame.dead_letter(app, refused),
         metrics=frame.metrics,
         partitions=frame.partitions,
+        before=frame.before,
         offset_base=frame.offset_base,
         encode=encode,
         edge=frame.edge,
@@ -201,6 +209,7 @@ def sink_app(frame: Frame, store: Store, bounds: Bounds, keeping: Keeping) -> Ba
         frame.metrics,
         bounds=bounds,
         partitions=frame.partitions,
+        before=frame.before,
         offset_base=frame.offset_base,
         keeping=keeping,
         edge=frame.edge,

@@ -27,8 +27,9 @@ from faust.types import TP
 from mode import Service
 
 from pipeline.kafka.errors import BrokerUnavailable
-from pipeline.kafka.topic_identity import Note, require_counts, require_same
+from pipeline.kafka.topic_identity import Note, PartitionsChanged, TopicMadeAnew, require_counts, require_same
 from pipeline.kafka.topic_ids import partition_counts
+from pipeline.kafka.topic_watch import TopicWatch
 from pipeline.streaming.assignment import Assignment, Membership
 from pipeline.streaming.chunk import Chunk, cut
 from pipeline.streaming.consumer_thread import BatchConsumerThread, uptime_s
@@ -63,7 +64,9 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
         self._fetching = asyncio.Lock()
         self._topics_seen: dict[str, str] = {}
         """The ids of the topics that were ever assigned to this worker."""
-        self._topics_gone: set[str] = set()
+        self.watch = TopicWatch()
+        self.stopping_for = ""
+        """Why the worker is about to stop, where that is for its topics."""
         self.vitals = Vitals()
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
@@ -110,11 +113,6 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
         """Where the logs of partitions that were read lately end, as the last fetch knew."""
         return self._thread.ends if self._thread else {}
 
-    @property
-    def topics_gone(self) -> frozenset[str]:
-        """Topics that were assigned to this worker and do not exist any more."""
-        return frozenset(self._topics_gone)
-
     def _end_if_silent(self) -> None:
         silent_s = self._silent_s()
         if not self._membership.end_if_silent(silent_s, self.app.conf.broker_session_timeout):
@@ -159,8 +157,17 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
             try:
                 await self.topic_ids(())
                 await self.require_partitions()
+                await self.look_at_topics()
             except (KafkaError, TimeoutError) as error:
                 logger.debug("Kafka did not say what its topics are: %r", error)
+            except TopicMadeAnew as error:
+                self.stopping_for = str(error)
+                raise
+            except PartitionsChanged as error:
+                # What is in hand came by the number of before, and is done.
+                self.stopping_for = str(error)
+                self.app.ending = error
+                return
 
     async def topic_ids(self, names: Collection[str]) -> dict[str, str]:
         """The present ids of topics, of those that exist and have one; those seen before are among them.
@@ -171,11 +178,6 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
         found = await self._in_thread(self._thread.topic_ids(wanted)) if wanted else {}
         require_same(self._topics_seen, found)
         self._topics_seen |= found
-        gone = self._topics_seen.keys() - found.keys()
-        if gone != self._topics_gone:
-            self._topics_gone = gone
-            for topic in sorted(gone):
-                logger.error("%s does not exist any more", topic)
         return found
 
     async def require_partitions(self) -> None:
@@ -183,6 +185,13 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
         known = self.app.partition_counts
         if known:
             require_counts(known, await self._in_thread(self._thread.partition_counts(known.keys())))
+
+    async def look_at_topics(self) -> None:
+        """Look at all topics that the app reads or writes. Raises KafkaError."""
+        wanted = self.app.topics_wanted
+        if wanted:
+            ids = await self._in_thread(self._thread.topic_ids(wanted.keys()))
+            self.watch.look(wanted, ids, await self._in_thread(self._thread.partition_counts(wanted.keys())))
 
     # -- delivery
 

@@ -76,6 +76,10 @@ class BatchApp(faust.App):  # type: ignore[misc]
         self.state_tables: list[StateTable] = []
         self.partition_counts: dict[str, int] = {}
         """How many partitions of topics it goes by; the worker stops with `PartitionsChanged` where that is not so."""
+        self.topics_wanted: dict[str, int] = {}
+        """All topics that it reads or writes, with how many partitions they should have."""
+        self.ending: Exception | None = None
+        """Why it is to be stopped in good order, what is in hand being done first."""
         self.start_offsets: StartOffsets | None = None
         self.on_topics_known: TopicsKnown | None = None
         super().__init__(app_id, **options)
@@ -255,7 +259,7 @@ async def run_app(app: BatchApp, stop: asyncio.Event) -> None:
     stopping = asyncio.create_task(stop.wait())
     starting = asyncio.create_task(_start(app))
     try:
-        while not (stopping.done() or app.should_stop):
+        while not (stopping.done() or app.should_stop or app.ending):
             pending = {stopping} if starting.done() else {stopping, starting}
             await asyncio.wait(pending, timeout=0.5, return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
@@ -269,8 +273,8 @@ async def run_app(app: BatchApp, stop: asyncio.Event) -> None:
         except TimeoutError:
             # Nothing is lost by that: what is not committed is read again.
             logger.warning("%s: leaving without a good-bye to Kafka, which does not answer", app.conf.id)
-    if app.crash_reason:
-        raise app.crash_reason
+    if reason := app.crash_reason or app.ending:
+        raise reason
 
 
 async def _start(app: BatchApp) -> None:

@@ -34,7 +34,7 @@ def partitions_fault(app: BatchApp) -> str:
 
 
 def topics_fault(app: BatchApp) -> str:
-    """Which topics it read that are no more; empty if there are none."""
-    if not app.started or not (gone := app.consumer.topics_gone):
+    """What is wrong with topics that it reads or writes; empty if nothing is."""
+    if not app.started:
         return ""
-    return f"{', '.join(sorted(gone))} does not exist any more in Kafka (runbook: a topic was lost)"
+    return app.consumer.stopping_for or "; ".join(app.consumer.watch.faults.values())

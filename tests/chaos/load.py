@@ -51,7 +51,7 @@ class Said(NamedTuple):
 class Load:
     """Events on their way into a stack: `begin`, `send_slice` and `keep_up` now and then, and `finish`."""
 
-    def __init__(self, stack: Stack, *, events: int, seed: int) -> None:
+    def __init__(self, stack: Stack, *, events: int, seed: int, slices: int = _SLICES) -> None:
         """Writes all that will be sent to files. Blocks."""
         self.sent: dict[Identity, Said] = {}
         self.again: dict[Identity, Said] = {}
@@ -71,7 +71,7 @@ class Load:
         """The fleets that came after the first."""
         self._sending: subprocess.Popen[bytes] | None = None
         self._slice: tuple[Path, subprocess.Popen[bytes]] | None = None
-        self._slices = self._write_slices(seed, events - simulated)
+        self._slices = self._write_slices(seed, events - simulated, slices)
         self._note_simulated(self._simulate)
 
     @property
@@ -167,9 +167,9 @@ class Load:
         self.events += 1
         assert self.sent.setdefault(identity, said) == said, f"the load contradicts itself: {identity}"
 
-    def _write_slices(self, seed: int, events: int) -> list[Path]:
+    def _write_slices(self, seed: int, events: int, slices: int) -> list[Path]:
         bodies = list(self._bodies(Random(seed), events))
-        size = -(-len(bodies) // _SLICES)
+        size = -(-len(bodies) // slices)
         paths = []
         for start in range(0, len(bodies), size):
             path = self._stack.folder / f"measure-{start}.ndjson"

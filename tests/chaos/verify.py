@@ -45,6 +45,8 @@ class Found:
     """Of these, those for this reason."""
     made_anew: Sequence[tuple[int, Mapping[int, int]]] = ()
     """Of each time that `sdk-events` was made anew: from where offsets count since, and where partitions had ended."""
+    raised: tuple[int, Mapping[int, int]] | None = None
+    """Where it got more partitions: from where offsets count since, and how many of each were stored by then."""
 
 
 def read(stack: Stack, made_anew: Sequence[tuple[int, Mapping[int, int]]] = ()) -> Found:
@@ -158,17 +160,21 @@ def _bases(found: Found) -> Iterator[tuple[int, tuple[int, Mapping[int, int]]]]:
 def _judge_ledger(verdict: Verdict, distinct: int, sent: int, found: Found) -> None:
     for partition, end in found.ends.items():
         next_offset = base = 0
-        jumps = {before + ends[partition]: after for before, (after, ends) in _bases(found)}
+        jumps = {before + ends[partition]: (after, after) for before, (after, ends) in _bases(found)}
+        if found.raised:
+            # The same log goes on, and counts from another base.
+            after, reached = found.raised
+            jumps[reached.get(partition, 0)] = after + reached.get(partition, 0), after
         for row in (row for row in found.ledger if row["partition"] == partition):
             if row["first_offset"] != next_offset:
-                next_offset = base = jumps.get(next_offset, next_offset)
+                next_offset, base = jumps.get(next_offset, (next_offset, base))
             count = row["last_offset"] - row["first_offset"] + 1
             verdict.require(row["first_offset"] == next_offset, f"gap or overlap before {row}")
             verdict.require(row["records"] == count, f"{count} offsets: {row}")
             verdict.require(row["duplicates"] >= 0, f"fewer than no duplicates: {row}")
             next_offset = row["last_offset"] + 1
-        if base != max([0, *jumps.values()]):
-            next_offset = base = jumps.get(next_offset, next_offset)  # nothing came there since
+        if base != max([0, *(to for _, to in jumps.values())]):
+            next_offset, base = jumps.get(next_offset, (next_offset, base))  # nothing came there since
         verdict.require(
             next_offset == base + end, f"partition {partition} ends at {end}, its ledger at {next_offset}"
         )

@@ -45,7 +45,10 @@ def test_from_an_empty_system_to_one_that_works(
     more = run("check", "--role", "sink", settings={**settings, "PIPELINE_PARTITIONS": "9"}, folder=tmp_path)
     verdict, says = lines(more.stdout)["kafka topics"]
     assert (
-        verdict == "fault" and "has 8 partitions, PIPELINE_PARTITIONS is 9" in says and more.returncode == 1
+        verdict == "fault"
+        and "has 8 partitions, and PIPELINE_PARTITIONS is 9. Set PIPELINE_PARTITIONS=8" in says
+        and "repartition --partitions 9" in says
+        and more.returncode == 1
     )
 
 

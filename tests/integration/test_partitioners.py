@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import json
+import re
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -83,6 +84,19 @@ class Traffic:
             for device in (f"straight-{one}" for one in range(DEVICES)):
                 self._send_theirs(right, topics.SDK_EVENTS, device, ROUNDS, by_kafka=True)
             assert right.flush(30) == 0
+        finally:
+            await ours.stop()
+
+    async def send_late(self) -> None:
+        """As a client that goes by the number of before."""
+        ours = AIOKafkaProducer(bootstrap_servers=self.stack.connection.servers)
+        await ours.start()
+        numbers = list(range(PARTITIONS))
+        try:
+            for device in (f"straight-{one}" for one in range(DEVICES)):
+                key, value = self._record(topics.SDK_EVENTS, device, "late", 2 * ROUNDS + 2)
+                number = DefaultPartitioner()(key, numbers, numbers)
+                await ours.send_and_wait(topics.SDK_EVENTS, value, key=key, partition=number)
         finally:
             await ours.stop()
 
@@ -252,7 +266,23 @@ def test_workers_stop_by_name_when_the_number_of_partitions_changes(traffic: Tra
             f"session-pipeline-{role} stopped: PartitionsChanged: sdk-events has {PARTITIONS + 2} partitions"
         )
         assert says in log or f"session-pipeline-{role} stopped" not in log, log
+    assert f"repartition --partitions {PARTITIONS + 2}" in log
     assert "stopped: PartitionsChanged" in log and "runbook.md, 'The number of partitions changed'" in log
+
+
+def test_the_way_out_that_they_name_is_one(traffic: Traffic) -> None:
+    """Whoever follows it has all as it was, and each device in one partition."""
+    stack = traffic.stack
+    said = stack.run("repartition", "--partitions", str(PARTITIONS + 2))
+    stack.settings |= dict(re.findall(r"^  (PIPELINE_\w+)=(\S+)$", said, re.MULTILINE))
+    stack.start_workers("all")
+    asyncio.run(traffic.send_late())
+    stack.wait_idle()
+    assert assert_sessions_are_the_fold(stack) == 2 * DEVICES
+    assert (
+        stack.value("SELECT countIf(reason = 'wrong_partition' AND replayed_at IS NULL) FROM dead_letters")
+        == 0
+    )
 
 
 async def add_partitions(stack: Stack, topic: str, count: int) -> None:

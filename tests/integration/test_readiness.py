@@ -17,9 +17,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.embedded.child import LOOPBACK, free_port
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
-from tests.support.stack import SIMULATE, Stack, delete, logs_if_failed, running_stack
+from tests.support.stack import SIMULATE, Stack, delete, logs_if_failed, receiving, running_stack
 
 NOTICED_WITHIN_S = 15.0
+TOPICS_NOTICED_WITHIN_S = 10.0
 
 
 class Probe:
@@ -82,10 +83,33 @@ def test_what_keeps_a_worker_from_its_work_is_told(
         _is_told_of(stack, probe)
         _without_the_database(stack, probe, clickhouse)
         _without_kafka(stack, probe)
-        asyncio.run(delete(stack, "measure-events"))
-        (reason,) = probe.wait("topics").values()
-        assert "measure-events does not exist any more" in reason
+        _topics_are_gone(stack, probe)
         assert probe.ask("/livez")[0] == 200
+
+
+def _topics_are_gone(stack: Stack, probe: Probe) -> None:
+    """Read, written, or a list that is read as a whole: each is named by whoever uses it, and so is one made anew."""
+    gone = ("measure-events", "event-copies", "dead-letters", "erasures")
+    with receiving(stack) as base:
+        for name in gone:
+            asyncio.run(delete(stack, name))
+        deadline_s = time.monotonic() + TOPICS_NOTICED_WITHIN_S
+        while f"but {gone[0]} does not exist any more" not in _said_by(f"{base}/readyz"):
+            assert time.monotonic() < deadline_s
+            time.sleep(0.2)
+    while not all(f"{name} does not exist any more" in "".join(probe.faults().values()) for name in gone):
+        assert time.monotonic() < deadline_s, probe.faults()
+        time.sleep(0.2)
+    assert {"router topics", "sessionizer topics", "sink topics"} <= probe.faults().keys()
+    assert all("runbook" in reason for part, reason in probe.faults().items() if _kind(part) == "topics")
+    lines = [line for line in stack.log_file("all-1").read_text().splitlines() if "erasures does not" in line]
+    # Of the sessionizer and of the sink, and each of them not ready.
+    assert sum("topic_watch" in line for line in lines) == 2 and len(lines) <= 4, lines
+
+
+def _said_by(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        return str(answer.read().decode())
 
 
 def _is_told_of(stack: Stack, probe: Probe) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import Request, urlopen
@@ -109,6 +110,10 @@ def test_each_role_does_its_work_with_its_rights_alone(guarded: Guarded, tmp_pat
     assert "2 sessions are in place" in stack.run("rebuild")
     guarded.become("replay")
     assert "sent 1 refused records again" in stack.run("dead-letters", "replay")
+    guarded.become("repartition")
+    said = stack.run("repartition", "--partitions", "9")
+    assert "4 of 4" in said
+    stack.settings |= dict(re.findall(r"^  (PIPELINE_\w+)=(\S+)$", said, re.MULTILINE))
     guarded.become("receive")
     with receiving(stack) as base:
         request = Request(f"{base}/v1/events", orjson.dumps(envelope), method="POST")
@@ -125,6 +130,7 @@ LACKING = {
     "rebuild": (f"{STATE}-", "Write"),
     "erase": (ERASURES, "Write"),
     "replay": (SESSIONS, "Write"),
+    "repartition": (SDK_EVENTS, "Alter"),
 }
 
 

@@ -446,7 +446,9 @@ def test_topics_are_made_once_and_never_with_another_partition_count(stage: Stag
         wanted = {stage.source: (PARTITIONS, {}), f"new-{stage.group}": (3, {"cleanup.policy": "compact"})}
         await asyncio.gather(*(ensure_topics(stage.connection, wanted) for _ in range(3)))
         assert len(await admin.topic_partitions(stage.connection, wanted)) == PARTITIONS + 3
-        with pytest.raises(TopicMismatch, match="has 2 partitions but 4 are configured"):
+        with pytest.raises(
+            TopicMismatch, match=r"has 2 partitions, and PIPELINE_PARTITIONS is 4. Set PIPELINE_PARTITIONS=2"
+        ):
             await ensure_topics(stage.connection, {stage.source: (4, {})})
 
     asyncio.run(act())

@@ -55,15 +55,16 @@ def run(
 class Up:
     """A running `up`, as a terminal sees it."""
 
-    def __init__(self, folder: Path, name: str, *arguments: str) -> None:
+    def __init__(self, folder: Path, name: str, *arguments: str, partitions: str = "8") -> None:
         """`arguments` are further ones; of two of a name the last counts."""
         self.folder = folder
+        self._chosen = {"PIPELINE_IDLE_TIMEOUT": "2s", "PIPELINE_PARTITIONS": partitions}
         self._printed = folder / f"{name}.stdout"
         self._complaints = folder / f"{name}.stderr"
         with self._printed.open("wb") as stdout, self._complaints.open("wb") as stderr:
             self.process = subprocess.Popen(
                 command_line("up", "--data", "data", *_ANY_PORTS, *arguments),
-                env=environment({"PIPELINE_IDLE_TIMEOUT": "2s", "XDG_STATE_HOME": str(folder / "state")}),
+                env=environment({**self._chosen, "XDG_STATE_HOME": str(folder / "state")}),
                 cwd=folder,
                 stdout=stdout,
                 stderr=stderr,
@@ -96,8 +97,8 @@ class Up:
         return {
             "PIPELINE_KAFKA_BOOTSTRAP": kafka[1],
             "PIPELINE_CLICKHOUSE_URL": f"http://{url.hostname}:{url.port}{url.path}",
-            "PIPELINE_IDLE_TIMEOUT": "2s",
             "XDG_STATE_HOME": str(self.folder / "state"),
+            **self._chosen,
         }
 
     @property
@@ -157,8 +158,8 @@ class Up:
 
 
 @contextmanager
-def started(folder: Path, name: str, *arguments: str) -> Iterator[Up]:
-    up = Up(folder, name, *arguments)
+def started(folder: Path, name: str, *arguments: str, partitions: str = "8") -> Iterator[Up]:
+    up = Up(folder, name, *arguments, partitions=partitions)
     try:
         up.wait_ready()
         yield up
@@ -186,12 +187,16 @@ def test_up_stores_drains_and_goes_on_where_it_ended(tmp_path: Path) -> None:
         assert_open_to_its_owner_alone(up, len(sent))
         assert "sessionizer" in up.page("/pipeline")
         assert up.page("/sessions?range=all").count('class="began"') == 50
+        done = run("repartition", "--partitions", "12", settings=up.settings, folder=tmp_path)
+        assert done.returncode == 1
+        assert_one_clear_line(done.stderr, "stop `up`, and start it with another PIPELINE_PARTITIONS")
         # What is sent right before the signal is stored as well.
         for line in bodies([last_file]):
             assert up.post("/events", line, "application/json") == 202
         assert up.end() == 0, up.complaints
         assert up.complaints == ""
-    with started(tmp_path, "second") as up:
+    # Its topics are made at every start, and states are made of the stored events: so there may be more partitions.
+    with started(tmp_path, "second", partitions="12") as up:
         lines = bodies(files)
         stored = up.query("SELECT app_id, device_id, event_id FROM events")
         assert sorted(tuple(row.values()) for row in stored) == sorted(raw_identities(lines))

@@ -522,7 +522,8 @@ def _not_recoverable(world: World) -> Iterator[str]:
             again.restore(changelog(world.site.broker, number))
             if again.marker.source_id in ("", held.marker.source_id):
                 # What its topics are known by an owner finds out anew, and writes with the first input.
-                again.marker = again.marker.of_topics(held.marker.source_id, held.marker.log_id)
+                known = held.marker
+                again.marker = again.marker.of_topics(known.source_id, known.log_id, known.partitions)
             if again.marker != held.marker:
                 yield f"partition {number}: recovery would give {again.marker}, in force is {held.marker}"
             if set(held._store) != set(again._store):

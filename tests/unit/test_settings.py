@@ -79,6 +79,8 @@ NONSENSE = [
     ("SINK_MAX_BYTES", "9999999999999", "1000000 to 1000000000"),
     ("SINK_MAX_AGE", "0s", "100ms to 5m"),
     ("SINK_MAX_AGE", "1d", "100ms to 5m"),
+    ("PARTITIONS_BEFORE", "0", "8 or 8,12"),
+    ("PARTITIONS_BEFORE", "8;12", "8 or 8,12"),
     ("METRICS_HOST", "", "address or host name"),
     ("METRICS_HOST", "http://0.0.0.0", "address or host name"),
     ("METRICS_HOST", "0.0.0.0:9464", "address or host name"),

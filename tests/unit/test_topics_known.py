@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Collection, Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,8 @@ import msgspec
 import pytest
 from aiokafka.errors import IncompatibleBrokerVersion
 from faust.types import TP
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline import topics
 from pipeline.commands.soundness import Faults, faults_of_groups, faults_of_ledger, faults_of_topics
@@ -22,13 +25,15 @@ from pipeline.kafka.topic_identity import (
     PartitionsChanged,
     TopicMadeAnew,
     note_of,
+    other_counts,
     remedy,
     require_same,
 )
 from pipeline.kafka.topic_ids import partition_counts
+from pipeline.kafka.topic_watch import TopicWatch
 from pipeline.query.operations import NEXT_OFFSET_SQL, LedgerTotals
 from pipeline.roles import ledger_guard, topology
-from pipeline.roles.known_topics import Known, made_anew, require_known
+from pipeline.roles.known_topics import Known, OffsetBaseTooLow, made_anew, require_known
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.sessionizer import Sessionizer
 from pipeline.schema_files import schema_folder
@@ -57,6 +62,7 @@ def test_each_topic_has_a_remedy(topic: str) -> None:
     wanted = {
         topics.SDK_EVENTS: "PIPELINE_OFFSET_BASE",
         topics.STATE: "rebuild --states",
+        topics.ERASURES: "give each erasure again",
     }.get(topic, f"migrate --made-anew {topic}")
     assert wanted in remedy(topic) and "runbook.md" in remedy(topic)
 
@@ -77,13 +83,13 @@ def consumer_that_finds(*answers: Mapping[str, str]) -> BatchConsumer:
         return await work
 
     consumer: BatchConsumer = BatchConsumer.__new__(BatchConsumer)
-    consumer._topics_seen, consumer._topics_gone = {}, set()
+    consumer._topics_seen, consumer.stopping_for = {}, ""
     consumer._thread = SimpleNamespace(topic_ids=found)
     consumer._in_thread = at_once
     return consumer
 
 
-def test_a_worker_knows_its_topics_for_as_long_as_it_runs(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_worker_knows_its_topics_for_as_long_as_it_runs() -> None:
     async def work() -> None:
         consumer = consumer_that_finds({"a": "1", "b": "2"}, {"b": "2"}, {"b": "2"}, {"a": "3", "b": "2"})
         assert await consumer.topic_ids({"a", "b"}) == {"a": "1", "b": "2"}
@@ -93,7 +99,6 @@ def test_a_worker_knows_its_topics_for_as_long_as_it_runs(caplog: pytest.LogCapt
             await consumer.topic_ids(())
 
     asyncio.run(work())
-    assert [record.message for record in caplog.records] == ["a does not exist any more"]
 
 
 def test_the_watch_stops_the_worker() -> None:
@@ -105,9 +110,16 @@ def test_the_watch_stops_the_worker() -> None:
             return
 
         watched = SimpleNamespace(
-            should_stop=False, sleep=pause, topic_ids=consumer.topic_ids, require_partitions=nothing
+            should_stop=False,
+            sleep=pause,
+            topic_ids=consumer.topic_ids,
+            require_partitions=nothing,
+            look_at_topics=nothing,
         )
-        await BatchConsumer._watch_topics.fun(watched)
+        try:
+            await BatchConsumer._watch_topics.fun(watched)
+        finally:
+            assert "a was made anew: its id was 1 and is 2" in watched.stopping_for
 
     with pytest.raises(TopicMadeAnew):
         asyncio.run(work())
@@ -134,17 +146,76 @@ def test_a_topic_that_has_another_number_of_partitions_stops_its_worker_by_name(
             sleep=pause,
             topic_ids=consumer.topic_ids,
             require_partitions=consumer.require_partitions,
+            look_at_topics=nothing,
+            app=SimpleNamespace(ending=None),
         )
-        with pytest.raises(
-            PartitionsChanged, match=r"a has 12 partitions, and this worker goes by 8: .*runbook"
-        ):
-            await BatchConsumer._watch_topics.fun(watched)
+        await BatchConsumer._watch_topics.fun(watched)
+        assert isinstance(watched.app.ending, PartitionsChanged), "what is in hand is done before it ends"
+        says = str(watched.app.ending)
+        assert says == watched.stopping_for
+        assert says.startswith("a has 12 partitions, and this worker goes by 8: ") and "runbook" in says
         assert len(counts) == 1, "it was asked until it changed"
         kafka = _AppsKafka(SimpleNamespace(consumer=consumer))
         with pytest.raises(PartitionsChanged):
             await kafka.topic_ids({"a"})
 
     asyncio.run(work())
+
+
+WANTED = {topics.SDK_EVENTS: 8, topics.SESSIONS: 8, topics.ERASURES: 1}
+IDS = dict.fromkeys(WANTED, "1")
+
+
+def test_all_topics_of_an_app_are_watched_and_each_change_is_one_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    watch = TopicWatch()
+    watch.look(WANTED, IDS, WANTED)
+    assert not watch.faults
+    for _ in range(3):
+        watch.look(WANTED, IDS, {topics.SDK_EVENTS: 8, topics.SESSIONS: 12})
+    assert set(watch.faults) == {topics.SESSIONS, topics.ERASURES}
+    assert "sessions has 12 partitions, and this worker goes by 8." in watch.faults[topics.SESSIONS]
+    assert "repartition --partitions 12" in watch.faults[topics.SESSIONS]
+    assert watch.faults[topics.ERASURES].startswith("erasures does not exist any more in Kafka. ")
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
+    watch.look(WANTED, {**IDS, topics.SESSIONS: "2"}, WANTED)
+    assert set(watch.faults) == {topics.SESSIONS} and "made anew" in watch.faults[topics.SESSIONS]
+    assert [record.levelname for record in caplog.records[2:]] == ["ERROR", "INFO"]
+    watch.look(WANTED, IDS, WANTED)
+    assert not watch.faults and len(caplog.records) == 5
+
+
+def test_a_broker_without_ids_says_which_topics_there_are() -> None:
+    watch = TopicWatch()
+    watch.look(WANTED, {}, WANTED)
+    assert not watch.faults
+    watch.look(WANTED, {}, {topics.SDK_EVENTS: 8, topics.SESSIONS: 8})
+    assert set(watch.faults) == {topics.ERASURES}
+
+
+def advice(found: Mapping[str, int], configured: int) -> tuple[str, int]:
+    """What is said to somebody with these topics: a way, and a number."""
+    says = other_counts(found, dict.fromkeys(found, configured))
+    if not says:
+        return "none", configured
+    if set_to := re.search(r"Set PIPELINE_PARTITIONS=(\d+)", says):
+        return "set", int(set_to[1])
+    [number] = re.findall(r"repartition --partitions (\d+)", says)
+    return "repartition", int(number)
+
+
+@given(st.lists(st.integers(1, 20), min_size=1, max_size=6), st.integers(1, 20))
+def test_the_advice_about_partitions_never_goes_in_a_circle(counts: list[int], configured: int) -> None:
+    """Whoever follows it is at the end after one step, whatever part of the topics a role sees."""
+    found = {f"topic-{number}": count for number, count in enumerate(counts)}
+    way, number = advice(found, configured)
+    if way == "repartition":
+        # It gives all topics as many, and Kafka takes none away.
+        assert number >= max(counts) and number >= configured
+        found = dict.fromkeys(found, number)
+    assert advice(found, number) == ("none", number)
 
 
 @pytest.mark.parametrize("has_ids", [True, False])
@@ -300,7 +371,7 @@ def sessionizer_with(marker: Marker, offset_base: int = 0) -> Sessionizer:
 def test_states_are_of_their_topics(source_id: str, log_id: str) -> None:
     made = sessionizer_with(Marker(7, 8, "1", "2"))
     made.require_topics(0, source_id, log_id)
-    assert made._partitions[0].marker == Marker(7, 8, "1", "2")
+    assert made._partitions[0].marker == Marker(7, 8, "1", "2", 1)
 
 
 @pytest.mark.parametrize(("source_id", "log_id", "says"), [("9", "2", SOURCE), ("1", "9", topics.STATE)])
@@ -314,7 +385,7 @@ def test_states_of_another_topic_or_in_another_changelog_stop_the_worker(
 def test_below_the_base_the_source_may_be_another_one_and_is_known_from_then_on() -> None:
     made = sessionizer_with(Marker(7, 8, "1", "2"), offset_base=8)
     made.require_topics(0, "9", "2")
-    assert made._partitions[0].marker == Marker(7, 8, "9", "2")
+    assert made._partitions[0].marker == Marker(7, 8, "9", "2", 1)
     with pytest.raises(TopicMadeAnew):
         sessionizer_with(Marker(8, 8, "1", "2"), offset_base=8).require_topics(0, "9", "2")
 
@@ -324,7 +395,7 @@ def test_what_a_chunk_writes_says_of_which_topics_it_is() -> None:
     made.require_topics(0, "1", "2")
     record = SimpleNamespace(offset=0, timestamp=1_000, key=b"app/device", value=b"{}", headers=())
     states = dict(made._partitions[0].apply([record]).states)
-    assert marker_of(states[MARKER_KEY]) == Marker(0, 1_000, "1", "2")
+    assert marker_of(states[MARKER_KEY]) == Marker(0, 1_000, "1", "2", 1)
 
 
 # -- what ClickHouse has noted
@@ -368,12 +439,21 @@ def test_a_topic_may_be_another_one_under_a_base_that_was_raised(
 
 def test_topics_are_noted_once_and_again_under_a_higher_base() -> None:
     store: Any = Noted(top=7, a=Known("1", 0), b=Known("2", 10_000))
-    require_known(store, {"a": "1", "b": "2", "c": "3"}, 0)
+    require_known(store, {"a": "1", "c": "3"}, 0)
     require_known(store, {"a": "1", "b": "2"}, 10_000)
     assert store.inserted == [
         {"topic": "c", "topic_id": "3", "offset_base": 0},
         {"topic": "a", "topic_id": "1", "offset_base": 10_000},
     ]
+
+
+def test_a_base_below_that_of_stored_rows_is_named() -> None:
+    store: Any = Noted(b=Known("2", 10_000))
+    with pytest.raises(
+        OffsetBaseTooLow, match="b counts from 10000, and PIPELINE_OFFSET_BASE is 0: set it to 10000"
+    ):
+        require_known(store, {"b": "2"}, 0)
+    assert not store.inserted
 
 
 def test_a_topic_of_which_nothing_was_stored_may_be_another_one() -> None:

@@ -84,7 +84,7 @@ class Consumer(BatchConsumer):
         )
         self._membership = Membership()
         self._unacked_messages = self._membership.in_hand
-        self._topics_seen, self._topics_gone = {}, set()
+        self._topics_seen = {}
         self.vitals = Vitals()
         self._delivery_begun, self._acknowledged = asyncio.Event(), asyncio.Event()
         self._fetching = asyncio.Lock()
@@ -357,6 +357,7 @@ class Frame:
 
     def __init__(self, consumer: Consumer) -> None:
         self.offset_base, self.metrics, self.partitions, self.edge = 0, None, 2, OPEN_EDGE
+        self.before = ()
         self.consumer = consumer
         self.should_stop = False
         self.timers: list[Any] = []

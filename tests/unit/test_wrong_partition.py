@@ -93,11 +93,11 @@ def envelope(device: str, *events: str) -> bytes:
 class Both:
     """A sessionizer's partition and a sink that read the same chunk."""
 
-    def __init__(self, number: int, chunk: list[SourceRecord]) -> None:
+    def __init__(self, number: int, chunk: list[SourceRecord], before: tuple[int, ...] = ()) -> None:
         self.metrics = Metrics()
-        self.partition = Partition(number, Policies(), partitions=PARTITIONS)
+        self.partition = Partition(number, Policies(), partitions=PARTITIONS, before=before)
         self.effects = self.partition.apply(chunk)
-        sink = Sink(_never, _never, self.metrics, bounds=Bounds(), partitions=PARTITIONS)
+        sink = Sink(_never, _never, self.metrics, bounds=Bounds(), partitions=PARTITIONS, before=before)
         self.pieces = list(sink.event_pieces(Source("sdk-events", number), chunk))
         self.letters = [letter for piece in self.pieces for letter in piece.refused]
         self.ledger = [json.loads(line) for piece in self.pieces for line in piece.ledger.split(b"\n")]
@@ -135,6 +135,35 @@ def test_a_record_in_a_wrong_partition_is_refused_by_both_with_its_bytes() -> No
     assert (both.effects.refused, sum(len(row["events"]) for row in both.stored)) == (1, 2)
     assert [str(letter.rejected.reason) for letter in both.letters] == ["malformed_json"]
     assert both.counted("wrong_partition") is None
+
+
+def test_what_belonged_there_before_is_stored_and_moved_and_told_of_where_it_comes_to() -> None:
+    """Of a producer that has not heard of the present number of partitions."""
+    key, before = next(
+        (f"a/{device}".encode(), count)
+        for device in range(100)
+        for count in (3, 5)
+        if partition_of(f"a/{device}".encode(), PARTITIONS) != partition_of(f"a/{device}".encode(), count)
+    )
+    device = key.decode().partition("/")[2]
+    chunk = [
+        SourceRecord(7, AT_MS, key, envelope(device, "e1", "")),
+        SourceRecord(8, AT_MS, key, b"garbage"),
+        SourceRecord(9, AT_MS, key, None),
+    ]
+    there = Both(partition_of(key, before), chunk, (before,))
+    assert [len(row["events"]) for row in there.stored] == [1], (
+        "nothing is lost, whatever becomes of the others"
+    )
+    assert [(row["received"], row["refused"]) for row in there.ledger] == [(2, 0), (1, 0), (1, 1)]
+    assert [letter.offset for letter in there.letters] == [9], "what has no value is not moved"
+    moved = [
+        SourceRecord(at, AT_MS + 9, *record[:2], record[2:]) for at, record in enumerate(there.effects.moved)
+    ]
+    assert there.effects.refused == 0 and [record.value for record in moved] == [chunk[0].value, b"garbage"]
+    here = Both(partition_of(key, PARTITIONS), moved, (before,))
+    assert (len(here.letters), here.effects.refused, not here.effects.moved) == (2, 2, True)
+    assert here.effects.counts.accepted == 1
 
 
 KEYS = st.sampled_from(

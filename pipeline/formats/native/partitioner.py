@@ -56,6 +56,18 @@ def misplaced(keys: Iterable[bytes | None], partition: int, partitions: int) -> 
     return wrong
 
 
+def misplaced_or_late(
+    keys: Iterable[bytes | None], partition: int, partitions: int, before: Sequence[int]
+) -> tuple[dict[bytes, Rejected], set[bytes]]:
+    """`misplaced`, without the keys that belonged in this partition when there were another number of them, one of
+    `before`; and these. Their producers have not heard of the present number, as clients may not for minutes."""
+    wrong = misplaced(keys, partition, partitions)
+    late = {key for key in wrong if any(partition_of(key, count) == partition for count in before)}
+    for key in late:
+        del wrong[key]
+    return wrong, late
+
+
 def _rejected(right: int, wrong: int) -> Rejected:
     return Rejected(
         Reason.WRONG_PARTITION,
