@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.kafka.topic_identity import remedy
 from pipeline.streaming.faust_app import BatchApp
 
 _PATIENCE_S = 5.0
@@ -37,4 +38,4 @@ def topics_fault(app: BatchApp) -> str:
     """Which topics it read that are no more; empty if there are none."""
     if not app.started or not (gone := app.consumer.topics_gone):
         return ""
-    return f"{', '.join(sorted(gone))} does not exist any more in Kafka (runbook: a topic was lost)"
+    return "; ".join(f"{topic} does not exist any more in Kafka. {remedy(topic)}" for topic in sorted(gone))
