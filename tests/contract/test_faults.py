@@ -1,4 +1,4 @@
-"""What was recorded of faults (`python -m tests.faults`): what it must say, the alerts that it fires, and its document."""
+"""What `python -m tests.faults` recorded: what is said of each fault, the alerts that it fires, and the document."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HARMLESS = {"normal", "scale", "kill-router", "kill-sessionizer", "kill-sink"}
 
 
 def test_every_fault_was_recorded() -> None:
-    assert NAMES == list(PLAN)
+    assert list(PLAN) == NAMES
 
 
 @pytest.mark.parametrize("recording", RECORDINGS, ids=NAMES)

@@ -40,7 +40,6 @@ def play(where: Scene, scenario: Scenario, seconds: float) -> Recording:
         said=said,
     )
     recorder.note(recording, fault_at, ends_at)
-    recording.alerts = alerts_of(recording)
     return recording
 
 
@@ -49,7 +48,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", choices=[*_SCENARIOS, []], help="of faults; all")
     parser.add_argument("--seconds", type=float, help="how long each fault lasts; as long as it needs")
     parser.add_argument(
-        "--document", action="store_true", help="only write deploy/FAULTS.md from what is recorded"
+        "--document", action="store_true", help="only ask promtool anew, and write deploy/FAULTS.md"
     )
     given = parser.parse_args()
     if promtool() is None:
@@ -62,7 +61,14 @@ def main() -> int:
         except Unavailable as reason:
             print(f"error: {reason}", file=sys.stderr)
             return 1
-    document.write(sorted(load_all(), key=lambda each: list(_SCENARIOS).index(each.name)))
+    recorded = sorted(load_all(), key=lambda each: list(_SCENARIOS).index(each.name))
+    for each in recorded:
+        # Rules and words may be others than when it was recorded.
+        scenario = _SCENARIOS[each.name]
+        each.title, each.done, each.runbook = scenario.title, scenario.done, scenario.runbook
+        each.cause, each.remedy, each.alerts = scenario.cause, scenario.remedy, alerts_of(each)
+        save(each)
+    document.write(recorded)
     return 0
 
 
@@ -76,6 +82,8 @@ def _run(left: list[Scenario], folder: Path, seconds: float | None) -> None:
                 while left and is_whole:
                     scenario = left.pop(0)
                     recording = play(where, scenario, seconds or scenario.seconds)
+                    save(recording)
+                    recording.alerts = alerts_of(recording)
                     save(recording)
                     print(f"{scenario.name}: {', '.join(recording.alerts) or 'no alert'}", flush=True)
                     is_whole = not scenario.ends_scene

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from tests.faults.recording import PLAYED_S, ROOT, STEP_S, Recording, Said
 
 FILE = ROOT / "deploy" / "FAULTS.md"
 _INTRODUCTION = f"""# Faults, and what is to be seen of them
 
-Each fault was brought about on a running pipeline on Apache Kafka 4.4: a router, a sessionizer, a sink and `receive`, under load. What
-probes, metrics and logs said at its end stands here as it was; [runbook.md](runbook.md) says what to do. Alerts are those of
-[alerts.yaml](prometheus/alerts.yaml), as promtool finds them in the recorded metrics, played {PLAYED_S / STEP_S:.0f} times as slowly as
-they were recorded, since alerts wait for minutes: a minute of a fault is played as half an hour. A worker that ended is started
-again after five seconds, as Kubernetes and Docker do; the session timeout is 3 s here.
+Each fault was brought about on a running pipeline on Apache Kafka 4.4: a router, a sessionizer, a sink and `receive`,
+under load. What probes, metrics and logs said at its end stands here as it was; [runbook.md](runbook.md) says what to
+do. Alerts are those of [alerts.yaml](prometheus/alerts.yaml), as promtool finds them in the recorded metrics, played
+{PLAYED_S / STEP_S:.0f} times as slowly as they were recorded, since alerts wait for minutes: a minute of a fault is
+played as half an hour. A worker that ended is started again after five seconds, as Kubernetes and Docker do; the
+session timeout is 3 s here.
 
 `python -m tests.faults` does it all again, which takes half an hour, and writes this page and
 `tests/prometheus/recorded`; `tests/contract/test_faults.py` holds both to each other and to the rules.
@@ -45,8 +46,7 @@ def _table(recordings: Sequence[Recording]) -> Iterator[str]:
         yield f"| [{each.title}](#{_anchor(each.title)}) | {alive} | {ready} | {alerts} | {book} |"
 
 
-def _count(recording: Recording, is_well: object) -> str:
-    assert callable(is_well)
+def _count(recording: Recording, is_well: Callable[[Said], bool]) -> str:
     not_well = [name for name, said in recording.said.items() if not is_well(said)]
     return f"not of {', '.join(not_well)}" if not_well else "all"
 

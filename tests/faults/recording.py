@@ -28,7 +28,7 @@ STRETCH = PLAYED_S / STEP_S
 Series = tuple[str, tuple[tuple[str, str], ...]]
 """Name and labels in their order."""
 
-_ALERT = re.compile(r'\{alertname="(\w+)"\} (\S+)')
+_ALERT = re.compile(r'\{alertname="(\w+)"\} ([\d.E+-]+)')
 _TIMES = "_timestamp_seconds"
 _STRETCHED = ("pipeline_lag_seconds",)
 """Gauges in seconds that grow for as long as a fault lasts."""

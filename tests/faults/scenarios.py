@@ -268,7 +268,7 @@ SCENARIOS = (
     Scenario("clickhouse-overloaded", "ClickHouse has no memory",
              "It answers each statement with MEMORY_LIMIT_EXCEEDED, for more than a minute.",
              _clickhouse(Fault.ERROR), r"MEMORY_LIMIT_EXCEEDED", "", _WAITS, _clickhouse_again, seconds=80),
-    Scenario("clickhouse-slow", "ClickHouse is slow", "Each insert takes three seconds; the sink stores little at once.",
+    Scenario("clickhouse-slow", "ClickHouse is slow", "Each insert takes 3 s, and the sink stores little at once.",
              _slow_clickhouse, r"behind", "", _BEHIND, _quick_clickhouse, seconds=100),
     Scenario("sink-starts-alone", "A sink starts while ClickHouse is away", "The sink is killed and started again.",
              _starts_without_clickhouse, r"clickhouse:8123", "", _WAITS, _clickhouse_again),

@@ -59,6 +59,7 @@ def test_a_backup_and_what_came_after_it_make_the_same_rows(
         assert "BACKUP_CREATED" in terminal.type(backup)
         in_backup = stack.value("SELECT count() FROM events")
         assert sending.wait(60) == 0
+        stack.run(*simulate(3_600))
         stack.wait_idle()
         before = held(stack)
         assert len(before["events"]) > in_backup and before["sessions"]
@@ -66,7 +67,10 @@ def test_a_backup_and_what_came_after_it_make_the_same_rows(
         stack._clickhouse.command(f"DROP DATABASE {database} SYNC")
         assert "RESTORED" in terminal.type(restore)
         stack.wait_idle()
-        assert held(stack) == before
+        after = held(stack)
+        for name, rows in before.items():
+            assert [row for row in after[name] if row not in rows] == [], name
+            assert [row for row in rows if row not in after[name]] == [], name
         stack.run("status")
         # The same devices go on, with what they sent already and with more.
         stack.run(*simulate(4_000))
