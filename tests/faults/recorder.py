@@ -16,7 +16,7 @@ from pipeline.embedded.child import LOOPBACK
 from tests.faults.recording import STEP_S, Recording, Series, named_in_rules, played, text_of
 
 _ANSWERS_S = 1.5
-_SHOWN = 14
+_SHOWN = 16
 _SAYS_LITTLE = (
     "_sum",
     "_bucket",
@@ -79,7 +79,10 @@ class Recorder:
             # What was zero all the while tells no rule anything.
             if series[0] in names and any(sample.get(series) for sample in taken)
         }
-        recording.moved = list(_moved(everything, taken, fault_at, ends_at))[:_SHOWN]
+        moved = list(_moved(everything, taken, fault_at, ends_at))
+        # What rules go by comes first.
+        moved.sort(key=lambda line: line[0].partition("{")[0] not in names)
+        recording.moved = moved[:_SHOWN]
 
 
 def ask(port: int, path: str) -> tuple[int, str]:
