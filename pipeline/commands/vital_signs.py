@@ -15,6 +15,8 @@ from pipeline.streaming.readiness import kafka_fault
 logger = logging.getLogger(__name__)
 
 _SUMMARY_S = 60.0
+_SLOW_SHARE = 0.5
+"""Of the time: what inserts may take before it is told."""
 
 
 class VitalSigns:
@@ -27,6 +29,8 @@ class VitalSigns:
         self._failures: Counter[tuple[str, str]] = Counter()
         self._said_s = time.monotonic()
         self._records: dict[str, int] = {}
+        self._inserts: tuple[float, float] = (0.0, 0.0)
+        """How many were done, and how many seconds they took."""
         self._told: dict[str, set[str]] = {}
         """Topics by role, of which there are gauges."""
 
@@ -76,7 +80,20 @@ class VitalSigns:
         self._records[role] = done
         new = done - count
         lag = f"{left} records behind, the oldest of {late_s:.0f} s ago" if left else "nothing waits"
+        slow = self._slow_inserts(passed_s) if role == "sink" else ""
         return (
             f"{role}: {new} records in {passed_s:.0f} s ({new / passed_s:.0f}/s), {len(behind)} topics, {lag}, "
-            f"{consumer.vitals.rebalances} assignments since it began"
+            f"{consumer.vitals.rebalances} assignments since it began{slow}"
         )
+
+    def _slow_inserts(self, passed_s: float) -> str:
+        """Of a minute in which ClickHouse was waited for most of the time, what it took."""
+        before, sums = self._inserts, Counter[str]()
+        for family in self._metrics.insert_seconds.collect():
+            for sample in family.samples:
+                sums[sample.name.rpartition("_")[2]] += sample.value  # type: ignore[assignment]
+        self._inserts = sums["count"], sums["sum"]
+        count, seconds = (now - was for now, was in zip(self._inserts, before, strict=True))
+        if not count or seconds < passed_s * _SLOW_SHARE:
+            return ""
+        return f". ClickHouse is slow: {count:.0f} inserts took {seconds / count:.1f} s each"

@@ -1,4 +1,4 @@
-"""Why Kafka is silent: its servers are asked beside the work, and the log says it when it is new, and less and less often.
+"""Why Kafka is silent: its servers are asked beside the work, and the log says it when it is new, then less often.
 
 Heartbeats tell that Kafka is away, not why; and what aiokafka says of each try goes to its own log.
 """

@@ -201,7 +201,9 @@ def _plan(an_hour: float, figures: Figures, fast: Speeds) -> dict[str, str]:
         "Kafka, cores (brokers together, without replication)": _cores(peak / fast.broker / _BUSY),
         f"Kafka's disks, {_KAFKA_DAYS} days, {_COPIES} copies": _bytes(kafka_disk + changelog),
         "… of which changelog": _bytes(changelog),
-        "Kafka, written a second at peak, each copy": _bytes(peak * in_kafka),
+        "Kafka, written a second at peak, each copy, with the changelog": _bytes(
+            peak * (in_kafka + figures[f"kafka {topics.STATE}"] / figures["events"])
+        ),
         "ClickHouse, cores for inserts and merges": _cores(peak / fast.clickhouse / _BUSY),
         f"ClickHouse's disks, {_CLICKHOUSE_DAYS} days, {_CLICKHOUSE_COPIES} copies": _bytes(
             an_hour * 24 * _CLICKHOUSE_DAYS * stored * _CLICKHOUSE_COPIES
@@ -289,6 +291,7 @@ def _measured(figures: Figures) -> Iterator[str]:
     yield f"| … with 100,000 | {figures['MB at 100,000 devices']:.0f} MB |"
     yield f"| memory that a further device costs | {figures['bytes of memory a device']:,.0f} bytes |"
     yield f"| changelog of a device with one event | {figures['bytes of changelog a device']:,.0f} bytes |\n"
+    yield "A simulated fleet repeats itself more than people do: expect more bytes of attributes of your own."
     yield "Rows of events that an app does not want for long cost less: `retention_days` is per app (SETTINGS.md).\n"
 
 
@@ -314,11 +317,12 @@ def _speeds(fast: Speeds) -> Iterator[str]:
 def _table(figures: Figures) -> Iterator[str]:
     plans = [(name, _plan(an_hour, figures, speeds())) for an_hour, name in _SIZES]
     yield "## To a billion events an hour, on paper\n"
+    hourly = _EVENTS_A_DEVICE_AND_DAY / 24
     yield f"Assumed: the busiest hour has {_PEAK:g} times the average, and cores are {_BUSY:.0%} busy then; a device"
-    yield f"sends {_EVENTS_A_DEVICE_AND_DAY / 24:g} events an hour on average, and {_KEPT_DEVICES_DAYS:g} times the devices"
-    yield f"of a day are known in a week (`state_ttl`); Kafka keeps {_KAFKA_DAYS} days in {_COPIES} copies, ClickHouse"
-    yield f"{_CLICKHOUSE_DAYS} days in {_CLICKHOUSE_COPIES}. `receive` and router are needed only for what does not come"
-    yield "as native events by Kafka. The rest follows from the tables above.\n"
+    yield f"sends {hourly:g} events an hour on average, and {_KEPT_DEVICES_DAYS:g} times the devices of a day are known"
+    yield f"in a week (`state_ttl`); Kafka keeps {_KAFKA_DAYS} days in {_COPIES} copies, ClickHouse {_CLICKHOUSE_DAYS}"
+    yield f"days in {_CLICKHOUSE_COPIES}. `receive` and router are needed only for what does not come as native"
+    yield "events by Kafka. The rest follows from the tables above.\n"
     yield f"| events an hour | {' | '.join(name for name, _ in plans)} |"
     yield f"|---|{'---|' * len(plans)}"
     for row in plans[0][1]:
@@ -327,12 +331,12 @@ def _table(figures: Figures) -> Iterator[str]:
     yield _GROWS
 
 
-_GROWS = """- **Sessionizers** by devices sooner than by events: memory is that of the devices of a week, and recovery of a
+_GROWS = """- **Sessionizers** by devices sooner than by events: memory is that of a week of devices, and recovery of a
   lost worker reads their states. More workers share both; partitions bound their number.
 - **Partitions** cannot be taken away, and more of them later is a procedure (runbook.md): take twice the workers
   that you expect.
-- **Sinks** by events, and ClickHouse's inserts with them: shards divide both (README.md). Questions of analysts come
-  on top of the cores above: `tests/bench/ANALYSTS.md` has what they take.
+- **Sinks** by events, and ClickHouse's inserts with them: shards divide both (README.md). Questions of analysts
+  come on top of the cores above: `tests/bench/ANALYSTS.md` has what they take.
 - **Kafka's disks** by events and `PIPELINE_TOPIC_RETENTION`. A restore from a backup, and a ClickHouse that is away,
   need what is kept there.
 - **Catching up**: at 60 % busy an outage of an hour at the busiest time is made up for in an hour and a half."""

@@ -98,9 +98,7 @@ def _moved(recording: Recording) -> str:
 
 
 def _logs(recording: Recording) -> Iterator[str]:
-    loud = [
-        (name, said) for name, said in recording.said.items() if name != "receive" and _says_something(said)
-    ]
+    loud = [(name, said) for name, said in recording.said.items() if _says_something(said)]
     for name, said in loud[:_MOST_LOGS]:
         yield f"The last lines of {name}:"
         yield "```text\n" + "\n".join(said.log) + "\n```"

@@ -156,7 +156,8 @@ def _gauge(values: list[float]) -> str:
 def _differs(before: list[float], meanwhile: list[float]) -> bool:
     """Whether it left what is usual: by more than a half, and by more than a little."""
     if not before or not meanwhile:
-        return bool(before) != bool(meanwhile)
+        # A process that came or went: what it has none of says nothing.
+        return any(before or meanwhile) and bool(before) != bool(meanwhile)
     low, high = min(before), max(before)
     slack = max(0.9, abs(high) * 0.5, high - low)
     return max(meanwhile) > high + slack or min(meanwhile) < low - slack

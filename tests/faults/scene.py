@@ -67,6 +67,8 @@ class Scene:
         """Where /metrics is, by name."""
         self._receive: subprocess.Popen[bytes] | None = None
         self._receive_port = free_port()
+        self._receive_logged = 0
+        """Lines of its log that were there before the fault."""
         self._sending: subprocess.Popen[bytes] | None = None
         self._seed = 0
         self._ends = threading.Event()
@@ -152,6 +154,7 @@ class Scene:
         """What is in the logs by now was there before the fault."""
         for slot in self.slots.values():
             slot.logged = len(self._log(slot))
+        self._receive_logged = len(self._receive_log())
 
     def said(self) -> dict[str, Said]:
         """What probes say now, and the last lines of each log since `mark`."""
@@ -162,7 +165,9 @@ class Scene:
                 page(slot.port, "/livez"), page(slot.port, "/readyz"), [line[:_LINE_CHARS] for line in lines]
             )
         found["receive"] = Said(
-            page(self._receive_port, "/livez"), page(self._receive_port, "/readyz"), self._receive_log()
+            page(self._receive_port, "/livez"),
+            page(self._receive_port, "/readyz"),
+            [line[:_LINE_CHARS] for line in self._receive_log()[self._receive_logged :][-_LINES:]],
         )
         return {name: self._anonymous(each) for name, each in found.items()}
 
@@ -188,7 +193,7 @@ class Scene:
 
     def _receive_log(self) -> list[str]:
         (file,) = self.stack.folder.glob("receive-*.log")
-        return [line[:_LINE_CHARS] for line in file.read_text(errors="replace").splitlines()[-_LINES:]]
+        return file.read_text(errors="replace").splitlines()
 
     def _look_after(self) -> None:
         now_s = time.monotonic()

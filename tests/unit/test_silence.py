@@ -20,7 +20,7 @@ class World:
 
     def __init__(self) -> None:
         self.now_s = 0.0
-        self.cause: Cause | None | Exception = Cause("nothing listens at kafka:9092", False)
+        self.cause: Cause | Exception | None = Cause("nothing listens at kafka:9092", False)
         self.asked = 0
         self.silence = Silence(CONNECTION, 600, self.why, lambda: self.now_s)
 
@@ -47,7 +47,16 @@ def test_the_cause_is_told_once_it_is_known_and_then_less_and_less_often(
     asyncio.run(world.silent(0, 301))
     said = [record.getMessage() for record in caplog.records]
     assert all("nothing listens at kafka:9092" in line and "ends after 600 s" in line for line in said)
-    assert [line.split(" s:")[0].split()[-1] for line in said] == ["6", "12", "24", "48", "96", "156", "216", "276"]
+    assert [line.split(" s:")[0].split()[-1] for line in said] == [
+        "6",
+        "12",
+        "24",
+        "48",
+        "96",
+        "156",
+        "216",
+        "276",
+    ]
     assert 50 <= world.asked <= 60
 
 
@@ -73,7 +82,7 @@ def test_another_cause_is_told_at_once_and_the_end_too(caplog: pytest.LogCapture
     [(None, "kafka:9092 takes connections"), (UnusablePath("no CA file"), "no CA file")],
     ids=["it answers", "no CA file"],
 )
-def test_there_is_always_a_cause(cause: Cause | None | Exception, says: str) -> None:
+def test_there_is_always_a_cause(cause: Cause | Exception | None, says: str) -> None:
     world = World()
     world.cause = cause
     asyncio.run(world.silent(0, 8))

@@ -92,6 +92,27 @@ def test_gauges_and_a_line_a_minute(
     assert value("pipeline_insert_failures_total", table="t", cause="TOO_MANY_PARTS") == 2
 
 
+@pytest.mark.parametrize(
+    ("seconds", "says"),
+    [((9.0, 9.0, 18.0), ". ClickHouse is slow: 3 inserts took 12.0 s each"), ((0.5, 0.5), "since it began")],
+    ids=["slow", "quick"],
+)
+def test_a_slow_clickhouse_is_named_in_the_summary(
+    seconds: tuple[float, ...], says: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics, app, now_s = Metrics(), App(), time.monotonic()
+    caplog.set_level("INFO")
+    signs = VitalSigns(metrics, [("sink", app)], SimpleNamespace(failures={}))  # type: ignore[list-item, arg-type]
+    for number, took_s in enumerate(seconds):
+        metrics.insert_seconds.labels(f"table {number % 2}").observe(took_s)
+    for later_s in (61, 130):
+        monkeypatch.setattr(time, "monotonic", lambda later_s=later_s: now_s + later_s)
+        signs.look()
+        monkeypatch.undo()
+    first, second = caplog.messages
+    assert first.endswith(says) and second.endswith("since it began")
+
+
 def test_how_long_rows_took_counts_from_the_oldest_record() -> None:
     metrics = Metrics()
     records = [SimpleNamespace(timestamp=ms) for ms in (1_000, 9_000)]
