@@ -45,8 +45,9 @@ def test_a_backup_and_what_came_after_it_make_the_same_rows(
 ) -> None:
     server, _, database = stack.settings["PIPELINE_CLICKHOUSE_URL"].rpartition("/")
     given = {"KAFKA": stack.broker.bootstrap, "CLICKHOUSE": server, "DATABASE": database, "BACKUP": "night"}
+    terminal = Terminal(stack, **given)
     try:
-        terminal = Terminal(stack, **given)
+        terminal.install_kafka_tools()
     except Unavailable as reason:
         unavailable(str(reason))
         raise

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline.settings import PREFIX
 from tests.support.kafka_tools import write_scripts
 from tests.support.stack import Stack, environment
 
@@ -32,15 +33,19 @@ class Terminal:
     """A shell that keeps what is exported, with the program, Kafka's tools and `docker compose` for a stack."""
 
     def __init__(self, stack: Stack, **variables: str) -> None:
-        """`variables` are set before the first command. Unavailable without Kafka's tools."""
+        """`variables` are set before the first command."""
         self._stack = stack
         self._bin = stack.folder / "bin"
         self._kept = stack.folder / "variables.sh"
-        write_scripts(self._bin)
+        self._bin.mkdir(exist_ok=True)
         program = self._bin / "session-pipeline"
         program.write_text(f'#!/bin/sh\nexec {sys.executable} -m pipeline "$@"\n')
         program.chmod(0o755)
         self._kept.write_text("".join(f"export {name}='{value}'\n" for name, value in variables.items()))
+
+    def install_kafka_tools(self) -> None:
+        """Unavailable where they are not to be had."""
+        write_scripts(self._bin)
 
     def type(self, block: str) -> str:
         """Run a block; what it prints. Every command must succeed."""
@@ -62,6 +67,11 @@ class Terminal:
             timeout=_TIMEOUT_S,
             check=False,
         )
+        exported = re.findall(rf'^declare -x ({PREFIX}\w+)="(.*)"$', self._kept.read_text(), re.MULTILINE)
+        # For workers too, as an operator puts it into their settings.
+        self._stack.settings |= {
+            name: text for name, text in exported if name not in self._stack.worker_settings
+        }
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}\n{self._stack.log_tails()}"
         return done.stdout
 
