@@ -178,6 +178,11 @@ class Scene:
             self.stack.settings["PIPELINE_CLICKHOUSE_URL"].rpartition("/")[2]: "sessions_db",
             self.stack.broker.bootstrap: "kafka:9092",
             f"{LOOPBACK}:{self.proxy.port}": "clickhouse:8123",
+            f"{LOOPBACK}:{self._receive_port}": "receive:4318",
+            f"{LOOPBACK}:{self.guarded.ports['SASL_SSL']}": "kafka:9093",
+            f"{LOOPBACK}:{self.guarded.ports['SSL']}": "kafka:9094",
+            # As aiokafka writes it.
+            f"('{LOOPBACK}', {self.stack.broker.bootstrap.rpartition(':')[2]})": "('kafka', 9092)",
         }
 
         def clean(text: str) -> str:
