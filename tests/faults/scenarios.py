@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
+from random import Random
 from zlib import crc32
 
 import orjson
@@ -20,7 +22,6 @@ from tests.support.stack import delete
 
 _APP = "org.example.faults"
 _START_MS = 1_767_600_000_000
-_TEXT = "\U0001f980" * 1_024
 _SMALL_STATE_BYTES = 300_000
 
 
@@ -158,8 +159,11 @@ def _envelope(device: str, number: int, **more: object) -> bytes:
 def _poisoned(scene: Scene, seconds: float) -> None:
     _state_limit(scene, _SMALL_STATE_BYTES)
     key = f"{_APP}/heavy".encode()
-    for number in range(6):
-        user = {"id": f"user-{number}", "properties": {f"p{at:02}": _TEXT for at in range(100)}}
+    random = Random(1)
+    for number in range(8):
+        # What does not become smaller when it is compressed, as Kafka counts it.
+        texts = {f"p{at:02}": b64encode(random.randbytes(750)).decode() for at in range(100)}
+        user = {"id": f"user-{number}", "properties": texts}
         scene.put((topics.SDK_EVENTS, key, _envelope("heavy", number, user=user), None))
     scene.rest(seconds)
 
