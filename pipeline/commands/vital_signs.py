@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 _SUMMARY_S = 60.0
 _REASONS_TOLD = 5
+_SLOW_S = 1.0
+"""An insert that takes longer is slow."""
 _SLOW_SHARE = 0.5
 """Of the time: what inserts may take before it is told."""
 
@@ -111,6 +113,6 @@ class VitalSigns:
                 sums[sample.name.rpartition("_")[2]] += sample.value  # type: ignore[assignment]
         self._inserts = sums["count"], sums["sum"]
         count, seconds = (now - was for now, was in zip(self._inserts, before, strict=True))
-        if not count or seconds < passed_s * _SLOW_SHARE:
+        if seconds < passed_s * _SLOW_SHARE or seconds < count * _SLOW_S:
             return ""
         return f". ClickHouse is slow: {count:.0f} inserts took {seconds / count:.1f} s each"

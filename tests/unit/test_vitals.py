@@ -94,8 +94,12 @@ def test_gauges_and_a_line_a_minute(
 
 @pytest.mark.parametrize(
     ("seconds", "says"),
-    [((9.0, 9.0, 18.0), ". ClickHouse is slow: 3 inserts took 12.0 s each"), ((0.5, 0.5), "since it began")],
-    ids=["slow", "quick"],
+    [
+        ((9.0, 9.0, 18.0), ". ClickHouse is slow: 3 inserts took 12.0 s each"),
+        ((0.5, 0.5), "since it began"),
+        ((0.4,) * 100, "since it began"),
+    ],
+    ids=["slow", "quick", "quick and many"],
 )
 def test_a_slow_clickhouse_is_named_in_the_summary(
     seconds: tuple[float, ...], says: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
