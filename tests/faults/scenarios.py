@@ -233,7 +233,12 @@ def _comes_as(settings: Callable[[Scene], dict[str, str]]) -> Callable[[Scene, f
 
 
 def _logs_in_again(scene: Scene) -> None:
-    scene.slots["sink-a"].settings.clear()
+    slot = scene.slots["sink-a"]
+    slot.settings.clear()
+    if slot.restart_at_s is None:
+        # It waits until somebody changes its settings.
+        scene.stack.take(slot.processes[-1]).kill()
+        scene.start(slot)
     scene.settle()
 
 
