@@ -143,7 +143,8 @@ def _moved(
 
 
 def _rate(values: list[float]) -> float:
-    return (values[-1] - values[0]) / ((len(values) - 1) * STEP_S) if len(values) > 1 else 0.0
+    # One that was started anew counts from nothing.
+    return max(0.0, values[-1] - values[0]) / ((len(values) - 1) * STEP_S) if len(values) > 1 else 0.0
 
 
 def _gauge(values: list[float]) -> str:
