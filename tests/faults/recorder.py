@@ -26,8 +26,8 @@ _SAYS_LITTLE = (
     "_in_flight",
     "_bytes_total",
 )
-_BUCKET = "15.0"
-"""Of histograms, the one that rules go by."""
+_BUCKETS = ("15.0", "300.0")
+"""Of histograms, those that rules go by."""
 
 
 class Recorder:
@@ -117,7 +117,7 @@ def _scrape(name: str, port: int) -> dict[Series, float]:
         for sample in family.samples
         if sample.name.startswith("pipeline_")
         and not sample.name.endswith("_created")
-        and sample.labels.get("le", _BUCKET) == _BUCKET
+        and sample.labels.get("le", _BUCKETS[0]) in _BUCKETS
     }
 
 

@@ -192,6 +192,22 @@ def _foreign(scene: Scene, seconds: float) -> None:
         scene.rest(1)
 
 
+def _old_news(scene: Scene, seconds: float) -> None:
+    """Many devices tell at once what happened an hour ago."""
+    ends_s, number = time.monotonic() + seconds, 0
+    while time.monotonic() < ends_s:
+        now_ms = int(time.time() * 1_000)
+        records = []
+        for _ in range(400):
+            number += 1
+            device = f"away-{number}"
+            event = {"id": device, "name": "app.screen.view", "time": now_ms - 3_600_000}
+            body = {"v": 1, "app_id": _APP, "device_id": device, "sent_at": now_ms, "events": [event]}
+            records.append((topics.SDK_EVENTS, f"{_APP}/{device}".encode(), orjson.dumps(body), None))
+        scene.put(*records)
+        scene.rest(0.1)
+
+
 def _garbage(scene: Scene, seconds: float) -> None:
     ends_s = time.monotonic() + seconds
     while time.monotonic() < ends_s:
@@ -289,6 +305,8 @@ SCENARIOS = (
     Scenario("foreign", "A producer with another partitioner", "Its records are where their keys do not belong.",
              _foreign, r"wrong_partition", r"session-pipeline dead-letters list", "SessionPipelineWrongPartition",
              seconds=66),
+    Scenario("old-news", "What comes is old", "Devices send what happened an hour ago.",
+             _old_news, "", "", "SessionPipelineEventsLateFast", seconds=70, before_s=8),
     Scenario("garbage", "A flood of garbage", "20 records a second that are no JSON, on measure-events.",
              _garbage, r"on measure-events \(\w+\)", r"session-pipeline dead-letters list",
              "SessionPipelineRefusesMuch", seconds=66),
@@ -304,8 +322,9 @@ SCENARIOS = (
     Scenario("raw-topic-deleted", "A raw topic is deleted", "measure-events is deleted.", _deleted("measure-events"),
              r"measure-events does not exist", r"session-pipeline migrate --made-anew measure-events", _ANEW,
              seconds=30, after_s=0, ends_scene=True),
-    Scenario("topic-deleted", "sdk-events is deleted", "And nobody makes it anew.", _deleted("sdk-events"),
-             r"sdk-events", r"", _ANEW, seconds=40, after_s=0, ends_scene=True),
+    Scenario("topic-deleted", "sdk-events is deleted", "The workers make it anew as they start again.", _deleted("sdk-events"),
+             r"sdk-events was made anew", r"PIPELINE_OFFSET_BASE has to be above", _ANEW, seconds=40, after_s=0,
+             ends_scene=True),
     Scenario("partitions-raised", "sdk-events gets more partitions", "Two more than workers go by.", _more_partitions,
              r"sdk-events has 6 partitions", r"Stop all workers|PIPELINE_PARTITIONS", _PARTITIONS, seconds=40,
              after_s=0, ends_scene=True),

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -24,7 +25,7 @@ from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from tests.chaos.proxy import FaultProxy
 from tests.faults.certificates import certificate
 from tests.faults.recorder import page
-from tests.faults.recording import Said
+from tests.faults.recording import ROOT, Said
 from tests.support.services import ApacheKafka
 from tests.support.stack import SIMULATE, Stack
 
@@ -175,6 +176,8 @@ class Scene:
         """Without what differs from run to run and says nothing: ports, folders, the name of the database."""
         places = {
             str(self.stack.folder): "FOLDER",
+            str(ROOT): ".",
+            sys.base_prefix: "/usr",
             self.stack.settings["PIPELINE_CLICKHOUSE_URL"].rpartition("/")[2]: "sessions_db",
             self.stack.broker.bootstrap: "kafka:9092",
             f"{LOOPBACK}:{self.proxy.port}": "clickhouse:8123",
