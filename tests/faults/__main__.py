@@ -15,9 +15,10 @@ from pathlib import Path
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from tests.faults import document
 from tests.faults.recorder import Recorder
-from tests.faults.recording import Recording, alerts_of, load_all, promtool, save
+from tests.faults.recording import Recording, alerts_of, load_all, save
 from tests.faults.scenarios import SCENARIOS, Scenario
 from tests.faults.scene import Scene, scene
+from tests.support.deploy_tools import promtool
 from tests.support.services import Unavailable
 
 _SCENARIOS = {scenario.name: scenario for scenario in SCENARIOS}
@@ -51,12 +52,10 @@ def main() -> int:
         "--document", action="store_true", help="only ask promtool anew, and write deploy/FAULTS.md"
     )
     given = parser.parse_args()
-    if promtool() is None:
-        print("error: promtool is not installed", file=sys.stderr)
-        return 1
     left = [] if given.document else [_SCENARIOS[name] for name in given.names] or list(SCENARIOS)
     with tempfile.TemporaryDirectory(prefix="session-pipeline-faults-") as temporary:
         try:
+            promtool()
             _run(left, Path(temporary), given.seconds)
         except Unavailable as reason:
             print(f"error: {reason}", file=sys.stderr)

@@ -322,10 +322,10 @@ SCENARIOS = (
     Scenario("raw-topic-deleted", "A raw topic is deleted", "measure-events is deleted.", _deleted("measure-events"),
              r"measure-events does not exist", r"session-pipeline migrate --made-anew measure-events", _ANEW,
              seconds=30, after_s=0, ends_scene=True),
-    Scenario("topic-deleted", "sdk-events is deleted", "The workers make it anew as they start again.", _deleted("sdk-events"),
+    Scenario("topic-deleted", "sdk-events is deleted", "Workers make it anew as they start.", _deleted("sdk-events"),
              r"sdk-events was made anew", r"PIPELINE_OFFSET_BASE has to be above", _ANEW, seconds=40, after_s=0,
              ends_scene=True),
     Scenario("partitions-raised", "sdk-events gets more partitions", "Two more than workers go by.", _more_partitions,
-             r"sdk-events has 6 partitions", r"Stop all workers|PIPELINE_PARTITIONS", _PARTITIONS, seconds=40,
+             r"sdk-events'? has 6 partitions", r"configure 6|session-pipeline repartition", _PARTITIONS, seconds=40,
              after_s=0, ends_scene=True),
 )  # fmt: skip
