@@ -20,19 +20,19 @@ import orjson
 from aiohttp import web
 from aiokafka import AIOKafkaProducer
 
-from pipeline.embedded.child import LOOPBACK, free_port
+from pipeline.embedded.child import LOOPBACK, Child, free_port
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from tests.chaos.proxy import FaultProxy
 from tests.faults.certificates import certificate
 from tests.faults.recorder import page
 from tests.faults.recording import ROOT, Said
 from tests.support.services import ApacheKafka
-from tests.support.stack import SIMULATE, Stack
+from tests.support.stack import Stack
 
 PARTITIONS = 4
 _LOGIN = 'org.apache.kafka.common.security.plain.PlainLoginModule required user_worker="right";'
 _RATE = 60
-"""Events a second of the simulated fleet."""
+"""Events a second of the fleet."""
 _RESTART_S = 5.0
 _POST_S = 0.5
 _LINES = 10
@@ -70,8 +70,12 @@ class Scene:
         self._receive_port = free_port()
         self._receive_logged = 0
         """Lines of its log that were there before the fault."""
-        self._sending: subprocess.Popen[bytes] | None = None
-        self._seed = 0
+        self._traffic = Child(
+            "traffic",
+            [sys.executable, "-m", "tests.faults.traffic", stack.broker.bootstrap, str(_RATE)],
+            log_file=stack.folder / "traffic.log",
+            cwd=ROOT,
+        )
         self._ends = threading.Event()
         self._posts = threading.Thread(target=self._post, name="posts", daemon=True)
 
@@ -91,8 +95,7 @@ class Scene:
         self._ends.set()
         if self._posts.is_alive():
             self._posts.join()
-        if self._sending is not None:
-            self._sending.terminate()
+        self._traffic.kill()
         if self._receive is not None:
             self._receive.terminate()
 
@@ -212,10 +215,8 @@ class Scene:
                 slot.restart_at_s = now_s + _RESTART_S
             if slot.restart_at_s is not None and slot.restart_at_s <= now_s:
                 self.start(slot)
-        if self._sending is None or self._sending.poll() is not None:
-            self._seed += 1
-            traffic = (*SIMULATE, "--devices", "60", "--seed", str(self._seed), "--events", "3000")
-            self._sending = self.stack.begin(*traffic, "--rate", str(_RATE))
+        if not self._traffic.is_running:
+            self._traffic.start(lambda: True, timeout_s=_SETTLE_S)
 
     def _post(self) -> None:
         """An SDK: a body every half second, whatever the answer is."""
