@@ -13,6 +13,9 @@ _NAME = re.compile(r"\(([A-Z][A-Z0-9_]+)\)$")
 _EXPECTED = re.compile(r"\s*Expected one of: .*$", re.DOTALL)
 """What the parser would have taken instead: up to three thousand characters of tokens."""
 
+_REMEDIES = {"AUTHENTICATION_FAILED": "Check the user and the password in PIPELINE_CLICKHOUSE_URL"}
+"""What its own words leave out."""
+
 
 def said_by_server(message: str) -> str:
     """The server's own words and the name of the error, as `Table t does not exist (UNKNOWN_TABLE)`.
@@ -23,7 +26,8 @@ def said_by_server(message: str) -> str:
     if found is None:
         return message
     text = _EXPECTED.sub("", found["text"]).strip().rstrip(".")
-    return f"{text} ({found['name']})"
+    remedy = _REMEDIES.get(found["name"])
+    return f"{text}. {remedy} ({found['name']})" if remedy else f"{text} ({found['name']})"
 
 
 def cause_of(said: str) -> str:

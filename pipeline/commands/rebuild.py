@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from pipeline import topics, wiring
 from pipeline.clickhouse.chosen import require_same_cluster
 from pipeline.commands.failure import CommandFailed
-from pipeline.commands.progress import lags
-from pipeline.kafka.admin import end_offsets, group_members
+from pipeline.kafka.admin import LogBounds, committed_offsets, group_members, log_bounds, topic_partitions
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topic_ids import ids_of
 from pipeline.kafka.waiting import wait_for_broker
@@ -20,10 +20,13 @@ from pipeline.roles.rebuild import DeviceDifferences, Rebuild, RebuildScope
 from pipeline.roles.topology import group_of
 from pipeline.settings import Settings
 from pipeline.storage.stored_session import Difference
+from pipeline.topics import TP
 
 _ANSWER_S = 10.0
 _POLL_S = 0.5
 _LEAVING_S = 4.0
+_STORES_S = 10.0
+"""A sink that keeps up has stored by then what was there at the beginning, whatever comes meanwhile."""
 
 
 def rebuild(settings: Settings, scope: RebuildScope, *, dry_run: bool, states: bool) -> None:
@@ -108,13 +111,31 @@ async def _require_rest(settings: Settings) -> tuple[str, dict[int, int]]:
     await wait_for_broker(connection, give_up_s=_ANSWER_S)
     await _until_nobody_folds(connection, settings.kafka_session_timeout_ms / 1_000 + _LEAVING_S)
     ids = await ids_of(connection, [topics.SESSIONS])
-    ends = await end_offsets(connection, [topics.SESSIONS])
-    for lag in await lags(connection):
-        if lag.role == "sink" and lag.topic in {topics.SDK_EVENTS, topics.SESSIONS} and lag.behind:
-            raise CommandFailed(
-                f"the sink has yet to store {lag.behind} records of {lag.topic}: wait for it, then rebuild"
-            )
-    return ids.get(topics.SESSIONS, ""), {tp.partition: end for tp, end in ends.items()}
+    names = [topics.SDK_EVENTS, topics.SESSIONS]
+    logs = await log_bounds(connection, await topic_partitions(connection, names))
+    await _until_stored(connection, logs)
+    return ids.get(topics.SESSIONS, ""), {
+        tp.partition: log.end for tp, log in logs.items() if tp.topic == topics.SESSIONS
+    }
+
+
+async def _until_stored(connection: KafkaConnection, logs: Mapping[TP, LogBounds]) -> None:
+    """What comes after these ends nobody has folded: it may wait, or be stored meanwhile. Raises CommandFailed."""
+    loop = asyncio.get_running_loop()
+    deadline_s = loop.time() + _STORES_S
+    while True:
+        done = await committed_offsets(connection, group_of("sink"), {tp.topic for tp in logs})
+        behind = Counter[str]()
+        for tp, log in logs.items():
+            behind[tp.topic] += max(0, log.end - max(log.begin, done.get(tp) or 0))
+        for topic, records in behind.items():
+            if records and loop.time() > deadline_s:
+                raise CommandFailed(
+                    f"the sink has yet to store {records} records of {topic}: wait for it, then rebuild"
+                )
+        if not behind.total():
+            return
+        await asyncio.sleep(_POLL_S)
 
 
 async def _until_nobody_folds(connection: KafkaConnection, patience_s: float) -> None:

@@ -15,6 +15,11 @@ from pipeline.streaming.readiness import kafka_fault
 logger = logging.getLogger(__name__)
 
 _SUMMARY_S = 60.0
+_REASONS_TOLD = 5
+_SLOW_S = 1.0
+"""An insert that takes longer is slow."""
+_SLOW_SHARE = 0.5
+"""Of the time: what inserts may take before it is told."""
 
 
 class VitalSigns:
@@ -27,6 +32,10 @@ class VitalSigns:
         self._failures: Counter[tuple[str, str]] = Counter()
         self._said_s = time.monotonic()
         self._records: dict[str, int] = {}
+        self._refused: Counter[tuple[str, str]] = Counter()
+        """By topic and reason."""
+        self._inserts: tuple[float, float] = (0.0, 0.0)
+        """How many were done, and how many seconds they took."""
         self._told: dict[str, set[str]] = {}
         """Topics by role, of which there are gauges."""
 
@@ -46,6 +55,7 @@ class VitalSigns:
             for role, app in self._apps:
                 if app.started:
                     logger.info("%s", self._summary(role, app, passed_s))
+            self._tell_of_refusals(passed_s)
 
     def _look_at(self, role: str, app: BatchApp) -> None:
         consumer, metrics = app.consumer, self._metrics
@@ -76,7 +86,33 @@ class VitalSigns:
         self._records[role] = done
         new = done - count
         lag = f"{left} records behind, the oldest of {late_s:.0f} s ago" if left else "nothing waits"
+        slow = self._slow_inserts(passed_s) if role == "sink" else ""
         return (
             f"{role}: {new} records in {passed_s:.0f} s ({new / passed_s:.0f}/s), {len(behind)} topics, {lag}, "
-            f"{consumer.vitals.rebalances} assignments since it began"
+            f"{consumer.vitals.rebalances} assignments since it began{slow}"
         )
+
+    def _tell_of_refusals(self, passed_s: float) -> None:
+        """Of the minute, by topic and reason, the most first."""
+        before, self._refused = self._refused, Counter[tuple[str, str]]()
+        for family in self._metrics.refused.collect():
+            for sample in family.samples:
+                if sample.name.endswith("_total"):
+                    self._refused[sample.labels["topic"], sample.labels["reason"]] = int(sample.value)
+        if new := (self._refused - before).most_common(_REASONS_TOLD):
+            told = ", ".join(f"{count} on {topic} ({reason})" for (topic, reason), count in new)
+            logger.warning(
+                "refused in %.0f s: %s. `session-pipeline dead-letters list` says more", passed_s, told
+            )
+
+    def _slow_inserts(self, passed_s: float) -> str:
+        """Of a minute in which ClickHouse was waited for most of the time, what it took."""
+        before, sums = self._inserts, Counter[str]()
+        for family in self._metrics.insert_seconds.collect():
+            for sample in family.samples:
+                sums[sample.name.rpartition("_")[2]] += sample.value  # type: ignore[assignment]
+        self._inserts = sums["count"], sums["sum"]
+        count, seconds = (now - was for now, was in zip(self._inserts, before, strict=True))
+        if seconds < passed_s * _SLOW_SHARE or seconds < count * _SLOW_S:
+            return ""
+        return f". ClickHouse is slow: {count:.0f} inserts took {seconds / count:.1f} s each"

@@ -15,6 +15,7 @@ from pipeline.clickhouse.store import StatementFailed, Store, Unreachable
 from pipeline.errors import Terminal
 from pipeline.kafka.topic_identity import TopicMadeAnew
 from pipeline.query.operations import stored_up_to
+from pipeline.roles.seldom import Seldom
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +125,7 @@ def known_topics_guard(
     """
 
     async def check(names: Collection[str], ids: Mapping[str, str]) -> None:
-        wanted = {topic: ids[topic] for topic in names if topic in ids}
+        wanted, said = {topic: ids[topic] for topic in names if topic in ids}, Seldom(logger)
         while wanted:
             try:
                 await asyncio.to_thread(require_known, store, wanted, offset_base)
@@ -135,7 +136,7 @@ def known_topics_guard(
                 if code_of(error) in NOT_THERE:
                     logger.warning("the ids of topics cannot be noted before `session-pipeline migrate`")
                     return
-                logger.warning("waiting for ClickHouse, to learn the ids of topics: %s", error)
+                said.warn(f"waiting for ClickHouse, to learn the ids of topics: {error}")
             await asyncio.sleep(_RETRY_S)
 
     return check

@@ -18,6 +18,7 @@ from pipeline.clickhouse.store import StatementFailed, Store, Unreachable
 from pipeline.kafka.admin import log_bounds
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topic_identity import TopicMadeAnew
+from pipeline.roles.seldom import Seldom
 from pipeline.topics import TP
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ def ledger_guard(store: Store, connection: KafkaConnection, offset_base: int) ->
 async def _beyond(store: Store, tp: TP, end: int) -> int | None:
     """The highest offset stored of a partition, if it is not below `end`."""
     parameters = {"topic": tp.topic, "partition": tp.partition, "end": end}
+    said = Seldom(logger)
     while True:
         try:
             answer = await asyncio.to_thread(store.query, _BEYOND, parameters)
@@ -66,5 +68,5 @@ async def _beyond(store: Store, tp: TP, end: int) -> int | None:
         except (Unreachable, StatementFailed) as error:
             if code_of(error) in NOT_THERE:
                 return None
-            logger.warning("waiting for ClickHouse, to see what it has of %s[%d]: %s", *tp, error)
+            said.warn(f"waiting for ClickHouse, to see what it has of {tp.topic}[{tp.partition}]: {error}")
         await asyncio.sleep(_RETRY_S)

@@ -33,6 +33,7 @@ from pipeline.kafka.topic_watch import TopicWatch
 from pipeline.streaming.assignment import Assignment, Membership
 from pipeline.streaming.chunk import Chunk, cut
 from pipeline.streaming.consumer_thread import BatchConsumerThread, uptime_s
+from pipeline.streaming.silence import Silence
 from pipeline.streaming.vitals import Vitals
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,6 @@ T = TypeVar("T")
 
 _COMMIT_TIMEOUT_S = 2.5
 _WATCH_EVERY_S = 1.0
-_SILENCE_REPORT_S = 5.0
 _TOPICS_EVERY_S = 2.0
 
 
@@ -68,6 +68,7 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
         self.stopping_for = ""
         """Why the worker is about to stop, where that is for its topics."""
         self.vitals = Vitals()
+        self.silence = Silence(self.app.connection, self.app.limits.give_up_s)
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -130,7 +131,6 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
 
     @Service.task  # type: ignore[untyped-decorator]
     async def _watch(self) -> None:
-        reported_s = 0.0
         while not self.should_stop:
             await self.sleep(_WATCH_EVERY_S)
             await self._in_thread(self._thread.check())
@@ -140,11 +140,7 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
                 raise BrokerUnavailable(
                     f"Kafka at {self.app.connection.bootstrap} has not answered a heartbeat for {silent_s:.0f} s"
                 )
-            if silent_s >= reported_s + _SILENCE_REPORT_S:
-                logger.warning("Kafka has not answered a heartbeat for %.0f s", silent_s)
-                reported_s = silent_s
-            elif silent_s < _SILENCE_REPORT_S:
-                reported_s = 0.0
+            self.silence.look(silent_s)
 
     @Service.task  # type: ignore[untyped-decorator]
     async def _watch_topics(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import faust
 from mode import CrashingSupervisor
 
-from pipeline.errors import Transient
+from pipeline.errors import PipelineError, Transient
 from pipeline.kafka.connection import COMPRESSION, KafkaConnection
 from pipeline.kafka.errors import KafkaFailure
 from pipeline.kafka.waiting import wait_for_broker
@@ -316,9 +316,14 @@ async def _run(
     for app, result in zip(apps, results, strict=True):
         if isinstance(result, BaseException):
             failed = 1
-            trace = None if isinstance(result, KafkaFailure) else result
+            trace = None if _is_named(result) else result
             logger.error("%s stopped: %s: %s", app.conf.id, type(result).__name__, result, exc_info=trace)
     return failed
+
+
+def _is_named(failure: BaseException) -> bool:
+    """Whether its message says all that there is to say: where it was found out is of no use to who reads the log."""
+    return isinstance(failure, KafkaFailure) or (isinstance(failure, PipelineError) and not failure.__cause__)
 
 
 async def _before(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:

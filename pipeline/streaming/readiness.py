@@ -15,7 +15,8 @@ def kafka_fault(app: BatchApp) -> str:
     silent_s = app.consumer.silent_s
     patience_s = max(_PATIENCE_S, 2 * app.conf.broker_heartbeat_interval)
     if silent_s is not None and silent_s > patience_s:
-        return f"Kafka at {app.connection.bootstrap} has not answered a heartbeat for {silent_s:.0f} s"
+        said = f"Kafka at {app.connection.bootstrap} has not answered a heartbeat for {silent_s:.0f} s"
+        return f"{said}: {cause}" if (cause := app.consumer.silence.cause) else said
     return ""
 
 

@@ -53,6 +53,7 @@ def test_what_an_alert_names_is_there(alert: dict[str, Any]) -> None:
         label.strip()
         for group in re.findall(r"(?:by|on) \(([^)]*)\)", expression)
         for label in group.split(",")
+        if label.strip()
     }
     texts = " ".join(alert["annotations"].values())
     assert used | set(re.findall(r"\$labels\.(\w+)", texts)) <= labels

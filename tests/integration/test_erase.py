@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,9 +13,10 @@ import pytest
 
 from pipeline.clickhouse.erasure import TABLES
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
-from pipeline.roles import topology
 from tests.conftest import BROKER_KINDS
-from tests.support.stack import Stack, forget_offsets, logs_if_failed, running_stack
+from tests.support.runbook import Terminal, blocks
+from tests.support.services import Unavailable
+from tests.support.stack import Stack, logs_if_failed, running_stack, unavailable
 
 APP = "org.example.shop"
 T = 1_700_000_000_000
@@ -163,9 +163,15 @@ def _read_again(stack: Stack) -> None:
     stack.stop()
     base, _, _ = stack.settings["PIPELINE_CLICKHOUSE_URL"].rpartition("/")
     stack.use_database(f"{base}/test_{uuid4().hex[:12]}")
-    stack.run("migrate")
-    asyncio.run(forget_offsets(stack, "sink", *topology.reads()["sink"]))
-    stack.start_workers("sessionizer", "sink")
+    terminal = Terminal(stack, KAFKA=stack.broker.bootstrap)
+    try:
+        terminal.install_kafka_tools()
+    except Unavailable as reason:
+        unavailable(str(reason))
+        raise
+    (way_back,) = blocks("ClickHouse is lost")
+    terminal.type(way_back)
+    stack.start_workers("sessionizer")
     stack.wait_idle()
     assert stack.query("SELECT device_id, event_id FROM events ORDER BY device_id, event_id") == kept
     said = balance(stack)

@@ -17,6 +17,7 @@ from pipeline.formats import measure
 from pipeline.kafka.admin import end_offsets
 from pipeline.query.operations import NEXT_OFFSET_SQL
 from tests.integration.test_lost_state import assert_sessions_are_the_fold
+from tests.support.runbook import Terminal, blocks
 from tests.support.stack import SIMULATE, Stack, delete_and_create, logs_if_failed, running_stack
 
 _ENDS_WITHIN_S = 60.0
@@ -102,11 +103,9 @@ def test_input_that_was_made_anew_and_has_grown_beyond_the_old(stack: Stack) -> 
     assert_status_fails(stack, "--wait-idle", says=("sdk-events was made anew: its id was ", "OFFSET_BASE"))
 
     base = stack.value(NEXT_OFFSET_SQL)
-    stack.settings["PIPELINE_OFFSET_BASE"] = str(base)
-    stack.run("migrate")
-    stack.start_workers("sink")
-    rebuild_states(stack)
-    stack.start_workers("sessionizer", "router")
+    way_back, *_ = blocks("A topic was made anew")
+    Terminal(stack).type(way_back)
+    assert stack.settings["PIPELINE_OFFSET_BASE"] == str(base)
     simulate(stack, 6, 900)
     stack.wait_idle()
     assert assert_sessions_are_the_fold(stack) > 0

@@ -193,8 +193,11 @@ ONE_LINE = "Received ClickHouse exception, code: {code}, server response: Code: 
          "Syntax error: failed at position 1 (SELEC): SELEC 1 (SYNTAX_ERROR)"),
         ("Cannot parse (a) b: (at row 2)\n: While executing X.", "INCORRECT_DATA", "",
          "Cannot parse (a) b: (at row 2)\n: While executing X (INCORRECT_DATA)"),
+        ("u: Authentication failed: password is incorrect.", "AUTHENTICATION_FAILED", " (version 26.9.2.1)",
+         "u: Authentication failed: password is incorrect. Check the user and the password in PIPELINE_CLICKHOUSE_URL "
+         "(AUTHENTICATION_FAILED)"),
     ],
-    ids=["database", "syntax", "rows"],
+    ids=["database", "syntax", "rows", "login"],
 )  # fmt: skip
 def test_what_the_server_says_stands_first_and_alone(said: str, name: str, end: str, told: str) -> None:
     assert said_by_server(ONE_LINE.format(code=1, said=said, name=name) + end) == told

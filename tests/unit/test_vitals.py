@@ -92,6 +92,50 @@ def test_gauges_and_a_line_a_minute(
     assert value("pipeline_insert_failures_total", table="t", cause="TOO_MANY_PARTS") == 2
 
 
+@pytest.mark.parametrize(
+    ("seconds", "says"),
+    [
+        ((9.0, 9.0, 18.0), ". ClickHouse is slow: 3 inserts took 12.0 s each"),
+        ((0.5, 0.5), "since it began"),
+        ((0.4,) * 100, "since it began"),
+    ],
+    ids=["slow", "quick", "quick and many"],
+)
+def test_a_slow_clickhouse_is_named_in_the_summary(
+    seconds: tuple[float, ...], says: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics, app, now_s = Metrics(), App(), time.monotonic()
+    caplog.set_level("INFO")
+    signs = VitalSigns(metrics, [("sink", app)], SimpleNamespace(failures={}))  # type: ignore[list-item, arg-type]
+    for number, took_s in enumerate(seconds):
+        metrics.insert_seconds.labels(f"table {number % 2}").observe(took_s)
+    for later_s in (61, 130):
+        monkeypatch.setattr(time, "monotonic", lambda later_s=later_s: now_s + later_s)
+        signs.look()
+        monkeypatch.undo()
+    first, second = caplog.messages
+    assert first.endswith(says) and second.endswith("since it began")
+
+
+def test_what_was_refused_is_a_line_a_minute_with_its_reasons(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics, app, now_s = Metrics(), App(), time.monotonic()
+    signs = VitalSigns(metrics, [("sink", app)], SimpleNamespace(failures={}))  # type: ignore[list-item, arg-type]
+    told = []
+    for later_s, refused in ((61, 3), (122, 0), (183, 2)):
+        metrics.refused.labels("sdk-events", "wrong_partition").inc(refused)
+        metrics.refused.labels("measure-events", "not_json").inc(10 * refused)
+        monkeypatch.setattr(time, "monotonic", lambda later_s=later_s: now_s + later_s)
+        signs.look()
+        monkeypatch.undo()
+        told.append([record.getMessage() for record in caplog.records if record.levelname == "WARNING"])
+        caplog.clear()
+    said = "on measure-events (not_json), {} on sdk-events (wrong_partition). `session-pipeline dead-letters list`"
+    assert [len(lines) for lines in told] == [1, 0, 1]
+    assert f"30 {said.format(3)}" in told[0][0] and f"20 {said.format(2)}" in told[2][0]
+
+
 def test_how_long_rows_took_counts_from_the_oldest_record() -> None:
     metrics = Metrics()
     records = [SimpleNamespace(timestamp=ms) for ms in (1_000, 9_000)]

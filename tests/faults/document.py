@@ -1,0 +1,121 @@
+"""Writes deploy/FAULTS.md from what was recorded. Pure, but for the file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+
+from tests.faults.recording import PLAYED_S, ROOT, STEP_S, Recording, Said
+
+FILE = ROOT / "deploy" / "FAULTS.md"
+_INTRODUCTION = f"""# Faults, and what is to be seen of them
+
+Each fault was brought about on a running pipeline on Apache Kafka 4.4: a router, a sessionizer, a sink and `receive`,
+under load. What probes, metrics and logs said at its end stands here as it was; [runbook.md](runbook.md) says what to
+do. Alerts are those of [alerts.yaml](prometheus/alerts.yaml), as promtool finds them in the recorded metrics, played
+{PLAYED_S / STEP_S:.0f} times as slowly as they were recorded, since alerts wait for minutes: a minute of a fault is
+played as half an hour. A worker that ended is started again after five seconds, as Kubernetes and Docker do; the
+session timeout is 3 s here.
+
+`python -m tests.faults` does it all again, which takes half an hour, and writes this page and
+`tests/prometheus/recorded`; `tests/contract/test_faults.py` holds both to each other and to the rules.
+"""
+_QUIET = re.compile(r" INFO [\w.]+: ")
+_MOST_LOGS = 4
+
+
+def write(recordings: Sequence[Recording]) -> None:
+    """All recordings, in the order given."""
+    FILE.write_text(render(recordings), encoding="utf-8")
+
+
+def render(recordings: Sequence[Recording]) -> str:
+    """The page."""
+    parts = [_INTRODUCTION, "\n".join(_table(recordings)), *map(_section, recordings)]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _table(recordings: Sequence[Recording]) -> Iterator[str]:
+    yield "| what goes wrong | `/livez` | `/readyz` | alerts | runbook |"
+    yield "|---|---|---|---|---|"
+    for each in recordings:
+        alive = _count(each, lambda said: said.livez.startswith("200"))
+        ready = _count(each, lambda said: said.readyz.startswith("200"))
+        alerts = ", ".join(_short(name) for name in each.alerts) or "none"
+        book = f"[{each.runbook}](runbook.md#{_anchor(each.runbook)})" if each.runbook else ""
+        yield f"| [{each.title}](#{_anchor(each.title)}) | {alive} | {ready} | {alerts} | {book} |"
+
+
+def _count(recording: Recording, is_well: Callable[[Said], bool]) -> str:
+    not_well = [name for name, said in recording.said.items() if not is_well(said)]
+    return f"not of {', '.join(not_well)}" if not_well else "all"
+
+
+def _section(recording: Recording) -> str:
+    return "\n\n".join(
+        part
+        for part in (
+            f"## {recording.title}",
+            recording.done,
+            _alerts(recording),
+            _health(recording),
+            _moved(recording),
+            *_logs(recording),
+        )
+        if part
+    )
+
+
+def _alerts(recording: Recording) -> str:
+    if not recording.alerts:
+        return "**Alerts:** none."
+    told = [
+        f"`{name}` after {minutes} min" for name, minutes in sorted(recording.alerts.items(), key=_by_time)
+    ]
+    return f"**Alerts** (minutes as played, from the beginning of the fault): {', '.join(told)}."
+
+
+def _by_time(alert: tuple[str, int]) -> tuple[int, str]:
+    return alert[1], alert[0]
+
+
+def _health(recording: Recording) -> str:
+    lines = [
+        f"| {name} | {_cell(said.livez)} | {_cell(said.readyz)} |"
+        for name, said in recording.said.items()
+        if not (said.livez.startswith("200") and said.readyz.startswith("200"))
+    ]
+    if not lines:
+        return "**Health:** every process lives and is ready at its end."
+    return "\n".join(("| not well | `/livez` | `/readyz` |", "|---|---|---|", *lines))
+
+
+def _moved(recording: Recording) -> str:
+    if not recording.moved:
+        return ""
+    lines = [f"| `{series}` | {' | '.join(told)} |" for series, *told in recording.moved]
+    return "\n".join(("| metric | before | meanwhile | after |", "|---|---|---|---|", *lines))
+
+
+def _logs(recording: Recording) -> Iterator[str]:
+    loud = [(name, said) for name, said in recording.said.items() if _says_something(said)]
+    for name, said in loud[:_MOST_LOGS]:
+        yield f"The last lines of {name}:"
+        yield "```text\n" + "\n".join(said.log) + "\n```"
+
+
+def _says_something(said: Said) -> bool:
+    """More than its summary of a minute."""
+    return any(not _QUIET.search(line) or "vital_signs" not in line for line in said.log)
+
+
+def _cell(text: str) -> str:
+    return f"`{text}`".replace("|", "\\|")
+
+
+def _short(alert: str) -> str:
+    return alert.removeprefix("SessionPipeline")
+
+
+def _anchor(title: str) -> str:
+    return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
