@@ -265,11 +265,7 @@ def report_ready(app: BatchApp, ready: Callable[[], Awaitable[None]]) -> None:
     async def watch() -> None:
         while not app.should_stop:
             assignment = app.consumer.assignment_in_force
-            if (
-                assignment is not None
-                and assignment.open
-                and (assignment.sources or not assignment.partitions)
-            ):
+            if assignment is not None and assignment.open and not assignment.waiting:
                 await ready()
                 return
             await asyncio.sleep(0.05)

@@ -41,6 +41,9 @@ class PartitionMismatch(Terminal):
 ClaimPartition = Callable[[int, Callable[[], bool]], Awaitable[int | None]]
 """Gets a partition and whether it is still ours; gives the offset up to which its changelog must be read then."""
 
+Begin = Callable[[dict[TP, int], dict[TP, int]], Awaitable[None]]
+"""Gets offsets to read partitions from, and those that count as committed; the assignment was open just now."""
+
 
 @dataclass(eq=False)
 class StateTable:
@@ -117,20 +120,44 @@ class TakeOver:
         self._source_topics = source_topics
         self._kafka = kafka
 
-    async def run(self, assignment: Assignment) -> tuple[dict[TP, int], dict[TP, int]]:
-        """The offsets to read from, and those that count as committed. Of no use if the assignment ended meanwhile."""
+    async def run(self, assignment: Assignment, begin: Begin) -> None:
+        """Begins to read partitions as soon as they can be: those that were kept at once, each other one when it is
+        recovered. Breaks off where the assignment ends."""
         assignment.topic_ids = dict(await self._kafka.topic_ids({tp.topic for tp in assignment.partitions}))
-        for state in self._states:
-            await self._restore(state, assignment)
-            if not assignment.open:
-                # Silence ends it in the middle. The state is not all there, so nothing may be asked of it.
-                return {}, {}
-            self._require_topics(state, assignment)
         sources = {tp for tp in assignment.partitions if tp.topic in self._source_topics}
+        missing = {state: self._give_up(state, assignment) for state in self._states}
+
+        async def begin_with(numbers: Collection[int]) -> None:
+            found = await self._starts(assignment, {tp for tp in sources if tp.partition in numbers}, numbers)
+            if found:
+                await begin(*found)
+
+        kept = {tp.partition for tp in sources}.difference(*missing.values())
+        if kept or not sources:
+            await begin_with(kept)
+        for state in self._states:
+
+            async def recovered(number: int, here: set[int] = missing[state]) -> None:
+                here.discard(number)
+                if not any(number in numbers for numbers in missing.values()):
+                    await begin_with({number})
+
+            await self._recover(state, assignment, frozenset(missing[state]), recovered)
+
+    async def _starts(
+        self, assignment: Assignment, sources: set[TP], numbers: Collection[int]
+    ) -> tuple[dict[TP, int], dict[TP, int]] | None:
+        """Where to begin with sources whose partitions' state is here; None if the assignment has ended."""
+        if not assignment.open:
+            # Silence ends it in the middle. The state is not all there, so nothing may be asked of it.
+            return None
+        for state in self._states:
+            self._require_topics(state, assignment, numbers)
         await self._kafka.require_topics({tp.topic for tp in sources}, assignment.topic_ids)
         return await self._find_starts(assignment, sources)
 
-    async def _restore(self, state: StateTable, assignment: Assignment) -> None:
+    def _give_up(self, state: StateTable, assignment: Assignment) -> set[int]:
+        """Forget what was not kept; gives the partitions that are to be recovered. Raises `PartitionMismatch`."""
         wanted = {tp.partition for tp in assignment.partitions if tp.topic == state.source_topic}
         logged = {tp.partition for tp in assignment.partitions if tp.topic == state.changelog_topic}
         if wanted != logged:
@@ -141,8 +168,17 @@ class TakeOver:
         for partition in sorted(state.held - (assignment.kept & wanted)):
             state.held.discard(partition)
             state.on_partition_revoked(partition)
-        missing = wanted - state.held
-        if not missing:
+        return wanted - state.held
+
+    async def _recover(
+        self,
+        state: StateTable,
+        assignment: Assignment,
+        missing: frozenset[int],
+        recovered: Callable[[int], Awaitable[None]],
+    ) -> None:
+        """Gives partitions their state, and tells of each when it has it."""
+        if not missing or not assignment.open:
             return
         claimed = await self._claim(state, assignment, missing)
         if not assignment.open:
@@ -155,13 +191,14 @@ class TakeOver:
                 state.on_partition_recovered(partition, items)
                 state.held.add(partition)
                 logger.info("%s[%d]: %d keys recovered", state.changelog_topic, partition, len(items))
+                await recovered(partition)
 
-    def _require_topics(self, state: StateTable, assignment: Assignment) -> None:
+    def _require_topics(self, state: StateTable, assignment: Assignment, numbers: Collection[int]) -> None:
         if state.require_topics is None:
             return
         source = assignment.topic_ids.get(state.source_topic, "")
         log = assignment.topic_ids.get(state.changelog_topic, "")
-        for partition in state.held:
+        for partition in sorted(state.held.intersection(numbers)):
             state.require_topics(partition, source, log)
 
     async def _claim(
@@ -177,8 +214,9 @@ class TakeOver:
 
     async def _find_starts(
         self, assignment: Assignment, sources: set[TP]
-    ) -> tuple[dict[TP, int], dict[TP, int]]:
-        """Where to read from, and what counts as committed: by the hook, else as committed, else from the earliest."""
+    ) -> tuple[dict[TP, int], dict[TP, int]] | None:
+        """Where to read from, and what counts as committed: by the hook, else as committed, else from the earliest.
+        None if the assignment has ended."""
         said = await self._kafka.committed(sources)
         counting = of_these_topics(said, assignment.topic_ids)
         for tp in said.keys() - counting.keys():
@@ -193,14 +231,14 @@ class TakeOver:
         bounds = await self._bounds({tp: max(wanted[tp] or 0, reached[tp] + 1) for tp in sources})
         if not self._kafka.holds(assignment):
             # What was committed since by the next owner is no measure of the state that is here.
-            return {}, {}
+            return None
         for tp, offset in reached.items():
             if offset >= bounds[tp].end:
                 raise TopicMadeAnew.by_end(tp, bounds[tp].end, offset)
         found = {tp: start_of(tp, wanted[tp], bounds[tp], reached[tp]) for tp in sources}
         starts = {tp: start.offset for tp, start in found.items()}
         before = {tp: note.lost for tp, (_, note) in counting.items()}
-        assignment.lost = {tp: before.get(tp, 0) + start.lost for tp, start in found.items()}
+        assignment.lost |= {tp: before.get(tp, 0) + start.lost for tp, start in found.items()}
         for tp, done in committed.items():
             if done:
                 # At the log's beginning the offset may stand for records that were deleted unread.
