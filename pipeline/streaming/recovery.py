@@ -111,6 +111,39 @@ class Kafka(Protocol):
         """Partitions of a changelog with the latest value of each key, read to the end, never before `at_least`."""
 
 
+class _Batches:
+    """Does something with numbers in the background: with all that came while it was done with those before."""
+
+    def __init__(self, do: Callable[[Collection[int]], Awaitable[None]]) -> None:
+        self._do = do
+        self._waiting: set[int] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def add(self, number: int) -> None:
+        """Raises what it failed of with earlier ones."""
+        self._waiting.add(number)
+        if self._task is not None and self._task.done():
+            self._task.result()
+            self._task = None
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+
+    async def through(self) -> None:
+        """Waits until it is done with all. Raises what it failed of."""
+        if self._task is not None:
+            await self._task
+
+    def break_off(self) -> None:
+        """Goes no further."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        while self._waiting:
+            numbers, self._waiting = frozenset(self._waiting), set()
+            await self._do(numbers)
+
+
 class TakeOver:
     """What comes between an assignment and the first record: give up what is lost, recover what is new, find the
     offsets. Raises what must stop the worker."""
@@ -135,14 +168,19 @@ class TakeOver:
         kept = {tp.partition for tp in sources}.difference(*missing.values())
         if kept or not sources:
             await begin_with(kept)
-        for state in self._states:
+        beginning = _Batches(begin_with)
+        try:
+            for state, numbers in missing.items():
 
-            async def recovered(number: int, here: set[int] = missing[state]) -> None:
-                here.discard(number)
-                if not any(number in numbers for numbers in missing.values()):
-                    await begin_with({number})
+                def recovered(number: int, here: set[int] = numbers) -> None:
+                    here.discard(number)
+                    if not any(number in others for others in missing.values()):
+                        beginning.add(number)
 
-            await self._recover(state, assignment, frozenset(missing[state]), recovered)
+                await self._recover(state, assignment, frozenset(numbers), recovered)
+            await beginning.through()
+        finally:
+            beginning.break_off()
 
     async def _starts(
         self, assignment: Assignment, sources: set[TP], numbers: Collection[int]
@@ -175,7 +213,7 @@ class TakeOver:
         state: StateTable,
         assignment: Assignment,
         missing: frozenset[int],
-        recovered: Callable[[int], Awaitable[None]],
+        recovered: Callable[[int], None],
     ) -> None:
         """Gives partitions their state, and tells of each when it has it."""
         if not missing or not assignment.open:
@@ -191,7 +229,7 @@ class TakeOver:
                 state.on_partition_recovered(partition, items)
                 state.held.add(partition)
                 logger.info("%s[%d]: %d keys recovered", state.changelog_topic, partition, len(items))
-                await recovered(partition)
+                recovered(partition)
 
     def _require_topics(self, state: StateTable, assignment: Assignment, numbers: Collection[int]) -> None:
         if state.require_topics is None:

@@ -416,7 +416,7 @@ def restore(monkeypatch: pytest.MonkeyPatch, owner: Owner, taken: Assignment) ->
         missing = take_over._give_up(owner.table, taken)
         ready: list[int] = []
 
-        async def recovered(number: int) -> None:
+        def recovered(number: int) -> None:
             assert owner.told[-1][:2] == ("recovered", number)
             ready.append(number)
 
@@ -535,7 +535,7 @@ def test_what_was_kept_is_read_before_anything_is_recovered(
     owner, taken = Owner(), assignment(0, 1, 2)
     owner.table.held, taken.kept = {1}, frozenset({1})
     app = App(monkeypatch, owner.table)
-    app.bounds = [{TP(SOURCE, number): LogBounds(0, 9)} for number in (1, 0, 2)]
+    app.bounds = [{TP(SOURCE, number): LogBounds(0, 9) for number in range(3)}]
     begun: list[tuple[dict[TP, int], list[Any]]] = []
 
     async def begin(starts: dict[TP, int], committed: dict[TP, int]) -> None:
@@ -543,9 +543,58 @@ def test_what_was_kept_is_read_before_anything_is_recovered(
         taken.begin_reading(starts, committed)
 
     asyncio.run(app.take_over().run(taken, begin))
-    first, second = ("recovered", 0, {b"k": b"0"}), ("recovered", 2, {b"k": b"2"})
-    assert begun == [({P1: 0}, []), ({P0: 0}, [first]), ({TP(SOURCE, 2): 0}, [first, second])]
+    (kept, told), *later = begun
+    assert (kept, told) == ({P1: 0}, [])
+    assert [tp for starts, _ in later for tp in starts] == [P0, TP(SOURCE, 2)]
+    for starts, told in later:
+        assert {number for _, number, _ in told} >= {tp.partition for tp in starts}
     assert taken.waiting == {9}, "of a topic that is no source"
+
+
+def test_what_goes_wrong_where_reading_begins_stops_the_worker(
+    monkeypatch: pytest.MonkeyPatch, logs: dict[int, Log]
+) -> None:
+    logs |= {number: Log((0, b"k", b"%d" % number), (5, b"k", b"x")) for number in range(3)}
+    app = App(monkeypatch, Owner().table)
+    app.bounds = [{TP(SOURCE, number): LogBounds(0, 9) for number in range(3)}]
+    begun = []
+
+    async def fail_at_last(starts: dict[TP, int], committed: dict[TP, int]) -> None:
+        begun.extend(starts)
+        if len(begun) == 3:
+            raise LookupError("no more")
+
+    with pytest.raises(LookupError, match="no more"):
+        asyncio.run(app.take_over().run(assignment(0, 1, 2), fail_at_last))
+
+
+def test_a_rebalance_breaks_off_what_waits_to_be_begun(
+    monkeypatch: pytest.MonkeyPatch, logs: dict[int, Log]
+) -> None:
+    logs |= {number: Log((0, b"k", b"%d" % number)) for number in range(2)}
+    app = App(monkeypatch, Owner().table)
+    app.bounds = [{TP(SOURCE, number): LogBounds(0, 9) for number in range(2)}]
+    was_cancelled = []
+
+    async def run() -> None:
+        entered = asyncio.Event()
+
+        async def hang(starts: dict[TP, int], committed: dict[TP, int]) -> None:
+            entered.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                was_cancelled.append(starts)
+                raise
+
+        running = asyncio.create_task(app.take_over().run(assignment(0, 1), hang))
+        await entered.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    asyncio.run(run())
+    assert len(was_cancelled) == 1
 
 
 def test_without_state_all_is_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
