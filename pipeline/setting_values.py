@@ -134,6 +134,16 @@ def text(allowed: str, *, is_secret: bool = False) -> Form:
     return Form(parse, allowed, is_text=True, is_secret=is_secret)
 
 
+def _instance_id(given: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{0,200}", given):
+        raise ValueError("may have letters, digits, dots, underscores and hyphens, at most 200 of them")
+    return given
+
+
+# Kafka allows 249, of which some are kept for what the workers add.
+INSTANCE_ID = Form(_instance_id, "letters, digits, dots, underscores and hyphens, at most 200", is_text=True)
+
+
 def _duration_ms(given: str) -> int:
     match = re.fullmatch(r"([0-9]+)(ms|s|m|h|d)", given.strip())
     if not match:

@@ -116,6 +116,9 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
         return frozenset(self._topics_gone)
 
     def _end_if_silent(self) -> None:
+        if self._thread.refusal and self._membership.holds(self.assignment_in_force):
+            self._membership.end(lost=True)
+            self._ended()
         silent_s = self._silent_s()
         if not self._membership.end_if_silent(silent_s, self.app.conf.broker_session_timeout):
             return
@@ -159,6 +162,7 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
             try:
                 await self.topic_ids(())
                 await self.require_partitions()
+                await self._join_for_new_partitions()
             except (KafkaError, TimeoutError) as error:
                 logger.debug("Kafka did not say what its topics are: %r", error)
 
@@ -183,6 +187,18 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
         known = self.app.partition_counts
         if known:
             require_counts(known, await self._in_thread(self._thread.partition_counts(known.keys())))
+
+    async def _join_for_new_partitions(self) -> None:
+        """A static member that was restarted leads its group without being told, and then nobody else sees to partitions
+        that its topics have got since. Raises KafkaError."""
+        before = self.app.counts_at_join
+        if not self.app.member_name or not before:
+            return
+        now = await self._in_thread(self._thread.partition_counts(before.keys()))
+        if any(now.get(topic, count) != count for topic, count in before.items()):
+            logger.warning("topics have other partitions than at the start: joining the group again")
+            self.app.counts_at_join = before | now
+            await self._in_thread(self._thread.rejoin())
 
     # -- delivery
 

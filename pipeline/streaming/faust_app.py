@@ -16,6 +16,8 @@ from mode import CrashingSupervisor
 from pipeline.errors import Transient
 from pipeline.kafka.connection import COMPRESSION, KafkaConnection
 from pipeline.kafka.errors import KafkaFailure
+from pipeline.kafka.static_member import member_name
+from pipeline.kafka.topic_ids import counts_of
 from pipeline.kafka.waiting import wait_for_broker
 from pipeline.roles.known_topics import TopicsKnown
 from pipeline.roles.ledger_guard import StartOffsets
@@ -76,6 +78,12 @@ class BatchApp(faust.App):  # type: ignore[misc]
         self.state_tables: list[StateTable] = []
         self.partition_counts: dict[str, int] = {}
         """How many partitions of topics it goes by; the worker stops with `PartitionsChanged` where that is not so."""
+        self.instance_id = ""
+        """What a static member is called, as it was set; empty for a dynamic one."""
+        self.member_name = ""
+        """What it is called in its group, once it starts."""
+        self.counts_at_join: dict[str, int] = {}
+        """How many partitions the topics that a static member reads had when it joined."""
         self.start_offsets: StartOffsets | None = None
         self.on_topics_known: TopicsKnown | None = None
         super().__init__(app_id, **options)
@@ -94,13 +102,14 @@ def create_app(
     rebalance_timeout_s: float = 30.0,
     commit_interval_s: float = 1.0,
     replication_factor: int = 1,
+    instance_id: str = "",
 ) -> BatchApp:
     """An app whose consumer group is `app_id`. Makes `data_dir`; does not touch logging, nor the network yet."""
     limits = limits or Limits()
     if limits.drain_timeout_s >= rebalance_timeout_s:
         raise ValueError("drain_timeout_s has to be below rebalance_timeout_s")
     data_dir.mkdir(parents=True, exist_ok=True)
-    return BatchApp(
+    app = BatchApp(
         app_id,
         connection,
         limits,
@@ -128,6 +137,8 @@ def create_app(
         producer_max_request_size=_WRITE_REQUEST_BYTES,
         producer_request_timeout=limits.give_up_s,
     )
+    app.instance_id = instance_id
+    return app
 
 
 def credentials_of(connection: KafkaConnection) -> Any:
@@ -269,10 +280,19 @@ async def run_app(app: BatchApp, stop: asyncio.Event) -> None:
             logger.warning("%s: leaving without a good-bye to Kafka, which does not answer", app.conf.id)
     if app.crash_reason:
         raise app.crash_reason
+    if app.member_name:
+        logger.info(
+            "%s: its partitions wait for %s to come back, for as long as the session timeout of %g s",
+            app.conf.id, app.instance_id, app.conf.broker_session_timeout,
+        )  # fmt: skip
 
 
 async def _start(app: BatchApp) -> None:
     await wait_for_broker(app.connection, give_up_s=app.limits.give_up_s)
+    if app.instance_id:
+        names = app.batch_topics | {state.changelog_topic for state in app.state_tables}
+        app.counts_at_join = await counts_of(app.connection, names)
+        app.member_name = member_name(app.instance_id, app.counts_at_join)
     await app.start()
 
 
