@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import re
 import statistics
@@ -27,6 +28,7 @@ from aiokafka.partitioner import DefaultPartitioner
 
 from pipeline import topics
 from pipeline.embedded.child import Child
+from pipeline.settings import Settings
 from tests.bench.corpus import another_event, one_each
 from tests.bench.rig import Record, Rig, Stuck, rig
 
@@ -113,7 +115,7 @@ class Stream:
         found = []
         for number in range(self._rig.partitions):
             times = sorted(self.moved_ms[number])
-            gaps = [b - a for a, b in zip(times, times[1:], strict=False) if b >= since_ms]
+            gaps = [b - a for a, b in itertools.pairwise(times) if b >= since_ms]
             found.append(round(max(gaps, default=0) / 1_000, 2))
         return found
 
@@ -180,18 +182,23 @@ SITUATIONS: dict[str, tuple[int, Callable[[Round], None]]] = {
 """How many workers there are, and what happens then."""
 
 
-def held(worker: Child) -> set[int]:
-    """The partitions that a worker read last, as its log says."""
-    lines = re.findall(r"reading \d+ partitions: .*", worker.log_tail())
-    return {int(number) for number in re.findall(rf"{topics.SDK_EVENTS}\[(\d+)\]", lines[-1])}
+def held(running: Rig, worker: Child) -> set[int]:
+    """The partitions of a worker's last assignment, as its log says."""
+    found: set[int] = set()
+    for line in reversed(running.log(worker).splitlines()):
+        said = re.search(r"reading \d+ partitions, (\d+) more to be recovered: (.*)", line)
+        if not said:
+            continue
+        if found and said[1] == "0":
+            break
+        found |= {int(number) for number in re.findall(rf"{topics.SDK_EVENTS}\[(\d+)\]", said[2])}
+    return found
 
 
 def one_round(name: str, arguments: argparse.Namespace, loaded: Sequence[Record]) -> dict[str, Any]:
     """Measure one situation on a broker of its own."""
     workers, act = SITUATIONS[name]
-    settings = (
-        {"PIPELINE_KAFKA_SESSION_TIMEOUT": arguments.session_timeout} if arguments.session_timeout else {}
-    )
+    settings = {"PIPELINE_KAFKA_SESSION_TIMEOUT": arguments.session_timeout}
     with rig(arguments.broker, partitions=arguments.partitions, settings=settings) as running:
         running.load(topics.SDK_EVENTS, loaded)
         first = running.start("sessionizer")
@@ -203,12 +210,12 @@ def one_round(name: str, arguments: argparse.Namespace, loaded: Sequence[Record]
                 it.start(number)
             begun_ms = int(time.time() * 1_000)
             stream.wait_until_it_flows(it.workers, begun_ms, _SETTLE_S)
-            kept = held(it.workers[-1]) if workers > 1 else set()
+            kept = held(running, it.workers[-1]) if workers > 1 else set()
             since_ms = int(time.time() * 1_000)
             act(it)
             stream.wait_until_it_flows(it.workers, since_ms, _QUIET_S)
             if workers == 1 and len(it.workers) == 2:
-                kept = held(it.workers[0])
+                kept = held(running, it.workers[0])
             longest_s = stream.longest_s(since_ms)
         for worker in it.workers:
             running.stop(worker)
@@ -216,6 +223,7 @@ def one_round(name: str, arguments: argparse.Namespace, loaded: Sequence[Record]
     return {
         "situation": name,
         "static": arguments.static,
+        "session_timeout": arguments.session_timeout,
         "kept_s": max((longest_s[n] for n in kept), default=0.0),
         "others_s": max((longest_s[n] for n in others), default=0.0),
         "by_partition_s": longest_s,
@@ -225,7 +233,9 @@ def one_round(name: str, arguments: argparse.Namespace, loaded: Sequence[Record]
 
 def summary(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Median and spread of rounds of one situation."""
-    found = {name: rounds[0][name] for name in ("situation", "static")} | {"rounds": len(rounds)}
+    found = {name: rounds[0][name] for name in ("situation", "static", "session_timeout")} | {
+        "rounds": len(rounds)
+    }
     for name in ("kept_s", "others_s"):
         values = [each[name] for each in rounds]
         median = statistics.median(values)
@@ -243,7 +253,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--broker", choices=["kafka", "embedded"], default="kafka")
     parser.add_argument("--static", action="store_true", help="each worker has a PIPELINE_KAFKA_INSTANCE_ID")
-    parser.add_argument("--session-timeout", default="", help="as PIPELINE_KAFKA_SESSION_TIMEOUT")
+    parser.add_argument(
+        "--session-timeout",
+        default=f"{Settings().kafka_session_timeout_ms}ms",
+        help="as PIPELINE_KAFKA_SESSION_TIMEOUT; as long as without it by default",
+    )
     parser.add_argument("--only", nargs="+", choices=SITUATIONS, default=list(SITUATIONS))
     parser.add_argument("--keep", type=Path, help="a file to add the lines to")
     arguments = parser.parse_args()

@@ -67,6 +67,7 @@ class Rig:
             settings["PIPELINE_CLICKHOUSE_URL"] = f"{clickhouse.url}/bench"
         self._environment = environment(settings)
         self._started: list[Child] = []
+        self._logs: dict[Child, Path] = {}
         self._prepare()
 
     def _prepare(self) -> None:
@@ -119,8 +120,13 @@ class Rig:
             with_variables={**self._environment, **(settings or {})},
         )
         self._started.append(child)
+        self._logs[child] = self.folder / f"{role}-{number}.log"
         child.start(flag.exists if ready else lambda: True, timeout_s=_START_TIMEOUT_S)
         return child
+
+    def log(self, child: Child) -> str:
+        """All that a worker has logged."""
+        return self._logs[child].read_text()
 
     def stop(self, child: Child) -> None:
         """SIGTERM."""
