@@ -189,7 +189,7 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
             require_counts(known, await self._in_thread(self._thread.partition_counts(known.keys())))
 
     async def _join_for_new_partitions(self) -> None:
-        """A static member that was restarted leads its group without being told, and then nobody else sees to partitions
+        """A static member that was restarted leads its group without being told, and then nobody sees to partitions
         that its topics have got since. Raises KafkaError."""
         before = self.app.counts_at_join
         if not self.app.member_name or not before:

@@ -125,7 +125,7 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
     def _refuse_twin(self) -> None:
         self.refusal = self.refusal or InstanceTaken(
             f"another worker has joined {self.app.conf.id} with PIPELINE_KAFKA_INSTANCE_ID={self.app.instance_id}, and "
-            "has this one's partitions now, so this one stops. Give each worker an id of its own, such as its pod's name"
+            "has this one's partitions now, so this one stops. Give each worker an id of its own, as its pod's name is"
         )
 
     async def _require_names(self, send: Any, coordinator: Any) -> None:
