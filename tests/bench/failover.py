@@ -12,13 +12,16 @@ import argparse
 import asyncio
 import itertools
 import json
+import os
 import re
 import statistics
+import sys
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -30,14 +33,15 @@ from pipeline import topics
 from pipeline.embedded.child import Child
 from pipeline.settings import Settings
 from tests.bench.corpus import another_event, one_each
+from tests.bench.report import provenance, revision
 from tests.bench.rig import Record, Rig, Stuck, rig
 
 _BEAT_S = 0.1
 """So often an event comes for each partition."""
-_SETTLE_S = 4.0
+_SETTLE_S = 3.0
 _WATCH_S = 600.0
 """The longest time to wait for every partition to go on."""
-_QUIET_S = 8.0
+_QUIET_S = 6.0
 """Every partition has gone on, and no other stop begins, once all have moved for so long."""
 
 
@@ -259,23 +263,39 @@ def main() -> None:
         help="as PIPELINE_KAFKA_SESSION_TIMEOUT; as long as without it by default",
     )
     parser.add_argument("--only", nargs="+", choices=SITUATIONS, default=list(SITUATIONS))
-    parser.add_argument("--keep", type=Path, help="a file to add the lines to")
+    parser.add_argument("--keep", type=Path, help="append the table to this file, too")
     arguments = parser.parse_args()
     loaded = one_each(arguments.devices, start_ms=int(time.time() * 1_000))
-
-    def say(line: dict[str, Any]) -> None:
-        text = json.dumps(line)
-        print(text, flush=True)
-        if arguments.keep:
-            with arguments.keep.open("a") as kept:
-                kept.write(text + "\n")
-
+    summaries = []
     for name in arguments.only:
         rounds = []
         for _ in range(arguments.rounds):
             rounds.append(one_round(name, arguments, loaded))
-            say(rounds[-1])
-        say(summary(rounds))
+            print(json.dumps(rounds[-1]), flush=True)
+        summaries.append(summary(rounds))
+        print(json.dumps(summaries[-1]), flush=True)
+    if arguments.keep:
+        with arguments.keep.open("a", encoding="utf-8") as file:
+            file.write(table(summaries, sys.argv[1:]))
+
+
+def table(summaries: Sequence[dict[str, Any]], arguments: Sequence[str]) -> str:
+    """What was measured, as a part of a document."""
+    about = provenance()
+    lines = [
+        f"\n## {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {revision()}\n",
+        f"`python -m tests.bench.failover {' '.join(arguments)}`\n",
+        f"{about['machine']}, load {os.getloadavg()[2]:.0f}; {about['versions']}.\n",
+        "| situation | membership | session timeout | rounds | kept, s | spread | others, s | spread | longest, s |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {each['situation'].replace('_', ' ')} | {'static' if each['static'] else 'dynamic'} "
+        f"| {each['session_timeout']} | {each['rounds']} | {each['kept_s']} | {each['kept_s_spread']} "
+        f"| {each['others_s']} | {each['others_s_spread']} | {max(each['kept_s_max'], each['others_s_max'])} |"
+        for each in summaries
+    ]
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
