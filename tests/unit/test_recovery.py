@@ -187,6 +187,37 @@ def test_a_reader_that_is_given_up_stops(logs: dict[int, Log]) -> None:
     asyncio.run(first())
 
 
+def test_others_have_their_turn_while_a_log_is_read(
+    logs: dict[int, Log], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was fetched comes without a pause: partitions that were read already stood until all was read."""
+    logs[0] = Log(*((number, b"k%d" % number, b"") for number in range(50)))
+
+    async def at_once(consumer: Consumer, *partitions: TopicPartition, timeout_ms: int) -> Any:
+        (tp,) = partitions
+        consumer._known[tp] = 50
+        consumer._positions[tp] += 1
+        return {tp: [logs[0].records[consumer._positions[tp] - 1]]}
+
+    monkeypatch.setattr(Consumer, "getmany", at_once)
+    turns = 0
+
+    async def run() -> None:
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        task = asyncio.create_task(other())
+        found = [number async for number, _ in read_changelog(CONNECTION, CHANGELOG, [0])]
+        task.cancel()
+        assert found == [0]
+
+    asyncio.run(run())
+    assert turns >= 50
+
+
 class App:
     """What taking over asks of group and broker; the bounds of logs are those of `bounds`."""
 
