@@ -26,7 +26,7 @@ from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP
 from mode import Service
 
-from pipeline.kafka.errors import BrokerUnavailable
+from pipeline.kafka.errors import BrokerUnavailable, KafkaFailure
 from pipeline.kafka.topic_identity import Note, require_counts, require_same
 from pipeline.kafka.topic_ids import partition_counts
 from pipeline.streaming.assignment import Assignment, Membership
@@ -104,6 +104,11 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
     def silent_s(self) -> float | None:
         """For how many seconds Kafka has not answered a heartbeat; None before it has answered one."""
         return self._silent_s() if self._thread and self._thread.confirmed_s else None
+
+    @property
+    def refusal(self) -> KafkaFailure | None:
+        """Why this worker can be no member of its group any more."""
+        return self._thread.refusal if self._thread else None
 
     @property
     def ends(self) -> Mapping[TP, int]:

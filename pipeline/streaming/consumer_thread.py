@@ -217,16 +217,16 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         """Records that have arrived, after a short wait if there are none; and the sources read to their end."""
         consumer = self._ensure_consumer()
         room.set(Room(self.app.limits.max_chunk_bytes))
+        at_end = set()
         with self._named():
             found = await consumer.getmany(*(TopicPartition(*tp) for tp in sources), timeout_ms=_POLL_MS)
-        at_end = set()
-        for tp in sources:
-            highwater = consumer.highwater(TopicPartition(*tp))
-            if highwater is None:
-                continue
-            self.ends[tp] = highwater
-            if await consumer.position(TopicPartition(*tp)) >= highwater:
-                at_end.add(tp)
+            for tp in sources:
+                highwater = consumer.highwater(TopicPartition(*tp))
+                if highwater is None:
+                    continue
+                self.ends[tp] = highwater
+                if await consumer.position(TopicPartition(*tp)) >= highwater:
+                    at_end.add(tp)
         return {TP(*tp): records for tp, records in found.items()}, frozenset(at_end)
 
     async def commit_offsets(self, offsets: Mapping[TP, int], notes: Mapping[TP, Note]) -> bool:

@@ -279,7 +279,8 @@ async def run_app(app: BatchApp, stop: asyncio.Event) -> None:
             # Nothing is lost by that: what is not committed is read again.
             logger.warning("%s: leaving without a good-bye to Kafka, which does not answer", app.conf.id)
     if app.crash_reason:
-        raise app.crash_reason
+        # Whatever aiokafka made of it where it was met first.
+        raise app.consumer.refusal or app.crash_reason
     if app.member_name:
         logger.info(
             "%s: its partitions wait for %s to come back, for as long as the session timeout of %g s",

@@ -56,7 +56,9 @@ def test_one_that_comes_back_finds_its_partitions_and_no_two_have_the_same_name(
     twin = named(stage, "pod-0")
     assert third.ended() == 1
     (error,) = (line for line in third.errors().splitlines() if "faust_app" in line and "ERROR" in line)
-    assert f"{stage.group} stopped: InstanceTaken: another worker has joined {stage.group} with " in error
+    assert f"{stage.group} stopped: InstanceTaken: another worker has joined {stage.group} with " in error, (
+        error
+    )
     assert "PIPELINE_KAFKA_INSTANCE_ID=pod-0" in error
     stage.send(30)
     stage.wait_done(twin, its)
