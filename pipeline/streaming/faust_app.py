@@ -278,6 +278,11 @@ async def run_app(app: BatchApp, stop: asyncio.Event) -> None:
         except TimeoutError:
             # Nothing is lost by that: what is not committed is read again.
             logger.warning("%s: leaving without a good-bye to Kafka, which does not answer", app.conf.id)
+        except RuntimeError as error:
+            if not app.crash_reason:
+                raise
+            # The consumer's thread ends with the crash, at any moment of the stop, and its event loop is closed then.
+            logger.debug("%s: stopped half-way: %r", app.conf.id, error)
     if app.crash_reason:
         # Whatever aiokafka made of it where it was met first.
         raise app.consumer.refusal or app.crash_reason
