@@ -14,6 +14,7 @@ from pipeline.setting_values import (
     COUNTS,
     HOST,
     HOSTS_OR_NONE,
+    INSTANCE_ID,
     NAMES,
     NETWORKS,
     PORT_OR_NONE,
@@ -47,7 +48,7 @@ class Settings(ConnectionSettings):
     """Everything that can be set. Built by `load`, passed down by the wiring."""
 
     kafka_session_timeout_ms: int = _setting(
-        30_000,
+        10_000,
         duration(
             "1s",
             "30m",
@@ -57,6 +58,13 @@ class Settings(ConnectionSettings):
         "How long the broker waits for a worker's heartbeat before it gives the worker's partitions to "
         "others. Lower it to replace a dead worker sooner; raise it where workers lose their partitions on "
         "a slow network. Kafka accepts less than 6 s only where its group.min.session.timeout.ms is lower.",
+    )
+    kafka_instance_id: str = _setting(
+        "",
+        INSTANCE_ID,
+        "A name for this worker that it keeps when it is restarted and that no other worker of its role has, such as "
+        "its pod's name (`group.instance.id`). Its partitions then wait for it for as long as the session timeout "
+        "instead of going to others. Empty: they go to others at once when it stops.",
     )
     kafka_give_up_ms: int = _setting(
         10 * 60_000,

@@ -134,6 +134,19 @@ def text(allowed: str, *, is_secret: bool = False) -> Form:
     return Form(parse, allowed, is_text=True, is_secret=is_secret)
 
 
+# Kafka allows 249 characters, of which some are kept for what a worker adds.
+_INSTANCE_IDS = "up to 200 letters, digits, dots, underscores and hyphens, a letter or a digit first"
+
+
+def _instance_id(given: str) -> str:
+    if not re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9._-]{0,199})?", given):
+        raise ValueError(f"is no name for a worker (allowed: {_INSTANCE_IDS})")
+    return given
+
+
+INSTANCE_ID = Form(_instance_id, _INSTANCE_IDS, is_text=True)
+
+
 def _duration_ms(given: str) -> int:
     match = re.fullmatch(r"([0-9]+)(ms|s|m|h|d)", given.strip())
     if not match:

@@ -162,6 +162,8 @@ class LocalStack:
             kafka_bootstrap=self._broker.bootstrap,
             kafka_security="PLAINTEXT",
             kafka_session_timeout_ms=_SESSION_TIMEOUT_MS,
+            # The embedded broker does not tell static members apart.
+            kafka_instance_id="",
             clickhouse_url=f"{self._clickhouse.url}/{_DATABASE}",
             clickhouse_hosts="",
             clickhouse_cluster="",

@@ -71,10 +71,11 @@ class VitalSigns:
         self._told[role] = set(found)
         metrics.progressed.labels(role).set(consumer.vitals.progressed_s)
         metrics.rebalances.labels(role).set(consumer.vitals.rebalances)
-        reads = bool(assignment and assignment.open and assignment.sources)
-        count = len(assignment.partitions) if assignment and assignment.open else 0
-        metrics.partitions.labels(role).set(count if reads else 0)
-        metrics.recovering.labels(role).set(0 if reads else count)
+        partitions = assignment.partitions if assignment and assignment.open else frozenset()
+        waiting = assignment.waiting if assignment else frozenset()
+        recovering = sum(tp.partition in waiting for tp in partitions)
+        metrics.partitions.labels(role).set(len(partitions) - recovering)
+        metrics.recovering.labels(role).set(recovering)
 
     def _summary(self, role: str, app: BatchApp, passed_s: float) -> str:
         """What a role has done in the minute."""

@@ -75,6 +75,7 @@ def run_worker(role: str, settings: Settings, ready_file: Path | None) -> int:
             offset_base=settings.offset_base,
             metrics=metrics,
             edge=edge(settings),
+            instance_id=settings.kafka_instance_id,
         )
 
         async def prepare() -> None:

@@ -15,6 +15,8 @@ logger = logging.getLogger(__name__)
 
 _REPORT_EVERY_S = 5.0
 _FETCH_BYTES = 4 * 1024 * 1024
+# What else runs in this loop, such as the partitions that are read already, has its turn after so many: some 10 ms.
+_POLL_RECORDS = 1_000
 
 
 async def read_changelog(
@@ -37,7 +39,7 @@ async def read_changelog(
         auto_offset_reset="earliest",
         fetch_max_wait_ms=50,
         max_partition_fetch_bytes=_FETCH_BYTES,
-        max_poll_records=20_000,
+        max_poll_records=_POLL_RECORDS,
     )
     await consumer.start()
     try:
@@ -48,6 +50,8 @@ async def read_changelog(
         count, reported_s = 0, loop.time()
         while waiting:
             found = await consumer.getmany(*waiting, timeout_ms=100)
+            # What was fetched before is given without a pause.
+            await asyncio.sleep(0)
             for tp, records in found.items():
                 apply_log(waiting[tp], records, newer)
                 count += len(records)

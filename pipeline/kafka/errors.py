@@ -22,6 +22,11 @@ class KafkaRefused(KafkaFailure, Terminal):
     """Kafka answered, and will not do it."""
 
 
+class InstanceTaken(KafkaFailure, Terminal):
+    """Another worker has joined the group under the same `PIPELINE_KAFKA_INSTANCE_ID`. To come back at once would throw
+    that one out."""
+
+
 # Not marked as such by aiokafka, which marks answers that are worth another request, not states that pass.
 _PASSES = (
     errors.KafkaConnectionError,

@@ -74,6 +74,12 @@ async def ids_of(connection: KafkaConnection, names: Collection[str]) -> dict[st
         return await topic_ids(client._client, names)
 
 
+async def counts_of(connection: KafkaConnection, names: Collection[str]) -> dict[str, int]:
+    """`partition_counts` with a client of its own. Raises `KafkaFailure`."""
+    async with admin_client(connection) as client:
+        return await partition_counts(client._client, names)
+
+
 class _Uuid(AbstractType[bytes]):  # type: ignore[misc]
     @classmethod
     def encode(cls, value: bytes) -> bytes:

@@ -57,6 +57,8 @@ _LIMITS = {
     "sessionizer": Limits(max_chunk=100_000, max_chunk_bytes=32 * 1024 * 1024, max_poll_records=100_000),
 }
 _TICK_S = 0.5
+# By its next heartbeat a member learns that the group rebalances, and until all have learnt it they all stand still.
+_HEARTBEAT_S = 1.0
 
 
 def limits_of(role: str) -> Limits:
@@ -80,8 +82,10 @@ class Frame:
         offset_base: int,
         metrics: Metrics,
         edge: Edge,
+        instance_id: str = "",
     ) -> None:
         self.edge = edge
+        self._instance_id = instance_id
         self.connection = connection
         self.partitions = partitions
         self.before = before
@@ -101,7 +105,8 @@ class Frame:
             data_dir=self._data_dir / role,
             limits=replace(limits_of(role), give_up_s=self._give_up_s),
             session_timeout_s=self._session_timeout_s,
-            heartbeat_interval_s=min(3.0, self._session_timeout_s / 6),
+            heartbeat_interval_s=min(_HEARTBEAT_S, self._session_timeout_s / 6),
+            instance_id=self._instance_id,
             replication_factor=self._replication_factor,
         )
         # Each role goes by it: which records are refused, which state is whose, where the router puts what it makes.
@@ -279,11 +284,7 @@ def report_ready(app: BatchApp, ready: Callable[[], Awaitable[None]]) -> None:
     async def watch() -> None:
         while not app.should_stop:
             assignment = app.consumer.assignment_in_force
-            if (
-                assignment is not None
-                and assignment.open
-                and (assignment.sources or not assignment.partitions)
-            ):
+            if assignment is not None and assignment.open and not assignment.waiting:
                 await ready()
                 return
             await asyncio.sleep(0.05)

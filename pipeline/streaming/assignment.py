@@ -67,7 +67,7 @@ class Assignment:
         self.kept: frozenset[int] = frozenset()
         """Partition numbers that this worker held without a break, all it had in hand done."""
         self.sources: dict[TP, Progress] = {}
-        """The source partitions that are being read; empty before recovery is through."""
+        """The source partitions that are being read: those that were kept first, others as they are recovered."""
         self.committed: dict[TP, int] = {}
         self.topic_ids: dict[str, str] = {}
         """The ids of the topics when it began."""
@@ -86,8 +86,7 @@ class Assignment:
         if not lost:
             unfinished = {tp.partition for tp in in_hand}
             # Where recovery did not get through, what lies here of a partition may be from long before.
-            mine = frozenset(tp.partition for tp in self.partitions) if self.sources else self.kept
-            self._clean = mine - unfinished
+            self._clean = (self.kept | {tp.partition for tp in self.sources}) - unfinished
 
     def succeed(self, previous: Assignment | None) -> None:
         """Finds what this worker kept: the next generation, the same member, and nothing half done."""
@@ -97,10 +96,16 @@ class Assignment:
             lost = {tp.partition for tp in previous.partitions ^ self.partitions}
             self.kept = previous._clean - lost
 
+    @property
+    def waiting(self) -> frozenset[int]:
+        """Partition numbers that are not read yet, since their recovery is not through."""
+        read = {tp.partition for tp in self.sources}
+        return frozenset(tp.partition for tp in self.partitions) - read
+
     def begin_reading(self, starts: Mapping[TP, int], committed: Mapping[TP, int]) -> None:
-        """Recovery is through: from here on records are delivered, from `starts` on."""
-        self.sources = {place: Progress(offset) for place, offset in starts.items()}
-        self.committed = dict(committed)
+        """Recovery of these partitions is through: from here on their records are delivered, from `starts` on."""
+        self.sources |= {place: Progress(offset) for place, offset in starts.items()}
+        self.committed |= committed
 
     def read_on_from(self, place: TP, begin: int, lost: int = 0) -> None:
         """What was to be read of a partition next is not in its log any more: it goes on where the log begins.

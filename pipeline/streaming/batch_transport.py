@@ -26,7 +26,7 @@ from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP
 from mode import Service
 
-from pipeline.kafka.errors import BrokerUnavailable
+from pipeline.kafka.errors import BrokerUnavailable, KafkaFailure
 from pipeline.kafka.topic_identity import Note, PartitionsChanged, TopicMadeAnew, require_counts, require_same
 from pipeline.kafka.topic_ids import partition_counts
 from pipeline.kafka.topic_watch import TopicWatch
@@ -110,11 +110,19 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
         return self._silent_s() if self._thread and self._thread.confirmed_s else None
 
     @property
+    def refusal(self) -> KafkaFailure | None:
+        """Why this worker can be no member of its group any more."""
+        return self._thread.refusal if self._thread else None
+
+    @property
     def ends(self) -> Mapping[TP, int]:
         """Where the logs of partitions that were read lately end, as the last fetch knew."""
         return self._thread.ends if self._thread else {}
 
     def _end_if_silent(self) -> None:
+        if self._thread.refusal and self._membership.holds(self.assignment_in_force):
+            self._membership.end(lost=True)
+            self._ended()
         silent_s = self._silent_s()
         if not self._membership.end_if_silent(silent_s, self.app.conf.broker_session_timeout):
             return
@@ -154,6 +162,7 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
                 await self.topic_ids(())
                 await self.require_partitions()
                 await self.look_at_topics()
+                await self._join_for_new_partitions()
             except (KafkaError, TimeoutError) as error:
                 logger.debug("Kafka did not say what its topics are: %r", error)
             except TopicMadeAnew as error:
@@ -188,6 +197,18 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
         if wanted:
             ids = await self._in_thread(self._thread.topic_ids(wanted.keys()))
             self.watch.look(wanted, ids, await self._in_thread(self._thread.partition_counts(wanted.keys())))
+
+    async def _join_for_new_partitions(self) -> None:
+        """A static member that was restarted leads its group without being told, and then nobody sees to partitions
+        that its topics have got since. Raises KafkaError."""
+        before = self.app.counts_at_join
+        if not self.app.member_name or not before:
+            return
+        now = await self._in_thread(self._thread.partition_counts(before.keys()))
+        if any(now.get(topic, count) != count for topic, count in before.items()):
+            logger.warning("topics have other partitions than at the start: joining the group again")
+            self.app.counts_at_join = before | now
+            await self._in_thread(self._thread.rejoin())
 
     # -- delivery
 

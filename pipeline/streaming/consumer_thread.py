@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -12,17 +13,21 @@ from aiokafka.consumer import fetcher
 from aiokafka.consumer.group_coordinator import HeartbeatRequest, SyncGroupRequest
 from aiokafka.errors import (
     CommitFailedError,
+    IllegalGenerationError,
     IllegalStateError,
     InvalidSessionTimeoutError,
+    KafkaError,
     NoError,
     RebalanceInProgressError,
+    UnknownMemberIdError,
 )
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types import TP
 
 from pipeline.kafka.bounded_fetch import Room, room, within_room
-from pipeline.kafka.errors import KafkaRefused
+from pipeline.kafka.errors import InstanceTaken, KafkaFailure, KafkaRefused
+from pipeline.kafka.static_member import FENCED_INSTANCE_ID, NamedHeartbeat, is_fenced, with_name
 from pipeline.kafka.topic_identity import Note, note_of
 from pipeline.kafka.topic_ids import partition_counts, topic_ids
 
@@ -59,9 +64,12 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
 
     confirmed_s: float = 0.0
     """`uptime_s` up to which the group's coordinator is known to have counted this worker as a member."""
+    refusal: KafkaFailure | None = None
+    """Why this worker can be no member of the group any more, under the name that it was given."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._knows_names = False
         self.ends: dict[TP, int] = {}
         """The offsets after the last records of the partitions that were read, as the last fetch of each knew them."""
 
@@ -71,6 +79,7 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
             **app.connection.client_options(),
             client_id=conf.broker_client_id,
             group_id=conf.id,
+            group_instance_id=app.member_name or None,
             partition_assignment_strategy=[app.assignor],
             enable_auto_commit=False,
             # Positions are set by us, and a position out of range must be heard of.
@@ -96,17 +105,59 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
 
         async def watched(request: Any) -> Any:
             sent_s = uptime_s()
-            response = await send(request)
+            name = self.app.member_name
+            response = await send(with_name(request, name) if name else request)
+            if name and is_fenced(response):
+                self._refuse_twin()
             # The coordinator counts from when it got a heartbeat, which is not before we sent it; a sync it may have
             # held back for the other members, so there it is the answer.
-            if isinstance(request, HeartbeatRequest):
+            elif isinstance(request, HeartbeatRequest):
                 if response.error_code in (NoError.errno, RebalanceInProgressError.errno):
                     self.confirmed_s = sent_s
             elif isinstance(request, SyncGroupRequest) and response.error_code == NoError.errno:
                 self.confirmed_s = uptime_s()
+                if name and not self._knows_names:
+                    await self._require_names(send, coordinator)
             return response
 
         coordinator._send_req = watched
+
+    def _refuse_twin(self) -> None:
+        self.refusal = self.refusal or InstanceTaken(
+            f"another worker has joined {self.app.conf.id} with PIPELINE_KAFKA_INSTANCE_ID={self.app.instance_id}, and "
+            "has this one's partitions now, so this one stops. Give each worker an id of its own, as its pod's name is"
+        )
+
+    async def _require_names(self, send: Any, coordinator: Any) -> None:
+        """Find out whether the broker tells static members apart: one that nobody is has to be fenced. A broker that
+        does not would let two workers have the same partitions."""
+        stranger = NamedHeartbeat(
+            self.app.conf.id, coordinator.generation, f"{coordinator.member_id}-not", self.app.member_name
+        )
+        try:
+            code = (await send(stranger)).error_code
+        except NotImplementedError:
+            code = NoError.errno  # which is what aiokafka raises for a version that the broker does not have
+        except KafkaError:
+            return  # asked again after the next rebalance
+        self._knows_names = code == FENCED_INSTANCE_ID
+        if code in (NoError.errno, UnknownMemberIdError.errno, IllegalGenerationError.errno):
+            self.refusal = KafkaRefused(
+                f"Kafka at {self.app.connection.bootstrap} does not know static membership (group.instance.id, Kafka "
+                "2.3 and later; the embedded broker has none): leave PIPELINE_KAFKA_INSTANCE_ID empty"
+            )
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Raises the refusal, and not what aiokafka makes of it."""
+        try:
+            yield
+        except KafkaError as error:
+            if self.refusal:
+                raise self.refusal from error
+            raise
+        if self.refusal:
+            raise self.refusal
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         # Nothing is read before recovery is through; changelogs never, recovery has a reader of its own.
@@ -119,9 +170,11 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         return member_id
 
     async def check(self) -> None:
-        """Raises what aiokafka's background tasks died of, a session timeout that is refused as `KafkaRefused`."""
+        """Raises what aiokafka's background tasks died of, a session timeout that is refused as `KafkaRefused`, and the
+        refusal."""
         try:
-            self._ensure_consumer()._coordinator.check_errors()
+            with self._named():
+                self._ensure_consumer()._coordinator.check_errors()
         except InvalidSessionTimeoutError as error:
             raise KafkaRefused(
                 f"Kafka at {self.app.connection.bootstrap} refused a session timeout of "
@@ -164,26 +217,28 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         """Records that have arrived, after a short wait if there are none; and the sources read to their end."""
         consumer = self._ensure_consumer()
         room.set(Room(self.app.limits.max_chunk_bytes))
-        found = await consumer.getmany(*(TopicPartition(*tp) for tp in sources), timeout_ms=_POLL_MS)
         at_end = set()
-        for tp in sources:
-            highwater = consumer.highwater(TopicPartition(*tp))
-            if highwater is None:
-                continue
-            self.ends[tp] = highwater
-            if await consumer.position(TopicPartition(*tp)) >= highwater:
-                at_end.add(tp)
+        with self._named():
+            found = await consumer.getmany(*(TopicPartition(*tp) for tp in sources), timeout_ms=_POLL_MS)
+            for tp in sources:
+                highwater = consumer.highwater(TopicPartition(*tp))
+                if highwater is None:
+                    continue
+                self.ends[tp] = highwater
+                if await consumer.position(TopicPartition(*tp)) >= highwater:
+                    at_end.add(tp)
         return {TP(*tp): records for tp, records in found.items()}, frozenset(at_end)
 
     async def commit_offsets(self, offsets: Mapping[TP, int], notes: Mapping[TP, Note]) -> bool:
         """False if the partitions are not ours any more. Waits while the coordinator does not answer."""
         try:
-            await self._ensure_consumer().commit(
-                {
-                    TopicPartition(*tp): OffsetAndMetadata(offset, notes[tp].text())
-                    for tp, offset in offsets.items()
-                }
-            )
+            with self._named():
+                await self._ensure_consumer().commit(
+                    {
+                        TopicPartition(*tp): OffsetAndMetadata(offset, notes[tp].text())
+                        for tp, offset in offsets.items()
+                    }
+                )
         except (CommitFailedError, IllegalStateError) as error:
             logger.warning("not committed, the partitions have gone to another worker: %s", error)
             return False

@@ -16,6 +16,8 @@ from mode import CrashingSupervisor
 from pipeline.errors import PipelineError, Transient
 from pipeline.kafka.connection import COMPRESSION, KafkaConnection
 from pipeline.kafka.errors import KafkaFailure
+from pipeline.kafka.static_member import member_name
+from pipeline.kafka.topic_ids import counts_of
 from pipeline.kafka.waiting import wait_for_broker
 from pipeline.roles.known_topics import TopicsKnown
 from pipeline.roles.ledger_guard import StartOffsets
@@ -80,6 +82,12 @@ class BatchApp(faust.App):  # type: ignore[misc]
         """All topics that it reads or writes, with how many partitions they should have."""
         self.ending: Exception | None = None
         """Why it is to be stopped in good order, what is in hand being done first."""
+        self.instance_id = ""
+        """What a static member is called, as it was set; empty for a dynamic one."""
+        self.member_name = ""
+        """What it is called in its group, once it starts."""
+        self.counts_at_join: dict[str, int] = {}
+        """How many partitions the topics that a static member reads had when it joined."""
         self.start_offsets: StartOffsets | None = None
         self.on_topics_known: TopicsKnown | None = None
         super().__init__(app_id, **options)
@@ -98,13 +106,14 @@ def create_app(
     rebalance_timeout_s: float = 30.0,
     commit_interval_s: float = 1.0,
     replication_factor: int = 1,
+    instance_id: str = "",
 ) -> BatchApp:
     """An app whose consumer group is `app_id`. Makes `data_dir`; does not touch logging, nor the network yet."""
     limits = limits or Limits()
     if limits.drain_timeout_s >= rebalance_timeout_s:
         raise ValueError("drain_timeout_s has to be below rebalance_timeout_s")
     data_dir.mkdir(parents=True, exist_ok=True)
-    return BatchApp(
+    app = BatchApp(
         app_id,
         connection,
         limits,
@@ -132,6 +141,8 @@ def create_app(
         producer_max_request_size=_WRITE_REQUEST_BYTES,
         producer_request_timeout=limits.give_up_s,
     )
+    app.instance_id = instance_id
+    return app
 
 
 def credentials_of(connection: KafkaConnection) -> Any:
@@ -273,12 +284,29 @@ async def run_app(app: BatchApp, stop: asyncio.Event) -> None:
         except TimeoutError:
             # Nothing is lost by that: what is not committed is read again.
             logger.warning("%s: leaving without a good-bye to Kafka, which does not answer", app.conf.id)
-    if reason := app.crash_reason or app.ending:
-        raise reason
+        except RuntimeError as error:
+            if not app.crash_reason:
+                raise
+            # The consumer's thread ends with the crash, at any moment of the stop, and its event loop is closed then.
+            logger.debug("%s: stopped half-way: %r", app.conf.id, error)
+    if app.crash_reason:
+        # Whatever aiokafka made of it where it was met first.
+        raise app.consumer.refusal or app.crash_reason
+    if app.ending:
+        raise app.ending
+    if app.member_name:
+        logger.info(
+            "%s: its partitions wait for %s to come back, for as long as the session timeout of %g s",
+            app.conf.id, app.instance_id, app.conf.broker_session_timeout,
+        )  # fmt: skip
 
 
 async def _start(app: BatchApp) -> None:
     await wait_for_broker(app.connection, give_up_s=app.limits.give_up_s)
+    if app.instance_id:
+        names = app.batch_topics | {state.changelog_topic for state in app.state_tables}
+        app.counts_at_join = await counts_of(app.connection, names)
+        app.member_name = member_name(app.instance_id, app.counts_at_join)
     await app.start()
 
 

@@ -21,16 +21,15 @@ def kafka_fault(app: BatchApp) -> str:
 
 
 def partitions_fault(app: BatchApp) -> str:
-    """Why the app reads nothing; empty if it reads, or has nothing to read."""
+    """Why the app does not read all its partitions; empty if it does, or has none."""
     if not app.started:
         return ""
     assignment = app.consumer.assignment_in_force
     if assignment is None or not assignment.open:
         return f"{app.conf.id} has no partitions yet: its consumer group is rebalancing"
-    if assignment.partitions and not assignment.sources:
-        numbers = {tp.partition for tp in assignment.partitions}
+    if numbers := assignment.waiting:
         what = "state of devices" if app.state_tables else "position"
-        return f"{app.conf.id} is getting the {what} of {len(numbers)} partitions before it reads on"
+        return f"{app.conf.id} is getting the {what} of {len(numbers)} partitions before it reads them"
     return ""
 
 

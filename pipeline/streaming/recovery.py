@@ -41,6 +41,9 @@ class PartitionMismatch(Terminal):
 ClaimPartition = Callable[[int, Callable[[], bool]], Awaitable[int | None]]
 """Gets a partition and whether it is still ours; gives the offset up to which its changelog must be read then."""
 
+Begin = Callable[[dict[TP, int], dict[TP, int]], Awaitable[None]]
+"""Gets offsets to read partitions from, and those that count as committed; the assignment was open just now."""
+
 
 @dataclass(eq=False)
 class StateTable:
@@ -108,6 +111,39 @@ class Kafka(Protocol):
         """Partitions of a changelog with the latest value of each key, read to the end, never before `at_least`."""
 
 
+class _Batches:
+    """Does something with numbers in the background: with all that came while it was done with those before."""
+
+    def __init__(self, do: Callable[[Collection[int]], Awaitable[None]]) -> None:
+        self._do = do
+        self._waiting: set[int] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def add(self, number: int) -> None:
+        """Raises what it failed of with earlier ones."""
+        self._waiting.add(number)
+        if self._task is not None and self._task.done():
+            self._task.result()
+            self._task = None
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+
+    async def through(self) -> None:
+        """Waits until it is done with all. Raises what it failed of."""
+        if self._task is not None:
+            await self._task
+
+    def break_off(self) -> None:
+        """Goes no further."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        while self._waiting:
+            numbers, self._waiting = frozenset(self._waiting), set()
+            await self._do(numbers)
+
+
 class TakeOver:
     """What comes between an assignment and the first record: give up what is lost, recover what is new, find the
     offsets. Raises what must stop the worker."""
@@ -117,20 +153,49 @@ class TakeOver:
         self._source_topics = source_topics
         self._kafka = kafka
 
-    async def run(self, assignment: Assignment) -> tuple[dict[TP, int], dict[TP, int]]:
-        """The offsets to read from, and those that count as committed. Of no use if the assignment ended meanwhile."""
+    async def run(self, assignment: Assignment, begin: Begin) -> None:
+        """Begins to read partitions as soon as they can be: those that were kept at once, each other one when it is
+        recovered. Breaks off where the assignment ends."""
         assignment.topic_ids = dict(await self._kafka.topic_ids({tp.topic for tp in assignment.partitions}))
-        for state in self._states:
-            await self._restore(state, assignment)
-            if not assignment.open:
-                # Silence ends it in the middle. The state is not all there, so nothing may be asked of it.
-                return {}, {}
-            self._require_topics(state, assignment)
         sources = {tp for tp in assignment.partitions if tp.topic in self._source_topics}
+        missing = {state: self._give_up(state, assignment) for state in self._states}
+
+        async def begin_with(numbers: Collection[int]) -> None:
+            found = await self._starts(assignment, {tp for tp in sources if tp.partition in numbers}, numbers)
+            if found:
+                await begin(*found)
+
+        kept = {tp.partition for tp in sources}.difference(*missing.values())
+        if kept or not sources:
+            await begin_with(kept)
+        beginning = _Batches(begin_with)
+        try:
+            for state, numbers in missing.items():
+
+                def recovered(number: int, here: set[int] = numbers) -> None:
+                    here.discard(number)
+                    if not any(number in others for others in missing.values()):
+                        beginning.add(number)
+
+                await self._recover(state, assignment, frozenset(numbers), recovered)
+            await beginning.through()
+        finally:
+            beginning.break_off()
+
+    async def _starts(
+        self, assignment: Assignment, sources: set[TP], numbers: Collection[int]
+    ) -> tuple[dict[TP, int], dict[TP, int]] | None:
+        """Where to begin with sources whose partitions' state is here; None if the assignment has ended."""
+        if not assignment.open:
+            # Silence ends it in the middle. The state is not all there, so nothing may be asked of it.
+            return None
+        for state in self._states:
+            self._require_topics(state, assignment, numbers)
         await self._kafka.require_topics({tp.topic for tp in sources}, assignment.topic_ids)
         return await self._find_starts(assignment, sources)
 
-    async def _restore(self, state: StateTable, assignment: Assignment) -> None:
+    def _give_up(self, state: StateTable, assignment: Assignment) -> set[int]:
+        """Forget what was not kept; gives the partitions that are to be recovered. Raises `PartitionMismatch`."""
         wanted = {tp.partition for tp in assignment.partitions if tp.topic == state.source_topic}
         logged = {tp.partition for tp in assignment.partitions if tp.topic == state.changelog_topic}
         if wanted != logged:
@@ -141,8 +206,17 @@ class TakeOver:
         for partition in sorted(state.held - (assignment.kept & wanted)):
             state.held.discard(partition)
             state.on_partition_revoked(partition)
-        missing = wanted - state.held
-        if not missing:
+        return wanted - state.held
+
+    async def _recover(
+        self,
+        state: StateTable,
+        assignment: Assignment,
+        missing: frozenset[int],
+        recovered: Callable[[int], None],
+    ) -> None:
+        """Gives partitions their state, and tells of each when it has it."""
+        if not missing or not assignment.open:
             return
         claimed = await self._claim(state, assignment, missing)
         if not assignment.open:
@@ -155,13 +229,14 @@ class TakeOver:
                 state.on_partition_recovered(partition, items)
                 state.held.add(partition)
                 logger.info("%s[%d]: %d keys recovered", state.changelog_topic, partition, len(items))
+                recovered(partition)
 
-    def _require_topics(self, state: StateTable, assignment: Assignment) -> None:
+    def _require_topics(self, state: StateTable, assignment: Assignment, numbers: Collection[int]) -> None:
         if state.require_topics is None:
             return
         source = assignment.topic_ids.get(state.source_topic, "")
         log = assignment.topic_ids.get(state.changelog_topic, "")
-        for partition in state.held:
+        for partition in sorted(state.held.intersection(numbers)):
             state.require_topics(partition, source, log)
 
     async def _claim(
@@ -177,8 +252,9 @@ class TakeOver:
 
     async def _find_starts(
         self, assignment: Assignment, sources: set[TP]
-    ) -> tuple[dict[TP, int], dict[TP, int]]:
-        """Where to read from, and what counts as committed: by the hook, else as committed, else from the earliest."""
+    ) -> tuple[dict[TP, int], dict[TP, int]] | None:
+        """Where to read from, and what counts as committed: by the hook, else as committed, else from the earliest.
+        None if the assignment has ended."""
         said = await self._kafka.committed(sources)
         counting = of_these_topics(said, assignment.topic_ids)
         for tp in said.keys() - counting.keys():
@@ -193,14 +269,14 @@ class TakeOver:
         bounds = await self._bounds({tp: max(wanted[tp] or 0, reached[tp] + 1) for tp in sources})
         if not self._kafka.holds(assignment):
             # What was committed since by the next owner is no measure of the state that is here.
-            return {}, {}
+            return None
         for tp, offset in reached.items():
             if offset >= bounds[tp].end:
                 raise TopicMadeAnew.by_end(tp, bounds[tp].end, offset)
         found = {tp: start_of(tp, wanted[tp], bounds[tp], reached[tp]) for tp in sources}
         starts = {tp: start.offset for tp, start in found.items()}
         before = {tp: note.lost for tp, (_, note) in counting.items()}
-        assignment.lost = {tp: before.get(tp, 0) + start.lost for tp, start in found.items()}
+        assignment.lost |= {tp: before.get(tp, 0) + start.lost for tp, start in found.items()}
         for tp, done in committed.items():
             if done:
                 # At the log's beginning the offset may stand for records that were deleted unread.

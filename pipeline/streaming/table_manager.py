@@ -69,7 +69,8 @@ class _AppsKafka:
 
 
 class Recovery(Service):  # type: ignore[misc]
-    """After each assignment: give up what is lost, recover what is new, find the offsets, and let reading begin.
+    """After each assignment: give up what is lost, find the offsets, let reading of what was kept begin, and of what is
+    new as it is recovered.
 
     A rebalance in the middle of it cancels it; any other error stops the worker.
     """
@@ -98,22 +99,36 @@ class Recovery(Service):  # type: ignore[misc]
     async def _take_over(self, assignment: Assignment) -> None:
         app = self.app
         take_over = TakeOver(app.state_tables, app.batch_topics, _AppsKafka(app))
-        starts, committed = await take_over.run(assignment)
+        resumed = False
+
+        async def begin(starts: dict[TP, int], committed: dict[TP, int]) -> None:
+            nonlocal resumed
+            if not assignment.open:
+                return
+            if not resumed:
+                resumed = True
+                await self._resume()
+            await app.consumer.begin_delivery(assignment, starts, committed)
+            logger.info(
+                "reading %d partitions, %d more to be recovered: %s", len(starts), len(assignment.waiting),
+                ", ".join(f"{tp.topic}[{tp.partition}] from {offset}" for tp, offset in sorted(starts.items())),
+            )  # fmt: skip
+
+        await take_over.run(assignment, begin)
         if not assignment.open:
             return
+        await app.on_rebalance_complete.send()
+        self.completed.set()
+
+    async def _resume(self) -> None:
+        """Let records flow again, as Faust does it when its own recovery is through."""
+        app = self.app
         app.flow_control.resume()
         app.consumer.resume_flow()
         await app._fetcher.maybe_start()
         app.tables.on_actives_ready()
         app.tables.on_standbys_ready()
         app.on_rebalance_end()
-        await app.consumer.begin_delivery(assignment, starts, committed)
-        await app.on_rebalance_complete.send()
-        self.completed.set()
-        logger.info(
-            "reading %d partitions: %s", len(starts),
-            ", ".join(f"{tp.topic}[{tp.partition}] from {offset}" for tp, offset in sorted(starts.items())),
-        )  # fmt: skip
 
 
 class StateTableManager(TableManager):  # type: ignore[misc]

@@ -6,7 +6,7 @@ That is the hardest order for a sessionizer: two events of a device seldom meet 
 from __future__ import annotations
 
 from random import Random
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import orjson
 
@@ -75,13 +75,13 @@ def simulated(events: int, *, devices: int, seed: int = 1) -> list[tuple[bytes, 
     return [(sent.key, sent.value) for sent in fleet(devices, seed, events)]
 
 
-def one_each(devices: int, *, seed: int = 1) -> list[tuple[bytes, bytes]]:
-    """An envelope of one event of each device."""
+def one_each(devices: int, *, seed: int = 1, start_ms: int = START_MS) -> list[tuple[bytes, bytes]]:
+    """An envelope of one event of each device, the first at `start_ms`."""
     rng = Random(seed)
     made = []
     for number in range(devices):
         device_id = str(UUID(int=rng.getrandbits(128), version=4))
-        now_ms = START_MS + number * 1_000 // EVENTS_PER_S
+        now_ms = start_ms + number * 1_000 // EVENTS_PER_S
         event = {
             "id": str(UUID(int=rng.getrandbits(128), version=4)),
             "name": "app.screen.view",
@@ -90,3 +90,11 @@ def one_each(devices: int, *, seed: int = 1) -> list[tuple[bytes, bytes]]:
         }
         made.append(_record(f"org.example.app{number % 10}", device_id, number % 7, now_ms, [event]))
     return made
+
+
+def another_event(record: tuple[bytes, bytes], now_ms: int, seq: int) -> tuple[bytes, bytes]:
+    """An envelope of one later event of the device whose envelope this is."""
+    key, value = record
+    envelope = orjson.loads(value)
+    event = {"id": str(uuid4()), "name": "app.widget.click", "time": now_ms, "seq": seq}
+    return key, orjson.dumps(envelope | {"sent_at": now_ms, "events": [event]})

@@ -60,12 +60,17 @@ def provenance() -> dict[str, str]:
     }
 
 
+def revision() -> str:
+    """The commit that is measured; with a plus if files were changed since."""
+    return _git("rev-parse", "--short", "HEAD") + ("+" if _git("status", "--porcelain") else "")
+
+
 def note_command(file: Path, arguments: Sequence[str]) -> None:
     """Begin a file of lines with what is being run, where and on what."""
     head = {
         "command": "python -m tests.bench " + " ".join(arguments),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "commit": _git("rev-parse", "--short", "HEAD") + ("+" if _git("status", "--porcelain") else ""),
+        "commit": revision(),
         **provenance(),
     }
     with file.open("a") as out:

@@ -58,15 +58,16 @@ class Rig:
         self.folder, self.broker, self.clickhouse, self.partitions = folder, broker, clickhouse, partitions
         self.connection = KafkaConnection(broker.bootstrap)
         settings = {
+            "PIPELINE_KAFKA_SESSION_TIMEOUT": "6s",
             **settings,
             "PIPELINE_KAFKA_BOOTSTRAP": broker.bootstrap,
             "PIPELINE_PARTITIONS": str(partitions),
-            "PIPELINE_KAFKA_SESSION_TIMEOUT": "6s",
         }
         if clickhouse is not None:
             settings["PIPELINE_CLICKHOUSE_URL"] = f"{clickhouse.url}/bench"
         self._environment = environment(settings)
         self._started: list[Child] = []
+        self._logs: dict[Child, Path] = {}
         self._prepare()
 
     def _prepare(self) -> None:
@@ -107,8 +108,8 @@ class Rig:
         finally:
             await producer.stop()
 
-    def start(self, role: str, *, ready: bool = True) -> Child:
-        """A worker; with `ready`, one that reads its partitions by now."""
+    def start(self, role: str, *, ready: bool = True, settings: Mapping[str, str] | None = None) -> Child:
+        """A worker, with settings of its own; with `ready`, one that reads its partitions by now."""
         number = len(self._started)
         flag = self.folder / f"ready-{number}"
         child = Child(
@@ -116,11 +117,16 @@ class Rig:
             command_line("worker", "--role", role, "--ready-file", str(flag)),
             log_file=self.folder / f"{role}-{number}.log",
             cwd=self.folder,
-            with_variables=self._environment,
+            with_variables={**self._environment, **(settings or {})},
         )
         self._started.append(child)
+        self._logs[child] = self.folder / f"{role}-{number}.log"
         child.start(flag.exists if ready else lambda: True, timeout_s=_START_TIMEOUT_S)
         return child
+
+    def log(self, child: Child) -> str:
+        """All that a worker has logged."""
+        return self._logs[child].read_text()
 
     def stop(self, child: Child) -> None:
         """SIGTERM."""

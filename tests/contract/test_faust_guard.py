@@ -149,6 +149,11 @@ FINGERPRINTS: dict[str, str] = {
     "aiokafka.admin.config_resource:ConfigResourceType": "d229c28746e816d0",
     "aiokafka.producer.sender:Sender.close": "f60b3d023d2526f4",
     "faust.transport.drivers.aiokafka:Transport": "966a67907f33524d",
+    "aiokafka.consumer.group_coordinator:CoordinatorGroupRebalance.perform_group_join": "ff2c2109b2e9868d",
+    "aiokafka.consumer.group_coordinator:GroupCoordinator._do_commit_offsets": "c3a3ea5613f39cac",
+    "aiokafka.consumer.group_coordinator:GroupCoordinator._maybe_leave_group": "016cd88a16e6c4b5",
+    "aiokafka.protocol.commit:OffsetCommitRequest": "07d8cb363446f10a",
+    "aiokafka.protocol.types:Int64": "0dfa84e7c086e95a",
 }
 
 

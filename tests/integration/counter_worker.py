@@ -107,7 +107,8 @@ class Counter:
             partitions=options["partitions"],
             data_dir=Path(options["folder"]) / "data",
             session_timeout_s=options["session_timeout_s"],
-            heartbeat_interval_s=options["session_timeout_s"] / 6,
+            heartbeat_interval_s=min(1.0, options["session_timeout_s"] / 6),
+            instance_id=options.get("instance_id", ""),
             limits=Limits(**{"max_chunk": 20, "drain_timeout_s": 3.0, **options.get("limits", {})}),
         )
         if options.get("table"):

@@ -214,20 +214,20 @@ class Stage:
 @pytest.fixture
 def stage(broker: Broker, tmp_path: Path) -> Iterator[Stage]:
     """A stage on each kind of broker."""
-    yield from _stage(broker, tmp_path)
+    yield from scenes(broker, tmp_path)
 
 
 @pytest.fixture
 def embedded_stage(embedded_broker: Broker, tmp_path: Path) -> Iterator[Stage]:
-    yield from _stage(embedded_broker, tmp_path)
+    yield from scenes(embedded_broker, tmp_path)
 
 
 @pytest.fixture
 def kafka_stage(kafka_broker: Broker, tmp_path: Path) -> Iterator[Stage]:
-    yield from _stage(kafka_broker, tmp_path)
+    yield from scenes(kafka_broker, tmp_path)
 
 
-def _stage(broker: Broker, folder: Path) -> Iterator[Stage]:
+def scenes(broker: Broker, folder: Path) -> Iterator[Stage]:
     stage = Stage(broker, folder)
     yield stage
     for worker in stage.workers:
@@ -394,7 +394,7 @@ def test_a_rebalance_then_a_freeze_count_each_record_once(kafka_stage: Stage) ->
 def test_a_broker_that_is_killed_and_comes_back_costs_no_record(
     fresh_broker: Callable[[str], Broker], tmp_path: Path
 ) -> None:
-    for stage in _stage(broker := fresh_broker("kafka"), tmp_path):
+    for stage in scenes(broker := fresh_broker("kafka"), tmp_path):
         stage.send(600)
         worker = stage.worker(table=True, pause_s=0.02)
         worker.wait_for(lambda event: event["what"] == "chunk" and event["first"] >= 200)

@@ -258,11 +258,15 @@ class Process:
 
     async def _take_over(self, assignment: Assignment) -> None:
         take_over = self.site.make_take_over(self.states, self.sources, _Kafka(self))
-        starts, committed = await take_over.run(assignment)
-        if assignment.open:
-            # In an order that is the same in every process: that of a set is not, and draws go by it.
-            self.positions = dict(sorted(starts.items()))
-            assignment.begin_reading(self.positions, committed)
+
+        async def begin(starts: dict[TP, int], committed: dict[TP, int]) -> None:
+            if assignment.open:
+                # In an order that is the same in every process: that of a set is not, and draws go by it.
+                ordered = dict(sorted(starts.items()))
+                self.positions |= ordered
+                assignment.begin_reading(ordered, committed)
+
+        await take_over.run(assignment, begin)
 
     def watch_topics(self) -> None:
         """As the transport's `_watch_topics` does now and then."""

@@ -295,7 +295,7 @@ FOUND: dict[str, tuple[int, Suspects]] = {
     # Silence spoke on a recovered state whose rows were still owed.
     "silence before the input came again": (0, Suspects(sessionizer=TicksOverOutbox)),
     # A state of a worker that had lost the partition landed after the next owner's, and was taken for the truth.
-    "a late state": (19, Suspects(fence=Unfenced)),
+    "a late state": (73, Suspects(fence=Unfenced)),
     # A sink whose offsets were forgotten read `sessions` again, and rows from before a rebuild had higher revisions.
     "rows from before a rebuild": (2029, Suspects(sink=StoresReplacedRows)),
 }

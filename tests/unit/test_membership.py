@@ -94,6 +94,30 @@ def test_what_was_kept_stays_so_where_a_recovery_is_cut_short() -> None:
     assert joined(membership, 3).kept == {A.partition, B.partition}
 
 
+def test_what_was_recovered_before_a_recovery_was_cut_short_is_kept() -> None:
+    """It is read already, while the others are still recovered."""
+    membership = Membership()
+    first = membership.assign(1, "me", frozenset((A, B)))
+    assert first.waiting == {A.partition, B.partition}
+    first.begin_reading({A: 10}, {A: 10})
+    chunk = deliver(membership, A, 20)
+    assert first.waiting == {B.partition}
+    first.begin_reading({B: 5}, {B: 5})
+    assert first.waiting == frozenset() and first.committed == {A: 10, B: 5}
+    assert membership.acknowledge(chunk) and membership.to_commit() == {A: 20}
+    membership.end()
+    second = membership.assign(2, "me", frozenset((A, B)))
+    assert second.kept == {A.partition, B.partition}
+    second.begin_reading({A: 20}, {A: 20})
+    membership.end()
+    assert joined(membership, 3).kept == {A.partition, B.partition}, "of B nothing was forgotten meanwhile"
+    membership.end(lost=True)
+    fourth = membership.assign(4, "me", frozenset((A, B)))
+    fourth.begin_reading({A: 20}, {A: 20})
+    membership.end()
+    assert joined(membership, 5).kept == {A.partition}
+
+
 def test_silence_longer_than_the_session_timeout_ends_it_once() -> None:
     membership = Membership()
     assert not membership.end_if_silent(60.0, 6.0), "there is nothing to end"

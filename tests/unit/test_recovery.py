@@ -187,6 +187,37 @@ def test_a_reader_that_is_given_up_stops(logs: dict[int, Log]) -> None:
     asyncio.run(first())
 
 
+def test_others_have_their_turn_while_a_log_is_read(
+    logs: dict[int, Log], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was fetched comes without a pause: partitions that were read already stood until all was read."""
+    logs[0] = Log(*((number, b"k%d" % number, b"") for number in range(50)))
+
+    async def at_once(consumer: Consumer, *partitions: TopicPartition, timeout_ms: int) -> Any:
+        (tp,) = partitions
+        consumer._known[tp] = 50
+        consumer._positions[tp] += 1
+        return {tp: [logs[0].records[consumer._positions[tp] - 1]]}
+
+    monkeypatch.setattr(Consumer, "getmany", at_once)
+    turns = 0
+
+    async def run() -> None:
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        task = asyncio.create_task(other())
+        found = [number async for number, _ in read_changelog(CONNECTION, CHANGELOG, [0])]
+        task.cancel()
+        assert found == [0]
+
+    asyncio.run(run())
+    assert turns >= 50
+
+
 class App:
     """What taking over asks of group and broker; the bounds of logs are those of `bounds`."""
 
@@ -236,7 +267,9 @@ class App:
         """Where reading starts and what counts as committed, by partition."""
         sources = {TP(SOURCE, number) for number in numbers}
         assignment = Assignment(1, "me", frozenset(sources))  # type: ignore[arg-type]
-        begun, committed = asyncio.run(self.take_over()._find_starts(assignment, sources))  # type: ignore[arg-type]
+        found = asyncio.run(self.take_over()._find_starts(assignment, sources))  # type: ignore[arg-type]
+        assert found is not None
+        begun, committed = found
         return (
             {tp.partition: offset for tp, offset in begun.items()},
             {tp.partition: offset for tp, offset in committed.items()},
@@ -409,8 +442,32 @@ def assignment(*numbers: int, logged: Collection[int] | None = None) -> Assignme
 
 
 def restore(monkeypatch: pytest.MonkeyPatch, owner: Owner, taken: Assignment) -> list[Any]:
-    asyncio.run(App(monkeypatch).take_over()._restore(owner.table, taken))
+    async def run() -> None:
+        take_over = App(monkeypatch).take_over()
+        missing = take_over._give_up(owner.table, taken)
+        ready: list[int] = []
+
+        def recovered(number: int) -> None:
+            assert owner.told[-1][:2] == ("recovered", number)
+            ready.append(number)
+
+        await take_over._recover(owner.table, taken, frozenset(missing), recovered)
+        assert ready == [number for what, number, *_ in owner.told if what == "recovered"]
+
+    asyncio.run(run())
     return owner.told
+
+
+def shares(app: App, taken: Assignment) -> list[tuple[dict[TP, int], dict[TP, int]]]:
+    """What may be read, some partitions after the others."""
+
+    found = []
+
+    async def begin(starts: dict[TP, int], committed: dict[TP, int]) -> None:
+        found.append((starts, committed))
+
+    asyncio.run(app.take_over().run(taken, begin))
+    return found
 
 
 def test_what_is_new_is_recovered_and_what_is_lost_or_broken_off_forgotten_first(
@@ -492,13 +549,92 @@ def test_states_and_rows_have_to_be_of_the_topics_that_are_there(
     app.ids = {SOURCE: "s1", "another": "a1", "never assigned": "n1"}
     app.commits = {P0: 2, P1: 3}
     app.notes = {P0: Note("s1", 5), P1: Note("s0", 7)}
-    app.bounds = [{P0: LogBounds(3, 9), P1: LogBounds(1, 9)}]
-    starts, _ = asyncio.run(app.take_over().run(taken))
-    assert asked == [(0, "s1", ""), (1, "s1", "")] and owner.told == [("recovered", 0, {})]
+    app.bounds = [{P1: LogBounds(1, 9)}, {P0: LogBounds(3, 9)}]
+    (kept, _), (recovered, _) = shares(app, taken)
+    assert asked == [(1, "s1", ""), (0, "s1", "")] and owner.told == [("recovered", 0, {})]
     assert taken.topic_ids == {SOURCE: "s1", "another": "a1"}
-    assert app.required == [({SOURCE}, taken.topic_ids)]
+    assert app.required == [({SOURCE}, taken.topic_ids)] * 2
     # What was committed for another topic of the name counts for nothing; one record more was deleted unread.
-    assert starts == {P0: 3, P1: 1} and taken.lost == {P0: 6, P1: 0}
+    assert (kept, recovered) == ({P1: 1}, {P0: 3}) and taken.lost == {P0: 6, P1: 0}
+
+
+def test_what_was_kept_is_read_before_anything_is_recovered(
+    monkeypatch: pytest.MonkeyPatch, logs: dict[int, Log]
+) -> None:
+    """It stood for as long as the state of the others was read: 3 s for those of 100,000 devices."""
+    logs |= {number: Log((0, b"k", b"%d" % number)) for number in range(3)}
+    owner, taken = Owner(), assignment(0, 1, 2)
+    owner.table.held, taken.kept = {1}, frozenset({1})
+    app = App(monkeypatch, owner.table)
+    app.bounds = [{TP(SOURCE, number): LogBounds(0, 9) for number in range(3)}]
+    begun: list[tuple[dict[TP, int], list[Any]]] = []
+
+    async def begin(starts: dict[TP, int], committed: dict[TP, int]) -> None:
+        begun.append((starts, list(owner.told)))
+        taken.begin_reading(starts, committed)
+
+    asyncio.run(app.take_over().run(taken, begin))
+    (kept, told), *later = begun
+    assert (kept, told) == ({P1: 0}, [])
+    assert sorted(tp for found, _ in later for tp in found) == [P0, TP(SOURCE, 2)]
+    for found, told in later:
+        assert {number for _, number, _ in told} >= {tp.partition for tp in found}
+    assert taken.waiting == {9}, "of a topic that is no source"
+
+
+def test_what_goes_wrong_where_reading_begins_stops_the_worker(
+    monkeypatch: pytest.MonkeyPatch, logs: dict[int, Log]
+) -> None:
+    logs |= {number: Log((0, b"k", b"%d" % number), (5, b"k", b"x")) for number in range(3)}
+    app = App(monkeypatch, Owner().table)
+    app.bounds = [{TP(SOURCE, number): LogBounds(0, 9) for number in range(3)}]
+    begun: list[TP] = []
+
+    async def fail_at_last(starts: dict[TP, int], committed: dict[TP, int]) -> None:
+        begun.extend(starts)
+        if len(begun) == 3:
+            raise LookupError("no more")
+
+    with pytest.raises(LookupError, match="no more"):
+        asyncio.run(app.take_over().run(assignment(0, 1, 2), fail_at_last))
+
+
+def test_a_rebalance_breaks_off_what_waits_to_be_begun(
+    monkeypatch: pytest.MonkeyPatch, logs: dict[int, Log]
+) -> None:
+    logs |= {number: Log((0, b"k", b"%d" % number)) for number in range(2)}
+    app = App(monkeypatch, Owner().table)
+    app.bounds = [{TP(SOURCE, number): LogBounds(0, 9) for number in range(2)}]
+    was_cancelled = []
+
+    async def run() -> None:
+        entered = asyncio.Event()
+
+        async def hang(starts: dict[TP, int], committed: dict[TP, int]) -> None:
+            entered.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                was_cancelled.append(starts)
+                raise
+
+        running = asyncio.create_task(app.take_over().run(assignment(0, 1), hang))
+        await entered.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    asyncio.run(run())
+    assert len(was_cancelled) == 1
+
+
+def test_without_state_all_is_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = App(monkeypatch)
+    app.bounds = [{P0: LogBounds(0, 9), P1: LogBounds(0, 9)}]
+    assert shares(app, assignment(0, 1)) == [({P0: 0, P1: 0}, {P0: 0, P1: 0})]
+    empty = Assignment(2, "me", frozenset())
+    app.bounds = [{}]
+    assert shares(app, empty) == [({}, {})], "Faust is to be told, too, where there is nothing to read"
 
 
 @pytest.mark.parametrize("place", ["states", "rows"])
@@ -518,7 +654,7 @@ def test_a_topic_that_was_made_anew_stops_the_worker(
         app.require_topics = refuse_rows  # type: ignore[method-assign]
     app.bounds = [{P0: LogBounds(0, 0)}]
     with pytest.raises(TopicMadeAnew):
-        asyncio.run(app.take_over().run(assignment(0)))
+        shares(app, assignment(0))
 
 
 def test_an_assignment_that_has_ended_is_asked_nothing_more(
@@ -528,7 +664,7 @@ def test_an_assignment_that_has_ended_is_asked_nothing_more(
     owner, taken = Owner(), assignment(0)
     owner.close_after = taken
     app = App(monkeypatch, owner.table)
-    assert asyncio.run(app.take_over().run(taken)) == ({}, {})
+    assert shares(app, taken) == []
     assert app.required == []
 
 

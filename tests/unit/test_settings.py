@@ -20,6 +20,8 @@ NONSENSE = [
     ("KAFKA_SESSION_TIMEOUT", "0s", "1s to 30m"),
     ("KAFKA_SESSION_TIMEOUT", "999ms", "1s to 30m"),
     ("KAFKA_SESSION_TIMEOUT", "1h", "1s to 30m"),
+    ("KAFKA_INSTANCE_ID", "pod 1", "no name for a worker"),
+    ("KAFKA_INSTANCE_ID", "pod-" + "1" * 200, "up to 200"),
     ("KAFKA_GIVE_UP", "0s", "1s to 20d"),
     ("KAFKA_GIVE_UP", "400d", "1s to 20d"),
     ("KAFKA_REPLICATION", "1000", "1 to 32"),
@@ -190,6 +192,8 @@ def test_what_no_setting_can_be_is_refused(name: str) -> None:
     for text in wrong:
         if lower in {"dashboard_proxies", "receive_origins"} and text == " ":
             continue  # none, as in a list of nothing
+        if lower == "kafka_instance_id" and text in {"nan", "1e99"}:
+            continue  # names like any other
         with pytest.raises(InvalidSettings, match=lower):
             load({name: text})
 

@@ -42,6 +42,7 @@ class Thread:
     def __init__(self) -> None:
         self.confirmed_s = 100.0
         self.member_id = "me"
+        self.refusal: Exception | None = None
         self.rejoined = 0
         self.committed: list[Mapping[TP, int]] = []
         self.takes_commits = True
