@@ -157,23 +157,24 @@ FROM
 WHERE is_deleted = 0 AND (retention_days = 0 OR stored_on + retention_days >= toDate(now('UTC')))
     AND NOT throwIf(known < now64(3, 'UTC') - INTERVAL 30 DAY, 'known_at: what was known is kept for 30 days');
 
--- The same with what went wrong, as `session_health_of_users` has it. In a session of several users whose failure it was is told
--- by the events that are stored now.
+-- The same with what went wrong, as `session_health` has it.
 CREATE OR REPLACE VIEW session_health_known_at AS
+SELECT
+    *,
+    crash_count > 0 OR end_reason IN ('crash', 'exception') OR exit_reason IN ('crash', 'exception') AS is_crashed,
+    anr_count > 0 OR end_reason = 'anr' OR exit_reason = 'anr' AS is_hung
+FROM sessions_known_at(app_id = {app_id:String}, from = {from:String}, until = {until:String}, known_at = {known_at:String});
+
+-- And with whose failures those were, as `session_health_of_users` has them. In a session of several users that is told by the
+-- events which are stored now.
+CREATE OR REPLACE VIEW session_health_of_users_known_at AS
 SELECT
     h.*,
     multiIf(NOT h.is_crashed, [], length(h.user_ids) <= 1, h.user_ids,
         notEmpty(f.crash_users), arrayIntersect(f.crash_users, h.user_ids), [h.user_id]) AS crash_users,
     multiIf(NOT h.is_hung, [], length(h.user_ids) <= 1, h.user_ids,
         notEmpty(f.anr_users), arrayIntersect(f.anr_users, h.user_ids), [h.user_id]) AS anr_users
-FROM
-(
-    SELECT
-        *,
-        crash_count > 0 OR end_reason IN ('crash', 'exception') OR exit_reason IN ('crash', 'exception') AS is_crashed,
-        anr_count > 0 OR end_reason = 'anr' OR exit_reason = 'anr' AS is_hung
-    FROM sessions_known_at(app_id = {app_id:String}, from = {from:String}, until = {until:String}, known_at = {known_at:String})
-) AS h
+FROM session_health_known_at(app_id = {app_id:String}, from = {from:String}, until = {until:String}, known_at = {known_at:String}) AS h
 LEFT ANY JOIN
 (
     SELECT session_id, crash_users, anr_users
@@ -193,4 +194,4 @@ SELECT
     crash_free_users / nullIf(users, 0) AS crash_free_user_rate,
     countIf(state = 'foreground' AND NOT is_hung) AS anr_free_sessions,
     anr_free_sessions / nullIf(sessions, 0) AS anr_free_session_rate
-FROM session_health_known_at(app_id = {app_id:String}, from = {from:String}, until = {until:String}, known_at = {known_at:String});
+FROM session_health_of_users_known_at(app_id = {app_id:String}, from = {from:String}, until = {until:String}, known_at = {known_at:String});

@@ -23,7 +23,7 @@ from pipeline.storage.columns import STORED_SESSION_COLUMNS
 from pipeline.storage.rows import deleted_row, session_row
 
 T0 = 1_760_000_000_000
-SPAN = {"app": "app", "from": "2025-01-01", "until": "2026-01-01"}
+SPAN = {"from": "2025-01-01", "until": "2026-01-01"}
 RANGE = "app_id = {app:String}, from = {from:String}, until = {until:String}, known_at = {known:String}"
 SHOWN = ("first_event_id", "device_id", "event_count", "crash_count", "user_ids", "revision", "is_final")
 Row = dict[str, Any]
@@ -39,6 +39,7 @@ class Told:
     is_deleted: bool = False
     event_count: int = 2
     crashes: int = 0
+    app: str = ""
 
     @property
     def version(self) -> int:
@@ -46,7 +47,7 @@ class Told:
 
     @property
     def row(self) -> bytes:
-        key, start = ("app", f"d{self.number % 5}", f"e{self.number}"), T0 + self.number * 600_000
+        key, start = (self.app, f"d{self.number % 5}", f"e{self.number}"), T0 + self.number * 600_000
         place = {"revision": self.revision, "partition": 0, "offset": self.revision // 2, "arrived_at_ms": T0}
         if self.is_deleted:
             return deleted_row(*key, start, **place)
@@ -77,11 +78,16 @@ def known(told: Sequence[Told]) -> list[Row]:
 
 
 class Database:
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    """One for all tests, each with an app of its own."""
+
+    def __init__(self, store: Store, app: str = "") -> None:
+        self.store, self.app = store, app
 
     def ask(self, sql: str, **given: object) -> list[Row]:
-        return [orjson.loads(line) for line in self.store.query(sql, {**SPAN, **given}).splitlines()]
+        return [
+            orjson.loads(line)
+            for line in self.store.query(sql, {**SPAN, "app": self.app, **given}).splitlines()
+        ]
 
     def now(self) -> str:
         """By the server's clock, between two inserts."""
@@ -91,24 +97,34 @@ class Database:
         return str(row["now"])
 
     def tell(self, told: Sequence[Told], token: str = "") -> None:
-        self.store.insert("session_rows", b"\n".join(each.row for each in told), token=token or uuid4().hex)
+        self.store.insert(
+            "session_rows",
+            b"\n".join(replace(each, app=self.app).row for each in told),
+            token=token or uuid4().hex,
+        )
 
     def shown(self, source: str, at: str = "") -> list[Row]:
-        sql = f"SELECT {', '.join(SHOWN)} FROM {source} WHERE app_id = {{app:String}} ORDER BY toUInt32(substring(first_event_id, 2))"
+        sql = f"SELECT {', '.join(SHOWN)} FROM {source} WHERE app_id = {{app:String}}"
+        sql += " ORDER BY toUInt32(substring(first_event_id, 2))"
         return self.ask(sql, known=at)
 
     def known_at(self, at: str) -> list[Row]:
         return self.shown(f"sessions_known_at({RANGE})", at)
 
 
-@pytest.fixture
-def database_of_it(clickhouse: EmbeddedClickHouse) -> Iterator[Database]:
+@pytest.fixture(scope="module")
+def filled(clickhouse: EmbeddedClickHouse) -> Iterator[Database]:
     name = f"test_{uuid4().hex[:12]}"
     store = Store(f"{clickhouse.url}/{name}")
     migrate(store)
     yield Database(store)
     store.close()
     clickhouse.command(f"DROP DATABASE {name} SYNC")
+
+
+@pytest.fixture
+def base(filled: Database) -> Database:
+    return Database(filled.store, uuid4().hex[:6])
 
 
 def history(random: Random, blocks: int) -> Iterator[list[Told]]:
@@ -130,8 +146,8 @@ def history(random: Random, blocks: int) -> Iterator[list[Told]]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_it_is_what_had_been_told_by_then(database_of_it: Database, seed: int) -> None:
-    base, random = database_of_it, Random(seed)
+def test_it_is_what_had_been_told_by_then(base: Database, seed: int) -> None:
+    random = Random(seed)
     told: list[Told] = []
     moments = [(base.now(), 0)]
     for block in history(random, 14):
@@ -149,8 +165,7 @@ def test_it_is_what_had_been_told_by_then(database_of_it: Database, seed: int) -
     assert base.known_at(base.now()) == base.shown("sessions") == known(told)
 
 
-def test_the_share_that_is_free_of_crashes_as_it_was_known(database_of_it: Database) -> None:
-    base = database_of_it
+def test_the_share_that_is_free_of_crashes_as_it_was_known(base: Database) -> None:
     base.tell([Told(n, 2) for n in range(10)])
     before = base.now()
     base.tell([Told(0, 4, crashes=1), Told(1, 4, is_deleted=True)])
@@ -162,22 +177,30 @@ def test_the_share_that_is_free_of_crashes_as_it_was_known(database_of_it: Datab
     names = ("sessions", "crash_free_sessions", "crash_free_session_rate", "users", "crash_free_users")
     for at, expected in ((before, (10, 10, 1, 7, 7)), (after, (9, 8, 8 / 9, 7, 6))):
         (row,) = base.ask(sql, known=at)
-        assert tuple(row[name] for name in names) == pytest.approx(expected) and row["anr_free_session_rate"] == 1
+        assert (
+            tuple(row[name] for name in names) == pytest.approx(expected)
+            and row["anr_free_session_rate"] == 1
+        )
     (row,) = base.ask(
         "SELECT sessions, crash_free_sessions, users, crash_free_users FROM"
         " release_health_between(app_id = {app:String}, from = {from:String}, until = {until:String})"
     )  # fmt: skip
-    assert (row["sessions"], row["crash_free_sessions"], row["users"], row["crash_free_users"]) == (9, 8, 7, 6)
+    assert (row["sessions"], row["crash_free_sessions"], row["users"], row["crash_free_users"]) == (
+        9,
+        8,
+        7,
+        6,
+    )
     (row,) = base.ask(sql, known=before, until="2025-01-02")
     assert row["crash_free_session_rate"] is None
 
 
-def test_what_was_told_long_ago_is_known_at_any_time(database_of_it: Database) -> None:
+def test_what_was_told_long_ago_is_known_at_any_time(base: Database) -> None:
     """Its row is no longer among those of the last weeks, and that of the sessions is."""
-    base = database_of_it
     base.tell([Told(n, 2) for n in range(4)])
     base.store.command(
-        "ALTER TABLE z_session_revision_rows DELETE WHERE 1", settings={"mutations_sync": 2}
+        f"ALTER TABLE z_session_revision_rows DELETE WHERE app_id = '{base.app}'",
+        settings={"mutations_sync": 2},
     )
     base.tell([Told(4, 4)])
     moment = base.now()
@@ -187,19 +210,23 @@ def test_what_was_told_long_ago_is_known_at_any_time(database_of_it: Database) -
         base.known_at("2020-01-01")
 
 
-def test_what_a_rebuild_makes_of_it_is_known_from_then_on(database_of_it: Database) -> None:
+def test_what_a_rebuild_makes_of_it_is_known_from_then_on(base: Database) -> None:
     """Also where its rows are of lower versions than those that were told before."""
-    base = database_of_it
     before = [Told(n, 20, is_final=True) for n in range(6)]
     base.tell(before)
     moment = base.now()
     rebuilt = [Told(0, 20, is_final=True), Told(1, 20), Told(2, 10, crashes=1), Told(7, 10)]
     steps = {
-        name: statements((schema_folder() / "rebuild" / name).read_text()) for name in ("1_prepare.sql", "2_swap.sql")
+        name: statements((schema_folder() / "rebuild" / name).read_text())
+        for name in ("1_prepare.sql", "2_swap.sql")
     }
     for statement in steps["1_prepare.sql"]:
         base.store.command(statement)
-    base.store.insert("session_rows_rebuilt", b"\n".join(each.row for each in rebuilt), token="rebuilt")
+    base.store.insert(
+        "session_rows_rebuilt",
+        b"\n".join(replace(each, app=base.app).row for each in rebuilt),
+        token="rebuilt",
+    )
     for statement in steps["2_swap.sql"]:
         base.store.command(statement)
     done = base.now()
@@ -210,17 +237,19 @@ def test_what_a_rebuild_makes_of_it_is_known_from_then_on(database_of_it: Databa
     assert base.known_at(base.now()) == base.shown("sessions")
 
 
-def test_the_rows_have_all_that_a_session_has(database_of_it: Database) -> None:
-    """A column more of `session_rows` has to be in here, and in the view that fills it, and in the swap of a rebuild."""
-    sql = "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = {table:String}"
-    of_rows = [(row["name"], row["type"]) for row in database_of_it.ask(sql, table="z_session_revision_rows")]
-    of_sessions = [(row["name"], row["type"]) for row in database_of_it.ask(sql, table="session_rows")]
+def test_the_rows_have_all_that_a_session_has(base: Database) -> None:
+    """A column more of `session_rows` has to be in here, and in the view that fills it, and in the swap of a
+    rebuild."""
+    sql = (
+        "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = {table:String}"
+    )
+    of_rows = [(row["name"], row["type"]) for row in base.ask(sql, table="z_session_revision_rows")]
+    of_sessions = [(row["name"], row["type"]) for row in base.ask(sql, table="session_rows")]
     assert set(of_rows) - {("known_at", "DateTime64(3, 'UTC')")} == set(of_sessions)
     assert {name for name, _ in STORED_SESSION_COLUMNS} < {name for name, _ in of_rows}
-    views = [
-        [row["name"] for row in database_of_it.ask(sql, table=view)] for view in ("sessions", "session_health")
-    ]
-    (shown,) = database_of_it.ask(f"SELECT * FROM session_health_known_at({RANGE}) LIMIT 1", known="2100-01-01") or [{}]
-    database_of_it.tell([Told(1, 2)])
-    (shown,) = database_of_it.ask(f"SELECT * FROM session_health_known_at({RANGE}) LIMIT 1", known="2100-01-01")
+    views = [[row["name"] for row in base.ask(sql, table=view)] for view in ("sessions", "session_health")]
+    base.tell([Told(1, 2)])
+    (shown,) = base.ask(
+        f"SELECT * FROM session_health_of_users_known_at({RANGE}) LIMIT 1", known="2100-01-01"
+    )
     assert set(shown) == {*views[1], "crash_users", "anr_users"} and set(views[0]) < set(views[1])
