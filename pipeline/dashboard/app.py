@@ -19,6 +19,7 @@ from pipeline.dashboard.compression import Compression
 from pipeline.dashboard.guard import Guard
 from pipeline.dashboard.login import Login
 from pipeline.dashboard.page import FOLDER, render
+from pipeline.dashboard.pages.alerts import AlertsPage
 from pipeline.dashboard.pages.counts import CountsPage
 from pipeline.dashboard.pages.crashes import CrashPages
 from pipeline.dashboard.pages.export import Export, ExportPage
@@ -48,6 +49,7 @@ _NAVIGATION: Mapping[str, str] = {
     "/crashes": "Crashes",
     "/network": "Requests",
     "/paths": "Paths",
+    "/alerts": "Alerts",
     "/pipeline": "Pipeline",
 }
 """The pages that every page leads to, in this order, and how they are called."""
@@ -105,6 +107,7 @@ def application(parts: Parts) -> Starlette:
         ("/crashes", crashes.show, "GET"),
         ("/crashes/{group}", crashes.group, "GET"),
         ("/network", NetworkPage(reader).show, "GET"),
+        ("/alerts", AlertsPage(reader).show, "GET"),
         ("/pipeline", pipeline.show, "GET"),
         ("/pipeline/ledger", pipeline.ledger, "GET"),
         ("/filter/dimensions.json", filters.dimensions, "GET"),

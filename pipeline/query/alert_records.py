@@ -90,7 +90,9 @@ def states(app_id: str, start_ms: int, end_ms: int) -> Statement:
     """Where the rules of an app (of all if it is empty) stand, by evaluations in a range: the rows of
     `alert_states`."""
     return Statement(
-        "SELECT *, toUnixTimestamp64Milli(evaluated_at) AS evaluated_at_ms FROM alert_states(app_id = {a_app:String},"
+        "SELECT *, toUnixTimestamp64Milli(evaluated_at) AS evaluated_at_ms,"
+        " toUnixTimestamp64Milli(window_from) AS from_ms, toUnixTimestamp64Milli(window_until) AS until_ms"
+        " FROM alert_states(app_id = {a_app:String},"
         " from = {a_from:String}, until = {a_until:String}) ORDER BY app_id, rule, is_of_group, `group`",
         {"a_app": app_id, "a_from": time_text(start_ms), "a_until": time_text(end_ms)},
     )
@@ -105,6 +107,15 @@ def transitions(app_id: str, start_ms: int, end_ms: int, limit: int) -> Statemen
         " FROM alert_transitions(app_id = {a_app:String}, from = {a_from:String}, until = {a_until:String}) AS t"
         " ORDER BY evaluated_at DESC, rule, is_of_group, `group` LIMIT {a_limit:UInt32}",
         {"a_app": app_id, "a_from": time_text(start_ms), "a_until": time_text(end_ms), "a_limit": limit},
+    )
+
+
+def mutes_at(at_ms: int) -> Statement:
+    """What is muted at a time, as is known now: rows of `alert_mutes`."""
+    return Statement(
+        "SELECT rule, is_of_group, `group`, reason, muted_until FROM alert_mutes"
+        " WHERE muted_until > toDateTime64({a_at:String}, 3, 'UTC') ORDER BY rule, is_of_group, `group` LIMIT 100",
+        {"a_at": time_text(at_ms)},
     )
 
 

@@ -87,6 +87,8 @@ def row_of(each: Evaluated, dashboard_url: str) -> dict[str, Any]:
         "app_id": rule.app_id,
         "rule": rule.name,
         "definition": rule.definition,
+        "metric": rule.metric,
+        "filter": _filter(rule, each.group),
         "evaluated_at": time_text(each.at_ms),
         "is_group": int(each.group is not None),
         "group": each.group or "",
@@ -163,7 +165,7 @@ def link(each: Evaluated, dashboard_url: str) -> str:
         "from": iso(each.asked.start_ms),
         "to": iso(each.asked.end_ms),
     }
-    return f"{dashboard_url}/?{urlencode(query)}"
+    return f"{dashboard_url}/sessions?{urlencode(query)}"
 
 
 def _filter(rule: AlertRule, group: str | None) -> str:

@@ -9,6 +9,9 @@ CREATE TABLE IF NOT EXISTS z_alert_rows
     rule            LowCardinality(String),
     -- The digest of the rule that it was made by.
     definition      LowCardinality(String),
+    metric          LowCardinality(String),
+    -- Which sessions, in text form: those that the rule's filter passes, and of the group.
+    filter          String CODEC(ZSTD(1)),
     evaluated_at    DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
     -- 0: all sessions of the rule; 1: a group of them.
     is_group        UInt8,
@@ -101,6 +104,8 @@ SELECT
     evaluated_at,
     is_group = 1 AS is_of_group,
     `group`,
+    metric,
+    filter,
     window_from,
     window_until,
     value,
@@ -126,6 +131,8 @@ SELECT
     evaluated_at,
     is_group = 1 AS is_of_group,
     `group`,
+    any(r.metric) AS metric,
+    any(r.filter) AS filter,
     window_from,
     window_until,
     argMin(r.state, r.known_at) AS state,
@@ -161,6 +168,10 @@ SELECT
     rule,
     is_of_group,
     `group`,
+    metric,
+    filter,
+    window_from,
+    window_until,
     e.evaluated_at AS evaluated_at,
     state,
     verdict,

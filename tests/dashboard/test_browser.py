@@ -435,6 +435,7 @@ def pages(recordings: Stage) -> dict[str, str]:
         "network": f"/network?{urlencode({'app': APP, 'from': '2025-01-01'})}",
         "paths": f"/paths?{urlencode({'app': APP, 'from': '2025-01-01'})}",
         "flows": f"/paths/flows?{urlencode({'app': APP, 'from': '2025-01-01', 'flow': FLOW})}",
+        "alerts": "/alerts",
         "pipeline": "/pipeline",
         "stitched": f"/stitched/{crashed['stitched_session_id']}",
         "users": f"/users?app={APP}",
