@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.dashboard.leads import CRASHED, HUNG, of_all
 from pipeline.dashboard.reader import Row
+from pipeline.query import free_of
 from pipeline.query.dimensions import USER
 from pipeline.query.filters.tree import All, Filter, Not, Test
 from pipeline.query.free_of import FREE_OF, RATED, WHOLES
@@ -44,7 +45,7 @@ def leads_of(row: Row, group: Filter, address: Callable[[str], str]) -> dict[str
         if each.name not in row:
             continue
         free, whole = _share_of(row, each.name, f"rated_{each.whole}")
-        failed, words = (CRASHED, "crashed") if each.condition == "is_crashed" else (HUNG, "hung")
+        failed, words = (CRASHED, "crashed") if each.condition == free_of.CRASHED else (HUNG, "hung")
         title = f"Sessions in the foreground that {words}" if free < whole else "Sessions in the foreground"
         named = (_NAMED,) if each.whole == "users" else ()
         wanted[each.name] = title, (_FOREGROUND, *named, *((failed,) if free < whole else ()))

@@ -12,6 +12,9 @@ from typing import Literal
 
 Whole = Literal["sessions", "stitched_sessions", "devices", "users"]
 
+CRASHED, HUNG = "is_crashed", "is_hung"
+"""That a session failed so, as columns of the views."""
+
 WHOLES: Mapping[Whole, str] = {
     "sessions": "count()",
     "stitched_sessions": "uniqExact(stitched_session_id)",
@@ -34,7 +37,7 @@ _IDS: Mapping[Whole, str] = {"stitched_sessions": "stitched_session_id", "device
 
 BACKGROUND: Mapping[str, tuple[str, str]] = {
     "background_sessions": ("Background sessions", f"countIf(NOT {_IN_FOREGROUND})"),
-    "background_crashes": ("Background crashes", f"countIf(NOT {_IN_FOREGROUND} AND is_crashed)"),
+    "background_crashes": ("Background crashes", f"countIf(NOT {_IN_FOREGROUND} AND {CRASHED})"),
 }
 """What stands beside the rates: label, and aggregate over sessions."""
 
@@ -47,7 +50,7 @@ class FreeOf:
     label: str
     whole: Whole
     condition: str
-    """That a session failed so, over the columns of `session_health`."""
+    """That a session failed so: CRASHED or HUNG."""
     failed_users: str
     """Whose failures those were, over the columns of `session_health_of_users`."""
 
@@ -63,17 +66,17 @@ class FreeOf:
 
 
 FREE_OF: tuple[FreeOf, ...] = (
-    FreeOf("crash_free_sessions", "Crash-free sessions", "sessions", "is_crashed", "crash_users"),
+    FreeOf("crash_free_sessions", "Crash-free sessions", "sessions", CRASHED, "crash_users"),
     FreeOf(
         "crash_free_stitched_sessions",
         "Crash-free stitched sessions",
         "stitched_sessions",
-        "is_crashed",
+        CRASHED,
         "crash_users",
     ),
-    FreeOf("crash_free_users", "Crash-free users", "users", "is_crashed", "crash_users"),
-    FreeOf("crash_free_devices", "Crash-free devices", "devices", "is_crashed", "crash_users"),
-    FreeOf("anr_free_sessions", "ANR-free sessions", "sessions", "is_hung", "anr_users"),
-    FreeOf("anr_free_users", "ANR-free users", "users", "is_hung", "anr_users"),
+    FreeOf("crash_free_users", "Crash-free users", "users", CRASHED, "crash_users"),
+    FreeOf("crash_free_devices", "Crash-free devices", "devices", CRASHED, "crash_users"),
+    FreeOf("anr_free_sessions", "ANR-free sessions", "sessions", HUNG, "anr_users"),
+    FreeOf("anr_free_users", "ANR-free users", "users", HUNG, "anr_users"),
 )
 """In the order in which a page shows them."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+from pipeline.query.free_of import CRASHED
 from pipeline.query.session_range import EVERYTHING, chosen_sessions, range_parameters
 from pipeline.query.statement import Statement
 
@@ -25,7 +26,7 @@ _MOST_ROWS = 2_000
 _PATHS = "screen_paths(app_id = {m_app:String}, from = {m_from:String}, until = {m_until:String})"
 _COUNTS = (
     "uniqExact(session_id) AS sessions, count() AS visits, uniqExactIf(session_id, is_last AND is_ended) AS exits,"
-    " uniqExactIf(session_id, is_last AND is_ended AND is_crashed) AS crashes,"
+    f" uniqExactIf(session_id, is_last AND is_ended AND {CRASHED}) AS crashes,"
     " uniqExactIf(session_id, is_last AND NOT is_ended) AS still_there, quantileExact(0.5)(dwell_ms) AS median_dwell_ms"
 )
 
@@ -45,10 +46,10 @@ def ways(span: Span, start: str | None, depth: int, where: Statement = EVERYTHIN
     shortest = 0 if start is None else 1
     begins = "place = 1" if start is None else "visit.1 = {start:String}"
     sql = (
-        f"SELECT steps, {_COUNTS} FROM (SELECT session_id, is_ended, is_crashed,"
+        f"SELECT steps, {_COUNTS} FROM (SELECT session_id, is_ended, {CRASHED},"
         f" arraySlice([{names}], 1, steps_to) AS steps, [{dwells}][steps_to] AS dwell_ms,"
         " place + steps_to - 1 = screen_count AS is_last"
-        " FROM (SELECT session_id, is_ended, is_crashed, length(screens) AS screen_count, place, visit"
+        f" FROM (SELECT session_id, is_ended, {CRASHED}, length(screens) AS screen_count, place, visit"
         f" FROM {_of(where)} ARRAY JOIN arrayEnumerate(screens) AS place,"
         f" arrayZip({', '.join([*shifted, *times])}) AS visit WHERE {begins})"
         f" ARRAY JOIN range({shortest}, least({depth}, toUInt64(screen_count - place + 1)) + 1) AS steps_to)"
@@ -63,7 +64,7 @@ def screens(span: Span, order: Order = "sessions", where: Statement = EVERYTHING
     """Each screen: `screen`, and of it the columns of `ways`; at most MOST_SCREENS."""
     by = "median_dwell_ms" if order == "dwell" else order
     sql = (
-        f"SELECT screen, {_COUNTS} FROM (SELECT session_id, is_ended, is_crashed, visit.1 AS screen,"
+        f"SELECT screen, {_COUNTS} FROM (SELECT session_id, is_ended, {CRASHED}, visit.1 AS screen,"
         f" visit.2 AS dwell_ms, visit.3 = length(screens) AS is_last FROM {_of(where)}"
         " ARRAY JOIN arrayZip(screens, shown_ms, arrayEnumerate(screens)) AS visit)"
         f" GROUP BY screen ORDER BY {by} DESC, sessions DESC, screen LIMIT {MOST_SCREENS}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from prometheus_client import (
     CollectorRegistry,
@@ -16,6 +18,8 @@ from prometheus_client import (
 )
 
 from pipeline.roles.batch import Piece
+
+_DELAYS_S = (0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 300, 1_800, 7_200, 86_400)
 
 
 class Metrics:
@@ -76,7 +80,14 @@ class Metrics:
             "pipeline_delay_seconds",
             "From the record time of the oldest record of an insert to its rows being stored.",
             ["table"],
-            buckets=(0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 300, 1_800, 7_200, 86_400),
+            buckets=_DELAYS_S,
+            registry=registry,
+        )
+        self.event_delay_seconds = Histogram(
+            "pipeline_event_delay_seconds",
+            "From the last event of the oldest record of an insert, by the device's corrected clock, to its row being"
+            " stored.",
+            buckets=_DELAYS_S,
             registry=registry,
         )
 
@@ -90,8 +101,19 @@ class Metrics:
         self.open_sessions = Gauge(
             "pipeline_open_sessions", "Open sessions in this worker's state.", registry=registry
         )
+        self.state_bytes = Gauge(
+            "pipeline_state_bytes",
+            "Bytes of this worker's state as it is kept and written; in memory it takes more.",
+            registry=registry,
+        )
 
     def _of_work(self, registry: CollectorRegistry) -> None:
+        self.stage_seconds = Counter(
+            "pipeline_stage_seconds",
+            "Time that a role spent in each stage of its work, waiting included; partitions overlap.",
+            ["role", "stage"],
+            registry=registry,
+        )
         self.lag_records = Gauge(
             "pipeline_lag_records",
             "Records of a topic that came and are not done, of this worker's partitions.",
@@ -140,6 +162,15 @@ class Metrics:
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
+
+    @contextmanager
+    def stage(self, role: str, stage: str) -> Iterator[None]:
+        """Adds the time that the block takes to a stage, also where it fails."""
+        began_s = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.stage_seconds.labels(role, stage).inc(time.perf_counter() - began_s)
 
     def stored(self, table: str, pieces: Sequence[Piece], now_ms: float) -> None:
         """Count an insert that is done by now, Unix milliseconds."""

@@ -78,7 +78,8 @@ class Router:
         async with self._translating:
             size, made = 0, _Made([], [], {})
             for record in records:
-                size += self._translate(format, partition, record, made)
+                with self._metrics.stage("router", "translate"):
+                    size += self._translate(format, partition, record, made)
                 if size >= _SENT_AT_ONCE_BYTES:
                     await self._send_on(made)
                     size, made = 0, _Made([], [], {})
@@ -123,7 +124,8 @@ class Router:
         return size
 
     async def _send_on(self, made: _Made) -> None:
-        if told := made.told():
-            await self._send(told)
-        if made.refused:
-            await self._dead_letter(made.refused)
+        with self._metrics.stage("router", "send"):
+            if told := made.told():
+                await self._send(told)
+            if made.refused:
+                await self._dead_letter(made.refused)

@@ -123,23 +123,26 @@ class Sessionizer:
         async with self._alone_with(number) as partition:
             if partition is None or not still_mine():
                 return False
-            effects = partition.apply(records)
+            with self._metrics.stage("sessionizer", "fold"):
+                effects = partition.apply(records)
             while await self._do(number, partition, effects, still_mine):
                 self._count(effects)
                 if not effects.rest:
                     self._metrics.records.labels(topics.SDK_EVENTS).inc(len(records))
                     return True
-                effects = partition.go_on(effects)
+                with self._metrics.stage("sessionizer", "fold"):
+                    effects = partition.go_on(effects)
         return False
 
     async def _do(self, number: int, partition: Partition, effects: Effects, still_mine: StillMine) -> bool:
         """Make the effects of a step durable, in their order. False if the partition was lost."""
         if effects.owed:
-            await self._send(self._sessions_topic, number, effects.owed)
+            await self._send_rows(number, effects.owed)
             if not still_mine():
                 return False
         if effects.copies:
-            await self._send(topics.EVENT_COPIES, number, effects.copies)
+            with self._metrics.stage("sessionizer", "copies"):
+                await self._send(topics.EVENT_COPIES, number, effects.copies)
             if not still_mine():
                 return False
         try:
@@ -150,7 +153,7 @@ class Sessionizer:
             partition.too_large(effects, {device_of(key) for key in error.keys if key})
         if not still_mine():
             return False
-        await self._send(self._sessions_topic, number, effects.rows)
+        await self._send_rows(number, effects.rows)
         if effects.set_aside:
             await self._dead_letter([self._refusal(each) for each in effects.set_aside])
         partition.commit(effects)
@@ -180,10 +183,11 @@ class Sessionizer:
         """Do what silence has decided by `now_ms` for a partition, in bounded batches."""
         async with self._alone_with(number) as partition:
             while partition is not None and still_mine():
-                effects = partition.tick(now_ms, caught_up=caught_up)
+                with self._metrics.stage("sessionizer", "silence"):
+                    effects = partition.tick(now_ms, caught_up=caught_up)
                 if effects is None:
                     break
-                await self._send(self._sessions_topic, number, effects.rows)
+                await self._send_rows(number, effects.rows)
                 if not still_mine() or not await self._keep_silence(number, partition, effects, still_mine):
                     return
                 # Also if an assignment ended meanwhile: the next one may keep the partition, and what is held of it.
@@ -206,12 +210,17 @@ class Sessionizer:
     async def _keep(self, number: int, effects: Effects, still_mine: StillMine) -> bool:
         """Make states durable; False if the partition is somebody else's. Raises `Fenced` only if it should be ours."""
         try:
-            await self._send(self._changelog_topic, number, effects.states)
+            with self._metrics.stage("sessionizer", "states"):
+                await self._send(self._changelog_topic, number, effects.states)
         except Fenced:
             if still_mine():
                 raise
             return False
         return True
+
+    async def _send_rows(self, number: int, rows: Items) -> None:
+        with self._metrics.stage("sessionizer", "rows"):
+            await self._send(self._sessions_topic, number, rows)
 
     def _share_memory(self) -> None:
         for partition in self._partitions.values():
@@ -243,6 +252,8 @@ class Sessionizer:
         self._gauge()
 
     def _gauge(self) -> None:
-        self._metrics.devices.set(sum(len(p) for p in self._partitions.values()))
-        self._metrics.devices_set_aside.set(sum(p.devices_set_aside for p in self._partitions.values()))
-        self._metrics.open_sessions.set(sum(p.open_sessions for p in self._partitions.values()))
+        held = [partition.holds for partition in self._partitions.values()]
+        self._metrics.devices.set(sum(each.devices for each in held))
+        self._metrics.devices_set_aside.set(sum(each.set_aside for each in held))
+        self._metrics.open_sessions.set(sum(each.open_sessions for each in held))
+        self._metrics.state_bytes.set(sum(each.state_bytes for each in held))

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import orjson
@@ -20,11 +21,12 @@ from pipeline.formats.edge import OPEN_EDGE, Edge
 from pipeline.formats.native.partitioner import misplaced
 from pipeline.formats.record_time import record_time_ms
 from pipeline.formats.rejected import Reason, Rejected
-from pipeline.roles.batch import Batch, Bounds, Piece, Source, block_token, joined
+from pipeline.roles.batch import Bounds, Piece, Source, block_token, joined
 from pipeline.roles.flood import Flood
 from pipeline.roles.left_out import LeftOut
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.pieces import Making
+from pipeline.roles.table_writer import Pieces, TableWriter
 from pipeline.roles.unstorable import Original, by_copy, by_offset, by_value, with_refused
 from pipeline.storage.dead_letter import DeadLetter, KeepDeadLetters, dead_letters_of, row_of_dead_letter
 from pipeline.storage.event_copies import rows_of_copies
@@ -33,76 +35,11 @@ from pipeline.storage.rows import event_line, events_at_once, ledger_row, spread
 
 log = logging.getLogger(__name__)
 
-Pieces = Sequence[Piece]
-_PIECES_MADE = 3
-"""At once: one fills the batch that is being stored, others wait for the next."""
-
 
 class InsertForever(Protocol):
     """Stores rows, waiting for ClickHouse as long as it takes; returns the rows that it refuses."""
 
     async def __call__(self, table: str, rows: bytes, *, token: str) -> Sequence[UnstorableRow]: ...
-
-
-class TableWriter:
-    """Collects the rows of one table and stores them when a batch is full or old.
-
-    `add` blocks while an insert is under way, which in the end pauses fetching. `run` must be running: it
-    stores what has grown old. Both raise what storing raises, and nothing is acknowledged then. Pieces of
-    partitions that have gone to another worker are dropped before the insert: that one reads them again.
-    """
-
-    def __init__(self, bounds: Bounds, store: Callable[[Pieces], Awaitable[None]]) -> None:
-        self._batch = Batch(bounds)
-        self._store = store
-        self._lock = asyncio.Lock()
-        self._places = asyncio.Semaphore(_PIECES_MADE)
-        self._filled = asyncio.Event()
-
-    async def add_all(
-        self, pieces: Iterator[Piece], *, acknowledge: Callable[[], object], still_mine: Callable[[], bool]
-    ) -> None:
-        """Take the pieces of a chunk, each made once the one before is in a batch.
-
-        `acknowledge` is called once all of them are stored. However many partitions there are, few pieces are made
-        and wait: one is made while a batch is stored.
-        """
-        while still_mine():
-            async with self._places:
-                piece = next(pieces, None)
-                if piece is None:
-                    return
-                piece.still_mine = still_mine
-                if piece.is_last:
-                    piece.acknowledge = acknowledge
-                await self.add(piece)
-
-    async def add(self, piece: Piece) -> None:
-        """Take a piece; stores the batch if that fills it."""
-        async with self._lock:
-            self._batch.add(piece, _now_ms())
-            self._filled.set()
-            if self._batch.is_full():
-                await self._flush()
-
-    async def run(self) -> None:
-        """Store batches as they come of age, until cancelled."""
-        while True:
-            wait_ms = self._batch.wait_ms(_now_ms())
-            if wait_ms is None:
-                self._filled.clear()
-                await self._filled.wait()
-            elif wait_ms:
-                await asyncio.sleep(wait_ms / 1_000)
-            else:
-                async with self._lock:
-                    if self._batch.wait_ms(_now_ms()) == 0:
-                        await self._flush()
-
-    async def _flush(self) -> None:
-        pieces = [piece for piece in self._batch.take() if piece.still_mine()]
-        if pieces:
-            await self._store(pieces)
 
 
 class Sink:
@@ -133,10 +70,11 @@ class Sink:
         self._offset_base = offset_base
         self._piece_bytes = bounds.piece_bytes
         self._replaced: Mapping[int, int] = {}
-        self.events = TableWriter(bounds, self._store_events)
-        self.sessions = TableWriter(bounds, self._store_sessions)
-        self.copies = TableWriter(bounds, self._store_copies)
-        self.dead_letters = TableWriter(bounds, self._store_dead_letters)
+        making = partial(metrics.stage, "sink", "make")
+        self.events = TableWriter(bounds, self._store_events, making)
+        self.sessions = TableWriter(bounds, self._store_sessions, making)
+        self.copies = TableWriter(bounds, self._store_copies, making)
+        self.dead_letters = TableWriter(bounds, self._store_dead_letters, making)
 
     def pass_over(self, replaced: Mapping[int, int]) -> None:
         """Store no row of `sessions` below these offsets, by partition, as Kafka counts: a rebuild replaced them."""
@@ -293,14 +231,13 @@ class Sink:
             unstored = self._refusals_of_rows(not_storable, by_offset(pieces, self._offset_base))
             refused += unstored
             self._count("z_event_feed", [refusal.rejected for refusal in unstored])
-        if refused:
-            await self._dead_letter(refused)
+        await self._keep_refused(refused)
         ledger = joined(
             with_refused(piece.ledger, piece.unstored) if piece.unstored else piece.ledger for piece in pieces
         )
-        bad = ledger and await self._insert(
-            "ledger_records", ledger, token=block_token("ledger_records", pieces)
-        )
+        with self._metrics.stage("sink", "ledger"):
+            token = block_token("ledger_records", pieces)
+            bad = ledger and await self._insert("ledger_records", ledger, token=token)
         if bad:
             raise AssertionError(f"ClickHouse refuses a ledger row: {bad[0].message}")
         self._acknowledge(pieces)
@@ -308,7 +245,9 @@ class Sink:
     async def _store_sessions(self, pieces: Pieces) -> None:
         not_storable = await self._put("session_rows", pieces)
         if not_storable:
-            await self._dead_letter(self._refusals_of_rows(not_storable, by_value(pieces, self._session_row)))
+            await self._keep_refused(
+                self._refusals_of_rows(not_storable, by_value(pieces, self._session_row))
+            )
         self._acknowledge(pieces)
 
     async def _store_copies(self, pieces: Pieces) -> None:
@@ -316,8 +255,7 @@ class Sink:
         not_storable = await self._put("z_event_copy_feed", pieces)
         if not_storable:
             refused += self._refusals_of_rows(not_storable, by_copy(pieces, self._keeping))
-        if refused:
-            await self._dead_letter(refused)
+        await self._keep_refused(refused)
         self._acknowledge(pieces)
 
     async def _store_dead_letters(self, pieces: Pieces) -> None:
@@ -325,6 +263,11 @@ class Sink:
             # The end of the line: there is no further place to put it, and dropping it is not an option.
             raise AssertionError(f"ClickHouse refuses a dead letter: {row.message}: {row.row[:500]!r}")
         self._acknowledge(pieces)
+
+    async def _keep_refused(self, refused: Sequence[DeadLetter]) -> None:
+        if refused:
+            with self._metrics.stage("sink", "dead_letters"):
+                await self._dead_letter(refused)
 
     async def _put(self, table: str, pieces: Pieces) -> Sequence[UnstorableRow]:
         rows = joined(piece.rows for piece in pieces)
@@ -334,13 +277,25 @@ class Sink:
             # The block has them now, and twice may be a lot.
             piece.rows = b""
         started_s = time.monotonic()
-        not_storable = await self._insert(table, rows, token=block_token(table, pieces))
-        if table == "z_envelope_feed":
-            not_storable = await self._one_by_one(not_storable, pieces)
+        with self._metrics.stage("sink", "insert"):
+            not_storable = await self._insert(table, rows, token=block_token(table, pieces))
+            if table == "z_envelope_feed":
+                not_storable = await self._one_by_one(not_storable, pieces)
         self._metrics.insert_seconds.labels(table).observe(time.monotonic() - started_s)
-        self._metrics.stored(table, pieces, time.time() * 1_000)
+        now_ms = time.time() * 1_000
+        self._metrics.stored(table, pieces, now_ms)
+        if table == "z_envelope_feed":
+            self._tell_delay(pieces, now_ms)
         self._metrics.rows.labels(table).inc(sum(p.row_count for p in pieces) - len(not_storable))
         return not_storable
+
+    def _tell_delay(self, pieces: Pieces, now_ms: float) -> None:
+        """How long the last event of the oldest record took; nothing where that record was refused."""
+        record = min((piece.records[0] for piece in pieces), key=lambda record: int(record.timestamp))
+        decoded = native.decode(record.value, record.key, record_time_ms(record.headers, record.timestamp))
+        if not isinstance(decoded, Rejected) and decoded.events:
+            delay_ms = now_ms - max(event.time_ms for event in decoded.events)
+            self._metrics.event_delay_seconds.observe(max(0.0, delay_ms) / 1_000)
 
     async def _one_by_one(
         self, envelopes: Sequence[UnstorableRow], pieces: Pieces
@@ -386,8 +341,3 @@ class Sink:
     def _acknowledge(self, pieces: Pieces) -> None:
         for piece in pieces:
             piece.acknowledge()
-
-
-def _now_ms() -> int:
-    """The loop's clock: it only goes forward, and a simulated loop brings its own."""
-    return int(asyncio.get_running_loop().time() * 1_000)

@@ -31,6 +31,7 @@ from pipeline.state.effects import (
 from pipeline.state.erasing import erase, first_control
 from pipeline.state.failures import PoisonedDevices, StateLost, UnreadableState
 from pipeline.state.grouping import grouped, leave_out
+from pipeline.state.holding import Holding
 from pipeline.state.marker import MARKER_KEY, UNREADABLE, Marker, marker_item, marker_of
 from pipeline.state.outbox import Rows
 from pipeline.state.records import Record
@@ -247,14 +248,10 @@ class Partition:
         self._uncommitted = False
 
     @property
-    def open_sessions(self) -> int:
-        """Devices whose open session is not reported as ended."""
-        return len(self._timetable.open)
-
-    @property
-    def devices_set_aside(self) -> int:
-        """Devices whose input cannot be folded."""
-        return len(self._store.aside)
+    def holds(self) -> Holding:
+        """How much is here."""
+        store = self._store
+        return Holding(len(store), len(self._timetable.open), len(store.aside), store.byte_count)
 
     def _begin(self) -> None:
         if self._uncommitted:

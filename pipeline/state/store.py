@@ -54,6 +54,8 @@ class DeviceStates:
         self._with_steps = encode is state_codec.encode
         self._bases: dict[bytes, bytes] = {}
         self._steps: dict[bytes, bytes] = {}
+        self.byte_count = 0
+        """Of all that is kept encoded."""
         self._new: set[bytes] = set()
         """Devices that have steps alone."""
         self.aside: dict[bytes, Aside] = {}
@@ -90,6 +92,7 @@ class DeviceStates:
             self._steps[table_key.removesuffix(STEPS_SUFFIX)] = value
         else:
             self._bases[table_key] = value
+        self.byte_count += len(value)
 
     def restored(self) -> None:
         """All entries are in: drop the steps whose base has gone on. Raises `Mismatch`."""
@@ -97,7 +100,7 @@ class DeviceStates:
             steps = state_codec.outline(value)
             reach = state_codec.outline(self._bases[key]).applied_offset if key in self._bases else -1
             if steps.applied_offset <= reach:
-                del self._steps[key]
+                self.byte_count -= len(self._steps.pop(key))
             elif steps.base_offset != reach:
                 raise Mismatch(
                     f"key {key!r}: steps that build on offset {steps.base_offset}, but a state of offset {reach}"
@@ -203,10 +206,10 @@ class DeviceStates:
             self.aside.pop(table_key.removesuffix(ASIDE_SUFFIX), None)
         elif table_key.endswith(STEPS_SUFFIX):
             key = table_key.removesuffix(STEPS_SUFFIX)
-            self._steps.pop(key, None)
+            self.byte_count -= len(self._steps.pop(key, b""))
             self._new.discard(key)
         else:
-            self._bases.pop(table_key, None)
+            self.byte_count -= len(self._bases.pop(table_key, b""))
             self.forget(table_key)
 
     def commit(self, table_key: bytes, value: bytes) -> None:
@@ -216,10 +219,12 @@ class DeviceStates:
             return
         if table_key.endswith(STEPS_SUFFIX):
             key = table_key.removesuffix(STEPS_SUFFIX)
+            self.byte_count += len(value) - len(self._steps.get(key, b""))
             self._steps[key] = value
             if key not in self._bases:
                 self._new.add(key)
         else:
+            self.byte_count += len(value) - self.weight(table_key)
             self._bases[table_key] = value
             self._steps.pop(table_key, None)
             self._new.discard(table_key)

@@ -27,7 +27,8 @@ from pipeline.roles.ledger_guard import ledger_guard
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.router import Routed, Router
 from pipeline.roles.sessionizer import Sessionizer
-from pipeline.roles.sink import Sink, TableWriter
+from pipeline.roles.sink import Sink
+from pipeline.roles.table_writer import TableWriter
 from pipeline.roles.topology import group_of
 from pipeline.state.marker import newer
 from pipeline.state.store import Encode

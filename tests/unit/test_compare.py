@@ -7,7 +7,7 @@ from math import floor, sqrt
 
 import pytest
 
-from pipeline.query.compare import Interval, Median, compare, difference, median_difference
+from pipeline.query.compare import Interval, Median, Side, compare, difference, median_difference
 from pipeline.query.statement import Statement
 
 
@@ -80,11 +80,16 @@ def test_sides_keep_their_values_apart() -> None:
     """Both come from one compiler, so their placeholders bear the same names."""
     side_a = Statement("app_version = {f0:String}", {"f0": "1.0"})
     side_b = Statement("app_version = {f0:String} AND os_name = {f1:String}", {"f0": "2.0", "f1": "iOS"})
-    both = compare("app", side_a, side_b, 0, 1)
+    both = compare("app", Side(side_a, 0, 1), Side(side_b, 2, 3))
     assert "app_version = {a_f0:String}" in both.sql
     assert "app_version = {b_f0:String} AND os_name = {b_f1:String}" in both.sql
-    assert {key: both.parameters[key] for key in ("a_f0", "b_f0", "b_f1")} == {
+    expected = {
         "a_f0": "1.0",
         "b_f0": "2.0",
         "b_f1": "iOS",
+        "a_m_start": 0,
+        "a_m_end": 1,
+        "b_m_start": 2,
+        "b_m_end": 3,
     }
+    assert {key: both.parameters[key] for key in expected} == expected

@@ -281,7 +281,7 @@ def test_what_was_owed_of_a_device_set_aside_is_owed_until_its_input_came_again(
 @pytest.mark.usefixtures("poison")
 def test_a_device_set_aside_with_its_first_record_owes_nothing() -> None:
     partition, changelog = set_aside(visit(3))
-    assert (len(partition), partition.devices_set_aside) == (0, 1)
+    assert (len(partition), partition.holds.set_aside) == (0, 1)
     again = Partition(0, Policies(Policy()))
     again.restore(changelog)
     effects = again.apply([visit(3)])
@@ -295,11 +295,11 @@ def test_a_device_set_aside_is_counted_once_and_is_not_open_any_more() -> None:
     value = json.loads(opened.value or b"")
     del value["events"][1]
     partition, _ = set_aside(opened._replace(value=json.dumps(value).encode()))
-    assert partition.open_sessions == 1
+    assert partition.holds.open_sessions == 1
     effects = partition.apply([visit(3)])
     assert effects.counts.set_aside == 1
     partition.commit(effects)
-    assert partition.open_sessions == 0
+    assert partition.holds.open_sessions == 0
 
 
 def test_what_silence_could_not_write_is_owed_as_it_was() -> None:

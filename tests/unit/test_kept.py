@@ -14,7 +14,8 @@ from pipeline.formats.record_time import header_of
 from pipeline.roles.batch import Bounds, Piece, Source
 from pipeline.roles.flood import Flood
 from pipeline.roles.metrics import Metrics
-from pipeline.roles.sink import Sink, TableWriter
+from pipeline.roles.sink import Sink
+from pipeline.roles.table_writer import TableWriter
 from pipeline.storage.kept import EVER, Keeping, Kept, kept
 
 DAY_MS = 86_400_000

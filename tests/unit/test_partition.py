@@ -132,11 +132,11 @@ def test_silence_comes_in_bounded_parts() -> None:
 
 def test_what_is_open_is_counted() -> None:
     partition = fed(record(0), record(1, device="e"))
-    assert (len(partition), partition.open_sessions) == (2, 2)
+    assert (len(partition), partition.holds.open_sessions) == (2, 2)
     partition.commit(partition.apply([record(2, 1, state="foreground"), record(3, 2, state="background")]))
-    assert partition.open_sessions == 1
+    assert partition.holds.open_sessions == 1
     tick(partition, 2 * IDLE_MS)
-    assert (len(partition), partition.open_sessions) == (2, 0)
+    assert (len(partition), partition.holds.open_sessions) == (2, 0)
 
 
 def test_so_it_is_after_recovery() -> None:
@@ -149,7 +149,8 @@ def test_so_it_is_after_recovery() -> None:
     assert b"a/d" + STEPS_SUFFIX in held
     again = Partition(0, POLICIES)
     again.restore(held)
-    assert (len(again), again.open_sessions, again.marker) == (2, 2, Marker(2, AT_MS + 1))
+    assert (again.holds, again.marker) == (partition.holds, Marker(2, AT_MS + 1))
+    assert again.holds == (2, 2, 0, sum(len(value) for key, value in held.items() if key != MARKER_KEY))
     assert sorted({key for key, _ in tick(again, IDLE_MS + 1).rows}) == [b"a/d", b"a/e"]
 
 
@@ -359,7 +360,7 @@ def test_of_a_device_whose_entry_was_too_large_nothing_is_noted() -> None:
     assert (before, effects.counts.accepted) == (4, 1)
     assert {key for key, _ in effects.rows} == {b"a/e"}
     partition.commit(effects)
-    assert (len(partition), partition.open_sessions) == (1, 1)
+    assert (len(partition), partition.holds.open_sessions) == (1, 1)
     assert {key for key, _ in tick(partition, IDLE_MS).rows} == {b"a/e"}
 
 
@@ -400,7 +401,7 @@ def test_a_device_that_is_silent_for_long_leaves_memory_and_changelog() -> None:
         (b"a/d", None),
     ]
     assert list(partition._store) == [b"a/e"]
-    assert partition.open_sessions == 1
+    assert partition.holds.open_sessions == 1
     assert partition.tick(AT_MS + TTL_MS, caught_up=True) is None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +14,8 @@ from pipeline.formats.record_time import REPLAYED_RECORD_MS
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.roles.batch import Batch, Bounds, Piece, Source, block_token, joined
 from pipeline.roles.metrics import Metrics
-from pipeline.roles.sink import Sink, TableWriter
+from pipeline.roles.sink import Sink
+from pipeline.roles.table_writer import TableWriter
 from pipeline.storage.dead_letter import DeadLetter
 from pipeline.storage.rows import unpacked
 from tests.simulation.loop import Loop
@@ -300,6 +302,25 @@ def test_events_are_stored_then_accounted_for_then_acknowledged() -> None:
     assert world.counted("pipeline_rows_total", table="z_envelope_feed") == 3
     assert world.counted("pipeline_insert_seconds_count", table="z_envelope_feed") == 1
     assert 0 <= world.counted("pipeline_insert_seconds_sum", table="z_envelope_feed") < 60
+
+
+def test_how_late_rows_are_is_told_from_the_record_and_from_the_event() -> None:
+    world = World()
+    now_ms = int(time.time() * 1_000)
+    times = [{"id": f"{ago_s}", "name": "n", "time": now_ms - ago_s * 1_000} for ago_s in (90, 70)]
+    value = json.dumps({"v": 1, "app_id": "a", "device_id": "d", "events": times}).encode()
+    world.take(Record(5, value, timestamp=now_ms - 50_000), Record(6, value, timestamp=now_ms))
+    assert 50 <= world.counted("pipeline_delay_seconds_sum", table="z_envelope_feed") < 70
+    assert 70 <= world.counted("pipeline_event_delay_seconds_sum") < 90
+    world.take(Record(7, b"garbage"))
+    assert world.counted("pipeline_event_delay_seconds_count") == 1
+
+
+def test_time_in_each_stage_is_told() -> None:
+    world = World()
+    world.take(events(5, "x"), Record(6, b"garbage"))
+    for stage in ("make", "insert", "dead_letters", "ledger"):
+        assert world.counted("pipeline_stage_seconds_total", role="sink", stage=stage) > 0
 
 
 def test_events_of_which_a_value_was_repaired_are_counted_as_stored() -> None:

@@ -258,6 +258,19 @@ def test_the_weight_of_a_device_is_that_of_both_parts() -> None:
     assert DeviceStates().weight(KEY) == 0
 
 
+def test_bytes_are_those_of_all_that_is_kept() -> None:
+    first, *steps = entries()
+    store = restored(first, steps[0])
+    assert store.byte_count == len(first[1]) + len(steps[0][1])
+    for key, value in (steps[1], (b"a/new" + STEPS_SUFFIX, steps[0][1]), first, steps[1]):
+        store.commit(key, value)
+        assert store.byte_count == sum(map(len, (*store._bases.values(), *store._steps.values())))
+    for key in (KEY, KEY + STEPS_SUFFIX, b"a/new" + STEPS_SUFFIX, b"a/nobody"):
+        store.drop(key)
+        assert store.byte_count == sum(map(len, (*store._bases.values(), *store._steps.values())))
+    assert store.byte_count == 0
+
+
 def test_light_states_do_not_make_room_for_heavy_ones() -> None:
     store = DeviceStates()
     for number in range(3):
