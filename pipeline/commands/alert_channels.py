@@ -14,7 +14,7 @@ from pipeline.commands.failure import CommandFailed
 from pipeline.domain.alert_messages import headers, secret_bytes, signature
 from pipeline.errors import path_of
 from pipeline.query.alert_rules import Channel
-from pipeline.roles.alert_delivery import Answer
+from pipeline.roles.alert_delivery import Delivery
 
 _CONNECT_S, _READ_S = 5.0, 10.0
 _LONGEST_WISH_S = 86_400
@@ -32,7 +32,7 @@ class Channels:
             retries=False, timeout=urllib3.Timeout(connect=_CONNECT_S, read=_READ_S), num_pools=50
         )
 
-    def send(self, channel: Channel, message_id: str, body: bytes) -> Answer:
+    def send(self, channel: Channel, message_id: str, body: bytes) -> Delivery:
         """Deliver a body; blocks for 15 s at most, Apprise for as long as its service takes."""
         try:
             url = url_of(channel)
@@ -42,16 +42,16 @@ class Channels:
             if channel.secret_file:
                 told |= signature(secret_of(channel), message_id, int(self._clock()), body)
         except CommandFailed as error:
-            return Answer(False, str(error))
+            return Delivery(False, str(error))
         try:
             # Whoever redirects could have the body brought anywhere.
             answer = self._pool.request("POST", url, body=body, headers=told, redirect=False)
         except urllib3.exceptions.HTTPError as error:
-            return Answer(False, f"no answer: {type(error).__name__}")
+            return Delivery(False, f"no answer: {type(error).__name__}")
         if 200 <= answer.status < 300:
-            return Answer(True, f"{answer.status}")
+            return Delivery(True, f"{answer.status}")
         said = answer.data[:_SHOWN].decode(errors="replace")
-        return Answer(False, f"{answer.status}: {said}", _wish_ms(answer.headers.get("Retry-After", "")))
+        return Delivery(False, f"{answer.status}: {said}", _wish_ms(answer.headers.get("Retry-After", "")))
 
 
 def url_of(channel: Channel) -> str:
@@ -88,10 +88,10 @@ def _read(channel: Channel, file: str) -> str:
         return Path(file).read_text(encoding="utf-8").strip()
 
 
-def _send_by_apprise(url: str, body: bytes) -> Answer:
+def _send_by_apprise(url: str, body: bytes) -> Delivery:
     title, _, rest = body.decode().partition("\n")
     is_sent = bool(_apprise(url).notify(body=rest or title, title=title))
-    return Answer(is_sent, "taken" if is_sent else "Apprise could not deliver it")
+    return Delivery(is_sent, "taken" if is_sent else "Apprise could not deliver it")
 
 
 def _apprise(url: str) -> Any:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline import wiring
+from pipeline.clickhouse.grants import server_version_and_clock
 from pipeline.clickhouse.store import Store, Unreachable
 from pipeline.commands.alert_channels import Channels, require_usable
 from pipeline.commands.failure import CommandFailed
@@ -22,11 +23,12 @@ from pipeline.domain.alerts import KNOWN_FOR_MS
 from pipeline.errors import UnusablePath, path_of
 from pipeline.logs import log_for_worker
 from pipeline.query import alert_records
-from pipeline.query.alert_readings import Asked, reading
+from pipeline.query.alert_readings import AlertScope, reading
 from pipeline.query.alert_rules import AlertRule, AlertRules, InvalidAlerts, read_rules
 from pipeline.query.filters.units import duration_of
+from pipeline.query.session_range import time_text
 from pipeline.query.statement import Statement
-from pipeline.roles.alert_delivery import Courier, Send
+from pipeline.roles.alert_delivery import AlertCourier, Send
 from pipeline.roles.alert_metrics import AlertMetrics
 from pipeline.roles.alerts import Evaluations
 from pipeline.roles.health import Health
@@ -142,7 +144,7 @@ class Alerts:
 
     def __init__(self, store: Store, rules: AlertRules, send: Send, metrics: AlertMetrics) -> None:
         self._evaluations = Evaluations(store, rules, metrics)
-        self._courier = Courier(store, rules.channels, send, metrics)
+        self._courier = AlertCourier(store, rules.channels, send, metrics)
 
     def do_all(self) -> None:
         """Evaluate what is due, and deliver what is due. Raises Unreachable; the next call makes up for it."""
@@ -229,9 +231,13 @@ def show_history(settings: Settings, app_id: str, days: int) -> None:
 def mute(settings: Settings, rule: str, group: str | None, duration_ms: int, reason: str) -> None:
     """Mute a rule, or one group of it, from now on; for no time ends it. The clock is ClickHouse's."""
     store = wiring.store(settings)
-    statement = alert_records.mute_from_now(rule, group, duration_ms, reason)
     try:
-        store.command(statement.sql, statement.parameters)
+        _, now_ms = server_version_and_clock(store)
+        row = {
+            "rule": rule, "is_group": int(group is not None), "group": group or "", "written_at": time_text(now_ms),
+            "muted_from": time_text(now_ms), "muted_until": time_text(now_ms + duration_ms), "reason": reason,
+        }  # fmt: skip
+        store.insert(alert_records.MUTES, orjson.dumps(row), token=f"{rule}:{now_ms}")
     finally:
         store.close()
 
@@ -263,7 +269,7 @@ def _known_now(
         return "no such rule"
     end_ms = int(row["evaluated_at_ms"]) - rule.delay_ms
     group = str(row["group"]) if row["is_of_group"] else None
-    asked = Asked(rule.app_id, end_ms - rule.window_ms, end_ms, now_ms)
+    asked = AlertScope(rule.app_id, end_ms - rule.window_ms, end_ms, now_ms)
     kept = [group] if group is not None else []
     for found in ask(reading(rule.metric, asked, rule.parsed, rule.by, kept)):
         if (str(found["group"]) if found["is_group"] else None) == group:

@@ -82,8 +82,7 @@ def application(parts: Parts) -> Starlette:
     reader = Reader(parts.ask)
     login, session = Login(parts.password, parts.sign_ins), SessionPage(reader)
     filters = FilterPages(reader, parts.write)
-    watch, health = Watch(parts.lags), HealthPage(reader)
-    pipeline, crashes = PipelinePage(reader, watch), CrashPages(reader)
+    watch, health, crashes = Watch(parts.lags), HealthPage(reader), CrashPages(reader)
 
     @asynccontextmanager
     async def watching(_: Starlette) -> AsyncIterator[None]:
@@ -107,9 +106,7 @@ def application(parts: Parts) -> Starlette:
         ("/crashes", crashes.show, "GET"),
         ("/crashes/{group}", crashes.group, "GET"),
         ("/network", NetworkPage(reader).show, "GET"),
-        ("/alerts", AlertsPage(reader).show, "GET"),
-        ("/pipeline", pipeline.show, "GET"),
-        ("/pipeline/ledger", pipeline.ledger, "GET"),
+        *_of_watching(reader, watch),
         ("/filter/dimensions.json", filters.dimensions, "GET"),
         ("/filter/suggestions.json", filters.suggestions, "GET"),
         ("/filter/parse.json", filters.parse, "GET"),
@@ -133,6 +130,16 @@ def application(parts: Parts) -> Starlette:
     # It would lead to an address made of the Host header.
     app.router.redirect_slashes = False
     return app
+
+
+def _of_watching(reader: Reader, watch: Watch) -> list[tuple[str, PageHandler, str]]:
+    """The pages that say whether apps and the pipeline do well."""
+    pipeline = PipelinePage(reader, watch)
+    return [
+        ("/alerts", AlertsPage(reader).show, "GET"),
+        ("/pipeline", pipeline.show, "GET"),
+        ("/pipeline/ledger", pipeline.ledger, "GET"),
+    ]
 
 
 def _of_finding(reader: Reader) -> list[tuple[str, PageHandler, str]]:

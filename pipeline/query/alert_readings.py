@@ -62,7 +62,7 @@ _CRASH_GROUPS = """LEFT JOIN
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AlertScope:
     """Which sessions, and as of when they are known: all in Unix milliseconds."""
 
     app_id: str
@@ -71,7 +71,7 @@ class Asked:
     known_at_ms: int
     """A time of the last 30 days."""
 
-    def earlier(self, by_ms: int) -> Asked:
+    def earlier(self, by_ms: int) -> AlertScope:
         """The same so long before, as it was known so long before."""
         return replace(
             self,
@@ -81,7 +81,9 @@ class Asked:
         )
 
 
-def reading(name: str, asked: Asked, filter: Filter, by: str | None, kept: Sequence[str] = ()) -> Statement:
+def reading(
+    name: str, asked: AlertScope, filter: Filter, by: str | None, kept: Sequence[str] = ()
+) -> Statement:
     """A metric of sessions that start in a range and pass a filter, as they were known at a time.
 
     Rows `is_group`, `group`, `value`, `numerator`, `denominator`, `sessions`, `users`: one of all of them, and with

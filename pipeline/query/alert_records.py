@@ -117,15 +117,3 @@ def mutes_at(at_ms: int) -> Statement:
         " WHERE muted_until > toDateTime64({a_at:String}, 3, 'UTC') ORDER BY rule, is_of_group, `group` LIMIT 100",
         {"a_at": time_text(at_ms)},
     )
-
-
-def mute_from_now(rule: str, group: str | None, duration_ms: int, reason: str) -> Statement:
-    """The statement that mutes a rule, or one group of it, for so long by the server's clock; 0 ends it."""
-    return Statement(
-        f"INSERT INTO {MUTES} (rule, is_group, `group`, muted_until, reason) SELECT {{a_rule:String}}, {{a_is:UInt8}},"
-        " {a_group:String}, now64(3, 'UTC') + toIntervalMillisecond({a_for:Int64}), {a_reason:String}",
-        {
-            "a_rule": rule, "a_is": int(group is not None), "a_group": group or "", "a_for": duration_ms,
-            "a_reason": reason,
-        },
-    )  # fmt: skip

@@ -33,7 +33,7 @@ _DETAIL = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Delivery:
     """What came of a try to deliver."""
 
     is_taken: bool
@@ -42,11 +42,11 @@ class Answer:
     """The receiver's own wish, at most a day."""
 
 
-Send = Callable[[Channel, str, bytes], Answer]
+Send = Callable[[Channel, str, bytes], Delivery]
 """Delivers a body under an id to a channel. Blocks for a bounded time, and raises nothing that a receiver can cause."""
 
 
-class Courier:
+class AlertCourier:
     """What waits for the channels of one file. Methods block, and raise Unreachable where ClickHouse is away."""
 
     def __init__(
@@ -86,7 +86,7 @@ class Courier:
         attempt, name = int(each["attempts"]) + 1, each["channel"]
         channel = self._channels.get(name)
         if channel is None:
-            answer, outcome = Answer(False, "the file of rules has no such channel any more"), "given up"
+            answer, outcome = Delivery(False, "the file of rules has no such channel any more"), "given up"
         else:
             message = orjson.loads(each["message"])
             answer = self._send(channel, each["message_id"], body(channel.kind, message))

@@ -11,7 +11,7 @@ import orjson
 
 from pipeline.domain.alert_messages import iso
 from pipeline.domain.alerts import Reading, Stand, State, message_id
-from pipeline.query.alert_readings import ALERT_METRICS, Asked
+from pipeline.query.alert_readings import ALERT_METRICS, AlertScope
 from pipeline.query.alert_rules import AlertRule
 from pipeline.query.dimensions import split
 from pipeline.query.session_range import time_text
@@ -58,7 +58,7 @@ class Evaluated:
     """What a rule saw of one group, and where it stands before and after."""
 
     rule: AlertRule
-    asked: Asked
+    asked: AlertScope
     at_ms: int
     """When the rule was evaluated; what is known may be of a later time."""
     group: str | None

@@ -30,7 +30,7 @@ from pipeline.domain.alerts import (
     verdict,
 )
 from pipeline.query import alert_records
-from pipeline.query.alert_readings import Asked, of_nothing, reading, readings_of
+from pipeline.query.alert_readings import AlertScope, of_nothing, reading, readings_of
 from pipeline.query.alert_rules import AlertRule, AlertRules
 from pipeline.query.statement import Statement
 from pipeline.roles.alert_metrics import AlertMetrics
@@ -104,7 +104,7 @@ class Evaluations:
         before = self._stands.get(rule.name, {})
         muted = self._ask(alert_records.muted([rule.name], at_ms))
         kept = [group for group, stand in before.items() if group is not None and is_worth_keeping(stand)]
-        asked = Asked(rule.app_id, at_ms - rule.delay_ms - rule.window_ms, at_ms - rule.delay_ms, at_ms)
+        asked = AlertScope(rule.app_id, at_ms - rule.delay_ms - rule.window_ms, at_ms - rule.delay_ms, at_ms)
         found = self._read_rule(rule, asked, kept)
         stands: dict[str | None, Stand] = {}
         evaluated = []
@@ -149,7 +149,7 @@ class Evaluations:
         self._changes = [each for each in self._changes if each.evaluated_at_ms > until_ms - _REMEMBERED_MS]
 
     def _follow_up_one(self, rule: AlertRule, change: Change, known_ms: int) -> None:
-        asked = Asked(rule.app_id, change.from_ms, change.until_ms, known_ms)
+        asked = AlertScope(rule.app_id, change.from_ms, change.until_ms, known_ms)
         kept = [] if change.group is None else [change.group]
         seen = self._read_rule(rule, asked, kept, week_before=change.evaluated_at_ms).get(change.group)
         seen = of_nothing(rule.metric, NOTHING) if seen is None else seen
@@ -170,7 +170,7 @@ class Evaluations:
             change.said = said
 
     def _read_rule(
-        self, rule: AlertRule, asked: Asked, kept: Sequence[str], week_before: int | None = None
+        self, rule: AlertRule, asked: AlertScope, kept: Sequence[str], week_before: int | None = None
     ) -> dict[str | None, Reading]:
         """What the rule sees, by group; a week before is compared as it was known then, not later."""
         filter = rule.parsed
@@ -180,7 +180,7 @@ class Evaluations:
             then = (
                 asked
                 if week_before is None
-                else Asked(asked.app_id, asked.start_ms, asked.end_ms, week_before)
+                else AlertScope(asked.app_id, asked.start_ms, asked.end_ms, week_before)
             )
             before = self._ask(reading(rule.metric, then.earlier(WEEK_MS), filter, rule.by, [*kept]))
         found = readings_of(rows, before)

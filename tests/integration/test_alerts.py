@@ -27,7 +27,7 @@ from pipeline.query.session_range import time_text
 from pipeline.query.statement import Statement
 from pipeline.roles import alert_delivery
 from pipeline.roles import alerts as role
-from pipeline.roles.alert_delivery import Answer
+from pipeline.roles.alert_delivery import Delivery
 from pipeline.roles.alert_metrics import AlertMetrics
 from pipeline.settings import load
 from pipeline.storage.rows import session_row
@@ -420,12 +420,13 @@ def test_a_channel_that_does_not_answer_holds_up_no_other(watch: Watch) -> None:
     watch.now_ms += MINUTE
     asked: list[str] = []
 
-    def send(channel: Any, id: str, body: bytes) -> Answer:
+    def send(channel: Any, id: str, body: bytes) -> Delivery:
         asked.append(channel.name)
-        return Answer(channel.name == "b", "")
+        return Delivery(channel.name == "b", "")
 
-    text = watch.text.replace("[[rules]]", f'[channels.a]\nkind = "slack"\nurl = "{watch.hook.url}"\n[channels.b]\n'
-        f'kind = "slack"\nurl = "{watch.hook.url}"\n[[rules]]').replace('["hook"]', '["a", "b"]').replace("30m", "12h")  # fmt: skip
+    slack = f'kind = "slack"\nurl = "{watch.hook.url}"\n'
+    text = watch.text.replace("[[rules]]", f"[channels.a]\n{slack}[channels.b]\n{slack}[[rules]]")
+    text = text.replace('["hook"]', '["a", "b"]').replace("30m", "12h")
     running = alerts.Alerts(watch.store, read_rules(text), send, AlertMetrics())
     hours_of(watch, running, 36, 6 * HOUR)
     assert asked.count("b") == 1 and asked.count("a") > 3
@@ -467,6 +468,9 @@ def test_the_commands(
     assert watch.ask(Statement(muted)) == [{"is_muted": 1}]
     alerts.unmute_command("another", group=None)
     assert watch.ask(Statement(muted)) == [{"is_muted": 0}]
-    # By the clock of ClickHouse itself.
+    # By the clock of ClickHouse itself, a rule that was never evaluated: once, as of now.
     monkeypatch.undo()
+    file.write_text(watch.text.replace("crash-free of", "by the clock of"))
     alerts.run(settings, once=True)
+    sql = "SELECT evaluated_at > now64(3) - INTERVAL 2 HOUR AS is_new FROM z_alert_rows WHERE rule = {rule:String}"
+    assert watch.ask(Statement(sql, {"rule": f"by the clock of {watch.app}"})) == [{"is_new": 1}]
