@@ -146,10 +146,17 @@ class Alerts:
         self._evaluations = Evaluations(store, rules, metrics)
         self._courier = AlertCourier(store, rules.channels, send, metrics)
 
-    def do_all(self) -> None:
-        """Evaluate what is due, and deliver what is due. Raises Unreachable; the next call makes up for it."""
-        self._evaluations.catch_up()
+    def do_some(self) -> bool:
+        """Evaluate some of what is due, and deliver; whether there is more. Raises Unreachable; the next call makes
+        up for it."""
+        made = self._evaluations.catch_up()
         self._courier.deliver()
+        return made == Evaluations.AT_ONCE
+
+    def do_all(self) -> None:
+        """Evaluate and deliver all that is due. Raises Unreachable."""
+        while self.do_some():
+            pass
 
 
 def _until_a_signal(settings: Settings, role: Alerts, metrics: AlertMetrics) -> None:
@@ -169,13 +176,12 @@ def _until_a_signal(settings: Settings, role: Alerts, metrics: AlertMetrics) -> 
     while True:
         # A signal in the middle of an effect is acted on after it: all of it is stored, or none.
         try:
-            role.do_all()
-            fault, pause_s = "", _PASS_S
+            fault, pause_s = "", 0.0 if role.do_some() else _PASS_S
         except Unreachable as error:
             metrics.unreachable.inc()
             fault = str(error)
             log.warning("%s; what is due is made up for, next try in %.0f s", error, pause_s)
-            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+            pause_s = min(max(pause_s, _PASS_S) * 2, _LONGEST_PAUSE_S)
         health.look()
         try:
             with signals.heard():

@@ -24,20 +24,19 @@ def latest(rules: Sequence[str], since_ms: int) -> Statement:
     )
 
 
-def changes(rules: Sequence[str], since_ms: int) -> Statement:
-    """Evaluations since a time that changed a state or were told, oldest first: what follow-ups need, and `done_ms`,
-    up to when it was asked what is known by then, with `verdict`, what was said of it last."""
+def told(rules: Sequence[str], since_ms: int) -> Statement:
+    """Evaluations since a time that were told, oldest first: what follow-ups need, and `done_ms`, up to when it was
+    asked what is known by then, with `said`, the verdict that was told of it last."""
     return Statement(
         "SELECT rule, is_group, `group`, toUnixTimestamp64Milli(any(window_from)) AS from_ms,"
         " toUnixTimestamp64Milli(any(window_until)) AS until_ms,"
         " toUnixTimestamp64Milli(r.evaluated_at) AS evaluated_at_ms,"
-        " toUnixTimestamp64Milli(max(r.known_at)) AS done_ms, argMin(r.value, r.known_at) AS value_seen,"
+        " toUnixTimestamp64Milli(max(r.known_at)) AS done_ms, argMin(tuple(r.value), r.known_at).1 AS value_seen,"
         " argMin(r.sessions, r.known_at) AS sessions_seen, argMin(r.state, r.known_at) AS state_then,"
-        " argMaxIf(r.verdict, r.known_at, r.message_id != '' OR r.known_at = r.evaluated_at) AS said,"
-        f" countIf(r.message_id != '') > 0 AS is_told FROM {ROWS} AS r FINAL"
+        f" argMaxIf(r.verdict, r.known_at, r.message_id != '') AS said FROM {ROWS} AS r FINAL"
         " WHERE rule IN {a_rules:Array(String)} AND r.evaluated_at >= toDateTime64({a_since:String}, 3, 'UTC')"
         " GROUP BY rule, is_group, `group`, r.evaluated_at"
-        " HAVING countIf(r.known_at = r.evaluated_at AND (r.state != r.state_before OR r.message_id != '')) > 0"
+        " HAVING countIf(r.known_at = r.evaluated_at AND r.message_id != '') > 0"
         " ORDER BY r.evaluated_at, rule, is_group, `group`",
         {"a_rules": list(rules), "a_since": time_text(since_ms)},
     )

@@ -19,7 +19,7 @@ from pipeline.query.session_range import time_text
 
 @dataclass(slots=True)
 class Change:
-    """An evaluation that changed a state or was told, of which it is asked again what is known."""
+    """An evaluation that was told, of which it is asked again what is known."""
 
     rule: str
     group: str | None
@@ -31,7 +31,6 @@ class Change:
     said: State
     """What was said of it last."""
     state_then: State
-    is_told: bool
     done_ms: int
     """Up to when it was asked what is known."""
 
@@ -40,16 +39,16 @@ class Change:
         return cls(
             evaluated.rule.name, evaluated.group, evaluated.at_ms, evaluated.asked.start_ms, evaluated.asked.end_ms,
             evaluated.seen.value, evaluated.seen.sessions, evaluated.verdict, evaluated.after.state,
-            evaluated.is_told, evaluated.at_ms,
+            evaluated.at_ms,
         )  # fmt: skip
 
     @classmethod
     def stored(cls, row: Mapping[str, Any]) -> Change:
-        """A row of `alert_records.changes`."""
+        """A row of `alert_records.told`."""
         return cls(
             row["rule"], str(row["group"]) if row["is_group"] else None, int(row["evaluated_at_ms"]),
             int(row["from_ms"]), int(row["until_ms"]), row["value_seen"], int(row["sessions_seen"]),
-            State(row["said"]), State(row["state_then"]), bool(row["is_told"]), int(row["done_ms"]),
+            State(row["said"]), State(row["state_then"]), int(row["done_ms"]),
         )  # fmt: skip
 
 

@@ -61,6 +61,9 @@ class Evaluations:
         self._changes: list[Change] = []
         self._is_read = False
 
+    AT_ONCE = 200
+    """Evaluations in one call: what was missed in a week must not hold up what is to be told."""
+
     def catch_up(self) -> int:
         """Make all evaluations that are due, oldest first, and ask again what is known of those before; how many were
         made.
@@ -89,6 +92,8 @@ class Evaluations:
         ]
         made, failed = 0, set[str]()
         for each in sorted(due, key=lambda each: (each.at_ms, each.rule.name)):
+            if made == self.AT_ONCE:
+                break
             if each.rule.name in failed:
                 continue
             try:
@@ -135,14 +140,17 @@ class Evaluations:
                     "alert rule %r%s: %s, and was %s", each.rule.name,
                     "" if each.group is None else f" ({each.group})", each.after.state, each.before.state,
                 )  # fmt: skip
+            if each.is_told:
                 self._changes.append(Change.of(each))
 
     def _follow_up(self, until_ms: int) -> None:
         """Ask what is known by now of what was told, at the times that are set for it."""
         rules = {rule.name: rule for rule in self._file.rules}
         for change in self._changes:
-            rule = rules[change.rule]
-            for known_ms in follow_ups_due(change.evaluated_at_ms, change.done_ms, until_ms):
+            rule, last_ms = rules[change.rule], self._last[change.rule]
+            # What is told of a later time comes later.
+            upto_ms = until_ms if last_ms + rule.every_ms > until_ms else last_ms
+            for known_ms in follow_ups_due(change.evaluated_at_ms, change.done_ms, upto_ms):
                 if known_ms >= until_ms - _known_for_ms(rule):
                     self._follow_up_one(rule, change, known_ms)
                 change.done_ms = known_ms
@@ -154,7 +162,7 @@ class Evaluations:
         seen = self._read_rule(rule, asked, kept, week_before=change.evaluated_at_ms).get(change.group)
         seen = of_nothing(rule.metric, NOTHING) if seen is None else seen
         said = verdict(rule.judgement, seen)
-        is_told = change.is_told and said is not change.said
+        is_told = said is not change.said
         stand = Stand(state=change.state_then, verdict=change.said)
         evaluated = Evaluated(
             rule, asked, change.evaluated_at_ms, change.group, seen, said, stand, stand, is_told, True, change
@@ -200,7 +208,7 @@ class Evaluations:
                     State(row["state"]), State(row["settled"]), State(row["told"]), State(row["verdict"]),
                     int(row["times"]),
                 )  # fmt: skip
-        for row in self._ask(alert_records.changes(names, now_ms - _REMEMBERED_MS)):
+        for row in self._ask(alert_records.told(names, now_ms - _REMEMBERED_MS)):
             self._changes.append(Change.stored(row))
         self._is_read = True
 

@@ -36,7 +36,7 @@ def row(at_ms: int, known_ms: int | None = None, **other: Any) -> dict[str, Any]
 def evaluated(stage: Stage) -> int:
     """When: two rules of different apps, one of them of a hostile name and group, and one that is muted."""
     at_ms = int(time.time() * 1_000) // HOUR * HOUR - 8 * HOUR
-    told = {"message_id": "m1", "channels": ["team"]}
+    told: dict[str, Any] = {"message_id": "m1", "channels": ["team"]}
     rows = [
         row(at_ms, filter='os.name = "Android"', **told),
         row(at_ms, at_ms + HOUR, value=0.9925, numerator=397, verdict="normal", message_id="m2"),

@@ -13,6 +13,7 @@ from uuid import uuid4
 import orjson
 import pytest
 
+from pipeline import wiring
 from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store, Unreachable
 from pipeline.commands import alerts
@@ -454,7 +455,7 @@ def test_the_commands(
     settings = load(
         {"PIPELINE_CLICKHOUSE_URL": f"{clickhouse.url}/{watch.store.database}", "PIPELINE_ALERTS": str(file)}
     )
-    monkeypatch.setattr(alerts.wiring, "settings", lambda: settings)
+    monkeypatch.setattr(wiring, "settings", lambda: settings)
     monkeypatch.setenv("COLUMNS", "200")
     alerts.check_command(file)
     assert "1 rules and 1 channels are sound" in capsys.readouterr().out

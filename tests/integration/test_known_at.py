@@ -48,7 +48,12 @@ class Told:
     @property
     def row(self) -> bytes:
         key, start = (self.app, f"d{self.number % 5}", f"e{self.number}"), T0 + self.number * 600_000
-        place = {"revision": self.revision, "partition": 0, "offset": self.revision // 2, "arrived_at_ms": T0}
+        place: dict[str, Any] = {
+            "revision": self.revision,
+            "partition": 0,
+            "offset": self.revision // 2,
+            "arrived_at_ms": T0,
+        }
         if self.is_deleted:
             return deleted_row(*key, start, **place)
         session = Session(
