@@ -38,7 +38,7 @@ FILTERS = (
     "has app.screen.view then http.client.request or session.first = true",
 )
 METRICS = ("sessions", "crash_free_users", "duration_p50")
-RECIPES = {"1", "3", "7", "9", "10", "11", "13", "16", "17"}
+RECIPES = {"1", "3", "7", "9", "10", "11", "13", "16", "17", "36"}
 """Of the cookbook: what joins, looks into another question, or counts over both shards; not what shows a view."""
 
 
