@@ -305,7 +305,7 @@ def test_a_kill_at_any_point_loses_nothing_and_doubles_no_id(
     monkeypatch.setattr(Store, "insert", dying)
     kills = 0
     for point in range(1, 60):
-        left = point % 5 + 1
+        left = point % 2 + 1
         try:
             watch.begin().do_all()
             break
@@ -361,7 +361,7 @@ def test_late_data_turns_the_number_of_an_alert_and_it_says_so(watch: Watch) -> 
         if row["state"] == "error"
     ]
     assert (bad["value_seen"], bad["value_known"], bad["verdict_known"]) == (0.7, 1.0, "normal")
-    hours_of(watch, watch.begin(), 20, 20 * HOUR)
+    hours_of(watch, watch.begin(), 16, 16 * HOUR)
     assert len(watch.hook.taken) == 3, "said once"
     assert len(set(watch.delivered())) == 3
 
