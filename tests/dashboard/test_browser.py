@@ -17,7 +17,7 @@ from selenium.webdriver.support.ui import Select
 from pipeline.dashboard.guard import COOKIE
 from pipeline.embedded.child import LOOPBACK, Child, free_port
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
-from tests.dashboard import hostile
+from tests.dashboard import alert_rows, hostile
 from tests.dashboard.browser import PHONE, WIDE, Browser, NoBrowser, browsing
 from tests.dashboard.stage import Stage, recorded, staged
 from tests.support.recorded import bodies, recorded_files
@@ -39,6 +39,7 @@ def recordings(clickhouse: EmbeddedClickHouse) -> Iterator[Stage]:
         made.put(recorded(bodies(files)))
         made.put(hostile.records())
         made.refuse("not_json", "at byte 1", b"nonsense")
+        alert_rows.put(made)
         yield made
         clickhouse.command("DROP DATABASE IF EXISTS dashboard_browser SYNC")
 
