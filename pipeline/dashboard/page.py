@@ -25,7 +25,14 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     shown = (words.day_and_time, words.clock, words.day, words.duration, words.offset, words.number)
-    of_session = (words.end_words, words.problems, words.doings, words.device_words, words.device_name)
+    of_session = (
+        words.end_words,
+        words.end_meaning,
+        words.problems,
+        words.doings,
+        words.device_words,
+        words.device_name,
+    )
     for function in (*shown, *of_session, words.system_name, words.percent, words.iso):
         made.filters[function.__name__] = function
     made.filters["unix_ms"] = words.unix_ms

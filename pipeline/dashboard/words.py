@@ -21,6 +21,21 @@ END_WORDS: Mapping[str, str] = {
     "out_of_memory": "out of memory",
     "user_terminated": "closed by the user",
 }
+END_MEANINGS: Mapping[str, str] = {
+    "background": "The app went to the background.",
+    "foreground": "The app came to the foreground: another session begins there.",
+    "inactivity": "Nothing came from it for longer than the inactivity timeout.",
+    "max_duration": "It had reached the longest duration that a session may have.",
+    "superseded": "The next event bears another session id of the SDK.",
+    "manual": "The app ended it itself.",
+    "unclean_exit": "The app started again and had told of no end: its process was killed or died unreported.",
+    "crash": "The app crashed.",
+    "exception": "An exception ended the app.",
+    "anr": "The app did not respond.",
+    "out_of_memory": "The system ended the app for its memory.",
+    "user_terminated": "The user closed the app.",
+}
+"""What each reason means, in a sentence; SESSIONS.md has the rules."""
 BAD_ENDS = frozenset({"crash", "exception", "anr", "out_of_memory", "unclean_exit"})
 
 NONE = "\u2013"
@@ -132,6 +147,11 @@ def end_words(session: Mapping[str, Any]) -> str:
         return END_WORDS[""]
     reason = str(session["end_reason"])
     return END_WORDS.get(reason, reason.replace("_", " "))
+
+
+def end_meaning(session: Mapping[str, Any]) -> str:
+    """What the reason for which a session ended means, in a sentence; empty while it goes on."""
+    return "" if session["status"] == "open" else END_MEANINGS.get(str(session["end_reason"]), "")
 
 
 def problems(session: Mapping[str, Any]) -> list[str]:

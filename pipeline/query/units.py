@@ -56,6 +56,14 @@ def members(stitched_session_id: str) -> Statement:
     )
 
 
+def member_count(stitched_session_id: str) -> Statement:
+    """One row with `members`: how many sessions a stitched session has, whose id has to be a UUID."""
+    return Statement(
+        "SELECT count() AS members FROM sessions_of_id(id = {id:UUID}) WHERE stitched_session_id = {id:UUID}",
+        {"id": stitched_session_id},
+    )
+
+
 def stitched_sessions(
     app_id: str, where: Statement, start_ms: int, end_ms: int, after: ListPlace | None, limit: int
 ) -> Statement:

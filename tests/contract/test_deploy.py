@@ -52,7 +52,7 @@ DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 SCHEMA = Path(__file__).parent / "compose_spec" / "compose-spec.json"
 
 OURS = ("migrate", "dashboard", "receive", *ROLES)
-SERVICES = (*OURS, "kafka", "clickhouse", "otel-collector")
+SERVICES = (*OURS, "kafka", "clickhouse", "otel-collector", "prometheus", "grafana")
 LONG_RUNNING = tuple(name for name in SERVICES if name != "migrate")
 
 _VARIABLE = re.compile(r"\$\$|\$\{(\w+)(?::-([^}]*))?\}")
@@ -117,7 +117,7 @@ def test_every_named_volume_is_declared_and_the_stores_have_one() -> None:
 def test_image_is_pinned_and_can_be_scaled(name: str) -> None:
     service = services()[name]
     image, _, tag = service["image"].rpartition(":")
-    assert image and re.fullmatch(r"local|\d+\.\d+\.\d+(\.\d+)?", tag), service["image"]
+    assert image and re.fullmatch(r"local|v?\d+\.\d+\.\d+(\.\d+)?", tag), service["image"]
     assert (tag == "local") == ("build" in service) == (name in OURS)
     assert "container_name" not in service
 

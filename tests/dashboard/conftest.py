@@ -21,11 +21,13 @@ Visit = Callable[..., TestClient]
 
 @pytest.fixture(scope="session")
 def stage(clickhouse: EmbeddedClickHouse) -> Iterator[Stage]:
-    """A fleet of forty devices, the hostile device, and two dead letters. Tests add nothing that others count."""
+    """A fleet of forty devices, hostile, restless and faulty ones, and two dead letters. Tests add nothing that others
+    count."""
     with staged(f"{clickhouse.url}/dashboard_server") as made:
         made.put((sent.key, sent.value, sent.at_ms) for sent in fleet(40, 8, 4_000))
         made.put(hostile.records())
         made.put(hostile.restless(150))
+        made.put(hostile.faulty())
         made.refuse("not_json", f"at byte 3 {hostile.SCRIPT}", b'{"v\xff' + hostile.SCRIPT.encode())
         made.refuse("not_json", "at byte 1", b"nonsense")
         yield made

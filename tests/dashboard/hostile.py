@@ -50,6 +50,26 @@ def records() -> list[Record]:
     return [at(6_000, *first), at(7_000, late), at(62_000, next_start, gone)]
 
 
+FAULTY_APP = "org.example.faulty"
+
+
+def faulty() -> list[Record]:
+    """Three devices of one app: of three kinds of crashes the first comes on one of them, the second on two."""
+    found = []
+    for kind in range(3):
+        for device in range(kind + 1):
+            at_ms = START_MS + 3_600_000 * kind
+            said = {
+                "exception.type": f"java.lang.Fault{kind}",
+                "exception.stacktrace": f"java.lang.Fault{kind}\n\tat org.example.faulty.Screen{kind}.open(A.kt:7)",
+            }
+            event = {"id": f"fault-{kind}-{device}", "name": "app.crash", "time": at_ms, "attributes": said}
+            found.append(
+                envelope([event], app=FAULTY_APP, device=f"d{device}", at_ms=at_ms, user={"id": f"u{device}"})
+            )
+    return found
+
+
 BUSY_APP, BUSY_DEVICE = "org.example.busy", "restless"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from urllib.parse import parse_qs, urlencode, urlsplit
 from urllib.request import Request, urlopen
@@ -19,11 +20,12 @@ from pipeline.embedded.child import LOOPBACK, Child, free_port
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from tests.dashboard import alert_rows, hostile
 from tests.dashboard.browser import PHONE, WIDE, Browser, NoBrowser, browsing
-from tests.dashboard.stage import Stage, recorded, staged
+from tests.dashboard.stage import Stage, envelope, recorded, staged
 from tests.support.recorded import bodies, recorded_files
 from tests.support.stack import command_line, environment, unavailable
 
 APP = "sh.measure.sample"
+FOLLOWED = "org.example.followed"
 PASSWORD = "open sesame"
 FLOW = "app.screen.view then http.client.request then app.crash within 30s"
 FILTER = 'session.end_reason = "crash" and (session.network_error_count >= 1 or has http.client.request then app.crash)'
@@ -366,6 +368,65 @@ def test_the_first_key_leads_to_the_content(browser: Browser) -> None:
     assert browser.driver.switch_to.active_element.text == "Skip to the content"
     browser.driver.switch_to.active_element.send_keys(Keys.ENTER)
     browser.wait(lambda: browser.driver.switch_to.active_element.get_attribute("id") == "main")
+
+
+def test_keys_find_and_go_through_a_list(browser: Browser, recordings: Stage) -> None:
+    def at() -> WebElement:
+        return browser.driver.switch_to.active_element
+
+    def press(*keys: str) -> None:
+        ActionChains(browser.driver).send_keys(*keys).perform()
+
+    browser.open("/sessions?range=all&filter=")
+    links = [row.get_attribute("href") for row in browser.all("table.cards td.began a")]
+    assert len(links) > 2
+    for keys, expected in (("j", links[0]), ("jj", links[2]), ("k", links[1])):
+        press(keys)
+        assert at().get_attribute("href") == expected
+    press("?")
+    assert "Find anything" in browser.one("dialog[open]").text
+    assert browser.axe() == []
+    browser.shoot("keys")
+    press("j", Keys.ESCAPE)
+    browser.wait(lambda: not browser.all("dialog[open]"))
+    press("/")
+    press("j/?")
+    assert at().get_attribute("value") == "j/?", "in a field a key is text"
+    press(Keys.ESCAPE)
+    browser.open(urlsplit(links[0]).path)
+    press("jj")
+    assert at().tag_name == "summary"
+    assert at().find_element(By.XPATH, "ancestor::li").get_attribute("id") == "e1"
+    assert browser.complaints() == []
+
+
+def test_a_list_keeps_up_while_it_is_asked_to(browser: Browser, recordings: Stage) -> None:
+    def visit(number: int) -> None:
+        at_ms = int(time.time() * 1_000)
+        event = {"id": f"visit-{number}", "name": "app.launch", "time": at_ms}
+        recordings.put([envelope([event], app=FOLLOWED, device=f"d{number}", at_ms=at_ms)])
+
+    def count() -> int:
+        return len(browser.all("table.cards tbody tr"))
+
+    visit(0)
+    browser.open(f"/sessions?{urlencode({'app': FOLLOWED})}")
+    assert count() == 1
+    visit(1)
+    button = browser.button("Keep up with new sessions")
+    button.click()
+    browser.wait(lambda: count() == 2)
+    assert browser.one(".figures dd").text.startswith("2")
+    assert "New sessions came at" in browser.one(".follow [role=status]").text
+    assert button.get_attribute("aria-pressed") == "true"
+    assert "follow=1" in browser.driver.current_url
+    browser.shoot("following")
+    assert browser.axe() == []
+    button.click()
+    assert "follow=1" not in browser.driver.current_url
+    browser.open(f"/sessions?{urlencode({'app': FOLLOWED, 'sort': '-duration'})}")
+    assert not browser.all("[data-follow]"), "new ones would not be at the top"
+    assert browser.complaints() == []
 
 
 def test_a_range_is_dragged_over_the_bars_or_set_by_keys(browser: Browser, recordings: Stage) -> None:

@@ -22,11 +22,11 @@ CELL = re.compile(
 
 @pytest.fixture(scope="module")
 def busiest(stage: Stage) -> str:
-    """The app with most crashes, ANRs and exceptions."""
+    """The app with most groups of crashes, ANRs and exceptions."""
     return str(
-        stage.query("SELECT app_id FROM z_crashes GROUP BY app_id ORDER BY count() DESC, app_id LIMIT 1")[0][
-            "app_id"
-        ]
+        stage.query(
+            "SELECT app_id FROM z_crashes GROUP BY app_id ORDER BY uniqExact(crash_group) DESC, app_id LIMIT 1"
+        )[0]["app_id"]
     )
 
 

@@ -251,7 +251,8 @@ def test_session_page_tells_the_story(client: TestClient, stage: Stage) -> None:
     assert tags == ["late"]
     (late_row,) = [key for key, words in rows.items() if names[int(key[1:])] == "app.widget.click"]
     assert html.index(f'id="{late_row}"') < html.index("It arrived after events that happened later")
-    assert "<dt>Revision</dt>" in html and "not final" in html
+    assert "Revision" in html and "not final" in html
+    assert re.search(r"<dd>1 of [12] in <a", html)
     assert "x" * 2_000 in html and "x" * 2_001 not in html
     assert "x" * 5_000 in client.get(f"/sessions/{session}/event?id={quote('e' + hostile.QUOTES)}").text
 
@@ -336,7 +337,7 @@ def test_a_session_of_several_users_leads_to_each_and_says_whose_each_event_is(d
         for user in ("alice", "bob"):
             assert own in client.get("/timeline", params={"app": app, "user": user}).text
             assert f"user={user}" in client.get(own).text and f"user={user}" in client.get("/sessions").text
-        assert "Not counted" not in client.get(own).text and "restated" not in client.get(own).text
+        assert "Not counted" not in client.get(own).text and "Restated" not in client.get(own).text
         for event_id, owner in (("l1", "alice"), ("c1", "alice"), ("cfg", "bob")):
             values = Page(client.get(f"{own}/event", params={"id": event_id}).text).texts("dd")
             assert owner in values, event_id
@@ -348,7 +349,7 @@ def test_a_session_of_several_users_leads_to_each_and_says_whose_each_event_is(d
             stage.store.command(change.format(count, step))
         html = client.get(own).text
         assert "2 events came too late to change this session" in html
-        assert "restated 2 times by late events" in html
+        assert "<dt>Restated</dt><dd>2 times by late events" in html
         assert "no longer kept" not in html
         stage.store.command(change.format(5, 6))
         assert "2 of the 5 events of this session are no longer kept" in client.get(own).text

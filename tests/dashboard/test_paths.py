@@ -38,7 +38,7 @@ def counted(stage: Stage, address: str) -> int:
 
 @pytest.mark.parametrize("screen", ["", "Cart"], ids=["from the start", "from a screen"])
 def test_every_number_leads_to_its_sessions(client: TestClient, stage: Stage, screen: str) -> None:
-    text = page(client, screen=screen, depth="3", filter='os.name = "android"')
+    text = page(client, screen=screen, depth="4", filter='os.name = "android"')
     drawn, listed = text.split('id="screens"')
     led = [(unescape(address), int(number.replace(",", ""))) for address, number in LED.findall(drawn)]
     assert len(led) >= 8 and any("crash_count" in address for address, _ in led)

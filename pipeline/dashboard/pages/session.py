@@ -26,6 +26,7 @@ from pipeline.query.filters.tree import EVERYTHING, Filter, FilterError
 from pipeline.query.finding import as_uuid
 from pipeline.query.sessions import session_by_id
 from pipeline.query.statement import Statement
+from pipeline.query.units import member_count
 
 PAGE = 300
 """Events on one page."""
@@ -59,8 +60,9 @@ class SessionPage:
         session = await self._session(request)
         if session is None:
             return await gone(self._reader, request, _id_of(request))
-        found, restated, is_other = await asyncio.gather(
+        found, stitched, restated, is_other = await asyncio.gather(
             self._with_neighbours(session),
+            self._reader.first(member_count(session["stitched_session_id"])),
             self._reader.first(_restatements(session)),
             replaced(self._reader, request, session["session_id"]),
         )
@@ -90,6 +92,7 @@ class SessionPage:
         return render(
             request, "session.html",
             session=found.session, neighbours=found.neighbours, end=end, restated=restated,
+            stitched_count=stitched["members"] if stitched else session["stitched_index"],
             unrestated=story.unrestated(found.session, len(marks)),
             missing=0 if len(marks) == journey.MAX_MARKS else story.missing(found.session, len(marks)),
             events=[

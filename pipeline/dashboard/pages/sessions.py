@@ -148,6 +148,11 @@ class SessionsPage:
             "end": field_of(choice.end_ms),
             **_list_values(wanted),
             "counted": counted,
+            # New ones come at the top, and nothing is said about where the list ends.
+            "can_follow": not problem
+            and not choice.after
+            and choice.end_ms is None
+            and wanted.order.is_newest_first,
         }
         return render(request, "sessions.html", status=400 if problem else 200, **values)
 

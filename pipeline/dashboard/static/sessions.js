@@ -67,12 +67,14 @@ async function toggle() {
   if (!place.hidden) {
     place.hidden = true;
     button.setAttribute("aria-expanded", "false");
+    button.textContent = "Build the filter";
     return;
   }
   builder ??= new Builder(place, { ...(await ask("/filter/dimensions.json", {})), suggest }, write);
   if (await read()) {
     place.hidden = false;
     button.setAttribute("aria-expanded", "true");
+    button.textContent = "Hide the builder";
     builder.focus();
   }
 }
