@@ -42,6 +42,11 @@ def put(stage: Stage) -> None:
         ),
     ]  # fmt: skip
     stage.store.insert("z_alert_rows", b"\n".join(map(orjson.dumps, rows)), token="alerts-page")
+    stage.store.insert("z_alert_mute_rows", orjson.dumps(muted(at_ms)), token="alerts-page")
+
+
+def muted(at_ms: int) -> dict[str, Any]:
+    """The row that mutes the rule of the hostile name for long."""
     mute = {"rule": hostile.SCRIPT, "is_group": 0, "group": "", "reason": hostile.SCRIPT}
     mute |= {"written_at": time_text(at_ms), "muted_from": time_text(at_ms), "muted_until": "2099-01-01"}
-    stage.store.insert("z_alert_mute_rows", orjson.dumps(mute), token="alerts-page")
+    return mute
