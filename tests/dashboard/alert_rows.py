@@ -12,6 +12,7 @@ from tests.dashboard import hostile
 from tests.dashboard.stage import Stage
 
 APP = "org.example.shop"
+OTHER_APP = f"other{hostile.QUOTES}"
 HOUR = 3_600_000
 
 
@@ -36,7 +37,7 @@ def put(stage: Stage) -> None:
         row(at_ms, at_ms + HOUR, value=0.9925, numerator=397, verdict="normal", message_id="m2"),
         row(at_ms + HOUR, state="error", state_before="error"),
         row(
-            at_ms, app_id=hostile.APP, rule=hostile.SCRIPT, is_group=1, group=hostile.QUOTES + hostile.SCRIPT,
+            at_ms, app_id=OTHER_APP, rule=hostile.SCRIPT, is_group=1, group=hostile.QUOTES + hostile.SCRIPT,
             filter=f"app.version = {orjson.dumps(hostile.SCRIPT).decode()}", metric="duration_p50", value=7_000.0,
             numerator=None, denominator=400,
         ),

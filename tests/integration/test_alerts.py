@@ -429,7 +429,7 @@ def test_a_channel_that_does_not_answer_holds_up_no_other(watch: Watch) -> None:
     text = watch.text.replace("[[rules]]", f"[channels.a]\n{slack}[channels.b]\n{slack}[[rules]]")
     text = text.replace('["hook"]', '["a", "b"]').replace("30m", "12h")
     running = alerts.Alerts(watch.store, read_rules(text), send, AlertMetrics())
-    hours_of(watch, running, 36, 6 * HOUR)
+    hours_of(watch, running, 48, 6 * HOUR)
     assert asked.count("b") == 1 and asked.count("a") > 3
     hours_of(watch, running, 72, 12 * HOUR)
     sql = (
