@@ -28,6 +28,7 @@ from typer.core import TyperGroup
 
 from pipeline import __version__, wiring
 from pipeline.commands import (
+    alerts,
     analyse,
     check,
     dead_letters,
@@ -83,6 +84,7 @@ app = typer.Typer(
 dead_letters_app = typer.Typer(help="What was refused, and why.", no_args_is_help=True)
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(symbols.app, name="symbols")
+app.add_typer(alerts.app, name="alerts")
 app.command("retention")(retention.command)
 app.command("regroup")(regroup.command)
 

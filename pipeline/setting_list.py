@@ -288,6 +288,11 @@ class Settings(ConnectionSettings):
         "where rules hash; with another one the same value has another hash.",
         shown=False,
     )
+    alerts: str = _setting(
+        "",
+        text("a file"),
+        "The file of alert rules, for `alerts run` (ALERTS.md). Set it to be told when a rate falls or a count rises.",
+    )
     policies: Policies = field(default_factory=Policies)
     retentions: Retentions = field(default_factory=Retentions)
     samplings: Samplings = field(default_factory=Samplings)

@@ -18,6 +18,7 @@ from pipeline.clickhouse.store import Store
 
 TABLES = (
     *("z_event_rows", "z_notable_event_rows", "z_crash_rows", "session_rows", "told_session_rows"),
+    "z_session_revision_rows",
     *("z_session_places", "z_device_days", "z_elsewhere_days", "z_user_days"),
     "z_id_places",
 )
@@ -131,9 +132,16 @@ class ErasedRows:
         left = self._left("event_id", "z_event_rows", given)
         for table in ("z_notable_event_rows", "z_crash_rows"):
             self._delete(table, beside, {**given, "left": left}, removed)
+        # Before the sessions, which tell a run after one that was cut off whose they are.
+        self._delete("z_session_revision_rows", self._revisions(erased), given, removed)
         self._delete("session_rows", sessions, given, removed)
         self._account(erased)
         self._remove_places(given, removed)
+
+    def _revisions(self, erased: Erased) -> str:
+        """Of a person those of his sessions, also of before somebody else was the only one who is named in them."""
+        of_person = " AND (has({gone:Array(UUID)}, session_id) OR has(user_ids, {user:String}))"
+        return f"{_HERE} AND offset < {{below:UInt64}}" + (of_person if erased.user_id else "")
 
     def _remove_places(self, given: Mapping[str, Any], removed: Removed) -> None:
         """Rows that say where a device's rows are: those that lead to nothing any more."""

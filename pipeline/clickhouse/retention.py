@@ -21,6 +21,11 @@ from pipeline.errors import Terminal
 
 _TTL = "if(retention_days = 0, toDate('2149-06-06'), stored_on + retention_days + 2)"
 """As in migration 0021."""
+_TTLS = {
+    "z_session_revision_rows": "if(retention_days = 0, toDate(known_at) + 38,"
+    " least(toDate(known_at) + 38, stored_on + retention_days + 2))"
+}
+"""Of tables with another one; as in migration 0032."""
 _POLL_S = 0.2
 _DROP_TRIES = 5
 _OFFSETS_AT_ONCE = 1_000_000
@@ -70,7 +75,7 @@ class KeptRows:
 
 
 EVENTS = KeptRows("events", ("z_event_rows", "z_notable_event_rows", "z_crash_rows"))
-SESSIONS = KeptRows("sessions", ("session_rows", "told_session_rows"))
+SESSIONS = KeptRows("sessions", ("session_rows", "told_session_rows", "z_session_revision_rows"))
 DEAD_LETTERS = KeptRows("dead letters", ("dead_letter_rows",), _WANTED_OF_LETTERS, "''")
 
 
@@ -159,7 +164,8 @@ class StoredRetention:
             self._mutate(table, wanted, "1", days)
         if not self._has_ttl(table):
             self._store.command(
-                f"ALTER TABLE {table} MODIFY TTL {_TTL} SETTINGS materialize_ttl_after_modify = 0"
+                f"ALTER TABLE {table} MODIFY TTL {_TTLS.get(table, _TTL)}"
+                " SETTINGS materialize_ttl_after_modify = 0"
             )
 
     def _mutate(self, table: str, wanted: str, where: str, days: Days) -> None:

@@ -19,6 +19,7 @@ from pipeline.dashboard.compression import Compression
 from pipeline.dashboard.guard import Guard
 from pipeline.dashboard.login import Login
 from pipeline.dashboard.page import FOLDER, render
+from pipeline.dashboard.pages.alerts import AlertsPage
 from pipeline.dashboard.pages.counts import CountsPage
 from pipeline.dashboard.pages.crashes import CrashPages
 from pipeline.dashboard.pages.export import Export, ExportPage
@@ -49,6 +50,7 @@ _NAVIGATION: Mapping[str, str] = {
     "/crashes": "Crashes",
     "/network": "Requests",
     "/paths": "Paths",
+    "/alerts": "Alerts",
     "/pipeline": "Pipeline",
 }
 """The pages that every page leads to, in this order, and how they are called."""
@@ -109,8 +111,7 @@ def application(parts: Parts) -> Starlette:
         ("/crashes", crashes.show, "GET"),
         ("/crashes/{group}", crashes.group, "GET"),
         ("/network", NetworkPage(reader).show, "GET"),
-        ("/pipeline", pipeline.show, "GET"),
-        ("/pipeline/ledger", pipeline.ledger, "GET"),
+        *_of_watching(reader, watch),
         ("/filter/dimensions.json", filters.dimensions, "GET"),
         ("/filter/suggestions.json", filters.suggestions, "GET"),
         ("/filter/parse.json", filters.parse, "GET"),
@@ -135,6 +136,16 @@ def application(parts: Parts) -> Starlette:
     # It would lead to an address made of the Host header.
     app.router.redirect_slashes = False
     return app
+
+
+def _of_watching(reader: Reader, watch: Watch) -> list[tuple[str, PageHandler, str]]:
+    """The pages that say whether apps and the pipeline do well."""
+    pipeline = PipelinePage(reader, watch)
+    return [
+        ("/alerts", AlertsPage(reader).show, "GET"),
+        ("/pipeline", pipeline.show, "GET"),
+        ("/pipeline/ledger", pipeline.ledger, "GET"),
+    ]
 
 
 def _of_finding(reader: Reader) -> list[tuple[str, PageHandler, str]]:

@@ -23,6 +23,7 @@ GROUPS = {
     "dashboard": ("DASHBOARD_", "API_"),
     "receive": ("RECEIVE_",),
     "retention": ("RETENTION_", "SESSION_RETENTION_", "DEAD_LETTER"),
+    "alerts": ("ALERTS",),
     "privacy": ("PRIVACY_", "SAMPLE_"),
     "sessions": tuple(item.name.removesuffix("_ms").upper() for item in fields(Policy)),
 }

@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from pipeline.receive.metrics import ReceiveMetrics
+from pipeline.roles.alert_metrics import AlertMetrics
 from pipeline.roles.metrics import Metrics
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "deploy" / "METRICS.md").read_text()
@@ -17,8 +18,12 @@ _ENDINGS = {"counter": "_total", "info": "_info"}
 
 @pytest.mark.parametrize(
     ("title", "registry"),
-    [("Workers", Metrics().registry), ("`receive`", ReceiveMetrics().registry)],
-    ids=["workers", "receive"],
+    [
+        ("Workers", Metrics().registry),
+        ("`receive`", ReceiveMetrics().registry),
+        ("`alerts run`", AlertMetrics().registry),
+    ],
+    ids=["workers", "receive", "alerts"],
 )
 def test_every_metric_is_told_of(title: str, registry: CollectorRegistry) -> None:
     (section,) = re.findall(rf"^## {title}\n(.*?)(?=^## |\Z)", DOCUMENT, re.M | re.S)

@@ -18,7 +18,7 @@ from selenium.webdriver.support.ui import Select
 from pipeline.dashboard.guard import COOKIE
 from pipeline.embedded.child import LOOPBACK, Child, free_port
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
-from tests.dashboard import hostile
+from tests.dashboard import alert_rows, hostile
 from tests.dashboard.browser import PHONE, WIDE, Browser, NoBrowser, browsing
 from tests.dashboard.stage import Stage, envelope, recorded, staged
 from tests.support.recorded import bodies, recorded_files
@@ -41,6 +41,7 @@ def recordings(clickhouse: EmbeddedClickHouse) -> Iterator[Stage]:
         made.put(recorded(bodies(files)))
         made.put(hostile.records())
         made.refuse("not_json", "at byte 1", b"nonsense")
+        alert_rows.put(made)
         yield made
         clickhouse.command("DROP DATABASE IF EXISTS dashboard_browser SYNC")
 
@@ -496,6 +497,7 @@ def pages(recordings: Stage) -> dict[str, str]:
         "network": f"/network?{urlencode({'app': APP, 'from': '2025-01-01'})}",
         "paths": f"/paths?{urlencode({'app': APP, 'from': '2025-01-01'})}",
         "flows": f"/paths/flows?{urlencode({'app': APP, 'from': '2025-01-01', 'flow': FLOW})}",
+        "alerts": "/alerts",
         "pipeline": "/pipeline",
         "api": "/api",
         "stitched": f"/stitched/{crashed['stitched_session_id']}",

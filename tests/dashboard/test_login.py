@@ -85,6 +85,7 @@ def test_nothing_is_shown_without_the_password(guarded: TestClient) -> None:
         "/network",
         "/paths",
         "/paths/flows",
+        "/alerts",
         "/pipeline",
         "/pipeline/ledger",
         "/sessions/x/event",

@@ -122,6 +122,7 @@ def test_hostile_words_in_the_address_are_escaped(client: TestClient) -> None:
         "/network",
         "/paths",
         "/paths/flows",
+        "/alerts",
         "/stitched",
         "/users",
         "/timeline/events",

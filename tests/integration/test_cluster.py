@@ -27,6 +27,7 @@ from pipeline.roles.rebuild import Rebuild, RebuildScope
 from pipeline.schema_files import schema_folder
 from pipeline.state.codec import state_codec
 from pipeline.storage.rows import ledger_row
+from tests.dashboard import alert_rows
 from tests.support.analysts import fill, simulated
 from tests.support.expected_rows import Row
 from tests.support.two_shards import NAME, ONE, DoubleStore, TwoShards
@@ -38,7 +39,7 @@ FILTERS = (
     "has app.screen.view then http.client.request or session.first = true",
 )
 METRICS = ("sessions", "crash_free_users", "duration_p50")
-RECIPES = {"1", "3", "7", "9", "10", "11", "13", "16", "17"}
+RECIPES = {"1", "3", "7", "9", "10", "11", "13", "16", "17", "36"}
 """Of the cookbook: what joins, looks into another question, or counts over both shards; not what shows a view."""
 
 
@@ -54,6 +55,11 @@ class Both:
             fill(store, self.traffic)
             store.insert("ledger_records", ledger_row("sdk-events", 0, 0, received=2, refused=1), token="one")
             store.insert("dead_letter_rows", _set_aside(self.traffic.sessions[0]), token="aside")
+            evaluated = alert_rows.row(
+                self.traffic.sessions[0]["started_at_ms"], app_id=APP, message_id="m", channels=["c"]
+            )
+            store.insert("z_alert_rows", orjson.dumps(evaluated), token="alert")
+            store.insert("z_alert_mute_rows", orjson.dumps(alert_rows.muted(DAY_MS)), token="mute")
         days = sorted(row["started_at_ms"] for row in self.traffic.sessions)
         self.first_ms, self.last_ms = days[0] - DAY_MS, days[-1] + DAY_MS
         self.device = next(row for row in self.traffic.sessions if row["app_id"] == APP)
@@ -151,6 +157,7 @@ def test_a_view_with_parameters_shows_the_same(both: Both, view: str) -> None:
         "text": f"'{session['device_id'][:4]}'",
         "stitched_session_id": f"'{session['stitched_session_id']}'",
         "device_id": "''",
+        "known_at": "'2100-01-01'",
         "crash_group": f"'{both.crash_group()}'",
     }
     made = both.one.query(

@@ -222,6 +222,7 @@ def test_ninety_days_set_to_thirty(stage: Stage) -> None:
         ("z_crash_rows", 30),
         ("session_rows", 60),
         ("told_session_rows", 60),
+        ("z_session_revision_rows", 60),
     ):
         gone = f"SELECT countIf(app_id = 'a' AND stored_on + {days} < toDate(now('UTC')) - 2) FROM {table}"
         assert stage.value(gone) == 0, f"{table} has what is hidden"

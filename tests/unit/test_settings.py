@@ -102,6 +102,7 @@ NONSENSE = [
     ("DEAD_LETTER_RETENTION_DAYS", "36501", "0 to 36500"),
     ("DEAD_LETTERS_PER_MINUTE", "0", "1 to 1000000"),
     ("DATA_DIR", " ", "is blank"),
+    ("ALERTS", " ", "is blank"),
     ("RECEIVE_HOST", "", "address or host name"),
     ("RECEIVE_PORT", "65536", "0 to 65535"),
     ("RECEIVE_KEYS", " ", "is blank"),
@@ -168,7 +169,15 @@ def test_every_variable_refuses_nonsense() -> None:
 
 
 # Settings of any text in one line.
-ANY_TEXT = {"CONFIG", "KAFKA_CA_FILE", "DATA_DIR", "DASHBOARD_DIR", "METRICS_HOST", "DASHBOARD_PASSWORD"}
+ANY_TEXT = {
+    "CONFIG",
+    "ALERTS",
+    "KAFKA_CA_FILE",
+    "DATA_DIR",
+    "DASHBOARD_DIR",
+    "METRICS_HOST",
+    "DASHBOARD_PASSWORD",
+}
 ANY_TEXT |= {"KAFKA_USERNAME", "KAFKA_PASSWORD", "CLICKHOUSE_CLUSTER", "RECEIVE_KEYS", "RECEIVE_HOST"}
 ANY_TEXT |= {"API_KEYS", "API_KEY"}
 ANY_TEXT |= {"KAFKA_USERNAME", "KAFKA_PASSWORD", "CLICKHOUSE_CLUSTER", "OTLP_APP_ID", "SENTRY_APPS"}

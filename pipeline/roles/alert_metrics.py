@@ -1,0 +1,43 @@
+"""Metrics of `alerts run`, for Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+
+class AlertMetrics:
+    """The metrics of one process. Cheap to make."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.evaluations = Counter(
+            "pipeline_alert_evaluations",
+            "Evaluations of alert rules and their groups, by what they say.",
+            ["verdict"],
+            registry=self.registry,
+        )
+        self.failures = Counter(
+            "pipeline_alert_failures",
+            "Evaluations that ClickHouse could not make; they are tried again.",
+            ["rule"],
+            registry=self.registry,
+        )
+        self.behind = Gauge(
+            "pipeline_alert_behind_seconds",
+            "How long ago the rule was evaluated that was evaluated longest ago.",
+            registry=self.registry,
+        )
+        self.deliveries = Counter(
+            "pipeline_alert_deliveries",
+            "Tries to deliver an alert, by what came of them.",
+            ["channel", "outcome"],
+            registry=self.registry,
+        )
+        self.waiting = Gauge(
+            "pipeline_alert_waiting", "Alerts that have not arrived yet.", ["channel"], registry=self.registry
+        )
+        self.unreachable = Counter(
+            "pipeline_alert_unreachable",
+            "How often ClickHouse could not be reached; what is due is made up for.",
+            registry=self.registry,
+        )
