@@ -40,6 +40,7 @@ GRANT ALTER DELETE ON app_sessions.z_notable_event_rows TO session_pipeline_eras
 GRANT ALTER DELETE ON app_sessions.z_crash_rows TO session_pipeline_erase;
 GRANT ALTER DELETE ON app_sessions.session_rows TO session_pipeline_erase;
 GRANT ALTER DELETE ON app_sessions.told_session_rows TO session_pipeline_erase;
+GRANT ALTER DELETE ON app_sessions.z_session_revision_rows TO session_pipeline_erase;
 GRANT ALTER DELETE ON app_sessions.z_session_places TO session_pipeline_erase;
 GRANT ALTER DELETE ON app_sessions.z_device_days TO session_pipeline_erase;
 GRANT ALTER DELETE ON app_sessions.z_elsewhere_days TO session_pipeline_erase;
@@ -73,6 +74,7 @@ GRANT ALTER UPDATE, ALTER DELETE, ALTER TTL, ALTER MATERIALIZE TTL ON app_sessio
 GRANT ALTER UPDATE, ALTER DELETE, ALTER TTL, ALTER MATERIALIZE TTL ON app_sessions.z_crash_rows TO session_pipeline_retention;
 GRANT ALTER UPDATE, ALTER DELETE, ALTER TTL, ALTER MATERIALIZE TTL ON app_sessions.session_rows TO session_pipeline_retention;
 GRANT ALTER UPDATE, ALTER DELETE, ALTER TTL, ALTER MATERIALIZE TTL ON app_sessions.told_session_rows TO session_pipeline_retention;
+GRANT ALTER UPDATE, ALTER DELETE, ALTER TTL, ALTER MATERIALIZE TTL ON app_sessions.z_session_revision_rows TO session_pipeline_retention;
 GRANT ALTER UPDATE, ALTER DELETE, ALTER TTL, ALTER MATERIALIZE TTL ON app_sessions.dead_letter_rows TO session_pipeline_retention;
 GRANT ALTER UPDATE, INSERT ON app_sessions.ledger_records TO session_pipeline_retention;
 GRANT INSERT ON app_sessions.z_retention_cuts TO session_pipeline_retention;

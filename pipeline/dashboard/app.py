@@ -87,8 +87,7 @@ def application(parts: Parts) -> Starlette:
     reader = Reader(parts.ask)
     login, session = Login(parts.password, parts.sign_ins), SessionPage(reader, parts.symbols)
     filters = FilterPages(reader, parts.write)
-    watch, health = Watch(parts.lags), HealthPage(reader)
-    pipeline, crashes = PipelinePage(reader, watch), CrashPages(reader, parts.symbols)
+    watch, health, crashes = Watch(parts.lags), HealthPage(reader), CrashPages(reader, parts.symbols)
 
     @asynccontextmanager
     async def watching(_: Starlette) -> AsyncIterator[None]:
