@@ -22,6 +22,7 @@ GRANT INSERT ON app_sessions.z_event_copy_feed TO session_pipeline_write;
 GRANT INSERT ON app_sessions.dead_letter_rows TO session_pipeline_write;
 GRANT INSERT ON app_sessions.ledger_records TO session_pipeline_write;
 GRANT INSERT ON app_sessions.topic_ids TO session_pipeline_write;
+GRANT INSERT ON app_sessions.z_crash_rows TO session_pipeline_write;
 
 -- The dashboard, and analysts who save no filter need no INSERT.
 CREATE USER IF NOT EXISTS session_pipeline_read IDENTIFIED WITH sha256_password BY 'CHANGE-ME-read';
@@ -62,6 +63,7 @@ GRANT INSERT ON app_sessions.z_apps TO session_pipeline_rebuild;
 GRANT INSERT ON app_sessions.told_session_rows TO session_pipeline_rebuild;
 GRANT INSERT ON app_sessions.z_event_copy_feed TO session_pipeline_rebuild;
 GRANT INSERT ON app_sessions.replaced_rows TO session_pipeline_rebuild;
+GRANT INSERT ON app_sessions.z_session_revision_rows TO session_pipeline_rebuild;
 GRANT ALTER DELETE ON app_sessions.dead_letter_rows TO session_pipeline_rebuild;
 GRANT INSERT ON app_sessions.dead_letter_replays TO session_pipeline_rebuild;
 
@@ -106,6 +108,9 @@ GRANT SELECT ON app_sessions.z_notable_event_rows TO session_pipeline_tenant;
 GRANT SELECT ON app_sessions.z_retention_cuts TO session_pipeline_tenant;
 GRANT SELECT ON app_sessions.z_session_places TO session_pipeline_tenant;
 GRANT SELECT ON app_sessions.z_user_days TO session_pipeline_tenant;
+GRANT SELECT ON app_sessions.z_alert_rows TO session_pipeline_tenant;
+GRANT SELECT ON app_sessions.z_session_revision_rows TO session_pipeline_tenant;
+GRANT SELECT ON app_sessions.z_symbol_file_rows TO session_pipeline_tenant;
 GRANT SELECT ON app_sessions.cold_starts TO session_pipeline_tenant;
 GRANT SELECT ON app_sessions.conflicting_events TO session_pipeline_tenant;
 GRANT SELECT ON app_sessions.crash_events TO session_pipeline_tenant;
@@ -163,6 +168,15 @@ GRANT SELECT ON app_sessions.user_timeline TO session_pipeline_tenant;
 GRANT SELECT ON app_sessions.user_timeline_between TO session_pipeline_tenant;
 GRANT SELECT ON app_sessions.users_between TO session_pipeline_tenant;
 GRANT SELECT ON app_sessions.version_adoption TO session_pipeline_tenant;
+GRANT SELECT ON app_sessions.alert_evaluations TO session_pipeline_tenant;
+GRANT SELECT ON app_sessions.alert_states TO session_pipeline_tenant;
+GRANT SELECT ON app_sessions.alert_transitions TO session_pipeline_tenant;
+GRANT SELECT ON app_sessions.crash_free_known_at TO session_pipeline_tenant;
+GRANT SELECT ON app_sessions.missing_symbols TO session_pipeline_tenant;
+GRANT SELECT ON app_sessions.session_health_known_at TO session_pipeline_tenant;
+GRANT SELECT ON app_sessions.session_health_of_users_known_at TO session_pipeline_tenant;
+GRANT SELECT ON app_sessions.sessions_known_at TO session_pipeline_tenant;
+GRANT SELECT ON app_sessions.symbol_files TO session_pipeline_tenant;
 GRANT SELECT ON app_sessions.z_crashes TO session_pipeline_tenant;
 GRANT SELECT ON app_sessions.z_session_crashes TO session_pipeline_tenant;
 GRANT SELECT ON app_sessions.z_stored_event_versions TO session_pipeline_tenant;
@@ -184,3 +198,6 @@ CREATE ROW POLICY IF NOT EXISTS session_pipeline_tenant ON app_sessions.z_notabl
 CREATE ROW POLICY IF NOT EXISTS session_pipeline_tenant ON app_sessions.z_retention_cuts FOR SELECT USING app_id IN ('org.example.shop') TO session_pipeline_tenant;
 CREATE ROW POLICY IF NOT EXISTS session_pipeline_tenant ON app_sessions.z_session_places FOR SELECT USING app_id IN ('org.example.shop') TO session_pipeline_tenant;
 CREATE ROW POLICY IF NOT EXISTS session_pipeline_tenant ON app_sessions.z_user_days FOR SELECT USING app_id IN ('org.example.shop') TO session_pipeline_tenant;
+CREATE ROW POLICY IF NOT EXISTS session_pipeline_tenant ON app_sessions.z_alert_rows FOR SELECT USING app_id IN ('org.example.shop') TO session_pipeline_tenant;
+CREATE ROW POLICY IF NOT EXISTS session_pipeline_tenant ON app_sessions.z_session_revision_rows FOR SELECT USING app_id IN ('org.example.shop') TO session_pipeline_tenant;
+CREATE ROW POLICY IF NOT EXISTS session_pipeline_tenant ON app_sessions.z_symbol_file_rows FOR SELECT USING app_id IN ('org.example.shop') TO session_pipeline_tenant;

@@ -10,6 +10,8 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 from starlette.responses import Response
 
+from pipeline.errors import Terminal
+
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 10
 """What ClickHouse is given to come back."""
@@ -97,7 +99,7 @@ class Problem(Struct, kw_only=True):
 
 
 @dataclass(slots=True)
-class RequestRefused(Exception):
+class RequestRefused(Terminal):
     """A request is answered with a problem."""
 
     kind: str

@@ -29,7 +29,7 @@ class TableGrant(NamedTuple):
 
 SINK = (
     *("session_rows", "z_envelope_feed", "z_event_feed", "z_event_copy_feed", "dead_letter_rows"),
-    *("ledger_records", "topic_ids"),
+    *("ledger_records", "topic_ids", "z_crash_rows"),
 )
 """Tables that the sink inserts into."""
 _DEFINITIONS = (
@@ -81,7 +81,10 @@ _GRANTS: Mapping[str, tuple[TableGrant, ...]] = {
         ),
         *(
             TableGrant("INSERT", table)
-            for table in ("told_session_rows", "z_event_copy_feed", "replaced_rows")
+            for table in (
+                *("told_session_rows", "z_event_copy_feed", "replaced_rows"),
+                "z_session_revision_rows",
+            )
         ),
         TableGrant("ALTER DELETE", "dead_letter_rows"),
     ),

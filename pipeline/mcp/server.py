@@ -10,6 +10,7 @@ import orjson
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 
+from pipeline.errors import Transient
 from pipeline.mcp.bounded import bounded
 from pipeline.mcp.tools import INSTRUCTIONS, TOOLS
 
@@ -21,7 +22,7 @@ _ANNOTATIONS = types.ToolAnnotations(
 )
 
 
-class CannotAsk(Exception):
+class CannotAsk(Transient):
     """The API cannot be reached, or gives no answer of its own; the message is one line."""
 
 

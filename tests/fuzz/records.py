@@ -342,7 +342,8 @@ def check_envelope(envelope: native.Envelope, key: bytes | None, record_ms: int)
         has_group = ("failures" in parsed) == (event.name in GROUPED)
         require(has_group, "crashes, ANRs and exceptions have a group, and nothing else")
         require(
-            len(parsed) + ("failures" not in parsed) == len(EVENT_COLUMNS), "an event's row has every column"
+            set(parsed) | {"failures", "failure_symbols"} == {name for name, _ in EVENT_COLUMNS},
+            "an event's row has every column",
         )
         require((parsed["event_id"], parsed["name"]) == (event.id, event.name), "an event's row is its own")
         require(parsed["attributes"] == orjson.loads(event.attributes), "attributes are stored as they came")

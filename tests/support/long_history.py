@@ -164,7 +164,7 @@ def _copy(store: Store, table: str, changed: Mapping[str, str], days: int) -> No
     columns = [
         line.split("\t")[0]
         for line in store.query(f"DESCRIBE TABLE {table}", format="TSV").decode().splitlines()
-        if "MATERIALIZED" not in line and not line.startswith("failures\t")
+        if "MATERIALIZED" not in line and not line.startswith(("failures\t", "failure_symbols\t"))
     ]
     values = ", ".join(f"{changed.get(name, name)} AS new_{name}" for name in columns)
     template = f"{table}_template"

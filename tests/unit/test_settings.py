@@ -34,6 +34,7 @@ NONSENSE = [
     ("KAFKA_PASSWORD", "secret", "kafka_security"),
     ("KAFKA_MECHANISM", "SCRAM-SHA-512", "kafka_security"),
     ("KAFKA_PASSWORD_FILE", "/nowhere/at/all", "cannot read /nowhere/at/all"),
+    ("API_KEY_FILE", "{file}", "is empty"),
     ("KAFKA_TOKEN_URL", "https://id.example/token", "kafka_security"),
     ("KAFKA_TOKEN_URL", "http://id.example/token", "readable"),
     ("KAFKA_TOKEN_URL", "id.example/token", "https://"),
