@@ -130,7 +130,6 @@ PAGES: Mapping[str, Visit] = {
     "paths": _page("/paths", app=APP, **DAY),
     "a user flow": _page("/paths/flows", app=APP, flow="app.launch then app.screen.view within 1m", **DAY),
     "paths from a screen, filtered": _page("/paths", app=APP, screen="Home", filter=FILTERS["state"], **DAY),
-    "alerts": _page("/alerts"),
     "pipeline": _page("/pipeline"),
     "ledger": _page("/pipeline/ledger"),
     "dimensions": _page("/filter/dimensions.json"),

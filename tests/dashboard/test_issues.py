@@ -35,9 +35,10 @@ Z = 1.959963984540054
 def two(stage: Stage) -> dict[str, str]:
     """The app with most failures, and its two versions with most sessions, as an address has them."""
     (row,) = stage.query(
-        "SELECT app_id FROM z_crashes WHERE device_id != {d:String}"
+        "SELECT app_id FROM z_crashes WHERE device_id != {d:String} AND app_id != {faulty:String}"
         " GROUP BY app_id ORDER BY count() DESC, app_id LIMIT 1",
         d=hostile.DEVICE,
+        faulty=hostile.FAULTY_APP,
     )
     a, b = (
         each["app_version"]

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.clickhouse.migrations import migrate
@@ -175,6 +175,7 @@ def test_the_first_events_that_match_are_a_match(stored: Stored) -> None:
 
     @checked_examples(150)
     @given(events(stored.words, following=3))
+    @example({"event": "tie.a", "then": {"event": "tie.b"}})
     def check(document: Document) -> None:
         filter = from_json(document)
         for session in stored.world.sessions[::5]:
