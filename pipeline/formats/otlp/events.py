@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from orjson import Fragment
-
 from pipeline.formats.checks import latest_of, rejected_time
 from pipeline.formats.embrace.facts import EmbraceFact
 from pipeline.formats.embrace.logs import is_log_of_embrace
 from pipeline.formats.embrace.spans import is_span_of_embrace
-from pipeline.formats.hashed_ids import hashed
+from pipeline.formats.hashed_ids import digest_id
 from pipeline.formats.limits import MAX_REPEATED_CHARS, MIN_TIME_MS
 from pipeline.formats.mending import bounded
 from pipeline.formats.otlp.embrace import TYPE, said_by_log, said_by_span
@@ -110,11 +108,11 @@ def add_log(record: LogRecord, context: Context, place: int, outgoing: list[Tran
     source = name = name if name and not is_special else source_name(record)
     rule = rule_of(source, attributes)
     said_json = canonical(attributes)
+    body_json = dumps_text(body) if type(body) is str else dumps(body)
     if rule is not None and not id_:
         id_ = _id_of_log(record, source, sender, time_ms)
     if not id_:
-        facts = [sender[0], sender[1], time_ns, source, session_id, Fragment(said_json), body]
-        id_ = hashed([*facts, trace_id, span_id, context.scope_name])
+        id_ = _id_by_content(record, (sender, time_ns, source, session_id), said_json, body_json, context)
     if rule is not None:
         name = rule(attributes, Said(severity, body, who.is_browser))
         if name != source:
@@ -130,12 +128,33 @@ def add_log(record: LogRecord, context: Context, place: int, outgoing: list[Tran
     if severity_text:
         beside += b',"severity_text":' + context.quoted[severity_text]
     if body is not None and body != "":
-        beside += b',"body":' + dumps(body)
+        beside += b',"body":' + body_json
     event = _event(id_, name, time_ns, session_id, said_json, beside, context.quoted)
     if repaired or context.repaired:
         event = _with_places(event, (*context.repaired, *repaired))
     outgoing.append(_new(TranslatedEvent, (place, sender, event)))
     return time_ms
+
+
+def _id_by_content(
+    record: LogRecord,
+    said: tuple[Sender, int, str, str],
+    attributes: bytes,
+    body: bytes,
+    context: Context,
+) -> str:
+    """The id of a record that has none: of sender, time (ns), name and session, attributes and body. The same as
+    `hashed` of a list of these and of trace, span and scope, which would write them one by one."""
+    sender, time_ns, source, session_id = said
+    quoted = context.quoted
+    if type(record.body) is not str:
+        body = dumps(record.body, sort_keys=True)
+    return digest_id(
+        b"[%b,%b,%d,%b,%b,%b,%b,%b,%b,%b]" % (
+            quoted[sender[0]], quoted[sender[1]], time_ns, quoted[source], quoted[session_id],
+            attributes, body, dumps_text(record.trace_id), dumps_text(record.span_id), quoted[context.scope_name],
+        )
+    )  # fmt: skip
 
 
 def add_span(span: SpanRecord, context: Context, place: int, outgoing: list[TranslatedEvent]) -> int:
