@@ -19,8 +19,9 @@ from pipeline.clickhouse.store import Store, Unreachable
 from pipeline.commands.alert_channels import Channels, require_usable
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.interruption import Interrupted, Signals
+from pipeline.commands.serving_metrics import serve_metrics
 from pipeline.domain.alerts import KNOWN_FOR_MS
-from pipeline.errors import UnusablePath, path_of
+from pipeline.errors import path_of
 from pipeline.logs import log_for_worker
 from pipeline.query import alert_records
 from pipeline.query.alert_readings import AlertScope, reading
@@ -32,7 +33,6 @@ from pipeline.roles.alert_delivery import AlertCourier, Send
 from pipeline.roles.alert_metrics import AlertMetrics
 from pipeline.roles.alerts import Evaluations
 from pipeline.roles.health import Health
-from pipeline.roles.pages import serve
 from pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -162,14 +162,7 @@ class Alerts:
 def _until_a_signal(settings: Settings, role: Alerts, metrics: AlertMetrics) -> None:
     signals, health, fault = Signals(), Health(), ""
     health.watch("ClickHouse", lambda: fault)
-    if settings.metrics_port:
-        try:
-            serve(settings.metrics_host, settings.metrics_port, metrics.registry, health)
-        except OSError as error:
-            raise UnusablePath(
-                f"PIPELINE_METRICS_PORT: cannot listen on {settings.metrics_host}:{settings.metrics_port}: "
-                f"{error.strerror or error}. Stop what listens there, or choose another port"
-            ) from error
+    serve_metrics(settings, metrics, health)
     signals.listen()
     pause_s = _PASS_S
     log.info("alerts: ready")

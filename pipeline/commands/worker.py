@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.commands.lookout import Lookout
-from pipeline.errors import PipelineError, UnusablePath, path_of
+from pipeline.commands.serving_metrics import serve_metrics
+from pipeline.errors import PipelineError, path_of
 from pipeline.kafka.whole_topic import follow
 from pipeline.logs import log_for_worker
 from pipeline.roles.batch import Bounds
 from pipeline.roles.health import Health
 from pipeline.roles.metrics import Metrics
-from pipeline.roles.pages import serve
 from pipeline.roles.topology import ROLES
 from pipeline.runtime import fit_garbage_collection, keep_freed_memory, leave
 from pipeline.settings import Settings
@@ -55,14 +55,7 @@ def run_worker(role: str, settings: Settings, ready_file: Path | None) -> int:
     keep_freed_memory()
     metrics, health = Metrics(), Health()
     watch = Lookout(health, metrics, role)
-    if settings.metrics_port:
-        try:
-            serve(settings.metrics_host, settings.metrics_port, metrics.registry, health)
-        except OSError as error:
-            raise UnusablePath(
-                f"PIPELINE_METRICS_PORT: cannot listen on {settings.metrics_host}:{settings.metrics_port}: "
-                f"{error.strerror or error}. Stop what listens there, or choose another port"
-            ) from error
+    serve_metrics(settings, metrics, health)
     with tempfile.TemporaryDirectory(prefix="session-pipeline-") as temporary:
         frame = Frame(
             connection(settings),
