@@ -11,13 +11,14 @@ from typing import Any
 import orjson
 
 from pipeline import wiring
-from pipeline.clickhouse.migrations import migrate
+from pipeline.clickhouse import migrations
 from pipeline.clickhouse.store import Store
 from pipeline.formats import measure, native
 from pipeline.roles.rebuild import RebuildScope
 from pipeline.settings import Settings, load
 from pipeline.storage.rows import dead_letter_row, ledger_row
 from tests.support.event_rows import event_rows
+from tests.support.migrated import migrate
 
 _BLOCK = 500
 """Records in one insert."""
@@ -33,25 +34,32 @@ class Stage:
         """`folder` has other schema files than those of this version."""
         self.settings: Settings = load({"PIPELINE_CLICKHOUSE_URL": url})
         self.store = Store(url)
-        migrate(self.store, folder)
+        if folder:
+            migrations.migrate(self.store, folder)
+        else:
+            migrate(self.store)
         self._offset = 0
 
     def put(self, records: Iterable[Record]) -> None:
         """Store the events of native envelopes, and make the sessions that they are."""
         block: list[bytes] = []
+        ledger: list[bytes] = []
+
+        def store_block() -> None:
+            self._insert("ledger_records", ledger)
+            self._insert("z_event_feed", block)
+            ledger.clear()
+            block.clear()
+
         for key, value, at_ms in records:
             envelope = native.decode(value, key, at_ms)
             assert isinstance(envelope, native.Envelope), envelope
             block.append(event_rows(envelope, topic="sdk-events", partition=0, offset=self._offset))
-            self._insert(
-                "ledger_records",
-                [ledger_row("sdk-events", 0, self._offset, received=len(envelope.events), refused=0)],
-            )
+            ledger.append(ledger_row("sdk-events", 0, self._offset, received=len(envelope.events), refused=0))
             self._offset += 1
             if len(block) == _BLOCK:
-                self._insert("z_event_feed", block)
-                block = []
-        self._insert("z_event_feed", block)
+                store_block()
+        store_block()
         work = wiring.rebuild(self.settings, self.store, RebuildScope(), int(time.time() * 1_000))
         if any(device.differences for device in work.differences()):
             work.swap()
