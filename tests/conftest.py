@@ -38,6 +38,8 @@ SLOW_CPU_S = 150.0
 SIDE_BY_SIDE = 2
 FIRST_WORKER = "gw0"
 """As pytest-xdist names the first of the processes; each of them collects all tests."""
+OF_THEIR_OWN = {"test_browser.py", "test_finding.py", "test_history.py"}
+"""Files of tests/dashboard that do not use its fleet."""
 LONG_S = 15.0
 """Tests that took longer are listed at the end. To keep the suite short, look there first."""
 
@@ -54,6 +56,28 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         config.option.dist = "loadfile"
         # In the order of the folders the many quick files of `unit` are the last, so both end at the same time.
         config.option.loadscopereorder = False
+        config.pluginmanager.register(_Scheduling())
+
+
+class _Scheduling:
+    """A plugin for the process that hands tests out."""
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: object) -> object:
+        # Only where there are processes side by side is there pytest-xdist.
+        from xdist.scheduler import LoadFileScheduling  # noqa: PLC0415
+
+        class Scheduling(LoadFileScheduling):
+            def _split_scope(self, nodeid: str) -> str:
+                return together(super()._split_scope(nodeid))
+
+        return Scheduling(config, log)
+
+
+def together(file: str) -> str:
+    """What runs in one process, one after the other: a file, or the files that share what is dear to fill."""
+    folder, _, name = file.rpartition("/")
+    return folder if folder == "tests/dashboard" and name not in OF_THEIR_OWN else file
 
 
 def _runs_side_by_side(config: pytest.Config) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,6 +35,7 @@ def told(*, source: str = "TESTPATHS", worker: bool = False, cores: int = 2, **o
     """What pytest-xdist finds in its options, if a user gave these."""
     given = {"usepdb": False, "trace": False, "collectonly": False, "capture": "fd"}
     config: Any = SimpleNamespace(args_source=pytest.Config.ArgsSource[source])
+    config.pluginmanager = SimpleNamespace(register=lambda plugin: None)
     config.option = SimpleNamespace(**{**given, "numprocesses": None, "dist": "no", **options})
     if worker:
         config.workerinput = {}
@@ -46,6 +48,18 @@ def told(*, source: str = "TESTPATHS", worker: bool = False, cores: int = 2, **o
 def test_the_whole_suite_runs_in_two_processes_and_a_file_in_one_of_them() -> None:
     assert told() == (2, "loadfile")
     assert told(worker=True) == (None, "no"), "a worker starts no workers"
+
+
+def test_files_that_share_a_filled_database_run_in_one_process() -> None:
+    assert conftest.together("tests/dashboard/test_api.py") == conftest.together(
+        "tests/dashboard/test_pages.py"
+    )
+    for file in ("tests/dashboard/test_browser.py", "tests/unit/test_rows.py"):
+        assert conftest.together(file) == file
+    own = {
+        file.name for file in (Path(__file__).parents[1] / "dashboard").glob("test_*.py")
+    } & conftest.OF_THEIR_OWN
+    assert own == conftest.OF_THEIR_OWN
 
 
 @pytest.mark.parametrize(
