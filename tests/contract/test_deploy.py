@@ -26,7 +26,6 @@ import yaml  # type: ignore[import-untyped]
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from pipeline import cli, topics
-from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store
 from pipeline.commands.dashboard import READ_SETTINGS
 from pipeline.embedded.child import LOOPBACK, Child, free_port
@@ -45,6 +44,7 @@ from pipeline.roles.pages import serve
 from pipeline.roles.topology import ROLES
 from pipeline.settings import load, variables
 from pipeline.streaming import faust_app
+from tests.support.migrated import migrate
 from tests.support.services import Unavailable, kafka_classpath
 
 ROOT = Path(__file__).parents[2]

@@ -16,13 +16,13 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 from prometheus_client import CollectorRegistry
 
-from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store
 from pipeline.receive.metrics import ReceiveMetrics
 from pipeline.roles.metrics import Metrics
 from pipeline.settings import variables
 from tests.contract.test_deploy import environment, missing, services
 from tests.support.deploy_tools import promtool
+from tests.support.migrated import migrate
 from tests.support.services import Unavailable
 
 ROOT = Path(__file__).parents[2]

@@ -23,7 +23,7 @@ Visit = Callable[..., TestClient]
 def stage(clickhouse: EmbeddedClickHouse) -> Iterator[Stage]:
     """A fleet of forty devices, hostile, restless and faulty ones, and two dead letters. Tests add nothing that others
     count."""
-    with staged(f"{clickhouse.url}/dashboard_server") as made:
+    with staged(f"{clickhouse.url}/test_dashboard_server") as made:
         made.put((sent.key, sent.value, sent.at_ms) for sent in fleet(40, 8, 4_000))
         made.put(hostile.records())
         made.put(hostile.restless(150))
@@ -31,7 +31,7 @@ def stage(clickhouse: EmbeddedClickHouse) -> Iterator[Stage]:
         made.refuse("not_json", f"at byte 3 {hostile.SCRIPT}", b'{"v\xff' + hostile.SCRIPT.encode())
         made.refuse("not_json", "at byte 1", b"nonsense")
         yield made
-        clickhouse.command("DROP DATABASE IF EXISTS dashboard_server SYNC")
+        clickhouse.command("DROP DATABASE IF EXISTS test_dashboard_server SYNC")
 
 
 @pytest.fixture

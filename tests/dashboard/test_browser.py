@@ -37,13 +37,13 @@ def recordings(clickhouse: EmbeddedClickHouse) -> Iterator[Stage]:
     files = recorded_files()
     if not files:
         unavailable("no recorded traffic beside the repository")
-    with staged(f"{clickhouse.url}/dashboard_browser") as made:
+    with staged(f"{clickhouse.url}/test_dashboard_browser") as made:
         made.put(recorded(bodies(files)))
         made.put(hostile.records())
         made.refuse("not_json", "at byte 1", b"nonsense")
         alert_rows.put(made)
         yield made
-        clickhouse.command("DROP DATABASE IF EXISTS dashboard_browser SYNC")
+        clickhouse.command("DROP DATABASE IF EXISTS test_dashboard_browser SYNC")
 
 
 @pytest.fixture(scope="module")

@@ -60,7 +60,7 @@ def _happened(at: int) -> object:
 
 @pytest.fixture(scope="module")
 def stage(clickhouse: EmbeddedClickHouse) -> Iterator[Stage]:
-    with staged(f"{clickhouse.url}/finding") as made:
+    with staged(f"{clickhouse.url}/test_finding") as made:
         at_ms = START_MS + DAYS * DAY_MS
 
         def late(*seconds: int) -> Record:
@@ -79,7 +79,7 @@ def stage(clickhouse: EmbeddedClickHouse) -> Iterator[Stage]:
         # What lay before and between: an earlier beginning, and two made one.
         made.put([late(50, 10_900, 11_500)])
         yield made
-        clickhouse.command("DROP DATABASE IF EXISTS finding SYNC")
+        clickhouse.command("DROP DATABASE IF EXISTS test_finding SYNC")
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ import orjson
 import pytest
 
 from pipeline import wiring
-from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store, Unreachable
 from pipeline.commands import alerts
 from pipeline.commands.alert_channels import Channels
@@ -32,6 +31,7 @@ from pipeline.roles.alert_delivery import Delivery
 from pipeline.roles.alert_metrics import AlertMetrics
 from pipeline.settings import load
 from pipeline.storage.rows import session_row
+from tests.support.migrated import migrate
 
 MINUTE, HOUR = 60_000, 3_600_000
 RULES = """

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +28,7 @@ from pipeline.schema_files import schema_folder
 from pipeline.storage.columns import TABLES
 from pipeline.storage.kept import Kept
 from pipeline.storage.rows import dead_letter_row, deleted_row, ledger_row, session_row, with_kept
+from tests.support import migrated as quick
 from tests.support.event_rows import event_rows
 
 APP, DEVICE = "org.example.app", "device-1"
@@ -36,11 +38,11 @@ MINUTE = 60_000
 
 @pytest.fixture(scope="module")
 def migrated(clickhouse: EmbeddedClickHouse) -> Iterator[Store]:
-    store = Store(f"{clickhouse.url}/storage")
+    store = Store(f"{clickhouse.url}/test_storage")
     migrate(store)
     yield store
     store.close()
-    clickhouse.command("DROP DATABASE storage SYNC")
+    clickhouse.command("DROP DATABASE test_storage SYNC")
 
 
 @pytest.fixture
@@ -156,6 +158,22 @@ class TestMigrations:
         assert migrate(store) == []
         assert [row["name"] for row in select(store, "SELECT name FROM migrations ORDER BY name")] == names
         store.close()
+
+    def test_tests_get_the_same_database_for_less(self, database_url: str, migrated: Store) -> None:
+        """Statement by statement and row by row; the first one that a process asks for is migrated, not made."""
+        with closing(Store(database_url)) as first, closing(Store(f"{database_url}_made")) as made:
+            quick.migrate(first)
+            quick.migrate(made)
+            asked = (
+                "SELECT name, replaceAll(create_table_query, {name:String}, '') AS statement FROM system.tables"
+                " WHERE database = currentDatabase() ORDER BY name"
+            )
+            expected = select(migrated, asked, name=migrated.database)
+            assert select(made, asked, name=made.database) == expected != []
+            noted = "SELECT name, checksum FROM migrations FINAL ORDER BY name"
+            assert select(made, noted) == select(first, noted) != []
+            assert migrate(made) == []
+            made.command(f"DROP DATABASE {made.database} SYNC")
 
     def test_several_at_once_end_in_the_same_schema(self, database_url: str) -> None:
         stores = [Store(database_url) for _ in range(4)]

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.query.operations import ledger_totals
 from pipeline.storage.rows import ledger_row
 from tests.integration.test_clickhouse import T0, envelope, event
 from tests.support.event_rows import event_rows
+from tests.support.migrated import migrate
 
 RECORDS, EVENTS = 300, 4
 STRIDE = 100
@@ -98,7 +98,7 @@ def sent() -> Sent:
 @pytest.fixture(scope="module", params=["as it comes", "turned round and twice"])
 def store(request: pytest.FixtureRequest, clickhouse: EmbeddedClickHouse, sent: Sent) -> Iterator[Store]:
     """The records in several parts, unmerged."""
-    made = Store(f"{clickhouse.url}/conflicts")
+    made = Store(f"{clickhouse.url}/test_conflicts")
     migrate(made)
     for table in TABLES:
         made.command(f"SYSTEM STOP MERGES {table}")
@@ -110,7 +110,7 @@ def store(request: pytest.FixtureRequest, clickhouse: EmbeddedClickHouse, sent: 
             made.insert(table, b"\n".join(row[place] for row in rows), token=f"{part}")
     yield made
     made.close()
-    clickhouse.command("DROP DATABASE conflicts SYNC")
+    clickhouse.command("DROP DATABASE test_conflicts SYNC")
 
 
 def rows(store: Store, sql: str) -> list[dict[str, Any]]:

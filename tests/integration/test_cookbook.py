@@ -14,7 +14,6 @@ from uuid import uuid4
 import orjson
 import pytest
 
-from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store
 from pipeline.dashboard import outcomes, ways
 from pipeline.dashboard.pages.sessions import EXAMPLES
@@ -30,6 +29,7 @@ from pipeline.storage.kept import Kept
 from pipeline.storage.rows import ledger_row
 from tests.support.analysts import Traffic, fill, simulated
 from tests.support.expected_rows import Row, has_crashed
+from tests.support.migrated import migrate
 
 APP = "org.example.shop"
 TEXT = (schema_folder() / "COOKBOOK.md").read_text(encoding="utf-8")

@@ -14,7 +14,6 @@ from uuid import uuid4
 import orjson
 import pytest
 
-from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store
 from pipeline.domain.event import RANK
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
@@ -29,6 +28,7 @@ from pipeline.roles.regroup import regroup
 from pipeline.storage.rows import event_copy_row, event_line, unpacked
 from tests.support.analysts import Traffic, fill, recorded
 from tests.support.expected_rows import Row
+from tests.support.migrated import migrate
 from tests.support.stack import unavailable
 
 ALL = "app_id = {app:String}, from = '2000-01-01', until = '2090-01-01'"

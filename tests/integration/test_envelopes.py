@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store
 from pipeline.domain.retention import Retention, Retentions
 from pipeline.formats import native
@@ -21,6 +20,7 @@ from pipeline.storage.dead_letter import DeadLetter
 from pipeline.storage.kept import Keeping
 from pipeline.storage.rows import event_line, unpacked
 from tests.bench.parts import Fetched
+from tests.support.migrated import migrate
 
 FOREVER = Keeping(Retentions(Retention(0, 0)))
 """The records are older than what would be kept."""

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store
 from pipeline.domain.policy import Policies, Policy
 from pipeline.domain.retention import FOR_EVER, Retention, Retentions
@@ -23,6 +22,7 @@ from pipeline.storage.event_copies import rows_of_copies
 from pipeline.storage.kept import Keeping
 from pipeline.storage.rows import ledger_row
 from tests.support.event_rows import event_rows
+from tests.support.migrated import migrate
 
 APP = "app"
 HOUR_MS = 3_600_000
@@ -109,11 +109,11 @@ def traffic() -> Traffic:
 
 @pytest.fixture(scope="module")
 def store(clickhouse: EmbeddedClickHouse) -> Iterator[Store]:
-    made = Store(f"{clickhouse.url}/event_copies")
+    made = Store(f"{clickhouse.url}/test_event_copies")
     migrate(made)
     yield made
     made.close()
-    clickhouse.command("DROP DATABASE event_copies SYNC")
+    clickhouse.command("DROP DATABASE test_event_copies SYNC")
 
 
 def ask(store: Store, sql: str, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:

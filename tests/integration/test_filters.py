@@ -16,7 +16,6 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.query.dimensions import DIMENSIONS, KEYED
@@ -30,6 +29,7 @@ from pipeline.roles.regroup import regroup
 from tests.support.filter_oracle import Document, World
 from tests.support.filter_strategies import Vocabulary, events, filters
 from tests.support.filter_world import ODD_TEXTS, fill, read_world
+from tests.support.migrated import migrate
 from tests.support.older_schema import migrate_to_before
 
 

@@ -12,7 +12,6 @@ from uuid import uuid4
 import orjson
 import pytest
 
-from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.statements import statements
 from pipeline.clickhouse.store import StatementFailed, Store
 from pipeline.domain.event import COUNTERS
@@ -21,6 +20,7 @@ from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.schema_files import schema_folder
 from pipeline.storage.columns import STORED_SESSION_COLUMNS
 from pipeline.storage.rows import deleted_row, session_row
+from tests.support.migrated import migrate
 
 T0 = 1_760_000_000_000
 SPAN = {"from": "2025-01-01", "until": "2026-01-01"}

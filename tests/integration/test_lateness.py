@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.statements import statements
 from pipeline.clickhouse.store import Store
 from pipeline.domain.event import Event
@@ -26,6 +25,7 @@ from pipeline.state.device_state import DeviceState
 from pipeline.state.outbox import Rows
 from pipeline.storage.columns import FOLLOWING, SESSION_COLUMNS
 from tests.support.event_rows import event_rows
+from tests.support.migrated import migrate
 
 APP = "app"
 SPAN = {"app": APP, "from": "2025-01-01", "until": "2026-01-01"}
@@ -102,7 +102,7 @@ def told() -> Told:
 @pytest.fixture(scope="module")
 def store(clickhouse: EmbeddedClickHouse, told: Told) -> Iterator[Store]:
     """All of it stored, some of it twice, and merged."""
-    made = Store(f"{clickhouse.url}/lateness")
+    made = Store(f"{clickhouse.url}/test_lateness")
     migrate(made)
     made.insert("z_event_feed", b"\n".join(told.events), token="a")
     made.insert("z_event_feed", b"\n".join(told.events[::3]), token="b")
@@ -113,7 +113,7 @@ def store(clickhouse: EmbeddedClickHouse, told: Told) -> Iterator[Store]:
         made.command(f"OPTIMIZE TABLE {table} FINAL")
     yield made
     made.close()
-    clickhouse.command("DROP DATABASE lateness SYNC")
+    clickhouse.command("DROP DATABASE test_lateness SYNC")
 
 
 def ask(store: Store, view: str, select: str = "*") -> list[Row]:

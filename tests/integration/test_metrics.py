@@ -12,7 +12,6 @@ from uuid import uuid4
 import orjson
 import pytest
 
-from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.query import compare, failures, metrics
@@ -22,6 +21,7 @@ from pipeline.query.session_range import EVERYTHING
 from pipeline.query.statement import Statement
 from tests.support.analysts import Traffic, fill, put, recorded, short_session, simulated
 from tests.support.expected_rows import Row, has_crashed
+from tests.support.migrated import migrate
 from tests.support.older_schema import migrate_to_before
 from tests.support.stack import unavailable
 

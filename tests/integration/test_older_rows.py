@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store
 from pipeline.domain.event import AppState, Kind
 from pipeline.storage import stored_event, stored_session
 from pipeline.storage.rows import session_row
 from tests.integration.test_clickhouse import APP, DEVICE, T0, envelope, event, session
 from tests.support.event_rows import event_rows
+from tests.support.migrated import migrate
 from tests.support.older_schema import migrate_to_before
 
 NEW_COLUMNS = "0015"

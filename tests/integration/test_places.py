@@ -15,7 +15,6 @@ import orjson
 import pytest
 
 from pipeline import wiring
-from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.query import journey
@@ -26,6 +25,7 @@ from pipeline.query.sessions import Cursor, session_by_id, session_list, timelin
 from pipeline.query.statement import Statement
 from pipeline.roles.rebuild import RebuildScope
 from pipeline.settings import load
+from tests.support.migrated import migrate
 
 APP, OTHER = "org.example.clocks", "org.example.other"
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000

@@ -11,7 +11,6 @@ from uuid import uuid4
 
 import pytest
 
-from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.retention import DEAD_LETTERS, EVENTS, SESSIONS, Days, StoredRetention
 from pipeline.clickhouse.store import Store
 from pipeline.commands.dead_letters import list_refused
@@ -28,6 +27,7 @@ from pipeline.storage.kept import Kept, kept
 from pipeline.storage.rows import dead_letter_row, ledger_row, session_row, with_kept
 from tests.integration.test_clickhouse import T0, event, session
 from tests.support.event_rows import event_rows
+from tests.support.migrated import migrate
 
 DAY_MS = 86_400_000
 AGES = range(0, 120, 12)
@@ -129,12 +129,12 @@ class Stage:
 @pytest.fixture(scope="module")
 def database_url(clickhouse: EmbeddedClickHouse) -> Iterator[str]:
     """One database for all tests here."""
-    url = f"{clickhouse.url}/retention"
+    url = f"{clickhouse.url}/test_retention"
     store = Store(url)
     migrate(store)
     store.close()
     yield url
-    clickhouse.command("DROP DATABASE retention SYNC")
+    clickhouse.command("DROP DATABASE test_retention SYNC")
 
 
 @pytest.fixture

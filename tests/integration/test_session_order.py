@@ -10,7 +10,6 @@ from uuid import uuid4
 
 import pytest
 
-from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store, Unreachable
 from pipeline.commands import analyse
 from pipeline.commands.failure import CommandFailed
@@ -18,6 +17,7 @@ from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.query.session_order import Order, SortPlace, sorted_page
 from pipeline.query.sessions import Cursor, choose, session_page
 from pipeline.settings import Settings, load
+from tests.support.migrated import migrate
 
 T0 = 1_767_571_200_000
 SPAN = (T0, T0 + 86_400_000)

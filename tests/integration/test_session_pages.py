@@ -16,7 +16,6 @@ from uuid import uuid4
 
 import pytest
 
-from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.query.filters.json_form import FilterError
@@ -35,6 +34,7 @@ from pipeline.query.sessions import (
 from pipeline.query.statement import Statement
 from tests.support.filter_oracle import World
 from tests.support.filter_world import ODD_TEXTS, fill, read_world
+from tests.support.migrated import migrate
 
 ALL_TIMES = (0, 10_000_000_000_000)
 DAY_MS = 86_400_000

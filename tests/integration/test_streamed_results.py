@@ -13,13 +13,13 @@ import pytest
 from clickhouse_connect.driver.exceptions import Error
 
 from pipeline import cli
-from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import StatementFailed, Store, Unreachable
 from pipeline.clickhouse.streamed import whole_parquet
 from pipeline.embedded.child import LOOPBACK
 from pipeline.formats import native
 from pipeline.topics import SDK_EVENTS
 from tests.support.event_rows import event_rows
+from tests.support.migrated import migrate
 
 # More than the buffers on the way: the beginning is with the reader before the end is computed.
 LONG = "SELECT number, repeat('x', 100) FROM numbers(400000)"

@@ -11,7 +11,6 @@ from uuid import uuid4
 import orjson
 import pytest
 
-from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store, Unreachable
 from pipeline.clickhouse.symbol_files import SymbolFiles
 from pipeline.commands import symbols as commands
@@ -23,6 +22,7 @@ from pipeline.roles.symbolicating import Symbolicating
 from pipeline.settings import Settings, load
 from pipeline.storage.rows import event_line, unpacked
 from pipeline.symbols.shelf import Shelf
+from tests.support.migrated import migrate
 from tests.support.symbols import CART_UUID, DATA, stored_file
 from tests.support.symbols import read as read_symbols
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store
 from pipeline.domain.event import Event
 from pipeline.domain.fold import sessions
@@ -27,6 +26,7 @@ from pipeline.query.statement import Statement
 from pipeline.storage.columns import TABLES
 from pipeline.storage.rows import session_row
 from tests.support.event_rows import event_rows
+from tests.support.migrated import migrate
 
 FIELD = Path(__file__).parents[1] / "data" / "field"
 ALICE_AND_BOB = FIELD / "14-user-a-crashes-user-b-logs-in.ndjson"
@@ -144,7 +144,7 @@ def drawn(random: Random) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def world(clickhouse: EmbeddedClickHouse) -> Iterator[World]:
-    store = Store(f"{clickhouse.url}/users")
+    store = Store(f"{clickhouse.url}/test_users")
     migrate(store)
     for table in ("z_event_rows", *TABLES):
         if not table.endswith("_feed"):
@@ -156,7 +156,7 @@ def world(clickhouse: EmbeddedClickHouse) -> Iterator[World]:
     made.fold()
     yield made
     store.close()
-    clickhouse.command("DROP DATABASE users SYNC")
+    clickhouse.command("DROP DATABASE test_users SYNC")
 
 
 def whose(world: World, device: Device) -> dict[str, str]:

@@ -27,6 +27,7 @@ from pipeline.kafka.admin import topic_partitions
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.roles import topology
 from pipeline.settings import PREFIX
+from tests.support.migrated import migrate
 from tests.support.services import Broker, Unavailable, start_broker
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -312,6 +313,8 @@ def running_stack(
         variables = {PREFIX + name.upper(): text for name, text in settings.items()}
         stack = Stack(broker, clickhouse, folder, variables)
         try:
+            # The command finds tables and views made, and makes the topics.
+            migrate(stack._store)
             stack.run("migrate")
             yield stack
             stack.stop()
