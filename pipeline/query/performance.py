@@ -124,7 +124,7 @@ def _share(name: str, part: str, whole: str) -> str:
     half = f"{_Z} * sqrt({share} * (1 - {share}) / {whole} + {_Z**2 / 4} / pow({whole}, 2))"
     middle, divisor = f"{share} + {_Z**2 / 2} / {whole}", f"(1 + {_Z**2} / {whole})"
     return (
-        f"{part} / {whole} AS {share}, ({middle} - {half}) / {divisor} AS {name}_low,"
+        f"{part} / {whole} AS {share}, greatest(0, ({middle} - {half}) / {divisor}) AS {name}_low,"
         f" ({middle} + {half}) / {divisor} AS {name}_high"
     )
 

@@ -109,10 +109,10 @@ SELECT
     bad_count,
     good_count / measurements AS good_share,
     bad_count / measurements AS bad_share,
-    (bad_share + 1.920729 / measurements - 1.959964 * sqrt(bad_share * (1 - bad_share) / measurements + 0.9603647 / pow(measurements, 2)))
-        / (1 + 3.841459 / measurements) AS bad_low,
-    (bad_share + 1.920729 / measurements + 1.959964 * sqrt(bad_share * (1 - bad_share) / measurements + 0.9603647 / pow(measurements, 2)))
-        / (1 + 3.841459 / measurements) AS bad_high
+    greatest(0, (bad_share + 1.920729440648 / measurements - 1.959964 * sqrt(bad_share * (1 - bad_share) / measurements + 0.960364720324 / pow(measurements, 2)))
+        / (1 + 3.841458881296 / measurements)) AS bad_low,
+    (bad_share + 1.920729440648 / measurements + 1.959964 * sqrt(bad_share * (1 - bad_share) / measurements + 0.960364720324 / pow(measurements, 2)))
+        / (1 + 3.841458881296 / measurements) AS bad_high
 FROM
 (
     SELECT
@@ -146,25 +146,30 @@ FROM performance(app_id = {app_id:String}, from = {from:String}, until = {until:
 -- Frames that took longer than 16 ms ('slow') or 700 ms ('frozen'; Android vitals, "Slow rendering"). Most SDKs tell of such frames
 -- alone, so the share is that of all sessions in the foreground: those with at least one, with Wilson's 95 % interval.
 CREATE OR REPLACE VIEW slow_frames AS
-WITH multiIf({by:String} = 'app_version', toString(app_version), {by:String} = 'os_name', toString(os_name),
-    {by:String} = 'os_version', concat(os_name, ' ', os_version), {by:String} = 'device_model', toString(device_model), '') AS group
 SELECT
     kind, group, frames, sessions, all_sessions,
     sessions / all_sessions AS share,
-    (share + 1.920729 / all_sessions - 1.959964 * sqrt(share * (1 - share) / all_sessions + 0.9603647 / pow(all_sessions, 2)))
-        / (1 + 3.841459 / all_sessions) AS share_low,
-    (share + 1.920729 / all_sessions + 1.959964 * sqrt(share * (1 - share) / all_sessions + 0.9603647 / pow(all_sessions, 2)))
-        / (1 + 3.841459 / all_sessions) AS share_high
+    greatest(0, (share + 1.920729440648 / all_sessions - 1.959964 * sqrt(share * (1 - share) / all_sessions + 0.960364720324 / pow(all_sessions, 2)))
+        / (1 + 3.841458881296 / all_sessions)) AS share_low,
+    (share + 1.920729440648 / all_sessions + 1.959964 * sqrt(share * (1 - share) / all_sessions + 0.960364720324 / pow(all_sessions, 2)))
+        / (1 + 3.841458881296 / all_sessions) AS share_high
 FROM
 (
-    SELECT label AS kind, group, sum(value) AS frames, uniqExactIf(session_id, value > 0) AS sessions
+    SELECT
+        label AS kind,
+        multiIf({by:String} = 'app_version', toString(app_version), {by:String} = 'os_name', toString(os_name),
+            {by:String} = 'os_version', concat(os_name, ' ', os_version), {by:String} = 'device_model', toString(device_model), '') AS group,
+        sum(value) AS frames, uniqExactIf(session_id, value > 0) AS sessions
     FROM measurements(app_id = {app_id:String}, from = {from:String}, until = {until:String})
     WHERE subject = 'frames' AND label != 'total' AND state = 'foreground'
     GROUP BY kind, group
 ) AS f
 INNER JOIN
 (
-    SELECT group, count() AS all_sessions
+    SELECT
+        multiIf({by:String} = 'app_version', toString(app_version), {by:String} = 'os_name', toString(os_name),
+            {by:String} = 'os_version', concat(os_name, ' ', os_version), {by:String} = 'device_model', toString(device_model), '') AS group,
+        count() AS all_sessions
     FROM sessions
     WHERE app_id = {app_id:String} AND state = 'foreground' AND started_at >= toDateTime64({from:String}, 3, 'UTC')
         AND started_at < toDateTime64({until:String}, 3, 'UTC')
@@ -186,3 +191,75 @@ FROM measurements(app_id = {app_id:String}, from = {from:String}, until = {until
 WHERE subject IN ('cpu', 'memory')
 GROUP BY session_id
 ORDER BY started_at, session_id;
+
+-- As before, and starts, memory, web vitals and slow frames with what was measured, and its unit.
+CREATE OR REPLACE VIEW narrated_events AS
+WITH
+    concatWithSeparator(': ',
+        if(attributes['exception.type'] = '', 'unknown error', attributes['exception.type']),
+        attributes['exception.message']) AS error_text,
+    trimRight(substringUTF8(error_text, 1, 300), ': ') AS error,
+    -- Of `com.example.app.CheckoutActivity` the last part alone; other names as they are.
+    replaceRegexpOne(attributes['app.widget.name'], '^(?:[A-Za-z_$][A-Za-z0-9_$]*\\.){2,}([A-Za-z_$][A-Za-z0-9_$]*)$', '\\1') AS widget,
+    multiIf(widget != '' AND attributes['app.widget.id'] NOT IN ('', widget), concat(widget, ' #', attributes['app.widget.id']),
+            widget != '', widget,
+            attributes['app.widget.id'] != '', attributes['app.widget.id'],
+            attributes['app.screen.name'] != '', attributes['app.screen.name'],
+            '') AS target,
+    replaceRegexpOne(
+        multiIf(attributes[concat(name, '.class_name')] != '', attributes[concat(name, '.class_name')],
+                attributes[concat(name, '.target')] != '', attributes[concat(name, '.target')],
+                attributes[concat(name, '.launched_activity')]),
+        '^(?:[A-Za-z_$][A-Za-z0-9_$]*\\.){2,}([A-Za-z_$][A-Za-z0-9_$]*)$', '\\1') AS part,
+    trimBoth(substringUTF8(multiIf(
+        name LIKE 'lifecycle\\_%', concat(attributes[concat(name, '.type')], ' ', part),
+        name LIKE 'gesture\\_%', concat(attributes[concat(name, '.direction')], ' ', part),
+        name IN ('warm_launch', 'hot_launch'), part,
+        name = 'custom', attributes['custom.name'],
+        name = 'network_change', concat('to ', attributes['network_change.network_type']),
+        name = 'trim_memory', attributes['trim_memory.level'],
+        name = 'cpu_usage' AND attributes['cpu_usage.percentage_usage'] != '',
+            concat(toString(round(toFloat64OrZero(attributes['cpu_usage.percentage_usage']), 1)), ' %'),
+        name LIKE 'memory\\_usage%' AND attributes['process.memory.usage'] != '',
+            concat(toString(round(toFloat64OrZero(attributes['process.memory.usage']) / 1048576, 1)), ' MiB'),
+        name = 'cpu_usage' AND attributes['process.cpu.utilization'] != '',
+            concat(toString(round(toFloat64OrZero(attributes['process.cpu.utilization']) * 100, 1)), ' %'),
+        name = 'browser.web_vital', concat(upper(attributes['browser.web_vital.name']), ' ', attributes['browser.web_vital.value'],
+            if(lower(attributes['browser.web_vital.name']) = 'cls', '', ' ms')),
+        name = 'app.jank', concat(attributes['app.jank.frame_count'], ' slow frames'),
+        name = 'device.memory.low' AND attributes['trim_memory.level'] != '', attributes['trim_memory.level'],
+        name = 'bug_report', attributes['bug_report.description'],
+        ''), 1, 300)) AS about,
+    if(attributes['app.launch.duration_ms'] = '', '',
+        concat(', ', toString(round(toFloat64OrZero(attributes['app.launch.duration_ms']))), ' ms')) AS started_in
+SELECT
+    *,
+    -- SESSIONS.md, "Order".
+    -- Cast, since not every version of the server can make a LowCardinality of a number in a view.
+    CAST(transform(kind,
+        ['foreground', 'active', 'launch', 'activity', 'session_end', 'background', 'crash', 'exception', 'anr', 'exit', 'passive'],
+        [0, 0, 1, 2, 3, 3, 4, 4, 4, 5, 6], 2), 'UInt8') AS rank,
+    multiIf(
+        kind = 'launch', concat('cold launch', started_in),
+        kind = 'foreground', 'app in foreground',
+        kind = 'active', 'app in front',
+        kind = 'background', 'app in background',
+        kind = 'session_end', 'session ended by the app',
+        kind = 'exit', concat('process gone: ', exit_reason),
+        kind = 'crash', concat('crash: ', error),
+        kind = 'anr' OR name = 'app.anr', 'app not responding',
+        kind = 'exception', concat('fatal exception: ', error),
+        name = 'exception', concat('exception: ', error),
+        name = 'http.client.request', concat(
+            attributes['http.request.method'], if(attributes['http.request.method'] = '', '', ' '),
+            substringUTF8(attributes['url.full'], 1, 300), ' → ',
+            multiIf(attributes['http.response.status_code'] NOT IN ('', '0'), attributes['http.response.status_code'],
+                    attributes['error.type'] != '', attributes['error.type'],
+                    'no answer')),
+        name = 'app.screen.view', concat('view ', attributes['app.screen.name']),
+        name IN ('app.widget.click', 'app.screen.click'), trimRight(concat('tap ', target)),
+        name = 'app.launch', trimLeft(concat(attributes['app.launch.type'], ' launch', started_in)),
+        name = 'log', trimRight(concat('log ', attributes['severity_text'], ' ', substringUTF8(attributes['body'], 1, 300))),
+        name IN ('warm_launch', 'hot_launch'), concat(trimRight(concat(name, ' ', about)), started_in),
+        trimRight(concat(name, ' ', about))) AS what
+FROM events;

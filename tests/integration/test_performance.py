@@ -60,7 +60,8 @@ DOINGS = (
     # As any SDK may write it, and what is no measurement.
     lambda r: ("hot_launch", {"app.launch.type": "HOT", "app.launch.duration_ms": f"{r.random() * 3_000}"}),
     lambda r: ("span", {"app.launch.type": "cold", "app.launch.duration_ms": r.choice((-1, "x", 6e5 + 1, 4999, 5000))}),
-    lambda r: ("span", {"app.screen.name": r.choice(("Home", "Cart")), "app.screen.load_ms": r.choice((999, 1000, 20))}),
+    lambda r: ("span", {"app.screen.name": r.choice(("Home", "Cart")),
+                        "app.screen.load_ms": r.choice((999, 1000, 20))}),
     lambda r: ("browser.web_vital", {"browser.web_vital.name": r.choice(("lcp", "CLS")),
                                      "browser.web_vital.value": r.choice((0.1, 0.2, 2_500, 2_501, 4_000, 4_000.5))}),
     lambda r: ("app.screen.view", {"browser.web_vital.inp": r.randrange(900), "browser.web_vital.fcp": 1_000}),
@@ -186,7 +187,7 @@ def test_quantiles_shares_and_intervals(
         assert int(row["sessions"]) == len({session["session_id"] for session, _ in members})
         for name, p in performance.QUANTILES.items():
             assert (row[name], row[f"{name}_low"], row[f"{name}_high"]) == pytest.approx(quantile(values, p))
-        assert (row["bad_low"], row["bad_high"]) == pytest.approx(wilson(bad, len(values)))
+        assert (row["bad_low"], row["bad_high"]) == pytest.approx(wilson(bad, len(values)), abs=1e-9)
 
 
 def test_frames_are_of_all_sessions_in_the_foreground(world: World) -> None:
@@ -200,7 +201,7 @@ def test_frames_are_of_all_sessions_in_the_foreground(world: World) -> None:
         whole = sum(s["state"] == "foreground" and s["app_version"] == version for s in world.sessions)
         jerky = len({session["session_id"] for session, value in members if value})
         assert (float(row["frames"]), int(row["sessions"])) == (sum(value for _, value in members), jerky)
-        assert (row["share_low"], row["share_high"]) == pytest.approx(wilson(jerky, whole))
+        assert (row["share_low"], row["share_high"]) == pytest.approx(wilson(jerky, whole), abs=1e-9)
     view = world.rows(f"SELECT * FROM slow_frames({VIEW}, by = 'app_version')")
     assert [{**rows[row["kind"], row["group"]]} for row in view] == [pytest.approx(row) for row in view]
 
