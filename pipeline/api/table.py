@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from pipeline.api import of_crashes, of_health, of_paths, of_people, of_pipeline, of_session, of_sessions
+from pipeline.api import (
+    of_crashes,
+    of_health,
+    of_paths,
+    of_people,
+    of_performance,
+    of_pipeline,
+    of_session,
+    of_sessions,
+)
 from pipeline.api.endpoint import ApiEndpoint
 
 ENDPOINTS: tuple[ApiEndpoint, ...] = tuple(
@@ -15,6 +24,7 @@ ENDPOINTS: tuple[ApiEndpoint, ...] = tuple(
             *of_crashes.ENDPOINTS,
             *of_health.ENDPOINTS,
             *of_paths.ENDPOINTS,
+            *of_performance.ENDPOINTS,
         ),
         key=lambda each: each.group in ("Filters", "Pipeline"),
     )

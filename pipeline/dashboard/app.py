@@ -28,6 +28,7 @@ from pipeline.dashboard.pages.find import FindPage
 from pipeline.dashboard.pages.flows import FlowsPage
 from pipeline.dashboard.pages.health import HealthPage
 from pipeline.dashboard.pages.network import NetworkPage
+from pipeline.dashboard.pages.performance import PerformancePage
 from pipeline.dashboard.pages.pipeline import PipelinePage
 from pipeline.dashboard.pages.screen_paths import PathsPage
 from pipeline.dashboard.pages.session import SessionPage
@@ -48,6 +49,7 @@ _NAVIGATION: Mapping[str, str] = {
     "/users": "Users",
     "/health": "Release health",
     "/crashes": "Crashes",
+    "/performance": "Performance",
     "/network": "Requests",
     "/paths": "Paths",
     "/alerts": "Alerts",
@@ -109,6 +111,7 @@ def application(parts: Parts) -> Starlette:
         ("/health/issues", health.issues, "GET"),
         ("/crashes", crashes.show, "GET"),
         ("/crashes/{group}", crashes.group, "GET"),
+        ("/performance", PerformancePage(reader).show, "GET"),
         ("/network", NetworkPage(reader).show, "GET"),
         *_of_watching(reader, watch),
         ("/filter/dimensions.json", filters.dimensions, "GET"),

@@ -16,6 +16,7 @@ LANES: tuple[tuple[str, str], ...] = (
     ("tap", "Gestures"),
     ("log", "Logs"),
     ("other", "Other"),
+    ("container", "System's controllers"),
 )
 """Key and label, from the top down."""
 
@@ -33,6 +34,10 @@ _LANE_OF_NAME = {
 }
 _LANE_OF_PREFIX = {"gesture_": "tap"}
 """SDKs tell of gestures under names of their own."""
+_SYSTEMS_OWN = ("UI", "_UI")
+"""What the names of classes of Apple's interface begin with: UINavigationController, UIHostingController<…>."""
+FOLDED = ("container",)
+"""Lanes that are not shown until they are asked for."""
 _VIEW_BIT, _APPEARANCE_BIT = 1 << VIEWS, 1 << APPEARANCES
 _FAULT_BITS = sum(
     1 << COUNTERS.index(name)
@@ -59,6 +64,13 @@ def names_its_views(marks: Sequence[Mapping[str, Any]]) -> bool:
     return any(int(mark["counters"]) & _VIEW_BIT for mark in marks)
 
 
+def is_of_container(event: Mapping[str, Any]) -> bool:
+    """Whether an event is of a view controller of the system's: those hold the screens of apps, and are none."""
+    if event["name"] != "lifecycle_view_controller" and not int(event["counters"]) & _APPEARANCE_BIT:
+        return False
+    return any(word.startswith(_SYSTEMS_OWN) for word in str(event.get("what", "")).split())
+
+
 def lane(event: Mapping[str, Any], *, named_views: bool) -> str:
     """The lane of an event in a session that names its views or does not. As many are views as the session counts."""
     kind, name = event["kind"], event["name"]
@@ -66,6 +78,8 @@ def lane(event: Mapping[str, Any], *, named_views: bool) -> str:
         return "problem"
     if int(event["counters"]) & (_VIEW_BIT if named_views else _APPEARANCE_BIT):
         return "view"
+    if is_of_container(event):
+        return "container"
     by_prefix = next((lane for start, lane in _LANE_OF_PREFIX.items() if name.startswith(start)), "other")
     return _LANE_OF_NAME.get(name, by_prefix if kind in ("activity", "passive") else "lifecycle")
 

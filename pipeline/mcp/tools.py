@@ -175,6 +175,11 @@ TOOLS: tuple[Tool, ...] = (
         "Requests by endpoint: how many, how many failed, p50, p95 and p99 of their durations.",
         ("app", "from", "until", "order"), {}, (30, 100),
     ),
+    Tool(
+        "performance", "getPerformance",
+        "App starts, screen loads or web vitals by release or something else: quantiles, share too slow, intervals.",
+        (*_RANGE, "subject", "by"),
+    ),
     Tool("filter_fields", "listFields", "All names that a filter takes, with their types and operators.", ()),
     Tool(
         "filter_values", "listValues", "Values that a field of a filter has, or the attributes of an event.",

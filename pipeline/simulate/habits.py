@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+from pipeline.simulate import measured
 from pipeline.simulate.catalogue import HOUR_MS
 from pipeline.simulate.device import MINUTE_MS, Device, Process
 from pipeline.simulate.dice import between, pick, spread
@@ -147,7 +148,7 @@ def _launch_signal(story: Story, form: str, after_ms: int) -> None:
     if form == "lifecycle":
         story.state("created", after_ms)
     else:
-        story.tell("app.launch", {"app.launch.type": "cold"}, after_ms)
+        story.tell("app.launch", measured.of_start(story.device, "cold"), after_ms)
 
 
 def _warm_start(story: Story, now_ms: int) -> None:
@@ -165,7 +166,8 @@ def _warm_start(story: Story, now_ms: int) -> None:
     report_day(story)
     if device.sdk.launch_form == "launch":
         kind = "hot" if rng.random() < 0.7 else "warm"
-        story.tell("app.launch", {"app.launch.type": kind}, between(rng, 1, 90))
+        after_ms = between(rng, 1, 90)
+        story.tell("app.launch", measured.of_start(device, kind), after_ms)
     story.wait(50, 400)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from random import Random
 
+from pipeline.simulate import measured
 from pipeline.simulate.device import Device, Entry, Json
 from pipeline.simulate.dice import between, pick, spread
 from pipeline.simulate.failures import REQUEST_FAULTS, exception_attributes
@@ -89,7 +90,10 @@ class Story:
         self.tell("log", {"severity_number": severity, "body": body}, after_ms)
 
     def view(self) -> None:
-        attributes: Json = {"app.screen.name": self.screen.name}
+        attributes: Json = {
+            "app.screen.name": self.screen.name,
+            **measured.of_screen(self.device),
+        }
         if self.device.sdk.derives_views:
             attributes["app.screen.view.derived"] = True
         self.tell("app.screen.view", attributes)

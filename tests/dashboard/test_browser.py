@@ -494,6 +494,7 @@ def pages(recordings: Stage) -> dict[str, str]:
         "timeline": f"/timeline?{urlencode({'app': APP, 'user': crashed['user_id']})}",
         "health": f"/health?{urlencode({'app': APP, 'by': 'os', 'a': 'Android 33', 'b': 'Android 27'})}",
         "issues": f"/health/issues?{urlencode({'app': APP, 'by': 'os', 'a': 'Android 33', 'b': 'Android 27'})}",
+        "performance": f"/performance?{urlencode({'app': APP, 'from': '2025-01-01'})}",
         "network": f"/network?{urlencode({'app': APP, 'from': '2025-01-01'})}",
         "paths": f"/paths?{urlencode({'app': APP, 'from': '2025-01-01'})}",
         "flows": f"/paths/flows?{urlencode({'app': APP, 'from': '2025-01-01', 'flow': FLOW})}",

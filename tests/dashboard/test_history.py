@@ -127,6 +127,7 @@ PAGES: Mapping[str, Visit] = {
     "two releases by issue": _page("/health/issues", app=APP, by="app_version", a="1.0", b="1.1", **WEEK),
     "retention": _page("/health/retention", app=APP, **WEEK),
     "requests": _page("/network", app=APP, **DAY),
+    "performance": _page("/performance", app=APP, **DAY),
     "paths": _page("/paths", app=APP, **DAY),
     "a user flow": _page("/paths/flows", app=APP, flow="app.launch then app.screen.view within 1m", **DAY),
     "paths from a screen, filtered": _page("/paths", app=APP, screen="Home", filter=FILTERS["state"], **DAY),

@@ -83,6 +83,7 @@ def test_nothing_is_shown_without_the_password(guarded: TestClient) -> None:
         "/open",
         "/health",
         "/network",
+        "/performance",
         "/paths",
         "/paths/flows",
         "/alerts",

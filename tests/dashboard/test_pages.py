@@ -72,6 +72,7 @@ def addresses(stage: Stage) -> Iterator[str]:
     yield f"/find?{urlencode({'q': hostile.SCRIPT})}"
     yield f"/health?{urlencode({'app': hostile.APP})}"
     yield f"/network?{urlencode({'app': hostile.APP, 'from': '2020-01-01'})}"
+    yield f"/performance?{urlencode({'app': hostile.APP, 'from': '2020-01-01'})}"
     for screen in ("", hostile.SCRIPT):
         yield f"/paths?{urlencode({'app': hostile.APP, 'from': '2025-03-01', 'to': '2025-04-01', 'screen': screen})}"
     flow = f"app.screen.view(app.screen.name = {json.dumps(hostile.SCRIPT)}) then app.crash within 1m"
@@ -120,6 +121,7 @@ def test_hostile_words_in_the_address_are_escaped(client: TestClient) -> None:
         "/timeline",
         "/health",
         "/network",
+        "/performance",
         "/paths",
         "/paths/flows",
         "/alerts",

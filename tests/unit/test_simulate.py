@@ -27,7 +27,7 @@ from pipeline.simulate.catalogue import APPS, DAY_MS, running_release
 from pipeline.simulate.dice import Weighted, between, spread, subseed
 
 DEVICES, SEED, EVENTS = 300, 5, 50_000
-DIGEST = "872f42ce685087c3e9ae344fd45a685c23447e2767c3454a4c445ffb0820702b"
+DIGEST = "2a9d284883181e4e5e25ab1938201334d551552cc154c421ba89b4d73e8c300f"
 """SHA-256 of the first 5,000 events of that fleet. It changes with the simulation's content, and only then."""
 
 SCHEMA = Path(__file__).parents[2] / "schemas" / "native-envelope.schema.json"

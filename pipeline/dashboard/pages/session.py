@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from pipeline.dashboard import story
+from pipeline.dashboard.curves import curves
 from pipeline.dashboard.leads import to_group
 from pipeline.dashboard.page import link, render
 from pipeline.dashboard.pages.gone import WAS, gone, replaced
@@ -25,6 +26,7 @@ from pipeline.query.filters.sequence import Moment
 from pipeline.query.filters.text_form import parse, to_text
 from pipeline.query.filters.tree import EVERYTHING, Filter, FilterError
 from pipeline.query.finding import as_uuid
+from pipeline.query.performance import of_session
 from pipeline.query.sessions import session_by_id
 from pipeline.query.statement import Statement
 from pipeline.query.symbols import Symbols
@@ -74,10 +76,11 @@ class SessionPage:
         asked_for = _filter(request)
         # Nearly always it is this page: the place of a hit is known only once all were looked at.
         asked = _whole(request, "page")
-        marks, events, groups = await asyncio.gather(
+        marks, events, groups, measured = await asyncio.gather(
             self._reader.rows(_marks(found, search, asked_for)),
             self._reader.rows(_events(found, asked)),
             self._groups(found),
+            self._reader.rows(of_session(session["app_id"], session["session_id"], found.start_ms)),
         )
         matched = _matched(asked_for, marks)
         hits = matched or [position for position, mark in enumerate(marks) if mark["found"]]
@@ -107,7 +110,7 @@ class SessionPage:
             lanes=[(key, label, lanes[key]) for key, label in story.LANES if lanes[key]],
             total=len(marks), page=page, pages=pages, per_page=PAGE, is_cut=len(marks) == journey.MAX_MARKS,
             search=search, hits=hits, hit=hit, filter=to_text(asked_for) if matched else "", matched=matched,
-            was=request.query_params[WAS] if is_other else "",
+            was=request.query_params[WAS] if is_other else "", curves=curves(measured), folded=story.FOLDED,
         )  # fmt: skip
 
     async def marks(self, request: Request) -> Response:
@@ -231,7 +234,7 @@ def _matched(asked_for: Filter, marks: list[Row]) -> list[int]:
 
 
 def _lasted(mark: Row) -> dict[str, float]:
-    """When a request began and ended (Unix ms), where it is known."""
+    """When a request, a start or a load began and ended (Unix ms), where it is known."""
     took_ms = mark["took_ms"]
     if took_ms is None or not 0 <= took_ms <= _LONGEST_REQUEST_MS:
         return {}

@@ -4,6 +4,8 @@ import { Lanes } from "./lanes.js";
 const chart = document.querySelector("[data-marks]");
 const boxes = [...document.querySelectorAll("input[data-lane]")];
 const rows = [...document.querySelectorAll(".events > li")];
+// What the server left out of the list of kinds that are shown.
+const folded = boxes.filter((box) => !box.defaultChecked).map((box) => box.dataset.lane);
 let lanes = null;
 
 const took = (ms) => (ms < 1e3 ? `${Math.round(ms)} ms` : `${(ms / 1e3).toFixed(1)} s`);
@@ -30,8 +32,8 @@ function showKinds() {
   for (const row of rows) row.hidden = off.includes(row.dataset.lane);
   lanes?.hide(off);
   const address = new URL(location.href);
-  if (off.length) address.searchParams.set("hide", off.join(" "));
-  else address.searchParams.delete("hide");
+  if (off.join() === folded.join()) address.searchParams.delete("hide");
+  else address.searchParams.set("hide", off.join(" "));
   if (address.href !== location.href) history.replaceState(null, "", address);
 }
 
@@ -71,7 +73,7 @@ async function drawTimeline() {
   showKinds();
 }
 
-const hidden = new URL(location.href).searchParams.get("hide")?.split(" ") ?? [];
+const hidden = new URL(location.href).searchParams.get("hide")?.split(" ") ?? folded;
 for (const box of boxes) {
   box.checked = !hidden.includes(box.dataset.lane);
   box.addEventListener("change", showKinds);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipeline.formats import performance
 from pipeline.formats.embrace.facts import (
     Attributes,
     EmbraceFact,
@@ -92,6 +93,7 @@ def _fact_of_span(span: EmbraceSpan) -> EmbraceFact | None:
         attributes["span.status"] = "error"
     if (duration := milliseconds(span.start_ns, span.end_ns)) is not None:
         attributes["duration_ms"] = duration
+        performance.add(attributes, performance.of_span(span.name, told, duration))
     if type_ == "perf.network_request":
         return EmbraceFact(
             span.id(".s"), span.start_ns, "http.client.request", _request(span, attributes), session
@@ -150,6 +152,10 @@ def _name_and_attributes(event: EmbraceMoment) -> tuple[str, dict[str, Any]]:
     if type_ == "ux.view":
         attributes["app.screen.name"] = text(told, "view.name", "view.title") or event.name
         return "app.screen.view", attributes
+    performance.add(
+        attributes,
+        performance.vital(told.get("emb.web_vital.name"), _as_number(told.get("emb.web_vital.value"))),
+    )
     if event.name == "exception":
         # The process lives, or there would be a crash.
         return "exception", attributes
@@ -160,6 +166,14 @@ def _name_and_attributes(event: EmbraceMoment) -> tuple[str, dict[str, Any]]:
     if type_ not in _EVENT_NAMES:
         attributes["span.event.name"] = event.name
     return _EVENT_NAMES.get(type_, "span.event"), attributes
+
+
+def _as_number(value: Any) -> Any:
+    """Attributes of Embrace's envelope are texts."""
+    try:
+        return float(value) if isinstance(value, str) and len(value) < 32 else value
+    except ValueError:
+        return None
 
 
 def _tap(told: Attributes, attributes: dict[str, Any]) -> dict[str, Any]:

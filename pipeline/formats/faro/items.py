@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pipeline.formats import performance
+
 Attributes = dict[str, Any]
 Item = tuple[str, Attributes]
 """Native name and attributes."""
@@ -90,6 +92,12 @@ def measurement(item: Mapping[str, Any]) -> Item:
             attributes[f"values.{key}"] = value
     _add_context(attributes, item)
     name = "browser.web_vital" if item["type"] == "web-vitals" else "measurement"
+    if name == "browser.web_vital" and isinstance(values, dict):
+        # One a measurement; beside it stand what it is made of.
+        told = next(
+            (key for key in values if isinstance(key, str) and key.lower() in performance.VITALS), None
+        )
+        performance.add(attributes, performance.vital(told, values.get(told)))
     return name, _with_rest(attributes, item, ("type", "values", "context"), "measurement")
 
 

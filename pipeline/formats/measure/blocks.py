@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from pipeline.formats import performance
+from pipeline.formats.measure.measured import measured
 from pipeline.formats.measure.screens import appeared
 from pipeline.formats.measure.stacktrace import stacktrace
 
@@ -96,6 +98,7 @@ def native_name_and_attributes(
     if type_ in ("exception", "anr"):
         for key, text in _exception_facts(values.get("exceptions"), event_bytes).items():
             attributes.setdefault(key, text)
+    performance.add(attributes, measured(type_, values))
     if name != type_:
         attributes["measure.type"] = type_
     return name, {**attributes, **own}

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from pipeline.formats import performance
 from pipeline.formats.checks import rejected_id, rejected_time, time_is_plausible
 from pipeline.formats.hashed_ids import bounded_id
 from pipeline.formats.measure.sender import Blocks, facts_of, sender_of
@@ -114,4 +115,6 @@ def _attributes(
         attributes["duration_ms"] = parts["duration"]
     elif lasted_ms >= 0:
         attributes["duration_ms"] = lasted_ms
+    took_ms = lasted_ms if performance.number(duration) is None else duration
+    performance.add(attributes, performance.of_span(values["name"], {}, took_ms))
     return attributes

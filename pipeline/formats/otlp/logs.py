@@ -9,12 +9,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from pipeline.formats import performance
 from pipeline.formats.otlp.message import Attributes, LogRecord
 from pipeline.formats.otlp.names import PLAIN, SOURCE_NAME, put, renamed
 
 SEVERITY_NUMBER_FATAL = 21
 """FATAL is 21 to 24. Of an exception: it "results in a shutdown" (semantic conventions, exceptions in logs)."""
 _METRICKIT = "metrickit."
+_EMBRACE_VITAL = "emb-web-vitals-report-"
 _OLD_STATES = {"android.state": "android.app.state", "ios.state": "ios.app.state"}
 _SCREEN_NAMES = ("app.screen.name", "screen.name", "view.name")
 
@@ -69,6 +71,8 @@ def rule_of(name: str, attributes: Attributes) -> Rule | None:
             return _metrickit
         if name.endswith(".exception"):
             return _exception
+        if name.startswith(_EMBRACE_VITAL):
+            return _embrace_vital(name)
     return rule
 
 
@@ -189,6 +193,15 @@ def _metrickit(attributes: Attributes, said: Said) -> str:
     """Stamped with the end of a day, or when it was handed over: it says nothing of when, and ends nothing."""
     attributes["time.uncertain"] = True
     return "metrickit.diagnostic"
+
+
+def _embrace_vital(name: str) -> Rule:
+    def rule(attributes: Attributes, said: Said) -> str:
+        told = attributes.get("emb.web_vital.name"), attributes.get("emb.web_vital.value")
+        performance.add(attributes, performance.vital(*told))
+        return name
+
+    return rule
 
 
 def _named_log(attributes: Attributes, said: Said) -> str:

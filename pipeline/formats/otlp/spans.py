@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from pipeline.formats import performance
 from pipeline.formats.limits import MAX_REPEATED_CHARS
 from pipeline.formats.otlp.identity import PERSONAL
 from pipeline.formats.otlp.logs import Said, is_known, native_name
@@ -59,12 +60,20 @@ def facts_of(span: SpanRecord, attributes: Attributes, is_browser: bool) -> Iter
         if at_start is not None:
             yield at_start
         if span.end_ns:
-            yield _ended(span, {} if at_start else attributes)
+            ended = _ended(span, {} if at_start else attributes)
+            performance.add(ended.attributes, _measured(span, attributes))
+            yield ended
         elif at_start is None:
             yield Fact(START, "span.started", span.start_ns, {**attributes, "span.name": span.name})
     for event in span.events:
         if event.name == "exception":
             yield _exception(span, event, is_browser)
+
+
+def _measured(span: SpanRecord, attributes: Attributes) -> Attributes:
+    if span.end_ns < span.start_ns:
+        return {}
+    return performance.of_span(span.name, attributes, (span.end_ns - span.start_ns) / 1_000_000)
 
 
 def _of_a_window(span: SpanRecord, attributes: Attributes) -> Fact:

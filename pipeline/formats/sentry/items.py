@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pipeline.formats import performance
 from pipeline.formats.hashed_ids import bounded_id
 from pipeline.formats.sentry.debug_images import DebugImages
+from pipeline.formats.sentry.measured import of_transaction
 from pipeline.formats.sentry.sender import SentrySdk, session_id_of
 from pipeline.formats.sentry.sessions import SentryFact, ToldByEvents
 
@@ -67,6 +69,7 @@ def transaction_fact(transaction: Mapping[str, Any]) -> SentryFact:
             attributes["app.screen.name"] = named
     if isinstance(named, str):
         attributes["span.name"] = named
+    performance.add(attributes, of_transaction(transaction))
     return SentryFact(
         _span_id(trace), name, transaction.get("start_timestamp"), "start_timestamp", attributes
     )

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from pipeline.formats import performance
 from pipeline.formats.hashed_ids import bounded_id
 from pipeline.formats.sentry.items import HTTP, VIEWS, typed_attributes
+from pipeline.formats.sentry.measured import of_streamed
 from pipeline.formats.sentry.sessions import SentryFact
 
 _LEFT_OUT = (
@@ -49,6 +51,7 @@ def streamed_fact(span: Mapping[str, Any]) -> SentryFact | None:
         and attributes.get("span.status") == "error"
     ):
         attributes.setdefault("error.type", "error")
+    performance.add(attributes, of_streamed(attributes))
     return SentryFact(_id(span), name, start, "start_timestamp", attributes)
 
 
