@@ -13,7 +13,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -152,7 +152,7 @@ def play(
     name, title, done = about()
     if not problems:
         Seen(
-            *(name, title, done, " ".join(["python -m", given.module, *sys.argv[1:]])),
+            *(name, title, done, _command(given.module, sys.argv[1:])),
             at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
             load=round(os.getloadavg()[2], 1),
             cores=os.cpu_count() or 0,
@@ -165,3 +165,12 @@ def play(
         print(line)
     print(json.dumps({"events": load.events, "kills": fleet.tally.kills, **numbers}))
     return 1 if problems else 0
+
+
+def _command(module: str, given: Sequence[str]) -> str:
+    """As another machine would give it: without the folder that `--older` names."""
+    said = list(given)
+    if "--older" in said:
+        place = said.index("--older")
+        del said[place : place + 2]
+    return " ".join(["python -m", module, *said])
