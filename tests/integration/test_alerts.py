@@ -352,7 +352,10 @@ def test_kill_9_of_the_process_while_it_makes_up_for_days_and_nobody_takes_what_
         before = rows()
         with log.open("ab") as said:
             process = subprocess.Popen(
-                command_line("alerts", "run"), env=environment(settings), stdout=said, stderr=subprocess.STDOUT
+                command_line("alerts", "run"),
+                env=environment(settings),
+                stdout=said,
+                stderr=subprocess.STDOUT,
             )
         try:
             if kills < 3:
