@@ -30,6 +30,13 @@ GRANT SELECT ON app_sessions.* TO session_pipeline_read;
 GRANT INSERT ON app_sessions.saved_filter_rows TO session_pipeline_read;
 GRANT INSERT ON app_sessions.default_filter_rows TO session_pipeline_read;
 
+-- `alerts run`, and `alerts mute`.
+CREATE USER IF NOT EXISTS session_pipeline_alerts IDENTIFIED WITH sha256_password BY 'CHANGE-ME-alerts';
+GRANT SELECT ON app_sessions.* TO session_pipeline_alerts;
+GRANT INSERT ON app_sessions.z_alert_rows TO session_pipeline_alerts;
+GRANT INSERT ON app_sessions.z_alert_delivery_rows TO session_pipeline_alerts;
+GRANT INSERT ON app_sessions.z_alert_mute_rows TO session_pipeline_alerts;
+
 -- `erase`.
 CREATE USER IF NOT EXISTS session_pipeline_erase IDENTIFIED WITH sha256_password BY 'CHANGE-ME-erase';
 GRANT SELECT ON app_sessions.* TO session_pipeline_erase;

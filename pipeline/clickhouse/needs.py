@@ -57,6 +57,11 @@ _GRANTS: Mapping[str, tuple[TableGrant, ...]] = {
         TableGrant("INSERT", "saved_filter_rows"),
         TableGrant("INSERT", "default_filter_rows"),
     ),
+    # `alerts run` and `alerts mute`. It asks no Kafka.
+    "alerts": (
+        *_READ,
+        *(TableGrant("INSERT", f"z_alert_{name}") for name in ("rows", "delivery_rows", "mute_rows")),
+    ),
     "erase": (
         *_READ,
         *(

@@ -55,6 +55,7 @@ class Program(StrEnum):
     retention = "retention"
     repartition = "repartition"
     dashboard = "dashboard"
+    alerts = "alerts"
 
 
 class Outcome(StrEnum):
@@ -164,7 +165,7 @@ def _of_clickhouse(store: Store, program: Program) -> Iterator[Checked]:
 
 
 async def _of_kafka(settings: Settings, store: Store, program: Program) -> AsyncIterator[Checked]:
-    if program in (Program.dashboard, Program.retention):
+    if program in (Program.dashboard, Program.retention, Program.alerts):
         return
     connection = wiring.connection(settings)
     try:

@@ -64,6 +64,7 @@ def _repartition(settings: Settings, partitions: int, timeout_s: float) -> None:
             before=settings.partitions,
             offset_base=settings.offset_base,
             say=_say,
+            edge=wiring.edge(settings),
         )
         done = asyncio.run(_run(work, wiring.connection(settings), timeout_s))
         known = known_topics(store).get(topics.SDK_EVENTS)

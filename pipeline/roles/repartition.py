@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
@@ -23,6 +23,7 @@ from pipeline import topics
 from pipeline.clickhouse.migrations import note_offset_base
 from pipeline.clickhouse.store import Store
 from pipeline.errors import Terminal
+from pipeline.formats.edge import Edge
 from pipeline.kafka import record_batches
 from pipeline.kafka.admin import commits, end_offsets
 from pipeline.kafka.changelog import read_changelog
@@ -35,6 +36,7 @@ from pipeline.kafka.topic_ids import ids_of
 from pipeline.query.operations import BASE_NOTED_SQL, NEXT_OFFSET_SQL, STORED_AND_ACCOUNTED_SQL
 from pipeline.roles.known_topics import known_topics, note_topics
 from pipeline.roles.topology import all_read, group_of, plan
+from pipeline.roles.untold import untold
 from pipeline.state.failures import UnreadableState
 from pipeline.state.marker import UNREADABLE, Marker, marker_item, newer
 from pipeline.state.moving import (
@@ -50,6 +52,7 @@ from pipeline.state.moving import (
 )
 from pipeline.state.outbox import Rows
 from pipeline.state.store import Mismatch
+from pipeline.storage.dead_letter import DeadLetter, let_in
 from pipeline.topics import TP
 
 Say = Callable[[str], None]
@@ -76,14 +79,18 @@ class Repartition:
         before: int,
         offset_base: int,
         say: Say,
+        edge: Edge,
     ) -> None:
-        """To `partitions`, from `before` and the present `offset_base` where nothing says that it has begun."""
+        """`edge` is what dead letters pass.
+
+        To `partitions`, from `before` and the present `offset_base` where nothing says that it has begun."""
         self._connection = connection
         self._store = store
         self._wanted = partitions
         self._before = before
         self._base = offset_base
         self._say = say
+        self._edge = edge
         self._markers: dict[int, Marker] = {}
         self._ends: dict[int, int] = {}
         self._producer: Any = None
@@ -136,7 +143,12 @@ class Repartition:
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[tuple[Fence, Any]]:
-        async with producer_of(self._connection, max_batch_size=_BATCH_BYTES) as producer:
+        async with producer_of(
+            self._connection,
+            max_batch_size=_BATCH_BYTES,
+            max_request_size=topics.MAX_MESSAGE_BYTES
+            + 100_000,  # a dead letter is as large as what was refused
+        ) as producer:
             yield kafka_fence(topics.STATE, lambda: producer), producer
 
     async def _items(self, number: int) -> dict[bytes, bytes]:
@@ -251,6 +263,7 @@ class Repartition:
             if marker.applied_offset < work.offset_base - 1:
                 done, _ = told.get(number, (0, Note()))
                 await self._put_rows(number, _owed(number, items, done + work.base_before, work.before))
+                await self._tell(await untold(self._connection, number, items, done + work.base_before, work))
             for portion in portions(number, items, work.partitions):
                 for target, entries in portion.there.items():
                     await fence.send(target, entries)
@@ -279,6 +292,13 @@ class Repartition:
     async def _put_rows(self, number: int, rows: Rows) -> None:
         """The input of these comes no more where their states are."""
         await record_batches.send(self._producer, topics.SESSIONS, number, rows, int(time.time() * 1_000))
+
+    async def _tell(self, letters: Iterable[DeadLetter]) -> None:
+        """Nor does the input that would tell of a device that was set aside."""
+        for letter in (let_in(each, self._edge) for each in letters):
+            await self._producer.send_and_wait(
+                topics.DEAD_LETTERS, letter.value, letter.key, letter.partition, headers=letter.headers()
+            )
 
     async def _commit(self, group: str, offsets: Mapping[TP, tuple[int, Note]]) -> None:
         await commit(self._connection, group, offsets)

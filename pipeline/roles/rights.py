@@ -119,7 +119,7 @@ def _repartitioner() -> Iterator[Right]:
             yield Right(TOPIC, topic, ("Read", "Write", "Describe", "Alter"))
         elif topic == SDK_EVENTS:
             yield Right(TOPIC, topic, ("Read", "Describe", "Alter"))
-        elif topic == SESSIONS:
+        elif topic in (SESSIONS, DEAD_LETTERS):
             yield Right(TOPIC, topic, ("Write", "Describe", "Alter"))
         elif topic != ERASURES:
             yield Right(TOPIC, topic, ("Describe", "Alter"))

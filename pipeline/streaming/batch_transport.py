@@ -26,7 +26,7 @@ from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP
 from mode import Service
 
-from pipeline.kafka.errors import BrokerUnavailable, KafkaFailure
+from pipeline.kafka.errors import BrokerUnavailable, KafkaFailure, KafkaRefused
 from pipeline.kafka.topic_identity import Note, PartitionsChanged, TopicMadeAnew, require_counts, require_same
 from pipeline.kafka.topic_ids import partition_counts
 from pipeline.kafka.topic_watch import TopicWatch
@@ -149,6 +149,8 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
                     f"Kafka at {self.app.connection.bootstrap} has not answered a heartbeat for {silent_s:.0f} s"
                 )
             self.silence.look(silent_s)
+            if refused := self.silence.refusal:
+                raise KafkaRefused(f"Kafka has not answered a heartbeat for {silent_s:.0f} s: {refused}")
 
     @Service.task  # type: ignore[untyped-decorator]
     async def _watch_topics(self) -> None:

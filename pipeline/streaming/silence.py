@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 _REPORT_S = 5.0
 """Shorter silences are nobody's business."""
 _ASK_EVERY_S = 5.0
+_REFUSED_TIMES = 3
+"""So often in a row the cause has to be one that waiting does not end: a login may just be changing on all sides."""
 _LONGEST_S = 60.0
 """Between two lines of the log that say the same."""
 
@@ -44,19 +46,32 @@ class Silence:
         self._tell_again_s = 0.0
         self.cause = ""
         """In words; empty while it is not silent, and until the servers were asked."""
+        self._refused = 0
+        """How often in a row the cause was one that waiting does not end."""
+
+    @property
+    def refusal(self) -> str:
+        """The cause, once it is sure that waiting does not end it: a refused login, token or certificate."""
+        return self.cause if self._refused >= _REFUSED_TIMES else ""
 
     def look(self, silent_s: float) -> None:
         """Once a second: Kafka has not answered a heartbeat for so long."""
         if silent_s < _REPORT_S:
             if self._told:
                 logger.info("Kafka at %s answers again", self._connection.bootstrap)
-            self.cause, self._told = "", ""
+            self.cause, self._told, self._refused = "", "", 0
             return
         if (self._asking is None or self._asking.done()) and self._clock() - self._asked_s >= _ASK_EVERY_S:
             self._asked_s = self._clock()
             self._asking = asyncio.get_running_loop().create_task(self._ask())
         if self.cause and (self.cause != self._told or silent_s >= self._tell_again_s):
             self._told, self._tell_again_s = self.cause, silent_s + min(silent_s, _LONGEST_S)
+            if self._refused:
+                logger.error(
+                    "Kafka has not answered a heartbeat for %.0f s: %s. Waiting does not end that: the worker does "
+                    "if it stays so, and reads settings and secrets anew when it is started", silent_s, self.cause,
+                )  # fmt: skip
+                return
             logger.warning(
                 "Kafka has not answered a heartbeat for %.0f s: %s. The worker goes on by itself once it does, and "
                 "ends after %.0f s", silent_s, self.cause, self._give_up_s,
@@ -68,6 +83,7 @@ class Silence:
         except UnusablePath as error:
             self.cause = str(error)
             return
+        self._refused = self._refused + 1 if cause and cause.is_lasting else 0
         self.cause = (
             cause.said
             if cause

@@ -35,7 +35,7 @@ class Tally:
 class Fleet:
     """Keeps so many workers of each role running. Everything happens in the thread that calls `rest`."""
 
-    def __init__(self, stack: Stack, recoveries: Recoveries, seed: int) -> None:
+    def __init__(self, stack: Stack, recoveries: Recoveries | None, seed: int) -> None:
         self.tally = Tally()
         self._stack = stack
         self._recoveries = recoveries
@@ -96,7 +96,8 @@ class Fleet:
         self.tally.kills_before_ready += not self._stack.is_ready(name)
         self._stack.kill_worker(name)
         self.tally.kills += 1
-        self._recoveries.killed(name.rpartition("-")[0])
+        if self._recoveries is not None:
+            self._recoveries.killed(name.rpartition("-")[0])
 
     def begin(self, role: str) -> str:
         """Starts a worker in the place of one that was killed."""

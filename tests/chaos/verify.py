@@ -111,12 +111,13 @@ def judge(
     policy: Policy,
     misplaced: int = 0,
     again: Mapping[Identity, Said] | None = None,
+    erased: int = 0,
 ) -> Verdict:
     """Compares events with what was sent, sessions with the fold over the stored events, and reads the ledger.
 
     Events that a device or a retry sent twice must be stored once, those `again` as they are there or in `sent`.
-    `misplaced` records must be refused, and nothing
-    else; a retry may have doubled some of them. Pure.
+    `misplaced` records must be refused, and nothing else; a retry may have doubled some of them. Of `erased` events,
+    which are not in `sent`, nothing may be left but the account. Pure.
     """
     verdict = Verdict()
     stored = [
@@ -142,6 +143,10 @@ def judge(
         found.wrong_partitions >= misplaced, f"{misplaced} misplaced, {found.wrong_partitions} refused"
     )
     _judge_ledger(verdict, len(sent), events_sent + misplaced, found)
+    accounted = sum(row.get("erased", 0) for row in found.ledger)
+    verdict.require(
+        accounted >= erased, f"{erased} events were erased, {accounted} are accounted for as that"
+    )
     return verdict
 
 
@@ -182,10 +187,11 @@ def _judge_ledger(verdict: Verdict, distinct: int, sent: int, found: Found) -> N
         name: sum(row[name] for row in found.ledger)
         for name in ("received", "events", "duplicates", "refused")
     }
+    totals["erased"] = sum(row.get("erased", 0) for row in found.ledger)
     verdict.require(totals["events"] == distinct, f"{distinct} distinct events were sent: {totals}")
     verdict.require(
         totals["refused"] == found.wrong_partitions, f"{found.wrong_partitions} were to be refused: {totals}"
     )
     verdict.require(totals["received"] >= sent, f"{sent} events were sent: {totals}")
-    balance = totals["events"] + totals["duplicates"] + totals["refused"]
+    balance = totals["events"] + totals["duplicates"] + totals["refused"] + totals["erased"]
     verdict.require(totals["received"] == balance, f"the ledger does not balance: {totals}")

@@ -35,6 +35,7 @@ from pipeline.kafka import writer as kafka_writer
 from pipeline.kafka.admin import ensure_topics
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.query import saved
+from pipeline.query.alert_rules import read_rules
 from pipeline.query.export import bounded_by
 from pipeline.receive import server
 from pipeline.roles import topology
@@ -51,7 +52,7 @@ ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 SCHEMA = Path(__file__).parent / "compose_spec" / "compose-spec.json"
 
-OURS = ("migrate", "dashboard", "receive", *ROLES)
+OURS = ("migrate", "dashboard", "receive", "alerts", *ROLES)
 SERVICES = (*OURS, "kafka", "clickhouse", "otel-collector", "prometheus", "grafana")
 LONG_RUNNING = tuple(name for name in SERVICES if name != "migrate")
 
@@ -105,7 +106,7 @@ def test_every_named_volume_is_declared_and_the_stores_have_one() -> None:
     document = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
     mounted = {
         # Others are files of this repository.
-        name: dict(v.split(":")[:2] for v in service.get("volumes", []) if not v.startswith("./"))
+        name: dict(v.split(":")[:2] for v in service.get("volumes", []) if not v.startswith(("./", "${")))
         for name, service in document["services"].items()
     }
     assert {volume for some in mounted.values() for volume in some} == set(document["volumes"])
@@ -137,6 +138,8 @@ def test_settings_are_known_and_hold_together(name: str) -> None:
     assert set(services()[name]["environment"]) <= set(variables())
     settings = load(environment(name))
     others = load(environment("sink"))
+    if name == "alerts":
+        others = replace(others, alerts=settings.alerts)
     if name == "dashboard":
         others = replace(others, clickhouse_url=settings.clickhouse_url)
     assert settings == others, "all services run with the same settings"
@@ -232,7 +235,7 @@ def test_policy_can_be_set() -> None:
     of_other_installations |= {"RECEIVE_HOST", "RECEIVE_PORT"}
     # Replicas of a service share their environment, and no two may have the same name.
     of_other_installations |= {"KAFKA_INSTANCE_ID"}
-    # Nobody has rules to begin with.
+    # One service alone has rules.
     of_other_installations |= {"ALERTS"}
     # The keys of the API are in a file, and `mcp` runs where the assistant does.
     of_other_installations |= {"API_KEYS", "API_RATE", "API_URL", "API_KEY", "API_KEY_FILE"}
@@ -254,6 +257,9 @@ def test_policy_can_be_set() -> None:
 def test_command_is_one_that_the_program_has(name: str) -> None:
     command, *arguments = services()[name]["command"]
     group: Any = typer.main.get_command(cli.app)
+    if name == "alerts":
+        assert (command, arguments) == ("alerts", ["run"]) and "run" in group.commands["alerts"].commands
+        return
     # Parses without running: raises on an unknown option, role or a missing one.
     context = group.commands[command].make_context(command, list(arguments))
     if name in ROLES:
@@ -299,7 +305,15 @@ def test_a_stop_leaves_time_for_the_drain(role: str) -> None:
     assert seconds(services()[role]["stop_grace_period"]) > longest_s
 
 
-@pytest.mark.parametrize("role", ROLES)
+def test_the_rules_to_begin_with_are_sound_and_where_the_setting_says() -> None:
+    (mount,) = services()["alerts"]["volumes"]
+    source, target, mode = mount.split(":")
+    assert (target, mode) == (load(environment("alerts")).alerts, "ro")
+    assert read_rules((ROOT / source).read_text(encoding="utf-8")).rules
+    assert services({"ALERTS": "./mine.toml"})["alerts"]["volumes"][0].startswith("./mine.toml:")
+
+
+@pytest.mark.parametrize("role", [*ROLES, "alerts"])
 def test_health_check_sees_ready_and_alive(role: str) -> None:
     service = services()[role]
     port = environment(role)["PIPELINE_METRICS_PORT"]

@@ -18,6 +18,7 @@ from pipeline import __version__, cli
 from pipeline.commands.dashboard import hosts_of
 from pipeline.dashboard.guard import OPEN_PATHS
 from pipeline.kafka import writer as kafka_writer
+from pipeline.query.alert_rules import read_rules
 from pipeline.receive import server
 from pipeline.receive.app import _HEALTH
 from pipeline.roles import pages, topology
@@ -34,6 +35,8 @@ from tests.support.services import Unavailable
 ROOT = Path(__file__).parents[2]
 SCHEMAS = Path(__file__).parent / "kubernetes_schema"
 SERVING = (*ROLES, "receive", "dashboard")
+ALERTS = "alerts"
+"""A pod of its own where there are rules, as in `everything`."""
 SECRETS = {
     "PIPELINE_CLICKHOUSE_URL": "https://user:secret@clickhouse:8443/app_sessions",
     "PIPELINE_DASHBOARD_PASSWORD": "secret",
@@ -189,7 +192,7 @@ def test_the_program_understands_its_environment(name: str, tmp_path: Path) -> N
     for who, pod in pods(manifests).items():
         seen[who] = settings = settings_of(manifests, pod, tmp_path)
         assert settings.partitions == values.get("partitions", 8)
-        assert bool(settings.metrics_port) == (who.removesuffix("-check") in (*ROLES, "receive"))
+        assert bool(settings.metrics_port) == (who.removesuffix("-check") in (*ROLES, "receive", ALERTS))
     policies = {repr(each.policies) for each in seen.values()}
     assert len(policies) == 1, "sessions depend on no role"
     if name == "everything":
@@ -245,6 +248,9 @@ def test_the_program_has_the_commands(name: str) -> None:
             "the image has it: with a shell before it no signal would arrive"
         )
         command, *arguments = container(pod)["args"]
+        if who == ALERTS:
+            assert (command, arguments) == (ALERTS, ["run"]) and "run" in group.commands[ALERTS].commands
+            continue
         # Parses without running: raises on an unknown option, role or a missing one.
         context = group.commands[command].make_context(command, list(arguments))
         if who in ROLES:
@@ -278,7 +284,7 @@ def test_probes_ask_for_what_is_answered(name: str, tmp_path: Path) -> None:
     for who, pod in pods(rendered(name)).items():
         own = container(pod)
         probes = {kind: own.get(f"{kind}Probe") for kind in ("startup", "liveness", "readiness")}
-        if who not in SERVING:
+        if who not in (*SERVING, ALERTS):
             assert not any(probes.values()), "it ends by itself"
             continue
         ports = {each["name"]: each["containerPort"] for each in own["ports"]}
@@ -288,7 +294,7 @@ def test_probes_ask_for_what_is_answered(name: str, tmp_path: Path) -> None:
         if who != "dashboard":
             assert probes["liveness"]["httpGet"]["path"] == "/livez"
             assert probes["readiness"]["httpGet"]["path"] == "/readyz"
-        if who in (*ROLES, "receive"):
+        if who in (*ROLES, "receive", ALERTS):
             assert ports["metrics"] == settings_of(rendered(name), pod, tmp_path).metrics_port
     # By the address of the pod, which the dashboard has to take for its own.
     assert hosts_of("0.0.0.0") == frozenset()
@@ -325,7 +331,8 @@ def test_selectors_find_the_pods_of_their_own_component_alone(name: str) -> None
     if name != "least":
         budgets = {component(each) for each in of_kind(manifests, "PodDisruptionBudget")}
         policies = {component(each) for each in of_kind(manifests, "NetworkPolicy")}
-        assert (budgets, policies) == (set(SERVING), {*SERVING, "migrate"})
+        serving = {*SERVING, *([ALERTS] if name == "everything" else [])}
+        assert (budgets, policies) == (serving, {*serving, "migrate"})
 
 
 @pytest.mark.parametrize("name", VALUES)
@@ -347,7 +354,7 @@ def test_services_lead_to_ports_that_are_there(name: str) -> None:
         }
     accounts = {each["metadata"]["name"] for each in of_kind(manifests, "ServiceAccount")}
     for who, pod in pods(manifests).items():
-        if who in SERVING and accounts:
+        if who in (*SERVING, ALERTS) and accounts:
             assert pod["spec"]["serviceAccountName"] in accounts
 
 
@@ -363,8 +370,9 @@ def test_network_policies_let_through_what_is_needed_and_no_more(name: str, tmp_
         outward = {each["port"] for rule in spec["egress"] for each in rule["ports"]}
         settings = settings_of(manifests, pod, tmp_path)
         kafka = {int(each.rpartition(":")[2]) for each in settings.kafka_bootstrap.split(",")}
-        assert {53} | kafka <= outward
-        asks_clickhouse = who in ("sink", "dashboard", "migrate")
+        assert {53} | (kafka if who != ALERTS else {443}) <= outward
+        assert who != ALERTS or not kafka & outward
+        asks_clickhouse = who in ("sink", "dashboard", "migrate", ALERTS)
         assert asks_clickhouse == (8443 in outward)
     everything = {component(each): each["spec"] for each in of_kind(rendered("everything"), "NetworkPolicy")}
     assert all("from" in rule for spec in everything.values() for rule in spec["ingress"])
@@ -429,7 +437,23 @@ def test_prometheus_finds_every_role_that_has_metrics() -> None:
         if wanted <= each["metadata"]["labels"].items()
         and endpoint["port"] in {port["name"] for port in each["spec"]["ports"]}
     }
-    assert found == {*ROLES, "receive"}
+    assert found == {*ROLES, "receive", ALERTS}
+
+
+def test_alerts_know_their_rules_and_no_login_of_kafka() -> None:
+    made = pods(rendered("everything"))[ALERTS]
+    environ = chart.environment(made, SECRETS)
+    path = environ["PIPELINE_ALERTS"]
+    rules = read_rules(_mounted(rendered("everything"), made, path))
+    assert [rule.name for rule in rules.rules] == ["Crash-free sessions of the reader"]
+    assert not [name for name in environ if name.startswith("PIPELINE_KAFKA_")]
+    (workload,) = (
+        each for each in of_kind(rendered("everything"), "Deployment") if component(each) == ALERTS
+    )
+    assert workload["spec"]["replicas"] == 1 and workload["spec"]["strategy"] == {"type": "Recreate"}
+    for channel in rules.channels.values():
+        mounted = [each["mountPath"] for each in container(made)["volumeMounts"]]
+        assert any(str(channel.url_file).startswith(folder) for folder in mounted)
 
 
 def test_the_alerts_are_those_of_the_one_file_with_addresses_that_can_be_opened() -> None:
@@ -518,6 +542,7 @@ WRONG: Mapping[str, tuple[tuple[str, ...], str]] = {
     ),
     "no password": (("--set", "dashboard.secretSettings=null"), "PIPELINE_DASHBOARD_PASSWORD"),
     "no keys": (("--set", "receive.keys.secret="), "receive.keys.secret"),
+    "alerts without rules": (("--set", "alerts.enabled=true"), "alerts.rules"),
     "no ClickHouse": (("--set", "secretSettings=null"), "PIPELINE_CLICKHOUSE_URL"),
     "an ingress for nothing": (("--set", "receive.ingress.enabled=true"), "receive.ingress.host"),
     "a mount of nothing": (("--set", "mounts[0].name=a,mounts[0].mountPath=/a"), "mounts"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 
+from tests.chaos.occasion import Seen, all_seen
 from tests.faults.recording import PLAYED_S, ROOT, STEP_S, Recording, Said
 
 FILE = ROOT / "deploy" / "FAULTS.md"
@@ -31,8 +32,43 @@ def write(recordings: Sequence[Recording]) -> None:
 
 def render(recordings: Sequence[Recording]) -> str:
     """The page."""
-    parts = [_INTRODUCTION, "\n".join(_table(recordings)), *map(_section, recordings)]
+    parts = [
+        _INTRODUCTION,
+        "\n".join(_table(recordings)),
+        *map(_section, recordings),
+        *_occasions(all_seen()),
+    ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _occasions(seen: Sequence[Seen]) -> Iterator[str]:
+    """What operators do on purpose, and whether a row was wrong afterwards."""
+    if not seen:
+        return
+    yield (
+        "## What operators do under load\n\nEach is a command, on Apache Kafka, with workers killed (`kill -9`) "
+        "meanwhile. Afterwards every event is compared with what was sent, every session with the fold over them, "
+        "and the ledger with Kafka's offsets; `rebuild --dry-run` finds no difference."
+    )
+    rows = [
+        "| what | when, load | events | kills | rows compared | missing | double | wrong |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for each in seen:
+        of = each.numbers
+        rows.append(
+            f"| {each.title} | {each.at}, load {each.load:g} on {each.cores} cores | {of['events']} | {each.kills} | "
+            f"{of['rows_checked']} | {of['missing']} | {of['double']} | {of['wrong']} |"
+        )
+    yield "\n".join(rows)
+    for each in seen:
+        more = {name: count for name, count in each.numbers.items() if name not in _COMPARED}
+        told = "".join(f", {name.replace('_', ' ')}: {count}" for name, count in more.items())
+        yield f"**{each.title}** (`{each.command}`{told}). {each.done}"
+        yield "```text\n" + "\n".join(each.steps) + "\n```"
+
+
+_COMPARED = {"events", "rows_checked", "missing", "double", "wrong"}
 
 
 def _table(recordings: Sequence[Recording]) -> Iterator[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -32,6 +34,7 @@ from pipeline.roles.alert_metrics import AlertMetrics
 from pipeline.settings import load
 from pipeline.storage.rows import session_row
 from tests.support.migrated import migrate
+from tests.support.stack import command_line, environment
 
 MINUTE, HOUR = 60_000, 3_600_000
 RULES = """
@@ -318,6 +321,59 @@ def test_a_kill_at_any_point_loses_nothing_and_doubles_no_id(
     assert len(set(watch.delivered())) == 2, "the same id each time"
     bodies = {each["id"]: each["body"] for each in watch.hook.taken}
     assert all(each["body"] == bodies[each["id"]] for each in watch.hook.taken), "the same bytes each time"
+
+
+def test_kill_9_of_the_process_while_it_makes_up_for_days_and_nobody_takes_what_it_tells(
+    watch: Watch, tmp_path: Path
+) -> None:
+    """Nothing is lost, and nothing told twice: what was not taken is told once, by whoever runs when it can be."""
+    a_bad_hour(watch)
+    watch.now_ms += MINUTE
+    watch.begin().do_all()
+    watch.hook.status = 503
+    file = tmp_path / "rules.toml"
+    file.write_text(watch.text)
+    settings = {"PIPELINE_CLICKHOUSE_URL": watch.store.url, "PIPELINE_ALERTS": str(file)}
+
+    def rows() -> int:
+        (row,) = watch.ask(
+            Statement("SELECT count() AS n FROM z_alert_rows WHERE app_id = {app:String}", {"app": watch.app})
+        )
+        return int(row["n"])
+
+    def until(enough: Callable[[], bool]) -> None:
+        deadline_s = time.monotonic() + 90
+        while not enough():
+            assert time.monotonic() < deadline_s and process.poll() is None, log.read_text()
+            time.sleep(0.02)
+
+    log = tmp_path / "log"
+    for kills in range(4):
+        before = rows()
+        with log.open("ab") as said:
+            process = subprocess.Popen(
+                command_line("alerts", "run"),
+                env=environment(settings),
+                stdout=said,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            if kills < 3:
+                until(lambda before=before: rows() > before + 10)  # type: ignore[misc]
+                # With evaluations left, and what they found not taken by anybody.
+                process.kill()
+            else:
+                watch.hook.status = 200
+                until(lambda: len(watch.hook.taken) >= 2)
+                time.sleep(1)
+                process.terminate()
+                assert process.wait(20) == 0
+        finally:
+            process.kill()
+            process.wait()
+    assert watch.hook.refused > 0
+    assert watch.hook.said == [("alert", "error"), ("alert", "normal")]
+    assert len(set(watch.delivered())) == 2
 
 
 def test_whoever_evaluates_late_comes_to_the_same(

@@ -19,9 +19,13 @@ from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.needs import PROGRAMS, grants_of
 from pipeline.clickhouse.retention import DEAD_LETTERS, EVENTS, SESSIONS, Days, StoredRetention
 from pipeline.clickhouse.store import StatementFailed, Store, Unreachable
+from pipeline.commands.alerts import Alerts
 from pipeline.domain.policy import Policies, Policy
-from pipeline.query import saved
+from pipeline.query import alert_records, saved
+from pipeline.query.alert_rules import read_rules
 from pipeline.query.operations import ledger_totals
+from pipeline.roles.alert_delivery import Delivery
+from pipeline.roles.alert_metrics import AlertMetrics
 from pipeline.roles.known_topics import note_replaced, note_topics
 from pipeline.roles.rebuild import Rebuild, RebuildScope
 from pipeline.roles.regroup import regroup
@@ -79,8 +83,8 @@ def denied(store: Store, sql: str) -> None:
 
 def test_every_program_works_with_the_grants_of_its_user_alone(house: House) -> None:
     work = {
-        "migrate": migrates, "write": writes, "read": reads, "erase": erases, "rebuild": rebuilds,
-        "retention": shortens,
+        "migrate": migrates, "write": writes, "read": reads, "alerts": tells, "erase": erases,
+        "rebuild": rebuilds, "retention": shortens,
     }  # fmt: skip
     assert {user_of(program) for program in PROGRAMS} == set(work)
     for user, its_work in (*work.items(), ("migrate", migrates_again)):
@@ -130,6 +134,36 @@ def reads(store: Store) -> None:
     store.command(statement.sql, statement.parameters)
     denied(store, "INSERT INTO session_rows (app_id) VALUES ('a')")
     denied(store, "ALTER TABLE z_event_rows DELETE WHERE 1")
+
+
+_RULES = """
+version = 1
+settle = "0s"
+[channels.team]
+kind = "webhook"
+url = "http://127.0.0.1:9"
+[[rules]]
+name = "few"
+app = "a"
+metric = "sessions"
+window = "1h"
+error = { below = 1000000 }
+channels = ["team"]
+"""
+
+
+def tells(store: Store) -> None:
+    taken: list[object] = []
+
+    def send(*message: object) -> Delivery:
+        taken.append(message)
+        return Delivery(True, "")
+
+    Alerts(store, read_rules(_RULES), send, AlertMetrics()).do_all()
+    assert taken, "it evaluates, stores what it saw, and what it told"
+    store.insert(alert_records.MUTES, b'{"rule":"few","written_at":"1.0"}', token="m")
+    denied(store, "INSERT INTO session_rows (app_id) VALUES ('a')")
+    denied(store, "ALTER TABLE z_alert_rows DELETE WHERE 1")
 
 
 def erases(store: Store) -> None:

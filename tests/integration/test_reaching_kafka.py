@@ -273,7 +273,14 @@ def test_the_pipeline_runs_with_certificates_and_with_tokens_that_expire(
         assert stack.value("SELECT event_count FROM sessions") == 2
         assert all(form == {"grant_type": "client_credentials", "scope": "events"} for form in tokens.asked)
         assert len(tokens.asked) >= 8, "each of four processes has asked, and each worker again"
-        for name in list(stack.workers):
+        for name in [name for name in stack.workers if not name.startswith("sink")]:
             stack.stop_worker(name)
+        # From now on the broker refuses them: no ten minutes pass until that is said.
+        tokens.claims = CLAIMS["another issuer"]
+        (name,) = stack.workers
+        assert stack.workers[name].wait(90) == 1
+        stack.take(name)
+        last = stack.log_file(name).read_text().strip().splitlines()[-1]
+        assert "KafkaRefused" in last and "refused the token of worker" in last, stack.log_tails()
     finally:
         tokens.reset()

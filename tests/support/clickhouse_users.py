@@ -9,8 +9,8 @@ FILE = Path(__file__).parents[2] / "deploy" / "clickhouse-users.sql"
 DATABASE = "app_sessions"
 _PREFIX = "session_pipeline_"
 _USERS = {
-    "operator": "migrate", "sink": "write", "dashboard": "read", "erase": "erase", "retention": "retention",
-    "rebuild": "rebuild", "replay": "rebuild",
+    "operator": "migrate", "sink": "write", "dashboard": "read", "alerts": "alerts", "erase": "erase",
+    "retention": "retention", "rebuild": "rebuild", "replay": "rebuild",
 }  # fmt: skip
 
 

@@ -46,15 +46,16 @@ SESSION_TIMEOUT_S = 3
 """Short: a killed worker is missed soon, and the embedded broker takes half of it for a join."""
 
 
-def command_line(*arguments: str, program: str = "pipeline") -> list[str]:
-    """What a user types, as a list."""
-    return [sys.executable, "-m", program, *arguments]
+def command_line(*arguments: str, program: str = "pipeline", home: Path = ROOT) -> list[str]:
+    """What a user types, as a list. `home` is the checkout whose program it is; another one has its own `.venv`."""
+    python = sys.executable if home == ROOT else str(home / ".venv" / "bin" / "python")
+    return [python, "-m", program, *arguments]
 
 
-def environment(settings: Mapping[str, str]) -> dict[str, str]:
+def environment(settings: Mapping[str, str], home: Path = ROOT) -> dict[str, str]:
     """The environment of a user who has set these variables of the pipeline and no others."""
     kept = {name: text for name, text in os.environ.items() if not name.startswith(PREFIX)}
-    return {**kept, "PYTHONPATH": str(ROOT), **settings}
+    return {**kept, "PYTHONPATH": str(home), **settings}
 
 
 def unavailable(reason: str) -> None:
@@ -87,6 +88,8 @@ class Stack:
         """The module that commands run."""
         self.worker_program = "pipeline"
         """The module that workers run: another one stands for another version of the program."""
+        self.home = self.worker_home = ROOT
+        """The checkouts whose program commands and workers run; what is sent and waited for is always of this one."""
         self.workers: dict[str, Child] = {}
         """By name (`sink-1`), those that were not ended on purpose."""
         self._clickhouse = clickhouse
@@ -107,8 +110,8 @@ class Stack:
     ) -> subprocess.CompletedProcess[str]:
         """Runs `session-pipeline ARGUMENTS` to its end."""
         return subprocess.run(
-            command_line(*arguments, program=self.program),
-            env=environment(self.settings),
+            command_line(*arguments, program=self.program, home=self.home),
+            env=environment(self.settings, self.home),
             cwd=self.folder,
             capture_output=True,
             text=True,
@@ -244,11 +247,12 @@ class Stack:
             command_line(
                 *("worker", "--role", role, "--ready-file", str(self._ready_file(name))),
                 program=self.worker_program,
+                home=self.worker_home,
             ),
             log_file=self.log_file(name),
             cwd=self.folder,
             without_variables=[variable for variable in os.environ if variable.startswith(PREFIX)],
-            with_variables={"PYTHONPATH": str(ROOT), **self.settings, **self.worker_settings},
+            with_variables={"PYTHONPATH": str(self.worker_home), **self.settings, **self.worker_settings},
         )
         self.workers[name] = child
         child.start(answers, timeout_s=_READY_TIMEOUT_S)

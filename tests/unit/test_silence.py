@@ -93,3 +93,17 @@ def test_a_short_silence_is_nobodys_business(caplog: pytest.LogCaptureFixture) -
     world = World()
     asyncio.run(world.silent(0, 5))
     assert not world.asked and not caplog.records
+
+
+def test_what_waiting_does_not_end_is_a_refusal_once_it_is_sure(caplog: pytest.LogCaptureFixture) -> None:
+    """A token, a password or a certificate: whoever is started anew reads them anew."""
+    world = World()
+    world.cause = Cause("kafka:9092 refused the token of worker", True)
+    asyncio.run(world.silent(0, 12))
+    assert world.silence.cause and not world.silence.refusal, "it was asked twice"
+    asyncio.run(world.silent(12, 30))
+    assert world.silence.refusal == "kafka:9092 refused the token of worker"
+    assert all("Waiting does not end that" in record.getMessage() for record in caplog.records)
+    world.cause = Cause("nothing listens at kafka:9092", False)
+    asyncio.run(world.silent(30, 40))
+    assert not world.silence.refusal

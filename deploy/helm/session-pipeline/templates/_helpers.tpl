@@ -45,7 +45,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{/* What no schema can say. */}}
 {{- define "pipeline.check" -}}
 {{- $values := .Values -}}
-{{- range $component := list "sink" "dashboard" "migrate" -}}
+{{- range $component := list "sink" "dashboard" "alerts" "migrate" -}}
 {{- if and (get $values $component).enabled (not (include "pipeline.has" (dict "root" $ "component" $component "setting" "PIPELINE_CLICKHOUSE_URL"))) -}}
 {{- fail (printf "%s needs to know where ClickHouse is: put PIPELINE_CLICKHOUSE_URL into secretSettings or %s.secretSettings" $component $component) -}}
 {{- end -}}
@@ -75,6 +75,11 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- fail "replicas of the dashboard share a volume: set dashboard.persistence with ReadWriteMany or existingClaim, or one replica" -}}
 {{- end -}}
 {{- end -}}
+{{- with .Values.alerts -}}
+{{- if and .enabled (not .rules) -}}
+{{- fail "alerts has no rules: put the text of their file into alerts.rules (deploy/ALERTS.md)" -}}
+{{- end -}}
+{{- end -}}
 {{- range $component := list "receive" "dashboard" -}}
 {{- $own := get $values $component -}}
 {{- if and $own.ingress.enabled (not $own.ingress.host) -}}
@@ -92,12 +97,17 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- $plain := merge (deepCopy (default dict $own.settings)) $values.settings -}}
 {{- $_ := set $plain "PIPELINE_PARTITIONS" ($values.partitions | toString) -}}
 {{- if $values.settingsFile }}{{ $_ := set $plain "PIPELINE_CONFIG" "/etc/session-pipeline/settings/settings.toml" }}{{ end -}}
-{{- if has .component (list "router" "sessionizer" "sink" "receive") -}}
+{{- if has .component (list "router" "sessionizer" "sink" "receive" "alerts") -}}
 {{- $_ := set $plain "PIPELINE_METRICS_PORT" "9464" -}}
 {{- $_ := set $plain "PIPELINE_METRICS_HOST" "0.0.0.0" -}}
 {{- end -}}
 {{- if and (eq .component "receive") $own.keys.secret }}{{ $_ := set $plain "PIPELINE_RECEIVE_KEYS" (printf "/etc/session-pipeline/keys/%s" $own.keys.key) }}{{ end -}}
 {{- if and (eq .component "dashboard") $own.persistence.enabled }}{{ $_ := set $plain "PIPELINE_DASHBOARD_DIR" "/var/lib/session-pipeline" }}{{ end -}}
+{{- if eq .component "alerts" -}}
+{{- /* It asks no Kafka, and has no business with how others log in there. */ -}}
+{{- range $key := concat (keys $plain) (keys $secret) }}{{ if hasPrefix "PIPELINE_KAFKA_" $key }}{{ $_ := unset $plain $key }}{{ $_ := unset $secret $key }}{{ end }}{{ end -}}
+{{- $_ := set $plain "PIPELINE_ALERTS" "/etc/session-pipeline/alerts/alerts.toml" -}}
+{{- end -}}
 {{- range $name := keys $plain | sortAlpha }}
 {{- if not (hasKey $secret $name) }}
 - name: {{ $name }}
@@ -131,6 +141,11 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
   configMap:
     name: {{ .settingsMap }}
 {{- end }}
+{{- if eq .component "alerts" }}
+- name: alerts
+  configMap:
+    name: {{ include "pipeline.fullname" .root }}-alerts
+{{- end }}
 {{- if and (eq .component "receive") $own.keys.secret }}
 - name: keys
   secret:
@@ -160,6 +175,9 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- if $values.settingsFile }}
 - {name: settings, mountPath: /etc/session-pipeline/settings, readOnly: true}
 {{- end }}
+{{- if eq .component "alerts" }}
+- {name: alerts, mountPath: /etc/session-pipeline/alerts, readOnly: true}
+{{- end }}
 {{- if and (eq .component "receive") $own.keys.secret }}
 - {name: keys, mountPath: /etc/session-pipeline/keys, readOnly: true}
 {{- end }}
@@ -181,6 +199,7 @@ labels:
   {{- end }}
 {{- $annotations := default dict $pod.annotations }}
 {{- if .root.Values.settingsFile }}{{ $annotations = merge (dict "checksum/settings" (sha256sum .root.Values.settingsFile)) $annotations }}{{ end }}
+{{- if eq .component "alerts" }}{{ $annotations = merge (dict "checksum/rules" (sha256sum .root.Values.alerts.rules)) $annotations }}{{ end }}
 {{- with $annotations }}
 annotations:
   {{- toYaml . | nindent 2 }}
