@@ -260,8 +260,9 @@ class Settings(ConnectionSettings):
     sentry_apps: str = _setting(
         "",
         PROJECTS,
-        "Which app a project of Sentry's is, the last part of a DSN: `7=org.example.shop`. Set it where releases do "
-        "not begin with the app's package. Otherwise they say it; or the app is `sentry-` and the project.",
+        "Which app a project of Sentry's is, the last part of a DSN, or its public key, the part before the `@`: "
+        "`7=org.example.shop`. The project counts first. Set it where releases do not begin with the app's package. "
+        "Otherwise they say it; or the app is `sentry-` and the project.",
     )
     dead_letters_per_minute: int = _setting(
         100,

@@ -1,5 +1,6 @@
-"""What the topic `embrace-events` takes: envelopes of Embrace's SDKs for Android and Apple, and OTLP of its SDK for
-browsers, for a producer that puts on one topic whatever comes to `/v2/spans` and `/v2/logs`."""
+"""What the topic `embrace-events` takes: envelopes of Embrace's SDKs for Android and Apple, and OTLP, as JSON of its
+SDK for browsers and as protobuf of its exporters, for a producer that puts on one topic whatever comes to `/v2/spans`
+and `/v2/logs`."""
 
 from __future__ import annotations
 
@@ -7,7 +8,10 @@ from dataclasses import replace
 
 from pipeline.formats import embrace, otlp
 from pipeline.formats.embrace.sender import APP_HEADER, DEVICE_HEADER, identity_of
-from pipeline.formats.format import NOTHING_BESIDE, Beside, Format
+from pipeline.formats.format import NOTHING_BESIDE, Beside, Cleans, Format
+from pipeline.formats.otlp.decode import is_protobuf
+from pipeline.formats.otlp.message import SPANS
+from pipeline.formats.otlp.told_apart import signal_of
 from pipeline.formats.rejected import Rejected
 from pipeline.formats.translation import Translation
 
@@ -17,7 +21,7 @@ _BLOCKS = (
     (b'"resourceLogs"', otlp.LOGS),
     (b'"resource_logs"', otlp.LOGS),
 )
-"""A member of a message in JSON. Protobuf does not say whether it is of spans or logs; the SDK sends none."""
+"""A member of a message in JSON."""
 
 
 def _translate(
@@ -34,7 +38,17 @@ def _translate(
 
 def _otlp_in(value: bytes) -> Format | None:
     """The format of OTLP that a record is of; None for none."""
+    if is_protobuf(value):
+        signal = signal_of(value)
+        if signal is not None or value.lstrip()[:1] != b"{":
+            return otlp.SPANS if signal is SPANS else otlp.LOGS
     return next((found for name, found in _BLOCKS if name in value and found.holds(value)), None)
 
 
-FORMAT = replace(embrace.FORMAT, translate=_translate)
+def _cleaned(value: bytes, cleans: Cleans) -> bytes | None:
+    if is_protobuf(value) and (found := _otlp_in(value)) is not None:
+        return found.cleaned(value, cleans)
+    return cleans.json(value)
+
+
+FORMAT = replace(embrace.FORMAT, translate=_translate, cleaned=_cleaned)

@@ -14,7 +14,7 @@ class Options:
     otlp_app_id: tuple[str, ...] = ("app.id", "service.namespace+service.name", "service.name")
     """Attributes of an OTLP resource; the first that is there is the app. Those with a + between are joined."""
     sentry_apps: tuple[tuple[str, str], ...] = ()
-    """Projects of Sentry's and the apps that they are, whatever their releases say."""
+    """Projects of Sentry's, or public keys of their DSNs, and the apps that they are, whatever their releases say."""
     otlp_session_devices: str = "browsers"
     """Which resources without an installation may have each session counted as a device: never, browsers, always."""
 

@@ -2,14 +2,17 @@
 strictly as it goes, and has them send a session each to a running `up` or `receive`.
 
 It needs Java, Maven, Node with npm, and Chromium, and takes a minute: so it is no test of CI. Exits with 1 if a client
-does not compile, or is refused something. Swift is not compiled anywhere here.
+does not compile, or is refused something. Swift is not compiled anywhere here: it is parsed, with the grammar from
+`pip install tree-sitter tree-sitter-swift`.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import shutil
 import subprocess
+import sys
 import tempfile
 import uuid
 from functools import partial
@@ -83,10 +86,28 @@ def typescript(to: str, device: str, folder: Path) -> None:
         raise SystemExit(f"refused: {refused}")
 
 
+def swift() -> None:
+    """Parsed, since nothing here compiles it: what it calls is not looked at. Exits where it is no Swift."""
+    try:
+        tree_sitter = importlib.import_module("tree_sitter")
+        grammar = importlib.import_module("tree_sitter_swift")
+    except ImportError as error:
+        sys.exit(f"error: {error}; pip install tree-sitter tree-sitter-swift")
+    path = CLIENTS / "Client.swift"
+    root = tree_sitter.Parser(tree_sitter.Language(grammar.language())).parse(path.read_bytes()).root_node
+    waiting = [root]
+    while waiting:
+        node = waiting.pop()
+        if node.is_error or node.is_missing:
+            sys.exit(f"error: {path.name}:{node.start_point[0] + 1}: {node.type}")
+        waiting += node.children
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--to", default="http://127.0.0.1:4318", help="where `receive` listens")
     to, device = parser.parse_args().to, f"device-{uuid.uuid4()}"
+    swift()
     for client in (kotlin, typescript):
         with tempfile.TemporaryDirectory() as folder:
             client(to, device, Path(folder))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.formats import otlp, registry
+from pipeline.formats.body_cleaner import BodyCleaner
 from pipeline.formats.format import Beside, Format, Headers
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.formats.translation import Translation
@@ -39,6 +40,13 @@ def messages(start_ns: int = NOW_NS - 10**10) -> list[tuple[Format, bytes]]:
     return [(otlp.SPANS, json_of(part)), (otlp.LOGS, json_of(line))]
 
 
+def encoded(start_ns: int = NOW_NS - 10**10) -> list[bytes]:
+    """The same messages in protobuf."""
+    part = spans({**SPAN, "start_time_unix_nano": start_ns, "attributes": PART}, resource=PAGE)
+    line = logs({"attributes": {"emb.type": "sys.log"}, "time_unix_nano": start_ns}, resource=PAGE)
+    return [part.SerializeToString(), line.SerializeToString()]
+
+
 def translated(format: Format, value: bytes, headers: Headers, key: bytes | None = None) -> Translation:
     assert format.translate is not None
     found = format.translate(value, NOW_MS, Beside(headers, key=key))
@@ -57,6 +65,38 @@ def test_otlp_comes_to_the_same_as_on_its_own_topic(signal: int, form: str) -> N
     assert {record.key for record in found.records} == {b"abc12/d9"}
     # Headers may be in the key, as with an envelope.
     assert translated(TOPIC, value, (), b"abc12/d9") == found
+
+
+@pytest.mark.parametrize("signal", [0, 1], ids=["spans", "logs"])
+def test_protobuf_is_told_apart_by_its_records(signal: int) -> None:
+    format, _ = messages()[signal]
+    value = encoded()[signal]
+    found = translated(TOPIC, value, HEADERS)
+    assert found == translated(format, value, HEADERS) and found.records and not found.refused
+    assert found == translated(TOPIC, messages()[signal][1], HEADERS), "the same as in JSON"
+
+
+@pytest.mark.parametrize("signal", [0, 1], ids=["spans", "logs"])
+def test_what_is_refused_of_protobuf_is_cleaned_and_judged_alike_when_it_is_sent_again(signal: int) -> None:
+    value = encoded(start_ns=10**15)[signal]
+    (letter,) = letters_of(TOPIC, value, NOW_MS, Beside(HEADERS))
+    assert (letter.topic, letter.rejected.reason) == ("embrace-events", Reason.TIME_OUT_OF_RANGE)
+    check_replayed(TOPIC, value, NOW_MS, Beside(HEADERS))
+    cleaned = TOPIC.cleaned(value, BodyCleaner([]))
+    assert cleaned is not None and cleaned == messages()[signal][0].cleaned(value, BodyCleaner([]))
+
+
+def test_an_envelope_after_a_blank_line_is_mended_as_any_other() -> None:
+    value = json.dumps(
+        of_embrace(logs=[{"time_unix_nano": NOW_NS, "severity_number": float("nan")}])
+    ).encode()
+    assert translated(TOPIC, b"\n" + value, OF_EMBRACE) == translated(TOPIC, value, OF_EMBRACE)
+
+
+@pytest.mark.parametrize("value", [b"\n", b"\n\x05ab", b"\n\0", b"\n\x02{}"])
+def test_what_begins_as_protobuf_and_is_none_is_refused_and_raises_nothing(value: bytes) -> None:
+    assert TOPIC.translate is not None
+    assert isinstance(TOPIC.translate(value, NOW_MS, Beside(HEADERS)), Rejected)
 
 
 @pytest.mark.parametrize("signal", [0, 1], ids=["spans", "logs"])

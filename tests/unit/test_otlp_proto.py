@@ -14,6 +14,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanMessage
 
 from pipeline.formats.otlp.flaw import Flaw
+from pipeline.formats.otlp.message import LogRecord
 from pipeline.formats.otlp.proto import Protobuf
 from pipeline.formats.otlp.proto_quick import quick_log, quick_resource, quick_span
 from pipeline.formats.otlp.proto_records import log_of, span_of
@@ -91,7 +92,10 @@ def own(read: Any, raw: bytes) -> tuple[Any, ...] | None:
 
 
 def flat(record: Any) -> tuple[Any, ...]:
-    """The record without the names of its parts, which the library's have not."""
+    """The record without the names of its parts, which the library's have not; no container if it says so."""
+    if isinstance(record, LogRecord):
+        *record, is_flat = record
+        assert not (is_flat and any(isinstance(value, list | dict) for value in record[5].values()))
     plain_parts = [
         [tuple(each) if isinstance(each, tuple) else each for each in part]
         if isinstance(part, list)

@@ -312,6 +312,20 @@ def test_a_project_is_the_app_that_was_chosen_for_it_whatever_its_releases_say()
         assert of_another == sentry.translate(value, NOW, Beside([("X-Sentry-Project", b"9")]))
 
 
+def test_a_public_key_is_the_app_that_was_chosen_for_it_where_its_project_has_none() -> None:
+    options = Options(sentry_apps=(("abc1", "org.example.web"), ("8", "other")))
+    for header, app in (
+        ({"dsn": "https://abc1@h/7"}, b"org.example.web"),
+        ({"trace": {"public_key": "abc1", "trace_id": "a" * 32}}, b"org.example.web"),
+        ({"dsn": "https://abc1@h/8"}, b"other"),
+        ({"dsn": "https://abc2@h/7"}, b"org.example.shop"),
+    ):
+        value = envelope(update(attrs={"release": "org.example.shop@2.0.1"}), **header)
+        outcome = sentry.translate(value, NOW, Beside((), options))
+        assert isinstance(outcome, Translation)
+        assert {record.key.partition(b"/")[0] for record in outcome.records} == {app}
+
+
 def test_the_time_of_sending_corrects_a_clock_and_no_delay() -> None:
     def times(sent_at: str | None) -> list[tuple[int, int]]:
         found = translated(envelope(update("exited"), **({"sent_at": sent_at} if sent_at else {})))

@@ -20,7 +20,7 @@ from pipeline.formats.otlp.message import Attributes, InstrumentationScope, LogR
 from pipeline.formats.otlp.names import FIELDS, SOURCE_NAME
 from pipeline.formats.otlp.spans import facts_of
 from pipeline.formats.rejected import Reason
-from pipeline.formats.strict_json import dumps, dumps_text
+from pipeline.formats.strict_json import dumps, dumps_flat, dumps_text
 from pipeline.formats.translation import Sender, TranslatedEvent
 
 _CRASHES = ("app.crash", "device.crash")
@@ -88,9 +88,8 @@ class Context:
 
 def add_log(record: LogRecord, context: Context, place: int, outgoing: list[TranslatedEvent]) -> int:
     """Add the event of a log record, the one at this place of its message; its time, Unix ms. Raises `Flaw`."""
-    time_ns, observed_ns, severity, severity_text, body, attributes, trace_id, span_id, name, repaired = (
-        record
-    )
+    time_ns, observed_ns, severity, severity_text, body, attributes = record[:6]
+    trace_id, span_id, name, repaired, is_flat = record[6:]
     who = context.who
     if not time_ns:
         time_ns = observed_ns
@@ -107,8 +106,8 @@ def add_log(record: LogRecord, context: Context, place: int, outgoing: list[Tran
     id_ = _own_id(attributes) if is_special else ""
     source = name = name if name and not is_special else source_name(record)
     rule = rule_of(source, attributes)
-    said_json = canonical(attributes)
-    body_json = dumps_text(body) if type(body) is str else dumps(body)
+    said_json = dumps_flat(attributes) if is_flat else canonical(attributes)
+    body_json = b"null" if body is None else dumps_text(body) if type(body) is str else dumps(body)
     if rule is not None and not id_:
         id_ = _id_of_log(record, source, sender, time_ms)
     if not id_:
@@ -147,12 +146,12 @@ def _id_by_content(
     `hashed` of a list of these and of trace, span and scope, which would write them one by one."""
     sender, time_ns, source, session_id = said
     quoted = context.quoted
-    if type(record.body) is not str:
+    if record.body is not None and type(record.body) is not str:
         body = dumps(record.body, sort_keys=True)
     return digest_id(
-        b"[%b,%b,%d,%b,%b,%b,%b,%b,%b,%b]" % (
+        b'[%b,%b,%d,%b,%b,%b,%b,"%b","%b",%b]' % (
             quoted[sender[0]], quoted[sender[1]], time_ns, quoted[source], quoted[session_id],
-            attributes, body, dumps_text(record.trace_id), dumps_text(record.span_id), quoted[context.scope_name],
+            attributes, body, record.trace_id.encode(), record.span_id.encode(), quoted[context.scope_name],
         )
     )  # fmt: skip
 

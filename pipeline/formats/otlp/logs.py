@@ -63,16 +63,15 @@ def is_known(name: str) -> bool:
 def rule_of(name: str, attributes: Attributes) -> Rule | None:
     """What is to be done with an event of this name and these attributes; None if nothing is."""
     rule = RULES.get(name)
-    if name in _ONLY_WITH and _ONLY_WITH[name].isdisjoint(attributes):
-        # Most records are of these, and the rule would leave them as they are.
-        return None
     if rule is None:
         if name.startswith(_METRICKIT):
             return _metrickit
         if name.endswith(".exception"):
             return _exception
-        if name.startswith(_EMBRACE_VITAL):
-            return _embrace_vital(name)
+        return _embrace_vital(name) if name.startswith(_EMBRACE_VITAL) else None
+    if name in _ONLY_WITH and _ONLY_WITH[name].isdisjoint(attributes):
+        # Most records are of these, and the rule would leave them as they are.
+        return None
     return rule
 
 
@@ -204,10 +203,6 @@ def _embrace_vital(name: str) -> Rule:
     return rule
 
 
-def _named_log(attributes: Attributes, said: Said) -> str:
-    return "log"
-
-
 _ONLY_WITH = {
     "device.app.lifecycle": frozenset(_OLD_STATES),
     "app.screen.view": frozenset(_SCREEN_NAMES[1:]),
@@ -229,6 +224,5 @@ RULES: dict[str, Rule] = {
     "browser.navigation": _page("browser.navigation"),
     "browser.page_view": _page("browser.page_view"),
     "browser.resource_timing": _passive("browser.resource_timing"),
-    "log": _named_log,
 }
 """By the name that was sent. What is not here keeps its name, with what the native format knows of it."""

@@ -43,6 +43,8 @@ class LogRecord(NamedTuple):
     event_name: str
     repaired: tuple[str, ...] = ()
     """The places of what was no text, as `repaired` of an event."""
+    is_flat: bool = False
+    """Whether the attributes are known to be single values, none of them an array or a map."""
 
 
 class SpanEvent(NamedTuple):

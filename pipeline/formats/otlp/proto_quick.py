@@ -41,27 +41,27 @@ def quick_log(raw: bytes, pairs: Pairs) -> LogRecord | None:
     try:
         while at < end:
             tag = raw[at]
-            if tag == 0x09:
-                [time_ns] = _uint64(raw, at + 1)
-                at += 9
-                continue
-            if tag == 0x59:
-                [observed_ns] = _uint64(raw, at + 1)
-                at += 9
-                continue
-            size = raw[at + 1]
-            if tag == 0x10 and size < 0x80:
-                severity = size
-                at += 2
-                continue
-            start = at + 2
+            if tag != 0x32:
+                if tag == 0x09:
+                    [time_ns] = _uint64(raw, at + 1)
+                    at += 9
+                    continue
+                if tag == 0x59:
+                    [observed_ns] = _uint64(raw, at + 1)
+                    at += 9
+                    continue
+                if tag == 0x10 and raw[at + 1] < 0x80:
+                    severity = raw[at + 1]
+                    at += 2
+                    continue
+            size, start = raw[at + 1], at + 2
             if size > 0x7F:
                 size, start = _long(raw, start, size)
             at = start + size
             part = raw[start:at]
             if tag == 0x32:
-                pair = known(part) or _pair_of(part, pairs)
-                attributes[pair[0]] = pair[1]
+                key, value = known(part) or _pair_of(part, pairs)
+                attributes[key] = value
                 count += 1
             elif tag == 0x62:
                 event_name = part.decode()
@@ -80,7 +80,7 @@ def quick_log(raw: bytes, pairs: Pairs) -> LogRecord | None:
     if at != end or count > MAX_ATTRIBUTES:
         return None
     said = time_ns, observed_ns, severity, severity_text, body, attributes
-    record: LogRecord = _new(LogRecord, (*said, trace_id, span_id, event_name, ()))
+    record: LogRecord = _new(LogRecord, (*said, trace_id, span_id, event_name, (), True))
     return record
 
 

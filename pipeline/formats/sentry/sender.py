@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from pipeline.formats.checks import rejected_id
 from pipeline.formats.format import Beside
 from pipeline.formats.identity import canonical_resource, canonical_user
 from pipeline.formats.kept_header import KeptHeader
+from pipeline.formats.options import Options
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.formats.strict_json import dumps
 from pipeline.formats.translation import Sender
@@ -57,7 +58,7 @@ class SentrySdk(NamedTuple):
     distinct_id: str
     """`did` of that session."""
     app_id: str
-    """The app that the project is by the operator's choice; empty where nothing is chosen."""
+    """The app that the project, or the DSN's public key, is by the operator's choice; empty where nothing is chosen."""
     release: str
     environment: str
     personal: bool
@@ -88,11 +89,20 @@ def sdk_of(header: Mapping[str, Any], beside: Beside, session: Mapping[str, Any]
         project,
         session_id_of(session.get("sid")),
         _text(session.get("did")),
-        dict(beside.options.sentry_apps).get(project, ""),
+        _chosen(
+            beside.options,
+            (project, _text(dsn).partition("//")[2].partition("@")[0], _text(traced.get("public_key"))),
+        ),
         _shared(said.get("release")) or _shared(traced.get("release")),
         _shared(said.get("environment")) or _shared(traced.get("environment")),
         beside.options.personal,
     )
+
+
+def _chosen(options: Options, names: Iterable[str]) -> str:
+    """The app that the operator has chosen for the first of these, a project or a public key; empty for none."""
+    apps = dict(options.sentry_apps)
+    return next((apps[name] for name in names if name in apps), "")
 
 
 def session_id_of(sid: Any) -> str:
