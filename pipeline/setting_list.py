@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline.connection_settings import ConnectionSettings
+from pipeline.domain.display import Displays
 from pipeline.domain.policy import Policies
 from pipeline.domain.privacy import Privacy, Samplings
 from pipeline.domain.retention import Retentions
@@ -20,6 +21,7 @@ from pipeline.setting_values import (
     PORT_OR_NONE,
     PROJECTS,
     QUORUM,
+    TIME_ZONE,
     Form,
     duration,
     number,
@@ -297,6 +299,7 @@ class Settings(ConnectionSettings):
     policies: Policies = field(default_factory=Policies)
     retentions: Retentions = field(default_factory=Retentions)
     samplings: Samplings = field(default_factory=Samplings)
+    shown: Displays = field(default_factory=Displays)
     privacy: Privacy = field(default_factory=Privacy)
 
 
@@ -384,5 +387,13 @@ SAMPLING: Mapping[str, tuple[Form, str]] = {
         share("the share of devices"),
         "Of how many of an app's devices anything is kept. A device that is in stays in when the rate rises. Lower it "
         "where an app sends more than you can afford; its counts are then estimates (PRIVACY.md).",
+    ),
+}
+
+DISPLAY: Mapping[str, tuple[Form, str]] = {
+    "time_zone": (
+        TIME_ZONE,
+        "The zone in which the dashboard shows an app's times and counts its days, unless a viewer chose another. Set "
+        "it to that of the people who look at the app. What is stored, exported and answered by the API stays in UTC.",
     ),
 }

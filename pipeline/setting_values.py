@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import available_timezones
 
 _UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _URL = "http[s]://[user:password@]host:port/database"
@@ -136,6 +137,13 @@ def text(allowed: str, *, is_secret: bool = False) -> Form:
 
 # Kafka allows 249 characters, of which some are kept for what a worker adds.
 _INSTANCE_IDS = "up to 200 letters, digits, dots, underscores and hyphens, a letter or a digit first"
+
+
+def _time_zone(given: str) -> str:
+    name = given.strip()
+    if name not in available_timezones():
+        raise ValueError("is no time zone: an IANA name is, such as Europe/Berlin, or UTC")
+    return name
 
 
 def _instance_id(given: str) -> str:
@@ -287,6 +295,7 @@ BOOTSTRAP = Form(_bootstrap, "a list of host:port, separated by commas")
 HOSTS_OR_NONE = Form(_hosts_or_none, "a list of host:port, separated by commas; or none", is_text=True)
 NAMES = Form(_names, "names of attributes, separated by commas", is_text=True)
 COUNTS = Form(_counts, "whole numbers, separated by commas; or none", is_text=True)
+TIME_ZONE = Form(_time_zone, "an IANA name, such as `Europe/Berlin`", is_text=True)
 PROJECTS = Form(_projects, "a list of project=app, separated by commas; or none", is_text=True)
 CLUSTER = Form(_cluster, "a name of letters, digits, `_` and `-`; or none", is_text=True)
 QUORUM = Form(_quorum, "`auto`, 2 to 99, or none", is_text=True)

@@ -13,12 +13,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from pipeline.domain.display import Display, Displays
 from pipeline.domain.policy import HOUR_MS, Policies, Policy
 from pipeline.domain.privacy import Privacy, Sampling, Samplings
 from pipeline.domain.retention import FOR_EVER, Retention, Retentions, at_least, longer
 from pipeline.errors import Terminal
 from pipeline.setting_connections import contradictions, with_password
-from pipeline.setting_list import POLICY, PREFIX, RETENTION, SAMPLING, Settings
+from pipeline.setting_list import DISPLAY, POLICY, PREFIX, RETENTION, SAMPLING, Settings
 from pipeline.setting_privacy import rules_of
 from pipeline.setting_secrets import file_of, merged, with_secrets
 from pipeline.setting_values import Form
@@ -34,7 +35,7 @@ def _name(field_name: str) -> str:
     return field_name.removesuffix("_ms")
 
 
-_OF_APPS = {**POLICY, **RETENTION, **SAMPLING}
+_OF_APPS = {**POLICY, **RETENTION, **SAMPLING, **DISPLAY}
 _PLAIN = tuple(item for item in fields(Settings) if item.metadata)
 _FORMS: dict[str, Form] = {
     **{_name(item.name): item.metadata["form"] for item in _PLAIN},
@@ -76,6 +77,7 @@ def load(environ: Mapping[str, str]) -> Settings:
     plain, policy_values = _parse(given, problems, where="")
     kept = _retention(Retention(), policy_values, Policy(), problems, "")
     sampling = replace(Sampling(), **_taken(policy_values, SAMPLING))
+    shown = replace(Display(), **_taken(policy_values, DISPLAY))
     privacy = rules_of(rules, Privacy().default, "privacy", problems)
     default = replace(Policy(), **policy_values)
     if "idle_timeout_ms" not in policy_values:
@@ -88,6 +90,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         policies=Policies(default),
         retentions=Retentions(kept),
         samplings=Samplings(sampling),
+        shown=Displays(shown),
         privacy=Privacy(privacy),
     )
     settings = _with_apps(settings, apps, problems)
@@ -101,7 +104,7 @@ def _with_apps(settings: Settings, apps: Mapping[str, Any], problems: list[str])
     """The settings with what single apps have of their own."""
     default, kept = settings.policies.default, settings.retentions.default
     sampling, rules = settings.samplings.default, settings.privacy.default
-    by_app, kept_by_app, sampled_by_app, rules_by_app = {}, {}, {}, {}
+    by_app, kept_by_app, sampled_by_app, shown_by_app, rules_by_app = {}, {}, {}, {}, {}
     if "" in apps:
         problems.append("apps.: no app has an empty id")
     for app_id, overrides in apps.items():
@@ -113,6 +116,7 @@ def _with_apps(settings: Settings, apps: Mapping[str, Any], problems: list[str])
             rules_by_app[app_id] = rules_of(given.pop("privacy"), rules, f"apps.{app_id}.privacy", problems)
         _, values = _parse(given, problems, where=f"apps.{app_id}.", policy_only=True)
         sampled_by_app[app_id] = replace(sampling, **_taken(values, SAMPLING))
+        shown_by_app[app_id] = replace(settings.shown.default, **_taken(values, DISPLAY))
         if "inactivity_timeout_ms" in values and "idle_timeout_ms" not in values:
             values["idle_timeout_ms"] = values["inactivity_timeout_ms"]
         if "restate_horizon_ms" in values and "state_ttl_ms" not in values:
@@ -124,6 +128,7 @@ def _with_apps(settings: Settings, apps: Mapping[str, Any], problems: list[str])
         policies=Policies(default, by_app),
         retentions=Retentions(kept, kept_by_app),
         samplings=Samplings(sampling, sampled_by_app),
+        shown=Displays(settings.shown.default, shown_by_app),
         privacy=Privacy(rules, rules_by_app),
     )
 
@@ -202,7 +207,8 @@ def as_environment(settings: Settings) -> dict[str, str]:
     result = {PREFIX + file_of(name).upper(): "" for name in _SECRETS}
     for item in _PLAIN:
         result[_variable(item.name)] = _text(item.name, getattr(settings, item.name))
-    for of_apps in (settings.policies.default, settings.retentions.default, settings.samplings.default):
+    s = settings
+    for of_apps in (s.policies.default, s.retentions.default, s.samplings.default, s.shown.default):
         for item in fields(of_apps):
             result[_variable(item.name)] = _text(item.name, getattr(of_apps, item.name))
     return result

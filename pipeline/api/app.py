@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from zoneinfo import ZoneInfo
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -17,7 +18,7 @@ from pipeline.api.access import Access
 from pipeline.api.endpoint import ApiEndpoint, ApiRequest
 from pipeline.api.openapi import document
 from pipeline.api.pages import ApiPage
-from pipeline.api.parameters import read_path, read_query
+from pipeline.api.parameters import ZONE, read_path, read_query
 from pipeline.api.problem import RETRY_AFTER_S, RequestRefused
 from pipeline.api.table import ENDPOINTS
 from pipeline.dashboard.guard import API, is_api
@@ -26,6 +27,7 @@ from pipeline.errors import Transient
 from pipeline.query.filters.tree import FilterError
 from pipeline.query.operations import Ask
 from pipeline.query.symbols import Symbols
+from pipeline.query.time_zone import in_zone, use
 
 JSON = "application/json"
 _METHODS = ("GET", "HEAD", "OPTIONS")
@@ -71,9 +73,15 @@ def _answering(endpoint: ApiEndpoint, reader: Reader, access: Access, symbols: S
                 raise RequestRefused(
                     "not-your-app", "This is of the pipeline as a whole, and the key is for some apps of it."
                 )
-            values = read_query(request.scope["query_string"], in_query)
-            values |= read_path(request.path_params, in_path)
-            told = await endpoint.handle(ApiRequest(reader, grant, values, request.scope["path"], symbols))
+            query, watch = request.scope["query_string"], getattr(request.app.state, "watch", None)
+            with in_zone(ZoneInfo("UTC")):
+                zone = read_query(query, in_query).get(ZONE.name)
+                if zone is not None:
+                    use(zone)
+                # Times that name no offset are of the zone.
+                values = read_query(query, in_query) | read_path(request.path_params, in_path)
+                asked = ApiRequest(reader, grant, values, request.scope["path"], symbols, watch)
+                told = await endpoint.handle(asked)
             return Response(msgspec.json.encode(told), media_type=JSON)
 
     return _telling(answer)

@@ -18,6 +18,7 @@ from pipeline.dashboard.address import BadAddress, SessionChoice
 from pipeline.dashboard.asked import range_of, span
 from pipeline.dashboard.cohorts import cohorts
 from pipeline.dashboard.pages.sessions import apps
+from pipeline.dashboard.rates import Watch
 from pipeline.dashboard.reader import Reader
 from pipeline.query.filters.check import checked
 from pipeline.query.filters.sql import FilterScope, where
@@ -85,6 +86,8 @@ class ApiRequest:
     path: str = ""
     symbols: Symbols | None = None
     """Which stacks are read with."""
+    watch: Watch | None = None
+    """How far the workers are."""
 
     def require_app(self, app: str) -> str:
         """An app that the key may see. Raises `Refused`."""

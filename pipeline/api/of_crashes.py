@@ -9,7 +9,7 @@ from typing import cast
 from msgspec import Struct
 
 from pipeline.api.endpoint import ApiEndpoint, ApiRange, ApiRequest
-from pipeline.api.parameters import APP, COHORT, FILTER, Parameter, span
+from pipeline.api.parameters import APP, COHORT, FILTER, ZONE, Parameter, span
 from pipeline.api.problem import RequestRefused
 from pipeline.api.shape import Count, Id, Share, Time, all_shaped, shaped, time_of
 from pipeline.dashboard.asked import DAYS
@@ -79,7 +79,7 @@ class Spread(Struct, kw_only=True):
 
 
 class CrashDay(Struct, kw_only=True):
-    """A day (UTC, by the start of the session) and version."""
+    """A day (of `tz`, by the start of the session) and version."""
 
     start: Time
     app_version: str
@@ -290,7 +290,7 @@ ENDPOINTS: tuple[ApiEndpoint, ...] = (
         "One group: how it spreads, the stack that came last, and the path that led to it", WholeCrashGroup, group,
         (
             Parameter("crash_group", "The id of a group.", least=1, most=200, is_required=True, in_path=True), APP,
-            FILTER, COHORT, *_SPAN,
+            FILTER, COHORT, *_SPAN, ZONE,
         ),
         group="Crashes", problems=("not-found",),
     ),

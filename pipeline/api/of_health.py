@@ -8,7 +8,7 @@ from typing import Annotated, cast
 from msgspec import Meta, Struct
 
 from pipeline.api.endpoint import ApiEndpoint, ApiRange, ApiRequest, Looked
-from pipeline.api.parameters import APP, COHORT, FILTER, Parameter, span
+from pipeline.api.parameters import APP, COHORT, FILTER, ZONE, Parameter, span
 from pipeline.api.problem import RequestRefused
 from pipeline.api.shape import Count, Time, time_of
 from pipeline.dashboard.address import BadAddress
@@ -330,11 +330,11 @@ ENDPOINTS: tuple[ApiEndpoint, ...] = (
         "/metrics", "getMetrics", "Metrics of sessions, split by something, over time or as a whole", ApiMetrics,
         metrics,
         (
-            APP, FILTER, COHORT, *_SPAN,
+            APP, FILTER, COHORT, *_SPAN, ZONE,
             Parameter("metrics", "Which, separated by commas; without it those of the page of release health.", "list",
                       tuple(METRICS)),
             _by_parameter(None),
-            Parameter("bucket", "How long the parts of the range are (UTC); without it there is one.", "choice",
+            Parameter("bucket", "How long the parts of the range are (of `tz`); without it there is one.", "choice",
                       ("hour", "day", "week")),
             _TOP,
         ),
@@ -344,7 +344,7 @@ ENDPOINTS: tuple[ApiEndpoint, ...] = (
         "/retention", "getRetention", "How many new devices come back, by the day of their first session", ApiRetention,
         returns,
         (
-            APP, FILTER, COHORT, *_SPAN, _by_parameter(None),
+            APP, FILTER, COHORT, *_SPAN, ZONE, _by_parameter(None),
             Parameter("days", "How many days after the first count.", "whole", least=0, most=_MOST_DAYS, default=30),
             _TOP,
         ),

@@ -7,7 +7,7 @@ from typing import cast
 from msgspec import Struct
 
 from pipeline.api.endpoint import ApiEndpoint, ApiRange, ApiRequest
-from pipeline.api.parameters import APP, COHORT, FILTER, Parameter, span
+from pipeline.api.parameters import APP, COHORT, FILTER, ZONE, Parameter, span
 from pipeline.api.problem import RequestRefused
 from pipeline.api.shape import Count, Share, Time, all_shaped, time_of
 from pipeline.dashboard import ways
@@ -192,7 +192,7 @@ ENDPOINTS: tuple[ApiEndpoint, ...] = (
         (
             Parameter("flow", "Events that shall come one after the other, as a filter has them.", least=1, most=4_000,
                       is_required=True, example="app.launch then app.screen.view within 10s"),
-            *_WHOSE,
+            *_WHOSE, ZONE,
         ),
         group="Paths",
     ),

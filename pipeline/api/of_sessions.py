@@ -8,7 +8,7 @@ from typing import Annotated
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from pipeline.api.endpoint import ApiEndpoint, ApiRange, ApiRequest, Looked, bad_place, not_after
-from pipeline.api.parameters import AFTER, ANY_APP, COHORT, FILTER, Parameter, limit, span
+from pipeline.api.parameters import AFTER, ANY_APP, COHORT, FILTER, ZONE, Parameter, limit, span
 from pipeline.api.shape import Count, Id, Time, all_shaped, shaped, time_of
 from pipeline.dashboard.address import SessionChoice
 from pipeline.dashboard.asked import DAYS, Wanted, after_newest, first_ms
@@ -221,6 +221,6 @@ ENDPOINTS: tuple[ApiEndpoint, ...] = (
     ),
     ApiEndpoint(
         "/sessions/counts", "countSessions", "How many sessions there are, whose, how they went, and when", ApiCounts,
-        counts, (ANY_APP, FILTER, COHORT, *_SPAN),
+        counts, (ANY_APP, FILTER, COHORT, *_SPAN, ZONE),
     ),
 )  # fmt: skip

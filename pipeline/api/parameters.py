@@ -10,8 +10,9 @@ from urllib.parse import parse_qsl
 from pipeline.api.problem import RequestRefused
 from pipeline.dashboard.address import LONGEST_FILTER, BadAddress, SessionChoice
 from pipeline.query.finding import as_uuid
+from pipeline.query.time_zone import zone_named
 
-Form = Literal["text", "choice", "list", "whole", "time", "flag", "id"]
+Form = Literal["text", "choice", "list", "whole", "time", "flag", "id", "zone"]
 LONGEST_QUERY = 32_000
 """Bytes."""
 _MOST_FIELDS = 40
@@ -46,6 +47,8 @@ class Parameter:
             made = {"type": "integer", "minimum": self.least, "maximum": self.most}
         elif self.form == "time":
             made["anyOf"] = [{"format": "date-time"}, {"format": "date"}]
+        elif self.form == "zone":
+            made |= {"minLength": 1, "maxLength": 100}
         elif self.form == "flag":
             made = {"type": "boolean"}
         elif self.form == "id":
@@ -72,6 +75,11 @@ class Parameter:
             return text == "true"
         if self.form == "time":
             return self._time(text)
+        if self.form == "zone":
+            try:
+                return zone_named(text)
+            except ValueError as error:
+                raise self.refused(str(error)) from None
         if self.form == "id":
             return self._id(text)
         if not self.least <= len(text) <= self.most:
@@ -169,6 +177,12 @@ AFTER = Parameter(
     "Where a page goes on: `next` of the page before, with the same parameters beside it.",
     most=2_000,
 )
+
+
+ZONE = Parameter(
+    "tz", "The time zone (IANA) of days, weeks and hours, and of times that name no offset. Without it UTC.", "zone",
+    example="Europe/Berlin",
+)  # fmt: skip
 
 
 def span(default: str) -> tuple[Parameter, Parameter]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pipeline.api import (
+    of_alerts,
     of_crashes,
     of_health,
+    of_lag,
     of_paths,
     of_people,
     of_performance,
     of_pipeline,
     of_session,
     of_sessions,
+    of_symbols,
 )
 from pipeline.api.endpoint import ApiEndpoint
 
@@ -25,6 +28,9 @@ ENDPOINTS: tuple[ApiEndpoint, ...] = tuple(
             *of_health.ENDPOINTS,
             *of_paths.ENDPOINTS,
             *of_performance.ENDPOINTS,
+            *of_alerts.ENDPOINTS,
+            *of_symbols.ENDPOINTS,
+            *of_lag.ENDPOINTS,
         ),
         key=lambda each: each.group in ("Filters", "Pipeline"),
     )

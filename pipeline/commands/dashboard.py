@@ -143,6 +143,7 @@ def parts(settings: Settings, store: Store, password: str, hosts: frozenset[str]
         write=write, export=export, password=password, lags=behind, hosts=hosts,
         beside=routes(ask, _access(settings, password), shelf),
         symbols=shelf,
+        shown=settings.shown,
     )  # fmt: skip
 
 

@@ -1,14 +1,17 @@
-"""What an address of the sessions page says, and back: the whole state of the page is in it. Pure."""
+"""What an address of the sessions page says, and back: the whole state of the page is in it."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from pipeline.dashboard.columns import ORDERS, chosen_columns
 from pipeline.dashboard.words import iso
 from pipeline.errors import Terminal
+from pipeline.query.filters.units import day_of, duration_of
+from pipeline.query.time_zone import moment, start_of_day, zone
 
 LONGEST_FILTER = 8_000
 """Characters that fit an address with all that is around them."""
@@ -85,20 +88,29 @@ class SessionChoice:
         return replace(self, after="")
 
 
+def time_written(text: str) -> int:
+    """Unix ms of a time as people write it: a date, or date and time, of the context's zone where they name no offset;
+    `today` and `yesterday`, where those begin; how long ago, as `-7d`. Raises ValueError, and OverflowError."""
+    now_ms = int(time.time() * 1_000)
+    day, ago = day_of(text), duration_of(text)
+    if day is not None:
+        return start_of_day(now_ms, day)
+    if ago is not None and ago <= 0 and text.startswith("-"):
+        return now_ms + ago
+    return moment(datetime.fromisoformat(text))
+
+
 def _time_ms(query: Mapping[str, str], name: str) -> int | None:
     text = query.get(name, "").strip()
     if not text:
         return None
     try:
-        at = datetime.fromisoformat(text)
+        ms = time_written(text)
     except ValueError:
         raise BadAddress(
-            f"“{text[:40]}” is not a time. Write 2026-01-31, or 2026-01-31T08:30 (UTC)."
+            f"“{text[:40]}” is not a time. Write 2026-01-31, 2026-01-31T08:30 ({zone().key}), today, or -7d."
         ) from None
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    try:
-        ms = round(at.timestamp() * 1_000)
-    except (OverflowError, ValueError):
+    except OverflowError:
         ms = -1
     if not 0 <= ms < LATEST_MS:
         raise BadAddress("Times must be between 1970 and 2100.")

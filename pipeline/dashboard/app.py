@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -36,9 +36,12 @@ from pipeline.dashboard.pages.sessions import SessionsPage
 from pipeline.dashboard.pages.stitched import StitchedPages
 from pipeline.dashboard.pages.timeline import TimelinePage
 from pipeline.dashboard.pages.users import EventsOfPage, UsersPage
+from pipeline.dashboard.pages.zone import ZonePage
 from pipeline.dashboard.rates import AskLags, Watch
 from pipeline.dashboard.reader import NotAnswered, Reader
 from pipeline.dashboard.seal import SignIns
+from pipeline.dashboard.viewer import Zoned
+from pipeline.domain.display import Displays
 from pipeline.errors import Transient
 from pipeline.query.operations import Ask
 from pipeline.query.symbols import Symbols
@@ -77,6 +80,8 @@ class Parts:
     """Files of symbols; blocks, raises `NotAnswered`. None: stacks are shown as they came."""
     hosts: frozenset[str] = frozenset()
     """The names that it answers to; empty is any."""
+    shown: Displays = field(default_factory=Displays)
+    """In which time zone each app is shown."""
     beside: Sequence[BaseRoute] = ()
     """What else is served: the API."""
 
@@ -102,7 +107,8 @@ def application(parts: Parts) -> Starlette:
         ("/login", login.sign_in, "POST"),
         ("/logout", login.sign_out, "POST"),
         ("/healthz", _alive, "GET"),
-        *_of_finding(reader),
+        *_of_zone(parts.shown),
+        *_of_finding(reader, parts.symbols),
         ("/sessions", SessionsPage(reader).show, "GET"),
         ("/counts/sessions", CountsPage(reader).show, "GET"),
         ("/export/sessions", ExportPage(reader, parts.export).show, "GET"),
@@ -131,13 +137,20 @@ def application(parts: Parts) -> Starlette:
             Mount("/static", StaticFiles(directory=FOLDER / "static")),
             *parts.beside,
         ],
-        middleware=[guard, Middleware(Compression)],
+        middleware=[guard, Middleware(Zoned, zones=parts.shown), Middleware(Compression)],
         exception_handlers={HTTPException: _refused, NotAnswered: _not_answered},
     )
     app.state.navigation = _NAVIGATION
+    app.state.watch = watch
     # It would lead to an address made of the Host header.
     app.router.redirect_slashes = False
     return app
+
+
+def _of_zone(shown: Displays) -> list[tuple[str, PageHandler, str]]:
+    """Where a viewer chooses the time zone."""
+    page = ZonePage(shown)
+    return [("/zone", page.show, "GET"), ("/zone", page.choose, "POST")]
 
 
 def _of_watching(reader: Reader, watch: Watch) -> list[tuple[str, PageHandler, str]]:
@@ -150,9 +163,9 @@ def _of_watching(reader: Reader, watch: Watch) -> list[tuple[str, PageHandler, s
     ]
 
 
-def _of_finding(reader: Reader) -> list[tuple[str, PageHandler, str]]:
+def _of_finding(reader: Reader, symbols: Symbols | None) -> list[tuple[str, PageHandler, str]]:
     """The pages of the box, of stitched sessions and users, and of the ways they take."""
-    find, stitched = FindPage(reader), StitchedPages(reader)
+    find, stitched = FindPage(reader), StitchedPages(reader, symbols)
     return [
         ("/", _first_page, "GET"),
         ("/find", find.show, "GET"),
@@ -162,7 +175,7 @@ def _of_finding(reader: Reader) -> list[tuple[str, PageHandler, str]]:
         ("/stitched/{session_id}", stitched.show, "GET"),
         ("/users", UsersPage(reader).show, "GET"),
         ("/timeline", TimelinePage(reader).show, "GET"),
-        ("/timeline/events", EventsOfPage(reader).show, "GET"),
+        ("/timeline/events", EventsOfPage(reader, symbols).show, "GET"),
         ("/paths", PathsPage(reader).show, "GET"),
         ("/paths/flows", FlowsPage(reader).show, "GET"),
     ]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from pipeline.dashboard.reader import Row
 from pipeline.dashboard.words import count_of
-from pipeline.query.session_counts import BAD_ENDS, bucket_of
+from pipeline.query.session_counts import BAD_ENDS
+from pipeline.query.time_zone import edges, local, start_of_day
 
 WIDTH, HEIGHT = 1_000, 100
 """Of the drawing, in its own units; the page stretches it."""
@@ -64,17 +64,18 @@ def bars(
 
     `lead` gives the address of the sessions of a range (Unix ms, the end left out).
     """
-    first = bucket_of(start_ms, step)
-    count = (bucket_of(end_ms - 1, step) - first) // step + 1
+    starts = edges(start_ms, end_ms, step)
+    place = {at: number for number, at in enumerate(starts)}
+    count = len(starts) - 1
     highest = max((int(row["sessions"]) for row in rows), default=0)
     pitch = WIDTH / count
 
     def edge(number: int) -> int:
-        return min(max(first + number * step, start_ms), end_ms)
+        return min(max(starts[number], start_ms), end_ms)
 
     made = []
     for row in rows:
-        number = (int(row["bucket_ms"]) - first) // step
+        number = place[int(row["bucket_ms"])]
         ends = [int(row[kind]) for kind in BAD_ENDS]
         sessions = int(row["sessions"])
         made.append(
@@ -91,8 +92,8 @@ def bars(
                 parts=_parts(sessions, ends, highest),
             )
         )
-    edges = [edge(number) for number in range(count + 1)]
-    return Chart(made, highest, edges, _when(edges[0], step), _when(edges[-1], step), _step(step))
+    shown = [edge(number) for number in range(count + 1)]
+    return Chart(made, highest, shown, _when(shown[0], step), _when(shown[-1], step), _step(step))
 
 
 def _parts(sessions: int, ends: Sequence[int], highest: int) -> list[tuple[str, float, float]]:
@@ -115,9 +116,9 @@ def _said(sessions: int, ends: Sequence[int]) -> str:
 
 
 def _when(ms: int, step: int) -> str:
-    at = datetime.fromtimestamp(ms // 1_000, UTC)
+    at = local(ms)
     day = f"{at.day} {at:%b %Y}"
-    return day if step >= _DAY_MS and ms % _DAY_MS == 0 else f"{day}, {at:%H:%M}"
+    return day if step >= _DAY_MS and ms == start_of_day(ms) else f"{day}, {at:%H:%M}"
 
 
 def _step(step: int) -> str:

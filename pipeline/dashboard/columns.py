@@ -21,7 +21,7 @@ COLUMNS: Mapping[str, str] = {
     "crashes": "Crashes",
     "state": "State",
     "started_by": "Began with",
-    "ended_at": "Until (UTC)",
+    "ended_at": "Until",
     "persona": "Persona",
     "build": "Build",
     "environment": "Environment",

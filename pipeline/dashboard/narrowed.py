@@ -13,6 +13,7 @@ from pipeline.dashboard.cohorts import FIELD, Cohorts, cohorts
 from pipeline.dashboard.page import link
 from pipeline.dashboard.pages.sessions import after_newest, apps, field_of, span
 from pipeline.dashboard.reader import Reader
+from pipeline.dashboard.viewer import about
 from pipeline.dashboard.words import iso
 from pipeline.query.filters.sql import FilterScope, where
 from pipeline.query.filters.text_form import parse, to_text
@@ -95,6 +96,7 @@ async def narrowed(reader: Reader, request: Request) -> Narrowed:
     query = request.query_params
     known = await apps(reader)
     asked = Narrowed(app=query.get("app", "").strip() or (known[0] if known else ""), apps=known)
+    about(asked.app)
     asked.text = query.get("filter", "").strip()
     asked.newest_ms = (await span(reader, asked.app)).newest_ms
     asked.end_ms = after_newest(asked.newest_ms)

@@ -5,12 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.dashboard.reader import Reader, Row
+from pipeline.dashboard.stream import Stream
+from pipeline.query import units
 from pipeline.query.crashes import ReadStack, read_stack
 from pipeline.query.operations import Ask
 from pipeline.query.symbols import Symbols, named, upload_command
 
 _MOST_MISSING = 5
 """Files that a page names."""
+_MOST_STACKS = 20
+"""Stacks on a page of events."""
+_WITH_STACK = ("crash", "anr", "exception")
 
 
 async def stack_on_page(reader: Reader, symbols: Symbols | None, app: str, event: Row) -> dict[str, Any]:
@@ -34,3 +39,17 @@ async def stack_on_page(reader: Reader, symbols: Symbols | None, app: str, event
     ]
     is_anew = any(line.raw for line in read.lines)
     return {"stack": read.lines, "came": came if is_anew else [], "missing": missing}
+
+
+async def stacks_of(
+    reader: Reader, symbols: Symbols | None, app: str, shown: Stream
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """The stacks of the first failures on a page of events, as `stack_on_page`, by device and id of their events.
+
+    Raises `NotAnswered`.
+    """
+    failures = [each.mark for each in shown.events if each.mark["kind"] in _WITH_STACK][:_MOST_STACKS]
+    rows = await reader.rows(units.details(app, failures, whole=True)) if failures else []
+    return {
+        (row["device_id"], row["event_id"]): await stack_on_page(reader, symbols, app, row) for row in rows
+    }

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from pipeline.query.time_zone import local, zone
+
 END_WORDS: Mapping[str, str] = {
     "": "going on",
     "background": "left the app",
@@ -79,20 +81,39 @@ def iso(ms: int) -> str:
 
 
 def day_and_time(text: str) -> str:
-    """`5 Jan 2026, 08:12:00`."""
-    at = datetime.fromisoformat(text)
+    """`5 Jan 2026, 08:12:00`, in the zone of the page."""
+    at = local(unix_ms(text))
     return f"{at.day} {at:%b %Y, %H:%M:%S}"
 
 
 def clock(text: str) -> str:
     """`08:12:00.967`."""
-    return text[11:23]
+    return f"{local(unix_ms(text)):%H:%M:%S.%f}"[:12]
 
 
 def day(text: str) -> str:
     """`5 Jan 2026`."""
-    at = datetime.fromisoformat(text)
+    at = local(unix_ms(text))
     return f"{at.day} {at:%b %Y}"
+
+
+def wall(ms: int) -> str:
+    """`2026-01-05T08:12:00.967`, as clocks of the zone show it; the fraction only where there is one."""
+    return local(ms).replace(tzinfo=None).isoformat(timespec="milliseconds" if ms % 1_000 else "seconds")
+
+
+def at_once(text: str) -> str:
+    """ClickHouse's time as `2026-01-05 08:12:00.967`, as clocks of the zone show it."""
+    return f"{local(unix_ms(text)):%Y-%m-%d %H:%M:%S.%f}"[:23]
+
+
+def zone_name(text: str | None = None) -> str:
+    """The zone of the page; at a time, also how far it is from UTC: `Europe/Berlin, UTC+02:00`."""
+    name = zone().key
+    if text is None or name == "UTC":
+        return name
+    offset = f"{local(unix_ms(text)):%z}"
+    return f"{name}, UTC{offset[:3]}:{offset[3:5]}"
 
 
 def duration(ms: float | None) -> str:
@@ -163,6 +184,12 @@ def problems(session: Mapping[str, Any]) -> list[str]:
     if word and not int(session.get(counter, 0)):
         found.insert(0, word)
     return found
+
+
+def other_problems(session: Mapping[str, Any]) -> list[str]:
+    """The same beside a mark that says how the session ended: without the one crash or ANR that it says already."""
+    said = {"crash": "1 crash", "anr": "1 ANR"}.get(str(session["end_reason"]))
+    return [problem for problem in problems(session) if problem != said]
 
 
 def doings(session: Mapping[str, Any]) -> str:

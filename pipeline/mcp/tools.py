@@ -159,7 +159,7 @@ TOOLS: tuple[Tool, ...] = (
     Tool(
         "health", "getMetrics",
         "Release health: crash-free and ANR-free shares, users, durations, cold starts, by version or something else.",
-        (*_RANGE, "by", "bucket", "metrics"), {"by": "app_version"},
+        (*_RANGE, "tz", "by", "bucket", "metrics"), {"by": "app_version"},
     ),
     Tool(
         "users", "listUsers", "Users with sessions in a range: last seen, sessions, sessions with a crash, versions.",
@@ -181,6 +181,24 @@ TOOLS: tuple[Tool, ...] = (
         (*_RANGE, "subject", "by"),
     ),
     Tool("filter_fields", "listFields", "All names that a filter takes, with their types and operators.", ()),
+    Tool(
+        "alerts", "listAlerts", "Where alert rules stand, and what is muted.", ("app", "rule"),
+    ),
+    Tool(
+        "alert_changes", "listAlertChanges",
+        "What alert rules changed or told: what each saw, and what is known of the same sessions by now.",
+        ("app", "rule", "days"),
+    ),
+    Tool(
+        "known_at", "getKnownAt",
+        "A metric of sessions as it was known at a time of the last 30 days, beside what is known now.",
+        (*_RANGE, "metric", "at", "by"),
+    ),
+    Tool(
+        "missing_symbols", "listMissingSymbols", "Files of symbols that the stacks of a range cannot be read without.",
+        ("app", "from", "until"),
+    ),
+    Tool("lag", "getLag", "How much each role of the pipeline has yet to do, and how fast it goes.", ()),
     Tool(
         "filter_values", "listValues", "Values that a field of a filter has, or the attributes of an event.",
         ("app", "field", "event", "attribute"),

@@ -13,6 +13,7 @@ from pipeline.formats.stacks.asking import AppBuild, missing
 from pipeline.formats.stacks.shown import StackLine, shown_stack
 from pipeline.formats.stacks.symbolicate import symbolicated
 from pipeline.formats.stacks.symbols import Need, Symbols
+from pipeline.query.metric_definitions import bucket_start
 from pipeline.query.session_range import chosen_sessions, range_parameters
 from pipeline.query.statement import Statement
 
@@ -73,11 +74,12 @@ def spread(span: Span, group: str, *, where: Statement | None = None) -> Stateme
 
 
 def days(span: Span, group: str, *, where: Statement | None = None) -> Statement:
-    """One group by day (UTC, by the start of the session) and version: `bucket_ms`, `group` (the version), `crashes`,
-    `sessions`."""
+    """One group by day (of the context's time zone, by the start of the session) and version: `bucket_ms`, `group` (the
+    version), `crashes`, `sessions`."""
     events, parameters = _events("z_session_crashes", span, where, {"crash_group": group})
     return Statement(
-        "SELECT toInt64(toUnixTimestamp(toStartOfDay(session_started_at))) * 1000 AS bucket_ms, app_version AS `group`,"
+        f"SELECT toInt64(toUnixTimestamp({bucket_start('day', 'session_started_at')})) * 1000 AS bucket_ms,"
+        " app_version AS `group`,"
         f" count() AS crashes, uniqExact(session_id) AS sessions FROM {events}"
         " GROUP BY bucket_ms, `group` ORDER BY bucket_ms, `group`",
         parameters,

@@ -2,7 +2,7 @@
 
 A flow is written as in a filter, with `has` or without: `app.launch then app.screen.view(app.screen.name = "Cart")
 then app.widget.click within 10m`. Each session has one outcome.
-`pipeline.dashboard.outcomes` says the same in filters.
+`pipeline.dashboard.outcomes` says the same in filters. Buckets are those of `time_zone`.
 """
 
 from __future__ import annotations
@@ -15,16 +15,15 @@ from typing import Literal, get_args
 from pipeline.query.filters.sql import FilterScope, where
 from pipeline.query.filters.text_form import parse
 from pipeline.query.filters.tree import EVERYTHING, All, Filter, FilterError, HasEvent
-from pipeline.query.session_counts import BAD_ENDS
+from pipeline.query.session_counts import BAD_ENDS, BUCKET
 from pipeline.query.sessions import choose
 from pipeline.query.statement import Statement
+from pipeline.query.time_zone import edges
 
 Outcome = Literal["completed", "timed_out", "error", "going_on", "abandoned"]
 """All steps came, each in its time; all of them, but later; not all: the session ended badly, goes on, or ended so."""
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 _IS_BAD = f"({' OR '.join(BAD_ENDS.values())})"
-_BEFORE_1970_MS = 3 * 86_400_000
-"""As in `session_counts`: weeks begin with a Monday."""
 
 Steps = tuple[HasEvent, ...]
 
@@ -101,11 +100,10 @@ def outcomes(
         " status = 'open', 'going_on', 'abandoned')"
     )
     sql = (
-        "SELECT intDiv(toUnixTimestamp64Milli(started_at) + {k_before:Int64}, {k_step:Int64}) * {k_step:Int64}"
-        " - {k_before:Int64} AS bucket_ms, grouping(bucket_ms) AS is_whole, count() AS started, "
+        f"SELECT {BUCKET} AS bucket_ms, grouping(bucket_ms) AS is_whole, count() AS started, "
         + ", ".join(f"countIf(outcome = '{each}') AS {each}" for each in OUTCOMES)
         + "".join(f", countIf({passes}) AS step_{number}" for number, passes in numbers.items())
         + f" FROM (SELECT started_at, {columns}, {outcome} AS outcome {chosen.found})"
         " GROUP BY bucket_ms WITH ROLLUP ORDER BY is_whole, bucket_ms"
     )
-    return Statement(sql, {**parameters, "k_step": step_ms, "k_before": _BEFORE_1970_MS})
+    return Statement(sql, {**parameters, "k_edges": edges(start_ms, end_ms, step_ms)[:-1]})

@@ -9,6 +9,7 @@ from typing import Literal, TypeVar
 from pipeline.query.dimensions import SPLITS, split
 from pipeline.query.free_of import BACKGROUND, FREE_OF, RATED, WHOLES, FreeOf
 from pipeline.query.statement import Statement
+from pipeline.query.time_zone import DAY_MS, HOUR_MS
 
 Bucket = Literal["hour", "day", "week"]
 Unit = Literal["count", "share", "ms"]
@@ -108,11 +109,13 @@ IN_CHARTS = ("crash_free_sessions", "crash_free_users", "adoption", "duration_p5
 
 BUCKETS: Mapping[str | None, str] = {
     None: "toDateTime(0, 'UTC')",
-    "hour": "toStartOfHour(toDateTime({time}, 'UTC'))",
-    "day": "toStartOfDay(toDateTime({time}, 'UTC'))",
-    "week": "toDateTime(toStartOfWeek({time}, 1, 'UTC'), 'UTC')",
+    "hour": "toStartOfHour(toDateTime({time}, {{m_zone:String}}))",
+    "day": "toDateTime(toDate({time}, {{m_zone:String}}), {{m_zone:String}})",
+    "week": "toDateTime(toStartOfWeek({time}, 1, {{m_zone:String}}), {{m_zone:String}})",
 }
-"""The start of the bucket that the column put in for `{time}` lies in."""
+"""The start of the bucket that the column put in for `{time}` lies in, in the zone that is a parameter."""
+STEPS_MS: Mapping[str, int] = {"hour": HOUR_MS, "day": DAY_MS, "week": 7 * DAY_MS}
+"""The same buckets as steps of `time_zone`."""
 
 
 def groups_of(by: str | None) -> tuple[str, dict[str, object]]:

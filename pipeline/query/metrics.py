@@ -1,7 +1,7 @@
 """The health of apps in numbers: each a statement over the views, so that nothing is counted when it is stored.
 
-What came late or twice is right the next time it is asked for. Days and weeks (from Monday) are those of UTC, and a
-session counts where it started.
+What came late or twice is right the next time it is asked for. Days and weeks (from Monday) are those of the
+context's time zone (`time_zone`), and a session counts where it started.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pipeline.query.metric_definitions import (
 )
 from pipeline.query.session_range import EVERYTHING, chosen_sessions, range_parameters, with_past
 from pipeline.query.statement import Statement
+from pipeline.query.time_zone import local, start_of_day
 
 _COLD_STARTS = """LEFT JOIN
     (
@@ -29,7 +30,7 @@ _COLD_STARTS = """LEFT JOIN
 _DEVICES = """devices AS
     (
         -- A device is new on the first day it was ever seen: what came before the range decides that, too.
-        SELECT device_id, groupUniqArray(toDate(started_at)) AS days, arrayMin(days) AS cohort,
+        SELECT device_id, groupUniqArray(toDate(started_at, {{m_zone:String}})) AS days, arrayMin(days) AS cohort,
             argMin(of_session, (started_at, session_id)) AS groups
         FROM
         (
@@ -38,11 +39,11 @@ _DEVICES = """devices AS
             WHERE {with_past}
         )
         GROUP BY device_id
-        HAVING cohort >= toDate({{m_from:String}}) AND argMin(is_chosen, (started_at, session_id))
+        HAVING cohort >= toDate({{m_start_day:String}}) AND argMin(is_chosen, (started_at, session_id))
     )"""
 _WITH_PAST = with_past(
     "app_id = {m_app:String}",
-    "toDateTime64(toDate({m_from:String}), 3, 'UTC')",
+    "toDateTime64({m_from:String}, 3, 'UTC')",
     "toDateTime64({m_until:String}, 3, 'UTC')",
 )
 
@@ -127,10 +128,17 @@ SELECT g.1 AS `group`, g.2 AS is_other, cohort, day_number, count() AS devices,
 FROM devices
 ARRAY JOIN arrayDistinct(arrayMap(one -> if(has(top_groups, one), (one, 0), ('other', 1)), groups)) AS g
 ARRAY JOIN range(toUInt16({{m_days:UInt16}}) + 1) AS day_number
-WHERE cohort + day_number < toDate({{m_until:String}})
+WHERE cohort + day_number < toDate({{m_end_day:String}})
 GROUP BY g, cohort, day_number
 ORDER BY is_other, `group`, cohort, day_number"""
-    parameters = {**range_parameters(app_id, start_ms, end_ms), "m_days": days, "m_top": top}
+    # From where its first day begins: who was there earlier that day is new on it all the same.
+    parameters = {
+        **range_parameters(app_id, start_of_day(start_ms), end_ms),
+        "m_start_day": local(start_ms).date().isoformat(),
+        "m_end_day": local(end_ms).date().isoformat(),
+        "m_days": days,
+        "m_top": top,
+    }
     return Statement(sql, {**parameters, **keys, **where.parameters})
 
 

@@ -1,6 +1,7 @@
 """How many sessions pass a filter, whose they are, how they went, and when: what stands above a list of them.
 
-The views `session_counts` and `sessions_over_time` say the same of all sessions of a range.
+Buckets are those of `time_zone`. The views `session_counts` and `sessions_over_time` say the same of all sessions of a
+range.
 """
 
 from __future__ import annotations
@@ -10,10 +11,9 @@ from collections.abc import Mapping
 from pipeline.query.filters.tree import Filter
 from pipeline.query.sessions import choose
 from pipeline.query.statement import Statement
+from pipeline.query.time_zone import edges
 
 _DAY_MS = 86_400_000
-_BEFORE_1970_MS = 3 * _DAY_MS
-"""The Monday before 1970: buckets are counted from there, so that weeks begin with a Monday."""
 _MOST_BUCKETS = 62
 _STEPS_MS = (
     *(60_000, 300_000, 900_000, 3_600_000, 3 * 3_600_000, 6 * 3_600_000, 12 * 3_600_000),
@@ -31,19 +31,18 @@ BAD_ENDS: Mapping[str, str] = {
     "gone": f"(NOT {IS_CRASHED} AND NOT {IS_HUNG} AND (end_reason IN {_LEFT} OR exit_reason IN {_LEFT}))",
 }
 """The ways in which a session ends badly, each session in one at most."""
+BUCKET = "roundDown(toUnixTimestamp64Milli(started_at), {k_edges:Array(Int64)})"
+"""The start (Unix ms) of the bucket that a session starts in; `k_edges` has the starts of all of them."""
 
 
 def step_ms(start_ms: int, end_ms: int) -> int:
     """How long a bucket is (ms) in a chart of [start_ms, end_ms): the shortest that makes no more than 62 of them."""
     for step in _STEPS_MS:
-        if bucket_of(end_ms - 1, step) - bucket_of(start_ms, step) < _MOST_BUCKETS * step:
+        # With room for a day that the clocks make an hour longer.
+        near = end_ms - start_ms < (_MOST_BUCKETS + 2) * step
+        if near and len(edges(start_ms, end_ms, step)) - 1 <= _MOST_BUCKETS:
             return step
     return _STEPS_MS[-1]
-
-
-def bucket_of(time_ms: int, step: int) -> int:
-    """The start (Unix ms) of the bucket of `step` ms that a time lies in."""
-    return (time_ms + _BEFORE_1970_MS) // step * step - _BEFORE_1970_MS
 
 
 def session_counts(
@@ -58,8 +57,7 @@ def session_counts(
     chosen = choose(app_id, filter, start_ms, end_ms)
     bad = ", ".join(f"countIf({condition}) AS {name}" for name, condition in BAD_ENDS.items())
     sql = (
-        "SELECT intDiv(toUnixTimestamp64Milli(started_at) + {k_before:Int64}, {k_step:Int64}) * {k_step:Int64}"
-        " - {k_before:Int64} AS bucket_ms, grouping(bucket_ms) AS is_whole, count() AS sessions,"
+        f"SELECT {BUCKET} AS bucket_ms, grouping(bucket_ms) AS is_whole, count() AS sessions,"
         f" {bad}, uniqExact(device_id) AS devices, uniqExactArray(user_ids) AS users,"
         " countIf(state = 'foreground') AS foreground_sessions,"
         f" countIf(state = 'foreground' AND NOT {IS_CRASHED}) AS crash_free_sessions,"
@@ -67,4 +65,4 @@ def session_counts(
         " min(sample_rate) AS lowest_rate, sum(1 / sample_rate) AS estimated_sessions"
         f" {chosen.found} GROUP BY bucket_ms WITH ROLLUP ORDER BY is_whole, bucket_ms"
     )
-    return Statement(sql, {**chosen.parameters, "k_step": step, "k_before": _BEFORE_1970_MS})
+    return Statement(sql, {**chosen.parameters, "k_edges": edges(start_ms, end_ms, step)[:-1]})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from pipeline.query import time_zone
 from pipeline.query.statement import Statement
 
 EVERYTHING = Statement("1")
@@ -45,12 +46,17 @@ def with_past(app: str, since: str, until: str) -> str:
 
 
 def range_parameters(app_id: str, start_ms: int, end_ms: int) -> dict[str, object]:
-    """The values of an app and a range (Unix milliseconds, the end left out)."""
+    """The values of an app and a range (Unix milliseconds, the end left out), and the time zone."""
     return {**_texts(app_id, start_ms, end_ms), "m_start": start_ms, "m_end": end_ms}
 
 
 def _texts(app_id: str, start_ms: int, end_ms: int) -> dict[str, object]:
-    return {"m_app": app_id, "m_from": time_text(start_ms), "m_until": time_text(end_ms)}
+    return {
+        "m_app": app_id,
+        "m_from": time_text(start_ms),
+        "m_until": time_text(end_ms),
+        time_zone.PARAMETER: time_zone.zone().key,
+    }
 
 
 def time_text(time_ms: int) -> str:

@@ -185,12 +185,19 @@ def user_marks(app_id: str, user_id: str, start_ms: int, end_ms: int, *, search:
     )  # fmt: skip
 
 
-def details(app_id: str, marks: Sequence[Any]) -> Statement:
-    """More of some events, given by their marks (with `device_id`): `device_id`, `event_id`, `shown_attributes`."""
+_SHOWN = (
+    "mapApply((k, v) -> (k, if(lengthUTF8(v) > {shown:UInt32},"
+    " concat(substringUTF8(v, 1, {shown:UInt32}), '…'), v)), attributes) AS shown_attributes"
+)
+_WHOLE = "attributes, JSONExtract(resource_json, 'Map(String, String)') AS resource"
+
+
+def details(app_id: str, marks: Sequence[Any], *, whole: bool = False) -> Statement:
+    """More of some events, given by their marks (with `device_id`): `device_id`, `event_id`, `shown_attributes`; or
+    `attributes` and `resource`, nothing cut."""
     times = [mark["time_ms"] for mark in marks]
     return Statement(
-        "SELECT device_id, event_id, mapApply((k, v) -> (k, if(lengthUTF8(v) > {shown:UInt32},"
-        " concat(substringUTF8(v, 1, {shown:UInt32}), '…'), v)), attributes) AS shown_attributes FROM z_stored_events"
+        "SELECT device_id, event_id, " + (_WHOLE if whole else _SHOWN) + " FROM z_stored_events"
         " WHERE app_id = {app:String} AND device_id IN {devices:Array(String)} AND event_id IN {events:Array(String)}"
         " AND toDate32(raw_time) IN (SELECT raw_day FROM z_device_days WHERE app_id = {app:String}"
         " AND device_id IN {devices:Array(String)} AND day >= toDate32(fromUnixTimestamp64Milli({first:Int64}, 'UTC'))"

@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from pipeline.domain.policy import Policy
-from pipeline.setting_list import POLICY, PREFIX, RETENTION, SAMPLING
+from pipeline.setting_list import DISPLAY, POLICY, PREFIX, RETENTION, SAMPLING
 from pipeline.settings import Settings, as_environment
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +20,7 @@ GROUPS = {
     "clickhouse": ("CLICKHOUSE_", "SINK_", "SYMBOLS_"),
     "workers": ("METRICS_", "DATA_", "LOG_"),
     "formats": ("OTLP_", "SENTRY_"),
-    "dashboard": ("DASHBOARD_", "API_"),
+    "dashboard": ("DASHBOARD_", "API_", "TIME_ZONE"),
     "receive": ("RECEIVE_",),
     "retention": ("RETENTION_", "SESSION_RETENTION_", "DEAD_LETTER"),
     "alerts": ("ALERTS",),
@@ -41,7 +41,7 @@ def table(group: str) -> str:
     ]
     defaults = as_environment(Settings())
     about = {item.name: item.metadata for item in fields(Settings) if item.metadata}
-    of_apps = {**POLICY, **RETENTION, **SAMPLING}
+    of_apps = {**POLICY, **RETENTION, **SAMPLING, **DISPLAY}
     about |= {name: {"form": form, "about": text} for name, (form, text) in of_apps.items()}
     for name, given in about.items():
         short = name.removesuffix("_ms").upper()

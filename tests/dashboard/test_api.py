@@ -79,6 +79,7 @@ def known(api: TestClient) -> dict[str, str]:
         **crashed, "session_id": session["session_id"], "stitched_session_id": session["stitched_session_id"],
         "crash_group": group, "event_id": events[0]["event_id"], "device": session["device_id"],
         "q": session["session_id"][:6], "field": "app.version", "flow": FLOW, "a": "8.1.2", "b": "8.3.0",
+        "at": "-1h", "tz": "Europe/Berlin",
     }  # fmt: skip
 
 

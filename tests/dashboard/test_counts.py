@@ -22,7 +22,8 @@ from pipeline.dashboard.pages import counts
 from pipeline.dashboard.reader import NotAnsweredNow
 from pipeline.dashboard.words import iso
 from pipeline.query.filters.json_form import EVERYTHING
-from pipeline.query.session_counts import BAD_ENDS, bucket_of, session_counts, step_ms
+from pipeline.query.session_counts import BAD_ENDS, session_counts, step_ms
+from pipeline.query.time_zone import bucket_of
 from tests.dashboard.markup import Page
 from tests.dashboard.stage import Stage
 from tests.dashboard.test_choices import ids, walk

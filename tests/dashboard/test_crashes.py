@@ -181,7 +181,15 @@ def test_a_stack_is_in_the_words_of_the_source(client: TestClient, stage: Stage)
         with TestClient(application(parts(stage.settings, stage.store, "", frozenset()))) as other:
             text = other.get(row["address"]).text
             (event,) = re.findall(r'href="(/sessions/[^"]*/event[^"]*)"', text)
-            for page in (text, other.get(unescape(event)).text):
+            of_device = re.search(
+                r'href="(/timeline\?[^"]*device=[^"]*)"',
+                other.get(unescape(event.partition("/event")[0])).text,
+            )
+            assert of_device is not None
+            events = unescape(of_device[1]).replace(
+                "/timeline?", "/timeline/events?from=2020-01-01&to=2030-01-01&problems=1&"
+            )
+            for page in (text, other.get(unescape(event)).text, other.get(events).text):
                 assert f'class="own" title="at {owner}.{method}(' in page
                 assert "org.example.Cart&lt;b&gt;.pay" in page and "As it came" in page
                 assert "Cart<b>" not in page

@@ -290,8 +290,8 @@ ERRORS = {
     ),
     "session.started_at > 'soon'": (
         "the value of session.started_at must be a time, Unix milliseconds, "
-        'YYYY-MM-DD[Thh:mm[:ss[.mmm]]][Z], or how long ago, as -7d, from 1900 to 2299; found "soon", at '
-        "character 22"
+        "YYYY-MM-DD[Thh:mm[:ss[.mmm]]][Z], today, yesterday, or how long ago, as -7d, from 1900 to 2299; "
+        'found "soon", at character 22'
     ),
     "session.id = 'x'": 'the value of session.id must be a UUID; found "x", at character 14',
     "app.version in ()": "`in` of app.version takes 1 to 200 values; found 0, at character 16",

@@ -129,6 +129,7 @@ NONSENSE = [
     ("IDLE_TIMEOUT", "0s", "1s to 365d"),
     ("IDLE_TIMEOUT", "99999d", "1s to 365d"),
     ("OTLP_APP_ID", "", "list of names"),
+    ("TIME_ZONE", "Mars/Base", "Europe/Berlin"),
     ("SENTRY_APPS", "7", "project=app"),
     ("SENTRY_APPS", "7=a/b", "project=app"),
     ("SENTRY_APPS", "7=a,", "project=app"),

@@ -268,6 +268,22 @@ def test_sentrys_frames_and_images_are_read_by_the_same_files(shelf: Shelf) -> N
     assert line.text == "org.example.shop.Cart.pay (Cart.kt:12)"
 
 
+def test_sentrys_scripts_are_found_by_their_debug_ids() -> None:
+    """Whatever the release is called: the same URL has another script in each."""
+    sdk = SentrySdk._make([""] * len(SentrySdk._fields))
+    url, id = "https://shop.example/assets/main.js", "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"
+    frames = [{"function": "e", "abs_path": url, "filename": url, "lineno": 1, "colno": 37, "in_app": True}]
+    images = [{"type": "sourcemap", "code_file": url, "debug_id": id}, {"type": "sourcemap", "code_file": 7}]
+    thrown = {"type": "TypeError", "stacktrace": {"frames": frames}}
+    event = {"exception": {"values": [thrown]}, "debug_meta": {"images": images}}
+    attributes = event_fact(event, sdk).attributes
+    (file,) = asked({name: str(value) for name, value in attributes.items()})
+    assert file.need == Need("sourcemap", id.replace("-", ""), url, "", "2.0", "7") and file.is_wanted
+    # What is no object of texts names no script.
+    (file,) = asked({**attributes, "symbols.script_ids": "[1]"})
+    assert file.need.id == ""
+
+
 def test_apples_text_has_no_id_and_goes_by_the_name_of_the_image(shelf: Shelf) -> None:
     stack = f"0   CoreFoundation 0x18 0x18 + 12\n1   Cart 0x100ef94b8 0x100ef8000 + {IN_CHECKOUT}"
     assert [line.text for line in lines(shelf, of_stack(stack))][1] == "\tat checkout (cart.c:11)"

@@ -89,6 +89,7 @@ def _of_rule(row: Row) -> dict[str, Any]:
         "group": str(row["group"]) if row["is_of_group"] else None,
         "metric": metric.label if metric else row["metric"],
         "evaluated_at": row["evaluated_at"],
+        "crashes_at": link("/crashes", app=row["app_id"], filter=row["filter"], order="first_seen", **span),
         "sessions_at": link("/sessions", app=row["app_id"], filter=row["filter"], **span),
     }
 

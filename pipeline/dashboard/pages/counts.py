@@ -16,9 +16,11 @@ from pipeline.dashboard.asked import Wanted, asked, choice_of
 from pipeline.dashboard.bars import KINDS, Chart, bars
 from pipeline.dashboard.page import render
 from pipeline.dashboard.reader import NotAnswered, Reader, Row
+from pipeline.dashboard.viewer import FIELD, chosen_by
 from pipeline.query.filters.json_form import FilterError
 from pipeline.query.filters.sql import looks_beyond_rows
 from pipeline.query.session_counts import session_counts, step_ms
+from pipeline.query.time_zone import zone
 
 _AT_ONCE, _AT_ONCE_BY_EVENTS = 1_000_000, 20_000
 """Of about so many sessions of an app they are counted while the list is made: by their own rows, and by events."""
@@ -55,6 +57,7 @@ async def counts_beside(reader: Reader, wanted: Wanted) -> Counted:
     most = _AT_ONCE_BY_EVENTS if looks_beyond_rows(wanted.filter) else _AT_ONCE
     if wanted.known.sessions > most:
         fields = wanted.choice.first_page().fields() | {"filter": wanted.text}
+        fields |= {FIELD: zone().key} if chosen_by() else {}
         return Counted(later=f"/counts/sessions?{urlencode(fields)}")
     return await _counts(reader, wanted)
 

@@ -23,6 +23,7 @@ from pipeline.dashboard.paths import tree
 from pipeline.dashboard.reader import Reader, Row
 from pipeline.dashboard.stacks import stack_on_page
 from pipeline.dashboard.tables import chart, ordered
+from pipeline.dashboard.viewer import about
 from pipeline.dashboard.words import iso
 from pipeline.query import crashes
 from pipeline.query.dimensions import CRASH_GROUP, USER
@@ -32,6 +33,7 @@ from pipeline.query.filters.text_form import parse
 from pipeline.query.filters.tree import All, Not, Test
 from pipeline.query.statement import Statement
 from pipeline.query.symbols import Symbols
+from pipeline.query.time_zone import bucket_end, edges
 
 _DAY_MS = 86_400_000
 KINDS: Mapping[str, str] = {"crash": "Crashes", "anr": "ANRs", "exception": "Exceptions that ended nothing"}
@@ -173,6 +175,7 @@ class CrashPages:
         app = query.get("app") or (known[0] if known else "")
         if not app:
             return None
+        about(app)
         choice = SessionChoice.of(query)
         start_ms, end_ms = range_of(choice, (await span(self._reader, app)).newest_ms)
         filter = parse(choice.filter or "")
@@ -205,7 +208,7 @@ def _by_day(asked: AskedCrashes, group: str, rows: Sequence[Row]) -> dict[str, A
     days = {int(row["bucket_ms"]) for row in rows}
     # A day without is one of none; a range of years has only those with some.
     if asked.end_ms - asked.start_ms <= _MOST_DAYS * _DAY_MS:
-        days = set(range(asked.start_ms // _DAY_MS * _DAY_MS, asked.end_ms, _DAY_MS))
+        days = set(edges(asked.start_ms, asked.end_ms, _DAY_MS)[:-1])
     names = [*shown, *(["other"] if len(shown) < len(counted) else [])]
     cells = {(at_ms, name, name not in shown): 0 for at_ms in days for name in names}
     for row in rows:
@@ -219,7 +222,7 @@ def _by_day(asked: AskedCrashes, group: str, rows: Sequence[Row]) -> dict[str, A
     leads = {}
     for at_ms, version, is_other in cells:
         tests = not_shown if is_other else (_has("app.version", version),)
-        start_ms, end_ms = max(at_ms, asked.start_ms), min(at_ms + _DAY_MS, asked.end_ms)
+        start_ms, end_ms = max(at_ms, asked.start_ms), min(bucket_end(at_ms, _DAY_MS), asked.end_ms)
         filter = of_all(_in_group(asked, group, *tests))
         leads[at_ms, version or "none"] = asked.sessions_at(filter, start_ms, end_ms)
     return {

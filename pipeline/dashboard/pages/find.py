@@ -269,4 +269,4 @@ def _of_exception(row: Row, start_ms: int) -> str:
 
 
 def _day(ms: int) -> str:
-    return day(iso(ms)[:10])
+    return day(iso(ms)[:19])

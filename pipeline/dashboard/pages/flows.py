@@ -19,6 +19,7 @@ from pipeline.query.filters.text_form import to_text
 from pipeline.query.filters.tree import Filter, FilterError, HasEvent
 from pipeline.query.flows import Outcome, Steps
 from pipeline.query.session_counts import step_ms
+from pipeline.query.time_zone import bucket_end
 
 _LONGEST = 4_000
 _LABELS: dict[Outcome, str] = {
@@ -99,7 +100,10 @@ def _words(step: HasEvent) -> str:
 def _bucket(
     asked: Narrowed, steps: Steps, row: Row, bucket_ms: int, by_outcome: Mapping[Outcome, Filter]
 ) -> dict[str, Any]:
-    span = max(int(row["bucket_ms"]), asked.start_ms), min(int(row["bucket_ms"]) + bucket_ms, asked.end_ms)
+    span = (
+        max(int(row["bucket_ms"]), asked.start_ms),
+        min(bucket_end(int(row["bucket_ms"]), bucket_ms), asked.end_ms),
+    )
     return {
         "at_ms": span[0],
         "started": (int(row["started"]), listed(asked, outcomes.of_start(steps), *span)),

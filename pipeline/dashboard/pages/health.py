@@ -25,6 +25,7 @@ from pipeline.dashboard.reader import Reader, Row
 from pipeline.dashboard.sides import AskedSide, sides_of
 from pipeline.dashboard.tables import chart, is_version, ordered, returns
 from pipeline.dashboard.verdict import compared
+from pipeline.dashboard.viewer import about
 from pipeline.dashboard.words import day_and_time, iso
 from pipeline.query.compare import compare
 from pipeline.query.dimensions import FIRST, SPLITS, USER, split
@@ -34,10 +35,11 @@ from pipeline.query.filters.sql import FilterScope, where
 from pipeline.query.filters.text_form import parse
 from pipeline.query.filters.tree import All, Test
 from pipeline.query.issues import MOST, compare_issues
-from pipeline.query.metric_definitions import IN_CHARTS, IN_TABLE, METRICS, Bucket
+from pipeline.query.metric_definitions import IN_CHARTS, IN_TABLE, METRICS, STEPS_MS, Bucket
 from pipeline.query.metrics import metric, retention
 from pipeline.query.statement import Statement
 from pipeline.query.suggestions import values_of
+from pipeline.query.time_zone import start_of_day
 
 _DAY_MS = 86_400_000
 _BEFORE_MS = 2 * _DAY_MS
@@ -201,6 +203,7 @@ class HealthPage:
             by = f"property.{key}"
         if split(by) is None:
             raise BadAddress(f"Sessions cannot be split by “{by[:40]}”.")
+        about(app)
         choice = SessionChoice.of(query)
         start_ms, end_ms = range_of(choice, (await span(self._reader, app)).newest_ms)
         known_cohorts = await cohorts(self._reader, app, query)
@@ -243,7 +246,7 @@ class HealthPage:
                 # An app that names no users has none of theirs to draw.
                 if any(row[name] for row in series)
             ],
-            "bucket": asked.bucket,
+            **_buckets(asked.bucket),
             **_choice_of_two([row["group"] for row in totals if not row["is_other"]], asked.by, sides),
             "compared": lines,
             "crashes": [
@@ -276,6 +279,10 @@ class HealthPage:
         ]
 
 
+def _buckets(bucket: Bucket) -> dict[str, Any]:
+    return {"bucket": bucket, "step_ms": STEPS_MS[bucket]}
+
+
 def _fields_of(side: AskedSide) -> dict[str, Any]:
     """What a form or a table says of a side."""
     return {
@@ -294,8 +301,8 @@ def _new_devices(asked: Asked, lines: Sequence[Row]) -> list[Row]:
     """Lines of devices that come back, with the sessions that were their first ones: on whole days."""
     days = replace(
         asked,
-        start_ms=asked.start_ms // _DAY_MS * _DAY_MS,
-        end_ms=max(asked.end_ms // _DAY_MS, asked.start_ms // _DAY_MS + 1) * _DAY_MS,
+        start_ms=start_of_day(asked.start_ms),
+        end_ms=max(start_of_day(asked.end_ms), start_of_day(asked.start_ms, 1)),
     )
     filters = _filters_of(asked.by, lines)
     first = Test(FIRST, "eq", True)

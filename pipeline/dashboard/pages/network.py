@@ -14,6 +14,7 @@ from pipeline.dashboard.leads import of_request, of_requests_that_fail
 from pipeline.dashboard.page import render
 from pipeline.dashboard.pages.sessions import after_newest, apps, field_of, span
 from pipeline.dashboard.reader import Reader
+from pipeline.dashboard.viewer import about
 from pipeline.dashboard.words import iso
 from pipeline.query.endpoints import ORDERS, Order, endpoints
 from pipeline.query.filters.tree import EVERYTHING
@@ -42,6 +43,7 @@ class NetworkPage:
         known, problem = await apps(self._reader), ""
         app = query.get("app", "") or (known[0] if known else "")
         order = cast(Order, query["order"]) if query.get("order") in ORDERS else "requests"
+        about(app)
         start_ms = end_ms = 0
         rows: list[dict[str, Any]] = []
         newest_ms = (await span(self._reader, app)).newest_ms if app else 0

@@ -18,6 +18,7 @@ from pipeline.dashboard.page import link, render
 from pipeline.dashboard.pages.gone import WAS, gone, replaced
 from pipeline.dashboard.reader import Reader, Row
 from pipeline.dashboard.stacks import stack_on_page
+from pipeline.dashboard.viewer import about
 from pipeline.dashboard.words import unix_ms
 from pipeline.query import journey
 from pipeline.query.crashes import groups_of_events
@@ -193,7 +194,9 @@ class SessionPage:
 
     async def _session(self, request: Request) -> Row | None:
         """None where there is no such session, or none any more."""
-        return await self._reader.first(session_by_id(_id_of(request)))
+        found = await self._reader.first(session_by_id(_id_of(request)))
+        about(found["app_id"] if found else "")
+        return found
 
     async def _with_neighbours(self, session: Row) -> Found:
         start_ms = unix_ms(session["started_at"])

@@ -36,7 +36,7 @@ from pipeline.dashboard.page import render
 from pipeline.dashboard.pages.counts import NOT_COUNTED, Counted, counts_beside
 from pipeline.dashboard.pages.export import EXPORTS
 from pipeline.dashboard.reader import Reader, Row
-from pipeline.dashboard.words import iso
+from pipeline.dashboard.words import iso, wall
 from pipeline.query.dimensions import DIMENSIONS, KEYED
 from pipeline.query.filters.json_form import FilterError
 from pipeline.query.filters.matches import asked_events
@@ -217,5 +217,5 @@ def _ranges(wanted: Wanted) -> list[tuple[str, str, bool]]:
 
 
 def field_of(ms: int | None) -> str:
-    """A time as the browser's own field for it has it."""
-    return "" if ms is None else iso(ms)[:16]
+    """A time as the browser's own field for it has it, in the zone of the page."""
+    return "" if ms is None else wall(ms)[:16]

@@ -14,10 +14,13 @@ from pipeline.dashboard.page import link, render
 from pipeline.dashboard.pages.gone import WAS, why_gone
 from pipeline.dashboard.pages.timeline import stitched
 from pipeline.dashboard.reader import Reader, Row
+from pipeline.dashboard.stacks import stacks_of
 from pipeline.dashboard.stream import Stream, StreamChoice, in_sessions, stream
+from pipeline.dashboard.viewer import about
 from pipeline.query import finding, journey, units
 from pipeline.query.operations import Ask
 from pipeline.query.sessions import session_by_id
+from pipeline.query.symbols import Symbols
 from pipeline.query.units import ListPlace
 
 PAGE = 50
@@ -28,8 +31,9 @@ _LONGEST_MS = 2 * 86_400_000
 class StitchedPages:
     """`/stitched` and `/stitched/{session_id}`."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, symbols: Symbols | None = None) -> None:
         self._reader = reader
+        self._symbols = symbols
 
     async def list(self, request: Request) -> Response:
         """Newest first; a filter is of their sessions: one that passes is enough."""
@@ -60,6 +64,7 @@ class StitchedPages:
         if not sessions:
             return await self._elsewhere(id)
         first, last = sessions[0], sessions[-1]
+        about(first["app_id"])
         neighbours = await self._reader.first(
             journey.neighbours(first["app_id"], first["device_id"], int(last["started_at_ms"]))
         )
@@ -75,6 +80,7 @@ class StitchedPages:
             strip=stitched(sessions[::-1])[0],
             users=list(dict.fromkeys(user for session in sessions for user in session["user_ids"])), was=was,
             is_cut=len(marks) == journey.MAX_MARKS, next_id=neighbours["after_id"],
+            stacks=await stacks_of(self._reader, self._symbols, first["app_id"], shown),
             **await stream_values(self._reader, first["app_id"], shown, choice, f"/stitched/{id}", {}, sessions),
         )  # fmt: skip
 

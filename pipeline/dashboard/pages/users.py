@@ -15,11 +15,14 @@ from pipeline.dashboard.page import link, render
 from pipeline.dashboard.pages.sessions import after_newest, field_of
 from pipeline.dashboard.pages.stitched import stream_values
 from pipeline.dashboard.reader import Reader, Row
+from pipeline.dashboard.stacks import stacks_of
 from pipeline.dashboard.stream import Mark, StreamChoice, in_sessions, stream
-from pipeline.dashboard.words import iso
+from pipeline.dashboard.words import iso, wall
 from pipeline.query import journey, units
 from pipeline.query.filters.tree import Test
 from pipeline.query.sessions import MAX_LIMIT, session_list, user_sessions
+from pipeline.query.symbols import Symbols
+from pipeline.query.time_zone import start_of_day
 from pipeline.query.units import ListPlace
 
 PAGE = 50
@@ -65,8 +68,9 @@ class UsersPage:
 class EventsOfPage:
     """`/timeline/events`: what a `user` or a `device` of an `app` did in the sessions that start in a range."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, symbols: Symbols | None = None) -> None:
         self._reader = reader
+        self._symbols = symbols
 
     async def show(self, request: Request) -> Response:
         """The page; without a range it is some days up to the newest session. Who is not named is asked for."""
@@ -96,7 +100,8 @@ class EventsOfPage:
         return render(
             request, "user_events.html", status=400 if problem else 200, problem=problem, **who, sessions=sessions,
             is_cut=len(marks) == journey.MAX_MARKS, is_known=bool(newest), ranges=_ranges(who, newest_ms, start_ms),
-            start=field_of(start_ms), end=field_of(end_ms), around=_around(who, around, of), **values,
+            start=field_of(start_ms), end=field_of(end_ms), around=_around(who, around, of),
+            stacks=await stacks_of(self._reader, self._symbols, app, shown), **values,
         )  # fmt: skip
 
 
@@ -139,12 +144,12 @@ def _around(who: dict[str, str], around: Row | None, choice: StreamChoice) -> li
     for name, label in (("before_ms", "Crash before this range"), ("after_ms", "Crash after this range")):
         at = around[name] if around else None
         if at is not None:
-            start_ms = int(at) // _DAY_MS * _DAY_MS
+            start_ms = start_of_day(int(at))
             span: dict[str, Any] = {
                 "from": iso(start_ms),
-                "to": iso(start_ms + _DAY_MS),
+                "to": iso(start_of_day(start_ms, 1)),
                 "crash": 1,
                 "q": choice.search,
             }
-            found.append((f"{label}: {iso(start_ms)[:10]}", link("/timeline/events", **who, **span)))
+            found.append((f"{label}: {wall(start_ms)[:10]}", link("/timeline/events", **who, **span)))
     return found

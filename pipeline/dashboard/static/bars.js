@@ -1,4 +1,6 @@
 // Bars of sessions over time: a range is dragged over them, or set by two sliders; it becomes the address.
+import { local } from "./zone.js";
+
 const MOVED_PX = 5;
 
 function iso(ms) {
@@ -6,7 +8,7 @@ function iso(ms) {
 }
 
 function words(ms) {
-  return iso(ms).slice(0, 16).replace("T", " ");
+  return local(ms).slice(0, 16).replace("T", " ");
 }
 
 class Bars {

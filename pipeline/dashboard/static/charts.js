@@ -1,6 +1,7 @@
 // Draws each table marked `data-chart` as lines over time. The table stays beside it, for reading.
 import uPlot from "./vendor/uplot/uPlot.esm.js";
 import { axisTexts, colour } from "./lanes.js";
+import { local, zone } from "./zone.js";
 
 // Red means trouble elsewhere, and says nothing here; a line is told by its dashes too, as the legend shows.
 const COLOURS = ["--line-1", "--line-2", "--line-3", "--line-4", "--line-5", "--line-6", "--lane-other"];
@@ -51,7 +52,7 @@ export function draw(figure) {
     width: Math.max(200, place.clientWidth),
     height: HEIGHT_PX,
     padding: [8, 30, 0, 0],
-    tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1e3), "UTC"),
+    tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1e3), zone),
     cursor: { y: false },
     legend: { markers: { width: 3, dash: (_, index) => BORDERS[(index - 1) % BORDERS.length] } },
     scales: { x: { range: (_, min, max) => (data[0].length === 1 ? [data[0][0] - DAY_S, data[0][0] + DAY_S] : [min, max]) }, y: { range: (_, min, max) => bounds(figure.dataset.chart, min, max) } },
@@ -60,7 +61,7 @@ export function draw(figure) {
       { stroke: text, grid, ticks: grid, size: 80, values: (_, splits) => splits.map(write), ...(STEPS[figure.dataset.chart] ? { incrs: STEPS[figure.dataset.chart] } : {}) },
     ],
     series: [
-      { label: "From", value: (_, at) => (at == null ? "" : new Date(at * 1e3).toISOString().slice(0, 16).replace("T", " ")) },
+      { label: "From", value: (_, at) => (at == null ? "" : local(at * 1e3).slice(0, 16).replace("T", " ")) },
       ...names.map((label, index) => ({
         label, width: 2, spanGaps: true, stroke: colour(COLOURS[index % COLOURS.length]),
         dash: DASHES[index % DASHES.length], points: { show: data[0].length < 40, size: 6 },

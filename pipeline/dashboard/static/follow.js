@@ -1,4 +1,6 @@
 // A list that keeps up: while it is asked to, what stands under an id is fetched anew and put in place of the old.
+import { local } from "./zone.js";
+
 const every = 10e3;
 
 function begin(button) {
@@ -30,8 +32,8 @@ function begin(button) {
     // The numbers above the list; the bars are left, which somebody may be dragging over.
     const numbers = page.querySelector("#counts .figures");
     if (numbers) document.querySelector("#counts .figures")?.replaceWith(numbers);
-    const at = new Date().toISOString().slice(11, 19);
-    told.textContent = first() === before ? `Nothing new until ${at} UTC.` : `New sessions came at ${at} UTC.`;
+    const at = local(Date.now()).slice(11, 19);
+    told.textContent = first() === before ? `Nothing new until ${at}.` : `New sessions came at ${at}.`;
   }
 
   function toggle(on) {

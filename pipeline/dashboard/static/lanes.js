@@ -1,5 +1,6 @@
 // A timeline in lanes: marks and spans over time, with zoom, hover and keys. Drawn with uPlot's axes and scales.
 import uPlot from "./vendor/uplot/uPlot.esm.js";
+import { zone } from "./zone.js";
 
 const LANE_PX = 26;
 const AXIS_PX = 58;
@@ -8,7 +9,7 @@ const SHORTEST_MS = 50;
 
 export const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-const utc = (seconds) => uPlot.tzDate(new Date(seconds * 1e3), "UTC");
+const inZone = (seconds) => uPlot.tzDate(new Date(seconds * 1e3), zone);
 
 /**
  * lanes: [{key, label}], from the top. marks: [{at, lane, text, fault?, hollow?, match?}] in order of time.
@@ -71,7 +72,7 @@ export class Lanes {
         width: this.width(),
         height: (count + this.headroom()) * LANE_PX + AXIS_PX,
         padding: [8, 34, 0, 0],
-        tzDate: utc,
+        tzDate: inZone,
         legend: { show: false },
         cursor: { y: false, points: { show: false }, drag: { x: true, y: false } },
         scales: { x: { time: true, range: (_, min, max) => [min, max] }, y: { range: [-0.5, count - 0.5 + this.headroom()] } },
@@ -307,8 +308,8 @@ export function axisTexts(_, splits, __, ___, step) {
   const form = step >= 300 * 86400 ? { year: "numeric" } : step >= 86400 ? { day: "numeric", month: "short" } : step >= 60 ? { hour: "2-digit", minute: "2-digit" }
     : step >= 1 ? { hour: "2-digit", minute: "2-digit", second: "2-digit" }
     : { minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3 };
-  const write = new Intl.DateTimeFormat("en-GB", { ...form, timeZone: "UTC" });
-  const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
+  const write = new Intl.DateTimeFormat("en-GB", { ...form, timeZone: zone });
+  const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: zone });
   let before = "";
   return splits.map((at) => {
     const date = new Date(at * 1e3);

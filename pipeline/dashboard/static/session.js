@@ -1,5 +1,6 @@
 // The session page: its timeline, kinds of events on and off, opening what an address points at.
 import { Lanes } from "./lanes.js";
+import { local } from "./zone.js";
 
 const chart = document.querySelector("[data-marks]");
 const boxes = [...document.querySelectorAll("input[data-lane]")];
@@ -52,7 +53,7 @@ async function drawTimeline() {
   if (!answer.ok) throw new Error(`the timeline answered ${answer.status}`);
   const story = await answer.json();
   const notes = (mark) => [mark.to && `took ${took(mark.to - mark.from)}`, mark.match && "match", mark.ends && "ended the session", mark.trailing && "trailing", mark.late && "late"].filter(Boolean);
-  const time = (ms) => new Date(ms).toISOString().slice(11, 23);
+  const time = (ms) => local(ms).slice(11, 23);
   const marks = story.marks.map((mark, position) => ({
     at: mark.at,
     lane: mark.lane,

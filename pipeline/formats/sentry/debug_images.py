@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 _MOST = 4_000
+_MOST_SCRIPTS = 100
+_URL_CHARS = 500
 _ID_CHARS = 36
 """Of a debug id; what follows counts the age of a PDB."""
 
@@ -27,6 +29,8 @@ class DebugImages:
     def __init__(self, debug_meta: object) -> None:
         images = debug_meta.get("images") if isinstance(debug_meta, dict) else None
         self._images: list[_DebugImage] = []
+        self.script_ids: dict[str, str] = {}
+        """The debug ids of scripts by their URLs: whoever has a source map of that id can read their frames."""
         self.mapping_id = ""
         """The UUID of the ProGuard or R8 mapping; empty where there is none."""
         for each in images[:_MOST] if isinstance(images, list) else ():
@@ -38,6 +42,10 @@ class DebugImages:
     def _add(self, image: Mapping[str, Any], id: str) -> None:
         if image.get("type") == "proguard":
             self.mapping_id = self.mapping_id or id[:_ID_CHARS]
+        elif image.get("type") == "sourcemap":
+            url = image.get("code_file")
+            if isinstance(url, str) and url and len(self.script_ids) < _MOST_SCRIPTS:
+                self.script_ids[url[:_URL_CHARS]] = id[:_ID_CHARS]
         elif (start := _address(image.get("image_addr"))) is not None:
             size, name = image.get("image_size"), image.get("code_file") or image.get("debug_file")
             self._images.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipeline.formats import performance
+from pipeline.formats import performance, strict_json
 from pipeline.formats.hashed_ids import bounded_id
 from pipeline.formats.sentry.debug_images import DebugImages
 from pipeline.formats.sentry.measured import of_transaction
@@ -151,6 +151,7 @@ def _meaning(event: Mapping[str, Any], sdk: SentrySdk) -> tuple[str, dict[str, A
             ("exception.message", thrown.get("value")),
             ("exception.stacktrace", _stacktrace(thrown, images)),
             ("symbols.mapping_id", images.mapping_id),
+            ("symbols.script_ids", _json(images.script_ids)),
             ("sentry.level", level),
         )
         if isinstance(value, str) and value
@@ -166,6 +167,10 @@ def _meaning(event: Mapping[str, Any], sdk: SentrySdk) -> tuple[str, dict[str, A
         sdk.is_mobile and event.get("platform") in _NATIVE_PLATFORMS and mechanism.get("handled") is False
     )
     return "app.crash" if is_crash else "exception", attributes
+
+
+def _json(pairs: Mapping[str, str]) -> str:
+    return strict_json.dumps(pairs).decode() if pairs else ""
 
 
 def _mechanism(event: Mapping[str, Any]) -> Mapping[str, Any]:

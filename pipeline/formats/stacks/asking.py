@@ -65,6 +65,8 @@ class Asking:
         self._scripts: dict[Need, tuple[str, Script] | None] = {}
         self.mapping_id = ""
         """The UUID of the mapping, where the event has it."""
+        self.script_ids: Mapping[str, str] = {}
+        """The debug ids of scripts by their URLs, where the event has them."""
 
     @property
     def asked(self) -> list[AskedFile]:
@@ -101,7 +103,7 @@ class Asking:
     def script(self, call: ScriptCall, *, is_own_call: bool, id: str = "") -> list[Call]:
         """The same. What has no name in the source map keeps the one it came with."""
         url = short_text(call.url.partition("?")[0].partition("#")[0])
-        need = self._need("sourcemap", id, url, "")
+        need = self._need("sourcemap", id or self.script_ids.get(call.url, ""), url, "")
         if not is_own_call or not self._wants(need, is_wanted=True):
             return []
         if need not in self._scripts:

@@ -22,7 +22,10 @@ from pipeline.formats.stacks.symbols import Call, Symbols, plain_id
 
 STACKS = ("exception.stacktrace", "exception.exceptions", "anr.exceptions", "emb.payload", "exception.type")
 """The attributes that are written anew."""
-READ = (*STACKS, "exception.message", "exception.binary_images", "anr.binary_images", "symbols.mapping_id")
+READ = (
+    *(*STACKS, "exception.message", "exception.binary_images", "anr.binary_images"),
+    *("symbols.mapping_id", "symbols.script_ids"),
+)
 """All that is read of an event, here and for its group."""
 
 
@@ -36,10 +39,12 @@ class _Facts(msgspec.Struct):
     images: msgspec.Raw = msgspec.field(name=READ[6], default=msgspec.Raw())
     images_of_anr: msgspec.Raw = msgspec.field(name=READ[7], default=msgspec.Raw())
     mapping_id: msgspec.Raw = msgspec.field(name=READ[8], default=msgspec.Raw())
+    script_ids: msgspec.Raw = msgspec.field(name=READ[9], default=msgspec.Raw())
 
 
 _NAMES = dict(zip(_Facts.__struct_fields__, READ, strict=True))
 _decode = msgspec.json.Decoder(_Facts).decode
+_decode_ids = msgspec.json.Decoder(dict[str, str]).decode
 
 
 def texts_of(attributes: bytes) -> dict[str, str]:
@@ -73,6 +78,7 @@ def symbolicated(
     """
     asking = Asking(app, symbols)
     asking.mapping_id = plain_id(attributes.get("symbols.mapping_id", ""))
+    asking.script_ids = _script_ids(attributes.get("symbols.script_ids", ""))
     made, raw = dict(attributes), {}
     for name in ("exception.exceptions", "anr.exceptions"):
         if json := attributes.get(name, ""):
@@ -95,6 +101,15 @@ def symbolicated(
         made["exception.type"] = asking.type_name(type)
     is_anew = asking.has_found and made != attributes
     return Symbolicated(made if is_anew else dict(attributes), asking.asked, raw, is_anew)
+
+
+def _script_ids(json: str) -> dict[str, str]:
+    """The debug ids of scripts by their URLs; none where it says none."""
+    try:
+        found = _decode_ids(json) if json else {}
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return {}
+    return {url: plain_id(id) for url, id in found.items()}
 
 
 def _lines_anew(text: str, asking: Asking) -> list[tuple[str, str]]:

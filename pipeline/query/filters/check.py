@@ -26,12 +26,13 @@ from pipeline.query.filters.tree import (
     Filter,
     FilterError,
     HasEvent,
+    NamedDay,
     Not,
     Scalar,
     Test,
     Value,
 )
-from pipeline.query.filters.units import can_be_stored, duration_of, iso_time, time_of
+from pipeline.query.filters.units import can_be_stored, day_of, duration_of, iso_time, time_of
 from pipeline.query.versions import version_key
 
 MAX_DEPTH, MAX_TESTS, MAX_STEPS, MAX_LISTED, MAX_TEXT = 20, 200, 8, 200, 1_024
@@ -228,9 +229,11 @@ def _is_above(bounds: tuple[Scalar, ...], key: Callable[[str], tuple[str, ...]] 
     low, high = bounds
     if key is not None:
         return key(str(low)) > key(str(high))
-    ago = [isinstance(each, Duration) and each <= 0 for each in bounds]
-    # How long ago something is, and a date: only the moment of asking tells which is the earlier one.
-    return ago[0] == ago[1] and low > high  # type: ignore[operator]
+    # How long ago something is, a date, a day: only the moment of asking tells which is the earlier one.
+    forms = [
+        "day" if isinstance(each, NamedDay) else isinstance(each, Duration) and each <= 0 for each in bounds
+    ]
+    return forms[0] == forms[1] and low > high  # type: ignore[operator]
 
 
 def _pattern(value: Scalar, operator: str, what: str) -> str:
@@ -318,7 +321,11 @@ def _uuid(text: str, what: str) -> str:
 
 
 def _time_ms(value: object, what: str) -> int:
-    """Unix milliseconds as they are, or a date, or date and time (UTC unless it says otherwise), or how long ago."""
+    """Unix milliseconds as they are, or a date, or date and time (of the context's zone unless it says otherwise), or
+    how long ago, or a day by its name."""
+    day = value if isinstance(value, NamedDay) else day_of(value) if isinstance(value, str) else None
+    if day is not None:
+        return day
     ago = duration_of(value) if isinstance(value, str) else value
     if isinstance(ago, Duration):
         if ago > 0:
@@ -330,16 +337,18 @@ def _time_ms(value: object, what: str) -> int:
     elif isinstance(value, str):
         time_ms = time_of(value)
     if time_ms is None or not can_be_stored(time_ms):
-        form = "Unix milliseconds, YYYY-MM-DD[Thh:mm[:ss[.mmm]]][Z], or how long ago, as -7d"
+        form = (
+            "Unix milliseconds, YYYY-MM-DD[Thh:mm[:ss[.mmm]]][Z], today, yesterday, or how long ago, as -7d"
+        )
         raise FilterError(f"{what} must be a time, {form}, from 1900 to 2299; found {shown(value)}")
     return time_ms
 
 
 def spelled_time(test: Test) -> Value:
-    """The value of a canonical test, a time as text; how long ago stays a duration."""
+    """The value of a canonical test, a time as text; how long ago stays a duration, and a day one."""
     found = DIMENSIONS.get(test.dimension)
     if found is None or found.type != "time":
         return test.value
     values = test.value if isinstance(test.value, tuple) else (test.value,)
-    spelled = tuple(each if isinstance(each, Duration) else iso_time(int(each)) for each in values)
+    spelled = tuple(each if isinstance(each, Duration | NamedDay) else iso_time(int(each)) for each in values)
     return spelled if isinstance(test.value, tuple) else spelled[0]

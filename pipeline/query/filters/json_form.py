@@ -27,12 +27,13 @@ from pipeline.query.filters.tree import (
     Filter,
     FilterError,
     HasEvent,
+    NamedDay,
     Not,
     Scalar,
     Test,
     Value,
 )
-from pipeline.query.filters.units import duration_of, duration_text
+from pipeline.query.filters.units import day_text, duration_of, duration_text
 
 __all__ = [
     "EVERYTHING",
@@ -161,7 +162,8 @@ def _test_to_json(test: Test, key: str) -> dict[str, Any]:
     as_duration = test.operator in ORDER_OPERATORS or (found is not None and found.is_duration)
     values = value if isinstance(value, tuple) else (value,)
     told = [
-        duration_text(each) if isinstance(each, Duration) and as_duration
+        day_text(each) if isinstance(each, NamedDay)
+        else duration_text(each) if isinstance(each, Duration) and as_duration
         else int(each) if isinstance(each, Duration) else each
         for each in values
     ]  # fmt: skip

@@ -7,8 +7,8 @@ import re
 from difflib import SequenceMatcher
 
 from pipeline.query.dimensions import DIMENSIONS, KEYED
-from pipeline.query.filters.tree import Duration
-from pipeline.query.filters.units import duration_text
+from pipeline.query.filters.tree import Duration, NamedDay
+from pipeline.query.filters.units import day_text, duration_text
 
 _MOST_NEAR = 3
 _NEAR_ENOUGH = 0.6
@@ -25,6 +25,8 @@ def shown(value: object) -> str:
         return "an object"
     if isinstance(value, Duration):
         return duration_text(value)
+    if isinstance(value, NamedDay):
+        return day_text(value)
     text = json.dumps(value, default=str)
     return text if len(text) <= 80 else f"{text[:77]}..."
 

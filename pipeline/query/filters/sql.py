@@ -26,6 +26,7 @@ from pipeline.query.filters.tree import (
     Duration,
     Filter,
     HasEvent,
+    NamedDay,
     Not,
     Scalar,
     Test,
@@ -33,6 +34,7 @@ from pipeline.query.filters.tree import (
 )
 from pipeline.query.session_range import with_past
 from pipeline.query.statement import Statement
+from pipeline.query.time_zone import zone
 from pipeline.query.versions import VERSION_PATTERNS, version_sql
 
 _OVER_DEVICES = (FIRST, STITCHED_LENGTH)
@@ -182,6 +184,10 @@ class _Compiler:
     def _moment(self, ms: Scalar) -> str:
         if isinstance(ms, Duration):
             return f"(now64(3, 'UTC') - toIntervalMillisecond({self._add(-ms, 'Int64')}))"
+        if isinstance(ms, NamedDay):
+            # The zone of whoever asks; a statement is made when it is asked.
+            name = self._add(zone().key, "String")
+            return f"toDateTime64(addDays(toDate(now(), {name}), {int(ms)}), 3, {name})"
         return self._time(int(ms))
 
     def _ordered(self, sql: str, test: Test, placed: Callable[[Scalar], str]) -> str:

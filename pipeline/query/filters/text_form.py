@@ -38,12 +38,13 @@ from pipeline.query.filters.tree import (
     Filter,
     FilterError,
     HasEvent,
+    NamedDay,
     Not,
     Scalar,
     Test,
     Value,
 )
-from pipeline.query.filters.units import duration_text
+from pipeline.query.filters.units import day_of, day_text, duration_text
 
 _PLAIN_NAME = re.compile(r"[A-Za-z_][\w.\-/:]*", re.ASCII)
 _SYMBOLS = {"=": "eq", "==": "eq", "!=": "not", "<>": "not", ">": "gt", ">=": "gte", "<": "lt", "<=": "lte"}
@@ -130,6 +131,8 @@ def _written_value(value: Scalar) -> str:
         return "true" if value else "false"
     if isinstance(value, Duration):
         return duration_text(value)
+    if isinstance(value, NamedDay):
+        return day_text(value)
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -305,7 +308,7 @@ class _Parser:
         token = self._tokens[self._next]
         if token.kind == "text":
             value: Scalar = unquoted(token)
-        elif token.kind == "date":
+        elif token.kind == "date" or (token.kind == "word" and day_of(token.text) is not None):
             value = token.text
         elif token.kind == "duration":
             value = duration_in(token)

@@ -8,13 +8,19 @@ from typing import Literal, TypeAlias
 from pipeline.errors import Terminal
 
 Scalar: TypeAlias = str | int | float | bool
-"""Times are Unix milliseconds, or a `Duration` below or at zero: that long before the moment of asking."""
+"""Times are Unix milliseconds, or a `Duration` below or at zero (that long before the moment of asking), or a day."""
 Value: TypeAlias = Scalar | tuple[Scalar, ...]
 """Several for `in`; two, the lower first, for `between`; True for `exists`."""
 
 
 class Duration(int):
     """Milliseconds that a person wrote as a duration, and that are written as one again: `1h30m`, `-7d`."""
+
+    __slots__ = ()
+
+
+class NamedDay(int):
+    """The start of a day, counted from the day of asking in the zone of whoever asks: `today`, `yesterday`."""
 
     __slots__ = ()
 

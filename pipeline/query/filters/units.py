@@ -1,4 +1,4 @@
-"""Durations and times as people write them: `1h30m`, `-7d`, `2026-01-31T08:30`. Pure."""
+"""Durations and times as people write them: `1h30m`, `-7d`, `today`, `2026-01-31T08:30`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import re
 from datetime import UTC, datetime, timedelta
 
 from pipeline.formats.limits import FIRST_STORED_MS, LAST_STORED_MS
-from pipeline.query.filters.tree import Duration
+from pipeline.query.filters.tree import Duration, NamedDay
+from pipeline.query.time_zone import DAYS, moment
 
 DURATION = r"-?(?:\d{1,13}(?:\.\d{1,3})?(?:ms|[smhdw]))+"
 """A number and its unit, as often as wanted, largest unit first or not."""
@@ -51,14 +52,29 @@ def duration_text(duration: Duration) -> str:
 
 
 def time_of(text: str) -> int | None:
-    """Unix milliseconds of a date, or date and time (UTC unless it says otherwise); None if it is none."""
+    """Unix milliseconds of a date, or date and time (of the context's zone, unless it says otherwise); None if it is
+    none."""
     if not _TIME.fullmatch(text):
         return None
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return ((at if at.tzinfo else at.replace(tzinfo=UTC)) - _EPOCH) // timedelta(milliseconds=1)
+    try:
+        return moment(at)
+    except OverflowError:
+        return None
+
+
+def day_of(text: str) -> NamedDay | None:
+    """The day that a word names, in letters of either case; None if it names none."""
+    found = DAYS.get(text.lower())
+    return None if found is None else NamedDay(found)
+
+
+def day_text(day: NamedDay) -> str:
+    """As `day_of` reads it back."""
+    return next(word for word, each in DAYS.items() if each == day)
 
 
 def can_be_stored(time_ms: int) -> bool:

@@ -1,0 +1,210 @@
+"""Alert rules: where they stand, what changed, and a metric as it was known at a time."""
+
+from __future__ import annotations
+
+import time
+
+from msgspec import Struct
+
+from pipeline.api.endpoint import ApiEndpoint, ApiRange, ApiRequest
+from pipeline.api.parameters import ANY_APP, APP, COHORT, FILTER, Parameter, span
+from pipeline.api.problem import RequestRefused
+from pipeline.api.shape import Count, Time, all_shaped, shaped, time_of
+from pipeline.query import alert_records
+from pipeline.query.alert_readings import ALERT_METRICS, AlertScope, reading
+
+_DAY_MS = 86_400_000
+_STANDS_DAYS = 8
+"""As on the page: a rule that was not evaluated for so long is none any more."""
+_KNOWN_DAYS = 30
+_DAYS = 7
+_MOST = 500
+
+
+class ApiAlert(Struct, kw_only=True):
+    """Where a rule, or one group of it, stands by its latest evaluation."""
+
+    app_id: str
+    rule: str
+    is_of_group: bool
+    group: str
+    metric: str
+    filter: str
+    state: str
+    """`normal`, `warning`, `error`, `no data` or `muted`; empty for the whole of a rule that is of groups alone."""
+    evaluated_at: Time
+    window_from: Time
+    window_until: Time
+    value: float | None
+    numerator: float | None
+    denominator: float | None
+    sessions: Count
+    users: Count
+    value_before: float | None
+    """Of a week before."""
+
+
+class ApiMute(Struct, kw_only=True):
+    """A rule, or one group of it, that is told to nobody for a while."""
+
+    rule: str
+    is_of_group: bool
+    group: str
+    reason: str
+    muted_until: Time
+
+
+class ApiAlerts(Struct, kw_only=True):
+    """All rules."""
+
+    items: list[ApiAlert]
+    mutes: list[ApiMute]
+    """Of the rules that are listed."""
+
+
+class AlertChange(Struct, kw_only=True):
+    """An evaluation that changed a state or was told: what it saw, and what is known of the same sessions by now."""
+
+    app_id: str
+    rule: str
+    is_of_group: bool
+    group: str
+    metric: str
+    filter: str
+    evaluated_at: Time
+    window_from: Time
+    window_until: Time
+    state: str
+    state_before: str
+    verdict_seen: str
+    value_seen: float | None
+    numerator_seen: float | None
+    denominator_seen: float | None
+    verdict_known: str
+    value_known: float | None
+    numerator_known: float | None
+    denominator_known: float | None
+    known_at: Time
+    """When it was last asked what is known."""
+
+
+class AlertChanges(Struct, kw_only=True):
+    """Newest first."""
+
+    items: list[AlertChange]
+
+
+class KnownReading(Struct, kw_only=True):
+    """A metric of all sessions, or of a group of them."""
+
+    is_group: bool
+    group: str
+    value: float | None
+    numerator: float | None
+    denominator: float | None
+    sessions: Count
+    users: Count
+
+
+class KnownAt(Struct, kw_only=True):
+    """A metric as it was known at a time, and as it is known now."""
+
+    range: ApiRange
+    filter: str
+    metric: str
+    known_at: Time
+    known: list[KnownReading]
+    """Of all sessions, then of groups, those with most sessions first."""
+    known_now: list[KnownReading]
+
+
+async def alerts(asked: ApiRequest) -> ApiAlerts:
+    """Of an app, or of all that the key may see."""
+    app, now_ms = _app(asked), _now_ms()
+    rows = await asked.reader.rows(
+        alert_records.states(app, now_ms - _STANDS_DAYS * _DAY_MS, now_ms + _DAY_MS)
+    )
+    rule, seen = asked.values["rule"], [row for row in rows if asked.may_see(row["app_id"])]
+    items = [row for row in seen if rule in (None, row["rule"])]
+    if rule is not None and not items:
+        raise RequestRefused("not-found", f"No rule “{rule[:80]}” was evaluated in {_STANDS_DAYS} days.")
+    known = {row["rule"] for row in items}
+    mutes = [row for row in await asked.reader.rows(alert_records.mutes_at(now_ms)) if row["rule"] in known]
+    return ApiAlerts(items=all_shaped(ApiAlert, items), mutes=all_shaped(ApiMute, mutes))
+
+
+async def changes(asked: ApiRequest) -> AlertChanges:
+    """In so many days."""
+    now_ms = _now_ms()
+    start_ms = now_ms - asked.values["days"] * _DAY_MS
+    rows = await asked.reader.rows(alert_records.transitions(_app(asked), start_ms, now_ms + _DAY_MS, _MOST))
+    rule = asked.values["rule"]
+    return AlertChanges(
+        items=[
+            shaped(AlertChange, row)
+            for row in rows
+            if asked.may_see(row["app_id"]) and rule in (None, row["rule"])
+        ]
+    )
+
+
+async def known_at(asked: ApiRequest) -> KnownAt:
+    """Beside what is known now."""
+    looked, metric, now_ms = await asked.looked(_DAYS), asked.values["metric"], _now_ms()
+    at_ms, by = asked.values["at"], asked.values["by"]
+    if not now_ms - _KNOWN_DAYS * _DAY_MS <= at_ms <= now_ms:
+        raise RequestRefused(
+            "bad-request", f"`at` is of the last {_KNOWN_DAYS} days: what was told before is not kept.",
+            {"parameter": "at"},
+        )  # fmt: skip
+    told = []
+    for ms in (at_ms, now_ms):
+        scope = AlertScope(looked.app, looked.start_ms, looked.end_ms, ms)
+        try:
+            told.append(await asked.reader.rows(reading(metric, scope, looked.filter, by)))
+        except ValueError as error:
+            raise RequestRefused("bad-request", f"`by`: {error}"[:400], {"parameter": "by"}) from None
+    then, now = (all_shaped(KnownReading, rows) for rows in told)
+    return KnownAt(
+        range=looked.range,
+        filter=looked.text,
+        metric=metric,
+        known_at=time_of(at_ms),
+        known=then,
+        known_now=now,
+    )
+
+
+def _app(asked: ApiRequest) -> str:
+    app = asked.values["app"]
+    return asked.require_app(app) if app else ""
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1_000)
+
+
+_RULE = Parameter("rule", "Only of this rule.", least=1)
+ENDPOINTS: tuple[ApiEndpoint, ...] = (
+    ApiEndpoint(
+        "/alerts", "listAlerts", "Where alert rules stand, and what is muted", ApiAlerts, alerts, (ANY_APP, _RULE),
+        "By the latest evaluation of each; what was not evaluated for eight days is left out.", "Alerts",
+    ),
+    ApiEndpoint(
+        "/alerts/changes", "listAlertChanges", "What changed or was told, as it was seen and as it is known by now",
+        AlertChanges, changes,
+        (ANY_APP, _RULE, Parameter("days", "Evaluations of so many days.", "whole", least=1, most=30, default=7)),
+        f"Newest first, at most {_MOST}.", "Alerts",
+    ),
+    ApiEndpoint(
+        "/known-at", "getKnownAt", "A metric as it was known at a time, beside what is known now", KnownAt, known_at,
+        (
+            APP, FILTER, COHORT, *span(f"{_DAYS} days before the newest session"),
+            Parameter("metric", "Which.", "choice", tuple(ALERT_METRICS), default="crash_free_sessions"),
+            Parameter("at", "When it was known: a time of the last 30 days.", "time", is_required=True,
+                      example="-1d"),
+            Parameter("by", "What it is split by, as of /metrics.", least=1, most=220),
+        ),
+        "What a filter takes from events is of those that are stored now.", "Alerts",
+    ),
+)  # fmt: skip
