@@ -93,8 +93,8 @@ class Context:
 
 def add_log(record: LogRecord, context: Context, place: int, outgoing: list[TranslatedEvent]) -> int:
     """Add the event of a log record, the one at this place of its message; its time, Unix ms. Raises `Flaw`."""
-    time_ns, observed_ns, severity, severity_text, body, attributes, *rest = record
-    trace_id, span_id, name, repaired, is_flat = rest
+    time_ns, observed_ns, severity, severity_text, body, attributes = record[:6]
+    trace_id, span_id, name, repaired, is_flat = record[6:]
     who = context.who
     if not time_ns:
         time_ns = observed_ns

@@ -216,7 +216,7 @@ RULES: dict[str, Rule] = {
 }
 """By the name that was sent. What is not here keeps its name, with what the native format knows of it."""
 
-has_rule = BoundedCache(
+has_rule: BoundedCache[str, bool] = BoundedCache(
     lambda name: rule_of(name, {}) is not None or name in _ONLY_WITH, sys.getsizeof, 1_000_000
 )
 """Whether there may be a rule for a name: names are few, and are asked for with each record."""
