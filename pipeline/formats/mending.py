@@ -197,7 +197,9 @@ def _finite(value: bytes, number: bytes) -> bytes:
     """The JSON text with `number` for what stands outside of texts and is a number of no double."""
     outside_and_texts = _TEXTS.split(value)
     bare = b'"'.join(outside_and_texts[::2])
-    bare = _NO_NUMBER.sub(number, bare)
+    lowered = bare.lower()
+    if b"nan" in lowered or b"inf" in lowered:  # else the pattern would be tried at each byte
+        bare = _NO_NUMBER.sub(number, bare)
     bare = _LARGE.sub(lambda found: number if _is_infinite(found[0]) else found[0], bare)
     outside_and_texts[::2] = bare.split(b'"')
     outside_and_texts[1::2] = [b'"%b"' % text for text in outside_and_texts[1::2]]

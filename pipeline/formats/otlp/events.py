@@ -15,7 +15,7 @@ from pipeline.formats.otlp.embrace import TYPE, said_by_log, said_by_span
 from pipeline.formats.otlp.flaw import Flaw
 from pipeline.formats.otlp.identity import OF_RECORD, SESSION_ID, USER_SESSION, ResourceIdentity
 from pipeline.formats.otlp.ids import canonical, fitting, of_exception
-from pipeline.formats.otlp.logs import SEVERITY_NUMBER_FATAL, Said, rule_of, source_name
+from pipeline.formats.otlp.logs import SEVERITY_NUMBER_FATAL, Said, has_rule, rule_of, source_name
 from pipeline.formats.otlp.message import Attributes, InstrumentationScope, LogRecord, SpanRecord
 from pipeline.formats.otlp.names import FIELDS, SOURCE_NAME
 from pipeline.formats.otlp.spans import facts_of
@@ -56,7 +56,6 @@ class Context:
     ) -> None:
         """`repaired` is what was of the resource. Raises `Flaw` where a text is too long to stand on each event."""
         self.who = who
-        self.scope_name = scope.name
         for field, text in (("name", scope.name), ("version", scope.version)):
             if len(text) > MAX_REPEATED_CHARS:
                 raise Flaw(
@@ -71,6 +70,12 @@ class Context:
         self.record_ms = record_ms
         self.latest_ms = latest_of(record_ms)
         self.quoted = quoted
+        usual = who.usual
+        self.around_ids = (
+            b"[%b,%b," % (quoted[usual.app_id], quoted[usual.device_id]),
+            b",%b]" % quoted[scope.name],
+        )
+        """What the content begins and ends with of which the ids of most of its records are made."""
 
     def is_time(self, time_ns: int) -> bool:
         """Whether something can have happened then (Unix nanoseconds)."""
@@ -105,7 +110,7 @@ def add_log(record: LogRecord, context: Context, place: int, outgoing: list[Tran
     sender, session_id = who.of_record(attributes, is_special)
     id_ = _own_id(attributes) if is_special else ""
     source = name = name if name and not is_special else source_name(record)
-    rule = rule_of(source, attributes)
+    rule = rule_of(source, attributes) if has_rule[source] else None
     said_json = dumps_flat(attributes) if is_flat else canonical(attributes)
     body_json = b"null" if body is None else dumps_text(body) if type(body) is str else dumps(body)
     if rule is not None and not id_:
@@ -146,14 +151,18 @@ def _id_by_content(
     `hashed` of a list of these and of trace, span and scope, which would write them one by one."""
     sender, time_ns, source, session_id = said
     quoted = context.quoted
-    if record.body is not None and type(record.body) is not str:
+    begin, end = context.around_ids
+    if sender is not context.who.usual:
+        begin = b"[%b,%b," % (quoted[sender[0]], quoted[sender[1]])
+    if body != b"null" and type(record.body) is not str:
         body = dumps(record.body, sort_keys=True)
+    if record.trace_id or record.span_id:
+        body += b',"%b","%b"' % (record.trace_id.encode(), record.span_id.encode())
+    else:
+        body += b',"",""'
     return digest_id(
-        b'[%b,%b,%d,%b,%b,%b,%b,"%b","%b",%b]' % (
-            quoted[sender[0]], quoted[sender[1]], time_ns, quoted[source], quoted[session_id],
-            attributes, body, record.trace_id.encode(), record.span_id.encode(), quoted[context.scope_name],
-        )
-    )  # fmt: skip
+        b"%b%d,%b,%b,%b,%b%b" % (begin, time_ns, quoted[source], quoted[session_id], attributes, body, end)
+    )
 
 
 def add_span(span: SpanRecord, context: Context, place: int, outgoing: list[TranslatedEvent]) -> int:

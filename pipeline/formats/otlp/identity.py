@@ -103,7 +103,7 @@ class ResourceIdentity:
         user, _ = _user({}, self._of_user, False)
         self._earlier: dict[tuple[str, ...], str] = {}
         """Resources by what later processes said: each is that of an event, and those are bounded together."""
-        self._usual = Sender(self.app_id, self.device_id, self._resource, user)
+        self.usual = Sender(self.app_id, self.device_id, self._resource, user)
 
     def of_record(self, attributes: Attributes, is_special: bool) -> tuple[Sender, str]:
         """Who sent a record, and the SDK's session. What says so is taken out of the attributes.
@@ -114,7 +114,7 @@ class ResourceIdentity:
         if not is_special:
             session_id = attributes.pop(SESSION_ID, "")
             if type(session_id) is str and len(session_id) <= MAX_ID_CHARS and "\0" not in session_id:
-                return self._usual, session_id or self._session_id
+                return self.usual, session_id or self._session_id
             attributes[SESSION_ID] = session_id
         # Where a session stands for a device, the longer one does: it is the same for several of ours.
         longer = _text(attributes, ("session.id", USER_SESSION)) or self._session_id
@@ -125,12 +125,12 @@ class ResourceIdentity:
             device_id = fitting(f"session:{longer or session_id}")
         if not device_id:
             raise Flaw(Reason.MISSING_FIELD, f"resource.attributes[{DEVICE_ID}]", "required")
-        user = self._usual.user
+        user = self.usual.user
         if not OF_RECORD.isdisjoint(attributes):
             user, read = _user(attributes, self._of_user, self._personal)
             for key in read:
                 attributes.pop(key, None)
-        return self._usual._replace(device_id=device_id, user=user), session_id
+        return self.usual._replace(device_id=device_id, user=user), session_id
 
     @property
     def described(self) -> Attributes:

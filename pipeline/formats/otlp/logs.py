@@ -5,11 +5,13 @@ The names are also those of spans of no length, and of what other formats send a
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from pipeline.formats import performance
+from pipeline.formats.bounded_cache import BoundedCache
 from pipeline.formats.otlp.message import Attributes, LogRecord
 from pipeline.formats.otlp.names import PLAIN, SOURCE_NAME, put, renamed
 
@@ -226,3 +228,8 @@ RULES: dict[str, Rule] = {
     "browser.resource_timing": _passive("browser.resource_timing"),
 }
 """By the name that was sent. What is not here keeps its name, with what the native format knows of it."""
+
+has_rule: BoundedCache[str, bool] = BoundedCache(
+    lambda name: rule_of(name, {}) is not None or name in _ONLY_WITH, sys.getsizeof, 1_000_000
+)
+"""Whether there may be a rule for a name: names are few, and are asked for with each record."""
