@@ -143,12 +143,7 @@ class Repartition:
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[tuple[Fence, Any]]:
-        async with producer_of(
-            self._connection,
-            max_batch_size=_BATCH_BYTES,
-            max_request_size=topics.MAX_MESSAGE_BYTES
-            + 100_000,  # a dead letter is as large as what was refused
-        ) as producer:
+        async with producer_of(self._connection, max_batch_size=_BATCH_BYTES) as producer:
             yield kafka_fence(topics.STATE, lambda: producer), producer
 
     async def _items(self, number: int) -> dict[bytes, bytes]:

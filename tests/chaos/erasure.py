@@ -149,7 +149,9 @@ def _erase_all(it: Occasion, erasures: int) -> tuple[Verdict, dict[str, int]]:
         stack.run("rebuild", "--dry-run").startswith("no difference"), "rebuild finds differences"
     )
     kept = [identity.event_id for identity in left]
-    assert _remains(stack, kept) and asyncio.run(_remains_in_kafka(stack, kept)), "the search finds what is there"
+    assert _remains(stack, kept) and asyncio.run(_remains_in_kafka(stack, kept)), (
+        "the search finds what is there"
+    )
     remains = _remains(stack, erased) | asyncio.run(_remains_in_kafka(stack, erased))
     for place, examples in remains.items():
         verdict.require(False, f"left in {place}: {examples[:3]}")

@@ -279,7 +279,7 @@ def test_compose_mounts_what_they_look_for() -> None:
 def test_prometheus_asks_every_service_that_has_metrics() -> None:
     (job,) = yaml.safe_load(PROMETHEUS.read_text())["scrape_configs"]
     (names,) = job["dns_sd_configs"]
-    with_metrics = {"router", "sessionizer", "sink", "receive"}
+    with_metrics = {"router", "sessionizer", "sink", "receive", "alerts"}
     assert set(names["names"]) == with_metrics
     assert {environment(name)["PIPELINE_METRICS_PORT"] for name in with_metrics} == {str(names["port"])}
     given = yaml.safe_load((GRAFANA / "provisioning" / "datasources" / "session-pipeline.yaml").read_text())

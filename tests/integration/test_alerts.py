@@ -324,7 +324,7 @@ def test_a_kill_at_any_point_loses_nothing_and_doubles_no_id(
 
 
 def test_kill_9_of_the_process_while_it_makes_up_for_days_and_nobody_takes_what_it_tells(
-    watch: Watch, tmp_path: Path
+    watch: Watch, clickhouse: EmbeddedClickHouse, tmp_path: Path
 ) -> None:
     """Nothing is lost, and nothing told twice: what was not taken is told once, by whoever runs when it can be."""
     a_bad_hour(watch)
@@ -333,7 +333,8 @@ def test_kill_9_of_the_process_while_it_makes_up_for_days_and_nobody_takes_what_
     watch.hook.status = 503
     file = tmp_path / "rules.toml"
     file.write_text(watch.text)
-    settings = {"PIPELINE_CLICKHOUSE_URL": watch.store.url, "PIPELINE_ALERTS": str(file)}
+    url = f"{clickhouse.url}/{watch.store.database}"
+    settings = {"PIPELINE_CLICKHOUSE_URL": url, "PIPELINE_ALERTS": str(file)}
 
     def rows() -> int:
         (row,) = watch.ask(

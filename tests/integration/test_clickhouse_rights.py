@@ -138,7 +138,7 @@ def reads(store: Store) -> None:
 
 _RULES = """
 version = 1
-settle = "0s"
+settle = "1m"
 [channels.team]
 kind = "webhook"
 url = "http://127.0.0.1:9"
