@@ -1,3 +1,3 @@
 """Session pipeline: raw app events from Kafka, folded into user sessions, stored in ClickHouse."""
 
-__version__ = "0.6.0"
+__version__ = "0.7.0"
