@@ -93,7 +93,6 @@ def application(parts: Parts) -> Starlette:
     """The whole dashboard."""
     reader = Reader(parts.ask)
     login, session = Login(parts.password, parts.sign_ins), SessionPage(reader, parts.symbols)
-    filters = FilterPages(reader, parts.write)
     watch, health, crashes = Watch(parts.lags), HealthPage(reader), CrashPages(reader, parts.symbols)
 
     @asynccontextmanager
@@ -120,11 +119,7 @@ def application(parts: Parts) -> Starlette:
         ("/performance", PerformancePage(reader).show, "GET"),
         ("/network", NetworkPage(reader).show, "GET"),
         *_of_watching(reader, watch),
-        ("/filter/dimensions.json", filters.dimensions, "GET"),
-        ("/filter/suggestions.json", filters.suggestions, "GET"),
-        ("/filter/parse.json", filters.parse, "GET"),
-        ("/filter/text.json", filters.text, "GET"),
-        ("/filter/save", filters.save, "POST"),
+        *_of_filters(FilterPages(reader, parts.write)),
         ("/sessions/{session_id}", session.show, "GET"),
         ("/sessions/{session_id}/marks.json", session.marks, "GET"),
         ("/sessions/{session_id}/event", session.event, "GET"),
@@ -145,6 +140,16 @@ def application(parts: Parts) -> Starlette:
     # It would lead to an address made of the Host header.
     app.router.redirect_slashes = False
     return app
+
+
+def _of_filters(filters: FilterPages) -> list[tuple[str, PageHandler, str]]:
+    return [
+        ("/filter/dimensions.json", filters.dimensions, "GET"),
+        ("/filter/suggestions.json", filters.suggestions, "GET"),
+        ("/filter/parse.json", filters.parse, "GET"),
+        ("/filter/text.json", filters.text, "GET"),
+        ("/filter/save", filters.save, "POST"),
+    ]
 
 
 def _of_zone(shown: Displays) -> list[tuple[str, PageHandler, str]]:

@@ -79,6 +79,7 @@ def test_every_alert_is_set_off_by_its_test_and_not_by_good_order() -> None:
     assert {name for name in names if f'"{name}"' not in fired} == set()
 
 
+@pytest.mark.slow
 def test_promtool_agrees() -> None:
     run_promtool("check", "rules", str(RULES))
     run_promtool("test", "rules", str(TEST))
