@@ -110,7 +110,7 @@ def _apps(
         "sessionizer": lambda: sessionizer_app(
             frame, settings.policies, encode, partitions_by(compiled.core(settings.core))
         ),
-        "sink": lambda: sink_app(frame, storing, bounds, keeping),
+        "sink": lambda: sink_app(frame, storing, bounds, keeping, compiled.core(settings.core)),
     }
     names = ROLES if role == "all" else (role,)
     apps = [build[name]() for name in names]

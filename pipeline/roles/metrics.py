@@ -70,6 +70,13 @@ class Metrics:
             registry=registry,
         )
 
+        self.left_to_python = Counter(
+            "pipeline_left_to_python",
+            "Records that the compiled core left to Python, which does the same more slowly, by why.",
+            ["role", "reason"],
+            registry=registry,
+        )
+
     def _of_inserts(self, registry: CollectorRegistry) -> None:
         self.insert_seconds = Histogram(
             "pipeline_insert_seconds", "Duration of inserts that succeeded.", ["table"], registry=registry

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from faust.types import TP
@@ -202,7 +203,9 @@ async def _tick(app: BatchApp, sessionizer: Sessionizer, fence: Fence) -> None:
                 await fence.claim(number, mine)
 
 
-def sink_app(frame: Frame, store: Store, bounds: Bounds, keeping: Keeping) -> BatchApp:
+def sink_app(
+    frame: Frame, store: Store, bounds: Bounds, keeping: Keeping, core: ModuleType | None = None
+) -> BatchApp:
     """Stores `sdk-events`, `sessions`, `event-copies` and `dead-letters` in ClickHouse."""
     app = frame.app("sink")
 
@@ -223,6 +226,8 @@ def sink_app(frame: Frame, store: Store, bounds: Bounds, keeping: Keeping) -> Ba
         keeping=keeping,
         edge=frame.edge,
         symbolicating=Symbolicating(Shelf(SymbolFiles(store)), insert),
+        core=core,
+        insert_native=store.insert_native_forever,
     )
     app.start_offsets = ledger_guard(store, frame.connection, frame.offset_base)
     app.on_topics_known = known_topics_guard(store, frame.offset_base, sink.pass_over)

@@ -25,6 +25,7 @@ from tests.fuzz.campaign import Campaign, best_ms, run_atheris, run_mutator, sav
 
 DECODERS = {
     "native": ("tests.fuzz.records", "NativeTarget"),
+    "compiled-rows": ("tests.fuzz.compiled", "CompiledRowsTarget"),
     "measure": ("tests.fuzz.records", "MeasureTarget"),
     "otlp-json": ("tests.fuzz.otlp", "OtlpJsonTarget"),
     "otlp-protobuf": ("tests.fuzz.otlp", "OtlpProtobufTarget"),

@@ -4,6 +4,7 @@
 
 mod domain;
 mod formats;
+mod sink;
 mod state;
 mod storage;
 mod unsure;
@@ -19,5 +20,7 @@ fn session_pipeline_core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<state::outbox::Outbox>()?;
     module.add("INTERFACE", INTERFACE)?;
     module.add("SOURCES", env!("SOURCES"))?;
-    module.add("__version__", env!("CARGO_PKG_VERSION"))
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_class::<sink::event_encoder::EventEncoder>()?;
+    module.add_class::<sink::event_encoder::EventRows>()
 }

@@ -38,13 +38,20 @@ impl Kind {
         usize::try_from(number).ok().and_then(|number| KINDS.get(number)).copied()
     }
 
-    /// The name in tables, of those that may be why a session ended.
+    /// The name in tables, which is also why a session ended.
     pub fn label(self) -> &'static str {
         match self {
+            Self::Foreground => "foreground",
+            Self::Launch => "launch",
+            Self::Activity => "activity",
+            Self::SessionEnd => "session_end",
+            Self::Background => "background",
             Self::Crash => "crash",
             Self::Exception => "exception",
             Self::Anr => "anr",
-            _ => unreachable!("no reason for an end"),
+            Self::Exit => "exit",
+            Self::Active => "active",
+            Self::Passive => "passive",
         }
     }
 
@@ -72,6 +79,15 @@ impl AppState {
             1 => Some(Self::Foreground),
             2 => Some(Self::Background),
             _ => None,
+        }
+    }
+
+    /// The name in tables; empty where nothing is known.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Unknown => "",
+            Self::Foreground => "foreground",
+            Self::Background => "background",
         }
     }
 
