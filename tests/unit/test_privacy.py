@@ -472,3 +472,13 @@ class TestDeadLetters:
         bad = {**envelope(user={"id": "u", "email": "planted"}), "v": 9}
         value, _ = self.kept(Rules(), "sdk-events", orjson.dumps(bad))
         assert value and b"planted" not in value
+
+
+@pytest.mark.parametrize("events", ["-1", "1.5", "true", '"x"', "{}", '{"a": 1}', "null"])
+def test_events_that_are_no_list_are_refused_for_that_under_any_rules(events: str) -> None:
+    value = f'{{"v": 1, "app_id": "a", "device_id": "d", "events": {events}}}'.encode()
+    edge = Edge(Privacy(by_app={"own": Rules(drop=("x",))}), Samplings())
+    plain = native.decode(value, b"a/d", 1_767_600_000_000)
+    assert isinstance(plain, Rejected) and plain.event_index is None
+    assert native.decode(value, b"a/d", 1_767_600_000_000, edge.cleaner_of(b"a/d")) == plain
+    assert native.decode(value, b"a/d", 1_767_600_000_000, edge.cleaner_of(b"own/d")) == plain
