@@ -150,14 +150,14 @@ def test_nothing_is_compiled_where_devices_are_left_out() -> None:
 
 
 def test_pieces_are_cut_where_they_are_full_and_follow_one_another() -> None:
-    chunk = [record(number, *(event(20 * number + each) for each in range(20))) for number in range(50)]
+    chunk = [record(number, *(event(20 * number + each) for each in range(20))) for number in range(200)]
     bounds = Bounds(max_bytes=100_000)
     pieces = list(_sink(core_or_skip(), bounds).event_pieces(SOURCE, chunk))
     assert len(pieces) > 1 and [piece.is_last for piece in pieces] == [False] * (len(pieces) - 1) + [True]
     assert [(piece.first_offset, piece.last_offset) for piece in pieces] == [
         (piece.records[0].offset, piece.records[-1].offset) for piece in pieces
     ]
-    assert [each.offset for piece in pieces for each in piece.records] == list(range(50))
+    assert [each.offset for piece in pieces for each in piece.records] == list(range(200))
     assert all(piece.byte_count < 150_000 for piece in pieces)
     assert of_pieces(pieces).rows == made_by(None, chunk).rows
 
