@@ -80,7 +80,8 @@ class CompiledRows:
         if ledger:
             making.ledger.append(ledger)
         making.compiled += records[place:stop]
-        if reason:
+        # Where some were taken before it, it is asked for once more.
+        if reason and stop == place:
             self._metrics.left_to_python.labels("sink", reason).inc()
         return int(stop)
 

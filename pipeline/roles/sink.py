@@ -103,11 +103,8 @@ class Sink:
         """Event rows, ledger rows and refusals of a chunk of `sdk-events` (aiokafka records), as they are taken."""
         topic, partition = source
         making = self._making(source, records)
-        last, full, only, some_out, taken = (
-            *(len(records) - 1, False, self._edge.only),
-            *(self._left_out.may_be_some, 0),
-        )
-        wrong, late = self._misplaced(records, partition)
+        last, full, only, some_out = len(records) - 1, False, self._edge.only, self._left_out.may_be_some
+        (wrong, late), taken = self._misplaced(records, partition), 0
         for place, record in enumerate(records):
             if taken <= place and not some_out:
                 taken = self._compile(making, records, place, wrong)
@@ -146,18 +143,25 @@ class Sink:
                             yield making.take(place, end_event=stop)
             # The sessionizer moves such a record, and of what is refused of it is told there.
             faults = [] if record.key in late and record.value is not None else faults
-            told = ledger_row(
-                *source, offset, received=received, refused=len(faults), app_id=app_id, kept=keep
-            )
-            making.ledger.append(told)
-            if faults:
-                self._count(topic, faults)
-                making.refused += self._refusals(source, record, faults)
+            self._account(making, source, record, received, faults, app_id, keep)
             if full and place < last:
                 yield making.take(place)
                 full = False
         self._metrics.records.labels(topic).inc(len(records))
         yield making.take(last)
+
+    def _account(
+        self, making: Making, source: Source, record: Any, received: int, faults: Sequence[Rejected],
+        app_id: str, keep: Kept,
+    ) -> None:  # fmt: skip
+        """The ledger's row of a record, and what was refused of it."""
+        offset = record.offset + self._offset_base
+        making.ledger.append(
+            ledger_row(*source, offset, received=received, refused=len(faults), app_id=app_id, kept=keep)
+        )
+        if faults:
+            self._count(source.topic, faults)
+            making.refused += self._refusals(source, record, faults)
 
     def _making(self, source: Source, records: Sequence[Any]) -> Making:
         rows = partial(self._compiled.rows, source) if self._compiled else NoRows

@@ -164,11 +164,11 @@ def test_pieces_are_cut_where_they_are_full_and_follow_one_another() -> None:
 
 def test_a_block_that_is_refused_is_sent_row_by_row_before_anything_is_acknowledged() -> None:
     did: list[str] = []
-    rows: list[bytes] = []
+    stored: list[bytes] = []
 
-    async def insert(table: str, block: bytes, *, token: str) -> Sequence[Any]:
+    async def insert(table: str, rows: bytes, *, token: str) -> Sequence[Any]:
         did.append(table)
-        rows.append(block)
+        stored.append(rows)
         return []
 
     async def insert_native(table: str, block: bytes, *, columns: Sequence[str], token: str) -> str:
@@ -191,7 +191,7 @@ def test_a_block_that_is_refused_is_sent_row_by_row_before_anything_is_acknowled
     asyncio.run(take())
     first = ["native z_event_feed", "z_envelope_feed", "ledger_records", "done"]
     assert did == [*first, "native z_event_feed", "ledger_records", "done"]
-    assert rows[0] == next(iter(_sink(None).event_pieces(SOURCE, chunk))).rows
+    assert stored[0] == next(iter(_sink(None).event_pieces(SOURCE, chunk))).rows
 
 
 def test_the_same_records_make_the_same_block() -> None:

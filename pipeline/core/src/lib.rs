@@ -4,7 +4,7 @@
 
 mod domain;
 mod formats;
-mod sink;
+mod roles;
 mod state;
 mod storage;
 mod unsure;
@@ -21,6 +21,6 @@ fn session_pipeline_core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("INTERFACE", INTERFACE)?;
     module.add("SOURCES", env!("SOURCES"))?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-    module.add_class::<sink::event_encoder::EventEncoder>()?;
-    module.add_class::<sink::event_encoder::EventRows>()
+    module.add_class::<roles::compiled_rows::EventEncoder>()?;
+    module.add_class::<roles::compiled_rows::EventRows>()
 }

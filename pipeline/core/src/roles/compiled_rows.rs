@@ -11,9 +11,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use crate::domain::event::{ANR, CRASH, EXCEPTION};
+use crate::formats::envelope::{Record, read};
 use crate::formats::native::reading::names_of;
-use crate::sink::event_block::{EventBlock, Shared};
-use crate::sink::stored_record::{Record, read};
+use crate::storage::event_block::{EventBlock, Shared};
 use crate::unsure::{Sure, Unsure};
 
 const DAY_MS: i64 = 86_400_000;
@@ -163,7 +163,7 @@ impl EventEncoder {
         let Some(app) = self.app(py, app_id)? else {
             return Ok(Err(Unsure("rules")));
         };
-        let is_private = |_: &str, name: &str| !app.private.is_empty() && app.private.contains(name);
+        let is_private = |name: &str| !app.private.is_empty() && app.private.contains(name);
         // Reading changes nothing, so that a fault of ours costs no more than the reading.
         let found = catch_unwind(AssertUnwindSafe(|| read(value.as_bytes(), timestamp_ms, is_private)))
             .unwrap_or(Err(Unsure("panic")));

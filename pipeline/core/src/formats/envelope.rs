@@ -40,7 +40,7 @@ pub struct Event<'a> {
 
 /// Reads a record that came at `came_ms`; `is_private` says whether the rules may have something to say of an
 /// attribute.
-pub fn read<'a>(value: &'a [u8], came_ms: i64, is_private: impl Fn(&str, &str) -> bool) -> Sure<Record<'a>> {
+pub fn read<'a>(value: &'a [u8], came_ms: i64, is_private: impl Fn(&str) -> bool) -> Sure<Record<'a>> {
     // Beyond these nothing is sure that is added to or taken from it.
     if value.len() > MAX_RECORD_BYTES || !(1_000..=MAX_STAMP_MS).contains(&came_ms) {
         return Err(Unsure("size"));
@@ -80,7 +80,7 @@ pub fn read<'a>(value: &'a [u8], came_ms: i64, is_private: impl Fn(&str, &str) -
     if events.is_empty() || sent_at.is_some_and(is_in_seconds) {
         return Err(FIELD);
     }
-    if attributes.iter().any(|(name, _)| is_private(&app_id, name)) {
+    if attributes.iter().any(|(name, _)| is_private(name)) {
         return Err(Unsure("private"));
     }
     let shift_ms = sent_at.map_or(0, |sent_at| shift_of(sent_at, came_ms));

@@ -1,8 +1,8 @@
 //! Events of records as a block of `z_event_feed` in ClickHouse's format Native. As `event_line` in
 //! `pipeline/storage/rows.py`, whose rows have the same values, an event each.
 
-use crate::sink::columns::{Dictionary, Map, length, text};
-use crate::sink::stored_record::Record;
+use crate::formats::envelope::Record;
+use crate::storage::native_columns::{Dictionary, Map, length, text};
 
 /// What the envelope says of all its events, and the record.
 pub struct Shared<'a> {
