@@ -32,6 +32,7 @@ from urllib3 import PoolManager
 from pipeline.clickhouse.blocks import compressed, middle_of
 from pipeline.clickhouse.cluster import Cluster
 from pipeline.clickhouse.codes import BUSY_CODES, REFUSED_CODES
+from pipeline.clickhouse.insert_settings import INSERT_SETTINGS
 from pipeline.clickhouse.said import cause_of, said_by_server
 from pipeline.clickhouse.streamed import Reading, whole_rows
 from pipeline.clickhouse.unanswered import why_unanswered
@@ -41,28 +42,6 @@ from pipeline.tls import Tls
 
 log = logging.getLogger(__name__)
 
-_INSERT_SETTINGS: Mapping[str, Any] = {
-    # Success must mean stored.
-    "async_insert": 0,
-    # On every shard of a cluster that the rows belong to; on one server it says nothing.
-    "distributed_foreground_insert": 1,
-    "insert_deduplicate": 1,
-    # A try may have died between a table and what is copied from it: the next one must still reach the copy. Not every
-    # version of the server does so by itself.
-    "deduplicate_blocks_in_dependent_materialized_views": 1,
-    # Sinks insert at once; to cut a block for several threads takes a sixth more CPU than to read it by one.
-    "input_format_parallel_parsing": 0,
-    # Attributes are maps of text; events bring numbers, booleans, lists and objects too.
-    "input_format_json_read_numbers_as_strings": 1,
-    "input_format_json_read_bools_as_strings": 1,
-    "input_format_json_read_arrays_as_strings": 1,
-    "input_format_json_read_objects_as_strings": 1,
-    # Events of an envelope are arrays: their names would be most of them.
-    "input_format_json_named_tuples_as_objects": 0,
-    # Uploads of devices that were off for long touch many months. The tables bound the number of partitions.
-    "max_partitions_per_insert_block": 0,
-}
-
 _STREAM_SETTINGS: Mapping[str, Any] = {
     # An error in the middle of a result would look like one more row.
     "http_write_exception_in_output_format": 0,
@@ -71,6 +50,7 @@ _STREAM_SETTINGS: Mapping[str, Any] = {
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 15.0
 
 _T = TypeVar("_T")
+Columns = Sequence[str] | None
 _TLS = Tls("PIPELINE_CLICKHOUSE")
 
 
@@ -132,7 +112,7 @@ class Store:
         self._hosts = [(self._options["host"], self._options["port"]), *hosts]
         self._host = 0
         self.cluster = cluster(self.database) if cluster else None
-        self._insert_settings = dict(_INSERT_SETTINGS)
+        self._insert_settings = dict(INSERT_SETTINGS)
         if insert_quorum:
             self._insert_settings["insert_quorum"] = insert_quorum
         self._query_settings = self.cluster.query_settings if self.cluster else {}
@@ -142,8 +122,12 @@ class Store:
         self._connecting = Lock()
         self._threads = ThreadPoolExecutor(connections, thread_name_prefix="clickhouse")
 
-    def insert(self, table: str, rows: bytes, *, token: str) -> None:
-        """Insert a block, one JSON object a line. Once it returns, the rows are stored.
+    def insert(
+        self, table: str, rows: bytes, *, token: str, format: str = "JSONEachRow", columns: Columns = None
+    ) -> None:
+        """Insert a block, in JSONEachRow one JSON object a line. Once it returns, the rows are stored.
+
+        `columns` are those that it has, None for all.
 
         `token` names the input that the block came from. A block with the same token and bytes is stored once,
         even if an earlier try was given up here but went through there. (The bytes count too: offsets begin
@@ -154,7 +138,7 @@ class Store:
         settings = {**self._insert_settings, "insert_deduplication_token": f"{token}:{digest}"}
         self._ask(
             lambda client: client.raw_insert(
-                table, None, compressed(rows), settings, fmt="JSONEachRow", compression="lz4"
+                table, columns, compressed(rows), settings, fmt=format, compression="lz4"
             ),
             is_insert=True,
         )
@@ -182,7 +166,7 @@ class Store:
             if not block.strip():
                 continue
             try:
-                await self._insert_when_reachable(table, block, token, pause)
+                await self._when_reachable(table, partial(self.insert, table, block, token=token), pause)
             except StatementFailed as error:
                 middle = middle_of(rows, start, end)
                 if middle is None:
@@ -190,6 +174,18 @@ class Store:
                 else:
                     waiting += [(middle + 1, end), (start, middle)]
         return refused
+
+    async def insert_native_forever(
+        self, table: str, block: bytes, *, columns: Sequence[str], token: str
+    ) -> str:
+        """Insert a block in ClickHouse's format Native however long it takes. Why it is refused, and none of it is
+        stored; empty if it is."""
+        insert = partial(self.insert, table, block, token=token, format="Native", columns=columns)
+        try:
+            await self._when_reachable(table, insert, asyncio.sleep)
+        except StatementFailed as error:
+            return str(error)
+        return ""
 
     def query(
         self,
@@ -283,14 +279,9 @@ class Store:
         """Take nothing more, and wait for nothing: the threads of inserts under way may go on. Does not block."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _insert_when_reachable(
-        self,
-        table: str,
-        block: bytes,
-        token: str,
-        pause: Callable[[float], Awaitable[None]],
+    async def _when_reachable(
+        self, table: str, insert: Callable[[], None], pause: Callable[[float], Awaitable[None]]
     ) -> None:
-        insert = partial(self.insert, table, block, token=token)
         tries = 0
         while True:
             try:

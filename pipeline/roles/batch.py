@@ -50,6 +50,10 @@ class Piece:
     row_count: int
     spread: int = 0
     """How many bytes more than here its rows are in ClickHouse."""
+    block: bytes = b""
+    """Rows of further records, in ClickHouse's format Native."""
+    compiled: Sequence[Any] = ()
+    """The records that are in the block."""
     ledger: bytes = b""
     """Ledger rows of its records, newline-separated; none where the topic is not accounted for."""
     refused: Sequence[DeadLetter] = ()
@@ -72,7 +76,7 @@ class Piece:
     def byte_count(self) -> int:
         """What it holds in memory, here or in ClickHouse: a flood of garbage has few rows and many bytes."""
         refused = sum(len(refusal.value or b"") for refusal in self.refused)
-        return len(self.rows) + self.spread + len(self.ledger) + refused
+        return len(self.rows) + len(self.block) + self.spread + len(self.ledger) + refused
 
 
 @dataclass(slots=True)

@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from pipeline.roles.batch import Piece, Source, joined
 from pipeline.storage.dead_letter import DeadLetter
 
 
+class NativeRows(Protocol):
+    """Rows in ClickHouse's format Native."""
+
+    byte_count: int
+    count: int
+
+    def written(self) -> bytes:
+        """The block of them; empty if there are none."""
+
+
+class NoRows:
+    """None, for those who make all rows as JSON."""
+
+    byte_count = count = 0
+
+    def written(self) -> bytes:
+        return b""
+
+
 class Making:
     """The pieces of one chunk, one after the other. Offsets are stored with `offset_base` added."""
 
-    def __init__(self, source: Source, records: Sequence[Any], offset_base: int, max_bytes: int) -> None:
+    def __init__(
+        self,
+        source: Source,
+        records: Sequence[Any],
+        offset_base: int,
+        max_bytes: int,
+        native_rows: Callable[[], NativeRows] = NoRows,
+    ) -> None:
+        self._native_rows = native_rows
+        self.native = native_rows()
+        self.compiled: list[Any] = []
+        """The records whose rows those are."""
         self.ledger: list[bytes] = []
         self.refused: list[DeadLetter] = []
         self._source = source
@@ -33,7 +63,12 @@ class Making:
         self._row_count += count
         self._byte_count += len(rows) + spread
         self._spread += spread
-        return self._byte_count >= self._max_bytes
+        return self.room <= 0
+
+    @property
+    def room(self) -> int:
+        """The bytes that a piece may have besides what there is."""
+        return self._max_bytes - self._byte_count - self.native.byte_count
 
     def take(self, place: int, *, end_event: int = -1) -> Piece:
         """What was made since the last piece: up to the record at `place`, or to an event of it."""
@@ -43,7 +78,9 @@ class Making:
             first_offset=records[self._first].offset + base,
             last_offset=records[place].offset + base,
             rows=joined(self._blocks),
-            row_count=self._row_count,
+            row_count=self._row_count + self.native.count,
+            block=self.native.written(),
+            compiled=self.compiled,
             spread=self._spread,
             ledger=joined(self.ledger),
             refused=self.refused,
@@ -54,6 +91,7 @@ class Making:
             unstored=self._unstored,
         )
         self.ledger, self.refused, self._blocks = [], [], []
+        self.native, self.compiled = self._native_rows(), []
         self._byte_count = self._row_count = self._spread = 0
         self._first, self._first_event = (place, end_event) if end_event >= 0 else (place + 1, 0)
         return piece

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from types import ModuleType
 from typing import Any, Protocol
 
 import orjson
@@ -22,10 +23,11 @@ from pipeline.formats.native.partitioner import misplaced_or_late
 from pipeline.formats.record_time import record_time_ms
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.roles.batch import Bounds, Piece, Source, block_token, joined
+from pipeline.roles.compiled_rows import CompiledRows, InsertNative
 from pipeline.roles.flood import Flood
 from pipeline.roles.left_out import LeftOut
 from pipeline.roles.metrics import Metrics
-from pipeline.roles.pieces import Making
+from pipeline.roles.pieces import Making, NoRows
 from pipeline.roles.symbolicating import Symbolicating
 from pipeline.roles.table_writer import Pieces, TableWriter
 from pipeline.roles.unstorable import Original, by_copy, by_offset, by_value, with_refused
@@ -59,10 +61,12 @@ class Sink:
         keeping: Keeping = DEFAULT_KEEPING,
         edge: Edge = OPEN_EDGE,
         symbolicating: Symbolicating | None = None,
+        core: ModuleType | None = None,
+        insert_native: InsertNative | None = None,
     ) -> None:
         """`partitions` is how many `sdk-events` has: records whose key belongs in another one are refused, but for what
         goes by how many it had `before`. The `edge` says what of the others is stored. `symbolicating` makes groups by
-        files of symbols; None: without."""
+        files of symbols; None: without. The compiled `core` makes rows for `insert_native`."""
         self._symbolicating = symbolicating
         self._edge = edge
         self._keeping = keeping
@@ -76,6 +80,9 @@ class Sink:
         self._offset_base = offset_base
         self._piece_bytes = bounds.piece_bytes
         self._replaced: Mapping[int, int] = {}
+        self._compiled = (
+            CompiledRows(core, insert_native, edge, keeping, metrics) if core and insert_native else None
+        )
         making = partial(metrics.stage, "sink", "make")
         self.events = TableWriter(bounds, self._store_events, making)
         self.sessions = TableWriter(bounds, self._store_sessions, making)
@@ -95,10 +102,16 @@ class Sink:
     def event_pieces(self, source: Source, records: Sequence[Any]) -> Iterator[Piece]:
         """Event rows, ledger rows and refusals of a chunk of `sdk-events` (aiokafka records), as they are taken."""
         topic, partition = source
-        making = Making(source, records, self._offset_base, self._piece_bytes)
+        making = self._making(source, records)
         last, full, only, some_out = len(records) - 1, False, self._edge.only, self._left_out.may_be_some
-        wrong, late = self._misplaced(records, partition)
+        (wrong, late), taken = self._misplaced(records, partition), 0
         for place, record in enumerate(records):
+            if taken <= place and not some_out:
+                taken = self._compile(making, records, place, wrong)
+                if making.room <= 0 and place < taken <= last:
+                    yield making.take(taken - 1)
+            if place < taken:
+                continue
             offset = record.offset + self._offset_base
             came_ms = record_time_ms(record.headers, record.timestamp) if record.headers else record.timestamp
             fault = wrong.get(record.key)
@@ -130,18 +143,38 @@ class Sink:
                             yield making.take(place, end_event=stop)
             # The sessionizer moves such a record, and of what is refused of it is told there.
             faults = [] if record.key in late and record.value is not None else faults
-            told = ledger_row(
-                *source, offset, received=received, refused=len(faults), app_id=app_id, kept=keep
-            )
-            making.ledger.append(told)
-            if faults:
-                self._count(topic, faults)
-                making.refused += self._refusals(source, record, faults)
+            self._account(making, source, record, received, faults, app_id, keep)
             if full and place < last:
                 yield making.take(place)
                 full = False
         self._metrics.records.labels(topic).inc(len(records))
         yield making.take(last)
+
+    def _account(
+        self, making: Making, source: Source, record: Any, received: int, faults: Sequence[Rejected],
+        app_id: str, keep: Kept,
+    ) -> None:  # fmt: skip
+        """The ledger's row of a record, and what was refused of it."""
+        offset = record.offset + self._offset_base
+        making.ledger.append(
+            ledger_row(*source, offset, received=received, refused=len(faults), app_id=app_id, kept=keep)
+        )
+        if faults:
+            self._count(source.topic, faults)
+            making.refused += self._refusals(source, record, faults)
+
+    def _making(self, source: Source, records: Sequence[Any]) -> Making:
+        rows = partial(self._compiled.rows, source) if self._compiled else NoRows
+        return Making(source, records, self._offset_base, self._piece_bytes, rows)
+
+    def _compile(
+        self, making: Making, records: Sequence[Any], place: int, wrong: Mapping[bytes, Rejected]
+    ) -> int:
+        """The place up to which the core makes the rows, from a place on; that place where there is none."""
+        if self._compiled is None:
+            return place
+        bounds = (self._offset_base, self._piece_bytes)
+        return self._compiled.take(making, records, place, bounds=bounds, wrong=wrong)
 
     def _misplaced(self, records: Sequence[Any], partition: int) -> tuple[dict[bytes, Rejected], set[bytes]]:
         keys = {record.key for record in records}
@@ -275,17 +308,21 @@ class Sink:
                 await self._dead_letter(refused)
 
     async def _put(self, table: str, pieces: Pieces) -> Sequence[UnstorableRow]:
-        rows = joined(piece.rows for piece in pieces)
-        if not rows:
+        if not any(piece.rows or piece.block for piece in pieces):
             return ()
-        for piece in pieces:
-            # The block has them now, and twice may be a lot.
-            piece.rows = b""
         started_s = time.monotonic()
         with self._metrics.stage("sink", "insert"):
-            not_storable = await self._insert(table, rows, token=block_token(table, pieces))
+            if self._compiled:
+                await self._compiled.store(pieces)
+            rows = joined(piece.rows for piece in pieces)
+            for piece in pieces:
+                # The block has them now, and twice may be a lot.
+                piece.rows = b""
+            not_storable: Sequence[UnstorableRow] = ()
+            if rows:
+                not_storable = await self._insert(table, rows, token=block_token(table, pieces))
             if table == "z_envelope_feed":
-                if self._symbolicating and not not_storable:
+                if self._symbolicating and rows and not not_storable:
                     # Of a block with rows that are refused it is left to `regroup`: nobody knows which are there.
                     await self._symbolicating.stored(rows, token=block_token("z_crash_rows", pieces))
                 not_storable = await self._one_by_one(not_storable, pieces)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from faust.types import TP
@@ -34,6 +35,7 @@ from pipeline.roles.symbolicating import Symbolicating
 from pipeline.roles.table_writer import TableWriter
 from pipeline.roles.topology import group_of, plan
 from pipeline.state.marker import newer
+from pipeline.state.partition import Partition
 from pipeline.state.store import Encode
 from pipeline.storage.dead_letter import DeadLetter, let_in
 from pipeline.storage.kept import Keeping
@@ -133,7 +135,9 @@ class Frame:
         await asyncio.gather(*waiting)
 
 
-def sessionizer_app(frame: Frame, policies: Policies, encode: Encode) -> BatchApp:
+def sessionizer_app(
+    frame: Frame, policies: Policies, encode: Encode, make_partition: Callable[..., Partition] = Partition
+) -> BatchApp:
     """Folds `sdk-events` into `sessions`; its state is a table with a changelog topic, written by `encode`."""
     app = frame.app("sessionizer")
     fence = kafka_fence(topics.STATE, lambda: raw_producer(app))
@@ -171,6 +175,7 @@ def sessionizer_app(frame: Frame, policies: Policies, encode: Encode) -> BatchAp
         offset_base=frame.offset_base,
         encode=encode,
         edge=frame.edge,
+        make_partition=make_partition,
     )
 
     async def handle(event: Any) -> None:
@@ -198,7 +203,9 @@ async def _tick(app: BatchApp, sessionizer: Sessionizer, fence: Fence) -> None:
                 await fence.claim(number, mine)
 
 
-def sink_app(frame: Frame, store: Store, bounds: Bounds, keeping: Keeping) -> BatchApp:
+def sink_app(
+    frame: Frame, store: Store, bounds: Bounds, keeping: Keeping, core: ModuleType | None = None
+) -> BatchApp:
     """Stores `sdk-events`, `sessions`, `event-copies` and `dead-letters` in ClickHouse."""
     app = frame.app("sink")
 
@@ -219,6 +226,8 @@ def sink_app(frame: Frame, store: Store, bounds: Bounds, keeping: Keeping) -> Ba
         keeping=keeping,
         edge=frame.edge,
         symbolicating=Symbolicating(Shelf(SymbolFiles(store)), insert),
+        core=core,
+        insert_native=store.insert_native_forever,
     )
     app.start_offsets = ledger_guard(store, frame.connection, frame.offset_base)
     app.on_topics_known = known_topics_guard(store, frame.offset_base, sink.pass_over)

@@ -19,8 +19,11 @@ import tempfile
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store
@@ -48,15 +51,16 @@ def load(name, folder):
     sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-folder, envelope, events = sys.argv[1:]
+folder, envelope, events, core = sys.argv[1:]
 for name in ("processes", "corpus", "report", "parts"):
     load(name, folder)
-print(json.dumps(load("inserts", folder).measured(int(envelope), int(events))))
+print(json.dumps(load("inserts", folder).measured(int(envelope), int(events), core)))
 """
 
 
-def measured(envelope: int, events: int) -> Figures:
-    """One measurement in this process: microseconds of CPU an event, and the bytes that it takes on disk."""
+def measured(envelope: int, events: int, core: str) -> Figures:
+    """One measurement in this process: microseconds of CPU an event, and the bytes that it takes on disk. `core` is the
+    choice of the setting, for a tree whose sink has one."""
     made = _fetched(envelope, events)
     with tempfile.TemporaryDirectory() as folder:
         server = EmbeddedClickHouse(folder=Path(folder))
@@ -66,7 +70,7 @@ def measured(envelope: int, events: int) -> Figures:
             migrate(store)
             pid = server.pid or 0
             before_s, sink_s = cpu_s(pid), time.process_time()
-            count = asyncio.run(_sink_all(store, made, max(1, 50_000 // (envelope or 5))))
+            count = asyncio.run(_sink_all(store, made, max(1, 50_000 // (envelope or 5)), core))
             sink_s, inserted_s = time.process_time() - sink_s, cpu_s(pid)
             _wait_until_quiet(store)
             merged_s = cpu_s(pid)
@@ -86,14 +90,18 @@ def measured(envelope: int, events: int) -> Figures:
     }
 
 
-async def _sink_all(store: Store, made: Sequence[Fetched], per_chunk: int) -> int:
+async def _sink_all(store: Store, made: Sequence[Fetched], per_chunk: int, core: str) -> int:
     """How many events were stored."""
     metrics = Metrics()
 
     async def none_refused(refused: object) -> None:
         raise AssertionError(f"refused: {refused}")
 
-    sink = Sink(store.insert_forever, none_refused, metrics, bounds=Bounds())
+    compiled: dict[str, Any] = {}
+    if "insert_native" in signature(Sink).parameters:
+        chosen = import_module("pipeline.compiled").core(core)
+        compiled = {"core": chosen, "insert_native": store.insert_native_forever}
+    sink = Sink(store.insert_forever, none_refused, metrics, bounds=Bounds(), **compiled)
     running = asyncio.create_task(sink.run())
     waiting = 0
     done = asyncio.Event()
@@ -145,26 +153,31 @@ def main() -> None:
     parser.add_argument("old", type=Path, help="the root of the other tree")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--events", type=int, default=500_000)
+    parser.add_argument("--core", choices=("python", "rust"), default="python", help="of this tree's sink")
+    parser.add_argument(
+        "--old-core", choices=("python", "rust"), default="python", help="of the other's, if it has one"
+    )
     parser.add_argument("--keep", type=Path, help="append the table to this file, too")
     told = parser.parse_args()
     trees = {"before": told.old.resolve(), "after": HERE.parent.parent}
-    text = "\n".join([_heading(trees, sys.argv[1:]), *_table(trees, told.turns, told.events)]) + "\n"
+    text = "\n".join([_heading(trees, sys.argv[1:]), *_table(trees, told)]) + "\n"
     print(text)
     if told.keep:
         with told.keep.open("a", encoding="utf-8") as file:
             file.write("\n" + text)
 
 
-def _table(trees: dict[str, Path], turns: int, events: int) -> list[str]:
+def _table(trees: dict[str, Path], told: argparse.Namespace) -> list[str]:
+    cores = {"before": told.old_core, "after": told.core}
     lines = [
         "| events a record | µs of CPU an event | before | after | after / before | spread |",
         "|---|---|---|---|---|---|",
     ]
     for envelope in ENVELOPES:
         found: dict[str, list[Figures]] = {name: [] for name in trees}
-        for turn in range(turns):
+        for turn in range(told.turns):
             for name in list(trees)[:: 1 if turn % 2 else -1]:
-                found[name].append(_measure(trees[name], envelope, events))
+                found[name].append(_measure(trees[name], envelope, told.events, cores[name]))
         for label, parts in (
             *((part, (part,)) for part in PARTS),
             ("insert + merges", ("insert", "merges")),
@@ -179,9 +192,9 @@ def _table(trees: dict[str, Path], turns: int, events: int) -> list[str]:
     return lines
 
 
-def _measure(tree: Path, envelope: int, events: int) -> Figures:
+def _measure(tree: Path, envelope: int, events: int, core: str) -> Figures:
     done = subprocess.run(
-        [sys.executable, "-c", _ONE, str(HERE), str(envelope), str(events)],
+        [sys.executable, "-c", _ONE, str(HERE), str(envelope), str(events), core],
         cwd=tree,
         env={"PYTHONPATH": str(tree)},
         stdout=subprocess.PIPE,

@@ -25,6 +25,7 @@ from tests.fuzz.campaign import Campaign, best_ms, run_atheris, run_mutator, sav
 
 DECODERS = {
     "native": ("tests.fuzz.records", "NativeTarget"),
+    "compiled-rows": ("tests.fuzz.compiled", "CompiledRowsTarget"),
     "measure": ("tests.fuzz.records", "MeasureTarget"),
     "otlp-json": ("tests.fuzz.otlp", "OtlpJsonTarget"),
     "otlp-protobuf": ("tests.fuzz.otlp", "OtlpProtobufTarget"),
@@ -32,6 +33,7 @@ DECODERS = {
     "faro": ("tests.fuzz.records", "FaroTarget"),
     "sentry": ("tests.fuzz.records", "SentryTarget"),
     "native-events": ("tests.fuzz.records", "NativeEventsTarget"),
+    "cores": ("tests.fuzz.cores", "CoresTarget"),
     "state": ("tests.fuzz.stored", "StateTarget"),
     "dead-letter": ("tests.fuzz.foreign", "DeadLetterTarget"),
     "stored-event": ("tests.fuzz.stored", "StoredEventTarget"),

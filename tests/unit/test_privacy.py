@@ -11,7 +11,7 @@ import pytest
 from pipeline.domain.privacy import LEFT_OUT, STEERING, Privacy, Rules, Samplings
 from pipeline.formats import native
 from pipeline.formats.edge import Edge
-from pipeline.formats.native.cleaner import Cleaner
+from pipeline.formats.native.cleaner import AS_IT_CAME, Cleaner
 from pipeline.formats.native.events import arrivals_of
 from pipeline.formats.privacy.detectors import network_of, with_addresses, with_emails, with_queries
 from pipeline.formats.privacy.patterns import Patterns, lower
@@ -91,6 +91,25 @@ def test_an_envelope_in_which_there_is_nothing_to_do_keeps_its_bytes() -> None:
     assert edge().cleaned(KEY, value) is value
     rules = Rules(drop=("account.*",), emails="drop", queries="mask")
     assert edge(rules).cleaned(KEY, value) is value
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        '"events":1',
+        '"events":"e"',
+        '"events":[{"id":"e","name":"n","time":1764000000000}],"user":{"personas":"p"}',
+    ],
+    ids=["number", "text", "personas"],
+)
+def test_what_is_no_list_is_refused_under_the_default_rules_too(part: str) -> None:
+    """In a form that the rules make of it, it was taken: for a fault in the program, or, sent again, of its device."""
+    value = f'{{"v":1,"app_id":"a","device_id":"d",{part}}}'.encode()
+    cleaner = Edge(Privacy(), Samplings()).cleaner_of(b"a/d")
+    read, as_it_came = (
+        native.decode(value, b"a/d", 1_764_000_000_000, each) for each in (cleaner, AS_IT_CAME)
+    )
+    assert isinstance(read, Rejected) and read == as_it_came
 
 
 def test_other_attributes_keep_their_bytes() -> None:
@@ -453,3 +472,13 @@ class TestDeadLetters:
         bad = {**envelope(user={"id": "u", "email": "planted"}), "v": 9}
         value, _ = self.kept(Rules(), "sdk-events", orjson.dumps(bad))
         assert value and b"planted" not in value
+
+
+@pytest.mark.parametrize("events", ["-1", "1.5", "true", '"x"', "{}", '{"a": 1}', "null"])
+def test_events_that_are_no_list_are_refused_for_that_under_any_rules(events: str) -> None:
+    value = f'{{"v": 1, "app_id": "a", "device_id": "d", "events": {events}}}'.encode()
+    edge = Edge(Privacy(by_app={"own": Rules(drop=("x",))}), Samplings())
+    plain = native.decode(value, b"a/d", 1_767_600_000_000)
+    assert isinstance(plain, Rejected) and plain.event_index is None
+    assert native.decode(value, b"a/d", 1_767_600_000_000, edge.cleaner_of(b"a/d")) == plain
+    assert native.decode(value, b"a/d", 1_767_600_000_000, edge.cleaner_of(b"own/d")) == plain

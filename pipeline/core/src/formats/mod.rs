@@ -1,0 +1,9 @@
+//! What do these bytes say? As `pipeline/formats`.
+
+pub mod clocks;
+pub mod envelope;
+pub mod json;
+pub mod limits;
+pub mod meaning;
+pub mod native;
+pub mod record_time;

@@ -1,0 +1,6 @@
+//! What is in the tables? As `pipeline/storage`.
+
+pub mod event_block;
+pub mod native_columns;
+pub mod row_texts;
+pub mod rows;

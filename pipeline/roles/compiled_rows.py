@@ -1,0 +1,141 @@
+"""Event rows by the compiled core: of the records that it is sure of, with the values that Python's rows have.
+
+It reads a record and writes its events as columns. What rules, resources and users mean it asks here, once for each.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Mapping, Sequence
+from types import ModuleType
+from typing import Any, Protocol
+
+import orjson
+
+from pipeline.formats import native
+from pipeline.formats.edge import Edge
+from pipeline.formats.native.cleaner import Cleaner
+from pipeline.formats.rejected import Rejected
+from pipeline.roles.batch import Piece, Source, block_token, joined
+from pipeline.roles.metrics import Metrics
+from pipeline.roles.pieces import Making, NativeRows
+from pipeline.storage.columns import EVENT_COLUMNS
+from pipeline.storage.kept import Keeping
+from pipeline.storage.row_texts import quoted, resource_texts, user_texts
+from pipeline.storage.rows import event_line
+
+log = logging.getLogger(__name__)
+
+NATIVE_TABLE = "z_event_feed"
+NATIVE_COLUMNS = tuple(name for name, _ in EVENT_COLUMNS if name not in ("failures", "failure_symbols"))
+"""Those that the core fills. Events that have the others are left to Python."""
+
+
+class InsertNative(Protocol):
+    """Stores a block, waiting for ClickHouse as long as it takes; returns why it is refused, or nothing."""
+
+    def __call__(self, table: str, block: bytes, *, columns: Sequence[str], token: str) -> Awaitable[str]: ...
+
+
+class CompiledRows:
+    """What the core makes of records for the sink, and how it is stored. Not safe for several threads."""
+
+    def __init__(
+        self, core: ModuleType, insert: InsertNative, edge: Edge, keeping: Keeping, metrics: Metrics
+    ) -> None:
+        self._core = core
+        self._insert = insert
+        self._edge = edge
+        self._keeping = keeping
+        self._metrics = metrics
+        self._groups = 0
+        self._encoder = core.EventEncoder(self._rules_of, self._resource_of, self._user_of)
+
+    def rows(self, source: Source) -> NativeRows:
+        """An empty block for rows of a partition."""
+        rows: NativeRows = self._core.EventRows(source.topic, quoted(source.topic), source.partition)
+        return rows
+
+    def take(
+        self,
+        making: Making,
+        records: Sequence[Any],
+        place: int,
+        *,
+        bounds: tuple[int, int],
+        wrong: Mapping[bytes, Rejected],
+    ) -> int:
+        """Make the rows of records from a place on; the place of the first one that is left, to Python or to the next
+        piece. `bounds` are the base of stored offsets, and the bytes that a piece may have; `wrong` are keys of records
+        that are refused."""
+        stop, reason, _, ledger = self._encoder.take(
+            making.native,
+            records,
+            place,
+            bounds[0],
+            making.native.byte_count + max(making.room, 0),
+            bounds[1],
+            wrong,
+        )
+        if ledger:
+            making.ledger.append(ledger)
+        making.compiled += records[place:stop]
+        # Where some were taken before it, it is asked for once more.
+        if reason and stop == place:
+            self._metrics.left_to_python.labels("sink", reason).inc()
+        return int(stop)
+
+    async def store(self, pieces: Sequence[Piece]) -> None:
+        """Store the blocks of some pieces. Of one that ClickHouse refuses the rows are made once more, as JSON: to find
+        those at fault, and to store the others."""
+        block = b"".join(piece.block for piece in pieces)
+        for piece in pieces:
+            piece.block = b""
+        if not block:
+            return
+        token = block_token(NATIVE_TABLE, pieces)
+        said = await self._insert(NATIVE_TABLE, block, columns=NATIVE_COLUMNS, token=token)
+        if said:
+            log.warning("ClickHouse refuses a block of events, they are sent row by row: %s", said)
+            for piece in pieces:
+                piece.rows = joined([piece.rows, *(self._line(piece, each) for each in piece.compiled)])
+
+    def _line(self, piece: Piece, record: Any) -> bytes:
+        cleaner = self._edge.cleaner_of(record.key)
+        envelope = native.decode(record.value, record.key, record.timestamp, cleaner)
+        assert not isinstance(envelope, Rejected), "the core takes sound records alone"
+        topic, partition = piece.source
+        offset = record.offset + piece.first_offset - piece.records[0].offset
+        until = self._keeping.events_of(envelope.app_id, record.timestamp)
+        return event_line(envelope, topic=topic, partition=partition, offset=offset, kept=until)
+
+    def _cleaner_of(self, app_id: str) -> Cleaner:
+        return self._edge.cleaner_of(f"{app_id}/".encode())
+
+    def _rules_of(self, app_id: str) -> tuple[int, int, frozenset[str]] | None:
+        """The group of an app, those of which have the same rules; for how many days its events are kept; attributes of
+        which the rules may have something to say. None: all is left to Python."""
+        cleaner = self._cleaner_of(app_id)
+        if cleaner.has_own:
+            return None
+        group = 0
+        if self._edge.only is None:
+            self._groups += 1
+            group = self._groups
+        return group, self._keeping.retentions.of(app_id).retention_days, cleaner.watched.private
+
+    def _resource_of(self, app_id: str, raw: bytes) -> tuple[str, str] | None:
+        """A resource in canonical form, and the version of the app; None where there is a fault in it."""
+        try:
+            text = self._cleaner_of(app_id).resource(raw)
+        except orjson.JSONDecodeError:
+            return None
+        return None if isinstance(text, Rejected) else (text, orjson.loads(resource_texts(text).app_version))
+
+    def _user_of(self, app_id: str, raw: bytes) -> tuple[str, str] | None:
+        """The same of a user, and the user's id."""
+        try:
+            text = self._cleaner_of(app_id).user(raw) if raw else ""
+        except orjson.JSONDecodeError:
+            return None
+        return None if isinstance(text, Rejected) else (text, orjson.loads(user_texts(text).user_id))

@@ -1,0 +1,36 @@
+"""Target: event rows by the compiled core, which are those of Python."""
+
+from __future__ import annotations
+
+from pipeline.domain.privacy import Privacy, Samplings
+from pipeline.formats.edge import OPEN_EDGE, Edge
+from tests.bench.parts import Fetched
+from tests.fuzz.records import NativeTarget
+from tests.fuzz.target import Seen, require
+from tests.support.both_rows import made_by
+from tests.support.cores import core_or_skip
+
+_EDGES = (OPEN_EDGE, Edge(Privacy(), Samplings()))
+
+
+class CompiledRowsTarget(NativeTarget):
+    """Rows, ledger and refusals are the same; what counts as accepted is what the core takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._core = core_or_skip()
+
+    def check(self, data: bytes) -> Seen:
+        value, key, record_ms = self._record(data)
+        records = [Fetched(2**40, record_ms, key, value)]
+        compiled, shape = 0, frozenset[object]()
+        for edge in _EDGES:
+            by_core, by_python = (made_by(core, records, edge=edge) for core in (self._core, None))
+            require(by_core.rows == by_python.rows, "the core makes the rows that Python makes")
+            require(by_core.ledger == by_python.ledger, "the core accounts for what Python accounts for")
+            require(by_core.refused == by_python.refused, "the core refuses nothing")
+            compiled += by_core.compiled
+            shape |= {
+                (row["kind"], row["counters"], row["exit_reason"], row["stated"]) for row in by_core.rows
+            }
+        return Seen(bool(compiled), (compiled, shape))

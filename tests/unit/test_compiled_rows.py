@@ -1,0 +1,215 @@
+"""The sink with the compiled core: the same rows, ledger and refusals as without, by another way into ClickHouse."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+import pytest
+
+from pipeline.domain.privacy import Privacy, Rules, Sampling, Samplings
+from pipeline.domain.retention import Retention, Retentions
+from pipeline.formats.edge import Edge
+from pipeline.roles.batch import Bounds
+from pipeline.roles.compiled_rows import NATIVE_COLUMNS
+from pipeline.roles.metrics import Metrics
+from pipeline.roles.sink import Sink
+from pipeline.storage.columns import EVENT_COLUMNS
+from pipeline.storage.kept import Keeping
+from tests.bench.corpus import records, simulated
+from tests.bench.parts import Fetched
+from tests.fuzz.records import examples
+from tests.support.both_rows import SOURCE, made_by, of_pieces
+from tests.support.cores import core_or_skip
+from tests.support.envelopes import envelope
+from tests.support.native_blocks import columns_of, rows_of
+
+BOUNDS = Bounds()
+T0 = 1_767_600_000_000
+BUILT_IN = Edge(Privacy(), Samplings())
+BY_APP = Edge(
+    Privacy(by_app={"strict": Rules(drop=("screen",)), "loose": Rules(keep=("user.*",))}), Samplings()
+)
+
+
+def record(offset: int, *events: dict[str, Any], app: str = "app", **said: Any) -> Fetched:
+    body = {"v": 1, "app_id": app, "device_id": "d", "events": list(events), **said}
+    return Fetched(offset, T0, f"{app}/d".encode(), json.dumps(body).encode())
+
+
+def event(number: int, **said: Any) -> dict[str, Any]:
+    return {"id": f"e{number}", "name": "app.screen.view", "time": T0 - number, "seq": number, **said}
+
+
+def assert_alike(
+    chunk: Sequence[Any],
+    *,
+    least_compiled: int = 0,
+    edge: Edge = BUILT_IN,
+    bounds: Bounds = Bounds(),  # noqa: B008
+    **said: Any,
+) -> None:
+    by_core = made_by(core_or_skip(), chunk, edge=edge, bounds=bounds, **said)
+    by_python = made_by(None, chunk, edge=edge, bounds=bounds, **said)
+    assert by_core.rows == by_python.rows
+    assert by_core.ledger == by_python.ledger
+    assert by_core.refused == by_python.refused
+    assert by_python.compiled == 0 and by_core.compiled >= least_compiled
+
+
+def test_the_columns_are_those_of_the_table() -> None:
+    types = dict(EVENT_COLUMNS)
+    (piece,) = _sink(core_or_skip()).event_pieces(SOURCE, [record(0, event(1))])
+    assert columns_of(piece.block) == [(name, types[name]) for name in NATIVE_COLUMNS]
+
+
+def test_of_busy_devices_the_core_makes_all_rows() -> None:
+    made = [
+        Fetched(each.offset, each.timestamp, each.key, each.value)
+        for each in records(2_000, envelope=5, devices=50)
+    ]
+    assert_alike(
+        made, least_compiled=len(made), keeping=Keeping(Retentions(Retention(30, 30))), offset_base=2**40
+    )
+
+
+def test_of_a_simulated_fleet_it_makes_nearly_all() -> None:
+    sent = simulated(3_000, devices=100)
+    made = [Fetched(number, T0 + 100 * number, key, value) for number, (key, value) in enumerate(sent)]
+    assert_alike(made, least_compiled=len(made) * 8 // 10)
+
+
+def test_what_is_refused_or_odd_is_as_python_says() -> None:
+    rng = Random(5)
+    made = []
+    for number in range(400):
+        body = envelope(rng)
+        key = f"{body.get('app_id')}/{body.get('device_id')}".encode()
+        made.append(Fetched(number, T0, key, json.dumps(body).encode()))
+    made += [
+        Fetched(400 + number, T0, _key_of(value), value) for number, value in enumerate(examples("native"))
+    ]
+    assert_alike(made, least_compiled=1)
+    assert_alike(made, least_compiled=1, edge=BY_APP)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"text": 'a "quoted"\n\\ line\u0000\u2028 \U0001f600', "é": "ü", "": "empty name"},
+        {
+            "float": 1.0,
+            "large": 12345678901234567890,
+            "small": 1e-7,
+            "negative": -0.0,
+            "yes": True,
+            "none": None,
+        },
+        {"list": [1, 2.50, {"b": "\u00e9"}], "nested": {"z": [], "a": {"c": "\u4e2d"}}},
+        {"app.state": "background", "passive": "true"},
+        {"http.response.status_code": "503", "severity_text": "fatal2"},
+        {"user.email": "a@b.c", "screen": "x"},
+        {f"key{number}": number for number in range(300)},
+        {},
+        None,
+    ],
+)
+@pytest.mark.parametrize(
+    "name", ["http.client.request", "log", "app.exit", "device.app.lifecycle", "exception", "ü"]
+)
+def test_every_kind_of_value_is_the_same(attributes: Any, name: str) -> None:
+    made = [
+        record(7, event(1, name=name, attributes=attributes, session_id="s"), event(2, session_id=None)),
+        record(
+            8,
+            event(3, attributes=attributes),
+            app="strict",
+            user={"id": "u\u00e9", "properties": {"plan": "x"}},
+        ),
+        record(
+            9,
+            event(3),
+            event(4),
+            app="loose",
+            resource={"service.version": '1."2"'},
+            sent_at=T0 - 3 * 86_400_000,
+        ),
+    ]
+    assert_alike(made)
+    assert_alike(made, edge=BY_APP)
+
+
+def test_nothing_is_compiled_where_devices_are_left_out() -> None:
+    edge = Edge(Privacy(), Samplings(Sampling(0.5)))
+    chunk = [record(number, event(number)) for number in range(3)]
+    assert made_by(core_or_skip(), chunk, edge=edge).compiled == 0
+    assert_alike(chunk, edge=edge)
+
+
+def test_pieces_are_cut_where_they_are_full_and_follow_one_another() -> None:
+    chunk = [record(number, *(event(20 * number + each) for each in range(20))) for number in range(200)]
+    bounds = Bounds(max_bytes=100_000)
+    pieces = list(_sink(core_or_skip(), bounds).event_pieces(SOURCE, chunk))
+    assert len(pieces) > 1 and [piece.is_last for piece in pieces] == [False] * (len(pieces) - 1) + [True]
+    assert [(piece.first_offset, piece.last_offset) for piece in pieces] == [
+        (piece.records[0].offset, piece.records[-1].offset) for piece in pieces
+    ]
+    assert [each.offset for piece in pieces for each in piece.records] == list(range(200))
+    assert all(piece.byte_count < 150_000 for piece in pieces)
+    assert of_pieces(pieces).rows == made_by(None, chunk).rows
+
+
+def test_a_block_that_is_refused_is_sent_row_by_row_before_anything_is_acknowledged() -> None:
+    did: list[str] = []
+    stored: list[bytes] = []
+
+    async def insert(table: str, rows: bytes, *, token: str) -> Sequence[Any]:
+        did.append(table)
+        stored.append(rows)
+        return []
+
+    async def insert_native(table: str, block: bytes, *, columns: Sequence[str], token: str) -> str:
+        did.append(f"native {table}")
+        return "" if did.count(did[0]) > 1 else "not today"
+
+    async def none(*_: Any) -> None:
+        raise AssertionError
+
+    sink = Sink(
+        insert, none, Metrics(), bounds=Bounds(max_rows=0), core=core_or_skip(), insert_native=insert_native
+    )
+    chunk = [record(3, event(1), event(2))]
+
+    async def take() -> None:
+        pieces = sink.event_pieces(SOURCE, chunk)
+        await sink.events.add_all(pieces, acknowledge=lambda: did.append("done"), still_mine=lambda: True)
+
+    asyncio.run(take())
+    asyncio.run(take())
+    first = ["native z_event_feed", "z_envelope_feed", "ledger_records", "done"]
+    assert did == [*first, "native z_event_feed", "ledger_records", "done"]
+    assert stored[0] == next(iter(_sink(None).event_pieces(SOURCE, chunk))).rows
+
+
+def test_the_same_records_make_the_same_block() -> None:
+    chunk = [record(number, event(number), user={"id": "u"}) for number in range(9)]
+    blocks = {next(iter(_sink(core_or_skip()).event_pieces(SOURCE, chunk))).block for _ in range(3)}
+    assert len(blocks) == 1 and len(list(rows_of(blocks.pop()))) == 9
+
+
+def _sink(core: Any, bounds: Bounds = Bounds()) -> Sink:  # noqa: B008
+    async def never(*_: Any, **__: Any) -> Any:
+        raise AssertionError
+
+    return Sink(never, never, Metrics(), bounds=bounds, core=core, insert_native=never)
+
+
+def _key_of(value: bytes) -> bytes:
+    try:
+        tree = json.loads(value)
+        return f"{tree['app_id']}/{tree['device_id']}".encode()
+    except (ValueError, TypeError, KeyError):
+        return b"a/b"
