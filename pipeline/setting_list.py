@@ -148,6 +148,12 @@ class Settings(ConnectionSettings):
         "Version in which the state of devices is written; 0 is the newest. Set an older one during a "
         "rolling upgrade, while some workers cannot read the newer one: see deploy/runbook.md.",
     )
+    core: str = _setting(
+        "auto",
+        one_of("auto", "python", "rust"),
+        "What computes sessions: `rust` is the compiled core (the extra `fast`), several times as fast, and an error "
+        "where it is not installed; `auto` takes it if it is; `python` never does. The results are the same.",
+    )
     sink_max_rows: int = _setting(
         50_000,
         number(

@@ -24,12 +24,13 @@ MAY_IMPORT = {
     "schema_files": set[str](),
     "tls": set[str](),
     "runtime": set[str](),
+    "compiled": set[str](),
     "logs": set[str](),
     "embedded": set[str](),
     "simulate": set[str](),
     "formats": {"domain", "topics"},
     "storage": {"domain", "formats"},
-    "state": {"domain", "formats", "storage"},
+    "state": {"domain", "formats", "storage", "compiled"},
     "query": {"domain", "formats"},
     "kafka": {"topics", "tls"},
     "clickhouse": {"schema_files", "tls"},
@@ -94,6 +95,8 @@ ONLY_IMPORTED_BY = {
     "chdb": {"embedded"},
     "prometheus_client": {"roles", "receive"},
     "mcp": {"mcp"},
+    # By name, so that it may be missing: see test_the_compiled_core_is_imported_in_one_place.
+    "session_pipeline_core": {"compiled"},
 }
 # The life of an assignment and the order of things after a rebalance, for any transport.
 FREE_OF_FAUST = ("pipeline.streaming.assignment", "pipeline.streaming.recovery", "pipeline.cli")
@@ -229,6 +232,16 @@ def test_the_command_line_and_what_the_simulation_drives_know_no_faust() -> None
         )
         wrong += [f"{name} brings in {module}" for module in found.stdout.split()]
     assert not wrong, "\n".join(wrong)
+
+
+def test_the_compiled_core_is_imported_in_one_place() -> None:
+    """Whoever else named it would decide by itself whether it is there."""
+    named = [
+        path.relative_to(PACKAGE).as_posix()
+        for path in modules()
+        if "session_pipeline_core" in path.read_text(encoding="utf-8")
+    ]
+    assert named == ["compiled.py"]
 
 
 @pytest.mark.parametrize("sources", [CLOCKS, RANDOM_SOURCES], ids=["clocks", "randomness"])

@@ -1,0 +1,3 @@
+//! What do these bytes say? As `pipeline/formats`.
+
+pub mod json;

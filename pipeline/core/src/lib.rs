@@ -1,0 +1,20 @@
+//! The hot path of session-pipeline, compiled. Modules, names and order are those of the Python that they follow:
+//! `pipeline/domain/fold.py` is `domain/fold.rs`. The Python is the definition; what is here gives the same bytes, or
+//! says that it is `Unsure` and leaves the record or the device to Python. `pipeline/SESSIONS.md` defines a session.
+
+#![allow(dead_code)] // Until the parts that use it are there.
+
+mod formats;
+mod unsure;
+
+use pyo3::prelude::*;
+
+/// Of what Python calls here. `pipeline/compiled.py` takes a core of its own interface alone.
+const INTERFACE: u32 = 1;
+
+#[pymodule]
+fn session_pipeline_core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("INTERFACE", INTERFACE)?;
+    module.add("SOURCES", env!("SOURCES"))?;
+    module.add("__version__", env!("CARGO_PKG_VERSION"))
+}
