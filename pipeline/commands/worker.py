@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline import compiled
 from pipeline.commands.lookout import Lookout
 from pipeline.commands.serving_metrics import serve_metrics
 from pipeline.errors import PipelineError, path_of
@@ -20,6 +21,7 @@ from pipeline.roles.topology import ROLES
 from pipeline.runtime import fit_garbage_collection, keep_freed_memory, leave
 from pipeline.settings import Settings
 from pipeline.state.codec import state_codec
+from pipeline.state.compiled_partition import partitions_by
 from pipeline.storage.kept import Keeping
 from pipeline.streaming.apps import Frame, report_ready, router_app, sessionizer_app, sink_app
 from pipeline.streaming.faust_app import BatchApp, run
@@ -105,7 +107,9 @@ def _apps(
     storing = store(settings)
     build = {
         "router": lambda: router_app(frame, options(settings)),
-        "sessionizer": lambda: sessionizer_app(frame, settings.policies, encode),
+        "sessionizer": lambda: sessionizer_app(
+            frame, settings.policies, encode, partitions_by(compiled.core(settings.core))
+        ),
         "sink": lambda: sink_app(frame, storing, bounds, keeping),
     }
     names = ROLES if role == "all" else (role,)

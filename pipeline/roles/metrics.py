@@ -45,6 +45,12 @@ class Metrics:
         self.events = Counter(
             "pipeline_events", "What became of events in the fold.", ["outcome"], registry=registry
         )
+        self.folded = Counter(
+            "pipeline_folded_records",
+            "Records by what folded them: the compiled core, or Python, and why the core left them to Python.",
+            ["by", "reason"],
+            registry=registry,
+        )
         self.refused = Counter(
             "pipeline_refused", "Events or whole records refused.", ["topic", "reason"], registry=registry
         )

@@ -58,9 +58,11 @@ class Sessionizer:
         offset_base: int = 0,
         encode: Encode = state_codec.encode,
         edge: Edge = OPEN_EDGE,
+        make_partition: Callable[..., Partition] = Partition,
     ) -> None:
         """`partitions` is how many `sdk-events` has, and `before` how many it had: what was meant for those is moved.
-        The `edge` says what of their records is folded."""
+        The `edge` says what of their records is folded, and `make_partition` by what (`compiled_partition`)."""
+        self._make_partition = make_partition
         self._edge = edge
         self._policies = policies
         self._changelog_topic = changelog_topic
@@ -85,7 +87,7 @@ class Sessionizer:
 
     def recovered(self, number: int, items: Mapping[bytes, bytes]) -> None:
         """Take over a partition with what its changelog held; called before any of its records."""
-        partition = Partition(
+        partition = self._make_partition(
             number,
             self._policies,
             partitions=self._topic_partitions,
@@ -270,6 +272,10 @@ class Sessionizer:
         for outcome in ("accepted", "late", "duplicates", "unrestated", "set_aside"):
             self._metrics.events.labels(outcome).inc(getattr(counts, outcome))
         self._metrics.events.labels("refused").inc(effects.refused)
+        if effects.compiled:
+            self._metrics.folded.labels("core", "").inc(effects.compiled)
+        for reason, records in effects.handed_over.items():
+            self._metrics.folded.labels("python", reason).inc(records)
         self._gauge()
 
     def _gauge(self) -> None:

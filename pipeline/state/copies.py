@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.formats import native
+from pipeline.formats.native.cleaner import AS_IT_CAME, Cleaner
 from pipeline.formats.record_time import WAS_REFUSED, record_time_ms
 from pipeline.formats.rejected import Rejected
 from pipeline.state.device import Copy
@@ -20,11 +21,11 @@ from pipeline.storage.event_copies import EventCopy, value_of
 
 
 def told_copies(
-    key: bytes, fields: Fields, copies: Sequence[Copy], corrected_ms: int
+    key: bytes, fields: Fields, copies: Sequence[Copy], corrected_ms: int, cleaner: Cleaner = AS_IT_CAME
 ) -> list[tuple[bytes, bytes]]:
     """Keys and values for `event-copies`, of the copies that records of a device brought.
 
-    `fields` are the records. Times up to `corrected_ms` may have been corrected, those of the copies or those of the
+    `fields` are the records, and the `cleaner` that by which their events were taken. Times up to `corrected_ms` may have been corrected, those of the copies or those of the
     events that came first. A value follows from its record alone, but for how many of its copies it tells of.
     """
     suspects: dict[int, list[Copy]] = {}
@@ -42,7 +43,7 @@ def told_copies(
             some = [copy for copy in some if _was_another(copy)]
         if some:
             # Once more, for the stamps: what is folded of a record does not have them.
-            envelope = native.decode(value, key, record_time_ms(headers or (), record_ms))
+            envelope = native.decode(value, key, record_time_ms(headers or (), record_ms), cleaner)
             assert not isinstance(envelope, Rejected), "events were taken of it"
             found = [(envelope.events[copy.place], copy.place) for copy in some]
             named = [EventCopy(event.id, event.raw_time_ms, place) for event, place in found]

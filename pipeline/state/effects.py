@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -67,6 +68,10 @@ class Effects:
     """The records of this step that changed a state, by device."""
     counted: dict[bytes, tuple[Counts, int]] = field(default_factory=dict)
     """What these add to `counts` and to `refused`, by device: an entry that is too large is folded again."""
+    compiled: int = 0
+    """Records that the compiled core folded."""
+    handed_over: Counter[str] = field(default_factory=Counter)
+    """Records that it left to Python, by the reason."""
     rest: Waiting = field(default_factory=list)
     """The records of the chunk that wait for the next step."""
 

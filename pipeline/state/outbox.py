@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from typing import NamedTuple
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from pipeline.domain.session import as_quiet
 from pipeline.formats.native.partitioner import partition_of
@@ -12,14 +13,35 @@ from pipeline.state.marker import Marker
 from pipeline.storage import rows
 
 _NEW = Marker()
+_ROWS_AT_ONCE = 64
 
 
-class _Outbox(NamedTuple):
+class Outbox(Protocol):
+    """The rows that a step owes for one device."""
+
+    @property
+    def key(self) -> bytes: ...
+    @property
+    def applied_offset(self) -> int: ...
+    def __len__(self) -> int: ...
+    def rows(self, partition: int, start: int, stop: int) -> Sequence[bytes]:
+        """The rows from one place to another, for input that lay in a partition. The same bytes every time."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Outbox:
     key: bytes
     writes: list[Write]
     revision: int
     applied_offset: int
     arrived_ms: int
+
+    def __len__(self) -> int:
+        return len(self.writes)
+
+    def rows(self, partition: int, start: int, stop: int) -> list[bytes]:
+        app_id, device_id = split_key(self.key)
+        return [_row(write, app_id, device_id, partition, self) for write in self.writes[start:stop]]
 
 
 class Rows:
@@ -33,7 +55,7 @@ class Rows:
         """Of devices of a partition, whose `marker` says which of their input came to others."""
         self._partition = partition
         self._marker = marker
-        self._outboxes: list[_Outbox] = []
+        self._outboxes: list[Outbox] = []
         self._count = 0
 
     def __len__(self) -> int:
@@ -41,11 +63,12 @@ class Rows:
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
         for box in self._outboxes:
-            app_id, device_id = split_key(box.key)
-            for write in box.writes:
-                yield box.key, _row(write, app_id, device_id, self._partition_of(box), box)
+            partition = self._partition_of(box)
+            for start in range(0, len(box), _ROWS_AT_ONCE):
+                for row in box.rows(partition, start, start + _ROWS_AT_ONCE):
+                    yield box.key, row
 
-    def _partition_of(self, box: _Outbox) -> int:
+    def _partition_of(self, box: Outbox) -> int:
         """Where the input of an outbox lay: a row that is written twice is the same, on whichever side of a move."""
         if box.applied_offset < self._marker.offset_base and self._marker.before:
             return partition_of(box.key, self._marker.before)
@@ -54,15 +77,18 @@ class Rows:
     def add(self, key: bytes, state: DeviceState, revision: int) -> None:
         """Add the rows of the outbox that a state has now."""
         if state.outbox:
-            box = _Outbox(key, state.outbox, revision, state.applied_offset, state.arrived_ms)
-            self._outboxes.append(box)
-            self._count += len(box.writes)
+            self.add_made(_Outbox(key, state.outbox, revision, state.applied_offset, state.arrived_ms))
+
+    def add_made(self, box: Outbox) -> None:
+        """Add the rows of an outbox."""
+        self._outboxes.append(box)
+        self._count += len(box)
 
     def without(self, keys: Collection[bytes]) -> Rows:
         """The rows of all other devices."""
         others = Rows(self._partition, self._marker)
         others._outboxes = [box for box in self._outboxes if box.key not in keys]
-        others._count = sum(len(box.writes) for box in others._outboxes)
+        others._count = sum(map(len, others._outboxes))
         return others
 
 

@@ -38,7 +38,7 @@ from pipeline.state.store import DeviceStates, Encode, Mismatch
 
 STEP_BYTES = 64_000_000
 """Of what a step makes: table entries, outboxes, decoded states that are heavy. Then the rest of the chunk waits."""
-_WRITE_BYTES = 600
+WRITE_BYTES = 600
 """Of one row in an outbox, decoded."""
 log = logging.getLogger(__name__)
 
@@ -119,10 +119,8 @@ class Partition:
         return self.marker.applied_offset - self._offset_base
 
     def require_state(self, done: int) -> None:
-        """Check that nothing is lost of the state of the input below an offset. Raises `StateLost`.
-
-        Every chunk's state is durable before the chunk counts as done.
-        """
+        """Check that nothing is lost of the state of the input below an offset, which is durable before that is done.
+        Raises `StateLost`."""
         if self.marker.applied_offset < done + self._offset_base - 1:
             raise StateLost(
                 f"all of partition {self.number} below offset {done} was done, but its changelog only reaches to "
@@ -220,7 +218,7 @@ class Partition:
                 effects.states.append(self._store.entry_of_base(key, state))
             effects.touched.append((key, *due_ms(state, policy)))
             self._store.keep(key, state)
-            made += self._store.weight(key) + _WRITE_BYTES * (len(effects.rows) - said)
+            made += self._store.weight(key) + WRITE_BYTES * (len(effects.rows) - said)
         effects.marker = self.marker
         return effects
 
@@ -322,15 +320,18 @@ class Partition:
         made = 0
         if applied:
             state.corrected_ms = max(state.corrected_ms, corrected_ms)
-            told = told_copies(key, fields, counts.copies, state.corrected_ms) if counts.copies else ()
-            counts.copies = None
+            told: Sequence[tuple[bytes, bytes]] = ()
+            if counts.copies:
+                cleaner = self._edge.cleaner_of(key)
+                told = told_copies(key, fields, counts.copies, state.corrected_ms, cleaner)
+                counts.copies = None
             table_key, entry = self._store.entry_of_step(key, state, arrivals, policy, policy_bytes)
             effects.states.append((table_key, entry))
             effects.rows.add(key, state, state.applied_offset * 2)
             effects.touched.append((key, *due_ms(state, policy)))
             effects.folded[key] = fields
             effects.count(key, counts, refused)
-            made = len(entry) + _WRITE_BYTES * len(state.outbox) + self._store.weight(key)
+            made = len(entry) + WRITE_BYTES * len(state.outbox) + self._store.weight(key)
             if told:
                 effects.copies += told
                 made += sum(len(value) for _, value in told)

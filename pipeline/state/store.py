@@ -80,6 +80,15 @@ class DeviceStates:
         """What is known of a device without decoding it. Raises KeyError for an unknown one."""
         return state_codec.outline(self._steps.get(key) or self._bases[key])
 
+    def parts(self, key: bytes) -> tuple[bytes | None, bytes | None]:
+        """The base and the steps of a device, as they are durable; None where there are none."""
+        return self._bases.get(key), self._steps.get(key)
+
+    @staticmethod
+    def key_of_steps(key: bytes) -> bytes:
+        """The table key of a device's steps."""
+        return key + STEPS_SUFFIX
+
     def restore(self, table_key: bytes, value: bytes) -> None:
         """Take an entry of the table. Raises `UnknownStateVersion`, `msgspec.DecodeError`."""
         if table_key.endswith(ASIDE_SUFFIX):

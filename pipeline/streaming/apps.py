@@ -34,6 +34,7 @@ from pipeline.roles.symbolicating import Symbolicating
 from pipeline.roles.table_writer import TableWriter
 from pipeline.roles.topology import group_of, plan
 from pipeline.state.marker import newer
+from pipeline.state.partition import Partition
 from pipeline.state.store import Encode
 from pipeline.storage.dead_letter import DeadLetter, let_in
 from pipeline.storage.kept import Keeping
@@ -133,7 +134,9 @@ class Frame:
         await asyncio.gather(*waiting)
 
 
-def sessionizer_app(frame: Frame, policies: Policies, encode: Encode) -> BatchApp:
+def sessionizer_app(
+    frame: Frame, policies: Policies, encode: Encode, make_partition: Callable[..., Partition] = Partition
+) -> BatchApp:
     """Folds `sdk-events` into `sessions`; its state is a table with a changelog topic, written by `encode`."""
     app = frame.app("sessionizer")
     fence = kafka_fence(topics.STATE, lambda: raw_producer(app))
@@ -171,6 +174,7 @@ def sessionizer_app(frame: Frame, policies: Policies, encode: Encode) -> BatchAp
         offset_base=frame.offset_base,
         encode=encode,
         edge=frame.edge,
+        make_partition=make_partition,
     )
 
     async def handle(event: Any) -> None:

@@ -32,6 +32,7 @@ DECODERS = {
     "faro": ("tests.fuzz.records", "FaroTarget"),
     "sentry": ("tests.fuzz.records", "SentryTarget"),
     "native-events": ("tests.fuzz.records", "NativeEventsTarget"),
+    "cores": ("tests.fuzz.cores", "CoresTarget"),
     "state": ("tests.fuzz.stored", "StateTarget"),
     "dead-letter": ("tests.fuzz.foreign", "DeadLetterTarget"),
     "stored-event": ("tests.fuzz.stored", "StoredEventTarget"),

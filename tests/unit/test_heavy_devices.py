@@ -390,7 +390,7 @@ def test_what_a_step_makes_is_entries_and_rows_and_the_states_under_them(
     small = [visit(n, device=f"d{n % 6}") for n in range(6, 12)]
     assert folded_first(partition, small) == 3
     light = Partition(0, Policies(Policy()))
-    monkeypatch.setattr(partitions, "_WRITE_BYTES", 1_000_000)
+    monkeypatch.setattr(partitions, "WRITE_BYTES", 1_000_000)
     monkeypatch.setattr(partitions, "STEP_BYTES", 4_500_000)
     assert folded_first(light, [visit(n, device=f"d{n}") for n in range(8)]) == 5
 
@@ -406,7 +406,7 @@ def test_rows_of_silence_are_what_a_step_makes_too(monkeypatch: pytest.MonkeyPat
     changelog.update(Partition(0, Policies(Policy())).apply(sent).states)
     partition = Partition(0, Policies(Policy()))
     partition.restore(changelog)
-    monkeypatch.setattr(partitions, "_WRITE_BYTES", 1_000_000)
+    monkeypatch.setattr(partitions, "WRITE_BYTES", 1_000_000)
     monkeypatch.setattr(partitions, "STEP_BYTES", 4_500_000)
     effects = partition.tick(START_MS + 86_400_000, caught_up=True)
     assert effects is not None

@@ -2,9 +2,10 @@
 //! `pipeline/domain/fold.py` is `domain/fold.rs`. The Python is the definition; what is here gives the same bytes, or
 //! says that it is `Unsure` and leaves the record or the device to Python. `pipeline/SESSIONS.md` defines a session.
 
-#![allow(dead_code)] // Until the parts that use it are there.
-
+mod domain;
 mod formats;
+mod state;
+mod storage;
 mod unsure;
 
 use pyo3::prelude::*;
@@ -14,6 +15,8 @@ const INTERFACE: u32 = 1;
 
 #[pymodule]
 fn session_pipeline_core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<state::partition::Core>()?;
+    module.add_class::<state::outbox::Outbox>()?;
     module.add("INTERFACE", INTERFACE)?;
     module.add("SOURCES", env!("SOURCES"))?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))

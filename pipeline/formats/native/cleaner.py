@@ -43,6 +43,8 @@ _OF_EVENT = frozenset(("id", "name", "time", "seq", "session_id", "attributes", 
 _NOTHING = (b"", b"null")
 _UNFIT = b'["***"]'
 """In place of what has another shape than it must have: it is refused as that was."""
+_NO_LIST = msgspec.Raw(b'"***"')
+"""The same, of what must be a list of texts."""
 _ESCAPED = re.compile(rb"\\u00([2-7][0-9a-fA-F])")
 _ENDS_NAME = rb"(?:\\*\"|\x12)"
 """What follows the name of a member: in JSON (also in a text of JSON) a quote, in protobuf the tag of its value."""
@@ -270,7 +272,7 @@ class Cleaner:
                 new = self._walk.user_id(value) if isinstance(value, str) else value
                 made[name] = _lone(part) if new is value else new
             elif name == "personas":
-                made[name] = each if _is_of_texts(value) else msgspec.Raw(_UNFIT)
+                made[name] = each if _is_of_texts(value) else _NO_LIST
             elif name == "properties":
                 cleaned = self._object(part, PROPERTIES, shrinks=shrinks, fitting=self._property)
                 made[name] = msgspec.Raw(cleaned)

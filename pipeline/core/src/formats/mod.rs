@@ -1,3 +1,8 @@
 //! What do these bytes say? As `pipeline/formats`.
 
+pub mod clocks;
 pub mod json;
+pub mod limits;
+pub mod meaning;
+pub mod native;
+pub mod record_time;

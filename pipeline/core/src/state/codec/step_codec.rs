@@ -1,0 +1,113 @@
+//! What came for a device since its state was last written whole: the input of each step, for folding again.
+
+use super::state_head::{HEAD_BYTES, outline, write_head};
+use crate::domain::policy::Policy;
+use crate::state::device::{Arrival, Counts, apply};
+use crate::state::device_state::DeviceState;
+use crate::state::msgpack::{self, DAMAGED, Reader};
+use crate::state::tail::{event_of, write_event};
+use crate::unsure::Sure;
+
+/// Behind the head, an array in the form of fixed size.
+const BODY_AT: usize = HEAD_BYTES + 5;
+
+/// One step; texts that are new get numbers.
+pub fn encode_step(arrivals: &[Arrival], state: &mut DeviceState) -> Vec<u8> {
+    let known = state.strings.texts().len();
+    let mut records = Vec::with_capacity(256);
+    msgpack::array(&mut records, arrivals.len());
+    for arrival in arrivals {
+        msgpack::array(&mut records, 3);
+        msgpack::int(&mut records, arrival.offset);
+        msgpack::int(&mut records, arrival.record_ms);
+        msgpack::array(&mut records, arrival.events.len());
+        for event in &arrival.events {
+            write_event(&mut records, event, &mut state.strings);
+        }
+    }
+    let new = &state.strings.texts()[known..];
+    let mut step = Vec::with_capacity(records.len() + 32);
+    msgpack::array(&mut step, 3);
+    msgpack::array(&mut step, new.len());
+    for text in new {
+        msgpack::text(&mut step, text);
+    }
+    step.extend_from_slice(&records);
+    msgpack::int(&mut step, state.corrected_ms);
+    step
+}
+
+/// The value with one more step; None: the first. `state` is the one after the step.
+pub fn added(value: Option<&[u8]>, step: &[u8], policy: &[u8], state: &DeviceState) -> Sure<Vec<u8>> {
+    let old = value.map_or(Ok(&[][..]), |value| value.get(BODY_AT..).ok_or(DAMAGED))?;
+    let mut made = Vec::with_capacity(BODY_AT + old.len() + policy.len() + step.len());
+    write_head(&mut made, state, Some(state.base_offset));
+    let count = match value {
+        Some(value) => count_of(value)?.checked_add(1).ok_or(DAMAGED)?,
+        None => 2,
+    };
+    made.push(0xdd);
+    made.extend(count.to_be_bytes());
+    made.extend_from_slice(if value.is_some() { old } else { policy });
+    made.extend_from_slice(step);
+    Ok(made)
+}
+
+fn count_of(value: &[u8]) -> Sure<u32> {
+    let count = value.get(BODY_AT - 4..BODY_AT).ok_or(DAMAGED)?;
+    count.try_into().map(u32::from_be_bytes).map_err(|_| DAMAGED)
+}
+
+/// Whether the steps of a value were folded under this policy.
+pub fn folded_under(value: &[u8], policy: &[u8]) -> bool {
+    value.get(BODY_AT..).is_some_and(|body| body.starts_with(policy))
+}
+
+/// The numbers of an encoded policy.
+pub fn read_policy(reader: &mut Reader<'_>) -> Sure<Policy> {
+    let count = reader.array()?;
+    let numbers: Sure<Vec<i64>> = (0..count).map(|_| reader.int()).collect();
+    Policy::of(&numbers?).ok_or(DAMAGED)
+}
+
+/// Folds the steps of a value into the state that they build on.
+pub fn take_steps(value: &[u8], state: &mut DeviceState) -> Sure<()> {
+    let (known, body) = outline(value)?;
+    if !known.is_steps || known.base_offset != state.base_offset {
+        return Err(DAMAGED);
+    }
+    let mut reader = Reader::new(body);
+    let count = reader.array()?;
+    let policy = read_policy(&mut reader)?;
+    let mut corrected_ms = state.corrected_ms;
+    for _ in 1..count {
+        let arrivals = step(&mut reader, state)?;
+        corrected_ms = corrected_ms.max(reader.int()?);
+        let new: Vec<Arrival> =
+            arrivals.into_iter().filter(|each| each.offset > state.applied_offset).collect();
+        if !new.is_empty() {
+            apply(state, &new, &policy, &mut Counts::default())?;
+        }
+    }
+    state.corrected_ms = corrected_ms;
+    let says_so = (known.silence_due, known.has_tail) == (state.silence_due(), state.has_tail());
+    let is_there = (known.applied_offset, known.arrived_ms) == (state.applied_offset, state.arrived_ms);
+    if reader.is_done() && says_so && is_there { Ok(()) } else { Err(DAMAGED) }
+}
+
+/// The records of the next step, as far as to its last field.
+fn step(reader: &mut Reader<'_>, state: &mut DeviceState) -> Sure<Vec<Arrival>> {
+    reader.array_of(3)?;
+    for _ in 0..reader.array()? {
+        state.strings.add_new(reader.text()?.into())?;
+    }
+    let count = reader.array()?;
+    let arrival = |_| {
+        reader.array_of(3)?;
+        let (offset, record_ms) = (reader.int()?, reader.int()?);
+        let count = reader.array()?;
+        let events: Sure<Vec<_>> = (0..count).map(|_| event_of(reader, &state.strings)).collect();
+        Ok(Arrival { offset, record_ms, events: events? })
+    };
+    (0..count).map(arrival).collect()
+}

@@ -1,0 +1,11 @@
+//! What is kept of a device, and how is it written? As `pipeline/state`.
+
+pub mod codec;
+pub mod device;
+pub mod device_state;
+pub mod msgpack;
+pub mod outbox;
+pub mod partition;
+pub mod report;
+pub mod store;
+pub mod tail;

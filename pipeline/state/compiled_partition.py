@@ -1,0 +1,110 @@
+"""The devices of one partition, folded by the compiled core as far as that is sure of them.
+
+Nothing else is different: durable states are kept here, in the form that Python writes, and so are the order of
+effects, silence, erasure, and devices that are set aside. The core is given a device's records with what is durable of
+it, and gives the entry that Python would write. What it holds decoded of a device counts for exactly the bytes that it
+was made of: whatever else was done with the device meanwhile, by Python or by nobody (effects that were dropped), it
+reads the durable parts again, as recovery does. What it is not sure of, a word says, and Python folds from the same
+parts.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+from pipeline.state.codec import state_codec
+from pipeline.state.copies import told_copies
+from pipeline.state.device import Copy, Counts
+from pipeline.state.effects import Effects, Fields
+from pipeline.state.failures import UnreadableState
+from pipeline.state.partition import WRITE_BYTES, Partition
+from pipeline.storage.row_texts import resource_texts, user_texts
+
+log = logging.getLogger(__name__)
+
+
+def partitions_by(core: ModuleType | None) -> Callable[..., Partition]:
+    """What makes the partitions of a worker: with the compiled core, or, where there is none, in Python alone."""
+    return Partition if core is None else partial(CompiledPartition, core)
+
+
+class CompiledPartition(Partition):
+    """A `Partition` that does the same sooner."""
+
+    def __init__(self, core: ModuleType, number: int, *others: Any, **named: Any) -> None:
+        super().__init__(number, *others, **named)
+        encode = named.get("encode", state_codec.encode)
+        self._core: Any = None
+        if encode is state_codec.encode:
+            # Else states are written for workers that know no newer version: Python has that, too.
+            self._core = core.Core(
+                lambda canonical: resource_texts(canonical).session_columns,
+                lambda canonical: user_texts(canonical).session_columns,
+            )
+
+    def keep_decoded(self, devices: int) -> None:
+        super().keep_decoded(devices)
+        if self._core is not None:
+            self._core.max_decoded = devices
+
+    def _fold(self, key: bytes | None, fields: Fields, effects: Effects) -> int:
+        store = self._store
+        if self._core is None or key is None or key in store.aside or key in self._too_large:
+            return self._by_python(key, fields, effects, "held_back")
+        try:
+            why, done, told = self._by_core(key, fields)
+        except (UnreadableState, MemoryError):
+            raise
+        except Exception:
+            # Whatever it is, Python says so by its own rules.
+            log.exception("device %r, partition %d: Python folds it", key, self.number)
+            self._core.forget(key)
+            return self._by_python(key, fields, effects, "failed")
+        if why:
+            return self._by_python(key, fields, effects, why)
+        is_base, entry, outbox, idle_ms, final_ms, accepted, late, unrestated, copies, _ = done
+        store.forget(key)
+        effects.states.append((key if is_base else store.key_of_steps(key), entry))
+        effects.touched.append((key, idle_ms, final_ms))
+        effects.folded[key] = fields
+        duplicates = 0 if copies is None else len(copies)
+        effects.count(key, Counts(accepted, late, duplicates, unrestated=unrestated), 0)
+        effects.compiled += len(fields) // 4
+        effects.copies += told
+        made = len(entry) + store.weight(key) + sum(len(value) for _, value in told)
+        if outbox is not None:
+            effects.rows.add_made(outbox)
+            made += WRITE_BYTES * len(outbox)
+        return made
+
+    def _by_core(self, key: bytes, fields: Fields) -> tuple[str, Any, list[tuple[bytes, bytes]]]:
+        """Why Python has to fold these records, empty if it has not; what the core made of them; and the copies that
+        are to be told of."""
+        base, steps = self._store.parts(key)
+        try:
+            policy = self._policies.of(key)[1]
+        except ValueError:
+            return "key", None, []
+        cleaner = self._edge.cleaner_of(key)
+        done = self._core.fold(
+            key, fields, base, steps, self._came_ms, self.marker.applied_offset, policy, cleaner
+        )
+        if type(done) is str:
+            if done == "panic":
+                log.error(
+                    "the compiled core fails at device %r, partition %d: Python folds it", key, self.number
+                )
+            return done, None, []
+        *_, copies, corrected_ms = done
+        if copies is None:
+            return "", done, []
+        return "", done, told_copies(key, fields, [Copy(*copy) for copy in copies], corrected_ms, cleaner)
+
+    def _by_python(self, key: bytes | None, fields: Fields, effects: Effects, why: str) -> int:
+        """Hand records of a device to Python, and count them by the reason."""
+        effects.handed_over[why] += len(fields) // 4
+        return super()._fold(key, fields, effects)

@@ -1,0 +1,152 @@
+"""Two cores, one truth: over random traffic every effect of the compiled core is Python's, byte for byte.
+
+What either has written, the other reads: at random both begin anew from one changelog, since the entries are the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from random import Random
+from types import ModuleType
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.domain.event import AppState, Event, Kind
+from pipeline.domain.policy import HOUR_MS, Policies, Policy
+from pipeline.domain.privacy import Privacy, Samplings
+from pipeline.formats.edge import Edge
+from pipeline.formats.record_time import REPLAYED_RECORD_MS
+from pipeline.simulate.fleet import fleet
+from pipeline.state.records import SourceRecord
+from tests.support.cores import core_or_skip
+from tests.support.strategies import DeliveredCase, delivered_cases
+from tests.support.two_cores import TwoCores, chunks
+
+EDGE = Edge(Privacy(), Samplings())
+START_MS = 1_800_000_000_000
+NARROW = Policy(
+    restate_events=40, restate_horizon_ms=HOUR_MS, idle_timeout_ms=HOUR_MS // 4, state_ttl_ms=2 * HOUR_MS
+)
+"""Trims, forgets and falls silent often."""
+ATTRIBUTES: dict[Kind, tuple[str, dict[str, Any]]] = {
+    Kind.FOREGROUND: ("device.app.lifecycle", {"android.app.state": "foreground"}),
+    Kind.LAUNCH: ("app.launch", {"app.launch.type": "cold"}),
+    Kind.SESSION_END: ("session.end", {}),
+    Kind.BACKGROUND: ("device.app.lifecycle", {"ios.app.state": "background"}),
+    Kind.CRASH: ("app.crash", {}),
+    Kind.EXCEPTION: ("exception", {"fatal": True}),
+    Kind.ANR: ("app.anr", {"fatal": "true"}),
+    Kind.ACTIVE: ("device.app.lifecycle", {"browser.page.visibility": "visible"}),
+    Kind.PASSIVE: ("app.heartbeat", {}),
+}
+ACTIVITIES: Sequence[tuple[str, dict[str, Any]]] = (
+    ("app.widget.click", {}),
+    ("app.screen.view", {"app.screen.view.derived": True}),
+    ("app.screen.view", {"screen": "Heim ß 🏠"}),
+    ("http.client.request", {"http.response.status_code": 404.0}),
+    ("log", {"severity_text": "Error2"}),
+    ("exception", {"user": {"email": "a@b.c"}, "note": "privacy hands it over"}),
+)
+
+
+@pytest.fixture(scope="module")
+def core() -> ModuleType:
+    return core_or_skip()
+
+
+def native(event: Event) -> dict[str, Any]:
+    """An event of the same kind, as an SDK sends it."""
+    if event.kind is Kind.EXIT:
+        name, attributes = "app.exit", {"app.exit.reason": event.exit_reason.upper()}
+    elif event.kind is Kind.ACTIVITY:
+        name, attributes = ACTIVITIES[event.counters % len(ACTIVITIES)]
+    else:
+        name, attributes = ATTRIBUTES[event.kind]
+    if event.stated is not AppState.UNKNOWN:
+        attributes = attributes | {"app.state": event.stated.label}
+    made = {"id": event.id, "name": name, "time": event.time_ms, "seq": event.seq, "attributes": attributes}
+    return made | ({"session_id": event.client_session_id} if event.client_session_id else {})
+
+
+def record(offset: int, came_ms: int, events: Sequence[Event]) -> SourceRecord:
+    document = {"v": 1, "app_id": "a", "device_id": "d", "events": [native(event) for event in events]}
+    for name, text in (("resource", events[0].resource), ("user", events[0].user)):
+        if text:
+            document[name] = json.loads(text)
+    headers = ((REPLAYED_RECORD_MS, str(came_ms - 5).encode()),) if offset % 3 else ()
+    return SourceRecord(offset, came_ms, b"a/d", json.dumps(document).encode(), headers)
+
+
+@given(delivered_cases(), st.randoms(use_true_random=False))
+@settings(deadline=None, max_examples=60)
+def test_any_delivery(core: ModuleType, delivered: DeliveredCase, rng: Random) -> None:
+    two = TwoCores(core, Policies(delivered.case.policy), EDGE)
+    shift_ms = START_MS - min((event.time_ms for event in delivered.case.events), default=0)
+    offset, came_ms = 0, START_MS + 60_000
+    for batch in delivered.delivery.batches:
+        records = []
+        for events in batch.records:
+            if events:
+                moved = [event._replace(time_ms=event.time_ms + shift_ms) for event in events]
+                records.append(record(offset, came_ms, moved))
+                offset, came_ms = offset + 1, came_ms + rng.choice((0, 1, 500, 40_000))
+        if records:
+            two.take(records)
+        if batch.silence_after:
+            two.tick(came_ms + delivered.case.policy.idle_timeout_ms)
+        if rng.random() < 0.2:
+            two.begin()
+
+
+@pytest.mark.parametrize("policy", [Policy(), NARROW], ids=["usual", "narrow"])
+def test_a_fleet(core: ModuleType, policy: Policy) -> None:
+    """Habits, clocks, late and double envelopes of simulated devices, cut at random; owners come and go."""
+    rng, two = Random(5), TwoCores(core, Policies(policy), EDGE)
+    sent = [
+        SourceRecord(number, each.at_ms, each.key, each.value)
+        for number, each in enumerate(fleet(60, 5, 8_000))
+    ]
+    for chunk in chunks(sent, rng, 150):
+        if rng.random() < 0.1:
+            two.take(chunk, dropped=True)
+            two.begin()
+        two.take(chunk)
+        if rng.random() < 0.3:
+            two.tick(
+                chunk[-1].timestamp + rng.choice((0, 60_000, HOUR_MS, 24 * HOUR_MS)),
+                caught_up=rng.random() < 0.5,
+            )
+    assert two.compiled > 10 * two.handed_over.total()
+
+
+def test_effects_that_are_dropped_leave_nothing_behind(core: ModuleType) -> None:
+    """Without a new owner: what the core holds decoded is ahead of what is durable, and it reads that again."""
+    two = TwoCores(core, Policies(), EDGE)
+    first, second, third = (
+        SourceRecord(
+            number, START_MS + number, b"a/d",
+            json.dumps({
+                "v": 1, "app_id": "a", "device_id": "d",
+                "events": [{"id": f"e{number}", "name": "n", "time": START_MS + number}],
+            }).encode(),
+        )
+        for number in range(3)
+    )  # fmt: skip
+    two.take([first])
+    two.take([second], dropped=True)
+    two.take([second._replace(value=second.value and second.value.replace(b"e1", b"x1"))])
+    two.take([third])
+    assert two.compiled == 4 and not two.handed_over
+
+
+def test_a_panic_is_left_to_python(core: ModuleType, caplog: pytest.LogCaptureFixture) -> None:
+    two = TwoCores(core, Policies(), EDGE)
+    two.rust._core.poison(b"a/d")
+    event = {"id": "e", "name": "n", "time": START_MS}
+    value = json.dumps({"v": 1, "app_id": "a", "device_id": "d", "events": [event]}).encode()
+    two.take([SourceRecord(0, START_MS, b"a/d", value)])
+    assert two.handed_over == {"panic": 1} and "Python folds it" in caplog.text

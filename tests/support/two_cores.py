@@ -1,0 +1,110 @@
+"""The same input through a partition in Python and one with the compiled core: every effect has to be the same."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from types import ModuleType
+from typing import Any
+
+from pipeline.domain.policy import Policies
+from pipeline.formats.edge import OPEN_EDGE, Edge
+from pipeline.state.compiled_partition import CompiledPartition
+from pipeline.state.effects import Effects
+from pipeline.state.partition import Partition
+from pipeline.state.records import SourceRecord
+
+Entries = dict[bytes, bytes]
+
+
+def told(effects: Effects) -> dict[str, Any]:
+    """All that a step asks for, but for the traces of who folded."""
+    return {
+        "owed": list(effects.owed),
+        "rows": list(effects.rows),
+        "copies": effects.copies,
+        "states": effects.states,
+        "moved": list(effects.moved),
+        "counts": effects.counts,
+        "refused": effects.refused,
+        "set_aside": effects.set_aside,
+        "marker": effects.marker,
+        "touched": effects.touched,
+        "folded": {key: list(fields) for key, fields in effects.folded.items()},
+        "rest": effects.rest,
+    }
+
+
+@dataclass
+class TwoCores:
+    """Two partitions that get the same, and what the changelog of either holds."""
+
+    core: ModuleType
+    policies: Policies
+    edge: Edge = OPEN_EDGE
+    number: int = 0
+    handed_over: Counter[str] = field(default_factory=Counter)
+    compiled: int = 0
+    changelog: Entries = field(default_factory=dict)
+    """The same of both."""
+
+    def __post_init__(self) -> None:
+        self.begin()
+
+    def begin(self, *, swapped: bool = False) -> None:
+        """Two new owners, which recover what the changelog has; `swapped` or not makes no difference, since there is
+        one changelog: each reads what the other wrote."""
+        self.python = Partition(self.number, self.policies, edge=self.edge)
+        self.rust = CompiledPartition(self.core, self.number, self.policies, edge=self.edge)
+        if self.changelog:
+            self.python.restore(self.changelog)
+            self.rust.restore(self.changelog)
+
+    def take(self, records: Sequence[SourceRecord], *, dropped: bool = False) -> None:
+        """A chunk; `dropped` effects are never committed, as where the partition was lost."""
+        pair = [self.python.apply(records), self.rust.apply(records)]
+        while True:
+            self._compare(pair)
+            if dropped:
+                return
+            self._commit(pair)
+            if not pair[0].rest:
+                return
+            pair = [part.go_on(effects) for part, effects in zip((self.python, self.rust), pair, strict=True)]
+
+    def tick(self, now_ms: int, *, caught_up: bool = True) -> None:
+        """What silence decides."""
+        while True:
+            pair = [part.tick(now_ms, caught_up=caught_up) for part in (self.python, self.rust)]
+            if pair[0] is None or pair[1] is None:
+                assert pair == [None, None]
+                return
+            self._compare([each for each in pair if each is not None])
+            self._commit([each for each in pair if each is not None])
+
+    def _compare(self, pair: Sequence[Effects]) -> None:
+        python, rust = map(told, pair)
+        for name, expected in python.items():
+            assert rust[name] == expected, f"{name} differ"
+        self.handed_over.update(pair[1].handed_over)
+        self.compiled += pair[1].compiled
+
+    def _commit(self, pair: Sequence[Effects]) -> None:
+        for part, effects in zip((self.python, self.rust), pair, strict=True):
+            part.commit(effects)
+        for key, value in pair[0].states:
+            if value is None:
+                self.changelog.pop(key, None)
+            else:
+                self.changelog[key] = value
+
+
+def chunks(records: Iterable[SourceRecord], rng: Random, longest: int) -> Iterable[list[SourceRecord]]:
+    """Records cut at random."""
+    at, known = 0, list(records)
+    while at < len(known):
+        size = rng.randint(1, longest)
+        yield known[at : at + size]
+        at += size
