@@ -25,8 +25,9 @@ def told_copies(
 ) -> list[tuple[bytes, bytes]]:
     """Keys and values for `event-copies`, of the copies that records of a device brought.
 
-    `fields` are the records, and the `cleaner` that by which their events were taken. Times up to `corrected_ms` may have been corrected, those of the copies or those of the
-    events that came first. A value follows from its record alone, but for how many of its copies it tells of.
+    `fields` are the records, and the `cleaner` that by which their events were taken. Times up to `corrected_ms` may
+    have been corrected, those of the copies or those of the events that came first. A value follows from its record
+    alone, but for how many of its copies it tells of.
     """
     suspects: dict[int, list[Copy]] = {}
     for copy in copies:

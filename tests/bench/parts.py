@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 import time
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 
 from aiokafka import codec
 
+from pipeline import compiled
 from pipeline.domain.policy import Policies
 from pipeline.domain.privacy import Privacy, Samplings
 from pipeline.formats.edge import Edge
@@ -18,6 +20,7 @@ from pipeline.roles.batch import Bounds, Source
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.sink import Sink
 from pipeline.runtime import fit_garbage_collection
+from pipeline.state.compiled_partition import partitions_by
 from pipeline.state.partition import Partition
 from pipeline.state.records import SourceRecord
 from pipeline.streaming.apps import limits_of
@@ -47,9 +50,11 @@ def step(events: int, options: Mapping[str, float]) -> Figures:
     limits = limits_of("sessionizer")
     record_bytes = len(corpus[0].key or b"") + len(corpus[0].value or b"")
     per_chunk = min(limits.max_chunk, limits.max_chunk_bytes // record_bytes)
-    partition = Partition(0, Policies(), edge=_EDGE)
+    # Which core is a setting, as of workers.
+    make_partition = partitions_by(compiled.core(os.environ.get("PIPELINE_CORE", compiled.AUTO)))
+    partition = make_partition(0, Policies(), edge=_EDGE)
     before_mb = rss_mb()
-    state_bytes = row_count = 0
+    state_bytes = row_count = by_core = 0
     started_s = time.process_time()
     for at in range(0, len(corpus), per_chunk):
         effects = partition.apply(corpus[at : at + per_chunk])
@@ -57,6 +62,7 @@ def step(events: int, options: Mapping[str, float]) -> Figures:
             partition.commit(effects)
             state_bytes += sum(len(value or b"") for _, value in effects.states)
             row_count += len(effects.rows)
+            by_core += effects.compiled
             if not effects.rest:
                 break
             effects = partition.go_on(effects)
@@ -67,6 +73,7 @@ def step(events: int, options: Mapping[str, float]) -> Figures:
         "state_mb": rss_mb() - before_mb,
         "changelog_bytes_per_event": state_bytes / events,
         "rows_per_event": row_count / events,
+        "share_of_core": by_core / len(corpus),
     }
 
 

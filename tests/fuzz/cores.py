@@ -17,7 +17,7 @@ from pipeline.state.compiled_partition import CompiledPartition
 from pipeline.state.partition import Partition
 from pipeline.state.records import SourceRecord
 from tests.fuzz.records import NativeTarget
-from tests.fuzz.target import Seen, require
+from tests.fuzz.target import Escaped, Seen, require
 from tests.support.two_cores import told
 
 
@@ -45,10 +45,11 @@ class CoresTarget(NativeTarget):
             python, by_core = (partition.apply([record]) for partition in partitions)
             expected, found = told(python), told(by_core)
             for name, each in expected.items():
-                require(found[name] == each, f"{name}: the core gives {found[name]!r}, Python {each!r}")
+                if found[name] != each:
+                    raise Escaped(f"{name}: the core gives {found[name]!r}, Python {each!r}")
             for partition, effects in zip(partitions, (python, by_core), strict=True):
                 partition.commit(effects)
             require("panic" not in by_core.handed_over, "the core fails")
-            require(not python.set_aside, f"no record sets a device aside: {python.set_aside}")
+            require(not python.set_aside, "no record sets a device aside")
             seen.append((by_core.compiled, tuple(by_core.handed_over), len(python.states), python.refused))
         return Seen(bool(seen[0][0]), tuple(seen))

@@ -11,7 +11,7 @@ import pytest
 from pipeline.domain.privacy import LEFT_OUT, STEERING, Privacy, Rules, Samplings
 from pipeline.formats import native
 from pipeline.formats.edge import Edge
-from pipeline.formats.native.cleaner import Cleaner
+from pipeline.formats.native.cleaner import AS_IT_CAME, Cleaner
 from pipeline.formats.native.events import arrivals_of
 from pipeline.formats.privacy.detectors import network_of, with_addresses, with_emails, with_queries
 from pipeline.formats.privacy.patterns import Patterns, lower
@@ -91,6 +91,25 @@ def test_an_envelope_in_which_there_is_nothing_to_do_keeps_its_bytes() -> None:
     assert edge().cleaned(KEY, value) is value
     rules = Rules(drop=("account.*",), emails="drop", queries="mask")
     assert edge(rules).cleaned(KEY, value) is value
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        '"events":1',
+        '"events":"e"',
+        '"events":[{"id":"e","name":"n","time":1764000000000}],"user":{"personas":"p"}',
+    ],
+    ids=["number", "text", "personas"],
+)
+def test_what_is_no_list_is_refused_under_the_default_rules_too(part: str) -> None:
+    """In a form that the rules make of it, it was taken: for a fault in the program, or, sent again, of its device."""
+    value = f'{{"v":1,"app_id":"a","device_id":"d",{part}}}'.encode()
+    cleaner = Edge(Privacy(), Samplings()).cleaner_of(b"a/d")
+    read, as_it_came = (
+        native.decode(value, b"a/d", 1_764_000_000_000, each) for each in (cleaner, AS_IT_CAME)
+    )
+    assert isinstance(read, Rejected) and read == as_it_came
 
 
 def test_other_attributes_keep_their_bytes() -> None:

@@ -44,7 +44,7 @@ _NOTHING = (b"", b"null")
 _UNFIT = b'["***"]'
 """In place of what has another shape than it must have: it is refused as that was."""
 _NO_LIST = msgspec.Raw(b'"***"')
-"""The same, of what must be a list of texts."""
+"""The same, of what must be a list."""
 _ESCAPED = re.compile(rb"\\u00([2-7][0-9a-fA-F])")
 _ENDS_NAME = rb"(?:\\*\"|\x12)"
 """What follows the name of a member: in JSON (also in a text of JSON) a quote, in protobuf the tag of its value."""
@@ -228,7 +228,7 @@ class Cleaner:
 
     def _events(self, raw: bytes, *, shrinks: bool) -> bytes:
         if raw[:1] != b"[":
-            return raw if raw in _NOTHING else _UNFIT
+            return raw if raw in _NOTHING else bytes(_NO_LIST)
         return b"[" + b",".join(self._event(bytes(each), shrinks=shrinks) for each in _list(raw)) + b"]"
 
     def _event(self, raw: bytes, *, shrinks: bool) -> bytes:
