@@ -11,47 +11,44 @@ const MAX_EXIT_REASON_CHARS: usize = 64;
 /// OpenTelemetry: ERROR is 17 to 20, FATAL 21 to 24.
 const SEVERITY_NUMBER_ERROR: f64 = 17.0;
 
+/// Names that some rule asks for.
+const STEERING: [&str; 14] = [
+    "app.state",
+    "passive",
+    "android.app.state",
+    "ios.app.state",
+    "browser.page.visibility",
+    "app.launch.type",
+    "app.exit.reason",
+    "fatal",
+    "http.response.status_code",
+    "error.type",
+    "severity_number",
+    "severity_text",
+    "severity",
+    "app.screen.view.derived",
+];
+
 /// The attributes that some rule asks for.
 #[derive(Default)]
 pub struct Attributes<'a> {
-    pub app_state: Value<'a>,
-    pub passive: Value<'a>,
-    android: Value<'a>,
-    ios: Value<'a>,
-    visibility: Value<'a>,
-    launch_type: Value<'a>,
-    exit_reason: Value<'a>,
-    fatal: Value<'a>,
-    status_code: Value<'a>,
-    error_type: Value<'a>,
-    severity_number: Value<'a>,
-    severity_text: Value<'a>,
-    severity: Value<'a>,
-    derived: Value<'a>,
+    /// Few events have any.
+    found: Vec<(&'static str, Value<'a>)>,
 }
 
 impl<'a> Attributes<'a> {
-    /// Takes the value of an attribute. Of one that stands twice the last counts.
+    /// Takes the value of an attribute.
     pub fn take(&mut self, name: &str, reader: &mut Reader<'a>) -> Sure<()> {
-        let place = match name {
-            "app.state" => &mut self.app_state,
-            "passive" => &mut self.passive,
-            "android.app.state" => &mut self.android,
-            "ios.app.state" => &mut self.ios,
-            "browser.page.visibility" => &mut self.visibility,
-            "app.launch.type" => &mut self.launch_type,
-            "app.exit.reason" => &mut self.exit_reason,
-            "fatal" => &mut self.fatal,
-            "http.response.status_code" => &mut self.status_code,
-            "error.type" => &mut self.error_type,
-            "severity_number" => &mut self.severity_number,
-            "severity_text" => &mut self.severity_text,
-            "severity" => &mut self.severity,
-            "app.screen.view.derived" => &mut self.derived,
-            _ => return reader.skip(),
-        };
-        *place = reader.value()?;
+        match STEERING.iter().find(|each| **each == name) {
+            Some(name) => self.found.push((name, reader.value()?)),
+            None => reader.skip()?,
+        }
         Ok(())
+    }
+
+    /// Of one that stands twice the last counts.
+    fn get(&self, name: &str) -> &Value<'a> {
+        self.found.iter().rev().find(|(each, _)| *each == name).map_or(&Value::Absent, |(_, value)| value)
     }
 }
 
@@ -86,43 +83,45 @@ pub fn interpret(name: &str, read: &Attributes<'_>) -> Sure<Meaning> {
         | "device.memory.low"
         | "session.end.reported" => meaning(Kind::Passive, 0),
         "device.app.lifecycle" => lifecycle(read),
-        "app.launch" if is(&read.launch_type, "cold") => meaning(Kind::Launch, 0),
-        "exception" => {
-            meaning(if is_true(&read.fatal) { Kind::Exception } else { Kind::Activity }, event::EXCEPTION)
-        }
-        "app.anr" => meaning(if is_true(&read.fatal) { Kind::Anr } else { Kind::Activity }, event::ANR),
-        "app.exit" => exit(&exit_reason_of(&read.exit_reason)?),
+        "app.launch" if is(read.get("app.launch.type"), "cold") => meaning(Kind::Launch, 0),
+        "exception" => meaning(
+            if is_true(read.get("fatal")) { Kind::Exception } else { Kind::Activity },
+            event::EXCEPTION,
+        ),
+        "app.anr" => meaning(if is_true(read.get("fatal")) { Kind::Anr } else { Kind::Activity }, event::ANR),
+        "app.exit" => exit(&exit_reason_of(read.get("app.exit.reason"))?),
         "http.client.request" => http(read),
         "log" => log(read),
-        "app.screen.view" => {
-            meaning(Kind::Activity, if is_true(&read.derived) { event::APPEARANCE } else { event::VIEW })
-        }
+        "app.screen.view" => meaning(
+            Kind::Activity,
+            if is_true(read.get("app.screen.view.derived")) { event::APPEARANCE } else { event::VIEW },
+        ),
         _ if name.starts_with("metrickit.") => meaning(Kind::Passive, 0),
         _ => meaning(Kind::Activity, 0),
     };
-    match &read.app_state {
+    match read.get("app.state") {
         Value::Text(said) if said == "foreground" => found.stated = AppState::Foreground,
         Value::Text(said) if said == "background" => found.stated = AppState::Background,
         _ => {}
     }
-    if is_true(&read.passive) {
+    if is_true(read.get("passive")) {
         (found.kind, found.exit_reason) = (Kind::Passive, None);
     }
     Ok(found)
 }
 
 fn lifecycle(read: &Attributes<'_>) -> Meaning {
-    let either = |word| is(&read.android, word) || is(&read.ios, word);
-    if is(&read.ios, "terminate") {
+    let either = |word| is(read.get("android.app.state"), word) || is(read.get("ios.app.state"), word);
+    if is(read.get("ios.app.state"), "terminate") {
         exit("user_terminated")
-    } else if is(&read.android, "created") {
+    } else if is(read.get("android.app.state"), "created") {
         // The process is there; that it is visible is told by an event of its own.
         Meaning { stated: AppState::Background, ..meaning(Kind::Launch, 0) }
     } else if either("foreground") {
         meaning(Kind::Foreground, 0)
-    } else if either("background") || is(&read.visibility, "hidden") {
+    } else if either("background") || is(read.get("browser.page.visibility"), "hidden") {
         meaning(Kind::Background, 0)
-    } else if either("active") || is(&read.visibility, "visible") {
+    } else if either("active") || is(read.get("browser.page.visibility"), "visible") {
         meaning(Kind::Active, 0)
     } else {
         meaning(Kind::Activity, 0)
@@ -130,22 +129,22 @@ fn lifecycle(read: &Attributes<'_>) -> Meaning {
 }
 
 fn http(read: &Attributes<'_>) -> Meaning {
-    let is_error = match &read.error_type {
+    let is_error = match read.get("error.type") {
         Value::Absent | Value::Null | Value::Bool(false) => false,
         // In Python zero equals False.
         Value::Number(number) => *number != 0.0,
         Value::Text(said) => !said.is_empty(),
         Value::Bool(true) | Value::Container => true,
     };
-    let failed = is_error || number(&read.status_code) >= 400.0;
+    let failed = is_error || number(read.get("http.response.status_code")) >= 400.0;
     meaning(Kind::Activity, if failed { event::NETWORK | event::NETWORK_ERROR } else { event::NETWORK })
 }
 
 fn log(read: &Attributes<'_>) -> Meaning {
-    let is_error = number(&read.severity_number) >= SEVERITY_NUMBER_ERROR
-        || number(&read.severity) >= SEVERITY_NUMBER_ERROR
-        || is_error_word(&read.severity_text)
-        || is_error_word(&read.severity);
+    let is_error = number(read.get("severity_number")) >= SEVERITY_NUMBER_ERROR
+        || number(read.get("severity")) >= SEVERITY_NUMBER_ERROR
+        || is_error_word(read.get("severity_text"))
+        || is_error_word(read.get("severity"));
     meaning(Kind::Activity, if is_error { event::LOG_ERROR } else { 0 })
 }
 
