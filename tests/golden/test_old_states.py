@@ -19,7 +19,10 @@ from pipeline.state.partition import Partition
 from pipeline.state.records import SourceRecord
 from pipeline.state.tail import array_head, mark_of
 from pipeline.storage.stored_session import Shared, facts_of
+from tests.support.cores import both_cores
 from tests.support.left_states import Left
+
+core = both_cores(__name__)
 
 HOUR_MS = 3_600_000
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from types import ModuleType
+from typing import Any
+
+import pytest
 
 from pipeline import compiled
+from pipeline.state.compiled_partition import partitions_by
 from tests.support.stack import unavailable
 
 
@@ -16,3 +21,15 @@ def core_or_skip() -> ModuleType:
         unavailable(str(error))
     assert found is not None
     return found
+
+
+def both_cores(module: str) -> Any:
+    """A fixture for a module of tests: each of them runs with the `Partition` that it imported, and once more with one
+    that has the compiled core. (Where there is none that is skipped; in CI it fails.)"""
+
+    @pytest.fixture(params=["python", "rust"], autouse=True)
+    def core(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+        if request.param == "rust":
+            monkeypatch.setattr(sys.modules[module], "Partition", partitions_by(core_or_skip()))
+
+    return core

@@ -31,7 +31,10 @@ from pipeline.roles.sink import Sink
 from pipeline.state.marker import MARKER_KEY
 from pipeline.state.partition import Partition
 from pipeline.state.records import SourceRecord
+from tests.support.cores import both_cores
 from tests.unit.test_partition import AT_MS, record
+
+core = both_cores(__name__)
 
 POLICIES = Policies(Policy(idle_timeout_ms=60_000, restate_horizon_ms=600_000))
 KEY = b"a/d"

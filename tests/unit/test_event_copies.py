@@ -34,9 +34,12 @@ from pipeline.state.tail import RUN_EVENTS, UNTOLD, Strings, Tail, mark_of
 from pipeline.storage.columns import EVENT_COPY_COLUMNS
 from pipeline.storage.event_copies import EventCopy, rows_of_copies, value_of
 from pipeline.storage.kept import Keeping
+from tests.support.cores import both_cores
 from tests.unit.test_alike_ids import IDS
 from tests.unit.test_sink import BASE, PARTITIONS, Record, World
 from tests.unit.test_sink import told as refusals
+
+core = both_cores(__name__)
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -264,6 +267,7 @@ def sessionizer(sending: Sending) -> Sessionizer:
         send=sending,
         dead_letter=dead_letter,
         metrics=Metrics(),
+        make_partition=Partition,
     )
     made.recovered(0, {})
     return made

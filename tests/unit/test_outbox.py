@@ -10,6 +10,9 @@ from pipeline.state import report
 from pipeline.state.device_state import DeviceState
 from pipeline.state.partition import Effects, Partition
 from pipeline.state.records import SourceRecord
+from tests.support.cores import both_cores
+
+core = both_cores(__name__)
 
 POLICIES = Policies(Policy(idle_timeout_ms=60_000))
 AT_MS = 1_800_000_000_000
