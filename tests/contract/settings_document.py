@@ -16,7 +16,7 @@ COMPOSE_FILES = ("docker-compose.yml",)
 
 GROUPS = {
     "kafka": ("KAFKA_",),
-    "topics": ("PARTITIONS", "TOPIC_", "OFFSET_", "STATE_VERSION"),
+    "topics": ("PARTITIONS", "TOPIC_", "OFFSET_", "STATE_VERSION", "CORE"),
     "clickhouse": ("CLICKHOUSE_", "SINK_", "SYMBOLS_"),
     "workers": ("METRICS_", "DATA_", "LOG_"),
     "formats": ("OTLP_", "SENTRY_"),

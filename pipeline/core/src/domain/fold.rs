@@ -198,12 +198,12 @@ fn reopen(state: &mut FoldState, event: &Event) {
 }
 
 fn on_background(state: &mut FoldState, event: &Event, policy: &Policy, left: &mut Vec<Session>) {
-    if let (Some(opened), Some(shown_ms)) = (state.open.as_mut(), state.shown_ms) {
-        if event.time_ms - shown_ms <= policy.flicker_grace_ms {
-            // The window that was left went; another one is in front.
-            take(&mut state.known, opened, event);
-            return;
-        }
+    if let (Some(opened), Some(shown_ms)) = (state.open.as_mut(), state.shown_ms)
+        && event.time_ms - shown_ms <= policy.flicker_grace_ms
+    {
+        // The window that was left went; another one is in front.
+        take(&mut state.known, opened, event);
+        return;
     }
     state.app_state = AppState::Background;
     if let Some(opened) = state.open.as_mut() {

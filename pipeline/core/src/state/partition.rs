@@ -3,8 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use hashbrown::{HashMap, HashSet};
-use pyo3::intern;
+use hashbrown::HashMap;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
@@ -16,6 +15,7 @@ use super::outbox::{Columns, Outbox};
 use super::store::{Parts, entry_of_step, load};
 use crate::domain::Text;
 use crate::domain::policy::Policy;
+use crate::formats::native::cleaner::{Rules, Texts};
 use crate::formats::native::events::events_of;
 use crate::formats::native::reading::{names_of, plain_envelope};
 use crate::formats::record_time::{REPLAYED_RECORD_MS, said};
@@ -23,26 +23,11 @@ use crate::unsure::{Sure, Unsure};
 
 /// Of resources and users whose canonical form is remembered.
 const KEPT_BYTES: usize = 40_000_000;
-/// Longer ones are not remembered.
-const CACHED_BYTES: usize = 4_096;
 const MOST_RULES: usize = 10_000;
 /// Of a record's time: sums of such are far from what 64 bits hold.
 const LATEST_MS: i64 = 1 << 53;
 /// Of the records of one device that are folded before its state is written.
 const PART_BYTES: usize = 1_000_000;
-
-/// The privacy rules of an app: `formats/native/cleaner.py`.
-struct Rules {
-    /// So that no other one gets its address.
-    _cleaner: Py<PyAny>,
-    resource: Py<PyAny>,
-    user: Py<PyAny>,
-    private: HashSet<String>,
-    /// The app has rules of its own: then Python reads.
-    has_own: bool,
-    /// Of resources and of users, as they came, their canonical form.
-    known: [HashMap<Box<str>, Text>; 2],
-}
 
 struct Device {
     /// What the state is of, exactly: the very objects that are durable, or will be.
@@ -75,6 +60,8 @@ pub struct Core {
     max_decoded: usize,
 }
 
+/// Offset, place, time, and the time of the one that came first.
+type CopyFields = (i64, usize, i64, Option<i64>);
 type Given<'py> = Option<Bound<'py, PyBytes>>;
 
 #[pymethods]
@@ -232,7 +219,7 @@ impl Core {
         let final_ms =
             state.arrived_ms + if state.has_tail() { policy.restate_horizon_ms } else { policy.state_ttl_ms };
         let counts = done.counts;
-        let copies: Option<Vec<(i64, usize, i64, Option<i64>)>> = (!counts.copies.is_empty()).then(|| {
+        let copies: Option<Vec<CopyFields>> = (!counts.copies.is_empty()).then(|| {
             counts.copies.iter().map(|copy| (copy.offset, copy.place, copy.time_ms, copy.first_ms)).collect()
         });
         let numbers = (counts.accepted, counts.late, counts.unrestated);
@@ -334,27 +321,12 @@ impl Core {
     }
 
     fn take_rules(&mut self, cleaner: &Bound<'_, PyAny>) -> PyResult<()> {
-        let py = cleaner.py();
         if self.known_bytes > KEPT_BYTES || self.rules.len() > MOST_RULES {
             self.rules.clear();
             self.known_bytes = 0;
         }
         if !self.rules.contains_key(&address(cleaner)) {
-            let watched = cleaner.getattr(intern!(py, "watched"))?;
-            let mut private = HashSet::new();
-            for name in watched.getattr(intern!(py, "private"))?.try_iter()? {
-                private.insert(name?.extract::<String>()?);
-            }
-            let rules = Rules {
-                _cleaner: cleaner.clone().unbind(),
-                resource: cleaner.getattr(intern!(py, "resource"))?.unbind(),
-                user: cleaner.getattr(intern!(py, "user"))?.unbind(),
-                // Names that `may_be_private` does not know are left to Python altogether.
-                has_own: cleaner.getattr(intern!(py, "has_own"))?.extract()?
-                    || private.iter().any(|name| !name.starts_with(['u', 'e'])),
-                private,
-                known: [HashMap::new(), HashMap::new()],
-            };
+            let rules = Rules::of(cleaner)?;
             self.rules.insert(address(cleaner), rules);
         }
         Ok(())
@@ -369,43 +341,6 @@ impl Core {
         let mut used: Vec<u64> = self.devices.values().map(|device| device.used).collect();
         let (_, &mut until, _) = used.select_nth_unstable(surplus - 1);
         self.devices.retain(|_, device| device.used > until);
-    }
-}
-
-/// Resource and user of the record before: most have the same.
-struct Texts {
-    resource: Option<Box<str>>,
-    user: Option<Box<str>>,
-    canonical: (Text, Text),
-}
-
-impl Texts {
-    fn are(&self, resource: Option<&str>, user: Option<&str>) -> bool {
-        self.resource.as_deref() == Some(resource.unwrap_or("")) && self.user.as_deref() == user
-    }
-}
-
-impl Rules {
-    /// The canonical form of a resource (0) or a user (1); None if there is a fault in it, or it is no strict JSON.
-    fn canonical(
-        &mut self,
-        py: Python<'_>,
-        which: usize,
-        raw: &str,
-        size: &mut usize,
-    ) -> PyResult<Option<Text>> {
-        if let Some(found) = self.known[which].get(raw) {
-            return Ok(Some(found.clone()));
-        }
-        let ask = [&self.resource, &self.user][which].bind(py);
-        let Ok(said) = ask.call1((PyBytes::new(py, raw.as_bytes()),)) else { return Ok(None) };
-        let Ok(canonical) = said.extract::<String>() else { return Ok(None) };
-        let canonical: Text = canonical.into();
-        if raw.len() <= CACHED_BYTES {
-            *size += raw.len() + canonical.len() + 200;
-            self.known[which].insert(raw.into(), canonical.clone());
-        }
-        Ok(Some(canonical))
     }
 }
 

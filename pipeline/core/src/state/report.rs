@@ -123,11 +123,11 @@ pub fn finals_held(state: &mut DeviceState) {
 
 fn closed(state: &mut DeviceState, session: &Session) {
     let digest = digest(session);
-    if let Some(before) = state.written.get_mut(&session.first_event_id) {
-        if before.digest == digest {
-            before.report = Report::Closed;
-            return;
-        }
+    if let Some(before) = state.written.get_mut(&session.first_event_id)
+        && before.digest == digest
+    {
+        before.report = Report::Closed;
+        return;
     }
     write(state, session, Report::Closed, digest);
 }

@@ -348,12 +348,12 @@ impl Tail {
         let mut runs = cut(&self.front, strings);
         runs.append(&mut self.runs);
         let mut fresh = cut(&self.fresh, strings).into_iter().peekable();
-        if let (Some(last), Some(first)) = (runs.last_mut(), fresh.peek()) {
-            if last.length + first.length <= RUN_EVENTS {
-                last.length += first.length;
-                last.rows.extend_from_slice(&first.rows);
-                fresh.next();
-            }
+        if let (Some(last), Some(first)) = (runs.last_mut(), fresh.peek())
+            && last.length + first.length <= RUN_EVENTS
+        {
+            last.length += first.length;
+            last.rows.extend_from_slice(&first.rows);
+            fresh.next();
         }
         runs.extend(fresh);
         self.front.clear();

@@ -1,4 +1,5 @@
 //! The native envelope, the events of one device: a record of `sdk-events`.
 
+pub mod cleaner;
 pub mod events;
 pub mod reading;

@@ -24,7 +24,7 @@ pub struct Outline {
 
 /// With a `base_offset` that of steps which build on a base.
 pub fn write_head(out: &mut Vec<u8>, state: &DeviceState, base_offset: Option<i64>) {
-    let mut flags = SILENCE_DUE * u8::from(state.silence_due()) | HAS_TAIL * u8::from(state.has_tail());
+    let mut flags = (SILENCE_DUE * u8::from(state.silence_due())) | (HAS_TAIL * u8::from(state.has_tail()));
     if base_offset.is_some() {
         flags |= IS_STEPS;
     }
