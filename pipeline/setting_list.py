@@ -13,6 +13,7 @@ from pipeline.domain.retention import Retentions
 from pipeline.setting_values import (
     CLUSTER,
     COUNTS,
+    DAYS,
     HOST,
     HOSTS_OR_NONE,
     INSTANCE_ID,
@@ -34,15 +35,6 @@ from pipeline.setting_values import (
 from pipeline.setting_values import setting as _setting
 
 PREFIX = "PIPELINE_"
-
-
-_DAYS = number(
-    0,
-    36_500,
-    "days are not negative",
-    "100 years are enough, and 0 means for ever",
-    unit="days, 0 for ever",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +241,7 @@ class Settings(ConnectionSettings):
     )
     dead_letter_retention_days: int = _setting(
         30,
-        _DAYS,
+        DAYS,
         "How many days what was refused is kept in ClickHouse. Raise it where a fix takes longer to be found and "
         "deployed: `dead-letters replay` can send again what is still kept.",
     )
@@ -375,13 +367,13 @@ POLICY: Mapping[str, tuple[Form, str]] = {
 
 RETENTION: Mapping[str, tuple[Form, str]] = {
     "retention_days": (
-        _DAYS,
+        DAYS,
         "How many days events are kept, from the day on which Kafka had their record. Sessions, and what the ledger "
         "counted, are kept beyond that. It must be longer than `restate_horizon`; where that is 89 days or more, the "
         "default is a day more than that.",
     ),
     "session_retention_days": (
-        _DAYS,
+        DAYS,
         "How many days sessions are kept, from the day on which they were told last. They are kept at least as long as "
         "their events; where events are kept longer than 400 days, that is the default.",
     ),

@@ -312,3 +312,11 @@ PORT_OR_ANY = number(
 PORT_OR_NONE = number(
     0, 65_535, "there is no such port", "there is no such port", unit="a port, or 0 for none"
 )
+
+DAYS = number(
+    0,
+    36_500,
+    "days are not negative",
+    "100 years are enough, and 0 means for ever",
+    unit="days, 0 for ever",
+)

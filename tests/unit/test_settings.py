@@ -138,6 +138,7 @@ NONSENSE = [
     ("OTLP_APP_ID", "a b", "list of names"),
     ("OTLP_SESSION_DEVICES", "no", "never, browsers, always"),
     ("LOG_FORMAT", "JSON", "not one of plain, json"),
+    ("CORE", "c", "not one of auto, python, rust"),
     ("API_URL", "ftp://x", "https://host:port"),
     ("API_URL", "https://user@host", "https://host:port"),
     ("API_RATE", "0", "1 to 1000000"),
