@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 from pipeline.dashboard.reader import Reader, Row
@@ -48,7 +49,11 @@ async def stacks_of(
 
     Raises `NotAnswered`.
     """
-    failures = [each.mark for each in shown.events if each.mark["kind"] in _WITH_STACK][:_MOST_STACKS]
+    # An exception that was handled is an activity by its kind.
+    with_stack = (
+        each.mark for each in shown.events if {each.mark["kind"], each.mark["name"]} & set(_WITH_STACK)
+    )
+    failures = list(islice(with_stack, _MOST_STACKS))
     rows = await reader.rows(units.details(app, failures, whole=True)) if failures else []
     return {
         (row["device_id"], row["event_id"]): await stack_on_page(reader, symbols, app, row) for row in rows

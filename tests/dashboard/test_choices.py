@@ -37,7 +37,7 @@ def test_an_address_holds_the_whole_choice(choice: SessionChoice) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["yesterday", "1969-12-31", "2100-01-01", "9999-99-99", "0001-01-01T00:00:00+14:00"]
+    "text", ["someday", "1969-12-31", "2100-01-01", "9999-99-99", "0001-01-01T00:00:00+14:00"]
 )
 def test_times_that_cannot_be(text: str) -> None:
     with pytest.raises(BadAddress):

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import orjson
 
+from pipeline.domain.display import Displays
 from pipeline.domain.policy import Policies
 from pipeline.domain.privacy import Privacy, Samplings
 from pipeline.domain.retention import Retentions
@@ -223,6 +224,7 @@ class SettingsTarget:
             policies=Policies(settings.policies.default),
             retentions=Retentions(settings.retentions.default),
             samplings=Samplings(settings.samplings.default),
+            shown=Displays(settings.shown.default),
             privacy=Privacy(),
         )
         require(again == expected, "settings are the same after a turn through the environment")
