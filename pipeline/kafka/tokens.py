@@ -16,7 +16,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -84,7 +84,6 @@ class TokenSource(AbstractTokenProvider):  # type: ignore[misc]
         self._tls = Tls("PIPELINE_KAFKA_TOKEN", ca_file=ca_file)
         self._clock = clock
         self._lock = threading.Lock()
-        self._thread: ThreadPoolExecutor | None = None
         self._asking: Future[_Token] | None = None
         self._token: _Token | None = None
 
@@ -95,8 +94,12 @@ class TokenSource(AbstractTokenProvider):  # type: ignore[misc]
             if held and self._clock() < held.renewed_s:
                 return held.text
             if self._asking is None or self._asking.done():
-                self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="kafka-token")
-                self._asking = self._thread.submit(self._ask)
+                self._asking = Future()
+                self._asking.set_running_or_notify_cancel()
+                # A daemon, and not kept: a worker that ends does not wait for a token that nobody needs.
+                threading.Thread(
+                    target=self._answered, args=(self._asking,), name="kafka-token", daemon=True
+                ).start()
             asking = self._asking
         try:
             # Others wait for it too: who is cancelled does not cancel it.
@@ -106,6 +109,14 @@ class TokenSource(AbstractTokenProvider):  # type: ignore[misc]
                 raise
             logger.warning("%s; going on with the token of before, which still holds", error)
             return held.text
+
+    def _answered(self, asking: Future[_Token]) -> None:
+        try:
+            token = self._ask()
+        except BaseException as error:
+            asking.set_exception(error)
+        else:
+            asking.set_result(token)
 
     def _ask(self) -> _Token:
         begun_s = self._clock()

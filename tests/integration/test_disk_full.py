@@ -105,7 +105,9 @@ def test_of_clickhouse(
         disk.fill()
         stack.run(*_LOAD, "20000")
         wait_for_log(
-            stack, "sink-1", r"took no rows for z_(?:envelope|event)_feed \(try 3, .*(?i:no space left|enough space)"
+            stack,
+            "sink-1",
+            r"took no rows for z_(?:envelope|event)_feed \(try 3, .*(?i:no space left|enough space)",
         )
         assert stack.workers["sink-1"].is_running
         disk.free()

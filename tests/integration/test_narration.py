@@ -37,7 +37,7 @@ LINES: dict[str, tuple[str, dict[str, str]]] = {
     "tap SwitchMaterial": ("app.widget.click", {"app.widget.name": SWITCH}),
     "tap Pay 3.50 now": ("app.widget.click", {"app.widget.name": "Pay 3.50 now"}),
     "tap pay": ("app.widget.click", {"app.widget.id": "pay"}),
-    "app.jank": ("app.jank slow frames", {"app.jank.type": "slow"}),
+    "app.jank slow frames": ("app.jank", {"app.jank.type": "slow"}),
 }
 
 

@@ -123,7 +123,9 @@ def test_while_clickhouse_takes_nothing(fault: Fault, it: Scene) -> None:
             assert time.monotonic() < deadline_s
             time.sleep(0.05)
     else:
-        it.wait_for_log(sink, r"ClickHouse http\S+ took no rows for z_envelope_feed \(try \d+, next in")
+        it.wait_for_log(
+            sink, r"ClickHouse http\S+ took no rows for z_(?:envelope|event)_feed \(try \d+, next in"
+        )
     it.leave(sink)
     it.proxy.set_fault(None)
     it.start("sink")

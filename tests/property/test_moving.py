@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.domain.policy import Policies
+from pipeline.formats.edge import OPEN_EDGE
 from pipeline.formats.native.partitioner import partition_of
 from pipeline.kafka.topic_identity import Note
 from pipeline.roles.repartition import Repartition
@@ -152,7 +153,10 @@ class Move(Repartition):
     """The command, in a world."""
 
     def __init__(self, world: World, killer: Killer) -> None:
-        super().__init__(None, None, partitions=0, before=0, offset_base=0, say=lambda _: None)  # type: ignore[arg-type]
+        nothing: Any = None
+        super().__init__(
+            nothing, nothing, partitions=0, before=0, offset_base=0, say=lambda _: None, edge=OPEN_EDGE
+        )
         self._world = world
         self._killer = killer
 

@@ -10,6 +10,7 @@ from collections import Counter
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
@@ -266,13 +267,14 @@ REASONS = {
 }
 
 
-_SEEDS = 6
+_SEEDS = 36
 
 
+@pytest.mark.slow
 def test_the_strategies_reach_every_rule_and_every_way_to_start_and_to_end() -> None:
     reached: Counter[object] = Counter()
 
-    @settings(COMMON, max_examples=600, database=None)
+    @settings(COMMON, max_examples=100, database=None)
     @given(delivered_cases(conflicting=True))
     def explore(given_case: DeliveredCase) -> None:
         case, delivery = given_case.case, given_case.delivery

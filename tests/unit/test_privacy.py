@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.domain.privacy import LEFT_OUT, STEERING, Privacy, Rules, Samplings
 from pipeline.formats import native
@@ -315,6 +318,18 @@ def test_what_looks_into_texts_takes_linear_time(unit: str) -> None:
 
     # Twelve times as much takes no more than forty times as long: in quadratic time it were 144.
     assert seconds(240_000) < 40 * max(seconds(20_000), 0.001)
+
+
+@given(
+    st.lists(st.text("ab*", min_size=1, max_size=5), min_size=1, max_size=4),
+    st.lists(st.text("abc", max_size=6), min_size=1, max_size=8),
+)
+def test_each_shape_of_a_pattern_matches_as_a_regular_expression_says(
+    patterns: list[str], names: list[str]
+) -> None:
+    said = [re.compile(".*".join(map(re.escape, pattern.split("*")))) for pattern in patterns]
+    for name in names:
+        assert Patterns(patterns).matches(name) == any(each.fullmatch(name) for each in said)
 
 
 def test_patterns_match_whole_names_in_linear_time() -> None:

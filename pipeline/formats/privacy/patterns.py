@@ -5,6 +5,7 @@ A for a is as good, as is any ASCII letter in the other case.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 ANY = "*"
@@ -17,14 +18,28 @@ class Patterns:
     def __init__(self, patterns: Iterable[str]) -> None:
         lowered = {lower(pattern) for pattern in patterns}
         self._exact = frozenset(pattern for pattern in lowered if ANY not in pattern)
-        self._globs = [pattern.split(ANY) for pattern in sorted(lowered - self._exact)]
+        # Some `*` in a row are as one.
+        self._globs = [re.split(r"\*+", pattern) for pattern in sorted(lowered - self._exact)]
+        # Hundreds of applications have patterns of their own, nearly all of these three shapes: each shape is asked
+        # at once, since a body of no known application is held against all of them.
+        self._starts = tuple(parts[0] for parts in self._globs if len(parts) == 2 and not parts[1])
+        self._ends = tuple(parts[1] for parts in self._globs if len(parts) == 2 and parts[1] and not parts[0])
+        self._within = [
+            parts[1] for parts in self._globs if len(parts) == 3 and not parts[0] and not parts[2]
+        ]
+        self._others = [parts for parts in self._globs if sum(map(bool, parts)) > 1]
 
     def __bool__(self) -> bool:
         return bool(self._exact or self._globs)
 
     def matches(self, name: str) -> bool:
         """Whether one of them matches the whole name."""
-        return name in self._exact or any(_fits(parts, name) for parts in self._globs)
+        if name in self._exact or name.startswith(self._starts) or name.endswith(self._ends):
+            return True
+        for part in self._within:
+            if part in name:
+                return True
+        return any(_fits(parts, name) for parts in self._others)
 
     def literals(self) -> list[bytes] | None:
         """Texts of which one is in every JSON text that has a name which matches, once that is in lower case and but
