@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from pipeline import topics
 from pipeline.clickhouse.store import Store
@@ -13,7 +14,7 @@ from pipeline.domain.policy import Policies
 from pipeline.errors import Terminal, Transient
 from pipeline.kafka.admin import LogBounds, commits, log_bounds, topic_partitions
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.errors import KafkaFailure
+from pipeline.kafka.errors import BrokerUnavailable, KafkaFailure
 from pipeline.kafka.starts import of_these_topics
 from pipeline.kafka.topic_identity import Note
 from pipeline.kafka.topic_ids import ids_of
@@ -23,6 +24,10 @@ from pipeline.topics import TP
 
 _POLL_S = 0.3
 _FAULTS_EVERY_S = 3.0
+_TRIES = 5
+_AGAIN_S = 1.0
+"""How often, and how long after, Kafka is asked what it did not answer."""
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +114,7 @@ async def wait_until_idle(
         async with asyncio.timeout(timeout_s):
             while faults:
                 done, _ = await asyncio.wait({idle}, timeout=_FAULTS_EVERY_S)
-                if found := await faults():
+                if found := await _patiently(faults):
                     raise NeverIdle("; ".join(found))
                 if done:
                     break
@@ -124,7 +129,7 @@ async def _idle(
     connection: KafkaConnection, store: Store, policies: Policies, timeout_s: float, waiting_for: list[str]
 ) -> None:
     until_ms = int((time.time() + timeout_s) * 1_000)
-    ids = await ids_of(connection, all_read())
+    ids = await _patiently(lambda: ids_of(connection, all_read()))
     await until_done(connection, ids, "router", reads()["router"], waiting_for)
     # What it passed on while we waited arrived after we began.
     arrived_by_ms = int(time.time() * 1_000)
@@ -149,7 +154,8 @@ async def until_done(
 ) -> None:
     """Until a role has done all that these topics hold now."""
     waiting_for[0] = f"the {role} to have read {' and '.join(names)}"
-    bounds = await log_bounds(connection, await topic_partitions(connection, names))
+    partitions = await _patiently(lambda: topic_partitions(connection, names))
+    bounds = await _patiently(lambda: log_bounds(connection, partitions))
     while any(bound.end > bound.begin for bound in bounds.values()):
         try:
             said = await commits(connection, group_of(role), names)
@@ -163,6 +169,17 @@ async def until_done(
             return
         waiting_for[0] = f"the {role} to do {left} more records of {_names(behind)}"
         await asyncio.sleep(_POLL_S)
+
+
+async def _patiently(ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
+    """The answer. A broker closes connections that are idle, and those whose token has expired, so one that breaks says
+    nothing of the broker. Raises `BrokerUnavailable` once it has not answered several times in a row."""
+    for _ in range(_TRIES - 1):
+        try:
+            return await ask()
+        except BrokerUnavailable:
+            await asyncio.sleep(_AGAIN_S)
+    return await ask()
 
 
 def _names(behind: Mapping[TP, int]) -> str:

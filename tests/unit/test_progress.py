@@ -18,6 +18,7 @@ from pipeline.domain.policy import Policies, Policy
 from pipeline.formats import measure
 from pipeline.kafka.admin import LogBounds
 from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.errors import BrokerUnavailable
 from pipeline.kafka.topic_identity import Note
 from pipeline.query.operations import RefusedTotals
 from pipeline.roles.topology import group_of
@@ -81,6 +82,37 @@ def test_sessions_of_bodies_routed_later_are_waited_for(monkeypatch: pytest.Monk
     asyncio.run(waiting)
     assert pipeline.routed == BODIES
     assert pipeline.shown == [3, 2, 1, 0]
+
+
+@pytest.mark.parametrize("name", ["log_bounds", "topic_partitions", "ids_of"])
+@pytest.mark.parametrize("breaks", [4, 5])
+def test_a_connection_that_breaks_is_no_reason_to_stop_waiting(
+    monkeypatch: pytest.MonkeyPatch, name: str, breaks: int
+) -> None:
+    pipeline, left = Pipeline(), breaks
+    for each in ("commits", "log_bounds", "topic_partitions", "ids_of"):
+        monkeypatch.setattr(progress, each, getattr(pipeline, each))
+    answer = getattr(pipeline, name)
+
+    async def breaking(*about: object) -> object:
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            raise BrokerUnavailable("the connection was closed")
+        return await answer(*about)
+
+    monkeypatch.setattr(progress, name, breaking)
+    monkeypatch.setattr(progress, "_POLL_S", 0.001)
+    monkeypatch.setattr(progress, "_AGAIN_S", 0.001)
+    waiting = progress.wait_until_idle(
+        KafkaConnection("nowhere:1"), cast(Store, pipeline), Policies(Policy(idle_timeout_ms=1_000), {}), 30
+    )
+    if breaks == 4:
+        asyncio.run(waiting)
+        assert pipeline.routed == BODIES
+    else:
+        with pytest.raises(BrokerUnavailable):
+            asyncio.run(waiting)
 
 
 @pytest.mark.parametrize(
