@@ -18,7 +18,7 @@ from tests.chaos.verify import Found, Verdict, judge
 from tests.support.expected_rows import session_rows, stored_events
 
 SHORT = {
-    "kafka": Order("kafka", events=20_000, kills=8, rebalances=2, faults=2, seed=58),
+    "kafka": Order("kafka", events=12_000, kills=6, rebalances=2, faults=2, seed=58),
     "embedded": Order("embedded", events=10_000, kills=4, rebalances=1, faults=1, seed=24),
 }
 

@@ -96,12 +96,14 @@ class Browser:
         )
         (self._shots / f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
 
-    def axe(self) -> list[str]:
-        """What axe-core finds that is serious or critical."""
+    def axe(self, *rules: str) -> list[str]:
+        """What axe-core finds that is serious or critical, by all of its rules or by some."""
         # Through the driver, not through the page, whose policy would not let it in.
         self.driver.execute_script(AXE.read_text(encoding="utf-8"))
         result = self.driver.execute_async_script(
-            "const done = arguments[0]; axe.run().then(done, error => done({error: String(error)}))"
+            "const done = arguments[1], only = arguments[0];"
+            "axe.run(only.length ? {runOnly: only} : {}).then(done, error => done({error: String(error)}))",
+            list(rules),
         )
         assert "violations" in result, result
         assert result["passes"], "nothing was checked"

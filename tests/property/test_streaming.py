@@ -79,7 +79,7 @@ def stream(delivery: Delivery, policy: Policy, gap_ms: int) -> tuple[StoredRows,
     return rows, counts
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(delivered=delivered_cases(conflicting=True), gap_ms=st.sampled_from((0, 1_000, 31_000)))
 def test_rows_end_as_the_fold(delivered: DeliveredCase, gap_ms: int) -> None:
     policy = delivered.case.policy
@@ -91,7 +91,7 @@ def test_rows_end_as_the_fold(delivered: DeliveredCase, gap_ms: int) -> None:
     assert counts.accepted + counts.duplicates == len(arrived)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(delivered=delivered_cases(), limit=st.integers(1, 6), horizon_s=st.sampled_from((0, 5, 60)))
 def test_beyond_the_horizon_the_cut_does_not_matter(
     delivered: DeliveredCase, limit: int, horizon_s: int
@@ -117,7 +117,7 @@ def test_beyond_the_horizon_the_cut_does_not_matter(
         assert rows.sessions() == [without_events(row) for row in expected]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(delivered=delivered_cases())
 def test_a_silent_device_becomes_final_and_stays_the_fold(delivered: DeliveredCase) -> None:
     """After the horizon of silence every row is final, and says what it said before."""

@@ -30,7 +30,7 @@ from tests.simulation.runs import Outcome, run_seed
 from tests.simulation.world import Suspects
 from tests.support.cores import core_or_skip
 
-BUDGET = 700
+BUDGET = 400
 """Seeds in CI: some 45 s on a slow core."""
 MIXED = 60
 """Of them once more, by workers of both cores."""
