@@ -32,9 +32,9 @@ from pipeline.dashboard.columns import (
     ORDERS,
     usual_columns,
 )
+from pipeline.dashboard.exports import EXPORTS
 from pipeline.dashboard.page import render
 from pipeline.dashboard.pages.counts import NOT_COUNTED, Counted, counts_beside
-from pipeline.dashboard.pages.export import EXPORTS
 from pipeline.dashboard.reader import Reader, Row
 from pipeline.dashboard.words import iso, wall
 from pipeline.query.dimensions import DIMENSIONS, KEYED
