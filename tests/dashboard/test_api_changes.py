@@ -38,7 +38,7 @@ from tests.dashboard.test_export import ALL, breaking, get, served
 from tests.support.symbols import DATA
 
 APP, OTHER = "org.example.changed", "org.example.shop"
-RULE, FOREIGN_RULE = "Changed crash-free", "Shop crash-free"
+RULE, FOREIGN_RULE = "Changed crash-free", "Foreign crash-free"
 READS, WRITES, WRITES_ALL = ("r" * 20, "w" * 20, "a" * 20)
 MINE, EVERYWHERE = bearer(WRITES), bearer(WRITES_ALL)
 
@@ -54,7 +54,7 @@ def api(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Test
     )
     own = replace(stage.settings, api_keys=str(path), api_rate=1_000_000, api_upload_bytes=1_000_000)
     at_ms = int(time.time() * 1_000)
-    rules = [row(at_ms, app_id=APP, rule=RULE), row(at_ms, app_id=OTHER, rule=FOREIGN_RULE)]
+    rules = [row(at_ms, app_id=APP, rule=RULE), row(at_ms, app_id="org.example.foreign", rule=FOREIGN_RULE)]
     stage.store.insert("z_alert_rows", b"\n".join(map(orjson.dumps, rules)), token="changes")
     with TestClient(application(parts(own, stage.store, "", frozenset()))) as client:
         yield client
