@@ -15,15 +15,28 @@ class ApiSettings(ReceiveSettings):
     api_keys: str = setting(
         "",
         text("a file"),
-        "TOML file with the keys of the HTTP API, and the apps that each may see, in the form of `receive_keys`; a key "
-        "has 20 characters or more. It is read again when it changes. Without one the API is for those who are signed "
-        "in to the dashboard, and for everybody where that asks for no password. schemas/API.md.",
+        "TOML file with the keys of the HTTP API, and the apps that each may see, in the form of `receive_keys`; a "
+        "key has 20 characters or more, and changes nothing unless `access` says `write`. It is read again when it "
+        "changes. Without one the API is for those who are signed in to the dashboard, and for everybody where that"
+        " asks for no password; then nothing can be changed over it. schemas/API.md.",
     )
     api_rate: int = setting(
         600,
         number(1, 1_000_000, "nobody could ask anything", "no ClickHouse answers so much"),
         "Questions a minute that one key, or one address where no key is asked for, may ask of the HTTP API; for more "
         "it answers 429. Raise it where a program asks much and ClickHouse bears it.",
+    )
+    api_upload_bytes: int = setting(
+        500_000_000,
+        number(
+            1_000_000,
+            2_000_000_000,
+            "no file of symbols has so little",
+            "that is what `symbols upload` takes",
+            unit="bytes",
+        ),
+        "Bytes of one upload of symbols over the HTTP API. Two at most come in at a time, into the temporary folder of "
+        "the dashboard, which reads one at a time, in memory.",
     )
     api_url: str = setting(
         "",

@@ -24,6 +24,7 @@ BURST_S = 10
 """Who asked nothing for so long may ask as much at once as in that time."""
 _MOST = 10_000
 """Keys and addresses that are remembered."""
+_TO_WRITE = 'A key that may has `access = "write"` in the file of keys.'
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="session-pipeline"'}
 
 
@@ -38,7 +39,7 @@ class _Use:
 
 
 class Access:
-    """Decides who may ask, and bounds each of them. Belongs to one event loop."""
+    """Decides who may ask and who may change something, and bounds each of them. Belongs to one event loop."""
 
     def __init__(
         self, keys: AskKeys, *, rate: int, is_open: bool, clock: Callable[[], float] = time.monotonic
@@ -54,9 +55,9 @@ class Access:
         self._uses: OrderedDict[bytes, _Use] = OrderedDict()
 
     @contextmanager
-    def of(self, request: Request) -> Iterator[Grant]:
-        """What a request may see, while it is answered. Raises `Refused`."""
-        grant, who = self._grant(request)
+    def of(self, request: Request, *, writes: bool = False) -> Iterator[Grant]:
+        """What a request may see, and change if it `writes`, while it is answered. Raises `Refused`."""
+        grant, who = self._grant(request, writes=writes)
         use = self._use(who)
         if use.running >= AT_ONCE:
             raise _too_fast(f"{AT_ONCE} questions are on their way already. Wait for an answer.", 1)
@@ -70,7 +71,7 @@ class Access:
         finally:
             use.running -= 1
 
-    def _grant(self, request: Request) -> tuple[Grant, bytes]:
+    def _grant(self, request: Request, *, writes: bool) -> tuple[Grant, bytes]:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         keys = self._keys()
         if scheme.lower() == "bearer" and keys is not None:
@@ -79,13 +80,22 @@ class Access:
                 raise RequestRefused(
                     "no-key", "This key is none of those that may ask here.", headers=_CHALLENGE
                 )
+            if writes and not grant.may_write:
+                raise RequestRefused(
+                    "not-allowed", f"This key reads, and does not change anything. {_TO_WRITE}"
+                )
             return grant, self._mark("key", key.strip())
-        # A cookie is no key: nothing here changes anything, so that no other site can use it to.
+        how = "" if keys is not None else " No keys are set up here (PIPELINE_API_KEYS)."
+        if writes:
+            # Neither a cookie nor being open is enough: whatever runs in a browser could use them.
+            raise RequestRefused(
+                "no-key", f"To change something, send a key as `Authorization: Bearer KEY`. {_TO_WRITE}{how}",
+                headers=_CHALLENGE,
+            )  # fmt: skip
         if request.state.visitor.is_signed_in:
             return ANY, self._mark("session", request.state.visitor.session)
         if keys is None and self._is_open:
             return ANY, self._mark("address", request.client.host if request.client else "")
-        how = "" if keys is not None else " No keys are set up here (PIPELINE_API_KEYS)."
         raise RequestRefused("no-key", f"Send a key as `Authorization: Bearer KEY`.{how}", headers=_CHALLENGE)
 
     def _mark(self, kind: str, who: str) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -15,60 +15,68 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pipeline.api import problem
 from pipeline.api.access import Access
+from pipeline.api.body import read_json, require_none
 from pipeline.api.endpoint import ApiEndpoint, ApiRequest
 from pipeline.api.openapi import document
+from pipeline.api.outside import Outside
 from pipeline.api.pages import ApiPage
 from pipeline.api.parameters import ZONE, read_path, read_query
 from pipeline.api.problem import RETRY_AFTER_S, RequestRefused
 from pipeline.api.table import ENDPOINTS
 from pipeline.dashboard.guard import API, is_api
-from pipeline.dashboard.reader import NotAnswered, Reader
+from pipeline.dashboard.reader import NoRight, NotAnswered, Reader
 from pipeline.errors import Transient
 from pipeline.query.filters.tree import FilterError
 from pipeline.query.operations import Ask
-from pipeline.query.symbols import Symbols
 from pipeline.query.time_zone import in_zone, use
 
 JSON = "application/json"
-_METHODS = ("GET", "HEAD", "OPTIONS")
+_METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS")
 
 Handler = Callable[[Request], Awaitable[Response]]
 
 log = logging.getLogger(__name__)
 
 
-def routes(ask: Ask, access: Access, symbols: Symbols | None = None) -> list[BaseRoute]:
-    """What is put beside the pages: the API, and the page that lists it. `ask` and `symbols` block and raise
-    `NotAnswered`.
+def routes(ask: Ask, access: Access, outside: Outside | None = None) -> list[BaseRoute]:
+    """What is put beside the pages: the API, and the page that lists it. `ask` blocks and raises `NotAnswered`.
 
     The API has questions of its own to ClickHouse at once: however much it is asked, the pages are not held up.
     """
-    reader = Reader(ask, at_once=3, waiting=24)
+    reader, own = Reader(ask, at_once=3, waiting=24), outside or Outside()
     written = msgspec.json.encode(document())
 
     async def described(request: Request) -> Response:
         with access.of(request):
+            require_none(request)
             read_query(request.scope["query_string"], ())
             return Response(written, media_type=JSON)
 
+    at: dict[str, dict[str, Handler]] = {}
+    for each in ENDPOINTS:
+        at.setdefault(each.path, {})[each.method] = _answering(each, reader, access, own)
+    at["/openapi.json"] = {"GET": described}
     inner = Router(
-        [
-            *(
-                Route(each.path, _answering(each, reader, access, symbols), methods=["GET"])
-                for each in ENDPOINTS
-            ),
-            Route("/openapi.json", _telling(described), methods=["GET"]),
-        ],
+        [Route(path, _telling(_by_method(handlers)), methods=[*handlers]) for path, handlers in at.items()],
         redirect_slashes=False,
     )
     return [Route("/api", ApiPage().show, methods=["GET"]), _Below(_Told(inner))]
 
 
-def _answering(endpoint: ApiEndpoint, reader: Reader, access: Access, symbols: Symbols | None) -> Handler:
+def _by_method(handlers: Mapping[str, Handler]) -> Handler:
+    async def answer(request: Request) -> Response:
+        return await handlers["GET" if request.method == "HEAD" else request.method](request)
+
+    return answer
+
+
+def _answering(endpoint: ApiEndpoint, reader: Reader, access: Access, outside: Outside) -> Handler:
     in_path, in_query = endpoint.of_path(), endpoint.of_query()
 
     async def answer(request: Request) -> Response:
-        with access.of(request) as grant:
+        if not endpoint.takes and not endpoint.takes_file:
+            require_none(request)
+        with access.of(request, writes=endpoint.writes) as grant:
             if endpoint.of_all_apps and grant.apps:
                 raise RequestRefused(
                     "not-your-app", "This is of the pipeline as a whole, and the key is for some apps of it."
@@ -80,9 +88,14 @@ def _answering(endpoint: ApiEndpoint, reader: Reader, access: Access, symbols: S
                     use(zone)
                 # Times that name no offset are of the zone.
                 values = read_query(query, in_query) | read_path(request.path_params, in_path)
-                asked = ApiRequest(reader, grant, values, request.scope["path"], symbols, watch)
+                body = await read_json(request, endpoint.takes) if endpoint.takes else None
+                asked = ApiRequest(
+                    reader, grant, values, request.scope["path"], watch, outside, request, body
+                )
                 told = await endpoint.handle(asked)
-            return Response(msgspec.json.encode(told), media_type=JSON)
+            return (
+                told if isinstance(told, Response) else Response(msgspec.json.encode(told), media_type=JSON)
+            )
 
     return _telling(answer)
 
@@ -116,12 +129,12 @@ class _Below(BaseRoute):
 class _Told:
     """Around the API: refuses what it never takes, and tells so, as of addresses that there are none of."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: Router) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            answer = _refused_by_method(Request(scope))
+            answer = self._refused_by_method(scope)
             if answer is None:
                 # Endpoints tell by themselves what goes wrong: nothing has been sent if this raises.
                 await self._app(scope, receive, send)
@@ -130,20 +143,25 @@ class _Told:
             answer = problem.response(_as_refused(error))
         await answer(scope, receive, send)
 
+    def _refused_by_method(self, scope: Scope) -> Response | None:
+        """The answer to OPTIONS. Raises `Refused` for other methods than the address takes."""
+        methods = self._methods(scope)
+        allow = {"Allow": ", ".join(methods)}
+        if scope["method"] == "OPTIONS":
+            return Response(status_code=204, headers=allow)
+        if scope["method"] not in methods:
+            raise RequestRefused(
+                "wrong-method",
+                f"{scope['method'][:20]} is not possible. {allow['Allow']} are.",
+                headers=allow,
+            )
+        return None
 
-def _refused_by_method(request: Request) -> Response | None:
-    """The answer to OPTIONS. Raises `Refused` for other methods that there are none of, and for a body."""
-    allow = {"Allow": ", ".join(_METHODS)}
-    if request.method == "OPTIONS":
-        return Response(status_code=204, headers=allow)
-    if request.method not in _METHODS:
-        raise RequestRefused(
-            "wrong-method", f"{request.method[:20]} is not possible. {allow['Allow']} are.", headers=allow
-        )
-    length = request.headers.get("content-length", "0")
-    if length != "0" or "transfer-encoding" in request.headers:
-        raise RequestRefused("body", "All that is asked for stands in the address: send no body.")
-    return None
+    def _methods(self, scope: Scope) -> list[str]:
+        for route in self._app.routes:
+            if isinstance(route, Route) and route.matches(scope)[0] != Match.NONE:
+                return [each for each in _METHODS if each == "OPTIONS" or each in (route.methods or ())]
+        return ["GET", "HEAD", "OPTIONS"]
 
 
 def _as_refused(error: Exception) -> RequestRefused:
@@ -151,6 +169,8 @@ def _as_refused(error: Exception) -> RequestRefused:
         return error
     if isinstance(error, FilterError):
         return RequestRefused("bad-filter", str(error), {"parameter": "filter"})
+    if isinstance(error, NoRight):
+        return RequestRefused("not-allowed", str(error))
     if isinstance(error, NotAnswered):
         if isinstance(error, Transient):
             return RequestRefused("not-now", str(error), headers={"Retry-After": str(RETRY_AFTER_S)})

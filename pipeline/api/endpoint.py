@@ -6,11 +6,14 @@ import hashlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response
 
+from pipeline.api.outside import Outside
 from pipeline.api.parameters import Parameter
 from pipeline.api.problem import RequestRefused
 from pipeline.api.shape import Time, time_of
@@ -84,10 +87,13 @@ class ApiRequest:
     values: Mapping[str, Any]
     """Of the parameters, by name."""
     path: str = ""
-    symbols: Symbols | None = None
-    """Which stacks are read with."""
     watch: Watch | None = None
     """How far the workers are."""
+    outside: Outside = field(default_factory=Outside)
+    request: Request | None = None
+    """As it came."""
+    body: Any = None
+    """What was sent, of the type that the endpoint takes."""
 
     def require_app(self, app: str) -> str:
         """An app that the key may see. Raises `Refused`."""
@@ -98,6 +104,11 @@ class ApiRequest:
     def may_see(self, app: str) -> bool:
         """Whether something of an app is told."""
         return not self.grant.refused([app])
+
+    @property
+    def symbols(self) -> Symbols | None:
+        """Which stacks are read with."""
+        return self.outside.symbols
 
     async def app(self) -> str:
         """The app that is asked about, or the first one. Raises `Refused` where there is none."""
@@ -242,8 +253,9 @@ class ApiEndpoint:
     name: str
     """Of the operation, for clients that are generated."""
     summary: str
-    answer: type[Struct]
-    handle: Callable[[ApiRequest], Awaitable[Struct]]
+    answer: type[Struct] | None
+    """None: a file, of one of `files`."""
+    handle: Callable[[ApiRequest], Awaitable[Struct | Response]]
     parameters: tuple[Parameter, ...] = ()
     about: str = ""
     group: str = "Sessions"
@@ -251,6 +263,19 @@ class ApiEndpoint:
     """Of the pipeline as a whole: a key for certain apps is not enough."""
     problems: tuple[str, ...] = field(default=())
     """Kinds that may come besides those of every endpoint."""
+    method: Literal["GET", "POST", "DELETE"] = "GET"
+    """All but GET change something."""
+    takes: type[Struct] | None = None
+    """What is sent along, as JSON."""
+    takes_file: bool = False
+    """Bytes are sent along, which the endpoint reads as they come."""
+    files: tuple[str, ...] = ()
+    """Media types of the file that it answers with."""
+
+    @property
+    def writes(self) -> bool:
+        """Whether it changes something."""
+        return self.method != "GET"
 
     def of_path(self) -> tuple[Parameter, ...]:
         """Its parameters that are parts of the path."""

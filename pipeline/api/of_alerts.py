@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
+from starlette.concurrency import run_in_threadpool
 
 from pipeline.api.endpoint import ApiEndpoint, ApiRange, ApiRequest
+from pipeline.api.outside import Changes
 from pipeline.api.parameters import ANY_APP, APP, COHORT, FILTER, Parameter, span
 from pipeline.api.problem import RequestRefused
-from pipeline.api.shape import Count, Time, all_shaped, shaped, time_of
+from pipeline.api.shape import Count, Removal, Time, all_shaped, shaped, time_of
 from pipeline.query import alert_records
 from pipeline.query.alert_readings import ALERT_METRICS, AlertScope, reading
+from pipeline.query.filters.units import duration_of
 
 _DAY_MS = 86_400_000
 _STANDS_DAYS = 8
@@ -19,6 +23,9 @@ _STANDS_DAYS = 8
 _KNOWN_DAYS = 30
 _DAYS = 7
 _MOST = 500
+_LONGEST_NAME = 500
+"""Characters."""
+_LONGEST_MUTE_DAYS = 400
 
 
 class ApiAlert(Struct, kw_only=True):
@@ -127,7 +134,7 @@ async def alerts(asked: ApiRequest) -> ApiAlerts:
     rule, seen = asked.values["rule"], [row for row in rows if asked.may_see(row["app_id"])]
     items = [row for row in seen if rule in (None, row["rule"])]
     if rule is not None and not items:
-        raise RequestRefused("not-found", f"No rule “{rule[:80]}” was evaluated in {_STANDS_DAYS} days.")
+        raise _no_rule(rule)
     known = {row["rule"] for row in items}
     mutes = [row for row in await asked.reader.rows(alert_records.mutes_at(now_ms)) if row["rule"] in known]
     return ApiAlerts(items=all_shaped(ApiAlert, items), mutes=all_shaped(ApiMute, mutes))
@@ -175,6 +182,64 @@ async def known_at(asked: ApiRequest) -> KnownAt:
     )
 
 
+class MuteToSet(Struct, kw_only=True, forbid_unknown_fields=True, rename={"for_": "for"}):
+    """What shall be told to nobody for a while."""
+
+    rule: Annotated[str, Meta(min_length=1, max_length=_LONGEST_NAME)]
+    for_: Annotated[str, Meta(max_length=40, examples=["2h", "3d"], description="How long, at most 400d.")]
+    group: Annotated[str, Meta(max_length=_LONGEST_NAME, description="Only this group.")] | None = None
+    reason: Annotated[str, Meta(max_length=1_000, description="Why, for others.")] = ""
+
+
+async def mute(asked: ApiRequest) -> ApiMute:
+    """From now on."""
+    given: MuteToSet = asked.body
+    duration = duration_of(given.for_)
+    if duration is None or not 0 < duration <= _LONGEST_MUTE_DAYS * _DAY_MS:
+        raise RequestRefused(
+            "bad-request",
+            f"for: {given.for_!r} is not a duration such as 2h or 3d, of {_LONGEST_MUTE_DAYS}d at most.",
+            {"parameter": "for"},
+        )
+    await _require_rule(asked, given.rule)
+    changes = _changes(asked)
+    return shaped(
+        ApiMute, await run_in_threadpool(changes.mute, given.rule, given.group, int(duration), given.reason)
+    )
+
+
+async def unmute(asked: ApiRequest) -> Removal:
+    """Of the rule or of the same group."""
+    rule, group = asked.values["rule"], asked.values["group"]
+    await _require_rule(asked, rule)
+    rows = await asked.reader.rows(alert_records.mutes_at(_now_ms(), rule))
+    was_there = any((row["group"] if row["is_of_group"] else None) == group for row in rows)
+    if was_there:
+        await run_in_threadpool(_changes(asked).mute, rule, group, 0, "")
+    return Removal(name=rule, was_there=was_there)
+
+
+async def _require_rule(asked: ApiRequest, rule: str) -> None:
+    """Raises `Refused` for a rule that nobody evaluates, or one of another app than the key's."""
+    now_ms = _now_ms()
+    rows = await asked.reader.rows(
+        alert_records.states("", now_ms - _STANDS_DAYS * _DAY_MS, now_ms + _DAY_MS)
+    )
+    apps = {row["app_id"] for row in rows if row["rule"] == rule}
+    if not apps or not all(asked.may_see(app) for app in apps):
+        raise _no_rule(rule)
+
+
+def _no_rule(rule: str) -> RequestRefused:
+    return RequestRefused("not-found", f"No rule “{rule[:80]}” was evaluated in {_STANDS_DAYS} days.")
+
+
+def _changes(asked: ApiRequest) -> Changes:
+    if asked.outside.changes is None:
+        raise RequestRefused("not-allowed", "Nothing is changed here.")
+    return asked.outside.changes
+
+
 def _app(asked: ApiRequest) -> str:
     app = asked.values["app"]
     return asked.require_app(app) if app else ""
@@ -195,6 +260,19 @@ ENDPOINTS: tuple[ApiEndpoint, ...] = (
         AlertChanges, changes,
         (ANY_APP, _RULE, Parameter("days", "Evaluations of so many days.", "whole", least=1, most=30, default=7)),
         f"Newest first, at most {_MOST}.", "Alerts",
+    ),
+    ApiEndpoint(
+        "/alerts/mutes", "muteAlert", "Tell nothing of a rule, or of a group of it, for a while", ApiMute, mute,
+        about="It is evaluated all the same, and what lasts is told afterwards. As `session-pipeline alerts mute`.",
+        group="Alerts", method="POST", takes=MuteToSet,
+    ),
+    ApiEndpoint(
+        "/alerts/mutes", "unmuteAlert", "End what muting began, of a rule or of the same group", Removal, unmute,
+        (
+            Parameter("rule", "The name of the rule.", least=1, is_required=True),
+            Parameter("group", "Only this group of it."),
+        ),
+        group="Alerts", method="DELETE",
     ),
     ApiEndpoint(
         "/known-at", "getKnownAt", "A metric as it was known at a time, beside what is known now", KnownAt, known_at,

@@ -13,7 +13,7 @@ from pipeline.api.problem import RequestRefused
 from pipeline.api.shape import Count, Time, all_shaped, shaped
 from pipeline.dashboard.pages.find import LONGEST_ID, FindPage
 from pipeline.dashboard.pages.pipeline import EXAMPLE
-from pipeline.query import saved, suggestions
+from pipeline.query import suggestions
 from pipeline.query.dead_letters import DeadLetterChoice, by_reason, newest
 from pipeline.query.dimensions import DIMENSIONS, KEYED, KEYED_OPERATORS, Dimension
 from pipeline.query.filters.json_form import to_json
@@ -112,21 +112,6 @@ class ReadFilter(Struct, kw_only=True):
 
     filter: str
     json: dict[str, Any]
-
-
-class SavedFilter(Struct, kw_only=True):
-    """A filter that was saved under a name."""
-
-    name: str
-    filter: str
-    is_default: bool
-    saved_at: Time
-
-
-class SavedFilters(Struct, kw_only=True):
-    """Those of an app, by name."""
-
-    items: list[SavedFilter]
 
 
 class LedgerLine(Struct, kw_only=True):
@@ -294,12 +279,6 @@ async def read(asked: ApiRequest) -> ReadFilter:
     return ReadFilter(filter=to_text(found), json=dict(to_json(found)))
 
 
-async def saved_filters(asked: ApiRequest) -> SavedFilters:
-    """Those of an app; without one those of all apps."""
-    app = asked.require_app(asked.values["app"]) if asked.values["app"] else ""
-    return SavedFilters(items=all_shaped(SavedFilter, await asked.reader.rows(saved.saved_filters(app))))
-
-
 async def ledger(asked: ApiRequest) -> Ledger:
     """Lately, or of all time."""
     is_all = bool(asked.values["all"])
@@ -355,11 +334,6 @@ ENDPOINTS: tuple[ApiEndpoint, ...] = (
     ApiEndpoint(
         "/filters/read", "readFilter", "Whether a text is a filter, and which", ReadFilter, read,
         (Parameter("filter", FILTER.about, most=FILTER.most, is_required=True, example=FILTER.example),),
-        group="Filters",
-    ),
-    ApiEndpoint(
-        "/filters/saved", "listSavedFilters", "Filters that were saved under a name: cohorts", SavedFilters,
-        saved_filters, (Parameter("app", "Those of this app; without it those of all apps.", least=1),),
         group="Filters",
     ),
     ApiEndpoint(

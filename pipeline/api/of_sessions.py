@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
+from starlette.responses import Response
 
 from pipeline.api.endpoint import ApiEndpoint, ApiRange, ApiRequest, Looked, bad_place, not_after
 from pipeline.api.parameters import AFTER, ANY_APP, COHORT, FILTER, ZONE, Parameter, limit, span
+from pipeline.api.problem import RequestRefused
 from pipeline.api.shape import Count, Id, Time, all_shaped, shaped, time_of
 from pipeline.dashboard.address import SessionChoice
 from pipeline.dashboard.asked import DAYS, Wanted, after_newest, first_ms
 from pipeline.dashboard.asked import span as span_of
 from pipeline.dashboard.columns import ORDERS
+from pipeline.dashboard.exports import EXPORTS, NEEDS_HTTP_1_1, TYPES, can_break_off
 from pipeline.dashboard.reader import Row
 from pipeline.query.operations import Ask
 from pipeline.query.session_counts import session_counts, step_ms
@@ -183,6 +187,18 @@ async def _wanted(asked: ApiRequest) -> tuple[Looked, Wanted]:
     return looked, Wanted(SessionChoice(app, written, start_ms, end_ms), written, known)
 
 
+async def export(asked: ApiRequest) -> Response:
+    """All of them as a file."""
+    exports, request = asked.outside.exports, asked.request
+    if exports is None or request is None:
+        raise RequestRefused("not-found", "Nothing is exported here.")
+    if not can_break_off(request):
+        raise RequestRefused("http-version", NEEDS_HTTP_1_1)
+    _, wanted = await _wanted(asked)
+    ordered = replace(wanted, choice=replace(wanted.choice, sort=asked.values["order"]))
+    return await exports.answer(ordered, asked.values["format"], is_head=request.method == "HEAD")
+
+
 async def counts(asked: ApiRequest) -> ApiCounts:
     """What stands above a list."""
     looked, wanted = await _wanted(asked)
@@ -207,17 +223,29 @@ async def counts(asked: ApiRequest) -> ApiCounts:
     )
 
 
+_ORDER = Parameter("order", "By what, and from which end on.", "choice", tuple(ORDERS), default="-start")
 _SPAN = span(f"{DAYS} days before the newest session")
 ENDPOINTS: tuple[ApiEndpoint, ...] = (
     ApiEndpoint(
         "/sessions", "listSessions", "Sessions that start in a range and pass a filter", Sessions, sessions,
         (
-            ANY_APP, FILTER, COHORT, *_SPAN,
-            Parameter("order", "By what, and from which end on.", "choice", tuple(ORDERS), default="-start"),
+            ANY_APP, FILTER, COHORT, *_SPAN, _ORDER,
             Parameter("fields", "Only these columns, separated by commas, and `session_id`.", "list", FIELDS),
             limit(50, MOST_SESSIONS), AFTER,
         ),
         "What a page costs does not depend on how deep it lies: it goes on behind the last session of the one before.",
+    ),
+    ApiEndpoint(
+        "/sessions/export", "exportSessions", "All sessions that start in a range and pass a filter, as a file", None,
+        export,
+        (
+            ANY_APP, FILTER, COHORT, *_SPAN, _ORDER,
+            Parameter("format", "Of the file.", "choice", tuple(EXPORTS), is_required=True),
+        ),
+        "All that match, however many, as they come out of ClickHouse: the same file as from the page. Where it breaks "
+        "off, the connection does, without the end that a whole answer has: whoever checks that an answer is whole, as "
+        "`curl` and libraries do, never takes a part for all.",
+        problems=("http-version",), files=tuple(type.partition(";")[0] for type in TYPES.values()),
     ),
     ApiEndpoint(
         "/sessions/counts", "countSessions", "How many sessions there are, whose, how they went, and when", ApiCounts,

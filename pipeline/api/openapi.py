@@ -24,17 +24,19 @@ _ALWAYS = (
     *("body", "long-address", "too-fast", "fault", "not-now"),
 )
 """What may go wrong with any request. (A filter, a range, an app and a key are nearly everywhere.)"""
+_OF_JSON = ("too-large", "media-type")
 _OF_SESSIONS = ("Session", "WholeSession", "StitchedSession", "Event", "WholeEvent")
 """Their columns are those of the tables, and mean the same."""
 _ABOUT = """What the dashboard shows, as JSON. Every question is bounded by time, as on the pages: where an address
 names no range, it is some days up to the newest session. Times are RFC 3339 in UTC with milliseconds; `from` counts
-and `until` does not. Filters are those of the dashboard. Unknown parameters are refused. Errors are problem details
-(RFC 9457)."""
+and `until` does not. Filters are those of the dashboard. What changes something needs a key that may. Unknown
+parameters are refused. Errors are problem details (RFC 9457)."""
 
 
 def document() -> dict[str, object]:
     """The whole of it, the same for every process of a version."""
-    types: list[type[Struct]] = [*(each.answer for each in ENDPOINTS), Problem]
+    of_endpoints = (type for each in ENDPOINTS for type in (each.answer, each.takes) if type)
+    types: list[type[Struct]] = [*dict.fromkeys(of_endpoints), Problem]
     _, found = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     components = {name_of(name): _renamed(schema) for name, schema in found.items()}
     return {
@@ -44,18 +46,26 @@ def document() -> dict[str, object]:
         "servers": [{"url": "/api/v1"}],
         "security": [{"key": []}, {"signedIn": []}, {}],
         "tags": [{"name": group} for group in GROUPS],
-        "paths": {each.path: {"get": _operation(each)} for each in ENDPOINTS},
+        "paths": _paths(),
         "components": {
             "schemas": {name: _described(name, components[name]) for name in sorted(components)},
             "responses": {_name(kinds): _response(kinds) for kinds in _by_status(KINDS).values()},
             "securitySchemes": {
                 "key": {"type": "http", "scheme": "bearer",
-                        "description": "A key of the file that PIPELINE_API_KEYS names."},
+                        "description": "A key of the file that PIPELINE_API_KEYS names. To change something it has "
+                        "`access = \"write\"` there."},
                 "signedIn": {"type": "apiKey", "in": "cookie", "name": "session_pipeline",
                              "description": "Of a browser that is signed in to the dashboard."},
             },
         },
     }  # fmt: skip
+
+
+def _paths() -> dict[str, dict[str, object]]:
+    found: dict[str, dict[str, object]] = {}
+    for each in ENDPOINTS:
+        found.setdefault(each.path, {})[each.method.lower()] = _operation(each)
+    return found
 
 
 def name_of(type: str) -> str:
@@ -72,7 +82,7 @@ def _renamed(schema: Any) -> Any:
 
 
 def _operation(each: ApiEndpoint) -> dict[str, object]:
-    told = (*_ALWAYS, *each.problems)
+    told = (*_ALWAYS, *each.problems, *(_OF_JSON if each.takes else ()))
     refused = _by_status(KINDS)
     statuses = sorted({KINDS[kind].status for kind in told})
     return {
@@ -81,21 +91,33 @@ def _operation(each: ApiEndpoint) -> dict[str, object]:
         **({"description": each.about} if each.about else {}),
         "tags": [each.group],
         "parameters": [_parameter(one) for one in each.parameters],
+        **_sent(each),
         "responses": {
-            "200": {
-                "description": each.summary,
-                "content": {
-                    "application/json": {
-                        "schema": {"$ref": f"#/components/schemas/{name_of(each.answer.__name__)}"}
-                    }
-                },
-            },
+            "200": {"description": each.summary, "content": _content(each)},
             **{
                 str(status): {"$ref": f"#/components/responses/{_name(refused[status])}"}
                 for status in statuses
             },
         },
     }
+
+
+def _sent(each: ApiEndpoint) -> dict[str, object]:
+    """What comes along, and who may send it."""
+    made: dict[str, object] = {"security": [{"key": []}]} if each.writes else {}
+    if each.takes_file:
+        made["requestBody"] = {"required": True, "content": {"application/octet-stream": {"schema": {}}}}
+    elif each.takes:
+        made["requestBody"] = {"required": True, "content": _json(each.takes)}
+    return made
+
+
+def _content(each: ApiEndpoint) -> dict[str, object]:
+    return _json(each.answer) if each.answer else {type: {"schema": {}} for type in each.files}
+
+
+def _json(type: type[Struct]) -> dict[str, object]:
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{name_of(type.__name__)}"}}}
 
 
 def _parameter(each: Parameter) -> dict[str, object]:

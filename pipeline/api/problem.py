@@ -48,16 +48,27 @@ KINDS: Mapping[str, ProblemKind] = {
         "The key is not for that",
         "The key is for certain apps, and this is another, or of the pipeline as a whole.",
     ),
+    "not-allowed": ProblemKind(
+        403,
+        "That may not be done",
+        'Something is to be changed, and the key only reads: one that may has `access = "write"`. Or the '
+        "dashboard's ClickHouse user lacks the right.",
+    ),
     "not-found": ProblemKind(404, "Not found", "There is no such thing, or none any more."),
-    "wrong-method": ProblemKind(405, "Nothing is changed here", "The API takes GET, HEAD and OPTIONS."),
+    "wrong-method": ProblemKind(405, "That is not done here", "`Allow` says which methods an address takes."),
     "gone": ProblemKind(
         410,
         "The session was restated",
         "Late events changed the sessions of the device; `successors` have its events now.",
     ),
-    "body": ProblemKind(413, "Requests have no body", "All that is asked for stands in the address."),
+    "body": ProblemKind(413, "This takes no body", "All that is asked for stands in the address."),
+    "too-large": ProblemKind(413, "The body is too large", "`detail` says how many bytes are taken."),
     "long-address": ProblemKind(
         414, "The address is too long", "At most 32,000 bytes come after the question mark."
+    ),
+    "media-type": ProblemKind(415, "Not this kind of body", "JSON is sent as `application/json`."),
+    "refused-file": ProblemKind(
+        422, "A file was refused", "`refused` says which and why; all others in the upload are stored."
     ),
     "too-fast": ProblemKind(
         429,
@@ -74,7 +85,17 @@ KINDS: Mapping[str, ProblemKind] = {
         "ClickHouse is away or busy, or the question took longer than it may. "
         "`Retry-After` says when to try again, in seconds.",
     ),
+    "http-version": ProblemKind(
+        505, "This takes HTTP/1.1", "Over HTTP/1.0, a file that broke off would look whole."
+    ),
 }
+
+
+class FileRefusal(Struct):
+    """A file that was not taken."""
+
+    name: str
+    why: str
 
 
 class Problem(Struct, kw_only=True):
@@ -95,6 +116,9 @@ class Problem(Struct, kw_only=True):
     successors: Annotated[
         list[str] | UnsetType,
         Meta(description="The sessions that have the events of a session that is gone."),
+    ] = UNSET
+    refused: Annotated[
+        list[FileRefusal] | UnsetType, Meta(description="The files that are not taken, and why.")
     ] = UNSET
 
 

@@ -22,6 +22,13 @@ Share = Annotated[float, Meta(ge=0)]
 """From 0 to 1."""
 
 
+class Removal(Struct, kw_only=True):
+    """What is not there any more."""
+
+    name: str
+    was_there: bool
+
+
 def time_of(ms: int) -> str:
     """A time (Unix ms) as the API gives it."""
     return f"{datetime.fromtimestamp(ms // 1_000, UTC):%Y-%m-%dT%H:%M:%S}.{ms % 1_000:03}Z"

@@ -11,6 +11,7 @@ from pipeline.api import (
     of_people,
     of_performance,
     of_pipeline,
+    of_saved,
     of_session,
     of_sessions,
     of_symbols,
@@ -21,6 +22,7 @@ ENDPOINTS: tuple[ApiEndpoint, ...] = tuple(
     sorted(
         (
             *of_pipeline.ENDPOINTS,
+            *of_saved.ENDPOINTS,
             *of_sessions.ENDPOINTS,
             *of_session.ENDPOINTS,
             *of_people.ENDPOINTS,

@@ -228,17 +228,23 @@ def show_history(settings: Settings, app_id: str, days: int) -> None:
 
 
 def mute(settings: Settings, rule: str, group: str | None, duration_ms: int, reason: str) -> None:
-    """Mute a rule, or one group of it, from now on; for no time ends it. The clock is ClickHouse's."""
+    """Mute a rule, or one group of it, from now on; for no time ends it. Raises what the store raises."""
     store = wiring.store(settings)
     try:
-        _, now_ms = server_version_and_clock(store)
-        row = {
-            "rule": rule, "is_group": int(group is not None), "group": group or "", "written_at": time_text(now_ms),
-            "muted_from": time_text(now_ms), "muted_until": time_text(now_ms + duration_ms), "reason": reason,
-        }  # fmt: skip
-        store.insert(alert_records.MUTES, orjson.dumps(row), token=f"{rule}:{now_ms}")
+        muted(store, rule, group, duration_ms, reason)
     finally:
         store.close()
+
+
+def muted(store: Store, rule: str, group: str | None, duration_ms: int, reason: str) -> dict[str, Any]:
+    """The same in this database, and the row that says so. The clock is ClickHouse's."""
+    _, now_ms = server_version_and_clock(store)
+    row = {
+        "rule": rule, "is_group": int(group is not None), "group": group or "", "written_at": time_text(now_ms),
+        "muted_from": time_text(now_ms), "muted_until": time_text(now_ms + duration_ms), "reason": reason,
+    }  # fmt: skip
+    store.insert(alert_records.MUTES, orjson.dumps(row), token=f"{rule}:{now_ms}")
+    return row
 
 
 class _asking:

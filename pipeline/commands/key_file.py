@@ -20,13 +20,15 @@ class KeyFile:
     """The keys of a file, read again when it changes."""
 
     def __init__(
-        self, path: Path, setting: str = "PIPELINE_RECEIVE_KEYS", fewest: int = FEWEST_CHARS
-    ) -> None:
-        """Reads it. `setting` names it, and `fewest` is how many characters a key has at least. Raises `UnusablePath`
-        and `CommandFailed`."""
+        self, path: Path, setting: str = "PIPELINE_RECEIVE_KEYS", fewest: int = FEWEST_CHARS,
+        *, with_access: bool = False,
+    ) -> None:  # fmt: skip
+        """Reads it. `setting` names it, `fewest` is how many characters a key has at least, and `with_access` whether
+        a key may say `access`. Raises `UnusablePath` and `CommandFailed`."""
         self._path = path
         self._setting = setting
         self._fewest = fewest
+        self._with_access = with_access
         self._seen = self._mark()
         self.keys = self._read()
 
@@ -58,7 +60,7 @@ class KeyFile:
         try:
             with path_of(self._setting, self._path):
                 text = self._path.read_text("utf-8")
-            return Keys.read(text, self._fewest)
+            return Keys.read(text, self._fewest, with_access=self._with_access)
         except (InvalidKeys, UnicodeDecodeError) as error:
             said = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
             raise CommandFailed(f"{self._setting}: {self._path}: {said}") from error

@@ -16,13 +16,14 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from pipeline.dashboard.compression import Compression
+from pipeline.dashboard.exports import Export
 from pipeline.dashboard.guard import Guard
 from pipeline.dashboard.login import Login
 from pipeline.dashboard.page import FOLDER, render
 from pipeline.dashboard.pages.alerts import AlertsPage
 from pipeline.dashboard.pages.counts import CountsPage
 from pipeline.dashboard.pages.crashes import CrashPages
-from pipeline.dashboard.pages.export import Export, ExportPage
+from pipeline.dashboard.pages.export import ExportPage
 from pipeline.dashboard.pages.filters import FilterPages
 from pipeline.dashboard.pages.find import FindPage
 from pipeline.dashboard.pages.flows import FlowsPage

@@ -20,7 +20,7 @@ COOKIE = "session_pipeline"
 OPEN_PATHS = frozenset({"/login", "/healthz"})
 STATIC = "/static/"
 API = "/api/v1"
-"""What is below it asks for keys by itself, and changes nothing."""
+"""What is below it asks for keys by itself; without one, which no other site can send, it changes nothing."""
 _MAX_FORM_BYTES = 64_000
 _MAX_FIELDS = 50
 

@@ -29,6 +29,10 @@ class Unanswerable(NotAnswered, Terminal):
     """Another question is to be asked."""
 
 
+class NoRight(Unanswerable):
+    """The program's own user of ClickHouse may not do that."""
+
+
 class Reader:
     """Asks in threads, at most `at_once`; at most `waiting` others wait up to `patience_s`. Raises `NotAnswered`."""
 

@@ -109,10 +109,11 @@ def transitions(app_id: str, start_ms: int, end_ms: int, limit: int) -> Statemen
     )
 
 
-def mutes_at(at_ms: int) -> Statement:
-    """What is muted at a time, as is known now: rows of `alert_mutes`."""
+def mutes_at(at_ms: int, rule: str = "") -> Statement:
+    """What is muted at a time, of all rules or of one, as is known now: rows of `alert_mutes`."""
     return Statement(
         "SELECT rule, is_of_group, `group`, reason, muted_until FROM alert_mutes"
-        " WHERE muted_until > toDateTime64({a_at:String}, 3, 'UTC') ORDER BY rule, is_of_group, `group` LIMIT 100",
-        {"a_at": time_text(at_ms)},
+        " WHERE muted_until > toDateTime64({a_at:String}, 3, 'UTC') AND {a_rule:String} IN ('', rule)"
+        " ORDER BY rule, is_of_group, `group` LIMIT 100",
+        {"a_at": time_text(at_ms), "a_rule": rule},
     )

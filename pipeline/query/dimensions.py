@@ -138,8 +138,13 @@ FIRST_SCREEN, LAST_SCREEN = "session.first_screen", "session.last_screen"
 SCREEN_PATH = "session.screen_path"
 """All screens of a session in order: `|> Home > Cart >|`, as the view `screen_paths` has it."""
 CONNECTION, SLOWEST_REQUEST = "session.connection", "session.slowest_request_ms"
+SLOWEST_START, SLOWEST_SCREEN = "session.start_ms", "session.slowest_screen_ms"
+"""As long as the measurements of `/performance` say (`schemas/clickhouse/0035_performance.sql`)."""
 SCREENS = (FIRST_SCREEN, LAST_SCREEN)
-OF_EVENTS = (FIRST_SCREEN, LAST_SCREEN, SCREEN_PATH, CONNECTION, SLOWEST_REQUEST)
+OF_EVENTS = (
+    *(FIRST_SCREEN, LAST_SCREEN, SCREEN_PATH, CONNECTION),
+    *(SLOWEST_REQUEST, SLOWEST_START, SLOWEST_SCREEN),
+)
 """These need the events of the session; their SQL is in `filters.of_events`."""
 _CONNECTIONS = ("wifi", "cell", "wired", "unavailable", "unknown")
 """OpenTelemetry's `network.connection.type`."""
@@ -227,6 +232,8 @@ _ALL = (
     _of("session", SCREEN_PATH, "Screens in order", "string", ""),
     _of("session", CONNECTION, "Connection", "list", "", suggestions=_CONNECTIONS, is_caseless=True),
     _of("session", SLOWEST_REQUEST, "Slowest request", "number", "", is_duration=True),
+    _of("session", SLOWEST_START, "Slowest app start", "number", "", is_duration=True),
+    _of("session", SLOWEST_SCREEN, "Slowest load of a screen", "number", "", is_duration=True),
     _of("session", "session.stitched_index", "Place in the stitched session", "number", "stitched_index"),
     _of("session", STITCHED_LENGTH, "Sessions in the stitched session", "number", ""),
     _of("session", "session.event_count", "Events", "number", "event_count"),

@@ -8,7 +8,7 @@ import re
 import secrets
 import tomllib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -33,6 +33,8 @@ class Grant:
 
     apps: frozenset[str]
     """Empty: any app."""
+    may_write: bool = False
+    """Of the HTTP API: whether the key may change something. (What keys of `receive` are for is not told by this.)"""
 
     def refused(self, apps: Collection[str]) -> set[str]:
         """Those apps that the key may not write."""
@@ -53,12 +55,13 @@ class Keys:
         self._grants = {self._mark(digest): (digest, grant) for digest, grant in grants.items()}
 
     @classmethod
-    def read(cls, text: str, fewest: int = FEWEST_CHARS) -> Keys:
+    def read(cls, text: str, fewest: int = FEWEST_CHARS, *, with_access: bool = False) -> Keys:
         """The keys of a TOML document, of so many characters at least:
 
             [[keys]]
             key = "…"                       # or "sha256:" and the key's SHA-256 in hexadecimal digits
             apps = ["org.example.app"]      # ["*"] is all
+            access = "write"                # only `with_access`; without it "read"
 
         Raises `InvalidKeys`.
         """
@@ -71,7 +74,10 @@ class Keys:
             raise InvalidKeys("it needs one or more tables [[keys]], and nothing else")
         grants: dict[str, Grant] = {}
         for number, entry in enumerate(entries, 1):
-            digest, grant = _entry(entry, f"[[keys]] number {number}", fewest)
+            where = f"[[keys]] number {number}"
+            access = _access(entry, where) if with_access else "read"
+            digest, grant = _entry(entry, where, fewest)
+            grant = replace(grant, may_write=access == "write")
             if digest in grants:
                 raise InvalidKeys(f"[[keys]] number {number}: its key was there before")
             grants[digest] = grant
@@ -108,6 +114,14 @@ def key_sent(headers: Mapping[str, str], query: str) -> str:
     except ValueError:
         return ""
     return fields.get("sentry_key") or fields.get("key") or ""
+
+
+def _access(entry: Any, where: str) -> str:
+    """What an entry says of it, which is taken out."""
+    access = entry.pop("access", "read") if isinstance(entry, dict) else "read"
+    if access not in ("read", "write"):
+        raise InvalidKeys(f'{where}: access is "read" or "write"')
+    return str(access)
 
 
 def _entry(entry: Any, where: str, fewest: int) -> tuple[str, Grant]:

@@ -53,7 +53,9 @@ def test_every_schema_is_one(name: str) -> None:
 
 def test_operations_are_told_apart() -> None:
     names = [each.name for each in ENDPOINTS]
-    assert len(set(names)) == len(names) and len({each.path for each in ENDPOINTS}) == len(names)
+    assert len(set(names)) == len(names) and len({(each.path, each.method) for each in ENDPOINTS}) == len(
+        names
+    )
     for each in ENDPOINTS:
         in_path = set(re.findall(r"\{(\w+)\}", each.path))
         assert in_path == {one.name for one in each.of_path()}

@@ -238,7 +238,14 @@ def test_policy_can_be_set() -> None:
     # One service alone has rules.
     of_other_installations |= {"ALERTS"}
     # The keys of the API are in a file, and `mcp` runs where the assistant does.
-    of_other_installations |= {"API_KEYS", "API_RATE", "API_URL", "API_KEY", "API_KEY_FILE"}
+    of_other_installations |= {
+        "API_KEYS",
+        "API_RATE",
+        "API_UPLOAD_BYTES",
+        "API_URL",
+        "API_KEY",
+        "API_KEY_FILE",
+    }
     # Here ClickHouse is one server.
     of_other_installations |= {"CLICKHOUSE_HOSTS", "CLICKHOUSE_CLUSTER", "CLICKHOUSE_INSERT_QUORUM"}
     # Nor is a secret of it in a file unless deploy/compose-secrets.yml says so, and nothing speaks TLS.

@@ -45,7 +45,9 @@ def api(stage: Stage) -> TestClient:
 
 
 def test_the_document_has_every_endpoint() -> None:
-    assert [operation.path for operation in OPERATIONS] == [each.path for each in ENDPOINTS]
+    assert sorted((each.path, each.method.upper()) for each in OPERATIONS) == sorted(
+        (each.path, each.method) for each in ENDPOINTS
+    )
 
 
 @pytest.mark.parametrize(
@@ -66,10 +68,10 @@ def test_answers_are_what_the_document_says(api: TestClient, mode: GenerationMod
             answer = api.request(**case.as_transport_kwargs(base_url=BASE))
         except httpx2.InvalidURL:
             reject()  # longer than any client sends
-        asked.add(operation.path)
-        # 414 refuses as well, though Schemathesis does not count it.
+        asked.add(operation.label)
+        # 413 and 414 refuse as well, though Schemathesis does not count them.
         case.validate_response(
-            answer, checks=[*OF_EVERY_ANSWER, *(REFUSAL if answer.status_code != 414 else ())]
+            answer, checks=[*OF_EVERY_ANSWER, *(REFUSAL if answer.status_code not in (413, 414) else ())]
         )
 
     ask()

@@ -23,8 +23,8 @@ from starlette.testclient import TestClient
 from pipeline.clickhouse.store import StatementFailed, Unreachable
 from pipeline.commands.dashboard import parts, server_config
 from pipeline.commands.exporting import exported
+from pipeline.dashboard import exports
 from pipeline.dashboard.app import Parts, application
-from pipeline.dashboard.pages import export as page
 from pipeline.dashboard.reader import NotAnsweredNow
 from pipeline.embedded.child import LOOPBACK
 from pipeline.query.export import COLUMNS, Format
@@ -234,7 +234,7 @@ def test_what_fails_at_once_is_told_on_a_page(stage: Stage) -> None:
 
 
 def test_so_many_run_at_once(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page, "_AT_ONCE", 1)
+    monkeypatch.setattr(exports, "_AT_ONCE", 1)
     path = f"/export/sessions?{urlencode({**ALL, 'format': 'ndjson'})}"
     large = b"x" * 64_000
     closed = threading.Event()

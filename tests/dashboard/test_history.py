@@ -87,6 +87,7 @@ FILTERS = {
     "path": 'session.screen_path contains "> nowhere >"',
     "connection": 'session.connection = "cell"',
     "request": "session.slowest_request_ms > 1s",
+    "start": "session.start_ms > 2s",
 }
 ATTRIBUTE = {"event": "app.crash", "attribute": "exception.type"}
 PAGES: Mapping[str, Visit] = {

@@ -7,6 +7,7 @@ ours.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,10 @@ from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.needs import PROGRAMS, grants_of
 from pipeline.clickhouse.retention import DEAD_LETTERS, EVENTS, SESSIONS, Days, StoredRetention
 from pipeline.clickhouse.store import StatementFailed, Store, Unreachable
+from pipeline.commands import symbol_changes
 from pipeline.commands.alerts import Alerts
+from pipeline.commands.api_changes import ApiChanges
+from pipeline.dashboard.reader import NoRight
 from pipeline.domain.policy import Policies, Policy
 from pipeline.query import alert_records, saved
 from pipeline.query.alert_rules import read_rules
@@ -29,10 +33,18 @@ from pipeline.roles.alert_metrics import AlertMetrics
 from pipeline.roles.known_topics import note_replaced, note_topics
 from pipeline.roles.rebuild import Rebuild, RebuildScope
 from pipeline.roles.regroup import regroup
+from pipeline.settings import Settings
 from tests.integration.test_retention import Stage
 from tests.support.clickhouse_users import DATABASE, asked, given_to, policies_of, statements, user_of
 from tests.support.limited_engine import LimitedClickHouse
+from tests.support.symbols import DATA
 
+_API = (Path(__file__).parents[2] / "schemas" / "API.md").read_text(encoding="utf-8")
+GRANTS_TO_CHANGE = [
+    f"{access.strip()} ON {table}"
+    for granted, table in re.findall(r"^GRANT (.+) ON (\S+) TO dashboard;", _API, re.MULTILINE)
+    for access in granted.split(",")
+]
 NOW_MS = round(time.time() * 1_000)
 
 
@@ -93,6 +105,21 @@ def test_every_program_works_with_the_grants_of_its_user_alone(house: House) -> 
             require(store, user)
         its_work(store)
         store.close()
+    # The dashboard's, for what keys of the API may change.
+    house.engine.become([*given_to("read"), *GRANTS_TO_CHANGE])
+    store = Store(f"{house.engine.url}/{DATABASE}")
+    changes(store)
+    store.close()
+
+
+def changes(store: Store) -> None:
+    work = ApiChanges(Settings(), store)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(symbol_changes, "LIST_AGE_S", -1)
+        assert work.mute("rule", None, 1_000, "")["rule"] == "rule"
+        assert len(work.upload(DATA / "mapping.txt", "a", "2.0", "").stored) == 1
+        assert len(work.delete("a", [], "2.0", "")[0]) == 1
+    denied(store, "INSERT INTO session_rows (app_id) VALUES ('a')")
 
 
 def migrates(store: Store) -> None:
@@ -134,6 +161,9 @@ def reads(store: Store) -> None:
     store.command(statement.sql, statement.parameters)
     denied(store, "INSERT INTO session_rows (app_id) VALUES ('a')")
     denied(store, "ALTER TABLE z_event_rows DELETE WHERE 1")
+    assert len(GRANTS_TO_CHANGE) == 5
+    with pytest.raises(NoRight):
+        ApiChanges(Settings(), store).mute("rule", None, 1_000, "")
 
 
 _RULES = """

@@ -13,6 +13,7 @@ import pytest
 
 from pipeline.clickhouse.store import Store, Unreachable
 from pipeline.clickhouse.symbol_files import SymbolFiles
+from pipeline.commands import symbol_changes
 from pipeline.commands import symbols as commands
 from pipeline.commands.failure import CommandFailed
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
@@ -102,7 +103,7 @@ class World:
 
 @pytest.fixture
 def world(clickhouse: EmbeddedClickHouse, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.setattr(commands, "LIST_AGE_S", -1)
+    monkeypatch.setattr(symbol_changes, "LIST_AGE_S", -1)
     url = f"{clickhouse.url}/test_{uuid4().hex[:12]}"
     store = Store(url)
     migrate(store)

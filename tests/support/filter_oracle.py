@@ -175,7 +175,7 @@ class World:
         found = self.found(name, session)
         if found is None:  # no request of the session says how long it took
             return bool(operator == "not")
-        if name in ("session.duration_ms", "session.slowest_request_ms"):
+        if name == "session.duration_ms" or name in _SLOWEST:
             value = [_plain(each) for each in value] if isinstance(value, list) else _plain(value)
         if name in _VERSIONS and operator in ("gt", "gte", "lt", "lte", "between"):
             return found != "" and _version_passes(found, operator, value)
@@ -204,9 +204,9 @@ class World:
         if name == "session.connection":
             told = {e["attributes"].get("network.connection.type", "") for e in self.events_of(session)}
             return sorted({_small(each) for each in told} - {""})
-        if name == "session.slowest_request_ms":
-            requests = [e for e in self.events_of(session) if e["name"] == "http.client.request"]
-            return max((ms for ms in map(took_ms, requests) if ms is not None), default=None)
+        if name in _SLOWEST:
+            took = (_SLOWEST[name](event) for event in self.events_of(session))
+            return max((ms for ms in took if ms is not None), default=None)
         if name == "crash.group":
             return sorted(self.groups_of(session))
         if name == "session.live":
@@ -257,6 +257,26 @@ def took_ms(request: Row) -> float | None:
             return _positive(_float(told[name]))
     begin, end = _float(told.get("http.start_time", "")), _float(told.get("http.end_time", ""))
     return None if begin is None or end is None else _positive(end - begin)
+
+
+def measured_ms(attribute: str, of: str) -> Callable[[Row], float | None]:
+    """How long a start or a load took that has a name, up to ten minutes."""
+
+    def took(event: Row) -> float | None:
+        told = event["attributes"]
+        found = _positive(_float(told.get(attribute, ""))) if told.get(of) else None
+        return found if found is not None and found <= 600_000 else None
+
+    return took
+
+
+_SLOWEST: dict[str, Callable[[Row], float | None]] = {
+    "session.slowest_request_ms": lambda event: (
+        took_ms(event) if event["name"] == "http.client.request" else None
+    ),
+    "session.start_ms": measured_ms("app.launch.duration_ms", "app.launch.type"),
+    "session.slowest_screen_ms": measured_ms("app.screen.load_ms", "app.screen.name"),
+}
 
 
 def _positive(number: float | None) -> float | None:

@@ -73,6 +73,7 @@ ODD_NUMBERS = (
 _TOLD = (
     *("app.screen.name", "network.connection.type", "duration", "duration_ms"),
     *("http.start_time", "http.end_time"),
+    *("app.launch.type", "app.launch.duration_ms", "app.screen.load_ms"),
 )
 """Attributes that say something of the session."""
 ODD_VERSIONS = (

@@ -32,9 +32,9 @@ from pipeline.dashboard.columns import (
     ORDERS,
     usual_columns,
 )
+from pipeline.dashboard.exports import EXPORTS
 from pipeline.dashboard.page import render
 from pipeline.dashboard.pages.counts import NOT_COUNTED, Counted, counts_beside
-from pipeline.dashboard.pages.export import EXPORTS
 from pipeline.dashboard.reader import Reader, Row
 from pipeline.dashboard.words import iso, wall
 from pipeline.query.dimensions import DIMENSIONS, KEYED
@@ -64,6 +64,7 @@ EXAMPLES: Mapping[str, str] = {
         "has at least 3 of http.client.request(error.type exists) within 1m"
     ),
     "One request took longer than five seconds": "session.slowest_request_ms > 5s",
+    "A cold start that took longer than two seconds": "session.cold_start = true and session.start_ms > 2s",
     "A request to one address failed": 'has http.client.request(url.full contains "/cart", error.type exists)',
 }
 """What a filter is for, and the filter."""

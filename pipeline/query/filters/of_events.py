@@ -9,9 +9,19 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from pipeline.domain.event import APPEARANCES, VIEWS
-from pipeline.query.dimensions import CONNECTION, FIRST_SCREEN, LAST_SCREEN, SCREEN_PATH, SLOWEST_REQUEST
+from pipeline.query.dimensions import (
+    CONNECTION,
+    FIRST_SCREEN,
+    LAST_SCREEN,
+    SCREEN_PATH,
+    SLOWEST_REQUEST,
+    SLOWEST_SCREEN,
+    SLOWEST_START,
+)
 from pipeline.query.filters.bounds import RangeBounds
 
+_LONGEST_MS = 600_000
+"""A start or a load that took longer is none."""
 _PLACE = "(e.time, e.rank, e.seq, e.event_id)"
 """The order of events in a session."""
 REQUEST_MS = (
@@ -71,6 +81,17 @@ def _path() -> str:
     return f"if(max(e.is_named) = 1, {named}, {derived})"
 
 
+def _slowest(attribute: str, of: str) -> Telling:
+    """The longest of what the views of performance take: up to ten minutes, with the name of what was measured."""
+    took_ms = f"toFloat64OrNull(attributes['{attribute}'])"
+    return Telling(
+        f"SELECT app_id, device_id, time, assumeNotNull({took_ms}) AS took_ms FROM z_stored_events"
+        f" WHERE {{of}} AND attributes['{attribute}'] != '' AND attributes['{of}'] != ''"
+        f" AND ifNull({took_ms} BETWEEN 0 AND {_LONGEST_MS}, false)",
+        "max(e.took_ms)",
+    )
+
+
 TELLINGS: Mapping[str, Telling] = {
     FIRST_SCREEN: Telling(_SCREENS, _screens("argMin")),
     LAST_SCREEN: Telling(_SCREENS, _screens("argMax")),
@@ -85,5 +106,7 @@ TELLINGS: Mapping[str, Telling] = {
         f" WHERE {{of}} AND name = 'http.client.request' AND ifNull({REQUEST_MS} >= 0, false)",
         "max(e.took_ms)",
     ),
+    SLOWEST_START: _slowest("app.launch.duration_ms", "app.launch.type"),
+    SLOWEST_SCREEN: _slowest("app.screen.load_ms", "app.screen.name"),
 }
 """By the name of the dimension."""
