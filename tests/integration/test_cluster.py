@@ -157,6 +157,8 @@ def test_a_view_with_parameters_shows_the_same(both: Both, view: str) -> None:
         "id": f"'{session['session_id']}'",
         "days": "7",
         "seconds": "3600",
+        "up_to_range": "1000",
+        "untouched_from": "'2299-12-31'",
         "text": f"'{session['device_id'][:4]}'",
         "stitched_session_id": f"'{session['stitched_session_id']}'",
         "device_id": "''",
