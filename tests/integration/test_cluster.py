@@ -134,10 +134,13 @@ def _views() -> dict[str, bool]:
     "view", sorted(view for view, has_parameters in _views().items() if not has_parameters)
 )
 def test_a_view_shows_the_same(both: Both, view: str) -> None:
-    of_cluster, of_one = both.ask(f"SELECT * FROM {view}")
+    # When it was inserted differs.
+    columns = "* EXCEPT (touched_at)" if view == "z_ledger_range_states" else "*"
+    of_cluster, of_one = both.ask(f"SELECT {columns} FROM {view}")
     assert sorted(map(orjson.dumps, of_cluster)) == sorted(map(orjson.dumps, of_one))
     assert of_one or view in (
         *("dead_letters", "saved_filters", "conflicting_events", "erasures", "symbol_files"),
+        "z_ledger_conflicts",
     )
 
 
