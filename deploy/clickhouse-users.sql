@@ -23,6 +23,7 @@ GRANT INSERT ON app_sessions.dead_letter_rows TO session_pipeline_write;
 GRANT INSERT ON app_sessions.ledger_records TO session_pipeline_write;
 GRANT INSERT ON app_sessions.topic_ids TO session_pipeline_write;
 GRANT INSERT ON app_sessions.z_crash_rows TO session_pipeline_write;
+GRANT INSERT ON app_sessions.z_ledger_sums TO session_pipeline_write;
 
 -- The dashboard, and analysts who save no filter need no INSERT. (For what keys of the HTTP API may change: schemas/API.md, "Keys".)
 CREATE USER IF NOT EXISTS session_pipeline_read IDENTIFIED WITH sha256_password BY 'CHANGE-ME-read';
@@ -43,6 +44,7 @@ GRANT SELECT ON app_sessions.* TO session_pipeline_erase;
 GRANT INSERT ON app_sessions.erasure_receipts TO session_pipeline_erase;
 GRANT INSERT, ALTER DELETE ON app_sessions.z_erased_records TO session_pipeline_erase;
 GRANT INSERT ON app_sessions.ledger_records TO session_pipeline_erase;
+GRANT INSERT ON app_sessions.z_ledger_ranges TO session_pipeline_erase;
 GRANT ALTER DELETE ON app_sessions.z_event_rows TO session_pipeline_erase;
 GRANT ALTER DELETE ON app_sessions.z_notable_event_rows TO session_pipeline_erase;
 GRANT ALTER DELETE ON app_sessions.z_crash_rows TO session_pipeline_erase;
@@ -87,6 +89,7 @@ GRANT ALTER UPDATE, ALTER DELETE, ALTER TTL, ALTER MATERIALIZE TTL ON app_sessio
 GRANT ALTER UPDATE, ALTER DELETE, ALTER TTL, ALTER MATERIALIZE TTL ON app_sessions.dead_letter_rows TO session_pipeline_retention;
 GRANT ALTER UPDATE, INSERT ON app_sessions.ledger_records TO session_pipeline_retention;
 GRANT INSERT ON app_sessions.z_retention_cuts TO session_pipeline_retention;
+GRANT INSERT ON app_sessions.z_ledger_ranges TO session_pipeline_retention;
 
 -- A tenant, for example: who sees the rows of one app alone. Tables that know no app (what the pipeline notes for
 -- itself) are not granted. Whoever has no policy sees all rows, which is the server's own default
@@ -96,6 +99,8 @@ CREATE USER IF NOT EXISTS session_pipeline_tenant IDENTIFIED WITH sha256_passwor
 CREATE QUOTA IF NOT EXISTS session_pipeline_tenants KEYED BY user_name FOR INTERVAL 1 hour MAX queries = 5000, errors = 500, read_rows = 20000000000, execution_time = 3600 TO session_pipeline_tenant;
 -- Hashes of events that came in several versions; they know no app, and say nothing without its events.
 GRANT SELECT ON app_sessions.z_event_version_rows TO session_pipeline_tenant;
+-- When ranges of offsets of all apps were accounted for last.
+GRANT SELECT ON app_sessions.z_ledger_ranges TO session_pipeline_tenant;
 -- Which of its devices are set aside.
 GRANT SELECT ON app_sessions.dead_letter_rows TO session_pipeline_tenant;
 CREATE ROW POLICY IF NOT EXISTS session_pipeline_tenant ON app_sessions.dead_letter_rows FOR SELECT USING reason = 'device_set_aside' AND startsWith(key, 'org.example.shop/') TO session_pipeline_tenant;
@@ -118,6 +123,8 @@ GRANT SELECT ON app_sessions.z_user_days TO session_pipeline_tenant;
 GRANT SELECT ON app_sessions.z_alert_rows TO session_pipeline_tenant;
 GRANT SELECT ON app_sessions.z_session_revision_rows TO session_pipeline_tenant;
 GRANT SELECT ON app_sessions.z_symbol_file_rows TO session_pipeline_tenant;
+GRANT SELECT ON app_sessions.z_ledger_days TO session_pipeline_tenant;
+GRANT SELECT ON app_sessions.z_ledger_sums TO session_pipeline_tenant;
 GRANT SELECT ON app_sessions.cold_starts TO session_pipeline_tenant;
 GRANT SELECT ON app_sessions.conflicting_events TO session_pipeline_tenant;
 GRANT SELECT ON app_sessions.crash_events TO session_pipeline_tenant;
@@ -142,6 +149,9 @@ GRANT SELECT ON app_sessions.issue_events TO session_pipeline_tenant;
 GRANT SELECT ON app_sessions.late_events TO session_pipeline_tenant;
 GRANT SELECT ON app_sessions.ledger TO session_pipeline_tenant;
 GRANT SELECT ON app_sessions.ledger_between TO session_pipeline_tenant;
+GRANT SELECT ON app_sessions.z_ledger_conflicts TO session_pipeline_tenant;
+GRANT SELECT ON app_sessions.z_ledger_range_states TO session_pipeline_tenant;
+GRANT SELECT ON app_sessions.z_ledger_unsummed TO session_pipeline_tenant;
 GRANT SELECT ON app_sessions.narrated_events TO session_pipeline_tenant;
 GRANT SELECT ON app_sessions.notable_events TO session_pipeline_tenant;
 GRANT SELECT ON app_sessions.notable_events_between TO session_pipeline_tenant;
@@ -208,3 +218,5 @@ CREATE ROW POLICY IF NOT EXISTS session_pipeline_tenant ON app_sessions.z_user_d
 CREATE ROW POLICY IF NOT EXISTS session_pipeline_tenant ON app_sessions.z_alert_rows FOR SELECT USING app_id IN ('org.example.shop') TO session_pipeline_tenant;
 CREATE ROW POLICY IF NOT EXISTS session_pipeline_tenant ON app_sessions.z_session_revision_rows FOR SELECT USING app_id IN ('org.example.shop') TO session_pipeline_tenant;
 CREATE ROW POLICY IF NOT EXISTS session_pipeline_tenant ON app_sessions.z_symbol_file_rows FOR SELECT USING app_id IN ('org.example.shop') TO session_pipeline_tenant;
+CREATE ROW POLICY IF NOT EXISTS session_pipeline_tenant ON app_sessions.z_ledger_days FOR SELECT USING app_id IN ('org.example.shop') TO session_pipeline_tenant;
+CREATE ROW POLICY IF NOT EXISTS session_pipeline_tenant ON app_sessions.z_ledger_sums FOR SELECT USING app_id IN ('org.example.shop') TO session_pipeline_tenant;

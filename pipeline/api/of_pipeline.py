@@ -19,7 +19,7 @@ from pipeline.query.dimensions import DIMENSIONS, KEYED, KEYED_OPERATORS, Dimens
 from pipeline.query.filters.json_form import to_json
 from pipeline.query.filters.text_form import parse, to_text
 from pipeline.query.filters.tree import FilterError
-from pipeline.query.operations import LEDGER_DAYS, ledger_totals, ledger_totals_lately
+from pipeline.query.operations import LEDGER_DAYS, ledger_totals_lately, ledger_totals_with_conflicts
 from pipeline.query.sessions import apps_with_extent
 
 _MOST_LETTERS = 500
@@ -282,7 +282,7 @@ async def read(asked: ApiRequest) -> ReadFilter:
 async def ledger(asked: ApiRequest) -> Ledger:
     """Lately, or of all time."""
     is_all = bool(asked.values["all"])
-    totals = await asked.reader.run(ledger_totals if is_all else ledger_totals_lately)
+    totals = await asked.reader.run(ledger_totals_with_conflicts if is_all else ledger_totals_lately)
     items = [
         LedgerLine(**{name: getattr(line, name) for name in LedgerLine.__struct_fields__}) for line in totals
     ]

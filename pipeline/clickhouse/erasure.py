@@ -125,6 +125,8 @@ class ErasedRows:
         events += " AND offset < {below:UInt64}"
         self._count(events, sessions, given, removed)
         self._delete("z_event_rows", events, given, removed)
+        if erased.user_id:
+            self._touch_the_ledger(given)
         # They have no user: of a person's events those of the events that are left stay.
         beside = (
             f"{_HERE} AND {_OFFSET_OF_VERSION} < {{below:UInt64}} AND event_id NOT IN {{left:Array(String)}}"
@@ -137,6 +139,15 @@ class ErasedRows:
         self._delete("session_rows", sessions, given, removed)
         self._account(erased)
         self._remove_places(given, removed)
+
+    def _touch_the_ledger(self, given: Mapping[str, Any]) -> None:
+        """What is left of a device may be copies of what went, which count from now on (migration 0037)."""
+        self._store.command(
+            "INSERT INTO z_ledger_ranges (topic, partition, range, last_offset, touched_at)"
+            " SELECT topic, partition, intDiv(offset, 10000) AS range, 0, now64(3, 'UTC')"
+            f" FROM z_event_rows WHERE {_HERE} GROUP BY topic, partition, range",
+            given,
+        )
 
     def _revisions(self, erased: Erased) -> str:
         """Of a person those of his sessions, also of before somebody else was the only one who is named in them."""

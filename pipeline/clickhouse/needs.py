@@ -29,7 +29,7 @@ class TableGrant(NamedTuple):
 
 SINK = (
     *("session_rows", "z_envelope_feed", "z_event_feed", "z_event_copy_feed", "dead_letter_rows"),
-    *("ledger_records", "topic_ids", "z_crash_rows"),
+    *("ledger_records", "topic_ids", "z_crash_rows", "z_ledger_sums"),
 )
 """Tables that the sink inserts into."""
 _DEFINITIONS = (
@@ -66,7 +66,7 @@ _GRANTS: Mapping[str, tuple[TableGrant, ...]] = {
         *_READ,
         *(
             TableGrant("INSERT", table)
-            for table in ("erasure_receipts", "z_erased_records", "ledger_records")
+            for table in ("erasure_receipts", "z_erased_records", "ledger_records", "z_ledger_ranges")
         ),
         *(
             TableGrant("ALTER DELETE", table)
@@ -102,7 +102,7 @@ _GRANTS: Mapping[str, tuple[TableGrant, ...]] = {
             for access in ("ALTER UPDATE", "ALTER DELETE", "ALTER TTL", "ALTER MATERIALIZE TTL")
         ),
         TableGrant("ALTER UPDATE", "ledger_records"),
-        *(TableGrant("INSERT", table) for table in ("ledger_records", "z_retention_cuts")),
+        *(TableGrant("INSERT", table) for table in ("ledger_records", "z_retention_cuts", "z_ledger_ranges")),
     ),
     "replay": (*_READ, TableGrant("INSERT", "dead_letter_replays")),
 }

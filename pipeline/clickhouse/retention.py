@@ -145,12 +145,21 @@ class StoredRetention:
         if kind is EVENTS:
             self._name_apps_of_the_ledger()
             self._cut(days)
+            self._touch_the_ledger()
         for table in kind.tables:
             self._hide(table, kind.wanted, days, say)
         if kind is EVENTS:
             # After the events: for that long the ledger takes events that go tomorrow for duplicates, at worst.
             self._mutate(_LEDGER, _WANTED, "app_id != ''", days)
+            self._touch_the_ledger()
         return sum(self._remove(table, say) for table in kind.tables)
+
+    def _touch_the_ledger(self) -> None:
+        """No sum that was made up to now counts any more (migration 0037)."""
+        self._store.command(
+            "INSERT INTO z_ledger_ranges (topic, partition, range, last_offset, touched_at)"
+            " SELECT '', 0, 0, 0, now64(3, 'UTC')"
+        )
 
     def _hide(self, table: str, wanted: str, days: Days, say: Callable[[str], None]) -> None:
         """Without the TTL, since ClickHouse removes rows as it changes what that is made of."""

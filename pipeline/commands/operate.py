@@ -245,13 +245,13 @@ _IF_ANY = {
     "erased": "erased",
     "expired": "expired",
     "repaired": "repaired",
-    "conflicts": "conflicts",
 }
 """Columns of the ledger that are left out where nothing of the kind happened, so that it fits a terminal."""
 
 
 def _ledger_table(totals: list[LedgerTotals]) -> Table:
-    """A line a topic; that of each partition is in `status --format json` and in the view `ledger`."""
+    """A line a topic; that of each partition is in `status --format json` and in the view `ledger`, which has conflicts
+    as well."""
     names = {name: name for name in _ALWAYS}
     names |= {
         title: name for title, name in _IF_ANY.items() if any(getattr(line, name) or 0 for line in totals)

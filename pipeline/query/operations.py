@@ -41,8 +41,8 @@ class LedgerTotals:
     repaired: int
     """Of the events: a value of theirs was repaired."""
     conflicts: int | None
-    """Of the duplicates: they differ from the event that came first under their id. None where only some days were
-    asked for: it takes all versions of events to tell."""
+    """Of the duplicates: they differ from the event that came first under their id. None where nobody asked
+    for them: it takes all versions of events to tell."""
     expired: int = 0
     """Events and duplicates in records whose events are no longer kept."""
     sampled_out: int = 0
@@ -95,12 +95,16 @@ _UNKNOWN_DAY = date(1970, 1, 1)
 LEDGER_DAYS = 7
 """Of the ledger that are shown where nobody asks for all of it, up to the latest day on which something came in."""
 
+_LEDGER_COLUMNS = (
+    "topic, partition, first_offset, last_offset, records, received, events, duplicates, refused, repaired, expired,"
+    " sampled_out, erased"
+)
 _LEDGER_TOTALS = """
 SELECT topic, partition, sum(r.records) AS records,
     sum(toInt64(last_offset) - first_offset + 1 - r.records + gap) - any(a.records) AS missing,
     sum(r.received) AS received,
     sum(r.events) AS events, sum(r.duplicates) AS duplicates, sum(r.refused) AS refused,
-    sum(r.repaired) AS repaired, sum(r.<conflicts>) AS conflicts, sum(r.expired) AS expired,
+    sum(r.repaired) AS repaired, <conflicts> AS conflicts, sum(r.expired) AS expired,
     sum(r.sampled_out) AS sampled_out, sum(r.erased) AS erased
 FROM
 (
@@ -177,8 +181,13 @@ def devices_set_aside(ask: Ask) -> list[DeviceSetAside]:
 
 
 def ledger_totals(ask: Ask) -> list[LedgerTotals]:
-    """Each partition's account, in order: of all that ever came, which takes reading all of it."""
-    return _totals(ask, _LEDGER_TOTALS.replace("<ledger>", "ledger").replace("<conflicts>", "conflicts"), {})
+    """Each partition's account, in order, of all that ever came. What is read follows what is new."""
+    return _totals_of_all(ask, "", "NULL")
+
+
+def ledger_totals_with_conflicts(ask: Ask) -> list[LedgerTotals]:
+    """The same with `conflicts`, which takes all versions of all events to tell."""
+    return _totals_of_all(ask, ", conflicts", "sum(r.conflicts)")
 
 
 def ledger_totals_lately(ask: Ask) -> list[LedgerTotals]:
@@ -187,11 +196,16 @@ def ledger_totals_lately(ask: Ask) -> list[LedgerTotals]:
     Offsets that are missing between those days and the ones before are not in it.
     """
     days = "ledger_between(from = {from:String}, until = {until:String})"
-    sql = _LEDGER_TOTALS.replace("sum(r.<conflicts>)", "NULL").replace("<ledger>", days)
+    sql = _LEDGER_TOTALS.replace("<conflicts>", "NULL").replace("<ledger>", days)
     (row,) = _rows(ask, "SELECT max(day) AS day FROM z_ledger_end", {})
     last = date.fromisoformat(row["day"])
     first, until = max(last - timedelta(days=LEDGER_DAYS - 1), _UNKNOWN_DAY), last + timedelta(days=1)
     return _totals(ask, sql, {"from": first.isoformat(), "until": until.isoformat()})
+
+
+def _totals_of_all(ask: Ask, columns: str, conflicts: str) -> list[LedgerTotals]:
+    ledger = f"(SELECT {_LEDGER_COLUMNS}{columns} FROM ledger)"
+    return _totals(ask, _LEDGER_TOTALS.replace("<conflicts>", conflicts).replace("<ledger>", ledger), {})
 
 
 def _totals(ask: Ask, sql: str, parameters: Mapping[str, Any]) -> list[LedgerTotals]:

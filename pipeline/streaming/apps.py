@@ -26,6 +26,7 @@ from pipeline.kafka.fence import Fence, kafka_fence
 from pipeline.roles.batch import Bounds, Piece, Source
 from pipeline.roles.known_topics import known_topics_guard
 from pipeline.roles.ledger_guard import ledger_guard
+from pipeline.roles.ledger_sums import keep_summing
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.rights import topics_of
 from pipeline.roles.router import Routed, Router
@@ -252,7 +253,11 @@ def sink_app(
         finally:
             store.abandon()
 
+    async def sum_the_ledger() -> None:
+        await keep_summing(store)
+
     app.task(store_what_is_old)
+    app.task(sum_the_ledger)
     return app
 
 

@@ -3,6 +3,8 @@
     git worktree add ../before COMMIT
     python -m tests.bench.inserts ../before --keep tests/bench/INSERTS.md
 
+The other tree has to know retention (0021).
+
 By turns: a process for each measurement, with the tree's own tables, sink and client, and this tree's corpora. It puts
 records through a sink into a new database of the embedded ClickHouse. Told are microseconds of CPU an event: of the
 sink's process, of the server's while rows come, and of the server's from then on until it has merged what it wants to.
@@ -27,10 +29,12 @@ from typing import Any
 
 from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store
+from pipeline.domain.retention import FOR_EVER, Retention, Retentions
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.roles.batch import Bounds, Source
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.sink import Sink
+from pipeline.storage.kept import Keeping
 from tests.bench.corpus import START_MS, records, simulated
 from tests.bench.parts import Fetched
 from tests.bench.processes import cpu_s
@@ -101,7 +105,9 @@ async def _sink_all(store: Store, made: Sequence[Fetched], per_chunk: int, core:
     if "insert_native" in signature(Sink).parameters:
         chosen = import_module("pipeline.compiled").core(core)
         compiled = {"core": chosen, "insert_native": store.insert_native_forever}
-    sink = Sink(store.insert_forever, none_refused, metrics, bounds=Bounds(), **compiled)
+    # The corpora are of a January: nothing may expire while it is measured.
+    keeping = Keeping(Retentions(Retention(FOR_EVER, FOR_EVER)))
+    sink = Sink(store.insert_forever, none_refused, metrics, bounds=Bounds(), keeping=keeping, **compiled)
     running = asyncio.create_task(sink.run())
     waiting = 0
     done = asyncio.Event()
@@ -153,6 +159,9 @@ def main() -> None:
     parser.add_argument("old", type=Path, help="the root of the other tree")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--events", type=int, default=500_000)
+    parser.add_argument(
+        "--envelopes", type=int, nargs="+", default=ENVELOPES, help="events in each; 0: simulate's"
+    )
     parser.add_argument("--core", choices=("python", "rust"), default="python", help="of this tree's sink")
     parser.add_argument(
         "--old-core", choices=("python", "rust"), default="python", help="of the other's, if it has one"
@@ -173,7 +182,7 @@ def _table(trees: dict[str, Path], told: argparse.Namespace) -> list[str]:
         "| events a record | µs of CPU an event | before | after | after / before | spread |",
         "|---|---|---|---|---|---|",
     ]
-    for envelope in ENVELOPES:
+    for envelope in told.envelopes:
         found: dict[str, list[Figures]] = {name: [] for name in trees}
         for turn in range(told.turns):
             for name in list(trees)[:: 1 if turn % 2 else -1]:

@@ -134,10 +134,13 @@ def _views() -> dict[str, bool]:
     "view", sorted(view for view, has_parameters in _views().items() if not has_parameters)
 )
 def test_a_view_shows_the_same(both: Both, view: str) -> None:
-    of_cluster, of_one = both.ask(f"SELECT * FROM {view}")
+    # When it was inserted differs.
+    columns = "* EXCEPT (touched_at)" if view == "z_ledger_range_states" else "*"
+    of_cluster, of_one = both.ask(f"SELECT {columns} FROM {view}")
     assert sorted(map(orjson.dumps, of_cluster)) == sorted(map(orjson.dumps, of_one))
     assert of_one or view in (
         *("dead_letters", "saved_filters", "conflicting_events", "erasures", "symbol_files"),
+        "z_ledger_conflicts",
     )
 
 
@@ -157,6 +160,8 @@ def test_a_view_with_parameters_shows_the_same(both: Both, view: str) -> None:
         "id": f"'{session['session_id']}'",
         "days": "7",
         "seconds": "3600",
+        "up_to_range": "1000",
+        "untouched_from": "'2299-12-31'",
         "text": f"'{session['device_id'][:4]}'",
         "stitched_session_id": f"'{session['stitched_session_id']}'",
         "device_id": "''",

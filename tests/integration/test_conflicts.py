@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.clickhouse.store import Store
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
-from pipeline.query.operations import ledger_totals
+from pipeline.query.operations import ledger_totals_with_conflicts
 from pipeline.storage.rows import ledger_row
 from tests.integration.test_clickhouse import T0, envelope, event
 from tests.support.event_rows import event_rows
@@ -138,7 +138,7 @@ def test_unmerged_and_merged(store: Store, sent: Sent) -> None:
         }
         found = rows(store, "SELECT device_id, event_id, conflicts FROM events")
         assert {(row["device_id"], row["event_id"]): row["conflicts"] for row in found} == sent.others
-    (totals,) = ledger_totals(store.query)
+    (totals,) = ledger_totals_with_conflicts(store.query)
     assert (totals.conflicts, totals.repaired) == (sum(sent.conflicts.values()), sum(sent.repaired.values()))
 
 

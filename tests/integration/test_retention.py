@@ -18,7 +18,7 @@ from pipeline.domain.policy import Policies, Policy
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.formats import native
 from pipeline.query.dead_letters import DeadLetterChoice, by_reason, records
-from pipeline.query.operations import LedgerTotals, ledger_totals
+from pipeline.query.operations import LedgerTotals, ledger_totals_with_conflicts
 from pipeline.roles.flood import Flood
 from pipeline.roles.rebuild import Rebuild, RebuildScope
 from pipeline.settings import load
@@ -120,7 +120,7 @@ class Stage:
 
     def ledger(self) -> LedgerTotals:
         """It balances, whatever is asked."""
-        [row] = ledger_totals(self.store.query)
+        [row] = ledger_totals_with_conflicts(self.store.query)
         assert row.received == row.events + row.duplicates + row.refused + row.expired
         assert row.duplicates >= 0
         return row

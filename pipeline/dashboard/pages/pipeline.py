@@ -15,8 +15,8 @@ from pipeline.query.dead_letters import by_reason
 from pipeline.query.operations import (
     LEDGER_DAYS,
     LedgerTotals,
-    ledger_totals,
     ledger_totals_lately,
+    ledger_totals_with_conflicts,
     open_sessions,
 )
 
@@ -49,7 +49,7 @@ class PipelinePage:
     async def ledger(self, request: Request) -> Response:
         """The account of every partition: of the latest days, or of all that ever came where the address says so."""
         is_all = request.query_params.get("range") == "all"
-        totals = await self._reader.run(ledger_totals if is_all else ledger_totals_lately)
+        totals = await self._reader.run(ledger_totals_with_conflicts if is_all else ledger_totals_lately)
         return render(
             request,
             "ledger.html",
