@@ -64,7 +64,7 @@ impl Timetable {
             device.queued -= 1;
             if device.queued_ms[which] == queued_ms {
                 device.queued_ms[which] = NEVER;
-                keys.push(device.key.clone());
+                keys.push(device.key().into());
             }
             // Otherwise an earlier entry of this device came up before.
             durable.settle(place);
@@ -82,7 +82,7 @@ pub fn due_ms(known: &Outline, times: Times) -> [i64; 2] {
 
 /// By time, then by key.
 fn is_before(one: (i64, Place), other: (i64, Place), durable: &Durable) -> bool {
-    one.0 < other.0 || one.0 == other.0 && durable.at(one.1).key < durable.at(other.1).key
+    one.0 < other.0 || one.0 == other.0 && durable.at(one.1).key() < durable.at(other.1).key()
 }
 
 fn push(heap: &mut Vec<(i64, Place)>, entry: (i64, Place), durable: &Durable) {

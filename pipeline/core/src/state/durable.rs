@@ -30,9 +30,12 @@ pub fn part_of(table_key: &[u8]) -> Option<(&[u8], Part)> {
 
 /// A device.
 pub struct Kept {
-    pub key: Box<[u8]>,
-    pub base: Option<Box<[u8]>>,
-    pub steps: Option<Box<[u8]>>,
+    /// The key, and the steps behind it. They grow step by step: alone they would leave holes between keys, too small
+    /// for any steps to come.
+    bytes: Box<[u8]>,
+    key_bytes: u32,
+    has_steps: bool,
+    base: Option<Box<[u8]>>,
     /// Its deadlines as they are noted.
     pub queued_ms: [i64; 2],
     /// Entries of heaps that name it.
@@ -42,17 +45,38 @@ pub struct Kept {
 }
 
 impl Kept {
+    pub fn key(&self) -> &[u8] {
+        &self.bytes[..self.key_bytes as usize]
+    }
+
+    pub fn base(&self) -> Option<&[u8]> {
+        self.base.as_deref()
+    }
+
+    pub fn steps(&self) -> Option<&[u8]> {
+        self.has_steps.then(|| &self.bytes[self.key_bytes as usize..])
+    }
+
     pub fn is_known(&self) -> bool {
-        self.base.is_some() || self.steps.is_some()
+        self.base.is_some() || self.has_steps
     }
 
     pub fn weight(&self) -> usize {
-        let size = |part: &Option<Box<[u8]>>| part.as_ref().map_or(0, |value| value.len());
-        size(&self.base) + size(&self.steps)
+        self.base().map_or(0, <[u8]>::len) + self.steps().map_or(0, <[u8]>::len)
+    }
+
+    fn put(&mut self, part: Part, value: Option<&[u8]>) {
+        match part {
+            Part::Base => self.base = value.map(Into::into),
+            Part::Steps => {
+                self.has_steps = value.is_some();
+                self.bytes = [self.key(), value.unwrap_or_default()].concat().into();
+            }
+        }
     }
 }
 
-/// All devices. A key and a value are one allocation each, beside them a device takes some 90 bytes.
+/// All devices. Beside keys and values a device takes some 120 bytes, its deadlines included.
 #[derive(Default)]
 pub struct Durable {
     devices: Vec<Kept>,
@@ -67,7 +91,7 @@ pub struct Durable {
 
 impl Durable {
     pub fn find(&self, key: &[u8]) -> Option<Place> {
-        self.by_key.find(self.hasher.hash_one(key), |at| *self.at(*at).key == *key).copied()
+        self.by_key.find(self.hasher.hash_one(key), |at| self.at(*at).key() == key).copied()
     }
 
     pub fn at(&self, place: Place) -> &Kept {
@@ -98,9 +122,10 @@ impl Durable {
             return place;
         }
         let device = Kept {
-            key: key.into(),
+            bytes: key.into(),
+            key_bytes: u32::try_from(key.len()).expect("Kafka has no such keys"),
+            has_steps: false,
             base: None,
-            steps: None,
             queued_ms: [NEVER; 2],
             queued: 0,
             is_open: false,
@@ -113,7 +138,7 @@ impl Durable {
             Place::try_from(self.devices.len() - 1).expect("fewer than four thousand million devices")
         };
         let Self { devices, by_key, hasher, .. } = self;
-        let hash_of = |at: &Place| hasher.hash_one(&*devices[*at as usize].key);
+        let hash_of = |at: &Place| hasher.hash_one(devices[*at as usize].key());
         by_key.insert_unique(hasher.hash_one(key), place, hash_of);
         place
     }
@@ -122,15 +147,9 @@ impl Durable {
     pub fn put(&mut self, place: Place, part: Part, value: Option<&[u8]>) {
         let device = &mut self.devices[place as usize];
         let was_known = device.is_known();
-        let held = match part {
-            Part::Base => &mut device.base,
-            Part::Steps => &mut device.steps,
-        };
-        if let Some(old) = held.take() {
-            self.byte_count -= old.len();
-        }
-        *held = value.map(Into::into);
-        self.byte_count += value.map_or(0, <[u8]>::len);
+        self.byte_count -= device.weight();
+        device.put(part, value);
+        self.byte_count += device.weight();
         match (was_known, device.is_known()) {
             (false, true) => self.count += 1,
             (true, false) => self.count -= 1,
@@ -144,10 +163,11 @@ impl Durable {
         if device.is_known() || device.is_open || device.queued > 0 {
             return;
         }
-        let hash = self.hasher.hash_one(&*device.key);
+        let hash = self.hasher.hash_one(device.key());
         if let Ok(found) = self.by_key.find_entry(hash, |at| *at == place) {
             found.remove();
-            self.at_mut(place).key = Box::default();
+            let device = self.at_mut(place);
+            (device.bytes, device.key_bytes) = (Box::default(), 0);
             self.free.push(place);
         }
     }
@@ -158,9 +178,8 @@ impl Durable {
         let mut found = Vec::new();
         for place in self.places() {
             let device = self.at(place);
-            let Some(steps) = &device.steps else { continue };
-            let reach =
-                device.base.as_ref().map_or(Ok(-1), |base| outline(base).map(|(of, _)| of.applied_offset));
+            let Some(steps) = device.steps() else { continue };
+            let reach = device.base().map_or(Ok(-1), |base| outline(base).map(|(of, _)| of.applied_offset));
             let (Ok((steps, _)), Ok(reach)) = (outline(steps), reach) else {
                 found.push(place);
                 continue;

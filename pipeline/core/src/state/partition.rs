@@ -74,7 +74,7 @@ impl Core {
     }
 
     fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
-        PyList::new(py, self.durable.known().map(|device| PyBytes::new(py, &device.key)))?.try_iter()
+        PyList::new(py, self.durable.known().map(|device| PyBytes::new(py, device.key())))?.try_iter()
     }
 
     #[getter]
@@ -83,8 +83,8 @@ impl Core {
     }
 
     fn parts<'py>(&self, py: Python<'py>, key: &[u8]) -> (Given<'py>, Given<'py>) {
-        let given = |part: &Option<Box<[u8]>>| part.as_ref().map(|value| PyBytes::new(py, value));
-        self.durable.get(key).map_or((None, None), |device| (given(&device.base), given(&device.steps)))
+        let given = |part: Option<&[u8]>| part.map(|value| PyBytes::new(py, value));
+        self.durable.get(key).map_or((None, None), |device| (given(device.base()), given(device.steps())))
     }
 
     fn weight(&self, key: &[u8]) -> usize {
@@ -111,7 +111,7 @@ impl Core {
     /// whose base has gone on.
     fn with_steps<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let misfits = self.durable.misfits();
-        PyList::new(py, misfits.iter().map(|place| PyBytes::new(py, &self.durable.at(*place).key)))
+        PyList::new(py, misfits.iter().map(|place| PyBytes::new(py, self.durable.at(*place).key())))
     }
 
     /// Take over entries of the table. Those that are not of devices, or that it cannot read, in their order.
@@ -195,20 +195,20 @@ impl Core {
         let mut apps: HashMap<Box<[u8]>, Times> = HashMap::new();
         for place in self.durable.places() {
             let device = self.durable.at(place);
-            let Some(value) = device.steps.as_ref().or(device.base.as_ref()) else { continue };
-            if !aside.is_empty() && aside.contains(&*device.key) {
+            let Some(value) = device.steps().or(device.base()) else { continue };
+            if !aside.is_empty() && aside.contains(device.key()) {
                 continue;
             }
-            let is_readable = device.base.as_ref().is_none_or(|base| outline(base).is_ok());
-            let app = device.key.iter().position(|byte| *byte == b'/').map(|end| &device.key[..end]);
+            let is_readable = device.base().is_none_or(|base| outline(base).is_ok());
+            let app = device.key().iter().position(|byte| *byte == b'/').map(|end| &device.key()[..end]);
             let (Ok((known, _)), Some(app), true) = (outline(value), app, is_readable) else {
-                left.append(PyBytes::new(py, &device.key))?;
+                left.append(PyBytes::new(py, device.key()))?;
                 continue;
             };
             let times = match apps.get(app) {
                 Some(times) => *times,
                 None => {
-                    let said = times_of.call1((PyBytes::new(py, &device.key),))?;
+                    let said = times_of.call1((PyBytes::new(py, device.key()),))?;
                     let (idle_timeout_ms, restate_horizon_ms, state_ttl_ms) = said.extract()?;
                     let times = Times { idle_timeout_ms, restate_horizon_ms, state_ttl_ms };
                     apps.insert(app.into(), times);
@@ -299,10 +299,7 @@ impl Core {
             Err(why) => return Ok(Err(why)),
         };
         let device = self.durable.get(key_bytes).filter(|device| device.is_known());
-        let parts = Parts {
-            base: device.and_then(|device| device.base.as_deref()),
-            steps: device.and_then(|device| device.steps.as_deref()),
-        };
+        let parts = Parts { base: device.and_then(Kept::base), steps: device.and_then(Kept::steps) };
         let weight = device.map_or(0, Kept::weight);
         let (device_is_known, base_bytes) = (device.is_some(), parts.base.map_or(0, <[u8]>::len));
         if !device_is_known && arrivals[0].offset <= done {
