@@ -1,11 +1,11 @@
 """The devices of one partition, folded by the compiled core as far as that is sure of them.
 
-Nothing else is different: durable states are kept here, in the form that Python writes, and so are the order of
-effects, silence, erasure, and devices that are set aside. The core is given a device's records with what is durable of
-it, and gives the entry that Python would write. What it holds decoded of a device counts for exactly the bytes that it
-was made of: whatever else was done with the device meanwhile, by Python or by nobody (effects that were dropped), it
-reads the durable parts again, as recovery does. What it is not sure of, a word says, and Python folds from the same
-parts.
+Nothing else is different: durable states are in the form that Python writes, though the core keeps them
+(`compiled_states`), and Python has the order of effects, silence, erasure, and devices that are set aside. The core is
+given a device's records, and gives the entry that Python would write. What it holds decoded of a device counts for
+exactly the entry that it was made with: whatever else was done with the device meanwhile, by Python or by nobody
+(effects that were dropped), it reads the durable parts again, as recovery does. What it is not sure of, a word says,
+and Python folds from the same parts.
 """
 
 from __future__ import annotations
@@ -17,13 +17,17 @@ from types import ModuleType
 from typing import Any
 
 from pipeline.state.codec import state_codec
+from pipeline.state.compiled_states import CompiledStates, CompiledTimetable
 from pipeline.state.copies import told_copies
 from pipeline.state.device import Copy, Counts
 from pipeline.state.effects import Effects, Fields
 from pipeline.state.failures import UnreadableState
 from pipeline.state.partition import WRITE_BYTES, Partition
+from pipeline.state.store import MAX_DECODED
 from pipeline.storage.row_texts import resource_texts, user_texts
 
+DECODED_BYTES = 32_000_000
+"""Of the heavy states that the core keeps decoded, as they are encoded, of all partitions of a worker together."""
 log = logging.getLogger(__name__)
 
 
@@ -45,11 +49,27 @@ class CompiledPartition(Partition):
                 lambda canonical: resource_texts(canonical).session_columns,
                 lambda canonical: user_texts(canonical).session_columns,
             )
+            self._store = CompiledStates(self._core)
+            self._timetable = CompiledTimetable(self._due_ms, self._core)
 
     def keep_decoded(self, devices: int) -> None:
-        super().keep_decoded(devices)
-        if self._core is not None:
-            self._core.max_decoded = devices
+        if self._core is None:
+            super().keep_decoded(devices)
+            return
+        # Python decodes what it was handed, and silent devices: few of them come again soon.
+        super().keep_decoded(max(1, devices // 20))
+        self._core.keep_decoded(DECODED_BYTES * devices // MAX_DECODED)
+
+    def _note_all(self) -> None:
+        if self._core is None:
+            super()._note_all()
+            return
+        for key in self._core.touch_all(self._times_of, list(self._store.aside)):
+            self._timetable.note(key, *self._due_ms(key))
+
+    def _times_of(self, key: bytes) -> tuple[int, int, int]:
+        policy, _ = self._policies.of(key)
+        return policy.idle_timeout_ms, policy.restate_horizon_ms, policy.state_ttl_ms
 
     def _fold(self, key: bytes | None, fields: Fields, effects: Effects) -> int:
         store = self._store
@@ -66,7 +86,7 @@ class CompiledPartition(Partition):
             return self._by_python(key, fields, effects, "failed")
         if why:
             return self._by_python(key, fields, effects, why)
-        is_base, entry, outbox, idle_ms, final_ms, accepted, late, unrestated, copies, _ = done
+        (is_base, entry, outbox, idle_ms, final_ms), (accepted, late, unrestated, copies, _), weight = done
         store.forget(key)
         effects.states.append((key if is_base else store.key_of_steps(key), entry))
         effects.touched.append((key, idle_ms, final_ms))
@@ -75,7 +95,7 @@ class CompiledPartition(Partition):
         effects.count(key, Counts(accepted, late, duplicates, unrestated=unrestated), 0)
         effects.compiled += len(fields) // 4
         effects.copies += told
-        made = len(entry) + store.weight(key) + sum(len(value) for _, value in told)
+        made: int = len(entry) + weight + sum(len(value) for _, value in told)
         if outbox is not None:
             effects.rows.add_made(outbox)
             made += WRITE_BYTES * len(outbox)
@@ -84,22 +104,19 @@ class CompiledPartition(Partition):
     def _by_core(self, key: bytes, fields: Fields) -> tuple[str, Any, list[tuple[bytes, bytes]]]:
         """Why Python has to fold these records, empty if it has not; what the core made of them; and the copies that
         are to be told of."""
-        base, steps = self._store.parts(key)
         try:
             policy = self._policies.of(key)[1]
         except ValueError:
             return "key", None, []
         cleaner = self._edge.cleaner_of(key)
-        done = self._core.fold(
-            key, fields, base, steps, self._came_ms, self.marker.applied_offset, policy, cleaner
-        )
+        done = self._core.fold(key, fields, self._came_ms, self.marker.applied_offset, policy, cleaner)
         if type(done) is str:
             if done == "panic":
                 log.error(
                     "the compiled core fails at device %r, partition %d: Python folds it", key, self.number
                 )
             return done, None, []
-        *_, copies, corrected_ms = done
+        _, (*_, copies, corrected_ms), _ = done
         if copies is None:
             return "", done, []
         return "", done, told_copies(key, fields, [Copy(*copy) for copy in copies], corrected_ms, cleaner)

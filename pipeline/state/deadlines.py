@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 
 from pipeline.domain.policy import Policy
@@ -12,27 +12,37 @@ from pipeline.state.device_state import DeviceState
 Due = tuple[int | None, int | None]
 """When an open session is to be reported as ended by inactivity, and when a device's sessions become final or it is
 forgotten; None where there is nothing to do."""
+DueOf = Callable[[bytes], Due]
+"""The deadlines of a device as they are now."""
 
 
 class Timetable:
     """Both deadlines of each device of a partition. Never blocks."""
 
-    def __init__(self, due_of: Callable[[bytes], Due]) -> None:
-        """`due_of` gives the deadlines of a device as they are now."""
-        self.open: set[bytes] = set()
-        """Devices whose open session is not reported as ended."""
+    def __init__(self, due_of: DueOf) -> None:
+        self._open: set[bytes] = set()
         self._idle = Deadlines(lambda key: due_of(key)[0])
         self._final = Deadlines(lambda key: due_of(key)[1])
+
+    @property
+    def open_count(self) -> int:
+        """Devices whose open session is not reported as ended."""
+        return len(self._open)
 
     def note(self, key: bytes, idle_ms: int | None, final_ms: int | None) -> None:
         """Note when silence next has something to say about a device."""
         if idle_ms is None:
-            self.open.discard(key)
+            self._open.discard(key)
         else:
-            self.open.add(key)
+            self._open.add(key)
             self._idle.note(key, idle_ms)
         if final_ms is not None:
             self._final.note(key, final_ms)
+
+    def note_many(self, touched: Sequence[tuple[bytes, int | None, int | None]]) -> None:
+        """Note it about several."""
+        for key, idle_ms, final_ms in touched:
+            self.note(key, idle_ms, final_ms)
 
     def due(self, idle_ms: int, clock_ms: int, limit: int) -> list[bytes]:
         """Devices about which it has something to say by now, in order; up to `limit` for either reason."""
@@ -64,21 +74,28 @@ class Deadlines:
     def due(self, now_ms: int, limit: int) -> list[bytes]:
         """Up to `limit` keys whose deadline is not after `now_ms`; they stay noted."""
         found: dict[bytes, int] = {}
-        while self._heap and self._heap[0][0] <= now_ms and len(found) < limit:
-            queued_ms, key = heappop(self._heap)
-            if self._queued_ms.get(key) != queued_ms:
-                continue  # an earlier entry of this key came up before
-            del self._queued_ms[key]
-            due_ms = self._due_of(key)
-            if due_ms is None:
-                continue
-            if due_ms > now_ms:
-                self.note(key, due_ms)
-            else:
-                found[key] = due_ms
+        while len(found) < limit and (keys := self._pop(now_ms, limit - len(found))):
+            for key in keys:
+                due_ms = self._due_of(key)
+                if due_ms is None:
+                    continue
+                if due_ms > now_ms:
+                    self.note(key, due_ms)
+                else:
+                    found[key] = due_ms
         for key, due_ms in found.items():
             self.note(key, due_ms)
         return list(found)
+
+    def _pop(self, now_ms: int, limit: int) -> list[bytes]:
+        """Up to `limit` keys that were noted for `now_ms` or before, in order; they are no longer noted."""
+        keys: list[bytes] = []
+        while self._heap and self._heap[0][0] <= now_ms and len(keys) < limit:
+            queued_ms, key = heappop(self._heap)
+            if self._queued_ms.get(key) == queued_ms:  # else an earlier entry of this key came up before
+                del self._queued_ms[key]
+                keys.append(key)
+        return keys
 
 
 def due_ms(known: DeviceState | Outline, policy: Policy) -> Due:

@@ -94,7 +94,7 @@ class Partition:
         """
         key = MARKER_KEY
         try:
-            for key, value in items.items():
+            for key, value in self._store.restore_many(items):
                 if key == MARKER_KEY:
                     self.marker = marker_of(value)
                 else:
@@ -106,6 +106,10 @@ class Partition:
             raise self._unreadable(key, error) from error
         # Of what was folded before states were moved all rows are out, with the partition that it came from.
         self._handled_offset = self.marker.offset_base - 1
+        self._note_all()
+
+    def _note_all(self) -> None:
+        """Note when silence next has something to say about every device."""
         for key in self._store:
             self._timetable.note(key, *self._due_ms(key))
 
@@ -236,13 +240,8 @@ class Partition:
 
     def commit(self, effects: Effects) -> None:
         """Take over the effects of the latest `apply` or `tick`: they are durable now."""
-        for key, value in effects.states:
-            if value is None:
-                self._store.drop(key)
-            elif key != MARKER_KEY:
-                self._store.commit(key, value)
-        for key, idle_ms, final_ms in effects.touched:
-            self._timetable.note(key, idle_ms, final_ms)
+        self._store.commit_many(effects.states)
+        self._timetable.note_many(effects.touched)
         if not effects.rest:
             self.marker = effects.marker
             self._handled_offset = max(self._handled_offset, effects.handled_offset)
@@ -252,7 +251,7 @@ class Partition:
     def holds(self) -> Holding:
         """How much is here."""
         store = self._store
-        return Holding(len(store), len(self._timetable.open), len(store.aside), store.byte_count)
+        return Holding(len(store), self._timetable.open_count, len(store.aside), store.byte_count)
 
     def _begin(self) -> None:
         if self._uncommitted:

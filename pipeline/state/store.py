@@ -7,8 +7,8 @@ steps alone for a while. When each of the two is written follows from their size
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import chain, islice
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 
 import msgspec
 
@@ -21,6 +21,8 @@ from pipeline.state.codec import state_codec, step_codec
 from pipeline.state.codec.state_head import Outline
 from pipeline.state.device import Counts, apply
 from pipeline.state.device_state import DeviceState
+from pipeline.state.durable import Durable, DurableParts
+from pipeline.state.marker import MARKER_KEY
 
 STEPS_SUFFIX = b"\0steps"
 """Behind the device key: the table key of its steps. No device key has a NUL."""
@@ -48,16 +50,12 @@ class Mismatch(Terminal):
 class DeviceStates:
     """Not safe for several threads. Never blocks."""
 
-    def __init__(self, encode: Encode = state_codec.encode) -> None:
-        """`encode` writes whole states; one of an older version is for workers that know no steps."""
+    def __init__(self, encode: Encode = state_codec.encode, durable: Durable | None = None) -> None:
+        """`encode` writes whole states; one of an older version is for workers that know no steps. In `durable` is what
+        is kept encoded."""
         self._encode = encode
         self._with_steps = encode is state_codec.encode
-        self._bases: dict[bytes, bytes] = {}
-        self._steps: dict[bytes, bytes] = {}
-        self.byte_count = 0
-        """Of all that is kept encoded."""
-        self._new: set[bytes] = set()
-        """Devices that have steps alone."""
+        self._durable: Durable = DurableParts() if durable is None else durable
         self.aside: dict[bytes, Aside] = {}
         """By device key; durable ones only."""
         self.max_decoded = MAX_DECODED
@@ -68,26 +66,34 @@ class DeviceStates:
         self._heavy_bytes = 0
 
     def __len__(self) -> int:
-        return len(self._bases) + len(self._new)
+        return len(self._durable)
 
     def __iter__(self) -> Iterator[bytes]:
-        return chain(self._bases, self._new)
+        return iter(self._durable)
 
     def __contains__(self, key: bytes) -> bool:
-        return key in self._bases or key in self._new
+        return key in self._durable
+
+    @property
+    def byte_count(self) -> int:
+        """Of all that is kept encoded."""
+        return self._durable.byte_count
 
     def outline(self, key: bytes) -> Outline:
         """What is known of a device without decoding it. Raises KeyError for an unknown one."""
-        return state_codec.outline(self._steps.get(key) or self._bases[key])
-
-    def parts(self, key: bytes) -> tuple[bytes | None, bytes | None]:
-        """The base and the steps of a device, as they are durable; None where there are none."""
-        return self._bases.get(key), self._steps.get(key)
+        base, steps = self._durable.parts(key)
+        if (value := steps or base) is None:
+            raise KeyError(key)
+        return state_codec.outline(value)
 
     @staticmethod
     def key_of_steps(key: bytes) -> bytes:
         """The table key of a device's steps."""
         return key + STEPS_SUFFIX
+
+    def restore_many(self, items: Mapping[bytes, bytes]) -> Iterable[tuple[bytes, bytes]]:
+        """Entries of the table, of which some may be taken over at once: those that `restore` is to take."""
+        return items.items()
 
     def restore(self, table_key: bytes, value: bytes) -> None:
         """Take an entry of the table. Raises `UnknownStateVersion`, `msgspec.DecodeError`."""
@@ -98,24 +104,27 @@ class DeviceStates:
         if is_steps != table_key.endswith(STEPS_SUFFIX):
             raise msgspec.DecodeError("steps and whole states are under keys of their own")
         if is_steps:
-            self._steps[table_key.removesuffix(STEPS_SUFFIX)] = value
+            self._durable.put_steps(table_key.removesuffix(STEPS_SUFFIX), value)
         else:
-            self._bases[table_key] = value
-        self.byte_count += len(value)
+            self._durable.put_base(table_key, value)
 
     def restored(self) -> None:
         """All entries are in: drop the steps whose base has gone on. Raises `Mismatch`."""
-        for key, value in list(self._steps.items()):
-            steps = state_codec.outline(value)
-            reach = state_codec.outline(self._bases[key]).applied_offset if key in self._bases else -1
-            if steps.applied_offset <= reach:
-                self.byte_count -= len(self._steps.pop(key))
-            elif steps.base_offset != reach:
-                raise Mismatch(
-                    f"key {key!r}: steps that build on offset {steps.base_offset}, but a state of offset {reach}"
-                )
-            elif reach < 0:
-                self._new.add(key)
+        for key in self._durable.with_steps():
+            self._fit(key)
+
+    def _fit(self, key: bytes) -> None:
+        base, value = self._durable.parts(key)
+        if value is None:
+            return
+        steps = state_codec.outline(value)
+        reach = -1 if base is None else state_codec.outline(base).applied_offset
+        if steps.applied_offset <= reach:
+            self._durable.drop_steps(key)
+        elif steps.base_offset != reach:
+            raise Mismatch(
+                f"key {key!r}: steps that build on offset {steps.base_offset}, but a state of offset {reach}"
+            )
 
     def load(self, key: bytes) -> DeviceState:
         """A device's state, to be changed in place and then given to `base` or `step`; a new one if it has none.
@@ -124,7 +133,7 @@ class DeviceStates:
         """
         state = self.forget(key)
         if state is None:
-            base, steps = self._bases.get(key), self._steps.get(key)
+            base, steps = self._durable.parts(key)
             state = DeviceState() if base is None else state_codec.decode(base)
             state.base_offset = state.applied_offset
             if steps is not None:
@@ -139,12 +148,12 @@ class DeviceStates:
 
     def is_old(self, key: bytes) -> bool:
         """Whether a device's base is of an older version than the one that is written; False if it has none."""
-        base = self._bases.get(key)
+        base, _ = self._durable.parts(key)
         return base is not None and self._with_steps and base[0] < state_codec.VERSION
 
     def weight(self, key: bytes) -> int:
         """Bytes of what is durable of a device, encoded."""
-        return len(self._bases.get(key, b"")) + len(self._steps.get(key, b""))
+        return self._durable.weight(key)
 
     def keep(self, key: bytes, state: DeviceState) -> None:
         """Keep a decoded state; those that were used longest ago may go for it."""
@@ -179,7 +188,7 @@ class DeviceStates:
         """The table entry that makes `state` durable after a step of `arrivals`."""
         if not self._with_steps or self.is_old(key):
             return self.entry_of_base(key, state)
-        base, steps = self._bases.get(key), self._steps.get(key)
+        base, steps = self._durable.parts(key)
         step = step_codec.encode_step(arrivals, state.strings, state.corrected_ms)
         size = len(step) + (0 if steps is None else len(steps))
         # Written a step: about half of all steps, and now and then the base. Their sum is nearly least from 8 to 32
@@ -204,36 +213,35 @@ class DeviceStates:
         nothing but what input is done.
         """
         entries: list[tuple[bytes, bytes | None]] = [(key + STEPS_SUFFIX, None), (key, None)]
-        if key in self._bases and key in self._steps:
+        if None not in self._durable.parts(key):
             blank = DeviceState(applied_offset=state.applied_offset, arrived_ms=state.arrived_ms)
             entries.insert(0, self.entry_of_base(key, blank))
         return entries
+
+    def commit_many(self, states: Sequence[tuple[bytes, bytes | None]]) -> None:
+        """Entries are durable, or gone (None)."""
+        for table_key, value in states:
+            if value is None:
+                self.drop(table_key)
+            elif table_key != MARKER_KEY:
+                self.commit(table_key, value)
 
     def drop(self, table_key: bytes) -> None:
         """An entry is durably gone."""
         if table_key.endswith(ASIDE_SUFFIX):
             self.aside.pop(table_key.removesuffix(ASIDE_SUFFIX), None)
         elif table_key.endswith(STEPS_SUFFIX):
-            key = table_key.removesuffix(STEPS_SUFFIX)
-            self.byte_count -= len(self._steps.pop(key, b""))
-            self._new.discard(key)
+            self._durable.drop_steps(table_key.removesuffix(STEPS_SUFFIX))
         else:
-            self.byte_count -= len(self._bases.pop(table_key, b""))
+            self._durable.drop_base(table_key)
             self.forget(table_key)
 
     def commit(self, table_key: bytes, value: bytes) -> None:
         """An entry is durable."""
         if table_key.endswith(ASIDE_SUFFIX):
             self.aside[table_key.removesuffix(ASIDE_SUFFIX)] = aside_of(value)
-            return
-        if table_key.endswith(STEPS_SUFFIX):
-            key = table_key.removesuffix(STEPS_SUFFIX)
-            self.byte_count += len(value) - len(self._steps.get(key, b""))
-            self._steps[key] = value
-            if key not in self._bases:
-                self._new.add(key)
+        elif table_key.endswith(STEPS_SUFFIX):
+            self._durable.put_steps(table_key.removesuffix(STEPS_SUFFIX), value)
         else:
-            self.byte_count += len(value) - self.weight(table_key)
-            self._bases[table_key] = value
-            self._steps.pop(table_key, None)
-            self._new.discard(table_key)
+            self._durable.drop_steps(table_key)
+            self._durable.put_base(table_key, value)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.bench import embrace, floor, foreign, latency, otlp, parts, recovery, report, workers, worst
+from tests.bench import embrace, floor, foreign, held, latency, otlp, parts, recovery, report, workers, worst
 from tests.bench.peers import PEERS
 from tests.bench.peers.side_by_side import side_by_side
 from tests.bench.rig import Figures
@@ -27,6 +27,8 @@ Measure = Callable[[int, Options, str, int], list[Figures]]
 PURE: Mapping[str, Callable[[int, Options], Figures]] = {
     "decode": parts.decode,
     "step": parts.step,
+    "held": held.held,
+    "restored": held.restored,
     "rows": parts.rows,
     "compression": parts.compression,
     "router_otlp": otlp.router,
@@ -63,6 +65,8 @@ PLAN: dict[str, list[Options]] = {
         {"envelope": 20, "devices": 10_000, "late": 0.05},
         {"envelope": 20, "devices": 10_000, "duplicates": 0.05},
     ],
+    "held": [{"envelope": 1, "devices": 1_000_000, "each": each} for each in (1, 3)],
+    "restored": [{"envelope": 1, "devices": 1_000_000, "each": 1}],
     "rows": _SIZES,
     "compression": [{"envelope": 1, "devices": 20_000}],
     "router_otlp": [
@@ -91,7 +95,7 @@ PLAN: dict[str, list[Options]] = {
 """What is measured on what. `envelope` is events an envelope, 0: as the source has them; `events` stands in
 the place of `--events`."""
 
-_ONCE = ("recovery", "latency", "router", "pair", "worst_sink", "worst_sessionizer")
+_ONCE = ("held", "restored", "recovery", "latency", "router", "pair", "worst_sink", "worst_sessionizer")
 """Long, or steady enough, for one round."""
 _LATENCY_S = 40.0
 
@@ -109,8 +113,8 @@ def measure(what: str, events: int, options: Options, broker: str, rounds: int) 
         if what in PURE
         else RUNNING[what](events, options, broker, rounds)
     )
-    if what == "recovery":
-        events = int(options["devices"])
+    if what in ("held", "restored", "recovery"):
+        events = int(options["devices"] * options.get("each", 1))
     cpu_s = [each["cpu_s"] for each in found]
     medians = {name: statistics.median(each[name] for each in found) for name in found[0]}
     if not medians["cpu_s"]:
@@ -147,7 +151,7 @@ def lines(told: argparse.Namespace) -> Iterator[dict[str, Any]]:
     for what in told.only:
         for planned in PLAN[what]:
             options = dict(planned)
-            if what == "recovery" and told.devices:
+            if what in ("held", "restored", "recovery") and told.devices:
                 options["devices"] = told.devices
             if what == "latency":
                 full_rate = full_rate or _sustained(told)
@@ -173,7 +177,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", nargs="*", choices=list(PLAN), default=list(PLAN), metavar="NAME")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--broker", choices=("kafka", "embedded"), default="kafka")
-    parser.add_argument("--devices", type=int, default=0, help="of the recovery, instead of 1,000,000")
+    parser.add_argument(
+        "--devices", type=int, default=0, help="of `held`, `restored` and `recovery`, instead of 1,000,000"
+    )
     parser.add_argument(
         "--rate", type=float, default=0, help="events a second that count as full load for latency"
     )

@@ -82,14 +82,15 @@ def one_each(devices: int, *, seed: int = 1, start_ms: int = START_MS) -> list[t
     for number in range(devices):
         device_id = str(UUID(int=rng.getrandbits(128), version=4))
         now_ms = start_ms + number * 1_000 // EVENTS_PER_S
-        event = {
-            "id": str(UUID(int=rng.getrandbits(128), version=4)),
-            "name": "app.screen.view",
-            "time": now_ms,
-            "seq": 1,
-        }
-        made.append(_record(f"org.example.app{number % 10}", device_id, number % 7, now_ms, [event]))
+        made.append(one_event(device_id, number, now_ms, 1, rng))
     return made
+
+
+def one_event(device_id: str, number: int, now_ms: int, seq: int, rng: Random) -> tuple[bytes, bytes]:
+    """An envelope of one event of a device; its `number` says of which app and version it is."""
+    event_id = str(UUID(int=rng.getrandbits(128), version=4))
+    event = {"id": event_id, "name": "app.screen.view", "time": now_ms, "seq": seq}
+    return _record(f"org.example.app{number % 10}", device_id, number % 7, now_ms, [event])
 
 
 def another_event(record: tuple[bytes, bytes], now_ms: int, seq: int) -> tuple[bytes, bytes]:

@@ -151,6 +151,7 @@ def speeds() -> Speeds:
     )
 
 
+_BENCH = "python -m tests.bench --only"
 _RECEIVE_EVENTS_A_CPU_S = 44_238.0
 """RECEIVE.md, native, 20 events a body."""
 _PEAK = 2.0
@@ -299,7 +300,7 @@ def _speeds(fast: Speeds) -> Iterator[str]:
     yield "## Speed\n"
     yield "| what | per second of processor time | command |"
     yield "|---|---|---|"
-    bench = "python -m tests.bench --only"
+    bench = _BENCH
     for what, value, command in (
         ("`receive`, bodies of 20 events", fast.receive, "python -m tests.bench.receive"),
         ("router, recorded bodies", fast.router, f"{bench} router"),
@@ -312,6 +313,7 @@ def _speeds(fast: Speeds) -> Iterator[str]:
     yield f"| recovery, devices a second (not of processor time) | {_number(fast.recovery)} | `{bench} recovery` |"
     yield f"\nWith a million devices open, one takes {fast.open_device:,.0f} bytes of a sessionizer's memory"
     yield f"(`{bench} recovery`): only the 200,000 that were active last are kept as objects.\n"
+    yield _WITH_CORE
 
 
 def _table(figures: Figures) -> Iterator[str]:
@@ -330,6 +332,20 @@ def _table(figures: Figures) -> Iterator[str]:
     yield "\n## What grows with what\n"
     yield _GROWS
 
+
+_WITH_CORE = f"""These are of Python alone. With the compiled core (measured on 2026-11-28, while the
+machine did other work, too):
+
+| a million devices | bytes a device | command |
+|---|---|---|
+| open, one event each: the worker, all of the process and what it keeps free included | 738 | `{_BENCH} recovery` |
+| … once another worker has recovered them | 571 | `{_BENCH} recovery` |
+| open, one event each: their partition alone, of which 275 are key and state | 405 | `{_BENCH} held` |
+| open, three records of one event each, of which 425 are key and state | 574 | `{_BENCH} held` |
+
+So a device takes some 150 bytes besides its key and its state. States of more than 2,048 bytes that were used last are
+kept decoded too, 32 MB of them as they are encoded. The table below reckons with Python's memory.
+"""
 
 _GROWS = """- **Sessionizers** by devices sooner than by events: memory is that of a week of devices, and recovery of a
   lost worker reads their states. More workers share both; partitions bound their number.

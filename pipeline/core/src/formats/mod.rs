@@ -1,6 +1,7 @@
 //! What do these bytes say? As `pipeline/formats`.
 
 pub mod clocks;
+pub mod edge;
 pub mod envelope;
 pub mod json;
 pub mod limits;

@@ -1,8 +1,10 @@
 //! What is kept of a device, and how is it written? As `pipeline/state`.
 
 pub mod codec;
+pub mod deadlines;
 pub mod device;
 pub mod device_state;
+pub mod durable;
 pub mod msgpack;
 pub mod outbox;
 pub mod partition;

@@ -1,41 +1,24 @@
-//! The devices of a partition whose states are decoded here: records in, an entry of the table and rows out.
+//! The devices of a partition, kept here: records in, an entry of the table and rows out.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyIterator, PyList, PyTuple};
 
+use super::codec::state_head::outline;
 use super::codec::step_codec::read_policy;
+use super::deadlines::{Times, Timetable, due_ms};
 use super::device::{Arrival, Counts, apply};
 use super::device_state::DeviceState;
+use super::durable::{Durable, Kept, NEVER, Part, part_of};
 use super::msgpack::Reader;
 use super::outbox::{Columns, Outbox};
-use super::store::{Parts, entry_of_step, load};
-use crate::domain::Text;
+use super::store::{DecodedStates, Parts, entry_of_step, load};
 use crate::domain::policy::Policy;
-use crate::formats::native::cleaner::{Rules, Texts};
-use crate::formats::native::events::events_of;
-use crate::formats::native::reading::{names_of, plain_envelope};
-use crate::formats::record_time::{REPLAYED_RECORD_MS, said};
+use crate::formats::edge::Edge;
 use crate::unsure::{Sure, Unsure};
-
-/// Of resources and users whose canonical form is remembered.
-const KEPT_BYTES: usize = 40_000_000;
-const MOST_RULES: usize = 10_000;
-/// Of a record's time: sums of such are far from what 64 bits hold.
-const LATEST_MS: i64 = 1 << 53;
-/// Of the records of one device that are folded before its state is written.
-const PART_BYTES: usize = 1_000_000;
-
-struct Device {
-    /// What the state is of, exactly: the very objects that are durable, or will be.
-    base: Option<Py<PyBytes>>,
-    steps: Option<Py<PyBytes>>,
-    state: DeviceState,
-    used: u64,
-}
 
 /// A step of one device.
 struct Done {
@@ -46,23 +29,22 @@ struct Done {
 
 #[pyclass]
 pub struct Core {
-    devices: HashMap<Box<[u8]>, Device>,
+    durable: Durable,
+    timetable: Timetable,
+    states: DecodedStates,
     policies: HashMap<Box<[u8]>, Arc<Policy>>,
-    rules: HashMap<usize, Rules>,
-    known_bytes: usize,
+    edge: Edge,
     resources: Arc<Columns>,
     users: Arc<Columns>,
-    /// Counts the steps, for which device was used when.
-    now: u64,
     /// For tests: the device that cannot be folded here.
     poison: Option<Vec<u8>>,
-    #[pyo3(get, set)]
-    max_decoded: usize,
 }
 
 /// Offset, place, time, and the time of the one that came first.
 type CopyFields = (i64, usize, i64, Option<i64>);
 type Given<'py> = Option<Bound<'py, PyBytes>>;
+/// A device key and its deadlines.
+type Touched<'py> = (Bound<'py, PyBytes>, Option<i64>, Option<i64>);
 
 #[pymethods]
 impl Core {
@@ -70,68 +52,220 @@ impl Core {
     #[new]
     fn new(resource_columns: Py<PyAny>, user_columns: Py<PyAny>) -> Self {
         Self {
-            devices: HashMap::new(),
+            durable: Durable::default(),
+            timetable: Timetable::default(),
+            states: DecodedStates::default(),
             policies: HashMap::new(),
-            rules: HashMap::new(),
-            known_bytes: 0,
+            edge: Edge::default(),
             resources: Arc::new(Columns::new(resource_columns)),
             users: Arc::new(Columns::new(user_columns)),
-            now: 0,
             poison: None,
-            max_decoded: 200_000,
         }
     }
 
+    // What is durable: `Durable` of `pipeline/state/durable.py`.
+
     fn __len__(&self) -> usize {
-        self.devices.len()
+        self.durable.count
+    }
+
+    fn __contains__(&self, key: &[u8]) -> bool {
+        self.durable.get(key).is_some_and(Kept::is_known)
+    }
+
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
+        PyList::new(py, self.durable.known().map(|device| PyBytes::new(py, device.key())))?.try_iter()
+    }
+
+    #[getter]
+    fn byte_count(&self) -> usize {
+        self.durable.byte_count
+    }
+
+    fn parts<'py>(&self, py: Python<'py>, key: &[u8]) -> (Given<'py>, Given<'py>) {
+        let given = |part: Option<&[u8]>| part.map(|value| PyBytes::new(py, value));
+        self.durable.get(key).map_or((None, None), |device| (given(device.base()), given(device.steps())))
+    }
+
+    fn weight(&self, key: &[u8]) -> usize {
+        self.durable.get(key).map_or(0, Kept::weight)
+    }
+
+    fn put_base(&mut self, key: &Bound<'_, PyBytes>, value: &Bound<'_, PyBytes>) {
+        self.put(key.as_bytes(), Part::Base, Some(value));
+    }
+
+    fn put_steps(&mut self, key: &Bound<'_, PyBytes>, value: &Bound<'_, PyBytes>) {
+        self.put(key.as_bytes(), Part::Steps, Some(value));
+    }
+
+    fn drop_base(&mut self, key: &[u8]) {
+        self.put(key, Part::Base, None);
+    }
+
+    fn drop_steps(&mut self, key: &[u8]) {
+        self.put(key, Part::Steps, None);
+    }
+
+    /// The devices whose parts may not belong together, or of which Python has to say so; of others, steps are dropped
+    /// whose base has gone on.
+    fn with_steps<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let misfits = self.durable.misfits();
+        PyList::new(py, misfits.iter().map(|place| PyBytes::new(py, self.durable.at(*place).key())))
+    }
+
+    /// Take over entries of the table. Those that are not of devices, or that it cannot read, in their order.
+    fn restore<'py>(&mut self, py: Python<'py>, items: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyList>> {
+        let left = PyList::empty(py);
+        for (table_key, value) in items {
+            let (table_key, value) = (table_key.cast_into::<PyBytes>()?, value.cast_into::<PyBytes>()?);
+            if let Some((key, part)) = part_of(table_key.as_bytes())
+                && outline(value.as_bytes()).is_ok_and(|(known, _)| known.is_steps == (part == Part::Steps))
+            {
+                let place = self.durable.place(key);
+                self.durable.put(place, part, Some(value.as_bytes()));
+            } else {
+                left.append((table_key, value))?;
+            }
+        }
+        Ok(left)
+    }
+
+    /// Entries are durable. Those that are not of devices, or that are gone, in their order.
+    fn commit<'py>(&mut self, py: Python<'py>, states: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyList>> {
+        let left = PyList::empty(py);
+        for item in states {
+            let (table_key, value): (Bound<'py, PyBytes>, Given<'py>) = item.extract()?;
+            match (part_of(table_key.as_bytes()), &value) {
+                (Some((key, part)), Some(value)) => {
+                    self.put(key, part, Some(value));
+                    if part == Part::Base
+                        && let Some(place) = self.durable.find(key)
+                    {
+                        self.durable.put(place, Part::Steps, None);
+                    }
+                }
+                _ => left.append(item)?,
+            }
+        }
+        Ok(left)
+    }
+
+    // When silence has something to say: `Timetable` and `Deadlines` of `pipeline/state/deadlines.py`.
+
+    #[getter]
+    fn open_count(&self) -> usize {
+        self.timetable.open_count
+    }
+
+    fn touch(&mut self, touched: Vec<Touched<'_>>) {
+        for (key, idle_ms, final_ms) in touched {
+            let due_ms = [idle_ms.unwrap_or(NEVER), final_ms.unwrap_or(NEVER)];
+            self.timetable.touch(&mut self.durable, key.as_bytes(), due_ms);
+        }
+    }
+
+    /// Note a deadline of an open session (0), or of what becomes final (1).
+    fn note(&mut self, which: usize, key: &[u8], due_ms: i64) {
+        let place = self.durable.place(key);
+        self.timetable.note(&mut self.durable, which, place, due_ms);
+    }
+
+    fn pop<'py>(
+        &mut self,
+        py: Python<'py>,
+        which: usize,
+        now_ms: i64,
+        limit: usize,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let keys = self.timetable.pop(&mut self.durable, which, now_ms, limit);
+        PyList::new(py, keys.iter().map(|key| PyBytes::new(py, key)))
+    }
+
+    /// Note the deadlines of all devices, but for those set aside. `times_of` gives, for the key of a device, how long
+    /// until its session is idle, its sessions are final, it is forgotten. Those of which Python has to say when.
+    fn touch_all<'py>(
+        &mut self,
+        py: Python<'py>,
+        times_of: &Bound<'py, PyAny>,
+        aside: Vec<Vec<u8>>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let left = PyList::empty(py);
+        let aside: HashSet<Vec<u8>> = aside.into_iter().collect();
+        let mut apps: HashMap<Box<[u8]>, Times> = HashMap::new();
+        for place in self.durable.places() {
+            let device = self.durable.at(place);
+            let Some(value) = device.steps().or(device.base()) else { continue };
+            if !aside.is_empty() && aside.contains(device.key()) {
+                continue;
+            }
+            let is_readable = device.base().is_none_or(|base| outline(base).is_ok());
+            let app = device.key().iter().position(|byte| *byte == b'/').map(|end| &device.key()[..end]);
+            let (Ok((known, _)), Some(app), true) = (outline(value), app, is_readable) else {
+                left.append(PyBytes::new(py, device.key()))?;
+                continue;
+            };
+            let times = match apps.get(app) {
+                Some(times) => *times,
+                None => {
+                    let said = times_of.call1((PyBytes::new(py, device.key()),))?;
+                    let (idle_timeout_ms, restate_horizon_ms, state_ttl_ms) = said.extract()?;
+                    let times = Times { idle_timeout_ms, restate_horizon_ms, state_ttl_ms };
+                    apps.insert(app.into(), times);
+                    times
+                }
+            };
+            self.timetable.touch_at(&mut self.durable, place, due_ms(&known, times));
+        }
+        Ok(left)
     }
 
     /// Fold the records of a device. Why Python has to, a word; or whether the entry is a base, the entry, the outbox
     /// (None if it is empty), both deadlines, accepted, late, unrestated, copies (None if there are none), until when
-    /// times may have been corrected.
+    /// times may have been corrected, and the bytes that are durable of the device.
     ///
-    /// `fields` are those of `pipeline/state/effects.py`, `base` and `steps` what is durable of the device, `came_ms`
-    /// the partition's time at records whose stamps are behind it, `done` the offset below which an unknown device has
-    /// been forgotten.
-    #[pyo3(signature = (key, fields, base, steps, came_ms, done, policy, cleaner))]
+    /// `fields` are those of `pipeline/state/effects.py`, `came_ms` the partition's time at records whose stamps are
+    /// behind it, `done` the offset below which an unknown device has been forgotten.
+    #[pyo3(signature = (key, fields, came_ms, done, policy, cleaner))]
     #[allow(clippy::too_many_arguments)]
     fn fold<'py>(
         &mut self,
         py: Python<'py>,
         key: &Bound<'py, PyBytes>,
         fields: &Bound<'py, PyList>,
-        base: Given<'py>,
-        steps: Given<'py>,
         came_ms: &Bound<'py, PyDict>,
         done: i64,
         policy: &Bound<'py, PyBytes>,
         cleaner: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let step = AssertUnwindSafe(|| {
-            self.step(py, key, fields, (base.as_ref(), steps.as_ref()), came_ms, done, policy, cleaner)
-        });
-        // What was changed by halves is worth nothing.
+        let step = AssertUnwindSafe(|| self.step(py, key, fields, came_ms, done, policy, cleaner));
+        // What was changed by halves was taken out before.
         match catch_unwind(step) {
             Ok(Ok(Ok(done))) => Ok(done.into_any()),
-            Ok(Ok(Err(Unsure(why)))) => {
-                self.devices.remove(key.as_bytes());
-                Ok(why.into_pyobject(py)?.into_any())
-            }
-            Ok(Err(error)) => {
-                self.devices.remove(key.as_bytes());
-                Err(error)
-            }
+            Ok(Ok(Err(Unsure(why)))) => Ok(why.into_pyobject(py)?.into_any()),
+            Ok(Err(error)) => Err(error),
             Err(_) => {
-                self.devices.clear();
-                self.rules.clear();
+                self.states.clear();
+                self.edge.clear();
                 Ok("panic".into_pyobject(py)?.into_any())
             }
         }
     }
 
-    /// Let a device go.
+    /// Keep the decoded state of a device no longer.
     fn forget(&mut self, key: &[u8]) {
-        self.devices.remove(key);
+        self.durable.find(key).and_then(|place| self.states.take(place));
+    }
+
+    /// States that are kept decoded.
+    #[getter]
+    fn decoded(&self) -> usize {
+        self.states.len()
+    }
+
+    /// Keep states decoded that have no more bytes together, encoded.
+    fn keep_decoded(&mut self, bytes: usize) {
+        self.states.most_bytes = bytes;
     }
 
     /// Panic at the next step of this device.
@@ -147,7 +281,6 @@ impl Core {
         py: Python<'py>,
         key: &Bound<'py, PyBytes>,
         fields: &Bound<'py, PyList>,
-        parts: (Option<&Bound<'py, PyBytes>>, Option<&Bound<'py, PyBytes>>),
         came_ms: &Bound<'py, PyDict>,
         done: i64,
         policy_bytes: &Bound<'py, PyBytes>,
@@ -155,66 +288,44 @@ impl Core {
     ) -> PyResult<Sure<Bound<'py, PyTuple>>> {
         let key_bytes = key.as_bytes();
         assert!(self.poison.as_deref() != Some(key_bytes), "a test asks for it");
-        let policy = match self.policy(policy_bytes.as_bytes()) {
+        let held = self.durable.find(key_bytes).and_then(|place| self.states.take(place));
+        let policy_bytes = policy_bytes.as_bytes();
+        let policy = match self.policy(policy_bytes) {
             Ok(policy) => policy,
             Err(why) => return Ok(Err(why)),
         };
-        let (arrivals, corrected_ms) = match self.arrivals(py, key_bytes, fields, came_ms, cleaner)? {
+        let (arrivals, corrected_ms) = match self.edge.arrivals(py, key_bytes, fields, came_ms, cleaner)? {
             Ok(found) => found,
             Err(why) => return Ok(Err(why)),
         };
-        let first = arrivals[0].offset;
-        let is_known = parts.0.is_some() || parts.1.is_some();
-        let bytes =
-            Parts { base: parts.0.map(|part| part.as_bytes()), steps: parts.1.map(|part| part.as_bytes()) };
-        if !is_known && first <= done {
+        let device = self.durable.get(key_bytes).filter(|device| device.is_known());
+        let parts = Parts { base: device.and_then(Kept::base), steps: device.and_then(Kept::steps) };
+        let weight = device.map_or(0, Kept::weight);
+        let (device_is_known, base_bytes) = (device.is_some(), parts.base.map_or(0, <[u8]>::len));
+        if !device_is_known && arrivals[0].offset <= done {
             return Ok(Err(Unsure("replay")));
         }
-        let held = self.devices.get_mut(key_bytes).filter(|device| {
-            is_same(device.base.as_ref(), parts.0) && is_same(device.steps.as_ref(), parts.1)
-        });
-        let device = match held {
-            Some(device) => device,
-            None => {
-                let state = match load(bytes) {
-                    Ok(state) => state,
-                    Err(why) => return Ok(Err(why)),
-                };
-                self.devices.insert(key_bytes.into(), Device { base: None, steps: None, state, used: 0 });
-                self.devices.get_mut(key_bytes).expect("it was put there")
-            }
+        let mut state = match held.map_or_else(|| load(parts), Ok) {
+            Ok(state) => state,
+            Err(why) => return Ok(Err(why)),
         };
-        if first <= device.state.applied_offset {
+        if arrivals[0].offset <= state.applied_offset {
             return Ok(Err(Unsure("replay")));
         }
-        let done =
-            match fold(&mut device.state, &arrivals, &policy, corrected_ms, bytes, policy_bytes.as_bytes()) {
-                Ok(done) => done,
-                Err(why) => return Ok(Err(why)),
-            };
-        self.now += 1;
-        device.used = self.now;
+        let done = match fold(&mut state, &arrivals, &policy, corrected_ms, parts, policy_bytes) {
+            Ok(done) => done,
+            Err(why) => return Ok(Err(why)),
+        };
         let entry = PyBytes::new(py, &done.entry);
-        if done.is_base {
-            (device.base, device.steps) = (Some(entry.clone().unbind()), None);
-        } else {
-            device.base = parts.0.map(|part| part.clone().unbind());
-            device.steps = Some(entry.clone().unbind());
-        }
-        let state = &mut device.state;
-        let outbox = if state.outbox.is_empty() {
-            None
-        } else {
-            Some(Outbox {
-                key: key.clone().unbind(),
-                applied_offset: state.applied_offset,
-                revision: state.applied_offset * 2,
-                arrived_ms: state.arrived_ms,
-                writes: std::mem::take(&mut state.outbox),
-                resources: self.resources.clone(),
-                users: self.users.clone(),
-            })
-        };
+        let outbox = (!state.outbox.is_empty()).then(|| Outbox {
+            key: key.clone().unbind(),
+            applied_offset: state.applied_offset,
+            revision: state.applied_offset * 2,
+            arrived_ms: state.arrived_ms,
+            writes: std::mem::take(&mut state.outbox),
+            resources: self.resources.clone(),
+            users: self.users.clone(),
+        });
         let idle_ms = state.silence_due().then_some(state.arrived_ms + policy.idle_timeout_ms);
         let final_ms =
             state.arrived_ms + if state.has_tail() { policy.restate_horizon_ms } else { policy.state_ttl_ms };
@@ -222,20 +333,15 @@ impl Core {
         let copies: Option<Vec<CopyFields>> = (!counts.copies.is_empty()).then(|| {
             counts.copies.iter().map(|copy| (copy.offset, copy.place, copy.time_ms, copy.first_ms)).collect()
         });
-        let numbers = (counts.accepted, counts.late, counts.unrestated);
         let corrected_ms = state.corrected_ms;
-        self.let_go();
+        let held = if done.is_base { 0 } else { base_bytes } + done.entry.len();
+        if device_is_known && let Some(place) = self.durable.find(key_bytes) {
+            self.states.keep(place, state, &entry, held);
+        }
         (
-            done.is_base,
-            entry,
-            outbox,
-            idle_ms,
-            final_ms,
-            numbers.0,
-            numbers.1,
-            numbers.2,
-            copies,
-            corrected_ms,
+            (done.is_base, entry, outbox, idle_ms, final_ms),
+            (counts.accepted, counts.late, counts.unrestated, copies, corrected_ms),
+            weight,
         )
             .into_pyobject(py)
             .map(Ok)
@@ -250,97 +356,13 @@ impl Core {
         Ok(policy)
     }
 
-    /// What the records hold, and the latest time that was corrected, or may have been.
-    fn arrivals(
-        &mut self,
-        py: Python<'_>,
-        key: &[u8],
-        fields: &Bound<'_, PyList>,
-        came_ms: &Bound<'_, PyDict>,
-        cleaner: &Bound<'_, PyAny>,
-    ) -> PyResult<Sure<(Vec<Arrival>, i64)>> {
-        let names = match names_of(key) {
-            Ok(names) => names,
-            Err(why) => return Ok(Err(why)),
-        };
-        let mut texts =
-            Texts { resource: None, user: None, canonical: ("{}".into(), crate::domain::empty()) };
-        let mut client: Text = crate::domain::empty();
-        let mut arrivals = Vec::with_capacity(fields.len() / 4);
-        let (mut corrected_ms, mut size) = (0, 0);
-        let is_behind = !came_ms.is_empty();
-        self.take_rules(cleaner)?;
-        for at in (0..fields.len()).step_by(4) {
-            let (offset, record_ms) = (fields.get_item(at)?.extract()?, fields.get_item(at + 1)?.extract()?);
-            let value = fields.get_item(at + 2)?;
-            let Ok(value) = value.cast::<PyBytes>() else { return Ok(Err(Unsure("empty"))) };
-            let value = value.as_bytes();
-            size += value.len();
-            let headers = fields.get_item(at + 3)?;
-            let decoded_ms = if headers.is_none() { record_ms } else { record_time_ms(&headers, record_ms)? };
-            if !(0..=LATEST_MS).contains(&record_ms) || !(0..=LATEST_MS).contains(&decoded_ms) {
-                return Ok(Err(Unsure("time")));
-            }
-            let rules = self.rules.get_mut(&address(cleaner)).expect("they were taken");
-            if rules.has_own {
-                return Ok(Err(Unsure("privacy")));
-            }
-            let wire = match plain_envelope(value, names, &rules.private) {
-                Ok(wire) => wire,
-                Err(why) => return Ok(Err(why)),
-            };
-            if !texts.are(wire.resource, wire.user) {
-                let found = (
-                    rules.canonical(py, 0, wire.resource.unwrap_or(""), &mut self.known_bytes)?,
-                    match wire.user {
-                        Some(user) => rules.canonical(py, 1, user, &mut self.known_bytes)?,
-                        None => Some(crate::domain::empty()),
-                    },
-                );
-                let (Some(resource), Some(user)) = found else { return Ok(Err(Unsure("envelope"))) };
-                texts = Texts {
-                    resource: Some(wire.resource.unwrap_or("").into()),
-                    user: wire.user.map(Into::into),
-                    canonical: (resource, user),
-                };
-            }
-            let (resource, user) = &texts.canonical;
-            let (events, latest_ms) = match events_of(wire, decoded_ms, resource, user, &mut client) {
-                Ok(found) => found,
-                Err(why) => return Ok(Err(why)),
-            };
-            corrected_ms = corrected_ms.max(latest_ms);
-            let came = if is_behind { came_ms.get_item(offset)? } else { None };
-            let record_ms = came.map_or(Ok(record_ms), |came| came.extract())?;
-            arrivals.push(Arrival { offset, record_ms, events });
-        }
-        if arrivals.is_empty() || size > PART_BYTES && arrivals.len() > 1 {
-            return Ok(Err(Unsure("part")));
-        }
-        Ok(Ok((arrivals, corrected_ms)))
-    }
-
-    fn take_rules(&mut self, cleaner: &Bound<'_, PyAny>) -> PyResult<()> {
-        if self.known_bytes > KEPT_BYTES || self.rules.len() > MOST_RULES {
-            self.rules.clear();
-            self.known_bytes = 0;
-        }
-        if !self.rules.contains_key(&address(cleaner)) {
-            let rules = Rules::of(cleaner)?;
-            self.rules.insert(address(cleaner), rules);
-        }
-        Ok(())
-    }
-
-    /// Let an eighth of the devices go where there are too many: those that were used longest ago.
-    fn let_go(&mut self) {
-        if self.devices.len() <= self.max_decoded {
-            return;
-        }
-        let surplus = self.devices.len() - self.max_decoded * 7 / 8;
-        let mut used: Vec<u64> = self.devices.values().map(|device| device.used).collect();
-        let (_, &mut until, _) = used.select_nth_unstable(surplus - 1);
-        self.devices.retain(|_, device| device.used > until);
+    /// A part of a device, or None in its place, is durable.
+    fn put(&mut self, key: &[u8], part: Part, value: Option<&Bound<'_, PyBytes>>) {
+        let place = if value.is_some() { Some(self.durable.place(key)) } else { self.durable.find(key) };
+        let Some(place) = place else { return };
+        self.durable.put(place, part, value.map(|value| value.as_bytes()));
+        self.states.committed(place, value);
+        self.durable.settle(place);
     }
 }
 
@@ -358,31 +380,4 @@ fn fold(
     state.corrected_ms = state.corrected_ms.max(corrected_ms);
     let (is_base, entry) = entry_of_step(parts, state, arrivals, policy_bytes)?;
     Ok(Done { is_base, entry, counts })
-}
-
-/// Where an object lies: it stays there for as long as it is held.
-fn address(object: &Bound<'_, PyAny>) -> usize {
-    object.as_ptr() as usize
-}
-
-fn is_same(held: Option<&Py<PyBytes>>, given: Option<&Bound<'_, PyBytes>>) -> bool {
-    match (held, given) {
-        (Some(held), Some(given)) => held.is(given),
-        (None, None) => true,
-        _ => false,
-    }
-}
-
-/// The record time by which a record with headers is decoded.
-fn record_time_ms(headers: &Bound<'_, PyAny>, timestamp_ms: i64) -> PyResult<i64> {
-    for header in headers.try_iter()? {
-        let header = header?;
-        let text = header.get_item(1)?;
-        if header.get_item(0)?.extract::<String>().is_ok_and(|name| name == REPLAYED_RECORD_MS)
-            && !text.is_none()
-        {
-            return Ok(said(text.cast::<PyBytes>()?.as_bytes(), timestamp_ms));
-        }
-    }
-    Ok(timestamp_ms)
 }
