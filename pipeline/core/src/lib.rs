@@ -12,7 +12,7 @@ mod unsure;
 use pyo3::prelude::*;
 
 /// Of what Python calls here. `pipeline/compiled.py` takes a core of its own interface alone.
-const INTERFACE: u32 = 1;
+const INTERFACE: u32 = 2;
 
 #[pymodule]
 fn session_pipeline_core(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -22,5 +22,6 @@ fn session_pipeline_core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("SOURCES", env!("SOURCES"))?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<roles::compiled_rows::EventEncoder>()?;
-    module.add_class::<roles::compiled_rows::EventRows>()
+    module.add_class::<roles::compiled_rows::EventRows>()?;
+    module.add_class::<formats::otlp::compiled_events::EventMaker>()
 }
