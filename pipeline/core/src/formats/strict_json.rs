@@ -4,8 +4,9 @@ use std::io::Write;
 
 use crate::unsure::{Sure, Unsure};
 
-/// What is nearer to zero, or farther from it, has an exponent, which versions of orjson write in several ways.
-const PLAIN_DOUBLES: std::ops::Range<f64> = 1e-5..1e16;
+/// What is nearer to zero, or farther from it, has an exponent, which versions of orjson write in several ways; and from
+/// 2^53 on not every whole number is a double.
+const PLAIN_DOUBLES: std::ops::Range<f64> = 1e-5..9e15;
 
 /// A text in quotes.
 pub fn quoted(out: &mut Vec<u8>, text: &str) {
@@ -50,12 +51,27 @@ pub fn number(out: &mut Vec<u8>, number: impl std::fmt::Display) {
 
 /// A finite double, of as many digits as tell it from all others.
 pub fn double(out: &mut Vec<u8>, value: f64) -> Sure<()> {
-    if value != 0.0 && !PLAIN_DOUBLES.contains(&value.abs()) {
+    if value.fract() == 0.0 && value.abs() < PLAIN_DOUBLES.end {
+        number(out, value);
+        out.extend(b".0");
+        return Ok(());
+    }
+    if !PLAIN_DOUBLES.contains(&value.abs()) {
         return Err(Unsure("number"));
     }
+    let from = out.len();
     number(out, value);
-    if value.fract() == 0.0 {
-        out.extend(b".0");
+    let point = out[from..].iter().position(|byte| *byte == b'.').ok_or(Unsure("number"))?;
+    // Where it is right between two texts of so many digits, not everybody takes the same one.
+    if exact_digits(value) == (out.len() - from - point) as i32 {
+        return Err(Unsure("number"));
     }
     Ok(())
+}
+
+/// How many digits behind the point a double has that is no whole number, all of them written.
+fn exact_digits(value: f64) -> i32 {
+    let bits = value.to_bits();
+    let exponent = ((bits >> 52) & 0x7ff) as i32;
+    1_075 - exponent - (bits | 1 << 52).trailing_zeros() as i32
 }

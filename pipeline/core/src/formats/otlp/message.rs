@@ -43,6 +43,7 @@ impl<'a> Value<'a> {
             (Value::Text(one), Value::Text(two)) => Ok(one == two),
             (Value::Int(one), Value::Int(two)) => Ok(one == two),
             (Value::Bool(one), Value::Bool(two)) => Ok(one == two),
+            (Value::Double(one), Value::Double(two)) => Ok(one == two),
             (Value::Text(_), Value::Int(_) | Value::Bool(_) | Value::Double(_)) => Ok(false),
             (Value::Int(_) | Value::Bool(_) | Value::Double(_), Value::Text(_)) => Ok(false),
             _ => Err(Unsure("value")),
