@@ -73,5 +73,5 @@ pub fn double(out: &mut Vec<u8>, value: f64) -> Sure<()> {
 fn exact_digits(value: f64) -> i32 {
     let bits = value.to_bits();
     let exponent = ((bits >> 52) & 0x7ff) as i32;
-    1_075 - exponent - (bits | 1 << 52).trailing_zeros() as i32
+    1_075 - exponent - (bits | (1 << 52)).trailing_zeros() as i32
 }
