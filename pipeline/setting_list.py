@@ -143,8 +143,8 @@ class Settings(ConnectionSettings):
     core: str = _setting(
         "auto",
         one_of("auto", "python", "rust"),
-        "What computes sessions: `rust` is the compiled core (the extra `fast`), several times as fast, and an error "
-        "where it is not installed; `auto` takes it if it is; `python` never does. The results are the same.",
+        "What reads and folds most records: `rust` is the compiled core (the extra `fast`), several times as fast, and "
+        "an error where it is not installed; `auto` takes it if it is; `python` never does. The results are the same.",
     )
     sink_max_rows: int = _setting(
         50_000,

@@ -106,7 +106,7 @@ def _apps(
     )
     storing = store(settings)
     build = {
-        "router": lambda: router_app(frame, options(settings)),
+        "router": lambda: router_app(frame, options(settings), compiled.core(settings.core)),
         "sessionizer": lambda: sessionizer_app(
             frame, settings.policies, encode, partitions_by(compiled.core(settings.core))
         ),

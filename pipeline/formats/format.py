@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, NamedTuple, Protocol
 
 from pipeline.formats.options import DEFAULTS, Options
@@ -37,6 +38,10 @@ class Translate(Protocol):
         `record_ms` is its record time, Unix milliseconds. Never raises because of what it reads, and does not block;
         the same bytes, headers and options give the same envelopes.
         """
+
+
+Left = Callable[[str, int], None]
+"""Is told of records within a body that the compiled core left to Python: why, and how many."""
 
 
 class Cleans(Protocol):
@@ -78,3 +83,6 @@ class Format:
     nothing to do, None if it cannot be read."""
     sent_at_of: Callable[[bytes], int | None] = lambda document: None
     """Gets a document; gives when it was sent by its device's clock (Unix milliseconds), None if it does not say."""
+    with_core: Callable[[ModuleType, Left], Translate] | None = None
+    """Gets the compiled core, gives what translates as `translate` does, sooner; None where the core knows nothing of
+    the format."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from pipeline.formats import registry
@@ -55,15 +56,21 @@ class Router:
         offset_base: int = 0,
         options: Options = DEFAULTS,
         edge: Edge = OPEN_EDGE,
+        core: ModuleType | None = None,
     ) -> None:
         """`send` puts records on `sdk-events`, each where its key belongs. It returns once the broker has them, as does
-        `dead_letter`. What the `edge` does not let in is in none of them."""
+        `dead_letter`. What the `edge` does not let in is in none of them. The compiled `core` reads what it knows."""
         self._edge = edge
         self._send = send
         self._dead_letter = dead_letter
         self._metrics = metrics
         self._offset_base = offset_base
         self._options = options
+        self._translates = {
+            each.topic: each.with_core(core, self._left_to_python)
+            for each in registry.FORMATS
+            if core is not None and each.with_core is not None
+        }
         # One body is translated while the envelopes of another are on their way to the broker.
         self._translating = asyncio.Semaphore(2)
 
@@ -88,7 +95,8 @@ class Router:
 
     def _translate(self, format: Format, partition: int, record: Any, made: _Made) -> int:
         """Add what becomes of a body; its bytes."""
-        topic, translate = format.topic, format.translate
+        topic = format.topic
+        translate = self._translates.get(topic, format.translate)
         assert translate is not None
         came_ms = record_time_ms(record.headers, record.timestamp)
         beside = Beside(record.headers, self._options, record.key)
@@ -122,6 +130,9 @@ class Router:
             )
         )
         return size
+
+    def _left_to_python(self, why: str, count: int) -> None:
+        self._metrics.left_to_python.labels("router", why).inc(count)
 
     async def _send_on(self, made: _Made) -> None:
         with self._metrics.stage("router", "send"):

@@ -261,7 +261,7 @@ def sink_app(
     return app
 
 
-def router_app(frame: Frame, options: Options) -> BatchApp:
+def router_app(frame: Frame, options: Options, core: ModuleType | None = None) -> BatchApp:
     """Translates the raw topics into `sdk-events`, keyed by device."""
     app = frame.app("router")
 
@@ -282,6 +282,7 @@ def router_app(frame: Frame, options: Options) -> BatchApp:
         offset_base=frame.offset_base,
         options=options,
         edge=frame.edge,
+        core=core,
     )
 
     async def handle(event: Any) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 from uuid import UUID
 
+from pipeline import compiled
 from pipeline.formats import otlp
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.router import Router
@@ -33,11 +35,10 @@ _CHUNK = 20
 def router(events: int, options: Mapping[str, float]) -> Figures:
     """Records of `otlp_logs` to native envelopes, by `Router.handle`; what it sends goes nowhere. CPU seconds."""
     size = int(options["envelope"])
-    random = Random(1)
-    messages = [_message(size, random) for _ in range(max(1, events // size))]
-    values = [json_of(m) if options.get("json") else m.SerializeToString() for m in messages]
+    made = messages(size, max(1, events // size))
+    values = [json_of(m) if options.get("json") else m.SerializeToString() for m in made]
     corpus = [Fetched(offset, NOW_MS, None, value) for offset, value in enumerate(values)]
-    del messages, values
+    del made, values
     sent: list[int] = []
 
     async def send(items: Sequence[Any]) -> None:
@@ -46,8 +47,11 @@ def router(events: int, options: Mapping[str, float]) -> Figures:
     async def refuse(letters: Sequence[Any]) -> None:
         raise AssertionError(f"nothing is refused: {letters[0]}")
 
+    # Which core is a setting, as of workers.
+    core = compiled.core(os.environ.get("PIPELINE_CORE", compiled.AUTO))
+
     async def run() -> float:
-        handler = Router(send, refuse, Metrics())
+        handler = Router(send, refuse, Metrics(), core=core)
         started_s = time.process_time()
         for at in range(0, len(corpus), _CHUNK):
             await handler.handle(otlp.LOGS.topic, 0, corpus[at : at + _CHUNK])
@@ -56,6 +60,12 @@ def router(events: int, options: Mapping[str, float]) -> Figures:
     fit_garbage_collection()
     cpu_s = asyncio.run(run())
     return {"cpu_s": cpu_s, "bytes_per_event": sum(sent) / events}
+
+
+def messages(size: int, count: int) -> list[Any]:
+    """So many messages of so many records, always the same."""
+    random = Random(1)
+    return [_message(size, random) for _ in range(count)]
 
 
 def _message(size: int, random: Random) -> Any:

@@ -29,6 +29,7 @@ DECODERS = {
     "measure": ("tests.fuzz.records", "MeasureTarget"),
     "otlp-json": ("tests.fuzz.otlp", "OtlpJsonTarget"),
     "otlp-protobuf": ("tests.fuzz.otlp", "OtlpProtobufTarget"),
+    "otlp-cores": ("tests.fuzz.otlp", "OtlpCoresTarget"),
     "embrace": ("tests.fuzz.embrace", "EmbraceTarget"),
     "faro": ("tests.fuzz.records", "FaroTarget"),
     "sentry": ("tests.fuzz.records", "SentryTarget"),

@@ -230,3 +230,32 @@ def _bytes_changed(value: bytes, other: bytes, random: Random) -> bytes:
         )
     )
     return value[:at] + put + value[at + cut :]
+
+
+class OtlpCoresTarget(OtlpProtobufTarget):
+    """The same messages by the compiled core and by Python, which must not differ; what counts as accepted is what the
+    core takes."""
+
+    limit_ms = None
+    """The one of `otlp-protobuf`: both at once take longer than either may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Needs the core.
+        from tests.support.both_otlp import BothCores  # noqa: PLC0415
+
+        self._both = {
+            is_of_spans: BothCores(otlp.SPANS if is_of_spans else otlp.LOGS) for is_of_spans in (0, 1)
+        }
+
+    def check(self, data: bytes) -> Seen:
+        both = self._both[self._is_of_spans(data)]
+        both.left.clear()
+        found = both.check(data[1:], RECORD_TIMES_MS[data[0] & 7 if data else 0])
+        require("panic" not in both.left, "the core fails")
+        if isinstance(found, Rejected):
+            return Seen(False, check_rejected(found))
+        count = sum(len(scope.records) for block in self._blocks(data) for scope in block.scopes)
+        taken = count - both.left.total() - len(found.refused)
+        names = {part[:14] for each in found.records for part in each.value.split(b'"name":')[1:]}
+        return Seen(taken > 0, (frozenset(both.left), min(taken, 2), tuple(sorted(names)[:4])))

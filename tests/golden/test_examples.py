@@ -18,10 +18,12 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from pipeline.domain.event import COUNTERS, Kind
-from pipeline.formats import native, registry
+from pipeline.formats import native, otlp, registry
 from pipeline.formats.format import Beside, Headers
 from pipeline.formats.rejected import MAX_DETAIL_CHARS, Reason, Rejected
+from tests.support.both_otlp import BothCores
 from tests.support.decoding import assert_read_alike
+from tests.support.otlp import LOGS_REQUEST, message_of
 from tests.support.replaying import check_replayed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -163,6 +165,21 @@ def test_translated(path: Path) -> None:
         VALIDATOR.validate(json.loads(record.value))
         envelope = native.decode(record.value, record.key, example["record_ms"])
         assert isinstance(envelope, native.Envelope) and envelope.refused == []
+
+
+OTLP = [path for path in TRANSLATED if path.parent.name == "otlp"]
+
+
+@pytest.mark.parametrize("path", OTLP, ids=stem)
+def test_otlp_in_protobuf_by_both_cores(path: Path) -> None:
+    """The same examples in the other encoding, where opentelemetry-proto can write them."""
+    example = load(path)
+    value = value_of(example)
+    message = message_of(value) if value else None
+    if message is not None:
+        signal = otlp.LOGS if isinstance(message, LOGS_REQUEST) else otlp.SPANS
+        beside = Beside(headers_of(example), key=(example.get("key") or "").encode() or None)
+        BothCores(signal).check(message.SerializeToString(), example["record_ms"], beside)
 
 
 def test_examples_cover_every_kind_and_counter() -> None:

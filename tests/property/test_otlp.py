@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.formats import native, otlp
 from pipeline.formats.rejected import Rejected
 from pipeline.formats.translation import Translation
+from tests.support.both_otlp import BothCores
 from tests.support.otlp import LOGS_REQUEST, NOW_MS, NOW_NS, SPANS_REQUEST, any_value, json_of, pairs
 
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -184,6 +186,19 @@ def test_protobuf_and_json_say_the_same_and_it_is_never_refused(message: Any) ->
         again = translate(message, refused.part)
         assert isinstance(again, Translation) and again.records == []
         assert {each.reason for each in again.refused} == {refused.reason}
+
+
+@QUICK
+@given(log_messages() | span_messages())
+def test_the_compiled_core_gives_what_python_gives(both_cores: dict[bool, BothCores], message: Any) -> None:
+    both = both_cores[isinstance(message, LOGS_REQUEST)]
+    both.check(message.SerializeToString(), NOW_MS)
+    assert "panic" not in both.left
+
+
+@pytest.fixture(scope="module")
+def both_cores() -> dict[bool, BothCores]:
+    return {True: BothCores(otlp.LOGS), False: BothCores(otlp.SPANS)}
 
 
 @QUICK

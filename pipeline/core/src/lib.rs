@@ -22,5 +22,6 @@ fn session_pipeline_core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("SOURCES", env!("SOURCES"))?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<roles::compiled_rows::EventEncoder>()?;
-    module.add_class::<roles::compiled_rows::EventRows>()
+    module.add_class::<roles::compiled_rows::EventRows>()?;
+    module.add_class::<formats::otlp::compiled_events::EventMaker>()
 }

@@ -1,9 +1,12 @@
 """OTLP logs and spans (`otlp_logs`, `otlp_spans`), as SDKs and the Collector's Kafka exporter send them."""
 
-from pipeline.formats.format import Format
+from types import ModuleType
+
+from pipeline.formats.format import Format, Left, Translate
 from pipeline.formats.limits import MAX_BODY_BYTES
 from pipeline.formats.otlp import message
 from pipeline.formats.otlp.cleaned import cleaned
+from pipeline.formats.otlp.compiled_events import CompiledEvents
 from pipeline.formats.otlp.decode import holds, translator
 from pipeline.formats.otlp.embrace import kept_key_of
 
@@ -11,6 +14,9 @@ __all__ = ["LOGS", "SPANS"]
 
 
 def _format(signal: message.Signal) -> Format:
+    def with_core(core: ModuleType, left: Left) -> Translate:
+        return translator(signal, CompiledEvents(core, left, signal))
+
     return Format(
         "otlp-json",
         signal.topic,
@@ -21,6 +27,7 @@ def _format(signal: message.Signal) -> Format:
         holds=holds(signal),
         cleaned=cleaned(signal),
         kept_key_of=kept_key_of,
+        with_core=with_core,
     )
 
 

@@ -70,11 +70,11 @@ class Context:
         self.record_ms = record_ms
         self.latest_ms = latest_of(record_ms)
         self.quoted = quoted
+        self.scope_name = scope.name
         usual = who.usual
-        self.around_ids = (
-            b"[%b,%b," % (quoted[usual.app_id], quoted[usual.device_id]),
-            b",%b]" % quoted[scope.name],
-        )
+        self.sender_json = b"%b,%b," % (quoted[usual.app_id], quoted[usual.device_id])
+        """App and device, each with a comma behind it."""
+        self.around_ids = b"[" + self.sender_json, b",%b]" % quoted[scope.name]
         """What the content begins and ends with of which the ids of most of its records are made."""
 
     def is_time(self, time_ns: int) -> bool:

@@ -88,7 +88,8 @@ class ResourceIdentity:
         self.is_browser = _is_browser(attributes)
         self.app_id = _app_id(attributes, options.otlp_app_id, beside.app_id)
         self.device_id = _first(attributes, _DEVICES_OF_RESOURCE) or beside.device_id
-        self._session_id = fitting(_text(attributes, ("session.id",)))
+        self.session_id = fitting(_text(attributes, ("session.id",)))
+        """The SDK's session where a record says none; empty for none."""
         self._of_user = {key: attributes[key] for key in (*_USERS, _PERSONAS) if key in attributes}
         if isinstance(roles := self._of_user.get(_PERSONAS), list):
             # Looked through once: records that say whose they are go by them each.
@@ -114,12 +115,12 @@ class ResourceIdentity:
         if not is_special:
             session_id = attributes.pop(SESSION_ID, "")
             if type(session_id) is str and len(session_id) <= MAX_ID_CHARS and "\0" not in session_id:
-                return self.usual, session_id or self._session_id
+                return self.usual, session_id or self.session_id
             attributes[SESSION_ID] = session_id
         # Where a session stands for a device, the longer one does: it is the same for several of ours.
-        longer = _text(attributes, ("session.id", USER_SESSION)) or self._session_id
+        longer = _text(attributes, ("session.id", USER_SESSION)) or self.session_id
         names = _SESSIONS[:1] if USER_SESSION in attributes else _SESSIONS
-        session_id = _popped(attributes, names) or self._session_id
+        session_id = _popped(attributes, names) or self.session_id
         device_id = self.device_id or _popped_id(attributes, DEVICE_ID)
         if not device_id and self._by_session and (longer or session_id):
             device_id = fitting(f"session:{longer or session_id}")

@@ -3,8 +3,12 @@
 pub mod clocks;
 pub mod edge;
 pub mod envelope;
+pub mod hashed_ids;
 pub mod json;
 pub mod limits;
 pub mod meaning;
 pub mod native;
+pub mod otlp;
+pub mod performance;
 pub mod record_time;
+pub mod strict_json;
