@@ -293,6 +293,13 @@ class Settings(ConnectionSettings):
         text("a file"),
         "The file of alert rules, for `alerts run` (ALERTS.md). Set it to be told when a rate falls or a count rises.",
     )
+    policy_version: int = _setting(
+        0,
+        number(0, 2**32 - 1, "versions are not negative", "ClickHouse could not hold it"),
+        "The version of what these settings say of policies: all that single apps can have, and its defaults. Raise it "
+        "with each change, then run `session-pipeline policies publish`: workers go over without a restart, and go by "
+        "what was published from then on. 0: they go by their settings.",
+    )
     policies: Policies = field(default_factory=Policies)
     retentions: Retentions = field(default_factory=Retentions)
     samplings: Samplings = field(default_factory=Samplings)

@@ -13,6 +13,7 @@ from pathlib import Path
 from pipeline import wiring
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.key_file import KeyFile
+from pipeline.commands.listed_policies import follow_policies
 from pipeline.commands.listening import is_loopback, listening, shown
 from pipeline.formats.registry import routed_topics
 from pipeline.kafka.topic_watch import TopicWatch
@@ -62,7 +63,8 @@ def receive(settings: Settings, *, host: str, port: int, needs_key: bool) -> Non
     async def run() -> None:
         try:
             looking = keep_looking(wiring.connection(settings), routed_topics(), watch)
-            await asyncio.gather(writer.run(), looking, *([keys.watch()] if keys else []))
+            listed = follow_policies(wiring.connection(settings), common.edge)
+            await asyncio.gather(writer.run(), looking, listed, *([keys.watch()] if keys else []))
         except Exception as error:  # a fault of the program: without these nothing would be taken any more
             failures.append(error)
             server.should_exit = True

@@ -14,6 +14,7 @@ class Making:
 
     def __init__(self, source: Source, records: Sequence[Any], offset_base: int, max_bytes: int) -> None:
         self.ledger: list[bytes] = []
+        self.policies: list[bytes] = []
         self.refused: list[DeadLetter] = []
         self._source = source
         self._records = records
@@ -46,6 +47,7 @@ class Making:
             row_count=self._row_count,
             spread=self._spread,
             ledger=joined(self.ledger),
+            policies=joined(self.policies),
             refused=self.refused,
             records=records[self._first : place + 1],
             first_event=self._first_event,
@@ -53,7 +55,7 @@ class Making:
             is_last=place + 1 == len(records) and end_event < 0,
             unstored=self._unstored,
         )
-        self.ledger, self.refused, self._blocks = [], [], []
+        self.ledger, self.policies, self.refused, self._blocks = [], [], [], []
         self._byte_count = self._row_count = self._spread = 0
         self._first, self._first_event = (place, end_event) if end_event >= 0 else (place + 1, 0)
         return piece

@@ -19,6 +19,7 @@ from pipeline.clickhouse.store import UnstorableRow
 from pipeline.formats import native
 from pipeline.formats.edge import OPEN_EDGE, Edge
 from pipeline.formats.native.partitioner import misplaced_or_late
+from pipeline.formats.policy_record import is_control
 from pipeline.formats.record_time import record_time_ms
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.roles.batch import Bounds, Piece, Source, block_token, joined
@@ -26,6 +27,7 @@ from pipeline.roles.flood import Flood
 from pipeline.roles.left_out import LeftOut
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.pieces import Making
+from pipeline.roles.policies_by_place import PoliciesByPlace
 from pipeline.roles.symbolicating import Symbolicating
 from pipeline.roles.table_writer import Pieces, TableWriter
 from pipeline.roles.unstorable import Original, by_copy, by_offset, by_value, with_refused
@@ -64,9 +66,7 @@ class Sink:
         goes by how many it had `before`. The `edge` says what of the others is stored. `symbolicating` makes groups by
         files of symbols; None: without."""
         self._symbolicating = symbolicating
-        self._edge = edge
-        self._keeping = keeping
-        self._left_out = LeftOut(edge, keeping, metrics)
+        self.policies = PoliciesByPlace(edge, keeping, offset_base)
         self._floods: dict[Source, Flood] = {}
         self._partitions = partitions
         self._before = before
@@ -96,26 +96,33 @@ class Sink:
         """Event rows, ledger rows and refusals of a chunk of `sdk-events` (aiokafka records), as they are taken."""
         topic, partition = source
         making = Making(source, records, self._offset_base, self._piece_bytes)
-        last, full, only, some_out = len(records) - 1, False, self._edge.only, self._left_out.may_be_some
+        last, full = len(records) - 1, False
+        edge, keeping, left_out, some_out = self._go_by(partition, records[0].offset + self._offset_base)
         wrong, late = self._misplaced(records, partition)
         for place, record in enumerate(records):
             offset = record.offset + self._offset_base
             came_ms = record_time_ms(record.headers, record.timestamp) if record.headers else record.timestamp
             fault = wrong.get(record.key)
-            if some_out and fault is None and (row := self._left_out.row(source, record, offset, came_ms)):
+            if some_out and fault is None and (row := left_out.row(source, record, offset, came_ms)):
                 making.ledger.append(row)
                 continue
-            cleaner = only or self._edge.cleaner_of(record.key)
+            cleaner = edge.only or edge.cleaner_of(record.key)
             decoded = fault or native.decode(record.value, record.key, came_ms, cleaner)
             if isinstance(decoded, Rejected):
-                if fault is None and (row := self._left_out.told(source, record, offset)):
+                if is_control(record.key, record.value) and (
+                    row := self._came(source, record, offset, making)
+                ):
+                    making.ledger.append(row)
+                    edge, keeping, left_out, some_out = self._go_by(partition, offset + 1)
+                    continue
+                if fault is None and (row := left_out.told(source, record, offset)):
                     making.ledger.append(row)
                     some_out = True
                     continue
                 received, faults, app_id, keep = 1, [decoded], "", EVER
             else:
                 app_id = decoded.app_id
-                keep = self._keeping.events_of(app_id, record.timestamp)
+                keep = keeping.events_of(app_id, record.timestamp)
                 count = len(decoded.events)
                 received, faults = count + len(decoded.refused), decoded.refused
                 if decoded.repaired:
@@ -142,6 +149,20 @@ class Sink:
                 full = False
         self._metrics.records.labels(topic).inc(len(records))
         yield making.take(last)
+
+    def _go_by(self, partition: int, offset: int) -> tuple[Edge, Keeping, LeftOut, bool]:
+        """The policies of a place, and which records are left out under them, if any may be."""
+        edge, keeping = self.policies.at(partition, offset)
+        left_out = LeftOut(edge, keeping, self._metrics)
+        return edge, keeping, left_out, left_out.may_be_some
+
+    def _came(self, source: Source, record: Any, offset: int, making: Making) -> bytes | None:
+        """The ledger row of a record that brings policies; None if they cannot be read."""
+        row = self.policies.came(source.partition, offset, record.value, record.timestamp)
+        if row is None:
+            return None
+        making.policies.append(row)
+        return ledger_row(*source, offset, received=0, refused=0, kept=EVER)
 
     def _misplaced(self, records: Sequence[Any], partition: int) -> tuple[dict[bytes, Rejected], set[bytes]]:
         keys = {record.key for record in records}
@@ -175,11 +196,12 @@ class Sink:
 
     def _session_row(self, record: Any) -> bytes:
         """As the sessionizer wrote it, with the day on which it came; nothing without a value, or of who was erased."""
-        if not record.value or self._edge.erasures.takes_row(record.key, record.value):
+        edge, keeping = self.policies.newest
+        if not record.value or edge.erasures.takes_row(record.key, record.value):
             return b""
         app_id = native.app_of(record.key)
-        days = self._keeping.retentions.of(app_id).session_retention_days
-        return with_kept(record.value, kept(record.timestamp, days), self._edge.rate_of(app_id))
+        days = keeping.retentions.of(app_id).session_retention_days
+        return with_kept(record.value, kept(record.timestamp, days), edge.rate_of(app_id))
 
     def copy_pieces(self, source: Source, records: Sequence[Any]) -> Iterator[Piece]:
         """The rows that take back what a chunk of `event-copies` names. It is refused as what others write is: of what
@@ -188,10 +210,11 @@ class Sink:
         making = Making(source, records, self._offset_base, self._piece_bytes)
         last = len(records) - 1
         wrong, _ = self._misplaced(records, partition)
+        edge, keeping = self.policies.newest
         for place, record in enumerate(records):
-            if self._edge.erasures.takes_copy(record.key, record.timestamp):
+            if edge.erasures.takes_copy(record.key, record.timestamp):
                 continue
-            rows = wrong.get(record.key) or rows_of_copies(record.value, record.key, self._keeping)
+            rows = wrong.get(record.key) or rows_of_copies(record.value, record.key, keeping)
             if isinstance(rows, Rejected):
                 self._count(topic, [rows])
                 making.refused += self._refusals(source, record, [rows])
@@ -202,7 +225,8 @@ class Sink:
 
     def dead_letter_pieces(self, source: Source, records: Sequence[Any]) -> Iterator[Piece]:
         """The rows of a chunk of `dead-letters`."""
-        flood = self._floods.setdefault(source, Flood(self._keeping.dead_letters_a_minute))
+        keeping = self.policies.newest[1]
+        flood = self._floods.setdefault(source, Flood(keeping.dead_letters_a_minute))
         return self._pieces(
             source,
             records,
@@ -213,7 +237,7 @@ class Sink:
                 record_ms=record.timestamp,
                 place=(source.topic, source.partition, record.offset + self._offset_base),
                 leaves_out=flood.leaves_out,
-                retention_days=self._keeping.dead_letter_days,
+                retention_days=keeping.dead_letter_days,
             ),
         )
 
@@ -237,6 +261,11 @@ class Sink:
             refused += unstored
             self._count("z_event_feed", [refusal.rejected for refusal in unstored])
         await self._keep_refused(refused)
+        if came := joined(piece.policies for piece in pieces):
+            # Before its offset counts as done: whoever goes on from there goes by it.
+            token = block_token("z_policy_version_rows", pieces)
+            if not_taken := await self._insert("z_policy_version_rows", came, token=token):
+                raise AssertionError(f"ClickHouse refuses a version of the policies: {not_taken[0].message}")
         ledger = joined(
             with_refused(piece.ledger, piece.unstored) if piece.unstored else piece.ledger for piece in pieces
         )
@@ -259,7 +288,7 @@ class Sink:
         refused = [refusal for piece in pieces for refusal in piece.refused]
         not_storable = await self._put("z_event_copy_feed", pieces)
         if not_storable:
-            refused += self._refusals_of_rows(not_storable, by_copy(pieces, self._keeping))
+            refused += self._refusals_of_rows(not_storable, by_copy(pieces, self.policies.newest[1]))
         await self._keep_refused(refused)
         self._acknowledge(pieces)
 

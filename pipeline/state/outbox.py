@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
 from pipeline.domain.session import as_quiet
@@ -12,6 +12,13 @@ from pipeline.state.marker import Marker
 from pipeline.storage import rows
 
 _NEW = Marker()
+VersionOf = Callable[[bytes, int, int], int]
+"""The version of the policies under which a session counts, by the key of its device, its start, and up to which offset
+input was known."""
+
+
+def _no_version(key: bytes, started_at_ms: int, reach: int) -> int:
+    return 0
 
 
 class _Outbox(NamedTuple):
@@ -29,9 +36,10 @@ class Rows:
     all in memory at once. Iterating again gives the same bytes.
     """
 
-    def __init__(self, partition: int, marker: Marker = _NEW) -> None:
+    def __init__(self, partition: int, marker: Marker = _NEW, version_of: VersionOf = _no_version) -> None:
         """Of devices of a partition, whose `marker` says which of their input came to others."""
         self._partition = partition
+        self._version_of = version_of
         self._marker = marker
         self._outboxes: list[_Outbox] = []
         self._count = 0
@@ -43,7 +51,9 @@ class Rows:
         for box in self._outboxes:
             app_id, device_id = split_key(box.key)
             for write in box.writes:
-                yield box.key, _row(write, app_id, device_id, self._partition_of(box), box)
+                started_at_ms = write.session.started_at_ms
+                version = self._version_of(box.key, started_at_ms, box.applied_offset)
+                yield box.key, _row(write, app_id, device_id, self._partition_of(box), box, version)
 
     def _partition_of(self, box: _Outbox) -> int:
         """Where the input of an outbox lay: a row that is written twice is the same, on whichever side of a move."""
@@ -60,7 +70,7 @@ class Rows:
 
     def without(self, keys: Collection[bytes]) -> Rows:
         """The rows of all other devices."""
-        others = Rows(self._partition, self._marker)
+        others = Rows(self._partition, self._marker, self._version_of)
         others._outboxes = [box for box in self._outboxes if box.key not in keys]
         others._count = sum(len(box.writes) for box in others._outboxes)
         return others
@@ -72,7 +82,7 @@ def split_key(key: bytes) -> tuple[str, str]:
     return app_id, device_id
 
 
-def _row(write: Write, app_id: str, device_id: str, partition: int, box: _Outbox) -> bytes:
+def _row(write: Write, app_id: str, device_id: str, partition: int, box: _Outbox, version: int) -> bytes:
     session = write.session
     if write.report is Report.DELETED:
         return rows.deleted_row(
@@ -95,4 +105,5 @@ def _row(write: Write, app_id: str, device_id: str, partition: int, box: _Outbox
         arrived_at_ms=box.arrived_ms,
         partition=partition,
         offset=box.applied_offset,
+        policy_version=version,
     )
