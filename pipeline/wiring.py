@@ -10,10 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.clickhouse.clustered import clustered
-from pipeline.clickhouse.policy_versions import stored_versions
 from pipeline.clickhouse.store import Store
-from pipeline.domain.policy import ALWAYS_MS
-from pipeline.domain.policy_document import PolicyDocument, all_versions
 from pipeline.embedded.running import completed
 from pipeline.formats.edge import Edge
 from pipeline.formats.options import Options
@@ -21,7 +18,7 @@ from pipeline.kafka.admin import ensure_topics
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.waiting import wait_for_broker
 from pipeline.roles import topology
-from pipeline.roles.published import documents_of
+from pipeline.roles.published import parts_in_force
 from pipeline.roles.rebuild import Rebuild, RebuildScope
 from pipeline.roles.rights import topics_of
 from pipeline.settings import DEBUG, Settings, load, unknown
@@ -97,33 +94,10 @@ def edge(settings: Settings) -> Edge:
     return Edge(settings.privacy, settings.samplings, settings.privacy_key)
 
 
-def policies(settings: Settings) -> PolicyDocument:
-    """What settings say of policies, as it would be published."""
-    return PolicyDocument(
-        settings.policy_version,
-        ALWAYS_MS,
-        settings.policies,
-        settings.retentions,
-        settings.samplings,
-        settings.privacy,
-    )
-
-
 def in_force(settings: Settings, store: Store) -> Settings:
     """Settings with the policies that were published, as far as ClickHouse knows, if any were. Blocks; raises what the
     store raises."""
-    versions = documents_of(stored_versions(store))
-    if not versions:
-        return settings
-    newest = versions[-1]
-    return replace(
-        settings,
-        policy_version=newest.version,
-        policies=all_versions(versions),
-        retentions=newest.retentions,
-        samplings=newest.samplings,
-        privacy=newest.privacy,
-    )
+    return replace(settings, **parts_in_force(store))
 
 
 def store(settings: Settings) -> Store:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -17,6 +18,7 @@ from pipeline import topics, wiring
 from pipeline.clickhouse.policy_versions import stored_versions
 from pipeline.clickhouse.store import Store
 from pipeline.commands.failure import CommandFailed
+from pipeline.commands.listed_policies import policies_of
 from pipeline.commands.rebuild import unix_ms
 from pipeline.domain.policy_document import PolicyDocument
 from pipeline.formats.policy_record import LARGEST_BYTES, control
@@ -75,7 +77,7 @@ def show_command(
 
 
 async def _check(settings: Settings) -> None:
-    published, own = await _published(wiring.connection(settings)), wiring.policies(settings)
+    published, own = await _published(wiring.connection(settings)), policies_of(settings)
     document = published.to_publish(own)
     _require_size(document)
     newest = published.newest
@@ -92,7 +94,7 @@ async def _check(settings: Settings) -> None:
 async def _publish(settings: Settings, begin: datetime | None) -> None:
     connection, now_ms = wiring.connection(settings), int(time.time() * 1_000)
     published = await _published(connection)
-    before, document = published.newest, published.to_publish(wiring.policies(settings))
+    before, document = published.newest, published.to_publish(policies_of(settings))
     is_new = document is not before
     if is_new:
         document = replace(document, from_ms=now_ms + _AHEAD_MS if begin is None else unix_ms(begin))
@@ -139,7 +141,7 @@ async def _show(settings: Settings, version: int) -> None:
         table.add_row(str(each.version), _text(each.from_ms), changes, str(count))
         before = each
     Console().print(table)
-    if difference := published.difference(wiring.policies(settings)):
+    if difference := published.difference(policies_of(settings)):
         print(difference)
 
 
@@ -147,9 +149,8 @@ async def _published(connection: KafkaConnection) -> Published:
     """All that was published. Raises `CommandFailed` where that cannot be read."""
     await require_broker(connection)
     published, through = Published(), asyncio.Event()
-    reading = asyncio.create_task(
-        follow(connection, topics.POLICIES, lambda values: _taken(published, values), through)
-    )
+    taken = partial(_taken, published)
+    reading = asyncio.create_task(follow(connection, topics.POLICIES, taken, through))
     try:
         async with asyncio.timeout(_LONGEST_S):
             await through.wait()

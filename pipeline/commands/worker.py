@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.commands.listed_policies import policies_of
 from pipeline.commands.lookout import Lookout
 from pipeline.commands.serving_metrics import serve_metrics
 from pipeline.errors import PipelineError, path_of
@@ -25,7 +26,7 @@ from pipeline.storage.kept import Keeping
 from pipeline.streaming.apps import Frame, report_ready, router_app, sessionizer_app, sink_app
 from pipeline.streaming.faust_app import BatchApp, run
 from pipeline.topics import ERASURES, POLICIES
-from pipeline.wiring import connection, counts_before, edge, make_topics, options, policies, store
+from pipeline.wiring import connection, counts_before, edge, make_topics, options, store
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ async def _follow_erasures(frame: Frame) -> None:
 async def _follow_policies(frame: Frame, settings: Settings, health: Health) -> None:
     """Learn what was published of policies, before anything is read, and go on learning; tell where settings differ."""
     published, through, said = Published(), asyncio.Event(), [""]
-    own = policies(settings)
+    own = policies_of(settings)
 
     def take(values: Sequence[bytes]) -> None:
         if unread := published.read(values):

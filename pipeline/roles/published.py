@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
-from pipeline.clickhouse.policy_versions import StoredVersion
-from pipeline.domain.policy_document import Came, PolicyDocument
+from pipeline.clickhouse.policy_versions import StoredVersion, stored_versions
+from pipeline.clickhouse.store import Store
+from pipeline.domain.policy import ALWAYS_MS, Policies
+from pipeline.domain.policy_document import Came, PolicyDocument, all_versions
+from pipeline.domain.privacy import Privacy, Samplings
+from pipeline.domain.retention import Retentions
 from pipeline.errors import Terminal
 from pipeline.formats.policy_record import document_of, remembered
 from pipeline.state.policy_versions import entry_of
@@ -117,6 +122,29 @@ def documents_of(stored: Iterable[StoredVersion]) -> tuple[PolicyDocument, ...]:
     found = {each.version: document for each in stored if (document := document_of(each.document))}
     every = [found[version] for version in sorted(found)]
     return tuple(every[-remembered(every) :]) if every else ()
+
+
+def document_with(
+    version: int, policies: Policies, retentions: Retentions, samplings: Samplings, privacy: Privacy
+) -> PolicyDocument:
+    """A version that was not published."""
+    return PolicyDocument(version, ALWAYS_MS, policies, retentions, samplings, privacy)
+
+
+def parts_in_force(store: Store) -> dict[str, Any]:
+    """Settings by name, as the newest version has them that ClickHouse knows, with what held before; none if there is
+    no version. Blocks; raises what the store raises."""
+    versions = documents_of(stored_versions(store))
+    if not versions:
+        return {}
+    newest = versions[-1]
+    return {
+        "policy_version": newest.version,
+        "policies": all_versions(versions),
+        "retentions": newest.retentions,
+        "samplings": newest.samplings,
+        "privacy": newest.privacy,
+    }
 
 
 def entries_of(

@@ -133,8 +133,7 @@ class Rebuild:
         samplings: Samplings = _SAMPLINGS,
         offset_base: int = 0,
     ) -> None:
-        """`offset_base` is what the present topic's offsets count from."""
-        self._offset_base = offset_base
+        self._offset_base = offset_base  # of the present topic
         self._samplings = samplings
         self._store = store
         self._retentions = retentions

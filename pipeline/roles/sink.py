@@ -109,15 +109,9 @@ class Sink:
             cleaner = edge.only or edge.cleaner_of(record.key)
             decoded = fault or native.decode(record.value, record.key, came_ms, cleaner)
             if isinstance(decoded, Rejected):
-                if is_control(record.key, record.value) and (
-                    row := self._came(source, record, offset, making)
-                ):
+                if row := None if fault else self._told(source, record, offset, making, left_out):
                     making.ledger.append(row)
                     edge, keeping, left_out, some_out = self._go_by(partition, offset + 1)
-                    continue
-                if fault is None and (row := left_out.told(source, record, offset)):
-                    making.ledger.append(row)
-                    some_out = True
                     continue
                 received, faults, app_id, keep = 1, [decoded], "", EVER
             else:
@@ -156,8 +150,12 @@ class Sink:
         left_out = LeftOut(edge, keeping, self._metrics)
         return edge, keeping, left_out, left_out.may_be_some
 
-    def _came(self, source: Source, record: Any, offset: int, making: Making) -> bytes | None:
-        """The ledger row of a record that brings policies; None if they cannot be read."""
+    def _told(
+        self, source: Source, record: Any, offset: int, making: Making, left_out: LeftOut
+    ) -> bytes | None:
+        """The ledger row of what is refused as an envelope since it is none, but tells something; None of others."""
+        if not is_control(record.key, record.value):
+            return left_out.told(source, record, offset)
         row = self.policies.came(source.partition, offset, record.value, record.timestamp)
         if row is None:
             return None

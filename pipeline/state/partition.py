@@ -28,10 +28,11 @@ from pipeline.state.effects import (
 from pipeline.state.erasing import erase, first_control
 from pipeline.state.failures import StateLost, UnreadableState
 from pipeline.state.grouping import CutOfSource, grouped, leave_out, take_misplaced
+from pipeline.state.holding import Holding
 from pipeline.state.marker import MARKER_KEY, UNREADABLE, Marker, marker_item, marker_of
 from pipeline.state.policy_versions import POLICIES_KEY, InForce, came_in, first_policies
 from pipeline.state.records import Record
-from pipeline.state.set_aside import Place, aside_in_silence, set_aside, tell_aside
+from pipeline.state.set_aside import Spot, aside_in_silence, set_aside, tell_aside
 from pipeline.state.store import DeviceStates, Encode, Mismatch
 from pipeline.state.taking_policies import take_policies
 
@@ -89,10 +90,7 @@ class Partition:
         return len(self._store)
 
     def restore(self, items: Mapping[bytes, bytes]) -> None:
-        """Take over what was recovered from the changelog; called once, before any record.
-
-        Raises `UnreadableState`.
-        """
+        """Take over what was recovered from the changelog, once, before any record. Raises `UnreadableState`."""
         key = MARKER_KEY
         try:
             for key, value in items.items():
@@ -121,10 +119,8 @@ class Partition:
         return self.marker.applied_offset - self._offset_base
 
     def require_state(self, done: int) -> None:
-        """Check that nothing is lost of the state of the input below an offset. Raises `StateLost`.
-
-        Every chunk's state is durable before the chunk counts as done.
-        """
+        """Check that nothing is lost of the state of the input below an offset: a chunk's state is durable before it
+        counts as done. Raises `StateLost`."""
         if self.marker.applied_offset < done + self._offset_base - 1:
             raise StateLost(
                 f"all of partition {self.number} below offset {done} was done, but its changelog only reaches to "
@@ -132,11 +128,8 @@ class Partition:
             )
 
     def apply(self, records: Sequence[Record]) -> Effects:
-        """Fold a chunk of records, ascending by offset; where the effects have a `rest`, `go_on` comes after `commit`,
-        and where records are for `later`, `apply` again.
-
-        Raises `PoisonedDevices`, `UnreadableState`.
-        """
+        """Fold a chunk of records, ascending by offset; where the effects have a `rest` or records for `later`, `go_on`
+        comes after `commit`. Raises `PoisonedDevices`, `UnreadableState`."""
         base = self._offset_base
         by_key, clock_ms, self._came_ms = grouped(records, base, self.marker.clock_ms)
         if None in by_key and (first := first_policies(by_key[None])) is not None:
@@ -249,6 +242,38 @@ class Partition:
         """Set devices aside whose table entry was refused for its size in a tick; the other entries are durable."""
         for key in keys:
             aside_in_silence(self._devices, self._store, key, _TOO_LARGE, effects)
+
+    def commit(self, effects: Effects) -> None:
+        """Take over the effects of the latest `apply` or `tick`: they are durable now."""
+        for key, value in effects.states:
+            if value is None:
+                self._store.drop(key)
+            elif key not in (MARKER_KEY, POLICIES_KEY):
+                self._store.commit(key, value)
+        for key, idle_ms, final_ms in effects.touched:
+            self._timetable.note(key, idle_ms, final_ms)
+        if not effects.rest:
+            self.marker = effects.marker
+            self._handled_offset = max(self._handled_offset, effects.handled_offset)
+        if effects.in_force is not None:
+            self._go_by(effects.in_force)
+            self._note_all()
+        self._uncommitted = False
+
+    @property
+    def holds(self) -> Holding:
+        """How much is here."""
+        return Holding(len(self), len(self._timetable.open), len(self._store.aside), self._store.byte_count)
+
+    def _begin(self) -> None:
+        if self._uncommitted:
+            self._store.forget_decoded()
+        self._uncommitted = True
+
+    def _fold(self, key: bytes | None, fields: Fields, effects: Effects) -> int:
+        """Put what records of one key do into the effects; about how many bytes that makes."""
+        if key is not None and key in self._store.aside:
+            self._pass_over(key, fields, effects)
             return 0
         if key is not None and key in self._too_large:
             self._set_aside(key, fields, _TOO_LARGE, effects)
@@ -327,8 +352,8 @@ class Partition:
         set_aside(self._devices, key, Aside(fields[0], detail), fields, effects)
 
     @property
-    def _devices(self) -> Place:
-        return Place(self.number, self._offset_base, len(self._store.aside))
+    def _devices(self) -> Spot:
+        return Spot(self.number, self._offset_base, len(self._store.aside))
 
     def _pass_over(self, key: bytes, fields: Fields, effects: Effects) -> None:
         """Records of a device that is set aside; what was owed and told when it was, again if they come again."""

@@ -13,7 +13,7 @@ from pipeline.state.store import DeviceStates
 log = logging.getLogger(__name__)
 
 
-class Place(NamedTuple):
+class Spot(NamedTuple):
     """Of a partition: its number, what its offsets count from, and how many of its devices are set aside."""
 
     number: int
@@ -21,7 +21,7 @@ class Place(NamedTuple):
     aside: int
 
 
-def mark_aside(place: Place, key: bytes, aside: Aside, effects: Effects) -> None:
+def mark_aside(place: Spot, key: bytes, aside: Aside, effects: Effects) -> None:
     """Let a device's state stand as it is. Raises `PoisonedDevices` where too many are set aside."""
     if place.aside + len(effects.set_aside) >= MOST_ASIDE:
         raise PoisonedDevices(
@@ -35,7 +35,7 @@ def mark_aside(place: Place, key: bytes, aside: Aside, effects: Effects) -> None
     effects.touched.append((key, None, None))
 
 
-def set_aside(place: Place, key: bytes, aside: Aside, fields: Fields, effects: Effects) -> None:
+def set_aside(place: Spot, key: bytes, aside: Aside, fields: Fields, effects: Effects) -> None:
     """Let a device's state stand as it is, from the first of these records on. Raises `PoisonedDevices`."""
     mark_aside(place, key, aside, effects)
     effects.folded[key] = fields
@@ -49,7 +49,7 @@ def tell_aside(number: int, key: bytes, aside: Aside, fields: Fields, effects: E
         effects.set_aside.append(SetAside(key, number, aside.offset, record_ms, value, headers, aside.detail))
 
 
-def aside_in_silence(place: Place, store: DeviceStates, key: bytes, detail: str, effects: Effects) -> None:
+def aside_in_silence(place: Spot, store: DeviceStates, key: bytes, detail: str, effects: Effects) -> None:
     """Set a device aside, as of what is known of it, in place of what else the effects have of it."""
     known = store.outline(key)
     store.forget(key)
