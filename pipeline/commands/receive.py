@@ -71,11 +71,7 @@ def receive(settings: Settings, *, host: str, port: int, needs_key: bool) -> Non
 
     async def run() -> None:
         try:
-            connection = wiring.connection(settings)
-            beside = (
-                keep_looking(connection, routed_topics(), watch),
-                follow_policies(connection, common.edge),
-            )
+            beside = _beside(wiring.connection(settings), watch, common)
             await asyncio.gather(writer.run(), *beside, *([keys.watch()] if keys else []))
         except Exception as error:  # a fault of the program: without these nothing would be taken any more
             failures.append(error)
