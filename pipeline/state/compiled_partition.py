@@ -86,7 +86,7 @@ class CompiledPartition(Partition):
         are to be told of."""
         base, steps = self._store.parts(key)
         try:
-            policy = self._policies.of(key)[1]
+            policy = self.in_force.apps.with_versions(key)
         except ValueError:
             return "key", None, []
         cleaner = self._edge.cleaner_of(key)

@@ -21,6 +21,7 @@ from pipeline.state.codec import state_codec, step_codec
 from pipeline.state.codec.state_head import Outline
 from pipeline.state.device import Counts, apply
 from pipeline.state.device_state import DeviceState
+from pipeline.state.failures import UnknownPolicies
 
 STEPS_SUFFIX = b"\0steps"
 """Behind the device key: the table key of its steps. No device key has a NUL."""
@@ -39,6 +40,11 @@ much, and a few hundred devices may have states of megabytes."""
 
 Encode = Callable[[DeviceState], bytes]
 """Writes the version of the state that all workers about can read."""
+
+
+PolicyOf = Callable[[bytes, int], Policy | None]
+"""The policy of a device as it was when a version was the newest, None if that is forgotten. It may raise
+`UnknownPolicies`."""
 
 
 class Mismatch(Terminal):
@@ -60,6 +66,8 @@ class DeviceStates:
         """Devices that have steps alone."""
         self.aside: dict[bytes, Aside] = {}
         """By device key; durable ones only."""
+        self.policy_of: PolicyOf | None = None
+        """What steps need that were folded under policies that were published."""
         self.max_decoded = MAX_DECODED
         self._decoded: dict[bytes, DeviceState] = {}
         """Oldest use first. Each is what base and steps say, or is in use since `load`."""
@@ -120,7 +128,7 @@ class DeviceStates:
     def load(self, key: bytes) -> DeviceState:
         """A device's state, to be changed in place and then given to `base` or `step`; a new one if it has none.
 
-        Raises `UnknownStateVersion`, `msgspec.DecodeError`.
+        Raises `UnknownStateVersion`, `UnknownPolicies`, `msgspec.DecodeError`.
         """
         state = self.forget(key)
         if state is None:
@@ -128,7 +136,13 @@ class DeviceStates:
             state = DeviceState() if base is None else state_codec.decode(base)
             state.base_offset = state.applied_offset
             if steps is not None:
-                policy, records, corrected_ms = step_codec.decode(steps, state.strings)
+                policy, version, records, corrected_ms = step_codec.decode(steps, state.strings)
+                if version:
+                    if self.policy_of is None:
+                        raise UnknownPolicies(
+                            f"key {key!r}: nothing says what policies of version {version} were"
+                        )
+                    policy = self.policy_of(key, version) or policy
                 if state_codec.outline(steps).version < state_codec.VERSION:
                     upgrade.take_steps(state, records, policy)
                 else:

@@ -12,7 +12,7 @@ mod unsure;
 use pyo3::prelude::*;
 
 /// Of what Python calls here. `pipeline/compiled.py` takes a core of its own interface alone.
-const INTERFACE: u32 = 1;
+const INTERFACE: u32 = 2;
 
 #[pymodule]
 fn session_pipeline_core(module: &Bound<'_, PyModule>) -> PyResult<()> {

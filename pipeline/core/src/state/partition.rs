@@ -10,7 +10,6 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use super::codec::step_codec::read_policy;
 use super::device::{Arrival, Counts, apply};
 use super::device_state::DeviceState;
-use super::msgpack::Reader;
 use super::outbox::{Columns, Outbox};
 use super::store::{Parts, entry_of_step, load};
 use crate::domain::Text;
@@ -47,7 +46,7 @@ struct Done {
 #[pyclass]
 pub struct Core {
     devices: HashMap<Box<[u8]>, Device>,
-    policies: HashMap<Box<[u8]>, Arc<Policy>>,
+    policies: HashMap<Box<[u8]>, (Arc<Policy>, usize)>,
     rules: HashMap<usize, Rules>,
     known_bytes: usize,
     resources: Arc<Columns>,
@@ -155,8 +154,8 @@ impl Core {
     ) -> PyResult<Sure<Bound<'py, PyTuple>>> {
         let key_bytes = key.as_bytes();
         assert!(self.poison.as_deref() != Some(key_bytes), "a test asks for it");
-        let policy = match self.policy(policy_bytes.as_bytes()) {
-            Ok(policy) => policy,
+        let (policy, own_size) = match self.policy(policy_bytes.as_bytes()) {
+            Ok(found) => found,
             Err(why) => return Ok(Err(why)),
         };
         let (arrivals, corrected_ms) = match self.arrivals(py, key_bytes, fields, came_ms, cleaner)? {
@@ -176,7 +175,7 @@ impl Core {
         let device = match held {
             Some(device) => device,
             None => {
-                let state = match load(bytes) {
+                let state = match load(bytes, &policy) {
                     Ok(state) => state,
                     Err(why) => return Ok(Err(why)),
                 };
@@ -187,11 +186,11 @@ impl Core {
         if first <= device.state.applied_offset {
             return Ok(Err(Unsure("replay")));
         }
-        let done =
-            match fold(&mut device.state, &arrivals, &policy, corrected_ms, bytes, policy_bytes.as_bytes()) {
-                Ok(done) => done,
-                Err(why) => return Ok(Err(why)),
-            };
+        let own = &policy_bytes.as_bytes()[..own_size];
+        let done = match fold(&mut device.state, &arrivals, &policy, corrected_ms, bytes, own) {
+            Ok(done) => done,
+            Err(why) => return Ok(Err(why)),
+        };
         self.now += 1;
         device.used = self.now;
         let entry = PyBytes::new(py, &done.entry);
@@ -211,6 +210,7 @@ impl Core {
                 revision: state.applied_offset * 2,
                 arrived_ms: state.arrived_ms,
                 writes: std::mem::take(&mut state.outbox),
+                policy: policy.clone(),
                 resources: self.resources.clone(),
                 users: self.users.clone(),
             })
@@ -241,13 +241,18 @@ impl Core {
             .map(Ok)
     }
 
-    fn policy(&mut self, bytes: &[u8]) -> Sure<Arc<Policy>> {
-        if let Some(policy) = self.policies.get(bytes) {
-            return Ok(policy.clone());
+    /// A policy with its versions, and how many bytes stand for it before the steps that are folded under it.
+    fn policy(&mut self, bytes: &[u8]) -> Sure<(Arc<Policy>, usize)> {
+        if let Some(known) = self.policies.get(bytes) {
+            return Ok(known.clone());
         }
-        let policy = Arc::new(read_policy(&mut Reader::new(bytes))?);
-        self.policies.insert(bytes.into(), policy.clone());
-        Ok(policy)
+        if self.policies.len() > MOST_RULES {
+            self.policies.clear();
+        }
+        let (policy, own_size) = read_policy(bytes)?;
+        let known = (Arc::new(policy), own_size);
+        self.policies.insert(bytes.into(), known.clone());
+        Ok(known)
     }
 
     /// What the records hold, and the latest time that was corrected, or may have been.
