@@ -82,6 +82,9 @@ class PerformancePage:
 
 def _section(asked: Narrowed, subject: Subject, rows: list[Row], by: By) -> dict[str, Any]:
     labels = [(label, list(members)) for label, members in groupby(rows, lambda row: str(row["label"]))]
+    if subject == "start":
+        order = list(START_BOUNDS_MS)
+        labels.sort(key=lambda each: order.index(each[0]) if each[0] in order else len(order))
     return {
         "key": subject,
         "title": _TITLES[subject],
@@ -111,17 +114,19 @@ def _bound(subject: Subject, label: str) -> tuple[float, float]:
 def _leads(asked: Narrowed, subject: Subject, row: Row, by: By) -> dict[str, Any]:
     """A row with where its numbers lead: to the sessions with such a measurement, and with one that is that bad."""
     label, bad = str(row["label"]), _bound(subject, str(row["label"]))[1]
-    leads = {"sessions_at": _measured(subject, row, None), "bad_at": _measured(subject, row, bad)}
+    # A vital is poor over its bound, anything else too long from its bound on.
+    is_bad = "gt" if subject == "vital" else "gte"
+    leads = {"sessions_at": _measured(subject, row, 0), "bad_at": _measured(subject, row, bad, is_bad)}
     for name, _ in performance.QUANTILES.items():
         leads[f"{name}_at"] = _measured(subject, row, float(row[name]))
     whole = {name: listed(asked, _with_group(wanted, row, by)) for name, wanted in leads.items()}
     return {**row, **whole, "label": label}
 
 
-def _measured(subject: Subject, row: Row, least: float | None) -> Filter:
-    """That a session has a measurement like those of a row, one of at least so much."""
+def _measured(subject: Subject, row: Row, least: float, operator: str = "gte") -> Filter:
+    """That a session has a measurement like those of a row, one of at least so much, or of more."""
     label = str(row["label"])
-    at_least = Test(_VALUES[subject], "gt" if subject == "vital" and least else "ge", least or 0)
+    at_least = Test(_VALUES[subject], operator, least)
     any_of: list[Filter] = []
     for name in row["event_names"]:
         any_of.append(HasEvent(str(name), (Test(_NAMES[subject], "eq", label), at_least)))
@@ -136,12 +141,12 @@ def _jerky(row: Row, by: By) -> Filter:
     jank = HasEvent(
         "app.jank",
         (
-            Test("app.jank.frame_count", "ge", 1),
-            Test("app.jank.threshold", "ge" if is_frozen else "lt", 0.7),
+            Test("app.jank.frame_count", "gte", 1),
+            Test("app.jank.threshold", "gte" if is_frozen else "lt", 0.7),
         ),
     )
     told = tuple(
-        HasEvent(name, (Test(f"app.frames.{row['kind']}", "ge", 1),)) for name in ("app.screen.view", "span")
+        HasEvent(name, (Test(f"app.frames.{row['kind']}", "gte", 1),)) for name in ("app.screen.view", "span")
     )
     return _with_group(AnyOf((jank, *told)), row, by)
 
