@@ -24,6 +24,7 @@ GRANT INSERT ON app_sessions.ledger_records TO session_pipeline_write;
 GRANT INSERT ON app_sessions.topic_ids TO session_pipeline_write;
 GRANT INSERT ON app_sessions.z_crash_rows TO session_pipeline_write;
 GRANT INSERT ON app_sessions.z_ledger_sums TO session_pipeline_write;
+GRANT INSERT ON app_sessions.z_policy_version_rows TO session_pipeline_write;
 
 -- The dashboard, and analysts who save no filter need no INSERT. (For what keys of the HTTP API may change: schemas/API.md, "Keys".)
 CREATE USER IF NOT EXISTS session_pipeline_read IDENTIFIED WITH sha256_password BY 'CHANGE-ME-read';

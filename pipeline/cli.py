@@ -36,6 +36,7 @@ from pipeline.commands import (
     erase,
     moves,
     operate,
+    policies,
     rebuild,
     regroup,
     repartition,
@@ -85,6 +86,7 @@ dead_letters_app = typer.Typer(help="What was refused, and why.", no_args_is_hel
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(symbols.app, name="symbols")
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(policies.app, name="policies")
 app.command("retention")(retention.command)
 app.command("regroup")(regroup.command)
 

@@ -17,12 +17,14 @@ from pipeline.setting_values import (
     HOST,
     HOSTS_OR_NONE,
     INSTANCE_ID,
+    LETTERS,
     NAMES,
     NETWORKS,
     PORT_OR_NONE,
     PROJECTS,
     QUORUM,
     TIME_ZONE,
+    VERSION,
     Form,
     duration,
     number,
@@ -266,13 +268,7 @@ class Settings(ConnectionSettings):
     )
     dead_letters_per_minute: int = _setting(
         100,
-        number(
-            1,
-            1_000_000,
-            "nobody could see what is refused",
-            "ClickHouse would keep every record of a flood",
-            unit="records",
-        ),
+        LETTERS,
         "How many refused records of one topic, partition and reason are kept with their bytes in a minute. Of those "
         "beyond it the count and the offsets are kept. Raise it to be able to replay more of a flood.",
     )
@@ -293,6 +289,13 @@ class Settings(ConnectionSettings):
         "",
         text("a file"),
         "The file of alert rules, for `alerts run` (ALERTS.md). Set it to be told when a rate falls or a count rises.",
+    )
+    policy_version: int = _setting(
+        0,
+        VERSION,
+        "The version of what these settings say of policies: all that single apps can have, and its defaults. Raise it "
+        "with each change, then run `session-pipeline policies publish`: workers go over without a restart, and go by "
+        "what was published from then on. 0: they go by their settings.",
     )
     policies: Policies = field(default_factory=Policies)
     retentions: Retentions = field(default_factory=Retentions)

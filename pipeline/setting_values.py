@@ -313,6 +313,14 @@ PORT_OR_NONE = number(
     0, 65_535, "there is no such port", "there is no such port", unit="a port, or 0 for none"
 )
 
+LETTERS = number(
+    1,
+    1_000_000,
+    "nobody could see what is refused",
+    "ClickHouse would keep every record of a flood",
+    unit="records",
+)
+VERSION = number(0, 2**32 - 1, "versions are not negative", "ClickHouse could not hold it")
 DAYS = number(
     0,
     36_500,

@@ -13,6 +13,12 @@ EVENT_COPIES = "event-copies"
 ERASURES = "erasures"
 """Whose data was erased, for all workers; of one partition, and kept for ever."""
 
+POLICIES = "policies"
+"""Versions of the policies that were published, for all who do not read them among the events; as `erasures` is."""
+
+LISTS = (ERASURES, POLICIES)
+"""Topics of one partition that are read as a whole."""
+
 STATE = "session-pipeline-sessionizer-devices-changelog"
 """Where the state of devices is kept: the changelog of the sessionizer's table, as Faust names it."""
 

@@ -18,6 +18,7 @@ from pipeline.kafka.admin import ensure_topics
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.waiting import wait_for_broker
 from pipeline.roles import topology
+from pipeline.roles.published import parts_in_force
 from pipeline.roles.rebuild import Rebuild, RebuildScope
 from pipeline.roles.rights import topics_of
 from pipeline.settings import DEBUG, Settings, load, unknown
@@ -93,6 +94,12 @@ def edge(settings: Settings) -> Edge:
     return Edge(settings.privacy, settings.samplings, settings.privacy_key)
 
 
+def in_force(settings: Settings, store: Store) -> Settings:
+    """Settings with the policies that were published, as far as ClickHouse knows, if any were. Blocks; raises what the
+    store raises."""
+    return replace(settings, **parts_in_force(store))
+
+
 def store(settings: Settings) -> Store:
     """ClickHouse; nothing is connected yet. Raises `NotUnderstood` where a schema file has no form for a cluster."""
     servers = [server.rpartition(":") for server in settings.clickhouse_hosts.split(",") if server]
@@ -114,8 +121,10 @@ def store(settings: Settings) -> Store:
 
 
 def rebuild(settings: Settings, store: Store, scope: RebuildScope, now_ms: int) -> Rebuild:
-    """A rebuild under the present policies, with silence reported as of `now_ms`. Raises `UnknownStateVersion`."""
+    """A rebuild under the policies that hold, with silence reported as of `now_ms`. Blocks; raises
+    `UnknownStateVersion` and what the store raises."""
     encode = state_codec.encoder(settings.state_version)
+    settings = in_force(settings, store)
     return Rebuild(
         store,
         settings.policies,

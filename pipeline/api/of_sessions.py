@@ -80,6 +80,7 @@ class ApiSession(Struct, kw_only=True):
     arrived_at: Time | UnsetType = UNSET
     is_set_aside: bool | UnsetType = UNSET
     sample_rate: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
+    policy_version: Number = UNSET
 
 
 FIELDS: tuple[str, ...] = ApiSession.__struct_fields__

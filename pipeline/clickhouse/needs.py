@@ -29,7 +29,7 @@ class TableGrant(NamedTuple):
 
 SINK = (
     *("session_rows", "z_envelope_feed", "z_event_feed", "z_event_copy_feed", "dead_letter_rows"),
-    *("ledger_records", "topic_ids", "z_crash_rows", "z_ledger_sums"),
+    *("ledger_records", "topic_ids", "z_crash_rows", "z_ledger_sums", "z_policy_version_rows"),
 )
 """Tables that the sink inserts into."""
 _DEFINITIONS = (

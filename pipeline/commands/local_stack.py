@@ -22,6 +22,7 @@ from pipeline.clickhouse.move import Move
 from pipeline.commands.connection_lines import connection_lines
 from pipeline.commands.interruption import Interrupted, Signals
 from pipeline.commands.moves import bring_up_to_date, print_state
+from pipeline.commands.policies import list_again
 from pipeline.commands.progress import unstored, wait_until_idle
 from pipeline.embedded.broker import EmbeddedBroker
 from pipeline.embedded.child import LOOPBACK, Child, free_port, require_free
@@ -209,6 +210,7 @@ class LocalStack:
                     wiring.connection(self.settings), done_offset=self.settings.offset_base - 1
                 )
             )
+            asyncio.run(list_again(wiring.connection(self.settings), store))
         finally:
             store.close()
         if devices:

@@ -122,7 +122,7 @@ async def _wait(settings: Settings, timeout_s: float) -> None:
         await wait_until_idle(
             connection,
             store,
-            settings.policies,
+            (await asyncio.to_thread(wiring.in_force, settings, store)).policies,
             left_s,
             faults=lambda: faults(connection, store, settings.offset_base),
         )

@@ -7,14 +7,17 @@ import logging
 import resource
 import signal
 import socket
+from collections.abc import Coroutine
 from functools import partial
 from pathlib import Path
 
 from pipeline import wiring
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.key_file import KeyFile
+from pipeline.commands.listed_policies import follow_policies
 from pipeline.commands.listening import is_loopback, listening, shown
 from pipeline.formats.registry import routed_topics
+from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topic_watch import TopicWatch
 from pipeline.kafka.topics_seen import keep_looking
 from pipeline.kafka.writer import KafkaWriter
@@ -33,6 +36,13 @@ _OTHER_FILES = 200
 """To Kafka, of the program itself, and of connections that are on their way out."""
 
 log = logging.getLogger(__name__)
+
+
+def _beside(
+    connection: KafkaConnection, watch: TopicWatch, common: Common
+) -> tuple[Coroutine[None, None, None], ...]:
+    """What is looked at meanwhile."""
+    return keep_looking(connection, routed_topics(), watch), follow_policies(connection, common.edge)
 
 
 def receive(settings: Settings, *, host: str, port: int, needs_key: bool) -> None:
@@ -61,8 +71,8 @@ def receive(settings: Settings, *, host: str, port: int, needs_key: bool) -> Non
 
     async def run() -> None:
         try:
-            looking = keep_looking(wiring.connection(settings), routed_topics(), watch)
-            await asyncio.gather(writer.run(), looking, *([keys.watch()] if keys else []))
+            beside = _beside(wiring.connection(settings), watch, common)
+            await asyncio.gather(writer.run(), *beside, *([keys.watch()] if keys else []))
         except Exception as error:  # a fault of the program: without these nothing would be taken any more
             failures.append(error)
             server.should_exit = True

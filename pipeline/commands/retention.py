@@ -41,7 +41,7 @@ def retention(settings: Settings, *, apply: bool) -> None:
     store = wiring.store(settings)
     console = Console()
     try:
-        work, wanted = StoredRetention(store), days_of(settings)
+        work, wanted = StoredRetention(store), days_of(wiring.in_force(settings, store))
         found = [each for kind, days in wanted.items() for each in work.stored(kind, days)]
         console.print(_table(found))
         others = sum(each.otherwise for each in found)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline import compiled
+from pipeline.commands.listed_policies import policies_of
 from pipeline.commands.lookout import Lookout
 from pipeline.commands.serving_metrics import serve_metrics
 from pipeline.errors import PipelineError, path_of
@@ -17,6 +18,7 @@ from pipeline.logs import log_for_worker
 from pipeline.roles.batch import Bounds
 from pipeline.roles.health import Health
 from pipeline.roles.metrics import Metrics
+from pipeline.roles.published import Published
 from pipeline.roles.topology import ROLES
 from pipeline.runtime import fit_garbage_collection, keep_freed_memory, leave
 from pipeline.settings import Settings
@@ -25,7 +27,7 @@ from pipeline.state.compiled_partition import partitions_by
 from pipeline.storage.kept import Keeping
 from pipeline.streaming.apps import Frame, report_ready, router_app, sessionizer_app, sink_app
 from pipeline.streaming.faust_app import BatchApp, run
-from pipeline.topics import ERASURES
+from pipeline.topics import ERASURES, POLICIES
 from pipeline.wiring import connection, counts_before, edge, make_topics, options, store
 
 logger = logging.getLogger(__name__)
@@ -78,6 +80,7 @@ def run_worker(role: str, settings: Settings, ready_file: Path | None) -> int:
             await make_topics(settings, role)
             if role != "router":
                 await _follow_erasures(frame)
+            await _follow_policies(frame, settings, health)
 
         return run(lambda: _apps(role, settings, frame, ready_file, watch), prepare=prepare)
 
@@ -93,6 +96,28 @@ async def _follow_erasures(frame: Frame) -> None:
             )
 
     _FOLLOWING.add(asyncio.create_task(follow(frame.connection, ERASURES, take, through)))
+    await through.wait()
+
+
+async def _follow_policies(frame: Frame, settings: Settings, health: Health) -> None:
+    """Learn what was published of policies, before anything is read, and go on learning; tell where settings differ."""
+    published, through, said = Published(), asyncio.Event(), [""]
+    own = policies_of(settings)
+
+    def take(values: Sequence[bytes]) -> None:
+        if unread := published.read(values):
+            logger.error("%d records of %s are no policies, and are passed over", unread, POLICIES)
+        if not values or (newest := published.newest) is None:
+            return
+        frame.newest.become(newest.privacy, newest.samplings)
+        difference = published.difference(own)
+        health.notes["policies"] = difference or f"version {newest.version}"
+        if difference != said[0]:
+            said[0] = difference
+            if difference:
+                logger.warning("%s", difference)
+
+    _FOLLOWING.add(asyncio.create_task(follow(frame.connection, POLICIES, take, through)))
     await through.wait()
 
 

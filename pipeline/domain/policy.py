@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 SECOND_MS = 1_000
 MINUTE_MS = 60 * SECOND_MS
@@ -29,6 +29,57 @@ class Policy:
     flicker_grace_ms: int = 700
     state_ttl_ms: int = 7 * 24 * HOUR_MS
     """After so long without a record a device is forgotten: whatever comes then is of a new one."""
+
+
+NUMBERS = tuple(item.name for item in fields(Policy))
+"""The names of these numbers, in their order."""
+ALWAYS_MS = -(1 << 62)
+"""Before every time."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatedPolicy(Policy):
+    """The policy of a published version: events from a time on are folded under it, and those before under others.
+
+    Which one an event is folded under follows from its own time, so the order in which events come has no say in it.
+    """
+
+    version: int = 0
+    from_ms: int = ALWAYS_MS
+    """Of events, Unix milliseconds."""
+    came_at: int = -1
+    """Offset of the record, in the device's partition, with which it came; -1 where that does not matter."""
+    before: Policy | None = None
+    """What holds for earlier events."""
+
+
+def version_at(policy: Policy, time_ms: int, reach: int) -> int:
+    """The version under which a session counts that began at a time, as was known by the offset `reach`; 0: none."""
+    while isinstance(policy, DatedPolicy):
+        if time_ms >= policy.from_ms and policy.came_at <= reach:
+            return policy.version
+        policy = policy.before or Policy()
+    return 0
+
+
+def covers(policy: Policy, time_ms: int, since: int) -> bool:
+    """Whether a version that came after the offset `since` is of events of a time, or of earlier ones."""
+    while isinstance(policy, DatedPolicy) and policy.came_at > since:
+        if policy.from_ms <= time_ms:
+            return True
+        policy = policy.before or Policy()
+    return False
+
+
+def longest_silence_ms(policy: Policy) -> int:
+    """The silence that ends every session and stitched session, whatever was before, under all of its versions."""
+    longest_ms = 0
+    while True:
+        own_ms = max(policy.inactivity_timeout_ms, policy.stitch_gap_ms) + policy.exit_grace_ms
+        longest_ms = max(longest_ms, own_ms)
+        if not isinstance(policy, DatedPolicy) or policy.before is None:
+            return longest_ms
+        policy = policy.before
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from hashlib import blake2b
 import msgspec
 
 from pipeline import topics
+from pipeline.domain.policy_document import PolicyDocument
 from pipeline.domain.privacy import Privacy, Rules, Samplings
 from pipeline.formats import registry
 from pipeline.formats.body_cleaner import BodyCleaner
@@ -47,22 +48,40 @@ class Edge:
     """The rules and rates of all apps, and what was erased. Pure, but for what it remembers."""
 
     def __init__(self, privacy: Privacy, samplings: Samplings, secret: str = "") -> None:
+        self._secret = secret
+        self.erasures = Erasures()
+        """Whoever finds out about one adds it."""
+        self.become(privacy, samplings)
+
+    def become(self, privacy: Privacy, samplings: Samplings) -> None:
+        """From now on go by these."""
         self._privacy = privacy
         self._samplings = samplings
-        self._secret = secret
         self._default: Cleaner | None = None
         if not privacy.default.needs_secret:
             # All apps share it, and what it remembers.
             self._default = Cleaner(privacy.default, kept_bytes=KEPT_BYTES)
         self._bound = SharedBound(_ALL_APPS_BYTES)
         self._cleaners = BoundedCache(self._made, lambda cleaner: cleaner.byte_count, self._bound)
-        self._of_all = tuple(Cleaner(rules, "", secret, kept_bytes=self._bound) for rules in privacy.of_all())
+        self._of_all = tuple(
+            Cleaner(rules, "", self._secret, kept_bytes=self._bound) for rules in privacy.of_all()
+        )
         self.only = self._default if not privacy.by_app else None
         """The rules of all apps; None where they differ, or hash."""
         self.samples = any(each.sample_rate < 1 for each in (samplings.default, *samplings.by_app.values()))
         """Whether any app has a rate below 1."""
-        self.erasures = Erasures()
-        """Whoever finds out about one adds it."""
+
+    def alike(self) -> Edge:
+        """Another of the same, to become something else; what was erased they share."""
+        other = Edge(self._privacy, self._samplings, self._secret)
+        other.erasures = self.erasures
+        return other
+
+    def under(self, document: PolicyDocument) -> Edge:
+        """The same under a version of the policies; what was erased they share."""
+        other = Edge(document.privacy, document.samplings, self._secret)
+        other.erasures = self.erasures
+        return other
 
     def cleaner_of(self, key: bytes | None) -> Cleaner:
         """The rules of the app of a record's key; the default's where it names none."""

@@ -221,7 +221,7 @@ async def _within(seconds: float, waited_for: Awaitable[object]) -> None:
 
 
 async def placed(
-    connection: KafkaConnection, records: Iterable[tuple[str, int, bytes, bytes]]
+    connection: KafkaConnection, records: Iterable[tuple[str, int, bytes | None, bytes]]
 ) -> list[tuple[int, int, int]]:
     """Send few records, each to its topic and partition with key and value; where each is: partition, offset, and the
     broker's record time in Unix milliseconds. Raises `KafkaFailure`."""

@@ -47,6 +47,11 @@ def remedy(topic: str) -> str:
             "What was erased is not known any more to workers that start: session-pipeline migrate makes it, then "
             f"give each erasure again; {RUNBOOK}"
         )
+    if topic == topics.POLICIES:
+        return (
+            "Workers that start do not know what was published, where they do not read it among the events: "
+            f"session-pipeline migrate makes it, then session-pipeline policies publish; {RUNBOOK}"
+        )
     return f"What it held and was not read is gone; session-pipeline migrate --made-anew {topic}; {RUNBOOK}"
 
 
@@ -62,7 +67,7 @@ def made_anew_while_written(topic: str, was: str, now: str) -> str:
 
 def has_other_count(topic: str, now: int, wanted: int) -> str:
     """What is said of a topic with another number of partitions than the settings say, where the work can go on."""
-    if topic == topics.ERASURES:
+    if topic in topics.LISTS:
         return (
             f"{topic} has {now} partitions and must have one: what is in others is not read. {remedy(topic)}"
         )
@@ -86,11 +91,12 @@ def other_counts(found: Mapping[str, int], wanted: Mapping[str, int]) -> str:
     wrong = {topic: count for topic, count in sorted(found.items()) if count != wanted[topic]}
     if not wrong:
         return ""
-    if topics.ERASURES in wrong:
-        return has_other_count(topics.ERASURES, wrong[topics.ERASURES], 1)
+    for each in topics.LISTS:
+        if each in wrong:
+            return has_other_count(each, wrong[each], 1)
     [count] = {wanted[topic] for topic in wrong}
     told = ", ".join(f"{topic} has {now}" for topic, now in wrong.items())
-    others = {now for topic, now in found.items() if topic != topics.ERASURES}
+    others = {now for topic, now in found.items() if topic not in topics.LISTS}
     as_they_are = ""
     if len(others) == 1 and max(others) < count:
         as_they_are = f"Set PIPELINE_PARTITIONS={max(others)}, as all of them have; or for more of them: "

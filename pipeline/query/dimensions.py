@@ -236,6 +236,10 @@ _ALL = (
     _of("session", SLOWEST_SCREEN, "Slowest load of a screen", "number", "", is_duration=True),
     _of("session", "session.stitched_index", "Place in the stitched session", "number", "stitched_index"),
     _of("session", STITCHED_LENGTH, "Sessions in the stitched session", "number", ""),
+    _of(
+        "session", "session.policy_version", "Policy version", "number", "policy_version",
+        split="policy_version", split_label="version of the policies",
+    ),
     _of("session", "session.event_count", "Events", "number", "event_count"),
     *(_of("session", f"session.{name}", _COUNTER_LABELS[name], "number", name)
       for place, name in enumerate(COUNTERS) if place != APPEARANCES),

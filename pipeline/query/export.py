@@ -32,7 +32,7 @@ COLUMNS: Mapping[str, str] = {
     **dict.fromkeys(("network_error_count", "tap_count", "view_count", "log_error_count"), _PLAIN),
     **dict.fromkeys(("revision", "partition", "offset"), _PLAIN),
     "first_event_id": _TEXT,
-    **dict.fromkeys(("last_event_at", "arrived_at", "is_set_aside", "sample_rate"), _PLAIN),
+    **dict.fromkeys(("last_event_at", "arrived_at", "is_set_aside", "sample_rate", "policy_version"), _PLAIN),
 }
 """In the order of the view: names, and how their values are written in CSV."""
 SETTINGS: Mapping[str, object] = {

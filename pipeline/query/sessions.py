@@ -37,10 +37,10 @@ _TIMES_MS = (
 _OF_ROWS = (
     # As `sessions` has them, in its columns' order.
     "SELECT * EXCEPT (resource, is_deleted, first_event_id, last_event_at, arrived_at, stored_on, retention_days,"
-    " sample_rate),"
+    " sample_rate, policy_version),"
     " first_event_id, last_event_at, arrived_at,"
     " NOT is_final AND (app_id, device_id) IN (SELECT app_id, device_id FROM devices_set_aside) AS is_set_aside,"
-    f" sample_rate, {_TIMES_MS}"
+    f" sample_rate, policy_version, {_TIMES_MS}"
 )
 _FROM_ROWS = (
     # The day is a part of the key, so all rows of a session share it: what other days hold need not go through FINAL.

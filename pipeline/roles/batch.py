@@ -56,6 +56,8 @@ class Piece:
     """The records that are in the block."""
     ledger: bytes = b""
     """Ledger rows of its records, newline-separated; none where the topic is not accounted for."""
+    policies: bytes = b""
+    """Rows of versions of the policies that came, newline-separated."""
     refused: Sequence[DeadLetter] = ()
     records: Sequence[Any] = ()
     """The records themselves, for the case that ClickHouse refuses a row of theirs."""

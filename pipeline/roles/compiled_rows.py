@@ -6,7 +6,7 @@ It reads a record and writes its events as columns. What rules, resources and us
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -31,6 +31,9 @@ NATIVE_COLUMNS = tuple(name for name, _ in EVENT_COLUMNS if name not in ("failur
 """Those that the core fills. Events that have the others are left to Python."""
 
 
+PoliciesAt = Callable[[int, int], tuple[Edge, Keeping]]
+
+
 class InsertNative(Protocol):
     """Stores a block, waiting for ClickHouse as long as it takes; returns why it is refused, or nothing."""
 
@@ -41,15 +44,15 @@ class CompiledRows:
     """What the core makes of records for the sink, and how it is stored. Not safe for several threads."""
 
     def __init__(
-        self, core: ModuleType, insert: InsertNative, edge: Edge, keeping: Keeping, metrics: Metrics
+        self, core: ModuleType, insert: InsertNative, policies_at: PoliciesAt, metrics: Metrics
     ) -> None:
+        """`policies_at` tells what holds at a partition and offset."""
         self._core = core
         self._insert = insert
-        self._edge = edge
-        self._keeping = keeping
+        self._policies_at = policies_at
         self._metrics = metrics
-        self._groups = 0
-        self._encoder = core.EventEncoder(self._rules_of, self._resource_of, self._user_of)
+        self._encoder: tuple[object, Any] = None, None
+        """What it goes by, and itself: it remembers what that says."""
 
     def rows(self, source: Source) -> NativeRows:
         """An empty block for rows of a partition."""
@@ -68,7 +71,11 @@ class CompiledRows:
         """Make the rows of records from a place on; the place of the first one that is left, to Python or to the next
         piece. `bounds` are the base of stored offsets, and the bytes that a piece may have; `wrong` are keys of records
         that are refused."""
-        stop, reason, _, ledger = self._encoder.take(
+        by = self._policies_at(making.source.partition, records[place].offset + bounds[0])
+        if self._encoder[0] is not by:
+            rules = _Rules(*by)
+            self._encoder = by, self._core.EventEncoder(rules.of, rules.resource, rules.user)
+        stop, reason, _, ledger = self._encoder[1].take(
             making.native,
             records,
             place,
@@ -101,18 +108,27 @@ class CompiledRows:
                 piece.rows = joined([piece.rows, *(self._line(piece, each) for each in piece.compiled)])
 
     def _line(self, piece: Piece, record: Any) -> bytes:
-        cleaner = self._edge.cleaner_of(record.key)
-        envelope = native.decode(record.value, record.key, record.timestamp, cleaner)
-        assert not isinstance(envelope, Rejected), "the core takes sound records alone"
         topic, partition = piece.source
         offset = record.offset + piece.first_offset - piece.records[0].offset
-        until = self._keeping.events_of(envelope.app_id, record.timestamp)
+        edge, keeping = self._policies_at(partition, offset)
+        envelope = native.decode(record.value, record.key, record.timestamp, edge.cleaner_of(record.key))
+        assert not isinstance(envelope, Rejected), "the core takes sound records alone"
+        until = keeping.events_of(envelope.app_id, record.timestamp)
         return event_line(envelope, topic=topic, partition=partition, offset=offset, kept=until)
+
+
+class _Rules:
+    """What the policies of a place say of apps, for the core."""
+
+    def __init__(self, edge: Edge, keeping: Keeping) -> None:
+        self._edge = edge
+        self._keeping = keeping
+        self._groups = 0
 
     def _cleaner_of(self, app_id: str) -> Cleaner:
         return self._edge.cleaner_of(f"{app_id}/".encode())
 
-    def _rules_of(self, app_id: str) -> tuple[int, int, frozenset[str]] | None:
+    def of(self, app_id: str) -> tuple[int, int, frozenset[str]] | None:
         """The group of an app, those of which have the same rules; for how many days its events are kept; attributes of
         which the rules may have something to say. None: all is left to Python."""
         cleaner = self._cleaner_of(app_id)
@@ -124,7 +140,7 @@ class CompiledRows:
             group = self._groups
         return group, self._keeping.retentions.of(app_id).retention_days, cleaner.watched.private
 
-    def _resource_of(self, app_id: str, raw: bytes) -> tuple[str, str] | None:
+    def resource(self, app_id: str, raw: bytes) -> tuple[str, str] | None:
         """A resource in canonical form, and the version of the app; None where there is a fault in it."""
         try:
             text = self._cleaner_of(app_id).resource(raw)
@@ -132,7 +148,7 @@ class CompiledRows:
             return None
         return None if isinstance(text, Rejected) else (text, orjson.loads(resource_texts(text).app_version))
 
-    def _user_of(self, app_id: str, raw: bytes) -> tuple[str, str] | None:
+    def user(self, app_id: str, raw: bytes) -> tuple[str, str] | None:
         """The same of a user, and the user's id."""
         try:
             text = self._cleaner_of(app_id).user(raw) if raw else ""

@@ -43,6 +43,8 @@ class Health:
         self._wall = wall
         self._asked: dict[str, Ask] = {}
         self._faults: tuple[Fault, ...] = ()
+        self.notes: dict[str, str] = {}
+        """By part, what an operator should know of a worker that works all the same."""
         self._looked_s = clock()
 
     def watch(self, part: str, ask: Ask) -> None:

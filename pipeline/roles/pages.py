@@ -49,6 +49,7 @@ def application(registry: CollectorRegistry, health: Health) -> WSGIApplication:
         return "503 Service Unavailable" if faults else "200 OK", {
             "ready": not faults,
             "faults": [fault._asdict() for fault in faults],
+            "notes": [{"part": part, "says": says} for part, says in health.notes.items()],
         }
 
     probes: dict[str, Callable[[], tuple[str, dict[str, object]]]] = {"/livez": alive, "/readyz": ready}

@@ -44,8 +44,9 @@ class Making:
         self.compiled: list[Any] = []
         """The records whose rows those are."""
         self.ledger: list[bytes] = []
+        self.policies: list[bytes] = []
         self.refused: list[DeadLetter] = []
-        self._source = source
+        self.source = source
         self._records = records
         self._offset_base = offset_base
         self._max_bytes = max_bytes
@@ -74,7 +75,7 @@ class Making:
         """What was made since the last piece: up to the record at `place`, or to an event of it."""
         base, records = self._offset_base, self._records
         piece = Piece(
-            source=self._source,
+            source=self.source,
             first_offset=records[self._first].offset + base,
             last_offset=records[place].offset + base,
             rows=joined(self._blocks),
@@ -83,6 +84,7 @@ class Making:
             compiled=self.compiled,
             spread=self._spread,
             ledger=joined(self.ledger),
+            policies=joined(self.policies),
             refused=self.refused,
             records=records[self._first : place + 1],
             first_event=self._first_event,
@@ -90,7 +92,7 @@ class Making:
             is_last=place + 1 == len(records) and end_event < 0,
             unstored=self._unstored,
         )
-        self.ledger, self.refused, self._blocks = [], [], []
+        self.ledger, self.policies, self.refused, self._blocks = [], [], [], []
         self.native, self.compiled = self._native_rows(), []
         self._byte_count = self._row_count = self._spread = 0
         self._first, self._first_event = (place, end_event) if end_event >= 0 else (place + 1, 0)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from pipeline import topics
+from pipeline.clickhouse.policy_versions import stored_versions
 from pipeline.clickhouse.statements import run_file
 from pipeline.clickhouse.store import Store
 from pipeline.domain.policy import Policies
@@ -31,8 +32,10 @@ from pipeline.kafka.topic_ids import topic_ids
 from pipeline.query.kept import STORED_DAYS, kept_from
 from pipeline.roles.both_sides import INSERT_BYTES, BothSides, Inserts, StoredDays, left_row, place_of
 from pipeline.roles.known_topics import Known, known_topics
+from pipeline.roles.published import entries_of
 from pipeline.roles.topology import group_of
 from pipeline.schema_files import schema_folder
+from pipeline.state.app_policies import AppPolicies
 from pipeline.state.aside import ASIDE_SUFFIX
 from pipeline.state.codec import state_codec
 from pipeline.state.effects import device_of
@@ -45,7 +48,7 @@ from pipeline.storage.columns import STORED_SESSION_COLUMNS
 from pipeline.storage.event_copies import rows_of_stored
 from pipeline.storage.kept import DAY_MS, kept
 from pipeline.storage.rows import with_kept
-from pipeline.storage.stored_event import StoredDevice
+from pipeline.storage.stored_event import StoredDevice, key_of
 from pipeline.storage.stored_session import Difference, Facts
 
 _COPIES_AT_ONCE = 50_000
@@ -130,14 +133,13 @@ class Rebuild:
         samplings: Samplings = _SAMPLINGS,
         offset_base: int = 0,
     ) -> None:
-        """`offset_base` is what the present topic's offsets count from."""
-        self._offset_base = offset_base
+        self._offset_base = offset_base  # of the present topic
         self._samplings = samplings
         self._store = store
         self._retentions = retentions
         self.left = 0
         """Sessions whose events may no longer all be kept: `differences` and `swap` leave them as they are."""
-        self._policies = policies
+        self._policies = AppPolicies(policies)
         self._scope = scope
         self._partitions = partitions
         self._now_ms = now_ms
@@ -259,6 +261,9 @@ class Rebuild:
                 )
                 key, value = marker_item(marker)
                 waiting.setdefault(number, []).extend([(key, None), (key, value)])
+            stored = await asyncio.to_thread(stored_versions, self._store)
+            for number, (key, value) in entries_of(stored, self._partitions, self._offset_base):
+                waiting.setdefault(number, []).extend([(key, None), (key, value)])
         await _put(fence, waiting)
         return count
 
@@ -270,7 +275,7 @@ class Rebuild:
         size = 0
         for device, rebuilt in devices:
             rebuilt.state.applied_offset = max(rebuilt.state.applied_offset, done_offset)
-            key, state = f"{device.app_id}/{device.device_id}".encode(), self._encode(rebuilt.state)
+            key, state = device.key, self._encode(rebuilt.state)
             states.append(_StateToPut(key, self._partition_of(device), rebuilt.state.arrived_ms, state))
             size += len(state)
             if len(states) >= _STATES_AT_ONCE or size > INSERT_BYTES:
@@ -287,7 +292,7 @@ class Rebuild:
             self.copies += len(device.copies)
             if take_back and device.copies:
                 self._take_copies_back(device)
-            policy = self._policies.of(device.app_id)
+            policy, _ = self._policies.of(device.key)
             yield device, rebuild_device(device, policy, self._now_ms, self._partition_of(device))
 
     def _take_copies_back(self, device: StoredDevice) -> None:
@@ -340,7 +345,7 @@ class Rebuild:
     ) -> BothSides:
         """A device's sessions in scope, without those that are to be left as they are."""
         kept_events = (event for record in (events.records if events else ()) for event in record.events)
-        policy, facts = self._policies.of(device[0]), rebuilt.facts if rebuilt else {}
+        (policy, _), facts = self._policies.of(key_of(*device)), rebuilt.facts if rebuilt else {}
         begin_ms = trusted_from(
             kept_events, facts.values(), stored.values(), kept_from_ms.get(device[0]), policy
         )
@@ -357,7 +362,7 @@ class Rebuild:
         }
 
     def _partition_of(self, device: StoredDevice) -> int:
-        return partition_of(f"{device.app_id}/{device.device_id}".encode(), self._partitions)
+        return partition_of(device.key, self._partitions)
 
     def _run(self, name: str) -> None:
         run_file(self._store, schema_folder() / "rebuild" / name)

@@ -48,9 +48,11 @@ from pipeline.state.moving import (
     owed,
     plan_item,
     plan_of,
+    policies_in,
     portions,
 )
 from pipeline.state.outbox import Rows
+from pipeline.state.policy_versions import POLICIES_KEY
 from pipeline.state.store import Mismatch
 from pipeline.storage.dead_letter import DeadLetter, let_in
 from pipeline.topics import TP
@@ -94,13 +96,15 @@ class Repartition:
         self._markers: dict[int, Marker] = {}
         self._ends: dict[int, int] = {}
         self._producer: Any = None
+        self._policies: bytes | None = None
         self.devices = 0
         """Devices that were moved, by this run."""
 
     async def counts(self) -> dict[str, int]:
         """The partitions of the topics that are cut by devices, or as they are. Raises `CannotRepartition`."""
         found = await counts_of(self._connection, plan(self._wanted, 0))
-        found.pop(topics.ERASURES, None)
+        for name in topics.LISTS:
+            found.pop(name, None)
         for needed in (topics.SDK_EVENTS, topics.STATE):
             if needed not in found:
                 raise CannotRepartition(f"there is no topic {needed}: start with session-pipeline migrate")
@@ -130,7 +134,7 @@ class Repartition:
             self._say("1 of 4: no sessionizer begins from here on; offsets count anew")
             await self._note(work)
         grown = await grow(
-            self._connection, {name: work.partitions for name in plan(1, 0) if name != topics.ERASURES}
+            self._connection, {name: work.partitions for name in plan(1, 0) if name not in topics.LISTS}
         )
         self._say(f"2 of 4: {', '.join(grown) or 'all topics'} have {work.partitions} partitions")
         async with self._writing() as (fence, producer):
@@ -259,6 +263,7 @@ class Repartition:
                 done, _ = told.get(number, (0, Note()))
                 await self._put_rows(number, _owed(number, items, done + work.base_before, work.before))
                 await self._tell(await untold(self._connection, number, items, done + work.base_before, work))
+            self._policies = policies_in(items, self._policies)
             for portion in portions(number, items, work.partitions):
                 for target, entries in portion.there.items():
                     await fence.send(target, entries)
@@ -275,7 +280,11 @@ class Repartition:
         for number in range(work.partitions):
             before = self._markers.get(number, Marker())
             marker = new if before == Marker() else lifted(before, work)
-            await fence.send(number, [marker_item(marker)])
+            entries = [marker_item(marker)]
+            if before == Marker() and self._policies is not None:
+                # What holds in the partitions that its devices come from.
+                entries.insert(0, (POLICIES_KEY, self._policies))
+            await fence.send(number, entries)
             done, note = told.get(number, (0, no_note))
             if (reach := marker.applied_offset - work.offset_base + 1) > done:
                 offsets[TP(topics.SDK_EVENTS, number)] = reach, note

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pipeline.formats import registry
 from pipeline.roles.topology import ROLES, all_read, group_of, plan, reads
-from pipeline.topics import DEAD_LETTERS, ERASURES, EVENT_COPIES, SDK_EVENTS, SESSIONS, STATE
+from pipeline.topics import DEAD_LETTERS, ERASURES, EVENT_COPIES, LISTS, POLICIES, SDK_EVENTS, SESSIONS, STATE
 
 TOPIC, GROUP, TRANSACTIONAL_ID, CLUSTER = "Topic", "Group", "TransactionalId", "Cluster"
 """Kinds of resources, by the names that Kafka's own tools have for them."""
@@ -33,7 +33,8 @@ class Right(NamedTuple):
 OPERATORS = "operator"
 """Whoever runs `migrate`, `status` and the dashboard's page of the pipeline."""
 RECEIVER, REBUILDER, ERASER, REPLAYER, REPARTITIONER = "receive", "rebuild", "erase", "replay", "repartition"
-USERS = (*ROLES, RECEIVER, OPERATORS, REBUILDER, ERASER, REPLAYER, REPARTITIONER)
+PUBLISHER = "policies"
+USERS = (*ROLES, RECEIVER, OPERATORS, REBUILDER, ERASER, REPLAYER, REPARTITIONER, PUBLISHER)
 """Programs that have a list of their own. `worker --role all` needs those of the three roles."""
 
 
@@ -58,7 +59,11 @@ def _worker(role: str, writes: tuple[str, ...]) -> Iterator[Right]:
     yield Right(GROUP, group_of(role), ("Read",))
 
 
-_LISTS: Mapping[str, tuple[str, ...]] = {"router": (), "sessionizer": (ERASURES,), "sink": (ERASURES,)}
+_LISTS: Mapping[str, tuple[str, ...]] = {
+    "router": (POLICIES,),
+    "sessionizer": LISTS,
+    "sink": LISTS,
+}
 """Topics that a role reads as a whole, whoever else reads them."""
 
 
@@ -83,6 +88,7 @@ def _groups() -> Iterator[Right]:
 def _receiver() -> Iterator[Right]:
     for topic in registry.routed_topics():
         yield Right(TOPIC, topic, ("Write",))
+    yield Right(TOPIC, POLICIES, ("Read",))
 
 
 def _operator() -> Iterator[Right]:
@@ -107,6 +113,11 @@ def _eraser() -> Iterator[Right]:
     yield from _groups()
 
 
+def _publisher() -> Iterator[Right]:
+    yield Right(TOPIC, SDK_EVENTS, ("Write",))
+    yield Right(TOPIC, POLICIES, ("Read", "Write"))
+
+
 def _replayer() -> Iterator[Right]:
     """Letters go to the topic that they came from, so to any that a worker refuses something of."""
     for topic in dict.fromkeys((*(each.topic for each in registry.FORMATS), SESSIONS, EVENT_COPIES)):
@@ -121,7 +132,7 @@ def _repartitioner() -> Iterator[Right]:
             yield Right(TOPIC, topic, ("Read", "Describe", "Alter"))
         elif topic in (SESSIONS, DEAD_LETTERS):
             yield Right(TOPIC, topic, ("Write", "Describe", "Alter"))
-        elif topic != ERASURES:
+        elif topic not in LISTS:
             yield Right(TOPIC, topic, ("Describe", "Alter"))
     for role in ROLES:
         yield Right(GROUP, group_of(role), ("Describe",) if role == "router" else ("Read", "Describe"))
@@ -138,4 +149,5 @@ _BY_USER: Mapping[str, Callable[[], Iterator[Right]]] = {
     ERASER: _eraser,
     REPLAYER: _replayer,
     REPARTITIONER: _repartitioner,
+    PUBLISHER: _publisher,
 }

@@ -138,7 +138,7 @@ class Sessionizer:
                 effects = partition.apply(records)
             while await self._do(number, partition, effects, still_mine):
                 self._count(effects)
-                if not effects.rest:
+                if not effects.rest and not effects.later:
                     self._metrics.records.labels(topics.SDK_EVENTS).inc(len(records))
                     return True
                 with self._metrics.stage("sessionizer", "fold"):

@@ -25,9 +25,9 @@ from pipeline.formats.rejected import Reason, Rejected
 from pipeline.roles.batch import Bounds, Piece, Source, block_token, joined
 from pipeline.roles.compiled_rows import CompiledRows, InsertNative
 from pipeline.roles.flood import Flood
-from pipeline.roles.left_out import LeftOut
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.pieces import Making, NoRows
+from pipeline.roles.policies_by_place import PoliciesByPlace
 from pipeline.roles.symbolicating import Symbolicating
 from pipeline.roles.table_writer import Pieces, TableWriter
 from pipeline.roles.unstorable import Original, by_copy, by_offset, by_value, with_refused
@@ -68,9 +68,7 @@ class Sink:
         goes by how many it had `before`. The `edge` says what of the others is stored. `symbolicating` makes groups by
         files of symbols; None: without. The compiled `core` makes rows for `insert_native`."""
         self._symbolicating = symbolicating
-        self._edge = edge
-        self._keeping = keeping
-        self._left_out = LeftOut(edge, keeping, metrics)
+        self.policies = PoliciesByPlace(edge, keeping, offset_base)
         self._floods: dict[Source, Flood] = {}
         self._partitions = partitions
         self._before = before
@@ -81,7 +79,7 @@ class Sink:
         self._piece_bytes = bounds.piece_bytes
         self._replaced: Mapping[int, int] = {}
         self._compiled = (
-            CompiledRows(core, insert_native, edge, keeping, metrics) if core and insert_native else None
+            CompiledRows(core, insert_native, self.policies.at, metrics) if core and insert_native else None
         )
         making = partial(metrics.stage, "sink", "make")
         self.events = TableWriter(bounds, self._store_events, making)
@@ -103,7 +101,10 @@ class Sink:
         """Event rows, ledger rows and refusals of a chunk of `sdk-events` (aiokafka records), as they are taken."""
         topic, partition = source
         making = self._making(source, records)
-        last, full, only, some_out = len(records) - 1, False, self._edge.only, self._left_out.may_be_some
+        last, full = len(records) - 1, False
+        edge, keeping, left_out, some_out = self.policies.by(
+            partition, records[0].offset + self._offset_base, self._metrics
+        )
         (wrong, late), taken = self._misplaced(records, partition), 0
         for place, record in enumerate(records):
             if taken <= place and not some_out:
@@ -115,20 +116,19 @@ class Sink:
             offset = record.offset + self._offset_base
             came_ms = record_time_ms(record.headers, record.timestamp) if record.headers else record.timestamp
             fault = wrong.get(record.key)
-            if some_out and fault is None and (row := self._left_out.row(source, record, offset, came_ms)):
+            if some_out and fault is None and (row := left_out.row(source, record, offset, came_ms)):
                 making.ledger.append(row)
                 continue
-            cleaner = only or self._edge.cleaner_of(record.key)
+            cleaner = edge.only or edge.cleaner_of(record.key)
             decoded = fault or native.decode(record.value, record.key, came_ms, cleaner)
             if isinstance(decoded, Rejected):
-                if fault is None and (row := self._left_out.told(source, record, offset)):
-                    making.ledger.append(row)
-                    some_out = True
+                if fault is None and self.policies.take_told(making, record, offset, left_out):
+                    edge, keeping, left_out, some_out = self.policies.by(partition, offset + 1, self._metrics)
                     continue
                 received, faults, app_id, keep = 1, [decoded], "", EVER
             else:
                 app_id = decoded.app_id
-                keep = self._keeping.events_of(app_id, record.timestamp)
+                keep = keeping.events_of(app_id, record.timestamp)
                 count = len(decoded.events)
                 received, faults = count + len(decoded.refused), decoded.refused
                 if decoded.repaired:
@@ -208,11 +208,12 @@ class Sink:
 
     def _session_row(self, record: Any) -> bytes:
         """As the sessionizer wrote it, with the day on which it came; nothing without a value, or of who was erased."""
-        if not record.value or self._edge.erasures.takes_row(record.key, record.value):
+        edge, keeping = self.policies.newest
+        if not record.value or edge.erasures.takes_row(record.key, record.value):
             return b""
         app_id = native.app_of(record.key)
-        days = self._keeping.retentions.of(app_id).session_retention_days
-        return with_kept(record.value, kept(record.timestamp, days), self._edge.rate_of(app_id))
+        days = keeping.retentions.of(app_id).session_retention_days
+        return with_kept(record.value, kept(record.timestamp, days), edge.rate_of(app_id))
 
     def copy_pieces(self, source: Source, records: Sequence[Any]) -> Iterator[Piece]:
         """The rows that take back what a chunk of `event-copies` names. It is refused as what others write is: of what
@@ -221,10 +222,11 @@ class Sink:
         making = Making(source, records, self._offset_base, self._piece_bytes)
         last = len(records) - 1
         wrong, _ = self._misplaced(records, partition)
+        edge, keeping = self.policies.newest
         for place, record in enumerate(records):
-            if self._edge.erasures.takes_copy(record.key, record.timestamp):
+            if edge.erasures.takes_copy(record.key, record.timestamp):
                 continue
-            rows = wrong.get(record.key) or rows_of_copies(record.value, record.key, self._keeping)
+            rows = wrong.get(record.key) or rows_of_copies(record.value, record.key, keeping)
             if isinstance(rows, Rejected):
                 self._count(topic, [rows])
                 making.refused += self._refusals(source, record, [rows])
@@ -235,7 +237,8 @@ class Sink:
 
     def dead_letter_pieces(self, source: Source, records: Sequence[Any]) -> Iterator[Piece]:
         """The rows of a chunk of `dead-letters`."""
-        flood = self._floods.setdefault(source, Flood(self._keeping.dead_letters_a_minute))
+        keeping = self.policies.newest[1]
+        flood = self._floods.setdefault(source, Flood(keeping.dead_letters_a_minute))
         return self._pieces(
             source,
             records,
@@ -246,7 +249,7 @@ class Sink:
                 record_ms=record.timestamp,
                 place=(source.topic, source.partition, record.offset + self._offset_base),
                 leaves_out=flood.leaves_out,
-                retention_days=self._keeping.dead_letter_days,
+                retention_days=keeping.dead_letter_days,
             ),
         )
 
@@ -270,6 +273,11 @@ class Sink:
             refused += unstored
             self._count("z_event_feed", [refusal.rejected for refusal in unstored])
         await self._keep_refused(refused)
+        if came := joined(piece.policies for piece in pieces):
+            # Before its offset counts as done: whoever goes on from there goes by it.
+            token = block_token("z_policy_version_rows", pieces)
+            if not_taken := await self._insert("z_policy_version_rows", came, token=token):
+                raise AssertionError(f"ClickHouse refuses a version of the policies: {not_taken[0].message}")
         ledger = joined(
             with_refused(piece.ledger, piece.unstored) if piece.unstored else piece.ledger for piece in pieces
         )
@@ -292,7 +300,7 @@ class Sink:
         refused = [refusal for piece in pieces for refusal in piece.refused]
         not_storable = await self._put("z_event_copy_feed", pieces)
         if not_storable:
-            refused += self._refusals_of_rows(not_storable, by_copy(pieces, self._keeping))
+            refused += self._refusals_of_rows(not_storable, by_copy(pieces, self.policies.newest[1]))
         await self._keep_refused(refused)
         self._acknowledge(pieces)
 

@@ -10,6 +10,7 @@ from pipeline.topics import (
     ERASURES,
     EVENT_COPIES,
     MAX_MESSAGE_BYTES,
+    POLICIES,
     SDK_EVENTS,
     SESSIONS,
     STATE,
@@ -84,4 +85,5 @@ def plan(
         DEAD_LETTERS: (partitions, common),
         STATE: (partitions, {**every, **_LIST, "max.message.bytes": str(MAX_MESSAGE_BYTES)}),
         ERASURES: (1, {**every, **_LIST}),
+        POLICIES: (1, {**every, **_LIST}),
     }

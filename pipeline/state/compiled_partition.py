@@ -68,7 +68,7 @@ class CompiledPartition(Partition):
             self._timetable.note(key, *self._due_ms(key))
 
     def _times_of(self, key: bytes) -> tuple[int, int, int]:
-        policy, _ = self._policies.of(key)
+        policy, _ = self.in_force.apps.of(key)
         return policy.idle_timeout_ms, policy.restate_horizon_ms, policy.state_ttl_ms
 
     def _fold(self, key: bytes | None, fields: Fields, effects: Effects) -> int:
@@ -105,7 +105,7 @@ class CompiledPartition(Partition):
         """Why Python has to fold these records, empty if it has not; what the core made of them; and the copies that
         are to be told of."""
         try:
-            policy = self._policies.of(key)[1]
+            policy = self.in_force.apps.with_versions(key)
         except ValueError:
             return "key", None, []
         cleaner = self._edge.cleaner_of(key)

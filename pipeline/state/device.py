@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pipeline.domain.event import Event
-from pipeline.domain.fold import step, step_all
-from pipeline.domain.policy import Policy
+from pipeline.domain.fold_by_time import fold
+from pipeline.domain.policy import Policy, covers
 from pipeline.domain.session import Session
 from pipeline.formats.native.events import Arrival
 from pipeline.state import report
@@ -82,7 +82,10 @@ def apply(state: DeviceState, arrivals: Sequence[Arrival], policy: Policy, count
     state.outbox = []
     left: list[Session] = []
     final: list[Session] = []
-    late = state.outdated
+    late = state.outdated or (
+        # A version that came since may be of events that were folded without it.
+        state.tail.last is not None and covers(policy, state.tail.last[0], state.applied_offset)
+    )
     at = 0
     while at < len(arrivals):
         if not late:
@@ -90,7 +93,7 @@ def apply(state: DeviceState, arrivals: Sequence[Arrival], policy: Policy, count
             at, state.arrived_ms, ready = state.tail.take_records(
                 arrivals, at, state.arrived_ms, policy, HEAVY_CHARS, state.named
             )
-            step_all(state.head, ready, policy, left)
+            fold(state.head, ready, policy, left)
             counts.accepted += len(ready)
         if at < len(arrivals):
             late |= _admit_record(state, arrivals[at], policy, left, final, counts=counts, late=late)
@@ -241,7 +244,7 @@ def _admit(
         in_order = event > newest
     if in_order:
         if not late:
-            step(state.head, event, policy, left)
+            fold(state.head, (event,), policy, left)
         tail.append(event, mark)
     elif _restatable(state, event, policy):
         tail.insert(event)
@@ -273,7 +276,7 @@ def _refold(state: DeviceState, policy: Policy, left: list[Session]) -> None:
     left.clear()
     state.head = checkpoint(state).copy()
     state.prev_compared = ()
-    step_all(state.head, state.tail.thaw(), policy, left)
+    fold(state.head, state.tail.thaw(), policy, left)
 
 
 def _identity(session: Session) -> tuple[str, int]:
@@ -324,8 +327,8 @@ def _compact(state: DeviceState, policy: Policy, final: list[Session], *, late: 
 
 
 def _move(state: DeviceState, count: int, policy: Policy, final: list[Session]) -> None:
-    fold = checkpoint(state)
+    before = checkpoint(state)
     moved = state.tail.take(count)
-    step_all(fold, moved, policy, final)
-    state.named = fold.names
+    fold(before, moved, policy, final)
+    state.named = before.names
     state.floor = moved[-1][:4]

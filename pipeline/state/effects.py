@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 from pipeline.state.device import Counts
 from pipeline.state.marker import Marker
 from pipeline.state.outbox import Rows
+from pipeline.state.policy_versions import InForce
+from pipeline.state.records import Record
 
 Fields = list[Any]
 """Offset, record time, value and headers (None: there are none) of the first record of a key, then of the next."""
@@ -74,6 +76,10 @@ class Effects:
     """Records that it left to Python, by the reason."""
     rest: Waiting = field(default_factory=list)
     """The records of the chunk that wait for the next step."""
+    later: Sequence[Record] = ()
+    """Those that are to be applied once all before them is committed: other policies hold for them."""
+    in_force: InForce | None = None
+    """What the partition goes by from then on, if that changes."""
 
     def count(self, key: bytes, counts: Counts, refused: int) -> None:
         """Add what a device's records come to; `refused` stands in its own place besides."""
@@ -124,6 +130,7 @@ def device_of(table_key: bytes) -> bytes:
     return table_key.partition(b"\0")[0]
 
 
-def effects_of(number: int, known: Marker, **others: Any) -> Effects:
-    """The effects to be of a partition that is as its marker says."""
-    return Effects(Rows(number, known), Rows(number, known), **others)
+def effects_of(number: int, known: Marker, in_force: InForce, **others: Any) -> Effects:
+    """The effects to be of a partition that is as its marker says, under the policies in force there."""
+    version_of = in_force.apps.version_of
+    return Effects(Rows(number, known, version_of), Rows(number, known, version_of), **others)

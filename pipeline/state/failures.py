@@ -15,3 +15,7 @@ class StateLost(Terminal):
 
 class PoisonedDevices(Terminal):
     """The fold failed on valid input of many devices: our bug. Terminal; nothing is acknowledged."""
+
+
+class UnknownPolicies(Terminal):
+    """Steps of a device were folded under a version of the policies that the partition's own entry does not have."""

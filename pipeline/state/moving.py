@@ -11,11 +11,14 @@ from typing import NamedTuple
 
 import msgspec
 
+from pipeline.domain.policy import Policies
 from pipeline.errors import Terminal
+from pipeline.formats.edge import OPEN_EDGE
 from pipeline.formats.native.partitioner import partition_of
 from pipeline.state.effects import device_of
 from pipeline.state.marker import MARKER_KEY, Marker, marker_of
 from pipeline.state.outbox import Rows
+from pipeline.state.policy_versions import POLICIES_KEY, InForce, came_in, version_in
 from pipeline.state.store import DeviceStates
 
 PLAN_KEY = b"\0repartition"
@@ -120,11 +123,13 @@ def owed(number: int, items: Mapping[bytes, bytes], done: int, before: int) -> R
     the worker may have died before it had written them. Not of devices that were moved here, which by the number of
     partitions `before` belonged elsewhere: theirs are written. Raises what reading a state raises."""
     states = DeviceStates()
+    in_force = InForce(Policies(), OPEN_EDGE, came_in(items))
+    states.policy_of = in_force.apps.of_version
     for key, value in items.items():
         if device_of(key):
             states.restore(key, value)
     states.restored()
-    rows = Rows(number)
+    rows = Rows(number, version_of=in_force.apps.version_of)
     for key in states:
         if states.outline(key).applied_offset >= done and partition_of(key, before) == number:
             state = states.load(key)
@@ -144,6 +149,14 @@ def lifted(marker: Marker, plan: Plan) -> Marker:
     if applied < plan.offset_base - 1:
         applied = max(applied - plan.base_before, -1) + plan.offset_base
     return _by(plan, msgspec.structs.replace(marker, applied_offset=applied))
+
+
+def policies_in(items: Mapping[bytes, bytes], found: bytes | None) -> bytes | None:
+    """The entry of a partition's policies, or the one that was found in others, if that has the newer version."""
+    own = items.get(POLICIES_KEY)
+    if own is None or found is None:
+        return own or found
+    return own if version_in(own) > version_in(found) else found
 
 
 def of_new_partition(markers: Mapping[int, Marker], plan: Plan) -> Marker:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +14,13 @@ from pipeline.storage import rows
 
 _NEW = Marker()
 _ROWS_AT_ONCE = 64
+VersionOf = Callable[[bytes, int, int], int]
+"""The version of the policies under which a session counts, by the key of its device, its start, and up to which offset
+input was known."""
+
+
+def _no_version(key: bytes, started_at_ms: int, reach: int) -> int:
+    return 0
 
 
 class Outbox(Protocol):
@@ -35,6 +42,7 @@ class _Outbox:
     revision: int
     applied_offset: int
     arrived_ms: int
+    version_of: VersionOf
 
     def __len__(self) -> int:
         return len(self.writes)
@@ -51,9 +59,10 @@ class Rows:
     all in memory at once. Iterating again gives the same bytes.
     """
 
-    def __init__(self, partition: int, marker: Marker = _NEW) -> None:
+    def __init__(self, partition: int, marker: Marker = _NEW, version_of: VersionOf = _no_version) -> None:
         """Of devices of a partition, whose `marker` says which of their input came to others."""
         self._partition = partition
+        self._version_of = version_of
         self._marker = marker
         self._outboxes: list[Outbox] = []
         self._count = 0
@@ -77,7 +86,8 @@ class Rows:
     def add(self, key: bytes, state: DeviceState, revision: int) -> None:
         """Add the rows of the outbox that a state has now."""
         if state.outbox:
-            self.add_made(_Outbox(key, state.outbox, revision, state.applied_offset, state.arrived_ms))
+            of = state.applied_offset, state.arrived_ms, self._version_of
+            self.add_made(_Outbox(key, state.outbox, revision, *of))
 
     def add_made(self, box: Outbox) -> None:
         """Add the rows of an outbox."""
@@ -86,7 +96,7 @@ class Rows:
 
     def without(self, keys: Collection[bytes]) -> Rows:
         """The rows of all other devices."""
-        others = Rows(self._partition, self._marker)
+        others = Rows(self._partition, self._marker, self._version_of)
         others._outboxes = [box for box in self._outboxes if box.key not in keys]
         others._count = sum(map(len, others._outboxes))
         return others
@@ -121,4 +131,5 @@ def _row(write: Write, app_id: str, device_id: str, partition: int, box: _Outbox
         arrived_at_ms=box.arrived_ms,
         partition=partition,
         offset=box.applied_offset,
+        policy_version=box.version_of(box.key, session.started_at_ms, box.applied_offset),
     )

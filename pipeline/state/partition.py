@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 from pipeline.domain.policy import Policies
 from pipeline.formats.edge import OPEN_EDGE, Edge
 from pipeline.formats.native.events import Arrival, arrivals_of
-from pipeline.state.app_policies import AppPolicies
-from pipeline.state.aside import MOST_ASIDE, Aside, aside_item
+from pipeline.state.aside import Aside
 from pipeline.state.codec import state_codec
 from pipeline.state.copies import told_copies
 from pipeline.state.deadlines import Due, Timetable, due_ms
@@ -20,21 +20,21 @@ from pipeline.state.device_state import DeviceState
 from pipeline.state.effects import (
     Effects,
     Fields,
-    SetAside,
     Waiting,
     beyond_part,
-    device_of,
     effects_of,
     in_halves,
-    record_at,
 )
 from pipeline.state.erasing import erase, first_control
-from pipeline.state.failures import PoisonedDevices, StateLost, UnreadableState
+from pipeline.state.failures import StateLost, UnreadableState
 from pipeline.state.grouping import CutOfSource, grouped, leave_out, take_misplaced
 from pipeline.state.holding import Holding
 from pipeline.state.marker import MARKER_KEY, UNREADABLE, Marker, marker_item, marker_of
+from pipeline.state.policy_versions import POLICIES_KEY, InForce, came_in, first_policies
 from pipeline.state.records import Record
+from pipeline.state.set_aside import Spot, aside_in_silence, set_aside, tell_aside
 from pipeline.state.store import DeviceStates, Encode, Mismatch
+from pipeline.state.taking_policies import take_policies
 
 STEP_BYTES = 64_000_000
 """Of what a step makes: table entries, outboxes, decoded states that are heavy. Then the rest of the chunk waits."""
@@ -66,11 +66,12 @@ class Partition:
     ) -> None:
         """Of a topic with so many `partitions`, and so many `before`; `offset_base` is added to every offset: above 0
         where a topic began anew (see settings). The `edge` says what of the records is folded."""
+        self.in_force = InForce(policies, edge)
         self._edge = edge
+        """That of the records in hand."""
         self.number = number
         self._place = CutOfSource(number, partitions, before)
         self.marker = Marker()
-        self._policies = AppPolicies(policies)
         self._offset_base = offset_base
         self._handled_offset = -1
         """Of the last record that came since the partition was taken over."""
@@ -78,6 +79,7 @@ class Partition:
         """Of the chunk in hand (`Grouped`). It counts for these records: else it were chance whether silence or one of
         them comes first."""
         self._store = DeviceStates(encode)
+        self._store.policy_of = self.in_force.apps.of_version
         self._too_large: set[bytes] = set()
         """Devices whose next record alone makes more than the broker takes."""
         self._uncommitted = False
@@ -88,15 +90,14 @@ class Partition:
         return len(self._store)
 
     def restore(self, items: Mapping[bytes, bytes]) -> None:
-        """Take over what was recovered from the changelog; called once, before any record.
-
-        Raises `UnreadableState`.
-        """
+        """Take over what was recovered from the changelog, once, before any record. Raises `UnreadableState`."""
         key = MARKER_KEY
         try:
             for key, value in self._store.restore_many(items):
                 if key == MARKER_KEY:
                     self.marker = marker_of(value)
+                elif key == POLICIES_KEY:
+                    self._go_by(self.in_force.after(came_in(items)))
                 else:
                     self._store.restore(key, value)
             self._store.restored()
@@ -107,11 +108,6 @@ class Partition:
         # Of what was folded before states were moved all rows are out, with the partition that it came from.
         self._handled_offset = self.marker.offset_base - 1
         self._note_all()
-
-    def _note_all(self) -> None:
-        """Note when silence next has something to say about every device."""
-        for key in self._store:
-            self._timetable.note(key, *self._due_ms(key))
 
     def keep_decoded(self, devices: int) -> None:
         """Keep the decoded states of at most so many devices."""
@@ -132,13 +128,13 @@ class Partition:
             )
 
     def apply(self, records: Sequence[Record]) -> Effects:
-        """Fold a chunk of records, ascending by offset; where the effects have a `rest`, `go_on` comes after `commit`.
-
-        Raises `PoisonedDevices`, `UnreadableState`.
-        """
-        base = self._offset_base
-        by_key, clock_ms, self._came_ms = grouped(records, base, self.marker.clock_ms)
-        last = records[-1].offset + base
+        """Fold a chunk of records, ascending by offset; where the effects have a `rest` or records for `later`, `go_on`
+        comes after `commit`. Raises `PoisonedDevices`, `UnreadableState`."""
+        by_key, clock_ms, self._came_ms = grouped(records, self._offset_base, self.marker.clock_ms)
+        if None in by_key and (first := first_policies(by_key[None])) is not None:
+            return self._apply_until(first, records)
+        last = records[-1].offset + self._offset_base
+        self._edge = self.in_force.edge_at(last)
         refused, moved = take_misplaced(by_key, self._place, self._edge)
         leave_out(by_key, self._edge)
         marker = self.marker.moved(max(last, self.marker.applied_offset), clock_ms)
@@ -147,9 +143,24 @@ class Partition:
         effects.moved = moved
         return effects
 
+    def _apply_until(self, first: int, records: Sequence[Record]) -> Effects:
+        """Fold what comes before a record that brings policies, or do what that one asks for."""
+        at = next(at for at, record in enumerate(records) if record.offset + self._offset_base == first)
+        if at:
+            effects = self.apply(records[:at])
+        else:
+            self._begin()
+            effects = take_policies(self.number, self.marker, self.in_force, records[0], first)
+        effects.later = records[at or 1 :]
+        return effects
+
     def go_on(self, before: Effects) -> Effects:
         """Fold on in the rest of a chunk, once the effects before it are committed."""
-        return self._step(before.rest, before.marker, before.handled_offset)
+        if not before.rest:
+            return self.apply(before.later)
+        effects = self._step(before.rest, before.marker, before.handled_offset)
+        effects.later = before.later
+        return effects
 
     def too_large(self, effects: Effects, keys: Collection[bytes]) -> None:
         """Take back what effects have of devices whose table entry was refused for its size.
@@ -170,7 +181,7 @@ class Partition:
     def _step(self, rest: Waiting, marker: Marker, last: int) -> Effects:
         """Effects of as much as one step may make. `rest` is what there is to do, the last first."""
         self._begin()
-        effects = effects_of(self.number, self.marker, marker=marker, handled_offset=last, rest=rest)
+        effects = self._effects(marker=marker, handled_offset=last, rest=rest)
         waiting: Waiting = []
         made = 0
         # One device after the other, decoding included: what is made of its records is gone before the next one's.
@@ -200,12 +211,12 @@ class Partition:
         if not due:
             return None
         self._begin()
-        effects = effects_of(self.number, self.marker)
+        effects = self._effects()
         made = 0
         for key in due:
             if made >= STEP_BYTES:
                 break
-            (policy, _), said = self._policies.of(key), len(effects.rows)
+            (policy, _), said = self.in_force.apps.of(key), len(effects.rows)
             state = self._load(key)
             if state.applied_offset > self._handled_offset:
                 # Recovered, and its input may still come again: then its outbox may not have been emitted either.
@@ -229,14 +240,7 @@ class Partition:
     def too_large_in_silence(self, effects: Effects, keys: Collection[bytes]) -> None:
         """Set devices aside whose table entry was refused for its size in a tick; the other entries are durable."""
         for key in keys:
-            known = self._store.outline(key)
-            self._store.forget(key)
-            aside = Aside(known.applied_offset, _TOO_LARGE)
-            effects.states = [item for item in effects.states if device_of(item[0]) != key]
-            self._mark_aside(key, aside, effects)
-            effects.set_aside.append(
-                SetAside(key, self.number, aside.offset, known.arrived_ms, None, None, aside.detail)
-            )
+            aside_in_silence(self._devices, self._store, key, _TOO_LARGE, effects)
 
     def commit(self, effects: Effects) -> None:
         """Take over the effects of the latest `apply` or `tick`: they are durable now."""
@@ -245,6 +249,9 @@ class Partition:
         if not effects.rest:
             self.marker = effects.marker
             self._handled_offset = max(self._handled_offset, effects.handled_offset)
+        if effects.in_force is not None:
+            self._go_by(effects.in_force)
+            self._note_all()
         self._uncommitted = False
 
     @property
@@ -295,7 +302,7 @@ class Partition:
         if place:
             effects.rest.append((key, fields[place:]))
             return self._fold(key, fields[:place], effects)
-        erase(self._store, key, fields, self._policies.of(key)[0], self._edge.erasures, effects)
+        erase(self._store, key, fields, self.in_force.apps.of(key)[0], self._edge.erasures, effects)
         return 0
 
     def _fold_arrivals(
@@ -310,7 +317,7 @@ class Partition:
         elif arrivals[0][0] <= self.marker.applied_offset and key not in self._store:
             # All that was done: the device has been forgotten since.
             arrivals = [arrival for arrival in arrivals if arrival[0] > self.marker.applied_offset]
-        policy, policy_bytes = self._policies.of(key)
+        policy, policy_bytes = self.in_force.apps.of(key)
         counts = Counts()
         try:
             applied = apply(state, arrivals, policy, counts)
@@ -339,25 +346,12 @@ class Partition:
         return made
 
     def _set_aside(self, key: bytes, fields: Fields, detail: str, effects: Effects) -> None:
-        """Let a device's state stand as it is, from the first of these records on."""
         self._too_large.discard(key)
-        aside = Aside(fields[0], detail)
-        self._mark_aside(key, aside, effects)
-        effects.folded[key] = fields
-        effects.counts.set_aside += len(fields) // 4
-        self._tell(key, aside, fields, effects)
+        set_aside(self._devices, key, Aside(fields[0], detail), fields, effects)
 
-    def _mark_aside(self, key: bytes, aside: Aside, effects: Effects) -> None:
-        if len(self._store.aside) + len(effects.set_aside) >= MOST_ASIDE:
-            raise PoisonedDevices(
-                f"partition {self.number}: {MOST_ASIDE} devices are set aside, and {key!r} is one more: {aside.detail}"
-            )
-        log.error(
-            "device %r is set aside: partition %d, offset %d, %s. Its events are stored, its sessions stand still",
-            key, self.number, aside.offset - self._offset_base, aside.detail,
-        )  # fmt: skip
-        effects.states.append(aside_item(key, aside))
-        effects.touched.append((key, None, None))
+    @property
+    def _devices(self) -> Spot:
+        return Spot(self.number, self._offset_base, len(self._store.aside))
 
     def _pass_over(self, key: bytes, fields: Fields, effects: Effects) -> None:
         """Records of a device that is set aside; what was owed and told when it was, again if they come again."""
@@ -369,14 +363,18 @@ class Partition:
             state = self._load(key)
             effects.owed.add(key, state, state.applied_offset * 2)
             self._store.keep(key, state)
-        self._tell(key, self._store.aside[key], fields, effects)
+        tell_aside(self.number, key, self._store.aside[key], fields, effects)
 
-    def _tell(self, key: bytes, aside: Aside, fields: Fields, effects: Effects) -> None:
-        """Tell that a device was set aside, if the record is here with which it was."""
-        for record_ms, value, headers in record_at(fields, aside.offset):
-            effects.set_aside.append(
-                SetAside(key, self.number, aside.offset, record_ms, value, headers, aside.detail)
-            )
+    def _effects(self, **others: Any) -> Effects:
+        return effects_of(self.number, self.marker, self.in_force, **others)
+
+    def _go_by(self, in_force: InForce) -> None:
+        self.in_force, self._store.policy_of = in_force, in_force.apps.of_version
+
+    def _note_all(self) -> None:
+        """Note when silence next has something to say about every device."""
+        for key in self._store:
+            self._timetable.note(key, *self._due_ms(key))
 
     def _load(self, key: bytes) -> DeviceState:
         try:
@@ -391,7 +389,7 @@ class Partition:
         """Of a device, as far as is durable."""
         if key in self._store.aside or key not in self._store:
             return None, None
-        known, (policy, _) = self._store.outline(key), self._policies.of(key)
+        known, (policy, _) = self._store.outline(key), self.in_force.apps.of(key)
         idle_ms, final_ms = due_ms(known, policy)
         if idle_ms is None and self._store.is_old(key):
             # Nothing is due but to write it anew.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.domain.policy import Policy
+from pipeline.domain.policy import Policy, version_at
 from pipeline.state.device import Counts, apply, fall_silent
 from pipeline.state.device_state import DeviceState, Report
 from pipeline.state.outbox import Rows
@@ -40,8 +40,10 @@ def rebuild_device(device: StoredDevice, policy: Policy, now_ms: int, partition:
     # Offsets of another partition say nothing in this one: what comes here would be taken for a replay.
     end = device.ends.get(partition, -1)
     state.applied_offset = max(0, end)
-    rows = Rows(partition)
-    key = f"{device.app_id}/{device.device_id}".encode()
+    rows = Rows(
+        partition, version_of=lambda _, started_at_ms, reach: version_at(policy, started_at_ms, reach)
+    )
+    key = device.key
     _add(rows, key, state, state.applied_offset * 2)
     # Finality by silence is left to the workers' clock.
     if fall_silent(state, now_ms, 0, policy):

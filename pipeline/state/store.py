@@ -22,7 +22,9 @@ from pipeline.state.codec.state_head import Outline
 from pipeline.state.device import Counts, apply
 from pipeline.state.device_state import DeviceState
 from pipeline.state.durable import Durable, DurableParts
+from pipeline.state.failures import UnknownPolicies
 from pipeline.state.marker import MARKER_KEY
+from pipeline.state.policy_versions import POLICIES_KEY
 
 STEPS_SUFFIX = b"\0steps"
 """Behind the device key: the table key of its steps. No device key has a NUL."""
@@ -43,6 +45,11 @@ Encode = Callable[[DeviceState], bytes]
 """Writes the version of the state that all workers about can read."""
 
 
+PolicyOf = Callable[[bytes, int], Policy | None]
+"""The policy of a device as it was when a version was the newest, None if that is forgotten. It may raise
+`UnknownPolicies`."""
+
+
 class Mismatch(Terminal):
     """The parts of a state do not belong together."""
 
@@ -58,6 +65,8 @@ class DeviceStates:
         self._durable: Durable = DurableParts() if durable is None else durable
         self.aside: dict[bytes, Aside] = {}
         """By device key; durable ones only."""
+        self.policy_of: PolicyOf | None = None
+        """What steps need that were folded under policies that were published."""
         self.max_decoded = MAX_DECODED
         self._decoded: dict[bytes, DeviceState] = {}
         """Oldest use first. Each is what base and steps say, or is in use since `load`."""
@@ -129,7 +138,7 @@ class DeviceStates:
     def load(self, key: bytes) -> DeviceState:
         """A device's state, to be changed in place and then given to `base` or `step`; a new one if it has none.
 
-        Raises `UnknownStateVersion`, `msgspec.DecodeError`.
+        Raises `UnknownStateVersion`, `UnknownPolicies`, `msgspec.DecodeError`.
         """
         state = self.forget(key)
         if state is None:
@@ -137,7 +146,13 @@ class DeviceStates:
             state = DeviceState() if base is None else state_codec.decode(base)
             state.base_offset = state.applied_offset
             if steps is not None:
-                policy, records, corrected_ms = step_codec.decode(steps, state.strings)
+                policy, version, records, corrected_ms = step_codec.decode(steps, state.strings)
+                if version:
+                    if self.policy_of is None:
+                        raise UnknownPolicies(
+                            f"key {key!r}: nothing says what policies of version {version} were"
+                        )
+                    policy = self.policy_of(key, version) or policy
                 if state_codec.outline(steps).version < state_codec.VERSION:
                     upgrade.take_steps(state, records, policy)
                 else:
@@ -223,7 +238,7 @@ class DeviceStates:
         for table_key, value in states:
             if value is None:
                 self.drop(table_key)
-            elif table_key != MARKER_KEY:
+            elif table_key not in (MARKER_KEY, POLICIES_KEY):
                 self.commit(table_key, value)
 
     def drop(self, table_key: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pipeline.domain.event import Event, Kind
-from pipeline.domain.policy import Policy
+from pipeline.domain.policy import Policy, longest_silence_ms
 from pipeline.storage.stored_session import Facts
 
 FROM_THE_FIRST, NEVER = -(1 << 62), 1 << 62
@@ -37,7 +37,7 @@ def trusted_from(
     sessions = sorted((facts["started_at"], facts["last_event_at"]) for facts in stored)
     if (times or sessions) and min(*times[:1], *(start for start, _ in sessions[:1]), NEVER) >= kept_from_ms:
         return FROM_THE_FIRST
-    silence_ms = max(policy.inactivity_timeout_ms, policy.stitch_gap_ms) + policy.exit_grace_ms
+    silence_ms = longest_silence_ms(policy)
     begins = {facts["started_at"] for facts in rebuilt}
     latest_ms, number, is_one_before = kept_from_ms, 0, False
     knows_state, knows_id = False, not any(event.client_session_id for event in known)

@@ -68,6 +68,7 @@ SESSION_COLUMNS: tuple[tuple[str, str], ...] = (
     ("revision", "UInt64"),
     ("partition", "UInt32"),
     ("offset", "UInt64"),
+    ("policy_version", "UInt32"),
     ("is_deleted", "UInt8"),
 )
 """Name and ClickHouse type of what a session row holds, in the order of `session_rows`, which has KEPT_COLUMNS and

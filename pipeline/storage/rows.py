@@ -17,6 +17,7 @@ import orjson
 
 from pipeline.domain.event import APPEARANCES, COUNTERS, VIEWS, AppState
 from pipeline.domain.session import End, Session, session_id_text
+from pipeline.formats.limits import FIRST_STORED_MS, LAST_STORED_MS
 from pipeline.formats.stacks.crash_group import kind_of
 from pipeline.storage.columns import EVENT_COLUMNS, SHOWN_COUNTERS
 from pipeline.storage.crash_rows import FailureRow, SymbolsAsked, failures_of
@@ -48,6 +49,7 @@ def session_row(
     arrived_at_ms: int,
     partition: int,
     offset: int,
+    policy_version: int = 0,
 ) -> bytes:
     """The row of a session, and the value of its record on `sessions`.
 
@@ -77,7 +79,8 @@ def session_row(
         f'"user_ids":{orjson.dumps(session.user_ids).decode()},{user_texts(session.user).session_columns},'
         f'{resource_texts(session.resource).session_columns},"event_count":{session.event_count},'
         f"{_COUNTS % _shown_counters(session)},"
-        f'"revision":{revision},"partition":{partition},"offset":{offset},"is_deleted":0}}'
+        f'"revision":{revision},"partition":{partition},"offset":{offset},"policy_version":{policy_version},'
+        f'"is_deleted":0}}'
     ).encode()
 
 
@@ -337,6 +340,19 @@ def ledger_row(
         f'{{"topic":{quoted(topic)},"partition":{partition},"offset":{offset},'
         f'"received":{received},"refused":{refused},"sampled_out":{sampled_out},"erased":{erased},'
         f'"app_id":{quoted(app_id)},{kept.columns}}}'
+    ).encode()
+
+
+def policy_version_row(
+    version: int, partition: int, offset: int, *, from_ms: int, document: bytes, published_ms: int
+) -> bytes:
+    """The row of `z_policy_version_rows`: a version of the policies that came with a record."""
+    # A time that ClickHouse cannot hold is before or after all that it can.
+    holds_from = seconds(min(max(from_ms, FIRST_STORED_MS), LAST_STORED_MS))
+    return (
+        f'{{"version":{version},"partition":{partition},"offset":{offset},"holds_from":{holds_from},'
+        f'"document":{orjson.dumps(document.decode()).decode()},"published_at":{seconds(published_ms)},'
+        f'"came_first":{(1 << 62) - offset}}}'
     ).encode()
 
 

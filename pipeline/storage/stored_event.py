@@ -78,6 +78,16 @@ class StoredDevice(NamedTuple):
     corrected_ms: int = 0
     """As `DeviceState.corrected_ms`."""
 
+    @property
+    def key(self) -> bytes:
+        """The key of its records."""
+        return key_of(self.app_id, self.device_id)
+
+
+def key_of(app_id: str, device_id: str) -> bytes:
+    """The key of a device's records."""
+    return f"{app_id}/{device_id}".encode()
+
 
 def devices(lines: Iterable[bytes]) -> Iterator[StoredDevice]:
     """The devices of a result, one at a time; holds one device in memory.

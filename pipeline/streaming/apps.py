@@ -28,6 +28,7 @@ from pipeline.roles.known_topics import known_topics_guard
 from pipeline.roles.ledger_guard import ledger_guard
 from pipeline.roles.ledger_sums import keep_summing
 from pipeline.roles.metrics import Metrics
+from pipeline.roles.policies_by_place import learning
 from pipeline.roles.rights import topics_of
 from pipeline.roles.router import Routed, Router
 from pipeline.roles.sessionizer import Sessionizer
@@ -88,6 +89,9 @@ class Frame:
         instance_id: str = "",
     ) -> None:
         self.edge = edge
+        """That of the settings."""
+        self.newest = edge.alike()
+        """For what has no place on `sdk-events`: it goes by the newest policies that this process knows."""
         self._instance_id = instance_id
         self.connection = connection
         self.partitions = partitions
@@ -131,7 +135,7 @@ class Frame:
                 partition=refusal.partition % self.partitions,
                 headers=refusal.headers(),
             )
-            for refusal in (let_in(letter, self.edge) for letter in refused)
+            for refusal in (let_in(letter, self.newest) for letter in refused)
         ]
         await asyncio.gather(*waiting)
 
@@ -230,7 +234,8 @@ def sink_app(
         core=core,
         insert_native=store.insert_native_forever,
     )
-    app.start_offsets = ledger_guard(store, frame.connection, frame.offset_base)
+    guard = ledger_guard(store, frame.connection, frame.offset_base)
+    app.start_offsets = learning(store, sink.policies, guard)
     app.on_topics_known = known_topics_guard(store, frame.offset_base, sink.pass_over)
 
     def agent(
@@ -281,7 +286,7 @@ def router_app(frame: Frame, options: Options, core: ModuleType | None = None) -
         frame.metrics,
         offset_base=frame.offset_base,
         options=options,
-        edge=frame.edge,
+        edge=frame.newest,
         core=core,
     )
 

@@ -25,7 +25,7 @@ GROUPS = {
     "retention": ("RETENTION_", "SESSION_RETENTION_", "DEAD_LETTER"),
     "alerts": ("ALERTS",),
     "privacy": ("PRIVACY_", "SAMPLE_"),
-    "sessions": tuple(item.name.removesuffix("_ms").upper() for item in fields(Policy)),
+    "sessions": ("POLICY_VERSION", *(item.name.removesuffix("_ms").upper() for item in fields(Policy))),
 }
 """Beginnings of names, without the prefix. A table of the document each."""
 

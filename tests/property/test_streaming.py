@@ -6,22 +6,23 @@ kept by highest version as ClickHouse keeps them, and replays are mixed in.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pipeline.domain.policy import Policy
+from pipeline.domain.policy_document import PolicyDocument, dated_policy
 from pipeline.domain.session import Session, session_id
 from pipeline.state.codec import state_codec
 from pipeline.state.codec.session_codec import checkpoint
 from pipeline.state.device import Counts, apply, fall_silent
 from pipeline.state.device_state import DeviceState, Report
-from tests.support.oracle import oracle_sessions
+from tests.support.oracle import Fold, drop_duplicates, in_order, oracle_sessions, report
 from tests.support.session_dicts import session_dict, without_events
-from tests.support.strategies import Case, DeliveredCase, Delivery, delivered_cases
+from tests.support.strategies import Case, DeliveredCase, Delivery, delivered_cases, policies
 
 APP, DEVICE = "org.example.app", "device-1"
 START_MS = 1_800_000_000_000
@@ -56,11 +57,16 @@ def through_codec(state: DeviceState) -> DeviceState:
     return decoded
 
 
-def stream(delivery: Delivery, policy: Policy, gap_ms: int) -> tuple[StoredRows, Counts]:
-    """Deliver, report silence where asked, replay every batch once, and end in quiet."""
+def stream(
+    delivery: Delivery, policy: Policy, gap_ms: int, changes: Mapping[int, Callable[[int], Policy]] = {}
+) -> tuple[StoredRows, Counts]:
+    """Deliver, report silence where asked, replay every batch once, and end in quiet. `changes` give the policy from a
+    batch on, by the offset of the record that brings it."""
     state, rows, counts = DeviceState(), StoredRows(), Counts()
     offset, now_ms = 0, START_MS
-    for batch in delivery.batches:
+    for number, batch in enumerate(delivery.batches):
+        if change := changes.get(number):
+            policy, offset = change(offset), offset + 1
         arrivals = []
         for record in batch.records:
             arrivals.append((offset, now_ms, list(record)))
@@ -89,6 +95,33 @@ def test_rows_end_as_the_fold(delivered: DeliveredCase, gap_ms: int) -> None:
     assert rows.sessions() == [without_events(row) for row in expected]
     assert counts.unrestated == 0
     assert counts.accepted + counts.duplicates == len(arrived)
+
+
+@settings(max_examples=200, deadline=None)
+@given(delivered=delivered_cases(), then=policies(), data=st.data())
+def test_each_event_is_under_the_version_of_its_time(
+    delivered: DeliveredCase, then: Policy, data: st.DataObject
+) -> None:
+    """Whenever a version comes, before the events of its time or after them, and in whatever order these do."""
+    batches, first = delivered.delivery.batches, delivered.case.policy
+    assume(bool(delivered.case.events and batches))
+    at = data.draw(st.integers(0, len(batches) - 1))
+    assume(any(batch.records for batch in batches[at:]))
+    from_ms = data.draw(st.sampled_from([event.time_ms for event in delivered.case.events]))
+    then = replace(
+        then, restate_horizon_ms=first.restate_horizon_ms, restate_events=first.restate_events,
+        state_ttl_ms=first.state_ttl_ms,
+    )  # fmt: skip
+    document = PolicyDocument(1, from_ms)
+    rows, _ = stream(
+        delivered.delivery, first, 1_000, {at: lambda came_at: dated_policy(then, document, came_at, first)}
+    )
+    fold = Fold(first)
+    for event in in_order(drop_duplicates(delivered.delivery.arrivals)):
+        fold.policy = then if event.time_ms >= from_ms else first
+        fold.step(event)
+    expected = [report(APP, DEVICE, session, True) for session in fold.sessions]
+    assert rows.sessions() == [without_events(row) for row in expected]
 
 
 @settings(max_examples=200, deadline=None)

@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 
 from pipeline.domain.event import AppState, Event, Kind
 from pipeline.domain.policy import HOUR_MS, Policies, Policy
+from pipeline.domain.policy_document import PolicyDocument
 from pipeline.domain.privacy import Privacy, Samplings
 from pipeline.formats.edge import Edge
+from pipeline.formats.policy_record import control
 from pipeline.formats.record_time import REPLAYED_RECORD_MS
 from pipeline.simulate.fleet import fleet
 from pipeline.state.records import SourceRecord
@@ -100,6 +102,31 @@ def test_any_delivery(core: ModuleType, delivered: DeliveredCase, rng: Random) -
             two.tick(came_ms + delivered.case.policy.idle_timeout_ms)
         if rng.random() < 0.2:
             two.begin()
+
+
+@pytest.mark.parametrize("behind_ms", [-2 * 60_000, 3 * HOUR_MS], ids=["ahead", "in_the_past"])
+def test_policies_that_change(core: ModuleType, behind_ms: int) -> None:
+    """Versions come in mid-stream, for times to come and for times that are over, and the core goes on by itself."""
+    rng, two = Random(7), TwoCores(core, Policies(), EDGE)
+    sent: list[SourceRecord] = []
+    timeouts_ms = (1_800_000, 120_000, 120_000, 600_000)
+    for number, each in enumerate(fleet(40, 5, 6_000)):
+        if number % 150 == 100:
+            version = number // 150 + 1
+            policy = Policy(inactivity_timeout_ms=timeouts_ms[version % 4], stitch_gap_ms=version * HOUR_MS)
+            document = PolicyDocument(version, each.at_ms - behind_ms, Policies(policy))
+            sent.append(SourceRecord(len(sent), each.at_ms, None, control(document)))
+        sent.append(SourceRecord(len(sent), each.at_ms, each.key, each.value))
+    for chunk in chunks(sent, rng, 60):
+        if rng.random() < 0.1:
+            two.take(chunk, dropped=True)
+            two.begin()
+        two.take(chunk)
+        if rng.random() < 0.3:
+            two.tick(chunk[-1].timestamp + rng.choice((0, 60_000, HOUR_MS)), caught_up=rng.random() < 0.5)
+    assert two.rust.in_force.version == 6
+    assert two.versions >= set(range(7 if behind_ms < 0 else 6))
+    assert two.compiled > 10 * two.handed_over.total()
 
 
 @pytest.mark.parametrize("policy", [Policy(), NARROW], ids=["usual", "narrow"])

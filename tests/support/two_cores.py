@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from pipeline.state.partition import Partition
 from pipeline.state.records import SourceRecord
 
 Entries = dict[bytes, bytes]
+_VERSION = re.compile(rb'"policy_version":(\d+),')
 
 
 def told(effects: Effects) -> dict[str, Any]:
@@ -34,6 +36,7 @@ def told(effects: Effects) -> dict[str, Any]:
         "touched": effects.touched,
         "folded": {key: list(fields) for key, fields in effects.folded.items()},
         "rest": effects.rest,
+        "later": effects.later,
     }
 
 
@@ -47,6 +50,8 @@ class TwoCores:
     number: int = 0
     handed_over: Counter[str] = field(default_factory=Counter)
     compiled: int = 0
+    versions: set[int] = field(default_factory=set)
+    """Of the policies, in rows."""
     changelog: Entries = field(default_factory=dict)
     """The same of both."""
 
@@ -70,7 +75,7 @@ class TwoCores:
             if dropped:
                 return
             self._commit(pair)
-            if not pair[0].rest:
+            if not pair[0].rest and not pair[0].later:
                 return
             pair = [part.go_on(effects) for part, effects in zip((self.python, self.rust), pair, strict=True)]
 
@@ -88,6 +93,7 @@ class TwoCores:
         python, rust = map(told, pair)
         for name, expected in python.items():
             assert rust[name] == expected, f"{name} differ"
+        self.versions |= {int(found) for _, row in rust["rows"] for found in _VERSION.findall(row)}
         self.handed_over.update(pair[1].handed_over)
         self.compiled += pair[1].compiled
 

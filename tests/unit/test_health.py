@@ -99,7 +99,7 @@ def test_the_pages(health: Health, clock: Clock, host: str) -> None:
     assert asked("/livez")[0] == 200
     said = ""
     health.look()
-    assert asked("/readyz") == (200, '{"ready":true,"faults":[]}\n')
+    assert asked("/readyz") == (200, '{"ready":true,"faults":[],"notes":[]}\n')
     assert "some_thing 3.0" in asked("/metrics")[1]
     assert asked("/nothing")[0] == 404
     clock.now_s += STANDS_S + 1

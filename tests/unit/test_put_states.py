@@ -91,5 +91,5 @@ def test_putting_states_leaves_the_event_loop_free(monkeypatch: pytest.MonkeyPat
     assert count == DEVICES
     states = {key: value for key, value in fence.sent if value is not None}
     assert list(states) == [*(f"a/d{number}".encode() for number in range(DEVICES)), MARKER_KEY]
-    # Every question was asked: events, what is known of topics, how far they are stored, who was set aside.
-    assert len(store.asked) == DEVICES + 3
+    # Every question was asked: events, what is known of topics, how far they are stored, who was set aside, policies.
+    assert len(store.asked) == DEVICES + 4

@@ -12,6 +12,8 @@ from tests.support.stack import command_line, environment
 
 # A variable, a value that was taken once, and what the message has to say besides the name.
 NONSENSE = [
+    ("POLICY_VERSION", "-1", "not a whole number"),
+    ("POLICY_VERSION", "4294967296", "ClickHouse could not hold it"),
     ("SAMPLE_RATE", "0", "over 0, at most 1"),
     ("SAMPLE_RATE", "1.01", "over 0, at most 1"),
     ("SAMPLE_RATE", "10%", "0.25"),

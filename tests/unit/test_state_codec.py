@@ -153,7 +153,7 @@ def test_steps_come_back_as_they_were_with_their_policy() -> None:
     value = steps_of(*STEPS)
     strings = base().strings
     assert {"", '{"personas":["u"]}', "s", "{}"} <= set(strings)
-    assert step_codec.decode(value, strings) == (POLICY, STEPS, 0)
+    assert step_codec.decode(value, strings) == (POLICY, 0, STEPS, 0)
     assert {'{"personas":["v"]}', '{"personas":["w"]}'} <= set(strings)
     assert state_codec.outline(value) == Outline(
         3, AT_MS + 3, 0, silence_due=True, has_tail=True, is_steps=True, version=3

@@ -63,6 +63,7 @@ def test_each_topic_has_a_remedy(topic: str) -> None:
         topics.SDK_EVENTS: "PIPELINE_OFFSET_BASE",
         topics.STATE: "rebuild --states",
         topics.ERASURES: "give each erasure again",
+        topics.POLICIES: "policies publish",
     }.get(topic, f"migrate --made-anew {topic}")
     assert wanted in remedy(topic) and "runbook.md" in remedy(topic)
 

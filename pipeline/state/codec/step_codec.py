@@ -2,18 +2,18 @@
 
 A value has a state's head (`HEAD`, flagged as steps, with the applied offset of the base it builds on; -1 if the
 device has none yet), then one MessagePack array: the policy that the steps were folded under, then the steps. A step
-is added by writing it behind the others; nothing before it is touched.
+is added by writing it behind the others; nothing before it is touched. Behind the numbers of a published policy
+stands its version: what held before it is in the partition's own entry (`state.policy_versions`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
-from pipeline.domain.policy import Policy
+from pipeline.domain.policy import NUMBERS, DatedPolicy, Policy
 from pipeline.formats.native.events import Arrival
 from pipeline.state.codec.state_head import HEAD, head_of
 from pipeline.state.codec.state_v3 import VERSION
@@ -41,6 +41,8 @@ class Steps(NamedTuple):
     """What `decode` gives."""
 
     policy: Policy
+    version: int
+    """Of the policies that were published; 0: they are those of settings."""
     records: list[list[Arrival]]
     corrected_ms: int
     """Of the state after them, if that before them has nothing later."""
@@ -53,9 +55,24 @@ def encode_step(records: Sequence[Arrival], strings: Strings, corrected_ms: int)
     return _encode(([] if len(strings) == known else list(strings)[known:], rows, corrected_ms))
 
 
-def encode_policy(policy: Policy) -> bytes:
-    """A policy as `added` wants it."""
-    return _encode(astuple(policy))
+def encode_policy(policy: Policy, version: int = 0) -> bytes:
+    """A policy as `added` wants it, of a version that was published, if it was."""
+    numbers = _numbers(policy)
+    return _encode([*numbers, version] if version else numbers)
+
+
+def encode_versions(policy: Policy) -> bytes:
+    """What the compiled core gets behind an encoded policy: the versions that were published, the oldest first, and
+    before them what holds before the first. Nothing if none was."""
+    versions: list[Any] = []
+    while isinstance(policy, DatedPolicy):
+        versions.append((policy.version, policy.from_ms, policy.came_at, _numbers(policy)))
+        policy = policy.before or Policy()
+    return _encode([_numbers(policy), *reversed(versions)]) if versions else b""
+
+
+def _numbers(policy: Policy) -> list[int]:
+    return [getattr(policy, name) for name in NUMBERS]
 
 
 def added(value: bytes | None, step: bytes, policy: bytes, state: DeviceState, base_offset: int) -> bytes:
@@ -73,7 +90,7 @@ def folded_under(value: bytes, policy: bytes) -> bool:
 
 
 def decode(value: bytes, strings: Strings) -> Steps:
-    """The policy and the steps; `strings` are those of the base, and get the new texts.
+    """The policy's numbers and version, and the steps; `strings` are those of the base, and get the new texts.
 
     Raises `msgspec.DecodeError` for a damaged value.
     """
@@ -81,7 +98,11 @@ def decode(value: bytes, strings: Strings) -> Steps:
         policy, *steps = _decode(memoryview(value)[HEAD.size :])
         found = [_decode_step(step) for step in steps]
         records = [_step(step, strings) for step in found]
-        return Steps(Policy(*_decode_policy(policy)), records, max(map(_corrected_ms, found), default=0))
+        numbers = _decode_policy(policy)
+        version = numbers[len(NUMBERS)] if len(numbers) > len(NUMBERS) else 0
+        return Steps(
+            Policy(*numbers[: len(NUMBERS)]), version, records, max(map(_corrected_ms, found), default=0)
+        )
     except (LookupError, ValueError, TypeError) as fault:
         raise msgspec.DecodeError(f"damaged steps: {fault}") from fault
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 pub mod event;
 pub mod fold;
+pub mod fold_by_time;
 pub mod fold_state;
 pub mod policy;
 pub mod session;

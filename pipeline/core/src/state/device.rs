@@ -7,7 +7,7 @@ use super::report;
 use super::tail::{OrderKey, Tail, mark_of};
 use crate::domain::Text;
 use crate::domain::event::Event;
-use crate::domain::fold::{step, step_all};
+use crate::domain::fold_by_time::fold;
 use crate::domain::fold_state::FoldState;
 use crate::domain::policy::Policy;
 use crate::domain::session::Session;
@@ -65,7 +65,9 @@ pub fn apply(
     counts: &mut Counts,
 ) -> Sure<()> {
     state.outbox.clear();
-    let mut hand = Hand { policy, left: Vec::new(), last: Vec::new(), counts, late: false };
+    // A version that came since may be of events that were folded without it.
+    let late = state.tail.last.as_ref().is_some_and(|last| policy.covers(last.time_ms, state.applied_offset));
+    let mut hand = Hand { policy, left: Vec::new(), last: Vec::new(), counts, late };
     for arrival in arrivals {
         // The way that most records go; what does not takes a closer look.
         if hand.late || !take_record(state, arrival, &mut hand) {
@@ -119,7 +121,7 @@ fn take_record(state: &mut DeviceState, arrival: &Arrival, hand: &mut Hand<'_>) 
     }
     state.arrived_ms = state.arrived_ms.max(arrival.record_ms);
     let taken = tail.newest(arrival.events.len());
-    step_all(&mut state.head, taken, hand.policy, &mut hand.left);
+    fold(&mut state.head, taken, hand.policy, &mut hand.left);
     hand.counts.accepted += arrival.events.len() as i64;
     true
 }
@@ -182,7 +184,7 @@ fn admit(state: &mut DeviceState, event: &Event, mark: [u8; 4], hand: &mut Hand<
     let newest = state.tail.last.as_ref().or(state.floor.as_ref());
     if newest.is_none_or(|newest| newest.is_before(event)) {
         if !hand.late {
-            step(&mut state.head, event, hand.policy, &mut hand.left);
+            fold(&mut state.head, std::slice::from_ref(event), hand.policy, &mut hand.left);
         }
         state.tail.append(event.clone(), mark);
     } else if restatable(state, event, hand.policy)? {
@@ -219,7 +221,7 @@ fn refold(state: &mut DeviceState, policy: &Policy, left: &mut Vec<Session>) -> 
     left.clear();
     let mut head = state.checkpoint()?.clone();
     state.prev_compared = None;
-    step_all(&mut head, state.tail.thaw(&state.strings)?, policy, left);
+    fold(&mut head, state.tail.thaw(&state.strings)?, policy, left);
     state.head = head;
     Ok(())
 }
@@ -278,9 +280,9 @@ fn compact(state: &mut DeviceState, hand: &mut Hand<'_>) -> Sure<()> {
 /// Move so many of the oldest events.
 fn shift(state: &mut DeviceState, count: usize, hand: &mut Hand<'_>) -> Sure<()> {
     let moved = state.tail.take(count, &state.strings)?;
-    let fold: &mut FoldState = state.checkpoint()?;
-    step_all(fold, &moved, hand.policy, &mut hand.last);
-    state.named = fold.names();
+    let before: &mut FoldState = state.checkpoint()?;
+    fold(before, &moved, hand.policy, &mut hand.last);
+    state.named = before.names();
     state.floor = moved.last().map(OrderKey::of);
     Ok(())
 }

@@ -8,6 +8,7 @@ use pyo3::types::{PyBytes, PyList};
 
 use super::device_state::{Report, Write};
 use crate::domain::Text;
+use crate::domain::policy::Policy;
 use crate::formats::native::reading::names_of;
 use crate::storage::rows::{Origin, deleted_row, session_row};
 
@@ -51,6 +52,7 @@ pub struct Outbox {
     pub revision: i64,
     pub arrived_ms: i64,
     pub writes: Vec<Write>,
+    pub policy: Arc<Policy>,
     pub resources: Arc<Columns>,
     pub users: Arc<Columns>,
 }
@@ -95,9 +97,11 @@ impl Outbox {
         let user = self.users.of(py, &session.user)?;
         let resource = self.resources.of(py, &session.resource)?;
         let is_open = write.report == Report::Open;
+        let version = self.policy.version_at(session.started_at_ms, self.applied_offset);
+        let columns = [&*user, &*resource];
         if write.report == Report::Silent && session.is_open() {
-            return Ok(session_row(origin, &session.as_quiet(), is_open, write.is_final, &user, &resource));
+            return Ok(session_row(origin, &session.as_quiet(), is_open, write.is_final, columns, version));
         }
-        Ok(session_row(origin, session, is_open, write.is_final, &user, &resource))
+        Ok(session_row(origin, session, is_open, write.is_final, columns, version))
     }
 }

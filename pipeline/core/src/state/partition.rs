@@ -13,7 +13,6 @@ use super::deadlines::{Times, Timetable, due_ms};
 use super::device::{Arrival, Counts, apply};
 use super::device_state::DeviceState;
 use super::durable::{Durable, Kept, NEVER, Part, part_of};
-use super::msgpack::Reader;
 use super::outbox::{Columns, Outbox};
 use super::store::{DecodedStates, Parts, entry_of_step, load};
 use crate::domain::policy::Policy;
@@ -27,12 +26,15 @@ struct Done {
     counts: Counts,
 }
 
+/// With their versions, as bytes of them stand for each application.
+const MOST_POLICIES: usize = 10_000;
+
 #[pyclass]
 pub struct Core {
     durable: Durable,
     timetable: Timetable,
     states: DecodedStates,
-    policies: HashMap<Box<[u8]>, Arc<Policy>>,
+    policies: HashMap<Box<[u8]>, (Arc<Policy>, usize)>,
     edge: Edge,
     resources: Arc<Columns>,
     users: Arc<Columns>,
@@ -290,8 +292,8 @@ impl Core {
         assert!(self.poison.as_deref() != Some(key_bytes), "a test asks for it");
         let held = self.durable.find(key_bytes).and_then(|place| self.states.take(place));
         let policy_bytes = policy_bytes.as_bytes();
-        let policy = match self.policy(policy_bytes) {
-            Ok(policy) => policy,
+        let (policy, own_size) = match self.policy(policy_bytes) {
+            Ok(found) => found,
             Err(why) => return Ok(Err(why)),
         };
         let (arrivals, corrected_ms) = match self.edge.arrivals(py, key_bytes, fields, came_ms, cleaner)? {
@@ -305,14 +307,15 @@ impl Core {
         if !device_is_known && arrivals[0].offset <= done {
             return Ok(Err(Unsure("replay")));
         }
-        let mut state = match held.map_or_else(|| load(parts), Ok) {
+        let mut state = match held.map_or_else(|| load(parts, &policy), Ok) {
             Ok(state) => state,
             Err(why) => return Ok(Err(why)),
         };
         if arrivals[0].offset <= state.applied_offset {
             return Ok(Err(Unsure("replay")));
         }
-        let done = match fold(&mut state, &arrivals, &policy, corrected_ms, parts, policy_bytes) {
+        let done = match fold(&mut state, &arrivals, &policy, corrected_ms, parts, &policy_bytes[..own_size])
+        {
             Ok(done) => done,
             Err(why) => return Ok(Err(why)),
         };
@@ -323,6 +326,7 @@ impl Core {
             revision: state.applied_offset * 2,
             arrived_ms: state.arrived_ms,
             writes: std::mem::take(&mut state.outbox),
+            policy: policy.clone(),
             resources: self.resources.clone(),
             users: self.users.clone(),
         });
@@ -347,13 +351,18 @@ impl Core {
             .map(Ok)
     }
 
-    fn policy(&mut self, bytes: &[u8]) -> Sure<Arc<Policy>> {
-        if let Some(policy) = self.policies.get(bytes) {
-            return Ok(policy.clone());
+    /// A policy with its versions, and how many bytes stand for it before the steps that are folded under it.
+    fn policy(&mut self, bytes: &[u8]) -> Sure<(Arc<Policy>, usize)> {
+        if let Some(known) = self.policies.get(bytes) {
+            return Ok(known.clone());
         }
-        let policy = Arc::new(read_policy(&mut Reader::new(bytes))?);
-        self.policies.insert(bytes.into(), policy.clone());
-        Ok(policy)
+        if self.policies.len() > MOST_POLICIES {
+            self.policies.clear();
+        }
+        let (policy, own_size) = read_policy(bytes)?;
+        let known = (Arc::new(policy), own_size);
+        self.policies.insert(bytes.into(), known.clone());
+        Ok(known)
     }
 
     /// A part of a device, or None in its place, is durable.

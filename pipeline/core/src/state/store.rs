@@ -8,6 +8,7 @@ use super::codec::{state_v3, step_codec};
 use super::device::Arrival;
 use super::device_state::DeviceState;
 use super::durable::Place;
+use crate::domain::policy::Policy;
 use crate::unsure::Sure;
 
 const MIN_STEPS_BYTES: usize = 1_024;
@@ -29,11 +30,11 @@ pub struct Parts<'a> {
     pub steps: Option<&'a [u8]>,
 }
 
-/// A device's state from its parts; a new one if it has none.
-pub fn load(parts: Parts<'_>) -> Sure<DeviceState> {
+/// A device's state from its parts; a new one if it has none. Its steps may be of a version of the `policy`.
+pub fn load(parts: Parts<'_>, policy: &Policy) -> Sure<DeviceState> {
     let mut state = parts.base.map_or_else(|| Ok(DeviceState::default()), state_v3::decode)?;
     if let Some(steps) = parts.steps {
-        step_codec::take_steps(steps, &mut state)?;
+        step_codec::take_steps(steps, &mut state, policy)?;
     }
     Ok(state)
 }

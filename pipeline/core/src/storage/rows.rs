@@ -27,19 +27,19 @@ pub struct Origin<'a> {
     pub arrived_at_ms: i64,
 }
 
-/// The row of a session. `user_columns` and `resource_columns` are what its user and resource say there.
+/// The row of a session. `columns` are what its user and its resource say there.
 pub fn session_row(
     origin: &Origin<'_>,
     session: &Session,
     is_open: bool,
     is_final: bool,
-    user_columns: &str,
-    resource_columns: &str,
+    columns: [&str; 2],
+    policy_version: i64,
 ) -> Vec<u8> {
     // An open session has no end yet: the row shows how far it has come.
     let ended_at_ms = if session.is_open() { session.last_ms } else { session.ended_at_ms };
     let end_reason = if session.is_open() && !is_open { end::INACTIVITY } else { &session.end_reason };
-    let mut out = Vec::with_capacity(1_000 + user_columns.len() + resource_columns.len());
+    let mut out = Vec::with_capacity(1_000 + columns[0].len() + columns[1].len());
     let own_id = write_identity(&mut out, origin, &session.first_event_id);
     out.extend(b",\"status\":");
     quoted(&mut out, if is_open { "open" } else { "closed" });
@@ -89,16 +89,18 @@ pub fn session_row(
         quoted(&mut out, user_id);
     }
     out.push(b']');
-    for columns in [user_columns, resource_columns] {
+    for texts in columns {
         out.push(b',');
-        out.extend_from_slice(columns.as_bytes());
+        out.extend_from_slice(texts.as_bytes());
     }
     write_number(&mut out, "event_count", session.event_count);
     let shown = session.counters.iter().enumerate().filter(|(index, _)| *index != APPEARANCES);
     for (name, (index, count)) in COUNTS.iter().zip(shown) {
         write_number(&mut out, name, if index == VIEWS { session.view_count() } else { *count });
     }
-    write_place(&mut out, origin, 0);
+    write_place(&mut out, origin);
+    write_number(&mut out, "policy_version", policy_version);
+    out.extend(b",\"is_deleted\":0}");
     out
 }
 
@@ -110,7 +112,8 @@ pub fn deleted_row(origin: &Origin<'_>, session: &Session) -> Vec<u8> {
     seconds(&mut out, session.started_at_ms);
     write_name(&mut out, "arrived_at");
     seconds(&mut out, origin.arrived_at_ms);
-    write_place(&mut out, origin, 1);
+    write_place(&mut out, origin);
+    out.extend(b",\"is_deleted\":1}");
     out
 }
 
@@ -130,12 +133,10 @@ fn write_identity(out: &mut Vec<u8>, origin: &Origin<'_>, first_event_id: &str) 
     own_id
 }
 
-fn write_place(out: &mut Vec<u8>, origin: &Origin<'_>, is_deleted: u8) {
+fn write_place(out: &mut Vec<u8>, origin: &Origin<'_>) {
     write_number(out, "revision", origin.revision);
     write_number(out, "partition", origin.partition);
     write_number(out, "offset", origin.offset);
-    write_number(out, "is_deleted", i64::from(is_deleted));
-    out.push(b'}');
 }
 
 fn write_name(out: &mut Vec<u8>, name: &str) {

@@ -1,13 +1,17 @@
 //! What came for a device since its state was last written whole: the input of each step, for folding again.
 
+use std::sync::Arc;
+
 use super::state_head::{HEAD_BYTES, outline, write_head};
-use crate::domain::policy::Policy;
+use crate::domain::policy::{Dated, Policy};
 use crate::state::device::{Arrival, Counts, apply};
 use crate::state::device_state::DeviceState;
 use crate::state::msgpack::{self, DAMAGED, Reader};
 use crate::state::tail::{event_of, write_event};
-use crate::unsure::Sure;
+use crate::unsure::{Sure, Unsure};
 
+/// Of a policy.
+const NUMBERS: usize = 11;
 /// Behind the head, an array in the form of fixed size.
 const BODY_AT: usize = HEAD_BYTES + 5;
 
@@ -63,22 +67,53 @@ pub fn folded_under(value: &[u8], policy: &[u8]) -> bool {
     value.get(BODY_AT..).is_some_and(|body| body.starts_with(policy))
 }
 
-/// The numbers of an encoded policy.
-pub fn read_policy(reader: &mut Reader<'_>) -> Sure<Policy> {
+/// The policy that `encode_versions` gives, and how many bytes `encode_policy` gives of it.
+pub fn read_policy(bytes: &[u8]) -> Sure<(Policy, usize)> {
+    let mut reader = Reader::new(bytes);
+    let (own, _) = numbers(&mut reader)?;
+    let size = reader.place();
+    if reader.is_done() {
+        return Ok((own, size));
+    }
     let count = reader.array()?;
-    let numbers: Sure<Vec<i64>> = (0..count).map(|_| reader.int()).collect();
-    Policy::of(&numbers?).ok_or(DAMAGED)
+    let (mut policy, _) = numbers(&mut reader)?;
+    for _ in 1..count {
+        reader.array_of(4)?;
+        let (version, from_ms, came_at) = (reader.int()?, reader.int()?, reader.int()?);
+        let before = Arc::new(policy);
+        policy = numbers(&mut reader)?.0;
+        policy.dated = Some(Dated { version, from_ms, came_at, before });
+    }
+    Ok((policy, size))
 }
 
-/// Folds the steps of a value into the state that they build on.
-pub fn take_steps(value: &[u8], state: &mut DeviceState) -> Sure<()> {
+/// The numbers of a policy, and its version; 0: it was not published.
+fn numbers(reader: &mut Reader<'_>) -> Sure<(Policy, i64)> {
+    let count = reader.array()?;
+    let mut found = (0..count).map(|_| reader.int()).collect::<Sure<Vec<i64>>>()?;
+    let version = if found.len() > NUMBERS { found.pop().unwrap_or(0) } else { 0 };
+    Ok((Policy::of(&found).ok_or(DAMAGED)?, version))
+}
+
+/// The policy as it was when a version was the newest; the numbers alone where that is forgotten.
+fn of_version(policy: &Policy, numbers: Policy, version: i64) -> Sure<Policy> {
+    if version == 0 || policy.versions().last().is_some_and(|(_, oldest)| version < oldest.version) {
+        return Ok(numbers);
+    }
+    let found = policy.versions().find(|(_, each)| each.version == version);
+    found.map(|(policy, _)| policy.clone()).ok_or(Unsure("policy"))
+}
+
+/// Folds the steps of a value into the state that they build on. `policy` has all versions.
+pub fn take_steps(value: &[u8], state: &mut DeviceState, policy: &Policy) -> Sure<()> {
     let (known, body) = outline(value)?;
     if !known.is_steps || known.base_offset != state.base_offset {
         return Err(DAMAGED);
     }
     let mut reader = Reader::new(body);
     let count = reader.array()?;
-    let policy = read_policy(&mut reader)?;
+    let (own, version) = numbers(&mut reader)?;
+    let policy = of_version(policy, own, version)?;
     let mut corrected_ms = state.corrected_ms;
     for _ in 1..count {
         let arrivals = step(&mut reader, state)?;
