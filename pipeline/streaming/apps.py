@@ -214,26 +214,7 @@ def sink_app(
     """Stores `sdk-events`, `sessions`, `event-copies` and `dead-letters` in ClickHouse."""
     app = frame.app("sink")
 
-    async def insert(table: str, rows: bytes, *, token: str) -> Sequence[UnstorableRow]:
-        return await store.insert_forever(table, rows, token=token)
-
-    async def dead_letter(refused: Sequence[DeadLetter]) -> None:
-        await frame.dead_letter(app, refused)
-
-    sink = Sink(
-        insert,
-        dead_letter,
-        frame.metrics,
-        bounds=bounds,
-        partitions=frame.partitions,
-        before=frame.before,
-        offset_base=frame.offset_base,
-        keeping=keeping,
-        edge=frame.edge,
-        symbolicating=Symbolicating(Shelf(SymbolFiles(store)), insert),
-        core=core,
-        insert_native=store.insert_native_forever,
-    )
+    sink = _sink_of(app, frame, store, bounds, keeping, core)
     guard = ledger_guard(store, frame.connection, frame.offset_base)
     app.start_offsets = learning(store, sink.policies, guard)
     app.on_topics_known = known_topics_guard(store, frame.offset_base, sink.pass_over)
@@ -264,6 +245,31 @@ def sink_app(
     app.task(store_what_is_old)
     app.task(sum_the_ledger)
     return app
+
+
+def _sink_of(
+    app: BatchApp, frame: Frame, store: Store, bounds: Bounds, keeping: Keeping, core: ModuleType | None
+) -> Sink:
+    async def insert(table: str, rows: bytes, *, token: str) -> Sequence[UnstorableRow]:
+        return await store.insert_forever(table, rows, token=token)
+
+    async def dead_letter(refused: Sequence[DeadLetter]) -> None:
+        await frame.dead_letter(app, refused)
+
+    return Sink(
+        insert,
+        dead_letter,
+        frame.metrics,
+        bounds=bounds,
+        partitions=frame.partitions,
+        before=frame.before,
+        offset_base=frame.offset_base,
+        keeping=keeping,
+        edge=frame.edge,
+        symbolicating=Symbolicating(Shelf(SymbolFiles(store)), insert),
+        core=core,
+        insert_native=store.insert_native_forever,
+    )
 
 
 def router_app(frame: Frame, options: Options, core: ModuleType | None = None) -> BatchApp:
