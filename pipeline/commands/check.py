@@ -54,6 +54,8 @@ class Program(StrEnum):
     """`dead-letters replay`."""
     retention = "retention"
     repartition = "repartition"
+    policies = "policies"
+    """`policies publish`."""
     dashboard = "dashboard"
     alerts = "alerts"
 

@@ -34,6 +34,8 @@ def group_filter(by: str, group: str) -> Filter | None:
         return _of_system(group) if by == "os" else None
     if found.type == "boolean":
         return Test(found.name, "eq", group == "true")
+    if found.type == "number":
+        return Test(found.name, "eq", int(group)) if group.isdecimal() else None
     is_group = Test(found.name, "eq", group)
     if group:
         return is_group

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -91,7 +91,7 @@ def test_a_result_is_bounded_in_bytes_too(asking: Pages) -> None:
 
 
 def test_a_question_that_takes_too_long_is_stopped(asking: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "READ_SETTINGS", {**command.READ_SETTINGS, "max_execution_time": 0.5})
+    monkeypatch.setitem(cast(dict[str, Any], command.READ_SETTINGS), "max_execution_time", 0.5)
     answer = asking("SELECT sum(cityHash64(number)) AS n FROM numbers(100000000000)").get("/sessions")
     assert answer.status_code == 503 and answer.headers["Retry-After"] == "10"
     assert told(answer) == "That took longer than 0.5 s. Choose a shorter time range."

@@ -90,7 +90,8 @@ def test_what_a_page_offers_to_split_by() -> None:
     )
     leads_nowhere = {by for by in SPLITS if leads.of_group(by, "true", EVERYTHING) is None}
     # Of these `true` is no value.
-    assert leads_nowhere == {"state", "status", "start_reason"}
+    assert leads_nowhere == {"state", "status", "start_reason", "policy_version"}
+    assert leads.of_group("policy_version", "2", EVERYTHING) == "session.policy_version = 2"
     assert leads.of_group("start_reason", "crash", EVERYTHING) is None
     assert leads.of_group("status", "open", EVERYTHING) == 'session.status = "open"'
     assert leads.of_group("cold_start", "false", EVERYTHING) == "session.cold_start = false"
