@@ -536,6 +536,7 @@ class TestSessions:
             "arrived_at": "2025-03-18 11:16:31.764",
             "is_set_aside": False,
             "sample_rate": 1,
+            "policy_version": 0,
         }
 
     def test_the_highest_revision_counts_then_the_final_row(self, store: Store) -> None:
