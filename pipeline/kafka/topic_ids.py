@@ -10,7 +10,7 @@ import base64
 from collections.abc import Collection
 from typing import Any
 
-from aiokafka.errors import IncompatibleBrokerVersion, NodeNotReadyError
+from aiokafka.errors import IncompatibleBrokerVersion, KafkaConnectionError, NodeNotReadyError
 from aiokafka.protocol.abstract import AbstractType
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import (
@@ -58,14 +58,20 @@ async def described(client: Any, names: Collection[str], *, operations: bool = F
 
     `operations`: with what this user may do to them and to the cluster.
     """
-    node = client.get_random_node()
-    if node is None:
-        raise NodeNotReadyError("no broker is known")
-    try:
-        return await client.send(node, _TopicIdRequest(sorted(names), operations))
-    except (IncompatibleBrokerVersion, NotImplementedError):
-        # Of the latter kind is what aiokafka raises for a version that the broker does not have.
-        return None
+    for again in (True, False):
+        node = client.get_random_node()
+        if node is None:
+            raise NodeNotReadyError("no broker is known")
+        try:
+            return await client.send(node, _TopicIdRequest(sorted(names), operations))
+        except (IncompatibleBrokerVersion, NotImplementedError):
+            # Of the latter kind is what aiokafka raises for a version that the broker does not have.
+            break
+        except KafkaConnectionError:
+            # A broker closes connections that are idle, and those whose token has expired: the next one is a new one.
+            if not again:
+                raise
+    return None
 
 
 async def ids_of(connection: KafkaConnection, names: Collection[str]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from pipeline.embedded.child import LOOPBACK, free_port
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.roles.rights import TOPIC, USERS, Right, rights
 from pipeline.roles.topology import ROLES
-from pipeline.topics import ERASURES, SDK_EVENTS, SESSIONS, STATE
+from pipeline.topics import ERASURES, POLICIES, SDK_EVENTS, SESSIONS, STATE
 from tests.support import acls
 from tests.support.services import ApacheKafka, Unavailable
 from tests.support.stack import Stack, receiving, unavailable
@@ -119,6 +119,9 @@ def test_each_role_does_its_work_with_its_rights_alone(guarded: Guarded, tmp_pat
         request = Request(f"{base}/v1/events", orjson.dumps(envelope), method="POST")
         with urlopen(request, timeout=10) as answer:
             assert answer.status == 200
+    guarded.become("policies")
+    stack.settings["PIPELINE_POLICY_VERSION"] = "1"
+    assert "all 9 partitions" in stack.run("policies", "publish")
 
 
 LACKING = {
@@ -131,6 +134,7 @@ LACKING = {
     "erase": (ERASURES, "Write"),
     "replay": (SESSIONS, "Write"),
     "repartition": (SDK_EVENTS, "Alter"),
+    "policies": (POLICIES, "Write"),
 }
 
 
