@@ -368,6 +368,9 @@ def _session(row: Row) -> Row:
     made = {name: value for name, value in row.items() if name not in (*_LEFT_OUT, *_TIMES)}
     for name in _TIMES:
         made[f"{name}_ms"] = round(row[name] * 1_000)
+    if made.get("policy_version") == 0:
+        # Nobody publishes any here: the oracle has none.
+        del made["policy_version"]
     return made
 
 

@@ -42,7 +42,7 @@ class World:
 def test_the_cause_is_told_once_it_is_known_and_then_less_and_less_often(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "pipeline.streaming.silence")
     world = World()
     asyncio.run(world.silent(0, 301))
     said = [record.getMessage() for record in caplog.records]
@@ -61,7 +61,7 @@ def test_the_cause_is_told_once_it_is_known_and_then_less_and_less_often(
 
 
 def test_another_cause_is_told_at_once_and_the_end_too(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "pipeline.streaming.silence")
     world = World()
 
     async def live() -> None:
