@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 
 from pipeline.domain.policy_document import PolicyDocument
@@ -12,6 +13,8 @@ from pipeline.kafka.whole_topic import follow
 from pipeline.roles.published import Published, document_with
 from pipeline.settings import Settings
 from pipeline.topics import POLICIES
+
+logger = logging.getLogger(__name__)
 
 
 def policies_of(settings: Settings) -> PolicyDocument:
@@ -25,13 +28,19 @@ def policies_of(settings: Settings) -> PolicyDocument:
     )
 
 
+def taken(published: Published, values: Sequence[bytes]) -> PolicyDocument | None:
+    """Take values of the topic, and log those that are no policies. The newest version, if any came with them."""
+    if unread := published.read(values):
+        logger.error("%d records of %s are no policies, and are passed over", unread, POLICIES)
+    return published.newest if values else None
+
+
 async def follow_policies(connection: KafkaConnection, edge: Edge) -> None:
     """Let an edge be what the newest version says, until cancelled."""
     published = Published()
 
     def take(values: Sequence[bytes]) -> None:
-        published.read(values)
-        if values and (newest := published.newest):
+        if newest := taken(published, values):
             edge.become(newest.privacy, newest.samplings)
 
     await follow(connection, POLICIES, take, asyncio.Event())

@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Annotated
 
 import typer
@@ -18,7 +17,7 @@ from pipeline import topics, wiring
 from pipeline.clickhouse.policy_versions import stored_versions
 from pipeline.clickhouse.store import Store
 from pipeline.commands.failure import CommandFailed
-from pipeline.commands.listed_policies import policies_of
+from pipeline.commands.listed_policies import policies_of, taken
 from pipeline.commands.rebuild import unix_ms
 from pipeline.domain.policy_document import PolicyDocument
 from pipeline.formats.policy_record import LARGEST_BYTES, control
@@ -149,8 +148,11 @@ async def _published(connection: KafkaConnection) -> Published:
     """All that was published. Raises `CommandFailed` where that cannot be read."""
     await require_broker(connection)
     published, through = Published(), asyncio.Event()
-    taken = partial(_taken, published)
-    reading = asyncio.create_task(follow(connection, topics.POLICIES, taken, through))
+
+    def take(values: Sequence[bytes]) -> None:
+        taken(published, values)
+
+    reading = asyncio.create_task(follow(connection, topics.POLICIES, take, through))
     try:
         async with asyncio.timeout(_LONGEST_S):
             await through.wait()
@@ -162,10 +164,6 @@ async def _published(connection: KafkaConnection) -> Published:
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
     return published
-
-
-def _taken(published: Published, values: Sequence[bytes]) -> None:
-    published.read(values)
 
 
 async def list_again(connection: KafkaConnection, store: Store) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipeline import compiled
-from pipeline.commands.listed_policies import policies_of
+from pipeline.commands.listed_policies import policies_of, taken
 from pipeline.commands.lookout import Lookout
 from pipeline.commands.serving_metrics import serve_metrics
 from pipeline.errors import PipelineError, path_of
@@ -85,9 +85,15 @@ def run_worker(role: str, settings: Settings, ready_file: Path | None) -> int:
         return run(lambda: _apps(role, settings, frame, ready_file, watch), prepare=prepare)
 
 
+async def _follow(frame: Frame, topic: str, take: Callable[[Sequence[bytes]], None]) -> None:
+    """Take all that a list has, and go on taking what is added while the process runs."""
+    through = asyncio.Event()
+    _FOLLOWING.add(asyncio.create_task(follow(frame.connection, topic, take, through)))
+    await through.wait()
+
+
 async def _follow_erasures(frame: Frame) -> None:
     """Learn what was erased, before anything is read, and go on learning."""
-    through = asyncio.Event()
 
     def take(values: Sequence[bytes]) -> None:
         if unread := frame.edge.erasures.read(values):
@@ -95,19 +101,17 @@ async def _follow_erasures(frame: Frame) -> None:
                 "%d records of %s are not what `erase` writes, and are passed over", unread, ERASURES
             )
 
-    _FOLLOWING.add(asyncio.create_task(follow(frame.connection, ERASURES, take, through)))
-    await through.wait()
+    await _follow(frame, ERASURES, take)
 
 
 async def _follow_policies(frame: Frame, settings: Settings, health: Health) -> None:
     """Learn what was published of policies, before anything is read, and go on learning; tell where settings differ."""
-    published, through, said = Published(), asyncio.Event(), [""]
+    published, said = Published(), [""]
     own = policies_of(settings)
 
     def take(values: Sequence[bytes]) -> None:
-        if unread := published.read(values):
-            logger.error("%d records of %s are no policies, and are passed over", unread, POLICIES)
-        if not values or (newest := published.newest) is None:
+        newest = taken(published, values)
+        if newest is None:
             return
         frame.newest.become(newest.privacy, newest.samplings)
         difference = published.difference(own)
@@ -117,8 +121,7 @@ async def _follow_policies(frame: Frame, settings: Settings, health: Health) -> 
             if difference:
                 logger.warning("%s", difference)
 
-    _FOLLOWING.add(asyncio.create_task(follow(frame.connection, POLICIES, take, through)))
-    await through.wait()
+    await _follow(frame, POLICIES, take)
 
 
 def _apps(

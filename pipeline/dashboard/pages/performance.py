@@ -14,7 +14,7 @@ from pipeline.dashboard.page import render
 from pipeline.dashboard.pages.screen_paths import listed
 from pipeline.dashboard.reader import Reader, Row
 from pipeline.query import performance
-from pipeline.query.filters.tree import All, AnyOf, Filter, HasEvent, Test
+from pipeline.query.filters.tree import All, AnyOf, Filter, HasEvent, Operator, Test
 from pipeline.query.performance import (
     FRAME_BOUNDS_MS,
     GROUPS,
@@ -115,7 +115,7 @@ def _leads(asked: Narrowed, subject: Subject, row: Row, by: By) -> dict[str, Any
     """A row with where its numbers lead: to the sessions with such a measurement, and with one that is that bad."""
     label, bad = str(row["label"]), _bound(subject, str(row["label"]))[1]
     # A vital is poor over its bound, anything else too long from its bound on.
-    is_bad = "gt" if subject == "vital" else "gte"
+    is_bad: Operator = "gt" if subject == "vital" else "gte"
     leads = {"sessions_at": _measured(subject, row, 0), "bad_at": _measured(subject, row, bad, is_bad)}
     for name, _ in performance.QUANTILES.items():
         leads[f"{name}_at"] = _measured(subject, row, float(row[name]))
@@ -123,7 +123,7 @@ def _leads(asked: Narrowed, subject: Subject, row: Row, by: By) -> dict[str, Any
     return {**row, **whole, "label": label}
 
 
-def _measured(subject: Subject, row: Row, least: float, operator: str = "gte") -> Filter:
+def _measured(subject: Subject, row: Row, least: float, operator: Operator = "gte") -> Filter:
     """That a session has a measurement like those of a row, one of at least so much, or of more."""
     label = str(row["label"])
     at_least = Test(_VALUES[subject], operator, least)

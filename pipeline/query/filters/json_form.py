@@ -29,6 +29,7 @@ from pipeline.query.filters.tree import (
     HasEvent,
     NamedDay,
     Not,
+    Operator,
     Scalar,
     Test,
     Value,
@@ -146,7 +147,7 @@ def _within(value: object) -> Duration | None:
 
 def _test(fields: dict[str, Any], key: str) -> Test:
     name = _text(fields.get(key), f'"{key}"')
-    operator = _text(fields.get("operator"), f'"operator" of {named(name)}')
+    operator = cast(Operator, _text(fields.get("operator"), f'"operator" of {named(name)}'))
     value = fields.get("value", True if operator == "exists" else None)
     # Whatever JSON holds: `checked` tells what is no value.
     return Test(name, operator, cast(Value, tuple(value) if isinstance(value, list) else value))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Literal, TypeVar, cast
 
@@ -40,6 +40,7 @@ from pipeline.query.filters.tree import (
     HasEvent,
     NamedDay,
     Not,
+    Operator,
     Scalar,
     Test,
     Value,
@@ -47,7 +48,16 @@ from pipeline.query.filters.tree import (
 from pipeline.query.filters.units import day_of, day_text, duration_text
 
 _PLAIN_NAME = re.compile(r"[A-Za-z_][\w.\-/:]*", re.ASCII)
-_SYMBOLS = {"=": "eq", "==": "eq", "!=": "not", "<>": "not", ">": "gt", ">=": "gte", "<": "lt", "<=": "lte"}
+_SYMBOLS: Mapping[str, Operator] = {
+    "=": "eq",
+    "==": "eq",
+    "!=": "not",
+    "<>": "not",
+    ">": "gt",
+    ">=": "gte",
+    "<": "lt",
+    "<=": "lte",
+}
 _WRITTEN = {"eq": "=", "not": "!=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 _COUNTED = {("at", "least"): "gte", ("exactly",): "eq", ("at", "most"): "lte"}
 """Words that mean this only where a number follows: events may have such names."""
@@ -270,9 +280,9 @@ class _Parser:
         if token.kind == "mark" and token.text in _SYMBOLS:
             self._next += 1
             return Test(name, _SYMBOLS[token.text], self._value())
-        operator = token.keyword
-        if operator not in WORDS:
+        if token.keyword not in WORDS:
             raise self.wrong(f"an operator after {named(name)} ({', '.join((*_WRITTEN.values(), *WORDS))})")
+        operator = cast(Operator, token.keyword)
         self._next += 1
         if operator == "in":
             self._expect("(")

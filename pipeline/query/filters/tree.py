@@ -11,6 +11,10 @@ Scalar: TypeAlias = str | int | float | bool
 """Times are Unix milliseconds, or a `Duration` below or at zero (that long before the moment of asking), or a day."""
 Value: TypeAlias = Scalar | tuple[Scalar, ...]
 """Several for `in`; two, the lower first, for `between`; True for `exists`."""
+Operator: TypeAlias = Literal[
+    "eq", "not", "in", "contains", "matches", "gt", "gte", "lt", "lte", "between", "exists"
+]
+"""What is written from outside may be another: `checked` tells."""
 
 
 class Duration(int):
@@ -43,7 +47,7 @@ class Test:
     __test__ = False  # pytest takes classes of this name for its own
 
     dimension: str
-    operator: str
+    operator: Operator
     value: Value = True
 
 
