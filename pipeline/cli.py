@@ -20,41 +20,60 @@ import sys
 import traceback
 from datetime import datetime
 from enum import StrEnum
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+from typer.main import get_command
 
 from pipeline import __version__, wiring
-from pipeline.commands import (
-    alerts,
-    analyse,
-    check,
-    dead_letters,
-    demo,
-    erase,
-    moves,
-    operate,
-    policies,
-    rebuild,
-    regroup,
-    repartition,
-    retention,
-    serving,
-    symbols,
-    traffic,
-    validate,
-)
+from pipeline.commands.times import TIMES
 from pipeline.errors import PipelineError, system_says
 from pipeline.logs import log_for_command
 
 _FAILED, _OUR_FAULT, _INTERRUPTED, _NOBODY_READS = 1, 70, 130, 141
 """Exit codes. The last two are those of a process that dies of SIGINT and SIGPIPE, as a shell shows them."""
+_BY_THEMSELVES = {
+    "send": "traffic.send_command",
+    "simulate": "traffic.simulate_command",
+    "validate": "validate.command",
+    "receive": "serving.receive",
+    "dashboard": "serving.dashboard",
+    "mcp": "serving.mcp",
+    "check": "check.check",
+    "retention": "retention.command",
+    "regroup": "regroup.command",
+    "erase": "erase.erase",
+    "repartition": "repartition.repartition",
+    "dead-letters": "dead_letters.app",
+    "symbols": "symbols.app",
+    "alerts": "alerts.app",
+    "policies": "policies.app",
+}
+"""Commands whose modules say themselves what arguments they take: where in `pipeline.commands` each is.
+
+Every command is loaded when it is asked for: to load all of them takes longer than most run."""
 
 
 class _Commands(TyperGroup):
     """All commands. What the library would otherwise end in its own way is ended here, and not in `main`."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), *_BY_THEMSELVES]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in _BY_THEMSELVES:
+            return super().get_command(ctx, cmd_name)
+        module, _, name = _BY_THEMSELVES[cmd_name].partition(".")
+        found = getattr(import_module(f"pipeline.commands.{module}"), name)
+        if not isinstance(found, typer.Typer):
+            function, found = found, typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+            found.command(cmd_name)(function)
+        command = get_command(found)
+        command.name = cmd_name
+        return command
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -82,16 +101,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-dead_letters_app = typer.Typer(help="What was refused, and why.", no_args_is_help=True)
-app.add_typer(dead_letters_app, name="dead-letters")
-app.add_typer(symbols.app, name="symbols")
-app.add_typer(alerts.app, name="alerts")
-app.add_typer(policies.app, name="policies")
-app.command("retention")(retention.command)
-app.command("regroup")(regroup.command)
-
-
-_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
 
 
 class Role(StrEnum):
@@ -134,8 +143,10 @@ def up(
     Its ClickHouse asks for a password, which is part of the printed URL. While this command runs, the other commands of
     the same user find it by the port, without any setting; for other programs the URL is also in DATA/clickhouse-url.
     """
-    ports = operate.Ports(kafka_port, clickhouse_port, dashboard_port, receive_port)
-    operate.up(wiring.settings(), data=data, ports=ports)
+    from pipeline.commands.up import Ports, run
+
+    ports = Ports(kafka_port, clickhouse_port, dashboard_port, receive_port)
+    run(wiring.settings(), data=data, ports=ports)
 
 
 @app.command("demo")
@@ -145,6 +156,8 @@ def demo_command(
     ),
 ) -> None:
     """See it work: the embedded stack, a small simulated fleet, its sessions, a crash, and crash-free rates."""
+    from pipeline.commands import demo
+
     demo.demo(wiring.settings(), data)
 
 
@@ -156,7 +169,7 @@ def worker(
     ] = None,
 ) -> None:
     """Run one worker against the configured Kafka and ClickHouse; start as many as the load needs."""
-    from pipeline.commands import worker  # noqa: PLC0415 - only workers pay for Faust
+    from pipeline.commands import worker
 
     worker.worker(wiring.settings(), role.value, ready_file)
 
@@ -185,14 +198,13 @@ def migrate(
     if status + back + forward + finish > 1:
         raise typer.BadParameter("use one of --status, --back, --forward and --finish")
     if status or back or forward or finish:
+        from pipeline.commands import moves
+
         moves.run(wiring.settings(), back=back, forward=forward, finish=finish)
     else:
+        from pipeline.commands import operate
+
         operate.migrate(wiring.settings(), made_anew or ())
-
-
-app.command("send")(traffic.send_command)
-app.command("simulate")(traffic.simulate_command)
-app.command("validate")(validate.command)
 
 
 @app.command()
@@ -203,6 +215,8 @@ def query(
     ] = "",
 ) -> None:
     """Run SQL in ClickHouse."""
+    from pipeline.commands import analyse
+
     analyse.query(wiring.settings(), sql, format)
 
 
@@ -217,10 +231,10 @@ def sessions(
     ] = "",
     app_id: Annotated[str, typer.Option("--app", help="Only this app.")] = "",
     start: Annotated[
-        datetime | None, typer.Option("--from", formats=_TIMES, help="Sessions that start at or after (UTC).")
+        datetime | None, typer.Option("--from", formats=TIMES, help="Sessions that start at or after (UTC).")
     ] = None,
     end: Annotated[
-        datetime | None, typer.Option("--to", formats=_TIMES, help="Sessions that start before (UTC).")
+        datetime | None, typer.Option("--to", formats=TIMES, help="Sessions that start before (UTC).")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000, help="At most this many.")] = 100,
     all_: Annotated[
@@ -241,15 +255,10 @@ def sessions(
     ] = "",
 ) -> None:
     """List sessions, newest first. schemas/README.md describes the filter language."""
+    from pipeline.commands import analyse
+
     chosen = analyse.Chosen(filter, app_id, start, end)
     analyse.listed(wiring.settings(), chosen, analyse.Listing(limit, all_, sort, format))
-
-
-app.command("dashboard")(serving.dashboard)
-app.command("receive")(serving.receive)
-app.command("mcp")(serving.mcp)
-app.command("check")(check.check)
-app.command("erase")(erase.erase)
 
 
 @app.command()
@@ -264,6 +273,8 @@ def status(
     format: Annotated[str, typer.Option(help="text, or json for programs.")] = "text",
 ) -> None:
     """Show lag, rates, open sessions and the ledger. Exits with 1 if something cannot be right."""
+    from pipeline.commands import operate
+
     operate.status(wiring.settings(), wait_idle=wait_idle, timeout_s=timeout, accept=accept, format=format)
 
 
@@ -271,10 +282,10 @@ def status(
 def rebuild_command(
     app_id: Annotated[str, typer.Option("--app", help="Only this app.")] = "",
     start: Annotated[
-        datetime | None, typer.Option("--from", formats=_TIMES, help="Sessions that start at or after (UTC).")
+        datetime | None, typer.Option("--from", formats=TIMES, help="Sessions that start at or after (UTC).")
     ] = None,
     end: Annotated[
-        datetime | None, typer.Option("--to", formats=_TIMES, help="Sessions that start before (UTC).")
+        datetime | None, typer.Option("--to", formats=TIMES, help="Sessions that start before (UTC).")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what differs; change nothing.")] = False,
     states: Annotated[
@@ -285,59 +296,9 @@ def rebuild_command(
     """Compute sessions again from the stored events, under the policy of the present settings."""
     if states and (app_id or start or end or dry_run):
         raise typer.BadParameter("--states is for all devices: use it without any other option")
+    from pipeline.commands import rebuild
+
     rebuild.rebuild(wiring.settings(), rebuild.scope(app_id, start, end), dry_run=dry_run, states=states)
-
-
-app.command("repartition")(repartition.repartition)
-
-
-_Reason = Annotated[str, typer.Option("--reason", help="Only this reason.")]
-_Topic = Annotated[str, typer.Option("--topic", help="Only from this topic.")]
-_Partition = Annotated[int, typer.Option("--partition", help="Only from this partition.")]
-_From = Annotated[
-    datetime | None, typer.Option("--from", formats=_TIMES, help="Only what came at or after this (UTC).")
-]
-_To = Annotated[
-    datetime | None, typer.Option("--to", formats=_TIMES, help="Only what came before this (UTC).")
-]
-_Offset = Annotated[
-    int, typer.Option("--offset", help="Only this offset: with topic and partition, one record.")
-]
-
-
-@dead_letters_app.command("list")
-def list_dead_letters(
-    *,
-    reason: _Reason = "",
-    topic: _Topic = "",
-    partition: _Partition = -1,
-    offset: _Offset = -1,
-    start: _From = None,
-    end: _To = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most this many, newest first.")] = 100,
-    format: Annotated[
-        str, typer.Option(help="Any ClickHouse format; a table on a terminal by default.")
-    ] = "",
-) -> None:
-    """List what was refused, newest first, with its reason and the beginning of its bytes."""
-    choice = dead_letters.chosen(reason, topic, partition, offset, start, end)
-    dead_letters.list_refused(wiring.settings(), choice, limit=limit, format=format)
-
-
-@dead_letters_app.command("replay")
-def replay_dead_letters(
-    *,
-    reason: _Reason = "",
-    topic: _Topic = "",
-    partition: _Partition = -1,
-    offset: _Offset = -1,
-    start: _From = None,
-    end: _To = None,
-    again: Annotated[bool, typer.Option("--again", help="Also those that were sent again before.")] = False,
-) -> None:
-    """Send refused records again after a fix: all of them, or those chosen."""
-    choice = dead_letters.chosen(reason, topic, partition, offset, start, end)
-    dead_letters.replay(wiring.settings(), choice, again=again)
 
 
 def main() -> None:

@@ -1,4 +1,7 @@
-"""Puts the parts together. The only place that reads the environment."""
+"""Puts the parts together. The only place that reads the environment.
+
+Each part is loaded when it is asked for: every command wants some of them, and to load all takes half a second.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +11,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipeline.clickhouse.clustered import clustered
-from pipeline.clickhouse.store import Store
 from pipeline.embedded.running import completed
-from pipeline.formats.edge import Edge
-from pipeline.formats.options import Options
-from pipeline.kafka.admin import ensure_topics
-from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.waiting import wait_for_broker
-from pipeline.roles import topology
-from pipeline.roles.published import parts_in_force
-from pipeline.roles.rebuild import Rebuild, RebuildScope
-from pipeline.roles.rights import topics_of
 from pipeline.settings import DEBUG, Settings, load, unknown
-from pipeline.state.codec import state_codec
-from pipeline.tls import Tls
+
+if TYPE_CHECKING:
+    from pipeline.clickhouse.store import Store
+    from pipeline.formats.edge import Edge
+    from pipeline.formats.options import Options
+    from pipeline.kafka.connection import KafkaConnection
+    from pipeline.roles.rebuild import Rebuild, RebuildScope
 
 
 def settings() -> Settings:
@@ -51,6 +49,8 @@ def state_folder() -> Path:
 
 def connection(settings: Settings) -> KafkaConnection:
     """How to reach Kafka."""
+    from pipeline.kafka.connection import KafkaConnection
+
     return KafkaConnection(
         settings.kafka_bootstrap,
         security=settings.kafka_security,
@@ -70,6 +70,8 @@ def connection(settings: Settings) -> KafkaConnection:
 def options(settings: Settings) -> Options:
     """How foreign formats are read. Where an app keeps names or addresses of its users, all of them come as far as the
     rules of privacy, which leave them out for the others."""
+    from pipeline.formats.options import Options
+
     privacy = settings.privacy
     return Options(
         personal=any(rules.keep for rules in (privacy.default, *privacy.by_app.values())),
@@ -91,17 +93,25 @@ def counts_before(settings: Settings) -> tuple[int, ...]:
 
 def edge(settings: Settings) -> Edge:
     """What of the input comes in: by privacy rules and sampling."""
+    from pipeline.formats.edge import Edge
+
     return Edge(settings.privacy, settings.samplings, settings.privacy_key)
 
 
 def in_force(settings: Settings, store: Store) -> Settings:
     """Settings with the policies that were published, as far as ClickHouse knows, if any were. Blocks; raises what the
     store raises."""
+    from pipeline.roles.published import parts_in_force
+
     return replace(settings, **parts_in_force(store))
 
 
 def store(settings: Settings) -> Store:
     """ClickHouse; nothing is connected yet. Raises `NotUnderstood` where a schema file has no form for a cluster."""
+    from pipeline.clickhouse.clustered import clustered
+    from pipeline.clickhouse.store import Store
+    from pipeline.tls import Tls
+
     servers = [server.rpartition(":") for server in settings.clickhouse_hosts.split(",") if server]
     name = settings.clickhouse_cluster
     return Store(
@@ -123,6 +133,9 @@ def store(settings: Settings) -> Store:
 def rebuild(settings: Settings, store: Store, scope: RebuildScope, now_ms: int) -> Rebuild:
     """A rebuild under the policies that hold, with silence reported as of `now_ms`. Blocks; raises
     `UnknownStateVersion` and what the store raises."""
+    from pipeline.roles.rebuild import Rebuild
+    from pipeline.state.codec import state_codec
+
     encode = state_codec.encoder(settings.state_version)
     settings = in_force(settings, store)
     return Rebuild(
@@ -140,12 +153,18 @@ def rebuild(settings: Settings, store: Store, scope: RebuildScope, now_ms: int) 
 
 def topics_as_planned(settings: Settings) -> Mapping[str, tuple[int, Mapping[str, str]]]:
     """All topics, with their partitions and configuration."""
+    from pipeline.roles import topology
+
     return topology.plan(settings.partitions, settings.topic_retention_ms, settings.kafka_replication)
 
 
 async def make_topics(settings: Settings, role: str = "all") -> None:
     """Create the topics of a role that are missing; waits for the broker. Raises `BrokerUnavailable`, `KafkaRefused`,
     `TopicMismatch`."""
+    from pipeline.kafka.admin import ensure_topics
+    from pipeline.kafka.waiting import wait_for_broker
+    from pipeline.roles.rights import topics_of
+
     target = connection(settings)
     await wait_for_broker(target, give_up_s=settings.kafka_give_up_ms / 1_000)
     everything, its_own = topics_as_planned(settings), topics_of(role)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
@@ -26,6 +27,14 @@ from hypothesis import HealthCheck, settings
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from tests.support import collector
 from tests.support.services import Broker, Unavailable, start_broker
+
+# Images of containers tell Python to keep no bytecode. Each of the hundreds of programs that tests start would then
+# compile the whole project, which takes longer than anything else that it does at its start.
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+    sys.dont_write_bytecode = False
+    sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(
+        Path(__file__).parents[1] / ".pytest_cache/bytecode"
+    )
 
 BROKER_KINDS = ("embedded", "kafka")
 SERVICES = {"clickhouse", "embedded_broker", "kafka_broker", "broker", "fresh_broker"}

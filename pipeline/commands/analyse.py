@@ -13,7 +13,7 @@ from pipeline import wiring
 from pipeline.clickhouse.store import StatementFailed, Unreachable
 from pipeline.commands.exporting import exported
 from pipeline.commands.failure import CommandFailed
-from pipeline.commands.rebuild import unix_ms
+from pipeline.commands.times import unix_ms
 from pipeline.dashboard.columns import ORDERS
 from pipeline.query.export import FORMATS, Format
 from pipeline.query.filters.json_form import FilterError

@@ -8,18 +8,22 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from typing import Annotated
 
 import orjson
+import typer
 
 from pipeline import topics, wiring
 from pipeline.clickhouse.store import Store
 from pipeline.commands.analyse import show
-from pipeline.commands.rebuild import unix_ms
+from pipeline.commands.times import TIMES, unix_ms
 from pipeline.formats import native, registry
 from pipeline.formats.record_time import WAS_REFUSED, header_of
 from pipeline.kafka.produce import RecordToSend, produce
 from pipeline.query.dead_letters import DeadLetterChoice, left_out, newest, records
 from pipeline.settings import Settings
+
+app = typer.Typer(help="What was refused, and why.", no_args_is_help=True)
 
 _PLACES_NAMED = 20
 _MARKED_AT_ONCE = 1_000
@@ -122,3 +126,52 @@ def _record(
 def _mark(topic: str, partition: int, offset: int) -> bytes:
     place = {"topic": topic, "partition": partition, "offset": int(offset)}
     return orjson.dumps({**place, "replayed_at": f"{time.time():.3f}"})
+
+
+_Reason = Annotated[str, typer.Option("--reason", help="Only this reason.")]
+_Topic = Annotated[str, typer.Option("--topic", help="Only from this topic.")]
+_Partition = Annotated[int, typer.Option("--partition", help="Only from this partition.")]
+_From = Annotated[
+    datetime | None, typer.Option("--from", formats=TIMES, help="Only what came at or after this (UTC).")
+]
+_To = Annotated[
+    datetime | None, typer.Option("--to", formats=TIMES, help="Only what came before this (UTC).")
+]
+_Offset = Annotated[
+    int, typer.Option("--offset", help="Only this offset: with topic and partition, one record.")
+]
+
+
+@app.command("list")
+def list_command(
+    *,
+    reason: _Reason = "",
+    topic: _Topic = "",
+    partition: _Partition = -1,
+    offset: _Offset = -1,
+    start: _From = None,
+    end: _To = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many, newest first.")] = 100,
+    format: Annotated[
+        str, typer.Option(help="Any ClickHouse format; a table on a terminal by default.")
+    ] = "",
+) -> None:
+    """List what was refused, newest first, with its reason and the beginning of its bytes."""
+    choice = chosen(reason, topic, partition, offset, start, end)
+    list_refused(wiring.settings(), choice, limit=limit, format=format)
+
+
+@app.command("replay")
+def replay_command(
+    *,
+    reason: _Reason = "",
+    topic: _Topic = "",
+    partition: _Partition = -1,
+    offset: _Offset = -1,
+    start: _From = None,
+    end: _To = None,
+    again: Annotated[bool, typer.Option("--again", help="Also those that were sent again before.")] = False,
+) -> None:
+    """Send refused records again after a fix: all of them, or those chosen."""
+    choice = chosen(reason, topic, partition, offset, start, end)
+    replay(wiring.settings(), choice, again=again)

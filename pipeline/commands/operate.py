@@ -1,12 +1,11 @@
-"""`up`, `migrate` and `status`: what operators do."""
+"""`migrate` and `status`: what operators do."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import NamedTuple
 
 import orjson
@@ -17,7 +16,6 @@ from pipeline import topics, wiring
 from pipeline.clickhouse.migrations import note_offset_base
 from pipeline.clickhouse.move import Move
 from pipeline.commands.failure import CommandFailed
-from pipeline.commands.local_stack import LocalStack
 from pipeline.commands.moves import bring_up_to_date, print_state
 from pipeline.commands.progress import Lag, lags, wait_until_idle
 from pipeline.commands.refused import words_of, words_of_misplaced
@@ -42,34 +40,6 @@ from pipeline.settings import Settings
 _RATE_SECONDS = 2.0
 _ANSWER_S = 10.0
 _FORMATS = ("text", "json")
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """Where the parts of the embedded stack listen; 0 picks a free one."""
-
-    kafka: int
-    clickhouse: int
-    dashboard: int
-    receive: int
-
-
-def up(settings: Settings, *, data: Path, ports: Ports) -> None:
-    """Run the embedded stack until a signal. Raises `StackFailed`."""
-    stack = LocalStack(
-        settings,
-        data,
-        kafka_port=ports.kafka,
-        clickhouse_port=ports.clickhouse,
-        dashboard_port=ports.dashboard,
-        receive_port=ports.receive,
-    )
-
-    def serve(started: LocalStack) -> None:
-        print(f"{started.addresses}\n{started.connections}\nready; Ctrl-C stops", flush=True)
-        started.wait()
-
-    stack.run(serve)
 
 
 def migrate(settings: Settings, made_anew: Sequence[str] = ()) -> None:

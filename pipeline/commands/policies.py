@@ -18,7 +18,7 @@ from pipeline.clickhouse.policy_versions import stored_versions
 from pipeline.clickhouse.store import Store
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.listed_policies import policies_of, taken
-from pipeline.commands.rebuild import unix_ms
+from pipeline.commands.times import TIMES, unix_ms
 from pipeline.domain.policy_document import PolicyDocument
 from pipeline.formats.policy_record import LARGEST_BYTES, control
 from pipeline.kafka.admin import topic_partitions
@@ -34,7 +34,6 @@ _AHEAD_MS = 120_000
 of that time before it has the version, since none is stored that is later than its record by more than a minute."""
 _CLOCKS_MS = 60_000
 _LONGEST_S = 30.0
-_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
 
 app = typer.Typer(
     help="Policies, retention, privacy and sampling of apps, as versions that all workers go over to at once.",
@@ -54,7 +53,7 @@ def publish_command(
         datetime | None,
         typer.Option(
             "--from",
-            formats=_TIMES,
+            formats=TIMES,
             help="Events from this time on (UTC) are folded under it; by default that is in two minutes. Where it is "
             "past, devices that send something are folded anew, and `rebuild` does the rest.",
         ),

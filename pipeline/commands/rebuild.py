@@ -6,11 +6,12 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 
 from pipeline import topics, wiring
 from pipeline.clickhouse.chosen import require_same_cluster
 from pipeline.commands.failure import CommandFailed
+from pipeline.commands.times import unix_ms
 from pipeline.kafka.admin import LogBounds, committed_offsets, group_members, log_bounds, topic_partitions
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topic_ids import ids_of
@@ -79,11 +80,6 @@ def scope(app_id: str, start: datetime | None, end: datetime | None) -> RebuildS
     """Which sessions, from times in UTC."""
     given = {name: unix_ms(at) for name, at in (("from_ms", start), ("to_ms", end)) if at is not None}
     return RebuildScope(app_id, **given)
-
-
-def unix_ms(at: datetime) -> int:
-    """A time in UTC as Unix milliseconds."""
-    return int(at.replace(tzinfo=UTC).timestamp() * 1_000)
 
 
 def _show(work: Rebuild, *, take_back: bool) -> Counter[str]:

@@ -14,15 +14,14 @@ from pipeline import wiring
 from pipeline.clickhouse.symbol_files import StoredFile
 from pipeline.commands.analyse import show
 from pipeline.commands.failure import CommandFailed
-from pipeline.commands.rebuild import unix_ms
 from pipeline.commands.symbol_changes import SymbolChanges
+from pipeline.commands.times import TIMES, unix_ms
 from pipeline.errors import path_of
 from pipeline.query import symbols as questions
 from pipeline.settings import Settings
 from pipeline.symbols.reading import RefusedFile, SymbolFile, read_files
 
 _WEEK_MS = 7 * 86_400_000
-_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
 App = Annotated[str, typer.Option("--app", help="The app's id, as its events have it.")]
 Version = Annotated[str, typer.Option("--version", help="The app's version, as its events have it.")]
 Build = Annotated[str, typer.Option("--build", help="The app's build, as its events have it.")]
@@ -64,9 +63,9 @@ def list_command(app: App = "", format: Format = "") -> None:
 def missing_command(
     app: App,
     start: Annotated[
-        datetime | None, typer.Option("--from", formats=_TIMES, help="UTC; a week ago by default.")
+        datetime | None, typer.Option("--from", formats=TIMES, help="UTC; a week ago by default.")
     ] = None,
-    end: Annotated[datetime | None, typer.Option("--to", formats=_TIMES, help="UTC; now by default.")] = None,
+    end: Annotated[datetime | None, typer.Option("--to", formats=TIMES, help="UTC; now by default.")] = None,
     format: Format = "",
 ) -> None:
     """Which files the stacks of crashes, ANRs and exceptions cannot be read without, the most often needed first."""

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pipeline import topics, wiring
 from pipeline.commands.documents import Files, FormatName, checked_files, documents
 from pipeline.commands.judging import Finding, Judge, formats_of, record_of
-from pipeline.commands.rebuild import unix_ms
+from pipeline.commands.times import TIMES, unix_ms
 from pipeline.commands.validate import shown
 from pipeline.errors import path_of
 from pipeline.formats import native
@@ -29,7 +29,6 @@ from pipeline.settings import Settings
 from pipeline.simulate import START_MS, Sent, fleet, start_for
 
 _console = Console(stderr=True)
-_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
 _MOST_TOLD = 5
 """Faults that `send` tells; `validate` tells all."""
 _DOUBTED = 1_000
@@ -147,11 +146,11 @@ def simulate_command(
     apps: Annotated[int, typer.Option(min=0, help="How many apps, the largest first; 0 is all 30.")] = 0,
     until: Annotated[
         datetime | None,
-        typer.Option(formats=_TIMES, help="When it ends (UTC). Default: now."),
+        typer.Option(formats=TIMES, help="When it ends (UTC). Default: now."),
     ] = None,
     since: Annotated[
         datetime | None,
-        typer.Option("--from", formats=_TIMES, help="When it begins (UTC), instead of when it ends."),
+        typer.Option("--from", formats=TIMES, help="When it begins (UTC), instead of when it ends."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the envelopes here instead of sending.")] = None,
 ) -> None:

@@ -264,11 +264,12 @@ def test_policy_can_be_set() -> None:
 def test_command_is_one_that_the_program_has(name: str) -> None:
     command, *arguments = services()[name]["command"]
     group: Any = typer.main.get_command(cli.app)
+    found = group.get_command(None, command)
     if name == "alerts":
-        assert (command, arguments) == ("alerts", ["run"]) and "run" in group.commands["alerts"].commands
+        assert (command, arguments) == ("alerts", ["run"]) and "run" in found.commands
         return
     # Parses without running: raises on an unknown option, role or a missing one.
-    context = group.commands[command].make_context(command, list(arguments))
+    context = found.make_context(command, list(arguments))
     if name in ROLES:
         assert command == "worker" and str(context.params["role"].value) == name
     elif name == "dashboard":

@@ -234,6 +234,22 @@ def test_the_command_line_and_what_the_simulation_drives_know_no_faust() -> None
     assert not wrong, "\n".join(wrong)
 
 
+def test_a_command_loads_what_it_needs_alone() -> None:
+    """To load everything takes a second of processor time, longer than most commands run."""
+    script = (
+        "import sys; from typer.testing import CliRunner; from pipeline import cli;"
+        "done = CliRunner().invoke(cli.app, sys.argv[1:]); assert done.exit_code == 0, done.output;"
+        "print(*{'clickhouse_connect', 'aiokafka', 'starlette', 'pipeline.query'} & set(sys.modules))"
+    )
+    found = {}
+    for arguments in (["--version"], ["worker", "--help"], ["retention", "--help"]):
+        done = subprocess.run(
+            [sys.executable, "-c", script, *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        found[arguments[0]] = done.stdout.split()
+    assert found == {"--version": [], "worker": [], "retention": ["clickhouse_connect"]}
+
+
 def test_the_compiled_core_is_imported_in_one_place() -> None:
     """Whoever else named it would decide by itself whether it is there."""
     named = [

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import typer.main
+from typer.core import TyperGroup
 
 from pipeline.cli import app
 from pipeline.settings import PREFIX
@@ -55,14 +56,15 @@ def commands() -> list[str]:
 def test_a_command_and_its_options_exist(command: str) -> None:
     if command.startswith("query"):
         command = command.partition('"')[0]  # its SQL is run by tests/integration/test_backup.py
-    found: click.Command = typer.main.get_command(app)
+    found: Any = typer.main.get_command(app)
     options: set[str] = set()
     for word in shlex.split(command.replace("…", ""), comments=True):
         if word.startswith("-"):
             options.add(word)
-        elif hasattr(found, "commands"):
-            assert word in found.commands, f"{command}: there is no command {word}"
-            found = found.commands[word]
+        elif isinstance(found, TyperGroup):
+            inner = found.get_command(None, word)
+            assert inner, f"{command}: there is no command {word}"
+            found = inner
     known = {name for parameter in found.params for name in parameter.opts}
     assert options <= known, command
 

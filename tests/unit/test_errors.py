@@ -239,8 +239,16 @@ def test_ctrl_c_ends_a_command_with_130_and_no_traceback() -> None:
     assert process.returncode == 130
 
 
-@pytest.mark.parametrize("loading", ["pipeline.cli", "typer", "aiokafka", "pipeline.commands.traffic"])
-def test_ctrl_c_while_the_program_is_loaded_ends_it_in_the_same_way(loading: str) -> None:
+@pytest.mark.parametrize(
+    ("loading", "command"),
+    [
+        ("pipeline.cli", "--version"),
+        ("typer", "--version"),
+        ("aiokafka", "send"),
+        ("pipeline.commands.traffic", "send"),
+    ],
+)
+def test_ctrl_c_while_the_program_is_loaded_ends_it_in_the_same_way(loading: str, command: str) -> None:
     program = (
         "import os, runpy, signal, sys\n"
         "class Finder:\n"
@@ -249,8 +257,8 @@ def test_ctrl_c_while_the_program_is_loaded_ends_it_in_the_same_way(loading: str
         "sys.meta_path.insert(0, Finder)\n"
         "runpy.run_module('pipeline', run_name='__main__', alter_sys=True)"
     )
-    command = [sys.executable, "-c", program, "--version"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    words = [sys.executable, "-c", program, command]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
