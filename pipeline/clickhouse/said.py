@@ -17,7 +17,7 @@ _REMEDIES = {
     "AUTHENTICATION_FAILED": "Check the user and the password in PIPELINE_CLICKHOUSE_URL",
     "MEMORY_LIMIT_EXCEEDED": "Give ClickHouse more memory, or ask it less at once",
     "NOT_ENOUGH_SPACE": "Make room on ClickHouse's disk",
-    "TOO_MANY_PARTS": "Merges do not keep up: store more rows at once (PIPELINE_SINK_MAX_AGE), or give ClickHouse faster disks",
+    "TOO_MANY_PARTS": "Store more rows at once (PIPELINE_SINK_MAX_AGE), or give ClickHouse faster disks",
 }
 """What its own words leave out."""
 

@@ -66,8 +66,8 @@ class Metrics:
 
         self.left_to_python = Counter(
             "pipeline_left_to_python",
-            "Records that the compiled core left to Python, which does the same more slowly, by why. In the router these "
-            "are log records and spans, elsewhere records of Kafka.",
+            "Records that the compiled core left to Python, which does the same more slowly, by why. In the "
+            "router these are log records and spans, elsewhere records of Kafka.",
             ["role", "reason"],
             registry=registry,
         )
@@ -171,7 +171,11 @@ class Metrics:
             ["to"],
             registry=registry,
         )
-        self.build = Info("pipeline_build", "The program that runs here, and its compiled core; none where that is empty.", registry=registry)
+        self.build = Info(
+            "pipeline_build",
+            "The program that runs here, and its compiled core; none where that is empty.",
+            registry=registry,
+        )
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)

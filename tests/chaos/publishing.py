@@ -30,7 +30,9 @@ _STORED = "SELECT count() FROM session_rows WHERE policy_version = {version:UInt
 
 def main() -> int:
     parser = arguments(_MODULE, __doc__, seconds=180)
-    parser.add_argument("--older", type=Path, help="a checkout without published policies, with a .venv; else made")
+    parser.add_argument(
+        "--older", type=Path, help="a checkout without published policies, with a .venv; else made"
+    )
     given = parser.parse_args(namespace=argparse.Namespace(module=_MODULE))
     with ExitStack() as until:
         older = given.older
@@ -80,8 +82,12 @@ def _publish_and_go_back(it: Occasion, older: Path) -> tuple[Verdict, dict[str, 
         refused=found.dead_letters - found.wrong_partitions,
     )
     stack.run("status")
-    verdict.require(stack.run("rebuild", "--dry-run").startswith("no difference"), "rebuild finds differences")
-    verdict.require(refused == int(stack.settings["PIPELINE_PARTITIONS"]), f"{refused} partitions have a dead letter")
+    verdict.require(
+        stack.run("rebuild", "--dry-run").startswith("no difference"), "rebuild finds differences"
+    )
+    verdict.require(
+        refused == int(stack.settings["PIPELINE_PARTITIONS"]), f"{refused} partitions have a dead letter"
+    )
     return verdict, {"refused_by_old_sinks": found.dead_letters - found.wrong_partitions}
 
 

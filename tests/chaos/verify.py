@@ -112,6 +112,7 @@ def judge(
     misplaced: int = 0,
     again: Mapping[Identity, Said] | None = None,
     erased: int = 0,
+    *,
     refused: int = 0,
 ) -> Verdict:
     """Compares events with what was sent, sessions with the fold over the stored events, and reads the ledger.
@@ -190,9 +191,7 @@ def _judge_ledger(verdict: Verdict, distinct: int, sent: int, refused: int, foun
     }
     totals["erased"] = sum(row.get("erased", 0) for row in found.ledger)
     verdict.require(totals["events"] == distinct, f"{distinct} distinct events were sent: {totals}")
-    verdict.require(
-        totals["refused"] == refused, f"{refused} were to be refused: {totals}"
-    )
+    verdict.require(totals["refused"] == refused, f"{refused} were to be refused: {totals}")
     verdict.require(totals["received"] >= sent, f"{sent} events were sent: {totals}")
     balance = totals["events"] + totals["duplicates"] + totals["refused"] + totals["erased"]
     verdict.require(totals["received"] == balance, f"the ledger does not balance: {totals}")

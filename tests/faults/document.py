@@ -108,7 +108,9 @@ def _alerts(recording: Recording) -> str:
     told = [
         f"`{name}` after {minutes} min" for name, minutes in sorted(recording.alerts.items(), key=_by_time)
     ]
-    texts = [f"- `{name}`: {annotations()[name]}" for name, _ in sorted(recording.alerts.items(), key=_by_time)]
+    texts = [
+        f"- `{name}`: {annotations()[name]}" for name, _ in sorted(recording.alerts.items(), key=_by_time)
+    ]
     first = f"**Alerts** (minutes as played, from the beginning of the fault): {', '.join(told)}."
     return "\n".join((first, "", *texts))
 
