@@ -78,7 +78,7 @@ class Recording:
     def words(self) -> str:
         """All that probes and logs say, and the alerts that fire."""
         said = ("\n".join((each.readyz, *each.log)) for each in self.said.values())
-        told = annotations()
+        told = alert_texts()
         return "\n".join((*said, *(told[name] for name in self.alerts)))
 
 
@@ -108,7 +108,7 @@ def named_in_rules() -> set[str]:
 
 
 @cache
-def annotations() -> Mapping[str, str]:
+def alert_texts() -> Mapping[str, str]:
     """What each alert tells whoever is woken by it: summary and description, by its name."""
     rules = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
     texts = {rule["alert"]: rule["annotations"] for rule in rules if "alert" in rule}
