@@ -61,7 +61,7 @@ def recorded() -> Recorded:
 def stack(
     recorded: Recorded, clickhouse: EmbeddedClickHouse, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
-    """One worker a role; the recorded files were sent once and all is quiet. On the embedded broker `test_up` does it."""
+    """One worker a role; the recorded files were sent once and all is quiet. `test_up` has the embedded broker."""
     folder = tmp_path_factory.mktemp("main-job")
     with running_stack("kafka", clickhouse, folder, idle_timeout="2s") as running:
         running.start_workers("router", "sessionizer", "sink")
