@@ -79,6 +79,14 @@ class Letters:
         }
 
 
+LETTERS = (
+    "time <= fromUnixTimestamp64Milli({until:Int64}, 'UTC') AND (({is_device:UInt8} AND key = {key:String}) OR"
+    " ((position(value, {app:String}) > 0 OR position(key, {app:String}) > 0)"
+    " AND (position(value, {quoted:String}) > 0 OR position(key, {id:String}) > 0"
+    " OR (length({id:String}) >= 8 AND position(value, {id:String}) > 0))))"
+)
+"""The condition for them, with the parameters of `Letters`."""
+
 Removed = Counter[str]
 """How many rows of each table went; `events` and `sessions` are what analysts saw of them. None is 0."""
 
@@ -205,13 +213,7 @@ class ErasedRows:
 
     def remove_letters(self, letters: Letters, removed: Removed) -> None:
         """Remove dead letters; waits until ClickHouse is done."""
-        where = (
-            "time <= fromUnixTimestamp64Milli({until:Int64}, 'UTC') AND (({is_device:UInt8} AND key = {key:String}) OR"
-            " ((position(value, {app:String}) > 0 OR position(key, {app:String}) > 0)"
-            " AND (position(value, {quoted:String}) > 0 OR position(key, {id:String}) > 0"
-            " OR (length({id:String}) >= 8 AND position(value, {id:String}) > 0))))"
-        )
-        self._delete("dead_letter_rows", where, letters.parameters, removed)
+        self._delete("dead_letter_rows", LETTERS, letters.parameters, removed)
 
     def note(self, receipt: Mapping[str, Any], version: int) -> None:
         """Write a receipt, in place of an earlier one with its id."""

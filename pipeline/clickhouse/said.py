@@ -13,7 +13,12 @@ _NAME = re.compile(r"\(([A-Z][A-Z0-9_]+)\)$")
 _EXPECTED = re.compile(r"\s*Expected one of: .*$", re.DOTALL)
 """What the parser would have taken instead: up to three thousand characters of tokens."""
 
-_REMEDIES = {"AUTHENTICATION_FAILED": "Check the user and the password in PIPELINE_CLICKHOUSE_URL"}
+_REMEDIES = {
+    "AUTHENTICATION_FAILED": "Check the user and the password in PIPELINE_CLICKHOUSE_URL",
+    "MEMORY_LIMIT_EXCEEDED": "Give ClickHouse more memory, or ask it less at once",
+    "NOT_ENOUGH_SPACE": "Make room on ClickHouse's disk",
+    "TOO_MANY_PARTS": "Store more rows at once (PIPELINE_SINK_MAX_AGE), or give ClickHouse faster disks",
+}
 """What its own words leave out."""
 
 

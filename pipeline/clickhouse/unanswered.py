@@ -16,9 +16,11 @@ _ALERT = re.compile(r"\b[A-Z0-9]+_ALERT_[A-Z_]+")
 
 def why_unanswered(error: Error, url: str, tls: Tls) -> str:
     """What to say of an error of the client that a later try may not meet. `url` has no password in it."""
-    if error.code is not None:
-        return said_by_server(str(error))
     said, first = str(error), _first(error)
+    told = said_by_server(said)
+    if error.code is not None or told != said:
+        # What stands between may leave out the header that has the code.
+        return told
     if isinstance(first, ssl.SSLCertVerificationError):
         names = ("PIPELINE_CLICKHOUSE_CA_FILE", "PIPELINE_CLICKHOUSE_URL")
         return why_untrusted(first, f"ClickHouse at {url}", *names)

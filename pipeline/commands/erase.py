@@ -14,6 +14,7 @@ import typer
 
 from pipeline import topics, wiring
 from pipeline.clickhouse.erasure import Erased, ErasedRows, Letters, Removed
+from pipeline.clickhouse.receipts import Receipts
 from pipeline.commands.failure import CommandFailed
 from pipeline.formats.erasure import Erasure, control, digest_of_device, digest_of_user, entry
 from pipeline.formats.native.partitioner import partition_of
@@ -49,6 +50,12 @@ def erase(
     user: Annotated[str, typer.Option("--user", help="A person, by the id that the app gives.")] = "",
     device: Annotated[str, typer.Option("--device", help="A device.")] = "",
     timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for the workers.")] = 120,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Remove nothing: find the receipts, and say whether anything is there again."
+        ),
+    ] = False,
 ) -> None:
     """Remove a person's or a device's data from ClickHouse and from the state of the workers, for good.
 
@@ -57,7 +64,39 @@ def erase(
     """
     if bool(user) == bool(device):
         raise CommandFailed("name either --user or --device")
-    asyncio.run(_erase(wiring.settings(), app_id, user, device, timeout))
+    if check:
+        _check(wiring.settings(), app_id, user, device)
+    else:
+        asyncio.run(_erase(wiring.settings(), app_id, user, device, timeout))
+
+
+def _check(settings: Settings, app_id: str, user: str, device: str) -> None:
+    """Print every receipt of a person or a device; fails where there is none, or something is left or back."""
+    store = wiring.store(settings)
+    whom = f"{'user' if user else 'device'} {user or device} of {app_id}"
+    try:
+        receipts = Receipts(store)
+        found = receipts.of(app_id, _digest(app_id, user, device))
+        if not found:
+            raise CommandFailed(f"there is no receipt for {whom}: it was never asked for")
+        for each in found:
+            is_done = "done" if each["is_done"] else "cut off"
+            print(f"receipt {each['id']}, asked for at {each['asked_at']} UTC, {is_done}")
+        if not any(each["is_done"] for each in found):
+            raise CommandFailed(f"no erasure of {whom} was completed: give the command again")
+        last = next(each for each in reversed(found) if each["is_done"])
+        letters = Letters(app_id, user or device, int(last["asked_ms"]), is_device=not user)
+        left = receipts.left(letters, str(last["asked_at"]))
+    finally:
+        store.close()
+    if left:
+        told = ", ".join(f"{count} rows of {table}" for table, count in left.items())
+        raise CommandFailed(f"of {whom} there is something from before receipt {last['id']}: {told}")
+    print(f"nothing of {whom} from before {last['asked_at']} UTC is there")
+
+
+def _digest(app_id: str, user: str, device: str) -> str:
+    return digest_of_user(app_id, user) if user else digest_of_device(_key(app_id, device))
 
 
 async def _erase(settings: Settings, app_id: str, user: str, device: str, timeout_s: float) -> None:
@@ -81,7 +120,7 @@ async def _erase(settings: Settings, app_id: str, user: str, device: str, timeou
             "id": receipt_id,
             "app_id": app_id,
             "kind": "user" if user else "device",
-            "subject": digest_of_user(app_id, user) if user else digest_of_device(_key(app_id, device)),
+            "subject": _digest(app_id, user, device),
             "devices": len(asked),
             "asked_at": _text(min(each.erasure.until_ms for each in asked)),
             "kafka_until": {

@@ -36,7 +36,12 @@ class Lookout:
         self._of_clickhouse = "it has not been asked yet"
         self._asks_clickhouse = False
         self._signs: VitalSigns | None = None
-        metrics.build.info({"version": __version__, "role": role})
+        self._role = role
+        self.name_core("")
+
+    def name_core(self, version: str) -> None:
+        """Tell in the metrics which compiled core is used; "" is none."""
+        self._metrics.build.info({"version": __version__, "role": self._role, "core": version})
 
     def begin(self, settings: Settings, *, asks_clickhouse: bool) -> None:
         """Begin to look; until there are apps the worker is not ready."""

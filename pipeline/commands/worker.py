@@ -133,12 +133,12 @@ def _apps(
         settings.retentions, settings.dead_letter_retention_days, settings.dead_letters_per_minute
     )
     storing = store(settings)
+    core = compiled.core(settings.core)
+    watch.name_core(core.__version__ if core else "")
     build = {
-        "router": lambda: router_app(frame, options(settings), compiled.core(settings.core)),
-        "sessionizer": lambda: sessionizer_app(
-            frame, settings.policies, encode, partitions_by(compiled.core(settings.core))
-        ),
-        "sink": lambda: sink_app(frame, storing, bounds, keeping, compiled.core(settings.core)),
+        "router": lambda: router_app(frame, options(settings), core),
+        "sessionizer": lambda: sessionizer_app(frame, settings.policies, encode, partitions_by(core)),
+        "sink": lambda: sink_app(frame, storing, bounds, keeping, core),
     }
     names = ROLES if role == "all" else (role,)
     apps = [build[name]() for name in names]

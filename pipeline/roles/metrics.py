@@ -45,12 +45,6 @@ class Metrics:
         self.events = Counter(
             "pipeline_events", "What became of events in the fold.", ["outcome"], registry=registry
         )
-        self.folded = Counter(
-            "pipeline_folded_records",
-            "Records by what folded them: the compiled core, or Python, and why the core left them to Python.",
-            ["by", "reason"],
-            registry=registry,
-        )
         self.refused = Counter(
             "pipeline_refused", "Events or whole records refused.", ["topic", "reason"], registry=registry
         )
@@ -72,7 +66,8 @@ class Metrics:
 
         self.left_to_python = Counter(
             "pipeline_left_to_python",
-            "Records that the compiled core left to Python, which does the same more slowly, by why.",
+            "Records that the compiled core left to Python, which does the same more slowly, by why. In the "
+            "router these are log records and spans, elsewhere records of Kafka.",
             ["role", "reason"],
             registry=registry,
         )
@@ -176,7 +171,11 @@ class Metrics:
             ["to"],
             registry=registry,
         )
-        self.build = Info("pipeline_build", "The program that runs here.", registry=registry)
+        self.build = Info(
+            "pipeline_build",
+            "The program that runs here, and its compiled core; none where that is empty.",
+            registry=registry,
+        )
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)

@@ -272,10 +272,8 @@ class Sessionizer:
         for outcome in ("accepted", "late", "duplicates", "unrestated", "set_aside"):
             self._metrics.events.labels(outcome).inc(getattr(counts, outcome))
         self._metrics.events.labels("refused").inc(effects.refused)
-        if effects.compiled:
-            self._metrics.folded.labels("core", "").inc(effects.compiled)
         for reason, records in effects.handed_over.items():
-            self._metrics.folded.labels("python", reason).inc(records)
+            self._metrics.left_to_python.labels("sessionizer", reason).inc(records)
         self._gauge()
 
     def _gauge(self) -> None:

@@ -349,6 +349,10 @@ kept decoded too, 32 MB of them as they are encoded. The table below reckons wit
 
 _GROWS = """- **Sessionizers** by devices sooner than by events: memory is that of a week of devices, and recovery of a
   lost worker reads their states. More workers share both; partitions bound their number.
+- **There are no warm standbys of states.** One would spare what the table calls recovery, and nothing of the session
+  timeout (10 s), which is most of what partitions stand after a `kill -9` with 200,000 devices (11 s,
+  `tests/bench/FAILOVER.md`). It would take the memory of every device once more, and read the changelog a second time
+  all day. What shortens recovery instead is more workers with fewer devices each, at the same memory in all.
 - **Partitions** cannot be taken away, and more of them later is a procedure (runbook.md): take twice the workers
   that you expect.
 - **Sinks** by events, and ClickHouse's inserts with them: shards divide both (README.md). Questions of analysts

@@ -137,6 +137,9 @@ def _erase_all(it: Occasion, erasures: int) -> tuple[Verdict, dict[str, int]]:
             _erase(it, one, ROLES[one % len(ROLES)], dies=one % 4 == 3)
             it.go_on()
     it.come_to_rest()
+    for one in range(erasures):
+        stack.run("erase", "--app", _APP, *_whom(one), "--check")
+    it.say(f"{erasures} receipts hold")
     left, erased = asyncio.run(_what_may_be_left(stack))
     for identity, said in left.items():
         it.load.note(identity, said)
@@ -162,9 +165,13 @@ def _erase_all(it: Occasion, erasures: int) -> tuple[Verdict, dict[str, int]]:
     }
 
 
+def _whom(one: int) -> tuple[str, str]:
+    return ("--user", person(one)) if one % 3 == 2 else ("--device", device(one))
+
+
 def _erase(it: Occasion, one: int, role: str, *, dies: bool) -> None:
     """Erases a device or its person; a worker is killed, and the command too if it `dies`."""
-    who = ("--user", person(one)) if one % 3 == 2 else ("--device", device(one))
+    who = _whom(one)
     asked = ("erase", "--app", _APP, *who, "--timeout", str(_COMMAND_S))
     command = it.stack.begin(*asked)
     it.fleet.rest(1.5)

@@ -25,6 +25,12 @@ def last_commit_of(version: str) -> str:
     raise LookupError(f"no commit has version {version} in {_FILE}")
 
 
+def commit_without(file: str) -> str:
+    """The last commit of the main line before a file came."""
+    came = _git("log", "--format=%H", "--first-parent", "-m", "--diff-filter=A", "--", file).split()
+    return _git("rev-parse", f"{came[-1]}^").strip()
+
+
 @contextmanager
 def older_program(commit: str, folder: Path) -> Iterator[Path]:
     """Installs it with its extra `local`, which takes a minute or two; gives its checkout. Removed at the end."""

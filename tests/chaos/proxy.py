@@ -21,6 +21,7 @@ T = TypeVar("T")
 _LARGEST_REQUEST = 256 * 1024 * 1024
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "host"}
 _OVERLOADED = b"Code: 241. DB::Exception: (total) memory limit exceeded. (MEMORY_LIMIT_EXCEEDED)\n"
+_CODE = {"X-ClickHouse-Exception-Code": "241"}
 _PATIENCE_S = 30.0
 
 
@@ -113,11 +114,11 @@ class FaultProxy:
             return web.Response()
         body = await request.read()
         if fault is Fault.ERROR:
-            return web.Response(status=500, body=_OVERLOADED)
+            return web.Response(status=500, body=_OVERLOADED, headers=_CODE)
         status, headers, answer = await self._forward(request, body)
         match fault:
             case Fault.ERROR_AFTER:
-                return web.Response(status=500, body=_OVERLOADED)
+                return web.Response(status=500, body=_OVERLOADED, headers=_CODE)
             case Fault.CUT_ANSWER:
                 transport.write(b"HTTP/1.1 200 OK\r\nContent-Le")
                 await asyncio.sleep(0)

@@ -18,8 +18,8 @@ from tests.chaos.verify import Found, Verdict, judge
 from tests.support.expected_rows import session_rows, stored_events
 
 SHORT = {
-    "kafka": Order("kafka", events=12_000, kills=6, rebalances=2, faults=2, seed=58),
-    "embedded": Order("embedded", events=10_000, kills=4, rebalances=1, faults=1, seed=24),
+    "kafka": Order("kafka", events=6_000, kills=4, rebalances=1, faults=2, seed=58),
+    "embedded": Order("embedded", events=4_000, kills=2, rebalances=1, faults=1, seed=24),
 }
 
 
@@ -33,7 +33,7 @@ def test_nothing_is_missing_double_or_wrong(
     assert outcome.is_good, [*outcome.verdict.examples, *outcome.problems]
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(6))
 def test_a_schedule_holds_what_was_ordered(seed: int) -> None:
     order = Order("kafka", events=1, kills=50, rebalances=10, faults=6, seed=seed)
     acts = [step.act for step in order.steps()]

@@ -112,12 +112,14 @@ def judge(
     misplaced: int = 0,
     again: Mapping[Identity, Said] | None = None,
     erased: int = 0,
+    *,
+    refused: int = 0,
 ) -> Verdict:
     """Compares events with what was sent, sessions with the fold over the stored events, and reads the ledger.
 
     Events that a device or a retry sent twice must be stored once, those `again` as they are there or in `sent`.
-    `misplaced` records must be refused, and nothing else; a retry may have doubled some of them. Of `erased` events,
-    which are not in `sent`, nothing may be left but the account. Pure.
+    `misplaced` records must be refused, and nothing else; a retry may have doubled some of them; so must
+    `refused` others. Of `erased` events, which are not in `sent`, nothing may be left but the account. Pure.
     """
     verdict = Verdict()
     stored = [
@@ -138,11 +140,11 @@ def judge(
     for row in found.contradictions:
         verdict.require(False, f"two rows of one revision differ: {row}")
     others = found.dead_letters - found.wrong_partitions
-    verdict.require(others == 0, f"{others} dead letters")
+    verdict.require(others == refused, f"{others} dead letters")
     verdict.require(
         found.wrong_partitions >= misplaced, f"{misplaced} misplaced, {found.wrong_partitions} refused"
     )
-    _judge_ledger(verdict, len(sent), events_sent + misplaced, found)
+    _judge_ledger(verdict, len(sent), events_sent + misplaced, found.wrong_partitions + refused, found)
     accounted = sum(row.get("erased", 0) for row in found.ledger)
     verdict.require(
         accounted >= erased, f"{erased} events were erased, {accounted} are accounted for as that"
@@ -162,7 +164,7 @@ def _bases(found: Found) -> Iterator[tuple[int, tuple[int, Mapping[int, int]]]]:
         before = after
 
 
-def _judge_ledger(verdict: Verdict, distinct: int, sent: int, found: Found) -> None:
+def _judge_ledger(verdict: Verdict, distinct: int, sent: int, refused: int, found: Found) -> None:
     for partition, end in found.ends.items():
         next_offset = base = 0
         jumps = {before + ends[partition]: (after, after) for before, (after, ends) in _bases(found)}
@@ -189,9 +191,7 @@ def _judge_ledger(verdict: Verdict, distinct: int, sent: int, found: Found) -> N
     }
     totals["erased"] = sum(row.get("erased", 0) for row in found.ledger)
     verdict.require(totals["events"] == distinct, f"{distinct} distinct events were sent: {totals}")
-    verdict.require(
-        totals["refused"] == found.wrong_partitions, f"{found.wrong_partitions} were to be refused: {totals}"
-    )
+    verdict.require(totals["refused"] == refused, f"{refused} were to be refused: {totals}")
     verdict.require(totals["received"] >= sent, f"{sent} events were sent: {totals}")
     balance = totals["events"] + totals["duplicates"] + totals["refused"] + totals["erased"]
     verdict.require(totals["received"] == balance, f"the ledger does not balance: {totals}")

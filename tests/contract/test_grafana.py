@@ -37,7 +37,7 @@ PROM, CLICKHOUSE = "prometheus", "grafana-clickhouse-datasource"
 OF_ALERTS = {"ALERTS": {"alertname", "alertstate", "severity"}}
 ADDED = {"instance", "job", "__name__"}
 """Labels that Prometheus itself adds."""
-OF_INFO = {"pipeline_build_info": {"version", "role"}}
+OF_INFO = {"pipeline_build_info": {"version", "role", "core"}}
 HOUR = {
     "__from": "1767225600000",
     "__to": "1767830400000",

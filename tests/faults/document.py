@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from tests.chaos.occasion import Seen, all_seen
-from tests.faults.recording import PLAYED_S, ROOT, STEP_S, Recording, Said
+from tests.faults.recording import PLAYED_S, ROOT, STEP_S, Recording, Said, alert_texts
 
 FILE = ROOT / "deploy" / "FAULTS.md"
 _INTRODUCTION = f"""# Faults, and what is to be seen of them
@@ -108,7 +108,11 @@ def _alerts(recording: Recording) -> str:
     told = [
         f"`{name}` after {minutes} min" for name, minutes in sorted(recording.alerts.items(), key=_by_time)
     ]
-    return f"**Alerts** (minutes as played, from the beginning of the fault): {', '.join(told)}."
+    texts = [
+        f"- `{name}`: {alert_texts()[name]}" for name, _ in sorted(recording.alerts.items(), key=_by_time)
+    ]
+    first = f"**Alerts** (minutes as played, from the beginning of the fault): {', '.join(told)}."
+    return "\n".join((first, "", *texts))
 
 
 def _by_time(alert: tuple[str, int]) -> tuple[int, str]:

@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ Series = tuple[str, tuple[tuple[str, str], ...]]
 """Name and labels in their order."""
 
 _ALERT = re.compile(r'\{alertname="(\w+)"\} ([\d.E+-]+)')
+_LABEL = re.compile(r"\{\{ \$(?:labels\.)?(\w+) \}\}")
 _TIMES = "_timestamp_seconds"
 _STRETCHED = ("pipeline_lag_seconds",)
 """Gauges in seconds that grow for as long as a fault lasts."""
@@ -56,7 +58,7 @@ class Recording:
     cause: str
     """A regular expression: what the cause is called by probes or log."""
     remedy: str
-    """The same for what is to be done; empty where there is nothing to do, since it goes on by itself."""
+    """The same for what is to be done, or for that it goes on by itself."""
     runbook: str
     """The heading of the runbook that goes on."""
     fault_at: int = 0
@@ -74,8 +76,10 @@ class Recording:
 
     @property
     def words(self) -> str:
-        """All that probes and logs say."""
-        return "\n".join("\n".join((each.readyz, *each.log)) for each in self.said.values())
+        """All that probes and logs say, and the alerts that fire."""
+        said = ("\n".join((each.readyz, *each.log)) for each in self.said.values())
+        told = alert_texts()
+        return "\n".join((*said, *(told[name] for name in self.alerts)))
 
 
 def load(file: Path) -> Recording:
@@ -101,6 +105,15 @@ def named_in_rules() -> set[str]:
     """The series that alerts go by."""
     rules = [rule["expr"] for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
     return set(re.findall(r"\bpipeline_\w+", " ".join(rules)))
+
+
+@cache
+def alert_texts() -> Mapping[str, str]:
+    """What each alert tells whoever is woken by it: summary and description, by its name."""
+    rules = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+    texts = {rule["alert"]: rule["annotations"] for rule in rules if "alert" in rule}
+    told = {name: f"{text['summary']}. {text['description']}" for name, text in texts.items()}
+    return {name: _LABEL.sub(lambda found: found[1].upper(), text) for name, text in told.items()}
 
 
 def text_of(series: Series) -> str:

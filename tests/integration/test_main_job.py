@@ -14,7 +14,6 @@ import pytest
 from pipeline.domain.event import Event
 from pipeline.domain.policy import Policy
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
-from tests.conftest import BROKER_KINDS
 from tests.support.expected_rows import (
     SESSIONS_SQL,
     Device,
@@ -58,16 +57,13 @@ def recorded() -> Recorded:
     return Recorded(files, lines, events, session_rows(events, Policy()))
 
 
-@pytest.fixture(scope="module", params=BROKER_KINDS)
+@pytest.fixture(scope="module")
 def stack(
-    request: pytest.FixtureRequest,
-    recorded: Recorded,
-    clickhouse: EmbeddedClickHouse,
-    tmp_path_factory: pytest.TempPathFactory,
+    recorded: Recorded, clickhouse: EmbeddedClickHouse, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
-    """One worker a role; the recorded files were sent once and all is quiet."""
-    folder = tmp_path_factory.mktemp(f"main-job-{request.param}")
-    with running_stack(request.param, clickhouse, folder, idle_timeout="2s") as running:
+    """One worker a role; the recorded files were sent once and all is quiet. `test_up` has the embedded broker."""
+    folder = tmp_path_factory.mktemp("main-job")
+    with running_stack("kafka", clickhouse, folder, idle_timeout="2s") as running:
         running.start_workers("router", "sessionizer", "sink")
         running.run("send", "--format", "measure", *map(str, recorded.files))
         running.wait_idle()

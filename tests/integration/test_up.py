@@ -10,6 +10,7 @@ import stat
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -276,9 +277,7 @@ def assert_one_clear_line(stderr: str, *parts: str) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("fly",),
         ("worker", "--role", "pilot"),
-        ("simulate", "--devices", "0"),
         ("send",),
     ],
 )
@@ -288,28 +287,27 @@ def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...], tmp_path: Path) 
     assert "Usage:" in done.stderr and done.stdout == ""
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
+def test_no_broker_is_exit_code_1_and_one_line(tmp_path: Path) -> None:
+    (tmp_path / "events.ndjson").write_text("{}\n")
+    address = f"127.0.0.1:{free_port()}"
+    settings = {"PIPELINE_KAFKA_BOOTSTRAP": address, "PIPELINE_KAFKA_GIVE_UP": "2s"}
+    asked = (
         ("send", "events.ndjson"),
         ("simulate", "--events", "1"),
         ("status", "--wait-idle", "--timeout", "2"),
         ("worker", "--role", "sink"),
-    ],
-)
-def test_no_broker_is_exit_code_1_and_one_line(arguments: tuple[str, ...], tmp_path: Path) -> None:
-    (tmp_path / "events.ndjson").write_text("{}\n")
-    address = f"127.0.0.1:{free_port()}"
-    settings = {"PIPELINE_KAFKA_BOOTSTRAP": address, "PIPELINE_KAFKA_GIVE_UP": "2s"}
-    done = run(*arguments, settings=settings, folder=tmp_path)
-    assert done.returncode == 1, done.stderr
-    *before, last = done.stderr.splitlines()
-    assert_one_clear_line(last, f"Kafka at {address} ", "not answer")
-    # Those that wait say so meanwhile; a worker's log has more.
-    if arguments[0] == "worker":
-        assert any(f"waiting for Kafka at {address}" in line for line in before), done.stderr
-    else:
-        assert all(line.startswith(f"waiting for Kafka at {address}") for line in before), done.stderr
+    )
+    with ThreadPoolExecutor(len(asked)) as threads:
+        ran = threads.map(lambda each: run(*each, settings=settings, folder=tmp_path), asked)
+        for (name, *_), done in zip(asked, ran, strict=True):
+            assert done.returncode == 1, done.stderr
+            *before, last = done.stderr.splitlines()
+            assert_one_clear_line(last, f"Kafka at {address} ", "not answer")
+            # Those that wait say so meanwhile; a worker's log has more.
+            if name == "worker":
+                assert any(f"waiting for Kafka at {address}" in line for line in before), done.stderr
+            else:
+                assert all(line.startswith(f"waiting for Kafka at {address}") for line in before), done.stderr
 
 
 def test_migrate_without_a_broker_says_so_too(tmp_path: Path, database_url: str) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pipeline.domain.event import AppState, Event, Kind
 from pipeline.domain.policy import HOUR_MS, Policies, Policy
 from pipeline.domain.policy_document import PolicyDocument
-from pipeline.domain.privacy import Privacy, Samplings
+from pipeline.domain.privacy import Privacy, Rules, Samplings
 from pipeline.formats.edge import Edge
 from pipeline.formats.policy_record import control
 from pipeline.formats.record_time import REPLAYED_RECORD_MS
@@ -127,6 +127,23 @@ def test_policies_that_change(core: ModuleType, behind_ms: int) -> None:
     assert two.rust.in_force.version == 6
     assert two.versions >= set(range(7 if behind_ms < 0 else 6))
     assert two.compiled > 10 * two.handed_over.total()
+
+
+def test_privacy_that_changes_within_a_chunk(core: ModuleType) -> None:
+    """What the core folds under the built-in rules, Python under stricter ones, and the core again, in one chunk."""
+    two = TwoCores(core, Policies(), EDGE)
+    strict = Privacy(Rules(drop=("user.*", "app.screen.name")))
+    sent: list[SourceRecord] = []
+    for number, each in enumerate(fleet(10, 5, 900)):
+        if number in {30, 60}:
+            document = PolicyDocument(number, START_MS, privacy=strict if number == 30 else Privacy())
+            sent.append(SourceRecord(len(sent), each.at_ms, None, control(document)))
+        sent.append(SourceRecord(len(sent), each.at_ms, each.key, each.value))
+    two.take(sent[:90])
+    assert two.rust.in_force.version == 60
+    assert two.compiled >= 50 and two.handed_over.total() >= 25
+    two.begin()
+    two.take(sent[90:])
 
 
 @pytest.mark.parametrize("policy", [Policy(), NARROW], ids=["usual", "narrow"])

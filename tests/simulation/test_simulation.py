@@ -30,9 +30,9 @@ from tests.simulation.runs import Outcome, run_seed
 from tests.simulation.world import Suspects
 from tests.support.cores import core_or_skip
 
-BUDGET = 400
-"""Seeds in CI: some 45 s on a slow core."""
-MIXED = 60
+BUDGET = 200
+"""Seeds in CI, which meet every fault; `python -m tests.simulation` does campaigns."""
+MIXED = 40
 """Of them once more, by workers of both cores."""
 
 
@@ -281,21 +281,22 @@ class FoldsWhatCame(Sessionizer):
 
 
 BROKEN = {
-    "stored without the rules": (Suspects(sink=StoresWhatCame), 50),
-    "folded without the rules": (Suspects(sessionizer=FoldsWhatCame), 50),
-    "rows before states": (Suspects(sessionizer=RowsFirst), 400),
-    "copies after states": (Suspects(sessionizer=TellsCopiesLate), 100),
-    "acknowledged before the rows are there": (Suspects(sessionizer=AcknowledgesBeforeRows), 200),
-    "acknowledged before the insert": (Suspects(sink=AcknowledgesBeforeInsert), 50),
-    "acknowledged by the first piece": (Suspects(sink=AcknowledgesEachPiece), 50),
-    "a row lost": (Suspects(sink=LosesARow), 50),
-    "no fence": (Suspects(fence=Unfenced), 500),
-    "an outbox forgotten": (Suspects(sessionizer=ForgetsOutbox), 200),
-    "forgotten by the wall clock": (Suspects(sessionizer=ForgetsByTheWallClock), 100),
-    "forgotten before it is told": (Suspects(sessionizer=ForgetsUntold), 100),
-    "forgotten and still there": (Suspects(sessionizer=Remembers), 100),
-    "topics taken by their names": (Suspects(take_over=TrustsNames), 400),
+    "stored without the rules": (Suspects(sink=StoresWhatCame), 50, 0),
+    "folded without the rules": (Suspects(sessionizer=FoldsWhatCame), 50, 0),
+    "rows before states": (Suspects(sessionizer=RowsFirst), 400, 15),
+    "copies after states": (Suspects(sessionizer=TellsCopiesLate), 100, 84),
+    "acknowledged before the rows are there": (Suspects(sessionizer=AcknowledgesBeforeRows), 200, 78),
+    "acknowledged before the insert": (Suspects(sink=AcknowledgesBeforeInsert), 50, 0),
+    "acknowledged by the first piece": (Suspects(sink=AcknowledgesEachPiece), 50, 4),
+    "a row lost": (Suspects(sink=LosesARow), 50, 1),
+    "no fence": (Suspects(fence=Unfenced), 500, 73),
+    "an outbox forgotten": (Suspects(sessionizer=ForgetsOutbox), 200, 0),
+    "forgotten by the wall clock": (Suspects(sessionizer=ForgetsByTheWallClock), 100, 0),
+    "forgotten before it is told": (Suspects(sessionizer=ForgetsUntold), 100, 0),
+    "forgotten and still there": (Suspects(sessionizer=Remembers), 100, 0),
+    "topics taken by their names": (Suspects(take_over=TrustsNames), 400, 91),
 }
+"""Who is broken, within how many seeds that is found, and the seed that found it last."""
 
 
 def is_caught(outcome: Outcome) -> bool:
@@ -307,8 +308,8 @@ def is_caught(outcome: Outcome) -> bool:
 
 @pytest.mark.parametrize("broken", BROKEN)
 def test_what_is_broken_is_found(broken: str) -> None:
-    suspects, within = BROKEN[broken]
-    assert any(is_caught(run_seed(seed, suspects)) for seed in range(within))
+    suspects, within, hint = BROKEN[broken]
+    assert any(is_caught(run_seed(seed, suspects)) for seed in (hint, *range(within)))
 
 
 FOUND: dict[str, tuple[int, Suspects]] = {

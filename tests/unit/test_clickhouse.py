@@ -196,12 +196,21 @@ ONE_LINE = "Received ClickHouse exception, code: {code}, server response: Code: 
         ("u: Authentication failed: password is incorrect.", "AUTHENTICATION_FAILED", " (version 26.9.2.1)",
          "u: Authentication failed: password is incorrect. Check the user and the password in PIPELINE_CLICKHOUSE_URL "
          "(AUTHENTICATION_FAILED)"),
+        ("(total) memory limit exceeded.", "MEMORY_LIMIT_EXCEEDED", " (for url http://127.0.0.1:8123)",
+         "(total) memory limit exceeded. Give ClickHouse more memory, or ask it less at once (MEMORY_LIMIT_EXCEEDED)"),
     ],
-    ids=["database", "syntax", "rows", "login"],
+    ids=["database", "syntax", "rows", "login", "memory"],
 )  # fmt: skip
 def test_what_the_server_says_stands_first_and_alone(said: str, name: str, end: str, told: str) -> None:
     assert said_by_server(ONE_LINE.format(code=1, said=said, name=name) + end) == told
     assert said_by_server("Error HTTPConnectionPool: refused") == "Error HTTPConnectionPool: refused"
+
+
+def test_what_a_proxy_hands_on_without_the_code_is_still_an_answer() -> None:
+    said = "HTTP driver received HTTP status 500, server response: Code: 241. DB::Exception: Too much."
+    with pytest.raises(Unreachable, match=r"^Too much") as raised:
+        connected(Client(failing(OperationalError(f"{said} (MEMORY_LIMIT_EXCEEDED)"), 1))).query("SELECT 1")
+    assert "does not answer" not in str(raised.value)
 
 
 STREAMED = [b'["a",["x"]]', b'["__exception__ Code: 241. DB::Exception: no",[]]', b'["\\r\\n",["[","]"]]']

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any
 
 import pytest
 
+from pipeline.domain.policy_document import PolicyDocument
 from pipeline.domain.privacy import Privacy, Rules, Sampling, Samplings
 from pipeline.domain.retention import Retention, Retentions
 from pipeline.formats.edge import Edge
+from pipeline.formats.policy_record import control
 from pipeline.roles.batch import Bounds
 from pipeline.roles.compiled_rows import NATIVE_COLUMNS
 from pipeline.roles.metrics import Metrics
@@ -147,6 +150,32 @@ def test_nothing_is_compiled_where_devices_are_left_out() -> None:
     chunk = [record(number, event(number)) for number in range(3)]
     assert made_by(core_or_skip(), chunk, edge=edge).compiled == 0
     assert_alike(chunk, edge=edge)
+
+
+def test_what_changes_within_a_chunk_holds_from_its_record_on() -> None:
+    """Retention, then privacy, then sampling, then all as it was; each by a record among the others."""
+    strict = Privacy(by_app={"app": Rules(drop=("screen",))})
+    settings = PolicyDocument(0, T0, retentions=Retentions(Retention(30)))
+    versions = {
+        10: replace(settings, version=1, retentions=Retentions(Retention(7))),
+        20: replace(settings, version=2, privacy=strict),
+        30: replace(settings, version=3, samplings=Samplings(Sampling(0.0))),
+        40: replace(settings, version=4),
+    }
+    chunk = [
+        Fetched(number, T0, None, control(versions[number]))
+        if number in versions
+        else record(number, event(number, attributes={"screen": "Home"}))
+        for number in range(50)
+    ]
+    assert_alike(chunk, least_compiled=28, keeping=Keeping(settings.retentions))
+    rows = made_by(core_or_skip(), chunk, edge=BUILT_IN, keeping=Keeping(settings.retentions)).rows
+    kept = {row["offset"]: (row["retention_days"], "screen" in row["attributes"]) for row in rows}
+    assert kept == {
+        number: (7 if 10 < number < 20 else 30, not 20 < number < 30)
+        for number in range(50)
+        if number not in versions and not 30 < number < 40
+    }
 
 
 def test_pieces_are_cut_where_they_are_full_and_follow_one_another() -> None:
