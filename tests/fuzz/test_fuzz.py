@@ -36,7 +36,7 @@ from pipeline.storage.dead_letter import dead_letters_of, row_of_dead_letter
 from tests.fuzz.campaign import Campaign, run_mutator
 from tests.fuzz.embrace import EmbraceTarget
 from tests.fuzz.foreign import DeadLetterTarget, SettingsTarget
-from tests.fuzz.otlp import OtlpJsonTarget, OtlpProtobufTarget
+from tests.fuzz.otlp import OtlpCoresTarget, OtlpJsonTarget, OtlpProtobufTarget
 from tests.fuzz.records import (
     FaroTarget,
     MeasureTarget,
@@ -61,6 +61,7 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "native-events": NativeEventsTarget,
     "otlp-json": OtlpJsonTarget,
     "otlp-protobuf": OtlpProtobufTarget,
+    "otlp-cores": OtlpCoresTarget,
     "state": StateTarget,
     "dead-letter": DeadLetterTarget,
     "stored-event": StoredEventTarget,
