@@ -112,8 +112,10 @@ def otlp_refusal(fault: NotTaken, spoken: str) -> Answer:
 
 
 def by_topic(topic: str, of_topic: Style, of_others: Style) -> Style:
-    """One style for bodies that become records of a topic, another for all others. Before a body is read, whoever speaks
-    protobuf is answered in the first."""
+    """One style for bodies that become records of a topic, another for all others.
+
+    Before a body is read, whoever speaks protobuf is answered in the first.
+    """
 
     def of(verdict: Verdict, spoken: str) -> Answer:
         style = of_topic if any(record.topic == topic for record in verdict.records) else of_others

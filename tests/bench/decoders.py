@@ -1,7 +1,7 @@
 """`python -m tests.bench.decoders`: what an event of each format costs the router, in CPU time.
 
-A body of the format becomes native envelopes; of OTLP by `Router.handle`, of the others by their decoders alone. Of native
-envelopes it is what sink and sessionizer each pay to read them.
+A body of the format becomes native envelopes; of OTLP by `Router.handle`, of the others by their decoders alone. Of
+native envelopes it is what sink and sessionizer each pay to read them.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def main() -> None:
         "",
         f"`python -m tests.bench.decoders {' '.join(sys.argv[1:])}`",
         "",
-        f"{run['machine']}; {run['versions']}. {told.events:,} events a round, {told.rounds} rounds, each a process of its own:"
-        " the median of events per second of CPU time, and (max - min) / median of CPU times.",
+        f"{run['machine']}; {run['versions']}. {told.events:,} events a round, {told.rounds} rounds, each a process"
+        " of its own: the median of events per second of CPU time, and (max - min) / median of CPU times.",
         "",
         _HEAD,
     ]

@@ -43,7 +43,7 @@ class Campaign:
     target: Target
     seed: int
     check_every: int = 1
-    """One input in so many is held to every promise; the others are only decoded, which takes a fifth of the time or less."""
+    """One input in so many is held to every promise; the others are only decoded, in a fifth of the time or less."""
     seeds: list[bytes] = field(init=False)
     inputs: int = 0
     checked: int = 0
@@ -144,7 +144,12 @@ def run_mutator(campaign: Campaign, inputs: int, seconds: float | None) -> None:
         base = random.choice(campaign.seeds if random.random() < 0.4 else corpus)
         data = campaign.target.mutate(base, random)
         shape = campaign.feed(data)
-        if shape is not None and shape not in shapes and len(data) <= _MAX_INPUT_BYTES and len(corpus) < _CORPUS:
+        if (
+            shape is not None
+            and shape not in shapes
+            and len(data) <= _MAX_INPUT_BYTES
+            and len(corpus) < _CORPUS
+        ):
             shapes.add(shape)
             corpus.append(data)
 

@@ -274,7 +274,9 @@ def _make_whole(tree: object, names: Sequence[str]) -> None:
 
 def _fault_of_version(version: object) -> Rejected | None:
     if version is None:
-        return Rejected(Reason.MISSING_FIELD, f"v: required, {VERSION}, in an object with app_id, device_id and events")
+        return Rejected(
+            Reason.MISSING_FIELD, f"v: required, {VERSION}, in an object with app_id, device_id and events"
+        )
     if type(version) is not int:
         return Rejected(Reason.INVALID_TYPE, f"v: the integer {VERSION}")
     if version != VERSION:
