@@ -50,7 +50,7 @@ from tests.fuzz.target import Escaped, Target
 from tests.fuzz.vocabulary import NOW_MS
 from tests.support.left_states import Left
 
-INPUTS, FEWER = 4_000, 1_500
+INPUTS, FEWER = 2_000, 750
 SLOW_TO_CHECK = ("embrace", "faro", "measure", "sentry", "settings")
 TARGETS: dict[str, Callable[[], Target]] = {
     "native": NativeTarget,
