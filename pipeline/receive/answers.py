@@ -111,6 +111,22 @@ def otlp_refusal(fault: NotTaken, spoken: str) -> Answer:
     return Answer(fault.status, JSON, msgspec.json.encode({"code": code, "message": fault.text}))
 
 
+def by_topic(topic: str, of_topic: Style, of_others: Style) -> Style:
+    """One style for bodies that become records of a topic, another for all others.
+
+    Before a body is read, whoever speaks protobuf is answered in the first.
+    """
+
+    def of(verdict: Verdict, spoken: str) -> Answer:
+        style = of_topic if any(record.topic == topic for record in verdict.records) else of_others
+        return style.of(verdict, spoken)
+
+    def refusal(fault: NotTaken, spoken: str) -> Answer:
+        return (of_topic if spoken == PROTOBUF else of_others).refusal(fault, spoken)
+
+    return Style(of, refusal)
+
+
 def _varint(value: int) -> bytes:
     made = bytearray()
     while value > 0x7F:

@@ -20,6 +20,7 @@ from pipeline.formats.envelope import Envelope
 from pipeline.formats.format import Beside, Format, Headers, Translate
 from pipeline.formats.limits import MAX_CONTAINERS, MAX_MADE_BYTES
 from pipeline.formats.options import DEFAULTS, Options
+from pipeline.formats.otlp.decode import is_protobuf
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.formats.translation import Translation
 from pipeline.kafka.produce import RecordToSend
@@ -139,10 +140,11 @@ def _translated(translate: Translate, body: bytes, sent: SentWith, record_ms: in
 
 
 def whole_of(signal: Format, other: str) -> Judge:
-    """Judges bodies that are of the one format, of OTLP, or else of the other topic."""
+    """Judges bodies that are of the one signal of OTLP, in JSON or protobuf, or else of the other topic."""
 
     def judge(body: bytes, sent: SentWith) -> Verdict:
-        return whole(signal.topic if signal.holds(body) else other)(body, sent)
+        is_otlp = is_protobuf(body) or signal.holds(body)
+        return whole(signal.topic if is_otlp else other)(body, sent)
 
     return judge
 

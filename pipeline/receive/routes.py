@@ -12,7 +12,7 @@ from pipeline.formats import otlp as otlp_format
 from pipeline.formats import sentry as of_sentry
 from pipeline.formats.format import Headers
 from pipeline.formats.sentry.sender import PROJECT_HEADER
-from pipeline.receive.answers import JSON, PROTOBUF, Style, listing, otlp, sentry
+from pipeline.receive.answers import JSON, PROTOBUF, Style, by_topic, listing, otlp, sentry
 from pipeline.receive.judging import Judge, envelopes, whole, whole_of
 
 _OTLP_LOGS, _OTLP_SPANS, _EMBRACE = "otlp_logs", "otlp_spans", "embrace-events"
@@ -76,11 +76,13 @@ ROUTES: tuple[Route, ...] = (
     ),
     # Of Embrace's SDKs that for browsers sends OTLP, to the same addresses.
     Route(
-        "/v2/spans", "embrace", whole_of(otlp_format.SPANS, _EMBRACE), listing(),
-        record_headers=copied("X-EM-AID", "X-EM-DID"),
+        "/v2/spans", "embrace", whole_of(otlp_format.SPANS, _EMBRACE),
+        by_topic(_OTLP_SPANS, otlp("rejectedSpans"), listing()),
+        content_types=(JSON, PROTOBUF, TEXT, FORM), record_headers=copied("X-EM-AID", "X-EM-DID"),
     ),
     Route(
-        "/v2/logs", "embrace", whole_of(otlp_format.LOGS, _EMBRACE), listing(),
-        record_headers=copied("X-EM-AID", "X-EM-DID"),
+        "/v2/logs", "embrace", whole_of(otlp_format.LOGS, _EMBRACE),
+        by_topic(_OTLP_LOGS, otlp("rejectedLogRecords"), listing()),
+        content_types=(JSON, PROTOBUF, TEXT, FORM), record_headers=copied("X-EM-AID", "X-EM-DID"),
     ),
 )  # fmt: skip

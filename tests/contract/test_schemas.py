@@ -18,10 +18,11 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator, Draft202012Validator
 
-from pipeline import __version__, topics
+from pipeline import __version__
 from pipeline.domain.fold import sessions
-from pipeline.formats import measure, native, registry
+from pipeline.formats import measure, native
 from pipeline.formats.rejected import Reason, Rejected
+from pipeline.roles import topology
 from pipeline.storage import event_copies
 from pipeline.storage.columns import SESSION_COLUMNS
 from pipeline.storage.dead_letter import DeadLetter
@@ -237,13 +238,14 @@ def test_the_asyncapi_document_is_one() -> None:
 
 def test_the_asyncapi_document_has_every_topic() -> None:
     channels = asyncapi()["channels"]
-    own = {topics.SDK_EVENTS, topics.SESSIONS, topics.DEAD_LETTERS, topics.EVENT_COPIES}
-    assert {each.topic for each in registry.FORMATS} | own <= set(channels)
+    plan = topology.plan(4, -1)
+    assert set(channels) == set(plan)
     for name, channel in channels.items():
         assert channel["address"] == name
-        assert channel["bindings"]["kafka"]["topicConfiguration"] == {
-            "max.message.bytes": topics.MAX_MESSAGE_BYTES
-        }
+        _, made_with = plan[name]
+        told = channel["bindings"]["kafka"]["topicConfiguration"]
+        assert told.get("max.message.bytes") == (int(made_with.get("max.message.bytes", 0)) or None)
+        assert told.get("cleanup.policy", ["delete"]) == [made_with["cleanup.policy"]]
     used = {each["channel"]["$ref"].removeprefix("#/channels/") for each in asyncapi()["operations"].values()}
     assert used == set(channels)
 

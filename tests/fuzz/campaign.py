@@ -42,10 +42,14 @@ class Campaign:
 
     target: Target
     seed: int
+    check_every: int = 1
+    """One input in so many is held to every promise; the others are only decoded, in a fifth of the time or less."""
     seeds: list[bytes] = field(init=False)
     inputs: int = 0
+    checked: int = 0
     accepted: int = 0
     refused: int = 0
+    """Of those that were checked, like `accepted`."""
     escapes: dict[str, Escape] = field(default_factory=dict)
     """By exception and place: one input speaks for all of a kind."""
     slowest: list[tuple[float, bytes]] = field(default_factory=list)
@@ -56,7 +60,8 @@ class Campaign:
         self.seeds = self.target.seeds()
 
     def feed(self, data: bytes) -> Hashable:
-        """Check one input, and now and then one like it at the size limit. Returns the shape of its outcome."""
+        """Decode or check one input, and now and then one like it at the size limit. Returns the shape of its outcome,
+        None if it was not checked."""
         shape = self._feed(data)
         if self.inputs % _PROGRESS_EVERY == 0:
             told = f"{self.inputs} inputs, {self.accepted} accepted, {len(self.escapes)} kinds of escape"
@@ -71,9 +76,13 @@ class Campaign:
 
     def _feed(self, data: bytes) -> Hashable:
         self.inputs += 1
+        is_checked = self.inputs % self.check_every == 0
         try:
-            if self.target.limit_ms is not None:
+            if self.target.limit_ms is not None or not is_checked:
                 self._time(data)
+            if not is_checked:
+                return None
+            self.checked += 1
             seen = self.target.check(data)
         except Exception as error:
             self._note_escape(data, error)
@@ -135,7 +144,12 @@ def run_mutator(campaign: Campaign, inputs: int, seconds: float | None) -> None:
         base = random.choice(campaign.seeds if random.random() < 0.4 else corpus)
         data = campaign.target.mutate(base, random)
         shape = campaign.feed(data)
-        if shape not in shapes and len(data) <= _MAX_INPUT_BYTES and len(corpus) < _CORPUS:
+        if (
+            shape is not None
+            and shape not in shapes
+            and len(data) <= _MAX_INPUT_BYTES
+            and len(corpus) < _CORPUS
+        ):
             shapes.add(shape)
             corpus.append(data)
 

@@ -36,7 +36,7 @@ from pipeline.storage.dead_letter import dead_letters_of, row_of_dead_letter
 from tests.fuzz.campaign import Campaign, run_mutator
 from tests.fuzz.embrace import EmbraceTarget
 from tests.fuzz.foreign import DeadLetterTarget, SettingsTarget
-from tests.fuzz.otlp import OtlpJsonTarget, OtlpProtobufTarget
+from tests.fuzz.otlp import OtlpCoresTarget, OtlpJsonTarget, OtlpProtobufTarget
 from tests.fuzz.records import (
     FaroTarget,
     MeasureTarget,
@@ -50,7 +50,7 @@ from tests.fuzz.target import Escaped, Target
 from tests.fuzz.vocabulary import NOW_MS
 from tests.support.left_states import Left
 
-INPUTS, FEWER = 4_000, 1_500
+INPUTS, FEWER = 2_000, 750
 SLOW_TO_CHECK = ("embrace", "faro", "measure", "sentry", "settings")
 TARGETS: dict[str, Callable[[], Target]] = {
     "native": NativeTarget,
@@ -61,6 +61,7 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "native-events": NativeEventsTarget,
     "otlp-json": OtlpJsonTarget,
     "otlp-protobuf": OtlpProtobufTarget,
+    "otlp-cores": OtlpCoresTarget,
     "state": StateTarget,
     "dead-letter": DeadLetterTarget,
     "stored-event": StoredEventTarget,

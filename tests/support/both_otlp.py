@@ -19,7 +19,7 @@ class BothCores:
         self._format = format
         self.left: Counter[str] = Counter()
         """How many records the core left to Python, by why."""
-        self._by_core = self.with_core(core_or_skip())
+        self.by_core = self.with_core(core_or_skip())
 
     def with_core(self, core: ModuleType) -> Any:
         """What translates with the core; what it leaves is counted here."""
@@ -30,6 +30,6 @@ class BothCores:
         """What both make of it. Raises `AssertionError` where they differ."""
         assert self._format.translate is not None
         by_python = self._format.translate(value, record_ms, beside)
-        by_core = self._by_core(value, record_ms, beside)
+        by_core = self.by_core(value, record_ms, beside)
         assert by_core == by_python, "the core translates as Python does"
         return by_python

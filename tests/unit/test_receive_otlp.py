@@ -154,6 +154,20 @@ def test_what_is_refused_whole_is_400_with_a_status_and_kept(
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize(("signal", "path"), [("logs", "/v2/logs"), ("spans", "/v2/spans")])
+def test_at_the_addresses_of_embrace_too(receive: Served, signal: str, path: str, encoding: str) -> None:
+    _, topic, make, response, rejected = SIGNALS[signal]
+    write, read = ENCODINGS[encoding]
+    body = write(make("d1", ""))
+    got = receive.post(path, body, Content_Type=encoding)
+    assert (got.status, got.headers["content-type"]) == (200, encoding)
+    assert getattr(read(response, got.body).partial_success, rejected) == 1
+    assert [(record.topic, record.value) for record in receive.writer.records] == [(topic, body)]
+    refused = receive.post(path, write(make("")), Content_Type=encoding)
+    assert (refused.status, read(Status, refused.body).code) == (400, 3)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
 def test_every_other_refusal_has_a_status_too(encoding: str) -> None:
     write, read = ENCODINGS[encoding]
     body = write(logs("d1"))

@@ -274,7 +274,9 @@ def _make_whole(tree: object, names: Sequence[str]) -> None:
 
 def _fault_of_version(version: object) -> Rejected | None:
     if version is None:
-        return Rejected(Reason.MISSING_FIELD, f"v: required, {VERSION}")
+        return Rejected(
+            Reason.MISSING_FIELD, f"v: required, {VERSION}, in an object with app_id, device_id and events"
+        )
     if type(version) is not int:
         return Rejected(Reason.INVALID_TYPE, f"v: the integer {VERSION}")
     if version != VERSION:
@@ -341,5 +343,6 @@ def _fault_of_number(
     if value is None:
         return None
     if type(value) is not int:
-        return Rejected(Reason.INVALID_TYPE, f"{path}: an integer, 0 to {highest}", index)
+        what = "an integer of Unix milliseconds" if highest == MAX_STAMP_MS else "an integer"
+        return Rejected(Reason.INVALID_TYPE, f"{path}: {what}, 0 to {highest}", index)
     return None if 0 <= value <= highest else Rejected(reason, f"{path}: 0 to {highest}", index)
