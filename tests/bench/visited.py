@@ -51,7 +51,7 @@ def _crash_group(visitor: Visitor, then: str = "") -> str:
     return visitor.get(f"/crashes/{row['crash_group']}", app=row["app_id"])
 
 
-Page = tuple[str, Callable[[Visitor], object]]
+Page = tuple[str, Callable[["Visitor"], object]]
 PAGES: Mapping[str, Page] = {
     "sessions, all apps": ("list", lambda v: v.get("/sessions")),
     "sessions of an app": ("list", lambda v: v.get("/sessions", app=v.one()["app_id"])),
