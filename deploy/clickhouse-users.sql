@@ -26,11 +26,16 @@ GRANT INSERT ON app_sessions.z_crash_rows TO session_pipeline_write;
 GRANT INSERT ON app_sessions.z_ledger_sums TO session_pipeline_write;
 GRANT INSERT ON app_sessions.z_policy_version_rows TO session_pipeline_write;
 
--- The dashboard, and analysts who save no filter need no INSERT. (For what keys of the HTTP API may change: schemas/API.md, "Keys".)
+-- The dashboard with its HTTP API; the last four are for keys that write: mutes, symbols, and the groups that crashes get by them.
+-- Analysts who save no filter need no INSERT: make them a user with SELECT alone.
 CREATE USER IF NOT EXISTS session_pipeline_read IDENTIFIED WITH sha256_password BY 'CHANGE-ME-read';
 GRANT SELECT ON app_sessions.* TO session_pipeline_read;
 GRANT INSERT ON app_sessions.saved_filter_rows TO session_pipeline_read;
 GRANT INSERT ON app_sessions.default_filter_rows TO session_pipeline_read;
+GRANT INSERT ON app_sessions.z_alert_mute_rows TO session_pipeline_read;
+GRANT INSERT ON app_sessions.z_symbol_file_rows TO session_pipeline_read;
+GRANT INSERT, ALTER DELETE ON app_sessions.z_symbol_part_rows TO session_pipeline_read;
+GRANT INSERT ON app_sessions.z_crash_rows TO session_pipeline_read;
 
 -- `alerts run`, and `alerts mute`.
 CREATE USER IF NOT EXISTS session_pipeline_alerts IDENTIFIED WITH sha256_password BY 'CHANGE-ME-alerts';

@@ -11,12 +11,17 @@ from pipeline.api.parameters import APP, COHORT, FILTER, ZONE, Parameter, span
 from pipeline.api.problem import RequestRefused
 from pipeline.api.shape import Count, Share, Time, all_shaped, time_of
 from pipeline.dashboard import ways
+from pipeline.dashboard.address import BadAddress
+from pipeline.dashboard.cohorts import FIELD as COHORT_FIELD
+from pipeline.dashboard.cohorts import cohorts
 from pipeline.dashboard.narrowed import DAYS
 from pipeline.dashboard.reader import Row
 from pipeline.dashboard.ways import Way
 from pipeline.query import flows, screen_paths
+from pipeline.query.filters.text_form import to_text
 from pipeline.query.filters.tree import FilterError
 from pipeline.query.flows import Steps
+from pipeline.query.saved import MAX_NAME
 from pipeline.query.session_counts import step_ms
 
 _DEPTH = 4
@@ -136,8 +141,9 @@ def _way(way: Way) -> WayOn:
 async def flow(asked: ApiRequest) -> Flow:
     """By the outcomes of its sessions."""
     looked = await asked.looked(DAYS)
+    text = asked.values["flow"] or await _saved(asked, looked.app)
     try:
-        steps: Steps = flows.flow(asked.values["flow"])
+        steps: Steps = flows.flow(text)
         bucket_ms = step_ms(looked.start_ms, looked.end_ms)
         counted = flows.outcomes(looked.app, steps, looked.start_ms, looked.end_ms, bucket_ms, looked.filter)
     except FilterError as error:
@@ -160,6 +166,17 @@ async def flow(asked: ApiRequest) -> Flow:
             for row in rows[:-1]
         ],
     )  # fmt: skip
+
+
+async def _saved(asked: ApiRequest, app: str) -> str:
+    """The flow that was saved under the name that is asked for. Raises `RequestRefused`."""
+    name = asked.values["saved"]
+    if not name:
+        raise RequestRefused("bad-request", "Say which flow: `flow`, or `saved`.", {"parameter": "flow"})
+    try:
+        return to_text((await cohorts(asked.reader, app, {COHORT_FIELD: name})).filter)
+    except (BadAddress, FilterError) as error:
+        raise RequestRefused("bad-request", str(error), {"parameter": "saved"}) from None
 
 
 def _outcomes(row: Row) -> dict[str, int]:
@@ -191,7 +208,9 @@ ENDPOINTS: tuple[ApiEndpoint, ...] = (
         "/flows", "getFlow", "What became of the sessions that began a flow", Flow, flow,
         (
             Parameter("flow", "Events that shall come one after the other, as a filter has them.", least=1, most=4_000,
-                      is_required=True, example="app.launch then app.screen.view within 10s"),
+                      example="app.launch then app.screen.view within 10s"),
+            Parameter("saved", "In its place: the name of a saved filter that is a flow (`saveFilter`).", least=1,
+                      most=MAX_NAME),
             *_WHOSE, ZONE,
         ),
         group="Paths",

@@ -56,6 +56,11 @@ _GRANTS: Mapping[str, tuple[TableGrant, ...]] = {
         *_READ,
         TableGrant("INSERT", "saved_filter_rows"),
         TableGrant("INSERT", "default_filter_rows"),
+        # What keys of the HTTP API may change: mutes, and symbols with the groups that crashes get by them.
+        TableGrant("INSERT", "z_alert_mute_rows"),
+        TableGrant("INSERT", "z_symbol_file_rows"),
+        *(TableGrant(access, "z_symbol_part_rows") for access in ("INSERT", "ALTER DELETE")),
+        TableGrant("INSERT", "z_crash_rows"),
     ),
     # `alerts run` and `alerts mute`. It asks no Kafka.
     "alerts": (

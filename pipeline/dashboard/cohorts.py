@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.dashboard.address import BadAddress
 from pipeline.dashboard.reader import Reader
@@ -25,6 +25,8 @@ class Cohorts:
     chosen: str = ""
     filter: Filter = EVERYTHING
     """Of the chosen one."""
+    texts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Name to the app that it was saved for, empty for all apps, and to its filter."""
 
     def narrowed(self, filter: Filter) -> Filter:
         """The sessions of the cohort that pass a filter. Raises FilterError where that is too much."""
@@ -43,13 +45,15 @@ async def cohorts(reader: Reader, app: str, query: Mapping[str, str]) -> Cohorts
     of_all, of_app = await asyncio.gather(
         reader.rows(saved.saved_filters("")), reader.rows(saved.saved_filters(app))
     )
-    texts: dict[str, str] = {row["name"]: row["filter"] for row in (*of_all, *of_app)}
+    texts: dict[str, tuple[str, str]] = {
+        row["name"]: (whose, row["filter"]) for whose, found in (("", of_all), (app, of_app)) for row in found
+    }
     name = query.get(FIELD, "").strip()
     if not name:
-        return Cohorts(sorted(texts))
+        return Cohorts(sorted(texts), texts=texts)
     if name not in texts:
         raise BadAddress(f"No filter is saved as “{name[:80]}”{f' for {app}' if app else ''}.")
-    return Cohorts(sorted(texts), name, parse(texts[name]))
+    return Cohorts(sorted(texts), name, parse(texts[name][1]), texts)
 
 
 def _parts(filter: Filter) -> tuple[Filter, ...]:

@@ -1,4 +1,4 @@
-"""What the demonstration shows: some sessions, how they ended, the story of one, the releases that do worst."""
+"""What the demonstration shows: some sessions, how they ended, the story of one, the releases that do worst, alerts."""
 
 from __future__ import annotations
 
@@ -28,6 +28,15 @@ SELECT app_id, app_version, sum(r.sessions) AS sessions, sum(r.users) AS users,
        round(100 * sum(r.crash_free_sessions) / sum(r.sessions), 2) AS crash_free_percent
 FROM release_health AS r GROUP BY app_id, app_version HAVING sessions >= 20
 ORDER BY crash_free_percent, sessions DESC LIMIT 6
+""")
+
+ALERTS = Statement("""
+SELECT app_id, rule, if(is_of_group, group, '') AS of, state, round(value, 4) AS value, sessions
+FROM alert_states(app_id = '', from = '1970-01-01', until = '2100-01-01')
+WHERE sessions > 0 AND (is_of_group OR rule NOT IN (
+    SELECT rule FROM alert_states(app_id = '', from = '1970-01-01', until = '2100-01-01') WHERE is_of_group
+))
+ORDER BY indexOf(['error', 'warning', 'normal', 'no data'], toString(state)), sessions DESC LIMIT 8
 """)
 
 

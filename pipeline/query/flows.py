@@ -1,7 +1,7 @@
 """User flows: events in order that people shall get through, and what became of the sessions that began with the first.
 
 A flow is written as in a filter, with `has` or without: `app.launch then app.screen.view(app.screen.name = "Cart")
-then app.widget.click within 10m`. Each session has one outcome.
+then app.widget.click within 10m`. Each session has one outcome. A saved flow is a saved filter: those who complete it.
 `pipeline.dashboard.outcomes` says the same in filters. Buckets are those of `time_zone`.
 """
 
@@ -37,6 +37,14 @@ def flow(text: str) -> Steps:
     if len(coming(steps)) < 2:
         raise FilterError("a flow has at least two steps: `app.launch then app.screen.view`")
     return steps
+
+
+def flow_of(text: str) -> Steps | None:
+    """The steps of a saved filter that is a flow; None for any other."""
+    try:
+        return flow(text)
+    except FilterError:
+        return None
 
 
 def coming(steps: Steps) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
@@ -26,6 +26,7 @@ import yaml  # type: ignore[import-untyped]
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from pipeline import cli, topics
+from pipeline.clickhouse.needs import grants_of
 from pipeline.clickhouse.store import Store
 from pipeline.commands.dashboard import READ_SETTINGS
 from pipeline.embedded.child import LOOPBACK, Child, free_port
@@ -34,7 +35,6 @@ from pipeline.formats import measure
 from pipeline.kafka import writer as kafka_writer
 from pipeline.kafka.admin import ensure_topics
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.query import saved
 from pipeline.query.alert_rules import read_rules
 from pipeline.query.export import bounded_by
 from pipeline.receive import server
@@ -156,7 +156,7 @@ def test_settings_are_known_and_hold_together(name: str) -> None:
     assert url.password == clickhouse["CLICKHOUSE_PASSWORD"]
 
 
-def test_the_dashboards_user_reads_and_saves_filters_alone() -> None:
+def test_the_dashboards_user_has_the_grants_that_the_dashboard_needs() -> None:
     given = {"CLICKHOUSE_DATABASE": "other", "DASHBOARD_CLICKHOUSE_PASSWORD": "secret2"}
     assert (
         load(environment("dashboard", given)).clickhouse_url
@@ -173,14 +173,15 @@ def test_the_dashboards_user_reads_and_saves_filters_alone() -> None:
             element.text = variables_of[element.attrib["from_env"]]
     assert user.findtext("password") == "secret2"
     assert user.findtext("profile") == "dashboard"
-    assert [element.text for element in user.findall("grants/query")] == [
-        "GRANT SELECT ON other.*",
-        "GRANT INSERT ON other.saved_filter_rows",
-        "GRANT INSERT ON other.default_filter_rows",
-    ]
-    written = {saved.save("a", "n", "").sql, saved.delete("a", "n").sql, saved.make_default("a", "n").sql}
-    tables = {re.match(r"INSERT INTO (\w+) ", sql)[1] for sql in written}  # type: ignore[index]
-    assert tables == {"saved_filter_rows", "default_filter_rows"}, "all that the dashboard ever writes"
+    needed = [grant.sql("other") for grant in grants_of("dashboard")]
+    assert _granted(element.text or "" for element in user.findall("grants/query")) == needed
+    told = re.findall(r"^(GRANT .+) TO dashboard;", (ROOT / "deploy" / "README.md").read_text(), re.MULTILINE)
+    assert _granted(each.replace("app_sessions", "other") for each in told) == needed
+
+
+def _granted(statements: Iterable[str]) -> list[str]:
+    found = [re.fullmatch(r"GRANT (.+) ON (\S+)", each) for each in statements]
+    return [f"{access} ON {each[2]}" for each in found if each for access in each[1].split(", ")]
 
 
 def test_the_dashboards_user_has_the_bounds_that_the_dashboard_sets() -> None:

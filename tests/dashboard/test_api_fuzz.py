@@ -1,6 +1,8 @@
 """What the document of the API allows, and what it does not, asked by Schemathesis.
 
 For longer: API_FUZZ_EXAMPLES=3000 python -m pytest -n0 tests/dashboard/test_api_fuzz.py
+With the cases of Schemathesis' coverage phase, each once, some 3,200:
+API_FUZZ_COVERAGE=1 python -m pytest -n0 tests/dashboard/test_api_fuzz.py -k coverage
 """
 
 from __future__ import annotations
@@ -76,3 +78,20 @@ def test_answers_are_what_the_document_says(api: TestClient, mode: GenerationMod
 
     ask()
     assert len(asked) >= min(EXAMPLES, len(OPERATIONS)) // 4
+
+
+if os.environ.get("API_FUZZ_COVERAGE"):
+
+    @pytest.mark.parametrize("operation", OPERATIONS, ids=[each.label for each in OPERATIONS])
+    def test_cases_of_coverage(api: TestClient, operation: schemathesis.APIOperation) -> None:
+        generation = SCHEMA.config.generation_for(operation=operation, phase="coverage")
+        for case in SCHEMA.iter_coverage_cases(
+            operation=operation, generation_modes=list(GenerationMode), generation_config=generation
+        ):
+            if case.method != operation.method.upper():
+                continue  # what a path does not know
+            try:
+                answer = api.request(**case.as_transport_kwargs(base_url=BASE))
+            except httpx2.InvalidURL:
+                continue
+            case.validate_response(answer, checks=OF_EVERY_ANSWER)

@@ -99,6 +99,27 @@ def test_a_filter_and_a_kind_limit_the_list(client: TestClient, busiest: str) ->
     assert answer.status_code == 400 and 'role="alert"' in answer.text
 
 
+def test_a_cohort_limits_the_list_and_goes_on_to_a_group(
+    client: TestClient, stage: Stage, busiest: str
+) -> None:
+    filter = 'session.crash_count > 0 and os.name = "iOS"'
+    saved = {"app": busiest, "name": "Crashed on iOS", "filter": filter}
+    client.post("/filter/save", data=saved)
+    try:
+        narrowed = groups(client, busiest, cohort=saved["name"])
+        of_filter = groups(client, busiest, filter=filter)
+        assert [re.sub(r"\?.*", "", each) for each in narrowed] == [
+            re.sub(r"\?.*", "", each) for each in of_filter
+        ]
+        assert 0 < len(narrowed) < len(groups(client, busiest)) and "cohort=Crashed+on+iOS" in narrowed[0]
+        text = client.get(narrowed[0]).text
+        assert "<option selected>Crashed on iOS</option>" in text
+        sessions = re.search(r'<a href="(/sessions[^"]*)">Its sessions', text)
+        assert sessions and "os.name" in sessions[1] and listed(client, sessions[1])
+    finally:
+        client.post("/filter/save", data={**saved, "delete": "1"})
+
+
 def test_a_crash_of_a_session_leads_to_its_group(client: TestClient, stage: Stage) -> None:
     (row,) = stage.query(
         "SELECT session_id FROM sessions WHERE device_id = {device:String} AND end_reason = 'crash'",

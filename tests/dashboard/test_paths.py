@@ -64,6 +64,33 @@ def test_every_number_of_a_flow_leads_to_its_sessions(client: TestClient, stage:
         assert counted(stage, address) == number, address
 
 
+def test_a_flow_is_saved_and_found_again(client: TestClient) -> None:
+    flow = 'app.screen.view(app.screen.name = "Cart") then app.screen.view(app.screen.name = "Checkout") within 30s'
+    saved = {"app": APP, "name": "Buying", "flow": flow}
+    try:
+        shown = client.post("/filter/save", data=saved)
+        assert str(shown.url).partition("?")[0].endswith("/paths/flows") and "How far they came" in shown.text
+        client.post("/filter/save", data={"app": APP, "name": "No flow", "filter": "has app.crash"})
+        listed = client.get(f"/paths/flows?{urlencode({'app': APP, **RANGE})}").text
+        assert "Saved flows (1)" in listed and "No flow" not in listed.partition("Saved flows")[2]
+        [at] = [unescape(each) for each in re.findall(r'<a href="([^"]*)">Buying</a>', listed)]
+        assert parse_qs(urlsplit(at).query)["flow"] == [flow]
+        span = {"app": APP, "from": "2026-01-01", "until": "2026-03-01"}
+        answers = [
+            client.get(f"/api/v1/flows?{urlencode({**span, **own})}")
+            for own in ({"flow": flow}, {"saved": "Buying"})
+        ]
+        assert answers[0].json() == answers[1].json() and answers[0].json()["started"] > 0
+        for wrong in ({}, {"saved": "Nobody's"}, {"saved": "No flow"}):
+            refused = client.get(f"/api/v1/flows?{urlencode({'app': APP, **wrong})}")
+            assert refused.status_code == 400, refused.text
+        assert client.post("/filter/save", data={**saved, "flow": "app.crash"}).status_code == 400
+    finally:
+        away = {**saved, "delete": "1"}
+        gone = [client.post("/filter/save", data={**away, "name": name}) for name in ("Buying", "No flow")]
+    assert "None for" in gone[-1].text
+
+
 @pytest.mark.parametrize(
     "flow",
     ["app.launch", "app.launch and app.crash", "at least 2 of app.crash", "then app.crash", 'os.name = "x"'],

@@ -17,12 +17,13 @@ import pytest
 
 from pipeline import wiring
 from pipeline.clickhouse.store import Store, Unreachable
-from pipeline.commands import alerts
+from pipeline.commands import alerts, demo
 from pipeline.commands.alert_channels import Channels
 from pipeline.domain.alerts import FOLLOW_UPS_MS, WEEK_MS
 from pipeline.domain.event import COUNTERS
 from pipeline.domain.session import Session
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.query import first_look
 from pipeline.query.alert_records import states, transitions
 from pipeline.query.alert_rules import read_rules
 from pipeline.query.session_range import time_text
@@ -534,3 +535,16 @@ def test_the_commands(
     alerts.run(settings, once=True)
     sql = "SELECT evaluated_at > now64(3) - INTERVAL 2 HOUR AS is_new FROM z_alert_rows WHERE rule = {rule:String}"
     assert watch.ask(Statement(sql, {"rule": f"by the clock of {watch.app}"})) == [{"is_new": 1}]
+
+
+def test_the_demonstration_shows_an_alert(watch: Watch) -> None:
+    watch.app = "org.example.shop"
+    watch.sessions(watch.start_ms + 5 * MINUTE, 80, crashed=20)
+    watch.now_ms += HOUR
+    demo.evaluate(watch.store)
+    [found] = [
+        row for row in watch.ask(first_look.ALERTS) if row["rule"] == "Crash-free sessions of each release"
+    ]
+    assert (found["app_id"], found["state"], found["value"], found["sessions"]) == (
+        watch.app, "error", 0.75, 80,
+    )  # fmt: skip

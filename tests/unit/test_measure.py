@@ -142,6 +142,21 @@ def test_what_a_type_means(type_: str, block: dict[str, Any], meaning: tuple[Kin
     assert (found.kind, found.counters) == meaning
 
 
+@pytest.mark.parametrize(
+    ("platform", "told", "share"),
+    [
+        ("android", {"percentage_usage": 29.5, "num_cores": 4}, 0.295),
+        ("ios", {"percentage_usage": 150.0, "num_cores": 6}, 0.25),
+        ("ios", {"percentage_usage": 150.0}, None),
+        ("ios", {"percentage_usage": -1, "num_cores": 6}, None),
+    ],
+    ids=["of all cores", "of each core", "of unknown cores", "it could not ask"],
+)
+def test_a_share_is_of_all_processors(platform: str, told: dict[str, Any], share: float | None) -> None:
+    [found] = decoded(translated(event("e", "cpu_usage", told, platform=platform)).records[0]).events
+    assert orjson.loads(found.attributes).get("process.cpu.utilization") == share
+
+
 @pytest.mark.parametrize("type_", ["exception", "anr"])
 def test_what_failed_says_whether_the_app_was_seen(type_: str) -> None:
     said = {

@@ -22,7 +22,7 @@ from pipeline.query.filters.sql import looks_beyond_rows
 from pipeline.query.session_counts import session_counts, step_ms
 from pipeline.query.time_zone import zone
 
-_AT_ONCE, _AT_ONCE_BY_EVENTS = 1_000_000, 20_000
+_AT_ONCE, _AT_ONCE_BY_EVENTS = 300_000, 20_000
 """Of about so many sessions of an app they are counted while the list is made: by their own rows, and by events."""
 
 

@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from pipeline.dashboard.address import BadAddress, SessionChoice
 from pipeline.dashboard.asked import range_of
+from pipeline.dashboard.cohorts import FIELD, Cohorts, cohorts
 from pipeline.dashboard.leads import of_all, of_group
 from pipeline.dashboard.page import render
 from pipeline.dashboard.pages.sessions import apps, field_of, span
@@ -65,8 +66,10 @@ class AskedCrashes:
     start_ms: int
     end_ms: int
     filter: Filter
+    """With that of the cohort."""
     text: str
-    """The filter as it was written."""
+    """The filter as it was written, without the cohort."""
+    cohorts: Cohorts
 
     @property
     def span(self) -> crashes.Span:
@@ -83,7 +86,8 @@ class AskedCrashes:
     def fields(self) -> dict[str, str]:
         """Its part of an address."""
         own = {"app": self.app, "from": iso(self.start_ms), "to": iso(self.end_ms)}
-        return {**own, **({"filter": self.text} if self.text else {})}
+        narrowed = {"filter": self.text, FIELD: self.cohorts.chosen}
+        return {**own, **{name: value for name, value in narrowed.items() if value}}
 
     def sessions_at(self, filter: str | None, start_ms: int = 0, end_ms: int = 0) -> str | None:
         """Where the sessions of this app and range, or of a part of it, that pass a filter are listed; None without a
@@ -178,9 +182,10 @@ class CrashPages:
         about(app)
         choice = SessionChoice.of(query)
         start_ms, end_ms = range_of(choice, (await span(self._reader, app)).newest_ms)
-        filter = parse(choice.filter or "")
+        known_cohorts = await cohorts(self._reader, app, query)
+        filter = known_cohorts.narrowed(parse(choice.filter or ""))
         where(filter)  # refuses what no filter may hold
-        return AskedCrashes(app, start_ms, end_ms, filter, choice.filter or "")
+        return AskedCrashes(app, start_ms, end_ms, filter, choice.filter or "", known_cohorts)
 
 
 def _in_group(asked: AskedCrashes, group: str, *tests: Filter) -> Filter:

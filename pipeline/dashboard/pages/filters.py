@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from pipeline.dashboard.guard import form_fields
 from pipeline.dashboard.reader import Reader
-from pipeline.query import saved, suggestions
+from pipeline.query import flows, saved, suggestions
 from pipeline.query.dimensions import DIMENSIONS, KEYED, KEYED_OPERATORS
 from pipeline.query.filters.json_form import FilterError, from_json, to_json
 from pipeline.query.filters.text_form import parse, to_text
@@ -102,10 +102,15 @@ class FilterPages:
         return _told(written)
 
     async def save(self, request: Request) -> Response:
-        """Takes the form that saves, deletes, or says whether an app begins with a filter."""
+        """Takes the form that saves, deletes, or says whether an app begins with a filter; `flow` in place of `filter`.
+
+        Afterwards it shows the sessions, or the flow.
+        """
         fields = await form_fields(request)
         app, name, text = fields.get("app", ""), fields.get("name", "").strip(), fields.get("filter", "")
         try:
+            if "flow" in fields and "delete" not in fields:
+                text = to_text(flows.chain(flows.flow(fields["flow"])))
             if "delete" in fields:
                 statements = [saved.delete(app, name)]
             elif "begin" in fields:
@@ -118,8 +123,9 @@ class FilterPages:
             raise HTTPException(400, f"It was not saved: {error}") from error
         for statement in statements:
             await self._run(statement)
-        given = {"app": app, "filter": text} if app else {"filter": text}
-        return RedirectResponse(f"/sessions?{urlencode(given)}", 303)
+        shown = {"flow": fields["flow"]} if "flow" in fields else {"filter": text}
+        path = "/paths/flows" if "flow" in fields else "/sessions"
+        return RedirectResponse(f"{path}?{urlencode({'app': app, **shown} if app else shown)}", 303)
 
     async def _run(self, statement: Statement) -> None:
         write = self._write

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from pipeline.dashboard import outcomes
 from pipeline.dashboard.narrowed import Narrowed, narrowed
-from pipeline.dashboard.page import render
+from pipeline.dashboard.page import link, render
 from pipeline.dashboard.pages.screen_paths import listed
 from pipeline.dashboard.reader import Reader, Row
 from pipeline.query import flows
@@ -58,8 +58,22 @@ class FlowsPage:
         shown = _shown(asked, steps, rows, bucket_ms) if rows else {"whole": None}
         return render(
             request, "flows.html", status=400 if asked.problem else 200, flow=text, longest=_LONGEST, steps=steps,
-            labels=_LABELS, **shown, **asked.values("/paths/flows", flow=text),
+            labels=_LABELS, saved=_saved(asked), **shown, **asked.values("/paths/flows", flow=text),
         )  # fmt: skip
+
+
+def _saved(asked: Narrowed) -> list[dict[str, str]]:
+    """The saved filters that are flows."""
+    return [
+        {
+            "name": name,
+            "app": app,
+            "flow": (flow := text.removeprefix("has ")),
+            "at": link("/paths/flows", **{**asked.fields(), "flow": flow}),
+        }
+        for name, (app, text) in sorted(asked.cohorts.texts.items())
+        if flows.flow_of(text)
+    ]
 
 
 def _shown(asked: Narrowed, steps: Steps, rows: Sequence[Row], bucket_ms: int) -> dict[str, Any]:

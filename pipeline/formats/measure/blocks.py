@@ -98,7 +98,7 @@ def native_name_and_attributes(
     if type_ in ("exception", "anr"):
         for key, text in _exception_facts(values.get("exceptions"), event_bytes).items():
             attributes.setdefault(key, text)
-    performance.add(attributes, measured(type_, values))
+    performance.add(attributes, measured(type_, values, is_ios=is_ios))
     if name != type_:
         attributes["measure.type"] = type_
     return name, {**attributes, **own}

@@ -22,20 +22,33 @@ _KIB = 1_024
 _PERCENT = 100
 
 
-def measured(type_: str, values: Mapping[str, Any]) -> dict[str, Any]:
+def measured(type_: str, values: Mapping[str, Any], *, is_ios: bool = False) -> dict[str, Any]:
     """What an event of a type measured, by the values of its block; empty for those that measure nothing."""
     if type_ in _STARTS:
         return _start(_STARTS[type_], values)
     if type_ == "cpu_usage":
-        share = number(values.get("percentage_usage"))
-        # Of all processors together, as OpenTelemetry has it, and from 0 to 1.
-        return {} if share is None else {performance.CPU: round(share / _PERCENT, 6)}
+        share = _share(values, is_ios=is_ios)
+        return {} if share is None else {performance.CPU: round(share, 6)}
     if type_ == "memory_usage":
         return _memory(values)
     if type_ == "memory_usage_absolute":
         used = number(values.get("used_memory"))
         return {} if used is None else {performance.MEMORY: int(used * _KIB)}
     return {}
+
+
+def _share(values: Mapping[str, Any], *, is_ios: bool) -> float | None:
+    """Of all processors together, from 0 to 1, as OpenTelemetry has it; None where it is not told.
+
+    On Android the SDK has divided by the number of cores. On Apple's systems it adds up what each thread takes of one,
+    so that four busy threads are 400, and says -1 where it could not ask.
+    """
+    percent, cores = number(values.get("percentage_usage")), number(values.get("num_cores"))
+    if percent is None or percent < 0:
+        return None
+    if not is_ios:
+        return percent / _PERCENT
+    return percent / _PERCENT / cores if cores is not None and cores >= 1 else None
 
 
 def _start(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
