@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 
 import orjson
@@ -14,6 +15,7 @@ from pipeline.clickhouse.cluster import Cluster
 from pipeline.clickhouse.clustered import MADE_BY_COMMANDS, clustered, schema
 from pipeline.clickhouse.comments import comment
 from pipeline.clickhouse.migrations import migrate
+from pipeline.clickhouse.retention import EVENTS, SESSIONS, Days, StoredRetention
 from pipeline.clickhouse.statements import MigrationError
 from pipeline.clickhouse.store import Store
 from pipeline.domain.policy import Policies
@@ -28,6 +30,7 @@ from pipeline.schema_files import schema_folder
 from pipeline.state.codec import state_codec
 from pipeline.storage.rows import ledger_row
 from tests.dashboard import alert_rows
+from tests.integration.test_retention import AGES, Stage, Watched, kept_for
 from tests.support.analysts import fill, simulated
 from tests.support.expected_rows import Row
 from tests.support.two_shards import NAME, ONE, DoubleStore, TwoShards
@@ -41,6 +44,10 @@ FILTERS = (
 METRICS = ("sessions", "crash_free_users", "duration_p50")
 RECIPES = {"1", "3", "7", "9", "10", "11", "13", "16", "17", "36"}
 """Of the cookbook: what joins, looks into another question, or counts over both shards; not what shows a view."""
+
+
+KEPT = (*EVENTS.tables, *SESSIONS.tables)
+"""Tables of the shards whose rows go after some days."""
 
 
 class Both:
@@ -244,6 +251,55 @@ def test_a_rebuild_exchanges_the_sessions(both: Both) -> None:
     assert of_cluster == of_one and of_one
     exchanged = [sql for sql in both.cluster.ran if sql.startswith("EXCHANGE")]
     assert len(exchanged) == 2
+
+
+def test_ninety_days_set_to_thirty(both: Both) -> None:
+    """Cut off after some commands and begun again: the cluster shows what one server does, and is right at any moment."""
+    days = Days(0, {"goes": 30, "stays": 90})
+    stages = [Stage(store) for store in (both.cluster, both.one)]
+    for stage in stages:
+        stage.partition = 7
+        for age in AGES:
+            for number in range(6):
+                for app in ("goes", "stays"):
+                    stage.record(app, age, f"{age}-{number}", "again", device=f"d{number}")
+                    stage.session(app, age, f"{age}-{number}", days=90, device=f"d{number}")
+        stage.flush()
+    before = stages[0].ledger()
+    for table in KEPT:
+        shards = f"SELECT uniqExact(_shard_num) FROM {table} WHERE app_id = 'goes'"
+        assert both.cluster.query(shards, format="TSV") == b"2\n", table
+
+    def check() -> None:
+        assert stages[0].ledger().received == before.received
+        assert stages[0].ages("events", "stays") == kept_for(90)
+        assert kept_for(30) <= stages[0].ages("events", "goes") <= kept_for(90)
+
+    both.cluster.ran.clear()
+    dropped = 0
+    for cut_off_at in (1, 6, 1_000):
+        work = StoredRetention(Watched(both.cluster, check, cut_off_at))  # type: ignore[arg-type]
+        with suppress(KeyboardInterrupt):
+            dropped += work.apply(EVENTS, days) + work.apply(SESSIONS, days)
+    for kind in (EVENTS, SESSIONS):
+        StoredRetention(both.one).apply(kind, days)
+        of_cluster, of_one = (StoredRetention(store).stored(kind, days) for store in (both.cluster, both.one))
+        assert of_cluster == of_one and any(each.app_id == "goes" for each in of_one)
+    for stage in stages:
+        assert stage.ages("events", "goes") == stage.ages("sessions", "goes") == kept_for(30)
+        assert stage.ages("events", "stays") == kept_for(90)
+    assert stages[0].ledger() == stages[1].ledger()
+    assert dropped > 0
+    ran = [sql for sql in both.cluster.ran if sql.startswith("ALTER TABLE")]
+    # Of a part its shard is told, of all else every host.
+    assert {
+        " DROP PART " in sql for sql in ran if " ON CLUSTER " not in sql and "ledger_records" not in sql
+    } == {True}
+    assert not any(" DROP PART " in sql for sql in ran if " ON CLUSTER " in sql)
+    for table in KEPT:
+        hidden = f"SELECT count() AS n FROM {table} WHERE app_id = 'goes' AND stored_on + 30 < toDate(now('UTC')) - 2"
+        assert [int(row["n"]) for row in (*both.ask(hidden)[0], *both.ask(hidden)[1])] == [0, 0], table
+        assert b"TTL if(" in both.cluster.query(f"SHOW CREATE TABLE app_shards.{table}")
 
 
 def test_an_insert_that_is_repeated_through_a_distributed_table_is_stored_once(both: Both) -> None:
