@@ -14,6 +14,7 @@ from pipeline.clickhouse.chosen import require_same_cluster
 from pipeline.clickhouse.cluster import Cluster
 from pipeline.clickhouse.clustered import MADE_BY_COMMANDS, clustered, schema
 from pipeline.clickhouse.comments import comment
+from pipeline.clickhouse.for_people import database_for_people, show_views
 from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.retention import EVENTS, SESSIONS, Days, StoredRetention
 from pipeline.clickhouse.statements import MigrationError
@@ -254,7 +255,7 @@ def test_a_rebuild_exchanges_the_sessions(both: Both) -> None:
 
 
 def test_ninety_days_set_to_thirty(both: Both) -> None:
-    """Cut off after some commands and begun again: the cluster shows what one server does, and is right at any moment."""
+    """Cut off after some commands and begun again: the cluster ends as one server does, and is right at any moment."""
     days = Days(0, {"goes": 30, "stays": 90})
     stages = [Stage(store) for store in (both.cluster, both.one)]
     for stage in stages:
@@ -337,6 +338,36 @@ def test_what_tables_and_columns_are_is_said_in_front(both: Both) -> None:
         )
         assert of_cluster == of_one
         assert not any(b'"comment":""' in line for line in of_one) or table not in ("sessions", "events")
+
+
+def test_people_have_a_database_of_views_alone(both: Both) -> None:
+    for store in (both.cluster, both.one):
+        comment(store)
+        assert {"sessions", "events", "release_health", "dead_letters"} <= set(show_views(store))
+        assert show_views(store) == []
+    listed = (
+        "SELECT name, engine, comment FROM system.tables WHERE database = {database:String} ORDER BY name"
+    )
+    columns = "SELECT table, name, type, comment FROM system.columns WHERE database = {database:String} ORDER BY ALL"
+    for asked in (listed, columns):
+        of_cluster, of_one = (
+            store.query(asked, {"database": database_for_people(store.database)}).splitlines()
+            for store in (both.cluster, both.one)
+        )
+        assert of_cluster == of_one
+        assert not any(b'"comment":""' in line for line in of_one)
+    names = [orjson.loads(line) for line in both.one.query(listed, {"database": "plain_views"}).splitlines()]
+    assert {row["engine"] for row in names} == {"View"}
+    assert not any(row["name"].startswith("z_") or "_rows" in row["name"] for row in names)
+    shown = [
+        int(store.query(f"SELECT count() FROM {database_for_people(store.database)}.sessions", format="TSV"))
+        for store in (both.cluster, both.one)
+    ]
+    assert shown[0] == shown[1] > 0
+    # What changes in a view, or is none any more, does there too.
+    both.one.command("ALTER TABLE sessions MODIFY COMMENT 'Other'")
+    both.one.command("CREATE OR REPLACE VIEW plain_views.gone (a UInt8) AS SELECT 1 AS a")
+    assert show_views(both.one) == ["gone", "sessions"] and show_views(both.one) == []
 
 
 def test_the_choice_is_kept(both: Both) -> None:
