@@ -257,8 +257,8 @@ def stored_up_to(ask: Ask) -> int:
 
     A sink that was killed has events stored whose ledger rows it had yet to write: each table is asked.
     """
-    rows = _rows(ask, "SELECT count() AS ends, max(last_offset) AS last FROM z_stored_ends", {})
-    return int(rows[0]["last"]) + 1 if int(rows[0]["ends"]) else 0
+    rows = _rows(ask, "SELECT if(count() = 0, 0, max(last_offset) + 1) AS top FROM z_stored_ends", {})
+    return int(rows[0]["top"])
 
 
 def _rows(ask: Ask, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -26,6 +26,7 @@ from pipeline.query.filters.text_form import parse
 from pipeline.query.metrics import metric
 from pipeline.query.sessions import extent, session_list, timeline, user_sessions
 from pipeline.query.statement import Statement
+from pipeline.roles.ledger_sums import sum_some
 from pipeline.roles.rebuild import Rebuild, RebuildScope
 from pipeline.schema_files import schema_folder
 from pipeline.state.codec import state_codec
@@ -301,6 +302,33 @@ def test_ninety_days_set_to_thirty(both: Both) -> None:
         hidden = f"SELECT count() AS n FROM {table} WHERE app_id = 'goes' AND stored_on + 30 < toDate(now('UTC')) - 2"
         assert [int(row["n"]) for row in (*both.ask(hidden)[0], *both.ask(hidden)[1])] == [0, 0], table
         assert b"TTL if(" in both.cluster.query(f"SHOW CREATE TABLE app_shards.{table}")
+
+
+def test_the_ledger_is_summed_once_for_all_shards(both: Both) -> None:
+    """What lies on both shards is in one sum. (The day after tomorrow, as the next sink would.)"""
+    asked = "SELECT * FROM ledger ORDER BY topic, partition, first_offset"
+    sums = "SELECT * EXCEPT summed_at FROM z_ledger_sums ORDER BY ALL"
+    before, same = both.ask(asked)
+    assert before == same and any(int(row["events"]) > 0 for row in before)
+    later = (
+        both.one.query("SELECT toString(now64(3, 'UTC') + toIntervalDay(2))", format="TSVRaw")
+        .decode()
+        .strip()
+    )
+    try:
+        for store in (both.cluster, both.one):
+            while sum_some(store, later):
+                pass
+            unsummed = store.query(
+                "SELECT count() FROM z_ledger_range_states WHERE NOT is_summed", format="TSV"
+            )
+            assert int(unsummed) == 0
+        of_cluster, of_one = both.ask(sums)
+        assert of_cluster == of_one and sum(int(row["events"]) for row in of_one) > 0
+        assert both.ask(asked) == (before, before)
+    finally:
+        for store in (both.cluster, both.one):
+            store.command("ALTER TABLE z_ledger_sums DELETE WHERE 1", settings={"mutations_sync": 1})
 
 
 def test_an_insert_that_is_repeated_through_a_distributed_table_is_stored_once(both: Both) -> None:
