@@ -9,6 +9,7 @@
 -- `migrate`, `status` and `regroup`: the tables are made and changed by this user, and views that fill tables work as it.
 CREATE USER IF NOT EXISTS session_pipeline_migrate IDENTIFIED WITH sha256_password BY 'CHANGE-ME-migrate';
 GRANT SELECT, CREATE DATABASE, CREATE TABLE, CREATE VIEW, DROP TABLE, DROP VIEW, TRUNCATE, ALTER TABLE, ALTER VIEW, INSERT ON app_sessions.* TO session_pipeline_migrate;
+GRANT SELECT, CREATE DATABASE, CREATE VIEW, DROP VIEW ON app_sessions_views.* TO session_pipeline_migrate;
 GRANT SELECT ON system.parts TO session_pipeline_migrate;
 GRANT SELECT ON system.processes TO session_pipeline_migrate;
 
@@ -27,7 +28,8 @@ GRANT INSERT ON app_sessions.z_ledger_sums TO session_pipeline_write;
 GRANT INSERT ON app_sessions.z_policy_version_rows TO session_pipeline_write;
 
 -- The dashboard with its HTTP API; the last four are for keys that write: mutes, symbols, and the groups that crashes get by them.
--- Analysts who save no filter need no INSERT: make them a user with SELECT alone.
+-- Analysts who save no filter need no INSERT: make them a user with SELECT alone. A BI tool also needs SELECT ON
+-- app_sessions_views.*, and is pointed there.
 CREATE USER IF NOT EXISTS session_pipeline_read IDENTIFIED WITH sha256_password BY 'CHANGE-ME-read';
 GRANT SELECT ON app_sessions.* TO session_pipeline_read;
 GRANT INSERT ON app_sessions.saved_filter_rows TO session_pipeline_read;

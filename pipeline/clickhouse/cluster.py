@@ -224,7 +224,8 @@ class Cluster:
             return
         commands = _commands(reader.rest)
         for command in commands:
-            if not _begins(command, (*_OF_BOTH, *_OF_ROWS)):
+            # The same name is a part of its own on each shard.
+            if not _begins(command, (*_OF_BOTH, *_OF_ROWS, *(() if place.is_sharded else ("DROP PART",)))):
                 raise NotUnderstood(f"ALTER TABLE {place.name} {command[:60]}")
         in_front = [command for command in commands if _begins(command, _OF_BOTH)]
         if place.is_view and place.is_sharded:

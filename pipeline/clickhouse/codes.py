@@ -7,6 +7,8 @@ from collections.abc import Mapping
 UNKNOWN_TABLE, UNKNOWN_DATABASE = 60, 81
 NOT_THERE = (UNKNOWN_TABLE, UNKNOWN_DATABASE)
 """Nobody has migrated yet."""
+ACCESS_DENIED = 497
+"""A grant is missing."""
 
 REFUSED_CODES: Mapping[int, str] = {
     # What was sent is no row of this table: text that does not parse as the column's type.

@@ -133,8 +133,7 @@ class ErasedRows:
         events += " AND offset < {below:UInt64}"
         self._count(events, sessions, given, removed)
         self._delete("z_event_rows", events, given, removed)
-        if erased.user_id:
-            self._touch_the_ledger(given)
+        self._touch_the_ledger(given)
         # They have no user: of a person's events those of the events that are left stay.
         beside = (
             f"{_HERE} AND {_OFFSET_OF_VERSION} < {{below:UInt64}} AND event_id NOT IN {{left:Array(String)}}"

@@ -20,12 +20,11 @@ def missing_grants(store: Store, needed: Iterable[TableGrant]) -> list[str] | No
 
     Blocks. Raises what the store raises.
     """
-    database = quoted_name(store.database)
     lacking = []
     for grant in needed:
         try:
             # It takes no FORMAT.
-            answer = store.query(f"CHECK GRANT {grant.sql(database)}", format="")
+            answer = store.query(f"CHECK GRANT {grant.sql(store.database, quoted_name)}", format="")
         except StatementFailed as error:
             if code_of(error) == _NO_SUCH_STATEMENT:
                 return None

@@ -6,13 +6,16 @@ nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from pipeline.clickhouse import erasure, retention
+from pipeline.clickhouse.for_people import database_for_people
 
 EVERYTHING = "*"
 """All tables and views of the database."""
+FOR_PEOPLE = "views"
+"""All that is in the database of views for people."""
 
 
 class TableGrant(NamedTuple):
@@ -20,11 +23,13 @@ class TableGrant(NamedTuple):
 
     access: str
     table: str = EVERYTHING
-    """A table of the pipeline's database, or `system.mutations` and the like."""
+    """A table of the pipeline's database, `FOR_PEOPLE`, or `system.mutations` and the like."""
 
-    def sql(self, database: str) -> str:
-        """As in `GRANT … TO user`; `database` is quoted where it has to be."""
-        return f"{self.access} ON {self.table if '.' in self.table else f'{database}.{self.table}'}"
+    def sql(self, database: str, quote: Callable[[str], str] = str) -> str:
+        """As in `GRANT … TO user`; `quote` is done to the name of a database."""
+        if self.table == FOR_PEOPLE:
+            return f"{self.access} ON {quote(database_for_people(database))}.*"
+        return f"{self.access} ON {self.table if '.' in self.table else f'{quote(database)}.{self.table}'}"
 
 
 SINK = (
@@ -48,6 +53,10 @@ _GRANTS: Mapping[str, tuple[TableGrant, ...]] = {
     "operator": (
         *_READ,
         *map(TableGrant, _DEFINITIONS),
+        *(
+            TableGrant(access, FOR_PEOPLE)
+            for access in ("SELECT", "CREATE DATABASE", "CREATE VIEW", "DROP VIEW")
+        ),
         TableGrant("SELECT", "system.parts"),
         TableGrant("SELECT", "system.processes"),
     ),

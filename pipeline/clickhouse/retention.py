@@ -8,7 +8,6 @@ step finds what is left of it to do, so a change that was cut off is completed b
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +15,9 @@ from typing import Any
 import orjson
 
 from pipeline.clickhouse.codes import code_of
+from pipeline.clickhouse.mutations import Mutations
+from pipeline.clickhouse.shards import shards_of
 from pipeline.clickhouse.store import StatementFailed, Store
-from pipeline.errors import Terminal
 
 _TTL = "if(retention_days = 0, toDate('2149-06-06'), stored_on + retention_days + 2)"
 """As in migration 0021."""
@@ -26,10 +26,10 @@ _TTLS = {
     " least(toDate(known_at) + 38, stored_on + retention_days + 2))"
 }
 """Of tables with another one; as in migration 0032."""
-_POLL_S = 0.2
 _DROP_TRIES = 5
 _OFFSETS_AT_ONCE = 1_000_000
-_NO_SUCH_PART = 232
+_MERGED_MEANWHILE = (232, 384)
+"""There is no such part any more, or it is being merged just now."""
 _IN_PLACE = (
     "topic = {topic:String} AND partition = {partition:UInt32}"
     " AND offset >= {from:UInt64} AND offset < {to:UInt64}"
@@ -41,10 +41,6 @@ _WANTED = (
     "toUInt16(transform(toString(app_id), {apps:Array(String)}, {days:Array(UInt16)}, {otherwise:UInt16}))"
 )
 _WANTED_OF_LETTERS = "toUInt16(if(reason = 'device_set_aside', 0, {otherwise:UInt16}))"
-
-
-class ChangeFailed(Terminal):
-    """ClickHouse could not change what is stored; the message has its reason. The same command goes on from there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +99,7 @@ class StoredRetention:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._mutations = Mutations(store)
         self.today: str = self._one("SELECT toDate(now('UTC')) AS today")["today"]
 
     def stored(self, kind: KeptRows, days: Days) -> list[Stored]:
@@ -135,13 +132,8 @@ class StoredRetention:
         """Keep all rows of a kind for so many days; the number of parts that were dropped whole.
 
         What is expired by now stays so, also where it is to be kept for longer. Waits until ClickHouse is done, which
-        takes as long as reading the rows does. Raises `ChangeFailed`, on a cluster at once.
+        takes as long as reading the rows does; in a cluster until every host is. Raises `ChangeFailed`.
         """
-        if self._store.cluster is not None:
-            raise ChangeFailed(
-                "on a cluster the retention of rows that are stored cannot be changed yet: parts and mutations of "
-                "each shard would have to be followed on its own hosts. New rows go by the settings"
-            )
         if kind is EVENTS:
             self._name_apps_of_the_ledger()
             self._cut(days)
@@ -163,7 +155,7 @@ class StoredRetention:
 
     def _hide(self, table: str, wanted: str, days: Days, say: Callable[[str], None]) -> None:
         """Without the TTL, since ClickHouse removes rows as it changes what that is made of."""
-        self._wait(table)
+        self._mutations.wait(table)
         where = f"retention_days != {wanted} AND NOT {_HIDDEN}"
         asked = self._one(f"SELECT count() AS n FROM {table} WHERE {where}", self._with_today(days))
         if int(asked["n"]):
@@ -178,49 +170,55 @@ class StoredRetention:
             )
 
     def _mutate(self, table: str, wanted: str, where: str, days: Days) -> None:
-        self._store.command(
+        self._run(
+            table,
             f"ALTER TABLE {table} UPDATE retention_days = {wanted}"
             f" WHERE {where} AND retention_days != {wanted} AND NOT {_HIDDEN}",
             self._with_today(days),
-            {"mutations_sync": 0},
         )
-        self._wait(table)
+
+    def _run(self, table: str, sql: str, parameters: Mapping[str, Any]) -> None:
+        self._mutations.run(table, lambda: self._store.command(sql, parameters, {"mutations_sync": 0}))
 
     def _remove(self, table: str, say: Callable[[str], None]) -> int:
         """Drop the parts of which every row is hidden, and write those anew of which some are."""
         dropped = 0
-        for _ in range(_DROP_TRIES):
-            parts = self._parts_of_nothing_else(table)
-            dropped += sum(self._drop(table, part) for part in parts)
-            if not parts:
-                break
+        with shards_of(self._store, table) as shards:
+            for shard in shards.missing:
+                say(
+                    f"{table}: no host of shard {shard} is named in PIPELINE_CLICKHOUSE_HOSTS and answers, so no part "
+                    "there is dropped whole: what goes is written anew, which takes longer"
+                )
+            for host in shards.hosts:
+                dropped += self._drop_parts(host, table)
         lines = self._store.query(
             f"SELECT _partition_id AS id, countIf({_HIDDEN}) AS n FROM {table} GROUP BY id HAVING n > 0 ORDER BY id",
             {"today": self.today},
         )
         for row in map(orjson.loads, lines.splitlines()):
             say(f"{table}: removing {row['n']} rows from partition {row['id']}")
-            self._store.command(
-                f"ALTER TABLE {table} MATERIALIZE TTL IN PARTITION ID {{id:String}}",
-                {"id": row["id"]},
-                {"mutations_sync": 0},
-            )
-            self._wait(table)
+            sql = f"ALTER TABLE {table} MATERIALIZE TTL IN PARTITION ID {{id:String}}"
+            self._run(table, sql, {"id": row["id"]})
         return dropped
 
-    def _parts_of_nothing_else(self, table: str) -> list[str]:
-        lines = self._store.query(
-            f"SELECT _part AS part FROM {table} GROUP BY part HAVING min({_HIDDEN}) ORDER BY part",
-            {"today": self.today},
-        )
-        return [orjson.loads(line)["part"] for line in lines.splitlines()]
+    def _drop_parts(self, host: Store, table: str) -> int:
+        """Drop what parts of nothing else a shard has."""
+        dropped = 0
+        for _ in range(_DROP_TRIES):
+            lines = host.query(
+                f"SELECT _part AS part FROM {table} GROUP BY part HAVING min({_HIDDEN}) ORDER BY part",
+                {"today": self.today},
+            ).splitlines()
+            dropped += sum(self._drop(host, table, orjson.loads(line)["part"]) for line in lines)
+            if not lines:
+                break
+        return dropped
 
-    def _drop(self, table: str, part: str) -> int:
+    def _drop(self, host: Store, table: str, part: str) -> int:
         try:
-            self._store.command(f"ALTER TABLE {table} DROP PART {{part:String}}", {"part": part})
+            host.command(f"ALTER TABLE {table} DROP PART {{part:String}}", {"part": part})
         except StatementFailed as error:
-            # It was merged meanwhile.
-            if code_of(error) != _NO_SUCH_PART:
+            if code_of(error) not in _MERGED_MEANWHILE:
                 raise
             return 0
         return 1
@@ -255,29 +253,15 @@ class StoredRetention:
                     {**place, "to": start + _OFFSETS_AT_ONCE},
                 )
 
-    def _wait(self, table: str) -> None:
-        """Until ClickHouse has done all that it was asked to do with a table."""
-        while True:
-            row = self._one(
-                "SELECT count() AS n, any(latest_fail_reason) AS why FROM system.mutations"
-                " WHERE database = currentDatabase() AND table = {table:String} AND NOT is_done",
-                {"table": table},
-            )
-            if not int(row["n"]):
-                return
-            if row["why"]:
-                raise ChangeFailed(
-                    f"ClickHouse cannot change {table}: {row['why']}. Mend that and do it again"
-                )
-            time.sleep(_POLL_S)
-
     def _has_ttl(self, table: str) -> bool:
+        """Whether it has one on every host."""
         made = self._one(
-            "SELECT create_table_query AS made FROM system.tables WHERE database = currentDatabase()"
-            " AND name = {table:String}",
-            {"table": table},
+            "SELECT count() AS hosts, countIf(position(create_table_query, ' TTL if(') > 0) AS with_ttl"
+            f" FROM {self._store.on_all_hosts('system.tables')}"
+            " WHERE database = {database:String} AND name = {table:String}",
+            {"table": table, "database": self._store.database_of(table)},
         )
-        return " TTL if(" in made["made"]
+        return int(made["with_ttl"]) == int(made["hosts"])
 
     def _with_today(self, days: Days) -> dict[str, Any]:
         return {"today": self.today, **days.parameters}

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
@@ -252,6 +253,15 @@ class Store:
     def on_all_hosts(self, system_table: str) -> str:
         """What to ask for a table such as `system.mutations` of every host; each replica counts."""
         return self.cluster.on_all_hosts(system_table) if self.cluster else system_table
+
+    def each_host(self, database: str) -> Iterator[Store]:
+        """For each host a store of its own that asks it alone, as one that is in no cluster. To be closed."""
+        for host in self._hosts:
+            alone = copy(self)
+            alone.database, alone.cluster, alone._hosts, alone._host = database, None, [host], 0
+            alone._query_settings, alone._client, alone._pool = {}, None, None
+            alone._threads = ThreadPoolExecutor(1)
+            yield alone
 
     def create_database(self) -> None:
         """Make the database if it is not there. Raises Unreachable, StatementFailed."""

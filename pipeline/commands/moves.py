@@ -11,10 +11,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from pipeline import wiring
+from pipeline.clickhouse.codes import ACCESS_DENIED, code_of
 from pipeline.clickhouse.comments import comment
+from pipeline.clickhouse.for_people import database_for_people, show_views
 from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.move import Move, Told
-from pipeline.clickhouse.store import Store
+from pipeline.clickhouse.store import StatementFailed, Store
 from pipeline.commands.regroup import group_the_rest
 from pipeline.settings import Settings
 
@@ -22,7 +24,8 @@ _LINE_EVERY_S = 30.0
 
 
 def bring_up_to_date(store: Store) -> list[str]:
-    """Migrate a database, tell how far the move of its events is, and write its comments; the files applied now.
+    """Migrate a database, tell how far the move of its events is, write its comments, and show what is for people in a
+    database of its own, where the user may make that; the files applied now.
 
     Blocks. Raises as `migrate` does.
     """
@@ -30,6 +33,13 @@ def bring_up_to_date(store: Store) -> list[str]:
         applied = migrate(store, move=Move(store, tell))
     group_the_rest(store)
     comment(store)
+    try:
+        show_views(store)
+    except StatementFailed as error:
+        if code_of(error) != ACCESS_DENIED:
+            raise
+        people = database_for_people(store.database)
+        print(f"no views for BI tools in {people}, see deploy/clickhouse-users.sql: {error}", flush=True)
     return applied
 
 

@@ -125,22 +125,15 @@ LEFT JOIN (SELECT topic, partition, records FROM accepted_losses FINAL WHERE rol
 GROUP BY topic, partition ORDER BY topic, partition
 """
 
-NEXT_OFFSET_SQL = """
-SELECT intDiv(max(o) + 10000, 10000) * 10000 FROM (SELECT max(offset) AS o FROM ledger_records
-  UNION ALL SELECT max(offset) FROM z_unmerged_events UNION ALL SELECT max(offset) FROM session_rows
-  UNION ALL SELECT max(offset) FROM dead_letter_rows)
-"""
+NEXT_OFFSET_SQL = "SELECT intDiv(max(last_offset) + 10000, 10000) * 10000 FROM z_stored_ends"
 """As deploy/runbook.md has it; 10,000 offsets are a range of the ledger."""
 
 
 STORED_AND_ACCOUNTED_SQL = """
-SELECT partition, max(o) AS last, max(accounted) AS accounted FROM
-(
-    SELECT partition, max(offset) AS o, o AS accounted FROM ledger_records WHERE topic = {topic:String}
-    GROUP BY partition
-    UNION ALL
-    SELECT partition, max(offset), 0 FROM z_unmerged_events WHERE topic = {topic:String} GROUP BY partition
-) GROUP BY partition
+SELECT partition, max(last_offset) AS last, maxIf(last_offset, stored_as = 'ledger') AS accounted
+FROM z_stored_ends
+WHERE topic = {topic:String} AND stored_as IN ('ledger', 'events')
+GROUP BY partition
 """
 """By partition of a topic, the highest offset that is stored, and the highest in the ledger, which comes last."""
 BASE_NOTED_SQL = "SELECT count() AS n FROM offset_bases WHERE base = {base:UInt64}"
@@ -264,14 +257,7 @@ def stored_up_to(ask: Ask) -> int:
 
     A sink that was killed has events stored whose ledger rows it had yet to write: each table is asked.
     """
-    rows = _rows(
-        ask,
-        "SELECT max(top) AS top FROM (SELECT toInt64(max(offset)) + 1 AS top, count() AS rows FROM ledger_records"
-        " UNION ALL SELECT toInt64(max(offset)) + 1, count() FROM z_unmerged_events"
-        " UNION ALL SELECT toInt64(max(offset)) + 1, count() FROM session_rows"
-        " UNION ALL SELECT toInt64(max(offset)) + 1, count() FROM dead_letter_rows) WHERE rows > 0",
-        {},
-    )
+    rows = _rows(ask, "SELECT if(count() = 0, 0, max(last_offset) + 1) AS top FROM z_stored_ends", {})
     return int(rows[0]["top"])
 
 

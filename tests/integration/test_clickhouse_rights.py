@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.clickhouse.erasure import Erased, ErasedRows, Letters, Removed
+from pipeline.clickhouse.for_people import show_views
 from pipeline.clickhouse.grants import missing_grants
 from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.needs import PROGRAMS, grants_of
@@ -112,6 +113,7 @@ def changes(store: Store) -> None:
 
 def migrates(store: Store) -> None:
     assert migrate(store) and not migrate(store)
+    assert "sessions" in show_views(store) and not show_views(store)
     note_topics(store, {"sdk-events": "id"}, 0)
 
 

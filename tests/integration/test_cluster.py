@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 
 import orjson
@@ -13,7 +14,9 @@ from pipeline.clickhouse.chosen import require_same_cluster
 from pipeline.clickhouse.cluster import Cluster
 from pipeline.clickhouse.clustered import MADE_BY_COMMANDS, clustered, schema
 from pipeline.clickhouse.comments import comment
+from pipeline.clickhouse.for_people import database_for_people, show_views
 from pipeline.clickhouse.migrations import migrate
+from pipeline.clickhouse.retention import EVENTS, SESSIONS, Days, StoredRetention
 from pipeline.clickhouse.statements import MigrationError
 from pipeline.clickhouse.store import Store
 from pipeline.domain.policy import Policies
@@ -23,11 +26,13 @@ from pipeline.query.filters.text_form import parse
 from pipeline.query.metrics import metric
 from pipeline.query.sessions import extent, session_list, timeline, user_sessions
 from pipeline.query.statement import Statement
+from pipeline.roles.ledger_sums import sum_some
 from pipeline.roles.rebuild import Rebuild, RebuildScope
 from pipeline.schema_files import schema_folder
 from pipeline.state.codec import state_codec
 from pipeline.storage.rows import ledger_row
 from tests.dashboard import alert_rows
+from tests.integration.test_retention import AGES, Stage, Watched, kept_for
 from tests.support.analysts import fill, simulated
 from tests.support.expected_rows import Row
 from tests.support.two_shards import NAME, ONE, DoubleStore, TwoShards
@@ -41,6 +46,10 @@ FILTERS = (
 METRICS = ("sessions", "crash_free_users", "duration_p50")
 RECIPES = {"1", "3", "7", "9", "10", "11", "13", "16", "17", "36"}
 """Of the cookbook: what joins, looks into another question, or counts over both shards; not what shows a view."""
+
+
+KEPT = (*EVENTS.tables, *SESSIONS.tables)
+"""Tables of the shards whose rows go after some days."""
 
 
 class Both:
@@ -246,6 +255,82 @@ def test_a_rebuild_exchanges_the_sessions(both: Both) -> None:
     assert len(exchanged) == 2
 
 
+def test_ninety_days_set_to_thirty(both: Both) -> None:
+    """Cut off after some commands and begun again: the cluster ends as one server does, and is right at any moment."""
+    days = Days(0, {"goes": 30, "stays": 90})
+    stages = [Stage(store) for store in (both.cluster, both.one)]
+    for stage in stages:
+        stage.partition = 7
+        for age in AGES:
+            for number in range(6):
+                for app in ("goes", "stays"):
+                    stage.record(app, age, f"{age}-{number}", "again", device=f"d{number}")
+                    stage.session(app, age, f"{age}-{number}", days=90, device=f"d{number}")
+        stage.flush()
+    before = stages[0].ledger()
+    for table in KEPT:
+        shards = f"SELECT uniqExact(_shard_num) FROM {table} WHERE app_id = 'goes'"
+        assert both.cluster.query(shards, format="TSV") == b"2\n", table
+
+    def check() -> None:
+        assert stages[0].ledger().received == before.received
+        assert stages[0].ages("events", "stays") == kept_for(90)
+        assert kept_for(30) <= stages[0].ages("events", "goes") <= kept_for(90)
+
+    both.cluster.ran.clear()
+    dropped = 0
+    for cut_off_at in (1, 6, 1_000):
+        work = StoredRetention(Watched(both.cluster, check, cut_off_at))  # type: ignore[arg-type]
+        with suppress(KeyboardInterrupt):
+            dropped += work.apply(EVENTS, days) + work.apply(SESSIONS, days)
+    for kind in (EVENTS, SESSIONS):
+        StoredRetention(both.one).apply(kind, days)
+        of_cluster, of_one = (StoredRetention(store).stored(kind, days) for store in (both.cluster, both.one))
+        assert of_cluster == of_one and any(each.app_id == "goes" for each in of_one)
+    for stage in stages:
+        assert stage.ages("events", "goes") == stage.ages("sessions", "goes") == kept_for(30)
+        assert stage.ages("events", "stays") == kept_for(90)
+    assert stages[0].ledger() == stages[1].ledger()
+    assert dropped > 0
+    ran = [sql for sql in both.cluster.ran if sql.startswith("ALTER TABLE")]
+    # Of a part its shard is told, of all else every host.
+    assert {
+        " DROP PART " in sql for sql in ran if " ON CLUSTER " not in sql and "ledger_records" not in sql
+    } == {True}
+    assert not any(" DROP PART " in sql for sql in ran if " ON CLUSTER " in sql)
+    for table in KEPT:
+        hidden = f"SELECT count() AS n FROM {table} WHERE app_id = 'goes' AND stored_on + 30 < toDate(now('UTC')) - 2"
+        assert [int(row["n"]) for row in (*both.ask(hidden)[0], *both.ask(hidden)[1])] == [0, 0], table
+        assert b"TTL if(" in both.cluster.query(f"SHOW CREATE TABLE app_shards.{table}")
+
+
+def test_the_ledger_is_summed_once_for_all_shards(both: Both) -> None:
+    """What lies on both shards is in one sum. (The day after tomorrow, as the next sink would.)"""
+    asked = "SELECT * FROM ledger ORDER BY topic, partition, first_offset"
+    sums = "SELECT * EXCEPT summed_at FROM z_ledger_sums ORDER BY ALL"
+    before, same = both.ask(asked)
+    assert before == same and any(int(row["events"]) > 0 for row in before)
+    later = (
+        both.one.query("SELECT toString(now64(3, 'UTC') + toIntervalDay(2))", format="TSVRaw")
+        .decode()
+        .strip()
+    )
+    try:
+        for store in (both.cluster, both.one):
+            while sum_some(store, later):
+                pass
+            unsummed = store.query(
+                "SELECT count() FROM z_ledger_range_states WHERE NOT is_summed", format="TSV"
+            )
+            assert int(unsummed) == 0
+        of_cluster, of_one = both.ask(sums)
+        assert of_cluster == of_one and sum(int(row["events"]) for row in of_one) > 0
+        assert both.ask(asked) == (before, before)
+    finally:
+        for store in (both.cluster, both.one):
+            store.command("ALTER TABLE z_ledger_sums DELETE WHERE 1", settings={"mutations_sync": 1})
+
+
 def test_an_insert_that_is_repeated_through_a_distributed_table_is_stored_once(both: Both) -> None:
     """By its token, in the table and in all that views carry on from it."""
     shards = both.cluster.spread.shard_database
@@ -281,6 +366,36 @@ def test_what_tables_and_columns_are_is_said_in_front(both: Both) -> None:
         )
         assert of_cluster == of_one
         assert not any(b'"comment":""' in line for line in of_one) or table not in ("sessions", "events")
+
+
+def test_people_have_a_database_of_views_alone(both: Both) -> None:
+    for store in (both.cluster, both.one):
+        comment(store)
+        assert {"sessions", "events", "release_health", "dead_letters"} <= set(show_views(store))
+        assert show_views(store) == []
+    listed = (
+        "SELECT name, engine, comment FROM system.tables WHERE database = {database:String} ORDER BY name"
+    )
+    columns = "SELECT table, name, type, comment FROM system.columns WHERE database = {database:String} ORDER BY ALL"
+    for asked in (listed, columns):
+        of_cluster, of_one = (
+            store.query(asked, {"database": database_for_people(store.database)}).splitlines()
+            for store in (both.cluster, both.one)
+        )
+        assert of_cluster == of_one
+        assert not any(b'"comment":""' in line for line in of_one)
+    names = [orjson.loads(line) for line in both.one.query(listed, {"database": "plain_views"}).splitlines()]
+    assert {row["engine"] for row in names} == {"View"}
+    assert not any(row["name"].startswith("z_") or "_rows" in row["name"] for row in names)
+    shown = [
+        int(store.query(f"SELECT count() FROM {database_for_people(store.database)}.sessions", format="TSV"))
+        for store in (both.cluster, both.one)
+    ]
+    assert shown[0] == shown[1] > 0
+    # What changes in a view, or is none any more, does there too.
+    both.one.command("ALTER TABLE sessions MODIFY COMMENT 'Other'")
+    both.one.command("CREATE OR REPLACE VIEW plain_views.gone (a UInt8) AS SELECT 1 AS a")
+    assert show_views(both.one) == ["gone", "sessions"] and show_views(both.one) == []
 
 
 def test_the_choice_is_kept(both: Both) -> None:

@@ -79,27 +79,18 @@ def logs(request: pytest.FixtureRequest, load: Load) -> Iterator[None]:
         yield
 
 
-def test_the_ledger_balances_with_several_workers(load: Load) -> None:
-    load.stack.run(*load.simulate(seed=11))
-    load.stack.wait_idle()
-    assert load.events == EVENTS
-    assert_all_is_accounted_for(load)
-    assert_sessions_are_the_fold_of_what_is_stored(load)
-
-
-def test_it_balances_when_workers_are_stopped_and_killed_under_load(load: Load) -> None:
+def test_the_ledger_balances_when_workers_are_stopped_and_killed_under_load(load: Load) -> None:
     stack = load.stack
     command = load.simulate(seed=12)
-    before = stack.value("SELECT count() FROM ledger_records FINAL")
     sending = stack.begin(*command, "--rate", "5000")
-    stack.poll("SELECT count() FROM ledger_records FINAL", lambda count: count > before + 500, timeout_s=60)
+    stack.poll("SELECT count() FROM ledger_records FINAL", lambda count: count > 500, timeout_s=60)
     stack.kill_worker("sink-1")
     stack.kill_worker("sessionizer-2")
     stack.stop_worker("sessionizer-1")
     stack.start_workers("sessionizer", "sessionizer", "sink")
     assert sending.wait(timeout=60) == 0
     stack.wait_idle()
-    assert load.events == 2 * EVENTS
+    assert load.events == EVENTS
     assert_all_is_accounted_for(load)
     assert_sessions_are_the_fold_of_what_is_stored(load)
 

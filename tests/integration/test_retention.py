@@ -41,7 +41,7 @@ class Stage:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.today = date.fromisoformat(StoredRetention(store).today)
-        self.offset = 0
+        self.partition, self.offset = 0, 0
         self._waiting: dict[str, list[bytes]] = {}
 
     def insert(self, table: str, row: bytes) -> None:
@@ -56,13 +56,14 @@ class Stage:
     def kept(self, age: int, days: int) -> Kept:
         return Kept((self.today - timedelta(age)).isoformat(), days)
 
-    def record(self, app: str, age: int, *ids: str, days: int = 90, name: str = "app.screen.view") -> None:
+    def record(self, app: str, age: int, *ids: str, days: int = 90, device: str = "d") -> None:
         """A record with events that came so many days ago."""
         at = T0 - age * DAY_MS
-        said = {"v": 1, "app_id": app, "device_id": "d", "events": [event(id, at, name) for id in ids]}
-        body = native.decode(json.dumps(said).encode(), f"{app}/d".encode(), at)
+        events = [event(id, at, "app.screen.view") for id in ids]
+        said = {"v": 1, "app_id": app, "device_id": device, "events": events}
+        body = native.decode(json.dumps(said).encode(), f"{app}/{device}".encode(), at)
         assert isinstance(body, native.Envelope)
-        place: dict[str, Any] = {"topic": "sdk-events", "partition": 0, "offset": self.offset}
+        place: dict[str, Any] = {"topic": "sdk-events", "partition": self.partition, "offset": self.offset}
         kept = self.kept(age, days)
         self.insert("z_event_feed", event_rows(body, **place, kept=kept))
         self.insert(
@@ -71,11 +72,18 @@ class Stage:
         self.offset += 1
 
     def session(
-        self, app: str, age: int, first: str, revision: int = 2, days: int = 400, **said: Any
+        self,
+        app: str,
+        age: int,
+        first: str,
+        revision: int = 2,
+        days: int = 400,
+        device: str = "d",
+        **said: Any,
     ) -> None:
         at = T0 - age * DAY_MS
         row = session_row(
-            app, "d", session(first, at, at + 1_000, **said), status="closed", revision=revision, is_final=False,
+            app, device, session(first, at, at + 1_000, **said), status="closed", revision=revision, is_final=False,
             arrived_at_ms=at, partition=0, offset=revision // 2,
         )  # fmt: skip
         self.insert("session_rows", with_kept(row, self.kept(age, days)))
@@ -86,7 +94,7 @@ class Stage:
         said = {"v": 1, "app_id": "a", "device_id": device, "events": [event(f"{at_ms}", at_ms)]}
         body = native.decode(json.dumps(said).encode(), f"a/{device}".encode(), at_ms)
         assert isinstance(body, native.Envelope)
-        place: dict[str, Any] = {"topic": "sdk-events", "partition": 0, "offset": self.offset}
+        place: dict[str, Any] = {"topic": "sdk-events", "partition": self.partition, "offset": self.offset}
         keep = kept(at_ms, 0)
         self.insert("z_event_feed", event_rows(body, **place, kept=keep))
         self.insert("ledger_records", ledger_row(**place, received=1, refused=0, app_id="a", kept=keep))
@@ -120,7 +128,8 @@ class Stage:
 
     def ledger(self) -> LedgerTotals:
         """It balances, whatever is asked."""
-        [row] = ledger_totals_with_conflicts(self.store.query)
+        totals = ledger_totals_with_conflicts(self.store.query)
+        [row] = [each for each in totals if each.partition == self.partition]
         assert row.received == row.events + row.duplicates + row.refused + row.expired
         assert row.duplicates >= 0
         return row

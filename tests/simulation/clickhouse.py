@@ -214,7 +214,7 @@ class Noted:
             return b"\n".join(json.dumps({"partition": n, "below": at}).encode() for n, at in found.items())
         if "FROM topic_ids" in sql:
             return b"\n".join(json.dumps(row).encode() for row in self._rows.values())
-        assert "FROM ledger_records" in sql and "max(offset)" in sql, sql
+        assert "FROM z_stored_ends" in sql and "max(last_offset)" in sql, sql
         stored = [row["offset"] for table in self._server.tables.values() for _, row in table.rows.values()]
         if sql == NEXT_OFFSET_SQL:
             return json.dumps({"base": (max(stored, default=0) + 10_000) // 10_000 * 10_000}).encode()

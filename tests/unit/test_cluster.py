@@ -17,7 +17,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 from pipeline.clickhouse import erasure
 from pipeline.clickhouse.cluster import Cluster
 from pipeline.clickhouse.clustered import clustered, schema
-from pipeline.clickhouse.retention import EVENTS, ChangeFailed, Days, StoredRetention
+from pipeline.clickhouse.retention import DEAD_LETTERS, EVENTS, SESSIONS
 from pipeline.clickhouse.store import StatementFailed, Store, Unreachable
 from pipeline.clickhouse.words import NotUnderstood, words_of
 
@@ -223,9 +223,8 @@ def test_statements_of_the_program_have_forms_too() -> None:
     for path in PACKAGE.rglob("*.py"):
         if path.parent.name == "embedded" or path.name in (
             "cluster.py", "catalogue.py", "words.py",
-            # Refuses to change anything on a cluster (below).
+            # Fill in the names of tables (below).
             "retention.py",
-            # Fills in the names of tables (below).
             "erasure.py",
         ):  # fmt: skip
             continue
@@ -249,16 +248,24 @@ def test_what_is_erased_is_erased_on_all_shards() -> None:
         assert whole().forms(f"ALTER TABLE {table} DELETE WHERE 1")
 
 
-def test_retention_changes_nothing_on_a_cluster() -> None:
-    class OfCluster:
-        cluster = whole()
-
-        def query(self, *_: object) -> bytes:
-            return b'{"today":"2026-01-01"}'
-
-    kept = StoredRetention(OfCluster())  # type: ignore[arg-type]
-    with pytest.raises(ChangeFailed, match="cluster"):
-        kept.apply(EVENTS, Days(30, {}))
+def test_what_is_kept_otherwise_is_changed_on_all_shards() -> None:
+    for table in (*EVENTS.tables, *SESSIONS.tables):
+        for change in (
+            "UPDATE retention_days = 1 WHERE 1",
+            "REMOVE TTL",
+            "MODIFY TTL toDate(1) SETTINGS materialize_ttl_after_modify = 0",
+            "MATERIALIZE TTL IN PARTITION ID {id:String}",
+        ):
+            assert whole().forms(f"ALTER TABLE {table} {change}") == [
+                f"ALTER TABLE `d_shards`.`{table}` ON CLUSTER `c` {change}"
+            ]
+        with pytest.raises(NotUnderstood, match="DROP PART"):
+            whole().forms(f"ALTER TABLE {table} DROP PART '1_0_0_0'")
+    # Replicas of one table tell each other.
+    for table in DEAD_LETTERS.tables:
+        assert whole().forms(f"ALTER TABLE {table} DROP PART 'a'") == [
+            f"ALTER TABLE `d`.`{table}` DROP PART 'a'"
+        ]
 
 
 def _texts(tree: ast.AST) -> list[str]:
