@@ -12,8 +12,8 @@ from pipeline.storage.dead_letter import DeadLetter
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What makes a batch full. An insert about every second, and under a backlog as many rows as its bytes allow: an insert
-    makes a dozen parts, which costs ClickHouse as much as some 20,000 rows however few it has."""
+    """What makes a batch full. An insert about every second, and under a backlog as many rows as its bytes allow: it
+    makes a dozen parts, which costs ClickHouse as much as some 20,000 rows however few there are."""
 
     max_rows: int = 200_000
     max_bytes: int = 32_000_000
