@@ -149,7 +149,7 @@ class Settings(ConnectionSettings):
         "an error where it is not installed; `auto` takes it if it is; `python` never does. The results are the same.",
     )
     sink_max_rows: int = _setting(
-        50_000,
+        200_000,
         number(
             100,
             1_000_000,

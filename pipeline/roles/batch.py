@@ -12,9 +12,10 @@ from pipeline.storage.dead_letter import DeadLetter
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What makes a batch full. An insert of some 10,000 rows, or one about every second."""
+    """What makes a batch full. An insert about every second, and under a backlog as many rows as its bytes allow: it
+    makes a dozen parts, which costs ClickHouse as much as some 20,000 rows however few there are."""
 
-    max_rows: int = 50_000
+    max_rows: int = 200_000
     max_bytes: int = 32_000_000
     max_age_ms: int = 1_000
 

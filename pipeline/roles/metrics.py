@@ -86,7 +86,7 @@ class Metrics:
             "pipeline_batch_rows",
             "Rows of an insert.",
             ["table"],
-            buckets=(1, 10, 100, 1_000, 5_000, 20_000, 50_000, 100_000),
+            buckets=(1, 10, 100, 1_000, 5_000, 20_000, 50_000, 100_000, 250_000),
             registry=registry,
         )
         self.delay_seconds = Histogram(

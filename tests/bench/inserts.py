@@ -45,6 +45,8 @@ Figures = dict[str, float]
 PARTS = ("sink", "insert", "merges")
 ENVELOPES = (20, 1, 0)
 """Events in each; 0 is what `simulate` sends, in envelopes of all sizes."""
+FOREVER = Keeping(Retentions(Retention(FOR_EVER, FOR_EVER)))
+"""The corpora are of a January: nothing may expire while it is measured."""
 _QUIET_S, _LONGEST_QUIET_S = 3.0, 120.0
 _ACTIVITY = """SELECT (SELECT count() FROM system.merges),
     (SELECT groupBitXor(cityHash64(name, table)) FROM system.parts WHERE active AND database = currentDatabase())"""
@@ -65,7 +67,7 @@ print(json.dumps(load("inserts", folder).measured(int(envelope), int(events), co
 def measured(envelope: int, events: int, core: str) -> Figures:
     """One measurement in this process: microseconds of CPU an event, and the bytes that it takes on disk. `core` is the
     choice of the setting, for a tree whose sink has one."""
-    made = _fetched(envelope, events)
+    made = fetched(envelope, events)
     with tempfile.TemporaryDirectory() as folder:
         server = EmbeddedClickHouse(folder=Path(folder))
         server.start()
@@ -105,9 +107,7 @@ async def _sink_all(store: Store, made: Sequence[Fetched], per_chunk: int, core:
     if "insert_native" in signature(Sink).parameters:
         chosen = import_module("pipeline.compiled").core(core)
         compiled = {"core": chosen, "insert_native": store.insert_native_forever}
-    # The corpora are of a January: nothing may expire while it is measured.
-    keeping = Keeping(Retentions(Retention(FOR_EVER, FOR_EVER)))
-    sink = Sink(store.insert_forever, none_refused, metrics, bounds=Bounds(), keeping=keeping, **compiled)
+    sink = Sink(store.insert_forever, none_refused, metrics, bounds=Bounds(), keeping=FOREVER, **compiled)
     running = asyncio.create_task(sink.run())
     waiting = 0
     done = asyncio.Event()
@@ -145,7 +145,8 @@ def _wait_until_quiet(store: Store) -> None:
             quiet_s, last = time.monotonic(), now
 
 
-def _fetched(envelope: int, events: int) -> list[Fetched]:
+def fetched(envelope: int, events: int) -> list[Fetched]:
+    """Records with so many events each, or for 0 those of `simulate`."""
     if envelope:
         made = records(events, envelope=envelope, devices=10_000)
         return [Fetched(each.offset, each.timestamp, each.key, each.value) for each in made]
