@@ -23,7 +23,6 @@ from pipeline.roles.topology import ROLES
 from pipeline.runtime import fit_garbage_collection, keep_freed_memory, leave
 from pipeline.settings import Settings
 from pipeline.state.codec import state_codec
-from pipeline.state.compiled_partition import partitions_by
 from pipeline.storage.kept import Keeping
 from pipeline.streaming.apps import Frame, report_ready, router_app, sessionizer_app, sink_app
 from pipeline.streaming.faust_app import BatchApp, run
@@ -136,7 +135,7 @@ def _apps(
     build = {
         "router": lambda: router_app(frame, options(settings), compiled.core(settings.core)),
         "sessionizer": lambda: sessionizer_app(
-            frame, settings.policies, encode, partitions_by(compiled.core(settings.core))
+            frame, settings.policies, encode, compiled.core(settings.core)
         ),
         "sink": lambda: sink_app(frame, storing, bounds, keeping, compiled.core(settings.core)),
     }

@@ -73,7 +73,7 @@ def test_results_name_every_target() -> None:
 
 
 def test_every_peer_says_what_it_does_not_do() -> None:
-    assert set(PEERS) == {"flink", "quix", "quix_apply", "bytewax", "faust"}
+    assert set(PEERS) == {"flink", "kafka_streams", "quix", "quix_apply", "bytewax", "faust"}
     assert all(peer.does_not for peer in PEERS.values())
 
 
