@@ -23,7 +23,6 @@ from pipeline.roles.topology import ROLES
 from pipeline.runtime import fit_garbage_collection, keep_freed_memory, leave
 from pipeline.settings import Settings
 from pipeline.state.codec import state_codec
-from pipeline.state.compiled_partition import partitions_by
 from pipeline.storage.kept import Keeping
 from pipeline.streaming.apps import Frame, report_ready, router_app, sessionizer_app, sink_app
 from pipeline.streaming.faust_app import BatchApp, run
@@ -137,7 +136,7 @@ def _apps(
     watch.name_core(core.__version__ if core else "")
     build = {
         "router": lambda: router_app(frame, options(settings), core),
-        "sessionizer": lambda: sessionizer_app(frame, settings.policies, encode, partitions_by(core)),
+        "sessionizer": lambda: sessionizer_app(frame, settings.policies, encode, core),
         "sink": lambda: sink_app(frame, storing, bounds, keeping, core),
     }
     names = ROLES if role == "all" else (role,)

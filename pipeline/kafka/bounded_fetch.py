@@ -6,19 +6,25 @@ all that it has at every call, up to a number of records.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextvars import ContextVar
+from types import ModuleType
 from typing import Any
 
 from aiokafka.consumer import fetcher
+
+from pipeline.kafka.packed_records import take
 
 
 class Room:
     """How many bytes may still be unpacked in this call."""
 
-    __slots__ = ("left",)
+    __slots__ = ("core", "left")
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, core: ModuleType | None = None) -> None:
+        """The compiled `core`, if there is one, unpacks."""
         self.left = max_bytes
+        self.core = core
 
 
 room: ContextVar[Room | None] = ContextVar("room", default=None)
@@ -28,7 +34,7 @@ room: ContextVar[Room | None] = ContextVar("room", default=None)
 _all_there_is = fetcher.FetchResult.getall
 
 
-def within_room(result: Any, max_records: int | None = None) -> list[Any]:
+def within_room(result: Any, max_records: int | None = None) -> Sequence[Any]:
     """`FetchResult.getall`, but what there is no room for stays there, packed as it came.
 
     A record that is larger than all the room passes if it is the first.
@@ -38,8 +44,11 @@ def within_room(result: Any, max_records: int | None = None) -> list[Any]:
         return list(_all_there_is(result, max_records))
     if within.left <= 0 or not result.has_more() or not result.check_assignment(result._topic_partition):
         return []
-    left, found = within.left, []
     most = max_records or 1 << 62
+    if within.core is not None and (packed := take(result, within.core, most, within.left)) is not None:
+        within.left -= packed.byte_count  # type: ignore[attr-defined]
+        return packed
+    left, found = within.left, []
     for record in result._partition_records:
         found.append(record)
         left -= len(record.value or b"") + len(record.key or b"")

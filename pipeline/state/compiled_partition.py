@@ -11,7 +11,7 @@ and Python folds from the same parts.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -22,7 +22,10 @@ from pipeline.state.copies import told_copies
 from pipeline.state.device import Copy, Counts
 from pipeline.state.effects import Effects, Fields
 from pipeline.state.failures import UnreadableState
-from pipeline.state.partition import WRITE_BYTES, Partition
+from pipeline.state.grouping import Grouped
+from pipeline.state.outbox import Outbox
+from pipeline.state.partition import STEP_BYTES, WRITE_BYTES, Partition
+from pipeline.state.records import Record
 from pipeline.state.store import MAX_DECODED
 from pipeline.storage.row_texts import resource_texts, user_texts
 
@@ -51,6 +54,10 @@ class CompiledPartition(Partition):
             )
             self._store = CompiledStates(self._core)
             self._timetable = CompiledTimetable(self._due_ms, self._core)
+            self._groups_of = core.Groups
+            self._grouped = self._group
+        self._handed: dict[bytes, str] = {}
+        """Why Python folds devices that the core was asked for as it came to them."""
 
     def keep_decoded(self, devices: int) -> None:
         if self._core is None:
@@ -71,10 +78,72 @@ class CompiledPartition(Partition):
         policy, _ = self.in_force.apps.of(key)
         return policy.idle_timeout_ms, policy.restate_horizon_ms, policy.state_ttl_ms
 
+    def _group(self, records: Sequence[Record], base: int, clock_ms: int) -> Grouped:
+        groups = self._groups_of(records, base, clock_ms)
+        return Grouped(groups, groups.clock_ms, groups.came_ms)
+
+    def _next(self, effects: Effects) -> tuple[bytes | None, Fields] | None:
+        while taken := super()._next(effects):
+            key, fields = taken
+            if type(fields) is list:
+                return key, fields
+            self._fold_groups(fields, effects)
+            if effects.made >= STEP_BYTES:
+                return None
+        return None
+
+    def _fold_groups(self, groups: Any, effects: Effects) -> None:
+        """Let the core fold one device after the other. The others wait, and first of all one that is Python's."""
+        held_back = self._store.aside.keys() | self._too_large
+        outboxes: list[Outbox] = []
+        before = len(effects.touched)
+
+        def tell(key: bytes, fields: Fields, copies: Sequence[Any], corrected_ms: int) -> int:
+            found = [Copy(*copy) for copy in copies]
+            told = told_copies(key, fields, found, corrected_ms, self._edge.cleaner_of(key))
+            effects.copies += told
+            return sum(len(value) for _, value in told)
+
+        why, made, records, (accepted, late, duplicates, unrestated) = groups.fold(
+            self._core,
+            STEP_BYTES - effects.made,
+            self.marker.applied_offset,
+            held_back or None,
+            lambda key: (self.in_force.apps.with_versions(key), self._edge.cleaner_of(key)),
+            tell,
+            effects.states,
+            effects.touched,
+            outboxes,
+        )
+        effects.made += made
+        effects.compiled += records
+        effects.counts.add(Counts(accepted, late, duplicates, unrestated=unrestated))
+        effects.groups = groups
+        for outbox in outboxes:
+            effects.rows.add_made(outbox)
+        self._store.forget_many(key for key, *_ in effects.touched[before:])
+        if why is not None:
+            key, fields = groups.hand_over()
+            if why:
+                self._handed[key] = why
+            effects.rest += [(None, groups), (key, fields)]
+        elif not groups.is_done():
+            effects.rest.append((None, groups))
+
+    def too_large(self, effects: Effects, keys: Collection[bytes]) -> None:
+        for key in keys:
+            if effects.groups is not None and effects.groups.folded(key) and key not in effects.folded:
+                accepted, late, duplicates, unrestated = effects.groups.counts_of(key)
+                effects.counted[key] = Counts(accepted, late, duplicates, unrestated=unrestated), 0
+                effects.folded[key] = effects.groups.fields_of(key)
+        super().too_large(effects, keys)
+
     def _fold(self, key: bytes | None, fields: Fields, effects: Effects) -> int:
         store = self._store
         if self._core is None or key is None or key in store.aside or key in self._too_large:
             return self._by_python(key, fields, effects, "held_back")
+        if why := self._handed.pop(key, ""):
+            return self._by_python(key, fields, effects, why)
         try:
             why, done, told = self._by_core(key, fields)
         except (UnreadableState, MemoryError):
@@ -111,10 +180,6 @@ class CompiledPartition(Partition):
         cleaner = self._edge.cleaner_of(key)
         done = self._core.fold(key, fields, self._came_ms, self.marker.applied_offset, policy, cleaner)
         if type(done) is str:
-            if done == "panic":
-                log.error(
-                    "the compiled core fails at device %r, partition %d: Python folds it", key, self.number
-                )
             return done, None, []
         _, (*_, copies, corrected_ms), _ = done
         if copies is None:
@@ -123,5 +188,7 @@ class CompiledPartition(Partition):
 
     def _by_python(self, key: bytes | None, fields: Fields, effects: Effects, why: str) -> int:
         """Hand records of a device to Python, and count them by the reason."""
+        if why == "panic":
+            log.error("the compiled core fails at device %r, partition %d: Python folds it", key, self.number)
         effects.handed_over[why] += len(fields) // 4
         return super()._fold(key, fields, effects)

@@ -70,8 +70,12 @@ class Effects:
     """The records of this step that changed a state, by device."""
     counted: dict[bytes, tuple[Counts, int]] = field(default_factory=dict)
     """What these add to `counts` and to `refused`, by device: an entry that is too large is folded again."""
+    made: int = 0
+    """About how many bytes there are of all this."""
     compiled: int = 0
     """Records that the compiled core folded."""
+    groups: Any = None
+    """The chunk as the compiled core has it grouped, if it folded some of that: what it folded is in no `folded`."""
     handed_over: Counter[str] = field(default_factory=Counter)
     """Records that it left to Python, by the reason."""
     rest: Waiting = field(default_factory=list)

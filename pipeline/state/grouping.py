@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from typing import Any, NamedTuple
 
 from pipeline.formats.edge import Edge
 from pipeline.formats.erasure import Erasures, is_control
 from pipeline.formats.native.partitioner import misplaced_or_late
 from pipeline.formats.record_time import REPLAYED_RECORD_MS, header_of, record_time_ms
-from pipeline.state.effects import Fields
+from pipeline.state.effects import Fields, Waiting
 from pipeline.state.records import Record
 
 Moved = tuple[Any, ...]
 """Key, value and headers of a record for another partition of the same topic."""
+
+
+ByKey = MutableMapping[bytes | None, Fields]
 
 
 class CutOfSource(NamedTuple):
@@ -28,7 +31,7 @@ class CutOfSource(NamedTuple):
 class Grouped(NamedTuple):
     """A chunk by the keys of its records, in the order of their first ones."""
 
-    by_key: dict[bytes | None, Fields]
+    by_key: ByKey
     clock_ms: int
     """The latest record time by its end."""
     came_ms: dict[int, int]
@@ -57,15 +60,15 @@ def grouped(records: Sequence[Record], base: int, clock_ms: int) -> Grouped:
     return Grouped(by_key, clock_ms, came_ms)
 
 
-def take_misplaced(
-    by_key: dict[bytes | None, Fields], place: CutOfSource, edge: Edge
-) -> tuple[int, list[Moved]]:
+def take_misplaced(by_key: ByKey, place: CutOfSource, edge: Edge) -> tuple[int, list[Moved]]:
     """Take out of a chunk the records whose keys belong in another partition: how many are refused, and those that only
     come of an earlier number of partitions, to be written to where they belong now.
 
     These keep the time at which they came. What brings no events is not moved: the sink counts it where it is.
     """
-    wrong, late = misplaced_or_late(by_key, *place)
+    # The compiled core has them hashed sooner; of what it names the rest is asked.
+    keys = by_key if type(by_key) is dict else by_key.misplaced(place.partition, place.partitions)  # type: ignore[attr-defined]
+    wrong, late = misplaced_or_late(keys, *place)
     refused = sum(len(by_key.pop(key)) // 4 for key in wrong)
     moved = [each for key in sorted(late) for each in _moved(key, by_key.pop(key)) if not edge.is_out(key)]
     return refused, moved
@@ -79,7 +82,7 @@ def _moved(key: bytes, fields: Fields) -> Iterator[Moved]:
             yield key, value, *header_of(record_time_ms(headers, record_ms)), *others
 
 
-def leave_out(by_key: dict[bytes | None, Fields], edge: Edge) -> None:
+def leave_out(by_key: ByKey, edge: Edge) -> None:
     """Leave out of a chunk what is sampled out, and what was erased and comes again."""
     for key in edge.out_of(by_key):
         del by_key[key]
@@ -91,6 +94,12 @@ def leave_out(by_key: dict[bytes | None, Fields], edge: Edge) -> None:
             by_key[key] = left
         else:
             del by_key[key]
+
+
+def waiting_of(by_key: ByKey) -> Waiting:
+    """What there is to do of a chunk, the last first."""
+    # What the compiled core has grouped it folds one after the other, and takes its turn as a whole.
+    return list(by_key.items())[::-1] if type(by_key) is dict else [(None, by_key)]  # type: ignore[list-item]
 
 
 def without_erased(key: bytes, fields: Fields, erasures: Erasures) -> Fields:

@@ -17,17 +17,10 @@ from pipeline.state.copies import told_copies
 from pipeline.state.deadlines import Due, Timetable, due_ms
 from pipeline.state.device import Counts, apply, fall_silent
 from pipeline.state.device_state import DeviceState
-from pipeline.state.effects import (
-    Effects,
-    Fields,
-    Waiting,
-    beyond_part,
-    effects_of,
-    in_halves,
-)
+from pipeline.state.effects import Effects, Fields, Waiting, beyond_part, effects_of, in_halves
 from pipeline.state.erasing import erase, first_control
 from pipeline.state.failures import StateLost, UnreadableState
-from pipeline.state.grouping import CutOfSource, grouped, leave_out, take_misplaced
+from pipeline.state.grouping import CutOfSource, grouped, leave_out, take_misplaced, waiting_of
 from pipeline.state.holding import Holding
 from pipeline.state.marker import MARKER_KEY, UNREADABLE, Marker, marker_item, marker_of
 from pipeline.state.policy_versions import POLICIES_KEY, InForce, came_in, first_policies
@@ -78,6 +71,7 @@ class Partition:
         self._came_ms: dict[int, int] = {}
         """Of the chunk in hand (`Grouped`). It counts for these records: else it were chance whether silence or one of
         them comes first."""
+        self._grouped = grouped
         self._store = DeviceStates(encode)
         self._store.policy_of = self.in_force.apps.of_version
         self._too_large: set[bytes] = set()
@@ -130,7 +124,7 @@ class Partition:
     def apply(self, records: Sequence[Record]) -> Effects:
         """Fold a chunk of records, ascending by offset; where the effects have a `rest` or records for `later`, `go_on`
         comes after `commit`. Raises `PoisonedDevices`, `UnreadableState`."""
-        by_key, clock_ms, self._came_ms = grouped(records, self._offset_base, self.marker.clock_ms)
+        by_key, clock_ms, self._came_ms = self._grouped(records, self._offset_base, self.marker.clock_ms)
         if None in by_key and (first := first_policies(by_key[None])) is not None:
             return self._apply_until(first, records)
         last = records[-1].offset + self._offset_base
@@ -138,7 +132,7 @@ class Partition:
         refused, moved = take_misplaced(by_key, self._place, self._edge)
         leave_out(by_key, self._edge)
         marker = self.marker.moved(max(last, self.marker.applied_offset), clock_ms)
-        effects = self._step(list(by_key.items())[::-1], marker, last)
+        effects = self._step(waiting_of(by_key), marker, last)
         effects.refused += refused
         effects.moved = moved
         return effects
@@ -183,21 +177,24 @@ class Partition:
         self._begin()
         effects = self._effects(marker=marker, handled_offset=last, rest=rest)
         waiting: Waiting = []
-        made = 0
         # One device after the other, decoding included: what is made of its records is gone before the next one's.
-        while rest and made < STEP_BYTES:
-            key, fields = rest.pop()
+        while effects.made < STEP_BYTES and (taken := self._next(effects)):
+            key, fields = taken
             if key in effects.folded:
                 # A part of it is in hand, and its rows have to be out before the next state takes that one's place.
                 waiting.append((key, fields))
                 continue
             if len(fields) > 4 and (more := beyond_part(fields)):
                 waiting.append((key, more))
-            made += self._fold(key, fields, effects)
+            effects.made += self._fold(key, fields, effects)
         rest += reversed(waiting)
         if not rest:
             effects.states.append(marker_item(marker))
         return effects
+
+    def _next(self, effects: Effects) -> tuple[bytes | None, Fields] | None:
+        """Whose records are folded next, and these."""
+        return effects.rest.pop() if effects.rest else None
 
     def tick(self, now_ms: int, *, caught_up: bool, limit: int = 1_000) -> Effects | None:
         """What silence has decided by now, for at most `limit` devices; None if nothing.

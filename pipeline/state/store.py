@@ -191,6 +191,12 @@ class DeviceStates:
             self._heavy_bytes -= over
         return self._decoded.pop(key, None)
 
+    def forget_many(self, keys: Iterable[bytes]) -> None:
+        """The same of several."""
+        if self._decoded:
+            for key in keys:
+                self.forget(key)
+
     def forget_decoded(self) -> None:
         """What was changed is not to be: go back to base and steps."""
         self._decoded.clear()

@@ -36,8 +36,8 @@ from pipeline.roles.sink import Sink
 from pipeline.roles.symbolicating import Symbolicating
 from pipeline.roles.table_writer import TableWriter
 from pipeline.roles.topology import group_of, plan
+from pipeline.state.compiled_partition import partitions_by
 from pipeline.state.marker import newer
-from pipeline.state.partition import Partition
 from pipeline.state.store import Encode
 from pipeline.storage.dead_letter import DeadLetter, let_in
 from pipeline.storage.kept import Keeping
@@ -103,8 +103,8 @@ class Frame:
         self._give_up_s = give_up_s
         self._replication_factor = replication_factor
 
-    def app(self, role: str) -> BatchApp:
-        """The app of a role, with nothing to read yet."""
+    def app(self, role: str, core: ModuleType | None = None) -> BatchApp:
+        """The app of a role, with nothing to read yet; the compiled `core`, if there is one, unpacks for it."""
         app = create_app(
             group_of(role),
             connection=self.connection,
@@ -116,6 +116,7 @@ class Frame:
             instance_id=self._instance_id,
             replication_factor=self._replication_factor,
         )
+        app.core = core
         # Each role goes by it: which records are refused, which state is whose, where the router puts what it makes.
         app.partition_counts = {topics.SDK_EVENTS: self.partitions}
         if role == "sessionizer":
@@ -141,10 +142,10 @@ class Frame:
 
 
 def sessionizer_app(
-    frame: Frame, policies: Policies, encode: Encode, make_partition: Callable[..., Partition] = Partition
+    frame: Frame, policies: Policies, encode: Encode, core: ModuleType | None = None
 ) -> BatchApp:
     """Folds `sdk-events` into `sessions`; its state is a table with a changelog topic, written by `encode`."""
-    app = frame.app("sessionizer")
+    app = frame.app("sessionizer", core)
     fence = kafka_fence(topics.STATE, lambda: raw_producer(app))
 
     async def send(topic: str, partition: int, items: Iterable[tuple[Any, ...]]) -> None:
@@ -180,7 +181,7 @@ def sessionizer_app(
         offset_base=frame.offset_base,
         encode=encode,
         edge=frame.edge,
-        make_partition=make_partition,
+        make_partition=partitions_by(core),
     )
 
     async def handle(event: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,6 +27,7 @@ from faust.types import TP
 
 from pipeline.kafka.bounded_fetch import Room, room, within_room
 from pipeline.kafka.errors import InstanceTaken, KafkaFailure, KafkaRefused
+from pipeline.kafka.packed_records import KeptRecords, RecordsAsTheyAre
 from pipeline.kafka.static_member import FENCED_INSTANCE_ID, NamedHeartbeat, is_fenced, with_name
 from pipeline.kafka.topic_identity import Note, note_of
 from pipeline.kafka.topic_ids import partition_counts, topic_ids
@@ -38,18 +39,9 @@ _FETCH_WAIT_MS = 500
 _NEVER_IDLE_MS = 365 * 24 * 3_600_000
 
 
-class _RecordsAsTheyAre(fetcher.PartitionRecords):  # type: ignore[misc]
-    """Unpacks a fetched batch without making a ConsumerRecord of each record, which cost as much as the unpacking.
-
-    What comes has offset, timestamp, timestamp_type, key, value and headers, under the names of ConsumerRecord.
-    """
-
-    def _consumer_record(self, tp: TopicPartition, record: Any) -> Any:
-        return record
-
-
-# aiokafka has no way to say which class its consumers use. All of this process are ours.
-fetcher.PartitionRecords = _RecordsAsTheyAre
+# aiokafka has no way to say which classes its consumers use. All of this process are ours.
+fetcher.MemoryRecords = KeptRecords
+fetcher.PartitionRecords = RecordsAsTheyAre
 fetcher.FetchResult.getall = within_room
 
 
@@ -213,10 +205,10 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
             consumer.seek(TopicPartition(*tp), offset)
             consumer.resume(TopicPartition(*tp))
 
-    async def fetch(self, sources: Collection[TP]) -> tuple[dict[TP, list[Any]], frozenset[TP]]:
+    async def fetch(self, sources: Collection[TP]) -> tuple[dict[TP, Sequence[Any]], frozenset[TP]]:
         """Records that have arrived, after a short wait if there are none; and the sources read to their end."""
         consumer = self._ensure_consumer()
-        room.set(Room(self.app.limits.max_chunk_bytes))
+        room.set(Room(self.app.limits.max_chunk_bytes, self.app.core))
         at_end = set()
         with self._named():
             found = await consumer.getmany(*(TopicPartition(*tp) for tp in sources), timeout_ms=_POLL_MS)

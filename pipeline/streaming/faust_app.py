@@ -8,6 +8,7 @@ import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import faust
@@ -90,6 +91,8 @@ class BatchApp(faust.App):  # type: ignore[misc]
         """How many partitions the topics that a static member reads had when it joined."""
         self.start_offsets: StartOffsets | None = None
         self.on_topics_known: TopicsKnown | None = None
+        self.core: ModuleType | None = None
+        """The compiled core, where it unpacks what is fetched."""
         super().__init__(app_id, **options)
         self.transport = BatchTransport(self.conf.broker_consumer, self)
 

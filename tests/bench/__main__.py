@@ -61,6 +61,7 @@ PLAN: dict[str, list[Options]] = {
             for envelope in (1, 20)
             for devices in (10_000, 50_000, 200_000)
         ),
+        *({"envelope": 1, "devices": devices, "opened": 1} for devices in (10_000, 200_000)),
         {"envelope": 5, "devices": 10_000},
         {"envelope": 20, "devices": 10_000, "late": 0.05},
         {"envelope": 20, "devices": 10_000, "duplicates": 0.05},
@@ -129,6 +130,7 @@ def measure(what: str, events: int, options: Options, broker: str, rounds: int) 
         "spread": round((max(cpu_s) - min(cpu_s)) / medians["cpu_s"], 3),
         **{name: round(value, 3) for name, value in medians.items()},
         "rounds": rounds,
+        "core": "python" if parts.core() is None else "rust",
         "load": round(os.getloadavg()[0], 2),
     }
 

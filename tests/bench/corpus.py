@@ -23,14 +23,22 @@ _ATTRIBUTES = {"http.client.request": {"http.response.status_code": 200}}
 
 
 def records(
-    events: int, *, envelope: int, devices: int, late: float = 0.0, duplicates: float = 0.0, seed: int = 1
+    events: int,
+    *,
+    envelope: int,
+    devices: int,
+    late: float = 0.0,
+    duplicates: float = 0.0,
+    seed: int = 1,
+    first: int = 0,
 ) -> list[SourceRecord]:
     """Envelopes of `envelope` events each, in order of arrival; the same arguments give the same bytes.
 
-    `late` is the share of events stamped two minutes back, `duplicates` that of events sent once before.
+    `late` is the share of events stamped two minutes back, `duplicates` that of events sent once before. `first` is the
+    offset of the first record.
     """
     rng = Random(seed)
-    ids = [str(UUID(int=rng.getrandbits(128), version=4)) for _ in range(devices)]
+    ids = _ids(rng, devices)
     seqs = [0] * devices
     last: dict[int, dict[str, object]] = {}
     made = []
@@ -51,8 +59,23 @@ def records(
             batch.append(last[device] if device in last and rng.random() < duplicates else event)
             last[device] = event
         key, value = _record(f"org.example.app{device % 10}", ids[device], device % 7, now_ms, batch)
-        made.append(SourceRecord(number, now_ms + 20, key, value))
+        made.append(SourceRecord(first + number, now_ms + 20, key, value))
     return made
+
+
+def opening(devices: int, *, seed: int = 1) -> list[SourceRecord]:
+    """An envelope of one event of each device that `records` has, right before those."""
+    rng, at_ms = Random(seed), START_MS - 1_000
+    made = []
+    for device, device_id in enumerate(_ids(rng, devices)):
+        event: dict[str, object] = {"id": f"opening-{device}", "name": _NAMES[0], "time": at_ms}
+        record = _record(f"org.example.app{device % 10}", device_id, device % 7, at_ms, [event])
+        made.append(SourceRecord(device, at_ms + 20, *record))
+    return made
+
+
+def _ids(rng: Random, devices: int) -> list[str]:
+    return [str(UUID(int=rng.getrandbits(128), version=4)) for _ in range(devices)]
 
 
 def _record(

@@ -7,6 +7,7 @@ import resource
 import sys
 import time
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from aiokafka import codec
@@ -24,7 +25,7 @@ from pipeline.state.compiled_partition import partitions_by
 from pipeline.state.partition import Partition
 from pipeline.state.records import SourceRecord
 from pipeline.streaming.apps import limits_of
-from tests.bench.corpus import records
+from tests.bench.corpus import opening, records
 
 Figures = dict[str, float]
 
@@ -32,6 +33,11 @@ _EDGE = Edge(Privacy(), Samplings())
 """As where nothing is set."""
 
 _COMPRESSORS = {"lz4": codec.lz4_encode, "snappy": codec.snappy_encode, "zstd": codec.zstd_encode}
+
+
+def core() -> ModuleType | None:
+    """Which core is measured is a setting, as of workers."""
+    return compiled.core(os.environ.get("PIPELINE_CORE", compiled.AUTO))
 
 
 def decode(events: int, options: Mapping[str, float]) -> Figures:
@@ -45,14 +51,16 @@ def decode(events: int, options: Mapping[str, float]) -> Figures:
 
 
 def step(events: int, options: Mapping[str, float]) -> Figures:
-    """Chunks of records to states and rows, decoding included; nothing is sent anywhere."""
-    corpus = _corpus(events, options)
+    """Chunks of records to states and rows, decoding included; nothing is sent anywhere. With `opened`, of devices that
+    have a session already."""
+    opened = opening(int(options["devices"])) if options.get("opened") else []
+    corpus = _corpus(events, options, first=len(opened))
     limits = limits_of("sessionizer")
     record_bytes = len(corpus[0].key or b"") + len(corpus[0].value or b"")
     per_chunk = min(limits.max_chunk, limits.max_chunk_bytes // record_bytes)
-    # Which core is a setting, as of workers.
-    make_partition = partitions_by(compiled.core(os.environ.get("PIPELINE_CORE", compiled.AUTO)))
-    partition = make_partition(0, Policies(), edge=_EDGE)
+    partition = partitions_by(core())(0, Policies(), edge=_EDGE)
+    for at in range(0, len(opened), per_chunk):
+        partition.commit(partition.apply(opened[at : at + per_chunk]))
     before_mb = rss_mb()
     state_bytes = row_count = by_core = 0
     started_s = time.process_time()
@@ -127,7 +135,7 @@ def compression(events: int, options: Mapping[str, float]) -> Figures:
     return {"cpu_s": time.process_time() - started_s, **figures}
 
 
-def _corpus(events: int, options: Mapping[str, float]) -> list[SourceRecord]:
+def _corpus(events: int, options: Mapping[str, float], first: int = 0) -> list[SourceRecord]:
     fit_garbage_collection()
     return records(
         events,
@@ -135,6 +143,7 @@ def _corpus(events: int, options: Mapping[str, float]) -> list[SourceRecord]:
         devices=int(options["devices"]),
         late=options.get("late", 0.0),
         duplicates=options.get("duplicates", 0.0),
+        first=first,
     )
 
 

@@ -30,7 +30,7 @@ def test_each_measurement_is_a_line() -> None:
         check=True, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [line["what"] for line in lines] == ["decode"] * 3 + ["step"] * 9
+    assert [line["what"] for line in lines] == ["decode"] * 3 + ["step"] * 11
     for line in lines:
         assert {"envelope", "devices", "events", "events_per_s", "events_per_core_s", "spread"} <= line.keys()
         assert line["events_per_core_s"] > 0
@@ -73,7 +73,7 @@ def test_results_name_every_target() -> None:
 
 
 def test_every_peer_says_what_it_does_not_do() -> None:
-    assert set(PEERS) == {"flink", "quix", "quix_apply", "bytewax", "faust"}
+    assert set(PEERS) == {"flink", "kafka_streams", "quix", "quix_apply", "bytewax", "faust"}
     assert all(peer.does_not for peer in PEERS.values())
 
 

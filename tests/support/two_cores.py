@@ -34,10 +34,32 @@ def told(effects: Effects) -> dict[str, Any]:
         "set_aside": effects.set_aside,
         "marker": effects.marker,
         "touched": effects.touched,
-        "folded": {key: list(fields) for key, fields in effects.folded.items()},
-        "rest": effects.rest,
+        "folded": _folded(effects),
+        "rest": _rest(effects),
         "later": effects.later,
     }
+
+
+def _folded(effects: Effects) -> dict[bytes, list[Any]]:
+    found = dict(effects.folded)
+    if effects.groups is not None:
+        keys = {key for key, *_ in effects.touched} - found.keys()
+        found |= {key: effects.groups.fields_of(key) for key in keys if effects.groups.folded(key)}
+    return {key: _plain(fields) for key, fields in found.items()}
+
+
+def _rest(effects: Effects) -> list[tuple[bytes | None, list[Any]]]:
+    """What waits, with what the core has grouped and not come to one by one."""
+    waiting: list[tuple[bytes | None, Any]] = []
+    for key, fields in effects.rest:
+        grouped = type(fields) is not list
+        waiting += [(each, fields[each]) for each in list(fields)[::-1]] if grouped else [(key, fields)]
+    return [(key, _plain(fields)) for key, fields in waiting]
+
+
+def _plain(fields: Sequence[Any]) -> list[Any]:
+    """Headers as one kind of sequence."""
+    return [[tuple(each) for each in part] if isinstance(part, list | tuple) else part for part in fields]
 
 
 @dataclass

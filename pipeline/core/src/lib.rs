@@ -4,6 +4,7 @@
 
 mod domain;
 mod formats;
+mod kafka;
 mod roles;
 mod state;
 mod storage;
@@ -12,12 +13,15 @@ mod unsure;
 use pyo3::prelude::*;
 
 /// Of what Python calls here. `pipeline/compiled.py` takes a core of its own interface alone.
-const INTERFACE: u32 = 2;
+const INTERFACE: u32 = 3;
 
 #[pymodule]
 fn session_pipeline_core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<state::partition::Core>()?;
     module.add_class::<state::outbox::Outbox>()?;
+    module.add_class::<state::grouping::Groups>()?;
+    module.add_class::<kafka::packed_records::Fetched>()?;
+    module.add_class::<kafka::packed_records::Records>()?;
     module.add("INTERFACE", INTERFACE)?;
     module.add("SOURCES", env!("SOURCES"))?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;

@@ -91,4 +91,23 @@ _FAUST = Peer(
     slowest_events_per_s=200.0,
 )
 
-PEERS: Mapping[str, Peer] = {peer.name: peer for peer in (_FLINK, _QUIX, _QUIX_APPLY, _BYTEWAX, _FAUST)}
+_KAFKA_STREAMS = Peer(
+    name="kafka_streams",
+    script="kafka_streams_job.py",
+    requirements=(),
+    pom="kafka_streams.pom.xml",
+    does_not=(
+        *_NONE_DOES,
+        "no rows of open sessions: a session is written once, when the stream's time has passed it",
+        "no end of the last sessions: nothing moves the stream's time on once records stay away",
+        "no exactly-once rows: sessions are sent at least once",
+    ),
+    notes=(
+        "SessionWindows with a count, emitted when a window closes; RocksDB and changelog, one thread, commit every "
+        "10 s; the second of two runs in one JVM; from its start to when it is closed, behind the last event",
+    ),
+)
+
+PEERS: Mapping[str, Peer] = {
+    peer.name: peer for peer in (_FLINK, _KAFKA_STREAMS, _QUIX, _QUIX_APPLY, _BYTEWAX, _FAUST)
+}

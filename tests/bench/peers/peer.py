@@ -15,7 +15,7 @@ from uuid import uuid4
 from pipeline.embedded.child import Child
 from tests.bench.peers.topic import make_topics, written
 from tests.bench.processes import cpu_s, peak_rss_mb
-from tests.support.services import Unavailable
+from tests.support.services import Unavailable, classpath
 
 _SCRIPTS = Path(__file__).parent / "scripts"
 _INSTALL_TIMEOUT_S = 1_200.0
@@ -54,6 +54,8 @@ class Peer:
     """How it is run and how its end is found."""
     jars: tuple[str, ...] = ()
     """Maven coordinates of Java archives."""
+    pom: str = ""
+    """What Maven resolves to a class path, which is left in the file `classpath`."""
     most_events: int | None = None
     """It is so slow that it reads no more than so many, the topic's first."""
     slowest_events_per_s: float = 1_000.0
@@ -63,15 +65,19 @@ class Peer:
         """Installs it under `cache/NAME` unless it is there already. Blocks; Unavailable if it cannot."""
         home = cache.resolve() / self.name
         done = home / "installed"
-        wanted = "\n".join([sys.version, *self.requirements, *self.jars])
+        pom = (_SCRIPTS / self.pom).read_text() if self.pom else ""
+        wanted = "\n".join([sys.version, *self.requirements, *self.jars, pom])
         if done.exists() and done.read_text() == wanted:
             return
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True)
         self._install([sys.executable, "-m", "venv", str(home / "venv")])
-        self._install([str(_python(home)), "-m", "pip", "install", "-q", *self.requirements])
+        if self.requirements:
+            self._install([str(_python(home)), "-m", "pip", "install", "-q", *self.requirements])
         for jar in self.jars:
             self._fetch(jar, home)
+        if self.pom:
+            (home / "classpath").write_text(classpath(_SCRIPTS / self.pom, self.name))
         done.write_text(wanted)
 
     def run(self, bootstrap: str, topic: str, events: int, cache: Path, folder: Path) -> Result:

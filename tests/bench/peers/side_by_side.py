@@ -10,12 +10,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import topics
+from pipeline import compiled, topics
 from pipeline.embedded.child import StartError
 from tests.bench.peers import PEERS
 from tests.bench.peers.topic import DEVICES, GAP_MS, envelopes
 from tests.bench.rig import Rig, rig
 from tests.support.services import Unavailable
+
+OURS = "ours on the peers' topic"
 
 
 def cache_folder() -> Path:
@@ -25,41 +27,30 @@ def cache_folder() -> Path:
 
 
 def side_by_side(events: int, rounds: int, names: Sequence[str] = tuple(PEERS)) -> Iterator[dict[str, Any]]:
-    """A line for ours and one for each peer, with `ours_to_this`: how many times as many events per CPU second of the
-    worker ours does. Ours does its full job, with the peers' gap."""
+    """A line for ours (with the compiled core, where there is one, and without) and one for each peer, with
+    `ours_to_this`: how many times as many events per CPU second of the worker the first of ours does. Ours does its
+    full job, with the peers' gap."""
     able = [name for name in names if _installed(name)]
+    cores = [compiled.PYTHON] if compiled.core() is None else [compiled.RUST, compiled.PYTHON]
     loaded = list(envelopes(events, devices=DEVICES))
     found: dict[str, list[dict[str, float]]] = {}
     notes: dict[str, Sequence[str]] = {}
     for _ in range(rounds):
-        with (
-            tempfile.TemporaryDirectory(prefix="peers-") as folder,
-            rig("kafka", settings={"PIPELINE_INACTIVITY_TIMEOUT": f"{GAP_MS // 1_000}s"}) as running,
-        ):
-            running.load(topics.SDK_EVENTS, loaded)
-            found.setdefault("ours", []).append(_ours(running, events))
-            for name in able:
-                peer, bootstrap = PEERS[name], running.broker.bootstrap
-                try:
-                    result = peer.run(bootstrap, topics.SDK_EVENTS, events, cache_folder(), Path(folder))
-                except (StartError, RuntimeError) as error:
-                    sys.stderr.write(f"{name} failed, and has no figure of this round: {error}\n")
-                    continue
-                notes[name] = result.notes
-                found.setdefault(name, []).append(
-                    {
-                        "events": result.events,
-                        "cpu_s": result.cpu_s,
-                        "wall_s": result.wall_s,
-                        "rss_mb": result.rss_mb,
-                        "rate": result.events_per_core_s,
-                    }
-                )
-    ours = statistics.median(each["rate"] for each in found["ours"])
+        for core in cores:
+            gap = {"PIPELINE_INACTIVITY_TIMEOUT": f"{GAP_MS // 1_000}s", "PIPELINE_CORE": core}
+            with (
+                tempfile.TemporaryDirectory(prefix="peers-") as folder,
+                rig("kafka", settings=gap) as running,
+            ):
+                running.load(topics.SDK_EVENTS, loaded)
+                found.setdefault(f"{OURS}, {core}", []).append(_ours(running, events))
+                if core == cores[-1]:
+                    _run_peers(able, running, events, Path(folder), found, notes)
+    ours = statistics.median(each["rate"] for each in found[f"{OURS}, {cores[0]}"])
     for name, results in found.items():
         rates = [each["rate"] for each in results]
         yield {
-            "what": "ours on the peers' topic" if name == "ours" else f"peer {name}",
+            "what": name,
             "envelope": 1,
             "devices": DEVICES,
             "events": round(results[0]["events"]),
@@ -71,6 +62,34 @@ def side_by_side(events: int, rounds: int, names: Sequence[str] = tuple(PEERS)) 
             "rounds": rounds,
             "notes": list(notes.get(name, ())),
         }
+
+
+def _run_peers(
+    able: Sequence[str],
+    running: Rig,
+    events: int,
+    folder: Path,
+    found: dict[str, list[dict[str, float]]],
+    notes: dict[str, Sequence[str]],
+) -> None:
+    """One run of each; adds to what was found and noted."""
+    for name in able:
+        peer, bootstrap = PEERS[name], running.broker.bootstrap
+        try:
+            result = peer.run(bootstrap, topics.SDK_EVENTS, events, cache_folder(), folder)
+        except (StartError, RuntimeError) as error:
+            sys.stderr.write(f"{name} failed, and has no figure of this round: {error}\n")
+            continue
+        notes[f"peer {name}"] = result.notes
+        found.setdefault(f"peer {name}", []).append(
+            {
+                "events": result.events,
+                "cpu_s": result.cpu_s,
+                "wall_s": result.wall_s,
+                "rss_mb": result.rss_mb,
+                "rate": result.events_per_core_s,
+            }
+        )
 
 
 def _installed(name: str) -> bool:

@@ -2,7 +2,6 @@
 
 use hashbrown::HashMap;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList};
 
 use super::native::cleaner::{Rules, Texts};
 use super::native::events::events_of;
@@ -18,7 +17,7 @@ const MOST_RULES: usize = 10_000;
 /// Of a record's time: sums of such are far from what 64 bits hold.
 const LATEST_MS: i64 = 1 << 53;
 /// Of the records of one device that are folded before its state is written.
-const PART_BYTES: usize = 1_000_000;
+pub const PART_BYTES: usize = 1_000_000;
 
 /// The rules of apps, by where their `Cleaner` lies.
 #[derive(Default)]
@@ -39,8 +38,7 @@ impl Edge {
         &mut self,
         py: Python<'_>,
         key: &[u8],
-        fields: &Bound<'_, PyList>,
-        came_ms: &Bound<'_, PyDict>,
+        records: &[Given<'_>],
         cleaner: &Bound<'_, PyAny>,
     ) -> PyResult<Sure<(Vec<Arrival>, i64)>> {
         let names = match names_of(key) {
@@ -50,22 +48,17 @@ impl Edge {
         let mut texts =
             Texts { resource: None, user: None, canonical: ("{}".into(), crate::domain::empty()) };
         let mut client: Text = crate::domain::empty();
-        let mut arrivals = Vec::with_capacity(fields.len() / 4);
+        let mut arrivals = Vec::with_capacity(records.len());
         let (mut corrected_ms, mut size) = (0, 0);
-        let is_behind = !came_ms.is_empty();
         self.take_rules(cleaner)?;
-        for at in (0..fields.len()).step_by(4) {
-            let (offset, record_ms) = (fields.get_item(at)?.extract()?, fields.get_item(at + 1)?.extract()?);
-            let value = fields.get_item(at + 2)?;
-            let Ok(value) = value.cast::<PyBytes>() else { return Ok(Err(Unsure("empty"))) };
-            let value = value.as_bytes();
+        let rules = self.rules.get_mut(&address(cleaner)).expect("they were taken");
+        for record in records {
+            let Some(value) = record.value else { return Ok(Err(Unsure("empty"))) };
             size += value.len();
-            let headers = fields.get_item(at + 3)?;
-            let decoded_ms = if headers.is_none() { record_ms } else { record_time_ms(&headers, record_ms)? };
-            if !(0..=LATEST_MS).contains(&record_ms) || !(0..=LATEST_MS).contains(&decoded_ms) {
+            let is_in_time = |ms| (0..=LATEST_MS).contains(&ms);
+            if !is_in_time(record.record_ms) || !is_in_time(record.decoded_ms) {
                 return Ok(Err(Unsure("time")));
             }
-            let rules = self.rules.get_mut(&address(cleaner)).expect("they were taken");
             if rules.has_own {
                 return Ok(Err(Unsure("privacy")));
             }
@@ -89,14 +82,12 @@ impl Edge {
                 };
             }
             let (resource, user) = &texts.canonical;
-            let (events, latest_ms) = match events_of(wire, decoded_ms, resource, user, &mut client) {
+            let (events, latest_ms) = match events_of(wire, record.decoded_ms, resource, user, &mut client) {
                 Ok(found) => found,
                 Err(why) => return Ok(Err(why)),
             };
             corrected_ms = corrected_ms.max(latest_ms);
-            let came = if is_behind { came_ms.get_item(offset)? } else { None };
-            let record_ms = came.map_or(Ok(record_ms), |came| came.extract())?;
-            arrivals.push(Arrival { offset, record_ms, events });
+            arrivals.push(Arrival { offset: record.offset, record_ms: record.came_ms, events });
         }
         if arrivals.is_empty() || size > PART_BYTES && arrivals.len() > 1 {
             return Ok(Err(Unsure("part")));
@@ -122,16 +113,23 @@ fn address(object: &Bound<'_, PyAny>) -> usize {
     object.as_ptr() as usize
 }
 
+/// A record of a device that is to be folded.
+pub struct Given<'a> {
+    pub offset: i64,
+    /// The broker's record time.
+    pub record_ms: i64,
+    /// By which it is decoded.
+    pub decoded_ms: i64,
+    /// At which it came, as its partition counts.
+    pub came_ms: i64,
+    pub value: Option<&'a [u8]>,
+}
+
 /// The record time by which a record with headers is decoded.
-fn record_time_ms(headers: &Bound<'_, PyAny>, timestamp_ms: i64) -> PyResult<i64> {
-    for header in headers.try_iter()? {
-        let header = header?;
-        let text = header.get_item(1)?;
-        if header.get_item(0)?.extract::<String>().is_ok_and(|name| name == REPLAYED_RECORD_MS)
-            && !text.is_none()
-        {
-            return Ok(said(text.cast::<PyBytes>()?.as_bytes(), timestamp_ms));
-        }
-    }
-    Ok(timestamp_ms)
+pub fn record_time_ms<'a>(
+    headers: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>,
+    timestamp_ms: i64,
+) -> i64 {
+    let replayed = headers.into_iter().find_map(|(name, text)| text.filter(|_| name == REPLAYED_RECORD_MS));
+    replayed.map_or(timestamp_ms, |text| said(text, timestamp_ms))
 }

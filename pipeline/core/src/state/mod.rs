@@ -1,10 +1,12 @@
 //! What is kept of a device, and how is it written? As `pipeline/state`.
 
 pub mod codec;
+pub mod compiled_partition;
 pub mod deadlines;
 pub mod device;
 pub mod device_state;
 pub mod durable;
+pub mod grouping;
 pub mod msgpack;
 pub mod outbox;
 pub mod partition;

@@ -1,49 +1,38 @@
 //! The devices of a partition, kept here: records in, an entry of the table and rows out.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyIterator, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyIterator, PyList};
 
 use super::codec::state_head::outline;
 use super::codec::step_codec::read_policy;
+use super::compiled_partition::{Asked, with_given};
 use super::deadlines::{Times, Timetable, due_ms};
-use super::device::{Arrival, Counts, apply};
-use super::device_state::DeviceState;
 use super::durable::{Durable, Kept, NEVER, Part, part_of};
-use super::outbox::{Columns, Outbox};
-use super::store::{DecodedStates, Parts, entry_of_step, load};
+use super::outbox::Columns;
+use super::store::DecodedStates;
 use crate::domain::policy::Policy;
 use crate::formats::edge::Edge;
 use crate::unsure::{Sure, Unsure};
-
-/// A step of one device.
-struct Done {
-    is_base: bool,
-    entry: Vec<u8>,
-    counts: Counts,
-}
 
 /// With their versions, as bytes of them stand for each application.
 const MOST_POLICIES: usize = 10_000;
 
 #[pyclass]
 pub struct Core {
-    durable: Durable,
+    pub(super) durable: Durable,
     timetable: Timetable,
-    states: DecodedStates,
+    pub(super) states: DecodedStates,
     policies: HashMap<Box<[u8]>, (Arc<Policy>, usize)>,
-    edge: Edge,
-    resources: Arc<Columns>,
-    users: Arc<Columns>,
+    pub(super) edge: Edge,
+    pub(super) resources: Arc<Columns>,
+    pub(super) users: Arc<Columns>,
     /// For tests: the device that cannot be folded here.
-    poison: Option<Vec<u8>>,
+    pub(super) poison: Option<Vec<u8>>,
 }
 
-/// Offset, place, time, and the time of the one that came first.
-type CopyFields = (i64, usize, i64, Option<i64>);
 type Given<'py> = Option<Bound<'py, PyBytes>>;
 /// A device key and its deadlines.
 type Touched<'py> = (Bound<'py, PyBytes>, Option<i64>, Option<i64>);
@@ -229,10 +218,8 @@ impl Core {
     /// `fields` are those of `pipeline/state/effects.py`, `came_ms` the partition's time at records whose stamps are
     /// behind it, `done` the offset below which an unknown device has been forgotten.
     #[pyo3(signature = (key, fields, came_ms, done, policy, cleaner))]
-    #[allow(clippy::too_many_arguments)]
     fn fold<'py>(
         &mut self,
-        py: Python<'py>,
         key: &Bound<'py, PyBytes>,
         fields: &Bound<'py, PyList>,
         came_ms: &Bound<'py, PyDict>,
@@ -240,17 +227,11 @@ impl Core {
         policy: &Bound<'py, PyBytes>,
         cleaner: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let step = AssertUnwindSafe(|| self.step(py, key, fields, came_ms, done, policy, cleaner));
-        // What was changed by halves was taken out before.
-        match catch_unwind(step) {
-            Ok(Ok(Ok(done))) => Ok(done.into_any()),
-            Ok(Ok(Err(Unsure(why)))) => Ok(why.into_pyobject(py)?.into_any()),
-            Ok(Err(error)) => Err(error),
-            Err(_) => {
-                self.states.clear();
-                self.edge.clear();
-                Ok("panic".into_pyobject(py)?.into_any())
-            }
+        let py = key.py();
+        let rules = Asked { policy, cleaner };
+        match with_given(fields, came_ms, |records| self.fold_safely(key, records, done, &rules))?? {
+            Ok(made) => Ok(made.told(py)?.into_any()),
+            Err(Unsure(why)) => Ok(why.into_pyobject(py)?.into_any()),
         }
     }
 
@@ -277,82 +258,8 @@ impl Core {
 }
 
 impl Core {
-    #[allow(clippy::too_many_arguments)]
-    fn step<'py>(
-        &mut self,
-        py: Python<'py>,
-        key: &Bound<'py, PyBytes>,
-        fields: &Bound<'py, PyList>,
-        came_ms: &Bound<'py, PyDict>,
-        done: i64,
-        policy_bytes: &Bound<'py, PyBytes>,
-        cleaner: &Bound<'py, PyAny>,
-    ) -> PyResult<Sure<Bound<'py, PyTuple>>> {
-        let key_bytes = key.as_bytes();
-        assert!(self.poison.as_deref() != Some(key_bytes), "a test asks for it");
-        let held = self.durable.find(key_bytes).and_then(|place| self.states.take(place));
-        let policy_bytes = policy_bytes.as_bytes();
-        let (policy, own_size) = match self.policy(policy_bytes) {
-            Ok(found) => found,
-            Err(why) => return Ok(Err(why)),
-        };
-        let (arrivals, corrected_ms) = match self.edge.arrivals(py, key_bytes, fields, came_ms, cleaner)? {
-            Ok(found) => found,
-            Err(why) => return Ok(Err(why)),
-        };
-        let device = self.durable.get(key_bytes).filter(|device| device.is_known());
-        let parts = Parts { base: device.and_then(Kept::base), steps: device.and_then(Kept::steps) };
-        let weight = device.map_or(0, Kept::weight);
-        let (device_is_known, base_bytes) = (device.is_some(), parts.base.map_or(0, <[u8]>::len));
-        if !device_is_known && arrivals[0].offset <= done {
-            return Ok(Err(Unsure("replay")));
-        }
-        let mut state = match held.map_or_else(|| load(parts, &policy), Ok) {
-            Ok(state) => state,
-            Err(why) => return Ok(Err(why)),
-        };
-        if arrivals[0].offset <= state.applied_offset {
-            return Ok(Err(Unsure("replay")));
-        }
-        let done = match fold(&mut state, &arrivals, &policy, corrected_ms, parts, &policy_bytes[..own_size])
-        {
-            Ok(done) => done,
-            Err(why) => return Ok(Err(why)),
-        };
-        let entry = PyBytes::new(py, &done.entry);
-        let outbox = (!state.outbox.is_empty()).then(|| Outbox {
-            key: key.clone().unbind(),
-            applied_offset: state.applied_offset,
-            revision: state.applied_offset * 2,
-            arrived_ms: state.arrived_ms,
-            writes: std::mem::take(&mut state.outbox),
-            policy: policy.clone(),
-            resources: self.resources.clone(),
-            users: self.users.clone(),
-        });
-        let idle_ms = state.silence_due().then_some(state.arrived_ms + policy.idle_timeout_ms);
-        let final_ms =
-            state.arrived_ms + if state.has_tail() { policy.restate_horizon_ms } else { policy.state_ttl_ms };
-        let counts = done.counts;
-        let copies: Option<Vec<CopyFields>> = (!counts.copies.is_empty()).then(|| {
-            counts.copies.iter().map(|copy| (copy.offset, copy.place, copy.time_ms, copy.first_ms)).collect()
-        });
-        let corrected_ms = state.corrected_ms;
-        let held = if done.is_base { 0 } else { base_bytes } + done.entry.len();
-        if device_is_known && let Some(place) = self.durable.find(key_bytes) {
-            self.states.keep(place, state, &entry, held);
-        }
-        (
-            (done.is_base, entry, outbox, idle_ms, final_ms),
-            (counts.accepted, counts.late, counts.unrestated, copies, corrected_ms),
-            weight,
-        )
-            .into_pyobject(py)
-            .map(Ok)
-    }
-
     /// A policy with its versions, and how many bytes stand for it before the steps that are folded under it.
-    fn policy(&mut self, bytes: &[u8]) -> Sure<(Arc<Policy>, usize)> {
+    pub(super) fn policy(&mut self, bytes: &[u8]) -> Sure<(Arc<Policy>, usize)> {
         if let Some(known) = self.policies.get(bytes) {
             return Ok(known.clone());
         }
@@ -373,20 +280,4 @@ impl Core {
         self.states.committed(place, value);
         self.durable.settle(place);
     }
-}
-
-/// A step: the state after it, and what makes it durable.
-fn fold(
-    state: &mut DeviceState,
-    arrivals: &[Arrival],
-    policy: &Policy,
-    corrected_ms: i64,
-    parts: Parts<'_>,
-    policy_bytes: &[u8],
-) -> Sure<Done> {
-    let mut counts = Counts::default();
-    apply(state, arrivals, policy, &mut counts)?;
-    state.corrected_ms = state.corrected_ms.max(corrected_ms);
-    let (is_base, entry) = entry_of_step(parts, state, arrivals, policy_bytes)?;
-    Ok(Done { is_base, entry, counts })
 }

@@ -2,4 +2,5 @@
 
 pub mod cleaner;
 pub mod events;
+pub mod partitioner;
 pub mod reading;

@@ -1,0 +1,4 @@
+//! How is Kafka read? As `pipeline/kafka`.
+
+pub mod batch;
+pub mod packed_records;

@@ -1,0 +1,203 @@
+//! A step of a device: its records in, an entry of the table and an outbox out.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+
+use super::device::{Arrival, Copy, Counts, apply};
+use super::device_state::DeviceState;
+use super::durable::Kept;
+use super::outbox::Outbox;
+use super::partition::Core;
+use super::store::{Parts, entry_of_step, load};
+use crate::domain::policy::Policy;
+use crate::formats::edge::{Given, record_time_ms};
+use crate::unsure::{Sure, Unsure};
+
+/// By what a device is folded: its policy with all versions, encoded, and the `Cleaner` of its app.
+pub struct Asked<'a, 'py> {
+    pub policy: &'a Bound<'py, PyBytes>,
+    pub cleaner: &'a Bound<'py, PyAny>,
+}
+
+/// What a step made of a device.
+pub struct Made<'py> {
+    pub is_base: bool,
+    pub entry: Bound<'py, PyBytes>,
+    pub outbox: Option<Outbox>,
+    pub idle_ms: Option<i64>,
+    pub final_ms: i64,
+    pub counts: Counts,
+    /// Until when times may have been corrected.
+    pub corrected_ms: i64,
+    /// Bytes that were durable of the device.
+    pub weight: usize,
+}
+
+/// Offset, place, time, and the time of the one that came first.
+type CopyFields = (i64, usize, i64, Option<i64>);
+
+impl<'py> Made<'py> {
+    /// As Python takes it.
+    pub fn told(self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let copies = (!self.counts.copies.is_empty()).then(|| self.copies());
+        let Counts { accepted, late, unrestated, .. } = self.counts;
+        (
+            (self.is_base, self.entry, self.outbox, self.idle_ms, self.final_ms),
+            (accepted, late, unrestated, copies, self.corrected_ms),
+            self.weight,
+        )
+            .into_pyobject(py)
+    }
+
+    /// Accepted, late, duplicates, unrestated.
+    pub fn counts_by_kind(&self) -> [i64; 4] {
+        let counts = &self.counts;
+        [counts.accepted, counts.late, counts.copies.len().cast_signed() as i64, counts.unrestated]
+    }
+
+    pub fn copies(&self) -> Vec<CopyFields> {
+        let fields = |copy: &Copy| (copy.offset, copy.place, copy.time_ms, copy.first_ms);
+        self.counts.copies.iter().map(fields).collect()
+    }
+}
+
+impl Core {
+    /// A step of a device. A panic is a reason, too.
+    pub fn fold_safely<'py>(
+        &mut self,
+        key: &Bound<'py, PyBytes>,
+        records: &[Given<'_>],
+        done: i64,
+        by: &Asked<'_, 'py>,
+    ) -> PyResult<Sure<Made<'py>>> {
+        let step = AssertUnwindSafe(|| self.step(key, records, done, by));
+        // What was changed by halves was taken out before.
+        catch_unwind(step).unwrap_or_else(|_| {
+            self.states.clear();
+            self.edge.clear();
+            Ok(Err(Unsure("panic")))
+        })
+    }
+
+    fn step<'py>(
+        &mut self,
+        key: &Bound<'py, PyBytes>,
+        records: &[Given<'_>],
+        done: i64,
+        by: &Asked<'_, 'py>,
+    ) -> PyResult<Sure<Made<'py>>> {
+        let (py, key_bytes) = (key.py(), key.as_bytes());
+        assert!(self.poison.as_deref() != Some(key_bytes), "a test asks for it");
+        let place = self.durable.find(key_bytes);
+        let held = place.and_then(|place| self.states.take(place));
+        let policy_bytes = by.policy.as_bytes();
+        let (policy, own_size) = match self.policy(policy_bytes) {
+            Ok(found) => found,
+            Err(why) => return Ok(Err(why)),
+        };
+        let (arrivals, corrected_ms) = match self.edge.arrivals(py, key_bytes, records, by.cleaner)? {
+            Ok(found) => found,
+            Err(why) => return Ok(Err(why)),
+        };
+        let device = place.map(|place| self.durable.at(place)).filter(|device| device.is_known());
+        let parts = Parts { base: device.and_then(Kept::base), steps: device.and_then(Kept::steps) };
+        let weight = device.map_or(0, Kept::weight);
+        let (device_is_known, base_bytes) = (device.is_some(), parts.base.map_or(0, <[u8]>::len));
+        if !device_is_known && arrivals[0].offset <= done {
+            return Ok(Err(Unsure("replay")));
+        }
+        let mut state = match held.map_or_else(|| load(parts, &policy), Ok) {
+            Ok(state) => state,
+            Err(why) => return Ok(Err(why)),
+        };
+        if arrivals[0].offset <= state.applied_offset {
+            return Ok(Err(Unsure("replay")));
+        }
+        let own_policy = &policy_bytes[..own_size];
+        let done = match fold(&mut state, &arrivals, &policy, corrected_ms, parts, own_policy) {
+            Ok(done) => done,
+            Err(why) => return Ok(Err(why)),
+        };
+        let entry = PyBytes::new(py, &done.entry);
+        let outbox = (!state.outbox.is_empty()).then(|| Outbox {
+            key: key.clone().unbind(),
+            applied_offset: state.applied_offset,
+            revision: state.applied_offset * 2,
+            arrived_ms: state.arrived_ms,
+            writes: std::mem::take(&mut state.outbox),
+            policy: policy.clone(),
+            resources: self.resources.clone(),
+            users: self.users.clone(),
+        });
+        let idle_ms = state.silence_due().then_some(state.arrived_ms + policy.idle_timeout_ms);
+        let final_ms =
+            state.arrived_ms + if state.has_tail() { policy.restate_horizon_ms } else { policy.state_ttl_ms };
+        let corrected_ms = state.corrected_ms;
+        let held = if done.is_base { 0 } else { base_bytes } + done.entry.len();
+        if device_is_known && let Some(place) = place {
+            self.states.keep(place, state, &entry, held);
+        }
+        let (is_base, counts) = (done.is_base, done.counts);
+        Ok(Ok(Made { is_base, entry, outbox, idle_ms, final_ms, counts, corrected_ms, weight }))
+    }
+}
+
+/// What a step comes to, once its device is folded.
+struct Done {
+    is_base: bool,
+    entry: Vec<u8>,
+    counts: Counts,
+}
+
+/// A step: the state after it, and what makes it durable.
+fn fold(
+    state: &mut DeviceState,
+    arrivals: &[Arrival],
+    policy: &Policy,
+    corrected_ms: i64,
+    parts: Parts<'_>,
+    policy_bytes: &[u8],
+) -> Sure<Done> {
+    let mut counts = Counts::default();
+    apply(state, arrivals, policy, &mut counts)?;
+    state.corrected_ms = state.corrected_ms.max(corrected_ms);
+    let (is_base, entry) = entry_of_step(parts, state, arrivals, policy_bytes)?;
+    Ok(Done { is_base, entry, counts })
+}
+
+/// Does something with the records that a device's `fields` are.
+pub fn with_given<T>(
+    fields: &Bound<'_, PyList>,
+    came_ms: &Bound<'_, PyDict>,
+    act: impl FnOnce(&[Given<'_>]) -> T,
+) -> PyResult<T> {
+    let mut values = Vec::with_capacity(fields.len() / 4);
+    for at in (0..fields.len()).step_by(4) {
+        values.push((fields.get_item(at + 2)?, fields.get_item(at + 3)?));
+    }
+    let mut records = Vec::with_capacity(values.len());
+    for (number, (value, headers)) in values.iter().enumerate() {
+        let offset = fields.get_item(4 * number)?.extract()?;
+        let record_ms = fields.get_item(4 * number + 1)?.extract()?;
+        let came = if came_ms.is_empty() { None } else { came_ms.get_item(offset)? };
+        records.push(Given {
+            offset,
+            record_ms,
+            decoded_ms: if headers.is_none() { record_ms } else { decoded_ms(headers, record_ms)? },
+            came_ms: came.map_or(Ok(record_ms), |came| came.extract())?,
+            value: value.cast::<PyBytes>().ok().map(|value| value.as_bytes()),
+        });
+    }
+    Ok(act(&records))
+}
+
+fn decoded_ms(headers: &Bound<'_, PyAny>, record_ms: i64) -> PyResult<i64> {
+    let mut found: Vec<(String, Option<Bound<'_, PyBytes>>)> = Vec::new();
+    for header in headers.try_iter()? {
+        found.push(header?.extract()?);
+    }
+    let each = found.iter().map(|(name, value)| (&**name, value.as_ref().map(|value| value.as_bytes())));
+    Ok(record_time_ms(each, record_ms))
+}

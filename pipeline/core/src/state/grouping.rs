@@ -1,0 +1,383 @@
+//! The records of a chunk, put together by device, and folded one device after the other.
+
+use std::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use pyo3::exceptions::{PyException, PyKeyError, PyMemoryError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyIterator, PyList};
+
+use super::compiled_partition::{Asked, Made};
+use super::durable::STEPS_SUFFIX;
+use super::partition::Core;
+use crate::formats::edge::{Given, PART_BYTES, record_time_ms};
+use crate::formats::native::partitioner::partition_of;
+use crate::kafka::packed_records::Records;
+use crate::unsure::{Sure, Unsure};
+
+/// In the place of a record: there is no further one of this device.
+const NONE: u32 = u32::MAX;
+/// Of one row in an outbox, decoded.
+const WRITE_BYTES: usize = 600;
+
+/// The records of one key.
+struct Group {
+    first: u32,
+    last: u32,
+    count: u32,
+    /// Of their values.
+    bytes: usize,
+    /// What Python has put in their place.
+    put: Option<Py<PyList>>,
+    is_out: bool,
+    /// Accepted, late, duplicates, unrestated.
+    counts: [i64; 4],
+}
+
+/// A policy with its versions, and a `Cleaner`.
+type Rules = (Py<PyBytes>, Py<PyAny>);
+/// Why Python has to go on (empty: it may ask again; None: it need not), the bytes that were made, the records that
+/// were folded, and how many events were accepted, late, duplicates, unrestated.
+type Folded = (Option<&'static str>, usize, usize, [i64; 4]);
+
+/// A chunk by the keys of its records, in the order of their first ones: `by_key` of `Grouped`. To Python it is a
+/// mapping, and what was folded, or handed over, is in it no longer, but for `fields_of`.
+#[pyclass]
+pub struct Groups {
+    records: Records,
+    base: i64,
+    groups: Vec<Group>,
+    /// Of each record, the next one of its key.
+    next_of: Vec<u32>,
+    by_key: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+    /// The partition's time at records whose stamps are behind it.
+    came_ms: HashMap<u32, i64>,
+    #[pyo3(get)]
+    clock_ms: i64,
+    /// The group that is next.
+    at: usize,
+    rules: HashMap<Box<[u8]>, Rules>,
+}
+
+#[pymethods]
+impl Groups {
+    /// Group records, ascending by offset, to each of which `base` is added; `clock_ms` is the latest record time
+    /// before them.
+    #[new]
+    fn new(py: Python<'_>, records: &Bound<'_, PyAny>, base: i64, clock_ms: i64) -> PyResult<Self> {
+        let mut made = Self {
+            records: Records::of(records)?,
+            base,
+            groups: Vec::new(),
+            next_of: Vec::new(),
+            by_key: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            came_ms: HashMap::new(),
+            clock_ms,
+            at: 0,
+            rules: HashMap::new(),
+        };
+        made.next_of = vec![NONE; made.records.to - made.records.from];
+        for number in 0..made.next_of.len() {
+            let at = u32::try_from(number)?;
+            let timestamp = made.records.all.place(made.records.from + number).timestamp;
+            made.clock_ms = made.clock_ms.max(timestamp);
+            if timestamp < made.clock_ms {
+                made.came_ms.insert(at, made.clock_ms);
+            }
+            made.add(py, at);
+        }
+        Ok(made)
+    }
+
+    /// The partition's time at records whose stamps are behind it, by offset.
+    #[getter]
+    fn came_ms<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let came_ms = PyDict::new(py);
+        for (at, clock_ms) in &self.came_ms {
+            came_ms.set_item(self.offset(*at), clock_ms)?;
+        }
+        Ok(came_ms)
+    }
+
+    fn __contains__(&self, py: Python<'_>, key: Option<&[u8]>) -> bool {
+        self.find(py, key).is_some_and(|group| self.is_in(group))
+    }
+
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
+        let keys = (0..self.groups.len()).filter(|group| self.is_in(*group));
+        PyList::new(py, keys.map(|group| self.key_object(py, group)))?.try_iter()
+    }
+
+    fn __getitem__<'py>(&self, py: Python<'py>, key: Option<&[u8]>) -> PyResult<Bound<'py, PyList>> {
+        let group = self.find(py, key).filter(|group| self.is_in(*group));
+        self.fields(py, group.ok_or_else(|| PyKeyError::new_err("there is no record of this key"))?)
+    }
+
+    fn __setitem__(&mut self, py: Python<'_>, key: Option<&[u8]>, fields: Py<PyList>) -> PyResult<()> {
+        let group =
+            self.find(py, key).ok_or_else(|| PyKeyError::new_err("there is no record of this key"))?;
+        self.groups[group].put = Some(fields);
+        Ok(())
+    }
+
+    fn __delitem__(&mut self, py: Python<'_>, key: Option<&[u8]>) {
+        if let Some(group) = self.find(py, key) {
+            self.groups[group].is_out = true;
+        }
+    }
+
+    fn pop<'py>(&mut self, py: Python<'py>, key: Option<&[u8]>) -> PyResult<Bound<'py, PyList>> {
+        let fields = self.__getitem__(py, key)?;
+        self.__delitem__(py, key);
+        Ok(fields)
+    }
+
+    /// The keys that Kafka's partitioner puts elsewhere.
+    fn misplaced<'py>(
+        &self,
+        py: Python<'py>,
+        partition: u32,
+        partitions: u32,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let keys = (0..self.groups.len()).filter(|group| {
+            self.key(py, *group).is_some_and(|key| partition_of(key, partitions) != partition)
+        });
+        PyList::new(py, keys.map(|group| self.key_object(py, group)))
+    }
+
+    /// The records of a key, whatever became of them.
+    fn fields_of<'py>(&self, py: Python<'py>, key: Option<&[u8]>) -> PyResult<Bound<'py, PyList>> {
+        self.find(py, key).map_or_else(|| Ok(PyList::empty(py)), |group| self.fields(py, group))
+    }
+
+    /// What the events of a device came to that was folded: accepted, late, duplicates, unrestated.
+    fn counts_of(&self, py: Python<'_>, key: &[u8]) -> [i64; 4] {
+        self.find(py, Some(key)).map_or([0; 4], |group| self.groups[group].counts)
+    }
+
+    /// Whether the records of a device were folded here.
+    fn folded(&self, py: Python<'_>, key: &[u8]) -> bool {
+        let group = self.find(py, Some(key));
+        group.is_some_and(|group| {
+            group < self.at && !self.groups[group].is_out && self.groups[group].counts != [-1; 4]
+        })
+    }
+
+    fn is_done(&self) -> bool {
+        (self.at..self.groups.len()).all(|group| !self.is_in(group))
+    }
+
+    /// Hand the next key and its records over to Python.
+    fn hand_over<'py>(
+        &mut self,
+        py: Python<'py>,
+    ) -> PyResult<(Option<Bound<'py, PyBytes>>, Bound<'py, PyList>)> {
+        let group = self.at;
+        let fields = self.fields(py, group)?;
+        self.groups[group].counts = [-1; 4];
+        self.at += 1;
+        Ok((self.key_object(py, group), fields))
+    }
+
+    /// Fold one device after the other, until they have made so many bytes, or Python has to take the next one.
+    ///
+    /// `rules_of` gives policy and rules of a device's app. `tell` is given copies that may have to be told of (the key,
+    /// its records, the copies, until when times may have been corrected) and gives the bytes that this makes. Devices that are
+    /// `held_back` are Python's. To `states`, `touched` and `outboxes` is added what the step makes.
+    #[allow(clippy::too_many_arguments)]
+    fn fold<'py>(
+        &mut self,
+        core: &Bound<'py, Core>,
+        most_bytes: usize,
+        done: i64,
+        held_back: Option<&Bound<'py, PyAny>>,
+        rules_of: &Bound<'py, PyAny>,
+        tell: &Bound<'py, PyAny>,
+        states: &Bound<'py, PyList>,
+        touched: &Bound<'py, PyList>,
+        outboxes: &Bound<'py, PyList>,
+    ) -> PyResult<Folded> {
+        let py = core.py();
+        let mut folded: Folded = (None, 0, 0, [0; 4]);
+        while self.at < self.groups.len() && folded.1 < most_bytes {
+            if !self.is_in(self.at) {
+                self.at += 1;
+                continue;
+            }
+            let group = &self.groups[self.at];
+            let key = self.key_object(py, self.at);
+            let is_held = |key: &Bound<'py, PyBytes>| held_back.map_or(Ok(false), |held| held.contains(key));
+            let is_part = group.count > 1 && group.bytes > PART_BYTES;
+            let Some(key) = key.filter(|_| group.put.is_none() && !is_part) else {
+                folded.0 = Some("");
+                break;
+            };
+            if is_held(&key)? {
+                folded.0 = Some("");
+                break;
+            }
+            let count = group.count as usize;
+            match self.step(&key, &mut core.borrow_mut(), done, rules_of) {
+                Ok(Ok(made)) => {
+                    let (counts, copies) = (made.counts_by_kind(), made.copies());
+                    folded.1 += made.entry.as_bytes().len() + made.weight;
+                    if !copies.is_empty() {
+                        let told = (&key, self.fields(py, self.at)?, copies, made.corrected_ms);
+                        folded.1 += tell.call1(told)?.extract::<usize>()?;
+                    }
+                    folded.1 += WRITE_BYTES * made.outbox.as_ref().map_or(0, |outbox| outbox.writes.len());
+                    folded.2 += count;
+                    (0..4).for_each(|kind| folded.3[kind] += counts[kind]);
+                    self.groups[self.at].counts = counts;
+                    self.at += 1;
+                    add(key, made, states, touched, outboxes)?;
+                }
+                Ok(Err(Unsure(why))) => {
+                    folded.0 = Some(why);
+                    break;
+                }
+                Err(error)
+                    if error.is_instance_of::<PyException>(py)
+                        && !error.is_instance_of::<PyMemoryError>(py) =>
+                {
+                    // Python asks anew, and meets it by its own rules.
+                    folded.0 = Some("");
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(folded)
+    }
+}
+
+impl Groups {
+    fn step<'py>(
+        &mut self,
+        key: &Bound<'py, PyBytes>,
+        core: &mut Core,
+        done: i64,
+        rules_of: &Bound<'py, PyAny>,
+    ) -> PyResult<Sure<Made<'py>>> {
+        let py = key.py();
+        let app = key.as_bytes().split(|byte| *byte == b'/').next().unwrap_or_default();
+        if !self.rules.contains_key(app) {
+            let rules: Rules = rules_of.call1((key,))?.extract()?;
+            self.rules.insert(app.into(), rules);
+        }
+        let (policy, cleaner) = &self.rules[app];
+        let all = &self.records.all;
+        let mut records = Vec::with_capacity(self.groups[self.at].count as usize);
+        let mut at = self.groups[self.at].first;
+        while at != NONE {
+            let place = self.records.from + at as usize;
+            let record = all.place(place);
+            let record_ms = record.timestamp;
+            let is_plain = record.header_count == 0;
+            records.push(Given {
+                offset: self.offset(at),
+                record_ms,
+                decoded_ms: if is_plain {
+                    record_ms
+                } else {
+                    record_time_ms(all.headers(py, place), record_ms)
+                },
+                came_ms: self.came_ms.get(&at).copied().unwrap_or(record_ms),
+                value: all.value(py, place),
+            });
+            at = self.next_of[at as usize];
+        }
+        core.fold_safely(key, &records, done, &Asked { policy: policy.bind(py), cleaner: cleaner.bind(py) })
+    }
+
+    fn add(&mut self, py: Python<'_>, at: u32) {
+        let Self { records, groups, by_key, hasher, .. } = self;
+        let place = |at: u32| records.from + at as usize;
+        let key_of = |group: u32, groups: &[Group]| records.all.key(py, place(groups[group as usize].first));
+        let key = records.all.key(py, place(at));
+        let bytes = records.all.value(py, place(at)).map_or(0, <[u8]>::len);
+        let hash = hasher.hash_one(key);
+        if let Some(group) = by_key.find(hash, |group| key_of(*group, groups) == key) {
+            let group = &mut groups[*group as usize];
+            self.next_of[group.last as usize] = at;
+            group.last = at;
+            group.count += 1;
+            group.bytes += bytes;
+            return;
+        }
+        let number = u32::try_from(groups.len()).expect("there are no more than records");
+        groups.push(Group { first: at, last: at, count: 1, bytes, put: None, is_out: false, counts: [0; 4] });
+        by_key.insert_unique(hash, number, |group| hasher.hash_one(key_of(*group, groups)));
+    }
+
+    fn find(&self, py: Python<'_>, key: Option<&[u8]>) -> Option<usize> {
+        let hash = self.hasher.hash_one(key);
+        self.by_key.find(hash, |group| self.key(py, *group as usize) == key).map(|group| *group as usize)
+    }
+
+    fn key<'a>(&'a self, py: Python<'a>, group: usize) -> Option<&'a [u8]> {
+        self.records.all.key(py, self.records.from + self.groups[group].first as usize)
+    }
+
+    fn key_object<'py>(&self, py: Python<'py>, group: usize) -> Option<Bound<'py, PyBytes>> {
+        self.key(py, group).map(|key| PyBytes::new(py, key))
+    }
+
+    fn is_in(&self, group: usize) -> bool {
+        group >= self.at && !self.groups[group].is_out
+    }
+
+    fn offset(&self, at: u32) -> i64 {
+        self.records.all.place(self.records.from + at as usize).offset + self.base
+    }
+
+    fn fields<'py>(&self, py: Python<'py>, group: usize) -> PyResult<Bound<'py, PyList>> {
+        if let Some(fields) = &self.groups[group].put {
+            return Ok(fields.bind(py).clone());
+        }
+        let fields = PyList::empty(py);
+        let mut at = self.groups[group].first;
+        while at != NONE {
+            let place = self.records.from + at as usize;
+            let record = self.records.all.place(place);
+            fields.append(self.offset(at))?;
+            fields.append(record.timestamp)?;
+            fields.append(self.records.all.value(py, place).map(|value| PyBytes::new(py, value)))?;
+            if record.header_count == 0 {
+                fields.append(py.None())?;
+            } else {
+                fields.append(self.records.all.headers_list(py, place)?)?;
+            }
+            at = self.next_of[at as usize];
+        }
+        Ok(fields)
+    }
+}
+
+/// Add what a step made of a device.
+fn add<'py>(
+    key: Bound<'py, PyBytes>,
+    made: Made<'py>,
+    states: &Bound<'py, PyList>,
+    touched: &Bound<'py, PyList>,
+    outboxes: &Bound<'py, PyList>,
+) -> PyResult<()> {
+    let py = key.py();
+    if made.is_base {
+        states.append((&key, made.entry))?;
+    } else {
+        let table_key = PyBytes::new_with(py, key.as_bytes().len() + STEPS_SUFFIX.len(), |bytes| {
+            let (first, last) = bytes.split_at_mut(key.as_bytes().len());
+            first.copy_from_slice(key.as_bytes());
+            last.copy_from_slice(STEPS_SUFFIX);
+            Ok(())
+        })?;
+        states.append((table_key, made.entry))?;
+    }
+    if let Some(outbox) = made.outbox {
+        outboxes.append(outbox)?;
+    }
+    touched.append((key, made.idle_ms, made.final_ms))
+}
