@@ -162,8 +162,8 @@ FINGERPRINTS: dict[str, str] = {
 MODULES = {"fetcher"}
 """Modules whose members are guarded one by one."""
 COMPILED = {"MemoryRecords"}
-"""What has no source here: its twin in Python is guarded, and tests/unit/test_packed_records.py holds what we do with it
-to what aiokafka does."""
+"""What has no source here: its twin in Python is guarded, and tests/unit/test_packed_records.py holds what we do with
+it to what aiokafka does."""
 
 
 def find(path: str) -> Any:

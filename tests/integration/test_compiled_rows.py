@@ -62,7 +62,9 @@ def compared(store: Store, topic: str) -> dict[str, list[bytes]]:
             f"SELECT * EXCEPT (topic){more} FROM {table} WHERE topic = {{topic:String}} ORDER BY ALL", {"topic": topic}
         ).splitlines()
         for table, more in (
-            ("z_event_rows", ", version, status_code, measurements"), ("z_event_version_rows", ""), ("ledger_records", ""),
+            ("z_event_rows", ", version, status_code, measurements"),
+            ("z_event_version_rows", ""),
+            ("ledger_records", ""),
         )
     }  # fmt: skip
 
