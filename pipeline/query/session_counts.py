@@ -35,6 +35,9 @@ BUCKET = "roundDown(toUnixTimestamp64Milli(started_at), {k_edges:Array(Int64)})"
 """The start (Unix ms) of the bucket that a session starts in; `k_edges` has the starts of all of them."""
 
 
+_SAMPLE = "min(sample_rate) AS lowest_rate, sum(1 / sample_rate) AS estimated_sessions"
+
+
 def step_ms(start_ms: int, end_ms: int) -> int:
     """How long a bucket is (ms) in a chart of [start_ms, end_ms): the shortest that makes no more than 62 of them."""
     for step in _STEPS_MS:
@@ -62,7 +65,14 @@ def session_counts(
         " countIf(state = 'foreground') AS foreground_sessions,"
         f" countIf(state = 'foreground' AND NOT {IS_CRASHED}) AS crash_free_sessions,"
         " quantileExact(0.5)(duration_ms) AS median_duration_ms,"
-        " min(sample_rate) AS lowest_rate, sum(1 / sample_rate) AS estimated_sessions"
+        f" {_SAMPLE}"
         f" {chosen.found} GROUP BY bucket_ms WITH ROLLUP ORDER BY is_whole, bucket_ms"
     )
     return Statement(sql, {**chosen.parameters, "k_edges": edges(start_ms, end_ms, step)[:-1]})
+
+
+def sample(app_id: str, filter: Filter, start_ms: int, end_ms: int) -> Statement:
+    """One row: how many sessions there are that start in [start_ms, end_ms) and pass a filter, `sessions`, and of all
+    devices there were about `estimated_sessions`; `lowest_rate` is 1 where all are kept. Raises FilterError."""
+    chosen = choose(app_id, filter, start_ms, end_ms)
+    return Statement(f"SELECT count() AS sessions, {_SAMPLE} {chosen.found}", chosen.parameters)

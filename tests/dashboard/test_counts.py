@@ -19,10 +19,11 @@ from pipeline.dashboard.app import application
 from pipeline.dashboard.bars import HEIGHT, KINDS, WIDTH, bars
 from pipeline.dashboard.columns import COLUMNS, OFFERED_ORDERS, ORDERED_BY, ORDERS
 from pipeline.dashboard.pages import counts
-from pipeline.dashboard.reader import NotAnsweredNow
+from pipeline.dashboard.reader import NotAnsweredNow, Reader
 from pipeline.dashboard.words import iso
 from pipeline.query.filters.json_form import EVERYTHING
 from pipeline.query.session_counts import BAD_ENDS, session_counts, step_ms
+from pipeline.query.statement import Statement
 from pipeline.query.time_zone import bucket_of
 from tests.dashboard.markup import Page
 from tests.dashboard.stage import Stage
@@ -171,6 +172,26 @@ def test_the_views_say_the_same(stage: Stage) -> None:
         assert {name: sum(row[name] for row in buckets) for name in BAD_ENDS} == {
             name: whole[name] for name in BAD_ENDS
         }
+
+
+@pytest.mark.parametrize("page", ["/sessions", "/health"])
+def test_counts_of_a_sample_say_so(client: TestClient, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
+    rows = Reader.rows
+
+    async def of_a_quarter(reader: Reader, statement: Statement, *args: Any, **named: Any) -> list[Row]:
+        found = await rows(reader, statement, *args, **named)
+        return [
+            {**row, "lowest_rate": 0.25, "estimated_sessions": 4 * int(row["sessions"])}
+            if "lowest_rate" in row
+            else row
+            for row in found
+        ]
+
+    fields = {"app": APP, "range": "all"} if page == "/sessions" else {"app": APP}
+    whole = client.get(page, params=fields).text
+    assert "about" not in re.sub(r"<[^>]*>", "", whole)
+    monkeypatch.setattr(Reader, "rows", of_a_quarter)
+    assert re.search(r"of about [\d,]+|stand for about [\d,]+", client.get(page, params=fields).text)
 
 
 def test_what_holds_the_list_up_comes_after_it(

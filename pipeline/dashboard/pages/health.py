@@ -37,6 +37,7 @@ from pipeline.query.filters.tree import All, Test
 from pipeline.query.issues import MOST, compare_issues
 from pipeline.query.metric_definitions import IN_CHARTS, IN_TABLE, METRICS, STEPS_MS, Bucket
 from pipeline.query.metrics import metric, retention
+from pipeline.query.session_counts import sample
 from pipeline.query.statement import Statement
 from pipeline.query.suggestions import values_of
 from pipeline.query.time_zone import start_of_day
@@ -222,12 +223,15 @@ class HealthPage:
         )
         place = (asked.app, asked.start_ms, asked.end_ms)
         # Half of what each takes is its planning, which ClickHouse does on one core.
-        found, series, crashes, requests, keys, lines = await asyncio.gather(
+        found, series, crashes, requests, (keys, [kept]), lines = await asyncio.gather(
             self._reader.rows(ask(IN_TABLE, top=_GROUPS * 2)),
             self._reader.rows(ask(IN_CHARTS, bucket=asked.bucket, top=_GROUPS)),
             self._reader.rows(top_crashes(*place, where=asked.condition_before)),
             self._reader.rows(failing_requests(*place, where=asked.condition_before)),
-            self._reader.rows(values_of(asked.app, "user.property.")),
+            asyncio.gather(
+                self._reader.rows(values_of(asked.app, "user.property.")),
+                self._reader.rows(sample(asked.app, asked.filter, asked.start_ms, asked.end_ms)),
+            ),
             self._compared(asked, sides),
         )
         drawn = ordered(series, asked.by)
@@ -236,6 +240,7 @@ class HealthPage:
         return {
             "property_keys": [row["word"] for row in keys],
             "totals": totals,
+            "kept": kept,
             "metrics": [METRICS[name] for name in IN_TABLE],
             "charts": [
                 {
