@@ -254,15 +254,7 @@ class HealthPage:
             **_buckets(asked.bucket),
             **_choice_of_two([row["group"] for row in totals if not row["is_other"]], asked.by, sides),
             "compared": lines,
-            "crashes": [
-                {
-                    **row,
-                    "sessions_at": asked.sessions_at(
-                        of_crash(row["exception_type"], row["message"], asked.filter)
-                    ),
-                }
-                for row in crashes
-            ],
+            "crashes": [_with_sessions(asked, row) for row in crashes],
             "requests": [
                 {
                     **row,
@@ -282,6 +274,12 @@ class HealthPage:
             {"line": line, "leads": [of_side.get(line.name) for of_side in leads]}
             for line in compared(rows[0], rows[1])
         ]
+
+
+def _with_sessions(asked: Asked, crash: Row) -> dict[str, Any]:
+    """A frequent crash, and where its sessions are listed."""
+    lead = of_crash(crash["exception_type"], crash["message"], asked.filter)
+    return {**crash, "sessions_at": asked.sessions_at(lead)}
 
 
 def _buckets(bucket: Bucket) -> dict[str, Any]:
