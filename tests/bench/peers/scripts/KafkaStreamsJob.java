@@ -11,6 +11,7 @@ import java.util.concurrent.atomic.AtomicReference;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.ConsumerConfig;
 import org.apache.kafka.common.serialization.Serdes;
+import org.apache.kafka.common.utils.Bytes;
 import org.apache.kafka.streams.KafkaStreams;
 import org.apache.kafka.streams.StreamsBuilder;
 import org.apache.kafka.streams.StreamsConfig;
@@ -21,7 +22,7 @@ import org.apache.kafka.streams.kstream.Materialized;
 import org.apache.kafka.streams.kstream.Produced;
 import org.apache.kafka.streams.kstream.SessionWindows;
 import org.apache.kafka.streams.processor.TimestampExtractor;
-import org.apache.kafka.streams.state.Stores;
+import org.apache.kafka.streams.state.SessionStore;
 
 /**
  * A session window with a count: state in RocksDB with a changelog, sessions to a topic once the stream's time has
@@ -61,7 +62,7 @@ public final class KafkaStreamsJob {
             .groupByKey()
             .windowedBy(SessionWindows.ofInactivityGapWithNoGrace(gap))
             .emitStrategy(EmitStrategy.onWindowClose())
-            .count(Materialized.as(Stores.persistentSessionStore("sessions", gap.multipliedBy(2))))
+            .count(Materialized.<String, Long, SessionStore<Bytes, byte[]>>as("sessions").withRetention(gap.multipliedBy(2)))
             .toStream((window, count) -> window.key())
             .mapValues((device, count) -> ("{\"device\":\"" + device + "\",\"count\":" + count + "}").getBytes(StandardCharsets.UTF_8))
             .to(output, Produced.with(Serdes.String(), Serdes.ByteArray()));
