@@ -218,8 +218,8 @@ def _format(java: str, classpath: str, settings: Path, data: Path) -> None:
 def _classes(classpath: str) -> Path:
     """Kafka's classes as a JVM holds them: to load them anew is half of its start. Made once, by a broker that ends.
 
-    A JVM that cannot use the archive, such as another version, starts without; so it does where there is none, since the
-    broker did not end in time on a busy machine.
+    A JVM that cannot use the archive, such as another version, starts without; so it does where there is none, since
+    the broker did not end in time on a busy machine.
     """
     digest = hashlib.sha256(classpath.encode()).hexdigest()[:12]
     archive = _target() / f"classes-{digest}.jsa"
