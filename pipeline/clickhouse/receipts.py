@@ -28,9 +28,9 @@ class Receipts:
         self._store = store
 
     def of(self, app_id: str, subject: str) -> Sequence[Mapping[str, Any]]:
-        """What was erased of a digest, the earliest first: `id`, `asked_at`, `asked_ms`, `is_done`, `removed`."""
+        """What was erased of a digest, the earliest first: `id`, `asked` (a time), `asked_ms`, `is_done`, `removed`."""
         return self._rows(
-            "SELECT toString(id) AS id, toString(asked_at) AS asked_at, toUnixTimestamp64Milli(asked_at) AS asked_ms,"
+            "SELECT id, toString(asked_at) AS asked, toUnixTimestamp64Milli(asked_at) AS asked_ms,"
             " is_done, removed FROM erasures WHERE app_id = {app:String} AND subject = {subject:String}"
             " ORDER BY asked_at",
             {"app": app_id, "subject": subject},

@@ -81,18 +81,18 @@ def _check(settings: Settings, app_id: str, user: str, device: str) -> None:
             raise CommandFailed(f"there is no receipt for {whom}: it was never asked for")
         for each in found:
             is_done = "done" if each["is_done"] else "cut off"
-            print(f"receipt {each['id']}, asked for at {each['asked_at']} UTC, {is_done}")
+            print(f"receipt {each['id']}, asked for at {each['asked']} UTC, {is_done}")
         if not any(each["is_done"] for each in found):
             raise CommandFailed(f"no erasure of {whom} was completed: give the command again")
         last = next(each for each in reversed(found) if each["is_done"])
         letters = Letters(app_id, user or device, int(last["asked_ms"]), is_device=not user)
-        left = receipts.left(letters, str(last["asked_at"]))
+        left = receipts.left(letters, str(last["asked"]))
     finally:
         store.close()
     if left:
         told = ", ".join(f"{count} rows of {table}" for table, count in left.items())
         raise CommandFailed(f"of {whom} there is something from before receipt {last['id']}: {told}")
-    print(f"nothing of {whom} from before {last['asked_at']} UTC is there")
+    print(f"nothing of {whom} from before {last['asked']} UTC is there")
 
 
 def _digest(app_id: str, user: str, device: str) -> str:

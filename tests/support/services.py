@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -218,7 +218,8 @@ def _format(java: str, classpath: str, settings: Path, data: Path) -> None:
 def _classes(classpath: str) -> Path:
     """Kafka's classes as a JVM holds them: to load them anew is half of its start. Made once, by a broker that ends.
 
-    A JVM that cannot use the archive, such as another version, starts without.
+    A JVM that cannot use the archive, such as another version, starts without; so it does where there is none, since
+    the broker did not end in time on a busy machine.
     """
     digest = hashlib.sha256(classpath.encode()).hexdigest()[:12]
     archive = _target() / f"classes-{digest}.jsa"
@@ -226,7 +227,8 @@ def _classes(classpath: str) -> Path:
         unfinished = archive.with_suffix(f".{os.getpid()}")
         with tempfile.TemporaryDirectory() as folder:
             ApacheKafka(Path(folder), f"-XX:ArchiveClassesAtExit={unfinished}").stop()
-        unfinished.replace(archive)
+        with suppress(FileNotFoundError):
+            unfinished.replace(archive)
     return archive
 
 
