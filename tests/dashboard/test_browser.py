@@ -524,11 +524,13 @@ def test_every_page_can_be_used_by_everyone(browser: Browser, recordings: Stage,
         if (name, width) == ("session", WIDE):
             # The picture in the README: copy it to .github/session.png where the page has changed.
             browser.shoot("readme", 1_080)
-        # On a phone the page is the same, laid out in another way; in the dark only its colours are others.
+        # On a phone the page is the same, laid out in another way; in the dark only its colours are others, and they
+        # are those of the desk. Nearly all of axe-core's time goes into contrasts.
         assert browser.axe(*(() if width == WIDE else OF_LAYOUT)) == [], name
         browser.look("dark", width)
         browser.shoot(f"{name}-dark-{width}")
-        assert browser.axe("color-contrast") == [], name
+        if width == WIDE:
+            assert browser.axe("color-contrast") == [], name
         assert browser.script("return document.documentElement.scrollWidth") <= width, f"{name} is too wide"
         assert browser.complaints() == [], name
 
