@@ -28,7 +28,7 @@ APP = "sh.measure.sample"
 FOLLOWED = "org.example.followed"
 PASSWORD = "open sesame"
 FLOW = "app.screen.view then http.client.request then app.crash within 30s"
-OF_LAYOUT = ("color-contrast", "scrollable-region-focusable", "target-size", "css-orientation-lock")
+OF_LAYOUT = ("color-contrast", "scrollable-region-focusable")
 """Rules of axe-core whose verdict hangs on where things are and how they look."""
 FILTER = 'session.end_reason = "crash" and (session.network_error_count >= 1 or has http.client.request then app.crash)'
 
