@@ -77,8 +77,6 @@ def newest_first(rows: list[Row]) -> list[str]:
 def test_pages_hold_every_session_once_in_order(
     store: Store, world: World, text: str, limit: int, stored: int | None
 ) -> None:
-    if limit == 1 and text:
-        limit = 3
     filter = parse(text)
     passing = {
         row["session_id"] for row in select(store, session_list(None, filter, *ALL_TIMES, None, 1_000))
@@ -90,12 +88,13 @@ def test_pages_hold_every_session_once_in_order(
         assert page.after is None or len(page.rows) == limit
         found += [row["session_id"] for row in page.rows]
         pages += 1
-        if page.after is None:
+        # Of pages of one some are enough.
+        if page.after is None or (limit == 1 and pages == 12):
             break
         after = Cursor.parse(str(page.after))
-    assert found == newest_first([row for row in world.sessions if row["session_id"] in passing])
+    expected = newest_first([row for row in world.sessions if row["session_id"] in passing])
+    assert len(expected) > 30 and found == (expected[:12] if limit == 1 else expected)
     assert pages == max(1, -(-len(found) // limit))
-    assert len(found) > 30
 
 
 def test_a_page_keeps_to_app_and_range(store: Store, world: World) -> None:
