@@ -268,7 +268,7 @@ def test_ninety_days_set_to_thirty(both: Both) -> None:
                     stage.session(app, age, f"{age}-{number}", days=90, device=f"d{number}")
         stage.flush()
     before = stages[0].ledger()
-    for table in KEPT:
+    for table in set(KEPT) - {"z_crash_rows"}:  # the sink fills it, and not the event's row
         shards = f"SELECT uniqExact(_shard_num) FROM {table} WHERE app_id = 'goes'"
         assert both.cluster.query(shards, format="TSV") == b"2\n", table
 
