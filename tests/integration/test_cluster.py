@@ -262,18 +262,21 @@ def test_ninety_days_set_to_thirty(both: Both) -> None:
     for stage in stages:
         stage.partition = 7
         for age in AGES:
-            for number in range(6):
+            for number in range(4):
                 for app in ("goes", "stays"):
                     stage.record(app, age, f"{age}-{number}", "again", device=f"d{number}")
                     stage.session(app, age, f"{age}-{number}", days=90, device=f"d{number}")
         stage.flush()
+    # They were stopped so that rows stay as they were inserted; what changes rows is stopped with them.
+    both.one.command("SYSTEM START MERGES")
     before = stages[0].ledger()
-    for table in KEPT:
+    for table in set(KEPT) - {"z_crash_rows"}:  # the sink fills it, and not the event's row
         shards = f"SELECT uniqExact(_shard_num) FROM {table} WHERE app_id = 'goes'"
         assert both.cluster.query(shards, format="TSV") == b"2\n", table
 
     def check() -> None:
-        assert stages[0].ledger().received == before.received
+        [row] = [each for each in operations.ledger_totals(both.cluster.query) if each.partition == 7]
+        assert row.received == before.received == row.events + row.duplicates + row.expired
         assert stages[0].ages("events", "stays") == kept_for(90)
         assert kept_for(30) <= stages[0].ages("events", "goes") <= kept_for(90)
 
