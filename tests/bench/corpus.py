@@ -6,6 +6,7 @@ That is the hardest order for a sessionizer: two events of a device seldom meet 
 from __future__ import annotations
 
 from random import Random
+from typing import NamedTuple
 from uuid import UUID, uuid4
 
 import orjson
@@ -20,6 +21,16 @@ EVENTS_PER_S = 100_000
 _LATE_MS = 120_000
 _NAMES = ("app.screen.view", "app.widget.click", "http.client.request", "log")
 _ATTRIBUTES = {"http.client.request": {"http.response.status_code": 200}}
+
+
+class Fetched(NamedTuple):
+    """A record as aiokafka unpacks it."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 def records(

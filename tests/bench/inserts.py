@@ -35,8 +35,7 @@ from pipeline.roles.batch import Bounds, Source
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.sink import Sink
 from pipeline.storage.kept import Keeping
-from tests.bench.corpus import START_MS, records, simulated
-from tests.bench.parts import Fetched
+from tests.bench.corpus import START_MS, Fetched, records, simulated
 from tests.bench.processes import cpu_s
 from tests.bench.report import provenance
 
@@ -58,7 +57,7 @@ def load(name, folder):
     spec.loader.exec_module(module)
     return module
 folder, envelope, events, core = sys.argv[1:]
-for name in ("processes", "corpus", "report", "parts"):
+for name in ("processes", "corpus", "report"):
     load(name, folder)
 print(json.dumps(load("inserts", folder).measured(int(envelope), int(events), core)))
 """

@@ -15,7 +15,8 @@ from pipeline.formats import otlp
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.router import Router
 from pipeline.runtime import fit_garbage_collection
-from tests.bench.parts import Fetched, Figures
+from tests.bench.corpus import Fetched
+from tests.bench.parts import Figures
 from tests.support.otlp import NOW_MS, NOW_NS, json_of, logs
 
 _RESOURCE = {

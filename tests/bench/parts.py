@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Mapping
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 from aiokafka import codec
 
@@ -25,7 +25,7 @@ from pipeline.state.compiled_partition import partitions_by
 from pipeline.state.partition import Partition
 from pipeline.state.records import SourceRecord
 from pipeline.streaming.apps import limits_of
-from tests.bench.corpus import opening, records
+from tests.bench.corpus import Fetched, opening, records
 
 Figures = dict[str, float]
 
@@ -83,16 +83,6 @@ def step(events: int, options: Mapping[str, float]) -> Figures:
         "rows_per_event": row_count / events,
         "share_of_core": by_core / len(corpus),
     }
-
-
-class Fetched(NamedTuple):
-    """A record as aiokafka unpacks it."""
-
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 def rows(events: int, options: Mapping[str, float]) -> Figures:

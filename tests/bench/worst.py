@@ -16,7 +16,8 @@ from pipeline.roles.sink import Sink
 from pipeline.state.partition import Partition
 from pipeline.state.records import SourceRecord
 from pipeline.streaming.apps import limits_of
-from tests.bench.parts import Fetched, rss_mb
+from tests.bench.corpus import Fetched
+from tests.bench.parts import rss_mb
 from tests.support.worst_cases import CONTROL, fat_record
 
 Figures = dict[str, float]

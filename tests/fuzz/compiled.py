@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.domain.privacy import Privacy, Samplings
 from pipeline.formats.edge import OPEN_EDGE, Edge
-from tests.bench.parts import Fetched
+from tests.bench.corpus import Fetched
 from tests.fuzz.records import NativeTarget
 from tests.fuzz.target import Seen, require
 from tests.support.both_rows import made_by

@@ -15,8 +15,7 @@ from pipeline.roles.batch import Bounds, Source
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.sink import Sink
 from pipeline.storage.kept import Keeping
-from tests.bench.corpus import simulated
-from tests.bench.parts import Fetched
+from tests.bench.corpus import Fetched, simulated
 from tests.integration.test_envelopes import ATTRIBUTES, EVENTS
 from tests.support.cores import core_or_skip
 from tests.support.envelopes import envelope

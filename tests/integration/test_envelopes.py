@@ -19,7 +19,7 @@ from pipeline.roles.sink import Sink
 from pipeline.storage.dead_letter import DeadLetter
 from pipeline.storage.kept import Keeping
 from pipeline.storage.rows import event_line, unpacked
-from tests.bench.parts import Fetched
+from tests.bench.corpus import Fetched
 from tests.support.migrated import migrate
 
 FOREVER = Keeping(Retentions(Retention(0, 0)))

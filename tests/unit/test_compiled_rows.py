@@ -22,8 +22,7 @@ from pipeline.roles.metrics import Metrics
 from pipeline.roles.sink import Sink
 from pipeline.storage.columns import EVENT_COLUMNS
 from pipeline.storage.kept import Keeping
-from tests.bench.corpus import records, simulated
-from tests.bench.parts import Fetched
+from tests.bench.corpus import Fetched, records, simulated
 from tests.fuzz.records import examples
 from tests.support.both_rows import SOURCE, made_by, of_pieces
 from tests.support.cores import core_or_skip

@@ -23,7 +23,7 @@ from pipeline.roles.router import Routed, Router
 from pipeline.storage import row_texts, stored_event
 from pipeline.storage.dead_letter import DeadLetter
 from pipeline.topics import MAX_MESSAGE_BYTES
-from tests.bench.parts import Fetched
+from tests.bench.corpus import Fetched
 from tests.support.worst_cases import measure_body
 
 T0 = 1_742_296_591_764

@@ -21,7 +21,7 @@ from pipeline.roles.metrics import Metrics
 from pipeline.roles.sink import Sink
 from pipeline.storage.dead_letter import DeadLetter
 from pipeline.storage.rows import unpacked
-from tests.bench.parts import Fetched
+from tests.bench.corpus import Fetched
 from tests.support.worst_cases import CONTROL, envelope, resource, turns, user
 
 T0 = 1_742_296_591_764
