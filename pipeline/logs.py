@@ -35,8 +35,9 @@ def log_for_command() -> None:
     """Only what we report while waiting; a failure is one line, without messages of libraries."""
     logging.basicConfig(stream=sys.stderr, level=logging.CRITICAL, format="%(message)s")
     logging.getLogger(_OWN).setLevel(logging.WARNING)
-    # The ClickHouse client sets this one's own level.
-    logging.getLogger("urllib3").setLevel(logging.CRITICAL)
+    # A level would not do: libraries are loaded later, and one sets another's.
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(logging.Filter(_OWN))
 
 
 class OnceAMinute(logging.Filter):

@@ -1,7 +1,7 @@
 """Services for tests, started when the first test asks for them and always stopped at the end; and the two lanes.
 
 Most of the time of the suite is waiting: for a group to settle, for a time-out, for a process to start. So the whole
-runs in two processes side by side, each with services of its own; they share nothing. All tests of a file run in one of
+runs in three processes side by side, each with services of its own; they share nothing. All tests of a file run in one of
 them, in their order. What is chosen by hand runs in one process, as does everything with `-n 0`.
 
 The quick lane (`-m "not slow"`) is what is neither marked `slow` nor asks for a service. What a test is, is found out
@@ -44,7 +44,8 @@ QUICK_CPU_S = 10.0
 QUICK_TIMEOUT_S = 60
 SLOW_CPU_S = 150.0
 """What any other test may take at most. The longest, of chaos, takes 70."""
-SIDE_BY_SIDE = 2
+SIDE_BY_SIDE = 3
+"""On two cores: with two processes a quarter of the processors' time was idle."""
 FIRST_WORKER = "gw0"
 """As pytest-xdist names the first of the processes; each of them collects all tests."""
 OF_THEIR_OWN = {"test_browser.py", "test_finding.py", "test_history.py"}
@@ -97,7 +98,7 @@ def _runs_side_by_side(config: pytest.Config) -> bool:
         and getattr(option, "numprocesses", 0) is None  # there is pytest-xdist, and it was told nothing
         and not hasattr(config, "workerinput")
         and not (option.usepdb or option.trace or option.collectonly or option.capture == "no")
-        and (os.cpu_count() or 1) >= SIDE_BY_SIDE
+        and (os.cpu_count() or 1) > 1
     )
 
 

@@ -1,4 +1,4 @@
-"""The lanes of the suite: what is not quick enough fails, and the whole suite runs in two processes."""
+"""The lanes of the suite: what is not quick enough fails, and the whole suite runs in several processes."""
 
 from __future__ import annotations
 
