@@ -1,8 +1,8 @@
 """Services for tests, started when the first test asks for them and always stopped at the end; and the two lanes.
 
 Most of the time of the suite is waiting: for a group to settle, for a time-out, for a process to start. So the whole
-runs in three processes side by side, each with services of its own; they share nothing. All tests of a file run in one of
-them, in their order. What is chosen by hand runs in one process, as does everything with `-n 0`.
+runs in three processes side by side, each with services of its own; they share nothing. All tests of a file run in one
+of them, in their order. What is chosen by hand runs in one process, as does everything with `-n 0`.
 
 The quick lane (`-m "not slow"`) is what is neither marked `slow` nor asks for a service. What a test is, is found out
 here, so that nobody has to remember; and a quick test that is not quick fails.

@@ -45,8 +45,8 @@ def told(*, source: str = "TESTPATHS", worker: bool = False, cores: int = 2, **o
     return getattr(config.option, "numprocesses", "unknown"), config.option.dist
 
 
-def test_the_whole_suite_runs_in_two_processes_and_a_file_in_one_of_them() -> None:
-    assert told() == (2, "loadfile")
+def test_the_whole_suite_runs_in_three_processes_and_a_file_in_one_of_them() -> None:
+    assert told() == (3, "loadfile")
     assert told(worker=True) == (None, "no"), "a worker starts no workers"
 
 
@@ -108,6 +108,6 @@ def test_what_takes_long_is_listed_with_what_was_started_for_it() -> None:
 
 
 def test_no_example_has_a_deadline() -> None:
-    """Two processes and their services share the machine: by default one example may take 200 ms."""
+    """Three processes and their services share the machine: by default one example may take 200 ms."""
     assert settings.default is not None and settings.default.deadline is None
     assert HealthCheck.too_slow in settings.default.suppress_health_check
