@@ -60,8 +60,11 @@ Every command is loaded when it is asked for: to load all of them takes longer t
 class _Commands(TyperGroup):
     """All commands. What the library would otherwise end in its own way is ended here, and not in `main`."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
-        return [*super().list_commands(ctx), *_BY_THEMSELVES]
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        # Their names alone, for the list of commands and for what is said of a misspelt one.
+        names: dict[str, Any] = dict.fromkeys(_BY_THEMSELVES)
+        self.commands.update(names)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in _BY_THEMSELVES:

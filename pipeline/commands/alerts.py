@@ -37,7 +37,9 @@ from pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
 
-app = typer.Typer(help="Alert rules over any metric and filter (ALERTS.md).", no_args_is_help=True)
+app = typer.Typer(
+    help="Alert rules over any metric and filter (ALERTS.md).", no_args_is_help=True, add_completion=False
+)
 
 _PASS_S = 5.0
 _LONGEST_PAUSE_S = 60.0

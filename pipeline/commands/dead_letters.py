@@ -23,7 +23,7 @@ from pipeline.kafka.produce import RecordToSend, produce
 from pipeline.query.dead_letters import DeadLetterChoice, left_out, newest, records
 from pipeline.settings import Settings
 
-app = typer.Typer(help="What was refused, and why.", no_args_is_help=True)
+app = typer.Typer(help="What was refused, and why.", no_args_is_help=True, add_completion=False)
 
 _PLACES_NAMED = 20
 _MARKED_AT_ONCE = 1_000

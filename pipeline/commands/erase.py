@@ -81,7 +81,10 @@ def _check(settings: Settings, app_id: str, user: str, device: str) -> None:
             raise CommandFailed(f"there is no receipt for {whom}: it was never asked for")
         for each in found:
             is_done = "done" if each["is_done"] else "cut off"
-            print(f"receipt {each['id']}, asked for at {each['asked']} UTC, {is_done}")
+            removed = ", ".join(f"{count} rows of {table}" for table, count in each["removed"].items())
+            print(
+                f"receipt {each['id']}, asked for at {each['asked']} UTC, {is_done}: {removed or 'nothing'} removed"
+            )
         if not any(each["is_done"] for each in found):
             raise CommandFailed(f"no erasure of {whom} was completed: give the command again")
         last = next(each for each in reversed(found) if each["is_done"])
@@ -92,7 +95,7 @@ def _check(settings: Settings, app_id: str, user: str, device: str) -> None:
     if left:
         told = ", ".join(f"{count} rows of {table}" for table, count in left.items())
         raise CommandFailed(f"of {whom} there is something from before receipt {last['id']}: {told}")
-    print(f"nothing of {whom} from before {last['asked']} UTC is there")
+    print(f"nothing of {whom} from before {last['asked']} UTC is there, as far as rows say when they came")
 
 
 def _digest(app_id: str, user: str, device: str) -> str:

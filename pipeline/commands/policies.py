@@ -38,6 +38,7 @@ _LONGEST_S = 30.0
 app = typer.Typer(
     help="Policies, retention, privacy and sampling of apps, as versions that all workers go over to at once.",
     no_args_is_help=True,
+    add_completion=False,
 )
 
 

@@ -33,6 +33,7 @@ app = typer.Typer(
     help="Files that turn addresses and shortened names into those of the source: mappings of ProGuard and R8, dSYMs, "
     "ELF files with symbols, source maps.",
     no_args_is_help=True,
+    add_completion=False,
 )
 
 

@@ -77,7 +77,7 @@ PAGES: Mapping[str, Page] = {
         lambda v: v.get(
             "/sessions",
             app=v.one()["app_id"],
-            filter="has http.client.request(http.response.status_code >= 500)",
+            filter=_FAILED,
         ),
     ),
     "sessions, by a common event": (
@@ -96,7 +96,7 @@ PAGES: Mapping[str, Page] = {
         lambda v: v.get(
             "/counts/sessions",
             app=v.one()["app_id"],
-            filter="has http.client.request(http.response.status_code >= 500)",
+            filter=_FAILED,
         ),
     ),
     "session": ("timeline", lambda v: v.get(f"/sessions/{v.one()['session_id']}")),

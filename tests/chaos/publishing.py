@@ -47,7 +47,7 @@ def main() -> int:
         def about() -> tuple[str, str, str]:
             return (
                 "publishing",
-                "Policies are published before old, and go back",
+                "Policies are published while sinks are old, and taken back",
                 "Router and sessionizers are replaced by this version, and policies are published though the sinks are "
                 "old: each partition has a dead letter, and sessions have their version all the same. Then sinks of "
                 "this version, another version of policies, old sinks again, and an old sessionizer, which ends and "

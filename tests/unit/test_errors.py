@@ -16,6 +16,7 @@ from typing import Any
 
 import aiokafka.errors
 import pytest
+from typer.testing import CliRunner
 
 from pipeline import cli, wiring
 from pipeline.embedded.child import free_port
@@ -237,6 +238,15 @@ def test_ctrl_c_ends_a_command_with_130_and_no_traceback() -> None:
         os.kill(process.pid, signal.SIGINT)
         assert process.stderr.read() == b""
     assert process.returncode == 130
+
+
+def test_commands_are_known_before_they_are_loaded() -> None:
+    """Their names, which is enough to say what somebody may have meant; groups offer nothing that writes to a shell."""
+    told = CliRunner().invoke(cli.app, ["vaildate"])
+    assert told.exit_code == 2 and "'validate'" in told.output
+    for group in ("alerts", "dead-letters", "policies", "symbols"):
+        told = CliRunner().invoke(cli.app, [group, "--help"])
+        assert told.exit_code == 0 and "Commands" in told.output and "completion" not in told.output
 
 
 @pytest.mark.parametrize(
