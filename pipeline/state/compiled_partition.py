@@ -126,7 +126,9 @@ class CompiledPartition(Partition):
             key, fields = groups.hand_over()
             if why:
                 self._handed[key] = why
-            effects.rest += [(None, groups), (key, fields)]
+            if not groups.is_done():
+                effects.rest.append((None, groups))
+            effects.rest.append((key, fields))
         elif not groups.is_done():
             effects.rest.append((None, groups))
 

@@ -105,13 +105,14 @@ def measure(visitor: Visitor, name: str, times: int, pages: Mapping[str, Page] =
         visitor.asked.clear()
         started_s = time.perf_counter()
         visit(visitor)
-        asked = max(visitor.asked, key=lambda each: each[2])
+        # A page without rules or names to show has nothing to ask.
+        asked = max(visitor.asked, key=lambda each: each[2], default=("", {}, 0.0))
         # The pages before a deep one do not count: it clears what they asked.
         pages_ms.append(sum(each[2] for each in visitor.asked) if visit is deep else _passed_ms(started_s))
         slowest_ms.append(asked[2])
         slowest = max(slowest, asked, key=lambda each: each[2])
     used_s += visitor.cpu_s()
-    read, all_of_them = granules(visitor.store, slowest[0], slowest[1])
+    read, all_of_them = granules(visitor.store, slowest[0], slowest[1]) if slowest[0] else (0, 0)
     return {
         "page": name,
         "kind": kind,

@@ -23,6 +23,7 @@ from pipeline.formats.edge import Edge
 from pipeline.formats.policy_record import control
 from pipeline.formats.record_time import REPLAYED_RECORD_MS
 from pipeline.simulate.fleet import fleet
+from pipeline.state import compiled_partition, partition
 from pipeline.state.records import SourceRecord
 from tests.support.cores import core_or_skip
 from tests.support.strategies import DeliveredCase, delivered_cases
@@ -194,3 +195,42 @@ def test_a_panic_is_left_to_python(core: ModuleType, caplog: pytest.LogCaptureFi
     value = json.dumps({"v": 1, "app_id": "a", "device_id": "d", "events": [event]}).encode()
     two.take([SourceRecord(0, START_MS, b"a/d", value)])
     assert two.handed_over == {"panic": 1} and "Python folds it" in caplog.text
+
+
+def _told(device: str, *events: dict[str, Any], **wrong: int) -> bytes:
+    return json.dumps({"v": 1, "app_id": "a", "device_id": device, "events": events} | wrong).encode()
+
+
+def _of(values: dict[str, bytes]) -> list[SourceRecord]:
+    """A record of each device."""
+    return [
+        SourceRecord(offset, START_MS, f"a/{device}".encode(), value)
+        for offset, (device, value) in enumerate(values.items())
+    ]
+
+
+def test_copies_that_cannot_be_told_of_set_their_device_aside(
+    core: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of the program at one device, which has to leave the others alone."""
+
+    def failing(key: bytes, *_: object) -> list[tuple[bytes, bytes]]:
+        raise RuntimeError(f"no word of {key!r}")
+
+    for module in (partition, compiled_partition):
+        monkeypatch.setattr(module, "told_copies", failing)
+    two = TwoCores(core, Policies(), EDGE)
+    once, again = ({"id": "e", "name": "n", "time": START_MS + later} for later in (0, 1))
+    two.take(_of({"w": _told("w", once), "x": _told("x", once, again), "y": _told("y", once)}))
+    for part in (two.python, two.rust):
+        assert list(part._store.aside) == [b"a/x"]
+    assert two.compiled == 2
+
+
+def test_a_step_that_python_ends_is_the_last_one(core: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (partition, compiled_partition):
+        monkeypatch.setattr(module, "STEP_BYTES", 1)
+    two = TwoCores(core, Policies(), EDGE)
+    event = {"id": "e", "name": "n", "time": START_MS}
+    two.take(_of({"w": _told("w", event), "z": _told("z", event, unknown=1)}))
+    assert sum(two.handed_over.values()) == 1

@@ -135,9 +135,12 @@ class FilterPages:
 
 
 def _told(make: Callable[[], Mapping[str, object]]) -> Response:
+    """What was asked for, or `error`, with its `place` in the text so that the page can mark it.
+
+    The page asks while somebody types. A filter that is not finished is no failure, which browsers would note as one.
+    """
     try:
         return JSONResponse(make())
     except FilterError as error:
-        # Where in the text, so that the page can mark it.
         place = {} if error.place is None else {"place": error.place}
-        return JSONResponse({"error": str(error), **place}, 400)
+        return JSONResponse({"error": str(error), **place})

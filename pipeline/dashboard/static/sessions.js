@@ -13,7 +13,7 @@ let asked = 0;
 async function ask(path, fields) {
   const answer = await fetch(`${path}?${new URLSearchParams(fields)}`);
   const told = await answer.json();
-  if (!answer.ok) throw Object.assign(new Error(told.error ?? `the server answered ${answer.status}`), { place: told.place });
+  if (!answer.ok || told.error) throw Object.assign(new Error(told.error ?? `the server answered ${answer.status}`), { place: told.place });
   return told;
 }
 

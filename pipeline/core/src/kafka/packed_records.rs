@@ -231,8 +231,7 @@ impl Fetched {
         let mut all = All::default();
         let mut left = most_bytes.cast_signed();
         while let Some(mut open) = self.open.take().or_else(|| self.next(py)) {
-            all.buffers.push(Buffer::Fetched(open.buffer.clone_ref(py)));
-            let buffer = u32::try_from(all.buffers.len() - 1).expect("batches have some bytes");
+            let mut buffer = None;
             for place in open.places.by_ref() {
                 // Of a compressed batch, all comes.
                 if place.offset < self.next_fetch_offset {
@@ -240,6 +239,11 @@ impl Fetched {
                 }
                 self.next_fetch_offset = place.offset + 1;
                 left -= size_of(&place).cast_signed();
+                // A batch of which nothing is taken is not kept.
+                let buffer = *buffer.get_or_insert_with(|| {
+                    all.buffers.push(Buffer::Fetched(open.buffer.clone_ref(py)));
+                    u32::try_from(all.buffers.len() - 1).expect("batches have some bytes")
+                });
                 all.places.push((place, buffer));
                 if left <= 0 || all.places.len() >= most {
                     self.open = Some(open);
@@ -247,7 +251,7 @@ impl Fetched {
                 }
             }
             // Behind the records that compaction has left of it.
-            self.next_fetch_offset = open.next_offset;
+            self.next_fetch_offset = self.next_fetch_offset.max(open.next_offset);
         }
         whole(all)
     }
@@ -269,7 +273,7 @@ impl Fetched {
             match next_batch(self.fetch.as_bytes(py), self.at) {
                 Next::Batch(batch) if batch.is_control => {
                     self.at = batch.payload.end;
-                    self.next_fetch_offset = batch.next_offset;
+                    self.next_fetch_offset = self.next_fetch_offset.max(batch.next_offset);
                 }
                 Next::Batch(batch) => {
                     let open = self.opened(py, &batch);

@@ -222,11 +222,18 @@ impl Groups {
             match self.step(&key, &mut core.borrow_mut(), done, rules_of) {
                 Ok(Ok(made)) => {
                     let (counts, copies) = (made.counts_by_kind(), made.copies());
-                    folded.1 += made.entry.as_bytes().len() + made.weight;
                     if !copies.is_empty() {
                         let told = (&key, self.fields(py, self.at)?, copies, made.corrected_ms);
-                        folded.1 += tell.call1(told)?.extract::<usize>()?;
+                        match tell.call1(told).and_then(|bytes| bytes.extract::<usize>()) {
+                            Ok(bytes) => folded.1 += bytes,
+                            Err(error) if is_for_python(py, &error) => {
+                                folded.0 = Some("");
+                                break;
+                            }
+                            Err(error) => return Err(error),
+                        }
                     }
+                    folded.1 += made.entry.as_bytes().len() + made.weight;
                     folded.1 += WRITE_BYTES * made.outbox.as_ref().map_or(0, |outbox| outbox.writes.len());
                     folded.2 += count;
                     (0..4).for_each(|kind| folded.3[kind] += counts[kind]);
@@ -238,11 +245,7 @@ impl Groups {
                     folded.0 = Some(why);
                     break;
                 }
-                Err(error)
-                    if error.is_instance_of::<PyException>(py)
-                        && !error.is_instance_of::<PyMemoryError>(py) =>
-                {
-                    // Python asks anew, and meets it by its own rules.
+                Err(error) if is_for_python(py, &error) => {
                     folded.0 = Some("");
                     break;
                 }
@@ -354,6 +357,11 @@ impl Groups {
         }
         Ok(fields)
     }
+}
+
+/// Python asks anew, and meets what is wrong by its own rules, which set the device aside.
+fn is_for_python(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyException>(py) && !error.is_instance_of::<PyMemoryError>(py)
 }
 
 /// Add what a step made of a device.
