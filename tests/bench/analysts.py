@@ -95,9 +95,10 @@ GOALS_MS = {"list": 200.0, "timeline": 200.0, "metrics": 700.0}
 
 
 def measure(visitor: Visitor, name: str, times: int, pages: Mapping[str, Page] = PAGES) -> dict[str, Any]:
-    """One page, asked for so many times after one that does not count."""
+    """One page, asked for so many times after one that does not count, unless once is enough."""
     kind, visit = pages[name]
-    visit(visitor)
+    if times > 1:
+        visit(visitor)
     pages_ms, slowest_ms = [], []
     used_s = -visitor.cpu_s()
     slowest: tuple[str, Mapping[str, Any], float] = ("", {}, -1.0)

@@ -176,6 +176,8 @@ def test_a_command_says_so_in_one_line(
     monkeypatch.setenv("PIPELINE_CLICKHOUSE_URL", cutting.url)
     monkeypatch.setenv("PIPELINE_KAFKA_BOOTSTRAP", f"{LOOPBACK}:1")
     monkeypatch.setattr("sys.argv", ["session-pipeline", *command.split()])
+    # It is for a whole process, and other tests run in this one.
+    monkeypatch.setattr(cli, "log_for_command", lambda: None)
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 1

@@ -367,7 +367,7 @@ class Frame:
         """Of each: the partition, whether it was said to be caught up, and whether it was this worker's."""
         self.claimed: list[int] = []
 
-    def app(self, role: str) -> Frame:
+    def app(self, role: str, core: object = None) -> Frame:
         return self
 
     def task(self, timer: Any) -> None:
