@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from pipeline.domain.event import Kind
 from pipeline.formats.stacks.crash_group import ATTRIBUTES, VERSION, CrashGroup, group_of, kind_of
 from pipeline.formats.stacks.frames import read_stack
+from pipeline.formats.stacks.names import file_name
 from pipeline.formats.stacks.shown import shown_stack
 
 APP = "org.example.shop"
@@ -309,3 +311,14 @@ def test_shown_lines_tell_own_calls_apart() -> None:
         (False, False), (True, True), (True, True), (True, False), (True, False),
     ]  # fmt: skip
     assert read_stack("")[0].frames == ()
+
+
+@given(
+    st.lists(st.sampled_from(["a", "f", "1", "_", ".", "-", "~", "G", "abcdef", "12ab34cd", "é"])).map(
+        "".join
+    )
+)
+def test_the_hash_of_a_file_is_what_one_expression_finds(name: str) -> None:
+    """Which needs time that grows with the square of the name."""
+    found = re.sub(r"[.\-_~](?=[0-9a-zA-Z_]*\d)[0-9a-zA-Z_]{6,}(?=\.)|[.\-](?:[0-9a-f]{8,})(?=\.)", "", name)
+    assert file_name(name) == found

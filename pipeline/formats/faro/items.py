@@ -21,7 +21,7 @@ _NO_VIEWS = ("replaceState", "replace", "reload")
 _RESOURCE_TIMING = "faro.performance.resource"
 _SEVERITIES = {"trace": 1, "debug": 5, "info": 9, "log": 9, "warn": 13, "error": 17}
 """OpenTelemetry's numbers for Faro's levels."""
-_HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
+_HOST = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*+://[^/?#]*+)?")
 _COMMON = ("timestamp", "trace", "action")
 
 
@@ -116,7 +116,8 @@ def _shows_another(source: str, said: Mapping[str, Any]) -> bool:
 
 def _within(url: str) -> str:
     """Path and query of a URL, which may be relative to its host."""
-    return _HOST.sub("", url, count=1).partition("#")[0] or "/"
+    host = _HOST.match(url)
+    return url[host.end() if host else 0 :].partition("#")[0] or "/"
 
 
 def _frame(frame: Any) -> str:

@@ -15,10 +15,13 @@ _NO_FILES = frozenset(
     ("SourceFile", "Unknown Source", "Native Method", "Native method", "Unknown", "<unknown>", "Proguard")
 )
 _BUILD_OF_R8 = re.compile(r"^r8-map-id-")
-_CONTENT_HASH = re.compile(r"[.\-_~](?=[0-9a-zA-Z_]*\d)[0-9a-zA-Z_]{6,}(?=\.)|[.\-](?:[0-9a-f]{8,})(?=\.)")
+_PARTS = re.compile(r"(?:([.\-~])|(?<![0-9a-zA-Z_]))([0-9a-zA-Z_]++)(?=\.)")
+"""Parts of a file's name with another behind them, and what separates each from the one before. No part is looked
+through twice: names come from devices, and may be as long as a body."""
+_HEX = re.compile(r"[0-9a-f]{8,}")
 _VARYING = re.compile(
     r"\b0x[0-9a-fA-F]+\b|\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b|\b[0-9a-fA-F]{24,}\b"
-    r"|[\w.+\-]+@[\w\-]+\.[\w.\-]+|\d+"
+    r"|[\w.+\-]++@[\w\-]+\.[\w.\-]+|\d+"
 )
 _DEBUG_IMAGE = ".debug.dylib"
 
@@ -43,7 +46,17 @@ def file_name(file: str) -> str:
     name = path.rpartition("/")[2]
     if name in _NO_FILES or _BUILD_OF_R8.match(name):
         return ""
-    return _CONTENT_HASH.sub("", name)
+    return _PARTS.sub(_without_hash, name)
+
+
+def _without_hash(part: re.Match[str]) -> str:
+    """Nothing of what a bundler made of the content: of at least six characters with a digit among them, or of eight
+    hexadecimal ones. It may stand behind `_`, which also joins words."""
+    separator, text = part[1] or "", part[2]
+    kept, mark, rest = ("", separator, text) if separator else text.partition("_")
+    if mark and len(rest) >= 6 and any(each.isdigit() for each in rest):
+        return kept
+    return "" if separator in (".", "-") and _HEX.fullmatch(text) else part[0]
 
 
 def image_name(image: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline.formats.stacks.frames import MAX_LINES, Section, StackFrame
+from pipeline.formats.stacks.frames import MAX_LINE_CHARS, MAX_LINES, Section, StackFrame
 from pipeline.formats.stacks.names import image_name
 
 ANEW = "written_anew"
@@ -83,7 +83,7 @@ def frame_of(frame: dict[str, Any]) -> StackFrame:
     )
     is_own = frame.get("in_app")
     return StackFrame(
-        function,
+        function[:MAX_LINE_CHARS],
         _text(frame.get("module_name")) + _text(frame.get("file_name")),
         _image(frame.get("binary_name")),
         is_own if isinstance(is_own, bool) else None,
@@ -95,7 +95,8 @@ def frame_of_report(call: dict[str, Any]) -> StackFrame:
     """A call in a report of KSCrash's."""
     name = _text(call.get("symbol_name"))
     file, image = _text(call.get("file_name")), _image(call.get("object_name"))
-    return StackFrame("" if name == "<redacted>" else name, file, image, line=_line(call))
+    function = "" if name == "<redacted>" else name[:MAX_LINE_CHARS]
+    return StackFrame(function, file, image, line=_line(call))
 
 
 def as_line(frame: StackFrame) -> str:
