@@ -22,7 +22,7 @@ from pipeline.settings import Settings
 FLEET = traffic.Fleet(devices=300, seed=7, events=50_000, days=21, apps=4)
 """It ends when the demonstration begins."""
 
-RULES = Path(traffic.__file__).parents[1] / "simulate" / "alerts.toml"
+RULES = Path(__file__).parents[1] / "simulate" / "alerts.toml"
 """Its alert rules."""
 
 _IDLE_TIMEOUT_MS = 2_000

@@ -81,21 +81,24 @@ def _check(settings: Settings, app_id: str, user: str, device: str) -> None:
             raise CommandFailed(f"there is no receipt for {whom}: it was never asked for")
         for each in found:
             is_done = "done" if each["is_done"] else "cut off"
-            removed = ", ".join(f"{count} rows of {table}" for table, count in each["removed"].items())
-            print(
-                f"receipt {each['id']}, asked for at {each['asked']} UTC, {is_done}: {removed or 'nothing'} removed"
-            )
-        if not any(each["is_done"] for each in found):
+            removed = _told(each["removed"]) or "nothing"
+            print(f"receipt {each['id']}, asked for at {each['asked']} UTC, {is_done}: {removed} removed")
+        completed = [each for each in found if each["is_done"]]
+        if not completed:
             raise CommandFailed(f"no erasure of {whom} was completed: give the command again")
-        last = next(each for each in reversed(found) if each["is_done"])
+        last = completed[-1]
         letters = Letters(app_id, user or device, int(last["asked_ms"]), is_device=not user)
         left = receipts.left(letters, str(last["asked"]))
     finally:
         store.close()
     if left:
-        told = ", ".join(f"{count} rows of {table}" for table, count in left.items())
-        raise CommandFailed(f"of {whom} there is something from before receipt {last['id']}: {told}")
+        raise CommandFailed(f"of {whom} there is something from before receipt {last['id']}: {_told(left)}")
     print(f"nothing of {whom} from before {last['asked']} UTC is there, as far as rows say when they came")
+
+
+def _told(rows: Mapping[str, int]) -> str:
+    """How many there are of each table; empty if there are none."""
+    return ", ".join(f"{count} rows of {table}" for table, count in rows.items())
 
 
 def _digest(app_id: str, user: str, device: str) -> str:

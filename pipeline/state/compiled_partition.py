@@ -122,15 +122,13 @@ class CompiledPartition(Partition):
         for outbox in outboxes:
             effects.rows.add_made(outbox)
         self._store.forget_many(key for key, *_ in effects.touched[before:])
-        if why is not None:
-            key, fields = groups.hand_over()
-            if why:
-                self._handed[key] = why
-            if not groups.is_done():
-                effects.rest.append((None, groups))
-            effects.rest.append((key, fields))
-        elif not groups.is_done():
+        handed = None if why is None else groups.hand_over()
+        if not groups.is_done():
             effects.rest.append((None, groups))
+        if handed is not None:
+            if why:
+                self._handed[handed[0]] = why
+            effects.rest.append(handed)
 
     def too_large(self, effects: Effects, keys: Collection[bytes]) -> None:
         for key in keys:
