@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from pipeline.clickhouse.codes import code_of
+from pipeline.clickhouse.rows import rows_of
 from pipeline.clickhouse.store import StatementFailed, Store
 from pipeline.clickhouse.words import quoted_text
 from pipeline.schema_files import schema_folder
@@ -60,11 +59,11 @@ def comment(store: Store, comments: Comments | None = None) -> list[str]:
     """
     comments = comments or read_comments()
     wanted: defaultdict[str, list[str]] = defaultdict(list)
-    for row in _rows(store, "SELECT name, comment FROM system.tables WHERE database = currentDatabase()"):
+    for row in rows_of(store, "SELECT name, comment FROM system.tables WHERE database = currentDatabase()"):
         said = comments.tables.get(row["name"], "")
         if said and said != row["comment"]:
             wanted[row["name"]].append(f"MODIFY COMMENT {quoted_text(said)}")
-    for row in _rows(
+    for row in rows_of(
         store,
         "SELECT table, name, comment FROM system.columns WHERE database = currentDatabase() ORDER BY position",
     ):
@@ -79,7 +78,3 @@ def comment(store: Store, comments: Comments | None = None) -> list[str]:
                 raise
             log.info("this server keeps no comments on columns of %s: %s", table, error)
     return sorted(wanted)
-
-
-def _rows(store: Store, sql: str) -> list[dict[str, str]]:
-    return [orjson.loads(line) for line in store.query(sql).splitlines()]

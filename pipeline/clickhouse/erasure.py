@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from pipeline.clickhouse.rows import rows_of
 from pipeline.clickhouse.store import Store
 
 TABLES = (
@@ -99,7 +100,8 @@ class ErasedRows:
 
     def devices_of(self, app_id: str, user_id: str) -> list[tuple[str, bool]]:
         """The devices on which a user was, each with whether somebody else was on it too."""
-        rows = self._rows(
+        rows = rows_of(
+            self._store,
             "WITH devices AS (SELECT device_id FROM z_user_days WHERE app_id = {app:String} AND user_id = {user:String}"
             " UNION DISTINCT"
             " SELECT device_id FROM z_event_rows WHERE app_id = {app:String} AND user_id = {user:String})"
@@ -117,7 +119,8 @@ class ErasedRows:
         given = erased.parameters
         events, sessions = _HERE, f"{_HERE} AND offset < {{below:UInt64}}"
         if erased.user_id:
-            windows = self._rows(
+            windows = rows_of(
+                self._store,
                 "SELECT toString(session_id) AS id, toString(started_at) AS start,"
                 " toString(greatest(last_event_at, ended_at)) AS end"
                 f" FROM session_rows WHERE {sessions} AND has(user_ids, {{user:String}})",
@@ -200,8 +203,10 @@ class ErasedRows:
             f"SELECT user_id FROM z_user_days WHERE app_id = {{app:String}} AND user_id IN ({here})"
             " AND (device_id != {device:String} OR has({users:Array(String)}, user_id))"
         )
-        gone = self._rows(
-            f"SELECT DISTINCT user_id AS v FROM ({here}) WHERE user_id NOT IN ({elsewhere})", some
+        gone = rows_of(
+            self._store,
+            f"SELECT DISTINCT user_id AS v FROM ({here}) WHERE user_id NOT IN ({elsewhere})",
+            some,
         )
         self._delete(
             "z_id_places",
@@ -265,11 +270,9 @@ class ErasedRows:
     def _left(self, what: str, table: str, given: Mapping[str, Any]) -> list[str]:
         """What rows of a device say that stay."""
         return [
-            row["v"] for row in self._rows(f"SELECT DISTINCT {what} AS v FROM {table} WHERE {_HERE}", given)
+            row["v"]
+            for row in rows_of(self._store, f"SELECT DISTINCT {what} AS v FROM {table} WHERE {_HERE}", given)
         ]
 
     def _number(self, sql: str, given: Mapping[str, Any]) -> int:
-        return int(self._rows(sql, given)[0]["n"])
-
-    def _rows(self, sql: str, given: Mapping[str, Any]) -> Sequence[dict[str, Any]]:
-        return [orjson.loads(line) for line in self._store.query(sql, given).splitlines()]
+        return int(rows_of(self._store, sql, given)[0]["n"])

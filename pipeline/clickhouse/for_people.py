@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import orjson
-
+from pipeline.clickhouse.rows import rows_of
 from pipeline.clickhouse.store import Store
 from pipeline.clickhouse.words import quoted_name, quoted_text
 
@@ -80,6 +79,5 @@ def show_views(store: Store) -> list[str]:
 
 def _views(store: Store, database: str) -> dict[str, _View]:
     shards = store.cluster.shard_database if store.cluster and database == store.database else database
-    lines = store.query(_VIEWS, {"of": database, "shards": shards, "internal": list(_INTERNAL)})
-    rows = (orjson.loads(line) for line in lines.splitlines())
+    rows = rows_of(store, _VIEWS, {"of": database, "shards": shards, "internal": list(_INTERNAL)})
     return {row["name"]: _View(row["comment"], [tuple(each) for each in row["columns"]]) for row in rows}

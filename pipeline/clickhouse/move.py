@@ -18,6 +18,7 @@ import orjson
 
 from pipeline.clickhouse.move_passes import COPIES, SUMS, Pass
 from pipeline.clickhouse.ranges import Key, Ordered, Range
+from pipeline.clickhouse.rows import rows_of
 from pipeline.clickhouse.statements import MigrationError, run_file
 from pipeline.clickhouse.store import Store
 from pipeline.schema_files import schema_folder
@@ -308,7 +309,7 @@ class Move:
         )
 
     def _ask(self, sql: str, **parameters: str) -> list[dict[str, Any]]:
-        return [orjson.loads(line) for line in self._store.query(sql, parameters).splitlines()]
+        return rows_of(self._store, sql, parameters)
 
     def _run(self, name: str) -> None:
         run_file(self._store, schema_folder() / "move" / name)

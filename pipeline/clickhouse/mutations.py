@@ -6,8 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import orjson
-
+from pipeline.clickhouse.rows import rows_of
 from pipeline.clickhouse.store import Store
 from pipeline.errors import Terminal
 
@@ -81,5 +80,5 @@ class Mutations:
             one=self._store.on_all_hosts("system.one"), mutations=self._store.on_all_hosts("system.mutations")
         )
         given = {"database": self._store.database_of(table), "table": table}
-        rows = (orjson.loads(line) for line in self._store.query(sql, given).splitlines())
+        rows = rows_of(self._store, sql, given)
         return {row["host"]: _State(int(row["latest"]), int(row["open"]), row["reason"]) for row in rows}

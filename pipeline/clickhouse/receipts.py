@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
-
 from pipeline.clickhouse.erasure import LETTERS, TABLES, Letters
+from pipeline.clickhouse.rows import rows_of
 from pipeline.clickhouse.store import Store
 
 _OF_DEVICE = "app_id = {app:String} AND device_id = {id:String}"
@@ -29,7 +28,8 @@ class Receipts:
 
     def of(self, app_id: str, subject: str) -> Sequence[Mapping[str, Any]]:
         """What was erased of a digest, the earliest first: `id`, `asked` (a time), `asked_ms`, `is_done`, `removed`."""
-        return self._rows(
+        return rows_of(
+            self._store,
             "SELECT id, toString(asked_at) AS asked, toUnixTimestamp64Milli(asked_at) AS asked_ms,"
             " is_done, removed FROM erasures WHERE app_id = {app:String} AND subject = {subject:String}"
             " ORDER BY asked_at",
@@ -55,7 +55,4 @@ class Receipts:
         return {table: count for table, count in found.items() if count}
 
     def _number(self, table: str, where: str, given: Mapping[str, Any]) -> int:
-        return int(self._rows(f"SELECT count() AS n FROM {table} WHERE {where}", given)[0]["n"])
-
-    def _rows(self, sql: str, given: Mapping[str, Any]) -> Sequence[dict[str, Any]]:
-        return [orjson.loads(line) for line in self._store.query(sql, given).splitlines()]
+        return int(rows_of(self._store, f"SELECT count() AS n FROM {table} WHERE {where}", given)[0]["n"])
