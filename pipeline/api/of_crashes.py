@@ -18,12 +18,11 @@ from pipeline.dashboard.paths import Step, tree
 from pipeline.dashboard.reader import Row
 from pipeline.dashboard.stacks import stack_on_page
 from pipeline.query import crashes
+from pipeline.query.endpoints import BEFORE_MS, endpoints
 from pipeline.query.endpoints import ORDERS as NETWORK_ORDERS
 from pipeline.query.endpoints import Order as NetworkOrder
-from pipeline.query.endpoints import endpoints
 from pipeline.query.failures import failing_requests
 
-_BEFORE_MS = 2 * 86_400_000
 """As on the page of release health: how long before the range sessions of failures in it may have started."""
 
 
@@ -191,6 +190,7 @@ class Network(Struct, kw_only=True):
 
     app: str
     range: ApiRange
+    filter: str
     items: list[RequestsOf]
 
 
@@ -257,7 +257,7 @@ async def failing(asked: ApiRequest) -> FailingRequests:
     """Those of requests."""
     looked = await asked.looked(DAYS)
     rows = await asked.reader.rows(
-        failing_requests(*looked.span, where=looked.condition_or_none(_BEFORE_MS), top=asked.values["limit"])
+        failing_requests(*looked.span, where=looked.condition_or_none(BEFORE_MS), top=asked.values["limit"])
     )
     return FailingRequests(
         app=looked.app, range=looked.range, filter=looked.text, items=all_shaped(FailingRequest, rows)
@@ -268,8 +268,11 @@ async def network(asked: ApiRequest) -> Network:
     """All requests of a range are read."""
     looked = await asked.looked(NETWORK_DAYS)
     order = cast(NetworkOrder, asked.values["order"])
-    rows = await asked.reader.rows(endpoints(*looked.span, order=order, top=asked.values["limit"]))
-    return Network(app=looked.app, range=looked.range, items=all_shaped(RequestsOf, rows))
+    where = looked.condition_or_none(BEFORE_MS)
+    rows = await asked.reader.rows(
+        endpoints(*looked.span, where=where, order=order, top=asked.values["limit"])
+    )
+    return Network(app=looked.app, range=looked.range, filter=looked.text, items=all_shaped(RequestsOf, rows))
 
 
 _SPAN = span(f"{DAYS} days before the newest session")
@@ -301,11 +304,11 @@ ENDPOINTS: tuple[ApiEndpoint, ...] = (
     ApiEndpoint(
         "/requests", "listRequests", "Requests by endpoint: how many, how fast, how many failed", Network, network,
         (
-            APP, *span(f"{NETWORK_DAYS} day before the newest session"),
+            APP, FILTER, COHORT, *span(f"{NETWORK_DAYS} day before the newest session"),
             Parameter("order", "Most requests first, most failures, or the slowest.", "choice", tuple(NETWORK_ORDERS),
                       default="requests"),
             _TOP,
         ),
-        "No filter: a request counts by its own time.", "Requests",
+        "A request counts by its own time.", "Requests",
     ),
 )  # fmt: skip

@@ -76,6 +76,11 @@ def to_group(app: str, group: str, started_ms: int) -> str:
     return f"/crashes/{quote(group, safe='')}?{urlencode(own)}"
 
 
+def of_user(user_id: str, condition: Filter) -> str | None:
+    """The filter for a user's sessions that also meet a condition."""
+    return _written(Test("user.id", "eq", user_id), condition)
+
+
 def of_all(wanted: Filter) -> str | None:
     """The filter itself; None where it cannot be written."""
     if isinstance(wanted, All) and len(wanted.filters) == 1:

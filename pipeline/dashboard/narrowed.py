@@ -1,4 +1,4 @@
-"""What the lists of stitched sessions and of users are asked for: an app, a range, a filter, a cohort."""
+"""What lists of stitched sessions, users, screens and requests are asked for: an app, a range, a filter, a cohort."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pipeline.query.units import ListPlace
 
 _DAY_MS = 86_400_000
 DAYS = 7
-"""Shown where the address names no range, up to the newest session."""
+"""Shown where neither the address nor the page names a range, up to the newest session."""
 _RANGES = (("last day", 1), ("7 days", 7), ("30 days", 30))
 
 
@@ -52,6 +52,12 @@ class Narrowed:
         if self.filter == EVERYTHING:
             return EVERY_SESSION
         return where(self.filter, scope=FilterScope(self.app, self.start_ms, self.end_ms))
+
+    def condition_from(self, before_ms: int) -> Statement:
+        """The same of sessions that start in the range or so long before it."""
+        if self.filter == EVERYTHING:
+            return EVERY_SESSION
+        return where(self.filter, scope=FilterScope(self.app, max(0, self.start_ms - before_ms), self.end_ms))
 
     def condition_after(self, slack_ms: int) -> Statement:
         """The same of sessions that start in the range or so long after it."""
@@ -91,8 +97,11 @@ class Narrowed:
         }
 
 
-async def narrowed(reader: Reader, request: Request) -> Narrowed:
-    """What the address of a list asks for; a mistake in it is told by `problem`. Raises `NotAnswered`."""
+async def narrowed(reader: Reader, request: Request, *, days: int = DAYS) -> Narrowed:
+    """What the address of a list asks for; a mistake in it is told by `problem`. Raises `NotAnswered`.
+
+    Without a range it is so many `days`, up to the newest session.
+    """
     query = request.query_params
     known = await apps(reader)
     asked = Narrowed(app=query.get("app", "").strip() or (known[0] if known else ""), apps=known)
@@ -100,12 +109,12 @@ async def narrowed(reader: Reader, request: Request) -> Narrowed:
     asked.text = query.get("filter", "").strip()
     asked.newest_ms = (await span(reader, asked.app)).newest_ms
     asked.end_ms = after_newest(asked.newest_ms)
-    asked.start_ms = max(0, asked.end_ms - DAYS * _DAY_MS)
+    asked.start_ms = max(0, asked.end_ms - days * _DAY_MS)
     try:
         choice = SessionChoice.of(query)
         if choice.end_ms is not None:
             asked.end_ms = choice.end_ms
-            asked.start_ms = max(0, asked.end_ms - DAYS * _DAY_MS)
+            asked.start_ms = max(0, asked.end_ms - days * _DAY_MS)
         if choice.start_ms is not None:
             asked.start_ms = choice.start_ms
         require_order(asked.start_ms, asked.end_ms)

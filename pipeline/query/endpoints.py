@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pipeline.query.session_range import time_text
+from pipeline.query.session_range import chosen_sessions, range_parameters, time_text
 from pipeline.query.statement import Statement
 
 Order = Literal["requests", "failures", "p95"]
@@ -14,19 +14,49 @@ ORDERS: dict[Order, str] = {
     "p95": "p95_ms DESC, requests DESC, request",
 }
 """Most requests first, most failures, or the slowest."""
+BEFORE_MS = 2 * 86_400_000
+"""So long before the range a session may have started whose requests are in it."""
+_QUANTILES = {"p50_ms": 0.5, "p95_ms": 0.95, "p99_ms": 0.99}
 
 
 def endpoints(
-    app_id: str, start_ms: int, end_ms: int, *, order: Order = "requests", top: int = 100
+    app_id: str,
+    start_ms: int,
+    end_ms: int,
+    *,
+    where: Statement | None = None,
+    order: Order = "requests",
+    top: int = 100,
 ) -> Statement:
-    """Rows of the view `endpoints` for requests in [start_ms, end_ms), Unix milliseconds, the `top` first of an order.
+    """Rows as of the view `endpoints` for requests in a range (Unix ms, the end left out), the `top` first of an order.
 
-    `p50_ms`, `p95_ms` and `p99_ms` are NULL where no SDK says how long one took.
+    `where` limits them to those of sessions that meet it and start at most BEFORE_MS before the range. `p50_ms`,
+    `p95_ms` and `p99_ms` are NULL where no SDK says how long one took.
     """
-    timed = ", ".join(f"if(timed = 0, NULL, {name}) AS {name}" for name in ("p50_ms", "p95_ms", "p99_ms"))
+    times = ", ".join(
+        f"if(timed = 0, NULL, quantileExactIf({level})(assumeNotNull(r.duration_ms), r.duration_ms IS NOT NULL))"
+        f" AS {name}"
+        for name, level in _QUANTILES.items()
+    )
+    chosen = ""
+    if where is not None:
+        chosen = f" WHERE s.session_id IN (SELECT session_id FROM ({chosen_sessions(where)}))"
     return Statement(
-        f"SELECT * EXCEPT (p50_ms, p95_ms, p99_ms), {timed} FROM"
-        " endpoints(app_id = {app:String}, from = {from:String}, until = {until:String})"
-        f" ORDER BY {ORDERS[order]} LIMIT {{top:UInt32}}",
-        {"app": app_id, "from": time_text(start_ms), "until": time_text(end_ms), "top": top},
+        "SELECT r.request AS request, any(r.method) AS method, any(r.host) AS host,"
+        " any(r.path_template) AS path_template, count() AS requests, countIf(r.is_failed) AS failures,"
+        f" failures / requests AS failure_rate, countIf(r.duration_ms IS NOT NULL) AS timed, {times},"
+        " uniqExact(s.session_id) AS sessions, uniqExact(r.device_id) AS devices, max(r.time) AS last_at"
+        " FROM requests_between(app_id = {m_app:String}, from = {of:String}, until = {m_until:String}) AS r"
+        # All sessions are joined and some are chosen then: the last one before a request is its own.
+        " ASOF JOIN (SELECT device_id, started_at, session_id FROM sessions WHERE app_id = {m_app:String}"
+        " AND started_at >= fromUnixTimestamp64Milli({m_start:Int64}, 'UTC')"
+        " AND started_at < fromUnixTimestamp64Milli({m_end:Int64}, 'UTC')) AS s"
+        f" ON r.device_id = s.device_id AND r.time >= s.started_at{chosen}"
+        f" GROUP BY request ORDER BY {ORDERS[order]} LIMIT {{top:UInt32}}",
+        {
+            **range_parameters(app_id, max(0, start_ms - BEFORE_MS), end_ms),
+            "of": time_text(start_ms),
+            "top": top,
+            **(where.parameters if where else {}),
+        },
     )

@@ -400,6 +400,25 @@ class TestUsers:
         }
         listed(client, "/users", 400, app=APP, by="height")
 
+    def test_numbers_lead_to_their_sessions(self, client: TestClient) -> None:
+        first_ms, after_ms = START_MS + 3 * DAY_MS, START_MS + 9 * DAY_MS
+        users = of_users([v for v in WORLD if v.app == APP and first_ms <= v.start_ms < after_ms])
+        span = {"from": iso(first_ms), "to": iso(after_ms)}
+        # A filter chooses users; their numbers are of all their sessions of the range.
+        page = listed(client, "/users", app=APP, **span, filter="session.crash_count > 0")
+        own = [each for each in links(page, "/sessions?") if "user.id" in each]
+        crashing = {
+            user: sum(v.crashed for v in visits)
+            for user, visits in users.items()
+            if any(v.crashed for v in visits)
+        }
+        assert len(own) == 2 * len(crashing) > 0
+        for address in own:
+            filter = parse_qs(urlsplit(address).query)["filter"][0]
+            (user,) = (each for each in users if f'"{each}"' in filter)
+            found = links(listed(client, address), "/sessions/")
+            assert len(found) == (crashing[user] if "crash" in filter else len(users[user]))
+
     def test_pages_of_a_list_go_on_where_the_one_before_ended(
         self, client: TestClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -466,7 +485,7 @@ class TestCohorts:
             found = listed(client, path, **own, cohort=name, filter=narrower)
             wanted = listed(client, path, **own, filter=both)
             assert links(found, start) == links(wanted, start) != [], (path, narrower)
-        for path in ("/users", "/stitched", "/sessions", "/health"):
+        for path in ("/users", "/stitched", "/sessions", "/health", "/network", "/paths"):
             assert "saved as" in text(listed(client, path, 400, app=APP, cohort="unknown"))
 
     def test_retention_is_narrowed_as_well(self, client: TestClient) -> None:

@@ -16,10 +16,10 @@ import pytest
 
 from pipeline.clickhouse.store import Store
 from pipeline.dashboard import outcomes, ways
-from pipeline.dashboard.pages.sessions import EXAMPLES
 from pipeline.domain.event import APPEARANCES, VIEWS, Event, Kind
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.query import first_look, flows, screen_paths
+from pipeline.query.endpoints import endpoints
 from pipeline.query.filters.sql import where
 from pipeline.query.filters.text_form import parse
 from pipeline.query.sessions import choose
@@ -388,47 +388,58 @@ def test_variants_are_those_of_an_experiment(kitchen: Kitchen) -> None:
     assert {"", "A", "B"} <= expected.keys()
 
 
-def test_endpoints(kitchen: Kitchen) -> None:
-    """The first twenty, by hand: how many, how many failed, and times as `quantileExact` takes them."""
-    took: dict[str, list[float]] = {}
-    failed: Counter[str] = Counter()
-    sessions: dict[str, set[str]] = {}
+def requests_of(kitchen: Kitchen, of: set[str] | None = None) -> dict[str, tuple[list[float], int, set[str]]]:
+    """Each endpoint's times in order, how many failed, and sessions: by hand, of some sessions or all."""
+    found: dict[str, tuple[list[float], int, set[str]]] = {}
     for session_id, events in kitchen.told.items():
         for _, told in events:
-            if told["name"] != "http.client.request":
+            if told["name"] != "http.client.request" or (of is not None and session_id not in of):
                 continue
             address = urlsplit(told["url.full"])
             path = re.sub(r"/[^/]*[0-9][^/]{4,}|/[0-9]+", "/{}", address.path)
             request = f"{told['http.request.method']} {address.hostname}{path}"
-            took.setdefault(request, []).append(float(told["duration"]))
-            failed[request] += int(told.get("http.response.status_code", 0)) >= 400 or "error.type" in told
-            sessions.setdefault(request, set()).add(session_id)
-    found = kitchen.cook(30)
-    most = sorted(took, key=lambda request: (-len(took[request]), request))[:20]
-    assert [row["request"] for row in found] == most
-    for row in found:
-        times = sorted(took[row["request"]])
+            is_failed = int(told.get("http.response.status_code", 0)) >= 400 or "error.type" in told
+            times, failed, sessions = found.get(request, ([], 0, set()))
+            found[request] = ([*times, float(told["duration"])], failed + is_failed, sessions | {session_id})
+    return {request: (sorted(times), *rest) for request, (times, *rest) in found.items()}
+
+
+def check_endpoints(
+    rows: list[Row], expected: dict[str, tuple[list[float], int, set[str]]], top: int
+) -> None:
+    """Times as `quantileExact` takes them."""
+    most = sorted(expected, key=lambda request: (-len(expected[request][0]), request))[:top]
+    assert [row["request"] for row in rows] == most != []
+    for row in rows:
+        times, failed, sessions = expected[row["request"]]
         assert (int(row["requests"]), int(row["failures"]), int(row["sessions"])) == (
             len(times),
-            failed[row["request"]],
-            len(sessions[row["request"]]),
+            failed,
+            len(sessions),
         )
         assert [row["p50_ms"], row["p95_ms"], row["p99_ms"]] == [
             times[int(level * len(times))] for level in (0.5, 0.95, 0.99)
         ]
-    assert sum(failed.values()) > 5
 
 
-@pytest.mark.parametrize("words", EXAMPLES)
-def test_examples_of_filters_find_sessions(kitchen: Kitchen, words: str) -> None:
-    """But for what goes on just now: this traffic is over."""
-    condition = where(parse(EXAMPLES[words]))
-    sql = f"SELECT count() AS sessions FROM sessions WHERE {condition.sql}"
-    (row,) = kitchen.ask(Statement(sql, condition.parameters))
-    assert (int(row["sessions"]) > 0) is (words != "Live just now")
+def test_endpoints(kitchen: Kitchen) -> None:
+    expected = requests_of(kitchen)
+    check_endpoints(kitchen.cook(30), expected, 20)
+    assert sum(failed for _, failed, _ in expected.values()) > 5
 
 
-def test_visits(kitchen: Kitchen) -> None:
-    members = Counter(row["stitched_session_id"] for row in kitchen.sessions)
-    expected = Counter(members.values())
-    assert {int(row["session_count"]): int(row["visits"]) for row in kitchen.cook(12)} == expected
+def test_endpoints_of_some_sessions(kitchen: Kitchen) -> None:
+    """What pages ask: of all sessions as the view has them, with a filter those of the sessions that meet it."""
+    start_ms, end_ms = min(row["started_at_ms"] for row in kitchen.sessions), 4_000_000_000_000
+    check_endpoints(kitchen.ask(endpoints(APP, start_ms, end_ms, top=20)), requests_of(kitchen), 20)
+    crashed = {row["session_id"] for row in kitchen.sessions if row["crash_count"] > 0}
+    chosen = where(parse("session.crash_count > 0"))
+    found = kitchen.ask(endpoints(APP, start_ms, end_ms, where=chosen, top=20))
+    check_endpoints(found, requests_of(kitchen, crashed), 20)
+    (view,) = kitchen.ask(
+        Statement(
+            "SELECT * FROM endpoints(app_id = {a:String}, from = '2020-01-01', until = '2040-01-01') LIMIT 1",
+            {"a": APP},
+        )
+    )
+    assert view.keys() == found[0].keys()

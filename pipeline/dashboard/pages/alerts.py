@@ -18,7 +18,7 @@ from pipeline.query.alert_readings import ALERT_METRICS
 _DAY_MS = 86_400_000
 _STANDS_DAYS = 8
 """A rule that was not evaluated for so long is not shown: it is none any more."""
-_DAYS = (1, 7, 30)
+_DAYS = {1: "day", 7: "7 days", 30: "30 days"}
 _ROWS = 200
 _LONGEST_APP = 500
 _MARKS = {"error": "bad", "warning": "warn", "normal": "live"}
@@ -34,7 +34,7 @@ class AlertsPage:
         """The page; a number of days that is not offered is told on it."""
         query = request.query_params
         app = query.get("app", "")[:_LONGEST_APP]
-        problem, days = "", _DAYS[1]
+        problem, days = "", 7
         if asked := query.get("days", ""):
             days = int(asked) if asked in {str(each) for each in _DAYS} else days
             problem = "" if str(days) == asked else f"Days are {', '.join(map(str, _DAYS))}."
@@ -51,7 +51,7 @@ class AlertsPage:
         return render(
             request, "alerts.html", status=400 if problem else 200, app=app, days=days, problem=problem, stands=judged,
             changes=[_change(row) for row in changes], mutes=mutes, is_cut=len(changes) == _ROWS, marks=_MARKS,
-            ranges=[(each, link("/alerts", app=app, days=each), each == days) for each in _DAYS],
+            ranges=[(label, link("/alerts", app=app, days=each), each == days) for each, label in _DAYS.items()],
         )  # fmt: skip
 
 

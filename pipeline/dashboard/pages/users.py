@@ -10,7 +10,8 @@ from starlette.responses import RedirectResponse, Response
 
 from pipeline.dashboard.address import BadAddress, SessionChoice
 from pipeline.dashboard.asked import range_of
-from pipeline.dashboard.narrowed import DAYS, narrowed
+from pipeline.dashboard.leads import CRASHED, HUNG, of_user
+from pipeline.dashboard.narrowed import DAYS, Narrowed, narrowed
 from pipeline.dashboard.page import link, render
 from pipeline.dashboard.pages.sessions import after_newest, field_of
 from pipeline.dashboard.pages.stitched import stream_values
@@ -19,7 +20,7 @@ from pipeline.dashboard.stacks import stacks_of
 from pipeline.dashboard.stream import Mark, StreamChoice, in_sessions, stream
 from pipeline.dashboard.words import iso, wall
 from pipeline.query import journey, units
-from pipeline.query.filters.tree import Test
+from pipeline.query.filters.tree import EVERYTHING, Test
 from pipeline.query.sessions import MAX_LIMIT, session_list, user_sessions
 from pipeline.query.symbols import Symbols
 from pipeline.query.time_zone import start_of_day
@@ -58,11 +59,22 @@ class UsersPage:
             last = rows[PAGE - 1]
             older = link("/users", **own, after=ListPlace(int(last["place"]), last["user_id"]))
         return render(
-            request, "users.html", status=400 if asked.problem else 200, rows=rows[:PAGE], older=older, part=part,
-            by=by,
+            request, "users.html", status=400 if asked.problem else 200, older=older, part=part, by=by,
+            rows=[{**row, **_leads(asked, row["user_id"])} for row in rows[:PAGE]],
             orders=[(name, label, link("/users", **{**own, "by": name})) for name, label in _ORDERS.items()],
             **asked.values("/users", q=part, by=own["by"]),
         )  # fmt: skip
+
+
+def _leads(asked: Narrowed, user: str) -> dict[str, str | None]:
+    """Where the numbers of a user lead. They are of all his sessions in the range, whichever met the filter."""
+    own = {"app": asked.app, "from": iso(asked.start_ms), "to": iso(asked.end_ms)}
+    filters = {
+        "sessions_at": of_user(user, EVERYTHING),
+        "crashed_at": of_user(user, CRASHED),
+        "hung_at": of_user(user, HUNG),
+    }
+    return {name: filter and link("/sessions", **own, filter=filter) for name, filter in filters.items()}
 
 
 class EventsOfPage:
