@@ -16,7 +16,9 @@ from pipeline.commands.dashboard import parts
 from pipeline.dashboard.app import application
 from pipeline.dashboard.words import iso
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
+from pipeline.query.finding import exceptions_like
 from pipeline.query.session_range import time_text
+from pipeline.query.statement import Statement
 from tests.dashboard.markup import Page
 from tests.dashboard.stage import Record, Stage, envelope, staged
 from tests.dashboard.visits import (
@@ -163,6 +165,24 @@ class TestBox:
         page = listed(client, "/find", q="SDK-0-0")
         of_sdk = [parse_qs(urlsplit(each).query)["session_id"][0] for each in links(page, "/open?")]
         assert of_sdk == sorted(v.sdk_id.lower() for v in WORLD if v.sdk_id.startswith("SDK-0-0"))[:10]
+
+    def test_exceptions_are_not_read_for_the_beginning_of_an_id(
+        self, client: TestClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = []
+
+        def noted(text: str, start_ms: int, end_ms: int) -> Statement:
+            asked.append(text)
+            return exceptions_like(text, start_ms, end_ms)
+
+        monkeypatch.setattr("pipeline.dashboard.pages.find.finding.exceptions_like", noted)
+        visit = next(each for each in WORLD if any(map(str.isdigit, each.id[:8])))
+        assert leads(client, "/find", q=visit.id[:13]) == f"/sessions/{visit.id}"
+        assert asked == []
+        # What begins no id may be anything.
+        for text in ("0123456789ab", "illegalstate", "ann"):
+            client.get("/find", params={"q": text})
+        assert asked == ["0123456789ab", "illegalstate"]
 
     def test_devices_and_users(self, client: TestClient) -> None:
         device = WORLD[0].device
