@@ -22,6 +22,11 @@ class AlertMetrics:
             ["rule"],
             registry=self.registry,
         )
+        self.caught_up = Gauge(
+            "pipeline_alert_caught_up_timestamp_seconds",
+            "When every rule had last been evaluated up to then, as Unix time; 0 before the first time.",
+            registry=self.registry,
+        )
         self.behind = Gauge(
             "pipeline_alert_behind_seconds",
             "How long ago the rule was evaluated that was evaluated longest ago.",

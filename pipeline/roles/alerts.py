@@ -74,7 +74,7 @@ class Evaluations:
         try:
             if not self._is_read:
                 self._read(now_ms)
-            made = self._evaluate(now_ms - self._file.settle_ms)
+            made, is_caught_up = self._evaluate(now_ms - self._file.settle_ms)
             self._follow_up(now_ms - self._file.settle_ms)
         except BaseException:
             # Whether the last rows are stored is not known.
@@ -82,9 +82,12 @@ class Evaluations:
             raise
         behind = [now_ms - at_ms for at_ms in self._last.values()]
         self._metrics.behind.set(max(behind, default=0) / 1_000)
+        if is_caught_up:
+            self._metrics.caught_up.set(now_ms / 1_000)
         return made
 
-    def _evaluate(self, until_ms: int) -> int:
+    def _evaluate(self, until_ms: int) -> tuple[int, bool]:
+        """How many were made, and whether none is left."""
         due = [
             Due(at_ms, rule)
             for rule in self._file.rules
@@ -103,7 +106,7 @@ class Evaluations:
                 failed.add(each.rule.name)
                 self._metrics.failures.labels(each.rule.name).inc()
                 log.error("alert rule %r cannot be evaluated; it is tried again: %s", each.rule.name, error)
-        return made
+        return made, made == len(due)
 
     def _evaluate_one(self, rule: AlertRule, at_ms: int) -> None:
         before = self._stands.get(rule.name, {})

@@ -11,6 +11,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from pipeline.receive.metrics import ReceiveMetrics
+from pipeline.roles.alert_metrics import AlertMetrics
 from pipeline.roles.metrics import Metrics
 from tests.contract.test_grafana import run_promtool
 
@@ -40,7 +41,7 @@ def series(*registries: CollectorRegistry) -> dict[str, set[str]]:
     return found
 
 
-SERIES = series(Metrics().registry, ReceiveMetrics().registry)
+SERIES = series(Metrics().registry, ReceiveMetrics().registry, AlertMetrics().registry)
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])

@@ -159,7 +159,14 @@ class Watch:
 
     def begin(self) -> alerts.Alerts:
         """A process that starts."""
-        return alerts.Alerts(self.store, self.rules, Channels().send, AlertMetrics())
+        self.metrics = AlertMetrics()
+        return alerts.Alerts(self.store, self.rules, Channels().send, self.metrics)
+
+    def caught_up_ms(self) -> int:
+        """As the process that began last tells Prometheus."""
+        seconds = self.metrics.registry.get_sample_value("pipeline_alert_caught_up_timestamp_seconds")
+        assert seconds is not None
+        return round(seconds * 1_000)
 
     def delivered(self) -> list[str]:
         return [each["id"] for each in self.hook.taken]
@@ -253,19 +260,45 @@ def test_an_outage_of_clickhouse_is_made_up_for_in_order(watch: Watch) -> None:
     a_bad_hour(watch)
     watch.now_ms += MINUTE
     running = watch.begin()
+    assert watch.caught_up_ms() == 0
     running.do_all()
+    assert watch.caught_up_ms() == watch.now_ms
     watch.store.away = True
     for _ in range(5):
         watch.now_ms += 30 * MINUTE
         with pytest.raises(Unreachable):
             running.do_all()
+        assert watch.caught_up_ms() == watch.start_ms + MINUTE
     watch.store.away = False
     hours_of(watch, running, 1)
+    assert watch.caught_up_ms() == watch.now_ms
     assert watch.hook.said == [("alert", "error"), ("alert", "normal")]
     assert watch.hook.taken[0]["evaluated_at_ms"] == watch.start_ms + 90 * MINUTE
     sql = "SELECT uniqExact(evaluated_at) AS n, count() AS rows FROM z_alert_rows FINAL WHERE app_id = {app:String}"
     (row,) = watch.ask(Statement(f"{sql} AND known_at = evaluated_at", {"app": watch.app}))
     assert int(row["n"]) == int(row["rows"]) == (watch.now_ms - MINUTE - watch.start_ms) // (30 * MINUTE) + 1
+
+
+def test_a_rule_that_cannot_be_evaluated_is_not_caught_up_with(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch.now_ms += MINUTE
+    running = watch.begin()
+    with monkeypatch.context() as patched:
+        patched.setattr(role, "reading", lambda *_, **__: Statement("SELECT throwIf(1, 'no')"))
+        running.do_all()
+    assert watch.caught_up_ms() == 0
+    assert (
+        sum(
+            each.value
+            for family in watch.metrics.failures.collect()
+            for each in family.samples
+            if each.name.endswith("_total")
+        )
+        >= 1
+    )
+    running.do_all()
+    assert watch.caught_up_ms() == watch.now_ms
 
 
 @pytest.mark.parametrize("table", ["z_alert_rows", "z_alert_delivery_rows"])
