@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from itertools import accumulate, islice
 from typing import Any
 
+import msgspec
 import orjson
 
 from pipeline.formats.limits import MAX_CONTAINERS, MAX_NESTING
 from pipeline.formats.rejected import Reason, Rejected
 
 _NO_MARKS = bytes(byte for byte in range(256) if byte not in b'{}[]"')
+_AS_IT_IS = msgspec.json.Encoder(decimal_format="number")
+_SORTED = msgspec.json.Encoder(decimal_format="number", order="sorted")
 _CONTAINERS = frozenset({dict, list, tuple})
-
-
-_TEXTS, _GROWING = frozenset({str}), frozenset({str, dict, list, tuple})
-"""Kinds of values, by what orjson makes room for as it writes an array of them."""
+_LIKE_ONE = re.compile(rb"e[0-9]")
+"""Nearly no text has it, and it is found fast."""
+_MAYBE_EXPONENT = re.compile(rb"(?:^|[:,\[])-?[0-9.]+e[0-9]")
+"""What is found may also lie within a text."""
+_EXPONENT = re.compile(rb'("[^"\\]*(?:\\.[^"\\]*)*")|e(?=[0-9])')
+"""A text, to be passed over, or the sign of an exponent."""
 _EASY_PASSES = 24
 
 
@@ -49,30 +55,29 @@ def parse(
     return tree
 
 
-def dumps(tree: Any, *, sort_keys: bool = False, default: Callable[[Any], Any] | None = None) -> bytes:
-    """The JSON text of a tree of what devices sent, nested as deep as `parse` allows; `default` as orjson has it.
+def dumps(tree: Any, *, sort_keys: bool = False) -> bytes:
+    """The JSON text of a tree of what devices sent, nested as deep as `parse` allows: what orjson would write.
 
-    The bytes are those of orjson, which cannot be given such a tree itself: up to 3.13 it writes past the end of its
-    buffer, into what the process keeps beside it. It makes room for an array when it begins, and none for what follows
-    a text or an array in it, nor for the brackets that close at the end. What it is given here are single values,
-    objects of such (it makes room at each name), and arrays of texts alone, or of numbers alone. Raises
-    `orjson.JSONEncodeError` for what is no JSON.
+    It is msgspec that writes it. orjson cannot be given such a tree: up to 3.13 it writes past the end of its buffer,
+    into what the process keeps beside it. It makes room for an array when it begins, and none for what follows a text
+    or an array in it, nor for the brackets that close at the end. The two differ in one thing: orjson writes a plus in
+    front of a positive exponent. Integers of any size and Decimals are written as they are. Raises TypeError for what
+    is no JSON.
     """
-    option = orjson.OPT_SORT_KEYS if sort_keys else None
-    kind = type(tree)
-    if kind is dict:
-        if not _CONTAINERS.isdisjoint(map(type, tree.values())):
-            pairs = sorted(tree.items()) if sort_keys else tree.items()
-            of_names = ((orjson.dumps(name), value) for name, value in pairs)
-            return b"{" + b",".join([
-                name + b":" + dumps(value, sort_keys=sort_keys, default=default) for name, value in of_names
-            ]) + b"}"  # fmt: skip
-    elif kind is list or kind is tuple:
-        kinds = set(map(type, tree))
-        if not (kinds <= _TEXTS or kinds.isdisjoint(_GROWING)):
-            written = [dumps(value, sort_keys=sort_keys, default=default) for value in tree]
-            return b"[" + b",".join(written) + b"]"
-    return orjson.dumps(tree, default=default, option=option)
+    if type(tree) is dict and _CONTAINERS.isdisjoint(map(type, tree.values())):
+        # Of single values alone: it makes room at each name.
+        try:
+            return orjson.dumps(tree, option=orjson.OPT_SORT_KEYS if sort_keys else None)
+        except TypeError:
+            pass  # A Decimal, or an integer of more than 64 bits: below.
+    text = _SORTED.encode(tree) if sort_keys else _AS_IT_IS.encode(tree)
+    if _LIKE_ONE.search(text) and _MAYBE_EXPONENT.search(text):
+        return _EXPONENT.sub(_with_plus, text)
+    return text
+
+
+def _with_plus(found: re.Match[bytes]) -> bytes:
+    return found[1] or b"e+"
 
 
 dumps_text: Callable[[str], bytes] = orjson.dumps

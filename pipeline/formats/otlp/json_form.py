@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-import orjson
-
 from pipeline.formats.mending import Read, bounded, mended_places
 from pipeline.formats.otlp.flaw import Flaw
 from pipeline.formats.otlp.json_values import (
@@ -109,10 +107,7 @@ class Json:
                 for block in blocks
             ]
         }
-        try:
-            return dumps(message, default=float)
-        except orjson.JSONEncodeError:  # An integer of more than 64 bits.
-            return json.dumps(message, default=float).encode()
+        return dumps(message)
 
     def resource(self, raw: Any) -> tuple[Attributes, tuple[str, ...]]:
         return attributes_of(object_of(raw), [0]), self._repaired(raw, "resource")
