@@ -32,7 +32,7 @@ from pipeline.query.statement import Statement
 from pipeline.roles.alert_delivery import AlertCourier, Send
 from pipeline.roles.alert_metrics import AlertMetrics
 from pipeline.roles.alerts import Evaluations
-from pipeline.roles.health import Health
+from pipeline.roles.health import STANDS_S, Health
 from pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -43,6 +43,7 @@ app = typer.Typer(
 
 _PASS_S = 5.0
 _LONGEST_PAUSE_S = 60.0
+_LOOK_S = 1.0
 _FILE = typer.Argument(help="The file of rules; PIPELINE_ALERTS by default.")
 _HISTORY_ROWS = 200
 _DAY_MS = 86_400_000
@@ -130,13 +131,16 @@ def run(settings: Settings, *, once: bool) -> None:
     for channel in rules.channels.values():
         require_usable(channel)
     store, metrics = wiring.store(settings), AlertMetrics()
-    role = Alerts(store, rules, Channels().send, metrics)
+    # It waits for ClickHouse and for channels, and cannot look at itself meanwhile.
+    longest_s = settings.clickhouse_timeout_ms / 1_000 + STANDS_S
+    health = Health(late_s=longest_s, stands_s=longest_s)
+    role = Alerts(store, rules, Channels().send, metrics, health.look)
     try:
         if once:
             role.do_all()
             return
         log_for_worker(settings.log_format, "alerts")
-        _until_a_signal(settings, role, metrics)
+        _until_a_signal(settings, role, metrics, health)
     finally:
         store.close()
 
@@ -144,9 +148,17 @@ def run(settings: Settings, *, once: bool) -> None:
 class Alerts:
     """Evaluations and deliveries of one file."""
 
-    def __init__(self, store: Store, rules: AlertRules, send: Send, metrics: AlertMetrics) -> None:
-        self._evaluations = Evaluations(store, rules, metrics)
-        self._courier = AlertCourier(store, rules.channels, send, metrics)
+    def __init__(
+        self,
+        store: Store,
+        rules: AlertRules,
+        send: Send,
+        metrics: AlertMetrics,
+        look: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`look` is called before each evaluation and delivery: days may be made up for in one call."""
+        self._evaluations = Evaluations(store, rules, metrics, look)
+        self._courier = AlertCourier(store, rules.channels, send, metrics, look)
 
     def do_some(self) -> bool:
         """Evaluate some of what is due, and deliver; whether there is more. Raises Unreachable; the next call makes
@@ -161,8 +173,8 @@ class Alerts:
             pass
 
 
-def _until_a_signal(settings: Settings, role: Alerts, metrics: AlertMetrics) -> None:
-    signals, health, fault = Signals(), Health(), ""
+def _until_a_signal(settings: Settings, role: Alerts, metrics: AlertMetrics, health: Health) -> None:
+    signals, fault = Signals(), ""
     health.watch("ClickHouse", lambda: fault)
     serve_metrics(settings, metrics, health)
     signals.listen()
@@ -171,17 +183,28 @@ def _until_a_signal(settings: Settings, role: Alerts, metrics: AlertMetrics) -> 
     while True:
         # A signal in the middle of an effect is acted on after it: all of it is stored, or none.
         try:
-            fault, pause_s = "", 0.0 if role.do_some() else _PASS_S
+            has_more = role.do_some()
+            fault, pause_s = "", 0.0 if has_more else _PASS_S
         except Unreachable as error:
             metrics.unreachable.inc()
             fault = str(error)
             log.warning("%s; what is due is made up for, next try in %.0f s", error, pause_s)
             pause_s = min(max(pause_s, _PASS_S) * 2, _LONGEST_PAUSE_S)
-        health.look()
         try:
-            with signals.heard():
-                time.sleep(pause_s)
+            pause(pause_s, health, signals)
         except Interrupted:
+            return
+
+
+def pause(seconds: float, health: Health, signals: Signals) -> None:
+    """Wait, and look at oneself once a second. Raises Interrupted."""
+    end_s = time.monotonic() + seconds
+    while True:
+        health.look()
+        left_s = end_s - time.monotonic()
+        with signals.heard():
+            time.sleep(max(0.0, min(_LOOK_S, left_s)))
+        if left_s <= _LOOK_S:
             return
 
 

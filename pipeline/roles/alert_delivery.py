@@ -50,9 +50,16 @@ class AlertCourier:
     """What waits for the channels of one file. Methods block, and raise Unreachable where ClickHouse is away."""
 
     def __init__(
-        self, store: Store, channels: Mapping[str, Channel], send: Send, metrics: AlertMetrics
+        self,
+        store: Store,
+        channels: Mapping[str, Channel],
+        send: Send,
+        metrics: AlertMetrics,
+        look: Callable[[], None] = lambda: None,
     ) -> None:
+        """`look` is called before each try."""
         self._store, self._channels, self._send, self._metrics = store, channels, send, metrics
+        self._look = look
         self._unstored: dict[tuple[str, str, int], bytes] = {}
         """Tries that were made and are not stored yet: with them in mind nothing is told again."""
 
@@ -70,6 +77,7 @@ class AlertCourier:
             place = (each["stream"], each["channel"])
             outcome = "failed"
             if place not in blocked and each["channel"] not in silent and int(each["next_ms"]) <= now_ms:
+                self._look()
                 outcome = self._deliver_one(each, now_ms)
                 if outcome == "failed":
                     # Whoever does not answer would make all others wait.

@@ -8,7 +8,7 @@ decides: times are those of ClickHouse's clock, and what is known at a time does
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,8 +54,15 @@ class Evaluations:
     """The rules of one file. Methods block, and raise Unreachable; after that the next call reads anew where all
     stands."""
 
-    def __init__(self, store: Store, rules: AlertRules, metrics: AlertMetrics) -> None:
-        self._store, self._file, self._metrics = store, rules, metrics
+    def __init__(
+        self,
+        store: Store,
+        rules: AlertRules,
+        metrics: AlertMetrics,
+        look: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`look` is called before each evaluation."""
+        self._store, self._file, self._metrics, self._look = store, rules, metrics, look
         self._stands: dict[str, dict[str | None, Stand]] = {}
         self._last: dict[str, int] = {}
         self._changes: list[Change] = []
@@ -99,6 +106,7 @@ class Evaluations:
                 break
             if each.rule.name in failed:
                 continue
+            self._look()
             try:
                 self._evaluate_one(each.rule, each.at_ms)
                 made += 1

@@ -36,9 +36,16 @@ class Health:
     """Of one worker process. `look` and `watch` are for the event loop, all else for any thread."""
 
     def __init__(
-        self, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        *,
+        late_s: float = _LATE_S,
+        stands_s: float = STANDS_S,
     ) -> None:
-        """`clock` and `wall` are in seconds."""
+        """`clock` and `wall` are in seconds. A loop that was silent for `late_s` is not ready, one that was for `stands_s`
+        does not live."""
+        self._late_s, self._stands_s = late_s, stands_s
         self._clock = clock
         self._wall = wall
         self._asked: dict[str, Ask] = {}
@@ -75,12 +82,12 @@ class Health:
     @property
     def lives(self) -> bool:
         """Whether the event loop runs."""
-        return self.silent_s < STANDS_S
+        return self.silent_s < self._stands_s
 
     @property
     def faults(self) -> tuple[Fault, ...]:
         """What keeps the worker from being ready; empty if it is."""
-        if (silent_s := self.silent_s) < _LATE_S:
+        if (silent_s := self.silent_s) < self._late_s:
             return self._faults
         since = datetime.fromtimestamp(self._wall() - silent_s, UTC)
         late = Fault("loop", f"the event loop has been standing for {silent_s:.0f} s", _text(since))

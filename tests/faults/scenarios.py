@@ -215,6 +215,22 @@ def _garbage(scene: Scene, seconds: float) -> None:
         scene.rest(1)
 
 
+def _tells_nobody(scene: Scene, seconds: float) -> None:
+    scene.begin_alerts()
+    scene.rest(seconds)
+
+
+def _alerts_die(scene: Scene, seconds: float) -> None:
+    scene.begin_alerts()
+    scene.rest(seconds / 3)
+    scene.kill_alerts()
+    scene.rest(seconds * 2 / 3)
+
+
+def _no_alerts(scene: Scene) -> None:
+    scene.end_alerts()
+
+
 def _deleted(topic: str) -> Callable[[Scene, float], None]:
     def act(scene: Scene, seconds: float) -> None:
         asyncio.run(delete(scene.stack, topic))
@@ -323,6 +339,12 @@ SCENARIOS = (
     Scenario("clickhouse-password", "A wrong password for ClickHouse", "The sink is started with it.",
              _comes_as(_another_password), r"[Aa]uthentication", r"PIPELINE_CLICKHOUSE",
              "SessionPipelineClickHouseAway", _logs_in_again, seconds=40),
+    Scenario("webhook-away", "A webhook takes no alert", "`alerts run` has something to tell, and nobody listens.",
+             _tells_nobody, r"team, try \d+[^\n]*refused", r"sent again for three days",
+             "SessionPipelineAlertsNotDelivered", seconds=70),
+    Scenario("alerts-die", "`alerts run` dies", "It is killed (SIGKILL), and nobody starts it.",
+             _alerts_die, r"`alerts run` is gone", r"What is missed is made up for",
+             "SessionPipelineAlertRulesStandStill", _no_alerts, seconds=75),
     Scenario("raw-topic-deleted", "A raw topic is deleted", "measure-events is deleted.", _deleted("measure-events"),
              r"measure-events does not exist", r"session-pipeline migrate --made-anew measure-events", _ANEW,
              seconds=30, after_s=0, ends_scene=True),

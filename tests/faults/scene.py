@@ -31,6 +31,20 @@ from tests.support.stack import Stack
 
 PARTITIONS = 4
 _LOGIN = 'org.apache.kafka.common.security.plain.PlainLoginModule required user_worker="right";'
+_RULES = """
+version = 1
+settle = "10s"
+[channels.team]
+kind = "webhook"
+url = "http://localhost:{port}/hook"
+[[rules]]
+name = "Sessions stay away"
+app = "org.example.awake"
+metric = "sessions"
+every = "1m"
+error = {{ below = 1000000000 }}
+channels = ["team"]
+"""
 _RATE = 60
 """Events a second of the fleet."""
 _RESTART_S = 5.0
@@ -70,6 +84,7 @@ class Scene:
         self._receive_port = free_port()
         self._receive_logged = 0
         """Lines of its log that were there before the fault."""
+        self._alerts: subprocess.Popen[bytes] | None = None
         self._traffic = Child(
             "traffic",
             [sys.executable, "-m", "tests.faults.traffic", stack.broker.bootstrap, str(_RATE)],
@@ -98,6 +113,7 @@ class Scene:
         self._traffic.kill()
         if self._receive is not None:
             self._receive.terminate()
+        self.end_alerts()
 
     def rest(self, seconds: float) -> None:
         """Lets time pass, and meanwhile does what an orchestrator does."""
@@ -145,6 +161,32 @@ class Scene:
         self.stack.kill_worker(slot.processes[-1])
         slot.restart_at_s = None if restart_s is None else time.monotonic() + restart_s
 
+    def begin_alerts(self) -> None:
+        """`alerts run`, with a rule that always has something to tell, to a webhook where nobody listens."""
+        self.end_alerts()
+        rules = self.stack.folder / "alerts.toml"
+        rules.write_text(_RULES.format(port=free_port()))
+        self.ports["alerts"] = free_port()
+        own = {"PIPELINE_METRICS_PORT": str(self.ports["alerts"]), "PIPELINE_ALERTS": str(rules)}
+        self.stack.settings.update(own)
+        self._alerts = self.stack.begin("alerts", "run")
+        for name in own:
+            del self.stack.settings[name]
+
+    def kill_alerts(self) -> None:
+        """SIGKILL, and nobody takes its place."""
+        assert self._alerts is not None
+        self._alerts.kill()
+        self._alerts.wait()
+
+    def end_alerts(self) -> None:
+        """SIGTERM, and it is no part of the scene any more."""
+        if self._alerts is not None:
+            self._alerts.terminate()
+            self._alerts.wait()
+            self._alerts = None
+            self.ports.pop("alerts", None)
+
     def freeze_kafka(self, seconds: float) -> None:
         """It is there and answers nobody."""
         assert self.stack.broker.pid is not None
@@ -173,6 +215,11 @@ class Scene:
             page(self._receive_port, "/readyz"),
             [line[:_LINE_CHARS] for line in self._receive_log()[self._receive_logged :][-_LINES:]],
         )
+        if self._alerts is not None:
+            port, lines = self.ports["alerts"], self._lines_of("alerts")
+            found["alerts"] = Said(
+                page(port, "/livez"), page(port, "/readyz"), [line[:_LINE_CHARS] for line in lines[-_LINES:]]
+            )
         return {name: self._anonymous(each) for name, each in found.items()}
 
     def _anonymous(self, said: Said) -> Said:
@@ -184,6 +231,9 @@ class Scene:
             self.stack.settings["PIPELINE_CLICKHOUSE_URL"].rpartition("/")[2]: "sessions_db",
             self.stack.broker.bootstrap: "kafka:9092",
             f"{LOOPBACK}:{self.proxy.port}": "clickhouse:8123",
+            self.stack.settings["PIPELINE_CLICKHOUSE_URL"]
+            .partition("@")[2]
+            .partition("/")[0]: "clickhouse:8123",
             f"{LOOPBACK}:{self._receive_port}": "receive:4318",
             f"{LOOPBACK}:{self.guarded.ports['SASL_SSL']}": "kafka:9093",
             f"{LOOPBACK}:{self.guarded.ports['SSL']}": "kafka:9094",
@@ -203,7 +253,13 @@ class Scene:
         return b"".join(file.read_bytes() for file in files if file.exists())
 
     def _receive_log(self) -> list[str]:
-        (file,) = self.stack.folder.glob("receive-*.log")
+        return self._lines_of("receive")
+
+    def _lines_of(self, command: str) -> list[str]:
+        """The log of its latest process."""
+        *_, file = sorted(
+            self.stack.folder.glob(f"{command}-*.log"), key=lambda each: int(each.stem.rpartition("-")[2])
+        )
         return file.read_text(errors="replace").splitlines()
 
     def _look_after(self) -> None:

@@ -10,6 +10,8 @@ import urllib.request
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
+from pipeline.commands import alerts
+from pipeline.commands.interruption import Signals
 from pipeline.embedded.child import LOOPBACK, free_port
 from pipeline.roles.health import STANDS_S, Health
 from pipeline.roles.pages import serve
@@ -75,6 +77,30 @@ def test_a_loop_that_stands_is_not_ready_and_then_does_not_live(health: Health, 
     assert not health.lives
     health.look()
     assert health.lives and not health.faults
+
+
+def test_whoever_waits_for_long_has_limits_of_its_own(clock: Clock) -> None:
+    health = Health(lambda: clock.now_s, late_s=90, stands_s=90)
+    health.look()
+    clock.now_s += 89
+    assert health.lives and not health.faults
+    clock.now_s += 1
+    assert not health.lives and health.faults
+
+
+def test_a_pause_of_a_minute_is_no_silence(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    """`alerts run` waits so long while ClickHouse is away, and is not to be killed for it."""
+    health, silent_s = Health(lambda: clock.now_s), []
+
+    def sleep(seconds: float) -> None:
+        clock.now_s += seconds
+        silent_s.append(health.silent_s)
+
+    monkeypatch.setattr(alerts.time, "sleep", sleep)
+    monkeypatch.setattr(alerts.time, "monotonic", lambda: clock.now_s)
+    started_s = clock.now_s
+    alerts.pause(60, health, Signals())
+    assert clock.now_s - started_s == 60 and max(silent_s) <= 1
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
