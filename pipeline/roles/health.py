@@ -43,8 +43,8 @@ class Health:
         late_s: float = _LATE_S,
         stands_s: float = STANDS_S,
     ) -> None:
-        """`clock` and `wall` are in seconds. A loop that was silent for `late_s` is not ready, one that was for `stands_s`
-        does not live."""
+        """`clock` and `wall` are in seconds. A loop that was silent for `late_s` is not ready, and one that was for
+        `stands_s` does not live."""
         self._late_s, self._stands_s = late_s, stands_s
         self._clock = clock
         self._wall = wall
