@@ -28,17 +28,26 @@ _MENDABLE = (Reason.INVALID_UTF8, Reason.MALFORMED_JSON)
 # No valid text has 0xED before these: so the halves of a pair look, each encoded as if it were a character (CESU-8).
 _HALVES = re.compile(rb"\xed[\xa0-\xaf][\x80-\xbf]\xed[\xb0-\xbf][\x80-\xbf]|\xed[\xa0-\xbf][\x80-\xbf]")
 _HALF_ESCAPED = re.compile(rb"\\u[dD][89a-fA-F]")
+# Each pattern begins with what it can begin with alone: one that begins by looking back is tried at each byte.
 _LONE_ESCAPED = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})"
-    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD])[c-fC-F][0-9a-fA-F]{2})"
 )
 _MAYBE_INFINITE = re.compile(rb"[nN][aA][nN]|[iI][nN][fF]|[eE]\+?[0-9]{2}|[0-9.]{100}")
 # A text without an end goes to the end of all, or this would take quadratic time.
-_TEXTS = re.compile(rb'"((?:[^"\\]++|\\.)*+)(?:"|\\?\Z)', re.DOTALL)
-_NO_NUMBER = re.compile(rb"(?<![0-9A-Za-z.+-])[+-]?(?:nan|inf|infinity)(?![0-9A-Za-z.+-])", re.IGNORECASE)
+_TEXTS = re.compile(rb'("(?:[^"\\]++|\\.)*+(?:"|\\?\Z))', re.DOTALL)
+_AFTER_NO_WORD = rb"(?<![0-9A-Za-z.+-].)"
+_BEFORE_NO_WORD = rb"(?![0-9A-Za-z.+-])"
+_INFINITY = rb"[nN][fF](?:[iI][nN][iI][tT][yY])?"
+_NO_NUMBER = re.compile(
+    rb"[+\-nNiI]" + _AFTER_NO_WORD + rb"(?:(?<=[nN])[aA][nN]|(?<=[iI])" + _INFINITY
+    + rb"|(?<=[+-])(?:[nN][aA][nN]|[iI]" + _INFINITY + rb"))" + _BEFORE_NO_WORD,
+    re.DOTALL,
+)  # fmt: skip
 _LARGE = re.compile(
-    rb"(?<![0-9A-Za-z.+-])-?(?:[0-9][0-9.]*+[eE]\+?[0-9]{3,}+|[0-9][0-9.]{99,}+(?:[eE][+-]?[0-9]++)?+)"
-    rb"(?![0-9A-Za-z.+-])"
+    rb"[0-9-]" + _AFTER_NO_WORD + rb"(?:(?<=-)[0-9])?(?<=[0-9])(?:[0-9.]*+[eE]\+?[0-9]{3,}+"
+    rb"|[0-9.]{99,}+(?:[eE][+-]?[0-9]++)?+)" + _BEFORE_NO_WORD,
+    re.DOTALL,
 )
 """Numbers that a double may not hold: any other has fewer than 100 digits, and fewer than 3 in its exponent."""
 
@@ -198,11 +207,10 @@ def _finite(value: bytes, number: bytes) -> bytes:
     outside_and_texts = _TEXTS.split(value)
     bare = b'"'.join(outside_and_texts[::2])
     lowered = bare.lower()
-    if b"nan" in lowered or b"inf" in lowered:  # else the pattern would be tried at each byte
+    if b"nan" in lowered or b"inf" in lowered:
         bare = _NO_NUMBER.sub(number, bare)
     bare = _LARGE.sub(lambda found: number if _is_infinite(found[0]) else found[0], bare)
     outside_and_texts[::2] = bare.split(b'"')
-    outside_and_texts[1::2] = [b'"%b"' % text for text in outside_and_texts[1::2]]
     return b"".join(outside_and_texts)
 
 
