@@ -33,7 +33,11 @@ _LONE_ESCAPED = re.compile(
     rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})"
     rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD])[c-fC-F][0-9a-fA-F]{2})"
 )
-_MAYBE_INFINITE = re.compile(rb"[nN][aA][nN]|[iI][nN][fF]|[eE]\+?[0-9]{2}|[0-9.]{100}")
+_FLAT = bytes.maketrans(
+    b"123456789. \t\n\r]}ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"0000000000,,,,,,abcdefghijklmnopqrstuvwxyz"
+)
+"""All digits as one, what can follow a number as a comma, and letters as small ones."""
+_TOO_LARGE = re.compile(rb"0e\+?0{3,}+,")
 # A text without an end goes to the end of all, or this would take quadratic time.
 _TEXTS = re.compile(rb'("(?:[^"\\]++|\\.)*+(?:"|\\?\Z))', re.DOTALL)
 _AFTER_NO_WORD = rb"(?<![0-9A-Za-z.+-].)"
@@ -193,9 +197,18 @@ def _mended(value: bytes, means: _Means) -> bytes:
     if _HALF_ESCAPED.search(value) and b"\0" not in value:
         # Escaped backslashes out of the way, behind which there may be an escape in seeming only.
         value = _LONE_ESCAPED.sub(means.escaped, value.replace(rb"\\", b"\0\0")).replace(b"\0\0", rb"\\")
-    if _MAYBE_INFINITE.search(value):
+    if _may_be_infinite(value):
         value = _finite(value, means.number)
     return value
+
+
+def _may_be_infinite(value: bytes) -> bool:
+    """Whether there may be a number of no double outside of texts, or what looks like one within: seldom, for no id or
+    name ends like that in front of a comma or bracket. What is followed by anything else cannot be mended."""
+    flat = value.translate(_FLAT) + b","
+    return any(each in flat for each in (b"nan,", b"inf,", b"infinity,", b"0" * 100)) or bool(
+        _TOO_LARGE.search(flat)
+    )
 
 
 def _half(found: bytes, means: _Means) -> bytes:
