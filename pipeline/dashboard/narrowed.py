@@ -18,6 +18,7 @@ from pipeline.dashboard.words import iso
 from pipeline.query.filters.sql import FilterScope, where
 from pipeline.query.filters.text_form import parse, to_text
 from pipeline.query.filters.tree import EVERYTHING, Filter, FilterError
+from pipeline.query.session_counts import kept_rate
 from pipeline.query.session_range import EVERYTHING as EVERY_SESSION
 from pipeline.query.statement import Statement
 from pipeline.query.units import ListPlace
@@ -44,6 +45,8 @@ class Narrowed:
     """Cohort and filter together."""
     cohorts: Cohorts = field(default_factory=Cohorts)
     after: ListPlace | None = None
+    kept_rate: float = 1.0
+    """The lowest share of devices that was kept in the range."""
     problem: str = ""
 
     @property
@@ -122,6 +125,7 @@ async def narrowed(reader: Reader, request: Request, *, days: int = DAYS) -> Nar
         asked.filter = asked.cohorts.narrowed(parse(asked.text))
         where(asked.filter)  # refuses what no filter may hold
         asked.after = ListPlace.parse(query["after"]) if query.get("after") else None
+        asked.kept_rate = await kept(reader, asked.app, asked.start_ms, asked.end_ms)
     except BadAddress as error:
         asked.problem = str(error)
     except FilterError as error:
@@ -129,3 +133,9 @@ async def narrowed(reader: Reader, request: Request, *, days: int = DAYS) -> Nar
     except ValueError:
         asked.problem = "That page cannot be found. Begin with the first one."
     return asked
+
+
+async def kept(reader: Reader, app: str, start_ms: int, end_ms: int) -> float:
+    """The lowest share of an app's devices that was kept in a range (Unix ms). Raises `NotAnswered`."""
+    row = await reader.first(kept_rate(app, start_ms, end_ms)) if app else None
+    return float(row["lowest_rate"]) if row else 1.0

@@ -76,3 +76,14 @@ def sample(app_id: str, filter: Filter, start_ms: int, end_ms: int) -> Statement
     devices there were about `estimated_sessions`; `lowest_rate` is 1 where all are kept. Raises FilterError."""
     chosen = choose(app_id, filter, start_ms, end_ms)
     return Statement(f"SELECT count() AS sessions, {_SAMPLE} {chosen.found}", chosen.parameters)
+
+
+def kept_rate(app_id: str, start_ms: int, end_ms: int) -> Statement:
+    """One row with `lowest_rate`: the lowest share of devices kept among sessions that start in [start_ms, end_ms); 1
+    where all are kept, or there is none. Cheap: taken over rows, those that were replaced included."""
+    return Statement(
+        "SELECT if(count() = 0, 1, min(sample_rate)) AS lowest_rate FROM session_rows WHERE app_id = {app:String}"
+        " AND started_at >= fromUnixTimestamp64Milli({from:Int64}, 'UTC')"
+        " AND started_at < fromUnixTimestamp64Milli({to:Int64}, 'UTC')",
+        {"app": app_id, "from": start_ms, "to": end_ms},
+    )

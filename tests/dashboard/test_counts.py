@@ -22,7 +22,7 @@ from pipeline.dashboard.pages import counts
 from pipeline.dashboard.reader import NotAnsweredNow, Reader
 from pipeline.dashboard.words import iso
 from pipeline.query.filters.json_form import EVERYTHING
-from pipeline.query.session_counts import BAD_ENDS, session_counts, step_ms
+from pipeline.query.session_counts import BAD_ENDS, kept_rate, session_counts, step_ms
 from pipeline.query.statement import Statement
 from pipeline.query.time_zone import bucket_of
 from tests.dashboard.markup import Page
@@ -174,14 +174,30 @@ def test_the_views_say_the_same(stage: Stage) -> None:
         }
 
 
-@pytest.mark.parametrize("page", ["/sessions", "/health"])
+_SAMPLED = re.compile(r"of about [\d,]+|stand for about [\d,]+|only some devices are kept")
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "/sessions",
+        "/health",
+        "/users",
+        "/stitched",
+        "/crashes",
+        "/performance",
+        "/network",
+        "/paths",
+        "/paths/flows",
+    ],
+)
 def test_counts_of_a_sample_say_so(client: TestClient, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
     rows = Reader.rows
 
     async def of_a_quarter(reader: Reader, statement: Statement, *args: Any, **named: Any) -> list[Row]:
         found = await rows(reader, statement, *args, **named)
         return [
-            {**row, "lowest_rate": 0.25, "estimated_sessions": 4 * int(row["sessions"])}
+            {**row, "lowest_rate": 0.25, "estimated_sessions": 4 * int(row.get("sessions", 0))}
             if "lowest_rate" in row
             else row
             for row in found
@@ -189,9 +205,18 @@ def test_counts_of_a_sample_say_so(client: TestClient, monkeypatch: pytest.Monke
 
     fields = {"app": APP, "range": "all"} if page == "/sessions" else {"app": APP}
     whole = client.get(page, params=fields).text
-    assert "about" not in re.sub(r"<[^>]*>", "", whole)
+    assert not _SAMPLED.search(whole)
     monkeypatch.setattr(Reader, "rows", of_a_quarter)
-    assert re.search(r"of about [\d,]+|stand for about [\d,]+", client.get(page, params=fields).text)
+    assert _SAMPLED.search(client.get(page, params=fields).text)
+
+
+def test_the_lowest_share_that_was_kept(stage: Stage) -> None:
+    def asked(start_ms: int, end_ms: int) -> float:
+        statement = kept_rate(APP, start_ms, end_ms)
+        (row,) = stage.query(statement.sql, **statement.parameters)
+        return float(row["lowest_rate"])
+
+    assert asked(0, 4_000_000_000_000) == asked(0, 1) == 1
 
 
 def test_what_holds_the_list_up_comes_after_it(

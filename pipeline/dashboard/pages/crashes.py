@@ -18,6 +18,7 @@ from pipeline.dashboard.address import BadAddress, SessionChoice
 from pipeline.dashboard.asked import range_of
 from pipeline.dashboard.cohorts import FIELD, Cohorts, cohorts
 from pipeline.dashboard.leads import of_all, of_group
+from pipeline.dashboard.narrowed import kept
 from pipeline.dashboard.page import render
 from pipeline.dashboard.pages.sessions import apps, field_of, span
 from pipeline.dashboard.paths import tree
@@ -70,6 +71,8 @@ class AskedCrashes:
     text: str
     """The filter as it was written, without the cohort."""
     cohorts: Cohorts
+    kept_rate: float
+    """The lowest share of devices that was kept in the range."""
 
     @property
     def span(self) -> crashes.Span:
@@ -185,7 +188,8 @@ class CrashPages:
         known_cohorts = await cohorts(self._reader, app, query)
         filter = known_cohorts.narrowed(parse(choice.filter or ""))
         where(filter)  # refuses what no filter may hold
-        return AskedCrashes(app, start_ms, end_ms, filter, choice.filter or "", known_cohorts)
+        rate = await kept(self._reader, app, start_ms, end_ms)
+        return AskedCrashes(app, start_ms, end_ms, filter, choice.filter or "", known_cohorts, rate)
 
 
 def _in_group(asked: AskedCrashes, group: str, *tests: Filter) -> Filter:
