@@ -66,7 +66,7 @@ def migrate(settings: Settings, made_anew: Sequence[str] = ()) -> None:
 def create_topics(settings: Settings, store: Store, made_anew: Sequence[str] = ()) -> None:
     """Create the topics that are not there, and note their ids in a database that is up to date.
 
-    Blocks. `made_anew` as `migrate` has it. Raises `TopicMismatch`, `TopicMadeAnew`, and what the store and Kafka raise.
+    Blocks. `made_anew` as `migrate` has it. Raises `TopicMismatch`, `TopicMadeAnew`, and what store and Kafka raise.
     """
     asyncio.run(wiring.make_topics(settings))
     print("all topics exist")
