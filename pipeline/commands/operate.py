@@ -15,6 +15,7 @@ from rich.table import Table
 from pipeline import topics, wiring
 from pipeline.clickhouse.migrations import note_offset_base
 from pipeline.clickhouse.move import Move
+from pipeline.clickhouse.store import Store
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.moves import bring_up_to_date, print_state
 from pipeline.commands.progress import Lag, lags, wait_until_idle
@@ -57,14 +58,22 @@ def migrate(settings: Settings, made_anew: Sequence[str] = ()) -> None:
         note_offset_base(store, settings.offset_base)
         print(f"applied {', '.join(applied)}" if applied else "ClickHouse is up to date")
         print_state(Move(store))
-        asyncio.run(wiring.make_topics(settings))
-        print("all topics exist")
-        ids = asyncio.run(ids_of(wiring.connection(settings), all_read()))
-        accepted = {topic: ids[topic] for topic in made_anew if topic in ids}
-        known_topics.note_topics(store, accepted, settings.offset_base)
-        known_topics.require_known(store, ids, settings.offset_base)
+        create_topics(settings, store, made_anew)
     finally:
         store.close()
+
+
+def create_topics(settings: Settings, store: Store, made_anew: Sequence[str] = ()) -> None:
+    """Create the topics that are not there, and note their ids in a database that is up to date.
+
+    Blocks. `made_anew` as `migrate` has it. Raises `TopicMismatch`, `TopicMadeAnew`, and what store and Kafka raise.
+    """
+    asyncio.run(wiring.make_topics(settings))
+    print("all topics exist")
+    ids = asyncio.run(ids_of(wiring.connection(settings), all_read()))
+    accepted = {topic: ids[topic] for topic in made_anew if topic in ids}
+    known_topics.note_topics(store, accepted, settings.offset_base)
+    known_topics.require_known(store, ids, settings.offset_base)
 
 
 def status(

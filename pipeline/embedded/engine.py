@@ -41,6 +41,8 @@ _LARGE_FILES = frozenset({"Parquet"})
 _PIECE_BYTES = 1 << 16
 _WHOLE_ONLY = re.compile(rb"totals|extremes|array_of_rows", re.IGNORECASE)
 """Words of queries whose results have a head or a foot even so."""
+_MAY_NAME_FILES = re.compile(rb"infile|outfile|;\s*\S", re.IGNORECASE)
+"""In a statement without any of this, however it is read, the engine finds no file of a client, and no second one."""
 # ClickHouse's error codes.
 _BAD_ARGUMENTS, _NOT_IMPLEMENTED, _SYNTAX_ERROR, _UNKNOWN_SETTING = 36, 48, 62, 115
 _READONLY, _NOT_ENOUGH_SPACE, _UNKNOWN_EXCEPTION = 164, 243, 1002
@@ -141,9 +143,7 @@ class Engine:
             if len(whole) > len(text):
                 statement = read_statement(whole, self.formats)
             if _is_streamable(statement, query, whole):
-                answer = self._stream(connection, query, statement, whole)
-                if answer is not None:
-                    return answer
+                return self._stream(connection, query, statement, whole)
             if statement.is_select and statement.output_or_data_format in _LARGE_FILES:
                 return self._by_file(connection, query, statement, whole)
             return _run(connection, query, statement, whole)
@@ -218,13 +218,15 @@ class Engine:
 
     def _stream(
         self, connection: Connection | SessionConnection, query: Query, statement: StatementShape, text: bytes
-    ) -> QueryResult | None:
-        """The rows in chunks; None if there are none, because then chDB omits the names and types too."""
+    ) -> QueryResult:
+        """The rows in chunks. Where there are none, nothing, also in Native: so the engine has it either way."""
         output_format = statement.output_or_data_format or query.default_format
         stream = connection.send_query(text, output_format, params=dict(query.parameters))
         first = stream.fetch()
         if first is None:
-            return None
+            stream.close()
+            connection.close()
+            return QueryResult(output_format, _one(b""))
 
         def chunks() -> Generator[bytes, None, None]:
             chunk = first
@@ -325,8 +327,10 @@ def _require_files(connection: Connection | SessionConnection, sql: bytes, expec
     """EngineError unless these are the files that the statement names as a client would: this engine obeys.
 
     The engine's own parser says what it takes for code: comments within comments and quotes of other kinds, which
-    `read_statement` does not know, would hide a file from that.
+    `read_statement` does not know, would hide a file from that. It takes as long as a small query takes to be run.
     """
+    if not expected and not _MAY_NAME_FILES.search(sql):
+        return
     try:
         normal = connection.query(
             b"SELECT formatQuerySingleLine(%b)" % _literal(sql[:_HEAD_BYTES]), "TabSeparatedRaw"

@@ -79,7 +79,7 @@ def test_every_peer_says_what_it_does_not_do() -> None:
 
 @pytest.mark.slow
 def test_every_page_is_measured() -> None:
-    size, *pages = analysts.run(events=40_000, template=20_000, times=1)
+    size, *pages = analysts.run(events=16_000, template=8_000, times=1)
     assert size["sessions"] > 1_000
     assert [page["page"] for page in pages] == list(analysts.PAGES)
     for page in pages:

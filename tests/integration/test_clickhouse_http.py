@@ -227,6 +227,19 @@ def test_format_of_an_answer(clickhouse: EmbeddedClickHouse) -> None:
         assert (status, headers["X-ClickHouse-Format"]) == (200, expected), (sql, body)
 
 
+@pytest.mark.parametrize("format", ["JSONEachRow", "Native"])
+def test_a_question_without_an_answer_is_asked_once(client: Client, format: str) -> None:
+    """To read a statement and to plan it is most of what a small one costs."""
+
+    def asked() -> int:
+        return int(client.command("SELECT sum(value) FROM system.events WHERE event = 'Query'"))
+
+    before = asked()
+    between = asked()
+    assert client.raw_query("SELECT number FROM numbers(9) WHERE number > 9", fmt=format) == b""
+    assert 0 < asked() - between <= 2 * (between - before)
+
+
 def test_get_only_reads(clickhouse: EmbeddedClickHouse, client: Client, database: str) -> None:
     client.command("CREATE TABLE t (a UInt8) ORDER BY a")
     for sql in ("DROP TABLE t", "INSERT INTO t VALUES (1)", "INSERT INTO t FORMAT CSV 1"):
