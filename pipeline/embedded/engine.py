@@ -141,9 +141,7 @@ class Engine:
             if len(whole) > len(text):
                 statement = read_statement(whole, self.formats)
             if _is_streamable(statement, query, whole):
-                answer = self._stream(connection, query, statement, whole)
-                if answer is not None:
-                    return answer
+                return self._stream(connection, query, statement, whole)
             if statement.is_select and statement.output_or_data_format in _LARGE_FILES:
                 return self._by_file(connection, query, statement, whole)
             return _run(connection, query, statement, whole)
@@ -218,13 +216,15 @@ class Engine:
 
     def _stream(
         self, connection: Connection | SessionConnection, query: Query, statement: StatementShape, text: bytes
-    ) -> QueryResult | None:
-        """The rows in chunks; None if there are none, because then chDB omits the names and types too."""
+    ) -> QueryResult:
+        """The rows in chunks. None of these formats has a head or a foot: no rows are no bytes."""
         output_format = statement.output_or_data_format or query.default_format
         stream = connection.send_query(text, output_format, params=dict(query.parameters))
         first = stream.fetch()
         if first is None:
-            return None
+            stream.close()
+            connection.close()
+            return QueryResult(output_format, _one(b""))
 
         def chunks() -> Generator[bytes, None, None]:
             chunk = first
