@@ -219,7 +219,7 @@ class Engine:
     def _stream(
         self, connection: Connection | SessionConnection, query: Query, statement: StatementShape, text: bytes
     ) -> QueryResult:
-        """The rows in chunks. Where there are none, nothing, also in Native: so the engine has it either way."""
+        """The rows in chunks. None of these formats has a head or a foot: no rows are no bytes."""
         output_format = statement.output_or_data_format or query.default_format
         stream = connection.send_query(text, output_format, params=dict(query.parameters))
         first = stream.fetch()
