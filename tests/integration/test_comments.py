@@ -66,6 +66,7 @@ def test_only_what_differs_is_written(store: Store) -> None:
 def test_they_are_there_after_each_migration(store: Store) -> None:
     """It makes some views again, and then comments on them again, as `migrate` and `up` do."""
     migrate(store)
-    assert all(table.startswith(("z_", "notable_")) for table in comment(store))
+    made_again = {"notable_events", "event_users", "late_events"}
+    assert all(table.startswith("z_") or table in made_again for table in comment(store))
     assert all(tables(store).values())
     assert all(columns(store).values())
