@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any
 
-from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store
 from pipeline.domain.retention import Retention, Retentions
 from pipeline.roles.batch import Bounds, Source
@@ -19,6 +18,7 @@ from tests.bench.corpus import Fetched, simulated
 from tests.integration.test_envelopes import ATTRIBUTES, EVENTS
 from tests.support.cores import core_or_skip
 from tests.support.envelopes import envelope
+from tests.support.migrated import migrate
 
 FOREVER = Keeping(Retentions(Retention(0, 0)))
 T0 = 1_767_600_000_000

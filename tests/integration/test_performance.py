@@ -11,7 +11,6 @@ from uuid import uuid4
 import orjson
 import pytest
 
-from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.formats import native
@@ -22,6 +21,7 @@ from pipeline.query.performance import START_BOUNDS_MS, VITAL_BOUNDS
 from pipeline.query.statement import Statement
 from tests.support.analysts import Traffic, fill
 from tests.support.expected_rows import Row
+from tests.support.migrated import migrate
 
 T0 = 1_767_600_000_000
 APP, SPAN = "org.example.shop", ("org.example.shop", T0 - 1, T0 + 86_400_000 * 30)
