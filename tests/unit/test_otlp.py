@@ -12,7 +12,7 @@ from pipeline.domain.event import COUNTERS, Kind
 from pipeline.formats import native, otlp
 from pipeline.formats.format import Beside
 from pipeline.formats.options import Options
-from pipeline.formats.otlp import refusals
+from pipeline.formats.otlp import decode, identity, refusals
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.formats.translation import Translation
 from pipeline.storage.dead_letter import dead_letters_of
@@ -697,3 +697,25 @@ def test_a_message_that_is_none(value: bytes, reason: Reason, words: str) -> Non
 def test_kinds_are_all_there() -> None:
     kinds = {row[4] for row in LOG_RECORDS}
     assert kinds >= {kind.label for kind in Kind} - {"anr"}
+
+
+@pytest.mark.parametrize("empty", [None, {}, {"scopeLogs": []}, {"scopeLogs": [None]}], ids=str)
+def test_of_what_has_no_records_nothing_is_asked(empty: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body of a million bytes may have two hundred thousand such blocks: each took as long as an event."""
+    asked = []
+
+    class Counted(identity.ResourceIdentity):
+        def __init__(self, *args: Any) -> None:
+            asked.append(1)
+            super().__init__(*args)
+
+    monkeypatch.setattr(decode, "ResourceIdentity", Counted)
+    blocks = json.loads(json_of(logs({"event_name": "tap", "attributes": {}})))["resourceLogs"]
+
+    def translate(resource_logs: list[Any]) -> Translation | Rejected:
+        return otlp.LOGS.translate(json.dumps({"resourceLogs": resource_logs}).encode(), NOW_MS, Beside())
+
+    found = translate([*[empty] * 1_000, *blocks, *[empty] * 1_000])
+    assert isinstance(found, Translation) and len(found.records) == 1 and len(asked) == 1
+    too_many = translate([*blocks, *[empty] * 100_000])
+    assert isinstance(too_many, Rejected) and too_many.reason is Reason.TOO_MANY_EVENTS

@@ -211,6 +211,9 @@ def _scopes(
     quoted = Quoted()
     named = named_beside(beside)
     for number, block in enumerate(blocks):
+        # Nothing of a block is needed that has no records, and a message may have a hundred thousand of them.
+        if not any(scope.records for scope in block.scopes):
+            continue
         who: ResourceIdentity | Flaw
         repaired: tuple[str, ...] = ()
         try:
@@ -219,6 +222,8 @@ def _scopes(
         except Flaw as flaw:
             who = flaw if flaw.path.startswith("resource") else flaw.under("resource")
         for index, scope in enumerate(block.scopes):
+            if not scope.records:
+                continue
             if isinstance(who, Flaw):
                 yield who, number, index, scope.records
                 continue

@@ -165,6 +165,7 @@ class Json:
 
 def _split(tree: Node, signal: Signal) -> list[ResourceBlock]:
     blocks: list[ResourceBlock] = []
+    # Of resources and scopes, and of records.
     counts = [0, 0]
     for index, block in enumerate(list_of(tree, signal.blocks)):
         try:
@@ -172,6 +173,8 @@ def _split(tree: Node, signal: Signal) -> list[ResourceBlock]:
             blocks.append(ResourceBlock(get(object_of(block), "resource"), scopes))
         except Flaw as flaw:
             raise flaw.under(f"{signal.blocks}[{index}]") from None
+        counts[0] += 1
+        _bound(counts)
     return blocks
 
 
@@ -184,10 +187,14 @@ def _scopes(block: Node, signal: Signal, counts: list[int]) -> list[ScopeBlock]:
             raise flaw.under(f"{signal.scopes}[{index}]") from None
         counts[0] += 1
         counts[1] += len(records)
-        if max(counts) > MAX_RECORDS:
-            raise Flaw(Reason.TOO_MANY_EVENTS, "", f"at most {MAX_RECORDS} records, and resources and scopes")
+        _bound(counts)
         scopes.append(ScopeBlock(get(object_of(scope), "scope"), records))
     return scopes
+
+
+def _bound(counts: Sequence[int]) -> None:
+    if max(counts) > MAX_RECORDS:
+        raise Flaw(Reason.TOO_MANY_EVENTS, "", f"at most {MAX_RECORDS} records, and resources and scopes")
 
 
 def _span_event(raw: Any, budget: list[int]) -> SpanEvent:
