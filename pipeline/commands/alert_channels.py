@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -47,11 +48,23 @@ class Channels:
             # Whoever redirects could have the body brought anywhere.
             answer = self._pool.request("POST", url, body=body, headers=told, redirect=False)
         except urllib3.exceptions.HTTPError as error:
-            return Delivery(False, f"no answer: {type(error).__name__}")
+            return Delivery(False, f"no answer: {_why(error)}")
         if 200 <= answer.status < 300:
             return Delivery(True, f"{answer.status}")
         said = answer.data[:_SHOWN].decode(errors="replace")
         return Delivery(False, f"{answer.status}: {said}", _wish_ms(answer.headers.get("Retry-After", "")))
+
+
+def _why(error: urllib3.exceptions.HTTPError) -> str:
+    """What the system or TLS says of it, without the URL, which may be a secret; or else the kind of error."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"its certificate does not hold: {cause.verify_message}"
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return "it took too long" if isinstance(error, urllib3.exceptions.TimeoutError) else type(error).__name__
 
 
 def url_of(channel: Channel) -> str:
