@@ -121,7 +121,9 @@ WITH
         SELECT d.device_id AS device_id, d.day AS day, d.raw_day AS raw_day, a.since AS since
         FROM z_device_days AS d
         INNER JOIN devices AS a ON d.device_id = a.device_id
-        WHERE d.app_id = {app_id:String} AND d.device_id IN (SELECT device_id FROM devices) AND d.day >= a.since - 7
+        WHERE d.app_id = {app_id:String} AND d.device_id IN (SELECT device_id FROM devices)
+            -- The first of the two is for the index alone: without it all days of all devices of the app would be read.
+            AND d.day >= (SELECT min(since) - 7 FROM devices) AND d.day >= a.since - 7
     ),
     -- The session that an event is in may have started days before it. Where there is none within a week, all days are looked at.
     with_near_start AS

@@ -19,7 +19,8 @@ MOST = {
     "event_users": 6,
     "failing_requests": 12,
     "issue_events": 13,
-    "late_events": 21,
+    # Six of them bound the days that are read by the index: tests/dashboard/test_history.py.
+    "late_events": 27,
     "measurements": 3,
     "narrated_events": 5,
     "notable_events_in_sessions": 11,
