@@ -11,6 +11,7 @@ from aiokafka.errors import (
     CoordinatorNotAvailableError,
     GroupAuthorizationFailedError,
     IncompatibleBrokerVersion,
+    NotCoordinatorForGroupError,
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
     for_code,
@@ -32,6 +33,7 @@ _OPERATIONS: Mapping[int, str] = {
 _NOT_TOLD = -(1 << 31)
 _GROUPS, _TRANSACTIONS = 0, 1
 """Kinds of coordinators."""
+_NOT_YET = (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorForGroupError)
 _PATIENCE_S, _RETRY_S = 15.0, 0.2
 
 Operations = frozenset[str] | None
@@ -83,26 +85,26 @@ async def allowed(
 
 
 async def _of_group(client: Any, group: str) -> Operations:
-    try:
-        answer = await client.send(await _coordinator(client, group), _DescribeGroup(group))
-    except GroupAuthorizationFailedError:
-        return frozenset()
-    except (IncompatibleBrokerVersion, NotImplementedError):
-        return None
-    ((code, *_, operations),) = answer.groups
-    if for_code(code) is GroupAuthorizationFailedError:
-        return frozenset()
-    return _named(operations)
-
-
-async def _coordinator(client: Any, group: str) -> Any:
-    """The node of a group. The first question about any group makes the broker create its offsets topic."""
     async with asyncio.timeout(_PATIENCE_S):
         while True:
             try:
-                return await client.coordinator_lookup(_GROUPS, group)
-            except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError):
+                # The first question about any group makes the broker create its offsets topic.
+                node = await client.coordinator_lookup(_GROUPS, group)
+                answer = await client.send(node, _DescribeGroup(group))
+            except GroupAuthorizationFailedError:
+                return frozenset()
+            except (IncompatibleBrokerVersion, NotImplementedError):
+                return None
+            except _NOT_YET:
                 await asyncio.sleep(_RETRY_S)
+                continue
+            ((code, *_, operations),) = answer.groups
+            if for_code(code) is GroupAuthorizationFailedError:
+                return frozenset()
+            # A broker that still reads what it knows of the group tells nothing of it.
+            if not issubclass(for_code(code), _NOT_YET):
+                return _named(operations)
+            await asyncio.sleep(_RETRY_S)
 
 
 async def _of_transactional_id(client: Any, name: str) -> Operations:
