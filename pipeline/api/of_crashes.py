@@ -23,8 +23,6 @@ from pipeline.query.endpoints import ORDERS as NETWORK_ORDERS
 from pipeline.query.endpoints import Order as NetworkOrder
 from pipeline.query.failures import failing_requests
 
-"""As on the page of release health: how long before the range sessions of failures in it may have started."""
-
 
 class ApiCrashGroup(Struct, kw_only=True):
     """A group, with the columns of the view `crash_groups`."""

@@ -15,7 +15,7 @@ ORDERS: dict[Order, str] = {
 }
 """Most requests first, most failures, or the slowest."""
 BEFORE_MS = 2 * 86_400_000
-"""So long before the range a session may have started whose requests are in it."""
+"""So long before the range a session may have started whose requests or failures are in it."""
 _QUANTILES = {"p50_ms": 0.5, "p95_ms": 0.95, "p99_ms": 0.99}
 
 

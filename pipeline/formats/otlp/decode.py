@@ -212,7 +212,8 @@ def _scopes(
     named = named_beside(beside)
     for number, block in enumerate(blocks):
         # Nothing of a block is needed that has no records, and a message may have a hundred thousand of them.
-        if not any(scope.records for scope in block.scopes):
+        scopes = [(index, scope) for index, scope in enumerate(block.scopes) if scope.records]
+        if not scopes:
             continue
         who: ResourceIdentity | Flaw
         repaired: tuple[str, ...] = ()
@@ -221,9 +222,7 @@ def _scopes(
             who = ResourceIdentity(attributes, beside.options, named)
         except Flaw as flaw:
             who = flaw if flaw.path.startswith("resource") else flaw.under("resource")
-        for index, scope in enumerate(block.scopes):
-            if not scope.records:
-                continue
+        for index, scope in scopes:
             if isinstance(who, Flaw):
                 yield who, number, index, scope.records
                 continue

@@ -24,7 +24,6 @@ from pipeline.formats.otlp.json_values import (
     text_of,
 )
 from pipeline.formats.otlp.message import (
-    MAX_RECORDS,
     MAX_VALUE_LEVELS,
     Attributes,
     InstrumentationScope,
@@ -35,8 +34,9 @@ from pipeline.formats.otlp.message import (
     Signal,
     SpanEvent,
     SpanRecord,
+    require_bounded,
 )
-from pipeline.formats.rejected import Reason, Rejected
+from pipeline.formats.rejected import Rejected
 from pipeline.formats.strict_json import dumps
 
 MAX_NESTING = 5 * MAX_VALUE_LEVELS
@@ -174,7 +174,7 @@ def _split(tree: Node, signal: Signal) -> list[ResourceBlock]:
         except Flaw as flaw:
             raise flaw.under(f"{signal.blocks}[{index}]") from None
         counts[0] += 1
-        _bound(counts)
+        require_bounded(counts)
     return blocks
 
 
@@ -187,14 +187,9 @@ def _scopes(block: Node, signal: Signal, counts: list[int]) -> list[ScopeBlock]:
             raise flaw.under(f"{signal.scopes}[{index}]") from None
         counts[0] += 1
         counts[1] += len(records)
-        _bound(counts)
+        require_bounded(counts)
         scopes.append(ScopeBlock(get(object_of(scope), "scope"), records))
     return scopes
-
-
-def _bound(counts: Sequence[int]) -> None:
-    if max(counts) > MAX_RECORDS:
-        raise Flaw(Reason.TOO_MANY_EVENTS, "", f"at most {MAX_RECORDS} records, and resources and scopes")
 
 
 def _span_event(raw: Any, budget: list[int]) -> SpanEvent:

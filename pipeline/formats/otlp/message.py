@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-from pipeline.formats.rejected import Rejected
+from pipeline.formats.otlp.flaw import Flaw
+from pipeline.formats.rejected import Reason, Rejected
 
 Attributes = dict[str, Any]
 
@@ -25,6 +26,12 @@ MAX_VALUE_LEVELS = 100
 
 NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 """What Python calls them, and protobuf's JSON."""
+
+
+def require_bounded(counts: Sequence[int]) -> None:
+    """Raises Flaw where a message has too many resources and scopes, together, or records."""
+    if max(counts) > MAX_RECORDS:
+        raise Flaw(Reason.TOO_MANY_EVENTS, "", f"at most {MAX_RECORDS} records, and resources and scopes")
 
 
 class LogRecord(NamedTuple):

@@ -21,12 +21,13 @@ from pipeline.formats.otlp.message import (
     ResourceBlock,
     ScopeBlock,
     SpanRecord,
+    require_bounded,
 )
 from pipeline.formats.otlp.proto_quick import Pairs, quick_log, quick_resource, quick_span
 from pipeline.formats.otlp.proto_records import log_of, span_of
 from pipeline.formats.otlp.proto_values import resource_of
 from pipeline.formats.otlp.wire import field_of, fields
-from pipeline.formats.rejected import Reason, Rejected
+from pipeline.formats.rejected import Rejected
 
 T = TypeVar("T", LogRecord, SpanRecord)
 
@@ -93,7 +94,7 @@ def _block(raw: bytes, counts: list[int]) -> ResourceBlock:
             scope, records = _scope_block(value, counts)
             scopes.append(ScopeBlock(scope, records))
     counts[0] += 1
-    _bound(counts)
+    require_bounded(counts)
     return ResourceBlock(b"".join(resource), scopes)
 
 
@@ -101,7 +102,7 @@ def _scope_block(raw: bytes, counts: list[int]) -> tuple[bytes, list[bytes]]:
     scope, records = _quick_parts(raw) or _slow_parts(raw)
     counts[0] += 1
     counts[1] += len(records)
-    _bound(counts)
+    require_bounded(counts)
     return b"".join(scope), records
 
 
@@ -145,11 +146,6 @@ def _slow_parts(raw: bytes) -> tuple[list[Any], list[Any]]:
             if len(records) > MAX_RECORDS:
                 break
     return scope, records
-
-
-def _bound(counts: Sequence[int]) -> None:
-    if max(counts) > MAX_RECORDS:
-        raise Flaw(Reason.TOO_MANY_EVENTS, "", f"at most {MAX_RECORDS} records, and resources and scopes")
 
 
 def _joined(block: ResourceBlock) -> bytes:
