@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,21 +53,14 @@ class Narrowed:
     @property
     def condition(self) -> Statement:
         """The filter in SQL, over the sessions that start in the range."""
-        if self.filter == EVERYTHING:
-            return EVERY_SESSION
-        return where(self.filter, scope=FilterScope(self.app, self.start_ms, self.end_ms))
+        return self.condition_around()
 
-    def condition_from(self, before_ms: int) -> Statement:
-        """The same of sessions that start in the range or so long before it."""
+    def condition_around(self, *, before_ms: int = 0, after_ms: int = 0) -> Statement:
+        """The same of sessions that start in the range, or so long before or after it."""
         if self.filter == EVERYTHING:
             return EVERY_SESSION
-        return where(self.filter, scope=FilterScope(self.app, max(0, self.start_ms - before_ms), self.end_ms))
-
-    def condition_after(self, slack_ms: int) -> Statement:
-        """The same of sessions that start in the range or so long after it."""
-        if self.filter == EVERYTHING:
-            return EVERY_SESSION
-        return where(self.filter, scope=FilterScope(self.app, self.start_ms, self.end_ms + slack_ms))
+        start_ms = max(0, self.start_ms - before_ms)
+        return where(self.filter, scope=FilterScope(self.app, start_ms, self.end_ms + after_ms))
 
     def fields(self) -> dict[str, object]:
         """Of its address, without the place where it goes on."""
@@ -121,11 +115,12 @@ async def narrowed(reader: Reader, request: Request, *, days: int = DAYS) -> Nar
         if choice.start_ms is not None:
             asked.start_ms = choice.start_ms
         require_order(asked.start_ms, asked.end_ms)
-        asked.cohorts = await cohorts(reader, asked.app, query)
+        asked.cohorts, asked.kept_rate = await asyncio.gather(
+            cohorts(reader, asked.app, query), kept(reader, asked.app, asked.start_ms, asked.end_ms)
+        )
         asked.filter = asked.cohorts.narrowed(parse(asked.text))
         where(asked.filter)  # refuses what no filter may hold
         asked.after = ListPlace.parse(query["after"]) if query.get("after") else None
-        asked.kept_rate = await kept(reader, asked.app, asked.start_ms, asked.end_ms)
     except BadAddress as error:
         asked.problem = str(error)
     except FilterError as error:

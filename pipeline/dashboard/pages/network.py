@@ -37,7 +37,7 @@ class NetworkPage:
         order = cast(Order, query["order"]) if query.get("order") in ORDERS else "requests"
         rows: list[Row] = []
         if asked.app and not asked.problem:
-            where = None if asked.filter == EVERYTHING else asked.condition_from(BEFORE_MS)
+            where = None if asked.filter == EVERYTHING else asked.condition_around(before_ms=BEFORE_MS)
             found = await self._reader.rows(
                 endpoints(asked.app, asked.start_ms, asked.end_ms, where=where, order=order, top=TOP)
             )

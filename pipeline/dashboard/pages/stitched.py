@@ -41,7 +41,7 @@ class StitchedPages:
         rows: list[dict[str, Any]] = []
         after: ListPlace | None = None
         if asked.app and not asked.problem:
-            condition = asked.condition_after(_LONGEST_MS)
+            condition = asked.condition_around(after_ms=_LONGEST_MS)
 
             def read(ask: Ask) -> tuple[list[dict[str, Any]], ListPlace | None]:
                 return units.stitched_page(
