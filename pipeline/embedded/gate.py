@@ -56,7 +56,8 @@ class Gate:
 
     def reserve(self) -> None:
         """Takes the port; nobody is let in yet. StartError if somebody else listens there."""
-        self._listener = socket.socket()
+        # Of TCP by name: then asyncio sends small pieces at once (TCP_NODELAY).
+        self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             self._listener.bind((LOOPBACK, self.port))
