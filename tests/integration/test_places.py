@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import orjson
 import pytest
@@ -161,18 +161,21 @@ def world(clickhouse: EmbeddedClickHouse) -> Iterator[World]:
 
 def _taken_back(store: Store) -> None:
     """Every fifth session is gone again, as if late events had dissolved it: its place is still there."""
+    _again(
+        store, {"is_deleted": "1", "revision": "revision + 2"}, "FINAL WHERE cityHash64(session_id) % 5 = 0"
+    )
+
+
+def _again(store: Store, changed: Mapping[str, str], of: str) -> None:
+    """Stores rows of sessions once more, with some columns changed."""
     columns = [
         line.split("\t")[0]
         for line in store.query("DESCRIBE TABLE session_rows", format="TSV").decode().splitlines()
         if "MATERIALIZED" not in line
     ]
-    values = [
-        "1" if name == "is_deleted" else "revision + 2" if name == "revision" else name for name in columns
-    ]
-    store.command(
-        f"INSERT INTO session_rows ({', '.join(columns)}) SELECT {', '.join(values)} FROM session_rows FINAL"
-        " WHERE cityHash64(session_id) % 5 = 0"
-    )
+    values = [changed.get(name, name) for name in columns]
+    selected = ", ".join(f"{value} AS new_{name}" for value, name in zip(values, columns, strict=True))
+    store.command(f"INSERT INTO session_rows ({', '.join(columns)}) SELECT {selected} FROM session_rows {of}")
 
 
 def test_clocks_of_every_kind_are_there(world: World) -> None:
@@ -318,6 +321,41 @@ def test_what_came_first_is_told_by_what_was_before(world: World, start_ms: int,
     )
     expected = [row["session_id"] for row in firsts if start_ms <= int(row["started_at_ms"]) < end_ms]
     assert sorted(row["session_id"] for row in found) == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    ("days", "gone", "first"),
+    [
+        ((40,), (), {40}),
+        ((20, 40), (), set()),
+        ((20, 40), (20,), {40}),
+        ((1, 20, 40), (20,), set()),
+        ((1, 20, 40), (1, 20), {40}),
+        ((20, 36, 40), (20, 36), {40}),
+    ],
+)
+def test_a_device_was_there_before_if_any_earlier_day_has_a_session_still(
+    world: World, days: tuple[int, ...], gone: tuple[int, ...], first: set[int]
+) -> None:
+    app = f"org.example.back.{uuid4().hex[:8]}"
+    for day in days:
+        at = f"fromUnixTimestamp64Milli({START_MS + day * DAY_MS}, 'UTC')"
+        changed = {"app_id": f"'{app}'", "device_id": "'back'", "session_id": f"toUUID('{_uuid_of(day)}')"}
+        changed |= dict.fromkeys(("started_at", "ended_at", "last_event_at"), at)
+        _again(world.store, changed, "FINAL WHERE is_deleted = 0 ORDER BY session_id LIMIT 1")
+        if day in gone:
+            _again(
+                world.store,
+                {"is_deleted": "1", "revision": "revision + 2"},
+                f"WHERE app_id = '{app}' AND session_id = toUUID('{_uuid_of(day)}')",
+            )
+    range_ms = (START_MS + 38 * DAY_MS, START_MS + 42 * DAY_MS)
+    found = world.ask(session_list(app, parse("session.first = true"), *range_ms, None, 10))
+    assert [row["session_id"] for row in found] == [_uuid_of(day) for day in first]
+
+
+def _uuid_of(day: int) -> str:
+    return str(UUID(int=day))
 
 
 def _name(row: Row) -> tuple[str, str]:
