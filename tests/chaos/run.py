@@ -19,6 +19,7 @@ from tests.chaos import schedule as plan
 from tests.chaos.anew import make_anew
 from tests.chaos.fleet import Fleet
 from tests.chaos.guests import send_foreign, send_heavy
+from tests.chaos.ledger_watch import LedgerWatch
 from tests.chaos.load import Load
 from tests.chaos.proxy import FaultProxy
 from tests.chaos.recovery import Recoveries
@@ -95,12 +96,15 @@ def run(order: Order, folder: Path, clickhouse: EmbeddedClickHouse, say: Callabl
             "PIPELINE_CLICKHOUSE_TIMEOUT": f"{_CLICKHOUSE_TIMEOUT_S}s",
         }
         load = Load(stack, events=order.events, seed=order.seed)
-        with Recoveries(stack.connection) as recoveries:
+        with (
+            Recoveries(stack.connection) as recoveries,
+            LedgerWatch(stack.settings["PIPELINE_CLICKHOUSE_URL"]) as watch,
+        ):
             chaos = _Chaos(stack, proxy, load, Fleet(stack, recoveries, order.seed), say)
             chaos.run(order.steps())
             for number in range(order.remakes):
                 chaos.make_anew(number)
-        outcome = _judge(chaos, order, recoveries)
+        outcome = _judge(chaos, order, recoveries, watch)
         outcome.numbers["seconds"] = round(time.monotonic() - started_s, 1)
         return outcome
 
@@ -248,7 +252,7 @@ def _seconds(step: Step) -> float:
     return step.pause_s + seconds + (2 if step.settle else 0.1)
 
 
-def _judge(chaos: _Chaos, order: Order, recoveries: Recoveries) -> Outcome:
+def _judge(chaos: _Chaos, order: Order, recoveries: Recoveries, watch: LedgerWatch) -> Outcome:
     load, tally = chaos.load, chaos.fleet.tally
     policy = Policy(idle_timeout_ms=_IDLE_S * 1_000)
     found = read(chaos.stack, chaos.logs_before)
@@ -272,7 +276,9 @@ def _judge(chaos: _Chaos, order: Order, recoveries: Recoveries) -> Outcome:
     ]
     if load.events < order.events:
         problems.append(f"events: {load.events} of {order.events} delivered")
-    problems += tally.unclean
+    problems += [*tally.unclean, *watch.problems]
+    if not watch.looks:
+        problems.append("nobody looked at the ledger meanwhile")
     if not verdict.rows_checked:
         problems.append("no row was checked")
     if rebuild_differences:
@@ -284,6 +290,8 @@ def _judge(chaos: _Chaos, order: Order, recoveries: Recoveries) -> Outcome:
         "heavy_devices": order.heavy + order.remakes,
         "foreign_producers": order.foreign + order.remakes,
         "misplaced": load.misplaced,
+        "stamped_anew": len(load.again),
+        "ledger_looks": watch.looks,
         **{name: done for name, (done, _) in delivered.items()},
         "rows_checked": verdict.rows_checked,
         "missing": verdict.missing,

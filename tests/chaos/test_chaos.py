@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.domain.policy import Policy
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
+from tests.chaos.ledger_watch import PARTS, unbalanced
 from tests.chaos.load import Identity, Said
 from tests.chaos.run import Order, run
 from tests.chaos.schedule import Fault, Outage, kills_of, rebalances_of
@@ -31,6 +32,13 @@ def test_nothing_is_missing_double_or_wrong(
     outcome = run(SHORT[kind], tmp_path, clickhouse, lambda line: print(line, flush=True))
     print(json.dumps(outcome.numbers))
     assert outcome.is_good, [*outcome.verdict.examples, *outcome.problems]
+
+
+def test_the_watch_over_the_ledger_finds_what_does_not_balance() -> None:
+    row = {"received": 9, **dict.fromkeys(PARTS, 0), "events": 6, "duplicates": 2, "refused": 1}
+    assert not unbalanced(row)
+    assert "does not balance" in unbalanced({**row, "events": 5})
+    assert "fewer than no duplicates" in unbalanced({**row, "events": 9, "duplicates": -1})
 
 
 @pytest.mark.parametrize("seed", range(6))
