@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store, UnstorableRow
@@ -52,6 +53,8 @@ class Change(NamedTuple):
     """All blocks of a table in one insert."""
     only: str = ""
     """The one table that is inserted into; empty for all."""
+    settings: Mapping[str, Any] = MappingProxyType({})
+    """Of each insert, besides those that all have."""
 
 
 async def recorded(envelope: int, events: int) -> list[Insert]:
@@ -122,6 +125,7 @@ def changes(store: Store) -> list[Change]:
         ),
         Change("the ledger alone", only="ledger_records"),
         Change("all in one block", is_joined=True),
+        Change("async_insert, and waiting for it", settings={"async_insert": 1, "wait_for_async_insert": 1}),
     ]
 
 
@@ -141,6 +145,7 @@ class Bench:
     def __init__(self, store: Store, pid: int) -> None:
         self._store, self._pid = store, pid
         self._turn = 0
+        self._usual = store._insert_settings
         tables = (
             "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree'"
         )
@@ -150,6 +155,7 @@ class Bench:
         """What they cost with that change."""
         self._turn += 1
         self._all(change.before)
+        self._store._insert_settings = {**self._usual, **change.settings}
         started_s = cpu_s(self._pid)
         for number, each in enumerate(joined(inserts) if change.is_joined else inserts):
             if change.only in ("", each.table):
