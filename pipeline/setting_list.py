@@ -179,8 +179,8 @@ class Settings(ConnectionSettings):
             "ClickHouse could not merge so many small inserts",
             "commands that wait for what was sent would give up",
         ),
-        "How long rows wait for others before they are inserted. Raise it where ClickHouse has too many "
-        "parts; what is sent then shows up later.",
+        "How long rows wait for others before they are inserted; those of sessions wait half as long. Raise it where "
+        "ClickHouse has too many parts; what is sent then shows up later.",
     )
     metrics_port: int = _setting(
         0,

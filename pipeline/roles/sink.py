@@ -83,7 +83,7 @@ class Sink:
         )
         making = partial(metrics.stage, "sink", "make")
         self.events = TableWriter(bounds, self._store_events, making)
-        self.sessions = TableWriter(bounds, self._store_sessions, making)
+        self.sessions = TableWriter(bounds.of_sessions, self._store_sessions, making)
         self.copies = TableWriter(bounds, self._store_copies, making)
         self.dead_letters = TableWriter(bounds, self._store_dead_letters, making)
 

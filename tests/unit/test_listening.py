@@ -45,7 +45,10 @@ def test_nor_does_it_behind_the_embedded_broker() -> None:
 
 
 def test_what_cannot_be_listened_on_is_said_with_what_to_do() -> None:
-    with listening(LOOPBACK, 0) as taken, pytest.raises(CommandFailed, match="Choose another port with --port"):
+    with (
+        listening(LOOPBACK, 0) as taken,
+        pytest.raises(CommandFailed, match="Choose another port with --port"),
+    ):
         taken.listen()
         listening(LOOPBACK, taken.getsockname()[1])
     with pytest.raises(CommandFailed, match="Name an address of this machine with --host"):

@@ -135,6 +135,28 @@ def test_a_writer_stores_what_is_full_at_once_and_what_is_old_in_time() -> None:
     assert storing.stored == [[0, 1], [2], [3]]
 
 
+def test_what_waited_for_an_insert_waits_for_others_half_its_time_and_no_longer() -> None:
+    clock, storing = Clock(), Storing()
+    writer = TableWriter(Bounds(max_rows=9, max_age_ms=1_000), storing)
+    clock.start(writer.run())
+    clock.start(writer.add(piece(0)))
+    storing.may.clear()
+    clock.pass_ms(1_000)
+    assert storing.stored == [[0]]
+    clock.start(writer.add(piece(1)))
+    clock.pass_ms(2_000)
+    storing.may.set()
+    clock.pass_ms(0)
+    clock.pass_ms(499)
+    assert storing.stored == [[0]]
+    clock.pass_ms(1)
+    assert storing.stored == [[0], [1]]
+
+
+def test_rows_of_sessions_wait_half_as_long() -> None:
+    assert Bounds(max_age_ms=800).of_sessions == Bounds(max_age_ms=400)
+
+
 def test_a_writer_takes_no_more_while_it_stores() -> None:
     """So a full sink pauses fetching in the end."""
     clock, storing = Clock(), Storing()
