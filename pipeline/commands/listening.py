@@ -20,8 +20,8 @@ def listening(host: str, port: int) -> socket.socket:
     """A socket that has the address; nobody is let in yet. Raises `CommandFailed`."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        # asyncio sends small pieces at once (TCP_NODELAY) where a socket says that it is of TCP, and what is accepted says
-        # what its listener says. Else the end of an answer waits for the client to confirm its beginning: 40 ms.
+        # asyncio sends small pieces at once (TCP_NODELAY) where a socket says that it is of TCP, and what is accepted
+        # says what its listener says. Else the end of an answer waits until its beginning is confirmed: 40 ms.
         listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except OSError as error:
         raise CommandFailed(
