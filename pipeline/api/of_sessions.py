@@ -156,14 +156,15 @@ async def _page(asked: ApiRequest, wanted: Wanted, order: Order, most: int) -> P
     try:
         if order != NEWEST_FIRST:
             sort_place = SortPlace.parse(place) if place else None
-            chosen = choose(app, filter, *own)
+            chosen = choose(app, filter, *own, newest_ms=wanted.known.newest_ms)
             return await asked.reader.run(lambda ask: sorted_page(ask, chosen, order, sort_place, most))
         after = SessionPlace.parse(place) if place else None
     except ValueError:
         raise bad_place() from None
 
     def read(ask: Ask) -> PageOfSessions:
-        return session_page(ask, app, filter, *own, after, most, stored=wanted.known.sessions)
+        known = {"stored": wanted.known.sessions, "newest_ms": wanted.known.newest_ms}
+        return session_page(ask, app, filter, *own, after, most, **known)
 
     return await asked.reader.run(read)
 
@@ -206,8 +207,9 @@ async def counts(asked: ApiRequest) -> ApiCounts:
     start_ms, end_ms = wanted.start_ms, wanted.end_ms
     # Nothing can be in an empty range; the numbers are those of nothing all the same.
     step = step_ms(start_ms, max(end_ms, start_ms + 1))
+    app, newest_ms = wanted.choice.app or None, wanted.known.newest_ms
     rows = await asked.reader.rows(
-        session_counts(wanted.choice.app or None, wanted.filter, start_ms, end_ms, step)
+        session_counts(app, wanted.filter, start_ms, end_ms, step, newest_ms=newest_ms)
     )
     if not rows:
         # Of no sessions there is no row.

@@ -77,7 +77,8 @@ class Wanted:
 
     def chosen(self) -> Choice:
         """The sessions. Raises FilterError."""
-        return choose(self.choice.app or None, self.filter, self.start_ms, self.end_ms)
+        span_ms = self.start_ms, self.end_ms
+        return choose(self.choice.app or None, self.filter, *span_ms, newest_ms=self.known.newest_ms)
 
     def pinned(self) -> SessionChoice:
         """The same sessions by an address that names the filter and where they begin: what comes in moves neither."""

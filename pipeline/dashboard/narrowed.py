@@ -60,7 +60,8 @@ class Narrowed:
         if self.filter == EVERYTHING:
             return EVERY_SESSION
         start_ms = max(0, self.start_ms - before_ms)
-        return where(self.filter, scope=FilterScope(self.app, start_ms, self.end_ms + after_ms))
+        scope = FilterScope(self.app, start_ms, self.end_ms + after_ms, self.newest_ms)
+        return where(self.filter, scope=scope)
 
     def fields(self) -> dict[str, object]:
         """Of its address, without the place where it goes on."""

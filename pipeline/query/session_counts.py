@@ -49,7 +49,13 @@ def step_ms(start_ms: int, end_ms: int) -> int:
 
 
 def session_counts(
-    app_id: str | None, filter: Filter | None, start_ms: int, end_ms: int, step: int
+    app_id: str | None,
+    filter: Filter | None,
+    start_ms: int,
+    end_ms: int,
+    step: int,
+    *,
+    newest_ms: int | None = None,
 ) -> Statement:
     """Of sessions that start in [start_ms, end_ms) and pass a filter, of all apps without `app_id`.
 
@@ -57,7 +63,7 @@ def session_counts(
     `is_whole` = 1, of all of them, if there are any: besides these `devices`, `users`, `foreground_sessions`,
     `crash_free_sessions`, `median_duration_ms`, `lowest_rate` and `estimated_sessions`. Raises FilterError.
     """
-    chosen = choose(app_id, filter, start_ms, end_ms)
+    chosen = choose(app_id, filter, start_ms, end_ms, newest_ms=newest_ms)
     bad = ", ".join(f"countIf({condition}) AS {name}" for name, condition in BAD_ENDS.items())
     sql = (
         f"SELECT {BUCKET} AS bucket_ms, grouping(bucket_ms) AS is_whole, count() AS sessions,"

@@ -14,7 +14,8 @@ from uuid import UUID
 
 import orjson
 
-from pipeline.query.filters.sql import FilterScope, looks_beyond_rows, points_out, where
+from pipeline.query.filters.reach import points_out, reads_much
+from pipeline.query.filters.sql import FilterScope, where
 from pipeline.query.filters.tree import Filter
 from pipeline.query.kept import IS_KEPT
 from pipeline.query.operations import Ask
@@ -125,9 +126,16 @@ class Choice:
 
 
 def choose(
-    app_id: str | None, filter: Filter | None, start_ms: int, end_ms: int, after: Cursor | None = None
+    app_id: str | None,
+    filter: Filter | None,
+    start_ms: int,
+    end_ms: int,
+    after: Cursor | None = None,
+    *,
+    newest_ms: int | None = None,
 ) -> Choice:
-    """Sessions that start in [start_ms, end_ms) and pass a filter. Raises FilterError."""
+    """Sessions that start in [start_ms, end_ms) and pass a filter; `newest_ms` is when the newest of all started, if
+    that is known. Raises FilterError."""
     has_days = 0 <= start_ms < end_ms <= _LAST_DAY_MS
     conditions, parameters = _range(start_ms, end_ms, has_days=has_days)
     if app_id is not None:
@@ -135,7 +143,7 @@ def choose(
         parameters["app"] = app_id
     _go_on(after, conditions, parameters)
     if filter is not None:
-        scope = FilterScope(app_id, start_ms, end_ms) if has_days else FilterScope(app_id)
+        scope = FilterScope(app_id, start_ms, end_ms, newest_ms) if has_days else FilterScope(app_id)
         condition = where(filter, scope=scope)
         conditions.append(condition.sql)
         parameters |= condition.parameters
@@ -153,10 +161,11 @@ def _some_sessions(
     end_ms: int,
     after: Cursor | None,
     limit: int,
+    newest_ms: int | None = None,
 ) -> Statement:
     if after is not None:
         end_ms = min(end_ms, after.started_at_ms + 1)
-    chosen = choose(app_id, filter, start_ms, end_ms, after)
+    chosen = choose(app_id, filter, start_ms, end_ms, after, newest_ms=newest_ms)
     return Statement(
         f"{chosen.selected} {chosen.found} ORDER BY {ORDER} LIMIT {{limit:UInt32}}",
         {**chosen.parameters, "limit": limit},
@@ -182,11 +191,12 @@ def session_page(
     limit: int,
     *,
     stored: int | None = None,
+    newest_ms: int | None = None,
 ) -> PageOfSessions:
     """A page of `session_list`, read day by day from the newest on: a page of a busy app never reads a month.
 
-    `stored` is about how many sessions there are to choose from, where that is known: few are read at once. Raises
-    FilterError, ValueError for a limit that no page has, and what `ask` raises.
+    `stored` is about how many sessions there are to choose from, and `newest_ms` when the newest started, where that is
+    known: few are read at once. Raises FilterError, ValueError for a limit that no page has, and what `ask` raises.
     """
     require_page(limit)
     rows: list[dict[str, Any]] = []
@@ -197,7 +207,8 @@ def session_page(
         counted = _stored_between(app_id, start_ms, end_ms, few + 1)
         stored = int(orjson.loads(ask(counted.sql, counted.parameters))["stored"])
     for window_start_ms, window_end_ms in _pieces(filter, start_ms, end_ms, after, stored):
-        statement = _some_sessions(app_id, filter, window_start_ms, window_end_ms, after, wanted - len(rows))
+        window_ms, left = (window_start_ms, window_end_ms), wanted - len(rows)
+        statement = _some_sessions(app_id, filter, *window_ms, after, left, newest_ms)
         rows += [orjson.loads(line) for line in ask(statement.sql, statement.parameters).splitlines()]
         if len(rows) >= wanted:
             return PageOfSessions(rows[:limit], Cursor.of(rows[limit - 1]))
@@ -225,16 +236,14 @@ def _pieces(
         upper_ms = end_ms if after is None else min(end_ms, after.started_at_ms + 1)
         return iter([(start_ms, upper_ms)] if start_ms < upper_ms else [])
     # Events and other sessions of a device are read whole, however short the piece: few pieces then.
-    return windows(start_ms, end_ms, after, _GROWTH if _is_of_rows(filter) else _AT_ONCE)
+    return windows(
+        start_ms, end_ms, after, _AT_ONCE if filter is not None and reads_much(filter) else _GROWTH
+    )
 
 
 def _few(filter: Filter | None) -> int:
     """Of how many sessions a page is read at once."""
-    return _FEW_TO_FILTER if filter is not None and _is_of_rows(filter) else _FEW_ROWS
-
-
-def _is_of_rows(filter: Filter | None) -> bool:
-    return filter is None or not looks_beyond_rows(filter)
+    return _FEW_TO_FILTER if filter is not None and not reads_much(filter) else _FEW_ROWS
 
 
 def _stored_between(app_id: str | None, start_ms: int, end_ms: int, most: int) -> Statement:

@@ -232,15 +232,19 @@ def test_a_scope_changes_nothing_within_it(stored: Stored) -> None:
         st.none() | st.sampled_from(apps),
         st.none() | st.sampled_from(starts),
         st.none() | st.sampled_from(starts),
+        # Also where it is wrong: a session may have started since.
+        st.sampled_from([None, 0, starts[-1]]),
     )
-    def check(filter: Document, app_id: str | None, start_ms: int | None, end_ms: int | None) -> None:
+    def check(
+        filter: Document, app_id: str | None, start_ms: int | None, end_ms: int | None, newest_ms: int | None
+    ) -> None:
         within = {
             row["session_id"]
             for row in stored.world.sessions
             if app_id in (None, row["app_id"])
             and (start_ms or 0) <= row["started_at_ms"] < (end_ms or starts[-1] + 1)
         }
-        found = stored.passing(filter, FilterScope(app_id, start_ms, end_ms))
+        found = stored.passing(filter, FilterScope(app_id, start_ms, end_ms, newest_ms))
         assert found & within == stored.world.passing(filter) & within
 
     check()

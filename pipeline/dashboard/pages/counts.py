@@ -18,7 +18,7 @@ from pipeline.dashboard.page import render
 from pipeline.dashboard.reader import NotAnswered, Reader, Row
 from pipeline.dashboard.viewer import FIELD, chosen_by
 from pipeline.query.filters.json_form import FilterError
-from pipeline.query.filters.sql import looks_beyond_rows
+from pipeline.query.filters.reach import reads_much
 from pipeline.query.session_counts import session_counts, step_ms
 from pipeline.query.time_zone import zone
 
@@ -54,7 +54,7 @@ _NOTHING: Row = {
 
 async def counts_beside(reader: Reader, wanted: Wanted) -> Counted:
     """The numbers, or where they are if they would hold the list up. Raises FilterError."""
-    most = _AT_ONCE_BY_EVENTS if looks_beyond_rows(wanted.filter) else _AT_ONCE
+    most = _AT_ONCE_BY_EVENTS if reads_much(wanted.filter) else _AT_ONCE
     if wanted.known.sessions > most:
         fields = wanted.choice.first_page().fields() | {"filter": wanted.text}
         fields |= {FIELD: zone().key} if chosen_by() else {}
@@ -82,7 +82,8 @@ async def _counts(reader: Reader, wanted: Wanted) -> Counted:
     start_ms, end_ms = wanted.start_ms, wanted.end_ms
     # Nothing can be in an empty range; the numbers are those of nothing all the same.
     step = step_ms(start_ms, max(end_ms, start_ms + 1))
-    statement = session_counts(wanted.choice.app or None, wanted.filter, start_ms, end_ms, step)
+    app, newest_ms = wanted.choice.app or None, wanted.known.newest_ms
+    statement = session_counts(app, wanted.filter, start_ms, end_ms, step, newest_ms=newest_ms)
     try:
         found = await reader.rows(statement)
     except NotAnswered as error:

@@ -73,6 +73,8 @@ class AskedCrashes:
     cohorts: Cohorts
     kept_rate: float
     """The lowest share of devices that was kept in the range."""
+    newest_ms: int
+    """When the newest session started."""
 
     @property
     def span(self) -> crashes.Span:
@@ -83,7 +85,7 @@ class AskedCrashes:
         """The filter in SQL; None where every session passes."""
         if self.filter == EVERYTHING:
             return None
-        return where(self.filter, scope=FilterScope(self.app, self.start_ms, self.end_ms))
+        return where(self.filter, scope=FilterScope(*self.span, self.newest_ms))
 
     @property
     def fields(self) -> dict[str, str]:
@@ -184,12 +186,15 @@ class CrashPages:
             return None
         about(app)
         choice = SessionChoice.of(query)
-        start_ms, end_ms = range_of(choice, (await span(self._reader, app)).newest_ms)
+        newest_ms = (await span(self._reader, app)).newest_ms
+        start_ms, end_ms = range_of(choice, newest_ms)
         known_cohorts = await cohorts(self._reader, app, query)
         filter = known_cohorts.narrowed(parse(choice.filter or ""))
         where(filter)  # refuses what no filter may hold
         rate = await kept(self._reader, app, start_ms, end_ms)
-        return AskedCrashes(app, start_ms, end_ms, filter, choice.filter or "", known_cohorts, rate)
+        return AskedCrashes(
+            app, start_ms, end_ms, filter, choice.filter or "", known_cohorts, rate, newest_ms
+        )
 
 
 def _in_group(asked: AskedCrashes, group: str, *tests: Filter) -> Filter:

@@ -66,6 +66,8 @@ class Asked:
     filter: Filter
     """With that of the cohort."""
     cohorts: Cohorts
+    newest_ms: int
+    """When the newest session started."""
 
     @property
     def condition(self) -> Statement | None:
@@ -80,7 +82,7 @@ class Asked:
     def _condition(self, start_ms: int) -> Statement | None:
         if self.filter == EVERYTHING:
             return None
-        return where(self.filter, scope=FilterScope(self.app, start_ms, self.end_ms))
+        return where(self.filter, scope=FilterScope(self.app, start_ms, self.end_ms, self.newest_ms))
 
     @property
     def by_label(self) -> str:
@@ -206,11 +208,12 @@ class HealthPage:
             raise BadAddress(f"Sessions cannot be split by “{by[:40]}”.")
         about(app)
         choice = SessionChoice.of(query)
-        start_ms, end_ms = range_of(choice, (await span(self._reader, app)).newest_ms)
+        newest_ms = (await span(self._reader, app)).newest_ms
+        start_ms, end_ms = range_of(choice, newest_ms)
         known_cohorts = await cohorts(self._reader, app, query)
         filter = known_cohorts.narrowed(parse(choice.filter or ""))
         where(filter)  # refuses what no filter may hold
-        return Asked(app, start_ms, end_ms, by, filter, known_cohorts)
+        return Asked(app, start_ms, end_ms, by, filter, known_cohorts, newest_ms)
 
     async def _answers(self, asked: Asked, sides: Sides | None) -> dict[str, Any]:
         ask = partial(

@@ -168,7 +168,8 @@ class SessionsPage:
 
         def read(ask: Ask) -> PageOfSessions:
             span = (wanted.start_ms, wanted.end_ms)
-            return session_page(ask, app, filter, *span, cursor, PAGE, stored=wanted.known.sessions)
+            known = {"stored": wanted.known.sessions, "newest_ms": wanted.known.newest_ms}
+            return session_page(ask, app, filter, *span, cursor, PAGE, **known)
 
         return await self._reader.run(read)
 

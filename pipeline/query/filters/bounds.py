@@ -19,6 +19,9 @@ class RangeBounds:
     """Sessions that start at or after; empty where there is no such bound."""
     end: str
     """Sessions that start before; empty where there is no such bound."""
+    is_open: bool = False
+    """No session that is known of starts at the end or after it: then events are not bounded by it, which takes a third
+    less to plan. One that comes meanwhile is told apart as any other."""
 
     @property
     def started(self) -> str:
@@ -32,7 +35,7 @@ class RangeBounds:
         """An event can be of a session that starts in the range. Its stamp by the device may be of any day."""
         if not self.since:
             return "true"
-        if not self.end:
+        if not self.end or self.is_open:
             return (
                 f"time >= {self.since} AND (toDate32(raw_time) >= toDate32({self.since})"
                 f" OR {self._elsewhere(f'day >= toDate32({self.since})')})"
@@ -50,7 +53,7 @@ class RangeBounds:
         """A session can be the one that such an event is in."""
         if not self.since:
             return "true"
-        if not self.end:
+        if not self.end or self.is_open:
             return f"started_at >= {self.since}"
         return (
             f"started_at >= {self.since} AND (toDate(started_at) <= toDate({self._last_day})"

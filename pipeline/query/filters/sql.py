@@ -11,7 +11,6 @@ from pipeline.query.dimensions import (
     FIRST,
     OF_EVENTS,
     ORDER_OPERATORS,
-    STITCHED_LENGTH,
     USER,
     Dimension,
     dimension,
@@ -19,6 +18,7 @@ from pipeline.query.dimensions import (
 from pipeline.query.filters import of_events, sequence
 from pipeline.query.filters.bounds import RangeBounds
 from pipeline.query.filters.check import checked
+from pipeline.query.filters.reach import OVER_DEVICES, all_of, is_of_an_id
 from pipeline.query.filters.tree import (
     All,
     AnyOf,
@@ -37,7 +37,6 @@ from pipeline.query.statement import Statement
 from pipeline.query.time_zone import zone
 from pipeline.query.versions import VERSION_PATTERNS, version_sql
 
-_OVER_DEVICES = (FIRST, STITCHED_LENGTH)
 _NUMBERS_BY_THEMSELVES = {"http.response.status_code": "status_code"}
 """Attributes that `z_stored_events` has in columns too, '' where there is none: a tenth of the time to read."""
 _COMPARISONS = {"eq": "=", "not": "!=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
@@ -56,6 +55,13 @@ class FilterScope:
     """Only sessions that start at or after."""
     end_ms: int | None = None
     """Only sessions that start before."""
+    newest_ms: int | None = None
+    """When the newest session of all started, if somebody knows: what ends after it need not be bounded so strictly."""
+
+    @property
+    def is_open(self) -> bool:
+        """No session that is known of starts at the end or after it."""
+        return self.end_ms is not None and self.newest_ms is not None and self.newest_ms < self.end_ms
 
 
 def where(filter: Filter, prefix: str = "f", scope: FilterScope | None = None) -> Statement:
@@ -74,27 +80,6 @@ def step_conditions(
     """For each of the checked steps the condition that an event passes it, and the parameters of all."""
     compiler = _Compiler(prefix, FilterScope())
     return [compiler.event(step, {}) for step in steps], compiler.parameters
-
-
-def looks_beyond_rows(filter: Filter) -> bool:
-    """Whether it takes more than a session's own row to tell: events, or the other sessions of the device."""
-    match filter:
-        case All(filters) | AnyOf(filters):
-            return any(looks_beyond_rows(each) for each in filters)
-        case Not(inner):
-            return looks_beyond_rows(inner)
-        case HasEvent() | CountEvents():
-            return True
-        case Test(name):
-            return name in _OVER_DEVICES or name in OF_EVENTS or name == CRASH_GROUP
-
-
-def points_out(filter: Filter) -> bool:
-    """Whether only sessions that share an id pass, which are few: an index finds them wherever they are."""
-    if isinstance(filter, All):
-        return any(points_out(each) for each in filter.filters)
-    # Sessions without a user or an id of the SDK's are many.
-    return isinstance(filter, Test) and _points_out(filter) and "" not in _all_of(filter)
 
 
 class _Compiler:
@@ -122,7 +107,7 @@ class _Compiler:
                 return f"({self._session_test(filter)})"
 
     def _all(self, filters: tuple[Filter, ...]) -> str:
-        points_out = {each for each in filters if _points_out(each)}
+        points_out = {each for each in filters if is_of_an_id(each)}
         first = [self.filter(each) for each in filters if each in points_out]
         # What fails one of these fails the whole, whatever the others say of it: they need not look there.
         self._limits += first
@@ -133,7 +118,7 @@ class _Compiler:
     def _session_test(self, test: Test) -> str:
         found = dimension(test.dimension)
         assert found is not None, "a checked filter has no unknown dimension"
-        if found.name in _OVER_DEVICES:
+        if found.name in OVER_DEVICES:
             return self._over_device(test)
         if found.name in OF_EVENTS:
             return self._of_events(found, test)
@@ -213,7 +198,7 @@ class _Compiler:
         sql = found.sql
         if test.operator == "exists" and test.value is True:
             return f"notEmpty({sql})"
-        if found.name == USER and (test.operator in ("contains", "matches") or "" in _all_of(test)):
+        if found.name == USER and (test.operator in ("contains", "matches") or "" in all_of(test)):
             # A session without a user has the empty id, as a text has that is not there. (Else an index can tell.)
             sql = f"if(empty({sql}), [''], {sql})"
         if test.operator == "in":
@@ -321,7 +306,7 @@ class _Compiler:
         if found.type != "string":
             return passes
         # A session of which no event tells has the empty text.
-        without = {"eq": test.value == "", "in": "" in _all_of(test)}.get(test.operator, False)
+        without = {"eq": test.value == "", "in": "" in all_of(test)}.get(test.operator, False)
         if test.operator == "matches":
             return f"({passes} OR (match('', {self._add(test.value, 'String')}) AND NOT {told}))"
         return f"({passes} OR NOT {told})" if without else passes
@@ -358,6 +343,7 @@ class _Compiler:
             app="true" if scope.app_id is None else f"app_id = {self._add(scope.app_id, 'String')}",
             since="" if scope.start_ms is None else self._time(scope.start_ms),
             end="" if scope.end_ms is None else self._time(scope.end_ms),
+            is_open=scope.is_open,
         )
 
     def _time(self, ms: int) -> str:
@@ -374,17 +360,6 @@ class _Compiler:
         name = f"{self._prefix}{len(self.parameters)}"
         self.parameters[name] = value
         return f"{{{name}:{type}}}"
-
-
-def _points_out(filter: Filter) -> bool:
-    if not isinstance(filter, Test) or filter.operator not in ("eq", "in"):
-        return False
-    found = dimension(filter.dimension)
-    return found is not None and found.points_out
-
-
-def _all_of(test: Test) -> tuple[Scalar, ...]:
-    return test.value if isinstance(test.value, tuple) else (test.value,)
 
 
 def _lowered(value: Value) -> Value:
