@@ -50,6 +50,8 @@ class Looked:
     end_ms: int
     """The end is left out."""
     filter: Filter = EVERYTHING
+    newest_ms: int | None = None
+    """No session that is known of started later; None where nobody asked."""
 
     @property
     def range(self) -> ApiRange:
@@ -70,7 +72,8 @@ class Looked:
         """The filter in SQL, over sessions that start in the range, or so long before or after it."""
         if self.filter == EVERYTHING:
             return EVERY_SESSION
-        scope = FilterScope(self.app, max(0, self.start_ms - before_ms), self.end_ms + after_ms)
+        start_ms, end_ms = max(0, self.start_ms - before_ms), self.end_ms + after_ms
+        scope = FilterScope(self.app, start_ms, end_ms, self.newest_ms)
         return where(self.filter, scope=scope)
 
     def condition_or_none(self, before_ms: int = 0) -> Statement | None:
@@ -124,7 +127,9 @@ class ApiRequest:
         """App, range (`days` up to the newest session where none is named) and filter. Raises `Refused`."""
         app = await self.app()
         start_ms, end_ms = await self.range_of(app, days)
-        return Looked(app, start_ms, end_ms, await self.filter(app))
+        ends_with_newest = self.cursor() is None and self.values.get("until") is None
+        newest_ms = end_ms - 1 if ends_with_newest else None
+        return Looked(app, start_ms, end_ms, await self.filter(app), newest_ms)
 
     async def range_of(self, app: str, days: int) -> tuple[int, int]:
         """The range of a question about an app; of all of them without one."""

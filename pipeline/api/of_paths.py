@@ -145,7 +145,9 @@ async def flow(asked: ApiRequest) -> Flow:
     try:
         steps: Steps = flows.flow(text)
         bucket_ms = step_ms(looked.start_ms, looked.end_ms)
-        counted = flows.outcomes(looked.app, steps, looked.start_ms, looked.end_ms, bucket_ms, looked.filter)
+        counted = flows.outcomes(
+            looked.app, steps, *looked.span[1:], bucket_ms, looked.filter, newest_ms=looked.newest_ms
+        )
     except FilterError as error:
         raise RequestRefused(
             "bad-filter", f"The flow cannot be read: {error}", {"parameter": "flow"}

@@ -72,17 +72,26 @@ def has_times(steps: Steps) -> bool:
 
 
 def outcomes(
-    app_id: str, steps: Steps, start_ms: int, end_ms: int, step_ms: int, filter: Filter = EVERYTHING
+    app_id: str,
+    steps: Steps,
+    start_ms: int,
+    end_ms: int,
+    step_ms: int,
+    filter: Filter = EVERYTHING,
+    *,
+    newest_ms: int | None = None,
 ) -> Statement:
     """Of the sessions that start in [start_ms, end_ms), pass a filter and have the first step: what became of them.
 
     One row each bucket of `step_ms` that has any: `bucket_ms`, `started` (sessions with the first step), one column for
     each of OUTCOMES, and `step_2` and so on: how many came as far as the second step that shall come. One more with
-    `is_whole` = 1 of all of them, if there are any. Raises FilterError.
+    `is_whole` = 1 of all of them, if there are any. `newest_ms` is when the newest session started, if that is known.
+    Raises FilterError.
     """
-    scope = FilterScope(app_id, start_ms, end_ms)
+    scope = FilterScope(app_id, start_ms, end_ms, newest_ms)
     first = chain(steps[:1])
-    chosen = choose(app_id, first if filter == EVERYTHING else All((filter, first)), start_ms, end_ms)
+    begun = first if filter == EVERYTHING else All((filter, first))
+    chosen = choose(app_id, begun, start_ms, end_ms, newest_ms=newest_ms)
     parts = {
         "is_completed": where(chain(steps), "c", scope),
         "is_late": where(at_any_time(steps), "l", scope),

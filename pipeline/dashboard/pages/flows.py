@@ -49,8 +49,9 @@ class FlowsPage:
                 raise FilterError(f"it has at most {_LONGEST} characters here")
             steps = flows.flow(text) if text else ()
             if steps and asked.app and not asked.problem:
+                span_ms, newest_ms = (asked.start_ms, asked.end_ms), asked.newest_ms
                 counted = flows.outcomes(
-                    asked.app, steps, asked.start_ms, asked.end_ms, bucket_ms, asked.filter
+                    asked.app, steps, *span_ms, bucket_ms, asked.filter, newest_ms=newest_ms
                 )
                 rows = await self._reader.rows(counted)
         except FilterError as error:
