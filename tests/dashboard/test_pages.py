@@ -19,6 +19,7 @@ from pipeline.dashboard.page import FOLDER
 from pipeline.dashboard.reader import NotAnswered
 from pipeline.storage.columns import SESSION_COLUMNS
 from tests.dashboard import hostile
+from tests.dashboard.conftest import page_paths
 from tests.dashboard.markup import Page
 from tests.dashboard.stage import Stage, staged
 
@@ -116,21 +117,8 @@ def test_policy_allows_nothing_inline_and_nothing_from_elsewhere() -> None:
 
 def test_hostile_words_in_the_address_are_escaped(client: TestClient) -> None:
     bad = hostile.QUOTES + hostile.SCRIPT
-    for path in (
-        "/sessions",
-        "/timeline",
-        "/health",
-        "/network",
-        "/performance",
-        "/paths",
-        "/paths/flows",
-        "/alerts",
-        "/stitched",
-        "/users",
-        "/timeline/events",
-        "/find",
-        "/open",
-    ):
+    not_asked = {"/", "/pipeline", "/pipeline/ledger", "/find/event", "/export/sessions", "/zone"}
+    for path in sorted({path for path in page_paths(client) if "x" not in path.split("/")} - not_asked):
         for name in (
             "app",
             "filter",
@@ -154,14 +142,15 @@ def test_hostile_words_in_the_address_are_escaped(client: TestClient) -> None:
                 answer.text,
             )
             assert not Page(answer.text).unsafe(), (path, name)
-    for path, names in (
-        ("/crashes", ("app", "kind", "order", "filter")),
-        ("/crashes/1-0", ("app", "filter")),
+    for path, name in (
+        ("/crashes", "kind"),
+        ("/crashes", "order"),
+        ("/crashes/1-0", "app"),
+        ("/crashes/1-0", "filter"),
     ):
-        for name in names:
-            answer = client.get(path, params={name: bad})
-            assert answer.status_code in {200, 400, 404}, (path, name, answer.text)
-            assert not Page(answer.text).unsafe(), (path, name)
+        answer = client.get(path, params={name: bad})
+        assert answer.status_code in {200, 400, 404}, (path, name, answer.text)
+        assert not Page(answer.text).unsafe(), (path, name)
     for path in ("/sessions", "/crashes"):
         answer = client.get(f"{path}/{quote(bad, safe='')}")
         assert answer.status_code == 404 and not Page(answer.text).unsafe()
