@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import Struct
 from starlette.responses import Response
 
 from pipeline.api.endpoint import ApiEndpoint, ApiRange, ApiRequest, Looked, bad_place, not_after
 from pipeline.api.parameters import AFTER, ANY_APP, COHORT, FILTER, ZONE, Parameter, limit, span
 from pipeline.api.problem import RequestRefused
-from pipeline.api.shape import Count, Id, Time, all_shaped, shaped, time_of
+from pipeline.api.shape import Count, Id, Time, all_shaped, shaped, struct_of, time_of
 from pipeline.dashboard.address import SessionChoice
 from pipeline.dashboard.asked import DAYS, Wanted, after_newest, first_ms
 from pipeline.dashboard.asked import span as span_of
@@ -22,65 +22,23 @@ from pipeline.dashboard.reader import Row
 from pipeline.query.operations import Ask
 from pipeline.query.session_counts import session_counts, step_ms
 from pipeline.query.session_order import NEWEST_FIRST, Order, SortedPage, SortPlace, sorted_page
+from pipeline.query.sessions import LISTED, PageOfSessions, choose, session_page
 from pipeline.query.sessions import Cursor as SessionPlace
-from pipeline.query.sessions import PageOfSessions, choose, session_page
 
 MOST_SESSIONS = 500
 
-Text = str | UnsetType
-Number = Annotated[int, Meta(ge=0)] | UnsetType
+if TYPE_CHECKING:
 
+    class ApiSession(Struct, kw_only=True):
+        """A session: what is read of it by name. It has all columns of a list."""
 
-class ApiSession(Struct, kw_only=True):
-    """A session, with the columns of the view `sessions`: all of them, or those that `fields` names."""
+        session_id: Id
 
-    session_id: Id
-    app_id: Text = UNSET
-    device_id: Text = UNSET
-    status: Text = UNSET
-    state: Text = UNSET
-    start_reason: Text = UNSET
-    end_reason: Text = UNSET
-    exit_reason: Text = UNSET
-    cold_start: bool | UnsetType = UNSET
-    started_at: Time | UnsetType = UNSET
-    ended_at: Time | UnsetType = UNSET
-    duration_ms: Number = UNSET
-    is_final: bool | UnsetType = UNSET
-    client_session_id: Text = UNSET
-    stitched_session_id: Id | UnsetType = UNSET
-    stitched_index: Number = UNSET
-    user_id: Text = UNSET
-    user_ids: list[str] | UnsetType = UNSET
-    personas: list[str] | UnsetType = UNSET
-    properties: dict[str, str] | UnsetType = UNSET
-    app_version: Text = UNSET
-    app_build: Text = UNSET
-    environment: Text = UNSET
-    os_name: Text = UNSET
-    os_version: Text = UNSET
-    device_manufacturer: Text = UNSET
-    device_model: Text = UNSET
-    sdk_name: Text = UNSET
-    sdk_version: Text = UNSET
-    event_count: Number = UNSET
-    crash_count: Number = UNSET
-    anr_count: Number = UNSET
-    exception_count: Number = UNSET
-    network_count: Number = UNSET
-    network_error_count: Number = UNSET
-    tap_count: Number = UNSET
-    view_count: Number = UNSET
-    log_error_count: Number = UNSET
-    revision: Number = UNSET
-    partition: Number = UNSET
-    offset: Number = UNSET
-    first_event_id: Text = UNSET
-    last_event_at: Time | UnsetType = UNSET
-    arrived_at: Time | UnsetType = UNSET
-    is_set_aside: bool | UnsetType = UNSET
-    sample_rate: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
-    policy_version: Number = UNSET
+else:
+    ApiSession = struct_of("ApiSession", LISTED, key="session_id", module=__name__)
+    ApiSession.__doc__ = (
+        "A session, with the columns of the view `sessions`: all of them, or those that `fields` names."
+    )
 
 
 FIELDS: tuple[str, ...] = ApiSession.__struct_fields__

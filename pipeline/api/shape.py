@@ -8,7 +8,7 @@ from functools import cache
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
 
 _T = TypeVar("_T", bound=Struct)
 
@@ -27,6 +27,25 @@ class Removal(Struct, kw_only=True):
 
     name: str
     was_there: bool
+
+
+_OF_TYPES: Mapping[str, Any] = {
+    **dict.fromkeys(("String", "LowCardinality(String)"), str),
+    "UUID": Id,
+    "Bool": bool,
+    "DateTime64(3, 'UTC')": Time,
+    **dict.fromkeys(("UInt8", "UInt16", "UInt32", "UInt64"), Count),
+    "Float64": Annotated[float, Meta(ge=0)],
+    **dict.fromkeys(("Array(String)", "Array(LowCardinality(String))"), list[str]),
+    "Map(LowCardinality(String), String)": dict[str, str],
+}
+"""How a value of a type of ClickHouse stands in the API."""
+
+
+def struct_of(name: str, columns: Mapping[str, str], *, key: str, module: str) -> type[Struct]:
+    """An object with columns of ClickHouse, by name and type. All but the key may be left out."""
+    rest = [(column, _OF_TYPES[type] | UnsetType, UNSET) for column, type in columns.items() if column != key]
+    return defstruct(name, [(key, _OF_TYPES[columns[key]]), *rest], kw_only=True, module=module)
 
 
 def time_of(ms: int) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.dashboard.reader import Row
 from pipeline.dashboard.words import count_of
-from pipeline.query.session_counts import BAD_ENDS
+from pipeline.query import bad_ends
 from pipeline.query.time_zone import edges, local, start_of_day
 
 WIDTH, HEIGHT = 1_000, 100
@@ -76,7 +76,7 @@ def bars(
     made = []
     for row in rows:
         number = place[int(row["bucket_ms"])]
-        ends = [int(row[kind]) for kind in BAD_ENDS]
+        ends = [int(row[kind]) for kind in bad_ends.AS_SQL]
         sessions = int(row["sessions"])
         made.append(
             ChartBar(
@@ -100,7 +100,7 @@ def _parts(sessions: int, ends: Sequence[int], highest: int) -> list[tuple[str, 
     """Bad ends at the bottom, where they have one line to be compared by; the rest above them."""
     found: list[tuple[str, float, float]] = []
     top = float(HEIGHT)
-    for kind, number in (*zip(BAD_ENDS, ends, strict=True), ("good", sessions - sum(ends))):
+    for kind, number in (*zip(bad_ends.AS_SQL, ends, strict=True), ("good", sessions - sum(ends))):
         if number:
             height = max(_LEAST, HEIGHT * number / highest)
             # What is made visible takes its room from the rest.

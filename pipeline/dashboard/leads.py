@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from urllib.parse import quote, urlencode
 
 from pipeline.dashboard.address import LONGEST_FILTER
 from pipeline.dashboard.words import iso
+from pipeline.query import bad_ends
 from pipeline.query.dimensions import dimension, split
 from pipeline.query.filters.check import checked
 from pipeline.query.filters.regex import MAX_PATTERN
@@ -143,35 +144,13 @@ def _of_address(request: str) -> list[Test]:
     return tests
 
 
-_CRASHED = AnyOf(
-    (
-        Test("session.crash_count", "gt", 0),
-        Test("session.end_reason", "in", ("crash", "exception")),
-        Test("session.exit_reason", "in", ("crash", "exception")),
-    )
-)
-_HUNG = AnyOf(
-    (
-        Test("session.anr_count", "gt", 0),
-        Test("session.end_reason", "eq", "anr"),
-        Test("session.exit_reason", "eq", "anr"),
-    )
-)
-CRASHED, HUNG = _CRASHED, _HUNG
-"""A session that crashed, and one that hung: as the view `session_health` says it."""
-_LEFT = ("out_of_memory", "unclean_exit")
-_GONE = AnyOf((Test("session.end_reason", "in", _LEFT), Test("session.exit_reason", "in", _LEFT)))
-BAD_ENDS: Mapping[str, Filter] = {
-    "crashed": _CRASHED,
-    "hung": All((_HUNG, Not(_CRASHED))),
-    "gone": All((_GONE, Not(_CRASHED), Not(_HUNG))),
-}
-"""The same as `query.session_counts.BAD_ENDS`, as filters."""
+CRASHED, HUNG = bad_ends.CRASHED.filter, bad_ends.HUNG.filter
+"""A session that crashed, and one that hung."""
 
 
 def of_end(kind: str, condition: Filter) -> str | None:
-    """The filter for sessions that ended badly in one of BAD_ENDS and meet a condition."""
-    return _written(BAD_ENDS[kind], condition)
+    """The filter for sessions that ended badly in one of the ways of `bad_ends` and meet a condition."""
+    return _written(bad_ends.AS_FILTERS[kind], condition)
 
 
 def _of_type(exception_type: str, message: str) -> list[Test]:

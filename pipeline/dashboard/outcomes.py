@@ -4,19 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pipeline.query.filters.tree import All, AnyOf, Filter, Not, Test
+from pipeline.query import bad_ends
+from pipeline.query.filters.tree import All, Filter, Not, Test
 from pipeline.query.flows import OUTCOMES, Outcome, Steps, at_any_time, chain, coming, has_times
 
-_BAD_ENDS = ("crash", "exception", "anr", "out_of_memory", "unclean_exit")
-_BAD = AnyOf(
-    (
-        Test("session.crash_count", "gt", 0),
-        Test("session.anr_count", "gt", 0),
-        Test("session.end_reason", "in", _BAD_ENDS),
-        Test("session.exit_reason", "in", _BAD_ENDS),
-    )
-)
-"""Any of `query.session_counts.BAD_ENDS`."""
+_BAD = bad_ends.ANY.filter
 _OPEN = Test("session.status", "eq", "open")
 
 

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from pipeline.dashboard import viewer, words
+from pipeline.query import bad_ends
 from pipeline.query.time_zone import bucket_end
 
 FOLDER = Path(__file__).parent
@@ -31,6 +32,7 @@ def _environment() -> Environment:
         words.end_meaning,
         words.problems,
         words.other_problems,
+        words.has_failed,
         words.doings,
         words.device_words,
         words.device_name,
@@ -52,7 +54,7 @@ def _environment() -> Environment:
     made.globals["zone_field"] = viewer.zone_field
     made.globals["zone_by"] = viewer.chosen_by
     made.filters["bucket_end"] = bucket_end
-    made.globals["BAD_ENDS"] = words.BAD_ENDS
+    made.globals["BAD_ENDS"] = bad_ends.ANY.reasons
     return made
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.domain.event import APPEARANCES, COUNTERS, VIEWS
+from pipeline.query.bad_ends import CRASHED
 
 LANES: tuple[tuple[str, str], ...] = (
     ("problem", "Problems"),
@@ -94,7 +95,7 @@ def is_fault(event: Mapping[str, Any]) -> bool:
 
 def is_crash(event: Mapping[str, Any]) -> bool:
     """Whether an event is a crash or a fatal exception, or the system's record of one."""
-    told = event["kind"] == "exit" and event["exit_reason"] in ("crash", "exception")
+    told = event["kind"] == "exit" and event["exit_reason"] in CRASHED.reasons
     return told or event["kind"] in ("crash", "exception") or bool(int(event["counters"]) & _CRASH_BIT)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pipeline.dashboard.leads import BAD_ENDS
 from pipeline.dashboard.reader import Row
+from pipeline.query.bad_ends import CRASHED
 from pipeline.query.dimensions import SCREEN_PATH
 from pipeline.query.filters.tree import All, Filter, Not, Test
 from pipeline.query.screen_paths import WAYS
@@ -83,7 +83,7 @@ def of_exits(steps: Sequence[str], *, from_start: bool) -> Filter:
 
 def of_crashes(steps: Sequence[str], *, from_start: bool) -> Filter:
     """Those of these with a crash."""
-    return All((_last(steps, from_start), _ENDED, BAD_ENDS["crashed"]))
+    return All((_last(steps, from_start), _ENDED, CRASHED.filter))
 
 
 def of_still_there(steps: Sequence[str], *, from_start: bool) -> Filter:

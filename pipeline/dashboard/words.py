@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from pipeline.query.bad_ends import CRASHED, HUNG
 from pipeline.query.time_zone import local, zone
 
 END_WORDS: Mapping[str, str] = {
@@ -38,7 +39,6 @@ END_MEANINGS: Mapping[str, str] = {
     "user_terminated": "The user closed the app.",
 }
 """What each reason means, in a sentence; SESSIONS.md has the rules."""
-BAD_ENDS = frozenset({"crash", "exception", "anr", "out_of_memory", "unclean_exit"})
 
 NONE = "\u2013"
 """Where there is no number."""
@@ -53,9 +53,10 @@ PROBLEMS: tuple[tuple[str, str, str], ...] = (
 """Counter, one of them, several of them: what marks a session as troubled, the worst first."""
 
 TOLD_AFTERWARDS: Mapping[str, tuple[str, str]] = {
-    "crash": ("crash, by the system's record", "crash_count"),
-    "exception": ("crash, by the system's record", "crash_count"),
-    "anr": ("ANR, by the system's record", "anr_count"),
+    reason: (f"{word}, by the system's record", counter)
+    for word, end in (("crash", CRASHED), ("ANR", HUNG))
+    for counter in end.counters
+    for reason in end.reasons
 }
 """Exit reason to what it says went wrong, and the counter of the events that would say so themselves."""
 
@@ -184,6 +185,11 @@ def problems(session: Mapping[str, Any]) -> list[str]:
     if word and not int(session.get(counter, 0)):
         found.insert(0, word)
     return found
+
+
+def has_failed(session: Mapping[str, Any]) -> bool:
+    """Whether a session crashed or hung."""
+    return CRASHED.is_of(session) or HUNG.is_of(session)
 
 
 def other_problems(session: Mapping[str, Any]) -> list[str]:

@@ -11,28 +11,15 @@ from collections.abc import Mapping
 from typing import Literal
 
 from pipeline.query.session_order import Order
-from pipeline.query.sessions import Choice
+from pipeline.query.sessions import LISTED, Choice
 from pipeline.query.statement import Statement
 
 Format = Literal["csv", "ndjson", "parquet"]
 
 _TEXT, _LIST, _PLAIN = "text", "list", "plain"
+_KINDS = {"String": _TEXT, "LowCardinality": _TEXT, "Array": _LIST, "Map": _LIST}
 COLUMNS: Mapping[str, str] = {
-    **dict.fromkeys(("app_id", "device_id"), _TEXT),
-    "session_id": _PLAIN,
-    **dict.fromkeys(("status", "state", "start_reason", "end_reason", "exit_reason"), _TEXT),
-    **dict.fromkeys(("cold_start", "started_at", "ended_at", "duration_ms", "is_final"), _PLAIN),
-    "client_session_id": _TEXT,
-    **dict.fromkeys(("stitched_session_id", "stitched_index"), _PLAIN),
-    "user_id": _TEXT,
-    **dict.fromkeys(("user_ids", "personas", "properties"), _LIST),
-    **dict.fromkeys(("app_version", "app_build", "environment", "os_name", "os_version"), _TEXT),
-    **dict.fromkeys(("device_manufacturer", "device_model", "sdk_name", "sdk_version"), _TEXT),
-    **dict.fromkeys(("event_count", "crash_count", "anr_count", "exception_count", "network_count"), _PLAIN),
-    **dict.fromkeys(("network_error_count", "tap_count", "view_count", "log_error_count"), _PLAIN),
-    **dict.fromkeys(("revision", "partition", "offset"), _PLAIN),
-    "first_event_id": _TEXT,
-    **dict.fromkeys(("last_event_at", "arrived_at", "is_set_aside", "sample_rate", "policy_version"), _PLAIN),
+    name: _KINDS.get(type.partition("(")[0], _PLAIN) for name, type in LISTED.items()
 }
 """In the order of the view: names, and how their values are written in CSV."""
 SETTINGS: Mapping[str, object] = {

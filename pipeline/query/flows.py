@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, get_args
 
+from pipeline.query import bad_ends
 from pipeline.query.filters.sql import FilterScope, where
 from pipeline.query.filters.text_form import parse
 from pipeline.query.filters.tree import EVERYTHING, All, Filter, FilterError, HasEvent
-from pipeline.query.session_counts import BAD_ENDS, BUCKET
+from pipeline.query.session_counts import BUCKET
 from pipeline.query.sessions import choose
 from pipeline.query.statement import Statement
 from pipeline.query.time_zone import edges
@@ -23,7 +24,6 @@ from pipeline.query.time_zone import edges
 Outcome = Literal["completed", "timed_out", "error", "going_on", "abandoned"]
 """All steps came, each in its time; all of them, but later; not all: the session ended badly, goes on, or ended so."""
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
-_IS_BAD = f"({' OR '.join(BAD_ENDS.values())})"
 
 Steps = tuple[HasEvent, ...]
 
@@ -113,7 +113,7 @@ def outcomes(
         for number, length in enumerate(coming(steps)[1:], 2)
     }
     outcome = (
-        f"multiIf(is_completed, 'completed', is_late, 'timed_out', {_IS_BAD}, 'error',"
+        f"multiIf(is_completed, 'completed', is_late, 'timed_out', {bad_ends.ANY.sql}, 'error',"
         " status = 'open', 'going_on', 'abandoned')"
     )
     sql = (

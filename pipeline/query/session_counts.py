@@ -6,8 +6,7 @@ range.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
+from pipeline.query import bad_ends
 from pipeline.query.filters.tree import Filter
 from pipeline.query.sessions import choose
 from pipeline.query.statement import Statement
@@ -19,18 +18,6 @@ _STEPS_MS = (
     *(60_000, 300_000, 900_000, 3_600_000, 3 * 3_600_000, 6 * 3_600_000, 12 * 3_600_000),
     *(_DAY_MS, 7 * _DAY_MS, 28 * _DAY_MS, 91 * _DAY_MS, 364 * _DAY_MS, 3_640 * _DAY_MS),
 )
-IS_CRASHED = (
-    "(crash_count > 0 OR end_reason IN ('crash', 'exception') OR exit_reason IN ('crash', 'exception'))"
-)
-IS_HUNG = "(anr_count > 0 OR end_reason = 'anr' OR exit_reason = 'anr')"
-"""As the view `session_health` has both."""
-_LEFT = "('out_of_memory', 'unclean_exit')"
-BAD_ENDS: Mapping[str, str] = {
-    "crashed": IS_CRASHED,
-    "hung": f"(NOT {IS_CRASHED} AND {IS_HUNG})",
-    "gone": f"(NOT {IS_CRASHED} AND NOT {IS_HUNG} AND (end_reason IN {_LEFT} OR exit_reason IN {_LEFT}))",
-}
-"""The ways in which a session ends badly, each session in one at most."""
 BUCKET = "roundDown(toUnixTimestamp64Milli(started_at), {k_edges:Array(Int64)})"
 """The start (Unix ms) of the bucket that a session starts in; `k_edges` has the starts of all of them."""
 
@@ -59,17 +46,18 @@ def session_counts(
 ) -> Statement:
     """Of sessions that start in [start_ms, end_ms) and pass a filter, of all apps without `app_id`.
 
-    One row each bucket of `step` ms that has any: `bucket_ms`, `sessions`, and of BAD_ENDS how many. One more, with
-    `is_whole` = 1, of all of them, if there are any: besides these `devices`, `users`, `foreground_sessions`,
-    `crash_free_sessions`, `median_duration_ms`, `lowest_rate` and `estimated_sessions`. Raises FilterError.
+    One row each bucket of `step` ms that has any: `bucket_ms`, `sessions`, and of each of `bad_ends` how many. One
+    more, with `is_whole` = 1, of all of them, if there are any: besides these `devices`, `users`,
+    `foreground_sessions`, `crash_free_sessions`, `median_duration_ms`, `lowest_rate` and `estimated_sessions`. Raises
+    FilterError.
     """
     chosen = choose(app_id, filter, start_ms, end_ms, newest_ms=newest_ms)
-    bad = ", ".join(f"countIf({condition}) AS {name}" for name, condition in BAD_ENDS.items())
+    bad = ", ".join(f"countIf({condition}) AS {name}" for name, condition in bad_ends.AS_SQL.items())
     sql = (
         f"SELECT {BUCKET} AS bucket_ms, grouping(bucket_ms) AS is_whole, count() AS sessions,"
         f" {bad}, uniqExact(device_id) AS devices, uniqExactArray(user_ids) AS users,"
         " countIf(state = 'foreground') AS foreground_sessions,"
-        f" countIf(state = 'foreground' AND NOT {IS_CRASHED}) AS crash_free_sessions,"
+        f" countIf(state = 'foreground' AND NOT {bad_ends.CRASHED.sql}) AS crash_free_sessions,"
         " quantileExact(0.5)(duration_ms) AS median_duration_ms,"
         f" {_SAMPLE}"
         f" {chosen.found} GROUP BY bucket_ms WITH ROLLUP ORDER BY is_whole, bucket_ms"

@@ -20,6 +20,7 @@ from pipeline.query.filters.tree import Filter
 from pipeline.query.kept import IS_KEPT
 from pipeline.query.operations import Ask
 from pipeline.query.statement import Statement
+from pipeline.storage.columns import SET_ASIDE, SHOWN_SESSION_COLUMNS
 
 MAX_LIMIT = 1_000
 """Rows of one page."""
@@ -35,14 +36,13 @@ _LAST_DAY_MS = 65_535 * _DAY_MS
 _TIMES_MS = (
     "toUnixTimestamp64Milli(started_at) AS started_at_ms, toUnixTimestamp64Milli(ended_at) AS ended_at_ms"
 )
-_OF_ROWS = (
-    # As `sessions` has them, in its columns' order.
-    "SELECT * EXCEPT (resource, is_deleted, first_event_id, last_event_at, arrived_at, stored_on, retention_days,"
-    " sample_rate, policy_version),"
-    " first_event_id, last_event_at, arrived_at,"
-    " NOT is_final AND (app_id, device_id) IN (SELECT app_id, device_id FROM devices_set_aside) AS is_set_aside,"
-    f" sample_rate, policy_version, {_TIMES_MS}"
-)
+LISTED: Mapping[str, str] = {name: type for name, type in SHOWN_SESSION_COLUMNS.items() if name != "resource"}
+"""Name and type of what a list has of each session: the columns of `sessions`, in its order."""
+_LOOKED_UP = {
+    SET_ASIDE: "NOT is_final AND (app_id, device_id) IN (SELECT app_id, device_id FROM devices_set_aside)"
+    f" AS {SET_ASIDE}"
+}
+_OF_ROWS = f"SELECT {', '.join(_LOOKED_UP.get(name, name) for name in LISTED)}, {_TIMES_MS}"
 _FROM_ROWS = (
     # The day is a part of the key, so all rows of a session share it: what other days hold need not go through FINAL.
     "FROM session_rows FINAL PREWHERE toDate(started_at) BETWEEN {first_day:Date} AND {last_day:Date}"

@@ -76,6 +76,19 @@ RATE_COLUMN too: the sink adds those, since they are of the day on which the row
 
 STORED_SESSION_COLUMNS = (*SESSION_COLUMNS, *KEPT_COLUMNS, RATE_COLUMN)
 
+SET_ASIDE = "is_set_aside"
+"""Of a session: its device's input cannot be folded. The view `sessions` looks it up, no row has it."""
+_LAST_SHOWN = ("first_event_id", "last_event_at", "arrived_at", SET_ASIDE, RATE_COLUMN[0], "policy_version")
+"""At the end of the view, where new columns come: whoever selects all of them finds the others where they were."""
+_ALL_SHOWN = {**dict(STORED_SESSION_COLUMNS), SET_ASIDE: "Bool"}
+_NOT_SHOWN = {"is_deleted", *dict(KEPT_COLUMNS), *_LAST_SHOWN}
+
+SHOWN_SESSION_COLUMNS: Mapping[str, str] = {
+    **{name: type for name, type in STORED_SESSION_COLUMNS if name not in _NOT_SHOWN},
+    **{name: _ALL_SHOWN[name] for name in _LAST_SHOWN},
+}
+"""Name and type of the columns of the view `sessions`, in its order: lists, files and the API show these."""
+
 FOLLOWING = frozenset(
     {
         "first_event_id",

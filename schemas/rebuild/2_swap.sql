@@ -29,18 +29,18 @@ INSERT INTO z_session_revision_rows
 (
     app_id, device_id, session_id, first_event_id, status, state, start_reason, end_reason, exit_reason, cold_start,
     started_at, ended_at, last_event_at, arrived_at, duration_ms, is_final, client_session_id, stitched_session_id,
-    stitched_index, user_id, user_ids, personas, properties, app_version, app_build, environment, os_name,
-    os_version, device_manufacturer, device_model, sdk_name, sdk_version, resource, event_count, crash_count,
-    anr_count, exception_count, network_count, network_error_count, tap_count, view_count, log_error_count, revision,
-    partition, offset, policy_version, is_deleted, stored_on, retention_days, sample_rate, version
+    stitched_index, user_id, user_ids, personas, properties, app_version, app_build, environment, os_name, os_version,
+    device_manufacturer, device_model, sdk_name, sdk_version, resource, event_count, crash_count, anr_count,
+    exception_count, network_count, network_error_count, tap_count, view_count, log_error_count, revision, partition,
+    offset, policy_version, is_deleted, stored_on, retention_days, sample_rate, version
 )
 SELECT
-    app_id, device_id, n.session_id, first_event_id, status, state, start_reason, end_reason, exit_reason,
-    cold_start, started_at, ended_at, last_event_at, arrived_at, duration_ms, is_final, client_session_id,
-    stitched_session_id, stitched_index, user_id, user_ids, personas, properties, app_version, app_build,
-    environment, os_name, os_version, device_manufacturer, device_model, sdk_name, sdk_version, resource,
-    event_count, crash_count, anr_count, exception_count, network_count, network_error_count, tap_count, view_count,
-    log_error_count, revision, partition, offset, policy_version, is_deleted, stored_on, retention_days, sample_rate,
+    app_id, device_id, n.session_id, first_event_id, status, state, start_reason, end_reason, exit_reason, cold_start,
+    started_at, ended_at, last_event_at, arrived_at, duration_ms, is_final, client_session_id, stitched_session_id,
+    stitched_index, user_id, user_ids, personas, properties, app_version, app_build, environment, os_name, os_version,
+    device_manufacturer, device_model, sdk_name, sdk_version, resource, event_count, crash_count, anr_count,
+    exception_count, network_count, network_error_count, tap_count, view_count, log_error_count, revision, partition,
+    offset, policy_version, is_deleted, stored_on, retention_days, sample_rate,
     greatest(n.version, o.newest)
 FROM
 (
@@ -51,13 +51,15 @@ FROM
             is_final, client_session_id, stitched_session_id, stitched_index, user_id, user_ids, personas,
             mapSort(properties), app_version, app_build, environment, os_name, os_version, device_manufacturer,
             device_model, sdk_name, sdk_version, mapSort(resource), event_count, crash_count, anr_count,
-            exception_count, network_count, network_error_count, tap_count, view_count, log_error_count, policy_version)) NOT IN (
+            exception_count, network_count, network_error_count, tap_count, view_count, log_error_count,
+            policy_version)) NOT IN (
             SELECT session_id, sipHash64(
             status, state, start_reason, end_reason, exit_reason, cold_start, ended_at, last_event_at, duration_ms,
             is_final, client_session_id, stitched_session_id, stitched_index, user_id, user_ids, personas,
             mapSort(properties), app_version, app_build, environment, os_name, os_version, device_manufacturer,
             device_model, sdk_name, sdk_version, mapSort(resource), event_count, crash_count, anr_count,
-            exception_count, network_count, network_error_count, tap_count, view_count, log_error_count, policy_version)
+            exception_count, network_count, network_error_count, tap_count, view_count, log_error_count,
+            policy_version)
             FROM session_rows FINAL)
 ) AS n
 LEFT JOIN (SELECT session_id, max(version) AS newest FROM z_session_revision_rows GROUP BY session_id) AS o
@@ -66,18 +68,18 @@ INSERT INTO z_session_revision_rows
 (
     app_id, device_id, session_id, first_event_id, status, state, start_reason, end_reason, exit_reason, cold_start,
     started_at, ended_at, last_event_at, arrived_at, duration_ms, is_final, client_session_id, stitched_session_id,
-    stitched_index, user_id, user_ids, personas, properties, app_version, app_build, environment, os_name,
-    os_version, device_manufacturer, device_model, sdk_name, sdk_version, resource, event_count, crash_count,
-    anr_count, exception_count, network_count, network_error_count, tap_count, view_count, log_error_count, revision,
-    partition, offset, policy_version, is_deleted, stored_on, retention_days, sample_rate, version
+    stitched_index, user_id, user_ids, personas, properties, app_version, app_build, environment, os_name, os_version,
+    device_manufacturer, device_model, sdk_name, sdk_version, resource, event_count, crash_count, anr_count,
+    exception_count, network_count, network_error_count, tap_count, view_count, log_error_count, revision, partition,
+    offset, policy_version, is_deleted, stored_on, retention_days, sample_rate, version
 )
 SELECT
-    app_id, device_id, g.session_id, first_event_id, status, state, start_reason, end_reason, exit_reason,
-    cold_start, started_at, ended_at, last_event_at, arrived_at, duration_ms, is_final, client_session_id,
-    stitched_session_id, stitched_index, user_id, user_ids, personas, properties, app_version, app_build,
-    environment, os_name, os_version, device_manufacturer, device_model, sdk_name, sdk_version, resource,
-    event_count, crash_count, anr_count, exception_count, network_count, network_error_count, tap_count, view_count,
-    log_error_count, revision, partition, offset, policy_version, 1, stored_on, retention_days, sample_rate,
+    app_id, device_id, g.session_id, first_event_id, status, state, start_reason, end_reason, exit_reason, cold_start,
+    started_at, ended_at, last_event_at, arrived_at, duration_ms, is_final, client_session_id, stitched_session_id,
+    stitched_index, user_id, user_ids, personas, properties, app_version, app_build, environment, os_name, os_version,
+    device_manufacturer, device_model, sdk_name, sdk_version, resource, event_count, crash_count, anr_count,
+    exception_count, network_count, network_error_count, tap_count, view_count, log_error_count, revision, partition,
+    offset, policy_version, 1, stored_on, retention_days, sample_rate,
     greatest(g.version, o.newest)
 FROM (SELECT *, version FROM session_rows FINAL WHERE session_id NOT IN (SELECT session_id FROM session_rows_rebuilt)) AS g
 LEFT JOIN (SELECT session_id, max(version) AS newest FROM z_session_revision_rows GROUP BY session_id) AS o

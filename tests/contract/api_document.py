@@ -1,4 +1,4 @@
-"""schemas/openapi.json, made of the table of endpoints. `python -m tests.contract.api_document` writes it."""
+"""schemas/openapi.json, made of the table of endpoints (`python -m tests.contract.documents`)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,3 @@ PATH = Path(__file__).parents[2] / "schemas" / "openapi.json"
 def written() -> bytes:
     """The document as it stands in the file."""
     return orjson.dumps(document(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-
-
-if __name__ == "__main__":
-    PATH.write_bytes(written())

@@ -1,4 +1,4 @@
-"""The tables of deploy/SETTINGS.md, made of the settings. `python -m tests.contract.settings_document` writes them."""
+"""The tables of deploy/SETTINGS.md, made of the settings (`python -m tests.contract.documents`)."""
 
 from __future__ import annotations
 
@@ -78,7 +78,3 @@ def in_compose() -> dict[str, set[str]]:
         for variable, default in re.findall(r"\$\{(\w+)(?::?-([^}]*))?\}", (ROOT / name).read_text("utf-8")):
             found.setdefault(variable, set()).add(default)
     return found
-
-
-if __name__ == "__main__":
-    DOCUMENT.write_text(with_tables(DOCUMENT.read_text("utf-8")), "utf-8")

@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "formats": {"domain", "topics"},
     "storage": {"domain", "formats"},
     "state": {"domain", "formats", "storage"},
-    "query": {"domain", "formats"},
+    "query": {"domain", "formats", "storage"},
     "kafka": {"topics", "tls"},
     "clickhouse": {"schema_files", "tls"},
     "symbols": {"formats", "clickhouse"},

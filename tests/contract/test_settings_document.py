@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 
 from pipeline.settings import DEBUG, variables
-from tests.contract.settings_document import DOCUMENT, GROUPS, ROOT, in_compose, with_tables
+from tests.contract.settings_document import DOCUMENT, GROUPS, ROOT, in_compose
 
 TEXT = DOCUMENT.read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| `(\w+)` \| (.*?) \|", TEXT, re.MULTILINE)
 
 
-def test_its_tables_are_what_the_settings_say() -> None:
-    assert with_tables(TEXT) == TEXT, "write it anew: python -m tests.contract.settings_document"
+def test_it_has_a_table_of_each_group() -> None:
     assert re.findall(r"<!-- begin: (\w+) -->", TEXT) == list(GROUPS)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from pipeline.commands.dashboard import parts
@@ -17,6 +20,16 @@ from tests.dashboard import hostile
 from tests.dashboard.stage import Stage, staged
 
 Visit = Callable[..., TestClient]
+_PUBLIC = ("/login", "/healthz", "/api")
+
+
+def page_paths(client: TestClient) -> list[str]:
+    """Where the pages of a dashboard are, `x` in the place of ids."""
+    app = client.app
+    assert isinstance(app, Starlette)
+    routes = [each for each in app.routes if isinstance(each, Route) and "GET" in (each.methods or ())]
+    paths = [re.sub(r"\{\w+\}", "x", each.path) for each in routes if not each.path.endswith(".json")]
+    return [path for path in paths if not path.startswith(_PUBLIC)]
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from pipeline.commands.dashboard import parts
-from pipeline.dashboard import leads, words
+from pipeline.dashboard import words
 from pipeline.dashboard.address import BadAddress, SessionChoice
 from pipeline.dashboard.app import application
 from pipeline.dashboard.bars import HEIGHT, KINDS, WIDTH, bars
@@ -21,8 +21,9 @@ from pipeline.dashboard.columns import COLUMNS, OFFERED_ORDERS, ORDERED_BY, ORDE
 from pipeline.dashboard.pages import counts
 from pipeline.dashboard.reader import NotAnsweredNow, Reader
 from pipeline.dashboard.words import iso
+from pipeline.query.bad_ends import AS_FILTERS, AS_SQL
 from pipeline.query.filters.json_form import EVERYTHING
-from pipeline.query.session_counts import BAD_ENDS, kept_rate, session_counts, step_ms
+from pipeline.query.session_counts import kept_rate, session_counts, step_ms
 from pipeline.query.statement import Statement
 from pipeline.query.time_zone import bucket_of
 from tests.dashboard.markup import Page
@@ -143,7 +144,7 @@ def test_bad_ends_lead_to_their_sessions(client: TestClient, stage: Stage) -> No
     rows = all_sessions(stage)
     html = client.get("/sessions?range=all").text
     found = re.findall(r'<span class="bar-key (\w+)"><a href="([^"]*)">[^<]*: ([\d,]+)</a>', html)
-    assert {kind for kind, _, _ in found} == set(KINDS) == set(BAD_ENDS) == set(leads.BAD_ENDS)
+    assert {kind for kind, _, _ in found} == set(KINDS) == set(AS_SQL) == set(AS_FILTERS)
     for kind, address, number in found:
         wanted = {row["session_id"] for row in rows if how_it_ended(row) == kind}
         listed = list(pages_of(client, Page(f'<a href="{address}">').elements[0].attributes["href"]))
@@ -169,8 +170,8 @@ def test_the_views_say_the_same(stage: Stage) -> None:
         assert rate == counted["crash_free_sessions"] / counted["foreground_sessions"]
         counted["lowest_rate"] = counted.pop("sample_rate")
         assert counted == {name: whole[name] for name in counted}
-        assert {name: sum(row[name] for row in buckets) for name in BAD_ENDS} == {
-            name: whole[name] for name in BAD_ENDS
+        assert {name: sum(row[name] for row in buckets) for name in AS_SQL} == {
+            name: whole[name] for name in AS_SQL
         }
 
 

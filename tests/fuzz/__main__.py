@@ -22,24 +22,9 @@ from types import ModuleType
 
 from tests.fuzz import worst
 from tests.fuzz.campaign import Campaign, best_ms, run_atheris, run_mutator, save, slowest_in_peace
+from tests.fuzz.decoders import DECODERS
+from tests.fuzz.decoders import target as made
 
-DECODERS = {
-    "native": ("tests.fuzz.records", "NativeTarget"),
-    "compiled-rows": ("tests.fuzz.compiled", "CompiledRowsTarget"),
-    "measure": ("tests.fuzz.records", "MeasureTarget"),
-    "otlp-json": ("tests.fuzz.otlp", "OtlpJsonTarget"),
-    "otlp-protobuf": ("tests.fuzz.otlp", "OtlpProtobufTarget"),
-    "otlp-cores": ("tests.fuzz.otlp", "OtlpCoresTarget"),
-    "embrace": ("tests.fuzz.embrace", "EmbraceTarget"),
-    "faro": ("tests.fuzz.records", "FaroTarget"),
-    "sentry": ("tests.fuzz.records", "SentryTarget"),
-    "native-events": ("tests.fuzz.records", "NativeEventsTarget"),
-    "cores": ("tests.fuzz.cores", "CoresTarget"),
-    "state": ("tests.fuzz.stored", "StateTarget"),
-    "dead-letter": ("tests.fuzz.foreign", "DeadLetterTarget"),
-    "stored-event": ("tests.fuzz.stored", "StoredEventTarget"),
-    "settings": ("tests.fuzz.foreign", "SettingsTarget"),
-}
 _SHOWN_BYTES = 2_000
 
 
@@ -95,10 +80,9 @@ def main() -> None:
         sys.exit(worst.main(arguments.seed, arguments.bytes, arguments.broker))
     # One folder for all that is temporary: libFuzzer's end leaves no chance to close anything.
     scratch = tempfile.tempdir = tempfile.mkdtemp(prefix="fuzz-")
-    module, name = DECODERS[arguments.decoder]
     wanted = None if arguments.time or arguments.replay else _atheris(arguments.engine)
     with wanted.instrument_imports(include=["pipeline"]) if wanted else nullcontext():
-        target = getattr(importlib.import_module(module), name)()
+        target = made(arguments.decoder)
     if arguments.time:
         for path in arguments.time:
             print(f"{best_ms(target, path.read_bytes()):.3f}")

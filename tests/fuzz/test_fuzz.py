@@ -34,46 +34,23 @@ from pipeline.state.marker import MARKER_KEY
 from pipeline.storage import stored_event
 from pipeline.storage.dead_letter import dead_letters_of, row_of_dead_letter
 from tests.fuzz.campaign import Campaign, run_mutator
-from tests.fuzz.embrace import EmbraceTarget
-from tests.fuzz.foreign import DeadLetterTarget, SettingsTarget
-from tests.fuzz.otlp import OtlpCoresTarget, OtlpJsonTarget, OtlpProtobufTarget
-from tests.fuzz.records import (
-    FaroTarget,
-    MeasureTarget,
-    NativeEventsTarget,
-    NativeTarget,
-    SentryTarget,
-    check_envelope,
-)
-from tests.fuzz.stored import StateTarget, StoredEventTarget
-from tests.fuzz.target import Escaped, Target
+from tests.fuzz.decoders import DECODERS, OF_CORE, target
+from tests.fuzz.records import NativeTarget, check_envelope
+from tests.fuzz.stored import StateTarget
+from tests.fuzz.target import Escaped
 from tests.fuzz.vocabulary import NOW_MS
 from tests.support.left_states import Left
 
 INPUTS, FEWER = 2_000, 750
 SLOW_TO_CHECK = ("embrace", "faro", "measure", "sentry", "settings")
-TARGETS: dict[str, Callable[[], Target]] = {
-    "native": NativeTarget,
-    "measure": MeasureTarget,
-    "embrace": EmbraceTarget,
-    "faro": FaroTarget,
-    "sentry": SentryTarget,
-    "native-events": NativeEventsTarget,
-    "otlp-json": OtlpJsonTarget,
-    "otlp-protobuf": OtlpProtobufTarget,
-    "otlp-cores": OtlpCoresTarget,
-    "state": StateTarget,
-    "dead-letter": DeadLetterTarget,
-    "stored-event": StoredEventTarget,
-    "settings": SettingsTarget,
-}
+TARGETS = [name for name in DECODERS if name not in OF_CORE]
 DEVICE = b'"app_id":"a","device_id":"b"'
 PLACE = ("dead-letters", 3, 7)
 
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_nothing_escapes(name: str) -> None:
-    campaign = Campaign(TARGETS[name](), seed=20_251_124)
+    campaign = Campaign(target(name), seed=20_251_124)
     inputs = FEWER if name in SLOW_TO_CHECK else INPUTS
     run_mutator(campaign, inputs, None)
     assert not campaign.escapes, {kind: (e.what, e.data[:500]) for kind, e in campaign.escapes.items()}
@@ -83,8 +60,8 @@ def test_nothing_escapes(name: str) -> None:
 @pytest.mark.parametrize("name", TARGETS)
 def test_the_same_seed_makes_the_same_inputs(name: str) -> None:
     def inputs() -> list[bytes]:
-        target, random = TARGETS[name](), Random(7)
-        return [target.mutate(random.choice(target.seeds()), random) for _ in range(200)]
+        one, random = target(name), Random(7)
+        return [one.mutate(random.choice(one.seeds()), random) for _ in range(200)]
 
     made = inputs()
     assert made == inputs()

@@ -10,6 +10,7 @@ import pytest
 import pipeline
 from pipeline.clickhouse.statements import statements
 from pipeline.dashboard.verdict import compared
+from pipeline.query.bad_ends import ANY, AS_SQL, CRASHED, GONE, HUNG, BadEnd
 from pipeline.query.compare import Side, compare
 from pipeline.query.free_of import BACKGROUND, FREE_OF, RATED, WHOLES, FreeOf
 from pipeline.query.metric_definitions import METRICS
@@ -34,19 +35,66 @@ def test_no_other_module_says_what_crashed_or_hung() -> None:
         and re.search(r"\bis_(crashed|hung)\b", path.read_text(encoding="utf-8"))
     }
     # The API tells the columns by their own names, and numbers of alerts are counted by them.
-    assert found == {"query/free_of.py", "api/of_people.py", "query/alert_readings.py"}
+    assert found == {"query/free_of.py", "query/bad_ends.py", "api/of_people.py", "query/alert_readings.py"}
 
 
-@pytest.mark.parametrize(("word", "counter", "reasons"), [
-    ("crashed", "crash_count", "('crash', 'exception')"),
-    ("hung", "anr_count", "('anr')"),
-])  # fmt: skip
-def test_one_view_says_who_failed_in_the_words_of_the_contract(word: str, counter: str, reasons: str) -> None:
-    [said] = re.findall(rf"^\s*(\S.*) AS is_{word},?$", view("session_health"), re.MULTILINE)
-    said = re.sub(r"= ('\w+')", r"IN (\1)", said.replace(f"{counter} > 0 OR ", ""))
-    assert said == f"end_reason IN {reasons} OR exit_reason IN {reasons}"
+SAYS = re.compile(
+    r"\b(end|exit)_reason\b[\"')\]]*(,| in| IN| =).{0,12}\b(crash|exception|anr|out_of_memory|unclean_exit)\b"
+)
+"""A comparison of a reason with one of those that are bad, in SQL, in a filter or in Python."""
+
+
+def test_no_other_module_says_by_which_reasons() -> None:
+    for text in (
+        "end_reason IN ('crash', 'exception')",
+        'Test("session.exit_reason", "eq", "anr")',
+        'session.end_reason in ("crash", "anr")',
+        "exit_reason = 'anr'",
+    ):
+        assert SAYS.search(text)
+    modules = [
+        path for name in ("query", "dashboard", "api", "mcp") for path in (PACKAGE / name).rglob("*.py")
+    ]
+    found = [path.name for path in modules if SAYS.search(path.read_text(encoding="utf-8"))]
+    # The demo tells of a session that a crash ended.
+    assert found == ["first_look.py"]
+
+
+def test_the_contract_says_the_same() -> None:
+    assert BadEnd(("crash_count",), ("crash", "exception")) == CRASHED
+    assert BadEnd(("anr_count",), ("anr",)) == HUNG
+    assert BadEnd((), ("out_of_memory", "unclean_exit")) == GONE
+
+
+@pytest.mark.parametrize("name", ["session_health", "session_health_known_at"])
+def test_the_views_that_say_who_failed_agree(name: str) -> None:
+    for word, end in (("crashed", CRASHED), ("hung", HUNG)):
+        assert re.findall(rf"^\s*(\S.*) AS is_{word},?$", view(name), re.MULTILINE) == [end.sql[1:-1]]
+
+
+def test_the_others_go_by_them() -> None:
     for name in ("release_health", "crash_free_users_daily"):
         assert "session_health_of_users(" in view(name) and "end_reason" not in view(name)
+    over_time = " ".join(view("sessions_over_time").split())
+    said = {
+        kind: sql.replace(CRASHED.sql, "is_crashed").replace(HUNG.sql, "is_hung")
+        for kind, sql in AS_SQL.items()
+    }
+    for kind, condition in said.items():
+        bare = condition if kind == "crashed" else condition[1:-1]
+        assert f"countIf({bare}) AS {kind}" in over_time
+
+
+@pytest.mark.parametrize("counted", [0, 2])
+@pytest.mark.parametrize("reason", [*ANY.reasons, "background", ""])
+def test_a_row_is_of_the_ends_that_its_facts_say(reason: str, counted: int) -> None:
+    well = {"crash_count": 0, "anr_count": 0, "end_reason": "", "exit_reason": "user_terminated"}
+    for end in (CRASHED, HUNG, GONE):
+        others = {name: counted for name in ("crash_count", "anr_count") if name not in end.counters}
+        for name in ("end_reason", "exit_reason"):
+            assert end.is_of({**well, **others, name: reason}) == (reason in end.reasons)
+        for name in end.counters:
+            assert end.is_of({**well, name: counted}) == bool(counted)
 
 
 @pytest.mark.parametrize("share", FREE_OF, ids=lambda share: share.name)

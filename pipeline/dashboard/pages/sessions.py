@@ -37,6 +37,7 @@ from pipeline.dashboard.page import render
 from pipeline.dashboard.pages.counts import NOT_COUNTED, Counted, counts_beside
 from pipeline.dashboard.reader import Reader, Row
 from pipeline.dashboard.words import iso, wall
+from pipeline.query import bad_ends
 from pipeline.query.dimensions import DIMENSIONS, KEYED
 from pipeline.query.filters.json_form import FilterError
 from pipeline.query.filters.matches import asked_events
@@ -52,7 +53,7 @@ _DAY_MS = 86_400_000
 _RANGES = (("last day", 1), ("7 days", 7), ("30 days", 30), ("90 days", 90))
 EXAMPLES: Mapping[str, str] = {
     "Crashed after a request had failed": "has http.client.request(http.response.status_code >= 500) then app.crash",
-    "Ended badly": 'session.end_reason in ("crash", "anr", "exception", "out_of_memory", "unclean_exit")',
+    "Ended badly": to_text(bad_ends.ANY.filter),
     "Live just now": "session.live = true",
     "First sessions of a device that were over in ten seconds": "session.first = true and session.duration_ms < 10000",
     "Long, and nothing was tapped": "session.duration_ms >= 60000 and session.tap_count = 0",

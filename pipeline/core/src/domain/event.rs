@@ -97,8 +97,19 @@ impl AppState {
     }
 }
 
-/// The order of `pipeline/domain/event.py`; bit i of `Event.counters` adds one to number i.
-pub const COUNTERS: usize = 9;
+/// As in `pipeline/domain/event.py`, in that order; bit i of `Event.counters` adds one to number i.
+pub const COUNTERS: usize = COUNTER_NAMES.len();
+pub const COUNTER_NAMES: [&str; 9] = [
+    "crash_count",
+    "anr_count",
+    "exception_count",
+    "network_count",
+    "network_error_count",
+    "tap_count",
+    "view_count",
+    "log_error_count",
+    "appearance_count",
+];
 pub const CRASH: u16 = 1;
 pub const ANR: u16 = 1 << 1;
 pub const EXCEPTION: u16 = 1 << 2;

@@ -1,20 +1,8 @@
 //! Sessions as rows of ClickHouse: one JSON object each (JSONEachRow).
 
 use super::row_texts::{boolean, number, quoted, seconds};
-use crate::domain::event::{APPEARANCES, VIEWS};
+use crate::domain::event::{APPEARANCES, COUNTER_NAMES, VIEWS};
 use crate::domain::session::{Session, end, write_session_id};
-
-/// Names of the counters that a row has, by their numbers.
-const COUNTS: [&str; 8] = [
-    "crash_count",
-    "anr_count",
-    "exception_count",
-    "network_count",
-    "network_error_count",
-    "tap_count",
-    "view_count",
-    "log_error_count",
-];
 
 /// Where a row comes from.
 pub struct Origin<'a> {
@@ -94,9 +82,13 @@ pub fn session_row(
         out.extend_from_slice(texts.as_bytes());
     }
     write_number(&mut out, "event_count", session.event_count);
-    let shown = session.counters.iter().enumerate().filter(|(index, _)| *index != APPEARANCES);
-    for (name, (index, count)) in COUNTS.iter().zip(shown) {
-        write_number(&mut out, name, if index == VIEWS { session.view_count() } else { *count });
+    for (index, (name, count)) in COUNTER_NAMES.iter().zip(&session.counters).enumerate() {
+        match index {
+            // They are its views, or they are not counted.
+            APPEARANCES => {}
+            VIEWS => write_number(&mut out, name, session.view_count()),
+            _ => write_number(&mut out, name, *count),
+        }
     }
     write_place(&mut out, origin);
     write_number(&mut out, "policy_version", policy_version);
