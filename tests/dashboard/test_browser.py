@@ -170,16 +170,18 @@ def test_from_a_filter_to_the_failing_request(browser: Browser, recordings: Stag
     assert browser.complaints() == []
 
 
-def test_from_release_health_to_the_sessions_of_a_crash(browser: Browser, recordings: Stage) -> None:
+def test_from_release_health_to_a_crash_group_and_its_sessions(browser: Browser, recordings: Stage) -> None:
     browser.look("light", WIDE)
     browser.open(f"/health?{urlencode({'app': APP})}")
     browser.one("#retention table")
     row = browser.one('section[aria-labelledby="crashes"] tbody tr')
-    crashes = int(row.find_elements(By.TAG_NAME, "td")[1].text)
+    crashes, sessions = (int(each.text) for each in row.find_elements(By.TAG_NAME, "td")[:2])
     row.find_element(By.CSS_SELECTOR, "th a").click()
+    browser.one("#before")
+    browser.button("Its sessions").click()
     browser.one("#choice")
     shown = browser.all("td.began a")
-    assert 0 < len(shown) <= crashes
+    assert 0 < len(shown) == sessions <= crashes
     shown[0].click()
     browser.one(".events")
     assert browser.all(".events .end.fault"), "it ended in a crash"

@@ -71,7 +71,7 @@ class AskedCrashes:
     text: str
     """The filter as it was written, without the cohort."""
     cohorts: Cohorts
-    kept_rate: float
+    kept_rate: float = 1.0
     """The lowest share of devices that was kept in the range."""
 
     @property
@@ -97,6 +97,11 @@ class AskedCrashes:
         filter."""
         own = {"app": self.app, "from": iso(start_ms or self.start_ms), "to": iso(end_ms or self.end_ms)}
         return None if filter is None else f"/sessions?{urlencode({**own, 'filter': filter})}"
+
+    @property
+    def list_at(self) -> str:
+        """The list of groups."""
+        return f"/crashes?{urlencode(self.fields)}"
 
     def group_at(self, group: str) -> str:
         """The page of a group."""
@@ -139,7 +144,7 @@ class CrashPages:
             apps=known, app=asked.app if asked else query.get("app", ""), asked=asked, problem=problem,
             kind=kind, kinds=KINDS, order=order, orders=ORDERS, filter=query.get("filter", ""),
             start=field_of(asked.start_ms) if asked else "", end=field_of(asked.end_ms) if asked else "",
-            groups=[{**row, **_leads(asked, row["crash_group"])} for row in found if asked],
+            groups=[{**row, **leads_of_group(asked, row["crash_group"])} for row in found if asked],
             is_cut=len(found) == crashes.MOST,
         )  # fmt: skip
 
@@ -168,7 +173,7 @@ class CrashPages:
             request, "crash_group.html",
             group=group, asked=asked, whole=whole, kind=KINDS[whole["kind"]],
             start=field_of(asked.start_ms), end=field_of(asked.end_ms), filter=asked.text,
-            list_at=f"/crashes?{urlencode(asked.fields)}", **_leads(asked, group),
+            list_at=asked.list_at, **leads_of_group(asked, group),
             **_by_day(asked, group, days),
             spreads=[(label, _spread(asked, group, part, split, parts)) for part, label, split in _PARTS],
             users=[_user(asked, group, row) for row in parts if row["part"] == "user"],
@@ -198,7 +203,7 @@ def _in_group(asked: AskedCrashes, group: str, *tests: Filter) -> Filter:
     return All((Test(CRASH_GROUP, "eq", group), *tests, *others))
 
 
-def _leads(asked: AskedCrashes, group: str) -> dict[str, Any]:
+def leads_of_group(asked: AskedCrashes, group: str) -> dict[str, Any]:
     """Where the numbers of a group lead: to its page, its sessions, and those of them that name somebody."""
     return {
         "group_at": asked.group_at(group),
