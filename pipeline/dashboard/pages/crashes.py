@@ -19,7 +19,8 @@ from pipeline.dashboard.asked import range_of
 from pipeline.dashboard.cohorts import FIELD, Cohorts, cohorts
 from pipeline.dashboard.leads import of_all, of_group
 from pipeline.dashboard.narrowed import kept
-from pipeline.dashboard.page import render
+from pipeline.dashboard.page import link, render
+from pipeline.dashboard.pages.counts import NOT_COUNTED, counts_after
 from pipeline.dashboard.pages.sessions import apps, field_of, span
 from pipeline.dashboard.paths import tree
 from pipeline.dashboard.reader import Reader, Row
@@ -130,7 +131,11 @@ class CrashPages:
         except (BadAddress, FilterError) as error:
             problem = str(error)
         found: list[Row] = []
+        counted, any_range_at = NOT_COUNTED, ""
         if asked and not problem:
+            counted = counts_after(*asked.span, asked.filter)
+            own = {**asked.fields, "from": "", "to": "", "kind": kind, "order": order}
+            any_range_at = link("/crashes", **own)
             found = await self._reader.rows(
                 crashes.groups(
                     asked.span,
@@ -145,7 +150,7 @@ class CrashPages:
             kind=kind, kinds=KINDS, order=order, orders=ORDERS, filter=query.get("filter", ""),
             start=field_of(asked.start_ms) if asked else "", end=field_of(asked.end_ms) if asked else "",
             groups=[{**row, **leads_of_group(asked, row["crash_group"])} for row in found if asked],
-            is_cut=len(found) == crashes.MOST,
+            is_cut=len(found) == crashes.MOST, counted=counted, any_range_at=any_range_at,
         )  # fmt: skip
 
     async def group(self, request: Request) -> Response:
