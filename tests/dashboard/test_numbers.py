@@ -246,6 +246,7 @@ def side(**changes: Any) -> dict[str, Any]:
         "crash_free_sessions": 990,
         "crash_free_users": 190,
     }
+    base |= {"out_of_memory_free_sessions": 999, "force_quit_free_sessions": 980}
     base |= {"crash_free_devices": 290, "anr_free_sessions": 1_000, "duration_n": 1_000, "duration_rank": 469}
     return {**base, "duration_low": 900, "duration_value": 1_000, "duration_high": 1_100, **changes}
 

@@ -117,7 +117,13 @@ def expected(rows: list[Row], whole: int) -> Row:
         "background_sessions": (len(behind), len(behind), None),
         "background_crashes": (sum(map(crashed, behind)), sum(map(crashed, behind)), None),
     }
-    for name, failed in (("crash_free", crashed), ("anr_free", hung)):
+    free_of: tuple[tuple[str, Callable[[Row], bool]], ...] = (
+        ("crash_free", crashed),
+        ("anr_free", hung),
+        ("out_of_memory_free", lambda row: row["end_reason"] == "out_of_memory"),
+        ("force_quit_free", lambda row: row["end_reason"] == "user_terminated"),
+    )
+    for name, failed in free_of:
         bad = [row for row in seen if failed(row)]
         for whole_name, of, all_of_them in (
             ("sessions", len(seen) - len(bad), len(seen)),
@@ -126,7 +132,7 @@ def expected(rows: list[Row], whole: int) -> Row:
             ("stitched_sessions", len(stitched_of(seen) - stitched_of(bad)), len(stitched_of(seen))),
         ):
             parts[f"{name}_{whole_name}"] = (ratio(of, all_of_them), of, all_of_them)
-    del parts["anr_free_devices"], parts["anr_free_stitched_sessions"]
+    parts = {name: part for name, part in parts.items() if name in METRICS}
     parts |= {
         "duration_p50": (at(rows, 0.5), None, n),
         "duration_p95": (at(rows, 0.95), None, n),
@@ -222,6 +228,8 @@ class TestAgainstTheFold:
         assert len(rows) > 50
         assert any(crashed(row) for row in filled.traffic.sessions)
         assert any(hung(row) for row in filled.traffic.sessions)
+        seen = {row["end_reason"] for row in rows if row["state"] == "foreground"}
+        assert {"out_of_memory", "user_terminated"} <= seen
         assert len({row["device_model"] for row in rows}) > 4, "a long tail"
         assert any(len(row["personas"]) > 1 for row in rows)
 

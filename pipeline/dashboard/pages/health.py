@@ -33,6 +33,7 @@ from pipeline.query.compare import compare
 from pipeline.query.dimensions import FIRST, SPLITS, USER, split
 from pipeline.query.failures import failing_requests
 from pipeline.query.filters.json_form import EVERYTHING, Filter, FilterError
+from pipeline.query.filters.messages import unsplittable
 from pipeline.query.filters.sql import FilterScope, where
 from pipeline.query.filters.text_form import parse
 from pipeline.query.filters.tree import All, Test
@@ -213,7 +214,7 @@ class HealthPage:
         if key:
             by = f"property.{key}"
         if split(by) is None:
-            raise BadAddress(f"Sessions cannot be split by “{by[:40]}”.")
+            raise BadAddress(unsplittable(by))
         about(app)
         choice = SessionChoice.of(query)
         start_ms, end_ms = range_of(choice, (await span(self._reader, app)).newest_ms)
