@@ -71,6 +71,8 @@ def faulty() -> list[Record]:
 
 
 BUSY_APP, BUSY_DEVICE = "org.example.busy", "restless"
+SPAN = "boot-span"
+"""The id of an event of it that took 1.5 s."""
 
 
 def restless(visits: int) -> list[Record]:
@@ -83,5 +85,8 @@ def restless(visits: int) -> list[Record]:
              "attributes": {"android.app.state": state}}
             for state, after_ms in (("foreground", 0), ("background", 30_000))
         ]  # fmt: skip
+        if visit == 0:
+            said = {"span.name": "boot", "duration_ms": "1500"}
+            events.append({"id": SPAN, "name": "span", "time": start_ms + 1_000, "attributes": said})
         found.append(envelope(events, app=BUSY_APP, device=BUSY_DEVICE, at_ms=start_ms + 31_000))
     return found
