@@ -97,8 +97,8 @@ def marks(
 ) -> Statement:
     """All of a session's events in order, each with little: what a timeline draws, and what matches a search.
 
-    `mask` is what `matches.event_mask` gave. Of requests, starts, loads and spans `took_ms` says how long they took, NULL
-    if it is not known, and `is_begin` whether the event is at their beginning; else it is at their end.
+    `mask` is what `matches.event_mask` gave. Of requests, starts, loads and spans `took_ms` says how long they took,
+    NULL if it is not known, and `is_begin` whether the event is at their beginning; else it is at their end.
 
     `arrived_after_later` says that an event which comes after it in time had arrived before it, in an earlier record:
     within one record the SDK's own order says nothing of arrival.
