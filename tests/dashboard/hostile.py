@@ -50,6 +50,22 @@ def records() -> list[Record]:
     return [at(6_000, *first), at(7_000, late), at(62_000, next_start, gone)]
 
 
+def restated() -> tuple[list[Record], list[Record]]:
+    """A session, and what came late and made two of it that begin at other times."""
+    found = []
+    for after_ms, views in ((0, (0, 120_000)), (200_000, (-10_000,))):
+        events = [
+            {"id": f"restated-{at}", "name": "app.screen.view", "time": START_MS + at, "attributes": {}}
+            for at in views
+        ]
+        if after_ms:
+            left = {"android.app.state": "background"}
+            at_ms = START_MS + 60_000
+            events.append({"id": "left", "name": "device.app.lifecycle", "time": at_ms, "attributes": left})
+        found.append([envelope(events, app=APP, device="restated", at_ms=START_MS + 200_000 + after_ms)])
+    return found[0], found[1]
+
+
 FAULTY_APP = "org.example.faulty"
 
 
