@@ -14,12 +14,16 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select
+from starlette.testclient import TestClient
 
+from pipeline.commands.dashboard import parts
+from pipeline.dashboard.app import application
 from pipeline.dashboard.guard import COOKIE
 from pipeline.embedded.child import LOOPBACK, Child, free_port
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from tests.dashboard import alert_rows, hostile
 from tests.dashboard.browser import PHONE, WIDE, Browser, NoBrowser, browsing
+from tests.dashboard.conftest import page_paths
 from tests.dashboard.stage import Stage, envelope, recorded, staged
 from tests.support.recorded import bodies, recorded_files
 from tests.support.stack import command_line, environment, unavailable
@@ -506,9 +510,11 @@ def pages(recordings: Stage) -> dict[str, str]:
     long = {"app": APP, "from": "2025-01-01"}
     return {
         "sessions": f"/sessions?app={APP}",
+        "counts": f"/counts/sessions?app={APP}",
         "session": f"/sessions/{crashed['session_id']}",
         "event": f"/sessions/{crashed['session_id']}/event?{urlencode({'id': crash['event_id']})}",
         "timeline": f"/timeline?{urlencode(of_user)}",
+        "profile": f"/timeline/profile?{urlencode(of_user)}",
         "whose": "/timeline",
         "health": f"/health?{urlencode(two)}",
         "issues": f"/health/issues?{urlencode(two)}",
@@ -544,8 +550,32 @@ LATER = {
     **dict.fromkeys(("session", "hostile"), (".chart canvas",)),
 }
 """What comes after the page."""
-PLAIN = {"event", "whose", "issues", "retention", "find", "ledger", "api", "zone", "gone", "nowhere", "login"}
+NOT_SHOWN = {"/", "/open", "/find/event", "/export/sessions"}
+"""They lead elsewhere, or to a file."""
+PLAIN = {
+    "counts",
+    "event",
+    "profile",
+    "whose",
+    "issues",
+    "retention",
+    "find",
+    "ledger",
+    "api",
+    "zone",
+    "gone",
+    "nowhere",
+    "login",
+}
 """Pages that are made of parts of the others: their colours, and their order on a phone, are looked at there."""
+
+
+def test_the_tour_leads_to_every_page(recordings: Stage) -> None:
+    toured = [urlsplit(path).path for path in pages(recordings).values()]
+    there = page_paths(TestClient(application(parts(recordings.settings, recordings.store, "", frozenset()))))
+    patterns = {path: re.compile(re.sub(r"\bx\b", "[^/]+", path)) for path in there if path not in NOT_SHOWN}
+    assert len(patterns) > 20
+    assert [path for path, pattern in patterns.items() if not any(map(pattern.fullmatch, toured))] == []
 
 
 @pytest.mark.parametrize("width", [WIDE, PHONE])
