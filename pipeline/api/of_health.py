@@ -18,6 +18,7 @@ from pipeline.dashboard.reader import Row
 from pipeline.dashboard.sides import AskedSide, sides_of
 from pipeline.query.compare import RATED_PREFIX, Interval, Median, compare, difference, median_difference
 from pipeline.query.dimensions import split
+from pipeline.query.filters.messages import unsplittable
 from pipeline.query.free_of import FREE_OF
 from pipeline.query.issues import MOST, compare_issues
 from pipeline.query.metric_definitions import IN_TABLE, METRICS, Bucket
@@ -299,8 +300,7 @@ def _by(asked: ApiRequest) -> str | None:
     by: str | None = asked.values["by"]
     if by is not None and split(by) is None:
         raise RequestRefused(
-            "bad-request", f"Sessions cannot be split by “{by[:40]}”. /api/v1/filters/fields says by what.",
-            {"parameter": "by"},
+            "bad-request", f"{unsplittable(by)} /api/v1/filters/fields says by what.", {"parameter": "by"},
         )  # fmt: skip
     return by
 

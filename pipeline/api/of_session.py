@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Literal
 
 from msgspec import Struct
 
@@ -15,7 +16,7 @@ from pipeline.dashboard import story
 from pipeline.dashboard.pages.gone import why_gone
 from pipeline.dashboard.reader import Reader, Row
 from pipeline.domain.event import COUNTERS
-from pipeline.query import finding, journey
+from pipeline.query import finding, journey, performance
 from pipeline.query.crashes import groups_of_events
 from pipeline.query.filters.matches import event_mask, first_match
 from pipeline.query.filters.sequence import Moment
@@ -25,6 +26,11 @@ from pipeline.query.sessions import session_by_id
 MOST_EVENTS = 1_000
 _LONGEST_REQUEST_MS = 86_400_000
 """As on the page: longer is none."""
+_CURVES: tuple[tuple[Literal["cpu", "memory"], str, Literal["share", "bytes"]], ...] = (
+    ("cpu", "process", "share"),
+    ("memory", "process", "bytes"),
+    ("memory", "jvm_heap", "bytes"),
+)
 
 
 class WholeSession(ApiSession, kw_only=True):
@@ -117,7 +123,7 @@ class Mark(Struct, kw_only=True):
     ends_session: bool
     is_match: bool
     took_ms: float | None
-    """How long a request took, where that is known."""
+    """How long a request, a start, a load or a span took, where that is known."""
     began_at: Time | None
 
 
@@ -137,6 +143,31 @@ class Lanes(Struct, kw_only=True):
     ended_at: Time | None
     end_reason: str
     lanes: list[Lane]
+
+
+class CurvePoint(Struct, kw_only=True):
+    """A value at a time."""
+
+    time: Time
+    value: float
+
+
+class ApiCurve(Struct, kw_only=True):
+    """What a session took of its device, over time."""
+
+    subject: Literal["cpu", "memory"]
+    label: str
+    """process, or jvm_heap of memory."""
+    unit: Literal["share", "bytes"]
+    """A share is of all processors, from 0 to 1."""
+    points: list[CurvePoint]
+
+
+class Curves(Struct, kw_only=True):
+    """Processor and memory of a session."""
+
+    session_id: Id
+    curves: list[ApiCurve]
 
 
 async def one(asked: ApiRequest) -> WholeSession:
@@ -267,6 +298,22 @@ async def lanes(asked: ApiRequest) -> Lanes:
     )  # fmt: skip
 
 
+async def curves(asked: ApiRequest) -> Curves:
+    """What was measured of processor and memory, in order."""
+    row, start_ms, _, _ = await found_session(asked)
+    rows = await asked.reader.rows(performance.of_session(row["app_id"], row["session_id"], start_ms))
+    found = [
+        ApiCurve(subject=subject, label=label, unit=unit, points=points)
+        for subject, label, unit in _CURVES
+        if (points := [
+            CurvePoint(time=time_of(int(each["at_ms"])), value=float(each["value"]))
+            for each in rows
+            if (each["subject"], each["label"]) == (subject, label)
+        ])
+    ]  # fmt: skip
+    return Curves(session_id=row["session_id"], curves=found)
+
+
 def _mark(mark: Row, is_trailing: bool, ends: bool, is_match: bool) -> Mark:
     time_ms, took_ms = int(mark["time_ms"]), mark["took_ms"]
     is_known = took_ms is not None and 0 <= took_ms <= _LONGEST_REQUEST_MS
@@ -303,6 +350,10 @@ ENDPOINTS: tuple[ApiEndpoint, ...] = (
     ApiEndpoint(
         "/sessions/{session_id}/lanes", "getSessionLanes", "The events of a session by lanes, as its page draws them",
         Lanes, lanes, (_ID, _EVENTS_OF), problems=("not-found", "gone"),
+    ),
+    ApiEndpoint(
+        "/sessions/{session_id}/curves", "getSessionCurves", "Processor and memory of a session over time", Curves,
+        curves, (_ID,), problems=("not-found", "gone"),
     ),
     ApiEndpoint(
         "/sessions/{session_id}/event", "getEvent", "One event of a session with everything, nothing cut", WholeEvent,

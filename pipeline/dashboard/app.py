@@ -171,7 +171,7 @@ def _of_watching(reader: Reader, watch: Watch) -> list[tuple[str, PageHandler, s
 
 def _of_finding(reader: Reader, symbols: Symbols | None) -> list[tuple[str, PageHandler, str]]:
     """The pages of the box, of stitched sessions and users, and of the ways they take."""
-    find, stitched = FindPage(reader), StitchedPages(reader, symbols)
+    find, stitched, timeline = FindPage(reader), StitchedPages(reader, symbols), TimelinePage(reader)
     return [
         ("/", _first_page, "GET"),
         ("/find", find.show, "GET"),
@@ -180,7 +180,8 @@ def _of_finding(reader: Reader, symbols: Symbols | None) -> list[tuple[str, Page
         ("/stitched", stitched.list, "GET"),
         ("/stitched/{session_id}", stitched.show, "GET"),
         ("/users", UsersPage(reader).show, "GET"),
-        ("/timeline", TimelinePage(reader).show, "GET"),
+        ("/timeline", timeline.show, "GET"),
+        ("/timeline/profile", timeline.profile, "GET"),
         ("/timeline/events", EventsOfPage(reader, symbols).show, "GET"),
         ("/paths", PathsPage(reader).show, "GET"),
         ("/paths/flows", FlowsPage(reader).show, "GET"),

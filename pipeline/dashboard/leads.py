@@ -89,22 +89,21 @@ def of_all(wanted: Filter) -> str | None:
     return _written(wanted, All(()))
 
 
-def of_crash(exception_type: str, message: str, condition: Filter) -> str | None:
-    """The filter for sessions with a crash or fatal exception, as `failures.top_crashes` names them."""
+def of_crash(exception_type: str, condition: Filter) -> str | None:
+    """The filter for sessions with a crash or fatal exception, by its type, as `notable_events` names it."""
     if exception_type == "unknown error":
         return None
-    tests = _of_type(exception_type, message)
+    of_type = _of_type(exception_type)
     is_fatal = Test("fatal", "eq", "true")
-    crashed = (HasEvent("app.crash", tuple(tests)), HasEvent("exception", (is_fatal, *tests)))
+    crashed = (HasEvent("app.crash", (of_type,)), HasEvent("exception", (is_fatal, of_type)))
     return _written(AnyOf(crashed), condition)
 
 
-def of_exception(exception_type: str, message: str, condition: Filter) -> str | None:
-    """The filter for sessions with an exception that was not fatal; of `message` as of a crash's."""
+def of_exception(exception_type: str, condition: Filter) -> str | None:
+    """The filter for sessions with an exception that was not fatal, by its type."""
     if exception_type == "unknown error":
         return None
-    tests = _of_type(exception_type, message)
-    return _written(HasEvent("exception", tuple(tests)), condition)
+    return _written(HasEvent("exception", (_of_type(exception_type),)), condition)
 
 
 def of_request(request: str, status: str, condition: Filter) -> str | None:
@@ -153,14 +152,9 @@ def of_end(kind: str, condition: Filter) -> str | None:
     return _written(bad_ends.AS_FILTERS[kind], condition)
 
 
-def _of_type(exception_type: str, message: str) -> list[Test]:
+def _of_type(exception_type: str) -> Test:
     is_cut = len(exception_type) >= _CUT_TYPE
-    tests = [Test("exception.type", "contains" if is_cut else "eq", exception_type)]
-    # Numbers and ids were taken out of it, and whatever came behind its beginning.
-    pattern = "^" + ".+".join(re.escape(part) for part in message.split("#"))
-    if message and len(pattern) <= MAX_PATTERN:
-        tests.append(Test("exception.message", "matches", pattern))
-    return tests
+    return Test("exception.type", "contains" if is_cut else "eq", exception_type)
 
 
 def _written(wanted: Filter, condition: Filter) -> str | None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 
@@ -75,14 +76,16 @@ class Narrowed:
 
     def sessions_at(self) -> str:
         """Where the sessions are listed."""
-        own = {name: value for name, value in self.fields().items() if name != FIELD}
-        return link("/sessions", **{**own, "filter": to_text(self.filter)})
+        own = {"app": self.app, "from": iso(self.start_ms), "to": iso(self.end_ms)}
+        # With an empty filter as well: without one it would be the one that the app begins with.
+        return f"/sessions?{urlencode({**own, 'filter': to_text(self.filter)})}"
 
     def values(self, path: str, **more: object) -> dict[str, Any]:
         """What the form of such a page shows (choice.html)."""
         own = {**self.fields(), **more}
         return {
             "at": path,
+            "any_range_at": link(path, **{**own, "from": "", "to": ""}),
             "asked": self,
             "start": field_of(self.start_ms),
             "end": field_of(self.end_ms),

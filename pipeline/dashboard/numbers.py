@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.dashboard.leads import CRASHED, HUNG, of_all
 from pipeline.dashboard.reader import Row
-from pipeline.query import free_of
+from pipeline.query import bad_ends, free_of
 from pipeline.query.dimensions import USER
 from pipeline.query.filters.tree import All, Filter, Not, Test
 from pipeline.query.free_of import FREE_OF, RATED, WHOLES
@@ -21,6 +21,12 @@ _OF_COUNTS: Mapping[str, tuple[str, tuple[Filter, ...]]] = {
     "cold_start_p50": ("Sessions that begin with a cold start", (Test("session.cold_start", "eq", True),)),
 }
 """Of all others it is every session of the group."""
+_FAILED: Mapping[str, tuple[Filter, str]] = {
+    free_of.CRASHED: (CRASHED, "crashed"),
+    free_of.HUNG: (HUNG, "hung"),
+    free_of.OUT_OF_MEMORY: (bad_ends.OUT_OF_MEMORY.filter, "ran out of memory"),
+    free_of.FORCE_QUIT: (bad_ends.FORCE_QUIT.filter, "the user closed"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +51,7 @@ def leads_of(row: Row, group: Filter, address: Callable[[str], str]) -> dict[str
         if each.name not in row:
             continue
         free, whole = _share_of(row, each.name, f"rated_{each.whole}")
-        failed, words = (CRASHED, "crashed") if each.condition == free_of.CRASHED else (HUNG, "hung")
+        failed, words = _FAILED[each.condition]
         title = f"Sessions in the foreground that {words}" if free < whole else "Sessions in the foreground"
         named = (_NAMED,) if each.whole == "users" else ()
         wanted[each.name] = title, (_FOREGROUND, *named, *((failed,) if free < whole else ()))

@@ -12,8 +12,9 @@ from typing import Any, Literal, cast
 from pipeline.domain.alerts import Bound, Judgement
 from pipeline.errors import Terminal
 from pipeline.query.alert_readings import ALERT_METRICS
-from pipeline.query.dimensions import SPLITS, split
+from pipeline.query.dimensions import split, split_names
 from pipeline.query.filters.check import checked
+from pipeline.query.filters.messages import unknown
 from pipeline.query.filters.text_form import parse
 from pipeline.query.filters.tree import All, AnyOf, Duration, Filter, FilterError, Not, Test
 from pipeline.query.filters.units import duration_of
@@ -150,15 +151,14 @@ def _rule(number: int, given: Any, channels: Mapping[str, Channel]) -> AlertRule
     _only(table, _RULE_KEYS, where)
     metric = _text(table, "metric", where)
     if metric not in ALERT_METRICS:
-        raise InvalidAlerts(f"{where}: no metric {metric!r}; one of {', '.join(ALERT_METRICS)}")
+        raise InvalidAlerts(f"{where}: {unknown('metric', metric, ALERT_METRICS)}")
     filter = _text(table, "filter", where, "")
     _check_filter(filter, where)
     by = _text(table, "by", where, "") or None
     if by is not None:
         found = split(by)
         if found is None or not found.is_offered:
-            offered = ", ".join(name for name, each in SPLITS.items() if each.is_offered)
-            raise InvalidAlerts(f"{where}: by has to be one of {offered}, property.KEY, resource.KEY")
+            raise InvalidAlerts(f"{where}: by: {unknown('dimension to split by', by, split_names())}")
     every = _duration(table, "every", where, 900_000, 60_000, DAY_MS)
     if DAY_MS % every:
         raise InvalidAlerts(f"{where}: every has to be a part of a day, such as 5m, 15m, 1h or 6h")

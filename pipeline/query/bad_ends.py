@@ -44,6 +44,27 @@ class BadEnd:
         return counted or not {session["end_reason"], session["exit_reason"]}.isdisjoint(self.reasons)
 
 
+@dataclass(frozen=True, slots=True)
+class EndedBy:
+    """That the session itself ended for a reason. What the system told of the process later is not asked: apps in the
+    background are closed and killed as a matter of course."""
+
+    reason: str
+
+    @property
+    def sql(self) -> str:
+        """As a condition over the columns of a session."""
+        return f"(end_reason = '{self.reason}')"
+
+    @property
+    def filter(self) -> Filter:
+        """As a filter."""
+        return Test("session.end_reason", "eq", self.reason)
+
+
+OUT_OF_MEMORY, FORCE_QUIT = EndedBy("out_of_memory"), EndedBy("user_terminated")
+"""The system took the app's memory away; the user closed the app. Both while it was in use."""
+
 CRASHED = BadEnd(("crash_count",), ("crash", "exception"))
 HUNG = BadEnd(("anr_count",), ("anr",))
 GONE = BadEnd((), ("out_of_memory", "unclean_exit"))

@@ -44,14 +44,19 @@ _SUMMARY = (
 
 
 def groups(
-    span: Span, *, kind: Kind | None = None, order: Order = "sessions", where: Statement | None = None
+    span: Span,
+    *,
+    kind: Kind | None = None,
+    order: Order = "sessions",
+    where: Statement | None = None,
+    top: int = MOST,
 ) -> Statement:
     """The groups, those with most sessions first; rows as of the view `crash_groups`, at most MOST."""
     events, parameters = _events("crash_events", span, where, {"kind": kind} if kind else {})
     return Statement(
         f"WITH ({_all_sessions(where)}) AS all_sessions"
         f" SELECT crash_group, {_SUMMARY} FROM {events}"
-        f" GROUP BY crash_group ORDER BY {order} DESC, crashes DESC, crash_group LIMIT {MOST}",
+        f" GROUP BY crash_group ORDER BY {order} DESC, crashes DESC, crash_group LIMIT {top:d}",
         parameters,
     )
 

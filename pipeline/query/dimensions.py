@@ -193,6 +193,7 @@ _ALL = (
     ),
     # OpenTelemetry's name; it is there where the SDK or a collector puts it into the resource.
     _of("device", "device.country", "Country", "string", "resource['geo.country.iso_code']", split="country"),
+    _of("device", "device.region", "Region", "string", "resource['geo.region.iso_code']", split="region"),
     _of("user", USER, "User id", "list", "user_ids", split="user_id", points_out=True),
     _of("user", "user.persona", "Persona", "list", "personas", split="persona"),
     _of("user", "user.property", "Property keys", "list", "mapKeys(properties)"),
@@ -291,6 +292,12 @@ def split(by: str) -> Dimension | None:
         if key != by and key:
             return _under_key(start, keyed, key)
     return SPLITS.get(by)
+
+
+def split_names() -> list[str]:
+    """The names that `split` knows and is offered by, `KEY` for one of the user's."""
+    offered = [name for name, each in SPLITS.items() if each.is_offered]
+    return [*offered, *(f"{keyed.split}KEY" for keyed in KEYED.values())]
 
 
 def _under_key(start: str, keyed: Keyed, key: str) -> Dimension:

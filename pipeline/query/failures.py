@@ -56,26 +56,6 @@ GROUP BY bucket, g, kind
 ORDER BY bucket, is_other, `group`, is_rest, failures DESC, label, detail"""
 
 
-def top_crashes(
-    app_id: str, start_ms: int, end_ms: int, *, where: Statement | None = None, top: int = 10
-) -> Statement:
-    """Crashes and fatal exceptions, alike ones together, most frequent first; `where` limits the sessions.
-
-    Rows as of the view `top_crashes`: `exception_type`, `message`, `crashes`, `sessions`, `devices`, `users`,
-    `app_versions`, `first_at`, `last_at`.
-    """
-    return _top_events(
-        "SELECT label AS exception_type, detail AS message, count() AS crashes, uniqExact(session_id) AS sessions,"
-        " uniqExact(device_id) AS devices, uniqExactIf(user_id, user_id != '') AS users,"
-        " arraySort(groupUniqArray(20)(app_version)) AS app_versions, min(time) AS first_at, max(time) AS last_at",
-        "crash",
-        "crashes DESC, exception_type, message",
-        (app_id, start_ms, end_ms),
-        where,
-        top,
-    )
-
-
 def failing_requests(
     app_id: str, start_ms: int, end_ms: int, *, where: Statement | None = None, top: int = 10
 ) -> Statement:

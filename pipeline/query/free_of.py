@@ -1,4 +1,4 @@
-"""Crash-free and ANR-free, of sessions, stitched sessions, users and devices: for metrics, comparisons and pages.
+"""Shares that are free of crashes, ANRs and other ends, of sessions, users and so on: for metrics, comparisons, pages.
 
 Which sessions crashed or hung, the view `session_health` says (`is_crashed`, `is_hung`), and whose those failures were
 `session_health_of_users` (`crash_users`, `anr_users`). Rates are of what happened in the foreground.
@@ -10,10 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from pipeline.query import bad_ends
+
 Whole = Literal["sessions", "stitched_sessions", "devices", "users"]
 
 CRASHED, HUNG = "is_crashed", "is_hung"
 """That a session failed so, as columns of the views."""
+OUT_OF_MEMORY, FORCE_QUIT = bad_ends.OUT_OF_MEMORY.sql, bad_ends.FORCE_QUIT.sql
+"""That it ended so, which the views do not count."""
 
 WHOLES: Mapping[Whole, str] = {
     "sessions": "count()",
@@ -50,8 +54,8 @@ class FreeOf:
     label: str
     whole: Whole
     condition: str
-    """That a session failed so: CRASHED or HUNG."""
-    failed_users: str
+    """That a session failed so: CRASHED, HUNG, OUT_OF_MEMORY or FORCE_QUIT."""
+    failed_users: str = ""
     """Whose failures those were, over the columns of `session_health_of_users`."""
 
     @property
@@ -78,5 +82,7 @@ FREE_OF: tuple[FreeOf, ...] = (
     FreeOf("crash_free_devices", "Crash-free devices", "devices", CRASHED, "crash_users"),
     FreeOf("anr_free_sessions", "ANR-free sessions", "sessions", HUNG, "anr_users"),
     FreeOf("anr_free_users", "ANR-free users", "users", HUNG, "anr_users"),
+    FreeOf("out_of_memory_free_sessions", "Out-of-memory-free sessions", "sessions", OUT_OF_MEMORY),
+    FreeOf("force_quit_free_sessions", "Force-quit-free sessions", "sessions", FORCE_QUIT),
 )
 """In the order in which a page shows them."""

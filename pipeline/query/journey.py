@@ -97,8 +97,8 @@ def marks(
 ) -> Statement:
     """All of a session's events in order, each with little: what a timeline draws, and what matches a search.
 
-    `mask` is what `matches.event_mask` gave. Of requests, starts and loads `took_ms` says how long they took, NULL if
-    it is not known, and `is_begin` whether the event is at their beginning; else it is at their end.
+    `mask` is what `matches.event_mask` gave. Of requests, starts, loads and spans `took_ms` says how long they took,
+    NULL if it is not known, and `is_begin` whether the event is at their beginning; else it is at their end.
 
     `arrived_after_later` says that an event which comes after it in time had arrived before it, in an earlier record:
     within one record the SDK's own order says nothing of arrival.
@@ -109,7 +109,10 @@ def marks(
         f" FROM (SELECT event_id, time, name, kind, rank, seq, {mask.sql} AS mask,"
         f" if(name = 'http.client.request', {REQUEST_MS},"
         " coalesce(toFloat64OrNull(attributes['app.launch.duration_ms']),"
-        " toFloat64OrNull(attributes['app.screen.load_ms']))) AS took_ms,"
+        " toFloat64OrNull(attributes['app.screen.load_ms']),"
+        # What was gathered over hours is told at its end, and was not done then.
+        " if(name = 'span' AND attributes['time.uncertain'] = '', toFloat64OrNull(attributes['duration_ms']), NULL)"
+        ")) AS took_ms,"
         " attributes['duration_ms'] != '' AS is_begin,"
         " counters, exit_reason, substringUTF8(what, 1, 160) AS what, offset AS place,"
         " min(offset) OVER (ORDER BY time, rank, seq, event_id"

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
-from pipeline.query.dimensions import SPLITS, split
+from pipeline.query.dimensions import split, split_names
+from pipeline.query.filters.messages import unknown
 from pipeline.query.free_of import BACKGROUND, FREE_OF, RATED, WHOLES, FreeOf
 from pipeline.query.statement import Statement
 from pipeline.query.time_zone import DAY_MS, HOUR_MS
@@ -97,6 +98,8 @@ IN_TABLE = (
     *(
         "crash_free_stitched_sessions",
         "anr_free_sessions",
+        "out_of_memory_free_sessions",
+        "force_quit_free_sessions",
         "background_sessions",
         "background_crashes",
         "duration_p50",
@@ -122,7 +125,9 @@ def groups_of(by: str | None) -> tuple[str, dict[str, object]]:
     """The groups of a session as an array of texts in SQL, and its parameters. ValueError for an unknown name."""
     if by is None:
         return "['']", {}
-    found = split(by) or known_by_name(SPLITS, by, "dimension")
+    found = split(by)
+    if found is None:
+        raise ValueError(unknown("dimension", by, split_names()))
     return found.groups, {} if found.key is None else {"m_key": found.key}
 
 
@@ -147,7 +152,7 @@ def bucket_start(bucket: Bucket | None, column: str) -> str:
 
 
 def known_by_name(known: Mapping[str, _T], name: str, what: str) -> _T:
-    """What stands under a name. Raises ValueError, which says which names there are."""
+    """What stands under a name. Raises ValueError, which says which names are near it."""
     if name not in known:
-        raise ValueError(f"no {what} {name!r}; one of {', '.join(known)}")
+        raise ValueError(unknown(what, name, known))
     return known[name]

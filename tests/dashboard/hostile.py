@@ -50,6 +50,22 @@ def records() -> list[Record]:
     return [at(6_000, *first), at(7_000, late), at(62_000, next_start, gone)]
 
 
+def restated() -> tuple[list[Record], list[Record]]:
+    """A session, and what came late and made two of it that begin at other times."""
+    found = []
+    for after_ms, views in ((0, (0, 120_000)), (200_000, (-10_000,))):
+        events = [
+            {"id": f"restated-{at}", "name": "app.screen.view", "time": START_MS + at, "attributes": {}}
+            for at in views
+        ]
+        if after_ms:
+            left = {"android.app.state": "background"}
+            at_ms = START_MS + 60_000
+            events.append({"id": "left", "name": "device.app.lifecycle", "time": at_ms, "attributes": left})
+        found.append([envelope(events, app=APP, device="restated", at_ms=START_MS + 200_000 + after_ms)])
+    return found[0], found[1]
+
+
 FAULTY_APP = "org.example.faulty"
 
 
@@ -71,6 +87,8 @@ def faulty() -> list[Record]:
 
 
 BUSY_APP, BUSY_DEVICE = "org.example.busy", "restless"
+SPAN = "boot-span"
+"""The id of an event of it that took 1.5 s."""
 
 
 def restless(visits: int) -> list[Record]:
@@ -83,5 +101,8 @@ def restless(visits: int) -> list[Record]:
              "attributes": {"android.app.state": state}}
             for state, after_ms in (("foreground", 0), ("background", 30_000))
         ]  # fmt: skip
+        if visit == 0:
+            said = {"span.name": "boot", "duration_ms": "1500"}
+            events.append({"id": SPAN, "name": "span", "time": start_ms + 1_000, "attributes": said})
         found.append(envelope(events, app=BUSY_APP, device=BUSY_DEVICE, at_ms=start_ms + 31_000))
     return found

@@ -305,6 +305,40 @@ def test_a_session_has_all_its_events_page_by_page(
     assert sorted(mark["lane"] for mark in page) == sorted(lane for lane, _ in marks.values())
 
 
+def test_what_took_time_has_a_beginning_and_an_end_on_its_lane(api: TestClient, stage: Stage) -> None:
+    (row,) = stage.query(
+        "SELECT session_id FROM sessions WHERE app_id = {app:String} ORDER BY started_at LIMIT 1",
+        app=hostile.BUSY_APP,
+    )
+    lanes = api.get(f"{V1}/sessions/{row['session_id']}/lanes").json()["lanes"]
+    (mark,) = (mark for lane in lanes for mark in lane["marks"] if mark["event_id"] == hostile.SPAN)
+    assert (mark["took_ms"], mark["began_at"]) == (1_500, mark["time"])
+    page = api.get(f"/sessions/{row['session_id']}/marks.json").json()["marks"]
+    assert [each["to"] - each["from"] for each in page if "to" in each] == [1_500]
+
+
+def test_curves_are_what_the_events_say(api: TestClient, stage: Stage) -> None:
+    of = {"process.cpu.utilization": ("cpu", "share"), "process.memory.usage": ("memory", "bytes")}
+    (busiest,) = stage.query(
+        "SELECT session_id FROM measurements(app_id = {app:String}, from = '2026-01-01', until = '2026-02-01')"
+        " WHERE subject = 'cpu' GROUP BY session_id ORDER BY count() DESC, session_id LIMIT 1",
+        app=APP,
+    )
+    session = busiest["session_id"]
+    mine = stage.query(
+        "SELECT time, attributes FROM session_timeline(session_id = {id:UUID})"
+        " WHERE mapContains(attributes, 'process.memory.usage') ORDER BY time, event_id",
+        id=session,
+    )
+    told = api.get(f"{V1}/sessions/{session}/curves").json()["curves"]
+    assert {(curve["subject"], curve["unit"]) for curve in told} == set(of.values()) and len(mine) > 1
+    for name, (subject, _) in of.items():
+        (curve,) = (curve for curve in told if curve["subject"] == subject)
+        assert [(point["time"], point["value"]) for point in curve["points"]] == [
+            (f"{row['time'].replace(' ', 'T')}Z", float(row["attributes"][name])) for row in mine
+        ]
+
+
 def test_users_and_their_events(api: TestClient, rows: list[dict[str, Any]]) -> None:
     told = api.get(f"{V1}/users", params={**WIDE, "order": "sessions"}).json()
     mine = [row for row in rows if row["app_id"] == APP and row["started_at"] >= "2026-01-01"]

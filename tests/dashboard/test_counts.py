@@ -236,6 +236,40 @@ def test_what_holds_the_list_up_comes_after_it(
     assert ids(html), "the list is there"
 
 
+def test_lists_of_something_else_are_counted_after_them(client: TestClient) -> None:
+    saved = {"app": APP, "name": "Failing", "filter": "session.network_error_count > 0"}
+    own = {"app": APP, "from": "2026-01-01T00:00:00Z", "to": "2026-01-08T00:00:00Z"}
+    asked = {**own, "filter": "session.duration_ms >= 100", "cohort": "Failing", "tz": "Asia/Kolkata"}
+    client.post("/filter/save", data=saved)
+    # What has no filter is not narrowed by the one that the app begins with.
+    client.post("/filter/save", data={**saved, "name": "First", "default": "1"})
+    try:
+        for path, more, also in (
+            ("/stitched", {}, ""),
+            ("/crashes", {"kind": "crash", "order": "users"}, ""),
+            ("/users", {"by": "crashes"}, " and user.id exists"),
+            ("/users", {"q": "U1"}, ' and user.id matches "(?i)U1"'),
+        ):
+            for fields, filter in (
+                (asked, f"{saved['filter']} and {asked['filter']}{also}"),
+                (own, also.removeprefix(" and ")),
+            ):
+                html = client.get(path, params={**fields, **more}).text
+                assert figures(html) == {}, "they hold nothing up"
+                (place,) = Page(html).all("section", id="counts")
+                wanted = figures(client.get("/sessions", params={**own, "filter": filter}).text)
+                load = place.attributes["data-load"]
+                assert figures(client.get(load).text) == wanted and wanted["Sessions"] != "0", path
+                assert ("tz=Asia" in load) == (fields is asked)
+                # A range that is dragged over the bars is that of this list.
+                kept = dict(parse_qsl(urlsplit(place.attributes["data-list"]).query))
+                assert place.attributes["data-list"].startswith(path) and kept.items() >= more.items()
+                assert not {"from", "to"} & set(kept) and kept.get("cohort", "") == fields.get("cohort", "")
+    finally:
+        for name in ("Failing", "First"):
+            client.post("/filter/save", data={**saved, "name": name, "delete": "1"})
+
+
 def test_a_list_stands_where_its_sessions_cannot_be_counted(stage: Stage) -> None:
     real = parts(stage.settings, stage.store, "", frozenset())
 

@@ -70,6 +70,17 @@ def test_the_list_leads_to_what_it_counts(client: TestClient, stage: Stage, busi
         assert bool(cells[2][0]) == bool(users)
 
 
+def test_health_names_the_same_groups_and_their_numbers_lead_on(client: TestClient, busiest: str) -> None:
+    text = client.get(f"/health?{urlencode({'app': busiest, 'filter': 'session.event_count > 0'})}").text
+    rows = text[text.index('id="crashes"') : text.index('id="requests"')].split('<th scope="row">')[1:]
+    addresses = [unescape(re.findall(r'href="(/crashes/[^"]*)"', row)[0]) for row in rows]
+    fields = {"kind": "crash", "order": "crashes", "filter": "session.event_count > 0"}
+    assert addresses == groups(client, busiest, **fields)[: len(rows)] and len(rows) > 1
+    for row in rows:
+        (_, _), (lead, sessions), *_ = CELL.findall(row)
+        assert len(listed(client, lead)) == int(sessions)
+
+
 def test_every_number_of_a_group_leads_to_its_sessions(client: TestClient, busiest: str) -> None:
     (address, *_) = groups(client, busiest)
     text = client.get(address).text

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from pipeline.commands.dashboard import parts
 from pipeline.dashboard.app import application
-from pipeline.dashboard.words import iso
+from pipeline.dashboard.words import day_and_time, iso
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.query.finding import exceptions_like
 from pipeline.query.session_range import time_text
@@ -450,6 +450,42 @@ class TestUsers:
                 found += [parse_qs(urlsplit(each).query)["user"][0] for each in links(page, "/timeline?")]
                 address = next((each.attributes["href"] for each in page.all("a", rel="next")), "")
             assert sorted(found) == ["ann", "bob", "cid", "dora"]
+
+    @pytest.mark.parametrize("days", [30, 4])
+    @pytest.mark.parametrize("who", [{"user": "ann"}, {"device": WORLD[0].device}], ids=str)
+    def test_a_profile_is_plain_python(
+        self, client: TestClient, monkeypatch: pytest.MonkeyPatch, who: dict[str, str], days: int
+    ) -> None:
+        monkeypatch.setattr("pipeline.dashboard.pages.timeline.DAYS", days)
+        all_of_them = [v for v in WORLD if v.app == APP and who in ({"user": v.user}, {"device": v.device})]
+        since_ms = (max(v.start_ms for v in all_of_them) // 60_000 + 1) * 60_000 - days * DAY_MS
+        own = [v for v in all_of_them if v.start_ms >= since_ms]
+        first_ms = min(v.start_ms for v in all_of_them)
+        assert (len(own) < len(all_of_them)) == (days == 4)
+        # The page itself says where it is.
+        (place,) = listed(client, "/timeline", app=APP, **who).all("div", id="profile")
+        page = listed(client, place.attributes["data-load"])
+        facts = dict(re.findall(r"<dt>([^<]*)</dt><dd>(.*?)</dd>", page.html, re.DOTALL))
+        numbers = {
+            name: int(re.sub("<[^>]*>", "", facts[name]).split()[0].rstrip(","))
+            for name in ("Sessions", "With a crash")
+        }
+        assert numbers == {"Sessions": len(own), "With a crash": sum(v.crashed for v in own)}
+        for name, number in numbers.items():
+            for address in re.findall('href="([^"]*)"', facts[name]):
+                assert len(links(listed(client, unescape(address)), "/sessions/")) == number
+        assert facts["First seen"] == (
+            day_and_time(time_text(first_ms)) if days == 30 else iso(first_ms)[:10]
+        )
+        assert facts["Last seen"] == day_and_time(time_text(max(v.end_ms for v in own)))
+        newest = max(own, key=lambda v: v.start_ms)
+        assert re.sub("<[^>]*>", "", facts.get("Versions", facts.get("Version", ""))).startswith(
+            newest.version
+        )
+        devices = [each for each in links(page, "/timeline?") if "device=" in each and "user" in who]
+        assert len(devices) == (len({v.device for v in own}) if "user" in who else 0)
+        listed(client, "/timeline/profile", 400, app=APP)
+        assert "has this user" in text(listed(client, "/timeline/profile", app=APP, user="nobody"))
 
     @pytest.mark.parametrize("who", [{"user": "ann"}, {"user": "cid"}, {"device": WORLD[0].device}], ids=str)
     def test_events_of_one_over_all_sessions(self, client: TestClient, who: dict[str, str]) -> None:

@@ -104,6 +104,8 @@ PAGES: Mapping[str, Visit] = {
     "marks": _of_a_session("/marks.json"),
     "timeline of a user": _page("/timeline", app=APP, user="user-0"),
     "timeline of a device": _page("/timeline", app=APP, device="device-0"),
+    "profile of a user": _page("/timeline/profile", app=APP, user="user-0"),
+    "profile of a device": _page("/timeline/profile", app=APP, device="device-0"),
     "whose timeline": _page("/timeline"),
     "whose timeline, by user": _page("/timeline", user="user-0"),
     "events of a user": _page("/timeline/events", app=APP, user="user-0", **WEEK),

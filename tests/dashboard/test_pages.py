@@ -57,6 +57,7 @@ def addresses(stage: Stage) -> Iterator[str]:
         "/pipeline",
         "/pipeline/ledger",
     )
+    yield from (f"/timeline/profile?{WHO}", f"/timeline/profile?{DEVICE}")
     yield from (f"/timeline?{WHO}", f"/timeline?{DEVICE}", session, f"{session}?q={quote(hostile.SCRIPT)}")
     yield f"{session}/event?id={quote('e' + hostile.QUOTES)}"
     (row,) = stage.query(

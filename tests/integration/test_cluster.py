@@ -21,7 +21,7 @@ from pipeline.clickhouse.retention import EVENTS, SESSIONS, Days, StoredRetentio
 from pipeline.clickhouse.statements import MigrationError
 from pipeline.clickhouse.store import Store
 from pipeline.domain.policy import Policies
-from pipeline.query import compare, dead_letters, failures, journey, operations, suggestions
+from pipeline.query import compare, crashes, dead_letters, failures, journey, operations, suggestions
 from pipeline.query.filters.sql import where
 from pipeline.query.filters.text_form import parse
 from pipeline.query.metrics import metric
@@ -222,7 +222,7 @@ def test_what_pages_ask(both: Both) -> None:
         journey.events(app, device, *span, skip=0, limit=50),
         journey.marks(app, device, *span),
         suggestions.values_of(app, "app.version"),
-        failures.top_crashes(app, *span, where=where(parse("session.duration_ms > 1000"))),
+        crashes.groups((app, *span), kind="crash", where=where(parse("session.duration_ms > 1000"))),
         failures.failures_by("crash", app, *span, by="app_version"),
         compare.compare(
             app,

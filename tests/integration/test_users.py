@@ -17,7 +17,7 @@ from pipeline.domain.policy import Policy
 from pipeline.domain.session import Session
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.formats import native
-from pipeline.query.failures import top_crashes
+from pipeline.query import crashes
 from pipeline.query.filters.sql import where
 from pipeline.query.filters.text_form import parse
 from pipeline.query.metrics import metric
@@ -189,7 +189,7 @@ def test_a_crash_is_of_the_user_who_had_it_and_not_of_the_next_one(world: World)
         "SELECT users, crash_free_users FROM release_health WHERE app_id = {app:String}", app=app
     )
     assert health == {"users": 2, "crash_free_users": 1}
-    (crash,) = world.ask(top_crashes(app, *world.span(app)))
+    (crash,) = world.ask(crashes.groups((app, *world.span(app)), kind="crash"))
     assert (crash["crashes"], crash["users"]) == (1, 1)
     found = world.sql(
         "SELECT user_id FROM notable_events_in_sessions("

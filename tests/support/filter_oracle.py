@@ -213,8 +213,8 @@ class World:
             return session["status"] == "open"
         if name == "user.property":
             return list(session["properties"])
-        if name == "device.country":
-            return session["resource"].get("geo.country.iso_code", "")
+        if name in ("device.country", "device.region"):
+            return session["resource"].get(f"geo.{name.removeprefix('device.')}.iso_code", "")
         column = _COLUMNS.get(name) or name.removeprefix("session.")
         return session[f"{column}_ms"] if column.endswith("_at") else session[column]
 

@@ -46,8 +46,9 @@ class Vocabulary:
                 return sorted(self.properties)
             case "session.stitched_length":
                 return list(self.lengths)
-            case "device.country":
-                return sorted(set(self.resources.get("geo.country.iso_code", ["DE"])))
+            case "device.country" | "device.region":
+                key = f"geo.{dimension.name.removeprefix('device.')}.iso_code"
+                return sorted(set(self.resources.get(key, ["DE"])))
         if dimension.type == "boolean":
             return [True, False]
         if dimension.type == "choice":

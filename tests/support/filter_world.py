@@ -70,6 +70,7 @@ ODD_NUMBERS = (
     " 1",
     "--1",
 )
+_PLACE = {"geo.country.iso_code": "DE", "geo.region.iso_code": "DE-BE"}
 _TOLD = (
     *("app.screen.name", "network.connection.type", "duration", "duration_ms"),
     *("http.start_time", "http.end_time"),
@@ -199,7 +200,10 @@ def _odd_session(rng: Random, app_id: str, device_id: str, index: int, start_ms:
         "user_ids": user_ids,
         "personas": rng.sample(ODD_TEXTS, rng.randrange(3)),
         "properties": _odd_map(rng),
-        "resource": {**_odd_map(rng), **({"geo.country.iso_code": "DE"} if rng.random() < 0.5 else {})},
+        "resource": {
+            **_odd_map(rng),
+            **(_PLACE if rng.random() < 0.5 else {}),
+        },
         "event_count": index,
         "crash_count": rng.randrange(3),
         "revision": 4,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
@@ -17,7 +17,8 @@ from pipeline.dashboard.bars import KINDS, Chart, bars
 from pipeline.dashboard.page import render
 from pipeline.dashboard.reader import NotAnswered, Reader, Row
 from pipeline.dashboard.viewer import FIELD, chosen_by
-from pipeline.query.filters.json_form import FilterError
+from pipeline.dashboard.words import iso
+from pipeline.query.filters.json_form import Filter, FilterError
 from pipeline.query.filters.reach import reads_much
 from pipeline.query.session_counts import session_counts, step_ms
 from pipeline.query.time_zone import zone
@@ -57,9 +58,20 @@ async def counts_beside(reader: Reader, wanted: Wanted) -> Counted:
     most = _AT_ONCE_BY_EVENTS if reads_much(wanted.filter) else _AT_ONCE
     if wanted.known.sessions > most:
         fields = wanted.choice.first_page().fields() | {"filter": wanted.text}
-        fields |= {FIELD: zone().key} if chosen_by() else {}
-        return Counted(later=f"/counts/sessions?{urlencode(fields)}")
+        return Counted(later=_counts_at(fields))
     return await _counts(reader, wanted)
+
+
+def counts_after(app: str, start_ms: int, end_ms: int, filter: Filter) -> Counted:
+    """Where sessions of an app that start in a range (Unix ms) and pass a filter are counted, after the page has come.
+
+    Nothing where the filter cannot be written in an address.
+    """
+    text = leads.of_all(filter)
+    if text is None:
+        return NOT_COUNTED
+    fields = {"app": app, "from": iso(start_ms), "to": iso(end_ms), "filter": text}
+    return Counted(later=_counts_at(fields))
 
 
 class CountsPage:
@@ -76,6 +88,11 @@ class CountsPage:
         except (BadAddress, FilterError) as error:
             raise HTTPException(400, str(error)) from error
         return render(request, "counts.html", counted=counted, back=wanted.address())
+
+
+def _counts_at(fields: Mapping[str, str]) -> str:
+    shown = {FIELD: zone().key} if chosen_by() else {}
+    return f"/counts/sessions?{urlencode({**fields, **shown})}"
 
 
 async def _counts(reader: Reader, wanted: Wanted) -> Counted:

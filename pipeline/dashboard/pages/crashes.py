@@ -19,7 +19,8 @@ from pipeline.dashboard.asked import range_of
 from pipeline.dashboard.cohorts import FIELD, Cohorts, cohorts
 from pipeline.dashboard.leads import of_all, of_group
 from pipeline.dashboard.narrowed import kept
-from pipeline.dashboard.page import render
+from pipeline.dashboard.page import link, render
+from pipeline.dashboard.pages.counts import NOT_COUNTED, counts_after
 from pipeline.dashboard.pages.sessions import apps, field_of, span
 from pipeline.dashboard.paths import tree
 from pipeline.dashboard.reader import Reader, Row
@@ -71,7 +72,7 @@ class AskedCrashes:
     text: str
     """The filter as it was written, without the cohort."""
     cohorts: Cohorts
-    kept_rate: float
+    kept_rate: float = 1.0
     """The lowest share of devices that was kept in the range."""
     newest_ms: int
     """When the newest session started."""
@@ -100,6 +101,11 @@ class AskedCrashes:
         own = {"app": self.app, "from": iso(start_ms or self.start_ms), "to": iso(end_ms or self.end_ms)}
         return None if filter is None else f"/sessions?{urlencode({**own, 'filter': filter})}"
 
+    @property
+    def list_at(self) -> str:
+        """The list of groups."""
+        return f"/crashes?{urlencode(self.fields)}"
+
     def group_at(self, group: str) -> str:
         """The page of a group."""
         return f"/crashes/{quote(group, safe='')}?{urlencode(self.fields)}"
@@ -127,7 +133,11 @@ class CrashPages:
         except (BadAddress, FilterError) as error:
             problem = str(error)
         found: list[Row] = []
+        counted, any_range_at = NOT_COUNTED, ""
         if asked and not problem:
+            counted = counts_after(*asked.span, asked.filter)
+            own = {**asked.fields, "from": "", "to": "", "kind": kind, "order": order}
+            any_range_at = link("/crashes", **own)
             found = await self._reader.rows(
                 crashes.groups(
                     asked.span,
@@ -141,8 +151,8 @@ class CrashPages:
             apps=known, app=asked.app if asked else query.get("app", ""), asked=asked, problem=problem,
             kind=kind, kinds=KINDS, order=order, orders=ORDERS, filter=query.get("filter", ""),
             start=field_of(asked.start_ms) if asked else "", end=field_of(asked.end_ms) if asked else "",
-            groups=[{**row, **_leads(asked, row["crash_group"])} for row in found if asked],
-            is_cut=len(found) == crashes.MOST,
+            groups=[{**row, **leads_of_group(asked, row["crash_group"])} for row in found if asked],
+            is_cut=len(found) == crashes.MOST, counted=counted, any_range_at=any_range_at,
         )  # fmt: skip
 
     async def group(self, request: Request) -> Response:
@@ -170,7 +180,7 @@ class CrashPages:
             request, "crash_group.html",
             group=group, asked=asked, whole=whole, kind=KINDS[whole["kind"]],
             start=field_of(asked.start_ms), end=field_of(asked.end_ms), filter=asked.text,
-            list_at=f"/crashes?{urlencode(asked.fields)}", **_leads(asked, group),
+            list_at=asked.list_at, **leads_of_group(asked, group),
             **_by_day(asked, group, days),
             spreads=[(label, _spread(asked, group, part, split, parts)) for part, label, split in _PARTS],
             users=[_user(asked, group, row) for row in parts if row["part"] == "user"],
@@ -203,7 +213,7 @@ def _in_group(asked: AskedCrashes, group: str, *tests: Filter) -> Filter:
     return All((Test(CRASH_GROUP, "eq", group), *tests, *others))
 
 
-def _leads(asked: AskedCrashes, group: str) -> dict[str, Any]:
+def leads_of_group(asked: AskedCrashes, group: str) -> dict[str, Any]:
     """Where the numbers of a group lead: to its page, its sessions, and those of them that name somebody."""
     return {
         "group_at": asked.group_at(group),

@@ -267,7 +267,7 @@ def _of_exception(row: Row, start_ms: int) -> str:
     own = {"app": row["app_id"], "from": iso(start_ms)}
     if row["subject"] == "anr":
         return link("/sessions", **own, filter="has app.anr")
-    filter = lead(row["exception_type"], "", EVERYTHING) or "session.exception_count > 0"
+    filter = lead(row["exception_type"], EVERYTHING) or "session.exception_count > 0"
     return link("/sessions", **own, filter=filter)
 
 

@@ -17,9 +17,10 @@ from pipeline.dashboard.address import BadAddress, SessionChoice
 from pipeline.dashboard.asked import range_of
 from pipeline.dashboard.cohorts import Cohorts, cohorts
 from pipeline.dashboard.issues import issue_lines
-from pipeline.dashboard.leads import group_filter, of_all, of_crash, of_request, other_groups
+from pipeline.dashboard.leads import group_filter, of_all, of_request, other_groups
 from pipeline.dashboard.numbers import columns_of, leads_of
 from pipeline.dashboard.page import render
+from pipeline.dashboard.pages.crashes import AskedCrashes, leads_of_group
 from pipeline.dashboard.pages.sessions import apps, field_of, span
 from pipeline.dashboard.reader import Reader, Row
 from pipeline.dashboard.sides import AskedSide, sides_of
@@ -27,10 +28,12 @@ from pipeline.dashboard.tables import chart, is_version, ordered, returns
 from pipeline.dashboard.verdict import compared
 from pipeline.dashboard.viewer import about
 from pipeline.dashboard.words import day_and_time, iso
+from pipeline.query import crashes
 from pipeline.query.compare import compare
 from pipeline.query.dimensions import FIRST, SPLITS, USER, split
-from pipeline.query.failures import failing_requests, top_crashes
+from pipeline.query.failures import failing_requests
 from pipeline.query.filters.json_form import EVERYTHING, Filter, FilterError
+from pipeline.query.filters.messages import unsplittable
 from pipeline.query.filters.sql import FilterScope, where
 from pipeline.query.filters.text_form import parse
 from pipeline.query.filters.tree import All, Test
@@ -46,6 +49,7 @@ _DAY_MS = 86_400_000
 _BEFORE_MS = 2 * _DAY_MS
 """How long before the range sessions of failures in it may have started."""
 _RETURN_DAYS = (1, 2, 3, 7, 14, 30)
+_TOP_CRASHES = 10
 _GROUPS = 6
 """That stand for themselves; all others are one."""
 OFFERED: Mapping[str, str] = {each.split: each.split_label for each in SPLITS.values() if each.is_offered}
@@ -65,6 +69,8 @@ class Asked:
     by: str
     filter: Filter
     """With that of the cohort."""
+    text: str
+    """The filter as it was written, without the cohort."""
     cohorts: Cohorts
     newest_ms: int
     """When the newest session started."""
@@ -109,6 +115,11 @@ class Asked:
     def within(self, group: Filter) -> Filter:
         """The sessions that pass the filter and this one."""
         return All((*_parts(group), *_parts(self.filter)))
+
+    @property
+    def of_crashes(self) -> AskedCrashes:
+        """The crashes of the same sessions."""
+        return AskedCrashes(self.app, self.start_ms, self.end_ms, self.filter, self.text, self.cohorts)
 
     def sides(self, query: Mapping[str, str]) -> Sides | None:
         """What an address compares. Raises BadAddress."""
@@ -205,7 +216,7 @@ class HealthPage:
         if key:
             by = f"property.{key}"
         if split(by) is None:
-            raise BadAddress(f"Sessions cannot be split by “{by[:40]}”.")
+            raise BadAddress(unsplittable(by))
         about(app)
         choice = SessionChoice.of(query)
         newest_ms = (await span(self._reader, app)).newest_ms
@@ -213,7 +224,8 @@ class HealthPage:
         known_cohorts = await cohorts(self._reader, app, query)
         filter = known_cohorts.narrowed(parse(choice.filter or ""))
         where(filter)  # refuses what no filter may hold
-        return Asked(app, start_ms, end_ms, by, filter, known_cohorts, newest_ms)
+        text = choice.filter or ""
+        return Asked(app, start_ms, end_ms, by, filter, text, known_cohorts, newest_ms)
 
     async def _answers(self, asked: Asked, sides: Sides | None) -> dict[str, Any]:
         ask = partial(
@@ -226,10 +238,12 @@ class HealthPage:
         )
         place = (asked.app, asked.start_ms, asked.end_ms)
         # Half of what each takes is its planning, which ClickHouse does on one core.
-        found, series, crashes, requests, (keys, [kept]), lines = await asyncio.gather(
+        found, series, groups, requests, (keys, [kept]), lines = await asyncio.gather(
             self._reader.rows(ask(IN_TABLE, top=_GROUPS * 2)),
             self._reader.rows(ask(IN_CHARTS, bucket=asked.bucket, top=_GROUPS)),
-            self._reader.rows(top_crashes(*place, where=asked.condition_before)),
+            self._reader.rows(
+                crashes.groups(place, kind="crash", order="crashes", where=asked.condition, top=_TOP_CRASHES)
+            ),
             self._reader.rows(failing_requests(*place, where=asked.condition_before)),
             asyncio.gather(
                 self._reader.rows(values_of(asked.app, "user.property.")),
@@ -257,7 +271,8 @@ class HealthPage:
             **_buckets(asked.bucket),
             **_choice_of_two([row["group"] for row in totals if not row["is_other"]], asked.by, sides),
             "compared": lines,
-            "crashes": [_with_sessions(asked, row) for row in crashes],
+            "crashes": [{**row, **leads_of_group(asked.of_crashes, row["crash_group"])} for row in groups],
+            "crashes_at": asked.of_crashes.list_at,
             "requests": [
                 {
                     **row,
@@ -277,12 +292,6 @@ class HealthPage:
             {"line": line, "leads": [of_side.get(line.name) for of_side in leads]}
             for line in compared(rows[0], rows[1])
         ]
-
-
-def _with_sessions(asked: Asked, crash: Row) -> dict[str, Any]:
-    """A frequent crash, and where its sessions are listed."""
-    lead = of_crash(crash["exception_type"], crash["message"], asked.filter)
-    return {**crash, "sessions_at": asked.sessions_at(lead)}
 
 
 def _buckets(bucket: Bucket) -> dict[str, Any]:

@@ -237,7 +237,7 @@ def _matched(asked_for: Filter, marks: list[Row]) -> list[int]:
 
 
 def _lasted(mark: Row) -> dict[str, float]:
-    """When a request, a start or a load began and ended (Unix ms), where it is known."""
+    """When a request, a start, a load or a span began and ended (Unix ms), where it is known."""
     took_ms = mark["took_ms"]
     if took_ms is None or not 0 <= took_ms <= _LONGEST_REQUEST_MS:
         return {}

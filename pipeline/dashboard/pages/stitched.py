@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from pipeline.dashboard.narrowed import narrowed
 from pipeline.dashboard.page import link, render
+from pipeline.dashboard.pages.counts import NOT_COUNTED, counts_after
 from pipeline.dashboard.pages.gone import WAS, why_gone
 from pipeline.dashboard.pages.timeline import stitched
 from pipeline.dashboard.reader import Reader, Row
@@ -40,6 +41,7 @@ class StitchedPages:
         asked = await narrowed(self._reader, request)
         rows: list[dict[str, Any]] = []
         after: ListPlace | None = None
+        counted = NOT_COUNTED
         if asked.app and not asked.problem:
             condition = asked.condition_around(after_ms=_LONGEST_MS)
 
@@ -48,10 +50,12 @@ class StitchedPages:
                     ask, asked.app, condition, asked.start_ms, asked.end_ms, asked.after, PAGE
                 )
 
+            counted = counts_after(asked.app, asked.start_ms, asked.end_ms, asked.filter)
             rows, after = await self._reader.run(read)
         older = link("/stitched", **asked.fields(), after=after) if after else ""
         return render(
             request, "stitched_list.html", status=400 if asked.problem else 200, rows=rows, older=older,
+            counted=counted,
             sessions_at=asked.sessions_at() if asked.app else "/sessions", **asked.values("/stitched"),
         )  # fmt: skip
 

@@ -6,16 +6,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from pipeline.dashboard.asked import DAYS, after_newest
+from pipeline.dashboard.leads import CRASHED, HUNG, of_all
 from pipeline.dashboard.page import link, render
 from pipeline.dashboard.pages.sessions import apps
 from pipeline.dashboard.reader import Reader, Row
+from pipeline.dashboard.viewer import about
+from pipeline.dashboard.words import iso
+from pipeline.query.filters.tree import All, Test
+from pipeline.query.profile import profile
 from pipeline.query.sessions import Cursor, user_sessions
 from pipeline.query.units import apps_of
 
 PAGE = 60
+_DAY_MS = 86_400_000
 _SHORTEST_SHARE = 0.4
 """Percent of the strip that the shortest session fills, so that it can be seen."""
 
@@ -69,6 +77,35 @@ class TimelinePage:
             own = {name: value for name, value in values.items() if value}
             older = link("/timeline", **own, before=Cursor.of(dict(shown[-1])))
         return render(request, "timeline.html", groups=stitched(shown), older=older, before=before, **values)
+
+    async def profile(self, request: Request) -> Response:
+        """Who that is, which takes adding up many sessions and therefore comes later."""
+        query = request.query_params
+        app, user, device = (query.get(name, "").strip() for name in ("app", "user", "device"))
+        if not app or bool(user) == bool(device):
+            raise HTTPException(400, "Name an app, and either a user or a device.")
+        about(app)
+        newest = await self._reader.first(
+            user_sessions(app, user_id=user or None, device_id=device or None, limit=1)
+        )
+        values: dict[str, Any] = {"app": app, "user": user, "device": device, "days": DAYS}
+        if newest is None:
+            return render(request, "profile.html", **values, whole=None)
+        end_ms = after_newest(int(newest["started_at_ms"]))
+        start_ms = max(0, end_ms - DAYS * _DAY_MS)
+        rows = await self._reader.rows(profile(app, start_ms, end_ms, user_id=user, device_id=device))
+        if not rows:
+            return render(request, "profile.html", **values, whole=None)
+        whole, *devices = rows
+        own = {"app": app, "from": iso(start_ms), "to": iso(end_ms)}
+        one = Test("user.id", "eq", user) if user else Test("device.id", "eq", device)
+        filters = {"sessions_at": (one,), "crashed_at": (one, CRASHED), "hung_at": (one, HUNG)}
+        texts = {name: of_all(All(tests)) for name, tests in filters.items()}
+        values |= {name: text and link("/sessions", **own, filter=text) for name, text in texts.items()}
+        return render(
+            request, "profile.html", **values, whole=whole, devices=devices,
+            is_older=whole["first_day"] < iso(start_ms)[:10],
+        )  # fmt: skip
 
     async def _whose(self, request: Request, values: dict[str, Any]) -> Response:
         """The form. Who is named without an app is looked for in all: where there is one alone, it leads there."""

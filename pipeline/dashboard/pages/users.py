@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 from starlette.requests import Request
@@ -13,6 +14,7 @@ from pipeline.dashboard.asked import range_of
 from pipeline.dashboard.leads import CRASHED, HUNG, of_user
 from pipeline.dashboard.narrowed import DAYS, Narrowed, narrowed
 from pipeline.dashboard.page import link, render
+from pipeline.dashboard.pages.counts import NOT_COUNTED, counts_after
 from pipeline.dashboard.pages.sessions import after_newest, field_of
 from pipeline.dashboard.pages.stitched import stream_values
 from pipeline.dashboard.reader import Reader, Row
@@ -20,7 +22,8 @@ from pipeline.dashboard.stacks import stacks_of
 from pipeline.dashboard.stream import Mark, StreamChoice, in_sessions, stream
 from pipeline.dashboard.words import iso, wall
 from pipeline.query import journey, units
-from pipeline.query.filters.tree import EVERYTHING, Test
+from pipeline.query.dimensions import USER
+from pipeline.query.filters.tree import EVERYTHING, All, Filter, Test
 from pipeline.query.sessions import MAX_LIMIT, session_list, user_sessions
 from pipeline.query.symbols import Symbols
 from pipeline.query.time_zone import start_of_day
@@ -47,7 +50,9 @@ class UsersPage:
         if by not in _ORDERS and not asked.problem:
             asked.problem = f"Users are sorted by {', '.join(_ORDERS)}."
         rows: list[Row] = []
+        counted = NOT_COUNTED
         if asked.app and not asked.problem:
+            counted = counts_after(asked.app, asked.start_ms, asked.end_ms, _of_users(asked, part))
             rows = await self._reader.rows(
                 units.users(
                     asked.app, asked.condition, asked.start_ms, asked.end_ms,
@@ -59,11 +64,18 @@ class UsersPage:
             last = rows[PAGE - 1]
             older = link("/users", **own, after=ListPlace(int(last["place"]), last["user_id"]))
         return render(
-            request, "users.html", status=400 if asked.problem else 200, older=older, part=part, by=by,
+            request, "users.html", status=400 if asked.problem else 200, older=older, part=part, by=by, counted=counted,
             rows=[{**row, **_leads(asked, row["user_id"])} for row in rows[:PAGE]],
             orders=[(name, label, link("/users", **{**own, "by": name})) for name, label in _ORDERS.items()],
             **asked.values("/users", q=part, by=own["by"]),
         )  # fmt: skip
+
+
+def _of_users(asked: Narrowed, part: str) -> Filter:
+    """The sessions that pass the filter and name a user, one with that part in the id."""
+    named = Test(USER, "matches", f"(?i){re.escape(part)}") if part else Test(USER, "exists")
+    others = asked.filter.filters if isinstance(asked.filter, All) else (asked.filter,)
+    return All((named, *others))
 
 
 def _leads(asked: Narrowed, user: str) -> dict[str, str | None]:

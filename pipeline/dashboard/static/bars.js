@@ -14,7 +14,8 @@ function words(ms) {
 class Bars {
   constructor(figure) {
     this.edges = figure.dataset.edges.split(" ").map(Number);
-    this.list = figure.dataset.list;
+    // Above a list of something else it is that list whose range is set.
+    this.list = figure.closest("[data-list]:not(.bars)")?.dataset.list ?? figure.dataset.list;
     this.svg = figure.querySelector("svg");
     this.mark = figure.querySelector(".chosen");
     this.from = figure.querySelector(".bars-from");

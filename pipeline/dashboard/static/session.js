@@ -65,7 +65,7 @@ async function drawTimeline() {
   }));
   const spans = story.marks.map((mark, position) => ({ ...mark, position, text: marks[position].text }))
     .filter((mark) => mark.to > mark.from)
-    .map((mark) => ({ ...mark, colour: mark.fault ? "--lane-problem" : "--lane-network", thin: true }));
+    .map((mark) => ({ ...mark, colour: mark.fault ? "--lane-problem" : mark.lane === "other" ? "--lane-other" : "--lane-network", thin: true }));
   const lines = story.ended_ms === null ? [] : [{ at: story.ended_ms, text: `end: ${story.end_words.replaceAll("_", " ")}` }];
   lanes = new Lanes(chart, { lanes: story.lanes, marks, spans, groups: [], lines }, {
     label: `Timeline of ${marks.length} events, which are also listed below.`,

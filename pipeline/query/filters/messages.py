@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from difflib import SequenceMatcher
 
-from pipeline.query.dimensions import DIMENSIONS, KEYED
+from pipeline.query.dimensions import DIMENSIONS, KEYED, split_names
 from pipeline.query.filters.tree import Duration, NamedDay
 from pipeline.query.filters.units import day_text, duration_text
 
 _MOST_NEAR = 3
+_SOME = 6
 _NEAR_ENOUGH = 0.6
 _LONGEST_NAME = 200
 
@@ -39,14 +41,33 @@ def named(name: str) -> str:
 def unknown_dimension(name: str) -> str:
     """That there is no such dimension, and which are near it; else how they begin."""
     allowed = [*DIMENSIONS, *(f"{start}KEY" for start in KEYED)]
-    near = sorted(
-        allowed, key=lambda each: _likeness(name[:_LONGEST_NAME].lower(), each.lower()), reverse=True
-    )
-    close = [each for each in near if _likeness(name[:_LONGEST_NAME].lower(), each.lower()) >= _NEAR_ENOUGH]
-    if close:
-        return f"no dimension {shown(name)}; the nearest: {', '.join(close[:_MOST_NEAR])}"
+    near = nearest(name, allowed)
+    if near:
+        return f"no dimension {shown(name)}; the nearest: {', '.join(near)}"
     starts = dict.fromkeys(f"{each.partition('.')[0]}." for each in allowed)
     return f"no dimension {shown(name)}; they begin with {', '.join(starts)}"
+
+
+def unknown(what: str, name: str, allowed: Iterable[str]) -> str:
+    """That there is no such name of something, and which are near it; else some that there are."""
+    names = list(allowed)
+    near = nearest(name, names)
+    if near:
+        return f"no {what} {shown(name)}; the nearest: {', '.join(near)}"
+    return f"no {what} {shown(name)}; one of {len(names)}, such as {', '.join(names[:_SOME])}"
+
+
+def unsplittable(by: str) -> str:
+    """That sessions cannot be split by something, in sentences, and which names are near it."""
+    near = nearest(by, split_names())
+    return f"Sessions cannot be split by “{by[:40]}”." + (f" The nearest: {', '.join(near)}." if near else "")
+
+
+def nearest(name: str, allowed: Iterable[str]) -> list[str]:
+    """The names that are like one, the most alike first; none where nothing is."""
+    wanted = name[:_LONGEST_NAME].lower()
+    found = sorted(((_likeness(wanted, each.lower()), each) for each in allowed), key=lambda one: -one[0])
+    return [each for likeness, each in found if likeness >= _NEAR_ENOUGH][:_MOST_NEAR]
 
 
 def _likeness(name: str, allowed: str) -> float:
