@@ -1,4 +1,4 @@
-"""The schemas of other formats' bodies: what a decoder takes they take, what it refuses they refuse, but for what is here."""
+"""Schemas of other formats' bodies take what the decoders take and refuse what those refuse, but for what is here."""
 
 from __future__ import annotations
 
