@@ -42,7 +42,7 @@ def lines_for_senders(host: str, port: int, key_file: str) -> str:
     return (
         f"From phones  with the key of {key_file}; the way there is not encrypted\n"
         f"  SDKs       OTEL_EXPORTER_OTLP_ENDPOINT={url} OTEL_EXPORTER_OTLP_HEADERS=Authorization=Bearer%20{key}\n"
-        f"  curl       curl {url}/v1/events -H 'Authorization: Bearer {key}' -d @envelope.json"
+        f"  to try     curl --json '{{}}' {url}/v1/logs -H 'Authorization: Bearer {key}'"
     )
 
 

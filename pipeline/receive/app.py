@@ -30,7 +30,7 @@ _DECODED_AT_ONCE = 2
 _HEALTH = frozenset({"/livez", "/readyz"})
 _METRICS_PATH = "/v1/metrics"
 _ABSOLUTE = re.compile(r"^https?://[^/]*", re.IGNORECASE)
-"""What stands before the path where a client asks as it would ask a proxy; to be taken all the same (RFC 9112, 3.2.2)."""
+"""What stands before the path where a client asks as it would ask a proxy; it is taken too (RFC 9112, 3.2.2)."""
 
 log = logging.getLogger(__name__)
 
