@@ -107,6 +107,7 @@ async def break_off(port: int, first: int, stop: asyncio.Event, load: Load) -> N
                 writer.transport.abort()
             # Else it is whole, and nobody waits for the answer.
         writer.close()
+        load.statuses[0] += number % 2
         number += 1
 
 
@@ -133,7 +134,9 @@ def cut_short(rig: Rig, seconds: float) -> dict[str, Any]:
     answered = {first + number for number in load.acknowledged} | set(broken.acknowledged)
     return {
         "answers to others": dict(load.statuses),
-        "answers to half-closed connections": dict(broken.statuses),
+        "answers to half-closed connections, and requests that were not sent whole (0)": dict(
+            broken.statuses
+        ),
         "acknowledged": len(answered),
         "acknowledged and lost": len(answered - stored),
         "in Kafka, and not sent whole": len({n for n in stored if n >= first + OF_A_PART and n % 2}),
