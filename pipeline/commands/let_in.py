@@ -40,7 +40,7 @@ def lines_for_senders(host: str, port: int, key_file: str) -> str:
     url = f"http://{shown(_reached_at(host))}:{port}"
     key = _only_key(Path(key_file)) or "KEY"
     return (
-        f"From phones  with the key of {key_file}; the way there is not encrypted\n"
+        f"Phones       and other machines send with the key of {key_file}, over HTTP without TLS\n"
         f"  SDKs       OTEL_EXPORTER_OTLP_ENDPOINT={url} OTEL_EXPORTER_OTLP_HEADERS=Authorization=Bearer%20{key}\n"
         f"  to try     curl --json '{{}}' {url}/v1/logs -H 'Authorization: Bearer {key}'"
     )

@@ -167,7 +167,7 @@ class Intake:
         response = _response(self._route.style.refusal(fault, spoken))
         if fault.status == 405:
             response.headers["Allow"] = ", ".join((*self._route.methods, "OPTIONS"))
-        if fault.status == 415:
+        if (fault.status, fault.reason) == (415, "content_encoding"):
             response.headers["Accept-Encoding"] = ", ".join(CODINGS)
         if fault.status == 401:
             response.headers["WWW-Authenticate"] = "Bearer"
