@@ -140,6 +140,13 @@ def up(
     clickhouse_port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8123,
     dashboard_port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8080,
     receive_port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 4318,
+    receive_host: Annotated[
+        str,
+        typer.Option(
+            help="Where SDKs send to; 0.0.0.0 lets phones on your network in, with the key that is printed "
+            "(or those of PIPELINE_RECEIVE_KEYS)."
+        ),
+    ] = "127.0.0.1",
 ) -> None:
     """Run the whole pipeline on this machine, with nothing else installed, until Ctrl-C or SIGTERM.
 
@@ -149,7 +156,7 @@ def up(
     from pipeline.commands.up import Ports, run
 
     ports = Ports(kafka_port, clickhouse_port, dashboard_port, receive_port)
-    run(wiring.settings(), data=data, ports=ports)
+    run(wiring.settings(), data=data, ports=ports, receive_host=receive_host)
 
 
 @app.command("demo")

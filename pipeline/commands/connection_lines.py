@@ -10,7 +10,9 @@ def connection_lines(url: str, database: str, url_file: Path) -> str:
     """A line for each tool, under a heading. The password is not said again: it is in `url`, printed above them, and,
     with the database, in `url_file`.
 
-    Grafana's plugin asks by clickhouse-go, which reads results as of its own protocol version: chDB writes none.
+    Grafana's plugin asks by clickhouse-go, which reads results as of its own protocol version: chDB writes none. So
+    nothing listens for the native protocol either: chDB is a library without ClickHouse's TCP server, and packets of
+    that protocol hold blocks of the client's version.
     """
     parts = urlsplit(url)
     return (

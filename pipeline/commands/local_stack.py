@@ -21,6 +21,8 @@ from pipeline.clickhouse.migrations import note_offset_base
 from pipeline.clickhouse.move import Move
 from pipeline.commands.connection_lines import connection_lines
 from pipeline.commands.interruption import Interrupted, Signals
+from pipeline.commands.let_in import asked_at, keys_needed, lines_for_senders
+from pipeline.commands.listening import shown
 from pipeline.commands.moves import bring_up_to_date, print_state
 from pipeline.commands.policies import list_again
 from pipeline.commands.progress import unstored, wait_until_idle
@@ -68,8 +70,10 @@ class LocalStack:
         clickhouse_port: int,
         dashboard_port: int | None = None,
         receive_port: int | None = None,
+        receive_host: str = LOOPBACK,
     ) -> None:
-        """Ports of 0 are free ones; without a port of the dashboard, or of `receive`, there is none."""
+        """Ports of 0 are free ones; without a port of the dashboard, or of `receive`, there is none. `receive_host` is
+        the one address that others may reach: senders need a key then."""
         self.settings = settings
         """Once started: those that reach the stack."""
         self._data = data
@@ -78,7 +82,7 @@ class LocalStack:
         self._gate = Gate(kafka_port or free_port(), self._broker.port)
         self._clickhouse = EmbeddedClickHouse(folder=data / "clickhouse", port=clickhouse_port)
         self._dashboard_port = dashboard_port
-        self._receive_port = receive_port
+        self._receive_port, self._receive_host = receive_port, receive_host
         self._workers: dict[str, Child] = {}
         self._is_open = False
         self._lost = ""
@@ -128,7 +132,8 @@ class LocalStack:
     def addresses(self) -> str:
         """Where everything is, for people."""
         dashboard = f"Dashboard    http://{LOOPBACK}:{self._dashboard_port}\n" if self._dashboard_port else ""
-        receive = f"Receive      http://{LOOPBACK}:{self._receive_port}\n" if self._receive_port else ""
+        host = shown(asked_at(self._receive_host))
+        receive = f"Receive      http://{host}:{self._receive_port}\n" if self._receive_port else ""
         return (
             f"{dashboard}{receive}Kafka        {LOOPBACK}:{self._gate.port}\n"
             f"ClickHouse   {self._clickhouse.url}  (database {_DATABASE})\n"
@@ -139,6 +144,12 @@ class LocalStack:
     def connections(self) -> str:
         """How people's own tools reach what is stored, for people."""
         return connection_lines(self._clickhouse.url, _DATABASE, self._url_file)
+
+    @property
+    def senders(self) -> str:
+        """How phones and other machines send, for people; empty if they cannot."""
+        port, file = self._receive_port, self.settings.receive_keys
+        return lines_for_senders(self._receive_host, port, file) if port else ""
 
     @property
     def _url_file(self) -> Path:
@@ -152,8 +163,9 @@ class LocalStack:
         os.umask(0o077)
         own_folder(self._data / "logs")
         self._gate.reserve()
-        if self._receive_port:
-            require_free(self._receive_port, _RECEIVE)
+        if self._receive_port is not None:
+            self._receive_port = self._receive_port or free_port()
+            require_free(self._receive_port, _RECEIVE, self._receive_host)
         # Each is to be stopped from before it is started: a signal may come at any moment.
         for part in (self._clickhouse, self._broker):
             running.callback(part.stop)
@@ -238,11 +250,16 @@ class LocalStack:
         """The last to start and the first to stop: what it takes is stored."""
         if self._receive_port is None:
             return
-        self._receive_port = port = self._receive_port or free_port()
-        require_free(port, _RECEIVE)
-        settings = replace(self.settings, receive_host=LOOPBACK, receive_port=port, receive_drain_ms=0)
+        host, port = self._receive_host, self._receive_port
+        require_free(port, _RECEIVE, host)
+        self.settings = replace(
+            self.settings, receive_keys=keys_needed(host, self.settings.receive_keys, self._data)
+        )
+        settings = replace(self.settings, receive_host=host, receive_port=port, receive_drain_ms=0)
         self._begin(running, settings, _RECEIVE, "receive")
-        self._workers[_RECEIVE].wait_until(lambda: _is_ready(port), timeout_s=_READY_TIMEOUT_S)
+        self._workers[_RECEIVE].wait_until(
+            lambda: _is_ready(asked_at(host), port), timeout_s=_READY_TIMEOUT_S
+        )
 
     def _begin(self, running: ExitStack, settings: Settings, name: str, *arguments: str) -> None:
         running.callback(self._stop_worker, name)
@@ -300,9 +317,9 @@ class LocalStack:
             )
 
 
-def _is_ready(port: int) -> bool:
+def _is_ready(host: str, port: int) -> bool:
     """Whether `receive` takes what is sent."""
-    connection = HTTPConnection(LOOPBACK, port, timeout=1)
+    connection = HTTPConnection(host, port, timeout=1)
     try:
         connection.request("GET", "/readyz")
         return connection.getresponse().status == HTTPStatus.OK

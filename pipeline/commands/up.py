@@ -19,7 +19,7 @@ class Ports:
     receive: int
 
 
-def run(settings: Settings, *, data: Path, ports: Ports) -> None:
+def run(settings: Settings, *, data: Path, ports: Ports, receive_host: str) -> None:
     """Run the embedded stack until a signal. Raises `StackFailed`."""
     stack = LocalStack(
         settings,
@@ -28,10 +28,12 @@ def run(settings: Settings, *, data: Path, ports: Ports) -> None:
         clickhouse_port=ports.clickhouse,
         dashboard_port=ports.dashboard,
         receive_port=ports.receive,
+        receive_host=receive_host,
     )
 
     def serve(started: LocalStack) -> None:
-        print(f"{started.addresses}\n{started.connections}\nready; Ctrl-C stops", flush=True)
+        told = filter(None, (started.addresses, started.senders, started.connections, "ready; Ctrl-C stops"))
+        print("\n".join(told), flush=True)
         started.wait()
 
     stack.run(serve)

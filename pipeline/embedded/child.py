@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -70,18 +71,21 @@ def free_port() -> int:
     return port
 
 
-def require_free(port: int, what: str) -> None:
-    """Raises StartError if somebody listens on the loopback port that `what` is to have."""
-    with socket.socket() as probe:
-        # Connections of an earlier listener may still be in TIME_WAIT; only a live listener is in the way.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError as error:
-            raise StartError(
-                f"{what} cannot listen on {LOOPBACK}:{port}: {error.strerror}. Stop what listens there, or choose "
-                "another port"
-            ) from error
+def require_free(port: int, what: str, host: str = LOOPBACK) -> None:
+    """Raises StartError if somebody listens on the port that `what` is to have, or if the address is not its own."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            # Connections of an earlier listener may still be in TIME_WAIT; only a live listener is in the way.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as error:
+        advice = (
+            "Stop what listens there, or choose another port"
+            if error.errno == errno.EADDRINUSE
+            else "It has to be an address of this machine"
+        )
+        raise StartError(f"{what} cannot listen on {host}:{port}: {error.strerror}. {advice}") from error
 
 
 class Child:

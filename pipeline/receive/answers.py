@@ -21,6 +21,8 @@ _GRPC_CODES = {
     400: 3, 401: 16, 403: 7, 404: 5, 405: 12, 408: 4, 413: 8, 415: 3, 429: 8, 500: 13, 503: 14,
 }  # fmt: skip
 """google.rpc.Code by HTTP status."""
+_TAKEN_LATER = {408: 503}
+"""Clients of OTLP send the same again for 429, 502, 503 and 504, and drop it for any other refusal."""
 
 
 class Answer(NamedTuple):
@@ -104,11 +106,12 @@ def otlp(rejected_field: str) -> Style:
 
 def otlp_refusal(fault: NotTaken, spoken: str) -> Answer:
     """A `google.rpc.Status`."""
-    code = _GRPC_CODES[fault.status]
+    status = _TAKEN_LATER.get(fault.status, fault.status)
+    code = _GRPC_CODES[status]
     if spoken == PROTOBUF:
         body = _varint_field(1, code) + _bytes_field(2, fault.text.encode())
-        return Answer(fault.status, PROTOBUF, body)
-    return Answer(fault.status, JSON, msgspec.json.encode({"code": code, "message": fault.text}))
+        return Answer(status, PROTOBUF, body)
+    return Answer(status, JSON, msgspec.json.encode({"code": code, "message": fault.text}))
 
 
 def by_topic(topic: str, of_topic: Style, of_others: Style) -> Style:

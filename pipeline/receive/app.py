@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
@@ -17,7 +18,7 @@ from starlette.routing import Route as Address
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.receive import bodies
-from pipeline.receive.answers import JSON, plain_refusal
+from pipeline.receive.answers import JSON, PROTOBUF, Answer, otlp_refusal, plain_refusal
 from pipeline.receive.intake import Common, Intake
 from pipeline.receive.metrics import ReceiveMetrics
 from pipeline.receive.origins import Origins, answer_headers, preflight_headers
@@ -28,6 +29,8 @@ _DECODED_AT_ONCE = 2
 """Long bodies: what is made of one takes ten times its bytes for a moment."""
 _HEALTH = frozenset({"/livez", "/readyz"})
 _METRICS_PATH = "/v1/metrics"
+_ABSOLUTE = re.compile(r"^https?://[^/]*", re.IGNORECASE)
+"""What stands before the path where a client asks as it would ask a proxy; it is taken too (RFC 9112, 3.2.2)."""
 
 log = logging.getLogger(__name__)
 
@@ -107,12 +110,13 @@ class _Besides:
         return PlainTextResponse(f"ready\n{self._readiness.says()}")
 
     async def not_found(self, request: Request, _: Exception) -> Response:
-        text = f"nothing is taken here; it is at {self._paths}"
+        text, answer = f"nothing is taken here; it is at {self._paths}", plain_refusal
         if request.scope["path"] == _METRICS_PATH:
-            text = (
-                "metrics are not taken; an OpenTelemetry SDK leaves them out with OTEL_METRICS_EXPORTER=none"
+            text, answer = (
+                "metrics are not taken; an OpenTelemetry SDK leaves them out with OTEL_METRICS_EXPORTER=none",
+                otlp_refusal,
             )
-        return await refused(self._shared.metrics, request, NeverTaken(404, "path", text))
+        return await refused(self._shared.metrics, request, NeverTaken(404, "path", text), answer)
 
     async def wrong_method(self, _: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -125,12 +129,17 @@ class _Besides:
         return Response(body, 500, {"Content-Type": JSON, "Connection": "close"})
 
 
-async def refused(metrics: ReceiveMetrics, request: Request, fault: NotTaken) -> Response:
+async def refused(
+    metrics: ReceiveMetrics,
+    request: Request,
+    fault: NotTaken,
+    said_as: Callable[[NotTaken, str], Answer] = plain_refusal,
+) -> Response:
     """The answer to what no route takes."""
     metrics.requests.labels("other", str(fault.status)).inc()
     metrics.refused.labels("other", fault.reason).inc()
-    answer = plain_refusal(fault, JSON)
-    response = Response(answer.body, answer.status, {"Content-Type": JSON})
+    answer = said_as(fault, PROTOBUF if PROTOBUF in request.headers.get("content-type", "") else JSON)
+    response = Response(answer.body, answer.status, {"Content-Type": answer.content_type})
     is_whole = False
     with suppress(bodies.ClientGone):
         is_whole = await bodies.Body(request).discard()
@@ -154,6 +163,7 @@ class OriginCheck:
             await self._app(scope, receive, send)
             return
         scope["root_path"] = ""
+        scope["path"] = _ABSOLUTE.sub("", scope["path"]) or "/"
         request = Request(scope, receive)
         origin = request.headers.get("origin")
         if origin is None or scope["path"] in _HEALTH:

@@ -13,6 +13,8 @@ from pipeline.receive.refusal import NeverTaken, NotTakenNow
 
 BODY_S = 30.0
 """For a whole body: a phone on a slow network sends 8 MB in that time at 2 Mbit/s."""
+_AGAIN_S = 5
+"""After so long a client whose body was late may send it again."""
 _DISCARD_S = 3.0
 _DISCARD_BYTES = 16_000_000
 
@@ -58,7 +60,11 @@ class Body:
                     pieces.append(piece)
         except TimeoutError as error:
             raise NotTakenNow(
-                408, "slow", f"the body was not whole after {within_s:g} s", closes=True
+                408,
+                "slow",
+                f"the body was not whole after {within_s:g} s",
+                retry_after_s=_AGAIN_S,
+                closes=True,
             ) from error
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 

@@ -29,7 +29,7 @@ def codings_of(content_encoding: str) -> list[str]:
     names = [_ALIASES.get(name, name) for name in names if name not in {"", "identity"}]
     unknown = [name for name in names if name not in _DECODERS]
     if unknown or len(names) > MAX_CODINGS:
-        offered = ", ".join(sorted(_DECODERS))
+        offered = ", ".join(CODINGS)
         wrong = f"{unknown[0][:40]!r} is not one of" if unknown else f"at most {MAX_CODINGS} of"
         raise NeverTaken(415, "content_encoding", f"Content-Encoding: {wrong} {offered}")
     return names[::-1]
@@ -165,3 +165,5 @@ def _broken(name: str, why: str) -> NeverTaken:
 
 _ALIASES = {"x-gzip": "gzip"}
 _DECODERS: dict[str, Callable[[bytes, int], bytes]] = {"gzip": _gzip, "deflate": _deflate, "zstd": _zstd}
+CODINGS = tuple(sorted(_DECODERS))
+"""Those that are undone."""

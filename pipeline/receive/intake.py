@@ -21,7 +21,7 @@ from pipeline.kafka.writer import RecordTooLarge, Writer
 from pipeline.receive import bodies
 from pipeline.receive.answers import JSON, PROTOBUF, Answer
 from pipeline.receive.budget import Budget, Lease
-from pipeline.receive.content_coding import codings_of, decoded
+from pipeline.receive.content_coding import CODINGS, codings_of, decoded
 from pipeline.receive.judging import SentWith, Verdict
 from pipeline.receive.keys import ANY, Grant, Keys, key_sent
 from pipeline.receive.metrics import ReceiveMetrics
@@ -34,6 +34,7 @@ Made = TypeVar("Made")
 
 _SOON_BYTES = 64 * 1024
 """Up to here a body is decoded on the spot; a longer one in a thread, so that others are answered meanwhile."""
+_SHORT_BYTES = 64
 
 
 @dataclass(slots=True)
@@ -96,9 +97,9 @@ class Intake:
         bodies.announced_length(request, common.max_body)
         body = await self._decoded(incoming, lease, codings)
         spoken = content_type if content_type in (JSON, PROTOBUF) else _looks_like(body)
+        if route.may_be_empty and _says_nothing(body):
+            return spoken, Verdict([])
         if not body:
-            if route.may_be_empty:
-                return spoken, Verdict([])
             raise NeverTaken(400, "empty_record", "the body is empty")
         sent = SentWith(
             route.record_headers(request), common.now_ms(), common.options, common.edge, bool(grant.apps)
@@ -166,6 +167,8 @@ class Intake:
         response = _response(self._route.style.refusal(fault, spoken))
         if fault.status == 405:
             response.headers["Allow"] = ", ".join((*self._route.methods, "OPTIONS"))
+        if (fault.status, fault.reason) == (415, "content_encoding"):
+            response.headers["Accept-Encoding"] = ", ".join(CODINGS)
         if fault.status == 401:
             response.headers["WWW-Authenticate"] = "Bearer"
         if fault.retry_after_s is not None:
@@ -187,6 +190,11 @@ def _response(answer: Answer) -> Response:
 
 def _content_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _says_nothing(body: bytes) -> bool:
+    """Whether it is a message without fields: no bytes, or an empty object."""
+    return len(body) <= _SHORT_BYTES and b"".join(body.split()) in (b"", b"{}")
 
 
 def _looks_like(body: bytes) -> str:

@@ -74,6 +74,7 @@ PLAN: dict[str, list[Options]] = {
         {"envelope": 100, "devices": 1},
         {"envelope": 20, "devices": 1},
         {"envelope": 100, "devices": 1, "json": 1},
+        {"envelope": 100, "devices": 1, "spans": 1},
     ],
     "embrace": [{"envelope": envelope} for envelope in (20, 100)],
     "measure": [{"envelope": 20, "devices": 1_000}],

@@ -1,7 +1,7 @@
 """`python -m tests.bench.decoders`: what an event of each format costs the router, in CPU time.
 
 A body of the format becomes native envelopes; of OTLP by `Router.handle`, of the others by their decoders alone. Of
-native envelopes it is what sink and sessionizer each pay to read them.
+native envelopes it is what sink and sessionizer each pay to read them. A span counts as one, whatever it becomes.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ _HEAD = (
 
 def planned() -> Iterator[tuple[str, str, str, Options]]:
     """What is measured: its name in the table, the measurement, the core, and what on."""
-    for what, name in _NAMES.items():
+    for what, of_what in _NAMES.items():
         for options in PLAN[what]:
+            name = "OTLP spans" if options.get("spans") else of_what
             if what != "router_otlp":
                 yield name, what, "python", options
             elif options.get("json"):

@@ -1,11 +1,11 @@
-"""OTLP through the router: messages of so many log records, of one device each, in protobuf or in JSON."""
+"""OTLP through the router: messages of so many log records or spans, of one device each, in protobuf or in JSON."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any
 from uuid import UUID
@@ -17,7 +17,7 @@ from pipeline.roles.router import Router
 from pipeline.runtime import fit_garbage_collection
 from tests.bench.corpus import Fetched
 from tests.bench.parts import Figures
-from tests.support.otlp import NOW_MS, NOW_NS, json_of, logs
+from tests.support.otlp import NOW_MS, NOW_NS, json_of, logs, spans
 
 _RESOURCE = {
     "service.name": "org.example.shop",
@@ -34,9 +34,11 @@ _CHUNK = 20
 
 
 def router(events: int, options: Mapping[str, float]) -> Figures:
-    """Records of `otlp_logs` to native envelopes, by `Router.handle`; what it sends goes nowhere. CPU seconds."""
+    """Records of `otlp_logs` or `otlp_spans` to native envelopes, by `Router.handle`; what it sends goes nowhere. CPU
+    seconds. `events` is how many log records or spans."""
     size = int(options["envelope"])
-    made = messages(size, max(1, events // size))
+    make, topic = (_spans, otlp.SPANS.topic) if options.get("spans") else (_message, otlp.LOGS.topic)
+    made = messages(size, max(1, events // size), make)
     values = [json_of(m) if options.get("json") else m.SerializeToString() for m in made]
     corpus = [Fetched(offset, NOW_MS, None, value) for offset, value in enumerate(values)]
     del made, values
@@ -55,7 +57,7 @@ def router(events: int, options: Mapping[str, float]) -> Figures:
         handler = Router(send, refuse, Metrics(), core=core)
         started_s = time.process_time()
         for at in range(0, len(corpus), _CHUNK):
-            await handler.handle(otlp.LOGS.topic, 0, corpus[at : at + _CHUNK])
+            await handler.handle(topic, 0, corpus[at : at + _CHUNK])
         return time.process_time() - started_s
 
     fit_garbage_collection()
@@ -63,10 +65,38 @@ def router(events: int, options: Mapping[str, float]) -> Figures:
     return {"cpu_s": cpu_s, "bytes_per_event": sum(sent) / events}
 
 
-def messages(size: int, count: int) -> list[Any]:
+def messages(size: int, count: int, make: Callable[[int, Random], Any] | None = None) -> list[Any]:
     """So many messages of so many records, always the same."""
     random = Random(1)
-    return [_message(size, random) for _ in range(count)]
+    return [(make or _message)(size, random) for _ in range(count)]
+
+
+def _spans(size: int, random: Random) -> Any:
+    """Spans of four kinds in turn: requests, screens, interactions and the app's own work."""
+    session = str(UUID(int=random.getrandbits(128), version=4))
+    resource = {**_RESOURCE, "app.installation.id": str(UUID(int=random.getrandbits(128), version=4))}
+    kinds: list[Any] = [
+        lambda: ("GET", {"http.request.method": "GET", "http.response.status_code": 200,
+                         "url.full": f"https://api.shop.example/v2/items/{random.randrange(9_999)}"}),
+        lambda: ("Created", {"activity.name": f"Screen{random.randrange(20)}Activity"}),
+        lambda: ("click", {"app.widget.id": f"button{random.randrange(50)}"}),
+        lambda: ("load cart", {"code.function.name": "load", "thread.name": "main"}),
+    ]  # fmt: skip
+    made = []
+    for number in range(size):
+        name, attributes = kinds[number % len(kinds)]()
+        start_ns = NOW_NS - (size - number) * 700_000_123
+        made.append(
+            {
+                "trace_id": random.getrandbits(128).to_bytes(16, "big"),
+                "span_id": random.getrandbits(64).to_bytes(8, "big"),
+                "name": name,
+                "start_time_unix_nano": start_ns,
+                "end_time_unix_nano": start_ns + random.randrange(1, 400) * 1_000_000,
+                "attributes": {"session.id": session, **attributes},
+            }
+        )
+    return spans(*made, resource=resource)
 
 
 def _message(size: int, random: Random) -> Any:

@@ -1,7 +1,8 @@
 """`receive` under load, beside the broker: `python -m tests.bench.receive [--runs 5] [--seconds 5] [--keep FILE]`.
 
-Requests a second and events per CPU second of `receive`; the same beside 1,000 clients that send a byte a second; a
-broker that is frozen for a minute under load; and more long bodies at once than there is room for. Needs Apache Kafka
+Requests a second and events per CPU second of `receive`; the same beside 1,000 clients that send a byte a second, and
+beside clients that cut bodies short or close their half of a connection; a broker that is frozen for a minute under
+load; and more long bodies at once than there is room for. `--only cut` leaves out all but one part. Needs Apache Kafka
 (Java, Maven).
 """
 
@@ -11,7 +12,6 @@ import argparse
 import asyncio
 import contextlib
 import gzip
-import json
 import os
 import signal
 import statistics
@@ -19,178 +19,39 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pipeline.embedded.child import LOOPBACK, Child, free_port
+from pipeline.embedded.child import LOOPBACK
 from pipeline.formats import registry
-from pipeline.kafka.admin import ensure_topics
-from pipeline.kafka.connection import KafkaConnection
-from pipeline.roles import topology
 from pipeline.settings import Settings
+from tests.bench.receive_load import (
+    CONNECTIONS,
+    OF_A_PART,
+    Load,
+    Numbered,
+    Rig,
+    answer,
+    drive,
+    lane,
+    native,
+    otlp,
+    request,
+)
 from tests.bench.report import provenance
-from tests.integration.test_receive import is_ready, kept
-from tests.support.services import ApacheKafka
-from tests.support.stack import command_line, environment
+from tests.integration.test_receive import kept
 
-PARTITIONS = 8
-CONNECTIONS = 16
-"""At once; each sends the next request when the last is answered."""
 SLOW_CLIENTS = 1_000
 AWAY_S = 60.0
+CUT_CLIENTS = 50
+"""At once; each breaks off one request after the other."""
 LONG_BODIES = 64
 """Of nearly 8,000,000 bytes each, at once: eight times the budget."""
 _MORE = ("starlette", "uvicorn", "h11")
 """Packages whose versions matter here besides."""
-
-
-@dataclass
-class Load:
-    """What some clients saw."""
-
-    statuses: Counter[int] = field(default_factory=Counter)
-    """0 is no answer."""
-    took_s: list[float] = field(default_factory=list)
-    acknowledged: list[int] = field(default_factory=list)
-    """The numbers of the requests that were answered with 2xx."""
-
-
-class Rig:
-    """A broker and `receive`, as processes."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.broker = ApacheKafka(folder / "kafka")
-        self.port = free_port()
-        asyncio.run(ensure_topics(KafkaConnection(self.broker.bootstrap), topology.plan(PARTITIONS, -1)))
-        self.receive = Child(
-            "receive",
-            command_line("receive", "--port", str(self.port)),
-            log_file=folder / "receive.log",
-            cwd=folder,
-            with_variables=environment({"PIPELINE_KAFKA_BOOTSTRAP": self.broker.bootstrap}),
-        )
-
-    def __enter__(self) -> Rig:
-        self.receive.start(lambda: is_ready(self.port), timeout_s=60)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.receive.stop()
-        self.broker.stop()
-
-    def again(self) -> None:
-        """A new process, of which no memory is used yet."""
-        self.receive.stop()
-        self.receive.start(lambda: is_ready(self.port), timeout_s=60)
-
-    def cpu_s(self) -> float:
-        """CPU seconds of `receive` so far."""
-        fields = Path(f"/proc/{self.receive.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def most_mb(self) -> float:
-        """The most memory that it has used so far."""
-        lines = Path(f"/proc/{self.receive.pid}/status").read_text().splitlines()
-        (kb,) = (int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-        return kb / 1_000
-
-
-def request(path: str, body: bytes, *headers: str) -> bytes:
-    head = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}", *headers, "", ""]
-    return "\r\n".join(head).encode() + body
-
-
-def native(number: int, events: int, filler: int = 0) -> bytes:
-    """A request with one native envelope, whose events say the number of the request."""
-    now_ms = int(time.time() * 1_000)
-    attributes = {
-        "screen.name": "Checkout",
-        "url.full": "https://api.example/cart?x=1",
-        "http.status_code": 200,
-    }
-    envelope = {
-        "v": 1,
-        "app_id": "org.example.load",
-        "device_id": f"d{number % 1_000}",
-        "resource": {"service.version": "1.0", "os.name": "Android", "device.model.identifier": "Pixel 9"},
-        "events": [
-            {"id": f"{number}-{n}", "name": "app.widget.click", "time": now_ms, "attributes": attributes}
-            for n in range(events)
-        ],
-        "filler": "x" * filler,
-    }
-    return json.dumps(envelope).encode()
-
-
-def otlp(number: int, records: int) -> bytes:
-    """A request of OTLP protobuf with log records of one device."""
-    from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (  # noqa: PLC0415 - in tests alone
-        ExportLogsServiceRequest,
-    )
-
-    message = ExportLogsServiceRequest()
-    block = message.resource_logs.add()
-    for name, text in {"service.name": "load", "app.installation.id": f"d{number % 1_000}"}.items():
-        block.resource.attributes.add(key=name).value.string_value = text
-    scope = block.scope_logs.add()
-    for n in range(records):
-        record = scope.log_records.add(time_unix_nano=time.time_ns() + n, event_name="app.widget.click")
-        for name, text in {"app.widget.id": "checkout", "url.full": "https://api.example/cart?x=1"}.items():
-            record.attributes.add(key=name).value.string_value = text
-    made: bytes = message.SerializeToString()
-    return made
-
-
-async def answer(reader: asyncio.StreamReader) -> int:
-    """The status of the next answer, once all of it is there."""
-    head = await reader.readuntil(b"\r\n\r\n")
-    length = next(
-        (int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0
-    )
-    await reader.readexactly(length)
-    return int(head[9:12])
-
-
-async def lane(
-    port: int, requests: Sequence[bytes], until_s: float, load: Load, lane: int, pause_s: float
-) -> None:
-    """Sends one after the other until it is time, over one connection for as long as it lasts."""
-    reader = writer = None
-    number = lane
-    while time.monotonic() < until_s:
-        began_s = time.monotonic()
-        try:
-            if writer is None:
-                reader, writer = await asyncio.open_connection(LOOPBACK, port)
-            assert reader is not None
-            writer.write(requests[number % len(requests)])
-            await writer.drain()
-            status = await asyncio.wait_for(answer(reader), 30)
-        except (OSError, asyncio.IncompleteReadError, TimeoutError):
-            status = 0
-        load.statuses[status] += 1
-        load.took_s.append(time.monotonic() - began_s)
-        if 200 <= status < 300:
-            load.acknowledged.append(number % len(requests))
-        else:
-            if writer is not None:
-                writer.close()
-            writer = None
-            await asyncio.sleep(pause_s)
-        number += CONNECTIONS
-    if writer is not None:
-        writer.close()
-
-
-async def drive(port: int, requests: Sequence[bytes], seconds: float, pause_s: float = 0.05) -> Load:
-    load, until_s = Load(), time.monotonic() + seconds
-    await asyncio.gather(*(lane(port, requests, until_s, load, n, pause_s) for n in range(CONNECTIONS)))
-    return load
 
 
 async def dribble(port: int, stop: asyncio.Event, seen: Counter[str]) -> None:
@@ -215,6 +76,72 @@ async def dribble(port: int, stop: asyncio.Event, seen: Counter[str]) -> None:
         except OSError:
             seen["refused"] += 1
             await asyncio.sleep(1)
+
+
+async def break_off(port: int, first: int, stop: asyncio.Event, load: Load) -> None:
+    """A client that ends each request in another way; the numbers of those that it sent whole are the even ones.
+
+    Whole: it closes its half of the connection behind the request, and waits for the answer. Not whole: a JSON text
+    that is complete, but shorter than its Content-Length or without its last chunk, and then the end or a reset.
+    """
+    number = first
+    while not stop.is_set():
+        body = native(number, 1)
+        head = b"POST /v1/events HTTP/1.1\r\nHost: x\r\n"
+        reader, writer = await asyncio.open_connection(LOOPBACK, port)
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, TimeoutError):
+            if number % 2 == 0:
+                writer.write(request("/v1/events", body))
+            elif number % 4 == 1:
+                writer.write(head + b"Content-Length: %d\r\n\r\n%b" % (len(body) + 1, body))
+            else:
+                writer.write(head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(body), body))
+            await writer.drain()
+            if number % 8 < 6:
+                writer.write_eof()
+                status = await asyncio.wait_for(answer(reader), 30)
+                load.statuses[status] += 1
+                if 200 <= status < 300:
+                    load.acknowledged.append(number)
+            elif number % 2:
+                writer.transport.abort()
+            # Else it is whole, and nobody waits for the answer.
+        writer.close()
+        load.statuses[0] += number % 2
+        number += 1
+
+
+def cut_short(rig: Rig, seconds: float) -> dict[str, Any]:
+    """Load beside clients that break off: what was answered is in Kafka, and nothing that was not sent whole."""
+    first = 10 * OF_A_PART
+    broken = Load()
+    numbered: Any = Numbered(first)
+
+    async def run() -> Load:
+        stop = asyncio.Event()
+        clients = [
+            asyncio.create_task(break_off(rig.port, first + n * OF_A_PART, stop, broken))
+            for n in range(1, CUT_CLIENTS + 1)
+        ]
+        load = await drive(rig.port, numbered, seconds)
+        stop.set()
+        await asyncio.gather(*clients)
+        return load
+
+    load = asyncio.run(run())
+    ids = [int(each.partition("-")[0]) for each in asyncio.run(kept(rig.broker.bootstrap))]
+    stored = {number for number in ids if number >= first}
+    answered = {first + number for number in load.acknowledged} | set(broken.acknowledged)
+    return {
+        "answers to others": dict(load.statuses),
+        "answers to half-closed connections, and requests that were not sent whole (0)": dict(
+            broken.statuses
+        ),
+        "acknowledged": len(answered),
+        "acknowledged and lost": len(answered - stored),
+        "in Kafka, and not sent whole": len({n for n in stored if n >= first + OF_A_PART and n % 2}),
+        "most memory, MB": rig.most_mb(),
+    }
 
 
 def measured(rig: Rig, requests: Sequence[bytes], events: int, seconds: float) -> dict[str, float]:
@@ -296,23 +223,12 @@ def beside_slow_clients(rig: Rig, seconds: float) -> dict[str, Any]:
 
 def broker_away(rig: Rig, away_s: float) -> dict[str, Any]:
     rig.again()
-    count = 1_000_000
     load = Load()
-
-    class Numbered:
-        """Each request has a number of its own, and 20 kB, so that there is something to keep."""
-
-        def __len__(self) -> int:
-            return count
-
-        def __getitem__(self, number: int) -> bytes:
-            return request("/v1/events", native(number, 1, filler=20_000))
-
     marks: dict[str, float] = {}
 
     async def run() -> None:
         until_s = time.monotonic() + away_s + 20
-        numbered: Any = Numbered()
+        numbered: Any = Numbered(0, filler=20_000)
         lanes = [
             asyncio.create_task(lane(rig.port, numbered, until_s, load, n, 0.05)) for n in range(CONNECTIONS)
         ]
@@ -388,13 +304,13 @@ def report(found: dict[str, Any], words: str) -> str:
         "",
         f"{run['machine']}; {run['versions']}, {', '.join(f'{name} {version(name)}' for name in _MORE)}.",
         "",
-        f"{CONNECTIONS} connections, each of which sends the next request once the last is answered; medians, and in "
-        "brackets (max - min) / median.",
-        "",
-        "| bodies | requests/s | requests per CPU s | events per CPU s | p99 ms | cores used |",
-        "|---|---|---|---|---|---|",
+        f"{CONNECTIONS} connections, each of which sends the next request once the last is answered"
+        + ("; medians, and in brackets (max - min) / median." if "rates" in found else "."),
     ]
-    for name, values in found.pop("rates"):
+    if "rates" in found:
+        lines += ["", "| bodies | requests/s | requests per CPU s | events per CPU s | p99 ms | cores used |"]
+        lines.append("|---|---|---|---|---|---|")
+    for name, values in found.pop("rates", ()):
         cells = []
         for of_one in values.values():
             median = statistics.median(of_one)
@@ -415,17 +331,27 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--away", type=float, default=AWAY_S, help="how long the broker is away, in seconds")
+    parts: dict[str, tuple[str, Callable[[Rig], Any]]] = {
+        "rates": ("rates", lambda rig: rates(rig, given.runs, given.seconds)),
+        "slow": (
+            f"Beside {SLOW_CLIENTS:,} clients that send a byte a second",
+            lambda rig: beside_slow_clients(rig, 3 * given.seconds),
+        ),
+        "cut": (
+            f"Beside {CUT_CLIENTS} clients that half-close, cut bodies short and reset",
+            lambda rig: cut_short(rig, 3 * given.seconds),
+        ),
+        "away": ("A frozen broker", lambda rig: broker_away(rig, given.away)),
+        "long": (
+            f"{LONG_BODIES} bodies of 8 MB at once, a quarter of them zip bombs",
+            lambda rig: long_bodies(rig, 3 * given.seconds),
+        ),
+    }
+    parser.add_argument("--only", choices=parts, help="one part alone")
     parser.add_argument("--keep", type=Path, help="a file to add the report to")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, Rig(Path(folder)) as rig:
-        found: dict[str, Any] = {"rates": rates(rig, given.runs, given.seconds)}
-        found[f"Beside {SLOW_CLIENTS:,} clients that send a byte a second"] = beside_slow_clients(
-            rig, 3 * given.seconds
-        )
-        found[f"A broker that is frozen for {given.away:g} s"] = broker_away(rig, given.away)
-        found[f"{LONG_BODIES} bodies of 8 MB at once, a quarter of them zip bombs"] = long_bodies(
-            rig, 3 * given.seconds
-        )
+        found = {title: part(rig) for name, (title, part) in parts.items() if given.only in (None, name)}
     text = report(found, " ".join(sys.argv[1:]))
     print(text)
     if given.keep:

@@ -121,7 +121,10 @@ def _one(
 ) -> float | None:
     for line in lines:
         if line["what"] == what and all(line.get(name) == value for name, value in options.items()):
-            if any((name in line) != (name in options) for name in ("late", "duplicates", "opened", "json")):
+            if any(
+                (name in line) != (name in options)
+                for name in ("late", "duplicates", "opened", "json", "spans")
+            ):
                 continue
             return float(line[field])
     return None

@@ -1,4 +1,5 @@
-// Compiles every schema with Ajv in strict mode, and holds the accepted and refused examples to the native one:
+// Compiles every schema with Ajv in strict mode, and holds the examples to them: native ones, and bodies of other formats that are
+// taken whole:
 //   npm install --no-save --prefix /tmp/ajv ajv && NODE_PATH=/tmp/ajv/node_modules node tests/contract/ajv_strict.mjs
 import { readdirSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -20,6 +21,16 @@ for (const kind of ['accepted', 'refused'])
     const expected = kind === 'accepted' || example.schema === 'accepts'
     if (native(kind === 'accepted' ? example : example.value) !== expected && example.schema !== 'not_json') {
       console.log(`${name}: ${expected ? 'refused' : 'accepted'}, as it should not be`)
+      wrong += 1
+    }
+  }
+const schemas = { measure: 'measure-body', embrace: 'embrace-envelope', faro: 'faro-body' }
+for (const [format, schema] of Object.entries(schemas))
+  for (const name of readdirSync(join(folder, 'examples', format))) {
+    const { value, expect } = read(`examples/${format}/${name}`)
+    if (value === undefined || !expect.records || expect.refused?.length) continue
+    if (!compiled[`${schema}.schema.json`](value)) {
+      console.log(`${format}/${name}: refused, as it should not be`)
       wrong += 1
     }
   }

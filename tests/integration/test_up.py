@@ -14,7 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.error import HTTPError
+from urllib.parse import unquote, urlsplit
 from urllib.request import Request, urlopen
 
 import clickhouse_connect
@@ -197,7 +198,8 @@ def test_up_stores_drains_and_goes_on_where_it_ended(tmp_path: Path) -> None:
         assert up.end() == 0, up.complaints
         assert up.complaints == ""
     # Its topics are made at every start, and states are made of the stored events: so there may be more partitions.
-    with started(tmp_path, "second", partitions="12") as up:
+    with started(tmp_path, "second", "--receive-host", "0.0.0.0", partitions="12") as up:
+        assert_others_need_the_key(up)
         lines = bodies(files)
         stored = up.query("SELECT app_id, device_id, event_id FROM events")
         assert sorted(tuple(row.values()) for row in stored) == sorted(raw_identities(lines))
@@ -252,6 +254,26 @@ def assert_open_to_its_owner_alone(up: Up, events: int) -> None:
     for path in shown:
         with contextlib.suppress(OSError):
             assert password.encode() not in path.read_bytes()
+
+
+def assert_others_need_the_key(up: Up) -> None:
+    """By what it prints for them: an address of this machine that is not the loopback's, where there is one."""
+    line = re.search(
+        r"^  SDKs +OTEL_EXPORTER_OTLP_ENDPOINT=(\S+) OTEL_\w+_HEADERS=(\S+)$", up.printed, re.MULTILINE
+    )
+    assert line, up.printed
+    url = line[1]
+    name, _, value = unquote(line[2]).partition("=")
+    for given, status in (({}, 401), ({name: value[:-1]}, 401), ({name: value}, 200)):
+        # A body without records: nothing is stored.
+        request = Request(f"{url}/v1/logs", b"{}", {"Content-Type": "application/json", **given})
+        try:
+            with urlopen(request, timeout=60) as answer:
+                assert answer.status == status
+        except HTTPError as error:
+            assert error.code == status
+    kept = up.folder / "data" / "receive-keys.toml"
+    assert value.removeprefix("Bearer ") in kept.read_text() and stat.S_IMODE(kept.stat().st_mode) == 0o600
 
 
 def left_over(folder: Path) -> list[str]:

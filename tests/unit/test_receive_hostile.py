@@ -73,16 +73,27 @@ def test_a_head_that_dribbles_is_cut_off(receive: Served, begins_with_a_request:
         assert answer(client) == b""
 
 
-def test_a_body_that_dribbles_is_408(receive: Served) -> None:
+@pytest.mark.parametrize(("path", "status"), [(b"/v1/events", b"408"), (b"/v1/logs", b"503")])
+def test_a_body_that_dribbles_is_408_and_what_otlp_s_clients_send_again(
+    receive: Served, path: bytes, status: bytes
+) -> None:
     with receive.connect() as client:
-        client.sendall(sized(len(BODY)))
+        client.sendall(sized(len(BODY)).replace(b"/v1/events", path))
         began_s, sent = time.monotonic(), 0
         while not select.select([client], [], [], 0.05)[0]:
             client.sendall(BODY[sent : sent + 1])
             sent += 1
             assert time.monotonic() - began_s < 5
         got = answer(client)
-        assert got.startswith(b"HTTP/1.1 408 ") and b"connection: close" in got.lower()
+        assert got.startswith(b"HTTP/1.1 " + status) and b"connection: close" in got.lower()
+        assert b"retry-after: 5" in got.lower()
+
+
+def test_a_client_that_asks_as_it_would_a_proxy_is_answered(receive: Served) -> None:
+    with receive.connect() as client:
+        whole = sized(len(BODY), b"Connection: close").replace(b"POST /", b"POST http://pipeline.example/")
+        client.sendall(whole + BODY)
+        assert answer(client).startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_connection_between_two_requests_ends_after_its_time(receive: Served) -> None:

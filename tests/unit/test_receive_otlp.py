@@ -192,10 +192,19 @@ def test_every_other_refusal_has_a_status_too(encoding: str) -> None:
         assert status() == (503, 14)
 
 
-def test_nothing_at_all_is_a_request_too(receive: Served) -> None:
-    """An empty message of protobuf has no bytes."""
-    got = receive.post("/v1/logs", b"", Content_Type=PROTOBUF)
-    assert (got.status, got.body) == (200, b"") and receive.writer.records == []
+@pytest.mark.parametrize(("encoding", "body", "said"), [(PROTOBUF, b"", b""), (JSON, b" {}\n", b"{}")])
+def test_nothing_at_all_is_a_request_too(receive: Served, encoding: str, body: bytes, said: bytes) -> None:
+    """An empty message has no bytes, or no members."""
+    got = receive.post("/v1/logs", body, Content_Type=encoding)
+    assert (got.status, got.body) == (200, said) and receive.writer.records == []
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_metrics_are_not_taken_and_that_is_said_in_their_encoding(receive: Served, encoding: str) -> None:
+    got = receive.post("/v1/metrics", b"x", Content_Type=encoding)
+    said = ENCODINGS[encoding][1](Status, got.body)
+    assert (got.status, got.headers["content-type"], said.code) == (404, encoding, 5)
+    assert "OTEL_METRICS_EXPORTER" in said.message
 
 
 def test_a_beacon_is_answered_in_what_it_looks_like(receive: Served) -> None:
