@@ -110,7 +110,8 @@ class _Besides:
         return PlainTextResponse(f"ready\n{self._readiness.says()}")
 
     async def not_found(self, request: Request, _: Exception) -> Response:
-        text, answer = f"nothing is taken here; it is at {self._paths}", plain_refusal
+        text = f"nothing is taken here; it is at {self._paths}"
+        answer: Callable[[NotTaken, str], Answer] = plain_refusal
         if request.scope["path"] == _METRICS_PATH:
             text, answer = (
                 "metrics are not taken; an OpenTelemetry SDK leaves them out with OTEL_METRICS_EXPORTER=none",

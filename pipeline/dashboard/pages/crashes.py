@@ -72,10 +72,10 @@ class AskedCrashes:
     text: str
     """The filter as it was written, without the cohort."""
     cohorts: Cohorts
-    kept_rate: float = 1.0
-    """The lowest share of devices that was kept in the range."""
     newest_ms: int
     """When the newest session started."""
+    kept_rate: float = 1.0
+    """The lowest share of devices that was kept in the range."""
 
     @property
     def span(self) -> crashes.Span:
@@ -203,7 +203,7 @@ class CrashPages:
         where(filter)  # refuses what no filter may hold
         rate = await kept(self._reader, app, start_ms, end_ms)
         return AskedCrashes(
-            app, start_ms, end_ms, filter, choice.filter or "", known_cohorts, rate, newest_ms
+            app, start_ms, end_ms, filter, choice.filter or "", known_cohorts, newest_ms, rate
         )
 
 

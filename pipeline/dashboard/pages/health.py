@@ -119,7 +119,8 @@ class Asked:
     @property
     def of_crashes(self) -> AskedCrashes:
         """The crashes of the same sessions."""
-        return AskedCrashes(self.app, self.start_ms, self.end_ms, self.filter, self.text, self.cohorts)
+        span_ms = self.start_ms, self.end_ms
+        return AskedCrashes(self.app, *span_ms, self.filter, self.text, self.cohorts, self.newest_ms)
 
     def sides(self, query: Mapping[str, str]) -> Sides | None:
         """What an address compares. Raises BadAddress."""
