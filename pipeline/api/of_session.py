@@ -145,7 +145,7 @@ class Lanes(Struct, kw_only=True):
     lanes: list[Lane]
 
 
-class CurvePoint(Struct, kw_only=True):
+class ApiCurvePoint(Struct, kw_only=True):
     """A value at a time."""
 
     time: Time
@@ -160,7 +160,7 @@ class ApiCurve(Struct, kw_only=True):
     """process, or jvm_heap of memory."""
     unit: Literal["share", "bytes"]
     """A share is of all processors, from 0 to 1."""
-    points: list[CurvePoint]
+    points: list[ApiCurvePoint]
 
 
 class Curves(Struct, kw_only=True):
@@ -306,7 +306,7 @@ async def curves(asked: ApiRequest) -> Curves:
         ApiCurve(subject=subject, label=label, unit=unit, points=points)
         for subject, label, unit in _CURVES
         if (points := [
-            CurvePoint(time=time_of(int(each["at_ms"])), value=float(each["value"]))
+            ApiCurvePoint(time=time_of(int(each["at_ms"])), value=float(each["value"]))
             for each in rows
             if (each["subject"], each["label"]) == (subject, label)
         ])
