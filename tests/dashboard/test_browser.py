@@ -25,6 +25,7 @@ from tests.dashboard import alert_rows, hostile
 from tests.dashboard.browser import PHONE, WIDE, Browser, NoBrowser, browsing
 from tests.dashboard.conftest import page_paths
 from tests.dashboard.stage import Stage, envelope, recorded, staged
+from tests.dashboard.visits import Happened, Visit
 from tests.support.recorded import bodies, recorded_files
 from tests.support.stack import command_line, environment, unavailable
 
@@ -497,9 +498,7 @@ def pages(recordings: Stage) -> dict[str, str]:
         "SELECT session_id FROM sessions WHERE device_id = {device:String} AND end_reason = 'crash'",
         device=hostile.DEVICE,
     )
-    (restated,) = recordings.query(
-        "SELECT session_id FROM session_rows FINAL WHERE device_id = 'restated' AND is_deleted"
-    )
+    restated = Visit(hostile.APP, "restated", "", "", "", [Happened("restated-0", "", 0, {})])
     (crash,) = recordings.query(
         "SELECT crash_group, event_id FROM crash_events(app_id = {app:String}, from = '2025-01-01',"
         " until = '2100-01-01') WHERE session_id = {id:UUID} ORDER BY time DESC LIMIT 1",
@@ -535,7 +534,7 @@ def pages(recordings: Stage) -> dict[str, str]:
         "users": f"/users?{urlencode(long)}",
         "events-of-user": f"/timeline/events?{urlencode({**of_user, 'crash': 1})}",
         "zone": "/zone",
-        "gone": f"/sessions/{restated['session_id']}",
+        "gone": f"/sessions/{restated.id}",
         "nowhere": "/nowhere",
         "login": "/login",
         "hostile": f"/sessions/{nasty['session_id']}",
