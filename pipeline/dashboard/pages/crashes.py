@@ -152,7 +152,7 @@ class CrashPages:
             kind=kind, kinds=KINDS, order=order, orders=ORDERS, filter=query.get("filter", ""),
             start=field_of(asked.start_ms) if asked else "", end=field_of(asked.end_ms) if asked else "",
             groups=[{**row, **leads_of_group(asked, row["crash_group"])} for row in found if asked],
-            is_cut=len(found) == crashes.MOST, counted=counted, any_range_at=any_range_at,
+            is_cut=len(found) == crashes.MOST, how_many=counted, any_range_at=any_range_at,
         )  # fmt: skip
 
     async def group(self, request: Request) -> Response:

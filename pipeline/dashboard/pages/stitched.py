@@ -55,7 +55,7 @@ class StitchedPages:
         older = link("/stitched", **asked.fields(), after=after) if after else ""
         return render(
             request, "stitched_list.html", status=400 if asked.problem else 200, rows=rows, older=older,
-            counted=counted,
+            how_many=counted,
             sessions_at=asked.sessions_at() if asked.app else "/sessions", **asked.values("/stitched"),
         )  # fmt: skip
 
