@@ -27,6 +27,8 @@ _KEYS: Mapping[str, str] = {
 """What sessions are ordered by, as a whole number: when they began, how long they took, what happened in them."""
 _KEY_OF_TABLE = "app_id, toDate(started_at), device_id, session_id"
 _LARGEST = 2**63
+_CANDIDATES = 4
+"""For each session of a page so many rows are looked at that may be outdated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,27 +106,83 @@ class SortedPage:
 def sorted_page(ask: Ask, chosen: Choice, order: Order, after: SortPlace | None, limit: int) -> SortedPage:
     """Some of the chosen sessions, from behind `after`; rows as `session_list` has them.
 
-    One question. It reads of each chosen session what the order and the filter go by, and the whole of those of the
-    page alone. Raises ValueError for a limit that no page has, and what `ask` raises.
+    It reads of each chosen session what the order and the filter go by, and the whole of those of the page alone.
+    Raises ValueError for a limit that no page has, and what `ask` raises.
     """
     require_page(limit)
-    statement = _page(chosen, order, after, limit + 1)  # so that it is known whether another page follows
-    rows = [orjson.loads(line) for line in ask(statement.sql, statement.parameters).splitlines()]
+    wanted = limit + 1  # so that it is known whether another page follows
+    rows = _of_candidates(ask, chosen, order, after, wanted) if chosen.unmerged else None
+    if rows is None:
+        rows = _asked(ask, _page(chosen, order, after, wanted))
     if len(rows) <= limit:
         return SortedPage(rows, None)
     last = rows[limit - 1]
     return SortedPage(rows[:limit], SortPlace(order.value(last), last["session_id"]))
 
 
+def _of_candidates(
+    ask: Ask, chosen: Choice, order: Order, after: SortPlace | None, wanted: int
+) -> list[dict[str, Any]] | None:
+    """The first rows behind a place, without merging all that are chosen; None where too many rows are outdated.
+
+    The row that counts of a session is among all rows there are of it. So whatever session comes before the last of
+    some rows is among these, and whether a row counts is asked of these alone.
+    """
+    behind, parameters = _behind(order, after)
+    most = _CANDIDATES * wanted
+    ordered = f"ORDER BY {order.sql} LIMIT {most}"
+    key = f"SELECT app_id, toString(toDate(started_at)) AS day, device_id, session_id, {_KEYS[order.by]} AS place"
+    candidates = _asked(
+        ask, Statement(f"{key} {chosen.unmerged}{behind} {ordered}", {**chosen.parameters, **parameters})
+    )
+    if not candidates:
+        return []
+    before, bound = "", {}
+    if is_cut := len(candidates) == most:
+        last = candidates[-1]
+        before = _beyond(order, "bound", forwards=False)
+        bound = {"bound_value": int(last["place"]), "bound_session": last["session_id"]}
+    names = {"app_id": "String", "day": "Date", "device_id": "String", "session_id": "UUID"}
+    keys = ", ".join(f"{{key_{name}:Array({type})}}" for name, type in names.items())
+    these = f"SELECT k.1, k.2, k.3, k.4 FROM (SELECT arrayJoin(arrayZip({keys})) AS k)"
+    found = Statement(
+        f"{chosen.selected} {chosen.found}{behind}{before} AND ({_KEY_OF_TABLE}) IN ({these})"
+        f" ORDER BY {order.sql} LIMIT {{limit:UInt32}}",
+        {
+            **chosen.parameters,
+            **parameters,
+            **bound,
+            **{f"key_{name}": [row[name] for row in candidates] for name in names},
+            "limit": wanted,
+        },
+    )
+    rows = _asked(ask, found)
+    return None if is_cut and len(rows) < wanted else rows
+
+
+def _asked(ask: Ask, statement: Statement) -> list[dict[str, Any]]:
+    return [orjson.loads(line) for line in ask(statement.sql, statement.parameters).splitlines()]
+
+
+def _behind(order: Order, after: SortPlace | None) -> tuple[str, dict[str, object]]:
+    """The condition that a session comes behind a place, to follow others."""
+    if after is None:
+        return "", {}
+    return _beyond(order, "after", forwards=True), {
+        "after_value": after.value,
+        "after_session": after.session_id,
+    }
+
+
+def _beyond(order: Order, name: str, *, forwards: bool) -> str:
+    sign = "<" if order.descending is forwards else ">"
+    return f" AND ({_KEYS[order.by]}, session_id) {sign} ({{{name}_value:Int64}}, {{{name}_session:UUID}})"
+
+
 def _page(chosen: Choice, order: Order, after: SortPlace | None, limit: int) -> Statement:
-    parameters: dict[str, object] = {**chosen.parameters, "limit": limit}
-    found = chosen.found
-    if after is not None:
-        sign = "<" if order.descending else ">"
-        found += (
-            f" AND ({_KEYS[order.by]}, session_id) {sign} ({{after_value:Int64}}, {{after_session:UUID}})"
-        )
-        parameters |= {"after_value": after.value, "after_session": after.session_id}
+    behind, place = _behind(order, after)
+    parameters: dict[str, object] = {**chosen.parameters, **place, "limit": limit}
+    found = f"{chosen.found}{behind}"
     ordered = f"ORDER BY {order.sql} LIMIT {{limit:UInt32}}"
     if not chosen.by_days:
         return Statement(f"{chosen.selected} {found} {ordered}", parameters)

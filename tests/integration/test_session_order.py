@@ -76,6 +76,45 @@ def test_none_twice_and_none_missed_while_others_come(store: Store, text: str) -
     assert len(ids(store, app)) == 60 + 5 * 15
 
 
+RESTATED = """
+INSERT INTO session_rows (app_id, device_id, session_id, status, state, started_at, ended_at, duration_ms, event_count,
+    network_error_count, revision, is_deleted)
+SELECT app_id, device_id, session_id, status, state, started_at, ended_at,
+    if(cityHash64(session_id, 1) % 3 = 0, 1000 + cityHash64(session_id) % 50, duration_ms % 2), event_count,
+    network_error_count, revision + 1, cityHash64(session_id, 2) % 4 = 0
+FROM session_rows WHERE app_id = {app:String} AND cityHash64(session_id) % {one_in:UInt64} = 0
+"""
+
+
+@pytest.mark.parametrize("one_in", [1, 3])
+@pytest.mark.parametrize("text", ["-duration", "duration", "failed"])
+def test_what_was_restated_is_where_it_belongs_and_what_is_gone_is_not_there(
+    store: Store, text: str, one_in: int
+) -> None:
+    """Of many sessions the first rows are outdated: nearly all of a page at most, or some."""
+    app, order, after, seen = f"again{text}{one_in}", Order.parse(text), None, list[tuple[int, str]]()
+    insert(store, app, 300)
+    store.command(RESTATED, {"app": app, "one_in": one_in})
+    column = "duration_ms" if "duration" in text else "network_error_count"
+    end = "DESC" if order.descending else ""
+    sql = (
+        f"SELECT toInt64({column}) AS value, session_id FROM sessions WHERE app_id = {{app:String}}"
+        f" ORDER BY value {end}, session_id {end}"
+    )
+    expected = [
+        (int(row["value"]), row["session_id"])
+        for row in map(json.loads, store.query(sql, {"app": app}).splitlines())
+    ]
+    assert 100 < len(expected) < 300
+    while True:
+        page = sorted_page(store.query, choose(app, None, *SPAN), order, after, 7)
+        seen += [(order.value(row), row["session_id"]) for row in page.rows]
+        if page.after is None:
+            break
+        after = page.after
+    assert seen == expected
+
+
 @pytest.fixture
 def settings(store: Store, clickhouse: EmbeddedClickHouse) -> Settings:
     return load({"PIPELINE_CLICKHOUSE_URL": f"{clickhouse.url}/{store.database}"})
