@@ -133,9 +133,9 @@ class CrashPages:
         except (BadAddress, FilterError) as error:
             problem = str(error)
         found: list[Row] = []
-        counted, any_range_at = NOT_COUNTED, ""
+        counts, any_range_at = NOT_COUNTED, ""
         if asked and not problem:
-            counted = counts_after(*asked.span, asked.filter)
+            counts = counts_after(*asked.span, asked.filter)
             own = {**asked.fields, "from": "", "to": "", "kind": kind, "order": order}
             any_range_at = link("/crashes", **own)
             found = await self._reader.rows(
@@ -152,7 +152,7 @@ class CrashPages:
             kind=kind, kinds=KINDS, order=order, orders=ORDERS, filter=query.get("filter", ""),
             start=field_of(asked.start_ms) if asked else "", end=field_of(asked.end_ms) if asked else "",
             groups=[{**row, **leads_of_group(asked, row["crash_group"])} for row in found if asked],
-            is_cut=len(found) == crashes.MOST, how_many=counted, any_range_at=any_range_at,
+            is_cut=len(found) == crashes.MOST, counts=counts, any_range_at=any_range_at,
         )  # fmt: skip
 
     async def group(self, request: Request) -> Response:

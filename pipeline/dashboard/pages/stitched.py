@@ -41,7 +41,7 @@ class StitchedPages:
         asked = await narrowed(self._reader, request)
         rows: list[dict[str, Any]] = []
         after: ListPlace | None = None
-        counted = NOT_COUNTED
+        counts = NOT_COUNTED
         if asked.app and not asked.problem:
             condition = asked.condition_around(after_ms=_LONGEST_MS)
 
@@ -50,12 +50,12 @@ class StitchedPages:
                     ask, asked.app, condition, asked.start_ms, asked.end_ms, asked.after, PAGE
                 )
 
-            counted = counts_after(asked.app, asked.start_ms, asked.end_ms, asked.filter)
+            counts = counts_after(asked.app, asked.start_ms, asked.end_ms, asked.filter)
             rows, after = await self._reader.run(read)
         older = link("/stitched", **asked.fields(), after=after) if after else ""
         return render(
             request, "stitched_list.html", status=400 if asked.problem else 200, rows=rows, older=older,
-            how_many=counted,
+            counts=counts,
             sessions_at=asked.sessions_at() if asked.app else "/sessions", **asked.values("/stitched"),
         )  # fmt: skip
 

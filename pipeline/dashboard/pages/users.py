@@ -50,9 +50,9 @@ class UsersPage:
         if by not in _ORDERS and not asked.problem:
             asked.problem = f"Users are sorted by {', '.join(_ORDERS)}."
         rows: list[Row] = []
-        counted = NOT_COUNTED
+        counts = NOT_COUNTED
         if asked.app and not asked.problem:
-            counted = counts_after(asked.app, asked.start_ms, asked.end_ms, _of_users(asked, part))
+            counts = counts_after(asked.app, asked.start_ms, asked.end_ms, _of_users(asked, part))
             rows = await self._reader.rows(
                 units.users(
                     asked.app, asked.condition, asked.start_ms, asked.end_ms,
@@ -64,8 +64,7 @@ class UsersPage:
             last = rows[PAGE - 1]
             older = link("/users", **own, after=ListPlace(int(last["place"]), last["user_id"]))
         return render(
-            request, "users.html", status=400 if asked.problem else 200, older=older, part=part, by=by,
-            how_many=counted,
+            request, "users.html", status=400 if asked.problem else 200, older=older, part=part, by=by, counts=counts,
             rows=[{**row, **_leads(asked, row["user_id"])} for row in rows[:PAGE]],
             orders=[(name, label, link("/users", **{**own, "by": name})) for name, label in _ORDERS.items()],
             **asked.values("/users", q=part, by=own["by"]),
