@@ -110,14 +110,14 @@ class _Besides:
         return PlainTextResponse(f"ready\n{self._readiness.says()}")
 
     async def not_found(self, request: Request, _: Exception) -> Response:
-        text = f"nothing is taken here; it is at {self._paths}"
-        answer: Callable[[NotTaken, str], Answer] = plain_refusal
+        metrics = self._shared.metrics
         if request.scope["path"] == _METRICS_PATH:
-            text, answer = (
-                "metrics are not taken; an OpenTelemetry SDK leaves them out with OTEL_METRICS_EXPORTER=none",
-                otlp_refusal,
+            text = (
+                "metrics are not taken; an OpenTelemetry SDK leaves them out with OTEL_METRICS_EXPORTER=none"
             )
-        return await refused(self._shared.metrics, request, NeverTaken(404, "path", text), answer)
+            return await refused(metrics, request, NeverTaken(404, "path", text), otlp_refusal)
+        text = f"nothing is taken here; it is at {self._paths}"
+        return await refused(metrics, request, NeverTaken(404, "path", text))
 
     async def wrong_method(self, _: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

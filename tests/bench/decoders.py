@@ -57,6 +57,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.decoders", description=__doc__)
     parser.add_argument("--events", type=int, default=40_000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--only", default="", help="what the name of a row begins with, to measure those alone"
+    )
     parser.add_argument("--keep", type=Path, help="a file to add the report to")
     told = parser.parse_args()
     run = provenance()
@@ -72,6 +75,8 @@ def main() -> None:
     ]
     loads = []
     for name, what, core, options in planned():
+        if not name.startswith(told.only):
+            continue
         os.environ[_CORE] = core
         line = measure(what, told.events, options, "kafka", told.rounds)
         loads.append(line["load"])

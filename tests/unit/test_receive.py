@@ -249,7 +249,6 @@ def test_chunked_bodies_need_no_length(receive: Served) -> None:
         ("/v1/events", {"Content-Encoding": "br"}, 415, "content_encoding"),
         ("/nowhere", {}, 404, "path"),
         ("/v1/logs/", {}, 404, "path"),
-        ("/v1/metrics", {}, 404, "path"),
     ],
 )
 def test_what_is_not_taken_says_why(
