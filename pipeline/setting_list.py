@@ -70,7 +70,7 @@ class Settings(ConnectionSettings):
     )
     kafka_replication: int = _setting(
         1,
-        number(1, 32, "a topic has at least one replica", "no cluster keeps so many replicas"),
+        number(1, 32, "a topic has at least one replica", "no cluster keeps that many replicas"),
         "Replicas of the topics that `migrate` and the workers create. Set it to 3 on a cluster of three or "
         "more brokers, before the first start.",
     )
@@ -114,7 +114,7 @@ class Settings(ConnectionSettings):
     )
     partitions: int = _setting(
         8,
-        number(1, 10_000, "a topic has at least one partition", "no cluster keeps so many for one topic"),
+        number(1, 10_000, "a topic has at least one partition", "no cluster keeps that many for one topic"),
         "Partitions of every topic, and so the largest useful number of workers of a role. Set it before the "
         "first start; afterwards only as `session-pipeline repartition` says.",
     )
@@ -197,7 +197,7 @@ class Settings(ConnectionSettings):
     log_format: str = _setting(
         "plain",
         one_of("plain", "json"),
-        "How workers write their log to stderr: lines for people, or an object of JSON a line for what collects logs.",
+        "How workers write their log to stderr: lines for people, or one JSON object per line for log collectors.",
     )
     dashboard_password: str = _setting(
         "",
@@ -223,7 +223,7 @@ class Settings(ConnectionSettings):
             100_000_000,
             10**12,
             "no page could be shown",
-            "no ClickHouse has so much for one query",
+            "no ClickHouse has that much for one query",
             unit="bytes",
         ),
         "Bytes that ClickHouse may use for one query of the dashboard; up to four run at once. Lower it where "
@@ -234,11 +234,11 @@ class Settings(ConnectionSettings):
         number(
             1_000_000,
             10**13,
-            "no file of symbols has so little",
-            "that is more than all files of a company",
+            "no symbol file is that small",
+            "no company has that many symbols",
             unit="bytes",
         ),
-        "Bytes that files of symbols may take in ClickHouse together, before it compresses them. Raise it where "
+        "Bytes that symbol files may take in ClickHouse together, before it compresses them. Raise it where "
         "`symbols upload` says that there is no room.",
     )
     dead_letter_retention_days: int = _setting(
@@ -256,8 +256,8 @@ class Settings(ConnectionSettings):
     otlp_session_devices: str = _setting(
         "browsers",
         one_of("never", "browsers", "always"),
-        "Whose OTLP records without `app.installation.id` are taken, with each SDK session as a device of its own: "
-        "sessions are right then, but numbers of devices and stitched sessions say nothing. Others are refused.",
+        "Apps whose OTLP records without `app.installation.id` are accepted, with each SDK session as a device of its "
+        "own: sessions are right then, but numbers of devices and stitched sessions say nothing. Others are refused.",
     )
     sentry_apps: str = _setting(
         "",
@@ -288,14 +288,14 @@ class Settings(ConnectionSettings):
     alerts: str = _setting(
         "",
         text("a file"),
-        "The file of alert rules, for `alerts run` (ALERTS.md). Set it to be told when a rate falls or a count rises.",
+        "The file of alert rules, for `alerts run` (ALERTS.md). Set it to hear when a rate falls or a count rises.",
     )
     policy_version: int = _setting(
         0,
         VERSION,
-        "The version of what these settings say of policies: all that single apps can have, and its defaults. Raise it "
-        "with each change, then run `session-pipeline policies publish`: workers go over without a restart, and go by "
-        "what was published from then on. 0: they go by their settings.",
+        "The version of the policies in these settings: all that can be set for an app, and its defaults. Raise it "
+        "with each change, then run `session-pipeline policies publish`: workers switch to it without a restart, and "
+        "follow what was published from then on. 0: they follow their own settings.",
     )
     policies: Policies = field(default_factory=Policies)
     retentions: Retentions = field(default_factory=Retentions)
@@ -377,7 +377,7 @@ RETENTION: Mapping[str, tuple[Form, str]] = {
     ),
     "session_retention_days": (
         DAYS,
-        "How many days sessions are kept, from the day on which they were told last. They are kept at least as long as "
+        "How many days sessions are kept, from the day on which they last changed. They are kept at least as long as "
         "their events; where events are kept longer than 400 days, that is the default.",
     ),
 }

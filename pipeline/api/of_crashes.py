@@ -43,7 +43,7 @@ class ApiCrashGroup(Struct, kw_only=True):
 
 
 class CrashGroups(Struct, kw_only=True):
-    """Groups, those first that the order names."""
+    """Groups, sorted as `order` says."""
 
     app: str
     range: ApiRange
@@ -54,7 +54,7 @@ class CrashGroups(Struct, kw_only=True):
 
 
 class Part(Struct, kw_only=True):
-    """What of a group is of one value of a dimension."""
+    """The part of a group with one value of a dimension."""
 
     value: str
     more: str
@@ -66,7 +66,7 @@ class Part(Struct, kw_only=True):
 
 
 class Spread(Struct, kw_only=True):
-    """A group by dimensions; of each the values with most sessions."""
+    """A group by dimensions; for each, the values with the most sessions."""
 
     version: list[Part]
     os: list[Part]
@@ -85,7 +85,7 @@ class CrashDay(Struct, kw_only=True):
 
 
 class CrashedSession(Struct, kw_only=True):
-    """A session with something of the group."""
+    """A session with a member of the group."""
 
     session_id: Id
     last_time: Time
@@ -108,7 +108,7 @@ class ApiStackLine(Struct, kw_only=True):
 
 
 class Latest(Struct, kw_only=True):
-    """The event of the group that came last."""
+    """The latest event of the group."""
 
     event_id: str
     time: Time
@@ -117,7 +117,7 @@ class Latest(Struct, kw_only=True):
 
 
 class PathStep(Struct, kw_only=True):
-    """Screens, taps or requests one after the other, the latest first, before what stands above them."""
+    """Screens, taps or requests, the latest first, that came before those above them."""
 
     whats: list[str]
     sessions: Count
@@ -130,7 +130,7 @@ class PathStep(Struct, kw_only=True):
 
 
 class WholeCrashGroup(ApiCrashGroup, kw_only=True):
-    """A group with all that is known of it."""
+    """A group with all that is known about it."""
 
     app: str
     range: ApiRange
@@ -143,7 +143,7 @@ class WholeCrashGroup(ApiCrashGroup, kw_only=True):
 
 
 class FailingRequest(Struct, kw_only=True):
-    """Requests that failed alike, with the columns of the view `failing_requests`."""
+    """Requests that failed in the same way, with the columns of the view `failing_requests`."""
 
     request: str
     status: str
@@ -220,7 +220,7 @@ async def group(asked: ApiRequest) -> WholeCrashGroup:
     if whole is None:
         raise RequestRefused(
             "not-found",
-            "Nothing of this group is in the sessions of this app and range. Ask for a longer range.",
+            "No session of this app and range has anything of this group. Ask for a longer range.",
         )
     return shaped(
         WholeCrashGroup, whole, crash_group=name, app=looked.app, range=looked.range, filter=looked.text,
@@ -274,7 +274,7 @@ async def network(asked: ApiRequest) -> Network:
 
 
 _SPAN = span(f"{DAYS} days before the newest session")
-_TOP = Parameter("limit", "How many there are at most.", "whole", least=1, most=1_000, default=100)
+_TOP = Parameter("limit", "How many to return at most.", "whole", least=1, most=1_000, default=100)
 ENDPOINTS: tuple[ApiEndpoint, ...] = (
     ApiEndpoint(
         "/crash-groups", "listCrashGroups", "Groups of crashes, ANRs and exceptions", CrashGroups, groups,
@@ -282,13 +282,13 @@ ENDPOINTS: tuple[ApiEndpoint, ...] = (
             APP, FILTER, COHORT, *_SPAN,
             Parameter("kind", "Crashes with fatal exceptions, ANRs, or exceptions that ended nothing.", "choice",
                       crashes.KINDS),
-            Parameter("order", "By what, from the highest down.", "choice", crashes.ORDERS, default="sessions"),
+            Parameter("order", "What to sort by, highest first.", "choice", crashes.ORDERS, default="sessions"),
         ),
         f"At most {crashes.MOST} of them.", "Crashes",
     ),
     ApiEndpoint(
         "/crash-groups/{crash_group}", "getCrashGroup",
-        "One group: how it spreads, the stack that came last, and the path that led to it", WholeCrashGroup, group,
+        "One group: where it occurs, its latest stack, and the path that led to it", WholeCrashGroup, group,
         (
             Parameter("crash_group", "The id of a group.", least=1, most=200, is_required=True, in_path=True), APP,
             FILTER, COHORT, *_SPAN, ZONE,
@@ -296,7 +296,7 @@ ENDPOINTS: tuple[ApiEndpoint, ...] = (
         group="Crashes", problems=("not-found",),
     ),
     ApiEndpoint(
-        "/failing-requests", "listFailingRequests", "Requests that fail, alike ones together", FailingRequests, failing,
+        "/failing-requests", "listFailingRequests", "Failing requests, similar ones together", FailingRequests, failing,
         (APP, FILTER, COHORT, *_SPAN, _TOP), group="Requests",
     ),
     ApiEndpoint(

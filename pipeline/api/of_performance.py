@@ -15,7 +15,7 @@ from pipeline.query.performance import GROUPS, SUBJECTS, By, Subject
 
 
 class Measured(Struct, kw_only=True):
-    """Measurements of a label in a group; milliseconds, but for CLS."""
+    """Measurements of a label in a group, in milliseconds except for CLS."""
 
     label: str
     """cold, warm or hot; the screen; the vital."""
@@ -101,9 +101,7 @@ async def frames(asked: ApiRequest) -> SlowFrames:
     )
 
 
-_BY = Parameter(
-    "by", "What groups are made by; without it all are together.", "choice", tuple(filter(None, GROUPS))
-)
+_BY = Parameter("by", "What to group by; by default all are together.", "choice", tuple(filter(None, GROUPS)))
 _WHOSE = (APP, FILTER, COHORT, *span(f"{DAYS} days before the newest session"))
 ENDPOINTS: tuple[ApiEndpoint, ...] = (
     ApiEndpoint(

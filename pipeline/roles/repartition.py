@@ -4,7 +4,7 @@ Nothing is deleted or written anew but entries of the changelog, and each step m
 in the changelog from its first step to its last (`moving.Plan`), so that it goes on where it was killed, and no
 sessionizer begins meanwhile.
 
-What producers write by the old number, before and for some minutes after, is no part of it: the sessionizers move that
+What producers write by the old number, before and for some minutes after, is not part of it: the sessionizers move that
 (`grouping.take_misplaced`).
 """
 
@@ -198,7 +198,7 @@ class Repartition:
     def _require(self, work: Plan) -> None:
         if work.partitions != self._wanted:
             raise CannotRepartition(
-                f"a move to {work.partitions} partitions has begun and is not at its end: use --partitions "
+                f"a move to {work.partitions} partitions has begun and is not finished: use --partitions "
                 f"{work.partitions} first"
             )
         needs = max((marker.offset_base for marker in self._markers.values()), default=0)
@@ -218,7 +218,7 @@ class Repartition:
             if done and reach < done - 1:
                 raise CannotRepartition(
                     f"all of {topics.SDK_EVENTS}[{number}] below offset {done} was done, but its changelog reaches "
-                    f"to {reach}: run session-pipeline rebuild --states, with the settings of before, then this again"
+                    f"to {reach}: run session-pipeline rebuild --states, with the previous settings, then this again"
                 )
 
     async def _require_sink(self, work: Plan, *, is_new: bool) -> None:
@@ -236,7 +236,7 @@ class Repartition:
             if last > accounted:
                 raise CannotRepartition(
                     f"the sink was cut off while it stored {topics.SDK_EVENTS}[{number}]: start it once more with the "
-                    "settings of before, and stop it in good order (SIGTERM) when its lag is 0"
+                    "previous settings, and stop it in good order (SIGTERM) when its lag is 0"
                 )
             if accounted >= done + work.base_before:
                 ahead[TP(topics.SDK_EVENTS, number)] = accounted - work.base_before + 1, note

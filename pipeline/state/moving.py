@@ -62,7 +62,7 @@ def require_whole(number: int, items: Mapping[bytes, bytes]) -> None:
     if plan := plan_of(items):
         raise RepartitionUnderWay(
             f"the states of partition {number} are being moved from {plan.before} partitions to {plan.partitions}: run "
-            f"`session-pipeline repartition --partitions {plan.partitions}` to its end, with the settings of before"
+            f"`session-pipeline repartition --partitions {plan.partitions}` to its end, with the previous settings"
         )
 
 
@@ -70,8 +70,8 @@ def require_layout(number: int, marker: Marker, partitions: int, offset_base: in
     """Raises `OtherLayout` where a partition's state was not made for these settings."""
     if marker.partitions and marker.partitions != partitions:
         raise OtherLayout(
-            f"the states of partition {number} are cut by {marker.partitions} partitions, and there are {partitions}: "
-            f"stop all workers, then run `session-pipeline repartition --partitions {partitions}`"
+            f"the states of partition {number} are split for {marker.partitions} partitions, but there are "
+            f"{partitions}: stop all workers, then run `session-pipeline repartition --partitions {partitions}`"
         )
     if offset_base < marker.offset_base:
         raise OtherLayout(

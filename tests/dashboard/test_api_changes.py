@@ -33,8 +33,8 @@ from pipeline.symbols import apart
 from pipeline.symbols.apart import read_apart
 from tests.dashboard.alert_rows import row
 from tests.dashboard.stage import Stage
-from tests.dashboard.test_api import V1, bearer, refusal
-from tests.dashboard.test_export import ALL, breaking, get, served
+from tests.support.asked_api import V1, bearer, refusal
+from tests.support.exporting import ALL, breaking, get, served
 from tests.support.symbols import DATA
 
 APP, OTHER = "org.example.changed", "org.example.shop"
@@ -190,9 +190,9 @@ def test_files_of_symbols_come_and_go(api: TestClient) -> None:
     # In the words of the command.
     said = refusal(api.post(f"{V1}/symbols", params={"app": APP, "name": "m.txt"}, content=data, headers=MINE),
                    "refused-file")  # fmt: skip
-    assert "m.txt: say --version or --build" in said["detail"] and said["refused"][0]["name"] == "m.txt"
+    assert "m.txt: give --version or --build" in said["detail"] and said["refused"][0]["name"] == "m.txt"
     refusal(upload(b""), "refused-file")
-    assert refusal(upload(b"x" * 1_000_001), "too-large")["detail"] == "At most 1,000,000 bytes are taken."
+    assert refusal(upload(b"x" * 1_000_001), "too-large")["detail"] == "At most 1,000,000 bytes are accepted."
     refusal(upload(iter([b"x" * 700_000] * 2)), "too-large")
     for name in ("../m.txt", "..", "a\\b", "a\nb", "é" * 150):
         refusal(upload(b"x", name=name), "bad-request")

@@ -28,7 +28,7 @@ from pipeline.query.statement import Statement
 from pipeline.query.time_zone import bucket_of
 from tests.dashboard.markup import Page
 from tests.dashboard.stage import Stage
-from tests.dashboard.test_choices import ids, walk
+from tests.support.listed_sessions import ids, walk
 
 APP = "org.example.shop"
 DAY_MS = 86_400_000
@@ -175,7 +175,7 @@ def test_the_views_say_the_same(stage: Stage) -> None:
         }
 
 
-_SAMPLED = re.compile(r"of about [\d,]+|stand for about [\d,]+|only some devices are kept")
+_SAMPLED = re.compile(r"of about [\d,]+|stand for about [\d,]+|Only some devices of this app are kept")
 
 
 @pytest.mark.parametrize(

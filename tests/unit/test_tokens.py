@@ -104,7 +104,7 @@ def test_the_one_of_before_does_as_long_as_it_holds(
     clock.now_s += 90
     with caplog.at_level(logging.WARNING):
         assert asyncio.run(tokens.token()) == first
-    assert "503" in caplog.text and "still holds" in caplog.text
+    assert "503" in caplog.text and "still valid" in caplog.text
     clock.now_s += 11
     with pytest.raises(NoTokenNow, match="gives no token at the moment: 503"):
         asyncio.run(tokens.token())
@@ -118,8 +118,8 @@ REFUSALS = {
         b'{"error":"invalid_scope","error_description":"no\\u001b[2J such"}',
         "400 invalid_scope: no",
     ),
-    "no json": (200, b"<html>", "answers with no object of JSON"),
-    "no object": (200, b"[1]", "answers with no object of JSON"),
+    "no json": (200, b"<html>", "answers with something other than a JSON object"),
+    "no object": (200, b"[1]", "answers with something other than a JSON object"),
     "no token": (200, b"{}", "without an access_token"),
     "no text": (200, b'{"access_token":5}', "without an access_token"),
     "what ends a header": (200, b'{"access_token":"a\\u0001b"}', "without an access_token"),
