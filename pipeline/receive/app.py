@@ -112,9 +112,7 @@ class _Besides:
     async def not_found(self, request: Request, _: Exception) -> Response:
         metrics = self._shared.metrics
         if request.scope["path"] == _METRICS_PATH:
-            text = (
-                "metrics are not accepted; an OpenTelemetry SDK leaves them out with OTEL_METRICS_EXPORTER=none"
-            )
+            text = "metrics are not accepted; an OpenTelemetry SDK leaves them out with OTEL_METRICS_EXPORTER=none"
             return await refused(metrics, request, NeverTaken(404, "path", text), otlp_refusal)
         text = f"nothing is accepted here; use {self._paths}"
         return await refused(metrics, request, NeverTaken(404, "path", text))
