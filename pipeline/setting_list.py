@@ -146,7 +146,7 @@ class Settings(ConnectionSettings):
         "auto",
         one_of("auto", "python", "rust"),
         "What reads and folds most records. `rust`: the compiled core (in the image, or by `pip install "
-        "./pipeline/core` in the sources), several times as fast, an error where it is missing; `auto`: that if it is there.",
+        "./pipeline/core` in the sources), several times as fast; missing, it is an error. `auto`: if it is there.",
     )
     sink_max_rows: int = _setting(
         200_000,
