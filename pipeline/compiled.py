@@ -13,7 +13,7 @@ from types import ModuleType
 from pipeline.errors import Terminal
 
 MODULE = "session_pipeline_core"
-INTERFACE = 3
+INTERFACE = 4
 """Of what is called of the core: one that was built for another version of this program is not used."""
 AUTO, PYTHON, RUST = "auto", "python", "rust"
 
@@ -34,12 +34,10 @@ def core(choice: str = AUTO) -> ModuleType | None:
     if found is not None:
         log.info("the compiled core is used (%s %s)", MODULE, found.__version__)
         return found
-    remedy = "install it with `pip install ./pipeline/core`, or as the extra `fast`"
+    remedy = "`pip install ./pipeline/core`, in a checkout of the sources, builds one that fits (Rust 1.88 or later)"
     if choice == RUST:
-        raise CoreMissing(f"PIPELINE_CORE is rust, but {why}: {remedy}, or set PIPELINE_CORE=auto")
-    log.info(
-        "everything runs in Python, since %s. It does the same more slowly: to be faster, %s", why, remedy
-    )
+        raise CoreMissing(f"PIPELINE_CORE is rust, but {why}: {remedy}; or set PIPELINE_CORE=auto")
+    log.info("everything runs in Python, since %s. It does the same more slowly: %s", why, remedy)
     return None
 
 

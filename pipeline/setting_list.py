@@ -145,8 +145,8 @@ class Settings(ConnectionSettings):
     core: str = _setting(
         "auto",
         one_of("auto", "python", "rust"),
-        "What reads and folds most records: `rust` is the compiled core (the extra `fast`), several times as fast, and "
-        "an error where it is not installed; `auto` takes it if it is; `python` never does. The results are the same.",
+        "What reads and folds most records. `rust`: the compiled core (in the image, or by `pip install "
+        "./pipeline/core` in the sources), several times as fast; missing, it is an error. `auto`: if it is there.",
     )
     sink_max_rows: int = _setting(
         200_000,

@@ -6,7 +6,7 @@ all that it has at every call, up to a number of records.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
@@ -15,16 +15,22 @@ from aiokafka.consumer import fetcher
 
 from pipeline.kafka.packed_records import take
 
+LeftToPython = Callable[[str, int], None]
+"""Told why, and how many records."""
+
 
 class Room:
     """How many bytes may still be unpacked in this call."""
 
-    __slots__ = ("core", "left")
+    __slots__ = ("core", "left", "left_to_python")
 
-    def __init__(self, max_bytes: int, core: ModuleType | None = None) -> None:
-        """The compiled `core`, if there is one, unpacks."""
+    def __init__(
+        self, max_bytes: int, core: ModuleType | None = None, left_to_python: LeftToPython | None = None
+    ) -> None:
+        """The compiled `core`, if there is one, unpacks; `left_to_python` is told what it leaves to aiokafka."""
         self.left = max_bytes
         self.core = core
+        self.left_to_python = left_to_python
 
 
 room: ContextVar[Room | None] = ContextVar("room", default=None)
@@ -48,8 +54,8 @@ def within_room(result: Any, max_records: int | None = None) -> Sequence[Any]:
     if within.core is not None and (packed := take(result, within.core, most, within.left)) is not None:
         within.left -= packed.byte_count  # type: ignore[attr-defined]
         return packed
-    left, found = within.left, []
-    for record in result._partition_records:
+    left, found, records = within.left, [], result._partition_records
+    for record in records:
         found.append(record)
         left -= len(record.value or b"") + len(record.key or b"")
         if left <= 0 or len(found) >= most:
@@ -59,4 +65,6 @@ def within_room(result: Any, max_records: int | None = None) -> Sequence[Any]:
         result._update_position()
         result._partition_records = None
     within.left = left
+    if within.core is not None and within.left_to_python is not None:
+        within.left_to_python(records.left_why, len(found))
     return found

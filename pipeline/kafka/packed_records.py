@@ -8,7 +8,9 @@ there on, and says what is wrong.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from struct import unpack_from
 from types import ModuleType
 from typing import Any
 
@@ -16,7 +18,13 @@ from aiokafka import codec
 from aiokafka.consumer import fetcher
 from aiokafka.record import MemoryRecords
 
+log = logging.getLogger(__name__)
+
 _READ_UNCOMMITTED = 0
+_HEAD_BYTES = 12
+"""Of a batch: its first offset, and how many bytes come behind."""
+_LAST_AT = 23
+"""Where it says how far its last offset is from the first."""
 _DECODERS = {1: codec.gzip_decode, 2: codec.snappy_decode, 3: codec.lz4_decode, 4: codec.zstd_decode}
 
 
@@ -35,6 +43,8 @@ class RecordsAsTheyAre(fetcher.PartitionRecords):  # type: ignore[misc]
     """
 
     packed: Any = None
+    left_why = "batch"
+    """Why aiokafka unpacks it where the core is asked for."""
 
     def __init__(self, tp: Any, records: Any, *others: Any) -> None:
         super().__init__(tp, records, *others)
@@ -59,6 +69,14 @@ class RecordsAsTheyAre(fetcher.PartitionRecords):  # type: ignore[misc]
             and self._check_crcs
         )
 
+    def again(self) -> RecordsAsTheyAre:
+        """For aiokafka what comes after the records that were taken."""
+        aborted, _, *others = self._others
+        rest = _from(self._records.data, self.next_fetch_offset)
+        records = RecordsAsTheyAre(self._tp, MemoryRecords(rest), aborted, self.next_fetch_offset, *others)
+        records.left_why = "panic"
+        return records
+
     def left(self) -> RecordsAsTheyAre:
         """What the core has not unpacked, for aiokafka."""
         aborted, _, *others = self._others
@@ -68,6 +86,18 @@ class RecordsAsTheyAre(fetcher.PartitionRecords):  # type: ignore[misc]
         )
 
 
+def _from(data: bytes, offset: int) -> bytes:
+    """A fetch from the batch on that has an offset. Those before it were unpacked: they are of the present format."""
+    at = 0
+    while at + _LAST_AT + 4 <= len(data):
+        first, size = unpack_from(">qi", data, at)
+        (more,) = unpack_from(">i", data, at + _LAST_AT)
+        if first + more >= offset:
+            break
+        at += _HEAD_BYTES + size
+    return data[at:]
+
+
 def take(result: Any, core: ModuleType, most: int, room: int) -> Sequence[Any] | None:
     """What `FetchResult.getall` gives, by the core: at most so many records and bytes, or one record. None if it is not
     sure of the next batch: then aiokafka has to go on."""
@@ -75,7 +105,12 @@ def take(result: Any, core: ModuleType, most: int, room: int) -> Sequence[Any] |
     packed = records.packed_by(core)
     if packed is None:
         return None
-    found: Sequence[Any] = packed.take(most, room)
+    try:
+        found: Sequence[Any] = packed.take(most, room)
+    except core.Panic:
+        log.exception("the compiled core fails at a fetch of %s: aiokafka unpacks it", records._tp)
+        result._partition_records = records.again()
+        return None
     records.next_fetch_offset = packed.next_fetch_offset
     if packed.is_doubtful:
         result._partition_records = records.left()

@@ -71,19 +71,29 @@ class CompiledRows:
         """Make the rows of records from a place on; the place of the first one that is left, to Python or to the next
         piece. `bounds` are the base of stored offsets, and the bytes that a piece may have; `wrong` are keys of records
         that are refused."""
+        if making.has_failed:
+            self._metrics.left_to_python.labels("sink", "panic").inc()
+            return place
         by = self._policies_at(making.source.partition, records[place].offset + bounds[0])
         if self._encoder[0] is not by:
             rules = _Rules(*by)
             self._encoder = by, self._core.EventEncoder(rules.of, rules.resource, rules.user)
-        stop, reason, _, ledger = self._encoder[1].take(
-            making.native,
-            records,
-            place,
-            bounds[0],
-            making.native.byte_count + max(making.room, 0),
-            bounds[1],
-            wrong,
-        )
+        before = making.native.count, making.native.byte_count
+        try:
+            stop, reason, _, ledger = self._encoder[1].take(
+                making.native,
+                records,
+                place,
+                bounds[0],
+                before[1] + max(making.room, 0),
+                bounds[1],
+                wrong,
+            )
+        except self._core.Panic:
+            # Half a row may be in the block.
+            self._encoder = None, None
+            making.drop_native(*before)
+            return self.take(making, records, place, bounds=bounds, wrong=wrong)
         if ledger:
             making.ledger.append(ledger)
         making.compiled += records[place:stop]
@@ -105,11 +115,18 @@ class CompiledRows:
         if said:
             log.warning("ClickHouse refuses a block of events, they are sent row by row: %s", said)
             for piece in pieces:
-                piece.rows = joined([piece.rows, *(self._line(piece, each) for each in piece.compiled)])
+                base = piece.first_offset - piece.records[0].offset
+                lines = (self._line(piece.source, base, each) for each in piece.compiled)
+                piece.rows = joined([piece.rows, *lines])
 
-    def _line(self, piece: Piece, record: Any) -> bytes:
-        topic, partition = piece.source
-        offset = record.offset + piece.first_offset - piece.records[0].offset
+    def line_again(self, source: Source, offset_base: int, record: Any) -> bytes:
+        """The rows of a record, as JSON, that were in a block which cannot be written."""
+        self._metrics.left_to_python.labels("sink", "panic").inc()
+        return self._line(source, offset_base, record)
+
+    def _line(self, source: Source, offset_base: int, record: Any) -> bytes:
+        topic, partition = source
+        offset = record.offset + offset_base
         edge, keeping = self._policies_at(partition, offset)
         envelope = native.decode(record.value, record.key, record.timestamp, edge.cleaner_of(record.key))
         assert not isinstance(envelope, Rejected), "the core takes sound records alone"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from pipeline.roles.batch import Piece, Source, joined
 from pipeline.storage.dead_letter import DeadLetter
+
+log = logging.getLogger(__name__)
 
 
 class NativeRows(Protocol):
@@ -15,8 +18,8 @@ class NativeRows(Protocol):
     byte_count: int
     count: int
 
-    def written(self) -> bytes:
-        """The block of them; empty if there are none."""
+    def written(self) -> bytes | None:
+        """The block of them; empty if there are none. None where it cannot be written: then they are made as JSON."""
 
 
 class NoRows:
@@ -26,6 +29,10 @@ class NoRows:
 
     def written(self) -> bytes:
         return b""
+
+
+def _no_line(record: Any) -> bytes:
+    raise AssertionError("there is no block")
 
 
 class Making:
@@ -38,9 +45,14 @@ class Making:
         offset_base: int,
         max_bytes: int,
         native_rows: Callable[[], NativeRows] = NoRows,
+        line_of: Callable[[Any], bytes] = _no_line,
     ) -> None:
+        """`native_rows` makes a block for some, and `line_of` makes the rows of a record of it as JSON."""
         self._native_rows = native_rows
-        self.native = native_rows()
+        self._line_of = line_of
+        self.has_failed = False
+        """Rows in ClickHouse's format could not be made: the rest of the chunk is made without."""
+        self.native: NativeRows = native_rows()
         self.compiled: list[Any] = []
         """The records whose rows those are."""
         self.ledger: list[bytes] = []
@@ -71,16 +83,28 @@ class Making:
         """The bytes that a piece may have besides what there is."""
         return self._max_bytes - self._byte_count - self.native.byte_count
 
+    def drop_native(self, count: int, byte_count: int) -> None:
+        """Make so many rows of the block, of so many bytes, as JSON instead: those of `compiled`. The rest of the chunk
+        is to be made so, too."""
+        log.error("the compiled core fails at rows of %s, partition %d: Python makes them", *self.source)
+        lines = joined(map(self._line_of, self.compiled))
+        self.native, self.compiled, self.has_failed = NoRows(), [], True
+        self.add(lines, count, spread=max(0, byte_count - len(lines)))
+
     def take(self, place: int, *, end_event: int = -1) -> Piece:
         """What was made since the last piece: up to the record at `place`, or to an event of it."""
         base, records = self._offset_base, self._records
+        block = self.native.written()
+        if block is None:
+            self.drop_native(self.native.count, self.native.byte_count)
+            block = b""
         piece = Piece(
             source=self.source,
             first_offset=records[self._first].offset + base,
             last_offset=records[place].offset + base,
             rows=joined(self._blocks),
             row_count=self._row_count + self.native.count,
-            block=self.native.written(),
+            block=block,
             compiled=self.compiled,
             spread=self._spread,
             ledger=joined(self.ledger),
@@ -93,7 +117,7 @@ class Making:
             unstored=self._unstored,
         )
         self.ledger, self.policies, self.refused, self._blocks = [], [], [], []
-        self.native, self.compiled = self._native_rows(), []
+        self.native, self.compiled = NoRows() if self.has_failed else self._native_rows(), []
         self._byte_count = self._row_count = self._spread = 0
         self._first, self._first_event = (place, end_event) if end_event >= 0 else (place + 1, 0)
         return piece

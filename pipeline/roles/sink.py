@@ -26,7 +26,7 @@ from pipeline.roles.batch import Bounds, Piece, Source, block_token, joined
 from pipeline.roles.compiled_rows import CompiledRows, InsertNative
 from pipeline.roles.flood import Flood
 from pipeline.roles.metrics import Metrics
-from pipeline.roles.pieces import Making, NoRows
+from pipeline.roles.pieces import Making
 from pipeline.roles.policies_by_place import PoliciesByPlace
 from pipeline.roles.symbolicating import Symbolicating
 from pipeline.roles.table_writer import Pieces, TableWriter
@@ -164,8 +164,12 @@ class Sink:
             making.refused += self._refusals(source, record, faults)
 
     def _making(self, source: Source, records: Sequence[Any]) -> Making:
-        rows = partial(self._compiled.rows, source) if self._compiled else NoRows
-        return Making(source, records, self._offset_base, self._piece_bytes, rows)
+        made, base = (source, records, self._offset_base, self._piece_bytes), self._offset_base
+        if self._compiled is None:
+            return Making(*made)
+        return Making(
+            *made, partial(self._compiled.rows, source), partial(self._compiled.line_again, source, base)
+        )
 
     def _compile(
         self, making: Making, records: Sequence[Any], place: int, wrong: Mapping[bytes, Rejected]

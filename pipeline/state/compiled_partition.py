@@ -11,22 +11,25 @@ and Python folds from the same parts.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from types import ModuleType
 from typing import Any
 
+from pipeline.formats.native.events import arrivals_of
 from pipeline.state.codec import state_codec
 from pipeline.state.compiled_states import CompiledStates, CompiledTimetable
 from pipeline.state.copies import told_copies
-from pipeline.state.device import Copy, Counts
+from pipeline.state.deadlines import Timetable
+from pipeline.state.device import Copy, Counts, apply
 from pipeline.state.effects import Effects, Fields
 from pipeline.state.failures import UnreadableState
-from pipeline.state.grouping import Grouped
+from pipeline.state.grouping import Grouped, grouped
 from pipeline.state.outbox import Outbox
 from pipeline.state.partition import STEP_BYTES, WRITE_BYTES, Partition
 from pipeline.state.records import Record
-from pipeline.state.store import MAX_DECODED
+from pipeline.state.store import MAX_DECODED, DeviceStates
 from pipeline.storage.row_texts import resource_texts, user_texts
 
 DECODED_BYTES = 32_000_000
@@ -45,6 +48,7 @@ class CompiledPartition(Partition):
     def __init__(self, core: ModuleType, number: int, *others: Any, **named: Any) -> None:
         super().__init__(number, *others, **named)
         encode = named.get("encode", state_codec.encode)
+        self._panic: type[BaseException] = core.Panic
         self._core: Any = None
         if encode is state_codec.encode:
             # Else states are written for workers that know no newer version: Python has that, too.
@@ -58,6 +62,61 @@ class CompiledPartition(Partition):
             self._grouped = self._group
         self._handed: dict[bytes, str] = {}
         """Why Python folds devices that the core was asked for as it came to them."""
+        self._left: Counter[str] = Counter()
+        """Records left to Python that the next effects are to count."""
+        self._why_held = "held_back"
+        """Why Python folds what the core is not asked for."""
+
+    def restore(self, items: Mapping[bytes, bytes]) -> None:
+        try:
+            super().restore(items)
+        except self._panic:
+            self._go_on_in_python()
+            super().restore(items)
+
+    def apply(self, records: Sequence[Record]) -> Effects:
+        try:
+            return super().apply(records)
+        except self._panic:
+            self._leave_core()
+            return super().apply(records)
+
+    def tick(self, now_ms: int, *, caught_up: bool, limit: int = 1_000) -> Effects | None:
+        try:
+            return super().tick(now_ms, caught_up=caught_up, limit=limit)
+        except self._panic:
+            self._leave_core()
+            return super().tick(now_ms, caught_up=caught_up, limit=limit)
+
+    def commit(self, effects: Effects) -> None:
+        try:
+            super().commit(effects)
+        except self._panic:
+            # What is committed already is put there once more.
+            self._leave_core()
+            super().commit(effects)
+
+    def _leave_core(self) -> None:
+        """Take over all that is durable from the core, which fails at it."""
+        core = self._core
+        self._go_on_in_python()
+        for key in core:
+            base, steps = core.parts(key)
+            if base is not None:
+                self._store.commit(key, base)
+            if steps is not None:
+                self._store.commit(self._store.key_of_steps(key), steps)
+        self._note_all()
+
+    def _go_on_in_python(self) -> None:
+        """Have all in Python from now on, until somebody takes the partition over anew."""
+        log.exception("the compiled core fails, partition %d: Python does all of it from now on", self.number)
+        aside, most = self._store.aside, self._store.max_decoded
+        self._core, self._why_held, self._grouped = None, "panic", grouped
+        self._handed.clear()
+        self._store, self._timetable = DeviceStates(), Timetable(self._due_ms)
+        self._store.aside, self._store.max_decoded = aside, most
+        self._store.policy_of = self.in_force.apps.of_version
 
     def keep_decoded(self, devices: int) -> None:
         if self._core is None:
@@ -79,14 +138,45 @@ class CompiledPartition(Partition):
         return policy.idle_timeout_ms, policy.restate_horizon_ms, policy.state_ttl_ms
 
     def _group(self, records: Sequence[Record], base: int, clock_ms: int) -> Grouped:
-        groups = self._groups_of(records, base, clock_ms)
+        try:
+            groups = self._groups_of(records, base, clock_ms)
+        except self._panic:
+            log.exception(
+                "the compiled core fails, partition %d: Python puts this chunk together", self.number
+            )
+            self._left["panic"] += len(records)
+            return grouped(records, base, clock_ms)
         return Grouped(groups, groups.clock_ms, groups.came_ms)
+
+    def _effects(self, **others: Any) -> Effects:
+        effects = super()._effects(**others)
+        effects.rows.failure, effects.rows.again = self._panic, partial(self._outbox_by_python, effects)
+        effects.handed_over.update(self._left)
+        self._left.clear()
+        return effects
+
+    def _outbox_by_python(self, effects: Effects, key: bytes) -> Outbox:
+        """The outbox of a device, of which the core folded all there is in effects that are not committed yet."""
+        log.error(
+            "the compiled core fails at rows of device %r, partition %d: Python makes them", key, self.number
+        )
+        fields = effects.folded[key] if key in effects.folded else effects.groups.fields_of(key)
+        effects.handed_over["panic"] += len(fields) // 4
+        arrivals, _, _ = arrivals_of(key, fields, self._edge.cleaner_of(key))
+        arrivals = [(at, self._came_ms.get(at, ms), events) for at, ms, events in arrivals]
+        state = self._load(key)
+        apply(state, arrivals, self.in_force.apps.of(key)[0], Counts())
+        return effects.rows.outbox_of(key, state, state.applied_offset * 2)
 
     def _next(self, effects: Effects) -> tuple[bytes | None, Fields] | None:
         while taken := super()._next(effects):
             key, fields = taken
             if type(fields) is list:
                 return key, fields
+            if self._core is None:
+                # Grouped by the core when there still was one.
+                effects.rest += [(each, fields[each]) for each in list(fields)[::-1]]
+                continue
             self._fold_groups(fields, effects)
             if effects.made >= STEP_BYTES:
                 return None
@@ -141,14 +231,14 @@ class CompiledPartition(Partition):
     def _fold(self, key: bytes | None, fields: Fields, effects: Effects) -> int:
         store = self._store
         if self._core is None or key is None or key in store.aside or key in self._too_large:
-            return self._by_python(key, fields, effects, "held_back")
+            return self._by_python(key, fields, effects, self._why_held)
         if why := self._handed.pop(key, ""):
             return self._by_python(key, fields, effects, why)
         try:
             why, done, told = self._by_core(key, fields)
         except (UnreadableState, MemoryError):
             raise
-        except Exception:
+        except (Exception, self._panic):
             # Whatever it is, Python says so by its own rules.
             log.exception("device %r, partition %d: Python folds it", key, self.number)
             self._core.forget(key)
@@ -188,7 +278,7 @@ class CompiledPartition(Partition):
 
     def _by_python(self, key: bytes | None, fields: Fields, effects: Effects, why: str) -> int:
         """Hand records of a device to Python, and count them by the reason."""
-        if why == "panic":
+        if why == "panic" and self._core is not None:
             log.error("the compiled core fails at device %r, partition %d: Python folds it", key, self.number)
         effects.handed_over[why] += len(fields) // 4
         return super()._fold(key, fields, effects)

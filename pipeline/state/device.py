@@ -91,7 +91,7 @@ def apply(state: DeviceState, arrivals: Sequence[Arrival], policy: Policy, count
         if not late:
             # The way that most records go, many at once; what comes next takes a closer look.
             at, state.arrived_ms, ready = state.tail.take_records(
-                arrivals, at, state.arrived_ms, policy, HEAVY_CHARS, state.named
+                arrivals, at, state.arrived_ms, policy, HEAVY_CHARS, state.named, state.floor
             )
             fold(state.head, ready, policy, left)
             counts.accepted += len(ready)

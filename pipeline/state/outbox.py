@@ -66,16 +66,30 @@ class Rows:
         self._marker = marker
         self._outboxes: list[Outbox] = []
         self._count = 0
+        self.failure: type[BaseException] | tuple[()] = ()
+        """What an outbox raises that `again` then makes anew."""
+        self.again: Callable[[bytes], Outbox] | None = None
+        """The outbox of a device, made in another way."""
 
     def __len__(self) -> int:
         return self._count
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
-        for box in self._outboxes:
+        for at, box in enumerate(self._outboxes):
             partition = self._partition_of(box)
             for start in range(0, len(box), _ROWS_AT_ONCE):
-                for row in box.rows(partition, start, start + _ROWS_AT_ONCE):
+                for row in self._some(at, partition, start, start + _ROWS_AT_ONCE):
                     yield box.key, row
+
+    def _some(self, at: int, partition: int, start: int, stop: int) -> Sequence[bytes]:
+        """Rows of the outbox in a place, which is made anew if it has to be."""
+        box = self._outboxes[at]
+        try:
+            return box.rows(partition, start, stop)
+        except self.failure:
+            assert self.again is not None
+            self._outboxes[at] = box = self.again(box.key)
+            return box.rows(partition, start, stop)
 
     def _partition_of(self, box: Outbox) -> int:
         """Where the input of an outbox lay: a row that is written twice is the same, on whichever side of a move."""
@@ -86,8 +100,12 @@ class Rows:
     def add(self, key: bytes, state: DeviceState, revision: int) -> None:
         """Add the rows of the outbox that a state has now."""
         if state.outbox:
-            of = state.applied_offset, state.arrived_ms, self._version_of
-            self.add_made(_Outbox(key, state.outbox, revision, *of))
+            self.add_made(self.outbox_of(key, state, revision))
+
+    def outbox_of(self, key: bytes, state: DeviceState, revision: int) -> Outbox:
+        """The outbox that a state has now."""
+        of = state.applied_offset, state.arrived_ms, self._version_of
+        return _Outbox(key, state.outbox, revision, *of)
 
     def add_made(self, box: Outbox) -> None:
         """Add the rows of an outbox."""
@@ -97,6 +115,7 @@ class Rows:
     def without(self, keys: Collection[bytes]) -> Rows:
         """The rows of all other devices."""
         others = Rows(self._partition, self._marker, self._version_of)
+        others.failure, others.again = self.failure, self.again
         others._outboxes = [box for box in self._outboxes if box.key not in keys]
         others._count = sum(map(len, others._outboxes))
         return others

@@ -102,11 +102,18 @@ class Run(NamedTuple):
 
 def rows_of(events: Iterable[Event], strings: Strings) -> list[TailEntry]:
     """Events as they are encoded; new texts get the next numbers."""
-    return [
-        (time_ms, kind + _STATED * stated if stated else kind, seq, id_, strings[client], strings[exit_], counters,
-         strings[resource], strings[user])
-        for time_ms, _, seq, id_, kind, client, exit_, counters, resource, user, stated in events
-    ]  # fmt: skip
+    rows: list[TailEntry] = []
+    shared: Event | None = None
+    resource_at = user_at = 0
+    for event in events:
+        time_ms, _, seq, id_, kind, client, exit_, counters, resource, user, stated = event
+        client_at, exit_at = strings[client], strings[exit_]
+        # Those of one record share the very objects.
+        if shared is None or resource is not shared[8] or user is not shared[9]:
+            shared, resource_at, user_at = event, strings[resource], strings[user]
+        meaning = kind + _STATED * stated if stated else kind
+        rows.append((time_ms, meaning, seq, id_, client_at, exit_at, counters, resource_at, user_at))
+    return rows
 
 
 def events_of(rows: Iterable[TailEntry], texts: Sequence[str]) -> list[Event]:
@@ -182,14 +189,21 @@ class Tail:
         policy: Policy,
         most_chars: int,
         names: Sequence[str],
+        floor: OrderKey | None,
     ) -> tuple[int, int, list[Event]]:
         """Put the events of the next records, from the one at `at` on, for as long as there is nothing else to do.
 
         Stops at a record that is not after some other of its device or comes `restate_horizon_ms` after that; that has
         an event which is not newer than all others, may be here already, or whose id is among `names`; whose events
-        share texts of more than `most_chars`; or that leaves more events, or older ones, than the policy wants. Returns
-        where that is, the latest record time, and the events.
+        share texts of more than `most_chars`; or that leaves more events, or older ones, than the policy wants. Into
+        an empty tail come those behind the `floor`. Returns where that is, the latest record time, and the events.
         """
+        begin = len(self._fresh)
+        if self.last is None and at < len(records):
+            _, record_ms, events = records[at]
+            is_soon = record_ms - arrived_ms < policy.restate_horizon_ms
+            if (floor is None or is_soon) and self._take_first(events, policy, most_chars, names, floor):
+                at, arrived_ms = at + 1, max(arrived_ms, record_ms)
         last, marks, fresh = self.last, self._marks, self._fresh
         before = len(fresh)
         if last is None:
@@ -221,7 +235,30 @@ class Tail:
             self.last = fresh[-1]
             if self._ids is not None:
                 self._ids.update(event.id for event in fresh[before:])
-        return at, arrived_ms, fresh[before:]
+        return at, arrived_ms, fresh[begin:]
+
+    def _take_first(
+        self,
+        events: Sequence[Event],
+        policy: Policy,
+        most_chars: int,
+        names: Sequence[str],
+        floor: OrderKey | None,
+    ) -> bool:
+        """Put the events of a record into the empty tail, as `take_records` does; whether it could."""
+        if not 0 < len(events) <= policy.restate_events or len({event[3] for event in events}) < len(events):
+            return False
+        last, latest_ms = floor, events[0][0] + policy.restate_horizon_ms
+        for event in events:
+            place = event[:4]
+            if (last is not None and place <= last) or event[0] > latest_ms or event[3] in names:
+                return False
+            if len(event[8]) + len(event[9]) > most_chars:
+                return False
+            last = place
+        for event in events:
+            self.append(event, mark_of(event[3]))
+        return True
 
     def append(self, event: Event, mark: bytes) -> None:
         """Put an event that comes after all others, with the mark of its id."""

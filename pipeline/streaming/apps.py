@@ -117,6 +117,7 @@ class Frame:
             replication_factor=self._replication_factor,
         )
         app.core = core
+        app.left_to_python = lambda why, count: self.metrics.left_to_python.labels(role, why).inc(count)
         # Each role goes by it: which records are refused, which state is whose, where the router puts what it makes.
         app.partition_counts = {topics.SDK_EVENTS: self.partitions}
         if role == "sessionizer":

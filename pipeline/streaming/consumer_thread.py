@@ -208,7 +208,8 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
     async def fetch(self, sources: Collection[TP]) -> tuple[dict[TP, Sequence[Any]], frozenset[TP]]:
         """Records that have arrived, after a short wait if there are none; and the sources read to their end."""
         consumer = self._ensure_consumer()
-        room.set(Room(self.app.limits.max_chunk_bytes, self.app.core))
+        app = self.app
+        room.set(Room(app.limits.max_chunk_bytes, app.core, app.left_to_python))
         at_end = set()
         with self._named():
             found = await consumer.getmany(*(TopicPartition(*tp) for tp in sources), timeout_ms=_POLL_MS)

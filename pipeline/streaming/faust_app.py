@@ -15,6 +15,7 @@ import faust
 from mode import CrashingSupervisor
 
 from pipeline.errors import PipelineError, Transient
+from pipeline.kafka.bounded_fetch import LeftToPython
 from pipeline.kafka.connection import COMPRESSION, KafkaConnection
 from pipeline.kafka.errors import KafkaFailure
 from pipeline.kafka.static_member import member_name
@@ -93,6 +94,8 @@ class BatchApp(faust.App):  # type: ignore[misc]
         self.on_topics_known: TopicsKnown | None = None
         self.core: ModuleType | None = None
         """The compiled core, where it unpacks what is fetched."""
+        self.left_to_python: LeftToPython | None = None
+        """Told which records aiokafka had to unpack instead."""
         super().__init__(app_id, **options)
         self.transport = BatchTransport(self.conf.broker_consumer, self)
 

@@ -26,6 +26,7 @@ def main() -> int:
     parser.add_argument("--foreign", type=int, default=2, help="times that another partitioner is at work")
     parser.add_argument("--remakes", type=int, help="how often sdk-events is deleted and made anew")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--core", choices=("auto", "python", "rust"), default="auto")
     # Broker restarts are part of the plan; what its clients think of them is not of interest here.
     log_for_command()
     given = parser.parse_args()

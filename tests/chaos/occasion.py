@@ -106,6 +106,7 @@ def arguments(module: str, described: str | None, *, seconds: float = 60) -> arg
     parser.add_argument("--seconds", type=float, default=seconds, help="in which the first fleet sends them")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--partitions", type=int, default=4)
+    parser.add_argument("--core", choices=("auto", "python", "rust"), default="auto")
     return parser
 
 
@@ -135,6 +136,9 @@ def play(
                 # A machine that is busy with other things is no fault of the workers.
                 "PIPELINE_KAFKA_SESSION_TIMEOUT": "10s",
             }
+            if given.core != "auto":
+                # An earlier program does not know it.
+                settings["PIPELINE_CORE"] = given.core
             stack = Stack(broker, clickhouse, folder, settings)
             try:
                 prepare(stack)

@@ -53,6 +53,8 @@ class Order:
     """How often a producer with another partitioner sends."""
     remakes: int = 0
     """How often `sdk-events` is deleted and made anew, once all else is done."""
+    core: str = "auto"
+    """Whether workers have the compiled core, as the setting says it."""
 
     def steps(self) -> list[Step]:
         """The schedule. The embedded broker forgets everything when it ends, so it is never restarted."""
@@ -85,7 +87,7 @@ class Outcome:
 def run(order: Order, folder: Path, clickhouse: EmbeddedClickHouse, say: Callable[[str], None]) -> Outcome:
     """Does it all and compares; `say` gets a line for every act. Blocks for minutes."""
     started_s = time.monotonic()
-    settings = {"partitions": str(_PARTITIONS), "idle_timeout": f"{_IDLE_S}s"}
+    settings = {"partitions": str(_PARTITIONS), "idle_timeout": f"{_IDLE_S}s", "core": order.core}
     with (
         FaultProxy(clickhouse.url, hold_s=_CLICKHOUSE_TIMEOUT_S + 3) as proxy,
         running_stack(order.broker, clickhouse, folder, **settings) as stack,

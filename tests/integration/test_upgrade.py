@@ -16,6 +16,7 @@ from pipeline.kafka.changelog import read_changelog
 from pipeline.state.codec import state_codec
 from pipeline.state.marker import MARKER_KEY
 from tests.integration.newer_program import NEWER
+from tests.support.cores import core_or_skip
 from tests.support.stack import SIMULATE, Stack, logs_if_failed, running_stack
 from tests.support.stored_fold import assert_sessions_are_the_fold
 
@@ -88,6 +89,26 @@ def test_versions_side_by_side_while_the_new_one_is_held_back(
         assert versions(stack)[NEWER] > 0
         assert assert_sessions_are_the_fold(stack) > 0
         stack.stop_worker(free)
+
+
+def test_workers_get_the_compiled_core_one_by_one_and_lose_it_again(
+    clickhouse: EmbeddedClickHouse, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """In one group: partitions go from either to the other, with what the other one wrote."""
+    core_or_skip()
+    with stack_with_sink(clickhouse, tmp_path, request) as stack:
+        python = start(stack, OLD, PIPELINE_CORE="python")
+        send(stack, 1_500)
+        rust = start(stack, OLD, PIPELINE_CORE="rust")
+        send(stack, 3_000)
+        stack.kill_worker(python)
+        send(stack, 4_500)
+        start(stack, OLD, PIPELINE_CORE="python")
+        stack.stop_worker(rust)
+        send(stack, 6_000)
+        assert assert_sessions_are_the_fold(stack) > 0
+        assert "the compiled core is used" in stack.log_file(rust).read_text()
+        assert "the compiled core" not in stack.log_file(python).read_text()
 
 
 def test_an_old_version_stops_at_the_state_of_a_newer_one_and_nothing_is_lost(

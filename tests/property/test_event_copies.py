@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from pipeline import topics
 from pipeline.domain.policy import Policies, Policy
 from pipeline.state.effects import Effects
-from pipeline.state.partition import Partition
 from pipeline.state.records import SourceRecord
+from tests.support.cores import by_turns
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -110,10 +110,11 @@ class World:
     def __init__(self) -> None:
         self.changelog: dict[bytes, bytes] = {}
         self.told: list[tuple[bytes, bytes]] = []
-        self.partition = Partition(0, POLICIES)
+        self._made = by_turns()
+        self.partition = self._made(0, POLICIES)
 
     def start_again(self) -> None:
-        self.partition = Partition(0, POLICIES)
+        self.partition = self._made(0, POLICIES)
         self.partition.restore(dict(self.changelog))
 
     def take(self, chunk: list[SourceRecord], *, dies: bool) -> None:

@@ -27,6 +27,7 @@ from pipeline.state.outbox import Rows
 from pipeline.state.partition import Partition
 from pipeline.state.records import SourceRecord
 from pipeline.topics import TP
+from tests.support.cores import by_turns
 
 START_MS = 1_800_000_000_000
 END_MS = START_MS + 90 * 24 * 3_600_000
@@ -54,6 +55,7 @@ class World:
     """Input, changelog, commits and rows; workers and the command come and go."""
 
     def __init__(self, partitions: int) -> None:
+        self.made = by_turns()
         self.partitions = partitions
         self.before: tuple[int, ...] = ()
         self.base = 0
@@ -96,7 +98,7 @@ class World:
         """A sessionizer's life in one partition."""
         items = dict(self.changelog[number])
         require_whole(number, items)
-        mine = Partition(
+        mine = self.made(
             number, Policies(), partitions=self.partitions, before=self.before, offset_base=self.base
         )
         mine.restore(items)
@@ -131,7 +133,7 @@ class World:
             for number in range(self.partitions):
                 self.work(number, 100, never)
         for number in range(self.partitions):
-            mine = Partition(
+            mine = self.made(
                 number, Policies(), partitions=self.partitions, before=self.before, offset_base=self.base
             )
             mine.restore(dict(self.changelog[number]))

@@ -25,9 +25,11 @@ from pipeline.formats.record_time import REPLAYED_RECORD_MS
 from pipeline.simulate.fleet import fleet
 from pipeline.state import compiled_partition, partition
 from pipeline.state.records import SourceRecord
+from tests.golden.test_field import CASES
 from tests.support.cores import core_or_skip
 from tests.support.strategies import DeliveredCase, delivered_cases
 from tests.support.two_cores import TwoCores, chunks
+from tests.unit.test_fold_examples import EXAMPLES
 
 EDGE = Edge(Privacy(), Samplings())
 START_MS = 1_800_000_000_000
@@ -103,6 +105,38 @@ def test_any_delivery(core: ModuleType, delivered: DeliveredCase, rng: Random) -
             two.tick(came_ms + delivered.case.policy.idle_timeout_ms)
         if rng.random() < 0.2:
             two.begin()
+
+
+def test_the_examples_of_the_definition(core: ModuleType) -> None:
+    """Each event as a record of its own, then silence: rows and states are Python's."""
+    made = 0
+    for example in EXAMPLES:
+        if not example.events:
+            continue
+        two = TwoCores(core, Policies(example.policy), EDGE)
+        shift_ms = START_MS - min(event.time_ms for event in example.events)
+        came_ms = START_MS + max(event.time_ms for event in example.events)
+        for offset, event in enumerate(example.events):
+            resource = (
+                event.resource if event.resource.startswith("{") else json.dumps({"os": event.resource})
+            )
+            moved = event._replace(time_ms=event.time_ms + shift_ms, resource=resource)
+            two.take([record(offset, came_ms, [moved])])
+        two.tick(came_ms + HOUR_MS)
+        made += two.compiled
+    assert made > 0.9 * sum(len(example.events) for example in EXAMPLES)
+
+
+def test_what_went_wrong_in_other_systems(core: ModuleType) -> None:
+    for case in CASES:
+        two = TwoCores(core, Policies(), EDGE)
+        for offset, line in enumerate(case.read_bytes().splitlines()):
+            said = json.loads(line)
+            latest_ms = max(event["time"] for event in said["events"])
+            key = f"{said['app_id']}/{said['device_id']}".encode()
+            two.take([SourceRecord(offset, latest_ms, key, line)])
+        two.tick(latest_ms + HOUR_MS)
+        assert two.compiled, case.stem
 
 
 @pytest.mark.parametrize("behind_ms", [-2 * 60_000, 3 * HOUR_MS], ids=["ahead", "in_the_past"])
@@ -186,15 +220,6 @@ def test_effects_that_are_dropped_leave_nothing_behind(core: ModuleType) -> None
     two.take([second._replace(value=second.value and second.value.replace(b"e1", b"x1"))])
     two.take([third])
     assert two.compiled == 4 and not two.handed_over
-
-
-def test_a_panic_is_left_to_python(core: ModuleType, caplog: pytest.LogCaptureFixture) -> None:
-    two = TwoCores(core, Policies(), EDGE)
-    two.rust._core.poison(b"a/d")
-    event = {"id": "e", "name": "n", "time": START_MS}
-    value = json.dumps({"v": 1, "app_id": "a", "device_id": "d", "events": [event]}).encode()
-    two.take([SourceRecord(0, START_MS, b"a/d", value)])
-    assert two.handed_over == {"panic": 1} and "Python folds it" in caplog.text
 
 
 def _told(device: str, *events: dict[str, Any], **wrong: int) -> bytes:

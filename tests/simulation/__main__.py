@@ -7,7 +7,7 @@ import json
 import sys
 import time
 
-from tests.simulation.runs import run_seed
+from tests.simulation.runs import run_seed, suspects_with
 
 
 def main() -> int:
@@ -15,6 +15,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=1_000, help="how many seeds to run")
     parser.add_argument("--from", type=int, default=0, dest="first", help="the first of them")
     parser.add_argument("--seed", type=int, help="run this one alone")
+    parser.add_argument("--core", choices=("python", "rust", "mixed"), default="python")
     parser.add_argument("--trace", action="store_true", help="tell everything that happens")
     given = parser.parse_args()
     seeds = (
@@ -25,7 +26,7 @@ def main() -> int:
     started_s = time.monotonic()
     failed = crashes = rows = refused = aside = 0
     for seed in seeds:
-        outcome = run_seed(seed, verbose=given.trace)
+        outcome = run_seed(seed, suspects_with(given.core), verbose=given.trace)
         crashes += outcome.crashes
         rows += outcome.rows_checked
         refused += outcome.refused_by_size

@@ -7,8 +7,14 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
+from typing import Any
 
+from pipeline import compiled
+from pipeline.roles.sessionizer import Sessionizer
 from pipeline.state import device, effects
+from pipeline.state.compiled_partition import partitions_by
+from pipeline.state.partition import Partition
 from tests.simulation import check
 from tests.simulation.disorder import Disorder
 from tests.simulation.quiet import Quiet
@@ -36,6 +42,19 @@ class Outcome:
         if len(self.problems) > 8:
             lines.append(f"  ! and {len(self.problems) - 8} more")
         return "\n".join(lines)
+
+
+def suspects_with(core: str) -> Suspects | None:
+    """Workers in Python, with the compiled core ("rust"), or one of each in turn ("mixed")."""
+    if core == compiled.PYTHON:
+        return None
+    by_core, numbers = partitions_by(compiled.core(compiled.RUST)), count()
+
+    def made(*others: Any, **named: Any) -> Sessionizer:
+        has_core = core == compiled.RUST or next(numbers) % 2 == 1
+        return Sessionizer(*others, **named, make_partition=by_core if has_core else Partition)
+
+    return Suspects(sessionizer=made)
 
 
 def run_seed(seed: int, suspects: Suspects | None = None, *, verbose: bool = False) -> Outcome:

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from itertools import count
 from typing import Any
 
 import pytest
@@ -19,14 +18,13 @@ from pipeline.roles.batch import Piece, Source
 from pipeline.roles.sessionizer import Items, Send, Sessionizer, StillMine
 from pipeline.roles.sink import Sink
 from pipeline.roles.table_writer import Pieces
-from pipeline.state.compiled_partition import partitions_by
 from pipeline.state.effects import device_of
 from pipeline.state.outbox import Rows
 from pipeline.state.partition import Effects, Partition
 from pipeline.state.records import SourceRecord
 from pipeline.streaming.recovery import StateTable, TakeOver
 from tests.simulation.check import _Truth
-from tests.simulation.runs import Outcome, run_seed
+from tests.simulation.runs import Outcome, run_seed, suspects_with
 from tests.simulation.world import Suspects
 from tests.support.cores import core_or_skip
 
@@ -50,18 +48,12 @@ def test_all_seeds_of_the_budget_pass() -> None:
 @pytest.mark.slow
 def test_workers_with_and_without_the_compiled_core_go_on_from_each_other() -> None:
     """Every other one that begins has it; partitions go from one to the next, and each may die at any moment."""
-    by_core, numbers = partitions_by(core_or_skip()), count()
-
-    def made(*others: Any, **named: Any) -> Sessionizer:
-        return Sessionizer(*others, **named, make_partition=by_core if next(numbers) % 2 else Partition)
-
+    core_or_skip()
+    suspects = suspects_with("mixed")
     failed = [
-        outcome.told()
-        for outcome in (run_seed(seed, Suspects(sessionizer=made)) for seed in range(MIXED))
-        if outcome.problems
+        outcome.told() for outcome in (run_seed(seed, suspects) for seed in range(MIXED)) if outcome.problems
     ]
     assert not failed, "\n".join(failed[:3])
-    assert next(numbers) > 2 * MIXED
 
 
 @pytest.mark.slow

@@ -40,11 +40,14 @@ def made_by(
     offset_base: int = 0,
 ) -> Made:
     """What the sink makes of a chunk, with the core or without."""
+    metrics = Metrics()
     sink = Sink(
-        _never, _never, Metrics(), bounds=bounds, keeping=keeping, edge=edge, offset_base=offset_base,
+        _never, _never, metrics, bounds=bounds, keeping=keeping, edge=edge, offset_base=offset_base,
         core=core, insert_native=_never,
     )  # fmt: skip
-    return of_pieces(list(sink.event_pieces(SOURCE, records)))
+    made = of_pieces(list(sink.event_pieces(SOURCE, records)))
+    assert not metrics.left_to_python.labels("sink", "panic")._value.get(), "the core fails"
+    return made
 
 
 def of_pieces(pieces: Sequence[Piece]) -> Made:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable
+from itertools import cycle
 from types import ModuleType
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 
 from pipeline import compiled
 from pipeline.state.compiled_partition import partitions_by
+from pipeline.state.partition import Partition
 from tests.support.stack import unavailable
 
 
@@ -21,6 +25,23 @@ def core_or_skip() -> ModuleType:
         unavailable(str(error))
     assert found is not None
     return found
+
+
+def by_turns() -> Callable[..., Partition]:
+    """Makes partitions with the compiled core and in Python by turns, so that each goes on from what the other left.
+    (Where there is no core all are in Python; in CI that fails.)"""
+    try:
+        core = compiled.core(compiled.RUST)
+    except compiled.CoreMissing as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(error))
+        return Partition
+    makes = cycle((partitions_by(core), Partition))
+
+    def made(*given: Any, **named: Any) -> Partition:
+        return next(makes)(*given, **named)
+
+    return made
 
 
 def both_cores(module: str) -> Any:

@@ -36,6 +36,7 @@ from tests.support.services import Broker, Unavailable, start_broker
 ROOT = Path(__file__).resolve().parents[2]
 SIMULATE = ("simulate", "--from", "2026-01-05T08:00")
 """The same bytes at any time, and a longer run begins as a shorter."""
+CORE = f"{PREFIX}CORE"
 DOWNSTREAM = ("router", "sessionizer", "sink", "all")
 """Roles in the order in which records pass them."""
 
@@ -56,8 +57,9 @@ def command_line(*arguments: str, program: str = "pipeline", home: Path = ROOT) 
 
 
 def environment(settings: Mapping[str, str], home: Path = ROOT) -> dict[str, str]:
-    """The environment of a user who has set these variables of the pipeline and no others."""
-    kept = {name: text for name, text in os.environ.items() if not name.startswith(PREFIX)}
+    """The environment of a user who has set these variables of the pipeline and no others, but for the core that tests
+    are to run with."""
+    kept = {name: text for name, text in os.environ.items() if not name.startswith(PREFIX) or name == CORE}
     return {**kept, "PYTHONPATH": str(home), **settings}
 
 
@@ -262,7 +264,7 @@ class Stack:
             ),
             log_file=self.log_file(name),
             cwd=self.folder,
-            without_variables=[variable for variable in os.environ if variable.startswith(PREFIX)],
+            without_variables=[name for name in os.environ if name.startswith(PREFIX) and name != CORE],
             with_variables={"PYTHONPATH": str(self.worker_home), **self.settings, **self.worker_settings},
         )
         self.workers[name] = child

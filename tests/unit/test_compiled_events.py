@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from random import Random
 from struct import pack, unpack
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,13 +15,10 @@ from pipeline.formats.otlp.names import PLAIN
 from pipeline.formats.otlp.wire import field_of
 from pipeline.formats.rejected import Rejected
 from pipeline.formats.translation import Translation
-from pipeline.roles.metrics import Metrics
-from pipeline.roles.router import Router
 from tests.bench.otlp import messages
 from tests.fuzz.records import examples
 from tests.support.both_otlp import BothCores
-from tests.support.cores import core_or_skip
-from tests.support.otlp import DEVICE, LOGS_REQUEST, NOW_MS, NOW_NS, add_logs, logs, message_of, spans
+from tests.support.otlp import DEVICE, LOGS_REQUEST, NOW_MS, NOW_NS, logs, message_of, spans
 
 NAMES = sorted({*RULES, *PLAIN, "x.exception", "metrickit.x", "emb-web-vitals-report-lcp", "mine", ""})
 IDS = {"trace_id": bytes(range(16)), "span_id": b"12345678"}
@@ -233,31 +227,3 @@ def test_a_body_that_becomes_too_much_is_cut_at_the_same_place(both: BothCores) 
     found = both.check(message.SerializeToString(), NOW_MS)
     assert isinstance(found, Translation) and found.is_full
     assert 0 < both.left["time"] < 64 < len(found.refused)
-
-
-def test_a_panic_is_left_to_python(both: BothCores, caplog: pytest.LogCaptureFixture) -> None:
-    core, metrics = core_or_skip(), Metrics()
-    sent: list[Any] = []
-
-    def with_poison() -> Any:
-        maker = core.EventMaker()
-        maker.poison(b'"bad"')
-        return maker
-
-    async def send(items: Any) -> None:
-        sent.extend(items)
-
-    message = logs({"event_name": "a"}, {"event_name": "b"}, scope="bad")
-    add_logs(message, {"event_name": "c"}, resource=DEVICE, scope="good")
-    router = Router(send, send, metrics, core=SimpleNamespace(EventMaker=with_poison))  # type: ignore[arg-type]
-    record = SimpleNamespace(
-        headers=(), timestamp=NOW_MS, key=None, value=message.SerializeToString(), offset=0
-    )
-    with caplog.at_level(logging.ERROR):
-        asyncio.run(router.handle(otlp.LOGS.topic, 0, [record]))
-    assert otlp.LOGS.translate is not None
-    expected = otlp.LOGS.translate(record.value, NOW_MS)
-    assert isinstance(expected, Translation)
-    assert [value for _, value, _ in sent] == [each.value for each in expected.records]
-    assert metrics.left_to_python.labels("router", "panic")._value.get() == 2
-    assert "Python reads it" in caplog.text

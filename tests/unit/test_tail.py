@@ -167,7 +167,7 @@ def taken(
     """Where the quick way stops after a first event at 0, by which time, and what it took."""
     first = event("first", 0)
     tail = Tail(Strings(), [first])
-    stop, arrived_ms, events = tail.take_records(records(*given), at, AT_MS, policy, MOST_CHARS, names)
+    stop, arrived_ms, events = tail.take_records(records(*given), at, AT_MS, policy, MOST_CHARS, names, None)
     check(tail, [first, *events])
     assert list(tail) == [first, *events]
     return stop, arrived_ms - AT_MS, [each.id for each in events]
@@ -178,7 +178,49 @@ def test_the_quick_way_takes_what_is_in_order() -> None:
     assert taken(*given) == (4, 4, ["a", "b", "c", "d"])
     assert taken(*given, at=2) == (4, 4, ["b", "c", "d"])
     assert taken(*given, at=4) == (4, 0, [])
-    assert Tail(Strings()).take_records(records(*given), 0, 5, POLICY, 20, ()) == (0, 5, [])
+
+
+def first_taken(
+    *given: tuple[int, list[Event]], floor: Event | None = None, arrived_ms: int = 0
+) -> tuple[int, int, list[str]]:
+    """The same of an empty tail, behind a floor."""
+    tail = Tail(Strings())
+    place = None if floor is None else floor[:4]
+    stop, arrived_ms, events = tail.take_records(
+        records(*given), 0, arrived_ms, POLICY, MOST_CHARS, ("named",), place
+    )
+    check(tail, events)
+    return stop, arrived_ms - AT_MS, [each.id for each in events]
+
+
+def test_the_quick_way_begins_a_tail() -> None:
+    given = (1, [event("a", 1)]), (2, [event("b", 2), event("c", 2)])
+    assert first_taken(*given) == (2, 2, ["a", "b", "c"])
+    assert first_taken(given[1], given[0]) == (1, 2, ["b", "c"])
+    assert first_taken(*given, floor=event("a", 0), arrived_ms=AT_MS - 998) == (2, 2, ["a", "b", "c"])
+    assert first_taken((1, [event("a", 1), event("b", 1_001), event("c", 1_001)])) == (
+        1, 1, ["a", "b", "c"],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        [], [event("b", 2), event("a", 1)], [event("a", 1), event("a", 2)], [event("named", 1)],
+        [event("a", 1), event("b", 1_002)], [event("a", 1, user="u" * (MOST_CHARS - 1)), event("b", 1)],
+        [event(id, 1) for id in "abcdef"],
+    ],
+)  # fmt: skip
+def test_what_takes_a_closer_look_does_not_begin_one(first: list[Event]) -> None:
+    """No events, out of order, one id twice, a name, too far apart, heavy, too many."""
+    assert first_taken((1, first), (2, [event("z", 9)])) == (0, -AT_MS, [])
+
+
+def test_nor_does_what_is_behind_the_floor_or_comes_after_the_horizon() -> None:
+    first = (1, [event("a", 1)])
+    assert first_taken(first, floor=event("a", 1), arrived_ms=AT_MS)[0] == 0
+    assert first_taken(first, floor=event("a", 2), arrived_ms=AT_MS)[0] == 0
+    assert first_taken(first, floor=event("a", 0), arrived_ms=AT_MS - 999)[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -216,7 +258,7 @@ def test_it_stops_where_a_device_was_silent_for_the_horizon() -> None:
 def test_what_the_quick_way_took_is_known_where_ids_are_looked_up_as_a_whole() -> None:
     tail = Tail(Strings(), [event("a", 0)])
     tail._ids = {"a"}
-    at, _, taken = tail.take_records([(1, AT_MS, [event("b", 1)])], 0, AT_MS, POLICY, MOST_CHARS, ())
+    at, _, taken = tail.take_records([(1, AT_MS, [event("b", 1)])], 0, AT_MS, POLICY, MOST_CHARS, (), None)
     assert (at, [each.id for each in taken]) == (1, ["b"])
     assert tail.has("b", mark_of("b"))
 

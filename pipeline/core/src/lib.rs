@@ -5,15 +5,17 @@
 mod domain;
 mod formats;
 mod kafka;
+mod poison;
 mod roles;
 mod state;
 mod storage;
 mod unsure;
 
+use pyo3::panic::PanicException;
 use pyo3::prelude::*;
 
 /// Of what Python calls here. `pipeline/compiled.py` takes a core of its own interface alone.
-const INTERFACE: u32 = 3;
+const INTERFACE: u32 = 4;
 
 #[pymodule]
 fn session_pipeline_core(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -23,6 +25,9 @@ fn session_pipeline_core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<kafka::packed_records::Fetched>()?;
     module.add_class::<kafka::packed_records::Records>()?;
     module.add("INTERFACE", INTERFACE)?;
+    // No `Exception` of Python's: who calls here has to name it.
+    module.add("Panic", module.py().get_type::<PanicException>())?;
+    module.add_function(wrap_pyfunction!(poison::poison, module)?)?;
     module.add("SOURCES", env!("SOURCES"))?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<roles::compiled_rows::EventEncoder>()?;

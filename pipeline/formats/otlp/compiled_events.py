@@ -37,6 +37,7 @@ class CompiledEvents:
 
     def __init__(self, core: ModuleType, left: Left, signal: Signal) -> None:
         self._maker: Any = core.EventMaker()
+        self._panic: type[BaseException] = core.Panic
         self._left = left
         self._is_log = signal is LOGS
 
@@ -58,18 +59,21 @@ class CompiledEvents:
         counts, why, latest_ms = b"", "resource", 0
         # Where a device is not said once, each record has to be asked; what is repaired, each event has to say.
         if who.device_id and not context.repaired:
-            events, counts, why, latest_ms = self._maker.make(
-                self._is_log,
-                records,
-                start,
-                room,
-                context.sender_json,
-                context.quoted[context.scope_name],
-                context.scope_json,
-                who.session_id,
-                who.is_browser,
-                context.latest_ms,
-            )
+            try:
+                events, counts, why, latest_ms = self._maker.make(
+                    self._is_log,
+                    records,
+                    start,
+                    room,
+                    context.sender_json,
+                    context.quoted[context.scope_name],
+                    context.scope_json,
+                    who.session_id,
+                    who.is_browser,
+                    context.latest_ms,
+                )
+            except self._panic:
+                why = "panic"
             usual, place = who.usual, first + start
             places: Sequence[int] = range(place, place + len(counts))
             if len(events) != len(counts):

@@ -37,6 +37,8 @@ _BLANKS = b" \t\r\n"
 _BOM = b"\xef\xbb\xbf"
 _METRICS = "resourceMetrics"
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_MOST_CONTEXTS = 1_000
+"""That are remembered of a message: what the records of a scope have in common."""
 
 
 def translator(signal: Signal, compiled: CompiledEvents | None = None) -> Translate:
@@ -208,30 +210,58 @@ def _scopes(
     encoding: Encoding, blocks: Sequence[ResourceBlock], beside: Beside, record_ms: int
 ) -> Iterator[tuple[Context | Flaw, int, int, Sequence[Any]]]:
     """What the records of each scope have in common, or why none of them is taken; where it is; its records."""
-    quoted = Quoted()
-    named = named_beside(beside)
+    contexts = _Contexts(encoding, beside, record_ms)
     for number, block in enumerate(blocks):
         # Nothing of a block is needed that has no records, and a message may have a hundred thousand of them.
-        scopes = [(index, scope) for index, scope in enumerate(block.scopes) if scope.records]
-        if not scopes:
-            continue
-        who: ResourceIdentity | Flaw
-        repaired: tuple[str, ...] = ()
+        for index, scope in enumerate(block.scopes):
+            if scope.records:
+                yield contexts.of(block.resource, scope.scope), number, index, scope.records
+
+
+class _Contexts:
+    """What the records of a scope have in common, read once for those of the same bytes: a batch of a Collector has the
+    same resources again and again."""
+
+    def __init__(self, encoding: Encoding, beside: Beside, record_ms: int) -> None:
+        self._encoding: Any = encoding
+        self._options = beside.options
+        self._named = named_beside(beside)
+        self._record_ms = record_ms
+        self._quoted = Quoted()
+        self._known: dict[tuple[bytes | None, bytes | None], Context | Flaw] = {}
+        self._resource: Any = None
+        """Of which it is known who it is."""
+        self._who: tuple[ResourceIdentity, tuple[str, ...]] | Flaw | None = None
+
+    def of(self, resource: Any, scope: Any) -> Context | Flaw:
+        """Of a scope, or why nothing of it is taken."""
+        texts = self._encoding.bytes_of(resource), self._encoding.bytes_of(scope)
+        made = self._known.get(texts)
+        if made is None:
+            made = self._made(resource, scope)
+            if None not in texts:
+                if len(self._known) == _MOST_CONTEXTS:
+                    self._known.clear()
+                self._known[texts] = made
+        return made
+
+    def _made(self, resource: Any, scope: Any) -> Context | Flaw:
+        if self._who is None or resource is not self._resource:
+            self._resource, self._who = resource, self._identity(resource)
+        if isinstance(self._who, Flaw):
+            return self._who
+        who, repaired = self._who
         try:
-            attributes, repaired = encoding.resource(block.resource)
-            who = ResourceIdentity(attributes, beside.options, named)
+            return Context(who, self._encoding.scope(scope), repaired, self._record_ms, self._quoted)
         except Flaw as flaw:
-            who = flaw if flaw.path.startswith("resource") else flaw.under("resource")
-        for index, scope in scopes:
-            if isinstance(who, Flaw):
-                yield who, number, index, scope.records
-                continue
-            context: Context | Flaw
-            try:
-                context = Context(who, encoding.scope(scope.scope), repaired, record_ms, quoted)
-            except Flaw as flaw:
-                context = flaw if flaw.path.startswith("scope") else flaw.under("scope")
-            yield context, number, index, scope.records
+            return flaw if flaw.path.startswith("scope") else flaw.under("scope")
+
+    def _identity(self, resource: Any) -> tuple[ResourceIdentity, tuple[str, ...]] | Flaw:
+        try:
+            attributes, repaired = self._encoding.resource(resource)
+            return ResourceIdentity(attributes, self._options, self._named), repaired
+        except Flaw as flaw:
+            return flaw if flaw.path.startswith("resource") else flaw.under("resource")
 
 
 def _drafts(outgoing: Sequence[TranslatedEvent]) -> list[Draft]:

@@ -109,6 +109,10 @@ class Json:
         }
         return dumps(message)
 
+    def bytes_of(self, raw: Any) -> bytes | None:
+        # What was mended has its place in the message.
+        return dumps(raw) if self._read.otherwise is None else None
+
     def resource(self, raw: Any) -> tuple[Attributes, tuple[str, ...]]:
         return attributes_of(object_of(raw), [0]), self._repaired(raw, "resource")
 

@@ -120,6 +120,9 @@ class Encoding(Protocol):
     def joined(self, blocks: Sequence[ResourceBlock]) -> bytes:
         """A message of these blocks."""
 
+    def bytes_of(self, raw: Any) -> bytes | None:
+        """What a part says, as bytes: parts of the same bytes are read alike. None where that is not known."""
+
     def resource(self, raw: Any) -> tuple[Attributes, tuple[str, ...]]:
         """Its attributes, and what was repaired of them."""
 

@@ -52,6 +52,9 @@ class Protobuf:
     def joined(self, blocks: Sequence[ResourceBlock]) -> bytes:
         return b"".join(field_of(1, _joined(block)) for block in blocks)
 
+    def bytes_of(self, raw: bytes) -> bytes | None:
+        return raw
+
     def resource(self, raw: bytes) -> tuple[Attributes, tuple[str, ...]]:
         try:
             quick = quick_resource(raw)

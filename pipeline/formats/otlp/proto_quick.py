@@ -21,6 +21,8 @@ from pipeline.formats.otlp.wire import malformed
 Pairs = dict[bytes, tuple[str, Any]]
 """Attributes that were read before, by their bytes: they repeat from record to record."""
 
+_OF_SEVERAL = (b"\x2a", b"\x32")
+"""Where a value begins, after a short key: an array, a map. What only looks like one is read in the other way, too."""
 _KEPT_PAIR_BYTES = 256
 """Of those that are remembered; longer ones do not repeat."""
 _KEPT_BYTES = 20_000_000
@@ -189,7 +191,11 @@ def _strict(raw: bytes) -> str:
 
 def _pair_of(raw: bytes, pairs: Pairs) -> tuple[str, Any]:
     """An attribute. Raises `Flaw`, also for one that has no value, or an array or a map."""
-    pair = _quick_pair(raw) or pair_of(raw, _strict, _NO_BUDGET)
+    pair = _quick_pair(raw)
+    if pair is None:
+        if raw[raw[1] + 4 : raw[1] + 5] in _OF_SEVERAL:
+            raise malformed("not in this way")
+        pair = pair_of(raw, _strict, _NO_BUDGET)
     if pair[1] is None:
         raise malformed("not in this way")
     if len(raw) <= _KEPT_PAIR_BYTES:

@@ -59,6 +59,19 @@ def at(name: str, read: Callable[[], Any]) -> Any:
 
 def pair_of(raw: bytes, text: Text, budget: list[int], level: int = 0) -> tuple[str, Any]:
     """An attribute: its key and its value."""
+    size = len(raw)
+    # As nearly all are: a key, then a value, each of less than 128 bytes.
+    if (
+        size > 4
+        and raw[0] == 0x0A
+        and (value_at := raw[1] + 2) < min(size - 1, 0x82)
+        and raw[value_at] == 0x12
+        and raw[value_at + 1] == size - value_at - 2 < 0x80
+    ):
+        try:
+            return text(raw[2:value_at]), any_value(raw[value_at + 2 :], text, budget, level)
+        except Flaw as flaw:
+            raise flaw.under("value") from None
     key = b""
     values: list[Any] = []
     value: Any
@@ -75,6 +88,8 @@ def pair_of(raw: bytes, text: Text, budget: list[int], level: int = 0) -> tuple[
 
 def any_value(raw: bytes, text: Text, budget: list[int], level: int = 0) -> Any:
     """The value. Where fields repeat the last one counts, and arrays and maps go on: so protobuf merges."""
+    if len(raw) > 1 and raw[0] == 0x0A and raw[1] == len(raw) - 2 < 0x80:
+        return text(raw[2:])
     case = 0
     last: Any = None
     values: list[Any] = []

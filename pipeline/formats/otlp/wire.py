@@ -42,12 +42,20 @@ def fields(raw: bytes) -> Iterator[Field]:
     """The fields of a message in their order, groups left out. Raises `Flaw` if it is none."""
     at, end = 0, len(raw)
     while at < end:
-        tag, at = varint(raw, at)
+        tag = raw[at]
+        # Most numbers are of one byte.
+        if tag < 0x80:
+            at += 1
+        else:
+            tag, at = varint(raw, at)
         if not 8 <= tag < _MAX_TAG:
             raise malformed(f"byte {at}: a field of number {tag >> 3}")
         kind = tag & 7
         if kind == BYTES:
-            size, at = varint(raw, at)
+            if at < end and (size := raw[at]) < 0x80:
+                at += 1
+            else:
+                size, at = varint(raw, at)
             start, at = at, at + size
             if at > end:
                 raise malformed(f"byte {start}: a field of {size} bytes is cut short")

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PySlice, PyString};
 
 use super::batch::{Batch, Next, Place, Span, headers_in, next_batch, places_of, write_header};
+use crate::poison::meet;
 
 /// What records lie in.
 enum Buffer {
@@ -238,6 +239,7 @@ impl Fetched {
                     continue;
                 }
                 self.next_fetch_offset = place.offset + 1;
+                meet("take", place.offset.to_be_bytes().as_slice());
                 left -= size_of(&place).cast_signed();
                 // A batch of which nothing is taken is not kept.
                 let buffer = *buffer.get_or_insert_with(|| {

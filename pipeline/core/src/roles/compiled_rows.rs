@@ -13,6 +13,7 @@ use pyo3::types::{PyBytes, PyDict};
 use crate::domain::event::{ANR, CRASH, EXCEPTION};
 use crate::formats::envelope::{Record, read};
 use crate::formats::native::reading::names_of;
+use crate::poison::meet;
 use crate::storage::event_block::{EventBlock, Shared};
 use crate::unsure::{Sure, Unsure};
 
@@ -83,8 +84,13 @@ impl EventRows {
         self.block.count()
     }
 
-    fn written<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &self.block.written(&self.topic))
+    /// The block; None, where that is a panic.
+    fn written<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        let written = catch_unwind(AssertUnwindSafe(|| {
+            meet("written", self.topic.as_bytes());
+            self.block.written(&self.topic)
+        }));
+        Some(PyBytes::new(py, &written.ok()?))
     }
 }
 
@@ -196,6 +202,7 @@ impl EventEncoder {
             stored_on,
             retention_days,
         };
+        meet("rows", key_bytes.as_bytes());
         rows.block.push(&found, &shared);
         write_ledger(ledger, rows, &shared, app_id, count);
         Ok(Ok(()))

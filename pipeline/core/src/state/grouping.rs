@@ -1,18 +1,19 @@
 //! The records of a chunk, put together by device, and folded one device after the other.
 
 use std::hash::BuildHasher;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
-use pyo3::exceptions::{PyException, PyKeyError, PyMemoryError};
+use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyIterator, PyList};
 
-use super::compiled_partition::{Asked, Made};
-use super::durable::STEPS_SUFFIX;
+use super::compiled_partition::{Asked, Made, add, is_for_python};
 use super::partition::Core;
 use crate::formats::edge::{Given, PART_BYTES, record_time_ms};
 use crate::formats::native::partitioner::partition_of;
 use crate::kafka::packed_records::Records;
+use crate::poison::meet;
 use crate::unsure::{Sure, Unsure};
 
 /// In the place of a record: there is no further one of this device.
@@ -39,6 +40,8 @@ type Rules = (Py<PyBytes>, Py<PyAny>);
 /// Why Python has to go on (empty: it may ask again; None: it need not), the bytes that were made, the records that
 /// were folded, and how many events were accepted, late, duplicates, unrestated.
 type Folded = (Option<&'static str>, usize, usize, [i64; 4]);
+/// The key of a device that was folded, what that made, and the bytes of what is told of copies.
+type Next<'py> = (Bound<'py, PyBytes>, Made<'py>, usize);
 
 /// A chunk by the keys of its records, in the order of their first ones: `by_key` of `Grouped`. To Python it is a
 /// mapping, and what was folded, or handed over, is in it no longer, but for `fields_of`.
@@ -199,57 +202,43 @@ impl Groups {
         touched: &Bound<'py, PyList>,
         outboxes: &Bound<'py, PyList>,
     ) -> PyResult<Folded> {
-        let py = core.py();
         let mut folded: Folded = (None, 0, 0, [0; 4]);
         while self.at < self.groups.len() && folded.1 < most_bytes {
             if !self.is_in(self.at) {
                 self.at += 1;
                 continue;
             }
-            let group = &self.groups[self.at];
-            let key = self.key_object(py, self.at);
-            let is_held = |key: &Bound<'py, PyBytes>| held_back.map_or(Ok(false), |held| held.contains(key));
-            let is_part = group.count > 1 && group.bytes > PART_BYTES;
-            let Some(key) = key.filter(|_| group.put.is_none() && !is_part) else {
-                folded.0 = Some("");
-                break;
-            };
-            if is_held(&key)? {
-                folded.0 = Some("");
-                break;
-            }
-            let count = group.count as usize;
-            match self.step(&key, &mut core.borrow_mut(), done, rules_of) {
-                Ok(Ok(made)) => {
-                    let (counts, copies) = (made.counts_by_kind(), made.copies());
-                    if !copies.is_empty() {
-                        let told = (&key, self.fields(py, self.at)?, copies, made.corrected_ms);
-                        match tell.call1(told).and_then(|bytes| bytes.extract::<usize>()) {
-                            Ok(bytes) => folded.1 += bytes,
-                            Err(error) if is_for_python(py, &error) => {
-                                folded.0 = Some("");
-                                break;
-                            }
-                            Err(error) => return Err(error),
-                        }
-                    }
-                    folded.1 += made.entry.as_bytes().len() + made.weight;
-                    folded.1 += WRITE_BYTES * made.outbox.as_ref().map_or(0, |outbox| outbox.writes.len());
-                    folded.2 += count;
+            let lengths = [states, touched, outboxes].map(|list| list.len());
+            let next = AssertUnwindSafe(|| {
+                let made = self.next(core, done, held_back, rules_of, tell)?;
+                made.map_or_else(
+                    |why| Ok(Err(why)),
+                    |made| self.add_made(made, states, touched, outboxes).map(Ok),
+                )
+            });
+            match catch_unwind(next) {
+                Ok(Ok(Ok((bytes, records, counts)))) => {
+                    folded.1 += bytes;
+                    folded.2 += records;
                     (0..4).for_each(|kind| folded.3[kind] += counts[kind]);
-                    self.groups[self.at].counts = counts;
-                    self.at += 1;
-                    add(key, made, states, touched, outboxes)?;
                 }
-                Ok(Err(Unsure(why))) => {
+                Ok(Ok(Err(Unsure(why)))) => {
                     folded.0 = Some(why);
                     break;
                 }
-                Err(error) if is_for_python(py, &error) => {
+                Ok(Err(error)) if is_for_python(core.py(), &error) => {
                     folded.0 = Some("");
                     break;
                 }
-                Err(error) => return Err(error),
+                Ok(Err(error)) => return Err(error),
+                Err(_) => {
+                    for (list, length) in [states, touched, outboxes].iter().zip(lengths) {
+                        list.del_slice(length, list.len())?;
+                    }
+                    core.borrow_mut().let_go();
+                    folded.0 = Some("panic");
+                    break;
+                }
             }
         }
         Ok(folded)
@@ -257,6 +246,54 @@ impl Groups {
 }
 
 impl Groups {
+    /// Fold the next device.
+    fn next<'py>(
+        &mut self,
+        core: &Bound<'py, Core>,
+        done: i64,
+        held_back: Option<&Bound<'py, PyAny>>,
+        rules_of: &Bound<'py, PyAny>,
+        tell: &Bound<'py, PyAny>,
+    ) -> PyResult<Sure<Next<'py>>> {
+        let (py, group) = (core.py(), &self.groups[self.at]);
+        let is_part = group.count > 1 && group.bytes > PART_BYTES;
+        let key = self.key_object(py, self.at).filter(|_| group.put.is_none() && !is_part);
+        let Some(key) = key else { return Ok(Err(Unsure(""))) };
+        meet("fold", key.as_bytes());
+        if held_back.map_or(Ok(false), |held| held.contains(&key))? {
+            return Ok(Err(Unsure("")));
+        }
+        let made = match self.step(&key, &mut core.borrow_mut(), done, rules_of)? {
+            Ok(made) => made,
+            Err(why) => return Ok(Err(why)),
+        };
+        let copies = made.copies();
+        if copies.is_empty() {
+            return Ok(Ok((key, made, 0)));
+        }
+        let told = tell.call1((&key, self.fields(py, self.at)?, copies, made.corrected_ms))?.extract()?;
+        Ok(Ok((key, made, told)))
+    }
+
+    /// Add what was made of the next device: the bytes, the records, and what became of their events.
+    fn add_made<'py>(
+        &mut self,
+        (key, made, told): Next<'py>,
+        states: &Bound<'py, PyList>,
+        touched: &Bound<'py, PyList>,
+        outboxes: &Bound<'py, PyList>,
+    ) -> PyResult<(usize, usize, [i64; 4])> {
+        let write_count = made.outbox.as_ref().map_or(0, |outbox| outbox.writes.len());
+        let bytes = told + made.entry.as_bytes().len() + made.weight + WRITE_BYTES * write_count;
+        let counts = made.counts_by_kind();
+        add(key, made, states, touched, outboxes)?;
+        let group = &mut self.groups[self.at];
+        group.counts = counts;
+        let count = group.count as usize;
+        self.at += 1;
+        Ok((bytes, count, counts))
+    }
+
     fn step<'py>(
         &mut self,
         key: &Bound<'py, PyBytes>,
@@ -300,6 +337,7 @@ impl Groups {
         let place = |at: u32| records.from + at as usize;
         let key_of = |group: u32, groups: &[Group]| records.all.key(py, place(groups[group as usize].first));
         let key = records.all.key(py, place(at));
+        meet("group", key.unwrap_or_default());
         let bytes = records.all.value(py, place(at)).map_or(0, <[u8]>::len);
         let hash = hasher.hash_one(key);
         if let Some(group) = by_key.find(hash, |group| key_of(*group, groups) == key) {
@@ -357,35 +395,4 @@ impl Groups {
         }
         Ok(fields)
     }
-}
-
-/// Python asks anew, and meets what is wrong by its own rules, which set the device aside.
-fn is_for_python(py: Python<'_>, error: &PyErr) -> bool {
-    error.is_instance_of::<PyException>(py) && !error.is_instance_of::<PyMemoryError>(py)
-}
-
-/// Add what a step made of a device.
-fn add<'py>(
-    key: Bound<'py, PyBytes>,
-    made: Made<'py>,
-    states: &Bound<'py, PyList>,
-    touched: &Bound<'py, PyList>,
-    outboxes: &Bound<'py, PyList>,
-) -> PyResult<()> {
-    let py = key.py();
-    if made.is_base {
-        states.append((&key, made.entry))?;
-    } else {
-        let table_key = PyBytes::new_with(py, key.as_bytes().len() + STEPS_SUFFIX.len(), |bytes| {
-            let (first, last) = bytes.split_at_mut(key.as_bytes().len());
-            first.copy_from_slice(key.as_bytes());
-            last.copy_from_slice(STEPS_SUFFIX);
-            Ok(())
-        })?;
-        states.append((table_key, made.entry))?;
-    }
-    if let Some(outbox) = made.outbox {
-        outboxes.append(outbox)?;
-    }
-    touched.append((key, made.idle_ms, made.final_ms))
 }

@@ -10,6 +10,7 @@ use super::device_state::{Report, Write};
 use crate::domain::Text;
 use crate::domain::policy::Policy;
 use crate::formats::native::reading::names_of;
+use crate::poison::meet;
 use crate::storage::rows::{Origin, deleted_row, session_row};
 
 const KEPT_BYTES: usize = 32_000_000;
@@ -80,6 +81,7 @@ impl Outbox {
             offset: self.applied_offset,
             arrived_at_ms: self.arrived_ms,
         };
+        meet("outbox", self.key.as_bytes(py));
         let rows = PyList::empty(py);
         for write in self.writes.iter().take(stop).skip(start) {
             rows.append(PyBytes::new(py, &self.row(py, write, &origin)?))?;

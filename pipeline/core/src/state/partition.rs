@@ -15,6 +15,7 @@ use super::outbox::Columns;
 use super::store::DecodedStates;
 use crate::domain::policy::Policy;
 use crate::formats::edge::Edge;
+use crate::poison::meet;
 use crate::unsure::{Sure, Unsure};
 
 /// With their versions, as bytes of them stand for each application.
@@ -29,8 +30,6 @@ pub struct Core {
     pub(super) edge: Edge,
     pub(super) resources: Arc<Columns>,
     pub(super) users: Arc<Columns>,
-    /// For tests: the device that cannot be folded here.
-    pub(super) poison: Option<Vec<u8>>,
 }
 
 type Given<'py> = Option<Bound<'py, PyBytes>>;
@@ -50,7 +49,6 @@ impl Core {
             edge: Edge::default(),
             resources: Arc::new(Columns::new(resource_columns)),
             users: Arc::new(Columns::new(user_columns)),
-            poison: None,
         }
     }
 
@@ -110,6 +108,7 @@ impl Core {
         let left = PyList::empty(py);
         for (table_key, value) in items {
             let (table_key, value) = (table_key.cast_into::<PyBytes>()?, value.cast_into::<PyBytes>()?);
+            meet("restore", table_key.as_bytes());
             if let Some((key, part)) = part_of(table_key.as_bytes())
                 && outline(value.as_bytes()).is_ok_and(|(known, _)| known.is_steps == (part == Part::Steps))
             {
@@ -151,6 +150,7 @@ impl Core {
 
     fn touch(&mut self, touched: Vec<Touched<'_>>) {
         for (key, idle_ms, final_ms) in touched {
+            meet("touch", key.as_bytes());
             let due_ms = [idle_ms.unwrap_or(NEVER), final_ms.unwrap_or(NEVER)];
             self.timetable.touch(&mut self.durable, key.as_bytes(), due_ms);
         }
@@ -170,6 +170,7 @@ impl Core {
         limit: usize,
     ) -> PyResult<Bound<'py, PyList>> {
         let keys = self.timetable.pop(&mut self.durable, which, now_ms, limit);
+        keys.iter().for_each(|key| meet("pop", key));
         PyList::new(py, keys.iter().map(|key| PyBytes::new(py, key)))
     }
 
@@ -186,6 +187,7 @@ impl Core {
         let mut apps: HashMap<Box<[u8]>, Times> = HashMap::new();
         for place in self.durable.places() {
             let device = self.durable.at(place);
+            meet("touch_all", device.key());
             let Some(value) = device.steps().or(device.base()) else { continue };
             if !aside.is_empty() && aside.contains(device.key()) {
                 continue;
@@ -250,14 +252,15 @@ impl Core {
     fn keep_decoded(&mut self, bytes: usize) {
         self.states.most_bytes = bytes;
     }
-
-    /// Panic at the next step of this device.
-    fn poison(&mut self, key: &[u8]) {
-        self.poison = Some(key.to_vec());
-    }
 }
 
 impl Core {
+    /// Let go what a panic may have changed by halves; what is durable is no part of that.
+    pub(super) fn let_go(&mut self) {
+        self.states.clear();
+        self.edge.clear();
+    }
+
     /// A policy with its versions, and how many bytes stand for it before the steps that are folded under it.
     pub(super) fn policy(&mut self, bytes: &[u8]) -> Sure<(Arc<Policy>, usize)> {
         if let Some(known) = self.policies.get(bytes) {
@@ -274,6 +277,7 @@ impl Core {
 
     /// A part of a device, or None in its place, is durable.
     fn put(&mut self, key: &[u8], part: Part, value: Option<&Bound<'_, PyBytes>>) {
+        meet("put", key);
         let place = if value.is_some() { Some(self.durable.place(key)) } else { self.durable.find(key) };
         let Some(place) = place else { return };
         self.durable.put(place, part, value.map(|value| value.as_bytes()));
