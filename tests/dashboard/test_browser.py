@@ -524,7 +524,8 @@ def pages(recordings: Stage) -> dict[str, str]:
         "network": f"/network?{urlencode(long)}",
         "paths": f"/paths?{urlencode(long)}",
         "flows": f"/paths/flows?{urlencode({**long, 'flow': FLOW})}",
-        "find": f"/find?{urlencode({'q': crashed['user_id'][:6]})}",
+        # What one thing alone begins with leads to it.
+        "find": "/find?q=exception",
         "alerts": "/alerts",
         "pipeline": "/pipeline",
         "ledger": "/pipeline/ledger",

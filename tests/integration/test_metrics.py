@@ -228,8 +228,6 @@ class TestAgainstTheFold:
         assert len(rows) > 50
         assert any(crashed(row) for row in filled.traffic.sessions)
         assert any(hung(row) for row in filled.traffic.sessions)
-        seen = {row["end_reason"] for row in rows if row["state"] == "foreground"}
-        assert {"out_of_memory", "user_terminated"} <= seen
         assert len({row["device_model"] for row in rows}) > 4, "a long tail"
         assert any(len(row["personas"]) > 1 for row in rows)
 
