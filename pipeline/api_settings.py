@@ -22,16 +22,16 @@ class ApiSettings(ReceiveSettings):
     )
     api_rate: int = setting(
         600,
-        number(1, 1_000_000, "nobody could ask anything", "no ClickHouse answers so much"),
-        "Questions a minute that one key, or one address where no key is asked for, may ask of the HTTP API; for more "
-        "it answers 429. Raise it where a program asks much and ClickHouse bears it.",
+        number(1, 1_000_000, "nobody could ask anything", "no ClickHouse answers that many"),
+        "Requests a minute that one key, or one address where no key is asked for, may send to the HTTP API; beyond "
+        "that it answers 429. Raise it where a program asks a lot and ClickHouse can take it.",
     )
     api_upload_bytes: int = setting(
         500_000_000,
         number(
             1_000_000,
             2_000_000_000,
-            "no file of symbols has so little",
+            "no symbol file is that small",
             "that is what `symbols upload` takes",
             unit="bytes",
         ),

@@ -191,7 +191,7 @@ def migrate(
         typer.Option("--made-anew", metavar="TOPIC", help="Go on with this topic as it is: see the runbook."),
     ] = None,
     status: Annotated[
-        bool, typer.Option("--status", help="Only say how far the move of events from older tables is.")
+        bool, typer.Option("--status", help="Only say how far the move of events from older tables has got.")
     ] = False,
     back: Annotated[
         bool, typer.Option("--back", help="Show the older tables of events again, which get everything too.")
@@ -253,7 +253,7 @@ def sessions(
     sort: Annotated[
         str,
         typer.Option(
-            help="For csv, ndjson and parquet: start, duration, events or failed; - before it turns it."
+            help="For csv, ndjson and parquet: start, duration, events or failed; a - in front reverses it."
         ),
     ] = "",
     format: Annotated[
@@ -278,11 +278,14 @@ def status(
     ] = False,
     timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait with --wait-idle.")] = 60,
     accept: Annotated[
-        bool, typer.Option("--accept-losses", help="Accept what is lost by now: it is no longer a fault.")
+        bool,
+        typer.Option(
+            "--accept-losses", help="Accept what has been lost so far: it no longer counts as a fault."
+        ),
     ] = False,
     format: Annotated[str, typer.Option(help="text, or json for programs.")] = "text",
 ) -> None:
-    """Show lag, rates, open sessions and the ledger. Exits with 1 if something cannot be right."""
+    """Show lag, rates, open sessions and the ledger. Exits with 1 if something must be wrong."""
     from pipeline.commands import operate
 
     operate.status(wiring.settings(), wait_idle=wait_idle, timeout_s=timeout, accept=accept, format=format)
@@ -342,7 +345,7 @@ def _said(error: Exception) -> tuple[str, int]:
     frames = traceback.extract_tb(error.__traceback__)
     at = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     return (
-        f"unexpected {type(error).__name__}{at}: {error}. This is a fault of the program: please report this line, "
+        f"unexpected {type(error).__name__}{at}: {error}. This is a fault in the program: please report this line, "
         "and what the same command prints with PIPELINE_DEBUG=1",
         _OUR_FAULT,
     )

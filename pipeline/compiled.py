@@ -51,5 +51,5 @@ def _found() -> tuple[ModuleType | None, str]:
         return None, f"the compiled core cannot be imported ({error})"
     if getattr(found, "INTERFACE", None) != INTERFACE:
         said = getattr(found, "__version__", "of no version")
-        return None, f"the compiled core that is installed ({said}) is of another version of this program"
+        return None, f"the compiled core that is installed ({said}) is for another version of this program"
     return found, ""

@@ -84,7 +84,7 @@ class ConnectionSettings(ApiSettings):
         "",
         text("any text", is_secret=True),
         "The password of the user whom the URL names (`default` if none). Set it, best by its file, where the URL "
-        "is not to hold a password.",
+        "should not hold a password.",
         shown=False,
     )
     clickhouse_ca_file: str = setting(

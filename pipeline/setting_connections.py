@@ -76,7 +76,7 @@ def _of_tls(settings: Settings, system: str, without: str) -> Iterator[str]:
     if not getattr(settings, f"{system}_cert_file"):
         for name in (f"{system}_key_file", password):
             if getattr(settings, name):
-                yield f"{name}: is of a client certificate, and {system}_cert_file names none"
+                yield f"{name}: is for a client certificate, and {system}_cert_file names none"
 
 
 def _missing(settings: Settings, name: str) -> Iterator[str]:

@@ -197,7 +197,7 @@ class Settings(ConnectionSettings):
     log_format: str = _setting(
         "plain",
         one_of("plain", "json"),
-        "How workers write their log to stderr: lines for people, or an object of JSON a line for what collects logs.",
+        "How workers write their log to stderr: lines for people, or one JSON object per line for log collectors.",
     )
     dashboard_password: str = _setting(
         "",
@@ -234,11 +234,11 @@ class Settings(ConnectionSettings):
         number(
             1_000_000,
             10**13,
-            "no file of symbols has so little",
-            "that is more than all files of a company",
+            "no symbol file is that small",
+            "no company has that many symbols",
             unit="bytes",
         ),
-        "Bytes that files of symbols may take in ClickHouse together, before it compresses them. Raise it where "
+        "Bytes that symbol files may take in ClickHouse together, before it compresses them. Raise it where "
         "`symbols upload` says that there is no room.",
     )
     dead_letter_retention_days: int = _setting(
@@ -288,14 +288,15 @@ class Settings(ConnectionSettings):
     alerts: str = _setting(
         "",
         text("a file"),
-        "The file of alert rules, for `alerts run` (ALERTS.md). Set it to be told when a rate falls or a count rises.",
+        "The file of alert rules, for `alerts run` (ALERTS.md). Set it to get an alert when a rate falls or a count "
+        "rises.",
     )
     policy_version: int = _setting(
         0,
         VERSION,
-        "The version of what these settings say of policies: all that single apps can have, and its defaults. Raise it "
-        "with each change, then run `session-pipeline policies publish`: workers go over without a restart, and go by "
-        "what was published from then on. 0: they go by their settings.",
+        "The version of the policies in these settings: all that can be set for an app, and its defaults. Raise it "
+        "with each change, then run `session-pipeline policies publish`: workers switch to it without a restart, and "
+        "follow what was published from then on. 0: they follow their own settings.",
     )
     policies: Policies = field(default_factory=Policies)
     retentions: Retentions = field(default_factory=Retentions)

@@ -50,7 +50,7 @@ def _fault_of_list(value: Any) -> str | None:
         return f"has {len(value)} names, at most {_MOST_PATTERNS} are allowed"
     for each in value:
         if not 1 <= len(each) <= _LONGEST_PATTERN:
-            return f"{each[:_LONGEST_PATTERN]!r} has not 1 to {_LONGEST_PATTERN} characters"
+            return f"{each[:_LONGEST_PATTERN]!r} must have 1 to {_LONGEST_PATTERN} characters"
         if each in STEERING:
             return f"{each!r} says what an event means to a session, and stays as it is"
     return None

@@ -69,7 +69,7 @@ def _content(path: object) -> str:
     except ValueError as error:  # NUL in the path
         raise ValueError(f"cannot read {_shown(path)}: {error}") from None
     if len(content) > _MOST_BYTES:
-        raise ValueError(f"{_shown(path)} is longer than {_MOST_BYTES} bytes: that is no secret")
+        raise ValueError(f"{_shown(path)} is longer than {_MOST_BYTES} bytes: that cannot be a secret")
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:

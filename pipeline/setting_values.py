@@ -142,13 +142,13 @@ _INSTANCE_IDS = "up to 200 letters, digits, dots, underscores and hyphens, a let
 def _time_zone(given: str) -> str:
     name = given.strip()
     if name not in available_timezones():
-        raise ValueError("is no time zone: an IANA name is, such as Europe/Berlin, or UTC")
+        raise ValueError("is not a time zone; use an IANA name, such as Europe/Berlin, or UTC")
     return name
 
 
 def _instance_id(given: str) -> str:
     if not re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9._-]{0,199})?", given):
-        raise ValueError(f"is no name for a worker (allowed: {_INSTANCE_IDS})")
+        raise ValueError(f"is not a name for a worker (allowed: {_INSTANCE_IDS})")
     return given
 
 

@@ -236,7 +236,7 @@ def _parse(
             )
             continue
         if not isinstance(value, str if form.is_text else str | int | float):
-            wanted = "a text" if form.is_text else "a text or a number"
+            wanted = "a text" if form.is_text else "text or a number"
             problems.append(f"{where}{name}: is a {type(value).__name__}, not {wanted}")
             continue
         try:
@@ -266,7 +266,7 @@ def _read_file(path: str, problems: list[str]) -> tuple[dict[str, Any], Mapping[
     try:
         content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        # A ValueError is no TOML, no UTF-8, a number of too many digits, NUL in the path.
+        # A ValueError: not TOML, not UTF-8, a number of too many digits, NUL in the path.
         problems.append(f"config: cannot read {path}: {error}")
         return {}, {}
     apps = content.pop("apps", {})

@@ -125,7 +125,7 @@ def why_refused(reason: str, server: str, tls: Tls, now: datetime) -> str:
     if shown.valid_until < now:
         return f"{server} refused {ours}: it has expired. Renew it"
     if shown.valid_from > now:
-        return f"{server} refused {ours}: it does not hold before {shown.valid_from:%Y-%m-%d %H:%M} UTC. Set the clock"
+        return f"{server} refused {ours}: it is not valid before {shown.valid_from:%Y-%m-%d %H:%M} UTC. Set the clock"
     return (
         f"{server} refused {ours}: {reason}. Have it signed by an authority that the server trusts, or the server "
         "trust the one that signed it"

@@ -24,7 +24,7 @@ BURST_S = 10
 """Who asked nothing for so long may ask as much at once as in that time."""
 _MOST = 10_000
 """Keys and addresses that are remembered."""
-_TO_WRITE = 'A key that may has `access = "write"` in the file of keys.'
+_TO_WRITE = 'A key that may change things has `access = "write"` in the key file.'
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="session-pipeline"'}
 
 
@@ -60,10 +60,10 @@ class Access:
         grant, who = self._grant(request, writes=writes)
         use = self._use(who)
         if use.running >= AT_ONCE:
-            raise _too_fast(f"{AT_ONCE} questions are on their way already. Wait for an answer.", 1)
+            raise _too_fast(f"{AT_ONCE} requests are already in progress. Wait for an answer.", 1)
         if use.left < 1:
             wait_s = math.ceil((1 - use.left) / self._per_s)
-            raise _too_fast(f"{self._per_s * 60:.0f} questions a minute are allowed. Wait a little.", wait_s)
+            raise _too_fast(f"{self._per_s * 60:.0f} requests a minute are allowed. Wait a little.", wait_s)
         use.left -= 1
         use.running += 1
         try:
@@ -78,11 +78,11 @@ class Access:
             grant = keys.of(key.strip())
             if grant is None:
                 raise RequestRefused(
-                    "no-key", "This key is none of those that may ask here.", headers=_CHALLENGE
+                    "no-key", "This key is not among those that may ask here.", headers=_CHALLENGE
                 )
             if writes and not grant.may_write:
                 raise RequestRefused(
-                    "not-allowed", f"This key reads, and does not change anything. {_TO_WRITE}"
+                    "not-allowed", f"This key may only read, not change anything. {_TO_WRITE}"
                 )
             return grant, self._mark("key", key.strip())
         how = "" if keys is not None else " No keys are set up here (PIPELINE_API_KEYS)."

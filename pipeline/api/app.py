@@ -79,7 +79,8 @@ def _answering(endpoint: ApiEndpoint, reader: Reader, access: Access, outside: O
         with access.of(request, writes=endpoint.writes) as grant:
             if endpoint.of_all_apps and grant.apps:
                 raise RequestRefused(
-                    "not-your-app", "This is of the pipeline as a whole, and the key is for some apps of it."
+                    "not-your-app",
+                    "This concerns the pipeline as a whole, and the key is only for some apps.",
                 )
             query, watch = request.scope["query_string"], getattr(request.app.state, "watch", None)
             with in_zone(ZoneInfo("UTC")):
@@ -152,7 +153,7 @@ class _Told:
         if scope["method"] not in methods:
             raise RequestRefused(
                 "wrong-method",
-                f"{scope['method'][:20]} is not possible. {allow['Allow']} are.",
+                f"{scope['method'][:20]} is not possible here. Use one of {allow['Allow']}.",
                 headers=allow,
             )
         return None
@@ -176,6 +177,6 @@ def _as_refused(error: Exception) -> RequestRefused:
             return RequestRefused("not-now", str(error), headers={"Retry-After": str(RETRY_AFTER_S)})
         return RequestRefused("too-much", str(error))
     if isinstance(error, HTTPException) and error.status_code == 404:
-        return RequestRefused("not-found", "The API has no such address. /api lists those that there are.")
+        return RequestRefused("not-found", "The API has no such address. /api lists all of them.")
     log.error("the API failed", exc_info=error)
-    return RequestRefused("fault", "This is a fault of the program. Its log has more.")
+    return RequestRefused("fault", "This is a fault in the program. Its log says more.")

@@ -22,7 +22,7 @@ _T = TypeVar("_T", bound=Struct)
 def require_none(request: Request) -> None:
     """Raises `Refused` where a body comes."""
     if request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers:
-        raise RequestRefused("body", "All that is asked for stands in the address: send no body.")
+        raise RequestRefused("body", "Everything is said in the address: send no body.")
 
 
 async def read_json(request: Request, type: type[_T]) -> _T:
@@ -34,7 +34,7 @@ async def read_json(request: Request, type: type[_T]) -> _T:
     try:
         # NUL is in no name of ours, and ClickHouse takes it for an end here and there.
         if b"\\u0000" in body:
-            raise msgspec.ValidationError("there is a NUL in it")
+            raise msgspec.ValidationError("it contains a NUL")
         return msgspec.json.decode(body, type=type)
     except msgspec.MsgspecError as error:
         raise RequestRefused("bad-request", f"The body: {error}."[:400]) from None
@@ -54,7 +54,7 @@ async def received(request: Request, name: str, most_bytes: int) -> AsyncIterato
 
 
 async def _bounded(request: Request, most_bytes: int) -> AsyncIterator[bytes]:
-    too_large = RequestRefused("too-large", f"At most {most_bytes:,} bytes are taken.")
+    too_large = RequestRefused("too-large", f"At most {most_bytes:,} bytes are accepted.")
     length: Any = request.headers.get("content-length", "")
     if length.isdecimal() and int(length[:20]) > most_bytes:
         raise too_large
@@ -66,4 +66,4 @@ async def _bounded(request: Request, most_bytes: int) -> AsyncIterator[bytes]:
                 raise too_large
             yield chunk
     except ClientDisconnect:
-        raise RequestRefused("bad-request", "The body broke off.") from None
+        raise RequestRefused("bad-request", "The body was cut off.") from None

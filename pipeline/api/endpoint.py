@@ -120,7 +120,7 @@ class ApiRequest:
             return self.require_app(named)
         known = [app for app in await apps(self.reader) if self.may_see(app)]
         if not known:
-            raise RequestRefused("not-found", "No session has come in yet of an app that may be seen.")
+            raise RequestRefused("not-found", "No session has come in yet from an app that the key may see.")
         return known[0]
 
     async def looked(self, days: int) -> Looked:
@@ -154,7 +154,7 @@ class ApiRequest:
         except BadAddress as error:
             raise RequestRefused("bad-request", str(error), {"parameter": "cohort"}) from None
         except FilterError as error:
-            raise RequestRefused("bad-filter", f"With the cohort: {error}", {"parameter": "cohort"}) from None
+            raise RequestRefused("bad-filter", f"In the cohort: {error}", {"parameter": "cohort"}) from None
 
     def of_seen_apps(self, filter: Filter) -> Filter:
         """A filter over all apps, as far as the key may see them."""
@@ -177,7 +177,7 @@ class ApiRequest:
         ):
             raise RequestRefused(
                 "bad-request",
-                "`after` is of another question. Ask for the page with the parameters of the one before.",
+                "`after` belongs to another request. Ask with the same parameters as for the page before.",
                 {"parameter": "after"},
             )
         return cursor
@@ -234,7 +234,9 @@ def not_after(newest: bool) -> RequestRefused:
 def bad_place() -> RequestRefused:
     """What is said to a cursor that is none."""
     return RequestRefused(
-        "bad-request", "`after` is no place in this list. Begin with the first page.", {"parameter": "after"}
+        "bad-request",
+        "`after` is not a place in this list. Begin with the first page.",
+        {"parameter": "after"},
     )
 
 

@@ -161,7 +161,7 @@ async def known_at(asked: ApiRequest) -> KnownAt:
     at_ms, by = asked.values["at"], asked.values["by"]
     if not now_ms - _KNOWN_DAYS * _DAY_MS <= at_ms <= now_ms:
         raise RequestRefused(
-            "bad-request", f"`at` is of the last {_KNOWN_DAYS} days: what was told before is not kept.",
+            "bad-request", f"`at` must be within the last {_KNOWN_DAYS} days: nothing older is kept.",
             {"parameter": "at"},
         )  # fmt: skip
     told = []
@@ -198,7 +198,7 @@ async def mute(asked: ApiRequest) -> ApiMute:
     if duration is None or not 0 < duration <= _LONGEST_MUTE_DAYS * _DAY_MS:
         raise RequestRefused(
             "bad-request",
-            f"for: {given.for_!r} is not a duration such as 2h or 3d, of {_LONGEST_MUTE_DAYS}d at most.",
+            f"for: {given.for_!r} is not a duration such as 2h or 3d, at most {_LONGEST_MUTE_DAYS}d.",
             {"parameter": "for"},
         )
     await _require_rule(asked, given.rule)
@@ -231,12 +231,14 @@ async def _require_rule(asked: ApiRequest, rule: str) -> None:
 
 
 def _no_rule(rule: str) -> RequestRefused:
-    return RequestRefused("not-found", f"No rule “{rule[:80]}” was evaluated in {_STANDS_DAYS} days.")
+    return RequestRefused(
+        "not-found", f"No rule “{rule[:80]}” was evaluated in the last {_STANDS_DAYS} days."
+    )
 
 
 def _changes(asked: ApiRequest) -> Changes:
     if asked.outside.changes is None:
-        raise RequestRefused("not-allowed", "Nothing is changed here.")
+        raise RequestRefused("not-allowed", "Nothing can be changed here.")
     return asked.outside.changes
 
 
@@ -249,28 +251,28 @@ def _now_ms() -> int:
     return int(time.time() * 1_000)
 
 
-_RULE = Parameter("rule", "Only of this rule.", least=1)
+_RULE = Parameter("rule", "Only this rule.", least=1)
 ENDPOINTS: tuple[ApiEndpoint, ...] = (
     ApiEndpoint(
         "/alerts", "listAlerts", "Where alert rules stand, and what is muted", ApiAlerts, alerts, (ANY_APP, _RULE),
-        "By the latest evaluation of each; what was not evaluated for eight days is left out.", "Alerts",
+        "As of the latest evaluation of each; what was not evaluated for eight days is left out.", "Alerts",
     ),
     ApiEndpoint(
-        "/alerts/changes", "listAlertChanges", "What changed or was told, as it was seen and as it is known by now",
+        "/alerts/changes", "listAlertChanges", "What changed or was reported: as seen then, and as known now",
         AlertChanges, changes,
-        (ANY_APP, _RULE, Parameter("days", "Evaluations of so many days.", "whole", least=1, most=30, default=7)),
+        (ANY_APP, _RULE, Parameter("days", "How many days of evaluations.", "whole", least=1, most=30, default=7)),
         f"Newest first, at most {_MOST}.", "Alerts",
     ),
     ApiEndpoint(
-        "/alerts/mutes", "muteAlert", "Tell nothing of a rule, or of a group of it, for a while", ApiMute, mute,
-        about="It is evaluated all the same, and what lasts is told afterwards. As `session-pipeline alerts mute`.",
+        "/alerts/mutes", "muteAlert", "Mute a rule, or one group of it, for a while", ApiMute, mute,
+        about="It is still evaluated, and what lasts is reported afterwards. Same as `session-pipeline alerts mute`.",
         group="Alerts", method="POST", takes=MuteToSet,
     ),
     ApiEndpoint(
-        "/alerts/mutes", "unmuteAlert", "End what muting began, of a rule or of the same group", Removal, unmute,
+        "/alerts/mutes", "unmuteAlert", "Unmute a rule, or the same group of it", Removal, unmute,
         (
             Parameter("rule", "The name of the rule.", least=1, is_required=True),
-            Parameter("group", "Only this group of it."),
+            Parameter("group", "Only this group."),
         ),
         group="Alerts", method="DELETE",
     ),
@@ -279,10 +281,10 @@ ENDPOINTS: tuple[ApiEndpoint, ...] = (
         (
             APP, FILTER, COHORT, *span(f"{_DAYS} days before the newest session"),
             Parameter("metric", "Which.", "choice", tuple(ALERT_METRICS), default="crash_free_sessions"),
-            Parameter("at", "When it was known: a time of the last 30 days.", "time", is_required=True,
+            Parameter("at", "When it was known: a time within the last 30 days.", "time", is_required=True,
                       example="-1d"),
-            Parameter("by", "What it is split by, as of /metrics.", least=1, most=220),
+            Parameter("by", "What it is split by, as in /metrics.", least=1, most=220),
         ),
-        "What a filter takes from events is of those that are stored now.", "Alerts",
+        "Where a filter looks at events, it looks at those that are stored now.", "Alerts",
     ),
 )  # fmt: skip

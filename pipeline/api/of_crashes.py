@@ -220,7 +220,7 @@ async def group(asked: ApiRequest) -> WholeCrashGroup:
     if whole is None:
         raise RequestRefused(
             "not-found",
-            "Nothing of this group is in the sessions of this app and range. Ask for a longer range.",
+            "No session of this app and range has anything of this group. Ask for a longer range.",
         )
     return shaped(
         WholeCrashGroup, whole, crash_group=name, app=looked.app, range=looked.range, filter=looked.text,
@@ -274,7 +274,7 @@ async def network(asked: ApiRequest) -> Network:
 
 
 _SPAN = span(f"{DAYS} days before the newest session")
-_TOP = Parameter("limit", "How many there are at most.", "whole", least=1, most=1_000, default=100)
+_TOP = Parameter("limit", "How many to return at most.", "whole", least=1, most=1_000, default=100)
 ENDPOINTS: tuple[ApiEndpoint, ...] = (
     ApiEndpoint(
         "/crash-groups", "listCrashGroups", "Groups of crashes, ANRs and exceptions", CrashGroups, groups,
@@ -282,13 +282,13 @@ ENDPOINTS: tuple[ApiEndpoint, ...] = (
             APP, FILTER, COHORT, *_SPAN,
             Parameter("kind", "Crashes with fatal exceptions, ANRs, or exceptions that ended nothing.", "choice",
                       crashes.KINDS),
-            Parameter("order", "By what, from the highest down.", "choice", crashes.ORDERS, default="sessions"),
+            Parameter("order", "What to sort by, highest first.", "choice", crashes.ORDERS, default="sessions"),
         ),
         f"At most {crashes.MOST} of them.", "Crashes",
     ),
     ApiEndpoint(
         "/crash-groups/{crash_group}", "getCrashGroup",
-        "One group: how it spreads, the stack that came last, and the path that led to it", WholeCrashGroup, group,
+        "One group: where it occurs, its latest stack, and the path that led to it", WholeCrashGroup, group,
         (
             Parameter("crash_group", "The id of a group.", least=1, most=200, is_required=True, in_path=True), APP,
             FILTER, COHORT, *_SPAN, ZONE,
@@ -296,7 +296,7 @@ ENDPOINTS: tuple[ApiEndpoint, ...] = (
         group="Crashes", problems=("not-found",),
     ),
     ApiEndpoint(
-        "/failing-requests", "listFailingRequests", "Requests that fail, alike ones together", FailingRequests, failing,
+        "/failing-requests", "listFailingRequests", "Failing requests, similar ones together", FailingRequests, failing,
         (APP, FILTER, COHORT, *_SPAN, _TOP), group="Requests",
     ),
     ApiEndpoint(

@@ -300,7 +300,7 @@ def _by(asked: ApiRequest) -> str | None:
     by: str | None = asked.values["by"]
     if by is not None and split(by) is None:
         raise RequestRefused(
-            "bad-request", f"{unsplittable(by)} /api/v1/filters/fields says by what.", {"parameter": "by"},
+            "bad-request", f"{unsplittable(by)} /api/v1/filters/fields lists what is possible.", {"parameter": "by"},
         )  # fmt: skip
     return by
 
@@ -314,14 +314,19 @@ def _by_parameter(default: str | None) -> Parameter:
 
 _SPAN = span(f"{DAYS} days before the newest session")
 _TOP = Parameter(
-    "top", "So many groups stand for themselves; all others are one.", "whole", least=1, most=100, default=12
+    "top",
+    "How many groups are listed; all others are counted as one.",
+    "whole",
+    least=1,
+    most=100,
+    default=12,
 )
 _TWO = (
     APP, FILTER, COHORT, *_SPAN, _by_parameter("app_version"),
-    Parameter("a", "The one group; empty are the sessions without one.", is_required=True, example="8.1.2"),
+    Parameter("a", "One group; empty for the sessions without one.", is_required=True, example="8.1.2"),
     Parameter("b", "The other group.", is_required=True, example="8.3.0"),
     *(
-        Parameter(f"{side}_{end}", f"The same of group {side.upper()} alone.", "time")
+        Parameter(f"{side}_{end}", f"The same for group {side.upper()} alone.", "time")
         for side in "ab" for end in ("from", "until")
     ),
 )  # fmt: skip
@@ -331,10 +336,10 @@ ENDPOINTS: tuple[ApiEndpoint, ...] = (
         metrics,
         (
             APP, FILTER, COHORT, *_SPAN, ZONE,
-            Parameter("metrics", "Which, separated by commas; without it those of the page of release health.", "list",
+            Parameter("metrics", "Which, separated by commas; by default those of the release health page.", "list",
                       tuple(METRICS)),
             _by_parameter(None),
-            Parameter("bucket", "How long the parts of the range are (of `tz`); without it there is one.", "choice",
+            Parameter("bucket", "How long each part of the range is (in `tz`); by default there is one.", "choice",
                       ("hour", "day", "week")),
             _TOP,
         ),

@@ -35,7 +35,7 @@ async def lag(asked: ApiRequest) -> Lags:
     """By the latest sample of the dashboard."""
     samples = asked.watch.samples if asked.watch else []
     return Lags(
-        problem=(asked.watch.problem if asked.watch else "No lag is watched here.") or None,
+        problem=(asked.watch.problem if asked.watch else "Lag is not watched here.") or None,
         sampled_at=time_of(round(samples[-1].at_s * 1_000)) if samples else None,
         items=[
             ApiLag(
@@ -49,7 +49,7 @@ async def lag(asked: ApiRequest) -> Lags:
 
 ENDPOINTS: tuple[ApiEndpoint, ...] = (
     ApiEndpoint(
-        "/pipeline/lag", "getLag", "How much each role has yet to do, and how fast it goes", Lags, lag,
+        "/pipeline/lag", "getLag", "How much each role has left to do, and how fast it works", Lags, lag,
         group="Pipeline", of_all_apps=True,
     ),
 )  # fmt: skip

@@ -174,7 +174,7 @@ async def _saved(asked: ApiRequest, app: str) -> str:
     """The flow that was saved under the name that is asked for. Raises `RequestRefused`."""
     name = asked.values["saved"]
     if not name:
-        raise RequestRefused("bad-request", "Say which flow: `flow`, or `saved`.", {"parameter": "flow"})
+        raise RequestRefused("bad-request", "Say which flow: by `flow` or by `saved`.", {"parameter": "flow"})
     try:
         return to_text((await cohorts(asked.reader, app, {COHORT_FIELD: name})).filter)
     except (BadAddress, FilterError) as error:
@@ -188,11 +188,11 @@ def _outcomes(row: Row) -> dict[str, int]:
 _WHOSE = (APP, FILTER, COHORT, *span(f"{DAYS} days before the newest session"))
 ENDPOINTS: tuple[ApiEndpoint, ...] = (
     ApiEndpoint(
-        "/screens", "listScreens", "Screens: how many sessions see them, leave there, crash there, stay how long",
+        "/screens", "listScreens", "Screens: how many sessions see them, leave or crash there, and how long they stay",
         Screens, screens,
         (
             *_WHOSE,
-            Parameter("order", "By what, from the highest down.", "choice", screen_paths.ORDERS, default="sessions"),
+            Parameter("order", "What to sort by, highest first.", "choice", screen_paths.ORDERS, default="sessions"),
         ),
         f"At most {screen_paths.MOST_SCREENS}.", "Paths",
     ),
@@ -200,8 +200,8 @@ ENDPOINTS: tuple[ApiEndpoint, ...] = (
         "/paths", "getPaths", "Where people go from a screen, or from the start of their session, and where they leave",
         Ways, paths,
         (
-            *_WHOSE, Parameter("screen", "The first screen; without it where sessions start.", least=1, most=500),
-            Parameter("depth", "Screens in a way.", "whole", least=screen_paths.LEAST_DEPTH,
+            *_WHOSE, Parameter("screen", "The first screen; by default where sessions start.", least=1, most=500),
+            Parameter("depth", "How many screens a path has.", "whole", least=screen_paths.LEAST_DEPTH,
                       most=screen_paths.MOST_DEPTH, default=_DEPTH),
         ),
         group="Paths",
@@ -209,9 +209,9 @@ ENDPOINTS: tuple[ApiEndpoint, ...] = (
     ApiEndpoint(
         "/flows", "getFlow", "What became of the sessions that began a flow", Flow, flow,
         (
-            Parameter("flow", "Events that shall come one after the other, as a filter has them.", least=1, most=4_000,
+            Parameter("flow", "Events that come one after the other, written as in a filter.", least=1, most=4_000,
                       example="app.launch then app.screen.view within 10s"),
-            Parameter("saved", "In its place: the name of a saved filter that is a flow (`saveFilter`).", least=1,
+            Parameter("saved", "Instead: the name of a saved filter that is a flow (`saveFilter`).", least=1,
                       most=MAX_NAME),
             *_WHOSE, ZONE,
         ),

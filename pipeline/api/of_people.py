@@ -319,9 +319,9 @@ def _place(asked: ApiRequest) -> ListPlace | None:
 _STITCHED_ID = path_id("stitched_session_id", "The id of a stitched session.")
 _SPAN = span(f"{DAYS} days before the newest session")
 _OF_STREAM = (
-    Parameter("q", "A text that is looked for in events and their attributes.", least=1, most=200),
+    Parameter("q", "Text to look for in events and their attributes.", least=1, most=200),
     Parameter("problems", "Only what went wrong.", "flag"),
-    Parameter("page", "Which 300 events, from 1. Without it the first; of a range the last, which are the newest.",
+    Parameter("page", "Which 300 events, from 1. By default the first; in a range the last, which are the newest.",
               "whole", least=1, most=1_000_000),
 )  # fmt: skip
 _WHO = (
@@ -333,7 +333,7 @@ ENDPOINTS: tuple[ApiEndpoint, ...] = (
     ApiEndpoint(
         "/stitched-sessions", "listStitchedSessions", "Stitched sessions that begin in a range, newest first",
         StitchedSessions, stitched_list, (APP, FILTER, COHORT, *_SPAN, limit(50, MOST), AFTER),
-        "A filter is of their sessions: one that passes is enough.", "Stitched sessions",
+        "A filter is applied to their sessions: one that passes is enough.", "Stitched sessions",
     ),
     ApiEndpoint(
         "/stitched-sessions/{stitched_session_id}", "getStitchedSession", "The sessions of a stitched session", Members,
@@ -347,8 +347,8 @@ ENDPOINTS: tuple[ApiEndpoint, ...] = (
     ApiEndpoint(
         "/users", "listUsers", "Users with sessions in a range", Users, users,
         (
-            APP, FILTER, COHORT, *_SPAN, Parameter("q", "A part of their ids, in any case.", least=1, most=200),
-            Parameter("order", "By when they were last seen, or by how many sessions, or sessions with a crash.",
+            APP, FILTER, COHORT, *_SPAN, Parameter("q", "Part of their ids; case does not matter.", least=1, most=200),
+            Parameter("order", "By when they were last seen, by sessions, or by sessions with a crash.",
                       "choice", tuple(units.USER_ORDERS), default="seen"),
             limit(50, MOST), AFTER,
         ),
@@ -357,7 +357,7 @@ ENDPOINTS: tuple[ApiEndpoint, ...] = (
     ApiEndpoint(
         "/user/sessions", "listSessionsOfUser", "Sessions of a user or a device, newest first", Visits, visits,
         (*_WHO, limit(60, MOST), AFTER),
-        "Of all time: as many days are read as a page takes.", "Users",
+        "Of all time: as many days are read as it takes to fill a page.", "Users",
     ),
     ApiEndpoint(
         "/user/timeline", "getUserTimeline", "What a user or a device did in the sessions that start in a range",

@@ -101,9 +101,7 @@ async def frames(asked: ApiRequest) -> SlowFrames:
     )
 
 
-_BY = Parameter(
-    "by", "What groups are made by; without it all are together.", "choice", tuple(filter(None, GROUPS))
-)
+_BY = Parameter("by", "What to group by; by default all are together.", "choice", tuple(filter(None, GROUPS)))
 _WHOSE = (APP, FILTER, COHORT, *span(f"{DAYS} days before the newest session"))
 ENDPOINTS: tuple[ApiEndpoint, ...] = (
     ApiEndpoint(

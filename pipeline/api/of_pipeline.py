@@ -151,7 +151,7 @@ class Example(Struct, kw_only=True):
     detail: str
     key: str
     value: str
-    """Its beginning; what is no UTF-8 is U+FFFD."""
+    """Its beginning; what is not UTF-8 is U+FFFD."""
     bytes: Count
 
 
@@ -257,7 +257,7 @@ async def values(asked: ApiRequest) -> Values:
     name = asked.values["field"]
     if bool(name) == bool(event) or (attribute and not event):
         raise RequestRefused(
-            "bad-request", "Name either a `field`, or an `event`, with an `attribute` or without."
+            "bad-request", "Name either a `field`, or an `event` with or without an `attribute`."
         )
     try:
         if name:
@@ -317,10 +317,10 @@ _Q = Parameter(
 ENDPOINTS: tuple[ApiEndpoint, ...] = (
     ApiEndpoint("/apps", "listApps", "The apps that the key may see", Apps, apps, group="Apps"),
     ApiEndpoint(
-        "/find", "find", "What an id, the beginning of one, or the name of an exception is of", ApiFound, find, (_Q,),
-        group="Apps",
+        "/find", "find", "What an id, the beginning of one, or the name of an exception belongs to", ApiFound, find,
+        (_Q,), group="Apps",
     ),
-    ApiEndpoint("/filters/fields", "listFields", "All that a filter can say", Fields, fields, group="Filters"),
+    ApiEndpoint("/filters/fields", "listFields", "All fields that a filter can use", Fields, fields, group="Filters"),
     ApiEndpoint(
         "/filters/values", "listValues", "Values of a field, attributes of an event, values of an attribute", Values,
         values,
@@ -332,13 +332,13 @@ ENDPOINTS: tuple[ApiEndpoint, ...] = (
         "As they were stored in the last 30 days, most frequent first, from a sample.", "Filters",
     ),
     ApiEndpoint(
-        "/filters/read", "readFilter", "Whether a text is a filter, and which", ReadFilter, read,
+        "/filters/read", "readFilter", "Whether a text is a filter, and what it says", ReadFilter, read,
         (Parameter("filter", FILTER.about, most=FILTER.most, is_required=True, example=FILTER.example),),
         group="Filters",
     ),
     ApiEndpoint(
         "/pipeline/ledger", "getLedger", "What came in, by partition, and what became of it", Ledger, ledger,
-        (Parameter("all", f"Of all time, which reads all of it, and not of {LEDGER_DAYS} days.", "flag"),),
+        (Parameter("all", f"Of all time, which reads everything, instead of {LEDGER_DAYS} days.", "flag"),),
         group="Pipeline", of_all_apps=True,
     ),
     ApiEndpoint(
@@ -349,7 +349,7 @@ ENDPOINTS: tuple[ApiEndpoint, ...] = (
         "/pipeline/dead-letters/newest", "listDeadLetters", "What was refused, one by one, newest first", ApiLetters,
         letters,
         (
-            Parameter("reason", "Only of this reason.", least=1, most=100),
+            Parameter("reason", "Only for this reason.", least=1, most=100),
             Parameter("topic", "Only from this topic.", least=1, most=249),
             Parameter("from", "Record times from this one on.", "time"),
             Parameter("until", "Record times before this one.", "time"),

@@ -65,7 +65,7 @@ async def save(asked: ApiRequest) -> SavedFilter:
     rows = await asked.reader.rows(saved.saved_filters(app))
     found = next((row for row in rows if row["name"] == given.name), None)
     if found is None:
-        raise RequestRefused("not-found", "It was saved, and is deleted already.")
+        raise RequestRefused("not-found", "It was saved, but has been deleted since.")
     return shaped(SavedFilter, found)
 
 
@@ -93,7 +93,7 @@ async def _default(asked: ApiRequest, app: str, name: str, *, is_wanted: bool) -
 async def _run(asked: ApiRequest, statements: list[Statement]) -> None:
     write = asked.outside.write
     if write is None:
-        raise RequestRefused("not-allowed", "Nothing may be saved here.")
+        raise RequestRefused("not-allowed", "Nothing can be saved here.")
     for each in statements:
         await run_in_threadpool(write, each.sql, each.parameters)
 
@@ -104,7 +104,7 @@ def _own(asked: ApiRequest, app: str) -> str:
         return asked.require_app(app)
     if asked.grant.apps:
         raise RequestRefused(
-            "not-your-app", "A filter for all apps takes a key for all of them: say which `app`."
+            "not-your-app", "A filter for all apps needs a key for all of them: name an `app`."
         )
     return app
 
@@ -113,21 +113,21 @@ def _bad_name(error: FilterError) -> RequestRefused:
     return RequestRefused("bad-request", f"{error}.", {"parameter": "name"})
 
 
-_APP = Parameter("app", "Those of this app; without it those of all apps.", least=1)
+_APP = Parameter("app", "Those of this app; by default those of all apps.", least=1)
 ENDPOINTS: tuple[ApiEndpoint, ...] = (
     ApiEndpoint(
         "/filters/saved", "listSavedFilters", "Filters that were saved under a name: cohorts", SavedFilters,
         saved_filters, (_APP,), group="Filters",
     ),
     ApiEndpoint(
-        "/filters/saved", "saveFilter", "Save a filter under a name, in place of one that has it", SavedFilter, save,
-        about="It is a cohort then, on every page and as `cohort` here.", group="Filters", method="POST",
+        "/filters/saved", "saveFilter", "Save a filter under a name, replacing one that has it", SavedFilter, save,
+        about="It is then a cohort, on every page and as `cohort` here.", group="Filters", method="POST",
         takes=FilterToSave,
     ),
     ApiEndpoint(
         "/filters/saved", "deleteSavedFilter", "Delete a saved filter", Removal, delete,
         (
-            Parameter("app", "Of this app; without it of all apps.", least=1),
+            Parameter("app", "Of this app; by default of all apps.", least=1),
             Parameter("name", "Its name.", least=1, most=saved.MAX_NAME, is_required=True),
         ),
         group="Filters", method="DELETE",

@@ -328,19 +328,19 @@ def _mark(mark: Row, is_trailing: bool, ends: bool, is_match: bool) -> Mark:
 
 _ID = path_id("session_id", "The id of a session.")
 _EVENTS_OF = Parameter(
-    "filter", "A filter; the events that it asks for are pointed at.", most=FILTER.most,
+    "filter", "A filter; the events that it asks for are marked.", most=FILTER.most,
     example="has http.client.request(http.response.status_code >= 500) then app.crash",
 )  # fmt: skip
 ENDPOINTS: tuple[ApiEndpoint, ...] = (
     ApiEndpoint(
-        "/sessions/{session_id}", "getSession", "One session with all that is known of it", WholeSession, one, (_ID,),
-        problems=("not-found", "gone"),
+        "/sessions/{session_id}", "getSession", "One session with all that is known about it", WholeSession, one,
+        (_ID,), problems=("not-found", "gone"),
     ),
     ApiEndpoint(
         "/sessions/{session_id}/timeline", "getSessionTimeline", "The events of a session in order", Timeline, timeline,
         (
             _ID, _EVENTS_OF,
-            Parameter("q", "A text that is looked for in events and their attributes.", least=1, most=200),
+            Parameter("q", "Text to look for in events and their attributes.", least=1, most=200),
             limit(300, MOST_EVENTS), AFTER,
         ),
         f"Values of attributes are cut after {journey.SHOWN_CHARACTERS:,} characters. `total` counts at most "
@@ -348,7 +348,7 @@ ENDPOINTS: tuple[ApiEndpoint, ...] = (
         problems=("not-found", "gone"),
     ),
     ApiEndpoint(
-        "/sessions/{session_id}/lanes", "getSessionLanes", "The events of a session by lanes, as its page draws them",
+        "/sessions/{session_id}/lanes", "getSessionLanes", "The events of a session in lanes, as its page draws them",
         Lanes, lanes, (_ID, _EVENTS_OF), problems=("not-found", "gone"),
     ),
     ApiEndpoint(
@@ -356,7 +356,7 @@ ENDPOINTS: tuple[ApiEndpoint, ...] = (
         curves, (_ID,), problems=("not-found", "gone"),
     ),
     ApiEndpoint(
-        "/sessions/{session_id}/event", "getEvent", "One event of a session with everything, nothing cut", WholeEvent,
+        "/sessions/{session_id}/event", "getEvent", "One event of a session in full, nothing cut", WholeEvent,
         event, (_ID, Parameter("event_id", "The id of the event.", least=1, most=512, is_required=True)),
         problems=("not-found", "gone"),
     ),

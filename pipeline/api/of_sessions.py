@@ -151,7 +151,7 @@ async def export(asked: ApiRequest) -> Response:
     """All of them as a file."""
     exports, request = asked.outside.exports, asked.request
     if exports is None or request is None:
-        raise RequestRefused("not-found", "Nothing is exported here.")
+        raise RequestRefused("not-found", "Nothing can be exported here.")
     if not can_break_off(request):
         raise RequestRefused("http-version", NEEDS_HTTP_1_1)
     _, wanted = await _wanted(asked)
@@ -184,7 +184,9 @@ async def counts(asked: ApiRequest) -> ApiCounts:
     )
 
 
-_ORDER = Parameter("order", "By what, and from which end on.", "choice", tuple(ORDERS), default="-start")
+_ORDER = Parameter(
+    "order", "What to sort by, and in which direction.", "choice", tuple(ORDERS), default="-start"
+)
 _SPAN = span(f"{DAYS} days before the newest session")
 ENDPOINTS: tuple[ApiEndpoint, ...] = (
     ApiEndpoint(
@@ -194,7 +196,7 @@ ENDPOINTS: tuple[ApiEndpoint, ...] = (
             Parameter("fields", "Only these columns, separated by commas, and `session_id`.", "list", FIELDS),
             limit(50, MOST_SESSIONS), AFTER,
         ),
-        "What a page costs does not depend on how deep it lies: it goes on behind the last session of the one before.",
+        "A page costs the same however deep it is: it continues after the last session of the page before.",
     ),
     ApiEndpoint(
         "/sessions/export", "exportSessions", "All sessions that start in a range and pass a filter, as a file", None,
@@ -203,9 +205,9 @@ ENDPOINTS: tuple[ApiEndpoint, ...] = (
             ANY_APP, FILTER, COHORT, *_SPAN, _ORDER,
             Parameter("format", "Of the file.", "choice", tuple(EXPORTS), is_required=True),
         ),
-        "All that match, however many, as they come out of ClickHouse: the same file as from the page. Where it breaks "
-        "off, the connection does, without the end that a whole answer has: whoever checks that an answer is whole, as "
-        "`curl` and libraries do, never takes a part for all.",
+        "All that match, however many, as they come out of ClickHouse: the same file as from the page. If that breaks "
+        "off, the connection closes without the ending that a complete answer has: a client that checks for it, as "
+        "`curl` and libraries do, never mistakes a part for the whole.",
         problems=("http-version",), files=tuple(type.partition(";")[0] for type in TYPES.values()),
     ),
     ApiEndpoint(

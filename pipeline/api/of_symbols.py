@@ -110,13 +110,13 @@ async def upload(asked: ApiRequest) -> StoredSymbols:
     changes, name = outside.changes, values["name"]
     app = asked.require_app(values["app"])
     if changes is None or request is None:
-        raise RequestRefused("not-allowed", "Nothing is changed here.")
+        raise RequestRefused("not-allowed", "Nothing can be changed here.")
     if not _NAME.fullmatch(name) or len(name.encode()) > _MOST_NAME_BYTES:
         raise RequestRefused(
-            "bad-request", "`name` is the name of a file, without folders.", {"parameter": "name"}
+            "bad-request", "`name` must be the name of a file, without folders.", {"parameter": "name"}
         )
     if outside.receiving >= _AT_ONCE:
-        raise NotAnsweredNow("Other uploads are coming in; try again once one of them is done.")
+        raise NotAnsweredNow("Other uploads are in progress; try again once one of them is done.")
     outside.receiving += 1
     try:
         async with received(request, name, changes.most_bytes) as file:
@@ -139,11 +139,13 @@ async def delete(asked: ApiRequest) -> DeletedSymbols:
     outside, values = asked.outside, asked.values
     app, digests = asked.require_app(values["app"]), values["digest"] or ()
     if outside.changes is None:
-        raise RequestRefused("not-allowed", "Nothing is changed here.")
+        raise RequestRefused("not-allowed", "Nothing can be changed here.")
     if not (digests or values["version"] or values["build"]):
         raise RequestRefused("bad-request", "Say which: `digest`, `version` or `build`.")
     if any(len(each) < _FEWEST_DIGITS for each in digests):
-        raise RequestRefused("bad-request", "`digest`: at least four digits of it.", {"parameter": "digest"})
+        raise RequestRefused(
+            "bad-request", "`digest`: give at least four of its digits.", {"parameter": "digest"}
+        )
     rows, grouped = await _alone(
         outside, outside.changes.delete, app, digests, values["version"] or "", values["build"] or ""
     )
@@ -162,34 +164,34 @@ _BUILD = Parameter("build", "The app's build, as its events have it.", least=1)
 _OF_APP = Parameter("app", "The app's id, as its events have it.", least=1, is_required=True)
 ENDPOINTS: tuple[ApiEndpoint, ...] = (
     ApiEndpoint(
-        "/symbols", "listSymbols", "Files of symbols that there are", SymbolFileList, files, (ANY_APP,),
+        "/symbols", "listSymbols", "The symbol files that are stored", SymbolFileList, files, (ANY_APP,),
         group="Symbols",
     ),
     ApiEndpoint(
-        "/symbols", "uploadSymbols", "Store a file of symbols, and group anew the crashes that it makes readable",
+        "/symbols", "uploadSymbols", "Store a symbol file, and regroup the crashes that it makes readable",
         StoredSymbols, upload,
         (
             _OF_APP, _VERSION, _BUILD,
             Parameter("name", "Of the file: `mapping.txt`, `App.dSYM.zip`, `bundle.js.map`.", least=1,
                       most=_MOST_NAME_BYTES, is_required=True),
         ),
-        "The body is the file, or a zip archive of several (a dSYM, scripts with their source maps). What a file is, "
-        "is seen in it. A mapping needs `version` or `build`; so does a source map, unless it has a debug id. The "
-        "answer comes once crashes are grouped, after some seconds or more. The same again changes nothing. As "
-        "`session-pipeline symbols upload`.",
+        "The body is the file, or a zip archive of several (a dSYM, scripts with their source maps). Its "
+        "content says what it is. A mapping needs `version` or `build`; so does a source map, unless it has a debug "
+        "id. The answer comes once crashes are regrouped, which takes some seconds or more. Sending the same file "
+        "again changes nothing. Same as `session-pipeline symbols upload`.",
         "Symbols", method="POST", takes_file=True, problems=("too-large", "refused-file"),
     ),
     ApiEndpoint(
-        "/symbols", "deleteSymbols", "Take out files of symbols, and group anew the crashes that used them",
+        "/symbols", "deleteSymbols", "Delete symbol files, and regroup the crashes that used them",
         DeletedSymbols, delete,
         (
             _OF_APP, _VERSION, _BUILD,
-            Parameter("digest", "Files by their digests, or the beginnings of them.", "list"),
+            Parameter("digest", "Digests of files, or the beginnings of digests.", "list"),
         ),
         "By digest, or all of a version or build.", "Symbols", method="DELETE",
     ),
     ApiEndpoint(
-        "/symbols/missing", "listMissingSymbols", "Files that the stacks of a range cannot be read without",
+        "/symbols/missing", "listMissingSymbols", "Symbol files that the stacks of a range lack",
         MissingFiles, missing, (APP, *span(f"{_DAYS} days before the newest session")), group="Symbols",
     ),
 )  # fmt: skip

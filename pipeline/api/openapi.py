@@ -27,9 +27,9 @@ _ALWAYS = (
 _OF_JSON = ("too-large", "media-type")
 _OF_SESSIONS = ("Session", "WholeSession", "StitchedSession", "Event", "WholeEvent")
 """Their columns are those of the tables, and mean the same."""
-_ABOUT = """What the dashboard shows, as JSON. Every question is bounded by time, as on the pages: where an address
-names no range, it is some days up to the newest session. Times are RFC 3339 in UTC with milliseconds; `from` counts
-and `until` does not. Filters are those of the dashboard. What changes something needs a key that may. Unknown
+_ABOUT = """What the dashboard shows, as JSON. Every request covers a range of time, as on the pages: where an address
+names none, it is some days up to the newest session. Times are RFC 3339 in UTC with milliseconds; `from` is included
+and `until` is not. Filters are those of the dashboard. To change something, a key with write access is needed. Unknown
 parameters are refused. Errors are problem details (RFC 9457)."""
 
 
@@ -52,10 +52,10 @@ def document() -> dict[str, object]:
             "responses": {_name(kinds): _response(kinds) for kinds in _by_status(KINDS).values()},
             "securitySchemes": {
                 "key": {"type": "http", "scheme": "bearer",
-                        "description": "A key of the file that PIPELINE_API_KEYS names. To change something it has "
-                        "`access = \"write\"` there."},
+                        "description": "A key from the file that PIPELINE_API_KEYS names. To change something, it "
+                        "needs `access = \"write\"` there."},
                 "signedIn": {"type": "apiKey", "in": "cookie", "name": "session_pipeline",
-                             "description": "Of a browser that is signed in to the dashboard."},
+                             "description": "The cookie of a browser that is signed in to the dashboard."},
             },
         },
     }  # fmt: skip

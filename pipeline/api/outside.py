@@ -44,7 +44,7 @@ class Changes(Protocol):
     def delete(
         self, app_id: str, digests: Sequence[str], version: str, build: str
     ) -> tuple[Sequence[Row], int]:
-        """Take files of symbols out: which, and how many crashes were grouped anew."""
+        """Take symbol files out: which, and how many crashes were grouped anew."""
 
 
 @dataclass(slots=True)

@@ -61,17 +61,17 @@ class Parameter:
         """The value of a text. Raises `Refused`."""
         if self.form == "choice":
             if text not in self.allowed:
-                raise self.refused(f"is one of {', '.join(self.allowed)}, and not “{text[:40]}”")
+                raise self.refused(f"must be one of {', '.join(self.allowed)}, not “{text[:40]}”")
             return text
         if self.form == "list":
             return self._list(text)
         if self.form == "whole":
             if not (text.isascii() and text.isdigit() and self.least <= int(text[:12]) <= self.most):
-                raise self.refused(f"is a whole number from {self.least} to {self.most:,}")
+                raise self.refused(f"must be a whole number from {self.least} to {self.most:,}")
             return int(text[:12])
         if self.form == "flag":
             if text not in ("true", "false"):
-                raise self.refused("is true or false")
+                raise self.refused("must be true or false")
             return text == "true"
         if self.form == "time":
             return self._time(text)
@@ -83,7 +83,7 @@ class Parameter:
         if self.form == "id":
             return self._id(text)
         if not self.least <= len(text) <= self.most:
-            raise self.refused(f"has {self.least} to {self.most:,} characters")
+            raise self.refused(f"must have {self.least} to {self.most:,} characters")
         return text
 
     def refused(self, why: str) -> RequestRefused:
@@ -94,8 +94,8 @@ class Parameter:
         items = tuple(dict.fromkeys(text.split(",")))
         unknown = [item for item in items if not item or (self.allowed and item not in self.allowed)]
         if unknown:
-            known = f"; there are {', '.join(self.allowed)}" if self.allowed else ""
-            raise self.refused(f"has no “{unknown[0][:40]}”{known}")
+            known = f"; allowed are {', '.join(self.allowed)}" if self.allowed else ""
+            raise self.refused(f"cannot have “{unknown[0][:40]}”{known}")
         return items
 
     def _time(self, text: str) -> int:
@@ -104,42 +104,46 @@ class Parameter:
         except BadAddress as error:
             raise RequestRefused("bad-request", f"`{self.name}`: {error}", {"parameter": self.name}) from None
         if found is None:
-            raise self.refused("is a time, and it is empty")
+            raise self.refused("must be a time, and is empty")
         return found
 
     def _id(self, text: str) -> str:
         found = as_uuid(text)
         if found is None:
             if self.in_path:
-                raise RequestRefused("not-found", f"“{text[:80]}” is no id: those are UUIDs.")
-            raise self.refused("is a UUID")
+                raise RequestRefused("not-found", f"“{text[:80]}” is not an id: ids are UUIDs.")
+            raise self.refused("must be a UUID")
         return found
 
 
 def read_query(query: bytes, known: Sequence[Parameter]) -> dict[str, Any]:
     """The values of all parameters by name, defaults where there are any, None where not. Raises `Refused`."""
     if len(query) > LONGEST_QUERY:
-        raise RequestRefused("long-address", f"At most {LONGEST_QUERY:,} bytes come after the question mark.")
+        raise RequestRefused(
+            "long-address", f"At most {LONGEST_QUERY:,} bytes may come after the question mark."
+        )
     try:
         pairs = parse_qsl(
             query.decode("ascii"), keep_blank_values=True, max_num_fields=_MOST_FIELDS, errors="strict"
         )
     except ValueError:
         raise RequestRefused(
-            "bad-request", "What comes after the question mark are no fields in UTF-8."
+            "bad-request", "What comes after the question mark is not a list of fields in UTF-8."
         ) from None
     given: dict[str, str] = {}
     names = [each.name for each in known]
     for name, text in pairs:
         if name not in names:
-            there = f"There are {', '.join(names)}." if names else "There is none."
+            there = f"Its parameters are {', '.join(names)}." if names else "It has none."
             raise RequestRefused(
-                "bad-request", f"“{name[:40]}” is no parameter of this. {there}", {"parameter": name[:80]}
+                "bad-request",
+                f"“{name[:40]}” is not a parameter of this address. {there}",
+                {"parameter": name[:80]},
             )
         if name in given:
-            raise RequestRefused("bad-request", f"`{name}` is there twice.", {"parameter": name})
+            raise RequestRefused("bad-request", f"`{name}` is given twice.", {"parameter": name})
         if "\0" in text:
-            raise RequestRefused("bad-request", f"`{name}` has a NUL in it.", {"parameter": name})
+            raise RequestRefused("bad-request", f"`{name}` contains a NUL.", {"parameter": name})
         given[name] = text
     return _read(given, known)
 
@@ -155,32 +159,35 @@ def _read(given: Mapping[str, str], known: Sequence[Parameter]) -> dict[str, Any
         if each.name in given:
             values[each.name] = each.read(given[each.name])
         elif each.is_required:
-            raise each.refused("has to be given")
+            raise each.refused("is required")
         else:
             values[each.name] = each.default
     return values
 
 
 APP = Parameter(
-    "app", "The id of an app. Without it the first that the key may see.", least=1, example="org.example.shop"
+    "app",
+    "The id of an app. By default, the first that the key may see.",
+    least=1,
+    example="org.example.shop",
 )
 ANY_APP = Parameter(
-    "app", "The id of an app. Without it all that the key may see.", least=1, example="org.example.shop"
+    "app", "The id of an app. By default, all that the key may see.", least=1, example="org.example.shop"
 )
 FILTER = Parameter(
-    "filter", "Which sessions, in the filter language of schemas/README.md. Without it all.",
+    "filter", "Which sessions, in the filter language of schemas/README.md. By default, all.",
     most=LONGEST_FILTER, example='session.crash_count > 0 and app.version = "8.3.0"',
 )  # fmt: skip
 COHORT = Parameter("cohort", "A saved filter, by its name: sessions have to pass it too.", least=1, most=100)
 AFTER = Parameter(
     "after",
-    "Where a page goes on: `next` of the page before, with the same parameters beside it.",
+    "Where a page continues: `next` of the page before, with the same parameters as there.",
     most=2_000,
 )
 
 
 ZONE = Parameter(
-    "tz", "The time zone (IANA) of days, weeks and hours, and of times that name no offset. Without it UTC.", "zone",
+    "tz", "The time zone (IANA) of days, weeks and hours, and of times that name no offset. By default, UTC.", "zone",
     example="Europe/Berlin",
 )  # fmt: skip
 
@@ -188,9 +195,9 @@ ZONE = Parameter(
 def span(default: str) -> tuple[Parameter, Parameter]:
     """From when, until when. `default` says what holds without."""
     return (
-        Parameter("from", f"The first time that counts, UTC where it names no other offset. Without it, {default}.",
+        Parameter("from", f"Where the range begins (included), UTC unless it names an offset. By default, {default}.",
                   "time", example="2026-01-05"),
-        Parameter("until", "The time before which it ends. Without it the minute after the newest session began.",
+        Parameter("until", "Where it ends (not included). By default, the minute after the newest session began.",
                   "time", example="2026-01-06"),
     )  # fmt: skip
 
@@ -198,7 +205,7 @@ def span(default: str) -> tuple[Parameter, Parameter]:
 def limit(default: int, most: int) -> Parameter:
     """How many on a page."""
     return Parameter(
-        "limit", "How many there are on a page at most.", "whole", least=1, most=most, default=default
+        "limit", "How many to return on a page at most.", "whole", least=1, most=most, default=default
     )
 
 

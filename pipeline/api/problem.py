@@ -29,60 +29,60 @@ class ProblemKind:
 
 KINDS: Mapping[str, ProblemKind] = {
     "bad-request": ProblemKind(
-        400, "Bad request", "A parameter is unknown, twice there, missing, or says what cannot be."
+        400, "Bad request", "A parameter is unknown, given twice, missing or invalid."
     ),
     "bad-filter": ProblemKind(
         400,
         "The filter cannot be read",
-        "`place` has the first character at fault, from 0, and the "
-        "one after the last; it is not there where the whole is at fault.",
+        "`place` says where the fault is: the first character, counted from 0, and the one "
+        "after the last. It is absent where the filter as a whole is at fault.",
     ),
     "too-much": ProblemKind(
         400,
-        "That takes too much",
-        "One question may take so much memory, and so many rows. Ask for a shorter range.",
+        "This takes too much",
+        "What one request may take is limited, in memory and in rows. Ask for a shorter range.",
     ),
     "no-key": ProblemKind(401, "A key is needed", "Send one as `Authorization: Bearer KEY`."),
     "not-your-app": ProblemKind(
         403,
-        "The key is not for that",
-        "The key is for certain apps, and this is another, or of the pipeline as a whole.",
+        "The key does not cover this",
+        "The key is for certain apps, and this is about another one or about the whole pipeline.",
     ),
     "not-allowed": ProblemKind(
         403,
-        "That may not be done",
-        'Something is to be changed, and the key only reads: one that may has `access = "write"`. Or the '
+        "This is not allowed",
+        'This changes something, and the key may only read: it needs `access = "write"`. Or the '
         "dashboard's ClickHouse user lacks the right.",
     ),
-    "not-found": ProblemKind(404, "Not found", "There is no such thing, or none any more."),
-    "wrong-method": ProblemKind(405, "That is not done here", "`Allow` says which methods an address takes."),
+    "not-found": ProblemKind(404, "Not found", "It does not exist, or no longer does."),
+    "wrong-method": ProblemKind(405, "Wrong method", "`Allow` says which methods an address takes."),
     "gone": ProblemKind(
         410,
         "The session was restated",
         "Late events changed the sessions of the device; `successors` have its events now.",
     ),
-    "body": ProblemKind(413, "This takes no body", "All that is asked for stands in the address."),
-    "too-large": ProblemKind(413, "The body is too large", "`detail` says how many bytes are taken."),
+    "body": ProblemKind(413, "This takes no body", "Everything is said in the address."),
+    "too-large": ProblemKind(413, "The body is too large", "`detail` says how many bytes are accepted."),
     "long-address": ProblemKind(
-        414, "The address is too long", "At most 32,000 bytes come after the question mark."
+        414, "The address is too long", "At most 32,000 bytes may come after the question mark."
     ),
-    "media-type": ProblemKind(415, "Not this kind of body", "JSON is sent as `application/json`."),
+    "media-type": ProblemKind(415, "Wrong kind of body", "Send JSON as `application/json`."),
     "refused-file": ProblemKind(
         422, "A file was refused", "`refused` says which and why; all others in the upload are stored."
     ),
     "too-fast": ProblemKind(
         429,
         "Too many requests",
-        "A key may ask so often, and so many questions at once. `Retry-After` "
+        "How often a key may ask, and how much at once, is limited. `Retry-After` "
         "says when to try again, in seconds.",
     ),
     "fault": ProblemKind(
-        500, "A fault of the program", "Please report it: the log of the dashboard has more."
+        500, "A fault in the program", "Please report it: the log of the dashboard says more."
     ),
     "not-now": ProblemKind(
         503,
-        "No answer just now",
-        "ClickHouse is away or busy, or the question took longer than it may. "
+        "No answer at the moment",
+        "ClickHouse is away or busy, or the query took longer than it may. "
         "`Retry-After` says when to try again, in seconds.",
     ),
     "http-version": ProblemKind(
@@ -103,11 +103,14 @@ class Problem(Struct, kw_only=True):
 
     type: Annotated[
         str,
-        Meta(extra_json_schema={"format": "uri-reference"}, description="The kind; an address of its words."),
+        Meta(
+            extra_json_schema={"format": "uri-reference"},
+            description="The kind of problem: an address that explains it.",
+        ),
     ]
     title: str
     status: Annotated[int, Meta(ge=400, le=599)]
-    detail: Annotated[str, Meta(description="What is wrong, for people.")]
+    detail: Annotated[str, Meta(description="What is wrong, in words.")]
     parameter: Annotated[str | UnsetType, Meta(description="The parameter that is at fault.")] = UNSET
     place: Annotated[
         list[int] | UnsetType,
@@ -118,7 +121,7 @@ class Problem(Struct, kw_only=True):
         Meta(description="The sessions that have the events of a session that is gone."),
     ] = UNSET
     refused: Annotated[
-        list[FileRefusal] | UnsetType, Meta(description="The files that are not taken, and why.")
+        list[FileRefusal] | UnsetType, Meta(description="The files that were not accepted, and why.")
     ] = UNSET
 
 

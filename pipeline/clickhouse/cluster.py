@@ -218,7 +218,7 @@ class Cluster:
         place = self._catalogue.place(reader.name())
         if reader.takes("MODIFY QUERY"):
             if not place.is_tap:
-                raise NotUnderstood(f"{place.name} is no materialized view")
+                raise NotUnderstood(f"{place.name} is not a materialized view")
             body = self._qualified(reader.rest, is_inside=place.is_sharded)
             yield f"ALTER TABLE {self._inside(place)} {self._on} MODIFY QUERY\n{body}"
             return

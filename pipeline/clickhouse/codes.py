@@ -11,7 +11,7 @@ ACCESS_DENIED = 497
 """A grant is missing."""
 
 REFUSED_CODES: Mapping[int, str] = {
-    # What was sent is no row of this table: text that does not parse as the column's type.
+    # What was sent is not a row of this table: text that does not parse as the column's type.
     6: "CANNOT_PARSE_TEXT",
     25: "CANNOT_PARSE_ESCAPE_SEQUENCE",
     26: "CANNOT_PARSE_QUOTED_STRING",

@@ -1,4 +1,4 @@
-"""The files of symbols in one database: what there is, their parts, and taking them in and out.
+"""The symbol files in one database: what there is, their parts, and taking them in and out.
 
 The parts of a file are stored before its row, and taken out after it: whatever is killed, what is listed is whole.
 Parts that nothing lists are taken out by the next upload or deletion.
@@ -99,7 +99,7 @@ class SymbolFiles:
             if number not in stored:
                 block.append(_part_row(file.digest, number, part))
             if block and (number + 1 == len(parts) or sum(map(len, block)) >= _PARTS_AT_ONCE_BYTES):
-                # Each time another one: an upload after a deletion is no repetition.
+                # Each time another one: an upload after a deletion is not a repetition.
                 token = f"symbols-{file.digest}-{number}-{now_ms}"
                 self._store.insert("z_symbol_part_rows", b"\n".join(block), token=token)
                 block = []

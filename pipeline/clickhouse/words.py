@@ -46,7 +46,7 @@ _END = Word("end", "", 0)
 
 
 def words_of(sql: str) -> list[Word]:
-    """The words in order, without comments. Raises NotUnderstood for what is no word."""
+    """The words in order, without comments. Raises NotUnderstood for what is not a word."""
     found, at = [], 0
     while at < len(sql):
         match = _WORD.match(sql, at)

@@ -44,22 +44,24 @@ app = typer.Typer(
 _PASS_S = 5.0
 _LONGEST_PAUSE_S = 60.0
 _LOOK_S = 1.0
-_FILE = typer.Argument(help="The file of rules; PIPELINE_ALERTS by default.")
+_FILE = typer.Argument(help="The rules file; PIPELINE_ALERTS by default.")
 _HISTORY_ROWS = 200
 _DAY_MS = 86_400_000
 
 
 @app.command("run")
 def run_command(
-    once: Annotated[bool, typer.Option("--once", help="Evaluate and deliver what is due, and end.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Evaluate and deliver what is due, then exit.")
+    ] = False,
 ) -> None:
-    """Evaluate the rules of PIPELINE_ALERTS and tell their channels, until Ctrl-C or SIGTERM. Let one of it run."""
+    """Evaluate the rules of PIPELINE_ALERTS and notify their channels, until Ctrl-C or SIGTERM. Run only one."""
     run(wiring.settings(), once=once)
 
 
 @app.command("check")
 def check_command(file: Annotated[Path | None, _FILE] = None) -> None:
-    """Say whether a file of rules is one, and whether its channels can be used. Nothing is evaluated or sent."""
+    """Say whether a rules file is valid, and whether its channels can be used. Nothing is evaluated or sent."""
     rules = rules_of(wiring.settings(), file)
     for channel in rules.channels.values():
         require_usable(channel)
@@ -68,8 +70,8 @@ def check_command(file: Annotated[Path | None, _FILE] = None) -> None:
 
 @app.command("list")
 def list_command(
-    app_id: Annotated[str, typer.Option("--app", help="Only rules of this app.")] = "",
-    now: Annotated[bool, typer.Option("--now", help="Ask as well what is known now.")] = False,
+    app_id: Annotated[str, typer.Option("--app", help="Only rules for this app.")] = "",
+    now: Annotated[bool, typer.Option("--now", help="Also ask what is known now.")] = False,
 ) -> None:
     """Show where each rule and each of its groups stands, and what it saw."""
     settings = wiring.settings()
@@ -78,8 +80,8 @@ def list_command(
 
 @app.command("history")
 def history_command(
-    app_id: Annotated[str, typer.Option("--app", help="Only rules of this app.")] = "",
-    days: Annotated[int, typer.Option(min=1, max=400, help="Of how many days.")] = 7,
+    app_id: Annotated[str, typer.Option("--app", help="Only rules for this app.")] = "",
+    days: Annotated[int, typer.Option(min=1, max=400, help="How many days back.")] = 7,
 ) -> None:
     """Show what changed, newest first: what was seen, and what was known of the same sessions later."""
     show_history(wiring.settings(), app_id, days)
@@ -89,10 +91,10 @@ def history_command(
 def mute_command(
     rule: Annotated[str, typer.Argument(help="The name of the rule.")],
     duration: Annotated[str, typer.Option("--for", help="How long, such as 2h or 3d.")],
-    group: Annotated[str | None, typer.Option(help="Only this group of it.")] = None,
+    group: Annotated[str | None, typer.Option(help="Only this group.")] = None,
     reason: Annotated[str, typer.Option(help="Why, for others.")] = "",
 ) -> None:
-    """Tell nothing of a rule for a while; it is evaluated all the same, and what lasts is told afterwards."""
+    """Mute a rule for a while; it is still evaluated, and what lasts is reported afterwards."""
     found = duration_of(duration)
     if found is None or found <= 0:
         raise CommandFailed(f"--for: {duration[:40]!r} is not a duration such as 2h or 3d")
@@ -103,9 +105,9 @@ def mute_command(
 @app.command("unmute")
 def unmute_command(
     rule: Annotated[str, typer.Argument(help="The name of the rule.")],
-    group: Annotated[str | None, typer.Option(help="Only this group of it.")] = None,
+    group: Annotated[str | None, typer.Option(help="Only this group.")] = None,
 ) -> None:
-    """End what `mute` began, of the rule or of the same group."""
+    """Unmute the rule, or the same group of it."""
     mute(wiring.settings(), rule, group, 0, "")
     print(f"{rule} is not muted any more")
 
@@ -114,7 +116,7 @@ def rules_of(settings: Settings, file: Path | None) -> AlertRules:
     """The rules of a file, or of PIPELINE_ALERTS. Raises UnusablePath, and InvalidAlerts with the file's name."""
     path = file or (Path(settings.alerts) if settings.alerts else None)
     if path is None:
-        raise CommandFailed("no file of rules: give one, or set PIPELINE_ALERTS")
+        raise CommandFailed("no rules file: give one, or set PIPELINE_ALERTS")
     with path_of("PIPELINE_ALERTS" if file is None else "FILE", path):
         told = path.read_bytes()
     try:

@@ -94,7 +94,7 @@ def listed(settings: Settings, chosen: Chosen, how: Listing) -> None:
     found = _chosen(chosen)
     if how.format == "parquet" and sys.stdout.isatty():
         raise CommandFailed(
-            "Parquet is no text: write it to a file, as in … --format parquet > sessions.parquet"
+            "Parquet is not text: write it to a file, as in … --format parquet > sessions.parquet"
         )
     _write(settings, found, order, cast(Format, how.format), None if how.is_all else how.limit)
 

@@ -46,9 +46,9 @@ def not_answered(error: Exception, memory: int) -> NotAnswered:
     shorter = "Choose a shorter time range."
     if _OWN_MEMORY.search(text):
         bound = f"{memory / 1e9:g} GB" if memory >= 1e9 else f"{memory / 1e6:g} MB"
-        return Unanswerable(f"That takes more memory than a question may ({bound}). {shorter}")
+        return Unanswerable(f"That takes more memory than one query may use ({bound}). {shorter}")
     too_long = f"That took longer than {READ_SETTINGS['max_execution_time']} s. {shorter}"
-    busy = "ClickHouse is busy with other questions just now; try again shortly."
+    busy = "ClickHouse is busy with other queries at the moment; try again shortly."
     no_right = "The dashboard's ClickHouse user may not do that."
     known: Mapping[str, tuple[str, type[NotAnswered]]] = {
         "TIMEOUT_EXCEEDED": (too_long, NotAnsweredNow),
@@ -70,5 +70,5 @@ def not_answered(error: Exception, memory: int) -> NotAnswered:
         if f"({code})" in text:
             return kind(said)
     if isinstance(error, Unreachable):
-        return NotAnsweredNow("ClickHouse does not answer just now.")
-    return Unanswerable("ClickHouse refused the question.")
+        return NotAnsweredNow("ClickHouse does not answer at the moment.")
+    return Unanswerable("ClickHouse refused the query.")

@@ -1,4 +1,4 @@
-"""What the HTTP API changes beyond single statements: mutes of alert rules, and files of symbols."""
+"""What the HTTP API changes beyond single statements: mutes of alert rules, and symbol files."""
 
 from __future__ import annotations
 

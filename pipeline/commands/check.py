@@ -80,13 +80,13 @@ class Checked(NamedTuple):
 
 def check(
     role: Annotated[
-        Program, typer.Option(help="Whose needs to look at; all: those of every worker.")
+        Program, typer.Option(help="Which role to check for; all: for every worker.")
     ] = Program.all,
     format: Annotated[str, typer.Option(help="text, or json for programs.")] = "text",
 ) -> None:
-    """Look at settings, Kafka and ClickHouse as a worker would need them: one line each.
+    """Check settings, Kafka and ClickHouse as a worker would need them, one line each.
 
-    Exits with 1 if a worker could not run. Nothing is made or changed.
+    Exits with 1 if a worker could not run. Nothing is created or changed.
     """
     if format not in ("text", "json"):
         raise CommandFailed(f"--format {format}: use one of text, json")
@@ -278,7 +278,7 @@ def _rights(needed: Iterable[Right], may: Allowed) -> Iterator[Checked]:
         yield Checked(
             Outcome.ok,
             "kafka rights",
-            f"this broker does not tell {unknown} of them; none is known to be missing",
+            f"this broker does not say about {unknown} of them; none is known to be missing",
         )
     else:
         yield Checked(Outcome.ok, "kafka rights", "all that are needed")

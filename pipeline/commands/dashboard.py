@@ -67,7 +67,7 @@ def dashboard(settings: Settings, *, host: str, port: int, needs_login: bool) ->
                 parts(settings, store, password, hosts_of(host) if not password else frozenset())
             )
             for number in (signal.SIGINT, signal.SIGTERM):
-                # The server raises the signal that stopped it once more when it is done: that is no failure.
+                # The server raises the signal that stopped it once more when it is done: that is not a failure.
                 signal.signal(number, lambda *_: None)
             uvicorn.Server(server_config(app, settings)).run(sockets=[listener])
     finally:

@@ -34,7 +34,7 @@ class DocumentLine(NamedTuple):
 
 
 def checked_files(files: list[str]) -> list[str]:
-    """The names. Raises `CommandFailed` for one that is no file."""
+    """The names. Raises `CommandFailed` for one that is not a file."""
     for name in files:
         if name != "-" and not Path(name).is_file():
             raise CommandFailed(f"{name} is not a file: name one to send, or - for standard input")

@@ -53,14 +53,14 @@ def erase(
     check: Annotated[
         bool,
         typer.Option(
-            "--check", help="Remove nothing: find the receipts, and say whether anything is there again."
+            "--check", help="Remove nothing: look up the receipts, and say whether any data has come back."
         ),
     ] = False,
 ) -> None:
     """Remove a person's or a device's data from ClickHouse and from the state of the workers, for good.
 
-    The workers have to run. What comes after it starts anew. What Kafka still holds is never stored again, and goes
-    with the retention of its topics: the receipt says when.
+    The workers must be running. Whatever arrives afterwards starts anew. What Kafka still holds is never stored again,
+    and goes with the retention of its topics: the receipt says when.
     """
     if bool(user) == bool(device):
         raise CommandFailed("name either --user or --device")
@@ -85,15 +85,15 @@ def _check(settings: Settings, app_id: str, user: str, device: str) -> None:
             print(f"receipt {each['id']}, asked for at {each['asked']} UTC, {is_done}: {removed} removed")
         completed = [each for each in found if each["is_done"]]
         if not completed:
-            raise CommandFailed(f"no erasure of {whom} was completed: give the command again")
+            raise CommandFailed(f"no erasure of {whom} was completed: run the command again")
         last = completed[-1]
         letters = Letters(app_id, user or device, int(last["asked_ms"]), is_device=not user)
         left = receipts.left(letters, str(last["asked"]))
     finally:
         store.close()
     if left:
-        raise CommandFailed(f"of {whom} there is something from before receipt {last['id']}: {_told(left)}")
-    print(f"nothing of {whom} from before {last['asked']} UTC is there, as far as rows say when they came")
+        raise CommandFailed(f"something of {whom} from before receipt {last['id']} is there: {_told(left)}")
+    print(f"nothing of {whom} from before {last['asked']} UTC is there, as far as rows say when they arrived")
 
 
 def _told(rows: Mapping[str, int]) -> str:
@@ -212,9 +212,9 @@ async def _until_committed(
             return
         if time.monotonic() > deadline_s:
             raise CommandFailed(
-                f"the {role} has not come to it on {', '.join(f'{tp.topic}[{tp.partition}]' for tp in behind)}: see "
-                "that it runs, then give the same command again. What is asked for is noted, and nothing new of it "
-                "is stored meanwhile"
+                f"the {role} has not got to it yet on {', '.join(f'{tp.topic}[{tp.partition}]' for tp in behind)}: "
+                "check that it runs, then run the same command again. The request is recorded, and nothing new of "
+                "what it covers is stored meanwhile"
             )
         await asyncio.sleep(_POLL_S)
 

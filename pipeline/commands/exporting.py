@@ -22,7 +22,7 @@ def exported(
 
     `limit` is for the first ones alone.
 
-    Blocks. Raises Unreachable and StatementFailed, also after some of the pieces: what there is then is no whole file.
+    Blocks. Raises Unreachable and StatementFailed, also after some of the pieces, which are then not a whole file.
     """
     statement = export(chosen, order, format, limit)
     asked = (statement.sql, statement.parameters, FORMATS[format])

@@ -1,4 +1,4 @@
-"""A file of keys, which is read again when it changes."""
+"""A key file, which is read again when it changes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class KeyFile:
             self._seen = mark
             self.keys = self._read()
         except Terminal as error:
-            log.error("%s; the keys from before still hold", error)
+            log.error("%s; the keys from before are still in force", error)
         else:
             log.info("the keys of %s were read again", self._path)
 

@@ -29,9 +29,9 @@ def policies_of(settings: Settings) -> PolicyDocument:
 
 
 def taken(published: Published, values: Sequence[bytes]) -> PolicyDocument | None:
-    """Take values of the topic, and log those that are no policies. The newest version, if any came with them."""
+    """Take values of the topic, and log those that are not policies. The newest version, if any came with them."""
     if unread := published.read(values):
-        logger.error("%d records of %s are no policies, and are passed over", unread, POLICIES)
+        logger.error("%d records of %s are not policies, and are skipped", unread, POLICIES)
     return published.newest if values else None
 
 

@@ -72,7 +72,7 @@ def print_state(move: Move, *, is_asked_for: bool = False) -> None:
         )
     elif state.phase == "moved back":
         print(
-            "the views show the older tables of events, as --back was said; the new ones still get what comes:"
+            "the views show the older tables of events, as --back asked for; the new ones still get what comes:"
             " session-pipeline migrate --forward shows them again"
         )
     elif state.phase == "moving":

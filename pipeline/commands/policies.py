@@ -36,7 +36,7 @@ _CLOCKS_MS = 60_000
 _LONGEST_S = 30.0
 
 app = typer.Typer(
-    help="Policies, retention, privacy and sampling of apps, as versions that all workers go over to at once.",
+    help="Policies, retention, privacy and sampling of apps, as versions that all workers switch to at once.",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -55,14 +55,14 @@ def publish_command(
         typer.Option(
             "--from",
             formats=TIMES,
-            help="Events from this time on (UTC) are folded under it; by default that is in two minutes. Where it is "
+            help="Events from this time on (UTC) are folded under it; the default is in two minutes. If it is "
             "past, devices that send something are folded anew, and `rebuild` does the rest.",
         ),
     ] = None,
 ) -> None:
     """Publish the policies of these settings as version `policy_version`: to every partition, for all workers.
 
-    The same again changes nothing, and completes what was cut off.
+    Publishing the same again changes nothing, and completes what was interrupted.
     """
     asyncio.run(_publish(wiring.settings(), begin))
 

@@ -167,7 +167,7 @@ async def until_done(
         left = sum(count for count in behind.values() if count > 0)
         if not left:
             return
-        waiting_for[0] = f"the {role} to do {left} more records of {_names(behind)}"
+        waiting_for[0] = f"the {role} to process {left} more records of {_names(behind)}"
         await asyncio.sleep(_POLL_S)
 
 

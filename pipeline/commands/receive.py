@@ -47,10 +47,10 @@ def _beside(
 
 def receive(settings: Settings, *, host: str, port: int, needs_key: bool) -> None:
     """Serve until SIGINT or SIGTERM; what was accepted by then is in Kafka and answered. Raises `CommandFailed` if it
-    cannot begin, and `UnusablePath` for a file of keys that cannot be read."""
+    cannot begin, and `UnusablePath` for a key file that cannot be read."""
     if needs_key and not settings.receive_keys and not is_loopback(host):
         raise CommandFailed(
-            f"{host} can be reached from other machines: name a file of keys with PIPELINE_RECEIVE_KEYS, or use "
+            f"{host} can be reached from other machines: name a key file with PIPELINE_RECEIVE_KEYS, or use "
             "--no-keys if whoever can reach it may send"
         )
     log_for_worker(settings.log_format, "receive")
@@ -106,7 +106,7 @@ def _run(server: StoppableServer, listener: socket.socket) -> None:
     # Its own words are of clients that sent something else than HTTP; our own are said of all else.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     for number in (signal.SIGINT, signal.SIGTERM):
-        # The server raises the signal that stopped it once more when it is done: that is no failure.
+        # The server raises the signal that stopped it once more when it is done: that is not a failure.
         signal.signal(number, lambda *_: None)
     server.run(sockets=[listener])
 

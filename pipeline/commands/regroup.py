@@ -14,17 +14,17 @@ from pipeline.symbols.shelf import Shelf
 
 
 def command() -> None:
-    """Group all stored crashes, ANRs and exceptions anew, by the files of symbols that there are. It is safe to run at
-    any time; `migrate` does so for those without a group of this version, `symbols upload` for those that it concerns.
+    """Regroup all stored crashes, ANRs and exceptions with the symbol files that are stored. It is safe to run at any
+    time; `migrate` does so for those without a group of this version, `symbols upload` for those that it affects.
     """
     store = wiring.store(wiring.settings())
     try:
         shelf = Shelf(SymbolFiles(store))
         if not shelf.is_usable and SymbolFiles(store).listed():
             raise CommandFailed(
-                f"there are files of symbols, and groups are to be made by them: {library.MISSING}"
+                f"groups are to be made with the symbol files that are stored, but {library.MISSING}"
             )
-        print(f"{regroup(store, _run(), all=True, shelf=shelf)} events are grouped anew")
+        print(f"{regroup(store, _run(), all=True, shelf=shelf)} events are regrouped")
     finally:
         store.close()
 

@@ -35,20 +35,18 @@ _REPORT_S = 5.0
 
 def repartition(
     partitions: Annotated[
-        int, typer.Option(min=2, max=10_000, help="How many all topics are to have; more than now.")
+        int, typer.Option(min=2, max=10_000, help="How many each topic should have; more than now.")
     ],
     timeout: Annotated[
         float,
-        typer.Option(
-            min=1, help="Seconds to wait until what is there is done, and until workers are stopped."
-        ),
+        typer.Option(min=1, help="Seconds to wait until the backlog is done, and until workers are stopped."),
     ] = 600,
 ) -> None:
-    """Give all topics more partitions, and move the state of every device to where its key belongs then.
+    """Give all topics more partitions, and move the state of every device to where its key then belongs.
 
-    Begin it with the present settings while workers run: it waits until they have done what is there, and says when to
-    stop them. Producers and receive may go on. Where it was killed, give the same command again. At its end it prints
-    the settings with which workers are started (deploy/runbook.md, "More partitions").
+    Run it with the present settings while workers run: it waits until they have worked off the backlog, and says when
+    to stop them. Producers and receive may go on. If it is killed, run the same command again. At its end it prints the
+    settings with which to start workers (deploy/runbook.md, "More partitions").
     """
     _repartition(wiring.settings(), partitions, timeout)
 
@@ -71,7 +69,9 @@ def _repartition(settings: Settings, partitions: int, timeout_s: float) -> None:
     finally:
         store.close()
     if done is None:
-        print(f"nothing to do: all topics have {partitions} partitions, and the states are cut by them")
+        print(
+            f"nothing to do: all topics have {partitions} partitions, and the states are split the same way"
+        )
         before = settings.partitions_before or str(settings.partitions)
         _say_settings(partitions, known.offset_base if known else settings.offset_base, before)
         return
@@ -155,7 +155,7 @@ async def _until(
     while not await is_over():
         now_s, text = loop.time(), waiting_for()
         if now_s - began_s > timeout_s:
-            raise CommandFailed(f"not after {timeout_s:g} s: waiting for {text}. Nothing was changed")
+            raise CommandFailed(f"gave up after {timeout_s:g} s: waiting for {text}. Nothing was changed")
         if text != said and now_s - said_s >= _REPORT_S:
             print(f"waiting for {text}", file=sys.stderr, flush=True)
             said_s, said = now_s, text

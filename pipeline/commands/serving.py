@@ -37,7 +37,7 @@ def receive(
         bool, typer.Option("--no-keys", help="Ask for no key, even beyond this machine.")
     ] = False,
 ) -> None:
-    """Take what SDKs send over HTTP to Kafka, until Ctrl-C or SIGTERM. README.md shows how to send."""
+    """Pass what SDKs send over HTTP on to Kafka, until Ctrl-C or SIGTERM. README.md shows how to send."""
     with _extra("receive"):
         from pipeline.commands import receive  # noqa: PLC0415
     settings = wiring.settings()
@@ -50,7 +50,7 @@ def receive(
 
 
 def mcp() -> None:
-    """Offer tools to an assistant (Model Context Protocol) on standard input and output. schemas/API.md.
+    """Offer tools to an assistant (Model Context Protocol) on standard input and output (schemas/API.md).
 
     They ask the HTTP API at PIPELINE_API_URL with the key PIPELINE_API_KEY, or ClickHouse itself where no URL is set.
     """

@@ -1,4 +1,4 @@
-"""Taking files of symbols in and out, and grouping anew what they concern: for the command, and for the API."""
+"""Taking symbol files in and out, and grouping anew what they concern: for the command, and for the API."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class SymbolChanges:
             tell(file, is_new=file.key not in known)
             count += 1
         if not count and not refused:
-            raise CommandFailed("there is no file of symbols in it")
+            raise CommandFailed("it contains no symbol file")
         self._files.sweep()
         return refused
 
@@ -77,7 +77,7 @@ class SymbolChanges:
         if not digests and not version and not build:
             raise CommandFailed("say which: --digest, --version or --build")
         if any(len(each) < 4 for each in digests):
-            raise CommandFailed("--digest: at least four digits of it")
+            raise CommandFailed("--digest: give at least four of its digits")
         chosen = [
             file
             for file in self._files.listed(app_id)
@@ -104,9 +104,9 @@ def _fault(found: SymbolFile | RefusedFile, version: str, build: str) -> str:
     if isinstance(found, RefusedFile):
         return found.why
     if found.kind == "proguard" and not version and not build:
-        return "say --version or --build: a crash tells by these which mapping it needs"
+        return "give --version or --build: they tell which mapping a crash needs"
     if found.kind == "sourcemap" and not (version or build or found.id):
-        return "say --version or --build: the map has no debug id, and another version has a script of the same name"
+        return "give --version or --build: the map has no debug id, and another version has a script of the same name"
     return ""
 
 

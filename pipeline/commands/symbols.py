@@ -39,23 +39,23 @@ app = typer.Typer(
 
 @app.command("upload")
 def upload_command(
-    files: Annotated[list[Path], typer.Argument(help="Files, folders (as a dSYM is one) and zip archives.")],
+    files: Annotated[list[Path], typer.Argument(help="Files, folders (such as a dSYM) and zip archives.")],
     app: App,
     version: Version = "",
     build: Build = "",
 ) -> None:
-    """Store files of symbols, and group the crashes anew that they make readable.
+    """Store symbol files, and regroup the crashes that they make readable.
 
-    What a file is, is seen in it. A mapping needs --version or --build; so does a source map, unless it has a debug id.
-    Debug files are found by their own ids. A source map takes its script along, which lies beside it: without that it
-    tells lines, but no functions. The same again changes nothing.
+    The content of a file says what kind it is. A mapping needs --version or --build; so does a source map, unless it
+    has a debug id. Debug files are found by their own ids. Keep a source map beside its script: without the script it
+    gives lines, but no functions. Uploading the same again changes nothing.
     """
     upload(wiring.settings(), files, app, version, build)
 
 
 @app.command("list")
 def list_command(app: App = "", format: Format = "") -> None:
-    """Which files there are, those that were uploaded last first."""
+    """List the stored files, newest uploads first."""
     found = questions.files(app)
     show(wiring.settings(), found.sql, found.parameters, format)
 
@@ -69,7 +69,7 @@ def missing_command(
     end: Annotated[datetime | None, typer.Option("--to", formats=TIMES, help="UTC; now by default.")] = None,
     format: Format = "",
 ) -> None:
-    """Which files the stacks of crashes, ANRs and exceptions cannot be read without, the most often needed first."""
+    """List the files that stacks of crashes, ANRs and exceptions lack, the most often needed first."""
     end_ms = int(time.time() * 1_000) if end is None else unix_ms(end)
     start_ms = end_ms - _WEEK_MS if start is None else unix_ms(start)
     found = questions.missing(app, start_ms, end_ms)
@@ -80,12 +80,12 @@ def missing_command(
 def delete_command(
     app: App,
     digest: Annotated[
-        list[str] | None, typer.Option("--digest", help="A file by its digest, or the beginning of it.")
+        list[str] | None, typer.Option("--digest", help="The digest of a file, or the beginning of it.")
     ] = None,
     version: Version = "",
     build: Build = "",
 ) -> None:
-    """Take out files of an app by digest, or all of a version or build, and group anew the crashes that used them."""
+    """Delete files of an app by digest, or all of a version or build, and regroup the crashes that used them."""
     delete(wiring.settings(), app, digest or (), version, build)
 
 
@@ -132,7 +132,7 @@ def _told(file: StoredFile, *, is_new: bool) -> None:
 
 
 def _group(work: SymbolChanges, app_id: str) -> None:
-    print(f"{work.group(app_id)} stored crashes, ANRs and exceptions are grouped anew")
+    print(f"{work.group(app_id)} stored crashes, ANRs and exceptions are regrouped")
 
 
 def _named(file: StoredFile) -> str:

@@ -59,19 +59,20 @@ def send_command(
     files: Files,
     format: FormatName = "native",
     live: Annotated[
-        bool, typer.Option("--live", help="It comes from devices now, and is no recording.")
+        bool, typer.Option("--live", help="It comes from devices now and is not a recording.")
     ] = False,
     validate: Annotated[
-        bool, typer.Option(help="Judge each document before it is sent, and tell the first faults.")
+        bool, typer.Option(help="Judge each document before it is sent, and report the first faults.")
     ] = True,
 ) -> None:
     """Send recorded traffic, one JSON document per line.
 
-    A document whose sent_at is more than 24 h ago is taken to have come then: a recording keeps its times.
+    A document whose sent_at is more than 24 h ago counts as having arrived then: a recording keeps its times.
 
-    With --live it comes now, from a device whose clock is slow, which is corrected. All others come now anyway.
+    With --live it counts as arriving now, from a device whose clock is slow, which is corrected. All others arrive now
+    in any case.
 
-    What is refused is sent too, and kept as dead letters. To send nothing then, let validate come first.
+    What will be refused is sent too, and kept as dead letters. To prevent that, run validate first.
     """
     send(wiring.settings(), files, format, live=live, validated=validate)
 
@@ -141,7 +142,7 @@ def simulate_command(
     rate: Annotated[float, typer.Option(min=0, help="Events per second; 0 is as fast as possible.")] = 0,
     events: Annotated[int, typer.Option(min=1, help="How many events, duplicates included.")] = 20_000,
     days: Annotated[
-        int, typer.Option(min=0, max=366, help="Spread over about so many; 0 is as often as people come.")
+        int, typer.Option(min=0, max=366, help="About how many days they span; 0: as many as it takes.")
     ] = 0,
     apps: Annotated[int, typer.Option(min=0, help="How many apps, the largest first; 0 is all 30.")] = 0,
     until: Annotated[
@@ -156,7 +157,7 @@ def simulate_command(
 ) -> None:
     """Send the traffic of a simulated fleet of phones and browsers, with realistic habits and faults."""
     if until is not None and since is not None:
-        raise typer.BadParameter("--from and --until cannot both be given: the one follows from the other")
+        raise typer.BadParameter("--from and --until cannot both be given: one follows from the other")
     numbers = Fleet(devices, seed, events, days, apps)
     if since is not None:
         simulate(wiring.settings(), replace(numbers, start_ms=unix_ms(since)), rate=rate, out=out)

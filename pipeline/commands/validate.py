@@ -31,14 +31,14 @@ def command(
     files: Files,
     format: FormatName = "native",
     live: Annotated[
-        bool, typer.Option("--live", help="As of send: it comes from devices now, and is no recording.")
+        bool, typer.Option("--live", help="As with send: it comes from devices now and is not a recording.")
     ] = False,
     output: Annotated[
-        Output, typer.Option(help="text, or JSONEachRow for programs: one object a finding.")
+        Output, typer.Option(help="text, or JSONEachRow for programs: one object per finding.")
     ] = Output.text,
-    limit: Annotated[int, typer.Option(min=0, help="Of each kind at most this many; 0 shows all.")] = 100,
+    limit: Annotated[int, typer.Option(min=0, help="At most this many of each kind; 0 shows all.")] = 100,
 ) -> None:
-    """Say what send would be refused, and what would be taken but means nothing; exits with 1 if anything is refused.
+    """Say what would be refused, and what would be accepted but mean nothing; exits with 1 if anything is refused.
 
     Nothing is sent, and neither Kafka nor ClickHouse is asked.
     """

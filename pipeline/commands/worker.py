@@ -96,9 +96,7 @@ async def _follow_erasures(frame: Frame) -> None:
 
     def take(values: Sequence[bytes]) -> None:
         if unread := frame.edge.erasures.read(values):
-            logger.error(
-                "%d records of %s are not what `erase` writes, and are passed over", unread, ERASURES
-            )
+            logger.error("%d records of %s are not what `erase` writes, and are skipped", unread, ERASURES)
 
     await _follow(frame, ERASURES, take)
 

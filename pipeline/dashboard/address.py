@@ -61,7 +61,7 @@ class SessionChoice:
         is_all = query.get("range") == _ALL and start_ms is None
         sort = query.get("sort", "")
         if sort and sort not in ORDERS:
-            raise BadAddress(f"Sessions cannot be sorted by “{sort[:40]}”, but by {', '.join(ORDERS)}.")
+            raise BadAddress(f"Sessions cannot be sorted by “{sort[:40]}”, only by {', '.join(ORDERS)}.")
         try:
             columns = chosen_columns([name for name in query.get("columns", "").split(",") if name])
         except ValueError as error:

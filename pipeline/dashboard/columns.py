@@ -73,5 +73,5 @@ def chosen_columns(names: Sequence[str]) -> tuple[str, ...]:
     """These columns, each once, in their order. Raises ValueError for one that there is not."""
     unknown = [name for name in names if name not in COLUMNS]
     if unknown:
-        raise ValueError(f"There is no column “{unknown[0][:40]}”. There are {', '.join(COLUMNS)}.")
+        raise ValueError(f"There is no column “{unknown[0][:40]}”. The columns are {', '.join(COLUMNS)}.")
     return tuple(name for name in COLUMNS if name in names)

@@ -30,7 +30,7 @@ TYPES: Mapping[Format, str] = {
     "parquet": "application/vnd.apache.parquet",
 }
 NEEDS_HTTP_1_1 = (
-    "An export takes HTTP/1.1. If a proxy is in front, let it speak HTTP/1.1 with the dashboard "
+    "An export needs HTTP/1.1. If a proxy is in front, let it speak HTTP/1.1 with the dashboard "
     "(nginx: proxy_http_version 1.1)."
 )
 _AT_ONCE = 2

@@ -64,7 +64,7 @@ class Login:
         response: Response = RedirectResponse("/login", 303)
         if not self._end(request):
             message = (
-                "This browser is signed out. That could not be kept: a copy of its cookie may still be good."
+                "This browser is signed out. That could not be stored: a copy of its cookie may still work."
             )
             response = render(request, "failure.html", status=503, message=message, code=500)
         remember(response, request, None)
@@ -75,7 +75,7 @@ class Login:
         try:
             self._sign_ins.end(request.state.visitor, int(time.time()))
         except OSError as error:
-            log.error("PIPELINE_DASHBOARD_DIR: a session's end cannot be kept: %s", error)
+            log.error("PIPELINE_DASHBOARD_DIR: a sign-out cannot be stored: %s", error)
             return False
         return True
 

@@ -81,10 +81,12 @@ def _secret(path: Path) -> bytes:
         own.unlink()
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), encoding="ascii") as file:
         if os.fstat(file.fileno()).st_mode & _READ_BY_OTHERS:
-            raise PermissionError(f"{path} can be read by others: delete it, and everybody signs in again")
+            raise PermissionError(
+                f"{path} can be read by others: delete it; everybody will have to sign in again"
+            )
         text = file.read(200).strip()
     if not re.fullmatch(f"[0-9a-f]{{{2 * _KEY_BYTES}}}", text):
-        raise OSError(f"{path} is not a key: delete it, and everybody signs in again")
+        raise OSError(f"{path} is not a key: delete it; everybody will have to sign in again")
     return bytes.fromhex(text)
 
 

@@ -56,7 +56,7 @@ _ENDED_BY_NEXT = {
     "foreground": "The app came to the foreground: the next session begins there.",
     "superseded": "The next event came from another session of the SDK.",
     "max_duration": "It had reached the longest duration; the next event began another session.",
-    "unclean_exit": "The process was gone without a word: the app started again.",
+    "unclean_exit": "The process ended without a report: the app started again.",
 }
 
 

@@ -29,13 +29,13 @@ END_MEANINGS: Mapping[str, str] = {
     "foreground": "The app came to the foreground: another session begins there.",
     "inactivity": "Nothing came from it for longer than the inactivity timeout.",
     "max_duration": "It had reached the longest duration that a session may have.",
-    "superseded": "The next event bears another session id of the SDK.",
+    "superseded": "The next event carries another session id of the SDK.",
     "manual": "The app ended it itself.",
     "unclean_exit": "The app started again and had told of no end: its process was killed or died unreported.",
     "crash": "The app crashed.",
     "exception": "An exception ended the app.",
     "anr": "The app did not respond.",
-    "out_of_memory": "The system ended the app for its memory.",
+    "out_of_memory": "The system ended the app because of its memory.",
     "user_terminated": "The user closed the app.",
 }
 """What each reason means, in a sentence; SESSIONS.md has the rules."""

@@ -83,7 +83,7 @@ def _size(held: bytearray) -> int:
         return 0
     _, size, whole = _HEAD.unpack_from(held, _HASH_BYTES)
     if not _HEAD.size <= size <= _MAX_BLOCK_BYTES or whole > _MAX_BLOCK_BYTES:
-        raise BadBody(f"the body has a compressed block of {size} bytes for {whole}, which is none")
+        raise BadBody(f"the body has an impossible compressed block, of {size} bytes for {whole}")
     return _HASH_BYTES + int(size)
 
 
@@ -102,15 +102,17 @@ def _data(framed: bytes) -> bytes:
     elif method == _ZSTD:
         data = _from_zstd(compressed, size)
     else:
-        raise BadBody(f"a compressed block is in method {method:#04x}; LZ4, ZSTD and none are known here")
+        raise BadBody(f"a compressed block uses method {method:#04x}; only LZ4, ZSTD and none are supported")
     if len(data) != size:
-        raise BadBody(f"a compressed block has {len(data)} bytes and says {size}")
+        raise BadBody(f"a compressed block has {len(data)} bytes but claims {size}")
     return data
 
 
 def _from_lz4(compressed: bytes, size: int) -> bytes:
     if size > len(compressed) * _MOST_LZ4_MAKES:
-        raise BadBody(f"a compressed block says {size} bytes, which {len(compressed)} of LZ4 cannot be")
+        raise BadBody(
+            f"a compressed block claims {size} bytes, more than {len(compressed)} bytes of LZ4 can hold"
+        )
     try:
         data: bytes = lz4.block.decompress(compressed, uncompressed_size=size)
     except lz4.block.LZ4BlockError as error:

@@ -35,7 +35,7 @@ _MAX_URL_BYTES = 1 << 20
 _SHUTDOWN_S = 5.0
 _READS = frozenset({"GET", "HEAD"})
 
-# Names in the URL that are no settings.
+# Names in the URL that are not settings.
 _NOT_SETTINGS = frozenset(
     (
         *("query", "query_id", "database", "default_format", "user", "password", "quota_key", "role"),

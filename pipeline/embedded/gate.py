@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 class _Foreign(Exception):
-    """What came is no request of Kafka's protocol."""
+    """What came is not a request of Kafka's protocol."""
 
 
 class Gate:
@@ -184,7 +184,7 @@ class _Connection:
                 head = await self._client.readexactly(12)
                 size, kind, _version, number = struct.unpack(">ihhi", head)
                 if not 8 <= size <= _LARGEST_REQUEST:
-                    raise _Foreign(f"a request of {size} bytes is none")
+                    raise _Foreign(f"a request cannot have {size} bytes")
                 if kind in _SAY_ADDRESSES:
                     self._saying.add(number)
                 before = self._produced

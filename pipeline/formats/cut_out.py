@@ -14,8 +14,8 @@ from pipeline.formats.rejected import Reason
 from pipeline.formats.translation import Translation
 
 Cut = Callable[[Sequence[int]], bytes | None]
-"""Gets the indexes of what is refused, in order and each once (`NO_INDEX`: what is no item); gives a body of nothing
-but that, or None where the body as it came is one."""
+"""Gets the indexes of what is refused, in order and each once (`NO_INDEX`: what is not an item); gives a body of only
+that, or None where the body as it came is one."""
 NO_INDEX = -1
 
 

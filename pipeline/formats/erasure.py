@@ -81,7 +81,7 @@ def control(erasure: Erasure) -> bytes:
 
 
 def is_control(value: bytes | None) -> bool:
-    """Whether a value looks like one of `control`. Only of interest for what is no envelope."""
+    """Whether a value looks like one of `control`. Only of interest for what is not an envelope."""
     return value is not None and value.startswith(_BEGINS)
 
 

@@ -49,7 +49,8 @@ def canonical_resource(raw: bytes) -> str | Rejected:
 def canonical_user(raw: bytes) -> str | Rejected:
     """The user as canonical JSON of id, personas and properties, those given only; empty for no user.
 
-    No bytes are no user. Values of properties become text as in a resource. Raises as `canonical_resource` does.
+    Empty bytes mean that there is no user. Values of properties become text as in a resource. Raises as
+    `canonical_resource` does.
     """
     return _kept_users[raw] if len(raw) <= _CACHED_BYTES else _user_of(raw)
 

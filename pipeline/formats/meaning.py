@@ -77,7 +77,7 @@ def meaning_without_attributes(name: str) -> Meaning:
 def exit_reason_of(value: object) -> str:
     """The exit reason for the system's word: the words of SESSIONS.md, else its own in lower case.
 
-    A missing one, and what is no word at all (another type, more than 64 characters), is `unknown`.
+    A missing one, and what is not a word at all (another type, more than 64 characters), is `unknown`.
     """
     if not isinstance(value, str):
         return "unknown"

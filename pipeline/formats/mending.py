@@ -103,7 +103,7 @@ def read_json(value: bytes | None, max_bytes: int | None, max_nesting: int = MAX
         return refused
     tree = parse(mended, None, max_nesting)
     if isinstance(tree, Rejected):
-        # It is no JSON for another reason, which is the one to name; what is not even UTF-8 is no JSON at all.
+        # It is not JSON for another reason, which is the one to name; what is not even UTF-8 is not JSON at all.
         return refused if refused.reason is Reason.INVALID_UTF8 else tree
     otherwise = parse(_mended(value, _OTHERWISE), None, max_nesting)
     assert isinstance(otherwise, dict), "what is put in differs, what it is put into does not"

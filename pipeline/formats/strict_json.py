@@ -62,7 +62,7 @@ def dumps(tree: Any, *, sort_keys: bool = False) -> bytes:
     into what the process keeps beside it. It makes room for an array when it begins, and none for what follows a text
     or an array in it, nor for the brackets that close at the end. The two differ in one thing: orjson writes a plus in
     front of a positive exponent. Integers of any size and Decimals are written as they are. Raises TypeError for what
-    is no JSON.
+    is not JSON.
     """
     if type(tree) is dict and _CONTAINERS.isdisjoint(map(type, tree.values())):
         # Of single values alone: it makes room at each name.

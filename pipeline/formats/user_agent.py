@@ -48,7 +48,7 @@ def with_browser(said: Mapping[str, Any]) -> dict[str, Any]:
     name them and its `browser.brands`, `browser.platform` or `user_agent.original` do.
 
     The version of the system is left out: browsers say of it for years what it once was. A device that says its model
-    is no browser, whatever user agent its HTTP client has.
+    is not a browser, whatever user agent its HTTP client has.
     """
     found = dict(said)
     if any(name in said for name in _MODELS):

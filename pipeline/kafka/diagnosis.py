@@ -98,7 +98,7 @@ def _cause(connection: KafkaConnection, server: str, error: BaseException) -> Ca
             return Cause(f"{server} refused the {_login_of(connection, error)}", True)
         case errors.UnsupportedSaslMechanismError() | errors.AuthenticationMethodNotSupported():
             return Cause(
-                f"{server} takes no login by {connection.mechanism} (PIPELINE_KAFKA_MECHANISM)", True
+                f"{server} accepts no login by {connection.mechanism} (PIPELINE_KAFKA_MECHANISM)", True
             )
         case ssl.SSLCertVerificationError():
             names = ("PIPELINE_KAFKA_CA_FILE", "PIPELINE_KAFKA_BOOTSTRAP")

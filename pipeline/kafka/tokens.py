@@ -107,7 +107,7 @@ class TokenSource(AbstractTokenProvider):  # type: ignore[misc]
         except (NoTokenNow, TokenRefused) as error:
             if held is None or self._clock() >= held.expires_s:
                 raise
-            logger.warning("%s; going on with the token of before, which still holds", error)
+            logger.warning("%s; going on with the previous token, which is still valid", error)
             return held.text
 
     def _answered(self, asking: Future[_Token]) -> None:
@@ -196,7 +196,7 @@ class TokenSource(AbstractTokenProvider):  # type: ignore[misc]
             answer = None
         if not isinstance(answer, dict):
             raise TokenRefused(
-                f"the token endpoint {self.url} answers with no object of JSON: {self._check()}"
+                f"the token endpoint {self.url} answers with something other than a JSON object: {self._check()}"
             )
         return answer
 

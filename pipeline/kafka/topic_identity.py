@@ -44,7 +44,7 @@ def remedy(topic: str) -> str:
         return f"Stop all sessionizers, then: session-pipeline rebuild --states; {RUNBOOK}"
     if topic == topics.ERASURES:
         return (
-            "What was erased is not known any more to workers that start: session-pipeline migrate makes it, then "
+            "Workers that start no longer know what was erased: session-pipeline migrate makes it, then "
             f"give each erasure again; {RUNBOOK}"
         )
     if topic == topics.POLICIES:

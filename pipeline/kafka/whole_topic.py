@@ -42,7 +42,7 @@ async def follow(
                 if is_through(position, consumer.highwater(at), 0):
                     through.set()
         except (KafkaError, OSError) as error:
-            logger.warning("%s cannot be read just now, next try in %.0f s: %r", topic, _AGAIN_S, error)
+            logger.warning("%s cannot be read at the moment, next try in %.0f s: %r", topic, _AGAIN_S, error)
         finally:
             await consumer.stop()
         await asyncio.sleep(_AGAIN_S)

@@ -47,7 +47,7 @@ def server(get: Get, version: str) -> Server[Any]:
     async def called(_: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
         tool = tools.get(params.name)
         if tool is None:
-            return _failed(f"There is no tool “{params.name[:40]}”. There are {', '.join(tools)}.")
+            return _failed(f"There is no tool “{params.name[:40]}”. The tools are {', '.join(tools)}.")
         try:
             answer = await get(*tool.request(params.arguments or {}))
         except (ValueError, CannotAsk) as error:

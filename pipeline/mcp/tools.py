@@ -21,9 +21,9 @@ _SESSION_FIELDS = (
 _RANGE = ("app", "filter", "cohort", "from", "until")
 INSTRUCTIONS = """Sessions of mobile and web apps: what people did, what crashed, what failed, and how releases differ.
 
-Begin with `apps`, then `health` or `crash_groups` for how an app does, `compare_issues` for what a release brought,
+Begin with `apps`, then `health` or `crash_groups` for how an app fares, `compare_issues` for what a release brought,
 `sessions` with a filter for examples, and `session_timeline` for what happened in one. `find` takes any id or the
-beginning of one. Ranges are UTC; without one it is some days up to the newest session.
+beginning of one. Ranges are UTC; by default, a range is some days up to the newest session.
 
 Filters are texts: `session.crash_count > 0`, `app.version >= "2.10"`, `user.id = "u1"`, `session.duration_ms > 5m`,
 `has http.client.request(http.response.status_code >= 500) then app.crash within 10s`, joined by `and`, `or`, `not`.
@@ -81,7 +81,7 @@ class Tool:
         unknown = sorted(set(arguments) - known)
         if unknown:
             raise ValueError(
-                f"`{self.name}` takes {', '.join(sorted(known))}, and not {', '.join(unknown)[:80]}."
+                f"`{self.name}` takes {', '.join(sorted(known))}, not {', '.join(unknown)[:80]}."
             )
         given = {name: _text(value) for name, value in arguments.items() if value is not None}
         query = {**self.fixed, **given}
@@ -89,12 +89,12 @@ class Tool:
             usual, most = self.limit
             wanted = given.get("limit", str(usual))
             if not wanted.isdecimal() or not 1 <= int(wanted[:6]) <= most:
-                raise ValueError(f"`limit` is a whole number from 1 to {most}.")
+                raise ValueError(f"`limit` must be a whole number from 1 to {most}.")
             query["limit"] = wanted
         path = self.endpoint.path
         for each in self.endpoint.of_path():
             if each.name not in query:
-                raise ValueError(f"`{each.name}` has to be given.")
+                raise ValueError(f"`{each.name}` is required.")
             path = path.replace(f"{{{each.name}}}", _segment(query.pop(each.name)))
         return path, query
 
@@ -117,13 +117,13 @@ def _text(value: object) -> str:
 
 def _segment(text: str) -> str:
     if not _SEGMENT.fullmatch(text):
-        raise ValueError(f"“{text[:80]}” is no id.")
+        raise ValueError(f"“{text[:80]}” is not an id.")
     return text
 
 
 TOOLS: tuple[Tool, ...] = (
     Tool("apps", "listApps", "All apps, and when their oldest and newest sessions began.", ()),
-    Tool("find", "find", "What an id of any kind, the beginning of one, or the name of an exception is of.", ("q",)),
+    Tool("find", "find", "What an id of any kind, its beginning, or the name of an exception belongs to.", ("q",)),
     Tool(
         "query", "countSessions",
         "How many sessions pass a filter: users, devices, crash-free share, bad ends, and the same over time.", _RANGE,
@@ -132,15 +132,15 @@ TOOLS: tuple[Tool, ...] = (
         "sessions", "listSessions", "Sessions that pass a filter, newest first unless `order` says otherwise.",
         (*_RANGE, "order", "after"), {"fields": _SESSION_FIELDS}, (10, 40),
     ),
-    Tool("session", "getSession", "One session with all that is known of it, and what ended it.", ("session_id",)),
+    Tool("session", "getSession", "One session with all that is known about it, and what ended it.", ("session_id",)),
     Tool(
         "session_timeline", "getSessionTimeline",
-        "What happened in a session, event by event. `lane` is what kind of event it is, `is_fault` what went wrong.",
+        "What happened in a session, event by event. `lane` is the kind of event, `is_fault` marks what went wrong.",
         ("session_id", "filter", "q", "after"), {}, (40, 100),
     ),
     Tool(
         "crash_groups", "listCrashGroups",
-        "Crashes, ANRs and exceptions, those of one cause together: sessions, users, share, first and last version.",
+        "Crashes, ANRs and exceptions, grouped by cause: sessions, users, share, first and last version.",
         (*_RANGE, "kind", "order"),
     ),
     Tool(
@@ -186,7 +186,7 @@ TOOLS: tuple[Tool, ...] = (
     ),
     Tool(
         "alert_changes", "listAlertChanges",
-        "What alert rules changed or told: what each saw, and what is known of the same sessions by now.",
+        "What changed for alert rules: what each saw, and what is known of the same sessions by now.",
         ("app", "rule", "days"),
     ),
     Tool(
@@ -195,10 +195,10 @@ TOOLS: tuple[Tool, ...] = (
         (*_RANGE, "metric", "at", "by"),
     ),
     Tool(
-        "missing_symbols", "listMissingSymbols", "Files of symbols that the stacks of a range cannot be read without.",
+        "missing_symbols", "listMissingSymbols", "Symbol files that the stacks of a range lack.",
         ("app", "from", "until"),
     ),
-    Tool("lag", "getLag", "How much each role of the pipeline has yet to do, and how fast it goes.", ()),
+    Tool("lag", "getLag", "How much each role of the pipeline has left to do, and how fast it works.", ()),
     Tool(
         "filter_values", "listValues", "Values that a field of a filter has, or the attributes of an event.",
         ("app", "field", "event", "attribute"),

@@ -136,7 +136,7 @@ def _channel(name: str, given: Any) -> Channel:
     if channel.url and kind != "apprise" and not channel.url.startswith(("http://", "https://")):
         raise InvalidAlerts(f"{where}: url has to begin with http:// or https://")
     if channel.secret_file and kind != "webhook":
-        raise InvalidAlerts(f"{where}: secret_file is for a webhook alone")
+        raise InvalidAlerts(f"{where}: secret_file is only for a webhook")
     return channel
 
 
@@ -232,7 +232,7 @@ def _check_filter(text: str, where: str) -> None:
         raise InvalidAlerts(f"{where}: filter: {error}") from error
     if any(isinstance(value, Duration) and value <= 0 for value in _values_of_times(found)):
         raise InvalidAlerts(
-            f"{where}: filter: a time that is counted from now means another at each evaluation; use window"
+            f"{where}: filter: a time counted from now would differ at each evaluation; use window"
         )
 
 

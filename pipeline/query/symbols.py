@@ -1,4 +1,4 @@
-"""Which files of symbols there are, and which are missing."""
+"""Which symbol files there are, and which are missing."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def zones() -> tuple[str, ...]:
 def zone_named(name: str) -> ZoneInfo:
     """A zone by its IANA name. Raises ValueError, whose message continues from the name, where there is none."""
     if name not in _known():
-        raise ValueError("is no time zone; write an IANA name, such as Europe/Berlin, or UTC")
+        raise ValueError("is not a time zone; write an IANA name, such as Europe/Berlin, or UTC")
     return ZoneInfo(name)
 
 

@@ -62,7 +62,7 @@ def sentry() -> Style:
     ours = listing()
 
     def of(verdict: Verdict, spoken: str) -> Answer:
-        # What is passed over is no fault: many envelopes hold nothing else.
+        # What is passed over is not a fault: many envelopes hold nothing else.
         if verdict.is_refused and verdict.faults:
             return ours.of(verdict, spoken)
         return Answer(200, JSON, msgspec.json.encode(_event_id(verdict)))

@@ -110,11 +110,11 @@ class _Besides:
         return PlainTextResponse(f"ready\n{self._readiness.says()}")
 
     async def not_found(self, request: Request, _: Exception) -> Response:
-        text = f"nothing is taken here; it is at {self._paths}"
+        text = f"nothing is accepted here; use {self._paths}"
         answer: Callable[[NotTaken, str], Answer] = plain_refusal
         if request.scope["path"] == _METRICS_PATH:
             text, answer = (
-                "metrics are not taken; an OpenTelemetry SDK leaves them out with OTEL_METRICS_EXPORTER=none",
+                "metrics are not accepted; an OpenTelemetry SDK leaves them out with OTEL_METRICS_EXPORTER=none",
                 otlp_refusal,
             )
         return await refused(self._shared.metrics, request, NeverTaken(404, "path", text), answer)
@@ -125,8 +125,8 @@ class _Besides:
 
     async def broken(self, request: Request, error: Exception) -> Response:
         self._shared.metrics.requests.labels("other", "500").inc()
-        log.error("a fault of the program at %s", request.scope["path"][:100], exc_info=error)
-        body = msgspec.json.encode({"reason": "fault", "detail": "a fault of the server; its log has more"})
+        log.error("a fault in the program at %s", request.scope["path"][:100], exc_info=error)
+        body = msgspec.json.encode({"reason": "fault", "detail": "a fault in the server; its log says more"})
         return Response(body, 500, {"Content-Type": JSON, "Connection": "close"})
 
 

@@ -28,7 +28,7 @@ def announced_length(request: Request, max_bytes: int) -> int | None:
     told in two ways: a server before this one may have read it in the other."""
     given = request.headers.getlist("content-length")
     if len(set(given)) > 1 or (given and "transfer-encoding" in request.headers):
-        raise NeverTaken(400, "content_length", "the length of the body is told in two ways", closes=True)
+        raise NeverTaken(400, "content_length", "the length of the body is given in two ways", closes=True)
     if not given:
         return None
     length = int(given[0])  # the server has let digits through alone
@@ -62,7 +62,7 @@ class Body:
             raise NotTakenNow(
                 408,
                 "slow",
-                f"the body was not whole after {within_s:g} s",
+                f"the body was not complete after {within_s:g} s",
                 retry_after_s=_AGAIN_S,
                 closes=True,
             ) from error

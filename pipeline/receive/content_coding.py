@@ -56,7 +56,7 @@ def _gzip(body: bytes, max_bytes: int) -> bytes:
             raise _broken("gzip", f"it has more than {_MAX_MEMBERS} members")
         at = _inflate(body, at, _BITS_GZIP, made, max_bytes, "gzip")
     if body[at:].strip(b"\0"):
-        raise _broken("gzip", "there is something behind its end")
+        raise _broken("gzip", "there is something after its end")
     return bytes(made)
 
 
@@ -65,7 +65,7 @@ def _deflate(body: bytes, max_bytes: int) -> bytes:
     is_zlib = len(body) > 1 and body[0] & 0x0F == 8 and (body[0] << 8 | body[1]) % 31 == 0
     made = bytearray()
     if _inflate(body, 0, _BITS_ZLIB if is_zlib else _BITS_RAW, made, max_bytes, "deflate") < len(body):
-        raise _broken("deflate", "there is something behind its end")
+        raise _broken("deflate", "there is something after its end")
     return bytes(made)
 
 

@@ -88,7 +88,7 @@ class Verdict:
     apps: set[str] = field(default_factory=set)
     """The apps that the body claims to be of, as far as it can be read."""
     is_refused: bool = False
-    """Nothing of it is sound. What says nothing, as spans that an SDK keeps for itself, is no fault."""
+    """Nothing of it is sound. What says nothing, as spans that an SDK keeps for itself, is not a fault."""
     is_too_large: bool = False
 
     @property
@@ -133,8 +133,8 @@ def _translated(translate: Translate, body: bytes, sent: SentWith, record_ms: in
         raise NeverTaken(
             413,
             "too_large",
-            f"it becomes more than {MAX_MADE_BYTES} bytes, and whose the rest is was not read: send less at once, or"
-            " use a key for all apps",
+            f"it becomes more than {MAX_MADE_BYTES} bytes, so not all of it was checked for its app: send less at "
+            "once, or use a key for all apps",
         )
     return translation
 
@@ -201,14 +201,16 @@ def _elements(body: bytes) -> Sequence[bytes] | Rejected:
     allowed = MAX_CONTAINERS * -(-len(body) // _SHAPE_BYTES)
     # The first count has those of texts as well, and takes a hundredth of the time.
     if body.count(b"{") + body.count(b"[") > allowed and _opens_more(body, allowed):
-        return Rejected(Reason.TOO_MANY_VALUES, f"at most {allowed} arrays and objects in so many bytes")
+        return Rejected(
+            Reason.TOO_MANY_VALUES, f"at most {allowed} arrays and objects in a body of this size"
+        )
     try:
         found: Sequence[bytes] | None = [bytes(raw) for raw in _raws.decode(body)]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        # One of them may be mendable: then it is no strict JSON, and neither is the array.
+        # One of them may be mendable: then it is not strict JSON, and neither is the array.
         found = _cut(body.strip(_BLANKS))
     if found is None:
-        return Rejected(Reason.MALFORMED_JSON, "the array has no end, or something behind it")
+        return Rejected(Reason.MALFORMED_JSON, "the array has no end, or something follows it")
     if not found:
         return Rejected(Reason.NO_EVENTS, "the array has no envelope")
     if len(found) > MAX_ENVELOPES:
@@ -278,6 +280,6 @@ def _unread(topic: str, body: bytes, sent: SentWith) -> Verdict:
     """A format that has no decoder yet: handed on as it is."""
     if sent.asks_for_apps:
         raise NeverTaken(
-            403, "app", f"whose it is cannot be read yet of what goes to {topic}: use a key for all apps"
+            403, "app", f"what goes to {topic} cannot be checked for its app yet: use a key for all apps"
         )
     return Verdict([RecordToSend(topic, None, body, headers=sent.headers)], accepted=1)

@@ -24,7 +24,7 @@ _MOST_FIELDS = 20
 
 
 class InvalidKeys(Terminal):
-    """The file of keys cannot be used; says why, and never a key."""
+    """The key file cannot be used; says why, and never a key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Keys:
         try:
             given = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
-            raise InvalidKeys(f"it is no TOML: {error}") from error
+            raise InvalidKeys(f"it is not TOML: {error}") from error
         entries = given.get("keys")
         if not isinstance(entries, list) or not entries or set(given) != {"keys"}:
             raise InvalidKeys("it needs one or more tables [[keys]], and nothing else")
@@ -120,7 +120,7 @@ def _access(entry: Any, where: str) -> str:
     """What an entry says of it, which is taken out."""
     access = entry.pop("access", "read") if isinstance(entry, dict) else "read"
     if access not in ("read", "write"):
-        raise InvalidKeys(f'{where}: access is "read" or "write"')
+        raise InvalidKeys(f'{where}: access must be "read" or "write"')
     return str(access)
 
 
@@ -129,20 +129,20 @@ def _entry(entry: Any, where: str, fewest: int) -> tuple[str, Grant]:
         raise InvalidKeys(f"{where}: it needs key and apps, and nothing else")
     key, apps = entry["key"], entry["apps"]
     if not isinstance(apps, list) or not apps or not all(isinstance(app, str) and app for app in apps):
-        raise InvalidKeys(f'{where}: apps is a list of app ids, or ["*"] for all')
+        raise InvalidKeys(f'{where}: apps must be a list of app ids, or ["*"] for all')
     if (
         not isinstance(key, str)
         or not (key.isascii() and key.isprintable())
         or key != key.strip()
         or " " in key
     ):
-        raise InvalidKeys(f"{where}: key is a text of ASCII without blanks")
+        raise InvalidKeys(f"{where}: key must be ASCII text without spaces")
     if key.startswith(_HASHED):
         digest = key.removeprefix(_HASHED).lower()
         if not _HASH.fullmatch(digest):
-            raise InvalidKeys(f"{where}: 64 hexadecimal digits come after {_HASHED}")
+            raise InvalidKeys(f"{where}: 64 hexadecimal digits must come after {_HASHED}")
     elif not fewest <= len(key) <= _MOST_CHARS:
-        raise InvalidKeys(f"{where}: key has {fewest} to {_MOST_CHARS} characters")
+        raise InvalidKeys(f"{where}: key must have {fewest} to {_MOST_CHARS} characters")
     else:
         digest = hashlib.sha256(key.encode()).hexdigest()
     return digest, Grant(frozenset() if ANY_APP in apps else frozenset(apps))

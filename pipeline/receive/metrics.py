@@ -17,32 +17,34 @@ class ReceiveMetrics:
         )
         self.refused = Counter(
             "pipeline_receive_refused",
-            "Requests not taken, and events refused (which are kept as dead letters).",
+            "Requests not accepted, and events refused (which are kept as dead letters).",
             ["route", "reason"],
             registry=registry,
         )
         self.unanswered = Counter(
-            "pipeline_receive_unanswered", "Clients that went away before their answer.", ["route"],
+            "pipeline_receive_unanswered", "Clients that disconnected before they were answered.", ["route"],
             registry=registry,
         )  # fmt: skip
         self.bytes = Counter(
             "pipeline_receive_bytes",
-            "Bytes of bodies, as they came and decoded.",
+            "Bytes of bodies, as received and as decoded.",
             ["form"],
             registry=registry,
         )
         self.events = Counter(
             "pipeline_receive_events",
-            "Events that Kafka has and that are sound.",
+            "Valid events that Kafka has.",
             ["route"],
             registry=registry,
         )
         self.kafka_seconds = Histogram(
-            "pipeline_receive_kafka_seconds", "Until Kafka had the records of a request.", registry=registry
+            "pipeline_receive_kafka_seconds",
+            "Time until Kafka had the records of a request.",
+            registry=registry,
         )
         self.kafka_up = Gauge("pipeline_receive_kafka_up", "Whether Kafka answers.", registry=registry)
         self.in_flight = Gauge(
-            "pipeline_receive_bytes_in_flight", "Bytes of bodies that are held.", registry=registry
+            "pipeline_receive_bytes_in_flight", "Bytes of bodies held in memory.", registry=registry
         )
         self.connections = Gauge("pipeline_receive_connections", "Open connections.", registry=registry)
 

@@ -94,7 +94,7 @@ class AlertCourier:
         attempt, name = int(each["attempts"]) + 1, each["channel"]
         channel = self._channels.get(name)
         if channel is None:
-            answer, outcome = Delivery(False, "the file of rules has no such channel any more"), "given up"
+            answer, outcome = Delivery(False, "the rules file has no such channel any more"), "given up"
         else:
             message = orjson.loads(each["message"])
             answer = self._send(channel, each["message_id"], body(channel.kind, message))

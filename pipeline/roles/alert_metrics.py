@@ -12,7 +12,7 @@ class AlertMetrics:
         self.registry = CollectorRegistry()
         self.evaluations = Counter(
             "pipeline_alert_evaluations",
-            "Evaluations of alert rules and their groups, by what they say.",
+            "Evaluations of alert rules and their groups, by verdict.",
             ["verdict"],
             registry=self.registry,
         )
@@ -24,17 +24,17 @@ class AlertMetrics:
         )
         self.caught_up = Gauge(
             "pipeline_alert_caught_up_timestamp_seconds",
-            "When every rule had last been evaluated up to then, as Unix time; 0 before the first time.",
+            "The time up to which every rule has been evaluated, as Unix time; 0 before the first evaluation.",
             registry=self.registry,
         )
         self.behind = Gauge(
             "pipeline_alert_behind_seconds",
-            "How long ago the rule was evaluated that was evaluated longest ago.",
+            "How long ago the most overdue rule was last evaluated.",
             registry=self.registry,
         )
         self.deliveries = Counter(
             "pipeline_alert_deliveries",
-            "Tries to deliver an alert, by what came of them.",
+            "Attempts to deliver an alert, by outcome.",
             ["channel", "outcome"],
             registry=self.registry,
         )

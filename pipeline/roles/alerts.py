@@ -185,7 +185,9 @@ class Evaluations:
             token=f"{rule.name}:{change.group}:{change.evaluated_at_ms}:{known_ms}",
         )
         if is_told:
-            log.info("alert rule %r: of %s it is %s by now", rule.name, change.evaluated_at_ms, said)
+            log.info(
+                "alert rule %r: for %s it is now known to be %s", rule.name, change.evaluated_at_ms, said
+            )
             change.said = said
 
     def _read_rule(

@@ -39,7 +39,7 @@ class Metrics:
         )
         self.moved = Counter(
             "pipeline_moved_records",
-            "Records written to the partition where their keys belong since there are more of them.",
+            "Records moved to the partition where their keys belong since partitions were added.",
             registry=registry,
         )
         self.events = Counter(
@@ -49,13 +49,16 @@ class Metrics:
             "pipeline_refused", "Events or whole records refused.", ["topic", "reason"], registry=registry
         )
         self.repaired = Counter(
-            "pipeline_repaired", "Events stored of which a value was repaired.", ["topic"], registry=registry
+            "pipeline_repaired", "Events stored with a repaired value.", ["topic"], registry=registry
         )
         self.sampled_out = Counter(
             "pipeline_sampled_out", "Events of devices that are sampled out.", ["topic"], registry=registry
         )
         self.erased = Counter(
-            "pipeline_erased", "Events that came again after they were erased.", ["topic"], registry=registry
+            "pipeline_erased",
+            "Events that arrived again after they were erased.",
+            ["topic"],
+            registry=registry,
         )
         self.rows = Counter(
             "pipeline_rows",
@@ -66,7 +69,7 @@ class Metrics:
 
         self.left_to_python = Counter(
             "pipeline_left_to_python",
-            "Records that the compiled core left to Python, which does the same more slowly, by why. In the "
+            "Records that the compiled core left to Python, which does the same more slowly, by reason. In the "
             "router these are log records and spans, elsewhere records of Kafka.",
             ["role", "reason"],
             registry=registry,
@@ -78,28 +81,28 @@ class Metrics:
         )
         self.insert_failures = Counter(
             "pipeline_insert_failures",
-            "Inserts that ClickHouse did not take and that are tried again, by its name for the cause.",
+            "Inserts that ClickHouse did not accept and that are tried again, by ClickHouse's name for the cause.",
             ["table", "cause"],
             registry=registry,
         )
         self.batch_rows = Histogram(
             "pipeline_batch_rows",
-            "Rows of an insert.",
+            "Rows per insert.",
             ["table"],
             buckets=(1, 10, 100, 1_000, 5_000, 20_000, 50_000, 100_000, 250_000),
             registry=registry,
         )
         self.delay_seconds = Histogram(
             "pipeline_delay_seconds",
-            "From the record time of the oldest record of an insert to its rows being stored.",
+            "Time from the oldest record of an insert, by its record time, until its rows were stored.",
             ["table"],
             buckets=_DELAYS_S,
             registry=registry,
         )
         self.event_delay_seconds = Histogram(
             "pipeline_event_delay_seconds",
-            "From the last event of the oldest record of an insert, by the device's corrected clock, to its row being"
-            " stored.",
+            "Time from the last event of the oldest record of an insert, by the device's corrected clock, until its row"
+            " was stored.",
             buckets=_DELAYS_S,
             registry=registry,
         )
@@ -129,31 +132,31 @@ class Metrics:
         )
         self.lag_records = Gauge(
             "pipeline_lag_records",
-            "Records of a topic that came and are not done, of this worker's partitions.",
+            "Records of a topic, in this worker's partitions, that are not processed yet.",
             ["role", "topic"],
             registry=registry,
         )
         self.lag_seconds = Gauge(
             "pipeline_lag_seconds",
-            "How long ago the record came that was done last, of the partition furthest behind; 0 if none is.",
+            "Age of the record that was processed last, in the partition furthest behind; 0 if none is behind.",
             ["role", "topic"],
             registry=registry,
         )
         self.progressed = Gauge(
             "pipeline_last_progress_timestamp_seconds",
-            "When a role of this worker was last done with something; Unix seconds.",
+            "When a role of this worker last made progress, as Unix time.",
             ["role"],
             registry=registry,
         )
         self.rebalances = Gauge(
             "pipeline_rebalances",
-            "How often a role of this worker got partitions since it began.",
+            "How often a role of this worker was assigned partitions since it started.",
             ["role"],
             registry=registry,
         )
         self.recovering = Gauge(
             "pipeline_partitions_recovering",
-            "Partitions of a role of this worker whose state or position it is getting before it reads on.",
+            "Partitions of a role of this worker whose state or position it still has to fetch before it reads on.",
             ["role"],
             registry=registry,
         )
@@ -163,11 +166,13 @@ class Metrics:
 
     def _of_process(self, registry: CollectorRegistry) -> None:
         self.ready = Gauge(
-            "pipeline_ready", "1 while nothing keeps this worker from its work, 0 else.", registry=registry
+            "pipeline_ready",
+            "1 while nothing keeps this worker from its work, otherwise 0.",
+            registry=registry,
         )
         self.connected = Gauge(
             "pipeline_connected",
-            "1 while a server answers, 0 else: kafka, clickhouse.",
+            "1 while a server (kafka, clickhouse) answers, otherwise 0.",
             ["to"],
             registry=registry,
         )

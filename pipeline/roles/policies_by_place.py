@@ -95,7 +95,7 @@ class PoliciesByPlace:
         return edge, keeping, left_out, left_out.may_be_some
 
     def take_told(self, making: Making, record: Any, offset: int, left_out: LeftOut) -> bool:
-        """Take what a record tells that is no envelope: a version, or an erasure. Whether it tells anything."""
+        """Take what a record tells that is not an envelope: a version, or an erasure. Whether it tells anything."""
         if not is_control(record.key, record.value):
             row = left_out.told(making.source, record, offset)
         elif came := self.came(making.source.partition, offset, record.value, record.timestamp):

@@ -4,7 +4,7 @@ Nothing is deleted or written anew but entries of the changelog, and each step m
 in the changelog from its first step to its last (`moving.Plan`), so that it goes on where it was killed, and no
 sessionizer begins meanwhile.
 
-What producers write by the old number, before and for some minutes after, is no part of it: the sessionizers move that
+What producers write by the old number, before and for some minutes after, is not part of it: the sessionizers move that
 (`grouping.take_misplaced`).
 """
 
@@ -198,7 +198,7 @@ class Repartition:
     def _require(self, work: Plan) -> None:
         if work.partitions != self._wanted:
             raise CannotRepartition(
-                f"a move to {work.partitions} partitions has begun and is not at its end: use --partitions "
+                f"a move to {work.partitions} partitions has begun and is not finished: use --partitions "
                 f"{work.partitions} first"
             )
         needs = max((marker.offset_base for marker in self._markers.values()), default=0)

@@ -66,7 +66,7 @@ class Sink:
     ) -> None:
         """`partitions` is how many `sdk-events` has: records whose key belongs in another one are refused, but for what
         goes by how many it had `before`. The `edge` says what of the others is stored. `symbolicating` makes groups by
-        files of symbols; None: without. The compiled `core` makes rows for `insert_native`."""
+        symbol files; None: without. The compiled `core` makes rows for `insert_native`."""
         self._symbolicating = symbolicating
         self.policies = PoliciesByPlace(edge, keeping, offset_base)
         self._floods: dict[Source, Flood] = {}

@@ -1,4 +1,4 @@
-"""Groups of crashes as they come, by the files of symbols that there are: what the sink does once events are stored."""
+"""Groups of crashes as they come, by the symbol files that there are: what the sink does once events are stored."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 15.0
 
 
 class KnownSymbols(Symbols, Protocol):
-    """Files of symbols, and which there are. Methods block, and raise `Transient` where it cannot be told just now."""
+    """Symbol files, and which there are. Methods block, and raise `Transient` where it cannot be told just now."""
 
     @property
     def is_usable(self) -> bool:
@@ -51,7 +51,9 @@ class Symbolicating:
             try:
                 made = await asyncio.to_thread(self._made, rows)
             except Transient as error:
-                log.warning("symbols cannot be read just now, trying again in %.1f s: %s", pause_s, error)
+                log.warning(
+                    "symbols cannot be read at the moment, trying again in %.1f s: %s", pause_s, error
+                )
                 await self._pause(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             except Terminal as error:

@@ -150,7 +150,7 @@ class Courier:
         )
 
     def _broken(self, bundle: Bundle, error: BaseException) -> None:
-        logger.error("bringing %d events to Kafka", len(bundle.items), exc_info=error)
+        logger.error("sending %d events to Kafka", len(bundle.items), exc_info=error)
         self._fail_bundle(bundle, NotSent.OUR_FAULT, f"{type(error).__name__}: {error}")
 
     def _fail(self, items: Iterable[Item], failures: list[SendFailure]) -> None:

@@ -38,7 +38,7 @@ class _Wire(msgspec.Struct, omit_defaults=True, gc=False):
 def payload_of(event: SdkEvent, id: str, now_ms: int, seq: int) -> bytes:
     """The event as JSON, with this id, time (Unix milliseconds) and number where it has none of its own.
 
-    What is no text of Unicode goes as it is, to be repaired where it arrives, which is told there. Raises `NotJson`.
+    What is not text of Unicode goes as it is, to be repaired where it arrives, which is told there. Raises `NotJson`.
     """
     at: Any = event.time
     if at is None:
@@ -60,7 +60,7 @@ def payload_of(event: SdkEvent, id: str, now_ms: int, seq: int) -> bytes:
 
 
 def bare_payload_of(event: SdkEvent, id: str) -> bytes:
-    """What can be said of an event that is no JSON."""
+    """What can be said of an event that is not JSON."""
     return _encode({"id": id if event.id is None else str(event.id), "name": ascii(event.name)[1:-1]})
 
 

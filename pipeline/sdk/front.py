@@ -36,7 +36,7 @@ class Front:
         self._said_s = -_SAY_EVERY_S
 
     def payload(self, device: SdkDevice, event: SdkEvent) -> bytes | None:
-        """The event as it is sent every time it is tried: its id is made here. None if it is no JSON, which is told.
+        """The event as it is sent every time it is tried: its id is made here. None if it is not JSON, which is told.
 
         Raises `ProducerClosed`.
         """

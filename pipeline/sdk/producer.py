@@ -191,7 +191,9 @@ class Producer:
         ready.set()
         await asyncio.wait([task])
         if not task.cancelled():
-            logger.error("the thread of the producer failed, another one begins", exc_info=task.exception())
+            logger.error(
+                "the thread of the producer failed, another one takes over", exc_info=task.exception()
+            )
             self._thread = None
 
     def _end_thread(self) -> None:

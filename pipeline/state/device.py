@@ -230,7 +230,7 @@ def _admit(
     counts: Counts,
     late: bool,
 ) -> bool:
-    """Put one event, which is no duplicate and has this mark, in its place. Returns whether that makes the tail need
+    """Put one event, which is not a duplicate and has this mark, in its place. Returns whether that makes the tail need
     folding again.
 
     `late` says that it needs so already: then the head is behind, and not worth stepping.

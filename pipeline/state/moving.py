@@ -70,8 +70,8 @@ def require_layout(number: int, marker: Marker, partitions: int, offset_base: in
     """Raises `OtherLayout` where a partition's state was not made for these settings."""
     if marker.partitions and marker.partitions != partitions:
         raise OtherLayout(
-            f"the states of partition {number} are cut by {marker.partitions} partitions, and there are {partitions}: "
-            f"stop all workers, then run `session-pipeline repartition --partitions {partitions}`"
+            f"the states of partition {number} are split for {marker.partitions} partitions, but there are "
+            f"{partitions}: stop all workers, then run `session-pipeline repartition --partitions {partitions}`"
         )
     if offset_base < marker.offset_base:
         raise OtherLayout(

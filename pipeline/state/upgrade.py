@@ -2,7 +2,7 @@
 
 Their recent events are folded anew with the next input, or once their device has been silent, and all rows in reach
 are told again. What the older program told after it last wrote the state whole is not known: its steps hold the input
-alone. So what it may have told is taken back where it is no session.
+alone. So what it may have told is taken back where it is not a session.
 """
 
 from __future__ import annotations

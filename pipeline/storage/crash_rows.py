@@ -1,4 +1,4 @@
-"""Crashes, ANRs and non-fatal exceptions as rows: their groups, and the files of symbols that their stacks need.
+"""Crashes, ANRs and non-fatal exceptions as rows: their groups, and the symbol files that their stacks need.
 
 The sink writes them beside the events (`rows.event_line`). Where there are such files it writes them once more, with
 the groups that the files make of them: `again`. Both are rows of `z_crash_rows`, of which the one written last counts.

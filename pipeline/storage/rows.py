@@ -357,7 +357,7 @@ def policy_version_row(
 
 
 def with_kept(row: bytes, kept: Kept, sample_rate: float = 1.0) -> bytes:
-    """A session row that says until when it is kept, and of how many devices it is one. What is no JSON object stays
+    """A session row that says until when it is kept, and of how many devices it is one. What is not JSON object stays
     as it is, to be refused as that."""
     if not row.endswith(b"}"):
         return row

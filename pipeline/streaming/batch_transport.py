@@ -111,7 +111,7 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
 
     @property
     def refusal(self) -> KafkaFailure | None:
-        """Why this worker can be no member of its group any more."""
+        """Why this worker can no longer be a member of its group."""
         return self._thread.refusal if self._thread else None
 
     @property

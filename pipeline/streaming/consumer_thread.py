@@ -57,7 +57,7 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
     confirmed_s: float = 0.0
     """`uptime_s` up to which the group's coordinator is known to have counted this worker as a member."""
     refusal: KafkaFailure | None = None
-    """Why this worker can be no member of the group any more, under the name that it was given."""
+    """Why this worker can no longer be a member of the group, under the name that it was given."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -268,7 +268,7 @@ class TakeOver:
         reached = {tp: self._reach(tp) for tp in sources}
         bounds = await self._bounds({tp: max(wanted[tp] or 0, reached[tp] + 1) for tp in sources})
         if not self._kafka.holds(assignment):
-            # What was committed since by the next owner is no measure of the state that is here.
+            # What was committed since by the next owner is not a measure of the state that is here.
             return None
         for tp, offset in reached.items():
             if offset >= bounds[tp].end:

@@ -1,4 +1,4 @@
-"""Reading files of symbols in a process of its own: a file that crashes the reader, or makes it take too much memory,
+"""Reading symbol files in a process of its own: a file that crashes the reader, or makes it take too much memory,
 ends that process and nothing else."""
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def parts_of(data: bytes) -> list[bytes]:
             if (file := _SOURCE_FILE.match(line)) is not None:
                 parts[crc32(original) % count].insert(0, b"%b%b\t%b" % (_FILE_MARK, original, file[1]))
     if not found:
-        raise Unreadable("it has no line such as `org.example.Cart -> a.b:`, so it is no mapping")
+        raise Unreadable("it has no line such as `org.example.Cart -> a.b:`, so it is not a mapping")
     return [b"\n".join([of_all, *lines]) for lines in parts]
 
 

@@ -99,7 +99,7 @@ def _of_folder(folder: Path, pairs: _Scripts) -> Iterator[SymbolFile | RefusedFi
         count, total = count + 1, total + path.stat().st_size
         if count > MOST_FILES or total > MOST_BYTES:
             yield RefusedFile(
-                folder.name, f"it has more than {MOST_FILES} files, or than {_told(MOST_BYTES)} in them"
+                folder.name, f"it has more than {MOST_FILES} files, or more than {_told(MOST_BYTES)}"
             )
             return
         yield from _of_file(
@@ -110,7 +110,7 @@ def _of_folder(folder: Path, pairs: _Scripts) -> Iterator[SymbolFile | RefusedFi
 def _of_file(path: Path, name: str, pairs: _Scripts, *, is_named: bool) -> Iterator[SymbolFile | RefusedFile]:
     size = path.stat().st_size
     if size > MOST_BYTES:
-        yield RefusedFile(name, f"it has {_told(size)}, and {_told(MOST_BYTES)} are taken at most")
+        yield RefusedFile(name, f"it has {_told(size)}; at most {_told(MOST_BYTES)} are accepted")
         return
     with path.open("rb") as file:
         if file.read(4) == _ZIP:
@@ -129,8 +129,8 @@ def _of_archive(path: Path, name: str, pairs: _Scripts) -> Iterator[SymbolFile |
             declared = sum(member.file_size for member in members)
             if len(members) > MOST_FILES or declared > MOST_BYTES:
                 yield RefusedFile(
-                    name, f"it holds {len(members)} files of {_told(declared)}; {MOST_FILES} files and"
-                    f" {_told(MOST_BYTES)} are taken at most",
+                    name, f"it holds {len(members)} files of {_told(declared)}; at most {MOST_FILES} files and"
+                    f" {_told(MOST_BYTES)} are accepted",
                 )  # fmt: skip
                 return
             for member in members:
@@ -139,7 +139,7 @@ def _of_archive(path: Path, name: str, pairs: _Scripts) -> Iterator[SymbolFile |
                 total += len(data)
                 yield from _of_bytes(f"{name}/{member.filename}", data, pairs, is_named=False)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError, *_PACKED) as error:
-        yield RefusedFile(name, f"it is no zip archive that can be read: {error}")
+        yield RefusedFile(name, f"it is not a zip archive that can be read: {error}")
 
 
 def _bounded(opened: IO[bytes], size: int) -> bytes:
@@ -179,7 +179,7 @@ def _of_bytes(
 
 def _take(into: dict[str, bytes], label: str, data: bytes) -> None:
     if len(data) > MOST_SCRIPT_BYTES:
-        raise Unreadable(f"it has {_told(len(data))}, and {_told(MOST_SCRIPT_BYTES)} are taken at most")
+        raise Unreadable(f"it has {_told(len(data))}; at most {_told(MOST_SCRIPT_BYTES)} are accepted")
     into[label] = data
 
 
@@ -194,7 +194,7 @@ def _of_debug_file(name: str, label: str, data: bytes) -> Iterator[SymbolFile | 
             yield RefusedFile(name, "it has no id: link it with --build-id")
         elif len(each.cache) > MOST_KEPT_BYTES:
             told = _told(len(each.cache))
-            yield RefusedFile(name, f"its symbols take {told}, and {_told(MOST_KEPT_BYTES)} are kept at most")
+            yield RefusedFile(name, f"its symbols take {told}; at most {_told(MOST_KEPT_BYTES)} are kept")
         else:
             yield _kept(
                 "native", each.id, image, _split(each.cache), len(data), code_id=each.code_id, arch=each.arch
@@ -207,9 +207,9 @@ def _of_debug_file(name: str, label: str, data: bytes) -> Iterator[SymbolFile | 
 
 def _of_mapping(label: str, data: bytes) -> SymbolFile:
     if len(data) > MOST_MAPPING_BYTES:
-        raise Unreadable(f"it has {_told(len(data))}, and {_told(MOST_MAPPING_BYTES)} are taken at most")
+        raise Unreadable(f"it has {_told(len(data))}; at most {_told(MOST_MAPPING_BYTES)} are accepted")
     if b"\0" in data[:1_000_000]:
-        raise Unreadable("it is none of a mapping, a debug file and a source map")
+        raise Unreadable("it is neither a mapping nor a debug file nor a source map")
     return _kept("proguard", mapping_id(data), label.rpartition("/")[2], parts_of(data), len(data))
 
 
@@ -221,11 +221,11 @@ def _of_scripts(pairs: _Scripts) -> Iterator[SymbolFile | RefusedFile]:
         try:
             yield _of_script(script, source, data)
         except Unreadable as error:
-            yield RefusedFile(label, f"it is no source map: {error}")
+            yield RefusedFile(label, f"it is not a source map: {error}")
     for label in left:
         if not pairs.maps:
             yield RefusedFile(
-                label, "it is a script without its source map, a file of the same name with .map behind it"
+                label, "it is a script without its source map, a file of the same name with .map added"
             )
 
 

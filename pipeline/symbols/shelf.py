@@ -142,7 +142,7 @@ class Shelf:
             return make()
         except (Unreadable, NoSymbolLibrary) as error:
             if digest not in self._unreadable:
-                log.warning("the file of symbols %s cannot be read, upload it again: %s", digest, error)
+                log.warning("the symbol file %s cannot be read, upload it again: %s", digest, error)
                 self._unreadable.add(digest)
             return None, 0
 

@@ -659,8 +659,8 @@ def test_who_asks_too_often_is_told_when_to_come_again(made: Made) -> None:
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        (NotAnsweredNow("ClickHouse does not answer just now."), "not-now"),
-        (Unanswerable("That takes more memory than a question may (2 GB)."), "too-much"),
+        (NotAnsweredNow("ClickHouse does not answer at the moment."), "not-now"),
+        (Unanswerable("That takes more memory than one query may use (2 GB)."), "too-much"),
         (RuntimeError("a secret of ours"), "fault"),
     ],
     ids=["away", "too much", "a fault"],

@@ -192,7 +192,7 @@ def test_files_of_symbols_come_and_go(api: TestClient) -> None:
                    "refused-file")  # fmt: skip
     assert "m.txt: say --version or --build" in said["detail"] and said["refused"][0]["name"] == "m.txt"
     refusal(upload(b""), "refused-file")
-    assert refusal(upload(b"x" * 1_000_001), "too-large")["detail"] == "At most 1,000,000 bytes are taken."
+    assert refusal(upload(b"x" * 1_000_001), "too-large")["detail"] == "At most 1,000,000 bytes are accepted."
     refusal(upload(iter([b"x" * 700_000] * 2)), "too-large")
     for name in ("../m.txt", "..", "a\\b", "a\nb", "é" * 150):
         refusal(upload(b"x", name=name), "bad-request")

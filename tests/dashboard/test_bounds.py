@@ -70,7 +70,7 @@ def test_a_question_that_takes_too_much_memory_is_answered_with_the_reason(
         assert answer.status_code == 400
         assert (
             told(answer)
-            == "That takes more memory than a question may (200 MB). Choose a shorter time range."
+            == "That takes more memory than one query may use (200 MB). Choose a shorter time range."
         )
     answer = client.get("/filter/dimensions.json")
     assert answer.status_code == 400 and "more memory" in answer.json()["error"]

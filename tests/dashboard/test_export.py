@@ -188,7 +188,7 @@ def breaking(stage: Stage, after: int) -> Parts:
         assert real.export is not None
         for _ in range(after):
             yield from real.export(chosen, order, format)
-        raise NotAnsweredNow("ClickHouse does not answer just now.")
+        raise NotAnsweredNow("ClickHouse does not answer at the moment.")
 
     return replace(real, export=export, lags=None)
 

@@ -226,7 +226,7 @@ class TestBox:
 
     def test_what_is_not_found_says_what_was_looked_at(self, client: TestClient) -> None:
         said = text(listed(client, "/find", q="no-such-thing"))
-        assert "Nothing found" in said and "As a filter it cannot be read" in said
+        assert "Nothing found" in said and "It cannot be read as a filter either" in said
         for part in ("of all time", "types of exceptions, since", "ids of events, since"):
             assert part in said
         assert "Looked at" not in text(listed(client, "/find", q=""))
@@ -285,7 +285,7 @@ class TestGone:
                 f"ALTER TABLE {table} UPDATE retention_days = 3, stored_on = today() - 4 WHERE device_id = 'old'"
                 " SETTINGS mutations_sync = 1"
             )
-        assert "keeps sessions for 3 days, and those are over" in text(listed(client, address, 404))
+        assert "keeps sessions for 3 days, and it is older" in text(listed(client, address, 404))
         for table in ("session_rows", "told_session_rows"):
             stage.store.command(f"DELETE FROM {table} WHERE device_id = 'old'")
         assert "It has been removed since" in text(listed(client, address, 404))

@@ -81,7 +81,7 @@ def test_the_tools_tell_what_the_api_tells(client: TestClient, stage: Stage) -> 
             ("sessions", {"nonsense": "x"}, "takes after, app"),
             ("sessions", {"limit": 100_000}, "from 1 to 40"),
             ("session", {"session_id": "../apps"}, "is no id"),
-            ("session", {}, "has to be given"),
+            ("session", {}, "is required"),
             ("drop_tables", {}, "There is no tool"),
         ):
             is_error, text = await call(tool, **arguments)
@@ -99,7 +99,7 @@ def test_it_asks_over_http_with_its_key(stage: Stage, tmp_path: Path) -> None:
             is_error, text = await call("apps")
             assert not is_error and [each["app_id"] for each in orjson.loads(text)["items"]] == [APP]
             is_error, text = await call("crash_groups", app=hostile.BUSY_APP)
-            assert is_error and "The key is not for that" in text
+            assert is_error and "The key does not cover this" in text
 
         talk({"PIPELINE_API_URL": address, "PIPELINE_API_KEY": "k" * 20}, work)
 

@@ -1,4 +1,4 @@
-"""Files of symbols in ClickHouse: crashes are grouped by them as they come and once more as files come and go."""
+"""Symbol files in ClickHouse: crashes are grouped by them as they come and once more as files come and go."""
 
 from __future__ import annotations
 
@@ -137,11 +137,11 @@ def test_an_upload_groups_the_crashes_of_its_build_anew_and_no_others(
         ("proguard", "", "2.0", 1)
     ]
     # Of what the debug build wrote the file might have told more.
-    assert "3 stored crashes, ANRs and exceptions are grouped anew" in capsys.readouterr().out
+    assert "3 stored crashes, ANRs and exceptions are regrouped" in capsys.readouterr().out
     # The same again is there already, and groups nothing.
     world.upload(DATA / "mapping.txt", version="2.0", build="7")
     said = capsys.readouterr().out
-    assert "is there" in said and said.endswith("0 stored crashes, ANRs and exceptions are grouped anew\n")
+    assert "is there" in said and said.endswith("0 stored crashes, ANRs and exceptions are regrouped\n")
     assert world.count("symbol_files") == 1
     # Everything anew, as `regroup` does, comes to the same; so does what `migrate` does.
     shelf = Shelf(SymbolFiles(world.store))
@@ -223,7 +223,7 @@ def test_other_kinds_and_what_is_missing_of_them(world: World) -> None:
 
 def test_refused_files_are_named_and_the_others_are_stored(world: World, tmp_path: Path) -> None:
     (tmp_path / "noise.bin").write_bytes(bytes(1_000))
-    with pytest.raises(CommandFailed, match=r"noise\.bin: it is none of"):
+    with pytest.raises(CommandFailed, match=r"noise\.bin: it is neither"):
         world.upload(tmp_path / "noise.bin", DATA / "mapping.txt")
     assert world.ask("SELECT kind, name FROM symbol_files") == [{"kind": "proguard", "name": "mapping.txt"}]
     for path, word in ((DATA / "mapping.txt", "say --version"), (DATA / "assets", "say --version")):
@@ -235,7 +235,7 @@ def test_refused_files_are_named_and_the_others_are_stored(world: World, tmp_pat
     (tmp_path / "large.txt").write_bytes((DATA / "mapping.txt").read_bytes() * 1_500)
     with pytest.raises(CommandFailed, match="PIPELINE_SYMBOLS_BYTES"):
         commands.upload(small, [tmp_path / "large.txt"], APP, "9", "")
-    with pytest.raises(CommandFailed, match="no file of symbols"):
+    with pytest.raises(CommandFailed, match="contains no symbol file"):
         (tmp_path / "empty").mkdir()
         world.upload(tmp_path / "empty")
 

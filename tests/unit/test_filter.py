@@ -290,7 +290,7 @@ ERRORS = {
     ),
     "session.started_at > 'soon'": (
         "the value of session.started_at must be a time, Unix milliseconds, "
-        "YYYY-MM-DD[Thh:mm[:ss[.mmm]]][Z], today, yesterday, or how long ago, as -7d, from 1900 to 2299; "
+        "YYYY-MM-DD[Thh:mm[:ss[.mmm]]][Z], today, yesterday, or how long ago, such as -7d, from 1900 to 2299; "
         'found "soon", at character 22'
     ),
     "session.id = 'x'": 'the value of session.id must be a UUID; found "x", at character 14',
@@ -307,7 +307,7 @@ ERRORS = {
     ),
     "user.id exists 'x'": '`exists` of user.id takes no value; found "x", at character 16',
     'user.id = "a\\u0000"': (
-        'the value of user.id must hold no NUL and no half of a surrogate pair; found "a\\u0000", at '
+        'the value of user.id must not contain a NUL or half of a surrogate pair; found "a\\u0000", at '
         "character 11"
     ),
     "app.version": (
@@ -344,7 +344,7 @@ ERRORS = {
         "at character 8"
     ),
     "app.version > 'new'": (
-        'the value of app.version must be a version, as "2.10"; found "new", at character 15'
+        'the value of app.version must be a version, such as "2.10"; found "new", at character 15'
     ),
     "app.version >= 2.10": "the value of app.version must be text, in quotes; found 2.1, at character 16",
     "app.version between '2.10' and '2.9'": (
@@ -353,29 +353,29 @@ ERRORS = {
     "duration > 5": 'no dimension "duration"; the nearest: session.duration_ms, at character 1',
     "os_name = 'x'": 'no dimension "os_name"; the nearest: os.name, sdk.name, at character 1',
     "session.started_at > 7d": (
-        "the value of session.started_at is a time, or how long ago, as -7d; found 7d, at character 22"
+        "the value of session.started_at must be a time, or how long ago, such as -7d; found 7d, at character 22"
     ),
-    "session.tap_count > 5m": "the value of session.tap_count is a plain number, no duration, at character 21",
+    "session.tap_count > 5m": "the value of session.tap_count is a plain number, not a duration, at character 21",
     "has a(x > 3m)": (
         'a duration is compared with milliseconds, which stand under names that end with _ms; "x" does '
         "not, at character 11"
     ),
     "session.duration_ms > 200000000d": '"200000000d" is longer than a hundred years, at character 23',
-    "has a within 5s": "`within` stands behind an event that comes `then`, after another, at character 5",
-    "has a then b within x": 'expected a duration, as 10s or 1h30m; found "x" at character 21',
-    "has a then b within 0s": "`within` takes a duration above 0, as 10s or 1h30m; found 0s, at character 5",
+    "has a within 5s": "`within` may only come after an event that follows `then`, at character 5",
+    "has a then b within x": 'expected a duration, such as 10s or 1h30m; found "x" at character 21',
+    "has a then b within 0s": "`within` takes a duration above 0, such as 10s or 1h30m; found 0s, at character 5",
     "has a then not b within 5s then c": (
-        "`then not … within` stands alone at the end: else what comes next says until when, at character 5"
+        "`then not … within` may only come at the end; elsewhere, the next event says until when, at character 5"
     ),
     "has not a": 'expected the name of an event; found "not" at character 5',
     "has at least 3 a": 'expected `of` and the name of an event; found "a" at character 16',
     "has at least 2000000 of a": (
-        "a number of events is a whole one from 0 to 1000000; found 2000000, at character 5"
+        "a number of events is a whole number from 0 to 1000000; found 2000000, at character 5"
     ),
     "has exactly 3 of a within 5s": (
         "`within` goes with `at least`: so many events in a time as short as that, at character 5"
     ),
-    "has at least 1.5 of a": "a number of events is a whole one from 0 to 1000000; found 1.5, at character 5",
+    "has at least 1.5 of a": "a number of events is a whole number from 0 to 1000000; found 1.5, at character 5",
 }
 
 
@@ -484,7 +484,7 @@ def test_errors_of_texts(text: str, message: str) -> None:
         ({"dimension": "session.event_count", "operator": "gt", "value": True},
          "the value of session.event_count must be a number; found true"),
         ({"dimension": "app.id", "operator": "eq", "value": "\ud800"},
-         'the value of app.id must hold no NUL and no half of a surrogate pair; found "\\ud800"'),
+         'the value of app.id must not contain a NUL or half of a surrogate pair; found "\\ud800"'),
         ({"event": ""}, "the name of an event must not be empty"),
         ({"event": "a", "tests": [{"attribute": "", "operator": "exists"}]},
          "the name of an attribute must not be empty"),
@@ -492,13 +492,13 @@ def test_errors_of_texts(text: str, message: str) -> None:
          '"x" has no operator "is"; allowed: eq, not, in, contains, matches, gt, gte, lt, lte, between, exists'),
         ({"event": "a", "then": {"all": []}}, '"then" must be an object with "event"'),
         ({"event": "a", "then": {"event": "b", "within": 10}},
-         '"within" must be a duration, as "10s" or "1h30m"; found 10'),
+         '"within" must be a duration, such as "10s" or "1h30m"; found 10'),
         ({"event": "a", "then": {"event": "b", "absent": 1}}, '"absent" must be true or false; found 1'),
         ({"event": "a", "absent": True},
-         "`not` stands before an event only behind `then`; else it stands before `has`"),
+         "`not` may come before an event only after `then`; elsewhere it comes before `has`"),
         ({"event": "a", "at_least": 1, "exactly": 1},
-         'an event with "at_least" has no other number, and nothing comes then'),
-        ({"event": "a", "at_most": -1}, "a number of events is a whole one from 0 to 1000000; found -1"),
+         'an event with "at_least" takes no other number and no "then" or "absent"'),
+        ({"event": "a", "at_most": -1}, "a number of events is a whole number from 0 to 1000000; found -1"),
     ],
 )  # fmt: skip
 def test_errors_of_json(document: Any, message: str) -> None:

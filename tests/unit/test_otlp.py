@@ -569,8 +569,12 @@ def refusal(message: Any, format_: Any = otlp.LOGS) -> Rejected:
 
 TIMES: list[tuple[int, Reason, str]] = [
     (0, Reason.MISSING_FIELD, "timeUnixNano: required, Unix nanoseconds"),
-    (NOW_MS, Reason.TIME_OUT_OF_RANGE, f"timeUnixNano: {NOW_MS} is no time since 2000 in Unix nanoseconds"),
-    (NOW_MS * 1_000, Reason.TIME_OUT_OF_RANGE, f"timeUnixNano: {NOW_MS * 1_000} is no time since 2000"),
+    (
+        NOW_MS,
+        Reason.TIME_OUT_OF_RANGE,
+        f"timeUnixNano: {NOW_MS} is not a time since 2000 in Unix nanoseconds",
+    ),
+    (NOW_MS * 1_000, Reason.TIME_OUT_OF_RANGE, f"timeUnixNano: {NOW_MS * 1_000} is not a time since 2000"),
     (900_000_000 * 10**9, Reason.TIME_OUT_OF_RANGE, "timeUnixNano: 900000000000 ms is before 2000"),
     (NOW_NS + 90_000 * 10**9, Reason.TIME_OUT_OF_RANGE, "more than 24 h after the record's own time"),
 ]

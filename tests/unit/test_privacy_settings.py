@@ -50,7 +50,7 @@ def test_an_app_has_its_own_line_by_line(tmp_path: Path) -> None:
         ("[privacy]\ndorp = []", "privacy.dorp: no such rule, did you mean drop?"),
         ("[privacy]\ndrop = 'token'", "privacy.drop: is not a list of names"),
         ("[privacy]\ndrop = [1]", "privacy.drop: is not a list of names"),
-        ("[privacy]\ndrop = ['']", "privacy.drop: '' has not 1 to 128 characters"),
+        ("[privacy]\ndrop = ['']", "privacy.drop: '' must have 1 to 128 characters"),
         (f"[privacy]\nmask = {['x'] * 201}", "has 201 names, at most 200"),
         ("[privacy]\nemails = 'remove'", "privacy.emails: is not one of keep, drop, hash, mask"),
         ("[privacy]\nuser_id = 'drop'", "privacy.user_id: is not one of keep, hash"),

@@ -95,7 +95,7 @@ NONSENSE = [
     ("DASHBOARD_MEMORY", "1", "100000000 to 1000000000000"),
     ("DASHBOARD_MEMORY", "99999999999999999", "100000000 to 1000000000000"),
     ("SYMBOLS_BYTES", "1", "1000000 to 10000000000000"),
-    ("API_UPLOAD_BYTES", "1", "no file of symbols has so little"),
+    ("API_UPLOAD_BYTES", "1", "no symbol file is that small"),
     ("API_UPLOAD_BYTES", "2000000001", "that is what `symbols upload` takes"),
     ("DATA_DIR", "{file}", "not a folder"),
     ("RETENTION_DAYS", "90d", "0 to 36500"),

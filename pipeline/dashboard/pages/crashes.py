@@ -127,7 +127,7 @@ class CrashPages:
         try:
             asked = await self._asked(query, known)
             if kind and kind not in KINDS:
-                raise BadAddress(f"“{kind[:40]}” is none of {', '.join(KINDS)}.")
+                raise BadAddress(f"“{kind[:40]}” is not one of {', '.join(KINDS)}.")
             if order not in ORDERS:
                 raise BadAddress(f"Groups cannot be sorted by “{order[:40]}”.")
         except (BadAddress, FilterError) as error:
@@ -174,7 +174,7 @@ class CrashPages:
         whole = next((row for row in parts if row["part"] == "all"), None)
         if whole is None:
             raise HTTPException(
-                404, "Nothing of this group is in the sessions of this app and range. Choose a longer range."
+                404, "No session of this app and range has anything of this group. Choose a longer range."
             )
         return render(
             request, "crash_group.html",

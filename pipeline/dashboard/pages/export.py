@@ -30,7 +30,7 @@ class ExportPage:
         if format not in EXPORTS:
             raise HTTPException(400, f"Sessions are exported as {', '.join(EXPORTS)}.")
         if self._exports is None:
-            raise HTTPException(404, "Nothing is exported here.")
+            raise HTTPException(404, "Nothing can be exported here.")
         if not can_break_off(request):
             raise HTTPException(505, NEEDS_HTTP_1_1)
         is_head = request.method == "HEAD"

@@ -130,14 +130,14 @@ class FilterPages:
     async def _run(self, statement: Statement) -> None:
         write = self._write
         if write is None:
-            raise HTTPException(403, "This dashboard may not save anything.")
+            raise HTTPException(403, "This dashboard cannot save anything.")
         await self._reader.run(lambda _: write(statement.sql, statement.parameters))
 
 
 def _told(make: Callable[[], Mapping[str, object]]) -> Response:
     """What was asked for, or `error`, with its `place` in the text so that the page can mark it.
 
-    The page asks while somebody types. A filter that is not finished is no failure, which browsers would note as one.
+    The page asks while somebody types. An unfinished filter is not a failure: a browser would log it as one.
     """
     try:
         return JSONResponse(make())

@@ -131,7 +131,7 @@ class FindPage:
         query = request.query_params
         app, device, id, at = (query.get(name, "") for name in ("app", "device", "id", "at"))
         if not at.isdecimal() or len(at) > 14:
-            raise HTTPException(400, "An address of an event says when it was.")
+            raise HTTPException(400, "The address of an event must say when it happened.")
         session = await self._reader.first(finding.session_at(app, device, int(at)))
         if session is None:
             raise HTTPException(
@@ -140,7 +140,7 @@ class FindPage:
         return RedirectResponse(link(f"/sessions/{session['session_id']}/event", id=id), 303)
 
     async def found(self, text: str) -> Findings:
-        """What a text is of, if it is no filter. Raises `NotAnswered`."""
+        """What a text is of, if it is not a filter. Raises `NotAnswered`."""
         found = Findings()
         own = finding.as_uuid(text) or text
         ids, sessions, known = await asyncio.gather(

@@ -16,8 +16,8 @@ _NEVER = (
     "No session has this id. As far as is known none ever had it; but one that was erased leaves no trace."
 )
 _REMOVED = (
-    "There was a session with this id. It has been removed since: the days are over for which its app keeps sessions,"
-    " or it was erased."
+    "There was a session with this id. It has been removed since: it was older than its app keeps sessions, or it "
+    "was erased."
 )
 
 
@@ -52,8 +52,8 @@ def why_gone(told: Row) -> str:
         return _REMOVED
     if not told["is_kept"]:
         return (
-            f"There was a session with this id. Its app keeps sessions for {told['retention_days']} days, and those are"
-            " over."
+            f"There was a session with this id. Its app keeps sessions for {told['retention_days']} days, and it is"
+            " older."
         )
     if told["was_taken_back"]:
         return (

@@ -134,7 +134,7 @@ def _screen(row: Row, asked: Narrowed, fields: dict[str, object]) -> dict[str, A
 def _depth(query: QueryParams) -> int:
     told = query.get("depth") or str(_DEPTH)
     if not told.isascii() or not told.isdigit() or not LEAST_DEPTH <= int(told[:4]) <= MOST_DEPTH:
-        raise ValueError(f"A way has {LEAST_DEPTH} to {MOST_DEPTH} screens.")
+        raise ValueError(f"A path has {LEAST_DEPTH} to {MOST_DEPTH} screens.")
     return int(told[:4])
 
 

@@ -54,7 +54,7 @@ _RANGES = (("last day", 1), ("7 days", 7), ("30 days", 30), ("90 days", 90))
 EXAMPLES: Mapping[str, str] = {
     "Crashed after a request had failed": "has http.client.request(http.response.status_code >= 500) then app.crash",
     "Ended badly": to_text(bad_ends.ANY.filter),
-    "Live just now": "session.live = true",
+    "Live now": "session.live = true",
     "First sessions of a device that were over in ten seconds": "session.first = true and session.duration_ms < 10000",
     "Long, and nothing was tapped": "session.duration_ms >= 60000 and session.tap_count = 0",
     "Users in a variant of an experiment": (

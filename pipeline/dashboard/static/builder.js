@@ -184,7 +184,7 @@ export class Builder {
 
 const titled = (word) => word.charAt(0).toUpperCase() + word.slice(1);
 
-/** The kind of a group, and what it holds. Whatever is no group is one of its own. */
+/** The kind of a group, and what it holds. Whatever is not a group is one of its own. */
 function unfolded(filter) {
   if ("all" in filter) return { kind: "all", inner: filter.all };
   if ("any" in filter) return { kind: "any", inner: filter.any };

@@ -44,7 +44,7 @@ const choice = document.querySelector("[data-zones]");
 const here = Intl.DateTimeFormat().resolvedOptions().timeZone;
 if (mine && [...choice.options].some((option) => option.value === here)) {
   mine.hidden = false;
-  mine.textContent = `Use that of this browser (${here})`;
+  mine.textContent = `Use this browser's zone (${here})`;
   mine.addEventListener("click", () => {
     choice.value = here;
     choice.form.requestSubmit();

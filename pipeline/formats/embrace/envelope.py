@@ -241,7 +241,7 @@ def _required_time(told: dict[str, Any], field: str, path: str, record_ms: int) 
 
 
 def _attributes(told: dict[str, Any], path: str) -> dict[str, Any]:
-    """The attributes by name, the last of a name; what is no text, number or truth is its JSON as text."""
+    """The attributes by name, the last of a name; what is not text, number or truth is its JSON as text."""
     pairs = told.get("attributes")
     if pairs is None:
         return {}

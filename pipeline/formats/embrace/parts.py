@@ -65,7 +65,7 @@ def facts_of_part(span: EmbraceSpan, platform: LifecycleWords) -> list[EmbraceFa
 
 def _start(span: EmbraceSpan, session: str, platform: LifecycleWords) -> list[EmbraceFact]:
     known = {name: span.attributes[name] for name in _KNOWN_AT_START if name in span.attributes}
-    # A page that loads is no process that starts.
+    # A page that loads is not a process that starts.
     is_cold = is_true(span.attributes, "emb.cold_start") and platform is not WEB
     launch = own(known, app_launch_type="cold")
     if state_of(span.attributes) == "background":

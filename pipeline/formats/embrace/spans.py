@@ -1,4 +1,4 @@
-"""Spans that are no session parts, and what happened at a moment of a span."""
+"""Spans that are not session parts, and what happened at a moment of a span."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _request(span: EmbraceSpan, attributes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _facts_of_events(span: EmbraceSpan, whole: EmbraceFact | None) -> list[EmbraceFact]:
-    """The span's events that mean something by themselves; the others of a span that is no part are told with it."""
+    """The span's events that mean something by themselves; the others of a span that is not a part are told with it."""
     facts: list[EmbraceFact] = []
     span_id = span.id("")  # Hashed once, where it is long.
     others: list[dict[str, Any]] = []

@@ -70,7 +70,7 @@ _head = msgspec.json.Decoder(_Head).decode
 Canonical = Callable[[bytes], "str | Rejected"]
 
 NOT_STRICT = (msgspec.DecodeError, orjson.JSONDecodeError, UnicodeDecodeError, RecursionError)
-"""What readers of single parts of a record raise of what is no strict JSON, or of another shape."""
+"""What readers of single parts of a record raise of what is not strict JSON, or of another shape."""
 
 
 class HoldsPrivate(Terminal):
@@ -182,7 +182,7 @@ class Cleaner:
         return None if made is DROPPED else made
 
     def may_be_in(self, value: bytes) -> bool:
-        """Whether bytes that are no JSON may hold something that the rules name."""
+        """Whether bytes that are not JSON may hold something that the rules name."""
         lowered = _ESCAPED.sub(lambda found: bytes.fromhex(found[1].decode()), value).lower()
         if self.has_own and (self._signs is None or any(sign in lowered for sign in self._signs)):
             return True

@@ -57,7 +57,7 @@ class Doubt(StrEnum):
     NOT_A_BOOLEAN = "not_a_boolean"
     """`fatal`, `passive` or a view's `derived` is neither true nor false, and counts as false."""
     NOT_A_NUMBER = "not_a_number"
-    """An HTTP status or a severity that is no number, and counts as none."""
+    """An HTTP status or a severity that is not a number, and counts as none."""
     UNKNOWN_EXIT_REASON = "unknown_exit_reason"
     """It stands for itself, if it is a word of at most 64 characters, and is none of those that questions know."""
     UNKNOWN_FIELD = "unknown_field"
@@ -67,7 +67,7 @@ class Doubt(StrEnum):
     DUPLICATE_ID = "duplicate_id"
     """Two events of one envelope have one id: the first counts."""
     REPAIRED = "repaired"
-    """Values that were no JSON are replaced."""
+    """Values that were not JSON are replaced."""
     ENDLESS_SESSION_ID = "endless_session_id"
     """A `session_id` that stays for longer than any session may be."""
 
@@ -104,7 +104,7 @@ def doubts_of(envelope: Envelope) -> Iterator[Doubtful]:
         ids.add(event.id)
         if event.repaired:
             places = ", ".join(event.repaired)
-            yield Doubtful(Doubt.REPAIRED, path, f"replaced, since they are no JSON: {places}", event.id)
+            yield Doubtful(Doubt.REPAIRED, path, f"replaced, since they are not JSON: {places}", event.id)
         yield from _of_event(event, f"{path}.attributes")
 
 
@@ -118,7 +118,7 @@ def _is_plain(event: NativeEvent) -> bool:
 
 
 def slips_of(document: bytes) -> Iterator[Doubtful]:
-    """Fields of a native envelope that are ignored and look like slips. Nothing of what is no JSON."""
+    """Fields of a native envelope that are ignored and look like slips. Nothing of what is not JSON."""
     try:
         # The quick way: it takes no field that is not known.
         _decode_plain(document)
@@ -188,7 +188,7 @@ def _numeral(said: Mapping[str, Any], name: str) -> Iterator[Found]:
 def _lifecycle(said: Mapping[str, Any]) -> Iterator[Found]:
     given = [name for name in _STATES if said.get(name) is not None]
     if not given:
-        yield Doubt.UNKNOWN_STATE, "", f"no state is told: one of {', '.join(_STATES)}"
+        yield Doubt.UNKNOWN_STATE, "", f"no state is given: one of {', '.join(_STATES)}"
     for name in given:
         yield from _word(said, name, _STATES[name])
 
@@ -198,7 +198,7 @@ def _launch(said: Mapping[str, Any]) -> Iterator[Found]:
         yield (
             Doubt.UNKNOWN_STATE,
             "app.launch.type",
-            f"not told, so it is no launch: {', '.join(_LAUNCHES)}",
+            f"not given, so it is not a launch: {', '.join(_LAUNCHES)}",
         )
     yield from _word(said, "app.launch.type", _LAUNCHES)
 

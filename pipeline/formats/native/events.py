@@ -52,7 +52,7 @@ def decode(
     """Read what the rules leave of one record; `record_ms` is the broker's record time, Unix milliseconds.
 
     A fault of the envelope (version, ids, limits, key, resource, user) refuses the record whole, a fault of an event
-    that event alone; single values that are no JSON are repaired. Never raises because of the record; does not block.
+    that event alone; single values that are not JSON are repaired. Never raises because of the record; does not block.
     """
     if cleaner.has_own:
         value = cleaner.first(value)

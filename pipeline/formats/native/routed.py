@@ -78,7 +78,7 @@ def translate(
 
 def told(value: bytes) -> bytes | None:
     """An envelope, or what should be one, with single values mended, and of each event the places of what was repaired
-    of it; None if it is no JSON object even then."""
+    of it; None if it is not JSON object even then."""
     mended = read_json(value, None)
     if isinstance(mended, Rejected):
         return None

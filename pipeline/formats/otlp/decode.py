@@ -121,7 +121,7 @@ def _json(value: bytes, stripped: bytes, signal: Signal) -> Encoding | Rejected:
         if other.blocks in names or snake(other.blocks) in names:
             return Rejected(Reason.UNSUPPORTED, f"{other.blocks}: their topic is {other.topic}")
         if _METRICS in names or snake(_METRICS) in names:
-            return Rejected(Reason.UNSUPPORTED, f"{_METRICS}: metrics are not taken")
+            return Rejected(Reason.UNSUPPORTED, f"{_METRICS}: metrics are not accepted")
         return Rejected(Reason.MISSING_FIELD, f"{signal.blocks}: required, an array")
     return Json(read, signal)
 

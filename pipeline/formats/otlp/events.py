@@ -235,7 +235,7 @@ def _refuse_time(time_ns: int, field: str, context: Context) -> NoReturn:
     if not time_ns:
         raise Flaw(Reason.MISSING_FIELD, field.replace("observedTime", "time"), "required, Unix nanoseconds")
     if time_ns < _SMALLER_UNITS_END:
-        raise Flaw(Reason.TIME_OUT_OF_RANGE, field, f"{time_ns} is no time since 2000 in Unix nanoseconds")
+        raise Flaw(Reason.TIME_OUT_OF_RANGE, field, f"{time_ns} is not a time since 2000 in Unix nanoseconds")
     words = rejected_time(time_ns // 1_000_000, context.record_ms, "", 0).detail.removeprefix(": ")
     raise Flaw(Reason.TIME_OUT_OF_RANGE, field, words)
 

@@ -1,7 +1,7 @@
 """What an OTLP message holds, whichever way it is encoded.
 
 Values of attributes and bodies are as JSON has them: text, booleans, integers of 64 bits, finite doubles, lists,
-objects, None. What is no number (NaN, infinities) is its text, bytes are base64 text.
+objects, None. What is not a number (NaN, infinities) is its text, bytes are base64 text.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class LogRecord(NamedTuple):
     span_id: str
     event_name: str
     repaired: tuple[str, ...] = ()
-    """The places of what was no text, as `repaired` of an event."""
+    """The places of what was not text, as `repaired` of an event."""
     is_flat: bool = False
     """Whether the attributes are known to be single values, none of them an array or a map."""
 

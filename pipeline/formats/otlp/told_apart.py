@@ -17,7 +17,7 @@ _OF_A_LOG = frozenset((0x09, 0x10, 0x32, 0x52, 0x59, 0x62))
 
 
 def signal_of(value: bytes) -> Signal | None:
-    """The signal of a message in protobuf, by its first record that tells; None if none does, or it is no message."""
+    """The signal of a message in protobuf, by its first record that tells; None if none does, or if it is none."""
     blocks = Protobuf(value).split()
     if isinstance(blocks, Rejected):
         return None

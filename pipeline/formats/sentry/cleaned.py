@@ -16,7 +16,7 @@ from pipeline.formats.strict_json import dumps
 def cleaned(value: bytes, cleans: Cleans) -> bytes | None:
     """An envelope, or a part of one, as the rules leave it, where an item's header says the new length of its payload.
 
-    Payloads that are no JSON stay as they are; None if such a one may hold something that the rules name. What was
+    Payloads that are not JSON stay as they are; None if such a one may hold something that the rules name. What was
     written as one JSON text is one again.
     """
     whole = cleans.json(value)

@@ -79,7 +79,7 @@ def kind_of(name: str, kind: str) -> str:
 def group_of(app_id: str, kind: str, attributes: bytes) -> CrashGroup:
     """The group of an event. `attributes` is its JSON object; a nested value may be its JSON text.
 
-    Never raises because of what it reads: what is no text is not there. The same event gives the same group, whether
+    Never raises because of what it reads: what is not text is not there. The same event gives the same group, whether
     it is read as it came or from ClickHouse.
     """
     try:

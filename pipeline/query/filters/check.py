@@ -111,15 +111,15 @@ class _Size:
 def require_order(steps: Sequence[HasEvent]) -> None:
     """Whether the events of a row can stand where they do. Raises FilterError."""
     if steps[0].is_absent:
-        raise FilterError("`not` stands before an event only behind `then`; else it stands before `has`")
+        raise FilterError("`not` may come before an event only after `then`; elsewhere it comes before `has`")
     if steps[0].within_ms is not None:
-        raise FilterError("`within` stands behind an event that comes `then`, after another")
+        raise FilterError("`within` may only come after an event that follows `then`")
     for place, step in enumerate(steps[1:], 1):
         _require_within(step.within_ms)
         others = steps[place - 1].is_absent or place + 1 < len(steps)
         if step.is_absent and step.within_ms is not None and others:
             raise FilterError(
-                "`then not … within` stands alone at the end: else what comes next says until when"
+                "`then not … within` may only come at the end; elsewhere, the next event says until when"
             )
 
 
@@ -127,7 +127,9 @@ def require_count(event: CountEvents) -> None:
     """Whether so many events can be asked for. Raises FilterError."""
     number = event.number
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= MAX_COUNT:
-        raise FilterError(f"a number of events is a whole one from 0 to {MAX_COUNT}; found {shown(number)}")
+        raise FilterError(
+            f"a number of events is a whole number from 0 to {MAX_COUNT}; found {shown(number)}"
+        )
     if event.operator not in ("gte", "eq", "lte"):
         raise FilterError(
             f"a number of events is at least, exactly or at most so many; found {shown(event.operator)}"
@@ -139,7 +141,9 @@ def require_count(event: CountEvents) -> None:
 
 def _require_within(within_ms: object) -> None:
     if within_ms is not None and (not isinstance(within_ms, Duration) or within_ms < 1):
-        raise FilterError(f"`within` takes a duration above 0, as 10s or 1h30m; found {shown(within_ms)}")
+        raise FilterError(
+            f"`within` takes a duration above 0, such as 10s or 1h30m; found {shown(within_ms)}"
+        )
 
 
 def session_test(test: Test) -> Test:
@@ -253,7 +257,7 @@ def _typed(value: Scalar, found: Dimension) -> Scalar:
         if found.is_duration and isinstance(value, str):
             value = _duration(value)
         if isinstance(value, Duration) and not found.is_duration:
-            raise FilterError(f"{what} is a plain number, no duration")
+            raise FilterError(f"{what} is a plain number, not a duration")
         return _number(value, what)
     if found.type == "time":
         return _time_ms(value, what)
@@ -277,7 +281,7 @@ def _version(value: Scalar, found: Dimension) -> str:
     what = f"the value of {found.name}"
     text = _text(value, what, MAX_TEXT)
     if not re.search("[0-9]", text):
-        raise FilterError(f'{what} must be a version, as "2.10"; found {shown(value)}')
+        raise FilterError(f'{what} must be a version, such as "2.10"; found {shown(value)}')
     return text
 
 
@@ -303,7 +307,7 @@ def _text(value: object, what: str, longest: int) -> str:
     if len(value) > longest:
         raise FilterError(f"{what} has at most {longest} characters; found {len(value)}")
     if "\0" in value or re.search(r"[\ud800-\udfff]", value):
-        raise FilterError(f"{what} must hold no NUL and no half of a surrogate pair; found {shown(value)}")
+        raise FilterError(f"{what} must not contain a NUL or half of a surrogate pair; found {shown(value)}")
     return value
 
 
@@ -329,7 +333,7 @@ def _time_ms(value: object, what: str) -> int:
     ago = duration_of(value) if isinstance(value, str) else value
     if isinstance(ago, Duration):
         if ago > 0:
-            raise FilterError(f"{what} is a time, or how long ago, as -7d; found {shown(value)}")
+            raise FilterError(f"{what} must be a time, or how long ago, such as -7d; found {shown(value)}")
         return ago
     time_ms: int | None = None
     if isinstance(value, int) and not isinstance(value, bool):
@@ -337,9 +341,7 @@ def _time_ms(value: object, what: str) -> int:
     elif isinstance(value, str):
         time_ms = time_of(value)
     if time_ms is None or not can_be_stored(time_ms):
-        form = (
-            "Unix milliseconds, YYYY-MM-DD[Thh:mm[:ss[.mmm]]][Z], today, yesterday, or how long ago, as -7d"
-        )
+        form = "Unix milliseconds, YYYY-MM-DD[Thh:mm[:ss[.mmm]]][Z], today, yesterday, or how long ago, such as -7d"
         raise FilterError(f"{what} must be a time, {form}, from 1900 to 2299; found {shown(value)}")
     return time_ms
 

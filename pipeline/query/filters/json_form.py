@@ -125,7 +125,7 @@ def _event(fields: dict[str, Any], depth: int) -> HasEvent | CountEvents:
     if counted:
         if len(counted) > 1 or then is not None or is_absent is not False:
             raise FilterError(
-                f"an event with {shown(counted[0])} has no other number, and nothing comes then"
+                f'an event with {shown(counted[0])} takes no other number and no "then" or "absent"'
             )
         return CountEvents(name, tuple(tests), _COUNTED[counted[0]], fields[counted[0]], within_ms)
     if not isinstance(is_absent, bool):
@@ -141,7 +141,7 @@ def _within(value: object) -> Duration | None:
         return None
     found = duration_of(value) if isinstance(value, str) else None
     if found is None:
-        raise FilterError(f'"within" must be a duration, as "10s" or "1h30m"; found {shown(value)}')
+        raise FilterError(f'"within" must be a duration, such as "10s" or "1h30m"; found {shown(value)}')
     return found
 
 

@@ -222,7 +222,7 @@ class _Parser:
             return None
         self._next += 1
         if following.kind != "duration":
-            raise self.wrong("a duration, as 10s or 1h30m")
+            raise self.wrong("a duration, such as 10s or 1h30m")
         value = self._value()
         assert isinstance(value, Duration), "the token is a duration"
         return value

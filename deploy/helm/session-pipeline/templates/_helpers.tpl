@@ -61,7 +61,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end -}}
 {{- with .Values.receive -}}
 {{- if and .enabled (not .noKeys) (not .keys.secret) -}}
-{{- fail "receive can be reached from other pods: name the Secret with its file of keys in receive.keys.secret, or set receive.noKeys if whoever can reach it may send" -}}
+{{- fail "receive can be reached from other pods: name the Secret with its key file in receive.keys.secret, or set receive.noKeys if whoever can reach it may send" -}}
 {{- end -}}
 {{- if and .autoscaling.enabled (gt (int .autoscaling.min) (int .autoscaling.max)) -}}
 {{- fail "receive.autoscaling.min is above its max" -}}
