@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -20,6 +23,8 @@ from pipeline.formats import native
 from pipeline.topics import SDK_EVENTS
 from tests.support.event_rows import event_rows
 from tests.support.migrated import migrate
+from tests.support.stack import environment
+from tests.support.up_without_clickhouse import DEVICES as DEVICES_OF_UP
 
 # More than the buffers on the way: the beginning is with the reader before the end is computed.
 LONG = "SELECT number, repeat('x', 100) FROM numbers(400000)"
@@ -184,3 +189,21 @@ def test_a_command_says_so_in_one_line(
     assert cutting.cuts >= 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("session-pipeline: ClickHouse at ")
+
+
+def test_up_says_so_in_one_line(tmp_path: Path) -> None:
+    """Its own ClickHouse is killed while `up` reads what is stored, to go on from there."""
+    ports = [f"--{each}-port=0" for each in ("kafka", "clickhouse", "dashboard", "receive")]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.up_without_clickhouse", "up", "--data", "data", *ports],
+        env=environment({"XDG_STATE_HOME": str(tmp_path / "state")}),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("session-pipeline: ClickHouse ")
+    assert 0 < int(done.stdout.rpartition("rows seen: ")[2]) < DEVICES_OF_UP, "it died in the middle"
