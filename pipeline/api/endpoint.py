@@ -34,7 +34,7 @@ from pipeline.receive.keys import Grant
 
 
 class ApiRange(Struct, rename={"from_": "from"}):
-    """What was looked at: from the first time that counts until the one before which it ends."""
+    """The range that an answer covers: from its start (included) until its end (not included)."""
 
     from_: Time
     until: Time

@@ -52,7 +52,7 @@ class ApiAlert(Struct, kw_only=True):
 
 
 class ApiMute(Struct, kw_only=True):
-    """A rule, or one group of it, that is told to nobody for a while."""
+    """A rule, or one group of it, that is muted for a while."""
 
     rule: str
     is_of_group: bool
@@ -70,7 +70,7 @@ class ApiAlerts(Struct, kw_only=True):
 
 
 class AlertChange(Struct, kw_only=True):
-    """An evaluation that changed a state or was told: what it saw, and what is known of the same sessions by now."""
+    """An evaluation that changed a state or sent an alert: what it saw, and what is now known of the same sessions."""
 
     app_id: str
     rule: str
@@ -183,12 +183,12 @@ async def known_at(asked: ApiRequest) -> KnownAt:
 
 
 class MuteToSet(Struct, kw_only=True, forbid_unknown_fields=True, rename={"for_": "for"}):
-    """What shall be told to nobody for a while."""
+    """What to mute for a while."""
 
     rule: Annotated[str, Meta(min_length=1, max_length=_LONGEST_NAME)]
     for_: Annotated[str, Meta(max_length=40, examples=["2h", "3d"], description="How long, at most 400d.")]
     group: Annotated[str, Meta(max_length=_LONGEST_NAME, description="Only this group.")] | None = None
-    reason: Annotated[str, Meta(max_length=1_000, description="Why, for others.")] = ""
+    reason: Annotated[str, Meta(max_length=1_000, description="Why, for other people.")] = ""
 
 
 async def mute(asked: ApiRequest) -> ApiMute:

@@ -43,7 +43,7 @@ class ApiCrashGroup(Struct, kw_only=True):
 
 
 class CrashGroups(Struct, kw_only=True):
-    """Groups, those first that the order names."""
+    """Groups, sorted as `order` says."""
 
     app: str
     range: ApiRange
@@ -54,7 +54,7 @@ class CrashGroups(Struct, kw_only=True):
 
 
 class Part(Struct, kw_only=True):
-    """What of a group is of one value of a dimension."""
+    """The part of a group with one value of a dimension."""
 
     value: str
     more: str
@@ -66,7 +66,7 @@ class Part(Struct, kw_only=True):
 
 
 class Spread(Struct, kw_only=True):
-    """A group by dimensions; of each the values with most sessions."""
+    """A group by dimensions; for each, the values with the most sessions."""
 
     version: list[Part]
     os: list[Part]
@@ -85,7 +85,7 @@ class CrashDay(Struct, kw_only=True):
 
 
 class CrashedSession(Struct, kw_only=True):
-    """A session with something of the group."""
+    """A session with a member of the group."""
 
     session_id: Id
     last_time: Time
@@ -108,7 +108,7 @@ class ApiStackLine(Struct, kw_only=True):
 
 
 class Latest(Struct, kw_only=True):
-    """The event of the group that came last."""
+    """The latest event of the group."""
 
     event_id: str
     time: Time
@@ -117,7 +117,7 @@ class Latest(Struct, kw_only=True):
 
 
 class PathStep(Struct, kw_only=True):
-    """Screens, taps or requests one after the other, the latest first, before what stands above them."""
+    """Screens, taps or requests, the latest first, that came before those above them."""
 
     whats: list[str]
     sessions: Count
@@ -130,7 +130,7 @@ class PathStep(Struct, kw_only=True):
 
 
 class WholeCrashGroup(ApiCrashGroup, kw_only=True):
-    """A group with all that is known of it."""
+    """A group with all that is known about it."""
 
     app: str
     range: ApiRange
@@ -143,7 +143,7 @@ class WholeCrashGroup(ApiCrashGroup, kw_only=True):
 
 
 class FailingRequest(Struct, kw_only=True):
-    """Requests that failed alike, with the columns of the view `failing_requests`."""
+    """Requests that failed in the same way, with the columns of the view `failing_requests`."""
 
     request: str
     status: str

@@ -59,7 +59,7 @@ class ApiMetrics(Struct, kw_only=True):
 
 
 class Returned(Struct, kw_only=True):
-    """Of the devices of a cohort those that were there a number of days after the first."""
+    """How many devices of a cohort were seen again so many days after their first day."""
 
     group: str
     is_other: bool
@@ -81,7 +81,7 @@ class ApiRetention(Struct, kw_only=True):
 
 
 class ApiDifference(Struct, kw_only=True):
-    """B less A, and where the true one lies with a confidence of 95 %."""
+    """B minus A, with the 95 % confidence interval of the true difference."""
 
     value: float
     low: float
@@ -125,7 +125,7 @@ class Comparison(Struct, kw_only=True):
 
 
 class Met(Struct, kw_only=True):
-    """How many of a side met an issue."""
+    """How many on a side met an issue."""
 
     events: Count
     sessions: Count
@@ -149,7 +149,7 @@ class Issue(Struct, kw_only=True):
 
 
 class Issues(Struct, kw_only=True):
-    """Two groups of sessions issue by issue, those first that differ most for their frequency."""
+    """Two groups of sessions issue by issue, largest differences for their frequency first."""
 
     app: str
     by: str

@@ -10,7 +10,7 @@ from pipeline.dashboard.rates import rates
 
 
 class ApiLag(Struct, kw_only=True):
-    """How far a role is on a topic."""
+    """How far a role has got on a topic."""
 
     role: str
     topic: str
@@ -23,7 +23,7 @@ class ApiLag(Struct, kw_only=True):
 
 
 class Lags(Struct, kw_only=True):
-    """Of every role and topic."""
+    """The lag of every role and topic."""
 
     problem: str | None
     """Why there is none, or none that is new."""

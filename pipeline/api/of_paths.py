@@ -53,7 +53,7 @@ class Screens(Struct, kw_only=True):
 
 
 class WayOn(Struct, kw_only=True):
-    """Screens one after the other, and what the sessions did that went so."""
+    """Screens one after the other, and what the sessions on this path did."""
 
     steps: list[str]
     sessions: Count
@@ -72,7 +72,7 @@ class WayOn(Struct, kw_only=True):
 
 
 class Ways(Struct, kw_only=True):
-    """Ways of screens as a tree, from a screen or from where sessions start."""
+    """Paths through screens as a tree, from a screen or from the start of sessions."""
 
     app: str
     range: ApiRange
@@ -81,7 +81,7 @@ class Ways(Struct, kw_only=True):
 
 
 class FlowStep(Struct, kw_only=True):
-    """How many came as far as a step."""
+    """How many reached a step."""
 
     step: Count
     sessions: Count

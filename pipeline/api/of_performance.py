@@ -15,7 +15,7 @@ from pipeline.query.performance import GROUPS, SUBJECTS, By, Subject
 
 
 class Measured(Struct, kw_only=True):
-    """Measurements of a label in a group; milliseconds, but for CLS."""
+    """Measurements of a label in a group, in milliseconds except for CLS."""
 
     label: str
     """cold, warm or hot; the screen; the vital."""

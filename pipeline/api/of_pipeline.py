@@ -26,7 +26,7 @@ _MOST_LETTERS = 500
 
 
 class ApiApp(Struct, kw_only=True):
-    """An app of which sessions have come in."""
+    """An app that has sent sessions."""
 
     app_id: str
     oldest_session_at: Time
@@ -36,7 +36,7 @@ class ApiApp(Struct, kw_only=True):
 
 
 class Apps(Struct, kw_only=True):
-    """All that the key may see."""
+    """All apps that the key may see."""
 
     items: list[ApiApp]
 
@@ -55,7 +55,7 @@ class ApiHit(Struct, kw_only=True):
 
 
 class ApiFound(Struct, kw_only=True):
-    """What a text is of."""
+    """What a text belongs to."""
 
     q: str
     filter: str | None
@@ -65,7 +65,7 @@ class ApiFound(Struct, kw_only=True):
 
 
 class Field(Struct, kw_only=True):
-    """What a filter knows under a name."""
+    """A field that a filter can use."""
 
     name: str
     label: str
@@ -83,7 +83,7 @@ class Field(Struct, kw_only=True):
 
 
 class ApiKeyed(Struct, kw_only=True):
-    """Fields whose names go on with a key of the app's."""
+    """Fields whose names continue with a key that the app chooses."""
 
     start: str
     label: str
@@ -93,7 +93,7 @@ class ApiKeyed(Struct, kw_only=True):
 
 
 class Fields(Struct, kw_only=True):
-    """All that a filter can say."""
+    """All that a filter can use."""
 
     fields: list[Field]
     keyed: list[ApiKeyed]
@@ -102,7 +102,7 @@ class Fields(Struct, kw_only=True):
 
 
 class Values(Struct, kw_only=True):
-    """What is often found."""
+    """Values that are often found."""
 
     items: list[str]
 

@@ -35,7 +35,7 @@ class SavedFilters(Struct, kw_only=True):
 
 
 class FilterToSave(Struct, kw_only=True, forbid_unknown_fields=True):
-    """A filter and its name; what has the name already is replaced."""
+    """A filter and its name; a filter that already has the name is replaced."""
 
     name: Annotated[str, Meta(min_length=1, max_length=saved.MAX_NAME)]
     filter: Annotated[str, Meta(max_length=LONGEST_FILTER)]

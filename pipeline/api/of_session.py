@@ -34,7 +34,7 @@ _CURVES: tuple[tuple[Literal["cpu", "memory"], str, Literal["share", "bytes"]], 
 
 
 class WholeSession(ApiSession, kw_only=True):
-    """A session with all that is known of it."""
+    """A session with all that is known about it."""
 
     resource: dict[str, str]
     before_id: Id | None
@@ -48,7 +48,7 @@ class WholeSession(ApiSession, kw_only=True):
 
 
 class ApiEvent(Struct, kw_only=True):
-    """An event of a session, long values of attributes cut."""
+    """An event of a session; long values of attributes are cut."""
 
     event_id: str
     time: Time
@@ -82,7 +82,7 @@ class Timeline(Struct, kw_only=True):
 
 
 class WholeEvent(Struct, kw_only=True):
-    """An event with everything, nothing cut."""
+    """An event in full, nothing cut."""
 
     event_id: str
     time: Time

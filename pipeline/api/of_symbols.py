@@ -45,7 +45,7 @@ class ApiSymbolFile(Struct, kw_only=True):
 
 
 class SymbolFileList(Struct, kw_only=True):
-    """Those that were uploaded last first."""
+    """The stored files, newest uploads first."""
 
     items: list[ApiSymbolFile]
 
@@ -97,7 +97,7 @@ class StoredSymbols(Struct, kw_only=True):
 
 
 class DeletedSymbols(Struct, kw_only=True):
-    """What was taken out."""
+    """What was deleted."""
 
     items: list[ApiSymbolFile]
     grouped: Count

@@ -92,7 +92,7 @@ KINDS: Mapping[str, ProblemKind] = {
 
 
 class FileRefusal(Struct):
-    """A file that was not taken."""
+    """A file that was not accepted."""
 
     name: str
     why: str

@@ -23,7 +23,7 @@ Share = Annotated[float, Meta(ge=0)]
 
 
 class Removal(Struct, kw_only=True):
-    """What is not there any more."""
+    """What was removed."""
 
     name: str
     was_there: bool

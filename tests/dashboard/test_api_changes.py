@@ -190,7 +190,7 @@ def test_files_of_symbols_come_and_go(api: TestClient) -> None:
     # In the words of the command.
     said = refusal(api.post(f"{V1}/symbols", params={"app": APP, "name": "m.txt"}, content=data, headers=MINE),
                    "refused-file")  # fmt: skip
-    assert "m.txt: say --version or --build" in said["detail"] and said["refused"][0]["name"] == "m.txt"
+    assert "m.txt: give --version or --build" in said["detail"] and said["refused"][0]["name"] == "m.txt"
     refusal(upload(b""), "refused-file")
     assert refusal(upload(b"x" * 1_000_001), "too-large")["detail"] == "At most 1,000,000 bytes are accepted."
     refusal(upload(iter([b"x" * 700_000] * 2)), "too-large")

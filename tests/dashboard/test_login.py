@@ -279,7 +279,7 @@ def test_a_sign_out_that_cannot_be_kept_is_told(guarded: TestClient, monkeypatch
     sign_in(guarded)
     monkeypatch.setattr(SignInFolder, "end", full)
     answer = guarded.post("/logout", follow_redirects=False)
-    assert answer.status_code == 503 and "could not be kept" in answer.text
+    assert answer.status_code == 503 and "could not be stored" in answer.text
     assert "Max-Age=0" in answer.headers["Set-Cookie"]
 
 

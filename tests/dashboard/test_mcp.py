@@ -80,7 +80,7 @@ def test_the_tools_tell_what_the_api_tells(client: TestClient, stage: Stage) -> 
             ("sessions", {"filter": "session.crash_count >"}, "The filter cannot be read"),
             ("sessions", {"nonsense": "x"}, "takes after, app"),
             ("sessions", {"limit": 100_000}, "from 1 to 40"),
-            ("session", {"session_id": "../apps"}, "is no id"),
+            ("session", {"session_id": "../apps"}, "is not an id"),
             ("session", {}, "is required"),
             ("drop_tables", {}, "There is no tool"),
         ):

@@ -105,7 +105,7 @@ CERTIFICATES = {
     ),
     "of a stranger": ({"by": "stranger"}, "CN=of a stranger, valid until 20", "CERTIFICATE_UNKNOWN"),
     "expired": ({"begins": -3 * DAY, "ends": -DAY}, "CN=expired, valid until 20", "it has expired. Renew it"),
-    "not yet valid": ({"begins": DAY}, "CN=not yet valid, valid until 20", "does not hold before 20"),
+    "not yet valid": ({"begins": DAY}, "CN=not yet valid, valid until 20", "is not valid before 20"),
 }
 
 

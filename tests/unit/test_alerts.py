@@ -101,7 +101,7 @@ def test_a_file_is_read() -> None:
         ('kind = "slack"', 'kind = "pager"', "one of webhook, slack"),
         ('url_file = "/run/secrets/slack"', "", "either url or url_file"),
         ('url = "https://hooks.example.org/alerts"', 'url = "ftp://x"', "http:// or https://"),
-        ('kind = "webhook"', 'kind = "slack"', "for a webhook alone"),
+        ('kind = "webhook"', 'kind = "slack"', "only for a webhook"),
         ('name = "traffic"', 'name = "crash-free"', "two rules have the name"),
         ('name = "traffic"', 'name = ""', "rule 2: name"),
         ('name = "traffic"\napp = "org.example.shop"', 'name = "traffic"', "app has to be a text"),

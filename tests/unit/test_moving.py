@@ -56,7 +56,7 @@ def test_settings_that_the_states_were_not_made_for_are_named() -> None:
     require_layout(0, marker, 12, 90_000)
     require_layout(0, Marker(7), 12, 0)
     with pytest.raises(
-        OtherLayout, match=r"cut by 12 partitions, and there are 16: .* repartition --partitions 16"
+        OtherLayout, match=r"split for 12 partitions, but there are 16: .* repartition --partitions 16"
     ):
         require_layout(0, marker, 16, 50_000)
     with pytest.raises(OtherLayout, match="PIPELINE_OFFSET_BASE is 10000: set it to 50000"):

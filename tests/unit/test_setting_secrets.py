@@ -129,10 +129,10 @@ def test_clickhouses_password_goes_into_its_url_and_nowhere_else(tmp_path: Path)
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"KAFKA_SECURITY": "SSL", "KAFKA_KEY_FILE": __file__}, "kafka_key_file: is of a client certificate"),
+        ({"KAFKA_SECURITY": "SSL", "KAFKA_KEY_FILE": __file__}, "kafka_key_file: is for a client certificate"),
         ({"KAFKA_SECURITY": "SSL", "KAFKA_CERT_FILE": "/nowhere"}, "kafka_cert_file: there is no file /nowhere"),
         ({"CLICKHOUSE_URL": "https://h/d", "CLICKHOUSE_CA_FILE": "/nowhere"}, "clickhouse_ca_file: there is no"),
-        ({"CLICKHOUSE_URL": "https://h/d", "CLICKHOUSE_KEY_FILE": __file__}, "clickhouse_key_file: is of a client"),
+        ({"CLICKHOUSE_URL": "https://h/d", "CLICKHOUSE_KEY_FILE": __file__}, "clickhouse_key_file: is for a client"),
         ({"KAFKA_SECURITY": "SSL", "KAFKA_TOKEN_SCOPE": "s"}, "kafka_token_scope: is for a login"),
         (
             {"KAFKA_SECURITY": "SASL_SSL", "KAFKA_MECHANISM": "OAUTHBEARER", "KAFKA_USERNAME": "u"},

@@ -22,7 +22,7 @@ NONSENSE = [
     ("KAFKA_SESSION_TIMEOUT", "0s", "1s to 30m"),
     ("KAFKA_SESSION_TIMEOUT", "999ms", "1s to 30m"),
     ("KAFKA_SESSION_TIMEOUT", "1h", "1s to 30m"),
-    ("KAFKA_INSTANCE_ID", "pod 1", "no name for a worker"),
+    ("KAFKA_INSTANCE_ID", "pod 1", "not a name for a worker"),
     ("KAFKA_INSTANCE_ID", "pod-" + "1" * 200, "up to 200"),
     ("KAFKA_GIVE_UP", "0s", "1s to 20d"),
     ("KAFKA_GIVE_UP", "400d", "1s to 20d"),

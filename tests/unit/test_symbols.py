@@ -443,7 +443,7 @@ def broken(folder: Path) -> Iterator[tuple[Path, str]]:
     dwarf = zipfile.ZipFile(DATA / "Cart.dSYM.zip").read("Cart.dSYM/Contents/Resources/DWARF/Cart")
     yield written(folder, "empty.txt", b""), "empty"
     yield written(folder, "prose.txt", b"Lorem ipsum -> dolor\nsit amet"), "no mapping"
-    yield written(folder, "noise", bytes(range(256)) * 50), "none of a mapping, a debug file"
+    yield written(folder, "noise", bytes(range(256)) * 50), "neither a mapping nor a debug file"
     yield written(folder, "half", dwarf[: len(dwarf) // 16]), ""
     yield written(folder, "stripped.so", b"\x7fELF\x02\x01\x01" + bytes(57)), ""
     yield written(folder, "cart.bcsymbolmap", b"BCSymbolMap Version: 2.0\n_main\n"), "bitcode"
@@ -453,12 +453,12 @@ def broken(folder: Path) -> Iterator[tuple[Path, str]]:
         *(b'{"mappings":"AAAA","sections":5}', b'{"sections":[{"map":5}]}'),
     )
     for number, text in enumerate(maps):
-        yield written(folder, f"bad{number}.js.map", text), "no source map"
+        yield written(folder, f"bad{number}.js.map", text), "not a source map"
     with zipfile.ZipFile(folder / "whole.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a", MAPPING * 50)
     whole = (folder / "whole.zip").read_bytes()
-    yield written(folder, "cut.zip", whole[:200]), "no zip archive"
-    yield written(folder, "spoilt.zip", whole[:60] + bytes(30) + whole[90:]), "no zip archive"
+    yield written(folder, "cut.zip", whole[:200]), "not a zip archive"
+    yield written(folder, "spoilt.zip", whole[:60] + bytes(30) + whole[90:]), "not a zip archive"
 
 
 def test_files_that_are_none_are_refused_with_a_reason(tmp_path: Path) -> None:
@@ -479,7 +479,7 @@ def test_archives_are_bounded_whatever_they_say(tmp_path: Path, monkeypatch: pyt
     size = (200_000).to_bytes(4, "little")
     assert bomb.read_bytes().count(size) == 2
     lying.write_bytes(bomb.read_bytes().replace(size, (500).to_bytes(4, "little")))
-    assert "no zip archive" in refused(lying)[0]
+    assert "not a zip archive" in refused(lying)[0]
     monkeypatch.setattr(reading, "MOST_FILES", 10)
     many = tmp_path / "many.zip"
     with zipfile.ZipFile(many, "w") as archive:
