@@ -1,4 +1,4 @@
-"""Recorded traffic in files: one document a line, compressed or not, or on standard input."""
+"""Recorded traffic in files: one document per line, compressed or not, or on standard input."""
 
 from __future__ import annotations
 

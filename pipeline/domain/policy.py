@@ -28,7 +28,7 @@ class Policy:
     idle_timeout_ms: int = 30 * MINUTE_MS
     flicker_grace_ms: int = 700
     state_ttl_ms: int = 7 * 24 * HOUR_MS
-    """After so long without a record a device is forgotten: whatever comes then is of a new one."""
+    """How long a device may send nothing before it is forgotten; what it sends then counts as a new one's."""
 
 
 NUMBERS = tuple(item.name for item in fields(Policy))
