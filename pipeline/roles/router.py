@@ -38,7 +38,7 @@ class _Made(NamedTuple):
         self.out[app] = first, before + count
 
     def told(self) -> list[Routed]:
-        """What is sent on: the envelopes, and after them one record per app, for the ledger to count what is not sent."""
+        """What is sent on: the envelopes, and after them one record per app, for the ledger to count the others."""
         return self.items + [
             (key, None, (SAMPLED_OUT, str(count).encode())) for key, count in self.out.values()
         ]
