@@ -26,7 +26,7 @@ class AsyncProducer:
     flushes it. A child of a fork has no such loop, and makes a producer of its own."""
 
     def __init__(self, kafka: KafkaConnection | str, **choices: Any) -> None:
-        """As of `Producer`. Connects to nothing, and needs no running loop yet."""
+        """As in `Producer`. Connects to nothing, and needs no running loop yet."""
         self._connection = connection_of(kafka)
         self._choices = Choices(**choices)
         self._make_deliverer: Callable[[], Deliverer] = lambda: Outlet(

@@ -1,4 +1,4 @@
-"""What whoever makes a producer may choose."""
+"""The options of a producer."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class WhenFull(StrEnum):
     BLOCK = "block"
     """The call waits for room, for `block_s` at most, and goes on as `DROP` then."""
     DROP = "drop"
-    """That event is dropped, and the error callback told."""
+    """That event is dropped, and the error callback is called."""
     RAISE = "raise"
-    """`QueueFull` is raised, and nobody else told: whoever called has the event."""
+    """`QueueFull` is raised; the callback is not called, since the caller has the event."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choices:
-    """Raises ValueError for what cannot be meant."""
+    """Raises ValueError for a value that makes no sense."""
 
     topic: str = SDK_EVENTS
     linger_s: float = 0.2
@@ -38,7 +38,7 @@ class Choices:
     when_full: WhenFull = WhenFull.DROP
     block_s: float = 1.0
     delivery_timeout_s: float = 120.0
-    """How long an event is tried since it was taken."""
+    """How long to go on trying to deliver an event, from when it was taken."""
     exit_timeout_s: float = 5.0
     """How long the end of the process may be held up for what is still waiting."""
     on_error: Callable[[SendFailure], None] | None = None

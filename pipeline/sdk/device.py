@@ -21,7 +21,7 @@ _LONGEST_SENT_AT = len(_SENT_AT % 10**13)
 
 
 class Refused(Terminal):
-    """A device, its resource or its user is none that the pipeline takes. `rejected` says why."""
+    """The pipeline would not accept this device, its resource or its user. `rejected` says why."""
 
     def __init__(self, rejected: Rejected) -> None:
         super().__init__(f"{rejected.reason.value}: {rejected.detail}")

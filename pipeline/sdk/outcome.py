@@ -1,4 +1,4 @@
-"""What can become of an event that was sent: delivered, which nobody is told of, or one of these."""
+"""What can become of an event that was sent: delivered, which is not reported, or one of these."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class NotSent(StrEnum):
     TIMED_OUT = "timed_out"
     """Kafka did not confirm it within `delivery_timeout_s`."""
     KAFKA_REFUSED = "kafka_refused"
-    """Kafka will not have it, however often it is sent."""
+    """Kafka refuses it, however often it is sent."""
     OUR_FAULT = "our_fault"
     """This library failed; the log has the traceback, to be reported."""
     CLOSED = "closed"
