@@ -50,7 +50,7 @@ class ReceiveSettings:
             16_000_000,
             10**12,
             "a few large bodies would fill it",
-            "no machine has so much memory",
+            "no machine has that much memory",
             unit="bytes",
         ),
         "Bytes of bodies that `receive` holds at once, from their arrival until Kafka has them; for more it answers "
@@ -58,13 +58,13 @@ class ReceiveSettings:
     )
     receive_drain_ms: int = setting(
         3_000,
-        duration("0s", "10m", "time does not run backwards", "whoever stops it would not wait for so long"),
-        "How long `receive` still takes requests after SIGTERM, while `/readyz` says 503: a load balancer that asks "
-        "it sends nobody here any more once nobody listens. Set it to longer than that takes; to 0s where nothing "
-        "stands in front. Ctrl-C, or a second signal, stops at once.",
+        duration("0s", "10m", "time does not run backwards", "whoever stops it would not wait that long"),
+        "How long `receive` still takes requests after SIGTERM, while `/readyz` says 503: a load balancer that checks "
+        "it has then stopped sending requests here before the port closes. Set it to longer than that takes; to 0s "
+        "where nothing is in front. Ctrl-C, or a second signal, stops at once.",
     )
     receive_connections: int = setting(
         2_000,
-        number(10, 1_000_000, "a few clients would keep all others out", "no process has so many"),
+        number(10, 1_000_000, "a few clients would keep all others out", "no process has that many"),
         "Connections that `receive` keeps open at once; the limit of open files has to be above it.",
     )

@@ -70,7 +70,7 @@ class Settings(ConnectionSettings):
     )
     kafka_replication: int = _setting(
         1,
-        number(1, 32, "a topic has at least one replica", "no cluster keeps so many replicas"),
+        number(1, 32, "a topic has at least one replica", "no cluster keeps that many replicas"),
         "Replicas of the topics that `migrate` and the workers create. Set it to 3 on a cluster of three or "
         "more brokers, before the first start.",
     )
@@ -114,7 +114,7 @@ class Settings(ConnectionSettings):
     )
     partitions: int = _setting(
         8,
-        number(1, 10_000, "a topic has at least one partition", "no cluster keeps so many for one topic"),
+        number(1, 10_000, "a topic has at least one partition", "no cluster keeps that many for one topic"),
         "Partitions of every topic, and so the largest useful number of workers of a role. Set it before the "
         "first start; afterwards only as `session-pipeline repartition` says.",
     )
@@ -223,7 +223,7 @@ class Settings(ConnectionSettings):
             100_000_000,
             10**12,
             "no page could be shown",
-            "no ClickHouse has so much for one query",
+            "no ClickHouse has that much for one query",
             unit="bytes",
         ),
         "Bytes that ClickHouse may use for one query of the dashboard; up to four run at once. Lower it where "
@@ -256,8 +256,8 @@ class Settings(ConnectionSettings):
     otlp_session_devices: str = _setting(
         "browsers",
         one_of("never", "browsers", "always"),
-        "Whose OTLP records without `app.installation.id` are taken, with each SDK session as a device of its own: "
-        "sessions are right then, but numbers of devices and stitched sessions say nothing. Others are refused.",
+        "Apps whose OTLP records without `app.installation.id` are accepted, with each SDK session as a device of its "
+        "own: sessions are right then, but numbers of devices and stitched sessions say nothing. Others are refused.",
     )
     sentry_apps: str = _setting(
         "",
@@ -378,7 +378,7 @@ RETENTION: Mapping[str, tuple[Form, str]] = {
     ),
     "session_retention_days": (
         DAYS,
-        "How many days sessions are kept, from the day on which they were told last. They are kept at least as long as "
+        "How many days sessions are kept, from the day on which they last changed. They are kept at least as long as "
         "their events; where events are kept longer than 400 days, that is the default.",
     ),
 }

@@ -124,7 +124,7 @@ async def _show(settings: Settings, version: int) -> None:
         print(control(found[0]).decode())
         return
     if published.newest is None:
-        print("no policies were published: workers go by their settings")
+        print("no policies were published: workers follow their settings")
         return
     store = wiring.store(settings)
     try:

@@ -31,7 +31,7 @@ END_MEANINGS: Mapping[str, str] = {
     "max_duration": "It had reached the longest duration that a session may have.",
     "superseded": "The next event carries another session id of the SDK.",
     "manual": "The app ended it itself.",
-    "unclean_exit": "The app started again and had told of no end: its process was killed or died unreported.",
+    "unclean_exit": "The app started again without having reported an end: its process was killed or died unreported.",
     "crash": "The app crashed.",
     "exception": "An exception ended the app.",
     "anr": "The app did not respond.",

@@ -218,7 +218,7 @@ class Repartition:
             if done and reach < done - 1:
                 raise CannotRepartition(
                     f"all of {topics.SDK_EVENTS}[{number}] below offset {done} was done, but its changelog reaches "
-                    f"to {reach}: run session-pipeline rebuild --states, with the settings of before, then this again"
+                    f"to {reach}: run session-pipeline rebuild --states, with the previous settings, then this again"
                 )
 
     async def _require_sink(self, work: Plan, *, is_new: bool) -> None:
@@ -236,7 +236,7 @@ class Repartition:
             if last > accounted:
                 raise CannotRepartition(
                     f"the sink was cut off while it stored {topics.SDK_EVENTS}[{number}]: start it once more with the "
-                    "settings of before, and stop it in good order (SIGTERM) when its lag is 0"
+                    "previous settings, and stop it in good order (SIGTERM) when its lag is 0"
                 )
             if accounted >= done + work.base_before:
                 ahead[TP(topics.SDK_EVENTS, number)] = accounted - work.base_before + 1, note

@@ -62,7 +62,7 @@ def require_whole(number: int, items: Mapping[bytes, bytes]) -> None:
     if plan := plan_of(items):
         raise RepartitionUnderWay(
             f"the states of partition {number} are being moved from {plan.before} partitions to {plan.partitions}: run "
-            f"`session-pipeline repartition --partitions {plan.partitions}` to its end, with the settings of before"
+            f"`session-pipeline repartition --partitions {plan.partitions}` to its end, with the previous settings"
         )
 
 

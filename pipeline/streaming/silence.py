@@ -68,8 +68,8 @@ class Silence:
             self._told, self._tell_again_s = self.cause, silent_s + min(silent_s, _LONGEST_S)
             if self._refused:
                 logger.error(
-                    "Kafka has not answered a heartbeat for %.0f s: %s. Waiting does not end that: the worker does "
-                    "if it stays so, and reads settings and secrets anew when it is started", silent_s, self.cause,
+                    "Kafka has not answered a heartbeat for %.0f s: %s. Waiting does not end that: the worker ends "
+                    "if it stays so, and reads settings and secrets again when it is restarted", silent_s, self.cause,
                 )  # fmt: skip
                 return
             logger.warning(

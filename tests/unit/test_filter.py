@@ -357,8 +357,7 @@ ERRORS = {
     ),
     "session.tap_count > 5m": "the value of session.tap_count is a plain number, not a duration, at character 21",
     "has a(x > 3m)": (
-        'a duration is compared with milliseconds, which stand under names that end with _ms; "x" does '
-        "not, at character 11"
+        'a duration is compared with milliseconds, whose names end with _ms; "x" does not, at character 11'
     ),
     "session.duration_ms > 200000000d": '"200000000d" is longer than a hundred years, at character 23',
     "has a within 5s": "`within` may only come after an event that follows `then`, at character 5",

@@ -191,7 +191,7 @@ def _keyed(test: Test) -> Test:
             value = _duration(value)
         if isinstance(value, Duration) and not of_milliseconds:
             raise FilterError(
-                f"a duration is compared with milliseconds, which stand under names that end with _ms; {what} does not"
+                f"a duration is compared with milliseconds, whose names end with _ms; {what} does not"
             )
         return (_number if only_numbers else _number_or_text)(value, f"the value of {what}")
 
