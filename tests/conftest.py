@@ -25,8 +25,12 @@ from clickhouse_connect.driver.client import Client
 from hypothesis import HealthCheck, settings
 
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
-from tests.support import collector
-from tests.support.services import Broker, Unavailable, start_broker
+
+# Their asserts tell what they compared, as those of test modules do.
+pytest.register_assert_rewrite("tests.support")
+
+from tests.support import collector  # noqa: E402
+from tests.support.services import Broker, Unavailable, start_broker  # noqa: E402
 
 # Images of containers tell Python to keep no bytecode. Each of the hundreds of programs that tests start would then
 # compile the whole project, which takes longer than anything else that it does at its start.
