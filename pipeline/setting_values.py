@@ -142,7 +142,7 @@ _INSTANCE_IDS = "up to 200 letters, digits, dots, underscores and hyphens, a let
 def _time_zone(given: str) -> str:
     name = given.strip()
     if name not in available_timezones():
-        raise ValueError("is not a time zone; use an IANA name, such as Europe/Berlin, or UTC")
+        raise ValueError("is not a time zone: use an IANA name, such as Europe/Berlin, or UTC")
     return name
 
 

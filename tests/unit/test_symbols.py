@@ -442,7 +442,7 @@ def broken(folder: Path) -> Iterator[tuple[Path, str]]:
     """Files that are not taken, and a word of why."""
     dwarf = zipfile.ZipFile(DATA / "Cart.dSYM.zip").read("Cart.dSYM/Contents/Resources/DWARF/Cart")
     yield written(folder, "empty.txt", b""), "empty"
-    yield written(folder, "prose.txt", b"Lorem ipsum -> dolor\nsit amet"), "no mapping"
+    yield written(folder, "prose.txt", b"Lorem ipsum -> dolor\nsit amet"), "not a mapping"
     yield written(folder, "noise", bytes(range(256)) * 50), "neither a mapping nor a debug file"
     yield written(folder, "half", dwarf[: len(dwarf) // 16]), ""
     yield written(folder, "stripped.so", b"\x7fELF\x02\x01\x01" + bytes(57)), ""

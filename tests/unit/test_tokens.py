@@ -104,7 +104,7 @@ def test_the_one_of_before_does_as_long_as_it_holds(
     clock.now_s += 90
     with caplog.at_level(logging.WARNING):
         assert asyncio.run(tokens.token()) == first
-    assert "503" in caplog.text and "still holds" in caplog.text
+    assert "503" in caplog.text and "still valid" in caplog.text
     clock.now_s += 11
     with pytest.raises(NoTokenNow, match="gives no token at the moment: 503"):
         asyncio.run(tokens.token())
