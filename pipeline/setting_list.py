@@ -288,8 +288,7 @@ class Settings(ConnectionSettings):
     alerts: str = _setting(
         "",
         text("a file"),
-        "The file of alert rules, for `alerts run` (ALERTS.md). Set it to get an alert when a rate falls or a count "
-        "rises.",
+        "The file of alert rules, for `alerts run` (ALERTS.md). Set it to hear when a rate falls or a count rises.",
     )
     policy_version: int = _setting(
         0,

@@ -296,7 +296,7 @@ SCENARIOS = (
              seconds=30),
     Scenario("kill-sink", "kill -9 of the sink", _KILLED, _killed("sink"), "", _BY_ITSELF, _WAITS, seconds=30),
     Scenario("dies-again", "A worker that dies again and again", "One of two sinks is killed every ten seconds.",
-             _dies_again_and_again, r"Workers come and go", r"Find who ends them", "SessionPipelineRebalancesOften",
+             _dies_again_and_again, r"Workers come and go", r"Find what ends them", "SessionPipelineRebalancesOften",
              _without_the_second_sink),
     Scenario("kafka-away", "A minute without Kafka", "The broker is killed, and started again after a minute.",
              _without_kafka, r"nothing listens at kafka:9092", r"goes on by itself once it does",
