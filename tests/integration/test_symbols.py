@@ -226,7 +226,7 @@ def test_refused_files_are_named_and_the_others_are_stored(world: World, tmp_pat
     with pytest.raises(CommandFailed, match=r"noise\.bin: it is neither"):
         world.upload(tmp_path / "noise.bin", DATA / "mapping.txt")
     assert world.ask("SELECT kind, name FROM symbol_files") == [{"kind": "proguard", "name": "mapping.txt"}]
-    for path, word in ((DATA / "mapping.txt", "say --version"), (DATA / "assets", "say --version")):
+    for path, word in ((DATA / "mapping.txt", "give --version"), (DATA / "assets", "give --version")):
         with pytest.raises(CommandFailed, match=word):
             world.upload(path, version="")
     small = load(
