@@ -42,7 +42,7 @@ from tests.bench.receive_load import (
     request,
 )
 from tests.bench.report import provenance
-from tests.integration.test_receive import kept
+from tests.support.received import kept
 
 SLOW_CLIENTS = 1_000
 AWAY_S = 60.0

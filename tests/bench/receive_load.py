@@ -15,7 +15,7 @@ from pipeline.embedded.child import LOOPBACK, Child, free_port
 from pipeline.kafka.admin import ensure_topics
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.roles import topology
-from tests.integration.test_receive import is_ready
+from tests.support.received import is_ready
 from tests.support.services import ApacheKafka
 from tests.support.stack import command_line, environment
 

@@ -13,8 +13,8 @@ from pipeline.formats import faro, measure
 from pipeline.formats.embrace_topic import FORMAT as EMBRACE
 from pipeline.formats.format import Beside, Format
 from pipeline.formats.rejected import Rejected
-from tests.contract.test_schemas import validator
-from tests.golden.test_examples import EXAMPLES, load, value_of
+from tests.support.examples import EXAMPLES, load, value_of
+from tests.support.json_schemas import validator
 
 Place = tuple[str | int, ...]
 

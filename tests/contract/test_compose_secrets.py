@@ -12,7 +12,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from pipeline.settings import load, variables
-from tests.contract.test_deploy import OURS, ROOT, SCHEMA, environment, interpolated
+from tests.support.compose import OURS, ROOT, SCHEMA, environment, interpolated
 
 FILE = ROOT / "deploy" / "compose-secrets.yml"
 

@@ -45,41 +45,13 @@ from pipeline.roles.pages import serve
 from pipeline.roles.topology import ROLES
 from pipeline.settings import load, variables
 from pipeline.streaming import faust_app
+from tests.support.compose import DOCKERFILE, OURS, ROOT, SCHEMA, environment, services
 from tests.support.migrated import migrate
 from tests.support.services import Unavailable, kafka_classpath
+from tests.support.stack import unavailable
 
-ROOT = Path(__file__).parents[2]
-DOCKERFILE = ROOT / "deploy" / "Dockerfile"
-SCHEMA = Path(__file__).parent / "compose_spec" / "compose-spec.json"
-
-OURS = ("migrate", "dashboard", "receive", "alerts", *ROLES)
 SERVICES = (*OURS, "kafka", "clickhouse", "otel-collector", "prometheus", "grafana")
 LONG_RUNNING = tuple(name for name in SERVICES if name != "migrate")
-
-_VARIABLE = re.compile(r"\$\$|\$\{(\w+)(?::-([^}]*))?\}")
-
-
-def interpolated(text: str, environ: Mapping[str, str]) -> str:
-    """What Compose makes of `${NAME}`, `${NAME:-default}` and `$$`."""
-
-    def value(match: re.Match[str]) -> str:
-        return "$" if match[0] == "$$" else environ.get(match[1]) or match[2] or ""
-
-    return _VARIABLE.sub(value, text)
-
-
-def services(environ: Mapping[str, str] | None = None) -> dict[str, dict[str, Any]]:
-    """The services with anchors merged and variables filled in, as if `.env` held `environ`."""
-    text = interpolated((ROOT / "docker-compose.yml").read_text(encoding="utf-8"), environ or {})
-    found: dict[str, dict[str, Any]] = yaml.safe_load(text)["services"]
-    return found
-
-
-def environment(service: str, environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The variables in the container: one without a value is handed on, or absent."""
-    given = services(environ)[service]["environment"].items()
-    filled = {name: (environ or {}).get(name) if value is None else value for name, value in given}
-    return {name: value for name, value in filled.items() if value is not None}
 
 
 def seconds(duration: str) -> int:
@@ -87,13 +59,6 @@ def seconds(duration: str) -> int:
     match = re.fullmatch(r"(\d+)(s|m)", duration)
     assert match, duration
     return int(match[1]) * {"s": 1, "m": 60}[match[2]]
-
-
-def missing(what: str) -> None:
-    """Skip, but fail in CI, where everything has to be there."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(what)
-    pytest.skip(what)
 
 
 def test_is_a_compose_file() -> None:
@@ -415,7 +380,7 @@ def kafka_as_composed(folder: Path) -> Iterator[str]:
     try:
         classpath = kafka_classpath()
     except Unavailable as reason:
-        missing(str(reason))
+        unavailable(str(reason))
     ports = {port: free_port() for port in ("19092", "9092", "9093")}
     environ = environment("kafka") | {"KAFKA_LOG_DIRS": str(folder / "data")}
     for name in ("KAFKA_LISTENERS", "KAFKA_ADVERTISED_LISTENERS", "KAFKA_CONTROLLER_QUORUM_VOTERS"):
@@ -487,7 +452,7 @@ def test_dockerfile_lint() -> None:
     beside = Path(sys.executable).with_name("hadolint")
     program = str(beside) if beside.exists() else shutil.which("hadolint")
     if program is None:
-        missing("hadolint is not installed")
+        unavailable("hadolint is not installed")
     done = subprocess.run(
         [str(program), str(DOCKERFILE)], capture_output=True, text=True, timeout=60, check=False
     )
@@ -497,7 +462,7 @@ def test_dockerfile_lint() -> None:
 def test_what_docker_gets_makes_a_package_with_its_migrations(tmp_path: Path) -> None:
     """Builds the wheel from what `.dockerignore` lets through, as the image does."""
     if not all(map(find_spec, ("pip", "hatchling"))):
-        missing("pip and hatchling are not installed")
+        unavailable("pip and hatchling are not installed")
     first, *rest = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()[1:]
     assert first == "*", "nothing but what is named"
     named = [line.removeprefix("!") for line in rest if line.startswith("!")]

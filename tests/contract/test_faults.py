@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from tests.contract.test_alerts import ALERTS
 from tests.faults import document
 from tests.faults.recording import Recording, ask_promtool, load_all, rule_test
 from tests.faults.scenarios import SCENARIOS
+from tests.support.prometheus_rules import ALERTS
 from tests.support.services import Unavailable
 from tests.support.stack import unavailable
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -20,10 +19,9 @@ from pipeline.clickhouse.store import Store
 from pipeline.receive.metrics import ReceiveMetrics
 from pipeline.roles.metrics import Metrics
 from pipeline.settings import variables
-from tests.contract.test_deploy import environment, missing, services
-from tests.support.deploy_tools import promtool
+from tests.support.compose import environment, services
 from tests.support.migrated import migrate
-from tests.support.services import Unavailable
+from tests.support.promtool import run_promtool
 
 ROOT = Path(__file__).parents[2]
 GRAFANA = ROOT / "deploy" / "grafana"
@@ -178,16 +176,6 @@ def test_every_metric_is_shown() -> None:
     }
     missed = set(families.values()) - {families[name] for name in shown}
     assert {each for each in missed if not each.endswith("_created")} == set()
-
-
-def run_promtool(*arguments: str) -> None:
-    try:
-        program = promtool()
-    except Unavailable as reason:
-        missing(str(reason))
-        raise
-    done = subprocess.run([str(program), *arguments], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_prometheus_understands_every_panel(tmp_path: Path) -> None:

@@ -27,10 +27,11 @@ from pipeline.roles.metrics import Metrics
 from pipeline.roles.topology import ROLES
 from pipeline.settings import Settings, load, variables
 from pipeline.streaming import faust_app
-from tests.contract.test_deploy import DOCKERFILE, missing
 from tests.support import chart
 from tests.support.chart import CHART, VALUES, Manifest, component, container, of_kind, pods
+from tests.support.compose import DOCKERFILE
 from tests.support.services import Unavailable
+from tests.support.stack import unavailable
 
 ROOT = Path(__file__).parents[2]
 SCHEMAS = Path(__file__).parent / "kubernetes_schema"
@@ -49,7 +50,7 @@ def rendered(name: str, *options: str) -> Sequence[Manifest]:
     try:
         return chart.rendered(name, *options)
     except Unavailable as reason:
-        missing(str(reason))
+        unavailable(str(reason))
         raise
 
 

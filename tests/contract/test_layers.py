@@ -181,6 +181,18 @@ def test_imports_point_one_way() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_no_test_module_imports_another() -> None:
+    """What several of them need is in tests/support, so that each can be changed, and run, by itself."""
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        if re.search(r"(?:import |\.)test_", text := path.read_text(encoding="utf-8"))
+        for name in imports(ast.parse(text))
+        if name.startswith("tests.") and any(part.startswith("test_") for part in name.split("."))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
 def test_domain_imports_the_standard_library_alone() -> None:
     wrong = [
         f"{path.relative_to(ROOT)} imports {name}"

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from pipeline.cli import app
 from pipeline.settings import PREFIX
-from tests.contract.test_alerts import ALERTS, SERIES
+from tests.support.prometheus_rules import ALERTS, SERIES
 from tests.support.runbook import DOCUMENT, ROOT, sections
 
 SECTIONS = sections()

@@ -27,10 +27,10 @@ from pipeline.storage import event_copies
 from pipeline.storage.columns import SESSION_COLUMNS
 from pipeline.storage.dead_letter import DeadLetter
 from pipeline.storage.rows import deleted_row, session_row
-from tests.golden.test_examples import ROOT, load
+from tests.support.examples import ROOT, load
 from tests.support.histories import history
+from tests.support.json_schemas import SCHEMAS, schema, validator
 
-SCHEMAS = ROOT / "schemas"
 FILES = sorted(SCHEMAS.glob("*.schema.json"))
 WRITTEN_BY_US = {"session-row", "dead-letter-headers", "event-copies"}
 """Whoever reads them relies on them; of the others, whoever writes."""
@@ -46,14 +46,6 @@ OF_TYPES: dict[str, set[str]] = {
 }
 OF_ANY = {"$schema", "$id", "$ref", "$defs", "title", "description", "type", "const", "enum", "not"}
 OF_ANY |= {"anyOf", "oneOf", "if", "then"}
-
-
-def schema(name: str, folder: Path = SCHEMAS) -> Any:
-    return load(folder / f"{name}.schema.json")
-
-
-def validator(name: str) -> Draft202012Validator:
-    return Draft202012Validator(schema(name))
 
 
 def loose(node: Any, types: set[str], path: str = "#") -> Iterator[str]:

@@ -12,11 +12,9 @@ from pathlib import Path
 from statistics import median_high
 from typing import Any
 
-import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator
 from starlette.testclient import TestClient
 
 from pipeline.api.access import AT_ONCE, Access
@@ -31,17 +29,13 @@ from pipeline.dashboard.app import application
 from pipeline.dashboard.reader import NotAnsweredNow, Unanswerable
 from pipeline.dashboard.seal import STRANGER
 from pipeline.query.session_counts import step_ms
-from tests.contract.api_document import PATH
 from tests.dashboard import hostile
 from tests.dashboard.stage import Stage
+from tests.support.asked_api import APP, DOCUMENT, V1, WIDE, bearer, of_schema, refusal
 
-V1 = "/api/v1"
-APP = "org.example.shop"
-WIDE = {"app": APP, "from": "2026-01-01", "until": "2026-03-01"}
 ALL_DAYS = {"from": "2025-01-01", "until": "2026-03-01"}
 HOSTILE_DAY = {"from": "2025-03-18", "until": "2025-03-19"}
 FLOW = "app.launch then app.screen.view"
-DOCUMENT = orjson.loads(PATH.read_bytes())
 READ = [each for each in ENDPOINTS if not each.writes and each.answer]
 """What changes something, and files, are in `test_api_changes`."""
 NAMES = [each.name for each in READ]
@@ -89,22 +83,6 @@ def asked(client: TestClient, name: str, values: Mapping[str, str], **headers: s
     (endpoint,) = (each for each in ENDPOINTS if each.name == name)
     query = {each.name: values[each.name] for each in endpoint.of_query() if each.name in values}
     return client.get(V1 + endpoint.path.format(**values), params=query, headers=headers)
-
-
-def of_schema(name: str) -> Draft202012Validator:
-    return Draft202012Validator(
-        {"$ref": f"#/components/schemas/{name}", "components": DOCUMENT["components"]}
-    )
-
-
-def refusal(answer: Any, kind: str) -> dict[str, Any]:
-    """The problem that an answer is, of a kind."""
-    assert answer.status_code == KINDS[kind].status, answer.text
-    assert answer.headers["Content-Type"] == "application/problem+json"
-    told: dict[str, Any] = answer.json()
-    of_schema("Problem").validate(told)
-    assert told["type"] == f"/api#problem-{kind}" and told["status"] == answer.status_code
-    return told
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -510,10 +488,6 @@ def keyed(made: Made, tmp_path_factory: pytest.TempPathFactory) -> tuple[TestCli
         f'apps = ["org.example.arena", "{APP}"]\n'
     )
     return made("correct horse", api_keys=str(path)), path
-
-
-def bearer(key: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {key}"}
 
 
 def test_without_a_key_nothing_is_told(keyed: tuple[TestClient, Path], known: dict[str, str]) -> None:

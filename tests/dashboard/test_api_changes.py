@@ -33,8 +33,8 @@ from pipeline.symbols import apart
 from pipeline.symbols.apart import read_apart
 from tests.dashboard.alert_rows import row
 from tests.dashboard.stage import Stage
-from tests.dashboard.test_api import V1, bearer, refusal
-from tests.dashboard.test_export import ALL, breaking, get, served
+from tests.support.asked_api import V1, bearer, refusal
+from tests.support.exporting import ALL, breaking, get, served
 from tests.support.symbols import DATA
 
 APP, OTHER = "org.example.changed", "org.example.shop"

@@ -20,7 +20,7 @@ from pipeline.receive.keys import Keys
 from tests.dashboard import alert_rows
 from tests.dashboard.serving import serving
 from tests.dashboard.stage import Stage
-from tests.dashboard.test_api import APP
+from tests.support.asked_api import APP
 from tests.support.symbols import DATA
 
 DOCUMENT = (Path(__file__).parents[2] / "schemas" / "API.md").read_text(encoding="utf-8")

@@ -18,6 +18,7 @@ from tests.dashboard import hostile
 from tests.dashboard.hostile import BUSY_APP, BUSY_DEVICE
 from tests.dashboard.markup import Page
 from tests.dashboard.stage import Stage
+from tests.support.listed_sessions import ids, walk
 
 times = st.none() | st.integers(0, LATEST_MS // 2)
 choices = st.builds(
@@ -47,30 +48,6 @@ def test_times_that_cannot_be(text: str) -> None:
 def test_a_range_has_a_length() -> None:
     with pytest.raises(BadAddress, match="before it begins"):
         SessionChoice.of({"from": "2026-01-02", "to": "2026-01-01"})
-
-
-def ids(html: str) -> list[str]:
-    """The sessions on a page, in order."""
-    return [
-        # Where a filter asks for events, a session opens at them.
-        urlsplit(element.attributes["href"]).path.removeprefix("/sessions/")
-        for element in Page(html).all("a")
-        if element.attributes["href"].startswith("/sessions/")
-    ]
-
-
-def walk(client: TestClient, address: str | None) -> list[str]:
-    """The sessions on a page and on all that follow it."""
-    found: list[str] = []
-    pages = 0
-    while address:
-        html = client.get(address).text
-        found += ids(html)
-        address = next((element.attributes["href"] for element in Page(html).all("a", rel="next")), None)
-        pages += 1
-        assert pages < 50
-    assert pages > 1, "there was but one page"
-    return found
 
 
 def test_pages_hold_every_session_once(client: TestClient, stage: Stage) -> None:

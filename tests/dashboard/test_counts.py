@@ -28,7 +28,7 @@ from pipeline.query.statement import Statement
 from pipeline.query.time_zone import bucket_of
 from tests.dashboard.markup import Page
 from tests.dashboard.stage import Stage
-from tests.dashboard.test_choices import ids, walk
+from tests.support.listed_sessions import ids, walk
 
 APP = "org.example.shop"
 DAY_MS = 86_400_000

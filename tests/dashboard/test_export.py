@@ -9,23 +9,21 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
 import orjson
 import pytest
-import uvicorn
 from pyarrow import parquet
 from starlette.testclient import TestClient
 
 from pipeline.clickhouse.store import StatementFailed, Unreachable
-from pipeline.commands.dashboard import parts, server_config
+from pipeline.commands.dashboard import parts
 from pipeline.commands.exporting import exported
 from pipeline.dashboard import exports
-from pipeline.dashboard.app import Parts, application
-from pipeline.dashboard.reader import NotAnsweredNow
+from pipeline.dashboard.app import application
 from pipeline.embedded.child import LOOPBACK
 from pipeline.query.export import COLUMNS, Format
 from pipeline.query.session_order import NEWEST_FIRST, Order
@@ -33,17 +31,11 @@ from pipeline.query.sessions import Choice, session_list
 from tests.dashboard import hostile
 from tests.dashboard.markup import Page
 from tests.dashboard.stage import Stage
-from tests.dashboard.test_choices import walk
+from tests.support.exporting import ALL, breaking, get, served
+from tests.support.listed_sessions import walk
 
-ALL: dict[str, str] = {"range": "all", "filter": ""}
 FILTERED = {"range": "all", "sort": "-duration", "filter": 'session.state = "foreground"'}
 Row = dict[str, Any]
-
-
-def get(client: TestClient, format: str, fields: dict[str, str]) -> bytes:
-    answer = client.get("/export/sessions", params={**fields, "format": format})
-    assert answer.status_code == 200, answer.text
-    return answer.content
 
 
 def read(format: str, content: bytes) -> list[Row]:
@@ -178,33 +170,6 @@ def test_memory_is_bounded(stage: Stage) -> None:
     held = f"SELECT length(groupArray(tuple(*))) FROM ({many.selected} {many.found})"
     with pytest.raises(Unreachable, match="memory limit"):
         stage.store.query(held, settings={"max_memory_usage": memory})
-
-
-def breaking(stage: Stage, after: int) -> Parts:
-    """A dashboard whose exports break off after so many pieces."""
-    real = parts(stage.settings, stage.store, "", frozenset())
-
-    def export(chosen: Choice, order: Order, format: Format) -> Iterator[bytes]:
-        assert real.export is not None
-        for _ in range(after):
-            yield from real.export(chosen, order, format)
-        raise NotAnsweredNow("ClickHouse does not answer at the moment.")
-
-    return replace(real, export=export, lags=None)
-
-
-@contextmanager
-def served(stage: Stage, outside: Parts) -> Iterator[int]:
-    """A dashboard behind a real port."""
-    with socket.create_server((LOOPBACK, 0)) as listener:
-        server = uvicorn.Server(server_config(application(outside), stage.settings))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield listener.getsockname()[1]
-        server.should_exit = True
-        thread.join(20)
 
 
 def test_what_breaks_off_is_not_taken_for_a_whole_file(stage: Stage) -> None:

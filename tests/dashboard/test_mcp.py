@@ -21,7 +21,7 @@ from pipeline.mcp.tools import TOOLS
 from tests.dashboard import hostile
 from tests.dashboard.serving import serving
 from tests.dashboard.stage import Stage
-from tests.dashboard.test_api import APP, V1, WIDE
+from tests.support.asked_api import APP, V1, WIDE
 from tests.support.stack import command_line, environment
 
 Call = Callable[..., Awaitable[tuple[bool, str]]]

@@ -9,14 +9,11 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 from starlette.testclient import TestClient
 
-from pipeline.dashboard.address import SessionChoice
 from pipeline.dashboard.ways import tree
-from pipeline.query.filters.text_form import parse
-from pipeline.query.sessions import choose
 from tests.dashboard.stage import Stage
+from tests.support.linked_sessions import RANGE, counted
 
 APP = "org.example.shop"
-RANGE = {"from": "2026-01-01", "to": "2026-03-01"}
 LED = re.compile(r'<a href="(/sessions\?[^"]*)">([\d,]+)(?: sessions?)?</a>')
 
 
@@ -24,16 +21,6 @@ def page(client: TestClient, **fields: str) -> str:
     answer = client.get(f"/paths?{urlencode({'app': APP, **RANGE, **fields})}")
     assert answer.status_code == 200, answer.text
     return answer.text
-
-
-def counted(stage: Stage, address: str) -> int:
-    """The sessions that an address lists."""
-    told = {name: values[0] for name, values in parse_qs(urlsplit(address).query).items()}
-    choice = SessionChoice.of(told)
-    assert choice.start_ms is not None and choice.end_ms is not None and choice.filter
-    chosen = choose(choice.app, parse(choice.filter), choice.start_ms, choice.end_ms)
-    (row,) = stage.query(f"SELECT count() AS sessions {chosen.found}", **chosen.parameters)
-    return int(row["sessions"])
 
 
 @pytest.mark.parametrize("screen", ["", "Cart"], ids=["from the start", "from a screen"])

@@ -10,7 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from tests.dashboard.stage import Stage
-from tests.dashboard.test_paths import RANGE, counted
+from tests.support.linked_sessions import RANGE, counted
 
 LED = re.compile(r'<a href="(/sessions\?[^"]*)"[^>]*>([^<]*)</a>')
 

@@ -14,8 +14,8 @@ from pipeline.domain.policy import Policy
 from pipeline.formats import native, registry
 from pipeline.formats.format import Beside
 from pipeline.formats.translation import Translation
-from tests.golden.test_examples import EXAMPLES, headers_of, load, value_of
 from tests.support.embrace import FOLDER
+from tests.support.examples import EXAMPLES, headers_of, load, value_of
 from tests.support.otlp import message_of
 from tests.support.session_dicts import session_dict
 

@@ -7,7 +7,6 @@ says how.
 
 from __future__ import annotations
 
-import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -19,23 +18,18 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from pipeline.domain.event import COUNTERS, Kind
 from pipeline.formats import native, otlp, registry
-from pipeline.formats.format import Beside, Headers
+from pipeline.formats.format import Beside
 from pipeline.formats.rejected import MAX_DETAIL_CHARS, Reason, Rejected
 from tests.support.both_otlp import BothCores
 from tests.support.decoding import assert_read_alike
+from tests.support.examples import EXAMPLES, REFUSED, SCHEMA, VALIDATOR, headers_of, load, value_of
 from tests.support.otlp import LOGS_REQUEST, message_of
 from tests.support.replaying import check_replayed
-
-ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = ROOT / "schemas" / "examples"
-SCHEMA = json.loads((ROOT / "schemas" / "native-envelope.schema.json").read_text("utf-8"))
-VALIDATOR = Draft202012Validator(SCHEMA)
 
 ACCEPTED = sorted(
     p for p in (EXAMPLES / "native" / "accepted").glob("*.json") if not p.name.endswith(".expected.json")
 )
 
-REFUSED = sorted((EXAMPLES / "native" / "refused").glob("*.json"))
 REPAIRED = sorted((EXAMPLES / "native" / "repaired").glob("*.json"))
 TRANSLATED = [
     path
@@ -43,10 +37,6 @@ TRANSLATED = [
     for path in sorted((EXAMPLES / name).glob("*.json"))
 ]
 """Of formats that the router reads, in a folder named as `send --format` has them, or with their topic."""
-
-
-def load(path: Path) -> Any:
-    return json.loads(path.read_text("utf-8"))
 
 
 def stem(path: Path) -> str:
@@ -77,18 +67,6 @@ def plain_envelope(envelope: native.Envelope) -> dict[str, Any]:
     shown["events"] = [plain_event(event) for event in envelope.events]
     shown["refused"] = [plain(each) for each in envelope.refused]
     return shown
-
-
-def value_of(example: dict[str, Any]) -> bytes | None:
-    """The record's value that a wrapper describes."""
-    if "bytes_base64" in example:
-        return base64.b64decode(example["bytes_base64"])
-    if "text" in example:
-        text: str = example["text"]
-        for part, times in example.get("repeat_parts", {}).items():
-            text = text.replace(part, part[1:-1] * times)
-        return text.encode().ljust(example.get("pad_to_bytes", 0))
-    return None if example["value"] is None else orjson.dumps(example["value"])
 
 
 def test_the_schema_is_one() -> None:
@@ -136,11 +114,6 @@ def test_repaired(path: Path) -> None:
     assert plain_envelope(envelope) == example["expect"]
     assert_read_alike(value, key, example["record_ms"])
     assert example["schema"] == "not_json" or VALIDATOR.is_valid(json.loads(value or b""))
-
-
-def headers_of(example: dict[str, Any]) -> Headers:
-    """The record's headers that a wrapper describes."""
-    return [(name, text.encode()) for name, text in example.get("headers", {}).items()]
 
 
 @pytest.mark.parametrize("path", TRANSLATED, ids=lambda path: f"{path.parent.name}-{path.stem}")

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.integration.test_lost_state import assert_sessions_are_the_fold
 from tests.support.backups import ClickHouseWithBackups
 from tests.support.runbook import DOCUMENT, Terminal, blocks
 from tests.support.services import Unavailable
 from tests.support.stack import SIMULATE, Stack, logs_if_failed, running_stack, unavailable
+from tests.support.stored_fold import assert_sessions_are_the_fold
 
 KEPT = {
     "events": "SELECT * FROM events ORDER BY ALL",

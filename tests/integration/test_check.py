@@ -13,8 +13,8 @@ from pipeline.commands.check import Program
 from pipeline.embedded.child import LOOPBACK, free_port
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.roles.rights import USERS
-from tests.integration.test_up import run
 from tests.support.services import Broker
+from tests.support.up import run
 
 
 def lines(printed: str) -> dict[str, tuple[str, str]]:

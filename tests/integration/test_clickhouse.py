@@ -19,7 +19,7 @@ from pipeline.clickhouse.codes import BUSY_CODES, REFUSED_CODES
 from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.statements import MigrationError, statements
 from pipeline.clickhouse.store import StatementFailed, Store, Unreachable
-from pipeline.domain.session import Session, note_user, session_id
+from pipeline.domain.session import Session, session_id
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.formats import native
 from pipeline.formats.limits import LAST_STORED_MS, MAX_TIME_MS, MIN_TIME_MS
@@ -30,10 +30,7 @@ from pipeline.storage.kept import Kept
 from pipeline.storage.rows import dead_letter_row, deleted_row, ledger_row, session_row, with_kept
 from tests.support import migrated as quick
 from tests.support.event_rows import event_rows
-
-APP, DEVICE = "org.example.app", "device-1"
-T0 = 1_742_296_591_764
-MINUTE = 60_000
+from tests.support.one_device import APP, DEVICE, MINUTE, T0, envelope, event, session
 
 
 @pytest.fixture(scope="module")
@@ -76,17 +73,6 @@ def put(store: Store, table: str, *rows: bytes) -> None:
         store.insert(table, row, token="test")
 
 
-def envelope(*events: dict[str, Any], device: str = DEVICE, at: int = T0, **rest: Any) -> native.Envelope:
-    body = {"v": 1, "app_id": APP, "device_id": device, "events": list(events), **rest}
-    decoded = native.decode(json.dumps(body).encode(), f"{APP}/{device}".encode(), at)
-    assert isinstance(decoded, native.Envelope), decoded
-    return decoded
-
-
-def event(id: str, time: int = T0, name: str = "tick", **attributes: Any) -> dict[str, Any]:
-    return {"id": id, "time": time, "name": name, "attributes": attributes}
-
-
 def put_events(store: Store, *events: dict[str, Any], offset: int = 0, **rest: Any) -> None:
     put(
         store,
@@ -105,25 +91,6 @@ def take_back(store: Store, id: str, offset: int, raw_ms: int) -> None:
         "offset": offset,
     }
     put(store, "z_event_copy_feed", json.dumps(row).encode())
-
-
-def session(first: str = "a", start: int = T0, end: int = T0 + MINUTE, **changes: Any) -> Session:
-    values: dict[str, Any] = {
-        "first_event_id": first,
-        "started_at_ms": start,
-        "start_reason": "launch",
-        "foreground": True,
-        "resource": '{"os.name":"iOS","service.version":"1.0"}',
-        "last_ms": end,
-        "ended_at_ms": end,
-        "end_reason": "background",
-        "event_count": 2,
-        "stitched_first_event_id": first,
-    }
-    made = Session(**values | changes)
-    if made.user:
-        note_user(made, made.user)
-    return made
 
 
 def row_of(

@@ -34,7 +34,7 @@ from pipeline.roles.known_topics import note_replaced, note_topics
 from pipeline.roles.rebuild import Rebuild, RebuildScope
 from pipeline.roles.regroup import regroup
 from pipeline.settings import Settings
-from tests.integration.test_retention import Stage
+from tests.support.aged_rows import Stage
 from tests.support.clickhouse_users import DATABASE, asked, given_to, policies_of, statements, user_of
 from tests.support.limited_engine import LimitedClickHouse
 from tests.support.symbols import DATA

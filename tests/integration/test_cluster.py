@@ -33,7 +33,7 @@ from pipeline.schema_files import schema_folder
 from pipeline.state.codec import state_codec
 from pipeline.storage.rows import ledger_row
 from tests.dashboard import alert_rows
-from tests.integration.test_retention import AGES, Stage, Watched, kept_for
+from tests.support.aged_rows import AGES, Stage, Watched, kept_for
 from tests.support.analysts import fill, simulated
 from tests.support.expected_rows import Row
 from tests.support.two_shards import NAME, ONE, DoubleStore, TwoShards

@@ -15,7 +15,7 @@ from pipeline.roles.metrics import Metrics
 from pipeline.roles.sink import Sink
 from pipeline.storage.kept import Keeping
 from tests.bench.corpus import Fetched, simulated
-from tests.integration.test_envelopes import ATTRIBUTES, EVENTS
+from tests.support.attribute_texts import ATTRIBUTES, EVENTS
 from tests.support.cores import core_or_skip
 from tests.support.envelopes import envelope
 from tests.support.migrated import migrate

@@ -14,9 +14,9 @@ from pipeline.clickhouse.store import Store
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.query.operations import ledger_totals_with_conflicts
 from pipeline.storage.rows import ledger_row
-from tests.integration.test_clickhouse import T0, envelope, event
 from tests.support.event_rows import event_rows
 from tests.support.migrated import migrate
+from tests.support.one_device import T0, envelope, event
 
 RECORDS, EVENTS = 300, 4
 STRIDE = 100

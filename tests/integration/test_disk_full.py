@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
-from tests.integration.test_lost_state import assert_sessions_are_the_fold
 from tests.support.stack import SIMULATE, Stack, logs_if_failed, running_stack
+from tests.support.stored_fold import assert_sessions_are_the_fold
 
 _PATIENCE_S = 60.0
 _LOAD = (*SIMULATE, "--devices", "40", "--seed", "5", "--events")

@@ -17,8 +17,8 @@ from pipeline import topics
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.formats.limits import MAX_PROPERTIES, MAX_PROPERTY_VALUE_CHARS
 from pipeline.formats.measure import FORMAT as MEASURE
-from tests.integration.test_lost_state import assert_sessions_are_the_fold
 from tests.support.stack import Stack, logs_if_failed, running_stack
+from tests.support.stored_fold import assert_sessions_are_the_fold
 
 APP = "org.example.app"
 BEGIN_MS = int(time.time() * 1_000) - 4 * 3_600_000

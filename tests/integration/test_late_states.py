@@ -19,8 +19,8 @@ from pipeline.kafka.fence import Fence, Fenced, kafka_fence
 from pipeline.state.marker import newer
 from pipeline.state.partition import Effects, Partition
 from pipeline.state.records import SourceRecord
+from tests.support.lifecycle_records import AT_MS, POLICIES, record
 from tests.support.services import Broker
-from tests.unit.test_outbox import AT_MS, POLICIES, record
 
 MINUTE_S = 60
 

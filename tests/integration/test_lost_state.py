@@ -10,27 +10,13 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from pipeline import topics
-from pipeline.domain.policy import Policy
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
-from tests.support.expected_rows import (
-    EVENTS_SQL,
-    SESSIONS_SQL,
-    assert_same_rows,
-    session_rows,
-    stored_events,
-)
 from tests.support.runbook import Terminal, blocks
 from tests.support.stack import SIMULATE, Stack, logs_if_failed, running_stack
+from tests.support.stored_fold import assert_sessions_are_the_fold
 
 _ENDS_WITHIN_S = 60.0
 TRAFFIC = (*SIMULATE, "--devices", "30", "--seed", "5", "--events")
-
-
-def assert_sessions_are_the_fold(stack: Stack) -> int:
-    """How many there are."""
-    expected = session_rows(stored_events(stack.query(EVENTS_SQL)), Policy())
-    assert_same_rows(stack.query(SESSIONS_SQL), expected, key=("app_id", "device_id", "session_id"))
-    return len(expected)
 
 
 async def damage_a_state(stack: Stack) -> None:

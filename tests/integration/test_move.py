@@ -19,9 +19,9 @@ from pipeline.clickhouse.statements import MigrationError
 from pipeline.clickhouse.store import Store, Unreachable
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.storage.rows import ledger_row
-from tests.integration.test_clickhouse import T0, envelope, event
 from tests.support.event_rows import event_rows
 from tests.support.older_schema import migrate_to_before
+from tests.support.one_device import T0, envelope, event
 
 DAY_MS = 86_400_000
 NAMES = ("tick", "app.crash", "app.screen.view", "http.client.request", "app.anr")

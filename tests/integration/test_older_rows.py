@@ -12,10 +12,10 @@ from pipeline.clickhouse.store import Store
 from pipeline.domain.event import AppState, Kind
 from pipeline.storage import stored_event, stored_session
 from pipeline.storage.rows import session_row
-from tests.integration.test_clickhouse import APP, DEVICE, T0, envelope, event, session
 from tests.support.event_rows import event_rows
 from tests.support.migrated import migrate
 from tests.support.older_schema import migrate_to_before
+from tests.support.one_device import APP, DEVICE, T0, envelope, event, session
 
 NEW_COLUMNS = "0015"
 

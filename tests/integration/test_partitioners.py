@@ -23,8 +23,8 @@ from confluent_kafka import Producer
 from pipeline import topics
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.formats.native.partitioner import REMEDY
-from tests.integration.test_lost_state import assert_sessions_are_the_fold
 from tests.support.stack import ROOT, Stack, logs_if_failed, running_stack
+from tests.support.stored_fold import assert_sessions_are_the_fold
 
 PARTITIONS = 4
 DEVICES = 40

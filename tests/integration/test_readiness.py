@@ -3,70 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
-from pipeline.embedded.child import LOOPBACK, free_port
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
+from tests.support.probe import NOTICED_WITHIN_S, Probe, kind_of
 from tests.support.stack import SIMULATE, Stack, delete, logs_if_failed, receiving, running_stack
 
-NOTICED_WITHIN_S = 15.0
 TOPICS_NOTICED_WITHIN_S = 10.0
-
-
-class Probe:
-    """Asks the pages of a worker."""
-
-    def __init__(self) -> None:
-        self.port = free_port()
-
-    def ask(self, path: str) -> tuple[int, dict[str, Any]]:
-        try:
-            with urllib.request.urlopen(f"http://{LOOPBACK}:{self.port}{path}", timeout=5) as answer:
-                return answer.status, json.load(answer)
-        except urllib.error.HTTPError as error:
-            return error.code, json.load(error)
-
-    def faults(self) -> dict[str, str]:
-        status, said = self.ask("/readyz")
-        assert (status == 200) == said["ready"] == (not said["faults"])
-        return {fault["part"]: fault["reason"] for fault in said["faults"]}
-
-    def wait(self, *parts: str) -> dict[str, str]:
-        """Wait until these parts are at fault, and without any until none is; the reasons of these."""
-        deadline_s = time.monotonic() + NOTICED_WITHIN_S
-        while True:
-            found = {
-                part: reason for part, reason in self.faults().items() if _kind(part) in parts or not parts
-            }
-            if {_kind(part) for part in found} == set(parts):
-                return found
-            assert time.monotonic() < deadline_s, f"{found}, expected {parts}"
-            time.sleep(0.2)
-
-    def metric(self, name: str, **labels: str) -> float | None:
-        """The value of a series of /metrics; None where there is none."""
-        with urllib.request.urlopen(f"http://{LOOPBACK}:{self.port}/metrics", timeout=5) as answer:
-            text = answer.read().decode()
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                if sample.name == name and labels.items() <= sample.labels.items():
-                    return sample.value
-        return None
-
-
-def _kind(part: str) -> str:
-    """`kafka` of `sink kafka`."""
-    return part.rpartition(" ")[2]
 
 
 def test_what_keeps_a_worker_from_its_work_is_told(
@@ -101,7 +51,7 @@ def _topics_are_gone(stack: Stack, probe: Probe) -> None:
         assert time.monotonic() < deadline_s, probe.faults()
         time.sleep(0.2)
     assert {"router topics", "sessionizer topics", "sink topics"} <= probe.faults().keys()
-    assert all("runbook" in reason for part, reason in probe.faults().items() if _kind(part) == "topics")
+    assert all("runbook" in reason for part, reason in probe.faults().items() if kind_of(part) == "topics")
     lines = [line for line in stack.log_file("all-1").read_text().splitlines() if "erasures does not" in line]
     # Of the sessionizer and of the sink, and each of them not ready.
     assert sum("topic_watch" in line for line in lines) == 2 and len(lines) <= 4, lines

@@ -7,16 +7,13 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from http.client import HTTPConnection
 from pathlib import Path
 
-import orjson
-from aiokafka import AIOKafkaConsumer
-
-from pipeline.embedded.child import LOOPBACK, Child, free_port
+from pipeline.embedded.child import Child, free_port
 from pipeline.kafka.admin import ensure_topics
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.roles import topology
+from tests.support.received import is_ready, kept, readiness
 from tests.support.restless import HttpProducer
 from tests.support.services import Broker
 from tests.support.stack import command_line, environment
@@ -34,35 +31,6 @@ def child(folder: Path, broker: Broker, port: int) -> Child:
             {"PIPELINE_KAFKA_BOOTSTRAP": broker.bootstrap, "PIPELINE_RECEIVE_DRAIN": "500ms"}
         ),
     )
-
-
-def is_ready(port: int) -> bool:
-    return readiness(port) == 200
-
-
-def readiness(port: int) -> int:
-    """The status of `/readyz`; 0 if nobody listens."""
-    connection = HTTPConnection(LOOPBACK, port, timeout=5)
-    try:
-        connection.request("GET", "/readyz")
-        return connection.getresponse().status
-    except OSError:
-        return 0
-    finally:
-        connection.close()
-
-
-async def kept(bootstrap: str) -> list[str]:
-    """The ids of all events on `native-events`."""
-    async with AIOKafkaConsumer(
-        "native-events", bootstrap_servers=bootstrap, auto_offset_reset="earliest", enable_auto_commit=False
-    ) as consumer:
-        ends = await consumer.end_offsets(consumer.assignment())
-        ids = []
-        while any([await consumer.position(partition) < end for partition, end in ends.items()]):
-            for records in (await consumer.getmany(timeout_ms=500)).values():
-                ids += [event["id"] for record in records for event in orjson.loads(record.value)["events"]]
-        return ids
 
 
 def test_nothing_that_was_answered_is_lost(tmp_path: Path, fresh_broker: Callable[[str], Broker]) -> None:

@@ -24,7 +24,7 @@ from pipeline.roles import topology
 from pipeline.roles.topology import group_of
 from tests.chaos.load import Identity, Load, Said
 from tests.chaos.verify import judge, read
-from tests.integration.test_readiness import Probe
+from tests.support.probe import Probe
 from tests.support.stack import Stack, environment, logs_if_failed, running_stack
 
 BEFORE, AFTER = 3, 5

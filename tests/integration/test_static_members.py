@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_transport import Stage, Worker, active_in, scenes
+from tests.support.counter_stage import Stage, Worker, active_in, scenes
 from tests.support.services import Broker
 
 SESSION_TIMEOUT_S = 20.0

@@ -16,9 +16,9 @@ from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.formats import measure
 from pipeline.kafka.admin import end_offsets
 from pipeline.query.operations import NEXT_OFFSET_SQL
-from tests.integration.test_lost_state import assert_sessions_are_the_fold
 from tests.support.runbook import Terminal, blocks
 from tests.support.stack import SIMULATE, Stack, delete_and_create, logs_if_failed, running_stack
+from tests.support.stored_fold import assert_sessions_are_the_fold
 
 _ENDS_WITHIN_S = 60.0
 PARTITIONS = 2

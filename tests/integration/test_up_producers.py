@@ -14,8 +14,8 @@ from pipeline.embedded.child import LOOPBACK, free_port
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.query.operations import ledger_totals
 from pipeline.roles.topology import reads
-from tests.integration.test_up import START_TIMEOUT_S, STOP_TIMEOUT_S, Up, left_over, started
 from tests.support.restless import HttpProducer, Producer, stored_events
+from tests.support.up import START_TIMEOUT_S, STOP_TIMEOUT_S, Up, left_over, started
 
 
 def test_what_is_acknowledged_while_it_starts_and_stops_is_stored(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from pipeline.kafka.changelog import read_changelog
 from pipeline.state.codec import state_codec
 from pipeline.state.marker import MARKER_KEY
 from tests.integration.newer_program import NEWER
-from tests.integration.test_lost_state import assert_sessions_are_the_fold
 from tests.support.stack import SIMULATE, Stack, logs_if_failed, running_stack
+from tests.support.stored_fold import assert_sessions_are_the_fold
 
 _ENDS_WITHIN_S = 60.0
 PARTITIONS = 2

@@ -12,10 +12,10 @@ from pipeline.domain.policy import Policy
 from pipeline.domain.session import session_id
 from pipeline.state.device import Counts, apply, fall_silent
 from pipeline.state.device_state import DeviceState
-from tests.property.test_streaming import APP, DEVICE, START_MS, StoredRows, through_codec
 from tests.support.horizon import DeviceHistory, Record
 from tests.support.session_dicts import without_events
 from tests.support.strategies import DeliveredCase, Delivery, delivered_cases
+from tests.support.streamed_device import APP, DEVICE, START_MS, StoredRows, through_codec
 
 
 def records_of(delivery: Delivery, gap_ms: int) -> Iterator[list[Record]]:

@@ -12,7 +12,7 @@ from pipeline.formats import native
 from pipeline.formats.format import Translate
 from pipeline.formats.limits import MAX_EVENTS, MAX_RECORD_BYTES
 from pipeline.formats.rejected import Rejected
-from tests.property.test_decoders import NOW, QUICK, broken, good_envelopes
+from tests.support.hostile_bodies import NOW, QUICK, broken, good_envelopes
 
 assert native.ANY_KEY.translate is not None
 translate: Translate = native.ANY_KEY.translate

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from pipeline.formats import embrace, faro, measure, sentry
 from pipeline.formats.format import Beside, Headers
-from tests.property import test_decoders as measured
-from tests.property.test_decoders import broken, jsons
-from tests.property.test_web_formats import LISTS, NOW, QUICK, metas, sentry_envelopes
+from tests.support.hostile_bodies import NOW as MEASURE_NOW
+from tests.support.hostile_bodies import bodies as measure_bodies
+from tests.support.hostile_bodies import broken, jsons
 from tests.support.replaying import check_replayed
+from tests.support.web_bodies import LISTS, NOW, QUICK, metas, sentry_envelopes
 
 EMBRACE_HEADERS = (("x-em-aid", b"abcde"), ("x-em-did", b"A" * 32))
 nanoseconds = st.integers(NOW - 9, NOW).map(lambda ms: ms * 1_000_000)
@@ -80,6 +81,6 @@ def test_sentry(value: bytes, headers: Headers) -> None:
 
 
 @QUICK
-@given(broken(measured.bodies))
+@given(broken(measure_bodies))
 def test_measure(value: bytes) -> None:
-    check_replayed(measure.FORMAT, value, measured.NOW)
+    check_replayed(measure.FORMAT, value, MEASURE_NOW)

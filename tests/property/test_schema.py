@@ -11,8 +11,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from pipeline.formats.rejected import Reason
-from tests.golden.test_examples import ROOT, VALIDATOR
 from tests.support.envelopes import envelope, no_decoder_counts, no_schema_can_say, refused
+from tests.support.examples import ROOT, VALIDATOR
 
 (_OLD,) = (ROOT / "schemas" / "released").glob("*/native-envelope.schema.json")
 RELEASED = Draft202012Validator(json.loads(_OLD.read_text("utf-8")))

@@ -8,35 +8,13 @@ import pytest
 
 from pipeline.domain.event import Event, Kind, make_event
 from pipeline.state.tail import Strings, Tail, mark_of
+from tests.support.alike_ids import IDS, MARK
 
-MARK = 0x12345678
 START_MS = 1_800_000_000_000
-_DIGITS = 40
-
-
-def forged(prefix: str) -> str:
-    """An id that begins so and whose CRC-32 is MARK: a checksum is linear, so its digits follow from equations."""
-    plain = crc32(f"{prefix}{'0' * _DIGITS}".encode())
-    basis: dict[int, tuple[int, int]] = {}
-    for place in range(_DIGITS):
-        digits = "0" * place + "1" + "0" * (_DIGITS - place - 1)
-        value, chosen = crc32(f"{prefix}{digits}".encode()) ^ plain, 1 << place
-        while value and (high := value.bit_length()) in basis:
-            value, chosen = value ^ basis[high][0], chosen ^ basis[high][1]
-        if value:
-            basis[value.bit_length()] = value, chosen
-    wanted, chosen = MARK ^ plain, 0
-    while wanted:
-        value, places = basis[wanted.bit_length()]
-        wanted, chosen = wanted ^ value, chosen ^ places
-    return prefix + "".join("1" if chosen >> place & 1 else "0" for place in range(_DIGITS))
 
 
 def event(number: int, event_id: str) -> Event:
     return make_event(START_MS + number, Kind.ACTIVITY, event_id)
-
-
-IDS = [forged(f"{number:04}-") for number in range(300)]
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from pipeline.state.marker import MARKER_KEY
 from pipeline.state.partition import Partition
 from pipeline.state.records import SourceRecord
 from tests.support.cores import both_cores
-from tests.unit.test_partition import AT_MS, record
+from tests.support.single_events import AT_MS, record
 
 core = both_cores(__name__)
 

@@ -34,10 +34,10 @@ from pipeline.state.tail import RUN_EVENTS, UNTOLD, Strings, Tail, mark_of
 from pipeline.storage.columns import EVENT_COPY_COLUMNS
 from pipeline.storage.event_copies import EventCopy, rows_of_copies, value_of
 from pipeline.storage.kept import Keeping
+from tests.support.alike_ids import IDS
 from tests.support.cores import both_cores
-from tests.unit.test_alike_ids import IDS
-from tests.unit.test_sink import BASE, PARTITIONS, Record, World
-from tests.unit.test_sink import told as refusals
+from tests.support.sink_world import BASE, PARTITIONS, Record, World
+from tests.support.sink_world import told as refusals
 
 core = both_cores(__name__)
 

@@ -4,38 +4,15 @@ from __future__ import annotations
 
 import json
 
-from pipeline.domain.policy import Policies, Policy
 from pipeline.domain.session import End, Session, Start
 from pipeline.state import report
 from pipeline.state.device_state import DeviceState
 from pipeline.state.partition import Effects, Partition
 from pipeline.state.records import SourceRecord
 from tests.support.cores import both_cores
+from tests.support.lifecycle_records import AT_MS, KEY, POLICIES, record
 
 core = both_cores(__name__)
-
-POLICIES = Policies(Policy(idle_timeout_ms=60_000))
-AT_MS = 1_800_000_000_000
-KEY = b"a/d"
-
-
-def record(offset: int, *events: tuple[str, str, int]) -> SourceRecord:
-    """A record of the device at second `offset`; an event is its id, its Android state and its time in seconds."""
-    value = {
-        "v": 1,
-        "app_id": "a",
-        "device_id": "d",
-        "events": [
-            {
-                "id": event_id,
-                "name": "device.app.lifecycle",
-                "time": AT_MS + at_s * 1_000,
-                "attributes": {"android.app.state": state},
-            }
-            for event_id, state, at_s in events
-        ],
-    }
-    return SourceRecord(offset, AT_MS + offset * 1_000, KEY, json.dumps(value).encode())
 
 
 OPENED = record(0, ("e1", "foreground", 0))

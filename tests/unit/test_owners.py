@@ -13,7 +13,7 @@ from pipeline.roles.metrics import Metrics
 from pipeline.roles.sessionizer import Sessionizer
 from pipeline.state.codec.session_codec import checkpoint
 from pipeline.state.partition import Partition
-from tests.unit.test_partition import AT_MS, HORIZON_MS, IDLE_MS, POLICIES, record
+from tests.support.single_events import AT_MS, HORIZON_MS, IDLE_MS, POLICIES, record
 
 KEY = b"a/d"
 

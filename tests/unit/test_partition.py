@@ -23,28 +23,11 @@ from pipeline.state.partition import Partition
 from pipeline.state.records import SourceRecord
 from pipeline.state.store import STEPS_SUFFIX
 from tests.support.cores import both_cores
+from tests.support.single_events import AT_MS, HORIZON_MS, IDLE_MS, POLICIES, record
 
 core = both_cores(__name__)
 
-AT_MS = 1_800_000_000_000
-IDLE_MS = 60_000
-HORIZON_MS = 600_000
-POLICIES = Policies(
-    Policy(idle_timeout_ms=IDLE_MS, restate_horizon_ms=HORIZON_MS),
-    {"slow": Policy(idle_timeout_ms=5 * IDLE_MS, restate_horizon_ms=HORIZON_MS)},
-)
 METRICS = Metrics()
-
-
-def record(
-    offset: int, at_ms: int = 0, *, device: str = "d", app: str = "a", name: str = "n", state: str = ""
-) -> SourceRecord:
-    """One event; its record comes when it happens."""
-    event: dict[str, Any] = {"id": f"{device}{offset}", "name": name, "time": AT_MS + at_ms}
-    if state:
-        event |= {"name": "device.app.lifecycle", "attributes": {"android.app.state": state}}
-    value = {"v": 1, "app_id": app, "device_id": device, "events": [event]}
-    return SourceRecord(offset, AT_MS + at_ms, f"{app}/{device}".encode(), json.dumps(value).encode())
 
 
 def fed(*records: SourceRecord, policies: Policies = POLICIES) -> Partition:

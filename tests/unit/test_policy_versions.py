@@ -17,7 +17,7 @@ from pipeline.state.marker import newer
 from pipeline.state.partition import Partition
 from pipeline.state.policy_versions import POLICIES_KEY
 from pipeline.state.records import Record, SourceRecord
-from tests.unit.test_partition import AT_MS, record
+from tests.support.single_events import AT_MS, record
 
 LONG, SHORT = Policy(), Policy(inactivity_timeout_ms=2 * MINUTE_MS)
 CUT_MS = 60 * MINUTE_MS

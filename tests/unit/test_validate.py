@@ -21,7 +21,7 @@ from pipeline.commands.validate import Output, validate
 from pipeline.formats import native
 from pipeline.formats.native.doubts import Doubt, doubts_of, slips_of
 from pipeline.simulate.fleet import fleet
-from tests.golden.test_examples import EXAMPLES, REFUSED, load, value_of
+from tests.support.examples import EXAMPLES, REFUSED, load, value_of
 
 NOW = 1_764_000_000_000
 
