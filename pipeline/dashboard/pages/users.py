@@ -64,8 +64,8 @@ class UsersPage:
             last = rows[PAGE - 1]
             older = link("/users", **own, after=ListPlace(int(last["place"]), last["user_id"]))
         return render(
-            request, "users.html", status=400 if asked.problem else 200, older=older, part=part, by=by, how_many=counted,
-            rows=[{**row, **_leads(asked, row["user_id"])} for row in rows[:PAGE]],
+            request, "users.html", status=400 if asked.problem else 200, older=older, part=part, by=by,
+            how_many=counted, rows=[{**row, **_leads(asked, row["user_id"])} for row in rows[:PAGE]],
             orders=[(name, label, link("/users", **{**own, "by": name})) for name, label in _ORDERS.items()],
             **asked.values("/users", q=part, by=own["by"]),
         )  # fmt: skip
