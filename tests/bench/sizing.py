@@ -24,6 +24,7 @@ from pathlib import Path
 
 from pipeline import topics
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
+from tests.bench import billion
 from tests.bench.corpus import one_each
 from tests.bench.processes import rss_mb
 from tests.bench.report import provenance
@@ -251,7 +252,9 @@ def _bytes(value: float, least: float = 0.0) -> str:
 def render(kept: Mapping[str, object]) -> str:
     """deploy/SIZING.md."""
     figures = {name: float(value) for name, value in _mapping(kept["figures"]).items()}
-    return "\n".join((*_head(kept), *_measured(figures), *_speeds(speeds()), *_table(figures))) + "\n"
+    of_a_billion = billion.rows(speeds(), _bytes_in_kafka(figures), _bytes_in_clickhouse(figures))
+    parts = (*_head(kept), *_measured(figures), *_speeds(speeds()), *of_a_billion, *_table(figures))
+    return "\n".join(parts) + "\n"
 
 
 def _mapping(value: object) -> dict[str, float]:
