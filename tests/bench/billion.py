@@ -55,7 +55,7 @@ def rows(speeds: Speeds, in_kafka: float, in_clickhouse: float) -> Iterator[str]
     for who, size in {"Kafka": in_kafka, "ClickHouse": in_clickhouse}.items():
         yield f"| {who}, GB | {size * _EVENTS / 1e9:,.0f} | the same |"
     yield "\nTimes what an hour of a core and a month of a gigabyte cost you, that is the price of a billion events."
-    yield "Native events that come by Kafka need neither `receive` nor router. The two columns are of different days and"
+    yield "Native events that come by Kafka need neither `receive` nor router. The two columns are of different days on"
     yield "machines of the same kind; ratios of one day are in CORE.md.\n"
 
 
