@@ -22,10 +22,12 @@ def profile(app_id: str, start_ms: int, end_ms: int, *, user_id: str = "", devic
     of_user = "app_id = {app:String} AND user_id = {who:String}"
     of_device = "app_id = {app:String} AND device_id = {who:String}"
     places = f"z_user_days WHERE {of_user}" if user_id else f"z_device_days WHERE {of_device}"
+    # In the order of the key, so that no more is read of a long history than its beginning.
+    first = f"SELECT toDate32(day) FROM {places} ORDER BY app_id, {'user_id' if user_id else 'device_id'}, day LIMIT 1"
     latest = "(started_at, session_id)"
     facts = ("device_manufacturer", "device_model", "os_name", "os_version")
     return Statement(
-        f"WITH (SELECT min(toDate32(day)) FROM {places}) AS first"
+        f"WITH ({first}) AS first"
         " SELECT s.device_id AS device_id, grouping(s.device_id) AS is_whole, any(first) AS first_day,"
         f" uniqExact(s.device_id) AS devices, count() AS sessions,"
         f" countIf({CRASHED.sql}) AS crashed_sessions, countIf({HUNG.sql}) AS hung_sessions,"
