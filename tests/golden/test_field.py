@@ -12,12 +12,9 @@ from pipeline.domain.event import Event
 from pipeline.domain.fold import sessions
 from pipeline.domain.policy import Policy
 from tests.support.expected_rows import Device, decoded
+from tests.support.field import CASES
 from tests.support.oracle import oracle_sessions
 from tests.support.session_dicts import session_dict, without_events
-
-FIELD = Path(__file__).resolve().parents[1] / "data" / "field"
-# What is right of the others is told by the tests of what they are about.
-CASES = sorted(case for case in FIELD.glob("*.ndjson") if case.with_suffix(".sessions.json").exists())
 
 Row = dict[str, Any]
 

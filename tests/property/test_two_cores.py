@@ -25,11 +25,11 @@ from pipeline.formats.record_time import REPLAYED_RECORD_MS
 from pipeline.simulate.fleet import fleet
 from pipeline.state import compiled_partition, partition
 from pipeline.state.records import SourceRecord
-from tests.golden.test_field import CASES
 from tests.support.cores import core_or_skip
+from tests.support.field import CASES
+from tests.support.fold_examples import EXAMPLES
 from tests.support.strategies import DeliveredCase, delivered_cases
 from tests.support.two_cores import TwoCores, chunks
-from tests.unit.test_fold_examples import EXAMPLES
 
 EDGE = Edge(Privacy(), Samplings())
 START_MS = 1_800_000_000_000

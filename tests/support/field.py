@@ -8,6 +8,8 @@ from typing import Any
 import orjson
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "field"
+CASES = sorted(case for case in FOLDER.glob("*.ndjson") if case.with_suffix(".sessions.json").exists())
+"""Those whose sessions are written down. What is right of the others is told by the tests of what they are about."""
 
 
 def lines(case: str) -> list[bytes]:

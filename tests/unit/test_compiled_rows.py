@@ -27,23 +27,13 @@ from tests.fuzz.records import examples
 from tests.support.both_rows import SOURCE, made_by, of_pieces
 from tests.support.cores import core_or_skip
 from tests.support.envelopes import envelope
+from tests.support.fetched_envelopes import BUILT_IN, T0, event, record
 from tests.support.native_blocks import columns_of, rows_of
 
 BOUNDS = Bounds()
-T0 = 1_767_600_000_000
-BUILT_IN = Edge(Privacy(), Samplings())
 BY_APP = Edge(
     Privacy(by_app={"strict": Rules(drop=("screen",)), "loose": Rules(keep=("user.*",))}), Samplings()
 )
-
-
-def record(offset: int, *events: dict[str, Any], app: str = "app", **said: Any) -> Fetched:
-    body = {"v": 1, "app_id": app, "device_id": "d", "events": list(events), **said}
-    return Fetched(offset, T0, f"{app}/d".encode(), json.dumps(body).encode())
-
-
-def event(number: int, **said: Any) -> dict[str, Any]:
-    return {"id": f"e{number}", "name": "app.screen.view", "time": T0 - number, "seq": number, **said}
 
 
 def assert_alike(

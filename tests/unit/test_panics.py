@@ -22,13 +22,13 @@ from pipeline.roles.metrics import Metrics
 from pipeline.roles.router import Router
 from pipeline.roles.sink import Sink
 from pipeline.state.records import SourceRecord
-from tests.support.both_rows import SOURCE, of_pieces
+from tests.support.both_rows import SOURCE, made_by, of_pieces
 from tests.support.cores import core_or_skip
+from tests.support.fetched_envelopes import BUILT_IN, event
+from tests.support.fetched_envelopes import record as envelope_of
 from tests.support.otlp import DEVICE, NOW_MS, add_logs, logs
+from tests.support.packed import batch, fetched, told
 from tests.support.two_cores import TwoCores
-from tests.unit.test_compiled_rows import BUILT_IN, event, made_by
-from tests.unit.test_compiled_rows import record as envelope_of
-from tests.unit.test_packed_records import batch, fetched, told
 
 Poison = Callable[[str, bytes], None]
 START_MS = 1_800_000_000_000
@@ -121,7 +121,7 @@ def test_a_fetch(core: ModuleType, poison: Poison) -> None:
     data = batch(0, rng, codec=3) + batch(5, rng)
     result = fetched(data, 0)
     poison("take", (7).to_bytes(8, "big"))
-    found = []
+    found = list[Any]()
     while result.has_more():
         token = room.set(Room(300, core, lambda *said: left.append(said)))
         found += within_room(result, 3)
