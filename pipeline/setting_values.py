@@ -301,7 +301,9 @@ CLUSTER = Form(_cluster, "a name of letters, digits, `_` and `-`; or none", is_t
 QUORUM = Form(_quorum, "`auto`, 2 to 99, or none", is_text=True)
 HOST = Form(_host, "an address or host name", is_text=True)
 ORIGINS = Form(
-    _origins, "origins such as `https://shop.example`, separated by commas; `*`; or none", is_text=True
+    _origins,
+    "origins such as `https://shop.example`, `capacitor://localhost` or `null`, separated by commas; `*`; or none",
+    is_text=True,
 )
 NETWORKS = Form(_networks, "addresses and networks, separated by commas; or none", is_text=True)
 TOKEN_URL = Form(_token_url, "`https://host[:port]/path`; or none", is_text=True)

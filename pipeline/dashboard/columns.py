@@ -20,7 +20,7 @@ COLUMNS: Mapping[str, str] = {
     "taps": "Taps",
     "crashes": "Crashes",
     "state": "State",
-    "started_by": "Began with",
+    "started_by": "Began by",
     "ended_at": "Until",
     "persona": "Persona",
     "build": "Build",

@@ -30,6 +30,8 @@ def _environment() -> Environment:
     of_session = (
         words.end_words,
         words.end_meaning,
+        words.start_words,
+        words.start_meaning,
         words.problems,
         words.other_problems,
         words.has_failed,

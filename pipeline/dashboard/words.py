@@ -40,6 +40,22 @@ END_MEANINGS: Mapping[str, str] = {
 }
 """What each reason means, in a sentence; SESSIONS.md has the rules."""
 
+START_WORDS: Mapping[str, tuple[str, str]] = {
+    "launch": ("a launch", "The app was launched."),
+    "foreground": ("coming to the foreground", "The app came to the foreground."),
+    "background": ("activity in the background", "Something happened while the app was in the background."),
+    "continuation": (
+        "going on after an end",
+        "The app was still in use after a session had ended by inactivity, by its longest duration, by a new SDK "
+        "session or by the app itself.",
+    ),
+    "implicit": (
+        "activity without a start",
+        "Something happened, and no launch or coming to the foreground was reported before it.",
+    ),
+}
+"""Reason to how it reads after "Began by", and what it means, in a sentence; SESSIONS.md has the rules."""
+
 NONE = "\u2013"
 """Where there is no number."""
 
@@ -174,6 +190,19 @@ def end_words(session: Mapping[str, Any]) -> str:
 def end_meaning(session: Mapping[str, Any]) -> str:
     """What the reason for which a session ended means, in a sentence; empty while it goes on."""
     return "" if session["status"] == "open" else END_MEANINGS.get(str(session["end_reason"]), "")
+
+
+def start_words(session: Mapping[str, Any]) -> str:
+    """Why a session started, as it reads after "Began by"."""
+    reason = str(session["start_reason"])
+    return START_WORDS.get(reason, (reason.replace("_", " "), ""))[0]
+
+
+def start_meaning(session: Mapping[str, Any]) -> str:
+    """What the reason for which a session started means, in a sentence, and its name in filters."""
+    reason = str(session["start_reason"])
+    _, meaning = START_WORDS.get(reason, ("", ""))
+    return f"{meaning} (session.start_reason: {reason})".lstrip()
 
 
 def problems(session: Mapping[str, Any]) -> list[str]:

@@ -89,3 +89,10 @@ class Rejected:
     def __post_init__(self) -> None:
         if len(self.detail) > MAX_DETAIL_CHARS:
             object.__setattr__(self, "detail", self.detail[: MAX_DETAIL_CHARS - 1] + "…")
+
+
+def record_too_large(size: int, most: int) -> Rejected:
+    """A record of `size` bytes where at most `most` are taken."""
+    return Rejected(
+        Reason.RECORD_TOO_LARGE, f"the record has {size} bytes, at most {most} allowed; send less at once"
+    )

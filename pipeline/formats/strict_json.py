@@ -11,7 +11,7 @@ import msgspec
 import orjson
 
 from pipeline.formats.limits import MAX_CONTAINERS, MAX_NESTING
-from pipeline.formats.rejected import Reason, Rejected
+from pipeline.formats.rejected import Reason, Rejected, record_too_large
 
 _NO_MARKS = bytes(byte for byte in range(256) if byte not in b'{}[]"')
 _AS_IT_IS = msgspec.json.Encoder(decimal_format="number")
@@ -37,9 +37,7 @@ def parse(
     if not value:
         return Rejected(Reason.EMPTY_RECORD, "the record has no value")
     if max_bytes is not None and len(value) > max_bytes:
-        return Rejected(
-            Reason.RECORD_TOO_LARGE, f"the record has {len(value)} bytes, at most {max_bytes} allowed"
-        )
+        return record_too_large(len(value), max_bytes)
     # Each level takes a bracket to open and one to close.
     openings = value.count(b"{") + value.count(b"[") if len(value) > 2 * max_nesting else 0
     if openings > MAX_CONTAINERS and (fault := _fault_of_shape(value, max_nesting)) is not None:

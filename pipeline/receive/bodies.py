@@ -90,4 +90,6 @@ class Body:
 
 
 def _too_long(max_bytes: int) -> NeverTaken:
-    return NeverTaken(413, "too_large", f"the body has more than {max_bytes} bytes", closes=True)
+    return NeverTaken(
+        413, "too_large", f"the body has more than {max_bytes} bytes; send less at once", closes=True
+    )

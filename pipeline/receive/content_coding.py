@@ -155,7 +155,9 @@ def _frame_of_zstd(body: bytes, at: int, max_bytes: int) -> tuple[int, int]:
 
 def _too_long(max_bytes: int) -> NeverTaken:
     return NeverTaken(
-        413, "too_large", f"the body has more than {max_bytes} bytes without its Content-Encoding"
+        413,
+        "too_large",
+        f"the body has more than {max_bytes} bytes without its Content-Encoding; send less at once",
     )
 
 

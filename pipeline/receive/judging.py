@@ -178,9 +178,16 @@ def _envelope(topic: str, value: bytes, sent: SentWith, where: str) -> Verdict:
     if isinstance(read, Rejected) and (less := sent.edge.shrunk(topic, value, read)):
         read = _read(less, key, sent.now_ms)
     if isinstance(read, Rejected):
-        return _with_faults(verdict, [read], where)
+        return _with_faults(verdict, [_with_way_out(read)], where)
     verdict.accepted, faults = read
     return _with_faults(verdict, faults, where)
+
+
+def _with_way_out(read: Rejected) -> Rejected:
+    """A body may be longer than a record, which nobody would guess from the limit of the one alone."""
+    if read.reason is not Reason.RECORD_TOO_LARGE:
+        return read
+    return replace(read, detail=f"{read.detail}, or several envelopes in one array")
 
 
 def _read(value: bytes, key: bytes | None, now_ms: int) -> tuple[int, Sequence[Rejected]] | Rejected:

@@ -19,7 +19,7 @@ from pipeline.dashboard.rates import Sample, Watch, history, rates
 from pipeline.dashboard.tables import ordered
 from pipeline.dashboard.verdict import compared
 from pipeline.domain.event import APPEARANCES, VIEWS
-from pipeline.domain.session import Session
+from pipeline.domain.session import Session, Start
 from pipeline.domain.taking import COUNTED
 from pipeline.embedded.child import LOOPBACK, free_port
 from pipeline.kafka.errors import BrokerUnavailable
@@ -407,6 +407,15 @@ def test_durations(ms: int | None, text: str) -> None:
 )
 def test_shares_are_never_rounded_to_all(share: float | None, text: str) -> None:
     assert words.percent(share) == text
+
+
+def test_every_reason_to_start_has_words_and_a_meaning() -> None:
+    for reason in Start:
+        session = {"start_reason": reason}
+        assert words.start_words(session) and words.start_meaning(session).startswith(
+            ("The app ", "Something ")
+        )
+        assert words.start_meaning(session).endswith(f"(session.start_reason: {reason})")
 
 
 def test_times() -> None:

@@ -44,20 +44,9 @@ _READY_S = 20.0
 _HIDDEN_S = 1.0
 """Longer than the flicker grace, so that coming back is another session."""
 
-NEWCOMER = """
-from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
-from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
-
-provider = LoggerProvider()
-provider.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter()))
-logger = provider.get_logger("app")
-logger.emit(event_name="device.app.lifecycle", attributes={"android.app.state": "foreground"})
-logger.emit(event_name="app.screen.view", attributes={"app.screen.name": "Start"})
-logger.emit(body="something failed", severity_text="ERROR")
-provider.shutdown()
-"""
-"""What somebody writes who has read no more than the manual of the SDK."""
+OF_OTLP = (ROOT / "schemas" / "mapping" / "otlp.md").read_text(encoding="utf-8")
+NEWCOMER = OF_OTLP.partition("```python\n")[2].partition("```")[0]
+"""The session that is printed for whoever has read no more than the manual of the SDK."""
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -141,10 +130,10 @@ def _tell_as_a_newcomer(base: str, folder: Path) -> None:
     # curl is led to this port by its own file of settings, and so is run word for word.
     (folder / ".curlrc").write_text(f'connect-to = "{LOOPBACK}:4318:{LOOPBACK}:{port}"\n')
     variables = {**environment({}), "CURL_HOME": str(folder)}
-    answer = _shell(_shell_in_readme("curl "), variables)
+    answer = _shell(_shell_in_readme("curl http://127.0.0.1:4318/"), variables)
     assert json.loads(answer) == {"accepted": 1, "refused": []}
     (folder / "newcomer.py").write_text(NEWCOMER)
-    exports = _shell_in_readme("export OTEL_")
+    exports = _shell_in_readme("export OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 ")
     assert exports.count(":4318") == 1
     _shell(f"{exports.replace(':4318', f':{port}')}\n{sys.executable} newcomer.py", variables, folder)
 

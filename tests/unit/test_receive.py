@@ -136,6 +136,7 @@ def test_an_envelope_over_the_limit_of_a_record_is_413_and_kept(receive: Served)
     body = orjson.dumps(envelope(more="x" * 1_000_000))
     got = receive.post("/v1/events", body)
     assert got.status == 413 and got.json["refused"][0]["reason"] == "record_too_large"
+    assert got.json["refused"][0]["detail"].endswith("; send less at once, or several envelopes in one array")
     assert [record.value for record in receive.writer.records] == [body]
 
 

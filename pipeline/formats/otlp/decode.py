@@ -22,7 +22,7 @@ from pipeline.formats.otlp.json_values import Inexact, snake
 from pipeline.formats.otlp.message import LOGS, SPANS, Encoding, ResourceBlock, Signal
 from pipeline.formats.otlp.proto import Protobuf
 from pipeline.formats.otlp.refusals import Places, RefusedRecord, rejected
-from pipeline.formats.rejected import Reason, Rejected
+from pipeline.formats.rejected import Reason, Rejected, record_too_large
 from pipeline.formats.translation import (
     BECOMES_TOO_MUCH,
     Draft,
@@ -55,10 +55,7 @@ def translator(signal: Signal, compiled: CompiledEvents | None = None) -> Transl
         if not value:
             return Rejected(Reason.EMPTY_RECORD, "the record has no value")
         if len(value) > MAX_BODY_BYTES:
-            return Rejected(
-                Reason.RECORD_TOO_LARGE,
-                f"the record has {len(value)} bytes, at most {MAX_BODY_BYTES} allowed",
-            )
+            return record_too_large(len(value), MAX_BODY_BYTES)
         encoding = _encoding_of(value, signal)
         if isinstance(encoding, Rejected):
             return encoding

@@ -14,7 +14,7 @@ import orjson
 
 from pipeline.formats.limits import MAX_BODY_BYTES, MAX_BODY_EVENTS
 from pipeline.formats.mending import read_json
-from pipeline.formats.rejected import Reason, Rejected
+from pipeline.formats.rejected import Reason, Rejected, record_too_large
 
 _BLANKS = re.compile(rb"[ \t\r\n]*+")
 
@@ -42,9 +42,7 @@ def read_lines(value: bytes | None) -> EnvelopeLines | Rejected:
     Where an item's header is none, it cannot be told where the next one begins, and the rest is refused.
     """
     if value and len(value) > MAX_BODY_BYTES:
-        return Rejected(
-            Reason.RECORD_TOO_LARGE, f"the record has {len(value)} bytes, at most {MAX_BODY_BYTES} allowed"
-        )
+        return record_too_large(len(value), MAX_BODY_BYTES)
     if value and value.lstrip()[:1] == b'"':
         try:
             value = str(orjson.loads(value)).encode()

@@ -1,6 +1,7 @@
 // An Android client: native envelopes to `POST /v1/events` of `session-pipeline receive`. Uses OkHttp and org.json.
 package org.example.telemetry
 
+import java.io.File
 import java.io.IOException
 import java.util.UUID
 import java.util.concurrent.Executors
@@ -25,6 +26,7 @@ class Client(
     private val http = OkHttpClient()
     private val worker = Executors.newSingleThreadScheduledExecutor()
     private val waiting = ArrayDeque<String>() // events as JSON; touched by the worker alone
+    private val kept = mutableMapOf<String, File>() // of those that wait, the ones that stand in a file
     private var seq = 0L
     private var notBeforeMs = 0L
     private var pauseMs = 1_000L
@@ -39,20 +41,55 @@ class Client(
         val id = UUID.randomUUID().toString()
         val time = System.currentTimeMillis()
         worker.execute {
-            val event = try {
-                // On Android toString() gives null for what is no JSON (NaN), and does not throw.
-                JSONObject().put("id", id).put("name", name).put("time", time).put("seq", ++seq)
-                    .put("attributes", JSONObject(attributes)).toString() as String?
-            } catch (_: JSONException) { null }
+            val event = json(id, name, time, ++seq, attributes)
             if (event == null) onError("not_json", listOf(name))
             else if (waiting.size >= MAX_WAITING) onError("queue_full", listOf(event))
             else waiting.addLast(event)
         }
     }
 
-    // From ProcessLifecycleOwner's onStart and onStop. What waits at the end belongs into a file, and is sent at the next start.
+    /**
+     * Once, before the first `send`. A crash leaves no time to send anything: it is written to a file of `folder`
+     * before the process dies, and sent at the next start, under one id until it is answered. (What waits could be
+     * kept likewise.)
+     */
+    fun keepCrashes(folder: File) {
+        folder.mkdirs()
+        worker.execute {
+            for (file in folder.listFiles { each -> each.extension == "json" }.orEmpty().sortedDescending()) {
+                val event = runCatching { file.readText() }.getOrNull() ?: continue
+                kept[event] = file
+                waiting.addFirst(event)
+            }
+        }
+        val next = Thread.getDefaultUncaughtExceptionHandler()
+        Thread.setDefaultUncaughtExceptionHandler { thread, error ->
+            runCatching {
+                val id = UUID.randomUUID().toString()
+                val time = System.currentTimeMillis()
+                val event = json(id, "app.crash", time, null, mapOf(
+                    "exception.type" to error.javaClass.name,
+                    "exception.message" to error.message.orEmpty(),
+                    "exception.stacktrace" to error.stackTraceToString().take(100_000),
+                ))
+                // Under its name once it is whole.
+                val part = File(folder, "$time-$id.part")
+                part.writeText(event!!)
+                part.renameTo(File(folder, "$time-$id.json"))
+            }
+            next?.uncaughtException(thread, error)
+        }
+    }
+
+    // From ProcessLifecycleOwner's onStart and onStop.
     fun foreground() = send("device.app.lifecycle", mapOf("android.app.state" to "foreground"))
     fun background() = send("device.app.lifecycle", mapOf("android.app.state" to "background"))
+
+    private fun json(id: String, name: String, time: Long, seq: Long?, attributes: Map<String, Any>): String? = try {
+        // On Android toString() gives null for what is no JSON (NaN), and does not throw.
+        JSONObject().put("id", id).put("name", name).put("time", time).putOpt("seq", seq)
+            .put("attributes", JSONObject(attributes)).toString() as String?
+    } catch (_: JSONException) { null }
 
     private fun flush() {
         if (waiting.isEmpty() || System.currentTimeMillis() < notBeforeMs) return
@@ -66,11 +103,12 @@ class Client(
         key?.let { request.header("Authorization", "Bearer $it") }
         try {
             http.newCall(request.build()).execute().use { answer ->
-                if (answer.code == 429 || answer.code >= 500) {
+                if (answer.code == 408 || answer.code == 429 || answer.code >= 500) { // else: not again
                     again(batch, (answer.header("Retry-After")?.toLongOrNull() ?: 0) * 1_000)
                     return
                 }
                 pauseMs = 1_000
+                batch.forEach { kept.remove(it)?.delete() }
                 val said = runCatching { JSONObject(answer.body!!.string()) }.getOrDefault(JSONObject())
                 val refused = said.optJSONArray("refused")
                 if (refused != null && refused.length() > 0) onError(refused.toString(), batch)

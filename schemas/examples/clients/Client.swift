@@ -10,6 +10,8 @@ final class Client: @unchecked Sendable {
     private let queue = DispatchQueue(label: "telemetry") // whatever is var below is touched on it alone
     private let timer: any DispatchSourceTimer
     private var waiting: [Data] = [] // events as JSON
+    private var kept: [Data: URL] = [:] // of those that wait, the ones that stand in a file
+    nonisolated(unsafe) private static var crashes: URL? // set once, before anything may crash
     private var seq = 0
     private var sending = false
     private var pause = 1.0
@@ -39,8 +41,38 @@ final class Client: @unchecked Sendable {
 
     func identify(_ userId: String?) { queue.async { self.userId = userId } }
 
-    // From UIApplication's notifications. What waits at the end belongs into a file, and is sent at the next start; ask for
-    // `beginBackgroundTask` before `background`, or the request may not get out.
+    /// Once, before the first `send`. A crash leaves no time to send anything: it is written to a file of `folder`
+    /// before the process dies, and sent at the next start, under one id until it is answered. (What waits could be
+    /// kept likewise.) This sees exceptions of Objective-C. A trap of Swift is a signal, in whose handler none of this
+    /// may run: take those from a crash reporter such as KSCrash, or from MetricKit (`MXCrashDiagnostic`), at the next
+    /// start, and send them as `app.crash` with the time of the crash.
+    func keepCrashes(in folder: URL) {
+        try? FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        queue.async {
+            let files = try? FileManager.default.contentsOfDirectory(at: folder, includingPropertiesForKeys: nil)
+            for file in files ?? [] where file.pathExtension == "json" {
+                guard let event = try? Data(contentsOf: file) else { continue }
+                self.kept[event] = file
+                self.waiting.insert(event, at: 0)
+            }
+        }
+        Self.crashes = folder
+        NSSetUncaughtExceptionHandler { exception in // a C function: it may use nothing but what is static
+            let id = UUID().uuidString
+            let attributes = [
+                "exception.type": exception.name.rawValue, "exception.message": exception.reason ?? "",
+                "exception.stacktrace": exception.callStackSymbols.joined(separator: "\n"),
+            ]
+            let event: [String: Any] = [
+                "id": id, "name": "app.crash", "time": Client.ms(Date()), "attributes": attributes,
+            ]
+            guard let folder = Client.crashes, let text = try? JSONSerialization.data(withJSONObject: event)
+            else { return }
+            try? text.write(to: folder.appendingPathComponent("\(id).json"), options: .atomic)
+        }
+    }
+
+    // From UIApplication's notifications. Ask for `beginBackgroundTask` before `background`, or the request may not get out.
     func foreground() { send("device.app.lifecycle", ["ios.app.state": "foreground"]) }
     func background() {
         send("device.app.lifecycle", ["ios.app.state": "background"])
@@ -87,10 +119,11 @@ final class Client: @unchecked Sendable {
         sending = false
         // No network: it may have arrived, which the ids make harmless.
         guard let answer else { return again(batch, after: 0) }
-        if answer.statusCode == 429 || answer.statusCode >= 500 {
+        if answer.statusCode == 408 || answer.statusCode == 429 || answer.statusCode >= 500 { // else: not again
             return again(batch, after: Double(answer.value(forHTTPHeaderField: "Retry-After") ?? "") ?? 0)
         }
         pause = 1
+        for file in batch.compactMap({ kept.removeValue(forKey: $0) }) { try? FileManager.default.removeItem(at: file) }
         let said = (try? JSONSerialization.jsonObject(with: data)) as? [String: Any] ?? [:]
         if let refused = said["refused"] as? [Any], !refused.isEmpty {
             onError("\(refused)", refused.count)

@@ -60,7 +60,7 @@ export class Client {
       const headers: Record<string, string> = { 'Content-Type': 'application/json' }
       if (this.options.key) headers.Authorization = `Bearer ${this.options.key}`
       const answer = await fetch(this.options.url, { method: 'POST', headers, body, keepalive: leaving })
-      if (answer.status === 429 || answer.status >= 500) {
+      if (answer.status === 408 || answer.status === 429 || answer.status >= 500) { // else: not again
         this.again(batch, Number(answer.headers.get('Retry-After') ?? 0) * 1_000)
         return
       }
