@@ -59,6 +59,20 @@ def answer_headers(origin: str) -> dict[str, str]:
     }
 
 
+def refusal_headers(origin: str) -> dict[str, str]:
+    """What the refusal of a page of any other origin says: the page may read why, and nothing else."""
+    return {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
+
+
+def other_preflight_headers(asked: Mapping[str, str], methods: str) -> dict[str, str]:
+    """What the answer to such a page's question says besides. A browser tells nobody why a preflight failed, so the
+    page may send, and is refused then. But it gets no leave to reach into a private network."""
+    headers = preflight_headers(asked, methods)
+    headers.pop("Access-Control-Allow-Private-Network", None)
+    # Once its origin is named, or no longer is, the answer is another.
+    return headers | {"Access-Control-Max-Age": "0"}
+
+
 def preflight_headers(asked: Mapping[str, str], methods: str) -> dict[str, str]:
     """What the answer to a browser's question says besides, whether a page may send what it wants to."""
     names, more = ", ".join(_HEADERS), asked.get("access-control-request-headers", "")
