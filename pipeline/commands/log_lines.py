@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from os import SEEK_END
 from pathlib import Path
 
 _MOST_BYTES = 256 * 1024
@@ -19,11 +20,14 @@ class LogLines:
 
     def new(self) -> list[str]:
         """Those that came since it was last asked. OSError."""
-        if not self._file.exists():
+        try:
+            with self._file.open("rb") as stream:
+                # Somebody may have cut it off.
+                stream.seek(self._at if self._at <= stream.seek(0, SEEK_END) else 0)
+                self._at = stream.tell()
+                read = stream.read(_MOST_BYTES)
+        except FileNotFoundError:
             return []
-        with self._file.open("rb") as stream:
-            stream.seek(self._at)
-            read = stream.read(_MOST_BYTES)
         whole = read.rfind(b"\n") + 1
         if not whole and len(read) == _MOST_BYTES:
             whole = len(read)  # no line of ours is that long

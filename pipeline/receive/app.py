@@ -196,8 +196,9 @@ class OriginCheck:
 
     async def _keep_out(self, request: Request, origin: str) -> Response:
         """What a page of an origin that may not send is told: only this, whatever it asks for."""
-        if request.method == "OPTIONS":
-            headers = other_preflight_headers(request.headers, self._methods)
+        if request.method == "OPTIONS" and (
+            headers := other_preflight_headers(request.headers, self._methods)
+        ):
             return Response(status_code=204, headers=refusal_headers(origin) | headers)
         text = f"pages of {origin[:200]} may not send: PIPELINE_RECEIVE_ORIGINS names those that may"
         response = await refused(self._shared, request, NeverTaken(403, "origin", text))
