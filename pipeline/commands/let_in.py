@@ -15,6 +15,12 @@ _BYTES = 24
 _FILE = "receive-keys.toml"
 _ELSEWHERE = {socket.AF_INET: "203.0.113.1", socket.AF_INET6: "2001:db8::1"}
 """Addresses that belong to nobody (RFC 5737, RFC 3849)."""
+_SESSION = (
+    '{"v":1,"app_id":"org.example.try","device_id":"my-phone","events":'
+    """[{"id":"'$(date +%s)'","name":"app.screen.view","time":'$(date +%s)'000,"""
+    '"attributes":{"app.screen.name":"Home"}}]}'
+)
+"""Between single quotes of a shell, which puts the time in: an envelope of one event, which begins a session."""
 _ANY = {"0.0.0.0": (socket.AF_INET,), "::": (socket.AF_INET, socket.AF_INET6)}
 """Addresses that stand for all of a machine's, and the kinds of those."""
 
@@ -42,7 +48,8 @@ def lines_for_senders(host: str, port: int, key_file: str) -> str:
     return (
         f"Phones       and other machines send with the key of {key_file}, over HTTP without TLS\n"
         f"  SDKs       OTEL_EXPORTER_OTLP_ENDPOINT={url} OTEL_EXPORTER_OTLP_HEADERS=Authorization=Bearer%20{key}\n"
-        f"  to try     curl --json '{{}}' {url}/v1/logs -H 'Authorization: Bearer {key}'"
+        f"  native     {url}/v1/events with the header Authorization: Bearer {key}\n"
+        f"  to try     curl {url}/v1/events -H 'Authorization: Bearer {key}' -d '{_SESSION}'"
     )
 
 

@@ -23,6 +23,7 @@ from pipeline.commands.connection_lines import connection_lines
 from pipeline.commands.interruption import Interrupted, Signals
 from pipeline.commands.let_in import asked_at, keys_needed, lines_for_senders
 from pipeline.commands.listening import shown
+from pipeline.commands.log_lines import LogLines
 from pipeline.commands.moves import bring_up_to_date, print_state
 from pipeline.commands.policies import list_again
 from pipeline.commands.progress import unstored, wait_until_idle
@@ -35,6 +36,7 @@ from pipeline.embedded.secret import own_folder, write_private
 from pipeline.errors import PipelineError, Terminal, system_says
 from pipeline.kafka.errors import KafkaFailure
 from pipeline.query.operations import next_offset, stored_up_to
+from pipeline.receive.refusals import LOGGER as REFUSALS
 from pipeline.roles.rebuild import RebuildScope
 from pipeline.roles.topology import ROLES
 from pipeline.settings import Settings, as_environment
@@ -84,6 +86,7 @@ class LocalStack:
         self._dashboard_port = dashboard_port
         self._receive_port, self._receive_host = receive_port, receive_host
         self._workers: dict[str, Child] = {}
+        self._refusals = LogLines(data / "logs" / f"{_RECEIVE}.log", REFUSALS)
         self._is_open = False
         self._lost = ""
 
@@ -119,9 +122,11 @@ class LocalStack:
         print(outcome, flush=True)
 
     def wait(self) -> None:
-        """Until a signal comes. Raises `StackFailed` if a part ends by itself."""
+        """Until a signal comes, and show what `receive` refuses. Raises `StackFailed` if a part ends by itself."""
         while True:
             time.sleep(_WATCH_S)
+            for line in self._refusals.new():
+                print(f"receive {line}", flush=True)
             parts = {"the broker": self._broker.exit_code, "ClickHouse": self._clickhouse.exit_code}
             parts |= {f"the {name}": child.exit_code for name, child in self._workers.items()}
             for name, code in parts.items():
@@ -159,13 +164,10 @@ class LocalStack:
         print(
             "starting the embedded stack: for trying, developing and testing, not for production", flush=True
         )
+        self._take_ports()
         # What is stored here is its owner's, whatever others may read of what he makes.
         os.umask(0o077)
         own_folder(self._data / "logs")
-        self._gate.reserve()
-        if self._receive_port is not None:
-            self._receive_port = self._receive_port or free_port()
-            require_free(self._receive_port, _RECEIVE, self._receive_host)
         # Each is to be stopped from before it is started: a signal may come at any moment.
         for part in (self._clickhouse, self._broker):
             running.callback(part.stop)
@@ -191,6 +193,24 @@ class LocalStack:
         self._is_open = True
         self._gate.open()
         self._start_receive(running)
+
+    def _take_ports(self) -> None:
+        """Before anything is made: StartError names the option of a port that another program has."""
+        require_free(self._gate.port, "the embedded broker", option="--kafka-port")
+        require_free(self._clickhouse.port, "the embedded ClickHouse", option="--clickhouse-port")
+        if self._dashboard_port is not None:
+            self._dashboard_port = self._dashboard_port or free_port()
+            self._require_dashboard_port(self._dashboard_port)
+        if self._receive_port is not None:
+            self._receive_port = self._receive_port or free_port()
+            self._require_receive_port(self._receive_port)
+        self._gate.reserve()
+
+    def _require_dashboard_port(self, port: int) -> None:
+        require_free(port, "the dashboard", option="--dashboard-port")
+
+    def _require_receive_port(self, port: int) -> None:
+        require_free(port, _RECEIVE, self._receive_host, "--receive-port")
 
     def _announce(self, running: ExitStack) -> None:
         """Tell the other commands of this user where ClickHouse is, with its password."""
@@ -237,8 +257,8 @@ class LocalStack:
             ready[role] = file.exists
             self._begin(running, self.settings, role, "worker", "--role", role, "--ready-file", str(file))
         if self._dashboard_port is not None:
-            self._dashboard_port = port = self._dashboard_port or free_port()
-            require_free(port, "the dashboard")
+            port = self._dashboard_port
+            self._require_dashboard_port(port)
             ready[_DASHBOARD] = lambda: _answers(port)
             kept = self.settings.dashboard_dir or str(self._data.absolute() / "dashboard")
             settings = replace(self.settings, dashboard_dir=kept)
@@ -251,7 +271,7 @@ class LocalStack:
         if self._receive_port is None:
             return
         host, port = self._receive_host, self._receive_port
-        require_free(port, _RECEIVE, host)
+        self._require_receive_port(port)
         self.settings = replace(
             self.settings, receive_keys=keys_needed(host, self.settings.receive_keys, self._data)
         )

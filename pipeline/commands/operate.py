@@ -19,7 +19,7 @@ from pipeline.clickhouse.store import Store
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.moves import bring_up_to_date, print_state
 from pipeline.commands.progress import Lag, lags, wait_until_idle
-from pipeline.commands.refused import words_of, words_of_misplaced
+from pipeline.commands.refused import words_of, words_of_early, words_of_misplaced
 from pipeline.commands.soundness import accept_losses, faults
 from pipeline.kafka.topic_identity import remedy
 from pipeline.kafka.topic_ids import ids_of
@@ -27,6 +27,7 @@ from pipeline.kafka.waiting import wait_for_broker
 from pipeline.query.operations import (
     DeviceSetAside,
     LedgerTotals,
+    RefusedTotals,
     WrongPartition,
     devices_set_aside,
     ledger_totals,
@@ -130,18 +131,21 @@ async def _show(settings: Settings, format: str) -> None:
         still_open = await asyncio.to_thread(open_sessions, store.query, now_ms)
         aside = await asyncio.to_thread(devices_set_aside, store.query)
         misplaced = await asyncio.to_thread(wrong_partition, store.query)
+        before_events = await asyncio.to_thread(refused_totals, store.query, topics.SDK_EVENTS)
         wrong = await faults(connection, store, settings.offset_base)
     finally:
         store.close()
     speeds = _speeds(before, after, elapsed_s)
     open_count = sum(found.count for found in still_open)
     if format == "json":
-        print(_as_json(speeds, open_count, totals, aside, misplaced, wrong))
+        print(_as_json(speeds, open_count, totals, aside, misplaced, before_events, wrong))
     else:
         console = Console()
         console.print(_lag_table(speeds))
         console.print(f"open sessions: {open_count}")
         console.print(_ledger_table(totals))
+        if not before_events.is_none:
+            console.print(words_of_early(before_events), soft_wrap=True)
         if misplaced.records:
             console.print(words_of_misplaced(misplaced), soft_wrap=True)
         if aside:
@@ -182,6 +186,7 @@ def _as_json(
     totals: list[LedgerTotals],
     aside: list[DeviceSetAside],
     misplaced: WrongPartition,
+    before_events: RefusedTotals,
     wrong: list[str],
 ) -> str:
     """One object, on one line, for programs: what the tables say."""
@@ -202,6 +207,7 @@ def _as_json(
         "open_sessions": open_count,
         "ledger": totals,
         "devices_set_aside": aside,
+        "refused_before_sdk_events": before_events,
         "wrong_partition": {**asdict(misplaced), "says": remedy},
         "faults": wrong,
     }

@@ -66,6 +66,11 @@ def words_of(totals: RefusedTotals, see: str = f" ({_SEE})") -> str:
     return f"{', '.join(most)}{' and ' if most else ''}{last} refused{see}"
 
 
+def words_of_early(totals: RefusedTotals) -> str:
+    """What is in no line of the ledger, since it never was in `sdk-events`, as a line."""
+    return f"before sdk-events, so not in the ledger: {words_of(totals)}"
+
+
 def words_of_misplaced(found: WrongPartition) -> str:
     """What is wrong with the producers of records that were refused as `wrong_partition`, and what to do, as a line."""
     last = datetime.fromtimestamp(found.last_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S")

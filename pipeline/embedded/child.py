@@ -71,8 +71,9 @@ def free_port() -> int:
     return port
 
 
-def require_free(port: int, what: str, host: str = LOOPBACK) -> None:
-    """Raises StartError if somebody listens on the port that `what` is to have, or if the address is not its own."""
+def require_free(port: int, what: str, host: str = LOOPBACK, option: str = "") -> None:
+    """Raises StartError if somebody listens on the port that `what` is to have, or if the address is not its own.
+    `option` is that of a command by which the port was chosen."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -81,7 +82,7 @@ def require_free(port: int, what: str, host: str = LOOPBACK) -> None:
             probe.bind((host, port))
     except OSError as error:
         advice = (
-            "Stop what listens there, or choose another port"
+            f"Stop what listens there, or choose another port{f' with {option}' if option else ''}"
             if error.errno == errno.EADDRINUSE
             else "It has to be an address of this machine"
         )

@@ -161,7 +161,8 @@ async def _identify(client: Any, transactional_id: str, *, must: bool) -> Claim 
             refusals += 1
             if refusals == _TRIES_BEFORE_UNFENCED:
                 logger.info(
-                    "this broker gives no producer ids (%r): a worker that was frozen may still write late",
+                    "this broker gives no producer ids (it says %r; the embedded one of `up` has none): no fault, "
+                    "but a worker that was frozen for long and then goes on may still write late",
                     error,
                 )
                 return None

@@ -177,7 +177,11 @@ class KafkaWriter:
             if isinstance(error, _UNABLE):
                 self._refusals += 1
                 if self._refusals == _TRIES_BEFORE_PLAIN:
-                    log.info("this broker gives no producer ids (%r): a record may be there twice", error)
+                    log.info(
+                        "this broker gives no producer ids (it says %r; the embedded one of `up` has none): no fault. "
+                        "What is sent again after an error may be in Kafka twice; ids of events make that harmless",
+                        error,
+                    )
                     self._is_idempotent = False
                 if self._refusals <= _TRIES_BEFORE_PLAIN:
                     return await self._connect()

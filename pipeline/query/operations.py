@@ -85,6 +85,11 @@ class RefusedTotals:
     spans: int
     """Records that brought spans beside their events."""
 
+    @property
+    def is_none(self) -> bool:
+        """Whether nothing was."""
+        return not (self.records or self.events or self.spans)
+
 
 _LEDGER_NUMBERS = (
     *("partition", "records", "missing", "received"),
@@ -213,16 +218,17 @@ def _totals(ask: Ask, sql: str, parameters: Mapping[str, Any]) -> list[LedgerTot
     ]
 
 
-def refused_totals(ask: Ask) -> RefusedTotals:
-    """All together. A dead letter of events speaks for all of its record that were refused for the same reason."""
+def refused_totals(ask: Ask, but_of: str = "") -> RefusedTotals:
+    """All together, or without what was refused of one topic. A dead letter of events speaks for all of its record that
+    were refused for the same reason."""
     (row,) = _rows(
         ask,
         "SELECT uniqExactIf((topic, partition, offset), event_index < 0 AND reason != {unsupported:String}) AS records,"
         " sumIf(greatest(1, toUInt32OrZero(extract(detail, '\\\\((\\\\d+) events: also '))), event_index >= 0)"
         " AS events, countIf(event_index < 0 AND reason = {unsupported:String}) AS spans"
         # The events of a device that was set aside are stored.
-        " FROM dead_letters WHERE replayed_at IS NULL AND reason != {aside:String}",
-        {"unsupported": str(Reason.UNSUPPORTED), "aside": str(Reason.DEVICE_SET_ASIDE)},
+        " FROM dead_letters WHERE replayed_at IS NULL AND reason != {aside:String} AND topic != {but_of:String}",
+        {"unsupported": str(Reason.UNSUPPORTED), "aside": str(Reason.DEVICE_SET_ASIDE), "but_of": but_of},
     )
     return RefusedTotals(int(row["records"]), int(row["events"]), int(row["spans"]))
 

@@ -20,15 +20,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pipeline.receive import bodies
 from pipeline.receive.answers import JSON, PROTOBUF, Answer, otlp_refusal, plain_refusal
 from pipeline.receive.intake import Common, Intake
-from pipeline.receive.metrics import ReceiveMetrics
-from pipeline.receive.origins import Origins, answer_headers, preflight_headers
+from pipeline.receive.origins import (
+    Origins,
+    answer_headers,
+    other_preflight_headers,
+    preflight_headers,
+    refusal_headers,
+)
+from pipeline.receive.paths import Paths
 from pipeline.receive.refusal import NeverTaken, NotTaken
 from pipeline.receive.routes import ROUTES, Route
 
 _DECODED_AT_ONCE = 2
 """Long bodies: what is made of one takes ten times its bytes for a moment."""
 _HEALTH = frozenset({"/livez", "/readyz"})
-_METRICS_PATH = "/v1/metrics"
 _ABSOLUTE = re.compile(r"^https?://[^/]*", re.IGNORECASE)
 """What stands before the path where a client asks as it would ask a proxy; it is taken too (RFC 9112, 3.2.2)."""
 
@@ -84,7 +89,7 @@ def application(
             Address("/readyz", besides.ready),
             *(Address(route.path, Intake(route, common, threads)) for route in routes),
         ],
-        middleware=[Middleware(OriginCheck, origins=origins, methods=methods, metrics=common.metrics)],
+        middleware=[Middleware(OriginCheck, origins=origins, methods=methods, common=common)],
         exception_handlers={404: besides.not_found, 405: besides.wrong_method, Exception: besides.broken},
     )
     app.router.redirect_slashes = False
@@ -97,7 +102,7 @@ class _Besides:
     def __init__(self, common: Common, readiness: Readiness, routes: Sequence[Route]) -> None:
         self._shared = common
         self._readiness = readiness
-        self._paths = ", ".join(dict.fromkeys(route.path for route in routes))
+        self._paths = Paths([route.path for route in routes])
 
     async def alive(self, _: Request) -> Response:
         return PlainTextResponse("alive\n")
@@ -110,12 +115,9 @@ class _Besides:
         return PlainTextResponse(f"ready\n{self._readiness.says()}")
 
     async def not_found(self, request: Request, _: Exception) -> Response:
-        metrics = self._shared.metrics
-        if request.scope["path"] == _METRICS_PATH:
-            text = "metrics are not accepted; an OpenTelemetry SDK leaves them out with OTEL_METRICS_EXPORTER=none"
-            return await refused(metrics, request, NeverTaken(404, "path", text), otlp_refusal)
-        text = f"nothing is accepted here; use {self._paths}"
-        return await refused(metrics, request, NeverTaken(404, "path", text))
+        text, is_otlp = self._paths.why_not(request.scope["path"])
+        said_as = otlp_refusal if is_otlp else plain_refusal
+        return await refused(self._shared, request, NeverTaken(404, "path", text), said_as)
 
     async def wrong_method(self, _: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -129,14 +131,15 @@ class _Besides:
 
 
 async def refused(
-    metrics: ReceiveMetrics,
+    common: Common,
     request: Request,
     fault: NotTaken,
     said_as: Callable[[NotTaken, str], Answer] = plain_refusal,
 ) -> Response:
     """The answer to what no route takes."""
-    metrics.requests.labels("other", str(fault.status)).inc()
-    metrics.refused.labels("other", fault.reason).inc()
+    common.metrics.requests.labels("other", str(fault.status)).inc()
+    common.metrics.refused.labels("other", fault.reason).inc()
+    common.refusals.note(fault, request)
     answer = said_as(fault, PROTOBUF if PROTOBUF in request.headers.get("content-type", "") else JSON)
     response = Response(answer.body, answer.status, {"Content-Type": answer.content_type})
     is_whole = False
@@ -150,12 +153,12 @@ async def refused(
 class OriginCheck:
     """Around the application: pages of other origins are kept out, those that may send are told so."""
 
-    def __init__(self, app: ASGIApp, *, origins: Origins, methods: str, metrics: ReceiveMetrics) -> None:
+    def __init__(self, app: ASGIApp, *, origins: Origins, methods: str, common: Common) -> None:
         """`methods` are those that some route takes, separated by commas."""
         self._app = app
         self._origins = origins
         self._methods = methods
-        self._metrics = metrics
+        self._shared = common
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -174,10 +177,7 @@ class OriginCheck:
             await self._app(scope, receive, send)
             return
         if not self._origins.allows(origin):
-            text = f"pages of {origin[:200]} may not send: PIPELINE_RECEIVE_ORIGINS names those that may"
-            response = await refused(self._metrics, request, NeverTaken(403, "origin", text))
-            response.headers["Vary"] = "Origin"
-            await response(scope, receive, send)
+            await (await self._keep_out(request, origin))(scope, receive, send)
             return
         if request.method == "OPTIONS":
             headers = answer_headers(origin) | preflight_headers(request.headers, self._methods)
@@ -193,3 +193,14 @@ class OriginCheck:
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+    async def _keep_out(self, request: Request, origin: str) -> Response:
+        """What a page of an origin that may not send is told: only this, whatever it asks for."""
+        if request.method == "OPTIONS" and (
+            headers := other_preflight_headers(request.headers, self._methods)
+        ):
+            return Response(status_code=204, headers=refusal_headers(origin) | headers)
+        text = f"pages of {origin[:200]} may not send: PIPELINE_RECEIVE_ORIGINS names those that may"
+        response = await refused(self._shared, request, NeverTaken(403, "origin", text))
+        response.headers.update(refusal_headers(origin))
+        return response

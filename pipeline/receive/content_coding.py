@@ -11,6 +11,7 @@ from pipeline.receive.refusal import NeverTaken
 
 MAX_CODINGS = 2
 """One after the other. No SDK needs two; a proxy may add its own."""
+_GZIP_BEGIN = b"\x1f\x8b"
 _ZSTD_MAGIC = 0xFD2FB528
 _ZSTD_SKIPPABLE, _ZSTD_SKIPPABLE_MASK = 0x184D2A50, 0xFFFFFFF0
 _ZSTD_MAX_WINDOW = 8 * 1024 * 1024
@@ -43,6 +44,14 @@ def decoded(body: bytes, codings: list[str], max_bytes: int) -> bytes:
     for name in codings:
         body = _DECODERS[name](body, max_bytes)
     return body
+
+
+def not_undone(body: bytes) -> str:
+    """The coding that a body still has by its first bytes, with which neither JSON nor OTLP in protobuf begins; empty
+    if it has none."""
+    if body.startswith(_GZIP_BEGIN):
+        return "gzip"
+    return "zstd" if body.startswith(_ZSTD_MAGIC.to_bytes(4, "little")) else ""
 
 
 def _gzip(body: bytes, max_bytes: int) -> bytes:

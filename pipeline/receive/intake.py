@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
@@ -21,11 +21,12 @@ from pipeline.kafka.writer import RecordTooLarge, Writer
 from pipeline.receive import bodies
 from pipeline.receive.answers import JSON, PROTOBUF, Answer
 from pipeline.receive.budget import Budget, Lease
-from pipeline.receive.content_coding import CODINGS, codings_of, decoded
+from pipeline.receive.content_coding import CODINGS, codings_of, decoded, not_undone
 from pipeline.receive.judging import SentWith, Verdict
 from pipeline.receive.keys import ANY, Grant, Keys, key_sent
 from pipeline.receive.metrics import ReceiveMetrics
 from pipeline.receive.refusal import NeverTaken, NotTaken, kafka_away
+from pipeline.receive.refusals import Refusals
 from pipeline.receive.routes import Route
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class Common:
     edge: Edge = OPEN_EDGE
     now_ms: Callable[[], int] = lambda: int(time.time() * 1_000)
     body_s: float = bodies.BODY_S
+    refusals: Refusals = field(default_factory=Refusals)
 
 
 class Intake:
@@ -73,6 +75,7 @@ class Intake:
             self._parts.metrics.unanswered.labels(self._route.name).inc()
             return
         except NotTaken as fault:
+            self._parts.refusals.note(fault, request)
             response = await self._refuse(incoming, fault, spoken)
         finally:
             lease.close()
@@ -101,6 +104,8 @@ class Intake:
             return spoken, Verdict([])
         if not body:
             raise NeverTaken(400, "empty_record", "the body is empty")
+        if name := not_undone(body):
+            raise NeverTaken(400, "content_encoding", _why_still(name, codings))
         sent = SentWith(
             route.record_headers(request), common.now_ms(), common.options, common.edge, bool(grant.apps)
         )
@@ -130,9 +135,7 @@ class Intake:
         key = key_sent(request.headers, request.url.query)
         grant = keys.of(key) if key else None
         if grant is None:
-            raise NeverTaken(
-                401, "key", "there is no such key" if key else "a key is needed: Authorization: Bearer …"
-            )
+            raise NeverTaken(401, "key", _why_no_grant(request, key))
         return grant
 
     async def _aside(self, size: int, work: Callable[[], Made]) -> Made:
@@ -180,6 +183,24 @@ class Intake:
         if fault.closes or not is_whole:
             response.headers["Connection"] = "close"
         return response
+
+
+def _why_no_grant(request: Request, key: str) -> str:
+    """Nothing of what was sent is said again: it may be a key all the same."""
+    if key:
+        return "there is no such key"
+    if request.headers.get("authorization", "").strip():
+        return (
+            "the header Authorization was not understood: it has to be `Authorization: Bearer KEY`, with a space "
+            "before KEY (`Bearer%20KEY` is for OTEL_EXPORTER_OTLP_HEADERS alone, and only where the SDK decodes it)"
+        )
+    return "a key is needed: Authorization: Bearer …"
+
+
+def _why_still(name: str, undone: list[str]) -> str:
+    if undone:
+        return f"this begins as {name} after its Content-Encoding was undone: name every coding, or compress it once"
+    return f"this begins as {name}: send Content-Encoding: {name}"
 
 
 def _response(answer: Answer) -> Response:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 ANY_ORIGIN = "*"
 _LOOPBACK = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?")
 _NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]{0,4000}")
+_PRIVATE_NETWORK = "access-control-request-private-network"
 _MAX_AGE_S = 7_200
 """As long as Chromium keeps the answer to a preflight; others keep it for longer."""
 _HEADERS = (
@@ -59,6 +60,20 @@ def answer_headers(origin: str) -> dict[str, str]:
     }
 
 
+def refusal_headers(origin: str) -> dict[str, str]:
+    """What the refusal of a page of any other origin says: the page may read why, and nothing else."""
+    return {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
+
+
+def other_preflight_headers(asked: Mapping[str, str], methods: str) -> dict[str, str]:
+    """What the answer to such a page's question says besides. A browser tells nobody why a preflight failed, so the
+    page may send, and is refused then. Empty for one that needs leave to reach into a private network: it gets none."""
+    if asked.get(_PRIVATE_NETWORK) == "true":
+        return {}
+    # Once its origin is named, or no longer is, the answer is another.
+    return preflight_headers(asked, methods) | {"Access-Control-Max-Age": "0"}
+
+
 def preflight_headers(asked: Mapping[str, str], methods: str) -> dict[str, str]:
     """What the answer to a browser's question says besides, whether a page may send what it wants to."""
     names, more = ", ".join(_HEADERS), asked.get("access-control-request-headers", "")
@@ -69,6 +84,6 @@ def preflight_headers(asked: Mapping[str, str], methods: str) -> dict[str, str]:
         "Access-Control-Allow-Headers": names,
         "Access-Control-Max-Age": f"{_MAX_AGE_S}",
     }
-    if asked.get("access-control-request-private-network") == "true":
+    if asked.get(_PRIVATE_NETWORK) == "true":
         headers["Access-Control-Allow-Private-Network"] = "true"
     return headers

@@ -34,6 +34,9 @@ PAGE = """<!doctype html><title>Client</title><link rel=icon href=data:,><button
   const resource = { 'service.version': '2.0', 'user_agent.name': 'Chromium' }
   window.client = new Client({ url: '%s/v1/events', appId: 'org.example.typescript', deviceId: '%s', resource,
     onError: (reason) => refused.push(reason) })
+  window.unheard = []
+  new Client({ url: 'http://127.0.0.1:1/v1/events', appId: 'org.example.typescript', deviceId: 'unheard',
+    onError: (reason) => unheard.push(reason) })
   client.send('app.screen.view', { 'app.screen.name': 'Start' })
   pay.onclick = () => client.send('app.widget.click', { 'app.widget.id': 'pay' })
 </script>"""
@@ -81,6 +84,7 @@ def typescript(to: str, device: str, folder: Path) -> None:
             browser.driver.switch_to.window(page)
             browser.wait(lambda: browser.script("return !client.waiting.length && !client.sending"))
             refused = browser.script("return refused")
+            browser.wait(lambda: browser.script("return unheard.includes('unreachable')"))
         server.shutdown()
     if refused:
         raise SystemExit(f"refused: {refused}")

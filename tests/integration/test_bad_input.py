@@ -393,6 +393,12 @@ def test_status_says_how_much_was_refused(traffic: Traffic) -> None:
     assert said.rstrip().endswith(
         f": everything that was sent is stored, {words_of(RefusedTotals(records, events, 0))}"
     )
+    early = [sent.bad for sent in traffic.bad if sent.topic != topics.SDK_EVENTS]
+    records = sum(1 for each in early if each.place < 0)
+    events = sum(each.refused for each in early if each.place >= 0)
+    assert records and events
+    said = f"before sdk-events, so not in the ledger: {words_of(RefusedTotals(records, events, 0))}"
+    assert said in traffic.stack.run("status").splitlines()
 
 
 def test_send_says_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

@@ -238,6 +238,7 @@ def test_status_says_so_and_how_to_mend_it(traffic: Traffic) -> None:
     told = json.loads(traffic.stack.run("status", "--format", "json"))
     assert (told["wrong_partition"]["records"], told["wrong_partition"]["keys"]) == (count, devices)
     assert told["wrong_partition"]["says"].startswith(line) and told["faults"] == []
+    assert "before sdk-events" not in said and not any(told["refused_before_sdk_events"].values())
     assert abs(told["wrong_partition"]["last_ms"] - time.time() * 1_000) < 3_600_000
     assert {(each["role"], each["topic"], each["lag"]) for each in told["workers"]} >= {
         ("router", NATIVE_EVENTS, 0)

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import stat
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.error import HTTPError
@@ -128,6 +129,10 @@ def assert_others_need_the_key(up: Up) -> None:
                 assert answer.status == status
         except HTTPError as error:
             assert error.code == status
+    deadline_s = time.monotonic() + 10
+    while "receive refused: 1 request, key (401): a key is needed" not in up.printed:
+        assert time.monotonic() < deadline_s, up.printed
+        time.sleep(0.1)
     kept = up.folder / "data" / "receive-keys.toml"
     assert value.removeprefix("Bearer ") in kept.read_text() and stat.S_IMODE(kept.stat().st_mode) == 0o600
 

@@ -190,7 +190,10 @@ def test_a_record_over_the_clients_own_bound_breaks_nothing(producer: Any) -> No
     run(producer, work)
 
 
-def test_a_broker_without_producer_ids_is_written_to_without(producer: Any) -> None:
+def test_a_broker_without_producer_ids_is_written_to_without(
+    producer: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "pipeline")
     producer.start_errors.extend([errors.UnknownError()] * 3)
 
     async def work(writer: KafkaWriter) -> None:
@@ -198,6 +201,8 @@ def test_a_broker_without_producer_ids_is_written_to_without(producer: Any) -> N
 
     run(producer, work)
     assert [each.options["enable_idempotence"] for each in producer.made] == [True, True, True, False]
+    (said,) = (text for text in caplog.messages if text.startswith("this broker gives no producer ids"))
+    assert "the embedded one of `up` has none): no fault" in said and "harmless" in said
 
 
 def test_it_connects_once_there_is_a_broker(producer: Any) -> None:

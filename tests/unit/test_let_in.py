@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from pipeline.commands.let_in import keys_needed, lines_for_senders
-from pipeline.embedded.child import StartError, free_port, require_free
+from pipeline.embedded.child import LOOPBACK, StartError, free_port, require_free
+from pipeline.formats import native
 from pipeline.receive.keys import Keys
+from tests.support.receiving import served
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "laptop.example"])
@@ -21,6 +25,21 @@ def test_nobody_beyond_this_machine_sends_without_a_key(tmp_path: Path, host: st
     assert grant and not grant.refused({"any.app"})
     assert f"Bearer {key}" in said and "://0.0.0.0" not in said and "://[::]" not in said
     assert keys_needed(host, "", tmp_path) == file and keys.of(key), "the same at the next start"
+    assert f":4318/v1/events with the header Authorization: Bearer {key}\n" in said
+
+
+def test_the_line_to_try_sends_an_event_of_now_which_is_taken(tmp_path: Path) -> None:
+    file = keys_needed("192.0.2.7", "", tmp_path)
+    keys = Keys.read(Path(file).read_text("utf-8"))
+    with served(keys=keys) as receive:
+        said = lines_for_senders("192.0.2.7", 4318, file)
+        line = said.partition("to try")[2].strip().replace("192.0.2.7:4318", f"{LOOPBACK}:{receive.port}")
+        done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=20, check=True)
+        assert done.stdout == '{"accepted":1,"refused":[]}'
+        (record,) = receive.writer.records
+    read = native.decode(record.value, record.key, int(time.time() * 1_000))
+    assert isinstance(read, native.Envelope) and not read.refused and not read.repaired
+    assert abs(read.events[0].time_ms - time.time() * 1_000) < 60_000
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])

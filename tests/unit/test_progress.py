@@ -10,9 +10,9 @@ from typing import Any, cast
 
 import pytest
 
-from pipeline import topics
+from pipeline import topics, wiring
 from pipeline.clickhouse.store import Store
-from pipeline.commands import progress
+from pipeline.commands import operate, progress
 from pipeline.commands.refused import words_of
 from pipeline.domain.policy import Policies, Policy
 from pipeline.formats import measure
@@ -20,8 +20,9 @@ from pipeline.kafka.admin import LogBounds
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.errors import BrokerUnavailable
 from pipeline.kafka.topic_identity import Note
-from pipeline.query.operations import RefusedTotals
+from pipeline.query.operations import RefusedTotals, WrongPartition
 from pipeline.roles.topology import group_of
+from pipeline.settings import Settings
 from pipeline.topics import TP
 
 RAW = TP(measure.FORMAT.topic, 0)
@@ -126,3 +127,34 @@ def test_a_connection_that_breaks_is_no_reason_to_stop_waiting(
 )
 def test_what_was_refused_in_words(totals: tuple[int, int, int], words: str) -> None:
     assert words_of(RefusedTotals(*totals)).removesuffix(" (session-pipeline dead-letters list)") == words
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_status_says_what_was_refused_before_the_ledger(
+    form: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def answer(*_: Any, **__: Any) -> list[Any]:
+        return []
+
+    class Empty:
+        def query(self, *_: Any) -> bytes:
+            return b""
+
+        def close(self) -> None: ...
+
+    def refused(_: Any, but_of: str) -> RefusedTotals:
+        return RefusedTotals(37, 2, 0) if but_of == topics.SDK_EVENTS else RefusedTotals(99, 0, 0)
+
+    for name in ("wait_for_broker", "lags", "faults"):
+        monkeypatch.setattr(operate, name, answer)
+    monkeypatch.setattr(operate, "_RATE_SECONDS", 0.001)
+    monkeypatch.setattr(wiring, "store", lambda _: Empty())
+    monkeypatch.setattr(operate, "wrong_partition", lambda _: WrongPartition(0, 0, 0))
+    monkeypatch.setattr(operate, "refused_totals", refused)
+    operate.status(Settings(), wait_idle=False, timeout_s=1, format=form)
+    said = capsys.readouterr().out
+    if form == "json":
+        assert json.loads(said)["refused_before_sdk_events"] == {"records": 37, "events": 2, "spans": 0}
+    else:
+        words = "37 records and 2 single events refused (session-pipeline dead-letters list)"
+        assert f"before sdk-events, so not in the ledger: {words}" in said.splitlines()

@@ -9,13 +9,14 @@ export interface Options {
   appId: string
   deviceId: string // one for an installation: keep it in localStorage
   resource?: Record<string, string>
-  onError?: (reason: string, events: Event_[]) => void
+  onError?: (reason: string, events: Event_[]) => void // 'unreachable' has no events: they wait
 }
 
 const MAX_EVENTS = 500 // of an envelope
 const MAX_BYTES = 500_000 // half of what a record may have
 const MAX_WAITING = 5_000 // of this client; beyond, the newest are dropped and told
 const BEACON_BYTES = 60_000 // what a page that goes away may still send
+const UNREACHABLE_AFTER = 3 // attempts one after the other without any answer
 
 // crypto.randomUUID is there on https and localhost alone.
 function newId(): string {
@@ -27,6 +28,7 @@ export class Client {
   private seq = 0
   private sending = false
   private pauseMs = 1_000
+  private unanswered = 0
   user?: { id: string }
 
   constructor(private readonly options: Options) {
@@ -60,18 +62,22 @@ export class Client {
       const headers: Record<string, string> = { 'Content-Type': 'application/json' }
       if (this.options.key) headers.Authorization = `Bearer ${this.options.key}`
       const answer = await fetch(this.options.url, { method: 'POST', headers, body, keepalive: leaving })
+      this.unanswered = 0
       if (answer.status === 408 || answer.status === 429 || answer.status >= 500) { // else: not again
         this.again(batch, Number(answer.headers.get('Retry-After') ?? 0) * 1_000)
         return
       }
       this.pauseMs = 1_000
       if (answer.status === 413) return this.options.onError?.('too_large', batch)
-      const said: { refused?: Refused[]; reason?: string } = await answer.json().catch(() => ({}))
+      const said: { refused?: Refused[]; reason?: string; detail?: string } = await answer.json().catch(() => ({}))
       for (const each of said.refused ?? [])
         this.options.onError?.(`${each.reason}: ${each.detail ?? each.path ?? ''}`, batch)
-      if (!answer.ok && !said.refused) this.options.onError?.(said.reason ?? `HTTP ${answer.status}`, batch)
+      if (!answer.ok && !said.refused)
+        this.options.onError?.(said.reason ? `${said.reason}: ${said.detail ?? ''}` : `HTTP ${answer.status}`, batch)
     } catch {
       this.again(batch, 0) // no network: it may have arrived, which the ids make harmless
+      // Or a wrong url, or TLS, or a proxy that does not let this page's origin in: told once, and nothing is dropped.
+      if (++this.unanswered === UNREACHABLE_AFTER) this.options.onError?.('unreachable', [])
     } finally {
       this.sending = false
     }
