@@ -75,11 +75,10 @@ def validate(
     warned = sum(count for (is_refused, _), count in counts.items() if not is_refused)
     said = f"{judge.records} records, {judge.events} events taken, {warned} warnings"
     _say(f"{said}, {words_of(judge.refused.totals, '')}", is_text)
-    for name in spread:
-        _say(
-            f"{name}: JSON on several lines, as HTTP takes it; send takes a document per line: jq -c .",
-            is_text,
-        )
+    if spread:
+        first, *more = spread
+        where = f"{first} and {len(more)} more" if more else first
+        _say(f"{where}: JSON on several lines, as HTTP takes it; send needs one line each: jq -c .", is_text)
     if any(is_refused for is_refused, _ in counts):
         is_long = alike[0] is native.FORMAT and (True, Reason.TOO_MANY_EVENTS.value) in counts
         hint = ". HTTP splits long envelopes: --format native-events judges as it does" if is_long else ""

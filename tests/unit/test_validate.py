@@ -96,7 +96,7 @@ def test_what_says_no_state_is_doubted() -> None:
     assert found(thrown) == [], "an exception that says nothing of it is not fatal"
 
 
-NOT_SHOWN = {
+NOT_SHOWN: dict[str, dict[str, Any]] = {
     "app.crash": {"type": "E", "message": "gone"},
     "exception": {"exception.stacktrace": "at a.b", "exception.type": ""},
     "app.screen.view": {"screen.name": "Home", "app.screen.name": None},
@@ -131,7 +131,7 @@ def test_a_name_that_is_nearly_a_known_one_is_doubted() -> None:
         assert isinstance(read, native.Envelope)
         (doubt,) = misnamed(read)
         assert (doubt.doubt, doubt.path) == (Doubt.NEARLY_A_KNOWN_NAME, "events[1].name")
-        assert f"what is known is {known}" in doubt.detail, name
+        assert f"the known name is {known}" in doubt.detail, name
     others = (
         "a",
         "app.screen.close",

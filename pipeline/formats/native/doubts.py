@@ -118,7 +118,7 @@ def misnamed(envelope: Envelope) -> Iterator[Doubtful]:
     for place, event in enumerate(envelope.events):
         if known := nearest(event.name):
             where = f"events[{_place_in_record(envelope, place)}].name"
-            said = f"{_shown(event.name)} is activity under its own name; what is known is {known}"
+            said = f"{_shown(event.name)} counts as plain activity; the known name is {known}"
             yield Doubtful(Doubt.NEARLY_A_KNOWN_NAME, where, said, event.id)
 
 
@@ -192,7 +192,7 @@ Found = tuple[Doubt, str, str]
 def _nothing_to_show(name: str, said: Mapping[str, Any]) -> Iterator[Found]:
     names = _SHOWN_BY.get(name, ())
     if names and all(said.get(each) in (None, "") for each in names):
-        yield Doubt.NOTHING_TO_SHOW, "", f"none of what is shown of {name}: {', '.join(names)}"
+        yield Doubt.NOTHING_TO_SHOW, "", f"none of the attributes that {name} is shown by: {', '.join(names)}"
 
 
 def _word(said: Mapping[str, Any], name: str, words: Sequence[str]) -> Iterator[Found]:
