@@ -22,6 +22,8 @@ FormatName = Annotated[
     str, typer.Option("--format", help=f"What each line is: {', '.join(registry.names())}.")
 ]
 """As `send` and `validate` are asked for."""
+_MOST_LINES = 200_000
+"""Of one document: a file whose first line is cut short is read no further ahead, and standard input need not end."""
 _BRACKETS = {b"{": 1, b"[": 1, b"}": -1, b"]": -1}
 _BLANKS = b" \t\xef\xbb\xbf"
 # As in `formats/mending.py`: a text without an end goes to the end of all, or this would take quadratic time.
@@ -65,7 +67,7 @@ def documents(name: str) -> Iterator[DocumentLine]:
 
 def _next(lines: Iterator[DocumentLine]) -> Sequence[DocumentLine]:
     """The next line, and what closes the brackets that it opens, as one document; if nothing does within the bytes that
-    a record may have, the lines as they are. None at the end."""
+    a record may have, or `_MOST_LINES`, the lines as they are. None at the end."""
     some: list[DocumentLine] = []
     size = depth = 0
     for line in lines:
@@ -73,7 +75,7 @@ def _next(lines: Iterator[DocumentLine]) -> Sequence[DocumentLine]:
         size += len(line.document)
         depth += _opened(line.document)
         is_begun = some[0].document.lstrip(_BLANKS)[:1] in (b"{", b"[")
-        if depth <= 0 or not is_begun or size > topics.MAX_MESSAGE_BYTES:
+        if depth <= 0 or not is_begun or size > topics.MAX_MESSAGE_BYTES or len(some) == _MOST_LINES:
             break
     if len(some) <= 1 or depth:
         return some
