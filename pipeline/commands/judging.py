@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.commands.documents import DocumentLine
+from pipeline.commands.documents import DocumentLine, documents
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.refused import Judged, RefusedOnArrival
 from pipeline.domain.policy import Policies
 from pipeline.formats import native, registry
 from pipeline.formats.format import Format
-from pipeline.formats.native.doubts import Doubt, Doubtful, doubts_of, slips_of
+from pipeline.formats.native.array import elements_of, is_array
+from pipeline.formats.native.doubts import Doubt, Doubtful, doubts_of, misnamed, slips_of
 from pipeline.formats.options import Options
 from pipeline.formats.record_time import header_of, recorded_ms
 from pipeline.formats.rejected import Rejected
@@ -45,6 +46,20 @@ def formats_of(name: str) -> Sequence[Format]:
     if not alike:
         raise CommandFailed(f"{name} is not a known format: use one of {', '.join(registry.names())}")
     return alike
+
+
+def documents_of(name: str, alike: Sequence[Format]) -> Iterator[DocumentLine]:
+    """The documents of a file of some formats, each as a record has it. Raises `CommandFailed`.
+
+    An array of native envelopes is as many of them as it has, as over HTTP; what cannot be taken apart is one.
+    """
+    is_native = native.FORMAT in alike or native.ANY_KEY in alike
+    for line in documents(name):
+        envelopes = elements_of(line.document) if is_native and is_array(line.document) else None
+        if envelopes is None or isinstance(envelopes, Rejected):
+            yield line
+        else:
+            yield from (line._replace(document=each) for each in envelopes)
 
 
 def record_of(
@@ -107,6 +122,8 @@ class Judge:
             yield from self._endless(envelope)
         if isinstance(judged, native.Envelope) or known is native.ANY_KEY:
             yield from slips_of(line.document)
+            for envelope in envelopes:
+                yield from misnamed(envelope)
 
     def _endless(self, envelope: native.Envelope) -> Iterator[Doubtful]:
         """Whether a device has had its session id for longer than a session may last."""

@@ -16,8 +16,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pipeline import topics, wiring
-from pipeline.commands.documents import Files, FormatName, checked_files, documents
-from pipeline.commands.judging import Finding, Judge, formats_of, record_of
+from pipeline.commands.documents import (
+    DocumentLine,
+    Files,
+    FormatName,
+    checked_files,
+    documents,
+)
+from pipeline.commands.failure import CommandFailed
+from pipeline.commands.judging import Finding, Judge, documents_of, formats_of, record_of
 from pipeline.commands.times import TIMES, unix_ms
 from pipeline.commands.validate import shown
 from pipeline.errors import path_of
@@ -72,7 +79,8 @@ def send_command(
     With --live it counts as arriving now, from a device whose clock is slow, which is corrected. All others arrive now
     in any case.
 
-    What will be refused is sent too, and kept as dead letters. To prevent that, run validate first.
+    What will be refused is sent too, and kept as dead letters. To prevent that, run validate first. Of JSON that is on
+    several lines nothing is sent.
     """
     send(wiring.settings(), files, format, live=live, validated=validate)
 
@@ -95,7 +103,8 @@ def send(
 
     def records() -> Iterator[RecordToSend]:
         for name in files:
-            for line in documents(name):
+            for line in documents_of(name, alike):
+                _refuse_spread(line)
                 record, known, record_ms = record_of(line, alike, int(time.time() * 1_000), live)
                 if validated:
                     for finding in judge.judge(line, record, known, record_ms):
@@ -103,10 +112,23 @@ def send(
                 sent_to[known.topic] = None
                 yield record
 
+    # Before anything is sent; standard input can be read only once.
+    for name in files:
+        if name != "-" and (first := next(documents(name), None)):
+            _refuse_spread(first)
     sent = _run(wiring.connection(settings), records(), total=None, rate=0)
     told.of_the_rest()
     words = judge.refused.words if validated else "not validated"
     print(f"sent {sent} records to {' and '.join(sent_to or [alike[0].topic])}, {words}")
+
+
+def _refuse_spread(line: DocumentLine) -> None:
+    """Raises `CommandFailed` for a document on several lines: a line would be sent as a record."""
+    if line.is_spread:
+        raise CommandFailed(
+            f"{line.file}: its JSON is on several lines, of which each would be sent as a record: jq -c . makes one"
+            " line of each document; nothing of it was sent"
+        )
 
 
 class Told:

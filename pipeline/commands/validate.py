@@ -12,10 +12,11 @@ import orjson
 import typer
 
 from pipeline import wiring
-from pipeline.commands.documents import Files, FormatName, checked_files, documents
+from pipeline.commands.documents import Files, FormatName, checked_files
 from pipeline.commands.failure import CommandFailed
-from pipeline.commands.judging import Finding, Judge, formats_of, record_of
+from pipeline.commands.judging import Finding, Judge, documents_of, formats_of, record_of
 from pipeline.commands.refused import words_of
+from pipeline.formats import native
 from pipeline.formats.rejected import Reason
 from pipeline.settings import Settings
 
@@ -40,7 +41,7 @@ def command(
 ) -> None:
     """Say what would be refused, and what would be accepted but mean nothing; exits with 1 if anything is refused.
 
-    Nothing is sent, and neither Kafka nor ClickHouse is asked.
+    Nothing is sent, and neither Kafka nor ClickHouse is asked. Of what is sent over HTTP, native-events is the format.
     """
     validate(wiring.settings(), files, format, live=live, output=output, limit=limit)
 
@@ -55,14 +56,15 @@ def validate(
     alike = formats_of(format)
     judge = Judge(settings.policies, wiring.options(settings))
     counts: Counter[tuple[bool, str]] = Counter()
-    whole = False
+    spread: dict[str, None] = {}
     for name in checked_files(files):
-        for line in documents(name):
+        for line in documents_of(name, alike):
+            if line.is_spread:
+                spread[name] = None
             record, known, record_ms = record_of(line, alike, int(time.time() * 1_000), live)
             for finding in judge.judge(line, record, known, record_ms):
                 kind = finding.is_refused, finding.reason
                 counts[kind] += 1
-                whole |= finding.reason == Reason.MALFORMED_JSON and line.number == 1
                 if not limit or counts[kind] <= limit:
                     print(shown(finding) if output is Output.text else _as_json(finding))
     is_text = output is Output.text
@@ -73,8 +75,13 @@ def validate(
     warned = sum(count for (is_refused, _), count in counts.items() if not is_refused)
     said = f"{judge.records} records, {judge.events} events taken, {warned} warnings"
     _say(f"{said}, {words_of(judge.refused.totals, '')}", is_text)
+    if spread:
+        first, *more = spread
+        where = f"{first} and {len(more)} more" if more else first
+        _say(f"{where}: JSON on several lines, as HTTP takes it; send needs one line each: jq -c .", is_text)
     if any(is_refused for is_refused, _ in counts):
-        hint = ". Each line must be one document: jq -c . makes it so" if whole else ""
+        is_long = alike[0] is native.FORMAT and (True, Reason.TOO_MANY_EVENTS.value) in counts
+        hint = ". HTTP splits long envelopes: --format native-events judges as it does" if is_long else ""
         raise CommandFailed(f"{words_of(judge.refused.totals, '')}{hint}")
 
 

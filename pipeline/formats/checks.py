@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.formats.limits import MAX_AHEAD_MS, MAX_ID_CHARS, MAX_TIME_MS, MIN_TIME_MS
+from pipeline.formats.clocks import is_in_seconds
+from pipeline.formats.limits import MAX_AHEAD_MS, MAX_ID_CHARS, MAX_STAMP_MS, MAX_TIME_MS, MIN_TIME_MS
 from pipeline.formats.rejected import Reason, Rejected
 
 
@@ -45,6 +46,15 @@ def rejected_time(time_ms: int, record_ms: int, path: str, index: int) -> Reject
     else:
         detail = f"{time_ms} ms is more than 24 h after the record's own time, {record_ms} ms"
     return Rejected(Reason.TIME_OUT_OF_RANGE, f"{path}: {detail}", index)
+
+
+def rejected_stamp(stamp: int, path: str, reason: Reason, index: int | None = None) -> Rejected:
+    """The wording for a stamp that no field for Unix milliseconds takes: in which unit it is, where that shows."""
+    for unit, in_a_second in (("microseconds", 1_000_000), ("nanoseconds", 1_000_000_000)):
+        if is_in_seconds(stamp // in_a_second):
+            detail = f"{stamp} is in {unit}; Unix milliseconds are required"
+            return Rejected(reason, f"{path}: {detail}", index)
+    return Rejected(reason, f"{path}: Unix milliseconds, 0 to {MAX_STAMP_MS}", index)
 
 
 def rejected_seconds(stamp: int, path: str, index: int | None = None) -> Rejected:

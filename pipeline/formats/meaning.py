@@ -192,4 +192,6 @@ RULES: dict[str, Callable[[Attributes], Meaning]] = {
     "app.screen.view": _view,
 }
 """Names whose meaning hangs on attributes of theirs, which may not be those of `STATED`."""
-_BARE: dict[str, Meaning] = {name: interpret(name, {}) for name in (*_PLAIN, *RULES)}
+KNOWN_NAMES = frozenset((*_PLAIN, *RULES))
+"""Names that mean something to sessions or counters."""
+_BARE: dict[str, Meaning] = {name: interpret(name, {}) for name in KNOWN_NAMES}

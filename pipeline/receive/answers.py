@@ -117,12 +117,13 @@ def otlp_refusal(fault: NotTaken, spoken: str) -> Answer:
 def by_topic(topic: str, of_topic: Style, of_others: Style) -> Style:
     """One style for bodies that become records of a topic, another for all others.
 
-    Before a body is read, whoever speaks protobuf is answered in the first.
+    Whoever speaks protobuf is answered in the first before a body is read, and where nothing becomes of it.
     """
 
     def of(verdict: Verdict, spoken: str) -> Answer:
-        style = of_topic if any(record.topic == topic for record in verdict.records) else of_others
-        return style.of(verdict, spoken)
+        records = verdict.records
+        is_first = any(record.topic == topic for record in records) if records else spoken == PROTOBUF
+        return (of_topic if is_first else of_others).of(verdict, spoken)
 
     def refusal(fault: NotTaken, spoken: str) -> Answer:
         return (of_topic if spoken == PROTOBUF else of_others).refusal(fault, spoken)

@@ -113,7 +113,8 @@ class Intake:
         if foreign := grant.refused(verdict.apps):
             named = ", ".join(sorted(foreign)[:3])
             raise NeverTaken(403, "app", f"this key is not for the app {named[:200]}")
-        await self._write(verdict, lease)
+        if verdict.records:
+            await self._write(verdict, lease)
         return spoken, verdict
 
     async def _decoded(self, incoming: bodies.Body, lease: Lease, codings: list[str]) -> bytes:

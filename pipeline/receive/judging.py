@@ -9,16 +9,16 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import NamedTuple
 
 import msgspec
 
-from pipeline.formats import native, registry
+from pipeline.formats import native, otlp, registry
 from pipeline.formats.edge import OPEN_EDGE, Edge
 from pipeline.formats.envelope import Envelope
 from pipeline.formats.format import Beside, Format, Headers, Translate
-from pipeline.formats.limits import MAX_CONTAINERS, MAX_MADE_BYTES
+from pipeline.formats.limits import MAX_MADE_BYTES
+from pipeline.formats.native.array import elements_of, is_array
 from pipeline.formats.options import DEFAULTS, Options
 from pipeline.formats.otlp.decode import is_protobuf
 from pipeline.formats.rejected import Reason, Rejected
@@ -26,23 +26,13 @@ from pipeline.formats.translation import Translation
 from pipeline.kafka.produce import RecordToSend
 from pipeline.receive.refusal import NeverTaken
 
-MAX_ENVELOPES = 1_000
-"""In one array: each becomes a record."""
 MAX_LISTED = 1_000
 """Of what is refused of a body: a long one may hold hundreds of thousands of faults."""
-_SHAPE_BYTES = 2_000_000
-"""For each of so many begun an array may hold as many arrays and objects as a record: events of some 150 bytes have
-fewer, and each costs some time, however short it is."""
 _LATER_MS = 2 * 86_400_000
 _NOT_LATER = (Reason.TIME_OUT_OF_RANGE, Reason.RECORD_TOO_LARGE)
 """What is too early now may not be when the router reads it; nor need it be told then that a clock was ahead, and an
 event is shorter without."""
 _PATH = re.compile(r"([\w$.\[\]/\"@:-]{1,200}): ")
-# As in `formats/mending.py`: a text without an end goes to the end of all, or this would take quadratic time.
-_TOKENS = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
-_BLANKS = b" \t\r\n\xef\xbb\xbf"
-
-_raws = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class _Counted(msgspec.Struct):
@@ -110,6 +100,11 @@ def whole(topic: str) -> Judge:
         if found is None or found.translate is None:
             return _unread(topic, body, sent)
         translation = _translated(found.translate, body, sent, sent.now_ms)
+        if found.name == otlp.LOGS.name and any(
+            each.reason is Reason.NO_EVENTS for each in translation.refused
+        ):
+            # A message without records is no fault (OTLP, "Full Success"), and there is nothing in it to keep.
+            return Verdict([])
         faults, made = translation.refused, translation.records
         verdict = _verdict(topic, body, sent, made[0].key if made else None)
         verdict.accepted = sum(len(_counted.decode(record.value).events) for record in made)
@@ -152,9 +147,9 @@ def whole_of(signal: Format, other: str) -> Judge:
 def envelopes(body: bytes, sent: SentWith) -> Verdict:
     """Judges a native envelope, or an array of them: a record each."""
     topic = native.ANY_KEY.topic
-    if not body.lstrip(_BLANKS).startswith(b"["):
+    if not is_array(body):
         return _envelope(topic, body, sent, "")
-    elements = _elements(body)
+    elements = elements_of(body)
     if isinstance(elements, Rejected):
         # As one record, of which the router makes one dead letter.
         return _with_faults(_verdict(topic, body, sent, None), [elements])
@@ -201,53 +196,6 @@ def _read(value: bytes, key: bytes | None, now_ms: int) -> tuple[int, Sequence[R
     if isinstance(translation, Rejected):
         return translation
     return sum(len(_counted.decode(each.value).events) for each in translation.records), translation.refused
-
-
-def _elements(body: bytes) -> Sequence[bytes] | Rejected:
-    """The elements of an array as they came, JSON or not; or why it is none."""
-    allowed = MAX_CONTAINERS * -(-len(body) // _SHAPE_BYTES)
-    # The first count has those of texts as well, and takes a hundredth of the time.
-    if body.count(b"{") + body.count(b"[") > allowed and _opens_more(body, allowed):
-        return Rejected(
-            Reason.TOO_MANY_VALUES, f"at most {allowed} arrays and objects in a body of this size"
-        )
-    try:
-        found: Sequence[bytes] | None = [bytes(raw) for raw in _raws.decode(body)]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        # One of them may be mendable: then it is not strict JSON, and neither is the array.
-        found = _cut(body.strip(_BLANKS))
-    if found is None:
-        return Rejected(Reason.MALFORMED_JSON, "the array has no end, or something follows it")
-    if not found:
-        return Rejected(Reason.NO_EVENTS, "the array has no envelope")
-    if len(found) > MAX_ENVELOPES:
-        return Rejected(Reason.TOO_MANY_VALUES, f"at most {MAX_ENVELOPES} envelopes, not {len(found)}")
-    return found
-
-
-def _opens_more(body: bytes, allowed: int) -> bool:
-    openings = (token for token in _TOKENS.finditer(body) if token[0] in (b"{", b"["))
-    return next(islice(openings, allowed, None), None) is not None
-
-
-def _cut(array: bytes) -> Sequence[bytes] | None:
-    """The elements of a text that begins with `[`, by its brackets and commas outside of texts. None if it does not end
-    with the bracket that closes it."""
-    depth, begin = 0, 1
-    found = []
-    for token in _TOKENS.finditer(array):
-        sign = token[0]
-        if sign in (b"[", b"{"):
-            depth += 1
-        elif sign in (b"]", b"}"):
-            depth -= 1
-            if depth == 0:
-                found.append(array[begin : token.start()].strip(_BLANKS))
-                return found if sign == b"]" and token.end() == len(array) else None
-        elif sign == b"," and depth == 1:
-            found.append(array[begin : token.start()].strip(_BLANKS))
-            begin = token.end()
-    return None
 
 
 def _verdict(topic: str, value: bytes, sent: SentWith, key: bytes | None) -> Verdict:

@@ -37,6 +37,12 @@ LINES: dict[str, tuple[str, dict[str, str]]] = {
     "tap SwitchMaterial": ("app.widget.click", {"app.widget.name": SWITCH}),
     "tap Pay 3.50 now": ("app.widget.click", {"app.widget.name": "Pay 3.50 now"}),
     "tap pay": ("app.widget.click", {"app.widget.id": "pay"}),
+    "span checkout, 101 ms": ("span", {"span.name": "checkout", "duration_ms": "101.4"}),
+    "span flicker, 0.4 ms": ("span", {"span.name": "flicker", "duration_ms": "0.4"}),
+    "span 7 ms": ("span", {"duration_ms": "7"}),
+    "span upload": ("span", {"span.name": "upload", "duration_ms": "soon"}),
+    "span": ("span", {}),
+    "span.started boot": ("span.started", {"span.name": "boot"}),
     "app.jank slow frames": ("app.jank", {"app.jank.type": "slow"}),
 }
 

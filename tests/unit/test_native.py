@@ -151,6 +151,36 @@ def test_huge_integers_are_refused_or_ignored_but_never_raise(digits: int) -> No
     assert accepted(in_user).user == f'{{"id":"u","properties":{{"n":"{number[:300].decode()}"}}}}'
 
 
+@pytest.mark.parametrize(
+    ("stamp", "said"),
+    [
+        (NOW // 1_000, f"{NOW // 1_000} is in seconds; Unix milliseconds are required"),
+        (NOW * 1_000 + 1, f"{NOW * 1_000 + 1} is in microseconds; Unix milliseconds are required"),
+        (NOW * 1_000_000, f"{NOW * 1_000_000} is in nanoseconds; Unix milliseconds are required"),
+        (-NOW, "Unix milliseconds, 0 to 9999999999999"),
+        (10**13, "Unix milliseconds, 0 to 9999999999999"),
+        (10**30, "Unix milliseconds, 0 to 9999999999999"),
+    ],
+)
+def test_a_stamp_in_another_unit_is_refused_with_its_name(stamp: int, said: str) -> None:
+    sent = refused(envelope(event(), sent_at=0).replace(b'"sent_at":0', b'"sent_at":%d' % stamp))
+    assert (sent.reason, sent.detail) == (Reason.TIME_OUT_OF_RANGE, f"sent_at: {said}")
+    value = envelope(event(), event("bad", time=0)).replace(b'"time":0', b'"time":%d' % stamp)
+    (fault,) = accepted(value).refused
+    assert (fault.reason, fault.detail) == (Reason.TIME_OUT_OF_RANGE, f"events[1].time: {said}")
+
+
+def test_an_id_under_another_spelling_is_named_where_it_is_missed() -> None:
+    missed = {"v": 1, "appId": "app", "DeviceID": "device", "events": [event()]}
+    told = "app_id: required, 1 to 128 characters; appId is ignored: the name is app_id"
+    said = [refused(orjson.dumps(missed)), refused(orjson.dumps({**missed, "app_id": "app"}))]
+    assert [(each.reason, each.path) for each in said] == [
+        (Reason.MISSING_FIELD, "app_id"),
+        (Reason.MISSING_FIELD, "device_id"),
+    ]
+    assert said[0].detail == told and said[1].detail.endswith("; DeviceID is ignored: the name is device_id")
+
+
 def test_detail_is_bounded() -> None:
     assert len(Rejected(Reason.INVALID_VALUE, "x" * 301).detail) == MAX_DETAIL_CHARS
     assert Rejected(Reason.INVALID_VALUE, "x" * 300).detail == "x" * 300

@@ -104,7 +104,8 @@ def test_an_array_that_is_none_is_400_and_one_dead_letter(receive: Served, case:
     assert got.status == 400 and [each["path"] for each in got.json["refused"]] == ["$"]
     (record,) = receive.writer.records
     assert record.value == NO_ARRAYS[case]
-    assert isinstance(routed(record.value, int(time.time() * 1e3)), Rejected)
+    refused = routed(record.value, int(time.time() * 1e3))
+    assert isinstance(refused, Rejected) and refused.reason == got.json["refused"][0]["reason"]
 
 
 def test_a_body_of_more_than_500_events_is_judged_as_the_router_splits_it(receive: Served) -> None:

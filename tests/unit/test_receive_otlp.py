@@ -192,11 +192,27 @@ def test_every_other_refusal_has_a_status_too(encoding: str) -> None:
         assert status() == (503, 14)
 
 
-@pytest.mark.parametrize(("encoding", "body", "said"), [(PROTOBUF, b"", b""), (JSON, b" {}\n", b"{}")])
+EMPTY = [
+    (PROTOBUF, b"", b""),
+    (JSON, b" {}\n", b"{}"),
+    (JSON, b'{"resourceLogs":[]}', b"{}"),
+    (JSON, b'{"resourceLogs":[{"resource":{},"scopeLogs":[{"logRecords":[]}]}]}', b"{}"),
+    (PROTOBUF, b"\n\x00", b""),
+    (PROTOBUF, b"\n\x04\n\x00\x12\x00", b""),
+]
+
+
+@pytest.mark.parametrize(("encoding", "body", "said"), EMPTY)
 def test_nothing_at_all_is_a_request_too(receive: Served, encoding: str, body: bytes, said: bytes) -> None:
-    """An empty message has no bytes, or no members."""
+    """An empty message has no bytes, or no members, or nothing in them."""
     got = receive.post("/v1/logs", body, Content_Type=encoding)
     assert (got.status, got.body) == (200, said) and receive.writer.records == []
+
+
+def test_nothing_at_all_is_answered_in_what_was_spoken_where_others_send_too(receive: Served) -> None:
+    got = receive.post("/v2/spans", b"\n\x00", Content_Type=PROTOBUF)
+    assert (got.status, got.headers["content-type"], got.body) == (200, PROTOBUF, b"")
+    assert receive.writer.records == []
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)

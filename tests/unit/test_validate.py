@@ -19,7 +19,9 @@ from pipeline.commands import traffic
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.validate import Output, validate
 from pipeline.formats import native
-from pipeline.formats.native.doubts import Doubt, doubts_of, slips_of
+from pipeline.formats.meaning import KNOWN_NAMES
+from pipeline.formats.native.doubts import Doubt, doubts_of, misnamed, slips_of
+from pipeline.formats.native.near_names import nearest
 from pipeline.simulate.fleet import fleet
 from tests.support.examples import EXAMPLES, REFUSED, load, value_of
 
@@ -44,6 +46,15 @@ def said(name: str, **attributes: Any) -> list[tuple[Doubt, str]]:
 
 
 AT = "events[0].attributes"
+SHOWN: dict[str, dict[str, Any]] = {
+    "app.crash": {"exception.type": "E"},
+    "exception": {"exception.message": "gone"},
+    "app.screen.view": {"app.screen.name": "Home"},
+    "app.widget.click": {"app.widget.id": "pay"},
+    "http.client.request": {"url.full": "https://example.org"},
+    "log": {"body": {"a": 1}},
+}
+"""Of events that need something to be shown, some of it."""
 
 
 @pytest.mark.parametrize(
@@ -69,19 +80,70 @@ AT = "events[0].attributes"
     ],
 )  # fmt: skip
 def test_what_means_nothing_is_doubted(name: str, attribute: str, bad: Any, good: Any, doubt: Doubt) -> None:
+    shown = SHOWN.get(name, {})
     for value in bad:
-        assert found({"name": name, "attributes": {attribute: value}}) == [(doubt, f"{AT}.{attribute}")], (
-            value
-        )
+        told = found({"name": name, "attributes": {**shown, attribute: value}})
+        assert told == [(doubt, f"{AT}.{attribute}")], value
     for value in good:
-        assert found({"name": name, "attributes": {attribute: value}}) == [], value
+        assert found({"name": name, "attributes": {**shown, attribute: value}}) == [], value
 
 
 def test_what_says_no_state_is_doubted() -> None:
     assert found({"name": "device.app.lifecycle"}) == [(Doubt.UNKNOWN_STATE, AT)]
     assert found({"name": "app.launch"}) == [(Doubt.UNKNOWN_STATE, f"{AT}.app.launch.type")]
     assert found({"name": "app.exit"}) == [(Doubt.UNKNOWN_EXIT_REASON, f"{AT}.app.exit.reason")]
-    assert found({"name": "exception"}) == [], "an exception that says nothing of it is not fatal"
+    thrown = {"name": "exception", "attributes": SHOWN["exception"]}
+    assert found(thrown) == [], "an exception that says nothing of it is not fatal"
+
+
+NOT_SHOWN: dict[str, dict[str, Any]] = {
+    "app.crash": {"type": "E", "message": "gone"},
+    "exception": {"exception.stacktrace": "at a.b", "exception.type": ""},
+    "app.screen.view": {"screen.name": "Home", "app.screen.name": None},
+    "app.widget.click": {"id": "pay"},
+    "http.client.request": {"url": "https://example.org", "method": "GET", "status": 200},
+    "log": {"message": "hello", "severity_number": 9},
+}
+
+
+@pytest.mark.parametrize("name", NOT_SHOWN)
+def test_an_event_of_a_known_name_with_nothing_to_show_is_doubted(name: str) -> None:
+    for given in (NOT_SHOWN[name], {}):
+        assert found({"name": name, "attributes": given}) == [(Doubt.NOTHING_TO_SHOW, AT)]
+    assert found({"name": name}) == [(Doubt.NOTHING_TO_SHOW, AT)]
+    assert found({"name": name, "attributes": {**NOT_SHOWN[name], **SHOWN[name]}}) == []
+    document = orjson.dumps(envelope({"name": name, "attributes": NOT_SHOWN[name]}))
+    read = native.decode(document, b"a/d", NOW)
+    assert isinstance(read, native.Envelope)
+    (doubt,) = doubts_of(read)
+    assert all(attribute in doubt.detail for attribute in SHOWN[name]), "it names what is shown"
+
+
+def test_a_name_that_is_nearly_a_known_one_is_doubted() -> None:
+    near = {
+        "crash": "app.crash", "App.Crash": "app.crash", "app_crash": "app.crash", "app.crashes": "app.crash",
+        "click": "app.widget.click", "screen_view": "app.screen.view", "app.screen.viewed": "app.screen.view",
+        "Foreground": "device.app.lifecycle", "app.lifecycle": "device.app.lifecycle", "exceptions": "exception",
+        "http.client.requests": "http.client.request", "session_end": "session.end",
+    }  # fmt: skip
+    for name, known in near.items():
+        read = native.decode(orjson.dumps(envelope({"id": ""}, {"name": name})), b"a/d", NOW)
+        assert isinstance(read, native.Envelope)
+        (doubt,) = misnamed(read)
+        assert (doubt.doubt, doubt.path) == (Doubt.NEARLY_A_KNOWN_NAME, "events[1].name")
+        assert f"the known name is {known}" in doubt.detail, name
+    others = (
+        "a",
+        "app.screen.close",
+        "login",
+        "blog",
+        "checkout",
+        "purchase",
+        "app.jank",
+        "span",
+        "metrickit.x",
+    )
+    assert [name for name in (*others, *KNOWN_NAMES) if nearest(name)] == []
 
 
 def test_slips_are_found_and_other_fields_are_an_sdks_own() -> None:
@@ -104,7 +166,7 @@ def test_ids_times_and_repairs_are_doubted_where_they_are() -> None:
         (Doubt.REPAIRED, "events[1]", "e1")
     ]
     # What is refused counts where it stands.
-    assert found({"id": ""}, {"name": "exception", "attributes": {"fatal": 1}}) == [
+    assert found({"id": ""}, {"name": "exception", "attributes": {**SHOWN["exception"], "fatal": 1}}) == [
         (Doubt.NOT_A_BOOLEAN, "events[1].attributes.fatal")
     ]
 
@@ -115,8 +177,20 @@ def test_a_simulated_fleet_gives_no_false_alarm() -> None:
     for sent in fleet(40, 3, 6_000):
         read = native.decode(sent.value, sent.key, sent.at_ms)
         assert isinstance(read, native.Envelope)
-        doubts |= {each.doubt for each in (*doubts_of(read), *slips_of(sent.value))}
+        doubts |= {each.doubt for each in (*doubts_of(read), *misnamed(read), *slips_of(sent.value))}
     assert doubts <= {Doubt.TIME_MOVED, Doubt.DUPLICATE_ID, Doubt.REPAIRED}
+
+
+def _kept(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What `send` would produce."""
+    kept: list[Any] = []
+
+    async def produce(connection: Any, records: Any, **_: Any) -> int:
+        kept.extend(records)
+        return len(kept)
+
+    monkeypatch.setattr(traffic, "produce", produce)
+    return kept
 
 
 def written(path: Path, documents: Iterable[bytes]) -> str:
@@ -143,8 +217,8 @@ def run(
 def test_what_is_refused_is_what_the_decoder_refuses(path: Path, tmp_path: Path, capsys: Any) -> None:
     """At the present time, under the key that `send` gives it."""
     value = value_of(load(path))
-    if not value or b"\n" in value:
-        pytest.skip("no line of a file")
+    if not value or b"\n" in value or value.startswith(b"["):
+        pytest.skip("no line of a file, or several envelopes there")
     line = value.strip()
     findings, _, failed = run(written(tmp_path / "x.ndjson", [b"", line]), capsys)
     key = native.key_of(line)
@@ -175,9 +249,55 @@ def test_files_compressed_ones_and_standard_input_are_alike(
         assert failed == "1 record refused"
 
 
-def test_a_document_of_several_lines_is_hinted_at(tmp_path: Path, capsys: Any) -> None:
-    file = written(tmp_path / "x.json", [json.dumps(envelope({}), indent=1).encode()])
-    assert "jq -c" in run(file, capsys)[2]
+@pytest.mark.parametrize("name", ["x.json", "x.json.gz"])
+def test_json_on_several_lines_is_judged_as_one_document_and_not_sent(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    kept = _kept(monkeypatch)
+    pretty = json.dumps(envelope({"name": "app.launch", "attributes": {"x": '}{"['}}), indent=1).encode()
+    file = written(tmp_path / name, [b"", pretty, b"", pretty.replace(b'"id"', b"id")])
+    findings, last, failed = run(file, capsys)
+    assert [(each["line"], each["severity"], each["reason"]) for each in findings] == [
+        (2, "warning", "unknown_state"),
+        (pretty.count(b"\n") + 4, "refused", "malformed_json"),
+    ]
+    assert "jq -c" in last and failed == "1 record refused"
+    fine = written(tmp_path / "fine", [orjson.dumps(envelope({}))])
+    with pytest.raises(CommandFailed, match=r"several lines.*jq -c .*nothing of it was sent"):
+        traffic.send(wiring.settings(), [fine, file], "native")
+    assert kept == []
+
+
+def test_a_first_line_that_nothing_closes_is_a_line(tmp_path: Path, capsys: Any) -> None:
+    good = orjson.dumps(envelope({}))
+    for bad in (good[:50], b"{" + good, b"not { closed"):
+        findings, last, _ = run(written(tmp_path / "x", [bad, good, good]), capsys)
+        assert [(each["line"], each["reason"]) for each in findings] == [(1, "malformed_json")]
+        assert last.startswith("3 records, 2 events taken")
+
+
+def test_an_array_of_envelopes_is_taken_apart_as_over_http(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = _kept(monkeypatch)
+    several = [orjson.dumps(envelope({"id": f"{n}"}, device_id=f"d{n}")) for n in range(2)]
+    file = written(tmp_path / "x", [b"[" + b",".join(several) + b",7]", several[0], b"[]"])
+    findings, last, failed = run(file, capsys)
+    assert [(each["line"], each["reason"]) for each in findings] == [(1, "invalid_type"), (3, "invalid_type")]
+    assert last.startswith("5 records, 3 events taken") and failed == "2 records refused"
+    traffic.send(wiring.settings(), [file], "native")
+    assert [record.value for record in kept] == [*several, b"7", several[0], b"[]"]
+    assert [record.key for record in kept][:2] == [b"a/d0", b"a/d1"]
+
+
+def test_more_than_500_events_are_judged_as_http_does_where_that_is_asked(
+    tmp_path: Path, capsys: Any
+) -> None:
+    file = written(tmp_path / "x", [orjson.dumps(envelope(*[{}] * 600))])
+    findings, _, failed = run(file, capsys)
+    assert [each["reason"] for each in findings] == ["too_many_events"]
+    assert failed.endswith("--format native-events judges as it does")
+    assert run(file, capsys, "native-events")[::2] == ([], "")
 
 
 def test_all_formats_of_the_registry_are_understood(tmp_path: Path, capsys: Any) -> None:
@@ -230,13 +350,7 @@ def test_of_each_kind_so_many_are_shown_and_all_counted(tmp_path: Path, capsys: 
 def test_send_says_the_first_faults_and_sends_all(
     tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, validated: bool
 ) -> None:
-    kept: list[Any] = []
-
-    async def produce(connection: Any, records: Any, **_: Any) -> int:
-        kept.extend(records)
-        return len(kept)
-
-    monkeypatch.setattr(traffic, "produce", produce)
+    kept = _kept(monkeypatch)
     lines = [b"no json"] * 7 + [orjson.dumps(envelope({"name": "app.launch"}))]
     traffic.send(wiring.settings(), [written(tmp_path / "x", lines)], "native", validated=validated)
     out, err = capsys.readouterr()

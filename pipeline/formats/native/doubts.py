@@ -16,6 +16,7 @@ from pipeline.formats.envelope import Envelope, NativeEvent
 from pipeline.formats.limits import MAX_RECORD_BYTES
 from pipeline.formats.meaning import MAX_EXIT_REASON_CHARS, exit_reason_of
 from pipeline.formats.mending import read_json
+from pipeline.formats.native.near_names import nearest
 from pipeline.formats.native.schema import PlainEnvelope
 from pipeline.formats.rejected import Rejected
 from pipeline.formats.strict_json import dumps
@@ -68,6 +69,10 @@ class Doubt(StrEnum):
     """Two events of one envelope have one id: the first counts."""
     REPAIRED = "repaired"
     """Values that were not JSON are replaced."""
+    NOTHING_TO_SHOW = "nothing_to_show"
+    """An event of a known name has none of the attributes by which a timeline tells it from others of this name."""
+    NEARLY_A_KNOWN_NAME = "nearly_a_known_name"
+    """It counts as activity under its own name, which looks like one that would mean more."""
     ENDLESS_SESSION_ID = "endless_session_id"
     """A `session_id` that stays for longer than any session may be."""
 
@@ -106,6 +111,22 @@ def doubts_of(envelope: Envelope) -> Iterator[Doubtful]:
             places = ", ".join(event.repaired)
             yield Doubtful(Doubt.REPAIRED, path, f"replaced, since they are not JSON: {places}", event.id)
         yield from _of_event(event, f"{path}.attributes")
+
+
+def misnamed(envelope: Envelope) -> Iterator[Doubtful]:
+    """Events of a native envelope whose name may have been meant to be a known one."""
+    for place, event in enumerate(envelope.events):
+        if known := nearest(event.name):
+            where = f"events[{_place_in_record(envelope, place)}].name"
+            said = f"{_shown(event.name)} counts as plain activity; the known name is {known}"
+            yield Doubtful(Doubt.NEARLY_A_KNOWN_NAME, where, said, event.id)
+
+
+def _place_in_record(envelope: Envelope, place: int) -> int:
+    """Of an event that was taken, with the refused ones counted."""
+    for refused in envelope.refused:
+        place += refused.event_index is not None and refused.event_index <= place
+    return place
 
 
 def _is_plain(event: NativeEvent) -> bool:
@@ -148,14 +169,17 @@ def _slips(
 
 
 def _of_event(event: NativeEvent, path: str) -> Iterator[Doubtful]:
-    rule = _RULES.get(event.name)
+    rule, is_shown_by = _RULES.get(event.name), event.name in _SHOWN_BY
     bare = event.attributes == b"{}"
-    if rule is None and (
-        bare or not (b'"passive"' in event.attributes or b'"app.state"' in event.attributes)
+    if (
+        rule is None
+        and not is_shown_by
+        and (bare or not (b'"passive"' in event.attributes or b'"app.state"' in event.attributes))
     ):
         return
     said: Mapping[str, Any] = {} if bare else orjson.loads(event.attributes)
     found = [] if rule is None else list(rule(said))
+    found += _nothing_to_show(event.name, said)
     found += _boolean(said, "passive")
     found += _word(said, "app.state", ("foreground", "background"))
     for doubt, name, detail in found:
@@ -163,6 +187,12 @@ def _of_event(event: NativeEvent, path: str) -> Iterator[Doubtful]:
 
 
 Found = tuple[Doubt, str, str]
+
+
+def _nothing_to_show(name: str, said: Mapping[str, Any]) -> Iterator[Found]:
+    names = _SHOWN_BY.get(name, ())
+    if names and all(said.get(each) in (None, "") for each in names):
+        yield Doubt.NOTHING_TO_SHOW, "", f"none of the attributes that {name} is shown by: {', '.join(names)}"
 
 
 def _word(said: Mapping[str, Any], name: str, words: Sequence[str]) -> Iterator[Found]:
@@ -232,19 +262,47 @@ _RULES: dict[str, Callable[[Mapping[str, Any]], Iterator[Found]]] = {
 }
 
 
+_SHOWN_BY = {
+    "app.crash": ("exception.type", "exception.message"),
+    "exception": ("exception.type", "exception.message"),
+    "app.screen.view": ("app.screen.name",),
+    # Not `app.screen.click`, of which OpenTelemetry asks for no more than where it was.
+    "app.widget.click": ("app.widget.name", "app.widget.id", "app.screen.name"),
+    "http.client.request": (
+        *("url.full", "http.request.method"),
+        *("http.response.status_code", "error.type"),
+    ),
+    "log": ("body", "severity_text"),
+}
+"""What of an event makes the line that people read (`what` in `narrated_events`)."""
+
+
+def _has_text(name: str) -> Callable[[bytes], object]:
+    """Whether attributes begin to give a text that is not empty to one of those that are shown."""
+    names = "|".join(map(re.escape, _SHOWN_BY[name]))
+    return re.compile(rf'"(?:{names})": ?"[^"]'.encode()).search
+
+
 _STATUS = re.compile(rb'"http\.response\.status_code":[0-9]').search
 _SEVERITY = re.compile(rb'"severity_number":[0-9]').search
+_TEXTS = {name: _has_text(name) for name in _SHOWN_BY}
 _GLANCES: dict[str, Callable[[NativeEvent, bytes], bool]] = {
     # What was understood was a known word.
     "device.app.lifecycle": lambda event, said: event.kind is not Kind.ACTIVITY,
     "app.launch": lambda event, said: event.kind is Kind.LAUNCH,
     "app.exit": lambda event, said: event.exit_reason in _EXIT_REASONS and event.exit_reason != "unknown",
-    "exception": lambda event, said: b'"fatal"' not in said,
+    "app.crash": lambda event, said: bool(_TEXTS["app.crash"](said)),
+    "exception": lambda event, said: b'"fatal"' not in said and bool(_TEXTS["exception"](said)),
     "app.anr": lambda event, said: b'"fatal"' not in said,
-    "app.screen.view": lambda event, said: b'"app.screen.view.derived"' not in said,
+    "app.screen.view": lambda event, said: (
+        b'"app.screen.view.derived"' not in said and bool(_TEXTS["app.screen.view"](said))
+    ),
+    "app.widget.click": lambda event, said: bool(_TEXTS["app.widget.click"](said)),
     "http.client.request": lambda event, said: bool(_STATUS(said)),
     "log": lambda event, said: (
-        bool(_SEVERITY(said)) and (b'"severity_text"' not in said or b'"severity_text":"' in said)
+        bool(_SEVERITY(said))
+        and (b'"severity_text"' not in said or b'"severity_text":"' in said)
+        and bool(_TEXTS["log"](said))
     ),
 }
 

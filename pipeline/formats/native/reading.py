@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 import orjson
 
-from pipeline.formats.checks import rejected_id, rejected_seconds
+from pipeline.formats.checks import rejected_id, rejected_seconds, rejected_stamp
 from pipeline.formats.clocks import is_in_seconds
 from pipeline.formats.envelope import VERSION
 from pipeline.formats.identity import canonical_resource, canonical_user
@@ -286,8 +286,8 @@ def _fault_of_version(version: object) -> Rejected | None:
 
 def _fault_of_head(tree: dict[str, Any]) -> Rejected | None:
     fault = (
-        rejected_id(tree.get("app_id"), "app_id", forbidden="/\0")
-        or rejected_id(tree.get("device_id"), "device_id")
+        _fault_of_own_id(tree, "app_id", forbidden="/\0")
+        or _fault_of_own_id(tree, "device_id", forbidden="\0")
         or _fault_of_optional_id(tree.get("batch_id"), "batch_id")
         or _fault_of_number(tree.get("sent_at"), "sent_at", MAX_STAMP_MS, Reason.TIME_OUT_OF_RANGE)
     )
@@ -298,6 +298,20 @@ def _fault_of_head(tree: dict[str, Any]) -> Rejected | None:
     if not isinstance(tree["events"], list):
         return Rejected(Reason.INVALID_TYPE, "events: an array")
     return fault_of_event_count(len(tree["events"]))
+
+
+def _fault_of_own_id(tree: dict[str, Any], name: str, forbidden: str) -> Rejected | None:
+    """The fault of an id of the envelope; of one that is not there, under which name it may have been meant."""
+    fault = rejected_id(tree.get(name), name, forbidden=forbidden)
+    if fault is None or fault.reason is not Reason.MISSING_FIELD:
+        return fault
+    meant = next((each for each in tree if _folded(each) == _folded(name) and each != name), None)
+    said = f"; {meant[:MAX_PLACE_CHARS]} is ignored: the name is {name}" if meant else ""
+    return Rejected(fault.reason, fault.detail + said)
+
+
+def _folded(name: str) -> str:
+    return name.replace("_", "").replace("-", "").lower()
 
 
 def fault_of_event_count(count: int) -> Rejected | None:
@@ -345,4 +359,8 @@ def _fault_of_number(
     if type(value) is not int:
         what = "an integer of Unix milliseconds" if highest == MAX_STAMP_MS else "an integer"
         return Rejected(Reason.INVALID_TYPE, f"{path}: {what}, 0 to {highest}", index)
-    return None if 0 <= value <= highest else Rejected(reason, f"{path}: 0 to {highest}", index)
+    if 0 <= value <= highest:
+        return None
+    if highest == MAX_STAMP_MS:
+        return rejected_stamp(value, path, reason, index)
+    return Rejected(reason, f"{path}: 0 to {highest}", index)

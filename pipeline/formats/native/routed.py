@@ -11,6 +11,7 @@ from pipeline.formats.envelope import Envelope
 from pipeline.formats.format import NOTHING_BESIDE, Beside
 from pipeline.formats.limits import MAX_EVENTS, MAX_RECORD_BYTES
 from pipeline.formats.mending import Repairs, read_json
+from pipeline.formats.native.array import elements_of, is_array
 from pipeline.formats.native.events import decode
 from pipeline.formats.native.key import key_of
 from pipeline.formats.native.reading import notes_of
@@ -49,7 +50,7 @@ def translate(
     key = key_of(value) if value else None
     whole = decode(value, key, record_ms)
     if isinstance(whole, Rejected) and (key is None or whole.reason is not Reason.TOO_MANY_EVENTS):
-        return whole
+        return _fault_of_array(value) or whole
     assert key is not None and value is not None, "decode refuses a record without a key or a value"
     if isinstance(whole, Envelope) and not whole.refused:
         return Translation([NativeRecord(key, value)], [])
@@ -74,6 +75,12 @@ def translate(
         fields.pop("sent_at", None)
         kept = [[_shifted(event, min(shifts)) for event in sound] for sound in kept]
     return Translation([record for sound in kept for record in _records(fields, sound, key)], refused)
+
+
+def _fault_of_array(value: bytes | None) -> Rejected | None:
+    """What HTTP says of an array that it cannot take apart, and so hands on as it is; None of all else."""
+    found = elements_of(value) if value and is_array(value) else ()
+    return found if isinstance(found, Rejected) else None
 
 
 def told(value: bytes) -> bytes | None:
