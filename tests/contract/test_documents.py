@@ -23,7 +23,7 @@ def test_what_is_missing_comes_back(path: Path, tmp_path: Path, monkeypatch: pyt
         documents.METRICS: "| `pipeline_receive_connections` | gauge |  | Open connections. |\n",
         documents.RIGHTS: "| Topic | `event-copies` | Read |\n",
         documents.ALERTS: "`hung_sessions`, ",
-        documents.FILTERS: "`os.version`, ",
+        documents.FILTERS: "`device.region`, ",
     }[path]
     changed = tmp_path / path.name
     changed.write_text(whole.replace(name, "", 1), encoding="utf-8")
