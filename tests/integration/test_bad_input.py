@@ -410,7 +410,9 @@ def test_send_says_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     monkeypatch.setattr(traffic_commands, "produce", keep)
     key_counts = ("key_mismatch", "empty_record")
     for format, all_bad in (("native", NATIVE), ("measure", MEASURE)):
-        chosen = [bad for bad in all_bad if bad.reason not in key_counts and b"\n" not in (bad.value or b"")]
+        lines = [bad for bad in all_bad if bad.reason not in key_counts and b"\n" not in (bad.value or b"")]
+        # What begins as an array of native envelopes is taken apart first (`tests/unit/test_validate.py`).
+        chosen = [bad for bad in lines if not (bad.value or b"").startswith(b"[")]
         file = tmp_path / format
         file.write_bytes(b"\n".join([*(bad.value or b"" for bad in chosen), b""]))
         traffic_commands.send(load({}), [str(file)], format)
