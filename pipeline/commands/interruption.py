@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -44,4 +45,12 @@ class Signals:
             self._heard = self._came
             # Once: what is cleaned up on the way out is not interrupted.
             self._is_listened_to = False
+            sys.unraisablehook = _but_half_made_loops
             raise Interrupted
+
+
+def _but_half_made_loops(unraisable: sys.UnraisableHookArgs) -> None:
+    """An event loop that was being made when a signal came cannot close what it does not have yet, and says so where
+    nobody can do anything about it."""
+    if getattr(unraisable.object, "__qualname__", "") != "BaseEventLoop.__del__":
+        sys.__unraisablehook__(unraisable)

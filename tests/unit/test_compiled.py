@@ -47,7 +47,7 @@ def test_python_is_python(
 
 @pytest.mark.parametrize(
     ("there", "why"),
-    [(None, "cannot be imported"), (OF_ANOTHER, r"\(1\.2\.2\) is of another version")],
+    [(None, "cannot be imported"), (OF_ANOTHER, r"\(1\.2\.2\) is for another version")],
     ids=["missing", "of another version"],
 )
 def test_without_one_auto_says_so_once_and_rust_is_an_error(

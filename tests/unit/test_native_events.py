@@ -82,7 +82,7 @@ def test_under_which_key_send_produces_it_does_not_matter_but_is_one_a_device() 
         (b"{", Reason.MALFORMED_JSON),
         (b'{"v":' + b"[" * 100_000, Reason.TOO_DEEP),
         (b'{"app_id":"a","device_id":"d","v":' + b"[" * 40_000 + b"]" * 40_000 + b"}", Reason.TOO_DEEP),
-        (b"[]", Reason.INVALID_TYPE),
+        (b"[]", Reason.NO_EVENTS),
         (envelope(event("e"), v=2), Reason.UNKNOWN_VERSION),
         (envelope(event("e"), app_id=None), Reason.MISSING_FIELD),
         (envelope(event("e"), app_id=5), Reason.INVALID_TYPE),
