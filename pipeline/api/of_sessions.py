@@ -19,10 +19,9 @@ from pipeline.dashboard.asked import span as span_of
 from pipeline.dashboard.columns import ORDERS
 from pipeline.dashboard.exports import EXPORTS, NEEDS_HTTP_1_1, TYPES, can_break_off
 from pipeline.dashboard.reader import Row
-from pipeline.query.operations import Ask
 from pipeline.query.session_counts import session_counts, step_ms
 from pipeline.query.session_order import NEWEST_FIRST, Order, SortedPage, SortPlace, sorted_page
-from pipeline.query.sessions import LISTED, PageOfSessions, choose, session_page
+from pipeline.query.sessions import LISTED, PageOfSessions
 from pipeline.query.sessions import Cursor as SessionPlace
 
 MOST_SESSIONS = 500
@@ -109,22 +108,17 @@ async def sessions(asked: ApiRequest) -> Sessions:
 
 async def _page(asked: ApiRequest, wanted: Wanted, order: Order, most: int) -> PageOfSessions | SortedPage:
     cursor = asked.cursor()
-    app, filter, place = wanted.choice.app or None, wanted.filter, cursor.place if cursor else ""
-    own = (wanted.start_ms, wanted.end_ms)
+    place = cursor.place if cursor else ""
     try:
         if order != NEWEST_FIRST:
             sort_place = SortPlace.parse(place) if place else None
-            chosen = choose(app, filter, *own, newest_ms=wanted.known.newest_ms)
+            chosen = wanted.chosen()
             return await asked.reader.run(lambda ask: sorted_page(ask, chosen, order, sort_place, most))
         after = SessionPlace.parse(place) if place else None
     except ValueError:
         raise bad_place() from None
 
-    def read(ask: Ask) -> PageOfSessions:
-        known = {"stored": wanted.known.sessions, "newest_ms": wanted.known.newest_ms}
-        return session_page(ask, app, filter, *own, after, most, **known)
-
-    return await asked.reader.run(read)
+    return await asked.reader.run(lambda ask: wanted.page(ask, after, most))
 
 
 async def _wanted(asked: ApiRequest) -> tuple[Looked, Wanted]:

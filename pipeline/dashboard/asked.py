@@ -17,8 +17,9 @@ from pipeline.dashboard.words import iso, unix_ms
 from pipeline.query import saved
 from pipeline.query.filters.json_form import Filter
 from pipeline.query.filters.text_form import parse, to_text
+from pipeline.query.operations import Ask
 from pipeline.query.session_order import NEWEST_FIRST, Order
-from pipeline.query.sessions import Choice, choose, extent
+from pipeline.query.sessions import Choice, Cursor, PageOfSessions, choose, extent, session_page
 
 _DAY_MS = 86_400_000
 DAYS = 30
@@ -79,6 +80,12 @@ class Wanted:
         """The sessions. Raises FilterError."""
         span_ms = self.start_ms, self.end_ms
         return choose(self.choice.app or None, self.filter, *span_ms, newest_ms=self.known.newest_ms)
+
+    def page(self, ask: Ask, after: Cursor | None, limit: int) -> PageOfSessions:
+        """Some of the sessions, newest first, from behind `after`. Raises as `session_page` does."""
+        app, span_ms = self.choice.app or None, (self.start_ms, self.end_ms)
+        known = {"stored": self.known.sessions, "newest_ms": self.known.newest_ms}
+        return session_page(ask, app, self.filter, *span_ms, after, limit, **known)
 
     def pinned(self) -> SessionChoice:
         """The same sessions by an address that names the filter and where they begin: what comes in moves neither."""

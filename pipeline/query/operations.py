@@ -146,7 +146,7 @@ BASE_NOTED_SQL = "SELECT count() AS n FROM offset_bases WHERE base = {base:UInt6
 
 def open_sessions(ask: Ask, arrived_before_ms: int) -> list[OpenSessions]:
     """Per app, the sessions shown as open whose device was heard of before a time (Unix milliseconds)."""
-    rows = _rows(
+    rows = rows_asked(
         ask,
         "SELECT app_id, count() AS count, toUnixTimestamp64Milli(min(arrived_at)) AS earliest FROM sessions"
         # Silence does not end the session of a device that was set aside: nothing does, until a rebuild.
@@ -159,7 +159,7 @@ def open_sessions(ask: Ask, arrived_before_ms: int) -> list[OpenSessions]:
 
 def devices_set_aside(ask: Ask) -> list[DeviceSetAside]:
     """The devices that were set aside and not rebuilt since, in their order."""
-    rows = _rows(
+    rows = rows_asked(
         ask,
         "SELECT app_id, device_id, toUnixTimestamp64Milli(since) AS since_ms, partition, offset, detail"
         " FROM devices_set_aside ORDER BY app_id, device_id",
@@ -195,7 +195,7 @@ def ledger_totals_lately(ask: Ask) -> list[LedgerTotals]:
     """
     days = "ledger_between(from = {from:String}, until = {until:String})"
     sql = _LEDGER_TOTALS.replace("<conflicts>", "NULL").replace("<ledger>", days)
-    (row,) = _rows(ask, "SELECT max(day) AS day FROM z_ledger_end", {})
+    (row,) = rows_asked(ask, "SELECT max(day) AS day FROM z_ledger_end", {})
     last = date.fromisoformat(row["day"])
     first, until = max(last - timedelta(days=LEDGER_DAYS - 1), _UNKNOWN_DAY), last + timedelta(days=1)
     return _totals(ask, sql, {"from": first.isoformat(), "until": until.isoformat()})
@@ -207,7 +207,7 @@ def _totals_of_all(ask: Ask, columns: str, conflicts: str) -> list[LedgerTotals]
 
 
 def _totals(ask: Ask, sql: str, parameters: Mapping[str, Any]) -> list[LedgerTotals]:
-    rows = _rows(ask, sql, parameters)
+    rows = rows_asked(ask, sql, parameters)
     return [
         LedgerTotals(
             topic=row["topic"],
@@ -221,7 +221,7 @@ def _totals(ask: Ask, sql: str, parameters: Mapping[str, Any]) -> list[LedgerTot
 def refused_totals(ask: Ask, but_of: str = "") -> RefusedTotals:
     """All together, or without what was refused of one topic. A dead letter of events speaks for all of its record that
     were refused for the same reason."""
-    (row,) = _rows(
+    (row,) = rows_asked(
         ask,
         "SELECT uniqExactIf((topic, partition, offset), event_index < 0 AND reason != {unsupported:String}) AS records,"
         " sumIf(greatest(1, toUInt32OrZero(extract(detail, '\\\\((\\\\d+) events: also '))), event_index >= 0)"
@@ -235,7 +235,7 @@ def refused_totals(ask: Ask, but_of: str = "") -> RefusedTotals:
 
 def wrong_partition(ask: Ask) -> WrongPartition:
     """All together; without any, all is 0."""
-    (row,) = _rows(
+    (row,) = rows_asked(
         ask,
         "SELECT uniqExact(topic, partition, offset) AS records, uniqExact(key) AS keys,"
         " toUnixTimestamp64Milli(max(time)) AS last_ms"
@@ -247,14 +247,14 @@ def wrong_partition(ask: Ask) -> WrongPartition:
 
 def accepted_losses(ask: Ask) -> dict[tuple[str, str, int], int]:
     """Role (or `ledger`), topic and partition to the number of records whose loss an operator accepted."""
-    rows = _rows(ask, "SELECT role, topic, partition, records FROM accepted_losses FINAL", {})
+    rows = rows_asked(ask, "SELECT role, topic, partition, records FROM accepted_losses FINAL", {})
     return {(row["role"], row["topic"], int(row["partition"])): int(row["records"]) for row in rows}
 
 
 def next_offset(ask: Ask) -> int:
     """Where offsets can begin anew above all that are stored, and above 0: there may be states of what was not stored.
     The beginning of a ledger range."""
-    [row] = _rows(ask, NEXT_OFFSET_SQL, {})
+    [row] = rows_asked(ask, NEXT_OFFSET_SQL, {})
     return int(next(iter(row.values())))
 
 
@@ -263,9 +263,10 @@ def stored_up_to(ask: Ask) -> int:
 
     A sink that was killed has events stored whose ledger rows it had yet to write: each table is asked.
     """
-    rows = _rows(ask, "SELECT if(count() = 0, 0, max(last_offset) + 1) AS top FROM z_stored_ends", {})
+    rows = rows_asked(ask, "SELECT if(count() = 0, 0, max(last_offset) + 1) AS top FROM z_stored_ends", {})
     return int(rows[0]["top"])
 
 
-def _rows(ask: Ask, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+def rows_asked(ask: Ask, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a question answers, each row by the names of its columns. Raises what `ask` raises."""
     return [orjson.loads(line) for line in ask(sql, parameters).splitlines()]

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import orjson
 
-from pipeline.query.operations import Ask
+from pipeline.query.operations import Ask, rows_asked
 from pipeline.query.sessions import ORDER, Choice, require_page
 from pipeline.query.statement import Statement
 
@@ -113,7 +113,8 @@ def sorted_page(ask: Ask, chosen: Choice, order: Order, after: SortPlace | None,
     wanted = limit + 1  # so that it is known whether another page follows
     rows = _of_candidates(ask, chosen, order, after, wanted) if chosen.unmerged else None
     if rows is None:
-        rows = _asked(ask, _page(chosen, order, after, wanted))
+        statement = _page(chosen, order, after, wanted)
+        rows = rows_asked(ask, statement.sql, statement.parameters)
     if len(rows) <= limit:
         return SortedPage(rows, None)
     last = rows[limit - 1]
@@ -132,8 +133,8 @@ def _of_candidates(
     most = _CANDIDATES * wanted
     ordered = f"ORDER BY {order.sql} LIMIT {most}"
     key = f"SELECT app_id, toString(toDate(started_at)) AS day, device_id, session_id, {_KEYS[order.by]} AS place"
-    candidates = _asked(
-        ask, Statement(f"{key} {chosen.unmerged}{behind} {ordered}", {**chosen.parameters, **parameters})
+    candidates = rows_asked(
+        ask, f"{key} {chosen.unmerged}{behind} {ordered}", {**chosen.parameters, **parameters}
     )
     if not candidates:
         return []
@@ -145,7 +146,8 @@ def _of_candidates(
     names = {"app_id": "String", "day": "Date", "device_id": "String", "session_id": "UUID"}
     keys = ", ".join(f"{{key_{name}:Array({type})}}" for name, type in names.items())
     these = f"SELECT k.1, k.2, k.3, k.4 FROM (SELECT arrayJoin(arrayZip({keys})) AS k)"
-    found = Statement(
+    rows = rows_asked(
+        ask,
         f"{chosen.selected} {chosen.found}{behind}{before} AND ({_KEY_OF_TABLE}) IN ({these})"
         f" ORDER BY {order.sql} LIMIT {{limit:UInt32}}",
         {
@@ -156,12 +158,7 @@ def _of_candidates(
             "limit": wanted,
         },
     )
-    rows = _asked(ask, found)
     return None if is_cut and len(rows) < wanted else rows
-
-
-def _asked(ask: Ask, statement: Statement) -> list[dict[str, Any]]:
-    return [orjson.loads(line) for line in ask(statement.sql, statement.parameters).splitlines()]
 
 
 def _behind(order: Order, after: SortPlace | None) -> tuple[str, dict[str, object]]:

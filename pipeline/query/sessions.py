@@ -18,7 +18,7 @@ from pipeline.query.filters.reach import points_out, reads_much
 from pipeline.query.filters.sql import FilterScope, where
 from pipeline.query.filters.tree import Filter
 from pipeline.query.kept import IS_KEPT
-from pipeline.query.operations import Ask
+from pipeline.query.operations import Ask, rows_asked
 from pipeline.query.statement import Statement
 from pipeline.storage.columns import SET_ASIDE, SHOWN_SESSION_COLUMNS
 
@@ -214,7 +214,7 @@ def session_page(
     for window_start_ms, window_end_ms in _pieces(filter, start_ms, end_ms, after, stored):
         window_ms, left = (window_start_ms, window_end_ms), wanted - len(rows)
         statement = _some_sessions(app_id, filter, *window_ms, after, left, newest_ms)
-        rows += [orjson.loads(line) for line in ask(statement.sql, statement.parameters).splitlines()]
+        rows += rows_asked(ask, statement.sql, statement.parameters)
         if len(rows) >= wanted:
             return PageOfSessions(rows[:limit], Cursor.of(rows[limit - 1]))
     return PageOfSessions(rows, None)

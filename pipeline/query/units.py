@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from pipeline.query.journey import MAX_MARKS, SHOWN_CHARACTERS
-from pipeline.query.operations import Ask
+from pipeline.query.operations import Ask, rows_asked
 from pipeline.query.session_range import EVERYTHING, time_text
 from pipeline.query.sessions import windows
 from pipeline.query.statement import Statement
@@ -104,7 +102,7 @@ def stitched_page(
     upper_ms = end_ms if after is None else min(end_ms, after.number + 1)
     for lower_ms, end in windows(start_ms, upper_ms):
         statement = stitched_sessions(app_id, where, lower_ms, end, after, limit + 1 - len(rows))
-        rows += [orjson.loads(line) for line in ask(statement.sql, statement.parameters).splitlines()]
+        rows += rows_asked(ask, statement.sql, statement.parameters)
         if len(rows) > limit:
             last = rows[limit - 1]
             return rows[:limit], ListPlace(int(last["started_at_ms"]), last["stitched_session_id"])

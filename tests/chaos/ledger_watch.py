@@ -6,8 +6,7 @@ import threading
 from types import TracebackType
 from typing import Any
 
-import orjson
-
+from pipeline.clickhouse.rows import rows_of
 from pipeline.clickhouse.store import Store
 from pipeline.errors import PipelineError
 
@@ -46,7 +45,7 @@ class LedgerWatch:
     def _run(self) -> None:
         while not self._ended.wait(_EVERY_S):
             try:
-                rows = [orjson.loads(line) for line in self._store.query(_SQL).splitlines()]
+                rows = rows_of(self._store, _SQL)
             except PipelineError as failure:
                 self._note(f"the ledger could not be read: {failure}")
                 continue

@@ -42,9 +42,8 @@ from pipeline.query.dimensions import DIMENSIONS, KEYED
 from pipeline.query.filters.json_form import FilterError
 from pipeline.query.filters.matches import asked_events
 from pipeline.query.filters.text_form import parse, to_text
-from pipeline.query.operations import Ask
 from pipeline.query.session_order import SortedPage, SortPlace, sorted_page
-from pipeline.query.sessions import Cursor, PageOfSessions, app_ids, session_page
+from pipeline.query.sessions import Cursor, PageOfSessions, app_ids
 
 __all__ = ["DAYS", "EXAMPLES", "PAGE", "SessionsPage", "after_newest", "apps", "field_of", "span"]
 
@@ -165,14 +164,7 @@ class SessionsPage:
             chosen = wanted.chosen()
             return await self._reader.run(lambda ask: sorted_page(ask, chosen, wanted.order, place, PAGE))
         cursor = Cursor.parse(after) if after else None
-        app, filter = wanted.choice.app or None, wanted.filter
-
-        def read(ask: Ask) -> PageOfSessions:
-            span = (wanted.start_ms, wanted.end_ms)
-            known = {"stored": wanted.known.sessions, "newest_ms": wanted.known.newest_ms}
-            return session_page(ask, app, filter, *span, cursor, PAGE, **known)
-
-        return await self._reader.run(read)
+        return await self._reader.run(lambda ask: wanted.page(ask, cursor, PAGE))
 
 
 def _list_values(wanted: Wanted) -> dict[str, Any]:
