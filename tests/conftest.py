@@ -10,6 +10,7 @@ here, so that nobody has to remember; and a quick test that is not quick fails.
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import sys
@@ -43,8 +44,8 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
 BROKER_KINDS = ("embedded", "kafka")
 SERVICES = {"clickhouse", "embedded_broker", "kafka_broker", "broker", "fresh_broker"}
 """Fixtures that start something which takes seconds."""
-QUICK_CPU_S = 10.0
-"""What a test of the quick lane may take at most, itself and the processes that it starts. The longest takes 5."""
+QUICK_CPU_S = 6.0
+"""What a test of the quick lane may take at most, itself and the processes that it starts. The longest takes 2."""
 QUICK_TIMEOUT_S = 60
 SLOW_CPU_S = 150.0
 """What any other test may take at most. The longest, of chaos, takes 70."""
@@ -130,8 +131,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(QUICK_TIMEOUT_S))
 
 
+def pytest_collection(session: pytest.Session) -> None:
+    """What is collected stays to the end: to look through it for garbage again and again takes seconds."""
+    gc.disable()
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """What takes minutes to make is begun before the first test, and not when one asks for it."""
+    gc.enable()
+    gc.freeze()
     worker: str = getattr(session.config, "workerinput", {}).get("workerid", FIRST_WORKER)
     if worker != FIRST_WORKER or session.config.option.collectonly:
         return

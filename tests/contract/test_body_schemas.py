@@ -118,6 +118,7 @@ def test_examples_are_as_told(told: Told) -> None:
     assert verdicts == {True, False}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("told", FORMATS, ids=lambda told: told.schema)
 def test_a_value_that_the_decoder_refuses_is_refused_by_the_schema(told: Told) -> None:
     validates, refused_by_both = validator(told.schema), 0

@@ -459,6 +459,7 @@ def test_dockerfile_lint() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_what_docker_gets_makes_a_package_with_its_migrations(tmp_path: Path) -> None:
     """Builds the wheel from what `.dockerignore` lets through, as the image does."""
     if not all(map(find_spec, ("pip", "hatchling"))):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ from tests.support.stack import command_line, environment
 
 ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-LOCK: dict[str, Any] = tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))
 CORE: dict[str, Any] = tomllib.loads((ROOT / "pipeline/core/pyproject.toml").read_text(encoding="utf-8"))
 SCHEMA = Path(__file__).parent / "workflow_schema" / "github-workflow.json"
 WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
@@ -29,6 +29,12 @@ PYTHONS = [
     for line in PROJECT["project"]["classifiers"]
     if (found := re.fullmatch(r"Programming Language :: Python :: (3\.\d+)", line))
 ]
+
+
+@cache
+def lock() -> dict[str, Any]:
+    """What `uv lock` wrote."""
+    return tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))
 
 
 def normal(requirements: list[str]) -> set[str]:
@@ -43,24 +49,24 @@ def test_a_dependency_group_is_its_extra(name: str) -> None:
 
 def test_the_lock_is_of_these_dependencies() -> None:
     """What `uv lock --check` (in the workflow) says too, as far as it can be known without uv and a network."""
-    (ours,) = (package for package in LOCK["package"] if package["name"] == PROJECT["project"]["name"])
+    (ours,) = (package for package in lock()["package"] if package["name"] == PROJECT["project"]["name"])
     extras = PROJECT["project"]["optional-dependencies"]
     asked = {Requirement(text).name for text in PROJECT["project"]["dependencies"]}
     asked |= {Requirement(text).name for texts in extras.values() for text in texts}
     told = ours["metadata"]["requires-dist"]
     assert {entry["name"] for entry in told} == asked - {ours["name"]}
     specifiers = {entry["name"]: SpecifierSet(entry.get("specifier", "")) for entry in told}
-    locked = {package["name"]: package.get("version") for package in LOCK["package"]}
+    locked = {package["name"]: package.get("version") for package in lock()["package"]}
     for text in [*PROJECT["project"]["dependencies"], *(text for texts in extras.values() for text in texts)]:
         wanted = Requirement(text)
         # Of a folder beside it the lock has no versions.
         if wanted.name not in (ours["name"], CORE["project"]["name"]):
             assert specifiers[wanted.name] == wanted.specifier, text
             assert wanted.specifier.contains(locked[wanted.name]), text
-    assert LOCK["requires-python"] == PROJECT["project"]["requires-python"]
+    assert lock()["requires-python"] == PROJECT["project"]["requires-python"]
     # The compiled core is a folder of this repository.
     others = [
-        each for each in LOCK["package"] if each is not ours and each["name"] != CORE["project"]["name"]
+        each for each in lock()["package"] if each is not ours and each["name"] != CORE["project"]["name"]
     ]
     sources = {package["source"].get("registry") for package in others}
     assert sources == {"https://pypi.org/simple"}, "not a mirror that others cannot reach"

@@ -10,7 +10,6 @@ from typing import Any
 import anyio
 import orjson
 import pytest
-from mcp import Client, StdioServerParameters
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
@@ -29,6 +28,9 @@ Call = Callable[..., Awaitable[tuple[bool, str]]]
 
 def talk(settings: dict[str, str], work: Callable[[Any, Call], Awaitable[None]]) -> None:
     """Runs `session-pipeline mcp` with the package's own client."""
+    # Takes two seconds to import, which each process that collects tests would spend.
+    from mcp import Client, StdioServerParameters  # noqa: PLC0415
+
     command, *arguments = command_line("mcp")
 
     async def run() -> None:

@@ -48,6 +48,7 @@ DEVICE = b'"app_id":"a","device_id":"b"'
 PLACE = ("dead-letters", 3, 7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_nothing_escapes(name: str) -> None:
     campaign = Campaign(target(name), seed=20_251_124)
@@ -57,6 +58,7 @@ def test_nothing_escapes(name: str) -> None:
     assert campaign.inputs >= inputs and campaign.accepted and campaign.refused
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_the_same_seed_makes_the_same_inputs(name: str) -> None:
     def inputs() -> list[bytes]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import orjson
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -134,6 +135,7 @@ def test_times_are_what_the_contract_says(sent: Sent) -> None:
     assert_in_order([(event.raw_time_ms, event.time_ms) for event in outcome.events])
 
 
+@pytest.mark.slow
 @THOROUGH
 @given(sendings(), st.integers(0, 400 * DAY_MS))
 def test_a_record_sent_again_has_the_times_of_its_first_coming(sent: Sent, later_ms: int) -> None:
@@ -151,6 +153,7 @@ def rfc3339(ms: int) -> str:
     return (datetime(1970, 1, 1, tzinfo=UTC) + moment(ms)).isoformat(timespec="milliseconds")
 
 
+@pytest.mark.slow
 @THOROUGH
 @given(st.lists(sendings(), min_size=1, max_size=3), records_ms, st.integers(0, 3 * DAY_MS))
 def test_times_of_a_measure_body_are_those_of_its_devices(

@@ -7,6 +7,7 @@ from unittest import mock
 
 import msgspec
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -129,6 +130,7 @@ def test_a_broken_envelope_never_raises_and_loses_no_event(value: bytes) -> None
         assert len(outcome.events) + len(outcome.refused) == len(tree_of(value)["events"])
 
 
+@pytest.mark.slow
 @QUICK
 @given(broken(bodies))
 def test_what_the_router_writes_is_never_refused(value: bytes) -> None:
@@ -150,6 +152,7 @@ def test_what_the_router_writes_is_never_refused(value: bytes) -> None:
     assert sorted(come) == sorted(id_of() for index, id_of in enumerate(ids) if index not in bad)
 
 
+@pytest.mark.slow
 @QUICK
 @given(st.data())
 def test_records_of_a_key_are_read_as_each_by_itself(data: st.DataObject) -> None:

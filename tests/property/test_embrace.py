@@ -162,6 +162,7 @@ def test_a_user_session_is_a_stitched_session(life: tuple[list[tuple[int, str, i
         assert row["crash_count"] == (how == "crash")
 
 
+@pytest.mark.slow
 @QUICK
 @given(lives, st.randoms(use_true_random=False))
 def test_order_copies_batches_and_snapshots_have_no_say(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ APP, DEVICE = "org.example.app", "device-1"
 HISTORIES = 2_000
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(case=cases(), quiet=st.booleans())
 def test_the_fold_agrees_with_the_oracle(case: Case, quiet: bool) -> None:
@@ -26,6 +28,7 @@ def test_the_fold_agrees_with_the_oracle(case: Case, quiet: bool) -> None:
     assert [session_dict(APP, DEVICE, s) for s in folded] == [without_events(row) for row in expected]
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(delivered_cases(conflicting=True))
 def test_the_fold_keeps_what_is_promised(given_case: DeliveredCase) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -66,6 +67,7 @@ def compare(delivered: DeliveredCase, policy: Policy, gap_ms: int, *, falls_sile
         assert told == history.final() - history.ambiguous()
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(
     delivered=delivered_cases(conflicting=True),

@@ -6,6 +6,7 @@ import json
 from typing import Any, NamedTuple
 
 import orjson
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -79,6 +80,7 @@ values = st.recursive(leaves, below, max_leaves=6)
 events = st.lists(st.tuples(st.just(Broken(b'""', "", [])), values), min_size=1, max_size=3).map(keyed)
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(st.lists(events, max_size=3), values, values, st.sampled_from([b"", b"\xef\xbb\xbf"]))
 def test_what_is_broken_is_mended_and_nothing_else(

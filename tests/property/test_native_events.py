@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,6 +36,7 @@ def head(envelope: native.Envelope) -> tuple[Any, ...]:
     )
 
 
+@pytest.mark.slow
 @QUICK
 @given(broken(good_envelopes))
 def test_a_record_goes_on_as_it_is_and_what_is_refused_of_it_stays(value: bytes) -> None:
@@ -54,6 +56,7 @@ def test_a_record_goes_on_as_it_is_and_what_is_refused_of_it_stays(value: bytes)
         assert (again.events, again.refused, head(again)) == (straight.events, [], head(straight))
 
 
+@pytest.mark.slow
 @QUICK
 @given(
     document=good_envelopes,

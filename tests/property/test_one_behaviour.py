@@ -104,6 +104,7 @@ def _agree(name: str, life: Life, chance: Random) -> list[dict[str, Any]]:
     return here
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 def test_what_simulated_devices_do_is_the_same_in_every_format(name: str) -> None:
     ends: Counter[str] = Counter()

@@ -115,6 +115,7 @@ def test_a_session_has_all_users_whom_its_events_name(case: Case) -> None:
         assert row["user_ids"] == sorted(set(named), key=named.index)[:16]
 
 
+@pytest.mark.slow
 @COMMON
 @given(cases())
 def test_ids_come_from_first_events_alone(case: Case) -> None:

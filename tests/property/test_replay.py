@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -62,6 +63,7 @@ bodies = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @QUICK
 @given(broken(bodies))
 def test_faro(value: bytes) -> None:
@@ -74,12 +76,14 @@ def test_embrace(value: bytes) -> None:
     check_replayed(embrace.FORMAT, value, NOW, Beside(EMBRACE_HEADERS))
 
 
+@pytest.mark.slow
 @QUICK
 @given(sentry_envelopes(), st.sampled_from([(), (("x-sentry-project", b"9"),)]))
 def test_sentry(value: bytes, headers: Headers) -> None:
     check_replayed(sentry.FORMAT, value, NOW, Beside(headers))
 
 
+@pytest.mark.slow
 @QUICK
 @given(broken(measure_bodies))
 def test_measure(value: bytes) -> None:

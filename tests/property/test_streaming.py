@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -52,6 +53,7 @@ def stream(
     return rows, counts
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(delivered=delivered_cases(conflicting=True), gap_ms=st.sampled_from((0, 1_000, 31_000)))
 def test_rows_end_as_the_fold(delivered: DeliveredCase, gap_ms: int) -> None:
@@ -64,6 +66,7 @@ def test_rows_end_as_the_fold(delivered: DeliveredCase, gap_ms: int) -> None:
     assert counts.accepted + counts.duplicates == len(arrived)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(delivered=delivered_cases(), then=policies(), data=st.data())
 def test_each_event_is_under_the_version_of_its_time(
@@ -91,6 +94,7 @@ def test_each_event_is_under_the_version_of_its_time(
     assert rows.sessions() == [without_events(row) for row in expected]
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(delivered=delivered_cases(), limit=st.integers(1, 6), horizon_s=st.sampled_from((0, 5, 60)))
 def test_beyond_the_horizon_the_cut_does_not_matter(
@@ -138,6 +142,7 @@ def test_a_silent_device_becomes_final_and_stays_the_fold(delivered: DeliveredCa
     }
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     delivered=delivered_cases(conflicting=True),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,6 +78,7 @@ def check_written(translate: Translate, value: bytes) -> None:
     assert indexes == sorted(set(indexes))
 
 
+@pytest.mark.slow
 @QUICK
 @given(sentry_envelopes())
 def test_what_is_written_of_a_sentry_envelope_is_never_refused(value: bytes) -> None:

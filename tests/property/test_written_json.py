@@ -40,6 +40,7 @@ TREES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=400)
 @given(TREES)
 def test_the_bytes_are_those_of_orjson(tree: Any) -> None:

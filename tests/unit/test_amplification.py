@@ -113,6 +113,7 @@ REPEATED: dict[str, tuple[dict[str, Any], Callable[[int], dict[str, Any]]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "in_json"),
     [*((what, False) for what in REPEATED), ("user", True), ("version that crashed", True)],
@@ -216,6 +217,7 @@ def test_a_long_span_id_is_read_once_and_not_for_each_event_of_the_span() -> Non
     assert {f"h-{digest}.s", f"h-{digest}.x0", f"h-{digest}.x498"} <= ids
 
 
+@pytest.mark.slow
 def test_the_roles_of_a_resource_are_looked_through_once_and_not_for_each_record() -> None:
     """10,000 of them take half a millisecond, and a message has up to 100,000 records."""
     roles = ["", *("r" * 129 for _ in range(9_000)), *(f"r{at}" for at in range(300))]
@@ -259,6 +261,7 @@ def worst_of_each() -> dict[str, tuple[Any, bytes, float]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["faro", "sentry", "embrace", "measure", "native"])
 def test_no_format_becomes_more_than_one_body_may(name: str) -> None:
     translate, body, factor = worst_of_each()[name]
@@ -274,6 +277,7 @@ CRASHED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["the same version", "few versions", "too large with any"])
 def test_the_resource_of_a_crash_is_made_once_for_each_version_that_fits(case: str) -> None:
     """A message has up to 100,000 crashes that later processes tell of."""

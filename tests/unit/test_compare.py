@@ -57,6 +57,7 @@ def median_of(values: list[float]) -> Median:
     return Median(n, rank, values[rank - 1], values[n // 2], values[n - rank])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_a", "n_b"), [(41, 61), (1_501, 1_201)])
 def test_interval_of_medians_covers_the_truth_as_often_as_it_says(n_a: int, n_b: int) -> None:
     """Durations are skewed: lognormal, medians 60 and 90."""

@@ -216,6 +216,7 @@ def test_numbers_are_written_as_python_writes_them(both: BothCores) -> None:
         both.check(logs(*records).SerializeToString(), NOW_MS)
 
 
+@pytest.mark.slow
 def test_a_body_that_becomes_too_much_is_cut_at_the_same_place(both: BothCores) -> None:
     """Also where records behind it are refused for another reason: they were not looked at."""
     some: list[dict[str, Any]] = [*[{"event_name": "a"}] * 999, {"time_unix_nano": 5}]

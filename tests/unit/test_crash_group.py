@@ -274,6 +274,7 @@ _EXCEPTIONS = st.lists(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(st.sampled_from(ATTRIBUTES), _LINES | _EXCEPTIONS | _JSON, max_size=4),
     st.sampled_from(["crash", "anr", "exception"]),

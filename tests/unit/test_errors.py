@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Coroutine
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +33,19 @@ from pipeline.topics import TP
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "pipeline"
-TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+@cache
+def trees() -> dict[Path, ast.Module]:
+    """What every module of the package is, by its path."""
+    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
 
 
 def bases() -> dict[str, list[str]]:
     """Every class of the package by name, with the last part of what it is derived from."""
     return {
         node.name: [ast.unparse(base).split(".")[-1] for base in node.bases]
-        for tree in TREES.values()
+        for tree in trees().values()
         for node in ast.walk(tree)
         if isinstance(node, ast.ClassDef)
     }
@@ -62,7 +68,7 @@ def test_every_exception_says_whether_it_is_terminal_or_transient() -> None:
     assert len(exceptions) > 30, "the exceptions were not found"
     raised = {
         ast.unparse(node.exc.func if isinstance(node.exc, ast.Call) else node.exc).split(".")[-1]
-        for tree in TREES.values()
+        for tree in trees().values()
         for node in ast.walk(tree)
         if isinstance(node, ast.Raise) and node.exc is not None
     }
@@ -86,7 +92,7 @@ def test_an_exception_that_is_private_does_not_leave_its_module() -> None:
     known = bases()
     private = {name for name in known if name.startswith("_") and is_exception(name, known)}
     assert private
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom):
                 assert not private & {alias.name for alias in node.names}, path
@@ -95,7 +101,7 @@ def test_an_exception_that_is_private_does_not_leave_its_module() -> None:
 def test_the_command_line_imports_by_their_own_names() -> None:
     renamed = [
         ast.unparse(node)
-        for node in ast.walk(TREES[PACKAGE / "cli.py"])
+        for node in ast.walk(trees()[PACKAGE / "cli.py"])
         if isinstance(node, ast.Import | ast.ImportFrom) and any(alias.asname for alias in node.names)
     ]
     assert not renamed

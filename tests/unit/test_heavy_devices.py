@@ -432,6 +432,7 @@ def test_steps_do_not_outgrow_a_record() -> None:
     assert broker.largest < MAX_MESSAGE_BYTES / 2
 
 
+@pytest.mark.slow
 def test_the_worst_ids_and_users_together_fit_a_record() -> None:
     """2,000 events whose ids are of 128 letters of four bytes, as SDK session ids are, and users that fill the tail."""
     broker = Broker()

@@ -126,6 +126,7 @@ print(len(rebuilt.facts), size // 10**6, (after - before) // 1000)
 """
 
 
+@pytest.mark.slow
 def test_a_device_is_rebuilt_in_less_memory_than_its_rows_take() -> None:
     done = subprocess.run(
         [sys.executable, "-c", REBUILT], capture_output=True, text=True, timeout=60, check=True

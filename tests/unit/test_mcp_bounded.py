@@ -41,6 +41,7 @@ def kept_of(part: Any, whole: Any) -> bool:
     return bool(part == whole)
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(answer=ANSWERS)
 def test_it_fits_and_says_what_is_left_out(answer: dict[str, Any]) -> None:

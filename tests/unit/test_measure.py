@@ -364,6 +364,7 @@ def test_what_was_mended_of_a_span_names_its_place() -> None:
     assert [event.repaired for event in decoded(outcome.records[0]).events] == [(), ("spans[1].name",)]
 
 
+@pytest.mark.slow
 def test_events_of_very_many_values_are_put_into_records_that_may_hold_them() -> None:
     """A body's bound goes by all its bytes; that of a native envelope is one for all."""
     padding = [event(f"p{n}", block={"x": "y" * 800_000}) for n in range(6)]

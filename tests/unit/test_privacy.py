@@ -279,6 +279,7 @@ def test_an_id_that_is_an_address_is_hashed_and_stays_an_id() -> None:
         assert orjson.loads(left(rules, user={"id": "u1"}).user) == {"id": "u1"}
 
 
+@pytest.mark.slow
 def test_what_hashes_make_too_long_is_still_taken() -> None:
     rules = Rules(hash=("n*",), emails="hash")
     long = " ".join(["a@b.co"] * 140)
@@ -299,6 +300,7 @@ def test_a_deep_and_a_huge_value() -> None:
     assert b"secret" not in orjson.dumps(made) and b"jane" not in orjson.dumps(made)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "unit",
     ["a", "@", "a@", "a@b.", "%40", "1.", "1:", "::", "1.2.3.4", "/?", "?/#=", "a@b.co ", "f::", "x'", "'@"],

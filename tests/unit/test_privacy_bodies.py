@@ -100,6 +100,7 @@ def test_what_no_one_can_read_of_a_sentry_envelope_is_left_out_only_if_it_may_ho
         assert DEFAULT.refused("sentry-envelopes", None, value) is value
 
 
+@pytest.mark.slow
 def test_a_sentry_envelope_of_many_lines_takes_linear_time() -> None:
     for line in (b"{}\n", b"\n", b'{"length":0}\n', b"x\n", b'{"user":\n'):
         value = b"{}\n" + line * (4_000_000 // len(line))

@@ -36,6 +36,7 @@ def test_caches_with_one_bound_keep_no_more_than_it_together() -> None:
     assert len(bound._caches) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_default", [True, False])
 def test_many_apps_with_rules_that_hash_take_no_more_than_is_stated(
     is_default: bool, monkeypatch: pytest.MonkeyPatch

@@ -114,6 +114,7 @@ def test_an_unknown_coding_is_415(header: str) -> None:
     assert caught.value.status == 415 and len(caught.value.text) < 200
 
 
+@pytest.mark.slow
 def test_a_bomb_stops_at_the_bound() -> None:
     bombs = {
         "gzip": gzip.compress(bytes(300_000_000), 1),

@@ -205,8 +205,11 @@ def test_who_asks_before_sending_is_told_to_go_on(receive: Served) -> None:
         assert client.recv(1_000).startswith(b"HTTP/1.1 200 ")
 
 
-@pytest.mark.parametrize("line", [b"X: " + b"a" * 100_000_000, b"X: a\r\n" * 16_000_000, b"GET /" * 100_000])
-def test_a_head_of_100_mb_takes_no_memory(receive: Served, line: bytes) -> None:
+@pytest.mark.parametrize(
+    ("piece", "times"), [(b"a" * 1_000, 100_000), (b"X: a\r\n", 16_000_000), (b"GET /", 100_000)]
+)
+def test_a_head_of_100_mb_takes_no_memory(receive: Served, piece: bytes, times: int) -> None:
+    line = b"X: " + piece * times
     before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with receive.connect() as client:
         with suppress(ConnectionError):

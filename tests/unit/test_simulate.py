@@ -152,6 +152,7 @@ class TestBounds:
         """A record is there long before a trillion events are made."""
         assert len(list(islice(fleet(10_000, 1, 10**12), 100))) == 100
 
+    @pytest.mark.slow
     def test_memory_does_not_grow_with_events(self) -> None:
         records = fleet(100, 1, 10**12)
         tracemalloc.start()
@@ -168,6 +169,7 @@ class TestBounds:
 
 
 class TestEnvelopes:
+    @pytest.mark.slow
     def test_schema(self) -> None:
         validator = Draft202012Validator(json.loads(SCHEMA.read_text()))
         for record in seen().sent[:2_000]:
@@ -384,6 +386,7 @@ class TestHabits:
                     orders.add(one.kind)
         assert orders == {Kind.LAUNCH, Kind.FOREGROUND}
 
+    @pytest.mark.slow
     def test_crashes_told_by_this_process_and_by_the_next(self) -> None:
         delays = [at - e.time_ms for at, e in seen().events() if e.kind in (Kind.CRASH, Kind.EXCEPTION)]
         assert any(delay < 2_000 for delay in delays)

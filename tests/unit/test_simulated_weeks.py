@@ -95,6 +95,7 @@ class TestTimes:
             assert before["events"] == after["events"]
             assert before["resource"] == after["resource"]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("devices", "events", "days"), [(200, 20_000, 21), (50, 20_000, 7), (1, 3_000, 30)]
     )
@@ -102,6 +103,7 @@ class TestTimes:
         last_ms = max(sent.at_ms for sent in fleet(devices, 7, events, days=days))
         assert days * 0.85 < (last_ms - START_MS) / DAY_MS < days * 1.15
 
+    @pytest.mark.slow
     def test_nobody_is_thrown_out_of_its_weeks(self) -> None:
         """A wrong clock is put right by the simulated time, whatever the day on which it is sent."""
         first_ms, last_ms = shown()[0].at_ms, shown()[-1].at_ms
@@ -180,6 +182,7 @@ def groups() -> dict[tuple[str, CrashGroup], Counter[str]]:
 
 
 class TestBugs:
+    @pytest.mark.slow
     def test_groups_are_few_and_come_again(self) -> None:
         for app in largest_apps(6).choices:
             of_app = {
