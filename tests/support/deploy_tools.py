@@ -34,7 +34,7 @@ def helm() -> Path:
 
 
 def promtool() -> Path:
-    """The program, that of Debian's `prometheus` if there is no other; blocks while fetched. Raises Unavailable."""
+    """The program, that of Debian or Ubuntu if there is no other; blocks while fetched. Raises Unavailable."""
     return _found_or_made("promtool", "promtool", _fetch_promtool)
 
 
@@ -73,17 +73,33 @@ def _fetch_helm(folder: Path) -> Path:
 
 def _fetch_promtool(folder: Path) -> Path:
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-        raise Unavailable("promtool is not installed, and is fetched as Debian's package `prometheus` alone")
-    download = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", "prometheus"]
+        raise Unavailable("promtool is not installed, and is fetched as a package of Debian's alone")
     try:
-        _run(download, folder, "promtool")
+        return _unpacked_promtool(folder)
     except Unavailable:
         # The lists of packages are old, or there are none yet.
         _run(["apt-get", "-qq", "update"], folder, "promtool")
-        _run(download, folder, "promtool")
-    (package,) = folder.glob("*.deb")
-    _run(["dpkg-deb", "--extract", str(package), str(folder / "unpacked")], folder, "promtool")
-    return folder / "unpacked" / "usr" / "bin" / "promtool"
+        return _unpacked_promtool(folder)
+
+
+def _unpacked_promtool(folder: Path) -> Path:
+    """Debian 13 has a package for it; before, it was in that of the server."""
+    unpacked = folder / "unpacked"
+    failed: Unavailable | None = None
+    for name in ("promtool", "prometheus"):
+        try:
+            _run(["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", name], folder, "promtool")
+        except Unavailable as failure:
+            failed = failure
+            continue
+        (package,) = folder.glob(f"{name}_*.deb")
+        _run(["dpkg-deb", "--extract", str(package), str(unpacked)], folder, "promtool")
+        program = unpacked / "usr" / "bin" / "promtool"
+        if program.exists():
+            return program
+    raise failed or Unavailable(
+        "promtool is not installed, and is in none of the packages that should have it"
+    )
 
 
 def _run(command: list[str], folder: Path, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from pipeline.embedded.child import LOOPBACK, StartError, free_port, require_fre
 from pipeline.formats import native
 from pipeline.receive.keys import Keys
 from tests.support.receiving import served
+from tests.support.stack import unavailable
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "laptop.example"])
@@ -29,6 +31,8 @@ def test_nobody_beyond_this_machine_sends_without_a_key(tmp_path: Path, host: st
 
 
 def test_the_line_to_try_sends_an_event_of_now_which_is_taken(tmp_path: Path) -> None:
+    if shutil.which("curl") is None:
+        unavailable("curl is not installed")
     file = keys_needed("192.0.2.7", "", tmp_path)
     keys = Keys.read(Path(file).read_text("utf-8"))
     with served(keys=keys) as receive:
