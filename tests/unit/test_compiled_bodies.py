@@ -55,6 +55,7 @@ FRAMES: Sequence[Any] = (
     {"class_name": "a.B", "method_name": "m", "file_name": "B.kt", "line_num": -2, "col_num": 5},
     {"method_name": "m", "module_name": "lib", "line_num": 0},
     {"binary_name": "App", "binary_address": "0x1", "symbol_address": "", "instruction_address": "0x2"},
+    {"symbol_address": "0x3", "instruction_address": "0x2"},
     {"class_name": "ä€𝄞\n"},
     {},
 )
@@ -108,11 +109,12 @@ TYPES: Mapping[str, Mapping[str, Any]] = {
 
 
 def changed(block: Mapping[str, Any]) -> Iterator[Any]:
-    """A block, without each of its fields, and with each of them another."""
+    """A block, without each of its fields, with each of them another, and with that alone."""
     yield from (block, {}, None, "text", [], 5, {**block, "more": {"a": [1, {"b": None}]}})
     for gone in block:
         yield {name: value for name, value in block.items() if name != gone}
         yield from ({**block, gone: word} for word in WORDS)
+        yield from ({gone: word} for word in WORDS)
 
 
 @pytest.mark.parametrize("type_", TYPES)
@@ -127,6 +129,28 @@ def test_each_type_with_whatever_its_rules_go_by(both: BothCores, type_: str) ->
             both.check(body(*events), NOW_MS)
             assert both.left.total() < len(events) or type_ in ("", 'q"')
             both.left.clear()
+
+
+def test_systems(both: BothCores) -> None:
+    systems = ("ios", "iPadOS", "tvos", "watchOS", "visionos", "Android", "flutter", "", "ıos", None, 5)
+    events = [
+        event("e", "lifecycle_app", {"type": "foreground"}, platform=platform, os_name=system)
+        for platform in systems
+        for system in systems
+    ]
+    taken(both, body(*events))
+
+
+def test_texts_of_failures_are_cut_at_the_same_place(both: BothCores) -> None:
+    """By characters, whatever they have in bytes."""
+    sizes = [*range(7_890, 8_010), 1, 100]
+    for sign in ("x", "ä"):
+        frames = [{"class_name": sign * 50}] * 200
+        events = [
+            event("e", "exception", {"exceptions": [{"type": "E", "message": sign * size, "frames": frames}]})
+            for size in sizes
+        ]
+        taken(both, body(*events))
 
 
 SPANS: Sequence[Any] = (
@@ -297,7 +321,7 @@ def test_numbers_are_written_as_python_writes_them(both: BothCores) -> None:
 
 
 @pytest.mark.parametrize(
-    "fraction", ["", ".1", ".123456789", ".1234567891", ".000000001", ".", "." + "1" * 31]
+    "fraction", ["", ".1", ".123456789", ".1234567891", ".000000001", ".", "." + "1" * 30, "." + "1" * 31]
 )
 def test_times(both: BothCores, fraction: str) -> None:
     days = [f"2025-{month:02}-{day:02}" for month in range(14) for day in (0, 1, 28, 29, 30, 31, 32)]
