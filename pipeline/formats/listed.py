@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pipeline.formats.rejected import Rejected
-from pipeline.formats.translation import Draft, Translation, pack, set_right
+from pipeline.formats.translation import Draft, TranslatedEvent, Translation, pack, set_right
 
 
 class Listed(NamedTuple):
@@ -27,8 +27,17 @@ def translation_of(
     allows are moved back, as `set_right` says.
     """
     outgoing, misdated = set_right(drafts, record_ms, _TIME_FIELD)
+    return translation_of_events(
+        outgoing, (*refused, *(_at_its_place(each, places) for each in misdated)), places
+    )
+
+
+def translation_of_events(
+    outgoing: Sequence[TranslatedEvent], refused: Sequence[Rejected], places: Sequence[Listed]
+) -> Translation:
+    """The same of events whose times are right."""
     packed = pack(outgoing)
-    own = [_at_its_place(each, places) for each in (*misdated, *packed.refused)]
+    own = [_at_its_place(each, places) for each in packed.refused]
     every = sorted((*refused, *own), key=lambda each: -1 if each.event_index is None else each.event_index)
     return Translation(packed.records, every, packed.is_full)
 

@@ -70,7 +70,8 @@ class Metrics:
         self.left_to_python = Counter(
             "pipeline_left_to_python",
             "Records that the compiled core left to Python, which does the same more slowly, by reason. In the "
-            "router these are log records and spans, elsewhere records of Kafka.",
+            "router these are log records, spans and events (a body that is left whole counts as one), elsewhere "
+            "records of Kafka.",
             ["role", "reason"],
             registry=registry,
         )

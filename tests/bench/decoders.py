@@ -37,7 +37,10 @@ def planned() -> Iterator[tuple[str, str, str, Options]]:
     for what, of_what in _NAMES.items():
         for options in PLAN[what]:
             name = "OTLP spans" if options.get("spans") else of_what
-            if what != "router_otlp":
+            if what == "measure":
+                yield f"{name}, compiled core", what, "rust", options
+                yield f"{name}, Python", what, "python", options
+            elif what != "router_otlp":
                 yield name, what, "python", options
             elif options.get("json"):
                 yield f"{name}, JSON", what, "python", options

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline import compiled
 from pipeline.formats import faro, measure, sentry
 from pipeline.formats.format import Translate
 from pipeline.formats.rejected import Rejected
@@ -31,12 +33,17 @@ def sentry_envelopes(events: int, options: Mapping[str, float]) -> Figures:
 
 def measure_bodies(events: int, options: Mapping[str, float]) -> Figures:
     """Bodies of so many events of the demo apps' kinds."""
-    return _translated(
-        lambda value, record_ms, *_: measure.decode(value, record_ms),
-        _measure,
-        events,
-        int(options["envelope"]),
-    )
+    format, translate = measure.FORMAT, measure.FORMAT.translate
+    # Which core is a setting, as of workers.
+    core = compiled.core(os.environ.get("PIPELINE_CORE", compiled.AUTO))
+    if core is not None and format.with_core is not None:
+        translate = format.with_core(core, _never_left)
+    assert translate is not None
+    return _translated(translate, measure_body, events, int(options["envelope"]))
+
+
+def _never_left(why: str, count: int) -> None:
+    raise AssertionError(f"the core takes all of them: {why}")
 
 
 def _translated(
@@ -81,7 +88,8 @@ def _sentry(number: int, _: int) -> bytes:
     return f"{header}\n{json.dumps(json.loads(kind) | {'length': len(told)})}\n{told}\n".encode()
 
 
-def _measure(number: int, count: int) -> bytes:
+def measure_body(number: int, count: int) -> bytes:
+    """The body of this number, of so many events."""
     events = _example("measure/taps_views_and_the_rest.json")["value"]["events"]
     made = [{**events[at % len(events)], "id": f"{number}-{at}"} for at in range(count)]
     return json.dumps({"events": made}).encode()

@@ -1,12 +1,18 @@
-"""Target: event rows by the compiled core, which are those of Python."""
+"""Targets: event rows, and bodies of Measure, by the compiled core, which are those of Python."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 from pipeline.domain.privacy import Privacy, Samplings
+from pipeline.formats import measure
 from pipeline.formats.edge import OPEN_EDGE, Edge
+from pipeline.formats.rejected import Rejected
 from tests.bench.corpus import Fetched
-from tests.fuzz.records import NativeTarget
-from tests.fuzz.target import Seen, require
+from tests.fuzz.records import MeasureTarget, NativeTarget
+from tests.fuzz.target import Seen, check_rejected, require
+from tests.support.both_otlp import BothCores
 from tests.support.both_rows import made_by
 from tests.support.cores import core_or_skip
 
@@ -34,3 +40,26 @@ class CompiledRowsTarget(NativeTarget):
                 (row["kind"], row["counters"], row["exit_reason"], row["stated"]) for row in by_core.rows
             }
         return Seen(bool(compiled), (compiled, shape))
+
+
+class MeasureCoresTarget(MeasureTarget):
+    """Envelopes and refusals are the same; what counts as accepted is a body of which the core takes something."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._both = BothCores(measure.FORMAT)
+
+    def prepared(self, data: bytes) -> Callable[[], object]:
+        """By the core: `measure` has the time of Python."""
+        return functools.partial(self._both.by_core, data[1:], self._record_ms(data))
+
+    def check(self, data: bytes) -> Seen:
+        left = self._both.left
+        left.clear()
+        found = self._both.check(data[1:], self._record_ms(data))
+        require("panic" not in left, "the core fails")
+        if isinstance(found, Rejected):
+            return Seen(False, check_rejected(found))
+        names = {part[:14] for each in found.records for part in each.value.split(b'"name":')[1:]}
+        taken = len(self.ids_of(data[1:])) - left.total()
+        return Seen(taken > 0, (frozenset(left), min(taken, 2), tuple(sorted(names)[:4])))

@@ -12,6 +12,7 @@ DECODERS: Mapping[str, tuple[str, str]] = {
     "native": ("tests.fuzz.records", "NativeTarget"),
     "compiled-rows": ("tests.fuzz.compiled", "CompiledRowsTarget"),
     "measure": ("tests.fuzz.records", "MeasureTarget"),
+    "measure-cores": ("tests.fuzz.compiled", "MeasureCoresTarget"),
     "otlp-json": ("tests.fuzz.otlp", "OtlpJsonTarget"),
     "otlp-protobuf": ("tests.fuzz.otlp", "OtlpProtobufTarget"),
     "otlp-cores": ("tests.fuzz.otlp", "OtlpCoresTarget"),
@@ -26,7 +27,7 @@ DECODERS: Mapping[str, tuple[str, str]] = {
     "settings": ("tests.fuzz.foreign", "SettingsTarget"),
 }
 """Module and class: each is imported only where it is wanted."""
-OF_CORE = ("compiled-rows", "cores")
+OF_CORE = ("compiled-rows", "cores", "measure-cores")
 """These compare the two cores; tests/property does so too."""
 
 

@@ -17,7 +17,7 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from pipeline.domain.event import COUNTERS, Kind
-from pipeline.formats import native, otlp, registry
+from pipeline.formats import measure, native, otlp, registry
 from pipeline.formats.format import Beside
 from pipeline.formats.rejected import MAX_DETAIL_CHARS, Reason, Rejected
 from tests.support.both_otlp import BothCores
@@ -153,6 +153,15 @@ def test_otlp_in_protobuf_by_both_cores(path: Path) -> None:
         signal = otlp.LOGS if isinstance(message, LOGS_REQUEST) else otlp.SPANS
         beside = Beside(headers_of(example), key=(example.get("key") or "").encode() or None)
         BothCores(signal).check(message.SerializeToString(), example["record_ms"], beside)
+
+
+MEASURE = [path for path in TRANSLATED if path.parent.name == "measure"]
+
+
+@pytest.mark.parametrize("path", MEASURE, ids=stem)
+def test_measure_by_both_cores(path: Path) -> None:
+    example = load(path)
+    BothCores(measure.FORMAT).check(value_of(example), example["record_ms"])
 
 
 def test_examples_cover_every_kind_and_counter() -> None:

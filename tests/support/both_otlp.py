@@ -1,4 +1,4 @@
-"""Messages of OTLP by the compiled core and by Python: the same envelopes, the same refusals."""
+"""Records of a format by the compiled core and by Python: the same envelopes, the same refusals."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ class BothCores:
         assert self._format.with_core is not None
         return self._format.with_core(core, lambda why, count: self.left.update({why: count}))
 
-    def check(self, value: bytes, record_ms: int, beside: Beside = NOTHING_BESIDE) -> Translation | Rejected:
+    def check(
+        self, value: bytes | None, record_ms: int, beside: Beside = NOTHING_BESIDE
+    ) -> Translation | Rejected:
         """What both make of it. Raises `AssertionError` where they differ."""
         assert self._format.translate is not None
         by_python = self._format.translate(value, record_ms, beside)

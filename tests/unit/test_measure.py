@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
-import os
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -19,16 +16,11 @@ from pipeline.formats.limits import MAX_EVENTS, MAX_NESTING, MAX_RECORD_BYTES
 from pipeline.formats.measure.stacktrace import stacktrace
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.formats.translation import Sender, TranslatedEvent, pack
+from tests.support.measure import NOW_MS as NOW
+from tests.support.measure import event, recorded_bodies, span
 
-NOW = 1_764_000_000_000
 LOG_ERROR = 1 << COUNTERS.index("log_error_count")
 VIEW, APPEARANCE = 1 << VIEWS, 1 << APPEARANCES
-RECORDED = Path(__file__).resolve().parents[3] / "shared" / "data" / "recorded"
-
-
-def event(id: str, type: str = "custom", block: Any = None, **attribute: Any) -> dict[str, Any]:
-    facts = {"app_unique_id": "app", "installation_id": "device", "platform": "android", **attribute}
-    return {"id": id, "timestamp": "2025-11-24T15:58:00Z", "type": type, type: block, "attribute": facts}
 
 
 def translated(*events: Any) -> measure.Translation:
@@ -206,16 +198,6 @@ def test_a_stacktrace_is_cut_by_whole_lines() -> None:
     assert stacktrace(["no exception", {"frames": "no list"}], 200) == ""
 
 
-def recorded_bodies() -> list[bytes]:
-    files = sorted(RECORDED.glob("*.measure.ndjson.gz"))
-    if not files:
-        message = "recorded traffic not found beside the repository"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-    return [line for file in files for line in gzip.decompress(file.read_bytes()).splitlines()]
-
-
 def test_every_recorded_event_comes_through_with_what_it_means() -> None:
     sent: Counter[tuple[str, str, str]] = Counter()
     come: Counter[tuple[str, str, str]] = Counter()
@@ -287,17 +269,6 @@ def test_recorded_screens_are_counted_once_a_session() -> None:
         ("sample", True): 88,
         ("sample", False): 83,
     }
-
-
-def span(n: int, **changed: Any) -> dict[str, Any]:
-    facts = {"app_unique_id": "app", "installation_id": "device", "platform": "android"}
-    said = {
-        "name": "load",
-        "trace_id": "4bf9",
-        "span_id": f"{n}",
-        "start_time": "2025-11-24T15:58:00.000000007Z",
-    }
-    return {**said, "end_time": "2025-11-24T15:58:01Z", "attributes": facts, **changed}
 
 
 def body(**lists: Any) -> measure.Translation:

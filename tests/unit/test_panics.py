@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pipeline.domain.policy import HOUR_MS, Policies
-from pipeline.formats import otlp
+from pipeline.formats import measure, otlp
 from pipeline.formats.edge import Edge
 from pipeline.formats.translation import Translation
 from pipeline.kafka.bounded_fetch import Room, room, within_room
@@ -26,6 +26,8 @@ from tests.support.both_rows import SOURCE, made_by, of_pieces
 from tests.support.cores import core_or_skip
 from tests.support.fetched_envelopes import BUILT_IN, event
 from tests.support.fetched_envelopes import record as envelope_of
+from tests.support.measure import NOW_MS as MEASURE_NOW_MS
+from tests.support.measure import event as of_measure
 from tests.support.otlp import DEVICE, NOW_MS, add_logs, logs
 from tests.support.packed import batch, fetched, told
 from tests.support.two_cores import TwoCores
@@ -177,3 +179,15 @@ def test_log_records_of_a_scope(core: ModuleType, poison: Poison, place: str) ->
     assert isinstance(expected, Translation)
     assert [value for _, value, _ in sent] == [each.value for each in expected.records]
     assert metrics.left_to_python.labels("router", "panic")._value.get() == 2
+
+
+def test_a_body_of_measure(core: ModuleType, poison: Poison) -> None:
+    left = list[tuple[str, int]]()
+    format = measure.FORMAT
+    assert format.translate is not None and format.with_core is not None
+    translate = format.with_core(core, lambda *said: left.append(said))
+    bodies = [json.dumps({"events": [of_measure(name)]}).encode() for name in ("a", "b")]
+    poison("body", bodies[0])
+    for body in bodies:
+        assert translate(body, MEASURE_NOW_MS) == format.translate(body, MEASURE_NOW_MS)
+    assert left == [("panic", 1)]

@@ -15,7 +15,7 @@ use pyo3::panic::PanicException;
 use pyo3::prelude::*;
 
 /// Of what Python calls here. `pipeline/compiled.py` takes a core of its own interface alone.
-const INTERFACE: u32 = 4;
+const INTERFACE: u32 = 5;
 
 #[pymodule]
 fn session_pipeline_core(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -32,5 +32,6 @@ fn session_pipeline_core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<roles::compiled_rows::EventEncoder>()?;
     module.add_class::<roles::compiled_rows::EventRows>()?;
-    module.add_class::<formats::otlp::compiled_events::EventMaker>()
+    module.add_class::<formats::otlp::compiled_events::EventMaker>()?;
+    module.add_class::<formats::measure::compiled_bodies::BodyMaker>()
 }

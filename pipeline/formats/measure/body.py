@@ -56,9 +56,8 @@ def decode(value: bytes | None, record_ms: int) -> Translation | Rejected:
     drafts: list[Draft] = []
     places: list[Listed] = []
     blocks: Blocks = {}
-    for name, translate, time_field, values, raws in (
-        ("events", _event, "timestamp", events, raw.events),
-        ("spans", spans_of.span, spans_of.TIME_FIELD, spans, raw.spans),
+    for (name, translate, time_field), values, raws in zip(
+        LISTS, (events, spans), (raw.events, raw.spans), strict=True
     ):
         repairs = repairs_of(read, head=(), fields=None, listed=name)
         for at, (item, raw_item) in enumerate(zip(values or (), _raw_items.decode(raws) or (), strict=True)):
@@ -147,3 +146,7 @@ def _fault_of_event(event: Any, path: str, index: int) -> Rejected | None:
         if not isinstance(value, kind):
             return Rejected(Reason.INVALID_TYPE, f"{path}.{field}: {meaning}", index)
     return None if event["type"] else Rejected(Reason.INVALID_VALUE, f"{path}.type: not empty", index)
+
+
+LISTS = (("events", _event, "timestamp"), ("spans", spans_of.span, spans_of.TIME_FIELD))
+"""What of a body becomes events: the field, what translates each of it, and its own field that says when."""

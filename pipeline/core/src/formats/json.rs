@@ -4,13 +4,13 @@
 
 use std::borrow::Cow;
 
+use super::limits::MAX_CONTAINERS;
 use crate::unsure::{Sure, Unsure};
 
 /// Levels of arrays and objects that are surely below every limit.
 const MAX_LEVELS: u32 = 64;
 /// Longer numbers are left to Python.
 const MAX_NUMBER_BYTES: usize = 200;
-const MAX_CONTAINERS: usize = 50_000;
 
 const NOT_JSON: Unsure = Unsure("json");
 
@@ -25,6 +25,14 @@ pub enum Value<'a> {
     Text(Cow<'a, str>),
     /// An array or an object.
     Container,
+}
+
+/// A place to come back to.
+#[derive(Clone, Copy)]
+pub struct Mark {
+    at: usize,
+    levels: u32,
+    containers: usize,
 }
 
 /// Reads one text from its beginning to its end.
@@ -62,6 +70,31 @@ impl<'a> Reader<'a> {
     /// The text from a place to where the last value ended.
     pub fn since(&self, place: usize) -> &'a str {
         &self.text[place..self.at]
+    }
+
+    pub fn mark(&self) -> Mark {
+        Mark { at: self.at, levels: self.levels, containers: self.containers }
+    }
+
+    /// Read on from a place where it was before.
+    pub fn back(&mut self, mark: Mark) {
+        Mark { at: self.at, levels: self.levels, containers: self.containers } = mark;
+    }
+
+    /// Pass over the next value, if it is this one: a container that was read before, with this many in it.
+    pub fn pass(&mut self, known: &str, containers: usize) -> bool {
+        self.peek();
+        let is_next = self.text.as_bytes()[self.at..].starts_with(known.as_bytes());
+        if is_next {
+            self.at += known.len();
+            self.containers += containers;
+        }
+        is_next
+    }
+
+    /// How many arrays and objects it has met.
+    pub fn containers(&self) -> usize {
+        self.containers
     }
 
     /// Nothing but white space follows.

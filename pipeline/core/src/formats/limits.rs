@@ -2,6 +2,15 @@
 
 pub const MAX_RECORD_BYTES: usize = 1_000_000;
 pub const MAX_EVENTS: usize = 500;
+/// Of a body of another format: the router splits it.
+pub const MAX_BODY_EVENTS: usize = 1_500;
+pub const MAX_BODY_BYTES: usize = 8_000_000;
+/// Of all that one such body becomes.
+pub const MAX_MADE_BYTES: usize = 8 * MAX_BODY_BYTES;
+/// Arrays and objects, of a record.
+pub const MAX_CONTAINERS: usize = 50_000;
+/// Of a resource as canonical JSON.
+pub const MAX_RESOURCE_BYTES: usize = 65_536;
 /// Of app, device, batch, event, SDK session and user ids.
 pub const MAX_ID_CHARS: usize = 128;
 /// Of an uncorrected time.

@@ -69,6 +69,11 @@ pub fn double(out: &mut Vec<u8>, value: f64) -> Sure<()> {
     Ok(())
 }
 
+/// Whether a double is right between two numbers of so many digits behind the point.
+pub fn is_halfway(value: f64, digits: usize) -> bool {
+    exact_digits(value) == digits as i32 + 1
+}
+
 /// How many digits behind the point a double has that is no whole number, all of them written.
 fn exact_digits(value: f64) -> i32 {
     let bits = value.to_bits();
