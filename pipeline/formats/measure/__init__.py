@@ -2,7 +2,7 @@
 
 from pipeline.formats.format import NOTHING_BESIDE, Format
 from pipeline.formats.limits import MAX_BODY_BYTES
-from pipeline.formats.measure.body import decode
+from pipeline.formats.measure.body import apps_of, decode
 from pipeline.formats.translation import NativeRecord, Translation
 
 __all__ = ["FORMAT", "NativeRecord", "Translation", "decode"]
@@ -15,4 +15,5 @@ FORMAT = Format(
     # one of a device could come after more events than may be restated.
     key_of=lambda document, file_name: file_name.encode(),
     translate=lambda value, record_ms, beside=NOTHING_BESIDE: decode(value, record_ms),
+    apps_of=apps_of,
 )
