@@ -135,7 +135,9 @@ def test_translated(path: Path) -> None:
     assert [plain(each) for each in outcome.refused] == example["expect"]["refused"]
     expected = [(r["key"].encode(), orjson.dumps(r["value"])) for r in example["expect"]["records"]]
     assert [(record.key, record.value) for record in outcome.records] == expected
-    said = registry.apps_of(found.topic, found.kept_key_of(beside.headers, beside.key), value or b"", DEFAULTS)
+    said = registry.apps_of(
+        found.topic, found.kept_key_of(beside.headers, beside.key), value or b"", DEFAULTS
+    )
     assert {native.app_of(record.key) for record in outcome.records} <= said
     for record in outcome.records:
         VALIDATOR.validate(json.loads(record.value))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -64,7 +64,7 @@ def envelope(now_ms: int, *events: tuple[str, str, int]) -> bytes:
 
 
 async def produce(
-    bootstrap: list[str], records: list[tuple[bytes | None, bytes]], topic: str = topics.SDK_EVENTS
+    bootstrap: list[str], records: Sequence[tuple[bytes | None, bytes]], topic: str = topics.SDK_EVENTS
 ) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
     await producer.start()
@@ -155,7 +155,6 @@ def test_all_that_was_refused_of_the_records_of_an_app_is_sent_again(stack: Stac
     assert len(stack.run(*ask, "--app", "shop", "--limit", "1").splitlines()) == 1
 
     assert stack.run("dead-letters", "replay", "--app", "shop") == "sent 2 refused records again\n"
-    assert stack.run("dead-letters", "replay", "--app", "shop") == "nothing to send again\n"
     stack.wait_idle()
     times = stack.query(
         "SELECT extract(value, 'timeUnixNano\":\"(.)') AS stamp, count() AS n, countIf(replayed_at IS NULL) AS waiting"

@@ -61,6 +61,11 @@ def decoded(value: bytes) -> object:
     return native.decode(value, b"a/b", NOW_MS)
 
 
+def logs(value: bytes) -> object:
+    assert otlp.LOGS.translate is not None
+    return otlp.LOGS.translate(value, NOW_MS)
+
+
 def empty_records() -> bytes:
     return field_of(1, field_of(2, field_of(2, b"") * 25_000))
 
@@ -72,7 +77,7 @@ BODIES: dict[str, tuple[Callable[[bytes], object], Callable[[], bytes]]] = {
         decoded,
         lambda: of_native(b'{"%b":%b}' % (b"k" * 100_000, no_numbers(60_000))),
     ),
-    "refused records": (lambda value: otlp.LOGS.translate(value, NOW_MS), empty_records),
+    "refused records": (logs, empty_records),
     "blanks before an address": (
         lambda value: group_of("a", "crash", value),
         lambda: in_a_stack("1 a" + " " * 590 + "b"),

@@ -163,7 +163,7 @@ def _meaning(event: Mapping[str, Any], sdk: SentrySdk) -> tuple[str, dict[str, A
         body = logged.get("formatted") or logged.get("message") if isinstance(logged, dict) else logged
         return name, {**_severity(level), **({"body": body} if body is not None else {})}
     images = DebugImages(event.get("debug_meta"))
-    attributes = {
+    attributes: dict[str, Any] = {
         name: value
         for name, value in (
             ("exception.type", thrown.get("type")),
