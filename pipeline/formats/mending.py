@@ -218,14 +218,18 @@ def _may_be_infinite(value: bytes) -> bool:
 
 def _finite(value: bytes, number: bytes) -> bytes:
     """The JSON text with `number` for what stands outside of texts and is a number of no double."""
-    outside_and_texts = _TEXTS.split(value)
-    bare = b'"'.join(outside_and_texts[::2])
+    # Where no text holds a quote, as is usual, they are all that begins and ends one, and are found ten times as fast.
+    if b'\\"' in value.replace(rb"\\", b"\0\0"):
+        around, between = _TEXTS.split(value), b""
+    else:
+        around, between = value.split(b'"'), b'"'
+    bare = b'"'.join(around[::2])
     lowered = bare.lower()
     if b"nan" in lowered or b"inf" in lowered:
         bare = _NO_NUMBER.sub(number, bare)
     bare = _LARGE.sub(lambda found: number if _is_infinite(found[0]) else found[0], bare)
-    outside_and_texts[::2] = bare.split(b'"')
-    return b"".join(outside_and_texts)
+    around[::2] = bare.split(b'"')
+    return between.join(around)
 
 
 def _is_infinite(number: bytes) -> bool:
