@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from pipeline.formats.rejected import Reason
+from pipeline.formats.rejected import Reason, Rejected
 from pipeline.formats.translation import Translation
 
 Cut = Callable[[Sequence[int]], bytes | None]
@@ -28,6 +28,8 @@ def with_parts(translation: Translation, cut: Cut) -> Translation:
         index = NO_INDEX if each.event_index is None else each.event_index
         indexes.setdefault(each.reason, {})[index] = None
     parts = {reason: cut(tuple(some)) for reason, some in indexes.items()}
-    return replace(
-        translation, refused=[replace(each, part=parts[each.reason]) for each in translation.refused]
-    )
+    refused = [
+        Rejected(each.reason, each.detail, each.event_index, parts[each.reason])
+        for each in translation.refused
+    ]
+    return replace(translation, refused=refused)

@@ -4,6 +4,7 @@ and `/v2/logs`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from pipeline.formats import embrace, otlp
@@ -31,9 +32,21 @@ def _translate(
     found = _otlp_in(value) if value else None
     if found is None or found.translate is None:
         return embrace.decode(value, record_ms, beside)
+    return found.translate(value, record_ms, _as_headers(beside))
+
+
+def _apps_of(value: bytes, beside: Beside) -> Iterable[str]:
+    found = _otlp_in(value)
+    return (
+        embrace.FORMAT.apps_of(value, beside) if found is None else found.apps_of(value, _as_headers(beside))
+    )
+
+
+def _as_headers(beside: Beside) -> Beside:
+    """What headers or key say, as headers, which is where OTLP looks."""
     app, device = identity_of(beside.headers, beside.key)
     headers = [(name, said.encode()) for name, said in ((APP_HEADER, app), (DEVICE_HEADER, device)) if said]
-    return found.translate(value, record_ms, Beside(headers, beside.options))
+    return Beside(headers, beside.options)
 
 
 def _otlp_in(value: bytes) -> Format | None:
@@ -51,4 +64,4 @@ def _cleaned(value: bytes, cleans: Cleans) -> bytes | None:
     return cleans.json(value)
 
 
-FORMAT = replace(embrace.FORMAT, translate=_translate, cleaned=_cleaned)
+FORMAT = replace(embrace.FORMAT, translate=_translate, apps_of=_apps_of, cleaned=_cleaned)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol
@@ -81,6 +81,9 @@ class Format:
     cleaned: Callable[[bytes, Cleans], bytes | None] = lambda value, cleans: cleans.json(value)
     """Gets a body that was refused, or a part of one, and what cleans; gives it cleaned, the same bytes where there is
     nothing to do, None if it cannot be read."""
+    apps_of: Callable[[bytes, Beside], Iterable[str]] = lambda value, beside: ()
+    """Gets what was refused, a body or a part of one, and what stands beside it; gives the apps that it says it is of,
+    as far as that can be read. Never raises because of what it reads."""
     sent_at_of: Callable[[bytes], int | None] = lambda document: None
     """Gets a document; gives when it was sent by its device's clock (Unix milliseconds), None if it does not say."""
     with_core: Callable[[ModuleType, Left], Translate] | None = None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 MAX_DETAIL_CHARS = 300
 _PATH = re.compile(r"(\$|[A-Za-z_][\w.]*(?:\[[^\]]*\][\w.]*)*): ")
@@ -65,9 +66,8 @@ class Reason(StrEnum):
     """Well formed, but there is no place for it yet: spans in a Measure body."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """One thing refused: a whole record, or one event of it.
+class Rejected(msgspec.Struct, frozen=True):
+    """One thing refused: a whole record, or one event of it. A body may have a hundred thousand of them.
 
     `detail` names the path and what is allowed there, in at most 300 characters (longer ones are cut).
     `event_index` counts from 0 in the list that the record holds; None where the whole record is refused.
@@ -88,7 +88,7 @@ class Rejected:
 
     def __post_init__(self) -> None:
         if len(self.detail) > MAX_DETAIL_CHARS:
-            object.__setattr__(self, "detail", self.detail[: MAX_DETAIL_CHARS - 1] + "…")
+            msgspec.structs.force_setattr(self, "detail", self.detail[: MAX_DETAIL_CHARS - 1] + "…")
 
 
 def record_too_large(size: int, most: int) -> Rejected:

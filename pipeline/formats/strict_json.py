@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from itertools import accumulate, islice
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -24,6 +24,10 @@ _MAYBE_EXPONENT = re.compile(rb"(?:^|[:,\[])-?[0-9.]+e[0-9]")
 _EXPONENT = re.compile(rb'("[^"\\]*(?:\\.[^"\\]*)*")|e(?=[0-9])')
 """A text, to be passed over, or the sign of an exponent."""
 _EASY_PASSES = 24
+_FEW_BRACKETS = 4_096
+"""Of these it takes less to count their levels one by one than to pass over all even a few times."""
+_step = [1 if byte in b"{[" else -1 for byte in range(256)].__getitem__
+"""What a bracket does to the depth."""
 
 
 def parse(
@@ -104,18 +108,20 @@ def _too_deep(max_nesting: int) -> Rejected:
 def _is_deeper(value: bytes, levels: int) -> bool:
     """Whether containers of a text nest deeper than `levels`, those too that its tree does not have: of a field that
     stands twice the last counts, and others read the text anew."""
-    bare = _brackets(value)
+    bare = brackets = _brackets(value)
+    if len(brackets) <= _FEW_BRACKETS:
+        return _depth(brackets) > levels
     # Each pass takes away the innermost one or two levels of all, so nearly always few show that there are few.
     for _ in range(min(_EASY_PASSES, levels // 2)):
         bare = bare.replace(b"{}", b"").replace(b"[]", b"")
         if not bare:
             return False
-    return _depth(value) > levels
+    return _depth(brackets) > levels
 
 
-def _depth(value: bytes) -> int:
-    """How many levels of containers a JSON text has."""
-    return max(accumulate(1 if byte in b"{[" else -1 for byte in _brackets(value)), default=0)
+def _depth(brackets: bytes) -> int:
+    """How many levels these open, at most."""
+    return max(accumulate(map(_step, brackets)), default=0)
 
 
 def _fault_of_shape(value: bytes, max_nesting: int) -> Rejected | None:
@@ -125,8 +131,7 @@ def _fault_of_shape(value: bytes, max_nesting: int) -> Rejected | None:
     allowed = MAX_CONTAINERS * -(-len(value) // 1_000_000)
     if count <= allowed:
         return None
-    steps = (1 if byte in b"{[" else -1 for byte in bare)
-    if max(accumulate(islice(steps, 4 * max_nesting))) > max_nesting:
+    if _depth(bare[: 4 * max_nesting]) > max_nesting:
         return _too_deep(max_nesting)
     return Rejected(Reason.TOO_MANY_VALUES, f"{count} arrays and objects, at most {allowed} in so many bytes")
 

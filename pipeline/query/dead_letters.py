@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.query.statement import Statement
 
@@ -15,6 +15,22 @@ _CHOSEN = (
     " AND ({offset:Int64} < 0 OR offset = {offset:Int64})"
     " AND toUnixTimestamp64Milli(time) >= {from:Int64} AND toUnixTimestamp64Milli(time) < {to:Int64}"
 )
+
+_SHOWN = (
+    "time, reason, detail, topic, partition, offset, event_index, replayed_at,"
+    " bytes, is_left_out, toValidUTF8(substring(value, 1, 80)) AS beginning"
+)
+_NEWEST_FIRST = "time DESC, topic, partition, offset DESC, event_index, reason"
+
+
+class DeadLetterPlace(NamedTuple):
+    """Which dead letter one is: what was refused, and why."""
+
+    topic: str
+    partition: int
+    offset: int
+    event_index: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +78,55 @@ def by_reason() -> Statement:
 def newest(choice: DeadLetterChoice, limit: int) -> Statement:
     """Dead letters one by one, newest first, with the beginning of what was refused."""
     return Statement(
-        "SELECT time, reason, detail, topic, partition, offset, event_index, replayed_at,"
-        " bytes, is_left_out, toValidUTF8(substring(value, 1, 80)) AS beginning FROM dead_letters"
-        f" WHERE {_CHOSEN} ORDER BY time DESC, topic, partition, offset DESC, event_index LIMIT {{limit:UInt32}}",
+        f"SELECT {_SHOWN} FROM dead_letters WHERE {_CHOSEN} ORDER BY {_NEWEST_FIRST} LIMIT {{limit:UInt32}}",
         {**choice.parameters, "limit": limit},
     )
 
 
-def records(choice: DeadLetterChoice, topics: Sequence[str], *, again: bool) -> Statement:
-    """The refused records of some topics, each once: topic, partition, offset, key and value in Base64, record time.
+def newest_with_bytes(choice: DeadLetterChoice) -> Statement:
+    """The same that `newest` has, without an end: topic, partition, offset, index of the event, reason, then key and
+    value in Base64."""
+    return Statement(
+        "SELECT topic, partition, offset, event_index, reason, base64Encode(key), base64Encode(value)"
+        f" FROM dead_letters WHERE {_CHOSEN}"
+        f" ORDER BY {_NEWEST_FIRST}",
+        choice.parameters,
+    )
 
-    What others wrote to `dead-letters` may name any topic. Records that were sent before are in it only if
-    `again`; those whose bytes were left out are not in it (`left_out`).
+
+def newest_of(places: Sequence[DeadLetterPlace]) -> Statement:
+    """What `newest` has of these dead letters."""
+    topics, partitions, offsets, events, reasons = zip(*places, strict=True) if places else ((),) * 5
+    return Statement(
+        f"SELECT {_SHOWN} FROM dead_letters WHERE (topic, partition, offset, event_index, reason)"
+        " IN arrayZip({topics:Array(String)}, {partitions:Array(UInt32)}, {offsets:Array(UInt64)},"
+        " {events:Array(Int32)}, {reasons:Array(String)})"
+        f" ORDER BY {_NEWEST_FIRST}",
+        {
+            "topics": list(topics),
+            "partitions": list(partitions),
+            "offsets": list(offsets),
+            "events": list(events),
+            "reasons": list(reasons),
+        },
+    )
+
+
+def records(choice: DeadLetterChoice, topics: Sequence[str], *, again: bool) -> Statement:
+    """The refused records of some topics, each once: topic, partition, offset, an array of what was refused of it (key
+    and value in Base64), record time.
+
+    What is refused of a record may be several dead letters, each with its own part of the bytes. One that is chosen
+    chooses its record with all of them, since a record as a whole is marked as sent. What others wrote to
+    `dead-letters` may name any topic. Records that were sent before are in it only if `again`; bytes that were left out
+    are not in it (`left_out`).
     """
     return Statement(
-        "SELECT topic, partition, offset, any(base64Encode(key)), any(base64Encode(value)),"
-        f" toUnixTimestamp64Milli(any(time)) FROM dead_letters WHERE {_CHOSEN}"
-        " AND topic IN {topics:Array(String)} AND ({again:UInt8} OR replayed_at IS NULL) AND NOT is_left_out"
+        "SELECT topic, partition, offset, groupUniqArray((base64Encode(key), base64Encode(value))),"
+        " toUnixTimestamp64Milli(any(time)) FROM dead_letters WHERE NOT is_left_out"
+        " AND (topic, partition, offset) IN (SELECT topic, partition, offset FROM dead_letters"
+        f" WHERE {_CHOSEN} AND topic IN {{topics:Array(String)}} AND ({{again:UInt8}} OR replayed_at IS NULL)"
+        " AND NOT is_left_out)"
         " GROUP BY topic, partition, offset ORDER BY topic, partition, offset",
         {**choice.parameters, "topics": list(topics), "again": int(again)},
     )

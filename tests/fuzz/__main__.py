@@ -20,6 +20,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 
+from pipeline.runtime import fit_garbage_collection
 from tests.fuzz import worst
 from tests.fuzz.campaign import Campaign, best_ms, run_atheris, run_mutator, save, slowest_in_peace
 from tests.fuzz.decoders import DECODERS
@@ -76,6 +77,7 @@ def _atheris(engine: str) -> ModuleType | None:
 
 def main() -> None:
     arguments = _arguments()
+    fit_garbage_collection()  # as workers do: an input is judged by the time that it takes there
     if arguments.worst_cases:
         sys.exit(worst.main(arguments.seed, arguments.bytes, arguments.broker))
     # One folder for all that is temporary: libFuzzer's end leaves no chance to close anything.

@@ -19,6 +19,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from pipeline.domain.event import COUNTERS, Kind
 from pipeline.formats import measure, native, otlp, registry
 from pipeline.formats.format import Beside
+from pipeline.formats.options import DEFAULTS
 from pipeline.formats.rejected import MAX_DETAIL_CHARS, Reason, Rejected
 from tests.support.both_otlp import BothCores
 from tests.support.decoding import assert_read_alike
@@ -134,6 +135,10 @@ def test_translated(path: Path) -> None:
     assert [plain(each) for each in outcome.refused] == example["expect"]["refused"]
     expected = [(r["key"].encode(), orjson.dumps(r["value"])) for r in example["expect"]["records"]]
     assert [(record.key, record.value) for record in outcome.records] == expected
+    said = registry.apps_of(
+        found.topic, found.kept_key_of(beside.headers, beside.key), value or b"", DEFAULTS
+    )
+    assert {native.app_of(record.key) for record in outcome.records} <= said
     for record in outcome.records:
         VALIDATOR.validate(json.loads(record.value))
         envelope = native.decode(record.value, record.key, example["record_ms"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -63,12 +63,14 @@ def envelope(now_ms: int, *events: tuple[str, str, int]) -> bytes:
     ).encode()
 
 
-async def produce(bootstrap: list[str], records: list[tuple[bytes, bytes]]) -> None:
+async def produce(
+    bootstrap: list[str], records: Sequence[tuple[bytes | None, bytes]], topic: str = topics.SDK_EVENTS
+) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
     await producer.start()
     try:
         for key, value in records:
-            await producer.send_and_wait(topics.SDK_EVENTS, value, key=key)
+            await producer.send_and_wait(topic, value, key=key)
     finally:
         await producer.stop()
 
@@ -128,6 +130,42 @@ def test_what_is_still_bad_is_refused_again_and_one_can_be_chosen(stack: Stack) 
     ]
     assert second["offset"] < found[-1]["offset"]
     assert stack.value("SELECT sum(received - events - duplicates - refused) FROM ledger") == 0
+
+
+def test_all_that_was_refused_of_the_records_of_an_app_is_sent_again(stack: Stack) -> None:
+    """What is refused of a record of OTLP are dead letters with a part of it each."""
+
+    def message(app_id: str, *stamps: str) -> bytes:
+        said = [{"key": "service.name", "value": {"stringValue": app_id}}]
+        records = [{"timeUnixNano": stamp} for stamp in stamps]
+        block = {"resource": {"attributes": said}, "scopeLogs": [{"logRecords": records}]}
+        return json.dumps({"resourceLogs": [block]}).encode()
+
+    sent = [(None, message("shop", "1", "2")), (None, message("other", "3")), (None, b"{")]
+    asyncio.run(produce(stack.connection.servers, sent, "otlp_logs"))
+    stack.wait_idle()
+    ask = ("dead-letters", "list", "--topic", "otlp_logs", "--format", "JSONEachRow")
+    assert len(stack.run(*ask).splitlines()) == 4
+    listed = stack.command(*ask, "--app", "shop")
+    rows = [json.loads(line) for line in listed.stdout.splitlines()]
+    assert [(row["event_index"], row["reason"]) for row in rows] == [
+        (at, "time_out_of_range") for at in (0, 1)
+    ]
+    assert "1 more name no app that can be read, and are not shown" in listed.stderr
+    assert len(stack.run(*ask, "--app", "shop", "--limit", "1").splitlines()) == 1
+
+    assert stack.run("dead-letters", "replay", "--app", "shop") == "sent 2 refused records again\n"
+    stack.wait_idle()
+    times = stack.query(
+        "SELECT extract(value, 'timeUnixNano\":\"(.)') AS stamp, count() AS n, countIf(replayed_at IS NULL) AS waiting"
+        " FROM dead_letters WHERE topic = 'otlp_logs' GROUP BY stamp ORDER BY stamp"
+    )
+    assert [(row["stamp"], int(row["n"]), int(row["waiting"])) for row in times] == [
+        ("", 1, 1),
+        ("1", 2, 1),
+        ("2", 2, 1),
+        ("3", 1, 1),
+    ]
 
 
 def test_a_replayed_envelope_of_embraces_is_still_its_devices(stack: Stack, tmp_path: Path) -> None:

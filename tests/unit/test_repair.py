@@ -132,14 +132,12 @@ def test_when_a_record_was_sent_is_read_beside_a_value_that_is_no_json() -> None
 @pytest.mark.parametrize("key", [KEY, b"wrong"])
 def test_the_replay_of_a_record_refused_before_succeeds(key: bytes) -> None:
     value = record(b'{"a":"\\ud83d"}')
-    sent = _record("sdk-events", 3, 7, *(base64.b64encode(each).decode() for each in (key, value)), NOW)
+    sent = _record("sdk-events", *(base64.b64encode(each).decode() for each in (key, value)), NOW)
     assert (sent.value, sent.key) == (value, KEY)
     envelope = taken(sent.value, KEY, record_time_ms(sent.headers, NOW + 10**9))
     assert (envelope.received_at_ms, envelope.events[0].repaired) == (NOW, ("events[0].attributes.a",))
     [body] = field.lines("26b")
-    sent = _record(
-        "measure-events", 3, 7, base64.b64encode(b"k").decode(), base64.b64encode(body).decode(), CASES_MS
-    )
+    sent = _record("measure-events", *(base64.b64encode(each).decode() for each in (b"k", body)), CASES_MS)
     translated = measure.decode(sent.value, record_time_ms(sent.headers, CASES_MS + 10**9))
     assert translated == measure.decode(body, CASES_MS) and not isinstance(translated, Rejected)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from pipeline.formats.checks import latest_of, rejected_time, time_is_plausible
@@ -267,7 +266,7 @@ def _placed(fault: Rejected, parts: list[_Part]) -> Rejected:
     """A fault of a native event, with the place of what it was made of."""
     assert fault.event_index is not None
     here, path = f"events[{fault.event_index}]", parts[fault.event_index].path
-    return replace(fault, detail=fault.detail.replace(here, path, 1))
+    return Rejected(fault.reason, fault.detail.replace(here, path, 1), fault.event_index)
 
 
 def _say_what_was_repaired(drafts: list[Draft], parts: list[_Part], read: Read) -> None:

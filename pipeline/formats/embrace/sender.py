@@ -5,7 +5,7 @@ Neither the app's key nor the device is in the body: SDKs say both in headers of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -15,6 +15,8 @@ from pipeline.formats.embrace.facts import text
 from pipeline.formats.embrace.parts import ANDROID, APPLE, WEB, LifecycleWords
 from pipeline.formats.format import Beside, Headers
 from pipeline.formats.identity import canonical_resource, canonical_user
+from pipeline.formats.limits import MAX_BODY_BYTES
+from pipeline.formats.mending import read_json
 from pipeline.formats.options import Options
 from pipeline.formats.rejected import Rejected
 from pipeline.formats.translation import Sender
@@ -45,7 +47,7 @@ Facts = Mapping[str, Any]
 def sender_of(resource: Facts, metadata: Facts, beside: Beside) -> Sender | Rejected:
     """Who sent an envelope, or what is wrong with what it says of that."""
     app_key, device = identity_of(beside.headers, beside.key)
-    app = text(resource, "app_ecosystem_id", "app_bundle_id") or app_key
+    app = _app_of(resource, app_key)
     if fault := rejected_id(app or None, "header X-EM-AID", forbidden="/\0"):
         return fault
     if fault := rejected_id(device or None, "header X-EM-DID"):
@@ -57,6 +59,18 @@ def sender_of(resource: Facts, metadata: Facts, beside: Beside) -> Sender | Reje
     if isinstance(user, Rejected):
         return Rejected(user.reason, f"metadata: {user.detail}")
     return Sender(app, device, described, user)
+
+
+def apps_of(value: bytes, beside: Beside) -> Sequence[str]:
+    """The app that an envelope names, else the one whose key the headers or the record's key have."""
+    read = read_json(value, MAX_BODY_BYTES)
+    resource = None if isinstance(read, Rejected) else read.tree.get("resource")
+    app_key, _ = identity_of(beside.headers, beside.key)
+    return (_app_of(resource if isinstance(resource, dict) else {}, app_key),)
+
+
+def _app_of(resource: Facts, app_key: str) -> str:
+    return text(resource, "app_ecosystem_id", "app_bundle_id") or app_key
 
 
 def identity_of(headers: Headers, key: bytes | None) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 """Request bodies of Grafana Faro's SDKs (`faro-events`)."""
 
-from pipeline.formats.faro.body import SESSION_HEADER, translate
+from pipeline.formats.faro.body import SESSION_HEADER, apps_of, translate
 from pipeline.formats.format import Format
 from pipeline.formats.limits import MAX_BODY_BYTES
 
@@ -13,5 +13,6 @@ FORMAT = Format(
     # One key for all of a file, as for Measure.
     key_of=lambda document, file_name: file_name.encode(),
     translate=translate,
+    apps_of=apps_of,
     kept_key_of=SESSION_HEADER.kept_key_of,
 )

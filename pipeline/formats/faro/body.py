@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pipeline.formats.checks import rejected_time, time_is_plausible
 from pipeline.formats.cut_out import with_parts
 from pipeline.formats.faro.cut import FaroSource, cut_out
 from pipeline.formats.faro.items import Item, event, exception, log, measurement
-from pipeline.formats.faro.meta import FaroMeta, read_meta
+from pipeline.formats.faro.meta import FaroMeta, app_of_meta, read_meta
 from pipeline.formats.faro.traces import TRACES, span_steps
 from pipeline.formats.format import NOTHING_BESIDE, Beside
 from pipeline.formats.hashed_ids import hashed_id
@@ -87,6 +87,12 @@ def translate(
     return with_parts(made, lambda some: cut_out(read.tree, sources, some))
 
 
+def apps_of(value: bytes, beside: Beside) -> Sequence[str]:
+    """The app that a body names; none where it cannot be read."""
+    read = read_json(value, MAX_BODY_BYTES, MAX_NESTING - 1)
+    return () if isinstance(read, Rejected) else (app_of_meta(read.tree.get("meta")),)
+
+
 def _lists_of(tree: Mapping[str, Any]) -> dict[str, list[Any]] | Rejected:
     lists: dict[str, list[Any]] = {}
     for name in _LISTS:
@@ -131,9 +137,7 @@ def _draft(kind: _Kind, item: Any, path: str, index: int, meta: FaroMeta, record
     name, attributes = kind.read(item)
     if name == "session.start" and meta.previous_session_id:
         attributes["session.previous_id"] = meta.previous_session_id
-    for key, value in meta.attributes.items():
-        if attributes.setdefault(key, value) != value:
-            attributes[f"meta.{key}"] = value
+    meta.add_to(attributes)
     native: dict[str, Any] = {"id": _id_of(kind, item, path, meta, time_ms * 1_000_000 + seq)}
     native |= {"name": name, "time": time_ms}
     if seq:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.formats import performance
+from pipeline.formats.stacks.frames import written_place
 
 Attributes = dict[str, Any]
 Item = tuple[str, Attributes]
@@ -123,8 +124,8 @@ def _within(url: str) -> str:
 def _frame(frame: Any) -> str:
     if not isinstance(frame, dict):
         return "?"
-    place = ":".join(str(frame[key]) for key in ("filename", "lineno", "colno") if frame.get(key) is not None)
-    return f"{frame.get('function') or '?'} ({place})"
+    get = frame.get
+    return f"{get('function') or '?'} ({written_place(get('filename'), get('lineno'), get('colno'))})"
 
 
 def _add_context(attributes: Attributes, item: Mapping[str, Any]) -> None:

@@ -51,6 +51,26 @@ class FaroMeta(NamedTuple):
     attributes: Mapping[str, Any]
     """Of each event."""
 
+    beside: dict[frozenset[str], dict[str, Any]]
+    """The same as it stands beside events that have these of its names for other things; filled as it is asked for."""
+
+    def add_to(self, attributes: dict[str, Any]) -> None:
+        """Put these beside an event's own attributes, which keep their names: what differs stands under `meta.<name>`.
+
+        A page may have hundreds of them, and a body 1,500 events: so all are put in at once.
+        """
+        said = self.attributes
+        own = {key: attributes[key] for key in attributes.keys() & said.keys()}
+        differing = frozenset(key for key, value in own.items() if value != said[key])
+        beside = self.beside.get(differing)
+        if beside is None:
+            beside = self.beside[differing] = {
+                f"meta.{key}" if key in differing else key: value for key, value in said.items()
+            }
+        attributes.update(beside)
+        for key in own.keys() - differing:
+            attributes[key] = own[key]
+
 
 def read_meta(meta: Any, session_told: str, options: Options) -> FaroMeta | Rejected:
     """What `meta` says, or why its body is refused. `session_told` is the session that the request named, if it did."""
@@ -105,7 +125,15 @@ def read_meta(meta: Any, session_told: str, options: Options) -> FaroMeta | Reje
         "" if is_shared else session_id or "",
         previous if isinstance(previous, str) else "",
         attributes,
+        {},
     )
+
+
+def app_of_meta(meta: Any) -> str:
+    """The app that `meta` names; empty if it does not."""
+    app = meta.get("app") if isinstance(meta, dict) else None
+    app_id = _app_id(app) if isinstance(app, dict) else ""
+    return app_id if isinstance(app_id, str) else ""
 
 
 def _app_id(app: Mapping[str, Any]) -> str | Rejected:

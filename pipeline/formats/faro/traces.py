@@ -5,7 +5,7 @@ The resource that a span came with repeats `meta`, and the page's session stands
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from pipeline.formats.checks import rejected_time, time_is_plausible
@@ -112,7 +112,8 @@ def _draft(
     if not time_is_plausible(time_ms, record_ms):
         return rejected_time(time_ms, record_ms, f"{path}.{_TIME_FIELD}", index)
     attributes = {**fact.attributes, "trace_id": span.trace_id, "span_id": span.span_id}
-    _add_of_page(attributes, meta.attributes)
+    # A request has a URL of its own, and the page's is another thing.
+    meta.add_to(attributes)
     id_ = (
         bounded_id(f"{span.trace_id}-{span.span_id}{fact.id}")
         if fact.id
@@ -127,10 +128,3 @@ def _draft(
         native["repaired"] = bounded(f"{path}.{place}"[:MAX_PLACE_CHARS] for place in span.repaired)
     native["attributes"] = attributes
     return Draft(index, meta.sender, time_ms, native)
-
-
-def _add_of_page(attributes: dict[str, Any], of_page: Mapping[str, Any]) -> None:
-    for key, value in of_page.items():
-        # A request has a URL of its own, and the page's is another thing.
-        if attributes.setdefault(key, value) != value:
-            attributes[f"meta.{key}"] = value

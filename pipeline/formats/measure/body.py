@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from pipeline.formats.checks import rejected_id, rejected_time, time_is_plausible
+from pipeline.formats.format import Beside
 from pipeline.formats.limits import MAX_BODY_BYTES, MAX_BODY_EVENTS, MAX_NESTING
 from pipeline.formats.listed import Listed, translation_of
 from pipeline.formats.measure import spans as spans_of
@@ -72,6 +73,20 @@ def decode(value: bytes | None, record_ms: int) -> Translation | Rejected:
                 drafts.append(translated)
     # Ids are the SDK's own: a dead letter is the body as it came, and what was taken of it is a duplicate in a replay.
     return translation_of(drafts, refused, record_ms, places)
+
+
+def apps_of(value: bytes, beside: Beside) -> set[str]:
+    """The apps that the blocks of a body name; none where it cannot be read."""
+    read = read_json(value, MAX_BODY_BYTES, MAX_NESTING - 1)
+    found: set[str] = set()
+    for name, field in (("events", "attribute"), ("spans", "attributes")):
+        items = None if isinstance(read, Rejected) else read.tree.get(name)
+        for item in items if isinstance(items, list) else ():
+            block = item.get(field) if isinstance(item, dict) else None
+            app_id = block.get("app_unique_id") if isinstance(block, dict) else None
+            if isinstance(app_id, str):
+                found.add(app_id)
+    return found
 
 
 def _fault_of_body(events: Any, spans: Any) -> Rejected | None:

@@ -4,7 +4,7 @@ from pipeline.formats.envelope import Envelope, NativeEvent
 from pipeline.formats.format import Format
 from pipeline.formats.limits import MAX_RECORD_BYTES
 from pipeline.formats.native.events import decode, to_events
-from pipeline.formats.native.key import app_of, key_of, sent_at_of
+from pipeline.formats.native.key import app_of, apps_of, key_of, sent_at_of
 from pipeline.formats.native.routed import translate
 from pipeline.topics import SDK_EVENTS
 
@@ -27,6 +27,7 @@ FORMAT = Format(
     MAX_RECORD_BYTES,
     key_of=lambda document, _: key_of(document),
     translate=None,
+    apps_of=lambda value, beside: apps_of(value) or (app_of(beside.key),),
     sent_at_of=sent_at_of,
 )
 ANY_KEY = Format(
@@ -36,6 +37,7 @@ ANY_KEY = Format(
     # Any would do; under these the records of a device stay in order.
     key_of=lambda document, file_name: key_of(document) or file_name.encode(),
     translate=translate,
+    apps_of=lambda value, beside: apps_of(value),
     sent_at_of=sent_at_of,
 )
 """For producers whose key or partitioner is another one."""

@@ -8,6 +8,7 @@ import msgspec
 
 from pipeline.formats.limits import MAX_RECORD_BYTES
 from pipeline.formats.mending import read_json
+from pipeline.formats.native.array import elements_of, is_array
 from pipeline.formats.rejected import Rejected
 
 
@@ -31,6 +32,13 @@ def key_of(envelope: bytes) -> bytes | None:
 def app_of(key: bytes | None) -> str:
     """The app that a key names; the empty text where it names none."""
     return (key or b"").partition(b"/")[0].decode("utf-8", "replace")
+
+
+def apps_of(value: bytes) -> set[str]:
+    """The apps that an envelope names, or those of an array; none where it cannot be read."""
+    found = elements_of(value) if is_array(value) else (value,)
+    said = () if isinstance(found, Rejected) else (_head_of(each).app_id for each in found)
+    return {app_id for app_id in said if isinstance(app_id, str)}
 
 
 def sent_at_of(envelope: bytes) -> int | None:

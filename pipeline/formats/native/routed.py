@@ -9,7 +9,7 @@ import msgspec
 
 from pipeline.formats.envelope import Envelope
 from pipeline.formats.format import NOTHING_BESIDE, Beside
-from pipeline.formats.limits import MAX_EVENTS, MAX_RECORD_BYTES
+from pipeline.formats.limits import MAX_CONTAINERS, MAX_EVENTS, MAX_RECORD_BYTES
 from pipeline.formats.mending import Repairs, read_json
 from pipeline.formats.native.array import elements_of, is_array
 from pipeline.formats.native.events import decode
@@ -57,7 +57,13 @@ def translate(
     mended = read_json(value, MAX_RECORD_BYTES)
     assert not isinstance(mended, Rejected), "decode has read it"
     fields = _fields.decode(mended.value)
-    events = _told(_list.decode(fields.pop("events")), notes_of(mended).repairs)
+    listed = _list.decode(fields.pop("events"))
+    if len(listed) > MAX_CONTAINERS:
+        # An event is an object, and there are no more of those in a record.
+        return Rejected(
+            Reason.TOO_MANY_EVENTS, f"events: at most {MAX_CONTAINERS} in a record, not {len(listed)}"
+        )
+    events = _told(listed, notes_of(mended).repairs)
     cuts, refused = _cut(events, MAX_RECORD_BYTES - len(_envelope(fields, ())))
     parts = _read(fields, events, cuts, key, record_ms)
     if isinstance(parts, Rejected):

@@ -7,7 +7,7 @@ from pipeline.formats.limits import MAX_BODY_BYTES
 from pipeline.formats.otlp import message
 from pipeline.formats.otlp.cleaned import cleaned
 from pipeline.formats.otlp.compiled_events import CompiledEvents
-from pipeline.formats.otlp.decode import holds, translator
+from pipeline.formats.otlp.decode import apps_in, holds, translator
 from pipeline.formats.otlp.embrace import kept_key_of
 
 __all__ = ["LOGS", "SPANS"]
@@ -24,6 +24,7 @@ def _format(signal: message.Signal) -> Format:
         # One key for all of a file, as for Measure: its messages stay in order.
         key_of=lambda document, file_name: file_name.encode(),
         translate=translator(signal),
+        apps_of=apps_in(signal),
         holds=holds(signal),
         cleaned=cleaned(signal),
         kept_key_of=kept_key_of,

@@ -69,6 +69,25 @@ def translator(signal: Signal, compiled: CompiledEvents | None = None) -> Transl
     return translate
 
 
+def apps_in(signal: Signal) -> Callable[[bytes, Beside], set[str]]:
+    """The `apps_of` of one of the two formats: by the resources of a message."""
+
+    def apps_of(value: bytes, beside: Beside) -> set[str]:
+        encoding = _encoding_of(value, signal)
+        blocks = encoding if isinstance(encoding, Rejected) else encoding.split()
+        named, found = named_beside(beside), set[str]()
+        for block in () if isinstance(blocks, Rejected) else blocks:
+            assert not isinstance(encoding, Rejected), "it has blocks"
+            try:
+                attributes, _ = encoding.resource(block.resource)
+                found.add(ResourceIdentity(attributes, beside.options, named).app_id)
+            except (Flaw, Inexact):
+                continue
+        return found
+
+    return apps_of
+
+
 def holds(signal: Signal) -> Callable[[bytes], bool]:
     """Whether a document in JSON is of this signal."""
 

@@ -18,8 +18,15 @@ class Flaw(Terminal):
 
     def under(self, place: str) -> Flaw:
         """The same, seen from one level higher."""
-        joint = "." if self.path and not self.path.startswith("[") else ""
-        return Flaw(self.reason, f"{place}{joint}{self.path}", self.detail)
+        return Flaw(self.reason, self._path_under(place), self.detail)
+
+    def words_under(self, place: str) -> str:
+        """The words of the same, seen from one level higher."""
+        return f"{self._path_under(place)}: {self.detail}"
+
+    def _path_under(self, place: str) -> str:
+        path = self.path
+        return f"{place}.{path}" if path and not path.startswith("[") else place + path
 
     @property
     def words(self) -> str:

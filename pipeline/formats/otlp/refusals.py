@@ -58,20 +58,28 @@ def rejected(
 ) -> list[Rejected]:
     """One for each record; those of one dead letter have the same part."""
     units: dict[tuple[Reason, int, int], list[RefusedRecord]] = {}
+    rest: dict[Reason, list[RefusedRecord]] = {}
     for each in refused:
         alone = -1 if each.flaw.path.startswith(OF_RESOURCE) else each.at
-        units.setdefault((each.flaw.reason, each.place.block, alone), []).append(each)
+        key = each.flaw.reason, each.place.block, alone
+        unit = units.get(key)
+        if unit is not None:
+            unit.append(each)
+        elif len(units) < MAX_PARTS:
+            units[key] = [each]
+        else:
+            rest.setdefault(each.flaw.reason, []).append(each)
     made: list[Rejected] = []
     size = 0
-    rest: dict[Reason, list[RefusedRecord]] = {}
-    for number, ((reason, _, _), unit) in enumerate(units.items()):
-        if number < MAX_PARTS and size < MAX_PART_BYTES:
+    for (reason, _, _), unit in units.items():
+        if size < MAX_PART_BYTES:
             part = encoding.joined(_cut(unit, blocks))
             size += len(part)
             made += _worded(unit, signal, part)
         else:
             rest.setdefault(reason, []).extend(unit)
     for unit in rest.values():
+        unit.sort(key=lambda each: each.at)
         made += _worded(unit, signal, encoding.joined(_cut(unit, blocks)))
     return sorted(made, key=lambda each: each.event_index or 0)
 
@@ -97,10 +105,13 @@ def _cut(unit: Iterable[RefusedRecord], blocks: Sequence[ResourceBlock]) -> list
 
 
 def _worded(unit: Iterable[RefusedRecord], signal: Signal, part: bytes) -> Iterable[Rejected]:
-    for index, place, flaw in unit:
-        path = f"{signal.blocks}[{place.block}]"
-        if not flaw.path.startswith(OF_RESOURCE):
-            path += f".{signal.scopes}[{place.scope}]"
-            if not flaw.path.startswith("scope"):
-                path += f".{signal.records}[{place.record}]"
-        yield Rejected(flaw.reason, flaw.under(path).words, index, part)
+    blocks, scopes, records, *_ = signal
+    for index, (block, scope, record), flaw in unit:
+        inner = flaw.path
+        if inner.startswith(OF_RESOURCE):
+            path = f"{blocks}[{block}]"
+        elif inner.startswith("scope"):
+            path = f"{blocks}[{block}].{scopes}[{scope}]"
+        else:
+            path = f"{blocks}[{block}].{scopes}[{scope}].{records}[{record}]"
+        yield Rejected(flaw.reason, flaw.words_under(path), index, part)

@@ -3,7 +3,7 @@
 from pipeline.formats.format import Format
 from pipeline.formats.limits import MAX_BODY_BYTES
 from pipeline.formats.sentry.cleaned import cleaned
-from pipeline.formats.sentry.envelope import translate
+from pipeline.formats.sentry.envelope import apps_of, translate
 from pipeline.formats.sentry.sender import PROJECT
 
 __all__ = ["FORMAT", "translate"]
@@ -15,6 +15,7 @@ FORMAT = Format(
     # One key for all of a file, as for Measure.
     key_of=lambda document, file_name: file_name.encode(),
     translate=translate,
+    apps_of=apps_of,
     cleaned=cleaned,
     kept_key_of=PROJECT.kept_key_of,
 )

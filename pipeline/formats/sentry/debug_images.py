@@ -6,6 +6,7 @@ symbols can then read it.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -14,6 +15,10 @@ _MOST_SCRIPTS = 100
 _URL_CHARS = 500
 _ID_CHARS = 36
 """Of a debug id; what follows counts the age of a PDB."""
+_UNKNOWN_SIZE = 1 << 32
+_MOST_OVERLAPPING = 8
+"""Images lie one behind the other. Of those that say otherwise so many are looked at for an address: all of them for
+each frame would be a hundred million steps for one event."""
 
 
 class _DebugImage(NamedTuple):
@@ -38,6 +43,8 @@ class DebugImages:
                 id = each.get("debug_id") or each.get("uuid") or each.get("code_id")
                 if isinstance(id, str) and id:
                     self._add(each, id)
+        self._images.sort(key=lambda image: image.start)
+        self._starts = [image.start for image in self._images]
 
     def _add(self, image: Mapping[str, Any], id: str) -> None:
         if image.get("type") == "proguard":
@@ -51,7 +58,7 @@ class DebugImages:
             self._images.append(
                 _DebugImage(
                     start,
-                    size if isinstance(size, int) else 0,
+                    (size if isinstance(size, int) else 0) or _UNKNOWN_SIZE,
                     id[:_ID_CHARS].replace("-", "").lower(),
                     name if isinstance(name, str) else "",
                 )
@@ -59,11 +66,14 @@ class DebugImages:
 
     def line(self, frame: Mapping[str, Any], number: int) -> str:
         """A frame without a function as a line, the innermost being number 0; empty where its image is not known."""
-        address = _address(frame.get("instruction_addr"))
-        if address is None or frame.get("function"):
+        if not self._images or frame.get("function"):
             return ""
-        for image in self._images:
-            if image.start <= address < image.start + (image.size or 1 << 32):
+        address = _address(frame.get("instruction_addr"))
+        if address is None:
+            return ""
+        nearest = bisect_right(self._starts, address)
+        for image in reversed(self._images[max(0, nearest - _MOST_OVERLAPPING) : nearest]):
+            if address < image.start + image.size:
                 # The address of a caller is where the call comes back to: here it is to be within the call.
                 at = address - image.start - (1 if number else 0)
                 name = frame.get("package") or image.name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from pipeline.formats.checks import rejected_id, rejected_time, time_is_plausible
@@ -19,8 +19,8 @@ from pipeline.formats.sentry import items as of_items
 from pipeline.formats.sentry import sessions
 from pipeline.formats.sentry import streamed as of_streamed
 from pipeline.formats.sentry.cut import KnownOfItems, SentrySource, Within, cut_out, known_of
-from pipeline.formats.sentry.lines import ItemLines, read_lines
-from pipeline.formats.sentry.sender import SentrySdk, sdk_of, sender_of, session_id_of
+from pipeline.formats.sentry.lines import EnvelopeLines, ItemLines, read_lines
+from pipeline.formats.sentry.sender import SentrySdk, app_of, sdk_of, sender_of, session_id_of
 from pipeline.formats.sentry.sessions import SentryFact, ToldByEvents
 from pipeline.formats.translation import Draft, Sender, Translation
 
@@ -66,15 +66,9 @@ def translate(
     lines = read_lines(value)
     if isinstance(lines, Rejected):
         return lines
-    payloads: list[_Payload | Rejected] = []
-    for number, item in enumerate(lines.items):
-        found = item if isinstance(item, Rejected) else _payload(item, f"items[{number}]")
-        if found is not None:
-            payloads.append(found)
+    payloads = list(_payloads(lines))
     read = [each for each in payloads if isinstance(each, _Payload)]
-    known = known_of(lines.header)
-    session = known.session or next((each.read.tree for each in read if each.type == sessions.TYPE), {})
-    sdk = sdk_of(lines.header, beside, session)
+    known, sdk = known_of(lines.header), _sdk(lines, read, beside)
     told = known.told.and_by(of_items.told_by((each.read.tree for each in read if each.type == _EVENT), sdk))
     clock = _Clock(_shift(lines.header, record_ms), record_ms)
     steps: list[_Step] = []
@@ -89,6 +83,36 @@ def translate(
     return with_parts(
         made, lambda some: cut_out(lines, KnownOfItems.of(sdk, told), [step.source for step in steps], some)
     )
+
+
+def apps_of(value: bytes, beside: Beside) -> set[str]:
+    """The apps that the items of an envelope are of, as far as they and its header say so."""
+    lines = read_lines(value)
+    if isinstance(lines, Rejected):
+        return set()
+    read = [each for each in _payloads(lines) if isinstance(each, _Payload)]
+    sdk = _sdk(lines, read, beside)
+    said: list[Mapping[str, Any]] = []
+    for each in read:
+        listed = each.read.tree.get("items") if each.type in (_LOG, _SPAN) else None
+        inner = listed if isinstance(listed, list) else ()
+        said += [_as_payload(one) for one in inner if isinstance(one, dict)] or [each.read.tree]
+    apps = (app_of(sdk, payload, "") for payload in said or [{}])
+    return {app for app in apps if isinstance(app, str)}
+
+
+def _payloads(lines: EnvelopeLines) -> Iterator[_Payload | Rejected]:
+    for number, item in enumerate(lines.items):
+        found = item if isinstance(item, Rejected) else _payload(item, f"items[{number}]")
+        if found is not None:
+            yield found
+
+
+def _sdk(lines: EnvelopeLines, read: Iterable[_Payload], beside: Beside) -> SentrySdk:
+    """What sent it, by the header and by the session, which an earlier refusal may have left in the header."""
+    told = known_of(lines.header).session
+    session = told or next((each.read.tree for each in read if each.type == sessions.TYPE), {})
+    return sdk_of(lines.header, beside, session)
 
 
 class _Clock(NamedTuple):

@@ -11,6 +11,7 @@ from pipeline.formats.sentry.debug_images import DebugImages
 from pipeline.formats.sentry.measured import of_transaction
 from pipeline.formats.sentry.sender import SentrySdk, session_id_of
 from pipeline.formats.sentry.sessions import SentryFact, ToldByEvents
+from pipeline.formats.stacks.frames import written_place
 
 _NATIVE_PLATFORMS = ("native", "cocoa", "java", "objc", "swift", "c", "csharp")
 """Where what nobody caught ends the process. Virtual machines of their own (Dart, JavaScript) live on."""
@@ -37,7 +38,7 @@ def told_by(events: Iterator[Mapping[str, Any]], sdk: SentrySdk) -> ToldByEvents
     """What the events of an envelope say of the session that it has an update of."""
     is_crash = is_unhandled = False
     for event in events:
-        is_crash = is_crash or _meaning(event, sdk)[0] == "app.crash" or event.get("level") == "fatal"
+        is_crash = is_crash or _kind_of(event, sdk) == "app.crash" or event.get("level") == "fatal"
         is_unhandled = is_unhandled or _mechanism(event).get("handled") is False
     return ToldByEvents(is_crash, is_unhandled)
 
@@ -134,17 +135,35 @@ def typed_attributes(told: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _kind_of(event: Mapping[str, Any], sdk: SentrySdk) -> str:
+    """Native name."""
+    if _thrown(event) is None:
+        return "log"
+    mechanism = _mechanism(event)
+    if sdk.is_mobile and str(mechanism.get("type")).lower() in _ANR:
+        return "app.anr"
+    is_crash = (
+        sdk.is_mobile and event.get("platform") in _NATIVE_PLATFORMS and mechanism.get("handled") is False
+    )
+    return "app.crash" if is_crash else "exception"
+
+
+def _thrown(event: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The last exception of an event, which is the one that it is about; None if it is a message."""
+    values = _mapping(event.get("exception")).get("values")
+    last = values[-1] if isinstance(values, list) and values else None
+    return last if isinstance(last, dict) else None
+
+
 def _meaning(event: Mapping[str, Any], sdk: SentrySdk) -> tuple[str, dict[str, Any]]:
     """Native name, and what the exception or message says."""
-    level = event.get("level")
-    values = _mapping(event.get("exception")).get("values")
-    thrown = values[-1] if isinstance(values, list) and values and isinstance(values[-1], dict) else None
+    name, level, thrown = _kind_of(event, sdk), event.get("level"), _thrown(event)
     if thrown is None:
         logged = event.get("logentry") or event.get("message")
         body = logged.get("formatted") or logged.get("message") if isinstance(logged, dict) else logged
-        return "log", {**_severity(level), **({"body": body} if body is not None else {})}
+        return name, {**_severity(level), **({"body": body} if body is not None else {})}
     images = DebugImages(event.get("debug_meta"))
-    attributes = {
+    attributes: dict[str, Any] = {
         name: value
         for name, value in (
             ("exception.type", thrown.get("type")),
@@ -161,12 +180,9 @@ def _meaning(event: Mapping[str, Any], sdk: SentrySdk) -> tuple[str, dict[str, A
         attributes["exception.mechanism"] = mechanism["type"]
     if isinstance(mechanism.get("handled"), bool):
         attributes["exception.handled"] = mechanism["handled"]
-    if sdk.is_mobile and str(mechanism.get("type")).lower() in _ANR:
-        return "app.anr", {**attributes, **({"fatal": True} if level == "fatal" else {})}
-    is_crash = (
-        sdk.is_mobile and event.get("platform") in _NATIVE_PLATFORMS and mechanism.get("handled") is False
-    )
-    return "app.crash" if is_crash else "exception", attributes
+    if name == "app.anr" and level == "fatal":
+        attributes["fatal"] = True
+    return name, attributes
 
 
 def _json(pairs: Mapping[str, str]) -> str:
@@ -190,9 +206,12 @@ def _stacktrace(thrown: Mapping[str, Any], images: DebugImages) -> str:
 
 
 def _frame(frame: Mapping[str, Any]) -> str:
-    code = ".".join(str(part) for key in ("module", "function") if (part := frame.get(key)))
-    place = ":".join(str(frame[key]) for key in ("filename", "lineno", "colno") if frame.get(key) is not None)
-    return f"{code or frame.get('instruction_addr') or '?'} ({place or frame.get('package') or ''})"
+    # A stack may have fifty thousand of them.
+    get = frame.get
+    module, function = get("module"), get("function")
+    code = f"{module}.{function}" if module and function else module or function
+    place = written_place(get("filename"), get("lineno"), get("colno"))
+    return f"{code or get('instruction_addr') or '?'} ({place or get('package') or ''})"
 
 
 def _severity(level: Any) -> dict[str, Any]:

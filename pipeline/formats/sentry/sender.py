@@ -117,8 +117,8 @@ def sender_of(
 
     `named_by` are the fields in which it could name its device, in an app and in a browser.
     """
-    release = _text(payload.get("release")) or sdk.release
-    app_id = sdk.app_id or _app_id(release, sdk.project, path)
+    release = _release(sdk, payload)
+    app_id = app_of(sdk, payload, path)
     if isinstance(app_id, Rejected):
         return app_id
     contexts = payload.get("contexts")
@@ -144,6 +144,15 @@ def sender_of(
             return Rejected(text.reason, f"{path}: {text.detail}")
     assert isinstance(resource, str) and isinstance(user, str)
     return Sender(app_id, device_id, resource, user)
+
+
+def app_of(sdk: SentrySdk, payload: Mapping[str, Any], path: str) -> str | Rejected:
+    """The app that an item is of, or why that is not known."""
+    return sdk.app_id or _app_id(_release(sdk, payload), sdk.project, path)
+
+
+def _release(sdk: SentrySdk, payload: Mapping[str, Any]) -> str:
+    return _text(payload.get("release")) or sdk.release
 
 
 def _app_id(release: str, project: str, path: str) -> str | Rejected:

@@ -38,10 +38,11 @@ CAUSE = re.compile(r"\s*(?:Caused by|\[cause\]): (.*)")
 _SUPPRESSED = re.compile(r"\s+Suppressed: ")
 _PYTHON = re.compile(r'\s+File "([^"]*)", line \d+(?:, in (.*))?')
 _NATIVE = re.compile(r"\s*(?:native: )?#\d+\s+(?:pc|abs)\s+[0-9a-fA-Fx]+\s*(.*)")
-_DART = re.compile(r"#\d+\s+(.+) \(([^()]*)\)")
-_APPLE = re.compile(r"\d+\s+(\S.*?)\s+0x[0-9a-fA-F]+\s+(.*)")
+# Two parts side by side must not share out the same blanks between them: a line of blanks would take the square of it.
+_DART = re.compile(r"#\d+\s(.+) \(([^()]*)\)")
+_APPLE = re.compile(r"\d+\s+(\S.*?)(?<=\S)\s+0x[0-9a-fA-F]+\s+(.*)")
 _APPLE_WITHOUT_ADDRESS = re.compile(r"\d+\s+(\S+)\s+(\S.*)\s\+\s\d+")
-_WITH_URL = re.compile(r"\s*([^@]*)@(\S+:\d+|\[native code\])")
+_WITH_URL = re.compile(r"\s*+([^@]*+)@(\S+:\d+|\[native code\])")
 _CALL = re.compile(r"(.*\S) ?\(([^()]*)\)")
 _ADDRESS = re.compile(r"(?:(.*\S) )?(?:0x)?[0-9a-fA-F]{6,16}")
 _OFFSET = re.compile(r"\s?\+\s?(?:0x)?[0-9a-fA-F]+$")
@@ -181,3 +182,10 @@ def read_head(line: str) -> tuple[str, str]:
     """Type and message of a head line, as `java.io.IOException: no route`."""
     found = _HEAD.fullmatch(line.strip())
     return (found[1], found[2] or "") if found else ("", "")
+
+
+def written_place(file: object, line: object, column: object) -> str:
+    """`file:line:column`, without what is None: in brackets where frames of Sentry and Faro are told."""
+    if line is None and column is None:
+        return "" if file is None else str(file)
+    return ":".join([str(part) for part in (file, line, column) if part is not None])

@@ -65,7 +65,7 @@ _ANDROID = re.compile(r"(?:native: )?#\d+\s+pc\s+(?:0x)?([0-9a-fA-F]{1,16})\s+(\
 _BUILD_ID = re.compile(r"\(BuildId:? ?([0-9a-fA-F]+)\)")
 _FUNCTION = re.compile(r"\((?!BuildId|offset)[^()]")
 _DART = re.compile(r"#\d+ abs [0-9a-fA-F]+ virt ([0-9a-fA-F]{1,16}) _kDart\w*Instructions\+")
-_APPLE = re.compile(r"\d+\s+(\S.*?)\s+0x[0-9a-fA-F]+\s+(.*?)(?: \+ (\d{1,12}))?")
+_APPLE = re.compile(r"\d+\s+(\S.*?)(?<=\S)\s+0x[0-9a-fA-F]+\s+(.*?)(?: \+ (\d{1,12}))?")
 _DART_ID = re.compile(r"build_id: '([0-9a-fA-F]+)'")
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 

@@ -1,0 +1,132 @@
+"""A body of many small parts takes time that grows with its bytes, whatever its parts refer to or are beside.
+
+Each of these took seconds or minutes: something was done anew for each part that was as large as the body, or the way
+to each part was spelled out.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+import pytest
+
+from pipeline.formats import native, otlp, sentry
+from pipeline.formats.limits import MAX_NESTING
+from pipeline.formats.otlp.wire import field_of
+from pipeline.formats.sentry.debug_images import DebugImages
+from pipeline.formats.stacks.crash_group import group_of
+
+NOW_MS = 1_795_737_400_000
+AT = "2026-11-26T23:50:00.000Z"
+LIMIT_S = 0.3
+"""Processor time for one of these bodies, of some 300 kB. None takes a third of it."""
+
+
+def of_sentry(**event: Any) -> bytes:
+    head = {"sdk": {"name": "sentry.java.android"}, "trace": {"release": "org.example.shop@1"}}
+    session = {"sid": "a1", "did": "d1", "started": AT, "timestamp": AT, "status": "ok"}
+    items = ({"type": "session"}, session, {"type": "event"}, {"event_id": "e1", "timestamp": AT, **event})
+    return b"\n".join(map(orjson.dumps, (head, *items)))
+
+
+def images_and_frames() -> bytes:
+    images = [
+        {"debug_id": "a", "image_addr": hex(0x9000 + at), "image_size": 1, "code_file": "a"}
+        for at in range(3_000)
+    ]
+    frames = [{"instruction_addr": "0x1"}] * 5_000
+    thrown = {"type": "SIGSEGV", "stacktrace": {"frames": frames}}
+    return of_sentry(exception={"values": [thrown]}, debug_meta={"images": images})
+
+
+def of_native(attributes: bytes) -> bytes:
+    event = b'{"id":"e","name":"n","time":%d,"attributes":%b}' % (NOW_MS, attributes)
+    return b'{"v":1,"app_id":"a","device_id":"b","events":[%b]}' % event
+
+
+def no_numbers(count: int, levels: int = 1) -> bytes:
+    return b'{"a":' * levels + b"[" + b",".join([b"NaN"] * count) + b"]" + b"}" * levels
+
+
+def in_a_stack(line: str) -> bytes:
+    return orjson.dumps({"exception.stacktrace": "\n".join([line] * 400)})
+
+
+def decoded(value: bytes) -> object:
+    return native.decode(value, b"a/b", NOW_MS)
+
+
+def logs(value: bytes) -> object:
+    assert otlp.LOGS.translate is not None
+    return otlp.LOGS.translate(value, NOW_MS)
+
+
+def empty_records() -> bytes:
+    return field_of(1, field_of(2, field_of(2, b"") * 25_000))
+
+
+BODIES: dict[str, tuple[Callable[[bytes], object], Callable[[], bytes]]] = {
+    "images and frames": (lambda value: sentry.translate(value, NOW_MS), images_and_frames),
+    "no numbers deep within": (decoded, lambda: of_native(no_numbers(60_000, MAX_NESTING - 5))),
+    "no numbers under a long name": (
+        decoded,
+        lambda: of_native(b'{"%b":%b}' % (b"k" * 100_000, no_numbers(60_000))),
+    ),
+    "refused records": (logs, empty_records),
+    "blanks before an address": (
+        lambda value: group_of("a", "crash", value),
+        lambda: in_a_stack("1 a" + " " * 590 + "b"),
+    ),
+    "blanks before a bracket": (
+        lambda value: group_of("a", "crash", value),
+        lambda: in_a_stack("#1" + " " * 590 + "b"),
+    ),
+}
+
+
+@contextmanager
+def bounded() -> Iterator[None]:
+    def too_long(_: int, __: object) -> None:
+        raise TimeoutError
+
+    signal.signal(signal.SIGVTALRM, too_long)
+    signal.setitimer(signal.ITIMER_VIRTUAL, 2 * LIMIT_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_of_many_parts(name: str) -> None:
+    read, make = BODIES[name]
+    body = make()
+    began_s = time.process_time()
+    with bounded():
+        read(body)
+    assert time.process_time() - began_s < LIMIT_S
+
+
+def test_an_address_is_in_the_image_that_begins_last_before_it() -> None:
+    said = (("aa", 0x1000, 0x1000), ("bb", 0x4000, 0), ("cc", 0x2000, 0x1000), ("dd", 0x5000, 0x100))
+    images = [
+        {"debug_id": id, "image_addr": hex(start), "image_size": size, "code_file": id}
+        for id, start, size in said
+    ]
+    found = DebugImages({"images": images})
+
+    def image_of(address: int, number: int = 0) -> str:
+        return found.line({"instruction_addr": hex(address)}, number)[-3:-1]
+
+    assert [image_of(at) for at in (0xFFF, 0x1000, 0x1FFF, 0x2000, 0x2FFF, 0x3000)] == [
+        "", "aa", "aa", "cc", "cc", "",
+    ]  # fmt: skip
+    # Where a caller comes back to is behind its call, which may have been the last of its image.
+    assert (image_of(0x2000, 0), image_of(0x2001, 1)) == ("cc", "cc")
+    # One that does not say how large it is goes on up to the next, and behind that one.
+    assert [image_of(at) for at in (0x4FFF, 0x50FF, 0x5100)] == ["bb", "dd", "bb"]
