@@ -204,13 +204,13 @@ class CompiledPartition(Partition):
             effects.states,
             effects.touched,
             outboxes,
+            effects.copies,
         )
         effects.made += made
         effects.compiled += records
         effects.counts.add(Counts(accepted, late, duplicates, unrestated=unrestated))
         effects.groups = groups
-        for outbox in outboxes:
-            effects.rows.add_made(outbox)
+        effects.rows.add_made(*outboxes)
         self._store.forget_many(key for key, *_ in effects.touched[before:])
         handed = None if why is None else groups.hand_over()
         if not groups.is_done():

@@ -107,10 +107,10 @@ class Rows:
         of = state.applied_offset, state.arrived_ms, self._version_of
         return _Outbox(key, state.outbox, revision, *of)
 
-    def add_made(self, box: Outbox) -> None:
-        """Add the rows of an outbox."""
-        self._outboxes.append(box)
-        self._count += len(box)
+    def add_made(self, *boxes: Outbox) -> None:
+        """Add the rows of outboxes."""
+        self._outboxes += boxes
+        self._count += sum(map(len, boxes))
 
     def without(self, keys: Collection[bytes]) -> Rows:
         """The rows of all other devices."""

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition, conn
 from aiokafka.consumer import fetcher
 from aiokafka.consumer.group_coordinator import HeartbeatRequest, SyncGroupRequest
 from aiokafka.errors import (
@@ -27,6 +27,7 @@ from faust.types import TP
 
 from pipeline.kafka.bounded_fetch import Room, room, within_room
 from pipeline.kafka.errors import InstanceTaken, KafkaFailure, KafkaRefused
+from pipeline.kafka.large_answers import ReadingInPieces
 from pipeline.kafka.packed_records import KeptRecords, RecordsAsTheyAre
 from pipeline.kafka.static_member import FENCED_INSTANCE_ID, NamedHeartbeat, is_fenced, with_name
 from pipeline.kafka.topic_identity import Note, note_of
@@ -40,6 +41,7 @@ _NEVER_IDLE_MS = 365 * 24 * 3_600_000
 
 
 # aiokafka has no way to say which classes its consumers use. All of this process are ours.
+conn.AIOKafkaProtocol = ReadingInPieces
 fetcher.MemoryRecords = KeptRecords
 fetcher.PartitionRecords = RecordsAsTheyAre
 fetcher.FetchResult.getall = within_room

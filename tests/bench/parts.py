@@ -7,6 +7,7 @@ import resource
 import sys
 import time
 from collections.abc import Mapping
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -20,7 +21,7 @@ from pipeline.formats.native.events import arrivals_of
 from pipeline.roles.batch import Bounds, Source
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.sink import Sink
-from pipeline.runtime import fit_garbage_collection
+from pipeline.runtime import fit_garbage_collection, keep_freed_memory
 from pipeline.state.compiled_partition import partitions_by
 from pipeline.state.partition import Partition
 from pipeline.state.records import SourceRecord
@@ -32,7 +33,12 @@ Figures = dict[str, float]
 _EDGE = Edge(Privacy(), Samplings())
 """As where nothing is set."""
 
-_COMPRESSORS = {"lz4": codec.lz4_encode, "snappy": codec.snappy_encode, "zstd": codec.zstd_encode}
+_COMPRESSORS = {
+    "lz4": codec.lz4_encode,
+    "snappy": codec.snappy_encode,
+    "zstd": partial(codec.zstd_encode, level=3),
+    "zstd_1": partial(codec.zstd_encode, level=1),
+}
 
 
 def core() -> ModuleType | None:
@@ -126,7 +132,9 @@ def compression(events: int, options: Mapping[str, float]) -> Figures:
 
 
 def _corpus(events: int, options: Mapping[str, float], first: int = 0) -> list[SourceRecord]:
+    # As a worker does.
     fit_garbage_collection()
+    keep_freed_memory()
     return records(
         events,
         envelope=int(options["envelope"]),

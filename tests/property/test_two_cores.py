@@ -246,7 +246,9 @@ def test_copies_that_cannot_be_told_of_set_their_device_aside(
         monkeypatch.setattr(module, "told_copies", failing)
     two = TwoCores(core, Policies(), EDGE)
     once, again = ({"id": "e", "name": "n", "time": START_MS + later} for later in (0, 1))
-    two.take(_of({"w": _told("w", once), "x": _told("x", once, again), "y": _told("y", once)}))
+    first, second, third = _of({"w": _told("w", once), "x": _told("x", once, again), "y": _told("y", once)})
+    # With headers, Python has to tell for the core, too.
+    two.take([first, second._replace(headers=[(REPLAYED_RECORD_MS, b"%d" % START_MS)]), third])
     for part in (two.python, two.rust):
         assert list(part._store.aside) == [b"a/x"]
     assert two.compiled == 2

@@ -45,8 +45,7 @@ impl Edge {
             Ok(names) => names,
             Err(why) => return Ok(Err(why)),
         };
-        let mut texts =
-            Texts { resource: None, user: None, canonical: ("{}".into(), crate::domain::empty()) };
+        let mut texts = None;
         let mut client: Text = crate::domain::empty();
         let mut arrivals = Vec::with_capacity(records.len());
         let (mut corrected_ms, mut size) = (0, 0);
@@ -66,28 +65,18 @@ impl Edge {
                 Ok(wire) => wire,
                 Err(why) => return Ok(Err(why)),
             };
-            if !texts.are(wire.resource, wire.user) {
-                let found = (
-                    rules.canonical(py, 0, wire.resource.unwrap_or(""), &mut self.known_bytes)?,
-                    match wire.user {
-                        Some(user) => rules.canonical(py, 1, user, &mut self.known_bytes)?,
-                        None => Some(crate::domain::empty()),
-                    },
-                );
-                let (Some(resource), Some(user)) = found else { return Ok(Err(Unsure("envelope"))) };
-                texts = Texts {
-                    resource: Some(wire.resource.unwrap_or("").into()),
-                    user: wire.user.map(Into::into),
-                    canonical: (resource, user),
-                };
+            let (resource, user) = (wire.resource.unwrap_or(""), wire.user);
+            if !texts.as_ref().is_some_and(|known: &Texts<'_>| known.are(resource, user)) {
+                texts = rules.texts(py, resource, user, &mut self.known_bytes)?;
             }
-            let (resource, user) = &texts.canonical;
-            let (events, latest_ms) = match events_of(wire, record.decoded_ms, resource, user, &mut client) {
-                Ok(found) => found,
+            let Some(known) = &texts else { return Ok(Err(Unsure("envelope"))) };
+            let told = match events_of(wire, record.decoded_ms, &known.canonical, &mut client) {
+                Ok(told) => told,
                 Err(why) => return Ok(Err(why)),
             };
-            corrected_ms = corrected_ms.max(latest_ms);
-            arrivals.push(Arrival { offset: record.offset, record_ms: record.came_ms, events });
+            corrected_ms = corrected_ms.max(told.corrected_ms);
+            let (moved_ms, events) = (told.moved_ms, told.events);
+            arrivals.push(Arrival { offset: record.offset, record_ms: record.came_ms, moved_ms, events });
         }
         if arrivals.is_empty() || size > PART_BYTES && arrivals.len() > 1 {
             return Ok(Err(Unsure("part")));
@@ -122,6 +111,7 @@ pub struct Given<'a> {
     pub decoded_ms: i64,
     /// At which it came, as its partition counts.
     pub came_ms: i64,
+    pub has_headers: bool,
     pub value: Option<&'a [u8]>,
 }
 

@@ -13,6 +13,8 @@ const MAX_LEVELS: u32 = 64;
 const MAX_NUMBER_BYTES: usize = 200;
 
 const NOT_JSON: Unsure = Unsure("json");
+/// A one in each byte.
+const EACH: u64 = 0x0101_0101_0101_0101;
 
 /// A value of which no more is read than is asked for.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -141,16 +143,14 @@ impl<'a> Reader<'a> {
         self.take(b'"')?;
         let from = self.at;
         let bytes = self.text.as_bytes();
-        loop {
-            match bytes.get(self.at) {
-                Some(b'"') => {
-                    self.at += 1;
-                    return Ok(Cow::Borrowed(&self.text[from..self.at - 1]));
-                }
-                Some(b'\\') => return self.escaped(from).map(Cow::Owned),
-                Some(0x20..) => self.at += 1,
-                _ => return Err(NOT_JSON),
+        self.at += plain_bytes(&bytes[from..]);
+        match bytes.get(self.at) {
+            Some(b'"') => {
+                self.at += 1;
+                Ok(Cow::Borrowed(&self.text[from..self.at - 1]))
             }
+            Some(b'\\') => self.escaped(from).map(Cow::Owned),
+            _ => Err(NOT_JSON),
         }
     }
 
@@ -344,4 +344,22 @@ impl<'a> Reader<'a> {
         self.at += word.len();
         Ok(())
     }
+}
+
+/// How many bytes stand before the first one that ends a text, is an escape or may not stand in one.
+fn plain_bytes(bytes: &[u8]) -> usize {
+    let is_plain = |byte: &u8| *byte >= 0x20 && !matches!(byte, b'"' | b'\\');
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (number, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        // The lowest byte that this marks is the first one; above it there may be others that are plain.
+        let marked = |one: u64, other: u64| one.wrapping_sub(other) & !one & (0x80 * EACH);
+        let found = marked(word, 0x20 * EACH)
+            | marked(word ^ (u64::from(b'"') * EACH), EACH)
+            | marked(word ^ (u64::from(b'\\') * EACH), EACH);
+        if found != 0 {
+            return 8 * number + found.trailing_zeros() as usize / 8;
+        }
+    }
+    8 * words.len() + rest.iter().take_while(|byte| is_plain(byte)).count()
 }

@@ -6,16 +6,23 @@ use pyo3::exceptions::{PyException, PyMemoryError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
+use super::codec::step_codec::encode_step;
+use super::copies::told_copies;
 use super::device::{Arrival, Copy, Counts, apply};
 use super::device_state::DeviceState;
-use super::durable::{Kept, STEPS_SUFFIX};
+use super::durable::{Hashed, Kept, STEPS_SUFFIX};
+use super::grouping::{Groups, NONE, Rules};
 use super::outbox::Outbox;
 use super::partition::Core;
 use super::store::{Parts, entry_of_step, load};
 use crate::domain::policy::Policy;
-use crate::formats::edge::{Given, record_time_ms};
+use crate::formats::edge::{Given, PART_BYTES, record_time_ms};
+use crate::formats::native::reading::names_of;
 use crate::poison::meet;
 use crate::unsure::{Sure, Unsure};
+
+/// Of one row in an outbox, decoded.
+const WRITE_BYTES: usize = 600;
 
 /// By what a device is folded: its policy with all versions, encoded, and the `Cleaner` of its app.
 pub struct Asked<'a, 'py> {
@@ -31,12 +38,16 @@ pub struct Made<'py> {
     pub idle_ms: Option<i64>,
     pub final_ms: i64,
     pub counts: Counts,
+    /// What is told of copies, for `event-copies`; None: Python has to.
+    pub copies_told: Option<Vec<Vec<u8>>>,
     /// Until when times may have been corrected.
     pub corrected_ms: i64,
     /// Bytes that were durable of the device.
     pub weight: usize,
 }
 
+/// The key of a device that was folded, what that made, and the bytes of what is told of copies.
+pub type Next<'py> = (Bound<'py, PyBytes>, Made<'py>, usize);
 /// Offset, place, time, and the time of the one that came first.
 type CopyFields = (i64, usize, i64, Option<i64>);
 
@@ -53,6 +64,12 @@ impl<'py> Made<'py> {
             .into_pyobject(py)
     }
 
+    /// About how many there are of all this, but for what is told of copies.
+    pub fn bytes(&self) -> usize {
+        let write_count = self.outbox.as_ref().map_or(0, |outbox| outbox.writes.len());
+        self.entry.as_bytes().len() + self.weight + WRITE_BYTES * write_count
+    }
+
     /// Accepted, late, duplicates, unrestated.
     pub fn counts_by_kind(&self) -> [i64; 4] {
         let counts = &self.counts;
@@ -66,15 +83,16 @@ impl<'py> Made<'py> {
 }
 
 impl Core {
-    /// A step of a device. A panic is a reason, too.
+    /// A step of a device, whose key has this hash. A panic is a reason, too.
     pub fn fold_safely<'py>(
         &mut self,
         key: &Bound<'py, PyBytes>,
+        hash: u64,
         records: &[Given<'_>],
         done: i64,
         by: &Asked<'_, 'py>,
     ) -> PyResult<Sure<Made<'py>>> {
-        let step = AssertUnwindSafe(|| self.step(key, records, done, by));
+        let step = AssertUnwindSafe(|| self.step(key, hash, records, done, by));
         // What was changed by halves was taken out before.
         catch_unwind(step).unwrap_or_else(|_| {
             self.let_go();
@@ -85,20 +103,21 @@ impl Core {
     fn step<'py>(
         &mut self,
         key: &Bound<'py, PyBytes>,
+        hash: u64,
         records: &[Given<'_>],
         done: i64,
         by: &Asked<'_, 'py>,
     ) -> PyResult<Sure<Made<'py>>> {
         let (py, key_bytes) = (key.py(), key.as_bytes());
         meet("step", key_bytes);
-        let place = self.durable.find(key_bytes);
+        let place = self.durable.find(Hashed { key: key_bytes, hash });
         let held = place.and_then(|place| self.states.take(place));
         let policy_bytes = by.policy.as_bytes();
         let (policy, own_size) = match self.policy(policy_bytes) {
             Ok(found) => found,
             Err(why) => return Ok(Err(why)),
         };
-        let (arrivals, corrected_ms) = match self.edge.arrivals(py, key_bytes, records, by.cleaner)? {
+        let (mut arrivals, corrected_ms) = match self.edge.arrivals(py, key_bytes, records, by.cleaner)? {
             Ok(found) => found,
             Err(why) => return Ok(Err(why)),
         };
@@ -117,9 +136,15 @@ impl Core {
             return Ok(Err(Unsure("replay")));
         }
         let own_policy = &policy_bytes[..own_size];
-        let done = match fold(&mut state, &arrivals, &policy, corrected_ms, parts, own_policy) {
+        let done = match fold(&mut state, &mut arrivals, &policy, corrected_ms, parts, own_policy) {
             Ok(done) => done,
             Err(why) => return Ok(Err(why)),
+        };
+        let copies_told = if done.counts.copies.is_empty() {
+            Some(Vec::new())
+        } else {
+            let names = names_of(key_bytes).expect("it was folded under it");
+            told_copies(names, records, &arrivals, &done.counts.copies, state.corrected_ms)
         };
         let entry = PyBytes::new(py, &done.entry);
         let outbox = (!state.outbox.is_empty()).then(|| Outbox {
@@ -141,7 +166,100 @@ impl Core {
             self.states.keep(place, state, &entry, held);
         }
         let (is_base, counts) = (done.is_base, done.counts);
-        Ok(Ok(Made { is_base, entry, outbox, idle_ms, final_ms, counts, corrected_ms, weight }))
+        Ok(Ok(Made { is_base, entry, outbox, idle_ms, final_ms, counts, copies_told, corrected_ms, weight }))
+    }
+}
+
+impl Groups {
+    /// Fold the next device.
+    pub(super) fn next<'py>(
+        &mut self,
+        core: &Bound<'py, Core>,
+        done: i64,
+        held_back: Option<&Bound<'py, PyAny>>,
+        rules_of: &Bound<'py, PyAny>,
+        tell: &Bound<'py, PyAny>,
+    ) -> PyResult<Sure<Next<'py>>> {
+        let (py, group) = (core.py(), &self.groups[self.at]);
+        let is_part = group.count > 1 && group.bytes > PART_BYTES;
+        let key = self.key_object(py, self.at).filter(|_| group.put.is_none() && !is_part);
+        let Some(key) = key else { return Ok(Err(Unsure(""))) };
+        meet("fold", key.as_bytes());
+        if held_back.map_or(Ok(false), |held| held.contains(&key))? {
+            return Ok(Err(Unsure("")));
+        }
+        let made = match self.step(&key, &mut core.borrow_mut(), done, rules_of)? {
+            Ok(made) => made,
+            Err(why) => return Ok(Err(why)),
+        };
+        let told = match &made.copies_told {
+            Some(told) => told.iter().map(Vec::len).sum(),
+            None => {
+                let said = (&key, self.fields(py, self.at)?, made.copies(), made.corrected_ms);
+                tell.call1(said)?.extract()?
+            }
+        };
+        Ok(Ok((key, made, told)))
+    }
+
+    /// Add what was made of the next device: the bytes, the records, and what became of their events.
+    pub(super) fn add_made<'py>(
+        &mut self,
+        (key, made, told): Next<'py>,
+        lists: [&Bound<'py, PyList>; 4],
+    ) -> PyResult<(usize, usize, [i64; 4])> {
+        let (bytes, counts) = (told + made.bytes(), made.counts_by_kind());
+        add(key, made, lists)?;
+        let group = &mut self.groups[self.at];
+        group.counts = counts;
+        let count = group.count as usize;
+        self.at += 1;
+        Ok((bytes, count, counts))
+    }
+
+    fn step<'py>(
+        &mut self,
+        key: &Bound<'py, PyBytes>,
+        core: &mut Core,
+        done: i64,
+        rules_of: &Bound<'py, PyAny>,
+    ) -> PyResult<Sure<Made<'py>>> {
+        let py = key.py();
+        let app = key.as_bytes().split(|byte| *byte == b'/').next().unwrap_or_default();
+        if !self.rules.contains_key(app) {
+            let rules: Rules = rules_of.call1((key,))?.extract()?;
+            self.rules.insert(app.into(), rules);
+        }
+        let (policy, cleaner) = &self.rules[app];
+        let all = &self.records.all;
+        let mut records = Vec::with_capacity(self.groups[self.at].count as usize);
+        let mut at = self.groups[self.at].first;
+        while at != NONE {
+            let place = self.records.from + at as usize;
+            let record = all.place(place);
+            let record_ms = record.timestamp;
+            let is_plain = record.header_count == 0;
+            records.push(Given {
+                offset: self.offset(at),
+                record_ms,
+                decoded_ms: if is_plain {
+                    record_ms
+                } else {
+                    record_time_ms(all.headers(py, place), record_ms)
+                },
+                came_ms: self.came_ms.get(&at).copied().unwrap_or(record_ms),
+                has_headers: !is_plain,
+                value: all.value(py, place),
+            });
+            at = self.next_of[at as usize];
+        }
+        core.fold_safely(
+            key,
+            self.groups[self.at].hash,
+            &records,
+            done,
+            &Asked { policy: policy.bind(py), cleaner: cleaner.bind(py) },
+        )
     }
 }
 
@@ -155,16 +273,17 @@ struct Done {
 /// A step: the state after it, and what makes it durable.
 fn fold(
     state: &mut DeviceState,
-    arrivals: &[Arrival],
+    arrivals: &mut [Arrival],
     policy: &Policy,
     corrected_ms: i64,
     parts: Parts<'_>,
     policy_bytes: &[u8],
 ) -> Sure<Done> {
     let mut counts = Counts::default();
-    apply(state, arrivals, policy, &mut counts)?;
     state.corrected_ms = state.corrected_ms.max(corrected_ms);
-    let (is_base, entry) = entry_of_step(parts, state, arrivals, policy_bytes)?;
+    let step = encode_step(arrivals, state);
+    apply(state, arrivals, policy, &mut counts)?;
+    let (is_base, entry) = entry_of_step(parts, state, &step, policy_bytes)?;
     Ok(Done { is_base, entry, counts })
 }
 
@@ -188,6 +307,7 @@ pub fn with_given<T>(
             record_ms,
             decoded_ms: if headers.is_none() { record_ms } else { decoded_ms(headers, record_ms)? },
             came_ms: came.map_or(Ok(record_ms), |came| came.extract())?,
+            has_headers: !headers.is_none(),
             value: value.cast::<PyBytes>().ok().map(|value| value.as_bytes()),
         });
     }
@@ -209,14 +329,15 @@ pub fn is_for_python(py: Python<'_>, error: &PyErr) -> bool {
 }
 
 /// Add what a step made of a device.
-pub fn add<'py>(
+fn add<'py>(
     key: Bound<'py, PyBytes>,
     made: Made<'py>,
-    states: &Bound<'py, PyList>,
-    touched: &Bound<'py, PyList>,
-    outboxes: &Bound<'py, PyList>,
+    [states, touched, outboxes, copies]: [&Bound<'py, PyList>; 4],
 ) -> PyResult<()> {
     let py = key.py();
+    for value in made.copies_told.into_iter().flatten() {
+        copies.append((&key, PyBytes::new(py, &value)))?;
+    }
     if made.is_base {
         states.append((&key, made.entry))?;
     } else {

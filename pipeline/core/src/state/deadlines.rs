@@ -1,7 +1,7 @@
 //! When silence next has something to say about which device.
 
 use super::codec::state_head::Outline;
-use super::durable::{Durable, NEVER, Place};
+use super::durable::{Durable, Hashed, NEVER, Place};
 
 /// Of a policy: when an open session is idle, when sessions become final, when a device is forgotten.
 #[derive(Clone, Copy)]
@@ -22,8 +22,8 @@ pub struct Timetable {
 
 impl Timetable {
     /// Note when silence next has something to say about a device; `NEVER`: it has not.
-    pub fn touch(&mut self, durable: &mut Durable, key: &[u8], due_ms: [i64; 2]) {
-        let place = if due_ms == [NEVER; 2] { durable.find(key) } else { Some(durable.place(key)) };
+    pub fn touch(&mut self, durable: &mut Durable, of: Hashed<'_>, due_ms: [i64; 2]) {
+        let place = if due_ms == [NEVER; 2] { durable.find(of) } else { Some(durable.place(of)) };
         if let Some(place) = place {
             self.touch_at(durable, place, due_ms);
         }

@@ -22,6 +22,8 @@ const HEAVY_CHARS: usize = 1_000;
 pub struct Arrival {
     pub offset: i64,
     pub record_ms: i64,
+    /// What the correction of clocks has added to their times; not known of those that were folded before.
+    pub moved_ms: i64,
     pub events: Vec<Event>,
 }
 
@@ -57,10 +59,11 @@ struct Hand<'a> {
 }
 
 /// Fold records of one device, ascending by offset and all new, into its state, in place. The rows to emit are in
-/// `state.outbox` afterwards. After an error the state is worth nothing.
+/// `state.outbox` afterwards. Events are taken out of the records as it goes, but for those that take a closer look.
+/// After an error the state is worth nothing.
 pub fn apply(
     state: &mut DeviceState,
-    arrivals: &[Arrival],
+    arrivals: &mut [Arrival],
     policy: &Policy,
     counts: &mut Counts,
 ) -> Sure<()> {
@@ -68,7 +71,7 @@ pub fn apply(
     // A version that came since may be of events that were folded without it.
     let late = state.tail.last.as_ref().is_some_and(|last| policy.covers(last.time_ms, state.applied_offset));
     let mut hand = Hand { policy, left: Vec::new(), last: Vec::new(), counts, late };
-    for arrival in arrivals {
+    for arrival in arrivals.iter_mut() {
         // The way that most records go; what does not takes a closer look.
         if hand.late || !take_record(state, arrival, &mut hand) {
             admit_record(state, arrival, &mut hand)?;
@@ -93,36 +96,19 @@ pub fn apply(
 }
 
 /// Put the events of a record behind all others, if there is nothing else to do. Otherwise nothing is changed.
-fn take_record(state: &mut DeviceState, arrival: &Arrival, hand: &mut Hand<'_>) -> bool {
-    let tail = &mut state.tail;
-    let horizon_ms = hand.policy.restate_horizon_ms;
-    if tail.last.is_none() || arrival.record_ms - state.arrived_ms >= horizon_ms {
+fn take_record(state: &mut DeviceState, arrival: &mut Arrival, hand: &mut Hand<'_>) -> bool {
+    let (tail, policy) = (&mut state.tail, hand.policy);
+    let horizon_ms = policy.restate_horizon_ms;
+    if arrival.record_ms - state.arrived_ms >= horizon_ms || arrival.events.last().is_some_and(is_heavy) {
         return false;
     }
-    let (count, before, latest_ms) = (tail.count, tail.last.clone(), tail.first_ms + horizon_ms);
-    let mut is_taken = true;
-    for event in &arrival.events {
-        let mark = mark_of(&event.id);
-        is_taken = tail.last.as_ref().is_some_and(|last| last.is_before(event))
-            && event.time_ms <= latest_ms
-            && !state.named.contains(&event.id)
-            && !tail.may_have(mark);
-        if !is_taken {
-            break;
-        }
-        tail.append(event.clone(), mark);
-    }
-    if let (true, Some(event)) = (is_taken, arrival.events.last()) {
-        is_taken = tail.count as i64 <= hand.policy.restate_events && !is_heavy(event);
-    }
-    if !is_taken {
-        tail.take_back(count, before);
+    let (count, latest_ms) = (arrival.events.len(), tail.first_ms + horizon_ms);
+    if !tail.take_newer(&mut arrival.events, latest_ms, &state.named, policy.restate_events) {
         return false;
     }
     state.arrived_ms = state.arrived_ms.max(arrival.record_ms);
-    let taken = tail.newest(arrival.events.len());
-    fold(&mut state.head, taken, hand.policy, &mut hand.left);
-    hand.counts.accepted += arrival.events.len() as i64;
+    fold(&mut state.head, tail.newest(count), policy, &mut hand.left);
+    hand.counts.accepted += count as i64;
     true
 }
 
@@ -291,7 +277,7 @@ fn shift(state: &mut DeviceState, count: usize, hand: &mut Hand<'_>) -> Sure<()>
 pub fn repack(state: &mut DeviceState) -> Sure<()> {
     state.checkpoint()?;
     let events = state.tail.thaw(&state.strings)?.to_vec();
-    state.strings = super::tail::Strings::default();
+    state.strings = super::strings::Strings::default();
     for event in &events {
         for text in [&event.client, &event.exit_reason, &event.resource, &event.user] {
             state.strings.number(text);

@@ -1,7 +1,13 @@
 //! What is kept of a device between two inputs: the value of one key of the state table.
 
+use std::sync::Arc;
+
+use blake2::digest::consts::U8;
+use blake2::{Blake2b, Digest};
+
 use super::codec::session_codec;
-use super::tail::{OrderKey, Strings, Tail};
+use super::strings::Strings;
+use super::tail::{OrderKey, Tail};
 use crate::domain::Text;
 use crate::domain::fold_state::FoldState;
 use crate::domain::session::Session;
@@ -19,11 +25,45 @@ pub enum Report {
     Deleted,
 }
 
+/// What a row said; the same needs no new row. Most rows are asked neither that nor their digest before their device is
+/// encoded as steps, which hold neither.
+#[derive(Clone, Debug)]
+pub enum Said {
+    /// Empty: not known.
+    Digest(Vec<u8>),
+    Session(Arc<Session>),
+}
+
+impl Said {
+    pub fn is(&self, session: &Session) -> bool {
+        match self {
+            Self::Digest(known) => *known == digest(session),
+            Self::Session(said) => **said == *session,
+        }
+    }
+
+    /// Which it is from then on.
+    pub fn digest(&mut self) -> &[u8] {
+        if let Self::Session(said) = self {
+            *self = Self::Digest(digest(said));
+        }
+        match self {
+            Self::Digest(digest) => digest,
+            Self::Session(_) => unreachable!("it was digested"),
+        }
+    }
+}
+
+fn digest(session: &Session) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(512 + session.resource.len() + session.user.len());
+    session_codec::session_bytes(&mut bytes, session);
+    Blake2b::<U8>::digest(&bytes).to_vec()
+}
+
 /// The row last written for a session that input may still change.
 #[derive(Clone, Debug)]
 pub struct Written {
-    /// Of what the row said; equal digests need no new row. Empty: not known.
-    pub digest: Vec<u8>,
+    pub said: Said,
     pub started_at_ms: i64,
     pub report: Report,
     pub is_final: bool,
@@ -35,7 +75,7 @@ pub struct Written {
 #[derive(Clone, Debug)]
 pub struct Write {
     /// For DELETED only its first event and start are meaningful.
-    pub session: Session,
+    pub session: Arc<Session>,
     pub report: Report,
     pub is_final: bool,
 }

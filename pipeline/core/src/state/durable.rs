@@ -1,6 +1,7 @@
 //! What is durable of a partition's devices, encoded: the base and the steps of each, in little memory.
 
 use std::hash::BuildHasher;
+use std::sync::LazyLock;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
@@ -28,11 +29,25 @@ pub fn part_of(table_key: &[u8]) -> Option<(&[u8], Part)> {
     (!key.contains(&0)).then_some((key, part))
 }
 
+/// A device key and its hash: to keep that takes less than to work it out again.
+#[derive(Clone, Copy)]
+pub struct Hashed<'a> {
+    pub key: &'a [u8],
+    pub hash: u64,
+}
+
+impl<'a> Hashed<'a> {
+    pub fn of(key: &'a [u8]) -> Self {
+        static HASHER: LazyLock<DefaultHashBuilder> = LazyLock::new(DefaultHashBuilder::default);
+        Self { key, hash: HASHER.hash_one(key) }
+    }
+}
+
 /// A device.
 pub struct Kept {
     /// The key, and the steps behind it. They grow step by step: alone they would leave holes between keys, too small
     /// for any steps to come.
-    bytes: Box<[u8]>,
+    pub(super) bytes: Box<[u8]>,
     key_bytes: u32,
     has_steps: bool,
     base: Option<Box<[u8]>>,
@@ -81,8 +96,7 @@ impl Kept {
 pub struct Durable {
     devices: Vec<Kept>,
     free: Vec<Place>,
-    by_key: HashTable<Place>,
-    hasher: DefaultHashBuilder,
+    pub(super) by_key: HashTable<Place>,
     /// Of all parts.
     pub byte_count: usize,
     /// Devices of which something is durable.
@@ -90,8 +104,8 @@ pub struct Durable {
 }
 
 impl Durable {
-    pub fn find(&self, key: &[u8]) -> Option<Place> {
-        self.by_key.find(self.hasher.hash_one(key), |at| self.at(*at).key() == key).copied()
+    pub fn find(&self, of: Hashed<'_>) -> Option<Place> {
+        self.by_key.find(of.hash, |at| self.at(*at).key() == of.key).copied()
     }
 
     pub fn at(&self, place: Place) -> &Kept {
@@ -103,7 +117,7 @@ impl Durable {
     }
 
     pub fn get(&self, key: &[u8]) -> Option<&Kept> {
-        self.find(key).map(|place| self.at(place))
+        self.find(Hashed::of(key)).map(|place| self.at(place))
     }
 
     /// All that are known, in no order that means anything.
@@ -117,13 +131,13 @@ impl Durable {
     }
 
     /// The place of a device, a new one if it has none.
-    pub fn place(&mut self, key: &[u8]) -> Place {
-        if let Some(place) = self.find(key) {
+    pub fn place(&mut self, of: Hashed<'_>) -> Place {
+        if let Some(place) = self.find(of) {
             return place;
         }
         let device = Kept {
-            bytes: key.into(),
-            key_bytes: u32::try_from(key.len()).expect("Kafka has no such keys"),
+            bytes: of.key.into(),
+            key_bytes: u32::try_from(of.key.len()).expect("Kafka has no such keys"),
             has_steps: false,
             base: None,
             queued_ms: [NEVER; 2],
@@ -137,9 +151,8 @@ impl Durable {
             self.devices.push(device);
             Place::try_from(self.devices.len() - 1).expect("fewer than four thousand million devices")
         };
-        let Self { devices, by_key, hasher, .. } = self;
-        let hash_of = |at: &Place| hasher.hash_one(devices[*at as usize].key());
-        by_key.insert_unique(hasher.hash_one(key), place, hash_of);
+        let Self { devices, by_key, .. } = self;
+        by_key.insert_unique(of.hash, place, |at| Hashed::of(devices[*at as usize].key()).hash);
         place
     }
 
@@ -163,7 +176,7 @@ impl Durable {
         if device.is_known() || device.is_open || device.queued > 0 {
             return;
         }
-        let hash = self.hasher.hash_one(device.key());
+        let hash = Hashed::of(device.key()).hash;
         if let Ok(found) = self.by_key.find_entry(hash, |at| *at == place) {
             found.remove();
             let device = self.at_mut(place);

@@ -1,66 +1,63 @@
 //! The records of a chunk, put together by device, and folded one device after the other.
 
-use std::hash::BuildHasher;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use hashbrown::{HashMap, HashTable};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyIterator, PyList};
 
-use super::compiled_partition::{Asked, Made, add, is_for_python};
+use super::compiled_partition::is_for_python;
+use super::durable::Hashed;
+use super::fetching::TOGETHER;
 use super::partition::Core;
-use crate::formats::edge::{Given, PART_BYTES, record_time_ms};
 use crate::formats::native::partitioner::partition_of;
 use crate::kafka::packed_records::Records;
 use crate::poison::meet;
-use crate::unsure::{Sure, Unsure};
+use crate::unsure::Unsure;
 
 /// In the place of a record: there is no further one of this device.
-const NONE: u32 = u32::MAX;
-/// Of one row in an outbox, decoded.
-const WRITE_BYTES: usize = 600;
+pub(super) const NONE: u32 = u32::MAX;
 
 /// The records of one key.
-struct Group {
-    first: u32,
+pub(super) struct Group {
+    /// Of the key.
+    pub(super) hash: u64,
+    pub(super) first: u32,
     last: u32,
-    count: u32,
+    pub(super) count: u32,
     /// Of their values.
-    bytes: usize,
+    pub(super) bytes: usize,
     /// What Python has put in their place.
-    put: Option<Py<PyList>>,
+    pub(super) put: Option<Py<PyList>>,
     is_out: bool,
     /// Accepted, late, duplicates, unrestated.
-    counts: [i64; 4],
+    pub(super) counts: [i64; 4],
 }
 
 /// A policy with its versions, and a `Cleaner`.
-type Rules = (Py<PyBytes>, Py<PyAny>);
+pub(super) type Rules = (Py<PyBytes>, Py<PyAny>);
 /// Why Python has to go on (empty: it may ask again; None: it need not), the bytes that were made, the records that
 /// were folded, and how many events were accepted, late, duplicates, unrestated.
 type Folded = (Option<&'static str>, usize, usize, [i64; 4]);
-/// The key of a device that was folded, what that made, and the bytes of what is told of copies.
-type Next<'py> = (Bound<'py, PyBytes>, Made<'py>, usize);
 
 /// A chunk by the keys of its records, in the order of their first ones: `by_key` of `Grouped`. To Python it is a
 /// mapping, and what was folded, or handed over, is in it no longer, but for `fields_of`.
 #[pyclass]
 pub struct Groups {
-    records: Records,
+    pub(super) records: Records,
     base: i64,
-    groups: Vec<Group>,
+    pub(super) groups: Vec<Group>,
     /// Of each record, the next one of its key.
-    next_of: Vec<u32>,
+    pub(super) next_of: Vec<u32>,
     by_key: HashTable<u32>,
-    hasher: DefaultHashBuilder,
     /// The partition's time at records whose stamps are behind it.
-    came_ms: HashMap<u32, i64>,
+    pub(super) came_ms: HashMap<u32, i64>,
     #[pyo3(get)]
     clock_ms: i64,
     /// The group that is next.
-    at: usize,
-    rules: HashMap<Box<[u8]>, Rules>,
+    pub(super) at: usize,
+    pub(super) rules: HashMap<Box<[u8]>, Rules>,
 }
 
 #[pymethods]
@@ -75,7 +72,6 @@ impl Groups {
             groups: Vec::new(),
             next_of: Vec::new(),
             by_key: HashTable::new(),
-            hasher: DefaultHashBuilder::default(),
             came_ms: HashMap::new(),
             clock_ms,
             at: 0,
@@ -186,9 +182,10 @@ impl Groups {
 
     /// Fold one device after the other, until they have made so many bytes, or Python has to take the next one.
     ///
-    /// `rules_of` gives policy and rules of a device's app. `tell` is given copies that may have to be told of (the key,
-    /// its records, the copies, until when times may have been corrected) and gives the bytes that this makes. Devices that are
-    /// `held_back` are Python's. To `states`, `touched` and `outboxes` is added what the step makes.
+    /// `rules_of` gives policy and rules of a device's app. `tell` is given copies of which only Python knows what is to be
+    /// told (the key, its records, the copies, until when times may have been corrected) and gives the bytes that this
+    /// makes. Devices that are `held_back` are Python's. To `states`, `touched`, `outboxes` and `copies` is added what the
+    /// step makes.
     #[allow(clippy::too_many_arguments)]
     fn fold<'py>(
         &mut self,
@@ -201,20 +198,24 @@ impl Groups {
         states: &Bound<'py, PyList>,
         touched: &Bound<'py, PyList>,
         outboxes: &Bound<'py, PyList>,
+        copies: &Bound<'py, PyList>,
     ) -> PyResult<Folded> {
+        let lists = [states, touched, outboxes, copies];
         let mut folded: Folded = (None, 0, 0, [0; 4]);
+        let mut fetched = self.at;
         while self.at < self.groups.len() && folded.1 < most_bytes {
             if !self.is_in(self.at) {
                 self.at += 1;
                 continue;
             }
-            let lengths = [states, touched, outboxes].map(|list| list.len());
+            if self.at >= fetched {
+                self.fetch(core.py(), &core.borrow().durable);
+                fetched = self.at + TOGETHER;
+            }
+            let lengths = lists.map(|list| list.len());
             let next = AssertUnwindSafe(|| {
                 let made = self.next(core, done, held_back, rules_of, tell)?;
-                made.map_or_else(
-                    |why| Ok(Err(why)),
-                    |made| self.add_made(made, states, touched, outboxes).map(Ok),
-                )
+                made.map_or_else(|why| Ok(Err(why)), |made| self.add_made(made, lists).map(Ok))
             });
             match catch_unwind(next) {
                 Ok(Ok(Ok((bytes, records, counts)))) => {
@@ -232,7 +233,7 @@ impl Groups {
                 }
                 Ok(Err(error)) => return Err(error),
                 Err(_) => {
-                    for (list, length) in [states, touched, outboxes].iter().zip(lengths) {
+                    for (list, length) in lists.iter().zip(lengths) {
                         list.del_slice(length, list.len())?;
                     }
                     core.borrow_mut().let_go();
@@ -246,100 +247,14 @@ impl Groups {
 }
 
 impl Groups {
-    /// Fold the next device.
-    fn next<'py>(
-        &mut self,
-        core: &Bound<'py, Core>,
-        done: i64,
-        held_back: Option<&Bound<'py, PyAny>>,
-        rules_of: &Bound<'py, PyAny>,
-        tell: &Bound<'py, PyAny>,
-    ) -> PyResult<Sure<Next<'py>>> {
-        let (py, group) = (core.py(), &self.groups[self.at]);
-        let is_part = group.count > 1 && group.bytes > PART_BYTES;
-        let key = self.key_object(py, self.at).filter(|_| group.put.is_none() && !is_part);
-        let Some(key) = key else { return Ok(Err(Unsure(""))) };
-        meet("fold", key.as_bytes());
-        if held_back.map_or(Ok(false), |held| held.contains(&key))? {
-            return Ok(Err(Unsure("")));
-        }
-        let made = match self.step(&key, &mut core.borrow_mut(), done, rules_of)? {
-            Ok(made) => made,
-            Err(why) => return Ok(Err(why)),
-        };
-        let copies = made.copies();
-        if copies.is_empty() {
-            return Ok(Ok((key, made, 0)));
-        }
-        let told = tell.call1((&key, self.fields(py, self.at)?, copies, made.corrected_ms))?.extract()?;
-        Ok(Ok((key, made, told)))
-    }
-
-    /// Add what was made of the next device: the bytes, the records, and what became of their events.
-    fn add_made<'py>(
-        &mut self,
-        (key, made, told): Next<'py>,
-        states: &Bound<'py, PyList>,
-        touched: &Bound<'py, PyList>,
-        outboxes: &Bound<'py, PyList>,
-    ) -> PyResult<(usize, usize, [i64; 4])> {
-        let write_count = made.outbox.as_ref().map_or(0, |outbox| outbox.writes.len());
-        let bytes = told + made.entry.as_bytes().len() + made.weight + WRITE_BYTES * write_count;
-        let counts = made.counts_by_kind();
-        add(key, made, states, touched, outboxes)?;
-        let group = &mut self.groups[self.at];
-        group.counts = counts;
-        let count = group.count as usize;
-        self.at += 1;
-        Ok((bytes, count, counts))
-    }
-
-    fn step<'py>(
-        &mut self,
-        key: &Bound<'py, PyBytes>,
-        core: &mut Core,
-        done: i64,
-        rules_of: &Bound<'py, PyAny>,
-    ) -> PyResult<Sure<Made<'py>>> {
-        let py = key.py();
-        let app = key.as_bytes().split(|byte| *byte == b'/').next().unwrap_or_default();
-        if !self.rules.contains_key(app) {
-            let rules: Rules = rules_of.call1((key,))?.extract()?;
-            self.rules.insert(app.into(), rules);
-        }
-        let (policy, cleaner) = &self.rules[app];
-        let all = &self.records.all;
-        let mut records = Vec::with_capacity(self.groups[self.at].count as usize);
-        let mut at = self.groups[self.at].first;
-        while at != NONE {
-            let place = self.records.from + at as usize;
-            let record = all.place(place);
-            let record_ms = record.timestamp;
-            let is_plain = record.header_count == 0;
-            records.push(Given {
-                offset: self.offset(at),
-                record_ms,
-                decoded_ms: if is_plain {
-                    record_ms
-                } else {
-                    record_time_ms(all.headers(py, place), record_ms)
-                },
-                came_ms: self.came_ms.get(&at).copied().unwrap_or(record_ms),
-                value: all.value(py, place),
-            });
-            at = self.next_of[at as usize];
-        }
-        core.fold_safely(key, &records, done, &Asked { policy: policy.bind(py), cleaner: cleaner.bind(py) })
-    }
-
     fn add(&mut self, py: Python<'_>, at: u32) {
-        let Self { records, groups, by_key, hasher, .. } = self;
+        let Self { records, groups, by_key, .. } = self;
         let place = |at: u32| records.from + at as usize;
         let key_of = |group: u32, groups: &[Group]| records.all.key(py, place(groups[group as usize].first));
         let key = records.all.key(py, place(at));
         meet("group", key.unwrap_or_default());
         let bytes = records.all.value(py, place(at)).map_or(0, <[u8]>::len);
-        let hash = hasher.hash_one(key);
+        let hash = hash_of(key);
         if let Some(group) = by_key.find(hash, |group| key_of(*group, groups) == key) {
             let group = &mut groups[*group as usize];
             self.next_of[group.last as usize] = at;
@@ -349,20 +264,29 @@ impl Groups {
             return;
         }
         let number = u32::try_from(groups.len()).expect("there are no more than records");
-        groups.push(Group { first: at, last: at, count: 1, bytes, put: None, is_out: false, counts: [0; 4] });
-        by_key.insert_unique(hash, number, |group| hasher.hash_one(key_of(*group, groups)));
+        groups.push(Group {
+            hash,
+            first: at,
+            last: at,
+            count: 1,
+            bytes,
+            put: None,
+            is_out: false,
+            counts: [0; 4],
+        });
+        by_key.insert_unique(hash, number, |group| groups[*group as usize].hash);
     }
 
     fn find(&self, py: Python<'_>, key: Option<&[u8]>) -> Option<usize> {
-        let hash = self.hasher.hash_one(key);
+        let hash = hash_of(key);
         self.by_key.find(hash, |group| self.key(py, *group as usize) == key).map(|group| *group as usize)
     }
 
-    fn key<'a>(&'a self, py: Python<'a>, group: usize) -> Option<&'a [u8]> {
+    pub(super) fn key<'a>(&'a self, py: Python<'a>, group: usize) -> Option<&'a [u8]> {
         self.records.all.key(py, self.records.from + self.groups[group].first as usize)
     }
 
-    fn key_object<'py>(&self, py: Python<'py>, group: usize) -> Option<Bound<'py, PyBytes>> {
+    pub(super) fn key_object<'py>(&self, py: Python<'py>, group: usize) -> Option<Bound<'py, PyBytes>> {
         self.key(py, group).map(|key| PyBytes::new(py, key))
     }
 
@@ -370,11 +294,11 @@ impl Groups {
         group >= self.at && !self.groups[group].is_out
     }
 
-    fn offset(&self, at: u32) -> i64 {
+    pub(super) fn offset(&self, at: u32) -> i64 {
         self.records.all.place(self.records.from + at as usize).offset + self.base
     }
 
-    fn fields<'py>(&self, py: Python<'py>, group: usize) -> PyResult<Bound<'py, PyList>> {
+    pub(super) fn fields<'py>(&self, py: Python<'py>, group: usize) -> PyResult<Bound<'py, PyList>> {
         if let Some(fields) = &self.groups[group].put {
             return Ok(fields.bind(py).clone());
         }
@@ -395,4 +319,8 @@ impl Groups {
         }
         Ok(fields)
     }
+}
+
+fn hash_of(key: Option<&[u8]>) -> u64 {
+    key.map_or(0, |key| Hashed::of(key).hash)
 }

@@ -10,7 +10,8 @@ use super::codec::state_head::outline;
 use super::codec::step_codec::read_policy;
 use super::compiled_partition::{Asked, with_given};
 use super::deadlines::{Times, Timetable, due_ms};
-use super::durable::{Durable, Kept, NEVER, Part, part_of};
+use super::durable::{Durable, Hashed, Kept, NEVER, Part, Place, part_of};
+use super::fetching::TOGETHER;
 use super::outbox::Columns;
 use super::store::DecodedStates;
 use crate::domain::policy::Policy;
@@ -33,6 +34,8 @@ pub struct Core {
 }
 
 type Given<'py> = Option<Bound<'py, PyBytes>>;
+/// A table key and its value.
+type Entry<'py> = (Bound<'py, PyBytes>, Given<'py>);
 /// A device key and its deadlines.
 type Touched<'py> = (Bound<'py, PyBytes>, Option<i64>, Option<i64>);
 
@@ -81,19 +84,19 @@ impl Core {
     }
 
     fn put_base(&mut self, key: &Bound<'_, PyBytes>, value: &Bound<'_, PyBytes>) {
-        self.put(key.as_bytes(), Part::Base, Some(value));
+        self.put(Hashed::of(key.as_bytes()), Part::Base, Some(value));
     }
 
     fn put_steps(&mut self, key: &Bound<'_, PyBytes>, value: &Bound<'_, PyBytes>) {
-        self.put(key.as_bytes(), Part::Steps, Some(value));
+        self.put(Hashed::of(key.as_bytes()), Part::Steps, Some(value));
     }
 
     fn drop_base(&mut self, key: &[u8]) {
-        self.put(key, Part::Base, None);
+        self.put(Hashed::of(key), Part::Base, None);
     }
 
     fn drop_steps(&mut self, key: &[u8]) {
-        self.put(key, Part::Steps, None);
+        self.put(Hashed::of(key), Part::Steps, None);
     }
 
     /// The devices whose parts may not belong together, or of which Python has to say so; of others, steps are dropped
@@ -112,7 +115,7 @@ impl Core {
             if let Some((key, part)) = part_of(table_key.as_bytes())
                 && outline(value.as_bytes()).is_ok_and(|(known, _)| known.is_steps == (part == Part::Steps))
             {
-                let place = self.durable.place(key);
+                let place = self.durable.place(Hashed::of(key));
                 self.durable.put(place, part, Some(value.as_bytes()));
             } else {
                 left.append((table_key, value))?;
@@ -122,20 +125,24 @@ impl Core {
     }
 
     /// Entries are durable. Those that are not of devices, or that are gone, in their order.
-    fn commit<'py>(&mut self, py: Python<'py>, states: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyList>> {
+    fn commit<'py>(&mut self, py: Python<'py>, states: Vec<Entry<'py>>) -> PyResult<Bound<'py, PyList>> {
         let left = PyList::empty(py);
-        for item in states {
-            let (table_key, value): (Bound<'py, PyBytes>, Given<'py>) = item.extract()?;
-            match (part_of(table_key.as_bytes()), &value) {
-                (Some((key, part)), Some(value)) => {
-                    self.put(key, part, Some(value));
-                    if part == Part::Base
-                        && let Some(place) = self.durable.find(key)
-                    {
-                        self.durable.put(place, Part::Steps, None);
-                    }
+        for some in states.chunks(TOGETHER) {
+            let hashed = |(key, part)| (Hashed::of(key), part);
+            let parts: Vec<_> =
+                some.iter().map(|(table_key, _)| part_of(table_key.as_bytes()).map(hashed)).collect();
+            self.durable.fetch(parts.iter().flatten().map(|(of, _)| of.hash));
+            for ((table_key, value), of) in some.iter().zip(parts) {
+                let (Some((of, part)), Some(entry)) = (of, value) else {
+                    left.append((table_key, value))?;
+                    continue;
+                };
+                let place = self.put(of, part, Some(entry));
+                if part == Part::Base
+                    && let Some(place) = place
+                {
+                    self.durable.put(place, Part::Steps, None);
                 }
-                _ => left.append(item)?,
             }
         }
         Ok(left)
@@ -149,16 +156,20 @@ impl Core {
     }
 
     fn touch(&mut self, touched: Vec<Touched<'_>>) {
-        for (key, idle_ms, final_ms) in touched {
-            meet("touch", key.as_bytes());
-            let due_ms = [idle_ms.unwrap_or(NEVER), final_ms.unwrap_or(NEVER)];
-            self.timetable.touch(&mut self.durable, key.as_bytes(), due_ms);
+        for some in touched.chunks(TOGETHER) {
+            let keys: Vec<Hashed<'_>> = some.iter().map(|(key, ..)| Hashed::of(key.as_bytes())).collect();
+            self.durable.fetch(keys.iter().map(|of| of.hash));
+            for (of, (_, idle_ms, final_ms)) in keys.into_iter().zip(some) {
+                meet("touch", of.key);
+                let due_ms = [idle_ms.unwrap_or(NEVER), final_ms.unwrap_or(NEVER)];
+                self.timetable.touch(&mut self.durable, of, due_ms);
+            }
         }
     }
 
     /// Note a deadline of an open session (0), or of what becomes final (1).
     fn note(&mut self, which: usize, key: &[u8], due_ms: i64) {
-        let place = self.durable.place(key);
+        let place = self.durable.place(Hashed::of(key));
         self.timetable.note(&mut self.durable, which, place, due_ms);
     }
 
@@ -231,7 +242,8 @@ impl Core {
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = key.py();
         let rules = Asked { policy, cleaner };
-        match with_given(fields, came_ms, |records| self.fold_safely(key, records, done, &rules))?? {
+        let hash = Hashed::of(key.as_bytes()).hash;
+        match with_given(fields, came_ms, |records| self.fold_safely(key, hash, records, done, &rules))?? {
             Ok(made) => Ok(made.told(py)?.into_any()),
             Err(Unsure(why)) => Ok(why.into_pyobject(py)?.into_any()),
         }
@@ -239,7 +251,7 @@ impl Core {
 
     /// Keep the decoded state of a device no longer.
     fn forget(&mut self, key: &[u8]) {
-        self.durable.find(key).and_then(|place| self.states.take(place));
+        self.durable.find(Hashed::of(key)).and_then(|place| self.states.take(place));
     }
 
     /// States that are kept decoded.
@@ -275,13 +287,13 @@ impl Core {
         Ok(known)
     }
 
-    /// A part of a device, or None in its place, is durable.
-    fn put(&mut self, key: &[u8], part: Part, value: Option<&Bound<'_, PyBytes>>) {
-        meet("put", key);
-        let place = if value.is_some() { Some(self.durable.place(key)) } else { self.durable.find(key) };
-        let Some(place) = place else { return };
+    /// A part of a device, or None in its place, is durable. Where the device is, or was.
+    fn put(&mut self, of: Hashed<'_>, part: Part, value: Option<&Bound<'_, PyBytes>>) -> Option<Place> {
+        meet("put", of.key);
+        let place = if value.is_some() { self.durable.place(of) } else { self.durable.find(of)? };
         self.durable.put(place, part, value.map(|value| value.as_bytes()));
         self.states.committed(place, value);
         self.durable.settle(place);
+        Some(place)
     }
 }

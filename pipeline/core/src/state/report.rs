@@ -2,11 +2,9 @@
 //!
 //! Each function appends to `state.outbox` and notes in `state.written` what the new row says.
 
-use blake2::digest::consts::U8;
-use blake2::{Blake2b, Digest};
+use std::sync::Arc;
 
-use super::codec::session_codec::session_bytes;
-use super::device_state::{DeviceState, Report, Write, Written};
+use super::device_state::{DeviceState, Report, Said, Write, Written};
 use crate::domain::Text;
 use crate::domain::session::Session;
 
@@ -56,7 +54,7 @@ pub fn dissolve(state: &mut DeviceState, alive: &[Text]) {
     });
     for (id, started_at_ms) in gone {
         state.outbox.push(Write {
-            session: stub(id, started_at_ms),
+            session: Arc::new(stub(id, started_at_ms)),
             report: Report::Deleted,
             is_final: false,
         });
@@ -100,7 +98,8 @@ pub fn finals(state: &mut DeviceState, sessions: Vec<Session>) {
     }
     for session in last {
         let before = state.written.pop(&session.first_event_id);
-        if before.is_none_or(|before| !before.is_final || before.digest != digest(&session)) {
+        if before.is_none_or(|before| !before.is_final || !before.said.is(&session)) {
+            let session = Arc::new(session);
             state.outbox.push(Write { session, report: Report::Closed, is_final: true });
         }
     }
@@ -122,14 +121,13 @@ pub fn finals_held(state: &mut DeviceState) {
 }
 
 fn closed(state: &mut DeviceState, session: &Session) {
-    let digest = digest(session);
     if let Some(before) = state.written.get_mut(&session.first_event_id)
-        && before.digest == digest
+        && before.said.is(session)
     {
         before.report = Report::Closed;
         return;
     }
-    write(state, session, Report::Closed, digest);
+    write(state, session, Report::Closed, false);
 }
 
 fn open(state: &mut DeviceState, session: &Session) {
@@ -138,35 +136,25 @@ fn open(state: &mut DeviceState, session: &Session) {
         if told_open && state.arrived_ms - before.at_ms < LIVE_INTERVAL_MS {
             return;
         }
-        let said = if told_open { digest(session) } else { digest(&session.as_quiet()) };
-        if before.digest == said {
+        let is_said = if told_open { before.said.is(session) } else { before.said.is(&session.as_quiet()) };
+        if is_said {
             return;
         }
     }
-    write(state, session, Report::Open, digest(session));
-}
-
-fn write(state: &mut DeviceState, session: &Session, report: Report, digest: Vec<u8>) {
-    state.outbox.push(Write { session: session.clone(), report, is_final: false });
-    let (started_at_ms, at_ms) = (session.started_at_ms, state.arrived_ms);
-    let written = Written { digest, started_at_ms, report, is_final: false, at_ms };
-    state.written.set(&session.first_event_id, written);
+    write(state, session, Report::Open, false);
 }
 
 fn write_final(state: &mut DeviceState, session: &Session, report: Report) {
-    let digest = digest(session);
     let before = state.written.get(&session.first_event_id);
-    if before.is_some_and(|before| before.is_final && before.digest == digest) {
-        return;
+    if !before.is_some_and(|before| before.is_final && before.said.is(session)) {
+        write(state, session, report, true);
     }
-    state.outbox.push(Write { session: session.clone(), report, is_final: true });
-    let (started_at_ms, at_ms) = (session.started_at_ms, state.arrived_ms);
-    let written = Written { digest, started_at_ms, report, is_final: true, at_ms };
-    state.written.set(&session.first_event_id, written);
 }
 
-fn digest(session: &Session) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(512 + session.resource.len() + session.user.len());
-    session_bytes(&mut bytes, session);
-    Blake2b::<U8>::digest(&bytes).to_vec()
+fn write(state: &mut DeviceState, session: &Session, report: Report, is_final: bool) {
+    let session = Arc::new(session.clone());
+    state.outbox.push(Write { session: session.clone(), report, is_final });
+    let (started_at_ms, at_ms) = (session.started_at_ms, state.arrived_ms);
+    let (id, said) = (session.first_event_id.clone(), Said::Session(session));
+    state.written.set(&id, Written { said, started_at_ms, report, is_final, at_ms });
 }

@@ -5,7 +5,6 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::codec::{state_v3, step_codec};
-use super::device::Arrival;
 use super::device_state::DeviceState;
 use super::durable::Place;
 use crate::domain::policy::Policy;
@@ -39,14 +38,13 @@ pub fn load(parts: Parts<'_>, policy: &Policy) -> Sure<DeviceState> {
     Ok(state)
 }
 
-/// The entry that makes a state durable after a step of `arrivals`, and whether it is a base.
+/// The entry that makes a state durable after a `step`, encoded, and whether it is a base.
 pub fn entry_of_step(
     parts: Parts<'_>,
     state: &mut DeviceState,
-    arrivals: &[Arrival],
+    step: &[u8],
     policy: &[u8],
 ) -> Sure<(bool, Vec<u8>)> {
-    let step = step_codec::encode_step(arrivals, state);
     let size = step.len() + parts.steps.map_or(0, <[u8]>::len);
     let base_bytes = parts.base.map_or(FIRST_BASE_BYTES, <[u8]>::len);
     let is_due = size > MIN_STEPS_BYTES && size * size > 32 * base_bytes * step.len();
@@ -55,7 +53,7 @@ pub fn entry_of_step(
         state.base_offset = state.applied_offset;
         return Ok((true, state_v3::encode(state)?));
     }
-    Ok((false, step_codec::added(parts.steps, &step, policy, state)?))
+    Ok((false, step_codec::added(parts.steps, step, policy, state)?))
 }
 
 struct Decoded {

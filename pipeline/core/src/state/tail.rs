@@ -1,8 +1,9 @@
 //! The recent events of a device, most of them kept encoded: few inputs need more than the latest one.
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
 
 use super::msgpack::{self, DAMAGED, Reader};
+use super::strings::Strings;
 use crate::domain::Text;
 use crate::domain::event::{AppState, Event, Kind};
 use crate::unsure::Sure;
@@ -15,8 +16,6 @@ const RUN_EVENTS: usize = 64;
 const MOST_ALIKE: usize = 4;
 /// The stated app state stands above the kind.
 const STATED: i64 = 16;
-/// Up to so many texts are found one by one.
-const FEW_TEXTS: usize = 24;
 
 /// Where an event stands in the order of its device: time, rank, seq, id.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,59 +41,6 @@ impl OrderKey {
 /// Four bytes by which an id is looked up before anything is decoded: a checksum.
 pub fn mark_of(id: &str) -> [u8; 4] {
     crc32fast::hash(id.as_bytes()).to_be_bytes()
-}
-
-/// Texts that repeat from event to event, each under the number by which encoded events refer to it.
-#[derive(Clone, Debug, Default)]
-pub struct Strings {
-    texts: Vec<Text>,
-    /// Of more than a few.
-    numbers: HashMap<Text, usize>,
-    /// Characters of all of them.
-    pub chars: usize,
-}
-
-impl Strings {
-    pub fn number(&mut self, text: &Text) -> i64 {
-        self.found(text).unwrap_or_else(|| self.add(text.clone())) as i64
-    }
-
-    /// Decoded texts, in the order of their numbers: one that is there already has two.
-    pub fn add_new(&mut self, text: Text) -> Sure<()> {
-        if self.found(&text).is_some() {
-            return Err(DAMAGED);
-        }
-        self.add(text);
-        Ok(())
-    }
-
-    pub fn at(&self, number: usize) -> Sure<Text> {
-        self.texts.get(number).cloned().ok_or(DAMAGED)
-    }
-
-    pub fn texts(&self) -> &[Text] {
-        &self.texts
-    }
-
-    fn found(&self, text: &Text) -> Option<usize> {
-        if self.texts.len() > FEW_TEXTS {
-            return self.numbers.get(text).copied();
-        }
-        let is_it = |each: &Text| std::sync::Arc::ptr_eq(each, text) || each == text;
-        self.texts.iter().position(is_it)
-    }
-
-    fn add(&mut self, text: Text) -> usize {
-        self.chars += if text.is_ascii() { text.len() } else { text.chars().count() };
-        let number = self.texts.len();
-        self.texts.push(text.clone());
-        if number == FEW_TEXTS {
-            self.numbers = self.texts.iter().cloned().zip(0..).collect();
-        } else if number > FEW_TEXTS {
-            self.numbers.insert(text, number);
-        }
-        number
-    }
 }
 
 /// Neighbouring events, encoded.
@@ -185,13 +131,7 @@ impl Tail {
 
     /// Whether an event with this mark may be here.
     pub fn may_have(&self, mark: [u8; 4]) -> bool {
-        let wanted = u32::from_ne_bytes(mark);
-        let mut found = false;
-        // Without a way out in between, so that many are compared at once.
-        for each in self.marks.as_chunks::<4>().0 {
-            found |= u32::from_ne_bytes(*each) == wanted;
-        }
-        found
+        has(&self.marks, mark)
     }
 
     /// Put an event that comes after all others, with the mark of its id.
@@ -208,12 +148,39 @@ impl Tail {
         self.fresh.push(event);
     }
 
-    /// Take back the newest events, down to so many and to a newest one.
-    pub fn take_back(&mut self, count: usize, last: Option<OrderKey>) {
-        let surplus = self.count - count;
-        self.fresh.truncate(self.fresh.len() - surplus);
-        self.marks.truncate(4 * count);
-        (self.count, self.last) = (count, last);
+    /// Move the events of a record behind all others, if there is nothing else to do: each is newer than the one before
+    /// it and no later than `latest_ms`, and none may be here already or has an id that is among `names`; afterwards there
+    /// are no more than `most`. Otherwise nothing is changed.
+    pub fn take_newer(&mut self, events: &mut Vec<Event>, latest_ms: i64, names: &[Text], most: i64) -> bool {
+        let Some(newest) = &self.last else { return false };
+        let known = self.marks.len();
+        let is_taken = (self.count + events.len()) as i64 <= most.max(self.count as i64)
+            && events.iter().enumerate().all(|(at, event)| {
+                let is_newer = match at.checked_sub(1) {
+                    Some(before) => events[before].place() < event.place(),
+                    None => newest.is_before(event),
+                };
+                let mark = mark_of(&event.id);
+                let is_new = is_newer
+                    && event.time_ms <= latest_ms
+                    && !names.contains(&event.id)
+                    && !has(&self.marks, mark);
+                self.marks.extend_from_slice(&mark);
+                is_new
+            });
+        if !is_taken {
+            self.marks.truncate(known);
+            return false;
+        }
+        if let Some(ids) = &mut self.ids {
+            ids.extend(events.iter().map(|event| event.id.clone()));
+        }
+        if let Some(event) = events.last() {
+            self.last = Some(OrderKey::of(event));
+        }
+        self.count += events.len();
+        self.fresh.append(events);
+        true
     }
 
     /// The newest of the decoded events.
@@ -362,6 +329,16 @@ impl Tail {
         self.runs = runs;
         &self.runs
     }
+}
+
+fn has(marks: &[u8], mark: [u8; 4]) -> bool {
+    let wanted = u32::from_ne_bytes(mark);
+    let mut found = false;
+    // Without a way out in between, so that many are compared at once.
+    for each in marks.as_chunks::<4>().0 {
+        found |= u32::from_ne_bytes(*each) == wanted;
+    }
+    found
 }
 
 fn cut(events: &[Event], strings: &mut Strings) -> Vec<Run> {

@@ -24,21 +24,15 @@ pub struct Rules {
 }
 
 /// Resource and user of the record before: most have the same.
-pub struct Texts {
-    pub resource: Option<Box<str>>,
-    pub user: Option<Box<str>>,
+pub struct Texts<'a> {
+    resource: &'a str,
+    user: Option<&'a str>,
     pub canonical: (Text, Text),
 }
 
-impl Default for Texts {
-    fn default() -> Self {
-        Self { resource: None, user: None, canonical: ("{}".into(), crate::domain::empty()) }
-    }
-}
-
-impl Texts {
-    pub fn are(&self, resource: Option<&str>, user: Option<&str>) -> bool {
-        self.resource.as_deref() == Some(resource.unwrap_or("")) && self.user.as_deref() == user
+impl Texts<'_> {
+    pub fn are(&self, resource: &str, user: Option<&str>) -> bool {
+        self.resource == resource && self.user == user
     }
 }
 
@@ -63,8 +57,28 @@ impl Rules {
         })
     }
 
+    /// Resource and user with their canonical forms; None if there is a fault in one, or it is no strict JSON.
+    pub fn texts<'a>(
+        &mut self,
+        py: Python<'_>,
+        resource: &'a str,
+        user: Option<&'a str>,
+        size: &mut usize,
+    ) -> PyResult<Option<Texts<'a>>> {
+        let found = (
+            self.canonical(py, 0, resource, size)?,
+            user.map_or_else(|| Ok(Some(crate::domain::empty())), |user| self.canonical(py, 1, user, size))?,
+        );
+        Ok(match found {
+            (Some(of_resource), Some(of_user)) => {
+                Some(Texts { resource, user, canonical: (of_resource, of_user) })
+            }
+            _ => None,
+        })
+    }
+
     /// The canonical form of a resource (0) or a user (1); None if there is a fault in it, or it is no strict JSON.
-    pub fn canonical(
+    fn canonical(
         &mut self,
         py: Python<'_>,
         which: usize,

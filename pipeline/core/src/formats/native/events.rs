@@ -10,15 +10,22 @@ use crate::unsure::{Sure, Unsure};
 /// What one of the events does not pass, Python refuses.
 const FAULT: Unsure = Unsure("time");
 
-/// The events of a record that is decoded as of `record_ms`, and the latest time that was corrected, or may have been;
-/// 0 if there is none.
+/// The events of a record.
+pub struct Told {
+    pub events: Vec<Event>,
+    /// What the correction of clocks has added to their times.
+    pub moved_ms: i64,
+    /// The latest time that was corrected, or may have been; 0 if there is none.
+    pub corrected_ms: i64,
+}
+
+/// The events of a record that is decoded as of `record_ms`. With the canonical forms of its resource and user.
 pub fn events_of(
     wire: WireEnvelope<'_>,
     record_ms: i64,
-    resource: &Text,
-    user: &Text,
+    (resource, user): &(Text, Text),
     client: &mut Text,
-) -> Sure<(Vec<Event>, i64)> {
+) -> Sure<Told> {
     let shift_ms = wire.sent_at.map_or(0, |sent_at| shift_of(sent_at, record_ms));
     let latest_ms = (record_ms + MAX_AHEAD_MS).min(MAX_TIME_MS);
     let empty = crate::domain::empty();
@@ -53,7 +60,8 @@ pub fn events_of(
     }
     let latest_ms = events.iter().map(|event| event.time_ms).max().unwrap_or(0);
     if latest_ms <= record_ms + CLOCK_TOLERANCE_MS {
-        return Ok((events, if shift_ms == 0 { 0 } else { latest_ms }));
+        let corrected_ms = if shift_ms == 0 { 0 } else { latest_ms };
+        return Ok(Told { events, moved_ms: shift_ms, corrected_ms });
     }
     let back_ms = back_of(latest_ms, record_ms);
     for event in &mut events {
@@ -62,5 +70,5 @@ pub fn events_of(
             return Err(FAULT);
         }
     }
-    Ok((events, latest_ms - back_ms))
+    Ok(Told { events, moved_ms: shift_ms - back_ms, corrected_ms: latest_ms - back_ms })
 }

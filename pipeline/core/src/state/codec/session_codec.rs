@@ -1,13 +1,16 @@
 //! Sessions and the fold's state as MessagePack arrays, with texts by number.
 
+use std::sync::Arc;
+
 use crate::domain::Text;
 use crate::domain::event::{AppState, COUNTERS};
 use crate::domain::fold_state::{FoldState, MAX_KNOWN};
 use crate::domain::session::{MAX_USER_IDS, Session};
 use crate::domain::stitching::Stitched;
-use crate::state::device_state::{DeviceState, Report, Write, Written, WrittenRows};
+use crate::state::device_state::{DeviceState, Report, Said, Write, Written, WrittenRows};
 use crate::state::msgpack::{self, DAMAGED, Reader};
-use crate::state::tail::{OrderKey, Strings};
+use crate::state::strings::Strings;
+use crate::state::tail::OrderKey;
 use crate::unsure::Sure;
 
 const SESSION_FIELDS: usize = 18;
@@ -182,10 +185,10 @@ pub fn read_place(reader: &mut Reader<'_>) -> Sure<Option<OrderKey>> {
 /// What was written of a device's sessions, and its outbox.
 pub fn write_reported(out: &mut Vec<u8>, state: &mut DeviceState) {
     msgpack::array(out, state.written.0.len());
-    for (first_id, written) in &state.written.0 {
+    for (first_id, written) in &mut state.written.0 {
         msgpack::array(out, 6);
         msgpack::text(out, first_id);
-        msgpack::bin(out, &written.digest);
+        msgpack::bin(out, written.said.digest());
         msgpack::int(out, written.started_at_ms);
         msgpack::int(out, written.report as i64);
         msgpack::boolean(out, written.is_final);
@@ -206,15 +209,15 @@ pub fn read_reported(reader: &mut Reader<'_>, state: &mut DeviceState) -> Sure<(
     for _ in 0..reader.array()? {
         reader.array_of(6)?;
         let first_id: Text = reader.text()?.into();
-        let digest = reader.bin()?.to_vec();
+        let said = Said::Digest(reader.bin()?.to_vec());
         let (started_at_ms, report) = (reader.int()?, report(reader)?);
         let (is_final, at_ms) = (reader.boolean()?, reader.int()?);
-        written.set(&first_id, Written { digest, started_at_ms, report, is_final, at_ms });
+        written.set(&first_id, Written { said, started_at_ms, report, is_final, at_ms });
     }
     state.written = written;
     for _ in 0..reader.array()? {
         reader.array_of(3)?;
-        let session = session(reader, &state.strings)?;
+        let session = Arc::new(session(reader, &state.strings)?);
         let (report, is_final) = (report(reader)?, reader.boolean()?);
         state.outbox.push(Write { session, report, is_final });
     }

@@ -15,7 +15,7 @@ const NUMBERS: usize = 11;
 /// Behind the head, an array in the form of fixed size.
 const BODY_AT: usize = HEAD_BYTES + 5;
 
-/// One step; texts that are new get numbers.
+/// One step, before it is applied: that takes the events. Texts that are new get numbers.
 pub fn encode_step(arrivals: &[Arrival], state: &mut DeviceState) -> Vec<u8> {
     let known = state.strings.texts().len();
     let mut records = Vec::with_capacity(256);
@@ -116,12 +116,11 @@ pub fn take_steps(value: &[u8], state: &mut DeviceState, policy: &Policy) -> Sur
     let policy = of_version(policy, own, version)?;
     let mut corrected_ms = state.corrected_ms;
     for _ in 1..count {
-        let arrivals = step(&mut reader, state)?;
+        let mut arrivals = step(&mut reader, state)?;
         corrected_ms = corrected_ms.max(reader.int()?);
-        let new: Vec<Arrival> =
-            arrivals.into_iter().filter(|each| each.offset > state.applied_offset).collect();
-        if !new.is_empty() {
-            apply(state, &new, &policy, &mut Counts::default())?;
+        arrivals.retain(|each| each.offset > state.applied_offset);
+        if !arrivals.is_empty() {
+            apply(state, &mut arrivals, &policy, &mut Counts::default())?;
         }
     }
     state.corrected_ms = corrected_ms;
@@ -142,7 +141,7 @@ fn step(reader: &mut Reader<'_>, state: &mut DeviceState) -> Sure<Vec<Arrival>> 
         let (offset, record_ms) = (reader.int()?, reader.int()?);
         let count = reader.array()?;
         let events: Sure<Vec<_>> = (0..count).map(|_| event_of(reader, &state.strings)).collect();
-        Ok(Arrival { offset, record_ms, events: events? })
+        Ok(Arrival { offset, record_ms, moved_ms: 0, events: events? })
     };
     (0..count).map(arrival).collect()
 }
