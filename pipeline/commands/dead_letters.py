@@ -28,8 +28,8 @@ from pipeline.query.dead_letters import (
     left_out,
     newest,
     newest_of,
-    newest_with_bytes,
     records,
+    with_bytes,
 )
 from pipeline.query.statement import Statement
 from pipeline.settings import Settings
@@ -37,6 +37,7 @@ from pipeline.settings import Settings
 app = typer.Typer(help="What was refused, and why.", no_args_is_help=True, add_completion=False)
 
 _PLACES_NAMED = 20
+_LOOKED_AT_ONCE = 100
 _MARKED_AT_ONCE = 1_000
 _MARKED_AT_ONCE_BYTES = 16_000_000
 
@@ -65,16 +66,29 @@ def list_refused(settings: Settings, asked: Asked, *, limit: int, format: str) -
 
 def _newest_of_app(settings: Settings, store: Store, asked: Asked, limit: int) -> Statement:
     """The newest of an app: no column says whose a dead letter is, its bytes do."""
-    found = newest_with_bytes(asked.choice)
     apps, places = _Apps(settings, asked.app_id), list[DeadLetterPlace]()
-    for line in store.lines(found.sql, found.parameters):
-        topic, partition, offset, event_index, reason, key64, value64 = orjson.loads(line)
-        if apps.is_of(topic, [(key64, value64)]):
-            places.append(DeadLetterPlace(topic, int(partition), int(offset), int(event_index), reason))
+    for place, key64, value64 in _each_with_bytes(store, asked.choice):
+        if apps.is_of(place.topic, [(key64, value64)]):
+            places.append(place)
             if len(places) == limit:
                 break
     apps.say_what_is_of_none("shown")
     return newest_of(places)
+
+
+def _each_with_bytes(store: Store, choice: DeadLetterChoice) -> Iterator[tuple[DeadLetterPlace, str, str]]:
+    """All that are chosen, the newest first, each with its key and value in Base64."""
+    before: tuple[int, DeadLetterPlace] | None = None
+    while True:
+        found = with_bytes(choice, before, _LOOKED_AT_ONCE)
+        lines = store.query(found.sql, found.parameters, "JSONCompactEachRow").splitlines()
+        for line in lines:
+            time_ms, topic, partition, offset, event_index, reason, key64, value64 = orjson.loads(line)
+            place = DeadLetterPlace(topic, int(partition), int(offset), int(event_index), reason)
+            before = int(time_ms), place
+            yield place, key64, value64
+        if len(lines) < _LOOKED_AT_ONCE:
+            return
 
 
 class _Apps:
