@@ -28,8 +28,8 @@ from pipeline.query.dead_letters import (
     left_out,
     newest,
     newest_of,
-    newest_with_bytes,
     records,
+    with_bytes,
 )
 from pipeline.query.statement import Statement
 from pipeline.settings import Settings
@@ -37,11 +37,12 @@ from pipeline.settings import Settings
 app = typer.Typer(help="What was refused, and why.", no_args_is_help=True, add_completion=False)
 
 _PLACES_NAMED = 20
+_LOOKED_AT_ONCE = 100
 _MARKED_AT_ONCE = 1_000
 _MARKED_AT_ONCE_BYTES = 16_000_000
 
 
-class Asked(NamedTuple):
+class DeadLettersAsked(NamedTuple):
     """What the options choose."""
 
     choice: DeadLetterChoice = DeadLetterChoice()
@@ -49,7 +50,7 @@ class Asked(NamedTuple):
     """Only what names this app, as far as its bytes can be read; empty for any."""
 
 
-def list_refused(settings: Settings, asked: Asked, *, limit: int, format: str) -> None:
+def list_refused(settings: Settings, asked: DeadLettersAsked, *, limit: int, format: str) -> None:
     """Print what was refused, newest first, and on standard error what of it cannot be sent again from here.
 
     Raises what the store raises.
@@ -63,18 +64,31 @@ def list_refused(settings: Settings, asked: Asked, *, limit: int, format: str) -
         store.close()
 
 
-def _newest_of_app(settings: Settings, store: Store, asked: Asked, limit: int) -> Statement:
+def _newest_of_app(settings: Settings, store: Store, asked: DeadLettersAsked, limit: int) -> Statement:
     """The newest of an app: no column says whose a dead letter is, its bytes do."""
-    found = newest_with_bytes(asked.choice)
     apps, places = _Apps(settings, asked.app_id), list[DeadLetterPlace]()
-    for line in store.lines(found.sql, found.parameters):
-        topic, partition, offset, event_index, reason, key64, value64 = orjson.loads(line)
-        if apps.is_of(topic, [(key64, value64)]):
-            places.append(DeadLetterPlace(topic, int(partition), int(offset), int(event_index), reason))
+    for place, key64, value64 in _each_with_bytes(store, asked.choice):
+        if apps.is_of(place.topic, [(key64, value64)]):
+            places.append(place)
             if len(places) == limit:
                 break
     apps.say_what_is_of_none("shown")
     return newest_of(places)
+
+
+def _each_with_bytes(store: Store, choice: DeadLetterChoice) -> Iterator[tuple[DeadLetterPlace, str, str]]:
+    """All that are chosen, the newest first, each with its key and value in Base64."""
+    before: tuple[int, DeadLetterPlace] | None = None
+    while True:
+        found = with_bytes(choice, before, _LOOKED_AT_ONCE)
+        lines = store.query(found.sql, found.parameters, "JSONCompactEachRow").splitlines()
+        for line in lines:
+            time_ms, topic, partition, offset, event_index, reason, key64, value64 = orjson.loads(line)
+            place = DeadLetterPlace(topic, int(partition), int(offset), int(event_index), reason)
+            before = int(time_ms), place
+            yield place, key64, value64
+        if len(lines) < _LOOKED_AT_ONCE:
+            return
 
 
 class _Apps:
@@ -123,7 +137,7 @@ def _say_what_was_left_out(settings: Settings, store: Store, choice: DeadLetterC
         )
 
 
-def replay(settings: Settings, asked: Asked, *, again: bool) -> None:
+def replay(settings: Settings, asked: DeadLettersAsked, *, again: bool) -> None:
     """Send refused records to their topics again, and mark them. Raises what the store raises, and `KafkaFailure`.
 
     Each event lands in the session it belongs to, since sessions follow from events alone; what was stored of
@@ -138,7 +152,7 @@ def replay(settings: Settings, asked: Asked, *, again: bool) -> None:
     print(f"sent {count} refused records again" if count else "nothing to send again")
 
 
-async def _replay(settings: Settings, store: Store, asked: Asked, again: bool) -> int:
+async def _replay(settings: Settings, store: Store, asked: DeadLettersAsked, again: bool) -> int:
     # Only what a worker reads is written to.
     read = [each.topic for each in registry.FORMATS] + [topics.SESSIONS, topics.EVENT_COPIES]
     found = records(asked.choice, read, again=again)
@@ -205,10 +219,10 @@ def _asked(
     end: Annotated[
         datetime | None, typer.Option("--to", formats=TIMES, help="Only what came before this (UTC).")
     ] = None,
-) -> Asked:
+) -> DeadLettersAsked:
     """Those that the options choose, which `list` and `replay` have in common."""
     start_ms, end_ms = (None if at is None else unix_ms(at) for at in (start, end))
-    return Asked(DeadLetterChoice(reason, topic, partition, offset, start_ms, end_ms), app_id)
+    return DeadLettersAsked(DeadLetterChoice(reason, topic, partition, offset, start_ms, end_ms), app_id)
 
 
 def _with_choice(command: Callable[..., None]) -> Callable[..., None]:
@@ -231,7 +245,7 @@ def _with_choice(command: Callable[..., None]) -> Callable[..., None]:
 @_with_choice
 def list_command(
     *,
-    asked: Asked,
+    asked: DeadLettersAsked,
     limit: Annotated[int, typer.Option(min=1, help="At most this many, newest first.")] = 100,
     format: Annotated[
         str, typer.Option(help="Any ClickHouse format; a table on a terminal by default.")
@@ -245,7 +259,7 @@ def list_command(
 @_with_choice
 def replay_command(
     *,
-    asked: Asked,
+    asked: DeadLettersAsked,
     again: Annotated[bool, typer.Option("--again", help="Also those that were sent again before.")] = False,
 ) -> None:
     """Send refused records again after a fix: all of them, or those chosen."""

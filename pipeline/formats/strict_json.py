@@ -23,6 +23,7 @@ _MAYBE_EXPONENT = re.compile(rb"(?:^|[:,\[])-?[0-9.]+e[0-9]")
 """What is found may also lie within a text."""
 _EXPONENT = re.compile(rb'("[^"\\]*(?:\\.[^"\\]*)*")|e(?=[0-9])')
 """A text, to be passed over, or the sign of an exponent."""
+_WITHOUT_SIGN = re.compile(rb"e(?=[0-9])")
 _EASY_PASSES = 24
 _FEW_BRACKETS = 4_096
 """Of these it takes less to count their levels one by one than to pass over all even a few times."""
@@ -74,8 +75,17 @@ def dumps(tree: Any, *, sort_keys: bool = False) -> bytes:
             pass  # A Decimal, or an integer of more than 64 bits: below.
     text = _SORTED.encode(tree) if sort_keys else _AS_IT_IS.encode(tree)
     if _LIKE_ONE.search(text) and _MAYBE_EXPONENT.search(text):
-        return _EXPONENT.sub(_with_plus, text)
+        return _with_pluses(text)
     return text
+
+
+def _with_pluses(text: bytes) -> bytes:
+    """JSON whose positive exponents have a sign. Where no text holds a quote, all that is outside is done at once."""
+    if b'\\"' in text.replace(b"\\\\", b""):
+        return _EXPONENT.sub(_with_plus, text)
+    parts = text.split(b'"')
+    parts[::2] = _WITHOUT_SIGN.sub(b"e+", b'"'.join(parts[::2])).split(b'"')
+    return b'"'.join(parts)
 
 
 def _with_plus(found: re.Match[bytes]) -> bytes:

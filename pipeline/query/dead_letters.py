@@ -83,14 +83,19 @@ def newest(choice: DeadLetterChoice, limit: int) -> Statement:
     )
 
 
-def newest_with_bytes(choice: DeadLetterChoice) -> Statement:
-    """The same that `newest` has, without an end: topic, partition, offset, index of the event, reason, then key and
-    value in Base64."""
+def with_bytes(choice: DeadLetterChoice, before: tuple[int, DeadLetterPlace] | None, limit: int) -> Statement:
+    """Dead letters, the newest first: record time (Unix ms), topic, partition, offset, index of the event, reason, then
+    key and value in Base64. Some at a time, since each may have millions of bytes: those before a time and place."""
+    time_ms, place = before or (_EVER_MS, DeadLetterPlace("", 0, 0, 0, ""))
+    names = ("b_topic", "b_partition", "b_offset", "b_event", "b_reason")
     return Statement(
-        "SELECT topic, partition, offset, event_index, reason, base64Encode(key), base64Encode(value)"
-        f" FROM dead_letters WHERE {_CHOSEN}"
-        f" ORDER BY {_NEWEST_FIRST}",
-        choice.parameters,
+        "SELECT toUnixTimestamp64Milli(time) AS time_ms, topic, partition, offset, event_index, reason,"
+        f" base64Encode(key), base64Encode(value) FROM dead_letters WHERE {_CHOSEN}"
+        " AND (time_ms, topic, partition, offset, event_index, reason) < ({b_time:Int64}, {b_topic:String},"
+        " {b_partition:UInt32}, {b_offset:UInt64}, {b_event:Int32}, {b_reason:String})"
+        " ORDER BY time_ms DESC, topic DESC, partition DESC, offset DESC, event_index DESC, reason DESC"
+        " LIMIT {limit:UInt32}",
+        {**choice.parameters, "b_time": time_ms, **dict(zip(names, place, strict=True)), "limit": limit},
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.clickhouse.retention import DEAD_LETTERS, EVENTS, SESSIONS, Days, StoredRetention
 from pipeline.clickhouse.store import Store
-from pipeline.commands.dead_letters import Asked, list_refused
+from pipeline.commands.dead_letters import DeadLettersAsked, list_refused
 from pipeline.domain.policy import Policies, Policy
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.query.dead_letters import DeadLetterChoice, by_reason, records
@@ -158,7 +158,7 @@ def test_of_a_flood_it_is_said_what_cannot_be_sent_again(
         stage.insert("dead_letter_rows", row)
     stage.flush()
     settings = load({"PIPELINE_CLICKHOUSE_URL": database_url, "PIPELINE_OFFSET_BASE": "10000"})
-    list_refused(settings, Asked(), limit=100, format="JSONEachRow")
+    list_refused(settings, DeadLettersAsked(), limit=100, format="JSONEachRow")
     told = capfd.readouterr()
     rows = [json.loads(line) for line in told.out.splitlines()]
     assert sorted((int(row["offset"]), row["is_left_out"], row["bytes"]) for row in rows) == [
