@@ -13,8 +13,9 @@ from pipeline.api.parameters import APP, COHORT, FILTER, ZONE, Parameter, span
 from pipeline.api.problem import RequestRefused
 from pipeline.api.shape import Count, Id, Share, Time, all_shaped, shaped, time_of
 from pipeline.dashboard.asked import DAYS
+from pipeline.dashboard.one_group import one_group, path_before
 from pipeline.dashboard.pages.network import DAYS as NETWORK_DAYS
-from pipeline.dashboard.paths import Step, tree
+from pipeline.dashboard.paths import Step
 from pipeline.dashboard.reader import Row
 from pipeline.dashboard.stacks import stack_on_page
 from pipeline.query import crashes
@@ -210,27 +211,23 @@ async def groups(asked: ApiRequest) -> CrashGroups:
 async def group(asked: ApiRequest) -> WholeCrashGroup:
     """One of them."""
     looked, name = await asked.looked(DAYS), asked.values["crash_group"]
-    parts, days, sessions, latest, paths = await asyncio.gather(
-        *(
-            asked.reader.rows(ask(looked.span, name, where=looked.condition_or_none()))
-            for ask in (crashes.spread, crashes.days, crashes.sessions_of, crashes.latest, crashes.paths)
-        )
-    )
-    whole = next((row for row in parts if row["part"] == "all"), None)
-    if whole is None:
+    own = (asked.reader, looked.span, name, looked.condition_or_none())
+    found, path = await asyncio.gather(one_group(*own), path_before(*own))
+    if found is None:
         raise RequestRefused(
             "not-found",
             "No session of this app and range has anything of this group. Ask for a longer range.",
         )
     return shaped(
-        WholeCrashGroup, whole, crash_group=name, app=looked.app, range=looked.range, filter=looked.text,
-        spread=Spread(**{part: _of_part(parts, part) for part in Spread.__struct_fields__}),
+        WholeCrashGroup, found.whole, crash_group=name, app=looked.app, range=looked.range, filter=looked.text,
+        spread=Spread(**{part: _of_part(found.told.parts, part) for part in Spread.__struct_fields__}),
         days=[
-            shaped(CrashDay, row, start=time_of(int(row["bucket_ms"])), app_version=row["group"]) for row in days
+            shaped(CrashDay, row, start=time_of(row["bucket_ms"]), app_version=row["group"])
+            for row in found.told.days
         ],
-        newest_sessions=all_shaped(CrashedSession, sessions),
-        latest=await _latest(asked, looked.app, latest[0]) if latest else None,
-        path=_step(tree([(row["session_id"], row["steps"]) for row in paths])),
+        newest_sessions=all_shaped(CrashedSession, found.told.sessions),
+        latest=await _latest(asked, looked.app, found.latest) if found.latest else None,
+        path=_step(path),
     )  # fmt: skip
 
 

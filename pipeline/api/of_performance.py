@@ -85,7 +85,7 @@ async def measured(asked: ApiRequest) -> Performance:
     """As the page of performance has it."""
     looked = await asked.looked(DAYS)
     subject, by = cast(Subject, asked.values["subject"]), cast(By, asked.values["by"] or "")
-    rows = await asked.reader.rows(performance.measured(looked.span, subject, by, looked.condition()))
+    rows = await asked.reader.rows(performance.measured(looked.span, [subject], by, looked.condition()))
     return Performance(
         app=looked.app, range=looked.range, filter=looked.text, subject=subject, by=by,
         items=all_shaped(Measured, rows),
@@ -95,9 +95,13 @@ async def measured(asked: ApiRequest) -> Performance:
 async def frames(asked: ApiRequest) -> SlowFrames:
     """Those of sessions in the foreground."""
     looked, by = await asked.looked(DAYS), cast(By, asked.values["by"] or "")
-    rows = await asked.reader.rows(performance.frames(looked.span, by, looked.condition()))
+    rows = await asked.reader.rows(performance.measured(looked.span, ["frames"], by, looked.condition()))
     return SlowFrames(
-        app=looked.app, range=looked.range, filter=looked.text, by=by, items=all_shaped(SlowFramesOf, rows)
+        app=looked.app,
+        range=looked.range,
+        filter=looked.text,
+        by=by,
+        items=all_shaped(SlowFramesOf, [performance.frames_of(row) for row in rows]),
     )
 
 

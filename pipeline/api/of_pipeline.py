@@ -20,7 +20,7 @@ from pipeline.query.filters.json_form import to_json
 from pipeline.query.filters.text_form import parse, to_text
 from pipeline.query.filters.tree import FilterError
 from pipeline.query.operations import LEDGER_DAYS, ledger_totals_lately, ledger_totals_with_conflicts
-from pipeline.query.sessions import apps_with_extent
+from pipeline.query.sessions import apps_and_extents
 
 _MOST_LETTERS = 500
 
@@ -198,7 +198,8 @@ class ApiLetters(Struct, kw_only=True):
 
 async def apps(asked: ApiRequest) -> Apps:
     """By their ids."""
-    rows = await asked.reader.rows(apps_with_extent())
+    known = await asked.reader.rows(apps_and_extents(""))
+    rows = [row for row in known if not int(row["is_whole"])]
     return Apps(
         items=[
             shaped(ApiApp, row, oldest_session_at=row["oldest"], newest_session_at=row["newest"],

@@ -301,7 +301,9 @@ async def lanes(asked: ApiRequest) -> Lanes:
 async def curves(asked: ApiRequest) -> Curves:
     """What was measured of processor and memory, in order."""
     row, start_ms, _, _ = await found_session(asked)
-    rows = await asked.reader.rows(performance.of_session(row["app_id"], row["session_id"], start_ms))
+    rows = await asked.reader.rows(
+        performance.of_session(row["app_id"], row["device_id"], row["session_id"], start_ms)
+    )
     found = [
         ApiCurve(subject=subject, label=label, unit=unit, points=points)
         for subject, label, unit in _CURVES

@@ -19,7 +19,15 @@ from pipeline.query.filters.json_form import Filter
 from pipeline.query.filters.text_form import parse, to_text
 from pipeline.query.operations import Ask
 from pipeline.query.session_order import NEWEST_FIRST, Order
-from pipeline.query.sessions import Choice, Cursor, PageOfSessions, choose, extent, session_page
+from pipeline.query.sessions import (
+    Choice,
+    Cursor,
+    PageOfSessions,
+    apps_and_extents,
+    choose,
+    extent,
+    session_page,
+)
 
 _DAY_MS = 86_400_000
 DAYS = 30
@@ -34,12 +42,40 @@ class Span(NamedTuple):
     sessions: int
 
 
+_NONE = Span(0, 0, 0)
+
+
+class KnownApps(NamedTuple):
+    """The apps that have sessions."""
+
+    ids: list[str]
+    """In order."""
+    spans: Mapping[str, Span]
+    """Of each app, and of all together under the empty id."""
+
+    def span(self, app: str) -> Span:
+        """Of an app; of all without one."""
+        return self.spans.get(app, _NONE)
+
+
+async def known_apps(reader: Reader, app: str) -> KnownApps:
+    """The apps that have sessions, this one among them if it has some. Reads no session. Raises `NotAnswered`."""
+    rows = await reader.rows(apps_and_extents(app))
+    spans = {"" if int(row["is_whole"]) else row["app_id"]: _span(row) for row in rows}
+    return KnownApps(sorted(filter(None, spans)), spans)
+
+
 async def span(reader: Reader, app: str) -> Span:
     """Of the sessions of an app; of all apps without one. Reads no session."""
     found = await reader.first(extent(app))
-    if not found or not int(found["sessions"]):
-        return Span(0, 0, 0)
-    return Span(unix_ms(found["oldest"]), unix_ms(found["newest"]), int(found["sessions"]))
+    return _span(found) if found else _NONE
+
+
+def _span(row: Row) -> Span:
+    """The columns of `extent`."""
+    if not int(row["sessions"]):
+        return _NONE
+    return Span(unix_ms(row["oldest"]), unix_ms(row["newest"]), int(row["sessions"]))
 
 
 def choice_of(query: QueryParams) -> SessionChoice:
@@ -102,12 +138,13 @@ class Wanted:
         return self.address({"from": iso(start_ms), "to": iso(end_ms), "range": None})
 
 
-async def asked(reader: Reader, choice: SessionChoice) -> tuple[Wanted, list[Row]]:
-    """What a choice asks for, and the filters that are saved for its app. The filter may not be readable yet."""
-    filters, known = await asyncio.gather(
-        reader.rows(saved.saved_filters(choice.app)), span(reader, choice.app)
+async def asked(reader: Reader, choice: SessionChoice) -> tuple[Wanted, list[Row], list[str]]:
+    """What a choice asks for, the filters that are saved for its app, and all apps. The filter may not be readable
+    yet."""
+    filters, apps = await asyncio.gather(
+        reader.rows(saved.saved_filters(choice.app)), known_apps(reader, choice.app)
     )
-    return Wanted(choice, _text(choice, filters), known), filters
+    return Wanted(choice, _text(choice, filters), apps.span(choice.app)), filters, apps.ids
 
 
 def in_canonical_form(text: str) -> str:

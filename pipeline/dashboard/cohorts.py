@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -42,11 +41,8 @@ async def cohorts(reader: Reader, app: str, query: Mapping[str, str]) -> Cohorts
 
     Raises BadAddress for a name that none has, FilterError for one whose filter no longer holds, and `NotAnswered`.
     """
-    of_all, of_app = await asyncio.gather(
-        reader.rows(saved.saved_filters("")), reader.rows(saved.saved_filters(app))
-    )
     texts: dict[str, tuple[str, str]] = {
-        row["name"]: (whose, row["filter"]) for whose, found in (("", of_all), (app, of_app)) for row in found
+        row["name"]: (row["app_id"], row["filter"]) for row in await reader.rows(saved.named_filters(app))
     }
     name = query.get(FIELD, "").strip()
     if not name:

@@ -11,9 +11,10 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 
 from pipeline.dashboard.address import BadAddress, SessionChoice, require_order
+from pipeline.dashboard.asked import known_apps
 from pipeline.dashboard.cohorts import FIELD, Cohorts, cohorts
 from pipeline.dashboard.page import link
-from pipeline.dashboard.pages.sessions import after_newest, apps, field_of, span
+from pipeline.dashboard.pages.sessions import after_newest, field_of
 from pipeline.dashboard.reader import Reader
 from pipeline.dashboard.viewer import about
 from pipeline.dashboard.words import iso
@@ -104,11 +105,12 @@ async def narrowed(reader: Reader, request: Request, *, days: int = DAYS) -> Nar
     Without a range it is so many `days`, up to the newest session.
     """
     query = request.query_params
-    known = await apps(reader)
-    asked = Narrowed(app=query.get("app", "").strip() or (known[0] if known else ""), apps=known)
+    named = query.get("app", "").strip()
+    known = await known_apps(reader, named)
+    asked = Narrowed(app=named or (known.ids[0] if known.ids else ""), apps=known.ids)
     about(asked.app)
     asked.text = query.get("filter", "").strip()
-    asked.newest_ms = (await span(reader, asked.app)).newest_ms
+    asked.newest_ms = known.span(asked.app).newest_ms
     asked.end_ms = after_newest(asked.newest_ms)
     asked.start_ms = max(0, asked.end_ms - days * _DAY_MS)
     try:

@@ -64,19 +64,38 @@ def compare(app_id: str, a: Side, b: Side) -> Statement:
     the fields of `Median`: `duration_n`, `duration_rank`, `duration_low`, `duration_value`, `duration_high`
     (milliseconds, 0 without sessions). A user or device that is on both sides (updated between) counts on both.
     """
+    if a[1:] == b[1:]:
+        return _of_one_range(app_id, a, b)
     rows = [
         of_side(
             app_id,
             side,
             name,
-            _ROW.replace("SIDE", name).replace("CHOSEN", chosen_sessions(side.where, with_failed_users=True)),
+            f"SELECT '{name}' AS side, {_COUNTED} FROM ({chosen_sessions(side.where, with_failed_users=True)})",
         )
         for name, side in (("a", a), ("b", b))
     ]
     return Statement(
-        f"SELECT * FROM ({' UNION ALL '.join(row.sql for row in rows)}) ORDER BY side",
+        f"SELECT * EXCEPT (sorted), {_DURATION} FROM ({' UNION ALL '.join(row.sql for row in rows)}) ORDER BY side",
         {**rows[0].parameters, **rows[1].parameters},
     )
+
+
+def _of_one_range(app_id: str, a: Side, b: Side) -> Statement:
+    """The same of sides with one range: its sessions are read once, and each counts on every side that it is on."""
+    of_a, of_b = (of_side(app_id, side, name, side.where.sql) for name, side in (("a", a), ("b", b)))
+    either = chosen_sessions(Statement(f"({of_a.sql}) OR ({of_b.sql})"), with_failed_users=True)
+    counted = (
+        f"SELECT side, {_COUNTED} FROM ({either})"
+        f" ARRAY JOIN arrayConcat(if({of_a.sql}, ['a'], []), if({of_b.sql}, ['b'], [])) AS side GROUP BY side"
+    )
+    # A side without a session has a row as well: of zeros.
+    sql = (
+        f"SELECT * EXCEPT (sorted), {_DURATION} FROM (SELECT arrayJoin(['a', 'b']) AS side) AS s"
+        f" LEFT JOIN ({counted}) AS c USING side ORDER BY side"
+    )
+    range = range_parameters(app_id, a.start_ms, a.end_ms)
+    return Statement(sql, {**range, **of_a.parameters, **of_b.parameters})
 
 
 def of_side(app_id: str, side: Side, name: str, sql: str) -> Statement:
@@ -88,17 +107,18 @@ def of_side(app_id: str, side: Side, name: str, sql: str) -> Statement:
     )
 
 
-_ROW = (
-    """
-SELECT 'SIDE' AS side, WHOLES, RATED, FREE_OF, arraySort(groupArray(duration_ms)) AS sorted,
-    sessions AS duration_n,
-    greatest(1, toInt64(floor((sessions + 1) / 2 - sqrt(sessions) + 0.5))) AS duration_rank,
-    sorted[duration_rank] AS duration_low, sorted[intDiv(sessions, 2) + 1] AS duration_value,
-    sorted[-duration_rank] AS duration_high
-FROM (CHOSEN)
-""".replace("WHOLES", ", ".join(f"{sql} AS {name}" for name, sql in WHOLES.items()))
-    .replace("RATED", ", ".join(f"{sql} AS {RATED_PREFIX}{name}" for name, sql in RATED.items()))
-    .replace("FREE_OF", ", ".join(f"{each.free} AS {each.name}" for each in FREE_OF))
+_COUNTED = ", ".join(
+    [
+        *(f"{sql} AS {name}" for name, sql in WHOLES.items()),
+        *(f"{sql} AS {RATED_PREFIX}{name}" for name, sql in RATED.items()),
+        *(f"{each.free} AS {each.name}" for each in FREE_OF),
+        "arraySort(groupArray(duration_ms)) AS sorted",
+    ]
+)
+_DURATION = (
+    "sessions AS duration_n, greatest(1, toInt64(floor((sessions + 1) / 2 - sqrt(sessions) + 0.5))) AS duration_rank,"
+    " sorted[duration_rank] AS duration_low, sorted[intDiv(sessions, 2) + 1] AS duration_value,"
+    " sorted[-duration_rank] AS duration_high"
 )
 
 

@@ -1,7 +1,7 @@
-"""Groups of crashes, ANRs and non-fatal exceptions: the list of them, and what is to be known of one.
+"""Groups of crashes, ANRs and non-fatal exceptions: the list of them, and the stacks of their events.
 
-All of it is of the sessions of an app that start in a range, as the views `crash_groups`, `crash_events` and
-`crash_paths` have it; `where` limits the sessions further.
+All of it is of the sessions of an app that start in a range, as the views `crash_groups` and `crash_events` have it;
+`where` limits the sessions further. `crash_group` has what is to be known of one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from pipeline.formats.stacks.asking import AppBuild, missing
 from pipeline.formats.stacks.shown import StackLine, shown_stack
 from pipeline.formats.stacks.symbolicate import symbolicated
 from pipeline.formats.stacks.symbols import Need, Symbols
-from pipeline.query.metric_definitions import bucket_start
 from pipeline.query.session_range import chosen_sessions, range_parameters
 from pipeline.query.statement import Statement
 
@@ -24,23 +23,22 @@ Order = Literal["sessions", "crashes", "users", "first_seen", "last_seen"]
 ORDERS: tuple[Order, ...] = get_args(Order)
 MOST = 200
 """Groups in a list."""
-_MOST_SPREAD = 12
-"""Values of a dimension."""
-_MOST_SESSIONS = 25
 
 Span = tuple[str, int, int]
 """App, start and end (Unix milliseconds, the end left out)."""
 
-_RANGE = "(app_id = {m_app:String}, from = {m_from:String}, until = {m_until:String})"
-_NUMBERS = "arrayMap(number -> toUInt64OrZero(number), extractAll(app_version, '[0-9]+'))"
-_SUMMARY = (
+RANGE = "(app_id = {m_app:String}, from = {m_from:String}, until = {m_until:String})"
+NUMBERS = "arrayMap(number -> toUInt64OrZero(number), extractAll(app_version, '[0-9]+'))"
+"""Of a version, so that the lowest and the highest can be told."""
+SUMMARY = (
     "argMax(title, (time, event_id)) AS title, argMax(culprit, (time, event_id)) AS culprit, any(kind) AS kind,"
     " count() AS crashes, uniqExact(session_id) AS sessions, uniqExactIf(user_id, user_id != '') AS users,"
     " uniqExact(device_id) AS devices, sessions / all_sessions AS session_share,"
     " min(time) AS first_seen, max(time) AS last_seen,"
-    f" argMinIf(app_version, ({_NUMBERS}, app_version), app_version != '') AS first_version,"
-    f" argMaxIf(app_version, ({_NUMBERS}, app_version), app_version != '') AS last_version"
+    " argMinIf(app_version, (numbers, app_version), app_version != '') AS first_version,"
+    " argMaxIf(app_version, (numbers, app_version), app_version != '') AS last_version"
 )
+"""What is counted of events, each with the NUMBERS of its version as `numbers`, beside `all_sessions`."""
 
 
 def groups(
@@ -52,77 +50,12 @@ def groups(
     top: int = MOST,
 ) -> Statement:
     """The groups, those with most sessions first; rows as of the view `crash_groups`, at most MOST."""
-    events, parameters = _events("crash_events", span, where, {"kind": kind} if kind else {})
+    events, parameters = events_of("crash_events", span, where, {"kind": kind} if kind else {})
     return Statement(
-        f"WITH ({_all_sessions(where)}) AS all_sessions"
-        f" SELECT crash_group, {_SUMMARY} FROM {events}"
+        f"WITH ({all_sessions(where)}) AS all_sessions, {NUMBERS} AS numbers"
+        f" SELECT crash_group, {SUMMARY} FROM {events}"
         f" GROUP BY crash_group ORDER BY {order} DESC, crashes DESC, crash_group LIMIT {top:d}",
         parameters,
-    )
-
-
-def spread(span: Span, group: str, *, where: Statement | None = None) -> Statement:
-    """One group whole and by dimensions: rows `part` (`all`, `version`, `os`, `model`, `persona`, `user`), `value` and
-    `more` (of `os` its version), and the columns of `groups`. Of each part those with most sessions."""
-    events, parameters = _events("crash_events", span, where, {"crash_group": group})
-    return Statement(
-        f"WITH ({_all_sessions(where)}) AS all_sessions"
-        f" SELECT spread.1 AS part, spread.2 AS value, spread.3 AS more, {_SUMMARY} FROM {events}"
-        " ARRAY JOIN arrayConcat([('all', '', ''), ('version', toString(app_version), ''),"
-        " ('os', toString(os_name), toString(os_version)), ('model', toString(device_model), '')],"
-        " arrayMap(persona -> ('persona', toString(persona), ''), if(empty(personas), [''], personas)),"
-        " if(user_id = '', [], [('user', user_id, '')])) AS spread"
-        f" GROUP BY part, value, more ORDER BY part, sessions DESC, crashes DESC, value, more"
-        f" LIMIT {_MOST_SPREAD} BY part",
-        parameters,
-    )
-
-
-def days(span: Span, group: str, *, where: Statement | None = None) -> Statement:
-    """One group by day (of the context's time zone, by the start of the session) and version: `bucket_ms`, `group` (the
-    version), `crashes`, `sessions`."""
-    events, parameters = _events("z_session_crashes", span, where, {"crash_group": group})
-    return Statement(
-        f"SELECT toInt64(toUnixTimestamp({bucket_start('day', 'session_started_at')})) * 1000 AS bucket_ms,"
-        " app_version AS `group`,"
-        f" count() AS crashes, uniqExact(session_id) AS sessions FROM {events}"
-        " GROUP BY bucket_ms, `group` ORDER BY bucket_ms, `group`",
-        parameters,
-    )
-
-
-def sessions_of(span: Span, group: str, *, where: Statement | None = None) -> Statement:
-    """The sessions in which something of a group came last: `session_id`, `last_time`, `last_event_id`, `crashes`,
-    `user_ids`, `app_version`, `os_name`, `os_version`, `device_model`; newest first."""
-    events, parameters = _events("z_session_crashes", span, where, {"crash_group": group})
-    return Statement(
-        "SELECT session_id, max(c.time) AS last_time, argMax(c.event_id, (c.time, c.event_id)) AS last_event_id,"
-        " count() AS crashes, any(user_ids) AS user_ids, any(app_version) AS app_version, any(os_name) AS os_name,"
-        f" any(os_version) AS os_version, any(device_model) AS device_model FROM {events} AS c"
-        f" GROUP BY session_id ORDER BY last_time DESC, session_id LIMIT {_MOST_SESSIONS}",
-        parameters,
-    )
-
-
-def latest(span: Span, group: str, *, where: Statement | None = None) -> Statement:
-    """The event of a group that came last: `event_id`, `time`, `attributes`, `resource`."""
-    events, parameters = _events("z_session_crashes", span, where, {"crash_group": group})
-    return Statement(
-        "SELECT event_id, time, attributes, JSONExtract(resource_json, 'Map(String, String)') AS resource"
-        " FROM z_stored_events WHERE app_id = {m_app:String}"
-        " AND (toDate32(raw_time), device_id, event_id) IN"
-        f" (SELECT toDate32(raw_time), device_id, event_id FROM {events} ORDER BY time DESC, event_id DESC LIMIT 1)",
-        parameters,
-    )
-
-
-def paths(span: Span, group: str, *, where: Statement | None = None) -> Statement:
-    """What was done before, in the newest sessions of a group: `session_id`, `steps` (the latest first)."""
-    limit, parameters = _limit(span, where)
-    return Statement(
-        "SELECT session_id, steps FROM crash_paths(app_id = {m_app:String}, from = {m_from:String},"
-        f" until = {{m_until:String}}, crash_group = {{m_group:String}}) WHERE {limit}",
-        {**parameters, "m_group": group},
     )
 
 
@@ -158,25 +91,26 @@ def groups_of_events(app_id: str, device_id: str, start_ms: int, end_ms: int) ->
     )
 
 
-def _events(
+def events_of(
     view: str, span: Span, where: Statement | None, equal: Mapping[str, str]
 ) -> tuple[str, Mapping[str, object]]:
     """What follows FROM: the rows of a view whose columns are equal to these values; and its parameters."""
     limit, parameters = _limit(span, where)
     conditions = [*(f"{column} = {{m_{column}:String}}" for column in equal), limit]
     values = {f"m_{column}": value for column, value in equal.items()}
-    return f"(SELECT * FROM {view}{_RANGE} WHERE {' AND '.join(conditions)})", {**parameters, **values}
+    return f"(SELECT * FROM {view}{RANGE} WHERE {' AND '.join(conditions)})", {**parameters, **values}
 
 
 def _limit(span: Span, where: Statement | None) -> tuple[str, Mapping[str, object]]:
     parameters = range_parameters(*span)
     if where is None:
         return "true", parameters
-    return f"session_id IN (SELECT session_id FROM ({chosen_sessions(where)}))", {
+    return f"session_id IN ({chosen_sessions(where, 'session_id')})", {
         **parameters,
         **where.parameters,
     }
 
 
-def _all_sessions(where: Statement | None) -> str:
-    return f"SELECT count() FROM ({chosen_sessions(where or Statement('true'))})"
+def all_sessions(where: Statement | None) -> str:
+    """How many sessions there are, whatever happened in them."""
+    return f"SELECT count() FROM ({chosen_sessions(where or Statement('true'), 'session_id')})"

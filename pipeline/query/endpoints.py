@@ -40,7 +40,7 @@ def endpoints(
     )
     chosen = ""
     if where is not None:
-        chosen = f" WHERE s.session_id IN (SELECT session_id FROM ({chosen_sessions(where)}))"
+        chosen = f" WHERE s.session_id IN ({chosen_sessions(where, 'session_id')})"
     return Statement(
         "SELECT r.request AS request, any(r.method) AS method, any(r.host) AS host,"
         " any(r.path_template) AS path_template, count() AS requests, countIf(r.is_failed) AS failures,"

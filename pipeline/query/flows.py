@@ -8,14 +8,15 @@ then app.widget.click within 10m`. Each session has one outcome. A saved flow is
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal, get_args
 
 from pipeline.query import bad_ends
-from pipeline.query.filters.sql import FilterScope, where
+from pipeline.query.filters.sql import FilterScope, chains_of
 from pipeline.query.filters.text_form import parse
-from pipeline.query.filters.tree import EVERYTHING, All, Filter, FilterError, HasEvent
+from pipeline.query.filters.tree import EVERYTHING, Filter, FilterError, HasEvent
 from pipeline.query.session_counts import BUCKET
 from pipeline.query.sessions import choose
 from pipeline.query.statement import Statement
@@ -26,6 +27,8 @@ Outcome = Literal["completed", "timed_out", "error", "going_on", "abandoned"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 Steps = tuple[HasEvent, ...]
+_OF_SESSION = "app_id, device_id, started_at, status, end_reason, exit_reason, crash_count, anr_count"
+"""What tells how a session ended, and whose it is."""
 
 
 def flow(text: str) -> Steps:
@@ -89,38 +92,39 @@ def outcomes(
     Raises FilterError.
     """
     scope = FilterScope(app_id, start_ms, end_ms, newest_ms)
-    first = chain(steps[:1])
-    begun = first if filter == EVERYTHING else All((filter, first))
-    chosen = choose(app_id, begun, start_ms, end_ms, newest_ms=newest_ms)
-    parts = {
-        "is_completed": where(chain(steps), "c", scope),
-        "is_late": where(at_any_time(steps), "l", scope),
+    chosen = choose(app_id, filter, start_ms, end_ms, newest_ms=newest_ms)
+    # Each takes the steps, in the order of their bits.
+    chains: dict[str, Callable[[Steps], Steps]] = {
+        "is_begun": lambda steps: steps[:1],
+        "is_completed": lambda steps: steps,
     }
-    parts |= {
-        f"is_step_{number}": where(chain(steps[:length]), f"s{number}_", scope)
-        for number, length in enumerate(coming(steps)[1:], 2)
-        if length < len(steps)
-    }
-    if not has_times(steps):
-        # The same question need not be asked twice.
-        parts["is_late"] = Statement("false")
-    parameters: dict[str, object] = dict(chosen.parameters)
-    for part in parts.values():
-        parameters |= part.parameters
-    columns = ", ".join(f"({part.sql}) AS {name}" for name, part in parts.items())
+    if has_times(steps):
+        chains["is_late"] = lambda steps: at_any_time(steps).steps()
+    for number, length in enumerate(coming(steps)[1:], 2):
+        if length < len(steps):
+            chains[f"is_step_{number}"] = partial(_first, length)
+    told = chains_of(chain(steps), chains, filter, scope)
+    late = "is_late" if has_times(steps) else "false"
     numbers = {
         number: f"is_step_{number}" if length < len(steps) else "is_completed"
         for number, length in enumerate(coming(steps)[1:], 2)
     }
     outcome = (
-        f"multiIf(is_completed, 'completed', is_late, 'timed_out', {bad_ends.ANY.sql}, 'error',"
+        f"multiIf(is_completed, 'completed', {late}, 'timed_out', {bad_ends.ANY.sql}, 'error',"
         " status = 'open', 'going_on', 'abandoned')"
     )
     sql = (
         f"SELECT {BUCKET} AS bucket_ms, grouping(bucket_ms) AS is_whole, count() AS started, "
         + ", ".join(f"countIf(outcome = '{each}') AS {each}" for each in OUTCOMES)
         + "".join(f", countIf({passes}) AS step_{number}" for number, passes in numbers.items())
-        + f" FROM (SELECT started_at, {columns}, {outcome} AS outcome {chosen.found})"
+        + f" FROM (SELECT s.started_at AS started_at, {', '.join(chains)}, {outcome} AS outcome"
+        f" FROM (SELECT {_OF_SESSION} {chosen.found}) AS s INNER JOIN ({told.sql}) AS f ON s.app_id = f.app_id"
+        " AND s.device_id = f.device_id AND s.started_at = f.started_at WHERE is_begun)"
         " GROUP BY bucket_ms WITH ROLLUP ORDER BY is_whole, bucket_ms"
     )
-    return Statement(sql, {**parameters, "k_edges": edges(start_ms, end_ms, step_ms)[:-1]})
+    buckets = {"k_edges": edges(start_ms, end_ms, step_ms)[:-1]}
+    return Statement(sql, {**chosen.parameters, **told.parameters, **buckets})
+
+
+def _first(length: int, steps: Steps) -> Steps:
+    return steps[:length]

@@ -10,10 +10,10 @@ MOST = 100
 """Issues in a comparison."""
 
 _EVENTS = (
-    "SELECT 'SIDE' AS side, kind, issue, title, detail, session_id, device_id, user_id, event_id, time"
+    "SELECT SIDES AS side, kind, issue, title, detail, session_id, device_id, user_id, event_id, time"
     " FROM issue_events(app_id = {m_app:String}, from = {m_from:String}, until = {m_until:String})"
-    " WHERE session_id IN (SELECT session_id FROM (CHOSEN))"
 )
+_CHOSEN = "session_id IN (CHOSEN)"
 _WHOLE = "SELECT (count(), uniqExactArray(user_ids), uniqExact(device_id)) FROM (CHOSEN)"
 _COUNTS = ("sessions", "users", "devices")
 _OF_ISSUE = {
@@ -33,10 +33,18 @@ def compare_issues(app_id: str, a: Side, b: Side, *, most: int = MOST) -> Statem
     `most` that differ most for their frequency, by people, come first: by the difference of the two shares over its
     standard error.
     """
-    events = [
-        of_side(app_id, side, name, _filled(_EVENTS, name, side)) for name, side in (("a", a), ("b", b))
-    ]
-    wholes = [of_side(app_id, side, name, _filled(_WHOLE, name, side)) for name, side in (("a", a), ("b", b))]
+    chosen = [of_side(app_id, side, name, _filled(_CHOSEN, side)) for name, side in (("a", a), ("b", b))]
+    wholes = [of_side(app_id, side, name, _filled(_WHOLE, side)) for name, side in (("a", a), ("b", b))]
+    of_a, of_b = (each.sql for each in chosen)
+    if a[1:] == b[1:]:
+        # Events of one range are read once, and each counts on every side that its session is on.
+        both = f"arrayJoin(arrayConcat(if({of_a}, ['a'], []), if({of_b}, ['b'], [])))"
+        events = [of_side(app_id, a, "a", _EVENTS).sql.replace("SIDES", both)]
+    else:
+        events = [
+            f"{of_side(app_id, side, name, _EVENTS).sql.replace('SIDES', repr(name))} WHERE {of_it}"
+            for name, side, of_it in (("a", a, of_a), ("b", b, of_b))
+        ]
     # What is read twice may grow between: nobody has an issue who is not there.
     counts = ", ".join(
         f"least({_OF_ISSUE[count].replace('SIDE', side)}, all_{side}.{place}) AS {count}_{side},"
@@ -58,16 +66,17 @@ SELECT kind, issue, argMax(title, (time, event_id)) AS title, argMax(detail, (ti
     (people_a + people_b) / (whole_a + whole_b) AS share,
     abs(people_b / whole_b - people_a / whole_a)
         / sqrt(greatest(share * (1 - share), 1e-12) * (1 / whole_a + 1 / whole_b)) AS distance
-FROM ({" UNION ALL ".join(part.sql for part in events)})
+FROM ({" UNION ALL ".join(events)})
 GROUP BY kind, issue
 ORDER BY distance DESC, sessions_a + sessions_b DESC, kind, issue
 LIMIT {{most:UInt32}}""",
         {
             "most": most,
-            **{key: value for part in (*events, *wholes) for key, value in part.parameters.items()},
+            **{key: value for part in (*chosen, *wholes) for key, value in part.parameters.items()},
         },
     )
 
 
-def _filled(sql: str, name: str, side: Side) -> str:
-    return sql.replace("SIDE", name).replace("CHOSEN", chosen_sessions(side.where))
+def _filled(sql: str, side: Side) -> str:
+    columns = "session_id" if sql == _CHOSEN else "user_ids, device_id"
+    return sql.replace("CHOSEN", chosen_sessions(side.where, columns))

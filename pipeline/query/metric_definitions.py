@@ -85,7 +85,7 @@ METRICS: Mapping[str, Metric] = {
             "adoption",
             "Share of sessions",
             "count()",
-            "sum(countIf(nth = 1)) OVER (PARTITION BY bucket)",
+            "sum(countIf(nth = 1)) OVER (PARTITION BY part, bucket_of)",
             None,
         ),
     )
@@ -111,7 +111,7 @@ IN_CHARTS = ("crash_free_sessions", "crash_free_users", "adoption", "duration_p5
 """Those that the page of release health shows, in its order: in the table of the whole range, and over time."""
 
 BUCKETS: Mapping[str | None, str] = {
-    None: "toDateTime(0, 'UTC')",
+    None: "toDateTime(0, {{m_zone:String}})",
     "hour": "toStartOfHour(toDateTime({time}, {{m_zone:String}}))",
     "day": "toDateTime(toDate({time}, {{m_zone:String}}), {{m_zone:String}})",
     "week": "toDateTime(toStartOfWeek({time}, 1, {{m_zone:String}}), {{m_zone:String}})",
@@ -137,11 +137,11 @@ def in_group(by: str, group: str) -> Statement:
     return Statement(f"has({groups}, {{m_group:String}})", {**keys, "m_group": group})
 
 
-def bucket_columns(bucket: Bucket | None) -> str:
-    """Of statements with a column `bucket`: its start, also in milliseconds; NULL without buckets."""
+def bucket_columns(bucket: Bucket | None, column: str = "bucket") -> str:
+    """Of statements with a column of the starts of buckets: `bucket`, and `bucket_ms`; NULL without buckets."""
     if bucket is None:
         return "NULL AS bucket, NULL AS bucket_ms"
-    return "bucket, toUnixTimestamp(bucket) * 1000 AS bucket_ms"
+    return f"{column} AS bucket, toUnixTimestamp({column}) * 1000 AS bucket_ms"
 
 
 def bucket_start(bucket: Bucket | None, column: str) -> str:

@@ -6,7 +6,7 @@ context's time zone (`time_zone`), and a session counts where it started.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pipeline.query.metric_definitions import (
     METRICS,
@@ -66,38 +66,68 @@ def metric(
     (NULL where it has none). The `top` groups with most sessions in the whole range stand for themselves, all others
     are one group `other` with `is_other` = 1. Raises ValueError for a name that is not known.
     """
+    return _metrics(names, (app_id, start_ms, end_ms), by, [(bucket, top)], where or EVERYTHING)
+
+
+def whole_and_buckets(
+    names: Iterable[str],
+    *,
+    app_id: str,
+    start_ms: int,
+    end_ms: int,
+    by: str,
+    bucket: Bucket,
+    where: Statement | None = None,
+    top_of_whole: int,
+    top: int,
+) -> Statement:
+    """`metric` of the whole range, with `part` 0 and `top_of_whole` groups, and by buckets, with `part` 1 and the `top`
+    of these: sessions are read once for both."""
+    if top > top_of_whole:
+        raise ValueError("the groups of a bucket are among those of the whole")
+    parts: list[tuple[Bucket | None, int]] = [(None, top_of_whole), (bucket, top)]
+    return _metrics(names, (app_id, start_ms, end_ms), by, parts, where or EVERYTHING)
+
+
+def _metrics(
+    names: Iterable[str],
+    span: tuple[str, int, int],
+    by: str | None,
+    parts: Sequence[tuple[Bucket | None, int]],
+    where: Statement,
+) -> Statement:
+    """Each of the parts has buckets and a number of groups, the first most of them."""
     wanted = [known_by_name(METRICS, name, "metric") for name in names]
     if not wanted:
         raise ValueError("no metric is named")
-    start_of_bucket = bucket_start(bucket, "started_at")
-    where = where or EVERYTHING
     groups, keys = groups_of(by)
-    with_failed_users = any(metric.needs_failed_users for metric in wanted)
-    chosen = chosen_sessions(where, with_failed_users=with_failed_users)
-    top_groups = _top_groups(groups, chosen_sessions(where)) if by else "['']"
+    chosen = chosen_sessions(where, with_failed_users=any(metric.needs_failed_users for metric in wanted))
+    top_groups = _top_groups(groups, where) if by else "['']"
     joined = _COLD_STARTS if any(metric.needs_cold_starts for metric in wanted) else ""
+    columns, of_parts = [], []
+    for part, (bucket, top) in enumerate(parts):
+        tops = "top_groups" if not part else f"arraySlice(top_groups, 1, {top:d})"
+        columns += [
+            f"{bucket_start(bucket, 'started_at')} AS bucket_{part}",
+            f"arrayDistinct(arrayMap(one -> if(has({tops}, one), (one, 0), ('other', 1)), {groups})) AS groups_{part}",
+        ]
+        of_parts.append(f"arrayMap(g -> ({part}, bucket_{part}, g), groups_{part})")
+    numbers = [f"arrayEnumerate(groups_{part})" for part in range(len(parts))]
+    has_buckets = next((bucket for bucket, _ in parts if bucket), None)
     sql = f"""
 WITH {top_groups} AS top_groups
 SELECT
-    {bucket_columns(bucket)},
-    g.1 AS `group`,
-    g.2 AS is_other,
+    each.1 AS part,
+    each.2 AS bucket_of,
+    {bucket_columns(has_buckets, "bucket_of")},
+    each.3.1 AS `group`,
+    each.3.2 AS is_other,
     {", ".join(_columns(metric) for metric in wanted)}
-FROM
-(
-    SELECT
-        *,
-        {start_of_bucket} AS bucket,
-        arrayDistinct(arrayMap(one -> if(has(top_groups, one), (one, 0), ('other', 1)), {groups})) AS all_groups
-    FROM ({chosen}) AS s
-    {joined}
-)
-ARRAY JOIN all_groups AS g, arrayEnumerate(all_groups) AS nth
-GROUP BY bucket, g
-ORDER BY bucket, is_other, `group`"""
-    return Statement(
-        sql, {**range_parameters(app_id, start_ms, end_ms), "m_top": top, **keys, **where.parameters}
-    )
+FROM (SELECT *, {", ".join(columns)} FROM ({chosen}) AS s {joined})
+ARRAY JOIN arrayConcat({", ".join(of_parts)}) AS each, arrayConcat({", ".join(numbers)}) AS nth
+GROUP BY part, bucket_of, `group`, is_other
+ORDER BY part, bucket_of, is_other, `group`"""
+    return Statement(sql, {**range_parameters(*span), "m_top": parts[0][1], **keys, **where.parameters})
 
 
 def retention(
@@ -151,9 +181,10 @@ def _columns(metric: Metric) -> str:
     )
 
 
-def _top_groups(groups: str, chosen: str) -> str:
+def _top_groups(groups: str, where: Statement) -> str:
     """The groups with most sessions, as an array."""
+    chosen = chosen_sessions(where, f"{groups} AS of_session")
     return (
-        f"(SELECT groupArray(g) FROM (SELECT g FROM (SELECT arrayJoin(arrayDistinct({groups})) AS g FROM ({chosen}))"
+        f"(SELECT groupArray(g) FROM (SELECT g FROM (SELECT arrayJoin(arrayDistinct(of_session)) AS g FROM ({chosen}))"
         " GROUP BY g ORDER BY count() DESC, g LIMIT {m_top:UInt32}))"
     )

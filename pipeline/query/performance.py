@@ -6,7 +6,8 @@ sessions that meet a condition. Every measurement of the range is read.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
 
 from pipeline.query.session_range import EVERYTHING, chosen_sessions, range_parameters, time_text
 from pipeline.query.statement import Statement
@@ -19,6 +20,8 @@ By = Literal["", "app_version", "os_name", "os_version", "device_model"]
 GROUPS: tuple[By, ...] = get_args(By)
 """What measurements are grouped by; all together for the empty one."""
 MOST_GROUPS = 200
+_MOST_ROWS = 2_000
+"""Of a subject."""
 QUANTILES = {"p50": 0.5, "p75": 0.75, "p90": 0.9, "p95": 0.95}
 START_BOUNDS_MS = {"cold": 5_000, "warm": 2_000, "hot": 1_500}
 """From which on Android vitals call a start excessive."""
@@ -51,22 +54,48 @@ _BOUNDS = (
 )
 
 
-def measured(span: Span, subject: Subject, by: By = "", where: Statement = EVERYTHING) -> Statement:
-    """Rows `label`, `group`, `measurements`, `sessions`, `devices`, quantiles `p50` to `p95`, each with `_low` and
-    `_high`, `good_count`, `bad_count`, `bad_share` with `bad_low` and `bad_high`, and `event_names`, what the events
-    are called that told of them. Groups of most measurements first, at most MOST_GROUPS of a label."""
-    sql = (
-        f"WITH {_BOUNDS} SELECT label, group, measurements, sessions, devices, {_quantiles()}, good_count, bad_count,"
-        f" {_share('bad', 'bad_count', 'measurements')}, event_names FROM (SELECT label, {_KEYS[by]} AS group,"
-        " count() AS measurements, uniqExact(session_id) AS sessions, uniqExact(device_id) AS devices,"
-        " arraySort(groupArray(value)) AS sorted, countIf(is_good) AS good_count, countIf(is_bad) AS bad_count,"
+def measured(
+    span: Span, subjects: Sequence[Subject | Literal["frames"]], by: By = "", where: Statement = EVERYTHING
+) -> Statement:
+    """Of each subject, in one reading: rows `subject`, `label`, `group`, `measurements`, `sessions`, `devices`,
+    quantiles `p50` to `p95`, each with `_low` and `_high`, `good_count`, `bad_count`, `bad_share` with `bad_low` and
+    `bad_high`, and `event_names`, what the events are called that told of them. Groups of most measurements first, at
+    most MOST_GROUPS of a label.
+
+    Of `frames` the label is 'slow' or 'frozen', `sessions` are those in the foreground that have some, and `frames`,
+    `all_sessions` in the foreground, `share`, `share_low` and `share_high` are theirs (`frames_of`); groups of most
+    sessions first.
+    """
+    others = [subject for subject in subjects if subject != "frames"]
+    with_frames = len(others) < len(subjects)
+    of = "subject IN {subjects:Array(String)}"
+    joined, of_frames, most = "", "", "measurements"
+    if with_frames:
+        of = f"({of} OR (subject = 'frames' AND label != 'total' AND state = 'foreground'))"
+        of_frames = f", frames, all_sessions, {_share('share', 'sessions', 'all_sessions')}"
+        most = "if(subject = 'frames', all_sessions, measurements)"
+        chosen = chosen_sessions(where, f"{_KEYS[by]} AS group, state")
+        joined = (
+            f" LEFT JOIN (SELECT group, count() AS all_sessions FROM ({chosen})"
+            " WHERE state = 'foreground' GROUP BY group) AS s USING group"
+        )
+    counted = (
+        f"WITH {_BOUNDS} SELECT toString(subject) AS subject, label, {_KEYS[by]} AS group, count() AS measurements,"
+        " uniqExactIf(session_id, subject != 'frames' OR value > 0) AS sessions, uniqExact(device_id) AS devices,"
+        " arraySort(groupArrayIf(value, subject != 'frames')) AS sorted, countIf(is_good) AS good_count,"
+        " countIf(is_bad) AS bad_count, sum(value) AS frames,"
         " arraySort(groupUniqArray(5)(toString(event_name))) AS event_names"
-        f" FROM {_MEASUREMENTS} WHERE subject = {{subject:String}}{_of(where)} GROUP BY label, group)"
-        f" ORDER BY sum(measurements) OVER (PARTITION BY label) DESC, label, measurements DESC, group"
-        f" LIMIT {MOST_GROUPS} BY label LIMIT 2000"
+        f" FROM {_MEASUREMENTS} WHERE {of}{_of(where)} GROUP BY subject, label, group"
+    )
+    sql = (
+        f"SELECT subject, label, group, measurements, sessions, devices, {_quantiles()}, good_count, bad_count,"
+        f" {_share('bad', 'bad_count', 'measurements')}, event_names{of_frames} FROM ({counted}) AS m{joined}"
+        f" QUALIFY row_number() OVER (PARTITION BY subject, label ORDER BY {most} DESC, group) <= {MOST_GROUPS}"
+        " ORDER BY subject, if(subject = 'frames', 0, sum(measurements) OVER (PARTITION BY subject, label)) DESC,"
+        f" if(label = 'slow', '', label), {most} DESC, group LIMIT {_MOST_ROWS} BY subject"
     )
     values = {
-        "subject": subject,
+        "subjects": others,
         "vitals": list(VITAL_BOUNDS),
         "good": [float(good) for good, _ in VITAL_BOUNDS.values()],
         "poor": [float(poor) for _, poor in VITAL_BOUNDS.values()],
@@ -74,32 +103,24 @@ def measured(span: Span, subject: Subject, by: By = "", where: Statement = EVERY
     return Statement(sql, {**range_parameters(*span), **values, **where.parameters})
 
 
-def frames(span: Span, by: By = "", where: Statement = EVERYTHING) -> Statement:
-    """Rows `kind` ('slow', 'frozen'), `group`, `frames`, `sessions` in the foreground that have some, `all_sessions`
-    of these, `share` with `share_low` and `share_high`."""
-    chosen = chosen_sessions(where)
-    sql = (
-        f"SELECT kind, group, frames, sessions, all_sessions, {_share('share', 'sessions', 'all_sessions')} FROM"
-        f" (SELECT label AS kind, {_KEYS[by]} AS group, sum(value) AS frames,"
-        f" uniqExactIf(session_id, value > 0) AS sessions FROM {_MEASUREMENTS}"
-        f" WHERE subject = 'frames' AND label != 'total' AND state = 'foreground'{_of(where)}"
-        " GROUP BY kind, group) AS f"
-        f" INNER JOIN (SELECT {_KEYS[by]} AS group, count() AS all_sessions FROM ({chosen})"
-        " WHERE state = 'foreground' GROUP BY group) AS s USING group"
-        f" ORDER BY kind DESC, all_sessions DESC, group LIMIT {MOST_GROUPS} BY kind"
-    )
-    return Statement(sql, {**range_parameters(*span), **where.parameters})
+def frames_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a row of `measured` tells of frames: `kind` ('slow', 'frozen'), `group`, `frames`, `sessions` in the
+    foreground that have some, `all_sessions` of these, `share` with `share_low` and `share_high`."""
+    names = ("group", "frames", "sessions", "all_sessions", "share", "share_low", "share_high")
+    return {"kind": row["label"], **{name: row[name] for name in names}}
 
 
-def of_session(app_id: str, session_id: str, started_ms: int) -> Statement:
+def of_session(app_id: str, device_id: str, session_id: str, started_ms: int) -> Statement:
     """What was measured in a session, in order: `at_ms`, `subject`, `label`, `value`; at most 20,000."""
     return Statement(
         "SELECT toUnixTimestamp64Milli(time) AS at_ms, toString(subject) AS subject, label, value FROM"
-        f" {_MEASUREMENTS} WHERE session_id = {{session:UUID}} ORDER BY time, event_id, subject, label LIMIT 20000",
+        f" {_MEASUREMENTS} WHERE device_id = {{device:String}}"
+        " AND session_id = {session:UUID} ORDER BY time, event_id, subject, label LIMIT 20000",
         {
             "m_app": app_id,
             "m_from": time_text(started_ms),
             "m_until": time_text(started_ms + 1),
+            "device": device_id,
             "session": session_id,
         },
     )
@@ -130,8 +151,4 @@ def _share(name: str, part: str, whole: str) -> str:
 
 
 def _of(where: Statement) -> str:
-    return (
-        ""
-        if where == EVERYTHING
-        else f" AND session_id IN (SELECT session_id FROM ({chosen_sessions(where)}))"
-    )
+    return "" if where == EVERYTHING else f" AND session_id IN ({chosen_sessions(where, 'session_id')})"

@@ -18,6 +18,16 @@ def saved_filters(app_id: str) -> Statement:
     )
 
 
+def named_filters(app_id: str) -> Statement:
+    """The filters that a page of an app can be narrowed by, `app_id`, `name`, `filter`: those saved for all apps, and
+    then those of the app."""
+    return Statement(
+        "SELECT app_id, name, filter FROM saved_filters WHERE app_id IN ('', {app:String})"
+        " ORDER BY app_id != '', app_id, name",
+        {"app": app_id},
+    )
+
+
 def save(app_id: str, name: str, text: str) -> Statement:
     """Save a filter under a name, in place of one that has it. Raises FilterError for either."""
     return Statement(

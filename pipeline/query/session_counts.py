@@ -48,21 +48,33 @@ def session_counts(
 
     One row each bucket of `step` ms that has any: `bucket_ms`, `sessions`, and of each of `bad_ends` how many. One
     more, with `is_whole` = 1, of all of them, if there are any: besides these `devices`, `users`,
-    `foreground_sessions`, `crash_free_sessions`, `median_duration_ms`, `lowest_rate` and `estimated_sessions`. Raises
-    FilterError.
+    `foreground_sessions`, `crash_free_sessions`, `median_duration_ms`, `lowest_rate` and `estimated_sessions` (which
+    the other rows repeat). Raises FilterError.
     """
     chosen = choose(app_id, filter, start_ms, end_ms, newest_ms=newest_ms)
-    bad = ", ".join(f"countIf({condition}) AS {name}" for name, condition in bad_ends.AS_SQL.items())
-    sql = (
-        f"SELECT {BUCKET} AS bucket_ms, grouping(bucket_ms) AS is_whole, count() AS sessions,"
-        f" {bad}, uniqExact(device_id) AS devices, uniqExactArray(user_ids) AS users,"
+    starts = edges(start_ms, end_ms, step)[:-1]
+    kinds = len(bad_ends.AS_SQL) + 1
+    kind = ", ".join(f"{condition}, {place}" for place, condition in enumerate(bad_ends.AS_SQL.values(), 1))
+    # One group, or the devices and users of each bucket would be gathered for nothing: each session counts at the place
+    # of its bucket and its kind of end.
+    place = f"transform({BUCKET}, {{k_edges:Array(Int64)}}, range({len(starts)}), 0) * {kinds} + multiIf({kind}, 0)"
+    counted = (
+        f"SELECT countResample(0, {len(starts) * kinds}, 1)({place}) AS counts,"
+        f" arrayMap(n -> arraySlice(counts, n * {kinds} + 1, {kinds}), range({len(starts)})) AS of_buckets,"
+        " uniqExact(device_id) AS devices, uniqExactArray(user_ids) AS users,"
         " countIf(state = 'foreground') AS foreground_sessions,"
         f" countIf(state = 'foreground' AND NOT {bad_ends.CRASHED.sql}) AS crash_free_sessions,"
-        " quantileExact(0.5)(duration_ms) AS median_duration_ms,"
-        f" {_SAMPLE}"
-        f" {chosen.found} GROUP BY bucket_ms WITH ROLLUP ORDER BY is_whole, bucket_ms"
+        f" quantileExact(0.5)(duration_ms) AS median_duration_ms, {_SAMPLE} {chosen.found}"
     )
-    return Statement(sql, {**chosen.parameters, "k_edges": edges(start_ms, end_ms, step)[:-1]})
+    bad = ", ".join(f"each.3[{place}] AS {name}" for place, name in enumerate(bad_ends.AS_SQL, 2))
+    sql = (
+        f"SELECT each.1 AS bucket_ms, each.2 AS is_whole, arraySum(each.3) AS sessions, {bad}, devices, users,"
+        " foreground_sessions, crash_free_sessions, median_duration_ms, lowest_rate, estimated_sessions"
+        f" FROM ({counted}) ARRAY JOIN arrayPushBack(arrayMap((start, of_bucket) -> (start, 0, of_bucket),"
+        " {k_edges:Array(Int64)}, of_buckets), (toInt64(0), 1, arrayReduce('sumForEach', of_buckets))) AS each"
+        " WHERE sessions > 0 ORDER BY is_whole, bucket_ms"
+    )
+    return Statement(sql, {**chosen.parameters, "k_edges": starts})
 
 
 def sample(app_id: str, filter: Filter, start_ms: int, end_ms: int) -> Statement:

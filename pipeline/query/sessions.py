@@ -269,11 +269,14 @@ def app_ids() -> Statement:
     return Statement(f"SELECT DISTINCT app_id FROM z_apps ORDER BY app_id LIMIT {_MOST_APPS}")
 
 
-def apps_with_extent() -> Statement:
-    """The apps that ever had a session, as rows `app_id`, and of each the columns of `extent`."""
+def apps_and_extents(app_id: str) -> Statement:
+    """The apps that ever had a session, `app_id` among them even where they are too many to be listed, and of each the
+    columns of `extent`; and one row more, with `is_whole` = 1, of all apps together, if there are any."""
     return Statement(
-        "SELECT app_id, toString(min(oldest)) AS oldest, toString(max(newest)) AS newest, sum(written) AS sessions"
-        f" FROM z_apps GROUP BY app_id ORDER BY app_id LIMIT {_MOST_APPS}"
+        "SELECT app_id, grouping(app_id) AS is_whole, toString(min(oldest)) AS oldest, toString(max(newest)) AS newest,"
+        " sum(written) AS sessions FROM z_apps GROUP BY app_id WITH ROLLUP"
+        f" ORDER BY is_whole DESC, app_id != {{app:String}}, app_id LIMIT {_MOST_APPS + 1}",
+        {"app": app_id},
     )
 
 

@@ -36,8 +36,8 @@ def _compared(visitor: Visitor, path: str = "/health") -> None:
     visitor.get(path, app=row["app_id"], by="app_version", a=row["app_version"], b=other["app_version"])
 
 
-def _crash_group(visitor: Visitor, then: str = "") -> str:
-    """The page of any group that came in the last twenty days."""
+def _crash_group(visitor: Visitor, then: str = "", part: str = "") -> str:
+    """The page of any group that came in the last twenty days, or a part of it."""
     if not visitor.groups:
         visitor.groups = rows(
             visitor.store,
@@ -48,7 +48,7 @@ def _crash_group(visitor: Visitor, then: str = "") -> str:
     row = visitor.random.choice(visitor.groups)
     if then:
         return visitor.get(then, app=row["app_id"], filter=f'crash.group = "{row["crash_group"]}"')
-    return visitor.get(f"/crashes/{row['crash_group']}", app=row["app_id"])
+    return visitor.get(f"/crashes/{row['crash_group']}{part}", app=row["app_id"])
 
 
 Page = tuple[str, Callable[["Visitor"], object]]
@@ -106,6 +106,7 @@ PAGES: Mapping[str, Page] = {
         lambda v: v.get("/crashes", app=v.one()["app_id"], kind="crash", filter='os.name = "iOS"'),
     ),
     "crash group": ("metrics", _crash_group),
+    "what came before a crash group": ("metrics", lambda v: _crash_group(v, part="/before")),
     "sessions, by crash group": ("list", lambda v: _crash_group(v, "/sessions")),
     "marks of a session": ("timeline", lambda v: v.get(f"/sessions/{v.one()['session_id']}/marks.json")),
     "timeline of a device": (
@@ -117,6 +118,7 @@ PAGES: Mapping[str, Page] = {
         lambda v: v.get("/timeline", app=(row := v.one(user_id=True))["app_id"], user=row["user_id"]),
     ),
     "release health": ("metrics", lambda v: v.get("/health", app=v.one()["app_id"])),
+    "failures of release health": ("metrics", lambda v: v.get("/health/failures", app=v.one()["app_id"])),
     "release health by persona": ("metrics", lambda v: v.get("/health", app=v.one()["app_id"], by="persona")),
     "two releases": ("metrics", _compared),
     "two releases by issue": ("metrics", lambda v: _compared(v, "/health/issues")),

@@ -274,7 +274,7 @@ def test_a_list_stands_where_its_sessions_cannot_be_counted(stage: Stage) -> Non
     real = parts(stage.settings, stage.store, "", frozenset())
 
     def ask(sql: str, parameters: Any) -> bytes:
-        if "WITH ROLLUP" in sql:
+        if "countResample" in sql:
             raise NotAnsweredNow("That took longer than 20 s. Choose a shorter time range.")
         return real.ask(sql, parameters)
 

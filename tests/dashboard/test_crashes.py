@@ -71,7 +71,9 @@ def test_the_list_leads_to_what_it_counts(client: TestClient, stage: Stage, busi
 
 
 def test_health_names_the_same_groups_and_their_numbers_lead_on(client: TestClient, busiest: str) -> None:
-    text = client.get(f"/health?{urlencode({'app': busiest, 'filter': 'session.event_count > 0'})}").text
+    whole = client.get(f"/health?{urlencode({'app': busiest, 'filter': 'session.event_count > 0'})}").text
+    (address,) = re.findall(r'data-load="(/health/failures[^"]*)"', whole)
+    text = client.get(unescape(address)).text
     rows = text[text.index('id="crashes"') : text.index('id="requests"')].split('<th scope="row">')[1:]
     addresses = [unescape(re.findall(r'href="(/crashes/[^"]*)"', row)[0]) for row in rows]
     fields = {"kind": "crash", "order": "crashes", "filter": "session.event_count > 0"}
@@ -85,10 +87,9 @@ def test_every_number_of_a_group_leads_to_its_sessions(client: TestClient, busie
     (address, *_) = groups(client, busiest)
     text = client.get(address).text
     assert Page(text).texts("h1")
-    part = (
-        text[text.index('id="before"') : text.index('id="spread"')]
-        + text[text.index('id="spread"') : text.index('id="sessions"')]
-    )
+    (before,) = re.findall(r'data-load="(/crashes/[^"]*/before[^"]*)"', text)
+    paths = client.get(unescape(before)).text
+    part = paths[paths.index('id="paths"') :] + text[text.index('id="by-day"') : text.index('id="sessions"')]
     led = LED.findall(part)
     assert len(led) >= 5
     for lead, number in led:

@@ -49,11 +49,14 @@ def _of_a_session(then: str = "") -> Visit:
     return visit
 
 
-def _of_a_group(client: TestClient) -> object:
-    listed = client.get(f"/crashes?{urlencode({'app': APP, **WEEK})}").text
-    found = re.search(r'href="(/crashes/[^"]*)"', listed)
-    assert found
-    return _page(unescape(found[1]))(client)
+def _of_a_group(then: str = "") -> Visit:
+    def visit(client: TestClient) -> object:
+        listed = client.get(f"/crashes?{urlencode({'app': APP, **WEEK})}").text
+        found = re.search(r'href="(/crashes/[^"?]*)([^"]*)"', listed)
+        assert found
+        return _page(unescape(f"{found[1]}{then}{found[2]}"))(client)
+
+    return visit
 
 
 def _by_id(path: str, characters: int = 36) -> Visit:
@@ -126,9 +129,11 @@ PAGES: Mapping[str, Visit] = {
     "health, filtered": _page("/health", app=APP, filter=FILTERS["event"], **WEEK),
     "two releases": _page("/health", app=APP, by="app_version", a="1.0", b="1.1", **WEEK),
     "crashes of a day": _page("/crashes", app=APP, **DAY),
-    "a crash group": _of_a_group,
+    "a crash group": _of_a_group(),
+    "what came before a group": _of_a_group("/before"),
     "two releases by issue": _page("/health/issues", app=APP, by="app_version", a="1.0", b="1.1", **WEEK),
     "retention": _page("/health/retention", app=APP, **WEEK),
+    "failures": _page("/health/failures", app=APP, **WEEK),
     "requests": _page("/network", app=APP, **DAY),
     "performance": _page("/performance", app=APP, **DAY),
     "paths": _page("/paths", app=APP, **DAY),

@@ -125,6 +125,7 @@ def test_from_an_alert_to_the_release_that_brought_it(browser: Browser, tmp_path
     assert "IllegalStateException" in heading()
     facts = browser.one(".facts").text
     assert "RetryPlan.next" in facts and NEW in facts and OLD not in facts
+    browser.one("#paths .step")
     before = browser.one("section[aria-labelledby=before]").text
     assert before.index("pay") < before.index("Pay") < before.index("Checkout"), "the latest is told first"
     assert "503" in before

@@ -85,9 +85,11 @@ def addresses(stage: Stage) -> Iterator[str]:
     span = {"app": hostile.APP, "from": "2025-03-01", "to": "2025-04-01"}
     yield f"/crashes?{urlencode(span)}"
     yield f"/crashes/{group_of_the_hostile(stage)}?{urlencode(span)}"
+    yield f"/crashes/{group_of_the_hostile(stage)}/before?{urlencode(span)}"
     for split in ({"by": "app_version"}, {"by": "device_model"}, {"property": hostile.SCRIPT}):
         yield f"/health?{urlencode({**span, **split})}"
         yield f"/health/retention?{urlencode({**span, **split})}"
+        yield f"/health/failures?{urlencode({**span, **split})}"
         two = {"a": f"1.0{hostile.SCRIPT}", "b": hostile.QUOTES}
         yield f"/health?{urlencode({**span, **split, **two})}"
         yield f"/health/issues?{urlencode({**span, **split, **two})}"

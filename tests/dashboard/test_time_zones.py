@@ -16,7 +16,7 @@ from pipeline.commands.dashboard import parts
 from pipeline.dashboard.app import application
 from pipeline.domain.display import Display, Displays
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
-from pipeline.query import crashes, metrics
+from pipeline.query import crash_group, crashes, metrics
 from pipeline.query.session_counts import session_counts
 from pipeline.query.statement import Statement
 from pipeline.query.time_zone import DAY_MS, in_zone
@@ -117,7 +117,7 @@ def test_days_of_numbers_are_those_of_the_zone(clocks: Stage, zone: str) -> None
         )
         counted = ask(clocks, session_counts(APP, None, *RANGE, DAY_MS))[:-1]
         (group,) = {str(row["crash_group"]) for row in ask(clocks, crashes.groups((APP, *RANGE)))}
-        of_group = ask(clocks, crashes.days((APP, *RANGE), group))
+        of_group = crash_group.told(ask(clocks, crash_group.whole((APP, *RANGE), group)))
         back = ask(clocks, metrics.retention(APP, *RANGE, 5))
     assert {row["bucket_ms"]: row["sessions"] for row in by_day} == sessions
     assert {
@@ -126,7 +126,7 @@ def test_days_of_numbers_are_those_of_the_zone(clocks: Stage, zone: str) -> None
     } == crashed  # fmt: skip
     assert {row["bucket_ms"]: row["sessions"] for row in by_week} == weeks
     assert {row["bucket_ms"]: row["sessions"] for row in counted} == sessions
-    assert {row["bucket_ms"]: row["sessions"] for row in of_group} == crashed
+    assert of_group and {row["bucket_ms"]: row["sessions"] for row in of_group.days} == crashed
     assert {row["bucket_ms"] for row in by_hour} == {hour(row["ms"]) for row in inside}
     # Retention: days since the first one, by the calendar of the zone.
     seen: dict[str, set[date]] = defaultdict(set)

@@ -21,10 +21,23 @@ from pipeline.clickhouse.retention import EVENTS, SESSIONS, Days, StoredRetentio
 from pipeline.clickhouse.statements import MigrationError
 from pipeline.clickhouse.store import Store
 from pipeline.domain.policy import Policies
-from pipeline.query import compare, crashes, dead_letters, failures, journey, operations, suggestions
+from pipeline.query import (
+    compare,
+    crash_group,
+    crashes,
+    dead_letters,
+    failures,
+    flows,
+    journey,
+    operations,
+    performance,
+    screen_paths,
+    suggestions,
+)
 from pipeline.query.filters.sql import where
 from pipeline.query.filters.text_form import parse
 from pipeline.query.metrics import metric
+from pipeline.query.session_counts import session_counts
 from pipeline.query.sessions import extent, session_list, timeline, user_sessions
 from pipeline.query.statement import Statement
 from pipeline.roles.ledger_sums import sum_some
@@ -229,9 +242,20 @@ def test_what_pages_ask(both: Both) -> None:
             compare.Side(where(parse("has exception")), *span),
             compare.Side(where(parse("not has exception")), *span),
         ),
+        compare.compare(
+            app,
+            compare.Side(where(parse("has exception")), *span),
+            compare.Side(where(parse("session.tap_count > 0")), span[0], span[1] + 1),
+        ),
+        screen_paths.ways_and_screens((app, *span), None, 4),
+        performance.measured((app, *span), (*performance.SUBJECTS, "frames"), "app_version"),
+        flows.outcomes(app, flows.flow("app.screen.view then http.client.request within 1m"), *span, DAY_MS),
+        session_counts(app, None, *span, DAY_MS),
         dead_letters.by_reason(),
     ):
         both.same(statement, may_be_none=True)
+    for of_group in (crash_group.whole, crash_group.newest):
+        both.same(of_group((app, *span), both.crash_group()))
     # An account of apps has no device to be shared out by, so both shards of this double show the same one.
     (of_cluster,), (of_one,) = both.ask(extent(app).sql, extent(app).parameters)
     assert of_cluster | {"sessions": 0} == of_one | {"sessions": 0}

@@ -18,7 +18,7 @@ from pipeline.clickhouse.store import Store
 from pipeline.domain.event import RANK
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.formats import native
-from pipeline.query import crashes
+from pipeline.query import crash_group, crashes
 from pipeline.query.compare import Side
 from pipeline.query.filters.sql import where
 from pipeline.query.filters.text_form import parse
@@ -248,7 +248,13 @@ def test_a_groups_page_counts_what_plain_python_counts(filled: Filled) -> None:
     found = [(row, event) for row, event in filled.events if (row["device_id"], event.id) in ids]
     span = (app, 0, 4_000_000_000_000)
     filtered = where(parse('os.name != "nothing"'))
-    parts = filled.run(crashes.spread(span, group, where=filtered))
+    told = crash_group.told(filled.run(crash_group.whole(span, group, where=filtered)))
+    assert told is not None
+    parts = told.parts
+    (of_all,) = (row for row in parts if row["part"] == "all")
+    assert {name: of_all[name] for name in whole if name != "crash_group"} == {
+        name: value for name, value in whole.items() if name != "crash_group"
+    }
     for part, value in (("version", "app_version"), ("os", "os_name"), ("model", "device_model")):
         sessions = defaultdict(set)
         for row, _ in found:
@@ -259,14 +265,11 @@ def test_a_groups_page_counts_what_plain_python_counts(filled: Filled) -> None:
                 counted[row["value"]] += int(row["sessions"])
         assert counted == {name: len(of_it) for name, of_it in sessions.items()}
     days = Counter((row["started_at_ms"] // 86_400_000 * 86_400_000, row["app_version"]) for row, _ in found)
-    assert {
-        (int(row["bucket_ms"]), row["group"]): int(row["crashes"])
-        for row in filled.run(crashes.days(span, group))
-    } == days
+    assert {(row["bucket_ms"], row["group"]): int(row["crashes"]) for row in told.days} == days
     newest = max(found, key=lambda each: (each[1].time_ms, each[1].id))
-    (latest,) = filled.run(crashes.latest(span, group))
+    (latest,) = filled.run(crash_group.latest(app, told.last_event))
     assert latest["event_id"] == newest[1].id
-    listed = filled.run(crashes.sessions_of(span, group))
+    listed = told.sessions
     assert listed[0]["session_id"] == newest[0]["session_id"] and len(listed) == min(
         25, int(whole["sessions"])
     )
@@ -326,7 +329,12 @@ def test_paths_are_the_events_before(filled: Filled) -> None:
             device = next(row["device_id"] for row in filled.sessions if row["session_id"] == id)
             texts = [re.sub(r"https?://|\?\S*", "", words[device, event.id]) for event in before]
             wanted[id] = [re.sub(r"/[^/ ]*[0-9][^/ ]{4,}|/[0-9]+", "/{}", name) for name, _ in groupby(texts)]
-        paths = filled.run(crashes.paths((app, 0, 4_000_000_000_000), group))
+        newest = filled.run(crash_group.newest((app, 0, 4_000_000_000_000), group))
+        paths = filled.run(crash_group.paths(app, newest))
+        view = filled.ask(
+            f"SELECT session_id, steps FROM crash_paths({ALL}, crash_group = {{g:String}})", app=app, g=group
+        )
+        assert paths == view
         found = {row["session_id"]: row["steps"] for row in paths}
         assert found.keys() == wanted.keys()
         for id, steps in wanted.items():

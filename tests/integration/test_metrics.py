@@ -660,6 +660,18 @@ def test_comparison_of_two_arms(filled: Filled) -> None:
     sides = [compare.Side(arm(name), FIRST_MS, LAST_MS) for name in "AB"]
     found = filled.ask(compare.compare(app, *sides))
     assert [row["side"] for row in found] == ["a", "b"]
+    # Sides with ranges of their own are asked for in another way, and so is one that has no session.
+    nobody = compare.Side(arm("nobody"), FIRST_MS, LAST_MS)
+    apart = [
+        (sides[0], sides[1]._replace(end_ms=LAST_MS + 1)),
+        (sides[0], nobody),
+        (nobody._replace(end_ms=1), sides[1]),
+    ]
+    for (first, second), wanted in zip(apart, ([0, 1], [0, None], [None, 1]), strict=True):
+        told = filled.ask(compare.compare(app, first, second))
+        of_none = [{**dict.fromkeys(row, 0), "side": row["side"], "duration_rank": 1} for row in told]
+        rows = [of_none[side] if place is None else found[place] for side, place in enumerate(wanted)]
+        assert told == rows
     for row, name in zip(found, "AB", strict=True):
         members = [one for one in filled.sessions(app) if one["properties"].get(key) == name]
         wanted = expected(members, len(members))

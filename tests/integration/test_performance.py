@@ -172,7 +172,9 @@ def test_quantiles_shares_and_intervals(
     world: World, subject: performance.Subject, by: performance.By
 ) -> None:
     expected = world.groups(subject, by)
-    found = {(row["label"], row["group"]): row for row in world.rows(performance.measured(SPAN, subject, by))}
+    found = {
+        (row["label"], row["group"]): row for row in world.rows(performance.measured(SPAN, [subject], by))
+    }
     view = world.rows(f"SELECT * FROM performance({VIEW}, subject = '{subject}', by = '{by}')")
     assert len(expected) >= 2
     assert found.keys() == expected.keys() == {(row["label"], row["group"]) for row in view}
@@ -191,7 +193,14 @@ def test_quantiles_shares_and_intervals(
 
 
 def test_frames_are_of_all_sessions_in_the_foreground(world: World) -> None:
-    rows = {(row["kind"], row["group"]): row for row in world.rows(performance.frames(SPAN, "app_version"))}
+    at_once = world.rows(performance.measured(SPAN, (*performance.SUBJECTS, "frames"), "app_version"))
+    told = [performance.frames_of(row) for row in at_once if row["subject"] == "frames"]
+    rows = {(row["kind"], row["group"]): row for row in told}
+    for subject in performance.SUBJECTS:
+        alone = world.rows(performance.measured(SPAN, [subject], "app_version"))
+        assert [
+            {name: row[name] for name in alone[0]} for row in at_once if row["subject"] == subject
+        ] == alone
     expected = {
         key: value for key, value in world.groups("frames", "app_version").items() if key[0] != "total"
     }
@@ -209,11 +218,11 @@ def test_frames_are_of_all_sessions_in_the_foreground(world: World) -> None:
 def test_a_filter_narrows_both(world: World) -> None:
     condition = where(parse('app.version = "2.0"'))
     everything = world.groups("start", "app_version")
-    rows = world.rows(performance.measured(SPAN, "start", "", condition))
+    rows = world.rows(performance.measured(SPAN, ["start"], "", condition))
     assert {row["label"]: int(row["measurements"]) for row in rows} == {
         label: len(members) for (label, version), members in everything.items() if version == "2.0"
     }
-    assert all(row["group"] == "" for row in world.rows(performance.frames(SPAN, "", condition)))
+    assert {row["group"] for row in world.rows(performance.measured(SPAN, ["frames"], "", condition))} == {""}
 
 
 def test_what_a_session_took_of_the_device(world: World) -> None:
@@ -229,7 +238,9 @@ def test_what_a_session_took_of_the_device(world: World) -> None:
         memory = [value for subject, label, value in of if (subject, label) == ("memory", "process")]
         assert rows[id]["memory_mean"] == (pytest.approx(sum(memory) / len(memory)) if memory else None)
     session = next(s for s in world.sessions if s["session_id"] in used)
-    own = world.rows(performance.of_session(APP, session["session_id"], session["started_at_ms"]))
+    own = world.rows(
+        performance.of_session(APP, session["device_id"], session["session_id"], session["started_at_ms"])
+    )
     told_of_it = sorted((row["subject"], row["label"], row["value"]) for row in own)
     assert [each[:2] for each in told_of_it] == [each[:2] for each in sorted(expected[session["session_id"]])]
     assert [each[2] for each in told_of_it] == pytest.approx(

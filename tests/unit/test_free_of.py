@@ -110,7 +110,7 @@ def test_a_share_is_that_of_the_view(share: FreeOf) -> None:
     metric = METRICS[share.name]
     assert (metric.label, metric.numerator, metric.denominator) == (share.label, share.free, rated)
     assert metric.needs_failed_users == ("_users" in share.free)
-    sides = compare("app", Side(Statement("1"), 0, 1), Side(Statement("0"), 0, 1)).sql
+    sides = compare("app", Side(Statement("1"), 0, 1), Side(Statement("0"), 0, 2)).sql
     assert sides.count(f"{share.free} AS {share.name}") == 2
     assert sides.count(f"{rated} AS rated_{share.whole}") == 2
     assert sides.count(f"{WHOLES[share.whole]} AS {share.whole}") == 2

@@ -83,7 +83,7 @@ class CountsPage:
     async def show(self, request: Request) -> Response:
         """The numbers by themselves."""
         try:
-            wanted, _ = await asked(self._reader, choice_of(request.query_params))
+            wanted, *_ = await asked(self._reader, choice_of(request.query_params))
             counted = await _counts(self._reader, wanted)
         except (BadAddress, FilterError) as error:
             raise HTTPException(400, str(error)) from error

@@ -15,14 +15,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeline.dashboard.address import BadAddress, SessionChoice
-from pipeline.dashboard.asked import range_of
+from pipeline.dashboard.asked import KnownApps, known_apps, range_of
 from pipeline.dashboard.cohorts import FIELD, Cohorts, cohorts
 from pipeline.dashboard.leads import of_all, of_group
 from pipeline.dashboard.narrowed import kept
+from pipeline.dashboard.one_group import one_group, path_before
 from pipeline.dashboard.page import link, render
 from pipeline.dashboard.pages.counts import NOT_COUNTED, counts_after
-from pipeline.dashboard.pages.sessions import apps, field_of, span
-from pipeline.dashboard.paths import tree
+from pipeline.dashboard.pages.sessions import field_of
 from pipeline.dashboard.reader import Reader, Row
 from pipeline.dashboard.stacks import stack_on_page
 from pipeline.dashboard.tables import chart, ordered
@@ -110,6 +110,10 @@ class AskedCrashes:
         """The page of a group."""
         return f"/crashes/{quote(group, safe='')}?{urlencode(self.fields)}"
 
+    def before_at(self, group: str) -> str:
+        """What came before a group, which that page loads."""
+        return f"/crashes/{quote(group, safe='')}/before?{urlencode(self.fields)}"
+
 
 class CrashPages:
     """`/crashes` and `/crashes/{group}`."""
@@ -121,7 +125,7 @@ class CrashPages:
     async def show(self, request: Request) -> Response:
         """The list; a mistake in the address is told on it."""
         query = request.query_params
-        known = await apps(self._reader)
+        known = await known_apps(self._reader, query.get("app", ""))
         problem, asked = "", None
         kind, order = query.get("kind", ""), query.get("order", "sessions")
         try:
@@ -148,7 +152,7 @@ class CrashPages:
             )
         return render(
             request, "crashes.html", status=400 if problem else 200,
-            apps=known, app=asked.app if asked else query.get("app", ""), asked=asked, problem=problem,
+            apps=known.ids, app=asked.app if asked else query.get("app", ""), asked=asked, problem=problem,
             kind=kind, kinds=KINDS, order=order, orders=ORDERS, filter=query.get("filter", ""),
             start=field_of(asked.start_ms) if asked else "", end=field_of(asked.end_ms) if asked else "",
             groups=[{**row, **leads_of_group(asked, row["crash_group"])} for row in found if asked],
@@ -159,49 +163,63 @@ class CrashPages:
         """One group. Raises HTTPException where the range has nothing of it, and for a mistake in the address."""
         group = request.path_params["group"]
         try:
-            asked = await self._asked(request.query_params, await apps(self._reader))
+            query = request.query_params
+            asked = await self._asked(query, await known_apps(self._reader, query.get("app", "")))
         except (BadAddress, FilterError) as error:
             raise HTTPException(400, str(error)) from error
         if asked is None:
             raise HTTPException(404, "No session has come in yet.")
-        own = (asked.span, group)
-        parts, days, sessions, latest, paths = await asyncio.gather(
-            *(
-                self._reader.rows(ask(*own, where=asked.where))
-                for ask in (crashes.spread, crashes.days, crashes.sessions_of, crashes.latest, crashes.paths)
-            )
-        )
-        whole = next((row for row in parts if row["part"] == "all"), None)
-        if whole is None:
+        found = await one_group(self._reader, asked.span, group, asked.where)
+        if found is None:
             raise HTTPException(
                 404, "No session of this app and range has anything of this group. Choose a longer range."
             )
+        parts = found.told.parts
         return render(
             request, "crash_group.html",
-            group=group, asked=asked, whole=whole, kind=KINDS[whole["kind"]],
+            group=group, asked=asked, whole=found.whole, kind=KINDS[found.whole["kind"]],
             start=field_of(asked.start_ms), end=field_of(asked.end_ms), filter=asked.text,
             list_at=asked.list_at, **leads_of_group(asked, group),
-            **_by_day(asked, group, days),
+            **_by_day(asked, group, found.told.days),
             spreads=[(label, _spread(asked, group, part, split, parts)) for part, label, split in _PARTS],
             users=[_user(asked, group, row) for row in parts if row["part"] == "user"],
-            sessions=sessions, latest=latest[0] if latest else None,
-            **await stack_on_page(self._reader, self._symbols, asked.app, latest[0] if latest else {}),
-            paths=tree([(row["session_id"], row["steps"]) for row in paths]), lead=partial(_these, asked),
+            sessions=found.told.sessions, latest=found.latest,
+            **await stack_on_page(self._reader, self._symbols, asked.app, found.latest or {}),
+            before_at=asked.before_at(group),
         )  # fmt: skip
 
-    async def _asked(self, query: Mapping[str, str], known: Sequence[str]) -> AskedCrashes | None:
+    async def before(self, request: Request) -> Response:
+        """What came before a group, which takes the events of its sessions and therefore comes later."""
+        group, query = request.path_params["group"], request.query_params
+        try:
+            asked = await self._asked(query, await known_apps(self._reader, query.get("app", "")))
+        except (BadAddress, FilterError) as error:
+            raise HTTPException(400, str(error)) from error
+        if asked is None:
+            raise HTTPException(404, "No session has come in yet.")
+        path = await path_before(self._reader, asked.span, group, asked.where)
+        return render(
+            request,
+            "crash_paths.html",
+            paths=path,
+            lead=partial(_these, asked),
+            group_at=asked.group_at(group),
+        )
+
+    async def _asked(self, query: Mapping[str, str], known: KnownApps) -> AskedCrashes | None:
         """None where there is no app at all."""
-        app = query.get("app") or (known[0] if known else "")
+        app = query.get("app") or (known.ids[0] if known.ids else "")
         if not app:
             return None
         about(app)
         choice = SessionChoice.of(query)
-        newest_ms = (await span(self._reader, app)).newest_ms
+        newest_ms = known.span(app).newest_ms
         start_ms, end_ms = range_of(choice, newest_ms)
-        known_cohorts = await cohorts(self._reader, app, query)
+        known_cohorts, rate = await asyncio.gather(
+            cohorts(self._reader, app, query), kept(self._reader, app, start_ms, end_ms)
+        )
         filter = known_cohorts.narrowed(parse(choice.filter or ""))
         where(filter)  # refuses what no filter may hold
-        rate = await kept(self._reader, app, start_ms, end_ms)
         return AskedCrashes(
             app, start_ms, end_ms, filter, choice.filter or "", known_cohorts, newest_ms, rate
         )

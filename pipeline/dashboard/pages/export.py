@@ -35,7 +35,7 @@ class ExportPage:
             raise HTTPException(505, NEEDS_HTTP_1_1)
         is_head = request.method == "HEAD"
         try:
-            wanted, _ = await asked(self._reader, choice_of(request.query_params))
+            wanted, *_ = await asked(self._reader, choice_of(request.query_params))
             return await self._exports.answer(wanted, cast(Format, format), is_head=is_head)
         except (BadAddress, FilterError) as error:
             raise HTTPException(400, str(error)) from error

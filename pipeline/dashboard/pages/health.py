@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,14 +13,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeline.dashboard.address import BadAddress, SessionChoice
-from pipeline.dashboard.asked import range_of
+from pipeline.dashboard.asked import KnownApps, known_apps, range_of
 from pipeline.dashboard.cohorts import Cohorts, cohorts
 from pipeline.dashboard.issues import issue_lines
 from pipeline.dashboard.leads import group_filter, of_all, of_request, other_groups
+from pipeline.dashboard.narrowed import kept
 from pipeline.dashboard.numbers import columns_of, leads_of
 from pipeline.dashboard.page import render
 from pipeline.dashboard.pages.crashes import AskedCrashes, leads_of_group
-from pipeline.dashboard.pages.sessions import apps, field_of, span
+from pipeline.dashboard.pages.sessions import field_of
 from pipeline.dashboard.reader import Reader, Row
 from pipeline.dashboard.sides import AskedSide, sides_of
 from pipeline.dashboard.tables import chart, is_version, ordered, returns
@@ -39,10 +39,9 @@ from pipeline.query.filters.text_form import parse
 from pipeline.query.filters.tree import All, Test
 from pipeline.query.issues import MOST, compare_issues
 from pipeline.query.metric_definitions import IN_CHARTS, IN_TABLE, METRICS, STEPS_MS, Bucket
-from pipeline.query.metrics import metric, retention
+from pipeline.query.metrics import retention, whole_and_buckets
 from pipeline.query.session_counts import sample
 from pipeline.query.statement import Statement
-from pipeline.query.suggestions import values_of
 from pipeline.query.time_zone import start_of_day
 
 _DAY_MS = 86_400_000
@@ -136,7 +135,7 @@ class HealthPage:
     async def show(self, request: Request) -> Response:
         """The page; a mistake in the address is told on it."""
         query = request.query_params
-        known = await apps(self._reader)
+        known = await known_apps(self._reader, query.get("app", ""))
         problem, asked, sides = "", None, None
         try:
             asked = await self._asked(query, known)
@@ -144,7 +143,7 @@ class HealthPage:
         except (BadAddress, FilterError) as error:
             problem, asked = str(error), None
         values: dict[str, Any] = {
-            "apps": known,
+            "apps": known.ids,
             "app": asked.app if asked else query.get("app", ""),
             # What an address may ask for besides has to be there as well: or the form would ask for something else.
             "splits": {
@@ -171,11 +170,9 @@ class HealthPage:
         """How many devices come back, which takes what came before the range and therefore comes later."""
         query = request.query_params
         try:
-            asked = await self._asked(query, ())
+            asked = await self._of_named(query)
         except (BadAddress, FilterError) as error:
             raise HTTPException(400, str(error)) from error
-        if asked is None:
-            raise HTTPException(400, "Name an app.")
         rows = await self._reader.rows(
             retention(
                 *(asked.app, asked.start_ms, asked.end_ms, _RETURN_DAYS[-1]),
@@ -190,11 +187,40 @@ class HealthPage:
             split=asked.by_label,
         )
 
+    async def failures(self, request: Request) -> Response:
+        """What fails most often: crashes by group, and requests. All failures of the range are read for it."""
+        query = request.query_params
+        try:
+            asked = await self._of_named(query)
+        except (BadAddress, FilterError) as error:
+            raise HTTPException(400, str(error)) from error
+        place = (asked.app, asked.start_ms, asked.end_ms)
+        groups, requests = await asyncio.gather(
+            self._reader.rows(
+                crashes.groups(place, kind="crash", order="crashes", where=asked.condition, top=_TOP_CRASHES)
+            ),
+            self._reader.rows(failing_requests(*place, where=asked.condition_before)),
+        )
+        return render(
+            request, "failures.html",
+            crashes=[{**row, **leads_of_group(asked.of_crashes, row["crash_group"])} for row in groups],
+            crashes_at=asked.of_crashes.list_at,
+            requests=[
+                {
+                    **row,
+                    "sessions_at": asked.sessions_at(of_request(row["request"], row["status"], asked.filter)),
+                }
+                for row in requests
+            ],
+            health_at=f"/health?{urlencode(dict(query))}",
+        )  # fmt: skip
+
     async def issues(self, request: Request) -> Response:
         """Two groups issue by issue, which takes reading every failure of both."""
         query = request.query_params
         try:
-            asked = await self._asked(query, await apps(self._reader))
+            known = await known_apps(self._reader, query.get("app", ""))
+            asked = await self._asked(query, known)
             sides = asked.sides(query) if asked else None
         except (BadAddress, FilterError) as error:
             raise HTTPException(400, str(error)) from error
@@ -208,9 +234,17 @@ class HealthPage:
             health_at=f"/health?{urlencode(dict(query))}#compare",
         )  # fmt: skip
 
-    async def _asked(self, query: Mapping[str, str], known: Sequence[str]) -> Asked | None:
+    async def _of_named(self, query: Mapping[str, str]) -> Asked:
+        """Of a part of the page, whose address names the app. Raises as `_asked`, and HTTPException without an app."""
+        app = query.get("app", "")
+        asked = await self._asked(query, await known_apps(self._reader, app)) if app else None
+        if asked is None:
+            raise HTTPException(400, "Name an app.")
+        return asked
+
+    async def _asked(self, query: Mapping[str, str], known: KnownApps) -> Asked | None:
         """None where there is no app at all."""
-        app = query.get("app") or (known[0] if known else "")
+        app = query.get("app") or (known.ids[0] if known.ids else "")
         if not app:
             return None
         key, by = query.get("property", "").strip(), query.get("by", "app_version")
@@ -220,7 +254,7 @@ class HealthPage:
             raise BadAddress(unsplittable(by))
         about(app)
         choice = SessionChoice.of(query)
-        newest_ms = (await span(self._reader, app)).newest_ms
+        newest_ms = known.span(app).newest_ms
         start_ms, end_ms = range_of(choice, newest_ms)
         known_cohorts = await cohorts(self._reader, app, query)
         filter = known_cohorts.narrowed(parse(choice.filter or ""))
@@ -229,36 +263,20 @@ class HealthPage:
         return Asked(app, start_ms, end_ms, by, filter, text, known_cohorts, newest_ms)
 
     async def _answers(self, asked: Asked, sides: Sides | None) -> dict[str, Any]:
-        ask = partial(
-            metric,
-            app_id=asked.app,
-            start_ms=asked.start_ms,
-            end_ms=asked.end_ms,
-            by=asked.by,
-            where=asked.condition,
+        counted = whole_and_buckets(
+            IN_TABLE, app_id=asked.app, start_ms=asked.start_ms, end_ms=asked.end_ms, by=asked.by,
+            bucket=asked.bucket, where=asked.condition, top_of_whole=_GROUPS * 2, top=_GROUPS,
+        )  # fmt: skip
+        rows, of_kept, lines = await asyncio.gather(
+            self._reader.rows(counted), self._kept(asked), self._compared(asked, sides)
         )
-        place = (asked.app, asked.start_ms, asked.end_ms)
-        # Half of what each takes is its planning, which ClickHouse does on one core.
-        found, series, groups, requests, (keys, [kept]), lines = await asyncio.gather(
-            self._reader.rows(ask(IN_TABLE, top=_GROUPS * 2)),
-            self._reader.rows(ask(IN_CHARTS, bucket=asked.bucket, top=_GROUPS)),
-            self._reader.rows(
-                crashes.groups(place, kind="crash", order="crashes", where=asked.condition, top=_TOP_CRASHES)
-            ),
-            self._reader.rows(failing_requests(*place, where=asked.condition_before)),
-            asyncio.gather(
-                self._reader.rows(values_of(asked.app, "user.property.")),
-                self._reader.rows(sample(asked.app, asked.filter, asked.start_ms, asked.end_ms)),
-            ),
-            self._compared(asked, sides),
-        )
+        found, series = ([row for row in rows if row["part"] == part] for part in (0, 1))
         drawn = ordered(series, asked.by)
         filters = [each and asked.within(each) for each in _filters_of(asked.by, drawn).values()]
         totals = _with_leads(asked, ordered(found, asked.by))
         return {
-            "property_keys": [row["word"] for row in keys],
             "totals": totals,
-            "kept": kept,
+            "kept": of_kept,
             "metrics": [METRICS[name] for name in IN_TABLE],
             "charts": [
                 {
@@ -272,16 +290,15 @@ class HealthPage:
             **_buckets(asked.bucket),
             **_choice_of_two([row["group"] for row in totals if not row["is_other"]], asked.by, sides),
             "compared": lines,
-            "crashes": [{**row, **leads_of_group(asked.of_crashes, row["crash_group"])} for row in groups],
-            "crashes_at": asked.of_crashes.list_at,
-            "requests": [
-                {
-                    **row,
-                    "sessions_at": asked.sessions_at(of_request(row["request"], row["status"], asked.filter)),
-                }
-                for row in requests
-            ],
         }
+
+    async def _kept(self, asked: Asked) -> Row:
+        """`lowest_rate`, and how many sessions there are for how many, where not all devices were kept."""
+        span = (asked.app, asked.start_ms, asked.end_ms)
+        if await kept(self._reader, *span) == 1:
+            return {"lowest_rate": 1}
+        (row,) = await self._reader.rows(sample(asked.app, asked.filter, *span[1:]))
+        return row
 
     async def _compared(self, asked: Asked, sides: Sides | None) -> list[Row] | None:
         if sides is None:

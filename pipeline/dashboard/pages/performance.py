@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from itertools import groupby
 from typing import Any
 
@@ -61,18 +60,14 @@ class PerformancePage:
         frames: list[dict[str, Any]] = []
         if asked.app and not asked.problem:
             span = (asked.app, asked.start_ms, asked.end_ms)
-            *found, jerky = await asyncio.gather(
-                *(
-                    self._reader.rows(performance.measured(span, each, by, asked.condition))
-                    for each in SUBJECTS
-                ),
-                self._reader.rows(performance.frames(span, by, asked.condition)),
-            )
+            of_all: dict[str, list[Row]] = {}
+            statement = performance.measured(span, (*SUBJECTS, "frames"), by, asked.condition)
+            for row in await self._reader.rows(statement):
+                of_all.setdefault(row["subject"], []).append(row)
             sections = [
-                _section(asked, subject, rows, by)
-                for subject, rows in zip(SUBJECTS, found, strict=True)
-                if rows
+                _section(asked, subject, of_all[subject], by) for subject in SUBJECTS if subject in of_all
             ]
+            jerky = map(performance.frames_of, of_all.get("frames", ()))
             frames = [{**row, "sessions_at": listed(asked, _jerky(row, by))} for row in jerky]
         return render(
             request, "performance.html", status=400 if asked.problem else 200, sections=sections, frames=frames,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -50,10 +49,11 @@ class PathsPage:
         screens: list[Row] = []
         if asked.app and not asked.problem:
             span = (asked.app, asked.start_ms, asked.end_ms)
-            rows, screens = await asyncio.gather(
-                self._reader.rows(screen_paths.ways(span, screen, depth, asked.condition)),
-                self._reader.rows(screen_paths.screens(span, cast(Order, order), asked.condition)),
+            statement = screen_paths.ways_and_screens(
+                span, screen, depth, cast(Order, order), asked.condition
             )
+            for row in await self._reader.rows(statement):
+                (screens if row["is_screen"] else rows).append(row)
         own = {
             "screen": screen or "",
             "depth": depth if depth != _DEPTH else "",

@@ -81,7 +81,7 @@ class SessionPage:
             self._reader.rows(_marks(found, search, asked_for)),
             self._reader.rows(_events(found, asked)),
             self._groups(found),
-            self._reader.rows(of_session(session["app_id"], session["session_id"], found.start_ms)),
+            self._reader.rows(_measured(found)),
         )
         matched = _matched(asked_for, marks)
         hits = matched or [position for position, mark in enumerate(marks) if mark["found"]]
@@ -243,6 +243,11 @@ def _lasted(mark: Row) -> dict[str, float]:
         return {}
     begin_ms = mark["time_ms"] if mark["is_begin"] else mark["time_ms"] - took_ms
     return {"from": begin_ms, "to": begin_ms + took_ms}
+
+
+def _measured(found: Found) -> Statement:
+    session = found.session
+    return of_session(session["app_id"], session["device_id"], session["session_id"], found.start_ms)
 
 
 def _events(found: Found, page: int) -> Statement:

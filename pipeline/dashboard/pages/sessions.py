@@ -96,7 +96,7 @@ class SessionsPage:
             choice = choice_of(request.query_params)
         except BadAddress as error:
             choice, problem = SessionChoice(app=request.query_params.get("app", "")), str(error)
-        wanted, filters = await asked(self._reader, choice)
+        wanted, filters, known = await asked(self._reader, choice)
         if request.query_params.get(FIELD) and not problem:
             try:
                 chosen = await cohorts(self._reader, choice.app, request.query_params)
@@ -113,7 +113,7 @@ class SessionsPage:
                 problem = f"The filter cannot be read: {error}"
             except ValueError:
                 problem = "That page cannot be found. Begin with the first sessions."
-        return await self._answer(request, wanted, page, counted, filters, problem)
+        return await self._answer(request, wanted, page, counted, filters, known, problem)
 
     async def _answer(
         self,
@@ -122,6 +122,7 @@ class SessionsPage:
         page: PageOfSessions | SortedPage,
         counted: Counted,
         filters: Sequence[Row],
+        known: Sequence[str],
         problem: str,
     ) -> Response:
         choice, ranges = wanted.choice, _ranges(wanted)
@@ -129,7 +130,7 @@ class SessionsPage:
             "choice": choice,
             "filter": wanted.text,
             "sessions": page.rows,
-            "apps": await apps(self._reader),
+            "apps": known,
             "filters": filters,
             "is_default": choice.filter is None and bool(wanted.text),
             # With the beginning of the range, which would move on with what comes in.

@@ -5,7 +5,7 @@ An event belongs to the session with the greatest start not after it, as in `ses
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from pipeline.domain.event import APPEARANCES, VIEWS
@@ -38,15 +38,41 @@ def sessions(scope: RangeBounds, limit: str, events: str, having: str = "") -> s
     `events` is a SELECT of events with app, device and time, with `{of}` where the condition stands that bounds them;
     `limit` says of which devices.
     """
+    grouped = f" GROUP BY e.app_id, e.device_id, s.started_at HAVING {having}" if having else ""
+    return f"(app_id, device_id, started_at) IN ({_joined(scope, limit, events)}{grouped})"
+
+
+def told_by(scope: RangeBounds, limit: str, events: str, columns: Mapping[str, str]) -> str:
+    """A SELECT of the sessions that have such events: `app_id`, `device_id`, `started_at`, and by name what aggregates
+    over their events, as `e`, say."""
+    names = "".join(f", {sql} AS {name}" for name, sql in columns.items())
+    joined = _joined(
+        scope,
+        limit,
+        events,
+        f"e.app_id AS app_id, e.device_id AS device_id, s.started_at AS started_at{names}",
+    )
+    return f"{joined} GROUP BY e.app_id, e.device_id, s.started_at"
+
+
+def _joined(
+    scope: RangeBounds, limit: str, events: str, columns: str = "e.app_id, e.device_id, s.started_at"
+) -> str:
     chosen = f"{limit} AND {scope.sessions_of_events()}"
     bounded = events.replace("{of}", f"{limit} AND {scope.events()}")
     return (
-        "(app_id, device_id, started_at) IN (SELECT e.app_id, e.device_id, s.started_at"
-        f" FROM ({bounded}) AS e"
+        f"SELECT {columns} FROM ({bounded}) AS e"
         f" ASOF INNER JOIN (SELECT app_id, device_id, started_at FROM sessions WHERE {chosen}) AS s"
         " ON e.app_id = s.app_id AND e.device_id = s.device_id AND e.time >= s.started_at"
-        + (f" GROUP BY e.app_id, e.device_id, s.started_at HAVING {having}" if having else "")
-        + ")"
+    )
+
+
+def masked(passes: Sequence[str]) -> str:
+    """A SELECT of the events that pass any of these; bit i of `mask` says that one passes the i-th."""
+    mask = " + ".join(f"toUInt16({sql}) * {1 << i}" for i, sql in enumerate(passes))
+    return (
+        f"SELECT app_id, device_id, time, rank, seq, event_id, {mask} AS mask"
+        " FROM narrated_events WHERE {of} AND mask != 0"
     )
 
 

@@ -74,6 +74,21 @@ def where(filter: Filter, prefix: str = "f", scope: FilterScope | None = None) -
     return Statement(sql, compiler.parameters)
 
 
+def chains_of(
+    steps: HasEvent,
+    chains: Mapping[str, Callable[[tuple[HasEvent, ...]], Sequence[HasEvent]]],
+    of: Filter,
+    scope: FilterScope,
+    prefix: str = "c",
+) -> Statement:
+    """A SELECT of the sessions with an event that is one of some steps, read once: `app_id`, `device_id`, `started_at`,
+    and by name whether the steps that a chain makes of these come in their order. `of`: the filter around it, which
+    says where there is no need to look. Raises FilterError."""
+    compiler = _Compiler(prefix, scope)
+    sql = compiler.chains(checked(steps), chains, checked(of))
+    return Statement(sql, compiler.parameters)
+
+
 def step_conditions(
     steps: Sequence[HasEvent | CountEvents], prefix: str
 ) -> tuple[list[str], dict[str, object]]:
@@ -270,13 +285,20 @@ class _Compiler:
                 limit,
                 f"SELECT app_id, device_id, time FROM z_stored_events WHERE {{of}} AND {passes[0]}",
             )
-        # Bit i of `mask`: the event passes as step i.
-        mask = " + ".join(f"toUInt16({sql}) * {1 << i}" for i, sql in enumerate(passes))
-        events = (
-            f"SELECT app_id, device_id, time, rank, seq, event_id, {mask} AS mask"
-            " FROM narrated_events WHERE {of} AND mask != 0"
-        )
-        return of_events.sessions(scope, limit, events, sequence.in_order(steps))
+        return of_events.sessions(scope, limit, of_events.masked(passes), sequence.in_order(steps))
+
+    def chains(
+        self,
+        of: Filter,
+        chains: Mapping[str, Callable[[tuple[HasEvent, ...]], Sequence[HasEvent]]],
+        around: Filter,
+    ) -> str:
+        assert isinstance(of, HasEvent), "what is checked stays what it is"
+        steps, parts = of.steps(), around.filters if isinstance(around, All) else (around,)
+        self._limits = [self.filter(each) for each in parts if is_of_an_id(each)]
+        columns = {name: sequence.in_order(chain(steps)) for name, chain in chains.items()}
+        events = of_events.masked([self.event(step, {}) for step in steps])
+        return of_events.told_by(self._bounds(), self._limit(), events, columns)
 
     def _counted(self, event: CountEvents) -> str:
         number = event.number
