@@ -2,12 +2,8 @@
 
 from pipeline.formats.format import NOTHING_BESIDE, Format
 from pipeline.formats.limits import MAX_BODY_BYTES
-<<<<<<< HEAD
-from pipeline.formats.measure.body import decode
-from pipeline.formats.measure.compiled_bodies import CompiledBodies
-=======
 from pipeline.formats.measure.body import apps_of, decode
->>>>>>> 4898ef991cf291f690d7a3a61ac0d44e39acbc82
+from pipeline.formats.measure.compiled_bodies import CompiledBodies
 from pipeline.formats.translation import NativeRecord, Translation
 
 __all__ = ["FORMAT", "NativeRecord", "Translation", "decode"]
@@ -20,9 +16,6 @@ FORMAT = Format(
     # one of a device could come after more events than may be restated.
     key_of=lambda document, file_name: file_name.encode(),
     translate=lambda value, record_ms, beside=NOTHING_BESIDE: decode(value, record_ms),
-<<<<<<< HEAD
     with_core=lambda core, left: CompiledBodies(core, left).translate,
-=======
     apps_of=apps_of,
->>>>>>> 4898ef991cf291f690d7a3a61ac0d44e39acbc82
 )
