@@ -116,7 +116,7 @@ def compression(events: int, options: Mapping[str, float]) -> Figures:
     for at in range(0, len(corpus), 20_000):
         effects = partition.apply(corpus[at : at + 20_000])
         partition.commit(effects)
-        written["states"] += [key + value for key, value in effects.states]
+        written["states"] += [key + (value or b"") for key, value in effects.states]
         written["rows"] += [key + value for key, value in effects.rows]
     figures: Figures = {}
     started_s = time.process_time()

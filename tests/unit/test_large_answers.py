@@ -11,7 +11,7 @@ from aiokafka import conn
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from pipeline.kafka.large_answers import InPieces, ReadingInPieces
-from pipeline.streaming import consumer_thread, faust_app
+from pipeline.streaming import faust_app
 
 ZSTD = 4
 
@@ -53,7 +53,7 @@ def test_consumers_read_so() -> None:
         conn.AIOKafkaProtocol(loop.create_future(), reader, loop=loop)
         return type(reader)
 
-    assert consumer_thread.conn.AIOKafkaProtocol is ReadingInPieces
+    assert conn.AIOKafkaProtocol is ReadingInPieces
     assert asyncio.run(connected()) is InPieces
 
 
