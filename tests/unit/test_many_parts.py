@@ -15,9 +15,8 @@ from typing import Any
 import orjson
 import pytest
 
-from pipeline.formats import native, otlp, sentry
+from pipeline.formats import native, sentry
 from pipeline.formats.limits import MAX_NESTING
-from pipeline.formats.otlp.wire import field_of
 from pipeline.formats.sentry.debug_images import DebugImages
 from pipeline.formats.stacks.crash_group import group_of
 
@@ -61,15 +60,6 @@ def decoded(value: bytes) -> object:
     return native.decode(value, b"a/b", NOW_MS)
 
 
-def logs(value: bytes) -> object:
-    assert otlp.LOGS.translate is not None
-    return otlp.LOGS.translate(value, NOW_MS)
-
-
-def empty_records() -> bytes:
-    return field_of(1, field_of(2, field_of(2, b"") * 25_000))
-
-
 BODIES: dict[str, tuple[Callable[[bytes], object], Callable[[], bytes]]] = {
     "images and frames": (lambda value: sentry.translate(value, NOW_MS), images_and_frames),
     "no numbers deep within": (decoded, lambda: of_native(no_numbers(60_000, MAX_NESTING - 5))),
@@ -77,7 +67,6 @@ BODIES: dict[str, tuple[Callable[[bytes], object], Callable[[], bytes]]] = {
         decoded,
         lambda: of_native(b'{"%b":%b}' % (b"k" * 100_000, no_numbers(60_000))),
     ),
-    "refused records": (logs, empty_records),
     "blanks before an address": (
         lambda value: group_of("a", "crash", value),
         lambda: in_a_stack("1 a" + " " * 590 + "b"),
