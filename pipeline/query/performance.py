@@ -72,7 +72,9 @@ def measured(
     joined, of_frames, most = "", "", "measurements"
     if with_frames:
         of = f"({of} OR (subject = 'frames' AND label != 'total' AND state = 'foreground'))"
-        of_frames = f", frames, all_sessions, {_share('share', 'sessions', 'all_sessions')}"
+        # Of other subjects this says nothing, and must be a number all the same.
+        jerky = "if(subject = 'frames', sessions, 0)"
+        of_frames = f", frames, all_sessions, {_share('share', jerky, 'greatest(all_sessions, 1)')}"
         most = "if(subject = 'frames', all_sessions, measurements)"
         chosen = chosen_sessions(where, f"{_KEYS[by]} AS group, state")
         joined = (
