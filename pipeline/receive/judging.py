@@ -182,7 +182,7 @@ def _with_way_out(read: Rejected) -> Rejected:
     """A body may be longer than a record, which nobody would guess from the limit of the one alone."""
     if read.reason is not Reason.RECORD_TOO_LARGE:
         return read
-    return replace(read, detail=f"{read.detail}, or several envelopes in one array")
+    return msgspec.structs.replace(read, detail=f"{read.detail}, or several envelopes in one array")
 
 
 def _read(value: bytes, key: bytes | None, now_ms: int) -> tuple[int, Sequence[Rejected]] | Rejected:
