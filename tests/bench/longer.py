@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,9 @@ TIMES_THE_DAYS = 10
 MOST = 1.2
 """Times as long as before a page may take."""
 _DAY_MS = 86_400_000
+_MERGING_TIMEOUT_S = 900.0
+_IDLE_LOOKS = 10
+"""A second apart: the next merge begins some seconds after one ended."""
 
 _EARLIER: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "z_event_rows": (
@@ -73,6 +77,17 @@ def lengthen(store: Store, app_id: str) -> None:
                 f" WHERE app_id = {{app:String}} AND {_OF_LATELY[table]}",
                 {"app": app_id},
             )
+    _until_merged(store)
+
+
+def _until_merged(store: Store) -> None:
+    """Wait for merges of the new parts, which would be counted as the pages'. Raises TimeoutError."""
+    deadline_s, idle = time.monotonic() + _MERGING_TIMEOUT_S, 0
+    while idle < _IDLE_LOOKS:
+        if time.monotonic() > deadline_s:
+            raise TimeoutError(f"parts are still merged after {_MERGING_TIMEOUT_S:.0f} s")
+        time.sleep(1)
+        idle = 0 if rows(store, "SELECT 1 FROM system.merges LIMIT 1") else idle + 1
 
 
 _OF_LATELY: Mapping[str, str] = {
