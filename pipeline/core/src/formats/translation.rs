@@ -1,10 +1,35 @@
 //! What the router writes: events of a body packed into native envelopes.
 
+use std::fmt::Display;
+
 use super::limits::{MAX_CONTAINERS, MAX_EVENTS, MAX_MADE_BYTES, MAX_RECORD_BYTES};
-use super::strict_json::quoted;
+use super::strict_json::{number, quoted};
 use crate::unsure::{Sure, Unsure};
 
 const SIZE: Unsure = Unsure("size");
+
+/// What a native event says between its id and its attributes: `time` is in Unix milliseconds and the nanoseconds beyond
+/// them; `session_id` is the SDK's, empty for none.
+pub fn write_behind_id<Seq: Display + Default + PartialEq>(
+    out: &mut Vec<u8>,
+    name: &str,
+    (time_ms, seq): (i64, Seq),
+    session_id: &str,
+) {
+    out.extend(b",\"name\":");
+    quoted(out, name);
+    out.extend(b",\"time\":");
+    number(out, time_ms);
+    if seq != Seq::default() {
+        out.extend(b",\"seq\":");
+        number(out, seq);
+    }
+    if !session_id.is_empty() {
+        out.extend(b",\"session_id\":");
+        quoted(out, session_id);
+    }
+    out.extend(b",\"attributes\":");
+}
 
 /// What the events of one native envelope have in common.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,8 +13,8 @@ use crate::formats::limits::{
     MIN_TIME_MS,
 };
 use crate::formats::rfc3339::unix_time;
-use crate::formats::strict_json::{number, quoted};
-use crate::formats::translation::Sender;
+use crate::formats::strict_json::quoted;
+use crate::formats::translation::{Sender, write_behind_id};
 use crate::unsure::{Sure, Unsure};
 
 const FIELD: Unsure = Unsure("field");
@@ -249,7 +249,7 @@ fn write(
     out: &mut Vec<u8>,
     id: &[&str],
     name: &str,
-    (time_ms, seq): (i64, i64),
+    time: (i64, i64),
     session_id: &str,
     attributes: &Attributes,
 ) -> Sure<()> {
@@ -259,19 +259,7 @@ fn write(
     }
     out.extend(b"{\"id\":");
     quoted(out, &id);
-    out.extend(b",\"name\":");
-    quoted(out, name);
-    out.extend(b",\"time\":");
-    number(out, time_ms);
-    if seq != 0 {
-        out.extend(b",\"seq\":");
-        number(out, seq);
-    }
-    if !session_id.is_empty() {
-        out.extend(b",\"session_id\":");
-        quoted(out, session_id);
-    }
-    out.extend(b",\"attributes\":");
+    write_behind_id(out, name, time, session_id);
     attributes.write(out)?;
     out.push(b'}');
     Ok(())

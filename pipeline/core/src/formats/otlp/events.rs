@@ -9,6 +9,7 @@ use super::spans::facts_of;
 use crate::formats::hashed_ids::{digest_id, write_hex};
 use crate::formats::limits::{MAX_ID_CHARS, MAX_RECORD_BYTES, MIN_TIME_MS};
 use crate::formats::strict_json::{number, quoted};
+use crate::formats::translation::write_behind_id;
 use crate::unsure::{Sure, Unsure};
 
 /// What the records of one scope have in common.
@@ -64,7 +65,7 @@ impl Buffers {
     fn add(
         &mut self,
         name: &str,
-        (time_ms, seq): (i64, u64),
+        time: (i64, u64),
         session_id: &str,
         attributes: &Attributes,
         beside: impl Fn(&mut Vec<u8>),
@@ -72,19 +73,8 @@ impl Buffers {
         let Self { said, id, events: out, ends, .. } = self;
         out.extend(b"{\"id\":\"");
         out.extend_from_slice(id);
-        out.extend(b"\",\"name\":");
-        quoted(out, name);
-        out.extend(b",\"time\":");
-        number(out, time_ms);
-        if seq != 0 {
-            out.extend(b",\"seq\":");
-            number(out, seq);
-        }
-        if !session_id.is_empty() {
-            out.extend(b",\"session_id\":");
-            quoted(out, session_id);
-        }
-        out.extend(b",\"attributes\":");
+        out.push(b'"');
+        write_behind_id(out, name, time, session_id);
         out.extend_from_slice(&said[..said.len() - 1]);
         let at = out.len();
         beside(out);
