@@ -161,14 +161,7 @@ class CrashPages:
 
     async def group(self, request: Request) -> Response:
         """One group. Raises HTTPException where the range has nothing of it, and for a mistake in the address."""
-        group = request.path_params["group"]
-        try:
-            query = request.query_params
-            asked = await self._asked(query, await known_apps(self._reader, query.get("app", "")))
-        except (BadAddress, FilterError) as error:
-            raise HTTPException(400, str(error)) from error
-        if asked is None:
-            raise HTTPException(404, "No session has come in yet.")
+        group, asked = request.path_params["group"], await self._of_address(request)
         found = await one_group(self._reader, asked.span, group, asked.where)
         if found is None:
             raise HTTPException(
@@ -190,13 +183,7 @@ class CrashPages:
 
     async def before(self, request: Request) -> Response:
         """What came before a group, which takes the events of its sessions and therefore comes later."""
-        group, query = request.path_params["group"], request.query_params
-        try:
-            asked = await self._asked(query, await known_apps(self._reader, query.get("app", "")))
-        except (BadAddress, FilterError) as error:
-            raise HTTPException(400, str(error)) from error
-        if asked is None:
-            raise HTTPException(404, "No session has come in yet.")
+        group, asked = request.path_params["group"], await self._of_address(request)
         path = await path_before(self._reader, asked.span, group, asked.where)
         return render(
             request,
@@ -205,6 +192,17 @@ class CrashPages:
             lead=partial(_these, asked),
             group_at=asked.group_at(group),
         )
+
+    async def _of_address(self, request: Request) -> AskedCrashes:
+        """What the address of one group asks for. Raises HTTPException for a mistake in it, and without any session."""
+        query = request.query_params
+        try:
+            asked = await self._asked(query, await known_apps(self._reader, query.get("app", "")))
+        except (BadAddress, FilterError) as error:
+            raise HTTPException(400, str(error)) from error
+        if asked is None:
+            raise HTTPException(404, "No session has come in yet.")
+        return asked
 
     async def _asked(self, query: Mapping[str, str], known: KnownApps) -> AskedCrashes | None:
         """None where there is no app at all."""
