@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import msgspec
+import orjson
 
 from pipeline.receive.judging import Verdict
 from pipeline.receive.refusal import NeverTaken, NotTaken
@@ -73,8 +74,8 @@ def sentry() -> Style:
 def _event_id(verdict: Verdict) -> dict[str, str]:
     first, _, _ = (verdict.records[0].value or b"").partition(b"\n")
     try:
-        event_id = msgspec.json.decode(first, type=dict[str, Any]).get("event_id")
-    except (msgspec.MsgspecError, RecursionError):
+        event_id = orjson.loads(first)["event_id"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
         # It was mended, or is one JSON text: nobody needs the id that badly.
         return {}
     return {"id": event_id} if isinstance(event_id, str) else {}

@@ -18,7 +18,12 @@ import pytest
 from pipeline.formats import native, sentry
 from pipeline.formats.limits import MAX_NESTING
 from pipeline.formats.sentry.debug_images import DebugImages
+from pipeline.formats.stacks.asking import AppBuild
 from pipeline.formats.stacks.crash_group import group_of
+from pipeline.formats.stacks.symbolicate import symbolicated, texts_of
+from pipeline.kafka.produce import RecordToSend
+from pipeline.receive import answers
+from pipeline.receive.judging import Verdict
 
 NOW_MS = 1_795_737_400_000
 AT = "2026-11-26T23:50:00.000Z"
@@ -56,6 +61,26 @@ def in_a_stack(line: str) -> bytes:
     return orjson.dumps({"exception.stacktrace": "\n".join([line] * 400)})
 
 
+def huge(count: int = 50_000) -> bytes:
+    """Numbers that some parsers take microseconds for, each: those with large exponents."""
+    return b"[" + b",".join([b"1e300"] * count) + b"]"
+
+
+def of_any_key(value: bytes) -> object:
+    assert native.ANY_KEY.translate is not None
+    return native.ANY_KEY.translate(value, NOW_MS)
+
+
+def named(**ids: bytes) -> bytes:
+    said = {b"app_id": b'"a"', b"device_id": b'"b"', **{name.encode(): value for name, value in ids.items()}}
+    fields = b",".join(b'"%b":%b' % each for each in said.items())
+    return b'{"v":1,%b,"events":[{"id":"e","name":"n","time":%d}]}' % (fields, NOW_MS)
+
+
+def report() -> bytes:
+    return b'{"emb.payload":{"crash":{"threads":[{"crashed":true,"backtrace":{"contents":%b}}]}}}' % huge()
+
+
 def decoded(value: bytes) -> object:
     return native.decode(value, b"a/b", NOW_MS)
 
@@ -66,6 +91,22 @@ BODIES: dict[str, tuple[Callable[[bytes], object], Callable[[], bytes]]] = {
     "no numbers under a long name": (
         decoded,
         lambda: of_native(b'{"%b":%b}' % (b"k" * 100_000, no_numbers(60_000))),
+    ),
+    "numbers for a device": (of_any_key, lambda: named(device_id=huge())),
+    "numbers for an app": (of_any_key, lambda: named(app_id=huge())),
+    "numbers for when it was sent": (of_any_key, lambda: named(sent_at=huge())),
+    "numbers for frames": (
+        lambda value: group_of("a", "crash", value),
+        lambda: b'{"exception.exceptions":[{"type":"x","frames":%b}]}' % huge(),
+    ),
+    "numbers for calls": (lambda value: group_of("a", "crash", value), report),
+    "numbers for calls that are to be symbolicated": (
+        lambda value: symbolicated(AppBuild.of("a", {}), texts_of(value)),
+        report,
+    ),
+    "numbers in the head of an envelope of Sentry": (
+        lambda value: answers.sentry().of(Verdict([RecordToSend("t", None, value)]), ""),
+        lambda: b'{"event_id":%b}' % huge(),
     ),
     "blanks before an address": (
         lambda value: group_of("a", "crash", value),

@@ -200,6 +200,21 @@ def test_parts_of_a_slow_clock_with_an_event_ahead_are_moved_alike() -> None:
     assert {shift for _, shift in found} == {slow_ms - HOUR_MS}
 
 
+@pytest.mark.parametrize("bad", ["[]", "{}", '"soon"', "null", "1e300"])
+@pytest.mark.parametrize("shift_ms", [0, 3 * DAY_MS], ids=["clock right", "clock ahead"])
+def test_of_a_field_that_is_there_twice_the_last_counts_beside_a_refused_event_too(
+    bad: str, shift_ms: int
+) -> None:
+    at_ms = AT_MS + shift_ms
+    twice = '{"time":%s,"id":"good","name":"n","time":%d}' % (bad, at_ms)  # noqa: UP031
+    value = f'{{"v":1,"app_id":"a","device_id":"d","sent_at":{at_ms},"events":[{twice},{{"id":"bad","name":"n"}}]}}'
+    outcome = translated(value.encode())
+    assert isinstance(outcome, Translation) and [fault.event_index for fault in outcome.refused] == [1]
+    (sent,) = outcome.records
+    read = native.decode(sent.value, sent.key, AT_MS)
+    assert isinstance(read, native.Envelope) and [each.time_ms for each in read.events] == [AT_MS]
+
+
 def test_what_is_longer_once_it_is_mended_is_in_parts_of_the_right_size_or_refused() -> None:
     """A byte that is not UTF-8 becomes three."""
     texts = [b"\xff" * size for size in (200_000, 150_000, 340_000)]

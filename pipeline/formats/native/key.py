@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
+import orjson
 
 from pipeline.formats.limits import MAX_RECORD_BYTES
 from pipeline.formats.mending import read_json
 from pipeline.formats.native.array import elements_of, is_array
 from pipeline.formats.rejected import Rejected
 
+_NONE = msgspec.Raw(b"null")
 
-class _Head(msgspec.Struct):
+
+class _Raw(msgspec.Struct):
+    app_id: msgspec.Raw = _NONE
+    device_id: msgspec.Raw = _NONE
+    sent_at: msgspec.Raw = _NONE
+
+
+class _Head(NamedTuple):
     app_id: Any = None
     device_id: Any = None
     sent_at: Any = None
 
 
-_head = msgspec.json.Decoder(_Head)
+_raw = msgspec.json.Decoder(_Raw)
 
 
 def key_of(envelope: bytes) -> bytes | None:
@@ -51,9 +60,10 @@ def sent_at_of(envelope: bytes) -> int | None:
 
 def _head_of(envelope: bytes) -> _Head:
     try:
-        return _head.decode(envelope)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raw = _raw.decode(envelope)
+        return _Head(*(orjson.loads(bytes(each)) for each in (raw.app_id, raw.device_id, raw.sent_at)))
+    except (msgspec.DecodeError, orjson.JSONDecodeError, UnicodeDecodeError, RecursionError):
         read = read_json(envelope, MAX_RECORD_BYTES)
     if isinstance(read, Rejected):
         return _Head()
-    return _Head(*(read.tree.get(name) for name in _Head.__struct_fields__))
+    return _Head(*(read.tree.get(name) for name in _Head._fields))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
+import orjson
 
 from pipeline.formats.envelope import Envelope
 from pipeline.formats.format import NOTHING_BESIDE, Beside
@@ -20,13 +21,6 @@ from pipeline.formats.translation import NativeRecord, Translation, too_large
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _list = msgspec.json.Decoder(list[msgspec.Raw])
-
-
-class _Stamped(msgspec.Struct):
-    time: int | float
-
-
-_stamped = msgspec.json.Decoder(_Stamped)
 
 
 class _Part(NamedTuple):
@@ -115,7 +109,8 @@ def _with_places(event: msgspec.Raw, places: Sequence[str]) -> msgspec.Raw:
 
 
 def _stamp(event: msgspec.Raw) -> int:
-    return int(_stamped.decode(event).time)
+    """The time of a sound event: the last one, where it is said twice."""
+    return int(orjson.loads(bytes(_fields.decode(event)["time"])))
 
 
 def _shifted(event: msgspec.Raw, shift_ms: int) -> msgspec.Raw:

@@ -281,9 +281,8 @@ class _Contexts:
 
 
 def _drafts(outgoing: Sequence[TranslatedEvent]) -> list[Draft]:
-    decode = msgspec.json.Decoder(dict[str, Any]).decode
     drafts = []
     for place, sender, event in outgoing:
         told: dict[str, Any] = dict(_members.decode(event))
-        drafts.append(Draft(place, sender, int(decode(event)["time"]), told))
+        drafts.append(Draft(place, sender, int(bytes(told["time"])), told))
     return drafts

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import orjson
 
 from pipeline.formats.stacks.frames import MAX_LINE_CHARS, MAX_LINES, Section, StackFrame
 from pipeline.formats.stacks.names import image_name
 
 ANEW = "written_anew"
 """The key of a frame that says what the source calls it: its line counts then, and is shown."""
-_decode = msgspec.json.Decoder().decode
 
 
 class _Thread(msgspec.Struct):
     crashed: bool = False
-    backtrace: dict[str, Any] = {}
+    backtrace: dict[str, msgspec.Raw] = {}
 
 
 class _Crash(msgspec.Struct):
@@ -33,8 +33,8 @@ _decode_report = msgspec.json.Decoder(_Report).decode
 def read_exceptions(json: bytes) -> list[Section]:
     """The chain in `exceptions` of Measure, the outermost first; empty where it is none."""
     try:
-        chain = _decode(json)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        chain = orjson.loads(json)
+    except orjson.JSONDecodeError:
         return []
     if not isinstance(chain, list):
         return []
@@ -56,8 +56,8 @@ def read_report(json: bytes) -> list[Section]:
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return []
     for thread in report.crash.threads if report.crash else ():
-        calls = thread.backtrace.get("contents")
-        if thread.crashed and isinstance(calls, list):
+        calls = _calls(thread) if thread.crashed else None
+        if isinstance(calls, list):
             return [
                 Section(
                     "",
@@ -66,6 +66,13 @@ def read_report(json: bytes) -> list[Section]:
                 )
             ]
     return []
+
+
+def _calls(thread: _Thread) -> object:
+    try:
+        return orjson.loads(bytes(thread.backtrace.get("contents", b"null")))
+    except orjson.JSONDecodeError:
+        return None
 
 
 def _frames(frames: object) -> tuple[StackFrame, ...]:

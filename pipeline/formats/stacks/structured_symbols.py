@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
+import orjson
 
 from pipeline.formats.stacks.asking import Asking, is_own_of
 from pipeline.formats.stacks.frames import MAX_LINES, StackFrame
@@ -19,7 +20,6 @@ from pipeline.formats.stacks.structured import ANEW, as_line, frame_of, frame_of
 from pipeline.formats.stacks.symbols import Call, plain_id
 
 _MOST_IMAGES = 4_000
-_decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -231,8 +231,8 @@ def _text(value: Any) -> str:
 
 def _decoded(json: str) -> Any:
     try:
-        return _decode(json.encode("utf-8", "replace"))
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return orjson.loads(json.encode("utf-8", "replace"))
+    except orjson.JSONDecodeError:
         return None
 
 
