@@ -58,6 +58,8 @@ class Piece:
     """How many bytes more than here its rows are in ClickHouse."""
     block: bytes = b""
     """Rows of further records, in ClickHouse's format Native."""
+    failing: bytes = b""
+    """The rows, as JSON, of records of the block with a stack that needs symbol files; newline-separated."""
     compiled: Sequence[Any] = ()
     """The records that are in the block."""
     ledger: bytes = b""
@@ -84,7 +86,7 @@ class Piece:
     def byte_count(self) -> int:
         """What it holds in memory, here or in ClickHouse: a flood of garbage has few rows and many bytes."""
         refused = sum(len(refusal.value or b"") for refusal in self.refused)
-        return len(self.rows) + len(self.block) + self.spread + len(self.ledger) + refused
+        return len(self.rows) + len(self.block) + len(self.failing) + self.spread + len(self.ledger) + refused
 
 
 @dataclass(slots=True)

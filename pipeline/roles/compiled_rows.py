@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any, Protocol
 
 import orjson
+from msgspec.structs import astuple
 
 from pipeline.formats import native
 from pipeline.formats.edge import Edge
@@ -20,6 +21,7 @@ from pipeline.roles.batch import Piece, Source, block_token, joined
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.pieces import Making, NativeRows
 from pipeline.storage.columns import EVENT_COLUMNS
+from pipeline.storage.crash_rows import failures_in
 from pipeline.storage.kept import Keeping
 from pipeline.storage.row_texts import quoted, resource_texts, user_texts
 from pipeline.storage.rows import event_line
@@ -27,8 +29,7 @@ from pipeline.storage.rows import event_line
 log = logging.getLogger(__name__)
 
 NATIVE_TABLE = "z_event_feed"
-NATIVE_COLUMNS = tuple(name for name, _ in EVENT_COLUMNS if name not in ("failures", "failure_symbols"))
-"""Those that the core fills. Events that have the others are left to Python."""
+NATIVE_COLUMNS = tuple(name for name, _ in EVENT_COLUMNS)
 
 
 PoliciesAt = Callable[[int, int], tuple[Edge, Keeping]]
@@ -53,6 +54,8 @@ class CompiledRows:
         self._metrics = metrics
         self._encoder: tuple[object, Any] = None, None
         """What it goes by, and itself: it remembers what that says."""
+        self._failing: list[bytes] = []
+        """Rows of records that are being taken, as JSON: those whose stacks need symbol files."""
 
     def rows(self, source: Source) -> NativeRows:
         """An empty block for rows of a partition."""
@@ -77,8 +80,9 @@ class CompiledRows:
         by = self._policies_at(making.source.partition, records[place].offset + bounds[0])
         if self._encoder[0] is not by:
             rules = _Rules(*by)
-            self._encoder = by, self._core.EventEncoder(rules.of, rules.resource, rules.user)
+            self._encoder = by, self._core.EventEncoder(rules.of, rules.resource, rules.user, self._failures)
         before = making.native.count, making.native.byte_count
+        self._failing = []
         try:
             stop, reason, _, ledger = self._encoder[1].take(
                 making.native,
@@ -97,6 +101,7 @@ class CompiledRows:
         if ledger:
             making.ledger.append(ledger)
         making.compiled += records[place:stop]
+        making.failing += self._failing
         # Where some were taken before it, it is asked for once more.
         if reason and stop == place:
             self._metrics.left_to_python.labels("sink", reason).inc()
@@ -116,17 +121,35 @@ class CompiledRows:
             log.warning("ClickHouse refuses a block of events, they are sent row by row: %s", said)
             for piece in pieces:
                 base = piece.first_offset - piece.records[0].offset
-                lines = (self._line(piece.source, base, each) for each in piece.compiled)
-                piece.rows = joined([piece.rows, *lines])
+                lines = (self._line(piece.source, each.offset + base, each) for each in piece.compiled)
+                piece.rows, piece.failing = joined([piece.rows, *lines]), b""
 
     def line_again(self, source: Source, offset_base: int, record: Any) -> bytes:
         """The rows of a record, as JSON, that were in a block which cannot be written."""
         self._metrics.left_to_python.labels("sink", "panic").inc()
-        return self._line(source, offset_base, record)
+        return self._line(source, record.offset + offset_base, record)
 
-    def _line(self, source: Source, offset_base: int, record: Any) -> bytes:
+    def _failures(self, record: Any, topic: str, partition: int, offset: int) -> list[tuple[Any, ...]]:
+        """Of a record's crashes, ANRs and exceptions the index of the event, kind, group, title and culprit, and the
+        symbol files that the stack needs (SymbolsAsked)."""
+        line = self._line(Source(topic, partition), offset, record)
+        found = failures_in(line)
+        if any(files for _, files in found):
+            self._failing.append(line)
+        return [
+            (
+                row.place - 1,
+                row.kind,
+                row.crash_group,
+                row.title,
+                row.culprit,
+                [astuple(each) for each in files],
+            )
+            for row, files in found
+        ]
+
+    def _line(self, source: Source, offset: int, record: Any) -> bytes:
         topic, partition = source
-        offset = record.offset + offset_base
         edge, keeping = self._policies_at(partition, offset)
         envelope = native.decode(record.value, record.key, record.timestamp, edge.cleaner_of(record.key))
         assert not isinstance(envelope, Rejected), "the core takes sound records alone"

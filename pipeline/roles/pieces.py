@@ -56,6 +56,8 @@ class Making:
         self.compiled: list[Any] = []
         """The records whose rows those are."""
         self.ledger: list[bytes] = []
+        self.failing: list[bytes] = []
+        """The rows, as JSON, of those of them that have a stack which needs symbol files."""
         self.policies: list[bytes] = []
         self.refused: list[DeadLetter] = []
         self.source = source
@@ -81,14 +83,14 @@ class Making:
     @property
     def room(self) -> int:
         """The bytes that a piece may have besides what there is."""
-        return self._max_bytes - self._byte_count - self.native.byte_count
+        return self._max_bytes - self._byte_count - self.native.byte_count - sum(map(len, self.failing))
 
     def drop_native(self, count: int, byte_count: int) -> None:
         """Make so many rows of the block, of so many bytes, as JSON instead: those of `compiled`. The rest of the chunk
         is to be made so, too."""
         log.error("the compiled core fails at rows of %s, partition %d: Python makes them", *self.source)
         lines = joined(map(self._line_of, self.compiled))
-        self.native, self.compiled, self.has_failed = NoRows(), [], True
+        self.native, self.compiled, self.failing, self.has_failed = NoRows(), [], [], True
         self.add(lines, count, spread=max(0, byte_count - len(lines)))
 
     def take(self, place: int, *, end_event: int = -1) -> Piece:
@@ -106,6 +108,7 @@ class Making:
             row_count=self._row_count + self.native.count,
             block=block,
             compiled=self.compiled,
+            failing=joined(self.failing),
             spread=self._spread,
             ledger=joined(self.ledger),
             policies=joined(self.policies),
@@ -116,7 +119,7 @@ class Making:
             is_last=place + 1 == len(records) and end_event < 0,
             unstored=self._unstored,
         )
-        self.ledger, self.policies, self.refused, self._blocks = [], [], [], []
+        self.ledger, self.policies, self.refused, self._blocks, self.failing = [], [], [], [], []
         self.native, self.compiled = NoRows() if self.has_failed else self._native_rows(), []
         self._byte_count = self._row_count = self._spread = 0
         self._first, self._first_event = (place, end_event) if end_event >= 0 else (place + 1, 0)

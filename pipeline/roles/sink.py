@@ -326,17 +326,17 @@ class Sink:
         with self._metrics.stage("sink", "insert"):
             if self._compiled:
                 await self._compiled.store(pieces)
-            rows = joined(piece.rows for piece in pieces)
+            rows, failing = joined(piece.rows for piece in pieces), joined(piece.failing for piece in pieces)
             for piece in pieces:
                 # The block has them now, and twice may be a lot.
-                piece.rows = b""
+                piece.rows = piece.failing = b""
             not_storable: Sequence[UnstorableRow] = ()
             if rows:
                 not_storable = await self._insert(table, rows, token=block_token(table, pieces))
             if table == "z_envelope_feed":
-                if self._symbolicating and rows and not not_storable:
-                    # Of a block with rows that are refused it is left to `regroup`: nobody knows which are there.
-                    await self._symbolicating.stored(rows, token=block_token("z_crash_rows", pieces))
+                # Of rows some of which are refused it is left to `regroup`: nobody knows which are there.
+                if self._symbolicating and (stored := failing if not_storable else joined([failing, rows])):
+                    await self._symbolicating.stored(stored, token=block_token("z_crash_rows", pieces))
                 not_storable = await self._one_by_one(not_storable, pieces)
         self._metrics.insert_seconds.labels(table).observe(time.monotonic() - started_s)
         now_ms = time.time() * 1_000

@@ -104,6 +104,12 @@ def failures_of(
     return groups, [[_as_row(each) for each in files] for files in asked]
 
 
+def failures_in(line: bytes) -> list[tuple[FailureRow, list[SymbolsAsked]]]:
+    """The failures of a row of `z_envelope_feed`, each with the files that its stack needs."""
+    told = _decode_line(line)
+    return list(zip(told.failures, told.failure_symbols, strict=True))
+
+
 def failing_events(rows: bytes) -> Iterator[StoredFailure]:
     """Of rows of `z_envelope_feed` the failures whose stacks need any file. Costs next to nothing where none does."""
     end = 0

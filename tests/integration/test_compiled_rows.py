@@ -33,9 +33,8 @@ _ODD: dict[str, Any] = {
 def chunk() -> list[Fetched]:
     rng = Random(11)
     bodies: list[dict[str, Any]] = [envelope(rng) for _ in range(300)]
-    plain = [each for each in EVENTS if each["name"] != "exception"]
     for number, attributes in enumerate((ATTRIBUTES, _ODD, {})):
-        events = [{**each, "id": f"p{number}{each['id']}", "attributes": attributes} for each in plain]
+        events = [{**each, "id": f"p{number}{each['id']}", "attributes": attributes} for each in EVENTS]
         bodies += [
             {"v": 1, "app_id": "app", "device_id": f"d{number}", "events": events, "user": {"id": "u\u00e9"}},
             {
@@ -122,7 +121,6 @@ REASONS = (
         "size",
         "exit_reason",
         "lines",
-        "failure",
         "key",
         "rules",
     ),

@@ -16,13 +16,20 @@ from pipeline.clickhouse.symbol_files import SymbolFiles
 from pipeline.commands import symbol_changes
 from pipeline.commands import symbols as commands
 from pipeline.commands.failure import CommandFailed
+from pipeline.domain.retention import FOR_EVER, Retention, Retentions
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.formats import native
+from pipeline.roles.batch import Bounds, Source
+from pipeline.roles.metrics import Metrics
 from pipeline.roles.regroup import regroup
+from pipeline.roles.sink import Sink
 from pipeline.roles.symbolicating import Symbolicating
 from pipeline.settings import Settings, load
+from pipeline.storage.kept import Keeping
 from pipeline.storage.rows import event_line, unpacked
 from pipeline.symbols.shelf import Shelf
+from tests.bench.corpus import Fetched
+from tests.support.cores import core_or_skip
 from tests.support.migrated import migrate
 from tests.support.symbols import CART_UUID, DATA, stored_file
 from tests.support.symbols import read as read_symbols
@@ -31,6 +38,7 @@ APP, OTHER = "org.example.shop", "org.example.other"
 T0 = 1_767_600_000_000
 STACK = "a.c: cart is empty\n\tat a.a.a(SourceFile:1)\n\tat a.b.onCreate(SourceFile:1)"
 CULPRIT = "Cart.pay (Cart.kt)"
+FOREVER = Keeping(Retentions(Retention(FOR_EVER, FOR_EVER)))
 
 
 class World:
@@ -171,6 +179,38 @@ def test_what_comes_after_the_upload_is_grouped_as_it_comes(world: World) -> Non
     world.put(world.crash("late"))
     assert world.groups()["late"][1] == "a.a.a"
     assert regroup(world.store, "late", shelf=stale) == 1 and world.groups()["late"] == found["seven"]
+
+
+@pytest.mark.parametrize("by", ["python", "core"])
+def test_a_sink_groups_what_it_stores_by_the_files(world: World, by: str) -> None:
+    world.upload(DATA / "mapping.txt", version="2.0", build="7")
+    records = []
+    for number, (version, stack) in enumerate((("2.0", STACK), ("3.0", STACK), ("2.0", ""))):
+        said = {
+            "exception.type": "a.c",
+            "exception.message": "m",
+            **({"exception.stacktrace": stack} if stack else {}),
+        }
+        crash = {"id": f"c{number}", "name": "app.crash", "time": T0 + 1, "attributes": said}
+        resource = {"service.version": version, "app.build_id": "7"}
+        body = {"v": 1, "app_id": APP, "device_id": f"d{number}", "resource": resource, "events": [crash]}
+        records.append(Fetched(number, T0 + 1_000, f"{APP}/d{number}".encode(), orjson.dumps(body)))
+
+    async def refused(_: Sequence[Any]) -> None:
+        raise AssertionError
+
+    async def take() -> None:
+        sink = Sink(
+            world.store.insert_forever, refused, Metrics(), bounds=Bounds(max_rows=0), keeping=FOREVER,
+            symbolicating=world.symbolicating(), core=core_or_skip() if by == "core" else None,
+            insert_native=world.store.insert_native_forever,
+        )  # fmt: skip
+        pieces = list(sink.event_pieces(Source("sdk-events", 0), records))
+        assert bool(pieces[0].block) == (by == "core")
+        await sink.events.add_all(iter(pieces), acknowledge=lambda: None, still_mine=lambda: True)
+
+    asyncio.run(take())
+    assert [world.groups()[f"c{number}"][1] for number in range(3)] == [CULPRIT, "a.a.a", ""]
 
 
 def test_a_sink_waits_for_files_that_cannot_be_had_just_now(world: World) -> None:

@@ -19,7 +19,7 @@ SOURCE = Source("sdk-events", 0)
 
 class Made(NamedTuple):
     rows: list[dict[str, Any]]
-    """Those with columns that the core does not fill, and how the others stand in ClickHouse; in order."""
+    """As they stand in ClickHouse; in order."""
     ledger: list[bytes]
     refused: list[tuple[int, str, int | None]]
     compiled: int

@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 import orjson
 
+from pipeline.storage.columns import FAILURE_SYMBOLS, FAILURES
+
 _attributes = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _OWN_KEYS = 0x600
 _WIDTHS = "BHIQ"
@@ -64,12 +66,46 @@ class _Reading:
         self.head()
         ends = self.numbers("Q", count)
         keys, values = self.dictionary(ends[-1]), self.texts(ends[-1])
-        pairs = list(zip(keys, values, strict=True))
-        return [dict(pairs[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
+        return [dict(pairs) for pairs in _cut(ends, list(zip(keys, values, strict=True)))]
+
+    def failures(self, count: int) -> list[list[list[Any]]]:
+        self.head()
+        ends = self.numbers("Q", count)
+        all_of_them = ends[-1]
+        columns = [
+            self.numbers("H", all_of_them),
+            self.dictionary(all_of_them),
+            *self.texts_of(3, all_of_them),
+        ]
+        return _cut(ends, [list(each) for each in zip(*columns, strict=True)])
+
+    def failure_symbols(self, count: int) -> list[list[list[list[Any]]]]:
+        for _ in range(4):
+            self.head()
+        ends = self.numbers("Q", count)
+        inner = self.numbers("Q", ends[-1])
+        asked = inner[-1] if inner else 0
+        kind, (ids, names) = self.dictionary(asked), self.texts_of(2, asked)
+        columns = [
+            kind,
+            ids,
+            names,
+            *(self.dictionary(asked) for _ in range(3)),
+            self.numbers("B", asked),
+            self.texts(asked),
+        ]
+        return _cut(ends, _cut(inner, [list(each) for each in zip(*columns, strict=True)]))
+
+    def texts_of(self, columns: int, count: int) -> list[list[str]]:
+        return [self.texts(count) for _ in range(columns)]
 
     def no_arrays(self, count: int) -> list[list[str]]:
         assert self.numbers("Q", count) == [0] * count
         return [[] for _ in range(count)]
+
+
+def _cut(ends: list[int], values: list[Any]) -> list[list[Any]]:
+    return [values[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
 _READ: dict[str, Callable[[_Reading, int], list[Any]]] = {
@@ -85,6 +121,8 @@ _READ: dict[str, Callable[[_Reading, int], list[Any]]] = {
     ],
     "Map(LowCardinality(String), String)": _Reading.maps,
     "Array(String)": _Reading.no_arrays,
+    FAILURES: _Reading.failures,
+    FAILURE_SYMBOLS: _Reading.failure_symbols,
 }
 
 
@@ -114,7 +152,7 @@ def _columns(reading: _Reading) -> list[tuple[str, str, list[Any]]]:
 def as_stored(row: bytes) -> dict[str, Any]:
     """A row of `z_event_feed` in JSON with the values that ClickHouse reads there; times are Unix milliseconds."""
     told = msgspec.json.decode(row, type=dict[str, msgspec.Raw])
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"failures": [], "failure_symbols": []}
     for name, value in told.items():
         raw = bytes(value)
         if name in ("time", "raw_time", "received_at"):

@@ -68,10 +68,30 @@ def test_of_busy_devices_the_core_makes_all_rows() -> None:
     )
 
 
-def test_of_a_simulated_fleet_it_makes_nearly_all() -> None:
+def test_of_a_simulated_fleet_it_makes_all() -> None:
     sent = simulated(3_000, devices=100)
     made = [Fetched(number, T0 + 100 * number, key, value) for number, (key, value) in enumerate(sent)]
-    assert_alike(made, least_compiled=len(made) * 8 // 10)
+    assert_alike(made, least_compiled=len(made))
+    rows = made_by(core_or_skip(), made, edge=BUILT_IN).rows
+    assert any(files for row in rows for files in row["failure_symbols"]), "a stack needs symbol files"
+
+
+def test_crashes_are_grouped_and_keep_their_rows_for_the_symbol_files() -> None:
+    stack = {"exception.type": "a.c", "exception.stacktrace": "a.c: x\n\tat a.a.a(SourceFile:1)"}
+    chunk = [
+        record(1, event(1), event(2, name="app.crash", attributes=stack), event(3, name="app.anr")),
+        # It has a group, and no stack for which there could be files.
+        record(2, event(4, name="exception", attributes={"exception.message": "m"})),
+        record(3, event(5)),
+        # What is counted as a crash by its kind alone has no group.
+        record(4, event(6, name="log", attributes={"severity_text": "FATAL"})),
+    ]
+    assert_alike(chunk, least_compiled=len(chunk))
+    (piece,) = _sink(core_or_skip()).event_pieces(SOURCE, chunk)
+    places = [[each[:2] for each in row["failures"]] for row in rows_of(piece.block)]
+    assert places == [[], [[1, "crash"]], [[1, "anr"]], [[1, "exception"]], [], []]
+    (alone,) = _sink(None).event_pieces(SOURCE, chunk[:1])
+    assert piece.failing == alone.rows and not piece.rows
 
 
 def test_what_is_refused_or_odd_is_as_python_says() -> None:

@@ -132,13 +132,19 @@ def test_a_fetch(core: ModuleType, poison: Poison) -> None:
     assert {why for why, _ in left} == {"panic"} and 0 < sum(count for _, count in left) < 10
 
 
+OBFUSCATED = {"exception.type": "a.c", "exception.stacktrace": "a.c: x\n\tat a.a.a(SourceFile:1)"}
+
+
 @pytest.mark.parametrize("place", ["rows", "written"])
 def test_rows_of_a_chunk(core: ModuleType, poison: Poison, place: str) -> None:
     """They are made as JSON: those in the block of their piece, and all that come after."""
     metrics = Metrics()
     chunk = [
         envelope_of(
-            number, *(event(10 * number + each) for each in range(10)), device_id=f"d{number % 7}"
+            number,
+            *(event(10 * number + each) for each in range(9)),
+            event(10 * number + 9, name="app.crash", attributes=OBFUSCATED),
+            device_id=f"d{number % 7}",
         )._replace(key=f"app/d{number % 7}".encode())
         for number in range(60)
     ]
@@ -151,8 +157,9 @@ def test_rows_of_a_chunk(core: ModuleType, poison: Poison, place: str) -> None:
     assert len(pieces) > 1 and of_pieces(pieces)[:3] == expected[:3]
     assert metrics.left_to_python.labels("sink", "panic")._value.get() == len(chunk)
     poison("", b"")
+    assert not any(piece.failing for piece in pieces), "they are among the rows"
     (piece, *_) = sink.event_pieces(SOURCE, chunk)
-    assert piece.block and not piece.rows
+    assert piece.block and piece.failing and not piece.rows
 
 
 async def never(*_: Any, **__: Any) -> Any:

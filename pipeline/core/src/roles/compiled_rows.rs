@@ -15,6 +15,7 @@ use crate::formats::envelope::{Record, read};
 use crate::formats::native::reading::names_of;
 use crate::poison::meet;
 use crate::storage::event_block::{EventBlock, Shared};
+use crate::storage::failures::Failure;
 use crate::unsure::{Sure, Unsure};
 
 const DAY_MS: i64 = 86_400_000;
@@ -52,6 +53,7 @@ pub struct EventEncoder {
     rules_of: Py<PyAny>,
     resource_of: Py<PyAny>,
     user_of: Py<PyAny>,
+    failures_of: Py<PyAny>,
     apps: HashMap<Box<str>, Option<Arc<App>>>,
     resources: Texts,
     users: Texts,
@@ -97,9 +99,9 @@ impl EventRows {
 #[pymethods]
 impl EventEncoder {
     #[new]
-    fn new(rules_of: Py<PyAny>, resource_of: Py<PyAny>, user_of: Py<PyAny>) -> Self {
+    fn new(rules_of: Py<PyAny>, resource_of: Py<PyAny>, user_of: Py<PyAny>, failures_of: Py<PyAny>) -> Self {
         let (apps, resources, users) = Default::default();
-        Self { rules_of, resource_of, user_of, apps, resources, users, kept_bytes: 0 }
+        Self { rules_of, resource_of, user_of, failures_of, apps, resources, users, kept_bytes: 0 }
     }
 
     /// Takes records from one on, until there is a doubt about one or the rows have so many bytes.
@@ -187,9 +189,13 @@ impl EventEncoder {
         if count * (ROW_BYTES + 8 * resource.chars + 4 * user.chars) > piece_bytes {
             return Ok(Err(Unsure("size")));
         }
-        if found.events.iter().any(|event| event.meaning.counters & FAILED != 0) {
-            return Ok(Err(Unsure("failure")));
-        }
+        let failures: Vec<Failure> = if found.events.iter().any(|event| event.meaning.counters & FAILED != 0)
+        {
+            let place = (&record, rows.topic.as_str(), rows.partition, offset);
+            self.failures_of.bind(py).call1(place)?.extract()?
+        } else {
+            Vec::new()
+        };
         let (stored_on, retention_days) = kept(timestamp_ms, app.days);
         let shared = Shared {
             resource: &resource.canonical,
@@ -203,7 +209,7 @@ impl EventEncoder {
             retention_days,
         };
         meet("rows", key_bytes.as_bytes());
-        rows.block.push(&found, &shared);
+        rows.block.push(&found, &shared, &failures);
         write_ledger(ledger, rows, &shared, app_id, count);
         Ok(Ok(()))
     }
@@ -263,7 +269,7 @@ impl EventEncoder {
     }
 }
 
-/// Bits of an event's counters: it has a group, which Python makes.
+/// Bits of an event's counters: it may have a group, which Python makes.
 const FAILED: u16 = CRASH | ANR | EXCEPTION;
 
 /// Whether a text stands in JSON as it is.

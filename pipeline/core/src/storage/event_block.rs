@@ -2,6 +2,7 @@
 //! `pipeline/storage/rows.py`, whose rows have the same values, an event each.
 
 use crate::formats::envelope::Record;
+use crate::storage::failures::{Failure, Failures};
 use crate::storage::native_columns::{Dictionary, Map, length, text};
 
 /// What the envelope says of all its events, and the record.
@@ -17,8 +18,8 @@ pub struct Shared<'a> {
     pub retention_days: u16,
 }
 
-/// Fields are the columns, in the order of EVENT_COLUMNS, but for topic and partition, which are the block's, and for
-/// `failures` and their symbols, which are left to Python.
+/// Fields are the columns, in the order of EVENT_COLUMNS, but for topic and partition, which are the block's, and for the
+/// symbols of failures, which are with these.
 #[derive(Default)]
 pub struct EventBlock {
     count: usize,
@@ -45,11 +46,14 @@ pub struct EventBlock {
     event_index: Vec<u8>,
     stored_on: Vec<u8>,
     retention_days: Vec<u8>,
+    failures: Failures,
 }
 
 impl EventBlock {
-    pub fn push(&mut self, record: &Record, shared: &Shared) {
+    /// Takes the events of a record, and the failures that are among them.
+    pub fn push(&mut self, record: &Record, shared: &Shared, failures: &[Failure]) {
         let count = record.events.len();
+        self.failures.push_all(self.count, failures);
         self.app_id.push_all(&record.app_id, count);
         self.resource_json.push_all(shared.resource, count);
         self.app_version.push_all(shared.app_version, count);
@@ -93,11 +97,12 @@ impl EventBlock {
             [&self.app_id, &self.name, &self.resource_json, &self.app_version, &self.exit_reason];
         let texts =
             [&self.device_id, &self.event_id, &self.client_session_id, &self.user_id, &self.user_json];
-        // Those of one width: five of eight bytes, two of four, three of two, and four bytes of small dictionaries.
-        60 * self.count
+        // Those of one width: seven of eight bytes, two of four, three of two, and four bytes of small dictionaries.
+        76 * self.count
             + dictionaries.iter().map(|each| each.byte_count()).sum::<usize>()
             + texts.iter().map(|each| each.len()).sum::<usize>()
             + self.attributes.byte_count()
+            + self.failures.byte_count()
     }
 
     /// The block; nothing, where it has no rows.
@@ -106,7 +111,7 @@ impl EventBlock {
             return Vec::new();
         }
         let mut out = Vec::with_capacity(self.byte_count() + 4_096);
-        length(&mut out, 25);
+        length(&mut out, 27);
         length(&mut out, self.count);
         let mut topics = Dictionary::default();
         topics.push_all(topic, self.count);
@@ -137,6 +142,7 @@ impl EventBlock {
         plain(&mut out, "event_index", "UInt16", &self.event_index);
         plain(&mut out, "stored_on", "Date", &self.stored_on);
         plain(&mut out, "retention_days", "UInt16", &self.retention_days);
+        self.failures.write(&mut out, self.count, |out, name, kind| plain(out, name, kind, &[]));
         out
     }
 }
