@@ -14,8 +14,8 @@ use crate::domain::event::{ANR, CRASH, EXCEPTION};
 use crate::formats::envelope::{Record, read};
 use crate::formats::native::reading::names_of;
 use crate::poison::meet;
+use crate::storage::crash_rows::Failure;
 use crate::storage::event_block::{EventBlock, Shared};
-use crate::storage::failures::Failure;
 use crate::unsure::{Sure, Unsure};
 
 const DAY_MS: i64 = 86_400_000;

@@ -2,7 +2,7 @@
 //! `pipeline/storage/rows.py`, whose rows have the same values, an event each.
 
 use crate::formats::envelope::Record;
-use crate::storage::failures::{Failure, Failures};
+use crate::storage::crash_rows::{Failure, Failures};
 use crate::storage::native_columns::{Dictionary, Map, length, text};
 
 /// What the envelope says of all its events, and the record.
