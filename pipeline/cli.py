@@ -32,6 +32,8 @@ from pipeline import __version__, wiring
 from pipeline.commands.times import TIMES
 from pipeline.errors import PipelineError, system_says
 from pipeline.logs import log_for_command
+from pipeline.runtime import loaded
+from pipeline.settings import Settings
 
 _FAILED, _OUR_FAULT, _INTERRUPTED, _NOBODY_READS = 1, 70, 130, 141
 """Exit codes. The last two are those of a process that dies of SIGINT and SIGPIPE, as a shell shows them."""
@@ -71,6 +73,7 @@ class _Commands(TyperGroup):
             return super().get_command(ctx, cmd_name)
         module, _, name = _BY_THEMSELVES[cmd_name].partition(".")
         found = getattr(import_module(f"pipeline.commands.{module}"), name)
+        loaded()
         if not isinstance(found, typer.Typer):
             function, found = found, typer.Typer(add_completion=False, pretty_exceptions_enable=False)
             found.command(cmd_name)(function)
@@ -156,7 +159,7 @@ def up(
     from pipeline.commands.up import Ports, run
 
     ports = Ports(kafka_port, clickhouse_port, dashboard_port, receive_port)
-    run(wiring.settings(), data=data, ports=ports, receive_host=receive_host)
+    run(_settings(), data=data, ports=ports, receive_host=receive_host)
 
 
 @app.command("demo")
@@ -168,7 +171,7 @@ def demo_command(
     """See it work: the embedded stack, a small simulated fleet, its sessions, a crash, and crash-free rates."""
     from pipeline.commands import demo
 
-    demo.demo(wiring.settings(), data)
+    demo.demo(_settings(), data)
 
 
 @app.command()
@@ -181,7 +184,7 @@ def worker(
     """Run one worker against the configured Kafka and ClickHouse; start as many as the load needs."""
     from pipeline.commands import worker
 
-    worker.worker(wiring.settings(), role.value, ready_file)
+    worker.worker(_settings(), role.value, ready_file)
 
 
 @app.command()
@@ -210,11 +213,11 @@ def migrate(
     if status or back or forward or finish:
         from pipeline.commands import moves
 
-        moves.run(wiring.settings(), back=back, forward=forward, finish=finish)
+        moves.run(_settings(), back=back, forward=forward, finish=finish)
     else:
         from pipeline.commands import operate
 
-        operate.migrate(wiring.settings(), made_anew or ())
+        operate.migrate(_settings(), made_anew or ())
 
 
 @app.command()
@@ -227,7 +230,7 @@ def query(
     """Run SQL in ClickHouse."""
     from pipeline.commands import analyse
 
-    analyse.query(wiring.settings(), sql, format)
+    analyse.query(_settings(), sql, format)
 
 
 @app.command()
@@ -268,7 +271,7 @@ def sessions(
     from pipeline.commands import analyse
 
     chosen = analyse.Chosen(filter, app_id, start, end)
-    analyse.listed(wiring.settings(), chosen, analyse.Listing(limit, all_, sort, format))
+    analyse.listed(_settings(), chosen, analyse.Listing(limit, all_, sort, format))
 
 
 @app.command()
@@ -288,7 +291,7 @@ def status(
     """Show lag, rates, open sessions and the ledger. Exits with 1 if something must be wrong."""
     from pipeline.commands import operate
 
-    operate.status(wiring.settings(), wait_idle=wait_idle, timeout_s=timeout, accept=accept, format=format)
+    operate.status(_settings(), wait_idle=wait_idle, timeout_s=timeout, accept=accept, format=format)
 
 
 @app.command("rebuild")
@@ -311,7 +314,7 @@ def rebuild_command(
         raise typer.BadParameter("--states is for all devices: use it without any other option")
     from pipeline.commands import rebuild
 
-    rebuild.rebuild(wiring.settings(), rebuild.scope(app_id, start, end), dry_run=dry_run, states=states)
+    rebuild.rebuild(_settings(), rebuild.scope(app_id, start, end), dry_run=dry_run, states=states)
 
 
 def main() -> None:
@@ -324,6 +327,12 @@ def main() -> None:
         if isinstance(error, OSError):
             _drop_output()
         sys.exit(code)
+
+
+def _settings() -> Settings:
+    """Those of this process. Asked for when a command is loaded and about to begin."""
+    loaded()
+    return wiring.settings()
 
 
 def _report(error: Exception) -> int:

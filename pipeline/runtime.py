@@ -27,6 +27,12 @@ _KEEP_FREED = (
 """Parameters and values for glibc's mallopt."""
 
 
+def loaded() -> None:
+    """What was loaded stays to the end: from now on this process looks for garbage, but no more in that."""
+    gc.freeze()
+    gc.enable()
+
+
 def fit_garbage_collection() -> None:
     """Set the collector of this process to what a worker holds.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -10,6 +11,7 @@ import typer
 
 from pipeline import wiring
 from pipeline.commands.failure import CommandFailed
+from pipeline.runtime import loaded
 
 
 def dashboard(
@@ -61,9 +63,13 @@ def mcp() -> None:
 
 @contextmanager
 def _extra(name: str) -> Iterator[None]:
+    """Around what a command loads."""
+    gc.disable()
     try:
         yield
     except ModuleNotFoundError as error:
         raise CommandFailed(
             f"{error.name} is not installed: pip install 'session-pipeline[{name}]'"
         ) from error
+    finally:
+        loaded()

@@ -1,4 +1,7 @@
-"""Simulated load on two sessionizers and two sinks: every event accounted for, also when workers are killed."""
+"""Simulated load on two sessionizers and two sinks: every event accounted for, also when workers are killed.
+
+On Apache Kafka; `tests/chaos` watches the ledger on the embedded broker too, while workers are killed.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,6 @@ from pipeline import topics
 from pipeline.domain.policy import HOUR_MS, Policy
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.kafka.admin import end_offsets
-from tests.conftest import BROKER_KINDS
 from tests.support.expected_rows import (
     EVENTS_SQL,
     SESSIONS_SQL,
@@ -23,7 +25,7 @@ from tests.support.expected_rows import (
 )
 from tests.support.stack import SIMULATE, Stack, logs_if_failed, running_stack
 
-EVENTS = 40_000
+EVENTS = 20_000
 PARTITIONS = 4
 # The clocks of simulated devices are corrected to the hour of the test: everything must lie within the horizon.
 HORIZON_DAYS, HORIZON_EVENTS = 4_000, 100_000
@@ -53,17 +55,13 @@ class Load:
         return command
 
 
-@pytest.fixture(scope="module", params=BROKER_KINDS)
-def load(
-    request: pytest.FixtureRequest,
-    clickhouse: EmbeddedClickHouse,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Load]:
+@pytest.fixture(scope="module")
+def load(clickhouse: EmbeddedClickHouse, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Load]:
     """Two sessionizers and two sinks, to which nothing was sent yet."""
     with running_stack(
-        request.param,
+        "kafka",
         clickhouse,
-        tmp_path_factory.mktemp(f"ledger-{request.param}"),
+        tmp_path_factory.mktemp("ledger"),
         partitions=str(PARTITIONS),
         idle_timeout="2s",
         restate_horizon=f"{HORIZON_DAYS}d",
@@ -82,7 +80,7 @@ def logs(request: pytest.FixtureRequest, load: Load) -> Iterator[None]:
 def test_the_ledger_balances_when_workers_are_stopped_and_killed_under_load(load: Load) -> None:
     stack = load.stack
     command = load.simulate(seed=12)
-    sending = stack.begin(*command, "--rate", "5000")
+    sending = stack.begin(*command, "--rate", "2500")
     stack.poll("SELECT count() FROM ledger_records FINAL", lambda count: count > 500, timeout_s=60)
     stack.kill_worker("sink-1")
     stack.kill_worker("sessionizer-2")

@@ -30,6 +30,8 @@ from pipeline.kafka.admin import topic_partitions
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.roles import topology
 from pipeline.settings import PREFIX, load
+from tests.support import forked
+from tests.support.forked import Forked, ForkedChild, run_forked
 from tests.support.migrated import migrate
 from tests.support.services import Broker, Unavailable, start_broker
 
@@ -61,6 +63,11 @@ def environment(settings: Mapping[str, str], home: Path = ROOT) -> dict[str, str
     are to run with."""
     kept = {name: text for name, text in os.environ.items() if not name.startswith(PREFIX) or name == CORE}
     return {**kept, "PYTHONPATH": str(home), **settings}
+
+
+def _is_forked(program: str = "pipeline", home: Path = ROOT) -> bool:
+    """Whether a program is forked, and not loaded: the pipeline of this checkout is, in tests."""
+    return forked.is_on and program == "pipeline" and home == ROOT
 
 
 def unavailable(reason: str) -> None:
@@ -121,6 +128,9 @@ class Stack:
         self, *arguments: str, timeout_s: float = _COMMAND_TIMEOUT_S
     ) -> subprocess.CompletedProcess[str]:
         """Runs `session-pipeline ARGUMENTS` to its end."""
+        if _is_forked(self.program, self.home):
+            variables = environment(self.settings)
+            return run_forked(arguments, env=variables, cwd=self.folder, timeout_s=timeout_s)
         return subprocess.run(
             command_line(*arguments, program=self.program, home=self.home),
             env=environment(self.settings, self.home),
@@ -142,8 +152,8 @@ class Stack:
         name = f"{arguments[0]}-{len(self._logs)}"
         self._logs.append(self.folder / f"{name}.log")
         with self._logs[-1].open("wb") as log:
-            process = subprocess.Popen(
-                command_line(*arguments),
+            process = (Forked if _is_forked() else subprocess.Popen)(
+                arguments if _is_forked() else command_line(*arguments),
                 env=environment(self.settings),
                 cwd=self.folder,
                 stdout=log,
@@ -255,13 +265,13 @@ class Stack:
         self._start_worker(name, role, self._ready_file(name).exists)
 
     def _start_worker(self, name: str, role: str, answers: Callable[[], bool]) -> None:
-        child = Child(
+        arguments = ("worker", "--role", role, "--ready-file", str(self._ready_file(name)))
+        is_forked = _is_forked(self.worker_program, self.worker_home)
+        child = (ForkedChild if is_forked else Child)(
             f"worker {name}",
-            command_line(
-                *("worker", "--role", role, "--ready-file", str(self._ready_file(name))),
-                program=self.worker_program,
-                home=self.worker_home,
-            ),
+            arguments
+            if is_forked
+            else command_line(*arguments, program=self.worker_program, home=self.worker_home),
             log_file=self.log_file(name),
             cwd=self.folder,
             without_variables=[name for name in os.environ if name.startswith(PREFIX) and name != CORE],

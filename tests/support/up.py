@@ -15,15 +15,17 @@ from urllib.request import Request, urlopen
 
 import orjson
 
+from tests.support.forked import run_forked
 from tests.support.stack import command_line, environment
 
 _ANY_PORTS = ("--kafka-port", "0", "--clickhouse-port", "0", "--dashboard-port", "0", "--receive-port", "0")
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 120.0
+_COMMAND_TIMEOUT_S = 120.0
 
 
 def run(
-    *arguments: str, settings: Mapping[str, str], folder: Path, timeout_s: float = 120
+    *arguments: str, settings: Mapping[str, str], folder: Path, timeout_s: float = _COMMAND_TIMEOUT_S
 ) -> subprocess.CompletedProcess[str]:
     """One command, to its end."""
     return subprocess.run(
@@ -109,7 +111,9 @@ class Up:
             return str(answer.read().decode())
 
     def command(self, *arguments: str) -> str:
-        done = run(*arguments, settings=self.settings, folder=self.folder)
+        """What it printed; it must succeed."""
+        variables = environment(self.settings)
+        done = run_forked(arguments, env=variables, cwd=self.folder, timeout_s=_COMMAND_TIMEOUT_S)
         assert done.returncode == 0, f"{arguments}: {done.stderr}\n{self.logs()}"
         return done.stdout
 
