@@ -5,20 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import orjson
 
 from pipeline import wiring
-from pipeline.clickhouse import migrations
 from pipeline.clickhouse.store import Store
 from pipeline.formats import measure, native
 from pipeline.roles.rebuild import RebuildScope
 from pipeline.settings import Settings, load
 from pipeline.storage.rows import dead_letter_row, ledger_row
 from tests.support.event_rows import event_rows
-from tests.support.migrated import migrate
+from tests.support.migrated import Changed, migrate, unchanged
 
 _BLOCK = 500
 """Records in one insert."""
@@ -30,14 +28,11 @@ Record = tuple[bytes, bytes, int]
 class Stage:
     """A migrated database and the settings that reach it."""
 
-    def __init__(self, url: str, folder: Path | None = None) -> None:
-        """`folder` has other schema files than those of this version."""
+    def __init__(self, url: str, changed: Changed = unchanged) -> None:
+        """`changed` is done to the statements that make its tables."""
         self.settings: Settings = load({"PIPELINE_CLICKHOUSE_URL": url})
         self.store = Store(url)
-        if folder:
-            migrations.migrate(self.store, folder)
-        else:
-            migrate(self.store)
+        migrate(self.store, changed)
         self._offset = 0
 
     def put(self, records: Iterable[Record]) -> None:

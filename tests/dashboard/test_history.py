@@ -21,6 +21,7 @@ from tests.support.long_history import (
     FEW_DAYS,
     GRANULE,
     LAST_DAY_MS,
+    LAST_ID,
     MANY_DAYS,
     History,
     history,
@@ -40,11 +41,7 @@ def _page(path: str, **fields: str) -> Visit:
 
 def _of_a_session(then: str = "") -> Visit:
     def visit(client: TestClient) -> object:
-        found = re.search(
-            r'href="(/sessions/[0-9a-f-]+)"', client.get(f"/sessions?{urlencode({'app': APP})}").text
-        )
-        assert found
-        return _page(f"{found[1]}{then}")(client)
+        return _page(f"/sessions/{LAST_ID}{then}")(client)
 
     return visit
 
@@ -63,11 +60,7 @@ def _by_id(path: str, characters: int = 36) -> Visit:
     """By the id of a session or its beginning."""
 
     def visit(client: TestClient) -> object:
-        found = re.search(
-            r'href="/sessions/([0-9a-f-]+)"', client.get(f"/sessions?{urlencode({'app': APP})}").text
-        )
-        assert found
-        return _page(path + found[1][:characters])(client)
+        return _page(path + LAST_ID[:characters])(client)
 
     return visit
 
@@ -198,14 +191,13 @@ QUESTIONS: Mapping[str, str] = {
 
 @pytest.fixture(scope="module")
 def histories(
-    clickhouse: EmbeddedClickHouse, tmp_path_factory: pytest.TempPathFactory
+    clickhouse: EmbeddedClickHouse,
 ) -> Iterator[list[History]]:
     """With few days and with ten times as many."""
-    names = [f"history_{uuid4().hex[:8]}" for _ in range(2)]
-    folders = [tmp_path_factory.mktemp(name) for name in names]
+    names = [f"test_history_{uuid4().hex[:8]}" for _ in range(2)]
     with (
-        history(f"{clickhouse.url}/{names[0]}", FEW_DAYS, folders[0]) as few,
-        history(f"{clickhouse.url}/{names[1]}", MANY_DAYS, folders[1]) as many,
+        history(f"{clickhouse.url}/{names[0]}", FEW_DAYS) as few,
+        history(f"{clickhouse.url}/{names[1]}", MANY_DAYS) as many,
     ):
         yield [few, many]
     for name in names:

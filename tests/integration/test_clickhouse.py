@@ -42,19 +42,28 @@ def migrated(clickhouse: EmbeddedClickHouse) -> Iterator[Store]:
     clickhouse.command("DROP DATABASE test_storage SYNC")
 
 
+@pytest.fixture(scope="module")
+def stopped() -> set[str]:
+    """The ids of tables in which nothing is merged any more."""
+    return set()
+
+
 @pytest.fixture
-def store(migrated: Store) -> Store:
+def store(migrated: Store, stopped: set[str]) -> Store:
     """A migrated and empty database in which nothing is merged, so that views cannot lean on merges.
 
     It is the same for all tests of this file: to empty it takes a tenth of what it takes to migrate another one. With
     its parts a table forgets the tokens of what was inserted.
     """
-    tables = "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree'"
-    found = {row["name"] for row in select(migrated, tables)} - {"migrations"}
-    assert found >= {table for table in TABLES if not table.endswith("_feed")}
-    for table in found:
-        migrated.command(f"TRUNCATE TABLE `{table}`")
-        migrated.command(f"SYSTEM STOP MERGES `{table}`")
+    quick.empty(migrated)
+    tables = (
+        "SELECT name, uuid FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree'"
+    )
+    found = {row["uuid"]: row["name"] for row in select(migrated, tables) if row["name"] != "migrations"}
+    assert {*found.values()} >= {table for table in TABLES if not table.endswith("_feed")}
+    for table in found.keys() - stopped:
+        migrated.command(f"SYSTEM STOP MERGES `{found[table]}`")
+    stopped.update(found)
     return migrated
 
 

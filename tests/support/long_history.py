@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import clickhouse_connect
+import orjson
 from starlette.testclient import TestClient
 
 from pipeline.clickhouse.store import Store
 from pipeline.commands.dashboard import parts
 from pipeline.dashboard.app import application
-from pipeline.schema_files import schema_folder
+from pipeline.domain.session import session_id
 from pipeline.settings import Settings
 from tests.dashboard.stage import Stage, envelope
 
@@ -25,13 +25,15 @@ GRANULE = 32
 DAY_MS = 86_400_000
 LAST_DAY_MS = 1_767_225_600_000
 """2026-01-01: the last day of either database begins. No clock has a say in it."""
+LAST_ID = str(session_id(APP, "device-0", "0-1-0"))
+"""Of the last session of that day."""
 FEW_DAYS, MANY_DAYS = 64, 640
 """Before the last day. What pages show without being told otherwise is fewer."""
 _NOT_STREAMED = {"totals_mode": "after_having_exclusive"}
 """The default. The embedded engine says what it read of results that it gives whole, as those that may have totals."""
 _DEVICES = 1
 _AT_ONCE = 160
-_WRITTEN = re.compile(r"(?:index_granularity = \d+, )?(non_replicated_deduplication_window = 10000)")
+_WRITTEN = re.compile(r"index_granularity = \d+")
 
 _STORED = "toDate('2026-01-02') - n"
 """Of what is before the last day: loaded a day later. Nobody knows when the rest came."""
@@ -71,11 +73,22 @@ class History:
     store: Store
     client: clickhouse_connect.driver.Client
     settings: Settings
+    _known: dict[tuple[str, str], tuple[bytes, int]] = field(default_factory=dict)
+    """What was asked, with its answer: nothing is stored meanwhile."""
 
     def rows_read(self, sql: str, parameters: Mapping[str, Any]) -> int:
         """How many rows ClickHouse reads for a question."""
-        answer = self.client.query(sql, parameters=dict(parameters), settings=_NOT_STREAMED)
-        return int(answer.summary["read_rows"])
+        return self._asked(sql, parameters)[1]
+
+    def _asked(self, sql: str, parameters: Mapping[str, Any]) -> tuple[bytes, int]:
+        """The answer in JSONEachRow, and how many rows were read for it."""
+        key = sql, repr(sorted(parameters.items()))
+        if key not in self._known:
+            with self.client.raw_stream(sql, dict(parameters), _NOT_STREAMED, fmt="JSONEachRow") as answer:
+                rows = answer.read()
+                said = orjson.loads(answer.headers["X-ClickHouse-Summary"])  # type: ignore[attr-defined]
+            self._known[key] = rows, int(said["read_rows"])
+        return self._known[key]
 
     def read_by(self, visit: Callable[[TestClient], object]) -> dict[str, int]:
         """The rows that each question of some pages reads."""
@@ -84,7 +97,7 @@ class History:
 
         def ask(sql: str, parameters: Mapping[str, Any]) -> bytes:
             asked.append((sql, parameters))
-            return real.ask(sql, parameters)
+            return self._asked(sql, parameters)[0]
 
         with TestClient(application(replace(real, ask=ask, lags=None))) as client:
             visit(client)
@@ -98,10 +111,9 @@ class History:
 
 
 @contextmanager
-def history(url: str, days: int, folder: Path) -> Iterator[History]:
-    """A database of one app: what its devices do on the last day, and the same on so many days before. `folder` is
-    scratch."""
-    stage = Stage(url, _small_granules(folder))
+def history(url: str, days: int) -> Iterator[History]:
+    """A database of one app: what its devices do on the last day, and the same on so many days before."""
+    stage = Stage(url, changed=_small_granules)
     store = stage.store
     stage.put(_records())
     stage.refuse("not_json", "at byte 1", b"nonsense")
@@ -111,7 +123,7 @@ def history(url: str, days: int, folder: Path) -> Iterator[History]:
         "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree'"
     ):
         store.command(f"OPTIMIZE TABLE {row['name']} FINAL")
-    client = clickhouse_connect.get_client(dsn=url)
+    client = clickhouse_connect.get_client(dsn=url, autogenerate_session_id=False)
     yield History(store, client, stage.settings)
     client.close()
     store.close()
@@ -152,11 +164,8 @@ def _events(who: str, at_ms: int) -> Iterator[dict[str, Any]]:
     yield one(9, "app.crash", **{"exception.type": "Boom", "exception.message": "it broke"})
 
 
-def _small_granules(folder: Path) -> Path:
-    for file in (schema_folder() / "clickhouse").glob("*.sql"):
-        text = _WRITTEN.sub(rf"index_granularity = {GRANULE}, \1", file.read_text(encoding="utf-8"))
-        (folder / file.name).write_text(text, encoding="utf-8")
-    return folder
+def _small_granules(statement: str) -> str:
+    return _WRITTEN.sub(f"index_granularity = {GRANULE}", statement)
 
 
 def _copy(store: Store, table: str, changed: Mapping[str, str], days: int) -> None:

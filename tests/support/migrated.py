@@ -6,6 +6,7 @@ themselves use the pipeline's own `migrate`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import orjson
@@ -28,12 +29,18 @@ class _Schema(NamedTuple):
 
 
 _read: list[_Schema] = []
+Changed = Callable[[str], str]
 
 
-def migrate(store: Store) -> None:
+def unchanged(statement: str) -> str:
+    """It itself."""
+    return statement
+
+
+def migrate(store: Store, changed: Changed = unchanged) -> None:
     """As `pipeline.clickhouse.migrations.migrate` leaves a database on one host. Where tables are, it runs itself.
 
-    Blocks; raises what that one does.
+    `changed` is done to each statement that makes a table. Blocks; raises what that one does.
     """
     store.create_database()
     if store.query("SELECT name FROM system.tables WHERE database = currentDatabase()"):
@@ -43,14 +50,27 @@ def migrate(store: Store) -> None:
         run_migrations(store)
         if store.database.startswith(_PREFIX):
             _read.append(_schema(store))
-        return
+        if changed is unchanged:
+            return
+        store.command(f"DROP DATABASE {store.database} SYNC")
+        store.create_database()
     (schema,) = _read
     for statement in schema.tables:
-        store.command(statement.replace(_NAME, store.database))
+        store.command(changed(statement.replace(_NAME, store.database)))
     for table, rows in schema.rows:
         store.insert(table, rows, token=f"as-migrated-{table}")
     for statement in schema.views:
         store.command(statement.replace(_NAME, store.database))
+
+
+def empty(store: Store) -> None:
+    """Take all rows out of a migrated database, as if nothing had been stored. Blocks; raises what the store raises."""
+    tables = store.query(
+        "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree'"
+        " AND total_rows > 0 AND name != 'migrations'"
+    )
+    for row in map(orjson.loads, tables.splitlines()):
+        store.command(f"TRUNCATE TABLE {row['name']} SYNC")
 
 
 def _schema(store: Store) -> _Schema:
