@@ -79,7 +79,7 @@ MAY_IMPORT = {
         ),
         *("runtime", "compiled", "logs", "tls", "symbols", "__version__"),
     },
-    "cli": {"commands", "formats", "logs", "wiring", "settings", "__version__"},
+    "cli": {"commands", "formats", "logs", "runtime", "wiring", "settings", "__version__"},
     "__main__": {"cli"},
     "__init__": set[str](),
 }

@@ -202,7 +202,7 @@ def run_on(
     settings = {"PIPELINE_IDLE_TIMEOUT": "2s", "PIPELINE_PARTITIONS": "4"}
     try:
         with closing(Stack(broker, clickhouse, folder, settings)) as stack:
-            stack.run("migrate")
+            stack.prepare()
             stack.worker_program = "tests.fuzz.limited"
             stack.worker_settings = {VARIABLE: str(ADDRESS_SPACE)}
             # All of it is there before the workers are: chunks as large as there may be.

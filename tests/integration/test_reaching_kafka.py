@@ -44,7 +44,7 @@ def stack(
     """A pipeline whose operator shows a certificate."""
     settings = {"PIPELINE_PARTITIONS": "1", "PIPELINE_IDLE_TIMEOUT": "2s", **secured.variables("MTLS")}
     made = Stack(secured.broker, clickhouse, tmp_path_factory.mktemp("stack"), settings)
-    made.run("migrate")
+    made.prepare()
     yield made
     made.close()
 

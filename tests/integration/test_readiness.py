@@ -86,7 +86,7 @@ def _without_the_database(stack: Stack, probe: Probe, clickhouse: EmbeddedClickH
     (reason,) = probe.wait("clickhouse").values()
     assert database in reason and "does not exist" in reason
     assert probe.metric("pipeline_connected", to="clickhouse") == 0
-    stack.run("migrate")
+    stack.make_tables()
     probe.wait()
 
 

@@ -83,6 +83,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, clickhouse: EmbeddedClickH
 
 def test_each_role_does_its_work_with_its_rights_alone(guarded: Guarded, tmp_path: Path) -> None:
     stack = guarded.stack
+    stack.make_tables()
     guarded.become("operator")
     stack.run("migrate")
     for role in ROLES:

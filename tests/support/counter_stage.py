@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
@@ -23,6 +23,7 @@ from pipeline.kafka.admin import ensure_topics
 from pipeline.kafka.changelog import read_changelog
 from pipeline.kafka.connection import KafkaConnection
 from tests.integration.counter_worker import MARKER, decode, newer
+from tests.support.forked import Forked
 from tests.support.services import Broker
 
 PARTITIONS = 2
@@ -39,8 +40,8 @@ class Worker:
         self._errors = errors
         self._news = threading.Condition()
         with errors.open("w") as stderr:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.integration.counter_worker", json.dumps(options)],
+            self.process = Forked(
+                [json.dumps(options)], module="tests.integration.counter_worker", env=os.environ,
                 cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=stderr, text=True,
             )  # fmt: skip
         self._reader = threading.Thread(target=self._read, daemon=True)

@@ -78,12 +78,21 @@ def _server(number: int) -> _Server:
 
 
 class Forked(subprocess.Popen[Any]):
-    """`python -m pipeline ARGUMENTS` as a child of this process; it is killed when this one dies.
+    """`python -m MODULE ARGUMENTS` as a child of this process; it is killed when this one dies.
 
     `env` and `cwd` are to be given; standard input is empty. StartError.
     """
 
-    def __init__(self, arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path, **output: Any) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: Path,
+        module: str = "pipeline",
+        **output: Any,
+    ) -> None:
+        self._module = module
         super().__init__([*arguments], env=env, cwd=cwd, stdin=subprocess.DEVNULL, **output)
 
     def _execute_child(self, arguments: list[str], *more: Any) -> None:
@@ -91,7 +100,7 @@ class Forked(subprocess.Popen[Any]):
         environment, and the pipes: read and write of input, output and errors."""
         cwd, environment, pipes = more[4], more[5], more[9:15]
         _, _, _, stdout, _, stderr = pipes
-        request = Request("pipeline", arguments, dict(environment), str(cwd), os.getpid())
+        request = Request(self._module, arguments, dict(environment), str(cwd), os.getpid())
         try:
             with _lock:
                 _adopt(True)

@@ -112,10 +112,13 @@ class Stack:
 
     def prepare(self) -> None:
         """What `migrate` does, without the comments and the views for BI tools, which take longer than the rest."""
-        settings = load(self.settings)
+        self.make_tables()
+        create_topics(load(self.settings), self._store)
+
+    def make_tables(self) -> None:
+        """The part of it that concerns ClickHouse."""
         migrate(self._store)
-        note_offset_base(self._store, settings.offset_base)
-        create_topics(settings, self._store)
+        note_offset_base(self._store, load(self.settings).offset_base)
 
     def use_database(self, url: str) -> None:
         """Go on with another database, as after the loss of the one before, which is dropped."""
