@@ -265,8 +265,8 @@ def test_sessions_of_a_user_or_device_go_on(store: Store, world: World, column: 
     for app_id, who in sorted(counts, key=lambda each: (-counts[each], each))[:6]:
         of_one = [row for row in world.sessions if row["app_id"] == app_id and who in of(row)]
         found: list[str] = []
-        before = None
-        while rows := select(store, user_sessions(app_id, **{column: who}, before=before, limit=5)):
+        before, limit = None, max(5, len(of_one) // 8)
+        while rows := select(store, user_sessions(app_id, **{column: who}, before=before, limit=limit)):
             found += [row["session_id"] for row in rows]
             before = Cursor.of(rows[-1])
         assert found == newest_first(of_one)
