@@ -41,7 +41,7 @@ from tests.fuzz.target import Escaped
 from tests.fuzz.vocabulary import NOW_MS
 from tests.support.left_states import Left
 
-INPUTS, FEWER = 2_000, 750
+INPUTS, FEWER = 1_000, 400
 SLOW_TO_CHECK = ("embrace", "faro", "measure", "sentry", "settings")
 TARGETS = [name for name in DECODERS if name not in OF_CORE]
 DEVICE = b'"app_id":"a","device_id":"b"'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -35,6 +36,8 @@ class Filled:
 
     def __init__(self, store: Store, traffic: Traffic) -> None:
         self.store, self.traffic = store, traffic
+        self.found: dict[str, list[dict[str, Any]]] = {}
+        """What `notable` found, by subject."""
         counted = Counter(row["app_id"] for row in traffic.sessions)
         self.app = counted.most_common(1)[0][0]
 
@@ -207,8 +210,14 @@ GROUPS: dict[str | None, Callable[[Row], list[str]]] = {
 
 
 class TestAgainstTheFold:
-    @pytest.mark.parametrize("bucket", [None, "hour", "day", "week"])
-    @pytest.mark.parametrize("by", GROUPS)
+    @pytest.mark.parametrize(
+        ("by", "bucket"),
+        [
+            *((by, None) for by in GROUPS),
+            # A session is in one group of these, or in several.
+            *((by, bucket) for by in (None, "app_version", "persona") for bucket in ("hour", "day", "week")),
+        ],
+    )
     def test_every_metric(self, filled: Filled, by: str | None, bucket: Bucket | None) -> None:
         statement = metrics.metric(
             SESSION_METRICS,
@@ -342,6 +351,8 @@ def notable(filled: Filled, subject: str) -> list[dict[str, Any]]:
 
     What they are called is taken from the table: `test_top_crashes` and `test_failing_requests` look at that.
     """
+    if subject in filled.found:
+        return filled.found[subject]
     statement = "SELECT app_id, device_id, event_id, label, detail FROM notable_events"
     called = {
         (row["app_id"], row["device_id"], row["event_id"]): (row["label"], row["detail"])
@@ -362,7 +373,8 @@ def notable(filled: Filled, subject: str) -> list[dict[str, Any]]:
             kind = called[app, device, event.id]
             found.append({"app": app, "session": session, "time_ms": event.time_ms, "kind": kind})
     ((app, _),) = Counter(one["app"] for one in found).most_common(1)
-    return [one for one in found if one["app"] == app]
+    filled.found[subject] = [one for one in found if one["app"] == app]
+    return filled.found[subject]
 
 
 def expected_failures(
@@ -491,8 +503,14 @@ class TestEvents:
             assert filled.ask(Statement(view, {"app": app})) == rows
         assert found == wanted
 
-    @pytest.mark.parametrize("bucket", [None, "day"])
-    @pytest.mark.parametrize("by", GROUPS)
+    @pytest.mark.parametrize(
+        ("by", "bucket"),
+        # Those of a column by itself are made as that of the version is.
+        [
+            *((by, None) for by in GROUPS if by not in ("os_version", "device_model", "end_reason")),
+            *((None, "day"), ("app_version", "day"), ("persona", "day")),
+        ],
+    )
     def test_failures_by_group_and_day(self, filled: Filled, by: str | None, bucket: Bucket | None) -> None:
         """Against plain Python: every crash is in one kind and bucket, and in each group of its session."""
         for subject in ("crash", "request"):
@@ -573,24 +591,32 @@ def test_what_was_stored_before_the_migration_is_there_too(filled: Filled, datab
     store.close()
 
 
+@pytest.fixture(scope="module")
+def returning(clickhouse: EmbeddedClickHouse) -> Iterator[Store]:
+    """A database for apps of which `filled` knows nothing."""
+    with closing(Store(f"{clickhouse.url}/test_returning")) as store:
+        migrate(store)
+        yield store
+    clickhouse.command("DROP DATABASE test_returning SYNC")
+
+
 @pytest.mark.parametrize("days", [0, 3, 10])
-def test_retention(database_url: str, days: int) -> None:
+def test_retention(returning: Store, days: int) -> None:
     """Forty devices over two weeks, each with habits of its own; some were there before the range."""
     rng = random.Random(days)
     first_day, range_day, last_day = 20_000, 20_003, 20_014
-    store = Store(database_url)
-    migrate(store)
+    store, app = returning, f"stay-{days}"
     seen: dict[str, list[int]] = {}
     for device in (f"device-{n}" for n in range(40)):
         begin = rng.randrange(first_day, last_day)
         later = (day for day in range(begin, last_day + 1) if rng.random() < 0.5)
         seen[device] = [begin, begin, *later]
     rows = [
-        short_session("stay", device, f"{day}-{n}", day * DAY_MS + n * 3_600_000)
+        short_session(app, device, f"{day}-{n}", day * DAY_MS + n * 3_600_000)
         for device, its_days in seen.items()
         for n, day in enumerate(its_days)
     ]
-    put(store, "session_rows", rows, "stay")
+    put(store, "session_rows", rows, app)
     wanted: dict[tuple[str, int], list[int]] = {}
     for its_days in seen.values():
         # The last day is beyond the range.
@@ -601,10 +627,9 @@ def test_retention(database_url: str, days: int) -> None:
                 cell = wanted.setdefault((date, number), [0, 0])
                 cell[0] += 1
                 cell[1] += cohort + number in its_days
-    statement = metrics.retention("stay", range_day * DAY_MS, last_day * DAY_MS, days)
+    statement = metrics.retention(app, range_day * DAY_MS, last_day * DAY_MS, days)
     lines = store.query(statement.sql, statement.parameters).splitlines()
     found = [orjson.loads(line) for line in lines]
-    store.close()
     assert {(row["cohort"], row["day_number"]): [row["devices"], row["retained"]] for row in found} == wanted
     assert all(row["retention_rate"] == row["retained"] / row["devices"] for row in found)
     assert any(0 < row["retention_rate"] < 1 for row in found) is (days > 0)

@@ -93,7 +93,7 @@ def test_what_was_restated_is_where_it_belongs_and_what_is_gone_is_not_there(
 ) -> None:
     """Of many sessions the first rows are outdated: nearly all of a page at most, or some."""
     app, order, after, seen = f"again{text}{one_in}", Order.parse(text), None, list[tuple[int, str]]()
-    insert(store, app, 300)
+    insert(store, app, 150)
     store.command(RESTATED, {"app": app, "one_in": one_in})
     column = "duration_ms" if "duration" in text else "network_error_count"
     end = "DESC" if order.descending else ""
@@ -105,7 +105,7 @@ def test_what_was_restated_is_where_it_belongs_and_what_is_gone_is_not_there(
         (int(row["value"]), row["session_id"])
         for row in map(json.loads, store.query(sql, {"app": app}).splitlines())
     ]
-    assert 100 < len(expected) < 300
+    assert 50 < len(expected) < 150
     while True:
         page = sorted_page(store.query, choose(app, None, *SPAN), order, after, 7)
         seen += [(order.value(row), row["session_id"]) for row in page.rows]

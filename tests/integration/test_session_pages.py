@@ -83,17 +83,18 @@ def test_pages_hold_every_session_once_in_order(
     }
     times = ALL_TIMES if stored is None else (0, max(row["started_at_ms"] for row in world.sessions) + 1)
     found, after, pages = [], None, 0
+    # Of small pages some are enough.
+    is_begun = limit == 1 or (limit == 7 and "crash" not in text)
     while True:
         page = session_page(store.query, None, filter, *times, after, limit, stored=stored)
         assert page.after is None or len(page.rows) == limit
         found += [row["session_id"] for row in page.rows]
         pages += 1
-        # Of pages of one some are enough.
-        if page.after is None or (limit == 1 and pages == 12):
+        if page.after is None or (is_begun and pages == 12):
             break
         after = Cursor.parse(str(page.after))
     expected = newest_first([row for row in world.sessions if row["session_id"] in passing])
-    assert len(expected) > 30 and found == (expected[:12] if limit == 1 else expected)
+    assert len(expected) > 30 and found == (expected[: 12 * limit] if is_begun else expected)
     assert pages == max(1, -(-len(found) // limit))
 
 
@@ -145,7 +146,14 @@ def test_no_clock_is_too_wrong_for_a_page(clickhouse: EmbeddedClickHouse) -> Non
         for row in select(store, session_list(None, None, bounds_ms[0], bounds_ms[-1], None, 99))
     }
     assert list(every) == wanted
-    for start_ms, end_ms in ((one, other) for one in bounds_ms for other in bounds_ms if one < other):
+    # Each is an end and a beginning, of what is short and of what is long.
+    first, last = bounds_ms[0], bounds_ms[-1]
+    ranges = {
+        *pairwise(bounds_ms),
+        *((first, one) for one in bounds_ms[1:]),
+        *((one, last) for one in bounds_ms[:-1]),
+    }
+    for start_ms, end_ms in sorted(ranges):
         page = session_page(store.query, "a", parse('user.id contains "u"'), start_ms, end_ms, None, 99)
         expected = [id for id, at_ms in every.items() if start_ms <= at_ms < end_ms]
         assert [row["session_id"] for row in page.rows] == expected, (start_ms, end_ms)
@@ -257,8 +265,8 @@ def test_sessions_of_a_user_or_device_go_on(store: Store, world: World, column: 
     for app_id, who in sorted(counts, key=lambda each: (-counts[each], each))[:6]:
         of_one = [row for row in world.sessions if row["app_id"] == app_id and who in of(row)]
         found: list[str] = []
-        before = None
-        while rows := select(store, user_sessions(app_id, **{column: who}, before=before, limit=5)):
+        before, limit = None, max(5, len(of_one) // 8)
+        while rows := select(store, user_sessions(app_id, **{column: who}, before=before, limit=limit)):
             found += [row["session_id"] for row in rows]
             before = Cursor.of(rows[-1])
         assert found == newest_first(of_one)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,6 +19,7 @@ from pipeline import cli
 from pipeline.clickhouse.store import StatementFailed, Store, Unreachable
 from pipeline.clickhouse.streamed import whole_parquet
 from pipeline.embedded.child import LOOPBACK
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.formats import native
 from pipeline.topics import SDK_EVENTS
 from tests.support.event_rows import event_rows
@@ -81,17 +82,26 @@ class Cutting:
                 client.sendall(data)
 
 
+@pytest.fixture(scope="module")
+def url(clickhouse: EmbeddedClickHouse) -> Iterator[str]:
+    """One database for all tests here: none of them comes to change anything in it."""
+    with closing(Store(f"{clickhouse.url}/test_streamed_results")) as store:
+        migrate(store)
+        _fill(store)
+    yield f"{clickhouse.url}/test_streamed_results"
+    clickhouse.command("DROP DATABASE test_streamed_results SYNC")
+
+
 @pytest.fixture
-def store(database_url: str) -> Iterator[Store]:
-    store = Store(database_url)
-    migrate(store)
+def store(url: str) -> Iterator[Store]:
+    store = Store(url)
     yield store
     store.close()
 
 
 @pytest.fixture
-def cutting(database_url: str) -> Iterator[Cutting]:
-    cutting = Cutting(database_url, 2_000)
+def cutting(url: str) -> Iterator[Cutting]:
+    cutting = Cutting(url, 2_000)
     yield cutting
     cutting.close()
 
@@ -141,8 +151,8 @@ def test_rows_that_speak_of_exceptions_are_rows(store: Store) -> None:
     assert json.loads(line) == [text]
 
 
-def test_a_connection_that_breaks_off(database_url: str, store: Store) -> None:
-    cutting = Cutting(database_url, 10_000_000)
+def test_a_connection_that_breaks_off(url: str) -> None:
+    cutting = Cutting(url, 10_000_000)
     behind = Store(cutting.url)
     seen = 0
     with pytest.raises(Unreachable):
@@ -172,12 +182,10 @@ def _fill(store: Store) -> None:
 @pytest.mark.parametrize("command", ["rebuild --dry-run", "rebuild", "dead-letters replay"])
 def test_a_command_says_so_in_one_line(
     cutting: Cutting,
-    store: Store,
     command: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    _fill(store)
     monkeypatch.setenv("PIPELINE_CLICKHOUSE_URL", cutting.url)
     monkeypatch.setenv("PIPELINE_KAFKA_BOOTSTRAP", f"{LOOPBACK}:1")
     monkeypatch.setattr("sys.argv", ["session-pipeline", *command.split()])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import orjson
 import pytest
@@ -30,7 +30,7 @@ from pipeline.storage.rows import event_line, unpacked
 from pipeline.symbols.shelf import Shelf
 from tests.bench.corpus import Fetched
 from tests.support.cores import core_or_skip
-from tests.support.migrated import migrate
+from tests.support.migrated import empty, migrate
 from tests.support.symbols import CART_UUID, DATA, stored_file
 from tests.support.symbols import read as read_symbols
 
@@ -109,15 +109,22 @@ class World:
         commands.upload(self.settings, paths, app, version, build)
 
 
+@pytest.fixture(scope="module")
+def url(clickhouse: EmbeddedClickHouse) -> Iterator[str]:
+    """One database for all tests here."""
+    with closing(Store(f"{clickhouse.url}/test_symbols")) as store:
+        migrate(store)
+    yield f"{clickhouse.url}/test_symbols"
+    clickhouse.command("DROP DATABASE test_symbols SYNC")
+
+
 @pytest.fixture
-def world(clickhouse: EmbeddedClickHouse, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def world(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """Nothing is stored yet."""
     monkeypatch.setattr(symbol_changes, "LIST_AGE_S", -1)
-    url = f"{clickhouse.url}/test_{uuid4().hex[:12]}"
-    store = Store(url)
-    migrate(store)
-    yield World(store, url)
-    store.close()
-    clickhouse.command(f"DROP DATABASE IF EXISTS {store.database} SYNC")
+    with closing(Store(url)) as store:
+        empty(store)
+        yield World(store, url)
 
 
 def test_an_upload_groups_the_crashes_of_its_build_anew_and_no_others(

@@ -13,7 +13,7 @@ from tests.property.__main__ import the_history
 from tests.support.oracle import RULES, oracle_fold, oracle_sessions
 from tests.support.promises import broken_promise, told
 from tests.support.session_dicts import session_dict, without_events
-from tests.support.strategies import Case, DeliveredCase, cases, delivered_cases
+from tests.support.strategies import Case, DeliveredCase, delivered_cases
 
 APP, DEVICE = "org.example.app", "device-1"
 HISTORIES = 2_000
@@ -21,19 +21,16 @@ HISTORIES = 2_000
 
 @pytest.mark.slow
 @settings(max_examples=400, deadline=None)
-@given(case=cases(), quiet=st.booleans())
-def test_the_fold_agrees_with_the_oracle(case: Case, quiet: bool) -> None:
+@given(given_case=delivered_cases(conflicting=True), quiet=st.booleans())
+def test_the_fold_agrees_with_the_oracle_and_keeps_what_is_promised(
+    given_case: DeliveredCase, quiet: bool
+) -> None:
+    """The order of arrival and duplicates, starts, time alone, crashes."""
+    case: Case = given_case.case
     folded = sessions(APP, DEVICE, case.events, case.policy, quiet=quiet)
     expected = oracle_sessions(APP, DEVICE, case.events, case.policy, quiet=quiet)
     assert [session_dict(APP, DEVICE, s) for s in folded] == [without_events(row) for row in expected]
-
-
-@pytest.mark.slow
-@settings(max_examples=400, deadline=None)
-@given(delivered_cases(conflicting=True))
-def test_the_fold_keeps_what_is_promised(given_case: DeliveredCase) -> None:
-    """The order of arrival and duplicates, starts, time alone, crashes."""
-    assert broken_promise(given_case.case.policy, given_case.delivery.arrivals) == ""
+    assert broken_promise(case.policy, given_case.delivery.arrivals) == ""
 
 
 def test_random_histories() -> None:

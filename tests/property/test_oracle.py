@@ -43,9 +43,7 @@ def test_order_of_arrival_and_duplicates_change_nothing(given_case: DeliveredCas
     assert oracle_sessions(APP, DEVICE, arrivals, case.policy) == sessions_of(case)
 
 
-@COMMON
-@given(cases())
-def test_times(case: Case) -> None:
+def times(case: Case) -> None:
     rows = sessions_of(case)
     for row in rows:
         assert row["started_at_ms"] <= row["ended_at_ms"]
@@ -55,9 +53,7 @@ def test_times(case: Case) -> None:
         assert before["ended_at_ms"] <= after["started_at_ms"]
 
 
-@COMMON
-@given(cases())
-def test_an_event_belongs_to_the_session_with_the_greatest_start_not_after_it(case: Case) -> None:
+def an_event_belongs_to_the_session_with_the_greatest_start_not_after_it(case: Case) -> None:
     rows = sessions_of(case)
     starts = [row["started_at_ms"] for row in rows]
     by_time: list[list[str]] = [[] for _ in rows]
@@ -70,17 +66,13 @@ def test_an_event_belongs_to_the_session_with_the_greatest_start_not_after_it(ca
     assert [row["event_ids"] for row in rows] == by_time
 
 
-@COMMON
-@given(cases())
-def test_no_session_starts_in_a_millisecond_of_the_one_before(case: Case) -> None:
+def no_session_starts_in_a_millisecond_of_the_one_before(case: Case) -> None:
     time_of = {event.id: event.time_ms for event in case.events}
     for before, after in pairwise(sessions_of(case)):
         assert time_of[before["event_ids"][-1]] < after["started_at_ms"]
 
 
-@COMMON
-@given(cases())
-def test_every_event_is_in_one_session_and_counts_once(case: Case) -> None:
+def every_event_is_in_one_session_and_counts_once(case: Case) -> None:
     rows, by_id = sessions_of(case), {event.id: event for event in case.events}
     ids = [id for row in rows for id in row["event_ids"]]
     assert len(ids) == len(set(ids))
@@ -103,9 +95,7 @@ def test_every_event_is_in_one_session_and_counts_once(case: Case) -> None:
                 assert row[counter] == here
 
 
-@COMMON
-@given(cases())
-def test_a_session_has_all_users_whom_its_events_name(case: Case) -> None:
+def a_session_has_all_users_whom_its_events_name(case: Case) -> None:
     by_id = {event.id: event for event in case.events}
     for row in sessions_of(case):
         users = [by_id[id].user for id in row["event_ids"] if by_id[id].user]
@@ -115,10 +105,7 @@ def test_a_session_has_all_users_whom_its_events_name(case: Case) -> None:
         assert row["user_ids"] == sorted(set(named), key=named.index)[:16]
 
 
-@pytest.mark.slow
-@COMMON
-@given(cases())
-def test_ids_come_from_first_events_alone(case: Case) -> None:
+def ids_come_from_first_events_alone(case: Case) -> None:
     rows = sessions_of(case)
     for row in rows:
         assert row["session_id"] == oracle_session_id(APP, DEVICE, row["event_ids"][0])
@@ -128,9 +115,7 @@ def test_ids_come_from_first_events_alone(case: Case) -> None:
     assert not {row["session_id"] for row in rows} & {row["session_id"] for row in elsewhere}
 
 
-@COMMON
-@given(cases())
-def test_only_the_latest_session_can_be_open(case: Case) -> None:
+def only_the_latest_session_can_be_open(case: Case) -> None:
     rows, quiet_rows = sessions_of(case, quiet=False), sessions_of(case)
     assert all(row["status"] == "closed" and row["end_reason"] for row in [*rows[:-1], *quiet_rows])
     assert rows[:-1] == quiet_rows[:-1]
@@ -161,9 +146,7 @@ def flickers(events: list[Event], case: Case) -> set[str]:
     return found
 
 
-@COMMON
-@given(cases())
-def test_within_a_session_no_gap_is_longer_than_the_timeout(case: Case) -> None:
+def within_a_session_no_gap_is_longer_than_the_timeout(case: Case) -> None:
     by_id = {event.id: event for event in case.events}
     for row in sessions_of(case):
         events = [by_id[id] for id in row["event_ids"]]
@@ -180,9 +163,7 @@ def test_within_a_session_no_gap_is_longer_than_the_timeout(case: Case) -> None:
         )
 
 
-@COMMON
-@given(cases())
-def test_no_activity_reaches_max_duration(case: Case) -> None:
+def no_activity_reaches_max_duration(case: Case) -> None:
     by_id = {event.id: event for event in case.events}
     for row in sessions_of(case):
         events = [by_id[id] for id in row["event_ids"]]
@@ -194,9 +175,7 @@ def test_no_activity_reaches_max_duration(case: Case) -> None:
             assert within or trailing or same or event.kind is not Kind.ACTIVITY
 
 
-@COMMON
-@given(cases())
-def test_stitched_sessions_are_runs_that_count_from_one(case: Case) -> None:
+def stitched_sessions_are_runs_that_count_from_one(case: Case) -> None:
     rows = sessions_of(case)
     runs: list[Rows] = []
     for row in rows:
@@ -210,6 +189,29 @@ def test_stitched_sessions_are_runs_that_count_from_one(case: Case) -> None:
         for row in run[1:]:
             assert row["started_at_ms"] - run[0]["started_at_ms"] < case.policy.stitch_max_duration_ms
     assert len({run[0]["stitched_session_id"] for run in runs}) == len(runs)
+
+
+PROMISES = (
+    times,
+    an_event_belongs_to_the_session_with_the_greatest_start_not_after_it,
+    no_session_starts_in_a_millisecond_of_the_one_before,
+    every_event_is_in_one_session_and_counts_once,
+    a_session_has_all_users_whom_its_events_name,
+    ids_come_from_first_events_alone,
+    only_the_latest_session_can_be_open,
+    within_a_session_no_gap_is_longer_than_the_timeout,
+    no_activity_reaches_max_duration,
+    stitched_sessions_are_runs_that_count_from_one,
+)
+
+
+@pytest.mark.slow
+@settings(COMMON, max_examples=200)
+@given(cases())
+def test_what_is_promised_of_any_events(case: Case) -> None:
+    """All of it of each case: to make one up takes longer than to look at it."""
+    for promise in PROMISES:
+        promise(case)
 
 
 @COMMON

@@ -22,6 +22,11 @@ AGES = range(0, 120, 12)
 """Days since the records of an app came: by months, those of the oldest lie in partitions of their own."""
 
 
+def age_in_days(column: str) -> str:
+    """How many days old a time is, in SQL."""
+    return f"toInt32(round(({T0} - toUnixTimestamp64Milli({column})) / {DAY_MS}))"
+
+
 class Stage:
     """A database, and what a sink that has run for months has put there."""
 
@@ -107,11 +112,12 @@ class Stage:
         return int(next(iter(json.loads(self.store.query(f"SELECT toInt64(({sql})) AS n")).values())))
 
     def ages(self, table: str, app: str) -> set[int]:
-        lines = self.store.query(
-            f"SELECT DISTINCT round(({T0} - toUnixTimestamp64Milli({'time' if table != 'sessions' else 'started_at'}))"
-            f" / {DAY_MS}) AS age FROM {table} WHERE app_id = '{app}'"
-        )
-        return {int(json.loads(line)["age"]) for line in lines.splitlines()}
+        column = "started_at" if table == "sessions" else "time"
+        found = self.rows(f"SELECT DISTINCT {age_in_days(column)} AS age FROM {table} WHERE app_id = '{app}'")
+        return {row["age"] for row in found}
+
+    def rows(self, sql: str) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.store.query(sql).splitlines()]
 
     def ledger(self) -> LedgerTotals:
         """It balances, whatever is asked."""
