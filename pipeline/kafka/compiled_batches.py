@@ -15,6 +15,7 @@ from typing import Any
 from aiokafka import codec
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
+from pipeline.kafka.bounded_fetch import LeftToPython
 from pipeline.kafka.record_batches import Filled, Item, Pack, pack_by_aiokafka
 
 log = logging.getLogger(__name__)
@@ -26,8 +27,9 @@ _NO_STATE = -1, -1, 0
 """Id and epoch of a producer, and a sequence number, where it has none: aiokafka's own."""
 
 
-def pack_by(core: ModuleType | None) -> Pack:
-    """What fills the batches of a worker: the core, or, where there is none, aiokafka."""
+def pack_by(core: ModuleType | None, left_to_python: LeftToPython | None = None) -> Pack:
+    """What fills the batches of a worker: the core, or, where there is none, aiokafka. `left_to_python` is told where
+    the core fails."""
     if core is None:
         return pack_by_aiokafka
 
@@ -38,13 +40,14 @@ def pack_by(core: ModuleType | None) -> Pack:
             return
         left, first = iter(items), None
         while True:
-            batch = CompiledBatch(core, accumulator._batch_size, timestamp_ms)
+            batch = CompiledBatch(core, accumulator._batch_size, timestamp_ms, left_to_python)
             try:
                 first = batch.fill(first, left)
             except core.Panic:
                 log.exception(
                     "the compiled core fails at a batch: aiokafka fills this one, and those behind it"
                 )
+                batch.tell()
                 yield from pack_by_aiokafka(producer, chain(batch.items, left), timestamp_ms)
                 return
             if batch.record_count():
@@ -58,8 +61,15 @@ def pack_by(core: ModuleType | None) -> Pack:
 class CompiledBatch:
     """A batch with the methods that aiokafka calls of its own `BatchBuilder`."""
 
-    def __init__(self, core: ModuleType, most_bytes: int, timestamp_ms: int) -> None:
+    def __init__(
+        self,
+        core: ModuleType,
+        most_bytes: int,
+        timestamp_ms: int,
+        left_to_python: LeftToPython | None = None,
+    ) -> None:
         self._core = core
+        self._left_to_python = left_to_python
         self._timestamp_ms = timestamp_ms
         self._builder = core.BatchBuilder(most_bytes, timestamp_ms)
         self._state = _NO_STATE
@@ -70,6 +80,11 @@ class CompiledBatch:
         none; None: all were taken."""
         left: Item | None = self._builder.fill(first, items)
         return left
+
+    def tell(self) -> None:
+        """That aiokafka has to do it."""
+        if self._left_to_python is not None:
+            self._left_to_python("panic", self.record_count())
 
     @property
     def items(self) -> Sequence[Item]:
@@ -103,6 +118,7 @@ class CompiledBatch:
                 self._built = self._builder.build(_ZSTD, codec.zstd_encode, self._state)
             except self._core.Panic:
                 log.exception("the compiled core fails at a batch: aiokafka builds it")
+                self.tell()
                 self._built = self._by_aiokafka()
         return self._built
 

@@ -148,7 +148,7 @@ def sessionizer_app(
 ) -> BatchApp:
     """Folds `sdk-events` into `sessions`; its state is a table with a changelog topic, written by `encode`."""
     app = frame.app("sessionizer", core)
-    pack = pack_by(core)
+    pack = pack_by(core, app.left_to_python)
     fence = kafka_fence(topics.STATE, lambda: raw_producer(app), pack)
 
     async def send(topic: str, partition: int, items: Iterable[tuple[Any, ...]]) -> None:
@@ -279,7 +279,7 @@ def _sink_of(
 def router_app(frame: Frame, options: Options, core: ModuleType | None = None) -> BatchApp:
     """Translates the raw topics into `sdk-events`, keyed by device."""
     app = frame.app("router")
-    pack = pack_by(core)
+    pack = pack_by(core, app.left_to_python)
 
     async def send(items: Sequence[Routed]) -> None:
         by_partition: dict[int, list[Routed]] = {}

@@ -75,7 +75,9 @@ def test_what_a_panic_leaves_aiokafka_sends(
     """Nothing is lost or sent twice, wherever it happens."""
     items: list[Item] = [(f"a/{number}".encode(), b"v" * 100) for number in range(300)]
     core.poison("batch", f"a/{at}".encode())
-    found = sent(pack_by(core), items)
+    left: list[tuple[str, int]] = []
+    found = sent(pack_by(core, lambda *told: left.append(told)), items)
+    assert [why for why, _ in left] == ["panic"] and 1 <= left[0][1] <= len(items)
     assert [item for _, held, *_ in found for item in held] == items
     assert found == sent(pack_by_aiokafka, items)
     assert "the compiled core fails at a batch" in caplog.text
