@@ -122,8 +122,10 @@ class Fence:
         await self._put(partition, items, self._claims[partition])
 
 
-def kafka_fence(topic: str, producer: Callable[[], Any]) -> Fence:
-    """The fence of a topic; `producer` gives the started AIOKafkaProducer that writes it."""
+def kafka_fence(
+    topic: str, producer: Callable[[], Any], pack: record_batches.Pack = record_batches.pack_by_aiokafka
+) -> Fence:
+    """The fence of a topic; `producer` gives the started AIOKafkaProducer that writes it, and `pack` fills batches."""
     fencing = False
 
     async def identify(partition: int) -> Claim | None:
@@ -135,7 +137,9 @@ def kafka_fence(topic: str, producer: Callable[[], Any]) -> Fence:
     async def put(partition: int, items: Pairs, claim: Claim | None) -> int:
         now_ms = int(time.time() * 1_000)
         try:
-            return await record_batches.send(producer(), topic, partition, items, now_ms, stamp=claim)
+            return await record_batches.send(
+                producer(), topic, partition, items, now_ms, stamp=claim, pack=pack
+            )
         except errors.ProducerFenced as error:
             raise Fenced(
                 f"{topic}[{partition}] has since been claimed by another worker or a rebuild"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from aiokafka.errors import MessageSizeTooLargeError, RecordListTooLargeError
@@ -12,6 +12,10 @@ from pipeline.errors import Terminal
 Header = tuple[str, bytes]
 Item = tuple[bytes | None, bytes | None] | tuple[bytes | None, bytes | None, Header]
 """Key, value and, where there is one, a header."""
+Filled = tuple[Any, Sequence[Item]]
+"""A batch of aiokafka's, or one with the same methods, and what it holds."""
+Pack = Callable[[Any, Iterable[Item], int], Iterator[Filled]]
+"""Producer, items and the time of all to batches, in order, each made when it is asked for."""
 
 
 class TooLarge(Terminal):
@@ -42,10 +46,13 @@ async def send(
     timestamp_ms: int,
     *,
     stamp: Stamp | None = None,
+    pack: Pack | None = None,
 ) -> int:
     """Writes items to a partition in their order and returns once the broker has all of them.
 
-    `producer` is a started AIOKafkaProducer; its batch size and compression hold. None as a value is a tombstone.
+    `producer` is a started AIOKafkaProducer; its batch size and compression hold, and `pack` fills its batches, by
+    default as aiokafka does. None as a value is a tombstone.
+
     Gives the offset at which the last batch begins, -1 without any. `items` is read as it is written, a batch at a
     time. Batches go one after the other: a later one is only sent once the earlier is acknowledged, so that what the
     log holds after a failure is a beginning of `items`, never one with a hole. Raises aiokafka's KafkaError if the
@@ -53,20 +60,26 @@ async def send(
     written, if there are records that alone are larger than it takes.
     """
     writer = _Writer(producer, topic, partition, timestamp_ms, stamp)
+    for batch, held in (pack or pack_by_aiokafka)(producer, items, timestamp_ms):
+        await writer.write(batch, held)
+    if writer.refused:
+        raise TooLarge(topic, partition, writer.refused)
+    return writer.offset
+
+
+def pack_by_aiokafka(producer: Any, items: Iterable[Item], timestamp_ms: int) -> Iterator[Filled]:
+    """Items as aiokafka's batches, of the producer's size and compression."""
     batch, held = producer.create_batch(), list[Item]()
     for item in items:
         key, value, *headers = item
         if batch.append(key=key, value=value, timestamp=timestamp_ms, headers=headers) is None:
-            await writer.write(batch, held)
+            yield batch, held
             batch, held = producer.create_batch(), []
             if batch.append(key=key, value=value, timestamp=timestamp_ms, headers=headers) is None:
                 raise AssertionError("an empty batch takes any single record")
         held.append(item)
     if held:
-        await writer.write(batch, held)
-    if writer.refused:
-        raise TooLarge(topic, partition, writer.refused)
-    return writer.offset
+        yield batch, held
 
 
 class _Writer:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from types import ModuleType
 from typing import Any
+from weakref import ref
 
 from pipeline.formats.native.events import arrivals_of
 from pipeline.state.codec import state_codec
@@ -150,13 +151,18 @@ class CompiledPartition(Partition):
 
     def _effects(self, **others: Any) -> Effects:
         effects = super()._effects(**others)
-        effects.rows.failure, effects.rows.again = self._panic, partial(self._outbox_by_python, effects)
+        # Not the effects themselves, which hold the rows: then nothing of a chunk's megabytes would be free before the
+        # garbage collector comes by, some chunks later.
+        effects.rows.failure = self._panic
+        effects.rows.again = partial(self._outbox_by_python, ref(effects))
         effects.handed_over.update(self._left)
         self._left.clear()
         return effects
 
-    def _outbox_by_python(self, effects: Effects, key: bytes) -> Outbox:
+    def _outbox_by_python(self, of: ref[Effects], key: bytes) -> Outbox:
         """The outbox of a device, of which the core folded all there is in effects that are not committed yet."""
+        effects = of()
+        assert effects is not None, "whoever has the rows has the effects that they are of"
         log.error(
             "the compiled core fails at rows of device %r, partition %d: Python makes them", key, self.number
         )

@@ -37,7 +37,7 @@ class SetAside(NamedTuple):
     detail: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class Effects:
     """The effects that a step asks for, in this order: rows owed, copies, states durable, rows, `Partition.commit`.
 

@@ -21,6 +21,7 @@ from pipeline.formats.native.partitioner import partition_of
 from pipeline.formats.options import Options
 from pipeline.formats.registry import routed_topics
 from pipeline.kafka import record_batches
+from pipeline.kafka.compiled_batches import pack_by
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.fence import Fence, kafka_fence
 from pipeline.roles.batch import Bounds, Piece, Source
@@ -147,13 +148,14 @@ def sessionizer_app(
 ) -> BatchApp:
     """Folds `sdk-events` into `sessions`; its state is a table with a changelog topic, written by `encode`."""
     app = frame.app("sessionizer", core)
-    fence = kafka_fence(topics.STATE, lambda: raw_producer(app))
+    pack = pack_by(core, app.left_to_python)
+    fence = kafka_fence(topics.STATE, lambda: raw_producer(app), pack)
 
     async def send(topic: str, partition: int, items: Iterable[tuple[Any, ...]]) -> None:
         if topic == topics.STATE:
             await fence.send(partition, items)
         else:
-            await record_batches.send(raw_producer(app), topic, partition, items, _now_ms())
+            await record_batches.send(raw_producer(app), topic, partition, items, _now_ms(), pack=pack)
 
     sessionizer: Sessionizer
     state = add_state_table(
@@ -277,13 +279,16 @@ def _sink_of(
 def router_app(frame: Frame, options: Options, core: ModuleType | None = None) -> BatchApp:
     """Translates the raw topics into `sdk-events`, keyed by device."""
     app = frame.app("router")
+    pack = pack_by(core, app.left_to_python)
 
     async def send(items: Sequence[Routed]) -> None:
         by_partition: dict[int, list[Routed]] = {}
         for item in items:
             by_partition.setdefault(partition_of(item[0], frame.partitions), []).append(item)
         for number, some in by_partition.items():
-            await record_batches.send(raw_producer(app), topics.SDK_EVENTS, number, some, _now_ms())
+            await record_batches.send(
+                raw_producer(app), topics.SDK_EVENTS, number, some, _now_ms(), pack=pack
+            )
 
     async def dead_letter(refused: Sequence[DeadLetter]) -> None:
         await frame.dead_letter(app, refused)

@@ -95,7 +95,10 @@ FINGERPRINTS: dict[str, str] = {
     "aiokafka.consumer.group_coordinator:GroupCoordinator._heartbeat_routine": "61d01028952239d0",
     "aiokafka.consumer.group_coordinator:GroupCoordinator._do_heartbeat": "dc1d6632aaa68e96",
     "aiokafka.consumer.group_coordinator:CoordinatorGroupRebalance._send_sync_group_request": "7429ca078ddf9bb7",
-    "aiokafka.producer.message_accumulator:BatchBuilder.append": "657d76f55157d9ca",
+    "aiokafka.producer.message_accumulator:BatchBuilder": "8050802ca7514186",
+    "aiokafka.producer.message_accumulator:MessageBatch": "36a7b1dac89d2910",
+    "aiokafka.producer.message_accumulator:MessageAccumulator.__init__": "eb57f3c1d5c7657b",
+    "aiokafka.record.default_records:_DefaultRecordBatchBuilderPy": "6f28721e91e237c2",
     "aiokafka.producer.message_accumulator:MessageAccumulator.add_batch": "5ed1c5b1367ad854",
     "aiokafka.producer.producer:AIOKafkaProducer.send_batch": "bf42b0f0c5c0646d",
     "aiokafka.conn:create_conn": "673276cbddb4dc7c",
@@ -120,8 +123,6 @@ FINGERPRINTS: dict[str, str] = {
     "aiokafka.consumer.group_coordinator:GroupCoordinator.__init__": "9e729f077efc4f3a",
     "aiokafka.consumer.group_coordinator:GroupCoordinator.fetch_committed_offsets": "6c049c7379165952",
     "aiokafka.partitioner:DefaultPartitioner": "37af0b3aa6871f16",
-    "aiokafka.producer.message_accumulator:BatchBuilder._set_producer_state": "ab6b10c5329a1dd9",
-    "aiokafka.producer.message_accumulator:BatchBuilder.record_count": "3a3d4948a3b70702",
     "aiokafka.producer.message_accumulator:MessageAccumulator.fail_all": "f1e12e8100bfcb8c",
     "aiokafka.producer.producer:AIOKafkaProducer.__init__": "fd6f2966fb3dc883",
     "aiokafka.producer.producer:AIOKafkaProducer.stop": "43ef97147111893b",
@@ -163,9 +164,9 @@ FINGERPRINTS: dict[str, str] = {
 
 MODULES = {"fetcher"}
 """Modules whose members are guarded one by one."""
-COMPILED = {"MemoryRecords"}
-"""What has no source here: its twin in Python is guarded, and tests/unit/test_packed_records.py holds what we do with
-it to what aiokafka does."""
+COMPILED = {"MemoryRecords", "DefaultRecordBatchBuilder"}
+"""What has no source here: the twins in Python are guarded, and tests/unit/test_packed_records.py and
+test_compiled_batches.py hold what we do with them to what aiokafka does."""
 
 
 def find(path: str) -> Any:
@@ -293,7 +294,9 @@ def own_names() -> frozenset[str]:
     text = "\n".join(path.read_text(encoding="utf-8") for path in adapters())
     ours = set(re.findall(r"(?:\bdef |\bself\.)(_[a-z]\w*)(?=\(|: | = )", text))
     return frozenset(
-        ours - {"_client", "_coordinator", "_send_req", "_consumer_record", "_partition_records"}
+        ours
+        - {"_client", "_coordinator", "_send_req", "_consumer_record", "_partition_records"}
+        - {"_build", "_set_producer_state"}
     )
 
 

@@ -5,11 +5,13 @@ What either has written, the other reads: at random both begin anew from one cha
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Sequence
 from random import Random
 from types import ModuleType
 from typing import Any
+from weakref import ref
 
 import pytest
 from hypothesis import given, settings
@@ -203,23 +205,43 @@ def test_a_fleet(core: ModuleType, policy: Policy) -> None:
 
 
 def test_effects_that_are_dropped_leave_nothing_behind(core: ModuleType) -> None:
-    """Without a new owner: what the core holds decoded is ahead of what is durable, and it reads that again."""
+    """Without a new owner: what the core holds decoded, of a heavy device, is ahead of what is durable, and it reads
+    that again."""
     two = TwoCores(core, Policies(), EDGE)
     first, second, third = (
         SourceRecord(
             number, START_MS + number, b"a/d",
             json.dumps({
                 "v": 1, "app_id": "a", "device_id": "d",
-                "events": [{"id": f"e{number}", "name": "n", "time": START_MS + number}],
+                "events": [
+                    {"id": f"e{number}", "name": "n", "time": START_MS + number},
+                    *({"id": f"{number}-{at:040}", "name": "n", "time": START_MS} for at in range(count)),
+                ],
             }).encode(),
         )
-        for number in range(3)
+        for number, count in enumerate((200, 0, 0))
     )  # fmt: skip
     two.take([first])
     two.take([second], dropped=True)
+    assert two.rust._core.decoded == 1
     two.take([second._replace(value=second.value and second.value.replace(b"e1", b"x1"))])
     two.take([third])
     assert two.compiled == 4 and not two.handed_over
+
+
+def test_effects_are_gone_once_they_are_let_go(core: ModuleType) -> None:
+    """At once, not when the garbage collector comes by: they have tens of megabytes."""
+    partition = compiled_partition.CompiledPartition(core, 0, Policies(), edge=EDGE)
+    effects = partition.apply(_of({"d": _told("d", {"id": "e", "name": "n", "time": START_MS})}))
+    assert list(effects.rows)
+    left = ref(effects)
+    gc.disable()
+    try:
+        partition.commit(effects)
+        del effects
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 def _told(device: str, *events: dict[str, Any], **wrong: int) -> bytes:

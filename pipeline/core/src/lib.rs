@@ -24,6 +24,7 @@ fn session_pipeline_core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<state::grouping::Groups>()?;
     module.add_class::<kafka::packed_records::Fetched>()?;
     module.add_class::<kafka::packed_records::Records>()?;
+    module.add_class::<kafka::compiled_batches::BatchBuilder>()?;
     module.add("INTERFACE", INTERFACE)?;
     // No `Exception` of Python's: who calls here has to name it.
     module.add("Panic", module.py().get_type::<PanicException>())?;

@@ -1,6 +1,7 @@
 //! One fact about a device, reduced to what the fold needs.
 
 use super::Text;
+use super::event_id::EventId;
 
 /// What an event means to a session (SESSIONS.md, "Event kinds"). States of devices hold the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +128,7 @@ pub const APPEARANCES: usize = 8;
 pub struct Event {
     pub time_ms: i64,
     pub seq: i64,
-    pub id: Text,
+    pub id: EventId,
     pub kind: Kind,
     pub client: Text,
     pub exit_reason: Text,
@@ -139,7 +140,7 @@ pub struct Event {
 
 impl Event {
     /// Its place in the order of its device.
-    pub fn place(&self) -> (i64, u8, i64, &str) {
-        (self.time_ms, self.kind.rank(), self.seq, &self.id)
+    pub fn place(&self) -> (i64, u8, i64, &[u8]) {
+        (self.time_ms, self.kind.rank(), self.seq, self.id.as_bytes())
     }
 }

@@ -353,7 +353,7 @@ fn open<'a>(
 ) -> &'a mut Session {
     let none = super::empty();
     let mut session = Box::new(Session {
-        first_event_id: event.id.clone(),
+        first_event_id: event.id.text(),
         started_at_ms: event.time_ms,
         start_reason: reason.into(),
         foreground,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 pub mod event;
+pub mod event_id;
 pub mod fold;
 pub mod fold_by_time;
 pub mod fold_state;

@@ -3,12 +3,12 @@
 
 use std::ops::Range;
 
-const HEADER_BYTES: usize = 61;
+pub const HEADER_BYTES: usize = 61;
 /// Bytes before those that the length of a batch counts.
-const BEFORE_LENGTH: usize = 12;
+pub const BEFORE_LENGTH: usize = 12;
 const MAGIC_AT: usize = 16;
-const CRC_AT: usize = 17;
-const ATTRIBUTES_AT: usize = 21;
+pub const CRC_AT: usize = 17;
+pub const ATTRIBUTES_AT: usize = 21;
 const MAX_VARINT_BYTES: usize = 10;
 
 /// Where something lies in the bytes that a batch is unpacked of; None: it is not there.
@@ -190,13 +190,18 @@ pub fn write_header(data: &mut Vec<u8>, name: &[u8], value: Option<&[u8]>) {
     write_bytes(data, value);
 }
 
-fn write_bytes(data: &mut Vec<u8>, bytes: Option<&[u8]>) {
-    let length = bytes.map_or(-1, |bytes| bytes.len().cast_signed() as i64);
-    let mut left = (length << 1 ^ length >> 63).cast_unsigned();
+/// Writes how many bytes there are, and the bytes.
+pub fn write_bytes(data: &mut Vec<u8>, bytes: Option<&[u8]>) {
+    varint(data, bytes.map_or(-1, |bytes| bytes.len().cast_signed() as i64));
+    data.extend_from_slice(bytes.unwrap_or_default());
+}
+
+/// Writes a number.
+pub fn varint(data: &mut Vec<u8>, number: i64) {
+    let mut left = (number << 1 ^ number >> 63).cast_unsigned();
     while left >= 0x80 {
         data.push(left as u8 & 0x7f | 0x80);
         left >>= 7;
     }
     data.push(left as u8);
-    data.extend_from_slice(bytes.unwrap_or_default());
 }

@@ -6,7 +6,7 @@ use pyo3::exceptions::{PyException, PyMemoryError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
-use super::codec::step_codec::encode_step;
+use super::codec::step_codec::{Scratch, encode_step};
 use super::copies::told_copies;
 use super::device::{Arrival, Copy, Counts, apply};
 use super::device_state::DeviceState;
@@ -136,17 +136,19 @@ impl Core {
             return Ok(Err(Unsure("replay")));
         }
         let own_policy = &policy_bytes[..own_size];
-        let done = match fold(&mut state, &mut arrivals, &policy, corrected_ms, parts, own_policy) {
-            Ok(done) => done,
-            Err(why) => return Ok(Err(why)),
-        };
-        let copies_told = if done.counts.copies.is_empty() {
+        let scratch = &mut self.scratch;
+        let (is_base, counts) =
+            match fold(&mut state, &mut arrivals, &policy, corrected_ms, parts, own_policy, scratch) {
+                Ok(done) => done,
+                Err(why) => return Ok(Err(why)),
+            };
+        let copies_told = if counts.copies.is_empty() {
             Some(Vec::new())
         } else {
             let names = names_of(key_bytes).expect("it was folded under it");
-            told_copies(names, records, &arrivals, &done.counts.copies, state.corrected_ms)
+            told_copies(names, records, &arrivals, &counts.copies, state.corrected_ms)
         };
-        let entry = PyBytes::new(py, &done.entry);
+        let entry = PyBytes::new(py, &scratch.entry);
         let outbox = (!state.outbox.is_empty()).then(|| Outbox {
             key: key.clone().unbind(),
             applied_offset: state.applied_offset,
@@ -161,11 +163,10 @@ impl Core {
         let final_ms =
             state.arrived_ms + if state.has_tail() { policy.restate_horizon_ms } else { policy.state_ttl_ms };
         let corrected_ms = state.corrected_ms;
-        let held = if done.is_base { 0 } else { base_bytes } + done.entry.len();
+        let held = if is_base { 0 } else { base_bytes } + entry.as_bytes().len();
         if device_is_known && let Some(place) = place {
             self.states.keep(place, state, &entry, held);
         }
-        let (is_base, counts) = (done.is_base, done.counts);
         Ok(Ok(Made { is_base, entry, outbox, idle_ms, final_ms, counts, copies_told, corrected_ms, weight }))
     }
 }
@@ -263,14 +264,8 @@ impl Groups {
     }
 }
 
-/// What a step comes to, once its device is folded.
-struct Done {
-    is_base: bool,
-    entry: Vec<u8>,
-    counts: Counts,
-}
-
-/// A step: the state after it, and what makes it durable.
+/// A step: the state after it, and, in the scratch, what makes it durable. Whether that is a base, and what became of the
+/// events.
 fn fold(
     state: &mut DeviceState,
     arrivals: &mut [Arrival],
@@ -278,13 +273,14 @@ fn fold(
     corrected_ms: i64,
     parts: Parts<'_>,
     policy_bytes: &[u8],
-) -> Sure<Done> {
+    scratch: &mut Scratch,
+) -> Sure<(bool, Counts)> {
     let mut counts = Counts::default();
     state.corrected_ms = state.corrected_ms.max(corrected_ms);
-    let step = encode_step(arrivals, state);
+    scratch.shrink();
+    encode_step(arrivals, state, scratch);
     apply(state, arrivals, policy, &mut counts)?;
-    let (is_base, entry) = entry_of_step(parts, state, &step, policy_bytes)?;
-    Ok(Done { is_base, entry, counts })
+    Ok((entry_of_step(parts, state, scratch, policy_bytes)?, counts))
 }
 
 /// Does something with the records that a device's `fields` are.

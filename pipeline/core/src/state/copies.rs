@@ -37,12 +37,11 @@ pub fn told_copies(
         number(&mut out, record.record_ms);
         write_name(&mut out, b',', "copies");
         for (index, copy) in some.iter().enumerate() {
-            let event = &arrival.events[copy.place];
             out.push(if index == 0 { b'[' } else { b',' });
             write_name(&mut out, b'{', "event_id");
-            quoted(&mut out, &event.id);
+            quoted(&mut out, copy.id.as_str());
             write_name(&mut out, b',', "raw_time");
-            number(&mut out, event.time_ms - arrival.moved_ms);
+            number(&mut out, copy.time_ms - arrival.moved_ms);
             write_name(&mut out, b',', "event_index");
             number(&mut out, copy.place);
             out.push(b'}');

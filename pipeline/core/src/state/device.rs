@@ -7,6 +7,7 @@ use super::report;
 use super::tail::{OrderKey, Tail, mark_of};
 use crate::domain::Text;
 use crate::domain::event::Event;
+use crate::domain::event_id::EventId;
 use crate::domain::fold_by_time::fold;
 use crate::domain::fold_state::FoldState;
 use crate::domain::policy::Policy;
@@ -30,6 +31,7 @@ pub struct Arrival {
 /// An event whose id its device had already.
 #[derive(Clone, Debug)]
 pub struct Copy {
+    pub id: EventId,
     pub offset: i64,
     pub place: usize,
     pub time_ms: i64,
@@ -59,8 +61,7 @@ struct Hand<'a> {
 }
 
 /// Fold records of one device, ascending by offset and all new, into its state, in place. The rows to emit are in
-/// `state.outbox` afterwards. Events are taken out of the records as it goes, but for those that take a closer look.
-/// After an error the state is worth nothing.
+/// `state.outbox` afterwards. Events are taken out of the records as it goes. After an error the state is worth nothing.
 pub fn apply(
     state: &mut DeviceState,
     arrivals: &mut [Arrival],
@@ -113,7 +114,7 @@ fn take_record(state: &mut DeviceState, arrival: &mut Arrival, hand: &mut Hand<'
 }
 
 /// Put the events of one record in their places.
-fn admit_record(state: &mut DeviceState, arrival: &Arrival, hand: &mut Hand<'_>) -> Sure<()> {
+fn admit_record(state: &mut DeviceState, arrival: &mut Arrival, hand: &mut Hand<'_>) -> Sure<()> {
     let policy = hand.policy;
     let silent_ms = arrival.record_ms - state.arrived_ms;
     if silent_ms >= policy.restate_horizon_ms {
@@ -123,18 +124,20 @@ fn admit_record(state: &mut DeviceState, arrival: &Arrival, hand: &mut Hand<'_>)
         }
     }
     state.arrived_ms = state.arrived_ms.max(arrival.record_ms);
-    for (place, event) in arrival.events.iter().enumerate() {
+    let events = std::mem::take(&mut arrival.events);
+    let heavy = events.iter().any(is_heavy);
+    state.tail.reserve(events.len());
+    for (place, event) in events.into_iter().enumerate() {
         let mark = mark_of(&event.id);
         let first_ms = state.tail.time_of(&event.id, mark, &state.strings)?;
-        if first_ms.is_some() || state.named.contains(&event.id) {
-            let copy = Copy { offset: arrival.offset, place, time_ms: event.time_ms, first_ms };
+        if first_ms.is_some() || state.named.iter().any(|name| event.id.is(name)) {
+            let copy = Copy { id: event.id, offset: arrival.offset, place, time_ms: event.time_ms, first_ms };
             hand.counts.copies.push(copy);
         } else {
             admit(state, event, mark, hand)?;
         }
     }
     // After each record, so that what is remembered never depends on how records were cut into batches.
-    let heavy = arrival.events.iter().any(is_heavy);
     if let Some(last) = &state.tail.last {
         let oldest_ms = last.time_ms - policy.restate_horizon_ms;
         if heavy || state.tail.count as i64 > policy.restate_events || state.tail.first_ms < oldest_ms {
@@ -166,15 +169,15 @@ fn begin_anew(state: &mut DeviceState, hand: &mut Hand<'_>) -> Sure<()> {
 }
 
 /// Put one event, which is no duplicate and has this mark, in its place.
-fn admit(state: &mut DeviceState, event: &Event, mark: [u8; 4], hand: &mut Hand<'_>) -> Sure<()> {
+fn admit(state: &mut DeviceState, event: Event, mark: [u8; 4], hand: &mut Hand<'_>) -> Sure<()> {
     let newest = state.tail.last.as_ref().or(state.floor.as_ref());
-    if newest.is_none_or(|newest| newest.is_before(event)) {
+    if newest.is_none_or(|newest| newest.is_before(&event)) {
         if !hand.late {
-            fold(&mut state.head, std::slice::from_ref(event), hand.policy, &mut hand.left);
+            fold(&mut state.head, std::slice::from_ref(&event), hand.policy, &mut hand.left);
         }
-        state.tail.append(event.clone(), mark);
-    } else if restatable(state, event, hand.policy)? {
-        state.tail.insert(event.clone(), &state.strings)?;
+        state.tail.append(event, mark);
+    } else if restatable(state, &event, hand.policy)? {
+        state.tail.insert(event, mark, &state.strings)?;
         hand.counts.late += 1;
         hand.late = true;
     } else {

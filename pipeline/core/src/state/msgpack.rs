@@ -26,13 +26,18 @@ fn tagged(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
 }
 
 pub fn text(out: &mut Vec<u8>, text: &str) {
-    match text.len() {
+    text_of(out, text.as_bytes());
+}
+
+/// The text that has these bytes.
+pub fn text_of(out: &mut Vec<u8>, bytes: &[u8]) {
+    match bytes.len() {
         size @ 0..=31 => out.push(0xa0 | size as u8),
         size @ 32..=0xff => out.extend([0xd9, size as u8]),
         size @ 0x100..=0xffff => tagged(out, 0xda, &(size as u16).to_be_bytes()),
         size => tagged(out, 0xdb, &(size as u32).to_be_bytes()),
     }
-    out.extend_from_slice(text.as_bytes());
+    out.extend_from_slice(bytes);
 }
 
 pub fn bin(out: &mut Vec<u8>, bytes: &[u8]) {

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyIterator, PyList};
 
 use super::codec::state_head::outline;
-use super::codec::step_codec::read_policy;
+use super::codec::step_codec::{Scratch, read_policy};
 use super::compiled_partition::{Asked, with_given};
 use super::deadlines::{Times, Timetable, due_ms};
 use super::durable::{Durable, Hashed, Kept, NEVER, Part, Place, part_of};
@@ -29,6 +29,7 @@ pub struct Core {
     pub(super) states: DecodedStates,
     policies: HashMap<Box<[u8]>, (Arc<Policy>, usize)>,
     pub(super) edge: Edge,
+    pub(super) scratch: Scratch,
     pub(super) resources: Arc<Columns>,
     pub(super) users: Arc<Columns>,
 }
@@ -50,6 +51,7 @@ impl Core {
             states: DecodedStates::default(),
             policies: HashMap::new(),
             edge: Edge::default(),
+            scratch: Scratch::default(),
             resources: Arc::new(Columns::new(resource_columns)),
             users: Arc::new(Columns::new(user_columns)),
         }

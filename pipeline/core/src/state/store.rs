@@ -4,6 +4,7 @@ use hashbrown::HashMap;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use super::codec::step_codec::Scratch;
 use super::codec::{state_v3, step_codec};
 use super::device_state::DeviceState;
 use super::durable::Place;
@@ -16,9 +17,9 @@ const MAX_STEPS_BYTES: usize = 2_000_000;
 /// About what the first base of a device has.
 const FIRST_BASE_BYTES: usize = 512;
 
-/// A state of no more bytes, encoded, is decoded anew for each step: that takes no longer than to fetch what it is
-/// decoded from memory, and a tenth of the memory.
-const LIGHT_BYTES: usize = 2_048;
+/// A state of no more bytes, encoded, is decoded anew for each step: that takes less than to fetch from memory what it is
+/// decoded, and to let go another one for it, and a tenth of the memory. Some 150 events.
+const LIGHT_BYTES: usize = 8_192;
 /// Of the states that are kept decoded, as they are encoded.
 const MOST_BYTES: usize = 32_000_000;
 
@@ -38,26 +39,30 @@ pub fn load(parts: Parts<'_>, policy: &Policy) -> Sure<DeviceState> {
     Ok(state)
 }
 
-/// The entry that makes a state durable after a `step`, encoded, and whether it is a base.
+/// The entry that makes a state durable after the step of the `scratch`, where it is written; whether it is a base.
 pub fn entry_of_step(
     parts: Parts<'_>,
     state: &mut DeviceState,
-    step: &[u8],
+    scratch: &mut Scratch,
     policy: &[u8],
-) -> Sure<(bool, Vec<u8>)> {
-    let size = step.len() + parts.steps.map_or(0, <[u8]>::len);
+) -> Sure<bool> {
+    let step_bytes = scratch.step().len();
+    let size = step_bytes + parts.steps.map_or(0, <[u8]>::len);
     let base_bytes = parts.base.map_or(FIRST_BASE_BYTES, <[u8]>::len);
-    let is_due = size > MIN_STEPS_BYTES && size * size > 32 * base_bytes * step.len();
+    let is_due = size > MIN_STEPS_BYTES && size * size > 32 * base_bytes * step_bytes;
     let is_of_others = parts.steps.is_some_and(|steps| !step_codec::folded_under(steps, policy));
     if size > MAX_STEPS_BYTES || is_due || is_of_others {
         state.base_offset = state.applied_offset;
-        return Ok((true, state_v3::encode(state)?));
+        scratch.entry = state_v3::encode(state)?;
+        return Ok(true);
     }
-    Ok((false, step_codec::added(parts.steps, step, policy, state)?))
+    step_codec::add(parts.steps, policy, state, scratch)?;
+    Ok(false)
 }
 
 struct Decoded {
-    state: DeviceState,
+    /// Apart, so that the table that it is in can grow.
+    state: Box<DeviceState>,
     /// The entry that it was made with, the very object, as long as that is not durable. Until then the state is ahead
     /// of what is, and worth nothing if anything else becomes of the device.
     entry: Option<Py<PyBytes>>,
@@ -95,7 +100,7 @@ impl DecodedStates {
     pub fn take(&mut self, place: Place) -> Option<DeviceState> {
         let decoded = self.by_place.remove(&place)?;
         self.bytes -= decoded.weight;
-        decoded.entry.is_none().then_some(decoded.state)
+        decoded.entry.is_none().then_some(*decoded.state)
     }
 
     /// Keep the state that an entry was made with, if that is worth it; `weight` is of all that will be durable.
@@ -104,7 +109,8 @@ impl DecodedStates {
             return;
         }
         self.now += 1;
-        let decoded = Decoded { state, entry: Some(entry.clone().unbind()), weight, used: self.now };
+        let decoded =
+            Decoded { state: Box::new(state), entry: Some(entry.clone().unbind()), weight, used: self.now };
         self.bytes += weight;
         self.by_place.insert(place, decoded);
         if self.bytes > self.most_bytes {

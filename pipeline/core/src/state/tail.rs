@@ -6,6 +6,7 @@ use super::msgpack::{self, DAMAGED, Reader};
 use super::strings::Strings;
 use crate::domain::Text;
 use crate::domain::event::{AppState, Event, Kind};
+use crate::domain::event_id::EventId;
 use crate::unsure::Sure;
 
 /// In the place of the time of an event that is here: no event has it.
@@ -14,6 +15,8 @@ pub const UNTOLD: i64 = -1;
 const RUN_EVENTS: usize = 64;
 /// Of a tail's ids under one mark that are looked at.
 const MOST_ALIKE: usize = 4;
+/// Beside all that are there already.
+const ROOM_EVENTS: usize = 4;
 /// The stated app state stands above the kind.
 const STATED: i64 = 16;
 
@@ -23,7 +26,7 @@ pub struct OrderKey {
     pub time_ms: i64,
     pub rank: i64,
     pub seq: i64,
-    pub id: Text,
+    pub id: EventId,
 }
 
 impl OrderKey {
@@ -34,12 +37,13 @@ impl OrderKey {
 
     pub fn is_before(&self, event: &Event) -> bool {
         let rank = i64::from(event.kind.rank());
-        (self.time_ms, self.rank, self.seq, &*self.id) < (event.time_ms, rank, event.seq, &*event.id)
+        (self.time_ms, self.rank, self.seq, self.id.as_bytes())
+            < (event.time_ms, rank, event.seq, event.id.as_bytes())
     }
 }
 
 /// Four bytes by which an id is looked up before anything is decoded: a checksum.
-pub fn mark_of(id: &str) -> [u8; 4] {
+pub fn mark_of(id: &EventId) -> [u8; 4] {
     crc32fast::hash(id.as_bytes()).to_be_bytes()
 }
 
@@ -54,8 +58,11 @@ pub struct Run {
 impl Run {
     fn events(&self, strings: &Strings) -> Sure<Vec<Event>> {
         let mut reader = Reader::new(&self.rows);
-        let events: Sure<Vec<Event>> = (0..self.length).map(|_| event_of(&mut reader, strings)).collect();
-        if reader.is_done() { events } else { Err(DAMAGED) }
+        let mut events = Vec::with_capacity(self.length.min(self.rows.len()));
+        for _ in 0..self.length {
+            events.push(event_of(&mut reader, strings)?);
+        }
+        if reader.is_done() { Ok(events) } else { Err(DAMAGED) }
     }
 }
 
@@ -65,7 +72,7 @@ pub fn write_event(out: &mut Vec<u8>, event: &Event, strings: &mut Strings) {
     msgpack::int(out, event.time_ms);
     msgpack::int(out, event.kind as i64 + STATED * event.stated as i64);
     msgpack::int(out, event.seq);
-    msgpack::text(out, &event.id);
+    msgpack::text_of(out, event.id.as_bytes());
     for text in [&event.client, &event.exit_reason] {
         msgpack::int(out, strings.number(text));
     }
@@ -105,7 +112,7 @@ pub struct Tail {
     runs: Vec<Run>,
     fresh: Vec<Event>,
     /// All ids, from when marks did not tell them apart until the events are encoded.
-    ids: Option<HashSet<Text>>,
+    ids: Option<HashSet<EventId>>,
 }
 
 impl Tail {
@@ -132,6 +139,11 @@ impl Tail {
     /// Whether an event with this mark may be here.
     pub fn may_have(&self, mark: [u8; 4]) -> bool {
         has(&self.marks, mark)
+    }
+
+    /// So many events are to come.
+    pub fn reserve(&mut self, events: usize) {
+        self.fresh.reserve(events);
     }
 
     /// Put an event that comes after all others, with the mark of its id.
@@ -163,7 +175,7 @@ impl Tail {
                 let mark = mark_of(&event.id);
                 let is_new = is_newer
                     && event.time_ms <= latest_ms
-                    && !names.contains(&event.id)
+                    && !names.iter().any(|name| event.id.is(name))
                     && !has(&self.marks, mark);
                 self.marks.extend_from_slice(&mark);
                 is_new
@@ -190,7 +202,7 @@ impl Tail {
 
     /// The time of the event of this id, which has this mark. None if there is none; `UNTOLD` if it is here and was
     /// not looked at.
-    pub fn time_of(&mut self, id: &str, mark: [u8; 4], strings: &Strings) -> Sure<Option<i64>> {
+    pub fn time_of(&mut self, id: &EventId, mark: [u8; 4], strings: &Strings) -> Sure<Option<i64>> {
         if let Some(ids) = &self.ids {
             return Ok(ids.contains(id).then_some(UNTOLD));
         }
@@ -203,12 +215,13 @@ impl Tail {
                 continue;
             }
             let (time_ms, known) = self.at(index, strings)?;
-            if &*known == id {
+            if known == *id {
                 return Ok(Some(time_ms));
             }
             alike += 1;
             if alike == MOST_ALIKE {
-                let ids: HashSet<Text> = self.thaw(strings)?.iter().map(|event| event.id.clone()).collect();
+                let ids: HashSet<EventId> =
+                    self.thaw(strings)?.iter().map(|event| event.id.clone()).collect();
                 let found = ids.contains(id).then_some(UNTOLD);
                 self.ids = Some(ids);
                 return Ok(found);
@@ -218,7 +231,7 @@ impl Tail {
     }
 
     /// Time and id of an event.
-    fn at(&self, mut index: usize, strings: &Strings) -> Sure<(i64, Text)> {
+    fn at(&self, mut index: usize, strings: &Strings) -> Sure<(i64, EventId)> {
         if let Some(event) = self.front.get(index) {
             return Ok((event.time_ms, event.id.clone()));
         }
@@ -236,16 +249,16 @@ impl Tail {
 
     /// All events decoded.
     pub fn thaw(&mut self, strings: &Strings) -> Sure<&[Event]> {
+        self.front.reserve(self.count - self.front.len() + ROOM_EVENTS);
         while !self.runs.is_empty() || !self.fresh.is_empty() {
             self.melt(strings)?;
         }
         Ok(&self.front)
     }
 
-    /// Put an event that comes before the newest in its place.
-    pub fn insert(&mut self, event: Event, strings: &Strings) -> Sure<()> {
+    /// Put an event that comes before the newest, with the mark of its id, in its place.
+    pub fn insert(&mut self, event: Event, mark: [u8; 4], strings: &Strings) -> Sure<()> {
         let at = self.thaw(strings)?.partition_point(|each| each.place() < event.place());
-        let mark = mark_of(&event.id);
         self.marks.splice(4 * at..4 * at, mark);
         if let Some(ids) = &mut self.ids {
             ids.insert(event.id.clone());

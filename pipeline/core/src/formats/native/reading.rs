@@ -11,6 +11,8 @@ use crate::formats::meaning::{Attributes, Meaning, interpret};
 use crate::unsure::{Sure, Unsure};
 
 const FAULT: Unsure = Unsure("envelope");
+/// Few events have less.
+const EVENT_BYTES: usize = 128;
 
 /// An event of an envelope, as far as sessions ask.
 pub struct WireEvent<'a> {
@@ -46,7 +48,8 @@ pub fn plain_envelope<'a>(
         return Err(FAULT);
     }
     let mut reader = Reader::new(value)?;
-    let mut wire = WireEnvelope { events: Vec::new(), sent_at: None, resource: None, user: None };
+    let room = Vec::with_capacity(value.len() / EVENT_BYTES);
+    let mut wire = WireEnvelope { events: room, sent_at: None, resource: None, user: None };
     // A field that stands twice is left to Python.
     let mut seen = 0_u8;
     reader.object(|reader, name| {

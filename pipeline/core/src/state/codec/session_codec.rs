@@ -167,7 +167,7 @@ pub fn write_place(out: &mut Vec<u8>, place: Option<&OrderKey>) {
             for number in [place.time_ms, place.rank, place.seq] {
                 msgpack::int(out, number);
             }
-            msgpack::text(out, &place.id);
+            msgpack::text_of(out, place.id.as_bytes());
         }
         None => msgpack::nil(out),
     }

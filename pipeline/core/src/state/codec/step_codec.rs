@@ -10,42 +10,69 @@ use crate::state::msgpack::{self, DAMAGED, Reader};
 use crate::state::tail::{event_of, write_event};
 use crate::unsure::{Sure, Unsure};
 
+/// Of a scratch.
+const MOST_KEPT_BYTES: usize = 1 << 16;
+/// For so many there is room from the beginning, if so many are told of.
+const MOST_AHEAD: usize = 1_000;
 /// Of a policy.
 const NUMBERS: usize = 11;
 /// Behind the head, an array in the form of fixed size.
 const BODY_AT: usize = HEAD_BYTES + 5;
 
+/// Where steps are encoded, one after the other: memory for each takes longer than what is written there.
+#[derive(Default)]
+pub struct Scratch {
+    records: Vec<u8>,
+    step: Vec<u8>,
+    /// The whole entry.
+    pub entry: Vec<u8>,
+}
+
+impl Scratch {
+    pub fn step(&self) -> &[u8] {
+        &self.step
+    }
+
+    /// Keep no more memory than most steps take.
+    pub fn shrink(&mut self) {
+        for each in [&mut self.records, &mut self.step, &mut self.entry] {
+            each.clear();
+            each.shrink_to(MOST_KEPT_BYTES);
+        }
+    }
+}
+
 /// One step, before it is applied: that takes the events. Texts that are new get numbers.
-pub fn encode_step(arrivals: &[Arrival], state: &mut DeviceState) -> Vec<u8> {
+pub fn encode_step(arrivals: &[Arrival], state: &mut DeviceState, scratch: &mut Scratch) {
     let known = state.strings.texts().len();
-    let mut records = Vec::with_capacity(256);
-    msgpack::array(&mut records, arrivals.len());
+    let Scratch { records, step, .. } = scratch;
+    msgpack::array(records, arrivals.len());
     for arrival in arrivals {
-        msgpack::array(&mut records, 3);
-        msgpack::int(&mut records, arrival.offset);
-        msgpack::int(&mut records, arrival.record_ms);
-        msgpack::array(&mut records, arrival.events.len());
+        msgpack::array(records, 3);
+        msgpack::int(records, arrival.offset);
+        msgpack::int(records, arrival.record_ms);
+        msgpack::array(records, arrival.events.len());
         for event in &arrival.events {
-            write_event(&mut records, event, &mut state.strings);
+            write_event(records, event, &mut state.strings);
         }
     }
     let new = &state.strings.texts()[known..];
-    let mut step = Vec::with_capacity(records.len() + 32);
-    msgpack::array(&mut step, 3);
-    msgpack::array(&mut step, new.len());
+    msgpack::array(step, 3);
+    msgpack::array(step, new.len());
     for text in new {
-        msgpack::text(&mut step, text);
+        msgpack::text(step, text);
     }
-    step.extend_from_slice(&records);
-    msgpack::int(&mut step, state.corrected_ms);
-    step
+    step.extend_from_slice(records);
+    msgpack::int(step, state.corrected_ms);
 }
 
-/// The value with one more step; None: the first. `state` is the one after the step.
-pub fn added(value: Option<&[u8]>, step: &[u8], policy: &[u8], state: &DeviceState) -> Sure<Vec<u8>> {
+/// Writes the value with one more step, that of the scratch; None: the first. `state` is the one after the step.
+pub fn add(value: Option<&[u8]>, policy: &[u8], state: &DeviceState, scratch: &mut Scratch) -> Sure<()> {
+    let Scratch { step, entry: made, .. } = scratch;
     let old = value.map_or(Ok(&[][..]), |value| value.get(BODY_AT..).ok_or(DAMAGED))?;
-    let mut made = Vec::with_capacity(BODY_AT + old.len() + policy.len() + step.len());
-    write_head(&mut made, state, Some(state.base_offset));
+    made.clear();
+    made.reserve(BODY_AT + old.len() + policy.len() + step.len());
+    write_head(made, state, Some(state.base_offset));
     let count = match value {
         Some(value) => count_of(value)?.checked_add(1).ok_or(DAMAGED)?,
         None => 2,
@@ -54,7 +81,7 @@ pub fn added(value: Option<&[u8]>, step: &[u8], policy: &[u8], state: &DeviceSta
     made.extend(count.to_be_bytes());
     made.extend_from_slice(if value.is_some() { old } else { policy });
     made.extend_from_slice(step);
-    Ok(made)
+    Ok(())
 }
 
 fn count_of(value: &[u8]) -> Sure<u32> {
@@ -136,12 +163,16 @@ fn step(reader: &mut Reader<'_>, state: &mut DeviceState) -> Sure<Vec<Arrival>> 
         state.strings.add_new(reader.text()?.into())?;
     }
     let count = reader.array()?;
-    let arrival = |_| {
+    let mut arrivals = Vec::with_capacity(count.min(MOST_AHEAD));
+    for _ in 0..count {
         reader.array_of(3)?;
         let (offset, record_ms) = (reader.int()?, reader.int()?);
         let count = reader.array()?;
-        let events: Sure<Vec<_>> = (0..count).map(|_| event_of(reader, &state.strings)).collect();
-        Ok(Arrival { offset, record_ms, moved_ms: 0, events: events? })
-    };
-    (0..count).map(arrival).collect()
+        let mut events = Vec::with_capacity(count.min(MOST_AHEAD));
+        for _ in 0..count {
+            events.push(event_of(reader, &state.strings)?);
+        }
+        arrivals.push(Arrival { offset, record_ms, moved_ms: 0, events });
+    }
+    Ok(arrivals)
 }
