@@ -37,6 +37,11 @@ class ApiAlert(Struct, kw_only=True):
     group: str
     metric: str
     filter: str
+    """Of the rule, its cohort and its group together."""
+    cohort: str
+    """The name of the saved filter that the rule names; empty for none."""
+    fault: str
+    """Why it could not be evaluated, such as a cohort that was deleted; empty where it was."""
     state: str
     """`normal`, `warning`, `error`, `no data` or `muted`; empty for the whole of a rule that is of groups alone."""
     evaluated_at: Time
@@ -78,6 +83,9 @@ class AlertChange(Struct, kw_only=True):
     group: str
     metric: str
     filter: str
+    cohort: str
+    fault: str
+    """Why it could not be evaluated; empty where it was."""
     evaluated_at: Time
     window_from: Time
     window_until: Time

@@ -23,7 +23,8 @@ from pipeline.commands.serving_metrics import serve_metrics
 from pipeline.domain.alerts import KNOWN_FOR_MS
 from pipeline.errors import path_of
 from pipeline.logs import log_for_worker
-from pipeline.query import alert_records
+from pipeline.query import alert_records, saved
+from pipeline.query.alert_cohorts import watched, with_cohort
 from pipeline.query.alert_readings import AlertScope, reading
 from pipeline.query.alert_rules import AlertRule, AlertRules, InvalidAlerts, read_rules
 from pipeline.query.filters.units import duration_of
@@ -61,8 +62,13 @@ def run_command(
 
 @app.command("check")
 def check_command(file: Annotated[Path | None, _FILE] = None) -> None:
-    """Say whether a rules file is valid, and whether its channels can be used. Nothing is evaluated or sent."""
-    rules = rules_of(wiring.settings(), file)
+    """Say whether a rules file is valid, and whether its channels can be used. Nothing is evaluated or sent.
+
+    Where a rule names a cohort, ClickHouse is asked whether there is one.
+    """
+    settings = wiring.settings()
+    rules = rules_of(settings, file)
+    require_cohorts(settings, rules)
     for channel in rules.channels.values():
         require_usable(channel)
     print(f"{len(rules.rules)} rules and {len(rules.channels)} channels are sound")
@@ -125,6 +131,19 @@ def rules_of(settings: Settings, file: Path | None) -> AlertRules:
         raise InvalidAlerts(f"{path}: it is not UTF-8") from error
     except InvalidAlerts as error:
         raise InvalidAlerts(f"{path}: {error}") from error
+
+
+def require_cohorts(settings: Settings, rules: AlertRules) -> None:
+    """Raises InvalidAlerts for a cohort that nobody saved, or that no rule can use; Unreachable, for without an answer
+    nobody knows."""
+    naming = [rule for rule in rules.rules if rule.cohort]
+    if not naming:
+        return
+    with _asking(settings) as ask:
+        for rule in naming:
+            found = watched(rule, ask(saved.named_filters(rule.app_id)), None)
+            if found.fault:
+                raise InvalidAlerts(f"rule {rule.name!r}: {found.fault}")
 
 
 def run(settings: Settings, *, once: bool) -> None:
@@ -301,9 +320,12 @@ def _known_now(
         return "no such rule"
     end_ms = int(row["evaluated_at_ms"]) - rule.delay_ms
     group = str(row["group"]) if row["is_of_group"] else None
+    if row["fault"]:
+        return "none"
     asked = AlertScope(rule.app_id, end_ms - rule.window_ms, end_ms, now_ms)
     kept = [group] if group is not None else []
-    for found in ask(reading(rule.metric, asked, rule.parsed, rule.by, kept)):
+    filter = with_cohort(rule, row["cohort_filter"])
+    for found in ask(reading(rule.metric, asked, filter, rule.by, kept)):
         if (str(found["group"]) if found["is_group"] else None) == group:
             return _shown(found["value"])
     return "none"

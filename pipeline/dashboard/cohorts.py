@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from pipeline.dashboard.address import BadAddress
 from pipeline.dashboard.reader import Reader
 from pipeline.query import saved
-from pipeline.query.filters.check import checked
 from pipeline.query.filters.text_form import parse
-from pipeline.query.filters.tree import EVERYTHING, All, Filter
+from pipeline.query.filters.tree import EVERYTHING, Filter
 
 FIELD = "cohort"
 """The field of an address that names one."""
@@ -29,11 +28,7 @@ class Cohorts:
 
     def narrowed(self, filter: Filter) -> Filter:
         """The sessions of the cohort that pass a filter. Raises FilterError where that is too much."""
-        if self.filter == EVERYTHING:
-            return filter
-        if filter == EVERYTHING:
-            return self.filter
-        return checked(All((*_parts(self.filter), *_parts(filter))))
+        return saved.narrowed(self.filter, filter)
 
 
 async def cohorts(reader: Reader, app: str, query: Mapping[str, str]) -> Cohorts:
@@ -50,7 +45,3 @@ async def cohorts(reader: Reader, app: str, query: Mapping[str, str]) -> Cohorts
     if name not in texts:
         raise BadAddress(f"No filter is saved as “{name[:80]}”{f' for {app}' if app else ''}.")
     return Cohorts(sorted(texts), name, parse(texts[name][1]), texts)
-
-
-def _parts(filter: Filter) -> tuple[Filter, ...]:
-    return filter.filters if isinstance(filter, All) else (filter,)

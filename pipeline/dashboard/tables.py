@@ -19,7 +19,8 @@ def is_version(by: str) -> bool:
 
 def returns(rows: Sequence[Row], by: str, days: Sequence[int]) -> list[Row]:
     """Of the rows of `metrics.retention`, one line per group with all cohorts together: `group`, `sessions` (here the
-    devices), `is_other`, and `days`: of each of the given days the share that came back, None where none could."""
+    devices), `is_other`, and `days`: of each of the given days the share that came back, None where none could, with
+    `retained` and `seen`, how many devices these are and of how many."""
     devices: dict[tuple[str, int], Counter[int]] = {}
     retained: dict[tuple[str, int], Counter[int]] = {}
     for row in rows:
@@ -32,6 +33,8 @@ def returns(rows: Sequence[Row], by: str, days: Sequence[int]) -> list[Row]:
             "is_other": is_other,
             "sessions": found[0],
             "days": [retained[group, is_other][day] / found[day] if found[day] else None for day in days],
+            "retained": [retained[group, is_other][day] for day in days],
+            "seen": [found[day] for day in days],
         }
         for (group, is_other), found in devices.items()
     ]

@@ -33,12 +33,16 @@ def headline(message: Mapping[str, Any]) -> str:
             f" ({saw['sessions']} sessions, {message['verdict_then']}), and is {_number(rule, now['value'])} as known"
             f" at {message['known_at']} ({now['sessions']} sessions, {message['verdict']})"
         )
+    # Messages that were stored by an earlier version have neither of the two.
+    if message.get("fault"):
+        return f"[{_MARKS['error']}] {rule['name']}: it cannot be evaluated. {message['fault']}"
+    over = " It can be evaluated again." if message.get("fault_before") else ""
     before = ""
     if saw["before"] is not None:
         before = f", {_number(rule, saw['before'])} a week before"
     return (
         f"[{_MARKS[message['state']]}] {rule['name']}: {what} is {_number(rule, saw['value'])}{before}"
-        f" ({saw['sessions']} sessions from {message['window']['from']} to {message['window']['until']})"
+        f" ({saw['sessions']} sessions from {message['window']['from']} to {message['window']['until']}){over}"
     )
 
 

@@ -7,7 +7,7 @@ told.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 from uuid import UUID, uuid5
@@ -94,6 +94,8 @@ class Stand:
     """Of the latest reading."""
     times: int = 0
     """How many evaluations in a row had that verdict."""
+    fault_told: str = ""
+    """Why it could not be evaluated, if that is what was told last."""
 
 
 def compared(judgement: Judgement, reading: Reading) -> float | None:
@@ -136,6 +138,9 @@ def advance(stand: Stand, judgement: Judgement, found: State, *, is_muted: bool)
     told once it no longer is, if it is still so then. Having no data says nothing about what was told before, unless
     the rule wants that told.
     """
+    if stand.fault_told:
+        # Whatever is found now is news: people were told last that nothing could be found.
+        stand = replace(stand, told=State.NO_DATA, fault_told="")
     times = stand.times + 1 if found is stand.verdict else 1
     settled = found if times >= judgement.times else stand.settled
     state = State.MUTED if is_muted else settled
@@ -146,6 +151,17 @@ def advance(stand: Stand, judgement: Judgement, found: State, *, is_muted: bool)
     )
     after = Stand(state, settled, settled if is_told else stand.told, found, times)
     return after, is_told
+
+
+def fail(stand: Stand, fault: str, *, is_muted: bool) -> tuple[Stand, bool]:
+    """Where the rule stands when it cannot be evaluated, and whether that is to be told.
+
+    It is in error, at once, and told once for each reason. What its readings said so far is kept for the next one.
+    """
+    state = State.MUTED if is_muted else State.ERROR
+    if is_muted or fault == stand.fault_told:
+        return replace(stand, state=state), False
+    return replace(stand, state=state, told=State.ERROR, fault_told=fault), True
 
 
 def is_worth_keeping(stand: Stand) -> bool:

@@ -14,10 +14,12 @@ ROWS, DELIVERIES, MUTES = "z_alert_rows", "z_alert_delivery_rows", "z_alert_mute
 
 def latest(rules: Sequence[str], since_ms: int) -> Statement:
     """The rows of the latest evaluation of each rule since a time (Unix ms): `rule`, `evaluated_at_ms`, `is_group`,
-    `group` and the columns of a stand (`state`, `settled`, `told`, `verdict`, `times`)."""
+    `group`, what its cohort was (`definition`, `cohort_filter`), and the columns of a stand (`state`, `settled`,
+    `told`, `verdict`, `times`, `fault_told`)."""
     return Statement(
         "SELECT rule, toUnixTimestamp64Milli(evaluated_at) AS evaluated_at_ms, is_group, `group`, state, settled, told,"
-        f" verdict, times FROM {ROWS} FINAL WHERE rule IN {{a_rules:Array(String)}} AND known_at = evaluated_at AND"
+        f" verdict, times, fault_told, definition, cohort_filter FROM {ROWS} FINAL"
+        " WHERE rule IN {a_rules:Array(String)} AND known_at = evaluated_at AND"
         f" (rule, evaluated_at) IN (SELECT rule, max(evaluated_at) FROM {ROWS} WHERE rule IN {{a_rules:Array(String)}}"
         " AND known_at = evaluated_at AND evaluated_at >= toDateTime64({a_since:String}, 3, 'UTC') GROUP BY rule)",
         {"a_rules": list(rules), "a_since": time_text(since_ms)},
@@ -26,17 +28,19 @@ def latest(rules: Sequence[str], since_ms: int) -> Statement:
 
 def told(rules: Sequence[str], since_ms: int) -> Statement:
     """Evaluations since a time that were told, oldest first: what follow-ups need, and `done_ms`, up to when it was
-    asked what is known by then, with `said`, the verdict that was told of it last."""
+    asked what is known by then, with `said`, the verdict that was told of it last. That a rule could not be evaluated
+    is none of them."""
     return Statement(
         "SELECT rule, is_group, `group`, toUnixTimestamp64Milli(any(window_from)) AS from_ms,"
         " toUnixTimestamp64Milli(any(window_until)) AS until_ms,"
         " toUnixTimestamp64Milli(r.evaluated_at) AS evaluated_at_ms,"
         " toUnixTimestamp64Milli(max(r.known_at)) AS done_ms, argMin(tuple(r.value), r.known_at).1 AS value_seen,"
         " argMin(r.sessions, r.known_at) AS sessions_seen, argMin(r.state, r.known_at) AS state_then,"
+        " any(r.cohort_filter) AS cohort_filter,"
         f" argMaxIf(r.verdict, r.known_at, r.message_id != '') AS said FROM {ROWS} AS r FINAL"
         " WHERE rule IN {a_rules:Array(String)} AND r.evaluated_at >= toDateTime64({a_since:String}, 3, 'UTC')"
         " GROUP BY rule, is_group, `group`, r.evaluated_at"
-        " HAVING countIf(r.known_at = r.evaluated_at AND r.message_id != '') > 0"
+        " HAVING countIf(r.known_at = r.evaluated_at AND r.message_id != '' AND r.fault = '') > 0"
         " ORDER BY r.evaluated_at, rule, is_group, `group`",
         {"a_rules": list(rules), "a_since": time_text(since_ms)},
     )

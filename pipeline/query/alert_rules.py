@@ -27,7 +27,20 @@ CHANNEL_KINDS = ("webhook", "slack", "alertmanager", "apprise")
 _NAME_LENGTH = 100
 _CHANNEL_KEYS = {"kind", "url", "url_file", "secret_file"}
 _RULE_KEYS = {
-    *("name", "app", "metric", "filter", "by", "window", "every", "delay", "warning", "error", "compare"),
+    *(
+        "name",
+        "app",
+        "metric",
+        "filter",
+        "cohort",
+        "by",
+        "window",
+        "every",
+        "delay",
+        "warning",
+        "error",
+        "compare",
+    ),
     *("min_sessions", "min_users", "times", "no_data", "channels", "summary"),
 }
 
@@ -59,6 +72,8 @@ class AlertRule:
     """One of `ALERT_METRICS`."""
     filter: str
     """In its text form."""
+    cohort: str
+    """The name of a saved filter that sessions have to pass as well; empty for none."""
     by: str | None
     window_ms: int
     every_ms: int
@@ -172,6 +187,7 @@ def _rule(number: int, given: Any, channels: Mapping[str, Channel]) -> AlertRule
         app_id=_text(table, "app", where),
         metric=metric,
         filter=filter,
+        cohort=_text(table, "cohort", where, ""),
         by=by,
         window_ms=_duration(table, "window", where, 3_600_000, 60_000, LONGEST_WINDOW_MS),
         every_ms=every,
@@ -227,13 +243,16 @@ def _bound(table: Mapping[str, Any], name: str, where: str) -> Bound | None:
 
 def _check_filter(text: str, where: str) -> None:
     try:
-        found = checked(parse(text))
+        require_steady(checked(parse(text)))
     except FilterError as error:
         raise InvalidAlerts(f"{where}: filter: {error}") from error
-    if any(isinstance(value, Duration) and value <= 0 for value in _values_of_times(found)):
-        raise InvalidAlerts(
-            f"{where}: filter: a time counted from now would differ at each evaluation; use window"
-        )
+
+
+def require_steady(filter: Filter) -> Filter:
+    """The filter. Raises FilterError where it would not choose the same sessions at each evaluation."""
+    if any(isinstance(value, Duration) and value <= 0 for value in _values_of_times(filter)):
+        raise FilterError("a time counted from now would differ at each evaluation; use window")
+    return filter
 
 
 def _values_of_times(filter: Filter) -> Iterable[object]:

@@ -131,9 +131,10 @@ _EXITS = ("out_of_memory", "user_terminated", "unknown")
 USER = "user.id"
 """All users of a session."""
 FIRST, STITCHED_LENGTH = "session.first", "session.stitched_length"
-"""These two need the other sessions of the device; their SQL is in `filters.sql`."""
+RETURNED = "session.returned_after_days"
+"""These three need the other sessions of the device; their SQL is in `filters.over_devices`."""
 CRASH_GROUP = "crash.group"
-"""The groups of the session's crashes, ANRs and exceptions (`pipeline.formats.stacks`); its SQL is there too."""
+"""The groups of the session's crashes, ANRs and exceptions (`pipeline.formats.stacks`); its SQL is in `filters.sql`."""
 FIRST_SCREEN, LAST_SCREEN = "session.first_screen", "session.last_screen"
 SCREEN_PATH = "session.screen_path"
 """All screens of a session in order: `|> Home > Cart >|`, as the view `screen_paths` has it."""
@@ -223,6 +224,7 @@ _ALL = (
     ),
     _of("session", "session.cold_start", "Cold start", "boolean", "cold_start", split="cold_start"),
     _of("session", FIRST, "First session of the device", "boolean", ""),
+    _of("session", RETURNED, "Days until the device came back", "number", ""),
     # Times and numbers have a value of their own in nearly every session.
     _of("session", "session.started_at", "Started at", "time", "started_at"),
     _of("session", "session.ended_at", "Ended at", "time", "ended_at"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from pipeline.query.filters.check import checked
 from pipeline.query.filters.text_form import parse, to_text
-from pipeline.query.filters.tree import FilterError
+from pipeline.query.filters.tree import EVERYTHING, All, Filter, FilterError
 from pipeline.query.statement import Statement
 
 MAX_NAME = 100
@@ -26,6 +27,19 @@ def named_filters(app_id: str) -> Statement:
         " ORDER BY app_id != '', app_id, name",
         {"app": app_id},
     )
+
+
+def narrowed(cohort: Filter, filter: Filter) -> Filter:
+    """The sessions of a cohort that pass a filter. Raises FilterError where that is too much."""
+    if cohort == EVERYTHING:
+        return filter
+    if filter == EVERYTHING:
+        return cohort
+    return checked(All((*_parts(cohort), *_parts(filter))))
+
+
+def _parts(filter: Filter) -> tuple[Filter, ...]:
+    return filter.filters if isinstance(filter, All) else (filter,)
 
 
 def save(app_id: str, name: str, text: str) -> Statement:

@@ -11,9 +11,11 @@ import orjson
 
 from pipeline.domain.alert_messages import iso
 from pipeline.domain.alerts import Reading, Stand, State, message_id
+from pipeline.query.alert_cohorts import RuleSessions
 from pipeline.query.alert_readings import ALERT_METRICS, AlertScope
 from pipeline.query.alert_rules import AlertRule
 from pipeline.query.dimensions import split
+from pipeline.query.filters.text_form import to_text
 from pipeline.query.session_range import time_text
 
 
@@ -33,13 +35,15 @@ class Change:
     state_then: State
     done_ms: int
     """Up to when it was asked what is known."""
+    cohort_filter: str
+    """What the rule's cohort was."""
 
     @classmethod
     def of(cls, evaluated: Evaluated) -> Change:
         return cls(
             evaluated.rule.name, evaluated.group, evaluated.at_ms, evaluated.asked.start_ms, evaluated.asked.end_ms,
             evaluated.seen.value, evaluated.seen.sessions, evaluated.verdict, evaluated.after.state,
-            evaluated.at_ms,
+            evaluated.at_ms, evaluated.whom.cohort_filter,
         )  # fmt: skip
 
     @classmethod
@@ -48,7 +52,7 @@ class Change:
         return cls(
             row["rule"], str(row["group"]) if row["is_group"] else None, int(row["evaluated_at_ms"]),
             int(row["from_ms"]), int(row["until_ms"]), row["value_seen"], int(row["sessions_seen"]),
-            State(row["said"]), State(row["state_then"]), int(row["done_ms"]),
+            State(row["said"]), State(row["state_then"]), int(row["done_ms"]), row["cohort_filter"],
         )  # fmt: skip
 
 
@@ -57,6 +61,7 @@ class Evaluated:
     """What a rule saw of one group, and where it stands before and after."""
 
     rule: AlertRule
+    whom: RuleSessions
     asked: AlertScope
     at_ms: int
     """When the rule was evaluated; what is known may be of a later time."""
@@ -87,7 +92,11 @@ def row_of(each: Evaluated, dashboard_url: str) -> dict[str, Any]:
         "rule": rule.name,
         "definition": rule.definition,
         "metric": rule.metric,
-        "filter": _filter(rule, each.group),
+        "filter": _filter(each),
+        "cohort": rule.cohort,
+        "cohort_filter": each.whom.cohort_filter,
+        "fault": each.whom.fault,
+        "fault_told": each.after.fault_told,
         "evaluated_at": time_text(each.at_ms),
         "is_group": int(each.group is not None),
         "group": each.group or "",
@@ -133,7 +142,8 @@ def message_of(each: Evaluated, dashboard_url: str) -> dict[str, Any]:
         "kind": "alert" if followed is None else "follow_up",
         "rule": {
             "name": rule.name, "metric": rule.metric, "label": metric.label, "unit": metric.unit,
-            "filter": rule.filter, "by": rule.by, "summary": rule.summary, "compare": rule.judgement.compare,
+            "filter": rule.filter, "cohort": rule.cohort, "by": rule.by, "summary": rule.summary,
+            "compare": rule.judgement.compare,
         },
         "app_id": rule.app_id,
         "group": each.group,
@@ -146,7 +156,11 @@ def message_of(each: Evaluated, dashboard_url: str) -> dict[str, Any]:
         "link": link(each, dashboard_url),
     }  # fmt: skip
     if followed is None:
-        return told | {"state": str(each.after.settled), "told_before": str(each.before.told), "saw": read}
+        state = State.ERROR if each.whom.fault else each.after.settled
+        return told | {
+            "state": str(state), "told_before": str(each.before.told), "saw": read, "fault": each.whom.fault,
+            "fault_before": each.before.fault_told,
+        }  # fmt: skip
     saw = {"value": followed.value_seen, "sessions": followed.sessions_seen}
     return told | {
         "state": str(followed.state_then), "told_before": "", "saw": saw, "now": read,
@@ -155,22 +169,27 @@ def message_of(each: Evaluated, dashboard_url: str) -> dict[str, Any]:
 
 
 def link(each: Evaluated, dashboard_url: str) -> str:
-    """The sessions that the evaluation was about, on the dashboard; empty where nobody knows where that is."""
+    """The sessions that the evaluation was about, on the dashboard; without any, the page of alerts. Empty where nobody
+    knows where that is."""
     if not dashboard_url:
         return ""
+    if each.whom.fault:
+        return f"{dashboard_url}/alerts?{urlencode({'app': each.rule.app_id})}"
     query = {
         "app": each.rule.app_id,
-        "filter": _filter(each.rule, each.group),
+        "filter": _filter(each),
         "from": iso(each.asked.start_ms),
         "to": iso(each.asked.end_ms),
     }
     return f"{dashboard_url}/sessions?{urlencode(query)}"
 
 
-def _filter(rule: AlertRule, group: str | None) -> str:
-    """The rule's filter and its group's; a group that no filter can name is left out."""
+def _filter(each: Evaluated) -> str:
+    """The filters of the rule, its cohort and its group; a group that no filter can name is left out."""
+    rule, group = each.rule, each.group
+    text = to_text(each.whom.filter) if rule.cohort else rule.filter
     found = split(rule.by) if rule.by else None
     if not group or found is None or not found.operators or "`" in found.name:
-        return rule.filter
+        return text
     of_group = f"`{found.name}` = {orjson.dumps(group).decode()}"
-    return f"({rule.filter}) and {of_group}" if rule.filter else of_group
+    return f"({text}) and {of_group}" if text else of_group

@@ -23,16 +23,17 @@ from pipeline.domain.alerts import (
     Reading,
     Stand,
     State,
-    advance,
     due_times,
     follow_ups_due,
     is_worth_keeping,
     verdict,
 )
-from pipeline.query import alert_records
+from pipeline.query import alert_records, saved
+from pipeline.query.alert_cohorts import RuleSessions, watched, with_cohort
 from pipeline.query.alert_readings import AlertScope, of_nothing, reading, readings_of
 from pipeline.query.alert_rules import AlertRule, AlertRules
 from pipeline.query.statement import Statement
+from pipeline.roles.alert_judging import failed, judged
 from pipeline.roles.alert_metrics import AlertMetrics
 from pipeline.roles.alert_rows import Change, Evaluated, row_of
 
@@ -65,6 +66,8 @@ class Evaluations:
         self._store, self._file, self._metrics, self._look = store, rules, metrics, look
         self._stands: dict[str, dict[str | None, Stand]] = {}
         self._last: dict[str, int] = {}
+        self._cohort_filters: dict[tuple[str, str], str] = {}
+        """By name and definition of a rule what its cohort was at its latest evaluation."""
         self._changes: list[Change] = []
         self._is_read = False
 
@@ -121,37 +124,33 @@ class Evaluations:
         muted = self._ask(alert_records.muted([rule.name], at_ms))
         kept = [group for group, stand in before.items() if group is not None and is_worth_keeping(stand)]
         asked = AlertScope(rule.app_id, at_ms - rule.delay_ms - rule.window_ms, at_ms - rule.delay_ms, at_ms)
-        found = self._read_rule(rule, asked, kept)
-        stands: dict[str | None, Stand] = {}
-        evaluated = []
-        for group, seen in found.items():
-            is_judged = (group is None) == (rule.by is None)
-            stand = before.get(group, Stand())
-            said = verdict(rule.judgement, seen)
-            after, is_told = stand, False
-            if is_judged:
-                is_muted = alert_records.is_muted(muted, rule.name, group)
-                after, is_told = advance(stand, rule.judgement, said, is_muted=is_muted)
-                stands[group] = after
-            evaluated.append(
-                Evaluated(rule, asked, at_ms, group, seen, said, stand, after, is_told, is_judged)
+        whom = self._watched(rule)
+        if whom.fault:
+            evaluated = failed(rule, whom, asked, at_ms, before, kept, muted)
+        else:
+            evaluated = judged(
+                rule, whom, asked, at_ms, before, self._read_rule(rule, whom, asked, kept), muted
             )
         rows = [row_of(each, self._file.dashboard_url) for each in evaluated]
         self._store.insert(
             alert_records.ROWS, b"\n".join(orjson.dumps(row) for row in rows), token=f"{rule.name}:{at_ms}"
         )
-        self._stands[rule.name], self._last[rule.name] = stands, at_ms
+        self._stands[rule.name] = {each.group: each.after for each in evaluated if each.is_judged}
+        self._last[rule.name] = at_ms
+        self._cohort_filters[rule.name, rule.definition] = whom.cohort_filter
         self._note([each for each in evaluated if each.is_judged])
 
     def _note(self, evaluated: Sequence[Evaluated]) -> None:
         for each in evaluated:
-            self._metrics.evaluations.labels(each.verdict).inc()
+            self._metrics.evaluations.labels(each.after.state if each.whom.fault else each.verdict).inc()
+            if each.is_told and each.whom.fault:
+                log.error("alert rule %r cannot be evaluated: %s", each.rule.name, each.whom.fault)
             if each.is_told or each.before.state is not each.after.state:
                 log.info(
                     "alert rule %r%s: %s, and was %s", each.rule.name,
                     "" if each.group is None else f" ({each.group})", each.after.state, each.before.state,
                 )  # fmt: skip
-            if each.is_told:
+            if each.is_told and not each.whom.fault and (each.group is None) == (each.rule.by is None):
                 self._changes.append(Change.of(each))
 
     def _follow_up(self, until_ms: int) -> None:
@@ -170,14 +169,16 @@ class Evaluations:
     def _follow_up_one(self, rule: AlertRule, change: Change, known_ms: int) -> None:
         asked = AlertScope(rule.app_id, change.from_ms, change.until_ms, known_ms)
         kept = [] if change.group is None else [change.group]
-        seen = self._read_rule(rule, asked, kept, week_before=change.evaluated_at_ms).get(change.group)
+        # Of the sessions that it saw, whatever the cohort is by now.
+        whom = RuleSessions(with_cohort(rule, change.cohort_filter), change.cohort_filter)
+        seen = self._read_rule(rule, whom, asked, kept, week_before=change.evaluated_at_ms).get(change.group)
         seen = of_nothing(rule.metric, NOTHING) if seen is None else seen
         said = verdict(rule.judgement, seen)
         is_told = said is not change.said
         stand = Stand(state=change.state_then, verdict=change.said)
         evaluated = Evaluated(
-            rule, asked, change.evaluated_at_ms, change.group, seen, said, stand, stand, is_told, True, change
-        )
+            rule, whom, asked, change.evaluated_at_ms, change.group, seen, said, stand, stand, is_told, True, change
+        )  # fmt: skip
         row = row_of(evaluated, self._file.dashboard_url)
         self._store.insert(
             alert_records.ROWS,
@@ -191,11 +192,15 @@ class Evaluations:
             change.said = said
 
     def _read_rule(
-        self, rule: AlertRule, asked: AlertScope, kept: Sequence[str], week_before: int | None = None
+        self,
+        rule: AlertRule,
+        whom: RuleSessions,
+        asked: AlertScope,
+        kept: Sequence[str],
+        week_before: int | None = None,
     ) -> dict[str | None, Reading]:
         """What the rule sees, by group; a week before is compared as it was known then, not later."""
-        filter = rule.parsed
-        rows = self._ask(reading(rule.metric, asked, filter, rule.by, kept))
+        rows = self._ask(reading(rule.metric, asked, whom.filter, rule.by, kept))
         before: Sequence[Mapping[str, Any]] = ()
         if rule.judgement.compare:
             then = (
@@ -203,26 +208,36 @@ class Evaluations:
                 if week_before is None
                 else AlertScope(asked.app_id, asked.start_ms, asked.end_ms, week_before)
             )
-            before = self._ask(reading(rule.metric, then.earlier(WEEK_MS), filter, rule.by, [*kept]))
+            before = self._ask(reading(rule.metric, then.earlier(WEEK_MS), whom.filter, rule.by, [*kept]))
         found = readings_of(rows, before)
         for group in kept:
             found.setdefault(group, NOTHING)
         return {group: of_nothing(rule.metric, seen) for group, seen in found.items()}
 
+    def _watched(self, rule: AlertRule) -> RuleSessions:
+        """Whom the rule is about, as its cohort is saved now: what it was before is kept by ClickHouse for a while
+        alone."""
+        rows = self._ask(saved.named_filters(rule.app_id)) if rule.cohort else []
+        return watched(rule, rows, self._cohort_filters.get((rule.name, rule.definition)))
+
     def _read(self, now_ms: int) -> None:
         """Where each rule stands, and what of it is still to be followed up."""
-        names = [rule.name for rule in self._file.rules]
-        self._stands, self._last, self._changes = {}, {}, []
+        by = {rule.name: rule.by for rule in self._file.rules}
+        names = list(by)
+        self._stands, self._last, self._changes, self._cohort_filters = {}, {}, [], {}
         for row in self._ask(alert_records.latest(names, now_ms - KNOWN_FOR_MS)):
             self._last[row["rule"]] = int(row["evaluated_at_ms"])
+            self._cohort_filters[row["rule"], row["definition"]] = row["cohort_filter"]
             stands = self._stands.setdefault(row["rule"], {})
             if row["state"]:
                 stands[str(row["group"]) if row["is_group"] else None] = Stand(
                     State(row["state"]), State(row["settled"]), State(row["told"]), State(row["verdict"]),
-                    int(row["times"]),
+                    int(row["times"]), row["fault_told"],
                 )  # fmt: skip
         for row in self._ask(alert_records.told(names, now_ms - _REMEMBERED_MS)):
-            self._changes.append(Change.stored(row))
+            # Of a rule with groups the whole is told of only after it could not be evaluated.
+            if bool(row["is_group"]) == (by[row["rule"]] is not None):
+                self._changes.append(Change.stored(row))
         self._is_read = True
 
     def _ask(self, statement: Statement) -> list[dict[str, Any]]:

@@ -41,6 +41,10 @@ def put(stage: Stage) -> None:
             filter=f"app.version = {orjson.dumps(hostile.SCRIPT).decode()}", metric="duration_p50", value=7_000.0,
             numerator=None, denominator=400,
         ),
+        row(
+            at_ms, app_id="of-a-cohort", rule="Crash-free of payers", cohort="payers", value=None, numerator=None,
+            denominator=None, sessions=0, users=0, fault='There is no cohort "payers"; the nearest: paying', **told,
+        ),
     ]  # fmt: skip
     stage.store.insert("z_alert_rows", b"\n".join(map(orjson.dumps, rows)), token="alerts-page")
     stage.store.insert("z_alert_mute_rows", orjson.dumps(muted(at_ms)), token="alerts-page")

@@ -40,6 +40,14 @@ def test_names_of_rules_and_groups_are_escaped(client: TestClient) -> None:
     assert "Crash-free" in text and OTHER_APP in unescape(text)
 
 
+def test_a_rule_that_cannot_be_evaluated_says_why_and_leads_to_no_other_sessions(client: TestClient) -> None:
+    text = client.get("/alerts?app=of-a-cohort").text
+    now, changed = text.split('id="changes"')
+    for part in (now, changed):
+        assert "no cohort &#34;payers&#34;" in part and "cohort payers" in part and ">error</span>" in part
+        assert "/sessions?" not in part and "/crashes?" not in part
+
+
 def test_other_days_and_none(client: TestClient) -> None:
     assert client.get("/alerts?days=30").status_code == 200
     wrong = client.get("/alerts?days=5")

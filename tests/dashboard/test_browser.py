@@ -544,6 +544,9 @@ def pages(recordings: Stage) -> dict[str, str]:
     }
 
 
+TABLE_FITS = (
+    "const at = document.querySelector('.families').parentElement; return at.scrollWidth <= at.clientWidth"
+)
 LATER = {
     "timeline": ("#profile dl",),
     "pipeline": ("#ledger table",),
@@ -614,6 +617,9 @@ def test_every_page_can_be_used_by_everyone(browser: Browser, recordings: Stage,
             assert browser.script("return document.documentElement.scrollWidth") <= PHONE, (
                 f"{name} is too wide"
             )
+        if name == "health":
+            # Neither on a phone nor on a small desk is a number of the first table out of sight.
+            assert browser.script(TABLE_FITS), f"the table of {name} is scrolled sideways at {width}"
         # A page that is not there is an answer of 404, of which the browser complains by itself.
         complaints = [each for each in browser.complaints() if name != "nowhere" or "404" not in each]
         assert complaints == [], name

@@ -76,6 +76,7 @@ FILTERS = {
     "no event": "has app.never",
     "stitched": "session.stitched_length > 1",
     "first": "session.first = true",
+    "returned": "session.returned_after_days = 7",
     "in time": "has app.screen.view then not app.crash within 10s",
     "counted": "has at least 2 of app.screen.view within 1m",
     "version": 'app.version >= "1.0.5"',

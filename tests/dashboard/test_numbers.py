@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 
 from pipeline.commands.dashboard import parts
 from pipeline.dashboard import leads, story, words
+from pipeline.dashboard.families import FAMILIES
 from pipeline.dashboard.pages.health import OFFERED
 from pipeline.dashboard.rates import Sample, Watch, history, rates
 from pipeline.dashboard.tables import ordered
@@ -28,6 +29,7 @@ from pipeline.query.failures import failing_requests
 from pipeline.query.filters.json_form import EVERYTHING
 from pipeline.query.filters.sql import where
 from pipeline.query.filters.text_form import parse
+from pipeline.query.metric_definitions import IN_TABLE
 from tests.dashboard.markup import Page
 from tests.dashboard.stage import Stage
 
@@ -46,7 +48,7 @@ def test_health_shows_what_is_stored(client: TestClient, stage: Stage) -> None:
     )
     html = client.get("/health", params={"app": APP, "from": start}).text
     table = html[html.index('aria-labelledby="totals"') : html.index('id="over-time"')]
-    headers = re.findall(r'<th scope="row">(.*?)</th>', table, re.DOTALL)
+    headers = re.findall(r'<th scope="row"[^>]*>(.*?)</th>', table, re.DOTALL)
     names = [re.sub("<[^>]*>", "", header).strip() for header in headers]
     cells = cells_of(table)
     width = len(cells) // len(names)
@@ -64,7 +66,7 @@ def test_a_group_leads_to_its_sessions(client: TestClient, stage: Stage, by: str
     split = {"property": by.removeprefix("property.")} if by.startswith("property.") else {"by": by}
     html = client.get("/health", params={**given, **split}).text
     table = html[html.index('aria-labelledby="totals"') : html.index('id="over-time"')]
-    rows = [f"<tr>{row}</tr>" for row in table.split("<tr>")[2:]]
+    rows = [f"<tr{row}" for row in table.split("<tr")[3:]]
     assert rows
     links = 0
     for row in rows:
@@ -75,10 +77,13 @@ def test_a_group_leads_to_its_sessions(client: TestClient, stage: Stage, by: str
     assert links >= len(rows) - 1, "all but the others, where a session may be in several groups"
     # The form asks for the same again, and the table is headed by it.
     chosen = dict(re.findall(r'<option value="([^"]*)" selected>([^<]*)</option>', html))
-    assert (
-        f'<th scope="col">{by.removeprefix("property.") if "property" in split else chosen[by]}</th>' in table
-    )
+    heading = by.removeprefix("property.") if "property" in split else chosen[by]
+    assert Page(table).texts("th", scope="col")[0] == heading
     assert client.get("/health/retention", params={**given, **split}).status_code == 200
+
+
+def test_the_columns_of_release_health_are_in_families() -> None:
+    assert [metric.name for family in FAMILIES for metric, _ in family.columns] == [*IN_TABLE]
 
 
 def test_what_a_page_offers_to_split_by() -> None:

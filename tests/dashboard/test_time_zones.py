@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from urllib.parse import unquote_plus
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -141,6 +142,37 @@ def test_days_of_numbers_are_those_of_the_zone(clocks: Stage, zone: str) -> None
                 cell[0] += 1
                 cell[1] += min(days) + timedelta(days=number) in days
     assert {(row["cohort"], row["day_number"]): [row["devices"], row["retained"]] for row in back} == wanted
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin"])
+def test_shares_of_devices_that_come_back_lead_to_these(clocks: Stage, zone: str) -> None:
+    """As many first sessions as there are devices in the number, by days in plain Python; also where the range ends."""
+    here, client = ZoneInfo(zone), client_of(clocks)
+    seen: dict[str, set[date]] = defaultdict(set)
+    for row in clocks.query("SELECT device_id, toUnixTimestamp64Milli(started_at) AS ms FROM sessions"):
+        seen[row["device_id"]].add(datetime.fromtimestamp(row["ms"] / 1_000, here).date())
+    last = date(2026, 4, 5)
+    given = {"app": APP, "from": "2026-03-27", "to": last.isoformat(), "tz": zone, "by": "os_name"}
+    leads = Page(client.get("/health/retention", params=given).text).all("a")
+    found = {}
+    for lead in leads:
+        title = re.fullmatch(
+            r"(\d+) of (\d+) devices: their first sessions", lead.attributes.get("title", "")
+        )
+        if title is None:
+            continue
+        page = client.get(f"{lead.attributes['href']}&tz={zone}").text
+        listed = set(re.findall(r'href="(/sessions/[0-9a-f-]{36})"', page))
+        (day,) = re.findall(r"returned_after_days = (\d+)", unquote_plus(lead.attributes["href"]))
+        found[int(day)] = int(title[1]), int(title[2])
+        assert len(listed) == int(title[1]), lead.attributes["href"]
+    wanted = {}
+    for day in (1, 2, 3, 7, 14, 30):
+        over = [days for days in seen.values() if min(days) + timedelta(days=day) < last]
+        back = [days for days in over if min(days) + timedelta(days=day) in days]
+        if back:
+            wanted[day] = len(back), len(over)
+    assert found == wanted and len(wanted) > 2
 
 
 def test_address_viewer_and_app_in_this_order(clocks: Stage) -> None:

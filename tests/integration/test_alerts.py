@@ -23,9 +23,9 @@ from pipeline.domain.alerts import FOLLOW_UPS_MS, WEEK_MS
 from pipeline.domain.event import COUNTERS
 from pipeline.domain.session import Session
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
-from pipeline.query import first_look
+from pipeline.query import first_look, saved
 from pipeline.query.alert_records import states, transitions
-from pipeline.query.alert_rules import read_rules
+from pipeline.query.alert_rules import InvalidAlerts, read_rules
 from pipeline.query.session_range import time_text
 from pipeline.query.statement import Statement
 from pipeline.roles import alert_delivery
@@ -95,6 +95,8 @@ class Hook:
 class FaultyStore(Store):
     """A ClickHouse that can be away, before an insert or after it."""
 
+    at: str
+    """Its URL."""
     away = False
     dies_after: str | None = None
     """The insert into this table is made, and nobody hears of it."""
@@ -180,6 +182,7 @@ class Watch:
 def store(clickhouse: EmbeddedClickHouse) -> Iterator[FaultyStore]:
     name = f"test_{uuid4().hex[:12]}"
     made = FaultyStore(f"{clickhouse.url}/{name}")
+    made.at = f"{clickhouse.url}/{name}"
     migrate(made)
     yield made
     made.close()
@@ -238,6 +241,60 @@ def test_what_becomes_worse_and_better_is_told_once_each(watch: Watch) -> None:
     assert [(row["state"], row["state_before"]) for row in found if row["message_id"]] == [
         ("normal", "error"), ("error", "normal"),
     ]  # fmt: skip
+
+
+def save_cohort(watch: Watch, text: str | None) -> None:
+    statement = saved.delete(watch.app, "some") if text is None else saved.save(watch.app, "some", text)
+    watch.store.command(statement.sql, statement.parameters)
+
+
+@pytest.mark.parametrize("by", ["", 'by = "os_name"\n'], ids=["whole", "groups"])
+def test_a_cohort_that_changes_is_an_error_and_never_other_people(
+    watch: Watch, by: str, tmp_path: Path
+) -> None:
+    text = watch.text.replace("min_sessions = 10", f'min_sessions = 10\n{by}cohort = "some"')
+    watch.rules = read_rules(text)
+    (tmp_path / "rules.toml").write_text(text)
+    asked = load({"PIPELINE_CLICKHOUSE_URL": watch.store.at, "PIPELINE_ALERTS": str(tmp_path / "rules.toml")})
+    save_cohort(watch, 'session.end_reason = "background"')
+    alerts.require_cohorts(asked, watch.rules)
+    for half in range(12):
+        watch.sessions(watch.start_ms + half * 30 * MINUTE + 5 * MINUTE, 50, crashed=15)
+
+    def step() -> list[tuple[str, str]]:
+        """What is told at the next evaluation, by a process that starts anew."""
+        watch.hook.taken.clear()
+        watch.now_ms += 30 * MINUTE
+        watch.begin().do_all()
+        return [(each["state"], each["fault"] or each["fault_before"]) for each in watch.hook.taken]
+
+    watch.now_ms += MINUTE
+    assert step() == [] == step(), "those who crashed are none of the cohort"
+    save_cohort(watch, 'session.end_reason = "crash"')
+    ((state, fault),) = step()
+    assert (
+        state == "error" and '`session.end_reason = "background"` to `session.end_reason = "crash"`' in fault
+    )
+    assert [each["group"] for each in watch.hook.taken] == [None]
+    then = step()
+    assert ("error", fault if not by else "") in then, (
+        "of the cohort as it is now all crash, and that is news"
+    )
+    values = [each["saw"]["value"] for each in watch.hook.taken if each["group"] is None]
+    assert values == [0.0]
+    save_cohort(watch, None)
+    ((state, fault),) = step()
+    assert state == "error" and "deleted" in fault and step() == []
+    with pytest.raises(InvalidAlerts, match="no cohort"):
+        alerts.require_cohorts(asked, watch.rules)
+    stands = [
+        row for row in watch.ask(states(watch.app, watch.start_ms, watch.now_ms)) if not row["is_of_group"]
+    ]
+    assert [(row["state"], row["value"], row["cohort"]) for row in stands] == [("error", None, "some")]
+    assert "deleted" in stands[0]["fault"]
+    save_cohort(watch, 'session.end_reason = "crash"')
+    assert (("normal" if by else "error"), fault) in step(), "it is over, or what it finds is told"
+    assert step() == []
 
 
 def test_an_outage_of_the_webhook_delays_and_doubles_nothing(watch: Watch) -> None:

@@ -53,6 +53,7 @@ _RANKS = {
 }
 _VERSIONS = ("app.version", "app.build", "sdk.version", "os.version")
 _CASELESS = ("os.name", "session.connection")
+_DAY_MS = 86_400_000
 _VIEW_BIT, _APPEARANCE_BIT = 6, 8
 _NUMBER = re.compile(
     r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:inf|infinity|nan)", re.ASCII | re.IGNORECASE
@@ -79,6 +80,10 @@ class World:
                 self._events.setdefault(of_device[at - 1][1], []).append(event)
         for of_session in self._events.values():
             of_session.sort(key=lambda e: (e["time_ms"], _RANKS.get(e["kind"], 2), e["seq"], e["event_id"]))
+        self._days = {
+            device: {started_ms // _DAY_MS for started_ms, _ in of_device}
+            for device, of_device in starts.items()
+        }
         self._first = {of_device[0][1] for of_device in starts.values()}
         self._stitched = Counter(
             (row["app_id"], row["device_id"], row["stitched_session_id"]) for row in sessions
@@ -195,10 +200,8 @@ class World:
         return found != "" if operator == "exists" else compare(found, operator, value)
 
     def found(self, name: str, session: Row) -> Any:
-        if name == "session.first":
-            return session["session_id"] in self._first
-        if name == "session.stitched_length":
-            return self._stitched[session["app_id"], session["device_id"], session["stitched_session_id"]]
+        if name in ("session.first", "session.returned_after_days", "session.stitched_length"):
+            return self._over_device(name, session)
         if name in _OF_SCREENS:
             return _OF_SCREENS[name](self._screens(session))
         if name == "session.connection":
@@ -217,6 +220,15 @@ class World:
             return session["resource"].get(f"geo.{name.removeprefix('device.')}.iso_code", "")
         column = _COLUMNS.get(name) or name.removeprefix("session.")
         return session[f"{column}_ms"] if column.endswith("_at") else session[column]
+
+    def _over_device(self, name: str, session: Row) -> Any:
+        if name == "session.first":
+            return session["session_id"] in self._first
+        device = session["app_id"], session["device_id"]
+        if name == "session.stitched_length":
+            return self._stitched[*device, session["stitched_session_id"]]
+        day = session["started_at_ms"] // _DAY_MS
+        return sorted(each - day for each in self._days[device] if each > day)
 
 
 def _path(screens: list[str]) -> str:
@@ -378,12 +390,23 @@ def compare(found: Any, operator: str, value: Any) -> bool:
     raise AssertionError(operator)
 
 
+_W = "[0-9A-Za-z_]"
+_RE2 = {
+    "$": r"\Z",
+    r"\w": _W,
+    r"\d": "[0-9]",
+    r"\b": f"(?:(?<!{_W})(?={_W})|(?<={_W})(?!{_W}))",
+}
+
+
 def matches(pattern: str, text: str) -> bool:
     """As RE2 in ClickHouse: classes are ASCII, `.` takes line breaks, `$` is the very end."""
     ignores_case = pattern.startswith("(?i)")
-    # Folding case is Unicode's in RE2, and so it is in Python without ASCII.
+    # Folding case is Unicode's in RE2, and so it is in Python without ASCII, which has other classes then.
     flags = re.DOTALL | (re.IGNORECASE if ignores_case else re.ASCII)
-    return re.search(re.sub(r"(?<!\\)\$", r"\\Z", pattern), text, flags) is not None
+    for theirs, ours in _RE2.items():
+        pattern = re.sub(rf"(?<!\\){re.escape(theirs)}", lambda _, ours=ours: ours, pattern)  # type: ignore[misc]
+    return re.search(pattern, text, flags) is not None
 
 
 def _ms(value: int | str) -> int:

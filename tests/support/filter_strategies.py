@@ -44,7 +44,7 @@ class Vocabulary:
                 return self.groups
             case "user.property":
                 return sorted(self.properties)
-            case "session.stitched_length":
+            case "session.stitched_length" | "session.returned_after_days":
                 return list(self.lengths)
             case "device.country" | "device.region":
                 key = f"geo.{dimension.name.removeprefix('device.')}.iso_code"

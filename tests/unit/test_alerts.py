@@ -26,6 +26,7 @@ from pipeline.domain.alerts import (
     advance,
     compared,
     due_times,
+    fail,
     follow_ups_due,
     message_id,
     pause_ms,
@@ -199,6 +200,25 @@ def test_what_is_told(
     assert told(judgement, verdicts, quiet) == (states, said)
 
 
+def test_a_rule_that_cannot_be_evaluated_is_told_of_once_and_what_follows_is_news() -> None:
+    judgement = replace(SHARE, times=2)
+    stand, is_told = advance(Stand(), SHARE, E, is_muted=False)
+    assert is_told and stand.told is E
+    failed, is_told = fail(stand, "deleted", is_muted=False)
+    assert is_told and (failed.state, failed.settled, failed.times) == (E, stand.settled, stand.times)
+    assert fail(failed, "deleted", is_muted=False) == (failed, False)
+    assert fail(failed, "changed", is_muted=False)[1]
+    quiet, is_told = fail(stand, "deleted", is_muted=True)
+    assert not is_told and quiet.state is M and fail(quiet, "deleted", is_muted=False)[1]
+    for found in (N, E):
+        after, is_told = advance(failed, SHARE, found, is_muted=False)
+        assert is_told and (after.told, after.fault_told) == (found, "")
+    # Without data people still wait to hear how it is.
+    after, is_told = advance(failed, SHARE, Z, is_muted=False)
+    assert not is_told and advance(after, SHARE, N, is_muted=False)[1]
+    assert advance(failed, judgement, N, is_muted=False)[0].settled is E
+
+
 def test_no_data_is_told_where_the_rule_wants_it() -> None:
     judgement = replace(SHARE, tells_no_data=True)
     assert told(judgement, [N, Z, Z, N], [False] * 4)[1] == [Z, N]
@@ -312,6 +332,13 @@ def test_bodies_say_what_was_seen() -> None:
     assert (
         "was 97.500% as known at then (400 sessions, error), and is 99.500% as known at later (420" in later
     )
+
+
+def test_a_fault_and_its_end_are_said() -> None:
+    fault = alert_messages.headline(MESSAGE | {"fault": "The cohort was deleted.", "fault_before": ""})
+    assert fault == "[Error] crash-free: it cannot be evaluated. The cohort was deleted."
+    over = MESSAGE | {"fault": "", "fault_before": "The cohort was deleted.", "state": "normal"}
+    assert alert_messages.headline(over).endswith("It can be evaluated again.")
 
 
 def test_an_alertmanager_is_told_what_began_and_what_ended() -> None:

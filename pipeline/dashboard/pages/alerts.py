@@ -88,6 +88,8 @@ def _of_rule(row: Row) -> dict[str, Any]:
         "app_id": row["app_id"],
         "group": str(row["group"]) if row["is_of_group"] else None,
         "metric": metric.label if metric else row["metric"],
+        "cohort": row["cohort"],
+        "fault": row["fault"],
         "evaluated_at": row["evaluated_at"],
         "crashes_at": link("/crashes", app=row["app_id"], filter=row["filter"], order="first_seen", **span),
         "sessions_at": link("/sessions", app=row["app_id"], filter=row["filter"], **span),

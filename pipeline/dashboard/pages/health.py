@@ -15,6 +15,7 @@ from starlette.responses import Response
 from pipeline.dashboard.address import BadAddress, SessionChoice
 from pipeline.dashboard.asked import KnownApps, known_apps, range_of
 from pipeline.dashboard.cohorts import Cohorts, cohorts
+from pipeline.dashboard.families import FAMILIES
 from pipeline.dashboard.issues import issue_lines
 from pipeline.dashboard.leads import group_filter, of_all, of_request, other_groups
 from pipeline.dashboard.narrowed import kept
@@ -30,7 +31,7 @@ from pipeline.dashboard.viewer import about
 from pipeline.dashboard.words import day_and_time, iso
 from pipeline.query import crashes
 from pipeline.query.compare import compare
-from pipeline.query.dimensions import FIRST, SPLITS, USER, split
+from pipeline.query.dimensions import FIRST, RETURNED, SPLITS, USER, split
 from pipeline.query.failures import failing_requests
 from pipeline.query.filters.json_form import EVERYTHING, Filter, FilterError
 from pipeline.query.filters.messages import unsplittable
@@ -277,7 +278,7 @@ class HealthPage:
         return {
             "totals": totals,
             "kept": of_kept,
-            "metrics": [METRICS[name] for name in IN_TABLE],
+            "families": FAMILIES,
             "charts": [
                 {
                     **chart(METRICS[name].label, name, METRICS[name].unit, drawn),
@@ -331,17 +332,38 @@ def _fields_of(side: AskedSide) -> dict[str, Any]:
 
 
 def _new_devices(asked: Asked, lines: Sequence[Row]) -> list[Row]:
-    """Lines of devices that come back, with the sessions that were their first ones: on whole days."""
+    """Lines of devices that come back, with the sessions that were their first ones: on whole days, of all of them and
+    of those that came back on each of the days."""
     days = replace(
         asked,
         start_ms=start_of_day(asked.start_ms),
         end_ms=max(start_of_day(asked.end_ms), start_of_day(asked.start_ms, 1)),
     )
     filters = _filters_of(asked.by, lines)
-    first = Test(FIRST, "eq", True)
-    wanted = [filters[bool(line["is_other"]), line["group"]] for line in lines]
-    texts = [None if group is None else of_all(All((first, *_parts(days.within(group))))) for group in wanted]
-    return [{**line, "sessions_at": days.sessions_at(text)} for line, text in zip(lines, texts, strict=True)]
+
+    def led(line: Row, *back: Filter, day: int = 0) -> str | None:
+        if (group := filters[bool(line["is_other"]), line["group"]]) is None:
+            return None
+        text = of_all(All((Test(FIRST, "eq", True), *back, *_parts(days.within(group)))))
+        # Whoever was first seen so late that the day is not over is not counted.
+        return replace(days, end_ms=start_of_day(days.end_ms, -day)).sessions_at(text)
+
+    return [
+        {
+            **line,
+            "sessions_at": led(line),
+            "cells": [
+                {
+                    "share": share, "retained": retained, "seen": seen,
+                    "sessions_at": led(line, Test(RETURNED, "eq", day), day=day) if retained else None,
+                }
+                for day, share, retained, seen in zip(
+                    _RETURN_DAYS, line["days"], line["retained"], line["seen"], strict=True
+                )
+            ],
+        }
+        for line in lines
+    ]  # fmt: skip
 
 
 def _filters_of(by: str, rows: Sequence[Row]) -> dict[tuple[bool, str], Filter | None]:

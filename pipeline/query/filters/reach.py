@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pipeline.query.dimensions import FIRST, OF_EVENTS, STITCHED_LENGTH, dimension
+from pipeline.query.dimensions import FIRST, OF_EVENTS, RETURNED, STITCHED_LENGTH, dimension
 from pipeline.query.filters.tree import All, AnyOf, CountEvents, Filter, HasEvent, Not, Scalar, Test
 
-OVER_DEVICES = (FIRST, STITCHED_LENGTH)
+OVER_DEVICES = (FIRST, STITCHED_LENGTH, RETURNED)
 """Dimensions that take the other sessions of the device to tell."""
 
 

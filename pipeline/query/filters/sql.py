@@ -11,11 +11,12 @@ from pipeline.query.dimensions import (
     FIRST,
     OF_EVENTS,
     ORDER_OPERATORS,
+    STITCHED_LENGTH,
     USER,
     Dimension,
     dimension,
 )
-from pipeline.query.filters import of_events, sequence
+from pipeline.query.filters import of_events, over_devices, sequence
 from pipeline.query.filters.bounds import RangeBounds
 from pipeline.query.filters.check import checked
 from pipeline.query.filters.reach import OVER_DEVICES, all_of, is_of_an_id
@@ -32,7 +33,6 @@ from pipeline.query.filters.tree import (
     Test,
     Value,
 )
-from pipeline.query.session_range import with_past
 from pipeline.query.statement import Statement
 from pipeline.query.time_zone import zone
 from pipeline.query.versions import VERSION_PATTERNS, version_sql
@@ -248,18 +248,15 @@ class _Compiler:
         """What takes the other sessions of the device to tell."""
         limit, scope = self._limit(), self._bounds()
         if test.dimension == FIRST:
-            past = with_past(scope.app, scope.since, scope.end) if scope.since and scope.end else "true"
-            first = (
-                "(app_id, device_id, started_at) IN (SELECT app_id, device_id, min(started_at)"
-                f" FROM sessions WHERE {limit} AND {past} GROUP BY app_id, device_id)"
-            )
+            first = over_devices.first(scope, limit)
             return first if test.value is (test.operator == "eq") else f"NOT {first}"
-        return (
-            "(app_id, device_id, stitched_session_id) IN"
-            f" (SELECT app_id, device_id, stitched_session_id FROM sessions WHERE {limit} AND {scope.stitched()}"
-            " GROUP BY app_id, device_id, stitched_session_id"
-            f" HAVING {self._ordered('count()', test, self._number)})"
-        )
+        if test.dimension == STITCHED_LENGTH:
+            return over_devices.stitched(scope, limit, self._ordered("count()", test, self._number))
+        if test.operator == "not":
+            return f"NOT {self._over_device(replace(test, operator='eq'))}"
+        most = None if test.operator in ("gt", "gte") else max(float(each) for each in all_of(test))
+        passes = self._ordered(over_devices.LATER, test, self._number)
+        return over_devices.returned(scope, limit, passes, self._add(zone().key, "String"), most)
 
     def _in_crash_group(self, test: Test) -> str:
         """Whether an event of the group is in the session, found as those of `_events`."""
