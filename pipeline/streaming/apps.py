@@ -32,7 +32,7 @@ from pipeline.roles.metrics import Metrics
 from pipeline.roles.policies_by_place import learning
 from pipeline.roles.rights import topics_of
 from pipeline.roles.router import Routed, Router
-from pipeline.roles.sessionizer import Sessionizer
+from pipeline.roles.sessionizer import Send, Sessionizer
 from pipeline.roles.sink import Sink
 from pipeline.roles.symbolicating import Symbolicating
 from pipeline.roles.table_writer import TableWriter
@@ -151,12 +151,6 @@ def sessionizer_app(
     pack = pack_by(core, app.left_to_python)
     fence = kafka_fence(topics.STATE, lambda: raw_producer(app), pack)
 
-    async def send(topic: str, partition: int, items: Iterable[tuple[Any, ...]]) -> None:
-        if topic == topics.STATE:
-            await fence.send(partition, items)
-        else:
-            await record_batches.send(raw_producer(app), topic, partition, items, _now_ms(), pack=pack)
-
     sessionizer: Sessionizer
     state = add_state_table(
         app,
@@ -176,7 +170,7 @@ def sessionizer_app(
         policies,
         changelog_topic=state.changelog_topic,
         sessions_topic=topics.SESSIONS,
-        send=send,
+        send=_sender(app, fence, pack),
         dead_letter=lambda refused: frame.dead_letter(app, refused),
         metrics=frame.metrics,
         partitions=frame.partitions,
@@ -199,6 +193,18 @@ def sessionizer_app(
     add_agent(app, "sessionise", [topics.SDK_EVENTS], handle)
     app.task(tick)
     return app
+
+
+def _sender(app: BatchApp, fence: Fence, pack: record_batches.Pack) -> Send:
+    """How a sessionizer sends: states behind their fence, sessions and copies as they are."""
+
+    async def send(topic: str, partition: int, items: Iterable[tuple[Any, ...]]) -> None:
+        if topic == topics.STATE:
+            await fence.send(partition, items)
+        else:
+            await record_batches.send(raw_producer(app), topic, partition, items, _now_ms(), pack=pack)
+
+    return send
 
 
 async def _tick(app: BatchApp, sessionizer: Sessionizer, fence: Fence) -> None:
