@@ -141,7 +141,7 @@ for number in range({inserts}):
 
     def read() -> None:
         with _client(clickhouse, database) as reader:
-            while not done.is_set():
+            while not done.wait(0.1):
                 # An insert is one part, so a reader sees all of its rows or none.
                 for _, seen in _rows(reader, "SELECT writer, count() FROM t GROUP BY writer"):
                     assert seen % rows == 0
