@@ -19,10 +19,11 @@ from pipeline.dashboard.asked import span as span_of
 from pipeline.dashboard.columns import ORDERS
 from pipeline.dashboard.exports import EXPORTS, NEEDS_HTTP_1_1, TYPES, can_break_off
 from pipeline.dashboard.reader import Row
+from pipeline.query.choice import LISTED
 from pipeline.query.session_counts import session_counts, step_ms
 from pipeline.query.session_order import NEWEST_FIRST, Order, SortedPage, SortPlace, sorted_page
-from pipeline.query.sessions import LISTED, PageOfSessions
 from pipeline.query.sessions import Cursor as SessionPlace
+from pipeline.query.sessions import PageOfSessions
 
 MOST_SESSIONS = 500
 

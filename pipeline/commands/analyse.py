@@ -15,11 +15,12 @@ from pipeline.commands.exporting import exported
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.times import unix_ms
 from pipeline.dashboard.columns import ORDERS
+from pipeline.query.choice import Choice
 from pipeline.query.export import FORMATS, Format
 from pipeline.query.filters.json_form import FilterError
 from pipeline.query.filters.text_form import parse
 from pipeline.query.session_order import NEWEST_FIRST, Order
-from pipeline.query.sessions import Choice, at_a_glance, choose, session_list
+from pipeline.query.sessions import at_a_glance, choose, session_list
 from pipeline.settings import Settings
 
 _FORMAT = re.compile(r"\bFORMAT\s+(\w+)\s*$", re.IGNORECASE)

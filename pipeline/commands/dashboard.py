@@ -32,9 +32,9 @@ from pipeline.dashboard.seal import Seal, SignIns
 from pipeline.dashboard.sign_in_folder import SignInFolder
 from pipeline.errors import path_of
 from pipeline.kafka.errors import BrokerUnavailable
+from pipeline.query.choice import Choice
 from pipeline.query.export import Format
 from pipeline.query.session_order import Order
-from pipeline.query.sessions import Choice
 from pipeline.receive.keys import Keys
 from pipeline.settings import Settings
 from pipeline.symbols.shelf import Shelf

@@ -8,9 +8,9 @@ import orjson
 
 from pipeline.clickhouse.store import Store
 from pipeline.clickhouse.streamed import whole_objects, whole_parquet, whole_rows
+from pipeline.query.choice import Choice
 from pipeline.query.export import FORMATS, Format, bounded_by, export, header
 from pipeline.query.session_order import Order
-from pipeline.query.sessions import Choice
 
 _PIECE_BYTES = 64_000
 

@@ -15,19 +15,12 @@ from pipeline.dashboard.address import LATEST_MS, SessionChoice, require_order
 from pipeline.dashboard.reader import Reader, Row
 from pipeline.dashboard.words import iso, unix_ms
 from pipeline.query import saved
+from pipeline.query.choice import Choice
 from pipeline.query.filters.json_form import Filter
 from pipeline.query.filters.text_form import parse, to_text
 from pipeline.query.operations import Ask
 from pipeline.query.session_order import NEWEST_FIRST, Order
-from pipeline.query.sessions import (
-    Choice,
-    Cursor,
-    PageOfSessions,
-    apps_and_extents,
-    choose,
-    extent,
-    session_page,
-)
+from pipeline.query.sessions import Cursor, PageOfSessions, apps_and_extents, choose, extent, session_page
 
 _DAY_MS = 86_400_000
 DAYS = 30

@@ -16,9 +16,9 @@ from pipeline.dashboard.asked import Wanted
 from pipeline.dashboard.columns import ORDERS
 from pipeline.dashboard.reader import NotAnswered, NotAnsweredNow
 from pipeline.dashboard.words import iso
+from pipeline.query.choice import Choice
 from pipeline.query.export import Format
 from pipeline.query.session_order import Order
-from pipeline.query.sessions import Choice
 
 Export = Callable[[Choice, Order, Format], Iterator[bytes]]
 """Gives a file in pieces; blocks, raises `NotAnswered`, also after some of them."""

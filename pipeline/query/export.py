@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+from pipeline.query.choice import LISTED, Choice
 from pipeline.query.session_order import Order
-from pipeline.query.sessions import LISTED, Choice
 from pipeline.query.statement import Statement
 
 Format = Literal["csv", "ndjson", "parquet"]

@@ -8,14 +8,15 @@ duration grows, is where it belongs when its page is read.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
 import orjson
 
+from pipeline.query.choice import KEY_OF_TABLE, Choice
 from pipeline.query.operations import Ask, rows_asked
-from pipeline.query.sessions import ORDER, Choice, require_page
+from pipeline.query.sessions import ORDER, require_page
 from pipeline.query.statement import Statement
 
 _KEYS: Mapping[str, str] = {
@@ -25,7 +26,6 @@ _KEYS: Mapping[str, str] = {
     "failed": "toInt64(network_error_count)",
 }
 """What sessions are ordered by, as a whole number: when they began, how long they took, what happened in them."""
-_KEY_OF_TABLE = "app_id, toDate(started_at), device_id, session_id"
 _LARGEST = 2**63
 _CANDIDATES = 4
 """For each session of a page so many rows are looked at that may be outdated."""
@@ -111,7 +111,7 @@ def sorted_page(ask: Ask, chosen: Choice, order: Order, after: SortPlace | None,
     """
     require_page(limit)
     wanted = limit + 1  # so that it is known whether another page follows
-    rows = _of_candidates(ask, chosen, order, after, wanted) if chosen.unmerged else None
+    rows = _of_candidates(ask, chosen, order, after, wanted) if chosen.reads_little else None
     if rows is None:
         statement = _page(chosen, order, after, wanted)
         rows = rows_asked(ask, statement.sql, statement.parameters)
@@ -148,7 +148,7 @@ def _of_candidates(
     these = f"SELECT k.1, k.2, k.3, k.4 FROM (SELECT arrayJoin(arrayZip({keys})) AS k)"
     rows = rows_asked(
         ask,
-        f"{chosen.selected} {chosen.found}{behind}{before} AND ({_KEY_OF_TABLE}) IN ({these})"
+        f"{chosen.selected} {chosen.found_in(these, '{key_session_id:Array(UUID)}')}{behind}{before}"
         f" ORDER BY {order.sql} LIMIT {{limit:UInt32}}",
         {
             **chosen.parameters,
@@ -184,6 +184,5 @@ def _page(chosen: Choice, order: Order, after: SortPlace | None, limit: int) -> 
     if not chosen.by_days:
         return Statement(f"{chosen.selected} {found} {ordered}", parameters)
     # The table's key first, then the rows: they are wide, and the sessions of a range many.
-    keys = f"SELECT {_KEY_OF_TABLE} {found} {ordered}"
-    sql = f"{chosen.selected} {chosen.by_days} ({_KEY_OF_TABLE}) IN ({keys}) {ordered}"
-    return Statement(sql, parameters)
+    these = replace(chosen, passing="true").found_in(f"SELECT {KEY_OF_TABLE} {found} {ordered}")
+    return Statement(f"{chosen.selected} {these} {ordered}", parameters)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from pipeline.query import time_zone
+from pipeline.query import stored_rows, time_zone
 from pipeline.query.free_of import CRASHED, HUNG
-from pipeline.query.kept import IS_KEPT
 from pipeline.query.statement import Statement
 from pipeline.storage.columns import SET_ASIDE
 
@@ -14,8 +13,6 @@ EVERYTHING = Statement("1")
 """The condition that every session meets."""
 _OF_VIEW = (SET_ASIDE, CRASHED, HUNG)
 """Columns that views make and rows do not have; no filter asks for them."""
-_EXACTLY = "SETTINGS use_skip_indexes_if_final = 1, use_skip_indexes_if_final_exact_mode = 1"
-"""As the view `sessions` has it: an index that finds a row of a session that was replaced shows none of it."""
 
 
 def chosen_sessions(where: Statement, columns: str = "", *, with_failed_users: bool = False) -> str:
@@ -30,7 +27,7 @@ def chosen_sessions(where: Statement, columns: str = "", *, with_failed_users: b
         f" AND started_at < fromUnixTimestamp64Milli({{m_end:Int64}}, 'UTC') AND ({where.sql})"
     )
     if columns and not any(name in where.sql for name in _OF_VIEW):
-        return f"SELECT {columns} FROM session_rows FINAL WHERE is_deleted = 0 AND {IS_KEPT} AND {of_range} {_EXACTLY}"
+        return stored_rows.sessions(columns, of_range)
     source = (
         "session_health_of_users(app_id = {m_app:String}, from = {m_from:String}, until = {m_until:String})"
         if with_failed_users

@@ -6,7 +6,7 @@ does not depend on how deep it lies.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,13 +14,13 @@ from uuid import UUID
 
 import orjson
 
+from pipeline.query.choice import FROM_VIEW, OF_VIEW, TIMES_MS, Choice
 from pipeline.query.filters.reach import points_out, reads_much
 from pipeline.query.filters.sql import FilterScope, where
 from pipeline.query.filters.tree import Filter
-from pipeline.query.kept import IS_KEPT
 from pipeline.query.operations import Ask, rows_asked
 from pipeline.query.statement import Statement
-from pipeline.storage.columns import SET_ASIDE, SHOWN_SESSION_COLUMNS
+from pipeline.query.stored_rows import LAST_DAY_MS
 
 MAX_LIMIT = 1_000
 """Rows of one page."""
@@ -30,25 +30,7 @@ _AT_ONCE = 1_000_000
 """Grown so much, a day is longer than all that a column of times can hold."""
 _FEW_ROWS, _FEW_TO_FILTER = 20_000, 500_000
 """So many are read in one question rather than in several, whole and with nothing but what a filter asks for."""
-_LAST_DAY_MS = 65_535 * _DAY_MS
-"""The last day that a Date can hold begins."""
 
-_TIMES_MS = (
-    "toUnixTimestamp64Milli(started_at) AS started_at_ms, toUnixTimestamp64Milli(ended_at) AS ended_at_ms"
-)
-LISTED: Mapping[str, str] = {name: type for name, type in SHOWN_SESSION_COLUMNS.items() if name != "resource"}
-"""Name and type of what a list has of each session: the columns of `sessions`, in its order."""
-_LOOKED_UP = {
-    SET_ASIDE: "NOT is_final AND (app_id, device_id) IN (SELECT app_id, device_id FROM devices_set_aside)"
-    f" AS {SET_ASIDE}"
-}
-_OF_ROWS = f"SELECT {', '.join(_LOOKED_UP.get(name, name) for name in LISTED)}, {_TIMES_MS}"
-_FROM_ROWS = (
-    # The day is a part of the key, so all rows of a session share it: what other days hold need not go through FINAL.
-    "FROM session_rows FINAL PREWHERE toDate(started_at) BETWEEN {first_day:Date} AND {last_day:Date}"
-    f" WHERE is_deleted = 0 AND {IS_KEPT} AND"
-)
-_OF_VIEW, _FROM_VIEW = f"SELECT * EXCEPT (resource), {_TIMES_MS}", "FROM sessions WHERE"
 _DAYS_OF_DEVICE = (
     "SELECT toDate(z.day) AS day, device_id FROM z_device_days AS z"
     " WHERE app_id = {app:String} AND device_id = {who:String}"
@@ -112,22 +94,6 @@ def session_list(
     return _some_sessions(app_id, filter, start_ms, end_ms, after, limit)
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """Which sessions a statement is about."""
-
-    selected: str
-    """`SELECT` and the columns of a list."""
-    found: str
-    """`FROM … WHERE …`; further conditions may follow after AND."""
-    parameters: Mapping[str, object]
-    by_days: str = ""
-    """`FROM … WHERE … AND` of all sessions of these days, where it reads by days."""
-    unmerged: str = ""
-    """As `found`, over rows of which some may be outdated, where it reads by days and the filter reads little: with
-    those of every session that is found, and in a fraction of the time."""
-
-
 def choose(
     app_id: str | None,
     filter: Filter | None,
@@ -139,7 +105,7 @@ def choose(
 ) -> Choice:
     """Sessions that start in [start_ms, end_ms) and pass a filter; `newest_ms` is when the newest of all started, if
     that is known. Raises FilterError."""
-    has_days = 0 <= start_ms < end_ms <= _LAST_DAY_MS
+    has_days = 0 <= start_ms < end_ms <= LAST_DAY_MS
     conditions, parameters = _range(start_ms, end_ms, has_days=has_days)
     if app_id is not None:
         conditions.append("app_id = {app:String}")
@@ -152,11 +118,10 @@ def choose(
         parameters |= condition.parameters
     passing = " AND ".join(conditions)
     if not has_days or (filter is not None and points_out(filter)):
-        return Choice(_OF_VIEW, f"{_FROM_VIEW} {passing}", parameters)
+        return Choice(passing, parameters)
     days = {"first_day": _day(start_ms), "last_day": _day(end_ms - 1)}
-    found = f"{_FROM_ROWS} {passing}"
-    unmerged = "" if filter is not None and reads_much(filter) else found.replace(" FINAL ", " ", 1)
-    return Choice(_OF_ROWS, found, {**parameters, **days}, _FROM_ROWS, unmerged)
+    reads_little = filter is None or not reads_much(filter)
+    return Choice(passing, {**parameters, **days}, by_days=True, reads_little=reads_little)
 
 
 def _some_sessions(
@@ -253,7 +218,7 @@ def _few(filter: Filter | None) -> int:
 
 def _stored_between(app_id: str | None, start_ms: int, end_ms: int, most: int) -> Statement:
     """How many rows there are of sessions of a range, counted up to so many: the key alone is read."""
-    conditions, parameters = _range(start_ms, end_ms, has_days=0 <= start_ms < end_ms <= _LAST_DAY_MS)
+    conditions, parameters = _range(start_ms, end_ms, has_days=0 <= start_ms < end_ms <= LAST_DAY_MS)
     if app_id is not None:
         conditions.append("app_id = {app:String}")
         parameters["app"] = app_id
@@ -300,7 +265,9 @@ def at_a_glance(sessions: Statement) -> Statement:
 
 def session_by_id(session_id: str) -> Statement:
     """One session, all columns; no row if there is none. Raises ValueError if that is not a UUID."""
-    sql = f"SELECT *, {_TIMES_MS} FROM sessions_of_id(id = {{session:UUID}}) WHERE session_id = {{session:UUID}}"
+    sql = (
+        f"SELECT *, {TIMES_MS} FROM sessions_of_id(id = {{session:UUID}}) WHERE session_id = {{session:UUID}}"
+    )
     return Statement(sql, {"session": _uuid(session_id)})
 
 
@@ -380,7 +347,7 @@ def require_page(limit: int) -> None:
 
 
 def _page(conditions: list[str], parameters: dict[str, object], limit: int) -> Statement:
-    sql = f"{_OF_VIEW} {_FROM_VIEW} {' AND '.join(conditions)} ORDER BY {ORDER} LIMIT {{limit:UInt32}}"
+    sql = f"{OF_VIEW} {FROM_VIEW} {' AND '.join(conditions)} ORDER BY {ORDER} LIMIT {{limit:UInt32}}"
     return Statement(sql, {**parameters, "limit": limit})
 
 

@@ -25,9 +25,10 @@ from pipeline.commands.exporting import exported
 from pipeline.dashboard import exports
 from pipeline.dashboard.app import application
 from pipeline.embedded.child import LOOPBACK
+from pipeline.query.choice import Choice
 from pipeline.query.export import COLUMNS, Format
 from pipeline.query.session_order import NEWEST_FIRST, Order
-from pipeline.query.sessions import Choice, session_list
+from pipeline.query.sessions import session_list
 from tests.dashboard import hostile
 from tests.dashboard.markup import Page
 from tests.dashboard.stage import Stage

@@ -16,9 +16,9 @@ from pipeline.commands.dashboard import parts, server_config
 from pipeline.dashboard.app import Parts, application
 from pipeline.dashboard.reader import NotAnsweredNow
 from pipeline.embedded.child import LOOPBACK
+from pipeline.query.choice import Choice
 from pipeline.query.export import Format
 from pipeline.query.session_order import Order
-from pipeline.query.sessions import Choice
 from tests.dashboard.stage import Stage
 
 ALL: dict[str, str] = {"range": "all", "filter": ""}

@@ -19,7 +19,7 @@ from pipeline.dashboard.reader import NotAnswered, Reader, Row
 from pipeline.dashboard.viewer import FIELD, chosen_by
 from pipeline.dashboard.words import iso
 from pipeline.query.filters.json_form import Filter, FilterError
-from pipeline.query.filters.reach import reads_much
+from pipeline.query.filters.reach import reads_crashes, reads_much
 from pipeline.query.session_counts import session_counts, step_ms
 from pipeline.query.time_zone import zone
 
@@ -55,7 +55,8 @@ _NOTHING: Row = {
 
 async def counts_beside(reader: Reader, wanted: Wanted) -> Counted:
     """The numbers, or where they are if they would hold the list up. Raises FilterError."""
-    most = _AT_ONCE_BY_EVENTS if reads_much(wanted.filter) else _AT_ONCE
+    by_events = reads_much(wanted.filter) or reads_crashes(wanted.filter)
+    most = _AT_ONCE_BY_EVENTS if by_events else _AT_ONCE
     if wanted.known.sessions > most:
         fields = wanted.choice.first_page().fields() | {"filter": wanted.text}
         return Counted(later=_counts_at(fields))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.query import stored_rows
+
 
 @dataclass(frozen=True, slots=True)
 class RangeBounds:
@@ -19,6 +21,8 @@ class RangeBounds:
     """Sessions that start at or after; empty where there is no such bound."""
     end: str
     """Sessions that start before; empty where there is no such bound."""
+    has_days: bool = False
+    """A Date can hold the day on which it begins."""
     is_open: bool = False
     """No session that is known of starts at the end or after it: then events are not bounded by it, which takes a third
     less to plan. One that comes meanwhile is told apart as any other."""
@@ -49,16 +53,18 @@ class RangeBounds:
             f" (SELECT app_id, raw_day, device_id, day FROM ({self._days_after})))"
         )
 
-    def sessions_of_events(self) -> str:
-        """A session can be the one that such an event is in."""
+    def sessions_of_events(self, columns: str, limit: str) -> str:
+        """A SELECT of the sessions that such an event can be in; `limit` is a further condition."""
         if not self.since:
-            return "true"
+            return stored_rows.sessions(columns, limit)
         if not self.end or self.is_open:
-            return f"started_at >= {self.since}"
-        return (
-            f"started_at >= {self.since} AND (toDate(started_at) <= toDate({self._last_day})"
+            days = stored_rows.since_day(f"toDate({self.since})") if self.has_days else ""
+            return stored_rows.sessions(columns, f"{limit} AND started_at >= {self.since}", days)
+        return stored_rows.sessions(
+            columns,
+            f"{limit} AND started_at >= {self.since} AND (toDate(started_at) <= toDate({self._last_day})"
             " OR (app_id, toDate(started_at), device_id) IN"
-            f" (SELECT app_id, toDate(day), device_id FROM ({self._days_after})))"
+            f" (SELECT app_id, toDate(day), device_id FROM ({self._days_after})))",
         )
 
     def stitched(self) -> str:

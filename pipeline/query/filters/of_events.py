@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from pipeline.domain.event import APPEARANCES, VIEWS
+from pipeline.query import stored_rows
 from pipeline.query.dimensions import (
     CONNECTION,
     FIRST_SCREEN,
@@ -58,11 +59,11 @@ def told_by(scope: RangeBounds, limit: str, events: str, columns: Mapping[str, s
 def _joined(
     scope: RangeBounds, limit: str, events: str, columns: str = "e.app_id, e.device_id, s.started_at"
 ) -> str:
-    chosen = f"{limit} AND {scope.sessions_of_events()}"
+    chosen = scope.sessions_of_events("app_id, device_id, started_at", limit)
     bounded = events.replace("{of}", f"{limit} AND {scope.events()}")
     return (
         f"SELECT {columns} FROM ({bounded}) AS e"
-        f" ASOF INNER JOIN (SELECT app_id, device_id, started_at FROM sessions WHERE {chosen}) AS s"
+        f" ASOF INNER JOIN ({chosen}) AS s"
         " ON e.app_id = s.app_id AND e.device_id = s.device_id AND e.time >= s.started_at"
     )
 
@@ -111,9 +112,11 @@ def _slowest(attribute: str, of: str) -> Telling:
     """The longest of what the views of performance take: up to ten minutes, with the name of what was measured."""
     took_ms = f"toFloat64OrNull(attributes['{attribute}'])"
     return Telling(
-        f"SELECT app_id, device_id, time, assumeNotNull({took_ms}) AS took_ms FROM z_stored_events"
-        f" WHERE {{of}} AND attributes['{attribute}'] != '' AND attributes['{of}'] != ''"
-        f" AND ifNull({took_ms} BETWEEN 0 AND {_LONGEST_MS}, false)",
+        stored_rows.events(
+            f"app_id, device_id, time, assumeNotNull({took_ms}) AS took_ms",
+            f"{{of}} AND attributes['{attribute}'] != '' AND attributes['{of}'] != ''"
+            f" AND ifNull({took_ms} BETWEEN 0 AND {_LONGEST_MS}, false)",
+        ),
         "max(e.took_ms)",
     )
 
@@ -123,13 +126,17 @@ TELLINGS: Mapping[str, Telling] = {
     LAST_SCREEN: Telling(_SCREENS, _screens("argMax")),
     SCREEN_PATH: Telling(_SCREENS, _path()),
     CONNECTION: Telling(
-        "SELECT app_id, device_id, time, lower(attributes['network.connection.type']) AS connection"
-        " FROM z_stored_events WHERE {of} AND connection != ''",
+        stored_rows.events(
+            "app_id, device_id, time, lower(attributes['network.connection.type']) AS connection",
+            "{of} AND connection != ''",
+        ),
         "groupUniqArray(e.connection)",
     ),
     SLOWEST_REQUEST: Telling(
-        f"SELECT app_id, device_id, time, assumeNotNull({REQUEST_MS}) AS took_ms FROM z_stored_events"
-        f" WHERE {{of}} AND name = 'http.client.request' AND ifNull({REQUEST_MS} >= 0, false)",
+        stored_rows.events(
+            f"app_id, device_id, time, assumeNotNull({REQUEST_MS}) AS took_ms",
+            f"{{of}} AND name = 'http.client.request' AND ifNull({REQUEST_MS} >= 0, false)",
+        ),
         "max(e.took_ms)",
     ),
     SLOWEST_START: _slowest("app.launch.duration_ms", "app.launch.type"),

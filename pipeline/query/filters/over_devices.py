@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.query import stored_rows
 from pipeline.query.filters.bounds import RangeBounds
 from pipeline.query.session_range import with_past
 
@@ -15,8 +16,9 @@ def first(scope: RangeBounds, limit: str) -> str:
     """That no session of the device starts earlier. `limit`: the devices that are worth a look."""
     past = with_past(scope.app, scope.since, scope.end) if scope.since and scope.end else "true"
     return (
-        "(app_id, device_id, started_at) IN (SELECT app_id, device_id, min(started_at)"
-        f" FROM sessions WHERE {limit} AND {past} GROUP BY app_id, device_id)"
+        "(app_id, device_id, started_at) IN (SELECT app_id, device_id, min(s.started_at)"
+        f" FROM ({stored_rows.sessions('app_id, device_id, started_at', f'{limit} AND {past}')}) AS s"
+        " GROUP BY app_id, device_id)"
     )
 
 

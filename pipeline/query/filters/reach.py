@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.query.dimensions import FIRST, OF_EVENTS, RETURNED, STITCHED_LENGTH, dimension
+from pipeline.query.dimensions import CRASH_GROUP, FIRST, OF_EVENTS, RETURNED, STITCHED_LENGTH, dimension
 from pipeline.query.filters.tree import All, AnyOf, CountEvents, Filter, HasEvent, Not, Scalar, Test
 
 OVER_DEVICES = (FIRST, STITCHED_LENGTH, RETURNED)
@@ -23,6 +23,19 @@ def reads_much(filter: Filter) -> bool:
             return True
         case Test(name):
             return name in OVER_DEVICES or name in OF_EVENTS
+
+
+def reads_crashes(filter: Filter) -> bool:
+    """Whether it reads the table of crashes."""
+    match filter:
+        case All(filters) | AnyOf(filters):
+            return any(reads_crashes(each) for each in filters)
+        case Not(inner):
+            return reads_crashes(inner)
+        case HasEvent() | CountEvents():
+            return False
+        case Test(name):
+            return name == CRASH_GROUP
 
 
 def points_out(filter: Filter) -> bool:

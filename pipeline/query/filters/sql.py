@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from pipeline.query import stored_rows
 from pipeline.query.dimensions import (
     CRASH_GROUP,
     FIRST,
@@ -264,13 +265,8 @@ class _Compiler:
             return f"NOT {self._in_crash_group(Test(test.dimension, 'eq', test.value))}"
         group = "true" if test.operator == "exists" else self._text("crash_group", test)
         limit, scope = self._limit(), self._bounds()
-        return (
-            "(app_id, device_id, started_at) IN (SELECT e.app_id, e.device_id, s.started_at"
-            f" FROM (SELECT app_id, device_id, time FROM z_crashes WHERE {limit} AND {scope.events()} AND {group}) AS e"
-            f" ASOF INNER JOIN (SELECT app_id, device_id, started_at FROM sessions WHERE {limit}"
-            f" AND {scope.sessions_of_events()}) AS s"
-            " ON e.app_id = s.app_id AND e.device_id = s.device_id AND e.time >= s.started_at)"
-        )
+        crashes = stored_rows.crashes("app_id, device_id, time", f"{{of}} AND {group}")
+        return of_events.sessions(scope, limit, crashes)
 
     def _events(self, steps: tuple[HasEvent, ...]) -> str:
         # The view that the order of steps takes does not have the columns of single attributes.
@@ -280,7 +276,7 @@ class _Compiler:
             return of_events.sessions(
                 scope,
                 limit,
-                f"SELECT app_id, device_id, time FROM z_stored_events WHERE {{of}} AND {passes[0]}",
+                stored_rows.events("app_id, device_id, time", f"{{of}} AND {passes[0]}"),
             )
         return of_events.sessions(scope, limit, of_events.masked(passes), sequence.in_order(steps))
 
@@ -302,7 +298,7 @@ class _Compiler:
         if event.operator == "gte" and number == 0:
             return "true"
         passes, limit, scope = self.event(event, _NUMBERS_BY_THEMSELVES), self._limit(), self._bounds()
-        events = f"SELECT app_id, device_id, time FROM z_stored_events WHERE {{of}} AND {passes}"
+        events = stored_rows.events("app_id, device_id, time", f"{{of}} AND {passes}")
         if event.operator == "gte":
             return of_events.sessions(scope, limit, events, sequence.at_least(number, event.within_ms))
         if event.operator == "lte" or number == 0:
@@ -362,6 +358,7 @@ class _Compiler:
             app="true" if scope.app_id is None else f"app_id = {self._add(scope.app_id, 'String')}",
             since="" if scope.start_ms is None else self._time(scope.start_ms),
             end="" if scope.end_ms is None else self._time(scope.end_ms),
+            has_days=scope.start_ms is not None and 0 <= scope.start_ms <= stored_rows.LAST_DAY_MS,
             is_open=scope.is_open,
         )
 
