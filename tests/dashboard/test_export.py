@@ -54,6 +54,22 @@ def _uuid(value: Any) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+class Written(Choice):
+    """Any rows, by words of its own."""
+
+    def __init__(self, selected: str, found: str, parameters: dict[str, object]) -> None:
+        super().__init__("", parameters)
+        object.__setattr__(self, "words", (selected, found))
+
+    @property
+    def selected(self) -> str:
+        return str(self.__dict__["words"][0])
+
+    @property
+    def found(self) -> str:
+        return str(self.__dict__["words"][1])
+
+
 @pytest.mark.parametrize("format", ["csv", "ndjson", "parquet"])
 @pytest.mark.parametrize("fields", [ALL, FILTERED], ids=["all", "filtered"])
 def test_a_file_has_what_the_list_has_in_its_order(
@@ -107,7 +123,7 @@ def test_no_cell_is_a_formula(stage: Stage) -> None:
     others["personas"], others["user_ids"] = "[text] AS personas", "[text] AS user_ids"
     others["properties"] = "map(text, text) AS properties"
     columns = ", ".join(f"text AS {name}" if name in texts else others[name] for name in COLUMNS)
-    chosen = Choice(
+    chosen = Written(
         f"SELECT {columns}, 0 AS started_at_ms",
         "FROM (SELECT arrayJoin({values:Array(String)}) AS text) AS t CROSS JOIN (SELECT * FROM sessions LIMIT 1) AS s"
         " GROUP BY text",
@@ -159,7 +175,7 @@ def test_memory_is_bounded(stage: Stage) -> None:
         f"repeat(s.{name}, 40) AS {name}" if name == "device_id" else f"s.{name} AS {name}"
         for name in COLUMNS
     ]
-    many = Choice(
+    many = Written(
         f"SELECT {', '.join(columns)}",
         "FROM (SELECT * EXCEPT (event_count), number AS event_count FROM"
         " (SELECT * FROM sessions ORDER BY length(device_id) DESC LIMIT 1) AS one"
@@ -238,7 +254,7 @@ def test_so_many_run_at_once(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("format", ["csv", "ndjson", "parquet"])
 def test_an_error_of_clickhouse_is_none_of_the_sessions(stage: Stage, format: Format) -> None:
-    failing = Choice("SELECT *", "FROM sessions WHERE throwIf(event_count > 0, 'ouch') = 0", {})
+    failing = Written("SELECT *", "FROM sessions WHERE throwIf(event_count > 0, 'ouch') = 0", {})
     with pytest.raises(StatementFailed, match="ouch"):
         list(exported(stage.store, failing, NEWEST_FIRST, format, 500_000_000))
 
