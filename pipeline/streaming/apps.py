@@ -153,9 +153,8 @@ def sessionizer_app(
 
     async def send(topic: str, partition: int, items: Iterable[tuple[Any, ...]]) -> None:
         if topic == topics.STATE:
-            await fence.send(partition, items)
-        else:
-            await record_batches.send(raw_producer(app), topic, partition, items, _now_ms(), pack=pack)
+            return await fence.send(partition, items)
+        await record_batches.send(raw_producer(app), topic, partition, items, _now_ms(), pack=pack)
 
     sessionizer: Sessionizer
     state = add_state_table(
