@@ -358,6 +358,7 @@ class Frame:
 
     def __init__(self, consumer: Consumer) -> None:
         self.offset_base, self.metrics, self.partitions, self.edge = 0, None, 2, OPEN_EDGE
+        self.left_to_python = None
         self.before = ()
         self.consumer = consumer
         self.should_stop = False
