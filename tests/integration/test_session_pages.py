@@ -117,8 +117,10 @@ def test_no_clock_is_too_wrong_for_a_page(clickhouse: EmbeddedClickHouse) -> Non
     name = f"test_{uuid4().hex[:12]}"
     store = Store(f"{clickhouse.url}/{name}")
     migrate(store)
-    starts = ["2299-12-31 23:59:59", "2149-06-07", "2149-06-06", "2149-06-05", "2026-01-05", "1970-01-01"]
-    starts += ["1969-12-31 23:59:59", "1900-01-01"]
+    starts = ["2299-12-31 23:59:59", "2149-06-07", "2149-06-06", "2149-06-05"]
+    # On both sides of where a partition ends: a month, and all before 2020.
+    starts += ["2026-02-01", "2026-01-31 23:59:59", "2026-01-05", "2020-01-01", "2019-12-31 23:59:59"]
+    starts += ["1970-01-01", "1969-12-31 23:59:59", "1900-01-01"]
     rows = [
         {
             "app_id": "a",
@@ -139,7 +141,8 @@ def test_no_clock_is_too_wrong_for_a_page(clickhouse: EmbeddedClickHouse) -> Non
             "session_rows", "\n".join(map(json.dumps, part)).encode(), token=str(part[0]["revision"])
         )
     wanted = [row["session_id"] for row in rows[1::2]]
-    bounds_ms = [-2_208_988_800_000, -1, 0, 1, 1_767_600_000_000, 5_662_224_000_000, 5_662_310_400_000]
+    bounds_ms = [-2_208_988_800_000, -1, 0, 1, 1_577_836_800_000, 1_767_600_000_000]
+    bounds_ms += [1_769_904_000_000, 5_662_224_000_000, 5_662_310_400_000]
     bounds_ms += [5_662_310_400_001, 10_413_791_999_999]
     every = {
         row["session_id"]: row["started_at_ms"]
