@@ -73,8 +73,8 @@ impl BatchBuilder {
         HEADER_BYTES + self.records.len()
     }
 
-    /// The batch of a producer: its id, its epoch, and the sequence number of the first record. `compress` is aiokafka's codec of a number, and is not used
-    /// where it gains nothing.
+    /// The batch of a producer: its id, its epoch, and the sequence number of the first record. `compress` is
+    /// aiokafka's codec of a number, and is not used where it gains nothing.
     fn build<'py>(
         &self,
         py: Python<'py>,
