@@ -114,8 +114,8 @@ def test_numbers_of_the_whole_and_the_comparison_lead_to_their_sessions(
     compared = text[text.index('aria-label="Comparison"') : text.index("Issue by issue")]
     counted = 0
     for part in (totals, compared):
-        for row in part.split('<th scope="row">')[1:]:
-            cells = re.findall(r'<td class="num">(.*?)</td>', row)
+        for row in re.split('<th scope="row"[^>]*>', part)[1:]:
+            cells = re.findall(r'<td class="num[^"]*"[^>]*>(.*?)</td>', row)
             for cell in cells[:2] if part is compared else cells:
                 led = re.fullmatch(r'<a href="([^"]*)" title="([^"]*)">([^<]*)</a>', cell.strip())
                 assert led or cell.strip() == NONE, cell
