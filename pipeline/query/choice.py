@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.query.kept import IS_KEPT
-from pipeline.query.stored_rows import between_days
+from pipeline.query.stored_rows import COUNTS, between_days
 from pipeline.storage.columns import SET_ASIDE, SHOWN_SESSION_COLUMNS
 
 TIMES_MS = (
@@ -60,4 +59,4 @@ class Choice:
         return self._from("FINAL", f"{of_ids}{_DAYS} AND ({KEY_OF_TABLE}) IN ({keys})")
 
     def _from(self, final: str, first: str) -> str:
-        return f"FROM session_rows {final} PREWHERE {first} WHERE is_deleted = 0 AND {IS_KEPT} AND {self.passing}"
+        return f"FROM session_rows {final} PREWHERE {first} WHERE {COUNTS} AND {self.passing}"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pipeline.query.filters.of_events import REQUEST_MS
-from pipeline.query.kept import IS_KEPT
 from pipeline.query.session_range import time_text
 from pipeline.query.statement import Statement
+from pipeline.query.stored_rows import COUNTS
 
 MAX_MARKS = 20_000
 """Events of one session that a timeline can hold."""
@@ -62,7 +62,7 @@ def _nearest(side: str, order: str) -> str:
             f"(SELECT {choose}((toNullable(s.started_at), toNullable(s.session_id)), s.started_at) FROM"
             " (SELECT session_id, started_at FROM session_rows FINAL"
             f" PREWHERE {_OF_DEVICE} AND toDate(started_at) IN ({days})"
-            f" WHERE is_deleted = 0 AND {IS_KEPT}) AS s WHERE s.started_at {side} at)"
+            f" WHERE {COUNTS}) AS s WHERE s.started_at {side} at)"
         )
 
     near = among(f"{days} ORDER BY 1 {order} LIMIT {_NEAR_DAYS}")

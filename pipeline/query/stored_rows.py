@@ -17,7 +17,8 @@ _BY_PARTITIONS = (
     " use_skip_indexes_if_final = 1, use_skip_indexes_if_final_exact_mode = 1"
 )
 """As the views of events have it."""
-_COUNTS = f"is_deleted = 0 AND {IS_KEPT}"
+COUNTS = f"is_deleted = 0 AND {IS_KEPT}"
+"""The condition by which a row of sessions, events or crashes, read with FINAL, counts."""
 
 
 def since_day(first: str) -> str:
@@ -40,17 +41,17 @@ def between_days(first: str, last: str) -> str:
 def sessions(columns: str, condition: str, days: str = "") -> str:
     """A SELECT of sessions as `sessions` has them, but for what that looks up; `days` is a condition as above."""
     of_days = f" PREWHERE {days}" if days else ""
-    return f"SELECT {columns} FROM session_rows FINAL{of_days} WHERE {_COUNTS} AND {condition} {EXACTLY}"
+    return f"SELECT {columns} FROM session_rows FINAL{of_days} WHERE {COUNTS} AND {condition} {EXACTLY}"
 
 
 def events(columns: str, condition: str) -> str:
     """A SELECT of events as `z_stored_events` has them."""
-    return f"SELECT {columns} FROM z_event_rows FINAL WHERE {_COUNTS} AND {condition} {_BY_PARTITIONS}"
+    return f"SELECT {columns} FROM z_event_rows FINAL WHERE {COUNTS} AND {condition} {_BY_PARTITIONS}"
 
 
 def crashes(columns: str, condition: str) -> str:
     """A SELECT of crashes as `z_crashes` has them."""
-    return f"SELECT {columns} FROM z_crash_rows FINAL WHERE {_COUNTS} AND {condition} {_BY_PARTITIONS}"
+    return f"SELECT {columns} FROM z_crash_rows FINAL WHERE {COUNTS} AND {condition} {_BY_PARTITIONS}"
 
 
 def _partition(day: str) -> str:
