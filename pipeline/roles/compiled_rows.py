@@ -101,7 +101,7 @@ class CompiledRows:
         if ledger:
             making.ledger.append(ledger)
         making.compiled += records[place:stop]
-        making.failing += self._failing
+        making.keep_failing(self._failing)
         # Where some were taken before it, it is asked for once more.
         if reason and stop == place:
             self._metrics.left_to_python.labels("sink", reason).inc()

@@ -56,8 +56,6 @@ class Making:
         self.compiled: list[Any] = []
         """The records whose rows those are."""
         self.ledger: list[bytes] = []
-        self.failing: list[bytes] = []
-        """The rows, as JSON, of those of them that have a stack which needs symbol files."""
         self.policies: list[bytes] = []
         self.refused: list[DeadLetter] = []
         self.source = source
@@ -65,6 +63,9 @@ class Making:
         self._offset_base = offset_base
         self._max_bytes = max_bytes
         self._blocks: list[bytes] = []
+        self._failing: list[bytes] = []
+        """The rows, as JSON, of those of `compiled` that have a stack which needs symbol files."""
+        self._failing_bytes = 0
         self._byte_count = self._row_count = self._spread = 0
         self._first = self._first_event = 0
         self._unstored: dict[int, int] = {}
@@ -80,17 +81,23 @@ class Making:
         self._spread += spread
         return self.room <= 0
 
+    def keep_failing(self, lines: Sequence[bytes]) -> None:
+        """Keep the rows, as JSON, of records of the block that have a stack which needs symbol files."""
+        self._failing += lines
+        self._failing_bytes += sum(map(len, lines))
+
     @property
     def room(self) -> int:
         """The bytes that a piece may have besides what there is."""
-        return self._max_bytes - self._byte_count - self.native.byte_count - sum(map(len, self.failing))
+        return self._max_bytes - self._byte_count - self.native.byte_count - self._failing_bytes
 
     def drop_native(self, count: int, byte_count: int) -> None:
         """Make so many rows of the block, of so many bytes, as JSON instead: those of `compiled`. The rest of the chunk
         is to be made so, too."""
         log.error("the compiled core fails at rows of %s, partition %d: Python makes them", *self.source)
         lines = joined(map(self._line_of, self.compiled))
-        self.native, self.compiled, self.failing, self.has_failed = NoRows(), [], [], True
+        self.native, self.compiled, self.has_failed = NoRows(), [], True
+        self._failing, self._failing_bytes = [], 0
         self.add(lines, count, spread=max(0, byte_count - len(lines)))
 
     def take(self, place: int, *, end_event: int = -1) -> Piece:
@@ -108,7 +115,7 @@ class Making:
             row_count=self._row_count + self.native.count,
             block=block,
             compiled=self.compiled,
-            failing=joined(self.failing),
+            failing=joined(self._failing),
             spread=self._spread,
             ledger=joined(self.ledger),
             policies=joined(self.policies),
@@ -119,7 +126,8 @@ class Making:
             is_last=place + 1 == len(records) and end_event < 0,
             unstored=self._unstored,
         )
-        self.ledger, self.policies, self.refused, self._blocks, self.failing = [], [], [], [], []
+        self.ledger, self.policies, self.refused, self._blocks = [], [], [], []
+        self._failing, self._failing_bytes = [], 0
         self.native, self.compiled = NoRows() if self.has_failed else self._native_rows(), []
         self._byte_count = self._row_count = self._spread = 0
         self._first, self._first_event = (place, end_event) if end_event >= 0 else (place + 1, 0)
