@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 from pipeline.domain.alerts import Bound, Judgement
 from pipeline.errors import Terminal
@@ -23,26 +23,13 @@ VERSION = 1
 DAY_MS = 86_400_000
 LONGEST_WINDOW_MS = 14 * DAY_MS
 MAX_RULES = 1_000
-CHANNEL_KINDS = ("webhook", "slack", "alertmanager", "apprise")
+ChannelKind: TypeAlias = Literal["webhook", "slack", "alertmanager", "apprise"]
+CHANNEL_KINDS: tuple[ChannelKind, ...] = get_args(ChannelKind)
 _NAME_LENGTH = 100
 _CHANNEL_KEYS = {"kind", "url", "url_file", "secret_file"}
-_RULE_KEYS = {
-    *(
-        "name",
-        "app",
-        "metric",
-        "filter",
-        "cohort",
-        "by",
-        "window",
-        "every",
-        "delay",
-        "warning",
-        "error",
-        "compare",
-    ),
-    *("min_sessions", "min_users", "times", "no_data", "channels", "summary"),
-}
+_SEEN_KEYS = {"app", "metric", "filter", "cohort", "by", "window", "every", "delay"}
+_JUDGED_KEYS = {"warning", "error", "compare", "min_sessions", "min_users", "times", "no_data"}
+_RULE_KEYS = {"name", "channels", "summary"} | _SEEN_KEYS | _JUDGED_KEYS
 
 
 class InvalidAlerts(Terminal):
@@ -54,7 +41,7 @@ class Channel:
     """Where alerts are told."""
 
     name: str
-    kind: Literal["webhook", "slack", "alertmanager", "apprise"]
+    kind: ChannelKind
     url: str = ""
     url_file: str = ""
     """A file that holds the URL, since most of them are secrets; one of the two is given."""
@@ -141,7 +128,7 @@ def _channel(name: str, given: Any) -> Channel:
         raise InvalidAlerts(f"{where}: kind has to be one of {', '.join(CHANNEL_KINDS)}")
     channel = Channel(
         name,
-        cast(Literal["webhook", "slack", "alertmanager", "apprise"], kind),
+        kind,
         _text(table, "url", where, ""),
         _text(table, "url_file", where, ""),
         _text(table, "secret_file", where, ""),
