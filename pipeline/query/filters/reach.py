@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pipeline.query.dimensions import CRASH_GROUP, FIRST, OF_EVENTS, RETURNED, STITCHED_LENGTH, dimension
 from pipeline.query.filters.tree import All, AnyOf, CountEvents, Filter, HasEvent, Not, Scalar, Test
 
@@ -14,28 +16,27 @@ def reads_much(filter: Filter) -> bool:
 
     Crashes have a small table of their own.
     """
-    match filter:
-        case All(filters) | AnyOf(filters):
-            return any(reads_much(each) for each in filters)
-        case Not(inner):
-            return reads_much(inner)
-        case HasEvent() | CountEvents():
-            return True
-        case Test(name):
-            return name in OVER_DEVICES or name in OF_EVENTS
+    return any(
+        not isinstance(asked, Test) or asked.dimension in OVER_DEVICES or asked.dimension in OF_EVENTS
+        for asked in _asks(filter)
+    )
 
 
 def reads_crashes(filter: Filter) -> bool:
     """Whether it reads the table of crashes."""
+    return any(isinstance(asked, Test) and asked.dimension == CRASH_GROUP for asked in _asks(filter))
+
+
+def _asks(filter: Filter) -> Iterator[Test | HasEvent | CountEvents]:
+    """What it asks of a session, wherever in the tree that stands; the tests of an event are a part of its ask."""
     match filter:
         case All(filters) | AnyOf(filters):
-            return any(reads_crashes(each) for each in filters)
+            for each in filters:
+                yield from _asks(each)
         case Not(inner):
-            return reads_crashes(inner)
-        case HasEvent() | CountEvents():
-            return False
-        case Test(name):
-            return name == CRASH_GROUP
+            yield from _asks(inner)
+        case _:
+            yield filter
 
 
 def points_out(filter: Filter) -> bool:
