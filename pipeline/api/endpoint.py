@@ -26,7 +26,7 @@ from pipeline.dashboard.reader import Reader
 from pipeline.query.filters.check import checked
 from pipeline.query.filters.sql import FilterScope, where
 from pipeline.query.filters.text_form import parse, to_text
-from pipeline.query.filters.tree import EVERYTHING, All, Filter, FilterError, Test
+from pipeline.query.filters.tree import EVERYTHING, All, Filter, FilterError, Test, parts_of
 from pipeline.query.session_range import EVERYTHING as EVERY_SESSION
 from pipeline.query.statement import Statement
 from pipeline.query.symbols import Symbols
@@ -161,8 +161,7 @@ class ApiRequest:
         if not self.grant.apps:
             return filter
         seen = Test("app.id", "in", tuple(sorted(self.grant.apps)))
-        parts = filter.filters if isinstance(filter, All) else (filter,)
-        return checked(All((seen, *parts)))
+        return checked(All((seen, *parts_of(filter))))
 
     def cursor(self) -> PageCursor | None:
         """Where the page goes on. Raises `Refused` for one of another question."""

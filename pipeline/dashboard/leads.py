@@ -13,7 +13,7 @@ from pipeline.query.dimensions import dimension, split
 from pipeline.query.filters.check import checked
 from pipeline.query.filters.regex import MAX_PATTERN
 from pipeline.query.filters.text_form import to_text
-from pipeline.query.filters.tree import All, AnyOf, Filter, FilterError, HasEvent, Not, Test
+from pipeline.query.filters.tree import All, AnyOf, Filter, FilterError, HasEvent, Not, Test, parts_of
 
 _DAY_MS = 86_400_000
 _CUT_TYPE = 200
@@ -158,7 +158,7 @@ def _of_type(exception_type: str) -> Test:
 
 
 def _written(wanted: Filter, condition: Filter) -> str | None:
-    others = condition.filters if isinstance(condition, All) else (condition,)
+    others = parts_of(condition)
     try:
         text = to_text(checked(All((wanted, *others)) if others else wanted))
     except FilterError:

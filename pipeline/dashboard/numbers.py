@@ -9,7 +9,7 @@ from pipeline.dashboard.leads import CRASHED, HUNG, of_all
 from pipeline.dashboard.reader import Row
 from pipeline.query import bad_ends, free_of
 from pipeline.query.dimensions import USER
-from pipeline.query.filters.tree import All, Filter, Not, Test
+from pipeline.query.filters.tree import All, Filter, Not, Test, parts_of
 from pipeline.query.free_of import FREE_OF, RATED, WHOLES
 
 _FOREGROUND = Test("session.state", "eq", "foreground")
@@ -73,7 +73,7 @@ def columns_of(name: str, groups: Sequence[Filter | None]) -> list[dict[str, str
 
 
 def _both(group: Filter, tests: Sequence[Filter]) -> Filter:
-    return All((*(group.filters if isinstance(group, All) else (group,)), *tests))
+    return All((*parts_of(group), *tests))
 
 
 def _share_of(row: Row, name: str, rated: str) -> tuple[int, int]:

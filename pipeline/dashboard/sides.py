@@ -11,7 +11,7 @@ from pipeline.dashboard.leads import group_filter, of_all
 from pipeline.dashboard.words import iso
 from pipeline.query import compare
 from pipeline.query.filters.sql import FilterScope, where
-from pipeline.query.filters.tree import EVERYTHING, All, Filter
+from pipeline.query.filters.tree import EVERYTHING, All, Filter, parts_of
 from pipeline.query.metric_definitions import in_group
 from pipeline.query.statement import Statement
 
@@ -46,12 +46,12 @@ class AskedSide:
     def whole(self) -> Filter | None:
         """All its sessions as a filter; None where no filter says the group."""
         group = group_filter(self.by, self.group)
-        return None if group is None else All((*_parts(group), *_parts(self.filter)))
+        return None if group is None else All((*parts_of(group), *parts_of(self.filter)))
 
     def sessions_at(self, *tests: Filter) -> str | None:
         """Where those of its sessions are listed that pass some tests; None where no filter says it."""
         whole = self.whole
-        text = None if whole is None else of_all(All((*tests, *_parts(whole))))
+        text = None if whole is None else of_all(All((*tests, *parts_of(whole))))
         return None if text is None else self.listed(text)
 
     def listed(self, filter: str) -> str:
@@ -81,7 +81,3 @@ def _side(
     if start_ms >= end_ms:
         raise BadAddress("The time range of a side ends before it begins.")
     return AskedSide(app, by, query[name], start_ms, end_ms, filter, (start_ms, end_ms) != span)
-
-
-def _parts(filter: Filter) -> tuple[Filter, ...]:
-    return filter.filters if isinstance(filter, All) else (filter,)

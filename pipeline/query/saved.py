@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.query.filters.check import checked
 from pipeline.query.filters.text_form import parse, to_text
-from pipeline.query.filters.tree import EVERYTHING, All, Filter, FilterError
+from pipeline.query.filters.tree import EVERYTHING, All, Filter, FilterError, parts_of
 from pipeline.query.statement import Statement
 
 MAX_NAME = 100
@@ -35,11 +35,7 @@ def narrowed(cohort: Filter, filter: Filter) -> Filter:
         return filter
     if filter == EVERYTHING:
         return cohort
-    return checked(All((*_parts(cohort), *_parts(filter))))
-
-
-def _parts(filter: Filter) -> tuple[Filter, ...]:
-    return filter.filters if isinstance(filter, All) else (filter,)
+    return checked(All((*parts_of(cohort), *parts_of(filter))))
 
 
 def save(app_id: str, name: str, text: str) -> Statement:

@@ -33,7 +33,7 @@ from pipeline.query.dimensions import CRASH_GROUP, USER
 from pipeline.query.filters.json_form import EVERYTHING, Filter, FilterError
 from pipeline.query.filters.sql import FilterScope, where
 from pipeline.query.filters.text_form import parse
-from pipeline.query.filters.tree import All, Not, Test
+from pipeline.query.filters.tree import All, Not, Test, parts_of
 from pipeline.query.statement import Statement
 from pipeline.query.symbols import Symbols
 from pipeline.query.time_zone import bucket_end, edges
@@ -225,8 +225,7 @@ class CrashPages:
 
 def _in_group(asked: AskedCrashes, group: str, *tests: Filter) -> Filter:
     """The sessions of a group that pass the filter, and some tests."""
-    others = asked.filter.filters if isinstance(asked.filter, All) else (asked.filter,)
-    return All((Test(CRASH_GROUP, "eq", group), *tests, *others))
+    return All((Test(CRASH_GROUP, "eq", group), *tests, *parts_of(asked.filter)))
 
 
 def leads_of_group(asked: AskedCrashes, group: str) -> dict[str, Any]:

@@ -37,7 +37,7 @@ from pipeline.query.filters.json_form import EVERYTHING, Filter, FilterError
 from pipeline.query.filters.messages import unsplittable
 from pipeline.query.filters.sql import FilterScope, where
 from pipeline.query.filters.text_form import parse
-from pipeline.query.filters.tree import All, Test
+from pipeline.query.filters.tree import All, Test, parts_of
 from pipeline.query.issues import MOST, compare_issues
 from pipeline.query.metric_definitions import IN_CHARTS, IN_TABLE, METRICS, STEPS_MS, Bucket
 from pipeline.query.metrics import retention, whole_and_buckets
@@ -114,7 +114,7 @@ class Asked:
 
     def within(self, group: Filter) -> Filter:
         """The sessions that pass the filter and this one."""
-        return All((*_parts(group), *_parts(self.filter)))
+        return All((*parts_of(group), *parts_of(self.filter)))
 
     @property
     def of_crashes(self) -> AskedCrashes:
@@ -344,7 +344,7 @@ def _new_devices(asked: Asked, lines: Sequence[Row]) -> list[Row]:
     def led(line: Row, *back: Filter, day: int = 0) -> str | None:
         if (group := filters[bool(line["is_other"]), line["group"]]) is None:
             return None
-        text = of_all(All((Test(FIRST, "eq", True), *back, *_parts(days.within(group)))))
+        text = of_all(All((Test(FIRST, "eq", True), *back, *parts_of(days.within(group)))))
         # Whoever was first seen so late that the day is not over is not counted.
         return replace(days, end_ms=start_of_day(days.end_ms, -day)).sessions_at(text)
 
@@ -394,7 +394,3 @@ def _with_leads(asked: Asked, rows: Sequence[Row]) -> list[Row]:
         leads = {} if group is None else leads_of(row, asked.within(group), asked.listed)
         found.append({**row, "leads": leads, "sessions_at": leads["sessions"].address if leads else None})
     return found
-
-
-def _parts(filter: Filter) -> tuple[Filter, ...]:
-    return filter.filters if isinstance(filter, All) else (filter,)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, cast
 
 from starlette.datastructures import QueryParams
@@ -18,7 +17,7 @@ from pipeline.dashboard.reader import Reader, Row
 from pipeline.dashboard.ways import Way
 from pipeline.dashboard.words import iso
 from pipeline.query import screen_paths
-from pipeline.query.filters.tree import EVERYTHING, All, Filter
+from pipeline.query.filters.tree import All, Filter, parts_of
 from pipeline.query.screen_paths import LEAST_DEPTH, MOST_DEPTH, MOST_SCREENS, ORDERS, Order
 
 _DEPTH = 4
@@ -109,9 +108,7 @@ def listed(
 ) -> str | None:
     """Where the sessions of the page, or of a part of its range, that pass a filter as well are listed; None where it
     cannot be written."""
-    parts: Sequence[Filter] = (wanted,) if asked.filter == EVERYTHING else (asked.filter, wanted)
-    flat = [each for part in parts for each in (part.filters if isinstance(part, All) else (part,))]
-    text = of_all(flat[0] if len(flat) == 1 else All(tuple(flat)))
+    text = of_all(All((*parts_of(asked.filter), *parts_of(wanted))))
     own = {name: value for name, value in asked.fields().items() if name != FIELD}
     if start_ms is not None and end_ms is not None:
         own |= {"from": iso(start_ms), "to": iso(end_ms)}

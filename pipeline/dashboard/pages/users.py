@@ -23,7 +23,7 @@ from pipeline.dashboard.stream import Mark, StreamChoice, in_sessions, stream
 from pipeline.dashboard.words import iso, wall
 from pipeline.query import journey, units
 from pipeline.query.dimensions import USER
-from pipeline.query.filters.tree import EVERYTHING, All, Filter, Test
+from pipeline.query.filters.tree import EVERYTHING, All, Filter, Test, parts_of
 from pipeline.query.sessions import MAX_LIMIT, session_list, user_sessions
 from pipeline.query.symbols import Symbols
 from pipeline.query.time_zone import start_of_day
@@ -75,8 +75,7 @@ class UsersPage:
 def _of_users(asked: Narrowed, part: str) -> Filter:
     """The sessions that pass the filter and name a user, one with that part in the id."""
     named = Test(USER, "matches", f"(?i){re.escape(part)}") if part else Test(USER, "exists")
-    others = asked.filter.filters if isinstance(asked.filter, All) else (asked.filter,)
-    return All((named, *others))
+    return All((named, *parts_of(asked.filter)))
 
 
 def _leads(asked: Narrowed, user: str) -> dict[str, str | None]:

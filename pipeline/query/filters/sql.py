@@ -33,6 +33,7 @@ from pipeline.query.filters.tree import (
     Scalar,
     Test,
     Value,
+    parts_of,
 )
 from pipeline.query.statement import Statement
 from pipeline.query.time_zone import zone
@@ -287,8 +288,8 @@ class _Compiler:
         around: Filter,
     ) -> str:
         assert isinstance(of, HasEvent), "what is checked stays what it is"
-        steps, parts = of.steps(), around.filters if isinstance(around, All) else (around,)
-        self._limits = [self.filter(each) for each in parts if is_of_an_id(each)]
+        steps = of.steps()
+        self._limits = [self.filter(each) for each in parts_of(around) if is_of_an_id(each)]
         columns = {name: sequence.in_order(chain(steps)) for name, chain in chains.items()}
         events = of_events.masked([self.event(step, {}) for step in steps])
         return of_events.told_by(self._bounds(), self._limit(), events, columns)

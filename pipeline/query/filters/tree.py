@@ -105,3 +105,9 @@ class Not:
 Filter: TypeAlias = All | AnyOf | Not | Test | HasEvent | CountEvents
 
 EVERYTHING = All(())
+
+
+def parts_of(filter: Filter) -> tuple[Filter, ...]:
+    """What all has to pass for the filter to pass, so that more can stand beside it: the parts of an `All`, one level
+    deep, none of `EVERYTHING`; any other filter is its own one part."""
+    return filter.filters if isinstance(filter, All) else (filter,)
