@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 import orjson
@@ -23,6 +25,9 @@ KEPT_BYTES = 20_000_000
 """Of resources, and of users, that are remembered."""
 _CACHED_BYTES = 4_096
 """Longer ones are not remembered: looking them up costs what it saves."""
+
+_QUOTE, _BRACKETS = ord('"'), b"[{"
+"""What a text begins with; a list, and an object."""
 
 _facts = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _text = msgspec.json.Decoder(str)
@@ -46,6 +51,21 @@ def canonical_resource(raw: bytes) -> str | Rejected:
     return _kept_resources[raw] if len(raw) <= _CACHED_BYTES else _resource(raw)
 
 
+def resource_of_facts(facts: Mapping[str, Any]) -> str | Rejected:
+    """What `canonical_resource` makes of the JSON of parsed facts, which hold no NaN and no lone surrogate."""
+    raw = msgspec.json.encode(facts)
+    if len(raw) <= _CACHED_BYTES:
+        return _kept_resources[raw]
+    # What is this long is not remembered, and need not be read again.
+    return _within_limit(
+        {
+            name: value if type(value) is str else msgspec.json.encode(value).decode()
+            for name, value in facts.items()
+            if value is not None
+        }
+    )
+
+
 def canonical_user(raw: bytes) -> str | Rejected:
     """The user as canonical JSON of id, personas and properties, those given only; empty for no user.
 
@@ -63,7 +83,11 @@ def _resource(raw: bytes) -> str | Rejected:
         facts = _facts.decode(raw)
     except msgspec.ValidationError:
         return Rejected(Reason.INVALID_TYPE, "resource: an object")
-    canonical = dumps(_as_texts(facts), sort_keys=True)
+    return _within_limit(_as_texts(facts))
+
+
+def _within_limit(texts: dict[str, str]) -> str | Rejected:
+    canonical = dumps(texts, sort_keys=True)
     if len(canonical) > MAX_RESOURCE_BYTES:
         return Rejected(
             Reason.RESOURCE_TOO_LARGE,
@@ -124,9 +148,12 @@ def _as_texts(facts: dict[str, msgspec.Raw]) -> dict[str, str]:
     texts = {}
     for key, value in facts.items():
         raw = bytes(value)
-        if raw != b"null":
-            is_text = raw.startswith(b'"')
-            texts[key] = _text.decode(raw) if is_text else msgspec.json.format(raw, indent=-1).decode()
+        if raw[0] == _QUOTE:
+            texts[key] = _text.decode(raw)
+        elif raw[0] in _BRACKETS:
+            texts[key] = msgspec.json.format(raw, indent=-1).decode()
+        elif raw != b"null":
+            texts[key] = raw.decode()  # a number, or a truth: there are no blanks in it
     return texts
 
 

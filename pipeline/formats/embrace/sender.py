@@ -14,7 +14,7 @@ from pipeline.formats.checks import rejected_id
 from pipeline.formats.embrace.facts import text
 from pipeline.formats.embrace.parts import ANDROID, APPLE, WEB, LifecycleWords
 from pipeline.formats.format import Beside, Headers
-from pipeline.formats.identity import canonical_resource, canonical_user
+from pipeline.formats.identity import canonical_user, resource_of_facts
 from pipeline.formats.limits import MAX_BODY_BYTES
 from pipeline.formats.mending import read_json
 from pipeline.formats.options import Options
@@ -52,7 +52,7 @@ def sender_of(resource: Facts, metadata: Facts, beside: Beside) -> Sender | Reje
         return fault
     if fault := rejected_id(device or None, "header X-EM-DID"):
         return fault
-    described = canonical_resource(msgspec.json.encode(_resource(resource, metadata)))
+    described = resource_of_facts(_resource(resource, metadata))
     if isinstance(described, Rejected):
         return described
     user = canonical_user(msgspec.json.encode(_user(metadata, beside.options)))
