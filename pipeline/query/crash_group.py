@@ -31,7 +31,7 @@ _PARTS = (
 )
 _OF_SESSION = ("user_ids", "app_version", "os_name", "os_version", "device_model")
 """The same on all events of a session."""
-_STEP = (
+STEP = (
     "if(name = 'http.client.request', trimLeft(concat("
     "attributes['http.request.method'], ' ', domain(attributes['url.full']),"
     " replaceRegexpAll(substringUTF8(path(attributes['url.full']), 1, 200), '/[^/]*[0-9][^/]{4,}|/[0-9]+', '/{}'),"
@@ -39,7 +39,7 @@ _STEP = (
     " multiIf(attributes['http.response.status_code'] NOT IN ('', '0'), attributes['http.response.status_code'],"
     " attributes['error.type'] != '', attributes['error.type'], 'no answer'))), what)"
 )
-"""As the view `crash_paths` has it; char(226, 134, 146) is an arrow in UTF-8."""
+"""As the view `crash_paths` has it, which a test holds it to; char(226, 134, 146) is an arrow in UTF-8."""
 
 
 class ToldGroup(NamedTuple):
@@ -146,7 +146,7 @@ def paths(app_id: str, sessions: Sequence[Mapping[str, Any]]) -> Statement:
         " fromUnixTimestamp64Milli(one.3, 'UTC') AS started_at, fromUnixTimestamp64Milli(one.4, 'UTC') AS crashed_at"
         " FROM (SELECT arrayJoin(arrayZip({sessions:Array(UUID)}, {places:Array(UInt32)}, {starts:Array(Int64)},"
         " {ends:Array(Int64)})) AS one)) AS c LEFT JOIN"
-        f" (SELECT device_id, time, rank, seq, event_id, {_STEP} AS step FROM narrated_events"
+        f" (SELECT device_id, time, rank, seq, event_id, {STEP} AS step FROM narrated_events"
         " WHERE app_id = {app:String}"
         " AND name IN ('app.screen.view', 'app.widget.click', 'app.screen.click', 'http.client.request')"
         " AND (toDate32(raw_time), device_id) IN (SELECT raw_day, device_id FROM z_device_days"
