@@ -19,10 +19,11 @@ from pipeline.dashboard.paths import Step
 from pipeline.dashboard.reader import Row
 from pipeline.dashboard.stacks import stack_on_page
 from pipeline.query import crashes
-from pipeline.query.endpoints import BEFORE_MS, endpoints
 from pipeline.query.endpoints import ORDERS as NETWORK_ORDERS
 from pipeline.query.endpoints import Order as NetworkOrder
+from pipeline.query.endpoints import endpoints
 from pipeline.query.failures import failing_requests
+from pipeline.query.session_range import BEFORE_MS
 
 
 class ApiCrashGroup(Struct, kw_only=True):

@@ -23,8 +23,8 @@ from pipeline.query.free_of import FREE_OF
 from pipeline.query.issues import MOST, compare_issues
 from pipeline.query.metric_definitions import IN_TABLE, METRICS, Bucket
 from pipeline.query.metrics import metric, retention
+from pipeline.query.session_range import BEFORE_MS
 
-_BEFORE_MS = 2 * 86_400_000
 _MOST_DAYS = 90
 
 
@@ -191,7 +191,7 @@ async def returns(asked: ApiRequest) -> ApiRetention:
     """By the day of the first session."""
     looked, by = await asked.looked(DAYS), _by(asked)
     rows = await asked.reader.rows(
-        retention(*looked.span, asked.values["days"], by=by, where=looked.condition_or_none(_BEFORE_MS),
+        retention(*looked.span, asked.values["days"], by=by, where=looked.condition_or_none(BEFORE_MS),
                   top=asked.values["top"])
     )  # fmt: skip
     items = [

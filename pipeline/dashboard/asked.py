@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import urlencode
 
 from starlette.datastructures import QueryParams
+from starlette.exceptions import HTTPException
 
-from pipeline.dashboard.address import LATEST_MS, SessionChoice, require_order
+from pipeline.dashboard.address import LATEST_MS, BadAddress, SessionChoice, require_order
 from pipeline.dashboard.reader import Reader, Row
 from pipeline.dashboard.words import iso, unix_ms
 from pipeline.query import saved
 from pipeline.query.choice import Choice
-from pipeline.query.filters.json_form import Filter
+from pipeline.query.filters.json_form import Filter, FilterError
 from pipeline.query.filters.text_form import parse, to_text
 from pipeline.query.operations import Ask
 from pipeline.query.session_order import NEWEST_FIRST, Order
@@ -36,6 +38,15 @@ class Span(NamedTuple):
 
 
 _NONE = Span(0, 0, 0)
+
+
+@contextmanager
+def mistakes_refused() -> Iterator[None]:
+    """Turns BadAddress and FilterError into HTTPException (400), where there is no page to say them on."""
+    try:
+        yield
+    except (BadAddress, FilterError) as error:
+        raise HTTPException(400, str(error)) from error
 
 
 class KnownApps(NamedTuple):

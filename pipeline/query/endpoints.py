@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pipeline.query.session_range import chosen_sessions, range_parameters, time_text
+from pipeline.query.session_range import BEFORE_MS, chosen_sessions, range_parameters, time_text
 from pipeline.query.statement import Statement
 
 Order = Literal["requests", "failures", "p95"]
@@ -14,8 +14,6 @@ ORDERS: dict[Order, str] = {
     "p95": "p95_ms DESC, requests DESC, request",
 }
 """Most requests first, most failures, or the slowest."""
-BEFORE_MS = 2 * 86_400_000
-"""So long before the range a session may have started whose requests or failures are in it."""
 _QUANTILES = {"p50_ms": 0.5, "p95_ms": 0.95, "p99_ms": 0.99}
 
 

@@ -11,6 +11,8 @@ from pipeline.storage.columns import SET_ASIDE
 
 EVERYTHING = Statement("1")
 """The condition that every session meets."""
+BEFORE_MS = 2 * 86_400_000
+"""How long before a range sessions may have started whose requests and failures are in it."""
 _OF_VIEW = (SET_ASIDE, CRASHED, HUNG)
 """Columns that views make and rows do not have; no filter asks for them."""
 

@@ -6,19 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeline.dashboard import leads
-from pipeline.dashboard.address import BadAddress
-from pipeline.dashboard.asked import Wanted, asked, choice_of
+from pipeline.dashboard.asked import Wanted, asked, choice_of, mistakes_refused
 from pipeline.dashboard.bars import KINDS, Chart, bars
 from pipeline.dashboard.page import render
 from pipeline.dashboard.reader import NotAnswered, Reader, Row
 from pipeline.dashboard.viewer import FIELD, chosen_by
 from pipeline.dashboard.words import iso
-from pipeline.query.filters.json_form import Filter, FilterError
+from pipeline.query.filters.json_form import Filter
 from pipeline.query.filters.reach import reads_crashes, reads_much
 from pipeline.query.session_counts import session_counts, step_ms
 from pipeline.query.time_zone import zone
@@ -83,11 +81,9 @@ class CountsPage:
 
     async def show(self, request: Request) -> Response:
         """The numbers by themselves."""
-        try:
+        with mistakes_refused():
             wanted, *_ = await asked(self._reader, choice_of(request.query_params))
             counted = await _counts(self._reader, wanted)
-        except (BadAddress, FilterError) as error:
-            raise HTTPException(400, str(error)) from error
         return render(request, "counts.html", counted=counted, back=wanted.address())
 
 

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeline.dashboard.address import BadAddress, SessionChoice
-from pipeline.dashboard.asked import KnownApps, known_apps, range_of
+from pipeline.dashboard.asked import KnownApps, known_apps, mistakes_refused, range_of
 from pipeline.dashboard.cohorts import FIELD, Cohorts, cohorts
 from pipeline.dashboard.leads import of_all, of_group
 from pipeline.dashboard.narrowed import kept
@@ -196,10 +196,8 @@ class CrashPages:
     async def _of_address(self, request: Request) -> AskedCrashes:
         """What the address of one group asks for. Raises HTTPException for a mistake in it, and without any session."""
         query = request.query_params
-        try:
+        with mistakes_refused():
             asked = await self._asked(query, await known_apps(self._reader, query.get("app", "")))
-        except (BadAddress, FilterError) as error:
-            raise HTTPException(400, str(error)) from error
         if asked is None:
             raise HTTPException(404, "No session has come in yet.")
         return asked

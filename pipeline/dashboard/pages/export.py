@@ -8,12 +8,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pipeline.dashboard.address import BadAddress
-from pipeline.dashboard.asked import asked, choice_of
+from pipeline.dashboard.asked import asked, choice_of, mistakes_refused
 from pipeline.dashboard.exports import EXPORTS, NEEDS_HTTP_1_1, Export, Exports, can_break_off
 from pipeline.dashboard.reader import Reader
 from pipeline.query.export import Format
-from pipeline.query.filters.json_form import FilterError
 
 
 class ExportPage:
@@ -34,8 +32,6 @@ class ExportPage:
         if not can_break_off(request):
             raise HTTPException(505, NEEDS_HTTP_1_1)
         is_head = request.method == "HEAD"
-        try:
+        with mistakes_refused():
             wanted, *_ = await asked(self._reader, choice_of(request.query_params))
             return await self._exports.answer(wanted, cast(Format, format), is_head=is_head)
-        except (BadAddress, FilterError) as error:
-            raise HTTPException(400, str(error)) from error

@@ -12,8 +12,9 @@ from pipeline.dashboard.leads import of_request, of_requests_that_fail
 from pipeline.dashboard.narrowed import Narrowed, narrowed
 from pipeline.dashboard.page import link, render
 from pipeline.dashboard.reader import Reader, Row
-from pipeline.query.endpoints import BEFORE_MS, ORDERS, Order, endpoints
+from pipeline.query.endpoints import ORDERS, Order, endpoints
 from pipeline.query.filters.tree import EVERYTHING
+from pipeline.query.session_range import BEFORE_MS
 
 DAYS = 1
 """Shown where the address names no range, up to the newest session: all requests of it are read."""
