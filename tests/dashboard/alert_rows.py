@@ -13,6 +13,7 @@ from tests.dashboard.stage import Stage
 
 APP = "org.example.shop"
 OTHER_APP = f"other{hostile.QUOTES}"
+APP_OF_LONG_NAMES = "org.example." + "a_very_long_name_of_a_shop_" * 3
 HOUR = 3_600_000
 
 
@@ -29,7 +30,7 @@ def row(at_ms: int, known_ms: int | None = None, **other: Any) -> dict[str, Any]
 
 
 def put(stage: Stage) -> None:
-    """Two rules of different apps, one of them of a hostile name and group, and one that is muted."""
+    """Two rules of different apps, one of them of a hostile name and group, one muted, and some of long names."""
     at_ms = int(time.time() * 1_000) // HOUR * HOUR - 8 * HOUR
     told: dict[str, Any] = {"message_id": "m1", "channels": ["team"]}
     rows = [
@@ -45,6 +46,14 @@ def put(stage: Stage) -> None:
             at_ms, app_id="of-a-cohort", rule="Crash-free of payers", cohort="payers", value=None, numerator=None,
             denominator=None, sessions=0, users=0, fault='There is no cohort "payers"; the nearest: paying', **told,
         ),
+        *(
+            row(
+                at_ms, app_id=APP_OF_LONG_NAMES, rule=name, is_group=1, group="Galaxy " * 12, cohort="p" * 60,
+                metric="force_quit_free_sessions", filter="", **told,
+            )
+            for name in ("Sessions free of crashes in the checkout, by model, while the sale goes on", "W" * 100)
+        ),
+        row(at_ms, app_id=APP_OF_LONG_NAMES, rule="R" * 100, fault="There is no cohort " + "c" * 200, cohort="c" * 100),
     ]  # fmt: skip
     stage.store.insert("z_alert_rows", b"\n".join(map(orjson.dumps, rows)), token="alerts-page")
     stage.store.insert("z_alert_mute_rows", orjson.dumps(muted(at_ms)), token="alerts-page")

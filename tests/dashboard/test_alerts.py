@@ -22,8 +22,8 @@ def evaluated(stage: Stage) -> None:
 def test_what_was_seen_and_what_is_known_stand_side_by_side(client: TestClient) -> None:
     text = client.get(f"/alerts?app={APP}").text
     now, changed = text.split('id="changes"')
-    assert now.count("<tr>") == 2 and "97.50% (390 of 400)" in now
-    assert changed.count("<tr>") == 2, "an evaluation that changed nothing is no change"
+    assert now.count("<tr") == 2 and "97.50% (390 of 400)" in now
+    assert changed.count("<tr") == 2, "an evaluation that changed nothing is no change"
     assert (
         "97.50% (390 of 400)" in changed and "99.25% (397 of 400)" in changed and ">normal</span>" in changed
     )

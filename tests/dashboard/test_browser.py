@@ -625,6 +625,22 @@ def test_every_page_can_be_used_by_everyone(browser: Browser, recordings: Stage,
         assert complaints == [], name
 
 
+@pytest.mark.parametrize("width", [WIDE, 1_190, PHONE])
+def test_nothing_of_alerts_is_scrolled_to(browser: Browser, width: int) -> None:
+    """However long the names of rules, groups and apps are."""
+    for scheme in ("light", "dark"):
+        browser.look(scheme, width)
+        longest = {"app": alert_rows.APP_OF_LONG_NAMES, "tz": "America/Argentina/Buenos_Aires"}
+        browser.open(f"/alerts?{urlencode(longest)}")
+        assert len(browser.all(".scroll")) == 2
+        browser.shoot(f"alerts-of-long-names-{scheme}-{width}")
+        wide = browser.script(
+            "return [...document.querySelectorAll('.scroll')].map(at => at.scrollWidth - at.clientWidth)"
+        )
+        assert wide == [0, 0], scheme
+        assert browser.axe() == []
+
+
 def test_builder_is_for_everyone(browser: Browser) -> None:
     browser.look("dark", PHONE)
     browser.open(f"/sessions?{urlencode({'app': APP, 'filter': FILTER})}")
