@@ -86,6 +86,13 @@ def options(settings: Settings) -> Options:
     )
 
 
+def apps_of(settings: Settings, topic: str, key: bytes | None, value: bytes) -> frozenset[str]:
+    """The apps that a refused record of a topic names; none where that cannot be read."""
+    from pipeline.formats import registry
+
+    return registry.apps_of(topic, key, value, options(settings))
+
+
 def counts_before(settings: Settings) -> tuple[int, ...]:
     """Earlier numbers of partitions."""
     return tuple(int(count) for count in settings.partitions_before.split(",") if count)

@@ -7,6 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from pipeline.api.endpoint import ApiEndpoint, ApiRequest, filter_of
+from pipeline.api.letters_of_app import MOST_BYTES, MOST_LOOKED_AT, letters_of_app
 from pipeline.api.of_sessions import ApiSession
 from pipeline.api.parameters import ANY_APP, FILTER, Parameter, limit
 from pipeline.api.problem import RequestRefused
@@ -194,6 +195,8 @@ class ApiLetters(Struct, kw_only=True):
     """Dead letters, newest first."""
 
     items: list[Letter]
+    looked_at: Count | None
+    """Of one app: so many of the newest that the other parameters choose were looked at; null: all of them."""
 
 
 async def apps(asked: ApiRequest) -> Apps:
@@ -307,8 +310,17 @@ async def letters(asked: ApiRequest) -> ApiLetters:
         reason=asked.values["reason"] or "", topic=asked.values["topic"] or "", start_ms=asked.values["from"],
         end_ms=asked.values["until"],
     )  # fmt: skip
-    rows = await asked.reader.rows(newest(choice, asked.values["limit"]))
-    return ApiLetters(items=all_shaped(Letter, rows))
+    app, most = asked.values["app"], asked.values["limit"]
+    if not app:
+        return ApiLetters(
+            items=all_shaped(Letter, await asked.reader.rows(newest(choice, most))), looked_at=None
+        )
+    if asked.outside.apps_of is None:
+        raise RequestRefused("not-found", "Nothing here tells whose a dead letter is.")
+    found = await asked.reader.run(letters_of_app(choice, app, most, asked.outside.apps_of))
+    return ApiLetters(
+        items=all_shaped(Letter, found.rows), looked_at=None if found.is_all else found.looked_at
+    )
 
 
 _Q = Parameter(
@@ -350,12 +362,16 @@ ENDPOINTS: tuple[ApiEndpoint, ...] = (
         "/pipeline/dead-letters/newest", "listDeadLetters", "What was refused, one by one, newest first", ApiLetters,
         letters,
         (
+            Parameter("app", "Only what names this app, as far as its bytes can be read.", least=1, most=ANY_APP.most),
             Parameter("reason", "Only for this reason.", least=1, most=100),
             Parameter("topic", "Only from this topic.", least=1, most=249),
             Parameter("from", "Record times from this one on.", "time"),
             Parameter("until", "Record times before this one.", "time"),
             limit(50, _MOST_LETTERS),
         ),
-        "What is older than the setting dead_letter_retention_days is gone.", "Pipeline", of_all_apps=True,
+        "What is older than the setting dead_letter_retention_days is gone. No column says whose a dead letter is, so "
+        f"with `app` the bytes of the newest {MOST_LOOKED_AT:,} are read, up to {MOST_BYTES // 1_000_000} MB of them. "
+        "Where `looked_at` is a number and there are fewer items than `limit`, older ones may be of the app as well: "
+        "narrow the request, such as by `until`.", "Pipeline", of_all_apps=True,
     ),
 )  # fmt: skip

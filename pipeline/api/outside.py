@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from anyio import CapacityLimiter
 
@@ -15,6 +15,8 @@ from pipeline.query.operations import Ask
 from pipeline.query.symbols import Symbols
 
 Row = Mapping[str, Any]
+AppsOf: TypeAlias = Callable[[str, bytes | None, bytes], frozenset[str]]
+"""The apps that a refused record of a topic names, by its key and value; none where that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Outside:
     write: Ask | None = None
     """Runs a statement that saves; blocks, raises `NotAnswered`."""
     changes: Changes | None = None
+    apps_of: AppsOf | None = None
     receiving: int = 0
     """Uploads that are coming in."""
     turns: CapacityLimiter | None = None

@@ -20,6 +20,11 @@ _SHOWN = (
     "time, reason, detail, topic, partition, offset, event_index, replayed_at,"
     " bytes, is_left_out, toValidUTF8(substring(value, 1, 80)) AS beginning"
 )
+_AT_PLACES = (
+    "(topic, partition, offset, event_index, reason)"
+    " IN arrayZip({topics:Array(String)}, {partitions:Array(UInt32)}, {offsets:Array(UInt64)},"
+    " {events:Array(Int32)}, {reasons:Array(String)})"
+)
 _NEWEST_FIRST = "time DESC, topic, partition, offset DESC, event_index, reason"
 
 
@@ -101,20 +106,30 @@ def with_bytes(choice: DeadLetterChoice, before: tuple[int, DeadLetterPlace] | N
 
 def newest_of(places: Sequence[DeadLetterPlace]) -> Statement:
     """What `newest` has of these dead letters."""
-    topics, partitions, offsets, events, reasons = zip(*places, strict=True) if places else ((),) * 5
     return Statement(
-        f"SELECT {_SHOWN} FROM dead_letters WHERE (topic, partition, offset, event_index, reason)"
-        " IN arrayZip({topics:Array(String)}, {partitions:Array(UInt32)}, {offsets:Array(UInt64)},"
-        " {events:Array(Int32)}, {reasons:Array(String)})"
-        f" ORDER BY {_NEWEST_FIRST}",
-        {
-            "topics": list(topics),
-            "partitions": list(partitions),
-            "offsets": list(offsets),
-            "events": list(events),
-            "reasons": list(reasons),
-        },
+        f"SELECT {_SHOWN} FROM dead_letters WHERE {_AT_PLACES} ORDER BY {_NEWEST_FIRST}", _places(places)
     )
+
+
+def bytes_of(places: Sequence[DeadLetterPlace]) -> Statement:
+    """What was refused, of these dead letters: the columns of DeadLetterPlace, and `key64` and `value64`, in Base64."""
+    return Statement(
+        "SELECT topic, partition, offset, event_index, reason, base64Encode(key) AS key64,"
+        f" base64Encode(value) AS value64 FROM dead_letters WHERE {_AT_PLACES}",
+        _places(places),
+    )
+
+
+def _places(places: Sequence[DeadLetterPlace]) -> dict[str, Any]:
+    """The values of `_AT_PLACES`."""
+    topics, partitions, offsets, events, reasons = zip(*places, strict=True) if places else ((),) * 5
+    return {
+        "topics": list(topics),
+        "partitions": list(partitions),
+        "offsets": list(offsets),
+        "events": list(events),
+        "reasons": list(reasons),
+    }
 
 
 def records(choice: DeadLetterChoice, topics: Sequence[str], *, again: bool) -> Statement:

@@ -20,6 +20,7 @@ from starlette.testclient import TestClient
 from pipeline.api.access import AT_ONCE, Access
 from pipeline.api.app import routes
 from pipeline.api.openapi import name_of
+from pipeline.api.outside import Outside
 from pipeline.api.problem import KINDS, RequestRefused
 from pipeline.api.table import ENDPOINTS
 from pipeline.commands.dashboard import parts
@@ -457,7 +458,10 @@ def test_what_a_device_sends_comes_back_as_data(api: TestClient, stage: Stage) -
         "listSessions", "getSession", "getSessionTimeline", "getEvent", "listUsers", "listCrashGroups", "getCrashGroup",
         "getMetrics", "listScreens", "getPaths", "listDeadLetters", "find",
     ):  # fmt: skip
-        answer = asked(api, name, own, Accept="text/html")
+        # The refused record is no JSON: it names no app.
+        without = {"app"} if name == "listDeadLetters" else set[str]()
+        values = {key: value for key, value in own.items() if key not in without}
+        answer = asked(api, name, values, Accept="text/html")
         assert answer.status_code == 200, answer.text
         assert answer.headers["Content-Type"] == "application/json", name
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
@@ -644,7 +648,8 @@ def test_what_clickhouse_cannot_answer_is_told(stage: Stage, error: Exception, k
         raise error
 
     access = Access(lambda: None, rate=1_000_000, is_open=True)
-    shown = replace(parts(stage.settings, stage.store, "", frozenset()), beside=routes(ask, access))
+    outside = Outside(apps_of=lambda topic, key, value: frozenset())
+    shown = replace(parts(stage.settings, stage.store, "", frozenset()), beside=routes(ask, access, outside))
     client = TestClient(application(shown))
     for name in NAMES:
         if name in ("readFilter", "getLag"):
