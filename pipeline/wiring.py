@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -86,11 +86,17 @@ def options(settings: Settings) -> Options:
     )
 
 
-def apps_of(settings: Settings, topic: str, key: bytes | None, value: bytes) -> frozenset[str]:
-    """The apps that a refused record of a topic names; none where that cannot be read."""
-    from pipeline.formats import registry
+def apps_of(settings: Settings) -> Callable[[str, bytes | None, bytes], frozenset[str]]:
+    """What tells the apps that a refused record (topic, key, value) names; none where that cannot be read."""
+    read = options(settings)
 
-    return registry.apps_of(topic, key, value, options(settings))
+    def named(topic: str, key: bytes | None, value: bytes) -> frozenset[str]:
+        # Few processes that could be asked ever are.
+        from pipeline.formats import registry
+
+        return registry.apps_of(topic, key, value, read)
+
+    return named
 
 
 def counts_before(settings: Settings) -> tuple[int, ...]:

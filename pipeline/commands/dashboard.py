@@ -114,11 +114,8 @@ def parts(settings: Settings, store: Store, password: str, hosts: frozenset[str]
             # The client's own words are addresses and constants, for people who know its insides.
             raise BrokerUnavailable("there is no broker where PIPELINE_KAFKA_BOOTSTRAP says") from error
 
-    def apps_of(topic: str, key: bytes | None, value: bytes) -> frozenset[str]:
-        return wiring.apps_of(settings, topic, key, value)
-
     shelf = Shelf(ShownSymbolFiles(store))
-    outside = Outside(shelf, Exports(export), write, ApiChanges(settings, store), apps_of)
+    outside = Outside(shelf, Exports(export), write, ApiChanges(settings, store), wiring.apps_of(settings))
     return Parts(
         ask, _sign_ins(settings, password),
         write=write, export=export, password=password, lags=behind, hosts=hosts,
