@@ -7,7 +7,7 @@ what follows (may this still be written, how far may be committed, what is kept)
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pipeline.topics import TP
@@ -74,7 +74,7 @@ class Assignment:
         self.lost: dict[TP, int] = {}
         """Records that were deleted before the group read them, ever."""
         self.caught_up: frozenset[TP] = frozenset()
-        """Those read up to the high watermark of the last fetch."""
+        """Those read up to the high watermark of their last fetch."""
         self._clean: frozenset[int] = frozenset()
 
     def close(self, in_hand: set[TP], *, lost: bool = False) -> None:
@@ -119,6 +119,13 @@ class Assignment:
     def deliver(self, place: TP, next_offset: int) -> Delivered:
         """Notes that a chunk which ends before `next_offset` is on its way, the next one of its partition."""
         return self.sources[place].deliver(next_offset)
+
+    def fetched(self, places: Collection[TP], at_end: frozenset[TP], found: Collection[TP]) -> None:
+        """Notes what a fetch asked for, what it read to the end, and of what it `found` records.
+
+        Of the latter `caught_up` says nothing until they are delivered.
+        """
+        self.caught_up = self.caught_up.difference(places) | at_end.difference(found)
 
     def has_caught_up(self, place: TP) -> bool:
         """Whether all that the last fetch knew of a partition is read, and acknowledged."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Coroutine, Mapping
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar, TypeVar
 
@@ -33,6 +33,7 @@ from pipeline.kafka.topic_watch import TopicWatch
 from pipeline.streaming.assignment import Assignment, Membership
 from pipeline.streaming.chunk import Chunk, cut
 from pipeline.streaming.consumer_thread import BatchConsumerThread, uptime_s
+from pipeline.streaming.handing_over import HandingOver
 from pipeline.streaming.silence import Silence
 from pipeline.streaming.vitals import Vitals
 
@@ -62,6 +63,7 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
         self._delivery_begun = asyncio.Event()
         self._acknowledged = asyncio.Event()
         self._fetching = asyncio.Lock()
+        self._handing_over = HandingOver()
         self._topics_seen: dict[str, str] = {}
         """The ids of the topics that were ever assigned to this worker."""
         self.watch = TopicWatch()
@@ -249,12 +251,19 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
         except asyncio.CancelledError:
             if not self.app.should_stop:
                 raise
+        finally:
+            await self._handing_over.stop()
 
     async def _deliver_what_is_there(self, assignment: Assignment) -> None:
         self._end_if_silent()
+        sources = self._handing_over.free(tuple(assignment.sources))
+        if not sources:
+            return await self._handing_over.wait_for_one()
         try:
             async with self._fetching:
-                found, at_end = await self._in_thread(self._thread.fetch(tuple(assignment.sources)))
+                found, at_end = await self._in_thread(
+                    self._thread.fetch(sources, others_wait=self._handing_over.held_up)
+                )
         except OffsetOutOfRangeError as error:
             if assignment.open:
                 await self._start_over(assignment, {TP(*tp): offset for tp, offset in error.args[0].items()})
@@ -265,6 +274,18 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
             if assignment.open and self.assignment_in_force is assignment:
                 raise
             return
+        if not assignment.open:
+            return
+        assignment.fetched(sources, at_end, found)
+        for topic in dict.fromkeys(tp.topic for tp in found):
+            records = {tp: part for tp, part in found.items() if tp.topic == topic}
+            self._handing_over.begin(topic, self._hand_over(assignment, records, at_end))
+        await self._handing_over.wait()
+
+    async def _hand_over(
+        self, assignment: Assignment, found: Mapping[TP, Sequence[Any]], at_end: Collection[TP]
+    ) -> None:
+        """Give an agent what was fetched of a topic, which takes until it has room."""
         limits = self.app.limits
         for tp, records in found.items():
             for part in cut(records, limits.max_chunk, limits.max_chunk_bytes):
@@ -274,7 +295,7 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
                 chunk = Chunk(tp, part, assignment, assignment.deliver(tp, part[-1].offset + 1))
                 await self.wait_first(self.callback(chunk), self.suspend_flow.wait())
         if assignment.open:
-            assignment.caught_up = at_end
+            assignment.caught_up |= found.keys() & frozenset(at_end)
 
     async def _start_over(self, assignment: Assignment, positions: Mapping[TP, int]) -> None:
         try:

@@ -36,6 +36,7 @@ from pipeline.kafka.topic_ids import partition_counts, topic_ids
 logger = logging.getLogger(__name__)
 
 _POLL_MS = 200
+_SHORT_POLL_MS = 20
 _FETCH_WAIT_MS = 500
 _NEVER_IDLE_MS = 365 * 24 * 3_600_000
 
@@ -207,14 +208,19 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
             consumer.seek(TopicPartition(*tp), offset)
             consumer.resume(TopicPartition(*tp))
 
-    async def fetch(self, sources: Collection[TP]) -> tuple[dict[TP, Sequence[Any]], frozenset[TP]]:
-        """Records that have arrived, after a short wait if there are none; and the sources read to their end."""
+    async def fetch(
+        self, sources: Collection[TP], *, others_wait: bool = False
+    ) -> tuple[dict[TP, Sequence[Any]], frozenset[TP]]:
+        """Records that have arrived, after a short wait if there are none; and the sources read to their end.
+
+        The wait is shorter where others are to be read as soon as their agent has room: `others_wait`.
+        """
         consumer = self._ensure_consumer()
         app = self.app
         room.set(Room(app.limits.max_chunk_bytes, app.core, app.left_to_python))
-        at_end = set()
+        at_end, poll_ms = set(), _SHORT_POLL_MS if others_wait else _POLL_MS
         with self._named():
-            found = await consumer.getmany(*(TopicPartition(*tp) for tp in sources), timeout_ms=_POLL_MS)
+            found = await consumer.getmany(*(TopicPartition(*tp) for tp in sources), timeout_ms=poll_ms)
             for tp in sources:
                 highwater = consumer.highwater(TopicPartition(*tp))
                 if highwater is None:
