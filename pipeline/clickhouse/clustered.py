@@ -6,7 +6,7 @@ from pipeline.clickhouse.cluster import Cluster
 from pipeline.clickhouse.statements import statements
 from pipeline.schema_files import schema_folder
 
-FOLDERS = ("clickhouse", "move", "rebuild")
+FOLDERS = ("clickhouse", "move", "rebuild", "versions")
 """Of `schemas`: all statements there are."""
 
 MADE_BY_COMMANDS = ("RENAME TABLE event_rows TO z_dropped_event_rows",)

@@ -22,6 +22,7 @@ from pipeline.clickhouse.codes import code_of
 from pipeline.clickhouse.move import Move
 from pipeline.clickhouse.statements import MigrationError, run
 from pipeline.clickhouse.store import StatementFailed, Store
+from pipeline.clickhouse.versions import versions_in_one_partition
 from pipeline.schema_files import schema_folder
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,8 @@ class _File(NamedTuple):
 def migrate(store: Store, folder: Path | None = None, move: Move | None = None) -> list[str]:
     """Create the database if need be and apply what is new; the names of the files applied now, in order.
 
-    Then `move` brings events of before 0019 into the tables of now, which takes as long as it takes to read them.
+    Then `move` brings events of before 0019 into the tables of now, and versions of events come into one partition.
+    Both take as long as it takes to read them.
     `folder` holds the files, by default the ones that belong to this version. Blocks. Raises MigrationError if
     a file changed after it was applied or the database is not of this store's cluster (then nothing is applied), and
     where `move` does, Unreachable and StatementFailed as Store does.
@@ -71,6 +73,8 @@ def migrate(store: Store, folder: Path | None = None, move: Move | None = None) 
             run(store, file.text)
             _record(store, file)
     _go_forward(move or Move(store))
+    with _alone(store):
+        versions_in_one_partition(store)
     return [file.name for file in pending]
 
 

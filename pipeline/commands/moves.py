@@ -17,6 +17,7 @@ from pipeline.clickhouse.for_people import database_for_people, show_views
 from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.move import Move, Told
 from pipeline.clickhouse.store import StatementFailed, Store
+from pipeline.clickhouse.versions import versions_in_one_partition
 from pipeline.commands.regroup import group_the_rest
 from pipeline.settings import Settings
 
@@ -57,6 +58,7 @@ def run(settings: Settings, *, back: bool = False, forward: bool = False, finish
             move.again()
         elif finish:
             move.finish()
+            versions_in_one_partition(store)
         print_state(move, is_asked_for=True)
     finally:
         store.close()

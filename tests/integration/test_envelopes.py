@@ -12,15 +12,14 @@ import pytest
 
 from pipeline.clickhouse.store import Store
 from pipeline.domain.retention import Retention, Retentions
-from pipeline.formats import native
 from pipeline.roles.batch import Bounds, Source
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.sink import Sink
 from pipeline.storage.dead_letter import DeadLetter
 from pipeline.storage.kept import Keeping
-from pipeline.storage.rows import event_line, unpacked
-from tests.bench.corpus import Fetched
-from tests.support.attribute_texts import EVENTS, T0
+from pipeline.storage.rows import unpacked
+from tests.support.attribute_texts import EVENTS
+from tests.support.envelope_lines import line_of, record_of
 from tests.support.migrated import migrate
 
 FOREVER = Keeping(Retentions(Retention(0, 0)))
@@ -36,18 +35,6 @@ def store(database_url: str) -> Iterator[Store]:
         store.command(f"SYSTEM STOP MERGES {table}")
     yield store
     store.close()
-
-
-def record_of(device: str, offset: int) -> Fetched:
-    body = {"v": 1, "app_id": "app", "device_id": device, "events": EVENTS, "user": {"id": "u\u00e9"}}
-    return Fetched(offset, T0 + 10_000, f"app/{device}".encode(), json.dumps(body).encode())
-
-
-def line_of(device: str, offset: int) -> bytes:
-    record = record_of(device, offset)
-    decoded = native.decode(record.value, record.key, record.timestamp)
-    assert isinstance(decoded, native.Envelope) and not decoded.refused, decoded
-    return event_line(decoded, topic="sdk-events", partition=3, offset=offset)
 
 
 def rows(store: Store, table: str, device: str = "") -> list[bytes]:
