@@ -17,7 +17,7 @@ from pipeline.query.metric_definitions import (
     groups_of,
     known_by_name,
 )
-from pipeline.query.session_range import EVERYTHING, chosen_sessions, range_parameters, with_past
+from pipeline.query.session_range import EVERYTHING, chosen_sessions, past_sessions, range_parameters
 from pipeline.query.statement import Statement
 from pipeline.query.time_zone import local, start_of_day
 
@@ -27,25 +27,46 @@ _COLD_STARTS = """LEFT JOIN
         FROM cold_starts(app_id = {m_app:String}, from = {m_from:String}, until = {m_until:String})
     ) AS c USING (session_id)"""
 
-_DEVICES = """devices AS
+_RETENTION = """
+SELECT g.1 AS `group`, g.2 AS is_other, cohort, day_number, devices, countEqual(came, day_number) AS retained,
+    retained / devices AS retention_rate
+FROM
+(
+    SELECT g, cohort, sum(alike) AS devices, groupArrayArray(came) AS came
+    FROM
     (
-        -- A device is new on the first day it was ever seen: what came before the range decides that, too.
-        SELECT device_id, groupUniqArray(toDate(started_at, {{m_zone:String}})) AS days, arrayMin(days) AS cohort,
-            argMin(of_session, (started_at, session_id)) AS groups
+        -- Which groups have most devices, and the devices, from one reading: what each row has is of groups and cohort.
+        SELECT
+            groupArray((groups, cohort, alike, came)) AS all_rows,
+            sumMap(groups, arrayMap(one -> alike, groups)) AS of_groups,
+            arraySort(one -> (-toInt64(one.2), one.1), arrayZip(of_groups.1, of_groups.2)) AS most_first,
+            arraySlice(most_first.1, 1, {{m_top:UInt32}}) AS top_groups
         FROM
         (
-            SELECT device_id, session_id, started_at, {groups} AS of_session, ({where}) AS is_chosen
-            FROM session_health
-            WHERE {with_past}
+            SELECT groups, cohort, count() AS alike, groupArrayArray(numbers) AS came
+            FROM
+            (
+                -- A device is new on the first day it was ever seen: what came before the range decides that, too.
+                SELECT
+                    device_id,
+                    groupUniqArray(toDate(started_at, {{m_zone:String}})) AS days,
+                    arrayMin(days) AS cohort,
+                    arrayFilter(n -> n <= {{m_days:UInt16}}, arrayMap(day -> toUInt16(day - cohort), days)) AS numbers,
+                    argMin(of_session, (started_at, session_id)) AS groups
+                FROM ({past})
+                GROUP BY device_id
+                HAVING cohort >= toDate({{m_start_day:String}}) AND argMin(is_chosen, (started_at, session_id))
+            )
+            GROUP BY groups, cohort
         )
-        GROUP BY device_id
-        HAVING cohort >= toDate({{m_start_day:String}}) AND argMin(is_chosen, (started_at, session_id))
-    )"""
-_WITH_PAST = with_past(
-    "app_id = {m_app:String}",
-    "toDateTime64({m_from:String}, 3, 'UTC')",
-    "toDateTime64({m_until:String}, 3, 'UTC')",
+    )
+    ARRAY JOIN all_rows.1 AS groups, all_rows.2 AS cohort, all_rows.3 AS alike, all_rows.4 AS came
+    ARRAY JOIN arrayDistinct(arrayMap(one -> if(has(top_groups, one), (one, 0), ('other', 1)), groups)) AS g
+    GROUP BY g, cohort
 )
+ARRAY JOIN range(toUInt16({{m_days:UInt16}}) + 1) AS day_number
+WHERE cohort + day_number < toDate({{m_end_day:String}})
+ORDER BY is_other, `group`, cohort, day_number"""
 
 
 def metric(
@@ -148,19 +169,12 @@ def retention(
     """
     where = where or EVERYTHING
     groups, keys = groups_of(by)
-    sql = f"""
-WITH
-    {_DEVICES.format(groups=groups, where=where.sql, with_past=_WITH_PAST)},
-    {"(SELECT groupArray(g) FROM (SELECT arrayJoin(groups) AS g FROM devices GROUP BY g" if by else "['']"}
-    {" ORDER BY count() DESC, g LIMIT {m_top:UInt32}))" if by else ""} AS top_groups
-SELECT g.1 AS `group`, g.2 AS is_other, cohort, day_number, count() AS devices,
-    countIf(has(days, cohort + day_number)) AS retained, retained / devices AS retention_rate
-FROM devices
-ARRAY JOIN arrayDistinct(arrayMap(one -> if(has(top_groups, one), (one, 0), ('other', 1)), groups)) AS g
-ARRAY JOIN range(toUInt16({{m_days:UInt16}}) + 1) AS day_number
-WHERE cohort + day_number < toDate({{m_end_day:String}})
-GROUP BY g, cohort, day_number
-ORDER BY is_other, `group`, cohort, day_number"""
+    past = past_sessions(
+        "app_id = {m_app:String}",
+        "toDateTime64({m_from:String}, 3, 'UTC')",
+        "toDateTime64({m_until:String}, 3, 'UTC')",
+        f"device_id, session_id, started_at, {groups} AS of_session, ({where.sql}) AS is_chosen",
+    )
     # From where its first day begins: who was there earlier that day is new on it all the same.
     parameters = {
         **range_parameters(app_id, start_of_day(start_ms), end_ms),
@@ -169,7 +183,7 @@ ORDER BY is_other, `group`, cohort, day_number"""
         "m_days": days,
         "m_top": top,
     }
-    return Statement(sql, {**parameters, **keys, **where.parameters})
+    return Statement(_RETENTION.format(past=past), {**parameters, **keys, **where.parameters})
 
 
 def _columns(metric: Metric) -> str:

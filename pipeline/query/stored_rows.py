@@ -44,6 +44,15 @@ def sessions(columns: str, condition: str, days: str = "") -> str:
     return f"SELECT {columns} FROM session_rows FINAL{of_days} WHERE {COUNTS} AND {condition} {EXACTLY}"
 
 
+def sessions_of_months(columns: str, condition: str) -> str:
+    """As `sessions`, of many months, each made final by itself: half the time where most of their parts are merged.
+
+    The partition follows from the day, which is a part of the key, so all rows of a session are in one. Subqueries of
+    the condition inherit the settings, which are as right for every other table: each partition follows from its key.
+    """
+    return f"SELECT {columns} FROM session_rows FINAL WHERE {COUNTS} AND {condition} {_BY_PARTITIONS}"
+
+
 def events(columns: str, condition: str) -> str:
     """A SELECT of events as `z_stored_events` has them."""
     return f"SELECT {columns} FROM z_event_rows FINAL WHERE {COUNTS} AND {condition} {_BY_PARTITIONS}"

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from pipeline.clickhouse.statements import statements
+from pipeline.query.filters.sql import FilterScope, where
+from pipeline.query.filters.text_form import parse
+from pipeline.query.metrics import retention
 from pipeline.schema_files import schema_folder
 
 _VIEW = re.compile(r"CREATE OR REPLACE VIEW (\w+) AS\s(.*)", re.DOTALL)
@@ -45,6 +50,15 @@ def test_views_name_few_tables_and_few_views_however_deep() -> None:
         "a view reads more views, or a subquery in WITH is named more often: read what is below it, or raise the"
         " bound with the times that `python -m tests.bench.analysts` tells"
     )
+
+
+@pytest.mark.parametrize("by", [None, "app_version"])
+def test_who_came_first_is_looked_up_once(by: str | None) -> None:
+    """In sessions of the range and before, in those of the week before, and in the days of the other devices."""
+    found = where(parse("session.first = true"), scope=FilterScope("shop", 0, 86_400_000)).sql
+    assert _planned(found, _views()) == 3
+    # Besides, its rows are nested three times.
+    assert _planned(retention("shop", 0, 86_400_000, 7, by=by).sql, _views()) <= 6
 
 
 def test_what_is_named_twice_or_read_through_a_view_counts_each_time() -> None:

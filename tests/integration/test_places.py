@@ -20,6 +20,7 @@ from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.query import journey
 from pipeline.query.filters.sql import FilterScope, where
 from pipeline.query.filters.text_form import parse
+from pipeline.query.metrics import retention
 from pipeline.query.session_range import time_text
 from pipeline.query.sessions import Cursor, session_by_id, session_list, timeline, user_sessions
 from pipeline.query.statement import Statement
@@ -352,6 +353,30 @@ def test_a_device_was_there_before_if_any_earlier_day_has_a_session_still(
     range_ms = (START_MS + 38 * DAY_MS, START_MS + 42 * DAY_MS)
     found = world.ask(session_list(app, parse("session.first = true"), *range_ms, None, 10))
     assert [row["session_id"] for row in found] == [_uuid_of(day) for day in first]
+    for by in (None, "app_version"):
+        kept = world.ask(retention(app, *range_ms, 0, by=by))
+        assert sum(row["devices"] for row in kept) == len(first)
+
+
+def test_rows_that_replace_each_other_are_in_one_partition(world: World) -> None:
+    """So each partition may be made final by itself, as questions of many months do."""
+    days = {
+        "if(toDate(started_at) < toDate('2020-01-01'), 0, toYYYYMM(toDate(started_at)))": "toDate(started_at)",
+        "if(raw_time < toDateTime64('2020-01-01 00:00:00', 3, 'UTC'), 999,"
+        " ((toYear(raw_time) % 3) * 100) + toMonth(raw_time))": "toDate32(raw_time)",
+        "event_key % 8": "event_key",
+        "toYYYYMM(evaluated_at)": "evaluated_at",
+    }
+    tables = world.ask(
+        Statement(
+            "SELECT name, partition_key, sorting_key FROM system.tables WHERE database = currentDatabase()"
+            " AND partition_key != '' AND engine LIKE '%Replacing%'",
+            {},
+        )
+    )
+    assert "session_rows" in {row["name"] for row in tables}
+    for row in tables:
+        assert days[row["partition_key"]] in row["sorting_key"].split(", "), row["name"]
 
 
 def _uuid_of(day: int) -> str:

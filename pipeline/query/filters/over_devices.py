@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.query import stored_rows
 from pipeline.query.filters.bounds import RangeBounds
-from pipeline.query.session_range import with_past
+from pipeline.query.session_range import past_sessions
 
 LATER = "dateDiff('day', day, later)"
 """How many days after the day of a session another one of the device is."""
@@ -14,11 +14,15 @@ _MOST_DAYS = 200_000
 
 def first(scope: RangeBounds, limit: str) -> str:
     """That no session of the device starts earlier. `limit`: the devices that are worth a look."""
-    past = with_past(scope.app, scope.since, scope.end) if scope.since and scope.end else "true"
+    columns = "app_id, device_id, started_at"
+    past = (
+        past_sessions(scope.app, scope.since, scope.end, columns, limit)
+        if scope.since and scope.end
+        else stored_rows.sessions(columns, limit)
+    )
     return (
         "(app_id, device_id, started_at) IN (SELECT app_id, device_id, min(s.started_at)"
-        f" FROM ({stored_rows.sessions('app_id, device_id, started_at', f'{limit} AND {past}')}) AS s"
-        " GROUP BY app_id, device_id)"
+        f" FROM ({past}) AS s GROUP BY app_id, device_id)"
     )
 
 
