@@ -30,7 +30,7 @@ from pipeline.embedded.clickhouse import EmbeddedClickHouse
 # Their asserts tell what they compared, as those of test modules do.
 pytest.register_assert_rewrite("tests.support")
 
-from tests.support import collector, forked  # noqa: E402
+from tests.support import collector, forked, scratch  # noqa: E402
 from tests.support.services import Broker, Unavailable, start_broker  # noqa: E402
 
 # Images of containers tell Python to keep no bytecode. Each of the hundreds of programs that tests start would then
@@ -40,6 +40,10 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
     sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(
         Path(__file__).parents[1] / ".pytest_cache/bytecode"
     )
+
+# Before pytest makes its first folder. Programs that tests start see the variable too, and make nothing of it.
+if root := scratch.folder_in_memory():
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(root))
 
 # A process takes another one for its parent on Linux alone.
 forked.is_on = sys.platform == "linux"

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import cache
+from typing import Any, NamedTuple
 
 import httpx2
 import orjson
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, Phase, given, reject, settings
 from hypothesis import strategies as st
-from schemathesis import GenerationMode
-from schemathesis.checks import CHECKS, load_all_checks
 from starlette.testclient import TestClient
 
 from pipeline.api.table import ENDPOINTS
@@ -28,16 +27,33 @@ from tests.dashboard.stage import Stage
 
 EXAMPLES = int(os.environ.get("API_FUZZ_EXAMPLES", "20"))
 BASE = "http://testserver/api/v1"
-load_all_checks()
-OF_EVERY_ANSWER = CHECKS.get_by_names(
-    [
-        "not_a_server_error", "status_code_conformance", "content_type_conformance", "response_headers_conformance",
-        "response_schema_conformance",
-    ]
-)  # fmt: skip
-REFUSAL = CHECKS.get_by_names(["negative_data_rejection"])
-SCHEMA = schemathesis.openapi.from_dict(orjson.loads(PATH.read_bytes()))
-OPERATIONS = [found.ok() for found in SCHEMA.get_all_operations()]
+
+
+class Document(NamedTuple):
+    """The document of the API as Schemathesis reads it, and what it holds answers to."""
+
+    schema: Any
+    operations: list[Any]
+    of_every_answer: list[Any]
+    refusal: list[Any]
+
+
+@cache
+def document() -> Document:
+    # Takes a second or two of processor time to import, which each process that collects tests would spend.
+    import schemathesis  # noqa: PLC0415
+    from schemathesis.checks import CHECKS, load_all_checks  # noqa: PLC0415
+
+    load_all_checks()
+    of_every_answer = CHECKS.get_by_names(
+        [
+            "not_a_server_error", "status_code_conformance", "content_type_conformance",
+            "response_headers_conformance", "response_schema_conformance",
+        ]
+    )  # fmt: skip
+    schema = schemathesis.openapi.from_dict(orjson.loads(PATH.read_bytes()))
+    operations = [found.ok() for found in schema.get_all_operations()]
+    return Document(schema, operations, of_every_answer, CHECKS.get_by_names(["negative_data_rejection"]))
 
 
 @pytest.fixture(scope="module")
@@ -47,15 +63,16 @@ def api(stage: Stage) -> TestClient:
 
 
 def test_the_document_has_every_endpoint() -> None:
-    assert sorted((each.path, each.method.upper()) for each in OPERATIONS) == sorted(
+    assert sorted((each.path, each.method.upper()) for each in document().operations) == sorted(
         (each.path, each.method) for each in ENDPOINTS
     )
 
 
-@pytest.mark.parametrize(
-    "mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["allowed", "not allowed"]
-)
-def test_answers_are_what_the_document_says(api: TestClient, mode: GenerationMode) -> None:
+@pytest.mark.parametrize("mode", ["POSITIVE", "NEGATIVE"], ids=["allowed", "not allowed"])
+def test_answers_are_what_the_document_says(api: TestClient, mode: str) -> None:
+    from schemathesis import GenerationMode  # noqa: PLC0415
+
+    it = document()
     asked = set[str]()
 
     @settings(
@@ -64,8 +81,8 @@ def test_answers_are_what_the_document_says(api: TestClient, mode: GenerationMod
     )  # fmt: skip
     @given(st.data())
     def ask(data: st.DataObject) -> None:
-        operation = data.draw(st.sampled_from(OPERATIONS))
-        case = data.draw(operation.as_strategy(mode))
+        operation = data.draw(st.sampled_from(it.operations))
+        case = data.draw(operation.as_strategy(GenerationMode[mode]))
         try:
             answer = api.request(**case.as_transport_kwargs(base_url=BASE))
         except httpx2.InvalidURL:
@@ -73,19 +90,23 @@ def test_answers_are_what_the_document_says(api: TestClient, mode: GenerationMod
         asked.add(operation.label)
         # 413 and 414 refuse as well, though Schemathesis does not count them.
         case.validate_response(
-            answer, checks=[*OF_EVERY_ANSWER, *(REFUSAL if answer.status_code not in (413, 414) else ())]
+            answer,
+            checks=[*it.of_every_answer, *(it.refusal if answer.status_code not in (413, 414) else ())],
         )
 
     ask()
-    assert len(asked) >= min(EXAMPLES, len(OPERATIONS)) // 4
+    assert len(asked) >= min(EXAMPLES, len(it.operations)) // 4
 
 
 if os.environ.get("API_FUZZ_COVERAGE"):
 
-    @pytest.mark.parametrize("operation", OPERATIONS, ids=[each.label for each in OPERATIONS])
-    def test_cases_of_coverage(api: TestClient, operation: schemathesis.APIOperation) -> None:
-        generation = SCHEMA.config.generation_for(operation=operation, phase="coverage")
-        for case in SCHEMA.iter_coverage_cases(
+    @pytest.mark.parametrize("operation", (ops := document().operations), ids=[each.label for each in ops])
+    def test_cases_of_coverage(api: TestClient, operation: Any) -> None:
+        from schemathesis import GenerationMode  # noqa: PLC0415
+
+        it = document()
+        generation = it.schema.config.generation_for(operation=operation, phase="coverage")
+        for case in it.schema.iter_coverage_cases(
             operation=operation, generation_modes=list(GenerationMode), generation_config=generation
         ):
             if case.method != operation.method.upper():
@@ -94,4 +115,4 @@ if os.environ.get("API_FUZZ_COVERAGE"):
                 answer = api.request(**case.as_transport_kwargs(base_url=BASE))
             except httpx2.InvalidURL:
                 continue
-            case.validate_response(answer, checks=OF_EVERY_ANSWER)
+            case.validate_response(answer, checks=it.of_every_answer)

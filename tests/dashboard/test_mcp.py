@@ -13,9 +13,7 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
-from pipeline.commands.mcp import asking
 from pipeline.mcp.bounded import MOST_BYTES
-from pipeline.mcp.server import CannotAsk
 from pipeline.mcp.tools import TOOLS
 from tests.dashboard import hostile
 from tests.dashboard.serving import serving
@@ -93,6 +91,10 @@ def test_the_tools_tell_what_the_api_tells(client: TestClient, stage: Stage) -> 
 
 
 def test_it_asks_over_http_with_its_key(stage: Stage, tmp_path: Path) -> None:
+    # As above.
+    from pipeline.commands.mcp import asking  # noqa: PLC0415
+    from pipeline.mcp.server import CannotAsk  # noqa: PLC0415
+
     path = tmp_path / "keys.toml"
     path.write_text(f'[[keys]]\nkey = "{"k" * 20}"\napps = ["{APP}"]\n')
     with serving(replace(stage.settings, api_keys=str(path)), stage.store, "correct horse") as address:
@@ -120,6 +122,9 @@ def test_it_asks_over_http_with_its_key(stage: Stage, tmp_path: Path) -> None:
 
 
 def test_another_server_is_told_apart() -> None:
+    from pipeline.commands.mcp import asking  # noqa: PLC0415
+    from pipeline.mcp.server import CannotAsk  # noqa: PLC0415
+
     async def ask() -> None:
         async with asking("http://localhost", {}, PlainTextResponse("hello")) as get:
             with pytest.raises(CannotAsk, match="is not this API"):

@@ -14,7 +14,6 @@ import pytest
 from pipeline import compiled
 from pipeline.state.compiled_partition import partitions_by
 from pipeline.state.partition import Partition
-from tests.support.stack import unavailable
 
 
 def core_or_skip() -> ModuleType:
@@ -22,7 +21,10 @@ def core_or_skip() -> ModuleType:
     try:
         found = compiled.core(compiled.RUST)
     except compiled.CoreMissing as error:
-        unavailable(str(error))
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(error))
+        # There are hundreds of these tests, with a line each.
+        pytest.skip("There is no compiled core.")
     assert found is not None
     return found
 
