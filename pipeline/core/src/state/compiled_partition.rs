@@ -112,8 +112,7 @@ impl Core {
         meet("step", key_bytes);
         let place = self.durable.find(Hashed { key: key_bytes, hash });
         let held = place.and_then(|place| self.states.take(place));
-        let policy_bytes = by.policy.as_bytes();
-        let (policy, own_size) = match self.policy(policy_bytes) {
+        let known = match self.policy(by.policy.as_bytes()) {
             Ok(found) => found,
             Err(why) => return Ok(Err(why)),
         };
@@ -128,17 +127,17 @@ impl Core {
         if !device_is_known && arrivals[0].offset <= done {
             return Ok(Err(Unsure("replay")));
         }
-        let mut state = match held.map_or_else(|| load(parts, &policy), Ok) {
+        let mut state = match held.map_or_else(|| load(parts, &known), Ok) {
             Ok(state) => state,
             Err(why) => return Ok(Err(why)),
         };
         if arrivals[0].offset <= state.applied_offset {
             return Ok(Err(Unsure("replay")));
         }
-        let own_policy = &policy_bytes[..own_size];
+        let policy = &known.policy;
         let scratch = &mut self.scratch;
         let (is_base, counts) =
-            match fold(&mut state, &mut arrivals, &policy, corrected_ms, parts, own_policy, scratch) {
+            match fold(&mut state, &mut arrivals, policy, corrected_ms, parts, &known.own, scratch) {
                 Ok(done) => done,
                 Err(why) => return Ok(Err(why)),
             };

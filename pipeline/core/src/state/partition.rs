@@ -7,14 +7,13 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyIterator, PyList};
 
 use super::codec::state_head::outline;
-use super::codec::step_codec::{Scratch, read_policy};
+use super::codec::step_codec::{KnownPolicy, Scratch, read_policy};
 use super::compiled_partition::{Asked, with_given};
 use super::deadlines::{Times, Timetable, due_ms};
 use super::durable::{Durable, Hashed, Kept, NEVER, Part, Place, part_of};
 use super::fetching::TOGETHER;
 use super::outbox::Columns;
 use super::store::DecodedStates;
-use crate::domain::policy::Policy;
 use crate::formats::edge::Edge;
 use crate::poison::meet;
 use crate::unsure::{Sure, Unsure};
@@ -27,7 +26,7 @@ pub struct Core {
     pub(super) durable: Durable,
     timetable: Timetable,
     pub(super) states: DecodedStates,
-    policies: HashMap<Box<[u8]>, (Arc<Policy>, usize)>,
+    policies: HashMap<Box<[u8]>, Arc<KnownPolicy>>,
     pub(super) edge: Edge,
     pub(super) scratch: Scratch,
     pub(super) resources: Arc<Columns>,
@@ -275,16 +274,15 @@ impl Core {
         self.edge.clear();
     }
 
-    /// A policy with its versions, and how many bytes stand for it before the steps that are folded under it.
-    pub(super) fn policy(&mut self, bytes: &[u8]) -> Sure<(Arc<Policy>, usize)> {
+    /// A policy with its versions.
+    pub(super) fn policy(&mut self, bytes: &[u8]) -> Sure<Arc<KnownPolicy>> {
         if let Some(known) = self.policies.get(bytes) {
             return Ok(known.clone());
         }
         if self.policies.len() > MOST_POLICIES {
             self.policies.clear();
         }
-        let (policy, own_size) = read_policy(bytes)?;
-        let known = (Arc::new(policy), own_size);
+        let known = Arc::new(read_policy(bytes)?);
         self.policies.insert(bytes.into(), known.clone());
         Ok(known)
     }
