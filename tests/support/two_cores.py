@@ -96,10 +96,10 @@ class TwoCores:
         """A chunk; `dropped` effects are never committed, as where the partition was lost."""
         pair = [self.python.apply(records), self.rust.apply(records)]
         while True:
-            self._compare(pair)
+            self.compare(pair)
             if dropped:
                 return
-            self._commit(pair)
+            self.commit(pair)
             if not pair[0].rest and not pair[0].later:
                 return
             pair = [part.go_on(effects) for part, effects in zip((self.python, self.rust), pair, strict=True)]
@@ -111,10 +111,11 @@ class TwoCores:
             if pair[0] is None or pair[1] is None:
                 assert pair == [None, None]
                 return
-            self._compare([each for each in pair if each is not None])
-            self._commit([each for each in pair if each is not None])
+            self.compare([each for each in pair if each is not None])
+            self.commit([each for each in pair if each is not None])
 
-    def _compare(self, pair: Sequence[Effects]) -> None:
+    def compare(self, pair: Sequence[Effects]) -> None:
+        """What both ask for."""
         python, rust = map(told, (self.python, self.rust), pair)
         for name, expected in python.items():
             assert rust[name] == expected, f"{name} differ"
@@ -122,7 +123,8 @@ class TwoCores:
         self.handed_over.update(pair[1].handed_over)
         self.compiled += pair[1].compiled
 
-    def _commit(self, pair: Sequence[Effects]) -> None:
+    def commit(self, pair: Sequence[Effects]) -> None:
+        """It is durable."""
         for part, effects in zip((self.python, self.rust), pair, strict=True):
             part.commit(effects)
         for key, value in pair[0].states:

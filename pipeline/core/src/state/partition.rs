@@ -185,7 +185,8 @@ impl Core {
                 }
             }
         }
-        self.made.clear();
+        // Few steps make as much as the largest did.
+        self.made = Vec::new();
         Ok(left)
     }
 
