@@ -129,7 +129,7 @@ impl Core {
         if !device_is_known && arrivals[0].offset <= done {
             return Ok(Err(Unsure("replay")));
         }
-        let mut state = match held.map_or_else(|| load(parts, &known), Ok) {
+        let mut state = match held.map_or_else(|| load(parts, &known, &arrivals[0].events[0]), Ok) {
             Ok(state) => state,
             Err(why) => return Ok(Err(why)),
         };

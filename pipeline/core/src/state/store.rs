@@ -8,6 +8,7 @@ use super::codec::step_codec::{KnownPolicy, Scratch};
 use super::codec::{state_v3, step_codec};
 use super::device_state::DeviceState;
 use super::durable::Place;
+use crate::domain::event::Event;
 use crate::unsure::Sure;
 
 const MIN_STEPS_BYTES: usize = 1_024;
@@ -29,11 +30,11 @@ pub struct Parts<'a> {
     pub steps: Option<&'a [u8]>,
 }
 
-/// A device's state from its parts; a new one if it has none.
-pub fn load(parts: Parts<'_>, by: &KnownPolicy) -> Sure<DeviceState> {
+/// A device's state from its parts; a new one if it has none. `next` is an event that is to come.
+pub fn load(parts: Parts<'_>, by: &KnownPolicy, next: &Event) -> Sure<DeviceState> {
     let mut state = parts.base.map_or_else(|| Ok(DeviceState::default()), state_v3::decode)?;
     if let Some(steps) = parts.steps {
-        step_codec::take_steps(steps, &mut state, by)?;
+        step_codec::take_steps(steps, &mut state, by, next)?;
     }
     Ok(state)
 }

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use super::state_head::{HEAD_BYTES, outline, write_head};
+use crate::domain::event::Event;
 use crate::domain::policy::{Dated, Policy};
 use crate::state::device::{Arrival, Counts, apply};
 use crate::state::device_state::DeviceState;
 use crate::state::msgpack::{self, DAMAGED, Reader};
+use crate::state::strings::shared;
 use crate::state::tail::{event_of, write_event};
 use crate::unsure::{Sure, Unsure};
 
@@ -145,8 +147,8 @@ fn of_version(policy: &Policy, numbers: Policy, version: i64) -> Sure<Policy> {
     found.map(|(policy, _)| policy.clone()).ok_or(Unsure("policy"))
 }
 
-/// Folds the steps of a value into the state that they build on.
-pub fn take_steps(value: &[u8], state: &mut DeviceState, by: &KnownPolicy) -> Sure<()> {
+/// Folds the steps of a value into the state that they build on. An event that comes behind them has most of their texts.
+pub fn take_steps(value: &[u8], state: &mut DeviceState, by: &KnownPolicy, next: &Event) -> Sure<()> {
     let (known, body) = outline(value)?;
     if !known.is_steps || known.base_offset != state.base_offset {
         return Err(DAMAGED);
@@ -164,7 +166,7 @@ pub fn take_steps(value: &[u8], state: &mut DeviceState, by: &KnownPolicy) -> Su
     };
     let mut corrected_ms = state.corrected_ms;
     for _ in 1..count {
-        let mut arrivals = step(&mut reader, state)?;
+        let mut arrivals = step(&mut reader, state, next)?;
         corrected_ms = corrected_ms.max(reader.int()?);
         arrivals.retain(|each| each.offset > state.applied_offset);
         if !arrivals.is_empty() {
@@ -178,10 +180,11 @@ pub fn take_steps(value: &[u8], state: &mut DeviceState, by: &KnownPolicy) -> Su
 }
 
 /// The records of the next step, as far as to its last field.
-fn step(reader: &mut Reader<'_>, state: &mut DeviceState) -> Sure<Vec<Arrival>> {
+fn step(reader: &mut Reader<'_>, state: &mut DeviceState, next: &Event) -> Sure<Vec<Arrival>> {
+    let likely = [&next.client, &next.resource, &next.user, &next.exit_reason];
     reader.array_of(3)?;
     for _ in 0..reader.array()? {
-        state.strings.add_new(reader.text()?.into())?;
+        state.strings.add_new(shared(reader.text()?, likely))?;
     }
     let count = reader.array()?;
     let mut arrivals = Vec::with_capacity(count.min(MOST_AHEAD));
