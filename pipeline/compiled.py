@@ -13,7 +13,7 @@ from types import ModuleType
 from pipeline.errors import Terminal
 
 MODULE = "session_pipeline_core"
-INTERFACE = 7
+INTERFACE = 8
 """Of what is called of the core: one that was built for another version of this program is not used."""
 AUTO, PYTHON, RUST = "auto", "python", "rust"
 

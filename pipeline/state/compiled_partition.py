@@ -14,6 +14,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from types import ModuleType
 from typing import Any
 from weakref import ref
@@ -24,7 +25,7 @@ from pipeline.state.compiled_states import CompiledStates, CompiledTimetable
 from pipeline.state.copies import told_copies
 from pipeline.state.deadlines import Timetable
 from pipeline.state.device import Copy, Counts, apply
-from pipeline.state.effects import Effects, Fields
+from pipeline.state.effects import Effects, Fields, device_of
 from pipeline.state.failures import UnreadableState
 from pipeline.state.grouping import Grouped, grouped
 from pipeline.state.outbox import Outbox
@@ -94,8 +95,20 @@ class CompiledPartition(Partition):
             super().commit(effects)
         except self._panic:
             # What is committed already is put there once more.
+            self._name_touched(effects)
             self._leave_core()
             super().commit(effects)
+
+    def touched_by_core(self, effects: Effects) -> Sequence[tuple[bytes, int | None, int | None]]:
+        """What would be `touched` besides: the core notes the deadlines of what it made as that becomes durable."""
+        found: Sequence[Any] = () if self._core is None else self._core.touched(effects.states)
+        return found
+
+    def _name_touched(self, effects: Effects) -> None:
+        """Have all deadlines among the effects, and none noted by the core itself."""
+        effects.touched += self.touched_by_core(effects)
+        if self._core is not None:
+            self._core.begin()
 
     def _leave_core(self) -> None:
         """Take over all that is durable from the core, which fails at it."""
@@ -150,6 +163,8 @@ class CompiledPartition(Partition):
         return Grouped(groups, groups.clock_ms, groups.came_ms)
 
     def _effects(self, **others: Any) -> Effects:
+        if self._core is not None:
+            self._core.begin()
         effects = super()._effects(**others)
         # Not the effects themselves, which hold the rows: then nothing of a chunk's megabytes would be free before the
         # garbage collector comes by, some chunks later.
@@ -192,7 +207,7 @@ class CompiledPartition(Partition):
         """Let the core fold one device after the other. The others wait, and first of all one that is Python's."""
         held_back = self._store.aside.keys() | self._too_large
         outboxes: list[Outbox] = []
-        before = len(effects.touched)
+        before = len(effects.states)
 
         def tell(key: bytes, fields: Fields, copies: Sequence[Any], corrected_ms: int) -> int:
             found = [Copy(*copy) for copy in copies]
@@ -208,7 +223,6 @@ class CompiledPartition(Partition):
             lambda key: (self.in_force.apps.with_versions(key), self._edge.cleaner_of(key)),
             tell,
             effects.states,
-            effects.touched,
             outboxes,
             effects.copies,
         )
@@ -217,7 +231,7 @@ class CompiledPartition(Partition):
         effects.counts.add(Counts(accepted, late, duplicates, unrestated=unrestated))
         effects.groups = groups
         effects.rows.add_made(*outboxes)
-        self._store.forget_many(key for key, *_ in effects.touched[before:])
+        self._store.forget_many(device_of(key) for key, _ in islice(effects.states, before, None))
         handed = None if why is None else groups.hand_over()
         if not groups.is_done():
             effects.rest.append((None, groups))
@@ -232,6 +246,7 @@ class CompiledPartition(Partition):
                 accepted, late, duplicates, unrestated = effects.groups.counts_of(key)
                 effects.counted[key] = Counts(accepted, late, duplicates, unrestated=unrestated), 0
                 effects.folded[key] = effects.groups.fields_of(key)
+        self._name_touched(effects)
         super().too_large(effects, keys)
 
     def _fold(self, key: bytes | None, fields: Fields, effects: Effects) -> int:

@@ -229,6 +229,25 @@ def test_effects_that_are_dropped_leave_nothing_behind(core: ModuleType) -> None
     assert two.compiled == 4 and not two.handed_over
 
 
+def test_deadlines_are_those_of_what_is_durable(core: ModuleType) -> None:
+    """The core notes them itself: none of effects that were dropped, nor of an entry that was too large."""
+    two = TwoCores(core, Policies(), EDGE)
+    devices = {device: _told(device, {"id": device, "name": "n", "time": START_MS}) for device in "wxyz"}
+    two.take(_of(devices), dropped=True)
+    two.take(_of(devices)[:1])
+    pair = [part.apply(_of(devices)[1:]) for part in (two.python, two.rust)]
+    for part, effects in zip((two.python, two.rust), pair, strict=True):
+        part.too_large(effects, {b"a/y"})
+    two.compare(pair)
+    two.commit(pair)
+    assert two.python.holds == two.rust.holds and two.rust.holds.open_sessions == 3
+    pair = [part.go_on(effects) for part, effects in zip((two.python, two.rust), pair, strict=True)]
+    two.compare(pair)
+    two.commit(pair)
+    assert two.python.holds == two.rust.holds and two.rust.holds.set_aside == 1
+    two.tick(START_MS + HOUR_MS)
+
+
 def test_effects_are_gone_once_they_are_let_go(core: ModuleType) -> None:
     """At once, not when the garbage collector comes by: they have tens of megabytes."""
     partition = compiled_partition.CompiledPartition(core, 0, Policies(), edge=EDGE)

@@ -21,8 +21,10 @@ Entries = dict[bytes, bytes]
 _VERSION = re.compile(rb'"policy_version":(\d+),')
 
 
-def told(effects: Effects) -> dict[str, Any]:
+def told(part: Partition, effects: Effects) -> dict[str, Any]:
     """All that a step asks for, but for the traces of who folded."""
+    by_core = part.touched_by_core(effects) if isinstance(part, CompiledPartition) else ()
+    touched = [*effects.touched, *by_core]
     return {
         "owed": list(effects.owed),
         "rows": list(effects.rows),
@@ -33,17 +35,18 @@ def told(effects: Effects) -> dict[str, Any]:
         "refused": effects.refused,
         "set_aside": effects.set_aside,
         "marker": effects.marker,
-        "touched": effects.touched,
-        "folded": _folded(effects),
+        # Of devices in any order: that means nothing.
+        "touched": sorted(touched, key=lambda each: each[0]),
+        "folded": _folded(effects, {key for key, *_ in touched}),
         "rest": _rest(effects),
         "later": effects.later,
     }
 
 
-def _folded(effects: Effects) -> dict[bytes, list[Any]]:
+def _folded(effects: Effects, touched: set[bytes]) -> dict[bytes, list[Any]]:
     found = dict(effects.folded)
     if effects.groups is not None:
-        keys = {key for key, *_ in effects.touched} - found.keys()
+        keys = touched - found.keys()
         found |= {key: effects.groups.fields_of(key) for key in keys if effects.groups.folded(key)}
     return {key: _plain(fields) for key, fields in found.items()}
 
@@ -93,10 +96,10 @@ class TwoCores:
         """A chunk; `dropped` effects are never committed, as where the partition was lost."""
         pair = [self.python.apply(records), self.rust.apply(records)]
         while True:
-            self._compare(pair)
+            self.compare(pair)
             if dropped:
                 return
-            self._commit(pair)
+            self.commit(pair)
             if not pair[0].rest and not pair[0].later:
                 return
             pair = [part.go_on(effects) for part, effects in zip((self.python, self.rust), pair, strict=True)]
@@ -108,18 +111,20 @@ class TwoCores:
             if pair[0] is None or pair[1] is None:
                 assert pair == [None, None]
                 return
-            self._compare([each for each in pair if each is not None])
-            self._commit([each for each in pair if each is not None])
+            self.compare([each for each in pair if each is not None])
+            self.commit([each for each in pair if each is not None])
 
-    def _compare(self, pair: Sequence[Effects]) -> None:
-        python, rust = map(told, pair)
+    def compare(self, pair: Sequence[Effects]) -> None:
+        """What both ask for."""
+        python, rust = map(told, (self.python, self.rust), pair)
         for name, expected in python.items():
             assert rust[name] == expected, f"{name} differ"
         self.versions |= {int(found) for _, row in rust["rows"] for found in _VERSION.findall(row)}
         self.handed_over.update(pair[1].handed_over)
         self.compiled += pair[1].compiled
 
-    def _commit(self, pair: Sequence[Effects]) -> None:
+    def commit(self, pair: Sequence[Effects]) -> None:
+        """It is durable."""
         for part, effects in zip((self.python, self.rust), pair, strict=True):
             part.commit(effects)
         for key, value in pair[0].states:

@@ -10,10 +10,10 @@ use super::codec::step_codec::{Scratch, encode_step};
 use super::copies::told_copies;
 use super::device::{Arrival, Copy, Counts, apply};
 use super::device_state::DeviceState;
-use super::durable::{Hashed, Kept, STEPS_SUFFIX};
+use super::durable::{Hashed, Kept, NEVER, Place, STEPS_SUFFIX};
 use super::grouping::{Groups, NONE, Rules};
 use super::outbox::Outbox;
-use super::partition::Core;
+use super::partition::{Core, MadeEntry};
 use super::store::{Parts, entry_of_step, load};
 use crate::domain::policy::Policy;
 use crate::formats::edge::{Given, PART_BYTES, record_time_ms};
@@ -32,6 +32,8 @@ pub struct Asked<'a, 'py> {
 
 /// What a step made of a device.
 pub struct Made<'py> {
+    /// Where the device is, if it is known.
+    place: Option<Place>,
     pub is_base: bool,
     pub entry: Bound<'py, PyBytes>,
     pub outbox: Option<Outbox>,
@@ -46,8 +48,8 @@ pub struct Made<'py> {
     pub weight: usize,
 }
 
-/// The key of a device that was folded, what that made, and the bytes of what is told of copies.
-pub type Next<'py> = (Bound<'py, PyBytes>, Made<'py>, usize);
+/// What was made of a device, and the bytes of what is told of copies.
+pub type Next<'py> = (Made<'py>, usize);
 /// Offset, place, time, and the time of the one that came first.
 type CopyFields = (i64, usize, i64, Option<i64>);
 
@@ -86,7 +88,7 @@ impl Core {
     /// A step of a device, whose key has this hash. A panic is a reason, too.
     pub fn fold_safely<'py>(
         &mut self,
-        key: &Bound<'py, PyBytes>,
+        key: &[u8],
         hash: u64,
         records: &[Given<'_>],
         done: i64,
@@ -102,22 +104,21 @@ impl Core {
 
     fn step<'py>(
         &mut self,
-        key: &Bound<'py, PyBytes>,
+        key: &[u8],
         hash: u64,
         records: &[Given<'_>],
         done: i64,
         by: &Asked<'_, 'py>,
     ) -> PyResult<Sure<Made<'py>>> {
-        let (py, key_bytes) = (key.py(), key.as_bytes());
-        meet("step", key_bytes);
-        let place = self.durable.find(Hashed { key: key_bytes, hash });
+        let py = by.policy.py();
+        meet("step", key);
+        let place = self.durable.find(Hashed { key, hash });
         let held = place.and_then(|place| self.states.take(place));
-        let policy_bytes = by.policy.as_bytes();
-        let (policy, own_size) = match self.policy(policy_bytes) {
+        let known = match self.policy(by.policy.as_bytes()) {
             Ok(found) => found,
             Err(why) => return Ok(Err(why)),
         };
-        let (mut arrivals, corrected_ms) = match self.edge.arrivals(py, key_bytes, records, by.cleaner)? {
+        let (mut arrivals, corrected_ms) = match self.edge.arrivals(py, key, records, by.cleaner)? {
             Ok(found) => found,
             Err(why) => return Ok(Err(why)),
         };
@@ -128,29 +129,29 @@ impl Core {
         if !device_is_known && arrivals[0].offset <= done {
             return Ok(Err(Unsure("replay")));
         }
-        let mut state = match held.map_or_else(|| load(parts, &policy), Ok) {
+        let mut state = match held.map_or_else(|| load(parts, &known, &arrivals[0].events[0]), Ok) {
             Ok(state) => state,
             Err(why) => return Ok(Err(why)),
         };
         if arrivals[0].offset <= state.applied_offset {
             return Ok(Err(Unsure("replay")));
         }
-        let own_policy = &policy_bytes[..own_size];
+        let policy = &known.policy;
         let scratch = &mut self.scratch;
         let (is_base, counts) =
-            match fold(&mut state, &mut arrivals, &policy, corrected_ms, parts, own_policy, scratch) {
+            match fold(&mut state, &mut arrivals, policy, corrected_ms, parts, &known.own, scratch) {
                 Ok(done) => done,
                 Err(why) => return Ok(Err(why)),
             };
         let copies_told = if counts.copies.is_empty() {
             Some(Vec::new())
         } else {
-            let names = names_of(key_bytes).expect("it was folded under it");
+            let names = names_of(key).expect("it was folded under it");
             told_copies(names, records, &arrivals, &counts.copies, state.corrected_ms)
         };
         let entry = PyBytes::new(py, &scratch.entry);
         let outbox = (!state.outbox.is_empty()).then(|| Outbox {
-            key: key.clone().unbind(),
+            key: PyBytes::new(py, key).unbind(),
             applied_offset: state.applied_offset,
             revision: state.applied_offset * 2,
             arrived_ms: state.arrived_ms,
@@ -167,7 +168,18 @@ impl Core {
         if device_is_known && let Some(place) = place {
             self.states.keep(place, state, &entry, held);
         }
-        Ok(Ok(Made { is_base, entry, outbox, idle_ms, final_ms, counts, copies_told, corrected_ms, weight }))
+        Ok(Ok(Made {
+            place,
+            is_base,
+            entry,
+            outbox,
+            idle_ms,
+            final_ms,
+            counts,
+            copies_told,
+            corrected_ms,
+            weight,
+        }))
     }
 }
 
@@ -183,34 +195,42 @@ impl Groups {
     ) -> PyResult<Sure<Next<'py>>> {
         let (py, group) = (core.py(), &self.groups[self.at]);
         let is_part = group.count > 1 && group.bytes > PART_BYTES;
-        let key = self.key_object(py, self.at).filter(|_| group.put.is_none() && !is_part);
+        let key = self.key(py, self.at).filter(|_| group.put.is_none() && !is_part);
         let Some(key) = key else { return Ok(Err(Unsure(""))) };
-        meet("fold", key.as_bytes());
-        if held_back.map_or(Ok(false), |held| held.contains(&key))? {
+        meet("fold", key);
+        if held_back.map_or(Ok(false), |held| held.contains(PyBytes::new(py, key)))? {
             return Ok(Err(Unsure("")));
         }
-        let made = match self.step(&key, &mut core.borrow_mut(), done, rules_of)? {
+        let made = match self.step(py, &mut core.borrow_mut(), done, rules_of)? {
             Ok(made) => made,
             Err(why) => return Ok(Err(why)),
         };
         let told = match &made.copies_told {
             Some(told) => told.iter().map(Vec::len).sum(),
             None => {
-                let said = (&key, self.fields(py, self.at)?, made.copies(), made.corrected_ms);
+                let said = (
+                    self.key_object(py, self.at),
+                    self.fields(py, self.at)?,
+                    made.copies(),
+                    made.corrected_ms,
+                );
                 tell.call1(said)?.extract()?
             }
         };
-        Ok(Ok((key, made, told)))
+        Ok(Ok((made, told)))
     }
 
     /// Add what was made of the next device: the bytes, the records, and what became of their events.
     pub(super) fn add_made<'py>(
         &mut self,
-        (key, made, told): Next<'py>,
-        lists: [&Bound<'py, PyList>; 4],
+        core: &Bound<'py, Core>,
+        (made, told): Next<'py>,
+        lists: [&Bound<'py, PyList>; 3],
     ) -> PyResult<(usize, usize, [i64; 4])> {
         let (bytes, counts) = (told + made.bytes(), made.counts_by_kind());
-        add(key, made, lists)?;
+        let key = self.key(core.py(), self.at).expect("it was folded under it");
+        let made = add(core.py(), key, self.groups[self.at].hash, made, lists)?;
+        core.borrow_mut().made.push(made);
         let group = &mut self.groups[self.at];
         group.counts = counts;
         let count = group.count as usize;
@@ -220,21 +240,21 @@ impl Groups {
 
     fn step<'py>(
         &mut self,
-        key: &Bound<'py, PyBytes>,
+        py: Python<'py>,
         core: &mut Core,
         done: i64,
         rules_of: &Bound<'py, PyAny>,
     ) -> PyResult<Sure<Made<'py>>> {
-        let py = key.py();
-        let app = key.as_bytes().split(|byte| *byte == b'/').next().unwrap_or_default();
+        let (all, group) = (&self.records.all, &self.groups[self.at]);
+        let key = all.key(py, self.records.from + group.first as usize).expect("there is one");
+        let app = key.split(|byte| *byte == b'/').next().unwrap_or_default();
         if !self.rules.contains_key(app) {
-            let rules: Rules = rules_of.call1((key,))?.extract()?;
+            let rules: Rules = rules_of.call1((PyBytes::new(py, key),))?.extract()?;
             self.rules.insert(app.into(), rules);
         }
         let (policy, cleaner) = &self.rules[app];
-        let all = &self.records.all;
-        let mut records = Vec::with_capacity(self.groups[self.at].count as usize);
-        let mut at = self.groups[self.at].first;
+        let mut records = Vec::with_capacity(group.count as usize);
+        let mut at = group.first;
         while at != NONE {
             let place = self.records.from + at as usize;
             let record = all.place(place);
@@ -256,7 +276,7 @@ impl Groups {
         }
         core.fold_safely(
             key,
-            self.groups[self.at].hash,
+            group.hash,
             &records,
             done,
             &Asked { policy: policy.bind(py), cleaner: cleaner.bind(py) },
@@ -324,29 +344,28 @@ pub fn is_for_python(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<PyException>(py) && !error.is_instance_of::<PyMemoryError>(py)
 }
 
-/// Add what a step made of a device.
+/// Add what a step made of a device; what is to be known of its entry.
 fn add<'py>(
-    key: Bound<'py, PyBytes>,
+    py: Python<'py>,
+    key: &[u8],
+    hash: u64,
     made: Made<'py>,
-    [states, touched, outboxes, copies]: [&Bound<'py, PyList>; 4],
-) -> PyResult<()> {
-    let py = key.py();
+    [states, outboxes, copies]: [&Bound<'py, PyList>; 3],
+) -> PyResult<MadeEntry> {
     for value in made.copies_told.into_iter().flatten() {
-        copies.append((&key, PyBytes::new(py, &value)))?;
+        copies.append((PyBytes::new(py, key), PyBytes::new(py, &value)))?;
     }
-    if made.is_base {
-        states.append((&key, made.entry))?;
-    } else {
-        let table_key = PyBytes::new_with(py, key.as_bytes().len() + STEPS_SUFFIX.len(), |bytes| {
-            let (first, last) = bytes.split_at_mut(key.as_bytes().len());
-            first.copy_from_slice(key.as_bytes());
-            last.copy_from_slice(STEPS_SUFFIX);
-            Ok(())
-        })?;
-        states.append((table_key, made.entry))?;
-    }
+    let suffix = if made.is_base { &[][..] } else { STEPS_SUFFIX };
+    let table_key = PyBytes::new_with(py, key.len() + suffix.len(), |bytes| {
+        let (first, last) = bytes.split_at_mut(key.len());
+        first.copy_from_slice(key);
+        last.copy_from_slice(suffix);
+        Ok(())
+    })?;
+    states.append((table_key, &made.entry))?;
     if let Some(outbox) = made.outbox {
         outboxes.append(outbox)?;
     }
-    touched.append((key, made.idle_ms, made.final_ms))
+    let due_ms = [made.idle_ms.unwrap_or(NEVER), made.final_ms];
+    Ok(MadeEntry { entry: made.entry.unbind(), place: made.place, hash, due_ms })
 }

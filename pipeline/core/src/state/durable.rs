@@ -43,7 +43,8 @@ impl<'a> Hashed<'a> {
     }
 }
 
-/// A device.
+/// A device. What is asked of one lies in one line of the cache.
+#[repr(align(64))]
 pub struct Kept {
     /// The key, and the steps behind it. They grow step by step: alone they would leave holes between keys, too small
     /// for any steps to come.

@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use pyo3::prelude::*;
 
-use super::durable::{Durable, Kept, Place};
+use super::durable::{Durable, Hashed, Kept, Place};
 use super::grouping::{Groups, NONE};
 
 /// Devices of which what is needed is fetched from memory together.
@@ -32,6 +32,17 @@ impl Durable {
         let parts: Vec<[&[u8]; 2]> =
             devices.iter().map(|device| [&*device.bytes, device.base().unwrap_or_default()]).collect();
         parts.iter().flatten().for_each(|part| fetch(part));
+    }
+
+    /// The same of the keys of devices alone, in their likely places.
+    pub fn fetch_keys(&self, places: impl Iterator<Item = Place>) {
+        let devices: Vec<&Kept> = places.map(|place| self.at(place)).collect();
+        devices.iter().for_each(|device| fetch(device.key()));
+    }
+
+    /// Where a device is, or one whose key has nearly the same hash.
+    pub fn likely(&self, of: Hashed<'_>) -> Option<Place> {
+        self.by_key.find(of.hash, |_| true).copied()
     }
 }
 

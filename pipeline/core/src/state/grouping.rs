@@ -184,8 +184,8 @@ impl Groups {
     ///
     /// `rules_of` gives policy and rules of a device's app. `tell` is given copies of which only Python knows what is to be
     /// told (the key, its records, the copies, until when times may have been corrected) and gives the bytes that this
-    /// makes. Devices that are `held_back` are Python's. To `states`, `touched`, `outboxes` and `copies` is added what the
-    /// step makes.
+    /// makes. Devices that are `held_back` are Python's. To `states`, `outboxes` and `copies` is added what the step
+    /// makes; deadlines the core notes as that becomes durable.
     #[allow(clippy::too_many_arguments)]
     fn fold<'py>(
         &mut self,
@@ -196,11 +196,10 @@ impl Groups {
         rules_of: &Bound<'py, PyAny>,
         tell: &Bound<'py, PyAny>,
         states: &Bound<'py, PyList>,
-        touched: &Bound<'py, PyList>,
         outboxes: &Bound<'py, PyList>,
         copies: &Bound<'py, PyList>,
     ) -> PyResult<Folded> {
-        let lists = [states, touched, outboxes, copies];
+        let lists = [states, outboxes, copies];
         let mut folded: Folded = (None, 0, 0, [0; 4]);
         let mut fetched = self.at;
         while self.at < self.groups.len() && folded.1 < most_bytes {
@@ -215,7 +214,7 @@ impl Groups {
             let lengths = lists.map(|list| list.len());
             let next = AssertUnwindSafe(|| {
                 let made = self.next(core, done, held_back, rules_of, tell)?;
-                made.map_or_else(|why| Ok(Err(why)), |made| self.add_made(made, lists).map(Ok))
+                made.map_or_else(|why| Ok(Err(why)), |made| self.add_made(core, made, lists).map(Ok))
             });
             match catch_unwind(next) {
                 Ok(Ok(Ok((bytes, records, counts)))) => {

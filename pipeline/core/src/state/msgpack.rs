@@ -166,6 +166,13 @@ impl<'a> Reader<'a> {
         found
     }
 
+    /// These bytes stand here; they are taken then.
+    pub fn are(&mut self, bytes: &[u8]) -> bool {
+        let found = self.bytes[self.at..].starts_with(bytes);
+        self.at += if found { bytes.len() } else { 0 };
+        found
+    }
+
     pub fn optional(&mut self) -> Sure<Option<i64>> {
         if self.nil() { Ok(None) } else { self.int().map(Some) }
     }

@@ -7,14 +7,13 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyIterator, PyList};
 
 use super::codec::state_head::outline;
-use super::codec::step_codec::{Scratch, read_policy};
+use super::codec::step_codec::{KnownPolicy, Scratch, read_policy};
 use super::compiled_partition::{Asked, with_given};
 use super::deadlines::{Times, Timetable, due_ms};
 use super::durable::{Durable, Hashed, Kept, NEVER, Part, Place, part_of};
 use super::fetching::TOGETHER;
 use super::outbox::Columns;
 use super::store::DecodedStates;
-use crate::domain::policy::Policy;
 use crate::formats::edge::Edge;
 use crate::poison::meet;
 use crate::unsure::{Sure, Unsure};
@@ -22,12 +21,33 @@ use crate::unsure::{Sure, Unsure};
 /// With their versions, as bytes of them stand for each application.
 const MOST_POLICIES: usize = 10_000;
 
+/// An entry that was made of a device. Once that is durable, its deadlines hold.
+pub(super) struct MadeEntry {
+    /// The very object.
+    pub entry: Py<PyBytes>,
+    pub place: Option<Place>,
+    pub hash: u64,
+    pub due_ms: [i64; 2],
+}
+
+/// What an entry that is durable is of.
+struct Of<'a> {
+    device: Hashed<'a>,
+    part: Part,
+    /// Where the device is, most likely.
+    place: Option<Place>,
+    /// Of one that was made here.
+    due_ms: Option<[i64; 2]>,
+}
+
 #[pyclass]
 pub struct Core {
     pub(super) durable: Durable,
     timetable: Timetable,
     pub(super) states: DecodedStates,
-    policies: HashMap<Box<[u8]>, (Arc<Policy>, usize)>,
+    /// In the order in which the step in hand made them.
+    pub(super) made: Vec<MadeEntry>,
+    policies: HashMap<Box<[u8]>, Arc<KnownPolicy>>,
     pub(super) edge: Edge,
     pub(super) scratch: Scratch,
     pub(super) resources: Arc<Columns>,
@@ -49,6 +69,7 @@ impl Core {
             durable: Durable::default(),
             timetable: Timetable::default(),
             states: DecodedStates::default(),
+            made: Vec::new(),
             policies: HashMap::new(),
             edge: Edge::default(),
             scratch: Scratch::default(),
@@ -86,19 +107,19 @@ impl Core {
     }
 
     fn put_base(&mut self, key: &Bound<'_, PyBytes>, value: &Bound<'_, PyBytes>) {
-        self.put(Hashed::of(key.as_bytes()), Part::Base, Some(value));
+        self.put(Hashed::of(key.as_bytes()), None, Part::Base, Some(value));
     }
 
     fn put_steps(&mut self, key: &Bound<'_, PyBytes>, value: &Bound<'_, PyBytes>) {
-        self.put(Hashed::of(key.as_bytes()), Part::Steps, Some(value));
+        self.put(Hashed::of(key.as_bytes()), None, Part::Steps, Some(value));
     }
 
     fn drop_base(&mut self, key: &[u8]) {
-        self.put(Hashed::of(key), Part::Base, None);
+        self.put(Hashed::of(key), None, Part::Base, None);
     }
 
     fn drop_steps(&mut self, key: &[u8]) {
-        self.put(Hashed::of(key), Part::Steps, None);
+        self.put(Hashed::of(key), None, Part::Steps, None);
     }
 
     /// The devices whose parts may not belong together, or of which Python has to say so; of others, steps are dropped
@@ -126,27 +147,46 @@ impl Core {
         Ok(left)
     }
 
-    /// Entries are durable. Those that are not of devices, or that are gone, in their order.
+    /// A step begins: what another one made, and nobody committed, nobody will.
+    fn begin(&mut self) {
+        self.made.clear();
+    }
+
+    /// Device keys and deadlines of those of these entries that were made since `begin`.
+    fn touched<'py>(&self, py: Python<'py>, states: Vec<Entry<'py>>) -> Vec<Touched<'py>> {
+        let told = |due_ms: i64| (due_ms != NEVER).then_some(due_ms);
+        let mut next = 0;
+        let of = states.iter().filter_map(|entry| self.of(entry, &mut next));
+        let touched = |of: Of<'_>| {
+            of.due_ms.map(|due_ms| (PyBytes::new(py, of.device.key), told(due_ms[0]), told(due_ms[1])))
+        };
+        of.filter_map(touched).collect()
+    }
+
+    /// Entries are durable, and the deadlines hold of those that were made since `begin`. Those that are not of devices,
+    /// or that are gone, in their order.
     fn commit<'py>(&mut self, py: Python<'py>, states: Vec<Entry<'py>>) -> PyResult<Bound<'py, PyList>> {
-        let left = PyList::empty(py);
+        let (left, mut next) = (PyList::empty(py), 0);
         for some in states.chunks(TOGETHER) {
-            let hashed = |(key, part)| (Hashed::of(key), part);
-            let parts: Vec<_> =
-                some.iter().map(|(table_key, _)| part_of(table_key.as_bytes()).map(hashed)).collect();
-            self.durable.fetch(parts.iter().flatten().map(|(of, _)| of.hash));
-            for ((table_key, value), of) in some.iter().zip(parts) {
-                let (Some((of, part)), Some(entry)) = (of, value) else {
+            let each: Vec<_> = some.iter().map(|entry| self.of(entry, &mut next)).collect();
+            self.durable.fetch_keys(each.iter().flatten().filter_map(|of| of.place));
+            for ((table_key, value), of) in some.iter().zip(each) {
+                let (Some(of), Some(entry)) = (of, value) else {
                     left.append((table_key, value))?;
                     continue;
                 };
-                let place = self.put(of, part, Some(entry));
-                if part == Part::Base
-                    && let Some(place) = place
-                {
+                let Some(place) = self.put(of.device, of.place, of.part, Some(entry)) else { continue };
+                if of.part == Part::Base {
                     self.durable.put(place, Part::Steps, None);
+                }
+                if let Some(due_ms) = of.due_ms {
+                    meet("touch", of.device.key);
+                    self.timetable.touch_at(&mut self.durable, place, due_ms);
                 }
             }
         }
+        // Few steps make as much as the largest did.
+        self.made = Vec::new();
         Ok(left)
     }
 
@@ -160,7 +200,7 @@ impl Core {
     fn touch(&mut self, touched: Vec<Touched<'_>>) {
         for some in touched.chunks(TOGETHER) {
             let keys: Vec<Hashed<'_>> = some.iter().map(|(key, ..)| Hashed::of(key.as_bytes())).collect();
-            self.durable.fetch(keys.iter().map(|of| of.hash));
+            self.durable.fetch_keys(keys.iter().filter_map(|of| self.durable.likely(*of)));
             for (of, (_, idle_ms, final_ms)) in keys.into_iter().zip(some) {
                 meet("touch", of.key);
                 let due_ms = [idle_ms.unwrap_or(NEVER), final_ms.unwrap_or(NEVER)];
@@ -245,7 +285,9 @@ impl Core {
         let py = key.py();
         let rules = Asked { policy, cleaner };
         let hash = Hashed::of(key.as_bytes()).hash;
-        match with_given(fields, came_ms, |records| self.fold_safely(key, hash, records, done, &rules))?? {
+        match with_given(fields, came_ms, |records| {
+            self.fold_safely(key.as_bytes(), hash, records, done, &rules)
+        })?? {
             Ok(made) => Ok(made.told(py)?.into_any()),
             Err(Unsure(why)) => Ok(why.into_pyobject(py)?.into_any()),
         }
@@ -275,24 +317,49 @@ impl Core {
         self.edge.clear();
     }
 
-    /// A policy with its versions, and how many bytes stand for it before the steps that are folded under it.
-    pub(super) fn policy(&mut self, bytes: &[u8]) -> Sure<(Arc<Policy>, usize)> {
+    /// A policy with its versions.
+    pub(super) fn policy(&mut self, bytes: &[u8]) -> Sure<Arc<KnownPolicy>> {
         if let Some(known) = self.policies.get(bytes) {
             return Ok(known.clone());
         }
         if self.policies.len() > MOST_POLICIES {
             self.policies.clear();
         }
-        let (policy, own_size) = read_policy(bytes)?;
-        let known = (Arc::new(policy), own_size);
+        let known = Arc::new(read_policy(bytes)?);
         self.policies.insert(bytes.into(), known.clone());
         Ok(known)
     }
 
-    /// A part of a device, or None in its place, is durable. Where the device is, or was.
-    fn put(&mut self, of: Hashed<'_>, part: Part, value: Option<&Bound<'_, PyBytes>>) -> Option<Place> {
+    /// What an entry is of, if it is of a device and not gone. `next` is how many that were made came before it.
+    fn of<'a>(&self, (table_key, value): &'a Entry<'_>, next: &mut usize) -> Option<Of<'a>> {
+        let (value, (key, part)) = (value.as_ref()?, part_of(table_key.as_bytes())?);
+        Some(match self.made.get(*next) {
+            Some(made) if made.entry.is(value) => {
+                *next += 1;
+                let device = Hashed { key, hash: made.hash };
+                Of { device, part, place: made.place, due_ms: Some(made.due_ms) }
+            }
+            _ => {
+                let device = Hashed::of(key);
+                Of { device, part, place: self.durable.likely(device), due_ms: None }
+            }
+        })
+    }
+
+    /// A part of a device, or None in its place, is durable. Where the device is, or was; most likely it is `at` a place.
+    fn put(
+        &mut self,
+        of: Hashed<'_>,
+        at: Option<Place>,
+        part: Part,
+        value: Option<&Bound<'_, PyBytes>>,
+    ) -> Option<Place> {
         meet("put", of.key);
-        let place = if value.is_some() { self.durable.place(of) } else { self.durable.find(of)? };
+        let place = match at {
+            Some(place) if self.durable.at(place).key() == of.key => place,
+            _ if value.is_some() => self.durable.place(of),
+            _ => self.durable.find(of)?,
+        };
         self.durable.put(place, part, value.map(|value| value.as_bytes()));
         self.states.committed(place, value);
         self.durable.settle(place);

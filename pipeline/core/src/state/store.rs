@@ -4,11 +4,11 @@ use hashbrown::HashMap;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::codec::step_codec::Scratch;
+use super::codec::step_codec::{KnownPolicy, Scratch};
 use super::codec::{state_v3, step_codec};
 use super::device_state::DeviceState;
 use super::durable::Place;
-use crate::domain::policy::Policy;
+use crate::domain::event::Event;
 use crate::unsure::Sure;
 
 const MIN_STEPS_BYTES: usize = 1_024;
@@ -30,11 +30,11 @@ pub struct Parts<'a> {
     pub steps: Option<&'a [u8]>,
 }
 
-/// A device's state from its parts; a new one if it has none. Its steps may be of a version of the `policy`.
-pub fn load(parts: Parts<'_>, policy: &Policy) -> Sure<DeviceState> {
+/// A device's state from its parts; a new one if it has none. `next` is an event that is to come.
+pub fn load(parts: Parts<'_>, by: &KnownPolicy, next: &Event) -> Sure<DeviceState> {
     let mut state = parts.base.map_or_else(|| Ok(DeviceState::default()), state_v3::decode)?;
     if let Some(steps) = parts.steps {
-        step_codec::take_steps(steps, &mut state, policy)?;
+        step_codec::take_steps(steps, &mut state, by, next)?;
     }
     Ok(state)
 }

@@ -9,6 +9,11 @@ use crate::unsure::Sure;
 /// Up to so many texts are found one by one.
 const FEW_TEXTS: usize = 24;
 
+/// A text as one of the `likely` ones, if it is one of these: to take memory for it takes longer.
+pub fn shared(text: &str, likely: [&Text; 4]) -> Text {
+    likely.into_iter().find(|each| &***each == text).map_or_else(|| text.into(), Text::clone)
+}
+
 /// Texts that repeat from event to event, each under the number by which encoded events refer to it.
 #[derive(Clone, Debug, Default)]
 pub struct Strings {

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use super::state_head::{HEAD_BYTES, outline, write_head};
+use crate::domain::event::Event;
 use crate::domain::policy::{Dated, Policy};
 use crate::state::device::{Arrival, Counts, apply};
 use crate::state::device_state::DeviceState;
 use crate::state::msgpack::{self, DAMAGED, Reader};
+use crate::state::strings::shared;
 use crate::state::tail::{event_of, write_event};
 use crate::unsure::{Sure, Unsure};
 
@@ -94,24 +96,38 @@ pub fn folded_under(value: &[u8], policy: &[u8]) -> bool {
     value.get(BODY_AT..).is_some_and(|body| body.starts_with(policy))
 }
 
-/// The policy that `encode_versions` gives, and how many bytes `encode_policy` gives of it.
-pub fn read_policy(bytes: &[u8]) -> Sure<(Policy, usize)> {
+/// A policy by which devices are folded.
+pub struct KnownPolicy {
+    /// With all versions.
+    pub policy: Arc<Policy>,
+    /// What stands for it before the steps that are folded under it.
+    pub own: Box<[u8]>,
+    /// What such steps are folded again under.
+    of_own: Sure<Policy>,
+}
+
+/// The policy of `with_versions`: what `encode_policy` gives, and behind it what `encode_versions` does.
+pub fn read_policy(bytes: &[u8]) -> Sure<KnownPolicy> {
     let mut reader = Reader::new(bytes);
-    let (own, _) = numbers(&mut reader)?;
-    let size = reader.place();
-    if reader.is_done() {
-        return Ok((own, size));
-    }
+    let (own, version) = numbers(&mut reader)?;
+    let own_bytes = reader.since(0).into();
+    let policy = if reader.is_done() { own.clone() } else { with_versions(&mut reader)? };
+    let of_own = of_version(&policy, own, version);
+    Ok(KnownPolicy { policy: Arc::new(policy), own: own_bytes, of_own })
+}
+
+/// The policy that `encode_versions` gives.
+fn with_versions(reader: &mut Reader<'_>) -> Sure<Policy> {
     let count = reader.array()?;
-    let (mut policy, _) = numbers(&mut reader)?;
+    let (mut policy, _) = numbers(reader)?;
     for _ in 1..count {
         reader.array_of(4)?;
         let (version, from_ms, came_at) = (reader.int()?, reader.int()?, reader.int()?);
         let before = Arc::new(policy);
-        policy = numbers(&mut reader)?.0;
+        policy = numbers(reader)?.0;
         policy.dated = Some(Dated { version, from_ms, came_at, before });
     }
-    Ok((policy, size))
+    Ok(policy)
 }
 
 /// The numbers of a policy, and its version; 0: it was not published.
@@ -131,23 +147,30 @@ fn of_version(policy: &Policy, numbers: Policy, version: i64) -> Sure<Policy> {
     found.map(|(policy, _)| policy.clone()).ok_or(Unsure("policy"))
 }
 
-/// Folds the steps of a value into the state that they build on. `policy` has all versions.
-pub fn take_steps(value: &[u8], state: &mut DeviceState, policy: &Policy) -> Sure<()> {
+/// Folds the steps of a value into the state that they build on. An event that comes behind them has most of their texts.
+pub fn take_steps(value: &[u8], state: &mut DeviceState, by: &KnownPolicy, next: &Event) -> Sure<()> {
     let (known, body) = outline(value)?;
     if !known.is_steps || known.base_offset != state.base_offset {
         return Err(DAMAGED);
     }
     let mut reader = Reader::new(body);
     let count = reader.array()?;
-    let (own, version) = numbers(&mut reader)?;
-    let policy = of_version(policy, own, version)?;
+    let other;
+    // Nearly all were folded under the policy that still is: it need not be read anew.
+    let policy = if reader.are(&by.own) {
+        by.of_own.as_ref().map_err(|why| *why)?
+    } else {
+        let (own, version) = numbers(&mut reader)?;
+        other = of_version(&by.policy, own, version)?;
+        &other
+    };
     let mut corrected_ms = state.corrected_ms;
     for _ in 1..count {
-        let mut arrivals = step(&mut reader, state)?;
+        let mut arrivals = step(&mut reader, state, next)?;
         corrected_ms = corrected_ms.max(reader.int()?);
         arrivals.retain(|each| each.offset > state.applied_offset);
         if !arrivals.is_empty() {
-            apply(state, &mut arrivals, &policy, &mut Counts::default())?;
+            apply(state, &mut arrivals, policy, &mut Counts::default())?;
         }
     }
     state.corrected_ms = corrected_ms;
@@ -157,10 +180,11 @@ pub fn take_steps(value: &[u8], state: &mut DeviceState, policy: &Policy) -> Sur
 }
 
 /// The records of the next step, as far as to its last field.
-fn step(reader: &mut Reader<'_>, state: &mut DeviceState) -> Sure<Vec<Arrival>> {
+fn step(reader: &mut Reader<'_>, state: &mut DeviceState, next: &Event) -> Sure<Vec<Arrival>> {
+    let likely = [&next.client, &next.resource, &next.user, &next.exit_reason];
     reader.array_of(3)?;
     for _ in 0..reader.array()? {
-        state.strings.add_new(reader.text()?.into())?;
+        state.strings.add_new(shared(reader.text()?, likely))?;
     }
     let count = reader.array()?;
     let mut arrivals = Vec::with_capacity(count.min(MOST_AHEAD));
