@@ -13,9 +13,9 @@ from pipeline.api.outside import Changes
 from pipeline.api.parameters import ANY_APP, APP, COHORT, FILTER, Parameter, span
 from pipeline.api.problem import RequestRefused
 from pipeline.api.shape import Count, Removal, Time, all_shaped, shaped, time_of
-from pipeline.query import alert_records
-from pipeline.query.alert_readings import ALERT_METRICS, AlertScope, reading
-from pipeline.query.filters.units import duration_of
+from pipeline.query.alerts import records as alert_records
+from pipeline.query.alerts.readings import ALERT_METRICS, AlertScope, reading
+from pipeline.query.filters.times import duration_of
 
 _DAY_MS = 86_400_000
 _STANDS_DAYS = 8

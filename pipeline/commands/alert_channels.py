@@ -14,8 +14,8 @@ import urllib3
 from pipeline.commands.failure import CommandFailed
 from pipeline.domain.alert_messages import headers, secret_bytes, signature
 from pipeline.errors import path_of
-from pipeline.query.alert_rules import Channel
-from pipeline.roles.alert_delivery import Delivery
+from pipeline.query.alerts.rules import Channel
+from pipeline.roles.alerts.delivery import Delivery
 
 _CONNECT_S, _READ_S = 5.0, 10.0
 _LONGEST_WISH_S = 86_400

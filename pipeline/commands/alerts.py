@@ -23,16 +23,17 @@ from pipeline.commands.serving_metrics import serve_metrics
 from pipeline.domain.alerts import KNOWN_FOR_MS
 from pipeline.errors import path_of
 from pipeline.logs import log_for_worker
-from pipeline.query import alert_records, saved
-from pipeline.query.alert_cohorts import watched, with_cohort
-from pipeline.query.alert_readings import AlertScope, reading
-from pipeline.query.alert_rules import AlertRule, AlertRules, InvalidAlerts, read_rules
-from pipeline.query.filters.units import duration_of
+from pipeline.query import saved
+from pipeline.query.alerts import records as alert_records
+from pipeline.query.alerts.cohorts import watched, with_cohort
+from pipeline.query.alerts.readings import AlertScope, reading
+from pipeline.query.alerts.rules import AlertRule, AlertRules, InvalidAlerts, read_rules
+from pipeline.query.filters.times import duration_of
 from pipeline.query.session_range import time_text
 from pipeline.query.statement import Statement
-from pipeline.roles.alert_delivery import AlertCourier, Send
-from pipeline.roles.alert_metrics import AlertMetrics
-from pipeline.roles.alerts import Evaluations
+from pipeline.roles.alerts.delivery import AlertCourier, Send
+from pipeline.roles.alerts.evaluating import Evaluations
+from pipeline.roles.alerts.metrics import AlertMetrics
 from pipeline.roles.health import STANDS_S, Health
 from pipeline.settings import Settings
 

@@ -14,9 +14,9 @@ from pipeline.commands.alert_channels import Channels
 from pipeline.commands.alerts import Alerts
 from pipeline.commands.local_stack import LocalStack
 from pipeline.query import first_look
-from pipeline.query.alert_rules import AlertRules, read_rules
+from pipeline.query.alerts.rules import AlertRules, read_rules
 from pipeline.query.statement import Statement
-from pipeline.roles.alert_metrics import AlertMetrics
+from pipeline.roles.alerts.metrics import AlertMetrics
 from pipeline.settings import Settings
 
 FLEET = traffic.Fleet(devices=300, seed=7, events=50_000, days=21, apps=4)

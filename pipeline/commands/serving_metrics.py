@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.errors import UnusablePath
-from pipeline.roles.alert_metrics import AlertMetrics
+from pipeline.roles.alerts.metrics import AlertMetrics
 from pipeline.roles.health import Health
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.pages import serve

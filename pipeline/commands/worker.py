@@ -15,10 +15,10 @@ from pipeline.commands.serving_metrics import serve_metrics
 from pipeline.errors import PipelineError, path_of
 from pipeline.kafka.whole_topic import follow
 from pipeline.logs import log_for_worker
-from pipeline.roles.batch import Bounds
 from pipeline.roles.health import Health
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.published import Published
+from pipeline.roles.sink.batch import Bounds
 from pipeline.roles.topology import ROLES
 from pipeline.runtime import fit_garbage_collection, keep_freed_memory, leave
 from pipeline.settings import Settings

@@ -10,7 +10,7 @@ from datetime import datetime
 from pipeline.dashboard.columns import ORDERS, chosen_columns
 from pipeline.dashboard.words import iso
 from pipeline.errors import Terminal
-from pipeline.query.filters.units import day_of, duration_of
+from pipeline.query.filters.times import day_of, duration_of
 from pipeline.query.time_zone import moment, start_of_day, zone
 
 LONGEST_FILTER = 8_000

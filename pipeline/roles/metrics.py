@@ -17,7 +17,7 @@ from prometheus_client import (
     ProcessCollector,
 )
 
-from pipeline.roles.batch import Piece
+from pipeline.roles.sink.batch import Piece
 
 _DELAYS_S = (0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 300, 1_800, 7_200, 86_400)
 

@@ -24,18 +24,18 @@ from pipeline.kafka import record_batches
 from pipeline.kafka.compiled_batches import pack_by
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.fence import Fence, kafka_fence
-from pipeline.roles.batch import Bounds, Piece, Source
 from pipeline.roles.known_topics import known_topics_guard
 from pipeline.roles.ledger_guard import ledger_guard
 from pipeline.roles.ledger_sums import keep_summing
 from pipeline.roles.metrics import Metrics
-from pipeline.roles.policies_by_place import learning
 from pipeline.roles.rights import topics_of
 from pipeline.roles.router import Routed, Router
 from pipeline.roles.sessionizer import Send, Sessionizer
-from pipeline.roles.sink import Sink
-from pipeline.roles.symbolicating import Symbolicating
-from pipeline.roles.table_writer import TableWriter
+from pipeline.roles.sink.batch import Bounds, Piece, Source
+from pipeline.roles.sink.policies_by_place import learning
+from pipeline.roles.sink.sink import Sink
+from pipeline.roles.sink.symbolicating import Symbolicating
+from pipeline.roles.sink.table_writer import TableWriter
 from pipeline.roles.topology import group_of, plan
 from pipeline.state.compiled_partition import partitions_by
 from pipeline.state.marker import newer

@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from pipeline import topics
 from pipeline.formats import native
 from pipeline.formats.rejected import Rejected
-from pipeline.roles.batch import Source
+from pipeline.roles.sink.batch import Source
 from pipeline.storage.rows import event_line
 from tests.bench.processes import cpu_s
 from tests.bench.rig import Figures, Record, rig

@@ -20,9 +20,9 @@ from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store, UnstorableRow
 from pipeline.compiled import core
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
-from pipeline.roles.batch import Bounds, Source
 from pipeline.roles.metrics import Metrics
-from pipeline.roles.sink import Sink
+from pipeline.roles.sink.batch import Bounds, Source
+from pipeline.roles.sink.sink import Sink
 from tests.bench.inserts import FOREVER, fetched
 from tests.bench.processes import cpu_s
 

@@ -31,9 +31,9 @@ from pipeline.clickhouse.migrations import migrate
 from pipeline.clickhouse.store import Store
 from pipeline.domain.retention import FOR_EVER, Retention, Retentions
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
-from pipeline.roles.batch import Bounds, Source
 from pipeline.roles.metrics import Metrics
-from pipeline.roles.sink import Sink
+from pipeline.roles.sink.batch import Bounds, Source
+from pipeline.roles.sink.sink import Sink
 from pipeline.storage.kept import Keeping
 from tests.bench.corpus import START_MS, Fetched, records, simulated
 from tests.bench.processes import cpu_s

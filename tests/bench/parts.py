@@ -18,9 +18,9 @@ from pipeline.domain.policy import Policies
 from pipeline.domain.privacy import Privacy, Samplings
 from pipeline.formats.edge import Edge
 from pipeline.formats.native.events import arrivals_of
-from pipeline.roles.batch import Bounds, Source
 from pipeline.roles.metrics import Metrics
-from pipeline.roles.sink import Sink
+from pipeline.roles.sink.batch import Bounds, Source
+from pipeline.roles.sink.sink import Sink
 from pipeline.runtime import fit_garbage_collection, keep_freed_memory
 from pipeline.state.compiled_partition import partitions_by
 from pipeline.state.partition import Partition

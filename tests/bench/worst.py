@@ -10,9 +10,9 @@ from typing import Any
 from pipeline.clickhouse.store import Store
 from pipeline.domain.policy import Policies
 from pipeline.formats.limits import MAX_EVENTS
-from pipeline.roles.batch import Bounds, Source
 from pipeline.roles.metrics import Metrics
-from pipeline.roles.sink import Sink
+from pipeline.roles.sink.batch import Bounds, Source
+from pipeline.roles.sink.sink import Sink
 from pipeline.state.partition import Partition
 from pipeline.state.records import SourceRecord
 from pipeline.streaming.apps import limits_of

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from pipeline.query.alert_readings import ALERT_METRICS
+from pipeline.query.alerts.readings import ALERT_METRICS
 from pipeline.query.dimensions import DIMENSIONS, KEYED
 from pipeline.receive.metrics import ReceiveMetrics
-from pipeline.roles.alert_metrics import AlertMetrics
+from pipeline.roles.alerts.metrics import AlertMetrics
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.rights import USERS, rights
 from tests.contract import api_document, row_documents, settings_document

@@ -35,7 +35,7 @@ from pipeline.formats import measure
 from pipeline.kafka import writer as kafka_writer
 from pipeline.kafka.admin import ensure_topics
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.query.alert_rules import read_rules
+from pipeline.query.alerts.rules import read_rules
 from pipeline.query.export import bounded_by
 from pipeline.receive import server
 from pipeline.roles import topology

@@ -18,7 +18,7 @@ from pipeline import __version__, cli
 from pipeline.commands.dashboard import hosts_of
 from pipeline.dashboard.guard import OPEN_PATHS
 from pipeline.kafka import writer as kafka_writer
-from pipeline.query.alert_rules import read_rules
+from pipeline.query.alerts.rules import read_rules
 from pipeline.receive import server
 from pipeline.receive.app import _HEALTH
 from pipeline.roles import pages, topology

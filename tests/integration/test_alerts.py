@@ -24,14 +24,14 @@ from pipeline.domain.event import COUNTERS
 from pipeline.domain.session import Session
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.query import first_look, saved
-from pipeline.query.alert_records import states, transitions
-from pipeline.query.alert_rules import InvalidAlerts, read_rules
+from pipeline.query.alerts.records import states, transitions
+from pipeline.query.alerts.rules import InvalidAlerts, read_rules
 from pipeline.query.session_range import time_text
 from pipeline.query.statement import Statement
-from pipeline.roles import alert_delivery
-from pipeline.roles import alerts as role
-from pipeline.roles.alert_delivery import Delivery
-from pipeline.roles.alert_metrics import AlertMetrics
+from pipeline.roles.alerts import delivery as alert_delivery
+from pipeline.roles.alerts import evaluating as role
+from pipeline.roles.alerts.delivery import Delivery
+from pipeline.roles.alerts.metrics import AlertMetrics
 from pipeline.settings import load
 from pipeline.storage.rows import session_row
 from tests.support.migrated import migrate

@@ -25,11 +25,12 @@ from pipeline.commands.alerts import Alerts
 from pipeline.commands.api_changes import ApiChanges
 from pipeline.dashboard.reader import NoRight
 from pipeline.domain.policy import Policies, Policy
-from pipeline.query import alert_records, saved
-from pipeline.query.alert_rules import read_rules
+from pipeline.query import saved
+from pipeline.query.alerts import records as alert_records
+from pipeline.query.alerts.rules import read_rules
 from pipeline.query.operations import ledger_totals
-from pipeline.roles.alert_delivery import Delivery
-from pipeline.roles.alert_metrics import AlertMetrics
+from pipeline.roles.alerts.delivery import Delivery
+from pipeline.roles.alerts.metrics import AlertMetrics
 from pipeline.roles.known_topics import note_replaced, note_topics
 from pipeline.roles.rebuild import Rebuild, RebuildScope
 from pipeline.roles.regroup import regroup

@@ -10,9 +10,9 @@ from typing import Any
 
 from pipeline.clickhouse.store import Store
 from pipeline.domain.retention import Retention, Retentions
-from pipeline.roles.batch import Bounds, Source
 from pipeline.roles.metrics import Metrics
-from pipeline.roles.sink import Sink
+from pipeline.roles.sink.batch import Bounds, Source
+from pipeline.roles.sink.sink import Sink
 from pipeline.storage.kept import Keeping
 from tests.bench.corpus import Fetched, simulated
 from tests.support.attribute_texts import ATTRIBUTES, EVENTS

@@ -12,9 +12,9 @@ import pytest
 
 from pipeline.clickhouse.store import Store
 from pipeline.domain.retention import Retention, Retentions
-from pipeline.roles.batch import Bounds, Source
 from pipeline.roles.metrics import Metrics
-from pipeline.roles.sink import Sink
+from pipeline.roles.sink.batch import Bounds, Source
+from pipeline.roles.sink.sink import Sink
 from pipeline.storage.dead_letter import DeadLetter
 from pipeline.storage.kept import Keeping
 from pipeline.storage.rows import unpacked

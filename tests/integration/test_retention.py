@@ -16,8 +16,8 @@ from pipeline.commands.dead_letters import DeadLettersAsked, list_refused
 from pipeline.domain.policy import Policies, Policy
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.query.dead_letters import DeadLetterChoice, by_reason, records
-from pipeline.roles.flood import Flood
 from pipeline.roles.rebuild import Rebuild, RebuildScope
+from pipeline.roles.sink.flood import Flood
 from pipeline.settings import load
 from pipeline.storage.dead_letter import row_of_dead_letter
 from tests.support.aged_rows import AGES, DAY_MS, Stage, Watched, age_in_days, kept_for

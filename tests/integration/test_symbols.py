@@ -19,11 +19,11 @@ from pipeline.commands.failure import CommandFailed
 from pipeline.domain.retention import FOR_EVER, Retention, Retentions
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.formats import native
-from pipeline.roles.batch import Bounds, Source
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.regroup import regroup
-from pipeline.roles.sink import Sink
-from pipeline.roles.symbolicating import Symbolicating
+from pipeline.roles.sink.batch import Bounds, Source
+from pipeline.roles.sink.sink import Sink
+from pipeline.roles.sink.symbolicating import Symbolicating
 from pipeline.settings import Settings, load
 from pipeline.storage.kept import Keeping
 from pipeline.storage.rows import event_line, unpacked

@@ -27,12 +27,12 @@ from pipeline.kafka.fence import Claim, Fence, Fenced
 from pipeline.kafka.fence import Pairs as FencedPairs
 from pipeline.kafka.record_batches import TooLarge
 from pipeline.kafka.topic_identity import Note, require_same
-from pipeline.roles.batch import Bounds, Source
 from pipeline.roles.known_topics import replaced_rows, require_known
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.router import Routed, Router
 from pipeline.roles.sessionizer import Sessionizer
-from pipeline.roles.sink import Sink
+from pipeline.roles.sink.batch import Bounds, Source
+from pipeline.roles.sink.sink import Sink
 from pipeline.state.marker import newer
 from pipeline.state.records import SourceRecord
 from pipeline.storage.dead_letter import DeadLetter, let_in

@@ -14,10 +14,10 @@ from pipeline import topics
 from pipeline.domain.policy import Policies
 from pipeline.formats.edge import OPEN_EDGE
 from pipeline.kafka.fence import Fence
-from pipeline.roles.batch import Piece, Source
 from pipeline.roles.sessionizer import Items, Send, Sessionizer, StillMine
-from pipeline.roles.sink import Sink
-from pipeline.roles.table_writer import Pieces
+from pipeline.roles.sink.batch import Piece, Source
+from pipeline.roles.sink.sink import Sink
+from pipeline.roles.sink.table_writer import Pieces
 from pipeline.state.effects import device_of
 from pipeline.state.outbox import Rows
 from pipeline.state.partition import Effects, Partition

@@ -17,9 +17,9 @@ from pipeline.formats.record_time import record_time_ms
 from pipeline.formats.rejected import Reason, Rejected
 from pipeline.kafka.fence import Fence
 from pipeline.kafka.topic_identity import TopicMadeAnew
-from pipeline.roles.batch import Bounds
 from pipeline.roles.sessionizer import Sessionizer
-from pipeline.roles.sink import Sink
+from pipeline.roles.sink.batch import Bounds
+from pipeline.roles.sink.sink import Sink
 from pipeline.state.aside import ASIDE_SUFFIX
 from pipeline.state.codec import state_codec
 from pipeline.state.failures import StateLost

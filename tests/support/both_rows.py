@@ -7,9 +7,9 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from pipeline.formats.edge import OPEN_EDGE, Edge
-from pipeline.roles.batch import Bounds, Piece, Source
 from pipeline.roles.metrics import Metrics
-from pipeline.roles.sink import Sink
+from pipeline.roles.sink.batch import Bounds, Piece, Source
+from pipeline.roles.sink.sink import Sink
 from pipeline.storage.kept import DEFAULT_KEEPING, Keeping
 from pipeline.storage.rows import unpacked
 from tests.support.native_blocks import as_stored, rows_of

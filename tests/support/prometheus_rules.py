@@ -9,7 +9,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from pipeline.receive.metrics import ReceiveMetrics
-from pipeline.roles.alert_metrics import AlertMetrics
+from pipeline.roles.alerts.metrics import AlertMetrics
 from pipeline.roles.metrics import Metrics
 
 ROOT = Path(__file__).resolve().parents[2]

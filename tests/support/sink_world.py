@@ -7,10 +7,10 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from pipeline.roles.batch import Bounds, Piece, Source
 from pipeline.roles.metrics import Metrics
-from pipeline.roles.sink import Sink
-from pipeline.roles.table_writer import TableWriter
+from pipeline.roles.sink.batch import Bounds, Piece, Source
+from pipeline.roles.sink.sink import Sink
+from pipeline.roles.sink.table_writer import TableWriter
 from pipeline.storage.dead_letter import DeadLetter
 from pipeline.storage.rows import unpacked
 

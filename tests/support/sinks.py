@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.formats.edge import Edge
-from pipeline.roles.batch import Bounds
 from pipeline.roles.metrics import Metrics
-from pipeline.roles.sink import Sink
+from pipeline.roles.sink.batch import Bounds
+from pipeline.roles.sink.sink import Sink
 
 PARTITIONS = 8
 

@@ -9,7 +9,7 @@ import pytest
 from pipeline.commands import alert_channels
 from pipeline.commands.alert_channels import Channels
 from pipeline.embedded.child import LOOPBACK, free_port
-from pipeline.query.alert_rules import Channel
+from pipeline.query.alerts.rules import Channel
 
 
 def said_of(port: int) -> str:

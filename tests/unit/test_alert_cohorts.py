@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.query.alert_cohorts import watched
-from pipeline.query.alert_rules import read_rules
+from pipeline.query.alerts.cohorts import watched
+from pipeline.query.alerts.rules import read_rules
 from pipeline.query.filters.text_form import to_text
 
 RULE = """

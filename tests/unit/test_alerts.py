@@ -32,7 +32,7 @@ from pipeline.domain.alerts import (
     pause_ms,
     verdict,
 )
-from pipeline.query.alert_rules import InvalidAlerts, read_rules
+from pipeline.query.alerts.rules import InvalidAlerts, read_rules
 
 RULES = """
 version = 1

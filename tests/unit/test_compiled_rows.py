@@ -16,10 +16,10 @@ from pipeline.domain.privacy import Privacy, Rules, Sampling, Samplings
 from pipeline.domain.retention import Retention, Retentions
 from pipeline.formats.edge import Edge
 from pipeline.formats.policy_record import control
-from pipeline.roles.batch import Bounds
-from pipeline.roles.compiled_rows import NATIVE_COLUMNS
 from pipeline.roles.metrics import Metrics
-from pipeline.roles.sink import Sink
+from pipeline.roles.sink.batch import Bounds
+from pipeline.roles.sink.compiled_rows import NATIVE_COLUMNS
+from pipeline.roles.sink.sink import Sink
 from pipeline.storage.columns import EVENT_COLUMNS
 from pipeline.storage.kept import Keeping
 from tests.bench.corpus import Fetched, records, simulated

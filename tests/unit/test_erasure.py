@@ -25,9 +25,9 @@ from pipeline.formats.erasure import (
     erasure_of,
 )
 from pipeline.formats.record_time import header_of
-from pipeline.roles.batch import Bounds, Source
 from pipeline.roles.metrics import Metrics
-from pipeline.roles.sink import Sink
+from pipeline.roles.sink.batch import Bounds, Source
+from pipeline.roles.sink.sink import Sink
 from pipeline.state.marker import MARKER_KEY
 from pipeline.state.partition import Partition
 from pipeline.state.records import SourceRecord

@@ -18,9 +18,9 @@ from pipeline.domain.policy import Policies, Policy
 from pipeline.domain.retention import FOR_EVER, Retention, Retentions
 from pipeline.formats.record_time import REPLAYED_RECORD_MS, WAS_REFUSED
 from pipeline.formats.rejected import Reason, Rejected
-from pipeline.roles.batch import Source
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.sessionizer import Sessionizer
+from pipeline.roles.sink.batch import Source
 from pipeline.state.codec import state_codec, state_v2, step_codec
 from pipeline.state.codec.state_head import HEAD
 from pipeline.state.codec.state_v3 import Layout

@@ -32,7 +32,7 @@ from pipeline.query.filters.json_form import (
 from pipeline.query.filters.regex import regex_fault
 from pipeline.query.filters.sql import where
 from pipeline.query.filters.text_form import parse, to_text
-from pipeline.query.filters.units import duration_of, duration_text
+from pipeline.query.filters.times import duration_of, duration_text
 from pipeline.query.versions import version_key
 
 texts = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=20)

@@ -35,7 +35,7 @@ def test_no_other_module_says_what_crashed_or_hung() -> None:
         and re.search(r"\bis_(crashed|hung)\b", path.read_text(encoding="utf-8"))
     }
     # The API tells the columns by their own names, and numbers of alerts are counted by them.
-    assert found == {"query/free_of.py", "query/bad_ends.py", "api/of_people.py", "query/alert_readings.py"}
+    assert found == {"query/free_of.py", "query/bad_ends.py", "api/of_people.py", "query/alerts/readings.py"}
 
 
 SAYS = re.compile(

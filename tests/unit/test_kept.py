@@ -11,11 +11,11 @@ import pytest
 
 from pipeline.domain.retention import Retention, Retentions
 from pipeline.formats.record_time import header_of
-from pipeline.roles.batch import Bounds, Piece, Source
-from pipeline.roles.flood import Flood
 from pipeline.roles.metrics import Metrics
-from pipeline.roles.sink import Sink
-from pipeline.roles.table_writer import TableWriter
+from pipeline.roles.sink.batch import Bounds, Piece, Source
+from pipeline.roles.sink.flood import Flood
+from pipeline.roles.sink.sink import Sink
+from pipeline.roles.sink.table_writer import TableWriter
 from pipeline.storage.kept import EVER, Keeping, Kept, kept
 
 DAY_MS = 86_400_000

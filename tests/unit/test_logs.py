@@ -33,7 +33,7 @@ def test_what_a_library_repeats_is_said_once_a_minute_with_its_number() -> None:
 
 def test_what_we_say_is_always_said() -> None:
     kept = OnceAMinute(lambda: 0.0)
-    assert all(kept.filter(record("pipeline.roles.sink", "the same")) for _ in range(10))
+    assert all(kept.filter(record("pipeline.roles.sink.sink", "the same")) for _ in range(10))
     assert all(kept.filter(record("pipeline", "the same")) for _ in range(10))
     assert [kept.filter(record("pipelines.of.others", "the same")) for _ in range(3)] == [True, False, False]
 

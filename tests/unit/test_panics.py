@@ -17,10 +17,10 @@ from pipeline.formats import measure, otlp
 from pipeline.formats.edge import Edge
 from pipeline.formats.translation import Translation
 from pipeline.kafka.bounded_fetch import Room, room, within_room
-from pipeline.roles.batch import Bounds
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.router import Router
-from pipeline.roles.sink import Sink
+from pipeline.roles.sink.batch import Bounds
+from pipeline.roles.sink.sink import Sink
 from pipeline.state.records import SourceRecord
 from tests.support.both_rows import SOURCE, made_by, of_pieces
 from tests.support.cores import core_or_skip

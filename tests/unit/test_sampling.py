@@ -14,10 +14,10 @@ import pytest
 from pipeline.formats.edge import Edge
 from pipeline.formats.native.partitioner import partition_of
 from pipeline.formats.record_time import SAMPLED_OUT
-from pipeline.roles.batch import Source
 from pipeline.roles.metrics import Metrics
 from pipeline.roles.router import Routed, Router
-from pipeline.roles.sink import Sink
+from pipeline.roles.sink.batch import Source
+from pipeline.roles.sink.sink import Sink
 from pipeline.settings import load
 from pipeline.storage.dead_letter import DeadLetter
 from tests.support.sinks import PARTITIONS, swallowing_sink

@@ -12,9 +12,9 @@ import pytest
 
 from pipeline.formats.record_time import REPLAYED_RECORD_MS
 from pipeline.formats.rejected import Reason, Rejected
-from pipeline.roles.batch import Batch, Bounds, Piece, Source, block_token, joined
-from pipeline.roles.sink import Sink
-from pipeline.roles.table_writer import TableWriter
+from pipeline.roles.sink.batch import Batch, Bounds, Piece, Source, block_token, joined
+from pipeline.roles.sink.sink import Sink
+from pipeline.roles.sink.table_writer import TableWriter
 from pipeline.storage.dead_letter import DeadLetter
 from pipeline.storage.rows import unpacked
 from tests.simulation.loop import Loop

@@ -16,9 +16,9 @@ import pytest
 from pipeline.clickhouse.store import UnstorableRow
 from pipeline.formats.bounded_cache import BoundedCache
 from pipeline.formats.native.partitioner import partition_of
-from pipeline.roles.batch import Bounds, Piece, Source, block_token
 from pipeline.roles.metrics import Metrics
-from pipeline.roles.sink import Sink
+from pipeline.roles.sink.batch import Bounds, Piece, Source, block_token
+from pipeline.roles.sink.sink import Sink
 from pipeline.storage.dead_letter import DeadLetter
 from pipeline.storage.rows import unpacked
 from tests.bench.corpus import Fetched

@@ -10,8 +10,8 @@ import pytest
 
 from pipeline.clickhouse.said import cause_of
 from pipeline.commands.vital_signs import VitalSigns
-from pipeline.roles.batch import Piece, Source
 from pipeline.roles.metrics import Metrics
+from pipeline.roles.sink.batch import Piece, Source
 from pipeline.streaming.assignment import Assignment
 from pipeline.streaming.vitals import Behind, Vitals
 from pipeline.topics import TP

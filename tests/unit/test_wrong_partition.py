@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from pipeline.domain.policy import Policies
 from pipeline.formats.native.partitioner import REMEDY, misplaced, murmur2, murmur2_of_each, partition_of
 from pipeline.formats.rejected import MAX_DETAIL_CHARS, Reason
-from pipeline.roles.batch import Bounds, Source
 from pipeline.roles.metrics import Metrics
-from pipeline.roles.sink import Sink
+from pipeline.roles.sink.batch import Bounds, Source
+from pipeline.roles.sink.sink import Sink
 from pipeline.state.partition import Partition
 from pipeline.state.records import SourceRecord
 

@@ -31,8 +31,8 @@ fn session_pipeline_core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(poison::poison, module)?)?;
     module.add("SOURCES", env!("SOURCES"))?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-    module.add_class::<roles::compiled_rows::EventEncoder>()?;
-    module.add_class::<roles::compiled_rows::EventRows>()?;
+    module.add_class::<roles::sink::compiled_rows::EventEncoder>()?;
+    module.add_class::<roles::sink::compiled_rows::EventRows>()?;
     module.add_class::<formats::otlp::compiled_events::EventMaker>()?;
     module.add_class::<formats::measure::compiled_bodies::BodyMaker>()
 }

@@ -12,8 +12,8 @@ from starlette.responses import Response
 from pipeline.dashboard.page import link, render
 from pipeline.dashboard.reader import Reader, Row
 from pipeline.dashboard.words import duration, iso, number
-from pipeline.query import alert_records
-from pipeline.query.alert_readings import ALERT_METRICS
+from pipeline.query.alerts import records as alert_records
+from pipeline.query.alerts.readings import ALERT_METRICS
 
 _DAY_MS = 86_400_000
 _STANDS_DAYS = 8

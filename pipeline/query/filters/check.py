@@ -18,6 +18,7 @@ from pipeline.query.dimensions import (
 )
 from pipeline.query.filters.messages import shown, unknown_dimension
 from pipeline.query.filters.regex import MAX_PATTERN, regex_fault
+from pipeline.query.filters.times import can_be_stored, day_of, duration_of, iso_time, time_of
 from pipeline.query.filters.tree import (
     All,
     AnyOf,
@@ -32,7 +33,6 @@ from pipeline.query.filters.tree import (
     Test,
     Value,
 )
-from pipeline.query.filters.units import can_be_stored, day_of, duration_of, iso_time, time_of
 from pipeline.query.versions import version_key
 
 MAX_DEPTH, MAX_TESTS, MAX_STEPS, MAX_LISTED, MAX_TEXT = 20, 200, 8, 200, 1_024

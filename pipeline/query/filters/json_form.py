@@ -18,6 +18,7 @@ from typing import Any, Literal, cast
 from pipeline.query.dimensions import DIMENSIONS, ORDER_OPERATORS
 from pipeline.query.filters.check import MAX_DEPTH, checked, spelled_time
 from pipeline.query.filters.messages import named, shown
+from pipeline.query.filters.times import day_text, duration_of, duration_text
 from pipeline.query.filters.tree import (
     EVERYTHING,
     All,
@@ -34,7 +35,6 @@ from pipeline.query.filters.tree import (
     Test,
     Value,
 )
-from pipeline.query.filters.units import day_text, duration_of, duration_text
 
 __all__ = [
     "EVERYTHING",

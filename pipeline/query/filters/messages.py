@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from difflib import SequenceMatcher
 
 from pipeline.query.dimensions import DIMENSIONS, KEYED, split_names
+from pipeline.query.filters.times import day_text, duration_text
 from pipeline.query.filters.tree import Duration, NamedDay
-from pipeline.query.filters.units import day_text, duration_text
 
 _MOST_NEAR = 3
 _SOME = 6

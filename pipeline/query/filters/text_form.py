@@ -28,6 +28,7 @@ from pipeline.query.filters.check import (
     spelled_time,
 )
 from pipeline.query.filters.messages import named, shown
+from pipeline.query.filters.times import day_of, day_text, duration_text
 from pipeline.query.filters.tokens import KEYWORDS, WORDS, Token, duration_in, number_in, tokens, unquoted
 from pipeline.query.filters.tree import (
     EVERYTHING,
@@ -45,7 +46,6 @@ from pipeline.query.filters.tree import (
     Test,
     Value,
 )
-from pipeline.query.filters.units import day_of, day_text, duration_text
 
 _PLAIN_NAME = re.compile(r"[A-Za-z_][\w.\-/:]*", re.ASCII)
 _SYMBOLS: Mapping[str, Operator] = {

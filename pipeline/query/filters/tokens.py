@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 
 from pipeline.query.filters.messages import shown
+from pipeline.query.filters.times import DATE, DURATION, duration_of
 from pipeline.query.filters.tree import Duration, FilterError
-from pipeline.query.filters.units import DATE, DURATION, duration_of
 
 _TOKEN = re.compile(
     rf"""

@@ -1,3 +1,3 @@
 //! In which order do effects happen? As `pipeline/roles`.
 
-pub mod compiled_rows;
+pub mod sink;

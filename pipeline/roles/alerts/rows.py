@@ -11,9 +11,9 @@ import orjson
 
 from pipeline.domain.alert_messages import iso
 from pipeline.domain.alerts import Reading, Stand, State, message_id
-from pipeline.query.alert_cohorts import RuleSessions
-from pipeline.query.alert_readings import ALERT_METRICS, AlertScope
-from pipeline.query.alert_rules import AlertRule
+from pipeline.query.alerts.cohorts import RuleSessions
+from pipeline.query.alerts.readings import ALERT_METRICS, AlertScope
+from pipeline.query.alerts.rules import AlertRule
 from pipeline.query.dimensions import split
 from pipeline.query.filters.text_form import to_text
 from pipeline.query.session_range import time_text

@@ -28,14 +28,15 @@ from pipeline.domain.alerts import (
     is_worth_keeping,
     verdict,
 )
-from pipeline.query import alert_records, saved
-from pipeline.query.alert_cohorts import RuleSessions, watched, with_cohort
-from pipeline.query.alert_readings import AlertScope, of_nothing, reading, readings_of
-from pipeline.query.alert_rules import AlertRule, AlertRules
+from pipeline.query import saved
+from pipeline.query.alerts import records as alert_records
+from pipeline.query.alerts.cohorts import RuleSessions, watched, with_cohort
+from pipeline.query.alerts.readings import AlertScope, of_nothing, reading, readings_of
+from pipeline.query.alerts.rules import AlertRule, AlertRules
 from pipeline.query.statement import Statement
-from pipeline.roles.alert_judging import failed, judged
-from pipeline.roles.alert_metrics import AlertMetrics
-from pipeline.roles.alert_rows import Change, Evaluated, row_of
+from pipeline.roles.alerts.judging import failed, judged
+from pipeline.roles.alerts.metrics import AlertMetrics
+from pipeline.roles.alerts.rows import Change, Evaluated, row_of
 
 log = logging.getLogger(__name__)
 

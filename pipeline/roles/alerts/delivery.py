@@ -18,10 +18,10 @@ from pipeline.clickhouse.grants import server_version_and_clock
 from pipeline.clickhouse.store import Store
 from pipeline.domain.alert_messages import body
 from pipeline.domain.alerts import pause_ms
-from pipeline.query import alert_records
-from pipeline.query.alert_rules import Channel
+from pipeline.query.alerts import records as alert_records
+from pipeline.query.alerts.rules import Channel
 from pipeline.query.session_range import time_text
-from pipeline.roles.alert_metrics import AlertMetrics
+from pipeline.roles.alerts.metrics import AlertMetrics
 
 log = logging.getLogger(__name__)
 

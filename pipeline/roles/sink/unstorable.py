@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from pipeline.formats.rejected import Rejected
-from pipeline.roles.batch import Piece
+from pipeline.roles.sink.batch import Piece
 from pipeline.storage.event_copies import rows_of_copies
 from pipeline.storage.kept import Keeping
 

@@ -22,15 +22,15 @@ from pipeline.formats.edge import OPEN_EDGE, Edge
 from pipeline.formats.native.partitioner import misplaced_or_late
 from pipeline.formats.record_time import record_time_ms
 from pipeline.formats.rejected import Reason, Rejected
-from pipeline.roles.batch import Bounds, Piece, Source, block_token, joined
-from pipeline.roles.compiled_rows import CompiledRows, InsertNative
-from pipeline.roles.flood import Flood
 from pipeline.roles.metrics import Metrics
-from pipeline.roles.pieces import Making
-from pipeline.roles.policies_by_place import PoliciesByPlace
-from pipeline.roles.symbolicating import Symbolicating
-from pipeline.roles.table_writer import Pieces, TableWriter
-from pipeline.roles.unstorable import Original, by_copy, by_offset, by_value, with_refused
+from pipeline.roles.sink.batch import Bounds, Piece, Source, block_token, joined
+from pipeline.roles.sink.compiled_rows import CompiledRows, InsertNative
+from pipeline.roles.sink.flood import Flood
+from pipeline.roles.sink.pieces import Making
+from pipeline.roles.sink.policies_by_place import PoliciesByPlace
+from pipeline.roles.sink.symbolicating import Symbolicating
+from pipeline.roles.sink.table_writer import Pieces, TableWriter
+from pipeline.roles.sink.unstorable import Original, by_copy, by_offset, by_value, with_refused
 from pipeline.storage.dead_letter import DeadLetter, KeepDeadLetters, dead_letters_of, row_of_dead_letter
 from pipeline.storage.event_copies import rows_of_copies
 from pipeline.storage.kept import DEFAULT_KEEPING, EVER, Keeping, Kept, kept

@@ -11,13 +11,13 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 
 from pipeline.domain.alerts import Bound, Judgement
 from pipeline.errors import Terminal
-from pipeline.query.alert_readings import ALERT_METRICS
+from pipeline.query.alerts.readings import ALERT_METRICS
 from pipeline.query.dimensions import split, split_names
 from pipeline.query.filters.check import checked
 from pipeline.query.filters.messages import unknown
 from pipeline.query.filters.text_form import parse
+from pipeline.query.filters.times import duration_of
 from pipeline.query.filters.tree import All, AnyOf, Duration, Filter, FilterError, Not, Test
-from pipeline.query.filters.units import duration_of
 
 VERSION = 1
 DAY_MS = 86_400_000

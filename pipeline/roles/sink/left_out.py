@@ -8,8 +8,8 @@ from pipeline.formats.edge import Edge, events_in
 from pipeline.formats.erasure import erasure_of, is_control
 from pipeline.formats.native import app_of
 from pipeline.formats.record_time import sampled_out_of
-from pipeline.roles.batch import Source
 from pipeline.roles.metrics import Metrics
+from pipeline.roles.sink.batch import Source
 from pipeline.storage.kept import EVER, Keeping
 from pipeline.storage.rows import ledger_row
 

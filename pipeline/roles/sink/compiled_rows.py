@@ -17,9 +17,9 @@ from pipeline.formats import native
 from pipeline.formats.edge import Edge
 from pipeline.formats.native.cleaner import Cleaner
 from pipeline.formats.rejected import Rejected
-from pipeline.roles.batch import Piece, Source, block_token, joined
 from pipeline.roles.metrics import Metrics
-from pipeline.roles.pieces import Making, NativeRows
+from pipeline.roles.sink.batch import Piece, Source, block_token, joined
+from pipeline.roles.sink.pieces import Making, NativeRows
 from pipeline.storage.columns import EVENT_COLUMNS
 from pipeline.storage.crash_rows import failures_in
 from pipeline.storage.kept import Keeping

@@ -14,10 +14,10 @@ from pipeline.domain.policy_document import PolicyDocument
 from pipeline.formats.edge import Edge
 from pipeline.formats.policy_record import control, document_of, is_control
 from pipeline.roles.ledger_guard import StartOffsets
-from pipeline.roles.left_out import LeftOut
 from pipeline.roles.metrics import Metrics
-from pipeline.roles.pieces import Making
 from pipeline.roles.seldom import Seldom
+from pipeline.roles.sink.left_out import LeftOut
+from pipeline.roles.sink.pieces import Making
 from pipeline.storage.kept import EVER, Keeping
 from pipeline.storage.rows import ledger_row, policy_version_row
 from pipeline.topics import TP

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from pipeline.roles.batch import Piece, Source, joined
+from pipeline.roles.sink.batch import Piece, Source, joined
 from pipeline.storage.dead_letter import DeadLetter
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
-from pipeline.roles.batch import Batch, Bounds, Piece
+from pipeline.roles.sink.batch import Batch, Bounds, Piece
 
 Pieces = Sequence[Piece]
 _PIECES_MADE = 3

@@ -1,5 +1,5 @@
 //! What Python calls to make event rows: records are taken as long as there is no doubt, and each one that there is a
-//! doubt about is named. `pipeline/roles/compiled_rows.py` is the other side.
+//! doubt about is named. `pipeline/roles/sink/compiled_rows.py` is the other side.
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.query.alert_rules import AlertRule, require_steady
+from pipeline.query.alerts.rules import AlertRule, require_steady
 from pipeline.query.filters.messages import unknown
 from pipeline.query.filters.sql import where
 from pipeline.query.filters.text_form import parse, to_text

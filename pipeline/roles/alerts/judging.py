@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.domain.alerts import NOTHING, Reading, Stand, State, advance, fail, verdict
-from pipeline.query.alert_cohorts import RuleSessions
-from pipeline.query.alert_readings import AlertScope
-from pipeline.query.alert_records import is_muted
-from pipeline.query.alert_rules import AlertRule
-from pipeline.roles.alert_rows import Evaluated
+from pipeline.query.alerts.cohorts import RuleSessions
+from pipeline.query.alerts.readings import AlertScope
+from pipeline.query.alerts.records import is_muted
+from pipeline.query.alerts.rules import AlertRule
+from pipeline.roles.alerts.rows import Evaluated
 
 
 def judged(

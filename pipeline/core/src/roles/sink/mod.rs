@@ -1,0 +1,3 @@
+//! How do rows get into ClickHouse, each once? As `pipeline/roles/sink`.
+
+pub mod compiled_rows;

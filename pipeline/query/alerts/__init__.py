@@ -1,0 +1,1 @@
+"""What do alert rules say, what do they see, and what is stored of them?"""

@@ -1,0 +1,1 @@
+"""When does a rule fire, and who is told? Evaluation, judging and delivery, without Faust."""

@@ -1,0 +1,1 @@
+"""How do rows get into ClickHouse, each once? The sink role."""
