@@ -113,6 +113,7 @@ class Assignment:
         Chunks of before count for nothing from here on: what they were made of cannot be read again.
         """
         self.sources[place] = Progress(begin)
+        self.caught_up -= {place}
         self.committed[place] = min(self.committed.get(place, 0), begin)
         self.lost[place] = self.lost.get(place, 0) + lost
 
@@ -120,12 +121,9 @@ class Assignment:
         """Notes that a chunk which ends before `next_offset` is on its way, the next one of its partition."""
         return self.sources[place].deliver(next_offset)
 
-    def fetched(self, places: Collection[TP], at_end: frozenset[TP], found: Collection[TP]) -> None:
-        """Notes what a fetch asked for, what it read to the end, and of what it `found` records.
-
-        Of the latter `caught_up` says nothing until they are delivered.
-        """
-        self.caught_up = self.caught_up.difference(places) | at_end.difference(found)
+    def fetched(self, places: Collection[TP], at_end: frozenset[TP]) -> None:
+        """Notes what a fetch asked for, and what of it is read to the end with nothing to be delivered."""
+        self.caught_up = self.caught_up.difference(places) | at_end
 
     def has_caught_up(self, place: TP) -> bool:
         """Whether all that the last fetch knew of a partition is read, and acknowledged."""

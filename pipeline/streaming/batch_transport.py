@@ -63,7 +63,7 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
         self._delivery_begun = asyncio.Event()
         self._acknowledged = asyncio.Event()
         self._fetching = asyncio.Lock()
-        self._handing_over = HandingOver()
+        self._handing_over = HandingOver(self.app.agents_of)
         self._topics_seen: dict[str, str] = {}
         """The ids of the topics that were ever assigned to this worker."""
         self.watch = TopicWatch()
@@ -244,6 +244,7 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
                 if assignment and assignment.open and assignment.sources:
                     await self._deliver_what_is_there(assignment)
                 else:
+                    self._handing_over.free(())
                     await self.wait_first(self._delivery_begun.wait(), timeout=1.0)
         except self.consumer_stopped_errors:
             if not self.app.should_stop:
@@ -276,16 +277,21 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
             return
         if not assignment.open:
             return
-        assignment.fetched(sources, at_end, found)
-        for topic in dict.fromkeys(tp.topic for tp in found):
-            records = {tp: part for tp, part in found.items() if tp.topic == topic}
-            self._handing_over.begin(topic, self._hand_over(assignment, records, at_end))
-        await self._handing_over.wait()
+        by_agent: dict[str, dict[TP, Sequence[Any]]] = {}
+        for tp, records in found.items():
+            by_agent.setdefault(self._handing_over.agent(tp.topic), {})[tp] = records
+        for agent, records_of in by_agent.items():
+            # Nobody has caught up with a topic of which something waits: its other partitions are read no further.
+            read = at_end & {tp for tp in sources if self._handing_over.agent(tp.topic) == agent}
+            at_end -= read
+            self._handing_over.begin(agent, self._hand_over(assignment, records_of, read))
+        assignment.fetched(sources, at_end)
+        await self._handing_over.wait(by_agent)
 
     async def _hand_over(
-        self, assignment: Assignment, found: Mapping[TP, Sequence[Any]], at_end: Collection[TP]
+        self, assignment: Assignment, found: Mapping[TP, Sequence[Any]], at_end: frozenset[TP]
     ) -> None:
-        """Give an agent what was fetched of a topic, which takes until it has room."""
+        """Give an agent what was fetched for it, which takes until it has room; then `at_end` is true."""
         limits = self.app.limits
         for tp, records in found.items():
             for part in cut(records, limits.max_chunk, limits.max_chunk_bytes):
@@ -295,7 +301,7 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
                 chunk = Chunk(tp, part, assignment, assignment.deliver(tp, part[-1].offset + 1))
                 await self.wait_first(self.callback(chunk), self.suspend_flow.wait())
         if assignment.open:
-            assignment.caught_up |= found.keys() & frozenset(at_end)
+            assignment.caught_up |= at_end
 
     async def _start_over(self, assignment: Assignment, positions: Mapping[TP, int]) -> None:
         try:

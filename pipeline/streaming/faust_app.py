@@ -82,6 +82,8 @@ class BatchApp(faust.App):  # type: ignore[misc]
         self.connection = connection
         self.limits = limits
         self.batch_topics: set[str] = set()
+        self.agents_of: dict[str, str] = {}
+        """The name of the agent that takes a topic's chunks, by topic."""
         self.state_tables: list[StateTable] = []
         self.partition_counts: dict[str, int] = {}
         """How many partitions of topics it goes by; the worker stops with `PartitionsChanged` where that is not so."""
@@ -209,6 +211,7 @@ def add_agent(app: BatchApp, name: str, topics: Sequence[str], handle: ChunkHand
     What it raises stops the worker as ChunkFailed, with nothing of the chunk acknowledged.
     """
     app.batch_topics.update(topics)
+    app.agents_of.update(dict.fromkeys(topics, name))
     channel = app.topic(*topics, key_serializer="raw", value_serializer="raw")
 
     async def consume(stream: Any) -> None:

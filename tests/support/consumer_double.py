@@ -85,7 +85,7 @@ class Consumer(BatchConsumer):
         self.vitals = Vitals()
         self._delivery_begun, self._acknowledged = asyncio.Event(), asyncio.Event()
         self._fetching = asyncio.Lock()
-        self._handing_over = HandingOver()
+        self._handing_over = HandingOver({})
         self.suspend_flow = asyncio.Event()
         self.chunks: list[Chunk] = []
         self.futures: list[Coroutine[Any, Any, Any]] = []

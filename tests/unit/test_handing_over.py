@@ -10,6 +10,7 @@ from faust.types import TP
 
 from pipeline.streaming import batch_transport
 from pipeline.streaming.chunk import Chunk
+from pipeline.streaming.handing_over import HandingOver
 from tests.support.consumer_double import OTHER, SOURCE, Consumer, Record
 
 
@@ -39,7 +40,6 @@ def test_a_topic_whose_agent_is_busy_does_not_hold_up_the_others(consumer: Consu
             ({SOURCE: [Record(offset) for offset in range(4)]}, frozenset({SOURCE, sessions})),
             ({sessions: [Record(0)]}, frozenset({sessions})),
             ({sessions: [Record(1)]}, frozenset()),
-            nothing,
         ]
         for _ in range(3):
             await consumer._deliver_what_is_there(assignment)
@@ -47,7 +47,10 @@ def test_a_topic_whose_agent_is_busy_does_not_hold_up_the_others(consumer: Consu
         assert assignment.caught_up == frozenset(), "source is read to its end, but not handed over"
         assert consumer._thread.asked[1:] == [([sessions], True)] * 2
         busy.set()
-        await consumer._deliver_what_is_there(assignment)
+        while consumer._handing_over.held_up:
+            consumer._thread.fetched = [nothing]
+            await consumer._deliver_what_is_there(assignment)
+            await asyncio.sleep(0)
         consumer._thread.fetched = [nothing]
         await consumer._deliver_what_is_there(assignment)
 
@@ -115,3 +118,45 @@ def test_what_is_on_its_way_at_a_stop_is_dropped(consumer: Consumer) -> None:
     asyncio.run(deliver())
     assert taken == [] and assignment.to_commit() == {}
     assert not assignment.sources[SOURCE].idle
+
+
+def test_topics_of_one_agent_wait_for_each_other(consumer: Consumer) -> None:
+    """Its queue is one, and what was fetched lies in memory until it has room."""
+    assignment, other = consumer.open(), TP("other", 0)
+    assignment.begin_reading({other: 0}, {})
+    consumer._handing_over = HandingOver({"source": "all", "other": "all"})
+
+    async def take(chunk: Chunk) -> None:
+        await asyncio.sleep(10)
+
+    async def deliver() -> None:
+        consumer.callback = take  # type: ignore[method-assign]
+        consumer._thread.fetched = [({SOURCE: [Record(0)]}, frozenset({other}))]
+        await consumer._deliver_what_is_there(assignment)
+        assert consumer._handing_over.free((SOURCE, other)) == ()
+        assert assignment.caught_up == frozenset(), "the other one is not read meanwhile, so nobody knows"
+        await consumer._handing_over.stop()
+
+    asyncio.run(deliver())
+
+
+def test_what_a_stop_meets_is_logged_and_all_is_stopped(
+    consumer: Consumer, caplog: pytest.LogCaptureFixture
+) -> None:
+    handing = HandingOver({})
+
+    async def fail() -> None:
+        raise RuntimeError("at once")
+
+    async def wait() -> None:
+        await asyncio.sleep(10)
+
+    async def stop() -> None:
+        handing.begin("one", fail())
+        handing.begin("two", wait())
+        await asyncio.sleep(0)
+        await handing.stop()
+        assert len(asyncio.all_tasks()) == 1 and not handing.held_up
+
+    asyncio.run(stop())
+    assert "at once" in caplog.text
