@@ -22,7 +22,7 @@ from pipeline.clickhouse.codes import code_of
 from pipeline.clickhouse.move import Move
 from pipeline.clickhouse.statements import MigrationError, run
 from pipeline.clickhouse.store import StatementFailed, Store
-from pipeline.clickhouse.versions import versions_in_one_partition
+from pipeline.clickhouse.versions import ranges_done, versions_in_one_partition
 from pipeline.schema_files import schema_folder
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ _GONE = (57, 60, 218)
 """TABLE_ALREADY_EXISTS (of one that is being dropped), UNKNOWN_TABLE, TABLE_IS_DROPPED."""
 _TRIES = 10
 _STALE_S = 60.0
-"""After so long without another file applied, whoever was at it is taken for dead."""
+"""After so long without another file applied, or range copied, whoever was at it is taken for dead."""
 _POLL_S = 0.2
 
 
@@ -60,7 +60,7 @@ def migrate(store: Store, folder: Path | None = None, move: Move | None = None) 
     # The first file makes the table of what was applied, which must be there to be asked.
     run(store, files[0].text)
     note_cluster(store)
-    with _alone(store):
+    with alone(store):
         applied = _applied(store)
         changed = [file.name for file in files if applied.get(file.name, file.checksum) != file.checksum]
         if changed:
@@ -73,7 +73,7 @@ def migrate(store: Store, folder: Path | None = None, move: Move | None = None) 
             run(store, file.text)
             _record(store, file)
     _go_forward(move or Move(store))
-    with _alone(store):
+    with alone(store):
         versions_in_one_partition(store)
     return [file.name for file in pending]
 
@@ -97,7 +97,7 @@ def _go_forward(move: Move) -> None:
 
 
 @contextmanager
-def _alone(store: Store) -> Iterator[None]:
+def alone(store: Store) -> Iterator[None]:
     """While no other migration applies files: one that lags behind would make again what a later file has dropped.
 
     That a table is there is all that ClickHouse has of a lock. One that was killed leaves it behind, so the next one
@@ -109,7 +109,7 @@ def _alone(store: Store) -> Iterator[None]:
         return
     count, since_s = -1, time.monotonic()
     while not _took_lock(store):
-        if (found := len(_applied(store))) != count:
+        if (found := len(_applied(store)) + ranges_done(store)) != count:
             count, since_s = found, time.monotonic()
         if time.monotonic() - since_s > _STALE_S:
             log.warning("another migration of database %s began and did not end: going on", store.database)

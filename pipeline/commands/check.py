@@ -18,6 +18,7 @@ from pipeline.clickhouse.codes import UNKNOWN_DATABASE, code_of
 from pipeline.clickhouse.grants import missing_grants, server_version_and_clock
 from pipeline.clickhouse.migrations import pending
 from pipeline.clickhouse.store import Store
+from pipeline.clickhouse.versions import is_left_to_do
 from pipeline.commands.failure import CommandFailed
 from pipeline.commands.topic_set_up import set_up
 from pipeline.errors import PipelineError
@@ -151,6 +152,9 @@ def _of_clickhouse(store: Store, program: Program) -> Iterator[Checked]:
         yield Checked(
             Outcome.fault if missing else Outcome.ok, "clickhouse schema", says if missing else "up to date"
         )
+        if is_left_to_do(store):
+            says = "each insert costs more than it has to: run `session-pipeline migrate`, which goes on where it was"
+            yield Checked(Outcome.warning, "clickhouse versions", says)
         lacking = missing_grants(store, needs.grants_of(name))
     except PipelineError as error:
         yield Checked(Outcome.fault, "clickhouse schema", str(error))

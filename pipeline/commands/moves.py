@@ -14,7 +14,7 @@ from pipeline import wiring
 from pipeline.clickhouse.codes import ACCESS_DENIED, code_of
 from pipeline.clickhouse.comments import comment
 from pipeline.clickhouse.for_people import database_for_people, show_views
-from pipeline.clickhouse.migrations import migrate
+from pipeline.clickhouse.migrations import alone, migrate
 from pipeline.clickhouse.move import Move, Told
 from pipeline.clickhouse.store import StatementFailed, Store
 from pipeline.clickhouse.versions import versions_in_one_partition
@@ -58,7 +58,8 @@ def run(settings: Settings, *, back: bool = False, forward: bool = False, finish
             move.again()
         elif finish:
             move.finish()
-            versions_in_one_partition(store)
+            with alone(store):
+                versions_in_one_partition(store)
         print_state(move, is_asked_for=True)
     finally:
         store.close()

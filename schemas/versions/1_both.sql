@@ -1,6 +1,7 @@
 -- Versions of events had eight partitions, so each insert made eight parts of them: a fifth to a quarter of what an insert of
 -- 50,000 events costs the server (tests/bench/INSERTS.md). ClickHouse changes no partitions, so a table without any takes the
--- rows and then the name (pipeline/clickhouse/versions.py). Every statement may be run again.
+-- rows and then the name (pipeline/clickhouse/versions.py). Every statement may be run again. A later change of the table or its
+-- view has to be made here, too.
 CREATE TABLE IF NOT EXISTS z_event_version_rows_in_one
 (
     -- Of app, device and event id.
@@ -21,6 +22,15 @@ SETTINGS
     non_replicated_deduplication_window = 10000,
     replicated_deduplication_window = 10000,
     merge_with_ttl_timeout = 86400;
+
+-- Which ranges of keys are copied into it, so that a migration that was killed goes on.
+CREATE TABLE IF NOT EXISTS z_event_version_ranges
+(
+    first UInt64,
+    last  UInt64
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (first, last);
 
 -- From here on both tables get what comes.
 CREATE MATERIALIZED VIEW IF NOT EXISTS z_event_version_one_tap TO z_event_version_rows_in_one AS

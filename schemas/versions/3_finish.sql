@@ -12,4 +12,4 @@ FROM z_event_feed;
 
 DROP VIEW IF EXISTS z_event_version_other_tap SYNC;
 DROP VIEW IF EXISTS z_event_version_one_tap SYNC;
-DROP TABLE IF EXISTS z_event_version_rows_in_one SYNC;
+DROP TABLE IF EXISTS z_event_version_ranges SYNC;

@@ -15,7 +15,7 @@ from pipeline.clickhouse import migrations, versions
 from pipeline.clickhouse.rows import rows_of
 from pipeline.clickhouse.statements import statements
 from pipeline.clickhouse.store import Store
-from pipeline.clickhouse.versions import versions_in_one_partition
+from pipeline.clickhouse.versions import is_left_to_do, versions_in_one_partition
 from pipeline.schema_files import schema_folder
 from tests.support.envelope_lines import line_of
 from tests.support.migrated import migrate
@@ -110,6 +110,22 @@ def test_migrate_brings_an_older_database_there(old: Store) -> None:
     assert_done(old)
 
 
+def text_of(name: str) -> str:
+    return (schema_folder() / "versions" / name).read_text(encoding="utf-8")
+
+
+def test_where_the_tap_is_missing_it_is_made_again(old: Store) -> None:
+    """As after two migrations at once."""
+    versions_in_one_partition(old)
+    assert not is_left_to_do(old)
+    old.command("DROP VIEW z_event_version_tap SYNC")
+    assert is_left_to_do(old)
+    versions_in_one_partition(old)
+    assert_done(old)
+    insert(old, 7)
+    assert_whole(old, 4)
+
+
 class Killed(Exception):
     pass
 
@@ -157,7 +173,10 @@ def test_killed_at_any_statement_it_is_done_again(old: Store, database_url: str)
             break
         was, is_swapped = is_swapped, one(old, KEY)["partition_key"] == ""
         die_at = die_at + 1 if was == is_swapped else 0
-    assert deaths == [7, 4], "once at each statement before the swap and after it"
+    before, after = (len(statements(text_of(name))) for name in ("1_both.sql", "3_finish.sql"))
+    assert deaths == [before + 3, after + 1], (
+        "at each statement, at that of the copy, of the swap, of the last drop"
+    )
     assert_done(old)
     insert(old, 99)
     assert_whole(old, records + 1)
@@ -199,10 +218,31 @@ def test_while_older_events_are_moved_it_is_left_for_later(
 ) -> None:
     old.command("CREATE TABLE z_move_version_tap (nothing UInt8) ENGINE = Null")
     versions_in_one_partition(old)
-    assert one(old, KEY)["partition_key"] == "event_key % 8"
+    assert one(old, KEY)["partition_key"] == "event_key % 8" and not is_left_to_do(old)
     old.command("DROP TABLE z_move_version_tap")
-    # In many ranges.
+    assert is_left_to_do(old)
+
+
+def test_ranges_that_are_copied_are_not_copied_again(
+    old: Store, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(versions, "_ROWS_AT_ONCE", 2)
-    versions_in_one_partition(old)
+    copied: list[int] = []
+
+    class Copying(Store):
+        def command(self, sql: str, parameters: Any = None, settings: Any = None) -> None:
+            if sql == versions._COPY:
+                copied.append(parameters["first"])
+                if len(copied) == 3:
+                    raise Killed
+            super().command(sql, parameters, settings)
+
+    store = Copying(database_url)
+    with pytest.raises(Killed):
+        versions_in_one_partition(store)
+    assert versions.ranges_done(store) == 2
+    versions_in_one_partition(store)
+    assert len(copied) > 5 and copied[2] == copied[3] and len(set(copied)) == len(copied) - 1
     assert_done(old)
     assert_whole(old, 3)
+    store.close()
