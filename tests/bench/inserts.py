@@ -32,12 +32,19 @@ from pipeline.clickhouse.store import Store
 from pipeline.domain.retention import FOR_EVER, Retention, Retentions
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.roles.metrics import Metrics
-from pipeline.roles.sink.batch import Bounds, Source
-from pipeline.roles.sink.sink import Sink
 from pipeline.storage.kept import Keeping
 from tests.bench.corpus import START_MS, Fetched, records, simulated
 from tests.bench.processes import cpu_s
 from tests.bench.report import provenance
+
+try:
+    from pipeline.roles.sink.batch import Bounds, Source
+    from pipeline.roles.sink.sink import Sink
+except ModuleNotFoundError:
+    # As an older tree has it.
+    from pipeline.roles.batch import Bounds, Source  # type: ignore[import-not-found, no-redef]
+
+    from pipeline.roles.sink import Sink  # type: ignore[attr-defined, no-redef]
 
 HERE = Path(__file__).resolve().parent
 Figures = dict[str, float]

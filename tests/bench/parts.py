@@ -19,14 +19,21 @@ from pipeline.domain.privacy import Privacy, Samplings
 from pipeline.formats.edge import Edge
 from pipeline.formats.native.events import arrivals_of
 from pipeline.roles.metrics import Metrics
-from pipeline.roles.sink.batch import Bounds, Source
-from pipeline.roles.sink.sink import Sink
 from pipeline.runtime import fit_garbage_collection, keep_freed_memory
 from pipeline.state.compiled_partition import partitions_by
 from pipeline.state.partition import Partition
 from pipeline.state.records import SourceRecord
 from pipeline.streaming.apps import limits_of
 from tests.bench.corpus import Fetched, opening, records
+
+try:
+    from pipeline.roles.sink.batch import Bounds, Source
+    from pipeline.roles.sink.sink import Sink
+except ModuleNotFoundError:
+    # As an older tree has it.
+    from pipeline.roles.batch import Bounds, Source  # type: ignore[import-not-found, no-redef]
+
+    from pipeline.roles.sink import Sink  # type: ignore[attr-defined, no-redef]
 
 Figures = dict[str, float]
 

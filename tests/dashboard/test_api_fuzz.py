@@ -27,6 +27,8 @@ from tests.dashboard.stage import Stage
 
 EXAMPLES = int(os.environ.get("API_FUZZ_EXAMPLES", "20"))
 BASE = "http://testserver/api/v1"
+# Schemathesis sends them so.
+pytestmark = pytest.mark.filterwarnings("ignore:Setting per-request cookies:DeprecationWarning")
 
 
 class Document(NamedTuple):
@@ -40,6 +42,7 @@ class Document(NamedTuple):
 
 @cache
 def document() -> Document:
+    """It, read once in a process."""
     # Takes a second or two of processor time to import, which each process that collects tests would spend.
     import schemathesis  # noqa: PLC0415
     from schemathesis.checks import CHECKS, load_all_checks  # noqa: PLC0415
