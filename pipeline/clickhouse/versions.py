@@ -54,7 +54,7 @@ def versions_in_one_partition(store: Store) -> None:
     Left for a later migration while events of before 0019 are being moved. One at a time (`migrations.alone`). Blocks.
     Raises MigrationError where the hosts of a cluster differ, and Unreachable and StatementFailed as Store does.
     """
-    found = _partition_keys(store)
+    found = _everywhere(store)
     if _TABLE not in found or _MOVING in found:
         return
     if found[_TABLE]:
@@ -63,18 +63,18 @@ def versions_in_one_partition(store: Store) -> None:
         log.info("database %s: bringing versions of events into one partition", store.database)
         _copy(store)
         # Another migration may have come first, and the names would be what they were.
-        if _partition_keys(store)[_TABLE]:
+        if _everywhere(store)[_TABLE]:
             _run(store, "2_swap.sql")
-        found = _partition_keys(store)
+        found = _everywhere(store)
     if _ONE in found or _TAP not in found:
         _run(store, "3_finish.sql")
         store.command("DROP TABLE IF EXISTS z_event_version_rows_in_one SYNC", settings=_HOWEVER_LARGE)
 
 
 def is_left_to_do(store: Store) -> bool:
-    """Whether they are in several partitions, or between both, and no other move has to come first. Blocks; raises
-    what `versions_in_one_partition` does."""
-    found = _partition_keys(store)
+    """Whether they are in several partitions, or between both, and no other move has to come first. Of a cluster by the
+    host that answers: a worker's user may not ask all of them. Blocks; raises what the store raises."""
+    found = _partition_keys(store, "system.tables")
     if _TABLE not in found or _MOVING in found:
         return False
     return bool(found[_TABLE]) or _ONE in found or _TAP not in found
@@ -82,7 +82,7 @@ def is_left_to_do(store: Store) -> bool:
 
 def ranges_done(store: Store) -> int:
     """How many ranges are copied, as a sign of life. Blocks; raises what the store raises."""
-    if _RANGES not in _partition_keys(store):
+    if _RANGES not in _everywhere(store):
         return 0
     (found,) = rows_of(store, "SELECT count() AS ranges FROM z_event_version_ranges")
     return int(found["ranges"])
@@ -119,11 +119,15 @@ def _copy(store: Store) -> None:
         first = last + 1
 
 
-def _partition_keys(store: Store) -> dict[str, str]:
-    """The tables that this is about, as far as they are there, each with its partition key."""
+def _everywhere(store: Store) -> dict[str, str]:
+    return _partition_keys(store, store.on_all_hosts("system.tables"))
+
+
+def _partition_keys(store: Store, tables: str) -> dict[str, str]:
+    """The tables that this is about, as far as they are among these, each with its partition key."""
     rows = rows_of(
         store,
-        f"SELECT name, groupUniqArray(partition_key) AS keys FROM {store.on_all_hosts('system.tables')}"
+        f"SELECT name, groupUniqArray(partition_key) AS keys FROM {tables}"
         " WHERE database IN {databases:Array(String)} AND name IN {names:Array(String)}"
         # Of a cluster the tables themselves, not those in front of them.
         " AND engine != 'Distributed' GROUP BY name",
