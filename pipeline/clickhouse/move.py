@@ -9,7 +9,6 @@ was killed goes on where it was.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +20,7 @@ from pipeline.clickhouse.ranges import Key, Ordered, Range
 from pipeline.clickhouse.rows import rows_of
 from pipeline.clickhouse.statements import MigrationError, run_file
 from pipeline.clickhouse.store import Store
+from pipeline.clickhouse.under_way import wait_for_inserts
 from pipeline.schema_files import schema_folder
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,6 @@ _BLOCKS: Mapping[str, Any] = {
     "insert_deduplicate": 0,
 }
 _ROUNDS = 2
-_POLL_S = 0.1
 
 Told = Callable[[str, int, int], None]
 """What is being done, and of how many rows how many are done."""
@@ -170,7 +169,7 @@ class Move:
         return not self._ask("SELECT count() AS rows FROM event_rows")[0]["rows"]
 
     def _drop_if_empty(self) -> None:
-        self._wait_for_inserts()
+        wait_for_inserts(self._store, "event_rows")
         if self._ask("SELECT count() AS rows FROM z_dropped_event_rows")[0]["rows"]:
             self._store.command("RENAME TABLE z_dropped_event_rows TO event_rows")
             return
@@ -181,21 +180,11 @@ class Move:
         if self._noted(number, "begun"):
             return
         # One that began before the taps were there may pass them by.
-        self._wait_for_inserts()
+        wait_for_inserts(self._store, "event_rows")
         self._store.command(
             "INSERT INTO z_move_bounds SELECT topic, partition, max(offset) FROM event_rows GROUP BY topic, partition"
         )
         self._note(number, "begun")
-
-    def _wait_for_inserts(self) -> None:
-        """Wait for the inserts into the old table that are under way now."""
-        under_way = (
-            "SELECT count() AS rows FROM system.processes WHERE query_kind = 'Insert'"
-            " AND position(query, 'event_rows') > 0 AND elapsed >= {seconds:Float64}"
-        )
-        began_s = time.monotonic()
-        while self._ask(under_way, seconds=str(time.monotonic() - began_s))[0]["rows"]:
-            time.sleep(_POLL_S)
 
     def _go(self, number: int, work: Pass) -> Iterator[Range]:
         """Do what is left of a pass; each range once it is done and noted."""

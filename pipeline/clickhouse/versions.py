@@ -7,7 +7,6 @@ takes its name in one step: views are right at any moment. What was killed half-
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +15,7 @@ import orjson
 from pipeline.clickhouse.rows import rows_of
 from pipeline.clickhouse.statements import MigrationError, run_file
 from pipeline.clickhouse.store import Store
+from pipeline.clickhouse.under_way import wait_for_inserts
 from pipeline.schema_files import schema_folder
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,6 @@ _BLOCKS: Mapping[str, Any] = {
 }
 _HOWEVER_LARGE: Mapping[str, Any] = {"max_table_size_to_drop": 0}
 """A server would not drop a table of more than 50 GB by a mistake."""
-_POLL_S = 0.1
 
 
 def versions_in_one_partition(store: Store) -> None:
@@ -59,7 +58,8 @@ def versions_in_one_partition(store: Store) -> None:
         return
     if found[_TABLE]:
         _run(store, "1_both.sql")
-        _wait_for_inserts(store)
+        # To drop the tap has waited for them as well, but for a migration that was killed meanwhile.
+        wait_for_inserts(store, "z_envelope_feed", "z_event_feed")
         log.info("database %s: bringing versions of events into one partition", store.database)
         _copy(store)
         # Another migration may have come first, and the names would be what they were.
@@ -86,18 +86,6 @@ def ranges_done(store: Store) -> int:
         return 0
     (found,) = rows_of(store, "SELECT count() AS ranges FROM z_event_version_ranges")
     return int(found["ranges"])
-
-
-def _wait_for_inserts(store: Store) -> None:
-    """Wait for those that began before both tables got what comes. To drop the tap has waited for them as well, but for
-    a migration that was killed meanwhile."""
-    under_way = (
-        f"SELECT count() AS inserts FROM {store.on_all_hosts('system.processes')} WHERE query_kind = 'Insert'"
-        " AND match(query, 'z_envelope_feed|z_event_feed') AND elapsed >= {seconds:Float64}"
-    )
-    began_s = time.monotonic()
-    while rows_of(store, under_way, {"seconds": time.monotonic() - began_s})[0]["inserts"]:
-        time.sleep(_POLL_S)
 
 
 def _copy(store: Store) -> None:

@@ -244,7 +244,7 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
                 if assignment and assignment.open and assignment.sources:
                     await self._deliver_what_is_there(assignment)
                 else:
-                    self._handing_over.free(())
+                    self._handing_over.forget_done()
                     await self.wait_first(self._delivery_begun.wait(), timeout=1.0)
         except self.consumer_stopped_errors:
             if not self.app.should_stop:

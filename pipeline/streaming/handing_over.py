@@ -37,9 +37,13 @@ class HandingOver:
 
     def free(self, sources: Collection[TP]) -> tuple[TP, ...]:
         """Those for whose agent nothing is on its way. Raises what handing over raised."""
+        self.forget_done()
+        return tuple(tp for tp in sources if self.agent(tp.topic) not in self._tasks)
+
+    def forget_done(self) -> None:
+        """Forget what was handed over. Raises what that raised."""
         for agent in [agent for agent, task in self._tasks.items() if task.done()]:
             self._tasks.pop(agent).result()
-        return tuple(tp for tp in sources if self.agent(tp.topic) not in self._tasks)
 
     def begin(self, agent: str, work: Coroutine[Any, Any, None]) -> None:
         """Hand over what was fetched for an agent that is free."""
@@ -49,7 +53,7 @@ class HandingOver:
         """Until these have taken all, or one has been busy for 5 ms. Raises what handing over raised."""
         if tasks := {self._tasks[agent] for agent in agents}:
             await asyncio.wait(tasks, timeout=_WAIT_S)
-        self.free(())
+        self.forget_done()
 
     async def wait_for_one(self) -> None:
         """Until something is handed over. Blocks for as long as all agents are busy."""
